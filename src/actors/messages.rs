@@ -1,0 +1,58 @@
+//! Every message between actors, with its edge and what happens when the receiver's mailbox is full.
+//!
+//! Facts are past tense, commands imperative, asks name the want. Data flows right, commands down, reports up.
+
+use crate::domain::bar::Bar;
+use crate::domain::event::{Arrival, Numbered, Position};
+use actix::Message;
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+
+/// Feed, Poller, Backfill → Aggregator. What was heard from upstream, in order. *Wait*: a full mailbox stops the reading of
+/// the socket, and in the end the vendor's TCP window.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Arrived(pub Vec<Arrival>);
+
+/// Recorder → Writer, Publisher, Fanout. Written down; immutable; shared. *Lag*: a full mailbox drops the message, and the
+/// reader catches up from the ledger when the next one shows it a position beyond its own.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct Recorded {
+    /// What was written, in order; may be empty, which only tells how far the ledger goes.
+    pub told: Arc<[Told]>,
+    /// The last position that is written down.
+    pub head: Position,
+}
+
+/// One thing to tell.
+#[derive(Debug)]
+pub struct Told {
+    /// What it is.
+    pub item: Item,
+    /// Its frame for WebSocket clients, encoded by the first who needs it and shared by all.
+    pub frame: OnceLock<Bytes>,
+}
+
+/// What can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A durable event.
+    Event(Numbered),
+    /// A bar still forming; `base` is the last durable seq of its channel.
+    Partial {
+        /// The bar so far.
+        bar: Bar,
+        /// The last durable seq of its channel.
+        base: u64,
+    },
+}
+
+impl From<Item> for Told {
+    fn from(item: Item) -> Self {
+        Self {
+            item,
+            frame: OnceLock::new(),
+        }
+    }
+}

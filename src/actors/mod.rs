@@ -1,0 +1,3 @@
+//! Thin shells: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
+
+pub mod messages;

@@ -1,0 +1,200 @@
+//! What the service writes down, in the order in which it happened.
+//!
+//! ```text
+//! Heard      everything that entered the pipeline, raw, in order: replaying it gives the same bars (invariant B4)
+//! Numbered   what came of it: accepted ticks, bars, gaps, sessions; each has a position, and a seq in its channel (T2)
+//! ```
+
+use crate::domain::bar::{Bar, Ohlc};
+use crate::domain::channel::Channel;
+use crate::domain::gap::Gap;
+use crate::domain::interval::Interval;
+use crate::domain::session::SessionKind;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{AcceptedTick, Tick};
+use crate::domain::timestamp::Timestamp;
+use bytes::Bytes;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+/// The place of an event in the ledger: 1, 2, 3, … over all channels, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A durable event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A tick was accepted.
+    Tick(AcceptedTick),
+    /// A bar was closed or revised.
+    Bar(Bar),
+    /// All bars of an interval are out.
+    BarEnd(BarEnd),
+    /// A gap was opened or changed its status.
+    Gap(Gap),
+    /// A session opened or closed.
+    Session(SessionChange),
+}
+
+/// An event with its numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its place in the ledger.
+    pub position: Position,
+    /// The channel it belongs to; `None` for [`Event::BarEnd`], which speaks of all symbols.
+    pub channel: Option<Channel>,
+    /// Its number in that channel, from 1; 0 when there is no channel.
+    pub seq: u64,
+    /// When the service decided it (market time).
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Told after the last bar of an interval: strategies trigger on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BarEnd {
+    /// Which bars.
+    pub interval: Interval,
+    /// Their open.
+    pub opens_at: Timestamp,
+    /// Symbols whose bar is there.
+    pub complete: Vec<Symbol>,
+    /// Symbols whose bar is missing or flawed, with the reason.
+    pub incomplete: Vec<(Symbol, String)>,
+}
+
+/// What a session did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionPhase {
+    /// Opens within minutes.
+    OpeningSoon,
+    /// Is open from now.
+    Open,
+    /// Closes within minutes.
+    ClosingSoon,
+    /// Is closed from now.
+    Closed,
+}
+
+/// A session opened or closed, or soon will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionChange {
+    /// The pair.
+    pub symbol: Symbol,
+    /// What it did.
+    pub phase: SessionPhase,
+    /// The market's date.
+    pub date: NaiveDate,
+    /// How it settles.
+    pub kind: SessionKind,
+    /// First instant.
+    pub opens: Timestamp,
+    /// First instant after it.
+    pub closes: Timestamp,
+}
+
+/// One input of the pipeline, kept as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// When it arrived (market time). Never runs backwards within a ledger.
+    pub at: Timestamp,
+    /// What arrived.
+    pub what: HeardKind,
+}
+
+/// What can enter the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeardKind {
+    /// A frame of the vendor's WebSocket, whatever was in it.
+    Frame(Bytes),
+    /// The link to the vendor went up or down.
+    Link(LinkChange),
+    /// A deadline passed and something was closed by it.
+    Deadline,
+    /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
+    Answer(Bytes),
+}
+
+/// The link to the vendor changed: a disconnect is data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "link")]
+pub enum LinkChange {
+    /// Subscribed and confirmed for these pairs.
+    Up {
+        /// The pairs the vendor confirmed.
+        symbols: Vec<Symbol>,
+    },
+    /// Still connected: a heartbeat was answered or a frame came. Proof that silence is silence.
+    Alive,
+    /// No longer connected, or no longer to be believed.
+    Down {
+        /// `upstream_close_1006`, `silent`, …: a name fit for a gap's cause.
+        cause: String,
+    },
+}
+
+/// What goes to the recorder: written down in this order, then told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Kept, not told.
+    Heard(Heard),
+    /// Kept and told.
+    Event(Numbered),
+    /// Told, not kept: a forming bar is derived from ticks that are.
+    Partial(Bar),
+}
+
+/// One closed bar as the vendor's REST interface gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VendorBar {
+    /// The first instant of the bar.
+    pub opens_at: Timestamp,
+    /// Its prices.
+    pub ohlc: Ohlc,
+}
+
+/// The vendor's whole answer for one symbol and stretch of time: bars that are not in it do not exist there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Of which bars.
+    pub interval: Interval,
+    /// Start of the stretch that was asked for.
+    pub from: Timestamp,
+    /// End of the stretch, exclusive.
+    pub to: Timestamp,
+    /// What there is, earliest first.
+    pub bars: Vec<VendorBar>,
+}
+
+/// An input together with what it says, decoded once by whoever heard it (`domain::wire`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The input as it came.
+    pub heard: Heard,
+    /// What it says to the pipeline.
+    pub says: Says,
+}
+
+/// What an input says to the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing but that the feed lives: heartbeats, confirmations, link changes (those are in [`HeardKind::Link`]).
+    Nothing,
+    /// A price.
+    Price(Tick),
+    /// Closed bars.
+    Bars(Fetched),
+}

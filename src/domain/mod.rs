@@ -1,0 +1,15 @@
+//! What candela knows and decides, as plain values. No actors, no runtime, no files, no sockets, no clock, no logs, no
+//! randomness: time and ids are arguments, so that any run can be replayed.
+//!
+//! *Architecture invariant*: nothing here imports another room of this crate but `limits`.
+
+pub mod timestamp;
+pub mod symbol;
+pub mod price;
+pub mod interval;
+pub mod session;
+pub mod tick;
+pub mod bar;
+pub mod gap;
+pub mod channel;
+pub mod event;

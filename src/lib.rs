@@ -1,0 +1,7 @@
+//! candela: a supervised real-time market-data service for USD/COP and other FX pairs.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod clock;
+pub mod domain;
+pub mod actors;
