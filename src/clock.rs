@@ -6,7 +6,8 @@
 use crate::domain::timestamp::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant; // the standard one, but tests can pause it
 
 /// Where market time comes from. Cheap to clone; clones agree.
 #[derive(Debug, Clone)]

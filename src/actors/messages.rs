@@ -2,6 +2,7 @@
 //!
 //! Facts are past tense, commands imperative, asks name the want. Data flows right, commands down, reports up.
 
+use crate::actors::supervise::WhenSpent;
 use crate::domain::bar::Bar;
 use crate::domain::event::{Arrival, Numbered, Position};
 use actix::Message;
@@ -55,4 +56,39 @@ impl From<Item> for Told {
             frame: OnceLock::new(),
         }
     }
+}
+
+/// children → Root: the only message that travels upward. Facts. *Wait*: the supervisor and the children keep a report that
+/// finds the mailbox full and try again.
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub enum Report {
+    /// The link to the vendor delivers prices.
+    LinkUp,
+    /// The link to the vendor is down.
+    LinkDown {
+        /// A name fit for a gap's cause.
+        cause: String,
+    },
+    /// A child was restarted.
+    Restarted {
+        /// Its name in the tree.
+        child: String,
+        /// How often since the process started.
+        restarts: u32,
+    },
+    /// A child failed more often than its budget allows.
+    GaveUp {
+        /// Its name in the tree.
+        child: String,
+        /// What its row says must happen now.
+        then: WhenSpent,
+    },
+    /// The ledger cannot be written: nothing new is told.
+    LedgerUnwritable {
+        /// The error, for people.
+        cause: String,
+    },
+    /// The ledger can be written again.
+    LedgerWritable,
 }

@@ -1,3 +1,5 @@
 //! Thin shells: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
 
 pub mod messages;
+pub mod supervise;
+pub mod vitals;

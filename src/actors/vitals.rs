@@ -1,0 +1,188 @@
+//! What the supervisor knows of one child, shared with `/status`, the watchdog and the test hooks.
+
+use crate::clock::Stopwatch;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How a child is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Running.
+    Alive,
+    /// Failed, and waits out its back-off before it is restarted.
+    Restarting,
+    /// Out of budget: its address is valid, its mailbox fills and then answers `Full`.
+    Parked,
+}
+
+/// One child's state and history. Cheap to clone; clones see the same.
+#[derive(Debug, Clone)]
+pub struct Vitals(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    mailbox: usize,
+    standing: AtomicU8,
+    restarts: AtomicU32,
+    last_cause: Mutex<Option<String>>,
+    since_start: Stopwatch,
+    pulse_ms: AtomicU64,
+    resume: Notify,
+    #[cfg(any(test, feature = "test-hooks"))]
+    asked: Asked,
+}
+
+/// What test hooks asked for and the child has not done yet.
+#[cfg(any(test, feature = "test-hooks"))]
+#[derive(Debug, Default)]
+struct Asked {
+    panic: std::sync::atomic::AtomicBool,
+    hang_ms: AtomicU64,
+}
+
+/// A copy of a child's vitals at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct VitalSigns {
+    /// The child's name in the tree.
+    pub name: String,
+    /// Whether it runs, waits to be restarted, or was given up.
+    pub standing: Standing,
+    /// `standing == alive` and its pulse is not stale.
+    pub alive: bool,
+    /// Restarts since the process started.
+    pub restarts: u32,
+    /// What the last failure was.
+    pub last_cause: Option<String>,
+    /// How many messages its mailbox holds at the most.
+    pub mailbox: usize,
+    /// Real milliseconds since it last showed that it handles its messages.
+    pub pulse_age_ms: u64,
+}
+
+impl Vitals {
+    /// Of a child that is about to start.
+    #[must_use]
+    pub fn new(name: impl Into<String>, mailbox: usize) -> Self {
+        Self(Arc::new(Shared {
+            name: name.into(),
+            mailbox,
+            standing: AtomicU8::new(0),
+            restarts: AtomicU32::new(0),
+            last_cause: Mutex::new(None),
+            since_start: Stopwatch::start(),
+            pulse_ms: AtomicU64::new(0),
+            resume: Notify::new(),
+            #[cfg(any(test, feature = "test-hooks"))]
+            asked: Asked::default(),
+        }))
+    }
+
+    /// The child's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Restarts since the process started.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.0.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Real time since the child last showed that it handles its messages.
+    #[must_use]
+    pub fn pulse_age(&self) -> Duration {
+        let pulse = Duration::from_millis(self.0.pulse_ms.load(Ordering::Relaxed));
+        self.0.since_start.elapsed().saturating_sub(pulse)
+    }
+
+    /// How the child is.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self.0.standing.load(Ordering::Relaxed) {
+            0 => Standing::Alive,
+            1 => Standing::Restarting,
+            _ => Standing::Parked,
+        }
+    }
+
+    /// A copy to show. A pulse older than `stale` counts as not alive.
+    #[must_use]
+    pub fn signs(&self, stale: Duration) -> VitalSigns {
+        let age = self.pulse_age();
+        VitalSigns {
+            name: self.0.name.clone(),
+            standing: self.standing(),
+            alive: self.standing() == Standing::Alive && age <= stale,
+            restarts: self.restarts(),
+            last_cause: self.0.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            mailbox: self.0.mailbox,
+            pulse_age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Lets a parked child try again, with a fresh budget.
+    pub fn resume(&self) {
+        self.0.resume.notify_one();
+    }
+
+    /// Waits until [`Vitals::resume`].
+    pub(super) fn resumed(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.0);
+        async move { shared.resume.notified().await }
+    }
+
+    pub(super) fn set(&self, standing: Standing) {
+        let number = match standing {
+            Standing::Alive => 0,
+            Standing::Restarting => 1,
+            Standing::Parked => 2,
+        };
+        self.0.standing.store(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, cause: &str) {
+        *self.0.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+    }
+
+    pub(super) fn restarted(&self) {
+        self.0.restarts.fetch_add(1, Ordering::Relaxed);
+        self.set(Standing::Alive);
+        self.beat();
+    }
+
+    pub(super) fn beat(&self) {
+        let ms = u64::try_from(self.0.since_start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.pulse_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Test hook: the child panics at its next turn (within a pulse).
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub fn ask_to_panic(&self) {
+        self.0.asked.panic.store(true, Ordering::Relaxed);
+    }
+
+    /// Test hook: the child blocks its thread for this long at its next turn.
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub fn ask_to_hang(&self, for_ms: u64) {
+        self.0.asked.hang_ms.store(for_ms, Ordering::Relaxed);
+    }
+
+    /// Does what a test hook asked for. Called where the child's own panics are caught.
+    #[cfg(any(test, feature = "test-hooks"))]
+    #[expect(clippy::disallowed_methods, reason = "blocking the thread is what the hook is for")]
+    pub(super) fn obey_hooks(&self) {
+        let ms = self.0.asked.hang_ms.swap(0, Ordering::Relaxed);
+        if ms > 0 {
+            std::thread::sleep(Duration::from_millis(ms));
+        }
+        assert!(
+            !self.0.asked.panic.swap(false, Ordering::Relaxed),
+            "asked to panic by a test hook"
+        );
+    }
+}
