@@ -13,3 +13,6 @@ pub mod bar;
 pub mod gap;
 pub mod channel;
 pub mod event;
+pub mod wire;
+pub mod rest;
+pub mod trouble;

@@ -1,0 +1,347 @@
+//! The vendor's REST language: the paths we ask for, and what the answers say.
+//!
+//! An answer is judged by its body first and by its HTTP status second, because the vendor sends errors under HTTP 200. An
+//! empty stretch of time comes as an error (400 "No data is available…") and means: no bars.
+//!
+//! A key never stands in a path: it travels in a header, so that a path may be kept in the capture and logged.
+
+use crate::domain::bar::Ohlc;
+use crate::domain::event::{Fetched, Says, VendorBar};
+use crate::domain::interval::Interval;
+use crate::domain::price::Price;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{Provenance, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::{Refusal, Trouble, refusal};
+use crate::domain::wire::{WireError, bare, cut, number, text};
+use crate::limits;
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// Closed bars of some pairs over `[from, to)`; one credit a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesRequest {
+    /// The pairs; at least one.
+    pub symbols: Vec<Symbol>,
+    /// Of which bars.
+    pub interval: Interval,
+    /// Start of the stretch.
+    pub from: Timestamp,
+    /// End of the stretch, exclusive.
+    pub to: Timestamp,
+}
+
+/// Why an answer could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The vendor refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Not the JSON that was expected.
+    #[error("the answer is not the JSON that was expected ({0})")]
+    NotJson(String),
+    /// A field that is needed is missing or unreadable.
+    #[error("the answer's `{field}` cannot be read: {reason}")]
+    Field {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The path above the body is none of ours.
+    #[error("the path {0:?} is not one that candela asks for")]
+    Path(String),
+}
+
+/// The vendor's account of our use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Credits used in the current minute.
+    pub minute_used: Option<u32>,
+    /// The plan's limit for a minute.
+    pub minute_limit: Option<u32>,
+    /// Credits used today; only on plans with a daily cap.
+    pub day_used: Option<u32>,
+    /// The plan's limit for a day.
+    pub day_limit: Option<u32>,
+}
+
+impl SeriesRequest {
+    /// Path and query. UTC, earliest first, and as many bars as one answer may hold.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let when = |at: Timestamp| at.datetime().format("%Y-%m-%dT%H:%M:%S");
+        format!(
+            "/time_series?symbol={}&interval={}&start_date={}&end_date={}&timezone=UTC&order=asc&outputsize={}",
+            joined(&self.symbols),
+            vendor_interval(self.interval),
+            when(self.from),
+            when(self.to),
+            limits::SERIES_BARS
+        )
+    }
+
+    /// Reads [`SeriesRequest::path`] back: a captured answer knows what was asked.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let query = query(path.strip_prefix("/time_series?")?);
+        let at = |name: &str| moment(query.get(name)?);
+        Some(Self {
+            symbols: query
+                .get("symbol")?
+                .split(',')
+                .filter_map(|name| name.parse().ok())
+                .collect(),
+            interval: Interval::ALL
+                .into_iter()
+                .find(|i| Some(&vendor_interval(*i)) == query.get("interval"))?,
+            from: at("start_date")?,
+            to: at("end_date")?,
+        })
+    }
+}
+
+/// Asks for the newest price of some pairs; one credit a pair.
+#[must_use]
+pub fn price_path(symbols: &[Symbol]) -> String {
+    format!("/price?symbol={}&dp=11", joined(symbols))
+}
+
+/// Asks for the vendor's account of our use; one credit.
+pub const USAGE_PATH: &str = "/api_usage";
+
+/// The key's header: name and how the value begins.
+pub const KEY_HEADER: (&str, &str) = ("Authorization", "apikey ");
+
+fn joined(symbols: &[Symbol]) -> String {
+    symbols.iter().map(Symbol::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// The vendor's word for an interval. It has none for a session; a day stands in, and no caller asks for one.
+const fn vendor_interval(interval: Interval) -> &'static str {
+    match interval {
+        Interval::M1 => "1min",
+        Interval::M5 => "5min",
+        Interval::M15 => "15min",
+        Interval::M30 => "30min",
+        Interval::H1 => "1h",
+        Interval::Session | Interval::D1 => "1day",
+    }
+}
+
+fn query(text: &str) -> HashMap<&str, &str> {
+    text.split('&').filter_map(|pair| pair.split_once('=')).collect()
+}
+
+/// `2026-03-02T13:00:00`, with a blank for the T, or a date alone. UTC, as was asked.
+fn moment(text: &str) -> Option<Timestamp> {
+    let parsed = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
+        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S"))
+        .or_else(|_| NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN)))
+        .ok()?;
+    Some(Timestamp::from_datetime(parsed.and_utc()))
+}
+
+/// What a captured answer (`path`, line feed, body) says. Bars not closed at `at` are left out: the vendor's newest is provisional.
+///
+/// # Errors
+/// [`AnswerError`] when the body is a refusal other than "no data", or cannot be read.
+pub fn says(answer: &[u8], at: Timestamp) -> Result<Says, AnswerError> {
+    let mut parts = answer.splitn(2, |byte| *byte == b'\n');
+    let path = std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
+    let body = parts.next().unwrap_or_default();
+    if let Some(request) = SeriesRequest::from_path(path) {
+        return Ok(Says::Bars(series(&request, body, at)?));
+    }
+    if let Some(rest) = path.strip_prefix("/price?") {
+        let symbol = query(rest).get("symbol").and_then(|name| name.parse().ok());
+        let symbol = symbol.ok_or_else(|| AnswerError::Path(cut(path)))?;
+        return Ok(Says::Price(price(symbol, body, at)?));
+    }
+    Err(AnswerError::Path(cut(path)))
+}
+
+/// The bars of one pair.
+///
+/// # Errors
+/// [`AnswerError`], except that "no data" is an answer without bars.
+pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fetched, AnswerError> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        values: Option<Vec<Value<'a>>>,
+    }
+    let [symbol] = request.symbols.as_slice() else {
+        return Err(AnswerError::Path(cut(&request.path())));
+    };
+    let length = request.interval.length().unwrap_or(Duration::from_secs(86_400));
+    let mut fetched = Fetched {
+        symbol: *symbol,
+        interval: request.interval,
+        from: request.from,
+        to: request.to.min(at.floor(length)),
+        bars: Vec::new(),
+    };
+    match refusal(200, body) {
+        Some(Refusal {
+            trouble: Trouble::NoData,
+            ..
+        }) => return Ok(fetched),
+        Some(refusal) => return Err(refusal.into()),
+        None => {}
+    }
+    let values = json::<Body<'_>>(body)?.values.ok_or_else(|| missing("values"))?;
+    let full = values.len() >= limits::SERIES_BARS;
+    let inside = |bar: &VendorBar| bar.opens_at >= fetched.from && bar.opens_at + length <= fetched.to;
+    // Duplicate stamps with different values have been seen; the first one given stays.
+    let mut bars = BTreeMap::new();
+    for bar in values.iter().filter_map(Value::bar).filter(inside) {
+        bars.entry(bar.opens_at).or_insert(bar);
+    }
+    fetched.bars = bars.into_values().collect();
+    if let (true, Some(last)) = (full, fetched.bars.last()) {
+        fetched.to = last.opens_at + length; // an answer cut off at its largest size says nothing about what follows
+    }
+    Ok(fetched)
+}
+
+/// The newest price of one pair, stamped with its arrival: the vendor does not stamp it.
+///
+/// # Errors
+/// [`AnswerError`] when it was refused or has no readable price.
+pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Tick, AnswerError> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        price: Option<&'a RawValue>,
+    }
+    if let Some(refusal) = refusal(200, body) {
+        return Err(refusal.into());
+    }
+    let price = decimal("price", json::<Body<'_>>(body)?.price)?.ok_or_else(|| missing("price"))?;
+    Ok(Tick {
+        symbol,
+        price,
+        bid: None,
+        ask: None,
+        at,
+        provenance: Provenance::Polled,
+    })
+}
+
+/// The vendor's account of our use.
+///
+/// # Errors
+/// [`AnswerError`] when it was refused or is no object.
+pub fn usage(body: &[u8]) -> Result<Usage, AnswerError> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        current_usage: Option<&'a RawValue>,
+        #[serde(borrow)]
+        plan_limit: Option<&'a RawValue>,
+        #[serde(borrow)]
+        daily_usage: Option<&'a RawValue>,
+        #[serde(borrow)]
+        plan_daily_limit: Option<&'a RawValue>,
+    }
+    if let Some(refusal) = refusal(200, body) {
+        return Err(refusal.into());
+    }
+    let body = json::<Body<'_>>(body)?;
+    let count = |raw: Option<&RawValue>| raw.and_then(|raw| bare(raw).parse().ok());
+    Ok(Usage {
+        minute_used: count(body.current_usage),
+        minute_limit: count(body.plan_limit),
+        day_used: count(body.daily_usage),
+        day_limit: count(body.plan_daily_limit),
+    })
+}
+
+/// The answer to a question about several pairs, taken apart: each pair's own body. Pairs that were left out have none. The
+/// answer to a question about one pair is its own body.
+///
+/// # Errors
+/// [`AnswerError`] when the whole was refused or is no object.
+pub fn parts<'a>(symbols: &[Symbol], body: &'a [u8]) -> Result<Vec<(Symbol, &'a [u8])>, AnswerError> {
+    if let [symbol] = symbols {
+        return Ok(vec![(*symbol, body)]);
+    }
+    match refusal(200, body) {
+        Some(Refusal {
+            trouble: Trouble::NoData,
+            ..
+        }) => return Ok(symbols.iter().map(|s| (*s, body)).collect()),
+        Some(refusal) => return Err(refusal.into()),
+        None => {}
+    }
+    let members: HashMap<&str, &RawValue> = json(body)?;
+    let part = |symbol: &Symbol| members.get(symbol.as_str()).map(|raw| (*symbol, raw.get().as_bytes()));
+    Ok(symbols.iter().filter_map(part).collect())
+}
+
+/// One bar as the vendor writes it: all texts, though numbers are read as well.
+#[derive(Deserialize)]
+struct Value<'a> {
+    #[serde(borrow)]
+    datetime: Option<&'a RawValue>,
+    #[serde(borrow)]
+    open: Option<&'a RawValue>,
+    #[serde(borrow)]
+    high: Option<&'a RawValue>,
+    #[serde(borrow)]
+    low: Option<&'a RawValue>,
+    #[serde(borrow)]
+    close: Option<&'a RawValue>,
+}
+
+impl Value<'_> {
+    /// `None` for a bar that cannot be read or breaks invariant B1: one such bar must not spoil the others.
+    fn bar(&self) -> Option<VendorBar> {
+        let positive = |field, raw| {
+            number(field, raw)
+                .ok()
+                .flatten()
+                .filter(|price| *price > Price::default())
+        };
+        let ohlc = Ohlc {
+            open: positive("open", self.open)?,
+            high: positive("high", self.high)?,
+            low: positive("low", self.low)?,
+            close: positive("close", self.close)?,
+        };
+        let opens_at = moment(&text(self.datetime?)?)?;
+        ohlc.ordered().then_some(VendorBar { opens_at, ohlc })
+    }
+}
+
+fn decimal(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Price>, AnswerError> {
+    number(field, raw).map_err(|error| match error {
+        WireError::Field { field, reason } => AnswerError::Field { field, reason },
+        other => AnswerError::Field {
+            field,
+            reason: other.to_string(),
+        },
+    })
+}
+
+fn missing(field: &'static str) -> AnswerError {
+    AnswerError::Field {
+        field,
+        reason: "it is not there".to_owned(),
+    }
+}
+
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AnswerError> {
+    if body.len() > limits::ANSWER_BYTES || !body.trim_ascii_start().starts_with(b"{") {
+        return Err(AnswerError::NotJson("it is no object, or too long".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|e| AnswerError::NotJson(cut(&e.to_string())))
+}
+
+#[cfg(test)]
+#[path = "rest_tests.rs"]
+mod tests;
