@@ -1,0 +1,363 @@
+//! When a symbol's market has sessions, and why not on other days. Asked by everyone, for any instant of [`YEARS`].
+
+use crate::domain::calendar_spec::{CalendarProblem, CalendarRules, CalendarSpec};
+use crate::domain::holidays::YEARS;
+use crate::domain::interval::Interval;
+use crate::domain::market_day::{Day, DayBook};
+use crate::domain::overrides::Overrides;
+use crate::domain::session::{Session, Sessions};
+use crate::domain::timestamp::Timestamp;
+use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use chrono_tz::Tz;
+use std::sync::Arc;
+
+/// One symbol's calendar. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    book: DayBook,
+}
+
+/// What the calendar says about an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// In this session.
+    Open(Session),
+    /// Between sessions.
+    Closed {
+        /// The session that closed last; `None` before the calendar begins.
+        previous: Option<Session>,
+        /// The session that opens next; `None` after the calendar ends.
+        next: Option<Session>,
+        /// Why there is none now.
+        reason: String,
+    },
+}
+
+impl Calendar {
+    /// A calendar from what the settings say.
+    pub fn new(spec: &CalendarSpec, overrides: Arc<Overrides>) -> Result<Self, Vec<CalendarProblem>> {
+        let rules = spec.rules()?;
+        Ok(Self {
+            book: DayBook { rules, overrides },
+        })
+    }
+
+    /// The calendar of the pair this service exists for: Colombia, 08:00 to 12:55.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the default settings are tested to be right")]
+    pub fn usdcop() -> Self {
+        Self::new(&CalendarSpec::default(), Arc::default()).expect("the default calendar has rules")
+    }
+
+    /// The rules it follows.
+    #[must_use]
+    pub const fn rules(&self) -> &CalendarRules {
+        &self.book.rules
+    }
+
+    /// The entries people made.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.book.overrides
+    }
+
+    /// What happens on a date, and why.
+    #[must_use]
+    pub fn day(&self, date: NaiveDate) -> Day {
+        self.book.day(date)
+    }
+
+    /// The session of a date, without the text.
+    #[must_use]
+    pub fn session_on(&self, date: NaiveDate) -> Option<Session> {
+        self.book.session_on(date)
+    }
+
+    /// The date that the market's clocks show.
+    #[must_use]
+    pub fn local_date(&self, at: Timestamp) -> NaiveDate {
+        self.book.local_date(at)
+    }
+
+    /// Where `now` lies.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> Phase {
+        if let Some(session) = self.at(now) {
+            return Phase::Open(session);
+        }
+        let date = self.book.local_date(now);
+        let reason = match self.book.session_on(date) {
+            Some(session) if now < session.opens => "before the open".to_owned(),
+            Some(_) => "after the close".to_owned(),
+            None => self.book.day(date).reason,
+        };
+        Phase::Closed {
+            previous: self.before(now),
+            next: self.after(now),
+            reason,
+        }
+    }
+
+    /// The last session that closed at or before `at`. `None` only before the calendar begins.
+    #[must_use]
+    pub fn before(&self, at: Timestamp) -> Option<Session> {
+        let last = NaiveDate::from_ymd_opt(*YEARS.end(), 12, 31)?;
+        let mut date = self.book.local_date(at).succ_opt()?.min(last);
+        while YEARS.contains(&date.year()) {
+            if let Some(session) = self.book.session_on(date).filter(|session| session.closes <= at) {
+                return Some(session);
+            }
+            date = date.pred_opt()?;
+        }
+        None
+    }
+
+    /// The next instant at which a session opens.
+    #[must_use]
+    pub fn next_open(&self, now: Timestamp) -> Option<Timestamp> {
+        self.after(now).map(|session| session.opens)
+    }
+
+    /// The next instant at which a session closes: of the present one, or of the next.
+    #[must_use]
+    pub fn next_close(&self, now: Timestamp) -> Option<Timestamp> {
+        self.at(now).or_else(|| self.after(now)).map(|session| session.closes)
+    }
+
+    /// The last instant, now included, at which a session opened.
+    #[must_use]
+    pub fn previous_open(&self, now: Timestamp) -> Option<Timestamp> {
+        self.at(now).or_else(|| self.before(now)).map(|session| session.opens)
+    }
+
+    /// The last instant, now included, at which a session closed.
+    #[must_use]
+    pub fn previous_close(&self, now: Timestamp) -> Option<Timestamp> {
+        self.before(now).map(|session| session.closes)
+    }
+
+    /// The sessions whose dates lie in `[from, to]`, earliest first.
+    pub fn sessions(&self, from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = Session> {
+        from.iter_days()
+            .take_while(move |date| *date <= to)
+            .filter_map(|date| self.book.session_on(date))
+    }
+
+    /// The first instants of the bars expected on a date; none when it is closed.
+    #[must_use]
+    pub fn slots_on(&self, date: NaiveDate, interval: Interval) -> Vec<Timestamp> {
+        self.book
+            .session_on(date)
+            .map(|session| self.slots(&session, interval))
+            .unwrap_or_default()
+    }
+
+    /// The first instants of the expected bars that begin in `[from, to)`.
+    #[must_use]
+    pub fn slots_between(&self, from: Timestamp, to: Timestamp, interval: Interval) -> Vec<Timestamp> {
+        let last = self.book.local_date(to).succ_opt().unwrap_or(NaiveDate::MAX);
+        self.sessions(self.book.local_date(from), last)
+            .flat_map(|session| self.slots(&session, interval))
+            .filter(|slot| from <= *slot && *slot < to)
+            .collect()
+    }
+
+    /// The first instants of a session's bars. The first and last bar may stick out of the session when their length does
+    /// not divide it: 08:00 to 12:55 has twenty bars of 15 minutes, the last of them ten minutes long.
+    #[must_use]
+    pub fn slots(&self, session: &Session, interval: Interval) -> Vec<Timestamp> {
+        let Some(length) = interval.length() else {
+            let midnight = session.date.and_time(NaiveTime::MIN);
+            let day = if interval == Interval::D1 {
+                self.book.instant(midnight)
+            } else {
+                None
+            };
+            return vec![day.unwrap_or(session.opens)];
+        };
+        let first = session.opens.floor(length);
+        std::iter::successors(Some(first), |slot| Some(*slot + length))
+            .take_while(|slot| *slot < session.closes)
+            .collect()
+    }
+}
+
+impl Sessions for Calendar {
+    fn at(&self, at: Timestamp) -> Option<Session> {
+        let date = self.book.local_date(at);
+        let contains = |date| self.book.session_on(date).filter(|session| session.contains(at));
+        contains(date).or_else(|| contains(date.succ_opt()?)) // the evening belongs to the next forex day
+    }
+
+    fn after(&self, at: Timestamp) -> Option<Session> {
+        let first = NaiveDate::from_ymd_opt(*YEARS.start(), 1, 1)?;
+        let mut date = self.book.local_date(at).checked_sub_days(Days::new(1))?.max(first);
+        while YEARS.contains(&date.year()) {
+            if let Some(session) = self.book.session_on(date).filter(|session| session.opens > at) {
+                return Some(session);
+            }
+            date = date.succ_opt()?;
+        }
+        None
+    }
+
+    fn zone(&self) -> Tz {
+        self.book.rules.zone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calendar_spec::CalendarKind;
+    use proptest::prelude::*;
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap())
+    }
+
+    fn calendar(kind: &str, overrides: &str) -> Calendar {
+        let spec = CalendarSpec {
+            calendar: kind.to_owned(),
+            ..CalendarSpec::default()
+        };
+        Calendar::new(&spec, Arc::new(Overrides::read(overrides).unwrap())).unwrap()
+    }
+
+    fn closing_at(close: &str, next_day: &str) -> Calendar {
+        let spec = CalendarSpec {
+            close: Some(close.to_owned()),
+            next_day: Some(next_day.to_owned()),
+            ..CalendarSpec::default()
+        };
+        Calendar::new(&spec, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_session_of_bogota_is_the_same_utc_hours_all_year_and_excludes_its_close() {
+        let calendar = Calendar::usdcop();
+        for day in ["2026-01-15", "2026-03-09", "2026-07-15", "2026-11-03"] {
+            let session = calendar.session_on(date(day)).unwrap();
+            assert_eq!(session.opens, at(&format!("{day}T13:00:00Z")));
+            assert_eq!(session.closes, at(&format!("{day}T17:55:00Z")));
+        }
+        assert!(matches!(
+            calendar.phase(at("2026-01-15T17:54:59.999999Z")),
+            Phase::Open(_)
+        ));
+        assert!(matches!(
+            calendar.phase(at("2026-01-15T17:55:00Z")),
+            Phase::Closed { .. }
+        ));
+    }
+
+    #[test]
+    fn a_session_has_59_bars_or_60_as_the_settings_close_it() {
+        let (calendar, long) = (Calendar::usdcop(), closing_at("13:00", "run"));
+        let count = |calendar: &Calendar, interval| calendar.slots_on(date("2026-01-15"), interval).len();
+        assert_eq!((count(&calendar, Interval::M5), count(&long, Interval::M5)), (59, 60));
+        assert_eq!(
+            (count(&calendar, Interval::M1), count(&calendar, Interval::M15)),
+            (295, 20)
+        );
+        assert_eq!(
+            (count(&calendar, Interval::H1), count(&calendar, Interval::Session)),
+            (5, 1)
+        );
+        assert_eq!(
+            calendar.slots_on(date("2026-01-15"), Interval::D1),
+            [at("2026-01-15T05:00:00Z")]
+        );
+        assert!(calendar.slots_on(date("2026-01-17"), Interval::M5).is_empty());
+        let range = calendar.slots_between(at("2026-01-15T17:50:00Z"), at("2026-01-16T13:05:00Z"), Interval::M5);
+        assert_eq!(range, [at("2026-01-15T17:50:00Z"), at("2026-01-16T13:00:00Z")]);
+    }
+
+    #[test]
+    fn the_search_for_the_next_open_crosses_a_long_closure() {
+        let days =
+            (1..=28).map(|day| format!("[[day]]\ndate = 2026-02-{day:02}\naction = \"close\"\nreason = \"strike\"\n"));
+        let calendar = calendar("colombia", &days.collect::<String>());
+        assert_eq!(
+            calendar.next_open(at("2026-01-30T18:00:00Z")),
+            Some(at("2026-03-02T13:00:00Z"))
+        );
+        assert_eq!(
+            calendar.previous_close(at("2026-03-02T12:00:00Z")),
+            Some(at("2026-01-30T17:55:00Z"))
+        );
+    }
+
+    #[test]
+    fn forex_runs_from_sunday_to_friday_and_follows_the_clocks_of_new_york() {
+        let calendar = calendar("forex", "");
+        for (now, next) in [
+            ("2026-03-07T12:00:00Z", "2026-03-08T21:00:00Z"), // the clocks went forward that Sunday
+            ("2026-10-31T12:00:00Z", "2026-11-01T22:00:00Z"), // and back on that one
+        ] {
+            assert_eq!(calendar.next_open(at(now)), Some(at(next)));
+        }
+        let friday = calendar.at(at("2026-03-13T20:59:59Z")).unwrap();
+        assert_eq!(
+            (friday.date, friday.closes),
+            (date("2026-03-13"), at("2026-03-13T21:00:00Z"))
+        );
+        assert_eq!(calendar.at(at("2026-03-13T21:00:00Z")), None);
+        assert_eq!(
+            calendar.at(at("2026-03-12T21:00:00Z")).map(|session| session.date),
+            Some(date("2026-03-13"))
+        );
+    }
+
+    #[test]
+    fn always_has_no_end_of_day() {
+        let calendar = calendar("always", "");
+        let session = calendar.at(at("2026-03-08T23:59:59.999999Z")).unwrap();
+        assert_eq!(
+            calendar.after(session.opens).map(|next| next.opens),
+            Some(session.closes)
+        );
+    }
+
+    #[test]
+    fn years_have_the_counted_sessions() {
+        let count = |year: i32| {
+            let (first, last) = (date(&format!("{year}-01-01")), date(&format!("{year}-12-31")));
+            Calendar::usdcop().sessions(first, last).count()
+        };
+        assert_eq!([2024, 2025, 2026, 2027].map(count), [245, 244, 241, 244]);
+    }
+
+    #[test]
+    fn outside_its_years_the_calendar_ends_without_hanging() {
+        let calendar = Calendar::usdcop();
+        assert_eq!(calendar.next_open(at("2100-12-31T23:00:00Z")), None);
+        assert_eq!(
+            calendar.next_open(at("1950-01-01T00:00:00Z")),
+            Some(at("1984-01-02T13:00:00Z"))
+        );
+        assert_eq!(calendar.previous_close(at("1983-12-31T23:00:00Z")), None);
+        assert!(calendar.previous_close(at("2200-01-01T00:00:00Z")).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn every_instant_lies_in_one_session_or_between_two(secs in 500_000_000_i64..4_000_000_000, kind in 0_usize..3) {
+            let calendar = calendar(CalendarKind::ALL[kind].name(), "");
+            let now = Timestamp::from_secs(secs);
+            match calendar.phase(now) {
+                Phase::Open(session) => prop_assert!(session.contains(now)),
+                Phase::Closed { previous, next, .. } => {
+                    let (previous, next) = (previous.unwrap(), next.unwrap());
+                    prop_assert!(previous.closes <= now && now < next.opens);
+                    prop_assert_eq!(calendar.before(next.opens), Some(previous));
+                    prop_assert_eq!(calendar.after(previous.opens), Some(next));
+                }
+            }
+        }
+    }
+}
