@@ -1,0 +1,13 @@
+//! Tests of the whole process and of what it needs: real servers, real sockets, real signals.
+//!
+//! One binary, so that it links once and its tests share one PostgreSQL cluster. `child` runs the candela binary, `servers`
+//! starts PostgreSQL and Redis; both end with the test.
+
+#[cfg(test)]
+mod certificate;
+#[cfg(test)]
+mod child;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
+mod servers_work;

@@ -1,0 +1,548 @@
+//! Rules of this code base that no compiler checks. Standard library only. A rule about a file that does not exist yet
+//! switches itself on when the file appears.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Lines a file, and lines a function, may have. Those that may have more, with the reason.
+const FILE_LINES: usize = 400;
+const FUNCTION_LINES: usize = 70;
+const LONG_FILES: &[(&str, &str)] = &[("tests/tidy.rs", "every rule on one page, each a screen at the most")];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+
+/// Which rooms a room may import, besides itself. `main ► cmd ► app ► web, actors ► ledger, store, cache ► domain`.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("limits", &[]),
+    ("domain", &["limits"]),
+    ("clock", &["domain", "limits"]),
+    ("schema", &[]),
+    ("exit", &[]),
+    ("settings", &["domain", "limits"]),
+    ("telemetry", &["clock", "domain", "limits", "settings"]),
+    ("sim", &["clock", "domain", "limits"]),
+    ("ledger", &["clock", "domain", "limits"]),
+    ("store", &["clock", "domain", "limits", "schema"]),
+    ("cache", &["clock", "domain", "limits"]),
+    (
+        "actors",
+        &["cache", "clock", "domain", "ledger", "limits", "settings", "store"],
+    ),
+    (
+        "web",
+        &[
+            "actors", "cache", "clock", "domain", "ledger", "limits", "settings", "store",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "actors",
+            "cache",
+            "clock",
+            "domain",
+            "exit",
+            "ledger",
+            "limits",
+            "settings",
+            "store",
+            "telemetry",
+            "web",
+        ],
+    ),
+    ("cmd", &["*"]),
+    ("main", &["*"]),
+    ("lib", &["*"]),
+];
+
+/// What may be named only in certain places: the text, the places, and why.
+const CONFINED: &[(&str, &[&str], &str)] = &[
+    (
+        "actix::",
+        &["src/actors/", "src/web/", "src/app", "src/sim/"],
+        "actors are shells: logic lives in domain",
+    ),
+    (
+        "actix_rt::",
+        &[
+            "src/actors/",
+            "src/web/",
+            "src/app",
+            "src/sim/",
+            "src/cmd/",
+            "src/main.rs",
+        ],
+        "runtimes are started at the rim",
+    ),
+    (
+        "actix_web::",
+        &["src/web/", "src/app", "src/sim/"],
+        "HTTP is spoken at the rim",
+    ),
+    (
+        "actix_web_actors",
+        &["src/web/client.rs"],
+        "deprecated upstream: one file knows it",
+    ),
+    (
+        "Utc::now",
+        &["src/clock.rs"],
+        "time is an argument; clocks are read in one file",
+    ),
+    (
+        "Local::now",
+        &["src/clock.rs"],
+        "time is an argument; clocks are read in one file",
+    ),
+    (
+        "SystemTime::now",
+        &["src/clock.rs"],
+        "time is an argument; clocks are read in one file",
+    ),
+    (
+        "Instant::now",
+        &["src/clock.rs"],
+        "time is an argument; clocks are read in one file",
+    ),
+    ("env::var", &["src/settings/"], "the environment is read in settings"),
+    ("panic = \"abort\"", &[], "supervision catches panics"),
+];
+
+// --- reading the tree ------------------------------------------------------------------------------------------------
+
+struct File {
+    /// From the root of the repository, with forward slashes.
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// The text without its unit tests, comments blanked, so that only what runs in production counts.
+    fn production(&self) -> String {
+        let code = self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let mut out = String::with_capacity(code.len());
+        for line in code.lines() {
+            out.push_str(if line.trim_start().starts_with("//") { "" } else { line });
+            out.push('\n');
+        }
+        out
+    }
+
+    fn room(&self) -> &str {
+        let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(root().join(path)).ok()
+}
+
+/// All files below `folder` whose name ends in one of `endings`.
+fn files(folder: &str, endings: &[&str]) -> Vec<File> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    found.sort();
+    let wanted = |path: &PathBuf| endings.iter().any(|ending| path.to_string_lossy().ends_with(ending));
+    let relative = |path: &Path| {
+        path.strip_prefix(root())
+            .unwrap_or(path)
+            .to_string_lossy()
+            .replace('\\', "/")
+    };
+    found
+        .iter()
+        .filter(|path| wanted(path))
+        .filter_map(|path| {
+            Some(File {
+                path: relative(path),
+                text: std::fs::read_to_string(path).ok()?,
+            })
+        })
+        .collect()
+}
+
+fn sources() -> Vec<File> {
+    let found = files("src", &[".rs"]);
+    assert!(!found.is_empty(), "no sources found: tidy would pass on nothing");
+    found
+}
+
+fn rust() -> Vec<File> {
+    ["src", "tests", "benches", "examples"]
+        .iter()
+        .flat_map(|folder| files(folder, &[".rs"]))
+        .collect()
+}
+
+/// Fails with all findings at once.
+fn none(findings: Vec<String>) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+/// The words of `text` that start with `prefix` and go on with letters, digits and underscores.
+fn words<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let starts = text.match_indices(prefix).filter_map(|(at, _)| text.get(at..));
+    let word = |rest: &'a str| {
+        let after = rest.strip_prefix(prefix).unwrap_or(rest);
+        let end = after
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(after.len());
+        after.get(..end).unwrap_or_default()
+    };
+    starts.map(word).collect()
+}
+
+// --- shape -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn rooms_import_only_along_the_arrows() {
+    let allowed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+    let mut findings = Vec::new();
+    for file in sources() {
+        let Some(may) = allowed.get(file.room()) else {
+            findings.push(format!(
+                "{}: room {} has no row in ARROWS of tests/tidy.rs",
+                file.path,
+                file.room()
+            ));
+            continue;
+        };
+        for room in words(&file.production(), "crate::") {
+            if room != file.room() && !may.contains(&"*") && !may.contains(&room) && allowed.contains_key(room) {
+                findings.push(format!("{}: {} may not import {room}", file.path, file.room()));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn what_is_confined_stays_where_it_belongs() {
+    let mut findings = Vec::new();
+    let cargo = File {
+        path: "Cargo.toml".into(),
+        text: read("Cargo.toml").unwrap_or_default(),
+    };
+    for file in sources().into_iter().chain([cargo]) {
+        let production = file.production();
+        for (text, places, why) in CONFINED {
+            let named = production.match_indices(text).any(|(at, _)| {
+                let before = production.get(..at).unwrap_or_default().chars().next_back();
+                before.is_none_or(|before| !before.is_ascii_alphanumeric() && before != '_')
+            });
+            if named && !places.iter().any(|place| file.path.starts_with(place)) {
+                findings.push(format!("{}: {text} belongs in {places:?}: {why}", file.path));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn files_and_functions_fit_the_eye() {
+    let mut findings = Vec::new();
+    for file in rust() {
+        let lines: Vec<&str> = file.text.lines().collect();
+        if lines.len() > FILE_LINES && !LONG_FILES.iter().any(|(path, _)| *path == file.path) {
+            findings.push(format!("{}: {} lines, at most {FILE_LINES}", file.path, lines.len()));
+        }
+        for (name, at, length) in functions(&lines) {
+            let full = format!("{}::{name}", file.path);
+            if length > FUNCTION_LINES && !LONG_FUNCTIONS.iter().any(|(known, _)| *known == full) {
+                findings.push(format!(
+                    "{}:{at}: fn {name} has {length} lines, at most {FUNCTION_LINES}",
+                    file.path
+                ));
+            }
+        }
+    }
+    for (path, _) in LONG_FILES {
+        if read(path).is_none_or(|text| text.lines().count() <= FILE_LINES) {
+            findings.push(format!("{path} is in LONG_FILES and need not be"));
+        }
+    }
+    none(findings);
+}
+
+/// Name, first line and length of each function, by the indentation rustfmt gives its closing brace.
+fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize, usize)> {
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let bare = line.trim_start();
+        let indent = line.len() - bare.len();
+        let head = bare.split('"').next().unwrap_or_default();
+        let is_head = head.starts_with("fn ")
+            || (head.contains(" fn ") && !head.starts_with("//") && !head.contains('('))
+            || ["pub", "const ", "async ", "unsafe "]
+                .iter()
+                .any(|word| head.starts_with(word))
+                && head.contains("fn ");
+        if !is_head || bare.ends_with(';') {
+            continue;
+        }
+        let name = head
+            .split("fn ")
+            .nth(1)
+            .and_then(|rest| rest.split(['(', '<']).next())
+            .unwrap_or("?");
+        let closing = format!("{}}}", " ".repeat(indent));
+        if let Some(length) = lines.iter().skip(start).position(|line| **line == closing) {
+            found.push((name, start + 1, length + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_function_is_measured_from_its_head_to_its_closing_brace() {
+    let text =
+        "impl A {\n    pub(crate) async fn b<T>(\n        &self,\n    ) {\n        let c = 1;\n    }\n}\nfn d() {\n}";
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(functions(&lines), [("b", 2, 5), ("d", 8, 2)]);
+}
+
+// --- actors and messages ---------------------------------------------------------------------------------------------
+
+#[test]
+fn every_actor_says_what_it_owns_hears_says_and_how_it_fails() {
+    let mut findings = Vec::new();
+    for file in files("src/actors", &[".rs"])
+        .iter()
+        .filter(|file| file.production().contains("impl Actor for"))
+    {
+        for part in ["owns", "hears", "says", "fails"] {
+            let told = file.text.lines().any(|line| {
+                line.strip_prefix("//! ")
+                    .is_some_and(|doc| doc.trim_start().starts_with(part))
+            });
+            if !told {
+                findings.push(format!("{}: its header has no line \"//! {part} …\"", file.path));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn every_message_states_its_edge() {
+    let mut findings = Vec::new();
+    let text = read("src/actors/messages.rs").unwrap_or_default();
+    let mut doc = String::new();
+    for line in text.lines() {
+        if let Some(words) = line.strip_prefix("///") {
+            doc.push_str(words);
+        } else if line.starts_with("#[derive(") && line.contains("Message") && !doc.contains('→') {
+            findings.push(format!(
+                "src/actors/messages.rs: a message says no \"sender → receiver\": {}",
+                doc.trim()
+            ));
+        } else if !line.starts_with("#[") {
+            doc.clear();
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn every_limit_is_used() {
+    let limits = read("src/limits.rs").unwrap_or_default();
+    let elsewhere: String = rust()
+        .iter()
+        .filter(|file| file.path != "src/limits.rs")
+        .fold(String::new(), |all, file| all + &file.text);
+    let names = limits
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let unused = |name: &str| !elsewhere.contains(name) && limits.matches(name).count() < 2;
+    none(
+        names
+            .filter(|name| *name != "_" && unused(name))
+            .map(|name| format!("src/limits.rs: {name} is used nowhere"))
+            .collect(),
+    );
+}
+
+// --- documents -------------------------------------------------------------------------------------------------------
+
+/// `path` or `path::function` in back ticks.
+fn named_in(document: &str) -> BTreeSet<String> {
+    let ticks = document.split('`').skip(1).step_by(2);
+    ticks
+        .filter(|name| !name.contains(char::is_whitespace))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn paths_and_functions_that_documents_name_exist() {
+    let mut findings = Vec::new();
+    let all: String = rust().iter().fold(String::new(), |all, file| all + &file.text);
+    let known_roots = [
+        "src/",
+        "tests/",
+        "docs/",
+        "scripts/",
+        "migrations/",
+        "deploy/",
+        "examples/",
+        "benches/",
+        "scenarios/",
+    ];
+    let mut documents = files("docs", &[".md"]);
+    documents.extend(["ARCHITECTURE.md", "README.md"].iter().filter_map(|path| {
+        Some(File {
+            path: (*path).into(),
+            text: read(path)?,
+        })
+    }));
+    for document in documents {
+        for name in named_in(&document.text) {
+            let path = name.split("::").next().unwrap_or(&name);
+            let in_src = format!("src/{path}");
+            let looks_like_path = known_roots.iter().any(|root| path.starts_with(root)) || path.ends_with(".rs");
+            if looks_like_path
+                && !path.contains(['*', '…', '<', '{'])
+                && !root().join(path).exists()
+                && !root().join(in_src).exists()
+            {
+                findings.push(format!("{}: `{path}` does not exist", document.path));
+            }
+            if document.path == "ARCHITECTURE.md" && name.ends_with("()") {
+                let function = name.trim_end_matches("()").rsplit("::").next().unwrap_or_default();
+                if !all.contains(&format!("fn {function}")) {
+                    findings.push(format!("{}: `{name}` does not exist", document.path));
+                }
+            }
+        }
+        for link in document
+            .text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+        {
+            let folder = root()
+                .join(&document.path)
+                .parent()
+                .map(Path::to_path_buf)
+                .unwrap_or_default();
+            if !link.is_empty() && !link.contains("://") && !link.starts_with("mailto:") && !folder.join(link).exists()
+            {
+                findings.push(format!("{}: the link to {link} leads nowhere", document.path));
+            }
+        }
+    }
+    none(findings);
+}
+
+/// FNV-1a, 64 bits: small enough to write here, good enough to notice a change.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// ARCHITECTURE.md ends with a line such as `<!-- read with src/actors/tree.rs 0123456789abcdef -->` for each file whose
+/// change must make its author read the document again.
+#[test]
+fn the_architecture_was_read_again_after_its_key_files_changed() {
+    let document = read("ARCHITECTURE.md").unwrap_or_default();
+    let mut findings = Vec::new();
+    for line in document.lines() {
+        let Some((path, seen)) = line
+            .strip_prefix("<!-- read with ")
+            .and_then(|rest| rest.strip_suffix(" -->")?.split_once(' '))
+        else {
+            continue;
+        };
+        let now = format!("{:016x}", hash(&read(path).unwrap_or_default()));
+        if now != seen {
+            findings.push(format!(
+                "{path} has changed: read ARCHITECTURE.md again, mend it, and write\n<!-- read with {path} {now} -->"
+            ));
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn metrics_in_code_and_in_the_operations_guide_are_the_same() {
+    let Some(guide) = read("docs/operations.md") else {
+        return;
+    };
+    let code = sources()
+        .iter()
+        .fold(String::new(), |all, file| all + &file.production());
+    let quoted = words(&code, "\"candela_");
+    let told = words(&guide, "`candela_");
+    let mut findings = Vec::new();
+    findings.extend(
+        quoted
+            .difference(&told)
+            .map(|name| format!("docs/operations.md does not explain the metric candela_{name}")),
+    );
+    findings.extend(
+        told.difference(&quoted)
+            .map(|name| format!("docs/operations.md explains candela_{name}, which no code counts")),
+    );
+    none(findings);
+}
+
+#[test]
+fn no_loose_end_is_without_an_issue() {
+    let mut findings = Vec::new();
+    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
+    for file in rust()
+        .into_iter()
+        .chain(files("docs", &[".md"]))
+        .chain(files("scripts", &[""]))
+    {
+        for (number, line) in file.text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark.as_str())) && !line.contains('#') {
+                findings.push(format!(
+                    "{}:{}: a loose end without an issue number",
+                    file.path,
+                    number + 1
+                ));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn every_migration_has_a_way_back() {
+    let mut findings = Vec::new();
+    for up in files("migrations", &["up.sql"]) {
+        let down = up.path.replace("up.sql", "down.sql");
+        if read(&down).is_none_or(|text| text.trim().is_empty()) {
+            findings.push(format!("{} has no {down}", up.path));
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is() {
+    let silent = rust()
+        .into_iter()
+        .filter(|file| !file.text.starts_with("//! ") && file.path != "src/schema.rs");
+    none(
+        silent
+            .map(|file| format!("{}: its first line is no module documentation", file.path))
+            .collect(),
+    );
+}
