@@ -34,3 +34,87 @@ pub const SERIES_BARS: usize = 5_000;
 
 /// The longest answer that is read: [`SERIES_BARS`] bars have about 650,000 bytes, and a question may name several pairs.
 pub const ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
+// --- clients --------------------------------------------------------------------------------------------------------
+
+/// Messages that wait in a client's data lane before it counts as full; half of it starts conflation. 256 ticks are some
+/// seconds of a busy feed, and 60 KiB that all slow clients share.
+pub const CLIENT_DATA_LANE: usize = 256;
+
+/// Messages that wait in a client's control lane; one more and the client is closed. Larger than one chunk of a replay.
+pub const CLIENT_CONTROL_LANE: usize = 1_024;
+
+/// How long the oldest control message may wait before its client is closed as too slow.
+pub const CLIENT_CONTROL_AGE: Duration = Duration::from_secs(10);
+
+/// Bytes handed to a socket in one write: what waits goes together, but not so much that a slow socket hoards it.
+pub const CLIENT_WRITE: usize = 32 * 1024;
+
+/// Bytes that the kernel may hold for one client. Small, so that a slow client is noticed here and not hidden there.
+pub const CLIENT_SOCKET_BUFFER: usize = 64 * 1024;
+
+/// Unsent bytes from which the kernel reports a socket as not writable: keeps stale ticks out of it.
+pub const CLIENT_NOT_SENT: u32 = 16 * 1024;
+
+/// How long sent bytes may stay unacknowledged before the kernel ends the connection: a vanished peer.
+pub const CLIENT_TCP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often a client is pinged.
+pub const CLIENT_PING: Duration = Duration::from_secs(20);
+
+/// How long a client has to answer a ping.
+pub const CLIENT_PONG: Duration = Duration::from_secs(10);
+
+/// A heartbeat is sent when nothing else was for so long.
+pub const CLIENT_HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a closed client may take to answer our close frame before its socket is shut.
+pub const CLIENT_CLOSE: Duration = Duration::from_secs(2);
+
+/// How often a fan-out shard looks at the clocks of its clients.
+pub const CLIENT_SWEEP: Duration = Duration::from_millis(500);
+
+/// The largest message a client may send, over all its fragments.
+pub const CLIENT_MESSAGE: usize = 64 * 1024;
+
+/// Messages a client may send in a second.
+pub const CLIENT_INBOUND_PER_SECOND: u32 = 20;
+
+/// Inbound messages above the rate that are answered with an error before the client is closed.
+pub const CLIENT_INBOUND_GRACE: u32 = 40;
+
+/// Channels one client may follow.
+pub const CLIENT_CHANNELS: usize = 64;
+
+/// Connections the server holds at once.
+pub const CLIENTS: usize = 20_000;
+
+/// Messages a fan-out shard's mailbox holds. A full one only means that it reads from the ledger.
+pub const FANOUT_MAILBOX: usize = 1_024;
+
+/// Durable messages a fan-out shard keeps in memory for each channel, for replay.
+pub const FANOUT_RING: usize = 1_024;
+
+/// Events a fan-out shard reads from the ledger at once: a few milliseconds of its thread.
+pub const FANOUT_READ: usize = 500;
+
+/// The longest replay for one channel; beyond it a client is told `too_large` and takes a snapshot.
+pub const REPLAY: u64 = 100_000;
+
+/// How long a drain may take, from the first goaway to the last close. `docker stop` kills after ten seconds.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// Worker threads that serve HTTP; each has a fan-out shard.
+pub const HTTP_WORKERS_MAX: usize = 8;
+
+const _: () = assert!(
+    FANOUT_READ < CLIENT_CONTROL_LANE,
+    "a chunk of a replay fits the control lane"
+);
+const _: () = assert!(
+    CLIENT_PONG.as_secs() < CLIENT_PING.as_secs(),
+    "a ping is answered before the next"
+);
+const _: () = assert!(
+    DRAIN.as_secs() + CLIENT_CLOSE.as_secs() < 10,
+    "a drain ends before docker kills"
+);

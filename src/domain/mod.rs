@@ -21,3 +21,6 @@ pub mod event;
 pub mod wire;
 pub mod rest;
 pub mod trouble;
+pub mod frames;
+pub mod delivery;
+pub mod outbox;

@@ -1,0 +1,487 @@
+//! What clients read: each thing to tell as a ready WebSocket text frame, encoded once for all of them.
+//!
+//! Written by hand rather than through a serializer: a tick is encoded in well under a microsecond, and the exact decimal text
+//! of a price is written where it belongs.
+
+use crate::domain::bar::{Bar, BarState};
+use crate::domain::channel::Channel;
+use crate::domain::event::{BarEnd, Event, Numbered, SessionChange, SessionPhase};
+use crate::domain::gap::Gap;
+use crate::domain::price::Price;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::AcceptedTick;
+use crate::domain::timestamp::Timestamp;
+use bytes::{BufMut, Bytes, BytesMut};
+use chrono_tz::Tz;
+
+/// The key before which a conflated frame gets its `from`.
+const SEQ_KEY: &[u8] = b"\"seq\":";
+
+/// Knows in which zone each market's people read times.
+#[derive(Debug, Clone, Default)]
+pub struct Zones(Vec<(Symbol, Tz)>);
+
+impl Zones {
+    /// From a list; symbols that are not in it are read in UTC.
+    #[must_use]
+    pub const fn new(zones: Vec<(Symbol, Tz)>) -> Self {
+        Self(zones)
+    }
+
+    /// The zone of `symbol`.
+    #[must_use]
+    pub fn of(&self, symbol: Symbol) -> Tz {
+        let found = self.0.iter().find(|(known, _)| *known == symbol);
+        found.map_or(Tz::UTC, |(_, zone)| *zone)
+    }
+
+    /// The zone for what belongs to no symbol: the first symbol's.
+    #[must_use]
+    pub fn first(&self) -> Tz {
+        self.0.first().map_or(Tz::UTC, |(_, zone)| *zone)
+    }
+}
+
+/// A durable event as a frame.
+#[must_use]
+pub fn event(zones: &Zones, numbered: &Numbered) -> Bytes {
+    text_frame(&event_json(zones, numbered))
+}
+
+/// A bar still forming as a frame: `base` is the last durable seq of its channel.
+#[must_use]
+pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {
+    let zone = zones.of(bar.key.symbol);
+    let mut json = Json::new();
+    json.raw("{\"type\":\"bar\",\"channel\":\"");
+    json.channel(Channel::bars(bar.key.interval, bar.key.symbol));
+    json.raw("\",\"base\":").int(base);
+    json.raw(",\"version\":").int(u64::from(bar.ticks));
+    json.raw(",\"data\":").bar(bar, zone);
+    json.raw(",\"timestamp\":\"").instant(at, zone).raw("\"}");
+    text_frame(&json.0)
+}
+
+/// A durable event as JSON text.
+#[must_use]
+pub fn event_json(zones: &Zones, numbered: &Numbered) -> Vec<u8> {
+    let mut json = Json::new();
+    match &numbered.event {
+        Event::Tick(tick) => json.tick(numbered, tick, zones.of(tick.tick.symbol)),
+        Event::Bar(bar) => {
+            let zone = zones.of(bar.key.symbol);
+            json.open("bar", numbered).bar(bar, zone);
+            json.close(numbered.at, zone);
+        }
+        Event::BarEnd(end) => json.bar_end(end, zones.first()),
+        Event::Gap(gap) => {
+            let zone = zones.of(gap.symbol);
+            json.open("gap", numbered).gap(gap, zone);
+            json.close(numbered.at, zone);
+        }
+        Event::Session(change) => {
+            let zone = zones.of(change.symbol);
+            json.open("session", numbered).session(change, zone);
+            json.close(numbered.at, zone);
+        }
+    }
+    json.0
+}
+
+/// A bar as the JSON object that both the socket and REST show.
+#[must_use]
+pub fn bar_json(zones: &Zones, bar: &Bar) -> String {
+    let mut json = Json::new();
+    json.bar(bar, zones.of(bar.key.symbol));
+    String::from_utf8(json.0).unwrap_or_default()
+}
+
+/// A tick as the `data` object that both the socket and REST show.
+#[must_use]
+pub fn tick_json(tick: &AcceptedTick) -> String {
+    let mut json = Json::new();
+    json.tick_data(tick);
+    String::from_utf8(json.0).unwrap_or_default()
+}
+
+/// A gap as the JSON object that both the socket and REST show.
+#[must_use]
+pub fn gap_json(zones: &Zones, gap: &Gap) -> String {
+    let mut json = Json::new();
+    json.gap(gap, zones.of(gap.symbol));
+    String::from_utf8(json.0).unwrap_or_default()
+}
+
+/// `payload` as one unmasked text frame.
+#[must_use]
+pub fn text_frame(payload: &[u8]) -> Bytes {
+    frame(0x81, payload)
+}
+
+/// One final, unmasked frame: `first` is its FIN bit and opcode.
+#[must_use]
+pub fn frame(first: u8, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len().saturating_add(10));
+    out.put_u8(first);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short), _) if short < 126 => out.put_u8(short),
+        (_, Ok(medium)) => {
+            out.put_u8(126);
+            out.put_u16(medium);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(u64::try_from(payload.len()).unwrap_or(u64::MAX));
+        }
+    }
+    out.put_slice(payload);
+    out.freeze()
+}
+
+/// The payload of a frame made by [`frame`].
+#[must_use]
+pub fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(127) => 10,
+        Some(126) => 4,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
+}
+
+/// The frame of the newest message, saying that it stands for all from `from` on.
+#[must_use]
+pub fn covering(frame: &Bytes, from: u64) -> Bytes {
+    let payload = payload(frame);
+    let Some(at) = payload.windows(SEQ_KEY.len()).position(|part| part == SEQ_KEY) else {
+        return frame.clone();
+    };
+    let (before, after) = payload.split_at(at);
+    let mut json = Json(Vec::with_capacity(payload.len().saturating_add(32)));
+    json.0.extend_from_slice(before);
+    json.raw("\"from\":").int(from).raw(",");
+    json.0.extend_from_slice(after);
+    text_frame(&json.0)
+}
+
+/// Tells a client that it is slow, or no longer.
+#[must_use]
+pub fn slow(warn: bool, conflated: u64) -> Bytes {
+    let mut json = Json::new();
+    json.raw("{\"type\":\"slow\",\"level\":")
+        .raw(if warn { "\"warn\"" } else { "\"clear\"" });
+    json.raw(",\"conflated\":").int(conflated).raw("}");
+    text_frame(&json.0)
+}
+
+/// JSON text being written.
+struct Json(Vec<u8>);
+
+impl Json {
+    fn new() -> Self {
+        Self(Vec::with_capacity(512))
+    }
+
+    fn raw(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn int(&mut self, number: u64) -> &mut Self {
+        self.raw(itoa::Buffer::new().format(number))
+    }
+
+    fn signed(&mut self, number: i64) -> &mut Self {
+        self.raw(itoa::Buffer::new().format(number))
+    }
+
+    fn price(&mut self, price: Price) -> &mut Self {
+        price.write_to(&mut self.0);
+        self
+    }
+
+    fn instant(&mut self, at: Timestamp, zone: Tz) -> &mut Self {
+        self.raw(&at.rfc3339(zone))
+    }
+
+    /// A text that may hold anything, with its quotes.
+    fn quoted(&mut self, text: &str) -> &mut Self {
+        let quoted = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
+        self.raw(&quoted)
+    }
+
+    /// Names of channels and symbols hold nothing that JSON would escape.
+    fn channel(&mut self, channel: Channel) -> &mut Self {
+        self.raw(&channel.to_string())
+    }
+
+    fn open(&mut self, kind: &str, numbered: &Numbered) -> &mut Self {
+        self.raw("{\"type\":\"").raw(kind).raw("\",\"channel\":\"");
+        if let Some(channel) = numbered.channel {
+            self.channel(channel);
+        }
+        self.raw("\",\"seq\":").int(numbered.seq).raw(",\"data\":")
+    }
+
+    fn close(&mut self, at: Timestamp, zone: Tz) {
+        self.raw(",\"timestamp\":\"").instant(at, zone).raw("\"}");
+    }
+
+    fn tick(&mut self, numbered: &Numbered, tick: &AcceptedTick, zone: Tz) {
+        self.open("market_data", numbered).tick_data(tick);
+        self.close(numbered.at, zone);
+    }
+
+    fn tick_data(&mut self, accepted: &AcceptedTick) {
+        let tick = &accepted.tick;
+        self.raw("{\"event\":\"price\",\"symbol\":\"").raw(tick.symbol.as_str());
+        self.raw("\",\"price\":").price(tick.price);
+        if let Some(bid) = tick.bid {
+            self.raw(",\"bid\":").price(bid);
+        }
+        if let Some(ask) = tick.ask {
+            self.raw(",\"ask\":").price(ask);
+        }
+        if let (Some(bid), Some(ask)) = (tick.bid, tick.ask) {
+            self.raw(",\"spread\":").price(ask.minus(bid));
+        }
+        self.raw(",\"timestamp\":").signed(tick.at.secs());
+        self.raw(",\"received_us\":").signed(accepted.received_at.micros());
+        self.raw(",\"source\":\"").raw(tick.provenance.name()).raw("\"}");
+    }
+
+    fn bar(&mut self, bar: &Bar, zone: Tz) -> &mut Self {
+        self.raw("{\"symbol\":\"").raw(bar.key.symbol.as_str());
+        self.raw("\",\"interval\":\"").raw(bar.key.interval.name());
+        self.raw("\",\"open_time\":\"").instant(bar.key.opens_at, zone);
+        self.raw("\",\"close_time\":\"").instant(bar.closes_at, zone);
+        self.raw("\",\"open\":").price(bar.ohlc.open);
+        self.raw(",\"high\":").price(bar.ohlc.high);
+        self.raw(",\"low\":").price(bar.ohlc.low);
+        self.raw(",\"close\":").price(bar.ohlc.close);
+        self.raw(",\"volume\":null,\"ticks\":").int(u64::from(bar.ticks));
+        self.raw(",\"state\":\"").raw(bar.state.name());
+        self.raw("\",\"revision\":").int(u64::from(bar.revision));
+        self.raw(",\"provenance\":\"").raw(bar.provenance.name());
+        self.raw("\",\"flags\":[");
+        for (i, name) in bar.flags.names().enumerate() {
+            self.raw(if i == 0 { "\"" } else { ",\"" }).raw(name).raw("\"");
+        }
+        self.raw("],\"session_date\":\"").raw(&bar.session_date.to_string());
+        self.raw("\",\"session_type\":\"")
+            .raw(bar.session_kind.name())
+            .raw("\"");
+        if bar.state == BarState::Partial {
+            self.raw(",\"forming\":true");
+        }
+        self.raw("}")
+    }
+
+    fn bar_end(&mut self, end: &BarEnd, zone: Tz) {
+        self.raw("{\"type\":\"bar_end\",\"interval\":\"")
+            .raw(end.interval.name());
+        self.raw("\",\"open_time\":\"").instant(end.opens_at, zone);
+        self.raw("\",\"complete\":[");
+        for (i, symbol) in end.complete.iter().enumerate() {
+            self.raw(if i == 0 { "\"" } else { ",\"" })
+                .raw(symbol.as_str())
+                .raw("\"");
+        }
+        self.raw("],\"incomplete\":{");
+        for (i, (symbol, reason)) in end.incomplete.iter().enumerate() {
+            self.raw(if i == 0 { "\"" } else { ",\"" }).raw(symbol.as_str());
+            self.raw("\":").quoted(reason);
+        }
+        self.raw("}}");
+    }
+
+    fn gap(&mut self, gap: &Gap, zone: Tz) -> &mut Self {
+        self.raw("{\"id\":\"g-").int(gap.id);
+        self.raw("\",\"symbol\":\"").raw(gap.symbol.as_str());
+        self.raw("\",\"interval\":\"").raw(gap.interval.name());
+        self.raw("\",\"from\":\"").instant(gap.from, zone);
+        self.raw("\",\"to\":\"").instant(gap.to, zone);
+        self.raw("\",\"bars\":").int(u64::from(gap.bars));
+        self.raw(",\"status\":\"").raw(gap.status.name());
+        self.raw("\",\"cause\":").quoted(&gap.cause).raw("}")
+    }
+
+    fn session(&mut self, change: &SessionChange, zone: Tz) -> &mut Self {
+        let phase = match change.phase {
+            SessionPhase::OpeningSoon => "opening_soon",
+            SessionPhase::Open => "open",
+            SessionPhase::ClosingSoon => "closing_soon",
+            SessionPhase::Closed => "closed",
+        };
+        self.raw("{\"symbol\":\"").raw(change.symbol.as_str());
+        self.raw("\",\"status\":\"").raw(phase);
+        self.raw("\",\"session_date\":\"").raw(&change.date.to_string());
+        self.raw("\",\"type\":\"").raw(change.kind.name());
+        self.raw("\",\"opens\":\"").instant(change.opens, zone);
+        self.raw("\",\"closes\":\"").instant(change.closes, zone).raw("\"}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::bar::{BarKey, Flags, Ohlc};
+    use crate::domain::event::Position;
+    use crate::domain::gap::GapStatus;
+    use crate::domain::interval::Interval;
+    use crate::domain::session::SessionKind;
+    use crate::domain::tick::{Provenance, Tick};
+    use serde_json::{Value, json};
+
+    fn zones() -> Zones {
+        Zones::new(vec![(Symbol::usdcop(), Tz::America__Bogota)])
+    }
+
+    fn price(text: &str) -> Price {
+        text.parse().unwrap()
+    }
+
+    fn numbered(channel: Option<Channel>, seq: u64, event: Event) -> Numbered {
+        Numbered {
+            position: Position(1),
+            channel,
+            seq,
+            at: Timestamp::from_secs(1_767_361_204),
+            event,
+        }
+    }
+
+    fn tick(bid: Option<&str>) -> Numbered {
+        let tick = Tick {
+            symbol: Symbol::usdcop(),
+            price: price("4012.35"),
+            bid: bid.map(price),
+            ask: bid.map(|_| price("4012.6")),
+            at: Timestamp::from_secs(1_767_361_204),
+            provenance: Provenance::Live,
+        };
+        let received_at = Timestamp::from_micros(1_767_361_204_123_456);
+        let event = Event::Tick(AcceptedTick { tick, received_at });
+        numbered(Some(Channel::ticks(Symbol::usdcop())), 981_221, event)
+    }
+
+    fn bar() -> Bar {
+        let opens_at = Timestamp::from_secs(1_767_361_200);
+        Bar {
+            key: BarKey {
+                symbol: Symbol::usdcop(),
+                interval: Interval::M5,
+                opens_at,
+            },
+            closes_at: Timestamp::from_secs(1_767_361_500),
+            ohlc: Ohlc::flat(price("4012.350001")),
+            ticks: 5,
+            first_tick_at: None,
+            last_tick_at: None,
+            state: BarState::Closed,
+            revision: 0,
+            provenance: Provenance::Live,
+            flags: Flags::FEED_GAP.with(Flags::LATE_START),
+            session_date: chrono::NaiveDate::from_ymd_opt(2026, 1, 2).unwrap(),
+            session_kind: SessionKind::Spot,
+        }
+    }
+
+    fn read(frame: &Bytes) -> Value {
+        serde_json::from_slice(payload(frame)).unwrap()
+    }
+
+    #[test]
+    fn a_tick_is_exactly_the_documented_text() {
+        let expect = concat!(
+            r#"{"type":"market_data","channel":"ticks:USD/COP","seq":981221,"data":{"event":"price","symbol":"USD/COP","#,
+            r#""price":4012.35,"bid":4012.1,"ask":4012.6,"spread":0.5,"timestamp":1767361204,"#,
+            r#""received_us":1767361204123456,"source":"live"},"timestamp":"2026-01-02T08:40:04-05:00"}"#
+        );
+        let frame = event(&zones(), &tick(Some("4012.1")));
+        assert_eq!(std::str::from_utf8(payload(&frame)).unwrap(), expect);
+        let without = read(&event(&zones(), &tick(None)));
+        assert_eq!(without["data"].get("bid"), None);
+        assert_eq!(without["data"].get("spread"), None);
+    }
+
+    #[test]
+    fn a_bar_shows_exact_prices_flags_and_times_of_its_market() {
+        let channel = Channel::bars(Interval::M5, Symbol::usdcop());
+        let frame = event(&zones(), &numbered(Some(channel), 41_216, Event::Bar(bar())));
+        assert!(String::from_utf8_lossy(&frame).contains("\"close\":4012.350001,\"volume\":null"));
+        let value = read(&frame);
+        assert_eq!(value["channel"], "bars.5m:USD/COP");
+        assert_eq!(value["seq"], 41_216);
+        assert_eq!(value["data"]["open_time"], "2026-01-02T08:40:00-05:00");
+        assert_eq!(value["data"]["flags"], json!(["late_start", "feed_gap"]));
+        assert_eq!(value["data"]["session_type"], "spot");
+    }
+
+    #[test]
+    fn a_forming_bar_has_a_base_and_a_version_and_no_seq() {
+        let forming = Bar {
+            state: BarState::Partial,
+            ..bar()
+        };
+        let value = read(&partial(
+            &zones(),
+            &forming,
+            41_215,
+            Timestamp::from_secs(1_767_361_204),
+        ));
+        assert_eq!((&value["base"], &value["version"]), (&json!(41_215), &json!(5)));
+        assert_eq!(value.get("seq"), None);
+        assert_eq!(value["data"]["state"], "partial");
+    }
+
+    #[test]
+    fn gaps_and_bar_ends_escape_what_others_wrote() {
+        let gap = Gap {
+            id: 19,
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: Timestamp::from_secs(0),
+            to: Timestamp::from_secs(900),
+            bars: 3,
+            status: GapStatus::Unfillable,
+            cause: "said \"no\"\n".to_owned(),
+        };
+        let channel = Channel::quality(Symbol::usdcop());
+        let value = read(&event(&zones(), &numbered(Some(channel), 31, Event::Gap(gap))));
+        assert_eq!(value["data"]["cause"], "said \"no\"\n");
+        assert_eq!(value["data"]["id"], "g-19");
+        let end = BarEnd {
+            interval: Interval::M5,
+            opens_at: Timestamp::from_secs(1_767_361_200),
+            complete: vec![Symbol::usdcop()],
+            incomplete: vec![("USD/MXN".parse().unwrap(), "feed_gap".to_owned())],
+        };
+        let value = read(&event(&zones(), &numbered(None, 0, Event::BarEnd(end))));
+        assert_eq!(value["complete"], json!(["USD/COP"]));
+        assert_eq!(value["incomplete"], json!({"USD/MXN": "feed_gap"}));
+    }
+
+    #[test]
+    fn a_conflated_frame_says_from_where_it_covers() {
+        let frame = event(&zones(), &tick(None));
+        let value = read(&covering(&frame, 981_200));
+        assert_eq!((&value["from"], &value["seq"]), (&json!(981_200), &json!(981_221)));
+        assert_eq!(value["data"], read(&frame)["data"]);
+    }
+
+    #[test]
+    fn frames_of_every_length_have_the_right_header() {
+        for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let body = vec![b'x'; len];
+            let made = text_frame(&body);
+            assert_eq!(payload(&made), body, "{len}");
+            let header = made.len() - len;
+            assert_eq!(
+                header,
+                [2, 4, 10][usize::from(len > 125) + usize::from(len > 65_535)],
+                "{len}"
+            );
+        }
+    }
+}

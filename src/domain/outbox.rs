@@ -1,0 +1,379 @@
+//! What waits to be sent to one client: two lanes, bounded, with coverage that never has a hole (invariant C1).
+//!
+//! ```text
+//!            control: answers, errors, closed bars, gaps, replays …   never dropped; full or too old ends the client
+//!  offer ──►                                                                                            ──► take
+//!            data:    ticks, partial bars                             conflated per channel from half full
+//!
+//!                 half full                      below a quarter
+//!  Keeping up ───────────────► Conflating ────────────────────────────► Keeping up
+//!                 say warn                       say clear, with the number conflated
+//! ```
+//!
+//! Times are how long the process has run: a client's network does not speed up with market time.
+
+use crate::domain::channel::{Channel, Topic};
+use crate::domain::delivery::{Evict, Offered, Options, Out, Window};
+use crate::domain::event::Position;
+use crate::domain::interval::Interval;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A channel this client follows.
+#[derive(Debug)]
+struct Follow {
+    channel: Channel,
+    options: Options,
+    /// The last durable seq that was queued: coverage goes on from here.
+    last: u64,
+    /// A replay runs up to here; live messages wait for it.
+    replay_to: Option<u64>,
+    /// What waits for its time, where the client asked for a rate.
+    parked: Option<Datum>,
+    /// When the next data message may go.
+    due: Duration,
+}
+
+/// A conflatable message.
+#[derive(Debug)]
+struct Datum {
+    channel: Channel,
+    /// First and last durable seq it covers; `None` for a partial bar.
+    covers: Option<(u64, u64)>,
+    frame: Bytes,
+}
+
+/// A message of the control lane.
+#[derive(Debug)]
+struct Control {
+    since: Duration,
+    out: Out,
+}
+
+/// All that waits for one client.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    window: Window,
+    control: VecDeque<Control>,
+    data: VecDeque<Datum>,
+    follows: Vec<Follow>,
+    /// The last event without a channel that was queued.
+    loose: Position,
+    conflating: bool,
+    conflated: u64,
+    evict: Option<Evict>,
+}
+
+impl Outbox {
+    /// An empty one.
+    #[must_use]
+    pub fn new(window: Window) -> Self {
+        Self {
+            window,
+            ..Self::default()
+        }
+    }
+
+    /// Follows `channel`; the next live message is the one after `last`. Where it is followed already, only the options change:
+    /// nothing is sent twice on one connection.
+    pub fn follow(&mut self, channel: Channel, last: u64, options: Options) {
+        if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
+            follow.options = options;
+            return;
+        }
+        self.follows.push(Follow {
+            channel,
+            options,
+            last,
+            replay_to: None,
+            parked: None,
+            due: Duration::ZERO,
+        });
+    }
+
+    /// Follows `channel` after a replay of all in (`since`, `to`]; live messages are held until then.
+    pub fn follow_after_replay(&mut self, channel: Channel, since: u64, to: u64, options: Options) {
+        self.follow(channel, since, options);
+        if let Some(follow) = self
+            .follows
+            .last_mut()
+            .filter(|follow| follow.channel == channel && since < to)
+        {
+            follow.replay_to = Some(to);
+        }
+    }
+
+    /// No longer follows `channel`, and forgets what waits of it. Whether it was followed.
+    pub fn unfollow(&mut self, channel: Channel) -> bool {
+        let before = self.follows.len();
+        self.follows.retain(|follow| follow.channel != channel);
+        self.data.retain(|datum| datum.channel != channel);
+        self.follows.len() < before
+    }
+
+    /// What is followed, with the last seq queued for each.
+    pub fn positions(&self) -> impl Iterator<Item = (Channel, u64)> + '_ {
+        self.follows.iter().map(|follow| (follow.channel, follow.last))
+    }
+
+    /// How many channels are followed.
+    #[must_use]
+    pub fn follows(&self) -> usize {
+        self.follows.len()
+    }
+
+    /// The channel whose replay must go on, and the seq it must go on from.
+    #[must_use]
+    pub fn replaying(&self) -> Option<(Channel, u64, u64)> {
+        let follow = self.follows.iter().find(|follow| follow.replay_to.is_some())?;
+        Some((follow.channel, follow.last.saturating_add(1), follow.replay_to?))
+    }
+
+    /// Brings one message of a replay: in order, in the control lane, never conflated. Whether it was the last.
+    pub fn replay(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> bool {
+        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+            return false;
+        };
+        if follow.last.saturating_add(1) != seq {
+            return false;
+        }
+        follow.last = seq;
+        let done = follow.replay_to.is_some_and(|to| to <= seq);
+        if done {
+            follow.replay_to = None;
+        }
+        self.say(frame, now);
+        done
+    }
+
+    /// Goes on after `seq` although messages before it were not brought: the caller has said `skipped` in their place.
+    pub fn skip_to(&mut self, channel: Channel, seq: u64) {
+        if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
+            follow.last = follow.last.max(seq);
+            follow.replay_to = None;
+        }
+    }
+
+    /// An answer, an error, a notice: goes before data, never dropped.
+    pub fn say(&mut self, frame: &Bytes, now: Duration) {
+        self.push_control(Out::Frame(frame.clone()), now);
+    }
+
+    /// A durable message of a channel. Ticks wait in the data lane, all else in the control lane.
+    pub fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> Offered {
+        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+            return Offered::NotFollowed;
+        };
+        if seq <= follow.last {
+            return Offered::Duplicate;
+        }
+        if follow.replay_to.is_some() {
+            return Offered::Held;
+        }
+        let expected = follow.last.saturating_add(1);
+        if seq != expected {
+            return Offered::Hole { expected };
+        }
+        follow.last = seq;
+        if channel.topic == Topic::Ticks {
+            self.offer_datum(channel, Some((seq, seq)), frame, now);
+            return Offered::Queued;
+        }
+        follow.parked = None; // a closed bar makes its forming self old
+        self.data.retain(|datum| datum.channel != channel);
+        self.say(frame, now);
+        Offered::Queued
+    }
+
+    /// A bar still forming: the newest takes the place of any before it.
+    pub fn offer_partial(&mut self, channel: Channel, base: u64, frame: &Bytes, now: Duration) -> Offered {
+        let Some(follow) = self.follows.iter().find(|follow| follow.channel == channel) else {
+            return Offered::NotFollowed;
+        };
+        if !follow.options.partials {
+            return Offered::NotFollowed;
+        }
+        if follow.replay_to.is_some() || base != follow.last {
+            return Offered::Held;
+        }
+        self.offer_datum(channel, None, frame, now);
+        Offered::Queued
+    }
+
+    /// An event without a channel of its own, told to all who follow bars of `interval`; once each.
+    pub fn offer_loose(&mut self, interval: Interval, position: Position, frame: &Bytes, now: Duration) -> Offered {
+        let topic = Topic::Bars(interval);
+        if !self.follows.iter().any(|follow| follow.channel.topic == topic) {
+            return Offered::NotFollowed;
+        }
+        if position <= self.loose {
+            return Offered::Duplicate;
+        }
+        self.loose = position;
+        self.say(frame, now);
+        Offered::Queued
+    }
+
+    fn offer_datum(&mut self, channel: Channel, covers: Option<(u64, u64)>, frame: &Bytes, now: Duration) {
+        let datum = Datum {
+            channel,
+            covers,
+            frame: frame.clone(),
+        };
+        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+            return;
+        };
+        let Some(spacing) = follow.options.spacing else {
+            let refuses = follow.options.close_when_slow;
+            return self.push_datum(datum, refuses, now);
+        };
+        if let Some(parked) = &mut follow.parked {
+            parked.replace(datum);
+        } else if now < follow.due {
+            follow.parked = Some(datum);
+        } else {
+            follow.due = now.saturating_add(spacing);
+            let refuses = follow.options.close_when_slow;
+            self.push_datum(datum, refuses, now);
+        }
+    }
+
+    fn push_datum(&mut self, datum: Datum, refuses: bool, now: Duration) {
+        let partial = datum.covers.is_none();
+        if self.conflating || partial {
+            let queued = self
+                .data
+                .iter_mut()
+                .rev()
+                .find(|queued| queued.channel == datum.channel && queued.covers.is_none() == partial);
+            if let Some(queued) = queued {
+                queued.replace(datum);
+                self.conflated = self.conflated.saturating_add(u64::from(self.conflating));
+                return;
+            }
+        }
+        self.data.push_back(datum);
+        if !self.conflating && self.data.len() >= self.window.data / 2 {
+            self.conflating = true;
+            self.conflated = 0;
+            if refuses {
+                self.evict = self.evict.or(Some(Evict::Refuses));
+            }
+            self.push_control(
+                Out::Slow {
+                    warn: true,
+                    conflated: 0,
+                },
+                now,
+            );
+        }
+    }
+
+    fn push_control(&mut self, out: Out, now: Duration) {
+        if self.control.len() >= self.window.control {
+            self.evict = self.evict.or(Some(Evict::ControlFull));
+            return;
+        }
+        self.control.push_back(Control { since: now, out });
+    }
+
+    /// Takes what is to be sent now into `outs`, control first, until `budget` bytes are there.
+    pub fn take(&mut self, budget: usize, now: Duration, outs: &mut Vec<Out>) {
+        let mut bytes = 0_usize;
+        while bytes < budget {
+            let Some(control) = self.control.pop_front() else {
+                break;
+            };
+            bytes = bytes.saturating_add(control.out.bytes());
+            outs.push(control.out);
+        }
+        self.release(now);
+        while bytes < budget {
+            let Some(datum) = self.data.pop_front() else {
+                break;
+            };
+            bytes = bytes.saturating_add(datum.frame.len());
+            outs.push(datum.into_out());
+        }
+        if self.conflating && self.data.len() < self.window.data / 4 {
+            self.conflating = false;
+            let conflated = std::mem::take(&mut self.conflated);
+            outs.push(Out::Slow { warn: false, conflated });
+        }
+    }
+
+    /// Lets go what waited for its rate.
+    fn release(&mut self, now: Duration) {
+        for follow in &mut self.follows {
+            let Some(spacing) = follow.options.spacing.filter(|_| follow.due <= now) else {
+                continue;
+            };
+            if let Some(parked) = follow.parked.take() {
+                follow.due = now.saturating_add(spacing);
+                self.data.push_back(parked);
+            }
+        }
+    }
+
+    /// When something that waits for its rate may go.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let parked = self.follows.iter().filter(|follow| follow.parked.is_some());
+        parked.map(|follow| follow.due).min()
+    }
+
+    /// Whether this client must be closed.
+    #[must_use]
+    pub fn overdue(&self, now: Duration) -> Option<Evict> {
+        let oldest = self.control.front().map(|control| now.saturating_sub(control.since));
+        self.evict
+            .or_else(|| oldest.filter(|age| *age > self.window.age).map(|_| Evict::ControlOld))
+    }
+
+    /// Whether nothing waits to be sent at once.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.data.is_empty()
+    }
+
+    /// Whether the client is told to be slow.
+    #[must_use]
+    pub const fn conflating(&self) -> bool {
+        self.conflating
+    }
+
+    /// Free places in the control lane: a replay brings no more than this.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.window.control.saturating_sub(self.control.len())
+    }
+
+    /// Forgets all that waits and all that is followed: the connection ends.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.window);
+    }
+}
+
+impl Datum {
+    /// The newer takes the place of the older, and covers what it covered.
+    fn replace(&mut self, newer: Self) {
+        let from = self.covers.map(|(from, _)| from);
+        let covers = newer.covers.map(|(own, to)| (from.unwrap_or(own), to));
+        *self = Self { covers, ..newer };
+    }
+
+    fn into_out(self) -> Out {
+        match self.covers {
+            Some((from, to)) if from < to => Out::Covering {
+                frame: self.frame,
+                from,
+            },
+            _ => Out::Frame(self.frame),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,0 +1,282 @@
+//! Tests of the outbox, apart from it only for its length.
+
+use super::*;
+use crate::domain::symbol::Symbol;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const NOW: Duration = Duration::from_secs(100);
+
+fn ticks() -> Channel {
+    Channel::ticks(Symbol::usdcop())
+}
+
+fn bars() -> Channel {
+    Channel::bars(Interval::M5, Symbol::usdcop())
+}
+
+/// A frame that says which seq it is.
+fn frame(seq: u64) -> Bytes {
+    Bytes::from(seq.to_string())
+}
+
+fn seq_of(frame: &Bytes) -> u64 {
+    std::str::from_utf8(frame).unwrap().parse().unwrap()
+}
+
+fn small() -> Window {
+    Window {
+        control: 4,
+        data: 8,
+        age: Duration::from_secs(10),
+    }
+}
+
+fn taken(outbox: &mut Outbox, budget: usize) -> Vec<Out> {
+    let mut outs = Vec::new();
+    outbox.take(budget, NOW, &mut outs);
+    outs
+}
+
+/// Offers ticks `from..=to`.
+fn offer_ticks(outbox: &mut Outbox, from: u64, to: u64) {
+    for seq in from..=to {
+        assert_eq!(outbox.offer(ticks(), seq, &frame(seq), NOW), Offered::Queued);
+    }
+}
+
+#[test]
+fn a_client_that_keeps_up_gets_every_message_in_order() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 7, Options::default());
+    offer_ticks(&mut outbox, 8, 10);
+    let expect: Vec<Out> = (8..=10).map(|seq| Out::Frame(frame(seq))).collect();
+    assert_eq!(taken(&mut outbox, usize::MAX), expect);
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn what_it_has_or_does_not_follow_is_dropped_and_a_hole_is_named() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 7, Options::default());
+    assert_eq!(outbox.offer(ticks(), 7, &frame(7), NOW), Offered::Duplicate);
+    assert_eq!(outbox.offer(bars(), 1, &frame(1), NOW), Offered::NotFollowed);
+    assert_eq!(outbox.offer(ticks(), 9, &frame(9), NOW), Offered::Hole { expected: 8 });
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn from_half_full_the_newest_replaces_and_extends_what_it_covers() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 0, Options::default());
+    offer_ticks(&mut outbox, 1, 20);
+    let outs = taken(&mut outbox, usize::MAX);
+    let expect = vec![
+        Out::Slow {
+            warn: true,
+            conflated: 0,
+        },
+        Out::Frame(frame(1)),
+        Out::Frame(frame(2)),
+        Out::Frame(frame(3)),
+        Out::Covering {
+            frame: frame(20),
+            from: 4,
+        },
+        Out::Slow {
+            warn: false,
+            conflated: 16,
+        },
+    ];
+    assert_eq!(outs, expect);
+}
+
+#[test]
+fn control_goes_before_data_and_a_closed_bar_takes_its_partial_away() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 0, Options::default());
+    outbox.follow(bars(), 4, Options::default());
+    offer_ticks(&mut outbox, 1, 1);
+    assert_eq!(outbox.offer_partial(bars(), 4, &frame(100), NOW), Offered::Queued);
+    assert_eq!(outbox.offer_partial(bars(), 4, &frame(101), NOW), Offered::Queued);
+    assert_eq!(outbox.offer(bars(), 5, &frame(5), NOW), Offered::Queued);
+    assert_eq!(outbox.offer_partial(bars(), 4, &frame(102), NOW), Offered::Held);
+    let expect = vec![Out::Frame(frame(5)), Out::Frame(frame(1))];
+    assert_eq!(taken(&mut outbox, usize::MAX), expect);
+}
+
+#[test]
+fn a_full_or_old_control_lane_ends_the_client() {
+    let mut outbox = Outbox::new(small());
+    for seq in 0..4 {
+        outbox.say(&frame(seq), NOW);
+    }
+    assert_eq!(outbox.overdue(NOW + Duration::from_secs(10)), None);
+    assert_eq!(outbox.overdue(NOW + Duration::from_secs(11)), Some(Evict::ControlOld));
+    outbox.say(&frame(9), NOW);
+    assert_eq!(outbox.overdue(NOW), Some(Evict::ControlFull));
+}
+
+#[test]
+fn who_must_not_miss_a_tick_is_ended_rather_than_conflated() {
+    let mut outbox = Outbox::new(small());
+    let options = Options {
+        close_when_slow: true,
+        ..Options::default()
+    };
+    outbox.follow(ticks(), 0, options);
+    offer_ticks(&mut outbox, 1, 3);
+    assert_eq!(outbox.overdue(NOW), None);
+    offer_ticks(&mut outbox, 4, 4);
+    assert_eq!(outbox.overdue(NOW), Some(Evict::Refuses));
+}
+
+#[test]
+fn live_messages_are_held_until_the_replay_is_complete() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow_after_replay(ticks(), 5, 7, Options::default());
+    assert_eq!(outbox.offer(ticks(), 8, &frame(8), NOW), Offered::Held);
+    assert_eq!(outbox.replaying(), Some((ticks(), 6, 7)));
+    assert!(!outbox.replay(ticks(), 6, &frame(6), NOW));
+    assert!(!outbox.replay(ticks(), 6, &frame(6), NOW), "twice is once");
+    assert!(outbox.replay(ticks(), 7, &frame(7), NOW));
+    assert_eq!(outbox.replaying(), None);
+    offer_ticks(&mut outbox, 8, 8);
+    let expect: Vec<Out> = (6..=8).map(|seq| Out::Frame(frame(seq))).collect();
+    assert_eq!(taken(&mut outbox, usize::MAX), expect);
+}
+
+#[test]
+fn a_rate_is_kept_and_the_last_value_is_always_delivered() {
+    let mut outbox = Outbox::new(small());
+    let options = Options {
+        spacing: Some(Duration::from_millis(250)),
+        ..Options::default()
+    };
+    outbox.follow(ticks(), 0, options);
+    offer_ticks(&mut outbox, 1, 5);
+    assert_eq!(taken(&mut outbox, usize::MAX), vec![Out::Frame(frame(1))]);
+    let due = outbox.next_deadline().unwrap();
+    assert_eq!(due, NOW + Duration::from_millis(250));
+    let mut outs = Vec::new();
+    outbox.take(usize::MAX, due, &mut outs);
+    assert_eq!(
+        outs,
+        vec![Out::Covering {
+            frame: frame(5),
+            from: 2
+        }]
+    );
+    assert_eq!(outbox.next_deadline(), None);
+}
+
+#[test]
+fn an_event_without_a_channel_is_told_once_to_those_who_follow_its_interval() {
+    let mut outbox = Outbox::new(small());
+    let offer = |outbox: &mut Outbox| outbox.offer_loose(Interval::M5, Position(9), &frame(1), NOW);
+    assert_eq!(offer(&mut outbox), Offered::NotFollowed);
+    outbox.follow(bars(), 0, Options::default());
+    assert_eq!(offer(&mut outbox), Offered::Queued);
+    assert_eq!(offer(&mut outbox), Offered::Duplicate);
+}
+
+/// One step of a client's history.
+#[derive(Debug, Clone)]
+enum Step {
+    Tick(bool),
+    Bar,
+    Partial,
+    Take(usize),
+    Again,
+    Resubscribe,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => any::<bool>().prop_map(Step::Tick),
+        1 => Just(Step::Bar),
+        2 => Just(Step::Partial),
+        2 => (0..40_usize).prop_map(Step::Take),
+        1 => Just(Step::Again),
+        1 => Just(Step::Resubscribe),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+/// A client that checks continuity with one integer a channel, as PROTOCOL 3 promises it can.
+#[derive(Default)]
+struct Reader {
+    last: BTreeMap<u64, u64>,
+}
+
+impl Reader {
+    /// Frames carry `channel × 1,000,000 + seq`; partial bars carry channel 9.
+    fn read(&mut self, outs: Vec<Out>) {
+        for out in outs {
+            let (code, from) = match &out {
+                Out::Frame(frame) => (seq_of(frame), None),
+                Out::Covering { frame, from } => (seq_of(frame), Some(*from)),
+                Out::Slow { .. } => continue,
+            };
+            let (channel, seq) = (code / 1_000_000, code % 1_000_000);
+            if channel == 9 {
+                continue;
+            }
+            let last = self.last.entry(channel).or_default();
+            assert_eq!(from.unwrap_or(seq), *last + 1, "channel {channel}: coverage has a hole");
+            *last = seq;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn over_any_history_coverage_is_continuous(steps in steps()) {
+        let other = Channel::ticks("EUR/USD".parse().unwrap());
+        let channels = [ticks(), other, bars()];
+        let mut heads = [0_u64; 3];
+        let mut outbox = Outbox::new(Window { control: 10_000, ..small() });
+        for channel in channels {
+            outbox.follow(channel, 0, Options::default());
+        }
+        let mut reader = Reader::default();
+        let code = |i: usize, seq: u64| frame(u64::try_from(i).unwrap() * 1_000_000 + seq);
+        for step in steps {
+            let i = match step {
+                Step::Tick(first) => usize::from(first),
+                Step::Bar => 2,
+                Step::Partial => {
+                    let offered = outbox.offer_partial(bars(), heads[2], &frame(9_000_000), NOW);
+                    prop_assert_eq!(offered, Offered::Queued);
+                    continue;
+                }
+                Step::Take(budget) => {
+                    reader.read(taken(&mut outbox, budget));
+                    continue;
+                }
+                Step::Again => {
+                    let offered = outbox.offer(ticks(), heads[0], &code(0, heads[0]), NOW);
+                    prop_assert_eq!(offered, Offered::Duplicate);
+                    continue;
+                }
+                Step::Resubscribe => {
+                    reader.read(taken(&mut outbox, usize::MAX));
+                    outbox.unfollow(ticks());
+                    let last = *reader.last.entry(0).or_default();
+                    outbox.follow_after_replay(ticks(), last, heads[0], Options::default());
+                    for seq in last + 1..=heads[0] {
+                        outbox.replay(ticks(), seq, &code(0, seq), NOW);
+                    }
+                    continue;
+                }
+            };
+            heads[i] += 1;
+            prop_assert_eq!(outbox.offer(channels[i], heads[i], &code(i, heads[i]), NOW), Offered::Queued);
+            prop_assert!(outbox.data.len() <= 8, "bounded");
+        }
+        reader.read(taken(&mut outbox, usize::MAX));
+        for (i, head) in heads.iter().enumerate().filter(|(_, head)| **head > 0) {
+            prop_assert_eq!(reader.last[&u64::try_from(i).unwrap()], *head, "the last value always arrives");
+        }
+    }
+}
