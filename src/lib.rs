@@ -4,4 +4,6 @@
 pub mod limits;
 pub mod clock;
 pub mod domain;
+pub mod calendar_file;
 pub mod actors;
+pub mod cmd;

@@ -13,6 +13,7 @@ pub mod calendar_spec;
 pub mod overrides;
 pub mod market_day;
 pub mod calendar;
+pub mod calendar_view;
 pub mod tick;
 pub mod bar;
 pub mod gap;
