@@ -118,3 +118,31 @@ const _: () = assert!(
     DRAIN.as_secs() + CLIENT_CLOSE.as_secs() < 10,
     "a drain ends before docker kills"
 );
+
+// --- judging --------------------------------------------------------------------------------------------------------
+
+/// How far ahead of our clock a tick may be stamped: 16 s were seen, and stamps of whole minutes may name the minute's end.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// A price further than this from the last good one is absurd unless confirmed. In six years of five-minute returns 99.99 %
+/// lie within 175 basis points; the one beyond 600 was a bad print.
+pub const JUMP_BASIS_POINTS: u64 = 300;
+
+/// How many ticks in a row must stand at a far level before it is believed.
+pub const JUMP_CONFIRMATIONS: u32 = 3;
+
+/// After this long without a good price any level is believed: nights and weekends move markets.
+pub const JUMP_MEMORY: Duration = Duration::from_secs(3_600);
+
+/// How many outages of a symbol's feed are remembered to flag bars with. More in one session is a feed that flaps, and the
+/// oldest of them lie in bars long closed.
+pub const OUTAGES_REMEMBERED: usize = 256;
+
+/// How often a forming bar is told at the most, market time: dashboards draw every tick anyway.
+pub const PARTIAL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long before a session opens or closes it is announced.
+pub const SESSION_SOON: Duration = Duration::from_secs(300);
+
+/// How many holes of one gap of earlier days are taken up again: ten years of sessions is no gap but another history.
+pub const HOLES_RESTORED: usize = 150_000;

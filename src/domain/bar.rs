@@ -173,3 +173,11 @@ pub struct Bar {
     /// How that session settles.
     pub session_kind: SessionKind,
 }
+
+impl Bar {
+    /// Makes it the next revision of itself.
+    pub const fn revise(&mut self) {
+        self.state = BarState::Revised;
+        self.revision = self.revision.saturating_add(1);
+    }
+}

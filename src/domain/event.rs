@@ -120,10 +120,25 @@ pub enum HeardKind {
     Frame(Bytes),
     /// The link to the vendor went up or down.
     Link(LinkChange),
-    /// A deadline passed and something was closed by it.
+    /// A deadline came: what follows was closed by it, not by an arrival.
     Deadline,
+    /// The process was started again; since the moment this is stamped with, nothing was heard.
+    Started,
+    /// The vendor is being asked for bars.
+    Asked(Asked),
     /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
     Answer(Bytes),
+}
+
+/// A question to the vendor: bars of one stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Start of the stretch.
+    pub from: Timestamp,
+    /// End of the stretch, exclusive.
+    pub to: Timestamp,
 }
 
 /// The link to the vendor changed: a disconnect is data.
@@ -144,7 +159,8 @@ pub enum LinkChange {
     },
 }
 
-/// What goes to the recorder: written down in this order, then told.
+/// What goes to the recorder: written down in this order, then told. Each [`Entry::Heard`] begins a *parcel*: it and what came of
+/// it are written in one transaction or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Kept, not told.
@@ -152,7 +168,12 @@ pub enum Entry {
     /// Kept and told.
     Event(Numbered),
     /// Told, not kept: a forming bar is derived from ticks that are.
-    Partial(Bar),
+    Partial {
+        /// The bar so far.
+        bar: Bar,
+        /// The last durable seq of its channel.
+        base: u64,
+    },
 }
 
 /// One closed bar as the vendor's REST interface gave it.

@@ -1,0 +1,335 @@
+//! Bars of one symbol and one interval, made of ticks by their event time.
+//!
+//! ```text
+//!                first tick of the slot          slot's end + lateness (a deadline, not the next tick)
+//!  (nothing) ───────────────────────────► forming ──────────────────────────────► closed, revision 0
+//!      │                                     ▲ │ tick: revise the prices            │  ▲
+//!      │                                     └─┘                                    ▼  │ late tick, vendor's bar
+//!      └── slot's end + lateness, no tick ──► missing ──vendor's bar──► closed    revised, revision + 1
+//! ```
+//!
+//! A bar is never changed after it was told: a correction is a new revision (invariant B2). Slots come from the session, so
+//! the last bar of a session closes with it, and a slot without ticks is noticed on time.
+
+use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
+use crate::domain::interval::Interval;
+use crate::domain::price::Price;
+use crate::domain::session::Session;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{Provenance, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use std::collections::VecDeque;
+
+/// One place for a bar in a session, `[opens_at, closes_at)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// First instant.
+    pub opens_at: Timestamp,
+    /// First instant after it.
+    pub closes_at: Timestamp,
+}
+
+/// The slot of `interval` that contains `at`, if `at` lies in the session.
+#[must_use]
+pub fn slot_of(session: &Session, interval: Interval, at: Timestamp) -> Option<Slot> {
+    if !session.contains(at) {
+        return None;
+    }
+    let Some(length) = interval.length() else {
+        return Some(Slot {
+            opens_at: session.opens,
+            closes_at: session.closes,
+        });
+    };
+    let into = at.since(session.opens).as_micros();
+    let whole = into.checked_div(length.as_micros())?;
+    let opens_at = session.opens + length.checked_mul(u32::try_from(whole).ok()?)?;
+    Some(Slot {
+        opens_at,
+        closes_at: (opens_at + length).min(session.closes),
+    })
+}
+
+/// The slot after `slot` in the session, if there is one.
+#[must_use]
+pub fn slot_after(session: &Session, interval: Interval, slot: Slot) -> Option<Slot> {
+    slot_of(session, interval, slot.closes_at)
+}
+
+/// A slot cut short by the session's end makes a bar that says so.
+#[must_use]
+pub fn cut_short(interval: Interval, slot: Slot) -> Flags {
+    let cut = interval
+        .length()
+        .is_some_and(|length| slot.closes_at.since(slot.opens_at) < length);
+    if cut { Flags::PARTIAL_SESSION } else { Flags::default() }
+}
+
+/// What a tick did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the forming bar.
+    Forming,
+    /// It came late and corrected a closed bar; this is the new revision.
+    Revised(Bar),
+    /// It came late and its bar can no longer be corrected.
+    TooLate,
+}
+
+/// What a slot came to when its time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// The bar.
+    Bar(Bar),
+    /// No tick came.
+    Missing(Slot),
+}
+
+/// Builds the bars of one symbol and interval, one session at a time.
+#[derive(Debug, Clone)]
+pub struct BarBuilder {
+    symbol: Symbol,
+    interval: Interval,
+    /// The session that is being built.
+    session: Option<Session>,
+    /// The next slot to close, while the session has one.
+    next: Option<Slot>,
+    /// Bars still forming, earliest first: one, or two while the earlier waits for late ticks.
+    forming: VecDeque<Forming>,
+    /// The last revision of each closed bar of this session, earliest first.
+    closed: VecDeque<Bar>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Forming {
+    slot: Slot,
+    ohlc: Ohlc,
+    ticks: u32,
+    first_at: Timestamp,
+    last_at: Timestamp,
+    provenance: Provenance,
+}
+
+impl Forming {
+    const fn new(slot: Slot, tick: &Tick) -> Self {
+        let ohlc = Ohlc::flat(tick.price);
+        Self {
+            slot,
+            ohlc,
+            ticks: 1,
+            first_at: tick.at,
+            last_at: tick.at,
+            provenance: tick.provenance,
+        }
+    }
+
+    fn push(&mut self, tick: &Tick) {
+        merge(
+            &mut self.ohlc,
+            tick.price,
+            tick.at < self.first_at,
+            tick.at >= self.last_at,
+        );
+        self.first_at = self.first_at.min(tick.at);
+        self.last_at = self.last_at.max(tick.at);
+        self.ticks = self.ticks.saturating_add(1);
+        self.provenance = self.provenance.with(tick.provenance);
+    }
+}
+
+/// Adds one price. By event time; among equal stamps the order of arrival decides.
+fn merge(ohlc: &mut Ohlc, price: Price, first: bool, last: bool) {
+    ohlc.high = ohlc.high.max(price);
+    ohlc.low = ohlc.low.min(price);
+    if first {
+        ohlc.open = price;
+    }
+    if last {
+        ohlc.close = price;
+    }
+}
+
+impl BarBuilder {
+    /// Of one symbol and interval, before any session.
+    #[must_use]
+    pub const fn new(symbol: Symbol, interval: Interval) -> Self {
+        Self {
+            symbol,
+            interval,
+            session: None,
+            next: None,
+            forming: VecDeque::new(),
+            closed: VecDeque::new(),
+        }
+    }
+
+    /// The interval it builds.
+    #[must_use]
+    pub const fn interval(&self) -> Interval {
+        self.interval
+    }
+
+    /// Begins a session: bars of the one before it can no longer be revised.
+    pub fn open_session(&mut self, session: Session) {
+        self.next = slot_of(&session, self.interval, session.opens);
+        self.session = Some(session);
+        self.forming.clear();
+        self.closed.clear();
+    }
+
+    /// Adds an accepted tick to the bar that contains `place`: its stamp, or a moment before it where stamps name the end of
+    /// what they describe. `place` lies in the session.
+    pub fn push(&mut self, tick: &Tick, place: Timestamp) -> Pushed {
+        if let Some(newest) = self.forming.back_mut()
+            && newest.slot.opens_at <= place
+            && place < newest.slot.closes_at
+        {
+            newest.push(tick);
+            return Pushed::Forming;
+        }
+        self.push_elsewhere(tick, place)
+    }
+
+    /// The tick begins a bar, or is late.
+    fn push_elsewhere(&mut self, tick: &Tick, place: Timestamp) -> Pushed {
+        let Some(slot) = self
+            .session
+            .as_ref()
+            .and_then(|session| slot_of(session, self.interval, place))
+        else {
+            return Pushed::TooLate;
+        };
+        if self.next.is_none_or(|next| slot.opens_at < next.opens_at) {
+            return self.revise_with_tick(slot, tick);
+        }
+        match self.forming.iter_mut().find(|forming| forming.slot == slot) {
+            Some(forming) => forming.push(tick),
+            None => {
+                let place = self
+                    .forming
+                    .iter()
+                    .take_while(|forming| forming.slot.opens_at < slot.opens_at)
+                    .count();
+                self.forming.insert(place, Forming::new(slot, tick));
+            }
+        }
+        Pushed::Forming
+    }
+
+    fn revise_with_tick(&mut self, slot: Slot, tick: &Tick) -> Pushed {
+        let Some(bar) = self.closed.iter_mut().find(|bar| bar.key.opens_at == slot.opens_at) else {
+            return match self.session {
+                // The slot was closed as missing: this late tick makes its first bar.
+                Some(session) => Pushed::Revised(self.insert(bar_of(
+                    self.symbol,
+                    self.interval,
+                    &session,
+                    &Forming::new(slot, tick),
+                ))),
+                None => Pushed::TooLate,
+            };
+        };
+        if bar.provenance == Provenance::Backfill {
+            return Pushed::TooLate; // the vendor's own bar already holds this price
+        }
+        let first = bar.first_tick_at.is_none_or(|first_at| tick.at < first_at);
+        let last = bar.last_tick_at.is_none_or(|last_at| tick.at >= last_at);
+        merge(&mut bar.ohlc, tick.price, first, last);
+        bar.first_tick_at = Some(bar.first_tick_at.map_or(tick.at, |at| at.min(tick.at)));
+        bar.last_tick_at = Some(bar.last_tick_at.map_or(tick.at, |at| at.max(tick.at)));
+        bar.ticks = bar.ticks.saturating_add(1);
+        bar.provenance = bar.provenance.with(tick.provenance);
+        bar.revise();
+        Pushed::Revised(*bar)
+    }
+
+    /// When the next slot is due to be closed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.next.map(|slot| slot.closes_at + limits::LATENESS)
+    }
+
+    /// Closes the next slot, whose deadline has come. `flags` is what happened to the feed in it.
+    pub fn close_next(&mut self, flags: impl FnOnce(Slot) -> Flags) -> Option<Closed> {
+        let (slot, session) = (self.next?, self.session?);
+        self.next = slot_after(&session, self.interval, slot);
+        if self.forming.front().is_none_or(|forming| forming.slot != slot) {
+            return Some(Closed::Missing(slot));
+        }
+        let forming = self.forming.pop_front()?;
+        let mut bar = bar_of(self.symbol, self.interval, &session, &forming);
+        bar.flags = bar.flags.with(flags(slot));
+        self.closed.push_back(bar);
+        Some(Closed::Bar(bar))
+    }
+
+    /// Takes over a revision that was made elsewhere (the vendor's bar), so that later corrections build on it. A bar of another
+    /// session is left alone.
+    pub fn adopt(&mut self, bar: Bar) {
+        if self.session.is_none_or(|session| !session.contains(bar.key.opens_at)) {
+            return;
+        }
+        match self.closed.iter_mut().find(|old| old.key.opens_at == bar.key.opens_at) {
+            Some(old) => *old = bar,
+            None => {
+                self.insert(bar);
+            }
+        }
+    }
+
+    /// The last revision of a closed bar of this session.
+    #[must_use]
+    pub fn closed_bar(&self, opens_at: Timestamp) -> Option<&Bar> {
+        self.closed.iter().find(|bar| bar.key.opens_at == opens_at)
+    }
+
+    /// The bar that forms now, once every bar before it is closed.
+    #[must_use]
+    pub fn partial(&self) -> Option<Bar> {
+        let forming = self.forming.front().filter(|forming| Some(forming.slot) == self.next)?;
+        Some(Bar {
+            state: BarState::Partial,
+            ..bar_of(self.symbol, self.interval, self.session.as_ref()?, forming)
+        })
+    }
+
+    fn insert(&mut self, bar: Bar) -> Bar {
+        let place = self
+            .closed
+            .iter()
+            .take_while(|other| other.key.opens_at < bar.key.opens_at)
+            .count();
+        self.closed.insert(place, bar);
+        bar
+    }
+}
+
+fn bar_of(symbol: Symbol, interval: Interval, session: &Session, forming: &Forming) -> Bar {
+    let short = interval
+        .length()
+        .is_some_and(|length| forming.slot.closes_at.since(forming.slot.opens_at) < length);
+    let stamps = (forming.ticks > 0).then_some((forming.first_at, forming.last_at));
+    Bar {
+        key: BarKey {
+            symbol,
+            interval,
+            opens_at: forming.slot.opens_at,
+        },
+        closes_at: forming.slot.closes_at,
+        ohlc: forming.ohlc,
+        ticks: forming.ticks,
+        first_tick_at: stamps.map(|(first, _)| first),
+        last_tick_at: stamps.map(|(_, last)| last),
+        state: BarState::Closed,
+        revision: 0,
+        provenance: forming.provenance,
+        flags: if short {
+            Flags::PARTIAL_SESSION
+        } else {
+            Flags::default()
+        },
+        session_date: session.date,
+        session_kind: session.kind,
+    }
+}

@@ -1,0 +1,341 @@
+//! Everything the pipeline keeps of one pair: its judge, its watch, its bars, its gaps, and where its session stands.
+
+use crate::domain::bar::Bar;
+use crate::domain::bars::{BarBuilder, Closed, Pushed};
+use crate::domain::channel::Channel;
+use crate::domain::event::{BarEnd, Entry, Event, Fetched, SessionChange, SessionPhase};
+use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::gap_book::{Finding, GapBook, Hole};
+use crate::domain::interval::Interval;
+use crate::domain::judge::Judge;
+use crate::domain::pipeline::{Boundary, Counts, Market, flawed, holes_of};
+use crate::domain::sequence::{Log, Sequencer};
+use crate::domain::session::Session;
+use crate::domain::tick::{SetAside, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::watch::Watch;
+use crate::limits;
+use std::time::Duration;
+
+/// Where the channels of one pair stand in the sequencer.
+#[derive(Debug, Clone)]
+pub(super) struct Logs {
+    pub(super) ticks: Log,
+    pub(super) quality: Log,
+    pub(super) session: Log,
+    bars: Vec<Log>,
+}
+
+/// One pair's part of the pipeline.
+#[derive(Debug, Clone)]
+pub(super) struct Book {
+    pub(super) market: Market,
+    pub(super) watch: Watch,
+    pub(super) gaps: GapBook,
+    pub(super) logs: Logs,
+    judge: Judge,
+    /// One for each interval of the market, in its order.
+    builders: Vec<BarBuilder>,
+    /// The session that is open, or was last.
+    session: Option<Session>,
+    /// What the session does next.
+    agenda: Option<Appointment>,
+    partial_told_at: Timestamp,
+}
+
+/// The next thing that a session does.
+#[derive(Debug, Clone, Copy)]
+struct Appointment {
+    at: Timestamp,
+    phase: SessionPhase,
+    session: Session,
+}
+
+impl Book {
+    pub(super) fn new(market: Market, sequencer: &mut Sequencer, now: Timestamp) -> Self {
+        let symbol = market.symbol;
+        let logs = Logs {
+            ticks: sequencer.log(Channel::ticks(symbol)),
+            quality: sequencer.log(Channel::quality(symbol)),
+            session: sequencer.log(Channel::session(symbol)),
+            bars: market
+                .intervals
+                .iter()
+                .map(|interval| sequencer.log(Channel::bars(*interval, symbol)))
+                .collect(),
+        };
+        let builders = market
+            .intervals
+            .iter()
+            .map(|interval| BarBuilder::new(symbol, *interval))
+            .collect();
+        let base = market.intervals.first().copied().unwrap_or(Interval::M5);
+        let open = market.sessions.at(now).map(|session| Appointment {
+            at: now,
+            phase: SessionPhase::Open,
+            session,
+        });
+        let mut book = Self {
+            gaps: GapBook::new(symbol, base, 0),
+            watch: Watch::new(),
+            judge: Judge::default(),
+            logs,
+            builders,
+            session: None,
+            agenda: open,
+            partial_told_at: Timestamp::from_micros(i64::MIN),
+            market,
+        };
+        if book.agenda.is_none() {
+            book.await_session(now);
+        }
+        book
+    }
+
+    /// Makes the opening of the first session after `now` the next appointment.
+    fn await_session(&mut self, now: Timestamp) {
+        self.agenda = self.market.sessions.after(now).map(|session| {
+            let soon = session.opens - limits::SESSION_SOON;
+            let (at, phase) = if soon > now {
+                (soon, SessionPhase::OpeningSoon)
+            } else {
+                (session.opens, SessionPhase::Open)
+            };
+            Appointment { at, phase, session }
+        });
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let slots = self.builders.iter().filter_map(BarBuilder::next_deadline);
+        // A session is not turned while bars of the one before it wait to be closed.
+        slots.chain(self.agenda.map(|next| next.at)).min()
+    }
+
+    /// Keeps the appointment that is due.
+    pub(super) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
+        let Appointment { phase, session, .. } = self.agenda.filter(|next| next.at <= due)?;
+        let next = |at, phase| Some(Appointment { at, phase, session });
+        match phase {
+            SessionPhase::OpeningSoon => self.agenda = next(session.opens, SessionPhase::Open),
+            SessionPhase::Open => {
+                self.session = Some(session);
+                self.judge = Judge::default();
+                for builder in &mut self.builders {
+                    builder.open_session(session);
+                }
+                let soon = (session.closes - limits::SESSION_SOON).max(due);
+                self.agenda = next(soon.min(session.closes), SessionPhase::ClosingSoon);
+            }
+            SessionPhase::ClosingSoon => self.agenda = next(session.closes, SessionPhase::Closed),
+            SessionPhase::Closed => self.await_session(due),
+        }
+        let Session {
+            date,
+            opens,
+            closes,
+            kind,
+        } = session;
+        Some(SessionChange {
+            symbol: self.market.symbol,
+            phase,
+            date,
+            kind,
+            opens,
+            closes,
+        })
+    }
+
+    /// Whether a tick is good and of this session.
+    pub(super) fn admit(&mut self, tick: &Tick, now: Timestamp) -> Result<(), SetAside> {
+        let place = self.place(tick);
+        if self.session.is_none_or(|session| !session.contains(place)) {
+            // Minutes before the open a stamp may already be inside; what is far outside is the vendor's round-the-clock quote.
+            return Err(SetAside::OffSession);
+        }
+        self.judge.admit(tick, now)
+    }
+
+    /// The instant by which a tick belongs to a bar.
+    fn place(&self, tick: &Tick) -> Timestamp {
+        match self.market.boundary {
+            Boundary::Closes if tick.at.secs() % 60 == 0 => tick.at - Duration::from_micros(1),
+            Boundary::Closes | Boundary::Opens => tick.at,
+        }
+    }
+
+    /// Adds an accepted tick to every bar it belongs to.
+    pub(super) fn build(
+        &mut self,
+        tick: &Tick,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let place = self.place(tick);
+        for i in 0..self.builders.len() {
+            let Some(Pushed::Revised(bar)) = self.builders.get_mut(i).map(|builder| builder.push(tick, place)) else {
+                continue;
+            };
+            if i == 0 {
+                self.gaps.revised(&bar);
+            }
+            self.tell_bar(i, bar, at, sequencer, counts, out);
+        }
+        if at.since(self.partial_told_at) >= limits::PARTIAL_EVERY
+            && let Some(bar) = self.builders.first().and_then(BarBuilder::partial)
+            && let Some(log) = self.logs.bars.first()
+        {
+            self.partial_told_at = at;
+            out.push(Entry::Partial {
+                bar,
+                base: sequencer.seq(*log),
+            });
+        }
+    }
+
+    /// Closes the slots whose deadline is `due`.
+    pub(super) fn close_due(
+        &mut self,
+        due: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        ends: &mut Vec<BarEnd>,
+        out: &mut Vec<Entry>,
+    ) {
+        for i in 0..self.builders.len() {
+            let Some(builder) = self
+                .builders
+                .get_mut(i)
+                .filter(|builder| builder.next_deadline().is_some_and(|at| at <= due))
+            else {
+                continue;
+            };
+            let (interval, watch) = (builder.interval(), &self.watch);
+            let Some(closed) = builder.close_next(|slot| watch.flags(slot)) else {
+                continue;
+            };
+            let (opens_at, trouble) = match closed {
+                Closed::Bar(bar) => {
+                    self.tell_bar(i, bar, due, sequencer, counts, out);
+                    (
+                        bar.key.opens_at,
+                        flawed(&bar).then(|| bar.flags.names().collect::<Vec<_>>().join(",")),
+                    )
+                }
+                Closed::Missing(slot) => (slot.opens_at, Some(self.watch.cause(slot).to_owned())),
+            };
+            if i == 0 && trouble.is_some() {
+                self.open_gap(closed, due, sequencer, counts, out);
+            }
+            note_end(ends, interval, opens_at, self.market.symbol, trouble);
+        }
+    }
+
+    fn open_gap(
+        &mut self,
+        closed: Closed,
+        due: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let (slot, bar) = match closed {
+            Closed::Bar(bar) => (
+                crate::domain::bars::Slot {
+                    opens_at: bar.key.opens_at,
+                    closes_at: bar.closes_at,
+                },
+                Some(bar),
+            ),
+            Closed::Missing(slot) => (slot, None),
+        };
+        let Some(session) = self.session else { return };
+        let cause = self.watch.cause(slot).to_owned();
+        let gap = self.gaps.open(Hole { slot, session, bar }, &cause);
+        self.tell_gap(gap, due, sequencer, counts, out);
+    }
+
+    pub(super) fn answer(&mut self, fetched: &Fetched) -> Vec<Finding> {
+        self.gaps.answer(fetched)
+    }
+
+    /// The vendor's bar takes the place of ours in the base interval.
+    pub(super) fn adopt(&mut self, bar: Bar) {
+        if let Some(base) = self.builders.first_mut() {
+            base.adopt(bar);
+        }
+    }
+
+    pub(super) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+        let holes = holes_of(&gap, &*self.market.sessions, bars);
+        self.gaps.restore(gap, holes);
+    }
+
+    /// Numbers a bar of the `i`th interval.
+    pub(super) fn tell_bar(
+        &mut self,
+        i: usize,
+        bar: Bar,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let Some(log) = self.logs.bars.get(i) else { return };
+        if i == 0 {
+            let count = if bar.revision == 0 {
+                &mut counts.bars_closed
+            } else {
+                &mut counts.bars_revised
+            };
+            *count = count.saturating_add(1);
+        }
+        out.push(Entry::Event(sequencer.number(*log, at, Event::Bar(bar))));
+    }
+
+    pub(super) fn tell_gap(
+        &mut self,
+        gap: Gap,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        match gap.status {
+            GapStatus::Open if gap.bars == 1 => counts.gaps_opened = counts.gaps_opened.saturating_add(1),
+            GapStatus::Filled => counts.gaps_filled = counts.gaps_filled.saturating_add(1),
+            GapStatus::Unfillable => counts.gaps_unfillable = counts.gaps_unfillable.saturating_add(1),
+            GapStatus::Open | GapStatus::Filling => {}
+        }
+        out.push(Entry::Event(sequencer.number(self.logs.quality, at, Event::Gap(gap))));
+    }
+}
+
+/// Adds a symbol's outcome to the end of its interval.
+fn note_end(
+    ends: &mut Vec<BarEnd>,
+    interval: Interval,
+    opens_at: Timestamp,
+    symbol: crate::domain::symbol::Symbol,
+    trouble: Option<String>,
+) {
+    let place = ends
+        .iter()
+        .position(|end| end.interval == interval && end.opens_at == opens_at)
+        .unwrap_or_else(|| {
+            ends.push(BarEnd {
+                interval,
+                opens_at,
+                complete: Vec::new(),
+                incomplete: Vec::new(),
+            });
+            ends.len().saturating_sub(1)
+        });
+    if let Some(end) = ends.get_mut(place) {
+        match trouble {
+            None => end.complete.push(symbol),
+            Some(reason) => end.incomplete.push((symbol, reason)),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The heart: judge, number, build bars, keep the book of gaps. One value, one way in, and every decision in it.
+//!
+//! ```text
+//!              ┌────────────── advance(now): every deadline that has come, in order ──────────────┐
+//!  Arrival ──► │ session opens/closes · slot over → bar closed, or gap opened · bar_end           │ ──► Entry …
+//!              └────────────── then the arrival itself ────────────────────────────────────────────┘
+//!                price → Judge → Sequencer → BarBuilder      link → Watch      bars → GapBook
+//! ```
+//!
+//! Time enters only with arrivals and deadlines, and both are among the entries: feeding the [`Entry::Heard`] of a day through
+//! [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). That is also how a restart rebuilds.
+
+use crate::domain::bar::{Bar, Flags};
+use crate::domain::book::Book;
+use crate::domain::channel::Channel;
+use crate::domain::event::{Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
+use crate::domain::gap::Gap;
+use crate::domain::gap_book::{Finding, Hole};
+use crate::domain::interval::Interval;
+use crate::domain::sequence::Sequencer;
+use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{AcceptedTick, SetAside, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One pair and how it trades.
+#[derive(Debug, Clone)]
+pub struct Market {
+    /// The pair.
+    pub symbol: Symbol,
+    /// When it has sessions.
+    pub sessions: Arc<dyn Sessions>,
+    /// Which bars are built. The first is the base interval, whose gaps are healed.
+    pub intervals: Vec<Interval>,
+    /// To which bar a stamp on the boundary belongs.
+    pub boundary: Boundary,
+}
+
+/// To which of two bars a tick belongs that is stamped exactly on the minute where they meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// To the bar that begins there: a stamp is the moment of the price.
+    #[default]
+    Opens,
+    /// To the bar that ends there: a stamp of a whole minute names the minute that is over.
+    Closes,
+}
+
+/// What was counted since the ledger file of the day began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counts {
+    /// Ticks that were judged good and numbered.
+    pub ticks_accepted: u64,
+    /// Ticks set aside, by reason.
+    pub ticks_set_aside: BTreeMap<SetAside, u64>,
+    /// Bars of the base interval closed, whoever made them.
+    pub bars_closed: u64,
+    /// Revisions of such bars.
+    pub bars_revised: u64,
+    /// Gaps opened.
+    pub gaps_opened: u64,
+    /// Gaps whose every bar came.
+    pub gaps_filled: u64,
+    /// Gaps the vendor has no bars for.
+    pub gaps_unfillable: u64,
+}
+
+impl Counts {
+    /// Ticks set aside for any reason.
+    #[must_use]
+    pub fn set_aside(&self) -> u64 {
+        self.ticks_set_aside.values().sum()
+    }
+}
+
+/// Judges, numbers and builds. See the module.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    sequencer: Sequencer,
+    books: Vec<Book>,
+    /// The stamp of the last input: time never runs backwards here.
+    at: Timestamp,
+    counts: Counts,
+}
+
+impl Pipeline {
+    /// Starts at `now`, numbering on after `head` and `heads`.
+    #[must_use]
+    pub fn new(
+        markets: &[Market],
+        head: Position,
+        heads: impl IntoIterator<Item = (Channel, u64)>,
+        now: Timestamp,
+    ) -> Self {
+        let mut sequencer = Sequencer::after(head, heads);
+        let books = markets
+            .iter()
+            .map(|market| Book::new(market.clone(), &mut sequencer, now))
+            .collect();
+        Self {
+            sequencer,
+            books,
+            at: now,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The last position given out.
+    #[must_use]
+    pub const fn head(&self) -> Position {
+        self.sequencer.head()
+    }
+
+    /// The last seq of every channel.
+    #[must_use]
+    pub fn heads(&self) -> &[(Channel, u64)] {
+        self.sequencer.heads()
+    }
+
+    /// The gaps that may still be filled.
+    pub fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.books.iter().flat_map(|book| book.gaps.pending())
+    }
+
+    /// The stamp of the last input.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Takes up a gap of an earlier day: pending, with the bars (last revisions) that exist in its stretch; or settled, for its id.
+    pub fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == gap.symbol) {
+            book.restore_gap(gap, bars);
+        }
+    }
+
+    /// When something is due without anything arriving.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.books.iter().filter_map(Book::next_deadline).min()
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Entry>) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
+            self.at = self.at.max(due);
+            out.push(Entry::Heard(Heard {
+                at: due,
+                what: HeardKind::Deadline,
+            }));
+            self.close_due(due, out);
+            self.turn_sessions(due, out);
+        }
+    }
+
+    /// Takes in one arrival, after everything that was due before it.
+    pub fn accept(&mut self, arrival: Arrival, out: &mut Vec<Entry>) {
+        if arrival.heard.what == HeardKind::Started {
+            return self.start_again(arrival.heard.at, out);
+        }
+        self.advance(arrival.heard.at, out);
+        let at = arrival.heard.at.max(self.at);
+        self.at = at;
+        let begun = out.len();
+        out.push(Entry::Heard(Heard {
+            at,
+            what: arrival.heard.what,
+        }));
+        match arrival.says {
+            Says::Price(tick) => self.price(&tick, at, out),
+            Says::Bars(fetched) => {
+                for i in 0..self.books.len() {
+                    let findings = self
+                        .books
+                        .get_mut(i)
+                        .map(|book| book.answer(&fetched))
+                        .unwrap_or_default();
+                    self.tell_findings(i, findings, at, out);
+                }
+            }
+            Says::Nothing => self.hear(begun, at, out),
+        }
+    }
+
+    /// Feeds one captured input again. Deadlines are among them, so nothing else advances the time.
+    pub fn replay(&mut self, arrival: Arrival, out: &mut Vec<Entry>) {
+        match arrival.heard.what {
+            HeardKind::Deadline => self.advance(arrival.heard.at, out),
+            _ => self.accept(arrival, out),
+        }
+    }
+
+    /// The process was started again: since the last input nothing was heard.
+    fn start_again(&mut self, now: Timestamp, out: &mut Vec<Entry>) {
+        out.push(Entry::Heard(Heard {
+            at: self.at,
+            what: HeardKind::Started,
+        }));
+        for book in &mut self.books {
+            book.watch.down(self.at, "not_running");
+        }
+        self.advance(now, out);
+    }
+
+    /// An input without prices: link changes and questions.
+    fn hear(&mut self, begun: usize, at: Timestamp, out: &mut Vec<Entry>) {
+        let Some(Entry::Heard(heard)) = out.get(begun) else {
+            return;
+        };
+        match heard.what.clone() {
+            HeardKind::Link(LinkChange::Up { symbols }) => {
+                for book in self
+                    .books
+                    .iter_mut()
+                    .filter(|book| symbols.contains(&book.market.symbol))
+                {
+                    book.watch.up(at);
+                }
+            }
+            HeardKind::Link(LinkChange::Down { cause }) => {
+                for book in &mut self.books {
+                    book.watch.down(at, &cause);
+                }
+            }
+            HeardKind::Asked(asked) => {
+                for i in 0..self.books.len() {
+                    let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
+                        Some(book) => book.gaps.asked(asked.from, asked.to),
+                        None => Vec::new(),
+                    };
+                    self.tell_findings(i, gaps.into_iter().map(Finding::Gap).collect(), at, out);
+                }
+            }
+            HeardKind::Link(LinkChange::Alive)
+            | HeardKind::Frame(_)
+            | HeardKind::Answer(_)
+            | HeardKind::Deadline
+            | HeardKind::Started => {}
+        }
+    }
+
+    fn price(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<Entry>) {
+        let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == tick.symbol) else {
+            return self.set_aside(SetAside::UnknownSymbol);
+        };
+        if let Err(reason) = book.admit(tick, at) {
+            return self.set_aside(reason);
+        }
+        self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
+        let event = Event::Tick(AcceptedTick {
+            tick: *tick,
+            received_at: at,
+        });
+        out.push(Entry::Event(self.sequencer.number(book.logs.ticks, at, event)));
+        book.build(tick, at, &mut self.sequencer, &mut self.counts, out);
+    }
+
+    fn set_aside(&mut self, reason: SetAside) {
+        let count = self.counts.ticks_set_aside.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Closes every slot that is due, and tells the end of each interval once its last symbol is out.
+    fn close_due(&mut self, due: Timestamp, out: &mut Vec<Entry>) {
+        let mut ends: Vec<BarEnd> = Vec::new();
+        for book in &mut self.books {
+            book.close_due(due, &mut self.sequencer, &mut self.counts, &mut ends, out);
+        }
+        ends.sort_by_key(|end| end.interval);
+        for end in ends {
+            out.push(Entry::Event(self.sequencer.number_for_all(due, Event::BarEnd(end))));
+        }
+    }
+
+    /// Opens and closes sessions that are due. A new session begins with what the link is, so that its day can be replayed alone.
+    fn turn_sessions(&mut self, due: Timestamp, out: &mut Vec<Entry>) {
+        for book in &mut self.books {
+            let Some(change) = book.turn_session(due) else { continue };
+            let opened = change.phase == SessionPhase::Open;
+            out.push(Entry::Event(self.sequencer.number(
+                book.logs.session,
+                due,
+                Event::Session(change),
+            )));
+            if opened && book.watch.is_up() {
+                let link = LinkChange::Up {
+                    symbols: vec![book.market.symbol],
+                };
+                out.push(Entry::Heard(Heard {
+                    at: due,
+                    what: HeardKind::Link(link),
+                }));
+            }
+        }
+    }
+
+    fn tell_findings(&mut self, book: usize, findings: Vec<Finding>, at: Timestamp, out: &mut Vec<Entry>) {
+        let Some(book) = self.books.get_mut(book) else { return };
+        for finding in findings {
+            match finding {
+                Finding::Bar(bar) => {
+                    book.adopt(bar);
+                    book.tell_bar(0, bar, at, &mut self.sequencer, &mut self.counts, out);
+                }
+                Finding::Gap(gap) => book.tell_gap(gap, at, &mut self.sequencer, &mut self.counts, out),
+            }
+        }
+    }
+}
+
+/// The flags that make a bar worth asking the vendor for.
+#[must_use]
+pub const fn flawed(bar: &Bar) -> bool {
+    bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START)
+}
+
+/// The holes of a gap of an earlier day, from the bars that exist in its stretch.
+pub(super) fn holes_of(gap: &Gap, sessions: &dyn Sessions, bars: &[Bar]) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let mut at = gap.from;
+    while at < gap.to && holes.len() < limits::HOLES_RESTORED {
+        let Some(session) = sessions
+            .at(at)
+            .or_else(|| sessions.after(at))
+            .filter(|session| session.opens < gap.to)
+        else {
+            break;
+        };
+        let Some(slot) = crate::domain::bars::slot_of(&session, gap.interval, at.max(session.opens)) else {
+            break;
+        };
+        let bar = bars.iter().find(|bar| bar.key.opens_at == slot.opens_at).copied();
+        if bar.as_ref().is_none_or(flawed) {
+            holes.push(Hole { slot, session, bar });
+        }
+        at = slot.closes_at;
+    }
+    holes
+}

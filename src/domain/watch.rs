@@ -1,0 +1,161 @@
+//! When the feed of one symbol was watched, and when not and why: a disconnect is data.
+//!
+//! ```text
+//!   never watched ──up──► up ◄──up── down(cause)
+//!                          └──down──────▲
+//! ```
+
+use crate::domain::bar::Flags;
+use crate::domain::bars::Slot;
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use std::collections::VecDeque;
+
+/// A stretch in which nothing could be heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outage {
+    from: Timestamp,
+    /// `None` while it lasts.
+    to: Option<Timestamp>,
+    cause: String,
+    /// Nothing had ever been heard before it.
+    first: bool,
+}
+
+/// The outages of one symbol's feed, newest last, as far back as bars can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    outages: VecDeque<Outage>,
+}
+
+impl Watch {
+    /// Not watched until the first [`Watch::up`].
+    #[must_use]
+    pub fn new() -> Self {
+        let never = Outage {
+            from: Timestamp::from_micros(i64::MIN),
+            to: None,
+            cause: "not_connected".to_owned(),
+            first: true,
+        };
+        Self {
+            outages: VecDeque::from([never]),
+        }
+    }
+
+    /// The feed is heard from `now` on.
+    pub fn up(&mut self, now: Timestamp) {
+        if let Some(outage) = self.outages.back_mut() {
+            outage.to.get_or_insert(now);
+        }
+    }
+
+    /// The feed is no longer heard since `from`.
+    pub fn down(&mut self, from: Timestamp, cause: &str) {
+        match self.outages.back_mut() {
+            Some(outage) if outage.to.is_none() => {
+                if !outage.first {
+                    cause.clone_into(&mut outage.cause);
+                }
+            }
+            _ => self.outages.push_back(Outage {
+                from,
+                to: None,
+                cause: cause.to_owned(),
+                first: false,
+            }),
+        }
+        if self.outages.len() > limits::OUTAGES_REMEMBERED {
+            self.outages.pop_front();
+        }
+    }
+
+    /// Whether the feed is heard now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.outages.back().is_none_or(|outage| outage.to.is_some())
+    }
+
+    /// What a bar of this slot must be flagged with.
+    #[must_use]
+    pub fn flags(&self, slot: Slot) -> Flags {
+        let mut flags = Flags::default();
+        for outage in self.touching(slot) {
+            flags = flags.with(if outage.first {
+                Flags::LATE_START
+            } else {
+                Flags::FEED_GAP
+            });
+        }
+        flags
+    }
+
+    /// Why no tick came in this slot: the cause of the last outage in it, else that the market was silent.
+    #[must_use]
+    pub fn cause(&self, slot: Slot) -> &str {
+        self.touching(slot).last().map_or("no_ticks", |outage| &outage.cause)
+    }
+
+    fn touching(&self, slot: Slot) -> impl Iterator<Item = &Outage> {
+        self.outages
+            .iter()
+            .filter(move |outage| outage.from < slot.closes_at && outage.to.is_none_or(|to| slot.opens_at < to))
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn slot(from: i64) -> Slot {
+        Slot {
+            opens_at: at(from),
+            closes_at: at(from + 300),
+        }
+    }
+
+    #[test]
+    fn a_slot_begun_before_we_watched_is_a_late_start_and_an_outage_later_is_a_feed_gap() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.cause(slot(0)), "not_connected");
+        watch.up(at(100));
+        watch.down(at(700), "upstream_close_1006");
+        watch.up(at(710));
+        assert_eq!(watch.flags(slot(0)), Flags::LATE_START);
+        assert_eq!(watch.flags(slot(300)), Flags::default());
+        assert_eq!(watch.cause(slot(300)), "no_ticks");
+        assert_eq!(watch.flags(slot(600)), Flags::FEED_GAP);
+        assert_eq!(watch.cause(slot(600)), "upstream_close_1006");
+        assert_eq!(watch.flags(slot(900)), Flags::default());
+    }
+
+    #[test]
+    fn an_outage_that_ends_where_the_slot_begins_does_not_touch_it() {
+        let mut watch = Watch::new();
+        watch.up(at(300));
+        assert_eq!(watch.flags(slot(300)), Flags::default());
+        watch.down(at(600), "x");
+        assert_eq!(watch.flags(slot(300)), Flags::default());
+        assert!(!watch.is_up());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut watch = Watch::new();
+        for i in 0..10_000 {
+            watch.up(at(i * 10));
+            watch.down(at(i * 10 + 5), "flapping");
+        }
+        assert!(watch.outages.len() <= limits::OUTAGES_REMEMBERED);
+    }
+}
