@@ -120,6 +120,8 @@ pub enum HeardKind {
     Frame(Bytes),
     /// The link to the vendor went up or down.
     Link(LinkChange),
+    /// What the link was when a session opened, repeated so that the session's day can be replayed without the day before it.
+    Carried(LinkChange),
     /// A deadline came: what follows was closed by it, not by an arrival.
     Deadline,
     /// The process was started again; since the moment this is stamped with, nothing was heard.
@@ -159,8 +161,8 @@ pub enum LinkChange {
     },
 }
 
-/// What goes to the recorder: written down in this order, then told. Each [`Entry::Heard`] begins a *parcel*: it and what came of
-/// it are written in one transaction or not at all.
+/// What goes to the recorder: written down in this order, then told. An input and what came of it are a *parcel*
+/// ([`Entry::begins_parcel`]): written in one transaction or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Kept, not told.
@@ -174,6 +176,29 @@ pub enum Entry {
         /// The last durable seq of its channel.
         base: u64,
     },
+}
+
+impl Entry {
+    /// Whether it begins a parcel: an input does, unless it is one that a session's opening repeats.
+    #[must_use]
+    pub const fn begins_parcel(&self) -> bool {
+        match self {
+            Self::Heard(heard) => !matches!(heard.what, HeardKind::Carried(_)),
+            Self::Event(_) | Self::Partial { .. } => false,
+        }
+    }
+
+    /// Whether it opens a session, and of which date: the ledger begins a new file there.
+    #[must_use]
+    pub const fn opens_session(&self) -> Option<NaiveDate> {
+        match self {
+            Self::Event(Numbered {
+                event: Event::Session(change),
+                ..
+            }) if matches!(change.phase, SessionPhase::Open) => Some(change.date),
+            _ => None,
+        }
+    }
 }
 
 /// One closed bar as the vendor's REST interface gave it.

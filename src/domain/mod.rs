@@ -32,3 +32,5 @@ pub mod watch;
 pub mod gap_book;
 pub mod pipeline;
 mod book;
+#[cfg(test)]
+mod pipeline_tests;

@@ -195,10 +195,19 @@ impl Pipeline {
 
     /// Feeds one captured input again. Deadlines are among them, so nothing else advances the time.
     pub fn replay(&mut self, arrival: Arrival, out: &mut Vec<Entry>) {
-        match arrival.heard.what {
+        match &arrival.heard.what {
             HeardKind::Deadline => self.advance(arrival.heard.at, out),
+            // Known already, and said again by the opening before it, unless the replay begins with this day.
+            HeardKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
             _ => self.accept(arrival, out),
         }
+    }
+
+    fn all_up(&self, symbols: &[Symbol]) -> bool {
+        self.books
+            .iter()
+            .filter(|book| symbols.contains(&book.market.symbol))
+            .all(|book| book.watch.is_up())
     }
 
     /// The process was started again: since the last input nothing was heard.
@@ -219,7 +228,7 @@ impl Pipeline {
             return;
         };
         match heard.what.clone() {
-            HeardKind::Link(LinkChange::Up { symbols }) => {
+            HeardKind::Link(LinkChange::Up { symbols }) | HeardKind::Carried(LinkChange::Up { symbols }) => {
                 for book in self
                     .books
                     .iter_mut()
@@ -228,7 +237,7 @@ impl Pipeline {
                     book.watch.up(at);
                 }
             }
-            HeardKind::Link(LinkChange::Down { cause }) => {
+            HeardKind::Link(LinkChange::Down { cause }) | HeardKind::Carried(LinkChange::Down { cause }) => {
                 for book in &mut self.books {
                     book.watch.down(at, &cause);
                 }
@@ -243,6 +252,7 @@ impl Pipeline {
                 }
             }
             HeardKind::Link(LinkChange::Alive)
+            | HeardKind::Carried(LinkChange::Alive)
             | HeardKind::Frame(_)
             | HeardKind::Answer(_)
             | HeardKind::Deadline
@@ -299,7 +309,7 @@ impl Pipeline {
                 };
                 out.push(Entry::Heard(Heard {
                     at: due,
-                    what: HeardKind::Link(link),
+                    what: HeardKind::Carried(link),
                 }));
             }
         }

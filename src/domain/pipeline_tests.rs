@@ -1,0 +1,599 @@
+//! The pipeline against its invariants, on scripted and on random days.
+
+use crate::domain::bar::{Bar, BarState, Flags, Ohlc};
+use crate::domain::event::{
+    Arrival, Asked, Entry, Event, Fetched, Heard, HeardKind, LinkChange, Position, Says, SessionPhase, VendorBar,
+};
+use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::interval::Interval;
+use crate::domain::pipeline::{Boundary, Market, Pipeline};
+use crate::domain::price::Price;
+use crate::domain::session::{Listed, Session, SessionKind};
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{Provenance, SetAside, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::wire;
+use crate::limits;
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// 2025-10-22 08:00 in Bogota.
+const OPEN: i64 = 1_761_138_000;
+/// Half an hour: six bars.
+const SPAN: i64 = 1_800;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(OPEN + secs)
+}
+
+fn session(day: i64) -> Session {
+    let opens = at(day * 86_400);
+    let closes = at(day * 86_400 + SPAN);
+    Session {
+        date: opens.datetime().date_naive(),
+        opens,
+        closes,
+        kind: SessionKind::Spot,
+    }
+}
+
+fn markets() -> Vec<Market> {
+    let sessions = Arc::new(Listed {
+        sessions: vec![session(0), session(1)],
+        zone: chrono_tz::America::Bogota,
+    });
+    let intervals = vec![Interval::M5, Interval::M15, Interval::Session];
+    vec![Market {
+        symbol: Symbol::usdcop(),
+        sessions,
+        intervals,
+        boundary: Boundary::Opens,
+    }]
+}
+
+fn pipeline() -> Pipeline {
+    Pipeline::new(&markets(), Position(0), [], at(-600))
+}
+
+fn frame(stamp: i64, price: &str) -> Bytes {
+    Bytes::from(format!(
+        r#"{{"event":"price","symbol":"USD/COP","timestamp":{},"price":{price}}}"#,
+        OPEN + stamp
+    ))
+}
+
+/// Decodes as the feed would.
+fn arrival(now: Timestamp, what: HeardKind) -> Arrival {
+    let heard = Heard { at: now, what };
+    let says = wire::says(&heard).unwrap_or(Says::Nothing);
+    Arrival { heard, says }
+}
+
+fn up() -> HeardKind {
+    HeardKind::Link(LinkChange::Up {
+        symbols: vec![Symbol::usdcop()],
+    })
+}
+
+fn down(cause: &str) -> HeardKind {
+    HeardKind::Link(LinkChange::Down {
+        cause: cause.to_owned(),
+    })
+}
+
+fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Arrival {
+    let price = |text: &str| text.parse().unwrap();
+    let bars = bars.iter().map(|(opens, [open, high, low, close])| VendorBar {
+        opens_at: at(*opens),
+        ohlc: Ohlc {
+            open: price(open),
+            high: price(high),
+            low: price(low),
+            close: price(close),
+        },
+    });
+    let (symbol, interval) = (Symbol::usdcop(), Interval::M5);
+    let says = Says::Bars(Fetched {
+        symbol,
+        interval,
+        from: at(from),
+        to: at(to),
+        bars: bars.collect(),
+    });
+    Arrival {
+        heard: Heard {
+            at: at(to + 60),
+            what: HeardKind::Answer(Bytes::new()),
+        },
+        says,
+    }
+}
+
+/// A pipeline and all that it said.
+struct Day {
+    pipeline: Pipeline,
+    entries: Vec<Entry>,
+}
+
+impl Day {
+    /// Subscribed before the open.
+    fn begun() -> Self {
+        let mut day = Self {
+            pipeline: pipeline(),
+            entries: Vec::new(),
+        };
+        day.hear(-60, up());
+        day
+    }
+
+    fn hear(&mut self, now: i64, what: HeardKind) {
+        self.pipeline.accept(arrival(at(now), what), &mut self.entries);
+    }
+
+    /// A tick that arrives a second after its stamp.
+    fn tick(&mut self, stamp: i64, price: &str) {
+        self.hear(stamp + 1, HeardKind::Frame(frame(stamp, price)));
+    }
+
+    fn until(&mut self, now: i64) {
+        self.pipeline.advance(at(now), &mut self.entries);
+    }
+
+    fn bars(&self, interval: Interval) -> Vec<Bar> {
+        bars(&self.entries, interval)
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        let gap = |entry: &Entry| match entry {
+            Entry::Event(numbered) => match &numbered.event {
+                Event::Gap(gap) => Some(gap.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.entries.iter().filter_map(gap).collect()
+    }
+}
+
+fn bars(entries: &[Entry], interval: Interval) -> Vec<Bar> {
+    let bar = |entry: &Entry| match entry {
+        Entry::Event(numbered) => match numbered.event {
+            Event::Bar(bar) if bar.key.interval == interval => Some(bar),
+            _ => None,
+        },
+        _ => None,
+    };
+    entries.iter().filter_map(bar).collect()
+}
+
+fn shown(bar: &Bar) -> String {
+    let Ohlc { open, high, low, close } = bar.ohlc;
+    format!(
+        "{open} {high} {low} {close} n{} r{} {}",
+        bar.ticks,
+        bar.revision,
+        bar.state.name()
+    )
+}
+
+#[test]
+fn a_bar_closes_by_its_deadline_and_not_by_the_next_tick() {
+    let mut day = Day::begun();
+    for (stamp, price) in [(1, "4000"), (90, "4012.5"), (200, "3990.25"), (299, "4001")] {
+        day.tick(stamp, price);
+    }
+    day.until(300);
+    assert_eq!(day.bars(Interval::M5), []);
+    day.until(300 + 2);
+    assert_eq!(
+        day.bars(Interval::M5).iter().map(shown).collect::<Vec<_>>(),
+        ["4000 4012.5 3990.25 4001 n4 r0 closed"]
+    );
+}
+
+#[test]
+fn a_tick_on_the_boundary_opens_the_next_bar_unless_stamps_name_the_minute_that_is_over() {
+    for (boundary, expect) in [(Boundary::Opens, [1, 1]), (Boundary::Closes, [2, 0])] {
+        let mut markets = markets();
+        markets[0].boundary = boundary;
+        let mut day = Day {
+            pipeline: Pipeline::new(&markets, Position(0), [], at(-600)),
+            entries: Vec::new(),
+        };
+        day.hear(-60, up());
+        day.tick(60, "4000");
+        day.tick(300, "4001");
+        day.until(SPAN);
+        let bars = day.bars(Interval::M5);
+        let ticks = |i: usize| bars.get(i).map_or(0, |bar| bar.ticks);
+        assert_eq!([ticks(0), ticks(1)], expect);
+    }
+}
+
+#[test]
+fn a_late_tick_revises_and_the_first_revision_stays_as_it_was_told() {
+    let mut day = Day::begun();
+    day.tick(10, "4000");
+    day.tick(20, "4002");
+    day.until(310);
+    day.hear(320, HeardKind::Frame(frame(299, "3999")));
+    day.hear(321, HeardKind::Frame(frame(5, "4005")));
+    assert_eq!(
+        day.bars(Interval::M5).iter().map(shown).collect::<Vec<_>>(),
+        [
+            "4000 4002 4000 4002 n2 r0 closed",
+            "4000 4002 3999 3999 n3 r1 revised",
+            "4005 4005 3999 3999 n4 r2 revised"
+        ]
+    );
+}
+
+#[test]
+fn a_silent_slot_is_a_gap_for_want_of_ticks_and_a_dead_link_is_named() {
+    let mut day = Day::begun();
+    day.tick(10, "4000");
+    day.until(602);
+    assert_eq!(day.gaps().last().unwrap().cause, "no_ticks");
+    day.hear(610, down("upstream_close_1006"));
+    day.until(1_202);
+    let gaps = day.gaps();
+    let last = gaps.last().unwrap();
+    assert_eq!(
+        (last.cause.as_str(), last.bars, last.from, last.to),
+        ("upstream_close_1006", 2, at(600), at(1_200))
+    );
+    assert_eq!(last.id, 2, "neighbouring slots with one cause are one gap");
+}
+
+#[test]
+fn a_bar_that_was_not_watched_all_the_time_is_flagged_and_asked_for() {
+    let mut day = Day::begun();
+    day.tick(10, "4000");
+    day.hear(100, down("upstream_close_1000"));
+    day.hear(120, up());
+    day.tick(130, "4001");
+    day.until(302);
+    assert_eq!(day.bars(Interval::M5)[0].flags, Flags::FEED_GAP);
+    assert_eq!(day.gaps()[0].cause, "upstream_close_1000");
+    day.pipeline.accept(
+        fetched(0, 300, &[(0, ["4000", "4009", "3999", "4001"])]),
+        &mut day.entries,
+    );
+    let bars = day.bars(Interval::M5);
+    assert_eq!(shown(&bars[1]), "4000 4009 3999 4001 n2 r1 revised");
+    assert_eq!(
+        (bars[1].flags, bars[1].provenance),
+        (Flags::default(), Provenance::Backfill)
+    );
+    assert_eq!(day.gaps().last().unwrap().status, GapStatus::Filled);
+}
+
+#[test]
+fn the_vendors_answer_fills_what_it_has_and_settles_what_it_has_not() {
+    let mut day = Day::begun();
+    day.hear(0, down("silent"));
+    day.until(1_502);
+    day.hear(
+        1_503,
+        HeardKind::Asked(Asked {
+            symbol: Symbol::usdcop(),
+            from: at(0),
+            to: at(1_500),
+        }),
+    );
+    assert_eq!(day.gaps().last().unwrap().status, GapStatus::Filling);
+    let flat = ["4000"; 4];
+    day.pipeline
+        .accept(fetched(0, 1_500, &[(0, flat), (900, flat)]), &mut day.entries);
+    let settled: Vec<_> = day
+        .gaps()
+        .iter()
+        .filter(|gap| !gap.status.pending())
+        .map(|gap| (gap.status, gap.from, gap.bars))
+        .collect();
+    assert_eq!(
+        settled,
+        [
+            (GapStatus::Unfillable, at(300), 2),
+            (GapStatus::Unfillable, at(1_200), 1),
+            (GapStatus::Filled, at(0), 2)
+        ]
+    );
+    assert_eq!(
+        day.bars(Interval::M5)
+            .iter()
+            .map(|bar| bar.key.opens_at)
+            .collect::<Vec<_>>(),
+        [at(0), at(900)]
+    );
+    assert_eq!(day.pipeline.pending_gaps().count(), 0);
+}
+
+#[test]
+fn a_start_in_mid_session_asks_for_what_was_before_it() {
+    let mut day = Day {
+        pipeline: Pipeline::new(&markets(), Position(0), [], at(700)),
+        entries: Vec::new(),
+    };
+    day.hear(701, up());
+    day.tick(710, "4000");
+    day.until(902);
+    let gap = day.gaps().last().cloned().unwrap();
+    assert_eq!(
+        (gap.from, gap.to, gap.bars, gap.cause.as_str()),
+        (at(0), at(900), 3, "not_connected")
+    );
+    assert_eq!(day.bars(Interval::M5)[0].flags, Flags::LATE_START);
+}
+
+#[test]
+fn sessions_are_announced_and_ticks_outside_are_counted_not_stored() {
+    let mut day = Day::begun();
+    day.tick(-30, "4000");
+    day.tick(10, "4001");
+    day.until(SPAN + 100);
+    day.tick(SPAN + 101, "4002");
+    day.until(86_400);
+    let phases = day.entries.iter().filter_map(|entry| match entry {
+        Entry::Event(numbered) => match &numbered.event {
+            Event::Session(change) => Some((change.phase, numbered.at)),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(
+        phases.collect::<Vec<_>>(),
+        [
+            (SessionPhase::OpeningSoon, at(-300)),
+            (SessionPhase::Open, at(0)),
+            (SessionPhase::ClosingSoon, at(SPAN - 300)),
+            (SessionPhase::Closed, at(SPAN)),
+            (SessionPhase::OpeningSoon, at(86_400 - 300)),
+            (SessionPhase::Open, at(86_400)),
+        ]
+    );
+    assert_eq!(
+        day.pipeline.counts().ticks_set_aside.get(&SetAside::OffSession),
+        Some(&2)
+    );
+    assert_eq!(day.pipeline.counts().ticks_accepted, 1);
+}
+
+#[test]
+fn longer_intervals_are_composed_of_the_same_ticks_and_end_after_their_bars() {
+    let mut day = Day::begun();
+    for slot in 0..6 {
+        day.tick(slot * 300 + 10, &format!("{}", 4_000 + slot));
+    }
+    day.until(SPAN + 2);
+    assert_eq!(day.bars(Interval::M5).len(), 6);
+    assert_eq!(shown(&day.bars(Interval::M15)[1]), "4003 4005 4003 4005 n3 r0 closed");
+    assert_eq!(
+        shown(&day.bars(Interval::Session)[0]),
+        "4000 4005 4000 4005 n6 r0 closed"
+    );
+    let mut closed = 0;
+    for entry in &day.entries {
+        match entry {
+            Entry::Event(numbered) => match &numbered.event {
+                Event::Bar(bar) if bar.key.interval == Interval::M5 => closed += 1,
+                Event::BarEnd(end) if end.interval == Interval::M5 => {
+                    assert_eq!(end.opens_at, at((closed - 1) * 300));
+                    assert_eq!(end.complete, [Symbol::usdcop()]);
+                }
+                _ => {}
+            },
+            Entry::Partial { bar, .. } => assert_eq!(
+                bar.key.opens_at,
+                at(closed * 300),
+                "no partial before its forerunner closed"
+            ),
+            Entry::Heard(_) => {}
+        }
+    }
+}
+
+#[test]
+fn after_a_restart_the_time_in_between_is_a_gap_that_says_so() {
+    let mut day = Day::begun();
+    day.tick(10, "4000");
+    day.tick(200, "4001");
+    let mut again = rebuilt(&day.entries);
+    assert_eq!(again.pipeline.at(), at(201));
+    again.hear(1_300, HeardKind::Started);
+    let gaps = again.gaps();
+    let last = gaps.last().unwrap();
+    assert_eq!(
+        (last.cause.as_str(), last.from, last.to),
+        ("not_running", at(0), at(1_200))
+    );
+    assert_eq!(again.bars(Interval::M5)[0].flags, Flags::FEED_GAP);
+}
+
+/// What a restart makes of what was written down.
+fn rebuilt(entries: &[Entry]) -> Day {
+    let mut day = Day {
+        pipeline: pipeline(),
+        entries: Vec::new(),
+    };
+    for entry in entries {
+        if let Entry::Heard(heard) = entry {
+            let says = wire::says(heard).unwrap_or(Says::Nothing);
+            day.pipeline.replay(
+                Arrival {
+                    heard: heard.clone(),
+                    says,
+                },
+                &mut day.entries,
+            );
+        }
+    }
+    day
+}
+
+/// One step of a random day.
+#[derive(Debug, Clone)]
+enum Step {
+    Tick { late: i64, price: i64 },
+    Wait(i64),
+    Down,
+    Up,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (-20_i64..700, 3_950_i64..4_050).prop_map(|(late, price)| Step::Tick { late: late.max(0), price }),
+        4 => (1_i64..200).prop_map(Step::Wait),
+        1 => Just(Step::Down),
+        2 => Just(Step::Up),
+    ];
+    prop::collection::vec(step, 0..150)
+}
+
+fn lived(steps: &[Step]) -> Day {
+    let mut day = Day::begun();
+    let mut now = -30;
+    for step in steps {
+        match step {
+            Step::Tick { late, price } => day.hear(now, HeardKind::Frame(frame(now - late, &price.to_string()))),
+            Step::Wait(secs) => {
+                now += secs;
+                day.until(now);
+            }
+            Step::Down => day.hear(now, down("upstream_close_1006")),
+            Step::Up => day.hear(now, up()),
+        }
+    }
+    day.until(now.max(SPAN + 60));
+    day
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// B1, B2, B3 and T2 over any day.
+    #[test]
+    fn invariants_hold_on_any_day(steps in steps()) {
+        let day = lived(&steps);
+        let mut position = 0;
+        let mut seqs = BTreeMap::new();
+        let mut revisions: BTreeMap<_, Vec<Bar>> = BTreeMap::new();
+        for entry in &day.entries {
+            let Entry::Event(numbered) = entry else { continue };
+            position += 1;
+            prop_assert_eq!(numbered.position, Position(position));
+            if let Some(channel) = numbered.channel {
+                let seq = seqs.entry(channel).or_insert(0);
+                *seq += 1;
+                prop_assert_eq!(numbered.seq, *seq);
+            }
+            if let Event::Bar(bar) = &numbered.event {
+                prop_assert!(bar.ohlc.ordered());
+                revisions.entry(bar.key).or_default().push(*bar);
+            }
+        }
+        for bars in revisions.values() {
+            for (bar, revision) in bars.iter().zip(0..) {
+                prop_assert_eq!(bar.revision, revision);
+                prop_assert_eq!(bar.state, if revision == 0 { BarState::Closed } else { BarState::Revised });
+            }
+        }
+        let pending: Vec<&Gap> = day.pipeline.pending_gaps().collect();
+        for slot in 0..6 {
+            let opens_at = at(slot * 300);
+            let told = revisions.keys().any(|key| key.interval == Interval::M5 && key.opens_at == opens_at);
+            let known = pending.iter().any(|gap| gap.from <= opens_at && opens_at < gap.to);
+            prop_assert!(told || known, "slot {} is neither a bar nor a gap", slot);
+        }
+    }
+
+    /// The last revision of each bar is what sorting all its ticks by stamp, then arrival, gives.
+    #[test]
+    fn bars_equal_a_naive_model(steps in steps()) {
+        let day = lived(&steps);
+        let mut ticks: Vec<Tick> = day.entries.iter().filter_map(|entry| match entry {
+            Entry::Event(numbered) => match numbered.event { Event::Tick(accepted) => Some(accepted.tick), _ => None },
+            _ => None,
+        }).collect();
+        ticks.sort_by_key(|tick| tick.at);
+        for interval in [Interval::M5, Interval::M15, Interval::Session] {
+            let mut last: BTreeMap<Timestamp, Bar> = BTreeMap::new();
+            for bar in day.bars(interval) {
+                last.insert(bar.key.opens_at, bar);
+            }
+            let length = interval.length().unwrap_or(Duration::from_secs(1_800));
+            let mut model: BTreeMap<Timestamp, Vec<Price>> = BTreeMap::new();
+            for tick in &ticks {
+                model.entry(tick.at.floor(length)).or_default().push(tick.price);
+            }
+            prop_assert_eq!(last.keys().collect::<Vec<_>>(), model.keys().collect::<Vec<_>>());
+            for (opens_at, prices) in model {
+                let expect = Ohlc {
+                    open: prices[0],
+                    high: *prices.iter().max().unwrap(),
+                    low: *prices.iter().min().unwrap(),
+                    close: prices[prices.len() - 1],
+                };
+                prop_assert_eq!(last[&opens_at].ohlc, expect);
+            }
+        }
+    }
+
+    /// B4, and a restart at any moment: the captured inputs give the same entries again.
+    #[test]
+    fn a_captured_day_gives_the_same_entries_again(steps in steps(), cut in 0_usize..400) {
+        let day = lived(&steps);
+        prop_assert_eq!(&rebuilt(&day.entries).entries, &day.entries);
+        // Cut where a parcel ends: that is what a crash leaves.
+        let heard: Vec<usize> = (0..day.entries.len()).filter(|i| day.entries[*i].begins_parcel()).collect();
+        let end = heard.get(cut % heard.len().max(1)).copied().unwrap_or(0);
+        let before = &day.entries[..end];
+        let mut again = rebuilt(before);
+        prop_assert_eq!(&again.entries[..], before);
+        for entry in &day.entries[end..] {
+            if let Entry::Heard(heard) = entry {
+                again.pipeline.replay(arrival(heard.at, heard.what.clone()), &mut again.entries);
+            }
+        }
+        prop_assert_eq!(&again.entries, &day.entries);
+    }
+}
+
+#[test]
+fn a_new_session_can_be_replayed_from_its_own_first_entry() {
+    let mut day = Day::begun();
+    day.tick(10, "4000");
+    day.until(86_400 - 1);
+    let before = day.entries.len();
+    let heads = day.pipeline.heads().to_vec();
+    let head = day.pipeline.head();
+    day.tick(86_400 + 5, "4010");
+    day.tick(86_400 + 100, "4011");
+    day.until(86_400 + 302);
+    let today = &day.entries[before..];
+    let Entry::Heard(first) = &today[0] else {
+        panic!("a day begins with an input")
+    };
+    let mut alone = Day {
+        pipeline: Pipeline::new(&markets(), head, heads, first.at),
+        entries: Vec::new(),
+    };
+    for entry in today {
+        if let Entry::Heard(heard) = entry {
+            alone
+                .pipeline
+                .replay(arrival(heard.at, heard.what.clone()), &mut alone.entries);
+        }
+    }
+    assert_eq!(alone.entries, today);
+}
+
+#[test]
+fn lateness_is_shorter_than_the_shortest_bar() {
+    for interval in Interval::ALL {
+        assert!(interval.length().is_none_or(|length| limits::LATENESS < length));
+    }
+}
