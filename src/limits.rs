@@ -146,3 +146,61 @@ pub const SESSION_SOON: Duration = Duration::from_secs(300);
 
 /// How many holes of one gap of earlier days are taken up again: ten years of sessions is no gap but another history.
 pub const HOLES_RESTORED: usize = 150_000;
+
+/// Ceiling of the first wait before a reconnect. With full jitter 99 of 100 recoveries from a close then take under a second.
+pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+
+/// Ceiling of every wait before a reconnect: attempts are unlimited, so this is how stale we may be when the vendor returns.
+pub const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
+
+/// How many links in a row that lived less than a minute are forgiven. A bad evening has dozens; a duel over a key, thousands.
+pub const RECONNECT_FAST: u32 = 120;
+
+/// How long a link must live to be forgiven whatever came before, and how often one more short one is.
+pub const RECONNECT_FAST_REFILL: Duration = Duration::from_secs(60);
+
+/// How many gaps of a half-hour are remembered: three weeks of one price a minute.
+pub const CADENCE_GAPS: usize = 512;
+
+/// How many gaps make a 99th percentile worth believing.
+pub const CADENCE_LEARNED: usize = 64;
+
+/// How many sessions make the wait for the first price worth believing.
+pub const CADENCE_OPENINGS: usize = 20;
+
+/// Over how long the rate of prices is measured.
+pub const CADENCE_RATE_SPAN: Duration = Duration::from_secs(300);
+
+/// A collapse of the rate needs a usual rate to fall from: prices in [`CADENCE_RATE_SPAN`].
+pub const COLLAPSE_USUAL_MIN: u128 = 30;
+
+/// How long silence may last before the pair's rhythm is known. Real USD/COP days lack one 5-minute bar in fifty.
+pub const SILENCE_UNLEARNED: Duration = Duration::from_secs(600);
+
+/// How long a session's first price may take before mornings are known: the first three bars are missing on 3 to 5 % of days.
+pub const SILENCE_OPENING: Duration = Duration::from_secs(1_200);
+
+/// How many equal quotes in a row are suspect, if they also last [`FROZEN_FOR`]. A close repeats in 6 % of 5-minute bars.
+pub const FROZEN_TICKS: u32 = 30;
+
+/// How long a quote must not have changed to be suspect.
+pub const FROZEN_FOR: Duration = Duration::from_secs(1_800);
+
+/// How often we say that we are here: what the vendor recommends.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How many heartbeats in a row may go unanswered by a vendor that answered before.
+pub const HEARTBEATS_UNANSWERED: u32 = 3;
+
+/// How many events we send in a minute. The vendor cuts off at 100 a key, and its minute is not ours.
+pub const EVENTS_A_MINUTE: usize = 48;
+const _: () = assert!(
+    EVENTS_A_MINUTE * 2 < 100,
+    "two of our minutes can fall into one of the vendor's"
+);
+
+/// How long to leave the vendor alone when it streams none of our pairs, or no key may be used: plans change by the day.
+pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
+
+/// Silence shorter than this is shown, not acted on: a new link costs more than a hiccup of a fast feed.
+pub const SILENCE_ACT: Duration = Duration::from_secs(5);

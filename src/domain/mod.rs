@@ -34,3 +34,10 @@ pub mod pipeline;
 mod book;
 #[cfg(test)]
 mod pipeline_tests;
+pub mod backoff;
+pub mod cadence;
+pub mod pulse;
+pub mod feed_view;
+pub mod lines;
+pub mod link_io;
+pub mod link;

@@ -1,0 +1,59 @@
+//! The link as `/status` shows it.
+
+use crate::domain::cadence::Suspicion;
+use crate::domain::lines::Status;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use std::time::Duration;
+
+/// The whole link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedView {
+    /// `idle`, `connecting`, `confirming`, `live`, `silent` or `waiting`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// Handshakes that succeeded.
+    pub connections_total: u64,
+    /// When anything last came.
+    pub last_frame_at: Option<Timestamp>,
+    /// When a price last came.
+    pub last_price_at: Option<Timestamp>,
+    /// Why the last link ended.
+    pub last_cause: Option<String>,
+    /// Each pair.
+    pub symbols: Vec<LineView>,
+}
+
+/// One pair on the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineView {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Asked, confirmed or refused.
+    pub status: Status,
+    /// When its price last came.
+    pub last_price_at: Option<Timestamp>,
+    /// Its learned 99th-percentile gap.
+    pub gap_p99: Option<Duration>,
+    /// Prices are overdue.
+    pub silent: bool,
+    /// Prices come, and look wrong.
+    pub suspicion: Option<Suspicion>,
+}
+
+impl FeedView {
+    /// A link nobody wanted yet.
+    #[must_use]
+    pub const fn idle(now: Timestamp) -> Self {
+        Self {
+            state: "idle",
+            since: now,
+            connections_total: 0,
+            last_frame_at: None,
+            last_price_at: None,
+            last_cause: None,
+            symbols: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The pairs on a link: what was asked for, what the vendor made of it, and whose prices are overdue.
+
+use crate::domain::cadence::{Cadence, Silence};
+use crate::domain::feed_view::LineView;
+use crate::domain::price::Price;
+use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::Tick;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::wire::SubscribeStatus;
+use crate::limits;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What became of our asking for a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Asked, or to be asked.
+    Pending,
+    /// The vendor sends it.
+    Confirmed,
+    /// The vendor will not send it under this plan.
+    Refused,
+}
+
+impl Status {
+    /// Its name on `/status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// All pairs of a link.
+#[derive(Debug, Clone)]
+pub struct Lines(BTreeMap<Symbol, Line>);
+
+#[derive(Debug, Clone)]
+struct Line {
+    status: Status,
+    cadence: Cadence,
+    /// Its silence was noticed, and it was asked for again.
+    nudged: bool,
+}
+
+/// What a status changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answered {
+    /// A pair was confirmed that was not before.
+    pub confirmed: bool,
+    /// Pairs that are refused now and were not before.
+    pub refused: Vec<Symbol>,
+}
+
+/// What to do about silence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overdue {
+    /// Some pair's prices are overdue.
+    pub noticed: bool,
+    /// Ask for these again: others speak.
+    pub nudge: Vec<Symbol>,
+    /// Nothing speaks any more, or asking did not help.
+    pub give_up: bool,
+}
+
+/// Instants at which a line's silence matters.
+#[derive(Clone, Copy)]
+struct Due {
+    noticed_at: Timestamp,
+    nudge_at: Option<Timestamp>,
+    give_up_at: Timestamp,
+}
+
+impl Lines {
+    /// Pairs nobody was asked for yet.
+    #[must_use]
+    pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)]) -> Self {
+        let line = |(symbol, sessions): &(Symbol, Arc<dyn Sessions>)| {
+            let line = Line {
+                status: Status::Pending,
+                cadence: Cadence::new(Arc::clone(sessions)),
+                nudged: false,
+            };
+            (*symbol, line)
+        };
+        Self(symbols.iter().map(line).collect())
+    }
+
+    /// Also those that were refused are to be asked for again.
+    pub fn want_all(&mut self) {
+        for line in self.0.values_mut() {
+            line.status = Status::Pending;
+        }
+    }
+
+    /// A new connection knows of no subscription. Returns what to ask for.
+    pub fn reopen(&mut self) -> Vec<Symbol> {
+        for line in self.0.values_mut().filter(|line| line.status == Status::Confirmed) {
+            line.status = Status::Pending;
+        }
+        self.with(Status::Pending)
+    }
+
+    /// The vendor answered. Missing lists mean what the status says of the whole; without either, the first price tells.
+    pub fn answered(&mut self, said: &SubscribeStatus, now: Timestamp) -> Answered {
+        let mut answer = Answered::default();
+        let all_fine = said.status == "ok" && said.success.is_empty();
+        let all_refused = said.status == "error" && said.fails.is_empty();
+        for (symbol, line) in self.0.iter_mut().filter(|(_, line)| line.status != Status::Refused) {
+            let failed = said.fails.contains(symbol);
+            let succeeded = said.success.contains(symbol);
+            if (succeeded || (all_fine && !failed)) && line.status == Status::Pending {
+                line.status = Status::Confirmed;
+                line.cadence.watch(now);
+                answer.confirmed = true;
+            } else if failed || (all_refused && !succeeded) {
+                line.status = Status::Refused;
+                line.cadence.unwatch(false);
+                answer.refused.push(*symbol);
+            }
+        }
+        answer
+    }
+
+    /// A price came. `None` if it is not ours or no price; else whether it confirmed its pair.
+    pub fn price(&mut self, tick: &Tick, now: Timestamp) -> Option<bool> {
+        let line = self.0.get_mut(&tick.symbol).filter(|_| tick.price > Price::default())?;
+        let newly_confirmed = line.status != Status::Confirmed;
+        line.status = Status::Confirmed;
+        line.nudged = false;
+        if newly_confirmed {
+            line.cadence.watch(now);
+        }
+        line.cadence.tick((tick.price, tick.bid, tick.ask), now);
+        Some(newly_confirmed)
+    }
+
+    /// The link is gone.
+    pub fn unwatch(&mut self, silent: bool) {
+        for line in self.0.values_mut() {
+            line.cadence.unwatch(silent);
+            line.nudged = false;
+        }
+    }
+
+    /// Whether there is nothing left to wait for.
+    #[must_use]
+    pub fn all_refused(&self) -> bool {
+        self.0.values().all(|line| line.status == Status::Refused)
+    }
+
+    /// The pairs that the vendor sends.
+    #[must_use]
+    pub fn confirmed(&self) -> Vec<Symbol> {
+        self.with(Status::Confirmed)
+    }
+
+    /// What silence demands now. `any_price_at` is when a price of any pair last came.
+    pub fn overdue(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Overdue {
+        let mut overdue = Overdue::default();
+        for (symbol, line) in &mut self.0 {
+            let Some(due) = line.due(any_price_at, now) else {
+                continue;
+            };
+            overdue.noticed |= due.noticed_at <= now;
+            overdue.give_up |= due.give_up_at <= now;
+            if due.nudge_at.is_some_and(|at| at <= now) {
+                line.nudged = true;
+                overdue.nudge.push(*symbol);
+            }
+        }
+        overdue
+    }
+
+    /// When [`Lines::overdue`] will next have something new to say.
+    pub fn next_silence(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let dues = self.0.values_mut().filter_map(|line| line.due(any_price_at, now));
+        let instants = dues.flat_map(|due| [Some(due.noticed_at), due.nudge_at, Some(due.give_up_at)]);
+        instants.flatten().filter(|at| *at > now).min()
+    }
+
+    /// Each pair as `/status` shows it.
+    #[must_use]
+    pub fn view(&mut self, now: Timestamp) -> Vec<LineView> {
+        let view = |(symbol, line): (&Symbol, &mut Line)| LineView {
+            symbol: *symbol,
+            status: line.status,
+            last_price_at: line.cadence.last_at(),
+            gap_p99: line.cadence.p99(now),
+            silent: line
+                .cadence
+                .silence(now)
+                .is_some_and(|silence| silence.noticed_at <= now),
+            suspicion: line.cadence.suspicion(now),
+        };
+        self.0.iter_mut().map(view).collect()
+    }
+
+    fn with(&self, status: Status) -> Vec<Symbol> {
+        let held = self.0.iter().filter(|(_, line)| line.status == status);
+        held.map(|(symbol, _)| *symbol).collect()
+    }
+}
+
+impl Line {
+    /// Silence is acted on a little later than noticed, so that a feed of many prices a second is not thrown away for a hiccup.
+    fn due(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Due> {
+        if self.status != Status::Confirmed {
+            return None;
+        }
+        let Silence { noticed_at, patience } = self.cadence.silence(now)?;
+        let act_at = noticed_at.max(noticed_at - patience + limits::SILENCE_ACT);
+        let others_silent_at = any_price_at.map_or(act_at, |at| at + patience.max(limits::SILENCE_ACT));
+        let others_speak = others_silent_at > act_at;
+        Some(Due {
+            noticed_at,
+            nudge_at: (others_speak && !self.nudged).then_some(act_at),
+            give_up_at: others_silent_at.max(act_at),
+        })
+    }
+}

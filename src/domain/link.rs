@@ -1,0 +1,382 @@
+//! The link to the vendor's WebSocket, as a machine: told what happened, it says what to do.
+//!
+//! ```text
+//!           Started                 Opened                  a pair confirmed
+//!    idle ──────────► connecting ───────────► confirming ─────────────────────► live
+//!     ▲                ▲     │                     │ none in time · all refused   │ closed · dead · silent
+//!     │ Stopped        │     │ refused, too slow   ▼                              ▼
+//!     └── (any)        │     └──────────────► waiting ◄───────────────────────────┘
+//!                      └──────── Deadline ────────┘
+//! ```
+//!
+//! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only a price
+//! shortens the next wait (`backoff`). A refused pair is not asked for again before the next [`Event::Started`].
+
+pub use crate::domain::link_io::{Effect, Event};
+
+use crate::domain::backoff::Backoff;
+use crate::domain::event::LinkChange;
+use crate::domain::feed_view::FeedView;
+use crate::domain::lines::Lines;
+use crate::domain::pulse::{Pulse, Verdict};
+use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::Tick;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::{Refusal, Trouble, classify};
+use crate::domain::wire::{self, Frame, SubscribeStatus};
+use crate::limits;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the link needs to know beforehand.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// The pairs to ask for, each with its market's sessions.
+    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// How long a handshake, a confirmation or a pong may take, in market time: networks do not run faster under `demo`.
+    pub patience: Duration,
+}
+
+/// Where the link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not wanted.
+    Idle,
+    /// The handshake is under way.
+    Connecting {
+        /// When it has taken too long.
+        until: Timestamp,
+    },
+    /// Connected, and asked for pairs.
+    Confirming {
+        /// When the answer has taken too long.
+        until: Timestamp,
+    },
+    /// At least one pair is confirmed.
+    Live,
+    /// Between attempts.
+    Waiting {
+        /// When the next one begins.
+        until: Timestamp,
+    },
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Link {
+    settings: LinkSettings,
+    state: State,
+    since: Timestamp,
+    lines: Lines,
+    pulse: Pulse,
+    backoff: Backoff,
+    next_key: bool,
+    opened_at: Timestamp,
+    /// This connection delivered a price.
+    priced: bool,
+    told_up: Option<bool>,
+    silent: bool,
+    connections_total: u64,
+    last_frame_at: Option<Timestamp>,
+    last_price_at: Option<Timestamp>,
+    last_cause: Option<String>,
+}
+
+impl Link {
+    /// A link nobody wants yet.
+    #[must_use]
+    pub fn new(settings: LinkSettings, now: Timestamp) -> Self {
+        Self {
+            state: State::Idle,
+            since: now,
+            lines: Lines::new(&settings.symbols),
+            pulse: Pulse::new(settings.patience),
+            backoff: Backoff::new(now),
+            next_key: false,
+            opened_at: now,
+            priced: false,
+            told_up: None,
+            silent: false,
+            connections_total: 0,
+            last_frame_at: None,
+            last_price_at: None,
+            last_cause: None,
+            settings,
+        }
+    }
+
+    /// Total: what does not fit the state changes nothing. `luck` (from 0 to below 1) spreads reconnects.
+    #[must_use]
+    pub fn on(&mut self, event: Event<'_>, now: Timestamp, luck: f64) -> Vec<Effect> {
+        match (self.state, event) {
+            (State::Idle, Event::Started) => self.start(now),
+            (State::Idle, _) => Vec::new(),
+            (_, Event::Stopped) => self.stop(now),
+            (State::Connecting { .. }, Event::Opened) => self.open(now),
+            (State::Connecting { .. }, Event::Refused(refusal)) => self.refused(refusal, now, luck),
+            (State::Connecting { .. }, Event::NoKey(until)) => self.no_key(until, now),
+            (State::Connecting { until }, Event::Deadline) if until <= now => self.fall("connect_timeout", now, luck),
+            (State::Connecting { .. } | State::Confirming { .. } | State::Live, Event::Lost(cause)) => {
+                self.fall(&cause, now, luck)
+            }
+            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.heard(frame, now, luck),
+            (State::Confirming { .. } | State::Live, Event::Garbled) => self.garbled(now),
+            (State::Confirming { .. } | State::Live, Event::Ponged) => self.ponged(now),
+            (State::Confirming { until }, Event::Deadline) if until <= now => self.fall("unconfirmed", now, luck),
+            (State::Confirming { .. } | State::Live, Event::Deadline) => self.watch(now, luck),
+            (State::Waiting { until }, Event::Deadline) if until <= now => self.connect(now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// When [`Event::Deadline`] is due.
+    #[must_use]
+    pub fn next_deadline(&mut self, now: Timestamp) -> Option<Timestamp> {
+        match self.state {
+            State::Idle => None,
+            State::Connecting { until } | State::Waiting { until } => Some(until),
+            State::Confirming { until } => Some(until.min(self.pulse.next_deadline())),
+            State::Live => {
+                let silence = self.lines.next_silence(self.last_price_at, now);
+                Some(silence.map_or(self.pulse.next_deadline(), |at| at.min(self.pulse.next_deadline())))
+            }
+        }
+    }
+
+    /// What `/status` shows.
+    #[must_use]
+    pub fn view(&mut self, now: Timestamp) -> FeedView {
+        let state = match self.state {
+            State::Idle => "idle",
+            State::Connecting { .. } => "connecting",
+            State::Confirming { .. } => "confirming",
+            State::Live if self.silent => "silent",
+            State::Live => "live",
+            State::Waiting { .. } => "waiting",
+        };
+        FeedView {
+            state,
+            since: self.since,
+            connections_total: self.connections_total,
+            last_frame_at: self.last_frame_at,
+            last_price_at: self.last_price_at,
+            last_cause: self.last_cause.clone(),
+            symbols: self.lines.view(now),
+        }
+    }
+
+    fn enter(&mut self, state: State, now: Timestamp) {
+        self.state = state;
+        self.since = now;
+        self.silent = false;
+    }
+
+    fn start(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.lines.want_all();
+        self.connect(now)
+    }
+
+    fn stop(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = vec![Effect::Disconnect];
+        effects.extend(self.down("stopped", false));
+        self.told_up = None;
+        self.enter(State::Idle, now);
+        effects
+    }
+
+    fn connect(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.enter(
+            State::Connecting {
+                until: now + self.settings.patience,
+            },
+            now,
+        );
+        vec![Effect::Connect {
+            next_key: std::mem::take(&mut self.next_key),
+        }]
+    }
+
+    fn no_key(&mut self, until: Timestamp, now: Timestamp) -> Vec<Effect> {
+        let effects = self.down("no_key", false);
+        self.enter(
+            State::Waiting {
+                until: until.min(now + limits::RECONNECT_REFUSED).max(now),
+            },
+            now,
+        );
+        effects
+    }
+
+    fn open(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.connections_total = self.connections_total.saturating_add(1);
+        self.opened_at = now;
+        self.priced = false;
+        let wanted = self.lines.reopen();
+        let at = self.pulse.open(now);
+        self.enter(
+            State::Confirming {
+                until: at + self.settings.patience,
+            },
+            now,
+        );
+        self.pulse
+            .say(wire::subscribe(&wanted), now)
+            .into_iter()
+            .map(Effect::Send)
+            .collect()
+    }
+
+    fn refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let mut effects = self.fall(&format!("refused_{}", refusal.code), now, luck);
+        if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
+            effects.insert(0, Effect::KeyFailed(refusal.trouble));
+            self.next_key = true;
+        }
+        effects
+    }
+
+    /// The one way from any connection to `waiting`.
+    fn fall(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let mut effects = vec![Effect::Disconnect];
+        effects.extend(self.down(cause, cause == "silent"));
+        if std::mem::take(&mut self.priced) {
+            self.backoff.forgive(now.since(self.opened_at), now);
+        }
+        let wait = self.backoff.wait(luck);
+        self.enter(State::Waiting { until: now + wait }, now);
+        effects
+    }
+
+    /// Nobody is watched any more; told once.
+    fn down(&mut self, cause: &str, silent: bool) -> Vec<Effect> {
+        self.last_cause = Some(cause.to_owned());
+        self.lines.unwatch(silent);
+        if self.told_up == Some(false) {
+            return Vec::new();
+        }
+        self.told_up = Some(false);
+        vec![Effect::Tell(LinkChange::Down {
+            cause: cause.to_owned(),
+        })]
+    }
+
+    fn heard(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
+        self.last_frame_at = Some(now);
+        self.pulse.heard(frame, now);
+        match frame {
+            Frame::Price(tick) => self.price(tick, now),
+            Frame::SubscribeStatus(status) => self.status(status, now),
+            Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
+            Frame::Heartbeat | Frame::UnsubscribeStatus | Frame::Processing { .. } | Frame::Unknown { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    const fn garbled(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.last_frame_at = Some(now);
+        Vec::new()
+    }
+
+    fn ponged(&mut self, now: Timestamp) -> Vec<Effect> {
+        let only_proof = self.pulse.ponged(now);
+        let tell = only_proof && self.state == State::Live;
+        tell.then_some(Effect::Tell(LinkChange::Alive)).into_iter().collect()
+    }
+
+    fn price(&mut self, tick: &Tick, now: Timestamp) -> Vec<Effect> {
+        let Some(newly_confirmed) = self.lines.price(tick, now) else {
+            return Vec::new();
+        };
+        self.priced = true;
+        self.silent = false;
+        self.last_price_at = Some(now);
+        if newly_confirmed { self.up(now) } else { Vec::new() }
+    }
+
+    fn status(&mut self, said: &SubscribeStatus, now: Timestamp) -> Vec<Effect> {
+        let answer = self.lines.answered(said, now);
+        let mut effects = Vec::new();
+        if !answer.refused.is_empty() {
+            effects.push(Effect::SymbolsRefused(answer.refused));
+        }
+        if self.lines.all_refused() {
+            effects.push(Effect::Disconnect);
+            effects.extend(self.down("plan_refused", false));
+            self.start_over_later(now);
+        } else if answer.confirmed {
+            effects.extend(self.up(now));
+        }
+        effects
+    }
+
+    /// No pair is streamed: the plan may change, but not by the minute.
+    fn start_over_later(&mut self, now: Timestamp) {
+        self.lines.want_all();
+        self.next_key = true;
+        self.enter(
+            State::Waiting {
+                until: now + limits::RECONNECT_REFUSED,
+            },
+            now,
+        );
+    }
+
+    fn up(&mut self, now: Timestamp) -> Vec<Effect> {
+        if self.state != State::Live {
+            self.enter(State::Live, now);
+        }
+        self.told_up = Some(true);
+        vec![Effect::Tell(LinkChange::Up {
+            symbols: self.lines.confirmed(),
+        })]
+    }
+
+    fn error(&mut self, code: u16, message: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let refusal = Refusal {
+            trouble: classify(code, message),
+            code,
+            message: message.to_owned(),
+        };
+        if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
+            return self.refused(&refusal, now, luck);
+        }
+        self.last_cause = Some(format!("error_{code}"));
+        Vec::new()
+    }
+
+    /// Heartbeats, pings and silence.
+    fn watch(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        match self.pulse.on_deadline(now) {
+            Verdict::Dead(cause) => self.fall(cause, now, luck),
+            Verdict::Fine(said) => {
+                let mut effects: Vec<Effect> = Vec::new();
+                if said.ping {
+                    effects.push(Effect::Ping);
+                }
+                effects.extend(said.texts.into_iter().map(Effect::Send));
+                effects.extend(self.listen(now, luck));
+                effects
+            }
+        }
+    }
+
+    /// A pair that is silent while others speak is asked for again; if all are, or asking did not help, the link is given up.
+    fn listen(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let overdue = self.lines.overdue(self.last_price_at, now);
+        self.silent = overdue.noticed;
+        if overdue.give_up {
+            return self.fall("silent", now, luck);
+        }
+        if overdue.nudge.is_empty() {
+            return Vec::new();
+        }
+        let again = self.pulse.say(wire::subscribe(&overdue.nudge), now);
+        again.into_iter().map(Effect::Send).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

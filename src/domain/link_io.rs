@@ -1,0 +1,54 @@
+//! What the link is told, and what it says to do.
+
+use crate::domain::event::LinkChange;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::{Refusal, Trouble};
+use crate::domain::wire::Frame;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// Prices are wanted.
+    Started,
+    /// They are not any more.
+    Stopped,
+    /// The vendor accepted the upgrade.
+    Opened,
+    /// The vendor refused the upgrade.
+    Refused(&'a Refusal),
+    /// No connection, or the end of one: `connect_failed`, `upstream_close_1006`, …
+    Lost(String),
+    /// No key may be used before then.
+    NoKey(Timestamp),
+    /// A frame came.
+    Heard(&'a Frame),
+    /// Bytes came that are no frame.
+    Garbled,
+    /// A protocol pong came.
+    Ponged,
+    /// The time of [`Link::next_deadline`] came.
+    Deadline,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a connection, with another key than before if `next_key`.
+    Connect {
+        /// The last key was refused.
+        next_key: bool,
+    },
+    /// Drop the connection.
+    Disconnect,
+    /// Send a text frame.
+    Send(String),
+    /// Send a protocol ping.
+    Ping,
+    /// Tell the pipeline.
+    Tell(LinkChange),
+    /// The key in use was refused, for this reason.
+    KeyFailed(Trouble),
+    /// The plan does not stream these pairs: somebody else must ask for them.
+    SymbolsRefused(Vec<Symbol>),
+}
