@@ -5,5 +5,6 @@ pub mod limits;
 pub mod clock;
 pub mod domain;
 pub mod calendar_file;
+pub mod ledger;
 pub mod actors;
 pub mod cmd;

@@ -204,3 +204,19 @@ pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
 
 /// Silence shorter than this is shown, not acted on: a new link costs more than a hiccup of a fast feed.
 pub const SILENCE_ACT: Duration = Duration::from_secs(5);
+// --- ledger ---------------------------------------------------------------------------------------------------------
+
+/// How long an append or a read waits for another connection's lock. Only a forced checkpoint holds one, for milliseconds.
+pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
+/// Rows between two checkpoints: some 4 MB of log, which the kernel still holds in memory.
+pub const LEDGER_CHECKPOINT_ROWS: usize = 20_000;
+/// Checkpoint requests that may wait. One would do; a finished file's connection may come right behind it.
+pub const LEDGER_CHECKPOINTS_WAITING: usize = 4;
+/// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
+pub const LEDGER_LOG_PAGES_MAX: i64 = 32_768;
+/// Inputs remembered since the last event, to know them again when they are appended twice. Must exceed one batch.
+pub const LEDGER_TAIL_MAX: usize = 4_096;
+/// Most rows that one read of the ledger returns: some 1 MB.
+pub const LEDGER_READ_MAX: usize = 5_000;
+/// Day files kept whatever happens: a week of sessions and its weekend, so that a client can resume after a holiday.
+pub const LEDGER_DAYS: usize = 10;

@@ -1,0 +1,337 @@
+//! The one who writes: appends batches of entries, each in one transaction, and starts a new file each session date.
+
+use super::checkpoint::Checkpointer;
+use super::end::End;
+use super::error::LedgerError;
+use super::files::{self, DayFile, Heads, sql_int};
+use super::read::LedgerReader;
+use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
+use super::shared::{Hold, Shared};
+use crate::domain::channel::Channel;
+use crate::domain::event::{Entry, Event, Heard, Numbered, Position};
+use crate::limits;
+use chrono::NaiveDate;
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What [`Ledger::open`] cannot find out by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The session date of the first file, when the folder is empty.
+    pub date: NaiveDate,
+    /// A random number, from which new channels get their epochs.
+    pub random: u64,
+    /// How many day files to keep. Older ones go when the ledger rolls, unless a reader holds them.
+    pub days: usize,
+}
+
+impl Options {
+    /// A week of files, beginning with `date`.
+    #[must_use]
+    pub const fn new(date: NaiveDate, random: u64) -> Self {
+        Self {
+            date,
+            random,
+            days: limits::LEDGER_DAYS,
+        }
+    }
+}
+
+/// The appending end of the ledger. One for each folder.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Connection,
+    path: PathBuf,
+    options: Options,
+    /// `synchronous` is at FULL now.
+    full: bool,
+    /// What was committed last is not known: read it before anything else.
+    unsure: bool,
+    end: End,
+    rows_unchecked: usize,
+    shared: Arc<Shared>,
+    checkpointer: Checkpointer,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, making it when there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::InUse`] when another process has it, and whatever keeps the newest file from being read.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
+        let lock = files::lock(folder)?;
+        let shared = Arc::new(Shared::scan(folder)?);
+        let newest = shared
+            .state()
+            .files
+            .last_key_value()
+            .map(|(date, file)| (*date, file.clone()));
+        let (date, first, path) = match newest {
+            Some((date, file)) => (date, file.first, file.path),
+            None => (options.date, 1, files::path_of(folder, options.date)),
+        };
+        let heads = shared.state().heads.clone();
+        let db = files::open_to_append(&path, first, &heads)?;
+        let end = End::read(&db, &path)?;
+        {
+            let mut state = shared.state_mut();
+            state.files.insert(
+                date,
+                DayFile {
+                    path: path.clone(),
+                    first,
+                },
+            );
+            state.date = date;
+            state.head = end.head;
+            state.heads = end.heads.clone();
+        }
+        Ok(Self {
+            db,
+            path,
+            options,
+            full: true,
+            unsure: false,
+            end,
+            rows_unchecked: limits::LEDGER_CHECKPOINT_ROWS, // whatever the last run left in the log
+            shared,
+            checkpointer: Checkpointer::start()?,
+            _lock: lock,
+        })
+    }
+
+    /// Writes what is new in `entries`, all of it or nothing, and returns the last position that is written. Events up to
+    /// that position are known and skipped, with the inputs around them: appending again what may have been committed is safe.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was written then, as far as is known, and the same entries may be appended again.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<Position, LedgerError> {
+        if self.unsure {
+            self.end = End::read(&self.db, &self.path)?;
+            self.unsure = false;
+        }
+        let known = self.end.tail.known(entries, self.end.head);
+        let fresh = entries.get(known..).unwrap_or_default();
+        if fresh.iter().all(|entry| matches!(entry, Entry::Partial { .. })) {
+            return Ok(Position(self.end.head));
+        }
+        self.sync_fully(fresh.iter().any(needs_sync))?;
+        let mut end = self.end.clone();
+        if let Err(error) = self.commit(fresh, &mut end) {
+            self.unsure = true;
+            return Err(error);
+        }
+        self.end = end;
+        self.shared.advance(self.end.head, &self.end.heads);
+        self.checkpoint_after(fresh.len());
+        Ok(Position(self.end.head))
+    }
+
+    /// Begins the file of session `date`. Nothing happens when that, or a later one, is already the newest. Drops files
+    /// beyond the number to keep, oldest first, up to the first that a holding reader still needs.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the new file cannot be made; appends then go on into the old one.
+    pub fn roll(&mut self, date: NaiveDate) -> Result<(), LedgerError> {
+        if date <= self.shared.state().date {
+            return Ok(());
+        }
+        self.seal()?;
+        let path = files::path_of(&self.shared.folder, date);
+        let first = self.end.head.saturating_add(1);
+        let db = files::open_to_append(&path, first, &self.end.heads)?;
+        let end = End::read(&db, &path)?;
+        self.checkpointer.finish(std::mem::replace(&mut self.db, db));
+        self.path.clone_from(&path);
+        self.full = true;
+        self.end = end;
+        {
+            let mut state = self.shared.state_mut();
+            state.files.insert(date, DayFile { path, first });
+            state.date = date;
+        }
+        self.drop_old_files();
+        Ok(())
+    }
+
+    /// The last position that is written.
+    #[must_use]
+    pub const fn head(&self) -> Position {
+        Position(self.end.head)
+    }
+
+    /// Where each channel ends.
+    #[must_use]
+    pub const fn heads(&self) -> &Heads {
+        &self.end.heads
+    }
+
+    /// The session date of the file that is appended to.
+    #[must_use]
+    pub fn date(&self) -> NaiveDate {
+        self.shared.state().date
+    }
+
+    /// A reader that takes what is there: it does not keep old files from being dropped.
+    #[must_use]
+    pub fn reader(&self) -> LedgerReader {
+        LedgerReader::of(Arc::clone(&self.shared), None)
+    }
+
+    /// A reader whose files are kept until it says, with [`LedgerReader::done_before`], that it is past them. Until it first
+    /// says so, everything is kept.
+    #[must_use]
+    pub fn holding_reader(&self) -> LedgerReader {
+        LedgerReader::of(Arc::clone(&self.shared), Some(Hold::on(&self.shared)))
+    }
+
+    /// Sets how much the next commit waits for the disk; SQLite takes the setting only between transactions.
+    fn sync_fully(&mut self, full: bool) -> Result<(), LedgerError> {
+        if full == self.full {
+            return Ok(());
+        }
+        let level = if full {
+            "PRAGMA synchronous=FULL"
+        } else {
+            "PRAGMA synchronous=NORMAL"
+        };
+        self.db
+            .execute_batch(level)
+            .map_err(|source| LedgerError::sqlite("set up", &self.path, source))?;
+        self.full = full;
+        Ok(())
+    }
+
+    fn commit(&mut self, fresh: &[Entry], end: &mut End) -> Result<(), LedgerError> {
+        let (path, random) = (&self.path, self.options.random);
+        let error = |source| LedgerError::sqlite("append to", path, source);
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(error)?;
+        {
+            let mut insert = Inserts::prepare(&transaction).map_err(error)?;
+            for entry in fresh {
+                match entry {
+                    Entry::Heard(heard) => insert.heard(heard, end).map_err(error)?,
+                    Entry::Event(event) => {
+                        if end.admit(event, random)? {
+                            insert.head(end, event.channel).map_err(error)?;
+                        }
+                        insert.event(event).map_err(error)?;
+                    }
+                    Entry::Partial { .. } => {}
+                }
+            }
+        }
+        transaction.commit().map_err(error)
+    }
+
+    fn checkpoint_after(&mut self, rows: usize) {
+        self.rows_unchecked = self.rows_unchecked.saturating_add(rows);
+        if self.rows_unchecked >= limits::LEDGER_CHECKPOINT_ROWS {
+            self.rows_unchecked = 0;
+            self.checkpointer.ask(self.path.clone());
+        }
+    }
+
+    /// Makes everything in the current file durable before a new file counts on it.
+    fn seal(&mut self) -> Result<(), LedgerError> {
+        self.sync_fully(true)?;
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO meta VALUES ('last_position', ?1)",
+                params![sql_int(self.end.head)],
+            )
+            .map(|_| ())
+            .map_err(|source| LedgerError::sqlite("seal", &self.path, source))
+    }
+
+    /// Retention, one whole file at a time. A reader that has a dropped file open may finish reading it.
+    fn drop_old_files(&self) {
+        let needed = self.shared.needed();
+        let mut state = self.shared.state_mut();
+        while state.files.len() > self.options.days.max(1) {
+            let ends = state.files.values().nth(1).map_or(u64::MAX, |next| next.first);
+            if ends > needed {
+                return;
+            }
+            let Some((_, file)) = state.files.pop_first() else {
+                return;
+            };
+            for suffix in ["", "-wal", "-shm"] {
+                let mut name = file.path.clone().into_os_string();
+                name.push(suffix);
+                drop(fs::remove_file(name)); // a file that stays is found again at the next start
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// Pretends that the disk has room for so many pages and no more.
+    pub(super) fn limit_pages(&self, pages: Option<u32>) {
+        let pages = pages.unwrap_or(u32::MAX - 1);
+        self.db
+            .query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(()))
+            .unwrap();
+    }
+}
+
+fn needs_sync(entry: &Entry) -> bool {
+    matches!(entry, Entry::Event(numbered) if !matches!(numbered.event, Event::Tick(_)))
+}
+
+/// The statements of one append.
+struct Inserts<'t> {
+    transaction: &'t Transaction<'t>,
+    input: CachedStatement<'t>,
+    tick: CachedStatement<'t>,
+}
+
+impl<'t> Inserts<'t> {
+    fn prepare(transaction: &'t Transaction<'t>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            transaction,
+            input: transaction.prepare_cached(INSERT_INPUT)?,
+            tick: transaction.prepare_cached(INSERT_TICK)?,
+        })
+    }
+
+    fn heard(&mut self, heard: &Heard, end: &mut End) -> rusqlite::Result<()> {
+        end.input = end.input.saturating_add(1);
+        end.tail.push(heard);
+        rows::insert_input(&mut self.input, end.input, end.head, heard)
+    }
+
+    fn event(&mut self, numbered: &Numbered) -> rusqlite::Result<()> {
+        match &numbered.event {
+            Event::Tick(accepted) => rows::insert_tick(&mut self.tick, numbered, accepted),
+            Event::Bar(bar) => {
+                let mut insert = self.transaction.prepare_cached(INSERT_BAR)?;
+                rows::insert_bar(&mut insert, numbered, bar)
+            }
+            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) => {
+                let mut insert = self.transaction.prepare_cached(INSERT_NOTE)?;
+                rows::insert_note(&mut insert, numbered)
+            }
+        }
+    }
+
+    /// A channel that is new to this ledger.
+    fn head(&self, end: &End, channel: Option<Channel>) -> rusqlite::Result<()> {
+        let Some((channel, head)) = channel.and_then(|channel| Some((channel, end.heads.get(&channel)?))) else {
+            return Ok(());
+        };
+        self.transaction
+            .execute(
+                "INSERT INTO heads VALUES (?1, ?2, 0)",
+                params![channel.to_string(), head.epoch.as_str()],
+            )
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,167 @@
+//! The ledger when its process is killed, and when its log is cut.
+
+use super::story::{Story, day};
+use super::tests::{events, open, read_all};
+use super::*;
+use crate::domain::event::Entry;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Set for the child: the folder to append to.
+const FOLDER: &str = "CANDELA_TEST_LEDGER_FOLDER";
+
+/// Rounds in the short form; `CANDELA_TEST_ROUNDS` asks for more.
+const ROUNDS: u64 = 24;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that talks to itself in another process"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Not a test of its own: what the child of the next one does. Appends for ever, and says after each append what is written.
+#[test]
+fn child_appends_until_it_is_killed() {
+    let Some(folder) = variable(FOLDER) else { return };
+    let mut ledger = open(Path::new(&folder));
+    let mut story = Story::after(&ledger);
+    println!("\nhead {}", ledger.head().0);
+    for round in 0_u8.. {
+        // single ticks, bursts, and bars, so that both levels of synchronous and all tables are hit
+        let moves: Vec<u8> = (0..=round % 40).map(|i| i.wrapping_mul(round)).collect();
+        let head = ledger.append(&story.tell(&moves)).unwrap();
+        println!("\nhead {}", head.0);
+        if round == 200 {
+            let next = ledger.date().succ_opt().unwrap();
+            ledger.roll(next).unwrap();
+        }
+        if round == 255 {
+            return;
+        }
+    }
+}
+
+/// Runs the child for `life` at most, kills it with SIGKILL, and returns what it last said was written.
+fn run_and_kill(folder: &Path, life: Duration) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "ledger::crash_tests::child_appends_until_it_is_killed",
+            "--nocapture",
+        ])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (said, heard) = std::sync::mpsc::channel();
+    let listener = std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            if let Some(head) = line.strip_prefix("head ").and_then(|head| head.parse::<u64>().ok()) {
+                said.send(head).unwrap();
+            }
+        }
+    });
+    let mut last = heard
+        .recv_timeout(Duration::from_secs(20))
+        .expect("the child opened the ledger");
+    // wait on the channel instead of sleeping: the life of the child is the time limit of one receive
+    let deadline = crate::clock::Stopwatch::start();
+    while let Some(left) = life.checked_sub(deadline.elapsed()) {
+        match heard.recv_timeout(left) {
+            Ok(head) => last = head,
+            Err(_) => break,
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    listener.join().unwrap();
+    heard.try_iter().last().unwrap_or(last)
+}
+
+#[test]
+fn what_was_reported_written_survives_sigkill_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let rounds = variable("CANDELA_TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(20_251_022);
+    let mut before = 0;
+    for round in 0..rounds {
+        let reported = run_and_kill(folder.path(), Duration::from_micros(random.u64(100..120_000)));
+        let ledger = open(folder.path());
+        assert!(
+            ledger.head().0 >= reported,
+            "round {round}: {reported} was reported written"
+        );
+        assert!(ledger.head().0 >= before);
+        before = ledger.head().0;
+    }
+    let ledger = open(folder.path());
+    // the story is the same for any reader: positions without a hole, numbers of each channel without a hole
+    let all = read_all(&mut ledger.reader());
+    assert_eq!(u64::try_from(all.len()).unwrap(), ledger.head().0);
+    let mut seqs = std::collections::BTreeMap::new();
+    for event in &all {
+        let Some(channel) = event.channel else { continue };
+        let seq = seqs.entry(channel).or_insert(0);
+        *seq += 1;
+        assert_eq!(event.seq, *seq, "{channel} at {:?}", event.position);
+    }
+    for (channel, head) in ledger.heads() {
+        assert_eq!(seqs.get(channel), Some(&head.seq));
+    }
+    assert!(before > 100, "the children got somewhere: {before}");
+}
+
+#[test]
+fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let mut story = Story::default();
+    let mut written: Vec<Entry> = Vec::new();
+    let mut ends = vec![0];
+    for size in [1_usize, 7, 3, 30, 2, 12] {
+        let moves: Vec<u8> = (0..size).map(|i| u8::try_from(i * 37 % 251).unwrap()).collect();
+        let batch = story.tell(&moves);
+        ledger.append(&batch).unwrap();
+        written.extend(batch);
+        ends.push(ledger.head().0);
+    }
+    let path = files::path_of(folder.path(), day(22));
+    let log = path.with_extension("db-wal");
+    let (database, log) = (fs::read(&path).unwrap(), fs::read(log).unwrap());
+    assert!(
+        log.len() > 20_000,
+        "the log was not emptied meanwhile: {} bytes",
+        log.len()
+    );
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        let cut = random.usize(0..=log.len());
+        let copy = tempfile::tempdir().unwrap();
+        let path = files::path_of(copy.path(), day(22));
+        fs::write(&path, &database).unwrap();
+        fs::write(path.with_extension("db-wal"), &log[..cut]).unwrap();
+        let mut torn = open(copy.path());
+        let head = torn.head().0;
+        assert!(
+            ends.contains(&head),
+            "cut at {cut}: {head} is not the end of a transaction {ends:?}"
+        );
+        seen.insert(head);
+        let kept: Vec<_> = events(&written)
+            .into_iter()
+            .filter(|event| event.position.0 <= head)
+            .collect();
+        assert_eq!(read_all(&mut torn.reader()), kept);
+        torn.append(&written).unwrap();
+        assert_eq!(read_all(&mut torn.reader()), events(&written));
+    }
+    assert!(seen.len() > 2, "the cuts hit several transactions: {seen:?}");
+}

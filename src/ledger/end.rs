@@ -1,0 +1,81 @@
+//! Where the ledger ends: what the next entry must continue.
+
+use super::error::LedgerError;
+use super::files::{self, Heads};
+use super::rows;
+use super::tail::Tail;
+use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::event::Numbered;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Where the ledger ends. Replaced as a whole when a transaction is committed.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) head: u64,
+    pub(super) heads: Heads,
+    pub(super) input: i64,
+    pub(super) tail: Tail,
+}
+
+impl End {
+    pub(super) fn read(db: &Connection, path: &Path) -> Result<Self, LedgerError> {
+        let head = files::last_position(db, path)?;
+        let input = db
+            .query_row("SELECT ifnull(max(id), 0) FROM inputs", [], |row| row.get(0))
+            .map_err(|source| LedgerError::sqlite("read", path, source))?;
+        Ok(Self {
+            head,
+            heads: files::heads(db, path)?,
+            input,
+            tail: Tail::read(db, path, head)?,
+        })
+    }
+
+    /// Takes the event's numbers when they continue position and channel. True when the channel is new.
+    pub(super) fn admit(&mut self, event: &Numbered, random: u64) -> Result<bool, LedgerError> {
+        if event.position.0 != self.head.saturating_add(1) {
+            return Err(LedgerError::Hole {
+                head: self.head,
+                given: event.position.0,
+            });
+        }
+        if event.channel != rows::channel_of(&event.event) {
+            return Err(LedgerError::Misfiled {
+                position: event.position.0,
+                channel: event.channel,
+            });
+        }
+        self.head = event.position.0;
+        self.tail.clear();
+        let Some(channel) = event.channel else { return Ok(false) };
+        let mut new = false;
+        let head = self.heads.entry(channel).or_insert_with(|| {
+            new = true;
+            Head {
+                epoch: epoch_of(channel, random),
+                seq: 0,
+            }
+        });
+        if event.seq != head.seq.saturating_add(1) {
+            return Err(LedgerError::SeqHole {
+                channel,
+                head: head.seq,
+                given: event.seq,
+            });
+        }
+        head.seq = event.seq;
+        Ok(new)
+    }
+}
+
+/// Two channels that begin in the same run get different epochs (FNV-1a over the name, from the run's random number).
+fn epoch_of(channel: Channel, random: u64) -> Epoch {
+    let hash = channel
+        .to_string()
+        .bytes()
+        .fold(random ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    Epoch::from_random(hash)
+}

@@ -1,0 +1,152 @@
+//! What can go wrong with the ledger, and what the caller should do about it.
+
+use crate::domain::channel::Channel;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the ledger could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process appends to it.
+    #[error(
+        "the ledger in {} is in use by another candela process: stop that one, or name another folder for this one",
+        folder.display()
+    )]
+    InUse {
+        /// The ledger's folder.
+        folder: PathBuf,
+    },
+    /// The folder cannot be made, listed or locked.
+    #[error("the ledger folder {} cannot be used: {source}", path.display())]
+    Folder {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Written by a version that is ahead of this one.
+    #[error(
+        "{} has ledger format {found} and this candela knows formats up to {known}: run the newer version, or name another folder",
+        file.display()
+    )]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format that this version reads.
+        known: i64,
+    },
+    /// Some other program's database.
+    #[error("{} is no candela ledger: name another folder, or move that file away", file.display())]
+    NotALedger {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The entries do not continue the ledger.
+    #[error("position {given} does not continue the ledger, which ends at {head}")]
+    Hole {
+        /// The last position that is written.
+        head: u64,
+        /// The position that should have been one more.
+        given: u64,
+    },
+    /// The entries do not continue a channel.
+    #[error("number {given} does not continue channel {channel}, which ends at {head}")]
+    SeqHole {
+        /// The channel.
+        channel: Channel,
+        /// Its last number.
+        head: u64,
+        /// The number that should have been one more.
+        given: u64,
+    },
+    /// An event whose channel is not that of its kind.
+    #[error("the event at position {position} is not of channel {}", channel.map_or_else(|| "none".to_owned(), |c| c.to_string()))]
+    Misfiled {
+        /// The event's place.
+        position: u64,
+        /// The channel it was given.
+        channel: Option<Channel>,
+    },
+    /// The reader wants what retention has dropped.
+    #[error("position {asked} is no longer kept: the ledger begins at {first}")]
+    Expired {
+        /// What was asked for.
+        asked: u64,
+        /// The first position that is kept.
+        first: u64,
+    },
+    /// A row that this program cannot have written, or that is missing.
+    #[error("row {row} of table {table} in {} is damaged: {problem}", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// The row's position or id.
+        row: i64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No room left.
+    #[error("the disk that holds {} is full: make room, and the ledger goes on by itself", file.display())]
+    DiskFull {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Anything else that SQLite reports.
+    #[error("cannot {verb} {}: {source}", file.display())]
+    Sqlite {
+        /// What was attempted.
+        verb: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Keep the entries and try the same again: the trouble is outside and may pass.
+    Retry,
+    /// Trying again cannot help: a person must look.
+    Fatal,
+}
+
+impl LedgerError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            Self::DiskFull { .. } | Self::Sqlite { .. } | Self::Folder { .. } => Disposition::Retry,
+            Self::InUse { .. }
+            | Self::NewerFormat { .. }
+            | Self::NotALedger { .. }
+            | Self::Hole { .. }
+            | Self::SeqHole { .. }
+            | Self::Misfiled { .. }
+            | Self::Expired { .. }
+            | Self::Corrupt { .. } => Disposition::Fatal,
+        }
+    }
+
+    /// Sorts what SQLite said while doing `verb` to `file`.
+    pub(super) fn sqlite(verb: &'static str, file: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let file = file.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull { file },
+            Some(ErrorCode::NotADatabase) => Self::NotALedger { file },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt {
+                file,
+                table: "sqlite_schema",
+                row: 0,
+                problem: source.to_string(),
+            },
+            _ => Self::Sqlite { verb, file, source },
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The folder of day files: their names, their tables, and the lock that admits one appender.
+
+use super::error::LedgerError;
+use crate::domain::channel::{Channel, Head};
+use crate::limits;
+use chrono::NaiveDate;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The format that this version writes, kept in `user_version`. A file with a higher one is refused.
+pub(super) const FORMAT: i64 = 1;
+/// `cndl`, in `application_id`: tells our files from anybody else's.
+const APPLICATION: i64 = 0x636e_646c;
+
+/// Prices are millionths, instants microseconds since 1970 UTC. `heads` holds where each channel ended *before* this file, so
+/// an append never rewrites it; where a channel ends now is the highest `seq` of its rows.
+const SCHEMA: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE heads (channel TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE inputs (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, at_us INTEGER NOT NULL, after_position INTEGER NOT NULL, raw BLOB);
+CREATE TABLE ticks (position INTEGER PRIMARY KEY, seq INTEGER NOT NULL, symbol TEXT NOT NULL, price_micros INTEGER NOT NULL,
+    bid_micros INTEGER, ask_micros INTEGER, at_us INTEGER NOT NULL, received_us INTEGER NOT NULL, provenance TEXT NOT NULL,
+    told_us INTEGER NOT NULL);
+CREATE UNIQUE INDEX ticks_by_seq ON ticks (symbol, seq);
+CREATE TABLE bars (position INTEGER PRIMARY KEY, seq INTEGER NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
+    opens_us INTEGER NOT NULL, closes_us INTEGER NOT NULL, open_micros INTEGER NOT NULL, high_micros INTEGER NOT NULL,
+    low_micros INTEGER NOT NULL, close_micros INTEGER NOT NULL, ticks INTEGER NOT NULL, first_tick_us INTEGER,
+    last_tick_us INTEGER, state TEXT NOT NULL, revision INTEGER NOT NULL, provenance TEXT NOT NULL, flags INTEGER NOT NULL,
+    session_date TEXT NOT NULL, session_kind TEXT NOT NULL, told_us INTEGER NOT NULL);
+CREATE UNIQUE INDEX bars_by_seq ON bars (symbol, interval, seq);
+CREATE TABLE notes (position INTEGER PRIMARY KEY, channel TEXT, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, kind TEXT NOT NULL,
+    body TEXT NOT NULL);
+CREATE UNIQUE INDEX notes_by_seq ON notes (channel, seq) WHERE channel IS NOT NULL;
+";
+
+/// Where each channel ends.
+pub(super) type Heads = BTreeMap<Channel, Head>;
+
+/// One day file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DayFile {
+    pub(super) path: PathBuf,
+    /// The position of the first event it may hold.
+    pub(super) first: u64,
+}
+
+/// The day files of a folder, earliest first.
+pub(super) type DayFiles = BTreeMap<NaiveDate, DayFile>;
+
+/// `ledger-2025-10-22.db`.
+pub(super) fn path_of(folder: &Path, date: NaiveDate) -> PathBuf {
+    folder.join(format!("ledger-{date}.db"))
+}
+
+/// The session dates that have a file in `folder`, earliest first.
+pub(super) fn dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
+    let error = |source| LedgerError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut dates = Vec::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        let name = entry.map_err(error)?.file_name();
+        let date = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("ledger-")?.strip_suffix(".db"));
+        dates.extend(date.and_then(|date| date.parse::<NaiveDate>().ok()));
+    }
+    dates.sort_unstable();
+    Ok(dates)
+}
+
+/// Takes the folder for this process; the lock ends with the returned file, also when the process is killed.
+pub(super) fn lock(folder: &Path) -> Result<File, LedgerError> {
+    let path = folder.join("lock");
+    let error = |source| LedgerError::Folder {
+        path: path.clone(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(|source| LedgerError::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(error)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
+            folder: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(error(source)),
+    }
+}
+
+/// Opens a day file to append to it; makes it when it is not there, or when its making was cut short.
+pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads) -> Result<Connection, LedgerError> {
+    let error = |source| LedgerError::sqlite("open", path, source);
+    let mut db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(error)?;
+    db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
+    let format = format_of(&db, path)?;
+    db.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;",
+    )
+    .map_err(error)?;
+    if format.is_none() {
+        create(&mut db, first, heads).map_err(error)?;
+        sync_folder(path)?;
+    }
+    Ok(db)
+}
+
+/// Opens a day file to read it.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+    let error = |source| LedgerError::sqlite("open", path, source);
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(error)?;
+    db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
+    Ok(db)
+}
+
+/// The format of a file, or `None` when its tables are not there yet.
+pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, LedgerError> {
+    let read = |pragma: &str| {
+        db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+            .map_err(|source| LedgerError::sqlite("read", path, source))
+    };
+    let tables = db
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+        .map_err(|source| LedgerError::sqlite("read", path, source))?;
+    let (application, format) = (read("application_id")?, read("user_version")?);
+    if application == 0 && tables == 0 {
+        return Ok(None);
+    }
+    if application != APPLICATION {
+        return Err(LedgerError::NotALedger { file: path.to_owned() });
+    }
+    if format > FORMAT {
+        return Err(LedgerError::NewerFormat {
+            file: path.to_owned(),
+            found: format,
+            known: FORMAT,
+        });
+    }
+    Ok(Some(format))
+}
+
+/// All tables, or none of them: one transaction.
+fn create(db: &mut Connection, first: u64, heads: &Heads) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(&format!(
+        "PRAGMA application_id={APPLICATION}; PRAGMA user_version={FORMAT};"
+    ))?;
+    transaction.execute(
+        "INSERT INTO meta VALUES ('first_position', ?1), ('prices', 'millionths'), ('instants', 'microseconds since 1970-01-01T00:00:00Z')",
+        params![sql_int(first)],
+    )?;
+    for (channel, head) in heads {
+        transaction.execute(
+            "INSERT INTO heads VALUES (?1, ?2, ?3)",
+            params![channel.to_string(), head.epoch.as_str(), sql_int(head.seq)],
+        )?;
+    }
+    transaction.commit()
+}
+
+/// Makes the name of a new file durable.
+fn sync_folder(path: &Path) -> Result<(), LedgerError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| LedgerError::Folder {
+            path: folder.to_owned(),
+            source,
+        })
+}
+
+/// The position of the first event that the file may hold.
+pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, LedgerError> {
+    db.query_row("SELECT value FROM meta WHERE key = 'first_position'", [], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(from_sql_int)
+    .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+}
+
+/// The last position in the file, or the one before its first.
+pub(super) fn last_position(db: &Connection, path: &Path) -> Result<u64, LedgerError> {
+    let first = first_position(db, path)?;
+    let last = db
+        .query_row(
+            "SELECT max(ifnull((SELECT max(position) FROM ticks), 0), ifnull((SELECT max(position) FROM bars), 0),
+                        ifnull((SELECT max(position) FROM notes), 0))",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .map_err(|source| LedgerError::sqlite("read", path, source))?;
+    Ok(from_sql_int(last).max(first.saturating_sub(1)))
+}
+
+/// Where each channel ends after this file.
+pub(super) fn heads(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
+    const SQL: &str = "SELECT channel, epoch, max(seq, ifnull(CASE
+            WHEN channel LIKE 'ticks:%' THEN (SELECT max(seq) FROM ticks WHERE symbol = substr(channel, 7))
+            WHEN channel LIKE 'bars.%' THEN (SELECT max(b.seq) FROM bars b
+                WHERE b.symbol = substr(channel, instr(channel, ':') + 1) AND b.interval = substr(channel, 6, instr(channel, ':') - 6))
+            ELSE (SELECT max(n.seq) FROM notes n WHERE n.channel = heads.channel) END, 0)) FROM heads";
+    let error = |source| LedgerError::sqlite("read heads of", path, source);
+    let mut statement = db.prepare(SQL).map_err(error)?;
+    let mut rows = statement.query([]).map_err(error)?;
+    let mut heads = Heads::new();
+    while let Some(row) = rows.next().map_err(error)? {
+        let (channel, epoch): (String, String) = (row.get(0).map_err(error)?, row.get(1).map_err(error)?);
+        let damaged = |problem: String| LedgerError::Corrupt {
+            file: path.to_owned(),
+            table: "heads",
+            row: 0,
+            problem,
+        };
+        heads.insert(
+            channel.parse().map_err(|e| damaged(format!("{e}")))?,
+            Head {
+                epoch: epoch.parse().map_err(|e| damaged(format!("{e}")))?,
+                seq: from_sql_int(row.get(2).map_err(error)?),
+            },
+        );
+    }
+    Ok(heads)
+}
+
+/// SQLite's integers are signed; our numbers never come near the sign.
+pub(super) fn sql_int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The inverse of [`sql_int`]; a negative number, which we never write, becomes 0 and is caught as out of order.
+pub(super) fn from_sql_int(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

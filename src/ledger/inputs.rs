@@ -1,0 +1,78 @@
+//! The capture of one session, read a page at a time.
+
+use super::error::LedgerError;
+use super::rows;
+use crate::domain::event::Heard;
+use crate::limits;
+use rusqlite::{Connection, params};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// Everything heard in one session, in order.
+#[derive(Debug)]
+pub struct Inputs {
+    source: Option<(Connection, PathBuf)>,
+    page: VecDeque<Heard>,
+    last_id: i64,
+}
+
+impl Inputs {
+    pub(super) const fn of(db: Connection, path: PathBuf) -> Self {
+        Self {
+            source: Some((db, path)),
+            page: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    pub(super) const fn none() -> Self {
+        Self {
+            source: None,
+            page: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), LedgerError> {
+        let Some((db, path)) = &self.source else { return Ok(()) };
+        self.page = read(db, path, &mut self.last_id)?;
+        Ok(())
+    }
+}
+
+impl Iterator for Inputs {
+    type Item = Result<Heard, LedgerError>;
+
+    /// After an error the iterator ends.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty()
+            && let Err(error) = self.turn()
+        {
+            self.source = None;
+            return Some(Err(error));
+        }
+        self.page.pop_front().map(Ok)
+    }
+}
+
+fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Heard>, LedgerError> {
+    let error = |source| LedgerError::sqlite("read inputs of", path, source);
+    let mut statement = db
+        .prepare_cached("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE id > ?1 ORDER BY id LIMIT ?2")
+        .map_err(error)?;
+    let size = i64::try_from(limits::LEDGER_READ_MAX).unwrap_or(i64::MAX);
+    let mut found = statement.query(params![*last_id, size]).map_err(error)?;
+    let mut page = VecDeque::new();
+    while let Some(row) = found.next().map_err(error)? {
+        let id = row.get(0).map_err(error)?;
+        let heard = rows::input(row).map_err(|problem| LedgerError::Corrupt {
+            file: path.to_owned(),
+            table: "inputs",
+            row: id,
+            problem,
+        })?;
+        page.push_back(heard);
+        *last_id = id;
+    }
+    Ok(page)
+}

@@ -1,0 +1,39 @@
+//! The ledger: the local, durable, numbered record of what was heard and what came of it. Nothing is told that is not in it.
+//!
+//! ```text
+//!  folder/lock                       held by the one process that appends
+//!  folder/ledger-2025-10-22.db       one SQLite file a session date: inputs · ticks · bars · notes · heads · meta
+//!  folder/ledger-2025-10-23.db ◄──── Ledger::append (one transaction a call)
+//!         │                     └──► wal ──► checkpoint, by a connection and thread of its own
+//!         └──────────────► LedgerReader (read-only; any number): Writer, Publisher, Fanout, replay, REST
+//! ```
+//!
+//! SQLite in WAL mode, because torn writes, checksums and concurrent readers are solved there. What survives: an acknowledged
+//! append survives the death of the process; one that holds anything but ticks also survives power loss
+//! (`synchronous=FULL`), and with it all that was appended before. After power loss the ticks since then may be gone.
+//!
+//! *Architecture invariant*: only `Ledger` writes, and there is one in the world for each folder. Positions count 1, 2, 3, …
+//! over all files, are gapless and never reused (T2).
+
+mod error;
+mod rows;
+mod files;
+mod shared;
+mod tail;
+mod end;
+mod checkpoint;
+mod append;
+mod read;
+mod inputs;
+
+pub use append::{Ledger, Options};
+pub use error::{Disposition, LedgerError};
+pub use inputs::Inputs;
+pub use read::LedgerReader;
+
+#[cfg(test)]
+pub(crate) mod story;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod crash_tests;

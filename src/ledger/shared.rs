@@ -1,0 +1,108 @@
+//! What the appender tells its readers: how far the ledger goes and which files it has; and what they tell it: from where on
+//! they still need it.
+
+use super::error::LedgerError;
+use super::files::{self, DayFile, DayFiles, Heads};
+use chrono::NaiveDate;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) folder: PathBuf,
+    state: RwLock<State>,
+    holds: Mutex<Vec<Weak<AtomicU64>>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) head: u64,
+    pub(super) heads: Heads,
+    pub(super) files: DayFiles,
+    /// Of the newest file.
+    pub(super) date: NaiveDate,
+}
+
+impl Shared {
+    /// Reads what is in the folder. A file without tables, whose making was cut short, counts as not there.
+    pub(super) fn scan(folder: &Path) -> Result<Self, LedgerError> {
+        let mut state = State {
+            head: 0,
+            heads: Heads::new(),
+            files: DayFiles::new(),
+            date: NaiveDate::MIN,
+        };
+        for date in files::dates(folder)? {
+            let path = files::path_of(folder, date);
+            let db = files::open_to_read(&path)?;
+            if files::format_of(&db, &path)?.is_none() {
+                continue;
+            }
+            state.head = files::last_position(&db, &path)?;
+            state.heads = files::heads(&db, &path)?;
+            let first = files::first_position(&db, &path)?;
+            state.add(date, path, first);
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            state: RwLock::new(state),
+            holds: Mutex::default(),
+        })
+    }
+
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ledger goes further now.
+    pub(super) fn advance(&self, head: u64, heads: &Heads) {
+        let mut state = self.state_mut();
+        state.head = head;
+        for (channel, head) in heads {
+            match state.heads.get_mut(channel) {
+                Some(known) => *known = *head,
+                None => drop(state.heads.insert(*channel, *head)),
+            }
+        }
+    }
+
+    /// The first position that a holding reader still needs.
+    pub(super) fn needed(&self) -> u64 {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.retain(|hold| hold.strong_count() > 0);
+        let live = holds.iter().filter_map(Weak::upgrade);
+        live.map(|hold| hold.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl State {
+    fn add(&mut self, date: NaiveDate, path: PathBuf, first: u64) {
+        self.files.insert(date, DayFile { path, first });
+        self.date = date;
+    }
+}
+
+/// From where on one reader, with all its clones, needs the ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Hold(Arc<AtomicU64>);
+
+impl Hold {
+    pub(super) fn on(shared: &Shared) -> Self {
+        let hold = Arc::new(AtomicU64::new(0));
+        shared
+            .holds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&hold));
+        Self(hold)
+    }
+
+    pub(super) fn set(&self, position: u64) {
+        self.0.store(position, Ordering::Release);
+    }
+}

@@ -1,0 +1,183 @@
+//! Stories that a pipeline could tell, for tests: any list of numbers is one.
+
+use super::{Ledger, rows};
+use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
+use crate::domain::channel::Channel;
+use crate::domain::event::{
+    Asked, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Numbered, Position, SessionChange, SessionPhase,
+};
+use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::interval::Interval;
+use crate::domain::price::Price;
+use crate::domain::session::SessionKind;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{AcceptedTick, Provenance, Tick};
+use crate::domain::timestamp::Timestamp;
+use chrono::NaiveDate;
+use std::collections::BTreeMap;
+
+/// Numbers what a pipeline would say.
+#[derive(Default)]
+pub(crate) struct Story {
+    position: u64,
+    seqs: BTreeMap<Channel, u64>,
+    clock: i64,
+}
+
+impl Story {
+    /// Goes on where `ledger` ends.
+    pub(crate) fn after(ledger: &Ledger) -> Self {
+        Self {
+            position: ledger.head().0,
+            seqs: ledger
+                .heads()
+                .iter()
+                .map(|(channel, head)| (*channel, head.seq))
+                .collect(),
+            clock: i64::try_from(ledger.head().0).unwrap() * 10,
+        }
+    }
+
+    /// One entry for each number; the number decides what it is.
+    pub(crate) fn tell(&mut self, moves: &[u8]) -> Vec<Entry> {
+        moves.iter().map(|number| self.entry(*number)).collect()
+    }
+
+    fn entry(&mut self, number: u8) -> Entry {
+        self.clock += 1;
+        let at = Timestamp::from_secs(1_761_138_000) + std::time::Duration::from_millis(self.clock.unsigned_abs());
+        let symbol: Symbol = ["USD/COP", "USD/MXN"][usize::from(number / 16) % 2].parse().unwrap();
+        match number % 16 {
+            0..5 => Entry::Event(self.number(at, tick(symbol, at, number))),
+            5 => Entry::Event(self.number(at, Event::Bar(bar(symbol, at, number)))),
+            6 => Entry::Event(self.number(at, bar_end(symbol, at))),
+            7 => Entry::Event(self.number(at, gap(symbol, at))),
+            8 => Entry::Event(self.number(at, session(symbol, at))),
+            9 => Entry::Partial {
+                bar: bar(symbol, at, number),
+                base: 0,
+            },
+            10 => heard(at, HeardKind::Link(LinkChange::Up { symbols: vec![symbol] })),
+            11 => heard(
+                at,
+                HeardKind::Link(LinkChange::Down {
+                    cause: "silent".to_owned(),
+                }),
+            ),
+            12 => heard(
+                at,
+                match number / 32 {
+                    0 => HeardKind::Deadline,
+                    1 => HeardKind::Started,
+                    2 => HeardKind::Carried(LinkChange::Alive),
+                    _ => HeardKind::Asked(Asked {
+                        symbol,
+                        from: at,
+                        to: at,
+                    }),
+                },
+            ),
+            13 => heard(at, HeardKind::Answer("/time_series\n{}".into())),
+            _ => heard(
+                at,
+                HeardKind::Frame(format!("{{\"event\":\"price\",\"n\":{}}}", self.clock).into()),
+            ),
+        }
+    }
+
+    fn number(&mut self, at: Timestamp, event: Event) -> Numbered {
+        self.position += 1;
+        let channel = rows::channel_of(&event);
+        let seq = channel.map_or(0, |channel| {
+            let seq = self.seqs.entry(channel).or_default();
+            *seq += 1;
+            *seq
+        });
+        Numbered {
+            position: Position(self.position),
+            channel,
+            seq,
+            at,
+            event,
+        }
+    }
+}
+
+fn heard(at: Timestamp, what: HeardKind) -> Entry {
+    Entry::Heard(Heard { at, what })
+}
+
+fn tick(symbol: Symbol, at: Timestamp, number: u8) -> Event {
+    let price = Price::from_micros(4_012_350_000 + i64::from(number));
+    let tick = Tick {
+        symbol,
+        price,
+        bid: number.is_multiple_of(2).then_some(price),
+        ask: number.is_multiple_of(3).then_some(price),
+        at: at.floor(std::time::Duration::from_secs(60)),
+        provenance: Provenance::Live,
+    };
+    Event::Tick(AcceptedTick { tick, received_at: at })
+}
+
+fn bar(symbol: Symbol, at: Timestamp, number: u8) -> Bar {
+    Bar {
+        key: BarKey {
+            symbol,
+            interval: Interval::M5,
+            opens_at: at,
+        },
+        closes_at: at + std::time::Duration::from_secs(300),
+        ohlc: Ohlc::flat(Price::from_micros(4_000_000_000)),
+        ticks: u32::from(number),
+        first_tick_at: (number > 60).then_some(at),
+        last_tick_at: None,
+        state: if number > 100 {
+            BarState::Revised
+        } else {
+            BarState::Closed
+        },
+        revision: u32::from(number > 100),
+        provenance: Provenance::Mixed,
+        flags: Flags::FEED_GAP.with(Flags::LATE_START),
+        session_date: day(22),
+        session_kind: SessionKind::NextDay,
+    }
+}
+
+fn bar_end(symbol: Symbol, at: Timestamp) -> Event {
+    Event::BarEnd(BarEnd {
+        interval: Interval::M5,
+        opens_at: at,
+        complete: vec![symbol],
+        incomplete: vec![(Symbol::usdcop(), "feed_gap".to_owned())],
+    })
+}
+
+fn gap(symbol: Symbol, at: Timestamp) -> Event {
+    Event::Gap(Gap {
+        id: 19,
+        symbol,
+        interval: Interval::M5,
+        from: at,
+        to: at + std::time::Duration::from_secs(900),
+        bars: 3,
+        status: GapStatus::Open,
+        cause: "upstream_close_1006".to_owned(),
+    })
+}
+
+fn session(symbol: Symbol, at: Timestamp) -> Event {
+    Event::Session(SessionChange {
+        symbol,
+        phase: SessionPhase::Open,
+        date: day(22),
+        kind: SessionKind::Spot,
+        opens: at,
+        closes: at + std::time::Duration::from_secs(17_700),
+    })
+}
+
+pub(crate) fn day(day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2025, 10, day).unwrap()
+}

@@ -1,0 +1,108 @@
+//! The inputs since the last event. Events know whether they are written by their position; inputs are known again by the
+//! event around them, and those at the very end by being the same.
+
+use super::error::LedgerError;
+use super::files::sql_int;
+use super::rows;
+use crate::domain::event::{Entry, Heard};
+use crate::limits;
+use rusqlite::{Connection, params};
+use std::collections::VecDeque;
+use std::path::Path;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tail {
+    /// How many inputs came since the last event.
+    count: usize,
+    /// The newest of them.
+    recent: VecDeque<Heard>,
+}
+
+impl Tail {
+    pub(super) fn push(&mut self, heard: &Heard) {
+        self.count = self.count.saturating_add(1);
+        if self.recent.len() >= limits::LEDGER_TAIL_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(heard.clone());
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+        self.recent.clear();
+    }
+
+    pub(super) fn read(db: &Connection, path: &Path, head: u64) -> Result<Self, LedgerError> {
+        let error = |source| LedgerError::sqlite("read inputs of", path, source);
+        let newest = i64::try_from(limits::LEDGER_TAIL_MAX).unwrap_or(i64::MAX);
+        let mut statement = db
+            .prepare("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE after_position = ?1 AND id > (SELECT ifnull(max(id), 0) FROM inputs) - ?2 ORDER BY id")
+            .map_err(error)?;
+        let mut found = statement.query(params![sql_int(head), newest]).map_err(error)?;
+        let mut tail = Self::default();
+        while let Some(row) = found.next().map_err(error)? {
+            tail.push(&rows::input(row).map_err(|problem| LedgerError::Corrupt {
+                file: path.to_owned(),
+                table: "inputs",
+                row: row.get(0).unwrap_or(0),
+                problem,
+            })?);
+        }
+        Ok(tail)
+    }
+
+    /// How many of `entries`, from the first, are already written in a ledger that ends at `head`.
+    pub(super) fn known(&self, entries: &[Entry], head: u64) -> usize {
+        let new_event = |entry: &Entry| matches!(entry, Entry::Event(event) if event.position.0 > head);
+        let old = entries.iter().position(new_event).unwrap_or(entries.len());
+        let old = entries.get(..old).unwrap_or_default();
+        let last = old.iter().enumerate().rev().find_map(|(i, entry)| match entry {
+            Entry::Event(event) => Some((i, event.position.0)),
+            Entry::Heard(_) | Entry::Partial { .. } => None,
+        });
+        match last {
+            Some((i, position)) if position == head => {
+                let after = i.saturating_add(1);
+                after.saturating_add(length_of(old.get(after..).unwrap_or_default(), self.count))
+            }
+            Some(_) => old.len(),
+            None => length_of(old, self.overlap(old)),
+        }
+    }
+
+    /// How many inputs at the start of `entries` are those that stand at the end of the ledger. Two inputs are taken for one
+    /// when instant and bytes are equal; replaying one of them instead of two gives the same bars.
+    fn overlap(&self, entries: &[Entry]) -> usize {
+        let heard: Vec<&Heard> = entries.iter().filter_map(as_heard).collect();
+        let Some(first) = heard.first() else { return 0 };
+        let same_instant = self.recent.partition_point(|known| known.at < first.at);
+        (same_instant..self.recent.len())
+            .find(|start| {
+                self.recent
+                    .range(*start..)
+                    .zip(&heard)
+                    .all(|(known, new)| known == *new)
+            })
+            .map_or(0, |start| self.recent.len().saturating_sub(start).min(heard.len()))
+    }
+}
+
+fn as_heard(entry: &Entry) -> Option<&Heard> {
+    match entry {
+        Entry::Heard(heard) => Some(heard),
+        Entry::Event(_) | Entry::Partial { .. } => None,
+    }
+}
+
+/// The number of entries that hold the first `inputs` inputs.
+fn length_of(entries: &[Entry], inputs: usize) -> usize {
+    if inputs == 0 {
+        return 0;
+    }
+    let mut seen = 0_usize;
+    let end = entries.iter().position(|entry| {
+        seen = seen.saturating_add(usize::from(as_heard(entry).is_some()));
+        seen == inputs
+    });
+    end.map_or(entries.len(), |end| end.saturating_add(1))
+}

@@ -1,0 +1,287 @@
+//! What the ledger promises, over any entries and any way of cutting them into batches.
+
+use super::story::{Story, day};
+use super::*;
+use crate::domain::channel::Channel;
+use crate::domain::event::{Entry, Heard, Numbered, Position};
+use crate::domain::symbol::Symbol;
+use proptest::prelude::*;
+use std::fs;
+use std::path::Path;
+
+fn options() -> Options {
+    Options::new(day(22), 7)
+}
+
+pub(super) fn open(folder: &Path) -> Ledger {
+    Ledger::open(folder, options()).unwrap()
+}
+
+pub(super) fn events(entries: &[Entry]) -> Vec<Numbered> {
+    let events = entries.iter().filter_map(|entry| match entry {
+        Entry::Event(event) => Some(event.clone()),
+        _ => None,
+    });
+    events.collect()
+}
+
+fn inputs(entries: &[Entry]) -> Vec<Heard> {
+    let inputs = entries.iter().filter_map(|entry| match entry {
+        Entry::Heard(heard) => Some(heard.clone()),
+        _ => None,
+    });
+    inputs.collect()
+}
+
+pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Numbered> {
+    let mut all: Vec<Numbered> = Vec::new();
+    loop {
+        let from = all.last().map_or(reader.first(), |last| last.position.next());
+        let page = reader.read(from, 7).unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}
+
+fn heard_in(reader: &LedgerReader) -> Vec<Heard> {
+    let dates = reader.dates().into_iter();
+    dates
+        .flat_map(|(date, _)| reader.inputs(date).unwrap().map(Result::unwrap))
+        .collect()
+}
+
+fn check(ledger: &Ledger, expect: &[Entry]) {
+    let mut reader = ledger.reader();
+    assert_eq!(read_all(&mut reader), events(expect));
+    assert_eq!(heard_in(&reader), inputs(expect));
+    assert_eq!(reader.head(), ledger.head());
+    assert_eq!(reader.heads(), *ledger.heads());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_appended_in_any_batches_is_read_back(moves in prop::collection::vec(any::<u8>(), 1..80), cuts in prop::collection::vec(1_usize..20, 80)) {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = Story::default().tell(&moves);
+        let mut ledger = open(folder.path());
+        let mut rest = entries.as_slice();
+        for cut in cuts {
+            let (batch, later) = rest.split_at(cut.min(rest.len()));
+            ledger.append(batch).unwrap();
+            rest = later;
+        }
+        check(&ledger, &entries);
+    }
+
+    #[test]
+    fn any_stretch_appended_again_changes_nothing(
+        moves in prop::collection::vec(any::<u8>(), 1..60),
+        again in any::<prop::sample::Index>(),
+        upto in any::<prop::sample::Index>(),
+        reopen in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = Story::default().tell(&moves);
+        let mut ledger = open(folder.path());
+        let written = upto.index(entries.len()) + 1;
+        ledger.append(&entries[..written]).unwrap();
+        if reopen {
+            drop(ledger);
+            ledger = open(folder.path());
+        }
+        let from = again.index(written);
+        ledger.append(&entries[from..written]).unwrap();
+        check(&ledger, &entries[..written]);
+        ledger.append(&entries[from..]).unwrap();
+        check(&ledger, &entries);
+    }
+
+    #[test]
+    fn a_channel_is_read_by_its_numbers_across_files(moves in prop::collection::vec(any::<u8>(), 1..80), rolls in 1_usize..4) {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = Story::default().tell(&moves);
+        let mut ledger = open(folder.path());
+        for (batch, date) in entries.chunks(entries.len() / rolls + 1).zip(23..) {
+            ledger.append(batch).unwrap();
+            ledger.roll(day(date)).unwrap();
+        }
+        check(&ledger, &entries);
+        let mut reader = ledger.reader();
+        for (channel, head) in ledger.heads() {
+            let of_channel: Vec<_> = events(&entries).into_iter().filter(|event| event.channel == Some(*channel)).collect();
+            prop_assert_eq!(reader.read_channel(*channel, 0, u64::MAX, 1_000).unwrap(), of_channel.clone());
+            prop_assert_eq!(reader.first_seq(*channel).unwrap(), Some(1));
+            let late = reader.read_channel(*channel, 2, head.seq, 3).unwrap();
+            prop_assert_eq!(late, of_channel.into_iter().skip(1).take(3).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_restart_goes_on_with_the_numbers_and_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = Story::default();
+    let first = story.tell(&[0, 5, 7, 16, 21, 14, 6, 8]);
+    let mut ledger = open(folder.path());
+    ledger.append(&first).unwrap();
+    ledger.roll(day(23)).unwrap();
+    let (head, heads) = (ledger.head(), ledger.heads().clone());
+    drop(ledger);
+
+    let mut ledger = Ledger::open(folder.path(), Options::new(day(30), 99)).unwrap();
+    assert_eq!((ledger.head(), ledger.heads()), (head, &heads));
+    assert_eq!(ledger.date(), day(23));
+    let second = story.tell(&[0, 5, 5, 3]);
+    assert_eq!(ledger.append(&second).unwrap(), Position(head.0 + 4));
+    check(&ledger, &[first, second].concat());
+}
+
+#[test]
+fn a_hole_in_positions_or_numbers_is_refused_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let mut entries = Story::default().tell(&[0, 0, 0, 0]);
+    assert!(matches!(
+        ledger.append(&entries[1..]),
+        Err(LedgerError::Hole { head: 0, given: 2 })
+    ));
+    if let Entry::Event(event) = &mut entries[3] {
+        event.seq = 9;
+    }
+    let error = ledger.append(&entries).unwrap_err();
+    assert!(
+        matches!(error, LedgerError::SeqHole { head: 3, given: 9, .. }),
+        "{error}"
+    );
+    assert_eq!(error.disposition(), Disposition::Fatal);
+    assert_eq!(ledger.head(), Position(0));
+    check(&ledger, &[]);
+    ledger.append(&entries[..3]).unwrap();
+    check(&ledger, &entries[..3]);
+}
+
+#[test]
+fn a_second_process_is_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let error = Ledger::open(folder.path(), options()).unwrap_err();
+    assert!(
+        error.to_string().contains("in use by another candela process"),
+        "{error}"
+    );
+    drop(ledger);
+    open(folder.path());
+}
+
+#[test]
+fn a_newer_format_and_a_foreign_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let path = files::path_of(folder.path(), day(22));
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA user_version=9").unwrap();
+    drop(db);
+    let error = Ledger::open(folder.path(), options()).unwrap_err();
+    assert!(error.to_string().contains("has ledger format 9"), "{error}");
+    fs::write(
+        &path,
+        "this is no database, whatever it is called; it only lies here".repeat(20),
+    )
+    .unwrap();
+    let error = Ledger::open(folder.path(), options()).unwrap_err();
+    assert!(matches!(error, LedgerError::NotALedger { .. }), "{error}");
+}
+
+#[test]
+fn retention_drops_whole_files_but_never_one_that_a_reader_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), Options { days: 2, ..options() }).unwrap();
+    let holder = ledger.holding_reader();
+    let mut story = Story::default();
+    for date in 23..27 {
+        ledger.append(&story.tell(&[0, 5])).unwrap();
+        ledger.roll(day(date)).unwrap();
+    }
+    assert_eq!(holder.dates().len(), 5, "a holder that has not spoken needs everything");
+    holder.done_before(Position(4));
+    ledger.append(&story.tell(&[0, 5])).unwrap();
+    ledger.roll(day(27)).unwrap();
+    assert_eq!(
+        holder.first(),
+        Position(3),
+        "position 4 is in the file that begins at 3"
+    );
+    drop(holder);
+    ledger.roll(day(28)).unwrap();
+    assert_eq!(files::dates(folder.path()).unwrap(), [day(27), day(28)]);
+    let mut reader = ledger.reader();
+    let error = reader.read(Position(1), 10).unwrap_err();
+    assert!(matches!(error, LedgerError::Expired { asked: 1, first: 11 }), "{error}");
+    assert_eq!(ledger.heads()[&Channel::ticks(Symbol::usdcop())].seq, 5);
+}
+
+#[test]
+fn a_full_disk_is_an_error_to_try_again_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let mut story = Story::default();
+    let first = story.tell(&[0, 5, 14]);
+    ledger.append(&first).unwrap();
+    ledger.limit_pages(Some(20));
+    let more = story.tell(&[0; 3_000]);
+    let error = ledger.append(&more).unwrap_err();
+    assert!(matches!(error, LedgerError::DiskFull { .. }), "{error}");
+    assert_eq!(error.disposition(), Disposition::Retry);
+    check(&ledger, &first);
+    ledger.limit_pages(None);
+    ledger.append(&more).unwrap();
+    check(&ledger, &[first, more].concat());
+}
+
+#[test]
+fn a_damaged_row_is_named_with_its_file_table_and_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    ledger.append(&Story::default().tell(&[0, 5, 7, 14])).unwrap();
+    let db = rusqlite::Connection::open(files::path_of(folder.path(), day(22))).unwrap();
+    for (damage, table, row) in [
+        ("UPDATE inputs SET kind = 77", "inputs", 1),
+        ("UPDATE notes SET body = '{'", "notes", 3),
+        ("UPDATE bars SET state = 'wet'", "bars", 2),
+        ("UPDATE ticks SET provenance = x'ff'", "ticks", 1),
+        (
+            "DELETE FROM bars; DELETE FROM notes; UPDATE ticks SET provenance = 'live', position = 3",
+            "ticks, bars or notes",
+            1,
+        ),
+    ] {
+        db.execute_batch(damage).unwrap();
+        let mut reader = ledger.reader();
+        let error = match table {
+            "inputs" => reader.inputs(day(22)).unwrap().next().unwrap().unwrap_err(),
+            _ => reader.read(Position(1), 10).unwrap_err(),
+        };
+        let text = error.to_string();
+        assert!(text.contains(&format!("row {row} of table {table} in ")), "{text}");
+        assert!(text.contains("ledger-2025-10-22.db is damaged"), "{text}");
+    }
+}
+
+#[test]
+fn a_reader_in_another_process_sees_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let entries = Story::default().tell(&[0, 5, 7, 14]);
+    ledger.append(&entries).unwrap();
+    let mut reader = LedgerReader::open(folder.path()).unwrap();
+    assert_eq!(read_all(&mut reader), events(&entries));
+    assert_eq!(heard_in(&reader), inputs(&entries));
+    assert!(matches!(
+        LedgerReader::open(&folder.path().join("none")),
+        Err(LedgerError::Folder { .. })
+    ));
+}
