@@ -4,6 +4,9 @@
 pub mod limits;
 pub mod clock;
 pub mod domain;
+pub mod exit;
+pub mod settings;
+pub mod telemetry;
 pub mod calendar_file;
 pub mod ledger;
 pub mod actors;

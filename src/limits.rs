@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+// --- settings -------------------------------------------------------------------------------------------------------
+
+/// The longest SQL name that PostgreSQL keeps whole.
+pub const IDENTIFIER: usize = 63;
+
 // --- bars -----------------------------------------------------------------------------------------------------------
 
 /// How long after its interval a bar still waits for late ticks before it is closed. The vendor claims 170 ms mean latency.

@@ -90,6 +90,7 @@ where
     let future = Context::with_receiver(mail.receiver).into_future(actor);
     let random = fastrand::Rng::new();
     actix_rt::spawn(Guarded {
+        span: tracing::error_span!("actor", actor = vitals.name()),
         future,
         row,
         vitals,
@@ -103,6 +104,7 @@ where
 
 /// The actor's future with a guard around it.
 struct Guarded<A: Actor<Context = Context<A>> + Supervised + Unpin> {
+    span: tracing::Span,
     future: ContextFut<A, Context<A>>,
     row: Row,
     vitals: Vitals,
@@ -167,6 +169,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
     /// Lets the actor work. Gives the cause when it failed.
     fn turn(&mut self, task: &mut Task<'_>) -> Option<String> {
         let (future, vitals) = (&mut self.future, &self.vitals);
+        let _span = self.span.enter(); // what the actor logs, its panic included, carries its name
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(any(test, feature = "test-hooks"))]
             vitals.obey_hooks();

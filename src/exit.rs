@@ -1,0 +1,97 @@
+//! How the process ends: one table of exit codes. `docs/operations.md` prints it, and a test compares.
+
+use std::process::{ExitCode, Termination};
+
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It was told to stop, or did what it was asked to.
+    Clean,
+    /// A check or verification ran and found something wrong.
+    Found,
+    /// The command line makes no sense.
+    Usage,
+    /// A dependency that the settings declare required is not there.
+    Unavailable,
+    /// Supervision gave up: a part failed more often than its budget allows.
+    GaveUp,
+    /// A file, folder or address cannot be used.
+    Resource,
+    /// Not now: try again later.
+    TryAgain,
+    /// The settings have problems.
+    Settings,
+}
+
+impl Exit {
+    /// Every way to end.
+    pub const ALL: [Self; 8] = [
+        Self::Clean,
+        Self::Found,
+        Self::Usage,
+        Self::Unavailable,
+        Self::GaveUp,
+        Self::Resource,
+        Self::TryAgain,
+        Self::Settings,
+    ];
+
+    /// The number that the operating system sees; those from 64 on are those of `sysexits.h`.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Found => 1,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::GaveUp => 70,
+            Self::Resource => 74,
+            Self::TryAgain => 75,
+            Self::Settings => 78,
+        }
+    }
+
+    /// What it means, and what helps.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Clean => "a clean stop: it was told to stop, or did what it was asked to",
+            Self::Found => "a check ran and found something wrong; it has said what",
+            Self::Usage => "the command line makes no sense; `candela help` shows what does",
+            Self::Unavailable => "a dependency that the settings declare required is not there",
+            Self::GaveUp => {
+                "supervision gave up: a part failed more often than its budget allows; a restart starts clean"
+            }
+            Self::Resource => "a file, folder or address cannot be used; the message names it and the remedy",
+            Self::TryAgain => "not now: something passing is in the way, such as another instance; try again later",
+            Self::Settings => "the settings have problems; all of them were printed, with where each value came from",
+        }
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operations_guide_prints_this_table() {
+        let guide = include_str!("../docs/operations.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(guide.contains(&row), "docs/operations.md lacks:\n{row}");
+        }
+    }
+
+    #[test]
+    fn no_two_ways_to_end_share_a_code() {
+        let mut codes = Exit::ALL.map(Exit::code);
+        codes.sort_unstable();
+        assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
+    }
+}

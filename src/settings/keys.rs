@@ -1,0 +1,180 @@
+//! The vendor's API keys: from the settings, or from the variables that the old services used, in all their spellings.
+
+use crate::settings::Problem;
+use crate::settings::reader::Reader;
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+
+/// Keys a group may have.
+const PER_GROUP: u8 = 8;
+
+/// The groups between which keys rotate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// The first.
+    G1,
+    /// The second.
+    G2,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::G1 => "G1",
+            Self::G2 => "G2",
+        })
+    }
+}
+
+/// One API key. Shown as `G1_3`; its text is a secret.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its group.
+    pub group: Group,
+    /// Its number in the group, from 1.
+    pub number: u8,
+    /// Its text.
+    pub secret: SecretString,
+    /// Where it came from.
+    origin: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.group, self.number)
+    }
+}
+
+/// The settings' own lists win over the variables; of the variables the grouped spellings win over the numbered ones.
+pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let lists = [
+        (
+            Group::G1,
+            "upstream.keys_g1",
+            "up to 8 API keys; better given as TWELVEDATA_API_KEY_G1_1 … _8 in the environment",
+        ),
+        (
+            Group::G2,
+            "upstream.keys_g2",
+            "up to 8 more: TWELVEDATA_API_KEY_G2_1 … _8",
+        ),
+    ];
+    for (group, name, meaning) in lists {
+        let texts = reader.secrets(name, meaning);
+        if texts.len() > usize::from(PER_GROUP) {
+            reader.complain(
+                name,
+                format!("holds {} keys; a group has at most {PER_GROUP}", texts.len()),
+            );
+        }
+        keys.extend(texts.into_iter().zip(1..=PER_GROUP).map(|(secret, number)| Key {
+            group,
+            number,
+            secret,
+            origin: name.to_owned(),
+        }));
+    }
+    if keys.is_empty() {
+        keys = grouped(environment);
+    }
+    if keys.is_empty() {
+        keys = numbered(environment);
+    }
+    for problem in problems(&keys) {
+        reader.add(problem);
+    }
+    keys
+}
+
+/// `TWELVEDATA_API_KEY_G1_3`, else `API_KEY_G1_3`.
+fn grouped(environment: &[(String, String)]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for group in [Group::G1, Group::G2] {
+        for number in 1..=PER_GROUP {
+            let names = ["TWELVEDATA_API_KEY", "API_KEY"].map(|stem| format!("{stem}_{group}_{number}"));
+            keys.extend(first(environment, &names).map(|(origin, secret)| Key {
+                group,
+                number,
+                secret,
+                origin,
+            }));
+        }
+    }
+    keys
+}
+
+/// `TWELVEDATA_API_KEY_11` or `API_KEY_11` is G2_3; `TWELVEDATA_API_KEY` alone is G1_1.
+fn numbered(environment: &[(String, String)]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for number in 1..=PER_GROUP.saturating_mul(2) {
+        let mut names = vec![format!("TWELVEDATA_API_KEY_{number}"), format!("API_KEY_{number}")];
+        if number == 1 {
+            names.push("TWELVEDATA_API_KEY".to_owned());
+        }
+        let (group, number) = if number > PER_GROUP {
+            (Group::G2, number - PER_GROUP)
+        } else {
+            (Group::G1, number)
+        };
+        keys.extend(first(environment, &names).map(|(origin, secret)| Key {
+            group,
+            number,
+            secret,
+            origin,
+        }));
+    }
+    keys
+}
+
+/// The first of the variables that is set to something.
+fn first(environment: &[(String, String)], names: &[String]) -> Option<(String, SecretString)> {
+    names.iter().find_map(|name| {
+        let (_, value) = environment
+            .iter()
+            .find(|(given, value)| given == name && !value.trim().is_empty())?;
+        Some((name.clone(), SecretString::from(value.trim())))
+    })
+}
+
+fn problems(keys: &[Key]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (key, i) in keys.iter().zip(0..) {
+        let text = key.secret.expose_secret();
+        if placeholder(text) {
+            let message = "is a placeholder, not a key: put a key of your TwelveData account there, or remove it";
+            found.push(Problem::new(&format!("key {key}"), &key.origin, message));
+        } else if text.chars().any(|c| !c.is_ascii_graphic()) {
+            found.push(Problem::new(
+                &format!("key {key}"),
+                &key.origin,
+                "holds blanks or characters that no key has",
+            ));
+        } else if let Some(twin) = keys.iter().take(i).find(|twin| twin.secret.expose_secret() == text) {
+            let message =
+                format!("is the same as key {twin}: two slots with one key would break its limits; remove one");
+            found.push(Problem::new(&format!("key {key}"), &key.origin, message));
+        }
+    }
+    found
+}
+
+/// What templates put where a key belongs.
+fn placeholder(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let words = [
+        "your_",
+        "your-",
+        "placeholder",
+        "changeme",
+        "change_me",
+        "replace_me",
+        "api_key",
+        "apikey",
+        "example",
+        "xxxx",
+        "<",
+        "${",
+    ];
+    words.iter().any(|word| text.contains(word))
+}

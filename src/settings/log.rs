@@ -1,0 +1,72 @@
+//! Section `log`: what is logged, and how.
+
+use crate::settings::reader::Reader;
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Directives of `tracing_subscriber::EnvFilter`, such as `info` or `info,candela::actors=debug`.
+    pub directives: String,
+    /// Text or JSON.
+    pub format: Format,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people: wall time of the market with its offset.
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            directives: "info".to_owned(),
+            format: Format::Auto,
+        }
+    }
+}
+
+pub(super) fn read(reader: &mut Reader) -> Log {
+    Log {
+        directives: reader.parsed(
+            "log.level",
+            "info",
+            "trace, debug, info, warn, error or off; also per part: info,candela::actors=debug",
+            directives,
+        ),
+        format: reader.choice(
+            "log.format",
+            "auto",
+            "text for people, json for machines, auto: text on a terminal, else json",
+            &[("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)],
+        ),
+    }
+}
+
+/// Accepts the level names of the service that this one replaces as well.
+fn directives(text: &str) -> Result<String, String> {
+    let level = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
+        "warning" => Some("warn"),
+        "critical" | "fatal" => Some("error"),
+        "trace" => Some("trace"),
+        "debug" => Some("debug"),
+        "info" => Some("info"),
+        "warn" => Some("warn"),
+        "error" => Some("error"),
+        "off" => Some("off"),
+        _ => None,
+    };
+    let part = |part: &str| match part.split_once('=') {
+        Some((target, name)) => level(name).map(|level| format!("{}={level}", target.trim())),
+        None => level(part).map(str::to_owned),
+    };
+    let parts: Option<Vec<String>> = text.split(',').map(part).collect();
+    parts.map(|parts| parts.join(",")).ok_or_else(|| {
+        "is not trace, debug, info, warn, error or off, nor a list such as info,candela::actors=debug".to_owned()
+    })
+}

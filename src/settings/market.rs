@@ -1,0 +1,214 @@
+//! Section `market`: what is traded, and when.
+
+use crate::domain::calendar_spec::{CalendarRules, CalendarSpec};
+use crate::domain::interval::Interval;
+use crate::domain::symbol::Symbol;
+use crate::limits;
+use crate::settings::Problem;
+use crate::settings::layers::Given;
+use crate::settings::reader::Reader;
+use crate::settings::server::path;
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is traded, and when.
+#[derive(Debug, Clone)]
+pub struct Market {
+    /// The pairs served, in the order given, each with its calendar.
+    pub symbols: Vec<SymbolMarket>,
+    /// Intervals that are served, 5 minutes among them, shortest first.
+    pub intervals: Vec<Interval>,
+    /// On which side of a bar's boundary a stamp of a whole minute falls.
+    pub minute_stamps: MinuteStamps,
+    /// How long after its interval a bar waits for late ticks.
+    pub lateness: Duration,
+    /// A price that is further from the last good one, in hundredths of a percent, must be confirmed by those that follow.
+    pub jump_basis_points: u64,
+    /// Days that are opened or closed beside the rules.
+    pub calendar_file: Option<PathBuf>,
+}
+
+/// One pair and when it trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SymbolMarket {
+    /// The pair.
+    pub symbol: Symbol,
+    /// When it trades.
+    pub calendar: CalendarRules,
+}
+
+/// The vendor stamps many ticks with a whole minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MinuteStamps {
+    /// 08:05:00 belongs to the bar that opens then.
+    Opens,
+    /// 08:05:00 belongs to the bar that closes then.
+    Closes,
+}
+
+impl Market {
+    /// The zone in which people read times: that of the first pair.
+    #[must_use]
+    pub fn zone(&self) -> Tz {
+        self.symbols
+            .first()
+            .map_or(Tz::America__Bogota, |first| first.calendar.zone)
+    }
+}
+
+pub(super) fn read(reader: &mut Reader) -> Market {
+    let symbols = reader.list("market.symbols", &["USD/COP"], "the pairs that are served", |text| {
+        text.parse::<Symbol>()
+            .map_err(|_| "is not a pair such as USD/COP".to_owned())
+    });
+    let common = calendar(reader);
+    let mut intervals = reader.list(
+        "market.intervals",
+        &["5m"],
+        "bars that are served; 5m always is",
+        |text| {
+            text.parse::<Interval>()
+                .map_err(|_| "is not one of 1m, 5m, 15m, 30m, 1h, session, 1d".to_owned())
+        },
+    );
+    intervals.push(Interval::M5);
+    intervals.sort();
+    intervals.dedup();
+    let symbols = each(reader, &symbols, &common);
+    Market {
+        symbols,
+        intervals,
+        minute_stamps: reader.choice(
+            "market.minute_stamps",
+            "opens",
+            "a tick stamped 08:05:00 belongs to the bar that opens then (opens), or to the one that closes then (closes)",
+            &[("opens", MinuteStamps::Opens), ("closes", MinuteStamps::Closes)],
+        ),
+        lateness: reader.duration(
+            "market.lateness_ms",
+            "2000",
+            Duration::from_millis(1),
+            0..=60_000,
+            "milliseconds that a bar waits for late ticks before it is closed",
+        ),
+        jump_basis_points: reader.number(
+            "market.jump_basis_points",
+            "300",
+            1..=10_000,
+            "a price further from the last good one (300 = 3 %) counts only when those that follow confirm it",
+        ),
+        calendar_file: reader.optional("market.calendar_file", "days opened or closed beside the rules; candela calendar writes it", path),
+    }
+}
+
+/// The calendar of every pair that has no other under `market.override`.
+fn calendar(reader: &mut Reader) -> CalendarSpec {
+    let text = |text: &str| Ok(text.to_owned());
+    CalendarSpec {
+        calendar: reader.parsed(
+            "market.calendar",
+            "colombia",
+            "which days have sessions: colombia, forex or always",
+            text,
+        ),
+        zone: reader.optional(
+            "market.zone",
+            "an IANA zone; empty means the calendar's own, America/Bogota for colombia",
+            text,
+        ),
+        open: reader.optional(
+            "market.open",
+            "wall time of the open, calendar colombia only; empty means 08:00",
+            text,
+        ),
+        close: reader.optional(
+            "market.close",
+            "wall time of the close, exclusive, calendar colombia only; empty means 12:55",
+            text,
+        ),
+        next_day: reader.optional(
+            "market.next_day",
+            "run or close on days when dollars settle the next day; empty means run",
+            text,
+        ),
+    }
+}
+
+/// Each pair with the common calendar or with what `[market.override.USDMXN]` says.
+fn each(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<SymbolMarket> {
+    let mut specs: BTreeMap<Symbol, (CalendarSpec, String)> = BTreeMap::new();
+    for (key, setting, given) in reader.named("market.override") {
+        let name = format!("market.override.{key}.{setting}");
+        match key.parse::<Symbol>() {
+            Ok(symbol) if symbols.contains(&symbol) => {
+                let (spec, _) = specs
+                    .entry(symbol)
+                    .or_insert_with(|| (own(&setting, &given, common), given.origin.clone()));
+                if let Err(message) = set(spec, &setting, &given) {
+                    reader.complain(&name, message);
+                }
+            }
+            Ok(symbol) => reader.complain(&name, format!("{symbol} is not in market.symbols")),
+            Err(error) => reader.complain(&name, error),
+        }
+    }
+    if symbols.is_empty() || symbols.len() > limits::SYMBOLS {
+        reader.complain(
+            "market.symbols",
+            format!(
+                "holds {} pairs; from 1 to {} can be served",
+                symbols.len(),
+                limits::SYMBOLS
+            ),
+        );
+    }
+    let mut markets = Vec::new();
+    for (symbol, i) in symbols.iter().zip(0..) {
+        if symbols.iter().take(i).any(|earlier| earlier == symbol) {
+            reader.complain("market.symbols", format!("names {symbol} twice"));
+        }
+        let (spec, origin) = specs
+            .get(symbol)
+            .cloned()
+            .unwrap_or_else(|| (common.clone(), "section market".to_owned()));
+        match spec.rules() {
+            Ok(calendar) => markets.push(SymbolMarket {
+                symbol: *symbol,
+                calendar,
+            }),
+            Err(problems) => {
+                let tell = |problem: &dyn std::fmt::Display| {
+                    Problem::new(&format!("calendar of {symbol}"), &origin, problem.to_string())
+                };
+                problems.iter().for_each(|problem| reader.add(tell(problem)));
+            }
+        }
+    }
+    markets
+}
+
+/// A pair with another calendar than the common one does not inherit hours that were meant for that.
+fn own(setting: &str, given: &Given, common: &CalendarSpec) -> CalendarSpec {
+    match given.texts.first() {
+        Some(calendar) if setting == "calendar" && *calendar != common.calendar => CalendarSpec::default(),
+        _ => common.clone(),
+    }
+}
+
+fn set(spec: &mut CalendarSpec, setting: &str, given: &Given) -> Result<(), String> {
+    let [text] = given.texts.as_slice() else {
+        return Err("is a list; one value is wanted".to_owned());
+    };
+    let some = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    match setting {
+        "calendar" => spec.calendar = text.trim().to_owned(),
+        "zone" => spec.zone = some,
+        "open" => spec.open = some,
+        "close" => spec.close = some,
+        "next_day" => spec.next_day = some,
+        _ => return Err("is no setting of a pair: calendar, zone, open, close and next_day are".to_owned()),
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Settings: typed, layered (defaults < file < environment < flags), every problem reported at once with its origin.
+//!
+//! *Architecture invariant*: nothing else reads the environment or a settings file. What [`load`] returned is valid: no part
+//! checks a setting again.
+
+mod layers;
+mod reader;
+mod server;
+mod upstream;
+mod keys;
+mod market;
+mod stores;
+mod log;
+mod document;
+mod args;
+
+pub use args::SettingsArgs;
+pub use document::{example, guide};
+pub use keys::{Group, Key};
+pub use layers::{OLD_NAMES, Sources};
+pub use log::{Format, Log};
+pub use market::{Market, MinuteStamps, SymbolMarket};
+pub use server::{Server, Tls};
+pub use stores::{Cache, L0, Ledger, OnTimeout, Spelling, Store};
+pub use upstream::{Mismatch, Upstream};
+
+use reader::Reader;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// Settings without a contradiction.
+#[derive(Debug, Clone)]
+pub struct Valid {
+    /// How clients reach us.
+    pub server: Server,
+    /// How we reach the vendor.
+    pub upstream: Upstream,
+    /// What is traded, and when.
+    pub market: Market,
+    /// The history that must be there before we go live.
+    pub l0: L0,
+    /// Where bars and ticks are kept.
+    pub store: Store,
+    /// Where latest prices are published.
+    pub cache: Cache,
+    /// The local, durable, numbered record.
+    pub ledger: Ledger,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Where each setting that is not at its default came from.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting, or the file.
+    pub name: String,
+    /// Where its value came from.
+    pub origin: String,
+    /// What is wrong with it, and what would be right.
+    pub message: String,
+}
+
+/// Everything that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problem {
+    fn new(name: &str, origin: &str, message: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            origin: origin.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn of_file(path: &Path, message: impl Into<String>) -> Self {
+        Self::new(&path.display().to_string(), "file", message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name, self.origin, self.message)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("the settings are valid"),
+            [one] => write!(f, "the settings have a problem:\n  {one}"),
+            all => {
+                write!(f, "the settings have {} problems:", all.len())?;
+                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads all sources and checks all settings.
+///
+/// # Errors
+/// [`Problems`]: everything that is wrong, not only the first.
+pub fn load(sources: &Sources) -> Result<Valid, Problems> {
+    let mut problems = Vec::new();
+    let given = layers::read(sources, &mut problems);
+    let mut reader = Reader::new(given, problems);
+    let valid = read(&mut reader, &sources.environment);
+    let (valid, origins) = reader.finish(valid)?;
+    Ok(Valid { origins, ..valid })
+}
+
+/// Every section in the order in which people meet them.
+fn read(reader: &mut Reader, environment: &[(String, String)]) -> Valid {
+    Valid {
+        server: server::read(reader),
+        upstream: upstream::read(reader, environment),
+        market: market::read(reader),
+        l0: stores::read_l0(reader),
+        store: stores::read_store(reader),
+        cache: stores::read_cache(reader),
+        ledger: stores::read_ledger(reader),
+        log: log::read(reader),
+        origins: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! Reads one setting after the other out of the flat table, and collects everything that is wrong on the way.
+//!
+//! Each reading states name, default and meaning once; the example file and the documentation are rendered from the same
+//! words, so they cannot differ from what the code does.
+
+use crate::settings::layers::Given;
+use crate::settings::{Problem, Problems};
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A setting as the code declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    /// `server.port`.
+    pub(super) name: &'static str,
+    /// The default as TOML writes it.
+    pub(super) default: String,
+    /// What it is for.
+    pub(super) meaning: &'static str,
+}
+
+/// What is being read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    given: BTreeMap<String, Given>,
+    origins: BTreeMap<String, String>,
+    declared: Vec<Declared>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    pub(super) const fn new(given: BTreeMap<String, Given>, problems: Vec<Problem>) -> Self {
+        Self {
+            given,
+            origins: BTreeMap::new(),
+            declared: Vec::new(),
+            problems,
+        }
+    }
+
+    /// Adds a problem that concerns a setting, from wherever its value came.
+    pub(super) fn complain(&mut self, name: &str, message: impl Display) {
+        let origin = self.origins.get(name).map_or("default", String::as_str);
+        self.problems.push(Problem::new(name, origin, message.to_string()));
+    }
+
+    /// A problem found elsewhere.
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// A text that `parse` understands, or else its default.
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        self.declare(name, quoted(default), meaning);
+        self.value(name, default, parse)
+    }
+
+    /// A text that may be empty, which means that there is none.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let parse = |text: &str| {
+            if text.is_empty() {
+                Ok(None)
+            } else {
+                parse(text).map(Some)
+            }
+        };
+        self.parsed(name, "", meaning, parse)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+        meaning: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> T {
+        self.parsed(name, default, meaning, |text| {
+            let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+            found.map(|(_, value)| *value).ok_or_else(|| {
+                let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+                format!("is not one of {}", words.join(", "))
+            })
+        })
+    }
+
+    /// A whole number within limits.
+    pub(super) fn number<T: FromStr + PartialOrd + Display>(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+        range: RangeInclusive<T>,
+        meaning: &'static str,
+    ) -> T {
+        self.declare(name, default.to_owned(), meaning);
+        self.value(name, default, |text| {
+            let number = text.trim().parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    /// A whole number of `unit`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+        unit: Duration,
+        range: RangeInclusive<u32>,
+        meaning: &'static str,
+    ) -> Duration {
+        unit.saturating_mul(self.number(name, default, range, meaning))
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, name: &'static str, default: &'static str, meaning: &'static str) -> bool {
+        self.declare(name, default.to_owned(), meaning);
+        self.value(name, default, |text| match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err("is neither true nor false".to_owned()),
+        })
+    }
+
+    /// A list; the environment separates its items by commas.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        default: &[&'static str],
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let items: Vec<String> = default.iter().map(|item| quoted(item)).collect();
+        self.declare(name, format!("[{}]", items.join(", ")), meaning);
+        let texts = match self.take(name) {
+            Some(given) if given.list => given.texts,
+            Some(given) => given
+                .texts
+                .iter()
+                .flat_map(|text| text.split(','))
+                .map(str::to_owned)
+                .collect(),
+            None => default.iter().map(|&item| item.to_owned()).collect(),
+        };
+        let mut read = Vec::new();
+        for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+            match parse(text) {
+                Ok(item) => read.push(item),
+                Err(why) => self.complain(name, format!("{} {why}", shown(text))),
+            }
+        }
+        read
+    }
+
+    /// A text that is never shown again; `check` says what is wrong with it without repeating it.
+    pub(super) fn secret(
+        &mut self,
+        name: &'static str,
+        meaning: &'static str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<SecretString> {
+        self.declare(name, quoted(""), meaning);
+        let text = self.take(name).and_then(|given| given.texts.into_iter().next())?;
+        let text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
+        if let Err(why) = check(text) {
+            self.complain(name, why);
+        }
+        Some(SecretString::from(text))
+    }
+
+    /// A list of texts that are never shown again.
+    pub(super) fn secrets(&mut self, name: &'static str, meaning: &'static str) -> Vec<SecretString> {
+        self.declare(name, "[]".to_owned(), meaning);
+        let given = self.take(name).map(|given| given.texts).unwrap_or_default();
+        let items = given.iter().flat_map(|text| text.split(',')).map(str::trim);
+        items.filter(|text| !text.is_empty()).map(SecretString::from).collect()
+    }
+
+    /// Settings of one section whose names are not fixed: `market.override.USDMXN.calendar` gives (`USDMXN`, `calendar`).
+    pub(super) fn named(&mut self, section: &str) -> Vec<(String, String, Given)> {
+        let prefix = format!("{section}.");
+        let names: Vec<String> = self
+            .given
+            .keys()
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect();
+        let mut found = Vec::new();
+        for name in names {
+            let parts = name.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once('.'));
+            if let (Some((key, setting)), Some(given)) = (parts, self.take(&name)) {
+                found.push((key.to_owned(), setting.to_owned(), given));
+            }
+        }
+        found
+    }
+
+    /// What was read, or everything that is wrong, unknown names included.
+    pub(super) fn finish<T>(mut self, value: T) -> Result<(T, BTreeMap<String, String>), Problems> {
+        for (name, given) in std::mem::take(&mut self.given) {
+            let known = self.declared.iter().map(|declared| declared.name);
+            let close = known
+                .map(|known| (strsim::jaro_winkler(&name, known), known))
+                .filter(|(likeness, _)| *likeness > 0.8)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let message = match close {
+                Some((_, known)) => format!("is no setting; did you mean {known}?"),
+                None => "is no setting; settings.example.toml lists them all".to_owned(),
+            };
+            self.problems.push(Problem::new(&name, &given.origin, message));
+        }
+        if self.problems.is_empty() {
+            Ok((value, self.origins))
+        } else {
+            Err(Problems(self.problems))
+        }
+    }
+
+    pub(super) fn into_declared(self) -> Vec<Declared> {
+        self.declared
+    }
+
+    fn declare(&mut self, name: &'static str, default: String, meaning: &'static str) {
+        self.declared.push(Declared { name, default, meaning });
+    }
+
+    fn take(&mut self, name: &str) -> Option<Given> {
+        let given = self.given.remove(name)?;
+        self.origins.insert(name.to_owned(), given.origin.clone());
+        Some(given)
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "defaults are constants; a test reads every one of them"
+    )]
+    fn value<T>(&mut self, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let default = || parse(default).expect("a default is a valid value");
+        let Some(given) = self.take(name) else { return default() };
+        let text = match (given.list, given.texts.as_slice()) {
+            (false, [text]) => text.trim(),
+            _ => {
+                self.complain(name, "is a list; one value is wanted");
+                return default();
+            }
+        };
+        parse(text).unwrap_or_else(|why| {
+            self.complain(name, format!("{} {why}", shown(text)));
+            default()
+        })
+    }
+}
+
+/// A text as TOML writes it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A value as a problem names it: cut short, and not at all where a secret may be in it.
+fn shown(text: &str) -> String {
+    if text.contains('@') || text.to_ascii_lowercase().contains("key=") {
+        return "its value, not shown because it may hold a secret,".to_owned();
+    }
+    quoted(&text.chars().take(60).collect::<String>())
+}

@@ -1,0 +1,182 @@
+//! Section `server`: where clients reach us, and what they may do there.
+
+use crate::limits;
+use crate::settings::reader::Reader;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// How clients reach us.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where to listen; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Browser pages from these origins may connect; `*` lets any.
+    pub cors_origins: Vec<String>,
+    /// Tokens that clients must show; without it anyone who can reach the address may connect.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens are also taken from `?token=`, where access logs see them.
+    pub query_tokens: bool,
+    /// Serve TLS.
+    pub tls: Option<Tls>,
+    /// Client connections at one time.
+    pub connections: usize,
+    /// Client connections at one time from one address.
+    pub connections_per_address: usize,
+    /// New connections in a second.
+    pub accepts_per_second: u32,
+    /// HTTP worker threads; `None` leaves the choice to the number of cores.
+    pub workers: Option<usize>,
+    /// Serve the always-on known pattern `TEST/USD`.
+    pub test_channel: bool,
+}
+
+/// A certificate and its key, both PEM, read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, own certificate first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+pub(super) fn read(reader: &mut Reader) -> Server {
+    let address = address(reader);
+    let server = Server {
+        address,
+        cors_origins: reader.list(
+            "server.cors_origins",
+            &["http://localhost:3000"],
+            "browser pages from these origins may connect; \"*\" lets any",
+            origin,
+        ),
+        tokens_file: reader.optional(
+            "server.tokens_file",
+            "a file of hashed tokens, one of which each client must show; read again when it changes",
+            path,
+        ),
+        query_tokens: reader.flag(
+            "server.query_tokens",
+            "false",
+            "take tokens from ?token= too, where access logs see them",
+        ),
+        tls: tls(reader),
+        connections: reader.number(
+            "server.connections",
+            "20000",
+            1..=limits::CLIENTS,
+            "client connections at one time",
+        ),
+        connections_per_address: reader.number(
+            "server.connections_per_address",
+            "20000",
+            1..=limits::CLIENTS,
+            "client connections at one time from one address",
+        ),
+        accepts_per_second: reader.number(
+            "server.accepts_per_second",
+            "5000",
+            1..=100_000,
+            "new connections in a second",
+        ),
+        workers: Some(reader.number(
+            "server.workers",
+            "0",
+            0..=64,
+            "HTTP worker threads; 0 means one a core, at most 8",
+        ))
+        .filter(|workers| *workers > 0),
+        test_channel: reader.flag(
+            "server.test_channel",
+            "false",
+            "serve TEST/USD, a known pattern, for client development",
+        ),
+    };
+    guard_the_door(reader, &server);
+    server
+}
+
+fn address(reader: &mut Reader) -> SocketAddr {
+    let bind: IpAddr = reader.parsed("server.bind", "127.0.0.1", "the address to listen on", |text| {
+        text.parse()
+            .map_err(|_| "is not an IP address such as 127.0.0.1 or 0.0.0.0".to_owned())
+    });
+    let port = reader.number(
+        "server.port",
+        "8080",
+        0..=u16::MAX,
+        "the TCP port to listen on; 0 picks a free one",
+    );
+    SocketAddr::new(bind, port)
+}
+
+/// Listening where strangers can reach us must be meant.
+fn guard_the_door(reader: &mut Reader, server: &Server) {
+    let bind = server.address.ip();
+    let open = reader.flag(
+        "server.allow_open",
+        "false",
+        "listen on other than loopback addresses although no token is asked for",
+    );
+    if !bind.is_loopback() && server.tokens_file.is_none() && !open {
+        reader.complain(
+            "server.bind",
+            format!("{bind} can be reached from outside and no token is asked for: set server.tokens_file, or server.allow_open = true"),
+        );
+    }
+}
+
+fn tls(reader: &mut Reader) -> Option<Tls> {
+    let cert = reader.optional(
+        "server.tls_cert",
+        "a PEM file with the certificate chain: serve TLS",
+        existing,
+    );
+    let key = reader.optional(
+        "server.tls_key",
+        "a PEM file with the certificate's private key",
+        existing,
+    );
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            reader.complain("server.tls_cert", "has no key beside it: set server.tls_key too");
+            None
+        }
+        (None, Some(_)) => {
+            reader.complain(
+                "server.tls_key",
+                "has no certificate beside it: set server.tls_cert too",
+            );
+            None
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of every reader of a text")]
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    let path: Result<PathBuf, Infallible> = text.parse();
+    Ok(path.unwrap_or_default())
+}
+
+/// The path of a file that is there.
+fn existing(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err("is not a file that exists".to_owned())
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let host = ["http://", "https://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '*', ' ']) => Ok(text.to_ascii_lowercase()),
+        _ if text == "*" => Ok(text.to_owned()),
+        _ => Err("is not an origin such as https://app.example.com (no path), nor \"*\"".to_owned()),
+    }
+}

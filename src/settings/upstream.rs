@@ -1,0 +1,106 @@
+//! Section `upstream`: where the vendor is, with which keys, and what we may cost.
+
+use crate::settings::keys::{self, Key};
+use crate::settings::reader::Reader;
+use std::time::Duration;
+
+/// How we reach the vendor.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The vendor's WebSocket.
+    pub ws_url: String,
+    /// The vendor's REST interface, without a slash at its end.
+    pub rest_url: String,
+    /// In the order in which the old service rotated: G1, then G2.
+    pub keys: Vec<Key>,
+    /// Calls a minute that one key may make.
+    pub credits_per_minute: u32,
+    /// Calls a UTC day that one key may make.
+    pub credits_per_day: u32,
+    /// Between two calls on one key.
+    pub spacing: Duration,
+    /// A link that is down for longer is replaced by polling.
+    pub poll_after: Duration,
+    /// What to do where the vendor's closed bar differs from ours.
+    pub mismatch: Mismatch,
+}
+
+/// What to do where the vendor's closed bar differs from ours by more than its float noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Say nothing, keep ours.
+    Keep,
+    /// Keep ours, flagged `vendor_mismatch`.
+    Flag,
+    /// Revise ours to theirs, flagged `vendor_mismatch`.
+    Replace,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Upstream {
+    Upstream {
+        ws_url: reader.parsed(
+            "upstream.ws_url",
+            "wss://ws.twelvedata.com/v1/quotes/price",
+            "the vendor's WebSocket",
+            |text| url(text, &["wss://", "ws://"]),
+        ),
+        rest_url: reader.parsed(
+            "upstream.rest_url",
+            "https://api.twelvedata.com",
+            "the vendor's REST interface",
+            |text| url(text, &["https://", "http://"]),
+        ),
+        keys: keys::read(reader, environment),
+        credits_per_minute: reader.number(
+            "upstream.credits_per_minute",
+            "8",
+            1..=100_000,
+            "calls a minute that one key may make",
+        ),
+        credits_per_day: reader.number(
+            "upstream.credits_per_day",
+            "800",
+            1..=100_000_000,
+            "calls a UTC day that one key may make",
+        ),
+        spacing: reader.duration(
+            "upstream.spacing_seconds",
+            "8",
+            SECOND,
+            0..=3_600,
+            "seconds between two calls on one key",
+        ),
+        poll_after: reader.duration(
+            "upstream.poll_after_seconds",
+            "30",
+            SECOND,
+            1..=3_600,
+            "a link that is down for longer is replaced by polling",
+        ),
+        mismatch: reader.choice(
+            "upstream.mismatch",
+            "flag",
+            "where the vendor's closed bar differs from ours: keep ours, keep and flag ours, or replace it by theirs",
+            &[
+                ("keep", Mismatch::Keep),
+                ("flag", Mismatch::Flag),
+                ("replace", Mismatch::Replace),
+            ],
+        ),
+    }
+}
+
+fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
+    let host = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if host.contains('@') || text.contains("apikey=") => {
+            Err("holds a credential: keys belong in upstream.keys_g1 or the key variables".to_owned())
+        }
+        Some(host) if !host.is_empty() && !host.starts_with('/') && !host.contains(' ') => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(format!("does not begin with {} and a host", schemes.join(" or "))),
+    }
+}

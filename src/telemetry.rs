@@ -1,0 +1,188 @@
+//! Logs: for people on a terminal, as JSON for machines. Always on standard error; standard output is for results.
+//!
+//! Levels: ERROR someone must act; WARN degraded but coping; INFO a state changed; DEBUG and TRACE for those who build it.
+
+use crate::clock::Clock;
+use crate::settings::{Format, Log};
+use chrono::SecondsFormat;
+use chrono_tz::Tz;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
+use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// Crates that speak of their own workings at INFO: heard from WARN on, unless the directives name them.
+const CHATTY: &str = "actix_server=warn,actix_http=warn,mio=warn,rustls=warn,tokio_postgres=warn";
+
+/// Sends logs of the whole process to standard error, and panics with them. Once a process; again changes nothing.
+pub fn start(log: &Log, zone: Tz, clock: Clock) {
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = subscriber(log, zone, clock, terminal, std::io::stderr);
+    if tracing::dispatcher::set_global_default(subscriber).is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// The subscriber that [`start`] installs, writing wherever a test wants it.
+fn subscriber<W>(log: &Log, zone: Tz, clock: Clock, terminal: bool, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::new(format!("{CHATTY},{}", log.directives));
+    let json = match log.format {
+        Format::Json => true,
+        Format::Text => false,
+        Format::Auto => !terminal,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(MarketTime { clock, zone })
+        .with_writer(writer);
+    if json {
+        Dispatch::new(
+            lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .finish(),
+        )
+    } else {
+        Dispatch::new(lines.with_ansi(terminal).finish())
+    }
+}
+
+/// The time as the market's people read it: market time, in their zone, with its offset.
+#[derive(Debug, Clone)]
+struct MarketTime {
+    clock: Clock,
+    zone: Tz,
+}
+
+impl FormatTime for MarketTime {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let now = self.clock.now().datetime().with_timezone(&self.zone);
+        out.write_str(&now.to_rfc3339_opts(SecondsFormat::Millis, false))
+    }
+}
+
+/// A panic is a bug: says where and in which thread. The span around it, which the log line carries, names the actor.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let text = info.payload().downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = text.or_else(|| info.payload().downcast_ref::<String>().cloned());
+    let location = info.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(
+        panic.message = message.as_deref().unwrap_or("(no text)"),
+        panic.location = location.as_deref().unwrap_or("(unknown)"),
+        panic.thread = std::thread::current().name().unwrap_or("(unnamed)"),
+        panic.backtrace = backtrace,
+        "a panic: this is a bug"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::timestamp::Timestamp;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged by `work` under these settings, at 2026-01-02 13:40:04.250 UTC.
+    fn logged(directives: &str, format: Format, work: impl FnOnce()) -> String {
+        let page = Page::default();
+        let log = Log {
+            directives: directives.to_owned(),
+            format,
+        };
+        let clock = Clock::manual(Timestamp::from_micros(1_767_361_204_250_000));
+        let sink = page.clone();
+        let subscriber = subscriber(&log, Tz::America__Bogota, clock, false, move || sink.clone());
+        tracing::dispatcher::with_default(&subscriber, work);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn people_read_times_of_the_market_with_their_offset() {
+        let line = logged("info", Format::Text, || tracing::info!(bars = 59, "session closed"));
+        assert_eq!(
+            line,
+            "2026-01-02T08:40:04.250-05:00  INFO candela::telemetry::tests: session closed bars=59\n"
+        );
+    }
+
+    #[test]
+    fn machines_read_one_object_a_line_with_the_actor_it_is_about() {
+        let line = logged("info", Format::Auto, || {
+            tracing::error_span!("actor", actor = "feed").in_scope(|| tracing::warn!("link lost"));
+        });
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["timestamp"], "2026-01-02T08:40:04.250-05:00");
+        assert_eq!(
+            (&object["level"], &object["message"]),
+            (&"WARN".into(), &"link lost".into())
+        );
+        assert_eq!(object["span"]["actor"], "feed");
+    }
+
+    #[test]
+    fn directives_choose_and_chatty_crates_are_quiet_unless_named() {
+        let chat = || tracing::info!(target: "actix_server", "starting workers");
+        assert_eq!(logged("info", Format::Text, chat), "");
+        assert!(logged("info,actix_server=info", Format::Text, chat).contains("starting workers"));
+        let detail = || tracing::debug!("detail");
+        assert_eq!(logged("info", Format::Text, detail), "");
+        assert!(logged("debug", Format::Text, detail).contains("detail"));
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place_and_thread() {
+        let line = logged("error", Format::Json, || {
+            std::thread::scope(|scope| {
+                let dispatch = tracing::dispatcher::get_default(Clone::clone);
+                let panicking = move || {
+                    tracing::dispatcher::with_default(&dispatch, || {
+                        let previous = std::panic::take_hook();
+                        std::panic::set_hook(Box::new(log_panic));
+                        let outcome = std::panic::catch_unwind(|| panic!("on purpose"));
+                        std::panic::set_hook(previous);
+                        assert!(outcome.is_err());
+                    });
+                };
+                std::thread::Builder::new()
+                    .name("worker-7".into())
+                    .spawn_scoped(scope, panicking)
+                    .unwrap();
+            });
+        });
+        let object: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+        assert_eq!(object["panic.message"], "on purpose");
+        assert_eq!(object["panic.thread"], "worker-7");
+        assert!(
+            object["panic.location"]
+                .as_str()
+                .unwrap()
+                .starts_with("src/telemetry.rs:")
+        );
+    }
+}
