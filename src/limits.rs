@@ -225,3 +225,21 @@ pub const LEDGER_TAIL_MAX: usize = 4_096;
 pub const LEDGER_READ_MAX: usize = 5_000;
 /// Day files kept whatever happens: a week of sessions and its weekend, so that a client can resume after a holiday.
 pub const LEDGER_DAYS: usize = 10;
+// --- from decision to ledger ----------------------------------------------------------------------------------------
+
+/// How many decided entries may wait to be written. About ten seconds of the busiest feed; beyond it the Aggregator waits.
+pub const TRAY_ENTRIES: usize = 65_536;
+
+/// How many entries go into one transaction, about: enough to pay for the commit, few enough to be told within milliseconds.
+pub const APPEND_ENTRIES: usize = 1_024;
+
+/// How long the Recorder waits before it tries to write again, real time.
+pub const APPEND_RETRY: Duration = Duration::from_millis(250);
+
+/// How soon a reader whose mailbox was full is reminded of what it missed, real time.
+pub const REMIND_READER: Duration = Duration::from_millis(50);
+
+const _: () = assert!(APPEND_ENTRIES * 4 <= TRAY_ENTRIES, "the tray holds several transactions");
+
+/// The longest the Aggregator sleeps without a look at the clock, real time: wall clocks step.
+pub const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);

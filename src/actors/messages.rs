@@ -92,3 +92,8 @@ pub enum Report {
     /// The ledger can be written again.
     LedgerWritable,
 }
+
+/// Aggregator → Recorder. There is something on the tray. *Latest*: one that finds the mailbox full says nothing new.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Handed;

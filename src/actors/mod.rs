@@ -3,3 +3,7 @@
 pub mod messages;
 pub mod supervise;
 pub mod vitals;
+pub mod tray;
+pub mod rebuild;
+pub mod recorder;
+pub mod aggregator;

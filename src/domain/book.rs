@@ -96,7 +96,7 @@ impl Book {
     fn await_session(&mut self, now: Timestamp) {
         self.agenda = self.market.sessions.after(now).map(|session| {
             let soon = session.opens - limits::SESSION_SOON;
-            let (at, phase) = if soon > now {
+            let (at, phase) = if soon >= now {
                 (soon, SessionPhase::OpeningSoon)
             } else {
                 (session.opens, SessionPhase::Open)

@@ -203,6 +203,11 @@ impl Pipeline {
         }
     }
 
+    /// Takes numbers as they were told, where a replay came to others.
+    pub fn align(&mut self, head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) {
+        self.sequencer.align(head, heads);
+    }
+
     fn all_up(&self, symbols: &[Symbol]) -> bool {
         self.books
             .iter()

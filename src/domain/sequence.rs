@@ -34,6 +34,17 @@ impl Sequencer {
         }))
     }
 
+    /// Takes other last numbers; places of channels stay.
+    pub fn align(&mut self, head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) {
+        self.head = head;
+        for (channel, seq) in heads {
+            let log = self.log(channel);
+            if let Some((_, last)) = self.logs.get_mut(log.0) {
+                *last = seq;
+            }
+        }
+    }
+
     /// The last position given out.
     #[must_use]
     pub const fn head(&self) -> Position {

@@ -1,0 +1,99 @@
+//! Rebuilds the pipeline from the ledger: the same way for a cold start, a restart of the process, and a restart of the actor.
+
+use crate::domain::event::{Arrival, Event, Says};
+use crate::domain::channel::{Channel, Topic};
+use crate::domain::event::Position;
+use crate::domain::gap::Gap;
+use crate::domain::pipeline::{Market, Pipeline};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::wire;
+use crate::ledger::{LedgerError, LedgerReader};
+use crate::limits;
+use std::collections::BTreeMap;
+
+/// A pipeline that knows everything that is written down. `now` matters only for a ledger without inputs.
+///
+/// # Errors
+/// What keeps the ledger from being read.
+pub fn rebuild(ledger: &LedgerReader, markets: &[Market], now: Timestamp) -> Result<Pipeline, LedgerError> {
+    let mut reader = ledger.clone();
+    let Some((date, first)) = reader.dates().last().copied() else {
+        return Ok(Pipeline::new(markets, Position(0), [], now));
+    };
+    let before = Position(first.0.saturating_sub(1));
+    let heads = reader.heads_before(date)?.into_iter().map(|(channel, head)| (channel, head.seq));
+    let mut inputs = reader.inputs(date)?.peekable();
+    let begun_at = match inputs.peek() {
+        Some(Ok(heard)) => heard.at,
+        _ => now,
+    };
+    let mut pipeline = Pipeline::new(markets, before, heads, begun_at);
+    for (gap, bars) in gaps_before(&mut reader, markets, first)? {
+        pipeline.restore_gap(gap, &bars);
+    }
+    let mut again = Vec::new();
+    for heard in inputs {
+        let heard = heard?;
+        let says = wire::says(&heard).unwrap_or(Says::Nothing);
+        pipeline.replay(Arrival { heard, says }, &mut again);
+        again.clear();
+    }
+    if pipeline.head() != reader.head() {
+        // Other rules than ours decided the day, or settings have changed: the numbers that were told are what counts.
+        tracing::warn!(rebuilt = pipeline.head().0, written = reader.head().0, "the session does not replay to what is written");
+        pipeline.align(reader.head(), reader.heads().into_iter().map(|(channel, head)| (channel, head.seq)));
+    }
+    Ok(pipeline)
+}
+
+/// The last word on each gap of the files before this one, with the bars that exist in the stretch of those still pending.
+fn gaps_before(
+    reader: &mut LedgerReader,
+    markets: &[Market],
+    first: Position,
+) -> Result<Vec<(Gap, Vec<crate::domain::bar::Bar>)>, LedgerError> {
+    let mut found = Vec::new();
+    for market in markets {
+        let mut gaps: BTreeMap<u64, Gap> = BTreeMap::new();
+        each(reader, Channel::quality(market.symbol), first, |event| {
+            if let Event::Gap(gap) = event {
+                gaps.insert(gap.id, gap.clone());
+            }
+        })?;
+        let pending: Vec<&Gap> = gaps.values().filter(|gap| gap.status.pending()).collect();
+        let mut bars = BTreeMap::new();
+        if let Some(interval) = market.intervals.first().filter(|_| !pending.is_empty()) {
+            let channel = Channel { topic: Topic::Bars(*interval), symbol: market.symbol };
+            each(reader, channel, first, |event| {
+                if let Event::Bar(bar) = event
+                    && pending.iter().any(|gap| gap.from <= bar.key.opens_at && bar.key.opens_at < gap.to)
+                {
+                    bars.insert(bar.key.opens_at, *bar);
+                }
+            })?;
+        }
+        let bars: Vec<_> = bars.into_values().collect();
+        found.extend(gaps.into_values().map(|gap| (gap, bars.clone())));
+    }
+    Ok(found)
+}
+
+/// Calls `see` with every event of a channel before `first`, in order.
+fn each(
+    reader: &mut LedgerReader,
+    channel: Channel,
+    first: Position,
+    mut see: impl FnMut(&Event),
+) -> Result<(), LedgerError> {
+    let Some(mut from) = reader.first_seq(channel)? else { return Ok(()) };
+    loop {
+        let page = reader.read_channel(channel, from, u64::MAX, limits::LEDGER_READ_MAX)?;
+        for numbered in page.iter().filter(|numbered| numbered.position < first) {
+            see(&numbered.event);
+        }
+        match page.last() {
+            Some(last) if last.position < first => from = last.seq.saturating_add(1),
+            _ => return Ok(()),
+        }
+    }
+}
