@@ -239,7 +239,10 @@ pub const APPEND_RETRY: Duration = Duration::from_millis(250);
 /// How soon a reader whose mailbox was full is reminded of what it missed, real time.
 pub const REMIND_READER: Duration = Duration::from_millis(50);
 
-const _: () = assert!(APPEND_ENTRIES * 4 <= TRAY_ENTRIES, "the tray holds several transactions");
+const _: () = assert!(
+    APPEND_ENTRIES * 4 <= TRAY_ENTRIES,
+    "the tray holds several transactions"
+);
 
 /// The longest the Aggregator sleeps without a look at the clock, real time: wall clocks step.
 pub const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);

@@ -81,30 +81,47 @@ impl Aggregator {
     /// Not started yet.
     #[must_use]
     pub const fn new(parts: Parts) -> Self {
-        Self { parts, pipeline: None, decided: Vec::new(), timer: None }
+        Self {
+            parts,
+            pipeline: None,
+            decided: Vec::new(),
+            timer: None,
+        }
     }
 
     /// Rebuilds once everything that was decided is written; until then the mailbox waits.
     fn rebuild(&self, ctx: &mut Context<Self>) {
         let tray = self.parts.tray.clone();
-        let rebuilt = async move { tray.emptied().await }.into_actor(self).map(|(), actor, ctx| {
-            match rebuild(&actor.parts.ledger, &actor.parts.markets, actor.parts.clock.now()) {
-                Ok(pipeline) => actor.begin(pipeline, ctx),
-                Err(error) => {
-                    tracing::error!(error = %error, "failed to rebuild the pipeline from the ledger");
-                    let later = limits::APPEND_RETRY;
-                    ctx.wait(tokio::time::sleep(later).into_actor(actor).map(|(), actor, ctx| actor.rebuild(ctx)));
-                }
-            }
-        });
+        let rebuilt = async move { tray.emptied().await }
+            .into_actor(self)
+            .map(
+                |(), actor, ctx| match rebuild(&actor.parts.ledger, &actor.parts.markets, actor.parts.clock.now()) {
+                    Ok(pipeline) => actor.begin(pipeline, ctx),
+                    Err(error) => {
+                        tracing::error!(error = %error, "failed to rebuild the pipeline from the ledger");
+                        let later = limits::APPEND_RETRY;
+                        ctx.wait(
+                            tokio::time::sleep(later)
+                                .into_actor(actor)
+                                .map(|(), actor, ctx| actor.rebuild(ctx)),
+                        );
+                    }
+                },
+            );
         ctx.wait(rebuilt);
     }
 
     fn begin(&mut self, pipeline: Pipeline, ctx: &mut Context<Self>) {
         self.pipeline = Some(pipeline);
         if !self.parts.begun.swap(true, Ordering::Relaxed) && !self.parts.ledger.dates().is_empty() {
-            let heard = Heard { at: self.parts.clock.now(), what: HeardKind::Started };
-            self.decide(Arrival { heard, says: Says::Nothing });
+            let heard = Heard {
+                at: self.parts.clock.now(),
+                what: HeardKind::Started,
+            };
+            self.decide(Arrival {
+                heard,
+                says: Says::Nothing,
+            });
         }
         self.work(ctx);
     }
@@ -119,7 +136,11 @@ impl Aggregator {
         }
         self.hand_over();
         let tray = self.parts.tray.clone();
-        ctx.wait(async move { tray.roomy().await }.into_actor(self).map(|(), actor, ctx| actor.work(ctx)));
+        ctx.wait(
+            async move { tray.roomy().await }
+                .into_actor(self)
+                .map(|(), actor, ctx| actor.work(ctx)),
+        );
     }
 
     fn decide(&mut self, arrival: Arrival) {
@@ -133,7 +154,9 @@ impl Aggregator {
     fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
         let Some(pipeline) = &mut self.pipeline else { return };
         pipeline.advance(self.parts.clock.now(), &mut self.decided);
-        let sleep = pipeline.next_deadline().map_or(limits::LOOK_AT_CLOCK, |due| self.parts.clock.until(due));
+        let sleep = pipeline
+            .next_deadline()
+            .map_or(limits::LOOK_AT_CLOCK, |due| self.parts.clock.until(due));
         self.parts.tray.put(&mut self.decided);
         self.hand_over();
         if let Some(timer) = self.timer.take() {
@@ -149,7 +172,10 @@ impl Aggregator {
     fn hand_over(&self) {
         if let Some(pipeline) = &self.pipeline {
             let gaps = pipeline.pending_gaps().cloned().collect();
-            self.parts.view.send_replace(PipelineView { counts: pipeline.counts().clone(), gaps });
+            self.parts.view.send_replace(PipelineView {
+                counts: pipeline.counts().clone(),
+                gaps,
+            });
         }
         if !self.parts.tray.is_empty() {
             // A full mailbox is as good: the Recorder looks at the whole tray with each of its messages.

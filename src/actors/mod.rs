@@ -7,3 +7,5 @@ pub mod tray;
 pub mod rebuild;
 pub mod recorder;
 pub mod aggregator;
+#[cfg(test)]
+mod core_tests;

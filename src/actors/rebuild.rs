@@ -1,8 +1,8 @@
 //! Rebuilds the pipeline from the ledger: the same way for a cold start, a restart of the process, and a restart of the actor.
 
-use crate::domain::event::{Arrival, Event, Says};
 use crate::domain::channel::{Channel, Topic};
 use crate::domain::event::Position;
+use crate::domain::event::{Arrival, Event, Says};
 use crate::domain::gap::Gap;
 use crate::domain::pipeline::{Market, Pipeline};
 use crate::domain::timestamp::Timestamp;
@@ -21,7 +21,10 @@ pub fn rebuild(ledger: &LedgerReader, markets: &[Market], now: Timestamp) -> Res
         return Ok(Pipeline::new(markets, Position(0), [], now));
     };
     let before = Position(first.0.saturating_sub(1));
-    let heads = reader.heads_before(date)?.into_iter().map(|(channel, head)| (channel, head.seq));
+    let heads = reader
+        .heads_before(date)?
+        .into_iter()
+        .map(|(channel, head)| (channel, head.seq));
     let mut inputs = reader.inputs(date)?.peekable();
     let begun_at = match inputs.peek() {
         Some(Ok(heard)) => heard.at,
@@ -40,8 +43,15 @@ pub fn rebuild(ledger: &LedgerReader, markets: &[Market], now: Timestamp) -> Res
     }
     if pipeline.head() != reader.head() {
         // Other rules than ours decided the day, or settings have changed: the numbers that were told are what counts.
-        tracing::warn!(rebuilt = pipeline.head().0, written = reader.head().0, "the session does not replay to what is written");
-        pipeline.align(reader.head(), reader.heads().into_iter().map(|(channel, head)| (channel, head.seq)));
+        tracing::warn!(
+            rebuilt = pipeline.head().0,
+            written = reader.head().0,
+            "the session does not replay to what is written"
+        );
+        pipeline.align(
+            reader.head(),
+            reader.heads().into_iter().map(|(channel, head)| (channel, head.seq)),
+        );
     }
     Ok(pipeline)
 }
@@ -63,10 +73,15 @@ fn gaps_before(
         let pending: Vec<&Gap> = gaps.values().filter(|gap| gap.status.pending()).collect();
         let mut bars = BTreeMap::new();
         if let Some(interval) = market.intervals.first().filter(|_| !pending.is_empty()) {
-            let channel = Channel { topic: Topic::Bars(*interval), symbol: market.symbol };
+            let channel = Channel {
+                topic: Topic::Bars(*interval),
+                symbol: market.symbol,
+            };
             each(reader, channel, first, |event| {
                 if let Event::Bar(bar) = event
-                    && pending.iter().any(|gap| gap.from <= bar.key.opens_at && bar.key.opens_at < gap.to)
+                    && pending
+                        .iter()
+                        .any(|gap| gap.from <= bar.key.opens_at && bar.key.opens_at < gap.to)
                 {
                     bars.insert(bar.key.opens_at, *bar);
                 }
@@ -85,7 +100,9 @@ fn each(
     first: Position,
     mut see: impl FnMut(&Event),
 ) -> Result<(), LedgerError> {
-    let Some(mut from) = reader.first_seq(channel)? else { return Ok(()) };
+    let Some(mut from) = reader.first_seq(channel)? else {
+        return Ok(());
+    };
     loop {
         let page = reader.read_channel(channel, from, u64::MAX, limits::LEDGER_READ_MAX)?;
         for numbered in page.iter().filter(|numbered| numbered.position < first) {

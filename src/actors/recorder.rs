@@ -9,6 +9,7 @@ use crate::actors::messages::{Handed, Item, Recorded, Report, Told};
 use crate::actors::tray::Tray;
 use crate::domain::bar::Bar;
 use crate::domain::event::{Entry, Event, Numbered, Position};
+use crate::domain::interval::Interval;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::AcceptedTick;
 use crate::ledger::{Ledger, LedgerError};
@@ -25,8 +26,8 @@ pub struct LatestView {
     pub head: Position,
     /// The last tick of each pair, with its seq.
     pub ticks: BTreeMap<Symbol, (u64, AcceptedTick)>,
-    /// The last revision told of a bar of each pair's base interval.
-    pub bars: BTreeMap<Symbol, Bar>,
+    /// The last bar told of each pair and interval.
+    pub bars: BTreeMap<(Symbol, Interval), Bar>,
 }
 
 /// What a Recorder is made of; outlives its restarts.
@@ -58,12 +59,19 @@ impl Recorder {
     /// Not started yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { owed: vec![true; parts.readers.len()], parts, unwritable: false, reminding: false }
+        Self {
+            owed: vec![true; parts.readers.len()],
+            parts,
+            unwritable: false,
+            reminding: false,
+        }
     }
 
     /// Writes one batch and tells it. What is left is looked at with the next message, which it sends itself.
     fn write(&mut self, ctx: &mut Context<Self>) {
-        let Some(batch) = self.parts.tray.take(limits::APPEND_ENTRIES) else { return };
+        let Some(batch) = self.parts.tray.take(limits::APPEND_ENTRIES) else {
+            return;
+        };
         match self.append(&batch) {
             Ok(head) => {
                 self.writable_again();
@@ -107,7 +115,10 @@ impl Recorder {
         ctx.run_later(limits::REMIND_READER, |actor, ctx| {
             actor.reminding = false;
             let head = actor.parts.view.borrow().head;
-            let reminder = Recorded { told: Arc::new([]), head };
+            let reminder = Recorded {
+                told: Arc::new([]),
+                head,
+            };
             for ((_, reader), owed) in actor.parts.readers.iter().zip(&mut actor.owed) {
                 *owed = *owed && reader.try_send(reminder.clone()).is_err();
             }
@@ -120,11 +131,17 @@ impl Recorder {
             view.head = head;
             for told in told {
                 match &told.item {
-                    Item::Event(Numbered { event: Event::Tick(tick), seq, .. }) => {
+                    Item::Event(Numbered {
+                        event: Event::Tick(tick),
+                        seq,
+                        ..
+                    }) => {
                         view.ticks.insert(tick.tick.symbol, (*seq, *tick));
                     }
-                    Item::Event(Numbered { event: Event::Bar(bar), .. }) => {
-                        view.bars.insert(bar.key.symbol, *bar);
+                    Item::Event(Numbered {
+                        event: Event::Bar(bar), ..
+                    }) => {
+                        view.bars.insert((bar.key.symbol, bar.key.interval), *bar);
                     }
                     Item::Event(_) | Item::Partial { .. } => {}
                 }

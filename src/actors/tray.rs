@@ -125,14 +125,30 @@ mod tests {
     use crate::domain::timestamp::Timestamp;
 
     fn heard() -> Entry {
-        Entry::Heard(Heard { at: Timestamp::from_secs(0), what: HeardKind::Deadline })
+        Entry::Heard(Heard {
+            at: Timestamp::from_secs(0),
+            what: HeardKind::Deadline,
+        })
     }
 
     fn session(phase: SessionPhase) -> Entry {
         let at = Timestamp::from_secs(0);
         let (symbol, date, kind) = (Symbol::usdcop(), chrono::NaiveDate::default(), SessionKind::Spot);
-        let event = Event::Session(SessionChange { symbol, phase, date, kind, opens: at, closes: at });
-        Entry::Event(Numbered { position: Position(1), channel: None, seq: 0, at, event })
+        let event = Event::Session(SessionChange {
+            symbol,
+            phase,
+            date,
+            kind,
+            opens: at,
+            closes: at,
+        });
+        Entry::Event(Numbered {
+            position: Position(1),
+            channel: None,
+            seq: 0,
+            at,
+            event,
+        })
     }
 
     fn sizes(entries: Vec<Entry>, most: usize) -> Vec<usize> {

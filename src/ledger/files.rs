@@ -215,8 +215,17 @@ pub(super) fn heads(db: &Connection, path: &Path) -> Result<Heads, LedgerError> 
             WHEN channel LIKE 'bars.%' THEN (SELECT max(b.seq) FROM bars b
                 WHERE b.symbol = substr(channel, instr(channel, ':') + 1) AND b.interval = substr(channel, 6, instr(channel, ':') - 6))
             ELSE (SELECT max(n.seq) FROM notes n WHERE n.channel = heads.channel) END, 0)) FROM heads";
+    heads_by(db, path, SQL)
+}
+
+/// Where each channel ended before this file.
+pub(super) fn heads_before(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
+    heads_by(db, path, "SELECT channel, epoch, seq FROM heads")
+}
+
+fn heads_by(db: &Connection, path: &Path, sql: &str) -> Result<Heads, LedgerError> {
     let error = |source| LedgerError::sqlite("read heads of", path, source);
-    let mut statement = db.prepare(SQL).map_err(error)?;
+    let mut statement = db.prepare(sql).map_err(error)?;
     let mut rows = statement.query([]).map_err(error)?;
     let mut heads = Heads::new();
     while let Some(row) = rows.next().map_err(error)? {

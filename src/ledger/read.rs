@@ -56,6 +56,17 @@ impl LedgerReader {
         self.shared.state().heads.clone()
     }
 
+    /// Where each channel ended before the file of session `date`; empty when there is no such file.
+    ///
+    /// # Errors
+    /// What keeps the file from being read.
+    pub fn heads_before(&self, date: NaiveDate) -> Result<Heads, LedgerError> {
+        let Some(path) = self.shared.state().files.get(&date).map(|file| file.path.clone()) else {
+            return Ok(Heads::new());
+        };
+        files::heads_before(&files::open_to_read(&path)?, &path)
+    }
+
     /// The first position that is kept.
     #[must_use]
     pub fn first(&self) -> Position {
