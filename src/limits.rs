@@ -197,12 +197,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How many heartbeats in a row may go unanswered by a vendor that answered before.
 pub const HEARTBEATS_UNANSWERED: u32 = 3;
 
-/// How many events we send in a minute. The vendor cuts off at 100 a key, and its minute is not ours.
-pub const EVENTS_A_MINUTE: usize = 48;
-const _: () = assert!(
-    EVENTS_A_MINUTE * 2 < 100,
-    "two of our minutes can fall into one of the vendor's"
-);
+/// How many events we send in any sixty seconds. The vendor cuts off at 100 a minute and key.
+pub const EVENTS_A_MINUTE: usize = 94;
+const _: () = assert!(EVENTS_A_MINUTE + 6 <= 100, "a heartbeat every ten seconds still fits");
 
 /// How long to leave the vendor alone when it streams none of our pairs, or no key may be used: plans change by the day.
 pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
@@ -246,3 +243,21 @@ const _: () = assert!(
 
 /// The longest the Aggregator sleeps without a look at the clock, real time: wall clocks step.
 pub const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+
+/// How long a connection, a TLS handshake or an upgrade may take, real time; also a pong and a confirmation.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long the body of a refused upgrade is waited for, real time.
+pub const REFUSAL_BODY_WAIT: Duration = Duration::from_millis(500);
+
+/// How much of the body of a refused upgrade is read.
+pub const REFUSAL_BODY_BYTES: usize = 8_192;
+
+/// How many frames in a row may be garbage before the link is given up.
+pub const GARBLED_IN_A_ROW: u32 = 5;
+
+/// How many frames of the vendor go to the pipeline in one message.
+pub const FEED_CHUNK: usize = 64;
+
+/// How often what `/status` shows of the link is renewed while nothing but prices changes, real time.
+pub const VIEW_EVERY: Duration = Duration::from_millis(250);

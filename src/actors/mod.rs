@@ -9,3 +9,6 @@ pub mod recorder;
 pub mod aggregator;
 #[cfg(test)]
 mod core_tests;
+mod frame_guard;
+pub mod vendor;
+pub mod feed;
