@@ -11,3 +11,4 @@ pub mod calendar_file;
 pub mod ledger;
 pub mod actors;
 pub mod cmd;
+pub mod sim;

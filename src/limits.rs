@@ -261,3 +261,15 @@ pub const FEED_CHUNK: usize = 64;
 
 /// How often what `/status` shows of the link is renewed while nothing but prices changes, real time.
 pub const VIEW_EVERY: Duration = Duration::from_millis(250);
+// --- simulated upstream ---------------------------------------------------------------------------------------------
+
+/// The slot in which the simulated market makes its ticks: the base interval of the bars it must be able to repeat.
+pub const SIM_SLOT: Duration = Duration::from_secs(300);
+/// The longest silence that a search for older bars crosses: longer than any holiday week, short enough to end.
+pub const SIM_LOOK_BACK: Duration = Duration::from_secs(10 * 86_400);
+/// Bars in one REST answer: the vendor's own maximum of `outputsize`.
+pub const SIM_BARS_PER_ANSWER: usize = 5_000;
+/// Unpacked size of a history file. Six years of five-minute bars are 13 MB; more than this is another kind of file.
+pub const SIM_HISTORY_BYTES: u64 = 256 << 20;
+/// Malformed rows shown to a person before the rest is only counted.
+pub const SIM_FAULTS_SHOWN: usize = 5;
