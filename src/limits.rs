@@ -273,3 +273,27 @@ pub const SIM_BARS_PER_ANSWER: usize = 5_000;
 pub const SIM_HISTORY_BYTES: u64 = 256 << 20;
 /// Malformed rows shown to a person before the rest is only counted.
 pub const SIM_FAULTS_SHOWN: usize = 5;
+/// Acts in a scenario: a play of more is a mistake, such as the wrong file.
+pub const SIM_SCENARIO_LINES: usize = 1_000;
+/// The longest act that is not for good.
+pub const SIM_LONGEST_ACT: Duration = Duration::from_secs(366 * 86_400);
+/// Keys that a simulator without a list of keys remembers.
+pub const SIM_KEYS: usize = 1_000;
+/// How often the simulator looks at its clock at the least, in real time: a clock may be moved by hand.
+pub const SIM_NAP: Duration = Duration::from_millis(20);
+/// What the network may take from the time between two calls, in real time, before they count as too close.
+pub const SIM_NETWORK_JITTER: Duration = Duration::from_millis(20);
+/// The vendor stamps ticks in whole seconds.
+pub const SIM_STAMP: Duration = Duration::from_secs(1);
+/// What waits for one client of the simulator before it is reset: 80,000 prices, hours of a fast market.
+pub const SIM_OUTBOX_BYTES: usize = 16 << 20;
+/// How much of it goes into one write.
+pub const SIM_WRITE_BYTES: usize = 64 << 10;
+/// The vendor's limit on one event from a client.
+pub const SIM_EVENT_BYTES: usize = 1 << 20;
+/// Where `cut upgrades` stops: in the second line of the answer's head.
+pub const SIM_CUT_AFTER_BYTES: usize = 40;
+/// Orders to a running simulator that may wait.
+pub const SIM_COMMANDS: usize = 64;
+/// How long a question to a running simulator may take.
+pub const SIM_ANSWER: Duration = Duration::from_secs(5);

@@ -129,7 +129,7 @@ impl Market {
     }
 
     /// Bars of `length` whose open lies in `[from, to)`, made of ticks up to and including `now`, earliest first. The last one
-    /// may still be forming. At most `limits::SIM_BARS_PER_ANSWER` of them, the latest.
+    /// may still be forming. At most `count` of them, the latest.
     #[must_use]
     pub fn bars(
         &self,
@@ -138,12 +138,13 @@ impl Market {
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
+        count: usize,
     ) -> Vec<MarketBar> {
         let mut bars: Vec<MarketBar> = Vec::new();
         let mut end = to.min(now + Duration::from_micros(1));
         let from = from.max(self.begins.floor(length));
         let mut quiet = Duration::ZERO;
-        while from < end && bars.len() < limits::SIM_BARS_PER_ANSWER && quiet < limits::SIM_LOOK_BACK {
+        while from < end && bars.len() < count && quiet < limits::SIM_LOOK_BACK {
             let opens_at = (end - Duration::from_micros(1)).floor(length);
             if opens_at < from {
                 break;
@@ -219,7 +220,7 @@ mod tests {
     fn bars_are_what_a_watcher_of_the_ticks_would_build() {
         let market = market();
         let now = OPEN + Duration::from_secs(3_600);
-        let bars = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now);
+        let bars = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100);
         assert_eq!(bars.len(), 12);
         for bar in bars {
             assert_eq!(Some(bar.ohlc), ohlc(&market.slot(Symbol::usdcop(), bar.opens_at)));
@@ -231,7 +232,7 @@ mod tests {
     fn a_bar_still_forming_holds_only_what_has_happened() {
         let market = market();
         let now = OPEN + Duration::from_secs(60);
-        let open_bar = market.bars(Symbol::usdcop(), FIVE, OPEN, OPEN + FIVE, now);
+        let open_bar = market.bars(Symbol::usdcop(), FIVE, OPEN, OPEN + FIVE, now, 100);
         let seen = market.ticks(Symbol::usdcop(), OPEN, OPEN + FIVE, now);
         assert!(seen.last().unwrap().at <= now);
         assert_eq!(open_bar.first().map(|bar| bar.ohlc), ohlc(&seen));
@@ -242,8 +243,8 @@ mod tests {
     fn an_hour_is_made_of_its_twelve_bars() {
         let (market, hour) = (market(), Duration::from_secs(3_600));
         let now = OPEN + hour;
-        let twelve = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now);
-        let one = market.bars(Symbol::usdcop(), hour, OPEN, now, now);
+        let twelve = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100);
+        let one = market.bars(Symbol::usdcop(), hour, OPEN, now, now, 100);
         assert_eq!(one.len(), 1);
         assert_eq!(one[0].ohlc.high, twelve.iter().map(|bar| bar.ohlc.high).max().unwrap());
         assert_eq!(one[0].ohlc.close, twelve[11].ohlc.close);
@@ -263,11 +264,11 @@ mod tests {
             sessions: vec![session],
             zone,
         }));
-        let bars = market.bars(Symbol::usdcop(), FIVE, OPEN - FIVE * 10, now, now);
+        let bars = market.bars(Symbol::usdcop(), FIVE, OPEN - FIVE * 10, now, now, 100);
         assert_eq!(bars.iter().map(|bar| bar.opens_at).collect::<Vec<_>>(), [OPEN]);
         let late = self::market().since(OPEN + FIVE);
         assert_eq!(
-            late.bars(Symbol::usdcop(), FIVE, OPEN, now, now)[0].opens_at,
+            late.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100)[0].opens_at,
             OPEN + FIVE
         );
         assert_eq!(late.last(Symbol::usdcop(), OPEN), None);
