@@ -1,3 +1,5 @@
+//! Tests of `day`.
+
 use super::*;
 use std::path::Path;
 

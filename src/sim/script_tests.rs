@@ -1,3 +1,5 @@
+//! Tests of `script`.
+
 use super::*;
 use proptest::prelude::*;
 

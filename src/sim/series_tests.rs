@@ -1,3 +1,5 @@
+//! Tests of `series`.
+
 use super::*;
 
 const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000); // 2025-10-22 13:00 UTC, 08:00 Bogota

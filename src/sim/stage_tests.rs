@@ -1,3 +1,5 @@
+//! Tests of `stage`.
+
 use super::*;
 use crate::clock::Clock;
 use crate::sim::outbox::Next;
