@@ -98,7 +98,7 @@ impl Watcher {
     }
 
     /// Everything until the connection is over.
-    pub(crate) async fn to_the_end(&mut self) -> Vec<Seen> {
+    pub(crate) async fn rest(&mut self) -> Vec<Seen> {
         let mut all = Vec::new();
         loop {
             let seen = self.next().await;

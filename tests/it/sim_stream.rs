@@ -51,7 +51,7 @@ async fn ended_by(act: &str) -> (usize, Seen) {
     let (sim, clock) = simulator(&format!("at +1m {act}"));
     let mut watcher = Watcher::subscribed(&sim).await;
     clock.advance(MINUTE * 2);
-    let mut all = watcher.to_the_end().await;
+    let mut all = watcher.rest().await;
     let last = all.pop().unwrap();
     (all.iter().filter(|seen| seen.event() == "price").count(), last)
 }
@@ -108,7 +108,7 @@ async fn bytes_that_break_the_protocol_reach_the_client_as_they_are() {
         let mut watcher = Watcher::subscribed(&sim).await;
         clock.advance(Duration::from_secs(1));
         assert!(
-            matches!(watcher.to_the_end().await.last(), Some(Seen::Broken(_))),
+            matches!(watcher.rest().await.last(), Some(Seen::Broken(_))),
             "{name}"
         );
     }
