@@ -107,10 +107,7 @@ async fn bytes_that_break_the_protocol_reach_the_client_as_they_are() {
         let (sim, clock) = simulator(&format!("at +1s send {name}"));
         let mut watcher = Watcher::subscribed(&sim).await;
         clock.advance(Duration::from_secs(1));
-        assert!(
-            matches!(watcher.rest().await.last(), Some(Seen::Broken(_))),
-            "{name}"
-        );
+        assert!(matches!(watcher.rest().await.last(), Some(Seen::Broken(_))), "{name}");
     }
 }
 
