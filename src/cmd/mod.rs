@@ -1,3 +1,6 @@
 //! One file a subcommand.
 
 pub mod calendar;
+pub mod status;
+mod ask;
+mod page;

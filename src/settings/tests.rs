@@ -358,3 +358,42 @@ fn every_setting_can_be_given_in_the_environment() {
         }
     }
 }
+
+#[test]
+fn deployment_files_and_guides_name_only_settings_that_exist() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let known: Vec<String> = super::guide()
+        .lines()
+        .filter_map(|line| {
+            Some(
+                line.strip_prefix("| `")?
+                    .split('`')
+                    .next()?
+                    .replace('.', "__")
+                    .to_uppercase(),
+            )
+        })
+        .collect();
+    let files = [
+        "deploy/Dockerfile",
+        "deploy/compose.yaml",
+        "deploy/candela.service",
+        "README.md",
+        "docs/operations.md",
+        "docs/settings.md",
+    ];
+    for file in files {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        for rest in text.split("CANDELA__").skip(1) {
+            let name: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let pattern = name == "SECTION__NAME" || name.starts_with("MARKET__OVERRIDE__");
+            assert!(
+                pattern || known.contains(&name),
+                "{file} names CANDELA__{name}, which is no setting"
+            );
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Asks a running service over HTTP.
+
+use serde_json::Value;
+use std::time::Duration;
+
+/// A running service.
+#[derive(Debug)]
+pub(super) struct Service {
+    url: String,
+}
+
+/// Why it gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens there, or it is no HTTP server.
+    #[error("candela does not answer at {url}: {why}; is it running there? --url names another place")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// What the network said.
+        why: String,
+    },
+    /// It answers, but not with what a candela says.
+    #[error("what answers at {url} is no candela: {why}")]
+    Strange {
+        /// What was asked for.
+        url: String,
+        /// What is odd about it.
+        why: String,
+    },
+}
+
+impl Service {
+    /// The service at this base URL.
+    #[must_use]
+    pub(super) fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// The JSON object at `path`.
+    ///
+    /// # Errors
+    /// [`AskError`] when it is not there, or not JSON.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, AskError> {
+        const LONGEST: Duration = Duration::from_secs(5);
+        const LARGEST: usize = 16 * 1_024 * 1_024;
+        let url = format!("{}{path}", self.url);
+        let unreachable = |why: String| AskError::Unreachable { url: url.clone(), why };
+        let client = awc::Client::builder().timeout(LONGEST).finish();
+        let mut answer = client
+            .get(&url)
+            .send()
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let strange = |why: String| AskError::Strange { url: url.clone(), why };
+        if !answer.status().is_success() {
+            return Err(strange(format!("it answers {}", answer.status())));
+        }
+        answer
+            .json()
+            .limit(LARGEST)
+            .await
+            .map_err(|error| strange(error.to_string()))
+    }
+}

@@ -1,0 +1,148 @@
+//! `candela status`: the `/status` page of a running service, for a terminal.
+
+use crate::cmd::ask::{AskError, Service};
+use crate::cmd::page::page;
+use crate::exit::Exit;
+use crate::settings::Server;
+use clap::Args;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// Show how a running service is: is it healthy, and if not, why.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Show it again every two seconds until interrupted.
+    #[arg(long)]
+    watch: bool,
+    /// Show nothing; exit code 0 when clients are served as they should be, for container health checks.
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    ready: bool,
+    /// For programs: the page as the service gives it, one line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The service gave no answer that makes sense.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The output cannot be written.
+    #[error("write the page: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl StatusError {
+    /// How the process ends with it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Ask(_) => Exit::Unavailable,
+            Self::Output(_) => Exit::Resource,
+        }
+    }
+}
+
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Where the service with these settings is to be asked: at loopback, when it listens everywhere.
+#[must_use]
+pub fn usual_url(server: &Server) -> String {
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    let mut address = server.address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("{scheme}://{address}")
+}
+
+/// Asks and shows, once or again and again. Gives [`Exit::Found`] when the service is not as it should be.
+///
+/// # Errors
+/// [`StatusError`] when it does not answer; with `--watch` that is shown, and asked again.
+pub async fn run(args: &StatusArgs, usual: String, out: &mut impl Write) -> Result<Exit, StatusError> {
+    let service = Service::new(args.url.clone().unwrap_or(usual));
+    if args.ready {
+        service.get("/health/ready").await?;
+        return Ok(Exit::Clean);
+    }
+    let colours = std::io::stdout().is_terminal();
+    loop {
+        let asked = service.get("/status").await;
+        if !args.watch {
+            let status = asked?;
+            show(args, &status, colours, out)?;
+            return Ok(if well(&status) { Exit::Clean } else { Exit::Found });
+        }
+        if colours && !args.json {
+            write!(out, "\x1b[H\x1b[2J")?; // to the top of an empty screen
+        }
+        match asked {
+            Ok(status) => show(args, &status, colours, out)?,
+            Err(error) => writeln!(out, "{error}")?,
+        }
+        out.flush()?;
+        actix_rt::time::sleep(AGAIN).await;
+    }
+}
+
+fn show(args: &StatusArgs, status: &Value, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
+    if args.json {
+        return writeln!(out, "{status}");
+    }
+    write!(out, "{}", page(status, colours))
+}
+
+/// In a state that is no error, and without a condition that holds.
+fn well(status: &Value) -> bool {
+    let conditions = status.pointer("/conditions").and_then(Value::as_array);
+    let holds = |condition: &Value| condition.get("status") == Some(&Value::Bool(true));
+    let state = status.pointer("/state/name").and_then(Value::as_str);
+    state.is_some_and(|name| name != "error") && !conditions.is_some_and(|all| all.iter().any(holds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+    use serde_json::json;
+
+    #[test]
+    fn a_service_that_listens_everywhere_is_asked_at_loopback() {
+        let asked = |bind: &str| {
+            let flags = vec![
+                ("server.bind".into(), bind.into(), "--bind".into()),
+                ("server.allow_open".into(), "yes".into(), "--set".into()),
+            ];
+            let file = Some("/dev/null".into());
+            usual_url(
+                &crate::settings::load(&Sources {
+                    file,
+                    flags,
+                    ..Sources::default()
+                })
+                .unwrap()
+                .server,
+            )
+        };
+        assert_eq!(asked("0.0.0.0"), "http://127.0.0.1:8080");
+        assert_eq!(asked("::"), "http://[::1]:8080");
+        assert_eq!(asked("10.0.0.7"), "http://10.0.0.7:8080");
+    }
+
+    #[test]
+    fn only_a_state_without_error_and_conditions_is_well() {
+        let status = |name: &str, holds: bool| json!({"state": {"name": name}, "conditions": [{"status": holds}]});
+        assert!(well(&status("active", false)));
+        assert!(!well(&status("error", false)));
+        assert!(!well(&status("active", true)));
+    }
+}
