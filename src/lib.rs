@@ -9,6 +9,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod calendar_file;
 pub mod ledger;
+pub mod schema;
+pub mod store;
 pub mod actors;
 pub mod cmd;
-pub mod sim;

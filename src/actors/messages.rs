@@ -91,7 +91,20 @@ pub enum Report {
     },
     /// The ledger can be written again.
     LedgerWritable,
+    /// The store cannot be written: it falls behind the ledger.
+    StoreLost {
+        /// The error, for people.
+        cause: String,
+    },
+    /// The store can be written again.
+    StoreBack,
 }
+
+/// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in
+/// the view. *Latest*: one that finds the mailbox full may be sent again.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Flush;
 
 /// Aggregator → Recorder. There is something on the tray. *Latest*: one that finds the mailbox full says nothing new.
 #[derive(Message, Debug, Clone, Copy)]

@@ -7,8 +7,6 @@ pub mod tray;
 pub mod rebuild;
 pub mod recorder;
 pub mod aggregator;
+pub mod writer;
 #[cfg(test)]
 mod core_tests;
-mod frame_guard;
-pub mod vendor;
-pub mod feed;

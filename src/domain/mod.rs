@@ -41,3 +41,4 @@ pub mod feed_view;
 pub mod lines;
 pub mod link_io;
 pub mod link;
+pub mod batch;

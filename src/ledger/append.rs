@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub struct Options {
     /// The session date of the first file, when the folder is empty.
     pub date: NaiveDate,
-    /// A random number, from which new channels get their epochs.
+    /// A random number, from which a new ledger gets its name and new channels their epochs.
     pub random: u64,
     /// How many day files to keep. Older ones go when the ledger rolls, unless a reader holds them.
     pub days: usize,
@@ -74,7 +74,8 @@ impl Ledger {
             None => (options.date, 1, files::path_of(folder, options.date)),
         };
         let heads = shared.state().heads.clone();
-        let db = files::open_to_append(&path, first, &heads)?;
+        let db = files::open_to_append(&path, first, &heads, &format!("{:016x}", options.random))?;
+        let lineage = files::lineage(&db, &path)?;
         let end = End::read(&db, &path)?;
         {
             let mut state = shared.state_mut();
@@ -88,6 +89,7 @@ impl Ledger {
             state.date = date;
             state.head = end.head;
             state.heads = end.heads.clone();
+            state.lineage = lineage;
         }
         Ok(Self {
             db,
@@ -142,7 +144,8 @@ impl Ledger {
         self.seal()?;
         let path = files::path_of(&self.shared.folder, date);
         let first = self.end.head.saturating_add(1);
-        let db = files::open_to_append(&path, first, &self.end.heads)?;
+        let lineage = self.shared.state().lineage.clone();
+        let db = files::open_to_append(&path, first, &self.end.heads, &lineage)?;
         let end = End::read(&db, &path)?;
         self.checkpointer.finish(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);

@@ -99,7 +99,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, LedgerError> {
 }
 
 /// Opens a day file to append to it; makes it when it is not there, or when its making was cut short.
-pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads) -> Result<Connection, LedgerError> {
+pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &str) -> Result<Connection, LedgerError> {
     let error = |source| LedgerError::sqlite("open", path, source);
     let mut db = Connection::open_with_flags(
         path,
@@ -113,7 +113,7 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads) -> Result<C
     )
     .map_err(error)?;
     if format.is_none() {
-        create(&mut db, first, heads).map_err(error)?;
+        create(&mut db, first, heads, lineage).map_err(error)?;
         sync_folder(path)?;
     }
     Ok(db)
@@ -155,15 +155,16 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, Led
 }
 
 /// All tables, or none of them: one transaction.
-fn create(db: &mut Connection, first: u64, heads: &Heads) -> rusqlite::Result<()> {
+fn create(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(SCHEMA)?;
     transaction.execute_batch(&format!(
         "PRAGMA application_id={APPLICATION}; PRAGMA user_version={FORMAT};"
     ))?;
     transaction.execute(
-        "INSERT INTO meta VALUES ('first_position', ?1), ('prices', 'millionths'), ('instants', 'microseconds since 1970-01-01T00:00:00Z')",
-        params![sql_int(first)],
+        "INSERT INTO meta VALUES ('first_position', ?1), ('lineage', ?2), ('prices', 'millionths'),
+            ('instants', 'microseconds since 1970-01-01T00:00:00Z')",
+        params![sql_int(first), lineage],
     )?;
     for (channel, head) in heads {
         transaction.execute(
@@ -192,6 +193,12 @@ pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, Ledger
     })
     .map(from_sql_int)
     .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+}
+
+/// The name of this ledger among all ledgers: positions of another one mean nothing here.
+pub(super) fn lineage(db: &Connection, path: &Path) -> Result<String, LedgerError> {
+    db.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
+        .map_err(|source| LedgerError::sqlite("read meta of", path, source))
 }
 
 /// The last position in the file, or the one before its first.

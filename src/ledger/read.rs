@@ -67,6 +67,12 @@ impl LedgerReader {
         files::heads_before(&files::open_to_read(&path)?, &path)
     }
 
+    /// The name of this ledger among all ledgers: a stored position belongs to one.
+    #[must_use]
+    pub fn lineage(&self) -> String {
+        self.shared.state().lineage.clone()
+    }
+
     /// The first position that is kept.
     #[must_use]
     pub fn first(&self) -> Position {

@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) files: DayFiles,
     /// Of the newest file.
     pub(super) date: NaiveDate,
+    /// Empty while there is no file.
+    pub(super) lineage: String,
 }
 
 impl Shared {
@@ -32,6 +34,7 @@ impl Shared {
             heads: Heads::new(),
             files: DayFiles::new(),
             date: NaiveDate::MIN,
+            lineage: String::new(),
         };
         for date in files::dates(folder)? {
             let path = files::path_of(folder, date);
@@ -41,6 +44,7 @@ impl Shared {
             }
             state.head = files::last_position(&db, &path)?;
             state.heads = files::heads(&db, &path)?;
+            state.lineage = files::lineage(&db, &path)?;
             let first = files::first_position(&db, &path)?;
             state.add(date, path, first);
         }

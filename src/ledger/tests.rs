@@ -129,12 +129,16 @@ fn a_restart_goes_on_with_the_numbers_and_epochs() {
     let mut ledger = open(folder.path());
     ledger.append(&first).unwrap();
     ledger.roll(day(23)).unwrap();
-    let (head, heads) = (ledger.head(), ledger.heads().clone());
+    let (head, heads, lineage) = (ledger.head(), ledger.heads().clone(), ledger.reader().lineage());
     drop(ledger);
 
     let mut ledger = Ledger::open(folder.path(), Options::new(day(30), 99)).unwrap();
     assert_eq!((ledger.head(), ledger.heads()), (head, &heads));
     assert_eq!(ledger.date(), day(23));
+    assert_eq!(
+        (ledger.reader().lineage(), lineage.as_str()),
+        (lineage.clone(), "0000000000000007")
+    );
     let second = story.tell(&[0, 5, 5, 3]);
     assert_eq!(ledger.append(&second).unwrap(), Position(head.0 + 4));
     check(&ledger, &[first, second].concat());

@@ -1,0 +1,10 @@
+DROP VIEW market_bars;
+DROP TABLE rejected_events;
+DROP TABLE reader_positions;
+DROP TABLE gaps;
+DROP TABLE market_sessions;
+DROP TABLE system_health;
+DROP TABLE realtime_market_data;
+DROP TABLE bar_revisions;
+DROP TABLE interval_bars;
+DROP TABLE market_data;

@@ -1,0 +1,376 @@
+//! Writer: keeps the store up with the ledger.
+//!
+//! owns   domain::batch::Pacer, one timer at its next deadline, at most one write at a time
+//! hears  Recorded (Recorder) · Flush (Root)
+//! says   StoreLost, StoreBack → Root · ReaderView → views
+//! fails  never on the store: the ledger holds what could not be written, and the write is tried again with back-off. Its position
+//!        is in the store, so a restart, or a commit whose answer was lost, writes nothing twice
+
+use crate::actors::messages::{Flush, Recorded, Report};
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::batch::{Pacer, ReaderView, Step};
+use crate::domain::event::{Numbered, Position};
+use crate::ledger::{LedgerError, LedgerReader};
+use crate::limits;
+use crate::store::{Batch, Disposition, Store, StoreError, Written};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// The name that the Writer's position is kept under.
+pub const READER: &str = "writer";
+
+/// What a Writer is made of; outlives its restarts.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where it writes to.
+    pub store: Store,
+    /// Where it reads from: a holding reader, so that no file goes before it is written.
+    pub ledger: LedgerReader,
+    /// Market time.
+    pub clock: Clock,
+    /// Root.
+    pub up: Recipient<Report>,
+    /// What it shows.
+    pub view: watch::Sender<ReaderView>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Writer {
+    ledger: Arc<Mutex<LedgerReader>>,
+    parts: Parts,
+    pacer: Pacer,
+    timer: Option<SpawnHandle>,
+    /// Root was told that the store is lost.
+    lost: bool,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Writer {
+    /// Not started yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            ledger: Arc::new(Mutex::new(parts.ledger.clone())),
+            pacer: Pacer::new(),
+            timer: None,
+            lost: false,
+            parts,
+        }
+    }
+
+    /// Does what is due, and sets the timer for what is not.
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(step) = self.pacer.step(self.parts.clock.now()) {
+            let took = Stopwatch::start();
+            let work = work(self.parts.store.clone(), Arc::clone(&self.ledger), step);
+            ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
+                actor.done(done, took);
+                actor.proceed(ctx);
+            }));
+        } else if let Some(due) = self.pacer.next_deadline() {
+            let wait = self.parts.clock.until(due);
+            self.timer = Some(ctx.run_later(wait, Self::proceed));
+        }
+        self.show();
+    }
+
+    fn done(&mut self, done: Result<Written, Trouble>, took: Stopwatch) {
+        let now = self.parts.clock.now();
+        match done {
+            Ok(written) => {
+                self.pacer.wrote(written.position, now);
+                self.parts.ledger.done_before(written.position.next());
+                self.parts.view.send_modify(|view| {
+                    view.trouble = None;
+                    view.rejected_total = view
+                        .rejected_total
+                        .saturating_add(u64::try_from(written.rejected).unwrap_or(0));
+                    view.last_write_us = u64::try_from(took.elapsed().as_micros()).unwrap_or(u64::MAX);
+                });
+                self.store_back();
+            }
+            Err(trouble) => {
+                self.pacer.failed(now, fastrand::f64());
+                let text = trouble.to_string();
+                self.parts.view.send_modify(|view| match &mut view.trouble {
+                    Some((_, said)) => said.clone_from(&text),
+                    none => *none = Some((now, text.clone())),
+                });
+                self.store_lost(text);
+            }
+        }
+    }
+
+    fn store_lost(&mut self, cause: String) {
+        if !self.lost {
+            tracing::warn!(error = %cause, "failed to write to the store: the ledger holds what is not written");
+            self.lost = self.parts.up.try_send(Report::StoreLost { cause }).is_ok();
+        }
+    }
+
+    fn store_back(&mut self) {
+        if self.lost && self.parts.up.try_send(Report::StoreBack).is_ok() {
+            tracing::info!("the store can be written again");
+            self.lost = false;
+        }
+    }
+
+    fn show(&self) {
+        let now = self.parts.clock.now();
+        let (position, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
+        let waiting_since = (head > position).then(|| now - self.pacer.age(now));
+        self.parts.view.send_modify(|view| {
+            view.kind = self.parts.store.kind();
+            (view.position, view.head, view.waiting_since) = (position, head, waiting_since);
+        });
+    }
+}
+
+/// One step, off the actor's thread where it blocks.
+async fn work(store: Store, ledger: Arc<Mutex<LedgerReader>>, step: Step) -> Result<Written, Trouble> {
+    match step {
+        Step::Locate => locate(&store, &ledger).await,
+        Step::Write { from, limit } => {
+            let batch = read(ledger, from, limit).await?;
+            write(&store, batch).await
+        }
+    }
+}
+
+/// Where the store stands in this ledger. A store that has never seen it begins with what is kept of it.
+async fn locate(store: &Store, ledger: &Mutex<LedgerReader>) -> Result<Written, Trouble> {
+    let (lineage, first) = {
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        (ledger.lineage(), ledger.first())
+    };
+    let stored = store.position(READER, lineage).await?;
+    Ok(Written {
+        position: stored.max(Position(first.0.saturating_sub(1))),
+        rejected: 0,
+    })
+}
+
+async fn read(ledger: Arc<Mutex<LedgerReader>>, from: Position, limit: usize) -> Result<Batch, Trouble> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let events: Vec<Numbered> = ledger.read(from, limit)?;
+        Ok::<_, LedgerError>(Batch {
+            reader: READER,
+            lineage: ledger.lineage(),
+            events,
+            heads: Arc::new(ledger.heads()),
+        })
+    });
+    let batch = read.await.map_err(|error| StoreError::Other(error.to_string()))??;
+    if batch.events.is_empty() {
+        return Err(StoreError::Other(format!("the ledger shows no event at position {} yet", from.0)).into());
+    }
+    Ok(batch)
+}
+
+/// A deadlock or a serialization failure is answered by doing the same again at once.
+async fn write(store: &Store, batch: Batch) -> Result<Written, Trouble> {
+    let mut attempts = 0_u32;
+    loop {
+        match store.write(batch.clone()).await {
+            Err(error) if error.disposition() == Disposition::Again && attempts < limits::WRITER_CONFLICTS => {
+                attempts = attempts.saturating_add(1);
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+impl Actor for Writer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let head = self.parts.ledger.head();
+        self.pacer.heard(head, self.parts.clock.now());
+        self.proceed(ctx);
+    }
+}
+
+impl Supervised for Writer {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.parts.clone());
+    }
+}
+
+impl Handler<Recorded> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, msg: Recorded, ctx: &mut Context<Self>) {
+        self.pacer.heard(msg.head, self.parts.clock.now());
+        self.proceed(ctx);
+    }
+}
+
+impl Handler<Flush> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) {
+        self.pacer.heard(self.parts.ledger.head(), self.parts.clock.now());
+        self.pacer.flush();
+        self.proceed(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::story::{Story, day};
+    use crate::ledger::{Ledger, Options};
+    use crate::store::Sqlite;
+    use crate::store::probe::{count, execute};
+    use actix::Addr;
+    use std::path::Path;
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct Root(Vec<Report>);
+    impl Actor for Root {
+        type Context = Context<Self>;
+    }
+    impl Handler<Report> for Root {
+        type Result = ();
+        fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+            self.0.push(report);
+        }
+    }
+    #[derive(actix::Message)]
+    #[rtype(result = "Vec<Report>")]
+    struct Heard;
+    impl Handler<Heard> for Root {
+        type Result = Vec<Report>;
+        fn handle(&mut self, _: Heard, _: &mut Context<Self>) -> Vec<Report> {
+            self.0.clone()
+        }
+    }
+
+    struct Stage {
+        ledger: Ledger,
+        story: Story,
+        writer: Addr<Writer>,
+        root: Addr<Root>,
+        view: watch::Receiver<ReaderView>,
+    }
+
+    fn stage(folder: &Path) -> Stage {
+        let ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        let (story, root) = (Story::after(&ledger), Root::default().start());
+        let (sender, view) = watch::channel(ReaderView::default());
+        let parts = Parts {
+            store: Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap()),
+            ledger: ledger.holding_reader(),
+            clock: Clock::system(),
+            up: root.clone().recipient(),
+            view: sender,
+        };
+        Stage {
+            ledger,
+            story,
+            writer: Writer::new(parts).start(),
+            root,
+            view,
+        }
+    }
+
+    impl Stage {
+        fn record(&mut self, moves: &[u8]) {
+            let head = self.ledger.append(&self.story.tell(moves)).unwrap();
+            let told = Arc::new([]);
+            self.writer.try_send(Recorded { told, head }).unwrap();
+        }
+
+        async fn until(&mut self, what: &str, condition: impl FnMut(&ReaderView) -> bool) {
+            let reached = self.view.wait_for(condition);
+            let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+            reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
+        }
+
+        async fn written(&mut self) {
+            let head = self.ledger.head();
+            self.until("all is written", |view| view.position == head).await;
+        }
+    }
+
+    /// Ticks of two pairs, and one of each other kind.
+    const MOVES: [u8; 12] = [0, 1, 16, 17, 5, 21, 7, 8, 6, 2, 3, 14];
+
+    #[actix_rt::test]
+    async fn what_the_ledger_holds_gets_into_the_store_by_age_count_and_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stage = stage(folder.path());
+        stage.record(&MOVES);
+        stage.written().await;
+        stage.record(&[0; 250]);
+        stage.written().await;
+        stage.record(&[1]);
+        stage.writer.try_send(Flush).unwrap();
+        stage.written().await;
+        let store = folder.path().join("store.db");
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 250 + 1);
+        assert_eq!(count(&store, "SELECT count(*) FROM market_data"), 2);
+        assert_eq!(count(&store, "SELECT count(*) FROM gaps"), 1);
+        assert_eq!(count(&store, "SELECT count(*) FROM market_sessions"), 1);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_in_trouble_is_a_report_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stage = stage(folder.path());
+        let store = folder.path().join("store.db");
+        stage.written().await;
+        execute(&store, "ALTER TABLE reader_positions RENAME TO away");
+        stage.record(&[0; 150]);
+        stage.until("trouble shows", |view| view.trouble.is_some()).await;
+        stage.record(&MOVES);
+        assert_eq!(
+            count(&store, "SELECT count(*) FROM realtime_market_data"),
+            0,
+            "all or nothing"
+        );
+        execute(&store, "ALTER TABLE away RENAME TO reader_positions");
+        stage.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 156);
+        let reports = stage.root.send(Heard).await.unwrap();
+        assert!(
+            matches!(&reports[..], [Report::StoreLost { cause }, Report::StoreBack] if cause.contains("candela migrate")),
+            "{reports:?}"
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a_restart_goes_on_where_the_store_stands_and_a_new_store_gets_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        drop(first);
+        execute(&store, "DELETE FROM realtime_market_data"); // would come back if it began anew
+        let mut second = stage(folder.path());
+        second.record(&[0]);
+        second.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 1);
+        drop(second);
+        std::fs::rename(&store, folder.path().join("old.db")).unwrap();
+        let mut third = stage(folder.path());
+        third.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 7);
+    }
+}

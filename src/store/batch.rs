@@ -1,0 +1,47 @@
+//! What one transaction writes: events of the ledger, in order, and how far its reader has come with them.
+
+use crate::domain::channel::{Channel, Head};
+use crate::domain::event::Numbered;
+use crate::store::rows::Rows;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Events for one transaction.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Who reads: the name its position is kept under.
+    pub reader: &'static str,
+    /// Which ledger.
+    pub lineage: String,
+    /// The events, by position.
+    pub events: Vec<Numbered>,
+    /// The epochs of their channels.
+    pub heads: Arc<BTreeMap<Channel, Head>>,
+}
+
+impl Batch {
+    /// The reader's position once this is written.
+    pub(super) fn last_position(&self) -> i64 {
+        let last = self.events.last().map_or(0, |event| event.position.0);
+        i64::try_from(last).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn rows(&self) -> Rows {
+        Rows::of(&self.events, &self.heads)
+    }
+
+    /// Two batches that together are this one, or `None` when it is a single event.
+    pub(super) fn halves(&self) -> Option<(Self, Self)> {
+        if self.events.len() < 2 {
+            return None;
+        }
+        let (first, second) = self.events.split_at(self.events.len() / 2);
+        let part = |events: &[Numbered]| Self {
+            reader: self.reader,
+            lineage: self.lineage.clone(),
+            events: events.to_vec(),
+            heads: Arc::clone(&self.heads),
+        };
+        Some((part(first), part(second)))
+    }
+}

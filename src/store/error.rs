@@ -1,0 +1,105 @@
+//! What can go wrong with a store, and what the caller should do about it. No text here ever holds a password.
+
+use std::path::PathBuf;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The server or the file is not there, or went away. Whether the last transaction was committed is not known.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answered too late.
+    #[error("the database did not answer in time: {0}")]
+    Slow(String),
+    /// A deadlock, a serialization failure or a lock that another holds: the same again may succeed at once.
+    #[error("the database asked for the transaction to be repeated: {0}")]
+    Conflict(String),
+    /// A row that the tables refuse.
+    #[error("a row was refused: {0}")]
+    RowRefused(String),
+    /// The disk of the database is full.
+    #[error("the database has no room left: {0}")]
+    Full(String),
+    /// User or password.
+    #[error("the database refused the login: {0}; correct the user or password in DATABASE_URL")]
+    LoginRefused(String),
+    /// A right is missing, or the server only reads.
+    #[error(
+        "the database does not allow it: {0}; grant the user of DATABASE_URL the right, or name a server that may be written to"
+    )]
+    NotAllowed(String),
+    /// A table or column is missing, or of another type than ours.
+    #[error("the tables are not as candela needs them: {0}; run candela migrate")]
+    WrongTables(String),
+    /// Made by a version that is ahead of this one.
+    #[error(
+        "the database has migration {found}, which this candela does not know: run the newer version, or revert with it"
+    )]
+    NewerSchema {
+        /// The first migration that is not known.
+        found: String,
+    },
+    /// Migrations have to run first.
+    #[error("the database lacks migration {missing}: run candela migrate")]
+    OlderSchema {
+        /// The first migration that is missing.
+        missing: String,
+    },
+    /// The setting names no database.
+    #[error("DATABASE_URL is not usable: {0}")]
+    BadUrl(String),
+    /// The file of the embedded store.
+    #[error("the store file {} cannot be used: {problem}", file.display())]
+    BadFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A stored row that does not read back.
+    #[error("a stored row of table {table} is damaged: {problem}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Anything else that the database says.
+    #[error("the database says: {0}")]
+    Other(String),
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Do the same again at once, a few times.
+    Again,
+    /// Do the same again after a while.
+    Later,
+    /// Find the row that is refused, set it aside, go on with the others.
+    Isolate,
+    /// Trying again cannot help: a person must act.
+    Fatal,
+}
+
+impl StoreError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            Self::Conflict(_) => Disposition::Again,
+            Self::RowRefused(_) => Disposition::Isolate,
+            Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::BadUrl(_) | Self::BadFile { .. } => {
+                Disposition::Fatal
+            }
+            Self::Unreachable(_)
+            | Self::Slow(_)
+            | Self::Full(_)
+            | Self::LoginRefused(_)
+            | Self::NotAllowed(_)
+            | Self::WrongTables(_)
+            | Self::Corrupt { .. }
+            | Self::Other(_) => Disposition::Later,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The stores: where bars, ticks, gaps and sessions are kept for others to read. PostgreSQL, or SQLite where there is no server.
+//!
+//! ```text
+//!             ┌─ Sqlite ───► one file, WAL, one connection that writes and one that reads
+//!  Store ─────┤                      the same tables, the same statements (`sql`), the same contract (tests)
+//!             └─ Postgres ─► a bounded pool, migrations under a lock, UNNEST and COPY
+//! ```
+//!
+//! A store is a reader of the ledger: each batch is one transaction that also holds the reader's position, so any prefix of
+//! events written twice leaves the same rows (S1), and the outcome of a commit whose answer was lost does not matter.
+//!
+//! *Architecture invariant*: the only user of `schema.rs` and of diesel.
+
+mod error;
+mod query;
+mod rows;
+mod sql;
+mod bind;
+mod answer;
+mod batch;
+mod sqlite;
+
+pub use batch::Batch;
+pub use error::{Disposition, StoreError};
+pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
+pub use rows::SOURCE;
+pub use sqlite::Sqlite;
+
+use crate::clock::Stopwatch;
+use crate::domain::event::Position;
+use crate::domain::symbol::Symbol;
+use std::time::Duration;
+
+/// A store. Cheap to clone; clones share its connections.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The embedded one.
+    Sqlite(Sqlite),
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Up to where the reader has come.
+    pub position: Position,
+    /// How many events were refused and set aside in `rejected_events`.
+    pub rejected: usize,
+}
+
+macro_rules! either {
+    ($self:ident.$call:ident($($argument:expr),*)) => {
+        match $self {
+            Self::Sqlite(store) => store.$call($($argument),*).await,
+        }
+    };
+}
+
+impl Store {
+    /// `sqlite` or `postgresql`, for `/status`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Writes a batch and the reader's new position in one transaction. A row that the tables refuse is found, set aside with
+    /// its reason, and the others are written.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the same batch may be written again whatever became of it.
+    pub async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
+        let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
+        let mut rejected = 0_usize;
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            match either!(self.write_once(&part)) {
+                Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
+                    Some((first, second)) => parts.extend([second, first]),
+                    None => {
+                        either!(self.reject(&part, error.to_string()))?;
+                        rejected = rejected.saturating_add(1);
+                    }
+                },
+                written => written?,
+            }
+        }
+        Ok(Written { position, rejected })
+    }
+
+    /// The last position that `reader` has written of the ledger `lineage`; 0 when it never has.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+        either!(self.position(reader, lineage))
+    }
+
+    /// The best bar of each slot.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let latest = query.latest;
+        let mut bars = either!(self.bars(query))?;
+        if latest {
+            bars.reverse();
+        }
+        Ok(bars)
+    }
+
+    /// Ticks of a stretch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+        either!(self.ticks(query))
+    }
+
+    /// The last tick of a pair.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+        either!(self.latest(symbol))
+    }
+
+    /// Gaps that touch a stretch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+        either!(self.gaps(query))
+    }
+
+    /// The newest sessions, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        either!(self.sessions(limit))
+    }
+
+    /// Adds a row to `system_health`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be written.
+    pub async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
+        either!(self.record_health(row))
+    }
+
+    /// Asks the store something trivial, and says how long the answer took.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not answer.
+    pub async fn ping(&self) -> Result<Duration, StoreError> {
+        let asked = Stopwatch::start();
+        either!(self.ping())?;
+        Ok(asked.elapsed())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod probe;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What can be asked of a store, and what it answers.
+
+use crate::domain::bar::Bar;
+use crate::domain::channel::Epoch;
+use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::interval::Interval;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::AcceptedTick;
+use crate::domain::timestamp::Timestamp;
+
+/// Which bars: the best one of each slot, earliest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BarQuery {
+    /// The pair.
+    pub symbol: Symbol,
+    /// The interval.
+    pub interval: Interval,
+    /// Opening at or after this.
+    pub from: Timestamp,
+    /// Opening before this.
+    pub to: Timestamp,
+    /// As they were known then; later revisions did not happen.
+    pub as_of: Option<Timestamp>,
+    /// Only those that open after this: the `opens_at` of the last bar of the page before.
+    pub cursor: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+    /// The latest ones instead of the earliest, where there are more than the limit. Still earliest first.
+    pub latest: bool,
+}
+
+impl BarQuery {
+    /// All bars of `[from, to)`, at most `limit`.
+    #[must_use]
+    pub const fn between(symbol: Symbol, interval: Interval, from: Timestamp, to: Timestamp, limit: u32) -> Self {
+        Self {
+            symbol,
+            interval,
+            from,
+            to,
+            as_of: None,
+            cursor: None,
+            limit,
+            latest: false,
+        }
+    }
+}
+
+/// A bar with what the store knows of it beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBar {
+    /// The bar. One that another program prepared has provenance `l0` and no ticks.
+    pub bar: Bar,
+    /// `candela` for ours, else the other program's name.
+    pub source: String,
+    /// Its number in its channel, for ours.
+    pub seq: Option<u64>,
+    /// When this revision was told, for ours; when it was inserted, for others.
+    pub known_at: Option<Timestamp>,
+}
+
+/// Which ticks, by arrival, earliest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TickQuery {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Received at or after this.
+    pub from: Timestamp,
+    /// Received before this.
+    pub to: Timestamp,
+    /// Only those after this number.
+    pub after_seq: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A tick with its numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTick {
+    /// The tick.
+    pub tick: AcceptedTick,
+    /// The incarnation of its channel.
+    pub epoch: Epoch,
+    /// Its number in its channel.
+    pub seq: u64,
+}
+
+/// Which gaps: those that touch a stretch, earliest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapQuery {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Ending after this.
+    pub from: Timestamp,
+    /// Beginning before this.
+    pub to: Timestamp,
+    /// Only in this status.
+    pub status: Option<GapStatus>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A gap with its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGap {
+    /// The gap as it stands.
+    pub gap: Gap,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When its status last changed.
+    pub updated_at: Timestamp,
+}
+
+/// One row of `market_sessions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSession {
+    /// The market's date.
+    pub date: chrono::NaiveDate,
+    /// When it opened.
+    pub start: Option<Timestamp>,
+    /// When it closed; `None` while it is open.
+    pub end: Option<Timestamp>,
+    /// `active` or `closed`.
+    pub status: String,
+    /// Ticks that were stored in it, once closed.
+    pub ticks: Option<u64>,
+    /// Five-minute bars that were stored of it, once closed.
+    pub bars: Option<u64>,
+    /// Gaps that touch it, once closed.
+    pub gaps: Option<u64>,
+}
+
+/// One row of `system_health`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthRow {
+    /// The state's name.
+    pub status: String,
+    /// Everything else, as JSON.
+    pub details: serde_json::Value,
+    /// How long the database took to answer.
+    pub response_ms: Option<u32>,
+    /// What is wrong, if anything.
+    pub error: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,128 @@
+//! Events as rows of the stores: which table, which columns, which units. Pure; the same for both stores.
+
+use crate::domain::bar::Bar;
+use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
+use crate::domain::gap::Gap;
+use crate::domain::interval::Interval;
+use crate::domain::price::Price;
+use crate::domain::tick::AcceptedTick;
+use crate::domain::timestamp::Timestamp;
+use chrono::NaiveDate;
+use std::collections::BTreeMap;
+
+/// What our rows have in the column `source`.
+pub const SOURCE: &str = "candela";
+
+/// The interval whose bars stand in `market_data`, where the old service's readers expect no other.
+pub(super) const BASE: Interval = Interval::M5;
+
+/// One row of `realtime_market_data`. `time` is when the tick arrived, as the old service had it; `event_time` is the vendor's
+/// stamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TickRow {
+    pub(super) symbol: String,
+    pub(super) time: Timestamp,
+    pub(super) bid: Option<Price>,
+    pub(super) ask: Option<Price>,
+    pub(super) last: Price,
+    pub(super) session_date: NaiveDate,
+    pub(super) epoch: Epoch,
+    pub(super) seq: i64,
+    pub(super) event_time: Timestamp,
+    pub(super) provenance: &'static str,
+}
+
+impl TickRow {
+    pub(super) fn spread(&self) -> Option<Price> {
+        Some(self.ask?.minus(self.bid?))
+    }
+}
+
+/// One row of `market_data` or `interval_bars`, and of `bar_revisions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BarRow {
+    pub(super) bar: Bar,
+    pub(super) epoch: Epoch,
+    pub(super) seq: i64,
+    pub(super) known_at: Timestamp,
+}
+
+/// One row of `gaps`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GapRow {
+    pub(super) gap: Gap,
+    pub(super) epoch: Epoch,
+    pub(super) seq: i64,
+    pub(super) at: Timestamp,
+}
+
+/// What a batch of events writes, in order within each table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) ticks: Vec<TickRow>,
+    pub(super) bars: Vec<BarRow>,
+    pub(super) gaps: Vec<GapRow>,
+    pub(super) sessions: Vec<SessionChange>,
+}
+
+impl Rows {
+    /// Sorts `events` by table. An event whose channel has no head cannot come from the ledger and is left out.
+    pub(super) fn of(events: &[Numbered], heads: &BTreeMap<Channel, Head>) -> Self {
+        let mut rows = Self::default();
+        for event in events {
+            let epoch = event
+                .channel
+                .and_then(|channel| heads.get(&channel))
+                .map(|head| head.epoch);
+            if let Some(epoch) = epoch {
+                rows.push(event, epoch);
+            }
+        }
+        rows
+    }
+
+    fn push(&mut self, event: &Numbered, epoch: Epoch) {
+        let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
+        match &event.event {
+            Event::Tick(accepted) => self.ticks.push(tick(accepted, epoch, seq)),
+            Event::Bar(bar) => self.bars.push(BarRow {
+                bar: *bar,
+                epoch,
+                seq,
+                known_at: event.at,
+            }),
+            Event::Gap(gap) => self.gaps.push(GapRow {
+                gap: gap.clone(),
+                epoch,
+                seq,
+                at: event.at,
+            }),
+            Event::Session(change) if matches!(change.phase, SessionPhase::Open | SessionPhase::Closed) => {
+                self.sessions.push(change.clone());
+            }
+            Event::Session(_) | Event::BarEnd(_) => {}
+        }
+    }
+}
+
+fn tick(accepted: &AcceptedTick, epoch: Epoch, seq: i64) -> TickRow {
+    let tick = &accepted.tick;
+    TickRow {
+        symbol: tick.symbol.compact(),
+        time: accepted.received_at,
+        bid: tick.bid,
+        ask: tick.ask,
+        last: tick.price,
+        session_date: bogota_date(accepted.received_at),
+        epoch,
+        seq,
+        event_time: tick.at,
+        provenance: tick.provenance.name(),
+    }
+}
+
+/// The old service's `session_date`: the day in Bogota, whatever the symbol.
+pub(super) fn bogota_date(at: Timestamp) -> NaiveDate {
+    at.datetime().with_timezone(&chrono_tz::America::Bogota).date_naive()
+}

@@ -1,0 +1,293 @@
+//! The embedded store: one SQLite file through diesel. No server, no set-up.
+
+use crate::domain::event::{Position, SessionPhase};
+use crate::domain::price::Price;
+use crate::domain::symbol::Symbol;
+use crate::schema::realtime_market_data;
+use crate::store::answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut};
+use crate::store::batch::Batch;
+use crate::store::bind::{
+    bind_advance, bind_bar, bind_bars, bind_close_session, bind_gap, bind_gaps, bind_health, bind_open_session,
+    bind_reject, bind_ticks,
+};
+use crate::store::error::StoreError;
+use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
+use crate::store::rows::{Rows, SOURCE, TickRow};
+use crate::store::sql::Dialect;
+use diesel::connection::SimpleConnection;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection, Insertable, OptionalExtension, RunQueryDsl, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const SQL: Dialect = Dialect::Sqlite;
+
+/// A store in one file. Cheap to clone.
+#[derive(Clone)]
+pub struct Sqlite {
+    path: PathBuf,
+    writing: Arc<Mutex<SqliteConnection>>,
+    reading: Arc<Mutex<SqliteConnection>>,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.path).finish()
+    }
+}
+
+impl Sqlite {
+    /// Opens the file, making it when there is none, and brings its tables up to date. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::BadFile`] when it cannot be opened or is no database; [`StoreError::NewerSchema`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let bad = |problem: String| StoreError::BadFile {
+            file: path.to_owned(),
+            problem,
+        };
+        let connect = || {
+            let mut db =
+                SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(error.to_string()))?;
+            db.batch_execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+                .map_err(|error| bad(error.to_string()))?;
+            Ok::<_, StoreError>(db)
+        };
+        let mut writing = connect()?;
+        migrate(&mut writing).map_err(|error| match error {
+            StoreError::Other(problem) => bad(problem),
+            other => other,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            writing: Arc::new(Mutex::new(writing)),
+            reading: Arc::new(Mutex::new(connect()?)),
+        })
+    }
+
+    /// Undoes every migration: all rows are lost.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened or a migration cannot be undone.
+    pub fn revert_all(path: &Path) -> Result<(), StoreError> {
+        let bad = |problem: String| StoreError::BadFile {
+            file: path.to_owned(),
+            problem,
+        };
+        let mut db = SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(error.to_string()))?;
+        db.revert_all_migrations(MIGRATIONS)
+            .map(drop)
+            .map_err(|error| bad(error.to_string()))
+    }
+
+    pub(super) async fn write_once(&self, batch: &Batch) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| write(db, &batch, &batch.rows()))
+        })
+        .await
+    }
+
+    pub(super) async fn reject(&self, batch: &Batch, reason: String) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                bind_reject!(SQL.reject(), batch, reason).execute(db)?;
+                bind_advance!(SQL.advance(), batch).execute(db).map(drop)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+        let row = run(&self.reading, move |db| {
+            diesel::sql_query(SQL.position())
+                .bind::<Text, _>(reader)
+                .bind::<Text, _>(lineage)
+                .get_result::<NumberOut>(db)
+                .optional()
+        })
+        .await?;
+        Ok(Position(row.map_or(0, |row| u64::try_from(row.number).unwrap_or(0))))
+    }
+
+    pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let asked = query.clone();
+        let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.as_of {
+            Some(as_of) => bind_bars!(SQL.bars_as_of(asked.latest), &asked)
+                .bind::<BigInt, _>(as_of.micros())
+                .load(db),
+            None => bind_bars!(SQL.bars(asked.latest), &asked).load(db),
+        })
+        .await?;
+        let bars = rows.into_iter().map(|row| row.into_bar(&query));
+        bars.collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_data"))
+    }
+
+    pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+        let symbol = query.symbol;
+        let rows: Vec<TickOut> = run(&self.reading, move |db| bind_ticks!(SQL.ticks(), &query).load(db)).await?;
+        let ticks = rows.into_iter().map(|row| row.into_tick(symbol));
+        ticks
+            .collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("realtime_market_data"))
+    }
+
+    pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+        let row: Option<TickOut> = run(&self.reading, move |db| {
+            diesel::sql_query(SQL.latest_tick())
+                .bind::<Text, _>(symbol.compact())
+                .get_result(db)
+                .optional()
+        })
+        .await?;
+        let tick = row.map(|row| row.into_tick(symbol)).transpose();
+        tick.map_err(|damage| damage.of("realtime_market_data"))
+    }
+
+    pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+        let asked = query.clone();
+        let rows: Vec<GapOut> = run(&self.reading, move |db| bind_gaps!(SQL.gaps(), &asked).load(db)).await?;
+        let gaps = rows.into_iter().map(|row| row.into_gap(&query));
+        gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
+    }
+
+    pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        let rows: Vec<SessionOut> = run(&self.reading, move |db| {
+            diesel::sql_query(SQL.sessions())
+                .bind::<BigInt, _>(i64::from(limit))
+                .load(db)
+        })
+        .await?;
+        let sessions = rows.into_iter().map(SessionOut::into_session);
+        sessions
+            .collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_sessions"))
+    }
+
+    pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
+        run(&self.writing, move |db| {
+            bind_health!(SQL.health(), &row).execute(db).map(drop)
+        })
+        .await
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        run(&self.reading, |db| diesel::sql_query("SELECT 1").execute(db).map(drop)).await
+    }
+}
+
+/// Runs `work` on a connection, on a thread that may block. A connection whose work panicked is used again: SQLite rolled the
+/// transaction back when it was dropped.
+async fn run<T: Send + 'static>(
+    connection: &Arc<Mutex<SqliteConnection>>,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let connection = Arc::clone(connection);
+    tokio::task::spawn_blocking(move || {
+        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut connection).map_err(sort)
+    })
+    .await
+    .map_err(|error| StoreError::Other(error.to_string()))?
+}
+
+fn migrate(db: &mut SqliteConnection) -> Result<(), StoreError> {
+    let other = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Other(error.to_string());
+    let applied = db.applied_migrations().map_err(other)?;
+    let known = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS).map_err(other)?;
+    if let Some(found) = applied
+        .iter()
+        .find(|version| known.iter().all(|migration| migration.name().version() != **version))
+    {
+        return Err(StoreError::NewerSchema {
+            found: found.to_string(),
+        });
+    }
+    db.run_pending_migrations(MIGRATIONS).map(drop).map_err(other)
+}
+
+fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), DieselError> {
+    for tick in &rows.ticks {
+        diesel::insert_into(realtime_market_data::table)
+            .values(NewTick::of(tick))
+            .on_conflict_do_nothing()
+            .execute(db)?;
+    }
+    for row in &rows.bars {
+        bind_bar!(SQL.upsert_bar(row.bar.key.interval), row).execute(db)?;
+        bind_bar!(SQL.insert_revision(), row).execute(db)?;
+    }
+    for row in &rows.gaps {
+        bind_gap!(SQL.upsert_gap(), row).execute(db)?;
+    }
+    for change in &rows.sessions {
+        match change.phase {
+            SessionPhase::Closed => bind_close_session!(SQL.close_session(), change).execute(db)?,
+            _ => bind_open_session!(SQL.open_session(), change).execute(db)?,
+        };
+    }
+    bind_advance!(SQL.advance(), batch).execute(db).map(drop)
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = realtime_market_data, treat_none_as_default_value = false)]
+struct NewTick<'r> {
+    symbol: &'r str,
+    time: i64,
+    bid: Option<i64>,
+    ask: Option<i64>,
+    last: i64,
+    spread: Option<i64>,
+    session_date: String,
+    source: &'static str,
+    epoch: &'r str,
+    seq: i64,
+    event_time: i64,
+    provenance: &'static str,
+}
+
+impl<'r> NewTick<'r> {
+    fn of(row: &'r TickRow) -> Self {
+        Self {
+            symbol: &row.symbol,
+            time: row.time.micros(),
+            bid: row.bid.map(Price::micros),
+            ask: row.ask.map(Price::micros),
+            last: row.last.micros(),
+            spread: row.spread().map(Price::micros),
+            session_date: row.session_date.to_string(),
+            source: SOURCE,
+            epoch: row.epoch.as_str(),
+            seq: row.seq,
+            event_time: row.event_time.micros(),
+            provenance: row.provenance,
+        }
+    }
+}
+
+/// SQLite's errors reach diesel as texts.
+fn sort(error: DieselError) -> StoreError {
+    let text = error.to_string();
+    let has = |part: &str| text.contains(part);
+    match &error {
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::ForeignKeyViolation,
+            _,
+        ) => StoreError::RowRefused(text),
+        _ if has("constraint failed") => StoreError::RowRefused(text),
+        _ if has("is full") => StoreError::Full(text),
+        _ if has("locked") || has("busy") => StoreError::Conflict(text),
+        _ if has("no such table") || has("no such column") => StoreError::WrongTables(text),
+        _ if has("readonly") => StoreError::NotAllowed(text),
+        _ if has("disk I/O") || has("unable to open") => StoreError::Unreachable(text),
+        _ => StoreError::Other(text),
+    }
+}

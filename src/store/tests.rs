@@ -1,0 +1,82 @@
+//! The embedded store by itself. What both stores promise is tested on both, in `tests/it/store.rs`.
+
+use super::*;
+use crate::ledger::story::{Story, day};
+use crate::ledger::{Ledger, Options};
+use crate::store::probe::{count, execute};
+use std::sync::Arc;
+
+fn batch(moves: &[u8]) -> Batch {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), Options::new(day(22), 3)).unwrap();
+    ledger.append(&Story::after(&ledger).tell(moves)).unwrap();
+    let mut reader = ledger.reader();
+    Batch {
+        reader: "writer",
+        lineage: reader.lineage(),
+        events: reader.read(Position(1), 5_000).unwrap(),
+        heads: Arc::new(reader.heads()),
+    }
+}
+
+#[actix_rt::test]
+async fn a_row_that_is_refused_is_set_aside_alone_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = Store::Sqlite(Sqlite::open(&path).unwrap());
+    execute(
+        &path,
+        "CREATE TRIGGER picky BEFORE INSERT ON realtime_market_data WHEN NEW.seq IN (3, 9) BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: picky'); END",
+    );
+    let written = store.write(batch(&[0; 20])).await;
+    let written = written.unwrap();
+    assert_eq!((written.position, written.rejected), (Position(20), 2));
+    assert_eq!(count(&path, "SELECT count(*) FROM realtime_market_data"), 18);
+    assert_eq!(
+        count(
+            &path,
+            "SELECT count(*) FROM rejected_events WHERE position IN (3, 9) AND reason LIKE '%picky%'"
+        ),
+        2
+    );
+    let position = store.position("writer", format!("{:016x}", 3)).await.unwrap();
+    assert_eq!(position, Position(20));
+}
+
+#[test]
+fn a_schema_that_is_newer_and_a_file_that_is_no_database_are_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(Sqlite::open(&path).unwrap());
+    execute(
+        &path,
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')",
+    );
+    let error = Sqlite::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::NewerSchema { found } if found == "20991231000000"),
+        "{error}"
+    );
+    std::fs::write(
+        &path,
+        "no database at all, just text in a file of that name".repeat(100),
+    )
+    .unwrap();
+    let error = Sqlite::open(&path).unwrap_err();
+    assert!(error.to_string().contains("store.db cannot be used"), "{error}");
+    assert!(Sqlite::open(&folder.path().join("missing/store.db")).is_err());
+}
+
+#[test]
+fn every_migration_can_be_undone_and_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(Sqlite::open(&path).unwrap());
+    let tables =
+        "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%'";
+    let before = count(&path, tables);
+    Sqlite::revert_all(&path).unwrap();
+    assert_eq!(count(&path, tables), 0);
+    drop(Sqlite::open(&path).unwrap());
+    assert_eq!(count(&path, tables), before);
+}
