@@ -13,3 +13,4 @@ pub mod schema;
 pub mod store;
 pub mod actors;
 pub mod cmd;
+pub mod sim;

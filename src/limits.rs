@@ -197,12 +197,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How many heartbeats in a row may go unanswered by a vendor that answered before.
 pub const HEARTBEATS_UNANSWERED: u32 = 3;
 
-/// How many events we send in a minute. The vendor cuts off at 100 a key, and its minute is not ours.
-pub const EVENTS_A_MINUTE: usize = 48;
-const _: () = assert!(
-    EVENTS_A_MINUTE * 2 < 100,
-    "two of our minutes can fall into one of the vendor's"
-);
+/// How many events we send in any sixty seconds. The vendor cuts off at 100 a minute and key.
+pub const EVENTS_A_MINUTE: usize = 94;
+const _: () = assert!(EVENTS_A_MINUTE + 6 <= 100, "a heartbeat every ten seconds still fits");
 
 /// How long to leave the vendor alone when it streams none of our pairs, or no key may be used: plans change by the day.
 pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
@@ -247,6 +244,59 @@ const _: () = assert!(
 /// The longest the Aggregator sleeps without a look at the clock, real time: wall clocks step.
 pub const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
+/// How long a connection, a TLS handshake or an upgrade may take, real time; also a pong and a confirmation.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long the body of a refused upgrade is waited for, real time.
+pub const REFUSAL_BODY_WAIT: Duration = Duration::from_millis(500);
+
+/// How much of the body of a refused upgrade is read.
+pub const REFUSAL_BODY_BYTES: usize = 8_192;
+
+/// How many frames in a row may be garbage before the link is given up.
+pub const GARBLED_IN_A_ROW: u32 = 5;
+
+/// How many frames of the vendor go to the pipeline in one message.
+pub const FEED_CHUNK: usize = 64;
+
+/// How often what `/status` shows of the link is renewed while nothing but prices changes, real time.
+pub const VIEW_EVERY: Duration = Duration::from_millis(250);
+// --- simulated upstream ---------------------------------------------------------------------------------------------
+
+/// The slot in which the simulated market makes its ticks: the base interval of the bars it must be able to repeat.
+pub const SIM_SLOT: Duration = Duration::from_secs(300);
+/// The longest silence that a search for older bars crosses: longer than any holiday week, short enough to end.
+pub const SIM_LOOK_BACK: Duration = Duration::from_secs(10 * 86_400);
+/// Bars in one REST answer: the vendor's own maximum of `outputsize`.
+pub const SIM_BARS_PER_ANSWER: usize = 5_000;
+/// Unpacked size of a history file. Six years of five-minute bars are 13 MB; more than this is another kind of file.
+pub const SIM_HISTORY_BYTES: u64 = 256 << 20;
+/// Malformed rows shown to a person before the rest is only counted.
+pub const SIM_FAULTS_SHOWN: usize = 5;
+/// Acts in a scenario: a play of more is a mistake, such as the wrong file.
+pub const SIM_SCENARIO_LINES: usize = 1_000;
+/// The longest act that is not for good.
+pub const SIM_LONGEST_ACT: Duration = Duration::from_secs(366 * 86_400);
+/// Keys that a simulator without a list of keys remembers.
+pub const SIM_KEYS: usize = 1_000;
+/// How often the simulator looks at its clock at the least, in real time: a clock may be moved by hand.
+pub const SIM_NAP: Duration = Duration::from_millis(20);
+/// What the network may take from the time between two calls, in real time, before they count as too close.
+pub const SIM_NETWORK_JITTER: Duration = Duration::from_millis(20);
+/// The vendor stamps ticks in whole seconds.
+pub const SIM_STAMP: Duration = Duration::from_secs(1);
+/// What waits for one client of the simulator before it is reset: 80,000 prices, hours of a fast market.
+pub const SIM_OUTBOX_BYTES: usize = 16 << 20;
+/// How much of it goes into one write.
+pub const SIM_WRITE_BYTES: usize = 64 << 10;
+/// The vendor's limit on one event from a client.
+pub const SIM_EVENT_BYTES: usize = 1 << 20;
+/// Where `cut upgrades` stops: in the second line of the answer's head.
+pub const SIM_CUT_AFTER_BYTES: usize = 40;
+/// Orders to a running simulator that may wait.
+pub const SIM_COMMANDS: usize = 64;
+/// How long a question to a running simulator may take.
+pub const SIM_ANSWER: Duration = Duration::from_secs(5);
 // --- stores ---------------------------------------------------------------------------------------------------------
 
 /// Events that are written to the store as soon as so many wait.

@@ -10,3 +10,6 @@ pub mod aggregator;
 pub mod writer;
 #[cfg(test)]
 mod core_tests;
+mod frame_guard;
+pub mod vendor;
+pub mod feed;

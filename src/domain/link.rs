@@ -75,6 +75,7 @@ pub struct Link {
     opened_at: Timestamp,
     /// This connection delivered a price.
     priced: bool,
+    garbled_in_row: u32,
     told_up: Option<bool>,
     silent: bool,
     connections_total: u64,
@@ -96,6 +97,7 @@ impl Link {
             next_key: false,
             opened_at: now,
             priced: false,
+            garbled_in_row: 0,
             told_up: None,
             silent: false,
             connections_total: 0,
@@ -121,7 +123,7 @@ impl Link {
                 self.fall(&cause, now, luck)
             }
             (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.heard(frame, now, luck),
-            (State::Confirming { .. } | State::Live, Event::Garbled) => self.garbled(now),
+            (State::Confirming { .. } | State::Live, Event::Garbled) => self.garbled(now, luck),
             (State::Confirming { .. } | State::Live, Event::Ponged) => self.ponged(now),
             (State::Confirming { until }, Event::Deadline) if until <= now => self.fall("unconfirmed", now, luck),
             (State::Confirming { .. } | State::Live, Event::Deadline) => self.watch(now, luck),
@@ -212,6 +214,7 @@ impl Link {
         self.connections_total = self.connections_total.saturating_add(1);
         self.opened_at = now;
         self.priced = false;
+        self.garbled_in_row = 0;
         let wanted = self.lines.reopen();
         let at = self.pulse.open(now);
         self.enter(
@@ -263,6 +266,7 @@ impl Link {
 
     fn heard(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
+        self.garbled_in_row = 0;
         self.pulse.heard(frame, now);
         match frame {
             Frame::Price(tick) => self.price(tick, now),
@@ -274,9 +278,13 @@ impl Link {
         }
     }
 
-    const fn garbled(&mut self, now: Timestamp) -> Vec<Effect> {
+    fn garbled(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
-        Vec::new()
+        self.garbled_in_row = self.garbled_in_row.saturating_add(1);
+        if self.garbled_in_row < limits::GARBLED_IN_A_ROW {
+            return Vec::new();
+        }
+        self.fall("garbage", now, luck)
     }
 
     fn ponged(&mut self, now: Timestamp) -> Vec<Effect> {

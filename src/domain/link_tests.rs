@@ -383,6 +383,19 @@ fn a_pair_that_is_silent_while_another_speaks_is_asked_for_again_and_the_link_is
 }
 
 #[test]
+fn a_link_that_only_sends_garbage_is_given_up_and_a_single_bad_frame_is_not_enough() {
+    let mut bench = Bench::live();
+    for _ in 0..100 {
+        assert_eq!(bench.on(Event::Garbled), []);
+        bench.price(Symbol::usdcop());
+    }
+    let effects: Vec<Effect> = (0..limits::GARBLED_IN_A_ROW)
+        .flat_map(|_| bench.on(Event::Garbled))
+        .collect();
+    assert_eq!(effects, [Effect::Disconnect, down("garbage")]);
+}
+
+#[test]
 fn a_stop_is_final_until_the_next_start() {
     let mut bench = Bench::live();
     assert_eq!(bench.on(Event::Stopped), [Effect::Disconnect, down("stopped")]);

@@ -11,3 +11,9 @@ mod child;
 mod servers;
 #[cfg(test)]
 mod servers_work;
+#[cfg(test)]
+mod sim_client;
+#[cfg(test)]
+mod sim_handshake;
+#[cfg(test)]
+mod sim_stream;

@@ -1,0 +1,404 @@
+//! Feed: keeps the link to the vendor's WebSocket, and passes on what it hears.
+//!
+//! owns   `domain::link::Link`, at most one socket, one timer at the link's next deadline
+//! hears  whether prices are wanted (a watched flag that Root sets; it outlives a restart) · the socket
+//! says   Arrived → Aggregator · Report → Root · `FeedView` → `/status`
+//! fails  never on the vendor's bytes: a bad frame is kept in the capture and counted. Any end of the link is a transition of
+//!        the machine. A panic restarts it without a socket; the machine then connects anew
+
+use crate::actors::messages::{Arrived, Report};
+use crate::actors::vendor::{self, ConnectFailure, Socket};
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::event::{Arrival, Heard, HeardKind, LinkChange, Says};
+use crate::domain::feed_view::FeedView;
+use crate::domain::link::{Effect, Event, Link, LinkSettings};
+use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::wire::{self, Frame};
+use crate::limits;
+use actix::prelude::*;
+use actix_http::ws;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, SplitSink, StreamExt};
+use futures_util::{FutureExt, SinkExt};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What the link needs from settings.
+#[derive(Debug, Clone)]
+pub struct FeedSettings {
+    /// The vendor's WebSocket, without a key: `wss://ws.twelvedata.com/v1/quotes/price`.
+    pub url: String,
+    /// The pairs, each with its market's sessions.
+    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// The keys to try, in turn.
+    pub keys: Vec<SecretString>,
+    /// Whom to trust: `actors::vendor::tls`.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// Everything a feed is made of, and made of again after a panic.
+#[derive(Debug, Clone)]
+pub struct FeedParts {
+    /// From settings.
+    pub settings: FeedSettings,
+    /// Market time.
+    pub clock: Clock,
+    /// Whether prices are wanted.
+    pub wanted: watch::Receiver<bool>,
+    /// To the aggregator.
+    pub arrived: Recipient<Arrived>,
+    /// To Root.
+    pub root: Recipient<Report>,
+    /// What `/status` shows.
+    pub view: Arc<watch::Sender<FeedView>>,
+}
+
+/// The actor.
+pub struct Feed {
+    parts: FeedParts,
+    link: Link,
+    /// Which of the keys is in use.
+    key: usize,
+    /// Counts sockets: what an earlier one still says is not listened to.
+    generation: u64,
+    connecting: Option<SpawnHandle>,
+    reading: Option<SpawnHandle>,
+    writer: Option<SplitSink<Socket, ws::Message>>,
+    /// The beginning of a message that comes in fragments.
+    fragments: BytesMut,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    outgoing: Vec<Arrival>,
+    viewed: Option<Stopwatch>,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// A feed that connects as soon as it is wanted.
+    #[must_use]
+    pub fn new(parts: FeedParts) -> Self {
+        // Networks do not run faster when market time does: what the link waits for is given in real time.
+        let patience = limits::HANDSHAKE.mul_f64(parts.clock.speed());
+        let settings = LinkSettings {
+            symbols: parts.settings.symbols.clone(),
+            patience,
+        };
+        Self {
+            link: Link::new(settings, parts.clock.now()),
+            key: 0,
+            generation: 0,
+            connecting: None,
+            reading: None,
+            writer: None,
+            fragments: BytesMut::new(),
+            timer: None,
+            outgoing: Vec::new(),
+            viewed: None,
+            parts,
+        }
+    }
+
+    /// Tells the machine, does what it says, and passes on what there is to pass on.
+    fn on(&mut self, event: Event<'_>, ctx: &mut Context<Self>) {
+        let effects = self.link.on(event, self.parts.clock.now(), fastrand::f64());
+        let changed = !effects.is_empty();
+        for effect in effects {
+            self.act(effect, ctx);
+        }
+        self.show(changed);
+    }
+
+    fn act(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Connect { next_key } => self.connect(next_key, ctx),
+            Effect::Disconnect => self.disconnect(ctx),
+            Effect::Send(text) => self.write(ws::Message::Text(text.into()), ctx),
+            Effect::Ping => self.write(ws::Message::Ping(Bytes::new()), ctx),
+            Effect::Tell(change) => self.tell(change, ctx),
+            Effect::KeyFailed(trouble) => tracing::warn!(key.index = self.key, cause = trouble.name(), "key refused"),
+            Effect::SymbolsRefused(symbols) => tracing::warn!(?symbols, "pairs refused: the plan does not stream them"),
+        }
+    }
+
+    fn connect(&mut self, next_key: bool, ctx: &mut Context<Self>) {
+        self.generation = self.generation.wrapping_add(1);
+        if next_key {
+            self.key = self.key.wrapping_add(1);
+        }
+        let keys = &self.parts.settings.keys;
+        let Some(key) = keys.get(self.key.checked_rem(keys.len()).unwrap_or(0)).cloned() else {
+            let never = self.parts.clock.now() + limits::RECONNECT_REFUSED;
+            return self.on(Event::NoKey(never), ctx);
+        };
+        let tls = Arc::clone(&self.parts.settings.tls);
+        let url = self.parts.settings.url.clone();
+        let opening = async move { vendor::connect(tls, &url, &key).await };
+        let handle = ctx.spawn(
+            opening
+                .into_actor(self)
+                .map(|result, feed, ctx| feed.connected(result, ctx)),
+        );
+        self.connecting = Some(handle);
+    }
+
+    fn connected(&mut self, result: Result<Socket, ConnectFailure>, ctx: &mut Context<Self>) {
+        self.connecting = None;
+        match result {
+            Ok(socket) => {
+                let (writer, reader) = socket.split();
+                self.writer = Some(writer);
+                self.fragments.clear();
+                let generation = self.generation;
+                let ended = stream::iter([Socketed::Ended]);
+                let heard = reader
+                    .map(Socketed::Frame)
+                    .chain(ended)
+                    .ready_chunks(limits::FEED_CHUNK);
+                self.reading = Some(ctx.add_stream(heard.map(move |chunk| FromSocket { generation, chunk })));
+                self.on(Event::Opened, ctx);
+            }
+            Err(failure) => {
+                tracing::warn!(error = %failure, "failed to open the link");
+                match failure {
+                    ConnectFailure::Refused { refusal, .. } => self.on(Event::Refused(&refusal), ctx),
+                    ConnectFailure::Failed { cause, .. } => self.on(Event::Lost(cause.to_owned()), ctx),
+                }
+            }
+        }
+        self.settle(ctx);
+    }
+
+    fn disconnect(&mut self, ctx: &mut Context<Self>) {
+        self.generation = self.generation.wrapping_add(1);
+        if let Some(mut writer) = self.writer.take() {
+            // A courtesy: if the socket takes it at once the vendor sees a clean close; if not, it is dropped all the same.
+            drop(
+                writer
+                    .send(ws::Message::Close(Some(ws::CloseCode::Normal.into())))
+                    .now_or_never(),
+            );
+        }
+        for handle in [self.connecting.take(), self.reading.take()].into_iter().flatten() {
+            ctx.cancel_future(handle);
+        }
+    }
+
+    /// Frames of ours are few and small. One the socket does not take at once stays in its buffer and goes with the next; a
+    /// socket that takes nothing at all is found dead by its missing pong.
+    fn write(&mut self, message: ws::Message, ctx: &mut Context<Self>) {
+        let sent = self
+            .writer
+            .as_mut()
+            .and_then(|writer| writer.send(message).now_or_never());
+        if let Some(Err(error)) = sent {
+            tracing::debug!(%error, "failed to write to the link");
+            self.on(Event::Lost("upstream_reset".to_owned()), ctx);
+        }
+    }
+
+    fn tell(&mut self, change: LinkChange, ctx: &mut Context<Self>) {
+        let report = match &change {
+            LinkChange::Up { symbols } => {
+                tracing::info!(?symbols, "link up");
+                Some(Report::LinkUp)
+            }
+            LinkChange::Down { cause } => {
+                tracing::warn!(cause, "link down");
+                Some(Report::LinkDown { cause: cause.clone() })
+            }
+            LinkChange::Alive => None,
+        };
+        if let Some(report) = report {
+            let sending = self.parts.root.send(report);
+            ctx.spawn(sending.into_actor(self).map(|sent, _, _| {
+                if let Err(error) = sent {
+                    tracing::error!(%error, "failed to report to root");
+                }
+            }));
+        }
+        self.arrive(HeardKind::Link(change), Says::Nothing);
+    }
+
+    fn arrive(&mut self, what: HeardKind, says: Says) {
+        let at = self.parts.clock.now();
+        self.outgoing.push(Arrival {
+            heard: Heard { at, what },
+            says,
+        });
+    }
+
+    /// A whole text message.
+    fn text(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
+        let frame = match wire::decode(&bytes, self.parts.clock.now()) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::debug!(%error, "frame not understood");
+                self.arrive(HeardKind::Frame(bytes), Says::Nothing);
+                return self.on(Event::Garbled, ctx);
+            }
+        };
+        // The link first: a price that confirms its pair must find the pair watched.
+        self.on(Event::Heard(&frame), ctx);
+        let says = match frame {
+            Frame::Price(tick) => Says::Price(tick),
+            _ => Says::Nothing,
+        };
+        self.arrive(HeardKind::Frame(bytes), says);
+    }
+
+    fn frame(&mut self, frame: ws::Frame, ctx: &mut Context<Self>) {
+        match frame {
+            ws::Frame::Text(bytes) | ws::Frame::Binary(bytes) => self.text(bytes, ctx),
+            ws::Frame::Continuation(item) => self.fragment(&item, ctx),
+            ws::Frame::Ping(bytes) => self.write(ws::Message::Pong(bytes), ctx),
+            ws::Frame::Pong(_) => self.on(Event::Ponged, ctx),
+            ws::Frame::Close(reason) => {
+                let code = reason.map_or(1005, |reason| u16::from(reason.code));
+                self.on(Event::Lost(format!("upstream_close_{code}")), ctx);
+            }
+        }
+    }
+
+    fn fragment(&mut self, item: &ws::Item, ctx: &mut Context<Self>) {
+        let (ws::Item::FirstText(bytes)
+        | ws::Item::FirstBinary(bytes)
+        | ws::Item::Continue(bytes)
+        | ws::Item::Last(bytes)) = item;
+        if self.fragments.len().saturating_add(bytes.len()) > limits::FRAME_BYTES {
+            return self.on(Event::Lost("frame_too_long".to_owned()), ctx);
+        }
+        self.fragments.extend_from_slice(bytes);
+        if matches!(item, ws::Item::Last(_)) {
+            let whole = self.fragments.split().freeze();
+            self.text(whole, ctx);
+        }
+    }
+
+    fn broken(&mut self, error: &ws::ProtocolError, ctx: &mut Context<Self>) {
+        let cause = match error {
+            ws::ProtocolError::Overflow => "frame_too_long",
+            ws::ProtocolError::Io(_) => "upstream_reset",
+            _ => "protocol_error",
+        };
+        self.on(Event::Lost(cause.to_owned()), ctx);
+    }
+
+    /// At the end of every turn: what was heard goes on, in order, and the timer stands at the next deadline.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        let outgoing = std::mem::take(&mut self.outgoing);
+        if !outgoing.is_empty()
+            && let Err(SendError::Full(arrived)) = self.parts.arrived.try_send(Arrived(outgoing))
+        {
+            // The mailbox is full: nothing more is read until there is room, and the vendor's TCP window fills.
+            let waiting = self.parts.arrived.send(arrived);
+            ctx.wait(waiting.into_actor(self).map(|_, _, _| ()));
+        }
+        self.rearm(ctx);
+    }
+
+    /// An earlier timer is left to fire in vain: deadlines move later with every price.
+    fn rearm(&mut self, ctx: &mut Context<Self>) {
+        let Some(at) = self.link.next_deadline(self.parts.clock.now()) else {
+            return;
+        };
+        if let Some((armed, handle)) = self.timer {
+            if armed <= at {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let handle = ctx.run_later(self.parts.clock.until(at).max(SHORTEST_TIMER), |feed, ctx| {
+            feed.timer = None;
+            feed.on(Event::Deadline, ctx);
+            feed.settle(ctx);
+        });
+        self.timer = Some((at, handle));
+    }
+
+    fn show(&mut self, changed: bool) {
+        if changed || self.viewed.is_none_or(|at| at.elapsed() >= limits::VIEW_EVERY) {
+            self.viewed = Some(Stopwatch::start());
+            self.parts.view.send_replace(self.link.view(self.parts.clock.now()));
+        }
+    }
+}
+
+/// Timers are no finer than this; a shorter one would only spin.
+const SHORTEST_TIMER: Duration = Duration::from_millis(1);
+
+/// One thing the socket gave.
+enum Socketed {
+    Frame(Result<ws::Frame, ws::ProtocolError>),
+    /// The socket ended without a close frame.
+    Ended,
+}
+
+/// What was ready on the socket, in order.
+struct FromSocket {
+    generation: u64,
+    chunk: Vec<Socketed>,
+}
+
+impl StreamHandler<FromSocket> for Feed {
+    fn handle(&mut self, heard: FromSocket, ctx: &mut Context<Self>) {
+        for item in heard.chunk {
+            if heard.generation != self.generation {
+                break;
+            }
+            match item {
+                Socketed::Frame(Ok(frame)) => self.frame(frame, ctx),
+                Socketed::Frame(Err(error)) => self.broken(&error, ctx),
+                Socketed::Ended => self.on(Event::Lost("upstream_close_1006".to_owned()), ctx),
+            }
+        }
+        self.settle(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {} // the link ended, not the feed
+}
+
+/// Whether prices are wanted changed.
+struct Wanted(bool);
+
+impl StreamHandler<Wanted> for Feed {
+    fn handle(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
+        self.on(if wanted.0 { Event::Started } else { Event::Stopped }, ctx);
+        self.settle(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {} // whoever wants prices is gone; the link stays as it is
+}
+
+impl Actor for Feed {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let mut wanted = self.parts.wanted.clone();
+        wanted.mark_changed();
+        ctx.add_stream(stream::unfold(wanted, |mut wanted| async move {
+            wanted.changed().await.ok()?;
+            let now = *wanted.borrow_and_update();
+            Some((Wanted(now), wanted))
+        }));
+    }
+}
+
+impl Supervised for Feed {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.parts.clone());
+    }
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+//! Connections to the vendor: TLS, the WebSocket handshake, and why one failed, in words without a key.
+//!
+//! A refused upgrade has a body that says why, under any status, even 200. The stock client throws it away; a middleware around
+//! its connector keeps it.
+
+use crate::actors::frame_guard::GuardedCodec;
+use crate::domain::trouble::{Refusal, refusal};
+use crate::limits;
+use actix_codec::{AsyncRead, Framed};
+use actix_http::StatusCode;
+use actix_web::dev::Service;
+use awc::error::{ConnectError, SendRequestError, WsClientError};
+use awc::middleware::Transform;
+use awc::{BoxedSocket, Client, ConnectRequest, ConnectResponse, Connector};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use rustls::pki_types::CertificateDer;
+use secrecy::{ExposeSecret, SecretString};
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// An open WebSocket, its frames guarded.
+pub(super) type Socket = Framed<BoxedSocket, GuardedCodec>;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ConnectFailure {
+    /// Somebody answered, and refused.
+    #[error("{host} refused the connection: {refusal}")]
+    Refused {
+        /// Who.
+        host: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Nobody answered, or not in a way that can be understood.
+    #[error("could not connect to {host}: {cause} ({detail})")]
+    Failed {
+        /// Whom we asked.
+        host: String,
+        /// A name fit for a gap's cause.
+        cause: &'static str,
+        /// The error, for people.
+        detail: String,
+    },
+}
+
+/// Trusts the web's roots and those given; speaks HTTP/1.1 only, because a WebSocket cannot be opened over HTTP/2 here.
+#[must_use]
+pub fn tls(extra_roots: &[CertificateDer<'static>]) -> Arc<rustls::ClientConfig> {
+    // Whoever installs a provider first wins, and every caller wants this one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots.add_parsable_certificates(extra_roots.iter().cloned());
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Opens a WebSocket. The key joins the address here and nowhere else.
+pub(super) async fn connect(
+    tls: Arc<rustls::ClientConfig>,
+    url: &str,
+    key: &SecretString,
+) -> Result<Socket, ConnectFailure> {
+    let kept = Kept::default();
+    let connector = Connector::new()
+        .rustls_0_23(tls)
+        .timeout(limits::HANDSHAKE)
+        .handshake_timeout(limits::HANDSHAKE);
+    let client = Client::builder()
+        .connector(connector)
+        .timeout(limits::HANDSHAKE)
+        .disable_redirects()
+        .wrap(KeepBody(kept.clone()))
+        .finish();
+    let joint = if url.contains('?') { '&' } else { '?' };
+    let asked = client.ws(format!("{url}{joint}apikey={}", key.expose_secret()));
+    match asked.connect().await {
+        Ok((_, framed)) => Ok(framed.into_map_codec(|_| GuardedCodec::client())),
+        Err(WsClientError::InvalidResponseStatus(status)) => Err(refused(url, status, &kept.0.take())),
+        Err(WsClientError::SendRequest(error)) => Err(failed(url, &error)),
+        Err(error) => Err(ConnectFailure::Failed {
+            host: host(url),
+            cause: "bad_handshake",
+            detail: error.to_string(),
+        }),
+    }
+}
+
+fn refused(url: &str, status: StatusCode, body: &[u8]) -> ConnectFailure {
+    let host = host(url);
+    match refusal(status.as_u16(), body) {
+        Some(refusal) => ConnectFailure::Refused { host, refusal },
+        None => ConnectFailure::Failed {
+            host,
+            cause: "not_a_websocket",
+            detail: format!("it answered {status} and did not switch protocols"),
+        },
+    }
+}
+
+/// Names what went wrong.
+pub(super) fn failed(url: &str, error: &SendRequestError) -> ConnectFailure {
+    let cause = match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "connect_timeout",
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => {
+            "name_not_found"
+        }
+        SendRequestError::Connect(ConnectError::Io(error))
+            if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) =>
+        {
+            "tls_failed"
+        }
+        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) => match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "connection_refused",
+            std::io::ErrorKind::ConnectionReset => "connection_reset",
+            _ => "connect_failed",
+        },
+        SendRequestError::Url(_) => "wrong_address",
+        _ => "connect_failed",
+    };
+    ConnectFailure::Failed {
+        host: host(url),
+        cause,
+        detail: error.to_string(),
+    }
+}
+
+/// Host and port of an address: all of it that may be shown.
+pub(super) fn host(url: &str) -> String {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
+}
+
+/// The body of a refused upgrade.
+#[derive(Clone, Default)]
+struct Kept(Rc<RefCell<Vec<u8>>>);
+
+/// Keeps the body of a refused upgrade.
+struct KeepBody(Kept);
+
+struct KeepBodyService<S> {
+    inner: S,
+    kept: Kept,
+}
+
+impl<S> Transform<S, ConnectRequest> for KeepBody
+where
+    S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError> + 'static,
+{
+    type Transform = KeepBodyService<S>;
+
+    fn new_transform(self, inner: S) -> Self::Transform {
+        KeepBodyService { inner, kept: self.0 }
+    }
+}
+
+impl<S> Service<ConnectRequest> for KeepBodyService<S>
+where
+    S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError> + 'static,
+{
+    type Response = ConnectResponse;
+    type Error = SendRequestError;
+    type Future = LocalBoxFuture<'static, Result<ConnectResponse, SendRequestError>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendRequestError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ConnectRequest) -> Self::Future {
+        let answer = self.inner.call(request);
+        let kept = self.kept.clone();
+        async move {
+            match answer.await? {
+                ConnectResponse::Tunnel(head, framed) if head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                    let mut parts = framed.into_parts();
+                    let mut body = std::mem::take(&mut parts.read_buf).to_vec();
+                    // A refusal is short and comes at once; one that does not end is judged by what there is.
+                    drop(tokio::time::timeout(limits::REFUSAL_BODY_WAIT, read_on(&mut parts.io, &mut body)).await);
+                    kept.0.replace(body);
+                    Ok(ConnectResponse::Tunnel(head, Framed::from_parts(parts)))
+                }
+                other => Ok(other),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// Reads until the object is whole, the other end closes, or enough is enough.
+async fn read_on(io: &mut BoxedSocket, body: &mut Vec<u8>) {
+    while body.len() < limits::REFUSAL_BODY_BYTES && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+        let mut space = [0; 1_024];
+        let mut buffer = tokio::io::ReadBuf::new(&mut space);
+        let read = std::future::poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut buffer)).await;
+        if read.is_err() || buffer.filled().is_empty() {
+            return;
+        }
+        body.extend_from_slice(buffer.filled());
+    }
+}

@@ -1,0 +1,149 @@
+//! A market that never was: prices as a function of seed, pair and time.
+//!
+//! The price is a sum of slow and fast waves of random height, each four times as long and twice as high as the one before,
+//! which is how a random walk looks at every scale; and unlike a walk it can be asked for any instant at once, so that the
+//! REST interface knows yesterday without having lived it. All arithmetic is in whole millionths: the same on every machine.
+
+use crate::domain::price::Price;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use crate::sim::dice::Dice;
+use crate::sim::market::Quote;
+
+/// One pair of the market that never was.
+#[derive(Debug, Clone, Copy)]
+pub struct Walk {
+    dice: Dice,
+    base: i64,
+    step: i64,
+}
+
+/// Lengths of the waves in seconds, shortest first. The height of wave `k` is `2^k` hundredths of a percent.
+const WAVES: [u64; 9] = [20, 80, 320, 1_280, 5_120, 20_480, 81_920, 327_680, 1_310_720];
+
+/// Base price and smallest step, in millionths, of the pairs whose size people know.
+const KNOWN: [(&str, i64, i64); 9] = [
+    ("USD/COP", 3_900_000_000, 10_000),
+    ("EUR/USD", 1_090_000, 10),
+    ("GBP/USD", 1_280_000, 10),
+    ("USD/JPY", 148_000_000, 1_000),
+    ("USD/MXN", 18_500_000, 100),
+    ("USD/BRL", 5_400_000, 100),
+    ("USD/CLP", 930_000_000, 10_000),
+    ("XAU/USD", 2_650_000_000, 10_000),
+    ("BTC/USD", 98_000_000_000, 10_000),
+];
+
+impl Walk {
+    /// The walk of one pair under a seed.
+    #[must_use]
+    pub fn new(seed: u64, symbol: Symbol) -> Self {
+        let dice = Dice::new(seed).of(symbol.as_str());
+        let (base, step) = KNOWN
+            .into_iter()
+            .find(|(name, ..)| *name == symbol.as_str())
+            .map_or_else(|| unknown_pair(dice), |(_, base, step)| (base, step));
+        Self { dice, base, step }
+    }
+
+    /// The price at a second.
+    #[must_use]
+    pub fn price(&self, at: Timestamp) -> Price {
+        let second = u64::try_from(at.secs()).unwrap_or(0);
+        let shift: i64 = WAVES
+            .into_iter()
+            .enumerate()
+            .map(|(wave, length)| self.wave(wave, length, second))
+            .sum();
+        let micros = self.base.saturating_add(shift);
+        Price::from_micros(micros.div_euclid(self.step).saturating_mul(self.step).max(self.step))
+    }
+
+    /// How far one wave moves the price at a second: between its heights at both ends, along a curve that is level there.
+    fn wave(&self, wave: usize, length: u64, second: u64) -> i64 {
+        const ONE: i64 = 1 << 16;
+        let wave = u64::try_from(wave).unwrap_or(0);
+        let height = (self.base / 10_000) << wave;
+        let (count, into) = (second / length, second % length);
+        let [from, to] = [count, count + 1].map(|end| self.dice.within(end, wave + 1, height));
+        let along = i64::try_from(into * ONE.unsigned_abs() / length).unwrap_or(0);
+        let smooth = along * along / ONE * (3 * ONE - 2 * along) / ONE;
+        let moved = i128::from(to - from) * i128::from(smooth) / i128::from(ONE);
+        from + i64::try_from(moved).unwrap_or(0)
+    }
+
+    /// Every tick of the slot that opens at `slot`: one each few seconds, whole-second stamps, strictly rising.
+    #[must_use]
+    pub fn slot(&self, slot: Timestamp) -> Vec<Quote> {
+        let (open, length) = (slot.secs(), limits::SIM_SLOT.as_secs());
+        let place = u64::try_from(open).unwrap_or(0);
+        let mut ticks = Vec::with_capacity(80);
+        let mut into = self.dice.below(place, 100, 4);
+        while into < length {
+            let at = Timestamp::from_secs(open.saturating_add_unsigned(into));
+            let price = self.price(at);
+            ticks.push(Quote { at, price });
+            into += 1 + self.dice.below(place, 101 + into, 7);
+        }
+        ticks
+    }
+}
+
+/// A base price and step for a pair nobody listed.
+fn unknown_pair(dice: Dice) -> (i64, i64) {
+    (1_000_000 + dice.within(0, 0, 400_000), 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn usdcop(seed: u64) -> Walk {
+        Walk::new(seed, Symbol::usdcop())
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_day_and_another_seed_another() {
+        let slot = Timestamp::from_secs(1_761_138_000);
+        assert_eq!(usdcop(1).slot(slot), usdcop(1).slot(slot));
+        assert_ne!(usdcop(1).slot(slot), usdcop(2).slot(slot));
+    }
+
+    #[test]
+    fn five_minute_moves_are_of_the_size_the_real_market_has() {
+        let walk = usdcop(3);
+        let mut moves: Vec<i64> = (0..2_000)
+            .map(|slot| {
+                let [from, to] = [slot, slot + 1].map(|at| walk.price(Timestamp::from_secs(1_761_138_000 + at * 300)));
+                to.minus(from).micros().abs() * 100_000 / from.micros()
+            })
+            .collect();
+        moves.sort_unstable();
+        let (median, last) = (moves[1_000], moves[1_999]);
+        assert!((15..80).contains(&median), "median {median} tenths of a basis point");
+        assert!(last < 1_000, "largest {last} tenths of a basis point");
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_are_whole_seconds_that_rise_within_the_slot(seed in any::<u64>(), slot in 0_i64..8_000_000) {
+            let opens = Timestamp::from_secs(slot * 300);
+            let ticks = usdcop(seed).slot(opens);
+            prop_assert!(ticks.len() > 30);
+            prop_assert!(ticks.iter().all(|tick| tick.at.micros() % 1_000_000 == 0));
+            prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));
+            prop_assert!(ticks[0].at >= opens && ticks[ticks.len() - 1].at < opens + limits::SIM_SLOT);
+        }
+
+        #[test]
+        fn prices_stay_plausible(seed in any::<u64>(), second in 0_i64..4_000_000_000) {
+            let price = usdcop(seed).price(Timestamp::from_secs(second)).micros();
+            prop_assert!((3_600_000_000..4_200_000_000).contains(&price), "{price}");
+            prop_assert_eq!(price % 10_000, 0);
+            let odd = Walk::new(seed, "ABC/XYZ".parse().unwrap()).price(Timestamp::from_secs(second));
+            prop_assert!(odd.micros() > 0);
+        }
+    }
+}
