@@ -312,3 +312,34 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 /// How often a deadlock or a serialization failure is repeated at once before it counts as a failure.
 pub const WRITER_CONFLICTS: u32 = 5;
 const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that it writes");
+// --- the gate -------------------------------------------------------------------------------------------------------
+
+/// The largest ready flag that is read. A full manifest has some 200 bytes.
+pub const FLAG_BYTES: usize = 65_536;
+
+/// How long an empty flag must stay empty before it counts, and how soon a half-written one is read again.
+pub const FLAG_SETTLES: Duration = Duration::from_secs(2);
+
+/// How far ahead of our clock a flag may be stamped: two machines that both keep time by the network.
+pub const FLAG_SKEW: Duration = Duration::from_secs(60);
+
+/// How long to wait for L0 unless settings say otherwise; the old service's default.
+pub const L0_WAIT: Duration = Duration::from_secs(3_600);
+
+/// The first pause after an error, doubled with each further one.
+pub const ERROR_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest pause between two attempts to leave an error.
+pub const ERROR_PAUSE_MAX: Duration = Duration::from_secs(120);
+
+/// How many times candela asks the vendor for missing history before it goes on without.
+pub const HISTORY_REQUESTS: u32 = 2;
+
+/// How long a request for missing history may take. Seven sessions are one or two calls, eight seconds apart.
+pub const HISTORY_WAIT: Duration = Duration::from_secs(120);
+
+/// Missing slots that a verdict lists by name; all are counted. A week of five-minute bars around the clock.
+pub const VERDICT_MISSING: usize = 2_016;
+
+/// Examples that a finding shows.
+pub const VERDICT_EXAMPLES: usize = 5;

@@ -7,7 +7,7 @@ use crate::domain::market_day::{Day, DayBook};
 use crate::domain::overrides::Overrides;
 use crate::domain::session::{Session, Sessions};
 use crate::domain::timestamp::Timestamp;
-use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
 use std::sync::Arc;
 
@@ -71,6 +71,12 @@ impl Calendar {
     #[must_use]
     pub fn session_on(&self, date: NaiveDate) -> Option<Session> {
         self.book.session_on(date)
+    }
+
+    /// The instant of a wall time in the market's zone.
+    #[must_use]
+    pub fn instant(&self, local: NaiveDateTime) -> Option<Timestamp> {
+        self.book.instant(local)
     }
 
     /// The date that the market's clocks show.

@@ -1,7 +1,7 @@
 //! An instant: microseconds since 1970-01-01T00:00:00Z. The only instant that crosses module borders.
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -69,6 +69,19 @@ impl Timestamp {
         self.datetime()
             .with_timezone(&zone)
             .to_rfc3339_opts(SecondsFormat::Secs, false)
+    }
+}
+
+/// For views: RFC 3339 in UTC instead of a number. Used as `#[serde(serialize_with = "…")]`.
+pub fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+/// The same for an instant that may be missing.
+pub fn as_text_or_null<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
     }
 }
 

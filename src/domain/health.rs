@@ -1,0 +1,234 @@
+//! Conditions: what is not as it should be, since when, why, and what would clear it. They stand beside the state.
+
+use crate::domain::timestamp::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What can be wrong while the service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConditionKind {
+    /// The gate did not verify the history.
+    HistoryUnverified,
+    /// The flag that opened the gate is gone or no longer good.
+    FlagWithdrawn,
+    /// The wall clock jumped.
+    ClockStepped,
+    /// The calendar's override file cannot be used; the last good one holds.
+    CalendarFileWrong,
+    /// The link to the vendor is down.
+    FeedDown,
+    /// Prices come by polling.
+    Polling,
+    /// No price came for longer than this pair's habit.
+    FeedSilent,
+    /// The database is behind the ledger.
+    StoreBehind,
+    /// The cache is out of reach.
+    CacheDown,
+    /// The ledger cannot be written: nothing new is told.
+    LedgerUnwritable,
+    /// An actor used up its restarts.
+    ActorParked,
+    /// No API key can be used now.
+    KeysExhausted,
+}
+
+impl ConditionKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::HistoryUnverified,
+        Self::FlagWithdrawn,
+        Self::ClockStepped,
+        Self::CalendarFileWrong,
+        Self::FeedDown,
+        Self::Polling,
+        Self::FeedSilent,
+        Self::StoreBehind,
+        Self::CacheDown,
+        Self::LedgerUnwritable,
+        Self::ActorParked,
+        Self::KeysExhausted,
+    ];
+
+    /// Its name on `/status` and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HistoryUnverified => "history_unverified",
+            Self::FlagWithdrawn => "flag_withdrawn",
+            Self::ClockStepped => "clock_stepped",
+            Self::CalendarFileWrong => "calendar_file_wrong",
+            Self::FeedDown => "feed_down",
+            Self::Polling => "polling",
+            Self::FeedSilent => "feed_silent",
+            Self::StoreBehind => "store_behind",
+            Self::CacheDown => "cache_down",
+            Self::LedgerUnwritable => "ledger_unwritable",
+            Self::ActorParked => "actor_parked",
+            Self::KeysExhausted => "keys_exhausted",
+        }
+    }
+
+    /// What would clear it, as a sentence for who is called at night.
+    #[must_use]
+    pub const fn clears_when(self) -> &'static str {
+        match self {
+            Self::HistoryUnverified => "a good ready flag is there and the history passes its check",
+            Self::FlagWithdrawn => "a good ready flag is there again",
+            Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
+            Self::CalendarFileWrong => "the override file is corrected",
+            Self::FeedDown => "the link is up and a price was accepted",
+            Self::Polling => "the link is up and has taken over from polling",
+            Self::FeedSilent => "a price is accepted, or the session ends",
+            Self::StoreBehind => "the database has everything the ledger has",
+            Self::CacheDown => "the cache answers",
+            Self::LedgerUnwritable => "the ledger's disk can be written again",
+            Self::ActorParked => "the service is restarted",
+            Self::KeysExhausted => "a key's minute or day begins anew",
+        }
+    }
+
+    /// Whether prices should not be acted on while it holds.
+    #[must_use]
+    pub const fn unsafe_to_trade(self) -> bool {
+        matches!(
+            self,
+            Self::HistoryUnverified | Self::ClockStepped | Self::FeedDown | Self::FeedSilent | Self::LedgerUnwritable
+        )
+    }
+}
+
+/// One condition as `/status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// Whether it holds now; one that was cleared stays in the list, so that its end can be read.
+    pub status: bool,
+    /// A name for programs, such as `flag_stale`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Since when the status is what it is.
+    #[serde(serialize_with = "crate::domain::timestamp::as_text")]
+    pub since: Timestamp,
+    /// What would clear it.
+    pub clears_when: &'static str,
+}
+
+/// All conditions that hold or held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions(BTreeMap<ConditionKind, Condition>);
+
+impl Conditions {
+    /// Says that something is wrong. Returns whether that, or the reason for it, is news; `since` is kept while it holds.
+    pub fn raise(&mut self, kind: ConditionKind, reason: &str, message: &str, now: Timestamp) -> bool {
+        let held = self.0.get(&kind).filter(|condition| condition.status);
+        let news = held.is_none_or(|condition| condition.reason != reason);
+        let condition = Condition {
+            kind,
+            status: true,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            since: held.map_or(now, |condition| condition.since),
+            clears_when: kind.clears_when(),
+        };
+        self.0.insert(kind, condition);
+        news
+    }
+
+    /// Says that it is over. Returns whether that is news.
+    pub fn clear(&mut self, kind: ConditionKind, now: Timestamp) -> bool {
+        let Some(condition) = self.0.get_mut(&kind).filter(|condition| condition.status) else {
+            return false;
+        };
+        condition.status = false;
+        condition.since = now;
+        true
+    }
+
+    /// Whether it holds.
+    #[must_use]
+    pub fn holds(&self, kind: ConditionKind) -> bool {
+        self.0.get(&kind).is_some_and(|condition| condition.status)
+    }
+
+    /// Those that hold.
+    pub fn holding(&self) -> impl Iterator<Item = &Condition> {
+        self.0.values().filter(|condition| condition.status)
+    }
+
+    /// All, those that hold first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Condition> {
+        let over = self.0.values().filter(|condition| !condition.status);
+        self.holding().chain(over).cloned().collect()
+    }
+
+    /// The first reason not to act on prices, if there is one.
+    #[must_use]
+    pub fn unsafe_to_trade(&self) -> Option<&Condition> {
+        self.holding().find(|condition| condition.kind.unsafe_to_trade())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_condition_keeps_its_beginning_while_its_reason_changes() {
+        let mut conditions = Conditions::default();
+        let kind = ConditionKind::HistoryUnverified;
+        assert!(conditions.raise(kind, "flag_missing", "There is no flag.", at(1)));
+        assert!(!conditions.raise(kind, "flag_missing", "There is no flag.", at(2)));
+        assert!(conditions.raise(kind, "stale", "The newest bar is old.", at(3)));
+        assert_eq!(
+            conditions
+                .holding()
+                .map(|c| (c.since, c.reason.as_str()))
+                .collect::<Vec<_>>(),
+            [(at(1), "stale")]
+        );
+        assert_eq!(conditions.unsafe_to_trade().map(|c| c.kind), Some(kind));
+    }
+
+    #[test]
+    fn a_cleared_condition_stays_readable_and_is_news_once() {
+        let mut conditions = Conditions::default();
+        conditions.raise(ConditionKind::CacheDown, "refused", "Redis refuses connections.", at(1));
+        conditions.raise(ConditionKind::StoreBehind, "slow", "The database is slow.", at(1));
+        assert!(conditions.clear(ConditionKind::StoreBehind, at(5)));
+        assert!(!conditions.clear(ConditionKind::StoreBehind, at(6)));
+        assert!(!conditions.clear(ConditionKind::Polling, at(6)));
+        let list: Vec<_> = conditions
+            .list()
+            .iter()
+            .map(|c| (c.kind.name(), c.status, c.since))
+            .collect();
+        assert_eq!(list, [("cache_down", true, at(1)), ("store_behind", false, at(5))]);
+        assert!(conditions.unsafe_to_trade().is_none());
+        assert!(conditions.raise(ConditionKind::StoreBehind, "slow", "The database is slow.", at(9)));
+    }
+
+    #[test]
+    fn a_condition_reads_as_the_documented_json() {
+        let mut conditions = Conditions::default();
+        conditions.raise(ConditionKind::CacheDown, "refused", "Redis refuses connections.", at(1));
+        let json = serde_json::to_value(conditions.list()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!([{"type": "cache_down", "status": true, "reason": "refused",
+                "message": "Redis refuses connections.", "since": "1970-01-01T00:00:01Z", "clears_when": "the cache answers"}])
+        );
+        for kind in ConditionKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The outcome of an L0 check: is the history fresh, is it complete, and what else is in it.
+//!
+//! *Fresh*: the newest bar is less than a day old, not counting dates without a session.
+//! *Complete*: at least 95 % of the slots that the calendar expects in the sessions of the last seven days have a bar.
+//! Rows that candela or its predecessor made from live prices are not history and do not count.
+
+use crate::domain::calendar::Calendar;
+use crate::domain::interval::Interval;
+use crate::domain::l0::Flag;
+use crate::domain::session::Sessions;
+use crate::domain::tally::{HourTally, survey};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict_findings as findings;
+use crate::limits;
+use chrono::{Days, NaiveDate, NaiveTime};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What the store found: numbers an hour over the whole history, and what candela itself fetched of it lately.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// Every hour that has rows, earliest first.
+    pub hours: Vec<HourTally>,
+    /// The newest row.
+    pub newest: Option<Timestamp>,
+    /// Closed bars that candela fetched from the vendor to complete the history, in the last week.
+    pub fetched: Vec<Timestamp>,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Whoever uses the whole history should know.
+    Warning,
+    /// The verdict is no.
+    Failure,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its name: `time_shift`, `mixed_days`, `missing_slots`, ….
+    pub name: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// How many rows, slots or days.
+    pub count: u64,
+    /// A sentence with the numbers.
+    pub message: String,
+    /// Some of them.
+    pub examples: Vec<String>,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// When it was made.
+    #[serde(serialize_with = "crate::domain::timestamp::as_text")]
+    pub at: Timestamp,
+    /// The flag that asked for it.
+    pub flag: Option<Flag>,
+    /// Whether the database answered.
+    pub reachable: bool,
+    /// Rows of history.
+    pub rows: u64,
+    /// The newest bar.
+    #[serde(serialize_with = "crate::domain::timestamp::as_text_or_null")]
+    pub newest: Option<Timestamp>,
+    /// Wall time since the newest bar.
+    #[serde(rename = "age_hours", serialize_with = "as_hours")]
+    pub age: Option<Duration>,
+    /// The same, without dates that have no session.
+    #[serde(rename = "age_hours_in_market_days", serialize_with = "as_hours")]
+    pub age_in_market_days: Option<Duration>,
+    /// Whether that is less than a day.
+    pub fresh: bool,
+    /// Slots that the calendar expects in the sessions of the last seven days.
+    pub expected: u64,
+    /// Of them, those with a bar.
+    pub present: u64,
+    /// Of those, the ones that candela had to fetch itself.
+    pub fetched: u64,
+    /// Whether that is enough.
+    pub complete: bool,
+    /// The slots without a bar, earliest first, as many as are listed.
+    #[serde(skip)]
+    pub missing: Vec<Timestamp>,
+    /// Everything else.
+    pub findings: Vec<Finding>,
+}
+
+/// The part of the expected slots that must be there.
+const COMPLETE_PERCENT: u64 = 95;
+/// The age from which history is not fresh.
+const FRESH: Duration = Duration::from_secs(86_400);
+/// How many days back completeness looks.
+const RECENT_DAYS: u64 = 7;
+
+impl Verdict {
+    /// The verdict on a history that was read.
+    #[must_use]
+    pub fn on(history: &History, flag: Option<Flag>, calendar: &Calendar, now: Timestamp) -> Self {
+        let survey = survey(&history.hours, calendar);
+        let recent = Recent::of(history, calendar, now);
+        let newest = history.newest.into_iter().chain(history.fetched.iter().copied()).max();
+        let age_in_market_days = newest.map(|newest| market_age(newest, now, calendar));
+        let mut verdict = Self {
+            at: now,
+            flag,
+            reachable: true,
+            rows: survey.rows,
+            newest,
+            age: newest.map(|newest| now.since(newest)),
+            age_in_market_days,
+            fresh: age_in_market_days.is_some_and(|age| age < FRESH),
+            expected: recent.expected,
+            present: recent.present,
+            fetched: recent.fetched,
+            complete: recent.present * 100 >= recent.expected * COMPLETE_PERCENT && newest.is_some(),
+            missing: recent.missing,
+            findings: Vec::new(),
+        };
+        verdict.findings = verdict.own_findings(calendar);
+        verdict
+            .findings
+            .extend(findings::of(&survey, recent.date, recent.first));
+        verdict
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        verdict
+    }
+
+    /// The verdict when the database does not answer.
+    #[must_use]
+    pub fn unreachable(why: &str, flag: Option<Flag>, now: Timestamp) -> Self {
+        let finding = findings::failure("database_unreachable", 1, format!("The history cannot be read: {why}."));
+        Self {
+            at: now,
+            flag,
+            reachable: false,
+            rows: 0,
+            newest: None,
+            age: None,
+            age_in_market_days: None,
+            fresh: false,
+            expected: 0,
+            present: 0,
+            fetched: 0,
+            complete: false,
+            missing: Vec::new(),
+            findings: vec![finding],
+        }
+    }
+
+    /// Whether the gate may open.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.reachable && self.fresh && self.complete && self.failures().next().is_none()
+    }
+
+    /// What it failed on.
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Failure)
+    }
+
+    /// The name of the first failure, for conditions; `passed` when there is none.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.failures().next().map_or("passed", |finding| finding.name)
+    }
+
+    /// The sentences of all failures.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.failures()
+            .map(|finding| finding.message.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Percent of the expected slots that are there, as the old service showed it; 100 when none is expected.
+    #[must_use]
+    pub fn completeness_percent(&self) -> f64 {
+        let per_mille = (self.present * 10_000).checked_div(self.expected).unwrap_or(10_000);
+        f64::from(u32::try_from(per_mille).unwrap_or(u32::MAX)) / 100.0
+    }
+
+    /// The missing slots as stretches `[from, to)` to ask the vendor for, newest first; a stretch never leaves its session.
+    #[must_use]
+    pub fn missing_stretches(&self) -> Vec<(Timestamp, Timestamp)> {
+        const SLOT: Duration = Duration::from_secs(300);
+        let mut stretches: Vec<(Timestamp, Timestamp)> = Vec::new();
+        for slot in &self.missing {
+            match stretches.last_mut() {
+                Some((_, to)) if *to == *slot => *to = *slot + SLOT,
+                _ => stretches.push((*slot, *slot + SLOT)),
+            }
+        }
+        stretches.reverse();
+        stretches
+    }
+
+    fn own_findings(&self, calendar: &Calendar) -> Vec<Finding> {
+        let hours = |age: Duration| age.as_secs() / 3_600;
+        let mut list = Vec::new();
+        match (self.newest, self.age, self.age_in_market_days) {
+            (Some(newest), Some(age), Some(counted)) if !self.fresh => list.push(findings::failure(
+                "stale",
+                1,
+                format!(
+                    "The newest bar is of {}, {} hours old ({} without dates that have no session); it must be less than 24.",
+                    newest.rfc3339(calendar.zone()), hours(age), hours(counted),
+                ),
+            )),
+            (None, ..) => list.push(findings::failure("empty", 1, "The history has no rows.".to_owned())),
+            _ => {}
+        }
+        let lacking = self.expected - self.present;
+        if lacking > 0 {
+            let message = format!(
+                "{} of {} bars of the last {RECENT_DAYS} days' sessions are there ({} %, needed {COMPLETE_PERCENT} %): {lacking} are missing.",
+                self.present,
+                self.expected,
+                self.completeness_percent(),
+            );
+            let mut finding = findings::failure("incomplete", lacking, message);
+            if self.complete {
+                finding.severity = Severity::Note;
+            }
+            let shown = self.missing.iter().take(limits::VERDICT_EXAMPLES);
+            finding.examples = shown.map(|slot| slot.rfc3339(calendar.zone())).collect();
+            list.push(finding);
+        }
+        if let Some(rows) = self
+            .flag
+            .as_ref()
+            .and_then(|flag| flag.manifest.rows)
+            .filter(|rows| *rows > self.rows)
+        {
+            let message = format!("The ready flag says {rows} rows; the table has {}.", self.rows);
+            list.push(findings::failure(
+                "fewer_rows_than_the_flag_says",
+                rows - self.rows,
+                message,
+            ));
+        }
+        list
+    }
+}
+
+/// The completed sessions of the last seven days.
+struct Recent {
+    date: NaiveDate,
+    first: Timestamp,
+    expected: u64,
+    present: u64,
+    fetched: u64,
+    missing: Vec<Timestamp>,
+}
+
+impl Recent {
+    fn of(history: &History, calendar: &Calendar, now: Timestamp) -> Self {
+        let today = calendar.local_date(now);
+        let from = today.checked_sub_days(Days::new(RECENT_DAYS)).unwrap_or(today);
+        let slots: Vec<Timestamp> = calendar
+            .sessions(from, today)
+            .filter(|session| session.closes <= now)
+            .flat_map(|session| calendar.slots(&session, Interval::M5))
+            .collect();
+        let fetched: BTreeSet<_> = history.fetched.iter().collect();
+        let mut recent = Self {
+            date: from,
+            first: calendar.instant(from.and_time(NaiveTime::MIN)).unwrap_or(now),
+            expected: u64::try_from(slots.len()).unwrap_or(u64::MAX),
+            present: 0,
+            fetched: 0,
+            missing: Vec::new(),
+        };
+        for slot in slots {
+            let stored = has_slot(&history.hours, slot);
+            let ours = !stored && fetched.contains(&slot);
+            recent.present += u64::from(stored || ours);
+            recent.fetched += u64::from(ours);
+            if !stored && !ours && recent.missing.len() < limits::VERDICT_MISSING {
+                recent.missing.push(slot);
+            }
+        }
+        recent
+    }
+}
+
+fn has_slot(hours: &[HourTally], at: Timestamp) -> bool {
+    let (hour, slot) = (at.secs().div_euclid(3_600), at.secs().rem_euclid(3_600) / 300);
+    let found = hours.binary_search_by_key(&hour, |tally| tally.hour).ok();
+    found
+        .and_then(|index| hours.get(index))
+        .is_some_and(|tally| tally.slots & (1 << slot) != 0)
+}
+
+/// Hours to two decimals, or null.
+fn as_hours<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match age {
+        Some(age) => serializer.serialize_f64((age.as_secs_f64() / 36.0).round() / 100.0),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Time from `newest` to `now` without the dates of the market's zone that have no session.
+#[must_use]
+pub fn market_age(newest: Timestamp, now: Timestamp, calendar: &Calendar) -> Duration {
+    if now.since(newest) > Duration::from_secs(366 * 86_400) {
+        return now.since(newest); // a year of holidays would not make it fresh
+    }
+    let (first, last) = (calendar.local_date(newest), calendar.local_date(now));
+    let idle: Duration = first
+        .iter_days()
+        .take_while(|date| *date <= last)
+        .filter(|date| calendar.session_on(*date).is_none())
+        .filter_map(|date| {
+            let begins = calendar.instant(date.and_time(NaiveTime::MIN))?.max(newest);
+            let ends = calendar.instant(date.succ_opt()?.and_time(NaiveTime::MIN))?.min(now);
+            Some(ends.since(begins))
+        })
+        .sum();
+    now.since(newest).saturating_sub(idle)
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

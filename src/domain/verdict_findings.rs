@@ -1,0 +1,223 @@
+//! What a survey of the history found, as sentences with numbers and examples.
+
+use crate::domain::tally::{Shift, Survey};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::{Finding, Severity};
+use crate::limits;
+use chrono::NaiveDate;
+use std::fmt::Display;
+
+fn finding<T: Display>(
+    severity: Severity,
+    name: &'static str,
+    count: u64,
+    message: String,
+    examples: impl IntoIterator<Item = T>,
+) -> Finding {
+    let examples = examples
+        .into_iter()
+        .take(limits::VERDICT_EXAMPLES)
+        .map(|example| example.to_string());
+    Finding {
+        name,
+        severity,
+        count,
+        message,
+        examples: examples.collect(),
+    }
+}
+
+/// Something on which the verdict fails.
+pub(super) fn failure(name: &'static str, count: u64, message: String) -> Finding {
+    finding(Severity::Failure, name, count, message, [""; 0])
+}
+
+/// Everything a survey shows. What touches the recent sessions, which begin on `recent`, fails the verdict.
+pub(super) fn of(survey: &Survey, recent: NaiveDate, recent_at: Timestamp) -> Vec<Finding> {
+    let mut list = Vec::new();
+    if let Some(shift) = &survey.shift {
+        list.extend(shifted(shift, survey, recent));
+    }
+    list.extend(missing(survey));
+    list.extend(off_session(survey));
+    list.extend(rows(survey, recent_at));
+    list
+}
+
+fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
+    let touches = |dates: &[NaiveDate]| dates.last().is_some_and(|last| *last >= recent);
+    let severity = |dates: &[NaiveDate]| {
+        if touches(dates) {
+            Severity::Failure
+        } else {
+            Severity::Warning
+        }
+    };
+    let (hours, early) = (
+        shift.hours.unsigned_abs(),
+        if shift.hours < 0 { "early" } else { "late" },
+    );
+    let mut message = format!(
+        "{} of {} bars lie {hours} hours {early}, outside their session: their hours are of another zone than their label. {} sessions lie mostly beside themselves.",
+        shift.rows,
+        survey.rows,
+        shift.shifted.len(),
+    );
+    if let Some(since) = shift.since {
+        let what = if shift.lasting {
+            "It lasts since"
+        } else {
+            "The last stretch began on"
+        };
+        message += &format!(" {what} {since}.");
+    }
+    let newest_first = |dates: &[NaiveDate]| dates.iter().rev().copied().collect::<Vec<_>>();
+    let mut list = vec![finding(
+        severity(&shift.shifted),
+        "time_shift",
+        shift.rows,
+        message,
+        newest_first(&shift.shifted),
+    )];
+    if !shift.mixed.is_empty() {
+        let count = count(shift.mixed.len());
+        let message = format!("{count} days have bars both inside their session and {hours} hours {early}.");
+        list.push(finding(
+            severity(&shift.mixed),
+            "mixed_days",
+            count,
+            message,
+            newest_first(&shift.mixed),
+        ));
+    }
+    list
+}
+
+fn missing(survey: &Survey) -> Vec<Finding> {
+    let mut list = Vec::new();
+    let lacking = survey.expected - survey.present;
+    if lacking > 0 {
+        let message = format!(
+            "{lacking} of {} expected bars of the whole history are missing: {} sessions have none, {} lack some.",
+            survey.expected,
+            survey.empty.len(),
+            survey.partial.len(),
+        );
+        let examples = survey
+            .partial
+            .iter()
+            .rev()
+            .map(|(date, lacking)| format!("{date}: {lacking}"));
+        list.push(finding(Severity::Warning, "missing_slots", lacking, message, examples));
+    }
+    if !survey.empty.is_empty() {
+        let message = format!("{} sessions have no bar.", survey.empty.len());
+        let examples = survey.empty.iter().rev();
+        list.push(finding(
+            Severity::Warning,
+            "empty_sessions",
+            count(survey.empty.len()),
+            message,
+            examples,
+        ));
+    }
+    list
+}
+
+fn off_session(survey: &Survey) -> Vec<Finding> {
+    let mut list = Vec::new();
+    for (name, days, what) in [
+        ("closed_day_rows", &survey.closed_days, "that have no session"),
+        (
+            "outside_hours_rows",
+            &survey.outside,
+            "before their session opens or after it closes",
+        ),
+    ] {
+        let rows = days.iter().map(|(_, rows)| rows).sum();
+        if rows > 0 {
+            let message = format!("{rows} bars lie on {} dates {what}; they do not count.", days.len());
+            let examples = days.iter().rev().map(|(date, rows)| format!("{date}: {rows}"));
+            list.push(finding(Severity::Warning, name, rows, message, examples));
+        }
+    }
+    if survey.at_close > 0 {
+        let message = format!(
+            "{} bars begin at the instant their session closes: this history counts one bar more a session. Set close five minutes later to expect it.",
+            survey.at_close,
+        );
+        list.push(finding(
+            Severity::Note,
+            "rows_at_close",
+            survey.at_close,
+            message,
+            [""; 0],
+        ));
+    }
+    list
+}
+
+fn rows(survey: &Survey, recent_at: Timestamp) -> Vec<Finding> {
+    let mut list = Vec::new();
+    if survey.broken > 0 {
+        let touches = survey.broken_hours.last().is_some_and(|hour| *hour >= recent_at);
+        let severity = if touches { Severity::Failure } else { Severity::Warning };
+        let message = format!(
+            "{} bars break low ≤ open, close ≤ high, or have a price that is not positive.",
+            survey.broken
+        );
+        list.push(finding(
+            severity,
+            "ohlc_violations",
+            survey.broken,
+            message,
+            survey.broken_hours.iter().rev(),
+        ));
+    }
+    if survey.duplicates > 0 {
+        let message = format!(
+            "{} rows repeat a slot that has a row already; each slot counts once.",
+            survey.duplicates
+        );
+        let examples = survey.duplicate_hours.iter().rev();
+        list.push(finding(
+            Severity::Warning,
+            "duplicates",
+            survey.duplicates,
+            message,
+            examples,
+        ));
+    }
+    if survey.off_grid > 0 {
+        let message = format!(
+            "{} rows do not begin at a whole five minutes; they fill no slot.",
+            survey.off_grid
+        );
+        list.push(finding(
+            Severity::Warning,
+            "off_grid",
+            survey.off_grid,
+            message,
+            [""; 0],
+        ));
+    }
+    if survey.flat * 2 > survey.rows {
+        let percent = survey.flat * 100 / survey.rows.max(1);
+        let message = format!(
+            "{} of {} bars ({percent} %) have open = high = low = close: they were made from closes only.",
+            survey.flat, survey.rows,
+        );
+        list.push(finding(
+            Severity::Warning,
+            "flat_bars",
+            survey.flat,
+            message,
+            survey.flat_hours.iter().rev(),
+        ));
+    }
+    list
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
