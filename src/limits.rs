@@ -146,7 +146,7 @@ pub const OUTAGES_REMEMBERED: usize = 256;
 /// How often a forming bar is told at the most, market time: dashboards draw every tick anyway.
 pub const PARTIAL_EVERY: Duration = Duration::from_secs(1);
 
-/// How long before a session opens or closes it is announced.
+/// How long before a session opens or closes it is announced; before the open, the feed is opened then.
 pub const SESSION_SOON: Duration = Duration::from_secs(300);
 
 /// How many holes of one gap of earlier days are taken up again: ten years of sessions is no gap but another history.
@@ -337,6 +337,24 @@ pub const HISTORY_REQUESTS: u32 = 2;
 
 /// How long a request for missing history may take. Seven sessions are one or two calls, eight seconds apart.
 pub const HISTORY_WAIT: Duration = Duration::from_secs(120);
+
+/// How long a check of the history may take before it is asked for again: the validator may have been restarted.
+pub const VERDICT_WAIT: Duration = Duration::from_secs(30);
+
+/// How soon history that failed its check is checked again while the service runs.
+pub const VERDICT_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long the feed stays open after the session's close, for ticks on their way.
+pub const FEED_LINGERS: Duration = Duration::from_secs(5);
+
+/// A wall clock that moves by more than this against the steady clock has stepped; smaller steps never reopen a session.
+pub const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+/// How often the session clock looks at the wall clock, real time: a step is noticed within it.
+pub const CLOCK_LOOK: Duration = Duration::from_millis(500);
+
+/// Sessions that the clock jumped over and that are still told as opened and closed.
+pub const SESSIONS_SKIPPED: usize = 10;
 
 /// Missing slots that a verdict lists by name; all are counted. A week of five-minute bars around the clock.
 pub const VERDICT_MISSING: usize = 2_016;

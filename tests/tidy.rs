@@ -22,9 +22,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger", &["clock", "domain", "limits"]),
     ("store", &["clock", "domain", "limits", "schema"]),
     ("cache", &["clock", "domain", "limits"]),
+    ("calendar_file", &["domain"]),
     (
         "actors",
-        &["cache", "clock", "domain", "ledger", "limits", "settings", "store"],
+        &[
+            "cache",
+            "calendar_file",
+            "clock",
+            "domain",
+            "ledger",
+            "limits",
+            "settings",
+            "store",
+        ],
     ),
     (
         "web",
@@ -37,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "actors",
             "cache",
+            "calendar_file",
             "clock",
             "domain",
             "exit",

@@ -144,6 +144,12 @@ impl FlagTrouble {
         }
     }
 
+    /// Whether it was good once and only grew old.
+    #[must_use]
+    pub const fn only_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
     /// When to look again although nothing may change; `None`: at the next change or poll.
     #[must_use]
     pub fn look_again_at(&self, now: Timestamp) -> Option<Timestamp> {

@@ -1,0 +1,390 @@
+//! The life cycle of the service: one machine, one match, driven by facts and by time.
+//!
+//! ```text
+//!                         gate opens, not passed                        session opens
+//! INITIALIZING      ┌───────────────────────────── MARKET_CLOSED ◄───┐   (gate passed)
+//!      │ started    ▼                                │   ▲  ▲        │       │
+//!      └──────► WAITING_L0 ──flag, or time is up──►  │   │  │ far    │ last  │
+//!                   ▲   │                            │   │  │ from   │ session
+//!   flag withdrawn, │   │     CHECKING_DATA ◄─flag───┘   │  │ open   │ closed
+//!   or checked anew │   └──►    │  │  └─passed, or failed and degrade─► READY ──session opens──► ACTIVE
+//!                   │           │  └─failed, keys left: fetches history, checks again
+//!                   │           └─failed and on_timeout = error─► ERROR ──heals, or tries again──► CHECKING_DATA, READY
+//!                   └─────────────────────────────────────────────┘  ▲
+//!                                                                    └── from anywhere: a part without which nothing goes on
+//! SHUTDOWN: from anywhere, when asked to stop.
+//! ```
+//!
+//! *Gate*: a flag of this gate window whose history passed the check. It is asked for anew for each session. Degradations are
+//! conditions beside the state and never stop a session that runs.
+
+use crate::domain::health::{ConditionKind, Conditions};
+use crate::domain::l0::{Flag, FlagTrouble, OnTimeout, WaitPolicy};
+pub use crate::domain::lifecycle_events::{Change, Effect, Event, Gate, State};
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::Verdict;
+use crate::limits;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    pub(super) policy: WaitPolicy,
+    pub(super) can_fetch: bool,
+    pub(super) state: State,
+    pub(super) since: Timestamp,
+    pub(super) reason: String,
+    pub(super) gate: Gate,
+    pub(super) flag: Option<Flag>,
+    pub(super) conditions: Conditions,
+    pub(super) open: BTreeSet<Symbol>,
+    pub(super) spent: BTreeMap<State, Duration>,
+    coming: bool,
+    feed_open: bool,
+    feed_closes_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    gate_until: Option<Timestamp>,
+    faults: BTreeMap<&'static str, String>,
+    attempts: u32,
+    requests: u32,
+}
+
+impl Lifecycle {
+    /// A service that begins; `can_fetch` says whether there are keys to ask the vendor for missing history.
+    #[must_use]
+    pub fn new(policy: WaitPolicy, can_fetch: bool, now: Timestamp) -> Self {
+        let mut conditions = Conditions::default();
+        let message = "The history was not checked yet.";
+        conditions.raise(ConditionKind::HistoryUnverified, "unchecked", message, now);
+        Self {
+            policy,
+            can_fetch,
+            state: State::Initializing,
+            since: now,
+            reason: "the process started".to_owned(),
+            gate: Gate::Unchecked,
+            flag: None,
+            conditions,
+            open: BTreeSet::new(),
+            spent: BTreeMap::new(),
+            coming: false,
+            feed_open: false,
+            feed_closes_at: None,
+            deadline: None,
+            gate_until: None,
+            faults: BTreeMap::new(),
+            attempts: 0,
+            requests: 0,
+        }
+    }
+
+    /// When [`Event::Deadline`] is due; the shell arms one timer with it.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadline.into_iter().chain(self.feed_closes_at).min()
+    }
+
+    /// Takes an event; total over states and events. What means nothing where it happens comes back as `Ignored`.
+    #[must_use]
+    pub fn on(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        let held = self.flag.is_some();
+        let mut effects = self.note(&event, now);
+        effects.extend(match (self.state, event) {
+            (State::Shutdown, _) => vec![],
+            (_, Event::StopAsked) => self.enter(
+                State::Shutdown,
+                "asked to stop",
+                vec![Effect::CloseFeed, Effect::Stop],
+                now,
+            ),
+            (State::Error, Event::Failed { .. }) => vec![],
+            (_, Event::Failed { part, reason }) => self.fail(&format!("{part}: {reason}"), now),
+            (State::Error, Event::Healed { part }) if self.faults.is_empty() => {
+                self.resume(&format!("{part} works again"), now)
+            }
+            (State::Error, Event::Deadline) if self.due(now) => self.try_again(now),
+            (State::Error, Event::L0Ready(_)) if self.faults.is_empty() => self.check("a ready flag came", now),
+            (State::Error, Event::Judged(verdict)) if self.faults.is_empty() && verdict.passed() => {
+                self.judged(&verdict, now)
+            }
+            (State::Initializing, Event::Started) if self.flag.is_some() => self.check("a ready flag is there", now),
+            (State::Initializing, Event::Started) => self.wait("every part is made", now),
+            (State::WaitingL0, Event::L0Ready(_)) => self.check("a ready flag came", now),
+            (State::WaitingL0, Event::Deadline) if self.due(now) => self.l0_never_came(now),
+            (State::WaitingL0, Event::SessionClosed(_)) if self.open.is_empty() => {
+                self.settle("the session closed", now)
+            }
+            (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched) => self.validate(now),
+            (State::CheckingData, Event::L0Lost(trouble)) if held => self.wait(&trouble.to_string(), now),
+            (State::CheckingData, Event::Judged(verdict)) => self.judged(&verdict, now),
+            (State::CheckingData, Event::Deadline) if self.due(now) => self.validate(now),
+            (State::Ready, Event::L0Lost(trouble)) if held && !trouble.only_stale() => {
+                self.wait(&trouble.to_string(), now)
+            }
+            (State::Ready, Event::OpeningSoon(_)) => self.open_feed(),
+            (State::Ready, Event::SessionOpened(_)) => self.settle("the session opened", now),
+            (State::MarketClosed, Event::L0Ready(_)) => self.check("a ready flag came", now),
+            (State::MarketClosed, Event::SessionComing(_) | Event::SessionOpened(_)) => match self.gate {
+                Gate::Passed => self.settle("a session comes, and its gate has passed", now),
+                Gate::Unchecked | Gate::Degraded => self.wait("a session comes", now),
+            },
+            (State::Ready | State::Active, Event::SessionClosed(_)) if self.open.is_empty() => {
+                self.settle("the session closed", now)
+            }
+            (State::Ready | State::Active, Event::L0Ready(_)) => self.validate(now),
+            (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdict)) => {
+                self.judged_beside(&verdict, now)
+            }
+            (State::Ready | State::Active | State::MarketClosed, Event::Deadline) if self.due(now) => {
+                self.validate(now)
+            }
+            (_, Event::Deadline) if !effects.is_empty() || self.due(now) => vec![],
+            (_, Event::L0Lost(_) | Event::SessionComing(_) | Event::OpeningSoon(_)) => vec![],
+            (_, Event::SessionOpened(_) | Event::SessionClosed(_) | Event::L0Ready(_) | Event::Healed { .. }) => vec![],
+            _ => vec![Effect::Ignored],
+        });
+        effects
+    }
+
+    /// What an event means in every state: the facts that the match decides by.
+    fn note(&mut self, event: &Event, now: Timestamp) -> Vec<Effect> {
+        match event {
+            Event::L0Ready(flag) => {
+                self.flag = Some(flag.clone());
+                self.requests = 0;
+                self.conditions.clear(ConditionKind::FlagWithdrawn, now);
+            }
+            Event::L0Lost(trouble) => self.flag_lost(trouble, now),
+            Event::SessionComing(_) => self.coming = true,
+            Event::SessionOpened(symbol) => {
+                self.open.insert(*symbol);
+                self.coming = false;
+                self.feed_closes_at = None;
+            }
+            Event::SessionClosed(symbol) => {
+                self.open.remove(symbol);
+                if self.open.is_empty() {
+                    (self.gate, self.flag, self.requests) = (Gate::Unchecked, None, 0);
+                    (self.coming, self.gate_until) = (false, None);
+                    self.feed_closes_at = self.feed_open.then(|| now + limits::FEED_LINGERS);
+                }
+            }
+            Event::Failed { part, reason } => drop(self.faults.insert(part, reason.clone())),
+            Event::Healed { part } => drop(self.faults.remove(part)),
+            Event::Deadline if self.feed_closes_at.is_some_and(|at| at <= now) => {
+                (self.feed_closes_at, self.feed_open) = (None, false);
+                return vec![Effect::CloseFeed];
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// A flag that only grew old with its session is no news; one that vanished before or during a session is.
+    fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
+        let held = self.flag.take().is_some();
+        if self.state == State::MarketClosed || (trouble.only_stale() && self.gate != Gate::Unchecked) {
+            return; // nobody waits for it yet
+        }
+        if self.gate == Gate::Unchecked {
+            return self.unverified(trouble.name(), &trouble.to_string(), now);
+        }
+        if held {
+            self.gate = Gate::Unchecked;
+            let message = format!("The ready flag that opened the gate is no longer good: {trouble}.");
+            self.conditions
+                .raise(ConditionKind::FlagWithdrawn, trouble.name(), &message, now);
+            self.unverified("flag_withdrawn", &message, now);
+        }
+    }
+
+    fn unverified(&mut self, reason: &str, message: &str, now: Timestamp) {
+        self.conditions
+            .raise(ConditionKind::HistoryUnverified, reason, message, now);
+    }
+
+    /// Whether the deadline has come; a deadline is met once.
+    fn due(&mut self, now: Timestamp) -> bool {
+        let due = self.deadline.is_some_and(|deadline| deadline <= now);
+        if due {
+            self.deadline = None;
+        }
+        due
+    }
+
+    fn enter(&mut self, next: State, reason: &str, mut effects: Vec<Effect>, now: Timestamp) -> Vec<Effect> {
+        if next == self.state {
+            reason.clone_into(&mut self.reason);
+            return effects;
+        }
+        let (from, lasted) = (self.state, now.since(self.since));
+        *self.spent.entry(from).or_default() += lasted;
+        (self.state, self.since, self.reason) = (next, now, reason.to_owned());
+        if next != State::Error {
+            self.attempts = 0;
+        }
+        let change = Change {
+            from,
+            to: next,
+            reason: reason.to_owned(),
+            at: now,
+            lasted,
+        };
+        effects.insert(0, Effect::Changed(change));
+        effects
+    }
+
+    /// Waits for the flag: until the end of this gate's waiting time, or once more as long when that is over.
+    fn wait(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        let until = self
+            .gate_until
+            .filter(|until| *until > now)
+            .unwrap_or(now + self.policy.wait_max);
+        (self.gate_until, self.deadline) = (Some(until), Some(until));
+        if !self.conditions.holds(ConditionKind::HistoryUnverified) {
+            self.unverified("flag_missing", "No good ready flag has come for this session yet.", now);
+        }
+        self.enter(State::WaitingL0, reason, vec![Effect::LookForFlag], now)
+    }
+
+    fn check(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        let effects = self.validate(now);
+        self.enter(State::CheckingData, reason, effects, now)
+    }
+
+    fn validate(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.deadline = Some(now + limits::VERDICT_WAIT);
+        vec![Effect::Validate(self.flag.clone())]
+    }
+
+    fn l0_never_came(&mut self, now: Timestamp) -> Vec<Effect> {
+        let reason = format!(
+            "no good ready flag came in {} minutes",
+            self.policy.wait_max.as_secs() / 60
+        );
+        self.unverified("l0_timeout", &reason, now);
+        match self.policy.on_timeout {
+            OnTimeout::Degrade => self.check(&reason, now),
+            OnTimeout::Error => self.fail(&reason, now),
+        }
+    }
+
+    /// A verdict that the gate waited for.
+    fn judged(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
+        self.deadline = None;
+        if verdict.passed() {
+            self.passed(now);
+            return self.ready("the history passed its check", now);
+        }
+        let stretches = verdict.missing_stretches();
+        if self.can_fetch && self.requests < limits::HISTORY_REQUESTS && verdict.reachable && !stretches.is_empty() {
+            self.requests += 1;
+            self.deadline = Some(now + limits::HISTORY_WAIT);
+            return vec![Effect::FetchHistory(stretches)];
+        }
+        self.unverified(verdict.reason(), &verdict.message(), now);
+        if self.policy.on_timeout == OnTimeout::Error {
+            return self.fail(&verdict.message(), now);
+        }
+        self.gate = Gate::Degraded;
+        let effects = self.ready(&format!("going on with unverified history: {}", verdict.message()), now);
+        self.deadline = self.deadline.or(Some(now + limits::VERDICT_AGAIN));
+        effects
+    }
+
+    /// A verdict while the service runs: it moves conditions, not the state.
+    fn judged_beside(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
+        self.deadline = None;
+        if verdict.passed() {
+            self.passed(now);
+            return Vec::new();
+        }
+        self.unverified(verdict.reason(), &verdict.message(), now);
+        self.gate = Gate::Degraded;
+        self.deadline = Some(now + limits::VERDICT_AGAIN);
+        Vec::new()
+    }
+
+    /// Good history is verified only together with a good flag (invariant G1).
+    fn passed(&mut self, now: Timestamp) {
+        if self.flag.is_some() {
+            self.gate = Gate::Passed;
+            self.conditions.clear(ConditionKind::HistoryUnverified, now);
+            return;
+        }
+        self.gate = Gate::Degraded;
+        let message = "The history passes its check, but no good ready flag says that L0 has finished.";
+        self.unverified("flag_missing", message, now);
+    }
+
+    /// Through `ready` to where the market is.
+    fn ready(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.enter(State::Ready, reason, Vec::new(), now);
+        effects.extend(self.settle(reason, now));
+        effects
+    }
+
+    /// The state that the market asks for, once the gate is passed or its session over.
+    fn settle(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        if !self.open.is_empty() {
+            let effects = self.open_feed();
+            return self.enter(State::Active, reason, effects, now);
+        }
+        self.deadline = None;
+        if self.coming {
+            return self.enter(State::Ready, reason, Vec::new(), now);
+        }
+        self.enter(State::MarketClosed, reason, Vec::new(), now)
+    }
+
+    fn open_feed(&mut self) -> Vec<Effect> {
+        self.feed_closes_at = None;
+        if std::mem::replace(&mut self.feed_open, true) {
+            Vec::new()
+        } else {
+            vec![Effect::OpenFeed]
+        }
+    }
+
+    fn fail(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        self.deadline = Some(now + self.pause());
+        self.enter(State::Error, reason, Vec::new(), now)
+    }
+
+    fn pause(&self) -> Duration {
+        limits::ERROR_PAUSE
+            .saturating_mul(1 << self.attempts.min(10))
+            .min(limits::ERROR_PAUSE_MAX)
+    }
+
+    fn try_again(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.attempts = self.attempts.saturating_add(1);
+        self.deadline = Some(now + self.pause());
+        if !self.faults.is_empty() {
+            return self.faults.keys().map(|part| Effect::Probe(part)).collect();
+        }
+        match self.flag.clone() {
+            Some(flag) => vec![Effect::Validate(Some(flag))],
+            None => vec![Effect::LookForFlag],
+        }
+    }
+
+    /// Out of `error`: to where it would be without.
+    fn resume(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        match self.gate {
+            Gate::Passed | Gate::Degraded => self.ready(reason, now),
+            Gate::Unchecked if self.flag.is_some() => self.check(reason, now),
+            Gate::Unchecked => self.wait(reason, now),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "lifecycle_year_tests.rs"]
+mod year_tests;

@@ -1,0 +1,368 @@
+//! Tests of [`super`]: every pair of state and event (written to `docs/lifecycle.md`), and the stories of the gate.
+
+use super::*;
+use crate::domain::verdict_findings::failure;
+use std::sync::Arc;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const START: Timestamp = Timestamp::from_secs(1_768_478_400); // 15 January 2026, 12:00 UTC: 07:00 in Bogota
+
+fn flag() -> Flag {
+    Flag {
+        at: START,
+        manifest: crate::domain::l0::Manifest::default(),
+    }
+}
+
+fn passed() -> Event {
+    let verdict = Verdict::unreachable("", None, START);
+    Event::Judged(Arc::new(Verdict {
+        reachable: true,
+        fresh: true,
+        complete: true,
+        findings: vec![],
+        ..verdict
+    }))
+}
+
+fn incomplete() -> Event {
+    let findings = vec![failure("incomplete", 1, "One bar is missing.".to_owned())];
+    let verdict = Verdict::unreachable("", None, START);
+    Event::Judged(Arc::new(Verdict {
+        reachable: true,
+        fresh: true,
+        missing: vec![START],
+        findings,
+        ..verdict
+    }))
+}
+
+fn unreachable() -> Event {
+    Event::Judged(Arc::new(Verdict::unreachable("refused", None, START)))
+}
+
+fn withdrawn() -> Event {
+    Event::L0Lost(FlagTrouble::Missing)
+}
+
+fn opened() -> Event {
+    Event::SessionOpened(Symbol::usdcop())
+}
+
+fn closed() -> Event {
+    Event::SessionClosed(Symbol::usdcop())
+}
+
+fn coming() -> Event {
+    Event::SessionComing(Symbol::usdcop())
+}
+
+fn broken() -> Event {
+    Event::Failed {
+        part: "ledger",
+        reason: "the disk is full".to_owned(),
+    }
+}
+
+fn healed() -> Event {
+    Event::Healed { part: "ledger" }
+}
+
+fn machine(on_timeout: OnTimeout, can_fetch: bool) -> Lifecycle {
+    Lifecycle::new(
+        WaitPolicy {
+            wait_max: HOUR,
+            on_timeout,
+        },
+        can_fetch,
+        START,
+    )
+}
+
+/// A machine to which these events happened, a second apart.
+fn after(mut life: Lifecycle, events: &[Event]) -> Lifecycle {
+    for (second, event) in (1..).zip(events) {
+        drop(life.on(event.clone(), START + Duration::from_secs(second)));
+    }
+    life
+}
+
+/// A machine of the default policy to which these events happened.
+fn lived(events: &[Event]) -> Lifecycle {
+    after(machine(OnTimeout::Degrade, false), events)
+}
+
+/// The events that lead to a state in the ordinary way.
+fn way_to(state: State) -> Vec<Event> {
+    let day = [
+        coming(),
+        Event::Started,
+        Event::L0Ready(flag()),
+        passed(),
+        opened(),
+        closed(),
+    ];
+    match state {
+        State::Initializing => vec![],
+        State::WaitingL0 => day[..2].to_vec(),
+        State::CheckingData => day[..3].to_vec(),
+        State::Ready => day[..4].to_vec(),
+        State::Active => day[..5].to_vec(),
+        State::MarketClosed => day.to_vec(),
+        State::Error => [&day[..4], &[broken()]].concat(),
+        State::Shutdown => vec![Event::StopAsked],
+    }
+}
+
+fn shown(effects: &[Effect]) -> String {
+    let names = effects.iter().map(|effect| match effect {
+        Effect::Changed(change) => format!("→ **{}**", change.to),
+        Effect::LookForFlag => "look for the flag".to_owned(),
+        Effect::Validate(Some(_)) => "check history".to_owned(),
+        Effect::Validate(None) => "check history without a flag".to_owned(),
+        Effect::FetchHistory(_) => "fetch missing bars".to_owned(),
+        Effect::OpenFeed => "open feed".to_owned(),
+        Effect::CloseFeed => "close feed".to_owned(),
+        Effect::Probe(part) => format!("probe {part}"),
+        Effect::Stop => "stop".to_owned(),
+        Effect::Ignored => "ignored".to_owned(),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn every_event() -> Vec<(&'static str, Event)> {
+    vec![
+        ("every part is made", Event::Started),
+        ("a good flag came", Event::L0Ready(flag())),
+        ("the flag is gone", withdrawn()),
+        (
+            "the flag grew stale",
+            Event::L0Lost(FlagTrouble::Stale {
+                at: START,
+                since: START,
+            }),
+        ),
+        ("history passed", passed()),
+        ("history failed: bars missing", incomplete()),
+        ("history failed: database away", unreachable()),
+        ("missing bars were fetched", Event::HistoryFetched),
+        ("a session is near", coming()),
+        ("a session opens in minutes", Event::OpeningSoon(Symbol::usdcop())),
+        ("a session opened", opened()),
+        ("the last session closed", closed()),
+        ("a vital part failed", broken()),
+        ("it works again", healed()),
+        ("the deadline came", Event::Deadline),
+        ("asked to stop", Event::StopAsked),
+    ]
+}
+
+fn table(on_timeout: OnTimeout, can_fetch: bool) -> String {
+    let mut text = String::from("| event |");
+    for state in State::ALL {
+        text += &format!(" {state} |");
+    }
+    text += &format!("\n|{}\n", " --- |".repeat(State::ALL.len() + 1));
+    for (name, event) in every_event() {
+        text += &format!("| {name} |");
+        for state in State::ALL {
+            let mut life = after(machine(on_timeout, can_fetch), &way_to(state));
+            assert_eq!(life.state(), state);
+            let now = START + HOUR + HOUR;
+            text += &format!(" {} |", shown(&life.on(event.clone(), now)));
+            assert!(
+                life.next_deadline()
+                    .is_none_or(|deadline| deadline > now || event != Event::Deadline),
+                "{state} {name}"
+            );
+        }
+        text += "\n";
+    }
+    text
+}
+
+#[test]
+fn every_pair_of_state_and_event_is_as_documented() {
+    let document = format!(
+        "# The life cycle, pair by pair\n\nWritten by the test of `src/domain/lifecycle.rs`: what each event does in each state. An empty cell \
+         changes neither state nor\nanything outside; a fact may be noted. `ignored` is counted.\n\n\
+         ## `l0.on_timeout = \"degrade\"`, no API keys\n\n{}\n## `l0.on_timeout = \"error\"`, with API keys\n\n{}",
+        table(OnTimeout::Degrade, false),
+        table(OnTimeout::Error, true),
+    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/lifecycle.md");
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    if before != document {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+        std::fs::write(path, &document).unwrap();
+        panic!("the machine changed: docs/lifecycle.md is written anew; read its diff and commit it");
+    }
+}
+
+#[test]
+fn a_day_goes_from_the_flag_to_the_close() {
+    let mut life = lived(&way_to(State::Ready));
+    assert!(life.conditions().holding().next().is_none());
+    assert_eq!(
+        shown(&life.on(Event::OpeningSoon(Symbol::usdcop()), START)),
+        "open feed"
+    );
+    assert_eq!(shown(&life.on(opened(), START)), "→ **active**");
+    assert_eq!(shown(&life.on(closed(), START)), "→ **market_closed**");
+    assert_eq!(life.next_deadline(), Some(START + limits::FEED_LINGERS));
+    assert_eq!(
+        shown(&life.on(Event::Deadline, START + limits::FEED_LINGERS)),
+        "close feed"
+    );
+    assert_eq!(life.next_deadline(), None);
+    assert_eq!(shown(&life.on(coming(), START)), "→ **waiting_l0**, look for the flag"); // a new day, a new flag
+}
+
+#[test]
+fn a_service_started_in_mid_session_goes_live_when_the_gate_passes() {
+    let mut life = lived(&[opened(), Event::Started, Event::L0Ready(flag())]);
+    assert_eq!(shown(&life.on(passed(), START)), "→ **ready**, → **active**, open feed");
+}
+
+#[test]
+fn a_service_started_on_a_sunday_is_closed_once_history_is_checked() {
+    let mut life = lived(&[Event::Started, Event::L0Ready(flag())]);
+    assert_eq!(shown(&life.on(passed(), START)), "→ **ready**, → **market_closed**");
+    assert_eq!(shown(&life.on(coming(), START + HOUR)), "→ **ready**"); // the flag is of this gate window: it still counts
+}
+
+#[test]
+fn when_l0_never_comes_the_session_runs_and_says_that_history_is_unverified() {
+    let mut life = lived(&[coming(), Event::Started, opened()]);
+    assert_eq!(shown(&life.on(Event::Deadline, START + HOUR)), "ignored"); // two seconds early
+    let late = START + HOUR + Duration::from_secs(2);
+    assert_eq!(
+        shown(&life.on(Event::Deadline, late)),
+        "→ **checking_data**, check history without a flag"
+    );
+    assert_eq!(shown(&life.on(passed(), late)), "→ **ready**, → **active**, open feed");
+    let held: Vec<_> = life
+        .conditions()
+        .holding()
+        .map(|condition| condition.reason.clone())
+        .collect();
+    assert_eq!(held, ["flag_missing"]); // G1: good rows without a flag are not verified
+    assert!(life.conditions().unsafe_to_trade().is_some());
+    assert_eq!(shown(&life.on(Event::L0Ready(flag()), late)), "check history");
+    drop(life.on(passed(), late));
+    assert!(life.conditions().unsafe_to_trade().is_none());
+}
+
+#[test]
+fn when_l0_never_comes_and_settings_say_error_it_is_an_error_until_the_flag_comes() {
+    let mut life = after(machine(OnTimeout::Error, false), &[coming(), Event::Started]);
+    let late = START + HOUR + Duration::from_secs(2);
+    assert_eq!(shown(&life.on(Event::Deadline, late)), "→ **error**");
+    assert_eq!(shown(&life.on(Event::Deadline, late + HOUR)), "look for the flag");
+    assert_eq!(
+        shown(&life.on(Event::L0Ready(flag()), late + HOUR)),
+        "→ **checking_data**, check history"
+    );
+    assert_eq!(shown(&life.on(passed(), late + HOUR)), "→ **ready**");
+}
+
+#[test]
+fn missing_history_is_fetched_and_checked_again_before_it_counts_as_failed() {
+    let mut life = after(
+        machine(OnTimeout::Degrade, true),
+        &[Event::Started, opened(), Event::L0Ready(flag())],
+    );
+    for _ in 0..limits::HISTORY_REQUESTS {
+        assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
+        assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+    }
+    assert_eq!(
+        shown(&life.on(incomplete(), START)),
+        "→ **ready**, → **active**, open feed"
+    );
+    assert!(life.conditions().holds(ConditionKind::HistoryUnverified));
+    let again = life.next_deadline().unwrap();
+    assert_eq!(again, START + limits::VERDICT_AGAIN);
+    assert_eq!(shown(&life.on(Event::Deadline, again)), "check history"); // history corrected later is noticed
+    drop(life.on(passed(), again));
+    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified));
+}
+
+#[test]
+fn a_validator_that_never_answers_is_asked_again() {
+    let mut life = lived(&way_to(State::CheckingData));
+    let deadline = life.next_deadline().unwrap();
+    assert_eq!(shown(&life.on(Event::Deadline, deadline)), "check history");
+    assert!(life.next_deadline().unwrap() > deadline);
+}
+
+#[test]
+fn a_flag_withdrawn_before_the_open_closes_the_gate_and_in_mid_session_raises_a_condition() {
+    let mut ready = lived(&way_to(State::Ready));
+    assert_eq!(
+        shown(&ready.on(withdrawn(), START)),
+        "→ **waiting_l0**, look for the flag"
+    );
+    assert_eq!(
+        shown(&ready.on(Event::L0Ready(flag()), START)),
+        "→ **checking_data**, check history"
+    );
+    let mut active = lived(&way_to(State::Active));
+    assert!(active.on(withdrawn(), START).is_empty());
+    let held: Vec<_> = active
+        .conditions()
+        .holding()
+        .map(|condition| condition.kind.name())
+        .collect();
+    assert_eq!(held, ["history_unverified", "flag_withdrawn"]);
+    assert_eq!(shown(&active.on(Event::L0Ready(flag()), START)), "check history");
+    drop(active.on(passed(), START));
+    assert!(active.conditions().holding().next().is_none());
+}
+
+#[test]
+fn a_flag_that_grows_stale_with_its_session_is_no_alarm() {
+    let mut life = lived(&way_to(State::MarketClosed));
+    let stale = Event::L0Lost(FlagTrouble::Stale {
+        at: START,
+        since: START,
+    });
+    assert!(life.on(stale, START).is_empty());
+    assert!(life.conditions().holding().next().is_none());
+}
+
+#[test]
+fn an_error_is_tried_again_ever_slower_and_heals_to_where_the_market_is() {
+    let mut life = lived(&way_to(State::Active));
+    let mut now = START + HOUR;
+    assert_eq!(shown(&life.on(broken(), now)), "→ **error**");
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let next = life.next_deadline().unwrap();
+        pauses.push(next.since(now).as_secs());
+        now = next;
+        assert_eq!(shown(&life.on(Event::Deadline, now)), "probe ledger");
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 120, 120]);
+    assert_eq!(shown(&life.on(healed(), now)), "→ **ready**, → **active**");
+    let mut overnight = lived(&way_to(State::Active));
+    drop(overnight.on(broken(), now));
+    drop(overnight.on(closed(), now));
+    assert_eq!(
+        shown(&overnight.on(healed(), now)),
+        "→ **waiting_l0**, look for the flag"
+    );
+}
+
+#[test]
+fn one_pair_that_closes_does_not_end_the_session_of_another() {
+    let mut life = lived(&way_to(State::Active));
+    let euro: Symbol = "EUR/USD".parse().unwrap();
+    assert!(life.on(Event::SessionOpened(euro), START).is_empty());
+    assert!(life.on(closed(), START).is_empty());
+    assert_eq!(life.state(), State::Active);
+    assert_eq!(
+        shown(&life.on(Event::SessionClosed(euro), START)),
+        "→ **market_closed**"
+    );
+}
