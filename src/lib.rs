@@ -14,3 +14,4 @@ pub mod store;
 pub mod actors;
 pub mod cmd;
 pub mod sim;
+pub mod web;

@@ -78,6 +78,9 @@ pub const CLIENT_CLOSE: Duration = Duration::from_secs(2);
 /// How often a fan-out shard looks at the clocks of its clients.
 pub const CLIENT_SWEEP: Duration = Duration::from_millis(500);
 
+/// How often a fan-out shard looks whether replays that waited for room may go on, and rates that clients asked for.
+pub const CLIENT_PUMP: Duration = Duration::from_millis(20);
+
 /// The largest message a client may send, over all its fragments.
 pub const CLIENT_MESSAGE: usize = 64 * 1024;
 
@@ -101,6 +104,11 @@ pub const FANOUT_RING: usize = 1_024;
 
 /// Events a fan-out shard reads from the ledger at once: a few milliseconds of its thread.
 pub const FANOUT_READ: usize = 500;
+
+/// Events that a fan-out shard tells before it sends what waits, however many more are at hand.
+pub const FANOUT_BURST: usize = 64;
+
+const _: () = assert!(FANOUT_BURST < CLIENT_DATA_LANE / 2, "a burst alone conflates nobody");
 
 /// The longest replay for one channel; beyond it a client is told `too_large` and takes a snapshot.
 pub const REPLAY: u64 = 100_000;
@@ -361,3 +369,5 @@ pub const VERDICT_MISSING: usize = 2_016;
 
 /// Examples that a finding shows.
 pub const VERDICT_EXAMPLES: usize = 5;
+/// How old the latest price may be before it counts as no data: the old cache key's expiry.
+pub const LATEST_PRICE_AGE: Duration = Duration::from_secs(300);

@@ -2,9 +2,13 @@
 //!
 //! Facts are past tense, commands imperative, asks name the want. Data flows right, commands down, reports up.
 
+use crate::actors::seat::ClientId;
 use crate::actors::supervise::WhenSpent;
 use crate::domain::bar::Bar;
+use crate::domain::channel::Channel;
+use crate::domain::delivery::Options;
 use crate::domain::event::{Arrival, Numbered, Position};
+use crate::domain::requests::Since;
 use actix::Message;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -110,3 +114,35 @@ pub struct Flush;
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Handed;
+/// Client → Fanout. Ask: follow these channels; the answer, snapshots and replays go to the client's outbox in their order.
+/// *Wait*: a full mailbox holds this client's next request back, and no one else's.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Attach {
+    /// Who.
+    pub client: ClientId,
+    /// Echoed in the answer.
+    pub id: Option<serde_json::Value>,
+    /// What, and where to begin.
+    pub channels: Vec<(Channel, Since)>,
+    /// Also the service's status.
+    pub status: bool,
+    /// How.
+    pub options: Options,
+    /// Whether a snapshot comes first.
+    pub snapshot: bool,
+}
+
+/// Client → Fanout. Follow these channels no longer. *Wait*, as [`Attach`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Detach {
+    /// Who.
+    pub client: ClientId,
+    /// Echoed in the answer.
+    pub id: Option<serde_json::Value>,
+    /// What.
+    pub channels: Vec<Channel>,
+    /// Also the service's status.
+    pub status: bool,
+}

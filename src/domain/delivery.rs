@@ -76,6 +76,18 @@ pub enum Evict {
     Refuses,
 }
 
+impl Evict {
+    /// The close frame's reason.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ControlFull => "too many messages wait that must not be dropped",
+            Self::ControlOld => "the oldest message that must not be dropped waited over 10 s",
+            Self::Refuses => "slow, and asked to be closed rather than conflated",
+        }
+    }
+}
+
 /// Something to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {

@@ -51,3 +51,5 @@ pub mod lines;
 pub mod link_io;
 pub mod link;
 pub mod batch;
+pub mod protocol;
+pub mod requests;

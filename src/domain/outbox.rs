@@ -27,12 +27,23 @@ struct Follow {
     options: Options,
     /// The last durable seq that was queued: coverage goes on from here.
     last: u64,
-    /// A replay runs up to here; live messages wait for it.
-    replay_to: Option<u64>,
+    /// A replay is running; live messages wait for it.
+    replay: Option<Replay>,
     /// What waits for its time, where the client asked for a rate.
     parked: Option<Datum>,
     /// When the next data message may go.
     due: Duration,
+}
+
+/// A replay of all in (`after`, `to`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// The seq before its first.
+    pub after: u64,
+    /// Its last seq.
+    pub to: u64,
+    /// Whether the client asked for it and is told of its end; else it mends a hole of ours.
+    pub asked: bool,
 }
 
 /// A conflatable message.
@@ -63,6 +74,9 @@ pub struct Outbox {
     conflating: bool,
     conflated: u64,
     evict: Option<Evict>,
+    /// The close frame: goes last, and nothing is accepted after it.
+    last: Option<Bytes>,
+    finished: bool,
 }
 
 impl Outbox {
@@ -75,32 +89,30 @@ impl Outbox {
         }
     }
 
-    /// Follows `channel`; the next live message is the one after `last`. Where it is followed already, only the options change:
-    /// nothing is sent twice on one connection.
-    pub fn follow(&mut self, channel: Channel, last: u64, options: Options) {
+    /// Follows `channel`; the next live message is the one after `last`. Where it is followed already, only the options change
+    /// and `false` comes back: nothing is sent twice on one connection.
+    pub fn follow(&mut self, channel: Channel, last: u64, options: Options) -> bool {
         if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
             follow.options = options;
-            return;
+            return false;
         }
         self.follows.push(Follow {
             channel,
             options,
             last,
-            replay_to: None,
+            replay: None,
             parked: None,
             due: Duration::ZERO,
         });
+        true
     }
 
-    /// Follows `channel` after a replay of all in (`since`, `to`]; live messages are held until then.
-    pub fn follow_after_replay(&mut self, channel: Channel, since: u64, to: u64, options: Options) {
-        self.follow(channel, since, options);
-        if let Some(follow) = self
-            .follows
-            .last_mut()
-            .filter(|follow| follow.channel == channel && since < to)
-        {
-            follow.replay_to = Some(to);
+    /// Live messages of `channel` are held until all in (what was sent last, `to`] has been brought by [`Outbox::replay`].
+    pub fn hold(&mut self, channel: Channel, to: u64, asked: bool) {
+        let followed = self.follows.iter_mut().find(|follow| follow.channel == channel);
+        if let Some(follow) = followed.filter(|follow| follow.last < to) {
+            let after = follow.last;
+            follow.replay = Some(Replay { after, to, asked });
         }
     }
 
@@ -117,42 +129,52 @@ impl Outbox {
         self.follows.iter().map(|follow| (follow.channel, follow.last))
     }
 
+    /// Whether `channel` is followed.
+    #[must_use]
+    pub fn follows_channel(&self, channel: Channel) -> bool {
+        self.follows.iter().any(|follow| follow.channel == channel)
+    }
+
     /// How many channels are followed.
     #[must_use]
     pub fn follows(&self) -> usize {
         self.follows.len()
     }
 
-    /// The channel whose replay must go on, and the seq it must go on from.
+    /// A channel whose replay must go on, the seq it must go on with, and its last.
     #[must_use]
     pub fn replaying(&self) -> Option<(Channel, u64, u64)> {
-        let follow = self.follows.iter().find(|follow| follow.replay_to.is_some())?;
-        Some((follow.channel, follow.last.saturating_add(1), follow.replay_to?))
+        let follow = self.follows.iter().find(|follow| follow.replay.is_some())?;
+        Some((follow.channel, follow.last.saturating_add(1), follow.replay?.to))
     }
 
-    /// Brings one message of a replay: in order, in the control lane, never conflated. Whether it was the last.
-    pub fn replay(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> bool {
-        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
-            return false;
-        };
+    /// The replay of `channel` that is running.
+    #[must_use]
+    pub fn replay_of(&self, channel: Channel) -> Option<Replay> {
+        self.follows.iter().find(|follow| follow.channel == channel)?.replay
+    }
+
+    /// Brings one message of a replay: in order, in the control lane, never conflated. The replay, when this completes it.
+    pub fn replay(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> Option<Replay> {
+        let follow = self.follows.iter_mut().find(|follow| follow.channel == channel)?;
         if follow.last.saturating_add(1) != seq {
-            return false;
+            return None;
         }
         follow.last = seq;
-        let done = follow.replay_to.is_some_and(|to| to <= seq);
-        if done {
-            follow.replay_to = None;
+        let done = follow.replay.filter(|replay| replay.to <= seq);
+        if done.is_some() {
+            follow.replay = None;
         }
         self.say(frame, now);
         done
     }
 
-    /// Goes on after `seq` although messages before it were not brought: the caller has said `skipped` in their place.
-    pub fn skip_to(&mut self, channel: Channel, seq: u64) {
-        if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
-            follow.last = follow.last.max(seq);
-            follow.replay_to = None;
-        }
+    /// Goes on after `seq` although messages before it were not brought: the caller says `skipped` in their place. The replay
+    /// that ends with it.
+    pub fn skip_to(&mut self, channel: Channel, seq: u64) -> Option<Replay> {
+        let follow = self.follows.iter_mut().find(|follow| follow.channel == channel)?;
+        follow.last = follow.last.max(seq);
+        follow.replay.take()
     }
 
     /// An answer, an error, a notice: goes before data, never dropped.
@@ -162,13 +184,14 @@ impl Outbox {
 
     /// A durable message of a channel. Ticks wait in the data lane, all else in the control lane.
     pub fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> Offered {
-        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+        let followed = self.follows.iter_mut().find(|follow| follow.channel == channel);
+        let Some(follow) = followed.filter(|_| !self.finished) else {
             return Offered::NotFollowed;
         };
         if seq <= follow.last {
             return Offered::Duplicate;
         }
-        if follow.replay_to.is_some() {
+        if follow.replay.is_some() {
             return Offered::Held;
         }
         let expected = follow.last.saturating_add(1);
@@ -194,7 +217,7 @@ impl Outbox {
         if !follow.options.partials {
             return Offered::NotFollowed;
         }
-        if follow.replay_to.is_some() || base != follow.last {
+        if follow.replay.is_some() || base != follow.last {
             return Offered::Held;
         }
         self.offer_datum(channel, None, frame, now);
@@ -221,7 +244,8 @@ impl Outbox {
             covers,
             frame: frame.clone(),
         };
-        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+        let followed = self.follows.iter_mut().find(|follow| follow.channel == channel);
+        let Some(follow) = followed.filter(|_| !self.finished) else {
             return;
         };
         let Some(spacing) = follow.options.spacing else {
@@ -271,6 +295,9 @@ impl Outbox {
     }
 
     fn push_control(&mut self, out: Out, now: Duration) {
+        if self.finished {
+            return;
+        }
         if self.control.len() >= self.window.control {
             self.evict = self.evict.or(Some(Evict::ControlFull));
             return;
@@ -300,6 +327,17 @@ impl Outbox {
             self.conflating = false;
             let conflated = std::mem::take(&mut self.conflated);
             outs.push(Out::Slow { warn: false, conflated });
+        }
+        if self.is_empty() {
+            outs.extend(self.last.take().map(Out::Frame));
+        }
+    }
+
+    /// Sends `frame` after all that waits, and accepts nothing more.
+    pub fn finish(&mut self, frame: &Bytes) {
+        if !self.finished {
+            self.finished = true;
+            self.last = Some(frame.clone());
         }
     }
 

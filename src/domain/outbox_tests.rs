@@ -134,12 +134,18 @@ fn who_must_not_miss_a_tick_is_ended_rather_than_conflated() {
 #[test]
 fn live_messages_are_held_until_the_replay_is_complete() {
     let mut outbox = Outbox::new(small());
-    outbox.follow_after_replay(ticks(), 5, 7, Options::default());
+    outbox.follow(ticks(), 5, Options::default());
+    outbox.hold(ticks(), 7, true);
     assert_eq!(outbox.offer(ticks(), 8, &frame(8), NOW), Offered::Held);
     assert_eq!(outbox.replaying(), Some((ticks(), 6, 7)));
-    assert!(!outbox.replay(ticks(), 6, &frame(6), NOW));
-    assert!(!outbox.replay(ticks(), 6, &frame(6), NOW), "twice is once");
-    assert!(outbox.replay(ticks(), 7, &frame(7), NOW));
+    assert_eq!(outbox.replay(ticks(), 6, &frame(6), NOW), None);
+    assert_eq!(outbox.replay(ticks(), 6, &frame(6), NOW), None, "twice is once");
+    let whole = Replay {
+        after: 5,
+        to: 7,
+        asked: true,
+    };
+    assert_eq!(outbox.replay(ticks(), 7, &frame(7), NOW), Some(whole));
     assert_eq!(outbox.replaying(), None);
     offer_ticks(&mut outbox, 8, 8);
     let expect: Vec<Out> = (6..=8).map(|seq| Out::Frame(frame(seq))).collect();
@@ -178,6 +184,18 @@ fn an_event_without_a_channel_is_told_once_to_those_who_follow_its_interval() {
     outbox.follow(bars(), 0, Options::default());
     assert_eq!(offer(&mut outbox), Offered::Queued);
     assert_eq!(offer(&mut outbox), Offered::Duplicate);
+}
+
+#[test]
+fn a_close_frame_goes_last_and_nothing_follows_it() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 0, Options::default());
+    offer_ticks(&mut outbox, 1, 1);
+    outbox.finish(&frame(99));
+    assert_eq!(outbox.offer(ticks(), 2, &frame(2), NOW), Offered::NotFollowed);
+    outbox.say(&frame(3), NOW);
+    assert_eq!(taken(&mut outbox, 1), vec![Out::Frame(frame(1)), Out::Frame(frame(99))]);
+    assert_eq!(taken(&mut outbox, usize::MAX), vec![]);
 }
 
 /// One step of a client's history.
@@ -263,7 +281,8 @@ proptest! {
                     reader.read(taken(&mut outbox, usize::MAX));
                     outbox.unfollow(ticks());
                     let last = *reader.last.entry(0).or_default();
-                    outbox.follow_after_replay(ticks(), last, heads[0], Options::default());
+                    outbox.follow(ticks(), last, Options::default());
+                    outbox.hold(ticks(), heads[0], true);
                     for seq in last + 1..=heads[0] {
                         outbox.replay(ticks(), seq, &code(0, seq), NOW);
                     }

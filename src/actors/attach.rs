@@ -1,0 +1,323 @@
+//! How a client comes to follow a channel without a hole: the fan-out shard's answer to `Attach` and `Detach`, and the replays
+//! that follow from it.
+//!
+//! ```text
+//!  Attach ─► subscribed ─► snapshot ─► replay of (since, head] ─► replay_end ─► live from head + 1
+//!                                      in chunks, as the outbox has room; live messages are held meanwhile and come out of
+//!                                      the same rings and ledger when their turn is
+//! ```
+
+use crate::actors::fanout::Fanout;
+use crate::actors::messages::{Attach, Detach};
+use crate::actors::seat::Seat;
+use crate::domain::channel::{Channel, Epoch, Head, Topic};
+use crate::domain::frames;
+use crate::domain::outbox::Replay;
+use crate::domain::requests::Since;
+use crate::limits;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// The answer to "where do I begin".
+struct Beginning {
+    /// The last seq that is not replayed.
+    after: u64,
+    /// `None` when nothing was asked; else whether all was found, or why not.
+    recovered: Option<Result<(), &'static str>>,
+}
+
+impl Fanout {
+    pub(super) fn attach(&mut self, ask: Attach) {
+        let deck = Rc::clone(&self.parts.deck);
+        let Some(seat) = deck.seat(ask.client).filter(|seat| seat.is_open()) else {
+            return; // it went while its question waited
+        };
+        let mut answers = Vec::new();
+        let mut begun = Vec::new();
+        for (channel, since) in &ask.channels {
+            let head = self.head(*channel);
+            let beginning = self.beginning(*channel, *since, head);
+            if seat.outbox.borrow_mut().follow(*channel, beginning.after, ask.options) {
+                deck.listen(*channel, &seat);
+                begun.push((*channel, head.map_or(0, |head| head.seq), beginning.recovered));
+            }
+            answers.push(answer(*channel, head, &beginning));
+        }
+        if ask.options.spacing.is_some() {
+            deck.pace(&seat);
+        }
+        if ask.status {
+            seat.status.set(true);
+            answers.push(json!({"channel": "status"}));
+        }
+        let mut reply = json!({"type": "subscribed", "channels": answers, "subscriptions": subscriptions(&seat)});
+        echo(&mut reply, ask.id);
+        say(&seat, &reply, deck.now());
+        if ask.status {
+            let status = self.parts.status.borrow().clone();
+            if !status.is_empty() {
+                seat.outbox.borrow_mut().say(&status, deck.now());
+            }
+        }
+        for (channel, head, recovered) in begun {
+            self.begin(&seat, channel, head, recovered, ask.snapshot);
+        }
+        self.pump(&seat);
+        deck.soil(&seat);
+    }
+
+    fn begin(
+        &self,
+        seat: &Seat,
+        channel: Channel,
+        head: u64,
+        recovered: Option<Result<(), &'static str>>,
+        snapshot: bool,
+    ) {
+        let now = self.parts.deck.now();
+        if snapshot || recovered.is_some_and(|found| found.is_err()) {
+            seat.outbox.borrow_mut().say(&self.snapshot(channel, head), now);
+        }
+        seat.outbox.borrow_mut().hold(channel, head, true);
+        let nothing = seat.outbox.borrow().replay_of(channel).is_none();
+        if nothing {
+            let none = Replay {
+                after: head,
+                to: head,
+                asked: true,
+            };
+            seat.outbox.borrow_mut().say(&replay_end(channel, none), now);
+        }
+    }
+
+    pub(super) fn detach(&self, ask: Detach) {
+        let deck = &self.parts.deck;
+        let Some(seat) = deck.seat(ask.client) else {
+            return;
+        };
+        let mut gone = Vec::new();
+        for channel in ask.channels {
+            deck.unlisten(channel, seat.id());
+            if seat.outbox.borrow_mut().unfollow(channel) {
+                gone.push(channel.to_string());
+            }
+        }
+        if ask.status && seat.status.replace(false) {
+            gone.push("status".to_owned());
+        }
+        let mut reply = json!({"type": "unsubscribed", "channels": gone, "subscriptions": subscriptions(&seat)});
+        echo(&mut reply, ask.id);
+        say(&seat, &reply, deck.now());
+        deck.soil(&seat);
+    }
+
+    fn head(&self, channel: Channel) -> Option<Head> {
+        self.parts.deck.heads.borrow().get(&channel).copied()
+    }
+
+    fn beginning(&mut self, channel: Channel, since: Since, head: Option<Head>) -> Beginning {
+        let last = head.map_or(0, |head| head.seq);
+        let found = match since {
+            Since::Now => {
+                return Beginning {
+                    after: last,
+                    recovered: None,
+                };
+            }
+            Since::Position { epoch, seq } => self.after_position(channel, epoch, seq, head),
+            Since::Last(count) => {
+                let first = self.first_kept(channel).unwrap_or_else(|| last.saturating_add(1));
+                let after = last.saturating_sub(count.min(limits::REPLAY));
+                Ok(after.max(first.saturating_sub(1)).min(last))
+            }
+            Since::Time(at) => self.before(channel, last, at),
+            Since::SessionStart => self.before_session(channel, last),
+        };
+        Beginning {
+            after: found.unwrap_or(last),
+            recovered: Some(found.map(drop)),
+        }
+    }
+
+    fn after_position(
+        &mut self,
+        channel: Channel,
+        epoch: Option<Epoch>,
+        seq: u64,
+        head: Option<Head>,
+    ) -> Result<u64, &'static str> {
+        let last = head.map_or(0, |head| head.seq);
+        if epoch.is_some() && epoch != head.map(|head| head.epoch) {
+            return Err("epoch_changed");
+        }
+        if seq > last {
+            return Err("position_ahead");
+        }
+        if last.saturating_sub(seq) > limits::REPLAY {
+            return Err("too_large");
+        }
+        if seq < last
+            && self
+                .first_kept(channel)
+                .is_none_or(|first| first > seq.saturating_add(1))
+        {
+            return Err("position_expired");
+        }
+        Ok(seq)
+    }
+
+    /// The lowest seq that can be replayed.
+    pub(super) fn first_kept(&mut self, channel: Channel) -> Option<u64> {
+        let in_memory = self.rings.first(channel);
+        match self.ledger.first_seq(channel) {
+            Ok(Some(in_ledger)) => Some(in_memory.map_or(in_ledger, |seq| seq.min(in_ledger))),
+            Ok(None) => in_memory,
+            Err(error) => {
+                tracing::warn!(%channel, error, "failed to look for the first event of a channel");
+                in_memory
+            }
+        }
+    }
+
+    /// What the channel looked like at its head.
+    fn snapshot(&self, channel: Channel, head: u64) -> Bytes {
+        let last = self.rings.last(channel).and_then(data);
+        let data = match channel.topic {
+            Topic::Ticks => json!({"last_tick": last}),
+            Topic::Bars(_) => json!({"last_closed": last, "forming": self.rings.now_forming(channel).and_then(data)}),
+            Topic::Quality | Topic::Session => json!({"last": last}),
+        };
+        let snapshot = json!({"type": "snapshot", "channel": channel.to_string(), "seq": head, "data": data});
+        frames::text_frame(snapshot.to_string().as_bytes())
+    }
+
+    /// Goes on with every replay that waits for room.
+    pub(super) fn pump_all(&mut self) {
+        let deck = Rc::clone(&self.parts.deck);
+        for seat in deck.pumping() {
+            self.pump(&seat);
+            deck.soil(&seat);
+        }
+        deck.release_paced();
+        deck.flush();
+    }
+
+    /// Goes on with the replays of one client as far as its outbox has room.
+    pub(super) fn pump(&mut self, seat: &Rc<Seat>) {
+        loop {
+            let (wanted, room) = {
+                let outbox = seat.outbox.borrow();
+                (outbox.replaying(), outbox.room() / 2)
+            };
+            let Some((channel, from, to)) = wanted else {
+                return;
+            };
+            if room < limits::CLIENT_CONTROL_LANE / 8 {
+                return self.parts.deck.pump_later(seat);
+            }
+            self.bring(seat, channel, from, to, room.min(limits::FANOUT_READ));
+        }
+    }
+
+    fn bring(&mut self, seat: &Seat, channel: Channel, from: u64, to: u64, limit: usize) {
+        let now = self.parts.deck.now();
+        let messages = match self.rings.range(channel, from, to, limit) {
+            Some(messages) => messages,
+            None => self.replay_from_ledger(channel, from, to, limit),
+        };
+        let mut outbox = seat.outbox.borrow_mut();
+        let mut done = None;
+        for (seq, frame) in &messages {
+            done = outbox.replay(channel, *seq, frame, now);
+        }
+        if messages.first().is_none_or(|(seq, _)| *seq != from) {
+            let skipped = json!({"type": "skipped", "channel": channel.to_string(), "from": from, "seq": to,
+                "why": "position_expired"});
+            outbox.say(&frames::text_frame(skipped.to_string().as_bytes()), now);
+            done = outbox.skip_to(channel, to);
+        }
+        let Some(replay) = done else {
+            return;
+        };
+        if replay.asked {
+            outbox.say(&replay_end(channel, replay), now);
+        }
+        let head = self.head(channel).map_or(0, |head| head.seq);
+        outbox.hold(channel, head, false); // what was told while the replay ran comes now
+    }
+
+    fn replay_from_ledger(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Vec<(u64, Bytes)> {
+        match self.ledger.read_channel(channel, from, to, limit) {
+            Ok(events) => {
+                let frame = |event| (frames::event(&self.parts.zones, event), event);
+                events
+                    .iter()
+                    .map(frame)
+                    .map(|(frame, event)| (event.seq, frame))
+                    .collect()
+            }
+            Err(error) => {
+                tracing::error!(%channel, from, error, "failed to read the ledger for a replay");
+                Vec::new()
+            }
+        }
+    }
+}
+
+fn answer(channel: Channel, head: Option<Head>, beginning: &Beginning) -> Value {
+    let seq = head.map_or(0, |head| head.seq);
+    let epoch = head.map(|head| head.epoch.as_str().to_owned());
+    let mut answer = json!({"channel": channel.to_string(), "epoch": epoch, "seq": seq});
+    let Some(object) = answer.as_object_mut() else {
+        return answer;
+    };
+    match beginning.recovered {
+        None => {}
+        Some(Ok(())) => {
+            object.insert("recovered".to_owned(), json!(true));
+            object.insert("replayed".to_owned(), json!(seq.saturating_sub(beginning.after)));
+        }
+        Some(Err(reason)) => {
+            object.insert("recovered".to_owned(), json!(false));
+            object.insert("reason".to_owned(), json!(reason));
+        }
+    }
+    answer
+}
+
+fn subscriptions(seat: &Seat) -> Vec<String> {
+    let outbox = seat.outbox.borrow();
+    let status = seat.status.get().then(|| "status".to_owned());
+    let channels = outbox.positions().map(|(channel, _)| channel.to_string());
+    channels.chain(status).collect()
+}
+
+fn echo(reply: &mut Value, id: Option<Value>) {
+    if let (Some(id), Some(object)) = (id, reply.as_object_mut()) {
+        object.insert("id".to_owned(), id);
+    }
+}
+
+fn say(seat: &Seat, message: &Value, now: std::time::Duration) {
+    let frame = frames::text_frame(message.to_string().as_bytes());
+    seat.outbox.borrow_mut().say(&frame, now);
+}
+
+fn replay_end(channel: Channel, replay: Replay) -> Bytes {
+    let count = replay.to.saturating_sub(replay.after);
+    let end = json!({"type": "replay_end", "channel": channel.to_string(), "seq": replay.to, "count": count});
+    frames::text_frame(end.to_string().as_bytes())
+}
+
+/// The `data` member of a frame, as it stands there.
+fn data(frame: &Bytes) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Message {
+        data: Box<RawValue>,
+    }
+    let message: Message = serde_json::from_slice(frames::payload(frame)).ok()?;
+    Some(message.data)
+}

@@ -1,0 +1,85 @@
+//! What the session says by itself: the welcome, answers and errors.
+
+use crate::domain::protocol::Problem;
+use crate::domain::symbol::Symbol;
+use crate::limits;
+use crate::web::thread::Thread;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::domain::frames::text_frame;
+
+fn frame(message: &Value) -> Bytes {
+    text_frame(message.to_string().as_bytes())
+}
+
+/// The first message of every connection.
+pub(super) fn welcome(thread: &Thread, connection: u64, symbols: &[Symbol], authenticated: bool) -> Bytes {
+    let view = thread.view();
+    let session = |symbol: &Symbol| {
+        let known = view
+            .sessions
+            .get(symbol)
+            .cloned()
+            .unwrap_or_else(|| json!({"status": "unknown"}));
+        (symbol.to_string(), known)
+    };
+    let sessions: Map<String, Value> = symbols.iter().map(session).collect();
+    let zone = thread.zones.first();
+    frame(&json!({
+        "type": "welcome",
+        "protocol": "candela.v1",
+        "connection": format!("c-{connection:x}"),
+        "server_time": thread.deck.clock().now().rfc3339(zone),
+        "server_status": view.state.name,
+        "symbols": symbols.iter().map(Symbol::as_str).collect::<Vec<_>>(),
+        "session": sessions,
+        "limits": {
+            "channels": limits::CLIENT_CHANNELS,
+            "inbound_per_second": limits::CLIENT_INBOUND_PER_SECOND,
+            "message_bytes": limits::CLIENT_MESSAGE,
+        },
+        "heartbeat_seconds": limits::CLIENT_HEARTBEAT.as_secs(),
+        "authenticated": authenticated,
+    }))
+}
+
+/// The answer to the old service's heartbeat.
+pub(super) fn heartbeat_response(thread: &Thread, symbol: Option<Symbol>) -> Bytes {
+    let zone = thread.zones.first();
+    let mut answer = json!({
+        "type": "heartbeat_response",
+        "timestamp": thread.deck.clock().now().rfc3339(zone),
+        "server_status": thread.view().state.name,
+    });
+    if let (Some(symbol), Some(object)) = (symbol, answer.as_object_mut()) {
+        object.insert("symbol".to_owned(), json!(symbol.compact()));
+    }
+    frame(&answer)
+}
+
+/// The answer to a ping in JSON.
+pub(super) fn pong(thread: &Thread, id: Option<Value>) -> Bytes {
+    let mut answer = json!({"type": "pong", "server_time_us": thread.deck.clock().now().micros()});
+    echo(&mut answer, id);
+    frame(&answer)
+}
+
+/// An error that leaves the connection open.
+pub(super) fn error(id: Option<Value>, problem: Problem, message: &str) -> Bytes {
+    let mut answer = json!({
+        "type": "error",
+        "code": problem.code(),
+        "name": problem.name(),
+        "message": message,
+        "temporary": problem.temporary(),
+    });
+    echo(&mut answer, id);
+    frame(&answer)
+}
+
+fn echo(answer: &mut Value, id: Option<Value>) {
+    if let (Some(id), Some(object)) = (id, answer.as_object_mut()) {
+        object.insert("id".to_owned(), id);
+    }
+}

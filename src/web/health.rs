@@ -1,0 +1,133 @@
+//! `/health` and `/status`: the old service's fields with their names and types, and what came since.
+
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+/// The name under which the old service's users know this one.
+const SERVICE: &str = "enhanced_websocket_service";
+
+/// `GET /health`: 200 whenever the process can answer, as it was.
+pub(super) async fn health(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    Ok(HttpResponse::Ok().json(health_of(&thread)))
+}
+
+/// `GET /health/live`: the process answers.
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "alive"}))
+}
+
+/// `GET /health/ready`: 200 when clients are served as they should be, else 503.
+pub(super) async fn ready(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let view = thread.view();
+    let draining = thread.common.drain.borrow().is_some();
+    let ready = !draining && matches!(view.state.name.as_str(), "ready" | "active" | "market_closed");
+    let body = json!({"status": if ready { "ready" } else { "not_ready" }, "state": view.state, "draining": draining});
+    if ready {
+        return Ok(HttpResponse::Ok().json(body));
+    }
+    Ok(HttpResponse::ServiceUnavailable().json(body))
+}
+
+/// `GET /status`.
+pub(super) async fn status(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    Ok(HttpResponse::Ok().json(status_of(&thread)))
+}
+
+fn health_of(thread: &Thread) -> Value {
+    let view = thread.view();
+    let now = thread.deck.clock().now();
+    let zone = thread.zones.first();
+    let healthy = !matches!(view.state.name.as_str(), "error" | "shutdown") && view.database.connected;
+    let version = env!("CARGO_PKG_VERSION");
+    let uptime = view.started_at.map_or(0.0, |started| now.since(started).as_secs_f64());
+    let status = &view.state.name;
+    json!({
+        "status": if healthy { "healthy" } else { "unhealthy" },
+        "service": "enhanced-websocket-service",
+        "version": version,
+        "service_info": {
+            "name": SERVICE,
+            "version": version,
+            "status": status,
+            "uptime_seconds": uptime,
+            "start_time": view.started_at.map(|started| started.rfc3339(zone)),
+        },
+        "connectivity": {"database": view.database, "redis": view.redis},
+        "system_resources": view.resources,
+        "metrics": {
+            "service_status": status,
+            "uptime_seconds": uptime,
+            "database_connected": view.database.connected,
+            "redis_connected": view.redis.connected,
+            "websocket_connected": view.feed.connected,
+            "market_hours_active": view.sessions.values().any(|session| session["status"] == "open"),
+            "l0_ready": view.l0.ready_signal_exists,
+            "last_health_check": now.rfc3339(zone),
+            "error_count": view.error_count,
+            "processed_ticks": view.processed_ticks,
+            "l0_data_fresh": view.l0.is_fresh,
+            "l0_data_complete": view.l0.is_complete,
+            "l0_completeness_percent": view.l0.completeness_percentage,
+            "market_session_info": view.sessions.values().next(),
+        },
+        "conditions": view.conditions,
+        "timestamp": now.rfc3339(zone),
+    })
+}
+
+fn status_of(thread: &Thread) -> Value {
+    let view = thread.view();
+    let now = thread.deck.clock().now();
+    let counts = thread.deck.counts();
+    let connected = counts.connected.load(Ordering::Relaxed);
+    let state = &view.state.name;
+    let symbols: serde_json::Map<String, Value> = view
+        .symbols
+        .iter()
+        .map(|(symbol, view)| (symbol.to_string(), json!(view)))
+        .collect();
+    let sessions: serde_json::Map<String, Value> = view
+        .sessions
+        .iter()
+        .map(|(symbol, session)| (symbol.to_string(), session.clone()))
+        .collect();
+    json!({
+        "service_status": state,
+        "is_running": state != "shutdown",
+        "l0_integration": view.l0,
+        "market_session": view.sessions.values().next(),
+        "api_key_usage": view.api_key_usage,
+        "websocket_connections": {
+            "total_connections": counts.connections_total.load(Ordering::Relaxed),
+            "active_connections": connected,
+            "messages_sent": counts.offered_total.load(Ordering::Relaxed),
+            "errors": counts.closed().iter().filter(|(name, _)| **name != "normal").map(|(_, n)| n).sum::<u64>(),
+            "connections_by_symbol": {},
+        },
+        "realtime_collection": {"active": state == "active", "websocket_connected": view.feed.connected},
+        "timestamp": now.rfc3339(thread.zones.first()),
+        "state": view.state,
+        "conditions": view.conditions,
+        "symbols": symbols,
+        "sessions": sessions,
+        "feed": view.feed,
+        "keys": view.keys,
+        "actors": view.actors,
+        "readers": view.readers,
+        "clients": {
+            "connected": connected,
+            "conflating": counts.conflating.load(Ordering::Relaxed),
+            "evicted_total": counts.closed(),
+        },
+        "gaps": view.gaps,
+        "seam": view.seam,
+        "verdict": view.verdict,
+        "leader": view.leader,
+    })
+}

@@ -1,0 +1,34 @@
+//! What the outside sees: WebSocket sessions and the REST interface, on HTTP worker threads that each own their clients.
+//!
+//! ```text
+//!  listener ─► worker thread: routes ─► Deck of clients ◄── fan-out shard of this thread ◄── Recorded
+//!                               └─► Client (an actor a session): reads what the client says
+//! ```
+//!
+//! *Architecture invariant*: REST reads snapshots and the ledger; it never waits for an actor.
+
+pub mod view;
+pub mod server;
+mod client;
+mod reader;
+mod body;
+mod handshake;
+mod answers;
+mod thread;
+mod problem;
+mod health;
+mod market;
+#[cfg(feature = "test-hooks")]
+mod hooks;
+
+#[cfg(feature = "test-hooks")]
+pub use hooks::{Does, Hooks};
+pub use server::{RunningServer, ServeError, WebParts, serve};
+pub use thread::StartShard;
+
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod sessions_test;
+#[cfg(test)]
+mod hostile_test;

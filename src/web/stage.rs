@@ -1,0 +1,387 @@
+//! A stage for tests of this room: a server on a free port, a ledger in memory, and clients that speak over raw sockets.
+
+use crate::actors::deck::Counts;
+use crate::actors::fanout::{Fanout, ReadsLedger};
+use crate::actors::messages::{Item, Recorded, Told};
+use crate::clock::Clock;
+use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
+use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::delivery::Window;
+use crate::domain::event::{Event, Numbered, Position};
+use crate::domain::frames::Zones;
+use crate::domain::interval::Interval;
+use crate::domain::price::Price;
+use crate::domain::session::SessionKind;
+use crate::domain::symbol::Symbol;
+use crate::domain::tick::{AcceptedTick, Provenance, Tick};
+use crate::domain::timestamp::Timestamp;
+use crate::web::view::ServiceView;
+use crate::web::{RunningServer, WebParts, serve};
+use actix::{Addr, Context};
+use actix_codec::{Decoder, Encoder};
+use actix_http::ws::{CloseCode, Codec, Frame, Message};
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+
+pub(super) const START: i64 = 1_761_138_000;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Events in memory, as a ledger.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Paper(Arc<Mutex<Vec<Numbered>>>);
+
+impl Paper {
+    fn all(&self) -> Vec<Numbered> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+pub(super) fn epoch() -> Epoch {
+    "ab12".parse().unwrap()
+}
+
+impl ReadsLedger for Paper {
+    fn head(&self) -> Position {
+        self.all().last().map_or(Position(0), |last| last.position)
+    }
+    fn heads(&self) -> BTreeMap<Channel, Head> {
+        let all = self.all().into_iter();
+        let heads = all.filter_map(|n| {
+            Some((
+                n.channel?,
+                Head {
+                    epoch: epoch(),
+                    seq: n.seq,
+                },
+            ))
+        });
+        heads.collect()
+    }
+    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String> {
+        let all = self.all().into_iter();
+        Ok(all.filter(|n| n.position >= from).take(limit).collect())
+    }
+    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
+        let all = self.all().into_iter();
+        let of = all.filter(|n| n.channel == Some(channel) && (from..=to).contains(&n.seq));
+        Ok(of.take(limit).collect())
+    }
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {
+        Ok(self
+            .all()
+            .into_iter()
+            .find(|n| n.channel == Some(channel))
+            .map(|n| n.seq))
+    }
+}
+
+/// The stage.
+pub(super) struct Stage {
+    pub(super) server: RunningServer,
+    pub(super) paper: Paper,
+    pub(super) shards: Arc<Mutex<Vec<Addr<Fanout>>>>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) view: watch::Sender<Arc<ServiceView>>,
+    pub(super) status: watch::Sender<Bytes>,
+    pub(super) clock: Clock,
+    /// What the kernel holds for a client that does not read.
+    pub(super) receive_buffer: u32,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the server must live as long as the test")]
+    pub(super) fn with(change: impl FnOnce(&mut WebParts)) -> Self {
+        let paper = Paper::default();
+        let shards: Arc<Mutex<Vec<Addr<Fanout>>>> = Arc::default();
+        let counts: Arc<Counts> = Arc::default();
+        let (view, views) = watch::channel(Arc::new(ServiceView::default()));
+        let (status, statuses) = watch::channel(Bytes::new());
+        let clock = Clock::manual(Timestamp::from_secs(START));
+        let (started, opened) = (Arc::clone(&shards), paper.clone());
+        let mut parts = WebParts {
+            bind: "127.0.0.1:0".parse().unwrap(),
+            workers: 1,
+            symbols: vec![Symbol::usdcop(), "EUR/USD".parse().unwrap()],
+            intervals: vec![Interval::M5],
+            zones: Zones::new(vec![(Symbol::usdcop(), chrono_tz::America::Bogota)]),
+            clock: clock.clone(),
+            counts: Arc::clone(&counts),
+            view: views,
+            status: statuses,
+            ledger: Arc::new(move || Box::new(opened.clone())),
+            session_start: None,
+            start_shard: Arc::new(move |_, parts| {
+                let address = Context::new().run(Fanout::new(parts));
+                started.lock().unwrap().push(address.clone());
+                address
+            }),
+            origins: vec!["http://localhost:3000".to_owned()],
+            max_clients: 1_000,
+            window: Window::default(),
+            #[cfg(feature = "test-hooks")]
+            hooks: crate::web::Hooks::default(),
+        };
+        change(&mut parts);
+        let mut server = serve(parts).unwrap();
+        actix_rt::spawn(server.take_server().unwrap());
+        Self {
+            server,
+            paper,
+            shards,
+            counts,
+            view,
+            status,
+            clock,
+            receive_buffer: 256 * 1024,
+        }
+    }
+
+    fn number(&self, channel: Option<Channel>, event: Event) -> Numbered {
+        let mut all = self.paper.0.lock().unwrap();
+        let seq = all.iter().filter(|n| n.channel == channel).count() + 1;
+        let numbered = Numbered {
+            position: Position(u64::try_from(all.len()).unwrap() + 1),
+            channel,
+            seq: u64::try_from(seq).unwrap(),
+            at: self.clock.now(),
+            event,
+        };
+        all.push(numbered.clone());
+        numbered
+    }
+
+    /// Writes down so many ticks, telling nobody.
+    pub(super) fn write_ticks(&self, count: usize) -> Vec<Numbered> {
+        let tick = |i| tick_event(Symbol::usdcop(), i, self.clock.now());
+        let channel = Channel::ticks(Symbol::usdcop());
+        (0..count).map(|i| self.number(Some(channel), tick(i))).collect()
+    }
+
+    /// Writes down a closed bar, telling nobody.
+    pub(super) fn write_bar(&self) -> Numbered {
+        let bar = bar(self.clock.now());
+        self.number(Some(Channel::bars(Interval::M5, Symbol::usdcop())), Event::Bar(bar))
+    }
+
+    /// Tells the shards.
+    pub(super) fn tell(&self, items: Vec<Item>) {
+        let told: Arc<[Told]> = items.into_iter().map(Told::from).collect();
+        let head = self.paper.head();
+        for shard in self.shards.lock().unwrap().iter() {
+            shard
+                .try_send(Recorded {
+                    told: Arc::clone(&told),
+                    head,
+                })
+                .unwrap();
+        }
+    }
+
+    pub(super) fn tell_events(&self, events: Vec<Numbered>) {
+        self.tell(events.into_iter().map(Item::Event).collect());
+    }
+
+    /// Ticks written down and told.
+    pub(super) fn ticks(&self, count: usize) {
+        let events = self.write_ticks(count);
+        self.tell_events(events);
+    }
+
+    pub(super) async fn client(&self, path: &str) -> Client {
+        let mut client = self.raw(path, "").await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        client
+    }
+
+    /// A client that has sent its handshake, with these extra header lines.
+    pub(super) async fn raw(&self, path: &str, more: &str) -> Client {
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
+            self.server.address()
+        ))
+        .await
+    }
+
+    /// A client that has sent these bytes.
+    pub(super) async fn send(&self, request: &str) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(self.receive_buffer).unwrap();
+        let mut stream = socket.connect(self.server.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Client {
+            stream,
+            bytes: BytesMut::new(),
+            codec: Codec::new().client_mode().max_size(1 << 24),
+        }
+    }
+
+    /// The answer to a GET: status line and body.
+    pub(super) async fn get(&self, path: &str) -> (String, Value) {
+        let host = self.server.address();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut client = self.send(&request).await;
+        let head = client.head().await;
+        let mut body = client.bytes.to_vec();
+        client.stream.read_to_end(&mut body).await.unwrap();
+        let status = head.lines().next().unwrap_or_default().to_owned();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+}
+
+/// A price that only depends on `i`.
+pub(super) fn tick_event(symbol: Symbol, i: usize, at: Timestamp) -> Event {
+    let price = Price::from_micros(4_000_000_000 + i64::try_from(i).unwrap() * 10_000);
+    Event::Tick(AcceptedTick {
+        tick: Tick {
+            symbol,
+            price,
+            bid: None,
+            ask: None,
+            at,
+            provenance: Provenance::Live,
+        },
+        received_at: at,
+    })
+}
+
+pub(super) fn bar(opens_at: Timestamp) -> Bar {
+    Bar {
+        key: BarKey {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            opens_at,
+        },
+        closes_at: opens_at + Duration::from_secs(300),
+        ohlc: Ohlc::flat(Price::from_micros(4_000_000_000)),
+        ticks: 3,
+        first_tick_at: None,
+        last_tick_at: None,
+        state: BarState::Closed,
+        revision: 0,
+        provenance: Provenance::Live,
+        flags: Flags::default(),
+        session_date: chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap(),
+        session_kind: SessionKind::Spot,
+    }
+}
+
+/// A WebSocket client over a raw socket.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+    pub(super) bytes: BytesMut,
+    codec: Codec,
+}
+
+impl Client {
+    /// Reads up to the end of the response's head.
+    pub(super) async fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = self.bytes.split_to(end + 4);
+                return String::from_utf8_lossy(&head).into_owned();
+            }
+            if !self.read().await {
+                return String::from_utf8_lossy(&self.bytes).into_owned();
+            }
+        }
+    }
+
+    async fn read(&mut self) -> bool {
+        let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.bytes));
+        read.await.expect("the server answers in time").unwrap_or(0) > 0
+    }
+
+    /// The next frame; `None` at the end of the connection.
+    pub(super) async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.codec.decode(&mut self.bytes).unwrap() {
+                return Some(frame);
+            }
+            if !self.read().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next JSON message.
+    pub(super) async fn json(&mut self) -> Value {
+        match self.frame().await {
+            Some(Frame::Text(text)) => serde_json::from_slice(&text).unwrap(),
+            other => panic!("not a text: {other:?}"),
+        }
+    }
+
+    /// Messages up to and with the first of type `kind`.
+    pub(super) async fn until(&mut self, kind: &str) -> Vec<Value> {
+        let mut messages = Vec::new();
+        loop {
+            let message = self.json().await;
+            let found = message["type"] == kind;
+            messages.push(message);
+            if found {
+                return messages;
+            }
+        }
+    }
+
+    /// The welcome and all that comes with the default channels.
+    pub(super) async fn settle(&mut self) -> Vec<Value> {
+        let mut messages = self.until("subscribed").await;
+        let count = messages.last().unwrap()["channels"].as_array().unwrap().len();
+        let logs = messages.last().unwrap()["channels"].as_array().unwrap();
+        let ends = count - usize::from(logs.iter().any(|channel| channel["channel"] == "status"));
+        for _ in 0..ends {
+            messages.extend(self.until("replay_end").await);
+        }
+        messages
+    }
+
+    pub(super) async fn say(&mut self, message: &Value) {
+        self.send(Message::Text(message.to_string().into())).await;
+    }
+
+    pub(super) async fn send(&mut self, message: Message) {
+        let mut bytes = BytesMut::new();
+        self.codec.encode(message, &mut bytes).unwrap();
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// The close frame that ends what is to come, and that the connection ends after it.
+    pub(super) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.frame().await {
+                Some(Frame::Close(Some(reason))) => {
+                    let code = u16::from(reason.code);
+                    self.send(Message::Close(Some(CloseCode::from(code).into()))).await;
+                    while self.frame().await.is_some() {}
+                    return (code, reason.description.unwrap_or_default());
+                }
+                Some(_) => {}
+                None => panic!("the connection ended without a close frame"),
+            }
+        }
+    }
+}
+
+/// Waits until `holds`, with a deadline.
+pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}: not within ten seconds");
+}

@@ -1,0 +1,165 @@
+//! The snapshot of the whole service that REST and `welcome` read. Whoever owns a part publishes it; nobody is asked.
+//!
+//! The old service's fields keep their names and types; parts without an old name follow them.
+
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Everything that `/health`, `/status` and `/market/session` show, but for what the web room knows itself.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceView {
+    /// When the process started (market time).
+    pub started_at: Option<Timestamp>,
+    /// The life cycle's state.
+    pub state: StateView,
+    /// What is not as it should be; each with `type`, `status`, `reason`, `message`, `since`, `clears_when`.
+    pub conditions: Vec<Value>,
+    /// Each pair.
+    pub symbols: BTreeMap<Symbol, SymbolView>,
+    /// The link to the vendor.
+    pub feed: FeedView,
+    /// The database.
+    pub database: Reachable,
+    /// The cache.
+    pub redis: Reachable,
+    /// The machine.
+    pub resources: ResourcesView,
+    /// Ticks accepted since the process started.
+    pub processed_ticks: u64,
+    /// Errors since the process started.
+    pub error_count: u64,
+    /// The old `l0_integration` fields.
+    pub l0: L0View,
+    /// The old `api_key_usage` fields.
+    pub api_key_usage: KeyUsageView,
+    /// The keys, each `{id, group, state, until, used_minute, used_day}`.
+    pub keys: Vec<Value>,
+    /// The supervised actors, each `{name, alive, restarts, last_cause, mailbox}`.
+    pub actors: Vec<Value>,
+    /// The ledger's readers, each `{name, position, distance, age_ms}`.
+    pub readers: Vec<Value>,
+    /// Gaps that are not healed.
+    pub gaps: Vec<Value>,
+    /// Where history ends and live data begins.
+    pub seam: Value,
+    /// The last verdict on the history.
+    pub verdict: Value,
+    /// Whether this process leads.
+    pub leader: bool,
+    /// The session of each pair, in the old shape of `/market/session` plus what came since.
+    pub sessions: BTreeMap<Symbol, Value>,
+}
+
+/// The life cycle.
+#[derive(Debug, Clone, Serialize)]
+pub struct StateView {
+    /// `initializing`, `waiting_l0`, `checking_data`, `ready`, `active`, `market_closed`, `error`, `shutdown`.
+    pub name: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Default for StateView {
+    fn default() -> Self {
+        Self {
+            name: "initializing".to_owned(),
+            since: None,
+            reason: "starting".to_owned(),
+        }
+    }
+}
+
+/// One pair.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SymbolView {
+    /// `live`, `polled`, `stale`, `down`, `closed`.
+    pub feed: String,
+    /// What is known of the feed's rhythm.
+    pub cadence: Value,
+    /// Whether a strategy should act on it.
+    pub safe_to_trade: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// The last accepted tick's stamp.
+    pub last_tick: Option<Timestamp>,
+    /// Bars closed in the session.
+    pub bars_today: u64,
+}
+
+/// The link to the vendor.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FeedView {
+    /// `disconnected`, `connecting`, `live`, …
+    pub state: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Connections made since the process started.
+    pub connections_total: u64,
+    /// Market milliseconds since the last frame.
+    pub last_message_age_ms: Option<u64>,
+    /// Whether there is a connection.
+    pub connected: bool,
+}
+
+/// A server that this service needs.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Reachable {
+    /// Whether the last check reached it.
+    pub connected: bool,
+    /// How long that took.
+    pub response_time_ms: Option<f64>,
+}
+
+/// The machine.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ResourcesView {
+    /// Of all cores.
+    pub cpu_percent: f64,
+    /// Used.
+    pub memory_percent: f64,
+    /// Free.
+    pub memory_available_mb: f64,
+    /// Used, of the file system with our data.
+    pub disk_percent: f64,
+    /// Free there.
+    pub disk_free_gb: f64,
+}
+
+/// The history pipeline, in the old fields.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct L0View {
+    /// The flag is there.
+    pub ready_signal_exists: bool,
+    /// The flag's time.
+    pub ready_signal_timestamp: Option<String>,
+    /// Age of the newest bar.
+    pub data_freshness_hours: Option<f64>,
+    /// Slots present of slots expected.
+    pub completeness_percentage: Option<f64>,
+    /// Bars counted.
+    pub total_records: u64,
+    /// Less than 24 trading hours old.
+    pub is_fresh: bool,
+    /// At least 95 %.
+    pub is_complete: bool,
+}
+
+/// The keys, in the old fields.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct KeyUsageView {
+    /// How many there are.
+    pub total_keys: u64,
+    /// Which was used last, from 1.
+    pub current_key_index: u64,
+    /// Calls today.
+    pub total_calls: u64,
+    /// By key: `key_1`, …
+    pub calls_per_key: BTreeMap<String, u64>,
+    /// Seconds between two calls on a key.
+    pub rate_limit_delay: f64,
+}
