@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A running service.
 #[derive(Debug)]
-pub(super) struct Service {
+pub struct Service {
     url: String,
 }
 
@@ -33,7 +33,7 @@ pub enum AskError {
 impl Service {
     /// The service at this base URL.
     #[must_use]
-    pub(super) fn new(url: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
         }
@@ -43,7 +43,7 @@ impl Service {
     ///
     /// # Errors
     /// [`AskError`] when it is not there, or not JSON.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, AskError> {
+    pub async fn get(&self, path: &str) -> Result<Value, AskError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod calendar;
+pub mod check;
 pub mod status;
-mod ask;
+pub mod ask;
 mod page;

@@ -1,9 +1,9 @@
 //! `candela status`: the `/status` page of a running service, for a terminal.
 
-use crate::cmd::ask::{AskError, Service};
+use crate::cmd::ask::Service;
 use crate::cmd::page::page;
 use crate::exit::Exit;
-use crate::settings::Server;
+use crate::settings::{self, Server, SettingsArgs};
 use clap::Args;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Show how a running service is: is it healthy, and if not, why.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
     #[arg(long, value_name = "URL")]
@@ -25,28 +25,8 @@ pub struct StatusArgs {
     /// For programs: the page as the service gives it, one line.
     #[arg(long)]
     json: bool,
-}
-
-/// Why there is nothing to show.
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    /// The service gave no answer that makes sense.
-    #[error(transparent)]
-    Ask(#[from] AskError),
-    /// The output cannot be written.
-    #[error("write the page: {0}")]
-    Output(#[from] std::io::Error),
-}
-
-impl StatusError {
-    /// How the process ends with it.
-    #[must_use]
-    pub const fn exit(&self) -> Exit {
-        match self {
-            Self::Ask(_) => Exit::Unavailable,
-            Self::Output(_) => Exit::Resource,
-        }
-    }
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 const AGAIN: Duration = Duration::from_secs(2);
@@ -64,41 +44,51 @@ pub fn usual_url(server: &Server) -> String {
     format!("{scheme}://{address}")
 }
 
-/// Asks and shows, once or again and again. Gives [`Exit::Found`] when the service is not as it should be.
-///
-/// # Errors
-/// [`StatusError`] when it does not answer; with `--watch` that is shown, and asked again.
-pub async fn run(args: &StatusArgs, usual: String, out: &mut impl Write) -> Result<Exit, StatusError> {
-    let service = Service::new(args.url.clone().unwrap_or(usual));
-    if args.ready {
-        service.get("/health/ready").await?;
-        return Ok(Exit::Clean);
+impl StatusArgs {
+    /// Asks and shows. Code 1 when the service is not as it should be.
+    ///
+    /// # Errors
+    /// When it does not answer; with `--watch` that is shown, and asked again.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => usual_url(&settings::load(&self.settings.sources())?.server),
+        };
+        let mut out = std::io::stdout().lock();
+        actix_rt::System::new().block_on(self.ask(&Service::new(url), &mut out))
     }
-    let colours = std::io::stdout().is_terminal();
-    loop {
-        let asked = service.get("/status").await;
-        if !args.watch {
-            let status = asked?;
-            show(args, &status, colours, out)?;
-            return Ok(if well(&status) { Exit::Clean } else { Exit::Found });
-        }
-        if colours && !args.json {
-            write!(out, "\x1b[H\x1b[2J")?; // to the top of an empty screen
-        }
-        match asked {
-            Ok(status) => show(args, &status, colours, out)?,
-            Err(error) => writeln!(out, "{error}")?,
-        }
-        out.flush()?;
-        actix_rt::time::sleep(AGAIN).await;
-    }
-}
 
-fn show(args: &StatusArgs, status: &Value, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
-    if args.json {
-        return writeln!(out, "{status}");
+    async fn ask(&self, service: &Service, out: &mut impl Write) -> anyhow::Result<Exit> {
+        if self.ready {
+            service.get("/health/ready").await?;
+            return Ok(Exit::Clean);
+        }
+        let colours = std::io::stdout().is_terminal();
+        loop {
+            let asked = service.get("/status").await;
+            if !self.watch {
+                let status = asked?;
+                self.show(&status, colours, out)?;
+                return Ok(if well(&status) { Exit::Clean } else { Exit::Found });
+            }
+            if colours && !self.json {
+                write!(out, "\x1b[H\x1b[2J")?; // to the top of an empty screen
+            }
+            match asked {
+                Ok(status) => self.show(&status, colours, out)?,
+                Err(error) => writeln!(out, "{error}")?,
+            }
+            out.flush()?;
+            actix_rt::time::sleep(AGAIN).await;
+        }
     }
-    write!(out, "{}", page(status, colours))
+
+    fn show(&self, status: &Value, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
+        if self.json {
+            return writeln!(out, "{status}");
+        }
+        write!(out, "{}", page(status, colours))
+    }
 }
 
 /// In a state that is no error, and without a condition that holds.

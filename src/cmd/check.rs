@@ -1,0 +1,142 @@
+//! `candela check`: the settings, the machine and every dependency, with a fix for each problem. Changes nothing.
+
+mod local;
+mod remote;
+
+use crate::exit::Exit;
+use crate::settings::{self, SettingsArgs, Valid};
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+/// Check the settings and everything the service needs, with a fix for each problem.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Do not look at anything beyond this machine: databases, the vendor.
+    #[arg(long)]
+    offline: bool,
+    /// For programs: one JSON object a line for each thing that was checked.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a thing that was checked stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// As it should be.
+    Ok,
+    /// The service runs, with less than it could have.
+    Warn,
+    /// The service does not run with this.
+    Fail,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    says: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, says: impl Into<String>) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            says: says.into(),
+            fix: None,
+        }
+    }
+
+    fn warn(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Warn,
+            fix: Some(fix.into()),
+            ..Self::ok(check, says)
+        }
+    }
+
+    fn fail(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Fail,
+            ..Self::warn(check, says, fix)
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        write!(f, "{word:<5} {:<12} {}", self.check, self.says)?;
+        match &self.fix {
+            Some(fix) => write!(f, "\n                   fix: {fix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CheckArgs {
+    /// Checks and prints. Code 78 when the settings have problems, 1 when something else fails, else 0.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let mut out = std::io::stdout().lock();
+        let colours = out.is_terminal() && !self.json;
+        let settings = match settings::load(&self.settings.sources()) {
+            Ok(settings) => settings,
+            Err(problems) => {
+                for problem in problems.0 {
+                    let fix = "correct it there; docs/settings.md lists every setting";
+                    self.print(&Finding::fail("settings", problem.to_string(), fix), colours, &mut out)?;
+                }
+                return Ok(Exit::Settings);
+            }
+        };
+        let mut worst = Verdict::Ok;
+        for finding in self.findings(&settings) {
+            worst = worst.max(finding.verdict);
+            self.print(&finding, colours, &mut out)?;
+        }
+        Ok(if worst == Verdict::Fail {
+            Exit::Found
+        } else {
+            Exit::Clean
+        })
+    }
+
+    fn findings(&self, settings: &Valid) -> Vec<Finding> {
+        let mut findings = local::findings(settings);
+        if !self.offline {
+            findings.extend(actix_rt::System::new().block_on(remote::findings(settings)));
+        }
+        findings
+    }
+
+    fn print(&self, finding: &Finding, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
+        if self.json {
+            return writeln!(out, "{}", serde_json::to_string(finding)?);
+        }
+        let colour = match finding.verdict {
+            Verdict::Ok => 32,
+            Verdict::Warn => 33,
+            Verdict::Fail => 31,
+        };
+        if colours {
+            writeln!(out, "\x1b[{colour}m{finding}\x1b[0m")
+        } else {
+            writeln!(out, "{finding}")
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What can be checked on this machine alone.
+
+use super::Finding;
+use crate::calendar_file;
+use crate::settings::Valid;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All of it, in the order in which people would mend it.
+pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
+    let mut findings = vec![
+        given(settings),
+        keys(settings),
+        calendar(settings),
+        address(settings),
+        descriptors(settings),
+        folder("ledger", &settings.ledger.dir, "ledger.dir"),
+        l0(settings),
+    ];
+    if settings.store.database_url.is_none() {
+        let folder_of = settings.store.sqlite_file.parent().unwrap_or(Path::new("."));
+        findings.push(folder("store", folder_of, "store.sqlite_file"));
+    }
+    if let Some(backup) = &settings.ledger.backup_dir {
+        findings.push(folder("backup", backup, "ledger.backup_dir"));
+    }
+    if let Some(tokens) = &settings.server.tokens_file {
+        findings.push(readable("tokens", tokens, "server.tokens_file"));
+    }
+    if let Some(tls) = &settings.server.tls {
+        findings.push(readable("tls", &tls.cert, "server.tls_cert"));
+        findings.push(readable("tls", &tls.key, "server.tls_key"));
+    }
+    findings
+}
+
+fn given(settings: &Valid) -> Finding {
+    let given: Vec<String> = settings
+        .origins
+        .iter()
+        .map(|(name, origin)| format!("{name} ({origin})"))
+        .collect();
+    match given.as_slice() {
+        [] => Finding::ok("settings", "all at their defaults"),
+        given => Finding::ok("settings", format!("{} given: {}", given.len(), given.join(", "))),
+    }
+}
+
+fn keys(settings: &Valid) -> Finding {
+    let keys: Vec<String> = settings.upstream.keys.iter().map(ToString::to_string).collect();
+    if keys.is_empty() {
+        let fix =
+            "put a key of your TwelveData account in TWELVEDATA_API_KEY_G1_1, or try `candela demo`, which needs none";
+        return Finding::fail("keys", "there is no API key", fix);
+    }
+    Finding::ok("keys", keys.join(", "))
+}
+
+fn calendar(settings: &Valid) -> Finding {
+    let overrides = settings
+        .market
+        .calendar_file
+        .as_deref()
+        .map(calendar_file::load)
+        .transpose();
+    match overrides.map(Option::unwrap_or_default).map(Arc::new) {
+        Ok(_) => {
+            let pairs: Vec<String> = settings
+                .market
+                .symbols
+                .iter()
+                .map(|each| {
+                    format!(
+                        "{} {} {} {}",
+                        each.symbol, each.calendar.kind, each.calendar.hours, each.calendar.zone
+                    )
+                })
+                .collect();
+            Finding::ok("calendar", pairs.join("; "))
+        }
+        Err(error) => Finding::fail(
+            "calendar",
+            error.to_string(),
+            "correct the file that market.calendar_file names",
+        ),
+    }
+}
+
+fn address(settings: &Valid) -> Finding {
+    let address = settings.server.address;
+    let open = settings.server.tokens_file.is_none() && !address.ip().is_loopback();
+    match TcpListener::bind(address) {
+        Ok(_) if open => {
+            let says = format!("{address} is free; whoever reaches it may connect, as server.allow_open says");
+            Finding::warn(
+                "address",
+                says,
+                "set server.tokens_file, unless something before candela asks who it is",
+            )
+        }
+        Ok(_) => Finding::ok("address", format!("{address} is free")),
+        Err(error) => {
+            let fix =
+                "end what listens there (a running candela does), or choose another server.port; 0 picks a free one";
+            Finding::warn("address", format!("{address} cannot be listened on: {error}"), fix)
+        }
+    }
+}
+
+/// Each client takes two descriptors: its socket, and the handle by which it can be ended when it stalls.
+fn descriptors(settings: &Valid) -> Finding {
+    let wanted = settings.server.connections.saturating_mul(2).saturating_add(1_000);
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    match soft {
+        Some(soft) if soft < wanted => {
+            let says = format!(
+                "{soft} files may be open; {} clients need {wanted}",
+                settings.server.connections
+            );
+            Finding::warn(
+                "descriptors",
+                says,
+                format!("ulimit -n {wanted} (LimitNOFILE in systemd), or lower server.connections"),
+            )
+        }
+        Some(soft) => Finding::ok("descriptors", format!("{soft} files may be open")),
+        None => Finding::ok("descriptors", "no limit is known here"),
+    }
+}
+
+/// Whether files can be made in `path`, or it can be made itself.
+fn folder(check: &'static str, path: &Path, setting: &str) -> Finding {
+    let existing = path
+        .ancestors()
+        .find(|folder| folder.exists())
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let existing = existing.unwrap_or(Path::new("."));
+    let fix = || format!("let the user of candela write there (chown, chmod), or set {setting} to another folder");
+    if !existing.is_dir() {
+        let says = format!(
+            "{} is no folder, so {} cannot be in it",
+            existing.display(),
+            path.display()
+        );
+        return Finding::fail(check, says, fix());
+    }
+    match tempfile::tempfile_in(existing) {
+        Ok(_) if path.exists() => Finding::ok(check, format!("{} can be written", path.display())),
+        Ok(_) => Finding::ok(check, format!("{} will be made", path.display())),
+        Err(error) => Finding::fail(
+            check,
+            format!("{} cannot be written: {error}", existing.display()),
+            fix(),
+        ),
+    }
+}
+
+fn readable(check: &'static str, path: &Path, setting: &str) -> Finding {
+    match fs::read(path) {
+        Ok(_) => Finding::ok(check, format!("{} can be read", path.display())),
+        Err(error) => {
+            let fix = format!("let the user of candela read it, or correct {setting}");
+            Finding::fail(check, format!("{} cannot be read: {error}", path.display()), fix)
+        }
+    }
+}
+
+/// Not being able to see the folder is no failure: candela then goes live unverified, or not at all, as the settings say.
+fn l0(settings: &Valid) -> Finding {
+    let dir = &settings.l0.dir;
+    let found = folder("l0", dir, "l0.dir (READY_SIGNALS_DIR)");
+    if let (super::Verdict::Fail, Some(fix)) = (found.verdict, &found.fix) {
+        return Finding::warn("l0", found.says, fix.clone());
+    }
+    let flag = dir.join("l0_ready.flag");
+    let there = if flag.exists() { "is there" } else { "is not there yet" };
+    Finding::ok("l0", format!("{} {there}", flag.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::check::Verdict;
+    use crate::settings::{Sources, load};
+
+    fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
+        let environment = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let file = Some("/dev/null".into());
+        findings(
+            &load(&Sources {
+                file,
+                environment,
+                ..Sources::default()
+            })
+            .unwrap(),
+        )
+    }
+
+    fn verdict(findings: &[Finding], check: &str) -> Verdict {
+        findings.iter().find(|finding| finding.check == check).unwrap().verdict
+    }
+
+    #[test]
+    fn a_service_without_keys_does_not_run() {
+        assert_eq!(verdict(&with(&[]), "keys"), Verdict::Fail);
+        assert_eq!(verdict(&with(&[("API_KEY_G1_1", "f00dfeed")]), "keys"), Verdict::Ok);
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let found = with(&[("PORT", &port)]);
+        let address = found.iter().find(|finding| finding.check == "address").unwrap();
+        assert!(
+            address
+                .to_string()
+                .contains(&format!("127.0.0.1:{port} cannot be listened on")),
+            "{address}"
+        );
+        assert_eq!(verdict(&with(&[("PORT", "0")]), "address"), Verdict::Ok);
+    }
+
+    #[test]
+    fn a_folder_below_a_file_cannot_be() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let below = file.path().join("ledger").display().to_string();
+        assert_eq!(
+            verdict(&with(&[("CANDELA__LEDGER__DIR", &below)]), "ledger"),
+            Verdict::Fail
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("a/b/ledger").display().to_string();
+        assert_eq!(
+            verdict(&with(&[("CANDELA__LEDGER__DIR", &below)]), "ledger"),
+            Verdict::Ok
+        );
+        assert!(!folder.path().join("a").exists(), "a check changes nothing");
+    }
+
+    #[test]
+    fn a_broken_calendar_file_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "[[day]]\ndate = \"soon\"\n").unwrap();
+        let path = file.path().display().to_string();
+        assert_eq!(
+            verdict(&with(&[("CANDELA__MARKET__CALENDAR_FILE", &path)]), "calendar"),
+            Verdict::Fail
+        );
+    }
+}
