@@ -303,6 +303,10 @@ pub const SIM_EVENT_BYTES: usize = 1 << 20;
 pub const SIM_CUT_AFTER_BYTES: usize = 40;
 /// Orders to a running simulator that may wait.
 pub const SIM_COMMANDS: usize = 64;
+/// The fastest market: a session in a tenth of a second. Beyond it a clock's rounding shows.
+pub const SIM_FASTEST: f64 = 200_000.0;
+/// How often `candela simulate` looks whether there is something to tell.
+pub const SIM_NEWS: Duration = Duration::from_millis(100);
 /// How long a question to a running simulator may take.
 pub const SIM_ANSWER: Duration = Duration::from_secs(5);
 // --- stores ---------------------------------------------------------------------------------------------------------

@@ -5,3 +5,4 @@ pub mod check;
 pub mod status;
 pub mod ask;
 mod page;
+pub mod simulate;

@@ -16,4 +16,6 @@ mod sim_client;
 #[cfg(test)]
 mod sim_handshake;
 #[cfg(test)]
+mod sim_official_client;
+#[cfg(test)]
 mod sim_stream;
