@@ -9,6 +9,7 @@ use crate::sim::play::Play;
 use crate::sim::scenario::{Ending, Moment, RestTrouble, Trouble};
 use crate::sim::series::{ApiError, Params, Question, Twists, price_text, served};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::pending;
 use serde_json::{Map, Value, json};
@@ -33,7 +34,13 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/price", web::get().to(to(Want::Price)))
         .route("/quote", web::get().to(to(Want::Quote)))
         .route("/exchange_rate", web::get().to(to(Want::Rate)))
-        .route("/api_usage", web::get().to(to(Want::Usage)));
+        .route("/api_usage", web::get().to(to(Want::Usage)))
+        .route("/technical_indicators", web::get().to(no_indicators));
+}
+
+/// The official Python client asks for this before anything else. There are none, and it costs nothing.
+async fn no_indicators() -> HttpResponse {
+    json_response(200, json!({"data": {}, "status": "ok"}).to_string(), None)
 }
 
 /// Any other path.
@@ -118,6 +125,8 @@ struct Reply {
     status: u16,
     body: String,
     csv: bool,
+    /// An object of several answers: the official Python client looks for this header.
+    batch: bool,
     credits: Option<Credits>,
     failed: bool,
     cut: bool,
@@ -132,7 +141,12 @@ impl Reply {
         if self.csv {
             return HttpResponse::Ok().content_type("text/csv").body(body);
         }
-        json_response(self.status, body, self.credits)
+        let mut response = json_response(self.status, body, self.credits);
+        if self.batch {
+            let (name, value) = (HeaderName::from_static("is_batch"), HeaderValue::from_static("true"));
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 }
 
@@ -151,16 +165,18 @@ impl super::stage::Stage {
     fn rest(&mut self, want: Want, params: &Params, key: Option<&str>, now: Timestamp) -> Reply {
         let as_200 = self.weather.has_rest(RestTrouble::ErrorsAs200, now);
         let cut = self.weather.has_rest(RestTrouble::Cut, now);
-        let csv = want == Want::Series
-            && params
-                .get("format")
-                .is_some_and(|format| format.eq_ignore_ascii_case("csv"));
+        let batch = want != Want::Usage && params.get("symbol").is_some_and(|list| list.contains(','));
+        let as_csv = params
+            .get("format")
+            .is_some_and(|format| format.eq_ignore_ascii_case("csv"));
+        let csv = as_csv && want == Want::Series && !batch;
         let (result, credits) = self.serve(want, params, csv, key, now);
         match result {
             Ok(body) => Reply {
                 status: 200,
                 body,
                 csv,
+                batch,
                 credits,
                 failed: false,
                 cut,
@@ -171,6 +187,7 @@ impl super::stage::Stage {
                     status,
                     body: error_body(error.code, &error.message),
                     csv: false,
+                    batch: false,
                     credits,
                     failed: true,
                     cut,

@@ -40,8 +40,8 @@ def check_rest():
     bars = client.time_series(symbol="USD/COP", interval="5min", outputsize=3, timezone="UTC").as_json()
     check("time_series gives three bars, newest first", len(bars) == 3 and bars[0]["datetime"] > bars[2]["datetime"], bars)
     check("prices are texts that are numbers", all(float(bar[name]) > 1000 for bar in bars for name in ("open", "high", "low", "close")), bars)
-    table = client.time_series(symbol="USD/COP", interval="1h", outputsize=2).as_csv()
-    check("time_series gives CSV", table.splitlines()[0] == "datetime;open;high;low;close" and len(table.splitlines()) == 3, table)
+    table = [tuple(row) for row in client.time_series(symbol="USD/COP", interval="1h", outputsize=2).as_csv()]
+    check("time_series gives CSV", table[0] == ("datetime", "open", "high", "low", "close") and len(table) == 3, table)
     batch = client.time_series(symbol="USD/COP,EUR/USD", interval="5min", outputsize=1).as_json()
     check("a batch is keyed by symbol", set(batch) == {"USD/COP", "EUR/USD"}, batch)
     check("price is a number", float(client.price(symbol="USD/COP").as_json()["price"]) > 1000)

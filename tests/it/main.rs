@@ -14,8 +14,12 @@ mod servers_work;
 #[cfg(test)]
 mod sim_client;
 #[cfg(test)]
+mod sim_files;
+#[cfg(test)]
 mod sim_handshake;
 #[cfg(test)]
 mod sim_official_client;
+#[cfg(test)]
+mod sim_rest;
 #[cfg(test)]
 mod sim_stream;
