@@ -375,3 +375,33 @@ pub const VERDICT_MISSING: usize = 2_016;
 pub const VERDICT_EXAMPLES: usize = 5;
 /// How old the latest price may be before it counts as no data: the old cache key's expiry.
 pub const LATEST_PRICE_AGE: Duration = Duration::from_secs(300);
+
+/// The part of a day's credits that polling leaves to backfill: one in ten. A session has 59 bars; healing them all costs one.
+pub const BACKFILL_SHARE: u32 = 10;
+
+/// Polling is never faster than this: a bar of five minutes then has thirty ticks, which is what the vendor's own stream has.
+pub const POLL_FASTEST: Duration = Duration::from_secs(10);
+
+/// How long a question over REST may take, real time; 5,000 bars over a slow line take a few seconds.
+pub const REST_ANSWER: Duration = Duration::from_secs(15);
+
+/// How long after its close a bar is first asked for over REST: the vendor's own latency, and a little.
+pub const BACKFILL_SETTLE: Duration = Duration::from_secs(10);
+
+/// How long after its close a bar may still come into being at the vendor: until then its absence is no evidence.
+pub const VENDOR_SETTLES: Duration = Duration::from_secs(150);
+
+/// How long a pair rests after an answer before it is asked about again.
+pub const BACKFILL_AGAIN: Duration = Duration::from_secs(60);
+
+/// The first wait after a failed question; doubled with each that follows.
+pub const BACKFILL_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest wait after a failed question.
+pub const BACKFILL_RETRY_LONGEST: Duration = Duration::from_secs(300);
+
+/// How long to leave a question alone that the vendor calls wrong: a person must look, and may have by then.
+pub const BACKFILL_HOPELESS: Duration = Duration::from_secs(3_600);
+
+/// How often views that change with every price are looked at, real time.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);

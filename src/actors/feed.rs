@@ -2,27 +2,29 @@
 //!
 //! owns   `domain::link::Link`, at most one socket, one timer at the link's next deadline
 //! hears  whether prices are wanted (a watched flag that Root sets; it outlives a restart) · the socket
-//! says   Arrived → Aggregator · Report → Root · `FeedView` → `/status`
+//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator · Report → Root · `FeedView` → `/status`
 //! fails  never on the vendor's bytes: a bad frame is kept in the capture and counted. Any end of the link is a transition of
 //!        the machine. A panic restarts it without a socket; the machine then connects anew
 
-use crate::actors::messages::{Arrived, Report};
+use crate::actors::frame_guard::{Fragments, TooLong};
+use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
 use crate::actors::vendor::{self, ConnectFailure, Socket};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::event::{Arrival, Heard, HeardKind, LinkChange, Says};
 use crate::domain::feed_view::FeedView;
+use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::domain::link::{Effect, Event, Link, LinkSettings};
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::Trouble;
 use crate::domain::wire::{self, Frame};
 use crate::limits;
 use actix::prelude::*;
 use actix_http::ws;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, SplitSink, StreamExt};
 use futures_util::{FutureExt, SinkExt};
-use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -34,8 +36,6 @@ pub struct FeedSettings {
     pub url: String,
     /// The pairs, each with its market's sessions.
     pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// The keys to try, in turn.
-    pub keys: Vec<SecretString>,
     /// Whom to trust: `actors::vendor::tls`.
     pub tls: Arc<rustls::ClientConfig>,
 }
@@ -49,6 +49,10 @@ pub struct FeedParts {
     pub clock: Clock,
     /// Whether prices are wanted.
     pub wanted: watch::Receiver<bool>,
+    /// To the key pool.
+    pub lease: Recipient<LeaseKey>,
+    /// To the key pool.
+    pub answered: Recipient<KeyAnswered>,
     /// To the aggregator.
     pub arrived: Recipient<Arrived>,
     /// To Root.
@@ -61,15 +65,15 @@ pub struct FeedParts {
 pub struct Feed {
     parts: FeedParts,
     link: Link,
-    /// Which of the keys is in use.
-    key: usize,
+    /// The key in use.
+    key: Option<KeySlot>,
     /// Counts sockets: what an earlier one still says is not listened to.
     generation: u64,
     connecting: Option<SpawnHandle>,
     reading: Option<SpawnHandle>,
     writer: Option<SplitSink<Socket, ws::Message>>,
     /// The beginning of a message that comes in fragments.
-    fragments: BytesMut,
+    fragments: Fragments,
     timer: Option<(Timestamp, SpawnHandle)>,
     outgoing: Vec<Arrival>,
     viewed: Option<Stopwatch>,
@@ -95,12 +99,12 @@ impl Feed {
         };
         Self {
             link: Link::new(settings, parts.clock.now()),
-            key: 0,
+            key: None,
             generation: 0,
             connecting: None,
             reading: None,
             writer: None,
-            fragments: BytesMut::new(),
+            fragments: Fragments::default(),
             timer: None,
             outgoing: Vec::new(),
             viewed: None,
@@ -120,29 +124,21 @@ impl Feed {
 
     fn act(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Connect { next_key } => self.connect(next_key, ctx),
+            Effect::Connect { .. } => self.connect(ctx),
             Effect::Disconnect => self.disconnect(ctx),
             Effect::Send(text) => self.write(ws::Message::Text(text.into()), ctx),
             Effect::Ping => self.write(ws::Message::Ping(Bytes::new()), ctx),
             Effect::Tell(change) => self.tell(change, ctx),
-            Effect::KeyFailed(trouble) => tracing::warn!(key.index = self.key, cause = trouble.name(), "key refused"),
+            Effect::KeyFailed(trouble) => self.key_failed(trouble, ctx),
             Effect::SymbolsRefused(symbols) => tracing::warn!(?symbols, "pairs refused: the plan does not stream them"),
         }
     }
 
-    fn connect(&mut self, next_key: bool, ctx: &mut Context<Self>) {
+    /// The pool keeps the link's key until it is told that it was refused.
+    fn connect(&mut self, ctx: &mut Context<Self>) {
         self.generation = self.generation.wrapping_add(1);
-        if next_key {
-            self.key = self.key.wrapping_add(1);
-        }
-        let keys = &self.parts.settings.keys;
-        let Some(key) = keys.get(self.key.checked_rem(keys.len()).unwrap_or(0)).cloned() else {
-            let never = self.parts.clock.now() + limits::RECONNECT_REFUSED;
-            return self.on(Event::NoKey(never), ctx);
-        };
-        let tls = Arc::clone(&self.parts.settings.tls);
-        let url = self.parts.settings.url.clone();
-        let opening = async move { vendor::connect(tls, &url, &key).await };
+        let parts = self.parts.clone();
+        let opening = async move { open(parts).await };
         let handle = ctx.spawn(
             opening
                 .into_actor(self)
@@ -151,13 +147,28 @@ impl Feed {
         self.connecting = Some(handle);
     }
 
-    fn connected(&mut self, result: Result<Socket, ConnectFailure>, ctx: &mut Context<Self>) {
+    fn key_failed(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
+        let Some(slot) = self.key else { return };
+        let told = KeyAnswered {
+            slot,
+            purpose: Purpose::Link,
+            trouble: Some(trouble),
+            used: None,
+            left: None,
+        };
+        // Before anything else: the next lease must not be the same key again.
+        let telling = self.parts.answered.send(told);
+        ctx.wait(telling.into_actor(self).map(|_, _, _| ()));
+    }
+
+    fn connected(&mut self, (key, result): (Option<KeySlot>, Result<Socket, NotOpen>), ctx: &mut Context<Self>) {
+        self.key = key;
         self.connecting = None;
         match result {
             Ok(socket) => {
                 let (writer, reader) = socket.split();
                 self.writer = Some(writer);
-                self.fragments.clear();
+                self.fragments = Fragments::default();
                 let generation = self.generation;
                 let ended = stream::iter([Socketed::Ended]);
                 let heard = reader
@@ -167,7 +178,11 @@ impl Feed {
                 self.reading = Some(ctx.add_stream(heard.map(move |chunk| FromSocket { generation, chunk })));
                 self.on(Event::Opened, ctx);
             }
-            Err(failure) => {
+            Err(NotOpen::NoKey(refused)) => {
+                tracing::warn!(error = %refused, "failed to lease a key for the link");
+                self.on(Event::NoKey(refused.at), ctx);
+            }
+            Err(NotOpen::Failed(failure)) => {
                 tracing::warn!(error = %failure, "failed to open the link");
                 match failure {
                     ConnectFailure::Refused { refusal, .. } => self.on(Event::Refused(&refusal), ctx),
@@ -259,28 +274,17 @@ impl Feed {
     fn frame(&mut self, frame: ws::Frame, ctx: &mut Context<Self>) {
         match frame {
             ws::Frame::Text(bytes) | ws::Frame::Binary(bytes) => self.text(bytes, ctx),
-            ws::Frame::Continuation(item) => self.fragment(&item, ctx),
+            ws::Frame::Continuation(item) => match self.fragments.push(&item) {
+                Ok(Some(whole)) => self.text(whole, ctx),
+                Ok(None) => {}
+                Err(TooLong) => self.on(Event::Lost("frame_too_long".to_owned()), ctx),
+            },
             ws::Frame::Ping(bytes) => self.write(ws::Message::Pong(bytes), ctx),
             ws::Frame::Pong(_) => self.on(Event::Ponged, ctx),
             ws::Frame::Close(reason) => {
                 let code = reason.map_or(1005, |reason| u16::from(reason.code));
                 self.on(Event::Lost(format!("upstream_close_{code}")), ctx);
             }
-        }
-    }
-
-    fn fragment(&mut self, item: &ws::Item, ctx: &mut Context<Self>) {
-        let (ws::Item::FirstText(bytes)
-        | ws::Item::FirstBinary(bytes)
-        | ws::Item::Continue(bytes)
-        | ws::Item::Last(bytes)) = item;
-        if self.fragments.len().saturating_add(bytes.len()) > limits::FRAME_BYTES {
-            return self.on(Event::Lost("frame_too_long".to_owned()), ctx);
-        }
-        self.fragments.extend_from_slice(bytes);
-        if matches!(item, ws::Item::Last(_)) {
-            let whole = self.fragments.split().freeze();
-            self.text(whole, ctx);
         }
     }
 
@@ -335,6 +339,32 @@ impl Feed {
 
 /// Timers are no finer than this; a shorter one would only spin.
 const SHORTEST_TIMER: Duration = Duration::from_millis(1);
+
+/// Why there is no socket.
+enum NotOpen {
+    NoKey(NoLease),
+    Failed(ConnectFailure),
+}
+
+/// Leases the link's key and connects with it.
+async fn open(parts: FeedParts) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
+    let wanted = LeaseKey {
+        purpose: Purpose::Link,
+        credits: 0,
+    };
+    let lease = match parts.lease.send(wanted).await {
+        Ok(Ok(lease)) => lease,
+        Ok(Err(refused)) => return (None, Err(NotOpen::NoKey(refused))),
+        Err(_) => {
+            // The pool is being restarted: it has an answer in a moment.
+            let at = parts.clock.now() + limits::RECONNECT_FIRST;
+            let reason = "no_key_pool";
+            return (None, Err(NotOpen::NoKey(NoLease { at, reason })));
+        }
+    };
+    let socket = vendor::connect(parts.settings.tls, &parts.settings.url, &lease.key).await;
+    (Some(lease.slot), socket.map_err(NotOpen::Failed))
+}
 
 /// One thing the socket gave.
 enum Socketed {

@@ -1,7 +1,12 @@
 //! The feed against a vendor of flesh and blood: a real socket, and every way in which one can end.
 
 use super::*;
+use crate::actors::key_pool::{self, KeyPool};
+use crate::domain::keys::KeyPolicy;
+use crate::domain::keys_view::KeysView;
 use crate::domain::session::Always;
+use crate::ledger::KeyUseBook;
+use secrecy::SecretString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
@@ -196,14 +201,32 @@ fn run(url: String, keys: &[&str]) -> Running {
     let clock = Clock::system();
     let (view, viewed) = watch::channel(FeedView::idle(clock.now()));
     let (wanted, want) = watch::channel(true);
+    let slots = keys
+        .iter()
+        .zip(1..)
+        .map(|(key, number)| (KeySlot { group: 1, number }, SecretString::from(*key)));
+    let pool = KeyPool::new(key_pool::Parts {
+        keys: slots.collect(),
+        policy: KeyPolicy {
+            spacing: Duration::from_secs(8),
+            per_minute: 8,
+            per_day: 800,
+        },
+        clock: clock.clone(),
+        book: KeyUseBook::in_memory().unwrap(),
+        retired: Arc::default(),
+        view: watch::channel(KeysView::default()).0,
+    })
+    .start();
     let parts = FeedParts {
         settings: FeedSettings {
             url,
             symbols: vec![(Symbol::usdcop(), Arc::new(Always))],
-            keys: keys.iter().map(|key| SecretString::from(*key)).collect(),
             tls: vendor::tls(&[]),
         },
         clock,
+        lease: pool.clone().recipient(),
+        answered: pool.recipient(),
         wanted: want,
         arrived: probe.clone().recipient(),
         root: probe.recipient(),
@@ -303,7 +326,7 @@ async fn a_refused_upgrade_is_told_by_its_body_and_another_key_is_tried() {
         Act::Refuse("429 Too Many Requests", ""),
     ];
     let (url, connections) = vendor(acts);
-    let running = run(url, &["one", "two"]);
+    let running = run(url, &["one", "two", "three"]);
     until("a price", || running.heap.prices() > 0).await;
     assert_eq!(connections.load(Ordering::SeqCst), 5);
     assert_eq!(running.heap.causes(), ["refused_401"]);

@@ -5,8 +5,8 @@
 
 use crate::limits;
 use actix_codec::{Decoder, Encoder};
-use actix_http::ws::{Codec, Frame, Message, ProtocolError};
-use bytes::BytesMut;
+use actix_http::ws::{Codec, Frame, Item, Message, ProtocolError};
+use bytes::{Bytes, BytesMut};
 
 /// The client side's codec behind a guard.
 #[derive(Debug)]
@@ -39,6 +39,26 @@ impl Encoder<Message> for GuardedCodec {
     }
 }
 
+/// A message that comes in fragments, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Fragments(BytesMut);
+
+/// The fragments together are longer than any message of the vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl Fragments {
+    /// Adds one. Returns the message when it was the last.
+    pub(super) fn push(&mut self, item: &Item) -> Result<Option<Bytes>, TooLong> {
+        let (Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes)) = item;
+        if self.0.len().saturating_add(bytes.len()) > limits::FRAME_BYTES {
+            return Err(TooLong);
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(matches!(item, Item::Last(_)).then(|| self.0.split().freeze()))
+    }
+}
+
 /// The payload length in the frame header at the start of `bytes`, once enough of it is there.
 fn declared_len(bytes: &[u8]) -> Option<u64> {
     match bytes.get(1)? & 0x7f {
@@ -62,6 +82,17 @@ mod tests {
         assert!(matches!(decode(&eight_gigabytes), Err(ProtocolError::Overflow)));
         let one_too_many = [&[0x81, 127][..], &(65_537_u64).to_be_bytes()].concat();
         assert!(matches!(decode(&one_too_many), Err(ProtocolError::Overflow)));
+    }
+
+    #[test]
+    fn fragments_are_joined_and_bounded() {
+        let mut fragments = Fragments::default();
+        assert_eq!(fragments.push(&Item::FirstText("he".into())), Ok(None));
+        assert_eq!(fragments.push(&Item::Continue("ll".into())), Ok(None));
+        assert_eq!(fragments.push(&Item::Last("o".into())), Ok(Some("hello".into())));
+        let half = Bytes::from(vec![b'x'; limits::FRAME_BYTES / 2 + 1]);
+        assert_eq!(fragments.push(&Item::FirstText(half.clone())), Ok(None));
+        assert_eq!(fragments.push(&Item::Continue(half)), Err(TooLong));
     }
 
     #[test]

@@ -8,9 +8,12 @@ use crate::domain::bar::Bar;
 use crate::domain::channel::Channel;
 use crate::domain::delivery::Options;
 use crate::domain::event::{Arrival, Numbered, Position};
+use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::domain::requests::Since;
+use crate::domain::trouble::Trouble;
 use actix::Message;
 use bytes::Bytes;
+use secrecy::SecretString;
 use std::sync::{Arc, OnceLock};
 
 /// Feed, Poller, Backfill → Aggregator. What was heard from upstream, in order. *Wait*: a full mailbox stops the reading of
@@ -145,4 +148,39 @@ pub struct Detach {
     pub channels: Vec<Channel>,
     /// Also the service's status.
     pub status: bool,
+}
+
+/// Feed, Poller, Backfill → KeyPool. Ask: a key to use now, or when to come back. *Wait*: whoever asks has nothing else to do.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<Lease, NoLease>")]
+pub struct LeaseKey {
+    /// What for.
+    pub purpose: Purpose,
+    /// What the call will cost; nothing for the link.
+    pub credits: u32,
+}
+
+/// The right to use one key once; for the link, until it is refused.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Which key.
+    pub slot: KeySlot,
+    /// Its text.
+    pub key: SecretString,
+}
+
+/// Feed, Poller, Backfill → KeyPool. What the vendor made of a leased key. *Wait*: an answer that is not told leaves the key in use.
+#[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub struct KeyAnswered {
+    /// Which key.
+    pub slot: KeySlot,
+    /// What it was used for.
+    pub purpose: Purpose,
+    /// Why the vendor refused, if it did.
+    pub trouble: Option<Trouble>,
+    /// Credits used this minute, as the vendor counts.
+    pub used: Option<u32>,
+    /// Credits left this minute, as the vendor counts.
+    pub left: Option<u32>,
 }

@@ -19,3 +19,6 @@ pub mod rings;
 pub mod fanout;
 mod attach;
 mod search;
+pub mod key_pool;
+mod rest_call;
+pub mod backfill;

@@ -53,3 +53,8 @@ pub mod link;
 pub mod batch;
 pub mod protocol;
 pub mod requests;
+pub mod key;
+pub mod keys;
+pub mod keys_view;
+pub mod budget;
+pub mod gaps;

@@ -15,6 +15,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Refusal, Trouble, refusal};
 use crate::domain::wire::{WireError, bare, cut, number, text};
 use crate::limits;
+use bytes::Bytes;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -145,14 +146,25 @@ fn moment(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_datetime(parsed.and_utc()))
 }
 
-/// What a captured answer (`path`, line feed, body) says. Bars not closed at `at` are left out: the vendor's newest is provisional.
+/// An answer as it is captured: the path, the instant at which it was judged, a line feed, the body. The instant is part of it
+/// because what an answer says depends on it, and a replay must say the same.
+#[must_use]
+pub fn capture(path: &str, at: Timestamp, body: &[u8]) -> Bytes {
+    [path.as_bytes(), b"#", at.micros().to_string().as_bytes(), b"\n", body]
+        .concat()
+        .into()
+}
+
+/// What a captured answer says. Bars not closed when it was judged are left out: the vendor's newest is provisional.
 ///
 /// # Errors
 /// [`AnswerError`] when the body is a refusal other than "no data", or cannot be read.
-pub fn says(answer: &[u8], at: Timestamp) -> Result<Says, AnswerError> {
-    let mut parts = answer.splitn(2, |byte| *byte == b'\n');
-    let path = std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
+pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Says, AnswerError> {
+    let mut parts = captured.splitn(2, |byte| *byte == b'\n');
+    let head = std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
     let body = parts.next().unwrap_or_default();
+    let (path, judged) = head.split_once('#').unwrap_or((head, ""));
+    let at = judged.parse().map_or(heard_at, Timestamp::from_micros);
     if let Some(request) = SeriesRequest::from_path(path) {
         return Ok(Says::Bars(series(&request, body, at)?));
     }
@@ -189,7 +201,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
         Some(Refusal {
             trouble: Trouble::NoData,
             ..
-        }) => return Ok(fetched),
+        }) => return Ok(settled(fetched, length, at)),
         Some(refusal) => return Err(refusal.into()),
         None => {}
     }
@@ -205,7 +217,15 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
     if let (true, Some(last)) = (full, fetched.bars.last()) {
         fetched.to = last.opens_at + length; // an answer cut off at its largest size says nothing about what follows
     }
-    Ok(fetched)
+    Ok(settled(fetched, length, at))
+}
+
+/// The newest bars may still come into being at the vendor: that they are not there says nothing yet.
+fn settled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetched {
+    let newest = fetched.bars.last().map_or(fetched.from, |bar| bar.opens_at + length);
+    let settled_to = (at - limits::VENDOR_SETTLES).floor(length);
+    fetched.to = fetched.to.min(newest.max(settled_to)).max(fetched.from);
+    fetched
 }
 
 /// The newest price of one pair, stamped with its arrival: the vendor does not stamp it.

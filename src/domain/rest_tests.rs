@@ -63,7 +63,11 @@ fn a_bar_outside_the_stretch_or_not_yet_closed_is_left_out() {
         .join(",");
     assert_eq!(bars(&three, late()).bars.len(), 1);
     let early = bars(&three, NINE + Duration::from_secs(899));
-    assert_eq!((early.bars.len(), early.to), (0, NINE + Duration::from_secs(600)));
+    assert_eq!(
+        (early.bars.len(), early.to),
+        (0, NINE + Duration::from_secs(600)),
+        "neither in nor out"
+    );
 }
 
 #[test]
@@ -115,14 +119,25 @@ fn an_answer_of_the_largest_size_speaks_only_of_what_it_holds() {
 }
 
 #[test]
+fn the_absence_of_a_bar_that_just_closed_says_nothing_yet() {
+    let one = value("2026-03-02 14:00:00", "4011");
+    let slot = |count: u32| NINE + Duration::from_secs(300) * count;
+    let to = |at: Timestamp| bars(&one, at).to;
+    assert_eq!(
+        to(slot(3) + Duration::from_secs(20)),
+        slot(2),
+        "14:05 is settled, 14:10 is not"
+    );
+    assert_eq!(to(slot(3) + limits::VENDOR_SETTLES), slot(3));
+    assert_eq!(to(slot(1) + Duration::from_secs(20)), slot(1), "what is there is there");
+    let none = br#"{"code":400,"message":"No data is available on the specified dates.","status":"error"}"#;
+    assert_eq!(series(&request(), none, slot(1)).unwrap().to, NINE);
+}
+
+#[test]
 fn a_polled_price_is_stamped_with_its_arrival() {
-    let answer = [
-        price_path(&[Symbol::usdcop()]).as_bytes(),
-        b"\n",
-        br#"{"price":"4275.45"}"#,
-    ]
-    .concat();
-    let Says::Price(tick) = says(&answer, NINE).unwrap() else {
+    let answer = capture(&price_path(&[Symbol::usdcop()]), NINE, br#"{"price":"4275.45"}"#);
+    let Says::Price(tick) = says(&answer, late()).unwrap() else {
         panic!("no price")
     };
     assert_eq!(
@@ -133,16 +148,16 @@ fn a_polled_price_is_stamped_with_its_arrival() {
 }
 
 #[test]
-fn a_captured_answer_says_again_what_it_said() {
+fn a_captured_answer_says_again_what_it_said_whenever_it_is_read() {
     let body = format!(
         r#"{{"values":[{}],"status":"ok"}}"#,
         value("2026-03-02 14:00:00", "4011")
     );
-    let answer = [request().path().as_bytes(), b"\n", body.as_bytes()].concat();
-    assert_eq!(
-        says(&answer, late()),
-        Ok(Says::Bars(series(&request(), body.as_bytes(), late()).unwrap()))
-    );
+    let judged = NINE + Duration::from_secs(610);
+    let answer = capture(&request().path(), judged, body.as_bytes());
+    let expect = Says::Bars(series(&request(), body.as_bytes(), judged).unwrap());
+    assert_eq!(says(&answer, late()).unwrap(), expect);
+    assert_eq!(says(&answer, NINE).unwrap(), expect);
     assert!(matches!(says(b"/quote?x=1\n{}", NINE), Err(AnswerError::Path(_))));
 }
 
@@ -177,7 +192,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         drop(says(&bytes, NINE));
-        drop(says(&[request().path().as_bytes(), b"\n", &bytes].concat(), NINE));
+        drop(says(&capture(&request().path(), NINE, &bytes), NINE));
         drop(usage(&bytes));
         drop(parts(&[Symbol::usdcop(), Symbol::usdcop()], &bytes));
         drop(refusal(200, &bytes));

@@ -25,10 +25,12 @@ mod checkpoint;
 mod append;
 mod read;
 mod inputs;
+mod key_use;
 
 pub use append::{Ledger, Options};
 pub use error::{Disposition, LedgerError};
 pub use inputs::Inputs;
+pub use key_use::{KeyUseBook, KeyUseError};
 pub use read::LedgerReader;
 
 #[cfg(test)]

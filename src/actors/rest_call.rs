@@ -1,0 +1,84 @@
+//! One question to the vendor's REST interface.
+
+use crate::actors::vendor::{self, ConnectFailure};
+use crate::domain::rest::KEY_HEADER;
+use crate::limits;
+use awc::error::PayloadError;
+use awc::{Client, Connector};
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
+
+/// The vendor's REST interface.
+#[derive(Clone)]
+pub(super) struct Rest {
+    client: Client,
+    base: String,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    /// Credits used this minute, as the vendor counts.
+    pub(super) used: Option<u32>,
+    /// Credits left this minute, as the vendor counts.
+    pub(super) left: Option<u32>,
+}
+
+/// Why nothing came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallFailure {
+    #[error(transparent)]
+    Connect(#[from] ConnectFailure),
+    #[error("the answer of {host} broke off: {detail}")]
+    Body { host: String, detail: String },
+}
+
+impl Rest {
+    /// `base` is the address without a slash at its end.
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>, base: String) -> Self {
+        let connector = Connector::new()
+            .rustls_0_23(tls)
+            .timeout(limits::HANDSHAKE)
+            .handshake_timeout(limits::HANDSHAKE);
+        let client = Client::builder()
+            .connector(connector)
+            .timeout(limits::REST_ANSWER)
+            .disable_redirects() // a redirect would carry the key to a stranger
+            .finish();
+        Self { client, base }
+    }
+
+    pub(super) async fn get(&self, path: &str, key: &SecretString) -> Result<Answer, CallFailure> {
+        let (name, prefix) = KEY_HEADER;
+        let asked = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .insert_header((name, format!("{prefix}{}", key.expose_secret())));
+        let mut response = asked.send().await.map_err(|error| vendor::failed(&self.base, &error))?;
+        let count = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        };
+        let (used, left) = (count("api-credits-used"), count("api-credits-left"));
+        let status = response.status().as_u16();
+        let reading = response.body().limit(limits::ANSWER_BYTES);
+        let body = tokio::time::timeout(limits::REST_ANSWER, reading)
+            .await
+            .unwrap_or(Err(PayloadError::Incomplete(None)));
+        let body = body.map_err(|error| CallFailure::Body {
+            host: vendor::host(&self.base),
+            detail: error.to_string(),
+        })?;
+        Ok(Answer {
+            status,
+            body,
+            used,
+            left,
+        })
+    }
+}

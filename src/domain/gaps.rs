@@ -1,0 +1,215 @@
+//! Which gap to ask the vendor about next, and when.
+//!
+//! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
+//! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh.
+
+use crate::domain::gap::Gap;
+use crate::domain::rest::SeriesRequest;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::{Disposition, Trouble};
+use crate::limits;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What to do about gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this.
+    Ask(SeriesRequest),
+    /// Look again then.
+    Wait(Timestamp),
+    /// Nothing is missing.
+    Rest,
+}
+
+/// Remembers what was asked and how it went.
+#[derive(Debug, Clone, Default)]
+pub struct Healer {
+    pairs: BTreeMap<Symbol, Pair>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    failures: u32,
+    not_before: Timestamp,
+}
+
+impl Healer {
+    /// The next step, given the gaps that may still be filled.
+    #[must_use]
+    pub fn next(&self, gaps: &[Gap], now: Timestamp) -> Step {
+        let ripe_at = |gap: &Gap| {
+            let rested = self.pairs.get(&gap.symbol).map_or(gap.to, |pair| pair.not_before);
+            rested.max(gap.to + limits::BACKFILL_SETTLE)
+        };
+        let pending = || gaps.iter().filter(|gap| gap.status.pending());
+        if let Some(newest) = pending().filter(|gap| ripe_at(gap) <= now).max_by_key(|gap| gap.to) {
+            return Step::Ask(span(newest, pending()));
+        }
+        pending().map(ripe_at).min().map_or(Step::Rest, Step::Wait)
+    }
+
+    /// The vendor answered.
+    pub fn answered(&mut self, symbol: Symbol, now: Timestamp) {
+        let rested = Pair {
+            failures: 0,
+            not_before: now + limits::BACKFILL_AGAIN,
+        };
+        self.pairs.insert(symbol, rested);
+    }
+
+    /// The vendor refused, or nobody answered (`None`). `luck` from 0 to below 1.
+    pub fn failed(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
+        let failures = self
+            .pairs
+            .get(&symbol)
+            .map_or(0, |pair| pair.failures)
+            .saturating_add(1);
+        let wait = match trouble.map_or(Disposition::Retry, Trouble::disposition) {
+            Disposition::NextKey => Duration::ZERO, // the pool says when there is one
+            Disposition::Retry => retry(failures, luck),
+            Disposition::Final => limits::BACKFILL_HOPELESS,
+        };
+        self.pairs.insert(
+            symbol,
+            Pair {
+                failures,
+                not_before: now + wait,
+            },
+        );
+    }
+}
+
+/// A wait that doubles, with half of it left to luck.
+fn retry(failures: u32, luck: f64) -> Duration {
+    let doubled = limits::BACKFILL_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    let ceiling = doubled.min(limits::BACKFILL_RETRY_LONGEST);
+    ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&luck) { luck } else { 0.0 } / 2.0)
+}
+
+/// The gap, with as many older ones of the same pair as one answer can hold.
+fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
+    let length = newest.interval.length().unwrap_or(Duration::from_secs(86_400));
+    // One less than an answer holds: whether the vendor counts the end is not documented.
+    let most = length.saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX));
+    let earliest = newest.to - most;
+    let same =
+        gaps.filter(|gap| gap.symbol == newest.symbol && gap.interval == newest.interval && gap.from >= earliest);
+    SeriesRequest {
+        symbols: vec![newest.symbol],
+        interval: newest.interval,
+        from: same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest),
+        to: newest.to,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::gap::GapStatus;
+    use crate::domain::interval::Interval;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
+    const FIVE: Duration = Duration::from_secs(300);
+
+    fn gap(id: u64, symbol: &str, from: u32, bars: u32) -> Gap {
+        Gap {
+            id,
+            symbol: symbol.parse().unwrap(),
+            interval: Interval::M5,
+            from: NOON + FIVE * from,
+            to: NOON + FIVE * (from + bars),
+            bars,
+            status: GapStatus::Open,
+            cause: "upstream_close_1006".to_owned(),
+        }
+    }
+
+    fn late() -> Timestamp {
+        NOON + FIVE * 10_000
+    }
+
+    fn asked(step: Step) -> (String, u64, u64) {
+        let Step::Ask(request) = step else {
+            panic!("{step:?} asks nothing")
+        };
+        let slot = |at: Timestamp| at.since(NOON).as_secs() / 300;
+        (request.symbols[0].to_string(), slot(request.from), slot(request.to))
+    }
+
+    #[test]
+    fn the_newest_gap_is_asked_first_together_with_older_ones_of_its_pair() {
+        let gaps = [
+            gap(1, "USD/COP", 3, 2),
+            gap(2, "EUR/USD", 7, 1),
+            gap(3, "USD/COP", 8, 4),
+        ];
+        assert_eq!(
+            asked(Healer::default().next(&gaps, late())),
+            ("USD/COP".to_owned(), 3, 12)
+        );
+    }
+
+    #[test]
+    fn one_question_spans_no_more_than_one_answer_holds() {
+        let gaps = [gap(1, "USD/COP", 0, 2), gap(2, "USD/COP", 6_000, 1)];
+        assert_eq!(
+            asked(Healer::default().next(&gaps, late())),
+            ("USD/COP".to_owned(), 6_000, 6_001)
+        );
+        let long = [gap(1, "USD/COP", 0, 6_000)];
+        assert_eq!(
+            asked(Healer::default().next(&long, late())),
+            ("USD/COP".to_owned(), 1_001, 6_000)
+        );
+    }
+
+    #[test]
+    fn a_bar_that_just_closed_is_given_a_moment() {
+        let gaps = [gap(1, "USD/COP", 0, 1)];
+        let closed = gaps[0].to;
+        let ripe = closed + limits::BACKFILL_SETTLE;
+        assert_eq!(Healer::default().next(&gaps, closed), Step::Wait(ripe));
+        assert!(matches!(Healer::default().next(&gaps, ripe), Step::Ask(_)));
+    }
+
+    #[test]
+    fn settled_gaps_are_nobodys_business() {
+        let mut settled = gap(1, "USD/COP", 0, 1);
+        settled.status = GapStatus::Unfillable;
+        assert_eq!(Healer::default().next(&[settled], late()), Step::Rest);
+        assert_eq!(Healer::default().next(&[], late()), Step::Rest);
+    }
+
+    #[test]
+    fn an_answered_pair_rests_while_others_are_asked() {
+        let gaps = [gap(1, "USD/COP", 3, 2), gap(2, "EUR/USD", 1, 1)];
+        let mut healer = Healer::default();
+        healer.answered(gaps[0].symbol, late());
+        assert_eq!(asked(healer.next(&gaps, late())).0, "EUR/USD");
+        healer.answered(gaps[1].symbol, late());
+        assert_eq!(healer.next(&gaps, late()), Step::Wait(late() + limits::BACKFILL_AGAIN));
+        assert_eq!(asked(healer.next(&gaps, late() + limits::BACKFILL_AGAIN)).0, "USD/COP");
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_spent_keys_do_not() {
+        let gaps = [gap(1, "USD/COP", 3, 2)];
+        let mut healer = Healer::default();
+        let mut wait = |trouble| {
+            healer.failed(gaps[0].symbol, trouble, late(), 0.0);
+            match healer.next(&gaps, late()) {
+                Step::Wait(at) => at.since(late()),
+                _ => Duration::ZERO,
+            }
+        };
+        let waits: Vec<Duration> = (0..12).map(|_| wait(Some(Trouble::ServerFault))).collect();
+        assert!(
+            waits[0] < waits[1] && waits[1] < waits[2] && waits[11] <= limits::BACKFILL_RETRY_LONGEST,
+            "{waits:?}"
+        );
+        assert_eq!(wait(Some(Trouble::DaySpent)), Duration::ZERO);
+        assert_eq!(wait(Some(Trouble::UnknownSymbol)), limits::BACKFILL_HOPELESS);
+    }
+}

@@ -1,0 +1,230 @@
+//! One API key: what was used of it, and when it may be used again.
+
+use crate::domain::keys::Purpose;
+use crate::domain::keys_view::{KeyState, KeyView};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::Trouble;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+/// Which key: its group and its number in it. Shown as `G1_3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeySlot {
+    /// From 1.
+    pub group: u8,
+    /// From 1.
+    pub number: u8,
+}
+
+impl fmt::Display for KeySlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "G{}_{}", self.group, self.number)
+    }
+}
+
+/// What the vendor allows on one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPolicy {
+    /// Between two calls.
+    pub spacing: Duration,
+    /// Credits in any sixty seconds.
+    pub per_minute: u32,
+    /// Credits in a UTC day.
+    pub per_day: u32,
+}
+
+/// What is remembered of a key across restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// The UTC day.
+    pub day: NaiveDate,
+    /// The key.
+    pub slot: KeySlot,
+    /// Credits used that day.
+    pub calls: u32,
+    /// Credits used in the sixty seconds up to the last use.
+    pub minute: u32,
+    /// The last use.
+    pub last_at: Timestamp,
+}
+
+/// The state of one key.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) slot: KeySlot,
+    day: NaiveDate,
+    pub(super) used_day: u32,
+    calls_total: u64,
+    last_at: Option<Timestamp>,
+    /// Credits of the last minute: when, and how many.
+    recent: VecDeque<(Timestamp, u32)>,
+    cooling_until: Option<(Timestamp, &'static str)>,
+    pub(super) retired: Option<Trouble>,
+    /// The plan of this key streams nothing.
+    pub(super) no_link: bool,
+    /// Credits left this minute, as the vendor counts.
+    vendor_left: Option<(Timestamp, u32)>,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+impl Key {
+    /// `used` is what an earlier run left of it.
+    pub(super) fn new(slot: KeySlot, used: Option<&KeyUse>, now: Timestamp) -> Self {
+        let mut key = Self {
+            slot,
+            day: now.datetime().date_naive(),
+            used_day: 0,
+            calls_total: 0,
+            last_at: None,
+            recent: VecDeque::new(),
+            cooling_until: None,
+            retired: None,
+            no_link: false,
+            vendor_left: None,
+        };
+        if let Some(used) = used {
+            key.last_at = Some(used.last_at);
+            key.recent.push_back((used.last_at, used.minute));
+            key.used_day = if used.day == key.day { used.calls } else { 0 };
+        }
+        key
+    }
+
+    /// Used for so many credits.
+    pub(super) fn take(&mut self, credits: u32, now: Timestamp) -> KeySlot {
+        self.used_day = self.used_day.saturating_add(credits);
+        self.calls_total = self.calls_total.saturating_add(1);
+        self.last_at = Some(now);
+        self.recent.push_back((now, credits));
+        self.slot
+    }
+
+    /// The vendor refused a call.
+    pub(super) fn refused(&mut self, purpose: Purpose, trouble: Trouble, now: Timestamp) {
+        match trouble {
+            Trouble::MinuteSpent => self.cooling_until = Some((next_minute(now), "minute_spent")),
+            Trouble::DaySpent => self.cooling_until = Some((next_day(now), "day_spent")),
+            Trouble::BadKey => self.retired = Some(trouble),
+            Trouble::PlanRefused if purpose == Purpose::Link => self.no_link = true,
+            _ => {}
+        }
+    }
+
+    /// The vendor's own account of the current minute.
+    pub(super) fn believe(&mut self, used: Option<u32>, left: Option<u32>, now: Timestamp) {
+        let minute = now.floor(MINUTE);
+        if let Some(used) = used {
+            self.recent.retain(|(at, _)| *at < minute);
+            self.recent.push_back((now, used));
+        }
+        self.vendor_left = left.map(|left| (minute, left));
+    }
+
+    /// What to remember across restarts.
+    pub(super) fn used(&self) -> Option<KeyUse> {
+        let last_at = self.last_at?;
+        let minute = self.recent.iter().filter(|(at, _)| last_at.since(*at) < MINUTE);
+        Some(KeyUse {
+            day: self.day,
+            slot: self.slot,
+            calls: self.used_day,
+            minute: minute.map(|(_, credits)| *credits).fold(0, u32::saturating_add),
+            last_at,
+        })
+    }
+
+    /// A new UTC day forgets what was used.
+    pub(super) fn turn_day(&mut self, now: Timestamp) {
+        let today = now.datetime().date_naive();
+        if today > self.day {
+            self.day = today;
+            self.used_day = 0;
+        }
+        if self.cooling_until.is_some_and(|(until, _)| until <= now) {
+            self.cooling_until = None;
+        }
+    }
+
+    pub(super) fn usable_today(&self) -> bool {
+        self.retired.is_none() && self.cooling_until.is_none_or(|(_, why)| why != "day_spent")
+    }
+
+    /// The earliest instant at which this key may be used for so many credits, and what stands in the way until then.
+    pub(super) fn ready_at(&mut self, policy: KeyPolicy, credits: u32, now: Timestamp) -> (Timestamp, &'static str) {
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) >= MINUTE) {
+            self.recent.pop_front();
+        }
+        if self.retired.is_some() {
+            return (next_day(now) + DAY, "retired");
+        }
+        if self.used_day.saturating_add(credits) > policy.per_day {
+            return (next_day(now), "day_spent");
+        }
+        let mut ready = (now, "ready");
+        let mut not_before = |at: Timestamp, reason| {
+            if at > ready.0 {
+                ready = (at, reason);
+            }
+        };
+        if let Some((until, reason)) = self.cooling_until {
+            not_before(until, reason);
+        }
+        if let Some(last) = self.last_at {
+            not_before(last + policy.spacing, "spacing");
+        }
+        let mut used = self
+            .recent
+            .iter()
+            .map(|(_, credits)| *credits)
+            .fold(credits, u32::saturating_add);
+        for (at, spent) in &self.recent {
+            if used > policy.per_minute {
+                not_before(*at + MINUTE, "minute_spent");
+                used = used.saturating_sub(*spent);
+            }
+        }
+        if self
+            .vendor_left
+            .is_some_and(|(minute, left)| minute == now.floor(MINUTE) && left < credits)
+        {
+            not_before(next_minute(now), "minute_spent");
+        }
+        ready
+    }
+
+    pub(super) fn view(&self, policy: KeyPolicy, of_link: bool, now: Timestamp) -> KeyView {
+        let (until, reason) = self.clone().ready_at(policy, 1, now);
+        let state = match reason {
+            "ready" => KeyState::Ready,
+            "spacing" => KeyState::Spacing,
+            "retired" => KeyState::Retired,
+            "day_spent" => KeyState::Spent,
+            _ => KeyState::Cooling,
+        };
+        let minute = self.recent.iter().filter(|(at, _)| now.since(*at) < MINUTE);
+        KeyView {
+            slot: self.slot,
+            state,
+            until: (until > now && state != KeyState::Retired).then_some(until),
+            used_minute: minute.map(|(_, credits)| *credits).fold(0, u32::saturating_add),
+            used_day: self.used_day,
+            left_day: policy.per_day.saturating_sub(self.used_day),
+            calls_total: self.calls_total,
+            of_link,
+        }
+    }
+}
+
+fn next_minute(now: Timestamp) -> Timestamp {
+    now.floor(MINUTE) + MINUTE
+}
+
+/// The next UTC midnight.
+pub(super) fn next_day(now: Timestamp) -> Timestamp {
+    now.floor(DAY) + DAY
+}

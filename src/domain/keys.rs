@@ -1,0 +1,228 @@
+//! The pool of API keys: who may use which key now, and when to come back (invariant K1).
+//!
+//! ```text
+//!            leased            spacing over
+//!   ready ───────────► spacing ────────────► ready
+//!     │ the minute is spent ► cooling ── next minute ──► ready
+//!     │ the day is spent    ► spent   ── next UTC day ─► ready
+//!     │ 401, 403            ► retired
+//! ```
+//!
+//! Keys rotate across groups, then within them. The link holds a key of its own that REST calls use only when there is no
+//! other; a part of the day is kept for backfill, which heals what polling cannot. The pool knows slots, never a key's text.
+
+pub use crate::domain::key::{KeyPolicy, KeySlot, KeyUse};
+
+use crate::domain::key::{DAY, Key, next_day};
+use crate::domain::keys_view::KeyView;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::Trouble;
+use crate::limits;
+
+/// What a key is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The WebSocket: costs no credits, but at most one connection a key.
+    Link,
+    /// A price over REST.
+    Poll,
+    /// Bars over REST.
+    Backfill,
+}
+
+/// No key now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no key may be used before {at} ({reason})")]
+pub struct NoLease {
+    /// When to ask again.
+    pub at: Timestamp,
+    /// `spacing`, `minute_spent`, `day_spent`, `reserved`, `retired` or `no_keys`.
+    pub reason: &'static str,
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    policy: KeyPolicy,
+    keys: Vec<Key>,
+    /// Where the rotation goes on.
+    turn: usize,
+    /// The key that the link holds.
+    link: Option<KeySlot>,
+}
+
+impl Pool {
+    /// Fresh keys. `used` is what an earlier run of today left.
+    #[must_use]
+    pub fn new(mut slots: Vec<KeySlot>, policy: KeyPolicy, used: &[KeyUse], now: Timestamp) -> Self {
+        slots.sort_by_key(|slot| (slot.number, slot.group)); // G1_1, G2_1, G1_2, …: the rotation goes across groups first
+        slots.dedup();
+        let key = |slot: KeySlot| Key::new(slot, used.iter().find(|used| used.slot == slot), now);
+        let keys = slots.into_iter().map(key).collect();
+        Self {
+            policy,
+            keys,
+            turn: 0,
+            link: None,
+        }
+    }
+
+    /// A key for `credits` credits, used up by this call; for the link, a key it holds until it asks for another.
+    ///
+    /// # Errors
+    /// [`NoLease`] with the instant at which to ask again.
+    pub fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+        for key in &mut self.keys {
+            key.turn_day(now);
+        }
+        if purpose == Purpose::Link {
+            return self.lease_link(now);
+        }
+        if purpose == Purpose::Poll && self.left_today() < self.reserved().saturating_add(credits) {
+            return Err(NoLease {
+                at: next_day(now),
+                reason: "reserved",
+            });
+        }
+        let refused = match self.ready(credits, now, false) {
+            Ok(i) => return self.take(i, credits, now),
+            Err(refused) => refused,
+        };
+        if refused.at < next_day(now) {
+            return Err(refused); // the link's own key is not risked for a short wait
+        }
+        match self.ready(credits, now, true) {
+            Ok(i) => self.take(i, credits, now),
+            Err(other) if other.at < refused.at => Err(other),
+            Err(_) => Err(refused),
+        }
+    }
+
+    /// The vendor refused a call on this key.
+    pub fn refused(&mut self, slot: KeySlot, purpose: Purpose, trouble: Trouble, now: Timestamp) {
+        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
+            return;
+        };
+        key.refused(purpose, trouble, now);
+    }
+
+    /// The vendor's own account of the current minute: believed over ours, because others may use the key as well.
+    pub fn credits(&mut self, slot: KeySlot, used: Option<u32>, left: Option<u32>, now: Timestamp) {
+        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
+            return;
+        };
+        key.believe(used, left, now);
+    }
+
+    /// What to remember of a key across restarts.
+    #[must_use]
+    pub fn used(&self, slot: KeySlot) -> Option<KeyUse> {
+        self.keys.iter().find(|key| key.slot == slot)?.used()
+    }
+
+    /// Credits that all keys together still have today.
+    #[must_use]
+    pub fn left_today(&self) -> u32 {
+        let left = |key: &Key| {
+            if key.usable_today() {
+                self.policy.per_day.saturating_sub(key.used_day)
+            } else {
+                0
+            }
+        };
+        self.keys.iter().map(left).fold(0, u32::saturating_add)
+    }
+
+    /// Credits that polling may still use today.
+    #[must_use]
+    pub fn left_to_poll(&self) -> u32 {
+        self.left_today().saturating_sub(self.reserved())
+    }
+
+    /// How many keys may be used today.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        self.keys.iter().filter(|key| key.usable_today()).count()
+    }
+
+    /// What one key may do.
+    #[must_use]
+    pub const fn policy(&self) -> KeyPolicy {
+        self.policy
+    }
+
+    /// Each key as it is shown.
+    #[must_use]
+    pub fn view(&self, now: Timestamp) -> Vec<KeyView> {
+        self.keys
+            .iter()
+            .map(|key| key.view(self.policy, self.link == Some(key.slot), now))
+            .collect()
+    }
+
+    /// The part of the day that is kept for backfill.
+    fn reserved(&self) -> u32 {
+        let usable = u32::try_from(self.usable()).unwrap_or(u32::MAX);
+        (self.policy.per_day / limits::BACKFILL_SHARE).saturating_mul(usable)
+    }
+
+    /// The key in hand while it is good; else the last in the rotation, which REST reaches last.
+    fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
+        let good = |key: &&Key| key.retired.is_none() && !key.no_link;
+        let held = self.keys.iter().filter(good).find(|key| Some(key.slot) == self.link);
+        match held.or_else(|| self.keys.iter().rev().find(good)).map(|key| key.slot) {
+            Some(slot) => {
+                self.link = Some(slot);
+                Ok(slot)
+            }
+            None => {
+                self.link = None;
+                let reason = if self.keys.is_empty() { "no_keys" } else { "retired" };
+                for key in &mut self.keys {
+                    key.no_link = false; // plans change; the next round asks again
+                }
+                Err(NoLease {
+                    at: now + limits::RECONNECT_REFUSED,
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// The next key in the rotation that is ready, else the earliest instant at which one will be.
+    fn ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
+        let mut earliest = NoLease {
+            at: next_day(now) + DAY,
+            reason: "no_keys",
+        };
+        let count = self.keys.len();
+        for step in 0..count {
+            let i = self.turn.wrapping_add(step).checked_rem(count).unwrap_or(0);
+            let Some(key) = self.keys.get_mut(i) else { continue };
+            if (self.link == Some(key.slot)) != of_link {
+                continue;
+            }
+            match key.ready_at(self.policy, credits, now) {
+                (at, _) if at <= now => return Ok(i),
+                (at, reason) if at < earliest.at || earliest.reason == "no_keys" => earliest = NoLease { at, reason },
+                _ => {}
+            }
+        }
+        Err(earliest)
+    }
+
+    fn take(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+        self.turn = i.wrapping_add(1);
+        match self.keys.get_mut(i) {
+            Some(key) => Ok(key.take(credits, now)),
+            None => Err(NoLease {
+                at: now,
+                reason: "no_keys",
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+//! No key is used twice within its spacing, beyond its minute or day, or after it was retired (K1).
+
+use super::*;
+use crate::domain::keys_view::KeyState;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// 2026-03-02T12:00:00Z.
+const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
+const POLICY: KeyPolicy = KeyPolicy {
+    spacing: Duration::from_secs(8),
+    per_minute: 8,
+    per_day: 800,
+};
+
+fn slots(count: u8) -> Vec<KeySlot> {
+    (0..count)
+        .map(|i| KeySlot {
+            group: 1 + i / 8,
+            number: 1 + i % 8,
+        })
+        .collect()
+}
+
+fn pool(count: u8) -> Pool {
+    Pool::new(slots(count), POLICY, &[], NOON)
+}
+
+fn seconds(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn keys_rotate_across_groups_and_then_within_them() {
+    let mut pool = pool(16);
+    let order: Vec<String> = (0..5)
+        .map(|_| pool.lease(Purpose::Poll, 1, NOON).unwrap().to_string())
+        .collect();
+    assert_eq!(order, ["G1_1", "G2_1", "G1_2", "G2_2", "G1_3"]);
+}
+
+#[test]
+fn one_key_is_spaced_and_says_when_to_come_back() {
+    let mut pool = pool(1);
+    pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(1)).unwrap_err();
+    assert_eq!(
+        refused,
+        NoLease {
+            at: NOON + seconds(8),
+            reason: "spacing"
+        }
+    );
+    assert!(pool.lease(Purpose::Backfill, 1, refused.at).is_ok());
+}
+
+#[test]
+fn a_call_for_many_pairs_counts_as_many_credits() {
+    let mut pool = pool(1);
+    pool.lease(Purpose::Backfill, 6, NOON).unwrap();
+    let refused = pool.lease(Purpose::Backfill, 6, NOON + seconds(10)).unwrap_err();
+    assert_eq!(
+        refused,
+        NoLease {
+            at: NOON + seconds(60),
+            reason: "minute_spent"
+        }
+    );
+    assert!(pool.lease(Purpose::Backfill, 2, NOON + seconds(10)).is_ok());
+}
+
+#[test]
+fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day() {
+    let mut pool = pool(1);
+    let slot = pool.lease(Purpose::Backfill, 1, NOON + seconds(30)).unwrap();
+    pool.refused(slot, Purpose::Backfill, Trouble::MinuteSpent, NOON + seconds(31));
+    assert_eq!(
+        pool.lease(Purpose::Backfill, 1, NOON + seconds(40)).unwrap_err().at,
+        NOON + seconds(60)
+    );
+    pool.refused(slot, Purpose::Backfill, Trouble::DaySpent, NOON + seconds(61));
+    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(100)).unwrap_err();
+    assert_eq!(
+        refused,
+        NoLease {
+            at: NOON + seconds(43_200),
+            reason: "day_spent"
+        }
+    );
+    assert_eq!(pool.left_today(), 0);
+    assert!(pool.lease(Purpose::Backfill, 1, NOON + seconds(43_200)).is_ok());
+}
+
+#[test]
+fn a_refused_key_is_never_used_again() {
+    let mut pool = pool(2);
+    let bad = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    pool.refused(bad, Purpose::Backfill, Trouble::BadKey, NOON);
+    for day in 0..3 {
+        for call in 0..50 {
+            let now = NOON + DAY * day + seconds(8 * (call + 1));
+            assert_ne!(pool.lease(Purpose::Backfill, 1, now), Ok(bad));
+        }
+    }
+    assert_eq!(pool.usable(), 1);
+}
+
+#[test]
+fn polling_leaves_a_share_of_the_day_to_backfill() {
+    let mut pool = pool(1);
+    let mut now = NOON.floor(DAY);
+    let mut polled = 0;
+    while pool.lease(Purpose::Poll, 1, now).is_ok() {
+        polled += 1;
+        now = now + seconds(8);
+    }
+    assert_eq!(polled, 800 - 800 / limits::BACKFILL_SHARE);
+    assert!(pool.lease(Purpose::Backfill, 1, now + seconds(8)).is_ok());
+    assert_eq!(
+        pool.lease(Purpose::Poll, 1, now + seconds(16)).unwrap_err().reason,
+        "reserved"
+    );
+}
+
+#[test]
+fn the_link_keeps_a_key_of_its_own_until_it_is_refused() {
+    let mut pool = pool(3);
+    let own = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(own));
+    for call in 0..60 {
+        assert_ne!(pool.lease(Purpose::Poll, 1, NOON + seconds(4 * call)).ok(), Some(own));
+    }
+    pool.refused(own, Purpose::Link, Trouble::PlanRefused, NOON);
+    let other = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    assert_ne!(other, own);
+    pool.refused(other, Purpose::Link, Trouble::BadKey, NOON);
+    assert!(![own, other].contains(&pool.lease(Purpose::Link, 0, NOON).unwrap()));
+}
+
+#[test]
+fn a_single_key_serves_link_and_rest_alike() {
+    let mut pool = pool(1);
+    assert!(pool.lease(Purpose::Link, 0, NOON).is_ok());
+    assert!(pool.lease(Purpose::Backfill, 1, NOON).is_ok());
+    assert_eq!(pool.lease(Purpose::Backfill, 1, NOON).unwrap_err().reason, "spacing");
+}
+
+#[test]
+fn without_keys_everything_is_refused() {
+    let mut pool = pool(0);
+    for purpose in [Purpose::Link, Purpose::Poll, Purpose::Backfill] {
+        assert!(pool.lease(purpose, 1, NOON).is_err());
+    }
+}
+
+#[test]
+fn a_restart_does_not_forget_what_today_has_cost() {
+    let mut before = pool(2);
+    let slot = before.lease(Purpose::Backfill, 5, NOON).unwrap();
+    let used = [before.used(slot).unwrap()];
+    let mut after = Pool::new(slots(2), POLICY, &used, NOON + seconds(3));
+    assert_eq!(after.left_today(), 1_595);
+    let leased: Vec<_> = (0..2)
+        .map(|_| after.lease(Purpose::Backfill, 1, NOON + seconds(3)))
+        .collect();
+    assert!(!leased.contains(&Ok(slot)), "its spacing is not over: {leased:?}");
+    let tomorrow = Pool::new(slots(2), POLICY, &used, NOON + DAY);
+    assert_eq!(tomorrow.left_today(), 1_600);
+}
+
+#[test]
+fn the_vendors_count_is_believed_over_ours() {
+    let mut pool = pool(1);
+    let slot = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    pool.credits(slot, Some(8), Some(0), NOON + seconds(1));
+    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(20)).unwrap_err();
+    assert_eq!(refused.reason, "minute_spent");
+    assert_eq!(pool.view(NOON + seconds(2))[0].used_minute, 8);
+}
+
+#[test]
+fn a_view_shows_each_key_and_its_state() {
+    let mut pool = pool(3);
+    let used = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let view = pool.view(NOON + seconds(1));
+    let of = |slot| view.iter().find(|key| key.slot == slot).unwrap();
+    assert_eq!(
+        (of(used).state, of(used).until),
+        (KeyState::Spacing, Some(NOON + seconds(8)))
+    );
+    assert_eq!(
+        (of(used).used_minute, of(used).used_day, of(used).left_day),
+        (1, 1, 799)
+    );
+    assert_eq!(view.iter().filter(|key| key.state == KeyState::Ready).count(), 2);
+}
+
+/// Counts as the vendor would.
+#[derive(Default)]
+struct Vendor(BTreeMap<KeySlot, Vec<(Timestamp, u32)>>);
+
+impl Vendor {
+    fn call(&mut self, slot: KeySlot, credits: u32, now: Timestamp) {
+        let calls = self.0.entry(slot).or_default();
+        let sum = |calls: &[(Timestamp, u32)], since: Timestamp| -> u32 {
+            calls
+                .iter()
+                .filter(|(at, _)| *at >= since)
+                .map(|(_, credits)| credits)
+                .sum()
+        };
+        if let Some((last, _)) = calls.last() {
+            assert!(
+                now.since(*last) >= POLICY.spacing,
+                "{slot} was used twice within its spacing"
+            );
+        }
+        calls.push((now, credits));
+        assert!(
+            sum(calls, now.floor(MINUTE)) <= POLICY.per_minute,
+            "{slot} is beyond its minute"
+        );
+        assert!(sum(calls, now.floor(DAY)) <= POLICY.per_day, "{slot} is beyond its day");
+    }
+}
+
+proptest! {
+    #[test]
+    fn k1_holds_whatever_is_asked_and_whatever_the_vendor_says(
+        count in 1_u8..=16,
+        steps in proptest::collection::vec((0_u64..40_000, 1_u32..=8, 0_u8..40), 1..400),
+    ) {
+        let mut now = NOON;
+        let mut pool = pool(count);
+        let mut vendor = Vendor::default();
+        let mut retired = Vec::new();
+        for (millis, credits, luck) in steps {
+            now = now + Duration::from_millis(millis * if luck == 39 { 1_000 } else { 1 });
+            let purpose = if luck % 2 == 0 { Purpose::Poll } else { Purpose::Backfill };
+            match pool.lease(purpose, credits, now) {
+                Ok(slot) => {
+                    prop_assert!(!retired.contains(&slot), "{} was retired", slot);
+                    vendor.call(slot, credits, now);
+                    match luck {
+                        0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push(slot); }
+                        1 => pool.refused(slot, purpose, Trouble::MinuteSpent, now),
+                        2 => pool.refused(slot, purpose, Trouble::DaySpent, now),
+                        3 => { prop_assert!(pool.lease(Purpose::Link, 0, now).is_ok() || pool.usable() == 0); }
+                        4 => {
+                            let used: Vec<KeyUse> = slots(count).into_iter().filter_map(|slot| pool.used(slot)).collect();
+                            let left = slots(count).into_iter().filter(|slot| !retired.contains(slot)).collect();
+                            pool = Pool::new(left, POLICY, &used, now);
+                        }
+                        _ => {}
+                    }
+                }
+                Err(refused) => prop_assert!(refused.at > now, "{} is no time to come back", refused),
+            }
+        }
+    }
+}

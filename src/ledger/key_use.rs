@@ -1,0 +1,128 @@
+//! What today has cost each API key, so that a restart does not forget it.
+//!
+//! A file of its own beside the day files: it is written by the key pool, not by the one who appends to the ledger.
+
+use crate::domain::keys::{KeySlot, KeyUse};
+use crate::domain::timestamp::Timestamp;
+use chrono::NaiveDate;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS key_use (day TEXT NOT NULL, key_group INTEGER NOT NULL, key_number INTEGER NOT NULL,
+    calls INTEGER NOT NULL, minute INTEGER NOT NULL, last_us INTEGER NOT NULL,
+    PRIMARY KEY (day, key_group, key_number)) WITHOUT ROWID;
+";
+
+/// Why the book of key use cannot be read or written: what today has cost would be forgotten by a restart.
+#[derive(Debug, thiserror::Error)]
+#[error("the book of key use (keys.db beside the ledger) cannot be used: {0}")]
+pub struct KeyUseError(#[from] rusqlite::Error);
+
+/// The book. Clones share it.
+#[derive(Debug, Clone)]
+pub struct KeyUseBook(Arc<Mutex<Connection>>);
+
+impl KeyUseBook {
+    /// Opens or makes `keys.db` in the ledger's folder.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the file cannot be opened or is no database.
+    pub fn open(folder: &Path) -> Result<Self, KeyUseError> {
+        Self::with(Connection::open(folder.join("keys.db"))?)
+    }
+
+    /// A book that lasts as long as the process.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when there is no memory for it.
+    pub fn in_memory() -> Result<Self, KeyUseError> {
+        Self::with(Connection::open_in_memory()?)
+    }
+
+    fn with(db: Connection) -> Result<Self, KeyUseError> {
+        db.busy_timeout(Duration::from_secs(2))?;
+        // WAL: `candela keys` reads while the service writes. A power cut may cost the last call of the day its entry.
+        db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).optional()?;
+        db.execute_batch("PRAGMA synchronous = NORMAL;")?;
+        db.execute_batch(SCHEMA)?;
+        Ok(Self(Arc::new(Mutex::new(db))))
+    }
+
+    /// Each key's newest day.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the book cannot be read.
+    pub fn newest(&self) -> Result<Vec<KeyUse>, KeyUseError> {
+        let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut query = db.prepare_cached(
+            "SELECT max(day), key_group, key_number, calls, minute, last_us FROM key_use GROUP BY key_group, key_number",
+        )?;
+        let used = query.query_map([], |row| {
+            Ok(KeyUse {
+                day: row.get::<_, String>(0)?.parse::<NaiveDate>().unwrap_or_default(),
+                slot: KeySlot {
+                    group: row.get(1)?,
+                    number: row.get(2)?,
+                },
+                calls: row.get(3)?,
+                minute: row.get(4)?,
+                last_at: Timestamp::from_micros(row.get(5)?),
+            })
+        })?;
+        Ok(used.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes down what a key's day has come to.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the book cannot be written.
+    pub fn save(&self, used: &KeyUse) -> Result<(), KeyUseError> {
+        let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut upsert = db.prepare_cached("INSERT OR REPLACE INTO key_use VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        upsert.execute(params![
+            used.day.to_string(),
+            used.slot.group,
+            used.slot.number,
+            used.calls,
+            used.minute,
+            used.last_at.micros()
+        ])?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_day_has_cost_is_read_back_by_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = KeySlot { group: 1, number: 3 };
+        let entry = |day: &str, calls| KeyUse {
+            day: day.parse().unwrap(),
+            slot,
+            calls,
+            minute: 2,
+            last_at: Timestamp::from_secs(1_772_452_800),
+        };
+        {
+            let book = KeyUseBook::open(folder.path()).unwrap();
+            assert_eq!(book.newest().unwrap(), []);
+            for calls in 1..=5 {
+                book.save(&entry("2026-03-02", calls)).unwrap();
+            }
+            book.save(&entry("2026-03-01", 99)).unwrap();
+        }
+        let again = KeyUseBook::open(folder.path()).unwrap();
+        assert_eq!(again.newest().unwrap(), [entry("2026-03-02", 5)]);
+    }
+
+    #[test]
+    fn a_book_in_memory_forgets_nothing_while_it_lasts() {
+        assert_eq!(KeyUseBook::in_memory().unwrap().newest().unwrap(), []);
+    }
+}
