@@ -18,6 +18,7 @@ mod thread;
 mod problem;
 mod health;
 mod market;
+mod metrics;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 

@@ -14,7 +14,7 @@ use crate::web::client::{self, LineOf, Plan};
 use crate::web::problem::Trouble;
 use crate::web::thread::{Common, StartShard, Thread};
 use crate::web::view::ServiceView;
-use crate::web::{health, market};
+use crate::web::{health, market, metrics};
 use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::middleware::{Compress, DefaultHeaders};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -327,6 +327,7 @@ fn routes(config: &mut web::ServiceConfig) {
         web::scope("")
             .wrap(Compress::default())
             .route("/health", web::get().to(health::health))
+            .route("/metrics", web::get().to(metrics::metrics))
             .route("/health/live", web::get().to(health::live))
             .route("/health/ready", web::get().to(health::ready))
             .route("/status", web::get().to(health::status))

@@ -1,0 +1,395 @@
+//! `/metrics`: the service in numbers, in the text format of Prometheus.
+//!
+//! Made from the same snapshot that `/status` shows, when it is asked for: the path of a tick pays nothing for it, and the two
+//! pages cannot disagree. `METRICS` lists every name; docs/operations.md explains each, and a test compares.
+
+use crate::actors::deck::Counts;
+use crate::domain::timestamp::Timestamp;
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use crate::web::view::ServiceView;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Name, kind and help of every metric, in the order of the page.
+const METRICS: [(&str, &str, &str); 27] = [
+    ("candela_state", "gauge", "1 for the state the life cycle is in"),
+    ("candela_condition", "gauge", "1 while the condition holds"),
+    ("candela_uptime_seconds", "gauge", "Time since the process started"),
+    ("candela_ticks_accepted_total", "counter", "Ticks accepted and numbered"),
+    ("candela_errors_total", "counter", "Errors that were logged"),
+    (
+        "candela_feed_connected",
+        "gauge",
+        "1 while the link to the vendor is up",
+    ),
+    (
+        "candela_feed_connections_total",
+        "counter",
+        "Connections made to the vendor",
+    ),
+    (
+        "candela_feed_message_age_seconds",
+        "gauge",
+        "Time since the vendor's last frame",
+    ),
+    (
+        "candela_symbol_safe_to_trade",
+        "gauge",
+        "1 while a strategy should act on the pair",
+    ),
+    (
+        "candela_symbol_last_tick_seconds",
+        "gauge",
+        "Stamp of the last accepted tick, Unix time",
+    ),
+    ("candela_symbol_bars_session", "gauge", "Bars closed in the session"),
+    ("candela_database_connected", "gauge", "1 while the database answers"),
+    (
+        "candela_database_response_seconds",
+        "gauge",
+        "How long its last answer took",
+    ),
+    ("candela_redis_connected", "gauge", "1 while the cache answers"),
+    (
+        "candela_redis_response_seconds",
+        "gauge",
+        "How long its last answer took",
+    ),
+    (
+        "candela_reader_distance",
+        "gauge",
+        "Events between a reader of the ledger and its end",
+    ),
+    (
+        "candela_reader_age_seconds",
+        "gauge",
+        "Age of the first event a reader has not dealt with",
+    ),
+    ("candela_actor_alive", "gauge", "1 while the actor handles its messages"),
+    (
+        "candela_actor_restarts_total",
+        "counter",
+        "Restarts of the actor: each is a bug",
+    ),
+    (
+        "candela_key_calls_today",
+        "gauge",
+        "Calls made with an API key this UTC day",
+    ),
+    (
+        "candela_gaps_pending",
+        "gauge",
+        "Stretches of missing bars that may still be filled",
+    ),
+    ("candela_clients_connected", "gauge", "WebSocket clients"),
+    (
+        "candela_clients_slow",
+        "gauge",
+        "Clients that read more slowly than data comes",
+    ),
+    (
+        "candela_clients_connections_total",
+        "counter",
+        "Client connections made",
+    ),
+    (
+        "candela_clients_messages_total",
+        "counter",
+        "Messages handed to clients",
+    ),
+    (
+        "candela_clients_closed_total",
+        "counter",
+        "Client connections closed, by reason",
+    ),
+    ("candela_memory_resident_bytes", "gauge", "Memory of the process"),
+];
+
+const STATES: [&str; 8] = [
+    "initializing",
+    "waiting_l0",
+    "checking_data",
+    "ready",
+    "active",
+    "market_closed",
+    "error",
+    "shutdown",
+];
+
+/// `GET /metrics`.
+pub(super) async fn metrics(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let samples = samples(&thread.view(), thread.deck.counts(), thread.deck.clock().now());
+    let page = page(&samples);
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(page))
+}
+
+/// One value of a metric; its label is empty where it has none.
+#[derive(Debug)]
+struct Sample {
+    name: &'static str,
+    label: (&'static str, String),
+    value: String,
+}
+
+#[derive(Default)]
+struct Samples(Vec<Sample>);
+
+impl Samples {
+    fn one(&mut self, name: &'static str, value: impl ToString) {
+        self.of(name, "", "", value);
+    }
+
+    fn of(&mut self, name: &'static str, label: &'static str, of: &str, value: impl ToString) {
+        let (label, value) = ((label, of.to_owned()), value.to_string());
+        self.0.push(Sample { name, label, value });
+    }
+
+    /// A member of each object of a list, labelled with the object's name. Numbers are taken as they are, truth as 1 and 0.
+    fn each(&mut self, metric: &'static str, label: &'static str, list: &[Value], names: &str, member: &str) {
+        for object in list {
+            let name = object.get(names).and_then(Value::as_str);
+            let value = object.get(member).and_then(number);
+            if let (Some(name), Some(value)) = (name, value) {
+                self.of(metric, label, name, value);
+            }
+        }
+    }
+}
+
+fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> {
+    let mut samples = Samples::default();
+    for state in STATES {
+        samples.of("candela_state", "state", state, u8::from(state == view.state.name));
+    }
+    samples.each("candela_condition", "type", &view.conditions, "type", "status");
+    if let Some(started) = view.started_at {
+        samples.one("candela_uptime_seconds", now.since(started).as_secs_f64());
+    }
+    samples.one("candela_ticks_accepted_total", view.processed_ticks);
+    samples.one("candela_errors_total", view.error_count);
+    samples.one("candela_feed_connected", u8::from(view.feed.connected));
+    samples.one("candela_feed_connections_total", view.feed.connections_total);
+    if let Some(age) = view.feed.last_message_age_ms {
+        samples.one("candela_feed_message_age_seconds", seconds(age));
+    }
+    for (symbol, each) in &view.symbols {
+        samples.of(
+            "candela_symbol_safe_to_trade",
+            "symbol",
+            symbol.as_str(),
+            u8::from(each.safe_to_trade),
+        );
+        samples.of(
+            "candela_symbol_bars_session",
+            "symbol",
+            symbol.as_str(),
+            each.bars_today,
+        );
+        if let Some(last) = each.last_tick {
+            samples.of(
+                "candela_symbol_last_tick_seconds",
+                "symbol",
+                symbol.as_str(),
+                last.secs(),
+            );
+        }
+    }
+    stores(view, &mut samples);
+    samples.each("candela_actor_alive", "actor", &view.actors, "name", "alive");
+    samples.each(
+        "candela_actor_restarts_total",
+        "actor",
+        &view.actors,
+        "name",
+        "restarts",
+    );
+    samples.each("candela_key_calls_today", "key", &view.keys, "id", "used_day");
+    samples.one("candela_gaps_pending", view.gaps.len());
+    samples.one("candela_clients_connected", clients.connected.load(Ordering::Relaxed));
+    samples.one("candela_clients_slow", clients.conflating.load(Ordering::Relaxed));
+    samples.one(
+        "candela_clients_connections_total",
+        clients.connections_total.load(Ordering::Relaxed),
+    );
+    samples.one(
+        "candela_clients_messages_total",
+        clients.offered_total.load(Ordering::Relaxed),
+    );
+    for (reason, closed) in clients.closed() {
+        samples.of("candela_clients_closed_total", "reason", reason, closed);
+    }
+    if let Some(bytes) = resident() {
+        samples.one("candela_memory_resident_bytes", bytes);
+    }
+    samples.0
+}
+
+fn stores(view: &ServiceView, samples: &mut Samples) {
+    samples.one("candela_database_connected", u8::from(view.database.connected));
+    if let Some(ms) = view.database.response_time_ms {
+        samples.one("candela_database_response_seconds", ms / 1_000.0);
+    }
+    samples.one("candela_redis_connected", u8::from(view.redis.connected));
+    if let Some(ms) = view.redis.response_time_ms {
+        samples.one("candela_redis_response_seconds", ms / 1_000.0);
+    }
+    samples.each("candela_reader_distance", "reader", &view.readers, "name", "distance");
+    for reader in &view.readers {
+        let age = reader.get("age_ms").and_then(Value::as_u64);
+        if let (Some(name), Some(age)) = (reader.get("name").and_then(Value::as_str), age) {
+            samples.of("candela_reader_age_seconds", "reader", name, seconds(age));
+        }
+    }
+}
+
+fn number(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(truth) => Some(u8::from(*truth).to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+/// Memory of this process that is in RAM, as Linux counts it.
+fn resident() -> Option<u64> {
+    const PAGE: u64 = 4_096;
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(
+        pages
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u64>()
+            .ok()?
+            .saturating_mul(PAGE),
+    )
+}
+
+/// The samples, those of a metric together, under its help.
+fn page(samples: &[Sample]) -> String {
+    let mut page = String::new();
+    for (name, kind, help) in METRICS {
+        let mut own = samples.iter().filter(|sample| sample.name == name).peekable();
+        if own.peek().is_some() {
+            writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+        }
+        for sample in own {
+            match &sample.label {
+                ("", _) => writeln!(page, "{name} {}", sample.value).ok(),
+                (label, of) => {
+                    let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                    writeln!(page, "{name}{{{label}=\"{of}\"}} {}", sample.value).ok()
+                }
+            };
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::symbol::Symbol;
+    use crate::web::view::{FeedView, Reachable, StateView, SymbolView};
+    use serde_json::json;
+
+    fn full() -> ServiceView {
+        let symbol = SymbolView {
+            safe_to_trade: true,
+            last_tick: Some(Timestamp::from_secs(1_767_361_204)),
+            bars_today: 8,
+            ..SymbolView::default()
+        };
+        let reachable = Reachable {
+            connected: true,
+            response_time_ms: Some(2.5),
+        };
+        ServiceView {
+            started_at: Some(Timestamp::from_secs(1_767_361_200)),
+            state: StateView {
+                name: "active".to_owned(),
+                ..StateView::default()
+            },
+            conditions: vec![json!({"type": "store_behind", "status": true})],
+            symbols: [(Symbol::usdcop(), symbol)].into(),
+            feed: FeedView {
+                connected: true,
+                last_message_age_ms: Some(412),
+                ..FeedView::default()
+            },
+            database: reachable.clone(),
+            redis: reachable,
+            processed_ticks: 7,
+            actors: vec![json!({"name": "feed", "alive": true, "restarts": 2})],
+            keys: vec![json!({"id": "G1_1", "used_day": 40})],
+            readers: vec![json!({"name": "writer", "distance": 12, "age_ms": 1500})],
+            ..ServiceView::default()
+        }
+    }
+
+    fn shown(view: &ServiceView) -> String {
+        page(&samples(view, &Counts::default(), Timestamp::from_secs(1_767_361_210)))
+    }
+
+    #[test]
+    fn the_page_shows_every_part_of_the_view() {
+        let page = shown(&full());
+        for line in [
+            "# HELP candela_state 1 for the state the life cycle is in\n# TYPE candela_state gauge",
+            "candela_state{state=\"active\"} 1",
+            "candela_state{state=\"error\"} 0",
+            "candela_condition{type=\"store_behind\"} 1",
+            "candela_uptime_seconds 10",
+            "candela_ticks_accepted_total 7",
+            "candela_feed_message_age_seconds 0.412",
+            "candela_symbol_last_tick_seconds{symbol=\"USD/COP\"} 1767361204",
+            "candela_database_response_seconds 0.0025",
+            "candela_reader_distance{reader=\"writer\"} 12",
+            "candela_reader_age_seconds{reader=\"writer\"} 1.5",
+            "candela_actor_restarts_total{actor=\"feed\"} 2",
+            "candela_key_calls_today{key=\"G1_1\"} 40",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "no {line} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn every_sample_has_a_row_and_every_row_can_have_a_sample() {
+        let counts = Counts::default();
+        let mut samples = samples(&full(), &counts, Timestamp::from_secs(0));
+        samples.push(Sample {
+            name: "candela_clients_closed_total",
+            label: ("reason", "slow".to_owned()),
+            value: "1".to_owned(),
+        });
+        for (name, _, _) in METRICS {
+            assert!(
+                samples.iter().any(|sample| sample.name == name),
+                "nothing counts {name}"
+            );
+        }
+        for sample in samples {
+            assert!(
+                METRICS.iter().any(|(name, _, _)| *name == sample.name),
+                "{sample:?} has no row"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let page = shown(&ServiceView::default());
+        assert!(!page.contains("candela_uptime_seconds") && !page.contains("candela_database_response_seconds"));
+        assert!(page.contains("candela_state{state=\"initializing\"} 1\n"));
+    }
+}
