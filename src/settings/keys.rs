@@ -8,6 +8,10 @@ use std::fmt;
 /// Keys a group may have.
 const PER_GROUP: u8 = 8;
 
+/// What to do without a key.
+pub const NO_KEY: &str = "there is no API key: put one of your TwelveData account in TWELVEDATA_API_KEY_G1_1, or try \
+                          `candela demo`, which needs none";
+
 /// The groups between which keys rotate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
@@ -93,12 +97,7 @@ fn grouped(environment: &[(String, String)]) -> Vec<Key> {
     for group in [Group::G1, Group::G2] {
         for number in 1..=PER_GROUP {
             let names = ["TWELVEDATA_API_KEY", "API_KEY"].map(|stem| format!("{stem}_{group}_{number}"));
-            keys.extend(first(environment, &names).map(|(origin, secret)| Key {
-                group,
-                number,
-                secret,
-                origin,
-            }));
+            keys.extend(first(environment, &names, group, number));
         }
     }
     keys
@@ -117,23 +116,23 @@ fn numbered(environment: &[(String, String)]) -> Vec<Key> {
         } else {
             (Group::G1, number)
         };
-        keys.extend(first(environment, &names).map(|(origin, secret)| Key {
-            group,
-            number,
-            secret,
-            origin,
-        }));
+        keys.extend(first(environment, &names, group, number));
     }
     keys
 }
 
-/// The first of the variables that is set to something.
-fn first(environment: &[(String, String)], names: &[String]) -> Option<(String, SecretString)> {
+/// The key in the first of the variables that is set to something.
+fn first(environment: &[(String, String)], names: &[String], group: Group, number: u8) -> Option<Key> {
     names.iter().find_map(|name| {
         let (_, value) = environment
             .iter()
             .find(|(given, value)| given == name && !value.trim().is_empty())?;
-        Some((name.clone(), SecretString::from(value.trim())))
+        Some(Key {
+            group,
+            number,
+            secret: SecretString::from(value.trim()),
+            origin: name.clone(),
+        })
     })
 }
 

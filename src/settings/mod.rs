@@ -16,7 +16,7 @@ mod args;
 
 pub use args::SettingsArgs;
 pub use document::{example, guide};
-pub use keys::{Group, Key};
+pub use keys::{Group, Key, NO_KEY};
 pub use layers::{OLD_NAMES, Sources};
 pub use log::{Format, Log};
 pub use market::{Market, MinuteStamps, SymbolMarket};
@@ -107,10 +107,27 @@ impl std::error::Error for Problems {}
 /// # Errors
 /// [`Problems`]: everything that is wrong, not only the first.
 pub fn load(sources: &Sources) -> Result<Valid, Problems> {
+    checked(sources, |_, _| {})
+}
+
+/// The same for the service itself, which can do nothing without a key.
+///
+/// # Errors
+/// [`Problems`]: everything that is wrong, not only the first.
+pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
+    checked(sources, |reader, valid| {
+        if valid.upstream.keys.is_empty() {
+            reader.complain("upstream.keys_g1", keys::NO_KEY);
+        }
+    })
+}
+
+fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Valid, Problems> {
     let mut problems = Vec::new();
     let given = layers::read(sources, &mut problems);
     let mut reader = Reader::new(given, problems);
     let valid = read(&mut reader, &sources.environment);
+    also(&mut reader, &valid);
     let (valid, origins) = reader.finish(valid)?;
     Ok(Valid { origins, ..valid })
 }

@@ -244,6 +244,19 @@ fn placeholders_and_twins_among_the_keys_are_refused() {
 }
 
 #[test]
+fn the_service_itself_needs_a_key() {
+    let problems = load_for_service(&environment(&[("PORT", "x")])).unwrap_err();
+    assert_eq!(problems.0.len(), 2, "the other problems are told as well: {problems}");
+    assert!(
+        problems
+            .to_string()
+            .contains("upstream.keys_g1 (default): there is no API key"),
+        "{problems}"
+    );
+    assert!(load_for_service(&environment(&[("API_KEY_1", "f00dfeed")])).is_ok());
+}
+
+#[test]
 fn an_open_door_must_be_asked_for() {
     let bind = ("CANDELA__SERVER__BIND", "0.0.0.0");
     assert!(wrong(&[bind])[0].contains("no token is asked for: set server.tokens_file, or server.allow_open = true"));

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::calendar_file;
-use crate::settings::Valid;
+use crate::settings::{NO_KEY, Valid};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -51,9 +51,7 @@ fn given(settings: &Valid) -> Finding {
 fn keys(settings: &Valid) -> Finding {
     let keys: Vec<String> = settings.upstream.keys.iter().map(ToString::to_string).collect();
     if keys.is_empty() {
-        let fix =
-            "put a key of your TwelveData account in TWELVEDATA_API_KEY_G1_1, or try `candela demo`, which needs none";
-        return Finding::fail("keys", "there is no API key", fix);
+        return Finding::fail("keys", "there is none", NO_KEY);
     }
     Finding::ok("keys", keys.join(", "))
 }
