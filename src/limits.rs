@@ -405,3 +405,14 @@ pub const BACKFILL_HOPELESS: Duration = Duration::from_secs(3_600);
 
 /// How often views that change with every price are looked at, real time.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a connection to PostgreSQL may take to be made.
+pub const POSTGRES_CONNECT: Duration = Duration::from_secs(3);
+/// How long sent bytes may stay unacknowledged, and a connection silent, before the kernel asks or gives up.
+pub const POSTGRES_UNANSWERED: Duration = Duration::from_secs(10);
+/// How long a reader waits for one of the pool's connections. bb8 itself would wait for 30 seconds.
+pub const POSTGRES_POOL_WAIT: Duration = Duration::from_secs(2);
+/// How long one transaction of the Writer may take before its connection is given up; a server that takes 2 s for each query
+/// stays below it.
+pub const POSTGRES_WRITE: Duration = Duration::from_secs(30);
+/// How long one question of a reader may take.
+pub const POSTGRES_READ: Duration = Duration::from_secs(10);

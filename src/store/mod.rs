@@ -19,9 +19,11 @@ mod bind;
 mod answer;
 mod batch;
 mod sqlite;
+mod postgres;
 
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
+pub use postgres::{Migrate, Postgres};
 pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 pub use rows::SOURCE;
 pub use sqlite::Sqlite;
@@ -36,6 +38,8 @@ use std::time::Duration;
 pub enum Store {
     /// The embedded one.
     Sqlite(Sqlite),
+    /// A server's.
+    Postgres(Postgres),
 }
 
 /// What became of a batch.
@@ -51,6 +55,7 @@ macro_rules! either {
     ($self:ident.$call:ident($($argument:expr),*)) => {
         match $self {
             Self::Sqlite(store) => store.$call($($argument),*).await,
+            Self::Postgres(store) => store.$call($($argument),*).await,
         }
     };
 }
@@ -61,6 +66,18 @@ impl Store {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// Brings the tables up to date, where that was not done when it was opened. The Writer does it as well, as soon as it can.
+    ///
+    /// # Errors
+    /// [`StoreError`]: [`Disposition::Fatal`] is for a person to mend before the service starts; the rest may pass.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(store) => store.migrate(Migrate::Run).await.map(drop),
         }
     }
 

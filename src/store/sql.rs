@@ -8,7 +8,6 @@ use crate::store::rows::BASE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
-    #[expect(dead_code, reason = "the PostgreSQL store comes next")]
     Postgres,
 }
 
@@ -94,8 +93,8 @@ impl Dialect {
         values.join(", ")
     }
 
-    /// Puts in a bar, or its later revision in its place.
-    pub(super) fn upsert_bar(self, interval: Interval) -> String {
+    /// The table of an interval's bars, and what to do there with a bar that is there: a later revision takes its place.
+    pub(super) fn bar_conflict(self, interval: Interval) -> (&'static str, String) {
         let (table, key) = if interval == BASE {
             ("market_data", "symbol, datetime, source")
         } else {
@@ -121,12 +120,18 @@ impl Dialect {
         ]
         .map(|column| format!("{column} = excluded.{column}"))
         .join(", ");
-        format!(
-            "INSERT INTO {table} ({BAR_COLUMNS}, source, volume) VALUES ({}, 'candela', 0)
-             ON CONFLICT ({key}) DO UPDATE SET {sets}, updated_at = {} WHERE {table}.revision < excluded.revision",
-            self.bar_values(),
-            self.now(),
-        )
+        let now = self.now();
+        let conflict = format!(
+            "ON CONFLICT ({key}) DO UPDATE SET {sets}, updated_at = {now} WHERE {table}.revision < excluded.revision"
+        );
+        (table, conflict)
+    }
+
+    /// Puts in a bar, or its later revision in its place.
+    pub(super) fn upsert_bar(self, interval: Interval) -> String {
+        let (table, conflict) = self.bar_conflict(interval);
+        let values = self.bar_values();
+        format!("INSERT INTO {table} ({BAR_COLUMNS}, source, volume) VALUES ({values}, 'candela', 0) {conflict}")
     }
 
     pub(super) fn insert_revision(self) -> String {
@@ -332,7 +337,8 @@ impl Dialect {
     }
 }
 
-const BAR_COLUMNS: &str =
+/// In the order of the parameters of a bar.
+pub(super) const BAR_COLUMNS: &str =
     "symbol, \"interval\", datetime, open, high, low, close, ticks, closes_at, first_tick_at, last_tick_at,
     provenance, flags, session_date, session_kind, epoch, seq, known_at, revision";
 

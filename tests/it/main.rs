@@ -23,3 +23,7 @@ mod sim_official_client;
 mod sim_rest;
 #[cfg(test)]
 mod sim_stream;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod store_contract;

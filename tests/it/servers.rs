@@ -11,7 +11,7 @@
 mod postgres;
 mod redis;
 
-pub(crate) use postgres::{Postgres, postgres};
+pub(crate) use postgres::{Database, Postgres, postgres};
 pub(crate) use redis::{Redis, redis};
 
 use std::fs::Permissions;

@@ -1,0 +1,300 @@
+//! The connection that writes. The Writer owns it: it is in no pool, so a transaction that was given up is closed with it and
+//! can never be found half-done by somebody else (diesel-async issue 198). It is tokio-postgres itself, because diesel-async
+//! has no COPY and keeps SQLSTATEs to itself.
+//!
+//! All rows of a table go in one statement, from arrays (`unnest`): no limit of parameters, and as many round trips for five
+//! thousand events as for one. Events that are ticks alone, the usual batch, are one statement together with the position.
+
+use crate::domain::bar::Bar;
+use crate::domain::event::SessionPhase;
+use crate::domain::interval::Interval;
+use crate::store::batch::Batch;
+use crate::store::error::StoreError;
+use crate::store::postgres::sort::sort;
+use crate::store::postgres::types::{Instant, Numeric};
+use crate::store::rows::{BASE, BarRow, GapRow, Rows, TickRow};
+use crate::store::sql::{BAR_COLUMNS, Dialect};
+use std::collections::{BTreeMap, HashMap};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Statement};
+
+const SQL: Dialect = Dialect::Postgres;
+
+/// Seven arrays and four that may hold nothing; see [`TickColumns`].
+const INSERT_TICKS: &str = "INSERT INTO realtime_market_data
+    (symbol, time, bid, ask, last, spread, volume, session_date, trading_session, source, epoch, seq, event_time, provenance)
+    SELECT symbol, time, bid, ask, last, spread, 0, session_date, true, 'candela', epoch, seq, event_time, provenance
+    FROM unnest($1::text[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], $7::date[], $8::text[],
+        $9::bigint[], $10::timestamptz[], $11::text[])
+        AS t (symbol, time, bid, ask, last, spread, session_date, epoch, seq, event_time, provenance)
+    ON CONFLICT (symbol, epoch, seq) WHERE epoch IS NOT NULL DO NOTHING";
+
+const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position) VALUES";
+const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
+    WHERE reader_positions.position < excluded.position";
+
+/// A connection and what it has prepared.
+pub(super) struct Link {
+    pub(super) client: Client,
+    prepared: HashMap<String, Statement>,
+}
+
+impl Link {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            prepared: HashMap::new(),
+        }
+    }
+
+    /// All of the batch and the position, or nothing.
+    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let rows = batch.rows();
+        if rows.bars.is_empty() && rows.gaps.is_empty() && rows.sessions.is_empty() {
+            return self.write_ticks(&rows.ticks, batch).await;
+        }
+        self.client.batch_execute("BEGIN").await.map_err(|e| sort(&e))?;
+        let written = self.write_rows(&rows, batch).await;
+        let end = if written.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.client.batch_execute(end).await.map_err(|e| sort(&e));
+        written.and(ended)
+    }
+
+    async fn write_ticks(&mut self, ticks: &[TickRow], batch: &Batch) -> Result<(), StoreError> {
+        let columns = TickColumns::of(ticks);
+        let position = batch.last_position();
+        let mut values = columns.values().to_vec();
+        let place: [&(dyn ToSql + Sync); 3] = [&batch.reader, &batch.lineage, &position];
+        values.extend(place);
+        let sql = format!("WITH ticks AS ({INSERT_TICKS}) {ADVANCE} ($12::text, $13::text, $14::bigint) {FORWARD}");
+        self.run(&sql, &[], &values).await
+    }
+
+    async fn write_rows(&mut self, rows: &Rows, batch: &Batch) -> Result<(), StoreError> {
+        if !rows.ticks.is_empty() {
+            let columns = TickColumns::of(&rows.ticks);
+            self.run(INSERT_TICKS, &[], &columns.values()).await?;
+        }
+        self.write_bars(&rows.bars).await?;
+        for row in &rows.gaps {
+            self.write_gap(row).await?;
+        }
+        for change in &rows.sessions {
+            let (date, kind) = (change.date.to_string(), change.kind.name());
+            let (opens, closes) = (change.opens.micros(), change.closes.micros());
+            let mut values: Vec<&(dyn ToSql + Sync)> = vec![&date, &opens, &kind];
+            let mut types = vec![Type::TEXT, Type::INT8, Type::TEXT];
+            let sql = if change.phase == SessionPhase::Closed {
+                values.push(&closes);
+                types.push(Type::INT8);
+                SQL.close_session()
+            } else {
+                SQL.open_session()
+            };
+            self.run(&sql, &types, &values).await?;
+        }
+        let position = batch.last_position();
+        let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
+        self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position]).await
+    }
+
+    /// Every revision is kept; the table of current bars gets the last of each.
+    async fn write_bars(&mut self, rows: &[BarRow]) -> Result<(), StoreError> {
+        let mut last: BTreeMap<_, &BarRow> = BTreeMap::new();
+        for row in rows {
+            let kept = last.entry(row.bar.key).or_insert(row);
+            if kept.bar.revision < row.bar.revision {
+                *kept = row;
+            }
+        }
+        let (base, others): (Vec<&BarRow>, Vec<&BarRow>) =
+            last.into_values().partition(|row| row.bar.key.interval == BASE);
+        self.upsert_bars(BASE, &base).await?;
+        self.upsert_bars(Interval::D1, &others).await?;
+        let all: Vec<&BarRow> = rows.iter().collect();
+        let sql = format!(
+            "INSERT INTO bar_revisions ({BAR_COLUMNS}) {} ON CONFLICT DO NOTHING",
+            bars_from_arrays("")
+        );
+        self.run_bars(&sql, &all).await
+    }
+
+    async fn upsert_bars(&mut self, interval: Interval, rows: &[&BarRow]) -> Result<(), StoreError> {
+        let (table, conflict) = SQL.bar_conflict(interval);
+        let from = bars_from_arrays(", 'candela', 0");
+        let sql = format!("INSERT INTO {table} ({BAR_COLUMNS}, source, volume) {from} {conflict}");
+        self.run_bars(&sql, rows).await
+    }
+
+    async fn run_bars(&mut self, sql: &str, rows: &[&BarRow]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let columns = BarColumns::of(rows);
+        self.run(sql, &[], &columns.values()).await
+    }
+
+    async fn write_gap(&mut self, row: &GapRow) -> Result<(), StoreError> {
+        let gap = &row.gap;
+        let (symbol, id) = (gap.symbol.compact(), i64::try_from(gap.id).unwrap_or(i64::MAX));
+        let (bars, from, to, at) = (i64::from(gap.bars), gap.from.micros(), gap.to.micros(), row.at.micros());
+        let (epoch, interval, status) = (row.epoch.as_str(), gap.interval.name(), gap.status.name());
+        let values: [&(dyn ToSql + Sync); 11] = [
+            &symbol, &epoch, &id, &interval, &from, &to, &bars, &status, &gap.cause, &row.seq, &at,
+        ];
+        let (text, number) = (Type::TEXT, Type::INT8);
+        let types = [
+            text.clone(),
+            text.clone(),
+            number.clone(),
+            text.clone(),
+            number.clone(),
+            number.clone(),
+            number.clone(),
+            text.clone(),
+            text,
+            number.clone(),
+            number,
+        ];
+        self.run(&SQL.upsert_gap(), &types, &values).await
+    }
+
+    /// Sets the batch's one event aside with its reason.
+    pub(super) async fn reject(&mut self, batch: &Batch, reason: &str) -> Result<(), StoreError> {
+        let (position, event) = (batch.last_position(), format!("{:?}", batch.events));
+        let sql = format!(
+            "WITH aside AS (INSERT INTO rejected_events (lineage, position, reason, event) VALUES ($2, $3, $4, $5)
+             ON CONFLICT DO NOTHING) {ADVANCE} ($1, $2, $3) {FORWARD}"
+        );
+        self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position, &reason, &event])
+            .await
+    }
+
+    /// Where `reader` stands in `lineage`.
+    pub(super) async fn position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
+        let sql = "SELECT position FROM reader_positions WHERE reader = $1 AND lineage = $2";
+        let row = self
+            .client
+            .query_opt(sql, &[&reader, &lineage])
+            .await
+            .map_err(|e| sort(&e))?;
+        Ok(row.map_or(0, |row| row.get(0)))
+    }
+
+    /// Executes a statement, prepared on first use with the types given, or with those the server finds.
+    async fn run(&mut self, sql: &str, types: &[Type], values: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
+        let statement = match self.prepared.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.client.prepare_typed(sql, types).await.map_err(|e| sort(&e))?;
+                self.prepared.insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        self.client
+            .execute(&statement, values)
+            .await
+            .map(drop)
+            .map_err(|e| sort(&e))
+    }
+}
+
+/// The rows of a batch, column by column.
+pub(super) struct TickColumns<'r> {
+    symbol: Vec<&'r str>,
+    time: Vec<Instant>,
+    bid: Vec<Option<Numeric>>,
+    ask: Vec<Option<Numeric>>,
+    last: Vec<Numeric>,
+    spread: Vec<Option<Numeric>>,
+    session_date: Vec<chrono::NaiveDate>,
+    epoch: Vec<&'r str>,
+    seq: Vec<i64>,
+    event_time: Vec<Instant>,
+    provenance: Vec<&'r str>,
+}
+
+impl<'r> TickColumns<'r> {
+    fn of(rows: &'r [TickRow]) -> Self {
+        Self {
+            symbol: rows.iter().map(|row| row.symbol.as_str()).collect(),
+            time: rows.iter().map(|row| Instant(row.time)).collect(),
+            bid: rows.iter().map(|row| row.bid.map(Numeric)).collect(),
+            ask: rows.iter().map(|row| row.ask.map(Numeric)).collect(),
+            last: rows.iter().map(|row| Numeric(row.last)).collect(),
+            spread: rows.iter().map(|row| row.spread().map(Numeric)).collect(),
+            session_date: rows.iter().map(|row| row.session_date).collect(),
+            epoch: rows.iter().map(|row| row.epoch.as_str()).collect(),
+            seq: rows.iter().map(|row| row.seq).collect(),
+            event_time: rows.iter().map(|row| Instant(row.event_time)).collect(),
+            provenance: rows.iter().map(|row| row.provenance).collect(),
+        }
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 11] {
+        [
+            &self.symbol,
+            &self.time,
+            &self.bid,
+            &self.ask,
+            &self.last,
+            &self.spread,
+            &self.session_date,
+            &self.epoch,
+            &self.seq,
+            &self.event_time,
+            &self.provenance,
+        ]
+    }
+}
+
+/// `SELECT` of the bar columns from nineteen arrays.
+fn bars_from_arrays(more: &str) -> String {
+    format!(
+        "SELECT {BAR_COLUMNS}{more} FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
+            $6::numeric[], $7::numeric[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
+            $13::bigint[], $14::date[], $15::text[], $16::text[], $17::bigint[], $18::timestamptz[], $19::bigint[])
+            AS b ({BAR_COLUMNS})"
+    )
+}
+
+struct BarColumns<'r>(Vec<Column<'r>>);
+
+type Column<'r> = Box<dyn ToSql + Sync + Send + 'r>;
+
+impl<'r> BarColumns<'r> {
+    fn of(rows: &[&'r BarRow]) -> Self {
+        fn column<'r, T: ToSql + Sync + Send + 'r>(rows: &[&'r BarRow], of: impl Fn(&'r BarRow) -> T) -> Column<'r> {
+            Box::new(rows.iter().map(|row| of(row)).collect::<Vec<T>>())
+        }
+        let price = |of: fn(&Bar) -> crate::domain::price::Price| column(rows, move |row| Numeric(of(&row.bar)));
+        Self(vec![
+            column(rows, |row| row.bar.key.symbol.compact()),
+            column(rows, |row| row.bar.key.interval.name()),
+            column(rows, |row| Instant(row.bar.key.opens_at)),
+            price(|bar| bar.ohlc.open),
+            price(|bar| bar.ohlc.high),
+            price(|bar| bar.ohlc.low),
+            price(|bar| bar.ohlc.close),
+            column(rows, |row| i64::from(row.bar.ticks)),
+            column(rows, |row| Instant(row.bar.closes_at)),
+            column(rows, |row| row.bar.first_tick_at.map(Instant)),
+            column(rows, |row| row.bar.last_tick_at.map(Instant)),
+            column(rows, |row| row.bar.provenance.name()),
+            column(rows, |row| i64::from(row.bar.flags.bits())),
+            column(rows, |row| row.bar.session_date),
+            column(rows, |row| row.bar.session_kind.name()),
+            column(rows, |row| row.epoch.as_str()),
+            column(rows, |row| row.seq),
+            column(rows, |row| Instant(row.known_at)),
+            column(rows, |row| i64::from(row.bar.revision)),
+        ])
+    }
+
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+        fn plain<'c>(column: &'c Column<'_>) -> &'c (dyn ToSql + Sync) {
+            &**column
+        }
+        self.0.iter().map(plain).collect()
+    }
+}

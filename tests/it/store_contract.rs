@@ -1,0 +1,396 @@
+//! What every store promises: one list of behaviours, run on SQLite and on PostgreSQL.
+
+use crate::recorded::{Day, OPEN, SPAN, after_open, batch, part, symbols};
+use crate::servers::{Database, postgres};
+use candela::domain::bar::{Bar, BarState};
+use candela::domain::event::{Event, Position, SessionPhase};
+use candela::domain::gap::{Gap, GapStatus};
+use candela::domain::interval::Interval;
+use candela::domain::symbol::Symbol;
+use candela::store::{BarQuery, Batch, GapQuery, HealthRow, Postgres, Sqlite, Store, TickQuery};
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A store, and a way to look into it from outside.
+pub(crate) struct Subject {
+    pub(crate) store: Store,
+    place: Place,
+}
+
+enum Place {
+    File { _folder: tempfile::TempDir, path: PathBuf },
+    Database(Database),
+}
+
+impl Subject {
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = Store::Sqlite(Sqlite::open(&path).unwrap());
+        let place = Place::File { _folder: folder, path };
+        Self { store, place }
+    }
+
+    fn postgres() -> Self {
+        let database = postgres();
+        let url = SecretString::from(database.url.clone());
+        let store = Store::Postgres(Postgres::new(&url, 4).unwrap());
+        let place = Place::Database(database);
+        Self { store, place }
+    }
+
+    /// One text a row, columns joined by `|`.
+    fn rows(&self, sql: &str) -> Vec<String> {
+        match &self.place {
+            Place::File { path, .. } => {
+                let db = rusqlite::Connection::open(path).unwrap();
+                let mut statement = db.prepare(sql).unwrap();
+                let columns = statement.column_count();
+                let text = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+                    let cells: Vec<String> = (0..columns)
+                        .map(|i| match row.get_ref(i).unwrap() {
+                            rusqlite::types::ValueRef::Null => String::new(),
+                            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                            other => other.as_str().unwrap().to_owned(),
+                        })
+                        .collect();
+                    Ok(cells.join("|"))
+                };
+                statement
+                    .query_map([], |row| text(row))
+                    .unwrap()
+                    .map(Result::unwrap)
+                    .collect()
+            }
+            Place::Database(database) => database.sql(sql).lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Every row of every table, but for what the clock or a counter put in.
+    fn dump(&self) -> Vec<String> {
+        let bars = "symbol, \"interval\", datetime, open, high, low, close, volume, source, revision, ticks, closes_at,
+            first_tick_at, last_tick_at, provenance, flags, session_date, session_kind, epoch, seq, known_at";
+        let tables = [
+            format!("SELECT {bars} FROM market_data ORDER BY symbol, datetime"),
+            format!("SELECT {bars} FROM interval_bars ORDER BY symbol, \"interval\", datetime"),
+            "SELECT * FROM bar_revisions ORDER BY symbol, \"interval\", datetime, revision".to_owned(),
+            "SELECT symbol, time, bid, ask, last, spread, volume, session_date, source, epoch, seq, event_time, provenance
+             FROM realtime_market_data ORDER BY symbol, epoch, seq".to_owned(),
+            "SELECT session_date, start_time, end_time, status, session_kind, ticks, bars, gaps FROM market_sessions".to_owned(),
+            "SELECT * FROM gaps ORDER BY symbol, id".to_owned(),
+            "SELECT * FROM rejected_events".to_owned(),
+        ];
+        tables.iter().flat_map(|sql| self.rows(sql)).collect()
+    }
+}
+
+fn all_of(interval: Interval, symbol: Symbol) -> BarQuery {
+    BarQuery::between(symbol, interval, OPEN - SPAN, OPEN + SPAN * 2, 1_000)
+}
+
+/// The last revision of each bar, by open.
+fn current(batch: &Batch, interval: Interval, symbol: Symbol) -> Vec<Bar> {
+    let mut bars = BTreeMap::new();
+    for event in &batch.events {
+        if let Event::Bar(bar) = &event.event
+            && (bar.key.interval, bar.key.symbol) == (interval, symbol)
+        {
+            bars.insert(bar.key.opens_at, *bar);
+        }
+    }
+    bars.into_values().collect()
+}
+
+async fn bars(subject: &Subject, query: BarQuery) -> Vec<Bar> {
+    let bars = subject.store.bars(query).await.unwrap();
+    bars.into_iter().map(|stored| stored.bar).collect()
+}
+
+async fn what_is_written_is_read_back(subject: Subject) {
+    let all = batch(&Day::recorded());
+    let written = subject.store.write(all.clone()).await.unwrap();
+    assert_eq!(written.position, all.events.last().unwrap().position);
+    for symbol in symbols() {
+        for interval in [Interval::M5, Interval::M15, Interval::Session] {
+            let expect = current(&all, interval, symbol);
+            assert!(!expect.is_empty());
+            assert_eq!(
+                bars(&subject, all_of(interval, symbol)).await,
+                expect,
+                "{symbol} {interval}"
+            );
+        }
+        let (from, to) = (OPEN, OPEN + SPAN);
+        let asked = TickQuery {
+            symbol,
+            from,
+            to,
+            after_seq: None,
+            limit: 5_000,
+        };
+        let ticks = subject.store.ticks(asked.clone()).await.unwrap();
+        let expect: Vec<_> = all
+            .events
+            .iter()
+            .filter_map(|event| match &event.event {
+                Event::Tick(tick) if tick.tick.symbol == symbol => Some((event.seq, *tick)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            ticks.iter().map(|stored| (stored.seq, stored.tick)).collect::<Vec<_>>(),
+            expect
+        );
+        let later = subject
+            .store
+            .ticks(TickQuery {
+                after_seq: Some(7),
+                limit: 3,
+                ..asked
+            })
+            .await
+            .unwrap();
+        assert_eq!(later.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [8, 9, 10]);
+        assert_eq!(subject.store.latest(symbol).await.unwrap(), ticks.last().cloned());
+    }
+}
+
+async fn gaps_and_sessions_are_read_back(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let mut current: BTreeMap<u64, Gap> = BTreeMap::new();
+    for event in &all.events {
+        if let Event::Gap(gap) = &event.event
+            && gap.symbol == Symbol::usdcop()
+        {
+            current.insert(gap.id, gap.clone());
+        }
+    }
+    let asked = GapQuery {
+        symbol: Symbol::usdcop(),
+        from: OPEN,
+        to: OPEN + SPAN,
+        status: None,
+        limit: 100,
+    };
+    let gaps = subject.store.gaps(asked.clone()).await.unwrap();
+    let by_id: BTreeMap<u64, Gap> = gaps.iter().map(|stored| (stored.gap.id, stored.gap.clone())).collect();
+    assert_eq!(by_id, current);
+    assert!(gaps.iter().all(|stored| stored.opened_at <= stored.updated_at));
+    assert!(
+        gaps.iter().any(|stored| stored.gap.status == GapStatus::Filled),
+        "{gaps:?}"
+    );
+    let open = subject
+        .store
+        .gaps(GapQuery {
+            status: Some(GapStatus::Filled),
+            ..asked.clone()
+        })
+        .await
+        .unwrap();
+    assert!(open.iter().all(|stored| stored.gap.status == GapStatus::Filled));
+    assert!(
+        subject
+            .store
+            .gaps(GapQuery {
+                from: OPEN + SPAN,
+                to: OPEN + SPAN * 2,
+                ..asked
+            })
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let sessions = subject.store.sessions(10).await.unwrap();
+    let closed = all
+        .events
+        .iter()
+        .any(|event| matches!(&event.event, Event::Session(s) if s.phase == SessionPhase::Closed));
+    assert!(closed);
+    assert_eq!(sessions.len(), 1);
+    let session = &sessions[0];
+    assert_eq!(
+        (session.start, session.end, session.status.as_str()),
+        (Some(OPEN), Some(OPEN + SPAN), "closed")
+    );
+    assert!(
+        session.ticks.unwrap() > 400 && session.bars.unwrap() >= 8 && session.gaps.unwrap() >= 1,
+        "{session:?}"
+    );
+}
+
+async fn any_stretch_written_again_changes_nothing(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let before = subject.dump();
+    let length = all.events.len();
+    for (from, to) in [
+        (0, length),
+        (0, 1),
+        (0, length / 2),
+        (length / 3, length),
+        (length - 1, length),
+        (0, 37),
+    ] {
+        subject.store.write(part(&all, from, to)).await.unwrap();
+        assert_eq!(subject.dump(), before, "{from}..{to}");
+    }
+    let position = subject.store.position("writer", all.lineage.clone()).await.unwrap();
+    assert_eq!(
+        position,
+        all.events.last().unwrap().position,
+        "a position never runs backwards"
+    );
+}
+
+async fn any_cut_into_batches_leaves_the_same_rows(subject: Subject, other: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let mut begin = 0;
+    for size in [1, 100, 3, 250, 17, 64, 5].iter().cycle() {
+        if begin == all.events.len() {
+            break;
+        }
+        let end = (begin + size).min(all.events.len());
+        other.store.write(part(&all, begin, end)).await.unwrap();
+        begin = end;
+    }
+    assert_eq!(subject.dump(), other.dump());
+}
+
+async fn bars_can_be_asked_for_as_they_were_known(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let symbol = Symbol::usdcop();
+    let told: Vec<_> = all
+        .events
+        .iter()
+        .filter_map(|event| match &event.event {
+            Event::Bar(bar) if bar.key.symbol == symbol && bar.key.interval == Interval::M5 => Some((event.at, *bar)),
+            _ => None,
+        })
+        .collect();
+    let revised = told
+        .iter()
+        .find(|(_, bar)| bar.state == BarState::Revised)
+        .expect("a bar was revised")
+        .0;
+    for as_of in [revised, revised - Duration::from_micros(1), after_open(700), OPEN] {
+        let mut expect = BTreeMap::new();
+        for (_, bar) in told.iter().filter(|(at, _)| *at <= as_of) {
+            expect.insert(bar.key.opens_at, *bar);
+        }
+        let asked = BarQuery {
+            as_of: Some(as_of),
+            ..all_of(Interval::M5, symbol)
+        };
+        assert_eq!(
+            bars(&subject, asked).await,
+            expect.into_values().collect::<Vec<_>>(),
+            "as of {as_of}"
+        );
+    }
+}
+
+async fn bars_come_in_pages(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let whole = current(&all, Interval::M5, Symbol::usdcop());
+    let page = BarQuery {
+        limit: 2,
+        ..all_of(Interval::M5, Symbol::usdcop())
+    };
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    loop {
+        let bars = bars(&subject, BarQuery { cursor, ..page.clone() }).await;
+        let Some(last) = bars.last() else { break };
+        assert!(bars.len() <= 2);
+        cursor = Some(last.key.opens_at);
+        seen.extend(bars);
+    }
+    assert_eq!(seen, whole);
+    let latest = bars(&subject, BarQuery { latest: true, ..page }).await;
+    assert_eq!(latest, whole[whole.len() - 2..]);
+    let empty = BarQuery {
+        to: OPEN,
+        ..all_of(Interval::M5, Symbol::usdcop())
+    };
+    assert!(bars(&subject, empty).await.is_empty());
+}
+
+async fn a_position_belongs_to_one_reader_of_one_ledger(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(part(&all, 0, 50)).await.unwrap();
+    let other = Batch {
+        lineage: "another".to_owned(),
+        ..part(&all, 0, 9)
+    };
+    subject.store.write(other).await.unwrap();
+    assert_eq!(
+        subject.store.position("writer", all.lineage.clone()).await.unwrap(),
+        Position(50)
+    );
+    assert_eq!(
+        subject.store.position("writer", "another".to_owned()).await.unwrap(),
+        Position(9)
+    );
+    assert_eq!(subject.store.position("other", all.lineage).await.unwrap(), Position(0));
+}
+
+async fn health_is_kept_and_a_ping_is_answered(subject: Subject) {
+    subject.store.prepare().await.unwrap();
+    let row = HealthRow {
+        status: "active".to_owned(),
+        details: serde_json::json!({"clients": 3}),
+        response_ms: Some(2),
+        error: None,
+        at: OPEN,
+    };
+    subject.store.record_health(row).await.unwrap();
+    assert_eq!(
+        subject.rows("SELECT service_name, status, response_time_ms FROM system_health"),
+        ["candela|active|2"]
+    );
+    assert!(subject.store.ping().await.unwrap() < Duration::from_secs(5));
+}
+
+macro_rules! contract {
+    ($($name:ident($($subject:ident),*);)*) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); super::Subject::sqlite() }),*).await; })*
+        }
+        mod postgresql {
+            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); super::Subject::postgres() }),*).await; })*
+        }
+    };
+}
+
+contract! {
+    what_is_written_is_read_back(one);
+    gaps_and_sessions_are_read_back(one);
+    any_stretch_written_again_changes_nothing(one);
+    any_cut_into_batches_leaves_the_same_rows(one, other);
+    bars_can_be_asked_for_as_they_were_known(one);
+    bars_come_in_pages(one);
+    a_position_belongs_to_one_reader_of_one_ledger(one);
+    health_is_kept_and_a_ping_is_answered(one);
+}
+
+#[tokio::test]
+async fn both_stores_have_the_same_tables_and_columns() {
+    let (sqlite, postgres) = (Subject::sqlite(), Subject::postgres());
+    postgres.store.prepare().await.unwrap();
+    let here = sqlite.rows(
+        "SELECT t.name || '.' || c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY 1",
+    );
+    let there = postgres.rows(
+        "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'
+         AND table_name <> 'market_bars' AND table_name NOT LIKE '\\_\\_%' ORDER BY (table_name || '.' || column_name) COLLATE \"C\"",
+    );
+    assert_eq!(here, there);
+}
