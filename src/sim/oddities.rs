@@ -5,8 +5,8 @@ use crate::domain::symbol::Symbol;
 use crate::sim::frames::{BINARY, TEXT, event_head, fragment, frame, processing_error};
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Every oddity by name. Those from `long-price` on are prices that a tolerant reader accepts, told again with the stamp of
-/// the last tick, so that they change no bar.
+/// Every oddity by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price again with its
+/// stamp, so that they change no bar; the last one without a stamp, so that it changes none but at a boundary.
 pub const NAMES: [&str; 36] = [
     "not-json",
     "cut-json",
@@ -34,7 +34,6 @@ pub const NAMES: [&str; 36] = [
     "crossed",
     "no-symbol",
     "other-symbol",
-    "no-stamp",
     "word-stamp",
     "future",
     "past",
@@ -44,6 +43,7 @@ pub const NAMES: [&str; 36] = [
     "float-stamp",
     "extra-fields",
     "fragmented",
+    "no-stamp",
 ];
 
 /// The name as the table holds it, if it does.
@@ -136,7 +136,7 @@ fn text(name: &str, last: Last) -> String {
         "other-symbol" => format!("{{\"event\":\"price\",\"symbol\":\"ZZZ/QQQ\",\"timestamp\":{stamp},\"price\":1.5}}"),
         "no-stamp" => format!("{head},\"price\":{price}}}"),
         "word-stamp" => whole(last, ("\"yesterday\"", "")),
-        "future" => stamped(3_600),
+        "future" => stamped(600),
         "past" => stamped(-86_400),
         "long-price" => priced(&format!(
             "{}.{:06}0000001",

@@ -8,6 +8,10 @@ mod certificate;
 #[cfg(test)]
 mod child;
 #[cfg(test)]
+mod feed_day;
+#[cfg(test)]
+mod feed_scenarios;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod servers_work;
