@@ -1,20 +1,25 @@
 //! A session lived by the feed and the pipeline against the simulated upstream, under a scenario, many times faster than real.
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context, Handler, Recipient};
+use candela::actors::aggregator::PipelineView;
+use candela::actors::backfill::{self, Backfill, BackfillView};
 use candela::actors::feed::{Feed, FeedParts, FeedSettings};
+use candela::actors::key_pool::{self, KeyPool};
 use candela::actors::messages::{Arrived, Report};
 use candela::actors::vendor;
-use candela::clock::{Clock, Stopwatch};
+use candela::clock::Clock;
 use candela::domain::bar::Bar;
-use candela::domain::event::{Arrival, Entry, Event, Heard, HeardKind, LinkChange, Position};
+use candela::domain::event::{Arrival, Entry, Event, HeardKind, LinkChange, Position};
 use candela::domain::feed_view::FeedView;
 use candela::domain::gap::Gap;
 use candela::domain::interval::Interval;
+use candela::domain::keys::{KeyPolicy, KeySlot};
+use candela::domain::keys_view::KeysView;
 use candela::domain::pipeline::{self, Boundary, Pipeline};
-use candela::domain::rest::{self, SeriesRequest};
 use candela::domain::session::{Listed, Session, SessionKind};
 use candela::domain::symbol::Symbol;
 use candela::domain::timestamp::Timestamp;
+use candela::ledger::KeyUseBook;
 use candela::sim::market::MarketBar;
 use candela::sim::{Market, Scenario, SimConfig, SimHandle, start};
 use secrecy::SecretString;
@@ -26,21 +31,48 @@ use tokio::sync::watch;
 
 const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000);
 const FIVE: Duration = Duration::from_secs(300);
-const KEYS: [&str; 2] = ["scenario-key-one", "scenario-key-two"];
+const KEYS: [&str; 8] = [
+    "key-of-one",
+    "key-of-two",
+    "key-of-three",
+    "key-of-four",
+    "key-of-five",
+    "key-of-six",
+    "key-of-seven",
+    "key-of-eight",
+];
 
-/// What the pipeline made of it.
+/// The aggregator's place: the pipeline without a ledger.
 struct Desk {
     pipeline: Pipeline,
     entries: Vec<Entry>,
     causes: Vec<String>,
+    view: watch::Sender<PipelineView>,
 }
 
 impl Desk {
-    fn accept(&mut self, arrival: Arrival) {
-        if let HeardKind::Link(LinkChange::Down { cause }) = &arrival.heard.what {
-            self.causes.push(cause.clone());
+    fn accept(&mut self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            if let HeardKind::Link(LinkChange::Down { cause }) = &arrival.heard.what {
+                self.causes.push(cause.clone());
+            }
+            self.pipeline.accept(arrival, &mut self.entries);
         }
-        self.pipeline.accept(arrival, &mut self.entries);
+        self.show();
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.pipeline.advance(now, &mut self.entries);
+        self.show();
+    }
+
+    fn show(&self) {
+        let gaps: Vec<Gap> = self.pipeline.pending_gaps().cloned().collect();
+        self.view.send_if_modified(|view| {
+            let changed = view.gaps != gaps;
+            view.gaps = gaps;
+            changed
+        });
     }
 }
 
@@ -53,10 +85,7 @@ impl Actor for Probe {
 impl Handler<Arrived> for Probe {
     type Result = ();
     fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
-        let mut desk = self.0.lock().unwrap();
-        for arrival in arrived.0 {
-            desk.accept(arrival);
-        }
+        self.0.lock().unwrap().accept(arrived.0);
     }
 }
 
@@ -110,7 +139,7 @@ impl Lived {
     }
 }
 
-/// Lives so many minutes under a scenario file at a speed; then, as backfill would, asks once for all bars.
+/// Lives so many minutes under a scenario file at a speed, and then as long again as healing takes, at most so many minutes.
 pub(crate) async fn live(scenario: &str, minutes: u64, speed: f64) -> Lived {
     let closes = OPEN + Duration::from_secs(60 * minutes);
     let zone = chrono_tz::America::Bogota;
@@ -140,76 +169,78 @@ pub(crate) async fn live(scenario: &str, minutes: u64, speed: f64) -> Lived {
         boundary: Boundary::Opens,
     }];
     let pipeline = Pipeline::new(&markets, Position(0), [], clock.now());
+    let (view, gaps) = watch::channel(PipelineView::default());
     let desk = Arc::new(Mutex::new(Desk {
         pipeline,
         entries: Vec::new(),
         causes: Vec::new(),
+        view,
     }));
-    let wanted = watch_prices(&sim, &clock, sessions, &desk);
-    while clock.now() < closes + Duration::from_secs(30) {
+    let wanted = start_upstream(&sim, &clock, sessions, &desk, gaps.clone());
+    let healed_by = closes + Duration::from_secs(60 * minutes.max(30));
+    while clock.now() < closes + Duration::from_secs(30) || (!gaps.borrow().gaps.is_empty() && clock.now() < healed_by)
+    {
         actix_rt::time::sleep(Duration::from_millis(5)).await;
-        let mut desk = desk.lock().unwrap();
-        let Desk { pipeline, entries, .. } = &mut *desk;
-        pipeline.advance(clock.now(), entries);
+        desk.lock().unwrap().advance(clock.now());
     }
     wanted.send(false).unwrap();
-    heal(&sim, &clock, closes, &desk).await;
     let truth = market.bars(Symbol::usdcop(), FIVE, OPEN, closes, clock.now(), 1_000);
     finish(&desk, sim.report(), truth)
 }
 
-fn watch_prices(sim: &SimHandle, clock: &Clock, sessions: Arc<Listed>, desk: &Arc<Mutex<Desk>>) -> watch::Sender<bool> {
+/// Starts key pool, feed and backfill.
+fn start_upstream(
+    sim: &SimHandle,
+    clock: &Clock,
+    sessions: Arc<Listed>,
+    desk: &Arc<Mutex<Desk>>,
+    gaps: watch::Receiver<PipelineView>,
+) -> watch::Sender<bool> {
     let probe = Probe(Arc::clone(desk)).start();
-    let (view, _) = watch::channel(FeedView::idle(clock.now()));
+    let arrived: Recipient<Arrived> = probe.clone().recipient();
+    let slots = (1..).map(|number| KeySlot { group: 1, number });
+    let pool = KeyPool::new(key_pool::Parts {
+        keys: slots.zip(KEYS.map(SecretString::from)).collect(),
+        policy: KeyPolicy {
+            spacing: Duration::from_secs(8),
+            per_minute: 8,
+            per_day: 800,
+        },
+        clock: clock.clone(),
+        book: KeyUseBook::in_memory().unwrap(),
+        retired: Arc::default(),
+        view: watch::channel(KeysView::default()).0,
+    })
+    .start();
+    let tls = vendor::tls(&[]);
     let (wanted, want) = watch::channel(true);
-    let settings = FeedSettings {
-        url: sim.ws_url(),
-        symbols: vec![(Symbol::usdcop(), sessions)],
-        keys: KEYS.map(SecretString::from).to_vec(),
-        tls: vendor::tls(&[]),
-    };
     Feed::new(FeedParts {
-        settings,
+        settings: FeedSettings {
+            url: sim.ws_url(),
+            symbols: vec![(Symbol::usdcop(), sessions)],
+            tls: Arc::clone(&tls),
+        },
         clock: clock.clone(),
         wanted: want,
-        arrived: probe.clone().recipient(),
+        lease: pool.clone().recipient(),
+        answered: pool.clone().recipient(),
+        arrived: arrived.clone(),
         root: probe.recipient(),
-        view: Arc::new(view),
+        view: Arc::new(watch::channel(FeedView::idle(clock.now())).0),
+    })
+    .start();
+    Backfill::new(backfill::Parts {
+        rest_url: sim.rest_url(),
+        tls,
+        clock: clock.clone(),
+        pipeline: gaps,
+        lease: pool.clone().recipient(),
+        answered: pool.recipient(),
+        arrived,
+        view: watch::channel(BackfillView::default()).0,
     })
     .start();
     wanted
-}
-
-/// Asks the vendor for the whole session, all troubles over.
-async fn heal(sim: &SimHandle, clock: &Clock, closes: Timestamp, desk: &Arc<Mutex<Desk>>) {
-    sim.play("relent").unwrap();
-    let symbols = vec![Symbol::usdcop()];
-    let request = SeriesRequest {
-        symbols,
-        interval: Interval::M5,
-        from: OPEN,
-        to: closes,
-    };
-    let path = request.path();
-    let since = Stopwatch::start();
-    let mut response = loop {
-        let url = format!("{}{path}&apikey={}", sim.rest_url(), KEYS[0]);
-        match awc::Client::default().get(url).send().await {
-            Ok(response) if response.status().is_success() => break response,
-            _ => assert!(since.elapsed() < Duration::from_secs(10), "the vendor does not answer"),
-        }
-        actix_rt::time::sleep(Duration::from_millis(20)).await;
-    };
-    let body = response.body().limit(1 << 20).await.unwrap();
-    let mut desk = desk.lock().unwrap();
-    let at = clock.now();
-    let answer = [path.as_bytes(), b"\n", &body].concat();
-    let says = rest::says(&answer, at).unwrap();
-    let what = HeardKind::Answer(answer.into());
-    desk.accept(Arrival {
-        heard: Heard { at, what },
-        says,
-    });
 }
 
 fn finish(desk: &Mutex<Desk>, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
