@@ -416,3 +416,6 @@ pub const POSTGRES_POOL_WAIT: Duration = Duration::from_secs(2);
 pub const POSTGRES_WRITE: Duration = Duration::from_secs(30);
 /// How long one question of a reader may take.
 pub const POSTGRES_READ: Duration = Duration::from_secs(10);
+
+/// How often polling looks whether there are credits again when there are none.
+pub const POLL_POOR: Duration = Duration::from_secs(60);

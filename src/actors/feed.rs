@@ -6,13 +6,14 @@
 //! fails  never on the vendor's bytes: a bad frame is kept in the capture and counted. Any end of the link is a transition of
 //!        the machine. A panic restarts it without a socket; the machine then connects anew
 
-use crate::actors::frame_guard::{Fragments, TooLong};
+use crate::actors::frame_guard::{Fragments, TooLong, cause_of};
 use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
-use crate::actors::vendor::{self, ConnectFailure, Socket};
+use crate::actors::opening::{NotOpen, open};
+use crate::actors::vendor::{ConnectFailure, Socket};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::event::{Arrival, Heard, HeardKind, LinkChange, Says};
 use crate::domain::feed_view::FeedView;
-use crate::domain::keys::{KeySlot, NoLease, Purpose};
+use crate::domain::keys::{KeySlot, Purpose};
 use crate::domain::link::{Effect, Event, Link, LinkSettings};
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
@@ -231,7 +232,7 @@ impl Feed {
                 tracing::warn!(cause, "link down");
                 Some(Report::LinkDown { cause: cause.clone() })
             }
-            LinkChange::Alive => None,
+            LinkChange::Alive | LinkChange::Lost { .. } => None,
         };
         if let Some(report) = report {
             let sending = self.parts.root.send(report);
@@ -288,15 +289,6 @@ impl Feed {
         }
     }
 
-    fn broken(&mut self, error: &ws::ProtocolError, ctx: &mut Context<Self>) {
-        let cause = match error {
-            ws::ProtocolError::Overflow => "frame_too_long",
-            ws::ProtocolError::Io(_) => "upstream_reset",
-            _ => "protocol_error",
-        };
-        self.on(Event::Lost(cause.to_owned()), ctx);
-    }
-
     /// At the end of every turn: what was heard goes on, in order, and the timer stands at the next deadline.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         let outgoing = std::mem::take(&mut self.outgoing);
@@ -340,32 +332,6 @@ impl Feed {
 /// Timers are no finer than this; a shorter one would only spin.
 const SHORTEST_TIMER: Duration = Duration::from_millis(1);
 
-/// Why there is no socket.
-enum NotOpen {
-    NoKey(NoLease),
-    Failed(ConnectFailure),
-}
-
-/// Leases the link's key and connects with it.
-async fn open(parts: FeedParts) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
-    let wanted = LeaseKey {
-        purpose: Purpose::Link,
-        credits: 0,
-    };
-    let lease = match parts.lease.send(wanted).await {
-        Ok(Ok(lease)) => lease,
-        Ok(Err(refused)) => return (None, Err(NotOpen::NoKey(refused))),
-        Err(_) => {
-            // The pool is being restarted: it has an answer in a moment.
-            let at = parts.clock.now() + limits::RECONNECT_FIRST;
-            let reason = "no_key_pool";
-            return (None, Err(NotOpen::NoKey(NoLease { at, reason })));
-        }
-    };
-    let socket = vendor::connect(parts.settings.tls, &parts.settings.url, &lease.key).await;
-    (Some(lease.slot), socket.map_err(NotOpen::Failed))
-}
-
 /// One thing the socket gave.
 enum Socketed {
     Frame(Result<ws::Frame, ws::ProtocolError>),
@@ -387,7 +353,7 @@ impl StreamHandler<FromSocket> for Feed {
             }
             match item {
                 Socketed::Frame(Ok(frame)) => self.frame(frame, ctx),
-                Socketed::Frame(Err(error)) => self.broken(&error, ctx),
+                Socketed::Frame(Err(error)) => self.on(Event::Lost(cause_of(&error).to_owned()), ctx),
                 Socketed::Ended => self.on(Event::Lost("upstream_close_1006".to_owned()), ctx),
             }
         }

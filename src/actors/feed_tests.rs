@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::actors::key_pool::{self, KeyPool};
+use crate::actors::vendor;
 use crate::domain::keys::KeyPolicy;
 use crate::domain::keys_view::KeysView;
 use crate::domain::session::Always;

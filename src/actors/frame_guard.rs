@@ -59,6 +59,15 @@ impl Fragments {
     }
 }
 
+/// A name, fit for a gap's cause, for what broke a link.
+pub(super) const fn cause_of(error: &ProtocolError) -> &'static str {
+    match error {
+        ProtocolError::Overflow => "frame_too_long",
+        ProtocolError::Io(_) => "upstream_reset",
+        _ => "protocol_error",
+    }
+}
+
 /// The payload length in the frame header at the start of `bytes`, once enough of it is there.
 fn declared_len(bytes: &[u8]) -> Option<u64> {
     match bytes.get(1)? & 0x7f {

@@ -62,7 +62,8 @@ impl KeyPool {
     fn show(&self) {
         let shown = self.pool.view(self.parts.clock.now());
         let keys = shown.into_iter().map(|view| (view, self.tail(view.slot))).collect();
-        self.parts.view.send_modify(|view| view.keys = keys);
+        let spendable = self.pool.spendable();
+        self.parts.view.send_replace(KeysView { keys, spendable });
     }
 
     /// The last four characters of a key: enough to tell keys apart, too little to use one.

@@ -4,19 +4,21 @@ use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use std::time::Duration;
 
-/// What there is to spend, and on what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+/// What there is to spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spendable {
     /// Credits that polling may still use today.
     pub left: u32,
-    /// Keys that may be used today.
+    /// Credits used today, for anything.
+    pub used: u32,
+    /// Credits that all usable keys have in a day.
+    pub available: u32,
+    /// Keys that polling may use today.
     pub keys: u32,
     /// Between two calls on one key.
     pub spacing: Duration,
-    /// Pairs to poll: one credit each.
-    pub symbols: u32,
-    /// Until the session closes.
-    pub remaining: Duration,
+    /// Credits a key has in a minute, and so the most pairs one call may name.
+    pub per_minute: u32,
 }
 
 /// Whether today's plan fits.
@@ -40,21 +42,25 @@ impl Forecast {
     }
 }
 
-/// How long to wait between two rounds of polling; `None` when there is nothing to spend.
+/// How long to wait between two rounds of polling so many pairs; `None` when there is nothing to spend.
 #[must_use]
-pub fn poll_every(budget: Budget) -> Option<Duration> {
-    if budget.keys == 0 || budget.symbols == 0 {
+pub fn poll_every(budget: Spendable, symbols: u32, remaining: Duration) -> Option<Duration> {
+    if budget.keys == 0 || symbols == 0 {
         return None;
     }
-    let rounds = budget.left.checked_div(budget.symbols).filter(|rounds| *rounds > 0)?;
-    let lasting = budget.remaining.checked_div(rounds).unwrap_or_default();
-    let spaced = budget.spacing.checked_div(budget.keys).unwrap_or_default();
-    // A minute holds a bar's ticks apart from the next bar's; slower than that a bar's high and low mean little.
-    Some(
-        lasting
-            .max(spaced.saturating_mul(budget.symbols))
-            .max(limits::POLL_FASTEST),
-    )
+    let rounds = budget.left.checked_div(symbols).filter(|rounds| *rounds > 0)?;
+    let lasting = remaining.checked_div(rounds).unwrap_or_default();
+    let calls = symbols.div_ceil(budget.per_minute.max(1));
+    let spaced = budget
+        .spacing
+        .saturating_mul(calls)
+        .checked_div(budget.keys)
+        .unwrap_or_default();
+    let minutes = Duration::from_secs(60).saturating_mul(symbols);
+    let by_minute = minutes
+        .checked_div(budget.per_minute.saturating_mul(budget.keys).max(1))
+        .unwrap_or_default();
+    Some(lasting.max(spaced).max(by_minute).max(limits::POLL_FASTEST))
 }
 
 /// Credits that rounds of polling at this pace will use until the session closes.
@@ -70,19 +76,20 @@ mod tests {
 
     const SESSION: Duration = Duration::from_secs(17_700);
 
-    fn budget(left: u32, keys: u32, symbols: u32) -> Budget {
-        Budget {
+    fn every(left: u32, keys: u32, symbols: u32) -> Option<Duration> {
+        let budget = Spendable {
             left,
             keys,
             spacing: Duration::from_secs(8),
-            symbols,
-            remaining: SESSION,
-        }
+            per_minute: 8,
+            ..Spendable::default()
+        };
+        poll_every(budget, symbols, SESSION)
     }
 
     #[test]
     fn one_free_key_lasts_a_whole_session() {
-        let every = poll_every(budget(720, 1, 1)).unwrap();
+        let every = every(720, 1, 1).unwrap();
         assert!(
             every > Duration::from_secs(24) && every < Duration::from_secs(25),
             "{every:?}"
@@ -91,20 +98,20 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_poll_as_fast_as_makes_sense_and_no_faster() {
-        assert_eq!(poll_every(budget(12_000, 16, 1)), Some(limits::POLL_FASTEST));
-        let three = poll_every(budget(12_000, 2, 8)).unwrap();
+    fn many_keys_poll_as_fast_as_makes_sense_and_no_faster_than_their_minutes_allow() {
+        assert_eq!(every(12_000, 16, 1), Some(limits::POLL_FASTEST));
         assert_eq!(
-            three,
-            Duration::from_secs(32),
-            "eight pairs on two keys, eight seconds apart"
+            every(120_000, 2, 8),
+            Some(Duration::from_secs(30)),
+            "eight credits a round, sixteen a minute"
         );
+        assert_eq!(every(120_000, 1, 20), Some(Duration::from_secs(150)));
     }
 
     #[test]
     fn without_credits_keys_or_pairs_there_is_no_polling() {
-        for empty in [budget(0, 1, 1), budget(9, 0, 1), budget(9, 1, 0), budget(2, 1, 3)] {
-            assert_eq!(poll_every(empty), None);
+        for (left, keys, symbols) in [(0, 1, 1), (9, 0, 1), (9, 1, 0), (2, 1, 3)] {
+            assert_eq!(every(left, keys, symbols), None);
         }
     }
 

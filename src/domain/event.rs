@@ -154,6 +154,13 @@ pub enum LinkChange {
     },
     /// Still connected: a heartbeat was answered or a frame came. Proof that silence is silence.
     Alive,
+    /// These pairs are no longer heard, whatever becomes of the others.
+    Lost {
+        /// The pairs.
+        symbols: Vec<Symbol>,
+        /// A name fit for a gap's cause.
+        cause: String,
+    },
     /// No longer connected, or no longer to be believed.
     Down {
         /// `upstream_close_1006`, `silent`, …: a name fit for a gap's cause.

@@ -21,6 +21,8 @@ pub struct FeedView {
     pub last_price_at: Option<Timestamp>,
     /// Why the last link ended.
     pub last_cause: Option<String>,
+    /// The plan streams none of the pairs: they are refused, though a later attempt will ask again.
+    pub refused_all: bool,
     /// Each pair.
     pub symbols: Vec<LineView>,
 }
@@ -53,6 +55,7 @@ impl FeedView {
             last_frame_at: None,
             last_price_at: None,
             last_cause: None,
+            refused_all: false,
             symbols: Vec::new(),
         }
     }

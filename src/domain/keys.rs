@@ -13,6 +13,7 @@
 
 pub use crate::domain::key::{KeyPolicy, KeySlot, KeyUse};
 
+use crate::domain::budget::Spendable;
 use crate::domain::key::{DAY, Key, next_day};
 use crate::domain::keys_view::KeyView;
 use crate::domain::timestamp::Timestamp;
@@ -133,22 +134,36 @@ impl Pool {
         self.keys.iter().map(left).fold(0, u32::saturating_add)
     }
 
-    /// Credits that polling may still use today.
+    /// What polling may still spend today.
     #[must_use]
-    pub fn left_to_poll(&self) -> u32 {
-        self.left_today().saturating_sub(self.reserved())
+    pub fn spendable(&self) -> Spendable {
+        let of_link = self
+            .keys
+            .iter()
+            .filter(|key| Some(key.slot) == self.link && key.usable_today())
+            .count();
+        let usable = self.usable();
+        // The link's own key is not polled with while there is another.
+        let polling = if usable > of_link {
+            usable.saturating_sub(of_link)
+        } else {
+            usable
+        };
+        let used = self.keys.iter().map(|key| key.used_day).fold(0, u32::saturating_add);
+        Spendable {
+            left: self.left_today().saturating_sub(self.reserved()),
+            used,
+            available: self.left_today().saturating_add(used),
+            keys: u32::try_from(polling).unwrap_or(u32::MAX),
+            spacing: self.policy.spacing,
+            per_minute: self.policy.per_minute,
+        }
     }
 
     /// How many keys may be used today.
     #[must_use]
     pub fn usable(&self) -> usize {
         self.keys.iter().filter(|key| key.usable_today()).count()
-    }
-
-    /// What one key may do.
-    #[must_use]
-    pub const fn policy(&self) -> KeyPolicy {
-        self.policy
     }
 
     /// Each key as it is shown.

@@ -1,6 +1,6 @@
 //! The key pool as `/status` and `candela keys` show it. Never a key's text.
 
-use crate::domain::budget::Forecast;
+use crate::domain::budget::Spendable;
 use crate::domain::keys::KeySlot;
 use crate::domain::timestamp::Timestamp;
 
@@ -59,6 +59,6 @@ pub struct KeyView {
 pub struct KeysView {
     /// Each key, with the last four characters of its text.
     pub keys: Vec<(KeyView, String)>,
-    /// Whether today's plan fits.
-    pub forecast: Option<Forecast>,
+    /// What polling may still spend today.
+    pub spendable: Spendable,
 }

@@ -164,6 +164,8 @@ impl Link {
             last_frame_at: self.last_frame_at,
             last_price_at: self.last_price_at,
             last_cause: self.last_cause.clone(),
+            refused_all: matches!(self.state, State::Waiting { .. } | State::Connecting { .. })
+                && self.last_cause.as_deref() == Some("plan_refused"),
             symbols: self.lines.view(now),
         }
     }

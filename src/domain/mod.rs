@@ -58,3 +58,4 @@ pub mod keys;
 pub mod keys_view;
 pub mod budget;
 pub mod gaps;
+pub mod poll;

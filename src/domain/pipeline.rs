@@ -247,6 +247,16 @@ impl Pipeline {
                     book.watch.down(at, &cause);
                 }
             }
+            HeardKind::Link(LinkChange::Lost { symbols, cause })
+            | HeardKind::Carried(LinkChange::Lost { symbols, cause }) => {
+                for book in self
+                    .books
+                    .iter_mut()
+                    .filter(|book| symbols.contains(&book.market.symbol))
+                {
+                    book.watch.down(at, &cause);
+                }
+            }
             HeardKind::Asked(asked) => {
                 for i in 0..self.books.len() {
                     let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
