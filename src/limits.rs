@@ -329,6 +329,12 @@ const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that
 /// The largest ready flag that is read. A full manifest has some 200 bytes.
 pub const FLAG_BYTES: usize = 65_536;
 
+/// How often the flag is looked at without being told of a change, market time: the old service's interval.
+pub const FLAG_POLL: Duration = Duration::from_secs(30);
+
+/// How long a look at the flag may take, real time, before the file system counts as unreadable.
+pub const FLAG_LOOK: Duration = Duration::from_secs(5);
+
 /// How long an empty flag must stay empty before it counts, and how soon a half-written one is read again.
 pub const FLAG_SETTLES: Duration = Duration::from_secs(2);
 

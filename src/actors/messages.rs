@@ -11,6 +11,10 @@ use crate::domain::event::{Arrival, Numbered, Position};
 use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::domain::requests::Since;
 use crate::domain::trouble::Trouble;
+use crate::domain::l0::{Flag, Sighting};
+use crate::domain::requests::Since;
+use crate::domain::session_watch::Turn;
+use crate::domain::verdict::Verdict;
 use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -105,6 +109,33 @@ pub enum Report {
     },
     /// The store can be written again.
     StoreBack,
+    /// What stands in the place of the ready flag now.
+    Flag(Sighting),
+    /// A pair's session turned. The first look of a session clock also tells that a pair's market is closed.
+    SessionTurned(Turn),
+    /// The wall clock jumped against the machine's steady clock.
+    ClockStepped {
+        /// Milliseconds of market time forward; negative: back.
+        ahead_ms: i64,
+    },
+    /// The calendar's override file changed and was read; `Err`: it is wrong, and what it said before holds.
+    CalendarRead(Result<(), String>),
+    /// The history was checked.
+    Judged(Arc<Verdict>),
+}
+
+/// Root → L0Watcher. Look now, and tell what there is, changed or not. *Latest*: one that finds the mailbox full has others
+/// before it.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct LookAtFlag;
+
+/// Root → Validator. Check the history. *Latest*: Root asks again when no verdict comes.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct Validate {
+    /// The flag that asks for it.
+    pub flag: Option<Flag>,
 }
 
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in

@@ -14,6 +14,8 @@ mod frame_guard;
 pub mod vendor;
 mod opening;
 pub mod feed;
+pub mod l0_watcher;
+pub mod session_clock;
 pub mod seat;
 pub mod deck;
 pub mod rings;

@@ -36,10 +36,21 @@ pub enum Phase {
 impl Calendar {
     /// A calendar from what the settings say.
     pub fn new(spec: &CalendarSpec, overrides: Arc<Overrides>) -> Result<Self, Vec<CalendarProblem>> {
-        let rules = spec.rules()?;
-        Ok(Self {
+        Ok(Self::ruled(spec.rules()?, overrides))
+    }
+
+    /// A calendar from rules that were understood.
+    #[must_use]
+    pub const fn ruled(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
+        Self {
             book: DayBook { rules, overrides },
-        })
+        }
+    }
+
+    /// The same calendar with other entries.
+    #[must_use]
+    pub const fn with_overrides(&self, overrides: Arc<Overrides>) -> Self {
+        Self::ruled(self.book.rules, overrides)
     }
 
     /// The calendar of the pair this service exists for: Colombia, 08:00 to 12:55.

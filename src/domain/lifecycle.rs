@@ -89,6 +89,9 @@ impl Lifecycle {
     /// Takes an event; total over states and events. What means nothing where it happens comes back as `Ignored`.
     #[must_use]
     pub fn on(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        if matches!(&event, Event::SessionClosed(symbol) if !self.open.contains(symbol)) {
+            return vec![Effect::Ignored];
+        }
         let held = self.flag.is_some();
         let mut effects = self.note(&event, now);
         effects.extend(match (self.state, event) {
@@ -130,9 +133,7 @@ impl Lifecycle {
                 Gate::Passed => self.settle("a session comes, and its gate has passed", now),
                 Gate::Unchecked | Gate::Degraded => self.wait("a session comes", now),
             },
-            (State::Ready | State::Active, Event::SessionClosed(_)) if self.open.is_empty() => {
-                self.settle("the session closed", now)
-            }
+            (State::Active, Event::SessionClosed(_)) if self.open.is_empty() => self.settle("the session closed", now),
             (State::Ready | State::Active, Event::L0Ready(_)) => self.validate(now),
             (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdict)) => {
                 self.judged_beside(&verdict, now)

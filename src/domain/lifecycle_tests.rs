@@ -7,6 +7,9 @@ use std::sync::Arc;
 const HOUR: Duration = Duration::from_secs(3_600);
 const START: Timestamp = Timestamp::from_secs(1_768_478_400); // 15 January 2026, 12:00 UTC: 07:00 in Bogota
 
+/// A session that closes was open: where the way to a state has none, one opens first.
+const CLOSED: &str = "the last session closed";
+
 fn flag() -> Flag {
     Flag {
         at: START,
@@ -149,7 +152,7 @@ fn every_event() -> Vec<(&'static str, Event)> {
         ("a session is near", coming()),
         ("a session opens in minutes", Event::OpeningSoon(Symbol::usdcop())),
         ("a session opened", opened()),
-        ("the last session closed", closed()),
+        (CLOSED, closed()),
         ("a vital part failed", broken()),
         ("it works again", healed()),
         ("the deadline came", Event::Deadline),
@@ -169,6 +172,9 @@ fn table(on_timeout: OnTimeout, can_fetch: bool) -> String {
             let mut life = after(machine(on_timeout, can_fetch), &way_to(state));
             assert_eq!(life.state(), state);
             let now = START + HOUR + HOUR;
+            if name == CLOSED && [State::WaitingL0, State::CheckingData, State::Error].contains(&state) {
+                drop(life.on(opened(), now));
+            }
             text += &format!(" {} |", shown(&life.on(event.clone(), now)));
             assert!(
                 life.next_deadline()

@@ -3,7 +3,7 @@
 //! ```text
 //! idle ──lead──► coming ──soon──► soon ──opens──► open ──soon──► closing ──closes──► idle
 //! ```
-//! A look may come late, or after the clock jumped: what lies between is made up in order, a skipped session included. A clock
+//! The first look tells where each market is, be it closed. A look may come late, or after the clock jumped: what lies between is made up in order, a skipped session included. A clock
 //! that steps back a little never opens a session twice.
 
 use crate::domain::calendar::Calendar;
@@ -135,7 +135,14 @@ impl Market {
         };
         let stage = stage(&session, now, lead);
         let turns = match self.seen {
-            None => self.turns(session, Stage::Idle, stage),
+            None => {
+                let last = self.calendar.before(now).filter(|_| stage < Stage::Open);
+                let closed = last.and_then(|last| self.closed(last, Stage::Closing));
+                closed
+                    .into_iter()
+                    .chain(self.turns(session, Stage::Idle, stage))
+                    .collect()
+            }
             Some((seen, before)) if seen.date == session.date => {
                 if before >= Stage::Open && stage < Stage::Open && session.opens <= now + limits::CLOCK_STEP {
                     return Vec::new(); // the clock was set back a little: the session stays open
@@ -244,16 +251,22 @@ fn stage(session: &Session, now: Timestamp, lead: Duration) -> Stage {
 }
 
 /// Notices that the wall clock jumped, by comparing it with the machine's steady clock.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct StepWatch {
-    last: Option<Timestamp>,
+    last: Timestamp,
 }
 
 impl StepWatch {
+    /// The wall clock shows `now`.
+    #[must_use]
+    pub const fn starting(now: Timestamp) -> Self {
+        Self { last: now }
+    }
+
     /// `elapsed` is how much market time the steady clock says has passed since the last call. Returns by how many milliseconds
     /// the wall clock is ahead of (or behind) that, when it is more than [`limits::CLOCK_STEP`].
     pub fn check(&mut self, now: Timestamp, elapsed: Duration) -> Option<i64> {
-        let expected = self.last.replace(now)? + elapsed;
+        let expected = std::mem::replace(&mut self.last, now) + elapsed;
         let ahead = now.micros().saturating_sub(expected.micros()) / 1_000;
         (u128::from(ahead.unsigned_abs()) > limits::CLOCK_STEP.as_millis()).then_some(ahead)
     }

@@ -41,7 +41,7 @@ fn look(watch: &mut SessionWatch, now: &str) -> Vec<String> {
 #[test]
 fn a_day_is_told_turn_by_turn_and_each_once() {
     let mut watch = watch(Calendar::usdcop());
-    assert!(look(&mut watch, "2026-01-15T00:00:00-05:00").is_empty());
+    assert_eq!(look(&mut watch, "2026-01-15T00:00:00-05:00"), ["2026-01-14 Idle"]);
     let mut now = at("2026-01-15T00:00:00-05:00");
     let mut told = Vec::new();
     while let Some(next) = watch
@@ -71,13 +71,13 @@ fn a_first_look_tells_only_where_the_market_is() {
     assert_eq!(first("2026-01-15T10:00:00-05:00"), ["2026-01-15 Open"]);
     assert_eq!(
         first("2026-01-15T07:59:30-05:00"),
-        ["2026-01-15 Coming", "2026-01-15 Soon"]
+        ["2026-01-14 Idle", "2026-01-15 Coming", "2026-01-15 Soon"]
     );
     assert_eq!(
         first("2026-01-15T12:54:30-05:00"),
         ["2026-01-15 Open", "2026-01-15 Closing"]
     );
-    assert!(first("2026-01-17T10:00:00-05:00").is_empty());
+    assert_eq!(first("2026-01-17T10:00:00-05:00"), ["2026-01-16 Idle"]);
 }
 
 #[test]
@@ -102,7 +102,10 @@ fn a_clock_that_jumps_ahead_skips_no_session() {
 #[test]
 fn a_session_slept_through_while_it_was_coming_is_told() {
     let mut watch = watch(Calendar::usdcop());
-    assert_eq!(look(&mut watch, "2026-01-15T07:30:00-05:00"), ["2026-01-15 Coming"]);
+    assert_eq!(
+        look(&mut watch, "2026-01-15T07:30:00-05:00"),
+        ["2026-01-14 Idle", "2026-01-15 Coming"]
+    );
     assert_eq!(
         look(&mut watch, "2026-01-15T14:00:00-05:00"),
         ["2026-01-15 Open", "2026-01-15 Idle"]
@@ -174,9 +177,8 @@ fn a_turn_says_to_the_life_cycle_what_it_means() {
 
 #[test]
 fn a_step_of_the_wall_clock_is_noticed_in_both_directions() {
-    let mut steps = StepWatch::default();
     let (start, second) = (at("2026-01-15T10:00:00Z"), Duration::from_secs(1));
-    assert_eq!(steps.check(start, second), None);
+    let mut steps = StepWatch::starting(start);
     assert_eq!(steps.check(start + second, second), None);
     assert_eq!(steps.check(start + second * 3600, second), Some(3_598_000));
     assert_eq!(steps.check(start, second), Some(-3_601_000));

@@ -1,5 +1,6 @@
 //! Sections `l0`, `store`, `cache` and `ledger`: where data comes from before we are live, and where it goes after.
 
+pub use crate::domain::l0::OnTimeout;
 use crate::limits;
 use crate::settings::reader::Reader;
 use crate::settings::server::path;
@@ -22,15 +23,6 @@ pub struct L0 {
     pub time_column: String,
     /// How its column `symbol` spells a pair.
     pub spelling: Spelling,
-}
-
-/// What to do when the history's flag did not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnTimeout {
-    /// Go live, with condition `history_unverified` and `safe_to_trade` false.
-    Degrade,
-    /// Stay in state `error` until it comes.
-    Error,
 }
 
 /// How a table spells a pair.

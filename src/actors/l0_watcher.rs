@@ -1,0 +1,232 @@
+//! L0Watcher: follows the ready flag of the upstream history pipeline.
+//!
+//! owns   the folder's inotify watch, the poll timer, the last sighting that Root was told
+//! hears  LookAtFlag (Root) · changes of the folder · its own poll, which also serves network mounts that tell no changes
+//! says   Report::Flag → Root, when what it sees changes or when it is asked
+//! fails  never on what it finds: every oddity is a named sighting. A watch that cannot be had leaves the poll. A panic
+//!        restarts it, and it looks and tells anew
+
+use crate::actors::messages::{LookAtFlag, Report};
+use crate::clock::Clock;
+use crate::domain::calendar::Calendar;
+use crate::domain::l0::{self, Found, GateWindow, Sighting};
+use crate::domain::session::Sessions;
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use actix::prelude::*;
+use futures_util::stream;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{Notify, watch};
+
+/// The flag's name in its folder.
+pub const FLAG_NAME: &str = "l0_ready.flag";
+
+/// Tells one folder from another that took its place; inode numbers alone are used again.
+type FolderId = (u64, u64, Option<SystemTime>);
+
+/// Everything the watcher is made of, and made of again after a panic.
+#[derive(Debug, Clone)]
+pub struct L0WatcherParts {
+    /// Setting `READY_SIGNALS_DIR`; created when it is not there.
+    pub folder: PathBuf,
+    /// The calendar whose sessions bound the gate window; watched, because it may be corrected.
+    pub calendar: watch::Receiver<Calendar>,
+    /// Market time.
+    pub clock: Clock,
+    /// To Root.
+    pub root: Recipient<Report>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct L0Watcher {
+    parts: L0WatcherParts,
+    told: Option<Sighting>,
+    /// Which folder is watched, and what watches it.
+    watching: Option<(FolderId, RecommendedWatcher)>,
+    changed: Arc<Notify>,
+    looking: bool,
+    /// Look once more when the present look is over; `true` inside: and tell, changed or not.
+    again: Option<bool>,
+}
+
+impl L0Watcher {
+    /// A watcher that looks as soon as it runs.
+    #[must_use]
+    pub fn new(parts: L0WatcherParts) -> Self {
+        Self {
+            parts,
+            told: None,
+            watching: None,
+            changed: Arc::new(Notify::new()),
+            looking: false,
+            again: None,
+        }
+    }
+
+    /// Looks at the file on a thread that may block: a network mount can hang. One look at a time.
+    fn look(&mut self, tell: bool, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.looking, true) {
+            self.again = Some(tell || self.again.unwrap_or(false));
+            return;
+        }
+        let folder = self.parts.folder.clone();
+        let look = tokio::time::timeout(limits::FLAG_LOOK, tokio::task::spawn_blocking(move || find(&folder)));
+        let look = look.into_actor(self).map(move |found, actor, ctx| {
+            let (found, folder) = match found {
+                Ok(Ok(seen)) => seen,
+                Ok(Err(error)) => (Found::Failed(error.to_string()), None),
+                Err(_) => (Found::Failed("the file system does not answer".to_owned()), None),
+            };
+            actor.looking = false;
+            actor.rewatch(folder);
+            actor.judge(&found, tell, ctx);
+            if let Some(tell) = actor.again.take() {
+                actor.look(tell, ctx);
+            }
+        });
+        ctx.spawn(look);
+    }
+
+    fn judge(&mut self, found: &Found, tell: bool, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        let window = gate_window(&self.parts.calendar.borrow(), now);
+        let sighting = l0::judge(found, window, now);
+        if let Some(at) = sighting.as_ref().err().and_then(|trouble| trouble.look_again_at(now)) {
+            ctx.run_later(self.parts.clock.until(at), |actor, ctx| actor.look(false, ctx));
+        }
+        if tell || self.told.as_ref() != Some(&sighting) {
+            self.told = Some(sighting.clone());
+            let told = self.parts.root.send(Report::Flag(sighting));
+            ctx.wait(told.into_actor(self).map(|_, _, _| ()));
+        }
+    }
+
+    /// Watches the folder that is there now; a folder that was replaced is another.
+    fn rewatch(&mut self, folder: Option<FolderId>) {
+        if self.watching.as_ref().map(|(id, _)| *id) == folder {
+            return;
+        }
+        let changed = Arc::clone(&self.changed);
+        let watcher = notify::recommended_watcher(move |_| changed.notify_one()).and_then(|mut watcher| {
+            watcher.watch(&self.parts.folder, RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        self.watching = match (folder, watcher) {
+            (Some(id), Ok(watcher)) => Some((id, watcher)),
+            (Some(_), Err(error)) => {
+                tracing::warn!(folder = %self.parts.folder.display(), %error, "the flag's folder cannot be watched: polling only");
+                None
+            }
+            (None, _) => None,
+        };
+        self.changed.notify_one(); // what happened between the look and the watch
+    }
+}
+
+/// The gate window of an instant: from the close of the last session; the dates of that and of the coming session.
+#[must_use]
+pub fn gate_window(calendar: &Calendar, now: Timestamp) -> GateWindow {
+    let previous = calendar.before(now);
+    let coming = calendar.at(now).or_else(|| calendar.after(now));
+    GateWindow {
+        since: previous.map(|session| session.closes),
+        dates: previous
+            .zip(coming)
+            .map(|(previous, coming)| (previous.date, coming.date)),
+    }
+}
+
+/// What stands at the flag's path, and which folder holds it. Creates the folder.
+fn find(folder: &Path) -> (Found, Option<FolderId>) {
+    let made = fs::create_dir_all(folder).and_then(|()| fs::metadata(folder));
+    match made {
+        Ok(meta) => (
+            find_file(&folder.join(FLAG_NAME)),
+            Some((meta.dev(), meta.ino(), meta.created().ok())),
+        ),
+        Err(error) => (refused(&error), None),
+    }
+}
+
+fn find_file(path: &Path) -> Found {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => return Found::DanglingLink,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) => return refused(&error),
+    };
+    if meta.is_dir() {
+        return Found::Folder;
+    }
+    if !meta.is_file() {
+        return Found::Special; // opening a pipe would wait for its writer
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(limits::FLAG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    match (read, meta.modified()) {
+        (Ok(_), Ok(modified)) => Found::File {
+            bytes,
+            modified: Timestamp::from_datetime::<chrono::Utc>(modified.into()),
+        },
+        (Err(error), _) | (_, Err(error)) => refused(&error),
+    }
+}
+
+fn refused(error: &io::Error) -> Found {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Found::Denied,
+        _ => Found::Failed(error.to_string()),
+    }
+}
+
+impl Actor for L0Watcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let changes = stream::unfold(Arc::clone(&self.changed), |changed| async move {
+            changed.notified().await;
+            Some((Changed, changed))
+        });
+        ctx.add_stream(changes);
+        ctx.run_interval(self.parts.clock.real(limits::FLAG_POLL), |actor, ctx| {
+            actor.look(false, ctx);
+        });
+        self.look(true, ctx);
+    }
+}
+
+impl Supervised for L0Watcher {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.parts.clone());
+    }
+}
+
+/// Something happened in the folder.
+#[derive(Debug)]
+struct Changed;
+
+impl StreamHandler<Changed> for L0Watcher {
+    fn handle(&mut self, _: Changed, ctx: &mut Context<Self>) {
+        self.look(false, ctx);
+    }
+}
+
+impl Handler<LookAtFlag> for L0Watcher {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAtFlag, ctx: &mut Context<Self>) {
+        self.look(true, ctx);
+    }
+}
+
+#[cfg(test)]
+#[path = "l0_watcher_tests.rs"]
+mod tests;

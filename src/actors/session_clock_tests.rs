@@ -1,0 +1,117 @@
+//! Tests of [`super`], on clocks that run fast and jump.
+
+use super::*;
+use crate::domain::session_watch::Stage;
+use crate::domain::timestamp::Timestamp;
+use tokio::sync::mpsc;
+
+/// Keeps what Root would hear, with the market time at which it heard it.
+struct Probe(mpsc::UnboundedSender<(Timestamp, Report)>, Clock);
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+}
+
+impl Handler<Report> for Probe {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        drop(self.0.send((self.1.now(), report)));
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap())
+}
+
+type Reports = mpsc::UnboundedReceiver<(Timestamp, Report)>;
+
+fn start(clock: &Clock, calendar_file: Option<PathBuf>) -> (Reports, watch::Receiver<Calendar>) {
+    let (probe, reports) = mpsc::unbounded_channel();
+    let (calendar, seen) = watch::channel(Calendar::usdcop());
+    let parts = SessionClockParts {
+        calendars: vec![(Symbol::usdcop(), Arc::new(calendar))],
+        calendar_file,
+        lead: Duration::from_secs(3_600),
+        clock: clock.clone(),
+        root: Probe(probe, clock.clone()).start().recipient(),
+    };
+    SessionClock::new(parts).start();
+    (reports, seen)
+}
+
+/// The next report; a test that waits ten seconds for it has failed.
+async fn next(reports: &mut Reports) -> (Timestamp, Report) {
+    let next = tokio::time::timeout(Duration::from_secs(10), reports.recv()).await;
+    next.expect("a report in ten seconds")
+        .expect("a session clock that runs")
+}
+
+/// The next turn, as its stage; other reports are passed over.
+async fn next_stage(reports: &mut Reports) -> (Timestamp, Stage) {
+    loop {
+        if let (heard, Report::SessionTurned(turn)) = next(reports).await {
+            return (heard, turn.stage);
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_session_opens_within_a_second_of_its_instant() {
+    let opens = at("2026-01-15T08:00:00-05:00");
+    let clock = Clock::scaled(opens - Duration::from_millis(300), 1.0);
+    let mut reports = start(&clock, None).0;
+    for stage in [Stage::Idle, Stage::Coming, Stage::Soon] {
+        assert_eq!(next_stage(&mut reports).await.1, stage);
+    }
+    let (heard, stage) = next_stage(&mut reports).await;
+    assert_eq!(stage, Stage::Open);
+    assert!(opens <= heard && heard < opens + Duration::from_secs(1), "{heard}");
+}
+
+#[actix_rt::test]
+async fn a_fast_day_has_every_turn_in_order() {
+    let clock = Clock::scaled(at("2026-01-15T06:30:00-05:00"), 20_000.0);
+    let mut reports = start(&clock, None).0;
+    for stage in [
+        Stage::Idle,
+        Stage::Coming,
+        Stage::Soon,
+        Stage::Open,
+        Stage::Closing,
+        Stage::Idle,
+    ] {
+        assert_eq!(next_stage(&mut reports).await.1, stage);
+    }
+}
+
+#[actix_rt::test]
+async fn a_clock_that_steps_is_told_and_its_turns_follow() {
+    let clock = Clock::scaled(at("2026-01-15T06:30:00-05:00"), 1.0);
+    let mut reports = start(&clock, None).0;
+    assert_eq!(next_stage(&mut reports).await.1, Stage::Idle);
+    clock.advance(Duration::from_secs(7_200));
+    let (_, Report::ClockStepped { ahead_ms }) = next(&mut reports).await else {
+        panic!("a step")
+    };
+    assert!((7_199_000..7_201_000).contains(&ahead_ms), "{ahead_ms}");
+    assert_eq!(next_stage(&mut reports).await.1, Stage::Open);
+}
+
+#[actix_rt::test]
+async fn a_day_closed_by_hand_closes_while_it_runs_and_a_broken_file_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calendar.toml");
+    let clock = Clock::scaled(at("2026-01-15T10:00:00-05:00"), 1.0);
+    let (mut reports, calendar) = start(&clock, Some(path.clone()));
+    assert_eq!(next_stage(&mut reports).await.1, Stage::Open);
+    std::fs::write(&path, "[[day]]\ndate = 2026-99-15\n").unwrap();
+    let (_, Report::CalendarRead(Err(problem))) = next(&mut reports).await else {
+        panic!("a problem")
+    };
+    assert!(problem.contains("calendar.toml: line "), "{problem}");
+    let entry = "[[day]]\ndate = 2026-01-15\naction = \"close\"\nreason = \"halt\"\n";
+    std::fs::write(&path, entry).unwrap();
+    assert_eq!(next(&mut reports).await.1, Report::CalendarRead(Ok(())));
+    assert_eq!(next_stage(&mut reports).await.1, Stage::Idle);
+    assert!(calendar.borrow().session_on("2026-01-15".parse().unwrap()).is_none());
+}
