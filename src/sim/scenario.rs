@@ -146,6 +146,8 @@ pub enum Trouble {
     Late(Duration),
     /// The price does not change, though the market moves.
     Frozen,
+    /// The last price is told again, stamp and all, wherever a new one was due: the connection lives, the market seems not to.
+    Stuck,
     /// Prices are JSON strings.
     Quoted,
     /// Stamps are rounded down to the minute.
@@ -219,7 +221,8 @@ pub enum RestTrouble {
 
 impl Scenario {
     /// The outage of the demo. It begins exactly between two bars and swallows the whole of one: connections end without a
-    /// close frame, upgrades are refused for most of that bar, and prices come again with the next bar.
+    /// close frame, upgrades are refused for most of that bar, and after that the last price is repeated until the next bar
+    /// begins, so that no bar is seen in part and no watcher of silence is alarmed.
     #[must_use]
     pub fn demo() -> Self {
         let bar = crate::limits::SIM_SLOT;
@@ -237,7 +240,7 @@ impl Scenario {
                     "at bar 3 refuse upgrades 503 for 3m",
                     Act::Trouble(Trouble::RefuseUpgrades(503), Some(bar * 3 / 5)),
                 ),
-                line(2, "at bar 3 mute for 5m", Act::Trouble(Trouble::Mute, Some(bar))),
+                line(2, "at bar 3 stuck for 5m", Act::Trouble(Trouble::Stuck, Some(bar))),
                 line(3, "at bar 3 drop 1006", Act::Deed(Deed::Drop(Ending::Vanish))),
             ],
         }

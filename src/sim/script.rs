@@ -33,7 +33,7 @@ pub enum ScenarioError {
 }
 
 /// The words of every act, for errors.
-pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, quoted, minute-stamps, ahead, bid-ask, \
+pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, stuck, quoted, minute-stamps, ahead, bid-ask, \
     null-lists, no-lists, ignore, refuse, hang, slow, cut, forge, rest, expire, exhaust, relent";
 const CUES: &str =
     "at HH:MM, at +17m (after the session opens), at bar N, on MOMENT, on MOMENT #N, on MOMENT #N-M, on MOMENT every";
@@ -295,6 +295,7 @@ fn read_trouble(words: &[&str]) -> Result<Option<Trouble>, String> {
         ["mute"] => Trouble::Mute,
         ["late", by] => Trouble::Late(duration(by)?),
         ["frozen"] => Trouble::Frozen,
+        ["stuck"] => Trouble::Stuck,
         ["quoted"] => Trouble::Quoted,
         ["minute-stamps"] => Trouble::MinuteStamps,
         ["ahead", by] => Trouble::Ahead(duration(by)?),

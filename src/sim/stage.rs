@@ -165,6 +165,12 @@ impl Stage {
         if self.weather.has(&Trouble::Mute, at) {
             return;
         }
+        if self.weather.has(&Trouble::Stuck, at) {
+            if let Some(last) = self.shown.get(&symbol).copied() {
+                self.show(symbol, last, at);
+            }
+            return;
+        }
         if self.weather.has(&Trouble::Frozen, at) {
             quote.price = self.shown.get(&symbol).map_or(quote.price, |last| last.price);
         }

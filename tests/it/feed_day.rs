@@ -31,16 +31,72 @@ use tokio::sync::watch;
 
 const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000);
 const FIVE: Duration = Duration::from_secs(300);
-const KEYS: [&str; 8] = [
-    "key-of-one",
-    "key-of-two",
-    "key-of-three",
-    "key-of-four",
-    "key-of-five",
-    "key-of-six",
-    "key-of-seven",
-    "key-of-eight",
-];
+/// What is lived.
+#[derive(Clone)]
+pub(crate) struct Play {
+    /// The market, silent outside the session.
+    pub(crate) market: Market,
+    /// Scenario files, played together.
+    pub(crate) scenarios: &'static [&'static str],
+    /// First instant of the session.
+    pub(crate) opens: Timestamp,
+    /// How long it lasts.
+    pub(crate) minutes: u64,
+    /// Market seconds a second.
+    pub(crate) speed: f64,
+    /// How many keys there are.
+    pub(crate) keys: u8,
+    /// How long after the session healing may take.
+    pub(crate) healing: Duration,
+}
+
+impl Play {
+    /// A made-up market for so many minutes under some scenario files.
+    pub(crate) fn walk(scenarios: &'static [&'static str], minutes: u64) -> Self {
+        Self {
+            market: Market::walk(11, &[Symbol::usdcop()]),
+            scenarios,
+            opens: OPEN,
+            minutes,
+            speed: 150.0,
+            keys: 8,
+            healing: Duration::from_secs(60 * minutes.max(30)),
+        }
+    }
+
+    fn closes(&self) -> Timestamp {
+        self.opens + Duration::from_secs(60 * self.minutes)
+    }
+
+    fn sessions(&self) -> Arc<Listed> {
+        let date = self.opens.datetime().date_naive();
+        let (opens, closes) = (self.opens, self.closes());
+        let sessions = vec![Session {
+            date,
+            opens,
+            closes,
+            kind: SessionKind::Spot,
+        }];
+        Arc::new(Listed {
+            sessions,
+            zone: chrono_tz::America::Bogota,
+        })
+    }
+
+    fn keys(&self) -> Vec<String> {
+        (1..=self.keys)
+            .map(|number| format!("scenario-key-{number:04}"))
+            .collect()
+    }
+
+    fn scenario(&self) -> Scenario {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let read = |name: &&str| Scenario::read(&folder.join(format!("{name}.txt"))).unwrap().lines;
+        Scenario {
+            lines: self.scenarios.iter().flat_map(read).collect(),
+        }
+    }
+}
 
 /// The aggregator's place: the pipeline without a ledger.
 struct Desk {
@@ -98,12 +154,16 @@ impl Handler<Report> for Probe {
 pub(crate) struct Lived {
     /// The last revision of each bar.
     pub(crate) bars: BTreeMap<Timestamp, Bar>,
+    /// Every bar that was told, in order.
+    pub(crate) told: Vec<Bar>,
     /// The last word on each gap.
     pub(crate) gaps: BTreeMap<u64, Gap>,
     /// Why the link went down, each time.
     pub(crate) causes: Vec<String>,
     /// Ticks set aside, by the name of the reason.
     pub(crate) set_aside: BTreeMap<&'static str, u64>,
+    /// When the session opened.
+    pub(crate) opens: Timestamp,
     /// What the vendor saw.
     pub(crate) report: candela::sim::Report,
     /// What an undisturbed watcher would have built.
@@ -127,6 +187,14 @@ impl Lived {
         opens.filter(|at| !self.bars.contains_key(at) && !in_gap(*at)).collect()
     }
 
+    /// Whether every bar that was ever told, the first time or revised, is the true one.
+    pub(crate) fn always_right(&self) -> bool {
+        let truth: BTreeMap<_, _> = self.truth.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
+        self.told
+            .iter()
+            .all(|bar| truth.get(&bar.key.opens_at) == Some(&bar.ohlc))
+    }
+
     /// Minutes after the open at which bars differ from the truth, for whatever reason.
     pub(crate) fn different(&self) -> Vec<u64> {
         let differs =
@@ -134,37 +202,24 @@ impl Lived {
         self.truth
             .iter()
             .filter(differs)
-            .map(|bar| bar.opens_at.since(OPEN).as_secs() / 60)
+            .map(|bar| bar.opens_at.since(self.opens).as_secs() / 60)
             .collect()
     }
 }
 
-/// Lives so many minutes under a scenario file at a speed, and then as long again as healing takes, at most so many minutes.
-pub(crate) async fn live(scenario: &str, minutes: u64, speed: f64) -> Lived {
-    let closes = OPEN + Duration::from_secs(60 * minutes);
-    let zone = chrono_tz::America::Bogota;
-    let date = OPEN.datetime().date_naive();
-    let session = Session {
-        date,
-        opens: OPEN,
-        closes,
-        kind: SessionKind::Spot,
-    };
-    let sessions = Arc::new(Listed {
-        sessions: vec![session],
-        zone,
-    });
-    let clock = Clock::scaled(OPEN - Duration::from_secs(40), speed);
-    let market = Market::walk(11, &[Symbol::usdcop()]).only_in(sessions.clone());
+/// Lives a session, and then as long as healing takes.
+pub(crate) async fn live(play: &Play) -> Lived {
+    let (sessions, closes) = (play.sessions(), play.closes());
+    let clock = Clock::scaled(play.opens - Duration::from_secs(40), play.speed);
+    let market = play.market.clone().only_in(sessions.clone());
     let mut config = SimConfig::new(clock.clone(), market.clone());
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("scenarios/{scenario}.txt"));
-    config.scenario = Scenario::read(&file).unwrap();
-    config.opens = Some(OPEN);
-    config.keys = KEYS.map(str::to_owned).to_vec();
+    config.scenario = play.scenario();
+    config.opens = Some(play.opens);
+    config.keys = play.keys();
     let sim = start(config).unwrap();
     let markets = [pipeline::Market {
         symbol: Symbol::usdcop(),
-        sessions: sessions.clone(),
+        sessions,
         intervals: vec![Interval::M5],
         boundary: Boundary::Opens,
     }];
@@ -176,23 +231,22 @@ pub(crate) async fn live(scenario: &str, minutes: u64, speed: f64) -> Lived {
         causes: Vec::new(),
         view,
     }));
-    let wanted = start_upstream(&sim, &clock, sessions, &desk, gaps.clone());
-    let healed_by = closes + Duration::from_secs(60 * minutes.max(30));
-    while clock.now() < closes + Duration::from_secs(30) || (!gaps.borrow().gaps.is_empty() && clock.now() < healed_by)
-    {
+    let wanted = start_upstream(&sim, &clock, play, &desk, gaps.clone());
+    let healing = || !gaps.borrow().gaps.is_empty() && clock.now() < closes + play.healing;
+    while clock.now() < closes + Duration::from_secs(30) || healing() {
         actix_rt::time::sleep(Duration::from_millis(5)).await;
         desk.lock().unwrap().advance(clock.now());
     }
     wanted.send(false).unwrap();
-    let truth = market.bars(Symbol::usdcop(), FIVE, OPEN, closes, clock.now(), 1_000);
-    finish(&desk, sim.report(), truth)
+    let truth = market.bars(Symbol::usdcop(), FIVE, play.opens, closes, clock.now(), 1_000);
+    finish(&desk, play.opens, sim.report(), truth)
 }
 
 /// Starts key pool, feed and backfill.
 fn start_upstream(
     sim: &SimHandle,
     clock: &Clock,
-    sessions: Arc<Listed>,
+    play: &Play,
     desk: &Arc<Mutex<Desk>>,
     gaps: watch::Receiver<PipelineView>,
 ) -> watch::Sender<bool> {
@@ -200,7 +254,7 @@ fn start_upstream(
     let arrived: Recipient<Arrived> = probe.clone().recipient();
     let slots = (1..).map(|number| KeySlot { group: 1, number });
     let pool = KeyPool::new(key_pool::Parts {
-        keys: slots.zip(KEYS.map(SecretString::from)).collect(),
+        keys: slots.zip(play.keys().into_iter().map(SecretString::from)).collect(),
         policy: KeyPolicy {
             spacing: Duration::from_secs(8),
             per_minute: 8,
@@ -217,7 +271,7 @@ fn start_upstream(
     Feed::new(FeedParts {
         settings: FeedSettings {
             url: sim.ws_url(),
-            symbols: vec![(Symbol::usdcop(), sessions)],
+            symbols: vec![(Symbol::usdcop(), play.sessions())],
             tls: Arc::clone(&tls),
         },
         clock: clock.clone(),
@@ -243,13 +297,14 @@ fn start_upstream(
     wanted
 }
 
-fn finish(desk: &Mutex<Desk>, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
+fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
     let desk = desk.lock().unwrap();
-    let (mut bars, mut gaps) = (BTreeMap::new(), BTreeMap::new());
+    let (mut told, mut bars, mut gaps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for entry in &desk.entries {
         if let Entry::Event(numbered) = entry {
             match &numbered.event {
                 Event::Bar(bar) => {
+                    told.push(*bar);
                     bars.insert(bar.key.opens_at, *bar);
                 }
                 Event::Gap(gap) => {
@@ -266,10 +321,12 @@ fn finish(desk: &Mutex<Desk>, report: candela::sim::Report, truth: Vec<MarketBar
         .map(|(reason, count)| (reason.name(), *count))
         .collect();
     Lived {
+        told,
         bars,
         gaps,
         causes: desk.causes.clone(),
         set_aside,
+        opens,
         report,
         truth,
     }

@@ -1,21 +1,25 @@
 //! Every scenario of the link, lived by the feed and the pipeline: no bar may be silently wrong, none may be unaccounted for,
 //! and once the vendor is asked, every bar is what an undisturbed watcher would have built.
 
-use crate::feed_day::{Lived, live};
+use crate::feed_day::{Lived, Play, live};
+use candela::domain::gap::GapStatus;
 use futures_util::future::join_all;
 
-/// Market seconds a second.
-const SPEED: f64 = 150.0;
-
-/// A scenario, how many minutes of it, and the reasons for which its link must have gone down, in order, among others.
-type Case = (&'static str, u64, &'static [&'static str]);
+/// Scenario files, how many minutes of them, and the reasons for which the link must have gone down, in order, among others.
+type Case = (&'static [&'static str], u64, &'static [&'static str]);
 
 async fn live_all(cases: &[Case]) -> Vec<(Case, Lived)> {
-    let lived = join_all(cases.iter().map(|(name, minutes, _)| live(name, *minutes, SPEED))).await;
+    let lived = join_all(
+        cases
+            .iter()
+            .map(async |(files, minutes, _)| live(&Play::walk(files, *minutes)).await),
+    )
+    .await;
     cases.iter().copied().zip(lived).collect()
 }
 
-fn check_sound(((name, _, causes), lived): &(Case, Lived)) {
+fn check_sound(((files, _, causes), lived): &(Case, Lived)) {
+    let name = files.join(" and ");
     let seen = (&lived.causes, &lived.set_aside);
     assert_eq!(
         lived.silently_wrong(),
@@ -43,32 +47,39 @@ fn check_sound(((name, _, causes), lived): &(Case, Lived)) {
 #[actix_rt::test]
 async fn whatever_ends_the_link_every_bar_is_right_or_announced() {
     let cases: [Case; 8] = [
-        ("demo", 30, &["upstream_close_1006"]),
+        (&["demo"], 30, &["upstream_close_1006"]),
         (
-            "close-1000",
+            &["close-1000"],
             30,
             &["upstream_close_1000", "upstream_close_1001", "upstream_close_1011"],
         ),
-        ("close-1006", 20, &["upstream_close_1006"]),
-        ("reset", 30, &["upstream_reset", "upstream_reset"]),
-        ("half-open", 30, &[]),
-        ("silent-stall", 50, &[]),
-        ("two-outages", 60, &["upstream_reset", "upstream_close_1000"]),
-        ("flapping", 20, &["upstream_close_1006"]),
+        (&["close-1006"], 20, &["upstream_close_1006"]),
+        (&["reset"], 30, &["upstream_reset", "upstream_reset"]),
+        (&["half-open"], 30, &[]),
+        (&["silent-stall"], 50, &[]),
+        (&["two-outages"], 60, &["upstream_reset", "upstream_close_1000"]),
+        (&["flapping"], 20, &["upstream_close_1006"]),
     ];
-    for lived in live_all(&cases).await {
-        check_sound(&lived);
-    }
+    let all = live_all(&cases).await;
+    all.iter().for_each(check_sound);
+    let demo = &all[0].1;
+    assert!(
+        demo.always_right(),
+        "no bar of the demo is seen in part: {:?}",
+        demo.told
+    );
+    let gaps: Vec<&str> = demo.gaps.values().map(|gap| gap.cause.as_str()).collect();
+    assert_eq!(gaps, ["upstream_close_1006"], "one gap, and it says why");
 }
 
 #[actix_rt::test]
 async fn whatever_refuses_the_link_every_bar_is_right_or_announced() {
     let cases: [Case; 5] = [
-        ("refused-keys", 25, &["upstream_close_1006", "upstream_close_1006"]),
-        ("refused-upgrades", 55, &["upstream_close_1006"]),
-        ("unreachable", 40, &["upstream_close_1006"]),
-        ("odd-statuses", 45, &["upstream_close_1000"]),
-        ("key-expires", 20, &["upstream_close_1000"]),
+        (&["refused-keys"], 25, &["upstream_close_1006", "upstream_close_1006"]),
+        (&["refused-upgrades"], 55, &["upstream_close_1006"]),
+        (&["unreachable"], 40, &["upstream_close_1006"]),
+        (&["odd-statuses"], 45, &["upstream_close_1000"]),
+        (&["key-expires"], 20, &["upstream_close_1000"]),
     ];
     let all = live_all(&cases).await;
     all.iter().for_each(check_sound);
@@ -81,16 +92,16 @@ async fn whatever_refuses_the_link_every_bar_is_right_or_announced() {
 #[actix_rt::test]
 async fn whatever_the_vendor_says_every_bar_is_right_or_announced() {
     let cases: [Case; 6] = [
-        ("garbage", 30, &[]),
-        ("odd-events", 30, &[]),
-        ("odd-spellings", 30, &[]),
-        ("late-and-repeated", 20, &[]),
-        ("stamps", 20, &[]),
-        ("deaf", 25, &["upstream_close_1006"]),
+        (&["garbage"], 30, &[]),
+        (&["odd-events"], 30, &[]),
+        (&["odd-spellings"], 30, &[]),
+        (&["late-and-repeated"], 20, &[]),
+        (&["stamps"], 20, &[]),
+        (&["deaf"], 25, &["upstream_close_1006"]),
     ];
     let all = live_all(&cases).await;
     all.iter().for_each(check_sound);
-    let lived = |name: &str| &all.iter().find(|((known, ..), _)| *known == name).unwrap().1;
+    let lived = |name: &str| &all.iter().find(|((files, ..), _)| files.contains(&name)).unwrap().1;
     for name in ["odd-spellings", "odd-events"] {
         assert!(
             lived(name).causes.is_empty(),
@@ -120,4 +131,52 @@ async fn whatever_the_vendor_says_every_bar_is_right_or_announced() {
         .copied()
         .unwrap_or(0);
     assert_eq!(repeats, 105, "each repeat is set aside and counted");
+}
+
+#[actix_rt::test]
+async fn every_step_of_the_handshake_can_fail_and_prices_come_all_the_same() {
+    let lived = live_all(&[(&["handshake"], 110, &[])]).await;
+    check_sound(&lived[0]);
+    let counters = &lived[0].1.report.counters;
+    let handshake_lines = counters.played.len();
+    assert_eq!(handshake_lines, 18, "each step failed: {:?}", counters.played);
+    assert!(counters.prices_total > 100, "prices came in the end");
+}
+
+#[actix_rt::test]
+async fn whatever_rest_does_every_bar_comes_or_is_known_not_to_exist() {
+    let cases: [Case; 3] = [
+        (&["credits"], 60, &["upstream_close_1006", "upstream_close_1006"]),
+        (&["rest-errors"], 30, &["upstream_close_1006"]),
+        (&["dead-keys", "two-outages"], 60, &["upstream_reset"]),
+    ];
+    live_all(&cases).await.iter().for_each(check_sound);
+}
+
+#[actix_rt::test]
+async fn a_bar_that_the_vendor_does_not_have_is_unfillable_with_the_evidence() {
+    let lived = live(&Play::walk(&["rest-empty"], 30)).await;
+    assert_eq!((lived.silently_wrong().len(), lived.unaccounted().len()), (0, 0));
+    assert_eq!(lived.different(), [10]);
+    let [gap] = lived.gaps.values().collect::<Vec<_>>()[..] else {
+        panic!("one gap: {:?}", lived.gaps)
+    };
+    assert_eq!(gap.status, GapStatus::Unfillable);
+    assert!(gap.cause.ends_with("; the vendor has no bar"), "{gap:?}");
+}
+
+#[actix_rt::test]
+async fn bars_of_the_vendor_with_noise_and_repeats_are_taken_within_its_tolerance() {
+    let lived = live(&Play::walk(&["rest-lies"], 40)).await;
+    assert_eq!(lived.unaccounted(), []);
+    assert!(
+        lived.gaps.values().all(|gap| gap.status == GapStatus::Filled),
+        "{:?}",
+        lived.gaps
+    );
+    let off = lived.different();
+    assert!(
+        off.is_empty() || off == [10],
+        "only the bar that was asked for may differ: {off:?}"
+    );
 }

@@ -10,6 +10,8 @@ mod child;
 #[cfg(test)]
 mod feed_day;
 #[cfg(test)]
+mod feed_history;
+#[cfg(test)]
 mod feed_scenarios;
 #[cfg(test)]
 mod servers;
