@@ -9,7 +9,7 @@
 
 use candela::domain::event::{Arrival, Entry, Heard, HeardKind, LinkChange, Position, Says};
 use candela::domain::interval::Interval;
-use candela::domain::pipeline::{Boundary, Market, Pipeline};
+use candela::domain::pipeline::{Market, Pipeline};
 use candela::domain::session::{Always, Sessions};
 use candela::domain::symbol::Symbol;
 use candela::domain::timestamp::Timestamp;
@@ -62,7 +62,7 @@ fn pipeline() -> Pipeline {
         symbol: Symbol::usdcop(),
         sessions: Arc::new(Always),
         intervals: vec![Interval::M5, Interval::H1],
-        boundary: Boundary::Opens,
+        ..Market::new(Symbol::usdcop(), Arc::new(Always))
     };
     Pipeline::new(&[market], Position(0), [], Timestamp::from_secs(OPEN))
 }

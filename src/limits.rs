@@ -96,9 +96,6 @@ pub const CLIENT_CHANNELS: usize = 64;
 /// Connections the server holds at once.
 pub const CLIENTS: usize = 20_000;
 
-/// Messages a fan-out shard's mailbox holds. A full one only means that it reads from the ledger.
-pub const FANOUT_MAILBOX: usize = 1_024;
-
 /// Durable messages a fan-out shard keeps in memory for each channel, for replay.
 pub const FANOUT_RING: usize = 1_024;
 
@@ -425,3 +422,74 @@ pub const POSTGRES_READ: Duration = Duration::from_secs(10);
 
 /// How often polling looks whether there are credits again when there are none.
 pub const POLL_POOR: Duration = Duration::from_secs(60);
+/// How many events a reader takes from the ledger in one turn when it catches up.
+pub const CATCH_UP_EVENTS: usize = 2_000;
+
+/// A child that the process cannot live without is stuck for good after this long, real time.
+pub const WEDGED_EXIT: Duration = Duration::from_secs(60);
+
+/// How long Root may take to end the process in order after such a child was given up, real time.
+pub const EXIT_GRACE: Duration = Duration::from_secs(10);
+
+// --- the tree's mailboxes -------------------------------------------------------------------------------------------
+
+/// Batches of written events that a fan-out shard may have waiting before it catches up from the ledger instead.
+pub const FANOUT: usize = 1_024;
+
+/// The same for the Writer.
+pub const WRITER: usize = 256;
+
+/// The same for a command that shows events.
+pub const TAP: usize = 64;
+
+/// Calls to look at the tray: each is answered by looking at all of it, so a few do.
+pub const RECORDER: usize = 8;
+
+/// Messages of arrivals; beyond it the feed stops reading its socket.
+pub const AGGREGATOR: usize = 256;
+
+/// Commands and rare facts.
+pub const CONTROL: usize = 64;
+
+/// Reports of all children: a few a restart, bounded by their budgets.
+pub const ROOT: usize = 256;
+
+// --- start and stop -------------------------------------------------------------------------------------------------
+
+/// How long after it was parked an actor is given another try, real time.
+pub const RESUME_PARKED: Duration = Duration::from_secs(60);
+
+/// HTTP worker threads unless settings say otherwise: the machines have two cores.
+pub const HTTP_WORKERS: usize = 2;
+
+/// How long a stop waits for what is decided to be written, real time.
+pub const STOP_WRITING: Duration = Duration::from_secs(2);
+
+/// How long a stop lets readers tell what was written last, real time.
+pub const STOP_TELLING: Duration = Duration::from_millis(100);
+
+/// How many events a command that shows them may be behind before it reads them from the ledger.
+pub const TAP_CHANNEL: usize = 256;
+
+// --- demo -----------------------------------------------------------------------------------------------------------
+
+/// How long before the session opens the demo's clock begins, market time: the link is up in time.
+pub const DEMO_LEAD: Duration = Duration::from_secs(120);
+
+/// How long after the session closed the demo goes on, market time: the last bar waits for late ticks.
+pub const DEMO_AFTERGLOW: Duration = Duration::from_secs(30);
+
+/// When nobody names a day: 2025-10-22 00:00 UTC, a Wednesday with a session. A seed then always gives the same demo.
+pub const DEMO_DATE_SECS: i64 = 1_761_091_200;
+
+/// The slowest demo.
+pub const DEMO_SPEED_MIN: f64 = 0.1;
+
+/// The fastest demo: a five-minute bar takes 60 ms, still long beside a handshake on loopback.
+pub const DEMO_SPEED_MAX: f64 = 5_000.0;
+
+/// How often the snapshot for `/status` is made anew, real time.
+pub const HEALTH_EVERY: Duration = Duration::from_millis(250);
+
+/// At every how-manieth snapshot the machine itself is looked at.
+pub const HEALTH_RESOURCES_EVERY: u32 = 20;

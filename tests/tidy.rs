@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger", &["clock", "domain", "limits"]),
     ("store", &["clock", "domain", "limits", "schema"]),
     ("cache", &["clock", "domain", "limits"]),
-    ("calendar_file", &["domain"]),
+    ("views", &["domain"]),
     (
         "actors",
         &[
@@ -30,16 +30,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "calendar_file",
             "clock",
             "domain",
+            "exit",
             "ledger",
             "limits",
             "settings",
             "store",
+            "views",
         ],
     ),
     (
         "web",
         &[
-            "actors", "cache", "clock", "domain", "ledger", "limits", "settings", "store",
+            "actors", "cache", "clock", "domain", "ledger", "limits", "settings", "store", "views",
         ],
     ),
     (
@@ -56,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "telemetry",
+            "views",
             "web",
         ],
     ),

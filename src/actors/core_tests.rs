@@ -9,7 +9,7 @@ use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain::event::{Arrival, Event, Heard, HeardKind, LinkChange, Numbered, Position, Says};
 use crate::domain::interval::Interval;
-use crate::domain::pipeline::{Boundary, Market};
+use crate::domain::pipeline::Market;
 use crate::domain::session::Always;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -77,10 +77,8 @@ struct Core {
 fn markets() -> Vec<Market> {
     let intervals = vec![Interval::M5, Interval::M1];
     vec![Market {
-        symbol: Symbol::usdcop(),
-        sessions: Arc::new(Always),
         intervals,
-        boundary: Boundary::Opens,
+        ..Market::new(Symbol::usdcop(), Arc::new(Always))
     }]
 }
 

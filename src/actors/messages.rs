@@ -135,6 +135,8 @@ pub struct LookAtFlag;
 pub struct Validate {
     /// The flag that asks for it.
     pub flag: Option<Flag>,
+    /// The process is asked to stop: no more prices are wanted. From the app.
+    Stopping,
 }
 
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in

@@ -8,6 +8,8 @@ pub mod rebuild;
 pub mod recorder;
 pub mod aggregator;
 pub mod writer;
+pub mod tap;
+pub mod watchdog;
 #[cfg(test)]
 mod core_tests;
 mod frame_guard;
@@ -26,3 +28,6 @@ pub mod key_pool;
 mod rest_call;
 pub mod backfill;
 pub mod poller;
+pub mod health;
+pub mod root;
+pub mod tree;

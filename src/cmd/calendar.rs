@@ -2,7 +2,7 @@
 
 use crate::calendar_file::{self, CalendarFileError};
 use crate::domain::calendar::Calendar;
-use crate::domain::calendar_spec::{CalendarProblem, CalendarSpec, Hours};
+use crate::domain::calendar_spec::{CalendarProblem, CalendarRules, Hours};
 use crate::domain::calendar_view::{CalendarView, DayView};
 use crate::domain::overrides::{Action, Override, read_date};
 use crate::domain::timestamp::Timestamp;
@@ -67,7 +67,7 @@ struct EntryArgs {
 #[derive(Debug, Clone)]
 pub struct CalendarSettings {
     /// Calendar, zone, hours.
-    pub spec: CalendarSpec,
+    pub rules: CalendarRules,
     /// The override file, when the settings name one; it need not exist yet.
     pub overrides: Option<PathBuf>,
 }
@@ -97,8 +97,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> Result<(), CalendarError> {
     let overrides = settings.overrides.as_deref().map(calendar_file::load).transpose()?;
-    let calendar =
-        Calendar::new(&settings.spec, Arc::new(overrides.unwrap_or_default())).map_err(CalendarError::Wrong)?;
+    let calendar = Calendar::ruled(settings.rules, Arc::new(overrides.unwrap_or_default()));
     match &args.verb {
         None => show(args, &calendar, now, out),
         Some(Verb::Close { entry }) => {
@@ -178,7 +177,7 @@ fn record(
 ) -> Result<(), CalendarError> {
     let path = settings.overrides.as_deref().ok_or(CalendarError::NoFile)?;
     let overrides = calendar_file::append(path, entry)?;
-    let after = Calendar::new(&settings.spec, Arc::new(overrides)).map_err(CalendarError::Wrong)?;
+    let after = Calendar::ruled(settings.rules, Arc::new(overrides));
     writeln!(out, "before: {}", DayView::of(calendar, entry.date))?;
     writeln!(out, "now:    {}", DayView::of(&after, entry.date))?;
     writeln!(
@@ -205,7 +204,7 @@ mod tests {
     fn check(line: &[&str], file: Option<&Path>) -> Result<String, String> {
         let args = Line::try_parse_from(line).map_err(|error| error.to_string())?.args;
         let settings = CalendarSettings {
-            spec: CalendarSpec::default(),
+            rules: *Calendar::usdcop().rules(),
             overrides: file.map(Path::to_path_buf),
         };
         let mut out = Vec::new();

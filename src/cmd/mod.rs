@@ -1,8 +1,13 @@
 //! One file a subcommand.
 
+pub mod run;
+pub mod demo;
+pub mod demo_day;
+pub mod demo_screen;
 pub mod calendar;
 pub mod check;
 pub mod status;
 pub mod ask;
 mod page;
 pub mod simulate;
+pub mod failure;

@@ -18,8 +18,8 @@ use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{Provenance, Tick};
 use crate::domain::timestamp::Timestamp;
-use crate::limits;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// One place for a bar in a session, `[opens_at, closes_at)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,7 @@ pub enum Closed {
 pub struct BarBuilder {
     symbol: Symbol,
     interval: Interval,
+    lateness: Duration,
     /// The session that is being built.
     session: Option<Session>,
     /// The next slot to close, while the session has one.
@@ -153,10 +154,11 @@ fn merge(ohlc: &mut Ohlc, price: Price, first: bool, last: bool) {
 impl BarBuilder {
     /// Of one symbol and interval, before any session.
     #[must_use]
-    pub const fn new(symbol: Symbol, interval: Interval) -> Self {
+    pub const fn new(symbol: Symbol, interval: Interval, lateness: Duration) -> Self {
         Self {
             symbol,
             interval,
+            lateness,
             session: None,
             next: None,
             forming: VecDeque::new(),
@@ -247,7 +249,7 @@ impl BarBuilder {
     /// When the next slot is due to be closed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.next.map(|slot| slot.closes_at + limits::LATENESS)
+        self.next.map(|slot| slot.closes_at + self.lateness)
     }
 
     /// Closes the next slot, whose deadline has come. `flags` is what happened to the feed in it.

@@ -67,7 +67,7 @@ impl Book {
         let builders = market
             .intervals
             .iter()
-            .map(|interval| BarBuilder::new(symbol, *interval))
+            .map(|interval| BarBuilder::new(symbol, *interval, market.lateness))
             .collect();
         let base = market.intervals.first().copied().unwrap_or(Interval::M5);
         let open = market.sessions.at(now).map(|session| Appointment {
@@ -78,7 +78,7 @@ impl Book {
         let mut book = Self {
             gaps: GapBook::new(symbol, base, 0),
             watch: Watch::new(),
-            judge: Judge::default(),
+            judge: Judge::new(market.jump_basis_points),
             logs,
             builders,
             session: None,
@@ -119,7 +119,7 @@ impl Book {
             SessionPhase::OpeningSoon => self.agenda = next(session.opens, SessionPhase::Open),
             SessionPhase::Open => {
                 self.session = Some(session);
-                self.judge = Judge::default();
+                self.judge = Judge::new(self.market.jump_basis_points);
                 for builder in &mut self.builders {
                     builder.open_session(session);
                 }

@@ -6,8 +6,10 @@ use crate::domain::timestamp::Timestamp;
 use crate::limits;
 
 /// Judges the ticks of one symbol.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Judge {
+    /// How far a price may jump without confirmation.
+    jump_basis_points: u64,
     /// The last good tick.
     last: Option<Tick>,
     /// A level far from the last good price, and how many ticks in a row stood there.
@@ -15,6 +17,16 @@ pub struct Judge {
 }
 
 impl Judge {
+    /// Without a last good price.
+    #[must_use]
+    pub const fn new(jump_basis_points: u64) -> Self {
+        Self {
+            jump_basis_points,
+            last: None,
+            elsewhere: None,
+        }
+    }
+
     /// Whether `tick`, heard at `now`, is good. A good tick becomes the one that the next is measured against.
     ///
     /// # Errors
@@ -35,7 +47,7 @@ impl Judge {
                 return Err(SetAside::ExactRepeat);
             }
             if tick.at.since(last.at) <= limits::JUMP_MEMORY
-                && far(last.price, tick.price)
+                && self.far(last.price, tick.price)
                 && !self.confirmed(tick.price)
             {
                 return Err(SetAside::AbsurdJump);
@@ -46,10 +58,16 @@ impl Judge {
         Ok(())
     }
 
+    /// Whether two prices differ by more than the limit, measured on the first.
+    const fn far(&self, from: Price, to: Price) -> bool {
+        let difference = to.micros().abs_diff(from.micros());
+        difference.saturating_mul(10_000) > from.micros().unsigned_abs().saturating_mul(self.jump_basis_points)
+    }
+
     /// A market can really jump: the new level is believed when ticks in a row agree on it.
     fn confirmed(&mut self, price: Price) -> bool {
         let count = match self.elsewhere {
-            Some((level, count)) if !far(level, price) => count.saturating_add(1),
+            Some((level, count)) if !self.far(level, price) => count.saturating_add(1),
             _ => 1,
         };
         self.elsewhere = Some((price, count));
@@ -59,12 +77,6 @@ impl Judge {
 
 const fn negative(price: Price) -> bool {
     price.micros() <= 0
-}
-
-/// Whether two prices differ by more than [`limits::JUMP_BASIS_POINTS`] of the first.
-const fn far(from: Price, to: Price) -> bool {
-    let difference = to.micros().abs_diff(from.micros());
-    difference.saturating_mul(10_000) > from.micros().unsigned_abs().saturating_mul(limits::JUMP_BASIS_POINTS)
 }
 
 #[cfg(test)]
@@ -94,7 +106,7 @@ mod tests {
 
     #[test]
     fn prices_that_cannot_be_are_set_aside() {
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(limits::JUMP_BASIS_POINTS);
         check(&mut judge, "0", Err(SetAside::NonPositive));
         check(&mut judge, "-4000", Err(SetAside::NonPositive));
         let crossed = Tick {
@@ -113,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_stamp_too_far_ahead_is_set_aside_and_a_little_ahead_is_not() {
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(limits::JUMP_BASIS_POINTS);
         let ahead = |by| tick("4000", NOON + by);
         let just_over = limits::FUTURE_TOLERANCE + Duration::from_secs(1);
         assert_eq!(judge.admit(&ahead(just_over), NOON), Err(SetAside::FromTheFuture));
@@ -122,7 +134,7 @@ mod tests {
 
     #[test]
     fn only_the_same_tick_twice_in_a_row_is_a_repeat() {
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(limits::JUMP_BASIS_POINTS);
         check(&mut judge, "4000", Ok(()));
         check(&mut judge, "4000", Err(SetAside::ExactRepeat));
         check(&mut judge, "4001", Ok(()));
@@ -132,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_lone_jump_is_set_aside_and_a_confirmed_one_is_believed() {
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(limits::JUMP_BASIS_POINTS);
         check(&mut judge, "4000", Ok(()));
         check(&mut judge, "40.5", Err(SetAside::AbsurdJump));
         check(&mut judge, "4001", Ok(()));
@@ -144,7 +156,7 @@ mod tests {
 
     #[test]
     fn after_a_long_silence_any_level_is_believed() {
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(limits::JUMP_BASIS_POINTS);
         check(&mut judge, "4000", Ok(()));
         let later = NOON + limits::JUMP_MEMORY + Duration::from_secs(1);
         assert_eq!(judge.admit(&tick("4600", later), later), Ok(()));

@@ -25,6 +25,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One pair and how it trades.
 #[derive(Debug, Clone)]
@@ -37,6 +38,25 @@ pub struct Market {
     pub intervals: Vec<Interval>,
     /// To which bar a stamp on the boundary belongs.
     pub boundary: Boundary,
+    /// How long after its interval a bar waits for late ticks before it is closed.
+    pub lateness: Duration,
+    /// How far from the last good price a tick may be, in basis points, before it needs confirmation.
+    pub jump_basis_points: u64,
+}
+
+impl Market {
+    /// Five-minute bars, with the limits that fit the pair this service exists for.
+    #[must_use]
+    pub fn new(symbol: Symbol, sessions: Arc<dyn Sessions>) -> Self {
+        Self {
+            symbol,
+            sessions,
+            intervals: vec![Interval::M5],
+            boundary: Boundary::default(),
+            lateness: limits::LATENESS,
+            jump_basis_points: limits::JUMP_BASIS_POINTS,
+        }
+    }
 }
 
 /// To which of two bars a tick belongs that is stamped exactly on the minute where they meet.

@@ -47,10 +47,8 @@ fn markets() -> Vec<Market> {
     });
     let intervals = vec![Interval::M5, Interval::M15, Interval::Session];
     vec![Market {
-        symbol: Symbol::usdcop(),
-        sessions,
         intervals,
-        boundary: Boundary::Opens,
+        ..Market::new(Symbol::usdcop(), sessions)
     }]
 }
 

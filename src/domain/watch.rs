@@ -90,10 +90,19 @@ impl Watch {
         flags
     }
 
-    /// Why no tick came in this slot: the cause of the last outage in it, else that the market was silent.
+    /// Why no tick came in this slot: the cause of the longest outage in it, else that the market was silent.
     #[must_use]
     pub fn cause(&self, slot: Slot) -> &str {
-        self.touching(slot).last().map_or("no_ticks", |outage| &outage.cause)
+        let lasted = |outage: &&Outage| {
+            outage
+                .to
+                .unwrap_or(slot.closes_at)
+                .min(slot.closes_at)
+                .since(outage.from.max(slot.opens_at))
+        };
+        self.touching(slot)
+            .max_by_key(lasted)
+            .map_or("no_ticks", |outage| &outage.cause)
     }
 
     fn touching(&self, slot: Slot) -> impl Iterator<Item = &Outage> {
@@ -137,6 +146,17 @@ mod tests {
         assert_eq!(watch.flags(slot(600)), Flags::FEED_GAP);
         assert_eq!(watch.cause(slot(600)), "upstream_close_1006");
         assert_eq!(watch.flags(slot(900)), Flags::default());
+    }
+
+    #[test]
+    fn of_several_outages_the_longest_is_the_cause() {
+        let mut watch = Watch::new();
+        watch.up(at(0));
+        for (down, up, cause) in [(10, 100, "upstream_close_1006"), (110, 120, "silent")] {
+            watch.down(at(down), cause);
+            watch.up(at(up));
+        }
+        assert_eq!(watch.cause(slot(0)), "upstream_close_1006");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::actors::deck::Counts;
 use crate::domain::timestamp::Timestamp;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
-use crate::web::view::ServiceView;
+use crate::views::ServiceView;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -300,7 +300,7 @@ fn page(samples: &[Sample]) -> String {
 mod tests {
     use super::*;
     use crate::domain::symbol::Symbol;
-    use crate::web::view::{FeedView, Reachable, StateView, SymbolView};
+    use crate::views::{FeedView, Reachable, StateView, SymbolView};
     use serde_json::json;
 
     fn full() -> ServiceView {

@@ -7,7 +7,6 @@
 //!
 //! *Architecture invariant*: REST reads snapshots and the ledger; it never waits for an actor.
 
-pub mod view;
 pub mod server;
 mod client;
 mod reader;

@@ -15,7 +15,7 @@ use crate::domain::session::SessionKind;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Provenance, Tick};
 use crate::domain::timestamp::Timestamp;
-use crate::web::view::ServiceView;
+use crate::views::ServiceView;
 use crate::web::{RunningServer, WebParts, serve};
 use actix::{Addr, Context};
 use actix_codec::{Decoder, Encoder};

@@ -1,4 +1,4 @@
-//! The snapshot of the whole service that REST and `welcome` read. Whoever owns a part publishes it; nobody is asked.
+//! Published snapshots: whoever owns a part shows it, and REST reads it without waiting for an actor.
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
@@ -162,4 +162,19 @@ pub struct KeyUsageView {
     pub calls_per_key: BTreeMap<String, u64>,
     /// Seconds between two calls on a key.
     pub rate_limit_delay: f64,
+}
+
+/// The service as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overall {
+    /// `active`, `market_closed`, …
+    pub name: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, as a sentence for people.
+    pub reason: String,
+    /// Nothing is wrong.
+    pub good: bool,
+    /// What is not as it should be, as `/status` shows it.
+    pub conditions: Vec<serde_json::Value>,
 }

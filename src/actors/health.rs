@@ -1,0 +1,263 @@
+//! Health: gathers what every part shows into the one snapshot that REST and `welcome` read.
+//!
+//! owns   nothing but a look at the machine
+//! hears  its own timer
+//! says   `ServiceView` and the ready `status` frame → views
+//! fails  a panic restarts it; until then the last snapshot stands
+
+use crate::actors::tree::Views;
+use crate::actors::vitals::Vitals;
+use crate::clock::Clock;
+use crate::domain;
+use crate::domain::frames;
+use crate::domain::pipeline::Market;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use crate::views::{FeedView, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
+use actix::{Actor, AsyncContext, Context, Supervised};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use sysinfo::{Disks, System};
+use tokio::sync::watch;
+
+/// What Health is made of; outlives its restarts.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The pairs.
+    pub markets: Vec<Market>,
+    /// Market time.
+    pub clock: Clock,
+    /// What the parts show.
+    pub views: Views,
+    /// The children.
+    pub children: Vec<Vitals>,
+    /// The snapshot.
+    pub view: watch::Sender<Arc<ServiceView>>,
+    /// The `status` message as a ready frame.
+    pub status: watch::Sender<Bytes>,
+    /// When the process started (market time).
+    pub started_at: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Health {
+    parts: Parts,
+    machine: Option<System>,
+    resources: ResourcesView,
+    looks: u32,
+    last_status: Value,
+}
+
+impl Health {
+    /// Not started yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let machine = System::new().ok();
+        Self {
+            parts,
+            machine,
+            resources: ResourcesView::default(),
+            looks: 0,
+            last_status: Value::Null,
+        }
+    }
+
+    fn look(&mut self) {
+        if self.looks.is_multiple_of(limits::HEALTH_RESOURCES_EVERY) {
+            self.look_at_machine();
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let view = self.gather();
+        self.tell_status(&view);
+        self.parts.view.send_replace(Arc::new(view));
+    }
+
+    fn gather(&self) -> ServiceView {
+        let (views, now) = (&self.parts.views, self.parts.clock.now());
+        let overall = views.overall.borrow().clone();
+        let feed = views.feed.borrow().clone();
+        let store = views.store.borrow().clone();
+        let pipeline = views.pipeline.borrow().clone();
+        let markets = || self.parts.markets.iter();
+        let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
+        let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+        ServiceView {
+            started_at: Some(self.parts.started_at),
+            symbols: markets()
+                .map(|market| (market.symbol, self.symbol(market, &overall, &feed, now)))
+                .collect(),
+            sessions: markets().map(|market| (market.symbol, session(market, now))).collect(),
+            state: StateView {
+                name: overall.name,
+                since: Some(overall.since),
+                reason: overall.reason,
+            },
+            conditions: overall.conditions,
+            feed: FeedView {
+                state: feed.state.to_owned(),
+                since: Some(feed.since),
+                connections_total: feed.connections_total,
+                last_message_age_ms: feed.last_frame_at.map(age),
+                connected: feed.state == "live",
+            },
+            database: Reachable {
+                connected: store.trouble.is_none(),
+                response_time_ms: Some(ratio(store.last_write_us, 1_000)),
+            },
+            resources: self.resources.clone(),
+            processed_ticks: pipeline.counts.ticks_accepted,
+            error_count: self
+                .parts
+                .children
+                .iter()
+                .map(|child| u64::from(child.restarts()))
+                .sum(),
+            actors: actors.filter_map(|signs| serde_json::to_value(signs).ok()).collect(),
+            readers: vec![json!({
+                "name": "writer", "kind": store.kind, "position": store.position.0, "distance": store.distance(),
+                "age_ms": store.waiting_since.map_or(0, age),
+            })],
+            gaps: pipeline
+                .gaps
+                .iter()
+                .filter_map(|gap| serde_json::to_value(gap).ok())
+                .collect(),
+            leader: true,
+            ..ServiceView::default()
+        }
+    }
+
+    fn symbol(
+        &self,
+        market: &Market,
+        overall: &Overall,
+        feed: &domain::feed_view::FeedView,
+        now: Timestamp,
+    ) -> SymbolView {
+        let (open, live) = (market.sessions.at(now).is_some(), feed.state == "live");
+        let (of_feed, reasons) = match (open, live) {
+            (false, _) => ("closed", vec!["market_closed".to_owned()]),
+            (true, _) if !overall.good => (if live { "live" } else { "down" }, vec![overall.reason.clone()]),
+            (true, true) => ("live", Vec::new()),
+            (true, false) => ("down", vec![format!("feed_{}", feed.state)]),
+        };
+        let latest = self.parts.views.latest.borrow();
+        SymbolView {
+            feed: of_feed.to_owned(),
+            cadence: cadence(feed, market.symbol),
+            safe_to_trade: reasons.is_empty(),
+            reasons,
+            last_tick: latest.ticks.get(&market.symbol).map(|(_, tick)| tick.tick.at),
+            bars_today: self.parts.views.pipeline.borrow().counts.bars_closed,
+        }
+    }
+
+    /// Clients of the `status` channel hear of it only when something in it has changed.
+    fn tell_status(&mut self, view: &ServiceView) {
+        let safe: serde_json::Map<String, Value> = view
+            .symbols
+            .iter()
+            .map(|(symbol, shown)| (symbol.to_string(), json!(shown.safe_to_trade)))
+            .collect();
+        let holding: Vec<&Value> = view
+            .conditions
+            .iter()
+            .filter(|condition| condition["status"] == true)
+            .collect();
+        let status =
+            json!({"type": "status", "server_status": view.state.name, "safe_to_trade": safe, "conditions": holding});
+        if status != self.last_status {
+            self.parts
+                .status
+                .send_replace(frames::text_frame(status.to_string().as_bytes()));
+            self.last_status = status;
+        }
+    }
+
+    fn look_at_machine(&mut self) {
+        let Some(machine) = &mut self.machine else { return };
+        machine.refresh_cpu_usage();
+        machine.refresh_memory();
+        let Ok(disks) = Disks::new_with_refreshed_list() else {
+            return;
+        };
+        let (total, free) = disks
+            .iter()
+            .map(|disk| (disk.total_space(), disk.available_space()))
+            .max()
+            .unwrap_or((0, 0));
+        let (memory, left) = (machine.total_memory(), machine.available_memory());
+        self.resources = ResourcesView {
+            cpu_percent: f64::from(machine.global_cpu_usage()),
+            memory_percent: percent(memory.saturating_sub(left), memory),
+            memory_available_mb: ratio(left, 1 << 20),
+            disk_percent: percent(total.saturating_sub(free), total),
+            disk_free_gb: ratio(free, 1 << 30),
+        };
+    }
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "shown to people with one decimal"
+)]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        (part as f64 / whole as f64 * 10.0).round() / 10.0
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    ratio(part.saturating_mul(100), whole)
+}
+
+fn cadence(feed: &domain::feed_view::FeedView, symbol: Symbol) -> Value {
+    let line = feed.symbols.iter().find(|line| line.symbol == symbol);
+    line.map_or(Value::Null, |line| {
+        json!({
+            "gap_p99_seconds": line.gap_p99.map(|gap| gap.as_secs()),
+            "silent": line.silent,
+            "suspect": line.suspicion.as_ref().map(|suspicion| format!("{suspicion:?}").to_lowercase()),
+        })
+    })
+}
+
+/// A session in the old service's shape, and its kind.
+fn session(market: &Market, now: Timestamp) -> Value {
+    let zone = market.sessions.zone();
+    let minutes = |until: Timestamp| until.since(now).as_secs() / 60;
+    let next = market.sessions.after(now);
+    match (market.sessions.at(now), next) {
+        (Some(session), _) => json!({
+            "status": "open", "type": session.kind.name(),
+            "current_session_start": session.opens.rfc3339(zone),
+            "current_session_end": session.closes.rfc3339(zone),
+            "minutes_until_close": minutes(session.closes),
+        }),
+        (None, Some(next)) => json!({
+            "status": "closed", "next_open": next.opens.rfc3339(zone), "minutes_until_open": minutes(next.opens),
+        }),
+        (None, None) => json!({"status": "closed", "next_open": null, "minutes_until_open": null}),
+    }
+}
+
+impl Actor for Health {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.look();
+        ctx.run_interval(limits::HEALTH_EVERY, |health, _| health.look());
+    }
+}
+
+impl Supervised for Health {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.parts.clone());
+    }
+}

@@ -1,0 +1,359 @@
+//! The whole supervision tree on one page. Children start in this order, sinks first, and stop in the reverse. Every mailbox is
+//! made before any actor runs and outlives restarts: an address never changes.
+
+use crate::actors::aggregator::{self, Aggregator, Inbox, PipelineView};
+use crate::actors::fanout::{self, Fanout};
+use crate::actors::feed::{Feed, FeedParts, FeedSettings};
+use crate::actors::health::{self, Health};
+use crate::actors::messages::{Recorded, Report};
+use crate::actors::recorder::{self, LatestView, Recorder};
+use crate::actors::root::{self, Root};
+use crate::actors::supervise::WhenSpent::{Exit, FallBack, KeepTrying};
+use crate::actors::supervise::{Mail, Row, WhenSpent, mailbox, supervise};
+use crate::actors::tap::{self, Tap};
+use crate::actors::tray::Tray;
+use crate::actors::vitals::Vitals;
+use crate::actors::watchdog;
+use crate::actors::writer::{self, Writer};
+use crate::clock::Clock;
+use crate::domain::batch::ReaderView;
+use crate::domain::event::Numbered;
+use crate::domain::feed_view::FeedView;
+use crate::domain::pipeline::Market;
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::store::Store;
+use crate::views::{Overall, ServiceView};
+use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[rustfmt::skip]
+mod rows {
+    use super::*;
+    //                             name          mailbox            restarts    back-off, ms   stuck after  when the budget is spent
+    pub(super) const WRITER: Row     = row("writer",     limits::WRITER,     5, MINUTE,  1_000, 30_000, None, KeepTrying); // the ledger holds, the store lags
+    pub(super) const TAP: Row        = row("tap",        limits::TAP,        5, MINUTE,  1_000, 30_000, None, KeepTrying); // it only shows
+    pub(super) const FANOUT: Row     = row("fanout",     limits::FANOUT,     3, MINUTE,  10,    5_000,  None, Exit);       // clients resume after a restart
+    pub(super) const RECORDER: Row   = row("recorder",   limits::RECORDER,   3, MINUTE,  10,    1_000,  None, Exit);       // nothing may be told unwritten
+    pub(super) const AGGREGATOR: Row = row("aggregator", limits::AGGREGATOR, 3, MINUTE,  10,    1_000,  None, Exit);       // a bug in the core: start clean
+    pub(super) const FEED: Row       = row("feed",       limits::CONTROL,    20, HOUR,   100,   60_000, None, FallBack);   // poll and backfill instead
+    pub(super) const HEALTH: Row     = row("health",     limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, KeepTrying); // the last snapshot stands
+    pub(super) const ROOT: Row       = row("root",       limits::ROOT,       3, MINUTE,  10,    1_000,  None, Exit);       // nobody else decides
+}
+
+/// The table above, in starting order. `/status` and `docs/failures.md` show it.
+pub const CHILDREN: [Row; 8] = [
+    rows::WRITER,
+    rows::TAP,
+    rows::FANOUT,
+    rows::RECORDER,
+    rows::AGGREGATOR,
+    rows::FEED,
+    rows::HEALTH,
+    rows::ROOT,
+];
+
+/// What the tree is made of.
+#[derive(Debug)]
+pub struct TreeParts {
+    /// The pairs.
+    pub markets: Vec<Market>,
+    /// Market time.
+    pub clock: Clock,
+    /// The appending end of the ledger.
+    pub ledger: Ledger,
+    /// The link to the vendor.
+    pub feed: FeedSettings,
+    /// How many HTTP worker threads, each with a fan-out shard, there will be.
+    pub shards: usize,
+    /// Where bars and ticks are kept.
+    pub store: Store,
+    /// Commands that show bars, gaps and sessions.
+    pub taps: Vec<mpsc::Sender<Numbered>>,
+    /// The snapshot that REST reads.
+    pub snapshot: watch::Sender<Arc<ServiceView>>,
+    /// The `status` message as a ready frame.
+    pub status: watch::Sender<Bytes>,
+}
+
+/// What the children show.
+#[derive(Debug, Clone)]
+pub struct Views {
+    /// Root's.
+    pub overall: watch::Receiver<Overall>,
+    /// How the process must end, once Root knows.
+    pub ending: watch::Receiver<Option<crate::exit::Exit>>,
+    /// The Recorder's.
+    pub latest: watch::Receiver<LatestView>,
+    /// The Aggregator's.
+    pub pipeline: watch::Receiver<PipelineView>,
+    /// The Feed's.
+    pub feed: watch::Receiver<FeedView>,
+    /// The Writer's.
+    pub store: watch::Receiver<ReaderView>,
+}
+
+/// A running tree.
+pub struct Tree {
+    /// Every child, in starting order.
+    pub vitals: Vec<Vitals>,
+    /// What they show.
+    pub views: Views,
+    /// Decided, not written yet.
+    pub tray: Tray,
+    /// Tells Root that the service stops.
+    pub root: Addr<Root>,
+    /// Tells the Writer to write what waits.
+    pub writer: Addr<Writer>,
+    /// Starts the fan-out shard of an HTTP thread, on that thread.
+    pub start_shard: Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree")
+            .field("vitals", &self.vitals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Starts every child but the fan-out shards, which start with their HTTP threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread for the watchdog.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the wiring of the whole tree, to be read from top to bottom"
+    )]
+    pub fn start(parts: TreeParts) -> std::io::Result<Self> {
+        let TreeParts {
+            markets,
+            clock,
+            ledger,
+            feed,
+            shards,
+            store,
+            taps,
+            snapshot,
+            status,
+        } = parts;
+        let (root, root_mail) = mailbox::<Root>(&rows::ROOT);
+        let up = root.clone().recipient::<Report>();
+        let mut nursery = Nursery {
+            up: up.clone(),
+            rows: Vec::new(),
+            arbiters: Vec::new(),
+        };
+
+        // Mailboxes before actors, actors from the sinks on.
+        let mut readers: Vec<(String, Recipient<Recorded>)> = Vec::new();
+        let (writer, mail) = mailbox::<Writer>(&rows::WRITER);
+        readers.push(("writer".to_owned(), writer.clone().recipient()));
+        let written = watch::Sender::new(ReaderView {
+            kind: store.kind(),
+            ..ReaderView::default()
+        });
+        let store_view = written.subscribe();
+        let parts = writer::Parts {
+            store,
+            ledger: ledger.holding_reader(),
+            clock: clock.clone(),
+            up: up.clone(),
+            view: written,
+        };
+        nursery.start(rows::WRITER, "writer", mail, move || Writer::new(parts));
+        for out in taps {
+            let (tap, mail) = mailbox::<Tap>(&rows::TAP);
+            readers.push(("tap".to_owned(), tap.recipient()));
+            let next = Arc::new(ledger.head().next().0.into());
+            let parts = tap::Parts {
+                ledger: ledger.reader(),
+                out,
+                next,
+            };
+            nursery.start(rows::TAP, "tap", mail, move || Tap::new(parts));
+        }
+        let start_shard = nursery.shards(shards, &mut readers);
+        let (reader, shown) = (ledger.reader(), markets.clone());
+        let (ledger, tray) = (Arc::new(Mutex::new(ledger)), Tray::default());
+        let latest = watch::Sender::new(LatestView::default());
+        let pipeline = watch::Sender::new(PipelineView::default());
+        let feed_view = Arc::new(watch::Sender::new(FeedView::idle(clock.now())));
+        let (wanted, is_wanted) = watch::channel(false);
+        let overall = watch::Sender::new(root::starting(clock.now()));
+        let ending = watch::Sender::new(None);
+        let views = Views {
+            overall: overall.subscribe(),
+            ending: ending.subscribe(),
+            latest: latest.subscribe(),
+            pipeline: pipeline.subscribe(),
+            feed: feed_view.subscribe(),
+            store: store_view,
+        };
+
+        let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
+        let parts = recorder::Parts {
+            ledger,
+            tray: tray.clone(),
+            readers,
+            up: up.clone(),
+            view: latest,
+        };
+        nursery.start(rows::RECORDER, "recorder", mail, move || Recorder::new(parts));
+
+        let (aggregator, mail) = mailbox::<Aggregator>(&rows::AGGREGATOR);
+        let parts = aggregator::Parts {
+            markets,
+            ledger: reader,
+            tray: tray.clone(),
+            recorder: recorder.recipient(),
+            up: up.clone(),
+            clock: clock.clone(),
+            view: pipeline,
+            inbox: Inbox::default(),
+            begun: Arc::default(),
+        };
+        nursery.start(rows::AGGREGATOR, "aggregator", mail, move || Aggregator::new(parts));
+
+        let (_feed, mail) = mailbox::<Feed>(&rows::FEED);
+        let parts = FeedParts {
+            settings: feed,
+            clock: clock.clone(),
+            wanted: is_wanted,
+            arrived: aggregator.recipient(),
+            root: up,
+            view: feed_view,
+        };
+        nursery.start(rows::FEED, "feed", mail, move || Feed::new(parts));
+
+        let (_health, mail) = mailbox::<Health>(&rows::HEALTH);
+        let children = nursery.rows.iter().map(|(_, vitals)| vitals.clone()).collect();
+        let parts = health::Parts {
+            markets: shown,
+            clock: clock.clone(),
+            views: views.clone(),
+            children,
+            view: snapshot,
+            status,
+            started_at: clock.now(),
+        };
+        nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
+
+        let children: Vec<(Row, Vitals)> = nursery.rows.clone();
+        let parts = root::Parts {
+            clock,
+            children,
+            wanted,
+            overall,
+            ending,
+        };
+        nursery.start(rows::ROOT, "root", root_mail, move || Root::new(parts));
+        watchdog::watch(nursery.rows.clone())?;
+        let vitals = nursery.rows.into_iter().map(|(_, vitals)| vitals).collect();
+        Ok(Self {
+            vitals,
+            views,
+            tray,
+            root,
+            writer,
+            start_shard,
+            arbiters: nursery.arbiters,
+        })
+    }
+
+    /// Ends the threads of the children, the last started first.
+    pub fn stop(self) {
+        for arbiter in self.arbiters.into_iter().rev() {
+            arbiter.stop();
+        }
+    }
+}
+
+/// Where children are started.
+struct Nursery {
+    up: Recipient<Report>,
+    rows: Vec<(Row, Vitals)>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Nursery {
+    /// Starts a child on a thread of its own.
+    fn start<A>(&mut self, row: Row, name: &str, mail: Mail<A>, make: impl FnOnce() -> A + Send + 'static)
+    where
+        A: Actor<Context = Context<A>> + Supervised + Unpin + 'static,
+    {
+        let vitals = Vitals::new(name, row.mailbox);
+        self.rows.push((row, vitals.clone()));
+        let (arbiter, up) = (Arbiter::new(), self.up.clone());
+        arbiter.spawn_fn(move || supervise(row, mail, make(), vitals, up));
+        self.arbiters.push(arbiter);
+    }
+
+    /// Makes the mailboxes of the fan-out shards, and what starts each on its HTTP thread.
+    fn shards(
+        &mut self,
+        count: usize,
+        readers: &mut Vec<(String, Recipient<Recorded>)>,
+    ) -> Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync> {
+        let mut waiting = Vec::new();
+        for number in 0..count {
+            let name = if count == 1 {
+                "fanout".to_owned()
+            } else {
+                format!("fanout-{number}")
+            };
+            let (shard, mail) = mailbox::<Fanout>(&rows::FANOUT);
+            readers.push((name.clone(), shard.clone().recipient()));
+            let vitals = Vitals::new(name, rows::FANOUT.mailbox);
+            self.rows.push((rows::FANOUT, vitals.clone()));
+            waiting.push(Some((shard, mail, vitals)));
+        }
+        let (waiting, up) = (Mutex::new(waiting), self.up.clone());
+        Arc::new(move |number, parts| {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((shard, mail, vitals)) = waiting.get_mut(number).and_then(Option::take) else {
+                // An HTTP thread that died and came back: nobody tells its shard anything, so the process starts anew.
+                let (shard, _) = mailbox::<Fanout>(&rows::FANOUT);
+                drop(up.try_send(Report::GaveUp {
+                    child: format!("fanout-{number}"),
+                    then: Exit,
+                }));
+                return shard;
+            };
+            supervise(rows::FANOUT, mail, Fanout::new(parts), vitals, up.clone());
+            shard
+        })
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call is one row of the table above")]
+const fn row(
+    name: &'static str,
+    mailbox: usize,
+    restarts: usize,
+    window: Duration,
+    first_ms: u64,
+    longest_ms: u64,
+    wedged_after: Option<Duration>,
+    when_spent: WhenSpent,
+) -> Row {
+    let (backoff_first, backoff_longest) = (Duration::from_millis(first_ms), Duration::from_millis(longest_ms));
+    Row {
+        name,
+        mailbox,
+        restarts,
+        window,
+        backoff_first,
+        backoff_longest,
+        wedged_after,
+        when_spent,
+    }
+}

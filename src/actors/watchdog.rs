@@ -1,0 +1,57 @@
+//! Ends the process when a part that it cannot live without is gone or stuck: from a thread of its own, because a stuck arbiter
+//! cannot be restarted from inside.
+
+use crate::actors::supervise::{Row, WhenSpent};
+use crate::actors::vitals::{Standing, Vitals};
+use crate::exit::Exit;
+use crate::limits;
+use std::time::Duration;
+
+/// Watches the children whose row says `Exit`, for the life of the process.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn watch(children: Vec<(Row, Vitals)>) -> std::io::Result<()> {
+    let vital: Vec<Vitals> = children
+        .into_iter()
+        .filter(|(row, _)| row.when_spent == WhenSpent::Exit)
+        .map(|(_, vitals)| vitals)
+        .collect();
+    std::thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || look(&vital))
+        .map(drop)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, on which nothing else waits"
+)]
+fn look(children: &[Vitals]) {
+    let mut parked_for = Duration::ZERO;
+    loop {
+        std::thread::sleep(limits::PULSE);
+        if let Some(child) = children
+            .iter()
+            .find(|child| child.pulse_age() > limits::WEDGED_EXIT && child.standing() == Standing::Alive)
+        {
+            end(child, "handles nothing any more");
+        }
+        match children.iter().find(|child| child.standing() == Standing::Parked) {
+            // Root ends the process in order; only when it does not within the grace is it done here.
+            Some(child) if parked_for >= limits::EXIT_GRACE => end(child, "failed more often than its budget allows"),
+            Some(_) => parked_for += limits::PULSE,
+            None => parked_for = Duration::ZERO,
+        }
+    }
+}
+
+fn end(child: &Vitals, why: &str) -> ! {
+    tracing::error!(
+        actor = child.name(),
+        why,
+        code = Exit::GaveUp.code(),
+        "the process ends"
+    );
+    std::process::exit(i32::from(Exit::GaveUp.code()))
+}

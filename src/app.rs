@@ -1,0 +1,345 @@
+//! Puts the parts together, runs them, and takes them down in order.
+//!
+//! ```text
+//!  start:  ledger → tree (sinks first) → HTTP server with a fan-out shard a thread
+//!  stop:   feed off → what is decided is written → clients are told and closed → threads end
+//! ```
+
+use crate::actors::aggregator::PipelineView;
+use crate::actors::deck::Counts;
+use crate::actors::fanout::{ReadsLedger, SessionStart};
+use crate::actors::feed::FeedSettings;
+use crate::actors::messages::{Flush, Report};
+use crate::actors::tree::{Tree, TreeParts};
+use crate::actors::vendor;
+use crate::calendar_file;
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::calendar::Calendar;
+use crate::domain::delivery::Window;
+use crate::domain::event::{Numbered, Position};
+use crate::domain::frames::Zones;
+use crate::domain::interval::Interval;
+use crate::domain::overrides::Overrides;
+use crate::domain::pipeline::{Boundary, Market};
+use crate::domain::protocol::Close;
+use crate::exit::Exit;
+use crate::ledger::{Ledger, LedgerError, Options};
+use crate::limits;
+use crate::settings::{MinuteStamps, Valid};
+use crate::store::{Sqlite, Store, StoreError};
+use crate::views::Overall;
+use crate::web::{self, RunningServer, ServeError, WebParts};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be had.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The calendar's own entries cannot be read.
+    #[error(transparent)]
+    Calendar(#[from] calendar_file::CalendarFileError),
+    /// The system gives no thread or signal handler.
+    #[error("cannot start: {0}; free some memory or raise the limit on threads")]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The exit code it deserves.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
+            Self::Ledger(_) | Self::Store(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
+            Self::Calendar(_) => Exit::Settings,
+        }
+    }
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct App {
+    tree: Tree,
+    server: RunningServer,
+    counts: Arc<Counts>,
+    ran: Stopwatch,
+}
+
+/// Why it should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal, or the time that was given.
+    Asked,
+    /// There is nothing more to come.
+    Over,
+    /// It cannot go on.
+    Failed(Exit),
+}
+
+/// What a stopped service leaves.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    /// What was counted.
+    pub pipeline: PipelineView,
+    /// Where the ledger ends.
+    pub head: Position,
+    /// WebSocket clients that connected.
+    pub clients: u64,
+    /// Actors restarted.
+    pub restarts: u64,
+    /// How long it ran, real time.
+    pub ran: Duration,
+}
+
+impl App {
+    /// Starts everything. `taps` are told bars, gaps and sessions.
+    ///
+    /// # Errors
+    /// [`StartError`]: what cannot be used, and the remedy.
+    pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Numbered>>) -> Result<Self, StartError> {
+        let markets = markets(&settings)?;
+        let ledger = open_ledger(&settings, &markets, &clock)?;
+        let reader = Mutex::new(ledger.reader());
+        let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
+        let symbols = markets
+            .iter()
+            .map(|market| (market.symbol, Arc::clone(&market.sessions)));
+        let feed = FeedSettings {
+            url: settings.upstream.ws_url.clone(),
+            symbols: symbols.collect(),
+            keys: settings.upstream.keys.iter().map(|key| key.secret.clone()).collect(),
+            tls: vendor::tls(&[]),
+        };
+        let zones = Zones::new(
+            markets
+                .iter()
+                .map(|market| (market.symbol, market.sessions.zone()))
+                .collect(),
+        );
+        let store = Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?);
+        let (snapshot, view) = watch::channel(Arc::default());
+        let (status_frame, status) = watch::channel(bytes::Bytes::new());
+        let parts = TreeParts {
+            markets: markets.clone(),
+            clock: clock.clone(),
+            ledger,
+            feed,
+            shards: workers,
+            store,
+            taps,
+            snapshot,
+            status: status_frame,
+        };
+        let tree = Tree::start(parts)?;
+        let counts = Arc::new(Counts::default());
+        let mut server = web::serve(WebParts {
+            bind: settings.server.address,
+            workers,
+            window: Window::default(),
+            symbols: markets.iter().map(|market| market.symbol).collect(),
+            intervals: settings.market.intervals.clone(),
+            zones,
+            clock,
+            counts: Arc::clone(&counts),
+            view,
+            status,
+            ledger: Arc::new(move || -> Box<dyn ReadsLedger> {
+                Box::new(reader.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            }),
+            session_start: Some(session_start(&markets)),
+            start_shard: Arc::clone(&tree.start_shard),
+            origins: settings.server.cors_origins.clone(),
+            max_clients: settings.server.connections,
+            #[cfg(feature = "test-hooks")]
+            hooks: hooks(&tree),
+        })?;
+        if let Some(serving) = server.take_server() {
+            run_beside(serving);
+        }
+        Ok(Self {
+            tree,
+            server,
+            counts,
+            ran: Stopwatch::start(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The service's state, as it changes.
+    #[must_use]
+    pub fn states(&self) -> watch::Receiver<Overall> {
+        self.tree.views.overall.clone()
+    }
+
+    /// Stops in order, within ten seconds, and tells what was done.
+    pub async fn stop(self) -> Stopped {
+        self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
+        // What was decided is written, and told, before anybody is sent away.
+        drop(tokio::time::timeout(limits::STOP_WRITING, self.tree.tray.emptied()).await);
+        drop(self.tree.writer.try_send(Flush)); // a full mailbox means that it is at work
+        tokio::time::sleep(limits::STOP_TELLING).await;
+        self.server.drain(Close::GoingAway).await;
+        drop(tokio::time::timeout(limits::STOP_WRITING, self.stored()).await);
+        let views = &self.tree.views;
+        let stopped = Stopped {
+            pipeline: views.pipeline.borrow().clone(),
+            head: views.latest.borrow().head,
+            clients: self.counts.connections_total.load(Ordering::Relaxed),
+            restarts: self.tree.vitals.iter().map(|vitals| u64::from(vitals.restarts())).sum(),
+            ran: self.ran.elapsed(),
+        };
+        self.tree.stop();
+        stopped
+    }
+
+    /// Waits until the store has what the ledger has.
+    async fn stored(&self) {
+        let mut view = self.tree.views.store.clone();
+        let head = self.tree.views.latest.borrow().head;
+        drop(view.wait_for(|view| view.position >= head).await);
+    }
+}
+
+/// Waits for a reason to end while `beside` goes on: a signal, the time given, the end of what there is, or a failure.
+///
+/// # Errors
+/// When the system gives no signal handler.
+pub async fn until_over(
+    app: &App,
+    run_for: Option<Duration>,
+    over_after: Option<Duration>,
+    beside: impl Future<Output = ()>,
+) -> std::io::Result<Ending> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut failing = app.tree.views.ending.clone();
+    let failed = async {
+        loop {
+            if let Some(exit) = *failing.borrow_and_update() {
+                return exit;
+            }
+            if failing.changed().await.is_err() {
+                return Exit::GaveUp;
+            }
+        }
+    };
+    Ok(tokio::select! {
+        _ = interrupt.recv() => Ending::Asked,
+        _ = terminate.recv() => Ending::Asked,
+        () = after(run_for) => Ending::Asked,
+        () = after(over_after) => Ending::Over,
+        exit = failed => Ending::Failed(exit),
+        () = beside => Ending::Over,
+    })
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The pairs with their calendars; the base interval stands first.
+fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
+    let overrides = match &settings.market.calendar_file {
+        Some(path) => calendar_file::load(path)?,
+        None => Overrides::default(),
+    };
+    let overrides = Arc::new(overrides);
+    let mut intervals = settings.market.intervals.clone();
+    intervals.sort_by_key(|interval| *interval != Interval::M5);
+    let market = |pair: &crate::settings::SymbolMarket| Market {
+        intervals: intervals.clone(),
+        boundary: match settings.market.minute_stamps {
+            MinuteStamps::Opens => Boundary::Opens,
+            MinuteStamps::Closes => Boundary::Closes,
+        },
+        lateness: settings.market.lateness,
+        jump_basis_points: settings.market.jump_basis_points,
+        ..Market::new(
+            pair.symbol,
+            Arc::new(Calendar::ruled(pair.calendar, Arc::clone(&overrides))),
+        )
+    };
+    Ok(settings.market.symbols.iter().map(market).collect())
+}
+
+/// Opens the ledger; its first file is that of the session that is open or comes next.
+fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Ledger, LedgerError> {
+    let now = clock.now();
+    let session = markets
+        .first()
+        .and_then(|market| market.sessions.at(now).or_else(|| market.sessions.after(now)));
+    let date = session.map_or_else(|| now.datetime().date_naive(), |session| session.date);
+    let options = Options {
+        days: settings.ledger.days,
+        ..Options::new(date, fastrand::u64(..))
+    };
+    Ledger::open(&settings.ledger.dir, options)
+}
+
+/// When the session that is open, or was last, began.
+fn session_start(markets: &[Market]) -> SessionStart {
+    let sessions: Vec<_> = markets
+        .iter()
+        .map(|market| (market.symbol, Arc::clone(&market.sessions)))
+        .collect();
+    Arc::new(move |symbol, now| {
+        let (_, sessions) = sessions.iter().find(|(known, _)| *known == symbol)?;
+        sessions.at(now).map(|session| session.opens)
+    })
+}
+
+#[cfg(feature = "test-hooks")]
+fn hooks(tree: &Tree) -> web::Hooks {
+    // `fanout` names every shard; any other name one child.
+    fn named(vitals: &[crate::actors::vitals::Vitals], name: &str) -> Vec<crate::actors::vitals::Vitals> {
+        let is = |known: &str| known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        vitals.iter().filter(|vitals| is(vitals.name())).cloned().collect()
+    }
+    let (panicking, hanging) = (tree.vitals.clone(), tree.vitals.clone());
+    web::Hooks {
+        panic: Arc::new(move |name, ()| {
+            let found = named(&panicking, name);
+            found.iter().for_each(crate::actors::vitals::Vitals::ask_to_panic);
+            !found.is_empty()
+        }),
+        hang: Arc::new(move |name, time: Duration| {
+            let found = named(&hanging, name);
+            let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            found.iter().for_each(|vitals| vitals.ask_to_hang(ms));
+            !found.is_empty()
+        }),
+    }
+}
+
+/// Runs the HTTP server's own future on this thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server supervises its worker threads itself, and ends when it is drained"
+)]
+fn run_beside(serving: actix_web::dev::Server) {
+    actix_rt::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(error = %error, "the HTTP server ended");
+        }
+    });
+}

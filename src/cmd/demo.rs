@@ -1,0 +1,209 @@
+//! `candela demo`: the whole service on embedded parts, on a day that takes minutes, with one scripted outage that heals.
+
+use crate::app::{self, App, Ending};
+use crate::clock::Clock;
+use crate::cmd::demo_day::{self, Chosen, DayArgs};
+use crate::cmd::demo_screen::{Screen, Summary};
+use crate::domain::frames::Zones;
+use crate::exit::Exit;
+use crate::limits;
+use crate::settings::{self, Sources};
+use crate::sim::{self, Scenario, SimConfig};
+use crate::telemetry;
+use anyhow::Context as _;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Watch the service work: a simulated upstream, a compressed session, an outage that heals.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// End by itself after this long, such as 30s or 2m, with a summary.
+    #[arg(long = "for", value_name = "TIME", value_parser = real_time)]
+    run_for: Option<Duration>,
+    /// The TCP port to listen on; 0 picks a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Keep the ledger and the database in this folder, and go on from what is there; without it they go with the demo.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds.
+    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = speed)]
+    speed: f64,
+    /// Play this scenario instead of the built-in outage (docs/scenarios.md).
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Tell every event as one JSON object a line instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    day: DayArgs,
+}
+
+impl DemoArgs {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// A sentence that names what cannot be used, and the remedy.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let scenario = match &self.scenario {
+            Some(path) => Scenario::read(path)?,
+            None => Scenario::demo(),
+        };
+        let (_temporary, folder) = folder(self.data.as_ref())?;
+        let chosen = demo_day::choose(&self.day, &folder)?;
+        actix_rt::System::new().block_on(self.play(scenario, folder, chosen))
+    }
+
+    async fn play(self, scenario: Scenario, folder: PathBuf, chosen: Chosen) -> anyhow::Result<Exit> {
+        let clock = Clock::scaled(chosen.starts, self.speed);
+        let upstream = SimConfig {
+            scenario,
+            opens: Some(chosen.session.opens),
+            ..SimConfig::new(clock.clone(), chosen.market)
+        };
+        let upstream = sim::start(upstream)?;
+        let settings = self.settings(&upstream, &folder, chosen.closes_late)?;
+        telemetry::start(&settings.log, chosen.zone, clock.clone());
+        let zones = Zones::new(
+            settings
+                .market
+                .symbols
+                .iter()
+                .map(|pair| (pair.symbol, chosen.zone))
+                .collect(),
+        );
+        let (tap, events) = mpsc::channel(limits::TAP_CHANNEL);
+        let app = App::start(settings, clock.clone(), vec![tap]).await?;
+        let mut screen = Screen::new(self.json, zones);
+        screen.listening(&app, &folder, self.data.is_some());
+        let over = chosen
+            .ends_with_session
+            .then_some(chosen.session.closes + limits::DEMO_AFTERGLOW);
+        let ending = app::until_over(
+            &app,
+            self.run_for,
+            over.map(|over| clock.until(over)),
+            screen.follow(&app, events),
+        )
+        .await?;
+        let stopped = app.stop().await;
+        screen.summary(&Summary::of(&stopped, chosen.session.date));
+        upstream.stop();
+        Ok(match ending {
+            Ending::Failed(exit) => exit,
+            Ending::Asked | Ending::Over => Exit::Clean,
+        })
+    }
+
+    /// Settings that no file and no environment has a part in.
+    fn settings(
+        &self,
+        upstream: &sim::SimHandle,
+        folder: &std::path::Path,
+        closes_late: bool,
+    ) -> anyhow::Result<settings::Valid> {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let mut flags = vec![
+            ("server.port", self.port.to_string()),
+            ("upstream.ws_url", upstream.ws_url()),
+            ("upstream.rest_url", upstream.rest_url()),
+            ("upstream.keys_g1", "demo-key".to_owned()),
+            ("ledger.dir", path("ledger")),
+            ("store.sqlite_file", path("candela.db")),
+            ("l0.dir", path("ready-signals")),
+            ("log.format", "text".to_owned()),
+            ("log.level", "error".to_owned()),
+        ];
+        if closes_late {
+            flags.push(("market.close", "13:00".to_owned()));
+        }
+        let flags = flags
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value, format!("demo {name}")))
+            .collect();
+        Ok(settings::load(&Sources {
+            flags,
+            ..Sources::default()
+        })?)
+    }
+}
+
+/// The folder for the demo's files; a temporary one goes when the first value is dropped.
+fn folder(given: Option<&PathBuf>) -> anyhow::Result<(Option<tempfile::TempDir>, PathBuf)> {
+    let Some(given) = given else {
+        let temporary = tempfile::tempdir()
+            .context("cannot make a temporary folder; set TMPDIR to one that can be written, or pass --data DIR")?;
+        let path = temporary.path().to_owned();
+        return Ok((Some(temporary), path));
+    };
+    let unusable = || {
+        format!(
+            "cannot write to the folder {}; choose another with --data DIR",
+            given.display()
+        )
+    };
+    std::fs::create_dir_all(given).with_context(unusable)?;
+    tempfile::tempfile_in(given).with_context(unusable)?;
+    Ok((None, given.clone()))
+}
+
+/// `30s`, `2m`, `1h`, `500ms`, or plain seconds.
+fn real_time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.strip_prefix(digits).unwrap_or_default();
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(format!("{unit:?} is no unit; write 30s, 2m or 1h")),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write 30s, 2m or 1h"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is no time; write 30s, 2m or 1h"))
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (limits::DEMO_SPEED_MIN..=limits::DEMO_SPEED_MAX).contains(&speed) {
+        return Ok(speed);
+    }
+    Err(format!(
+        "{text} is not between {} and {}",
+        limits::DEMO_SPEED_MIN,
+        limits::DEMO_SPEED_MAX
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, ms) in [
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("500ms", 500),
+            ("7", 7_000),
+            ("1.5s", 1_500),
+        ] {
+            assert_eq!(real_time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-3s", "3 weeks", "3x", "1e400s", "NaN"] {
+            assert!(real_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_speed_that_makes_no_sense_is_refused() {
+        assert_eq!(speed("100"), Ok(100.0));
+        for text in ["0", "-1", "fast", "NaN", "inf", "1e9"] {
+            assert!(speed(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What the demo tells: a line a bar for people, an object a line for programs.
+
+use crate::app::{App, Stopped};
+use crate::domain::bar::{Bar, BarState, Flags};
+use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
+use crate::domain::frames::{self, Zones};
+use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::timestamp::Timestamp;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use tokio::sync::mpsc;
+
+/// Prints. Colours only on a terminal, and not when `NO_COLOR` says so.
+#[derive(Debug)]
+pub struct Screen {
+    json: bool,
+    colours: bool,
+    zone: Tz,
+    zones: Zones,
+}
+
+/// The numbers at the end.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// The market's date.
+    pub session_date: NaiveDate,
+    /// Ticks that were judged good.
+    pub ticks_accepted: u64,
+    /// Ticks set aside, by reason.
+    pub ticks_set_aside: std::collections::BTreeMap<String, u64>,
+    /// Bars closed.
+    pub bars_closed: u64,
+    /// Bars corrected afterwards.
+    pub bars_revised: u64,
+    /// Gaps opened.
+    pub gaps_opened: u64,
+    /// Gaps healed.
+    pub gaps_filled: u64,
+    /// Gaps the vendor has no bars for.
+    pub gaps_unfillable: u64,
+    /// WebSocket clients that connected.
+    pub clients: u64,
+    /// Actors restarted.
+    pub restarts: u64,
+    /// Where the ledger ends.
+    pub position: u64,
+    /// Real seconds from start to stop.
+    pub seconds: u64,
+}
+
+impl Summary {
+    /// From what a stopped service leaves.
+    #[must_use]
+    pub fn of(stopped: &Stopped, session_date: NaiveDate) -> Self {
+        let counts = &stopped.pipeline.counts;
+        let set_aside = counts
+            .ticks_set_aside
+            .iter()
+            .map(|(reason, count)| (reason.name().to_owned(), *count));
+        Self {
+            session_date,
+            ticks_accepted: counts.ticks_accepted,
+            ticks_set_aside: set_aside.collect(),
+            bars_closed: counts.bars_closed,
+            bars_revised: counts.bars_revised,
+            gaps_opened: counts.gaps_opened,
+            gaps_filled: counts.gaps_filled,
+            gaps_unfillable: counts.gaps_unfillable,
+            clients: stopped.clients,
+            restarts: stopped.restarts,
+            position: stopped.head.0,
+            seconds: stopped.ran.as_secs(),
+        }
+    }
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const FAINT: &str = "2";
+
+impl Screen {
+    /// For people, or for programs.
+    #[must_use]
+    pub fn new(json: bool, zones: Zones) -> Self {
+        let colours = !json && std::io::stdout().is_terminal();
+        Self {
+            json,
+            colours,
+            zone: zones.first(),
+            zones,
+        }
+    }
+
+    /// Where the service is to be reached.
+    pub fn listening(&mut self, app: &App, folder: &Path, kept: bool) {
+        let address = app.address();
+        if self.json {
+            return self.object(json!({
+                "event": "listening", "address": address.to_string(), "url": format!("http://{address}"),
+                "ws": format!("ws://{address}/ws"), "data": folder,
+            }));
+        }
+        self.line(&format!(
+            "candela listens on http://{address}   (status: /status   WebSocket: ws://{address}/ws)"
+        ));
+        let until = if kept {
+            "and stays there"
+        } else {
+            "and goes with the demo"
+        };
+        self.line(&self.paint(FAINT, &format!("its data is in {} {until}", folder.display())));
+    }
+
+    /// Tells every event until the service stops saying any.
+    pub async fn follow(&mut self, app: &App, mut events: mpsc::Receiver<Numbered>) {
+        let mut states = app.states();
+        let mut told = String::new();
+        self.state(&states.borrow_and_update().clone(), &mut told);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(numbered) => self.event(&numbered),
+                    None => return,
+                },
+                changed = states.changed() => {
+                    if changed.is_err() { return }
+                    let state = states.borrow_and_update().clone();
+                    self.state(&state, &mut told);
+                }
+            }
+        }
+    }
+
+    fn state(&self, state: &crate::views::Overall, told: &mut String) {
+        let text = format!("{}: {}", state.name, state.reason);
+        if *told == text {
+            return;
+        }
+        *told = text;
+        if self.json {
+            return self.object(json!({
+                "event": "state", "state": state.name, "since": state.since.rfc3339(self.zone), "reason": state.reason,
+            }));
+        }
+        let colour = if state.good { GREEN } else { YELLOW };
+        self.at(
+            state.since,
+            &format!("{}  {}", self.paint(colour, &state.name), state.reason),
+        );
+    }
+
+    fn event(&self, numbered: &Numbered) {
+        match &numbered.event {
+            Event::Bar(bar) => self.bar(numbered, bar),
+            Event::Gap(gap) => self.gap(numbered, gap),
+            Event::Session(change) if !self.json => self.session(change),
+            Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) => {}
+        }
+    }
+
+    fn bar(&self, numbered: &Numbered, bar: &Bar) {
+        if self.json {
+            let data: Value = serde_json::from_str(&frames::bar_json(&self.zones, bar)).unwrap_or_default();
+            return self.object(merged("bar", numbered, data));
+        }
+        let flags = bar.flags.names().collect::<Vec<_>>().join(" ");
+        let (colour, mark) = match bar.state {
+            BarState::Revised => (YELLOW, format!("revised, revision {}", bar.revision)),
+            BarState::Closed | BarState::Partial if bar.flags != Flags::default() => (YELLOW, "closed".to_owned()),
+            BarState::Closed | BarState::Partial => (GREEN, "closed".to_owned()),
+        };
+        let prices = format!(
+            "{:>11} {:>11} {:>11} {:>11}",
+            bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close
+        );
+        let from = format!("{:>4} ticks  {:<8}", bar.ticks, bar.provenance.name());
+        let line = format!(
+            "{} {} {prices}  {from} {} {flags}",
+            bar.key.symbol,
+            bar.key.interval,
+            self.paint(colour, &mark)
+        );
+        self.at(bar.key.opens_at, line.trim_end());
+    }
+
+    fn gap(&self, numbered: &Numbered, gap: &Gap) {
+        if self.json {
+            let data: Value = serde_json::from_str(&frames::gap_json(&self.zones, gap)).unwrap_or_default();
+            return self.object(merged("gap", numbered, data));
+        }
+        let colour = match gap.status {
+            GapStatus::Filled => GREEN,
+            GapStatus::Open | GapStatus::Filling => YELLOW,
+            GapStatus::Unfillable => RED,
+        };
+        let bars = if gap.bars == 1 {
+            "1 bar".to_owned()
+        } else {
+            format!("{} bars", gap.bars)
+        };
+        let status = self.paint(colour, gap.status.name());
+        self.at(
+            gap.from,
+            &format!("{} gap g-{} {status}: {bars}, {}", gap.symbol, gap.id, gap.cause),
+        );
+    }
+
+    fn session(&self, change: &SessionChange) {
+        let (at, what) = match change.phase {
+            SessionPhase::Open => (change.opens, "the session is open"),
+            SessionPhase::Closed => (change.closes, "the session is closed"),
+            SessionPhase::OpeningSoon | SessionPhase::ClosingSoon => return,
+        };
+        self.at(
+            at,
+            &format!("{} {what} ({} {})", change.symbol, change.date, change.kind.name()),
+        );
+    }
+
+    /// The last thing it tells.
+    pub fn summary(&self, summary: &Summary) {
+        if self.json {
+            let mut object = serde_json::to_value(summary).unwrap_or_default();
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("event".to_owned(), json!("summary"));
+            }
+            return self.object(object);
+        }
+        let aside: u64 = summary.ticks_set_aside.values().sum();
+        let reasons: Vec<String> = summary
+            .ticks_set_aside
+            .iter()
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", reasons.join(", "))
+        };
+        self.line("");
+        self.line(&format!("Summary of {}, {} s", summary.session_date, summary.seconds));
+        self.line(&format!(
+            "  ticks     {} accepted, {aside} set aside{reasons}",
+            summary.ticks_accepted
+        ));
+        self.line(&format!(
+            "  bars      {} closed, {} revised",
+            summary.bars_closed, summary.bars_revised
+        ));
+        self.line(&format!(
+            "  gaps      {} opened, {} filled, {} unfillable",
+            summary.gaps_opened, summary.gaps_filled, summary.gaps_unfillable
+        ));
+        self.line(&format!("  clients   {}", summary.clients));
+        self.line(&format!("  restarts  {}", summary.restarts));
+        self.line(&format!("  ledger    {} events", summary.position));
+    }
+
+    fn at(&self, at: Timestamp, text: &str) {
+        let time = at.datetime().with_timezone(&self.zone).format("%H:%M:%S%:::z");
+        self.line(&format!("{}  {text}", self.paint(FAINT, &time.to_string())));
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colours {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn object(&self, object: Value) {
+        self.line(&object.to_string());
+    }
+
+    /// A reader that has gone away (`candela demo | head`) is no reason to stop.
+    fn line(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+    }
+}
+
+/// An event's data with its kind and its numbers.
+fn merged(kind: &str, numbered: &Numbered, data: Value) -> Value {
+    let mut object = json!({"event": kind, "position": numbered.position.0, "seq": numbered.seq});
+    if let (Some(fields), Value::Object(data)) = (object.as_object_mut(), data) {
+        fields.extend(data);
+    }
+    object
+}
