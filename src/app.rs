@@ -19,16 +19,18 @@ use crate::domain::delivery::Window;
 use crate::domain::event::{Numbered, Position};
 use crate::domain::frames::Zones;
 use crate::domain::interval::Interval;
+use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::overrides::Overrides;
 use crate::domain::pipeline::{Boundary, Market};
 use crate::domain::protocol::Close;
 use crate::exit::Exit;
-use crate::ledger::{Ledger, LedgerError, Options};
+use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, Options};
 use crate::limits;
-use crate::settings::{MinuteStamps, Valid};
+use crate::settings::{Group, Key, MinuteStamps, Valid};
 use crate::store::{Sqlite, Store, StoreError};
 use crate::views::Overall;
 use crate::web::{self, RunningServer, ServeError, WebParts};
+use secrecy::SecretString;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -43,6 +45,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The book of key use cannot be opened.
+    #[error(transparent)]
+    KeyUse(#[from] KeyUseError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -63,7 +68,7 @@ impl StartError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
-            Self::Ledger(_) | Self::Store(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
+            Self::Ledger(_) | Self::KeyUse(_) | Self::Store(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
             Self::Calendar(_) => Exit::Settings,
         }
     }
@@ -114,15 +119,7 @@ impl App {
         let ledger = open_ledger(&settings, &markets, &clock)?;
         let reader = Mutex::new(ledger.reader());
         let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
-        let symbols = markets
-            .iter()
-            .map(|market| (market.symbol, Arc::clone(&market.sessions)));
-        let feed = FeedSettings {
-            url: settings.upstream.ws_url.clone(),
-            symbols: symbols.collect(),
-            keys: settings.upstream.keys.iter().map(|key| key.secret.clone()).collect(),
-            tls: vendor::tls(&[]),
-        };
+        let feed = feed(&settings, &markets);
         let zones = Zones::new(
             markets
                 .iter()
@@ -137,6 +134,10 @@ impl App {
             clock: clock.clone(),
             ledger,
             feed,
+            rest_url: settings.upstream.rest_url.clone(),
+            keys: keys(&settings),
+            key_policy: key_policy(&settings),
+            key_use: KeyUseBook::open(&settings.ledger.dir)?,
             shards: workers,
             store,
             taps,
@@ -191,6 +192,8 @@ impl App {
 
     /// Stops in order, within ten seconds, and tells what was done.
     pub async fn stop(self) -> Stopped {
+        let views = &self.tree.views;
+        let pipeline = views.pipeline.borrow().clone();
         self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
         // What was decided is written, and told, before anybody is sent away.
         drop(tokio::time::timeout(limits::STOP_WRITING, self.tree.tray.emptied()).await);
@@ -198,9 +201,8 @@ impl App {
         tokio::time::sleep(limits::STOP_TELLING).await;
         self.server.drain(Close::GoingAway).await;
         drop(tokio::time::timeout(limits::STOP_WRITING, self.stored()).await);
-        let views = &self.tree.views;
         let stopped = Stopped {
-            pipeline: views.pipeline.borrow().clone(),
+            pipeline,
             head: views.latest.borrow().head,
             clients: self.counts.connections_total.load(Ordering::Relaxed),
             restarts: self.tree.vitals.iter().map(|vitals| u64::from(vitals.restarts())).sum(),
@@ -280,6 +282,38 @@ fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
         )
     };
     Ok(settings.market.symbols.iter().map(market).collect())
+}
+
+fn feed(settings: &Valid, markets: &[Market]) -> FeedSettings {
+    let symbols = markets
+        .iter()
+        .map(|market| (market.symbol, Arc::clone(&market.sessions)));
+    FeedSettings {
+        url: settings.upstream.ws_url.clone(),
+        symbols: symbols.collect(),
+        tls: vendor::tls(&[]),
+    }
+}
+
+const fn key_policy(settings: &Valid) -> KeyPolicy {
+    KeyPolicy {
+        spacing: settings.upstream.spacing,
+        per_minute: settings.upstream.credits_per_minute,
+        per_day: settings.upstream.credits_per_day,
+    }
+}
+
+fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
+    let slot = |key: &Key| KeySlot {
+        group: if key.group == Group::G1 { 1 } else { 2 },
+        number: key.number,
+    };
+    settings
+        .upstream
+        .keys
+        .iter()
+        .map(|key| (slot(key), key.secret.clone()))
+        .collect()
 }
 
 /// Opens the ledger; its first file is that of the session that is open or comes next.

@@ -10,15 +10,17 @@ use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain;
 use crate::domain::frames;
+use crate::domain::keys_view::{KeyView, KeysView};
 use crate::domain::pipeline::Market;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use crate::views::{FeedView, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
+use crate::views::{FeedView, KeyUsageView, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
 use actix::{Actor, AsyncContext, Context, Supervised};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use sysinfo::{Disks, System};
 use tokio::sync::watch;
 
@@ -39,6 +41,8 @@ pub struct Parts {
     pub status: watch::Sender<Bytes>,
     /// When the process started (market time).
     pub started_at: Timestamp,
+    /// Between two calls on a key.
+    pub spacing: Duration,
 }
 
 /// See the module.
@@ -81,6 +85,7 @@ impl Health {
         let feed = views.feed.borrow().clone();
         let store = views.store.borrow().clone();
         let pipeline = views.pipeline.borrow().clone();
+        let keys = views.keys.borrow().clone();
         let markets = || self.parts.markets.iter();
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
         let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
@@ -120,6 +125,8 @@ impl Health {
                 "name": "writer", "kind": store.kind, "position": store.position.0, "distance": store.distance(),
                 "age_ms": store.waiting_since.map_or(0, age),
             })],
+            keys: keys.keys.iter().map(key).collect(),
+            api_key_usage: key_usage(&keys, self.parts.spacing),
             gaps: pipeline
                 .gaps
                 .iter()
@@ -197,6 +204,34 @@ impl Health {
             disk_percent: percent(total.saturating_sub(free), total),
             disk_free_gb: ratio(free, 1 << 30),
         };
+    }
+}
+
+/// A key as `/status` shows it: its last four characters at the most.
+fn key((shown, tail): &(KeyView, String)) -> Value {
+    json!({
+        "id": format!("{} …{tail}", shown.slot), "group": format!("G{}", shown.slot.group), "state": shown.state.name(),
+        "until": shown.until.map(|until| until.to_string()), "used_minute": shown.used_minute, "used_day": shown.used_day,
+        "left_day": shown.left_day, "of_link": shown.of_link,
+    })
+}
+
+/// The old service's fields.
+fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
+    let calls = || keys.keys.iter().map(|(key, _)| key.calls_total);
+    let last = (1..)
+        .zip(&keys.keys)
+        .find(|(_, (key, _))| key.of_link)
+        .map_or(1, |(place, _)| place);
+    KeyUsageView {
+        total_keys: u64::try_from(keys.keys.len()).unwrap_or(u64::MAX),
+        current_key_index: last,
+        total_calls: calls().sum(),
+        calls_per_key: (1_u32..)
+            .zip(calls())
+            .map(|(place, calls)| (format!("key_{place}"), calls))
+            .collect(),
+        rate_limit_delay: spacing.as_secs_f64(),
     }
 }
 

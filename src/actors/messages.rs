@@ -121,6 +121,8 @@ pub enum Report {
     CalendarRead(Result<(), String>),
     /// The history was checked.
     Judged(Arc<Verdict>),
+    /// The process is asked to stop: no more prices are wanted. From the app.
+    Stopping,
 }
 
 /// Root → L0Watcher. Look now, and tell what there is, changed or not. *Latest*: one that finds the mailbox full has others
@@ -135,8 +137,6 @@ pub struct LookAtFlag;
 pub struct Validate {
     /// The flag that asks for it.
     pub flag: Option<Flag>,
-    /// The process is asked to stop: no more prices are wanted. From the app.
-    Stopping,
 }
 
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in

@@ -167,7 +167,12 @@ impl Handler<Report> for Root {
                 self.raise(ConditionKind::StoreBehind, "write_failed", &message);
             }
             Report::StoreBack => self.clear(ConditionKind::StoreBehind),
-            Report::Restarted { .. } => {}
+            Report::Restarted { .. }
+            | Report::Flag(_)
+            | Report::SessionTurned(_)
+            | Report::ClockStepped { .. }
+            | Report::CalendarRead(_)
+            | Report::Judged(_) => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
             Report::Stopping => {
                 self.parts.wanted.send_replace(false);

@@ -2,9 +2,11 @@
 //! made before any actor runs and outlives restarts: an address never changes.
 
 use crate::actors::aggregator::{self, Aggregator, Inbox, PipelineView};
+use crate::actors::backfill::{self, Backfill, BackfillView};
 use crate::actors::fanout::{self, Fanout};
 use crate::actors::feed::{Feed, FeedParts, FeedSettings};
 use crate::actors::health::{self, Health};
+use crate::actors::key_pool::{self, KeyPool};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::recorder::{self, LatestView, Recorder};
 use crate::actors::root::{self, Root};
@@ -19,13 +21,17 @@ use crate::clock::Clock;
 use crate::domain::batch::ReaderView;
 use crate::domain::event::Numbered;
 use crate::domain::feed_view::FeedView;
+use crate::domain::key::{KeyPolicy, KeySlot};
+use crate::domain::keys_view::KeysView;
 use crate::domain::pipeline::Market;
+use crate::ledger::KeyUseBook;
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::store::Store;
 use crate::views::{Overall, ServiceView};
 use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
 use bytes::Bytes;
+use secrecy::SecretString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -42,18 +48,22 @@ mod rows {
     pub(super) const FANOUT: Row     = row("fanout",     limits::FANOUT,     3, MINUTE,  10,    5_000,  None, Exit);       // clients resume after a restart
     pub(super) const RECORDER: Row   = row("recorder",   limits::RECORDER,   3, MINUTE,  10,    1_000,  None, Exit);       // nothing may be told unwritten
     pub(super) const AGGREGATOR: Row = row("aggregator", limits::AGGREGATOR, 3, MINUTE,  10,    1_000,  None, Exit);       // a bug in the core: start clean
+    pub(super) const KEY_POOL: Row   = row("key_pool",   limits::CONTROL,    3, MINUTE,  1_000, 5_000,  None, Exit);       // a key used wrongly is a key lost
+    pub(super) const BACKFILL: Row   = row("backfill",   limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // gaps stay open, and are said to be
     pub(super) const FEED: Row       = row("feed",       limits::CONTROL,    20, HOUR,   100,   60_000, None, FallBack);   // poll and backfill instead
     pub(super) const HEALTH: Row     = row("health",     limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, KeepTrying); // the last snapshot stands
     pub(super) const ROOT: Row       = row("root",       limits::ROOT,       3, MINUTE,  10,    1_000,  None, Exit);       // nobody else decides
 }
 
 /// The table above, in starting order. `/status` and `docs/failures.md` show it.
-pub const CHILDREN: [Row; 8] = [
+pub const CHILDREN: [Row; 10] = [
     rows::WRITER,
     rows::TAP,
     rows::FANOUT,
     rows::RECORDER,
     rows::AGGREGATOR,
+    rows::KEY_POOL,
+    rows::BACKFILL,
     rows::FEED,
     rows::HEALTH,
     rows::ROOT,
@@ -70,6 +80,14 @@ pub struct TreeParts {
     pub ledger: Ledger,
     /// The link to the vendor.
     pub feed: FeedSettings,
+    /// The vendor's REST interface.
+    pub rest_url: String,
+    /// The vendor's keys.
+    pub keys: Vec<(KeySlot, SecretString)>,
+    /// What the vendor allows on one key.
+    pub key_policy: KeyPolicy,
+    /// What today has cost.
+    pub key_use: KeyUseBook,
     /// How many HTTP worker threads, each with a fan-out shard, there will be.
     pub shards: usize,
     /// Where bars and ticks are kept.
@@ -97,6 +115,10 @@ pub struct Views {
     pub feed: watch::Receiver<FeedView>,
     /// The Writer's.
     pub store: watch::Receiver<ReaderView>,
+    /// The key pool's.
+    pub keys: watch::Receiver<KeysView>,
+    /// The backfill's.
+    pub backfill: watch::Receiver<BackfillView>,
 }
 
 /// A running tree.
@@ -139,6 +161,10 @@ impl Tree {
             clock,
             ledger,
             feed,
+            rest_url,
+            keys,
+            key_policy,
+            key_use,
             shards,
             store,
             taps,
@@ -187,6 +213,9 @@ impl Tree {
         let latest = watch::Sender::new(LatestView::default());
         let pipeline = watch::Sender::new(PipelineView::default());
         let feed_view = Arc::new(watch::Sender::new(FeedView::idle(clock.now())));
+        let (keys_view, shown_keys) = watch::channel(KeysView::default());
+        let (backfill_view, shown_backfill) = watch::channel(BackfillView::default());
+        let shown_pipeline = pipeline.subscribe();
         let (wanted, is_wanted) = watch::channel(false);
         let overall = watch::Sender::new(root::starting(clock.now()));
         let ending = watch::Sender::new(None);
@@ -197,6 +226,8 @@ impl Tree {
             pipeline: pipeline.subscribe(),
             feed: feed_view.subscribe(),
             store: store_view,
+            keys: shown_keys,
+            backfill: shown_backfill,
         };
 
         let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
@@ -223,11 +254,37 @@ impl Tree {
         };
         nursery.start(rows::AGGREGATOR, "aggregator", mail, move || Aggregator::new(parts));
 
+        let (key_pool, mail) = mailbox::<KeyPool>(&rows::KEY_POOL);
+        let parts = key_pool::Parts {
+            keys,
+            policy: key_policy,
+            clock: clock.clone(),
+            book: key_use,
+            retired: Arc::default(),
+            view: keys_view,
+        };
+        nursery.start(rows::KEY_POOL, "key_pool", mail, move || KeyPool::new(parts));
+
+        let (_backfill, mail) = mailbox::<Backfill>(&rows::BACKFILL);
+        let parts = backfill::Parts {
+            rest_url,
+            tls: Arc::clone(&feed.tls),
+            clock: clock.clone(),
+            pipeline: shown_pipeline,
+            lease: key_pool.clone().recipient(),
+            answered: key_pool.clone().recipient(),
+            arrived: aggregator.clone().recipient(),
+            view: backfill_view,
+        };
+        nursery.start(rows::BACKFILL, "backfill", mail, move || Backfill::new(parts));
+
         let (_feed, mail) = mailbox::<Feed>(&rows::FEED);
         let parts = FeedParts {
             settings: feed,
             clock: clock.clone(),
             wanted: is_wanted,
+            lease: key_pool.clone().recipient(),
+            answered: key_pool.recipient(),
             arrived: aggregator.recipient(),
             root: up,
             view: feed_view,
@@ -244,6 +301,7 @@ impl Tree {
             view: snapshot,
             status,
             started_at: clock.now(),
+            spacing: key_policy.spacing,
         };
         nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
 

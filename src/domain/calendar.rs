@@ -53,14 +53,6 @@ impl Calendar {
         Self::ruled(self.book.rules, overrides)
     }
 
-    /// A calendar from rules that were checked before.
-    #[must_use]
-    pub const fn ruled(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
-        Self {
-            book: DayBook { rules, overrides },
-        }
-    }
-
     /// The calendar of the pair this service exists for: Colombia, 08:00 to 12:55.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the default settings are tested to be right")]

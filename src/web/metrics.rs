@@ -5,9 +5,9 @@
 
 use crate::actors::deck::Counts;
 use crate::domain::timestamp::Timestamp;
+use crate::views::ServiceView;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
-use crate::views::ServiceView;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 use std::fmt::Write as _;

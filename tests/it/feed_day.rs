@@ -12,10 +12,9 @@ use candela::domain::bar::Bar;
 use candela::domain::event::{Arrival, Entry, Event, HeardKind, LinkChange, Position};
 use candela::domain::feed_view::FeedView;
 use candela::domain::gap::Gap;
-use candela::domain::interval::Interval;
 use candela::domain::keys::{KeyPolicy, KeySlot};
 use candela::domain::keys_view::KeysView;
-use candela::domain::pipeline::{self, Boundary, Pipeline};
+use candela::domain::pipeline::{self, Pipeline};
 use candela::domain::session::{Listed, Session, SessionKind};
 use candela::domain::symbol::Symbol;
 use candela::domain::timestamp::Timestamp;
@@ -217,12 +216,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
     config.opens = Some(play.opens);
     config.keys = play.keys();
     let sim = start(config).unwrap();
-    let markets = [pipeline::Market {
-        symbol: Symbol::usdcop(),
-        sessions,
-        intervals: vec![Interval::M5],
-        boundary: Boundary::Opens,
-    }];
+    let markets = [pipeline::Market::new(Symbol::usdcop(), sessions)];
     let pipeline = Pipeline::new(&markets, Position(0), [], clock.now());
     let (view, gaps) = watch::channel(PipelineView::default());
     let desk = Arc::new(Mutex::new(Desk {

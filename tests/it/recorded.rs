@@ -3,7 +3,7 @@
 use candela::domain::bar::Ohlc;
 use candela::domain::event::{Arrival, Entry, Fetched, Heard, HeardKind, LinkChange, Position, Says, VendorBar};
 use candela::domain::interval::Interval;
-use candela::domain::pipeline::{Boundary, Market, Pipeline};
+use candela::domain::pipeline::{Market, Pipeline};
 use candela::domain::price::Price;
 use candela::domain::session::{Listed, Session, SessionKind, Sessions};
 use candela::domain::symbol::Symbol;
@@ -45,10 +45,8 @@ impl Day {
         let markets: Vec<Market> = symbols()
             .into_iter()
             .map(|symbol| Market {
-                symbol,
-                sessions: Arc::clone(&sessions),
                 intervals: vec![Interval::M5, Interval::M15, Interval::Session],
-                boundary: Boundary::Opens,
+                ..Market::new(symbol, Arc::clone(&sessions))
             })
             .collect();
         let mut day = Self {
