@@ -3,6 +3,7 @@
 use candela::clock::Stopwatch;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -90,6 +91,8 @@ impl Lines {
 #[derive(Debug)]
 pub(crate) struct Candela {
     child: Child,
+    /// Its working folder, empty at first, gone with it: no settings file of this machine has a part in a test.
+    folder: tempfile::TempDir,
     /// Its standard output.
     pub(crate) stdout: Lines,
     /// Its standard error.
@@ -115,10 +118,35 @@ impl Candela {
 
     /// Starts a prepared command, capturing its output.
     pub(crate) fn of(command: &mut Command) -> Self {
-        let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()), libc::SIGKILL);
+        let folder = tempfile::tempdir().expect("make a working folder");
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .current_dir(&folder);
+        let mut child = spawn(command, libc::SIGKILL);
         let stdout = Lines::of(child.stdout.take().expect("standard output was piped"));
         let stderr = Lines::of(child.stderr.take().expect("standard error was piped"));
-        Self { child, stdout, stderr }
+        Self {
+            child,
+            folder,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Runs `candela ARGS` to its end.
+    pub(crate) fn run(args: &[&str]) -> Ended {
+        Self::start(args).ended()
+    }
+
+    /// Its working folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, number: libc::c_int) {
+        signal(self.pid(), number);
     }
 
     /// Its process id.
@@ -151,6 +179,13 @@ impl Candela {
             stdout: self.stdout.text(),
             stderr: self.stderr.text(),
         }
+    }
+
+    /// After a SIGKILL: all that it wrote to standard output.
+    pub(crate) fn output_of_the_killed(mut self) -> String {
+        wait_until("the kill", || self.child.try_wait().expect("ask for its status"));
+        self.read_to_the_end();
+        self.stdout.text()
     }
 
     /// After its end the last lines may still be on their way: waits for the threads that read them.

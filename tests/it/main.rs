@@ -14,6 +14,12 @@ mod feed_history;
 #[cfg(test)]
 mod feed_scenarios;
 #[cfg(test)]
+mod process_demo;
+#[cfg(test)]
+mod process_input;
+#[cfg(test)]
+mod process_stop;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod servers_work;

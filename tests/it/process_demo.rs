@@ -1,0 +1,73 @@
+//! The demo, run as anybody would run it.
+
+use crate::child::{Candela, wait_until};
+use serde_json::Value;
+
+/// What a demo that speaks JSON said: every line an object with an `event`.
+fn events(stdout: &str) -> Vec<Value> {
+    let events: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    assert!(events.iter().all(|event| event["event"].is_string()), "{stdout}");
+    events
+}
+
+fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == kind).collect()
+}
+
+#[test]
+fn the_demo_shows_bars_and_an_outage_that_heals_and_ends_by_itself() {
+    let ended = Candela::run(&[
+        "demo", "--for", "12s", "--speed", "600", "--port", "0", "--json", "--seed", "7",
+    ]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let events = events(&ended.stdout);
+    assert_eq!(of(&events, "listening").len(), 1);
+    assert!(of(&events, "bar").len() >= 10, "{}", ended.stdout);
+    for bar in of(&events, "bar") {
+        let price = |name: &str| bar[name].as_f64().unwrap_or_else(|| panic!("{name} in {bar}"));
+        assert!(price("low") <= price("open").min(price("close")), "{bar}");
+        assert!(price("high") >= price("open").max(price("close")), "{bar}");
+    }
+    let healed = of(&events, "gap").iter().any(|gap| gap["status"] == "filled");
+    assert!(healed, "the scripted outage did not heal:\n{}", ended.stdout);
+    assert_eq!(events.last().unwrap()["event"], "summary");
+}
+
+#[test]
+fn a_killed_demo_goes_on_from_its_folder_without_a_hole_in_the_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let args = [
+        "demo", "--speed", "600", "--port", "0", "--json", "--data", &data, "--seed", "7",
+    ];
+    let mut first = Candela::start(&args);
+    first.line("\"bar\"");
+    first.signal(libc::SIGKILL);
+    let seen = first.output_of_the_killed();
+    let told = |stdout: &str| -> Vec<u64> {
+        events(stdout)
+            .iter()
+            .filter_map(|event| event["position"].as_u64())
+            .collect()
+    };
+    let mut second = Candela::start(&args);
+    wait_until("the second run to tell a bar", || {
+        second
+            .stdout
+            .find("\"bar\"")
+            .or_else(|| second.stdout.find("\"summary\""))
+    });
+    second.signal(libc::SIGTERM);
+    second.line("\"summary\"");
+    let ended = second.ended();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let (before, after) = (told(&seen), told(&ended.stdout));
+    let (last, next) = (
+        before.iter().max().copied().unwrap_or(0),
+        after.iter().min().copied().unwrap_or(0),
+    );
+    assert!(next > last, "numbers are used again: {last} then {next}");
+}

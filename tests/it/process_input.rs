@@ -1,0 +1,171 @@
+//! Bad input gets one clear sentence that names the thing and the remedy, and an exit code that says whose fault it is:
+//! never a panic.
+
+use crate::child::{Candela, Ended};
+use std::net::TcpListener;
+use std::path::Path;
+
+/// Runs candela and checks how it ends: the code, all the parts of what it says, and nothing of a panic.
+fn check(ended: &Ended, code: i32, parts: &[&str]) {
+    assert_eq!(ended.code(), code, "{}\n{}", ended.stdout, ended.stderr);
+    let said = format!("{}\n{}", ended.stdout, ended.stderr);
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
+    assert!(!said.contains("panicked at"), "{said}");
+}
+
+/// `candela ARGS` with these variables.
+fn run_with(args: &[&str], variables: &[(&str, &str)]) -> Ended {
+    Candela::of(Candela::command(args).envs(variables.iter().copied())).ended()
+}
+
+fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn help_and_version_are_no_error() {
+    check(&Candela::run(&["--version"]), 0, &[env!("CARGO_PKG_VERSION")]);
+    check(
+        &Candela::run(&["help"]),
+        0,
+        &["run", "demo", "check", "status", "calendar"],
+    );
+    check(&Candela::run(&["help", "demo"]), 0, &["--speed", "--for", "--json"]);
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_64() {
+    check(&Candela::run(&["demo", "--sped", "5"]), 64, &["--sped", "--speed"]);
+    check(&Candela::run(&["dmo"]), 64, &["dmo", "demo"]);
+    check(&Candela::run(&["demo", "--for", "soon"]), 64, &["soon", "30s"]);
+    check(&Candela::run(&["demo", "--speed", "-1"]), 64, &["-1"]);
+    check(&Candela::run(&["run", "--set", "server.port"]), 64, &["NAME=VALUE"]);
+    check(&Candela::run(&[]), 64, &["Usage"]);
+}
+
+#[test]
+fn settings_with_problems_end_with_78_and_all_of_them() {
+    let variables = [
+        ("PORT", "http"),
+        ("CANDELA__MARKET__ZONE", "Bogota"),
+        ("DATABASE_URL", "mysql://u:hunter2@db"),
+    ];
+    for command in ["run", "check"] {
+        let ended = run_with(&[command], &variables);
+        check(
+            &ended,
+            78,
+            &[
+                "server.port (environment variable PORT)",
+                "\"Bogota\" is not an IANA time zone",
+                "store.database_url",
+            ],
+        );
+        assert!(!format!("{ended:?}").contains("hunter2"), "a password is shown");
+    }
+    check(
+        &Candela::run(&["run", "--config", "nowhere.toml"]),
+        78,
+        &["nowhere.toml (file): cannot be read"],
+    );
+}
+
+#[test]
+fn a_service_without_a_key_says_what_to_do() {
+    check(&Candela::run(&["run", "--port", "0"]), 78, &["TWELVEDATA_API_KEY_G1_1"]);
+    check(
+        &Candela::run(&["check", "--offline"]),
+        1,
+        &["FAIL", "TWELVEDATA_API_KEY_G1_1"],
+    );
+}
+
+#[test]
+fn check_says_it_for_programs_too() {
+    let ended = run_with(
+        &["check", "--offline", "--json", "--port", "0"],
+        &[("API_KEY_G1_1", "f00dfeed")],
+    );
+    check(&ended, 0, &[]);
+    for line in ended.stdout.lines() {
+        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(finding["check"].is_string() && finding["verdict"].is_string(), "{line}");
+    }
+    assert!(!ended.stdout.contains("f00dfeed"), "a key is shown");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    check(
+        &Candela::run(&["demo", "--port", &port, "--for", "5s"]),
+        74,
+        &[&port, "--port 0"],
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let below_a_file = format!("{}/data", file(folder.path(), "plain", b"x"));
+    check(
+        &Candela::run(&["demo", "--port", "0", "--for", "5s", "--data", &below_a_file]),
+        74,
+        &[&below_a_file],
+    );
+}
+
+#[test]
+fn files_that_are_malformed_or_not_there_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |args: &[&str]| Candela::run(&[&["demo", "--port", "0", "--for", "5s"], args].concat());
+    check(
+        &demo(&["--history", "gone.csv.gz", "--date", "2025-10-22"]),
+        74,
+        &["gone.csv.gz"],
+    );
+    let noise = file(folder.path(), "noise.csv.gz", &[0x1f, 0x8b, 8, 0, 1, 2, 3]);
+    check(
+        &demo(&["--history", &noise, "--date", "2025-10-22"]),
+        74,
+        &["noise.csv.gz"],
+    );
+    let words = file(folder.path(), "words.csv", b"time,symbol\nhello,world\n");
+    check(
+        &demo(&["--history", &words, "--date", "2025-10-22"]),
+        74,
+        &["words.csv"],
+    );
+    let scenario = file(folder.path(), "broken.scenario", b"at noon explode\n");
+    check(&demo(&["--scenario", &scenario]), 74, &["broken.scenario"]);
+}
+
+#[test]
+fn status_of_nobody_says_that_nobody_answers() {
+    let free = crate::servers::free_port();
+    let url = format!("http://127.0.0.1:{free}");
+    check(
+        &Candela::run(&["status", "--url", &url]),
+        69,
+        &["candela does not answer at", &url],
+    );
+    check(&Candela::run(&["status", "--ready", "--url", &url]), 69, &[&url]);
+}
+
+#[test]
+fn the_binary_believes_the_clock_of_the_machine() {
+    let year_of = |at: &str| {
+        let mut command = std::process::Command::new("faketime");
+        let args = ["-f", at, env!("CARGO_BIN_EXE_candela"), "calendar", "--json"];
+        let ended = Candela::of(command.args(args).env_clear().env("PATH", "/usr/bin:/bin")).ended();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        ended.stdout
+    };
+    assert!(year_of("@2031-05-05 12:00:00").contains("2031-12-31"));
+    assert!(year_of("@2027-05-05 12:00:00").contains("2027-12-31"));
+}
