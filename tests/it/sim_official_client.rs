@@ -36,11 +36,11 @@ fn run(command: &mut Command) -> Result<String, String> {
 fn the_official_python_client_works_unchanged() {
     let python = match python() {
         Ok(python) => python,
-        Err(why) if std::env::var_os("CI").is_none() => {
+        Err(why) if std::env::var_os("CANDELA_TEST_LONG").is_none() => {
             println!("skipped: the vendor's Python client cannot be installed here: {why}");
             return;
         }
-        Err(why) => panic!("CI must be able to install {CLIENT}: {why}"),
+        Err(why) => panic!("the long form needs {CLIENT}: {why}"),
     };
     let clock = Clock::scaled(Clock::system().now(), 20.0);
     let market = Market::walk(7, &[Symbol::usdcop(), "EUR/USD".parse().unwrap()]);
