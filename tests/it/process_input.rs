@@ -169,3 +169,31 @@ fn the_binary_believes_the_clock_of_the_machine() {
     assert!(year_of("@2031-05-05 12:00:00").contains("2031-12-31"));
     assert!(year_of("@2027-05-05 12:00:00").contains("2027-12-31"));
 }
+
+#[test]
+fn check_asks_every_dependency() {
+    let database = crate::servers::postgres();
+    let redis = crate::servers::redis();
+    let nobody = format!("http://127.0.0.1:{}", crate::servers::free_port());
+    let mut variables = vec![
+        ("API_KEY_G1_1", "f00dfeed"),
+        ("DATABASE_URL", database.url.as_str()),
+        ("CANDELA__UPSTREAM__REST_URL", nobody.as_str()),
+    ];
+    let redis_url = redis.url();
+    variables.push(("REDIS_URL", redis_url.as_str()));
+    let all = [
+        "PostgreSQL answers after",
+        "migrations will be run at start",
+        "Redis answers after",
+        "FAIL  vendor",
+        nobody.as_str(),
+    ];
+    check(&run_with(&["check", "--port", "0"], &variables), 1, &all);
+    drop(redis);
+    check(
+        &run_with(&["check", "--port", "0"], &variables),
+        1,
+        &["warn  cache", "start Redis"],
+    );
+}

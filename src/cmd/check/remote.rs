@@ -2,30 +2,94 @@
 
 use super::Finding;
 use crate::clock::Stopwatch;
-use crate::settings::Valid;
+use crate::settings::{Store, Upstream, Valid};
+use crate::store::{Disposition, Migrate, Postgres, StoreError};
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// All of it.
 pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    findings.push(vendor(&settings.upstream.rest_url, "upstream.rest_url").await);
-    findings.push(vendor(&settings.upstream.ws_url.replacen("ws", "http", 1), "upstream.ws_url").await);
+    let mut findings = vendor(&settings.upstream).await;
+    if let Some(url) = &settings.store.database_url {
+        findings.push(postgres(url, &settings.store).await);
+    }
+    if let Some(url) = &settings.cache.redis_url {
+        findings.push(redis(url).await);
+    }
     findings
 }
 
-/// Whether anything answers there; what it answers does not matter, and no key is spent.
-async fn vendor(url: &str, setting: &str) -> Finding {
+/// Whether anything answers at the vendor's addresses; what it answers does not matter, and no key is spent.
+async fn vendor(upstream: &Upstream) -> Vec<Finding> {
     const LONGEST: Duration = Duration::from_secs(10);
-    let watch = Stopwatch::start();
     let client = awc::Client::builder().timeout(LONGEST).disable_redirects().finish();
-    match client.get(url).send().await {
-        Ok(_) => Finding::ok(
-            "vendor",
-            format!("{url} answers after {} ms", watch.elapsed().as_millis()),
-        ),
-        Err(error) => {
-            let fix = format!("check the network, proxies and name service of this machine, and {setting}");
-            Finding::fail("vendor", format!("{url} does not answer: {error}"), fix)
+    let addresses = [
+        (upstream.rest_url.clone(), "upstream.rest_url"),
+        (upstream.ws_url.replacen("ws", "http", 1), "upstream.ws_url"), // the upgrade begins as a GET
+    ];
+    let mut findings = Vec::new();
+    for (url, setting) in addresses {
+        let watch = Stopwatch::start();
+        findings.push(match client.get(&url).send().await {
+            Ok(_) => Finding::ok(
+                "vendor",
+                format!("{url} answers after {} ms", watch.elapsed().as_millis()),
+            ),
+            Err(error) => {
+                let fix = format!("check the network, proxies and name service of this machine, and {setting}");
+                Finding::fail("vendor", format!("{url} does not answer: {error}"), fix)
+            }
+        });
+    }
+    findings
+}
+
+/// A server that is away is no failure: candela starts, and catches up when it is there.
+async fn postgres(url: &SecretString, store: &Store) -> Finding {
+    let watch = Stopwatch::start();
+    let missing = match Postgres::new(url, store.pool) {
+        Ok(postgres) => postgres.migrate(Migrate::Check).await,
+        Err(error) => Err(error),
+    };
+    match missing {
+        Ok(missing) => {
+            let tables = match missing.len() {
+                0 => "its tables are up to date".to_owned(),
+                number => format!("{number} migrations will be run at start: {}", missing.join(", ")),
+            };
+            Finding::ok(
+                "store",
+                format!("PostgreSQL answers after {} ms; {tables}", watch.elapsed().as_millis()),
+            )
         }
+        Err(error) if fatal(&error) => Finding::fail("store", error.to_string(), "correct DATABASE_URL"),
+        Err(error) => {
+            let fix = "start PostgreSQL, or correct DATABASE_URL; candela starts without it, and catches up";
+            Finding::warn("store", error.to_string(), fix)
+        }
+    }
+}
+
+fn fatal(error: &StoreError) -> bool {
+    error.disposition() == Disposition::Fatal
+        || matches!(error, StoreError::LoginRefused(_) | StoreError::NotAllowed(_))
+}
+
+async fn redis(url: &SecretString) -> Finding {
+    const LONGEST: Duration = Duration::from_secs(5);
+    let watch = Stopwatch::start();
+    let asked = async {
+        let client = redis::Client::open(url.expose_secret())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING").query_async::<String>(&mut connection).await
+    };
+    let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
+    match tokio::time::timeout(LONGEST, asked).await {
+        Ok(Ok(_)) => Finding::ok(
+            "cache",
+            format!("Redis answers after {} ms", watch.elapsed().as_millis()),
+        ),
+        Ok(Err(error)) => Finding::warn("cache", format!("Redis does not answer: {error}"), fix),
+        Err(_) => Finding::warn("cache", format!("Redis does not answer within {LONGEST:?}"), fix),
     }
 }
