@@ -3,9 +3,11 @@
 
 use candela::clock::Clock;
 use candela::cmd::calendar::{self, CalendarArgs, CalendarSettings};
+use candela::cmd::check::CheckArgs;
 use candela::cmd::demo::DemoArgs;
 use candela::cmd::failure;
 use candela::cmd::run::RunArgs;
+use candela::cmd::status::StatusArgs;
 use candela::exit::Exit;
 use candela::settings::{self, SettingsArgs};
 use clap::{Parser, Subcommand};
@@ -33,6 +35,8 @@ enum Command {
     /// Run the service.
     Run(RunArgs),
     Demo(DemoArgs),
+    Check(CheckArgs),
+    Status(StatusArgs),
     Calendar {
         #[command(flatten)]
         settings: SettingsArgs,
@@ -49,6 +53,8 @@ fn main() -> Exit {
     let done = match line.command {
         Command::Run(run) => run.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Check(check) => check.run(),
+        Command::Status(status) => status.run(),
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
     };
     done.unwrap_or_else(|error| {

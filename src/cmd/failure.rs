@@ -1,6 +1,7 @@
 //! What a command's failure means: the exit code, and the sentence.
 
 use crate::app::StartError;
+use crate::cmd::ask::AskError;
 use crate::cmd::calendar::CalendarError;
 use crate::exit::Exit;
 use crate::ledger::LedgerError;
@@ -14,6 +15,8 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
         start.exit()
     } else if error.is::<Problems>() || error.is::<CalendarError>() {
         Exit::Settings
+    } else if error.is::<AskError>() {
+        Exit::Unavailable
     } else if matches!(error.downcast_ref(), Some(LedgerError::InUse { .. })) {
         Exit::TryAgain
     } else if is_resource(error) {

@@ -20,7 +20,7 @@ impl RunArgs {
     /// # Errors
     /// A sentence that names what cannot be used, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let settings = settings::load(&self.settings.sources())?;
+        let settings = settings::load_for_service(&self.settings.sources())?;
         let clock = Clock::system();
         telemetry::start(&settings.log, settings.market.zone(), clock.clone());
         actix_rt::System::new().block_on(async move {
