@@ -48,7 +48,7 @@ impl DemoArgs {
     /// A sentence that names what cannot be used, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
         let scenario = match &self.scenario {
-            Some(path) => Scenario::read(path)?,
+            Some(path) => Scenario::read(path).with_context(|| format!("read {}", path.display()))?,
             None => Scenario::demo(),
         };
         let (_temporary, folder) = folder(self.data.as_ref())?;

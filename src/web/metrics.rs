@@ -20,7 +20,11 @@ const METRICS: [(&str, &str, &str); 27] = [
     ("candela_condition", "gauge", "1 while the condition holds"),
     ("candela_uptime_seconds", "gauge", "Time since the process started"),
     ("candela_ticks_accepted_total", "counter", "Ticks accepted and numbered"),
-    ("candela_errors_total", "counter", "Errors that were logged"),
+    (
+        "candela_errors_total",
+        "counter",
+        "Failures that supervision dealt with",
+    ),
     (
         "candela_feed_connected",
         "gauge",
