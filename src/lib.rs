@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod schema;
 pub mod store;
 pub mod views;
+pub mod cache;
 pub mod actors;
 pub mod web;
 pub mod sim;

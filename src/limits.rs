@@ -318,6 +318,8 @@ pub const WRITER_CATCH_UP: usize = 5_000;
 pub const WRITER_RETRY_FIRST: Duration = Duration::from_millis(250);
 /// The longest wait after failures: a store that came back is noticed within it.
 pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
+/// How long a write may take, real time, before the store counts as lost, though it is still waited for.
+pub const WRITER_SLOW: Duration = Duration::from_secs(3);
 /// How often a deadlock or a serialization failure is repeated at once before it counts as a failure.
 pub const WRITER_CONFLICTS: u32 = 5;
 const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that it writes");
@@ -493,3 +495,15 @@ pub const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
 /// At every how-manieth snapshot the machine itself is looked at.
 pub const HEALTH_RESOURCES_EVERY: u32 = 20;
+// --- cache ----------------------------------------------------------------------------------------------------------
+
+/// How long the latest price stays in the cache, as the old service had it.
+pub const LATEST_TTL: Duration = Duration::from_secs(300);
+/// Entries that a stream keeps, about: an hour of a busy feed.
+pub const STREAM_ENTRIES: u64 = 2_000;
+/// A tick older than this is not published any more: those who listen expect the present.
+pub const UPDATE_AGE: Duration = Duration::from_secs(10);
+/// Connections to Redis beside the one that tells the news: health checks and REST.
+pub const REDIS_POOL: u32 = 2;
+/// How long to wait for one of them. bb8 itself would wait for 30 seconds.
+pub const REDIS_POOL_WAIT: Duration = Duration::from_secs(2);

@@ -137,6 +137,13 @@ pub struct LookAtFlag;
 pub struct Validate {
     /// The flag that asks for it.
     pub flag: Option<Flag>,
+    /// The cache cannot be told anything.
+    CacheLost {
+        /// The error, for people.
+        cause: String,
+    },
+    /// The cache can be told again.
+    CacheBack,
 }
 
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in

@@ -10,6 +10,7 @@ pub mod aggregator;
 pub mod writer;
 pub mod tap;
 pub mod watchdog;
+pub mod publisher;
 #[cfg(test)]
 mod core_tests;
 mod frame_guard;

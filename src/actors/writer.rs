@@ -76,7 +76,12 @@ impl Writer {
         if let Some(step) = self.pacer.step(self.parts.clock.now()) {
             let took = Stopwatch::start();
             let work = work(self.parts.store.clone(), Arc::clone(&self.ledger), step);
+            let slow = ctx.run_later(limits::WRITER_SLOW, |actor, _| {
+                let text = format!("no answer for {} s; still waiting", limits::WRITER_SLOW.as_secs());
+                actor.trouble(text);
+            });
             ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
+                ctx.cancel_future(slow);
                 actor.done(done, took);
                 actor.proceed(ctx);
             }));
@@ -104,17 +109,17 @@ impl Writer {
             }
             Err(trouble) => {
                 self.pacer.failed(now, fastrand::f64());
-                let text = trouble.to_string();
-                self.parts.view.send_modify(|view| match &mut view.trouble {
-                    Some((_, said)) => said.clone_from(&text),
-                    none => *none = Some((now, text.clone())),
-                });
-                self.store_lost(text);
+                self.trouble(trouble.to_string());
             }
         }
     }
 
-    fn store_lost(&mut self, cause: String) {
+    fn trouble(&mut self, cause: String) {
+        let now = self.parts.clock.now();
+        self.parts.view.send_modify(|view| match &mut view.trouble {
+            Some((_, said)) => said.clone_from(&cause),
+            none => *none = Some((now, cause.clone())),
+        });
         if !self.lost {
             tracing::warn!(error = %cause, "failed to write to the store: the ledger holds what is not written");
             self.lost = self.parts.up.try_send(Report::StoreLost { cause }).is_ok();

@@ -27,6 +27,8 @@ pub struct Pacer {
     retry_at: Option<Timestamp>,
     /// Write up to here without waiting for count or age.
     flush_to: Position,
+    /// Write as soon as so many wait.
+    batch: u64,
 }
 
 /// What to write now.
@@ -61,7 +63,16 @@ impl Pacer {
             failures: 0,
             retry_at: None,
             flush_to: Position(0),
+            batch: limits::WRITER_BATCH,
         }
+    }
+
+    /// Writes whatever there is as soon as it can.
+    #[must_use]
+    pub const fn at_once() -> Self {
+        let mut pacer = Self::new();
+        pacer.batch = 1;
+        pacer
     }
 
     /// The ledger goes this far.
@@ -129,7 +140,7 @@ impl Pacer {
             return Some(AT_ONCE);
         };
         let since = self.waiting_since?;
-        if self.distance() >= limits::WRITER_BATCH || written < self.flush_to {
+        if self.distance() >= self.batch || written < self.flush_to {
             return Some(AT_ONCE);
         }
         Some(since + limits::WRITER_AGE)

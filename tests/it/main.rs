@@ -39,3 +39,7 @@ mod sim_stream;
 mod recorded;
 #[cfg(test)]
 mod store_contract;
+#[cfg(test)]
+mod cache_redis;
+#[cfg(test)]
+mod store_postgres;

@@ -1,0 +1,275 @@
+//! The cache on real servers: what the old service's readers see, bounded streams, refusals and outages.
+
+use crate::recorded::{Day, OPEN, ledger, symbols};
+use crate::servers::{Reach, Redis as Server, redis};
+use actix::{Actor, Context, Handler};
+use candela::actors::messages::{Recorded, Report};
+use candela::actors::publisher::{Parts, Publisher};
+use candela::cache::{Cache, CacheError, Memory, News, Redis};
+use candela::clock::Clock;
+use candela::domain::batch::ReaderView;
+use candela::domain::channel::{Channel, Epoch};
+use candela::domain::event::Entry;
+use candela::domain::frames::Zones;
+use candela::domain::symbol::Symbol;
+use candela::limits;
+use futures_util::StreamExt;
+use redis::{AsyncCommands, Value};
+use secrecy::SecretString;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+fn cache(url: &str) -> Cache {
+    Cache::Redis(Redis::new(&SecretString::from(url.to_owned())).unwrap())
+}
+
+async fn ask(url: &str, command: &[&str]) -> Value {
+    let mut connection = redis::Client::open(url)
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let mut built = redis::cmd(command[0]);
+    for argument in &command[1..] {
+        built.arg(*argument);
+    }
+    built.query_async(&mut connection).await.unwrap()
+}
+
+fn epoch(random: u64) -> Epoch {
+    Epoch::from_random(random)
+}
+
+async fn the_latest_price_is_there_until_it_is_old(cache: Cache) {
+    let news = News {
+        latest: vec![(Symbol::usdcop(), OPEN, "{\"price\":1}".to_owned())],
+        ..News::default()
+    };
+    cache.tell(news, OPEN).await.unwrap();
+    assert_eq!(
+        cache.latest(Symbol::usdcop(), OPEN).await.unwrap().as_deref(),
+        Some("{\"price\":1}")
+    );
+    assert_eq!(cache.latest(symbols()[1], OPEN).await.unwrap(), None);
+    assert!(cache.ping().await.unwrap() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn memory_keeps_the_latest_price_until_it_is_old() {
+    let cache = Cache::Memory(Memory::default());
+    the_latest_price_is_there_until_it_is_old(cache.clone()).await;
+    assert_eq!(
+        cache.latest(Symbol::usdcop(), OPEN + limits::LATEST_TTL).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn redis_keeps_the_latest_price_until_it_is_old() {
+    let server = redis();
+    the_latest_price_is_there_until_it_is_old(cache(&server.url())).await;
+    let Value::Int(left) = ask(&server.url(), &["TTL", "usdcop:latest_price"]).await else {
+        panic!("no TTL")
+    };
+    assert!((295..=300).contains(&left), "{left}");
+    let stale = News {
+        latest: vec![(symbols()[1], OPEN, "old".to_owned())],
+        ..News::default()
+    };
+    cache(&server.url())
+        .tell(stale, OPEN + limits::LATEST_TTL)
+        .await
+        .unwrap();
+    assert_eq!(
+        ask(&server.url(), &["EXISTS", "usdmxn:latest_price"]).await,
+        Value::Int(0)
+    );
+}
+
+#[tokio::test]
+async fn a_stream_is_bounded_takes_nothing_twice_and_begins_anew_with_its_log() {
+    let server = redis();
+    let (cache, channel, url) = (cache(&server.url()), Channel::ticks(Symbol::usdcop()), server.url());
+    let key = "candela:stream:ticks:USD/COP";
+    let entries = |from: u64, to: u64, epoch: Epoch| News {
+        entries: (from..=to)
+            .map(|seq| (channel, epoch, seq, format!("{{\"seq\":{seq}}}")))
+            .collect(),
+        ..News::default()
+    };
+    cache.adopt(vec![(channel, epoch(1))]).await.unwrap();
+    cache.tell(entries(1, 500, epoch(1)), OPEN).await.unwrap();
+    cache.tell(entries(300, 600, epoch(1)), OPEN).await.unwrap();
+    assert_eq!(ask(&url, &["XLEN", key]).await, Value::Int(600));
+    cache.tell(entries(601, 9_000, epoch(1)), OPEN).await.unwrap();
+    let Value::Int(length) = ask(&url, &["XLEN", key]).await else {
+        panic!("no length")
+    };
+    let bound = i64::try_from(limits::STREAM_ENTRIES).unwrap();
+    assert!((bound..bound + 200).contains(&length), "{length}");
+    cache.adopt(vec![(channel, epoch(1))]).await.unwrap();
+    assert_eq!(
+        ask(&url, &["XLEN", key]).await,
+        Value::Int(length),
+        "the same log goes on"
+    );
+    cache.adopt(vec![(channel, epoch(2))]).await.unwrap();
+    cache.tell(entries(1, 3, epoch(2)), OPEN).await.unwrap();
+    assert_eq!(
+        ask(&url, &["XLEN", key]).await,
+        Value::Int(3),
+        "another log begins anew"
+    );
+}
+
+#[tokio::test]
+async fn password_database_number_and_tls_come_from_the_url() {
+    let server = Server::start(Reach {
+        tcp: true,
+        password: Some("s3cret"),
+        tls: false,
+    });
+    let url = server.url().replace("/0", "/3");
+    the_latest_price_is_there_until_it_is_old(cache(&url)).await;
+    assert_eq!(ask(&url, &["EXISTS", "usdcop:latest_price"]).await, Value::Int(1));
+    assert_eq!(
+        ask(&server.url(), &["EXISTS", "usdcop:latest_price"]).await,
+        Value::Int(0)
+    );
+    let error = cache(&url.replace("s3cret", "wr0ng"))
+        .tell(price(), OPEN)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, CacheError::LoginRefused(_)) && !error.to_string().contains("wr0ng"),
+        "{error}"
+    );
+    let bad = Redis::new(&SecretString::from("redis://:s3cret@host:port/0".to_owned())).unwrap_err();
+    assert!(
+        matches!(bad, CacheError::BadUrl(_)) && !bad.to_string().contains("s3cret"),
+        "{bad}"
+    );
+    let tls = Server::start(Reach {
+        tcp: true,
+        password: Some("s3cret"),
+        tls: true,
+    });
+    the_latest_price_is_there_until_it_is_old(cache(&format!(
+        "{}?sslrootcert={}",
+        tls.url(),
+        tls.authority().display()
+    )))
+    .await;
+    assert!(
+        cache(&tls.url()).tell(price(), OPEN).await.is_err(),
+        "an unknown authority is not believed"
+    );
+}
+
+fn price() -> News {
+    News {
+        latest: vec![(Symbol::usdcop(), OPEN, "{}".to_owned())],
+        ..News::default()
+    }
+}
+
+#[derive(Default)]
+struct Root(Arc<Mutex<Vec<Report>>>);
+impl Actor for Root {
+    type Context = Context<Self>;
+}
+impl Handler<Report> for Root {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        self.0.lock().unwrap().push(report);
+    }
+}
+
+#[actix_rt::test]
+async fn an_old_subscriber_hears_every_tick_and_an_outage_ends_by_itself() {
+    let mut server = Server::start(Reach {
+        tcp: true,
+        password: None,
+        tls: false,
+    });
+    let url = server.url();
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(folder.path());
+    let root = Root::default();
+    let reports = Arc::clone(&root.0);
+    let (sender, mut view) = watch::channel(ReaderView::default());
+    let clock = Clock::manual(OPEN + Duration::from_secs(1));
+    let publisher = Publisher::new(Parts {
+        cache: cache(&url),
+        ledger: ledger.reader(),
+        zones: Arc::new(Zones::default()),
+        clock: clock.clone(),
+        up: root.start().recipient(),
+        view: sender,
+    })
+    .start();
+    let mut listener = redis::Client::open(url.as_str())
+        .unwrap()
+        .get_async_pubsub()
+        .await
+        .unwrap();
+    listener.subscribe("market_data:realtime").await.unwrap();
+
+    let mut day = Day::new();
+    for i in 0..20 {
+        let at = OPEN + Duration::from_millis(100 * i);
+        day.tick(at, OPEN, 4_012_350_000 + i64::try_from(i).unwrap() * 10_000);
+    }
+    let told = || Arc::new([]);
+    let head = ledger.append(&day.entries).unwrap();
+    publisher.try_send(Recorded { told: told(), head }).unwrap();
+    let mut messages = listener.on_message();
+    for i in 0..20_i64 {
+        for symbol in symbols() {
+            let message = tokio::time::timeout(Duration::from_secs(10), messages.next())
+                .await
+                .unwrap()
+                .unwrap();
+            let value: serde_json::Value = serde_json::from_str(&message.get_payload::<String>().unwrap()).unwrap();
+            assert_eq!(value["type"], "price_update");
+            assert_eq!(value["data"]["symbol"], symbol.compact());
+            let price = value["data"]["price"].as_f64().unwrap();
+            let expect = 4_012.35 + f64::from(i32::try_from(i).unwrap()) * 0.01;
+            assert!((price - expect).abs() < 1e-4, "{price} {expect}");
+        }
+    }
+    drop(messages);
+    let Value::BulkString(latest) = ask(&url, &["GET", "usdcop:latest_price"]).await else {
+        panic!("no price")
+    };
+    assert!(String::from_utf8(latest).unwrap().contains("\"price\":4012.54,"));
+
+    server.kill();
+    let more: Vec<Entry> = {
+        let begun = day.entries.len();
+        day.tick(OPEN + Duration::from_millis(2_500), OPEN, 4_020_000_000);
+        day.entries[begun..].to_vec()
+    };
+    let head = ledger.append(&more).unwrap();
+    publisher.try_send(Recorded { told: told(), head }).unwrap();
+    let lost = tokio::time::timeout(Duration::from_secs(20), view.wait_for(|view| view.trouble.is_some())).await;
+    drop(lost.expect("trouble shows").unwrap());
+    server.restart();
+    clock.advance(Duration::from_secs(5));
+    publisher.try_send(Recorded { told: told(), head }).unwrap();
+    let back = tokio::time::timeout(Duration::from_secs(20), view.wait_for(|view| view.position == head)).await;
+    drop(back.expect("it goes on").unwrap());
+    let mut connection = redis::Client::open(url.as_str())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let latest: String = connection.get("usdcop:latest_price").await.unwrap();
+    assert!(latest.contains("\"price\":4020.0,"), "{latest}");
+    let reports = reports.lock().unwrap().clone();
+    assert!(
+        matches!(reports[..], [Report::CacheLost { .. }, Report::CacheBack]),
+        "{reports:?}"
+    );
+}

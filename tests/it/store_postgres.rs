@@ -1,0 +1,427 @@
+//! PostgreSQL as it is found and as it fails: old databases, refusals, crashes, pauses, TLS.
+
+use crate::recorded::{Day, OPEN, SPAN, batch, ledger};
+use crate::servers::{Database, Postgres as Server, Reach, postgres};
+use actix::{Actor, Addr, Context, Handler};
+use candela::actors::messages::{Recorded, Report};
+use candela::actors::writer::{Parts, Writer};
+use candela::clock::Clock;
+use candela::domain::batch::ReaderView;
+use candela::domain::event::Entry;
+use candela::domain::interval::Interval;
+use candela::domain::symbol::Symbol;
+use candela::ledger::Ledger;
+use candela::store::{BarQuery, Disposition, Migrate, Postgres, Store, StoreError};
+use secrecy::SecretString;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+const OLD_SERVICE: &str = include_str!("../fixtures/old_service.sql");
+const TCP: Reach = Reach {
+    tcp: true,
+    password: Some("s3cret"),
+    tls: false,
+};
+
+fn store(url: &str) -> Postgres {
+    Postgres::new(&SecretString::from(url.to_owned()), 3).unwrap()
+}
+
+async fn problem(url: &str) -> StoreError {
+    let error = store(url).migrate(Migrate::Run).await.unwrap_err();
+    assert!(
+        !error.to_string().contains("s3cret") && !error.to_string().contains("wr0ng"),
+        "{error}"
+    );
+    error
+}
+
+#[tokio::test]
+async fn an_old_services_database_keeps_every_row_and_its_writers() {
+    let database = postgres();
+    database.sql(OLD_SERVICE);
+    let sums = "SELECT count(*), sum(open), sum(id), min(created_at) FROM market_data WHERE source <> 'candela'";
+    let before = (
+        database.sql(sums),
+        database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
+    );
+    let store = store(&database.url);
+    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 2);
+    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 2);
+    assert_eq!(store.migrate(Migrate::Check).await.unwrap(), Vec::<String>::new());
+    let after = (
+        database.sql(sums),
+        database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
+    );
+    assert_eq!(before, after);
+
+    let store = Store::Postgres(store);
+    store.write(batch(&Day::recorded())).await.unwrap();
+    assert_eq!(database.sql(sums), before.0, "our rows stand beside theirs");
+    // the old writers go on as they did
+    database.sql(
+        "INSERT INTO market_data (symbol, datetime, open, high, low, close, volume, source)
+         VALUES ('USDCOP', '2025-10-22 13:00Z', 1, 2, 1, 2, 0, 'twelvedata')
+         ON CONFLICT (symbol, datetime, source) DO UPDATE SET high = GREATEST(market_data.high, EXCLUDED.high), close = EXCLUDED.close;
+         INSERT INTO realtime_market_data (symbol, time, bid, ask, last, spread, volume, session_date, trading_session, source)
+         VALUES ('USDCOP', now(), 1, 1, 1, NULL, 0, current_date, true, 'x'), ('USDCOP', now(), 1, 1, 1, NULL, 0, current_date, true, 'x');
+         INSERT INTO market_sessions (session_date, start_time, status) VALUES ('2025-10-22', now(), 'active')
+         ON CONFLICT (session_date) DO UPDATE SET updated_at = now()",
+    );
+    let query = BarQuery::between(
+        Symbol::usdcop(),
+        Interval::M5,
+        OPEN - Duration::from_secs(86_400),
+        OPEN + SPAN * 4,
+        500,
+    );
+    let bars = store.bars(query.clone()).await.unwrap();
+    let sources = |from: u64, to: u64| {
+        let (from, to) = (OPEN + Duration::from_secs(from), OPEN + Duration::from_secs(to));
+        bars.iter()
+            .filter(|bar| (from..to).contains(&bar.bar.key.opens_at))
+            .map(|bar| bar.source.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bars.len(), 60 + 10, "one bar a slot, whoever made it");
+    assert_eq!(
+        sources(1_800, 3_000),
+        ["twelvedata"; 4],
+        "what we did not see comes from the history"
+    );
+    assert!(sources(0, 1_800).contains(&"candela"));
+    assert_eq!(
+        bars[0].source, "twelvedata",
+        "prepared history goes before the old service's aggregates"
+    );
+}
+
+#[tokio::test]
+async fn a_migration_is_undone_and_done_again_and_two_at_once_are_one() {
+    let database = postgres();
+    database.sql(OLD_SERVICE);
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%'";
+    let before = database.sql(columns);
+    let (one, other) = (store(&database.url), store(&database.url));
+    let (one_did, other_did) = tokio::join!(one.migrate(Migrate::Run), other.migrate(Migrate::Run));
+    assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 2);
+    assert_eq!(one.migrate(Migrate::Revert).await.unwrap().len(), 1);
+    assert_eq!(database.sql(columns), before);
+    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 1);
+    assert_eq!(database.sql("SELECT count(*) FROM market_data"), "71");
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_one_sentence_and_never_the_password() {
+    let server = Server::start(TCP);
+    let database = server.database();
+    let wrong = problem(&database.url.replace("s3cret", "wr0ng")).await;
+    assert!(matches!(wrong, StoreError::LoginRefused(_)), "{wrong}");
+    let missing = problem(&database.url.replace(&database.name, "nowhere")).await;
+    assert!(matches!(missing, StoreError::LoginRefused(_)), "{missing}");
+
+    server.sql(
+        &database.name,
+        "CREATE USER poor PASSWORD 's3cret'; REVOKE CREATE ON SCHEMA public FROM public",
+    );
+    let poor = problem(&database.url.replace("postgres:", "poor:")).await;
+    assert!(matches!(poor, StoreError::NotAllowed(_)), "{poor}");
+    server.sql(
+        "postgres",
+        &format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            database.name
+        ),
+    );
+    let reading = problem(&database.url).await;
+    assert!(matches!(reading, StoreError::NotAllowed(_)), "{reading}");
+    server.sql(
+        "postgres",
+        &format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name),
+    );
+
+    store(&database.url).migrate(Migrate::Run).await.unwrap();
+    server.sql(
+        &database.name,
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')",
+    );
+    let newer = problem(&database.url).await;
+    assert!(
+        matches!(newer, StoreError::NewerSchema { .. }) && newer.disposition() == Disposition::Fatal,
+        "{newer}"
+    );
+    server.sql(
+        &database.name,
+        "DELETE FROM __diesel_schema_migrations WHERE version LIKE '2099%'; DROP TABLE realtime_market_data CASCADE",
+    );
+    let gone = Store::Postgres(store(&database.url))
+        .write(batch(&Day::recorded()))
+        .await
+        .unwrap_err();
+    assert!(matches!(gone, StoreError::WrongTables(_)), "{gone}");
+    drop(server);
+    let nobody = problem(&database.url).await;
+    assert!(
+        matches!(nobody, StoreError::Unreachable(_)) && nobody.disposition() == Disposition::Later,
+        "{nobody}"
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_is_refused_is_set_aside_alone() {
+    let database = postgres();
+    let store = Store::Postgres(store(&database.url));
+    store.prepare().await.unwrap();
+    database.sql("ALTER TABLE realtime_market_data ADD CHECK (seq NOT IN (3, 9))");
+    let all = batch(&Day::recorded());
+    let written = store.write(all.clone()).await.unwrap();
+    assert_eq!(
+        (written.position, written.rejected),
+        (all.events.last().unwrap().position, 4),
+        "two of each pair"
+    );
+    assert_eq!(
+        database.sql("SELECT count(*) FROM rejected_events WHERE reason LIKE '%check%'"),
+        "4"
+    );
+    let ticks = all
+        .events
+        .iter()
+        .filter(|event| matches!(event.event, candela::domain::event::Event::Tick(_)))
+        .count();
+    assert_eq!(
+        database.sql("SELECT count(*) FROM realtime_market_data"),
+        (ticks - 4).to_string()
+    );
+}
+
+#[tokio::test]
+async fn sslmode_is_honoured() {
+    let server = Server::start(Reach {
+        tcp: true,
+        password: Some("s3cret"),
+        tls: true,
+    });
+    let database = server.database();
+    let base = database.url.split('?').next().unwrap().to_owned();
+    let authority = server.authority().display().to_string();
+    for (mode, works) in [
+        ("require".to_owned(), true),
+        ("prefer".to_owned(), true),
+        (format!("verify-ca&sslrootcert={authority}"), true),
+        (format!("verify-full&sslrootcert={authority}"), true),
+        ("verify-full".to_owned(), false),
+        ("verify-ca".to_owned(), false),
+        ("disable".to_owned(), false),
+    ] {
+        let done = store(&format!("{base}?sslmode={mode}")).migrate(Migrate::Check).await;
+        assert_eq!(done.is_ok(), works, "sslmode={mode}: {done:?}");
+    }
+    let plain = Server::start(TCP);
+    let url = plain.database().url;
+    assert!(
+        store(&format!("{url}?sslmode=require"))
+            .migrate(Migrate::Check)
+            .await
+            .is_err(),
+        "never without TLS"
+    );
+    assert!(
+        store(&format!("{url}?sslmode=prefer"))
+            .migrate(Migrate::Check)
+            .await
+            .is_ok()
+    );
+}
+
+#[derive(Default, Clone)]
+struct Root(Arc<Mutex<Vec<Report>>>);
+impl Actor for Root {
+    type Context = Context<Self>;
+}
+impl Handler<Report> for Root {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        self.0.lock().unwrap().push(report);
+    }
+}
+
+/// A Writer on a ledger of its own.
+struct Stage {
+    ledger: Ledger,
+    writer: Addr<Writer>,
+    view: watch::Receiver<ReaderView>,
+    reports: Arc<Mutex<Vec<Report>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(folder.path());
+        let root = Root::default();
+        let reports = Arc::clone(&root.0);
+        let (sender, view) = watch::channel(ReaderView::default());
+        let parts = Parts {
+            store: Store::Postgres(store(url)),
+            ledger: ledger.holding_reader(),
+            clock: Clock::system(),
+            up: root.start().recipient(),
+            view: sender,
+        };
+        Self {
+            ledger,
+            writer: Writer::new(parts).start(),
+            view,
+            reports,
+            _folder: folder,
+        }
+    }
+
+    /// As the Recorder does: what finds the mailbox full is said again later.
+    fn record(&mut self, entries: &[Entry]) {
+        let head = self.ledger.append(entries).unwrap();
+        let told = Arc::new([]);
+        self.writer.try_send(Recorded { told, head }).ok();
+    }
+
+    /// Lets the Writer work for a while.
+    async fn breathe(&mut self, ms: u64) {
+        let never = self.view.wait_for(|_| false);
+        tokio::time::timeout(Duration::from_millis(ms), never).await.ok();
+    }
+
+    async fn until(&mut self, what: &str, condition: impl FnMut(&ReaderView) -> bool) {
+        let reached = tokio::time::timeout(Duration::from_secs(60), self.view.wait_for(condition)).await;
+        reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
+    }
+
+    async fn written(&mut self) {
+        let head = self.ledger.head();
+        let told = Arc::new([]);
+        self.writer.send(Recorded { told, head }).await.unwrap();
+        self.until("all is written", |view| view.position == head).await;
+    }
+}
+
+/// Ticks and bars in the database are those of the ledger: no one missing, no one twice.
+fn assert_equal(server: &Server, database: &Database, ledger: &Ledger) {
+    let (mut ticks, mut bars) = (Vec::new(), std::collections::BTreeMap::new());
+    let mut reader = ledger.reader();
+    let mut from = reader.first();
+    loop {
+        let events = reader.read(from, 5_000).unwrap();
+        let Some(last) = events.last() else { break };
+        from = last.position.next();
+        for event in &events {
+            match &event.event {
+                candela::domain::event::Event::Tick(tick) => {
+                    ticks.push(format!(
+                        "{}|{}|{}",
+                        tick.tick.symbol.compact(),
+                        event.seq,
+                        tick.tick.price.micros()
+                    ));
+                }
+                candela::domain::event::Event::Bar(bar) => {
+                    bars.insert(
+                        (
+                            bar.key.symbol.compact(),
+                            bar.key.interval.name(),
+                            bar.key.opens_at.micros(),
+                        ),
+                        bar.revision,
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+    ticks.sort();
+    let stored = server.sql(
+        &database.name,
+        "SELECT symbol, seq, (last * 1000000)::bigint FROM realtime_market_data",
+    );
+    let mut stored: Vec<&str> = stored.lines().collect();
+    stored.sort_unstable();
+    assert_eq!(stored, ticks);
+    let sql =
+        "SELECT symbol, \"interval\", (extract(epoch FROM datetime) * 1000000)::bigint, revision FROM market_bars";
+    let stored = server.sql(&database.name, sql);
+    let mut stored: Vec<&str> = stored.lines().collect();
+    stored.sort_unstable();
+    let mut expect: Vec<String> = bars
+        .iter()
+        .map(|((symbol, interval, at), revision)| format!("{symbol}|{interval}|{at}|{revision}"))
+        .collect();
+    expect.sort();
+    assert_eq!(stored, expect);
+}
+
+#[actix_rt::test]
+async fn killing_the_server_again_and_again_loses_nothing_and_doubles_nothing() {
+    let mut server = Server::start(TCP);
+    let database = server.database();
+    let mut stage = Stage::new(&database.url);
+    let entries = Day::recorded();
+    let mut random = fastrand::Rng::with_seed(5);
+    let chunks: Vec<&[Entry]> = entries.chunks(entries.len() / 8 + 1).collect();
+    for chunk in chunks {
+        for part in chunk.chunks(23) {
+            stage.record(part);
+            stage.breathe(random.u64(1..30)).await;
+        }
+        server.kill();
+        stage.record(&[]);
+        server.restart();
+    }
+    stage.written().await;
+    assert_equal(&server, &database, &stage.ledger);
+}
+
+#[actix_rt::test]
+async fn an_outage_is_a_report_and_a_distance_and_ends_by_itself() {
+    let mut server = Server::start(TCP);
+    let database = server.database();
+    server.kill(); // not there at the start
+    let mut stage = Stage::new(&database.url);
+    let entries = Day::recorded();
+    let (first, second) = entries.split_at(entries.len() / 2);
+    stage.record(first);
+    stage
+        .until("trouble shows", |view| view.trouble.is_some() && view.distance() > 100)
+        .await;
+    assert!(matches!(stage.reports.lock().unwrap()[..], [Report::StoreLost { .. }]));
+    server.restart();
+    stage.written().await;
+    server.pause(); // takes what is sent, and never answers
+    stage.record(second);
+    stage.until("the pause shows", |view| view.trouble.is_some()).await;
+    server.resume();
+    stage.written().await;
+    assert_equal(&server, &database, &stage.ledger);
+    let reports = stage.reports.lock().unwrap().clone();
+    let lost = reports
+        .iter()
+        .filter(|report| matches!(report, Report::StoreLost { .. }))
+        .count();
+    assert_eq!((lost, reports.last()), (2, Some(&Report::StoreBack)), "{reports:?}");
+}
+
+#[actix_rt::test]
+async fn a_connection_cut_inside_a_transaction_is_written_again_once() {
+    let server = Server::start(TCP);
+    let database = server.database();
+    let mut stage = Stage::new(&database.url);
+    let entries = Day::recorded();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'candela' AND pid <> pg_backend_pid()";
+    let mut random = fastrand::Rng::with_seed(9);
+    for part in entries.chunks(60) {
+        stage.record(part);
+        stage.breathe(random.u64(0..12)).await;
+        server.sql("postgres", cut);
+    }
+    stage.written().await;
+    assert_equal(&server, &database, &stage.ledger);
+}
