@@ -108,6 +108,13 @@ pub enum Report {
     },
     /// The store can be written again.
     StoreBack,
+    /// The cache cannot be told anything.
+    CacheLost {
+        /// The error, for people.
+        cause: String,
+    },
+    /// The cache can be told again.
+    CacheBack,
     /// What stands in the place of the ready flag now.
     Flag(Sighting),
     /// A pair's session turned. The first look of a session clock also tells that a pair's market is closed.
@@ -137,13 +144,6 @@ pub struct LookAtFlag;
 pub struct Validate {
     /// The flag that asks for it.
     pub flag: Option<Flag>,
-    /// The cache cannot be told anything.
-    CacheLost {
-        /// The error, for people.
-        cause: String,
-    },
-    /// The cache can be told again.
-    CacheBack,
 }
 
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in

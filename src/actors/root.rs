@@ -167,6 +167,11 @@ impl Handler<Report> for Root {
                 self.raise(ConditionKind::StoreBehind, "write_failed", &message);
             }
             Report::StoreBack => self.clear(ConditionKind::StoreBehind),
+            Report::CacheLost { cause } => {
+                let message = format!("The cache cannot be told anything: {cause}");
+                self.raise(ConditionKind::CacheDown, "tell_failed", &message);
+            }
+            Report::CacheBack => self.clear(ConditionKind::CacheDown),
             Report::Restarted { .. }
             | Report::Flag(_)
             | Report::SessionTurned(_)

@@ -11,3 +11,4 @@ pub mod ask;
 mod page;
 pub mod simulate;
 pub mod failure;
+pub mod migrate;

@@ -18,12 +18,14 @@ mod sql;
 mod bind;
 mod answer;
 mod batch;
+mod migrate;
 mod sqlite;
 mod postgres;
 
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
-pub use postgres::{Migrate, Postgres};
+pub use migrate::Migrate;
+pub use postgres::Postgres;
 pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 pub use rows::SOURCE;
 pub use sqlite::Sqlite;

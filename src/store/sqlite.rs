@@ -11,6 +11,7 @@ use crate::store::bind::{
     bind_reject, bind_ticks,
 };
 use crate::store::error::StoreError;
+use crate::store::migrate::{self, Failure, Migrate};
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::rows::{Rows, SOURCE, TickRow};
 use crate::store::sql::Dialect;
@@ -18,7 +19,7 @@ use diesel::connection::SimpleConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, Insertable, OptionalExtension, RunQueryDsl, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,42 +46,28 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::BadFile`] when it cannot be opened or is no database; [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let bad = |problem: String| StoreError::BadFile {
-            file: path.to_owned(),
-            problem,
-        };
-        let connect = || {
-            let mut db =
-                SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(error.to_string()))?;
-            db.batch_execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
-                .map_err(|error| bad(error.to_string()))?;
-            Ok::<_, StoreError>(db)
-        };
-        let mut writing = connect()?;
-        migrate(&mut writing).map_err(|error| match error {
-            StoreError::Other(problem) => bad(problem),
-            other => other,
-        })?;
+        Self::migrate(path, Migrate::Run)?;
         Ok(Self {
             path: path.to_owned(),
-            writing: Arc::new(Mutex::new(writing)),
-            reading: Arc::new(Mutex::new(connect()?)),
+            writing: Arc::new(Mutex::new(connect(path)?)),
+            reading: Arc::new(Mutex::new(connect(path)?)),
         })
     }
 
-    /// Undoes every migration: all rows are lost.
+    /// Checks, runs or reverts migrations; returns the names of those that are missing, were done or were undone. A check
+    /// makes no file.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be opened or a migration cannot be undone.
-    pub fn revert_all(path: &Path) -> Result<(), StoreError> {
-        let bad = |problem: String| StoreError::BadFile {
-            file: path.to_owned(),
-            problem,
-        };
-        let mut db = SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(error.to_string()))?;
-        db.revert_all_migrations(MIGRATIONS)
-            .map(drop)
-            .map_err(|error| bad(error.to_string()))
+    /// [`StoreError`] when the file cannot be opened, or is of a newer version.
+    pub fn migrate(path: &Path, what: Migrate) -> Result<Vec<String>, StoreError> {
+        if what == Migrate::Check && !path.exists() {
+            return migrate::names(&MIGRATIONS);
+        }
+        let mut db = connect(path)?;
+        migrate::act(&mut db, MIGRATIONS, what).map_err(|failure| match failure {
+            Failure::Newer(error) => error,
+            Failure::Step(error) => bad(path, error.to_string()),
+        })
     }
 
     pub(super) async fn write_once(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -196,19 +183,18 @@ async fn run<T: Send + 'static>(
     .map_err(|error| StoreError::Other(error.to_string()))?
 }
 
-fn migrate(db: &mut SqliteConnection) -> Result<(), StoreError> {
-    let other = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Other(error.to_string());
-    let applied = db.applied_migrations().map_err(other)?;
-    let known = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS).map_err(other)?;
-    if let Some(found) = applied
-        .iter()
-        .find(|version| known.iter().all(|migration| migration.name().version() != **version))
-    {
-        return Err(StoreError::NewerSchema {
-            found: found.to_string(),
-        });
+fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut db = SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(path, error.to_string()))?;
+    db.batch_execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        .map_err(|error| bad(path, error.to_string()))?;
+    Ok(db)
+}
+
+fn bad(path: &Path, problem: String) -> StoreError {
+    StoreError::BadFile {
+        file: path.to_owned(),
+        problem,
     }
-    db.run_pending_migrations(MIGRATIONS).map(drop).map_err(other)
 }
 
 fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), DieselError> {

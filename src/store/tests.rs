@@ -75,7 +75,9 @@ fn every_migration_can_be_undone_and_done_again() {
     let tables =
         "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%'";
     let before = count(&path, tables);
-    Sqlite::revert_all(&path).unwrap();
+    assert_eq!(Sqlite::migrate(&path, Migrate::Check), Ok(vec![]));
+    assert_eq!(Sqlite::migrate(&path, Migrate::Revert).unwrap().len(), 1);
+    assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), 1);
     assert_eq!(count(&path, tables), 0);
     drop(Sqlite::open(&path).unwrap());
     assert_eq!(count(&path, tables), before);

@@ -7,8 +7,6 @@ mod types;
 mod url;
 mod write;
 
-pub use migrate::Migrate;
-
 use crate::domain::event::Position;
 use crate::domain::symbol::Symbol;
 use crate::limits;
@@ -16,6 +14,7 @@ use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
 use crate::store::error::StoreError;
+use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::sql::Dialect;
 use diesel::OptionalExtension;

@@ -1,0 +1,60 @@
+//! Steps that bring tables up to date, for both stores.
+
+use crate::store::error::StoreError;
+use diesel::backend::Backend;
+use diesel::migration::{Migration, MigrationSource};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+
+/// What to do about migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Only say which are missing.
+    Check,
+    /// Do those that are missing.
+    Run,
+    /// Undo the newest.
+    Revert,
+}
+
+/// Does it on a connection, and returns the names of those that are missing, were done or were undone.
+pub(super) fn act<DB: Backend>(
+    db: &mut impl MigrationHarness<DB>,
+    source: EmbeddedMigrations,
+    what: Migrate,
+) -> Result<Vec<String>, Failure> {
+    let known: Vec<Box<dyn Migration<DB>>> = MigrationSource::<DB>::migrations(&source).map_err(Failure::Step)?;
+    let applied = db.applied_migrations().map_err(Failure::Step)?;
+    let unknown = |version: &&_| known.iter().all(|migration| migration.name().version() != **version);
+    if let Some(found) = applied.iter().find(unknown) {
+        let found = found.to_string();
+        return Err(Failure::Newer(StoreError::NewerSchema { found }));
+    }
+    let done = match what {
+        Migrate::Check => {
+            let missing = known
+                .iter()
+                .filter(|migration| !applied.contains(&migration.name().version().as_owned()));
+            missing.map(|migration| migration.name().to_string()).collect()
+        }
+        Migrate::Run => {
+            let done = db.run_pending_migrations(source).map_err(Failure::Step)?;
+            done.iter().map(ToString::to_string).collect()
+        }
+        Migrate::Revert if applied.is_empty() => Vec::new(),
+        Migrate::Revert => vec![db.revert_last_migration(source).map_err(Failure::Step)?.to_string()],
+    };
+    Ok(done)
+}
+
+/// Why not. What a failed step says is for the store to sort; nothing has changed then.
+pub(super) enum Failure {
+    Newer(StoreError),
+    Step(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The names of all of them.
+pub(super) fn names(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
+    let known = MigrationSource::<diesel::pg::Pg>::migrations(source);
+    let known = known.map_err(|error| StoreError::Other(error.to_string()))?;
+    Ok(known.iter().map(|migration| migration.name().to_string()).collect())
+}
