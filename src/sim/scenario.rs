@@ -44,6 +44,8 @@ pub enum Cue {
 /// A moment of market time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
+    /// When the server starts, before anybody connects.
+    Start,
     /// The next time the market's clock shows this.
     Clock(NaiveTime),
     /// So long after the session opened.

@@ -35,8 +35,7 @@ pub enum ScenarioError {
 /// The words of every act, for errors.
 pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, stuck, quoted, minute-stamps, ahead, bid-ask, \
     null-lists, no-lists, ignore, refuse, hang, slow, cut, forge, rest, expire, exhaust, relent";
-const CUES: &str =
-    "at HH:MM, at +17m (after the session opens), at bar N, on MOMENT, on MOMENT #N, on MOMENT #N-M, on MOMENT every";
+const CUES: &str = "at start, at HH:MM, at +17m (after the session opens), at bar N, on MOMENT, on MOMENT #N, on MOMENT #N-M, on MOMENT every";
 const MOMENTS: [(&str, Moment); 8] = [
     ("connect", Moment::Connect),
     ("upgrade", Moment::Upgrade),
@@ -161,6 +160,9 @@ fn bar_cue(number: &str, plus: &str) -> Result<Cue, String> {
 }
 
 fn read_when(text: &str) -> Result<When, String> {
+    if text == "start" {
+        return Ok(When::Start);
+    }
     if let Some(after) = text.strip_prefix('+') {
         return duration(after).map(When::AfterOpen);
     }
@@ -168,7 +170,7 @@ fn read_when(text: &str) -> Result<When, String> {
         .into_iter()
         .find_map(|format| NaiveTime::parse_from_str(text, format).ok())
         .map(When::Clock)
-        .ok_or_else(|| format!("{text:?} is no moment; allowed are 08:17, 08:17:30, +17m, bar 3, bar 3 +90s"))
+        .ok_or_else(|| format!("{text:?} is no moment; allowed are start, 08:17, 08:17:30, +17m, bar 3, bar 3 +90s"))
 }
 
 fn read_moment(text: &str) -> Result<Moment, String> {

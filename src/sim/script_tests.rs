@@ -34,6 +34,7 @@ fn cues_say_when() {
     let drop = || act("drop 1000");
     let clock = NaiveTime::from_hms_opt(8, 17, 30).unwrap();
     check_line("at 08:17:30 drop 1000", Cue::At(When::Clock(clock)), drop());
+    check_line("at start drop 1000", Cue::At(When::Start), drop());
     check_line("at +17m drop 1000", after(1_020), drop());
     check_line("at bar 1 drop 1000", after(0), drop());
     check_line("at bar 3 +90s drop 1000", after(690), drop());
@@ -139,8 +140,8 @@ fn durations_add_up() {
 
 #[test]
 fn errors_name_the_line_and_what_is_allowed() {
-    check_refused("drop 1000", "begins with no cue; allowed are at HH:MM");
-    check_refused("at noon drop 1000", "\"noon\" is no moment; allowed are 08:17");
+    check_refused("drop 1000", "begins with no cue; allowed are at start, at HH:MM");
+    check_refused("at noon drop 1000", "\"noon\" is no moment; allowed are start, 08:17");
     check_refused("at 25:00 drop 1000", "\"25:00\" is no moment");
     check_refused("at bar 0 mute", "bar \"0\" is not a number from 1");
     check_refused("on lunch drop 1000", "allowed are connect, upgrade, open, subscribe");

@@ -284,6 +284,7 @@ impl Stage {
 /// The instant a timed cue means.
 fn instant(when: When, opens: Timestamp, now: Timestamp) -> Timestamp {
     match when {
+        When::Start => now,
         When::AfterOpen(after) => opens + after,
         When::Clock(time) => next_time(time, now),
     }

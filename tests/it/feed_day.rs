@@ -6,9 +6,11 @@ use candela::actors::backfill::{self, Backfill, BackfillView};
 use candela::actors::feed::{Feed, FeedParts, FeedSettings};
 use candela::actors::key_pool::{self, KeyPool};
 use candela::actors::messages::{Arrived, Report};
+use candela::actors::poller::{self, Poller, PollerView};
 use candela::actors::vendor;
 use candela::clock::Clock;
 use candela::domain::bar::Bar;
+use candela::domain::budget::Forecast;
 use candela::domain::event::{Arrival, Entry, Event, HeardKind, LinkChange, Position};
 use candela::domain::feed_view::FeedView;
 use candela::domain::gap::Gap;
@@ -45,6 +47,8 @@ pub(crate) struct Play {
     pub(crate) speed: f64,
     /// How many keys there are.
     pub(crate) keys: u8,
+    /// How long the link may be down before prices are polled; without it they never are.
+    pub(crate) polling: Option<Duration>,
     /// How long after the session healing may take.
     pub(crate) healing: Duration,
 }
@@ -59,6 +63,7 @@ impl Play {
             minutes,
             speed: 150.0,
             keys: 8,
+            polling: None,
             healing: Duration::from_secs(60 * minutes.max(30)),
         }
     }
@@ -161,6 +166,8 @@ pub(crate) struct Lived {
     pub(crate) causes: Vec<String>,
     /// Ticks set aside, by the name of the reason.
     pub(crate) set_aside: BTreeMap<&'static str, u64>,
+    /// What polling expected the day to cost, each time it made up its mind.
+    pub(crate) forecasts: Vec<Forecast>,
     /// When the session opened.
     pub(crate) opens: Timestamp,
     /// What the vendor saw.
@@ -225,28 +232,43 @@ pub(crate) async fn live(play: &Play) -> Lived {
         causes: Vec::new(),
         view,
     }));
-    let wanted = start_upstream(&sim, &clock, play, &desk, gaps.clone());
+    let upstream = start_upstream(&sim, &clock, play, &desk, gaps.clone());
+    let mut forecasts = Vec::new();
     let healing = || !gaps.borrow().gaps.is_empty() && clock.now() < closes + play.healing;
     while clock.now() < closes + Duration::from_secs(30) || healing() {
         actix_rt::time::sleep(Duration::from_millis(5)).await;
         desk.lock().unwrap().advance(clock.now());
+        let forecast = upstream.poller.borrow().forecast;
+        if forecasts.last() != forecast.as_ref() {
+            forecasts.extend(forecast);
+        }
     }
-    wanted.send(false).unwrap();
+    upstream.wanted.send(false).unwrap();
     let truth = market.bars(Symbol::usdcop(), FIVE, play.opens, closes, clock.now(), 1_000);
-    finish(&desk, play.opens, sim.report(), truth)
+    Lived {
+        forecasts,
+        ..finish(&desk, play.opens, sim.report(), truth)
+    }
 }
 
-/// Starts key pool, feed and backfill.
+/// What runs: it ends when nobody holds it any more.
+struct Upstream {
+    wanted: watch::Sender<bool>,
+    poller: watch::Receiver<PollerView>,
+}
+
+/// Starts key pool, feed, backfill and, where wanted, the poller.
 fn start_upstream(
     sim: &SimHandle,
     clock: &Clock,
     play: &Play,
     desk: &Arc<Mutex<Desk>>,
     gaps: watch::Receiver<PipelineView>,
-) -> watch::Sender<bool> {
+) -> Upstream {
     let probe = Probe(Arc::clone(desk)).start();
     let arrived: Recipient<Arrived> = probe.clone().recipient();
     let slots = (1..).map(|number| KeySlot { group: 1, number });
+    let (keys_view, keys) = watch::channel(KeysView::default());
     let pool = KeyPool::new(key_pool::Parts {
         keys: slots.zip(play.keys().into_iter().map(SecretString::from)).collect(),
         policy: KeyPolicy {
@@ -257,11 +279,30 @@ fn start_upstream(
         clock: clock.clone(),
         book: KeyUseBook::in_memory().unwrap(),
         retired: Arc::default(),
-        view: watch::channel(KeysView::default()).0,
+        view: keys_view,
     })
     .start();
     let tls = vendor::tls(&[]);
     let (wanted, want) = watch::channel(true);
+    let (feed_view, feed) = watch::channel(FeedView::idle(clock.now()));
+    let (poller_view, poller) = watch::channel(PollerView::default());
+    if let Some(patience) = play.polling {
+        Poller::new(poller::Parts {
+            rest_url: sim.rest_url(),
+            tls: Arc::clone(&tls),
+            symbols: vec![(Symbol::usdcop(), play.sessions())],
+            patience,
+            clock: clock.clone(),
+            wanted: want.clone(),
+            feed,
+            keys,
+            lease: pool.clone().recipient(),
+            answered: pool.clone().recipient(),
+            arrived: arrived.clone(),
+            view: poller_view,
+        })
+        .start();
+    }
     Feed::new(FeedParts {
         settings: FeedSettings {
             url: sim.ws_url(),
@@ -274,7 +315,7 @@ fn start_upstream(
         answered: pool.clone().recipient(),
         arrived: arrived.clone(),
         root: probe.recipient(),
-        view: Arc::new(watch::channel(FeedView::idle(clock.now())).0),
+        view: Arc::new(feed_view),
     })
     .start();
     Backfill::new(backfill::Parts {
@@ -288,7 +329,7 @@ fn start_upstream(
         view: watch::channel(BackfillView::default()).0,
     })
     .start();
-    wanted
+    Upstream { wanted, poller }
 }
 
 fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
@@ -320,6 +361,7 @@ fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, tr
         gaps,
         causes: desk.causes.clone(),
         set_aside,
+        forecasts: Vec::new(),
         opens,
         report,
         truth,

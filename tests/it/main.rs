@@ -12,6 +12,8 @@ mod feed_day;
 #[cfg(test)]
 mod feed_history;
 #[cfg(test)]
+mod feed_polled;
+#[cfg(test)]
 mod feed_scenarios;
 #[cfg(test)]
 mod process_demo;
