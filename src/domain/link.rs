@@ -234,8 +234,14 @@ impl Link {
 
     fn refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
         let mut effects = self.fall(&format!("refused_{}", refusal.code), now, luck);
-        if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
-            effects.insert(0, Effect::KeyFailed(refusal.trouble));
+        // A 403 forbids the key the WebSocket; whether it is good for REST, REST will say.
+        let trouble = if refusal.code == 403 {
+            Trouble::PlanRefused
+        } else {
+            refusal.trouble
+        };
+        if matches!(trouble, Trouble::BadKey | Trouble::PlanRefused) {
+            effects.insert(0, Effect::KeyFailed(trouble));
             self.next_key = true;
         }
         effects

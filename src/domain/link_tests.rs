@@ -243,7 +243,13 @@ fn a_status_without_lists_is_believed_and_a_price_confirms_what_no_status_did() 
 
 #[test]
 fn a_refused_key_is_reported_and_the_next_one_tried() {
-    for (code, message) in [(401, "**apikey** is incorrect"), (403, ""), (200, "")] {
+    let bad = Trouble::BadKey;
+    let forbidden = Trouble::PlanRefused;
+    for (code, message, told) in [
+        (401, "**apikey** is incorrect", bad),
+        (403, "", forbidden),
+        (200, "", bad),
+    ] {
         let mut bench = Bench::both();
         bench.on(Event::Started);
         let trouble = if code == 200 {
@@ -260,7 +266,7 @@ fn a_refused_key_is_reported_and_the_next_one_tried() {
         assert_eq!(
             effects,
             [
-                Effect::KeyFailed(Trouble::BadKey),
+                Effect::KeyFailed(told),
                 Effect::Disconnect,
                 down(&format!("refused_{code}"))
             ]
