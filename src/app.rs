@@ -23,13 +23,15 @@ use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::overrides::Overrides;
 use crate::domain::pipeline::{Boundary, Market};
 use crate::domain::protocol::Close;
+use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
 use crate::exit::Exit;
 use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, Options};
 use crate::limits;
 use crate::settings::{Group, Key, MinuteStamps, Valid};
 use crate::store::{Sqlite, Store, StoreError};
 use crate::views::Overall;
-use crate::web::{self, RunningServer, ServeError, WebParts};
+use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
 use secrecy::SecretString;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -127,6 +129,7 @@ impl App {
                 .collect(),
         );
         let store = Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?);
+        let history = store.clone();
         let (snapshot, view) = watch::channel(Arc::default());
         let (status_frame, status) = watch::channel(bytes::Bytes::new());
         let parts = TreeParts {
@@ -163,7 +166,8 @@ impl App {
             session_start: Some(session_start(&markets)),
             start_shard: Arc::clone(&tree.start_shard),
             origins: settings.server.cors_origins.clone(),
-            max_clients: settings.server.connections,
+            door: DoorLimits::of(&settings.server),
+            extras: Extras::of(&settings.server, history, calendars(&markets))?,
             #[cfg(feature = "test-hooks")]
             hooks: hooks(&tree),
         })?;
@@ -331,11 +335,13 @@ fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Le
 }
 
 /// When the session that is open, or was last, began.
+fn calendars(markets: &[Market]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
+    let calendar = |market: &Market| (market.symbol, Arc::clone(&market.sessions));
+    markets.iter().map(calendar).collect()
+}
+
 fn session_start(markets: &[Market]) -> SessionStart {
-    let sessions: Vec<_> = markets
-        .iter()
-        .map(|market| (market.symbol, Arc::clone(&market.sessions)))
-        .collect();
+    let sessions = calendars(markets);
     Arc::new(move |symbol, now| {
         let (_, sessions) = sessions.iter().find(|(known, _)| *known == symbol)?;
         sessions.at(now).map(|session| session.opens)

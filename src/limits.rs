@@ -507,3 +507,24 @@ pub const UPDATE_AGE: Duration = Duration::from_secs(10);
 pub const REDIS_POOL: u32 = 2;
 /// How long to wait for one of them. bb8 itself would wait for 30 seconds.
 pub const REDIS_POOL_WAIT: Duration = Duration::from_secs(2);
+
+/// Rows of one page of history that a request gets unless it asks for more.
+pub const REST_PAGE: u32 = 500;
+
+/// Rows of one page of history at the most: some megabytes of JSON.
+pub const REST_PAGE_MAX: u32 = 10_000;
+
+/// Days of the calendar in one answer: a year.
+pub const REST_CALENDAR_DAYS: i64 = 366;
+
+/// How often the file of tokens is looked at for a change.
+pub const TOKENS_LOOK: Duration = Duration::from_secs(2);
+
+/// How often certificate and key are looked at for a change.
+pub const TLS_LOOK: Duration = Duration::from_secs(5);
+
+/// How long a client has to show its token.
+pub const CLIENT_AUTH: Duration = Duration::from_secs(10);
+
+/// How long a client may follow nothing before it is closed.
+pub const CLIENT_IDLE: Duration = Duration::from_secs(30);

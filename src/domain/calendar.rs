@@ -221,6 +221,11 @@ impl Sessions for Calendar {
     fn zone(&self) -> Tz {
         self.book.rules.zone
     }
+
+    fn on(&self, date: NaiveDate) -> (Option<Session>, String) {
+        let day = self.book.day(date);
+        (day.session, day.reason)
+    }
 }
 
 #[cfg(test)]

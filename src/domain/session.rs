@@ -65,6 +65,20 @@ pub trait Sessions: fmt::Debug + Send + Sync {
 
     /// The zone in which the market's people read times.
     fn zone(&self) -> chrono_tz::Tz;
+
+    /// The session of one of the market's dates, and why the day is what it is.
+    fn on(&self, date: NaiveDate) -> (Option<Session>, String) {
+        let noon = date.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
+        let before = Timestamp::from_datetime(noon) - Duration::from_secs(172_800);
+        let mut next = self.at(before).or_else(|| self.after(before));
+        while let Some(session) = next.filter(|session| session.date < date) {
+            next = self.after(session.opens);
+        }
+        match next.filter(|session| session.date == date) {
+            Some(session) => (Some(session), "a session".to_owned()),
+            None => (None, "no session".to_owned()),
+        }
+    }
 }
 
 /// One session a UTC day, without a break: calendar `always`.

@@ -65,6 +65,14 @@ pub(super) fn pong(thread: &Thread, id: Option<Value>) -> Bytes {
     frame(&answer)
 }
 
+/// The answer to a token that is valid.
+pub(super) fn authenticated(id: Option<Value>, symbols: &[Symbol]) -> Bytes {
+    let symbols: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
+    let mut answer = json!({"type": "authenticated", "symbols": symbols});
+    echo(&mut answer, id);
+    frame(&answer)
+}
+
 /// An error that leaves the connection open.
 pub(super) fn error(id: Option<Value>, problem: Problem, message: &str) -> Bytes {
     let mut answer = json!({

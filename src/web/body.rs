@@ -2,6 +2,7 @@
 
 use crate::actors::deck::Deck;
 use crate::actors::seat::Seat;
+use crate::web::door::Pass;
 use bytes::Bytes;
 use futures_util::Stream;
 use std::convert::Infallible;
@@ -13,11 +14,16 @@ use std::task::{Context, Poll};
 pub(super) struct Body {
     seat: Rc<Seat>,
     deck: Rc<Deck>,
+    _pass: Pass,
 }
 
 impl Body {
-    pub(super) const fn new(seat: Rc<Seat>, deck: Rc<Deck>) -> Self {
-        Self { seat, deck }
+    pub(super) const fn new(seat: Rc<Seat>, deck: Rc<Deck>, pass: Pass) -> Self {
+        Self {
+            seat,
+            deck,
+            _pass: pass,
+        }
     }
 }
 

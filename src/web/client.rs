@@ -18,12 +18,16 @@ use crate::limits;
 use crate::web::answers;
 use crate::web::body::Body;
 use crate::web::handshake;
+use crate::web::layers;
 use crate::web::problem::Trouble;
 use crate::web::reader::{Reader, Said};
 use crate::web::thread::{Thread, unknown_symbol};
+use crate::web::tokens::Grant;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
+use serde_json::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +47,22 @@ struct Client {
     /// The default channels, until the client asks for its own.
     untouched: bool,
     window: InboundWindow,
+    access: Access,
+    /// `?channels=`, until they are attached.
+    wanted: Option<Vec<Wanted>>,
+}
+
+/// What the client may see.
+#[derive(Debug, Clone)]
+enum Access {
+    /// No token is asked for.
+    Open,
+    /// A token was shown.
+    Granted(Grant),
+    /// A token is awaited.
+    Awaited,
+    /// A token was shown that is not valid.
+    Refused,
 }
 
 /// Messages within the current second.
@@ -58,6 +78,8 @@ pub(super) struct Plan {
     pub(super) symbol: Option<Symbol>,
     /// `?channels=`.
     pub(super) channels: Option<String>,
+    /// `?token=`.
+    pub(super) token: Option<String>,
     /// An echo, for conformance suites.
     pub(super) echo: bool,
 }
@@ -69,17 +91,15 @@ pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
     if thread.common.drain.borrow().is_some() {
         return Err(Trouble::unavailable("shutting_down", "the service is shutting down"));
     }
-    let connected = thread
-        .deck
-        .counts()
-        .connected
-        .load(std::sync::atomic::Ordering::Relaxed);
-    if connected >= thread.common.max_clients {
-        return Err(Trouble::unavailable(
-            "connection_limit",
-            "no more connections are accepted now",
-        ));
+    let shown = shown_token(request, &thread, plan.token.as_deref());
+    let access = access(&thread, shown.as_deref());
+    if matches!(access, Access::Refused) && layers::bearer(request).is_some() {
+        return Err(Trouble::unauthorized("the token is not valid"));
     }
+    let pass = thread
+        .common
+        .door
+        .enter(request.peer_addr().map(|address| address.ip()))?;
     let wanted = match &plan.channels {
         Some(list) => Some(wanted_of(&thread, list)?),
         None => None,
@@ -94,25 +114,47 @@ pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
         plain: false,
     });
     let seat = thread.deck.join(line);
-    let body = Body::new(Rc::clone(&seat), Rc::clone(&thread.deck));
+    let body = Body::new(Rc::clone(&seat), Rc::clone(&thread.deck), pass);
     let reader = Reader::new(payload, limits::CLIENT_MESSAGE);
     Client::create(|ctx| {
         ctx.set_mailbox_capacity(1);
         ctx.add_stream(reader);
-        let client = Client {
+        let mut client = Client {
             thread,
             seat,
             symbol: plan.symbol,
             echo: plan.echo,
             untouched: wanted.is_none(),
             window: InboundWindow::default(),
+            access,
+            wanted,
         };
         if !plan.echo {
-            client.greet(wanted, ctx);
+            client.greet(ctx);
         }
         client
     });
     Ok(response.streaming(body))
+}
+
+/// The token that a request shows: in a header, as a subprotocol (browsers cannot set headers), or in the address if allowed.
+fn shown_token(request: &HttpRequest, thread: &Thread, query: Option<&str>) -> Option<String> {
+    let protocols = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|value| value.to_str().ok());
+    let mut entries = protocols.unwrap_or_default().split(',').map(str::trim);
+    let in_protocol = entries.find_map(|entry| entry.strip_prefix("bearer."));
+    let in_query = query.filter(|_| thread.common.query_tokens);
+    layers::bearer(request).or(in_protocol).or(in_query).map(str::to_owned)
+}
+
+fn access(thread: &Thread, shown: Option<&str>) -> Access {
+    match (&thread.common.tokens, shown) {
+        (None, _) => Access::Open,
+        (Some(_), None) => Access::Awaited,
+        (Some(tokens), Some(token)) => tokens.check(token).map_or(Access::Refused, Access::Granted),
+    }
 }
 
 /// Reads `?channels=a,b`.
@@ -129,21 +171,57 @@ fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trouble> {
 }
 
 impl Client {
-    /// The welcome, and the channels that were asked for in the address or come by default.
-    fn greet(&self, wanted: Option<Vec<Wanted>>, ctx: &mut Context<Self>) {
-        let symbols: Vec<Symbol> = match self.symbol {
-            Some(symbol) => vec![symbol],
-            None => self.thread.common.symbols.to_vec(),
-        };
-        self.say(&answers::welcome(&self.thread, self.seat.id().0, &symbols, true));
-        let channels = match wanted {
+    /// The welcome, and what follows once the client may see it.
+    fn greet(&mut self, ctx: &mut Context<Self>) {
+        let welcomed = matches!(self.access, Access::Open | Access::Granted(_));
+        let symbols = self.symbols();
+        self.say(&answers::welcome(&self.thread, self.seat.id().0, &symbols, welcomed));
+        match self.access {
+            Access::Refused => self.close(Close::Unauthenticated, "the token is not valid"),
+            Access::Awaited => {
+                ctx.run_later(limits::CLIENT_AUTH, |client, _| {
+                    if matches!(client.access, Access::Awaited) {
+                        client.close(Close::Unauthenticated, "no token was shown in time");
+                    }
+                });
+            }
+            Access::Open | Access::Granted(_) => self.begin(ctx),
+        }
+        ctx.run_later(limits::CLIENT_IDLE, |client, _| {
+            if client.seat.outbox.borrow().follows() == 0 && !client.seat.status.get() {
+                client.close(Close::Idle, "nothing was subscribed");
+            }
+        });
+    }
+
+    /// The pairs that this client is told of.
+    fn symbols(&self) -> Vec<Symbol> {
+        let mut allowed = self.allowed();
+        allowed.retain(|symbol| self.symbol.is_none_or(|own| own == *symbol));
+        allowed
+    }
+
+    fn may(&self, symbol: Symbol) -> bool {
+        match &self.access {
+            Access::Granted(grant) => grant.allows(symbol),
+            Access::Open => true,
+            Access::Awaited | Access::Refused => false,
+        }
+    }
+
+    /// Attaches the channels that were asked for in the address or come by default, and watches over the token.
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.access, Access::Granted(_)) {
+            ctx.run_interval(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
+        }
+        let channels = match self.wanted.take() {
             Some(wanted) => self.expand(&wanted).unwrap_or_default(),
             None => {
-                let all = |symbol: &Symbol| {
-                    let bars = Channel::bars(Interval::M5, *symbol);
-                    [Channel::ticks(*symbol), bars, Channel::session(*symbol)]
+                let all = |symbol: Symbol| {
+                    let bars = Channel::bars(Interval::M5, symbol);
+                    [Channel::ticks(symbol), bars, Channel::session(symbol)]
                 };
-                symbols.iter().flat_map(all).collect()
+                self.symbols().into_iter().flat_map(all).collect()
             }
         };
         let attach = Attach {
@@ -155,6 +233,31 @@ impl Client {
             snapshot: true,
         };
         self.ask(self.thread.attach.send(attach), ctx);
+    }
+
+    /// A token that was revoked ends what it opened.
+    fn look_at_grant(&self) {
+        if let (Access::Granted(grant), Some(tokens)) = (&self.access, &self.thread.common.tokens)
+            && !tokens.still(grant)
+        {
+            self.close(Close::TokenRevoked, "the token was revoked");
+        }
+    }
+
+    fn authenticate(&mut self, id: Option<Value>, token: &str, ctx: &mut Context<Self>) {
+        match (access(&self.thread, Some(token)), &self.access) {
+            (Access::Granted(grant), Access::Awaited) => {
+                tracing::info!(client = self.seat.id().0, token = %grant.name, "a client showed its token");
+                self.access = Access::Granted(grant);
+                self.say(&answers::authenticated(id, &self.symbols()));
+                self.begin(ctx);
+            }
+            (Access::Granted(_) | Access::Open, _) => self.say(&answers::authenticated(id, &self.symbols())),
+            (Access::Awaited | Access::Refused, _) => {
+                self.say(&answers::error(id, Problem::AuthFailed, "the token is not valid"));
+                self.close(Close::Unauthenticated, "the token is not valid");
+            }
+        }
     }
 
     /// Waits for the shard; nothing more is read from this client meanwhile.
@@ -214,11 +317,13 @@ impl Client {
         match request {
             Request::Heartbeat => self.say(&answers::heartbeat_response(&self.thread, self.symbol)),
             Request::Ping { id } => self.say(&answers::pong(&self.thread, id)),
-            Request::Auth { id, .. } => self.refuse(&Refusal {
-                id,
-                problem: Problem::AuthFailed,
-                message: "this server asks for no token".to_owned(),
-            }),
+            Request::Auth { id, token } => self.authenticate(id, &token, ctx),
+            Request::Subscribe(Subscribe { id, .. }) | Request::Unsubscribe { id, .. }
+                if matches!(self.access, Access::Awaited) =>
+            {
+                let first = "show a token first: {\"action\":\"auth\",\"token\":…}";
+                self.say(&answers::error(id, Problem::Unauthenticated, first));
+            }
             Request::Subscribe(subscribe) => self.subscribe(subscribe, ctx),
             Request::Unsubscribe { id, channels } => match self.expand(&channels) {
                 Ok(expanded) => {
@@ -292,7 +397,7 @@ impl Client {
         for one in wanted {
             let (topic, symbols) = match one {
                 Wanted::Status => continue,
-                Wanted::Every(topic) => (*topic, common.symbols.to_vec()),
+                Wanted::Every(topic) => (*topic, self.allowed()),
                 Wanted::One(channel) => (channel.topic, vec![channel.symbol]),
             };
             if let Topic::Bars(interval) = topic
@@ -303,13 +408,18 @@ impl Client {
                 return Err((Problem::UnknownChannel, message));
             }
             for symbol in symbols {
-                if !common.symbols.contains(&symbol) {
+                if !common.symbols.contains(&symbol) || !self.may(symbol) {
                     return Err((Problem::UnknownSymbol, unknown_symbol(symbol.as_str(), &common.symbols)));
                 }
                 channels.push(Channel { topic, symbol });
             }
         }
         Ok(channels)
+    }
+
+    fn allowed(&self) -> Vec<Symbol> {
+        let all = self.thread.common.symbols.iter().copied();
+        all.filter(|symbol| self.may(*symbol)).collect()
     }
 
     fn hear_echo(&self, said: Said) {

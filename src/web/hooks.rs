@@ -61,6 +61,7 @@ pub(super) async fn echo(request: HttpRequest, payload: web::Payload) -> Result<
     let plan = Plan {
         symbol: None,
         channels: None,
+        token: None,
         echo: true,
     };
     upgrade(&request, payload, plan)

@@ -146,7 +146,7 @@ async fn a_client_that_vanishes_without_a_word_is_forgotten() {
 
 #[actix_rt::test]
 async fn more_connections_than_allowed_are_refused() {
-    let stage = Stage::with(|parts| parts.max_clients = 1);
+    let stage = Stage::with(|parts| parts.door.connections = 1);
     let mut first = stage.client("/ws").await;
     first.settle().await;
     let mut second = stage.raw("/ws", "").await;

@@ -1,36 +1,17 @@
 //! `/market/…`: what the market did, from what was told and what is written down.
 
-use crate::domain::symbol::Symbol;
 use crate::domain::tick::AcceptedTick;
 use crate::limits;
 use crate::web::problem::Trouble;
+use crate::web::query::Query;
 use crate::web::thread::Thread;
-use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-/// `?symbol=`, in any spelling; the first served symbol by default.
-#[derive(Debug, Deserialize)]
-pub(super) struct OfSymbol {
-    symbol: Option<String>,
-}
-
-impl OfSymbol {
-    fn read(&self, thread: &Thread) -> Result<Symbol, Trouble> {
-        match &self.symbol {
-            Some(text) => thread.symbol(text),
-            None => {
-                let first = thread.common.symbols.first().copied();
-                first.ok_or_else(|| Trouble::not_found("unknown_symbol", "no symbol is served"))
-            }
-        }
-    }
-}
-
 /// `GET /market/latest`: the object that the cache holds under the old key; 404 when there is none or it is too old.
-pub(super) async fn latest(request: HttpRequest, of: web::Query<OfSymbol>) -> Result<HttpResponse, Trouble> {
+pub(super) async fn latest(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let thread = Thread::of(&request)?;
-    let symbol = of.read(&thread)?;
+    let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let last = thread.deck.latest.borrow().get(&symbol).copied();
     let now = thread.deck.clock().now();
     let fresh = last.filter(|last| now.since(last.received_at) <= limits::LATEST_PRICE_AGE);
@@ -41,9 +22,9 @@ pub(super) async fn latest(request: HttpRequest, of: web::Query<OfSymbol>) -> Re
 }
 
 /// `GET /market/session`: in the old shape, plus what came since.
-pub(super) async fn session(request: HttpRequest, of: web::Query<OfSymbol>) -> Result<HttpResponse, Trouble> {
+pub(super) async fn session(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let thread = Thread::of(&request)?;
-    let symbol = of.read(&thread)?;
+    let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let session = thread.view().sessions.get(&symbol).cloned();
     let session = session.ok_or_else(|| Trouble::unavailable("not_ready", "the session is not known yet"))?;
     Ok(HttpResponse::Ok().json(session))

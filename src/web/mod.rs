@@ -17,14 +17,25 @@ mod thread;
 mod problem;
 mod health;
 mod market;
+mod history;
+mod query;
+mod pages;
+mod routes;
+mod layers;
+mod door;
+mod tokens;
+mod tls;
 mod metrics;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 
+pub use door::DoorLimits;
 #[cfg(feature = "test-hooks")]
 pub use hooks::{Does, Hooks};
-pub use server::{RunningServer, ServeError, WebParts, serve};
+pub use server::{Extras, RunningServer, ServeError, WebParts, serve};
 pub use thread::StartShard;
+pub use tls::{TlsError, TlsFiles};
+pub use tokens::{Tokens, TokensError};
 
 #[cfg(test)]
 mod stage;

@@ -32,6 +32,10 @@ impl Trouble {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "auth_failed", detail)
+    }
+
     pub(super) fn upgrade_required(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
     }
@@ -79,6 +83,9 @@ impl ResponseError for Trouble {
         if self.status == StatusCode::UPGRADE_REQUIRED {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             response.insert_header((header::UPGRADE, "websocket"));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.insert_header((header::ALLOW, "GET, HEAD, OPTIONS"));
         }
         response.body(Value::Object(body).to_string())
     }

@@ -8,18 +8,24 @@ use crate::domain::delivery::Window;
 use crate::domain::frames::Zones;
 use crate::domain::interval::Interval;
 use crate::domain::protocol::Close;
+use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::limits;
+use crate::settings;
+use crate::store::Store;
 use crate::views::ServiceView;
-use crate::web::client::{self, LineOf, Plan};
-use crate::web::problem::Trouble;
+use crate::web::client::LineOf;
+use crate::web::door::{Door, DoorLimits};
 use crate::web::thread::{Common, StartShard, Thread};
-use crate::web::{health, market, metrics};
+use crate::web::tls::{self, TlsError, TlsFiles};
+use crate::web::tokens::{Tokens, TokensError};
+use crate::web::{layers, routes};
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Extensions, Server, ServerHandle};
-use actix_web::middleware::{Compress, DefaultHeaders};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer};
 use bytes::Bytes;
-use serde::Deserialize;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::any::Any;
 use std::cell::RefCell;
@@ -60,13 +66,60 @@ pub struct WebParts {
     pub start_shard: StartShard,
     /// Pages that may connect and ask, besides this server's own.
     pub origins: Vec<String>,
-    /// Connections that are held at once.
-    pub max_clients: usize,
+    /// How many clients may come in.
+    pub door: DoorLimits,
     /// How much may wait for one client, and how long.
     pub window: Window,
+    /// What a server can do without.
+    pub extras: Extras,
     /// What the test hooks act through.
     #[cfg(feature = "test-hooks")]
     pub hooks: crate::web::Hooks,
+}
+
+/// What a server can do without.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where history is read from.
+    pub store: Option<Store>,
+    /// What each date is, of each pair.
+    pub calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// The tokens that clients must show.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Tokens are also taken from `?token=`.
+    pub query_tokens: bool,
+    /// Serve TLS instead of plain TCP.
+    pub tls: Option<TlsFiles>,
+}
+
+impl Extras {
+    /// What the settings ask for.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the file of tokens cannot be used.
+    pub fn of(
+        settings: &settings::Server,
+        store: Store,
+        calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
+    ) -> Result<Self, ServeError> {
+        let tokens = settings.tokens_file.as_deref().map(Tokens::open).transpose()?;
+        Ok(Self {
+            store: Some(store),
+            calendars,
+            tokens: tokens.map(Arc::new),
+            query_tokens: settings.query_tokens,
+            tls: settings.tls.as_ref().map(|files| TlsFiles {
+                cert: files.cert.clone(),
+                key: files.key.clone(),
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for Extras {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extras").field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for WebParts {
@@ -93,6 +146,12 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
 }
 
 /// An order to end all sessions.
@@ -168,14 +227,15 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
     let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
     let next = Arc::new(AtomicUsize::new(0));
     let common = common(&parts, draining.clone());
+    let tls = parts.extras.tls.as_ref().map(tls::config).transpose()?;
     let server = HttpServer::new(move || {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let thread = thread(number, &parts, &common, draining.clone());
         App::new()
             .app_data(Rc::new(thread))
-            .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-            .configure(routes)
-            .default_service(web::to(nowhere))
+            .configure(routes::routes)
+            .wrap(from_fn(layers::cors))
+            .wrap(from_fn(layers::identify))
     })
     .workers(workers)
     .backlog(4_096)
@@ -185,10 +245,12 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
     .h1_write_buffer_size(1) // a body is asked for more only when all before it is in the kernel: see actors/seat.rs
     .tcp_nodelay(true)
     .max_connections(limits::CLIENTS.saturating_mul(2))
-    .on_connect(prepare)
-    .listen(listener)
-    .map_err(|source| ServeError::Bind { address, source })?
-    .run();
+    .on_connect(prepare);
+    let listening = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls),
+        None => server.listen(listener),
+    };
+    let server = listening.map_err(|source| ServeError::Bind { address, source })?.run();
     Ok(RunningServer {
         address,
         handle: server.handle(),
@@ -216,7 +278,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// Prepares an accepted socket, and keeps a duplicate of its descriptor to write to and to shut.
 fn prepare(connection: &dyn Any, data: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else {
+    let plain = connection.downcast_ref::<TcpStream>();
+    let secured = connection.downcast_ref::<TlsStream<TcpStream>>();
+    let Some(stream) = plain.or_else(|| secured.map(|stream| stream.get_ref().0)) else {
         return;
     };
     let socket = SockRef::from(stream);
@@ -229,7 +293,7 @@ fn prepare(connection: &dyn Any, data: &mut Extensions) {
     }
     let line = socket.try_clone().ok().map(|socket| Line {
         socket: Some(socket),
-        plain: true,
+        plain: plain.is_some(),
     });
     data.insert(LineOf(RefCell::new(line)));
 }
@@ -239,7 +303,11 @@ fn common(parts: &WebParts, drain: watch::Receiver<Option<Drain>>) -> Common {
         symbols: parts.symbols.clone().into(),
         intervals: parts.intervals.clone().into(),
         origins: parts.origins.clone().into(),
-        max_clients: parts.max_clients,
+        door: Door::new(parts.door),
+        store: parts.extras.store.clone(),
+        calendars: parts.extras.calendars.clone().into(),
+        tokens: parts.extras.tokens.clone(),
+        query_tokens: parts.extras.query_tokens,
         view: parts.view.clone(),
         drain,
         #[cfg(feature = "test-hooks")]
@@ -312,64 +380,4 @@ async fn drain_deck(deck: &Deck, order: Drain) {
         }
         actix_rt::time::sleep(pause.min(Duration::from_millis(100))).await;
     }
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/ws", web::get().to(ws_all))
-        .route("/ws/{symbol:.*}", web::get().to(ws_symbol));
-    #[cfg(feature = "test-hooks")]
-    config
-        .route("/test/panic/{actor}", web::post().to(crate::web::hooks::panic))
-        .route("/test/hang/{actor}", web::post().to(crate::web::hooks::hang))
-        .route("/test/echo", web::get().to(crate::web::hooks::echo));
-    config.service(
-        web::scope("")
-            .wrap(Compress::default())
-            .route("/health", web::get().to(health::health))
-            .route("/metrics", web::get().to(metrics::metrics))
-            .route("/health/live", web::get().to(health::live))
-            .route("/health/ready", web::get().to(health::ready))
-            .route("/status", web::get().to(health::status))
-            .route("/market/latest", web::get().to(market::latest))
-            .route("/market/session", web::get().to(market::session)),
-    );
-}
-
-#[derive(Deserialize)]
-struct Channels {
-    channels: Option<String>,
-}
-
-async fn ws_all(
-    request: HttpRequest,
-    payload: web::Payload,
-    query: web::Query<Channels>,
-) -> Result<HttpResponse, Trouble> {
-    let plan = Plan {
-        symbol: None,
-        channels: query.into_inner().channels,
-        echo: false,
-    };
-    client::upgrade(&request, payload, plan)
-}
-
-async fn ws_symbol(
-    request: HttpRequest,
-    payload: web::Payload,
-    symbol: web::Path<String>,
-    query: web::Query<Channels>,
-) -> Result<HttpResponse, Trouble> {
-    let symbol = Thread::of(&request)?.symbol(&symbol)?;
-    let plan = Plan {
-        symbol: Some(symbol),
-        channels: query.into_inner().channels,
-        echo: false,
-    };
-    client::upgrade(&request, payload, plan)
-}
-
-async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {
-    let detail = format!("there is nothing at {}", request.path());
-    Err(Trouble::not_found("no_such_path", detail))
 }

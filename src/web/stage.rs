@@ -16,7 +16,7 @@ use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Provenance, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::views::ServiceView;
-use crate::web::{RunningServer, WebParts, serve};
+use crate::web::{DoorLimits, Extras, RunningServer, WebParts, serve};
 use actix::{Addr, Context};
 use actix_codec::{Decoder, Encoder};
 use actix_http::ws::{CloseCode, Codec, Frame, Message};
@@ -121,12 +121,19 @@ impl Stage {
             ledger: Arc::new(move || Box::new(opened.clone())),
             session_start: None,
             start_shard: Arc::new(move |_, parts| {
-                let address = Context::new().run(Fanout::new(parts));
+                let mut context = Context::new();
+                context.set_mailbox_capacity(1_024);
+                let address = context.run(Fanout::new(parts));
                 started.lock().unwrap().push(address.clone());
                 address
             }),
             origins: vec!["http://localhost:3000".to_owned()],
-            max_clients: 1_000,
+            door: DoorLimits {
+                connections: 50_000,
+                per_address: 50_000,
+                per_second: 1_000_000,
+            },
+            extras: Extras::default(),
             window: Window::default(),
             #[cfg(feature = "test-hooks")]
             hooks: crate::web::Hooks::default(),

@@ -4,10 +4,14 @@ use crate::actors::deck::Deck;
 use crate::actors::fanout::{Fanout, Parts};
 use crate::actors::messages::{Attach, Detach};
 use crate::domain::interval::Interval;
+use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
+use crate::store::Store;
 use crate::views::ServiceView;
+use crate::web::door::Door;
 use crate::web::problem::Trouble;
 use crate::web::server::Drain;
+use crate::web::tokens::Tokens;
 use actix::{Addr, Recipient};
 use actix_web::HttpRequest;
 use std::rc::Rc;
@@ -24,7 +28,11 @@ pub(super) struct Common {
     pub(super) symbols: Arc<[Symbol]>,
     pub(super) intervals: Arc<[Interval]>,
     pub(super) origins: Arc<[String]>,
-    pub(super) max_clients: usize,
+    pub(super) door: Arc<Door>,
+    pub(super) store: Option<Store>,
+    pub(super) calendars: Arc<[(Symbol, Arc<dyn Sessions>)]>,
+    pub(super) tokens: Option<Arc<Tokens>>,
+    pub(super) query_tokens: bool,
     pub(super) view: watch::Receiver<Arc<ServiceView>>,
     pub(super) drain: watch::Receiver<Option<Drain>>,
     #[cfg(feature = "test-hooks")]

@@ -1,0 +1,218 @@
+//! What it costs to tell a tick to many clients, against a floor: a program that does nothing but write the ready-made frame to
+//! each socket. Both run as child processes of this one, which is the same reading client for both, so that CPU time per
+//! delivery can be compared within one run.
+//!
+//! ```text
+//! fanout                       the whole table
+//! fanout --clients 1000        one row of it
+//! fanout --serve floor|candela (the children)
+//! ```
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a measuring program: what fails here should fail loudly"
+)]
+
+mod floor;
+mod reader;
+mod served;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    clients: usize,
+    /// Ticks sent at one instant.
+    burst: usize,
+    bursts: usize,
+    pause: Duration,
+}
+
+const LOADS: [Load; 6] = [
+    load(1, 1, 2_000, 1_000),
+    load(1_000, 1, 150, 25_000),
+    load(5_000, 1, 40, 120_000),
+    load(1, 20, 200, 10_000),
+    load(1_000, 20, 50, 60_000),
+    load(5_000, 20, 20, 250_000),
+];
+
+const fn load(clients: usize, burst: usize, bursts: usize, pause_us: u64) -> Load {
+    Load {
+        clients,
+        burst,
+        bursts,
+        pause: Duration::from_micros(pause_us),
+    }
+}
+
+/// What one run gave.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    /// Server CPU time per delivery.
+    cpu_us: f64,
+    received: usize,
+    expected: usize,
+    /// Resident memory per client while idle.
+    resident_kib: f64,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|i| args.get(i + 1));
+    match value("--serve").map(String::as_str) {
+        Some("floor") => floor::serve(),
+        Some("candela") => served::serve(),
+        Some(other) => panic!("--serve {other}: floor or candela"),
+        None => table(value("--clients").map(|text| text.parse().unwrap()), value("--only")),
+    }
+}
+
+fn table(clients: Option<usize>, only: Option<&String>) {
+    println!(
+        "{:>8} {:>6} {:>14} {:>16} {:>7} {:>10} {:>12}",
+        "clients", "burst", "floor µs/del.", "candela µs/del.", "ratio", "received", "KiB/client"
+    );
+    for load in LOADS
+        .into_iter()
+        .filter(|load| clients.is_none_or(|clients| clients == load.clients))
+    {
+        let run = |which: &str| only.is_none_or(|only| only == which).then(|| measure(which, load));
+        let (floor, candela) = (run("floor"), run("candela"));
+        let cpu = |measured: &Option<Measured>| measured.map_or(f64::NAN, |measured| measured.cpu_us);
+        let received = candela.or(floor).map_or(0.0, |measured| {
+            100.0 * measured.received as f64 / measured.expected as f64
+        });
+        println!(
+            "{:>8} {:>6} {:>14.3} {:>16.3} {:>7.2} {:>9.2}% {:>12.1}",
+            load.clients,
+            load.burst,
+            cpu(&floor),
+            cpu(&candela),
+            cpu(&candela) / cpu(&floor),
+            received,
+            candela.map_or(f64::NAN, |measured| measured.resident_kib)
+        );
+    }
+}
+
+/// Starts a server, connects the clients, sends the load, and counts.
+fn measure(which: &str, load: Load) -> Measured {
+    let mut server = Server::start(which);
+    let before = server.ask("rss");
+    let clients = reader::connect(&server.address, load.clients, which == "candela");
+    server.wait_for("clients", load.clients);
+    std::thread::sleep(Duration::from_millis(600));
+    let after = server.ask("rss");
+    let cpu_before = server.ask("cpu");
+    let expected = load.clients * load.burst * load.bursts;
+    let reading = std::thread::spawn(move || reader::count(clients, expected, Duration::from_secs(60)));
+    server.tell(&format!(
+        "send {} {} {}",
+        load.burst,
+        load.bursts,
+        load.pause.as_micros()
+    ));
+    server.wait_for("sent", load.bursts);
+    let received = reading.join().unwrap();
+    let cpu_after = server.ask("cpu");
+    server.end();
+    Measured {
+        cpu_us: (cpu_after - cpu_before) / 1_000.0 / received.max(1) as f64,
+        received,
+        expected,
+        resident_kib: (after - before) / load.clients as f64,
+    }
+}
+
+/// A child that serves, and answers questions line by line.
+struct Server {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    address: String,
+}
+
+impl Server {
+    fn start(which: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--serve", which])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut address = String::new();
+        lines.read_line(&mut address).unwrap();
+        Self {
+            child,
+            lines,
+            address: address.trim().to_owned(),
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+        stdin.flush().unwrap();
+    }
+
+    fn ask(&mut self, question: &str) -> f64 {
+        self.tell(question);
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    fn wait_for(&mut self, question: &str, at_least: usize) {
+        for _ in 0..6_000 {
+            if self.ask(question) >= at_least as f64 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{question}: never {at_least}");
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+/// Answers the questions of the measuring process until it goes: `rss`, `cpu`, and whatever `more` knows.
+fn converse(mut more: impl FnMut(&str) -> Option<f64>) {
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let answer = match line.as_str() {
+            "rss" => Some(resident_kib()),
+            "cpu" => Some(cpu_ns()),
+            other => more(other),
+        };
+        if let Some(answer) = answer {
+            println!("{answer}");
+            std::io::stdout().flush().unwrap();
+        }
+    }
+}
+
+/// CPU time of this process so far, with that of threads that ended; in steps of ten milliseconds.
+fn cpu_ns() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = |i| fields.split_whitespace().nth(i).unwrap().parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) * 10_000_000.0
+}
+
+fn resident_kib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

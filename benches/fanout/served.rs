@@ -1,0 +1,150 @@
+//! The real thing: candela's web room with its sessions and fan-out shards, told ticks as the recorder tells them.
+
+use actix::{Addr, Context};
+use candela::actors::deck::Counts;
+use candela::actors::fanout::{Fanout, ReadsLedger};
+use candela::actors::messages::{Item, Recorded, Told};
+use candela::clock::Clock;
+use candela::domain::channel::{Channel, Head};
+use candela::domain::delivery::Window;
+use candela::domain::event::{Event, Numbered, Position};
+use candela::domain::frames::Zones;
+use candela::domain::interval::Interval;
+use candela::domain::symbol::Symbol;
+use candela::domain::tick::{AcceptedTick, Provenance, Tick};
+use candela::views::ServiceView;
+use candela::web::{DoorLimits, Extras, WebParts, serve as serve_web};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A ledger with nothing in it: nobody resumes here.
+struct Blank;
+
+impl ReadsLedger for Blank {
+    fn head(&self) -> Position {
+        Position(0)
+    }
+    fn heads(&self) -> BTreeMap<Channel, Head> {
+        let head = Head {
+            epoch: "aaaa".parse().unwrap(),
+            seq: 0,
+        };
+        BTreeMap::from([(Channel::ticks(Symbol::usdcop()), head)])
+    }
+    fn read(&mut self, _: Position, _: usize) -> Result<Vec<Numbered>, String> {
+        Ok(Vec::new())
+    }
+    fn read_channel(&mut self, _: Channel, _: u64, _: u64, _: usize) -> Result<Vec<Numbered>, String> {
+        Ok(Vec::new())
+    }
+    fn first_seq(&mut self, _: Channel) -> Result<Option<u64>, String> {
+        Ok(None)
+    }
+}
+
+type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
+
+pub(super) fn serve() {
+    let counts: Arc<Counts> = Arc::default();
+    let shards: Shards = Arc::default();
+    let (address, addressed) = std::sync::mpsc::channel();
+    let (serving_counts, serving_shards) = (Arc::clone(&counts), Arc::clone(&shards));
+    std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let (_view, view) = watch::channel(Arc::new(ServiceView::default()));
+            let (_status, status) = watch::channel(bytes::Bytes::new());
+            let started = Arc::clone(&serving_shards);
+            let mut server = serve_web(WebParts {
+                bind: "127.0.0.1:0".parse().unwrap(),
+                workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+                symbols: vec![Symbol::usdcop()],
+                intervals: vec![Interval::M5],
+                zones: Zones::new(vec![(Symbol::usdcop(), chrono_tz::America::Bogota)]),
+                clock: Clock::system(),
+                counts: serving_counts,
+                view,
+                status,
+                ledger: Arc::new(|| Box::new(Blank)),
+                session_start: None,
+                start_shard: Arc::new(move |_, parts| {
+                    let mut context = Context::new();
+                    context.set_mailbox_capacity(1_024);
+                    let shard = context.run(Fanout::new(parts));
+                    started.lock().unwrap().push(shard.clone());
+                    shard
+                }),
+                origins: Vec::new(),
+                door: DoorLimits {
+                    connections: 50_000,
+                    per_address: 50_000,
+                    per_second: 1_000_000,
+                },
+                extras: Extras::default(),
+                window: Window::default(),
+                #[cfg(feature = "test-hooks")]
+                hooks: candela::web::Hooks::default(),
+            })
+            .unwrap();
+            address.send(server.address()).unwrap();
+            server.take_server().unwrap().await.unwrap();
+        });
+    });
+    println!("{}", addressed.recv().unwrap());
+    let sent = Arc::new(AtomicUsize::new(0));
+    super::converse(|line| match line {
+        "clients" => Some(counts.connected.load(Ordering::Relaxed) as f64),
+        "sent" => Some(sent.load(Ordering::Relaxed) as f64),
+        other => {
+            let numbers: Vec<u64> = other.split(' ').skip(1).map(|text| text.parse().unwrap()).collect();
+            let (shards, sent) = (Arc::clone(&shards), Arc::clone(&sent));
+            std::thread::spawn(move || tell(&shards.lock().unwrap(), &numbers, &sent));
+            None
+        }
+    });
+    std::process::exit(0);
+}
+
+fn tell(shards: &[Addr<Fanout>], numbers: &[u64], sent: &AtomicUsize) {
+    let clock = Clock::system();
+    let began = Instant::now();
+    let mut seq = 0;
+    for i in 0..numbers[1] {
+        for _ in 0..numbers[0] {
+            seq += 1;
+            let recorded = recorded(seq, &clock);
+            for shard in shards {
+                shard.try_send(recorded.clone()).expect("the mailbox holds a burst");
+            }
+        }
+        sent.fetch_add(1, Ordering::Relaxed);
+        let due = Duration::from_micros(numbers[2] * (i + 1));
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+}
+
+fn recorded(seq: u64, clock: &Clock) -> Recorded {
+    let symbol = Symbol::usdcop();
+    let now = clock.now();
+    let tick = Tick {
+        symbol,
+        price: "4012.35".parse().unwrap(),
+        bid: None,
+        ask: None,
+        at: now,
+        provenance: Provenance::Live,
+    };
+    let numbered = Numbered {
+        position: Position(seq),
+        channel: Some(Channel::ticks(symbol)),
+        seq,
+        at: now,
+        event: Event::Tick(AcceptedTick { tick, received_at: now }),
+    };
+    Recorded {
+        told: Arc::new([Told::from(Item::Event(numbered))]),
+        head: Position(seq),
+    }
+}

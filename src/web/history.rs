@@ -1,0 +1,280 @@
+//! `/market/bars`, `/market/ticks`, `/market/gaps`, `/market/symbols`, `/market/calendar`: what is written down.
+
+use crate::domain::frames;
+use crate::domain::gap::GapStatus;
+use crate::domain::session::Session;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredBar, StoredGap, StoredTick, TickQuery};
+use crate::web::problem::Trouble;
+use crate::web::query::{Query, wrong};
+use crate::web::thread::Thread;
+use actix_web::http::header::{self, ETag, EntityTag, IfNoneMatch};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use chrono::{Days, NaiveDate};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// Far enough back and ahead for every bar there is.
+const EVER: (i64, i64) = (-2_208_988_800, 7_258_118_400);
+
+fn store(thread: &Thread) -> Result<Store, Trouble> {
+    let store = thread.common.store.clone();
+    store.ok_or_else(|| Trouble::unavailable("no_store", "this process keeps no history"))
+}
+
+fn failed(error: &StoreError) -> Trouble {
+    tracing::warn!(%error, "failed to read the store for a client");
+    Trouble::unavailable(
+        "store_unreachable",
+        "the database cannot be read now; live data goes on",
+    )
+}
+
+/// `GET /market/bars`.
+pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let known = ["symbol", "interval", "from", "to", "as_of", "limit", "cursor", "format"];
+    let query = Query::of(&request, &known)?;
+    let symbol = query.symbol(&thread)?;
+    let interval = query.interval(&thread)?;
+    let zone = thread.zones.of(symbol);
+    let (from, to) = (query.instant("from", zone)?, query.instant("to", zone)?);
+    let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
+    let format = query.choice("format", &["json", "csv"])?;
+    let asked = BarQuery {
+        symbol,
+        interval,
+        from: from.unwrap_or(Timestamp::from_secs(EVER.0)),
+        to: to.unwrap_or(Timestamp::from_secs(EVER.1)),
+        as_of: query.instant("as_of", zone)?,
+        cursor: query.instant("cursor", zone)?,
+        limit,
+        latest: from.is_none() && query.text("cursor").is_none(),
+    };
+    let pages_forward = !asked.latest;
+    let found = store(&thread)?.bars(asked).await.map_err(|error| failed(&error))?;
+    let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = found.last().filter(|_| whole_page && pages_forward);
+    let next = next.map(|last| last.bar.key.opens_at.to_string());
+    if format == "csv" {
+        return Ok(tagged(&request, "text/csv; charset=utf-8", bars_csv(&thread, &found)));
+    }
+    let shown: Vec<Box<RawValue>> = found
+        .iter()
+        .filter_map(|bar| raw(frames::bar_json(&thread.zones, &bar.bar)))
+        .collect();
+    let sources: Vec<&str> = found.iter().map(|bar| bar.source.as_str()).collect();
+    page(
+        &request,
+        &json!({"symbol": symbol.as_str(), "interval": interval.name(), "count": shown.len(),
+        "bars": shown, "sources": sources, "next_cursor": next}),
+    )
+}
+
+fn bars_csv(thread: &Thread, bars: &[StoredBar]) -> String {
+    let mut text = String::from(
+        "symbol,interval,open_time,close_time,open,high,low,close,volume,ticks,state,revision,provenance,flags,source\n",
+    );
+    for stored in bars {
+        let bar = &stored.bar;
+        let zone = thread.zones.of(bar.key.symbol);
+        let flags: Vec<&str> = bar.flags.names().collect();
+        let source = stored.source.replace(['"', ',', '\n', '\r'], " ");
+        let line = format!(
+            "{},{},{},{},{},{},{},{},,{},{},{},{},{},{source}\n",
+            bar.key.symbol,
+            bar.key.interval,
+            bar.key.opens_at.rfc3339(zone),
+            bar.closes_at.rfc3339(zone),
+            bar.ohlc.open,
+            bar.ohlc.high,
+            bar.ohlc.low,
+            bar.ohlc.close,
+            bar.ticks,
+            bar.state.name(),
+            bar.revision,
+            bar.provenance.name(),
+            flags.join("|"),
+        );
+        text.push_str(&line);
+    }
+    text
+}
+
+/// `GET /market/ticks`.
+pub(super) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    #[derive(Serialize)]
+    struct Shown {
+        epoch: String,
+        seq: u64,
+        data: Option<Box<RawValue>>,
+    }
+    let thread = Thread::of(&request)?;
+    let query = Query::of(&request, &["symbol", "from", "to", "after_seq", "limit"])?;
+    let symbol = query.symbol(&thread)?;
+    let zone = thread.zones.of(symbol);
+    let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
+    let asked = TickQuery {
+        symbol,
+        from: query.instant("from", zone)?.unwrap_or(Timestamp::from_secs(EVER.0)),
+        to: query.instant("to", zone)?.unwrap_or(Timestamp::from_secs(EVER.1)),
+        after_seq: query.seq("after_seq")?,
+        limit,
+    };
+    let found = store(&thread)?.ticks(asked).await.map_err(|error| failed(&error))?;
+    let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = found.last().filter(|_| whole_page).map(|last| last.seq);
+    let shown = |stored: &StoredTick| Shown {
+        epoch: stored.epoch.to_string(),
+        seq: stored.seq,
+        data: raw(frames::tick_json(&stored.tick)),
+    };
+    let ticks: Vec<Shown> = found.iter().map(shown).collect();
+    page(
+        &request,
+        &json!({"symbol": symbol.as_str(), "count": ticks.len(), "ticks": ticks, "next_after_seq": next}),
+    )
+}
+
+/// `GET /market/gaps`.
+pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    #[derive(Serialize)]
+    struct Shown {
+        #[serde(flatten)]
+        gap: serde_json::Value,
+        opened_at: String,
+        updated_at: String,
+    }
+    const STATUSES: [GapStatus; 4] = [
+        GapStatus::Open,
+        GapStatus::Filling,
+        GapStatus::Filled,
+        GapStatus::Unfillable,
+    ];
+    let thread = Thread::of(&request)?;
+    let query = Query::of(&request, &["symbol", "from", "to", "status", "limit"])?;
+    let symbol = query.symbol(&thread)?;
+    let zone = thread.zones.of(symbol);
+    let status = match query.text("status") {
+        None => None,
+        Some(text) => {
+            let named = STATUSES.into_iter().find(|status| status.name() == text);
+            Some(named.ok_or_else(|| wrong("status", text, "is not one of open, filling, filled, unfillable"))?)
+        }
+    };
+    let asked = GapQuery {
+        symbol,
+        from: query.instant("from", zone)?.unwrap_or(Timestamp::from_secs(EVER.0)),
+        to: query.instant("to", zone)?.unwrap_or(Timestamp::from_secs(EVER.1)),
+        status,
+        limit: query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?,
+    };
+    let found = store(&thread)?.gaps(asked).await.map_err(|error| failed(&error))?;
+    let shown = |stored: &StoredGap| Shown {
+        gap: serde_json::from_str(&frames::gap_json(&thread.zones, &stored.gap)).unwrap_or_default(),
+        opened_at: stored.opened_at.rfc3339(zone),
+        updated_at: stored.updated_at.rfc3339(zone),
+    };
+    let gaps: Vec<Shown> = found.iter().map(shown).collect();
+    page(
+        &request,
+        &json!({"symbol": symbol.as_str(), "count": gaps.len(), "gaps": gaps}),
+    )
+}
+
+/// `GET /market/symbols`.
+pub(super) async fn symbols(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    Query::of(&request, &[])?;
+    let intervals: Vec<&str> = thread.common.intervals.iter().map(|interval| interval.name()).collect();
+    let shown = |symbol: &Symbol| {
+        json!({"symbol": symbol.as_str(), "compact": symbol.compact(), "zone": thread.zones.of(*symbol).name(),
+            "intervals": intervals})
+    };
+    let symbols: Vec<serde_json::Value> = thread.common.symbols.iter().map(shown).collect();
+    page(&request, &json!({"symbols": symbols}))
+}
+
+/// `GET /market/calendar`: each day of a stretch, with its session or why it has none.
+pub(super) async fn calendar(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let query = Query::of(&request, &["symbol", "from", "to"])?;
+    let symbol = query.symbol(&thread)?;
+    let zone = thread.zones.of(symbol);
+    let known = thread.common.calendars.iter().find(|(known, _)| *known == symbol);
+    let Some((_, calendar)) = known else {
+        return Err(Trouble::unavailable(
+            "no_calendar",
+            format!("{symbol} has no calendar here"),
+        ));
+    };
+    let today = thread.deck.clock().now().datetime().with_timezone(&zone).date_naive();
+    let from = query.date("from")?.unwrap_or(today);
+    let to = query.date("to")?.unwrap_or_else(|| from + Days::new(30));
+    if to < from || (to - from).num_days() > limits::REST_CALENDAR_DAYS {
+        let allowed = format!("is not within {} days after from", limits::REST_CALENDAR_DAYS);
+        return Err(wrong("to", &to.to_string(), &allowed));
+    }
+    let dates = from.iter_days().take_while(|date| *date <= to);
+    let days: Vec<serde_json::Value> = dates
+        .map(|date| {
+            let (session, reason) = calendar.on(date);
+            day_json(date, session, &reason, zone)
+        })
+        .collect();
+    page(
+        &request,
+        &json!({"symbol": symbol.as_str(), "zone": zone.name(), "days": days}),
+    )
+}
+
+fn day_json(date: NaiveDate, session: Option<Session>, reason: &str, zone: chrono_tz::Tz) -> serde_json::Value {
+    json!({
+        "date": date.to_string(),
+        "type": session.map_or("closed", |session| session.kind.name()),
+        "opens": session.map(|session| session.opens.rfc3339(zone)),
+        "closes": session.map(|session| session.closes.rfc3339(zone)),
+        "expected_bars": session.map_or(0, |session| session.slots(std::time::Duration::from_secs(300))),
+        "reason": reason,
+    })
+}
+
+fn raw(json: String) -> Option<Box<RawValue>> {
+    RawValue::from_string(json).ok()
+}
+
+fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, Trouble> {
+    let text = serde_json::to_string(body).map_err(|error| {
+        tracing::error!(%error, "failed to encode an answer");
+        Trouble::unavailable("internal", "the answer cannot be encoded")
+    })?;
+    Ok(tagged(request, "application/json", text))
+}
+
+/// An answer with a tag of its content; nothing but the tag when the client has it already.
+fn tagged(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
+    let digest = Sha256::digest(body.as_bytes());
+    let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let tag = EntityTag::new_weak(tag);
+    let known = match request.get_header::<IfNoneMatch>() {
+        Some(IfNoneMatch::Any) => true,
+        Some(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        None => false,
+    };
+    let mut response = if known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
+    response
+        .insert_header(ETag(tag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
+    if known {
+        return response.finish();
+    }
+    response.content_type(kind).body(body)
+}

@@ -1,0 +1,122 @@
+//! What every request passes: a request id, security headers, CORS, and the token where one is asked for.
+
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
+use std::rc::Rc;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives each answer the id of its request, and headers that keep browsers from guessing.
+pub(super) async fn identify<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let fits = |value: &&HeaderValue| value.len() <= 64 && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    let given = request.headers().get(&REQUEST_ID).filter(fits).cloned();
+    let id = given.or_else(|| HeaderValue::from_str(&format!("{:016x}", fastrand::u64(..))).ok());
+    let mut response = next.call(request).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        if let Some(id) = id {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    Ok(response)
+}
+
+/// Lets pages of the listed origins read the answers.
+pub(super) async fn cors(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let origin = allowed_origin(request.request());
+    let preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if preflight {
+        let (request, _) = request.into_parts();
+        let mut answer = HttpResponse::NoContent().finish();
+        if let Some(origin) = origin {
+            let headers = answer.headers_mut();
+            let fixed = [
+                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
+                (
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    "authorization, if-none-match, x-request-id",
+                ),
+                (header::ACCESS_CONTROL_MAX_AGE, "600"),
+            ];
+            for (name, value) in fixed {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            allow(headers, origin);
+        }
+        return Ok(ServiceResponse::new(request, answer).map_into_right_body());
+    }
+    let mut response = next.call(request).await?.map_into_left_body();
+    if let Some(origin) = origin {
+        allow(response.headers_mut(), origin);
+    }
+    Ok(response)
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("etag, x-request-id"),
+    );
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+fn allowed_origin(request: &HttpRequest) -> Option<HeaderValue> {
+    let thread = request.app_data::<Rc<Thread>>()?;
+    let origin = request.headers().get(header::ORIGIN)?;
+    let text = origin.to_str().ok()?;
+    let listed = |known: &String| known == "*" || known.trim_end_matches('/').eq_ignore_ascii_case(text);
+    thread.common.origins.iter().any(listed).then(|| origin.clone())
+}
+
+/// Asks for a token, where tokens are configured.
+pub(super) async fn authorize(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if may(request.request()) {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let (request, _) = request.into_parts();
+    let refusal = Trouble::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "a token is needed: Authorization: Bearer <token>",
+    );
+    let mut answer = refusal.error_response();
+    let challenge = HeaderValue::from_static("Bearer realm=\"candela\"");
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    Ok(ServiceResponse::new(request, answer).map_into_right_body())
+}
+
+fn may(request: &HttpRequest) -> bool {
+    let Some(thread) = request.app_data::<Rc<Thread>>() else {
+        return false;
+    };
+    let Some(tokens) = &thread.common.tokens else {
+        return true;
+    };
+    bearer(request).is_some_and(|token| tokens.check(token).is_some())
+}
+
+/// The token of the `Authorization` header.
+pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
+    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}

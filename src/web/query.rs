@@ -1,0 +1,169 @@
+//! Reads the parameters of a request, each once, and names what is wrong with them: the parameter, what was given, what is
+//! allowed.
+
+use crate::domain::interval::Interval;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use actix_web::{HttpRequest, web};
+use chrono::{DateTime, NaiveDate, TimeZone};
+use std::collections::BTreeMap;
+
+/// The parameters of one request.
+pub(super) struct Query {
+    given: BTreeMap<String, String>,
+}
+
+impl Query {
+    /// Those of `request`; all of them must be in `known`, and come once.
+    pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Trouble> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
+        let mut given = BTreeMap::new();
+        for (name, value) in pairs.into_inner() {
+            if !known.contains(&name.as_str()) {
+                return Err(wrong(
+                    &name,
+                    &value,
+                    &format!("is no parameter here; there are {}", known.join(", ")),
+                ));
+            }
+            if given.insert(name.clone(), value.clone()).is_some() {
+                return Err(wrong(&name, &value, "is given twice"));
+            }
+        }
+        Ok(Self { given })
+    }
+
+    /// The text of a parameter, if it was given.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(String::as_str)
+    }
+
+    /// `symbol`, in any spelling; the first served one by default.
+    pub(super) fn symbol(&self, thread: &Thread) -> Result<Symbol, Trouble> {
+        match self.text("symbol") {
+            Some(text) => thread.symbol(text),
+            None => {
+                let first = thread.common.symbols.first().copied();
+                first.ok_or_else(|| Trouble::not_found("unknown_symbol", "no symbol is served"))
+            }
+        }
+    }
+
+    /// `interval`; five minutes by default.
+    pub(super) fn interval(&self, thread: &Thread) -> Result<Interval, Trouble> {
+        let Some(text) = self.text("interval") else {
+            return Ok(Interval::M5);
+        };
+        let made = &thread.common.intervals;
+        let names: Vec<&str> = made.iter().map(|interval| interval.name()).collect();
+        let allowed = format!("is not one of {}", names.join(", "));
+        let interval: Interval = text.parse().map_err(|_| wrong("interval", text, &allowed))?;
+        if made.contains(&interval) {
+            return Ok(interval);
+        }
+        Err(wrong("interval", text, &allowed))
+    }
+
+    /// A number within bounds.
+    pub(super) fn number(&self, name: &str, default: u32, most: u32) -> Result<u32, Trouble> {
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| wrong(name, text, &format!("is not a whole number from 1 to {most}")))
+    }
+
+    /// A sequence number.
+    pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Trouble> {
+        let read = |text: &str| {
+            let number = text.parse().ok().filter(|number| i64::try_from(*number).is_ok());
+            number.ok_or_else(|| wrong(name, text, "is not a whole number"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
+    /// An instant: RFC 3339, or a date, which is its midnight in the market's zone.
+    pub(super) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, Trouble> {
+        let read = |text: &str| {
+            instant(text, zone)
+                .ok_or_else(|| wrong(name, text, "is not an RFC 3339 instant or a date such as 2026-01-02"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
+    /// A date.
+    pub(super) fn date(&self, name: &str) -> Result<Option<NaiveDate>, Trouble> {
+        let read = |text: &str| {
+            let date = text
+                .parse()
+                .ok()
+                .filter(|date: &NaiveDate| (1900..=2200).contains(&chrono::Datelike::year(date)));
+            date.ok_or_else(|| wrong(name, text, "is not a date such as 2026-01-02"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
+    /// One of a list; the first by default.
+    pub(super) fn choice(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Trouble> {
+        let first = allowed.first().copied().unwrap_or_default();
+        let Some(text) = self.text(name) else {
+            return Ok(first);
+        };
+        let found = allowed.iter().find(|one| **one == text).copied();
+        found.ok_or_else(|| wrong(name, text, &format!("is not one of {}", allowed.join(", "))))
+    }
+}
+
+fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
+    // A plus sign of an offset arrives as a space where the client did not encode it.
+    let text = text.replace(' ', "+");
+    let years = |at: Timestamp| (-2_208_988_800..7_258_118_400).contains(&at.secs()).then_some(at);
+    if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
+        return years(Timestamp::from_datetime(at));
+    }
+    let midnight = text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?;
+    years(Timestamp::from_datetime(
+        zone.from_local_datetime(&midnight).earliest()?,
+    ))
+}
+
+/// An answer that names a parameter.
+pub(super) fn wrong(name: &str, given: &str, allowed: &str) -> Trouble {
+    let given: String = given.chars().take(60).collect();
+    let name: String = name.chars().take(40).collect();
+    Trouble::bad_request(format!("{name}: {given:?} {allowed}"))
+        .with("parameter", name.as_str())
+        .with("given", given.as_str())
+        .with("allowed", allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_read_as_people_write_them() {
+        let zone = chrono_tz::America::Bogota;
+        for (text, secs) in [
+            ("2026-01-02", 1_767_330_000),
+            ("2026-01-02T08:00:00-05:00", 1_767_358_800),
+            ("2026-01-02T13:00:00Z", 1_767_358_800),
+            ("2026-01-02T13:00:00 00:00", 1_767_358_800),
+        ] {
+            assert_eq!(instant(text, zone), Some(Timestamp::from_secs(secs)), "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "+262142-01-01T00:00:00Z",
+            "1",
+            "2026-01-02T25:00:00Z",
+        ] {
+            assert_eq!(instant(text, zone), None, "{text}");
+        }
+    }
+}

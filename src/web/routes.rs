@@ -1,0 +1,111 @@
+//! Every address that answers, on one page.
+
+use crate::web::client::{self, Plan};
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use crate::web::{health, history, layers, market, metrics, pages};
+use actix_web::dev::Handler;
+use actix_web::http::{StatusCode, header};
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, web};
+use serde::Deserialize;
+
+/// Registers them.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/ws", web::get().to(ws_all))
+        .route("/ws/{symbol:.*}", web::get().to(ws_symbol))
+        .service(open("/", pages::dashboard))
+        .service(open("/health", health::health))
+        .service(open("/health/live", health::live))
+        .service(open("/health/ready", health::ready));
+    #[cfg(feature = "test-hooks")]
+    config
+        .route("/test/panic/{actor}", web::post().to(crate::web::hooks::panic))
+        .route("/test/hang/{actor}", web::post().to(crate::web::hooks::hang))
+        .route("/test/echo", web::get().to(crate::web::hooks::echo));
+    config.service(
+        web::scope("")
+            .wrap(from_fn(layers::authorize))
+            .wrap(Compress::default())
+            .service(open("/status", health::status))
+            .service(open("/metrics", metrics::metrics))
+            .service(open("/market/latest", market::latest))
+            .service(open("/market/session", market::session))
+            .service(open("/market/bars", history::bars))
+            .service(open("/market/ticks", history::ticks))
+            .service(open("/market/gaps", history::gaps))
+            .service(open("/market/symbols", history::symbols))
+            .service(open("/market/calendar", history::calendar))
+            .default_service(web::to(nowhere)),
+    );
+}
+
+/// A resource that is read and nothing else.
+fn open<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .route(web::method(actix_web::http::Method::OPTIONS).to(options))
+        .default_service(web::to(only_reading))
+}
+
+async fn options() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ALLOW, "GET, HEAD, OPTIONS"))
+        .finish()
+}
+
+async fn only_reading(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let detail = format!("{} is only read: GET or HEAD", request.path());
+    Err(Trouble::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        detail,
+    ))
+}
+
+#[derive(Deserialize)]
+struct WsQuery {
+    channels: Option<String>,
+    token: Option<String>,
+}
+
+impl WsQuery {
+    fn plan(self, symbol: Option<crate::domain::symbol::Symbol>) -> Plan {
+        Plan {
+            symbol,
+            channels: self.channels,
+            token: self.token,
+            echo: false,
+        }
+    }
+}
+
+async fn ws_all(
+    request: HttpRequest,
+    payload: web::Payload,
+    query: web::Query<WsQuery>,
+) -> Result<HttpResponse, Trouble> {
+    client::upgrade(&request, payload, query.into_inner().plan(None))
+}
+
+async fn ws_symbol(
+    request: HttpRequest,
+    payload: web::Payload,
+    symbol: web::Path<String>,
+    query: web::Query<WsQuery>,
+) -> Result<HttpResponse, Trouble> {
+    let symbol = Thread::of(&request)?.symbol(&symbol)?;
+    client::upgrade(&request, payload, query.into_inner().plan(Some(symbol)))
+}
+
+async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let detail = format!("there is nothing at {}", request.path());
+    Err(Trouble::not_found("no_such_path", detail))
+}
