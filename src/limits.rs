@@ -528,3 +528,5 @@ pub const CLIENT_AUTH: Duration = Duration::from_secs(10);
 
 /// How long a client may follow nothing before it is closed.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(30);
+/// A lease whose call was never reported as over ends then: whoever had it is gone.
+pub const LEASE_LONGEST: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@
 
 use crate::actors::aggregator::PipelineView;
 use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey};
-use crate::actors::rest_call::Rest;
+use crate::actors::rest_call::{Rest, key_answered};
 use crate::clock::Clock;
 use crate::domain::event::{Arrival, Asked, Heard, HeardKind, Says};
 use crate::domain::gaps::{Healer, Step};
@@ -184,19 +184,14 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, symbol: Symbol)
     let path = request.path();
     let answer = match rest.get(&path, &lease.key).await {
         Ok(answer) => answer,
-        Err(failure) => return Outcome::Failed(None, failure.to_string()),
+        Err(failure) => {
+            key_answered(&parts.answered, &lease, purpose, None).await;
+            return Outcome::Failed(None, failure.to_string());
+        }
     };
     let refused = refusal(answer.status, &answer.body).filter(|refusal| refusal.trouble != Trouble::NoData);
-    let told = KeyAnswered {
-        slot: lease.slot,
-        purpose,
-        trouble: refused.as_ref().map(|refusal| refusal.trouble),
-        used: answer.used,
-        left: answer.left,
-    };
-    if let Err(error) = parts.answered.send(told).await {
-        tracing::error!(%error, "failed to tell the key pool how a key was answered");
-    }
+    let told = Some((refused.as_ref().map(|refusal| refusal.trouble), &answer));
+    key_answered(&parts.answered, &lease, purpose, told).await;
     if let Some(refusal) = refused {
         return Outcome::Failed(Some(refusal.trouble), refusal.to_string());
     }

@@ -110,6 +110,9 @@ impl Handler<KeyAnswered> for KeyPool {
 
     fn handle(&mut self, answered: KeyAnswered, _: &mut Context<Self>) {
         let now = self.parts.clock.now();
+        if answered.purpose != Purpose::Link {
+            self.pool.answered(answered.slot, now);
+        }
         if let Some(trouble) = answered.trouble {
             tracing::warn!(key.slot = %answered.slot, cause = trouble.name(), "key refused");
             self.pool.refused(answered.slot, answered.purpose, trouble, now);

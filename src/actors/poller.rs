@@ -6,7 +6,7 @@
 //! fails  never on the vendor: a round that brings nothing is one of many. A panic forgets whom it polled; the views tell again
 
 use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey};
-use crate::actors::rest_call::Rest;
+use crate::actors::rest_call::{Rest, key_answered};
 use crate::clock::Clock;
 use crate::domain::budget::Forecast;
 use crate::domain::event::{Arrival, Heard, HeardKind, LinkChange, Says};
@@ -214,19 +214,14 @@ async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) 
         let path = rest::price_path(symbols);
         let answer = match rest.get(&path, &lease.key).await {
             Ok(answer) => answer,
-            Err(failure) => return round.error = Some(failure.to_string()),
+            Err(failure) => {
+                key_answered(&parts.answered, &lease, purpose, None).await;
+                return round.error = Some(failure.to_string());
+            }
         };
         let refused = refusal(answer.status, &answer.body);
-        let told = KeyAnswered {
-            slot: lease.slot,
-            purpose,
-            trouble: refused.as_ref().map(|refusal| refusal.trouble),
-            used: answer.used,
-            left: answer.left,
-        };
-        if let Err(error) = parts.answered.send(told).await {
-            tracing::error!(%error, "failed to tell the key pool how a key was answered");
-        }
+        let told = Some((refused.as_ref().map(|refusal| refusal.trouble), &answer));
+        key_answered(&parts.answered, &lease, purpose, told).await;
         let Some(refusal) = refused else {
             return hand_on(parts, symbols, &answer.body, round).await;
         };

@@ -1,8 +1,12 @@
 //! One question to the vendor's REST interface.
 
+use crate::actors::messages::{KeyAnswered, Lease};
 use crate::actors::vendor::{self, ConnectFailure};
+use crate::domain::keys::Purpose;
 use crate::domain::rest::KEY_HEADER;
+use crate::domain::trouble::Trouble;
 use crate::limits;
+use actix::Recipient;
 use awc::error::PayloadError;
 use awc::{Client, Connector};
 use bytes::Bytes;
@@ -80,5 +84,24 @@ impl Rest {
             used,
             left,
         })
+    }
+}
+
+/// Tells the pool that a leased key has done its work, and what the vendor said of it.
+pub(super) async fn key_answered(
+    pool: &Recipient<KeyAnswered>,
+    lease: &Lease,
+    purpose: Purpose,
+    said: Option<(Option<Trouble>, &Answer)>,
+) {
+    let told = KeyAnswered {
+        slot: lease.slot,
+        purpose,
+        trouble: said.and_then(|(trouble, _)| trouble),
+        used: said.and_then(|(_, answer)| answer.used),
+        left: said.and_then(|(_, answer)| answer.left),
+    };
+    if let Err(error) = pool.send(told).await {
+        tracing::error!(%error, "failed to tell the key pool how a key was answered");
     }
 }

@@ -4,6 +4,7 @@ use crate::domain::keys::Purpose;
 use crate::domain::keys_view::{KeyState, KeyView};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
+use crate::limits;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -51,6 +52,14 @@ pub struct KeyUse {
     pub last_at: Timestamp,
 }
 
+/// What the vendor says of one of its minutes, and what we have used of it since.
+#[derive(Debug, Clone, Copy)]
+struct VendorMinute {
+    starts: Timestamp,
+    used: u32,
+    left: Option<u32>,
+}
+
 /// The state of one key.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
@@ -59,14 +68,16 @@ pub(super) struct Key {
     pub(super) used_day: u32,
     calls_total: u64,
     last_at: Option<Timestamp>,
+    /// Leased, and not yet answered.
+    out: bool,
     /// Credits of the last minute: when, and how many.
     recent: VecDeque<(Timestamp, u32)>,
     cooling_until: Option<(Timestamp, &'static str)>,
     pub(super) retired: Option<Trouble>,
     /// The plan of this key streams nothing.
     pub(super) no_link: bool,
-    /// Credits left this minute, as the vendor counts.
-    vendor_left: Option<(Timestamp, u32)>,
+    /// The vendor's account of a minute.
+    vendor: Option<VendorMinute>,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -81,11 +92,12 @@ impl Key {
             used_day: 0,
             calls_total: 0,
             last_at: None,
+            out: false,
             recent: VecDeque::new(),
             cooling_until: None,
             retired: None,
             no_link: false,
-            vendor_left: None,
+            vendor: None,
         };
         if let Some(used) = used {
             key.last_at = Some(used.last_at);
@@ -100,8 +112,23 @@ impl Key {
         self.used_day = self.used_day.saturating_add(credits);
         self.calls_total = self.calls_total.saturating_add(1);
         self.last_at = Some(now);
+        self.out = true;
         self.recent.push_back((now, credits));
+        if let Some(vendor) = self.vendor.as_mut().filter(|vendor| vendor.starts == now.floor(MINUTE)) {
+            vendor.used = vendor.used.saturating_add(credits);
+            vendor.left = vendor.left.map(|left| left.saturating_sub(credits));
+        }
         self.slot
+    }
+
+    /// The call is over. The vendor saw it at some time since the lease: what must lie between calls is counted from now.
+    pub(super) fn answered(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.out) {
+            self.last_at = Some(now);
+            if let Some((at, _)) = self.recent.back_mut() {
+                *at = now;
+            }
+        }
     }
 
     /// The vendor refused a call.
@@ -117,12 +144,11 @@ impl Key {
 
     /// The vendor's own account of the current minute.
     pub(super) fn believe(&mut self, used: Option<u32>, left: Option<u32>, now: Timestamp) {
-        let minute = now.floor(MINUTE);
-        if let Some(used) = used {
-            self.recent.retain(|(at, _)| *at < minute);
-            self.recent.push_back((now, used));
+        if used.is_some() || left.is_some() {
+            let starts = now.floor(MINUTE);
+            let used = used.unwrap_or(0);
+            self.vendor = Some(VendorMinute { starts, used, left });
         }
-        self.vendor_left = left.map(|left| (minute, left));
     }
 
     /// What to remember across restarts.
@@ -176,6 +202,9 @@ impl Key {
         }
         if let Some(last) = self.last_at {
             not_before(last + policy.spacing, "spacing");
+            if self.out {
+                not_before(last + limits::LEASE_LONGEST.max(policy.spacing), "in_use");
+            }
         }
         let mut used = self
             .recent
@@ -188,10 +217,10 @@ impl Key {
                 used = used.saturating_sub(*spent);
             }
         }
-        if self
-            .vendor_left
-            .is_some_and(|(minute, left)| minute == now.floor(MINUTE) && left < credits)
-        {
+        let vendor = self.vendor.filter(|vendor| vendor.starts == now.floor(MINUTE));
+        if vendor.is_some_and(|vendor| {
+            vendor.left.is_some_and(|left| left < credits) || vendor.used.saturating_add(credits) > policy.per_minute
+        }) {
             not_before(next_minute(now), "minute_spent");
         }
         ready
@@ -201,17 +230,19 @@ impl Key {
         let (until, reason) = self.clone().ready_at(policy, 1, now);
         let state = match reason {
             "ready" => KeyState::Ready,
-            "spacing" => KeyState::Spacing,
+            "spacing" | "in_use" => KeyState::Spacing,
             "retired" => KeyState::Retired,
             "day_spent" => KeyState::Spent,
             _ => KeyState::Cooling,
         };
         let minute = self.recent.iter().filter(|(at, _)| now.since(*at) < MINUTE);
+        let counted = minute.map(|(_, credits)| *credits).fold(0, u32::saturating_add);
+        let vendor = self.vendor.filter(|vendor| vendor.starts == now.floor(MINUTE));
         KeyView {
             slot: self.slot,
             state,
             until: (until > now && state != KeyState::Retired).then_some(until),
-            used_minute: minute.map(|(_, credits)| *credits).fold(0, u32::saturating_add),
+            used_minute: vendor.map_or(counted, |vendor| vendor.used),
             used_day: self.used_day,
             left_day: policy.per_day.saturating_sub(self.used_day),
             calls_total: self.calls_total,

@@ -37,7 +37,7 @@ pub enum Purpose {
 pub struct NoLease {
     /// When to ask again.
     pub at: Timestamp,
-    /// `spacing`, `minute_spent`, `day_spent`, `reserved`, `retired` or `no_keys`.
+    /// `spacing`, `in_use`, `minute_spent`, `day_spent`, `reserved`, `retired` or `no_keys`.
     pub reason: &'static str,
 }
 
@@ -96,6 +96,13 @@ impl Pool {
             Ok(i) => self.take(i, credits, now),
             Err(other) if other.at < refused.at => Err(other),
             Err(_) => Err(refused),
+        }
+    }
+
+    /// The call for which this key was leased is over, however it went.
+    pub fn answered(&mut self, slot: KeySlot, now: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.answered(now);
         }
     }
 

@@ -29,6 +29,15 @@ fn pool(count: u8) -> Pool {
     Pool::new(slots(count), POLICY, &[], NOON)
 }
 
+impl Pool {
+    /// A call that is answered at once.
+    fn spend(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+        let slot = self.lease(purpose, credits, now)?;
+        self.answered(slot, now);
+        Ok(slot)
+    }
+}
+
 fn seconds(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -37,7 +46,7 @@ fn seconds(secs: u64) -> Duration {
 fn keys_rotate_across_groups_and_then_within_them() {
     let mut pool = pool(16);
     let order: Vec<String> = (0..5)
-        .map(|_| pool.lease(Purpose::Poll, 1, NOON).unwrap().to_string())
+        .map(|_| pool.spend(Purpose::Poll, 1, NOON).unwrap().to_string())
         .collect();
     assert_eq!(order, ["G1_1", "G2_1", "G1_2", "G2_2", "G1_3"]);
 }
@@ -45,8 +54,8 @@ fn keys_rotate_across_groups_and_then_within_them() {
 #[test]
 fn one_key_is_spaced_and_says_when_to_come_back() {
     let mut pool = pool(1);
-    pool.lease(Purpose::Backfill, 1, NOON).unwrap();
-    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(1)).unwrap_err();
+    pool.spend(Purpose::Backfill, 1, NOON).unwrap();
+    let refused = pool.spend(Purpose::Backfill, 1, NOON + seconds(1)).unwrap_err();
     assert_eq!(
         refused,
         NoLease {
@@ -54,14 +63,33 @@ fn one_key_is_spaced_and_says_when_to_come_back() {
             reason: "spacing"
         }
     );
-    assert!(pool.lease(Purpose::Backfill, 1, refused.at).is_ok());
+    assert!(pool.spend(Purpose::Backfill, 1, refused.at).is_ok());
+}
+
+#[test]
+fn a_key_is_not_leased_again_before_its_call_is_over_and_spacing_counts_from_then() {
+    let mut pool = pool(1);
+    let slot = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(9)).unwrap_err();
+    assert_eq!(
+        refused,
+        NoLease {
+            at: NOON + limits::LEASE_LONGEST,
+            reason: "in_use"
+        }
+    );
+    pool.answered(slot, NOON + seconds(9));
+    assert_eq!(
+        pool.lease(Purpose::Backfill, 1, NOON + seconds(10)).unwrap_err().at,
+        NOON + seconds(17)
+    );
 }
 
 #[test]
 fn a_call_for_many_pairs_counts_as_many_credits() {
     let mut pool = pool(1);
-    pool.lease(Purpose::Backfill, 6, NOON).unwrap();
-    let refused = pool.lease(Purpose::Backfill, 6, NOON + seconds(10)).unwrap_err();
+    pool.spend(Purpose::Backfill, 6, NOON).unwrap();
+    let refused = pool.spend(Purpose::Backfill, 6, NOON + seconds(10)).unwrap_err();
     assert_eq!(
         refused,
         NoLease {
@@ -69,20 +97,20 @@ fn a_call_for_many_pairs_counts_as_many_credits() {
             reason: "minute_spent"
         }
     );
-    assert!(pool.lease(Purpose::Backfill, 2, NOON + seconds(10)).is_ok());
+    assert!(pool.spend(Purpose::Backfill, 2, NOON + seconds(10)).is_ok());
 }
 
 #[test]
 fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day() {
     let mut pool = pool(1);
-    let slot = pool.lease(Purpose::Backfill, 1, NOON + seconds(30)).unwrap();
+    let slot = pool.spend(Purpose::Backfill, 1, NOON + seconds(30)).unwrap();
     pool.refused(slot, Purpose::Backfill, Trouble::MinuteSpent, NOON + seconds(31));
     assert_eq!(
-        pool.lease(Purpose::Backfill, 1, NOON + seconds(40)).unwrap_err().at,
+        pool.spend(Purpose::Backfill, 1, NOON + seconds(40)).unwrap_err().at,
         NOON + seconds(60)
     );
     pool.refused(slot, Purpose::Backfill, Trouble::DaySpent, NOON + seconds(61));
-    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(100)).unwrap_err();
+    let refused = pool.spend(Purpose::Backfill, 1, NOON + seconds(100)).unwrap_err();
     assert_eq!(
         refused,
         NoLease {
@@ -91,18 +119,18 @@ fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day()
         }
     );
     assert_eq!(pool.left_today(), 0);
-    assert!(pool.lease(Purpose::Backfill, 1, NOON + seconds(43_200)).is_ok());
+    assert!(pool.spend(Purpose::Backfill, 1, NOON + seconds(43_200)).is_ok());
 }
 
 #[test]
 fn a_refused_key_is_never_used_again() {
     let mut pool = pool(2);
-    let bad = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let bad = pool.spend(Purpose::Backfill, 1, NOON).unwrap();
     pool.refused(bad, Purpose::Backfill, Trouble::BadKey, NOON);
     for day in 0..3 {
         for call in 0..50 {
             let now = NOON + DAY * day + seconds(8 * (call + 1));
-            assert_ne!(pool.lease(Purpose::Backfill, 1, now), Ok(bad));
+            assert_ne!(pool.spend(Purpose::Backfill, 1, now), Ok(bad));
         }
     }
     assert_eq!(pool.usable(), 1);
@@ -113,14 +141,14 @@ fn polling_leaves_a_share_of_the_day_to_backfill() {
     let mut pool = pool(1);
     let mut now = NOON.floor(DAY);
     let mut polled = 0;
-    while pool.lease(Purpose::Poll, 1, now).is_ok() {
+    while pool.spend(Purpose::Poll, 1, now).is_ok() {
         polled += 1;
         now = now + seconds(8);
     }
     assert_eq!(polled, 800 - 800 / limits::BACKFILL_SHARE);
-    assert!(pool.lease(Purpose::Backfill, 1, now + seconds(8)).is_ok());
+    assert!(pool.spend(Purpose::Backfill, 1, now + seconds(8)).is_ok());
     assert_eq!(
-        pool.lease(Purpose::Poll, 1, now + seconds(16)).unwrap_err().reason,
+        pool.spend(Purpose::Poll, 1, now + seconds(16)).unwrap_err().reason,
         "reserved"
     );
 }
@@ -131,7 +159,7 @@ fn the_link_keeps_a_key_of_its_own_until_it_is_refused() {
     let own = pool.lease(Purpose::Link, 0, NOON).unwrap();
     assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(own));
     for call in 0..60 {
-        assert_ne!(pool.lease(Purpose::Poll, 1, NOON + seconds(4 * call)).ok(), Some(own));
+        assert_ne!(pool.spend(Purpose::Poll, 1, NOON + seconds(4 * call)).ok(), Some(own));
     }
     pool.refused(own, Purpose::Link, Trouble::PlanRefused, NOON);
     let other = pool.lease(Purpose::Link, 0, NOON).unwrap();
@@ -144,27 +172,27 @@ fn the_link_keeps_a_key_of_its_own_until_it_is_refused() {
 fn a_single_key_serves_link_and_rest_alike() {
     let mut pool = pool(1);
     assert!(pool.lease(Purpose::Link, 0, NOON).is_ok());
-    assert!(pool.lease(Purpose::Backfill, 1, NOON).is_ok());
-    assert_eq!(pool.lease(Purpose::Backfill, 1, NOON).unwrap_err().reason, "spacing");
+    assert!(pool.spend(Purpose::Backfill, 1, NOON).is_ok());
+    assert_eq!(pool.spend(Purpose::Backfill, 1, NOON).unwrap_err().reason, "spacing");
 }
 
 #[test]
 fn without_keys_everything_is_refused() {
     let mut pool = pool(0);
     for purpose in [Purpose::Link, Purpose::Poll, Purpose::Backfill] {
-        assert!(pool.lease(purpose, 1, NOON).is_err());
+        assert!(pool.spend(purpose, 1, NOON).is_err());
     }
 }
 
 #[test]
 fn a_restart_does_not_forget_what_today_has_cost() {
     let mut before = pool(2);
-    let slot = before.lease(Purpose::Backfill, 5, NOON).unwrap();
+    let slot = before.spend(Purpose::Backfill, 5, NOON).unwrap();
     let used = [before.used(slot).unwrap()];
     let mut after = Pool::new(slots(2), POLICY, &used, NOON + seconds(3));
     assert_eq!(after.left_today(), 1_595);
     let leased: Vec<_> = (0..2)
-        .map(|_| after.lease(Purpose::Backfill, 1, NOON + seconds(3)))
+        .map(|_| after.spend(Purpose::Backfill, 1, NOON + seconds(3)))
         .collect();
     assert!(!leased.contains(&Ok(slot)), "its spacing is not over: {leased:?}");
     let tomorrow = Pool::new(slots(2), POLICY, &used, NOON + DAY);
@@ -174,9 +202,9 @@ fn a_restart_does_not_forget_what_today_has_cost() {
 #[test]
 fn the_vendors_count_is_believed_over_ours() {
     let mut pool = pool(1);
-    let slot = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let slot = pool.spend(Purpose::Backfill, 1, NOON).unwrap();
     pool.credits(slot, Some(8), Some(0), NOON + seconds(1));
-    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(20)).unwrap_err();
+    let refused = pool.spend(Purpose::Backfill, 1, NOON + seconds(20)).unwrap_err();
     assert_eq!(refused.reason, "minute_spent");
     assert_eq!(pool.view(NOON + seconds(2))[0].used_minute, 8);
 }
@@ -184,7 +212,7 @@ fn the_vendors_count_is_believed_over_ours() {
 #[test]
 fn a_view_shows_each_key_and_its_state() {
     let mut pool = pool(3);
-    let used = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
+    let used = pool.spend(Purpose::Backfill, 1, NOON).unwrap();
     let view = pool.view(NOON + seconds(1));
     let of = |slot| view.iter().find(|key| key.slot == slot).unwrap();
     assert_eq!(
@@ -243,7 +271,11 @@ proptest! {
             match pool.lease(purpose, credits, now) {
                 Ok(slot) => {
                     prop_assert!(!retired.contains(&slot), "{} was retired", slot);
-                    vendor.call(slot, credits, now);
+                    // The vendor sees the call some time between lease and answer.
+                    let seen = now + Duration::from_millis(millis / 9);
+                    vendor.call(slot, credits, seen);
+                    now = seen + Duration::from_millis(millis / 7);
+                    pool.answered(slot, now);
                     match luck {
                         0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push(slot); }
                         1 => pool.refused(slot, purpose, Trouble::MinuteSpent, now),

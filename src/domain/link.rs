@@ -72,6 +72,8 @@ pub struct Link {
     pulse: Pulse,
     backoff: Backoff,
     next_key: bool,
+    /// No key's plan has streamed any of the pairs since the last that did.
+    refused_all: bool,
     opened_at: Timestamp,
     /// This connection delivered a price.
     priced: bool,
@@ -95,6 +97,7 @@ impl Link {
             pulse: Pulse::new(settings.patience),
             backoff: Backoff::new(now),
             next_key: false,
+            refused_all: false,
             opened_at: now,
             priced: false,
             garbled_in_row: 0,
@@ -164,8 +167,7 @@ impl Link {
             last_frame_at: self.last_frame_at,
             last_price_at: self.last_price_at,
             last_cause: self.last_cause.clone(),
-            refused_all: matches!(self.state, State::Waiting { .. } | State::Connecting { .. })
-                && self.last_cause.as_deref() == Some("plan_refused"),
+            refused_all: self.refused_all,
             symbols: self.lines.view(now),
         }
     }
@@ -278,7 +280,7 @@ impl Link {
         self.pulse.heard(frame, now);
         match frame {
             Frame::Price(tick) => self.price(tick, now),
-            Frame::SubscribeStatus(status) => self.status(status, now),
+            Frame::SubscribeStatus(status) => self.status(status, now, luck),
             Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
             Frame::Heartbeat | Frame::UnsubscribeStatus | Frame::Processing { .. } | Frame::Unknown { .. } => {
                 Vec::new()
@@ -311,32 +313,22 @@ impl Link {
         if newly_confirmed { self.up(now) } else { Vec::new() }
     }
 
-    fn status(&mut self, said: &SubscribeStatus, now: Timestamp) -> Vec<Effect> {
+    fn status(&mut self, said: &SubscribeStatus, now: Timestamp, luck: f64) -> Vec<Effect> {
         let answer = self.lines.answered(said, now);
         let mut effects = Vec::new();
         if !answer.refused.is_empty() {
             effects.push(Effect::SymbolsRefused(answer.refused));
         }
         if self.lines.all_refused() {
-            effects.push(Effect::Disconnect);
-            effects.extend(self.down("plan_refused", false));
-            self.start_over_later(now);
+            self.lines.want_all(); // under another key's plan, or this one's when it has changed
+            self.refused_all = true;
+            self.next_key = true;
+            effects.push(Effect::KeyFailed(Trouble::PlanRefused));
+            effects.extend(self.fall("plan_refused", now, luck));
         } else if answer.confirmed {
             effects.extend(self.up(now));
         }
         effects
-    }
-
-    /// No pair is streamed: the plan may change, but not by the minute.
-    fn start_over_later(&mut self, now: Timestamp) {
-        self.lines.want_all();
-        self.next_key = true;
-        self.enter(
-            State::Waiting {
-                until: now + limits::RECONNECT_REFUSED,
-            },
-            now,
-        );
     }
 
     fn up(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -344,6 +336,7 @@ impl Link {
             self.enter(State::Live, now);
         }
         self.told_up = Some(true);
+        self.refused_all = false;
         vec![Effect::Tell(LinkChange::Up {
             symbols: self.lines.confirmed(),
         })]

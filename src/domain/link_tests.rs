@@ -208,7 +208,7 @@ fn a_refused_pair_is_dropped_and_not_asked_for_again_until_the_next_start() {
 }
 
 #[test]
-fn a_plan_that_streams_nothing_is_left_alone_for_a_while_and_then_tried_with_another_key() {
+fn a_plan_that_streams_nothing_is_told_and_another_key_is_tried() {
     for fails in [r#"[{"symbol":"USD/COP"},{"symbol":"EUR/USD"}]"#, "null", "[]"] {
         let mut bench = Bench::both();
         bench.on(Event::Started);
@@ -216,9 +216,22 @@ fn a_plan_that_streams_nothing_is_left_alone_for_a_while_and_then_tried_with_ano
         let json = format!(r#"{{"event":"subscribe-status","status":"error","success":null,"fails":{fails}}}"#);
         let effects = bench.hear(&json);
         let refused = Effect::SymbolsRefused(vec![eurusd(), Symbol::usdcop()]);
-        assert_eq!(effects, [refused, Effect::Disconnect, down("plan_refused")], "{fails}");
+        let key = Effect::KeyFailed(Trouble::PlanRefused);
+        assert_eq!(
+            effects,
+            [refused, key, Effect::Disconnect, down("plan_refused")],
+            "{fails}"
+        );
         assert_eq!(bench.deadline(), [Effect::Connect { next_key: true }]);
-        assert_eq!(bench.now.since(NOON), limits::RECONNECT_REFUSED);
+        bench.on(Event::NoKey(bench.now + limits::RECONNECT_REFUSED));
+        assert!(
+            bench.link.view(bench.now).refused_all,
+            "also while no key is left to try"
+        );
+        bench.deadline();
+        bench.on(Event::Opened);
+        bench.hear(OK);
+        assert!(!bench.link.view(bench.now).refused_all);
     }
 }
 
