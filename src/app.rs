@@ -5,6 +5,10 @@
 //!  stop:   feed off → what is decided is written → clients are told and closed → threads end
 //! ```
 
+mod stores;
+
+pub use stores::exit_of_store;
+
 use crate::actors::aggregator::PipelineView;
 use crate::actors::deck::Counts;
 use crate::actors::fanout::{ReadsLedger, SessionStart};
@@ -12,6 +16,7 @@ use crate::actors::feed::FeedSettings;
 use crate::actors::messages::{Flush, Report};
 use crate::actors::tree::{Tree, TreeParts};
 use crate::actors::vendor;
+use crate::cache::CacheError;
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Calendar;
@@ -29,7 +34,7 @@ use crate::exit::Exit;
 use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, Options};
 use crate::limits;
 use crate::settings::{Group, Key, MinuteStamps, Valid};
-use crate::store::{Sqlite, Store, StoreError};
+use crate::store::StoreError;
 use crate::views::Overall;
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
 use secrecy::SecretString;
@@ -53,6 +58,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The cache's address is wrong.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The address cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -70,8 +78,9 @@ impl StartError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
-            Self::Ledger(_) | Self::KeyUse(_) | Self::Store(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
-            Self::Calendar(_) => Exit::Settings,
+            Self::Store(error) => exit_of_store(error),
+            Self::Ledger(_) | Self::KeyUse(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
+            Self::Calendar(_) | Self::Cache(_) => Exit::Settings,
         }
     }
 }
@@ -128,7 +137,8 @@ impl App {
                 .map(|market| (market.symbol, market.sessions.zone()))
                 .collect(),
         );
-        let store = Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?);
+        let store = stores::open_store(&settings).await?;
+        let cache = stores::open_cache(&settings)?;
         let history = store.clone();
         let (snapshot, view) = watch::channel(Arc::default());
         let (status_frame, status) = watch::channel(bytes::Bytes::new());
@@ -143,6 +153,8 @@ impl App {
             key_use: KeyUseBook::open(&settings.ledger.dir)?,
             shards: workers,
             store,
+            cache,
+            zones: Arc::new(zones.clone()),
             taps,
             snapshot,
             status: status_frame,

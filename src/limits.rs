@@ -320,6 +320,8 @@ pub const WRITER_RETRY_FIRST: Duration = Duration::from_millis(250);
 pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 /// How long a write may take, real time, before the store counts as lost, though it is still waited for.
 pub const WRITER_SLOW: Duration = Duration::from_secs(3);
+/// How often the Writer and the Publisher ask whether their server is there while they have nothing to say to it, real time.
+pub const STORE_LOOK: Duration = Duration::from_secs(4);
 /// How often a deadlock or a serialization failure is repeated at once before it counts as a failure.
 pub const WRITER_CONFLICTS: u32 = 5;
 const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that it writes");
@@ -440,6 +442,8 @@ pub const FANOUT: usize = 1_024;
 
 /// The same for the Writer.
 pub const WRITER: usize = 256;
+/// The same for the Publisher.
+pub const PUBLISHER: usize = 256;
 
 /// The same for a command that shows events.
 pub const TAP: usize = 64;
@@ -492,6 +496,8 @@ pub const DEMO_SPEED_MAX: f64 = 5_000.0;
 
 /// How often the snapshot for `/status` is made anew, real time.
 pub const HEALTH_EVERY: Duration = Duration::from_millis(250);
+/// Between two rows in the store's `system_health`, market time, while the state stays the same.
+pub const HEALTH_ROW_EVERY: Duration = Duration::from_secs(60);
 
 /// At every how-manieth snapshot the machine itself is looked at.
 pub const HEALTH_RESOURCES_EVERY: u32 = 20;

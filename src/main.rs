@@ -6,6 +6,7 @@ use candela::cmd::calendar::{self, CalendarArgs, CalendarSettings};
 use candela::cmd::check::CheckArgs;
 use candela::cmd::demo::DemoArgs;
 use candela::cmd::failure;
+use candela::cmd::migrate::MigrateArgs;
 use candela::cmd::run::RunArgs;
 use candela::cmd::status::StatusArgs;
 use candela::exit::Exit;
@@ -37,6 +38,7 @@ enum Command {
     Demo(DemoArgs),
     Check(CheckArgs),
     Status(StatusArgs),
+    Migrate(MigrateArgs),
     Calendar {
         #[command(flatten)]
         settings: SettingsArgs,
@@ -55,6 +57,7 @@ fn main() -> Exit {
         Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::Migrate(migrate) => migrate.run(),
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
     };
     done.unwrap_or_else(|error| {

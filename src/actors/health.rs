@@ -9,14 +9,16 @@ use crate::actors::tree::Views;
 use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain;
+use crate::domain::batch::ReaderView;
 use crate::domain::frames;
 use crate::domain::keys_view::{KeyView, KeysView};
 use crate::domain::pipeline::Market;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
+use crate::store::{HealthRow, Store};
 use crate::views::{FeedView, KeyUsageView, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
-use actix::{Actor, AsyncContext, Context, Supervised};
+use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub struct Parts {
     pub views: Views,
     /// The children.
     pub children: Vec<Vitals>,
+    /// Where `system_health` is.
+    pub store: Store,
     /// The snapshot.
     pub view: watch::Sender<Arc<ServiceView>>,
     /// The `status` message as a ready frame.
@@ -53,6 +57,8 @@ pub struct Health {
     resources: ResourcesView,
     looks: u32,
     last_status: Value,
+    /// When a row was last put into `system_health`, and the state it told.
+    recorded: Option<(Timestamp, String)>,
 }
 
 impl Health {
@@ -66,6 +72,7 @@ impl Health {
             resources: ResourcesView::default(),
             looks: 0,
             last_status: Value::Null,
+            recorded: None,
         }
     }
 
@@ -79,11 +86,33 @@ impl Health {
         self.parts.view.send_replace(Arc::new(view));
     }
 
+    /// One row a minute in the store's `system_health`, and one whenever the state changes. One that cannot be written is not
+    /// missed: the store's absence is what it would have said.
+    fn record(&mut self, ctx: &mut Context<Self>) {
+        let (view, now) = (self.parts.view.borrow().clone(), self.parts.clock.now());
+        let recorded = self.recorded.as_ref();
+        if recorded.is_some_and(|(at, state)| now.since(*at) < limits::HEALTH_ROW_EVERY && *state == view.state.name) {
+            return;
+        }
+        self.recorded = Some((now, view.state.name.clone()));
+        let holding = |condition: &&Value| condition["status"] == true;
+        let conditions: Vec<&Value> = view.conditions.iter().filter(holding).collect();
+        let row = HealthRow {
+            status: view.state.name.clone(),
+            details: json!({"reason": view.state.reason, "processed_ticks": view.processed_ticks, "conditions": conditions}),
+            response_ms: view.database.response_time_ms.map(whole_ms),
+            error: (!conditions.is_empty()).then(|| view.state.reason.clone()),
+            at: now,
+        };
+        let store = self.parts.store.clone();
+        ctx.spawn(async move { drop(store.record_health(row).await) }.into_actor(self));
+    }
+
     fn gather(&self) -> ServiceView {
         let (views, now) = (&self.parts.views, self.parts.clock.now());
         let overall = views.overall.borrow().clone();
         let feed = views.feed.borrow().clone();
-        let store = views.store.borrow().clone();
+        let (store, cache) = (views.store.borrow().clone(), views.cache.borrow().clone());
         let pipeline = views.pipeline.borrow().clone();
         let keys = views.keys.borrow().clone();
         let markets = || self.parts.markets.iter();
@@ -108,10 +137,8 @@ impl Health {
                 last_message_age_ms: feed.last_frame_at.map(age),
                 connected: feed.state == "live",
             },
-            database: Reachable {
-                connected: store.trouble.is_none(),
-                response_time_ms: Some(ratio(store.last_write_us, 1_000)),
-            },
+            database: reachable(&store),
+            redis: reachable(&cache),
             resources: self.resources.clone(),
             processed_ticks: pipeline.counts.ticks_accepted,
             error_count: self
@@ -121,10 +148,14 @@ impl Health {
                 .map(|child| u64::from(child.restarts()))
                 .sum(),
             actors: actors.filter_map(|signs| serde_json::to_value(signs).ok()).collect(),
-            readers: vec![json!({
-                "name": "writer", "kind": store.kind, "position": store.position.0, "distance": store.distance(),
-                "age_ms": store.waiting_since.map_or(0, age),
-            })],
+            readers: [("writer", &store), ("publisher", &cache)]
+                .map(|(name, reader)| {
+                    json!({
+                        "name": name, "kind": reader.kind, "position": reader.position.0, "distance": reader.distance(),
+                        "age_ms": reader.waiting_since.map_or(0, age),
+                    })
+                })
+                .to_vec(),
             keys: keys.keys.iter().map(key).collect(),
             api_key_usage: key_usage(&keys, self.parts.spacing),
             gaps: pipeline
@@ -204,6 +235,17 @@ impl Health {
             disk_percent: percent(total.saturating_sub(free), total),
             disk_free_gb: ratio(free, 1 << 30),
         };
+    }
+}
+
+fn whole_ms(ms: f64) -> u32 {
+    u32::try_from(Duration::from_secs_f64((ms / 1_000.0).clamp(0.0, 1e6)).as_millis()).unwrap_or(u32::MAX)
+}
+
+fn reachable(reader: &ReaderView) -> Reachable {
+    Reachable {
+        connected: reader.trouble.is_none(),
+        response_time_ms: Some(ratio(reader.answer_us, 1_000)),
     }
 }
 
@@ -287,7 +329,10 @@ impl Actor for Health {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.look();
-        ctx.run_interval(limits::HEALTH_EVERY, |health, _| health.look());
+        ctx.run_interval(limits::HEALTH_EVERY, |health, ctx| {
+            health.look();
+            health.record(ctx);
+        });
     }
 }
 

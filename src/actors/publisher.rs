@@ -44,6 +44,8 @@ pub struct Publisher {
     timer: Option<SpawnHandle>,
     /// Root was told that the cache is lost.
     lost: bool,
+    /// The last look got no answer.
+    unanswered: bool,
 }
 
 /// Why a step failed.
@@ -74,6 +76,7 @@ impl Publisher {
             pacer: Pacer::at_once(),
             timer: None,
             lost: false,
+            unanswered: false,
             parts,
         }
     }
@@ -115,17 +118,17 @@ impl Publisher {
             }
             Err(trouble) => {
                 self.pacer.failed(now, fastrand::f64());
-                let text = trouble.to_string();
-                self.parts.view.send_modify(|view| match &mut view.trouble {
-                    Some((_, said)) => said.clone_from(&text),
-                    none => *none = Some((now, text.clone())),
-                });
-                self.cache_lost(text);
+                self.trouble(trouble.to_string());
             }
         }
     }
 
-    fn cache_lost(&mut self, cause: String) {
+    fn trouble(&mut self, cause: String) {
+        let now = self.parts.clock.now();
+        self.parts.view.send_modify(|view| match &mut view.trouble {
+            Some((_, said)) => said.clone_from(&cause),
+            none => *none = Some((now, cause.clone())),
+        });
         if !self.lost {
             tracing::warn!(error = %cause, "failed to tell the cache: its readers see nothing new");
             self.lost = self.parts.up.try_send(Report::CacheLost { cause }).is_ok();
@@ -137,6 +140,30 @@ impl Publisher {
             tracing::info!("the cache is told again");
             self.lost = false;
         }
+    }
+
+    /// Asks whether it is there, also when there is nothing to say: an outage at night is known in the morning.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let cache = self.parts.cache.clone();
+        ctx.spawn(
+            async move { cache.ping().await }
+                .into_actor(self)
+                .map(|answer, actor, _| match answer {
+                    Ok(took) => {
+                        let answer_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                        actor.parts.view.send_modify(|view| view.answer_us = answer_us);
+                        if actor.unanswered {
+                            actor.unanswered = false;
+                            actor.parts.view.send_modify(|view| view.trouble = None);
+                            actor.cache_back();
+                        }
+                    }
+                    Err(error) => {
+                        actor.unanswered = true;
+                        actor.trouble(error.to_string());
+                    }
+                }),
+        );
     }
 
     fn show(&self) {
@@ -234,6 +261,7 @@ impl Actor for Publisher {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let head = self.parts.ledger.head();
         self.pacer.heard(head, self.parts.clock.now());
+        ctx.run_interval(limits::STORE_LOOK, Self::look);
         self.proceed(ctx);
     }
 }

@@ -8,6 +8,7 @@ use crate::actors::feed::{Feed, FeedParts, FeedSettings};
 use crate::actors::health::{self, Health};
 use crate::actors::key_pool::{self, KeyPool};
 use crate::actors::messages::{Recorded, Report};
+use crate::actors::publisher::{self, Publisher};
 use crate::actors::recorder::{self, LatestView, Recorder};
 use crate::actors::root::{self, Root};
 use crate::actors::supervise::WhenSpent::{Exit, FallBack, KeepTrying};
@@ -17,10 +18,12 @@ use crate::actors::tray::Tray;
 use crate::actors::vitals::Vitals;
 use crate::actors::watchdog;
 use crate::actors::writer::{self, Writer};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::domain::batch::ReaderView;
 use crate::domain::event::Numbered;
 use crate::domain::feed_view::FeedView;
+use crate::domain::frames::Zones;
 use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::keys_view::KeysView;
 use crate::domain::pipeline::Market;
@@ -44,6 +47,7 @@ mod rows {
     use super::*;
     //                             name          mailbox            restarts    back-off, ms   stuck after  when the budget is spent
     pub(super) const WRITER: Row     = row("writer",     limits::WRITER,     5, MINUTE,  1_000, 30_000, None, KeepTrying); // the ledger holds, the store lags
+    pub(super) const PUBLISHER: Row  = row("publisher",  limits::PUBLISHER,  5, MINUTE,  1_000, 30_000, None, KeepTrying); // the cache is a convenience
     pub(super) const TAP: Row        = row("tap",        limits::TAP,        5, MINUTE,  1_000, 30_000, None, KeepTrying); // it only shows
     pub(super) const FANOUT: Row     = row("fanout",     limits::FANOUT,     3, MINUTE,  10,    5_000,  None, Exit);       // clients resume after a restart
     pub(super) const RECORDER: Row   = row("recorder",   limits::RECORDER,   3, MINUTE,  10,    1_000,  None, Exit);       // nothing may be told unwritten
@@ -56,8 +60,9 @@ mod rows {
 }
 
 /// The table above, in starting order. `/status` and `docs/failures.md` show it.
-pub const CHILDREN: [Row; 10] = [
+pub const CHILDREN: [Row; 11] = [
     rows::WRITER,
+    rows::PUBLISHER,
     rows::TAP,
     rows::FANOUT,
     rows::RECORDER,
@@ -92,6 +97,10 @@ pub struct TreeParts {
     pub shards: usize,
     /// Where bars and ticks are kept.
     pub store: Store,
+    /// Where latest prices are told.
+    pub cache: Cache,
+    /// In which zone each market's people read times.
+    pub zones: Arc<Zones>,
     /// Commands that show bars, gaps and sessions.
     pub taps: Vec<mpsc::Sender<Numbered>>,
     /// The snapshot that REST reads.
@@ -115,6 +124,8 @@ pub struct Views {
     pub feed: watch::Receiver<FeedView>,
     /// The Writer's.
     pub store: watch::Receiver<ReaderView>,
+    /// The Publisher's.
+    pub cache: watch::Receiver<ReaderView>,
     /// The key pool's.
     pub keys: watch::Receiver<KeysView>,
     /// The backfill's.
@@ -167,6 +178,8 @@ impl Tree {
             key_use,
             shards,
             store,
+            cache,
+            zones,
             taps,
             snapshot,
             status,
@@ -188,6 +201,7 @@ impl Tree {
             ..ReaderView::default()
         });
         let store_view = written.subscribe();
+        let recording = store.clone();
         let parts = writer::Parts {
             store,
             ledger: ledger.holding_reader(),
@@ -196,6 +210,22 @@ impl Tree {
             view: written,
         };
         nursery.start(rows::WRITER, "writer", mail, move || Writer::new(parts));
+        let (publisher, mail) = mailbox::<Publisher>(&rows::PUBLISHER);
+        readers.push(("publisher".to_owned(), publisher.recipient()));
+        let published = watch::Sender::new(ReaderView {
+            kind: cache.kind(),
+            ..ReaderView::default()
+        });
+        let cache_view = published.subscribe();
+        let parts = publisher::Parts {
+            cache,
+            ledger: ledger.reader(),
+            zones,
+            clock: clock.clone(),
+            up: up.clone(),
+            view: published,
+        };
+        nursery.start(rows::PUBLISHER, "publisher", mail, move || Publisher::new(parts));
         for out in taps {
             let (tap, mail) = mailbox::<Tap>(&rows::TAP);
             readers.push(("tap".to_owned(), tap.recipient()));
@@ -226,6 +256,7 @@ impl Tree {
             pipeline: pipeline.subscribe(),
             feed: feed_view.subscribe(),
             store: store_view,
+            cache: cache_view,
             keys: shown_keys,
             backfill: shown_backfill,
         };
@@ -294,6 +325,7 @@ impl Tree {
         let (_health, mail) = mailbox::<Health>(&rows::HEALTH);
         let children = nursery.rows.iter().map(|(_, vitals)| vitals.clone()).collect();
         let parts = health::Parts {
+            store: recording,
             markets: shown,
             clock: clock.clone(),
             views: views.clone(),

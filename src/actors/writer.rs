@@ -44,6 +44,8 @@ pub struct Writer {
     timer: Option<SpawnHandle>,
     /// Root was told that the store is lost.
     lost: bool,
+    /// The last look got no answer.
+    unanswered: bool,
 }
 
 /// Why a step failed.
@@ -64,6 +66,7 @@ impl Writer {
             pacer: Pacer::new(),
             timer: None,
             lost: false,
+            unanswered: false,
             parts,
         }
     }
@@ -131,6 +134,30 @@ impl Writer {
             tracing::info!("the store can be written again");
             self.lost = false;
         }
+    }
+
+    /// Asks whether it is there, also when there is nothing to say: an outage at night is known in the morning.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let store = self.parts.store.clone();
+        ctx.spawn(
+            async move { store.ping().await }
+                .into_actor(self)
+                .map(|answer, actor, _| match answer {
+                    Ok(took) => {
+                        let answer_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                        actor.parts.view.send_modify(|view| view.answer_us = answer_us);
+                        if actor.unanswered {
+                            actor.unanswered = false;
+                            actor.parts.view.send_modify(|view| view.trouble = None);
+                            actor.store_back();
+                        }
+                    }
+                    Err(error) => {
+                        actor.unanswered = true;
+                        actor.trouble(error.to_string());
+                    }
+                }),
+        );
     }
 
     fn show(&self) {
@@ -205,6 +232,7 @@ impl Actor for Writer {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let head = self.parts.ledger.head();
         self.pacer.heard(head, self.parts.clock.now());
+        ctx.run_interval(limits::STORE_LOOK, Self::look);
         self.proceed(ctx);
     }
 }

@@ -1,5 +1,6 @@
 //! `candela migrate`: brings the store's tables up to date, says what is missing, or undoes the newest step.
 
+use crate::app::exit_of_store;
 use crate::exit::Exit;
 use crate::settings::{self, SettingsArgs, Store as StoreSettings};
 use crate::store::{Migrate, Postgres, Sqlite, StoreError};
@@ -41,7 +42,7 @@ impl MigrateArgs {
         Ok(match done {
             Ok(steps) if what == Migrate::Check && !steps.is_empty() => Exit::Found,
             Ok(_) => Exit::Clean,
-            Err(error) => exit_of(&error),
+            Err(error) => exit_of_store(&error),
         })
     }
 
@@ -79,26 +80,6 @@ async fn migrate(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>,
     }
 }
 
-/// What a store's error means for a process that needs the store now.
-#[must_use]
-pub const fn exit_of(error: &StoreError) -> Exit {
-    match error {
-        StoreError::BadUrl(_)
-        | StoreError::LoginRefused(_)
-        | StoreError::NotAllowed(_)
-        | StoreError::WrongTables(_)
-        | StoreError::NewerSchema { .. }
-        | StoreError::OlderSchema { .. } => Exit::Settings,
-        StoreError::BadFile { .. } => Exit::Resource,
-        StoreError::Conflict(_) | StoreError::Slow(_) => Exit::TryAgain,
-        StoreError::Unreachable(_)
-        | StoreError::Full(_)
-        | StoreError::RowRefused(_)
-        | StoreError::Corrupt { .. }
-        | StoreError::Other(_) => Exit::Unavailable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +109,7 @@ mod tests {
             (StoreError::Unreachable(String::new()), 69),
             (StoreError::Slow(String::new()), 75),
         ] {
-            assert_eq!(exit_of(&error).code(), code, "{error}");
+            assert_eq!(exit_of_store(&error).code(), code, "{error}");
         }
     }
 }

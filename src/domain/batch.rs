@@ -191,6 +191,8 @@ pub struct ReaderView {
     pub rejected_total: u64,
     /// How long the last write took, real time.
     pub last_write_us: u64,
+    /// How long the last answer to something trivial took, real time.
+    pub answer_us: u64,
 }
 
 impl ReaderView {

@@ -1,0 +1,52 @@
+//! Opens the store and the cache that the settings name.
+
+use crate::cache::{Cache, CacheError, Memory, Redis};
+use crate::exit::Exit;
+use crate::settings::Valid;
+use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError};
+
+/// The store that the settings name, its tables up to date. A server that is not there now may come later: the ledger holds what
+/// it will get. What only a person can mend ends the start.
+pub(super) async fn open_store(settings: &Valid) -> Result<Store, StoreError> {
+    let Some(url) = &settings.store.database_url else {
+        return Ok(Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?));
+    };
+    let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
+    match store.prepare().await {
+        Err(error) if error.disposition() == Disposition::Fatal || exit_of_store(&error) == Exit::Settings => {
+            Err(error)
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "the database is not there yet: the ledger holds what it will get");
+            Ok(store)
+        }
+        Ok(()) => Ok(store),
+    }
+}
+
+pub(super) fn open_cache(settings: &Valid) -> Result<Cache, CacheError> {
+    Ok(match &settings.cache.redis_url {
+        Some(url) => Cache::Redis(Redis::new(url)?),
+        None => Cache::Memory(Memory::default()),
+    })
+}
+
+/// What a store's error means for a process that needs the store now.
+#[must_use]
+pub const fn exit_of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::BadUrl(_)
+        | StoreError::LoginRefused(_)
+        | StoreError::NotAllowed(_)
+        | StoreError::WrongTables(_)
+        | StoreError::NewerSchema { .. }
+        | StoreError::OlderSchema { .. } => Exit::Settings,
+        StoreError::BadFile { .. } => Exit::Resource,
+        StoreError::Conflict(_) | StoreError::Slow(_) => Exit::TryAgain,
+        StoreError::Unreachable(_)
+        | StoreError::Full(_)
+        | StoreError::RowRefused(_)
+        | StoreError::Corrupt { .. }
+        | StoreError::Other(_) => Exit::Unavailable,
+    }
+}
