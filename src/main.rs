@@ -8,6 +8,7 @@ use candela::cmd::demo::DemoArgs;
 use candela::cmd::failure;
 use candela::cmd::migrate::MigrateArgs;
 use candela::cmd::run::RunArgs;
+use candela::cmd::simulate::SimulateArgs;
 use candela::cmd::status::StatusArgs;
 use candela::exit::Exit;
 use candela::settings::{self, SettingsArgs};
@@ -36,6 +37,7 @@ enum Command {
     /// Run the service.
     Run(RunArgs),
     Demo(DemoArgs),
+    Simulate(SimulateArgs),
     Check(CheckArgs),
     Status(StatusArgs),
     Migrate(MigrateArgs),
@@ -55,6 +57,7 @@ fn main() -> Exit {
     let done = match line.command {
         Command::Run(run) => run.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
         Command::Migrate(migrate) => migrate.run(),

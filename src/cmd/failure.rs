@@ -3,6 +3,7 @@
 use crate::app::StartError;
 use crate::cmd::ask::AskError;
 use crate::cmd::calendar::CalendarError;
+use crate::cmd::simulate::SimulateError;
 use crate::exit::Exit;
 use crate::ledger::LedgerError;
 use crate::settings::Problems;
@@ -33,5 +34,6 @@ fn is_resource(error: &anyhow::Error) -> bool {
         || error.is::<ScenarioError>()
         || error.is::<LedgerError>()
         || error.is::<SimError>()
+        || error.is::<SimulateError>()
         || error.chain().any(|cause| cause.is::<std::io::Error>())
 }

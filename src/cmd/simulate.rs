@@ -87,14 +87,13 @@ pub enum SimulateError {
     Output(#[from] io::Error),
 }
 
-impl SimulateError {
-    /// How the process ends because of it.
-    #[must_use]
-    pub const fn exit(&self) -> Exit {
-        match self {
-            Self::Day(_) => Exit::Usage,
-            Self::History(_) | Self::Scenario(_) | Self::Start(_) | Self::Output(_) => Exit::Resource,
-        }
+impl SimulateArgs {
+    /// Runs until it is told to stop, or its time is over.
+    ///
+    /// # Errors
+    /// A sentence that names what cannot be used, and the remedy.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        Ok(run(&self, &mut io::stdout().lock())?)
     }
 }
 
@@ -338,7 +337,8 @@ mod tests {
     #[test]
     fn files_that_cannot_be_used_are_named() {
         let error = run_line("--scenario /no/such/play.txt").0.unwrap_err();
-        assert_eq!(error.exit(), Exit::Resource);
+        assert_eq!(crate::cmd::failure::of(&error.into()).0, Exit::Resource);
+        let error = run_line("--scenario /no/such/play.txt").0.unwrap_err();
         assert!(
             error
                 .to_string()

@@ -28,6 +28,8 @@ mod servers_work;
 #[cfg(test)]
 mod sim_client;
 #[cfg(test)]
+mod sim_command;
+#[cfg(test)]
 mod sim_files;
 #[cfg(test)]
 mod sim_handshake;
