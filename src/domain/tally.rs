@@ -1,4 +1,4 @@
-//! What a whole history looks like against the calendar, from a few numbers an hour: which slots are there, which lie
+//! What a whole history looks like against the calendar, from the instants of its rows: which slots are there, which lie
 //! outside every session, and whether whole days lie beside their session because their hours were labelled with another zone.
 
 use crate::domain::calendar::Calendar;
@@ -10,23 +10,28 @@ use std::time::Duration;
 
 /// Seconds of an hour.
 const HOUR: i64 = 3_600;
+/// What one bar spans.
+const SLOT: Duration = Duration::from_secs(300);
 
-/// The bars of one UTC hour, counted by the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HourTally {
-    /// Hours since 1970-01-01T00:00:00Z.
-    pub hour: i64,
-    /// How many rows.
-    pub rows: u32,
-    /// Which of the twelve five-minute slots have a row; bit 0 is the first.
-    pub slots: u16,
-    /// Rows with open = high = low = close.
-    pub flat: u32,
-    /// Rows that break low ≤ open, close ≤ high, or have a price that is not positive.
-    pub broken: u32,
-    /// Rows that do not begin at a whole five minutes.
-    pub off_grid: u32,
+/// What the store found of the history: every row's instant, and what is odd about its prices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// When each row's bar begins, earliest first; equal instants are rows for the same slot.
+    pub rows: Vec<Timestamp>,
+    /// How many rows have open = high = low = close.
+    pub flat: u64,
+    /// Some of them, newest first.
+    pub flat_examples: Vec<Timestamp>,
+    /// How many rows break low ≤ open, close ≤ high, or have a price that is missing or not positive.
+    pub broken: u64,
+    /// Some of them, newest first.
+    pub broken_examples: Vec<Timestamp>,
+    /// Closed bars that candela fetched from the vendor to complete the history, in the last week or so.
+    pub fetched: Vec<Timestamp>,
 }
+
+/// Which of the twelve five-minute slots of which UTC hours (since 1970) have something; bit 0 is the first slot.
+type Masks = HashMap<i64, u16>;
 
 /// A history whose days lie a whole number of hours beside their sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,20 +58,10 @@ const CLEAN_RUN: usize = 5;
 pub struct Survey {
     /// All rows.
     pub rows: u64,
-    /// Flat rows.
-    pub flat: u64,
-    /// Hours in which every row is flat.
-    pub flat_hours: Vec<Timestamp>,
-    /// Rows whose prices contradict each other.
-    pub broken: u64,
-    /// Hours that have such rows.
-    pub broken_hours: Vec<Timestamp>,
-    /// Rows that do not begin at a whole five minutes.
-    pub off_grid: u64,
-    /// Rows beyond the first for the same slot.
-    pub duplicates: u64,
-    /// Hours that have such rows.
-    pub duplicate_hours: Vec<Timestamp>,
+    /// Rows that do not begin at a whole five minutes, by when they do.
+    pub off_grid: Vec<Timestamp>,
+    /// Rows beyond the first for the same instant, by instant.
+    pub duplicates: Vec<Timestamp>,
     /// Slots that the calendar expects between the first and the last row.
     pub expected: u64,
     /// Of them, those that have a row.
@@ -85,18 +80,14 @@ pub struct Survey {
     pub shift: Option<Shift>,
 }
 
-/// Which slots of which hours belong to sessions.
-type Masks = HashMap<i64, u16>;
-
 /// Compares a history with the calendar.
 #[must_use]
-pub fn survey(hours: &[HourTally], calendar: &Calendar) -> Survey {
-    let stored: Masks = hours.iter().map(|tally| (tally.hour, tally.slots)).collect();
-    let sessions = sessions_of(hours, calendar);
+pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
+    let mut survey = Survey::default();
+    let stored = count_rows(&mut survey, rows);
+    let sessions = sessions_of(rows, calendar);
     let masks = masks_of(&sessions);
     let shift = find_shift(&sessions, &stored);
-    let mut survey = Survey::default();
-    count_rows(&mut survey, hours);
     for session in &sessions {
         let (expected, present) = coverage(session, &stored, 0);
         survey.expected += expected;
@@ -110,28 +101,28 @@ pub fn survey(hours: &[HourTally], calendar: &Calendar) -> Survey {
     let hours_off = shift.as_ref().map_or(0, |found| found.0);
     let (mut closed, mut outside) = (BTreeMap::new(), BTreeMap::new());
     let (mut shifted_rows, mut shifted_dates) = (0, BTreeMap::new());
-    for tally in hours {
-        let off = tally.slots & !mask(&masks, tally.hour);
+    for (hour, slots) in stored.iter().map(|(hour, slots)| (*hour, *slots)) {
+        let off = slots & !mask(&masks, hour);
         if off == 0 {
             continue;
         }
         let explained = if hours_off == 0 {
             0
         } else {
-            off & mask(&masks, tally.hour - hours_off)
+            off & mask(&masks, hour - hours_off)
         };
-        let date = calendar.local_date(Timestamp::from_secs((tally.hour - hours_off) * HOUR));
+        let date = calendar.local_date(Timestamp::from_secs((hour - hours_off) * HOUR));
         if explained != 0 {
             shifted_rows += count(explained);
             *shifted_dates.entry(date).or_insert(0) += count(explained);
         }
         let rest = off & !explained;
-        let date = calendar.local_date(Timestamp::from_secs(tally.hour * HOUR));
+        let date = calendar.local_date(Timestamp::from_secs(hour * HOUR));
         match calendar.session_on(date) {
             _ if rest == 0 => {}
             None => *closed.entry(date).or_insert(0) += count(rest),
             Some(session) => {
-                let at_close = rest & slot_bit(tally.hour, session.closes);
+                let at_close = rest & slot_bit(hour, session.closes);
                 survey.at_close += count(at_close);
                 if rest != at_close {
                     *outside.entry(date).or_insert(0) += count(rest & !at_close);
@@ -146,36 +137,38 @@ pub fn survey(hours: &[HourTally], calendar: &Calendar) -> Survey {
     survey
 }
 
-fn count_rows(survey: &mut Survey, hours: &[HourTally]) {
-    for tally in hours {
-        let begins = Timestamp::from_secs(tally.hour * HOUR);
-        survey.rows += u64::from(tally.rows);
-        survey.flat += u64::from(tally.flat);
-        survey.broken += u64::from(tally.broken);
-        survey.off_grid += u64::from(tally.off_grid);
-        if tally.flat > 0 && tally.flat == tally.rows {
-            survey.flat_hours.push(begins);
+/// Counts the rows, and says which slots of which hours have one.
+fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
+    let mut stored = Masks::new();
+    let mut before = None;
+    for at in rows {
+        survey.rows += 1;
+        if at.floor(SLOT) != *at {
+            survey.off_grid.push(*at);
+        } else if before == Some(*at) {
+            survey.duplicates.push(*at);
+        } else {
+            let (hour, slot) = place(*at);
+            *stored.entry(hour).or_default() |= slot;
         }
-        if tally.broken > 0 {
-            survey.broken_hours.push(begins);
-        }
-        let on_grid = u64::from(tally.rows.saturating_sub(tally.off_grid));
-        let duplicates = on_grid.saturating_sub(count(tally.slots));
-        if duplicates > 0 {
-            survey.duplicates += duplicates;
-            survey.duplicate_hours.push(begins);
-        }
+        before = Some(*at);
     }
+    stored
+}
+
+/// The hour of an instant, and the bit of its slot.
+pub(super) fn place(at: Timestamp) -> (i64, u16) {
+    (at.secs().div_euclid(HOUR), 1 << (at.secs().rem_euclid(HOUR) / 300))
 }
 
 /// The sessions from the day of the first row to the day of the last.
-fn sessions_of(hours: &[HourTally], calendar: &Calendar) -> Vec<Session> {
-    let ends = hours.iter().map(|tally| tally.hour);
-    let (Some(first), Some(last)) = (ends.clone().min(), ends.max()) else {
+fn sessions_of(rows: &[Timestamp], calendar: &Calendar) -> Vec<Session> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Vec::new();
     };
-    let day_of = |hour: i64| calendar.local_date(Timestamp::from_secs(hour.saturating_mul(HOUR)));
-    calendar.sessions(day_of(first), day_of(last)).collect()
+    calendar
+        .sessions(calendar.local_date(*first), calendar.local_date(*last))
+        .collect()
 }
 
 /// The hours that a session touches, each with the slots that begin inside it.

@@ -9,19 +9,11 @@ fn date(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-/// Adds rows at these instants to the tallies.
-fn tallies(rows: impl IntoIterator<Item = Timestamp>) -> Vec<HourTally> {
-    let mut hours: BTreeMap<i64, HourTally> = BTreeMap::new();
-    for at in rows {
-        let hour = at.secs().div_euclid(HOUR);
-        let tally = hours.entry(hour).or_insert(HourTally {
-            hour,
-            ..HourTally::default()
-        });
-        tally.rows += 1;
-        tally.slots |= slot_bit(hour, at);
-    }
-    hours.into_values().collect()
+/// The rows in the order in which a store gives them.
+fn sorted(rows: impl IntoIterator<Item = Timestamp>) -> Vec<Timestamp> {
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort();
+    rows
 }
 
 fn slots(from: &str, to: &str) -> Vec<Timestamp> {
@@ -40,7 +32,7 @@ fn moved(rows: Vec<Timestamp>, hours: i64) -> Vec<Timestamp> {
 
 #[test]
 fn a_whole_history_has_no_trouble() {
-    let survey = survey(&tallies(slots("2025-03-03", "2025-06-30")), &Calendar::usdcop());
+    let survey = survey(&sorted(slots("2025-03-03", "2025-06-30")), &Calendar::usdcop());
     let nothing = Survey {
         expected: 79 * 59,
         present: 79 * 59,
@@ -58,7 +50,7 @@ fn whole_days_beside_their_session_are_a_shift_with_its_beginning() {
             moved(slots("2025-03-17", "2025-04-04"), hours),
         ]
         .concat();
-        let shift = survey(&tallies(rows), &Calendar::usdcop()).shift.unwrap();
+        let shift = survey(&sorted(rows), &Calendar::usdcop()).shift.unwrap();
         assert_eq!(
             (shift.hours, shift.since, shift.lasting),
             (hours, Some(date("2025-03-17")), true),
@@ -78,7 +70,7 @@ fn a_day_with_bars_inside_and_beside_is_mixed_and_clean_weeks_end_the_stretch() 
             .collect(),
         moved(slots("2025-05-02", "2025-05-02"), -5),
     ];
-    let shift = survey(&tallies(rows.concat()), &Calendar::usdcop()).shift.unwrap();
+    let shift = survey(&sorted(rows.concat()), &Calendar::usdcop()).shift.unwrap();
     assert_eq!(shift.mixed, [date("2025-03-17"), date("2025-03-18")]);
     assert_eq!(
         (shift.rows, shift.shifted, shift.since),
@@ -94,7 +86,7 @@ fn longer_hours_than_ours_are_not_a_shift() {
     };
     let long = Calendar::new(&long, Arc::default()).unwrap();
     let rows: Vec<_> = long.slots_on(date("2025-03-05"), Interval::M5);
-    let survey = survey(&tallies(rows), &Calendar::usdcop());
+    let survey = survey(&sorted(rows), &Calendar::usdcop());
     assert_eq!((survey.shift, survey.at_close), (None, 1));
     assert_eq!(survey.outside, [(date("2025-03-05"), 12)]);
 }
@@ -105,7 +97,7 @@ fn bars_of_closed_days_missing_bars_and_empty_sessions_are_named() {
     rows.retain(|at| Calendar::usdcop().local_date(*at) != date("2025-03-05"));
     rows.remove(3);
     rows.extend(moved(slots("2025-03-07", "2025-03-07"), 24).into_iter().take(7));
-    let survey = survey(&tallies(rows), &Calendar::usdcop());
+    let survey = survey(&sorted(rows), &Calendar::usdcop());
     assert_eq!(survey.empty, [date("2025-03-05")]);
     assert_eq!(survey.partial, [(date("2025-03-03"), 1)]);
     assert_eq!(survey.closed_days, [(date("2025-03-08"), 7)]);
@@ -113,17 +105,14 @@ fn bars_of_closed_days_missing_bars_and_empty_sessions_are_named() {
 }
 
 #[test]
-fn double_flat_broken_and_crooked_rows_are_counted() {
-    let mut hours = tallies(slots("2025-03-03", "2025-03-03"));
-    hours[1].rows += 3;
-    hours[1].off_grid = 1;
-    hours[2].flat = 9;
-    hours[3].broken = 2;
-    let survey = survey(&hours, &Calendar::usdcop());
+fn double_and_crooked_rows_are_named_and_fill_no_slot_more() {
+    let mut rows = slots("2025-03-03", "2025-03-03");
+    let (double, crooked) = (rows[12], rows[13] + Duration::from_secs(1));
+    rows.extend([double, double, crooked]);
+    let survey = survey(&sorted(rows), &Calendar::usdcop());
+    assert_eq!((survey.rows, survey.present), (62, 59));
     assert_eq!(
-        (survey.duplicates, survey.off_grid, survey.flat, survey.broken),
-        (2, 1, 9, 2)
+        (survey.duplicates, survey.off_grid),
+        (vec![double, double], vec![crooked])
     );
-    assert_eq!(survey.broken_hours, [Timestamp::from_secs(hours[3].hour * HOUR)]);
-    assert_eq!(survey.duplicate_hours, [Timestamp::from_secs(hours[1].hour * HOUR)]);
 }

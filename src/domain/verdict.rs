@@ -8,7 +8,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::interval::Interval;
 use crate::domain::l0::Flag;
 use crate::domain::session::Sessions;
-use crate::domain::tally::{HourTally, survey};
+use crate::domain::tally::{History, survey};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict_findings as findings;
 use crate::limits;
@@ -16,17 +16,6 @@ use chrono::{Days, NaiveDate, NaiveTime};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// What the store found: numbers an hour over the whole history, and what candela itself fetched of it lately.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
-    /// Every hour that has rows, earliest first.
-    pub hours: Vec<HourTally>,
-    /// The newest row.
-    pub newest: Option<Timestamp>,
-    /// Closed bars that candela fetched from the vendor to complete the history, in the last week.
-    pub fetched: Vec<Timestamp>,
-}
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -104,9 +93,9 @@ impl Verdict {
     /// The verdict on a history that was read.
     #[must_use]
     pub fn on(history: &History, flag: Option<Flag>, calendar: &Calendar, now: Timestamp) -> Self {
-        let survey = survey(&history.hours, calendar);
+        let survey = survey(&history.rows, calendar);
         let recent = Recent::of(history, calendar, now);
-        let newest = history.newest.into_iter().chain(history.fetched.iter().copied()).max();
+        let newest = history.rows.iter().chain(&history.fetched).max().copied();
         let age_in_market_days = newest.map(|newest| market_age(newest, now, calendar));
         let mut verdict = Self {
             at: now,
@@ -127,7 +116,7 @@ impl Verdict {
         verdict.findings = verdict.own_findings(calendar);
         verdict
             .findings
-            .extend(findings::of(&survey, recent.date, recent.first));
+            .extend(findings::of(&survey, history, recent.date, recent.first));
         verdict
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -283,7 +272,7 @@ impl Recent {
             missing: Vec::new(),
         };
         for slot in slots {
-            let stored = has_slot(&history.hours, slot);
+            let stored = history.rows.binary_search(&slot).is_ok();
             let ours = !stored && fetched.contains(&slot);
             recent.present += u64::from(stored || ours);
             recent.fetched += u64::from(ours);
@@ -293,14 +282,6 @@ impl Recent {
         }
         recent
     }
-}
-
-fn has_slot(hours: &[HourTally], at: Timestamp) -> bool {
-    let (hour, slot) = (at.secs().div_euclid(3_600), at.secs().rem_euclid(3_600) / 300);
-    let found = hours.binary_search_by_key(&hour, |tally| tally.hour).ok();
-    found
-        .and_then(|index| hours.get(index))
-        .is_some_and(|tally| tally.slots & (1 << slot) != 0)
 }
 
 /// Hours to two decimals, or null.

@@ -1,6 +1,6 @@
 //! What a survey of the history found, as sentences with numbers and examples.
 
-use crate::domain::tally::{Shift, Survey};
+use crate::domain::tally::{History, Shift, Survey};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::{Finding, Severity};
 use crate::limits;
@@ -33,14 +33,15 @@ pub(super) fn failure(name: &'static str, count: u64, message: String) -> Findin
 }
 
 /// Everything a survey shows. What touches the recent sessions, which begin on `recent`, fails the verdict.
-pub(super) fn of(survey: &Survey, recent: NaiveDate, recent_at: Timestamp) -> Vec<Finding> {
+pub(super) fn of(survey: &Survey, history: &History, recent: NaiveDate, recent_at: Timestamp) -> Vec<Finding> {
     let mut list = Vec::new();
     if let Some(shift) = &survey.shift {
         list.extend(shifted(shift, survey, recent));
     }
     list.extend(missing(survey));
     list.extend(off_session(survey));
-    list.extend(rows(survey, recent_at));
+    list.extend(rows(survey));
+    list.extend(prices(history, survey.rows, recent_at));
     list
 }
 
@@ -157,62 +158,66 @@ fn off_session(survey: &Survey) -> Vec<Finding> {
     list
 }
 
-fn rows(survey: &Survey, recent_at: Timestamp) -> Vec<Finding> {
+fn rows(survey: &Survey) -> Vec<Finding> {
     let mut list = Vec::new();
-    if survey.broken > 0 {
-        let touches = survey.broken_hours.last().is_some_and(|hour| *hour >= recent_at);
+    for (name, rows, what) in [
+        (
+            "duplicates",
+            &survey.duplicates,
+            "repeat a slot that has a row already; each slot counts once",
+        ),
+        (
+            "off_grid",
+            &survey.off_grid,
+            "do not begin at a whole five minutes; they fill no slot",
+        ),
+    ] {
+        if !rows.is_empty() {
+            let message = format!("{} rows {what}.", rows.len());
+            list.push(finding(
+                Severity::Warning,
+                name,
+                count(rows.len()),
+                message,
+                rows.iter().rev(),
+            ));
+        }
+    }
+    list
+}
+
+fn prices(history: &History, rows: u64, recent_at: Timestamp) -> Vec<Finding> {
+    let mut list = Vec::new();
+    if history.broken > 0 {
+        let touches = history
+            .broken_examples
+            .first()
+            .is_some_and(|newest| *newest >= recent_at);
         let severity = if touches { Severity::Failure } else { Severity::Warning };
         let message = format!(
-            "{} bars break low ≤ open, close ≤ high, or have a price that is not positive.",
-            survey.broken
+            "{} bars break low ≤ open, close ≤ high, or have a price that is missing or not positive.",
+            history.broken
         );
         list.push(finding(
             severity,
             "ohlc_violations",
-            survey.broken,
+            history.broken,
             message,
-            survey.broken_hours.iter().rev(),
+            &history.broken_examples,
         ));
     }
-    if survey.duplicates > 0 {
+    if history.flat * 2 > rows {
+        let percent = history.flat * 100 / rows.max(1);
         let message = format!(
-            "{} rows repeat a slot that has a row already; each slot counts once.",
-            survey.duplicates
-        );
-        let examples = survey.duplicate_hours.iter().rev();
-        list.push(finding(
-            Severity::Warning,
-            "duplicates",
-            survey.duplicates,
-            message,
-            examples,
-        ));
-    }
-    if survey.off_grid > 0 {
-        let message = format!(
-            "{} rows do not begin at a whole five minutes; they fill no slot.",
-            survey.off_grid
-        );
-        list.push(finding(
-            Severity::Warning,
-            "off_grid",
-            survey.off_grid,
-            message,
-            [""; 0],
-        ));
-    }
-    if survey.flat * 2 > survey.rows {
-        let percent = survey.flat * 100 / survey.rows.max(1);
-        let message = format!(
-            "{} of {} bars ({percent} %) have open = high = low = close: they were made from closes only.",
-            survey.flat, survey.rows,
+            "{} of {rows} bars ({percent} %) have open = high = low = close: they were made from closes only.",
+            history.flat,
         );
         list.push(finding(
             Severity::Warning,
             "flat_bars",
-            survey.flat,
+            history.flat,
             message,
-            survey.flat_hours.iter().rev(),
+            &history.flat_examples,
         ));
     }
     list

@@ -3,7 +3,6 @@
 use super::*;
 use crate::domain::calendar_spec::CalendarSpec;
 use crate::domain::l0::Manifest;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn at(text: &str) -> Timestamp {
@@ -19,20 +18,11 @@ fn history(from: &str, to: &str, calendar: &Calendar) -> Vec<Timestamp> {
 }
 
 fn stored(rows: &[Timestamp]) -> History {
-    let mut hours: BTreeMap<i64, HourTally> = BTreeMap::new();
-    for at in rows {
-        let hour = at.secs().div_euclid(3_600);
-        let tally = hours.entry(hour).or_insert(HourTally {
-            hour,
-            ..HourTally::default()
-        });
-        tally.rows += 1;
-        tally.slots |= 1 << (at.secs().rem_euclid(3_600) / 300);
-    }
+    let mut rows = rows.to_vec();
+    rows.sort();
     History {
-        hours: hours.into_values().collect(),
-        newest: rows.iter().max().copied(),
-        fetched: Vec::new(),
+        rows,
+        ..History::default()
     }
 }
 
@@ -153,10 +143,10 @@ fn a_shift_fails_the_verdict_when_it_touches_the_last_week() {
 #[test]
 fn broken_prices_fail_the_verdict_only_in_the_last_week() {
     let mut history = stored(&history("2025-12-01", "2026-01-15", &Calendar::usdcop()));
-    history.hours[0].broken = 2;
+    (history.broken, history.broken_examples) = (2, vec![history.rows[9]]);
     let old = verdict(&history, "2026-01-16T07:00:00-05:00");
     assert!(old.passed() && old.findings.iter().any(|finding| finding.name == "ohlc_violations"));
-    history.hours.last_mut().unwrap().broken = 1;
+    history.broken_examples.insert(0, *history.rows.last().unwrap());
     assert_eq!(
         names(&verdict(&history, "2026-01-16T07:00:00-05:00")),
         ["ohlc_violations"]
