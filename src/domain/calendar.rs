@@ -90,6 +90,12 @@ impl Calendar {
         self.book.instant(local)
     }
 
+    /// The session that a date would have without holidays; the same as [`Calendar::session_on`] where there are none.
+    #[must_use]
+    pub fn usual_session_on(&self, date: NaiveDate) -> Option<Session> {
+        self.book.usual_session_on(date)
+    }
+
     /// The date that the market's clocks show.
     #[must_use]
     pub fn local_date(&self, at: Timestamp) -> NaiveDate {

@@ -52,6 +52,14 @@ impl DayBook {
         self.session(date, self.settlement(date)?)
     }
 
+    /// The session that a date would have without holidays and entries against it.
+    #[must_use]
+    pub fn usual_session_on(&self, date: NaiveDate) -> Option<Session> {
+        let weekday = self.rules.kind == CalendarKind::Colombia && !is_weekend(date) && YEARS.contains(&date.year());
+        let usual = weekday.then(|| self.session(date, SessionKind::Spot)).flatten();
+        self.session_on(date).or(usual)
+    }
+
     /// The date that the market's clocks show.
     #[must_use]
     pub fn local_date(&self, at: Timestamp) -> NaiveDate {

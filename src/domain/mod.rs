@@ -17,6 +17,7 @@ pub mod calendar_view;
 pub mod health;
 pub mod l0;
 pub mod tally;
+pub mod l0_table;
 pub mod verdict;
 pub mod verdict_findings;
 pub mod lifecycle_events;

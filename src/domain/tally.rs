@@ -5,7 +5,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::session::Session;
 use crate::domain::timestamp::Timestamp;
 use chrono::NaiveDate;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Seconds of an hour.
@@ -53,6 +53,10 @@ pub struct Shift {
 /// So many sessions in a row without a shifted bar end a stretch of shifted days: a week.
 const CLEAN_RUN: usize = 5;
 
+/// So many bars where no session ever lies make a session one that lies beside itself: half an hour. A session that begins
+/// late and has gaps is none.
+const STRAYS: u64 = 6;
+
 /// The history in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Survey {
@@ -85,74 +89,127 @@ pub struct Survey {
 pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
     let mut survey = Survey::default();
     let stored = count_rows(&mut survey, rows);
-    let sessions = sessions_of(rows, calendar);
-    let masks = masks_of(&sessions);
-    let shift = find_shift(&sessions, &stored);
-    for session in &sessions {
-        let (expected, present) = coverage(session, &stored, 0);
+    let ground = Ground::of(rows, calendar);
+    for held in &ground.sessions {
+        let (date, (expected, present)) = (held.session.date, coverage(held, &stored, 0));
         survey.expected += expected;
         survey.present += present;
         match present {
-            0 => survey.empty.push(session.date),
-            _ if present < expected => survey.partial.push((session.date, expected - present)),
+            0 => survey.empty.push(date),
+            _ if present < expected => survey.partial.push((date, expected - present)),
             _ => {}
         }
     }
+    let shift = find_shift(&ground, &stored);
     let hours_off = shift.as_ref().map_or(0, |found| found.0);
-    let (mut closed, mut outside) = (BTreeMap::new(), BTreeMap::new());
-    let (mut shifted_rows, mut shifted_dates) = (0, BTreeMap::new());
+    let (mut closed, mut outside, mut beside) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (hour, slots) in stored.iter().map(|(hour, slots)| (*hour, *slots)) {
-        let off = slots & !mask(&masks, hour);
-        if off == 0 {
-            continue;
-        }
-        let explained = if hours_off == 0 {
-            0
-        } else {
-            off & mask(&masks, hour - hours_off)
-        };
-        let date = calendar.local_date(Timestamp::from_secs((hour - hours_off) * HOUR));
+        let off = slots & !mask(&ground.inside, hour);
+        let at_close = off & mask(&ground.at_close, hour);
+        survey.at_close += count(at_close);
+        let shifted = mask(&ground.usual, hour - hours_off) & !mask(&ground.usual, hour);
+        let explained = off & !at_close & shifted;
+        let rest = off & !at_close & !explained;
+        let day_of = |hour: i64| calendar.local_date(Timestamp::from_secs(hour * HOUR));
         if explained != 0 {
-            shifted_rows += count(explained);
-            *shifted_dates.entry(date).or_insert(0) += count(explained);
+            *beside.entry(day_of(hour - hours_off)).or_insert(0) += count(explained);
         }
-        let rest = off & !explained;
-        let date = calendar.local_date(Timestamp::from_secs(hour * HOUR));
-        match calendar.session_on(date) {
-            _ if rest == 0 => {}
-            None => *closed.entry(date).or_insert(0) += count(rest),
-            Some(session) => {
-                let at_close = rest & slot_bit(hour, session.closes);
-                survey.at_close += count(at_close);
-                if rest != at_close {
-                    *outside.entry(date).or_insert(0) += count(rest & !at_close);
-                }
-            }
+        if rest != 0 {
+            let date = day_of(hour);
+            let days = if calendar.session_on(date).is_some() {
+                &mut outside
+            } else {
+                &mut closed
+            };
+            *days.entry(date).or_insert(0) += count(rest);
         }
     }
     survey.closed_days = closed.into_iter().collect();
     survey.outside = outside.into_iter().collect();
-    survey.shift =
-        shift.map(|(hours, shifted)| describe(hours, shifted, shifted_rows, &shifted_dates, &sessions, &stored));
+    survey.shift = shift.map(|(hours, shifted)| describe(hours, shifted, &beside, &ground, &stored));
     survey
+}
+
+/// A session with the hours that it touches, each with the slots that begin inside it.
+struct Held {
+    session: Session,
+    hours: Vec<(i64, u16)>,
+}
+
+/// The calendar over the days of a history.
+struct Ground {
+    /// The sessions there are.
+    sessions: Vec<Held>,
+    /// The sessions there would be without holidays: a feed does not stop for them.
+    usual_sessions: Vec<Held>,
+    /// The slots of the sessions.
+    inside: Masks,
+    /// The slots that begin when a session closes.
+    at_close: Masks,
+    /// The slots of the usual sessions, and those that begin when they close.
+    usual: Masks,
+}
+
+impl Ground {
+    fn of(rows: &[Timestamp], calendar: &Calendar) -> Self {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Self {
+                sessions: vec![],
+                usual_sessions: vec![],
+                inside: Masks::new(),
+                at_close: Masks::new(),
+                usual: Masks::new(),
+            };
+        };
+        let (first, last) = (calendar.local_date(*first), calendar.local_date(*last));
+        let sessions: Vec<_> = calendar.sessions(first, last).map(Held::of).collect();
+        let days = first.iter_days().take_while(|date| *date <= last);
+        let usual = days.filter_map(|date| calendar.usual_session_on(date));
+        let usual_sessions: Vec<_> = usual.map(Held::of).collect();
+        let closing = |held: &Held| place(held.session.closes);
+        let usual = usual_sessions
+            .iter()
+            .flat_map(|held| held.hours.iter().copied().chain([closing(held)]));
+        Self {
+            inside: masks(sessions.iter().flat_map(|held| held.hours.iter().copied())),
+            at_close: masks(sessions.iter().map(closing)),
+            usual: masks(usual),
+            sessions,
+            usual_sessions,
+        }
+    }
+
+    /// The bars of a session that would lie in it, were they not so many hours beside it where no usual session lies.
+    fn strays(&self, held: &Held, stored: &Masks, shift: i64) -> u64 {
+        let there = held.hours.iter().map(|(hour, slots)| (hour + shift, slots));
+        there
+            .map(|(hour, slots)| count(slots & mask(stored, hour) & !mask(&self.usual, hour)))
+            .sum()
+    }
 }
 
 /// Counts the rows, and says which slots of which hours have one.
 fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
     let mut stored = Masks::new();
-    let mut before = None;
+    let (mut before, mut present) = (None, (0, 0));
     for at in rows {
         survey.rows += 1;
         if at.floor(SLOT) != *at {
             survey.off_grid.push(*at);
-        } else if before == Some(*at) {
-            survey.duplicates.push(*at);
-        } else {
-            let (hour, slot) = place(*at);
-            *stored.entry(hour).or_default() |= slot;
+            continue;
         }
-        before = Some(*at);
+        if before.replace(*at) == Some(*at) {
+            survey.duplicates.push(*at);
+            continue;
+        }
+        let (hour, slot) = place(*at);
+        if hour != present.0 {
+            stored.insert(present.0, present.1);
+            present = (hour, 0);
+        }
+        present.1 |= slot;
     }
+    stored.insert(present.0, present.1);
     stored
 }
 
@@ -161,31 +218,27 @@ pub(super) fn place(at: Timestamp) -> (i64, u16) {
     (at.secs().div_euclid(HOUR), 1 << (at.secs().rem_euclid(HOUR) / 300))
 }
 
-/// The sessions from the day of the first row to the day of the last.
-fn sessions_of(rows: &[Timestamp], calendar: &Calendar) -> Vec<Session> {
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-        return Vec::new();
-    };
-    calendar
-        .sessions(calendar.local_date(*first), calendar.local_date(*last))
-        .collect()
-}
-
-/// The hours that a session touches, each with the slots that begin inside it.
-fn session_hours(session: &Session) -> impl Iterator<Item = (i64, u16)> {
-    let (opens, closes) = (session.opens, session.closes);
-    (opens.secs().div_euclid(HOUR)..=closes.secs().div_euclid(HOUR)).map(move |hour| {
-        let slots = (0..12_u32).filter(|slot| {
-            let at = Timestamp::from_secs(hour * HOUR + i64::from(*slot) * 300);
-            opens <= at + Duration::from_secs(299) && at < closes
+impl Held {
+    fn of(session: Session) -> Self {
+        let (opens, closes) = (session.opens, session.closes);
+        let hours = opens.secs().div_euclid(HOUR)..=closes.secs().div_euclid(HOUR);
+        let hours = hours.map(|hour| {
+            let slots = (0..12_u32).filter(|slot| {
+                let at = Timestamp::from_secs(hour * HOUR + i64::from(*slot) * 300);
+                opens <= at + Duration::from_secs(299) && at < closes
+            });
+            (hour, slots.fold(0, |mask, slot| mask | 1 << slot))
         });
-        (hour, slots.fold(0, |mask, slot| mask | 1 << slot))
-    })
+        Self {
+            session,
+            hours: hours.collect(),
+        }
+    }
 }
 
-fn masks_of(sessions: &[Session]) -> Masks {
+fn masks(slots: impl Iterator<Item = (i64, u16)>) -> Masks {
     let mut masks = Masks::new();
-    for (hour, slots) in sessions.iter().flat_map(session_hours) {
+    for (hour, slots) in slots {
         *masks.entry(hour).or_default() |= slots;
     }
     masks
@@ -196,27 +249,37 @@ fn mask(masks: &Masks, hour: i64) -> u16 {
 }
 
 /// How many slots a session has, and how many of them have a row that lies `shift` hours beside them.
-fn coverage(session: &Session, stored: &Masks, shift: i64) -> (u64, u64) {
-    session_hours(session).fold((0, 0), |(expected, present), (hour, slots)| {
+fn coverage(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
+    held.hours.iter().fold((0, 0), |(expected, present), (hour, slots)| {
         (
-            expected + count(slots),
+            expected + count(*slots),
             present + count(slots & mask(stored, hour + shift)),
         )
     })
 }
 
-/// The number of hours by which sessions lie beside themselves, and the dates of those that do. Of several candidates the
-/// one that puts most bars into sessions wins, then the nearest.
-fn find_shift(sessions: &[Session], stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> {
-    let inside: Vec<u64> = sessions.iter().map(|session| coverage(session, stored, 0).1).collect();
+/// The number of hours by which sessions lie beside themselves, and the dates of those that do: more of the session lies
+/// there than in its place, and at least half of it. Of several candidates the one that puts most bars into sessions wins,
+/// then the nearest.
+fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> {
+    if stored
+        .iter()
+        .all(|(hour, slots)| slots & !mask(&ground.usual, *hour) == 0)
+    {
+        return None; // as in most histories
+    }
     let mut best = (0, None);
     for hours in (1..=14).flat_map(|hours| [-hours, hours]) {
         let (mut gained, mut dates) = (0, Vec::new());
-        for (session, inside) in sessions.iter().zip(&inside) {
-            let beside = coverage(session, stored, hours).1;
-            if beside > *inside {
+        for held in &ground.sessions {
+            let (expected, beside) = coverage(held, stored, hours);
+            if beside * 2 < expected || ground.strays(held, stored, hours) < STRAYS {
+                continue;
+            }
+            let inside = coverage(held, stored, 0).1;
+            if beside > inside {
                 gained += beside - inside;
-                dates.push(session.date);
+                dates.push(held.session.date);
             }
         }
         if gained > best.0 {
@@ -226,48 +289,41 @@ fn find_shift(sessions: &[Session], stored: &Masks) -> Option<(i64, Vec<NaiveDat
     best.1
 }
 
+/// A shift in full; `beside` counts its bars by the date on which they should lie.
 fn describe(
     hours: i64,
     shifted: Vec<NaiveDate>,
-    rows: u64,
-    touched: &BTreeMap<NaiveDate, u64>,
-    sessions: &[Session],
+    beside: &BTreeMap<NaiveDate, u64>,
+    ground: &Ground,
     stored: &Masks,
 ) -> Shift {
-    let with_rows = |session: &&Session| coverage(session, stored, 0).1 > 0;
-    let mixed = sessions.iter().filter(with_rows).map(|session| session.date);
-    let mixed = mixed.filter(|date| touched.contains_key(date)).collect();
+    let days = || ground.usual_sessions.iter();
+    let has_rows = |held: &&Held| coverage(held, stored, 0).1 > 0;
+    let touched = |held: &&Held| beside.contains_key(&held.session.date);
+    let mixed = days().filter(|held| touched(held) && has_rows(held));
+    let open: BTreeSet<NaiveDate> = ground.sessions.iter().map(|held| held.session.date).collect();
     let (mut since, mut clean, mut lasting) = (None, 0, false);
-    for session in sessions.iter().rev() {
-        if touched.contains_key(&session.date) {
+    for held in days()
+        .rev()
+        .filter(|held| touched(held) || open.contains(&held.session.date))
+    {
+        if touched(&held) {
             lasting |= since.is_none() && clean == 0;
-            (since, clean) = (Some(session.date), 0);
-        } else if since.is_some() {
+            (since, clean) = (Some(held.session.date), 0);
+        } else if since.is_some() || has_rows(&held) {
             clean += 1;
-        } else if with_rows(&session) {
-            clean = 1;
         }
-        if clean >= CLEAN_RUN && since.is_some() {
+        if since.is_some() && clean >= CLEAN_RUN {
             break;
         }
     }
     Shift {
         hours,
-        rows,
+        rows: beside.values().sum(),
         shifted,
-        mixed,
+        mixed: mixed.map(|held| held.session.date).collect(),
         since,
         lasting,
-    }
-}
-
-/// The bit of the slot that begins at `at`, when it lies in `hour`.
-fn slot_bit(hour: i64, at: Timestamp) -> u16 {
-    let secs = at.secs() - hour * HOUR;
-    if (0..HOUR).contains(&secs) {
-        1 << (secs / 300)
-    } else {
-        0
     }
 }
 

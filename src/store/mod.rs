@@ -19,13 +19,16 @@ mod bind;
 mod answer;
 mod batch;
 mod migrate;
+mod l0;
 mod sqlite;
 mod postgres;
 
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
+pub use l0::HistoryQuery;
 pub use migrate::Migrate;
 pub use postgres::Postgres;
+
 pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 pub use rows::SOURCE;
 pub use sqlite::Sqlite;
@@ -33,6 +36,7 @@ pub use sqlite::Sqlite;
 use crate::clock::Stopwatch;
 use crate::domain::event::Position;
 use crate::domain::symbol::Symbol;
+use crate::domain::tally::History;
 use std::time::Duration;
 
 /// A store. Cheap to clone; clones share its connections.
@@ -158,6 +162,14 @@ impl Store {
     /// [`StoreError`] when they cannot be read.
     pub async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
         either!(self.sessions(limit))
+    }
+
+    /// The prepared history of a pair, for the L0 check.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read: also when the table or one of its columns is not there.
+    pub async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        either!(self.history(query))
     }
 
     /// Adds a row to `system_health`.

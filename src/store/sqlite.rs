@@ -3,6 +3,7 @@
 use crate::domain::event::{Position, SessionPhase};
 use crate::domain::price::Price;
 use crate::domain::symbol::Symbol;
+use crate::domain::tally::History;
 use crate::schema::realtime_market_data;
 use crate::store::answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
@@ -11,6 +12,7 @@ use crate::store::bind::{
     bind_reject, bind_ticks,
 };
 use crate::store::error::StoreError;
+use crate::store::l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, with_examples};
 use crate::store::migrate::{self, Failure, Migrate};
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::rows::{Rows, SOURCE, TickRow};
@@ -159,6 +161,19 @@ impl Sqlite {
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         run(&self.writing, move |db| {
             bind_health!(SQL.health(), &row).execute(db).map(drop)
+        })
+        .await
+    }
+
+    pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        run(&self.reading, move |db| {
+            let rows: Vec<RowOut> = diesel::sql_query(SQL.history(&query.table))
+                .bind::<Text, _>(query.table.symbol(query.symbol))
+                .load(db)?;
+            let history = from_rows(&rows);
+            let examples: Vec<ExampleOut> =
+                bind_examples!(SQL.history_examples(&query.table, &history), query).load(db)?;
+            Ok(with_examples(history, examples))
         })
         .await
     }

@@ -40,6 +40,8 @@ mod sim_rest;
 #[cfg(test)]
 mod sim_stream;
 #[cfg(test)]
+mod l0_history;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod store_contract;

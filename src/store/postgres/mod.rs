@@ -9,11 +9,13 @@ mod write;
 
 use crate::domain::event::Position;
 use crate::domain::symbol::Symbol;
+use crate::domain::tally::History;
 use crate::limits;
 use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
 use crate::store::error::StoreError;
+use crate::store::l0::{ExampleOut, HistoryQuery, bind_examples, from_instants, with_examples};
 use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::sql::Dialect;
@@ -205,6 +207,15 @@ impl Postgres {
         in_time(bind_health!(SQL.health(), row).execute(&mut db))
             .await
             .map(drop)
+    }
+
+    pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        let mut db = self.connection().await?;
+        let asked = diesel::sql_query(SQL.history(&query.table)).bind::<Text, _>(query.table.symbol(query.symbol));
+        let history = from_instants(in_time(asked.get_result(&mut db)).await?);
+        let asked = bind_examples!(SQL.history_examples(&query.table, &history), query);
+        let examples: Vec<ExampleOut> = in_time(asked.load(&mut db)).await?;
+        Ok(with_examples(history, examples))
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
