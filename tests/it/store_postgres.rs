@@ -1,6 +1,6 @@
 //! PostgreSQL as it is found and as it fails: old databases, refusals, crashes, pauses, TLS.
 
-use crate::recorded::{Day, OPEN, SPAN, batch, ledger};
+use crate::recorded::{Day, OPEN, SPAN, batch, ledger, part};
 use crate::servers::{Database, Postgres as Server, Reach, postgres};
 use actix::{Actor, Addr, Context, Handler};
 use candela::actors::messages::{Recorded, Report};
@@ -193,6 +193,42 @@ async fn a_row_that_is_refused_is_set_aside_alone() {
     assert_eq!(
         database.sql("SELECT count(*) FROM realtime_market_data"),
         (ticks - 4).to_string()
+    );
+}
+
+/// Ticks of both pairs, `count` of each, in five minutes.
+fn many_ticks(count: u64) -> Day {
+    let mut day = Day::new();
+    for i in 0..count {
+        let at = OPEN + Duration::from_micros(i * 290_000_000 / count);
+        day.tick(at, OPEN, 4_012_350_000 + i64::try_from(i % 977).unwrap() * 100);
+    }
+    day
+}
+
+#[tokio::test]
+async fn a_big_batch_is_copied_and_one_that_is_partly_there_still_goes_in() {
+    let (database, other) = (postgres(), postgres());
+    let (store, slow) = (
+        Store::Postgres(store(&database.url)),
+        Store::Postgres(store(&other.url)),
+    );
+    let all = batch(&many_ticks(2_000).entries);
+    store.write(part(&all, 0, 1_500)).await.unwrap();
+    store.write(part(&all, 1_000, all.events.len())).await.unwrap();
+    store.write(all.clone()).await.unwrap();
+    for begin in (0..all.events.len()).step_by(400) {
+        slow.write(part(&all, begin, (begin + 400).min(all.events.len())))
+            .await
+            .unwrap();
+    }
+    let rows = "SELECT symbol, time, bid, ask, last, spread, volume, session_date, trading_session, source, epoch, seq, event_time,
+        provenance FROM realtime_market_data ORDER BY symbol, seq";
+    assert_eq!(database.sql("SELECT count(*) FROM realtime_market_data"), "4000");
+    assert_eq!(
+        database.sql(rows),
+        other.sql(rows),
+        "copied rows are those that statements make"
     );
 }
 

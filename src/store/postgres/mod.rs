@@ -1,5 +1,6 @@
 //! The PostgreSQL store: a bounded pool for those who read, one connection for the Writer, migrations before either.
 
+mod copy;
 mod migrate;
 mod sort;
 mod tls;

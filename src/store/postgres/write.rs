@@ -3,18 +3,21 @@
 //! has no COPY and keeps SQLSTATEs to itself.
 //!
 //! All rows of a table go in one statement, from arrays (`unnest`): no limit of parameters, and as many round trips for five
-//! thousand events as for one. Events that are ticks alone, the usual batch, are one statement together with the position.
+//! thousand events as for one; where there are very many, ticks go in by COPY. Events that are ticks alone, the usual batch, are one statement together with the position.
 
 use crate::domain::bar::Bar;
 use crate::domain::event::SessionPhase;
 use crate::domain::interval::Interval;
+use crate::limits;
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
+use crate::store::postgres::copy::{COPY_TICKS, copy};
 use crate::store::postgres::sort::sort;
 use crate::store::postgres::types::{Instant, Numeric};
 use crate::store::rows::{BASE, BarRow, GapRow, Rows, TickRow};
 use crate::store::sql::{BAR_COLUMNS, Dialect};
 use std::collections::{BTreeMap, HashMap};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
@@ -50,7 +53,8 @@ impl Link {
     /// All of the batch and the position, or nothing.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.rows();
-        if rows.bars.is_empty() && rows.gaps.is_empty() && rows.sessions.is_empty() {
+        let ticks_alone = rows.bars.is_empty() && rows.gaps.is_empty() && rows.sessions.is_empty();
+        if ticks_alone && rows.ticks.len() < limits::COPY_FROM {
             return self.write_ticks(&rows.ticks, batch).await;
         }
         self.client.batch_execute("BEGIN").await.map_err(|e| sort(&e))?;
@@ -71,10 +75,7 @@ impl Link {
     }
 
     async fn write_rows(&mut self, rows: &Rows, batch: &Batch) -> Result<(), StoreError> {
-        if !rows.ticks.is_empty() {
-            let columns = TickColumns::of(&rows.ticks);
-            self.run(INSERT_TICKS, &[], &columns.values()).await?;
-        }
+        self.insert_ticks(&rows.ticks).await?;
         self.write_bars(&rows.bars).await?;
         for row in &rows.gaps {
             self.write_gap(row).await?;
@@ -96,6 +97,32 @@ impl Link {
         let position = batch.last_position();
         let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
         self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position]).await
+    }
+
+    /// By COPY when they are many; by the statement that passes over what is there when they are few or some of them are there.
+    async fn insert_ticks(&mut self, ticks: &[TickRow]) -> Result<(), StoreError> {
+        if ticks.is_empty() || (ticks.len() >= limits::COPY_FROM && self.copy_ticks(ticks).await?) {
+            return Ok(());
+        }
+        let columns = TickColumns::of(ticks);
+        self.run(INSERT_TICKS, &[], &columns.values()).await
+    }
+
+    /// False when one of them was there: then none has been copied.
+    async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
+        let statement = self.statement(COPY_TICKS, &[]).await?;
+        self.client
+            .batch_execute("SAVEPOINT copying")
+            .await
+            .map_err(|e| sort(&e))?;
+        match copy(&self.client, &statement, ticks).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                let back = self.client.batch_execute("ROLLBACK TO SAVEPOINT copying").await;
+                back.map(|()| false).map_err(|e| sort(&e))
+            }
+            Err(error) => Err(sort(&error)),
+        }
     }
 
     /// Every revision is kept; the table of current bars gets the last of each.
@@ -183,19 +210,21 @@ impl Link {
 
     /// Executes a statement, prepared on first use with the types given, or with those the server finds.
     async fn run(&mut self, sql: &str, types: &[Type], values: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
-        let statement = match self.prepared.get(sql) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare_typed(sql, types).await.map_err(|e| sort(&e))?;
-                self.prepared.insert(sql.to_owned(), statement.clone());
-                statement
-            }
-        };
+        let statement = self.statement(sql, types).await?;
         self.client
             .execute(&statement, values)
             .await
             .map(drop)
             .map_err(|e| sort(&e))
+    }
+
+    async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare_typed(sql, types).await.map_err(|e| sort(&e))?;
+        self.prepared.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
     }
 }
 
