@@ -12,7 +12,7 @@ use crate::actors::messages::{Attach, Detach};
 use crate::actors::seat::Seat;
 use crate::domain::channel::{Channel, Epoch, Head, Topic};
 use crate::domain::frames;
-use crate::domain::outbox::Replay;
+use crate::domain::lanes::Replay;
 use crate::domain::requests::Since;
 use crate::limits;
 use bytes::Bytes;

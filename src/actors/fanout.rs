@@ -7,16 +7,16 @@
 //!        dropped by its seq. A ledger that cannot be read is tried again with the next `Recorded`
 
 use crate::actors::deck::Deck;
-use crate::actors::messages::{Attach, Detach, Item, Recorded, Told};
+use crate::actors::messages::{Attach, Detach, Item, Recorded};
+pub use crate::actors::reads_ledger::ReadsLedger;
 use crate::actors::rings::Rings;
+use crate::actors::runs::Runs;
 use crate::actors::seat::Seat;
 use crate::domain::channel::{Channel, Head, Topic};
-use crate::domain::delivery::Offered;
-use crate::domain::event::{Event, Numbered, Position};
+use crate::domain::event::{Event, Position};
 use crate::domain::frames::{self, Zones};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::ledger::LedgerReader;
 use crate::limits;
 use actix::{Actor, AsyncContext, Context, Handler, StreamHandler, Supervised};
 use bytes::Bytes;
@@ -26,29 +26,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// What a shard reads of the ledger.
-pub trait ReadsLedger {
-    /// The last position that is written down.
-    fn head(&self) -> Position;
-    /// Where each channel ends.
-    fn heads(&self) -> BTreeMap<Channel, Head>;
-    /// Events from a position on, in order and without a hole.
-    ///
-    /// # Errors
-    /// A sentence, when they cannot be read or are no longer kept.
-    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String>;
-    /// Events of a channel with numbers in `[from, to]`, in order.
-    ///
-    /// # Errors
-    /// A sentence, when they cannot be read.
-    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String>;
-    /// The lowest number of a channel that is kept.
-    ///
-    /// # Errors
-    /// A sentence, when it cannot be read.
-    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String>;
-}
 
 /// Opens a reading end of the ledger.
 pub type OpensLedger = Arc<dyn Fn() -> Box<dyn ReadsLedger> + Send + Sync>;
@@ -84,11 +61,13 @@ pub struct Fanout {
     pub(super) parts: Parts,
     pub(super) ledger: Box<dyn ReadsLedger>,
     pub(super) rings: Rings,
+    /// Ticks that are not sent yet.
+    pub(super) runs: Runs,
     /// Where a reading of the ledger must arrive before live messages are told again.
     behind: Option<Position>,
     flush_planned: bool,
     /// Events told since the last flush.
-    unflushed: usize,
+    pub(super) unflushed: usize,
 }
 
 impl fmt::Debug for Fanout {
@@ -108,6 +87,7 @@ impl Fanout {
             parts,
             ledger,
             rings: Rings::default(),
+            runs: Runs::default(),
             behind: None,
             flush_planned: false,
             unflushed: 0,
@@ -137,76 +117,7 @@ impl Fanout {
         }
     }
 
-    fn tell(&mut self, told: &Told) {
-        let zones = &self.parts.zones;
-        match &told.item {
-            Item::Event(numbered) => {
-                if self.parts.deck.next.get().is_some_and(|next| next <= numbered.position) {
-                    let frame = told.frame.get_or_init(|| frames::event(zones, numbered)).clone();
-                    self.tell_event(numbered, &frame);
-                }
-            }
-            Item::Partial { bar, base } => {
-                let at = self.parts.deck.clock().now();
-                let frame = told.frame.get_or_init(|| frames::partial(zones, bar, *base, at));
-                let channel = Channel::bars(bar.key.interval, bar.key.symbol);
-                self.rings.forming(channel, frame);
-                let now = self.parts.deck.now();
-                self.parts.deck.each_of(channel, |seat| {
-                    seat.outbox.borrow_mut().offer_partial(channel, *base, frame, now) == Offered::Queued
-                });
-            }
-        }
-    }
-
-    fn tell_event(&mut self, numbered: &Numbered, frame: &Bytes) {
-        let deck = Rc::clone(&self.parts.deck);
-        let now = deck.now();
-        match (numbered.channel, &numbered.event) {
-            (Some(channel), _) => {
-                self.advance_head(channel, numbered.seq);
-                self.rings.push(channel, numbered.seq, frame);
-                if let Event::Tick(tick) = &numbered.event {
-                    deck.latest.borrow_mut().insert(tick.tick.symbol, *tick);
-                }
-                let mut holes = Vec::new();
-                deck.each_of(channel, |seat| {
-                    let offered = seat.outbox.borrow_mut().offer(channel, numbered.seq, frame, now);
-                    if let Offered::Hole { .. } = offered {
-                        holes.push(Rc::clone(seat));
-                    }
-                    offered == Offered::Queued
-                });
-                for seat in holes {
-                    self.mend(&seat, channel, numbered.seq);
-                }
-            }
-            (None, Event::BarEnd(end)) => {
-                for channel in deck.bar_channels(end.interval) {
-                    deck.each_of(channel, |seat| {
-                        let mut outbox = seat.outbox.borrow_mut();
-                        outbox.offer_loose(end.interval, numbered.position, frame, now) == Offered::Queued
-                    });
-                }
-            }
-            (None, _) => {}
-        }
-        deck.next.set(Some(numbered.position.next()));
-        self.unflushed = self.unflushed.saturating_add(1);
-        if self.unflushed >= limits::FANOUT_BURST {
-            self.unflushed = 0;
-            deck.flush(); // a long batch must not look like slow clients
-        }
-    }
-
-    /// A client misses messages that this shard believed told: they are brought from memory or the ledger.
-    fn mend(&mut self, seat: &Rc<Seat>, channel: Channel, to: u64) {
-        tracing::warn!(client = seat.id().0, %channel, to, "a client's coverage has a hole; it is replayed");
-        seat.outbox.borrow_mut().hold(channel, to, false);
-        self.pump(seat);
-    }
-
-    fn advance_head(&self, channel: Channel, seq: u64) {
+    pub(super) fn advance_head(&self, channel: Channel, seq: u64) {
         let mut heads = self.parts.deck.heads.borrow_mut();
         match heads.get_mut(&channel) {
             Some(head) => head.seq = head.seq.max(seq),
@@ -215,6 +126,20 @@ impl Fanout {
                 (channel, Head { epoch, seq })
             })),
         }
+    }
+
+    /// Goes on with a client where the shard before this one left it: with its replays, and with what was numbered but not sent.
+    fn resume(&mut self, seat: &Rc<Seat>) {
+        let positions: Vec<(Channel, u64)> = seat.outbox.borrow().positions().collect();
+        for (channel, last) in positions {
+            let head = self.parts.deck.heads.borrow().get(&channel).map_or(0, |head| head.seq);
+            let mut outbox = seat.outbox.borrow_mut();
+            if last < head && outbox.replay_of(channel).is_none() {
+                outbox.hold(channel, head, false);
+            }
+        }
+        self.pump(seat);
+        self.parts.deck.soil(seat);
     }
 
     /// The last tick of each pair, from the ledger: what REST shows before the first live one.
@@ -285,7 +210,7 @@ impl Actor for Fanout {
             Some(_) => {}
         }
         for seat in deck.seats() {
-            self.pump(&seat);
+            self.resume(&seat);
         }
         ctx.run_interval(limits::CLIENT_SWEEP, |shard, _| shard.parts.deck.sweep());
         ctx.run_interval(limits::CLIENT_PUMP, |shard, _| shard.pump_all());
@@ -356,6 +281,7 @@ impl Handler<Flush> for Fanout {
     fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
         self.flush_planned = false;
         self.unflushed = 0;
+        self.deliver_runs();
         self.parts.deck.flush();
     }
 }
@@ -369,27 +295,5 @@ impl Handler<CatchUp> for Fanout {
     type Result = ();
     fn handle(&mut self, _: CatchUp, ctx: &mut Context<Self>) {
         self.catch_up(ctx);
-    }
-}
-
-impl ReadsLedger for LedgerReader {
-    fn head(&self) -> Position {
-        Self::head(self)
-    }
-
-    fn heads(&self) -> BTreeMap<Channel, Head> {
-        Self::heads(self)
-    }
-
-    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String> {
-        Self::read(self, from, limit).map_err(|error| error.to_string())
-    }
-
-    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
-        Self::read_channel(self, channel, from, to, limit).map_err(|error| error.to_string())
-    }
-
-    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {
-        Self::first_seq(self, channel).map_err(|error| error.to_string())
     }
 }

@@ -14,6 +14,7 @@
 //! the kernel. From then on, until the body yields again, nobody else writes to this socket. Over TLS there is no such
 //! shortcut, and the body brings everything.
 
+use crate::domain::channel::Channel;
 use crate::domain::delivery::{Out, Window};
 use crate::domain::frames;
 use crate::domain::outbox::Outbox;
@@ -139,18 +140,42 @@ impl Seat {
             let Some(bytes) = join(scratch) else {
                 return;
             };
-            self.sent(now);
-            let taken = match socket.send(&bytes) {
-                Ok(taken) => taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => return self.cut(now), // reset or shut: the dispatcher learns of it from the socket
-            };
-            if taken < bytes.len() {
-                self.idle.set(false);
-                *self.left.borrow_mut() = bytes.slice(taken..);
-                return self.wake();
+            if !self.write(socket, &bytes, now) {
+                return;
             }
         }
+    }
+
+    /// Sends ticks `first..=last` of a channel at once, where nothing waits before them. Whether it did: else they are offered
+    /// one by one.
+    pub fn pass(&self, channel: Channel, first: u64, last: u64, bytes: &Bytes, now: Duration) -> bool {
+        let Some(socket) = self.line.socket.as_ref().filter(|_| self.idle.get() && self.line.plain) else {
+            return false;
+        };
+        let passed = self.outbox.borrow_mut().pass(channel, first, last);
+        if passed {
+            self.write(socket, bytes, now);
+        }
+        passed
+    }
+
+    /// Writes to an idle socket; what it does not take is left to the body. Whether all was taken.
+    fn write(&self, socket: &Socket, bytes: &Bytes, now: Duration) -> bool {
+        self.sent(now);
+        let taken = match socket.send(bytes) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.cut(now); // reset or shut: the dispatcher learns of it from the socket
+                return false;
+            }
+        };
+        if taken < bytes.len() {
+            self.idle.set(false);
+            *self.left.borrow_mut() = bytes.slice(taken..);
+            self.wake();
+        }
+        taken == bytes.len()
     }
 
     /// The body's side: what to write next. The dispatcher asks only when all that it was given before is in the kernel.

@@ -34,6 +34,7 @@ pub mod rest;
 pub mod trouble;
 pub mod frames;
 pub mod delivery;
+pub mod lanes;
 pub mod outbox;
 pub mod judge;
 pub mod sequence;

@@ -16,51 +16,10 @@ use crate::domain::channel::{Channel, Topic};
 use crate::domain::delivery::{Evict, Offered, Options, Out, Window};
 use crate::domain::event::Position;
 use crate::domain::interval::Interval;
+use crate::domain::lanes::{Control, Datum, Follow, Replay};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// A channel this client follows.
-#[derive(Debug)]
-struct Follow {
-    channel: Channel,
-    options: Options,
-    /// The last durable seq that was queued: coverage goes on from here.
-    last: u64,
-    /// A replay is running; live messages wait for it.
-    replay: Option<Replay>,
-    /// What waits for its time, where the client asked for a rate.
-    parked: Option<Datum>,
-    /// When the next data message may go.
-    due: Duration,
-}
-
-/// A replay of all in (`after`, `to`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Replay {
-    /// The seq before its first.
-    pub after: u64,
-    /// Its last seq.
-    pub to: u64,
-    /// Whether the client asked for it and is told of its end; else it mends a hole of ours.
-    pub asked: bool,
-}
-
-/// A conflatable message.
-#[derive(Debug)]
-struct Datum {
-    channel: Channel,
-    /// First and last durable seq it covers; `None` for a partial bar.
-    covers: Option<(u64, u64)>,
-    frame: Bytes,
-}
-
-/// A message of the control lane.
-#[derive(Debug)]
-struct Control {
-    since: Duration,
-    out: Out,
-}
 
 /// All that waits for one client.
 #[derive(Debug, Default)]
@@ -238,6 +197,23 @@ impl Outbox {
         Offered::Queued
     }
 
+    /// Counts the ticks `first..=last` as sent, where nothing stands between them and the socket: the caller writes them at once.
+    #[must_use]
+    pub fn pass(&mut self, channel: Channel, first: u64, last: u64) -> bool {
+        if !self.is_empty() || self.finished || self.conflating {
+            return false;
+        }
+        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+            return false;
+        };
+        let next = follow.last.saturating_add(1);
+        if next != first || follow.replay.is_some() || follow.options.spacing.is_some() {
+            return false;
+        }
+        follow.last = last;
+        true
+    }
+
     fn offer_datum(&mut self, channel: Channel, covers: Option<(u64, u64)>, frame: &Bytes, now: Duration) {
         let datum = Datum {
             channel,
@@ -390,25 +366,6 @@ impl Outbox {
     /// Forgets all that waits and all that is followed: the connection ends.
     pub fn clear(&mut self) {
         *self = Self::new(self.window);
-    }
-}
-
-impl Datum {
-    /// The newer takes the place of the older, and covers what it covered.
-    fn replace(&mut self, newer: Self) {
-        let from = self.covers.map(|(from, _)| from);
-        let covers = newer.covers.map(|(own, to)| (from.unwrap_or(own), to));
-        *self = Self { covers, ..newer };
-    }
-
-    fn into_out(self) -> Out {
-        match self.covers {
-            Some((from, to)) if from < to => Out::Covering {
-                frame: self.frame,
-                from,
-            },
-            _ => Out::Frame(self.frame),
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::actors::messages::{Attach, Detach};
 use crate::actors::seat::{Line, Seat};
-use crate::domain::channel::{Channel, Topic};
+use crate::domain::channel::Channel;
 use crate::domain::delivery::Options;
 use crate::domain::frames;
 use crate::domain::interval::Interval;
@@ -15,22 +15,21 @@ use crate::domain::protocol::{Close, Problem};
 use crate::domain::requests::{self, Refusal, Request, Since, Subscribe, Wanted};
 use crate::domain::symbol::Symbol;
 use crate::limits;
+use crate::web::access::{Access, InboundWindow, shown_token};
 use crate::web::answers;
 use crate::web::body::Body;
 use crate::web::handshake;
 use crate::web::layers;
 use crate::web::problem::Trouble;
 use crate::web::reader::{Reader, Said};
-use crate::web::thread::{Thread, unknown_symbol};
-use crate::web::tokens::Grant;
+use crate::web::thread::Thread;
+use crate::web::wanted::{expand, wanted_of};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Put into a connection's data when it is accepted, taken out when it is upgraded.
 #[derive(Debug, Default)]
@@ -50,26 +49,6 @@ struct Client {
     access: Access,
     /// `?channels=`, until they are attached.
     wanted: Option<Vec<Wanted>>,
-}
-
-/// What the client may see.
-#[derive(Debug, Clone)]
-enum Access {
-    /// No token is asked for.
-    Open,
-    /// A token was shown.
-    Granted(Grant),
-    /// A token is awaited.
-    Awaited,
-    /// A token was shown that is not valid.
-    Refused,
-}
-
-/// Messages within the current second.
-#[derive(Debug, Default)]
-struct InboundWindow {
-    began: Duration,
-    heard: u32,
 }
 
 /// What this session is to be.
@@ -92,7 +71,7 @@ pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
         return Err(Trouble::unavailable("shutting_down", "the service is shutting down"));
     }
     let shown = shown_token(request, &thread, plan.token.as_deref());
-    let access = access(&thread, shown.as_deref());
+    let access = Access::of(&thread, shown.as_deref());
     if matches!(access, Access::Refused) && layers::bearer(request).is_some() {
         return Err(Trouble::unauthorized("the token is not valid"));
     }
@@ -137,39 +116,6 @@ pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
     Ok(response.streaming(body))
 }
 
-/// The token that a request shows: in a header, as a subprotocol (browsers cannot set headers), or in the address if allowed.
-fn shown_token(request: &HttpRequest, thread: &Thread, query: Option<&str>) -> Option<String> {
-    let protocols = request
-        .headers()
-        .get(header::SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|value| value.to_str().ok());
-    let mut entries = protocols.unwrap_or_default().split(',').map(str::trim);
-    let in_protocol = entries.find_map(|entry| entry.strip_prefix("bearer."));
-    let in_query = query.filter(|_| thread.common.query_tokens);
-    layers::bearer(request).or(in_protocol).or(in_query).map(str::to_owned)
-}
-
-fn access(thread: &Thread, shown: Option<&str>) -> Access {
-    match (&thread.common.tokens, shown) {
-        (None, _) => Access::Open,
-        (Some(_), None) => Access::Awaited,
-        (Some(tokens), Some(token)) => tokens.check(token).map_or(Access::Refused, Access::Granted),
-    }
-}
-
-/// Reads `?channels=a,b`.
-fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trouble> {
-    let names = list.split(',').filter(|name| !name.trim().is_empty());
-    let read = |name: &str| requests::wanted(name.trim()).map_err(|error| Trouble::not_found("unknown_channel", error));
-    let wanted = names.map(read).collect::<Result<Vec<_>, _>>()?;
-    for one in &wanted {
-        if let Wanted::One(channel) = one {
-            thread.symbol(channel.symbol.as_str())?;
-        }
-    }
-    Ok(wanted)
-}
-
 impl Client {
     /// The welcome, and what follows once the client may see it.
     fn greet(&mut self, ctx: &mut Context<Self>) {
@@ -199,14 +145,6 @@ impl Client {
         let mut allowed = self.allowed();
         allowed.retain(|symbol| self.symbol.is_none_or(|own| own == *symbol));
         allowed
-    }
-
-    fn may(&self, symbol: Symbol) -> bool {
-        match &self.access {
-            Access::Granted(grant) => grant.allows(symbol),
-            Access::Open => true,
-            Access::Awaited | Access::Refused => false,
-        }
     }
 
     /// Attaches the channels that were asked for in the address or come by default, and watches over the token.
@@ -245,7 +183,7 @@ impl Client {
     }
 
     fn authenticate(&mut self, id: Option<Value>, token: &str, ctx: &mut Context<Self>) {
-        match (access(&self.thread, Some(token)), &self.access) {
+        match (Access::of(&self.thread, Some(token)), &self.access) {
             (Access::Granted(grant), Access::Awaited) => {
                 tracing::info!(client = self.seat.id().0, token = %grant.name, "a client showed its token");
                 self.access = Access::Granted(grant);
@@ -290,12 +228,7 @@ impl Client {
 
     /// Whether the client keeps within its rate. Beyond a grace it is closed.
     fn within_rate(&mut self) -> bool {
-        let now = self.thread.deck.now();
-        if now.saturating_sub(self.window.began) >= Duration::from_secs(1) {
-            self.window = InboundWindow { began: now, heard: 0 };
-        }
-        self.window.heard = self.window.heard.saturating_add(1);
-        let over = self.window.heard.saturating_sub(limits::CLIENT_INBOUND_PER_SECOND);
+        let over = self.window.over(self.thread.deck.now());
         if over > limits::CLIENT_INBOUND_GRACE {
             self.close(Close::TooManyRequests, "too many messages in a second");
         }
@@ -352,7 +285,7 @@ impl Client {
             }
         }
         if std::mem::take(&mut self.untouched) {
-            self.forget_defaults(&channels);
+            self.forget_defaults();
         }
         let follows = self.seat.outbox.borrow().follows();
         if follows.saturating_add(channels.len()) > limits::CLIENT_CHANNELS {
@@ -375,7 +308,7 @@ impl Client {
     }
 
     /// A first subscription replaces what came by default.
-    fn forget_defaults(&self, _wanted: &[(Channel, Since)]) {
+    fn forget_defaults(&self) {
         let followed: Vec<Channel> = self
             .seat
             .outbox
@@ -390,36 +323,14 @@ impl Client {
         self.seat.status.set(false);
     }
 
-    /// The channels behind the names, where all of them are served.
+    /// The channels behind the names, where all of them are served to this client.
     fn expand(&self, wanted: &[Wanted]) -> Result<Vec<Channel>, (Problem, String)> {
-        let common = &self.thread.common;
-        let mut channels = Vec::new();
-        for one in wanted {
-            let (topic, symbols) = match one {
-                Wanted::Status => continue,
-                Wanted::Every(topic) => (*topic, self.allowed()),
-                Wanted::One(channel) => (channel.topic, vec![channel.symbol]),
-            };
-            if let Topic::Bars(interval) = topic
-                && !common.intervals.contains(&interval)
-            {
-                let made: Vec<&str> = common.intervals.iter().map(|interval| interval.name()).collect();
-                let message = format!("bars of {interval} are not made here; there are {}", made.join(", "));
-                return Err((Problem::UnknownChannel, message));
-            }
-            for symbol in symbols {
-                if !common.symbols.contains(&symbol) || !self.may(symbol) {
-                    return Err((Problem::UnknownSymbol, unknown_symbol(symbol.as_str(), &common.symbols)));
-                }
-                channels.push(Channel { topic, symbol });
-            }
-        }
-        Ok(channels)
+        expand(&self.thread.common, &self.allowed(), wanted)
     }
 
     fn allowed(&self) -> Vec<Symbol> {
         let all = self.thread.common.symbols.iter().copied();
-        all.filter(|symbol| self.may(*symbol)).collect()
+        all.filter(|symbol| self.access.may(*symbol)).collect()
     }
 
     fn hear_echo(&self, said: Said) {

@@ -9,6 +9,8 @@
 
 pub mod server;
 mod client;
+mod access;
+mod wanted;
 mod reader;
 mod body;
 mod handshake;

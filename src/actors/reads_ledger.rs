@@ -1,0 +1,51 @@
+//! What a fan-out shard reads of the ledger, as a trait: tests and benches read from paper.
+
+use crate::domain::channel::{Channel, Head};
+use crate::domain::event::{Numbered, Position};
+use crate::ledger::LedgerReader;
+use std::collections::BTreeMap;
+
+/// What a shard reads of the ledger.
+pub trait ReadsLedger {
+    /// The last position that is written down.
+    fn head(&self) -> Position;
+    /// Where each channel ends.
+    fn heads(&self) -> BTreeMap<Channel, Head>;
+    /// Events from a position on, in order and without a hole.
+    ///
+    /// # Errors
+    /// A sentence, when they cannot be read or are no longer kept.
+    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String>;
+    /// Events of a channel with numbers in `[from, to]`, in order.
+    ///
+    /// # Errors
+    /// A sentence, when they cannot be read.
+    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String>;
+    /// The lowest number of a channel that is kept.
+    ///
+    /// # Errors
+    /// A sentence, when it cannot be read.
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String>;
+}
+
+impl ReadsLedger for LedgerReader {
+    fn head(&self) -> Position {
+        Self::head(self)
+    }
+
+    fn heads(&self) -> BTreeMap<Channel, Head> {
+        Self::heads(self)
+    }
+
+    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String> {
+        Self::read(self, from, limit).map_err(|error| error.to_string())
+    }
+
+    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
+        Self::read_channel(self, channel, from, to, limit).map_err(|error| error.to_string())
+    }
+
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {
+        Self::first_seq(self, channel).map_err(|error| error.to_string())
+    }
+}
