@@ -536,3 +536,51 @@ fn every_file_begins_by_saying_what_it_is() {
             .collect(),
     );
 }
+
+#[test]
+fn a_release_has_no_test_hooks() {
+    let cargo = read("Cargo.toml").unwrap_or_default();
+    let default = cargo.lines().find(|line| line.starts_with("default ="));
+    assert!(
+        default.is_none_or(|line| !line.contains("test-hooks")),
+        "test-hooks are on by default"
+    );
+    let image = read("deploy/Dockerfile").unwrap_or_default();
+    assert!(
+        image.contains("cargo build --release --locked &&"),
+        "the image is built with features: {image}"
+    );
+    let router = read("src/web/server.rs").unwrap_or_default();
+    let before = router.split("/test/").next().unwrap_or_default().trim_end();
+    let gate = before.rfind("#[cfg(feature = \"test-hooks\")]");
+    let distance = gate
+        .and_then(|at| before.get(at..))
+        .map_or(usize::MAX, |gated| gated.lines().count());
+    assert!(distance <= 3, "the test routes are not behind the feature");
+}
+
+/// A setting that nothing reads is a promise that nothing keeps.
+#[test]
+fn every_setting_is_used() {
+    let mut code = String::new();
+    for file in sources()
+        .iter()
+        .filter(|file| file.room() != "settings" && !file.path.starts_with("src/cmd/check"))
+    {
+        code.push_str(&file.production());
+    }
+    let used = words(&code, ".");
+    let mut findings = Vec::new();
+    for section in ["server", "upstream", "market", "stores", "log"] {
+        let text = read(&format!("src/settings/{section}.rs")).unwrap_or_default();
+        let fields = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("    pub ")?.split_once(':'));
+        for (field, _) in fields.filter(|(field, _)| !field.contains([' ', '('])) {
+            if !used.contains(field) {
+                findings.push(format!("src/settings/{section}.rs: {field} is read nowhere"));
+            }
+        }
+    }
+    none(findings);
+}

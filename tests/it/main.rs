@@ -20,6 +20,8 @@ mod process_demo;
 #[cfg(test)]
 mod process_input;
 #[cfg(test)]
+mod process_run;
+#[cfg(test)]
 mod process_stop;
 #[cfg(test)]
 mod servers;

@@ -160,9 +160,7 @@ fn status_of_nobody_says_that_nobody_answers() {
 #[test]
 fn the_binary_believes_the_clock_of_the_machine() {
     let year_of = |at: &str| {
-        let mut command = std::process::Command::new("faketime");
-        let args = ["-f", at, env!("CARGO_BIN_EXE_candela"), "calendar", "--json"];
-        let ended = Candela::of(command.args(args).env_clear().env("PATH", "/usr/bin:/bin")).ended();
+        let ended = Candela::of(&mut Candela::at(at, &["calendar", "--json"])).ended();
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
         ended.stdout
     };
