@@ -375,6 +375,9 @@ pub const CLOCK_LOOK: Duration = Duration::from_millis(500);
 /// Sessions that the clock jumped over and that are still told as opened and closed.
 pub const SESSIONS_SKIPPED: usize = 10;
 
+/// How far back bars that candela fetched itself count towards completeness: the seven days of the check, and a day more.
+pub const VERDICT_FETCHED: Duration = Duration::from_secs(8 * 86_400);
+
 /// Missing slots that a verdict lists by name; all are counted. A week of five-minute bars around the clock.
 pub const VERDICT_MISSING: usize = 2_016;
 

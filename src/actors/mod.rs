@@ -19,6 +19,7 @@ mod opening;
 pub mod feed;
 pub mod l0_watcher;
 pub mod session_clock;
+pub mod validator;
 pub mod seat;
 pub mod deck;
 pub mod rings;

@@ -24,6 +24,7 @@ pub mod lifecycle_events;
 pub mod lifecycle;
 pub mod lifecycle_view;
 pub mod session_watch;
+pub mod session_view;
 pub mod tick;
 pub mod bar;
 pub mod gap;
