@@ -276,7 +276,7 @@ async fn after(time: Option<Duration>) {
 }
 
 /// The pairs with their calendars; the base interval stands first.
-fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
+pub(crate) fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
     let overrides = match &settings.market.calendar_file {
         Some(path) => calendar_file::load(path)?,
         None => Overrides::default(),
@@ -311,7 +311,7 @@ fn feed(settings: &Valid, markets: &[Market]) -> FeedSettings {
     }
 }
 
-const fn key_policy(settings: &Valid) -> KeyPolicy {
+pub(crate) const fn key_policy(settings: &Valid) -> KeyPolicy {
     KeyPolicy {
         spacing: settings.upstream.spacing,
         per_minute: settings.upstream.credits_per_minute,
@@ -319,7 +319,7 @@ const fn key_policy(settings: &Valid) -> KeyPolicy {
     }
 }
 
-fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
+pub(crate) fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
     let slot = |key: &Key| KeySlot {
         group: if key.group == Group::G1 { 1 } else { 2 },
         number: key.number,

@@ -541,3 +541,9 @@ pub const CLIENT_AUTH: Duration = Duration::from_secs(10);
 pub const CLIENT_IDLE: Duration = Duration::from_secs(30);
 /// A lease whose call was never reported as over ends then: whoever had it is gone.
 pub const LEASE_LONGEST: Duration = Duration::from_secs(60);
+
+/// How many troubles of the vendor `candela backfill` bears before it gives up; it can be run again.
+pub const BACKFILL_TRIES: u32 = 5;
+
+/// How many bars `candela backfill` writes in one transaction.
+pub const BACKFILL_WRITE: usize = 1_000;

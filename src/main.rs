@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 use candela::clock::Clock;
+use candela::cmd::backfill::BackfillArgs;
 use candela::cmd::calendar::{self, CalendarArgs, CalendarSettings};
 use candela::cmd::check::CheckArgs;
 use candela::cmd::demo::DemoArgs;
 use candela::cmd::failure;
+use candela::cmd::gaps::GapsArgs;
+use candela::cmd::keys::KeysArgs;
 use candela::cmd::migrate::MigrateArgs;
 use candela::cmd::run::RunArgs;
 use candela::cmd::simulate::SimulateArgs;
@@ -41,6 +44,9 @@ enum Command {
     Check(CheckArgs),
     Status(StatusArgs),
     Migrate(MigrateArgs),
+    Keys(KeysArgs),
+    Gaps(GapsArgs),
+    Backfill(BackfillArgs),
     Calendar {
         #[command(flatten)]
         settings: SettingsArgs,
@@ -61,6 +67,9 @@ fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
         Command::Migrate(migrate) => migrate.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Gaps(gaps) => gaps.run(),
+        Command::Backfill(backfill) => backfill.run(),
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
     };
     done.unwrap_or_else(|error| {

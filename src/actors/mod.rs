@@ -30,7 +30,7 @@ mod deliver;
 mod attach;
 mod search;
 pub mod key_pool;
-mod rest_call;
+pub(crate) mod rest_call;
 pub mod backfill;
 pub mod poller;
 pub mod health;

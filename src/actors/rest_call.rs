@@ -15,25 +15,25 @@ use std::sync::Arc;
 
 /// The vendor's REST interface.
 #[derive(Clone)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     client: Client,
     base: String,
 }
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
     /// Credits used this minute, as the vendor counts.
-    pub(super) used: Option<u32>,
+    pub(crate) used: Option<u32>,
     /// Credits left this minute, as the vendor counts.
-    pub(super) left: Option<u32>,
+    pub(crate) left: Option<u32>,
 }
 
 /// Why nothing came back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CallFailure {
+pub(crate) enum CallFailure {
     #[error(transparent)]
     Connect(#[from] ConnectFailure),
     #[error("the answer of {host} broke off: {detail}")]
@@ -42,7 +42,7 @@ pub(super) enum CallFailure {
 
 impl Rest {
     /// `base` is the address without a slash at its end.
-    pub(super) fn new(tls: Arc<rustls::ClientConfig>, base: String) -> Self {
+    pub(crate) fn new(tls: Arc<rustls::ClientConfig>, base: String) -> Self {
         let connector = Connector::new()
             .rustls_0_23(tls)
             .timeout(limits::HANDSHAKE)
@@ -55,7 +55,7 @@ impl Rest {
         Self { client, base }
     }
 
-    pub(super) async fn get(&self, path: &str, key: &SecretString) -> Result<Answer, CallFailure> {
+    pub(crate) async fn get(&self, path: &str, key: &SecretString) -> Result<Answer, CallFailure> {
         let (name, prefix) = KEY_HEADER;
         let asked = self
             .client

@@ -27,7 +27,7 @@ pub(super) type Socket = Framed<BoxedSocket, GuardedCodec>;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectFailure {
+pub(crate) enum ConnectFailure {
     /// Somebody answered, and refused.
     #[error("{host} refused the connection: {refusal}")]
     Refused {

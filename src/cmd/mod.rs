@@ -12,3 +12,6 @@ mod page;
 pub mod simulate;
 pub mod failure;
 pub mod migrate;
+pub mod backfill;
+pub mod keys;
+pub mod gaps;

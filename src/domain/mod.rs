@@ -62,3 +62,4 @@ pub mod keys_view;
 pub mod budget;
 pub mod gaps;
 pub mod poll;
+pub mod past;

@@ -33,6 +33,14 @@ pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
 pub use read::LedgerReader;
 
+/// Takes a ledger's folder for as long as what is returned lives: no service can run on it meanwhile.
+///
+/// # Errors
+/// [`LedgerError::InUse`] while one does.
+pub fn hold(folder: &std::path::Path) -> Result<std::fs::File, LedgerError> {
+    files::lock(folder)
+}
+
 #[cfg(test)]
 pub(crate) mod story;
 #[cfg(test)]

@@ -1,0 +1,336 @@
+//! `candela backfill`: asks the vendor for the bars of past sessions that the store lacks, and writes them.
+//!
+//! Holds the ledger's folder while it works: a running service heals by itself, and two programs that use the same keys at
+//! once would break their spacing.
+
+use crate::actors::rest_call::Rest;
+use crate::actors::vendor;
+use crate::app;
+use crate::clock::Clock;
+use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::event::{Event, Numbered, Position, Says};
+use crate::domain::interval::Interval;
+use crate::domain::keys::{KeySlot, Pool, Purpose};
+use crate::domain::past::{self, Expected};
+use crate::domain::pipeline::Market;
+use crate::domain::rest::{self, SeriesRequest};
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::trouble::{Disposition, Trouble, refusal};
+use crate::exit::Exit;
+use crate::ledger::{self, KeyUseBook};
+use crate::limits;
+use crate::settings::{self, SettingsArgs, Valid};
+use crate::store::{BarQuery, Batch, Postgres, Sqlite, Store};
+use anyhow::Context;
+use chrono::{DateTime, NaiveDate, TimeZone};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::SecretString;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+/// Ask the vendor for bars of past sessions that are missing, and keep them.
+#[derive(Debug, Clone, Args)]
+pub struct BackfillArgs {
+    /// The first day (2026-03-02, in the market's zone) or instant (2026-03-02T08:00:00-05:00).
+    #[arg(long, value_name = "WHEN")]
+    from: String,
+    /// The day or instant to end with, a day included; by default now.
+    #[arg(long, value_name = "WHEN")]
+    to: Option<String>,
+    /// Only this pair.
+    #[arg(long, value_name = "PAIR")]
+    symbol: Option<Symbol>,
+    /// Only say what is missing.
+    #[arg(long)]
+    dry_run: bool,
+    /// For programs: one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// What became of one pair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+struct Summary {
+    expected: usize,
+    missing: usize,
+    written: usize,
+    /// The vendor was asked and has none.
+    unfillable: usize,
+}
+
+impl BackfillArgs {
+    /// Asks, writes, and sums up. Code 1 when bars are still missing that the vendor was not asked for.
+    ///
+    /// # Errors
+    /// When settings, store or ledger folder cannot be used, a service is running, or no key is left.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let valid = settings::load_for_service(&self.settings.sources())?;
+        let _held = ledger::hold(&valid.ledger.dir)?;
+        let done = actix_rt::System::new().block_on(self.fill(&valid))?;
+        self.show(&done, &mut std::io::stdout().lock())?;
+        let left = |summary: &Summary| summary.missing > summary.written.saturating_add(summary.unfillable);
+        Ok(if done.values().any(left) {
+            Exit::Found
+        } else {
+            Exit::Clean
+        })
+    }
+
+    async fn fill(&self, valid: &Valid) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
+        let clock = Clock::system();
+        let store = match &valid.store.database_url {
+            Some(url) => Store::Postgres(Postgres::new(url, 2)?),
+            None => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
+        };
+        store.prepare().await?;
+        let mut vendor = Vendor::new(valid, &clock)?;
+        let mut done = BTreeMap::new();
+        for market in app::markets(valid)? {
+            if self.symbol.is_none_or(|only| only == market.symbol) {
+                let summary = self.fill_pair(&market, &store, &mut vendor).await?;
+                done.insert(market.symbol, summary);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn fill_pair(&self, market: &Market, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
+        let zone = market.sessions.zone();
+        let settled = vendor.clock.now() - limits::VENDOR_SETTLES;
+        let from = instant(&self.from, zone, false)?;
+        let to = self
+            .to
+            .as_deref()
+            .map_or(Ok(settled), |to| instant(to, zone, true))?
+            .min(settled);
+        let expected = past::expected(market.sessions.as_ref(), from, to);
+        let missing = missing(store, market.symbol, &expected).await?;
+        let mut summary = Summary {
+            expected: expected.len(),
+            missing: missing.len(),
+            ..Summary::default()
+        };
+        if self.dry_run || missing.is_empty() {
+            return Ok(summary);
+        }
+        let questions = past::questions(market.symbol, &missing);
+        let bar = progress(&questions, market.symbol);
+        for question in questions {
+            let fetched = vendor.ask(&question).await?;
+            let asked = missing
+                .iter()
+                .filter(|slot| fetched.from <= slot.opens_at && slot.opens_at < fetched.to)
+                .count();
+            let filled = past::fill(&fetched, &missing);
+            summary.written = summary.written.saturating_add(filled.len());
+            summary.unfillable = summary.unfillable.saturating_add(asked.saturating_sub(filled.len()));
+            write(store, market.symbol, filled, vendor.clock.now()).await?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(summary)
+    }
+
+    fn show(&self, done: &BTreeMap<Symbol, Summary>, out: &mut impl Write) -> anyhow::Result<()> {
+        if self.json {
+            let by_name: BTreeMap<&str, &Summary> = done
+                .iter()
+                .map(|(symbol, summary)| (symbol.as_str(), summary))
+                .collect();
+            return Ok(writeln!(out, "{}", json!({ "backfill": by_name }))?);
+        }
+        for (symbol, summary) in done {
+            let Summary {
+                expected,
+                missing,
+                written,
+                unfillable,
+            } = summary;
+            writeln!(
+                out,
+                "{symbol}  {expected} bars expected, {missing} were missing: {written} written, {unfillable} the vendor does not have"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The vendor, and the keys to ask it with.
+struct Vendor {
+    rest: Rest,
+    pool: Pool,
+    keys: Vec<(KeySlot, SecretString)>,
+    book: KeyUseBook,
+    clock: Clock,
+}
+
+impl Vendor {
+    fn new(valid: &Valid, clock: &Clock) -> anyhow::Result<Self> {
+        let keys = app::keys(valid);
+        let book = KeyUseBook::open(&valid.ledger.dir)?;
+        let slots = keys.iter().map(|(slot, _)| *slot).collect();
+        Ok(Self {
+            rest: Rest::new(vendor::tls(&[]), valid.upstream.rest_url.clone()),
+            pool: Pool::new(slots, app::key_policy(valid), &book.newest()?, clock.now()),
+            keys,
+            book,
+            clock: clock.clone(),
+        })
+    }
+
+    /// Asks until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor is in trouble.
+    async fn ask(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::event::Fetched> {
+        let mut troubles = 0_u32;
+        let path = request.path();
+        loop {
+            let now = self.clock.now();
+            let slot = match self.pool.lease(Purpose::Backfill, 1, now) {
+                Ok(slot) => slot,
+                Err(refused) if refused.at.since(now) <= limits::LEASE_LONGEST => {
+                    tokio::time::sleep(self.clock.until(refused.at)).await;
+                    continue;
+                }
+                Err(refused) => anyhow::bail!(refused),
+            };
+            let key = self
+                .keys
+                .iter()
+                .find(|(known, _)| *known == slot)
+                .map(|(_, key)| key.clone());
+            let key = key.context("find the leased key")?;
+            let answer = self.rest.get(&path, &key).await;
+            let now = self.clock.now();
+            self.pool.answered(slot, now);
+            if let Some(used) = self.pool.used(slot) {
+                self.book.save(&used)?;
+            }
+            let trouble = match answer {
+                Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
+                    None => {
+                        let Says::Bars(fetched) = rest::says(&rest::capture(&path, now, &answer.body), now)? else {
+                            anyhow::bail!("the answer to a question about bars holds none");
+                        };
+                        return Ok(fetched);
+                    }
+                    Some(refusal) => {
+                        self.pool.refused(slot, Purpose::Backfill, refusal.trouble, now);
+                        if refusal.trouble.disposition() == Disposition::Final {
+                            anyhow::bail!(refusal);
+                        }
+                        (refusal.trouble.disposition(), refusal.to_string())
+                    }
+                },
+                Err(failure) => (Disposition::Retry, failure.to_string()),
+            };
+            troubles = troubles.saturating_add(u32::from(trouble.0 == Disposition::Retry));
+            anyhow::ensure!(troubles < limits::BACKFILL_TRIES, "{}", trouble.1);
+        }
+    }
+}
+
+async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow::Result<Vec<Expected>> {
+    let mut present = BTreeSet::new();
+    for page in expected.chunks(limits::SERIES_BARS) {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else {
+            continue;
+        };
+        let to = last.opens_at + std::time::Duration::from_secs(1);
+        let limit = u32::try_from(limits::SERIES_BARS).unwrap_or(u32::MAX);
+        let query = BarQuery::between(symbol, Interval::M5, first.opens_at, to, limit);
+        present.extend(
+            store
+                .bars(query)
+                .await?
+                .into_iter()
+                .map(|stored| stored.bar.key.opens_at),
+        );
+    }
+    Ok(expected
+        .iter()
+        .copied()
+        .filter(|slot| !present.contains(&slot.opens_at))
+        .collect())
+}
+
+/// As a log of its own: these numbers continue no channel of the ledger.
+async fn write(
+    store: &Store,
+    symbol: Symbol,
+    bars: Vec<crate::domain::bar::Bar>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let channel = Channel::bars(Interval::M5, symbol);
+    let seed = fastrand::u64(..);
+    let head = Head {
+        epoch: Epoch::from_random(seed),
+        seq: u64::try_from(bars.len())?,
+    };
+    for some in bars.chunks(limits::BACKFILL_WRITE) {
+        let events = (1..).zip(some).map(|(seq, bar)| Numbered {
+            position: Position(seq),
+            channel: Some(channel),
+            seq,
+            at: now,
+            event: Event::Bar(*bar),
+        });
+        let batch = Batch {
+            reader: "backfill",
+            lineage: format!("command-{seed:016x}"),
+            events: events.collect(),
+            heads: Arc::new(BTreeMap::from([(channel, head)])),
+        };
+        store.write(batch).await?;
+    }
+    Ok(())
+}
+
+fn progress(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
+    let bar = ProgressBar::new(u64::try_from(questions.len()).unwrap_or(0));
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} questions, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(symbol.to_string());
+    bar
+}
+
+/// A day in the market's zone, from its beginning or to its end, or an instant.
+fn instant(text: &str, zone: chrono_tz::Tz, end: bool) -> anyhow::Result<Timestamp> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Timestamp::from_datetime(at));
+    }
+    let day: NaiveDate = text.parse().with_context(|| {
+        format!("{text:?} is neither a day such as 2026-03-02 nor an instant such as 2026-03-02T08:00:00-05:00")
+    })?;
+    let day = if end { day.succ_opt().unwrap_or(day) } else { day };
+    let midnight = day.and_time(chrono::NaiveTime::MIN);
+    let at = zone
+        .from_local_datetime(&midnight)
+        .earliest()
+        .context("find that midnight in the market's zone")?;
+    Ok(Timestamp::from_datetime(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_one_of_the_markets_zone_and_ends_with_itself() {
+        let bogota = chrono_tz::America::Bogota;
+        let at = |text, end| instant(text, bogota, end).unwrap().to_string();
+        assert_eq!(at("2026-03-02", false), "2026-03-02T05:00:00Z");
+        assert_eq!(at("2026-03-02", true), "2026-03-03T05:00:00Z");
+        assert_eq!(at("2026-03-02T08:00:00-05:00", true), "2026-03-02T13:00:00Z");
+        assert!(
+            instant("yesterday", bogota, false)
+                .unwrap_err()
+                .to_string()
+                .contains("neither a day such as")
+        );
+    }
+}
