@@ -223,7 +223,12 @@ pub(crate) async fn live(play: &Play) -> Lived {
     config.opens = Some(play.opens);
     config.keys = play.keys();
     let sim = start(config).unwrap();
-    let markets = [pipeline::Market::new(Symbol::usdcop(), sessions)];
+    // What a busy machine may keep a tick waiting does not shrink when the market runs faster.
+    let lateness = Duration::from_millis(150).mul_f64(play.speed);
+    let markets = [pipeline::Market {
+        lateness,
+        ..pipeline::Market::new(Symbol::usdcop(), sessions)
+    }];
     let pipeline = Pipeline::new(&markets, Position(0), [], clock.now());
     let (view, gaps) = watch::channel(PipelineView::default());
     let desk = Arc::new(Mutex::new(Desk {
@@ -235,7 +240,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
     let upstream = start_upstream(&sim, &clock, play, &desk, gaps.clone());
     let mut forecasts = Vec::new();
     let healing = || !gaps.borrow().gaps.is_empty() && clock.now() < closes + play.healing;
-    while clock.now() < closes + Duration::from_secs(30) || healing() {
+    while clock.now() < closes + lateness + Duration::from_secs(30) || healing() {
         actix_rt::time::sleep(Duration::from_millis(5)).await;
         desk.lock().unwrap().advance(clock.now());
         let forecast = upstream.poller.borrow().forecast;
