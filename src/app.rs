@@ -206,6 +206,12 @@ impl App {
         self.tree.views.overall.clone()
     }
 
+    /// Waits until the link to the vendor is up.
+    pub async fn linked(&self) {
+        let mut feed = self.tree.views.feed.clone();
+        drop(feed.wait_for(|view| view.state == "live").await);
+    }
+
     /// Stops in order, within ten seconds, and tells what was done.
     pub async fn stop(self) -> Stopped {
         let views = &self.tree.views;

@@ -4,8 +4,8 @@
 //! the replayed session starts. *Real time* is only ever a duration: what to sleep, how long something took.
 
 use crate::domain::timestamp::Timestamp;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant; // the standard one, but tests can pause it
 
@@ -20,7 +20,8 @@ enum Source {
     /// `origin + (real time since started) × speed`, plus what [`Clock::advance`] added.
     Scaled {
         origin: Timestamp,
-        started: Instant,
+        /// Empty while it is held.
+        started: Arc<OnceLock<Instant>>,
         speed: f64,
         added_us: Arc<AtomicI64>,
     },
@@ -38,15 +39,30 @@ impl Clock {
     /// A clock that shows `origin` now and then runs `speed` times as fast as real time. A speed that is not a positive
     /// finite number counts as 1.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn scaled(origin: Timestamp, speed: f64) -> Self {
+        let clock = Self::held(origin, speed);
+        clock.release();
+        clock
+    }
+
+    /// The same, standing at `origin` until [`Clock::release`].
+    #[must_use]
+    pub fn held(origin: Timestamp, speed: f64) -> Self {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
         Self(Source::Scaled {
             origin,
-            started: Instant::now(),
+            started: Arc::default(),
             speed,
             added_us: Arc::default(),
         })
+    }
+
+    /// Lets a held clock run. Once; again, or on another clock, changes nothing.
+    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
+    pub fn release(&self) {
+        if let Source::Scaled { started, .. } = &self.0 {
+            started.get_or_init(Instant::now);
+        }
     }
 
     /// A clock that shows `at` until [`Clock::advance`] moves it.
@@ -68,7 +84,8 @@ impl Clock {
                 added_us,
             } => {
                 let added = Duration::from_micros(u64::try_from(added_us.load(Ordering::Relaxed)).unwrap_or(0));
-                *origin + started.elapsed().mul_f64(*speed) + added
+                let ran = started.get().map(tokio::time::Instant::elapsed).unwrap_or_default();
+                *origin + ran.mul_f64(*speed) + added
             }
             Source::Manual(us) => Timestamp::from_micros(us.load(Ordering::Relaxed)),
         }
@@ -152,6 +169,16 @@ mod tests {
         assert_eq!(clock.real(Duration::from_secs(300)), Duration::from_secs(3));
         clock.advance(Duration::from_secs(3600));
         assert!(clock.now() >= Timestamp::from_micros(3_600_000_000));
+    }
+
+    #[test]
+    fn a_held_clock_stands_until_it_is_released() {
+        let origin = Timestamp::from_secs(5);
+        let clock = Clock::held(origin, 1e9);
+        assert_eq!(clock.now(), origin);
+        assert_eq!(clock.now(), origin);
+        clock.release();
+        assert!(clock.now() > origin);
     }
 
     #[test]

@@ -487,6 +487,9 @@ pub const TAP_CHANNEL: usize = 256;
 /// How long before the session opens the demo's clock begins, market time: the link is up in time.
 pub const DEMO_LEAD: Duration = Duration::from_secs(120);
 
+/// How long the demo's market waits for the link, real time.
+pub const DEMO_LINK_WAIT: Duration = Duration::from_secs(10);
+
 /// How long after the session closed the demo goes on, market time: the last bar waits for late ticks.
 pub const DEMO_AFTERGLOW: Duration = Duration::from_secs(30);
 

@@ -57,7 +57,7 @@ impl DemoArgs {
     }
 
     async fn play(self, scenario: Scenario, folder: PathBuf, chosen: Chosen) -> anyhow::Result<Exit> {
-        let clock = Clock::scaled(chosen.starts, self.speed);
+        let clock = Clock::held(chosen.starts, self.speed);
         let upstream = SimConfig {
             scenario,
             opens: Some(chosen.session.opens),
@@ -78,6 +78,9 @@ impl DemoArgs {
         let app = App::start(settings, clock.clone(), vec![tap]).await?;
         let mut screen = Screen::new(self.json, zones);
         screen.listening(&app, &folder, self.data.is_some());
+        // The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
+        drop(tokio::time::timeout(limits::DEMO_LINK_WAIT, app.linked()).await);
+        clock.release();
         let over = chosen
             .ends_with_session
             .then_some(chosen.session.closes + limits::DEMO_AFTERGLOW);
