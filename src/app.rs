@@ -25,15 +25,18 @@ use crate::domain::event::{Numbered, Position};
 use crate::domain::frames::Zones;
 use crate::domain::interval::Interval;
 use crate::domain::key::{KeyPolicy, KeySlot};
+use crate::domain::l0::{self, WaitPolicy};
+use crate::domain::l0_table::{self, L0Table};
 use crate::domain::overrides::Overrides;
 use crate::domain::pipeline::{Boundary, Market};
 use crate::domain::protocol::Close;
-use crate::domain::session::Sessions;
+use crate::domain::session::{Session, Sessions};
 use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
 use crate::exit::Exit;
 use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, Options};
 use crate::limits;
-use crate::settings::{Group, Key, MinuteStamps, Valid};
+use crate::settings::{self, Group, Key, MinuteStamps, SymbolMarket, Valid};
 use crate::store::StoreError;
 use crate::views::Overall;
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
@@ -52,6 +55,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The history's table is named wrongly.
+    #[error(transparent)]
+    L0Table(#[from] l0_table::NameError),
     /// The book of key use cannot be opened.
     #[error(transparent)]
     KeyUse(#[from] KeyUseError),
@@ -80,7 +86,7 @@ impl StartError {
             Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
             Self::Store(error) => exit_of_store(error),
             Self::Ledger(_) | Self::KeyUse(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
-            Self::Calendar(_) | Self::Cache(_) => Exit::Settings,
+            Self::Calendar(_) | Self::Cache(_) | Self::L0Table(_) => Exit::Settings,
         }
     }
 }
@@ -125,8 +131,13 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]: what cannot be used, and the remedy.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the wiring of the service, to be read from top to bottom"
+    )]
     pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Numbered>>) -> Result<Self, StartError> {
-        let markets = markets(&settings)?;
+        let calendars = calendars(&settings)?;
+        let markets = markets(&settings, &calendars);
         let ledger = open_ledger(&settings, &markets, &clock)?;
         let reader = Mutex::new(ledger.reader());
         let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
@@ -155,6 +166,12 @@ impl App {
             store,
             cache,
             zones: Arc::new(zones.clone()),
+            calendars,
+            calendar_file: settings.market.calendar_file.clone(),
+            poll_after: settings.upstream.poll_after,
+            flag_folder: settings.l0.dir.clone(),
+            l0_table: l0_table(&settings)?,
+            policy: policy(&settings),
             taps,
             snapshot,
             status: status_frame,
@@ -179,7 +196,7 @@ impl App {
             start_shard: Arc::clone(&tree.start_shard),
             origins: settings.server.cors_origins.clone(),
             door: DoorLimits::of(&settings.server),
-            extras: Extras::of(&settings.server, history, calendars(&markets))?,
+            extras: Extras::of(&settings.server, history, sessions(&markets))?,
             #[cfg(feature = "test-hooks")]
             hooks: hooks(&tree),
         })?;
@@ -249,7 +266,7 @@ impl App {
 pub async fn until_over(
     app: &App,
     run_for: Option<Duration>,
-    over_after: Option<Duration>,
+    over: impl Future<Output = ()>,
     beside: impl Future<Output = ()>,
 ) -> std::io::Result<Ending> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -268,7 +285,7 @@ pub async fn until_over(
         _ = interrupt.recv() => Ending::Asked,
         _ = terminate.recv() => Ending::Asked,
         () = after(run_for) => Ending::Asked,
-        () = after(over_after) => Ending::Over,
+        () = over => Ending::Over,
         exit = failed => Ending::Failed(exit),
         () = beside => Ending::Over,
     })
@@ -281,16 +298,29 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// The pairs with their calendars; the base interval stands first.
-pub(crate) fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
+/// A pair's calendar, which people may correct while the service runs.
+pub(crate) type Followed = (Symbol, Arc<watch::Sender<Calendar>>);
+
+pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
     let overrides = match &settings.market.calendar_file {
         Some(path) => calendar_file::load(path)?,
         None => Overrides::default(),
     };
     let overrides = Arc::new(overrides);
+    let calendar = |pair: &SymbolMarket| Calendar::ruled(pair.calendar, Arc::clone(&overrides));
+    Ok(settings
+        .market
+        .symbols
+        .iter()
+        .map(|pair| (pair.symbol, Arc::new(watch::Sender::new(calendar(pair)))))
+        .collect())
+}
+
+/// The pairs; the base interval stands first.
+pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<Market> {
     let mut intervals = settings.market.intervals.clone();
     intervals.sort_by_key(|interval| *interval != Interval::M5);
-    let market = |pair: &crate::settings::SymbolMarket| Market {
+    let market = |(symbol, calendar): &Followed| Market {
         intervals: intervals.clone(),
         boundary: match settings.market.minute_stamps {
             MinuteStamps::Opens => Boundary::Opens,
@@ -298,12 +328,45 @@ pub(crate) fn markets(settings: &Valid) -> Result<Vec<Market>, StartError> {
         },
         lateness: settings.market.lateness,
         jump_basis_points: settings.market.jump_basis_points,
-        ..Market::new(
-            pair.symbol,
-            Arc::new(Calendar::ruled(pair.calendar, Arc::clone(&overrides))),
-        )
+        ..Market::new(*symbol, Arc::new(Corrected(calendar.subscribe())))
     };
-    Ok(settings.market.symbols.iter().map(market).collect())
+    calendars.iter().map(market).collect()
+}
+
+/// A calendar as it was corrected last.
+#[derive(Debug)]
+struct Corrected(watch::Receiver<Calendar>);
+
+impl Sessions for Corrected {
+    fn at(&self, at: Timestamp) -> Option<Session> {
+        self.0.borrow().at(at)
+    }
+
+    fn after(&self, at: Timestamp) -> Option<Session> {
+        self.0.borrow().after(at)
+    }
+
+    fn zone(&self) -> chrono_tz::Tz {
+        self.0.borrow().zone()
+    }
+}
+
+fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {
+    let spelling = match settings.l0.spelling {
+        settings::Spelling::Compact => l0_table::Spelling::Compact,
+        settings::Spelling::Slash => l0_table::Spelling::Slash,
+    };
+    Ok(L0Table::new(&settings.l0.table, &settings.l0.time_column, spelling)?)
+}
+
+fn policy(settings: &Valid) -> WaitPolicy {
+    WaitPolicy {
+        wait_max: settings.l0.timeout,
+        on_timeout: match settings.l0.on_timeout {
+            settings::OnTimeout::Degrade => l0::OnTimeout::Degrade,
+            settings::OnTimeout::Error => l0::OnTimeout::Error,
+        },
+    }
 }
 
 fn feed(settings: &Valid, markets: &[Market]) -> FeedSettings {
@@ -353,13 +416,13 @@ fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Le
 }
 
 /// When the session that is open, or was last, began.
-fn calendars(markets: &[Market]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
+fn sessions(markets: &[Market]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
     let calendar = |market: &Market| (market.symbol, Arc::clone(&market.sessions));
     markets.iter().map(calendar).collect()
 }
 
 fn session_start(markets: &[Market]) -> SessionStart {
-    let sessions = calendars(markets);
+    let sessions = sessions(markets);
     Arc::new(move |symbol, now| {
         let (_, sessions) = sessions.iter().find(|(known, _)| *known == symbol)?;
         sessions.at(now).map(|session| session.opens)

@@ -71,6 +71,12 @@ impl Clock {
         Self(Source::Manual(Arc::new(AtomicI64::new(at.micros()))))
     }
 
+    /// Whether it is held: made so, and not released yet.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(&self.0, Source::Scaled { started, .. } if started.get().is_none())
+    }
+
     /// Market time now, UTC.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
@@ -176,8 +182,9 @@ mod tests {
         let origin = Timestamp::from_secs(5);
         let clock = Clock::held(origin, 1e9);
         assert_eq!(clock.now(), origin);
-        assert_eq!(clock.now(), origin);
+        assert!(clock.stands());
         clock.release();
+        assert!(!clock.stands());
         assert!(clock.now() > origin);
     }
 

@@ -550,3 +550,8 @@ pub const BACKFILL_TRIES: u32 = 5;
 
 /// How many bars `candela backfill` writes in one transaction.
 pub const BACKFILL_WRITE: usize = 1_000;
+/// How long the clock must have behaved after a jump before it is trusted again, real time.
+pub const CLOCK_TRUSTED_AFTER: Duration = Duration::from_secs(60);
+
+/// How many changes of state are kept to be shown: more than a day has.
+pub const CHANGES_SHOWN: usize = 64;

@@ -2,6 +2,7 @@
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
+use crate::domain::lifecycle::Change;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use serde::Serialize;
@@ -175,6 +176,14 @@ pub struct Overall {
     pub reason: String,
     /// Nothing is wrong.
     pub good: bool,
+    /// Why prices should not be acted on, if they should not.
+    pub unsafe_to_trade: Option<String>,
+    /// The time of the good ready flag, while there is one.
+    pub flag: Option<Timestamp>,
+    /// The changes of state so far, the newest last; of a long run the newest [`limits::CHANGES_SHOWN`].
+    pub changes: Vec<Change>,
+    /// How many there were in all.
+    pub changes_total: usize,
     /// What is not as it should be, as `/status` shows it.
     pub conditions: Vec<serde_json::Value>,
 }

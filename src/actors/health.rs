@@ -15,9 +15,12 @@ use crate::domain::keys_view::{KeyView, KeysView};
 use crate::domain::pipeline::Market;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::Verdict;
 use crate::limits;
 use crate::store::{HealthRow, Store};
-use crate::views::{FeedView, KeyUsageView, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
+use crate::views::{
+    FeedView, KeyUsageView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView,
+};
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -115,6 +118,7 @@ impl Health {
         let (store, cache) = (views.store.borrow().clone(), views.cache.borrow().clone());
         let pipeline = views.pipeline.borrow().clone();
         let keys = views.keys.borrow().clone();
+        let verdict = views.verdict.borrow().clone();
         let markets = || self.parts.markets.iter();
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
         let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
@@ -125,11 +129,11 @@ impl Health {
                 .collect(),
             sessions: markets().map(|market| (market.symbol, session(market, now))).collect(),
             state: StateView {
-                name: overall.name,
+                name: overall.name.clone(),
                 since: Some(overall.since),
-                reason: overall.reason,
+                reason: overall.reason.clone(),
             },
-            conditions: overall.conditions,
+            conditions: overall.conditions.clone(),
             feed: FeedView {
                 state: feed.state.to_owned(),
                 since: Some(feed.since),
@@ -149,13 +153,8 @@ impl Health {
                 .sum(),
             actors: actors.filter_map(|signs| serde_json::to_value(signs).ok()).collect(),
             readers: [("writer", &store), ("publisher", &cache)]
-                .map(|(name, reader)| {
-                    json!({
-                        "name": name, "kind": reader.kind, "position": reader.position.0, "distance": reader.distance(),
-                        "age_ms": reader.waiting_since.map_or(0, age),
-                    })
-                })
-                .to_vec(),
+                .map(|(name, reader)| reader_json(name, reader, now))
+                .into(),
             keys: keys.keys.iter().map(key).collect(),
             api_key_usage: key_usage(&keys, self.parts.spacing),
             gaps: pipeline
@@ -163,6 +162,8 @@ impl Health {
                 .iter()
                 .filter_map(|gap| serde_json::to_value(gap).ok())
                 .collect(),
+            l0: l0(&overall, verdict.as_deref()),
+            verdict: serde_json::to_value(verdict.as_deref()).unwrap_or_default(),
             leader: true,
             ..ServiceView::default()
         }
@@ -176,11 +177,16 @@ impl Health {
         now: Timestamp,
     ) -> SymbolView {
         let (open, live) = (market.sessions.at(now).is_some(), feed.state == "live");
-        let (of_feed, reasons) = match (open, live) {
-            (false, _) => ("closed", vec!["market_closed".to_owned()]),
-            (true, _) if !overall.good => (if live { "live" } else { "down" }, vec![overall.reason.clone()]),
-            (true, true) => ("live", Vec::new()),
-            (true, false) => ("down", vec![format!("feed_{}", feed.state)]),
+        let of_feed = match (open, live) {
+            (false, _) => "closed",
+            (true, true) => "live",
+            (true, false) => "down",
+        };
+        let reasons: Vec<String> = match &overall.unsafe_to_trade {
+            Some(reason) => vec![reason.clone()],
+            None if !open => vec!["market_closed".to_owned()],
+            None if !live => vec![format!("feed_{}", feed.state)],
+            None => Vec::new(),
         };
         let latest = self.parts.views.latest.borrow();
         SymbolView {
@@ -246,6 +252,30 @@ fn reachable(reader: &ReaderView) -> Reachable {
     Reachable {
         connected: reader.trouble.is_none(),
         response_time_ms: Some(ratio(reader.answer_us, 1_000)),
+    }
+}
+
+fn reader_json(name: &str, reader: &ReaderView, now: Timestamp) -> Value {
+    let waited = reader.waiting_since.map_or(0, |at| now.since(at).as_millis());
+    json!({
+        "name": name, "kind": reader.kind, "position": reader.position.0, "distance": reader.distance(),
+        "age_ms": u64::try_from(waited).unwrap_or(u64::MAX), "rejected_total": reader.rejected_total,
+        "trouble": reader.trouble.as_ref().map(|(since, what)| json!({"since": since.to_string(), "message": what})),
+    })
+}
+
+/// The old service's fields on the history.
+fn l0(overall: &Overall, verdict: Option<&Verdict>) -> L0View {
+    L0View {
+        ready_signal_exists: overall.flag.is_some(),
+        ready_signal_timestamp: overall.flag.map(|at| at.to_string()),
+        data_freshness_hours: verdict
+            .and_then(|verdict| verdict.age)
+            .map(|age| age.as_secs_f64() / 3_600.0),
+        completeness_percentage: verdict.map(Verdict::completeness_percent),
+        total_records: verdict.map_or(0, |verdict| verdict.rows),
+        is_fresh: verdict.is_some_and(|verdict| verdict.fresh),
+        is_complete: verdict.is_some_and(|verdict| verdict.complete),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Root: the only one who decides what the service does.
 //!
-//! owns   the state of the service and its conditions
-//! hears  Report (every child and its supervisor)
-//! says   whether prices are wanted → Feed · how the process must end → app · Overall → views
-//! fails  a panic restarts it, and the facts it needs are reported again; a spent budget ends the process
+//! owns   `domain::lifecycle::Lifecycle`, one timer at its next deadline
+//! hears  Report (every child, its supervisor, and the app)
+//! says   LookAtFlag → L0Watcher · Validate → Validator · whether prices are wanted → Feed, Poller · Overall → views ·
+//!        how the process must end → app
+//! fails  a panic restarts it from the last life cycle that was whole; a spent budget ends the process
 
-use crate::actors::messages::Report;
+use crate::actors::messages::{LookAtFlag, Report, Validate};
 use crate::actors::supervise::{Row, WhenSpent};
 use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
-use crate::domain::health::{ConditionKind, Conditions};
+use crate::domain::health::ConditionKind;
+use crate::domain::lifecycle::{Effect, Event, Lifecycle};
 use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::Verdict;
 use crate::exit::Exit;
 use crate::limits;
 use crate::views::Overall;
-use actix::{Actor, AsyncContext, Context, Handler, Supervised};
+use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// What Root is made of; outlives its restarts.
@@ -22,12 +26,20 @@ use tokio::sync::watch;
 pub struct Parts {
     /// Market time.
     pub clock: Clock,
+    /// The life cycle after the last event that was dealt with to its end.
+    pub kept: Arc<Mutex<Lifecycle>>,
     /// The children, to resume those that were parked.
     pub children: Vec<(Row, Vitals)>,
-    /// Whether the feed should run.
+    /// Looks at the ready flag.
+    pub flag: Recipient<LookAtFlag>,
+    /// Checks the history.
+    pub validator: Recipient<Validate>,
+    /// Whether prices are wanted.
     pub wanted: watch::Sender<bool>,
     /// What it shows.
     pub overall: watch::Sender<Overall>,
+    /// The last verdict.
+    pub verdict: watch::Sender<Option<Arc<Verdict>>>,
     /// How the process must end.
     pub ending: watch::Sender<Option<Exit>>,
 }
@@ -36,7 +48,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Root {
     parts: Parts,
-    conditions: Conditions,
+    lifecycle: Lifecycle,
+    timer: Option<SpawnHandle>,
 }
 
 /// What the views show before Root has begun.
@@ -45,9 +58,13 @@ pub fn starting(now: Timestamp) -> Overall {
     Overall {
         name: "initializing".to_owned(),
         since: now,
-        reason: "starting".to_owned(),
+        reason: "the process started".to_owned(),
         good: true,
+        unsafe_to_trade: Some("initializing".to_owned()),
         conditions: Vec::new(),
+        flag: None,
+        changes: Vec::new(),
+        changes_total: 0,
     }
 }
 
@@ -55,54 +72,109 @@ impl Root {
     /// Not started yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let lifecycle = parts.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Self {
             parts,
-            conditions: Conditions::default(),
+            lifecycle,
+            timer: None,
         }
     }
 
-    fn raise(&mut self, kind: ConditionKind, reason: &str, message: &str) {
-        self.conditions.raise(kind, reason, message, self.parts.clock.now());
-        self.show();
+    /// Tells the machine, and does what it says.
+    fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let effects = self.lifecycle.on(event, self.parts.clock.now());
+        for effect in effects {
+            self.act(effect);
+        }
+        self.settled(ctx);
     }
 
-    fn clear(&mut self, kind: ConditionKind) {
-        self.conditions.clear(kind, self.parts.clock.now());
+    fn act(&self, effect: Effect) {
+        match effect {
+            Effect::LookForFlag => drop(self.parts.flag.try_send(LookAtFlag)), // a full mailbox has others before it
+            Effect::Validate(flag) => drop(self.parts.validator.try_send(Validate { flag })), // asked again when no verdict comes
+            Effect::OpenFeed => drop(self.parts.wanted.send_replace(true)),
+            Effect::CloseFeed => drop(self.parts.wanted.send_replace(false)),
+            Effect::Changed(change) => {
+                let lasted_s = change.lasted.as_secs();
+                tracing::info!(from = %change.from, to = %change.to, reason = change.reason, lasted_s, "the state changed");
+                self.parts.overall.send_modify(|overall| {
+                    if overall.changes.len() >= limits::CHANGES_SHOWN {
+                        overall.changes.remove(0);
+                    }
+                    overall.changes_total = overall.changes_total.saturating_add(1);
+                    overall.changes.push(change);
+                });
+            }
+            // The Recorder tries by itself, and the app stops everything; history that is missing is asked for as gaps.
+            Effect::Probe(_) | Effect::Stop | Effect::FetchHistory(_) | Effect::Ignored => {}
+        }
+    }
+
+    /// An event is dealt with to its end: keep the life cycle, show it, arm the timer.
+    fn settled(&mut self, ctx: &mut Context<Self>) {
+        *self.parts.kept.lock().unwrap_or_else(PoisonError::into_inner) = self.lifecycle.clone();
         self.show();
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(due) = self.lifecycle.next_deadline() {
+            let sleep = self.parts.clock.until(due).min(limits::LOOK_AT_CLOCK);
+            self.timer = Some(ctx.run_later(sleep, |root, ctx| {
+                root.timer = None;
+                if root
+                    .lifecycle
+                    .next_deadline()
+                    .is_some_and(|due| due <= root.parts.clock.now())
+                {
+                    root.on(Event::Deadline, ctx);
+                } else {
+                    root.settled(ctx);
+                }
+            }));
+        }
     }
 
     fn show(&self) {
-        let now = self.parts.clock.now();
-        let first = self.conditions.holding().next();
-        let name = if self.conditions.holds(ConditionKind::LedgerUnwritable) {
-            "error"
-        } else {
-            "active"
-        };
-        let reason = first.map_or_else(|| "prices flow".to_owned(), |condition| condition.message.clone());
-        let conditions = self
+        let view = self.lifecycle.view(self.parts.clock.now());
+        let first = self.lifecycle.conditions().holding().next();
+        let conditions = view
             .conditions
-            .list()
             .iter()
             .filter_map(|condition| serde_json::to_value(condition).ok())
             .collect();
+        let (changes, changes_total) = {
+            let shown = self.parts.overall.borrow();
+            (shown.changes.clone(), shown.changes_total)
+        };
+        let next = Overall {
+            name: view.name.name().to_owned(),
+            since: view.since,
+            reason: view.reason,
+            good: first.is_none(),
+            unsafe_to_trade: self.lifecycle.unsafe_to_trade(),
+            conditions,
+            flag: view.flag.map(|flag| flag.at),
+            changes,
+            changes_total,
+        };
         self.parts.overall.send_if_modified(|overall| {
-            let since = if overall.name == name && overall.reason == reason {
-                overall.since
-            } else {
-                now
-            };
-            let next = Overall {
-                name: name.to_owned(),
-                since,
-                reason,
-                good: first.is_none(),
-                conditions,
-            };
             let news = *overall != next;
             *overall = next;
             news
         });
+    }
+
+    fn raise(&mut self, kind: ConditionKind, reason: &str, message: &str, ctx: &mut Context<Self>) {
+        self.lifecycle
+            .conditions_mut()
+            .raise(kind, reason, message, self.parts.clock.now());
+        self.settled(ctx);
+    }
+
+    fn clear(&mut self, kind: ConditionKind, ctx: &mut Context<Self>) {
+        self.lifecycle.conditions_mut().clear(kind, self.parts.clock.now());
+        self.settled(ctx);
     }
 
     fn gave_up(&mut self, child: &str, then: WhenSpent, ctx: &mut Context<Self>) {
@@ -116,28 +188,52 @@ impl Root {
                 self.parts.ending.send_replace(Some(Exit::GaveUp));
             }
             WhenSpent::FallBack => {
-                self.raise(ConditionKind::ActorParked, child, &message);
+                self.raise(ConditionKind::ActorParked, child, &message, ctx);
                 let parked = child.to_owned();
-                ctx.run_later(limits::RESUME_PARKED, move |root, _| root.resume(&parked));
+                ctx.run_later(limits::RESUME_PARKED, move |root, ctx| root.resume(&parked, ctx));
             }
-            WhenSpent::KeepTrying => self.raise(ConditionKind::ActorParked, child, &message),
+            WhenSpent::KeepTrying => self.raise(ConditionKind::ActorParked, child, &message, ctx),
         }
     }
 
-    fn resume(&mut self, child: &str) {
+    fn resume(&mut self, child: &str, ctx: &mut Context<Self>) {
         for (_, vitals) in self.parts.children.iter().filter(|(_, vitals)| vitals.name() == child) {
             vitals.resume();
         }
-        self.clear(ConditionKind::ActorParked);
+        self.clear(ConditionKind::ActorParked, ctx);
+    }
+
+    /// The ledger is the part without which nothing goes on.
+    fn ledger(&mut self, trouble: Option<String>, ctx: &mut Context<Self>) {
+        match trouble {
+            Some(cause) => {
+                self.raise(
+                    ConditionKind::LedgerUnwritable,
+                    "append_failed",
+                    &format!("Nothing new is told: {cause}"),
+                    ctx,
+                );
+                self.on(
+                    Event::Failed {
+                        part: "ledger",
+                        reason: cause,
+                    },
+                    ctx,
+                );
+            }
+            None => {
+                self.clear(ConditionKind::LedgerUnwritable, ctx);
+                self.on(Event::Healed { part: "ledger" }, ctx);
+            }
+        }
     }
 }
 
 impl Actor for Root {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
-        self.parts.wanted.send_replace(true);
-        self.show();
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.on(Event::Started, ctx); // to one that goes on after a panic it means nothing
     }
 }
 
@@ -151,37 +247,64 @@ impl Handler<Report> for Root {
     type Result = ();
 
     fn handle(&mut self, msg: Report, ctx: &mut Context<Self>) {
+        use ConditionKind::{CacheDown, CalendarFileWrong, ClockStepped, FeedDown, StoreBehind};
         match msg {
-            Report::LinkUp => self.clear(ConditionKind::FeedDown),
+            Report::LinkUp => self.clear(FeedDown, ctx),
             Report::LinkDown { cause } => {
-                let message = format!("The link to the vendor is down: {cause}.");
-                self.raise(ConditionKind::FeedDown, &cause, &message);
+                self.raise(
+                    FeedDown,
+                    &cause,
+                    &format!("The link to the vendor is down: {cause}."),
+                    ctx,
+                );
             }
-            Report::LedgerUnwritable { cause } => {
-                let message = format!("Nothing new is told: {cause}");
-                self.raise(ConditionKind::LedgerUnwritable, "append_failed", &message);
-            }
-            Report::LedgerWritable => self.clear(ConditionKind::LedgerUnwritable),
+            Report::LedgerUnwritable { cause } => self.ledger(Some(cause), ctx),
+            Report::LedgerWritable => self.ledger(None, ctx),
             Report::StoreLost { cause } => {
-                let message = format!("The database is behind the ledger: {cause}");
-                self.raise(ConditionKind::StoreBehind, "write_failed", &message);
+                self.raise(
+                    StoreBehind,
+                    "write_failed",
+                    &format!("The database is behind the ledger: {cause}"),
+                    ctx,
+                );
             }
-            Report::StoreBack => self.clear(ConditionKind::StoreBehind),
+            Report::StoreBack => self.clear(StoreBehind, ctx),
             Report::CacheLost { cause } => {
-                let message = format!("The cache cannot be told anything: {cause}");
-                self.raise(ConditionKind::CacheDown, "tell_failed", &message);
+                self.raise(
+                    CacheDown,
+                    "unreachable",
+                    &format!("The cache is out of reach: {cause}"),
+                    ctx,
+                );
             }
-            Report::CacheBack => self.clear(ConditionKind::CacheDown),
-            Report::Restarted { .. }
-            | Report::Flag(_)
-            | Report::SessionTurned(_)
-            | Report::ClockStepped { .. }
-            | Report::CalendarRead(_)
-            | Report::Judged(_) => {}
+            Report::CacheBack => self.clear(CacheDown, ctx),
+            Report::Flag(Ok(flag)) => self.on(Event::L0Ready(flag), ctx),
+            Report::Flag(Err(trouble)) => self.on(Event::L0Lost(trouble), ctx),
+            Report::SessionTurned(turn) => {
+                if let Some(event) = turn.event() {
+                    self.on(event, ctx);
+                }
+            }
+            Report::ClockStepped { ahead_ms } => {
+                self.raise(
+                    ClockStepped,
+                    "stepped",
+                    &format!("The wall clock jumped by {ahead_ms} ms."),
+                    ctx,
+                );
+                ctx.run_later(limits::CLOCK_TRUSTED_AFTER, |root, ctx| {
+                    root.clear(ConditionKind::ClockStepped, ctx);
+                });
+            }
+            Report::CalendarRead(Ok(())) => self.clear(CalendarFileWrong, ctx),
+            Report::CalendarRead(Err(problem)) => self.raise(CalendarFileWrong, "unreadable", &problem, ctx),
+            Report::Judged(verdict) => {
+                self.parts.verdict.send_replace(Some(Arc::clone(&verdict)));
+                self.on(Event::Judged(verdict), ctx);
+            }
+            Report::Restarted { .. } => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
-            Report::Stopping => {
-                self.parts.wanted.send_replace(false);
-            }
+            Report::Stopping => self.on(Event::StopAsked, ctx),
         }
     }
 }

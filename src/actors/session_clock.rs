@@ -42,6 +42,8 @@ pub struct SessionClock {
     watch: SessionWatch,
     steps: StepWatch,
     since_look: Stopwatch,
+    /// At the last check the clock was held: what it makes up for afterwards is no step.
+    stood: bool,
     mark: FileMark,
     timer: Option<SpawnHandle>,
 }
@@ -58,6 +60,7 @@ impl SessionClock {
             watch: SessionWatch::new(markets, parts.lead),
             steps: StepWatch::starting(parts.clock.now()),
             since_look: Stopwatch::start(),
+            stood: parts.clock.stands(),
             mark: parts.calendar_file.as_deref().and_then(calendar_file::mark),
             timer: None,
             parts,
@@ -82,7 +85,10 @@ impl SessionClock {
     fn check(&mut self, ctx: &mut Context<Self>) {
         let elapsed = std::mem::replace(&mut self.since_look, Stopwatch::start()).elapsed();
         let now = self.parts.clock.now();
-        if let Some(ahead_ms) = self.steps.check(now, elapsed.mul_f64(self.parts.clock.speed())) {
+        let stands = self.parts.clock.stands();
+        if std::mem::replace(&mut self.stood, stands) || stands {
+            self.steps = StepWatch::starting(now);
+        } else if let Some(ahead_ms) = self.steps.check(now, elapsed.mul_f64(self.parts.clock.speed())) {
             self.tell(Report::ClockStepped { ahead_ms }, ctx);
         }
         self.reread(ctx);

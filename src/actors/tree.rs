@@ -7,26 +7,36 @@ use crate::actors::fanout::{self, Fanout};
 use crate::actors::feed::{Feed, FeedParts, FeedSettings};
 use crate::actors::health::{self, Health};
 use crate::actors::key_pool::{self, KeyPool};
+use crate::actors::l0_watcher::{L0Watcher, L0WatcherParts};
 use crate::actors::messages::{Recorded, Report};
+use crate::actors::poller::{self, Poller, PollerView};
 use crate::actors::publisher::{self, Publisher};
 use crate::actors::recorder::{self, LatestView, Recorder};
 use crate::actors::root::{self, Root};
+use crate::actors::session_clock::{SessionClock, SessionClockParts};
 use crate::actors::supervise::WhenSpent::{Exit, FallBack, KeepTrying};
 use crate::actors::supervise::{Mail, Row, WhenSpent, mailbox, supervise};
 use crate::actors::tap::{self, Tap};
 use crate::actors::tray::Tray;
+use crate::actors::validator::{Validator, ValidatorParts};
 use crate::actors::vitals::Vitals;
 use crate::actors::watchdog;
 use crate::actors::writer::{self, Writer};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::domain::batch::ReaderView;
+use crate::domain::calendar::Calendar;
 use crate::domain::event::Numbered;
 use crate::domain::feed_view::FeedView;
 use crate::domain::frames::Zones;
 use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::keys_view::KeysView;
+use crate::domain::l0::WaitPolicy;
+use crate::domain::l0_table::L0Table;
+use crate::domain::lifecycle::Lifecycle;
 use crate::domain::pipeline::Market;
+use crate::domain::symbol::Symbol;
+use crate::domain::verdict::Verdict;
 use crate::ledger::KeyUseBook;
 use crate::ledger::Ledger;
 use crate::limits;
@@ -35,6 +45,7 @@ use crate::views::{Overall, ServiceView};
 use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
 use bytes::Bytes;
 use secrecy::SecretString;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -55,12 +66,16 @@ mod rows {
     pub(super) const KEY_POOL: Row   = row("key_pool",   limits::CONTROL,    3, MINUTE,  1_000, 5_000,  None, Exit);       // a key used wrongly is a key lost
     pub(super) const BACKFILL: Row   = row("backfill",   limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // gaps stay open, and are said to be
     pub(super) const FEED: Row       = row("feed",       limits::CONTROL,    20, HOUR,   100,   60_000, None, FallBack);   // poll and backfill instead
+    pub(super) const POLLER: Row     = row("poller",     limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // the link is the better way
+    pub(super) const CLOCK: Row      = row("session_clock", limits::CONTROL, 3, MINUTE,  1_000, 5_000,  None, Exit);       // nobody else knows the market's hours
+    pub(super) const L0: Row         = row("l0_watcher", limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate times out, and says so
+    pub(super) const VALIDATOR: Row  = row("validator",  limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate goes on without, and says so
     pub(super) const HEALTH: Row     = row("health",     limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, KeepTrying); // the last snapshot stands
     pub(super) const ROOT: Row       = row("root",       limits::ROOT,       3, MINUTE,  10,    1_000,  None, Exit);       // nobody else decides
 }
 
 /// The table above, in starting order. `/status` and `docs/failures.md` show it.
-pub const CHILDREN: [Row; 11] = [
+pub const CHILDREN: [Row; 15] = [
     rows::WRITER,
     rows::PUBLISHER,
     rows::TAP,
@@ -70,6 +85,10 @@ pub const CHILDREN: [Row; 11] = [
     rows::KEY_POOL,
     rows::BACKFILL,
     rows::FEED,
+    rows::POLLER,
+    rows::CLOCK,
+    rows::L0,
+    rows::VALIDATOR,
     rows::HEALTH,
     rows::ROOT,
 ];
@@ -101,6 +120,18 @@ pub struct TreeParts {
     pub cache: Cache,
     /// In which zone each market's people read times.
     pub zones: Arc<Zones>,
+    /// The pairs' calendars, to follow and to correct.
+    pub calendars: Vec<(Symbol, Arc<watch::Sender<Calendar>>)>,
+    /// The override file, when there is one.
+    pub calendar_file: Option<PathBuf>,
+    /// How long the link may be without a pair before it is polled.
+    pub poll_after: Duration,
+    /// The folder of the ready flag.
+    pub flag_folder: PathBuf,
+    /// Where the history lies.
+    pub l0_table: L0Table,
+    /// How long to wait for it, and what then.
+    pub policy: WaitPolicy,
     /// Commands that show bars, gaps and sessions.
     pub taps: Vec<mpsc::Sender<Numbered>>,
     /// The snapshot that REST reads.
@@ -124,12 +155,16 @@ pub struct Views {
     pub feed: watch::Receiver<FeedView>,
     /// The Writer's.
     pub store: watch::Receiver<ReaderView>,
-    /// The Publisher's.
-    pub cache: watch::Receiver<ReaderView>,
     /// The key pool's.
     pub keys: watch::Receiver<KeysView>,
     /// The backfill's.
     pub backfill: watch::Receiver<BackfillView>,
+    /// The Publisher's.
+    pub cache: watch::Receiver<ReaderView>,
+    /// The poller's.
+    pub poller: watch::Receiver<PollerView>,
+    /// The last verdict on the history.
+    pub verdict: watch::Receiver<Option<Arc<Verdict>>>,
 }
 
 /// A running tree.
@@ -180,6 +215,12 @@ impl Tree {
             store,
             cache,
             zones,
+            calendars,
+            calendar_file,
+            poll_after,
+            flag_folder,
+            l0_table,
+            policy,
             taps,
             snapshot,
             status,
@@ -201,7 +242,7 @@ impl Tree {
             ..ReaderView::default()
         });
         let store_view = written.subscribe();
-        let recording = store.clone();
+        let (recording, history) = (store.clone(), store.clone());
         let parts = writer::Parts {
             store,
             ledger: ledger.holding_reader(),
@@ -245,6 +286,8 @@ impl Tree {
         let feed_view = Arc::new(watch::Sender::new(FeedView::idle(clock.now())));
         let (keys_view, shown_keys) = watch::channel(KeysView::default());
         let (backfill_view, shown_backfill) = watch::channel(BackfillView::default());
+        let (poller_view, shown_poller) = watch::channel(PollerView::default());
+        let verdict = watch::Sender::new(None);
         let shown_pipeline = pipeline.subscribe();
         let (wanted, is_wanted) = watch::channel(false);
         let overall = watch::Sender::new(root::starting(clock.now()));
@@ -257,8 +300,10 @@ impl Tree {
             feed: feed_view.subscribe(),
             store: store_view,
             cache: cache_view,
-            keys: shown_keys,
+            keys: shown_keys.clone(),
             backfill: shown_backfill,
+            poller: shown_poller,
+            verdict: verdict.subscribe(),
         };
 
         let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
@@ -296,6 +341,7 @@ impl Tree {
         };
         nursery.start(rows::KEY_POOL, "key_pool", mail, move || KeyPool::new(parts));
 
+        let poll_url = rest_url.clone();
         let (_backfill, mail) = mailbox::<Backfill>(&rows::BACKFILL);
         let parts = backfill::Parts {
             rest_url,
@@ -309,6 +355,23 @@ impl Tree {
         };
         nursery.start(rows::BACKFILL, "backfill", mail, move || Backfill::new(parts));
 
+        let (_poller, mail) = mailbox::<Poller>(&rows::POLLER);
+        let parts = poller::Parts {
+            rest_url: poll_url,
+            tls: Arc::clone(&feed.tls),
+            symbols: feed.symbols.clone(),
+            patience: poll_after,
+            clock: clock.clone(),
+            wanted: is_wanted.clone(),
+            feed: views.feed.clone(),
+            keys: shown_keys,
+            lease: key_pool.clone().recipient(),
+            answered: key_pool.clone().recipient(),
+            arrived: aggregator.clone().recipient(),
+            view: poller_view,
+        };
+        nursery.start(rows::POLLER, "poller", mail, move || Poller::new(parts));
+
         let (_feed, mail) = mailbox::<Feed>(&rows::FEED);
         let parts = FeedParts {
             settings: feed,
@@ -317,10 +380,42 @@ impl Tree {
             lease: key_pool.clone().recipient(),
             answered: key_pool.recipient(),
             arrived: aggregator.recipient(),
-            root: up,
+            root: up.clone(),
             view: feed_view,
         };
         nursery.start(rows::FEED, "feed", mail, move || Feed::new(parts));
+
+        let (l0_watcher, mail) = mailbox::<L0Watcher>(&rows::L0);
+        if let Some((_, calendar)) = calendars.first() {
+            let parts = L0WatcherParts {
+                folder: flag_folder,
+                calendar: calendar.subscribe(),
+                clock: clock.clone(),
+                root: up.clone(),
+            };
+            nursery.start(rows::L0, "l0_watcher", mail, move || L0Watcher::new(parts));
+        }
+        let (validator, mail) = mailbox::<Validator>(&rows::VALIDATOR);
+        if let Some((symbol, calendar)) = calendars.first() {
+            let parts = ValidatorParts {
+                store: history,
+                table: l0_table,
+                symbol: *symbol,
+                calendar: calendar.subscribe(),
+                clock: clock.clone(),
+                root: up.clone(),
+            };
+            nursery.start(rows::VALIDATOR, "validator", mail, move || Validator::new(parts));
+        }
+        let (_clock, mail) = mailbox::<SessionClock>(&rows::CLOCK);
+        let parts = SessionClockParts {
+            calendars,
+            calendar_file,
+            lead: policy.wait_max,
+            clock: clock.clone(),
+            root: up,
+        };
+        nursery.start(rows::CLOCK, "session_clock", mail, move || SessionClock::new(parts));
 
         let (_health, mail) = mailbox::<Health>(&rows::HEALTH);
         let children = nursery.rows.iter().map(|(_, vitals)| vitals.clone()).collect();
@@ -338,11 +433,16 @@ impl Tree {
         nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
 
         let children: Vec<(Row, Vitals)> = nursery.rows.clone();
+        let lifecycle = Lifecycle::new(policy, false, clock.now());
         let parts = root::Parts {
             clock,
+            kept: Arc::new(Mutex::new(lifecycle)),
             children,
+            flag: l0_watcher.recipient(),
+            validator: validator.recipient(),
             wanted,
             overall,
+            verdict,
             ending,
         };
         nursery.start(rows::ROOT, "root", root_mail, move || Root::new(parts));

@@ -91,7 +91,7 @@ impl BackfillArgs {
         store.prepare().await?;
         let mut vendor = Vendor::new(valid, &clock)?;
         let mut done = BTreeMap::new();
-        for market in app::markets(valid)? {
+        for market in app::markets(valid, &app::calendars(valid)?) {
             if self.symbol.is_none_or(|only| only == market.symbol) {
                 let summary = self.fill_pair(&market, &store, &mut vendor).await?;
                 done.insert(market.symbol, summary);

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::cmd::demo_day::{self, Chosen, DayArgs};
 use crate::cmd::demo_screen::{Screen, Summary};
 use crate::domain::frames::Zones;
+use crate::domain::timestamp::Timestamp;
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, Sources};
@@ -74,23 +75,21 @@ impl DemoArgs {
                 .map(|pair| (pair.symbol, chosen.zone))
                 .collect(),
         );
+        raise_flag(&folder.join("ready-signals"), chosen.starts)?;
         let (tap, events) = mpsc::channel(limits::TAP_CHANNEL);
         let app = App::start(settings, clock.clone(), vec![tap]).await?;
         let mut screen = Screen::new(self.json, zones);
         screen.listening(&app, &folder, self.data.is_some());
-        // The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
-        drop(tokio::time::timeout(limits::DEMO_LINK_WAIT, app.linked()).await);
-        clock.release();
-        let over = chosen
-            .ends_with_session
-            .then_some(chosen.session.closes + limits::DEMO_AFTERGLOW);
-        let ending = app::until_over(
-            &app,
-            self.run_for,
-            over.map(|over| clock.until(over)),
-            screen.follow(&app, events),
-        )
-        .await?;
+        let over = async {
+            // The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
+            drop(tokio::time::timeout(limits::DEMO_LINK_WAIT, app.linked()).await);
+            clock.release();
+            if !chosen.ends_with_session {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(clock.until(chosen.session.closes + limits::DEMO_AFTERGLOW)).await;
+        };
+        let ending = app::until_over(&app, self.run_for, over, screen.follow(&app, events)).await?;
         let stopped = app.stop().await;
         screen.summary(&Summary::of(&stopped, chosen.session.date));
         upstream.stop();
@@ -116,6 +115,7 @@ impl DemoArgs {
             ("ledger.dir", path("ledger")),
             ("store.sqlite_file", path("candela.db")),
             ("l0.dir", path("ready-signals")),
+            ("upstream.poll_after_seconds", "900".to_owned()), // the outage is to be seen, and healed
             ("log.format", "text".to_owned()),
             ("log.level", "error".to_owned()),
         ];
@@ -131,6 +131,15 @@ impl DemoArgs {
             ..Sources::default()
         })?)
     }
+}
+
+/// What the history pipeline does when it has finished: writes the flag under another name, then renames it.
+fn raise_flag(folder: &std::path::Path, at: Timestamp) -> anyhow::Result<()> {
+    let unusable = || format!("cannot write the ready flag in {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(unusable)?;
+    let new = folder.join("l0_ready.flag.new");
+    std::fs::write(&new, format!("{{\"ready\": true, \"timestamp\": \"{at}\"}}\n")).with_context(unusable)?;
+    std::fs::rename(new, folder.join("l0_ready.flag")).with_context(unusable)
 }
 
 /// The folder for the demo's files; a temporary one goes when the first value is dropped.

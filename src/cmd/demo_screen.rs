@@ -5,10 +5,13 @@ use crate::domain::bar::{Bar, BarState, Flags};
 use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
 use crate::domain::frames::{self, Zones};
 use crate::domain::gap::{Gap, GapStatus};
+use crate::domain::lifecycle::{Change, State};
 use crate::domain::timestamp::Timestamp;
+use crate::views::Overall;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use tokio::sync::mpsc;
@@ -22,6 +25,13 @@ pub struct Screen {
     zones: Zones,
 }
 
+/// What was told of the life cycle already.
+#[derive(Debug, Default)]
+struct Told {
+    changes: usize,
+    conditions: BTreeMap<String, bool>,
+}
+
 /// The numbers at the end.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
@@ -30,7 +40,7 @@ pub struct Summary {
     /// Ticks that were judged good.
     pub ticks_accepted: u64,
     /// Ticks set aside, by reason.
-    pub ticks_set_aside: std::collections::BTreeMap<String, u64>,
+    pub ticks_set_aside: BTreeMap<String, u64>,
     /// Bars closed.
     pub bars_closed: u64,
     /// Bars corrected afterwards.
@@ -118,7 +128,7 @@ impl Screen {
     /// Tells every event until the service stops saying any.
     pub async fn follow(&mut self, app: &App, mut events: mpsc::Receiver<Numbered>) {
         let mut states = app.states();
-        let mut told = String::new();
+        let mut told = Told::default();
         self.state(&states.borrow_and_update().clone(), &mut told);
         loop {
             tokio::select! {
@@ -135,22 +145,57 @@ impl Screen {
         }
     }
 
-    fn state(&self, state: &crate::views::Overall, told: &mut String) {
-        let text = format!("{}: {}", state.name, state.reason);
-        if *told == text {
-            return;
+    /// Tells what changed in the life cycle and its conditions since it was last told.
+    fn state(&self, state: &Overall, told: &mut Told) {
+        let news = state.changes_total.saturating_sub(told.changes);
+        for change in state.changes.iter().skip(state.changes.len().saturating_sub(news)) {
+            self.change(change);
         }
-        *told = text;
+        told.changes = state.changes_total;
+        for condition in &state.conditions {
+            let (kind, holds) = (condition["type"].to_string(), condition["status"] == true);
+            let known = told.conditions.insert(kind, holds);
+            if known.unwrap_or(false) != holds {
+                self.condition(condition, holds);
+            }
+        }
+    }
+
+    fn change(&self, change: &Change) {
         if self.json {
             return self.object(json!({
-                "event": "state", "state": state.name, "since": state.since.rfc3339(self.zone), "reason": state.reason,
+                "event": "state", "state": change.to.name(), "since": change.at.rfc3339(self.zone), "reason": change.reason,
+                "from": change.from.name(), "lasted_seconds": change.lasted.as_secs(),
             }));
         }
-        let colour = if state.good { GREEN } else { YELLOW };
+        let colour = if change.to == State::Error { RED } else { GREEN };
+        let spent = format!("(after {} s {})", change.lasted.as_secs(), change.from);
         self.at(
-            state.since,
-            &format!("{}  {}", self.paint(colour, &state.name), state.reason),
+            change.at,
+            &format!(
+                "{:<14} {} {}",
+                self.paint(colour, change.to.name()),
+                change.reason,
+                self.paint(FAINT, &spent)
+            ),
         );
+    }
+
+    fn condition(&self, condition: &Value, holds: bool) {
+        if self.json {
+            let mut object = condition.clone();
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("event".to_owned(), json!("condition"));
+            }
+            return self.object(object);
+        }
+        let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+        let (colour, what) = if holds {
+            (YELLOW, text("message"))
+        } else {
+            (GREEN, "over".to_owned())
+        };
+        self.line(&format!("{:12} {}: {what}", "", self.paint(colour, &text("type"))));
     }
 
     fn event(&self, numbered: &Numbered) {

@@ -26,7 +26,7 @@ impl RunArgs {
         actix_rt::System::new().block_on(async move {
             let app = App::start(settings, clock, Vec::new()).await?;
             tracing::info!(address = %app.address(), "candela listens");
-            let ending = app::until_over(&app, None, None, std::future::pending()).await?;
+            let ending = app::until_over(&app, None, std::future::pending(), std::future::pending()).await?;
             tracing::info!(?ending, "candela stops");
             let stopped = app.stop().await;
             tracing::info!(

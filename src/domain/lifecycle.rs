@@ -42,6 +42,8 @@ pub struct Lifecycle {
     pub(super) open: BTreeSet<Symbol>,
     pub(super) spent: BTreeMap<State, Duration>,
     coming: bool,
+    /// The session opens within minutes: a gate that passes now opens the feed at once.
+    soon: bool,
     feed_open: bool,
     feed_closes_at: Option<Timestamp>,
     deadline: Option<Timestamp>,
@@ -70,6 +72,7 @@ impl Lifecycle {
             open: BTreeSet::new(),
             spent: BTreeMap::new(),
             coming: false,
+            soon: false,
             feed_open: false,
             feed_closes_at: None,
             deadline: None,
@@ -159,9 +162,10 @@ impl Lifecycle {
             }
             Event::L0Lost(trouble) => self.flag_lost(trouble, now),
             Event::SessionComing(_) => self.coming = true,
+            Event::OpeningSoon(_) => (self.coming, self.soon) = (true, true),
             Event::SessionOpened(symbol) => {
                 self.open.insert(*symbol);
-                self.coming = false;
+                (self.coming, self.soon) = (false, false);
                 self.feed_closes_at = None;
             }
             Event::SessionClosed(symbol) => {
@@ -335,7 +339,8 @@ impl Lifecycle {
         }
         self.deadline = None;
         if self.coming {
-            return self.enter(State::Ready, reason, Vec::new(), now);
+            let effects = if self.soon { self.open_feed() } else { Vec::new() };
+            return self.enter(State::Ready, reason, effects, now);
         }
         self.enter(State::MarketClosed, reason, Vec::new(), now)
     }
