@@ -378,6 +378,16 @@ pub const SESSIONS_SKIPPED: usize = 10;
 /// How far back bars that candela fetched itself count towards completeness: the seven days of the check, and a day more.
 pub const VERDICT_FETCHED: Duration = Duration::from_secs(8 * 86_400);
 
+/// How far prices of overlapping bars may differ, in millionths: real histories carry single-precision noise, which is a quarter of
+/// a thousandth at 4,000 pesos.
+pub const SEAM_NOISE_MICROS: u64 = 500;
+
+/// How often a seam that waits for its first live bar is looked for, market time.
+pub const SEAM_LOOK: Duration = Duration::from_secs(60);
+
+/// How far before the session a seam looks for the end of the history.
+pub const SEAM_REACH: Duration = Duration::from_secs(8 * 86_400);
+
 /// Missing slots that a verdict lists by name; all are counted. A week of five-minute bars around the clock.
 pub const VERDICT_MISSING: usize = 2_016;
 

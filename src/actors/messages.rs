@@ -11,6 +11,7 @@ use crate::domain::event::{Arrival, Numbered, Position};
 use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::domain::l0::{Flag, Sighting};
 use crate::domain::requests::Since;
+use crate::domain::session::Session;
 use crate::domain::session_watch::Turn;
 use crate::domain::trouble::Trouble;
 use crate::domain::verdict::Verdict;
@@ -137,6 +138,11 @@ pub enum Report {
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct LookAtFlag;
+
+/// Root → Validator. A session opened: find where history ends and its live bars begin. *Latest*: the next session's replaces it.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct MarkSeam(pub Session);
 
 /// Root → Validator. Check the history. *Latest*: Root asks again when no verdict comes.
 #[derive(Message, Debug, Clone)]

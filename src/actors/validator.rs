@@ -1,16 +1,18 @@
 //! Validator: checks the prepared history when Root asks, one check at a time.
 //!
-//! owns   the check that runs, and the last question that came meanwhile
-//! hears  Validate (Root)
-//! says   Report::Judged → Root · one row of `system_health` for each verdict
+//! owns   the check that runs, the last question that came meanwhile, the session whose seam is looked for
+//! hears  Validate, MarkSeam (Root)
+//! says   Report::Judged → Root · the seam → views · one row of `system_health` for each verdict and each change of the seam
 //! fails  never on what it finds: a database that does not answer is a verdict. A panic forgets the check; Root asks again when
 //!        no verdict comes
 
-use crate::actors::messages::{Report, Validate};
+use crate::actors::messages::{MarkSeam, Report, Validate};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Calendar;
 use crate::domain::l0::Flag;
 use crate::domain::l0_table::L0Table;
+use crate::domain::seam::Seam;
+use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
 use crate::domain::verdict::Verdict;
 use crate::limits;
@@ -34,6 +36,8 @@ pub struct ValidatorParts {
     pub clock: Clock,
     /// To Root.
     pub root: Recipient<Report>,
+    /// The seam of the present or last session.
+    pub seam: watch::Sender<Option<Seam>>,
 }
 
 /// The actor.
@@ -42,6 +46,7 @@ pub struct Validator {
     parts: ValidatorParts,
     checking: bool,
     next: Option<Validate>,
+    seam_timer: Option<SpawnHandle>,
 }
 
 impl Validator {
@@ -52,6 +57,19 @@ impl Validator {
             parts,
             checking: false,
             next: None,
+            seam_timer: None,
+        }
+    }
+
+    /// Looks once a minute until the session is over: bars of the history may come later, and be compared.
+    fn look_for_seam(&mut self, session: Session, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.seam_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        ctx.spawn(find_seam(self.parts.clone(), session).into_actor(self));
+        if self.parts.clock.now() < session.closes + limits::SEAM_LOOK {
+            let pause = self.parts.clock.real(limits::SEAM_LOOK);
+            self.seam_timer = Some(ctx.run_later(pause, move |actor, ctx| actor.look_for_seam(session, ctx)));
         }
     }
 
@@ -97,12 +115,41 @@ async fn check(parts: ValidatorParts, flag: Option<Flag>) {
     }
 }
 
+/// One look for the seam of a session; what it says anew is shown and kept.
+async fn find_seam(parts: ValidatorParts, session: Session) {
+    let query = HistoryQuery {
+        table: parts.table.clone(),
+        symbol: parts.symbol,
+        since: session.opens - limits::SEAM_REACH,
+    };
+    let bars = match parts.store.seam_bars(query).await {
+        Ok(bars) => bars,
+        Err(error) => return tracing::debug!(%error, "the seam cannot be looked for now"),
+    };
+    let seam = Seam::of(&bars, session.opens, &parts.calendar.borrow());
+    let Some(seam) = seam.filter(|seam| parts.seam.borrow().as_ref() != Some(seam)) else {
+        return;
+    };
+    tracing::info!(first_live_bar = %seam.first_live_bar, missing = seam.missing, differing = seam.differing, "the seam was found");
+    let row = HealthRow {
+        status: "seam".to_owned(),
+        details: serde_json::json!({ "seam": seam }),
+        response_ms: None,
+        error: None,
+        at: parts.clock.now(),
+    };
+    parts.seam.send_replace(Some(seam));
+    if let Err(error) = parts.store.record_health(row).await {
+        tracing::warn!(%error, "the seam could not be kept in system_health");
+    }
+}
+
 async fn judge(parts: &ValidatorParts, flag: Option<Flag>) -> Verdict {
     let now = parts.clock.now();
     let query = HistoryQuery {
         table: parts.table.clone(),
         symbol: parts.symbol,
-        fetched_since: now - limits::VERDICT_FETCHED,
+        since: now - limits::VERDICT_FETCHED,
     };
     let history = match parts.store.history(query).await {
         Ok(history) => history,
@@ -136,6 +183,14 @@ impl Handler<Validate> for Validator {
             return;
         }
         self.check(ask, ctx);
+    }
+}
+
+impl Handler<MarkSeam> for Validator {
+    type Result = ();
+
+    fn handle(&mut self, MarkSeam(session): MarkSeam, ctx: &mut Context<Self>) {
+        self.look_for_seam(session, ctx);
     }
 }
 
@@ -189,6 +244,7 @@ mod tests {
             calendar: watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1,
             clock: Clock::manual(NOON),
             root: Probe(probe).start().recipient(),
+            seam: watch::Sender::new(None),
         };
         (Validator::new(parts).start(), reports, folder)
     }
@@ -226,6 +282,39 @@ mod tests {
         let (status, details) = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
         assert_eq!(status, "l0_passed");
         assert!(details.contains("\"present\":2016"), "{details}");
+    }
+
+    #[actix_rt::test]
+    async fn the_seam_is_found_when_the_first_live_bar_is_there() {
+        let (validator, _reports, folder) = start("market_data");
+        let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+        let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
+                      VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
+        db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
+        let session = Session {
+            date: NOON.datetime().date_naive(),
+            opens: NOON,
+            closes: NOON + Duration::from_secs(3_600),
+            kind: crate::domain::session::SessionKind::Spot,
+        };
+        validator.send(MarkSeam(session)).await.unwrap();
+        let kept = async {
+            loop {
+                let row = db.query_row("SELECT details FROM system_health WHERE status = 'seam'", [], |row| {
+                    row.get(0)
+                });
+                match row {
+                    Ok(row) => return row,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let details: String = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
+        assert!(
+            details.contains("\"last_history_bar\":\"2026-01-15T11:55:00Z\""),
+            "{details}"
+        );
+        assert!(details.contains("\"missing\":2"), "{details}");
     }
 
     #[actix_rt::test]

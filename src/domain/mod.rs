@@ -20,6 +20,7 @@ pub mod tally;
 pub mod l0_table;
 pub mod verdict;
 pub mod verdict_findings;
+pub mod seam;
 pub mod lifecycle_events;
 pub mod lifecycle;
 pub mod lifecycle_view;

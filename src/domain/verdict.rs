@@ -180,19 +180,10 @@ impl Verdict {
         f64::from(u32::try_from(per_mille).unwrap_or(u32::MAX)) / 100.0
     }
 
-    /// The missing slots as stretches `[from, to)` to ask the vendor for, newest first; a stretch never leaves its session.
+    /// The missing slots as stretches to ask the vendor for.
     #[must_use]
     pub fn missing_stretches(&self) -> Vec<(Timestamp, Timestamp)> {
-        const SLOT: Duration = Duration::from_secs(300);
-        let mut stretches: Vec<(Timestamp, Timestamp)> = Vec::new();
-        for slot in &self.missing {
-            match stretches.last_mut() {
-                Some((_, to)) if *to == *slot => *to = *slot + SLOT,
-                _ => stretches.push((*slot, *slot + SLOT)),
-            }
-        }
-        stretches.reverse();
-        stretches
+        stretches(&self.missing)
     }
 
     fn own_findings(&self, calendar: &Calendar) -> Vec<Finding> {
@@ -241,6 +232,21 @@ impl Verdict {
         }
         list
     }
+}
+
+/// Slots, earliest first, as stretches `[from, to)`, newest first. A stretch never leaves its session.
+#[must_use]
+pub fn stretches(slots: &[Timestamp]) -> Vec<(Timestamp, Timestamp)> {
+    const SLOT: Duration = Duration::from_secs(300);
+    let mut stretches: Vec<(Timestamp, Timestamp)> = Vec::new();
+    for slot in slots {
+        match stretches.last_mut() {
+            Some((_, to)) if *to == *slot => *to = *slot + SLOT,
+            _ => stretches.push((*slot, *slot + SLOT)),
+        }
+    }
+    stretches.reverse();
+    stretches
 }
 
 /// The completed sessions of the last seven days.

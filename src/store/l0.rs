@@ -4,7 +4,11 @@
 //! Six years of bars cross as one value of eight bytes a row, because collecting instants costs the database a quarter of what
 //! grouping them does; comparing them with the calendar is done here.
 
+use crate::domain::bar::Ohlc;
+use crate::domain::event::VendorBar;
 use crate::domain::l0_table::L0Table;
+use crate::domain::price::Price;
+use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use crate::domain::timestamp::Timestamp;
@@ -27,8 +31,8 @@ pub struct HistoryQuery {
     pub table: L0Table,
     /// Of which pair.
     pub symbol: Symbol,
-    /// From when bars that candela fetched itself are asked for.
-    pub fetched_since: Timestamp,
+    /// From when bars of our own, and the bars around a seam, are asked for.
+    pub since: Timestamp,
 }
 
 /// The answer of the first round trip on PostgreSQL.
@@ -63,6 +67,23 @@ pub(super) struct ExampleOut {
 /// What one broken row adds to the sum of oddities; a flat one adds 1.
 const BROKEN: i64 = 1 << 32;
 
+/// One bar around a seam.
+#[derive(Debug, QueryableByName)]
+pub(super) struct SeamOut {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = BigInt)]
+    at_us: i64,
+    #[diesel(sql_type = BigInt)]
+    open_micros: i64,
+    #[diesel(sql_type = BigInt)]
+    high_micros: i64,
+    #[diesel(sql_type = BigInt)]
+    low_micros: i64,
+    #[diesel(sql_type = BigInt)]
+    close_micros: i64,
+}
+
 const FLAT: &str = "high = low AND open = low AND close = low";
 const SOUND: &str = "low <= open AND low <= close AND open <= high AND close <= high AND low > 0";
 
@@ -88,6 +109,38 @@ impl Dialect {
         )
     }
 
+    fn micros_of_instant(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => column.to_owned(),
+            Self::Postgres => format!("(extract(epoch from {column}) * 1000000)::bigint"),
+        }
+    }
+
+    /// Parameters 2 and 3: a pair as `market_data` spells it, and an instant.
+    const fn pair_and_since(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sqlite => ("?2", "?3"),
+            Self::Postgres => ("$2", "('epoch'::timestamptz + $3::float8 * interval '1 microsecond')"),
+        }
+    }
+
+    /// Sound bars since an instant: of the history, and of candela.
+    pub(super) fn seam(self, table: &L0Table) -> String {
+        let (time, rows, (pair, since)) = (table.time_column(), self.history_rows(table), self.pair_and_since());
+        let price = |column: &str| match self {
+            Self::Sqlite => format!("{column} AS {column}_micros"),
+            Self::Postgres => format!("({column} * 1000000)::bigint AS {column}_micros"),
+        };
+        let prices = ["open", "high", "low", "close"].map(price).join(", ");
+        format!(
+            "SELECT 'history' AS kind, {} AS at_us, {prices} {rows} AND {SOUND} AND {time} >= {since} UNION ALL \
+             SELECT CASE WHEN provenance = 'backfill' THEN 'fetched' ELSE 'live' END AS kind, {} AS at_us, {prices} FROM market_data \
+             WHERE symbol = {pair} AND source = '{SOURCE}' AND {SOUND} AND datetime >= {since} ORDER BY at_us",
+            self.micros_of_instant(&time),
+            self.micros_of_instant("datetime"),
+        )
+    }
+
     /// The first round trip. Flat counts only rows that are otherwise sound; what is not sound is broken.
     pub(super) fn history(self, table: &L0Table) -> String {
         let (time, rows) = (table.time_column(), self.history_rows(table));
@@ -105,10 +158,7 @@ impl Dialect {
     /// The second round trip: examples of what the first one counted, and the bars candela fetched.
     pub(super) fn history_examples(self, table: &L0Table, history: &History) -> String {
         let (time, rows) = (table.time_column(), self.history_rows(table));
-        let out = |column: &str| match self {
-            Self::Sqlite => column.to_owned(),
-            Self::Postgres => format!("(extract(epoch from {column}) * 1000000)::bigint"),
-        };
+        let out = |column: &str| self.micros_of_instant(column);
         let examples = |kind: &str, condition: String| {
             let at = out(&time);
             format!(
@@ -116,13 +166,7 @@ impl Dialect {
                 limits::VERDICT_EXAMPLES,
             )
         };
-        let (pair, since) = match self {
-            Self::Sqlite => ("?2", "?3".to_owned()),
-            Self::Postgres => (
-                "$2",
-                "('epoch'::timestamptz + $3::float8 * interval '1 microsecond')".to_owned(),
-            ),
-        };
+        let (pair, since) = self.pair_and_since();
         let mut parts = vec![format!(
             "SELECT 'fetched' AS kind, {} AS at_us FROM market_data WHERE symbol = {pair} AND source = '{SOURCE}' \
              AND provenance = 'backfill' AND datetime >= {since}",
@@ -177,6 +221,25 @@ pub(super) fn with_examples(mut history: History, answer: Vec<ExampleOut>) -> Hi
     history
 }
 
+/// The bars around a seam, sorted by whose they are.
+pub(super) fn seam_bars(answer: Vec<SeamOut>) -> SeamBars {
+    let mut bars = SeamBars::default();
+    for row in answer {
+        let list = match row.kind.as_str() {
+            "history" => &mut bars.history,
+            "fetched" => &mut bars.fetched,
+            _ => &mut bars.live,
+        };
+        let [open, high, low, close] =
+            [row.open_micros, row.high_micros, row.low_micros, row.close_micros].map(Price::from_micros);
+        list.push(VendorBar {
+            opens_at: Timestamp::from_micros(row.at_us),
+            ohlc: Ohlc { open, high, low, close },
+        });
+    }
+    bars
+}
+
 fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
@@ -187,7 +250,7 @@ macro_rules! bind_examples {
         diesel::sql_query($sql)
             .bind::<diesel::sql_types::Text, _>($query.table.symbol($query.symbol))
             .bind::<diesel::sql_types::Text, _>($query.symbol.compact())
-            .bind::<diesel::sql_types::BigInt, _>($query.fetched_since.micros())
+            .bind::<diesel::sql_types::BigInt, _>($query.since.micros())
     };
 }
 pub(super) use bind_examples;

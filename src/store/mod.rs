@@ -35,6 +35,7 @@ pub use sqlite::Sqlite;
 
 use crate::clock::Stopwatch;
 use crate::domain::event::Position;
+use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use std::time::Duration;
@@ -170,6 +171,14 @@ impl Store {
     /// [`StoreError`] when it cannot be read: also when the table or one of its columns is not there.
     pub async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
         either!(self.history(query))
+    }
+
+    /// The bars around the seam of history and live bars.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
+        either!(self.seam_bars(query))
     }
 
     /// Adds a row to `system_health`.

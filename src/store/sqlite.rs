@@ -2,6 +2,7 @@
 
 use crate::domain::event::{Position, SessionPhase};
 use crate::domain::price::Price;
+use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use crate::schema::realtime_market_data;
@@ -12,7 +13,7 @@ use crate::store::bind::{
     bind_reject, bind_ticks,
 };
 use crate::store::error::StoreError;
-use crate::store::l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, with_examples};
+use crate::store::l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples};
 use crate::store::migrate::{self, Failure, Migrate};
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::rows::{Rows, SOURCE, TickRow};
@@ -176,6 +177,13 @@ impl Sqlite {
             Ok(with_examples(history, examples))
         })
         .await
+    }
+
+    pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
+        let rows = run(&self.reading, move |db| {
+            bind_examples!(SQL.seam(&query.table), query).load(db)
+        });
+        rows.await.map(seam_bars)
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {

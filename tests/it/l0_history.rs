@@ -3,6 +3,7 @@
 use crate::servers::{Database, postgres};
 use candela::clock::Stopwatch;
 use candela::domain::calendar::Calendar;
+use candela::domain::event::VendorBar;
 use candela::domain::l0_table::{L0Table, Spelling};
 use candela::domain::symbol::Symbol;
 use candela::domain::timestamp::Timestamp;
@@ -122,7 +123,7 @@ async fn check(store: &Store, table: L0Table) -> Verdict {
     let query = HistoryQuery {
         table,
         symbol: Symbol::usdcop(),
-        fetched_since: now - Duration::from_secs(8 * 86_400),
+        since: now - Duration::from_secs(8 * 86_400),
     };
     let history = store.history(query).await.unwrap();
     Verdict::on(&history, None, &Calendar::usdcop(), now)
@@ -253,7 +254,7 @@ async fn broken_prices_rows_of_ours_and_fetched_bars_are_told_apart_on_both_stor
         let query = HistoryQuery {
             table: old_layout(),
             symbol: Symbol::usdcop(),
-            fetched_since: open,
+            since: open,
         };
         let history = store.history(query).await.unwrap();
         let minutes = |list: &[Timestamp]| list.iter().map(|at| at.since(open).as_secs() / 60).collect::<Vec<_>>();
@@ -271,7 +272,7 @@ async fn broken_prices_rows_of_ours_and_fetched_bars_are_told_apart_on_both_stor
     let query = HistoryQuery {
         table: old_layout(),
         symbol: Symbol::usdcop(),
-        fetched_since: open,
+        since: open,
     };
     let fetched = postgres.history(query.clone()).await.unwrap().fetched;
     assert_eq!(fetched, [open + Duration::from_secs(900)]);

@@ -9,6 +9,7 @@ mod url;
 mod write;
 
 use crate::domain::event::Position;
+use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use crate::limits;
@@ -16,7 +17,7 @@ use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
 use crate::store::error::StoreError;
-use crate::store::l0::{ExampleOut, HistoryQuery, bind_examples, from_instants, with_examples};
+use crate::store::l0::{ExampleOut, HistoryQuery, bind_examples, from_instants, seam_bars, with_examples};
 use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::sql::Dialect;
@@ -217,6 +218,12 @@ impl Postgres {
         let asked = bind_examples!(SQL.history_examples(&query.table, &history), query);
         let examples: Vec<ExampleOut> = in_time(asked.load(&mut db)).await?;
         Ok(with_examples(history, examples))
+    }
+
+    pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
+        let mut db = self.connection().await?;
+        let rows = in_time(bind_examples!(SQL.seam(&query.table), query).load(&mut db)).await;
+        rows.map(seam_bars)
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {

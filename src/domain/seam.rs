@@ -1,0 +1,168 @@
+//! The seam: where prepared history ends and bars of our own begin, what lies between, and whether both say the same where
+//! they overlap.
+
+use crate::domain::bar::Ohlc;
+use crate::domain::calendar::Calendar;
+use crate::domain::event::VendorBar;
+use crate::domain::interval::Interval;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::stretches;
+use crate::limits;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The five-minute bars around a seam, each list earliest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SeamBars {
+    /// Of the prepared history.
+    pub history: Vec<VendorBar>,
+    /// Made by candela from live or polled prices.
+    pub live: Vec<VendorBar>,
+    /// Fetched by candela from the vendor.
+    pub fetched: Vec<VendorBar>,
+}
+
+/// One seam.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seam {
+    /// The last bar of the history before the first live one.
+    #[serde(serialize_with = "crate::domain::timestamp::as_text_or_null")]
+    pub last_history_bar: Option<Timestamp>,
+    /// The first bar made of live prices.
+    #[serde(serialize_with = "crate::domain::timestamp::as_text")]
+    pub first_live_bar: Timestamp,
+    /// Bars between them that candela has: fetched, or made in an earlier session.
+    pub ours: usize,
+    /// Expected bars between them that nobody has.
+    pub missing: usize,
+    /// The same as stretches to ask the vendor for, newest first.
+    #[serde(skip)]
+    pub stretches: Vec<(Timestamp, Timestamp)>,
+    /// Bars that both have.
+    pub overlapping: usize,
+    /// Of them, those whose prices differ by more than the noise of single-precision numbers.
+    pub differing: usize,
+    /// Some of those, newest first.
+    pub examples: Vec<String>,
+}
+
+impl Seam {
+    /// The seam of the session that opened at `opens`; `None` while it has no live bar.
+    #[must_use]
+    pub fn of(bars: &SeamBars, opens: Timestamp, calendar: &Calendar) -> Option<Self> {
+        let first_live_bar = bars.live.iter().find(|bar| bar.opens_at >= opens)?.opens_at;
+        let before = |bar: &&VendorBar| bar.opens_at < first_live_bar;
+        let last_history_bar = bars.history.iter().rev().find(before).map(|bar| bar.opens_at);
+        let own: BTreeSet<_> = bars.fetched.iter().chain(&bars.live).map(|bar| bar.opens_at).collect();
+        let from = last_history_bar.or(own.first().copied()).unwrap_or(first_live_bar);
+        let expected = calendar.slots_between(from, first_live_bar, Interval::M5);
+        let between: Vec<_> = expected
+            .into_iter()
+            .filter(|slot| Some(*slot) != last_history_bar)
+            .collect();
+        let missing: Vec<_> = between.iter().filter(|slot| !own.contains(slot)).copied().collect();
+        let ours: BTreeMap<_, _> = bars.live.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
+        let pairs = bars
+            .history
+            .iter()
+            .filter_map(|bar| Some((bar.opens_at, bar.ohlc, *ours.get(&bar.opens_at)?)));
+        let pairs: Vec<_> = pairs.collect();
+        let differing: Vec<_> = pairs
+            .iter()
+            .rev()
+            .filter(|(_, theirs, ours)| differ(theirs, ours))
+            .collect();
+        let shown = differing.iter().take(limits::VERDICT_EXAMPLES);
+        Some(Self {
+            last_history_bar,
+            first_live_bar,
+            ours: between.len() - missing.len(),
+            missing: missing.len(),
+            stretches: stretches(&missing),
+            overlapping: pairs.len(),
+            differing: differing.len(),
+            examples: shown
+                .map(|(at, theirs, ours)| format!("{at}: history closes at {}, we at {}", theirs.close, ours.close))
+                .collect(),
+        })
+    }
+}
+
+fn differ(one: &Ohlc, other: &Ohlc) -> bool {
+    let prices = |ohlc: &Ohlc| [ohlc.open, ohlc.high, ohlc.low, ohlc.close];
+    let pairs = prices(one).into_iter().zip(prices(other));
+    pairs
+        .into_iter()
+        .any(|(one, other)| one.minus(other).micros().unsigned_abs() > limits::SEAM_NOISE_MICROS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::price::Price;
+
+    /// Slots of Thursday 15 January 2026, counted from the open.
+    fn bars(slots: impl IntoIterator<Item = i64>, price: i64) -> Vec<VendorBar> {
+        let open = 1_768_482_000;
+        let bar = |slot: i64| VendorBar {
+            opens_at: Timestamp::from_secs(open + slot * 300),
+            ohlc: Ohlc::flat(Price::from_micros(price)),
+        };
+        slots.into_iter().map(bar).collect()
+    }
+
+    fn seam(history: Vec<VendorBar>, live: Vec<VendorBar>, fetched: Vec<VendorBar>) -> Option<Seam> {
+        Seam::of(
+            &SeamBars { history, live, fetched },
+            Timestamp::from_secs(1_768_482_000),
+            &Calendar::usdcop(),
+        )
+    }
+
+    #[test]
+    fn without_a_live_bar_there_is_no_seam() {
+        assert_eq!(seam(bars(0..5, 1), vec![], vec![]), None);
+    }
+
+    #[test]
+    fn history_that_ends_where_live_bars_begin_leaves_nothing_between() {
+        let seam = seam(bars(-300..0, 1), bars(0..3, 1), vec![]).unwrap(); // the rows of the night are off the session
+        assert_eq!((seam.missing, seam.ours, seam.overlapping), (0, 0, 0));
+        let clean = self::seam(bars(0..5, 1), bars(5..9, 1), vec![]).unwrap();
+        assert_eq!(
+            (clean.missing, clean.last_history_bar),
+            (0, Some(bars([4], 1)[0].opens_at))
+        );
+    }
+
+    #[test]
+    fn what_lies_between_is_fetched_or_missing_and_can_be_asked_for() {
+        let seam = seam(bars(0..4, 1), bars(10..12, 1), bars(6..8, 1)).unwrap();
+        assert_eq!((seam.ours, seam.missing), (2, 4));
+        let at = |slot| bars([slot], 1)[0].opens_at;
+        assert_eq!(seam.stretches, [(at(8), at(10)), (at(4), at(6))]);
+    }
+
+    #[test]
+    fn bars_of_an_earlier_session_lie_between_and_are_not_missing() {
+        let wednesday = -288; // a day before, counted in slots
+        let live = [bars(wednesday + 10..wednesday + 59, 1), bars(0..2, 1)].concat();
+        let seam = seam(bars(wednesday..wednesday + 8, 1), live, vec![]).unwrap();
+        assert_eq!((seam.ours, seam.missing), (49, 2));
+        assert_eq!(seam.first_live_bar, bars([0], 1)[0].opens_at);
+    }
+
+    #[test]
+    fn bars_that_both_have_are_compared_beyond_the_noise_of_floats() {
+        let mut history = bars(0..12, 4_000_000_000);
+        history[11].ohlc.close = Price::from_micros(4_000_000_400);
+        history[10].ohlc.high = Price::from_micros(4_001_000_000);
+        let seam = seam(history, bars(8..14, 4_000_000_000), vec![]).unwrap();
+        assert_eq!((seam.overlapping, seam.differing), (4, 1));
+        assert!(
+            seam.examples[0].starts_with("2026-01-15T13:50:00Z: history closes at 4000"),
+            "{:?}",
+            seam.examples
+        );
+    }
+}
