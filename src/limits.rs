@@ -496,6 +496,10 @@ pub const TAP_CHANNEL: usize = 256;
 
 /// How long before the session opens the demo's clock begins, market time: the link is up in time.
 pub const DEMO_LEAD: Duration = Duration::from_secs(120);
+/// How long a tick of the demo may be under way, in real time: a bar that closed without it would have to be revised.
+pub const DEMO_JITTER: Duration = Duration::from_millis(200);
+/// The longest that a bar of the demo waits for its ticks, market time: less than a bar's length, however fast the market.
+pub const DEMO_LATENESS: Duration = Duration::from_secs(60);
 
 /// How long the demo's market waits for the link, real time.
 pub const DEMO_LINK_WAIT: Duration = Duration::from_secs(10);

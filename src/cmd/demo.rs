@@ -122,6 +122,11 @@ impl DemoArgs {
         if closes_late {
             flags.push(("market.close", "13:00".to_owned()));
         }
+        // What a busy machine may keep a tick waiting does not shrink when the market runs faster.
+        let lateness = limits::DEMO_JITTER
+            .mul_f64(self.speed)
+            .clamp(limits::LATENESS, limits::DEMO_LATENESS);
+        flags.push(("market.lateness_ms", lateness.as_millis().to_string()));
         let flags = flags
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value, format!("demo {name}")))
