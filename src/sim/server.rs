@@ -1,5 +1,6 @@
 //! Runs the simulated upstream on a thread of its own, with its own actix system: it works beside any other.
 
+use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::sim::acts::Target;
 use crate::sim::config::SimConfig;
@@ -62,6 +63,8 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
     let (commands, orders) = mpsc::channel(limits::SIM_COMMANDS);
     let (tell, told) = blocking::channel();
     let bind = config.bind;
+    // Read here, so that a clock moved as soon as this returns finds the play begun before.
+    let begins = config.clock.now();
     let run = move || {
         let system = actix_rt::System::new();
         system.block_on(async move {
@@ -71,7 +74,7 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
             match listening {
                 Ok((address, listener)) => {
                     if tell.send(Ok(address)).is_ok() {
-                        serve(config, listener, orders).await;
+                        serve(config, begins, listener, orders).await;
                     }
                 }
                 // Whoever waits for the address is told; when nobody waits there is nobody to tell.
@@ -161,8 +164,8 @@ impl Drop for SimHandle {
 }
 
 /// Plays until the handle is dropped.
-async fn serve(config: SimConfig, listener: TcpListener, orders: mpsc::Receiver<Command>) {
-    let stage = Stage::new(&config, config.clock.now());
+async fn serve(config: SimConfig, begins: Timestamp, listener: TcpListener, orders: mpsc::Receiver<Command>) {
+    let stage = Stage::new(&config, begins);
     let play = Play::new(config.clock.clone(), stage);
     tokio::select! {
         () = direct(play.clone(), orders) => {}
