@@ -232,7 +232,7 @@ impl Feed {
                 tracing::warn!(cause, "link down");
                 Some(Report::LinkDown { cause: cause.clone() })
             }
-            LinkChange::Alive | LinkChange::Lost { .. } => None,
+            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Doubt { .. } => None,
         };
         if let Some(report) = report {
             let sending = self.parts.root.send(report);

@@ -66,6 +66,14 @@ impl KeyPool {
         self.parts.view.send_replace(KeysView { keys, spendable });
     }
 
+    fn write_down(&self, slot: KeySlot) {
+        if let Some(used) = self.pool.used(slot)
+            && let Err(error) = self.parts.book.save(&used)
+        {
+            tracing::error!(%error, key.slot = %slot, "failed to write down the use of a key");
+        }
+    }
+
     /// The last four characters of a key: enough to tell keys apart, too little to use one.
     fn tail(&self, slot: KeySlot) -> String {
         let text = self
@@ -91,11 +99,7 @@ impl Handler<LeaseKey> for KeyPool {
     fn handle(&mut self, wanted: LeaseKey, _: &mut Context<Self>) -> Self::Result {
         let now = self.parts.clock.now();
         let slot = self.pool.lease(wanted.purpose, wanted.credits, now)?;
-        if let Some(used) = self.pool.used(slot)
-            && let Err(error) = self.parts.book.save(&used)
-        {
-            tracing::error!(%error, key.slot = %slot, "failed to write down the use of a key");
-        }
+        self.write_down(slot);
         self.show();
         let key = self.text(slot).cloned().ok_or(NoLease {
             at: now,
@@ -112,6 +116,7 @@ impl Handler<KeyAnswered> for KeyPool {
         let now = self.parts.clock.now();
         if answered.purpose != Purpose::Link {
             self.pool.answered(answered.slot, now);
+            self.write_down(answered.slot);
         }
         if let Some(trouble) = answered.trouble {
             tracing::warn!(key.slot = %answered.slot, cause = trouble.name(), "key refused");

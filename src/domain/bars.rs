@@ -286,6 +286,13 @@ impl BarBuilder {
         self.closed.iter().find(|bar| bar.key.opens_at == opens_at)
     }
 
+    /// The closed bars of this session that were not over at `since`.
+    #[must_use]
+    pub fn closed_after(&self, since: Timestamp) -> Vec<Bar> {
+        let late = self.closed.iter().filter(|bar| bar.closes_at > since);
+        late.copied().collect()
+    }
+
     /// The bar that forms now, once every bar before it is closed.
     #[must_use]
     pub fn partial(&self) -> Option<Bar> {

@@ -1,6 +1,6 @@
 //! Everything the pipeline keeps of one pair: its judge, its watch, its bars, its gaps, and where its session stands.
 
-use crate::domain::bar::Bar;
+use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::channel::Channel;
 use crate::domain::event::{BarEnd, Entry, Event, Fetched, SessionChange, SessionPhase};
@@ -254,6 +254,33 @@ impl Book {
         let cause = self.watch.cause(slot).to_owned();
         let gap = self.gaps.open(Hole { slot, session, bar }, &cause);
         self.tell_gap(gap, due, sequencer, counts, out);
+    }
+
+    /// Nothing was heard since then, which only shows now: bars that were told as whole since are told again as flawed.
+    pub(super) fn doubt(
+        &mut self,
+        since: Timestamp,
+        cause: &str,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        self.watch.down(since, cause);
+        for i in 0..self.builders.len() {
+            let doubtful = self.builders.get(i).map(|builder| builder.closed_after(since));
+            for mut bar in doubtful.unwrap_or_default().into_iter().filter(|bar| !flawed(bar)) {
+                bar.flags = bar.flags.with(Flags::FEED_GAP);
+                bar.revise();
+                if let Some(builder) = self.builders.get_mut(i) {
+                    builder.adopt(bar);
+                }
+                self.tell_bar(i, bar, at, sequencer, counts, out);
+                if i == 0 {
+                    self.open_gap(Closed::Bar(bar), at, sequencer, counts, out);
+                }
+            }
+        }
     }
 
     pub(super) fn answer(&mut self, fetched: &Fetched) -> Vec<Finding> {

@@ -154,6 +154,14 @@ pub enum LinkChange {
     },
     /// Still connected: a heartbeat was answered or a frame came. Proof that silence is silence.
     Alive,
+    /// It only shows now that nothing more was heard since then: what was told as whole since may not be. [`LinkChange::Down`]
+    /// follows.
+    Doubt {
+        /// When the link was last known to bring what there was.
+        since: Timestamp,
+        /// A name fit for a gap's cause.
+        cause: String,
+    },
     /// These pairs are no longer heard, whatever becomes of the others.
     Lost {
         /// The pairs.

@@ -252,6 +252,7 @@ impl Link {
     /// The one way from any connection to `waiting`.
     fn fall(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
         let mut effects = vec![Effect::Disconnect];
+        effects.extend(self.doubt(cause));
         effects.extend(self.down(cause, cause == "silent"));
         if std::mem::take(&mut self.priced) {
             self.backoff.forgive(now.since(self.opened_at), now);
@@ -259,6 +260,18 @@ impl Link {
         let wait = self.backoff.wait(luck);
         self.enter(State::Waiting { until: now + wait }, now);
         effects
+    }
+
+    /// A death that was noticed late: what was missed in between must not pass for silence.
+    fn doubt(&self, cause: &str) -> Option<Effect> {
+        let last = match cause {
+            "silent" => self.last_price_at,
+            "pong_timeout" | "heartbeat_unanswered" => self.last_frame_at,
+            _ => return None,
+        };
+        let since = last.unwrap_or(self.opened_at).max(self.opened_at);
+        let cause = cause.to_owned();
+        (self.told_up == Some(true)).then_some(Effect::Tell(LinkChange::Doubt { since, cause }))
     }
 
     /// Nobody is watched any more; told once.
@@ -282,9 +295,7 @@ impl Link {
             Frame::Price(tick) => self.price(tick, now),
             Frame::SubscribeStatus(status) => self.status(status, now, luck),
             Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
-            Frame::Heartbeat | Frame::UnsubscribeStatus | Frame::Processing { .. } | Frame::Unknown { .. } => {
-                Vec::new()
-            }
+            _ => Vec::new(), // the pulse has heard it
         }
     }
 
@@ -378,11 +389,9 @@ impl Link {
         if overdue.give_up {
             return self.fall("silent", now, luck);
         }
-        if overdue.nudge.is_empty() {
-            return Vec::new();
-        }
-        let again = self.pulse.say(wire::subscribe(&overdue.nudge), now);
-        again.into_iter().map(Effect::Send).collect()
+        let nudge = (!overdue.nudge.is_empty()).then(|| wire::subscribe(&overdue.nudge));
+        let again = nudge.and_then(|text| self.pulse.say(text, now));
+        again.map(Effect::Send).into_iter().collect()
     }
 }
 

@@ -331,7 +331,14 @@ fn without_a_key_it_waits_until_there_is_one() {
 fn a_half_open_socket_is_noticed_by_the_missing_pong() {
     let mut bench = Bench::live();
     assert_eq!(bench.deadline(), [Effect::Ping, Effect::Send(wire::heartbeat())]);
-    assert_eq!(bench.deadline(), [Effect::Disconnect, down("pong_timeout")]);
+    let doubt = LinkChange::Doubt {
+        since: NOON,
+        cause: "pong_timeout".to_owned(),
+    };
+    assert_eq!(
+        bench.deadline(),
+        [Effect::Disconnect, Effect::Tell(doubt), down("pong_timeout")]
+    );
     assert_eq!(bench.now.since(NOON), SECOND * 15);
 }
 

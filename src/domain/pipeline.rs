@@ -263,19 +263,19 @@ impl Pipeline {
                 }
             }
             HeardKind::Link(LinkChange::Down { cause }) | HeardKind::Carried(LinkChange::Down { cause }) => {
+                self.books.iter_mut().for_each(|book| book.watch.down(at, &cause));
+            }
+            HeardKind::Link(LinkChange::Doubt { since, cause })
+            | HeardKind::Carried(LinkChange::Doubt { since, cause }) => {
                 for book in &mut self.books {
-                    book.watch.down(at, &cause);
+                    book.doubt(since, &cause, at, &mut self.sequencer, &mut self.counts, out);
                 }
             }
             HeardKind::Link(LinkChange::Lost { symbols, cause })
             | HeardKind::Carried(LinkChange::Lost { symbols, cause }) => {
-                for book in self
-                    .books
-                    .iter_mut()
-                    .filter(|book| symbols.contains(&book.market.symbol))
-                {
-                    book.watch.down(at, &cause);
-                }
+                let lost = |book: &&mut Book| symbols.contains(&book.market.symbol);
+                let books = self.books.iter_mut().filter(lost);
+                books.for_each(|book| book.watch.down(at, &cause));
             }
             HeardKind::Asked(asked) => {
                 for i in 0..self.books.len() {

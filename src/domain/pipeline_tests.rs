@@ -595,3 +595,41 @@ fn lateness_is_shorter_than_the_shortest_bar() {
         assert!(interval.length().is_none_or(|length| limits::LATENESS < length));
     }
 }
+
+#[test]
+fn bars_told_as_whole_before_a_silent_death_was_noticed_are_told_again_as_flawed_and_healed() {
+    let mut day = Day::begun();
+    for stamp in [10, 200, 310, 400] {
+        day.tick(stamp, "4000");
+    }
+    day.until(650);
+    let told = |day: &Day| -> Vec<(u32, bool)> {
+        let bar = |entry: &Entry| match entry {
+            Entry::Event(crate::domain::event::Numbered {
+                event: Event::Bar(bar), ..
+            }) if bar.key.interval == Interval::M5 => Some((bar.revision, bar.flags.contains(Flags::FEED_GAP))),
+            _ => None,
+        };
+        day.entries.iter().filter_map(bar).collect()
+    };
+    assert_eq!(told(&day), [(0, false), (0, false)]);
+    let doubt = LinkChange::Doubt {
+        since: at(401),
+        cause: "silent".to_owned(),
+    };
+    day.hear(660, HeardKind::Link(doubt));
+    day.hear(660, down("silent"));
+    assert_eq!(
+        told(&day),
+        [(0, false), (0, false), (1, true)],
+        "only the bar that was not over when the silence began"
+    );
+    let gap = day.pipeline.pending_gaps().next().unwrap();
+    assert_eq!((gap.from, gap.to, gap.cause.as_str()), (at(300), at(600), "silent"));
+    day.pipeline.accept(
+        fetched(300, 600, &[(300, ["4000", "4010", "3990", "4005"])]),
+        &mut day.entries,
+    );
+    assert_eq!(told(&day).last(), Some(&(2, false)), "the vendor's bar takes its place");
+    assert_eq!(day.pipeline.pending_gaps().count(), 0);
+}
