@@ -164,6 +164,7 @@ impl App {
             key_use: KeyUseBook::open(&settings.ledger.dir)?,
             shards: workers,
             store,
+            tick_retention: settings.store.tick_retention,
             cache,
             zones: Arc::new(zones.clone()),
             calendars,
@@ -410,6 +411,7 @@ fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Le
     let date = session.map_or_else(|| now.datetime().date_naive(), |session| session.date);
     let options = Options {
         days: settings.ledger.days,
+        backup: settings.ledger.backup_dir.clone(),
         ..Options::new(date, fastrand::u64(..))
     };
     Ledger::open(&settings.ledger.dir, options)

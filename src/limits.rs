@@ -217,8 +217,8 @@ pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
 /// Rows between two checkpoints: some 4 MB of log, which the kernel still holds in memory.
 pub const LEDGER_CHECKPOINT_ROWS: usize = 20_000;
-/// Checkpoint requests that may wait. One would do; a finished file's connection may come right behind it.
-pub const LEDGER_CHECKPOINTS_WAITING: usize = 4;
+/// Jobs of the checkpoint thread that may wait: a month of day files that retention puts away at once.
+pub const LEDGER_CHECKPOINTS_WAITING: usize = 32;
 /// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
 pub const LEDGER_LOG_PAGES_MAX: i64 = 32_768;
 /// Inputs remembered since the last event, to know them again when they are appended twice. Must exceed one batch.
@@ -322,6 +322,10 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 pub const WRITER_SLOW: Duration = Duration::from_secs(3);
 /// How often the Writer and the Publisher ask whether their server is there while they have nothing to say to it, real time.
 pub const STORE_LOOK: Duration = Duration::from_secs(4);
+/// Between two deletions of ticks that are no longer kept, real time.
+pub const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Ticks deleted at once: a second of the database's time, so that no writer waits for it.
+pub const FORGET_TICKS: u32 = 20_000;
 /// How often a deadlock or a serialization failure is repeated at once before it counts as a failure.
 pub const WRITER_CONFLICTS: u32 = 5;
 const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that it writes");

@@ -116,6 +116,8 @@ pub struct TreeParts {
     pub shards: usize,
     /// Where bars and ticks are kept.
     pub store: Store,
+    /// How long ticks are kept there.
+    pub tick_retention: Option<Duration>,
     /// Where latest prices are told.
     pub cache: Cache,
     /// In which zone each market's people read times.
@@ -213,6 +215,7 @@ impl Tree {
             key_use,
             shards,
             store,
+            tick_retention,
             cache,
             zones,
             calendars,
@@ -245,6 +248,7 @@ impl Tree {
         let (recording, history) = (store.clone(), store.clone());
         let parts = writer::Parts {
             store,
+            tick_retention,
             ledger: ledger.holding_reader(),
             clock: clock.clone(),
             up: up.clone(),

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::store::{Batch, Disposition, Store, StoreError, Written};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The name that the Writer's position is kept under.
@@ -27,6 +28,8 @@ pub struct Parts {
     pub store: Store,
     /// Where it reads from: a holding reader, so that no file goes before it is written.
     pub ledger: LedgerReader,
+    /// How long ticks are kept there; `None` keeps them. Bars are always kept.
+    pub tick_retention: Option<Duration>,
     /// Market time.
     pub clock: Clock,
     /// Root.
@@ -160,6 +163,22 @@ impl Writer {
         );
     }
 
+    /// Deletes ticks that are no longer kept, some at a time: what is left waits for the next time.
+    fn forget(&mut self, ctx: &mut Context<Self>) {
+        let Some(retention) = self.parts.tick_retention else {
+            return;
+        };
+        let (store, before) = (self.parts.store.clone(), self.parts.clock.now() - retention);
+        let forgetting = async move {
+            match store.forget_ticks(before, limits::FORGET_TICKS).await {
+                Ok(0) => {}
+                Ok(ticks) => tracing::info!(ticks, %before, "deleted ticks that are no longer kept"),
+                Err(error) => tracing::warn!(error = %error, "failed to delete ticks that are no longer kept"),
+            }
+        };
+        ctx.spawn(forgetting.into_actor(self));
+    }
+
     fn show(&self) {
         let now = self.parts.clock.now();
         let (position, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
@@ -233,6 +252,7 @@ impl Actor for Writer {
         let head = self.parts.ledger.head();
         self.pacer.heard(head, self.parts.clock.now());
         ctx.run_interval(limits::STORE_LOOK, Self::look);
+        ctx.run_interval(limits::FORGET_EVERY, Self::forget);
         self.proceed(ctx);
     }
 }
@@ -271,7 +291,6 @@ mod tests {
     use crate::store::probe::{count, execute};
     use actix::Addr;
     use std::path::Path;
-    use std::time::Duration;
 
     #[derive(Default)]
     struct Root(Vec<Report>);
@@ -309,6 +328,7 @@ mod tests {
         let parts = Parts {
             store: Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap()),
             ledger: ledger.holding_reader(),
+            tick_retention: None,
             clock: Clock::system(),
             up: root.clone().recipient(),
             view: sender,

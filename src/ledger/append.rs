@@ -12,12 +12,12 @@ use crate::domain::event::{Entry, Event, Heard, Numbered, Position};
 use crate::limits;
 use chrono::NaiveDate;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What [`Ledger::open`] cannot find out by itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The session date of the first file, when the folder is empty.
     pub date: NaiveDate,
@@ -25,6 +25,8 @@ pub struct Options {
     pub random: u64,
     /// How many day files to keep. Older ones go when the ledger rolls, unless a reader holds them.
     pub days: usize,
+    /// Where files go that are no longer kept; without it they are deleted.
+    pub backup: Option<PathBuf>,
 }
 
 impl Options {
@@ -35,6 +37,7 @@ impl Options {
             date,
             random,
             days: limits::LEDGER_DAYS,
+            backup: None,
         }
     }
 }
@@ -265,11 +268,7 @@ impl Ledger {
             let Some((_, file)) = state.files.pop_first() else {
                 return;
             };
-            for suffix in ["", "-wal", "-shm"] {
-                let mut name = file.path.clone().into_os_string();
-                name.push(suffix);
-                drop(fs::remove_file(name)); // a file that stays is found again at the next start
-            }
+            self.checkpointer.retire(file.path, self.options.backup.clone());
         }
     }
 }

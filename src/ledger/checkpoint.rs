@@ -4,7 +4,8 @@
 use super::error::LedgerError;
 use crate::limits;
 use rusqlite::Connection;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -20,6 +21,8 @@ enum Job {
     Checkpoint(PathBuf),
     /// The file is complete: empty its log and close the connection that appended to it.
     Finish(Connection),
+    /// The file is no longer kept: move it there, or delete it.
+    Retire(PathBuf, Option<PathBuf>),
 }
 
 impl Checkpointer {
@@ -48,10 +51,17 @@ impl Checkpointer {
         self.give(Job::Finish(db));
     }
 
+    /// Moves a file that is no longer kept to the backup folder, or deletes it where there is none.
+    pub(super) fn retire(&self, path: PathBuf, backup: Option<PathBuf>) {
+        self.give(Job::Retire(path, backup));
+    }
+
     fn give(&self, job: Job) {
         let refused = self.jobs.as_ref().map(|jobs| jobs.try_send(job));
         if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = refused {
-            drop(job); // closing the connection of a finished file empties its log all the same
+            // Closing the connection of a finished file empties its log all the same; a file that was to go is found again at
+            // the next start.
+            drop(job);
         }
     }
 }
@@ -79,6 +89,11 @@ fn work(inbox: &Receiver<Job>) {
                 open = None;
                 run(&db, "TRUNCATE").map(|_| ())
             }
+            Job::Retire(path, backup) => {
+                open = None;
+                retire(&path, backup.as_deref());
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(error = %error, "ledger checkpoint failed, will be tried again");
@@ -91,6 +106,41 @@ fn connect(path: &PathBuf) -> Option<Connection> {
     db.busy_timeout(limits::LEDGER_BUSY_MAX).ok()?;
     db.execute_batch("PRAGMA wal_autocheckpoint=0").ok()?;
     Some(db)
+}
+
+/// A file that cannot be moved stays, and is tried again when the ledger next rolls after a start.
+fn retire(path: &Path, backup: Option<&Path>) {
+    let moved = match backup {
+        Some(backup) => move_to(path, backup),
+        None => fs::remove_file(path),
+    };
+    if let Err(error) = moved {
+        tracing::error!(file = %path.display(), error = %error, "a ledger file that is no longer kept could not be put away");
+        return;
+    }
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.to_owned().into_os_string();
+        name.push(suffix);
+        drop(fs::remove_file(name)); // usually gone already
+    }
+}
+
+/// What may still be in the log goes into the file first. The backup may be on another disk: then it is copied whole, under
+/// another name until it is complete.
+fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
+    if let Some(db) = connect(&path.to_owned()) {
+        run(&db, "TRUNCATE").map_err(std::io::Error::other)?;
+    }
+    let Some(name) = path.file_name() else { return Ok(()) };
+    fs::create_dir_all(backup)?;
+    let (target, partial) = (backup.join(name), backup.join(name).with_extension("partial"));
+    if fs::rename(path, &target).is_ok() {
+        return Ok(());
+    }
+    fs::copy(path, &partial)?;
+    fs::File::open(&partial)?.sync_all()?;
+    fs::rename(&partial, &target)?;
+    fs::remove_file(path)
 }
 
 /// `PASSIVE` never holds up an append. Only a log that steady readers kept from starting over is emptied by force, which holds

@@ -221,11 +221,39 @@ fn retention_drops_whole_files_but_never_one_that_a_reader_holds() {
     );
     drop(holder);
     ledger.roll(day(28)).unwrap();
+    let ledger = reopened(ledger, folder.path());
     assert_eq!(files::dates(folder.path()).unwrap(), [day(27), day(28)]);
     let mut reader = ledger.reader();
     let error = reader.read(Position(1), 10).unwrap_err();
     assert!(matches!(error, LedgerError::Expired { asked: 1, first: 11 }), "{error}");
     assert_eq!(ledger.heads()[&Channel::ticks(Symbol::usdcop())].seq, 5);
+}
+
+/// Closing waits for the thread that puts files away.
+fn reopened(ledger: Ledger, folder: &Path) -> Ledger {
+    drop(ledger);
+    open(folder)
+}
+
+#[test]
+fn a_file_that_is_no_longer_kept_is_moved_to_the_backup_folder_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
+    let kept = Options {
+        days: 1,
+        backup: Some(backup.clone()),
+        ..options()
+    };
+    let mut ledger = Ledger::open(&live, kept).unwrap();
+    let entries = Story::default().tell(&[0, 5, 14, 7]);
+    ledger.append(&entries).unwrap();
+    ledger.roll(day(23)).unwrap();
+    drop(ledger);
+    assert_eq!(files::dates(&live).unwrap(), [day(23)]);
+    assert_eq!(files::dates(&backup).unwrap(), [day(22)]);
+    let mut archive = LedgerReader::open(&backup).unwrap();
+    assert_eq!(read_all(&mut archive), events(&entries));
+    assert_eq!(heard_in(&archive), inputs(&entries));
 }
 
 #[test]

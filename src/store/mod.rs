@@ -38,6 +38,7 @@ use crate::domain::event::Position;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
+use crate::domain::timestamp::Timestamp;
 use std::time::Duration;
 
 /// A store. Cheap to clone; clones share its connections.
@@ -187,6 +188,14 @@ impl Store {
     /// [`StoreError`] when it cannot be written.
     pub async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         either!(self.record_health(row))
+    }
+
+    /// Deletes ticks of ours that were received before `before`, at most `limit` of them, and says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be deleted.
+    pub async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
+        either!(self.forget_ticks(before, limit))
     }
 
     /// Asks the store something trivial, and says how long the answer took.

@@ -231,6 +231,16 @@ impl Dialect {
         )
     }
 
+    /// Parameters: before, at most so many.
+    pub(super) fn forget_ticks(self) -> String {
+        format!(
+            "DELETE FROM realtime_market_data WHERE id IN (SELECT id FROM realtime_market_data
+                WHERE time < {} AND source = 'candela' ORDER BY time LIMIT {})",
+            self.instant(1),
+            self.plain(2)
+        )
+    }
+
     fn bar_out(self) -> String {
         let mut columns: Vec<String> = vec!["source".to_owned(), "provenance".to_owned(), "session_kind".to_owned()];
         columns.extend(["open", "high", "low", "close"].map(|column| self.price_out(column)));

@@ -5,6 +5,7 @@ use crate::domain::price::Price;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
+use crate::domain::timestamp::Timestamp;
 use crate::schema::realtime_market_data;
 use crate::store::answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
@@ -184,6 +185,16 @@ impl Sqlite {
             bind_examples!(SQL.seam(&query.table), query).load(db)
         });
         rows.await.map(seam_bars)
+    }
+
+    pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
+        run(&self.writing, move |db| {
+            diesel::sql_query(SQL.forget_ticks())
+                .bind::<BigInt, _>(before.micros())
+                .bind::<BigInt, _>(i64::from(limit))
+                .execute(db)
+        })
+        .await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {

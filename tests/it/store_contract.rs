@@ -341,6 +341,24 @@ async fn a_position_belongs_to_one_reader_of_one_ledger(subject: Subject) {
     assert_eq!(subject.store.position("other", all.lineage).await.unwrap(), Position(0));
 }
 
+async fn old_ticks_are_forgotten_some_at_a_time_and_bars_never(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let count = || {
+        subject.rows("SELECT count(*) FROM realtime_market_data")[0]
+            .parse::<usize>()
+            .unwrap()
+    };
+    let (before, bars) = (count(), subject.rows("SELECT count(*) FROM market_data"));
+    let half = after_open(400);
+    assert_eq!(subject.store.forget_ticks(half, 50).await.unwrap(), 50);
+    let rest = subject.store.forget_ticks(half, 100_000).await.unwrap();
+    assert_eq!(subject.store.forget_ticks(half, 100_000).await.unwrap(), 0);
+    assert_eq!(count() + rest + 50, before);
+    assert!(count() > 100 && rest > 50);
+    assert_eq!(subject.rows("SELECT count(*) FROM market_data"), bars);
+}
+
 async fn health_is_kept_and_a_ping_is_answered(subject: Subject) {
     subject.store.prepare().await.unwrap();
     let row = HealthRow {
@@ -377,6 +395,7 @@ contract! {
     bars_can_be_asked_for_as_they_were_known(one);
     bars_come_in_pages(one);
     a_position_belongs_to_one_reader_of_one_ledger(one);
+    old_ticks_are_forgotten_some_at_a_time_and_bars_never(one);
     health_is_kept_and_a_ping_is_answered(one);
 }
 

@@ -302,6 +302,7 @@ impl Stage {
         let parts = Parts {
             store: Store::Postgres(store(url)),
             ledger: ledger.holding_reader(),
+            tick_retention: None,
             clock: Clock::system(),
             up: root.start().recipient(),
             view: sender,

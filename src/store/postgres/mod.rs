@@ -12,6 +12,7 @@ use crate::domain::event::Position;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
+use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
@@ -224,6 +225,12 @@ impl Postgres {
         let mut db = self.connection().await?;
         let rows = in_time(bind_examples!(SQL.seam(&query.table), query).load(&mut db)).await;
         rows.map(seam_bars)
+    }
+
+    pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
+        let mut db = self.connection().await?;
+        let delete = diesel::sql_query(SQL.forget_ticks()).bind::<BigInt, _>(before.micros());
+        in_time(delete.bind::<BigInt, _>(i64::from(limit)).execute(&mut db)).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
