@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod certificate;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
 mod feed_day;
