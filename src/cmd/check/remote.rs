@@ -1,10 +1,11 @@
 //! What can be checked only by asking others: the vendor, the databases.
 
 use super::Finding;
+use crate::cache::{Cache, CacheError, Redis};
 use crate::clock::Stopwatch;
 use crate::settings::{Store, Upstream, Valid};
 use crate::store::{Disposition, Migrate, Postgres, StoreError};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::time::Duration;
 
 /// All of it.
@@ -76,20 +77,18 @@ fn fatal(error: &StoreError) -> bool {
 }
 
 async fn redis(url: &SecretString) -> Finding {
-    const LONGEST: Duration = Duration::from_secs(5);
-    let watch = Stopwatch::start();
-    let asked = async {
-        let client = redis::Client::open(url.expose_secret())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        redis::cmd("PING").query_async::<String>(&mut connection).await
+    let asked = match Redis::new(url) {
+        Ok(redis) => Cache::Redis(redis).ping().await,
+        Err(error) => Err(error),
     };
-    let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
-    match tokio::time::timeout(LONGEST, asked).await {
-        Ok(Ok(_)) => Finding::ok(
-            "cache",
-            format!("Redis answers after {} ms", watch.elapsed().as_millis()),
-        ),
-        Ok(Err(error)) => Finding::warn("cache", format!("Redis does not answer: {error}"), fix),
-        Err(_) => Finding::warn("cache", format!("Redis does not answer within {LONGEST:?}"), fix),
+    match asked {
+        Ok(took) => Finding::ok("cache", format!("Redis answers after {} ms", took.as_millis())),
+        Err(error @ (CacheError::BadUrl(_) | CacheError::LoginRefused(_))) => {
+            Finding::fail("cache", error.to_string(), "correct REDIS_URL")
+        }
+        Err(error) => {
+            let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
+            Finding::warn("cache", error.to_string(), fix)
+        }
     }
 }
