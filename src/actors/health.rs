@@ -164,6 +164,7 @@ impl Health {
                 .collect(),
             l0: l0(&overall, verdict.as_deref()),
             verdict: serde_json::to_value(verdict.as_deref()).unwrap_or_default(),
+            seam: serde_json::to_value(views.seam.borrow().as_ref()).unwrap_or_default(),
             leader: true,
             ..ServiceView::default()
         }

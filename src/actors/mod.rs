@@ -35,4 +35,6 @@ pub mod backfill;
 pub mod poller;
 pub mod health;
 pub mod root;
+pub mod tree_parts;
+mod nursery;
 pub mod tree;

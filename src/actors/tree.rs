@@ -4,74 +4,58 @@
 use crate::actors::aggregator::{self, Aggregator, Inbox, PipelineView};
 use crate::actors::backfill::{self, Backfill, BackfillView};
 use crate::actors::fanout::{self, Fanout};
-use crate::actors::feed::{Feed, FeedParts, FeedSettings};
+use crate::actors::feed::{Feed, FeedParts};
 use crate::actors::health::{self, Health};
 use crate::actors::key_pool::{self, KeyPool};
 use crate::actors::l0_watcher::{L0Watcher, L0WatcherParts};
 use crate::actors::messages::{Recorded, Report};
+use crate::actors::nursery::Nursery;
 use crate::actors::poller::{self, Poller, PollerView};
 use crate::actors::publisher::{self, Publisher};
 use crate::actors::recorder::{self, LatestView, Recorder};
 use crate::actors::root::{self, Root};
 use crate::actors::session_clock::{SessionClock, SessionClockParts};
 use crate::actors::supervise::WhenSpent::{Exit, FallBack, KeepTrying};
-use crate::actors::supervise::{Mail, Row, WhenSpent, mailbox, supervise};
+use crate::actors::supervise::{Row, WhenSpent, mailbox};
 use crate::actors::tap::{self, Tap};
 use crate::actors::tray::Tray;
+pub use crate::actors::tree_parts::{TreeParts, Views};
 use crate::actors::validator::{Validator, ValidatorParts};
 use crate::actors::vitals::Vitals;
 use crate::actors::watchdog;
 use crate::actors::writer::{self, Writer};
-use crate::cache::Cache;
-use crate::clock::Clock;
 use crate::domain::batch::ReaderView;
-use crate::domain::calendar::Calendar;
-use crate::domain::event::Numbered;
 use crate::domain::feed_view::FeedView;
-use crate::domain::frames::Zones;
-use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::keys_view::KeysView;
-use crate::domain::l0::WaitPolicy;
-use crate::domain::l0_table::L0Table;
 use crate::domain::lifecycle::Lifecycle;
-use crate::domain::pipeline::Market;
-use crate::domain::symbol::Symbol;
-use crate::domain::verdict::Verdict;
-use crate::ledger::KeyUseBook;
-use crate::ledger::Ledger;
 use crate::limits;
-use crate::store::Store;
-use crate::views::{Overall, ServiceView};
-use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
-use bytes::Bytes;
-use secrecy::SecretString;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use actix::{Addr, Arbiter, Recipient};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[rustfmt::skip]
-mod rows {
+pub(super) mod rows {
     use super::*;
     //                             name          mailbox            restarts    back-off, ms   stuck after  when the budget is spent
-    pub(super) const WRITER: Row     = row("writer",     limits::WRITER,     5, MINUTE,  1_000, 30_000, None, KeepTrying); // the ledger holds, the store lags
-    pub(super) const PUBLISHER: Row  = row("publisher",  limits::PUBLISHER,  5, MINUTE,  1_000, 30_000, None, KeepTrying); // the cache is a convenience
-    pub(super) const TAP: Row        = row("tap",        limits::TAP,        5, MINUTE,  1_000, 30_000, None, KeepTrying); // it only shows
-    pub(super) const FANOUT: Row     = row("fanout",     limits::FANOUT,     3, MINUTE,  10,    5_000,  None, Exit);       // clients resume after a restart
-    pub(super) const RECORDER: Row   = row("recorder",   limits::RECORDER,   3, MINUTE,  10,    1_000,  None, Exit);       // nothing may be told unwritten
-    pub(super) const AGGREGATOR: Row = row("aggregator", limits::AGGREGATOR, 3, MINUTE,  10,    1_000,  None, Exit);       // a bug in the core: start clean
-    pub(super) const KEY_POOL: Row   = row("key_pool",   limits::CONTROL,    3, MINUTE,  1_000, 5_000,  None, Exit);       // a key used wrongly is a key lost
-    pub(super) const BACKFILL: Row   = row("backfill",   limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // gaps stay open, and are said to be
-    pub(super) const FEED: Row       = row("feed",       limits::CONTROL,    20, HOUR,   100,   60_000, None, FallBack);   // poll and backfill instead
-    pub(super) const POLLER: Row     = row("poller",     limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // the link is the better way
-    pub(super) const CLOCK: Row      = row("session_clock", limits::CONTROL, 3, MINUTE,  1_000, 5_000,  None, Exit);       // nobody else knows the market's hours
-    pub(super) const L0: Row         = row("l0_watcher", limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate times out, and says so
-    pub(super) const VALIDATOR: Row  = row("validator",  limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate goes on without, and says so
-    pub(super) const HEALTH: Row     = row("health",     limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, KeepTrying); // the last snapshot stands
-    pub(super) const ROOT: Row       = row("root",       limits::ROOT,       3, MINUTE,  10,    1_000,  None, Exit);       // nobody else decides
+    pub(in crate::actors) const WRITER: Row     = row("writer",     limits::WRITER,     5, MINUTE,  1_000, 30_000, None, KeepTrying); // the ledger holds, the store lags
+    pub(in crate::actors) const PUBLISHER: Row  = row("publisher",  limits::PUBLISHER,  5, MINUTE,  1_000, 30_000, None, KeepTrying); // the cache is a convenience
+    pub(in crate::actors) const TAP: Row        = row("tap",        limits::TAP,        5, MINUTE,  1_000, 30_000, None, KeepTrying); // it only shows
+    pub(in crate::actors) const FANOUT: Row     = row("fanout",     limits::FANOUT,     3, MINUTE,  10,    5_000,  None, Exit);       // clients resume after a restart
+    pub(in crate::actors) const RECORDER: Row   = row("recorder",   limits::RECORDER,   3, MINUTE,  10,    1_000,  None, Exit);       // nothing may be told unwritten
+    pub(in crate::actors) const AGGREGATOR: Row = row("aggregator", limits::AGGREGATOR, 3, MINUTE,  10,    1_000,  None, Exit);       // a bug in the core: start clean
+    pub(in crate::actors) const KEY_POOL: Row   = row("key_pool",   limits::CONTROL,    3, MINUTE,  1_000, 5_000,  None, Exit);       // a key used wrongly is a key lost
+    pub(in crate::actors) const BACKFILL: Row   = row("backfill",   limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // gaps stay open, and are said to be
+    pub(in crate::actors) const FEED: Row       = row("feed",       limits::CONTROL,    20, HOUR,   100,   60_000, None, FallBack);   // poll and backfill instead
+    pub(in crate::actors) const POLLER: Row     = row("poller",     limits::CONTROL,    5, MINUTE,  1_000, 60_000, None, FallBack);   // the link is the better way
+    pub(in crate::actors) const CLOCK: Row      = row("session_clock", limits::CONTROL, 3, MINUTE,  1_000, 5_000,  None, Exit);       // nobody else knows the market's hours
+    pub(in crate::actors) const L0: Row         = row("l0_watcher", limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate times out, and says so
+    pub(in crate::actors) const VALIDATOR: Row  = row("validator",  limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, FallBack);   // the gate goes on without, and says so
+    pub(in crate::actors) const HEALTH: Row     = row("health",     limits::CONTROL,    5, MINUTE,  1_000, 30_000, None, KeepTrying); // the last snapshot stands
+    pub(in crate::actors) const ROOT: Row       = row("root",       limits::ROOT,       3, MINUTE,  10,    1_000,  None, Exit);       // nobody else decides
 }
 
 /// The table above, in starting order. `/status` and `docs/failures.md` show it.
@@ -92,82 +76,6 @@ pub const CHILDREN: [Row; 15] = [
     rows::HEALTH,
     rows::ROOT,
 ];
-
-/// What the tree is made of.
-#[derive(Debug)]
-pub struct TreeParts {
-    /// The pairs.
-    pub markets: Vec<Market>,
-    /// Market time.
-    pub clock: Clock,
-    /// The appending end of the ledger.
-    pub ledger: Ledger,
-    /// The link to the vendor.
-    pub feed: FeedSettings,
-    /// The vendor's REST interface.
-    pub rest_url: String,
-    /// The vendor's keys.
-    pub keys: Vec<(KeySlot, SecretString)>,
-    /// What the vendor allows on one key.
-    pub key_policy: KeyPolicy,
-    /// What today has cost.
-    pub key_use: KeyUseBook,
-    /// How many HTTP worker threads, each with a fan-out shard, there will be.
-    pub shards: usize,
-    /// Where bars and ticks are kept.
-    pub store: Store,
-    /// How long ticks are kept there.
-    pub tick_retention: Option<Duration>,
-    /// Where latest prices are told.
-    pub cache: Cache,
-    /// In which zone each market's people read times.
-    pub zones: Arc<Zones>,
-    /// The pairs' calendars, to follow and to correct.
-    pub calendars: Vec<(Symbol, Arc<watch::Sender<Calendar>>)>,
-    /// The override file, when there is one.
-    pub calendar_file: Option<PathBuf>,
-    /// How long the link may be without a pair before it is polled.
-    pub poll_after: Duration,
-    /// The folder of the ready flag.
-    pub flag_folder: PathBuf,
-    /// Where the history lies.
-    pub l0_table: L0Table,
-    /// How long to wait for it, and what then.
-    pub policy: WaitPolicy,
-    /// Commands that show bars, gaps and sessions.
-    pub taps: Vec<mpsc::Sender<Numbered>>,
-    /// The snapshot that REST reads.
-    pub snapshot: watch::Sender<Arc<ServiceView>>,
-    /// The `status` message as a ready frame.
-    pub status: watch::Sender<Bytes>,
-}
-
-/// What the children show.
-#[derive(Debug, Clone)]
-pub struct Views {
-    /// Root's.
-    pub overall: watch::Receiver<Overall>,
-    /// How the process must end, once Root knows.
-    pub ending: watch::Receiver<Option<crate::exit::Exit>>,
-    /// The Recorder's.
-    pub latest: watch::Receiver<LatestView>,
-    /// The Aggregator's.
-    pub pipeline: watch::Receiver<PipelineView>,
-    /// The Feed's.
-    pub feed: watch::Receiver<FeedView>,
-    /// The Writer's.
-    pub store: watch::Receiver<ReaderView>,
-    /// The key pool's.
-    pub keys: watch::Receiver<KeysView>,
-    /// The backfill's.
-    pub backfill: watch::Receiver<BackfillView>,
-    /// The Publisher's.
-    pub cache: watch::Receiver<ReaderView>,
-    /// The poller's.
-    pub poller: watch::Receiver<PollerView>,
-    /// The last verdict on the history.
-    pub verdict: watch::Receiver<Option<Arc<Verdict>>>,
-}
 
 /// A running tree.
 pub struct Tree {
@@ -292,6 +200,7 @@ impl Tree {
         let (backfill_view, shown_backfill) = watch::channel(BackfillView::default());
         let (poller_view, shown_poller) = watch::channel(PollerView::default());
         let verdict = watch::Sender::new(None);
+        let (seam_view, shown_seam) = watch::channel(None);
         let shown_pipeline = pipeline.subscribe();
         let (wanted, is_wanted) = watch::channel(false);
         let overall = watch::Sender::new(root::starting(clock.now()));
@@ -308,6 +217,7 @@ impl Tree {
             backfill: shown_backfill,
             poller: shown_poller,
             verdict: verdict.subscribe(),
+            seam: shown_seam,
         };
 
         let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
@@ -408,6 +318,7 @@ impl Tree {
                 calendar: calendar.subscribe(),
                 clock: clock.clone(),
                 root: up.clone(),
+                seam: seam_view,
             };
             nursery.start(rows::VALIDATOR, "validator", mail, move || Validator::new(parts));
         }
@@ -468,63 +379,6 @@ impl Tree {
         for arbiter in self.arbiters.into_iter().rev() {
             arbiter.stop();
         }
-    }
-}
-
-/// Where children are started.
-struct Nursery {
-    up: Recipient<Report>,
-    rows: Vec<(Row, Vitals)>,
-    arbiters: Vec<Arbiter>,
-}
-
-impl Nursery {
-    /// Starts a child on a thread of its own.
-    fn start<A>(&mut self, row: Row, name: &str, mail: Mail<A>, make: impl FnOnce() -> A + Send + 'static)
-    where
-        A: Actor<Context = Context<A>> + Supervised + Unpin + 'static,
-    {
-        let vitals = Vitals::new(name, row.mailbox);
-        self.rows.push((row, vitals.clone()));
-        let (arbiter, up) = (Arbiter::new(), self.up.clone());
-        arbiter.spawn_fn(move || supervise(row, mail, make(), vitals, up));
-        self.arbiters.push(arbiter);
-    }
-
-    /// Makes the mailboxes of the fan-out shards, and what starts each on its HTTP thread.
-    fn shards(
-        &mut self,
-        count: usize,
-        readers: &mut Vec<(String, Recipient<Recorded>)>,
-    ) -> Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync> {
-        let mut waiting = Vec::new();
-        for number in 0..count {
-            let name = if count == 1 {
-                "fanout".to_owned()
-            } else {
-                format!("fanout-{number}")
-            };
-            let (shard, mail) = mailbox::<Fanout>(&rows::FANOUT);
-            readers.push((name.clone(), shard.clone().recipient()));
-            let vitals = Vitals::new(name, rows::FANOUT.mailbox);
-            self.rows.push((rows::FANOUT, vitals.clone()));
-            waiting.push(Some((shard, mail, vitals)));
-        }
-        let (waiting, up) = (Mutex::new(waiting), self.up.clone());
-        Arc::new(move |number, parts| {
-            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((shard, mail, vitals)) = waiting.get_mut(number).and_then(Option::take) else {
-                // An HTTP thread that died and came back: nobody tells its shard anything, so the process starts anew.
-                let (shard, _) = mailbox::<Fanout>(&rows::FANOUT);
-                drop(up.try_send(Report::GaveUp {
-                    child: format!("fanout-{number}"),
-                    then: Exit,
-                }));
-                return shard;
-            };
-            supervise(rows::FANOUT, mail, Fanout::new(parts), vitals, up.clone());
-            shard
-        })
     }
 }
 

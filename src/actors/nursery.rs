@@ -1,0 +1,67 @@
+//! Where the children of the tree are started, each on a thread of its own.
+
+use crate::actors::fanout::{self, Fanout};
+use crate::actors::messages::{Recorded, Report};
+use crate::actors::supervise::WhenSpent::Exit;
+use crate::actors::supervise::{Mail, Row, mailbox, supervise};
+use crate::actors::tree::rows;
+use crate::actors::vitals::Vitals;
+use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where children are started.
+pub(super) struct Nursery {
+    pub(super) up: Recipient<Report>,
+    pub(super) rows: Vec<(Row, Vitals)>,
+    pub(super) arbiters: Vec<Arbiter>,
+}
+
+impl Nursery {
+    /// Starts a child on a thread of its own.
+    pub(super) fn start<A>(&mut self, row: Row, name: &str, mail: Mail<A>, make: impl FnOnce() -> A + Send + 'static)
+    where
+        A: Actor<Context = Context<A>> + Supervised + Unpin + 'static,
+    {
+        let vitals = Vitals::new(name, row.mailbox);
+        self.rows.push((row, vitals.clone()));
+        let (arbiter, up) = (Arbiter::new(), self.up.clone());
+        arbiter.spawn_fn(move || supervise(row, mail, make(), vitals, up));
+        self.arbiters.push(arbiter);
+    }
+
+    /// Makes the mailboxes of the fan-out shards, and what starts each on its HTTP thread.
+    pub(super) fn shards(
+        &mut self,
+        count: usize,
+        readers: &mut Vec<(String, Recipient<Recorded>)>,
+    ) -> Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync> {
+        let mut waiting = Vec::new();
+        for number in 0..count {
+            let name = if count == 1 {
+                "fanout".to_owned()
+            } else {
+                format!("fanout-{number}")
+            };
+            let (shard, mail) = mailbox::<Fanout>(&rows::FANOUT);
+            readers.push((name.clone(), shard.clone().recipient()));
+            let vitals = Vitals::new(name, rows::FANOUT.mailbox);
+            self.rows.push((rows::FANOUT, vitals.clone()));
+            waiting.push(Some((shard, mail, vitals)));
+        }
+        let (waiting, up) = (Mutex::new(waiting), self.up.clone());
+        Arc::new(move |number, parts| {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((shard, mail, vitals)) = waiting.get_mut(number).and_then(Option::take) else {
+                // An HTTP thread that died and came back: nobody tells its shard anything, so the process starts anew.
+                let (shard, _) = mailbox::<Fanout>(&rows::FANOUT);
+                drop(up.try_send(Report::GaveUp {
+                    child: format!("fanout-{number}"),
+                    then: Exit,
+                }));
+                return shard;
+            };
+            supervise(rows::FANOUT, mail, Fanout::new(parts), vitals, up.clone());
+            shard
+        })
+    }
+}
