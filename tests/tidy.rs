@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Lines that a file may have, its unit tests aside and with them. Functions are measured by clippy.
 const FILE_LINES: usize = 400; // but for limits.rs, which is one list on purpose
-const FILE_AND_TEST_LINES: usize = 600;
+const FILE_AND_TEST_LINES: usize = 650;
 
 /// Which rooms a room may import, besides itself. `main ► cmd ► app ► web, actors ► ledger, store, cache ► domain`.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -550,7 +550,7 @@ fn a_release_has_no_test_hooks() {
         image.contains("cargo build --release --locked &&"),
         "the image is built with features: {image}"
     );
-    let router = read("src/web/server.rs").unwrap_or_default();
+    let router = read("src/web/routes.rs").unwrap_or_default();
     let before = router.split("/test/").next().unwrap_or_default().trim_end();
     let gate = before.rfind("#[cfg(feature = \"test-hooks\")]");
     let distance = gate

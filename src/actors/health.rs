@@ -166,7 +166,6 @@ impl Health {
             verdict: serde_json::to_value(verdict.as_deref()).unwrap_or_default(),
             seam: serde_json::to_value(views.seam.borrow().as_ref()).unwrap_or_default(),
             leader: true,
-            ..ServiceView::default()
         }
     }
 

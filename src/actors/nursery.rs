@@ -3,11 +3,12 @@
 use crate::actors::fanout::{self, Fanout};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::supervise::WhenSpent::Exit;
-use crate::actors::supervise::{Mail, Row, mailbox, supervise};
+use crate::actors::supervise::{Mail, Row, WhenSpent, mailbox, supervise};
 use crate::actors::tree::rows;
 use crate::actors::vitals::Vitals;
 use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Where children are started.
 pub(super) struct Nursery {
@@ -63,5 +64,30 @@ impl Nursery {
             supervise(rows::FANOUT, mail, Fanout::new(parts), vitals, up.clone());
             shard
         })
+    }
+}
+
+/// One row of the tree's table, in the order of its columns.
+#[expect(clippy::too_many_arguments, reason = "one call is one row of the table above")]
+pub(super) const fn row(
+    name: &'static str,
+    mailbox: usize,
+    restarts: usize,
+    window: Duration,
+    first_ms: u64,
+    longest_ms: u64,
+    wedged_after: Option<Duration>,
+    when_spent: WhenSpent,
+) -> Row {
+    let (backoff_first, backoff_longest) = (Duration::from_millis(first_ms), Duration::from_millis(longest_ms));
+    Row {
+        name,
+        mailbox,
+        restarts,
+        window,
+        backoff_first,
+        backoff_longest,
+        wedged_after,
+        when_spent,
     }
 }

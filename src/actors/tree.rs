@@ -9,14 +9,14 @@ use crate::actors::health::{self, Health};
 use crate::actors::key_pool::{self, KeyPool};
 use crate::actors::l0_watcher::{L0Watcher, L0WatcherParts};
 use crate::actors::messages::{Recorded, Report};
-use crate::actors::nursery::Nursery;
+use crate::actors::nursery::{Nursery, row};
 use crate::actors::poller::{self, Poller, PollerView};
 use crate::actors::publisher::{self, Publisher};
 use crate::actors::recorder::{self, LatestView, Recorder};
 use crate::actors::root::{self, Root};
 use crate::actors::session_clock::{SessionClock, SessionClockParts};
 use crate::actors::supervise::WhenSpent::{Exit, FallBack, KeepTrying};
-use crate::actors::supervise::{Row, WhenSpent, mailbox};
+use crate::actors::supervise::{Row, mailbox};
 use crate::actors::tap::{self, Tap};
 use crate::actors::tray::Tray;
 pub use crate::actors::tree_parts::{TreeParts, Views};
@@ -379,29 +379,5 @@ impl Tree {
         for arbiter in self.arbiters.into_iter().rev() {
             arbiter.stop();
         }
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "one call is one row of the table above")]
-const fn row(
-    name: &'static str,
-    mailbox: usize,
-    restarts: usize,
-    window: Duration,
-    first_ms: u64,
-    longest_ms: u64,
-    wedged_after: Option<Duration>,
-    when_spent: WhenSpent,
-) -> Row {
-    let (backoff_first, backoff_longest) = (Duration::from_millis(first_ms), Duration::from_millis(longest_ms));
-    Row {
-        name,
-        mailbox,
-        restarts,
-        window,
-        backoff_first,
-        backoff_longest,
-        wedged_after,
-        when_spent,
     }
 }

@@ -27,8 +27,6 @@ pub struct Server {
     pub accepts_per_second: u32,
     /// HTTP worker threads; `None` leaves the choice to the number of cores.
     pub workers: Option<usize>,
-    /// Serve the always-on known pattern `TEST/USD`.
-    pub test_channel: bool,
 }
 
 /// A certificate and its key, both PEM, read again when they change.
@@ -86,11 +84,6 @@ pub(super) fn read(reader: &mut Reader) -> Server {
             "HTTP worker threads; 0 means one a core, at most 8",
         ))
         .filter(|workers| *workers > 0),
-        test_channel: reader.flag(
-            "server.test_channel",
-            "false",
-            "serve TEST/USD, a known pattern, for client development",
-        ),
     };
     guard_the_door(reader, &server);
     server

@@ -3,7 +3,6 @@
 use crate::servers::{Database, postgres};
 use candela::clock::Stopwatch;
 use candela::domain::calendar::Calendar;
-use candela::domain::event::VendorBar;
 use candela::domain::l0_table::{L0Table, Spelling};
 use candela::domain::symbol::Symbol;
 use candela::domain::timestamp::Timestamp;
