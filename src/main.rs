@@ -10,6 +10,7 @@ use candela::cmd::failure;
 use candela::cmd::gaps::GapsArgs;
 use candela::cmd::keys::KeysArgs;
 use candela::cmd::migrate::MigrateArgs;
+use candela::cmd::protocol_check::ProtocolCheckArgs;
 use candela::cmd::run::RunArgs;
 use candela::cmd::simulate::SimulateArgs;
 use candela::cmd::status::StatusArgs;
@@ -43,6 +44,7 @@ enum Command {
     Simulate(SimulateArgs),
     Check(CheckArgs),
     Status(StatusArgs),
+    ProtocolCheck(ProtocolCheckArgs),
     Migrate(MigrateArgs),
     Keys(KeysArgs),
     Gaps(GapsArgs),
@@ -66,6 +68,7 @@ fn main() -> Exit {
         Command::Simulate(simulate) => simulate.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::ProtocolCheck(check) => check.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Keys(keys) => keys.run(),
         Command::Gaps(gaps) => gaps.run(),

@@ -7,6 +7,7 @@ pub mod demo_screen;
 pub mod calendar;
 pub mod check;
 pub mod status;
+pub mod protocol_check;
 pub mod ask;
 mod page;
 pub mod simulate;

@@ -57,6 +57,7 @@ pub mod link;
 pub mod batch;
 pub mod protocol;
 pub mod requests;
+pub mod continuity;
 pub mod key;
 pub mod keys;
 pub mod keys_view;

@@ -22,6 +22,7 @@ mod market;
 mod history;
 mod query;
 mod pages;
+mod documents;
 mod routes;
 mod layers;
 mod door;
@@ -45,3 +46,5 @@ mod stage;
 mod sessions_test;
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod guarded_test;

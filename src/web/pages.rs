@@ -5,10 +5,20 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 
 const DASHBOARD: &str = include_str!("assets/dashboard.html");
+const DOCS: &str = include_str!("assets/docs.html");
 
 /// `GET /`: the dashboard.
 pub(super) async fn dashboard() -> Result<HttpResponse, Trouble> {
-    Ok(HttpResponse::Ok()
+    Ok(page(DASHBOARD))
+}
+
+/// `GET /docs`: both documents for people.
+pub(super) async fn docs() -> Result<HttpResponse, Trouble> {
+    Ok(page(DOCS))
+}
+
+fn page(text: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header((
             header::CONTENT_SECURITY_POLICY,
@@ -16,5 +26,5 @@ pub(super) async fn dashboard() -> Result<HttpResponse, Trouble> {
         ))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(DASHBOARD))
+        .body(text)
 }

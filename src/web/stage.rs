@@ -236,14 +236,19 @@ impl Stage {
 
     /// The answer to a GET: status line and body.
     pub(super) async fn get(&self, path: &str) -> (String, Value) {
+        let (head, body) = self.get_with(path, "").await;
+        (head.lines().next().unwrap_or_default().to_owned(), body)
+    }
+
+    /// The answer to a GET with more header lines: head and body.
+    pub(super) async fn get_with(&self, path: &str, more: &str) -> (String, Value) {
         let host = self.server.address();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n");
         let mut client = self.send(&request).await;
         let head = client.head().await;
         let mut body = client.bytes.to_vec();
         client.stream.read_to_end(&mut body).await.unwrap();
-        let status = head.lines().next().unwrap_or_default().to_owned();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        (head, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 }
 

@@ -10,6 +10,8 @@ mod documents;
 #[cfg(test)]
 mod child;
 #[cfg(test)]
+mod clients_independent;
+#[cfg(test)]
 mod feed_day;
 #[cfg(test)]
 mod feed_history;
