@@ -1,7 +1,7 @@
 //! The tables in the documents are those of the code.
 
 use candela::domain::health::ConditionKind;
-use candela::domain::protocol::{Close, Problem};
+use candela::domain::protocol::Close;
 use std::path::Path;
 
 /// The rows of a document's tables that begin so that `first` accepts their first cell.
@@ -19,22 +19,6 @@ fn rows(document: &str, first: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
         .map(cells)
         .filter(|cells| first(&cells[0]))
         .collect()
-}
-
-#[test]
-fn error_and_close_codes_are_those_of_the_protocol() {
-    let number = |cell: &str| cell.parse::<u16>().is_ok();
-    let told: Vec<(String, String)> = rows("docs/api.md", number)
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
-    let problems = Problem::ALL
-        .iter()
-        .map(|problem| (problem.code().to_string(), problem.name().to_owned()));
-    let closes = Close::ALL
-        .iter()
-        .map(|close| (close.code().to_string(), close.name().to_owned()));
-    assert_eq!(told, problems.chain(closes).collect::<Vec<_>>());
 }
 
 #[test]
