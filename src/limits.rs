@@ -508,8 +508,11 @@ pub const DEMO_LATENESS: Duration = Duration::from_secs(60);
 /// How long the demo's market waits for the link, real time.
 pub const DEMO_LINK_WAIT: Duration = Duration::from_secs(10);
 
-/// How long after the session closed the demo goes on, market time: the last bar waits for late ticks.
-pub const DEMO_AFTERGLOW: Duration = Duration::from_secs(30);
+/// How long after the session closed the demo goes on, market time: the last bar waits up to a minute for late ticks.
+pub const DEMO_AFTERGLOW: Duration = Duration::from_secs(120);
+
+/// How long after that the screen may still show what was told last, real time.
+pub const DEMO_LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// When nobody names a day: 2025-10-22 00:00 UTC, a Wednesday with a session. A seed then always gives the same demo.
 pub const DEMO_DATE_SECS: i64 = 1_761_091_200;

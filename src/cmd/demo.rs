@@ -88,6 +88,7 @@ impl DemoArgs {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(clock.until(chosen.session.closes + limits::DEMO_AFTERGLOW)).await;
+            tokio::time::sleep(limits::DEMO_LAST_WORDS).await;
         };
         let ending = app::until_over(&app, self.run_for, over, screen.follow(&app, events)).await?;
         let stopped = app.stop().await;
