@@ -106,7 +106,7 @@ impl Root {
                     overall.changes.push(change);
                 });
             }
-            // The Recorder tries by itself, and the app stops everything; history that is missing is asked for as gaps.
+            // The Recorder tries by itself, and the app stops everything. `FetchHistory` is not served yet: see `can_fetch`.
             Effect::Probe(_) | Effect::Stop | Effect::FetchHistory(_) | Effect::Ignored => {}
         }
     }
