@@ -77,7 +77,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     let message = text.or_else(|| info.payload().downcast_ref::<String>().cloned());
     let location = info.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
-    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| ours(&backtrace.to_string()));
     tracing::error!(
         panic.message = message.as_deref().unwrap_or("(no text)"),
         panic.location = location.as_deref().unwrap_or("(unknown)"),
@@ -85,6 +85,12 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         panic.backtrace = backtrace,
         "a panic: this is a bug"
     );
+}
+
+/// Of a backtrace what lies in candela's own files, the innermost first: the runtime below is the same every time.
+fn ours(backtrace: &str) -> String {
+    let places = backtrace.lines().filter_map(|line| line.trim().strip_prefix("at ./"));
+    places.collect::<Vec<_>>().join(" < ")
 }
 
 #[cfg(test)]
@@ -153,6 +159,12 @@ mod tests {
         let detail = || tracing::debug!("detail");
         assert_eq!(logged("info", Format::Text, detail), "");
         assert!(logged("debug", Format::Text, detail).contains("detail"));
+    }
+
+    #[test]
+    fn a_backtrace_shows_our_own_places() {
+        let text = "   0: core::panicking::panic_fmt\n             at /rustc/59/library/core/src/panicking.rs:80:14\n   1: a::b\n             at ./src/actors/feed.rs:18:9\n   2: c\n             at ./src/actors/supervise.rs:175:20\n";
+        assert_eq!(ours(text), "src/actors/feed.rs:18:9 < src/actors/supervise.rs:175:20");
     }
 
     #[test]

@@ -95,6 +95,11 @@ pub enum Report {
         /// What its row says must happen now.
         then: WhenSpent,
     },
+    /// A child that had given up has run well for its budget's window.
+    Steady {
+        /// Its name in the tree.
+        child: String,
+    },
     /// The ledger cannot be written: nothing new is told.
     LedgerUnwritable {
         /// The error, for people.

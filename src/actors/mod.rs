@@ -7,6 +7,7 @@ pub mod tray;
 pub mod rebuild;
 pub mod recorder;
 pub mod aggregator;
+mod follower;
 pub mod writer;
 pub mod tap;
 pub mod watchdog;

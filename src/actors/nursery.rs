@@ -23,11 +23,20 @@ impl Nursery {
     where
         A: Actor<Context = Context<A>> + Supervised + Unpin + 'static,
     {
-        let vitals = Vitals::new(name, row.mailbox);
-        self.rows.push((row, vitals.clone()));
+        let vitals = self.enrol(row, name);
         let (arbiter, up) = (Arbiter::new(), self.up.clone());
         arbiter.spawn_fn(move || supervise(row, mail, make(), vitals, up));
         self.arbiters.push(arbiter);
+    }
+
+    /// The vitals of a child by its name, made when first asked for: who shows them all may start before the last of them.
+    pub(super) fn enrol(&mut self, row: Row, name: &str) -> Vitals {
+        if let Some((_, vitals)) = self.rows.iter().find(|(_, vitals)| vitals.name() == name) {
+            return vitals.clone();
+        }
+        let vitals = Vitals::new(name, row.mailbox);
+        self.rows.push((row, vitals.clone()));
+        vitals
     }
 
     /// Makes the mailboxes of the fan-out shards, and what starts each on its HTTP thread.
@@ -45,8 +54,7 @@ impl Nursery {
             };
             let (shard, mail) = mailbox::<Fanout>(&rows::FANOUT);
             readers.push((name.clone(), shard.clone().recipient()));
-            let vitals = Vitals::new(name, rows::FANOUT.mailbox);
-            self.rows.push((rows::FANOUT, vitals.clone()));
+            let vitals = self.enrol(rows::FANOUT, &name);
             waiting.push(Some((shard, mail, vitals)));
         }
         let (waiting, up) = (Mutex::new(waiting), self.up.clone());

@@ -1,10 +1,11 @@
 //! Publisher: keeps the cache up with the ledger, and tells whoever listens there.
 //!
-//! owns   domain::batch::Pacer, one timer at its next deadline, at most one round trip at a time
+//! owns   a Follower (domain::batch::Pacer), one timer at its next deadline, at most one round trip at a time
 //! hears  Recorded (Recorder) · Flush (Root)
 //! says   CacheLost, CacheBack → Root · ReaderView → views
 //! fails  never on the cache: what it missed is in the ledger, and of that only as much is told later as a stream holds
 
+use crate::actors::follower::{Follower, Words};
 use crate::actors::messages::{Flush, Recorded, Report};
 use crate::cache::{Cache, CacheError, News, price_json};
 use crate::clock::{Clock, Stopwatch};
@@ -40,12 +41,8 @@ pub struct Parts {
 pub struct Publisher {
     ledger: Arc<Mutex<LedgerReader>>,
     parts: Parts,
-    pacer: Pacer,
+    follower: Follower,
     timer: Option<SpawnHandle>,
-    /// Root was told that the cache is lost.
-    lost: bool,
-    /// The last look got no answer.
-    unanswered: bool,
 }
 
 /// Why a step failed.
@@ -71,12 +68,17 @@ impl Publisher {
     /// Not started yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let words = Words {
+            lost: |cause| Report::CacheLost { cause },
+            back: Report::CacheBack,
+            lost_log: "failed to tell the cache: its readers see nothing new",
+            back_log: "the cache is told again",
+        };
+        let (clock, up) = (parts.clock.clone(), parts.up.clone());
         Self {
             ledger: Arc::new(Mutex::new(parts.ledger.clone())),
-            pacer: Pacer::at_once(),
+            follower: Follower::new(Pacer::at_once(), clock, up, parts.view.clone(), words),
             timer: None,
-            lost: false,
-            unanswered: false,
             parts,
         }
     }
@@ -86,7 +88,7 @@ impl Publisher {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        if let Some(step) = self.pacer.step(self.parts.clock.now()) {
+        if let Some(step) = self.follower.step() {
             let took = Stopwatch::start();
             let work = Work {
                 cache: self.parts.cache.clone(),
@@ -95,51 +97,16 @@ impl Publisher {
                 clock: self.parts.clock.clone(),
             };
             ctx.spawn(work.run(step).into_actor(self).map(move |done, actor, ctx| {
-                actor.done(done, took);
+                match done {
+                    Ok(position) => actor.follower.wrote(position, 0, &took),
+                    Err(trouble) => actor.follower.failed(&trouble),
+                }
                 actor.proceed(ctx);
             }));
-        } else if let Some(due) = self.pacer.next_deadline() {
-            let wait = self.parts.clock.until(due);
+        } else if let Some(wait) = self.follower.wait() {
             self.timer = Some(ctx.run_later(wait, Self::proceed));
         }
-        self.show();
-    }
-
-    fn done(&mut self, done: Result<Position, Trouble>, took: Stopwatch) {
-        let now = self.parts.clock.now();
-        match done {
-            Ok(position) => {
-                self.pacer.wrote(position, now);
-                self.parts.view.send_modify(|view| {
-                    view.trouble = None;
-                    view.last_write_us = u64::try_from(took.elapsed().as_micros()).unwrap_or(u64::MAX);
-                });
-                self.cache_back();
-            }
-            Err(trouble) => {
-                self.pacer.failed(now, fastrand::f64());
-                self.trouble(trouble.to_string());
-            }
-        }
-    }
-
-    fn trouble(&mut self, cause: String) {
-        let now = self.parts.clock.now();
-        self.parts.view.send_modify(|view| match &mut view.trouble {
-            Some((_, said)) => said.clone_from(&cause),
-            none => *none = Some((now, cause.clone())),
-        });
-        if !self.lost {
-            tracing::warn!(error = %cause, "failed to tell the cache: its readers see nothing new");
-            self.lost = self.parts.up.try_send(Report::CacheLost { cause }).is_ok();
-        }
-    }
-
-    fn cache_back(&mut self) {
-        if self.lost && self.parts.up.try_send(Report::CacheBack).is_ok() {
-            tracing::info!("the cache is told again");
-            self.lost = false;
-        }
+        self.follower.show(self.parts.cache.kind());
     }
 
     /// Asks whether it is there, also when there is nothing to say: an outage at night is known in the morning.
@@ -148,32 +115,8 @@ impl Publisher {
         ctx.spawn(
             async move { cache.ping().await }
                 .into_actor(self)
-                .map(|answer, actor, _| match answer {
-                    Ok(took) => {
-                        let answer_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                        actor.parts.view.send_modify(|view| view.answer_us = answer_us);
-                        if actor.unanswered {
-                            actor.unanswered = false;
-                            actor.parts.view.send_modify(|view| view.trouble = None);
-                            actor.cache_back();
-                        }
-                    }
-                    Err(error) => {
-                        actor.unanswered = true;
-                        actor.trouble(error.to_string());
-                    }
-                }),
+                .map(|answer, actor, _| actor.follower.looked(answer)),
         );
-    }
-
-    fn show(&self) {
-        let now = self.parts.clock.now();
-        let (position, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
-        let waiting_since = (head > position).then(|| now - self.pacer.age(now));
-        self.parts.view.send_modify(|view| {
-            view.kind = self.parts.cache.kind();
-            (view.position, view.head, view.waiting_since) = (position, head, waiting_since);
-        });
     }
 }
 
@@ -259,8 +202,7 @@ impl Actor for Publisher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let head = self.parts.ledger.head();
-        self.pacer.heard(head, self.parts.clock.now());
+        self.follower.heard(self.parts.ledger.head());
         ctx.run_interval(limits::STORE_LOOK, Self::look);
         self.proceed(ctx);
     }
@@ -276,7 +218,7 @@ impl Handler<Recorded> for Publisher {
     type Result = ();
 
     fn handle(&mut self, msg: Recorded, ctx: &mut Context<Self>) {
-        self.pacer.heard(msg.head, self.parts.clock.now());
+        self.follower.heard(msg.head);
         self.proceed(ctx);
     }
 }
@@ -285,8 +227,7 @@ impl Handler<Flush> for Publisher {
     type Result = ();
 
     fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) {
-        self.pacer.heard(self.parts.ledger.head(), self.parts.clock.now());
-        self.pacer.flush();
+        self.follower.flush(self.parts.ledger.head());
         self.proceed(ctx);
     }
 }

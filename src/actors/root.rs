@@ -178,7 +178,6 @@ impl Root {
     }
 
     fn gave_up(&mut self, child: &str, then: WhenSpent, ctx: &mut Context<Self>) {
-        let message = format!("The actor {child} failed more often than its budget allows.");
         match then {
             WhenSpent::Exit => {
                 tracing::error!(
@@ -188,19 +187,37 @@ impl Root {
                 self.parts.ending.send_replace(Some(Exit::GaveUp));
             }
             WhenSpent::FallBack => {
-                self.raise(ConditionKind::ActorParked, child, &message, ctx);
+                self.overspent(ctx);
                 let parked = child.to_owned();
-                ctx.run_later(limits::RESUME_PARKED, move |root, ctx| root.resume(&parked, ctx));
+                ctx.run_later(limits::RESUME_PARKED, move |root, _| root.resume(&parked));
             }
-            WhenSpent::KeepTrying => self.raise(ConditionKind::ActorParked, child, &message, ctx),
+            WhenSpent::KeepTrying => self.overspent(ctx),
         }
     }
 
-    fn resume(&mut self, child: &str, ctx: &mut Context<Self>) {
+    fn resume(&self, child: &str) {
         for (_, vitals) in self.parts.children.iter().filter(|(_, vitals)| vitals.name() == child) {
             vitals.resume();
         }
-        self.clear(ConditionKind::ActorParked, ctx);
+    }
+
+    /// One condition for all children that are out of budget.
+    fn overspent(&mut self, ctx: &mut Context<Self>) {
+        let out = |(_, vitals): &&(Row, Vitals)| vitals.overspent();
+        let names: Vec<&str> = self
+            .parts
+            .children
+            .iter()
+            .filter(out)
+            .map(|(_, vitals)| vitals.name())
+            .collect();
+        match names.join(", ") {
+            none if none.is_empty() => self.clear(ConditionKind::ActorParked, ctx),
+            names => {
+                let message = format!("Failed more often than their budget allows, and are tried again: {names}.");
+                self.raise(ConditionKind::ActorParked, &names, &message, ctx);
+            }
+        }
     }
 
     /// The ledger is the part without which nothing goes on.
@@ -304,6 +321,7 @@ impl Handler<Report> for Root {
             }
             Report::Restarted { .. } => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
+            Report::Steady { .. } => self.overspent(ctx),
             Report::Stopping => self.on(Event::StopAsked, ctx),
         }
     }

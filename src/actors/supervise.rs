@@ -13,6 +13,7 @@
 //!     │                                └─ KeepTrying ──► Sleeping(longest)      │  │
 //!     └──────────────── ContextFut::restart() → Supervised::restarting() ◄──────┴──┘
 //! ```
+//! Root hears `GaveUp` when the budget is spent, and `Steady` when the child has then run for the window without a failure.
 
 use crate::actors::messages::Report;
 use crate::actors::vitals::{Standing, Vitals};
@@ -97,6 +98,7 @@ where
         up,
         random,
         recent: VecDeque::new(),
+        failed_at: None,
         phase: Phase::Starting,
         owed: None,
     });
@@ -112,6 +114,8 @@ struct Guarded<A: Actor<Context = Context<A>> + Supervised + Unpin> {
     random: fastrand::Rng,
     /// When the restarts of the window happened.
     recent: VecDeque<Stopwatch>,
+    /// When it failed for the last time.
+    failed_at: Option<Stopwatch>,
     phase: Phase,
     /// A report that found Root's mailbox full; tried again at each turn.
     owed: Option<Report>,
@@ -199,17 +203,34 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
                     self.vitals.pulse_age().as_secs()
                 ));
             }
-            _ => self.phase = Phase::Running(Box::pin(tokio::time::sleep(limits::PULSE))),
+            _ => {
+                self.forgive();
+                self.phase = Phase::Running(Box::pin(tokio::time::sleep(limits::PULSE)));
+            }
+        }
+    }
+
+    /// A child that was out of budget and has run well for the whole window is well again.
+    fn forgive(&mut self) {
+        let long_ago = self.failed_at.is_none_or(|failed| failed.elapsed() > self.row.window);
+        if self.vitals.overspent() && long_ago {
+            self.vitals.set_overspent(false);
+            tracing::info!(actor = self.vitals.name(), "an actor runs well again");
+            self.owed = Some(Report::Steady {
+                child: self.vitals.name().to_owned(),
+            });
         }
     }
 
     fn fail(&mut self, cause: &str) {
         self.vitals.failed(cause);
+        self.failed_at = Some(Stopwatch::start());
         self.recent.retain(|restart| restart.elapsed() <= self.row.window);
         let failures = self.recent.len();
         let spent = failures >= self.row.restarts;
         tracing::error!(actor = self.vitals.name(), cause, failures, spent, "an actor failed");
         if spent {
+            self.vitals.set_overspent(true);
             self.owed = Some(Report::GaveUp {
                 child: self.vitals.name().to_owned(),
                 then: self.row.when_spent,
@@ -354,6 +375,10 @@ mod tests {
 
     fn stage(row: Row) -> Stage {
         tokio::time::pause();
+        staged(row)
+    }
+
+    fn staged(row: Row) -> Stage {
         let (seen, reports) = (Arc::default(), Arc::default());
         let probe = Probe(Arc::clone(&reports)).start();
         let (adder, mail) = mailbox(&row);
@@ -457,6 +482,65 @@ mod tests {
         stage.pass(1).await;
         assert_eq!(stage.vitals.standing(), Standing::Alive);
         assert!(!stage.seen.lock().unwrap().is_empty());
+    }
+
+    /// The real rows: each is restarted as often as it says, and what then happens is what it says.
+    #[actix_rt::test]
+    async fn every_row_of_the_tree_keeps_its_budget_and_escalates_as_it_says() {
+        tokio::time::pause();
+        for row in crate::actors::tree::CHILDREN {
+            let stage = staged(row);
+            for panics in 0..=u32::try_from(row.restarts).unwrap() {
+                assert!(
+                    stage.reports.lock().unwrap().len() <= row.restarts,
+                    "{}: gave up early",
+                    row.name
+                );
+                stage.tell(Do::Panic);
+                while stage.vitals.restarts() == panics && stage.vitals.standing() != Standing::Parked {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // the last report is on its way
+            let gave_up = Report::GaveUp {
+                child: row.name.to_owned(),
+                then: row.when_spent,
+            };
+            assert!(stage.reports.lock().unwrap().contains(&gave_up), "{}", row.name);
+            let budget = u32::try_from(row.restarts).unwrap();
+            let (standing, restarts) = match row.when_spent {
+                WhenSpent::KeepTrying => (Standing::Alive, budget + 1),
+                WhenSpent::Exit | WhenSpent::FallBack => (Standing::Parked, budget),
+            };
+            assert_eq!(
+                (stage.vitals.standing(), stage.vitals.restarts()),
+                (standing, restarts),
+                "{}",
+                row.name
+            );
+            assert!(stage.vitals.overspent() && stage.adder.connected());
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_child_that_runs_well_for_its_window_is_well_again() {
+        let stage = stage(Row {
+            when_spent: WhenSpent::KeepTrying,
+            ..ROW
+        });
+        for _ in 0..3 {
+            stage.tell(Do::Panic);
+            stage.pass(6).await;
+        }
+        assert!(stage.vitals.overspent());
+        stage.pass(45).await;
+        assert!(stage.vitals.overspent(), "not yet a minute since it failed");
+        stage.pass(20).await;
+        let steady = Report::Steady {
+            child: "adder".to_owned(),
+        };
+        assert_eq!(stage.reports.lock().unwrap().last(), Some(&steady));
+        assert!(!stage.vitals.overspent());
     }
 
     #[actix_rt::test]

@@ -333,6 +333,9 @@ impl Tree {
         nursery.start(rows::CLOCK, "session_clock", mail, move || SessionClock::new(parts));
 
         let (_health, mail) = mailbox::<Health>(&rows::HEALTH);
+        for (row, name) in [(rows::HEALTH, "health"), (rows::ROOT, "root")] {
+            nursery.enrol(row, name);
+        }
         let children = nursery.rows.iter().map(|(_, vitals)| vitals.clone()).collect();
         let parts = health::Parts {
             store: recording,

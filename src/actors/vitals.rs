@@ -1,7 +1,7 @@
 //! What the supervisor knows of one child, shared with `/status`, the watchdog and the test hooks.
 
 use crate::clock::Stopwatch;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,6 +28,7 @@ struct Shared {
     mailbox: usize,
     standing: AtomicU8,
     restarts: AtomicU32,
+    overspent: AtomicBool,
     last_cause: Mutex<Option<String>>,
     since_start: Stopwatch,
     pulse_ms: AtomicU64,
@@ -40,7 +41,7 @@ struct Shared {
 #[cfg(any(test, feature = "test-hooks"))]
 #[derive(Debug, Default)]
 struct Asked {
-    panic: std::sync::atomic::AtomicBool,
+    panic: AtomicBool,
     hang_ms: AtomicU64,
 }
 
@@ -72,6 +73,7 @@ impl Vitals {
             mailbox,
             standing: AtomicU8::new(0),
             restarts: AtomicU32::new(0),
+            overspent: AtomicBool::new(false),
             last_cause: Mutex::new(None),
             since_start: Stopwatch::start(),
             pulse_ms: AtomicU64::new(0),
@@ -91,6 +93,16 @@ impl Vitals {
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.0.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Whether it failed more often than its budget allows, and has not run well for the budget's window since.
+    #[must_use]
+    pub fn overspent(&self) -> bool {
+        self.0.overspent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_overspent(&self, overspent: bool) {
+        self.0.overspent.store(overspent, Ordering::Relaxed);
     }
 
     /// Real time since the child last showed that it handles its messages.

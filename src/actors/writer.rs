@@ -1,11 +1,12 @@
 //! Writer: keeps the store up with the ledger.
 //!
-//! owns   domain::batch::Pacer, one timer at its next deadline, at most one write at a time
+//! owns   a Follower (domain::batch::Pacer), one timer at its next deadline, at most one write at a time
 //! hears  Recorded (Recorder) · Flush (Root)
 //! says   StoreLost, StoreBack → Root · ReaderView → views
 //! fails  never on the store: the ledger holds what could not be written, and the write is tried again with back-off. Its position
 //!        is in the store, so a restart, or a commit whose answer was lost, writes nothing twice
 
+use crate::actors::follower::{Follower, Words};
 use crate::actors::messages::{Flush, Recorded, Report};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::batch::{Pacer, ReaderView, Step};
@@ -43,12 +44,8 @@ pub struct Parts {
 pub struct Writer {
     ledger: Arc<Mutex<LedgerReader>>,
     parts: Parts,
-    pacer: Pacer,
+    follower: Follower,
     timer: Option<SpawnHandle>,
-    /// Root was told that the store is lost.
-    lost: bool,
-    /// The last look got no answer.
-    unanswered: bool,
 }
 
 /// Why a step failed.
@@ -64,12 +61,17 @@ impl Writer {
     /// Not started yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let words = Words {
+            lost: |cause| Report::StoreLost { cause },
+            back: Report::StoreBack,
+            lost_log: "failed to write to the store: the ledger holds what is not written",
+            back_log: "the store can be written again",
+        };
+        let (clock, up) = (parts.clock.clone(), parts.up.clone());
         Self {
             ledger: Arc::new(Mutex::new(parts.ledger.clone())),
-            pacer: Pacer::new(),
+            follower: Follower::new(Pacer::new(), clock, up, parts.view.clone(), words),
             timer: None,
-            lost: false,
-            unanswered: false,
             parts,
         }
     }
@@ -79,64 +81,28 @@ impl Writer {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        if let Some(step) = self.pacer.step(self.parts.clock.now()) {
+        if let Some(step) = self.follower.step() {
             let took = Stopwatch::start();
             let work = work(self.parts.store.clone(), Arc::clone(&self.ledger), step);
             let slow = ctx.run_later(limits::WRITER_SLOW, |actor, _| {
                 let text = format!("no answer for {} s; still waiting", limits::WRITER_SLOW.as_secs());
-                actor.trouble(text);
+                actor.follower.trouble(text);
             });
             ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
                 ctx.cancel_future(slow);
-                actor.done(done, took);
+                match done {
+                    Ok(written) => {
+                        actor.follower.wrote(written.position, written.rejected, &took);
+                        actor.parts.ledger.done_before(written.position.next());
+                    }
+                    Err(trouble) => actor.follower.failed(&trouble),
+                }
                 actor.proceed(ctx);
             }));
-        } else if let Some(due) = self.pacer.next_deadline() {
-            let wait = self.parts.clock.until(due);
+        } else if let Some(wait) = self.follower.wait() {
             self.timer = Some(ctx.run_later(wait, Self::proceed));
         }
-        self.show();
-    }
-
-    fn done(&mut self, done: Result<Written, Trouble>, took: Stopwatch) {
-        let now = self.parts.clock.now();
-        match done {
-            Ok(written) => {
-                self.pacer.wrote(written.position, now);
-                self.parts.ledger.done_before(written.position.next());
-                self.parts.view.send_modify(|view| {
-                    view.trouble = None;
-                    view.rejected_total = view
-                        .rejected_total
-                        .saturating_add(u64::try_from(written.rejected).unwrap_or(0));
-                    view.last_write_us = u64::try_from(took.elapsed().as_micros()).unwrap_or(u64::MAX);
-                });
-                self.store_back();
-            }
-            Err(trouble) => {
-                self.pacer.failed(now, fastrand::f64());
-                self.trouble(trouble.to_string());
-            }
-        }
-    }
-
-    fn trouble(&mut self, cause: String) {
-        let now = self.parts.clock.now();
-        self.parts.view.send_modify(|view| match &mut view.trouble {
-            Some((_, said)) => said.clone_from(&cause),
-            none => *none = Some((now, cause.clone())),
-        });
-        if !self.lost {
-            tracing::warn!(error = %cause, "failed to write to the store: the ledger holds what is not written");
-            self.lost = self.parts.up.try_send(Report::StoreLost { cause }).is_ok();
-        }
-    }
-
-    fn store_back(&mut self) {
-        if self.lost && self.parts.up.try_send(Report::StoreBack).is_ok() {
-            tracing::info!("the store can be written again");
-            self.lost = false;
-        }
+        self.follower.show(self.parts.store.kind());
     }
 
     /// Asks whether it is there, also when there is nothing to say: an outage at night is known in the morning.
@@ -145,21 +111,7 @@ impl Writer {
         ctx.spawn(
             async move { store.ping().await }
                 .into_actor(self)
-                .map(|answer, actor, _| match answer {
-                    Ok(took) => {
-                        let answer_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                        actor.parts.view.send_modify(|view| view.answer_us = answer_us);
-                        if actor.unanswered {
-                            actor.unanswered = false;
-                            actor.parts.view.send_modify(|view| view.trouble = None);
-                            actor.store_back();
-                        }
-                    }
-                    Err(error) => {
-                        actor.unanswered = true;
-                        actor.trouble(error.to_string());
-                    }
-                }),
+                .map(|answer, actor, _| actor.follower.looked(answer)),
         );
     }
 
@@ -177,16 +129,6 @@ impl Writer {
             }
         };
         ctx.spawn(forgetting.into_actor(self));
-    }
-
-    fn show(&self) {
-        let now = self.parts.clock.now();
-        let (position, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
-        let waiting_since = (head > position).then(|| now - self.pacer.age(now));
-        self.parts.view.send_modify(|view| {
-            view.kind = self.parts.store.kind();
-            (view.position, view.head, view.waiting_since) = (position, head, waiting_since);
-        });
     }
 }
 
@@ -249,8 +191,7 @@ impl Actor for Writer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let head = self.parts.ledger.head();
-        self.pacer.heard(head, self.parts.clock.now());
+        self.follower.heard(self.parts.ledger.head());
         ctx.run_interval(limits::STORE_LOOK, Self::look);
         ctx.run_interval(limits::FORGET_EVERY, Self::forget);
         self.proceed(ctx);
@@ -267,7 +208,7 @@ impl Handler<Recorded> for Writer {
     type Result = ();
 
     fn handle(&mut self, msg: Recorded, ctx: &mut Context<Self>) {
-        self.pacer.heard(msg.head, self.parts.clock.now());
+        self.follower.heard(msg.head);
         self.proceed(ctx);
     }
 }
@@ -276,8 +217,7 @@ impl Handler<Flush> for Writer {
     type Result = ();
 
     fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) {
-        self.pacer.heard(self.parts.ledger.head(), self.parts.clock.now());
-        self.pacer.flush();
+        self.follower.flush(self.parts.ledger.head());
         self.proceed(ctx);
     }
 }

@@ -84,7 +84,9 @@ impl ConditionKind {
             Self::StoreBehind => "the database has everything the ledger has",
             Self::CacheDown => "the cache answers",
             Self::LedgerUnwritable => "the ledger's disk can be written again",
-            Self::ActorParked => "the service is restarted",
+            Self::ActorParked => {
+                "the actor has run well for its budget's window; one that was parked is tried again each minute"
+            }
             Self::KeysExhausted => "a key's minute or day begins anew",
         }
     }
