@@ -75,8 +75,9 @@ fn arrivals() -> Vec<Arrival> {
         .collect()
 }
 
-fn begun() -> Pipeline {
-    let mut pipeline = Pipeline::new(&markets(), Position(0), [], NOON);
+/// A pipeline whose link is up, and what it said when it began.
+fn begun() -> (Pipeline, Vec<Entry>) {
+    let (mut pipeline, mut said) = (Pipeline::new(&markets(), Position(0), [], NOON), Vec::new());
     let symbols = markets().iter().map(|market| market.symbol).collect();
     let heard = Heard {
         at: NOON,
@@ -87,9 +88,9 @@ fn begun() -> Pipeline {
             heard,
             says: Says::Nothing,
         },
-        &mut Vec::new(),
+        &mut said,
     );
-    pipeline
+    (pipeline, said)
 }
 
 /// Judge, number, build bars: what one thread does in memory.
@@ -97,7 +98,7 @@ fn begun() -> Pipeline {
 fn judge_and_bars(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(u64::try_from(TICKS).unwrap_or(0)))
-        .with_inputs(|| (begun(), arrivals()))
+        .with_inputs(|| (begun().0, arrivals()))
         .bench_local_values(|(mut pipeline, arrivals)| {
             let mut out = Vec::with_capacity(64);
             for arrival in arrivals {
@@ -114,7 +115,7 @@ fn judge_and_bars(bencher: Bencher<'_, '_>) {
 fn decode_judge_and_bars(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(u64::try_from(TICKS).unwrap_or(0)))
-        .with_inputs(|| (begun(), arrivals()))
+        .with_inputs(|| (begun().0, arrivals()))
         .bench_local_values(|(mut pipeline, arrivals)| {
             let mut out = Vec::with_capacity(64);
             for mut arrival in arrivals {
@@ -138,7 +139,9 @@ fn judge_bars_and_ledger(bencher: Bencher<'_, '_>) {
             let ledger = folder
                 .as_ref()
                 .and_then(|folder| Ledger::open(folder.path(), Options::new(date, 7)).ok());
-            (begun(), arrivals(), ledger, folder)
+            let ((pipeline, mut said), mut ledger) = (begun(), ledger);
+            append(ledger.as_mut(), &mut said);
+            (pipeline, arrivals(), ledger, folder)
         })
         .bench_local_values(|(mut pipeline, arrivals, mut ledger, folder)| {
             let mut out: Vec<Entry> = Vec::with_capacity(limits::APPEND_ENTRIES * 2);
@@ -173,7 +176,8 @@ fn append_one_tick(bencher: Bencher<'_, '_>) {
     let mut ledger = folder
         .as_ref()
         .and_then(|folder| Ledger::open(folder.path(), Options::new(date, 7)).ok());
-    let mut pipeline = begun();
+    let (mut pipeline, mut said) = begun();
+    append(ledger.as_mut(), &mut said);
     let clock = Clock::manual(NOON);
     let mut price = 4_000_000_000;
     bencher.counter(ItemsCount::new(1_u64)).bench_local(|| {

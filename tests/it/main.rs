@@ -23,6 +23,7 @@ mod feed_scenarios;
 mod process_demo;
 #[cfg(test)]
 mod process_input;
+#[cfg(test)]
 mod process_panics;
 #[cfg(test)]
 mod process_run;

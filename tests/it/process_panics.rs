@@ -102,7 +102,8 @@ async fn every_child_panics_under_load_and_nothing_is_lost_or_doubled() {
     let (mut demo, said) = demo(&data.display().to_string());
     let at = said["url"].as_str().unwrap().trim_end_matches('/').to_owned();
     demo.line("\"bar\"");
-    let client = actix_web::rt::spawn(listen(format!("{}/USDCOP", said["ws"].as_str().unwrap())));
+    let ws = format!("{}/USDCOP", said["ws"].as_str().unwrap());
+    let client = std::thread::spawn(move || actix_web::rt::System::new().block_on(listen(ws)));
     let shards: Vec<String> = restarts(&at)
         .await
         .into_keys()
@@ -133,7 +134,7 @@ async fn every_child_panics_under_load_and_nothing_is_lost_or_doubled() {
         (demo.stdout.text().matches("\"event\":\"bar\"").count() >= bars + 2).then_some(())
     });
     demo.signal(libc::SIGTERM);
-    let seen = client.await.unwrap();
+    let seen = client.join().unwrap();
     let ended = demo.ended();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 
