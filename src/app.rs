@@ -13,6 +13,7 @@ use crate::actors::deck::Counts;
 use crate::actors::fanout::{ReadsLedger, SessionStart};
 use crate::actors::messages::{Flush, Report};
 use crate::actors::tree::{Tree, TreeParts};
+use crate::actors::vendor::RootsError;
 use crate::cache::CacheError;
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
@@ -31,7 +32,7 @@ use crate::settings::Valid;
 use crate::store::StoreError;
 use crate::views::Overall;
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
-pub(crate) use settled::{calendars, key_policy, keys, markets};
+pub(crate) use settled::{calendars, key_policy, keys, markets, upstream_tls};
 use settled::{feed, l0_table, policy};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The address cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The file of further authorities cannot be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The calendar's own entries cannot be read.
     #[error(transparent)]
     Calendar(#[from] calendar_file::CalendarFileError),
@@ -80,7 +84,7 @@ impl StartError {
             Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
             Self::Store(error) => exit_of_store(error),
             Self::Ledger(_) | Self::KeyUse(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
-            Self::Calendar(_) | Self::Cache(_) | Self::L0Table(_) => Exit::Settings,
+            Self::Calendar(_) | Self::Cache(_) | Self::L0Table(_) | Self::Roots(_) => Exit::Settings,
         }
     }
 }
@@ -135,7 +139,7 @@ impl App {
         let ledger = open_ledger(&settings, &markets, &clock)?;
         let reader = Mutex::new(ledger.reader());
         let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
-        let feed = feed(&settings, &markets);
+        let feed = feed(&settings, &markets)?;
         let zones = Zones::new(
             markets
                 .iter()

@@ -209,6 +209,10 @@ const _: () = assert!(EVENTS_A_MINUTE + 6 <= 100, "a heartbeat every ten seconds
 /// How long to leave the vendor alone when it streams none of our pairs, or no key may be used: plans change by the day.
 pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
 
+/// What a busy machine may add to a wait when market time runs faster than real time, real time: a fast market's clock turns
+/// every hiccup of a thread into minutes. At the wall clock's own pace nothing is added.
+pub const SILENCE_JITTER: Duration = Duration::from_secs(1);
+
 /// Silence shorter than this is shown, not acted on: a new link costs more than a hiccup of a fast feed.
 pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 // --- ledger ---------------------------------------------------------------------------------------------------------
@@ -415,6 +419,17 @@ pub const BACKFILL_SETTLE: Duration = Duration::from_secs(10);
 /// How long after its close a bar may still come into being at the vendor: until then its absence is no evidence.
 pub const VENDOR_SETTLES: Duration = Duration::from_secs(150);
 
+/// The part of a price that may be the vendor's float noise: its bars are single-precision numbers written with five decimals,
+/// which is a thousandth at 4,000 pesos with room to spare.
+pub const VENDOR_NOISE_PART: u64 = 4_000_000;
+
+/// The noise of a small price, in millionths: the fifth decimal is rounded.
+pub const VENDOR_NOISE_MICROS: u64 = 10;
+
+/// How many bars of ours are compared with the vendor's by one question: an hour of them, so that a session of the one pair
+/// costs six credits of eight hundred. The rest of a session is compared when it is over.
+pub const COMPARE_BARS: usize = 12;
+
 /// How long a pair rests after an answer before it is asked about again.
 pub const BACKFILL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -563,6 +578,15 @@ pub const CLIENT_AUTH: Duration = Duration::from_secs(10);
 
 /// How long a client may follow nothing before it is closed.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(30);
+/// When the vendor has refused every key, one of them is tried again after this long: a mistake of the vendor's, or a plan that
+/// was renewed, must not cost the day.
+pub const KEYS_RETRY: Duration = Duration::from_secs(900);
+/// How often the pool looks at the time by itself, real time: what it shows of spacings and days is never older.
+pub const KEYS_LOOK: Duration = Duration::from_secs(1);
+/// How often a failure that repeats is logged while nothing about it changes, market time.
+pub const REPEATS_LOGGED: Duration = Duration::from_secs(600);
+/// How many kinds of a failure are told apart: the vendor's refusals and the network's are about a dozen.
+pub const REPEATS_KINDS: usize = 32;
 /// A lease whose call was never reported as over ends then: whoever had it is gone.
 pub const LEASE_LONGEST: Duration = Duration::from_secs(60);
 

@@ -38,6 +38,10 @@ pub struct ServiceView {
     pub api_key_usage: KeyUsageView,
     /// The keys, each `{id, group, state, until, used_minute, used_day}`.
     pub keys: Vec<Value>,
+    /// What today will have cost: `{at, used, expected, available, fits, polled, every_seconds}`.
+    pub forecast: Value,
+    /// Our bars of the session against the vendor's: `{bars, mismatched}`.
+    pub comparisons: Value,
     /// The supervised actors, each `{name, alive, restarts, last_cause, mailbox}`.
     pub actors: Vec<Value>,
     /// The ledger's readers, each `{name, position, distance, age_ms}`.

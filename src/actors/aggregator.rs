@@ -12,6 +12,7 @@ use crate::actors::tray::Tray;
 use crate::clock::Clock;
 use crate::domain::event::{Arrival, Entry, Heard, HeardKind, Says};
 use crate::domain::gap::Gap;
+use crate::domain::mismatch::Unchecked;
 use crate::domain::pipeline::{Counts, Market, Pipeline};
 use crate::ledger::LedgerReader;
 use crate::limits;
@@ -28,6 +29,8 @@ pub struct PipelineView {
     pub counts: Counts,
     /// Gaps that may still be filled.
     pub gaps: Vec<Gap>,
+    /// Bars that were not yet compared with the vendor's.
+    pub unchecked: Vec<Unchecked>,
 }
 
 /// What an Aggregator is made of; outlives its restarts.
@@ -171,10 +174,10 @@ impl Aggregator {
 
     fn hand_over(&self) {
         if let Some(pipeline) = &self.pipeline {
-            let gaps = pipeline.pending_gaps().cloned().collect();
             self.parts.view.send_replace(PipelineView {
                 counts: pipeline.counts().clone(),
-                gaps,
+                gaps: pipeline.pending_gaps().cloned().collect(),
+                unchecked: pipeline.unchecked().collect(),
             });
         }
         if !self.parts.tray.is_empty() {

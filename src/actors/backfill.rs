@@ -1,7 +1,7 @@
-//! Backfill: asks the vendor's REST interface for the bars that are missing.
+//! Backfill: asks the vendor's REST interface for the bars that are missing, and for its own of those that are not, to compare.
 //!
 //! owns   `domain::gaps::Healer`, one question at a time, one timer
-//! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled)
+//! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled, and of what is not compared)
 //! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: that it asks, and what the vendor answered
 //! fails  never on the vendor: a refusal is waited out, or passed to another key. A panic forgets the question; the gap it was
 //!        about is still open, and is asked about again
@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::domain::event::{Arrival, Asked, Heard, HeardKind, Says};
 use crate::domain::gaps::{Healer, Step};
 use crate::domain::keys::Purpose;
+use crate::domain::repeats::Repeats;
 use crate::domain::rest::{self, SeriesRequest};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -69,6 +70,7 @@ pub struct Backfill {
     busy: bool,
     timer: Option<SpawnHandle>,
     shown: BackfillView,
+    failures: Repeats,
 }
 
 impl std::fmt::Debug for Backfill {
@@ -85,8 +87,8 @@ enum Outcome {
     NoKey(Timestamp),
     /// So many bars came.
     Answered(usize),
-    /// Refused, or nobody answered.
-    Failed(Option<Trouble>, String),
+    /// Refused, or nobody answered: what it means, a name that stays the same while the failure does, and the error.
+    Failed(Option<Trouble>, &'static str, String),
 }
 
 impl Backfill {
@@ -100,6 +102,7 @@ impl Backfill {
             busy: false,
             timer: None,
             shown: BackfillView::default(),
+            failures: Repeats::default(),
         }
     }
 
@@ -109,15 +112,19 @@ impl Backfill {
             return;
         }
         let now = self.parts.clock.now();
-        let step = self.healer.next(&self.parts.pipeline.borrow().gaps, now);
+        let step = {
+            let pipeline = self.parts.pipeline.borrow();
+            self.healer.next(&pipeline.gaps, &pipeline.unchecked, now)
+        };
         match step {
             Step::Rest => {}
             Step::Wait(at) => self.wait_until(at, ctx),
-            Step::Ask(request) => self.ask(request, ctx),
+            Step::Ask(request) => self.ask(request, Purpose::Backfill, ctx),
+            Step::Compare(request) => self.ask(request, Purpose::Compare, ctx),
         }
     }
 
-    fn ask(&mut self, request: SeriesRequest, ctx: &mut Context<Self>) {
+    fn ask(&mut self, request: SeriesRequest, purpose: Purpose, ctx: &mut Context<Self>) {
         let (Some(rest), [symbol]) = (self.rest.clone(), request.symbols.as_slice()) else {
             return;
         };
@@ -126,29 +133,37 @@ impl Backfill {
         self.busy = true;
         self.shown.asking = Some(request.clone());
         self.parts.view.send_replace(self.shown.clone());
-        let asking = async move { ask(&parts, &rest, request, symbol).await };
+        let asking = async move { ask(&parts, &rest, request, (symbol, purpose)).await };
         ctx.spawn(
             asking
                 .into_actor(self)
-                .map(move |outcome, actor, ctx| actor.conclude(symbol, outcome, ctx)),
+                .map(move |outcome, actor, ctx| actor.conclude((symbol, purpose), outcome, ctx)),
         );
     }
 
-    fn conclude(&mut self, symbol: Symbol, outcome: Outcome, ctx: &mut Context<Self>) {
+    fn conclude(&mut self, (symbol, purpose): (Symbol, Purpose), outcome: Outcome, ctx: &mut Context<Self>) {
         self.busy = false;
         self.shown.asking = None;
         let now = self.parts.clock.now();
         match outcome {
+            Outcome::NoKey(at) if purpose == Purpose::Compare => {
+                self.healer.poor(at); // missing bars do not wait for this
+                self.look(ctx);
+            }
             Outcome::NoKey(at) => self.wait_until(at, ctx),
             Outcome::Answered(bars) => {
-                tracing::info!(%symbol, bars, "backfill answered");
+                let failed = self.failures.over().unwrap_or(0);
+                let comparing = purpose == Purpose::Compare;
+                tracing::info!(%symbol, bars, comparing, failed, "backfill answered");
                 self.shown.answered_total = self.shown.answered_total.saturating_add(1);
                 self.shown.bars_total = self.shown.bars_total.saturating_add(u64::try_from(bars).unwrap_or(0));
                 self.healer.answered(symbol, now);
                 self.look(ctx);
             }
-            Outcome::Failed(trouble, error) => {
-                tracing::warn!(%symbol, error, "failed to ask for missing bars");
+            Outcome::Failed(trouble, kind, error) => {
+                if let Some(times) = self.failures.again(kind, now) {
+                    tracing::warn!(%symbol, error, times, "failed to ask for bars");
+                }
                 self.shown.failed_total = self.shown.failed_total.saturating_add(1);
                 self.shown.last_error = Some(error);
                 self.healer.failed(symbol, trouble, now, fastrand::f64());
@@ -172,12 +187,14 @@ impl Backfill {
 }
 
 /// Leases a key, says that it asks, asks, and passes the answer on.
-async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, symbol: Symbol) -> Outcome {
-    let purpose = Purpose::Backfill;
+async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, (symbol, purpose): (Symbol, Purpose)) -> Outcome {
     let lease = match parts.lease.send(LeaseKey { purpose, credits: 1 }).await {
         Ok(Ok(lease)) => lease,
         Ok(Err(refused)) => return Outcome::NoKey(refused.at),
-        Err(error) => return Outcome::Failed(None, format!("the key pool does not answer: {error}")),
+        Err(error) => {
+            let error = format!("the key pool does not answer: {error}");
+            return Outcome::Failed(None, "no_key_pool", error);
+        }
     };
     let (from, to) = (request.from, request.to);
     hand_on(parts, HeardKind::Asked(Asked { symbol, from, to }), Says::Nothing).await;
@@ -186,14 +203,14 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, symbol: Symbol)
         Ok(answer) => answer,
         Err(failure) => {
             key_answered(&parts.answered, &lease, purpose, None).await;
-            return Outcome::Failed(None, failure.to_string());
+            return Outcome::Failed(None, failure.kind(), failure.to_string());
         }
     };
     let refused = refusal(answer.status, &answer.body).filter(|refusal| refusal.trouble != Trouble::NoData);
     let told = Some((refused.as_ref().map(|refusal| refusal.trouble), &answer));
     key_answered(&parts.answered, &lease, purpose, told).await;
     if let Some(refusal) = refused {
-        return Outcome::Failed(Some(refusal.trouble), refusal.to_string());
+        return Outcome::Failed(Some(refusal.trouble), refusal.trouble.name(), refusal.to_string());
     }
     let raw = rest::capture(&path, parts.clock.now(), &answer.body);
     match rest::says(&raw, parts.clock.now()) {
@@ -206,7 +223,7 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, symbol: Symbol)
             hand_on(parts, HeardKind::Answer(raw), says).await;
             Outcome::Answered(bars)
         }
-        Err(error) => Outcome::Failed(None, error.to_string()),
+        Err(error) => Outcome::Failed(None, "bad_answer", error.to_string()),
     }
 }
 

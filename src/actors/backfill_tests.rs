@@ -1,18 +1,12 @@
 //! Backfill against a vendor that answers from a script.
 
 use super::*;
-use crate::actors::key_pool::{self, KeyPool};
+use crate::actors::upstream_stage::{Heap, key_pool, rest_of, until};
 use crate::actors::vendor;
-use crate::clock::Stopwatch;
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
-use crate::domain::keys::{KeyPolicy, KeySlot};
 use crate::domain::keys_view::{KeyState, KeysView};
-use crate::ledger::KeyUseBook;
-use secrecy::SecretString;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::Mutex;
+use crate::domain::mismatch::Unchecked;
 use std::time::Duration;
 
 /// 2026-03-02T15:00:00Z.
@@ -22,47 +16,6 @@ const BARS: &str =
 const NONE: &str = r#"{"code":400,"message":"No data is available on the specified dates.","status":"error"}"#;
 const SPENT: &str = r#"{"code":429,"message":"You have run out of API credits for the day.","status":"error"}"#;
 
-/// Answers each request with the next of `answers` (head and body), the last for good. Collects the requests' heads.
-fn vendor_of(answers: Vec<(&'static str, &'static str)>) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let heads = Arc::new(Mutex::new(Vec::new()));
-    let asked = Arc::clone(&heads);
-    std::thread::spawn(move || {
-        for (stream, i) in listener.incoming().zip(0..) {
-            let mut stream = stream.unwrap();
-            let mut head = vec![0; 4_096];
-            let len = stream.read(&mut head).unwrap();
-            asked
-                .lock()
-                .unwrap()
-                .push(String::from_utf8_lossy(&head[..len]).into_owned());
-            let (status, body) = answers.get(i).or(answers.last()).unwrap();
-            let len = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{body}"
-            )
-            .unwrap();
-        }
-    });
-    (url, heads)
-}
-
-#[derive(Clone, Default)]
-struct Heap(Arc<Mutex<Vec<Arrival>>>);
-
-impl Actor for Heap {
-    type Context = Context<Self>;
-}
-
-impl Handler<Arrived> for Heap {
-    type Result = ();
-    fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
-        self.0.lock().unwrap().extend(arrived.0);
-    }
-}
-
 struct Bench {
     heap: Heap,
     clock: Clock,
@@ -71,29 +24,11 @@ struct Bench {
     keys: watch::Receiver<KeysView>,
 }
 
-fn run(url: &str) -> Bench {
+fn run(url: &str, per_day: u32) -> Bench {
     let clock = Clock::manual(NOW);
     let heap = Heap::default();
-    let (keys_view, keys) = watch::channel(KeysView::default());
-    let key = |number| {
-        (
-            KeySlot { group: 1, number },
-            SecretString::from(format!("secret-{number}")),
-        )
-    };
-    let pool = KeyPool::new(key_pool::Parts {
-        keys: vec![key(1), key(2)],
-        policy: KeyPolicy {
-            spacing: Duration::from_secs(8),
-            per_minute: 8,
-            per_day: 800,
-        },
-        clock: clock.clone(),
-        book: KeyUseBook::in_memory().unwrap(),
-        retired: Arc::default(),
-        view: keys_view,
-    })
-    .start();
+    let told = heap.clone().start();
+    let (pool, keys) = key_pool(&["secret-1", "secret-2"], per_day, &clock, &told);
     let (pipeline, watched) = watch::channel(PipelineView::default());
     let (view, shown) = watch::channel(BackfillView::default());
     Backfill::new(Parts {
@@ -103,7 +38,7 @@ fn run(url: &str) -> Bench {
         pipeline: watched,
         lease: pool.clone().recipient(),
         answered: pool.recipient(),
-        arrived: heap.clone().start().recipient(),
+        arrived: told.recipient(),
         view,
     })
     .start();
@@ -135,30 +70,38 @@ impl Bench {
         self.pipeline.send_modify(|view| view.gaps = vec![gap()]);
     }
 
+    /// An hour of bars that were not compared, and are old enough.
+    fn uncompared(&self) {
+        let unchecked = Unchecked {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: gap().from,
+            to: gap().to,
+            bars: 2,
+            over: true,
+        };
+        self.pipeline.send_modify(|view| view.unchecked = vec![unchecked]);
+    }
+
     async fn until(&self, met: impl Fn(&BackfillView) -> bool) {
-        let since = Stopwatch::start();
-        while !met(&self.shown.borrow()) {
-            assert!(
-                since.elapsed() < Duration::from_secs(10),
-                "never: {:?}",
-                self.shown.borrow()
-            );
-            actix_rt::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(&format!("as wished: {:?}", self.shown.borrow()), || {
+            met(&self.shown.borrow())
+        })
+        .await;
     }
 }
 
 #[actix_rt::test]
 async fn an_open_gap_is_asked_about_and_the_answer_handed_on() {
-    let (url, heads) = vendor_of(vec![("200 OK\r\napi-credits-used: 3\r\napi-credits-left: 5", BARS)]);
-    let bench = run(&url);
+    let (url, heads) = rest_of(vec![("200 OK\r\napi-credits-used: 3\r\napi-credits-left: 5", BARS)]);
+    let bench = run(&url, 800);
     bench.open_gap();
     bench.until(|view| view.answered_total == 1).await;
     let heads = heads.lock().unwrap();
     assert!(heads[0].starts_with("GET /time_series?symbol=USD/COP&interval=5min&start_date=2026-03-02T14:00:00&end_date=2026-03-02T14:10:00&timezone=UTC"), "{}", heads[0]);
     let head = heads[0].to_ascii_lowercase();
     assert!(head.contains("authorization: apikey secret-1") && !heads[0].lines().next().unwrap().contains("secret"));
-    let arrivals = bench.heap.0.lock().unwrap();
+    let arrivals = bench.heap.arrivals();
     let asked = Asked {
         symbol: Symbol::usdcop(),
         from: gap().from,
@@ -185,19 +128,19 @@ async fn an_open_gap_is_asked_about_and_the_answer_handed_on() {
 
 #[actix_rt::test]
 async fn an_empty_window_is_an_answer() {
-    let (url, _) = vendor_of(vec![("400 Bad Request", NONE)]);
-    let bench = run(&url);
+    let (url, _) = rest_of(vec![("400 Bad Request", NONE)]);
+    let bench = run(&url, 800);
     bench.open_gap();
     bench.until(|view| view.answered_total == 1).await;
     assert!(
-        matches!(&bench.heap.0.lock().unwrap()[1].says, Says::Bars(fetched) if fetched.bars.is_empty() && fetched.to == gap().to)
+        matches!(&bench.heap.arrivals()[1].says, Says::Bars(fetched) if fetched.bars.is_empty() && fetched.to == gap().to)
     );
 }
 
 #[actix_rt::test]
 async fn a_spent_key_is_put_aside_and_the_next_one_asks_at_once() {
-    let (url, heads) = vendor_of(vec![("200 OK", SPENT), ("200 OK", BARS)]);
-    let bench = run(&url);
+    let (url, heads) = rest_of(vec![("200 OK", SPENT), ("200 OK", BARS)]);
+    let bench = run(&url, 800);
     bench.open_gap();
     bench.until(|view| view.answered_total == 1).await;
     assert!(heads.lock().unwrap()[1].contains("secret-2"));
@@ -207,12 +150,12 @@ async fn a_spent_key_is_put_aside_and_the_next_one_asks_at_once() {
 
 #[actix_rt::test]
 async fn a_vendor_in_trouble_is_asked_again_later() {
-    let (url, heads) = vendor_of(vec![
+    let (url, heads) = rest_of(vec![
         ("503 Service Unavailable", ""),
         ("200 OK", "<html>"),
         ("200 OK", BARS),
     ]);
-    let bench = run(&url);
+    let bench = run(&url, 800);
     bench.open_gap();
     bench.until(|view| view.failed_total == 1).await;
     assert_eq!(heads.lock().unwrap().len(), 1);
@@ -222,4 +165,34 @@ async fn a_vendor_in_trouble_is_asked_again_later() {
     bench.clock.advance(Duration::from_secs(20));
     bench.open_gap();
     bench.until(|view| view.answered_total == 1).await;
+}
+
+#[actix_rt::test]
+async fn bars_that_were_not_compared_are_asked_for_like_missing_ones() {
+    let (url, heads) = rest_of(vec![("200 OK", BARS)]);
+    let bench = run(&url, 800);
+    bench.uncompared();
+    bench.until(|view| view.answered_total == 1).await;
+    assert!(heads.lock().unwrap()[0].contains("start_date=2026-03-02T14:00:00&end_date=2026-03-02T14:10:00"));
+    assert!(matches!(&bench.heap.arrivals()[1].says, Says::Bars(fetched) if fetched.bars.len() == 1));
+}
+
+#[actix_rt::test]
+async fn comparisons_leave_the_reserve_alone_and_missing_bars_do_not_wait_for_them() {
+    // Two keys of eleven credits: two are kept for missing bars, and twenty are gone.
+    let (url, heads) = rest_of(vec![("200 OK", BARS)]);
+    let bench = run(&url, 11);
+    for spent in 1..=20 {
+        bench.open_gap();
+        bench.until(|view| view.answered_total == spent).await;
+        bench.pipeline.send_modify(|view| view.gaps.clear());
+        bench.clock.advance(Duration::from_secs(61));
+    }
+    bench.uncompared();
+    bench
+        .until(|view| view.next_at.is_some_and(|at| at > NOW + Duration::from_secs(7_200)))
+        .await;
+    assert_eq!(heads.lock().unwrap().len(), 20, "no comparison was asked for");
+    bench.open_gap();
+    bench.until(|view| view.answered_total == 21).await;
 }

@@ -6,17 +6,17 @@
 //! fails  never on the vendor's bytes: a bad frame is kept in the capture and counted. Any end of the link is a transition of
 //!        the machine. A panic restarts it without a socket; the machine then connects anew
 
+pub use crate::actors::feed_parts::{FeedParts, FeedSettings};
+
+use crate::actors::feed_log::FeedLog;
 use crate::actors::frame_guard::{Fragments, TooLong, cause_of};
-use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
+use crate::actors::messages::{Arrived, KeyAnswered, Report};
 use crate::actors::opening::{NotOpen, open};
 use crate::actors::vendor::{ConnectFailure, Socket};
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::domain::event::{Arrival, Heard, HeardKind, LinkChange, Says};
-use crate::domain::feed_view::FeedView;
 use crate::domain::keys::{KeySlot, Purpose};
 use crate::domain::link::{Effect, Event, Link, LinkSettings};
-use crate::domain::session::Sessions;
-use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
 use crate::domain::wire::{self, Frame};
@@ -26,41 +26,7 @@ use actix_http::ws;
 use bytes::Bytes;
 use futures_util::stream::{self, SplitSink, StreamExt};
 use futures_util::{FutureExt, SinkExt};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-
-/// What the link needs from settings.
-#[derive(Debug, Clone)]
-pub struct FeedSettings {
-    /// The vendor's WebSocket, without a key: `wss://ws.twelvedata.com/v1/quotes/price`.
-    pub url: String,
-    /// The pairs, each with its market's sessions.
-    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// Whom to trust: `actors::vendor::tls`.
-    pub tls: Arc<rustls::ClientConfig>,
-}
-
-/// Everything a feed is made of, and made of again after a panic.
-#[derive(Debug, Clone)]
-pub struct FeedParts {
-    /// From settings.
-    pub settings: FeedSettings,
-    /// Market time.
-    pub clock: Clock,
-    /// Whether prices are wanted.
-    pub wanted: watch::Receiver<bool>,
-    /// To the key pool.
-    pub lease: Recipient<LeaseKey>,
-    /// To the key pool.
-    pub answered: Recipient<KeyAnswered>,
-    /// To the aggregator.
-    pub arrived: Recipient<Arrived>,
-    /// To Root.
-    pub root: Recipient<Report>,
-    /// What `/status` shows.
-    pub view: Arc<watch::Sender<FeedView>>,
-}
 
 /// The actor.
 pub struct Feed {
@@ -78,6 +44,9 @@ pub struct Feed {
     timer: Option<(Timestamp, SpawnHandle)>,
     outgoing: Vec<Arrival>,
     viewed: Option<Stopwatch>,
+    log: FeedLog,
+    /// Root was told that nothing is heard.
+    told_silent: bool,
 }
 
 impl std::fmt::Debug for Feed {
@@ -93,10 +62,11 @@ impl Feed {
     #[must_use]
     pub fn new(parts: FeedParts) -> Self {
         // Networks do not run faster when market time does: what the link waits for is given in real time.
-        let patience = limits::HANDSHAKE.mul_f64(parts.clock.speed());
+        let speed = parts.clock.speed();
         let settings = LinkSettings {
             symbols: parts.settings.symbols.clone(),
-            patience,
+            patience: limits::HANDSHAKE.mul_f64(speed),
+            jitter: limits::SILENCE_JITTER.mul_f64((speed - 1.0).max(0.0)),
         };
         Self {
             link: Link::new(settings, parts.clock.now()),
@@ -109,6 +79,8 @@ impl Feed {
             timer: None,
             outgoing: Vec::new(),
             viewed: None,
+            log: FeedLog::default(),
+            told_silent: false,
             parts,
         }
     }
@@ -120,7 +92,7 @@ impl Feed {
         for effect in effects {
             self.act(effect, ctx);
         }
-        self.show(changed);
+        self.show(changed, ctx);
     }
 
     fn act(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -179,15 +151,14 @@ impl Feed {
                 self.reading = Some(ctx.add_stream(heard.map(move |chunk| FromSocket { generation, chunk })));
                 self.on(Event::Opened, ctx);
             }
-            Err(NotOpen::NoKey(refused)) => {
-                tracing::warn!(error = %refused, "failed to lease a key for the link");
-                self.on(Event::NoKey(refused.at), ctx);
-            }
-            Err(NotOpen::Failed(failure)) => {
-                tracing::warn!(error = %failure, "failed to open the link");
-                match failure {
-                    ConnectFailure::Refused { refusal, .. } => self.on(Event::Refused(&refusal), ctx),
-                    ConnectFailure::Failed { cause, .. } => self.on(Event::Lost(cause.to_owned()), ctx),
+            Err(why) => {
+                self.log.not_open(&why, self.parts.clock.now());
+                match why {
+                    NotOpen::NoKey(refused) => self.on(Event::NoKey(refused.at), ctx),
+                    NotOpen::Failed(ConnectFailure::Refused { refusal, .. }) => self.on(Event::Refused(&refusal), ctx),
+                    NotOpen::Failed(ConnectFailure::Failed { cause, .. }) => {
+                        self.on(Event::Lost(cause.to_owned()), ctx);
+                    }
                 }
             }
         }
@@ -223,26 +194,22 @@ impl Feed {
     }
 
     fn tell(&mut self, change: LinkChange, ctx: &mut Context<Self>) {
-        let report = match &change {
-            LinkChange::Up { symbols } => {
-                tracing::info!(?symbols, "link up");
-                Some(Report::LinkUp)
-            }
-            LinkChange::Down { cause } => {
-                tracing::warn!(cause, "link down");
-                Some(Report::LinkDown { cause: cause.clone() })
-            }
-            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Doubt { .. } => None,
-        };
-        if let Some(report) = report {
-            let sending = self.parts.root.send(report);
-            ctx.spawn(sending.into_actor(self).map(|sent, _, _| {
-                if let Err(error) = sent {
-                    tracing::error!(%error, "failed to report to root");
-                }
-            }));
+        self.log.changed(&change, self.parts.clock.now());
+        match &change {
+            LinkChange::Up { .. } => self.report(Report::LinkUp, ctx),
+            LinkChange::Down { cause } => self.report(Report::LinkDown { cause: cause.clone() }, ctx),
+            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Doubt { .. } => {}
         }
         self.arrive(HeardKind::Link(change), Says::Nothing);
+    }
+
+    fn report(&self, report: Report, ctx: &mut Context<Self>) {
+        let sending = self.parts.root.send(report);
+        ctx.spawn(sending.into_actor(self).map(|sent, _, _| {
+            if let Err(error) = sent {
+                tracing::error!(%error, "failed to report to root");
+            }
+        }));
     }
 
     fn arrive(&mut self, what: HeardKind, says: Says) {
@@ -321,10 +288,16 @@ impl Feed {
         self.timer = Some((at, handle));
     }
 
-    fn show(&mut self, changed: bool) {
-        if changed || self.viewed.is_none_or(|at| at.elapsed() >= limits::VIEW_EVERY) {
-            self.viewed = Some(Stopwatch::start());
-            self.parts.view.send_replace(self.link.view(self.parts.clock.now()));
+    fn show(&mut self, changed: bool, ctx: &mut Context<Self>) {
+        if !changed && self.viewed.is_some_and(|at| at.elapsed() < limits::VIEW_EVERY) {
+            return;
+        }
+        self.viewed = Some(Stopwatch::start());
+        let view = self.link.view(self.parts.clock.now());
+        let silent = view.all_silent();
+        self.parts.view.send_replace(view);
+        if std::mem::replace(&mut self.told_silent, silent) != silent {
+            self.report(if silent { Report::FeedSilent } else { Report::FeedHeard }, ctx);
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The feed against a vendor of flesh and blood: a real socket, and every way in which one can end.
 
 use super::*;
-use crate::actors::key_pool::{self, KeyPool};
+use crate::actors::upstream_stage::{Heap, key_pool, until};
 use crate::actors::vendor;
-use crate::domain::keys::KeyPolicy;
-use crate::domain::keys_view::KeysView;
+use crate::clock::Clock;
+use crate::domain::feed_view::FeedView;
 use crate::domain::session::Always;
-use crate::ledger::KeyUseBook;
 use secrecy::SecretString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 const CONFIRMED: &str = r#"{"event":"subscribe-status","status":"ok","success":[{"symbol":"USD/COP"}],"fails":null}"#;
 const PRICE: &str = r#"{"event":"price","symbol":"USD/COP","timestamp":1772352540,"price":4012.35}"#;
@@ -143,50 +143,19 @@ fn vendor(acts: Vec<Act>) -> (String, Arc<AtomicUsize>) {
     (url, count)
 }
 
-/// Everything that the feed said.
-#[derive(Clone, Default)]
-struct Heap {
-    arrivals: Arc<Mutex<Vec<(Stopwatch, Arrival)>>>,
-    reports: Arc<Mutex<Vec<Report>>>,
-}
-
-struct Probe(Heap);
-
-impl Actor for Probe {
-    type Context = Context<Self>;
-}
-
-impl Handler<Arrived> for Probe {
-    type Result = ();
-    fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
-        let stamped = arrived.0.into_iter().map(|arrival| (Stopwatch::start(), arrival));
-        self.0.arrivals.lock().unwrap().extend(stamped);
-    }
-}
-
-impl Handler<Report> for Probe {
-    type Result = ();
-    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
-        self.0.reports.lock().unwrap().push(report);
-    }
-}
-
 impl Heap {
     fn prices(&self) -> usize {
-        self.arrivals
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(_, arrival)| matches!(arrival.says, Says::Price(_)))
-            .count()
+        let arrivals = self.arrivals();
+        let priced = arrivals.iter().filter(|arrival| matches!(arrival.says, Says::Price(_)));
+        priced.count()
     }
 
     fn causes(&self) -> Vec<String> {
-        let cause = |(_, arrival): &(Stopwatch, Arrival)| match &arrival.heard.what {
+        let cause = |arrival: &Arrival| match &arrival.heard.what {
             HeardKind::Link(LinkChange::Down { cause }) => Some(cause.clone()),
             _ => None,
         };
-        self.arrivals.lock().unwrap().iter().filter_map(cause).collect()
+        self.arrivals().iter().filter_map(cause).collect()
     }
 }
 
@@ -198,39 +167,23 @@ struct Running {
 
 fn run(url: String, keys: &[&str]) -> Running {
     let heap = Heap::default();
-    let probe = Probe(heap.clone()).start();
+    let told = heap.clone().start();
     let clock = Clock::system();
     let (view, viewed) = watch::channel(FeedView::idle(clock.now()));
     let (wanted, want) = watch::channel(true);
-    let slots = keys
-        .iter()
-        .zip(1..)
-        .map(|(key, number)| (KeySlot { group: 1, number }, SecretString::from(*key)));
-    let pool = KeyPool::new(key_pool::Parts {
-        keys: slots.collect(),
-        policy: KeyPolicy {
-            spacing: Duration::from_secs(8),
-            per_minute: 8,
-            per_day: 800,
-        },
-        clock: clock.clone(),
-        book: KeyUseBook::in_memory().unwrap(),
-        retired: Arc::default(),
-        view: watch::channel(KeysView::default()).0,
-    })
-    .start();
+    let (pool, _) = key_pool(keys, 800, &clock, &told);
     let parts = FeedParts {
         settings: FeedSettings {
             url,
-            symbols: vec![(Symbol::usdcop(), Arc::new(Always))],
+            symbols: vec![(crate::domain::symbol::Symbol::usdcop(), Arc::new(Always))],
             tls: vendor::tls(&[]),
         },
         clock,
         lease: pool.clone().recipient(),
         answered: pool.recipient(),
         wanted: want,
-        arrived: probe.clone().recipient(),
-        root: probe.recipient(),
+        arrived: told.clone().recipient(),
+        root: told.recipient(),
         view: Arc::new(view),
     };
     Feed::new(parts).start();
@@ -238,14 +191,6 @@ fn run(url: String, keys: &[&str]) -> Running {
         heap,
         wanted,
         view: viewed,
-    }
-}
-
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    let since = Stopwatch::start();
-    while !met() {
-        assert!(since.elapsed() < Duration::from_secs(20), "never: {what}");
-        actix_rt::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -288,7 +233,7 @@ async fn recoveries(count: usize) -> Vec<Duration> {
     let (url, _) = vendor((0..count).map(|i| Act::Serve(kinds[i % 4])).collect());
     let running = run(url, &["k"]);
     until("a price after the last kill", || running.heap.prices() > count).await;
-    let arrivals = running.heap.arrivals.lock().unwrap();
+    let arrivals = running.heap.stamped.lock().unwrap();
     let mut down = None;
     let mut took = Vec::new();
     for (at, arrival) in arrivals.iter() {
@@ -331,7 +276,7 @@ async fn a_refused_upgrade_is_told_by_its_body_and_another_key_is_tried() {
     until("a price", || running.heap.prices() > 0).await;
     assert_eq!(connections.load(Ordering::SeqCst), 5);
     assert_eq!(running.heap.causes(), ["refused_401"]);
-    let reports = running.heap.reports.lock().unwrap().clone();
+    let reports = running.heap.reports();
     assert_eq!(
         reports,
         [

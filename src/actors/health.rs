@@ -5,22 +5,21 @@
 //! says   `ServiceView` and the ready `status` frame → views
 //! fails  a panic restarts it; until then the last snapshot stands
 
+use crate::actors::health_keys::{forecast, key, key_usage};
 use crate::actors::tree::Views;
 use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain;
 use crate::domain::batch::ReaderView;
+use crate::domain::cadence::Suspicion;
 use crate::domain::frames;
-use crate::domain::keys_view::{KeyView, KeysView};
 use crate::domain::pipeline::Market;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdict;
 use crate::limits;
 use crate::store::{HealthRow, Store};
-use crate::views::{
-    FeedView, KeyUsageView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView,
-};
+use crate::views::{FeedView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -156,6 +155,8 @@ impl Health {
                 .map(|(name, reader)| reader_json(name, reader, now))
                 .into(),
             keys: keys.keys.iter().map(key).collect(),
+            comparisons: json!({"bars": pipeline.counts.bars_compared, "mismatched": pipeline.counts.bars_mismatched}),
+            forecast: forecast(&keys, &views.poller.borrow(), now),
             api_key_usage: key_usage(&keys, self.parts.spacing),
             gaps: pipeline
                 .gaps
@@ -177,16 +178,24 @@ impl Health {
         now: Timestamp,
     ) -> SymbolView {
         let (open, live) = (market.sessions.at(now).is_some(), feed.state == "live");
-        let of_feed = match (open, live) {
-            (false, _) => "closed",
-            (true, true) => "live",
-            (true, false) => "down",
+        let line = feed.symbols.iter().find(|line| line.symbol == market.symbol);
+        let brought = live || line.is_some_and(|line| feed.state == "silent" && !line.silent);
+        let polled = self.parts.views.poller.borrow().polled.contains(&market.symbol);
+        let of_feed = match (open, brought, polled) {
+            (false, _, _) => "closed",
+            (true, _, true) => "polled",
+            (true, true, false) => "live",
+            (true, false, false) => "down",
         };
+        let suspicion = line.and_then(|line| line.suspicion);
         let reasons: Vec<String> = match &overall.unsafe_to_trade {
             Some(reason) => vec![reason.clone()],
             None if !open => vec!["market_closed".to_owned()],
-            None if !live => vec![format!("feed_{}", feed.state)],
-            None => Vec::new(),
+            None if !brought => vec![format!("feed_{}", feed.state)],
+            None => suspicion
+                .into_iter()
+                .map(|suspicion| format!("feed_{}", suspicion.name()))
+                .collect(),
         };
         let latest = self.parts.views.latest.borrow();
         SymbolView {
@@ -279,34 +288,6 @@ fn l0(overall: &Overall, verdict: Option<&Verdict>) -> L0View {
     }
 }
 
-/// A key as `/status` shows it: its last four characters at the most.
-fn key((shown, tail): &(KeyView, String)) -> Value {
-    json!({
-        "id": format!("{} …{tail}", shown.slot), "group": format!("G{}", shown.slot.group), "state": shown.state.name(),
-        "until": shown.until.map(|until| until.to_string()), "used_minute": shown.used_minute, "used_day": shown.used_day,
-        "left_day": shown.left_day, "of_link": shown.of_link,
-    })
-}
-
-/// The old service's fields.
-fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
-    let calls = || keys.keys.iter().map(|(key, _)| key.calls_total);
-    let last = (1..)
-        .zip(&keys.keys)
-        .find(|(_, (key, _))| key.of_link)
-        .map_or(1, |(place, _)| place);
-    KeyUsageView {
-        total_keys: u64::try_from(keys.keys.len()).unwrap_or(u64::MAX),
-        current_key_index: last,
-        total_calls: calls().sum(),
-        calls_per_key: (1_u32..)
-            .zip(calls())
-            .map(|(place, calls)| (format!("key_{place}"), calls))
-            .collect(),
-        rate_limit_delay: spacing.as_secs_f64(),
-    }
-}
-
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -330,7 +311,7 @@ fn cadence(feed: &domain::feed_view::FeedView, symbol: Symbol) -> Value {
         json!({
             "gap_p99_seconds": line.gap_p99.map(|gap| gap.as_secs()),
             "silent": line.silent,
-            "suspect": line.suspicion.as_ref().map(|suspicion| format!("{suspicion:?}").to_lowercase()),
+            "suspect": line.suspicion.map(Suspicion::name),
         })
     })
 }

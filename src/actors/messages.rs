@@ -13,6 +13,8 @@ use crate::domain::l0::{Flag, Sighting};
 use crate::domain::requests::Since;
 use crate::domain::session::Session;
 use crate::domain::session_watch::Turn;
+use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
 use crate::domain::verdict::Verdict;
 use actix::Message;
@@ -81,6 +83,23 @@ pub enum Report {
         /// A name fit for a gap's cause.
         cause: String,
     },
+    /// Prices are overdue on a link that is up.
+    FeedSilent,
+    /// They come again, or the link is another, or none is wanted.
+    FeedHeard,
+    /// These pairs are asked for over REST, because the link does not bring them.
+    Polling(Vec<Symbol>),
+    /// The link has every pair again, or none is wanted.
+    PollingOver,
+    /// No key may be used before then.
+    KeysExhausted {
+        /// `retired` or `day_spent`.
+        reason: &'static str,
+        /// When one may be used again.
+        until: Timestamp,
+    },
+    /// A key may be used again.
+    KeysUsable,
     /// A child was restarted.
     Restarted {
         /// Its name in the tree.

@@ -2,10 +2,11 @@
 //!
 //! owns   `domain::poll::Poll`, one round at a time, one timer
 //! hears  whether prices are wanted (a watched flag that Root sets) · `FeedView`, `KeysView` (watched snapshots)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are heard or lost · `PollerView`
+//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are heard or lost · `PollerView` ·
+//!        Report → Root: which pairs are polled
 //! fails  never on the vendor: a round that brings nothing is one of many. A panic forgets whom it polled; the views tell again
 
-use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey};
+use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
 use crate::actors::rest_call::{Rest, key_answered};
 use crate::clock::Clock;
 use crate::domain::budget::Forecast;
@@ -14,6 +15,7 @@ use crate::domain::feed_view::FeedView;
 use crate::domain::keys::Purpose;
 use crate::domain::keys_view::KeysView;
 use crate::domain::poll::{Poll, Step};
+use crate::domain::repeats::Repeats;
 use crate::domain::rest;
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub answered: Recipient<KeyAnswered>,
     /// To the aggregator.
     pub arrived: Recipient<Arrived>,
+    /// To Root.
+    pub up: Recipient<Report>,
     /// What is shown.
     pub view: watch::Sender<PollerView>,
 }
@@ -80,6 +84,9 @@ pub struct Poller {
     busy: bool,
     timer: Option<SpawnHandle>,
     shown: PollerView,
+    failures: Repeats,
+    /// The pairs that Root knows of.
+    told: Vec<Symbol>,
 }
 
 impl std::fmt::Debug for Poller {
@@ -90,10 +97,10 @@ impl std::fmt::Debug for Poller {
     }
 }
 
-/// How a round went: the pairs whose prices came, and the last failure.
+/// How a round went: the pairs whose prices came, and the last failure with a name that stays the same while it does.
 struct Round {
     priced: Vec<Symbol>,
-    error: Option<String>,
+    error: Option<(&'static str, String)>,
 }
 
 impl Poller {
@@ -106,6 +113,8 @@ impl Poller {
             busy: false,
             timer: None,
             shown: PollerView::default(),
+            failures: Repeats::default(),
+            told: Vec::new(),
             parts,
         }
     }
@@ -115,7 +124,7 @@ impl Poller {
         let now = self.parts.clock.now();
         self.poll.watch(&self.parts.feed.borrow(), now);
         if self.busy || !*self.parts.wanted.borrow() {
-            return;
+            return self.report();
         }
         let budget = self.parts.keys.borrow().spendable;
         match self.poll.step(budget, now) {
@@ -151,14 +160,21 @@ impl Poller {
     fn conclude(&mut self, round: &Round, ctx: &mut Context<Self>) {
         self.busy = false;
         let now = self.parts.clock.now();
-        if let Some(error) = &round.error {
-            tracing::warn!(error, "failed to poll");
+        if let Some((kind, error)) = &round.error {
+            if let Some(times) = self.failures.again(kind, now) {
+                tracing::warn!(error, times, "failed to poll");
+            }
             self.shown.failed_total = self.shown.failed_total.saturating_add(1);
             self.shown.last_error = Some(error.clone());
         }
         let priced = u64::try_from(round.priced.len()).unwrap_or(0);
         self.shown.prices_total = self.shown.prices_total.saturating_add(priced);
         if priced > 0 {
+            if round.error.is_none()
+                && let Some(failed) = self.failures.over()
+            {
+                tracing::info!(failed, "polling works again");
+            }
             self.poll.succeeded();
         } else if self.poll.failed(now) {
             self.lost(now, ctx);
@@ -197,6 +213,27 @@ impl Poller {
         self.shown.every = self.poll.every();
         self.shown.forecast = Some(self.poll.forecast(budget, now));
         self.parts.view.send_replace(self.shown.clone());
+        self.report();
+    }
+
+    /// Tells Root which pairs are polled, when that has changed. What a full mailbox does not take is told at the next look.
+    fn report(&mut self) {
+        let polled = if *self.parts.wanted.borrow() {
+            self.shown.polled.clone()
+        } else {
+            Vec::new()
+        };
+        if polled == self.told {
+            return;
+        }
+        let report = if polled.is_empty() {
+            Report::PollingOver
+        } else {
+            Report::Polling(polled.clone())
+        };
+        if self.parts.up.try_send(report).is_ok() {
+            self.told = polled;
+        }
     }
 }
 
@@ -208,15 +245,17 @@ async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) 
     loop {
         let lease = match parts.lease.send(LeaseKey { purpose, credits }).await {
             Ok(Ok(lease)) => lease,
-            Ok(Err(refused)) => return round.error = Some(refused.to_string()),
-            Err(error) => return round.error = Some(format!("the key pool does not answer: {error}")),
+            Ok(Err(refused)) => return round.error = Some((refused.reason, refused.to_string())),
+            Err(error) => {
+                return round.error = Some(("no_key_pool", format!("the key pool does not answer: {error}")));
+            }
         };
         let path = rest::price_path(symbols);
         let answer = match rest.get(&path, &lease.key).await {
             Ok(answer) => answer,
             Err(failure) => {
                 key_answered(&parts.answered, &lease, purpose, None).await;
-                return round.error = Some(failure.to_string());
+                return round.error = Some((failure.kind(), failure.to_string()));
             }
         };
         let refused = refusal(answer.status, &answer.body);
@@ -225,19 +264,22 @@ async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) 
         let Some(refusal) = refused else {
             return hand_on(parts, symbols, &answer.body, round).await;
         };
-        round.error = Some(refusal.to_string());
+        round.error = Some((refusal.trouble.name(), refusal.to_string()));
         if refusal.trouble.disposition() != Disposition::NextKey {
             return;
         }
     }
 }
 
+/// The kind of an answer that says something else than prices.
+const BAD_ANSWER: &str = "bad_answer";
+
 /// Prices, after word that their pairs are heard: what a link says when it comes up.
 async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Round) {
     let at = parts.clock.now();
     let answers = match rest::parts(symbols, body) {
         Ok(answers) => answers,
-        Err(error) => return round.error = Some(error.to_string()),
+        Err(error) => return round.error = Some((BAD_ANSWER, error.to_string())),
     };
     let mut arrivals = Vec::new();
     let mut heard = Vec::new();
@@ -252,7 +294,7 @@ async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Rou
                 });
                 heard.push(symbol);
             }
-            Err(error) => round.error = Some(format!("{symbol}: {error}")),
+            Err(error) => round.error = Some((BAD_ANSWER, format!("{symbol}: {error}"))),
         }
     }
     if heard.is_empty() {

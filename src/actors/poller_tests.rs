@@ -1,19 +1,13 @@
 //! The poller against a vendor that answers from a script.
 
 use super::*;
-use crate::actors::key_pool::{self, KeyPool};
+use crate::actors::upstream_stage::{Heap, key_pool, rest_of};
 use crate::actors::vendor;
 use crate::clock::Stopwatch;
 use crate::domain::feed_view::LineView;
-use crate::domain::keys::{KeyPolicy, KeySlot};
 use crate::domain::lines::Status;
 use crate::domain::session::Always;
 use crate::domain::tick::Provenance;
-use crate::ledger::KeyUseBook;
-use secrecy::SecretString;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::Mutex;
 
 /// 2026-03-02T15:00:00Z.
 const NOW: Timestamp = Timestamp::from_secs(1_772_463_600);
@@ -25,36 +19,7 @@ fn eurusd() -> Symbol {
 }
 
 fn vendor_of(bodies: Vec<&'static str>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for (stream, i) in listener.incoming().zip(0..) {
-            let mut stream = stream.unwrap();
-            assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
-            let body = bodies.get(i).or(bodies.last()).unwrap();
-            let len = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{body}"
-            )
-            .unwrap();
-        }
-    });
-    url
-}
-
-#[derive(Clone, Default)]
-struct Heap(Arc<Mutex<Vec<Arrival>>>);
-
-impl Actor for Heap {
-    type Context = Context<Self>;
-}
-
-impl Handler<Arrived> for Heap {
-    type Result = ();
-    fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
-        self.0.lock().unwrap().extend(arrived.0);
-    }
+    rest_of(bodies.into_iter().map(|body| ("200 OK", body)).collect()).0
 }
 
 struct Bench {
@@ -68,26 +33,9 @@ struct Bench {
 fn run(url: &str) -> Bench {
     let clock = Clock::manual(NOW);
     let heap = Heap::default();
-    let (keys_view, keys) = watch::channel(KeysView::default());
-    let slots = (1..=6).map(|number| {
-        (
-            KeySlot { group: 1, number },
-            SecretString::from(format!("secret-{number}")),
-        )
-    });
-    let pool = KeyPool::new(key_pool::Parts {
-        keys: slots.collect(),
-        policy: KeyPolicy {
-            spacing: Duration::from_secs(8),
-            per_minute: 8,
-            per_day: 80_000,
-        },
-        clock: clock.clone(),
-        book: KeyUseBook::in_memory().unwrap(),
-        retired: Arc::default(),
-        view: keys_view,
-    })
-    .start();
+    let told = heap.clone().start();
+    let keys = ["secret-1", "secret-2", "secret-3", "secret-4", "secret-5", "secret-6"];
+    let (pool, keys) = key_pool(&keys, 80_000, &clock, &told);
     let (feed, linked) = watch::channel(FeedView::idle(NOW));
     let (view, shown) = watch::channel(PollerView::default());
     let (wanted, want) = watch::channel(true);
@@ -103,7 +51,8 @@ fn run(url: &str) -> Bench {
         keys,
         lease: pool.clone().recipient(),
         answered: pool.recipient(),
-        arrived: heap.clone().start().recipient(),
+        arrived: told.clone().recipient(),
+        up: told.recipient(),
         view,
     })
     .start();
@@ -154,7 +103,7 @@ impl Bench {
             Says::Price(tick) if tick.provenance == Provenance::Polled => Some(tick.symbol),
             _ => None,
         };
-        self.heap.0.lock().unwrap().iter().filter_map(price).collect()
+        self.heap.arrivals().iter().filter_map(price).collect()
     }
 }
 
@@ -163,7 +112,7 @@ async fn a_link_that_stays_down_is_replaced_and_hands_back() {
     let bench = run(&vendor_of(vec![BOTH]));
     bench.link("waiting", Status::Confirmed);
     bench.until("polled twice", |view| view.prices_total >= 4).await;
-    let first = bench.heap.0.lock().unwrap()[0].clone();
+    let first = bench.heap.arrivals()[0].clone();
     assert_eq!(
         first.heard.what,
         HeardKind::Link(LinkChange::Up {
@@ -174,7 +123,7 @@ async fn a_link_that_stays_down_is_replaced_and_hands_back() {
         first.heard.at.since(NOW) >= Duration::from_secs(30),
         "not before the limit"
     );
-    for arrival in bench.heap.0.lock().unwrap().iter() {
+    for arrival in &bench.heap.arrivals() {
         assert_eq!(
             crate::domain::wire::says(&arrival.heard).as_ref(),
             Ok(&arrival.says),
@@ -187,6 +136,8 @@ async fn a_link_that_stays_down_is_replaced_and_hands_back() {
     bench.clock.advance(Duration::from_secs(60));
     bench.until("a look later", |view| view.every.is_none()).await;
     assert_eq!(bench.prices().len(), before);
+    let both = vec![Symbol::usdcop(), eurusd()];
+    assert_eq!(bench.heap.reports(), [Report::Polling(both), Report::PollingOver]);
 }
 
 #[actix_rt::test]
@@ -205,7 +156,7 @@ async fn when_polling_fails_as_well_the_pairs_are_called_lost() {
     bench.link("waiting", Status::Confirmed);
     let lost = |arrival: &Arrival| matches!(&arrival.heard.what, HeardKind::Link(LinkChange::Lost { cause, .. }) if cause == "poll_failed");
     let heap = bench.heap.clone();
-    bench.until("lost", |_| heap.0.lock().unwrap().iter().any(lost)).await;
+    bench.until("lost", |_| heap.arrivals().iter().any(lost)).await;
     assert!(bench.shown.borrow().failed_total >= 2 && bench.prices().is_empty());
 }
 

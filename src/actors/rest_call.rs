@@ -40,6 +40,16 @@ pub(crate) enum CallFailure {
     Body { host: String, detail: String },
 }
 
+impl CallFailure {
+    /// A name that stays the same while the failure does.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(failure) => failure.kind(),
+            Self::Body { .. } => "broken_answer",
+        }
+    }
+}
+
 impl Rest {
     /// `base` is the address without a slash at its end.
     pub(crate) fn new(tls: Arc<rustls::ClientConfig>, base: String) -> Self {

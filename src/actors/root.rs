@@ -12,6 +12,7 @@ use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain::health::ConditionKind;
 use crate::domain::lifecycle::{Effect, Event, Lifecycle};
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdict;
 use crate::exit::Exit;
@@ -51,6 +52,9 @@ pub struct Root {
     lifecycle: Lifecycle,
     timer: Option<SpawnHandle>,
 }
+
+/// What the condition `feed_silent` says.
+const SILENT: &str = "The link is up, and prices are overdue by this half-hour's habit.";
 
 /// What the views show before Root has begun.
 #[must_use]
@@ -220,6 +224,21 @@ impl Root {
         }
     }
 
+    fn polling(&mut self, pairs: &[Symbol], ctx: &mut Context<Self>) {
+        let pairs = pairs.iter().map(Symbol::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("Prices of {pairs} come by polling.");
+        self.raise(ConditionKind::Polling, "link_without", &message, ctx);
+    }
+
+    fn keys_exhausted(&mut self, reason: &str, until: Timestamp, ctx: &mut Context<Self>) {
+        let why = match reason {
+            "retired" => "the vendor refuses every key (401); one is tried again",
+            _ => "every key's day is spent, or the vendor refuses it; one may be used",
+        };
+        let message = format!("No API key can be used: {why} at {until}.");
+        self.raise(ConditionKind::KeysExhausted, reason, &message, ctx);
+    }
+
     /// The ledger is the part without which nothing goes on.
     fn ledger(&mut self, trouble: Option<String>, ctx: &mut Context<Self>) {
         match trouble {
@@ -264,7 +283,9 @@ impl Handler<Report> for Root {
     type Result = ();
 
     fn handle(&mut self, msg: Report, ctx: &mut Context<Self>) {
-        use ConditionKind::{CacheDown, CalendarFileWrong, ClockStepped, FeedDown, StoreBehind};
+        use ConditionKind::{
+            CacheDown, CalendarFileWrong, ClockStepped, FeedDown, FeedSilent, KeysExhausted, Polling, StoreBehind,
+        };
         match msg {
             Report::LinkUp => self.clear(FeedDown, ctx),
             Report::LinkDown { cause } => {
@@ -275,6 +296,12 @@ impl Handler<Report> for Root {
                     ctx,
                 );
             }
+            Report::FeedSilent => self.raise(FeedSilent, "overdue", SILENT, ctx),
+            Report::FeedHeard => self.clear(FeedSilent, ctx),
+            Report::Polling(pairs) => self.polling(&pairs, ctx),
+            Report::PollingOver => self.clear(Polling, ctx),
+            Report::KeysExhausted { reason, until } => self.keys_exhausted(reason, until, ctx),
+            Report::KeysUsable => self.clear(KeysExhausted, ctx),
             Report::LedgerUnwritable { cause } => self.ledger(Some(cause), ctx),
             Report::LedgerWritable => self.ledger(None, ctx),
             Report::StoreLost { cause } => {

@@ -251,6 +251,7 @@ impl Tree {
             clock: clock.clone(),
             book: key_use,
             retired: Arc::default(),
+            up: up.clone(),
             view: keys_view,
         };
         nursery.start(rows::KEY_POOL, "key_pool", mail, move || KeyPool::new(parts));
@@ -282,6 +283,7 @@ impl Tree {
             lease: key_pool.clone().recipient(),
             answered: key_pool.clone().recipient(),
             arrived: aggregator.clone().recipient(),
+            up: up.clone(),
             view: poller_view,
         };
         nursery.start(rows::POLLER, "poller", mail, move || Poller::new(parts));

@@ -15,8 +15,10 @@ use awc::{BoxedSocket, Client, ConnectRequest, ConnectResponse, Connector};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +48,46 @@ pub(crate) enum ConnectFailure {
         /// The error, for people.
         detail: String,
     },
+}
+
+impl ConnectFailure {
+    /// A name that stays the same while the failure does.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { refusal, .. } => refusal.trouble.name(),
+            Self::Failed { cause, .. } => cause,
+        }
+    }
+}
+
+/// Why the file of further authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the authorities in {file} cannot be used: {what}; correct upstream.ca_file, a PEM file with certificates")]
+pub struct RootsError {
+    file: PathBuf,
+    what: String,
+}
+
+/// The authorities of a PEM file, to be trusted beside the web's.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate that an authority could have.
+pub fn roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let bad = |what: String| RootsError {
+        file: file.to_owned(),
+        what,
+    };
+    let mut found = Vec::new();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))? {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        let mut alone = rustls::RootCertStore::empty();
+        alone.add(certificate.clone()).map_err(|error| bad(error.to_string()))?;
+        found.push(certificate);
+    }
+    if found.is_empty() {
+        return Err(bad("there is no certificate in it".to_owned()));
+    }
+    Ok(found)
 }
 
 /// Trusts the web's roots and those given; speaks HTTP/1.1 only, because a WebSocket cannot be opened over HTTP/2 here.
@@ -126,10 +168,16 @@ pub(super) fn failed(url: &str, error: &SendRequestError) -> ConnectFailure {
         SendRequestError::Url(_) => "wrong_address",
         _ => "connect_failed",
     };
+    let remedy = match cause {
+        "tls_failed" if error.to_string().contains("UnknownIssuer") => {
+            "; where its authority is not one of the web's, put it into upstream.ca_file"
+        }
+        _ => "",
+    };
     ConnectFailure::Failed {
         host: host(url),
         cause,
-        detail: error.to_string(),
+        detail: format!("{error}{remedy}"),
     }
 }
 

@@ -2,19 +2,20 @@
 
 use super::StartError;
 use crate::actors::feed::FeedSettings;
-use crate::actors::vendor;
+use crate::actors::vendor::{self, RootsError};
 use crate::calendar_file;
 use crate::domain::calendar::Calendar;
 use crate::domain::interval::Interval;
 use crate::domain::key::{KeyPolicy, KeySlot};
 use crate::domain::l0::{self, WaitPolicy};
 use crate::domain::l0_table::{self, L0Table};
+use crate::domain::mismatch::OnMismatch;
 use crate::domain::overrides::Overrides;
 use crate::domain::pipeline::{Boundary, Market};
 use crate::domain::session::{Session, Sessions};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::settings::{self, Group, Key, MinuteStamps, SymbolMarket, Valid};
+use crate::settings::{self, Group, Key, MinuteStamps, Mismatch, SymbolMarket, Valid};
 use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -49,6 +50,11 @@ pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<Market> {
         },
         lateness: settings.market.lateness,
         jump_basis_points: settings.market.jump_basis_points,
+        on_mismatch: match settings.upstream.mismatch {
+            Mismatch::Keep => OnMismatch::Keep,
+            Mismatch::Flag => OnMismatch::Flag,
+            Mismatch::Replace => OnMismatch::Replace,
+        },
         ..Market::new(*symbol, Arc::new(Corrected(calendar.subscribe())))
     };
     calendars.iter().map(market).collect()
@@ -90,15 +96,24 @@ pub(super) fn policy(settings: &Valid) -> WaitPolicy {
     }
 }
 
-pub(super) fn feed(settings: &Valid, markets: &[Market]) -> FeedSettings {
+/// Whom to trust at the vendor's addresses.
+pub(crate) fn upstream_tls(settings: &Valid) -> Result<Arc<rustls::ClientConfig>, RootsError> {
+    let further = match &settings.upstream.ca_file {
+        Some(file) => vendor::roots(file)?,
+        None => Vec::new(),
+    };
+    Ok(vendor::tls(&further))
+}
+
+pub(super) fn feed(settings: &Valid, markets: &[Market]) -> Result<FeedSettings, StartError> {
     let symbols = markets
         .iter()
         .map(|market| (market.symbol, Arc::clone(&market.sessions)));
-    FeedSettings {
+    Ok(FeedSettings {
         url: settings.upstream.ws_url.clone(),
         symbols: symbols.collect(),
-        tls: vendor::tls(&[]),
-    }
+        tls: upstream_tls(settings)?,
+    })
 }
 
 pub(crate) const fn key_policy(settings: &Valid) -> KeyPolicy {

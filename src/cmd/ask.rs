@@ -20,6 +20,14 @@ pub enum AskError {
         /// What the network said.
         why: String,
     },
+    /// It does not take the question.
+    #[error("candela at {url} does not take the question: {why}")]
+    Refused {
+        /// Where it is.
+        url: String,
+        /// What it says is wrong.
+        why: String,
+    },
     /// It answers, but not with what a candela says.
     #[error("what answers at {url} is no candela: {why}")]
     Strange {
@@ -55,8 +63,16 @@ impl Service {
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let strange = |why: String| AskError::Strange { url: url.clone(), why };
-        if !answer.status().is_success() {
-            return Err(strange(format!("it answers {}", answer.status())));
+        let status = answer.status();
+        if !status.is_success() {
+            let problem: Value = answer.json().limit(LARGEST).await.unwrap_or_default();
+            return Err(match problem.get("detail").and_then(Value::as_str) {
+                Some(why) => AskError::Refused {
+                    url: self.url.clone(),
+                    why: why.to_owned(),
+                },
+                None => strange(format!("it answers {status}")),
+            });
         }
         answer
             .json()

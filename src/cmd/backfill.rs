@@ -4,13 +4,12 @@
 //! once would break their spacing.
 
 use crate::actors::rest_call::Rest;
-use crate::actors::vendor;
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::channel::{Channel, Epoch, Head};
 use crate::domain::event::{Event, Numbered, Position, Says};
 use crate::domain::interval::Interval;
-use crate::domain::keys::{KeySlot, Pool, Purpose};
+use crate::domain::keys::{KeySlot, NoLease, Pool, Purpose};
 use crate::domain::past::{self, Expected};
 use crate::domain::pipeline::Market;
 use crate::domain::rest::{self, SeriesRequest};
@@ -52,6 +51,51 @@ pub struct BackfillArgs {
     json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+/// Why bars could not be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum BackfillError {
+    /// The stretch ends before it begins.
+    #[error("--to {to} is before --from {from}: give the earlier one first")]
+    Backwards {
+        /// As it was given.
+        from: String,
+        /// As it was given.
+        to: String,
+    },
+    /// There is nothing to ask for yet.
+    #[error("--from {from} lies ahead: only bars of the past can be asked for")]
+    Ahead {
+        /// As it was given.
+        from: String,
+    },
+    /// It is no time.
+    #[error("{text:?} is neither a day such as 2026-03-02 nor an instant such as 2026-03-02T08:00:00-05:00")]
+    NoTime {
+        /// As it was given.
+        text: String,
+    },
+    /// No key may be used for a while.
+    #[error("{0}; what was written stays, and running this again goes on from there")]
+    NoKey(#[from] NoLease),
+    /// The vendor does not answer, or not well.
+    #[error(
+        "the vendor does not give the bars: {0}; what was written stays, and running this again goes on from there"
+    )]
+    Vendor(String),
+}
+
+impl BackfillError {
+    /// The exit code it deserves.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Backwards { .. } | Self::Ahead { .. } | Self::NoTime { .. } => Exit::Usage,
+            Self::NoKey(_) => Exit::TryAgain,
+            Self::Vendor(_) => Exit::Unavailable,
+        }
+    }
 }
 
 /// What became of one pair.
@@ -104,11 +148,21 @@ impl BackfillArgs {
         let zone = market.sessions.zone();
         let settled = vendor.clock.now() - limits::VENDOR_SETTLES;
         let from = instant(&self.from, zone, false)?;
-        let to = self
-            .to
-            .as_deref()
-            .map_or(Ok(settled), |to| instant(to, zone, true))?
-            .min(settled);
+        let to = match &self.to {
+            Some(text) => instant(text, zone, true)?,
+            None => settled,
+        };
+        let given = || self.from.clone();
+        if from > vendor.clock.now() {
+            anyhow::bail!(BackfillError::Ahead { from: given() });
+        }
+        if let Some(text) = self.to.clone().filter(|_| to < from) {
+            anyhow::bail!(BackfillError::Backwards {
+                from: given(),
+                to: text
+            });
+        }
+        let to = to.min(settled);
         let expected = past::expected(market.sessions.as_ref(), from, to);
         let missing = missing(store, market.symbol, &expected).await?;
         let mut summary = Summary {
@@ -176,7 +230,7 @@ impl Vendor {
         let book = KeyUseBook::open(&valid.ledger.dir)?;
         let slots = keys.iter().map(|(slot, _)| *slot).collect();
         Ok(Self {
-            rest: Rest::new(vendor::tls(&[]), valid.upstream.rest_url.clone()),
+            rest: Rest::new(app::upstream_tls(valid)?, valid.upstream.rest_url.clone()),
             pool: Pool::new(slots, app::key_policy(valid), &book.newest()?, clock.now()),
             keys,
             book,
@@ -196,7 +250,7 @@ impl Vendor {
                     tokio::time::sleep(self.clock.until(refused.at)).await;
                     continue;
                 }
-                Err(refused) => anyhow::bail!(refused),
+                Err(refused) => anyhow::bail!(BackfillError::from(refused)),
             };
             let key = self
                 .keys
@@ -213,7 +267,9 @@ impl Vendor {
             let trouble = match answer {
                 Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
                     None => {
-                        let Says::Bars(fetched) = rest::says(&rest::capture(&path, now, &answer.body), now)? else {
+                        let said = rest::says(&rest::capture(&path, now, &answer.body), now);
+                        let Says::Bars(fetched) = said.map_err(|error| BackfillError::Vendor(error.to_string()))?
+                        else {
                             anyhow::bail!("the answer to a question about bars holds none");
                         };
                         return Ok(fetched);
@@ -221,7 +277,7 @@ impl Vendor {
                     Some(refusal) => {
                         self.pool.refused(slot, Purpose::Backfill, refusal.trouble, now);
                         if refusal.trouble.disposition() == Disposition::Final {
-                            anyhow::bail!(refusal);
+                            anyhow::bail!(BackfillError::Vendor(refusal.to_string()));
                         }
                         (refusal.trouble.disposition(), refusal.to_string())
                     }
@@ -229,7 +285,9 @@ impl Vendor {
                 Err(failure) => (Disposition::Retry, failure.to_string()),
             };
             troubles = troubles.saturating_add(u32::from(trouble.0 == Disposition::Retry));
-            anyhow::ensure!(troubles < limits::BACKFILL_TRIES, "{}", trouble.1);
+            if troubles >= limits::BACKFILL_TRIES {
+                anyhow::bail!(BackfillError::Vendor(trouble.1));
+            }
         }
     }
 }
@@ -303,9 +361,8 @@ fn instant(text: &str, zone: chrono_tz::Tz, end: bool) -> anyhow::Result<Timesta
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(Timestamp::from_datetime(at));
     }
-    let day: NaiveDate = text.parse().with_context(|| {
-        format!("{text:?} is neither a day such as 2026-03-02 nor an instant such as 2026-03-02T08:00:00-05:00")
-    })?;
+    let unread = |_| BackfillError::NoTime { text: text.to_owned() };
+    let day: NaiveDate = text.parse().map_err(unread)?;
     let day = if end { day.succ_opt().unwrap_or(day) } else { day };
     let midnight = day.and_time(chrono::NaiveTime::MIN);
     let at = zone

@@ -8,6 +8,7 @@ use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::gap_book::{Finding, GapBook, Hole};
 use crate::domain::interval::Interval;
 use crate::domain::judge::Judge;
+use crate::domain::mismatch::{Audit, Unchecked};
 use crate::domain::pipeline::{Boundary, Counts, Market, flawed, holes_of};
 use crate::domain::sequence::{Log, Sequencer};
 use crate::domain::session::Session;
@@ -33,6 +34,7 @@ pub(super) struct Book {
     pub(super) watch: Watch,
     pub(super) gaps: GapBook,
     pub(super) logs: Logs,
+    audit: Audit,
     judge: Judge,
     /// One for each interval of the market, in its order.
     builders: Vec<BarBuilder>,
@@ -78,6 +80,7 @@ impl Book {
         let mut book = Self {
             gaps: GapBook::new(symbol, base, 0),
             watch: Watch::new(),
+            audit: Audit::new(symbol, base, market.on_mismatch),
             judge: Judge::new(market.jump_basis_points),
             logs,
             builders,
@@ -120,6 +123,7 @@ impl Book {
             SessionPhase::Open => {
                 self.session = Some(session);
                 self.judge = Judge::new(self.market.jump_basis_points);
+                self.audit.forget();
                 for builder in &mut self.builders {
                     builder.open_session(session);
                 }
@@ -283,8 +287,30 @@ impl Book {
         }
     }
 
-    pub(super) fn answer(&mut self, fetched: &Fetched) -> Vec<Finding> {
-        self.gaps.answer(fetched)
+    /// The vendor's answer: bars for the holes it covers, and corrections of ours that tell something else.
+    pub(super) fn answer(&mut self, fetched: &Fetched, at: Timestamp, counts: &mut Counts) -> Vec<Finding> {
+        let mut findings = self.gaps.answer(fetched);
+        let base = self.builders.first();
+        // A late tick may have made a bar in a hole: the hole's answer is the answer to it.
+        let healed = |opens_at: Timestamp| {
+            let is = |finding: &Finding| matches!(finding, Finding::Bar(bar) if bar.key.opens_at == opens_at);
+            findings.iter().any(is)
+        };
+        let ours = |opens_at| {
+            let base = base.filter(|_| !healed(opens_at))?;
+            base.closed_bar(opens_at).copied()
+        };
+        let compared = self.audit.compare(fetched, at, ours);
+        counts.bars_compared = counts.bars_compared.saturating_add(compared.bars);
+        counts.bars_mismatched = counts.bars_mismatched.saturating_add(compared.mismatched());
+        findings.extend(compared.corrected.into_iter().map(Finding::Bar));
+        findings
+    }
+
+    /// The bars of the base interval that were not yet compared with the vendor's.
+    pub(super) fn unchecked(&self) -> Option<Unchecked> {
+        let over = self.builders.first().is_none_or(|base| base.next_deadline().is_none());
+        self.audit.unchecked(over)
     }
 
     /// The vendor's bar takes the place of ours in the base interval.
@@ -317,6 +343,7 @@ impl Book {
                 &mut counts.bars_revised
             };
             *count = count.saturating_add(1);
+            self.audit.told(&bar);
         }
         out.push(Entry::Event(sequencer.number(*log, at, Event::Bar(bar))));
     }

@@ -48,6 +48,8 @@ pub struct Silence {
 #[derive(Debug, Clone)]
 pub struct Cadence {
     sessions: Arc<dyn Sessions>,
+    /// What a busy machine may add to a gap between prices.
+    jitter: Duration,
     session: Option<Session>,
     half_hours: BTreeMap<i64, Gaps>,
     whole_day: Gaps,
@@ -62,11 +64,12 @@ pub struct Cadence {
 }
 
 impl Cadence {
-    /// Nothing learned yet.
+    /// Nothing learned yet. `jitter` is added to every patience.
     #[must_use]
-    pub fn new(sessions: Arc<dyn Sessions>) -> Self {
+    pub fn new(sessions: Arc<dyn Sessions>, jitter: Duration) -> Self {
         Self {
             sessions,
+            jitter,
             session: None,
             half_hours: BTreeMap::new(),
             whole_day: Gaps::default(),
@@ -197,7 +200,7 @@ impl Cadence {
             };
             usual = usual.max(first);
         }
-        usual.saturating_mul(2_u32.saturating_pow(self.strikes.min(6)))
+        usual.saturating_mul(2_u32.saturating_pow(self.strikes.min(6))) + self.jitter
     }
 
     /// The session at `now`, or the next one.

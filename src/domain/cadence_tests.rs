@@ -56,7 +56,7 @@ fn a_year_of_one_price_a_minute_with_holidays_raises_no_alarm() {
     for seed in 0..2 {
         let mut dice = fastrand::Rng::with_seed(seed);
         let list = year();
-        let mut cadence = Cadence::new(Arc::new(list.clone()));
+        let mut cadence = Cadence::new(Arc::new(list.clone()), Duration::ZERO);
         cadence.watch(FIRST_OPEN - DAY);
         for session in &list.sessions {
             play(&mut cadence, *session, &mut dice, |cadence, at| {
@@ -81,7 +81,7 @@ fn a_year_of_one_price_a_minute_with_holidays_raises_no_alarm() {
 fn a_stall_is_noticed_within_twice_the_learned_gap() {
     let mut dice = fastrand::Rng::with_seed(7);
     let list = year();
-    let mut cadence = Cadence::new(Arc::new(list.clone()));
+    let mut cadence = Cadence::new(Arc::new(list.clone()), Duration::ZERO);
     cadence.watch(FIRST_OPEN - DAY);
     for (day, session) in list.sessions.iter().enumerate() {
         let stall = session.opens + MINUTE * (95 + u32::try_from(day).unwrap() % 150);
@@ -102,7 +102,7 @@ fn a_stall_is_noticed_within_twice_the_learned_gap() {
 #[test]
 fn silence_that_a_new_link_did_not_end_is_met_with_more_patience_until_a_price_comes() {
     let open = year().sessions[0].opens;
-    let mut cadence = Cadence::new(Arc::new(year()));
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
     let wait = |cadence: &mut Cadence| {
         cadence.watch(open + MINUTE);
         silent_at(cadence, open + MINUTE).unwrap().since(open + MINUTE)
@@ -118,7 +118,7 @@ fn silence_that_a_new_link_did_not_end_is_met_with_more_patience_until_a_price_c
 
 #[test]
 fn nothing_is_expected_while_nobody_watches() {
-    let mut cadence = Cadence::new(Arc::new(year()));
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
     assert_eq!(silent_at(&mut cadence, FIRST_OPEN), None);
     cadence.watch(FIRST_OPEN);
     assert!(silent_at(&mut cadence, FIRST_OPEN).is_some());
@@ -128,7 +128,7 @@ fn nothing_is_expected_while_nobody_watches() {
 
 #[test]
 fn a_gap_during_which_the_link_was_down_teaches_nothing() {
-    let mut cadence = Cadence::new(Arc::new(year()));
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
     cadence.watch(FIRST_OPEN);
     for minute in 0..100 {
         cadence.tick(quote(minute), FIRST_OPEN + MINUTE * u32::try_from(minute).unwrap());
@@ -142,7 +142,7 @@ fn a_gap_during_which_the_link_was_down_teaches_nothing() {
 
 #[test]
 fn a_quote_that_never_changes_is_suspect_after_a_while() {
-    let mut cadence = Cadence::new(Arc::new(year()));
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
     cadence.watch(FIRST_OPEN);
     let frozen_at: Vec<u32> = (0..40)
         .filter(|minute| {
@@ -159,7 +159,7 @@ fn a_quote_that_never_changes_is_suspect_after_a_while() {
 #[test]
 fn a_collapsed_rate_is_suspect_even_when_no_single_gap_is_long() {
     let second = Duration::from_secs(1);
-    let mut cadence = Cadence::new(Arc::new(year()));
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
     cadence.watch(FIRST_OPEN);
     for tick in 0..1_000 {
         // Bursts of ten, ten seconds apart: the percentile of the gaps is ten seconds.
@@ -172,4 +172,20 @@ fn a_collapsed_rate_is_suspect_even_when_no_single_gap_is_long() {
         cadence.tick(quote(tick), busy + second * 18 * u32::try_from(tick).unwrap());
     }
     assert_eq!(cadence.suspicion(busy + second * 360), Some(Suspicion::Collapsed));
+}
+
+#[test]
+fn where_market_time_runs_fast_a_hiccup_of_the_machine_is_no_silence() {
+    let jitter = Duration::from_secs(99);
+    let noticed = |jitter| {
+        let (list, mut dice) = (year(), fastrand::Rng::with_seed(3));
+        let mut cadence = Cadence::new(Arc::new(list.clone()), jitter);
+        cadence.watch(FIRST_OPEN - DAY);
+        play(&mut cadence, list.sessions[0], &mut dice, |_, _| {});
+        let last = cadence.last_at().unwrap();
+        // Judged in the middle of the session, where its close does not matter.
+        cadence.last_at = Some(last - Duration::from_secs(7_200));
+        silent_at(&mut cadence, last - Duration::from_secs(7_200)).unwrap()
+    };
+    assert_eq!(noticed(jitter), noticed(Duration::ZERO) + jitter);
 }

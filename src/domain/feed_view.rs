@@ -59,4 +59,11 @@ impl FeedView {
             symbols: Vec::new(),
         }
     }
+
+    /// Whether the link is up, and the prices of every pair it brings are overdue: one quiet pair is that pair's affair.
+    #[must_use]
+    pub fn all_silent(&self) -> bool {
+        let mut brought = self.symbols.iter().filter(|line| line.status == Status::Confirmed);
+        self.state == "silent" && brought.all(|line| line.silent)
+    }
 }

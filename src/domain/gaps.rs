@@ -1,9 +1,11 @@
-//! Which gap to ask the vendor about next, and when.
+//! Which gap to ask the vendor about next, and when; and, where nothing is missing, which of our bars to compare with its own.
 //!
 //! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
 //! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh.
 
 use crate::domain::gap::Gap;
+use crate::domain::interval::Interval;
+use crate::domain::mismatch::Unchecked;
 use crate::domain::rest::SeriesRequest;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -15,11 +17,13 @@ use std::time::Duration;
 /// What to do about gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Ask this.
+    /// Ask this: bars are missing.
     Ask(SeriesRequest),
+    /// Ask this if there are credits to spare: bars of ours are to be compared.
+    Compare(SeriesRequest),
     /// Look again then.
     Wait(Timestamp),
-    /// Nothing is missing.
+    /// Nothing is missing, and nothing to be compared.
     Rest,
 }
 
@@ -27,6 +31,8 @@ pub enum Step {
 #[derive(Debug, Clone, Default)]
 pub struct Healer {
     pairs: BTreeMap<Symbol, Pair>,
+    /// Until then there are no credits for comparisons.
+    poor_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +42,9 @@ struct Pair {
 }
 
 impl Healer {
-    /// The next step, given the gaps that may still be filled.
+    /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     #[must_use]
-    pub fn next(&self, gaps: &[Gap], now: Timestamp) -> Step {
+    pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let ripe_at = |gap: &Gap| {
             let rested = self.pairs.get(&gap.symbol).map_or(gap.to, |pair| pair.not_before);
             rested.max(gap.to + limits::BACKFILL_SETTLE)
@@ -47,7 +53,29 @@ impl Healer {
         if let Some(newest) = pending().filter(|gap| ripe_at(gap) <= now).max_by_key(|gap| gap.to) {
             return Step::Ask(span(newest, pending()));
         }
-        pending().map(ripe_at).min().map_or(Step::Rest, Step::Wait)
+        let comparisons = || unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));
+        if let Some((_, due)) = comparisons().find(|(at, _)| *at <= now) {
+            return Step::Compare(compare(due));
+        }
+        let comparing = comparisons().map(|(at, _)| at);
+        pending()
+            .map(ripe_at)
+            .chain(comparing)
+            .min()
+            .map_or(Step::Rest, Step::Wait)
+    }
+
+    /// When bars are to be compared: enough of them for one question, or all there will be, and old enough to be final.
+    fn due_at(&self, some: &Unchecked) -> Option<Timestamp> {
+        let enough = some.over || some.bars >= limits::COMPARE_BARS;
+        let rested = self.pairs.get(&some.symbol).map_or(some.to, |pair| pair.not_before);
+        let settled = some.to + limits::VENDOR_SETTLES;
+        enough.then(|| rested.max(settled).max(self.poor_until.unwrap_or(settled)))
+    }
+
+    /// There are no credits for comparisons before then.
+    pub const fn poor(&mut self, until: Timestamp) {
+        self.poor_until = Some(until);
     }
 
     /// The vendor answered.
@@ -90,10 +118,7 @@ fn retry(failures: u32, luck: f64) -> Duration {
 
 /// The gap, with as many older ones of the same pair as one answer can hold.
 fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
-    let length = newest.interval.length().unwrap_or(Duration::from_secs(86_400));
-    // One less than an answer holds: whether the vendor counts the end is not documented.
-    let most = length.saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX));
-    let earliest = newest.to - most;
+    let earliest = newest.to - longest(newest.interval);
     let same =
         gaps.filter(|gap| gap.symbol == newest.symbol && gap.interval == newest.interval && gap.from >= earliest);
     SeriesRequest {
@@ -104,11 +129,26 @@ fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest 
     }
 }
 
+/// The stretch from its beginning, as long as one answer can be: what is left is asked for after it.
+fn compare(some: &Unchecked) -> SeriesRequest {
+    SeriesRequest {
+        symbols: vec![some.symbol],
+        interval: some.interval,
+        from: some.from,
+        to: some.to.min(some.from + longest(some.interval)),
+    }
+}
+
+/// One bar less than an answer holds: whether the vendor counts the end is not documented.
+fn longest(interval: Interval) -> Duration {
+    let length = interval.length().unwrap_or(Duration::from_secs(86_400));
+    length.saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::gap::GapStatus;
-    use crate::domain::interval::Interval;
 
     const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
     const FIVE: Duration = Duration::from_secs(300);
@@ -146,7 +186,7 @@ mod tests {
             gap(3, "USD/COP", 8, 4),
         ];
         assert_eq!(
-            asked(Healer::default().next(&gaps, late())),
+            asked(Healer::default().next(&gaps, &[], late())),
             ("USD/COP".to_owned(), 3, 12)
         );
     }
@@ -155,12 +195,12 @@ mod tests {
     fn one_question_spans_no_more_than_one_answer_holds() {
         let gaps = [gap(1, "USD/COP", 0, 2), gap(2, "USD/COP", 6_000, 1)];
         assert_eq!(
-            asked(Healer::default().next(&gaps, late())),
+            asked(Healer::default().next(&gaps, &[], late())),
             ("USD/COP".to_owned(), 6_000, 6_001)
         );
         let long = [gap(1, "USD/COP", 0, 6_000)];
         assert_eq!(
-            asked(Healer::default().next(&long, late())),
+            asked(Healer::default().next(&long, &[], late())),
             ("USD/COP".to_owned(), 1_001, 6_000)
         );
     }
@@ -170,16 +210,16 @@ mod tests {
         let gaps = [gap(1, "USD/COP", 0, 1)];
         let closed = gaps[0].to;
         let ripe = closed + limits::BACKFILL_SETTLE;
-        assert_eq!(Healer::default().next(&gaps, closed), Step::Wait(ripe));
-        assert!(matches!(Healer::default().next(&gaps, ripe), Step::Ask(_)));
+        assert_eq!(Healer::default().next(&gaps, &[], closed), Step::Wait(ripe));
+        assert!(matches!(Healer::default().next(&gaps, &[], ripe), Step::Ask(_)));
     }
 
     #[test]
     fn settled_gaps_are_nobodys_business() {
         let mut settled = gap(1, "USD/COP", 0, 1);
         settled.status = GapStatus::Unfillable;
-        assert_eq!(Healer::default().next(&[settled], late()), Step::Rest);
-        assert_eq!(Healer::default().next(&[], late()), Step::Rest);
+        assert_eq!(Healer::default().next(&[settled], &[], late()), Step::Rest);
+        assert_eq!(Healer::default().next(&[], &[], late()), Step::Rest);
     }
 
     #[test]
@@ -187,10 +227,16 @@ mod tests {
         let gaps = [gap(1, "USD/COP", 3, 2), gap(2, "EUR/USD", 1, 1)];
         let mut healer = Healer::default();
         healer.answered(gaps[0].symbol, late());
-        assert_eq!(asked(healer.next(&gaps, late())).0, "EUR/USD");
+        assert_eq!(asked(healer.next(&gaps, &[], late())).0, "EUR/USD");
         healer.answered(gaps[1].symbol, late());
-        assert_eq!(healer.next(&gaps, late()), Step::Wait(late() + limits::BACKFILL_AGAIN));
-        assert_eq!(asked(healer.next(&gaps, late() + limits::BACKFILL_AGAIN)).0, "USD/COP");
+        assert_eq!(
+            healer.next(&gaps, &[], late()),
+            Step::Wait(late() + limits::BACKFILL_AGAIN)
+        );
+        assert_eq!(
+            asked(healer.next(&gaps, &[], late() + limits::BACKFILL_AGAIN)).0,
+            "USD/COP"
+        );
     }
 
     #[test]
@@ -199,7 +245,7 @@ mod tests {
         let mut healer = Healer::default();
         let mut wait = |trouble| {
             healer.failed(gaps[0].symbol, trouble, late(), 0.0);
-            match healer.next(&gaps, late()) {
+            match healer.next(&gaps, &[], late()) {
                 Step::Wait(at) => at.since(late()),
                 _ => Duration::ZERO,
             }
@@ -211,5 +257,58 @@ mod tests {
         );
         assert_eq!(wait(Some(Trouble::DaySpent)), Duration::ZERO);
         assert_eq!(wait(Some(Trouble::UnknownSymbol)), limits::BACKFILL_HOPELESS);
+    }
+
+    fn unchecked(bars: usize, over: bool) -> Unchecked {
+        Unchecked {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: NOON,
+            to: NOON + FIVE * u32::try_from(bars).unwrap(),
+            bars,
+            over,
+        }
+    }
+
+    #[test]
+    fn an_hour_of_bars_is_compared_by_one_question_once_the_vendors_are_final() {
+        let healer = Healer::default();
+        let hour = [unchecked(limits::COMPARE_BARS, false)];
+        let settled = hour[0].to + limits::VENDOR_SETTLES;
+        assert_eq!(healer.next(&[], &hour, hour[0].to), Step::Wait(settled));
+        let Step::Compare(request) = healer.next(&[], &hour, settled) else {
+            panic!("an hour is enough")
+        };
+        assert_eq!((request.from, request.to), (hour[0].from, hour[0].to));
+        assert_eq!(
+            healer.next(&[], &[unchecked(5, false)], late()),
+            Step::Rest,
+            "more will come"
+        );
+        assert!(
+            matches!(healer.next(&[], &[unchecked(5, true)], late()), Step::Compare(_)),
+            "no more will come"
+        );
+    }
+
+    #[test]
+    fn missing_bars_come_before_comparisons_and_these_wait_for_credits() {
+        let mut healer = Healer::default();
+        let session = [unchecked(59, true)];
+        assert_eq!(asked(healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late())).1, 3);
+        healer.poor(late() + FIVE);
+        assert_eq!(healer.next(&[], &session, late()), Step::Wait(late() + FIVE));
+        assert!(matches!(
+            healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late()),
+            Step::Ask(_)
+        ));
+    }
+
+    #[test]
+    fn weeks_of_bars_are_compared_from_their_beginning_as_far_as_an_answer_reaches() {
+        let Step::Compare(request) = Healer::default().next(&[], &[unchecked(6_000, true)], late()) else {
+            panic!("it is due")
+        };
+        assert_eq!((request.from, request.to), (NOON, NOON + FIVE * 4_999));
     }
 }

@@ -87,7 +87,9 @@ impl ConditionKind {
             Self::ActorParked => {
                 "the actor has run well for its budget's window; one that was parked is tried again each minute"
             }
-            Self::KeysExhausted => "a key's minute or day begins anew",
+            Self::KeysExhausted => {
+                "a key may be used again: at 00:00 UTC; while the vendor refuses every key, one is tried each 15 minutes"
+            }
         }
     }
 

@@ -73,7 +73,8 @@ pub(super) struct Key {
     /// Credits of the last minute: when, and how many.
     recent: VecDeque<(Timestamp, u32)>,
     cooling_until: Option<(Timestamp, &'static str)>,
-    pub(super) retired: Option<Trouble>,
+    /// When the vendor said that it does not know the key.
+    pub(super) retired_at: Option<Timestamp>,
     /// The plan of this key streams nothing.
     pub(super) no_link: bool,
     /// The vendor's account of a minute.
@@ -95,7 +96,7 @@ impl Key {
             out: false,
             recent: VecDeque::new(),
             cooling_until: None,
-            retired: None,
+            retired_at: None,
             no_link: false,
             vendor: None,
         };
@@ -136,7 +137,7 @@ impl Key {
         match trouble {
             Trouble::MinuteSpent => self.cooling_until = Some((next_minute(now), "minute_spent")),
             Trouble::DaySpent => self.cooling_until = Some((next_day(now), "day_spent")),
-            Trouble::BadKey => self.retired = Some(trouble),
+            Trouble::BadKey => self.retired_at = Some(now),
             Trouble::PlanRefused if purpose == Purpose::Link => self.no_link = true,
             _ => {}
         }
@@ -174,10 +175,13 @@ impl Key {
         if self.cooling_until.is_some_and(|(until, _)| until <= now) {
             self.cooling_until = None;
         }
+        if self.retired_at.is_some_and(|at| next_day(at) <= now) {
+            self.retired_at = None;
+        }
     }
 
     pub(super) fn usable_today(&self) -> bool {
-        self.retired.is_none() && self.cooling_until.is_none_or(|(_, why)| why != "day_spent")
+        self.retired_at.is_none() && self.cooling_until.is_none_or(|(_, why)| why != "day_spent")
     }
 
     /// The earliest instant at which this key may be used for so many credits, and what stands in the way until then.
@@ -185,8 +189,8 @@ impl Key {
         while self.recent.front().is_some_and(|(at, _)| now.since(*at) >= MINUTE) {
             self.recent.pop_front();
         }
-        if self.retired.is_some() {
-            return (next_day(now) + DAY, "retired");
+        if let Some(at) = self.retired_at {
+            return (next_day(at), "retired");
         }
         if self.used_day.saturating_add(credits) > policy.per_day {
             return (next_day(now), "day_spent");
@@ -241,7 +245,7 @@ impl Key {
         KeyView {
             slot: self.slot,
             state,
-            until: (until > now && state != KeyState::Retired).then_some(until),
+            until: (until > now).then_some(until),
             used_minute: vendor.map_or(counted, |vendor| vendor.used),
             used_day: self.used_day,
             left_day: policy.per_day.saturating_sub(self.used_day),

@@ -5,8 +5,11 @@
 //!   ready ───────────► spacing ────────────► ready
 //!     │ the minute is spent ► cooling ── next minute ──► ready
 //!     │ the day is spent    ► spent   ── next UTC day ─► ready
-//!     │ 401, 403            ► retired
+//!     │ 401, 403            ► retired ── next UTC day ─► ready
 //! ```
+//!
+//! A refused key is one the vendor does not know, or no longer: it is asked once a day at the most. When that leaves no key at
+//! all, the vendor may be the one who is wrong: the key that was refused first is tried again every quarter of an hour.
 //!
 //! Keys rotate across groups, then within them. The link holds a key of its own that REST calls use only when there is no
 //! other; a part of the day is kept for backfill, which heals what polling cannot. The pool knows slots, never a key's text.
@@ -19,6 +22,7 @@ use crate::domain::keys_view::KeyView;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
 use crate::limits;
+use std::collections::BTreeMap;
 
 /// What a key is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,8 +31,10 @@ pub enum Purpose {
     Link,
     /// A price over REST.
     Poll,
-    /// Bars over REST.
+    /// Missing bars over REST.
     Backfill,
+    /// Bars over REST to compare ours with: leaves as much to backfill as polling does.
+    Compare,
 }
 
 /// No key now.
@@ -50,6 +56,8 @@ pub struct Pool {
     turn: usize,
     /// The key that the link holds.
     link: Option<KeySlot>,
+    /// The key that is tried again after every one was refused.
+    trying: Option<KeySlot>,
 }
 
 impl Pool {
@@ -65,6 +73,7 @@ impl Pool {
             keys,
             turn: 0,
             link: None,
+            trying: None,
         }
     }
 
@@ -73,13 +82,18 @@ impl Pool {
     /// # Errors
     /// [`NoLease`] with the instant at which to ask again.
     pub fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
-        for key in &mut self.keys {
-            key.turn_day(now);
+        self.turn(now);
+        if let Some(at) = self.retry_at() {
+            self.link = None;
+            let reason = "retired";
+            return Err(NoLease { at, reason });
         }
         if purpose == Purpose::Link {
             return self.lease_link(now);
         }
-        if purpose == Purpose::Poll && self.left_today() < self.reserved().saturating_add(credits) {
+        if matches!(purpose, Purpose::Poll | Purpose::Compare)
+            && self.left_today() < self.reserved().saturating_add(credits)
+        {
             return Err(NoLease {
                 at: next_day(now),
                 reason: "reserved",
@@ -97,6 +111,47 @@ impl Pool {
             Err(other) if other.at < refused.at => Err(other),
             Err(_) => Err(refused),
         }
+    }
+
+    /// What time alone changes: a new UTC day, or one more try after every key was refused. Returns the key of that try.
+    pub fn turn(&mut self, now: Timestamp) -> Option<KeySlot> {
+        for key in &mut self.keys {
+            key.turn_day(now);
+        }
+        self.retry_at().filter(|at| *at <= now)?;
+        let first = self.keys.iter_mut().min_by_key(|key| key.retired_at)?;
+        first.retired_at = None;
+        self.trying = Some(first.slot);
+        self.trying
+    }
+
+    /// When a key is tried again, if every one is refused.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        let refused: Option<Vec<Timestamp>> = self.keys.iter().map(|key| key.retired_at).collect();
+        Some(refused?.into_iter().max()? + limits::KEYS_RETRY)
+    }
+
+    /// The vendor served this key. If that was the try after every key had been refused, the vendor was wrong about all of them.
+    pub fn served(&mut self, slot: KeySlot) {
+        if self.trying == Some(slot) {
+            self.trying = None;
+            self.keys.iter_mut().for_each(|key| key.retired_at = None);
+        }
+    }
+
+    /// This key was refused for good at that time, as far as an earlier incarnation knew.
+    pub fn retire(&mut self, slot: KeySlot, at: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.retired_at = Some(at);
+        }
+    }
+
+    /// The keys that are refused, each with when it was.
+    #[must_use]
+    pub fn retired(&self) -> BTreeMap<KeySlot, Timestamp> {
+        let retired = |key: &Key| Some((key.slot, key.retired_at?));
+        self.keys.iter().filter_map(retired).collect()
     }
 
     /// The call for which this key was leased is over, however it went.
@@ -190,7 +245,7 @@ impl Pool {
 
     /// The key in hand while it is good; else the last in the rotation, which REST reaches last.
     fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
-        let good = |key: &&Key| key.retired.is_none() && !key.no_link;
+        let good = |key: &&Key| key.retired_at.is_none() && !key.no_link;
         let held = self.keys.iter().filter(good).find(|key| Some(key.slot) == self.link);
         match held.or_else(|| self.keys.iter().rev().find(good)).map(|key| key.slot) {
             Some(slot) => {

@@ -1,4 +1,4 @@
-//! No key is used twice within its spacing, beyond its minute or day, or after it was retired (K1).
+//! No key is used twice within its spacing, beyond its minute or day, or while it is retired (K1).
 
 use super::*;
 use crate::domain::keys_view::KeyState;
@@ -123,17 +123,66 @@ fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day()
 }
 
 #[test]
-fn a_refused_key_is_never_used_again() {
+fn a_refused_key_is_asked_once_a_day_at_the_most() {
     let mut pool = pool(2);
     let bad = pool.spend(Purpose::Backfill, 1, NOON).unwrap();
     pool.refused(bad, Purpose::Backfill, Trouble::BadKey, NOON);
     for day in 0..3 {
+        let mut asked = 0;
         for call in 0..50 {
             let now = NOON + DAY * day + seconds(8 * (call + 1));
-            assert_ne!(pool.spend(Purpose::Backfill, 1, now), Ok(bad));
+            if pool.spend(Purpose::Backfill, 1, now) == Ok(bad) {
+                pool.refused(bad, Purpose::Backfill, Trouble::BadKey, now);
+                asked += 1;
+            }
         }
+        assert_eq!(asked, i32::from(day > 0), "day {day}");
     }
     assert_eq!(pool.usable(), 1);
+}
+
+/// Three keys, all refused within a few seconds.
+fn all_refused() -> Pool {
+    let mut pool = pool(3);
+    for call in 0..3 {
+        let now = NOON + seconds(call);
+        let slot = pool.spend(Purpose::Backfill, 1, now).unwrap();
+        pool.refused(slot, Purpose::Backfill, Trouble::BadKey, now);
+    }
+    pool
+}
+
+#[test]
+fn when_every_key_is_refused_one_is_tried_again_every_quarter_of_an_hour() {
+    let mut pool = all_refused();
+    let (mut now, mut tried) = (NOON + seconds(3), Vec::new());
+    for _ in 0..4 {
+        let refused = pool.spend(Purpose::Backfill, 1, now).unwrap_err();
+        assert_eq!(refused.reason, "retired");
+        assert_eq!(pool.lease(Purpose::Link, 0, now), Err(refused));
+        now = refused.at;
+        tried.push((
+            pool.spend(Purpose::Backfill, 1, now).unwrap().to_string(),
+            now.since(NOON).as_secs(),
+        ));
+        let slot = slots(3)
+            .into_iter()
+            .find(|slot| slot.to_string() == tried[tried.len() - 1].0)
+            .unwrap();
+        pool.refused(slot, Purpose::Backfill, Trouble::BadKey, now);
+    }
+    let expect = [("G1_1", 902), ("G1_2", 1_802), ("G1_3", 2_702), ("G1_1", 3_602)];
+    assert_eq!(tried, expect.map(|(slot, at)| (slot.to_owned(), at)));
+}
+
+#[test]
+fn a_vendor_that_was_wrong_about_every_key_is_forgiven_all_of_them_at_once() {
+    let mut pool = all_refused();
+    let later = NOON + limits::KEYS_RETRY + seconds(2);
+    let slot = pool.lease(Purpose::Link, 0, later).unwrap();
+    assert_eq!(pool.usable(), 1);
+    pool.served(slot);
+    assert_eq!(pool.usable(), 3);
 }
 
 #[test]
@@ -264,27 +313,35 @@ proptest! {
         let mut now = NOON;
         let mut pool = pool(count);
         let mut vendor = Vendor::default();
-        let mut retired = Vec::new();
+        let mut retired: Vec<(KeySlot, Timestamp)> = Vec::new();
         for (millis, credits, luck) in steps {
             now = now + Duration::from_millis(millis * if luck == 39 { 1_000 } else { 1 });
             let purpose = if luck % 2 == 0 { Purpose::Poll } else { Purpose::Backfill };
             match pool.lease(purpose, credits, now) {
                 Ok(slot) => {
-                    prop_assert!(!retired.contains(&slot), "{} was retired", slot);
+                    let today = |at: Timestamp| at.floor(DAY) == now.floor(DAY);
+                    let resting = retired.iter().find(|(known, at)| *known == slot && today(*at));
+                    let last = retired.iter().map(|(_, at)| *at).max();
+                    let may_try = retired.len() >= usize::from(count)
+                        && last.is_some_and(|at| at + limits::KEYS_RETRY <= now);
+                    prop_assert!(resting.is_none() || may_try, "{} was retired", slot);
+                    retired.retain(|(known, _)| *known != slot);
                     // The vendor sees the call some time between lease and answer.
                     let seen = now + Duration::from_millis(millis / 9);
                     vendor.call(slot, credits, seen);
                     now = seen + Duration::from_millis(millis / 7);
                     pool.answered(slot, now);
                     match luck {
-                        0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push(slot); }
+                        0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push((slot, now)); }
                         1 => pool.refused(slot, purpose, Trouble::MinuteSpent, now),
                         2 => pool.refused(slot, purpose, Trouble::DaySpent, now),
                         3 => { prop_assert!(pool.lease(Purpose::Link, 0, now).is_ok() || pool.usable() == 0); }
                         4 => {
                             let used: Vec<KeyUse> = slots(count).into_iter().filter_map(|slot| pool.used(slot)).collect();
-                            let left = slots(count).into_iter().filter(|slot| !retired.contains(slot)).collect();
-                            pool = Pool::new(left, POLICY, &used, now);
+                            pool = Pool::new(slots(count), POLICY, &used, now);
+                            for (slot, at) in &retired {
+                                pool.retire(*slot, *at);
+                            }
                         }
                         _ => {}
                     }

@@ -15,7 +15,7 @@ pub enum KeyState {
     Cooling,
     /// Its UTC day is spent.
     Spent,
-    /// The vendor refused it for good.
+    /// The vendor does not know it; it is asked again on another day.
     Retired,
 }
 

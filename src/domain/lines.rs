@@ -11,6 +11,7 @@ use crate::domain::wire::SubscribeStatus;
 use crate::limits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What became of our asking for a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,13 +77,13 @@ struct Due {
 }
 
 impl Lines {
-    /// Pairs nobody was asked for yet.
+    /// Pairs nobody was asked for yet. `jitter` is what a busy machine may add to any wait.
     #[must_use]
-    pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)]) -> Self {
+    pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)], jitter: Duration) -> Self {
         let line = |(symbol, sessions): &(Symbol, Arc<dyn Sessions>)| {
             let line = Line {
                 status: Status::Pending,
-                cadence: Cadence::new(Arc::clone(sessions)),
+                cadence: Cadence::new(Arc::clone(sessions), jitter),
                 nudged: false,
             };
             (*symbol, line)

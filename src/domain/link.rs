@@ -12,31 +12,18 @@
 //! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only a price
 //! shortens the next wait (`backoff`). A refused pair is not asked for again before the next [`Event::Started`].
 
-pub use crate::domain::link_io::{Effect, Event};
+pub use crate::domain::link_io::{Effect, Event, LinkSettings};
 
 use crate::domain::backoff::Backoff;
 use crate::domain::event::LinkChange;
 use crate::domain::feed_view::FeedView;
 use crate::domain::lines::Lines;
 use crate::domain::pulse::{Pulse, Verdict};
-use crate::domain::session::Sessions;
-use crate::domain::symbol::Symbol;
 use crate::domain::tick::Tick;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Refusal, Trouble, classify};
 use crate::domain::wire::{self, Frame, SubscribeStatus};
 use crate::limits;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// What the link needs to know beforehand.
-#[derive(Debug, Clone)]
-pub struct LinkSettings {
-    /// The pairs to ask for, each with its market's sessions.
-    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// How long a handshake, a confirmation or a pong may take, in market time: networks do not run faster under `demo`.
-    pub patience: Duration,
-}
 
 /// Where the link stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +80,7 @@ impl Link {
         Self {
             state: State::Idle,
             since: now,
-            lines: Lines::new(&settings.symbols),
+            lines: Lines::new(&settings.symbols, settings.jitter),
             pulse: Pulse::new(settings.patience),
             backoff: Backoff::new(now),
             next_key: false,

@@ -1,10 +1,24 @@
 //! What the link is told, and what it says to do.
 
 use crate::domain::event::LinkChange;
+use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Refusal, Trouble};
 use crate::domain::wire::Frame;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the link needs to know beforehand.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// The pairs to ask for, each with its market's sessions.
+    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// How long a handshake, a confirmation or a pong may take, in market time: networks do not run faster under `demo`.
+    pub patience: Duration,
+    /// What a busy machine may add to any wait, in market time: nothing, unless market time runs faster than real time.
+    pub jitter: Duration,
+}
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +41,7 @@ pub enum Event<'a> {
     Garbled,
     /// A protocol pong came.
     Ponged,
-    /// The time of [`Link::next_deadline`] came.
+    /// The time of [`crate::domain::link::Link::next_deadline`] came.
     Deadline,
 }
 

@@ -1,9 +1,12 @@
 //! Every edge of the diagram, and what a vendor's bad day does to it.
 
 use super::*;
-use crate::domain::session::Always;
+use crate::domain::session::{Always, Sessions};
+use crate::domain::symbol::Symbol;
 use crate::domain::wire::decode;
 use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
 
 const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,6 +29,7 @@ impl Bench {
         let settings = LinkSettings {
             symbols: symbols.iter().map(|symbol| (*symbol, Arc::clone(&sessions))).collect(),
             patience: SECOND * 5,
+            jitter: Duration::ZERO,
         };
         Self {
             link: Link::new(settings, NOON),

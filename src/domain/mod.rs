@@ -43,10 +43,14 @@ pub mod sequence;
 pub mod bars;
 pub mod watch;
 pub mod gap_book;
+pub mod mismatch;
+pub mod market;
 pub mod pipeline;
 mod book;
 #[cfg(test)]
 mod pipeline_tests;
+#[cfg(test)]
+mod audit_tests;
 pub mod backoff;
 pub mod cadence;
 pub mod pulse;
@@ -65,3 +69,4 @@ pub mod budget;
 pub mod gaps;
 pub mod poll;
 pub mod past;
+pub mod repeats;

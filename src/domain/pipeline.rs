@@ -10,13 +10,15 @@
 //! Time enters only with arrivals and deadlines, and both are among the entries: feeding the [`Entry::Heard`] of a day through
 //! [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). That is also how a restart rebuilds.
 
+pub use crate::domain::market::{Boundary, Market};
+
 use crate::domain::bar::{Bar, Flags};
 use crate::domain::book::Book;
 use crate::domain::channel::Channel;
 use crate::domain::event::{Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
 use crate::domain::gap::Gap;
 use crate::domain::gap_book::{Finding, Hole};
-use crate::domain::interval::Interval;
+use crate::domain::mismatch::Unchecked;
 use crate::domain::sequence::Sequencer;
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
@@ -24,51 +26,6 @@ use crate::domain::tick::{AcceptedTick, SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// One pair and how it trades.
-#[derive(Debug, Clone)]
-pub struct Market {
-    /// The pair.
-    pub symbol: Symbol,
-    /// When it has sessions.
-    pub sessions: Arc<dyn Sessions>,
-    /// Which bars are built. The first is the base interval, whose gaps are healed.
-    pub intervals: Vec<Interval>,
-    /// To which bar a stamp on the boundary belongs.
-    pub boundary: Boundary,
-    /// How long after its interval a bar waits for late ticks before it is closed.
-    pub lateness: Duration,
-    /// How far from the last good price a tick may be, in basis points, before it needs confirmation.
-    pub jump_basis_points: u64,
-}
-
-impl Market {
-    /// Five-minute bars, with the limits that fit the pair this service exists for.
-    #[must_use]
-    pub fn new(symbol: Symbol, sessions: Arc<dyn Sessions>) -> Self {
-        Self {
-            symbol,
-            sessions,
-            intervals: vec![Interval::M5],
-            boundary: Boundary::default(),
-            lateness: limits::LATENESS,
-            jump_basis_points: limits::JUMP_BASIS_POINTS,
-        }
-    }
-}
-
-/// To which of two bars a tick belongs that is stamped exactly on the minute where they meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Boundary {
-    /// To the bar that begins there: a stamp is the moment of the price.
-    #[default]
-    Opens,
-    /// To the bar that ends there: a stamp of a whole minute names the minute that is over.
-    Closes,
-}
 
 /// What was counted since the ledger file of the day began.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -87,6 +44,10 @@ pub struct Counts {
     pub gaps_filled: u64,
     /// Gaps the vendor has no bars for.
     pub gaps_unfillable: u64,
+    /// Bars of ours that were compared with the vendor's own.
+    pub bars_compared: u64,
+    /// Of these, bars that tell something else than the vendor's.
+    pub bars_mismatched: u64,
 }
 
 impl Counts {
@@ -152,6 +113,11 @@ impl Pipeline {
         self.books.iter().flat_map(|book| book.gaps.pending())
     }
 
+    /// The bars that were not yet compared with the vendor's.
+    pub fn unchecked(&self) -> impl Iterator<Item = Unchecked> {
+        self.books.iter().filter_map(Book::unchecked)
+    }
+
     /// The stamp of the last input.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
@@ -201,11 +167,9 @@ impl Pipeline {
             Says::Price(tick) => self.price(&tick, at, out),
             Says::Bars(fetched) => {
                 for i in 0..self.books.len() {
-                    let findings = self
-                        .books
-                        .get_mut(i)
-                        .map(|book| book.answer(&fetched))
-                        .unwrap_or_default();
+                    let book = self.books.get_mut(i);
+                    let findings = book.map(|book| book.answer(&fetched, at, &mut self.counts));
+                    let findings = findings.unwrap_or_default();
                     self.tell_findings(i, findings, at, out);
                 }
             }

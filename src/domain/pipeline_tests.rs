@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// 2025-10-22 08:00 in Bogota.
-const OPEN: i64 = 1_761_138_000;
+pub(super) const OPEN: i64 = 1_761_138_000;
 /// Half an hour: six bars.
-const SPAN: i64 = 1_800;
+pub(super) const SPAN: i64 = 1_800;
 
-fn at(secs: i64) -> Timestamp {
+pub(super) fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(OPEN + secs)
 }
 
@@ -40,7 +40,7 @@ fn session(day: i64) -> Session {
     }
 }
 
-fn markets() -> Vec<Market> {
+pub(super) fn markets() -> Vec<Market> {
     let sessions = Arc::new(Listed {
         sessions: vec![session(0), session(1)],
         zone: chrono_tz::America::Bogota,
@@ -64,19 +64,19 @@ fn frame(stamp: i64, price: &str) -> Bytes {
 }
 
 /// Decodes as the feed would.
-fn arrival(now: Timestamp, what: HeardKind) -> Arrival {
+pub(super) fn arrival(now: Timestamp, what: HeardKind) -> Arrival {
     let heard = Heard { at: now, what };
     let says = wire::says(&heard).unwrap_or(Says::Nothing);
     Arrival { heard, says }
 }
 
-fn up() -> HeardKind {
+pub(super) fn up() -> HeardKind {
     HeardKind::Link(LinkChange::Up {
         symbols: vec![Symbol::usdcop()],
     })
 }
 
-fn down(cause: &str) -> HeardKind {
+pub(super) fn down(cause: &str) -> HeardKind {
     HeardKind::Link(LinkChange::Down {
         cause: cause.to_owned(),
     })
@@ -111,14 +111,14 @@ fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Arrival {
 }
 
 /// A pipeline and all that it said.
-struct Day {
-    pipeline: Pipeline,
-    entries: Vec<Entry>,
+pub(super) struct Day {
+    pub(super) pipeline: Pipeline,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Day {
     /// Subscribed before the open.
-    fn begun() -> Self {
+    pub(super) fn begun() -> Self {
         let mut day = Self {
             pipeline: pipeline(),
             entries: Vec::new(),
@@ -127,20 +127,20 @@ impl Day {
         day
     }
 
-    fn hear(&mut self, now: i64, what: HeardKind) {
+    pub(super) fn hear(&mut self, now: i64, what: HeardKind) {
         self.pipeline.accept(arrival(at(now), what), &mut self.entries);
     }
 
     /// A tick that arrives a second after its stamp.
-    fn tick(&mut self, stamp: i64, price: &str) {
+    pub(super) fn tick(&mut self, stamp: i64, price: &str) {
         self.hear(stamp + 1, HeardKind::Frame(frame(stamp, price)));
     }
 
-    fn until(&mut self, now: i64) {
+    pub(super) fn until(&mut self, now: i64) {
         self.pipeline.advance(at(now), &mut self.entries);
     }
 
-    fn bars(&self, interval: Interval) -> Vec<Bar> {
+    pub(super) fn bars(&self, interval: Interval) -> Vec<Bar> {
         bars(&self.entries, interval)
     }
 
@@ -156,7 +156,7 @@ impl Day {
     }
 }
 
-fn bars(entries: &[Entry], interval: Interval) -> Vec<Bar> {
+pub(super) fn bars(entries: &[Entry], interval: Interval) -> Vec<Bar> {
     let bar = |entry: &Entry| match entry {
         Entry::Event(numbered) => match numbered.event {
             Event::Bar(bar) if bar.key.interval == interval => Some(bar),
@@ -412,7 +412,7 @@ fn after_a_restart_the_time_in_between_is_a_gap_that_says_so() {
 }
 
 /// What a restart makes of what was written down.
-fn rebuilt(entries: &[Entry]) -> Day {
+pub(super) fn rebuilt(entries: &[Entry]) -> Day {
     let mut day = Day {
         pipeline: pipeline(),
         entries: Vec::new(),
@@ -434,14 +434,14 @@ fn rebuilt(entries: &[Entry]) -> Day {
 
 /// One step of a random day.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Tick { late: i64, price: i64 },
     Wait(i64),
     Down,
     Up,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (-20_i64..700, 3_950_i64..4_050).prop_map(|(late, price)| Step::Tick { late: late.max(0), price }),
         4 => (1_i64..200).prop_map(Step::Wait),
@@ -451,7 +451,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..150)
 }
 
-fn lived(steps: &[Step]) -> Day {
+pub(super) fn lived(steps: &[Step]) -> Day {
     let mut day = Day::begun();
     let mut now = -30;
     for step in steps {

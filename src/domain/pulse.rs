@@ -20,6 +20,8 @@ pub struct Pulse {
     /// The vendor has answered a heartbeat before.
     echoes: bool,
     unanswered: u32,
+    /// When the first of the unanswered heartbeats went out.
+    unanswered_since: Timestamp,
     /// When we spoke, within the last minute.
     said_at: VecDeque<Timestamp>,
     /// What could not be said yet.
@@ -56,6 +58,7 @@ impl Pulse {
             last_heard_at: None,
             echoes: false,
             unanswered: 0,
+            unanswered_since: Timestamp::from_micros(0),
             said_at: VecDeque::new(),
             held: VecDeque::new(),
             muted_until: Timestamp::from_micros(0),
@@ -136,13 +139,17 @@ impl Pulse {
             said.texts.push(text);
         }
         if self.heartbeat_at <= now {
-            if self.echoes && self.unanswered >= limits::HEARTBEATS_UNANSWERED {
+            let waited = now.since(self.unanswered_since) >= self.patience;
+            if self.echoes && self.unanswered >= limits::HEARTBEATS_UNANSWERED && waited {
                 return Verdict::Dead("heartbeat_unanswered");
             }
             self.heartbeat_at = now + limits::HEARTBEAT;
             self.pinged_at = self.pinged_at.or(Some(now));
             said.ping = true;
             if self.may_speak_at(now) <= now {
+                if self.unanswered == 0 {
+                    self.unanswered_since = now;
+                }
                 self.unanswered = self.unanswered.saturating_add(1);
                 self.said_at.push_back(now);
                 said.texts.push(wire::heartbeat());
@@ -233,6 +240,21 @@ mod tests {
             .collect();
         assert!(matches!(verdicts[2], Verdict::Fine(_)));
         assert_eq!(verdicts[3], Verdict::Dead("heartbeat_unanswered"));
+    }
+
+    #[test]
+    fn where_market_time_runs_fast_unanswered_heartbeats_are_given_the_patience_of_the_network() {
+        let mut pulse = Pulse::new(Duration::from_secs(500));
+        pulse.open(NOON);
+        pulse.heard(&Frame::Heartbeat, NOON);
+        let died = (0..100).find_map(|_| match beat(&mut pulse) {
+            (at, Verdict::Dead(cause)) => Some((at.since(NOON), cause)),
+            (at, Verdict::Fine(_)) => {
+                pulse.ponged(at);
+                None
+            }
+        });
+        assert_eq!(died, Some((Duration::from_secs(510), "heartbeat_unanswered")));
     }
 
     #[test]

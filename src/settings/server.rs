@@ -154,7 +154,7 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// The path of a file that is there.
-fn existing(text: &str) -> Result<PathBuf, String> {
+pub(super) fn existing(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_file() {
         Ok(path)

@@ -2,6 +2,8 @@
 
 use crate::settings::keys::{self, Key};
 use crate::settings::reader::Reader;
+use crate::settings::server::existing;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How we reach the vendor.
@@ -23,12 +25,14 @@ pub struct Upstream {
     pub poll_after: Duration,
     /// What to do where the vendor's closed bar differs from ours.
     pub mismatch: Mismatch,
+    /// Authorities to trust beside the web's: a proxy that looks into TLS has one of its own.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What to do where the vendor's closed bar differs from ours by more than its float noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mismatch {
-    /// Say nothing, keep ours.
+    /// Keep ours, and do not ask for theirs.
     Keep,
     /// Keep ours, flagged `vendor_mismatch`.
     Flag,
@@ -82,12 +86,17 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Ups
         mismatch: reader.choice(
             "upstream.mismatch",
             "flag",
-            "where the vendor's closed bar differs from ours: keep ours, keep and flag ours, or replace it by theirs",
+            "where the vendor's closed bar differs from ours: keep ours unasked, keep and flag it, or replace it by theirs",
             &[
                 ("keep", Mismatch::Keep),
                 ("flag", Mismatch::Flag),
                 ("replace", Mismatch::Replace),
             ],
+        ),
+        ca_file: reader.optional(
+            "upstream.ca_file",
+            "a PEM file with authorities to trust beside the web's, such as that of a proxy",
+            existing,
         ),
     }
 }

@@ -132,6 +132,12 @@ impl Account {
         }
     }
 
+    /// What it was used for, and what it broke.
+    #[must_use]
+    pub const fn used_for(&self) -> &KeyUse {
+        &self.use_
+    }
+
     /// The key as it may be shown: its last four characters.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -118,6 +118,8 @@ fn status_of(thread: &Thread) -> Value {
         "sessions": sessions,
         "feed": view.feed,
         "keys": view.keys,
+        "forecast": view.forecast,
+        "comparisons": view.comparisons,
         "actors": view.actors,
         "readers": view.readers,
         "clients": {

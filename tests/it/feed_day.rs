@@ -16,6 +16,7 @@ use candela::domain::feed_view::FeedView;
 use candela::domain::gap::Gap;
 use candela::domain::keys::{KeyPolicy, KeySlot};
 use candela::domain::keys_view::KeysView;
+use candela::domain::mismatch::{OnMismatch, Unchecked};
 use candela::domain::pipeline::{self, Pipeline};
 use candela::domain::session::{Listed, Session, SessionKind};
 use candela::domain::symbol::Symbol;
@@ -39,6 +40,12 @@ pub(crate) struct Play {
     pub(crate) market: Market,
     /// Scenario files, played together.
     pub(crate) scenarios: &'static [&'static str],
+    /// Further lines of a scenario.
+    pub(crate) script: String,
+    /// What to do where the vendor's bars differ.
+    pub(crate) on_mismatch: OnMismatch,
+    /// Whether the day is lived on until the last bar is compared with the vendor's.
+    pub(crate) compares: bool,
     /// First instant of the session.
     pub(crate) opens: Timestamp,
     /// How long it lasts.
@@ -59,6 +66,9 @@ impl Play {
         Self {
             market: Market::walk(11, &[Symbol::usdcop()]),
             scenarios,
+            script: String::new(),
+            on_mismatch: OnMismatch::Flag,
+            compares: false,
             opens: OPEN,
             minutes,
             speed: 150.0,
@@ -96,9 +106,9 @@ impl Play {
     fn scenario(&self) -> Scenario {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
         let read = |name: &&str| Scenario::read(&folder.join(format!("{name}.txt"))).unwrap().lines;
-        Scenario {
-            lines: self.scenarios.iter().flat_map(read).collect(),
-        }
+        let further: Scenario = self.script.parse().unwrap();
+        let lines = self.scenarios.iter().flat_map(read).chain(further.lines);
+        Scenario { lines: lines.collect() }
     }
 }
 
@@ -128,9 +138,10 @@ impl Desk {
 
     fn show(&self) {
         let gaps: Vec<Gap> = self.pipeline.pending_gaps().cloned().collect();
+        let unchecked: Vec<Unchecked> = self.pipeline.unchecked().collect();
         self.view.send_if_modified(|view| {
-            let changed = view.gaps != gaps;
-            view.gaps = gaps;
+            let changed = view.gaps != gaps || view.unchecked != unchecked;
+            (view.gaps, view.unchecked) = (gaps, unchecked);
             changed
         });
     }
@@ -168,6 +179,8 @@ pub(crate) struct Lived {
     pub(crate) set_aside: BTreeMap<&'static str, u64>,
     /// What polling expected the day to cost, each time it made up its mind.
     pub(crate) forecasts: Vec<Forecast>,
+    /// Whether the link's prices looked wrong at some time.
+    pub(crate) suspected: bool,
     /// When the session opened.
     pub(crate) opens: Timestamp,
     /// What the vendor saw.
@@ -227,6 +240,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
     let lateness = Duration::from_millis(150).mul_f64(play.speed);
     let markets = [pipeline::Market {
         lateness,
+        on_mismatch: play.on_mismatch,
         ..pipeline::Market::new(Symbol::usdcop(), sessions)
     }];
     let pipeline = Pipeline::new(&markets, Position(0), [], clock.now());
@@ -238,11 +252,18 @@ pub(crate) async fn live(play: &Play) -> Lived {
         view,
     }));
     let upstream = start_upstream(&sim, &clock, play, &desk, gaps.clone());
-    let mut forecasts = Vec::new();
-    let healing = || !gaps.borrow().gaps.is_empty() && clock.now() < closes + play.healing;
+    let (mut forecasts, mut suspected) = (Vec::new(), false);
+    let left = || !gaps.borrow().gaps.is_empty() || (play.compares && !gaps.borrow().unchecked.is_empty());
+    let healing = || left() && clock.now() < closes + play.healing;
     while clock.now() < closes + lateness + Duration::from_secs(30) || healing() {
         actix_rt::time::sleep(Duration::from_millis(5)).await;
         desk.lock().unwrap().advance(clock.now());
+        suspected |= upstream
+            .feed
+            .borrow()
+            .symbols
+            .iter()
+            .any(|line| line.suspicion.is_some());
         let forecast = upstream.poller.borrow().forecast;
         if forecasts.last() != forecast.as_ref() {
             forecasts.extend(forecast);
@@ -252,6 +273,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
     let truth = market.bars(Symbol::usdcop(), FIVE, play.opens, closes, clock.now(), 1_000);
     Lived {
         forecasts,
+        suspected,
         ..finish(&desk, play.opens, sim.report(), truth)
     }
 }
@@ -260,6 +282,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
 struct Upstream {
     wanted: watch::Sender<bool>,
     poller: watch::Receiver<PollerView>,
+    feed: watch::Receiver<FeedView>,
 }
 
 /// Starts key pool, feed, backfill and, where wanted, the poller.
@@ -284,6 +307,7 @@ fn start_upstream(
         clock: clock.clone(),
         book: KeyUseBook::in_memory().unwrap(),
         retired: Arc::default(),
+        up: probe.clone().recipient(),
         view: keys_view,
     })
     .start();
@@ -299,11 +323,12 @@ fn start_upstream(
             patience,
             clock: clock.clone(),
             wanted: want.clone(),
-            feed,
+            feed: feed.clone(),
             keys,
             lease: pool.clone().recipient(),
             answered: pool.clone().recipient(),
             arrived: arrived.clone(),
+            up: probe.clone().recipient(),
             view: poller_view,
         })
         .start();
@@ -334,7 +359,7 @@ fn start_upstream(
         view: watch::channel(BackfillView::default()).0,
     })
     .start();
-    Upstream { wanted, poller }
+    Upstream { wanted, poller, feed }
 }
 
 fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
@@ -367,6 +392,7 @@ fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, tr
         causes: desk.causes.clone(),
         set_aside,
         forecasts: Vec::new(),
+        suspected: false,
         opens,
         report,
         truth,

@@ -2,8 +2,14 @@
 //! and once the vendor is asked, every bar is what an undisturbed watcher would have built.
 
 use crate::feed_day::{Lived, Play, live};
+use candela::domain::bar::{Bar, Flags};
 use candela::domain::gap::GapStatus;
+use candela::domain::mismatch::OnMismatch;
+use candela::domain::tick::Provenance;
 use futures_util::future::join_all;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Scenario files, how many minutes of them, and the reasons for which the link must have gone down, in order, among others.
 type Case = (&'static [&'static str], u64, &'static [&'static str]);
@@ -46,7 +52,8 @@ fn check_sound(((files, _, causes), lived): &(Case, Lived)) {
 
 #[actix_rt::test]
 async fn whatever_ends_the_link_every_bar_is_right_or_announced() {
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
+        (&["evicted"], 20, &["upstream_close_1008", "upstream_close_1008"]),
         (&["demo"], 30, &["upstream_close_1006"]),
         (
             &["close-1000"],
@@ -62,7 +69,7 @@ async fn whatever_ends_the_link_every_bar_is_right_or_announced() {
     ];
     let all = live_all(&cases).await;
     all.iter().for_each(check_sound);
-    let demo = &all[0].1;
+    let demo = &all[1].1;
     assert!(
         demo.always_right(),
         "no bar of the demo is seen in part: {:?}",
@@ -176,4 +183,74 @@ async fn bars_of_the_vendor_with_noise_and_repeats_are_taken_within_its_toleranc
         off.is_empty() || off == [10],
         "only the bar that was asked for may differ: {off:?}"
     );
+}
+
+#[actix_rt::test]
+async fn bars_that_the_vendor_tells_otherwise_are_flagged_or_replaced_and_noise_is_no_difference() {
+    let play = |on_mismatch| Play {
+        on_mismatch,
+        compares: on_mismatch != OnMismatch::Keep,
+        ..Play::walk(&["vendor-differs"], 90)
+    };
+    let all = join_all([OnMismatch::Flag, OnMismatch::Replace, OnMismatch::Keep].map(|policy| {
+        let play = play(policy);
+        async move { (policy, live(&play).await) }
+    }));
+    for (policy, lived) in all.await {
+        assert_eq!(
+            (lived.unaccounted(), lived.bars.len()),
+            (vec![], 18),
+            "{policy:?}: {:?}",
+            lived.gaps
+        );
+        let flagged: Vec<&Bar> = lived
+            .bars
+            .values()
+            .filter(|bar| bar.flags.contains(Flags::VENDOR_MISMATCH))
+            .collect();
+        let asked: u64 = lived.report.keys.iter().map(|key| key.used.credits_total).sum();
+        if policy == OnMismatch::Keep {
+            assert_eq!((flagged.len(), asked), (0, 0), "nobody asks");
+            continue;
+        }
+        // The first hour is compared while the vendor is a thousandth off, the rest after the session, with noise alone.
+        assert_eq!((flagged.len(), asked), (12, 2), "{policy:?}: {:?}", lived.causes);
+        assert!(
+            flagged
+                .iter()
+                .all(|bar| bar.revision == 1 && bar.closes_at <= lived.opens + HOUR)
+        );
+        let replaced = flagged
+            .iter()
+            .filter(|bar| bar.provenance == Provenance::Backfill)
+            .count();
+        let differ = lived.different().len();
+        let expect = if policy == OnMismatch::Replace {
+            (12, 12)
+        } else {
+            (0, 0)
+        };
+        assert_eq!((replaced, differ), expect, "{policy:?}");
+        let violations = lived.report.violations();
+        assert!(violations.is_empty(), "{violations:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_frozen_quote_is_suspected_and_its_bars_are_known_to_differ() {
+    let play = Play {
+        compares: true,
+        ..Play::walk(&["frozen"], 60)
+    };
+    let lived = live(&play).await;
+    assert!(lived.suspected, "the same price for forty minutes");
+    assert_eq!((lived.unaccounted(), lived.silently_wrong()), (vec![], vec![]));
+    let differ = |bar: &&Bar| bar.flags.contains(Flags::VENDOR_MISMATCH);
+    let flagged: Vec<u64> = lived
+        .bars
+        .values()
+        .filter(differ)
+        .map(|bar| bar.key.opens_at.since(lived.opens).as_secs() / 60)
+        .collect();
+    assert_eq!(flagged, [10, 15, 20, 25, 30, 35, 40, 45], "{:?}", lived.causes);
 }

@@ -14,6 +14,14 @@ mod clients_independent;
 #[cfg(test)]
 mod feed_day;
 #[cfg(test)]
+mod feed_handshake;
+#[cfg(test)]
+mod feed_tls;
+#[cfg(test)]
+mod keys_session;
+#[cfg(test)]
+mod old_defects;
+#[cfg(test)]
 mod feed_history;
 #[cfg(test)]
 mod feed_polled;

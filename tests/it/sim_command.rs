@@ -69,3 +69,40 @@ fn a_port_in_use_is_named_with_a_remedy() {
         "{said}"
     );
 }
+
+#[test]
+fn every_ready_scenario_is_played_by_the_command_and_a_typo_gets_a_sentence_that_names_the_line() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let output = candela(&["--for", "50ms", "--speed", "100", "--scenario", path.to_str().unwrap()]);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{}: {output:?}",
+            path.display()
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let play = folder.path().join("play.txt");
+    for (line, expect) in [
+        ("at +5m dorp 1006", "dorp"),
+        ("at +5 drop 1006", "+5"),
+        ("on subscrib drop 1006", "subscrib"),
+        ("at +5m drop 1005", "1005"),
+        ("at +5m rest statsu 500", "statsu"),
+        ("at +5m refuse upgrades 700", "700"),
+        ("at +5m send not-jsn", "not-jsn"),
+        ("at +5m mute for 3 weeks", "3 weeks"),
+        ("at +5m", "at +5m"),
+        ("drop 1006", "begins with no cue"),
+    ] {
+        std::fs::write(&play, format!("# a play\n\n{line}\n")).unwrap();
+        let output = candela(&["--for", "50ms", "--scenario", play.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{line}: {said}");
+        assert!(
+            said.contains("scenario line 3") && said.contains(expect) && said.lines().count() <= 2,
+            "{line}: {said}"
+        );
+    }
+}

@@ -1,16 +1,25 @@
 //! What can be checked only by asking others: the vendor, the databases.
 
 use super::Finding;
+use crate::app;
 use crate::cache::{Cache, CacheError, Redis};
 use crate::clock::Stopwatch;
 use crate::settings::{Store, Upstream, Valid};
 use crate::store::{Disposition, Migrate, Postgres, StoreError};
 use secrecy::SecretString;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All of it.
 pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
-    let mut findings = vendor(&settings.upstream).await;
+    let mut findings = match app::upstream_tls(settings) {
+        Ok(tls) => vendor(&settings.upstream, tls).await,
+        Err(error) => vec![Finding::fail(
+            "vendor",
+            error.to_string(),
+            "correct or remove upstream.ca_file",
+        )],
+    };
     if let Some(url) = &settings.store.database_url {
         findings.push(postgres(url, &settings.store).await);
     }
@@ -21,9 +30,14 @@ pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
 }
 
 /// Whether anything answers at the vendor's addresses; what it answers does not matter, and no key is spent.
-async fn vendor(upstream: &Upstream) -> Vec<Finding> {
+async fn vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Finding> {
     const LONGEST: Duration = Duration::from_secs(10);
-    let client = awc::Client::builder().timeout(LONGEST).disable_redirects().finish();
+    let connector = awc::Connector::new().rustls_0_23(tls);
+    let client = awc::Client::builder()
+        .connector(connector)
+        .timeout(LONGEST)
+        .disable_redirects()
+        .finish();
     let addresses = [
         (upstream.rest_url.clone(), "upstream.rest_url"),
         (upstream.ws_url.replacen("ws", "http", 1), "upstream.ws_url"), // the upgrade begins as a GET
