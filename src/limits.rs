@@ -84,6 +84,9 @@ pub const CLIENT_PUMP: Duration = Duration::from_millis(20);
 /// The largest message a client may send, over all its fragments.
 pub const CLIENT_MESSAGE: usize = 64 * 1024;
 
+/// Bytes read from a client's socket at once, into a buffer that all clients of a thread share.
+pub const CLIENT_READ: usize = 16 * 1024;
+
 /// Messages a client may send in a second.
 pub const CLIENT_INBOUND_PER_SECOND: u32 = 20;
 
@@ -104,6 +107,10 @@ pub const FANOUT_READ: usize = 500;
 
 /// Events that a fan-out shard tells before it sends what waits, however many more are at hand.
 pub const FANOUT_BURST: usize = 64;
+
+/// Clients that a fan-out shard writes ticks to before it looks whether more have come: a third of a millisecond, in which the
+/// rest of a burst arrives.
+pub const FANOUT_VISITS: usize = 32;
 
 const _: () = assert!(FANOUT_BURST < CLIENT_DATA_LANE / 2, "a burst alone conflates nobody");
 

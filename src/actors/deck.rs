@@ -58,6 +58,8 @@ pub struct Deck {
     seats: RefCell<BTreeMap<ClientId, Rc<Seat>>>,
     /// Who follows a channel. Those who left are removed in the next sweep.
     audience: RefCell<HashMap<Channel, Vec<Rc<Seat>>>>,
+    /// Rises whenever someone leaves an audience: places in it have moved.
+    audience_moved: Cell<u64>,
     dirty: RefCell<Vec<Rc<Seat>>>,
     /// Whose replays wait for room.
     pumping: RefCell<Vec<Rc<Seat>>>,
@@ -86,6 +88,7 @@ impl Deck {
         Rc::new(Self {
             seats: RefCell::default(),
             audience: RefCell::default(),
+            audience_moved: Cell::new(0),
             dirty: RefCell::default(),
             pumping: RefCell::default(),
             paced: RefCell::default(),
@@ -165,7 +168,21 @@ impl Deck {
     pub fn unlisten(&self, channel: Channel, id: ClientId) {
         if let Some(seats) = self.audience.borrow_mut().get_mut(&channel) {
             seats.retain(|seat| seat.id() != id);
+            self.audience_moves();
         }
+    }
+
+    fn audience_moves(&self) {
+        self.audience_moved.set(self.audience_moved.get().wrapping_add(1));
+    }
+
+    /// Shows the audience of a channel, with a number that changes when places in it have moved.
+    pub fn audience(&self, channel: Channel, show: impl FnOnce(&[Rc<Seat>], u64)) {
+        let audience = self.audience.borrow();
+        show(
+            audience.get(&channel).map_or(&[], Vec::as_slice),
+            self.audience_moved.get(),
+        );
     }
 
     /// Does `tell` to each client of a channel's audience; those for which it gives `true` are flushed later.
@@ -259,6 +276,7 @@ impl Deck {
             for seats in self.audience.borrow_mut().values_mut() {
                 seats.retain(|seat| seat.phase() != Phase::Gone);
             }
+            self.audience_moves();
         }
     }
 
@@ -274,10 +292,14 @@ impl Deck {
         if let Some(evict) = overdue {
             return seat.close(Close::SlowConsumer, evict.reason(), now);
         }
+        if seat.idles(now) {
+            return seat.close(Close::Idle, "nothing was subscribed", now);
+        }
         if seat.silent(now) {
             return seat.close(Close::GoingAway, "no pong within 10 s", now);
         }
         let mut outbox = seat.outbox.borrow_mut();
+        outbox.rest();
         if seat.ping_due(now) {
             outbox.say(&frames::frame(0x89, b"candela"), now);
         }

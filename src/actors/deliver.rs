@@ -65,7 +65,7 @@ impl Fanout {
         }
         deck.next.set(Some(numbered.position.next()));
         self.unflushed = self.unflushed.saturating_add(1);
-        if self.unflushed >= limits::FANOUT_BURST {
+        if self.unflushed >= limits::FANOUT_BURST || self.runs.longest() >= limits::FANOUT_BURST {
             self.unflushed = 0;
             self.deliver_runs();
             deck.flush(); // a long batch must not look like slow clients
@@ -88,31 +88,39 @@ impl Fanout {
         }
     }
 
-    /// Sends the ticks that came together: in one write to each client that waits for nothing, one by one to the others.
+    /// Sends all the ticks that wait.
     pub(super) fn deliver_runs(&mut self) {
-        for run in self.runs.take() {
-            let deck = Rc::clone(&self.parts.deck);
-            let now = deck.now();
-            let (channel, first, last) = (run.channel, run.first(), run.last());
-            let bytes = run.joined();
+        while self.deliver_some(usize::MAX) {}
+    }
+
+    /// Sends the ticks that wait to at most `budget` clients: in one write to each that waits for nothing, one by one to the
+    /// others. Whether there are more clients to send to.
+    pub(super) fn deliver_some(&mut self, mut budget: usize) -> bool {
+        let deck = Rc::clone(&self.parts.deck);
+        let now = deck.now();
+        let mut runs = self.runs.take();
+        for run in &mut runs {
             let mut others = Vec::new();
-            deck.each_of(channel, |seat| {
-                if !seat.pass(channel, first, last, &bytes, now) {
-                    others.push(Rc::clone(seat));
-                }
-                false
-            });
+            let visited = run.visit(&deck, budget, now, &mut others);
+            budget = budget.saturating_sub(visited);
             for seat in others {
-                self.offer_run(&seat, &run);
+                self.offer_run(&seat, run);
+            }
+            if budget == 0 {
+                break; // a run that follows another of its channel waits for it
             }
         }
+        runs.retain(|run| !run.over());
+        let more = !runs.is_empty();
+        self.runs.put_back(runs);
+        more
     }
 
     fn offer_run(&mut self, seat: &Rc<Seat>, run: &Run) {
         let now = self.parts.deck.now();
         let mut hole = false;
         for (seq, frame) in run.frames() {
-            let offered = seat.outbox.borrow_mut().offer(run.channel, *seq, frame, now);
+            let offered = seat.outbox.borrow_mut().offer(run.channel, seq, frame, now);
             hole |= matches!(offered, Offered::Hole { .. });
         }
         if hole {

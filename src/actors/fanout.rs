@@ -271,18 +271,21 @@ impl StreamHandler<StatusFrame> for Fanout {
     fn finished(&mut self, _: &mut Context<Self>) {} // who tells the status is gone: the service stops
 }
 
-/// To itself: send what waits.
+/// To itself: send what waits, to some of the clients.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Flush;
 
 impl Handler<Flush> for Fanout {
     type Result = ();
-    fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) {
         self.flush_planned = false;
         self.unflushed = 0;
-        self.deliver_runs();
+        let more = self.deliver_some(limits::FANOUT_VISITS);
         self.parts.deck.flush();
+        if more {
+            self.plan_flush(ctx); // after what came meanwhile
+        }
     }
 }
 

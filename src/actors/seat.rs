@@ -1,44 +1,46 @@
-//! One client's seat: its outbox and its line to the socket. Shared by the session, the response body and the fan-out shard
-//! of one thread.
+//! One client's seat: its outbox and its line to the socket. Shared by the session and the fan-out shard of one thread.
 //!
 //! ```text
-//!            waiting for the body: someone must wake it
+//!            the socket did not take a write whole: the session writes the rest as soon as it can
 //!     ┌──────────────────────────────────────────────────────┐
-//!     │ body polled, nothing waits                           │ a write was not taken whole: the rest is left to the body
+//!     │ all written, nothing waits                           │
 //!     ▼                                                      │
 //!   Idle ── flush: written straight to the socket ── all taken ──► Idle
 //! ```
 //!
-//! Why straight to the socket: waking the HTTP dispatcher costs more than the write itself. Why that is in order: the
-//! dispatcher runs with a write buffer of one byte, so it asks the body for more only when all that it was given before is in
-//! the kernel. From then on, until the body yields again, nobody else writes to this socket. Over TLS there is no such
-//! shortcut, and the body brings everything.
+//! Why straight to the socket: waking the session's task costs more than the write itself. Why that is in order: all that is
+//! written passes here, and while a rest is left nothing else is. Over TLS there is no such shortcut: the response's body
+//! brings everything.
 
 use crate::domain::channel::Channel;
-use crate::domain::delivery::{Out, Window};
+use crate::domain::delivery::{Out, Passed, Window};
 use crate::domain::frames;
 use crate::domain::outbox::Outbox;
 use crate::domain::protocol::Close;
 use crate::limits;
-use bytes::{Bytes, BytesMut};
-use socket2::Socket;
+use bytes::{Buf, Bytes, BytesMut};
+use socket2::{SockRef, Socket};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// Names one connection within its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// The duplicated descriptor of a connection, and what it may be used for.
+/// How bytes reach a client.
 #[derive(Debug)]
-pub struct Line {
-    /// `None` where the connection's type is not known.
-    pub socket: Option<Socket>,
-    /// Plain TCP: bytes may be written to it.
-    pub plain: bool,
+pub enum Line {
+    /// Plain TCP: they are written to it.
+    Plain(Rc<TcpStream>),
+    /// Through the body of a response; the duplicated descriptor is there to shut it.
+    Body(Option<Socket>),
+    /// The connection is no more.
+    Cut,
 }
 
 /// How far the end of a connection has come.
@@ -71,14 +73,16 @@ pub struct Seat {
     pub outbox: RefCell<Outbox>,
     /// Whether the client follows the service's status.
     pub status: Cell<bool>,
-    line: Line,
-    idle: Cell<bool>,
+    line: RefCell<Line>,
+    /// What the socket did not take yet: goes before all else.
     left: RefCell<Bytes>,
     waker: RefCell<Option<Waker>>,
     phase: Cell<Phase>,
     clocks: Cell<Clocks>,
     dirty: Cell<bool>,
     closed_with: Cell<Option<Close>>,
+    /// Since when it follows nothing, where it is expected to follow something.
+    aimless: Cell<Option<Duration>>,
 }
 
 impl Seat {
@@ -89,8 +93,7 @@ impl Seat {
             id,
             outbox: RefCell::new(Outbox::new(window)),
             status: Cell::new(false),
-            line,
-            idle: Cell::new(false),
+            line: RefCell::new(line),
             left: RefCell::default(),
             waker: RefCell::default(),
             phase: Cell::new(Phase::Open),
@@ -102,6 +105,7 @@ impl Seat {
             }),
             dirty: Cell::new(false),
             closed_with: Cell::new(None),
+            aimless: Cell::new(None),
         }
     }
 
@@ -128,78 +132,120 @@ impl Seat {
         !self.dirty.replace(true)
     }
 
-    /// Sends what waits: straight to the socket where that is possible, else by waking the body.
+    /// Sends what waits: straight to the socket where that is possible, else by waking who can.
     pub fn flush(&self, now: Duration, scratch: &mut Vec<Out>) {
         self.dirty.set(false);
-        let Some(socket) = self.line.socket.as_ref().filter(|_| self.idle.get() && self.line.plain) else {
+        let line = self.line.borrow();
+        let Line::Plain(socket) = &*line else {
             return self.wake();
         };
-        loop {
+        while self.left.borrow().is_empty() {
             scratch.clear();
             self.outbox.borrow_mut().take(limits::CLIENT_WRITE, now, scratch);
             let Some(bytes) = join(scratch) else {
                 return;
             };
-            if !self.write(socket, &bytes, now) {
+            self.write(socket, bytes, now);
+        }
+    }
+
+    /// Sends those of the ticks `first..=last` of a channel that the client does not have, where nothing waits before them;
+    /// `ready` gives their bytes from a seq on. Else `false`: they must be offered.
+    pub fn pass(
+        &self,
+        channel: Channel,
+        first: u64,
+        last: u64,
+        now: Duration,
+        ready: impl FnOnce(u64) -> Bytes,
+    ) -> bool {
+        let line = self.line.borrow();
+        let Line::Plain(socket) = &*line else {
+            return false;
+        };
+        if !self.left.borrow().is_empty() {
+            return false;
+        }
+        let passed = self.outbox.borrow_mut().pass(channel, first, last);
+        match passed {
+            Passed::From(next) => self.write(socket, ready(next), now),
+            Passed::Nothing => {}
+            Passed::No => return false,
+        }
+        true
+    }
+
+    /// Writes to an idle socket; what it does not take is left to the session.
+    fn write(&self, socket: &TcpStream, mut bytes: Bytes, now: Duration) {
+        self.sent(now);
+        match socket.try_write(&bytes) {
+            Ok(taken) => bytes.advance(taken),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.end(now); // reset or shut: the session learns of it from the socket
+                shut(socket);
                 return;
             }
         }
-    }
-
-    /// Sends ticks `first..=last` of a channel at once, where nothing waits before them. Whether it did: else they are offered
-    /// one by one.
-    pub fn pass(&self, channel: Channel, first: u64, last: u64, bytes: &Bytes, now: Duration) -> bool {
-        let Some(socket) = self.line.socket.as_ref().filter(|_| self.idle.get() && self.line.plain) else {
-            return false;
-        };
-        let passed = self.outbox.borrow_mut().pass(channel, first, last);
-        if passed {
-            self.write(socket, bytes, now);
-        }
-        passed
-    }
-
-    /// Writes to an idle socket; what it does not take is left to the body. Whether all was taken.
-    fn write(&self, socket: &Socket, bytes: &Bytes, now: Duration) -> bool {
-        self.sent(now);
-        let taken = match socket.send(bytes) {
-            Ok(taken) => taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                self.cut(now); // reset or shut: the dispatcher learns of it from the socket
-                return false;
-            }
-        };
-        if taken < bytes.len() {
-            self.idle.set(false);
-            *self.left.borrow_mut() = bytes.slice(taken..);
+        if !bytes.is_empty() {
+            *self.left.borrow_mut() = bytes;
             self.wake();
         }
-        taken == bytes.len()
+    }
+
+    /// The session's side of a plain line: writes what waits as far as the socket takes it. Ready with `Ok` when the
+    /// connection is to end and all is written, with an error when it has ended.
+    ///
+    /// # Errors
+    /// What the socket says; nothing can be written any more.
+    pub fn poll_write(&self, now: Duration, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.remember(task);
+        let line = self.line.borrow();
+        let Line::Plain(socket) = &*line else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let mut scratch = Vec::new();
+        loop {
+            let mut left = self.left.borrow_mut();
+            if left.is_empty() {
+                scratch.clear();
+                self.outbox.borrow_mut().take(limits::CLIENT_WRITE, now, &mut scratch);
+                match join(&scratch) {
+                    Some(bytes) => *left = bytes,
+                    None if matches!(self.phase.get(), Phase::Ended(_)) => return Poll::Ready(Ok(())),
+                    None => return Poll::Pending,
+                }
+            }
+            ready!(socket.poll_write_ready(task))?;
+            match socket.try_write(&left) {
+                Ok(taken) => left.advance(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            self.sent(now);
+        }
     }
 
     /// The body's side: what to write next. The dispatcher asks only when all that it was given before is in the kernel.
     pub fn poll_next(&self, now: Duration, task: &Context<'_>) -> Poll<Option<Bytes>> {
-        let left = self.left.take();
-        if !left.is_empty() {
-            return Poll::Ready(Some(left));
-        }
         let mut outs = Vec::new();
         self.outbox.borrow_mut().take(limits::CLIENT_WRITE, now, &mut outs);
         if let Some(bytes) = join(&outs) {
-            self.idle.set(false);
             self.sent(now);
             return Poll::Ready(Some(bytes));
         }
         if matches!(self.phase.get(), Phase::Ended(_)) {
             return Poll::Ready(None);
         }
+        self.remember(task);
+        Poll::Pending
+    }
+
+    fn remember(&self, task: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(task.waker())) {
             *waker = Some(task.waker().clone());
         }
-        self.idle.set(true);
-        Poll::Pending
     }
 
     fn wake(&self) {
@@ -255,6 +301,14 @@ impl Seat {
         self.close_frame(close_frame(close.code(), reason), Some(close), now);
     }
 
+    /// Fails the connection as RFC 6455 7.1.7 says: after the close frame nothing is awaited from who broke the protocol.
+    pub fn fail(&self, close: Close, reason: &str, now: Duration) {
+        self.close(close, reason, now);
+        if matches!(&*self.line.borrow(), Line::Plain(_)) {
+            self.end(now); // a body's end would reset the connection before the close frame is read
+        }
+    }
+
     /// Answers the client's own close frame with the same code, and ends.
     pub fn close_answered(&self, code: Option<u16>, now: Duration) {
         match self.phase.get() {
@@ -294,8 +348,10 @@ impl Seat {
     /// Shuts the socket, whatever waits: for who does not read and does not go.
     pub fn cut(&self, now: Duration) {
         self.end(now);
-        if let Some(socket) = &self.line.socket {
-            drop(socket.shutdown(Shutdown::Both)); // an error means that it is shut already
+        match &*self.line.borrow() {
+            Line::Plain(socket) => shut(socket.as_ref()),
+            Line::Body(Some(socket)) => shut(socket),
+            Line::Body(None) | Line::Cut => {}
         }
     }
 
@@ -304,7 +360,26 @@ impl Seat {
         self.phase.set(Phase::Gone);
         self.outbox.borrow_mut().clear();
         self.waker.take();
-        self.idle.set(false);
+        self.left.take();
+        self.line.replace(Line::Cut); // others may know this seat for a while; the descriptor must not wait for them
+    }
+
+    /// From now on it is expected to follow something.
+    pub fn expect_wishes(&self, now: Duration) {
+        self.aimless.set(Some(now));
+    }
+
+    /// Whether it has followed nothing for too long.
+    #[must_use]
+    pub fn idles(&self, now: Duration) -> bool {
+        let Some(since) = self.aimless.get() else {
+            return false;
+        };
+        if self.status.get() || self.outbox.borrow().follows() > 0 {
+            self.aimless.set(Some(now));
+            return false;
+        }
+        now.saturating_sub(since) >= limits::CLIENT_IDLE
     }
 
     /// Whether it is neither closing nor closed.
@@ -312,6 +387,10 @@ impl Seat {
     pub fn is_open(&self) -> bool {
         self.phase.get() == Phase::Open
     }
+}
+
+fn shut<'a>(socket: impl Into<SockRef<'a>>) {
+    drop(socket.into().shutdown(Shutdown::Both)); // an error means that it is shut already
 }
 
 /// A close frame; the reason is cut to what a control frame holds.

@@ -65,6 +65,18 @@ pub enum Offered {
     },
 }
 
+/// Whether ticks may go to a client past its queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Passed {
+    /// Those from this seq on.
+    From(u64),
+    /// It has them already, or does not follow the channel.
+    Nothing,
+    /// Something stands before them: they must be offered.
+    No,
+}
+
 /// Why a client must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evict {

@@ -13,7 +13,7 @@
 //! Times are how long the process has run: a client's network does not speed up with market time.
 
 use crate::domain::channel::{Channel, Topic};
-use crate::domain::delivery::{Evict, Offered, Options, Out, Window};
+use crate::domain::delivery::{Evict, Offered, Options, Out, Passed, Window};
 use crate::domain::event::Position;
 use crate::domain::interval::Interval;
 use crate::domain::lanes::{Control, Datum, Follow, Replay};
@@ -197,21 +197,22 @@ impl Outbox {
         Offered::Queued
     }
 
-    /// Counts the ticks `first..=last` as sent, where nothing stands between them and the socket: the caller writes them at once.
-    #[must_use]
-    pub fn pass(&mut self, channel: Channel, first: u64, last: u64) -> bool {
-        if !self.is_empty() || self.finished || self.conflating {
-            return false;
-        }
+    /// Counts what this client misses of the ticks `first..=last` as sent, where nothing stands between them and the socket:
+    /// the caller writes them at once.
+    pub fn pass(&mut self, channel: Channel, first: u64, last: u64) -> Passed {
         let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
-            return false;
+            return Passed::Nothing;
         };
         let next = follow.last.saturating_add(1);
-        if next != first || follow.replay.is_some() || follow.options.spacing.is_some() {
-            return false;
+        if next > last {
+            return Passed::Nothing;
+        }
+        let waits = !self.control.is_empty() || !self.data.is_empty() || self.finished || self.conflating;
+        if waits || next < first || follow.replay.is_some() || follow.options.spacing.is_some() {
+            return Passed::No;
         }
         follow.last = last;
-        true
+        Passed::From(next)
     }
 
     fn offer_datum(&mut self, channel: Channel, covers: Option<(u64, u64)>, frame: &Bytes, now: Duration) {
@@ -349,6 +350,17 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.control.is_empty() && self.data.is_empty()
+    }
+
+    /// Gives back the memory of lanes that stand empty: most clients wait for nothing most of the time.
+    pub fn rest(&mut self) {
+        if self.control.is_empty() {
+            self.control = VecDeque::new();
+        }
+        if self.data.is_empty() {
+            self.data = VecDeque::new();
+        }
+        self.follows.shrink_to_fit();
     }
 
     /// Whether the client is told to be slow.

@@ -18,22 +18,29 @@ use crate::limits;
 use crate::web::access::{Access, InboundWindow, shown_token};
 use crate::web::answers;
 use crate::web::body::Body;
+use crate::web::door::Pass;
 use crate::web::handshake;
 use crate::web::layers;
 use crate::web::problem::Trouble;
 use crate::web::reader::{Reader, Said};
 use crate::web::thread::Thread;
+use crate::web::upgrade::Handover;
 use crate::web::wanted::{expand, wanted_of};
+use crate::web::wire::Wire;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
+use bytes::BytesMut;
+use futures_util::Stream;
 use serde_json::Value;
+use socket2::{SockRef, Socket};
 use std::cell::RefCell;
 use std::rc::Rc;
+use tokio::net::TcpStream;
 
-/// Put into a connection's data when it is accepted, taken out when it is upgraded.
+/// Put into a connection's data when it is accepted over TLS, taken out when it is upgraded.
 #[derive(Debug, Default)]
-pub(super) struct LineOf(pub(super) RefCell<Option<Line>>);
+pub(super) struct LineOf(pub(super) RefCell<Option<Socket>>);
 
 /// The session.
 struct Client {
@@ -85,35 +92,71 @@ pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
     };
     let mut response = ws::handshake_with_protocols(request, &["candela.v1"])
         .map_err(|error| Trouble::bad_request(error.to_string()))?;
-    let line = request
+    let opening = Opening {
+        thread,
+        symbol: plan.symbol,
+        echo: plan.echo,
+        access,
+        wanted,
+    };
+    if let Some(handover) = request.extensions().get::<Handover>() {
+        handover.leave(move |socket, read| opening.over(socket, read, pass));
+        return Ok(response.finish());
+    }
+    let socket = request
         .conn_data::<LineOf>()
         .and_then(|line| line.0.borrow_mut().take());
-    let line = line.unwrap_or(Line {
-        socket: None,
-        plain: false,
-    });
-    let seat = thread.deck.join(line);
-    let body = Body::new(Rc::clone(&seat), Rc::clone(&thread.deck), pass);
-    let reader = Reader::new(payload, limits::CLIENT_MESSAGE);
-    Client::create(|ctx| {
-        ctx.set_mailbox_capacity(1);
-        ctx.add_stream(reader);
-        let mut client = Client {
-            thread,
-            seat,
-            symbol: plan.symbol,
-            echo: plan.echo,
-            untouched: wanted.is_none(),
-            window: InboundWindow::default(),
-            access,
-            wanted,
-        };
-        if !plan.echo {
-            client.greet(ctx);
-        }
-        client
-    });
+    let seat = opening.thread.deck.join(Line::Body(socket));
+    let body = Body::new(Rc::clone(&seat), Rc::clone(&opening.thread.deck), pass);
+    opening.start(seat, Reader::new(payload, limits::CLIENT_MESSAGE));
     Ok(response.streaming(body))
+}
+
+/// A session that may begin.
+struct Opening {
+    thread: Rc<Thread>,
+    symbol: Option<Symbol>,
+    echo: bool,
+    access: Access,
+    wanted: Option<Vec<Wanted>>,
+}
+
+impl Opening {
+    /// Over a plain connection of its own.
+    fn over(self, socket: TcpStream, read: BytesMut, pass: Pass) {
+        let options = SockRef::from(&socket);
+        let set = options
+            .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
+            .and_then(|()| options.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
+        if let Err(error) = set {
+            tracing::debug!(%error, "failed to set socket options");
+        }
+        let socket = Rc::new(socket);
+        let seat = self.thread.deck.join(Line::Plain(Rc::clone(&socket)));
+        let wire = Wire::new(socket, read, Rc::clone(&seat), Rc::clone(&self.thread.deck), pass);
+        self.start(seat, wire);
+    }
+
+    fn start(self, seat: Rc<Seat>, hears: impl Stream<Item = Said> + 'static) {
+        Client::create(|ctx| {
+            ctx.set_mailbox_capacity(1);
+            ctx.add_stream(hears);
+            let mut client = Client {
+                thread: self.thread,
+                seat,
+                symbol: self.symbol,
+                echo: self.echo,
+                untouched: self.wanted.is_none(),
+                window: InboundWindow::default(),
+                access: self.access,
+                wanted: self.wanted,
+            };
+            if !self.echo {
+                client.greet(ctx);
+            }
+            client
+        });
+    }
 }
 
 impl Client {
@@ -133,11 +176,7 @@ impl Client {
             }
             Access::Open | Access::Granted(_) => self.begin(ctx),
         }
-        ctx.run_later(limits::CLIENT_IDLE, |client, _| {
-            if client.seat.outbox.borrow().follows() == 0 && !client.seat.status.get() {
-                client.close(Close::Idle, "nothing was subscribed");
-            }
-        });
+        self.seat.expect_wishes(self.thread.deck.now());
     }
 
     /// The pairs that this client is told of.
@@ -361,7 +400,7 @@ impl StreamHandler<Said> for Client {
             return;
         }
         match said {
-            Said::Violation(close, why) => self.close(close, why),
+            Said::Violation(close, why) => self.seat.fail(close, why, now),
             Said::Close(code) => self.seat.close_answered(code, now),
             Said::Pong => {}
             Said::Ping(payload) => {

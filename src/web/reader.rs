@@ -29,9 +29,8 @@ pub(super) enum Said {
     Violation(Close, &'static str),
 }
 
-/// A stream of messages out of a stream of bytes.
-pub(super) struct Reader<P> {
-    payload: P,
+/// Messages out of bytes.
+pub(super) struct Messages {
     bytes: BytesMut,
     codec: Codec,
     limit: usize,
@@ -41,11 +40,11 @@ pub(super) struct Reader<P> {
     deaf: bool,
 }
 
-impl<P> Reader<P> {
-    pub(super) fn new(payload: P, limit: usize) -> Self {
+impl Messages {
+    /// `bytes` came with the request for the upgrade.
+    pub(super) fn new(bytes: BytesMut, limit: usize) -> Self {
         Self {
-            payload,
-            bytes: BytesMut::new(),
+            bytes,
             codec: Codec::new().max_size(limit),
             limit,
             fragments: None,
@@ -53,8 +52,32 @@ impl<P> Reader<P> {
         }
     }
 
+    /// More bytes arrived.
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        if !self.deaf {
+            self.bytes.extend_from_slice(chunk);
+        }
+    }
+
     /// The next message of what has arrived, if there is a whole one.
-    fn next(&mut self) -> Option<Said> {
+    pub(super) fn next(&mut self) -> Option<Said> {
+        if self.deaf {
+            return None;
+        }
+        let said = self.decode();
+        if matches!(said, Some(Said::Violation(..) | Said::Close(_))) {
+            self.deafen();
+        }
+        said
+    }
+
+    /// Hears nothing any more: the rest is read only to be thrown away.
+    pub(super) fn deafen(&mut self) {
+        self.deaf = true;
+        self.bytes = BytesMut::new();
+    }
+
+    fn decode(&mut self) -> Option<Said> {
         loop {
             let frame = match self
                 .guard()
@@ -155,24 +178,30 @@ fn violation(error: ProtocolError) -> Said {
     Said::Violation(close, why)
 }
 
+/// A stream of messages out of the body of a request: over TLS.
+pub(super) struct Reader<P> {
+    payload: P,
+    messages: Messages,
+}
+
+impl<P> Reader<P> {
+    pub(super) fn new(payload: P, limit: usize) -> Self {
+        let messages = Messages::new(BytesMut::new(), limit);
+        Self { payload, messages }
+    }
+}
+
 impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Reader<P> {
     type Item = Said;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Said>> {
         let this = &mut *self;
         loop {
-            if !this.deaf
-                && let Some(said) = this.next()
-            {
-                if matches!(said, Said::Violation(..) | Said::Close(_)) {
-                    this.deaf = true;
-                    this.bytes = BytesMut::new();
-                }
+            if let Some(said) = this.messages.next() {
                 return Poll::Ready(Some(said));
             }
             match ready!(Pin::new(&mut this.payload).poll_next(task)) {
-                Some(Ok(chunk)) if this.deaf => drop(chunk),
-                Some(Ok(chunk)) => this.bytes.extend_from_slice(&chunk),
+                Some(Ok(chunk)) => this.messages.push(&chunk),
                 Some(Err(_)) | None => return Poll::Ready(None),
             }
         }

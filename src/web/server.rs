@@ -2,7 +2,6 @@
 
 use crate::actors::deck::{Counts, Deck};
 use crate::actors::fanout::{OpensLedger, Parts, SessionStart};
-use crate::actors::seat::Line;
 use crate::clock::Clock;
 use crate::domain::delivery::Window;
 use crate::domain::frames::Zones;
@@ -19,9 +18,13 @@ use crate::web::door::{Door, DoorLimits};
 use crate::web::thread::{Common, StartShard, Thread};
 use crate::web::tls::{self, TlsError, TlsFiles};
 use crate::web::tokens::{Tokens, TokensError};
+use crate::web::upgrade::Upgrades;
 use crate::web::{layers, routes};
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::{Extensions, Server, ServerHandle};
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Extensions, Server, ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer};
@@ -228,29 +231,15 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
     let next = Arc::new(AtomicUsize::new(0));
     let common = common(&parts, draining.clone());
     let tls = parts.extras.tls.as_ref().map(tls::config).transpose()?;
-    let server = HttpServer::new(move || {
+    let make = move || {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let thread = thread(number, &parts, &common, draining.clone());
-        App::new()
-            .app_data(Rc::new(thread))
-            .configure(routes::routes)
-            .wrap(from_fn(layers::cors))
-            .wrap(from_fn(layers::identify))
-    })
-    .workers(workers)
-    .backlog(4_096)
-    .disable_signals()
-    .shutdown_timeout(limits::DRAIN.as_secs())
-    .client_disconnect_timeout(Duration::ZERO) // at 1 ms to 300 ms connections are never ended; at 0 at once
-    .h1_write_buffer_size(1) // a body is asked for more only when all before it is in the kernel: see actors/seat.rs
-    .tcp_nodelay(true)
-    .max_connections(limits::CLIENTS.saturating_mul(2))
-    .on_connect(prepare);
-    let listening = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls),
-        None => server.listen(listener),
+        Rc::new(thread(number, &parts, &common, draining.clone()))
     };
-    let server = listening.map_err(|source| ServeError::Bind { address, source })?.run();
+    let listening = match tls {
+        Some(tls) => listen_secured(listener, workers, tls, make),
+        None => listen_plain(listener, workers, make),
+    };
+    let server = listening.map_err(|source| ServeError::Bind { address, source })?;
     Ok(RunningServer {
         address,
         handle: server.handle(),
@@ -258,6 +247,74 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
         drain,
         counts,
     })
+}
+
+/// The routes, for the connections of one thread.
+fn application(
+    thread: Rc<Thread>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(thread)
+        .configure(routes::routes)
+        .wrap(from_fn(layers::cors))
+        .wrap(from_fn(layers::identify))
+}
+
+/// Plain HTTP, whose WebSocket sessions own their sockets: see `web/upgrade.rs`.
+fn listen_plain(
+    listener: TcpListener,
+    workers: usize,
+    make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
+) -> io::Result<Server> {
+    let builder = Server::build();
+    let ends = builder.graceful_shutdown_signal();
+    let builder = builder
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(limits::DRAIN.as_secs())
+        .max_concurrent_connections(limits::CLIENTS)
+        .listen("candela", listener, move || {
+            let thread = make();
+            let ends = ends.clone();
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let ends = ends.clone();
+                    async move { ends.notified().await }
+                })
+                .client_disconnect_timeout(Duration::ZERO) // at 1 ms to 300 ms connections are never ended; at 0 at once
+                .tcp_nodelay(true)
+                .upgrade(Upgrades(application(Rc::clone(&thread)).into_factory()))
+                .finish(map_config(application(thread), |()| AppConfig::default()))
+                .tcp()
+        })?;
+    Ok(builder.run())
+}
+
+/// HTTPS, whose WebSocket sessions speak through the bodies of their responses.
+fn listen_secured(
+    listener: TcpListener,
+    workers: usize,
+    tls: rustls::ServerConfig,
+    make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
+) -> io::Result<Server> {
+    let server = HttpServer::new(move || application(make()))
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(limits::DRAIN.as_secs())
+        .client_disconnect_timeout(Duration::ZERO)
+        .h1_write_buffer_size(1) // a body is asked for more only when all before it is in the kernel: coverage counts on it
+        .tcp_nodelay(true)
+        .max_connections(limits::CLIENTS.saturating_mul(2))
+        .on_connect(prepare);
+    Ok(server.listen_rustls_0_23(listener, tls)?.run())
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -276,26 +333,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Prepares an accepted socket, and keeps a duplicate of its descriptor to write to and to shut.
+/// Prepares a socket accepted over TLS, and keeps a duplicate of its descriptor to shut it.
 fn prepare(connection: &dyn Any, data: &mut Extensions) {
-    let plain = connection.downcast_ref::<TcpStream>();
-    let secured = connection.downcast_ref::<TlsStream<TcpStream>>();
-    let Some(stream) = plain.or_else(|| secured.map(|stream| stream.get_ref().0)) else {
+    let Some(secured) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
         return;
     };
-    let socket = SockRef::from(stream);
+    let socket = SockRef::from(secured.get_ref().0);
     let set = socket
         .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
-        .and_then(|()| socket.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT)));
+        .and_then(|()| socket.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
     if let Err(error) = set {
         tracing::debug!(%error, "failed to set socket options");
     }
-    let line = socket.try_clone().ok().map(|socket| Line {
-        socket: Some(socket),
-        plain: plain.is_some(),
-    });
-    data.insert(LineOf(RefCell::new(line)));
+    data.insert(LineOf(RefCell::new(socket.try_clone().ok())));
 }
 
 fn common(parts: &WebParts, drain: watch::Receiver<Option<Drain>>) -> Common {

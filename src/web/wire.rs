@@ -1,0 +1,105 @@
+//! The session's end of a plain connection: reads messages from the socket, and writes what it did not take at once.
+//!
+//! No buffer belongs to a client that says nothing: bytes are read into one of the thread's, and kept only while a message is
+//! incomplete. With the buffers of an HTTP dispatcher an idle client would cost three times as much.
+
+use crate::actors::deck::Deck;
+use crate::actors::seat::Seat;
+use crate::limits;
+use crate::web::door::Pass;
+use crate::web::reader::{Messages, Said};
+use bytes::BytesMut;
+use futures_util::Stream;
+use socket2::SockRef;
+use std::cell::RefCell;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+
+thread_local! {
+    /// What is read goes here first.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; limits::CLIENT_READ].into_boxed_slice());
+}
+
+/// One plain connection. Its end drops it, and with it the seat.
+pub(super) struct Wire {
+    socket: Rc<TcpStream>,
+    messages: Messages,
+    seat: Rc<Seat>,
+    deck: Rc<Deck>,
+    /// We said all; what the client still says is read and thrown away, so that what we said arrives.
+    done: bool,
+    _pass: Pass,
+}
+
+impl Wire {
+    /// `read` came with the request for the upgrade.
+    pub(super) fn new(socket: Rc<TcpStream>, read: BytesMut, seat: Rc<Seat>, deck: Rc<Deck>, pass: Pass) -> Self {
+        Self {
+            socket,
+            messages: Messages::new(read, limits::CLIENT_MESSAGE),
+            seat,
+            deck,
+            done: false,
+            _pass: pass,
+        }
+    }
+
+    /// Reads once. Whether the connection goes on.
+    fn poll_read(&mut self, task: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if ready!(self.socket.poll_read_ready(task)).is_err() {
+                return Poll::Ready(false);
+            }
+            let read = READ.with_borrow_mut(|buffer| {
+                let read = self.socket.try_read(buffer);
+                if let Ok(read) = &read {
+                    self.messages.push(buffer.get(..*read).unwrap_or_default());
+                }
+                read
+            });
+            match read {
+                Ok(0) => return Poll::Ready(false),
+                Ok(_) => return Poll::Ready(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(false),
+            }
+        }
+    }
+}
+
+impl Stream for Wire {
+    type Item = Said;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Said>> {
+        let this = &mut *self;
+        match this.seat.poll_write(this.deck.now(), task) {
+            Poll::Ready(Ok(())) if !this.done => {
+                this.done = true;
+                this.messages.deafen();
+                if SockRef::from(this.socket.as_ref()).shutdown(Shutdown::Write).is_err() {
+                    return Poll::Ready(None);
+                }
+            }
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            if let Some(said) = this.messages.next() {
+                return Poll::Ready(Some(said));
+            }
+            if !ready!(this.poll_read(task)) {
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.deck.leave(self.seat.id());
+    }
+}
