@@ -36,6 +36,10 @@ pub(super) fn serve() {
     super::converse(|line| match line {
         "clients" => Some(sockets.lock().unwrap().len() as f64),
         "sent" => Some(sent.load(Ordering::Relaxed) as f64),
+        "forget" => {
+            sockets.lock().unwrap().clear();
+            None
+        }
         other => {
             let numbers: Vec<u64> = other.split(' ').skip(1).map(|text| text.parse().unwrap()).collect();
             let sockets = std::mem::take(&mut *sockets.lock().unwrap());
@@ -48,13 +52,18 @@ pub(super) fn serve() {
 
 fn write_all(sockets: &[TcpStream], numbers: &[u64], sent: &AtomicUsize) {
     let frame = text_frame(TICK.as_bytes());
-    let burst = frame.repeat(usize::try_from(numbers[0]).unwrap());
+    let stamp = TICK.find("1767361204123456").unwrap() + frame.len() - TICK.len();
+    let mut burst = frame.repeat(usize::try_from(numbers[0]).unwrap());
     let sockets: Vec<Socket> = sockets
         .iter()
         .map(|stream| stream.try_clone().unwrap().into())
         .collect();
     let began = Instant::now();
     for i in 0..numbers[1] {
+        let now = super::reader::now_us().to_string();
+        for frame in burst.chunks_mut(frame.len()) {
+            frame[stamp..stamp + now.len()].copy_from_slice(now.as_bytes());
+        }
         for socket in &sockets {
             let mut left = burst.as_slice();
             while !left.is_empty() {

@@ -3,8 +3,12 @@
 //! delivery can be compared within one run.
 //!
 //! ```text
-//! fanout                       the whole table
-//! fanout --clients 1000        one row of it
+//! fanout                       everything
+//! fanout --only candela        CPU per delivery and memory per client, of the floor or of candela
+//! fanout --clients 1000        the rows of so many clients
+//! fanout --pace                delays at a steady rate, and the highest rate that is held
+//! fanout --hostile             delays of well-behaved clients with hostile ones beside them
+//! fanout --comeback            10,000 clients come back after a restart and resume
 //! fanout --serve floor|candela (the children)
 //! ```
 #![expect(
@@ -18,7 +22,11 @@
     reason = "a measuring program: what fails here should fail loudly"
 )]
 
+mod attack;
+mod comeback;
 mod floor;
+mod hostile;
+mod pace;
 mod reader;
 mod served;
 
@@ -40,13 +48,15 @@ struct Load {
     pause: Duration,
 }
 
-const LOADS: [Load; 6] = [
+const LOADS: [Load; 8] = [
     load(1, 1, 2_000, 1_000),
     load(1_000, 1, 150, 25_000),
     load(5_000, 1, 40, 120_000),
+    load(10_000, 1, 20, 250_000),
     load(1, 20, 200, 10_000),
     load(1_000, 20, 50, 60_000),
     load(5_000, 20, 20, 250_000),
+    load(10_000, 20, 10, 500_000),
 ];
 
 const fn load(clients: usize, burst: usize, bursts: usize, pause_us: u64) -> Load {
@@ -72,11 +82,24 @@ struct Measured {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|i| args.get(i + 1));
+    let has = |name: &str| args.iter().any(|arg| arg == name);
+    let only = ["--pace", "--hostile", "--comeback", "--clients", "--only"];
+    let all = !only.into_iter().any(has);
     match value("--serve").map(String::as_str) {
         Some("floor") => floor::serve(),
-        Some("candela") => served::serve(),
+        Some("candela") => served::serve(0),
+        Some("restarted") => served::serve(served::TOLD),
         Some(other) => panic!("--serve {other}: floor or candela"),
+        None if has("--attack") => hostile::attack(value("--attack").unwrap()),
+        None if has("--pace") => pace::table(),
+        None if has("--hostile") => hostile::table(value("--seconds").map_or(20, |text| text.parse().unwrap())),
+        None if has("--comeback") => comeback::run(),
         None => table(value("--clients").map(|text| text.parse().unwrap()), value("--only")),
+    }
+    if all && value("--serve").is_none() && !has("--attack") {
+        pace::table();
+        hostile::table(20);
+        comeback::run();
     }
 }
 
@@ -111,6 +134,14 @@ fn table(clients: Option<usize>, only: Option<&String>) {
 /// Starts a server, connects the clients, sends the load, and counts.
 fn measure(which: &str, load: Load) -> Measured {
     let mut server = Server::start(which);
+    let warm = reader::connect(&server.address, 50, which == "candela"); // the code's pages are not the clients' memory
+    server.wait_for("clients", 50);
+    drop(warm);
+    if which == "candela" {
+        server.wait_for_at_most("clients", 0);
+    } else {
+        server.tell("forget");
+    }
     let before = server.ask("rss");
     let clients = reader::connect(&server.address, load.clients, which == "candela");
     server.wait_for("clients", load.clients);
@@ -118,15 +149,10 @@ fn measure(which: &str, load: Load) -> Measured {
     let after = server.ask("rss");
     let cpu_before = server.ask("cpu");
     let expected = load.clients * load.burst * load.bursts;
-    let reading = std::thread::spawn(move || reader::count(clients, expected, Duration::from_secs(60)));
-    server.tell(&format!(
-        "send {} {} {}",
-        load.burst,
-        load.bursts,
-        load.pause.as_micros()
-    ));
+    let reading = std::thread::spawn(move || reader::count(clients, expected, Duration::from_secs(60), false));
+    server.send(load.burst, load.bursts, load.pause);
     server.wait_for("sent", load.bursts);
-    let received = reading.join().unwrap();
+    let received = reading.join().unwrap().received;
     let cpu_after = server.ask("cpu");
     server.end();
     Measured {
@@ -183,6 +209,20 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("{question}: never {at_least}");
+    }
+
+    fn wait_for_at_most(&mut self, question: &str, at_most: usize) {
+        for _ in 0..1_000 {
+            if self.ask(question) <= at_most as f64 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{question}: never down to {at_most}");
+    }
+
+    fn send(&mut self, burst: usize, bursts: usize, pause: Duration) {
+        self.tell(&format!("send {burst} {bursts} {}", pause.as_micros()));
     }
 
     fn end(mut self) {

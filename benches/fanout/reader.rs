@@ -35,18 +35,37 @@ fn connect_one(address: &str, request: &str, greeted: bool) -> TcpStream {
     stream
 }
 
-/// Reads until `expected` ticks arrived over all clients, or nothing came for a while.
-pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration) -> usize {
+/// What the readers of one run saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) received: usize,
+    /// From the making of each tick to its arrival, in microseconds, sorted.
+    pub(super) delays_us: Vec<u32>,
+}
+
+impl Seen {
+    /// The delay that all but this share of the ticks kept within, in milliseconds.
+    pub(super) fn delay_ms(&self, beyond: f64) -> f64 {
+        let count = self.delays_us.len();
+        let place = (count as f64 * (1.0 - beyond)) as usize;
+        self.delays_us
+            .get(place.min(count.saturating_sub(1)))
+            .map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
+    }
+}
+
+/// Reads until `expected` ticks arrived over all clients, or nothing more came for a while.
+pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration, timed: bool) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
-        let total = std::rc::Rc::new(std::cell::Cell::new(0_usize));
+        let seen = std::rc::Rc::new(std::cell::RefCell::new(Seen::default()));
         let (done, mut finished) = tokio::sync::mpsc::channel::<()>(1);
         for stream in clients {
-            let (total, done) = (std::rc::Rc::clone(&total), done.clone());
+            let (seen, done) = (std::rc::Rc::clone(&seen), done.clone());
             tokio::task::spawn_local(async move {
                 stream.set_nonblocking(true).unwrap();
                 let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
@@ -56,16 +75,43 @@ pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration
                     if read == 0 {
                         break;
                     }
-                    total.set(total.get() + frames.count(&bytes[..read]));
-                    if total.get() >= expected {
+                    let mut seen = seen.borrow_mut();
+                    seen.received += frames.count(&bytes[..read]);
+                    if timed {
+                        delays(&bytes[..read], &mut seen.delays_us);
+                    }
+                    if seen.received >= expected {
                         let _sent_before = done.try_send(());
                     }
                 }
             });
         }
         drop(tokio::time::timeout(patience, finished.recv()).await);
-        total.get()
+        let mut seen = seen.take();
+        seen.delays_us.sort_unstable();
+        seen
     })
+}
+
+/// Microseconds since the epoch.
+pub(super) fn now_us() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap().as_micros()).unwrap()
+}
+
+/// The age of each tick whose stamp lies whole within these bytes.
+fn delays(bytes: &[u8], into: &mut Vec<u32>) {
+    const KEY: &[u8] = b"\"received_us\":";
+    let now = now_us();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(KEY.len()).position(|part| part == KEY) {
+        rest = &rest[at + KEY.len()..];
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 16 {
+            let sent: u64 = std::str::from_utf8(&rest[..digits]).unwrap().parse().unwrap();
+            into.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
+        }
+    }
 }
 
 /// Counts the text frames that pass, without keeping them.

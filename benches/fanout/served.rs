@@ -20,34 +20,42 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A ledger with nothing in it: nobody resumes here.
-struct Blank;
+/// How many ticks the ledger of a restarted server holds.
+pub(super) const TOLD: u64 = 1_000;
 
-impl ReadsLedger for Blank {
+/// A ledger with so many ticks in it.
+struct Written(u64);
+
+impl ReadsLedger for Written {
     fn head(&self) -> Position {
-        Position(0)
+        Position(self.0)
     }
     fn heads(&self) -> BTreeMap<Channel, Head> {
         let head = Head {
             epoch: "aaaa".parse().unwrap(),
-            seq: 0,
+            seq: self.0,
         };
         BTreeMap::from([(Channel::ticks(Symbol::usdcop()), head)])
     }
-    fn read(&mut self, _: Position, _: usize) -> Result<Vec<Numbered>, String> {
-        Ok(Vec::new())
+    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String> {
+        self.read_channel(Channel::ticks(Symbol::usdcop()), from.0, self.0, limit)
     }
-    fn read_channel(&mut self, _: Channel, _: u64, _: u64, _: usize) -> Result<Vec<Numbered>, String> {
-        Ok(Vec::new())
+    fn read_channel(&mut self, _: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
+        let clock = Clock::system();
+        Ok((from.max(1)..=to.min(self.0))
+            .take(limit)
+            .map(|seq| tick(seq, &clock))
+            .collect())
     }
     fn first_seq(&mut self, _: Channel) -> Result<Option<u64>, String> {
-        Ok(None)
+        Ok((self.0 > 0).then_some(1))
     }
 }
 
 type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
 
-pub(super) fn serve() {
+/// Serves, with a ledger that holds `told` ticks.
+pub(super) fn serve(told: u64) {
     let counts: Arc<Counts> = Arc::default();
     let shards: Shards = Arc::default();
     let (address, addressed) = std::sync::mpsc::channel();
@@ -67,7 +75,7 @@ pub(super) fn serve() {
                 counts: serving_counts,
                 view,
                 status,
-                ledger: Arc::new(|| Box::new(Blank)),
+                ledger: Arc::new(move || Box::new(Written(told))),
                 session_start: None,
                 start_shard: Arc::new(move |_, parts| {
                     let mut context = Context::new();
@@ -126,6 +134,13 @@ fn tell(shards: &[Addr<Fanout>], numbers: &[u64], sent: &AtomicUsize) {
 }
 
 fn recorded(seq: u64, clock: &Clock) -> Recorded {
+    Recorded {
+        told: Arc::new([Told::from(Item::Event(tick(seq, clock)))]),
+        head: Position(seq),
+    }
+}
+
+fn tick(seq: u64, clock: &Clock) -> Numbered {
     let symbol = Symbol::usdcop();
     let now = clock.now();
     let tick = Tick {
@@ -136,15 +151,11 @@ fn recorded(seq: u64, clock: &Clock) -> Recorded {
         at: now,
         provenance: Provenance::Live,
     };
-    let numbered = Numbered {
+    Numbered {
         position: Position(seq),
         channel: Some(Channel::ticks(symbol)),
         seq,
         at: now,
         event: Event::Tick(AcceptedTick { tick, received_at: now }),
-    };
-    Recorded {
-        told: Arc::new([Told::from(Item::Event(numbered))]),
-        head: Position(seq),
     }
 }

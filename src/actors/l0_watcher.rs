@@ -15,6 +15,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use actix::prelude::*;
 use futures_util::stream;
+use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -114,7 +115,12 @@ impl L0Watcher {
             return;
         }
         let changed = Arc::clone(&self.changed);
-        let watcher = notify::recommended_watcher(move |_| changed.notify_one()).and_then(|mut watcher| {
+        let watcher = notify::recommended_watcher(move |event| {
+            if !only_read(&event) {
+                changed.notify_one();
+            }
+        })
+        .and_then(|mut watcher| {
             watcher.watch(&self.parts.folder, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
@@ -128,6 +134,14 @@ impl L0Watcher {
         };
         self.changed.notify_one(); // what happened between the look and the watch
     }
+}
+
+/// Whether somebody only looked: our own look would else ask for the next one.
+fn only_read(event: &notify::Result<notify::Event>) -> bool {
+    let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    event
+        .as_ref()
+        .is_ok_and(|event| event.kind.is_access() && event.kind != written)
 }
 
 /// The gate window of an instant: from the close of the last session; the dates of that and of the coming session.

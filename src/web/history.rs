@@ -6,7 +6,8 @@ use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredBar, StoredGap, StoredTick, TickQuery};
+use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredGap, StoredTick, TickQuery};
+use crate::web::csv;
 use crate::web::problem::Trouble;
 use crate::web::query::{Query, wrong};
 use crate::web::thread::Thread;
@@ -55,13 +56,17 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         limit,
         latest: from.is_none() && query.text("cursor").is_none(),
     };
+    let store = store(&thread)?;
+    if format == "csv" && query.text("limit").is_none() {
+        return Ok(csv::stream(&thread, store, asked));
+    }
     let pages_forward = !asked.latest;
-    let found = store(&thread)?.bars(asked).await.map_err(|error| failed(&error))?;
+    let found = store.bars(asked).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found.last().filter(|_| whole_page && pages_forward);
     let next = next.map(|last| last.bar.key.opens_at.to_string());
     if format == "csv" {
-        return Ok(tagged(&request, "text/csv; charset=utf-8", bars_csv(&thread, &found)));
+        return Ok(tagged(&request, csv::KIND, csv::page(&thread.zones, &found)));
     }
     let shown: Vec<Box<RawValue>> = found
         .iter()
@@ -73,36 +78,6 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         &json!({"symbol": symbol.as_str(), "interval": interval.name(), "count": shown.len(),
         "bars": shown, "sources": sources, "next_cursor": next}),
     )
-}
-
-fn bars_csv(thread: &Thread, bars: &[StoredBar]) -> String {
-    let mut text = String::from(
-        "symbol,interval,open_time,close_time,open,high,low,close,volume,ticks,state,revision,provenance,flags,source\n",
-    );
-    for stored in bars {
-        let bar = &stored.bar;
-        let zone = thread.zones.of(bar.key.symbol);
-        let flags: Vec<&str> = bar.flags.names().collect();
-        let source = stored.source.replace(['"', ',', '\n', '\r'], " ");
-        let line = format!(
-            "{},{},{},{},{},{},{},{},,{},{},{},{},{},{source}\n",
-            bar.key.symbol,
-            bar.key.interval,
-            bar.key.opens_at.rfc3339(zone),
-            bar.closes_at.rfc3339(zone),
-            bar.ohlc.open,
-            bar.ohlc.high,
-            bar.ohlc.low,
-            bar.ohlc.close,
-            bar.ticks,
-            bar.state.name(),
-            bar.revision,
-            bar.provenance.name(),
-            flags.join("|"),
-        );
-        text.push_str(&line);
-    }
-    text
 }
 
 /// `GET /market/ticks`.

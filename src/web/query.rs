@@ -120,14 +120,21 @@ impl Query {
 fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
     // A plus sign of an offset arrives as a space where the client did not encode it.
     let text = text.replace(' ', "+");
-    let years = |at: Timestamp| (-2_208_988_800..7_258_118_400).contains(&at.secs()).then_some(at);
+    // Before and after all bars that there are, one instant is as good as another.
+    let within = |at: Timestamp| {
+        at.clamp(
+            Timestamp::from_secs(-2_208_988_800),
+            Timestamp::from_secs(7_258_118_400),
+        )
+    };
     if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
-        return years(Timestamp::from_datetime(at));
+        return Some(within(Timestamp::from_datetime(at)));
     }
-    let midnight = text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?;
-    years(Timestamp::from_datetime(
+    let date = text.parse::<NaiveDate>().ok().filter(|_| text.len() == 10)?;
+    let midnight = date.and_hms_opt(0, 0, 0)?;
+    Some(within(Timestamp::from_datetime(
         zone.from_local_datetime(&midnight).earliest()?,
-    ))
+    )))
 }
 
 /// An answer that names a parameter.
@@ -152,6 +159,8 @@ mod tests {
             ("2026-01-02T08:00:00-05:00", 1_767_358_800),
             ("2026-01-02T13:00:00Z", 1_767_358_800),
             ("2026-01-02T13:00:00 00:00", 1_767_358_800),
+            ("0001-01-01", -2_208_988_800),
+            ("9999-12-31T23:59:59Z", 7_258_118_400),
         ] {
             assert_eq!(instant(text, zone), Some(Timestamp::from_secs(secs)), "{text}");
         }

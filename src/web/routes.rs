@@ -3,7 +3,7 @@
 use crate::web::client::{self, Plan};
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
-use crate::web::{documents, health, history, layers, market, metrics, pages};
+use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pages};
 use actix_web::dev::Handler;
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Compress, from_fn};
@@ -17,8 +17,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/ws/{symbol:.*}", web::get().to(ws_symbol))
         .service(open("/", pages::dashboard))
         .service(open("/docs", pages::docs))
-        .service(open("/openapi.json", documents::openapi))
-        .service(open("/asyncapi.json", documents::asyncapi))
+        .service(open("/openapi.json", openapi::openapi))
+        .service(open("/asyncapi.json", asyncapi::asyncapi))
         .service(open("/health", health::health))
         .service(open("/health/live", health::live))
         .service(open("/health/ready", health::ready));

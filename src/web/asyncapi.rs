@@ -1,95 +1,9 @@
-//! `/openapi.json` and `/asyncapi.json`, made from the same tables that the code runs on.
+//! `/asyncapi.json`, made from the same tables that the code runs on.
 
 use crate::domain::protocol::{Close, Problem};
 use crate::web::problem::Trouble;
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
-
-/// One parameter: name, JSON schema, description.
-type Parameter = (&'static str, &'static str, &'static str);
-
-const SYMBOL: Parameter = (
-    "symbol",
-    "string",
-    "USD/COP, in any spelling; the first served one by default",
-);
-const FROM: Parameter = ("from", "string", "an RFC 3339 instant or a date, inclusive");
-const TO: Parameter = ("to", "string", "an RFC 3339 instant or a date, exclusive");
-const LIMIT: Parameter = ("limit", "integer", "how many at the most, up to 10000");
-
-/// Path, summary, parameters, and the status codes beside 200.
-pub(super) const READS: [(&str, &str, &[Parameter], &[u16]); 15] = [
-    ("/health", "The process and what it needs", &[], &[]),
-    ("/health/live", "Whether the process answers", &[], &[]),
-    (
-        "/health/ready",
-        "Whether clients are served as they should be",
-        &[],
-        &[503],
-    ),
-    ("/status", "Everything there is to know, in named parts", &[], &[401]),
-    ("/metrics", "Numbers for Prometheus", &[], &[401]),
-    ("/market/latest", "The last price", &[SYMBOL], &[400, 401, 404]),
-    (
-        "/market/session",
-        "The market's session",
-        &[SYMBOL],
-        &[400, 401, 404, 503],
-    ),
-    (
-        "/market/bars",
-        "Bars, the best one of each slot, in pages",
-        &[
-            SYMBOL,
-            ("interval", "string", "5m by default"),
-            FROM,
-            TO,
-            ("as_of", "string", "as they were known at this instant"),
-            LIMIT,
-            ("cursor", "string", "next_cursor of the page before"),
-            ("format", "string", "json or csv"),
-        ],
-        &[304, 400, 401, 404, 503],
-    ),
-    (
-        "/market/ticks",
-        "Accepted ticks, in pages",
-        &[
-            SYMBOL,
-            FROM,
-            TO,
-            ("after_seq", "integer", "next_after_seq of the page before"),
-            LIMIT,
-        ],
-        &[304, 400, 401, 404, 503],
-    ),
-    (
-        "/market/gaps",
-        "Gaps and what became of them",
-        &[
-            SYMBOL,
-            FROM,
-            TO,
-            ("status", "string", "open, filling, filled or unfillable"),
-            LIMIT,
-        ],
-        &[304, 400, 401, 404, 503],
-    ),
-    ("/market/symbols", "The pairs that are served", &[], &[304, 400, 401]),
-    (
-        "/market/calendar",
-        "Each day, with its session or why it has none",
-        &[
-            SYMBOL,
-            ("from", "string", "a date"),
-            ("to", "string", "a date, inclusive, within a year"),
-        ],
-        &[304, 400, 401, 404, 503],
-    ),
-    ("/openapi.json", "This document", &[], &[]),
-    ("/asyncapi.json", "The WebSocket interface", &[], &[]),
-    ("/docs", "Both documents for people", &[], &[]),
-];
 
 /// Each message of the WebSocket, who sends it, and what it is for.
 pub(super) const MESSAGES: [(&str, &str, &str); 22] = [
@@ -129,61 +43,9 @@ pub(super) const MESSAGES: [(&str, &str, &str); 22] = [
     ("ping", "client", "asks for a pong"),
 ];
 
-/// `GET /openapi.json`.
-pub(super) async fn openapi() -> Result<HttpResponse, Trouble> {
-    Ok(HttpResponse::Ok().json(openapi_json()))
-}
-
 /// `GET /asyncapi.json`.
 pub(super) async fn asyncapi() -> Result<HttpResponse, Trouble> {
     Ok(HttpResponse::Ok().json(asyncapi_json()))
-}
-
-pub(super) fn openapi_json() -> Value {
-    let mut paths = Map::new();
-    for (path, summary, parameters, others) in READS {
-        let parameter = |(name, kind, description): &Parameter| json!({"name": name, "in": "query", "required": false, "description": description, "schema": {"type": kind}});
-        let parameters: Vec<Value> = parameters.iter().map(parameter).collect();
-        let mut responses = Map::new();
-        responses.insert("200".to_owned(), answer(path));
-        for status in others {
-            let body = match status {
-                304 => json!({"description": "the client has it already"}),
-                503 if path == "/health/ready" => answer(path),
-                _ => json!({"description": "a problem", "content": {"application/problem+json":
-                    {"schema": {"$ref": "#/components/schemas/Problem"}}}}),
-            };
-            responses.insert(status.to_string(), body);
-        }
-        paths.insert(
-            path.to_owned(),
-            json!({"get": {"summary": summary, "parameters": parameters, "responses": responses}}),
-        );
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {"title": "candela", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Real-time market data for USD/COP and other FX pairs"},
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": {"type": "object", "required": ["type", "title", "status", "detail", "error"],
-                "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
-                    "detail": {"type": "string"}, "error": {"type": "string"}}}},
-        },
-    })
-}
-
-fn answer(path: &str) -> Value {
-    let content = match path {
-        "/metrics" => json!({"text/plain": {"schema": {"type": "string"}}}),
-        "/docs" => json!({"text/html": {"schema": {"type": "string"}}}),
-        "/market/bars" => {
-            json!({"application/json": {"schema": {"type": "object"}}, "text/csv": {"schema": {"type": "string"}}})
-        }
-        _ => json!({"application/json": {"schema": {"type": "object"}}}),
-    };
-    json!({"description": "the answer", "content": content})
 }
 
 pub(super) fn asyncapi_json() -> Value {
@@ -230,6 +92,7 @@ pub(super) fn asyncapi_json() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::openapi::READS;
 
     const GUIDE: &str = include_str!("../../docs/api.md");
 
@@ -275,21 +138,10 @@ mod tests {
     #[test]
     fn the_guide_and_the_documents_show_the_same_addresses_and_messages() {
         let paths: Vec<String> = table("## REST").into_iter().map(|row| row[0].clone()).collect();
-        let known: Vec<String> = READS.iter().map(|(path, ..)| (*path).to_owned()).collect();
+        let known: Vec<String> = READS.iter().map(|read| read.path.to_owned()).collect();
         assert_eq!(paths, known);
         let messages: Vec<String> = table("## Messages").into_iter().map(|row| row[0].clone()).collect();
         let known: Vec<String> = MESSAGES.iter().map(|(name, ..)| (*name).to_owned()).collect();
         assert_eq!(messages, known);
-        assert_eq!(openapi_json()["paths"].as_object().unwrap().len(), READS.len());
-    }
-
-    #[actix_rt::test]
-    async fn every_address_of_the_document_answers_as_it_says() {
-        let stage = crate::web::stage::Stage::new();
-        for (path, _, _, others) in READS {
-            let (status, _) = stage.get(path).await;
-            let code: u16 = status.split(' ').nth(1).unwrap().parse().unwrap();
-            assert!(code == 200 || others.contains(&code), "{path}: {status}");
-        }
     }
 }

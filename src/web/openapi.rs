@@ -1,0 +1,340 @@
+//! `/openapi.json`, made from one table of addresses and one of shapes.
+//!
+//! A shape is written as `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, a shape's
+//! name, `[type]` for a list, `type?` where it may be null, `a|b|c` for one of a few words. A shape that ends with `…` may have
+//! more members than are named; every other has exactly these.
+
+use crate::web::problem::Trouble;
+use crate::web::thread::Thread;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+
+/// One parameter: name, kind, description.
+type Parameter = (&'static str, &'static str, &'static str);
+
+/// One address: path, summary, parameters, the shape of its answer (or its content type), the status codes beside 200.
+pub(super) struct Read {
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    parameters: &'static [Parameter],
+    pub(super) answer: &'static str,
+    pub(super) others: &'static [u16],
+}
+
+const SYMBOL: Parameter = (
+    "symbol",
+    "string",
+    "USD/COP, in any spelling; the first served one by default",
+);
+const FROM: Parameter = ("from", "moment", "an RFC 3339 instant or a date, inclusive");
+const TO: Parameter = ("to", "moment", "an RFC 3339 instant or a date, exclusive");
+const LIMIT: Parameter = ("limit", "limit", "how many at the most; 500 by default");
+
+const fn read(
+    path: &'static str,
+    summary: &'static str,
+    parameters: &'static [Parameter],
+    answer: &'static str,
+    others: &'static [u16],
+) -> Read {
+    Read {
+        path,
+        summary,
+        parameters,
+        answer,
+        others,
+    }
+}
+
+/// Every address that is read.
+pub(super) const READS: [Read; 15] = [
+    read("/health", "The process and what it needs", &[], "Health", &[]),
+    read("/health/live", "Whether the process answers", &[], "Live", &[]),
+    read(
+        "/health/ready",
+        "Whether clients are served as they should be",
+        &[],
+        "Ready",
+        &[503],
+    ),
+    read(
+        "/status",
+        "Everything there is to know, in named parts",
+        &[],
+        "Status",
+        &[401],
+    ),
+    read("/metrics", "Numbers for Prometheus", &[], "text/plain", &[401]),
+    read(
+        "/market/latest",
+        "The last price",
+        &[SYMBOL],
+        "Latest",
+        &[400, 401, 404],
+    ),
+    read(
+        "/market/session",
+        "The market's session",
+        &[SYMBOL],
+        "Session",
+        &[400, 401, 404, 503],
+    ),
+    read(
+        "/market/bars",
+        "Bars, the best one of each slot, in pages",
+        &[
+            SYMBOL,
+            ("interval", "interval", "5m by default"),
+            FROM,
+            TO,
+            ("as_of", "moment", "as they were known at this instant"),
+            LIMIT,
+            ("cursor", "moment", "next_cursor of the page before"),
+            (
+                "format",
+                "json|csv",
+                "csv without a limit brings all pages in one stream",
+            ),
+        ],
+        "Bars",
+        &[304, 400, 401, 404, 503],
+    ),
+    read(
+        "/market/ticks",
+        "Accepted ticks, in pages",
+        &[
+            SYMBOL,
+            FROM,
+            TO,
+            ("after_seq", "seq", "next_after_seq of the page before"),
+            LIMIT,
+        ],
+        "Ticks",
+        &[304, 400, 401, 404, 503],
+    ),
+    read(
+        "/market/gaps",
+        "Gaps and what became of them",
+        &[
+            SYMBOL,
+            FROM,
+            TO,
+            ("status", "open|filling|filled|unfillable", "only these"),
+            LIMIT,
+        ],
+        "Gaps",
+        &[304, 400, 401, 404, 503],
+    ),
+    read(
+        "/market/symbols",
+        "The pairs that are served",
+        &[],
+        "Symbols",
+        &[304, 400, 401],
+    ),
+    read(
+        "/market/calendar",
+        "Each day, with its session or why it has none",
+        &[
+            SYMBOL,
+            ("from", "date", "today by default"),
+            ("to", "date", "inclusive, within a year; a month by default"),
+        ],
+        "Calendar",
+        &[304, 400, 401, 404, 503],
+    ),
+    read("/openapi.json", "This document", &[], "Document", &[]),
+    read("/asyncapi.json", "The WebSocket interface", &[], "Document", &[]),
+    read("/docs", "Both documents for people", &[], "text/html", &[]),
+];
+
+/// The shapes of what is answered.
+pub(super) const SHAPES: [(&str, &str); 29] = [
+    (
+        "Health",
+        "status:healthy|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
+         system_resources:Resources metrics:object conditions:[Condition] timestamp:instant",
+    ),
+    (
+        "ServiceInfo",
+        "name:string version:string status:string uptime_seconds:number start_time:instant?",
+    ),
+    ("Connectivity", "database:Reachable redis:Reachable"),
+    ("Reachable", "connected:boolean response_time_ms:number?"),
+    (
+        "Resources",
+        "cpu_percent:number memory_percent:number memory_available_mb:number disk_percent:number disk_free_gb:number",
+    ),
+    (
+        "Condition",
+        "type:string status:boolean reason:string message:string since:instant? clears_when:string …",
+    ),
+    ("Live", "status:alive"),
+    ("Ready", "status:ready|not_ready state:State draining:boolean"),
+    ("State", "name:string since:integer? reason:string …"),
+    (
+        "Status",
+        "service_status:string is_running:boolean l0_integration:L0 market_session:Session? api_key_usage:KeyUsage \
+         websocket_connections:Connections realtime_collection:Collection timestamp:instant state:State \
+         conditions:[Condition] symbols:object sessions:object feed:object keys:[object] actors:[object] readers:[object] \
+         clients:Clients gaps:[object] seam:object? verdict:object? leader:boolean …",
+    ),
+    (
+        "L0",
+        "ready_signal_exists:boolean ready_signal_timestamp:instant? data_freshness_hours:number? \
+         completeness_percentage:number? total_records:integer is_fresh:boolean is_complete:boolean",
+    ),
+    (
+        "KeyUsage",
+        "total_keys:integer current_key_index:integer total_calls:integer calls_per_key:object rate_limit_delay:number",
+    ),
+    (
+        "Connections",
+        "total_connections:integer active_connections:integer messages_sent:integer errors:integer \
+         connections_by_symbol:object",
+    ),
+    ("Collection", "active:boolean websocket_connected:boolean"),
+    ("Clients", "connected:integer conflating:integer evicted_total:object"),
+    (
+        "Latest",
+        "symbol:string price:number bid:number ask:number spread:number volume:integer timestamp:instant source:string",
+    ),
+    ("Session", "status:string …"),
+    (
+        "Bars",
+        "symbol:string interval:string count:integer bars:[Bar] sources:[string] next_cursor:instant?",
+    ),
+    (
+        "Bar",
+        "symbol:string interval:string open_time:instant close_time:instant open:number high:number low:number close:number \
+         volume:number? ticks:integer state:closed|revised revision:integer provenance:string flags:[string] \
+         session_date:date session_type:string",
+    ),
+    (
+        "Ticks",
+        "symbol:string count:integer ticks:[StoredTick] next_after_seq:integer?",
+    ),
+    ("StoredTick", "epoch:string seq:integer data:object"),
+    ("Gaps", "symbol:string count:integer gaps:[Gap]"),
+    (
+        "Gap",
+        "id:string symbol:string interval:string from:instant to:instant bars:integer \
+         status:open|filling|filled|unfillable cause:string opened_at:instant updated_at:instant",
+    ),
+    (
+        "Problem",
+        "type:string title:string status:integer detail:string error:string …",
+    ),
+    ("Symbols", "symbols:[Pair]"),
+    ("Pair", "symbol:string compact:string zone:string intervals:[string]"),
+    ("Calendar", "symbol:string zone:string days:[Day]"),
+    (
+        "Day",
+        "date:date type:string opens:instant? closes:instant? expected_bars:integer reason:string",
+    ),
+    ("Document", "info:object …"),
+];
+
+/// `GET /openapi.json`.
+pub(super) async fn openapi(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let intervals: Vec<&str> = thread.common.intervals.iter().map(|interval| interval.name()).collect();
+    Ok(HttpResponse::Ok().json(document(&intervals)))
+}
+
+/// The document of a server that makes bars of these intervals.
+pub(super) fn document(intervals: &[&str]) -> Value {
+    let mut paths = Map::new();
+    for read in READS {
+        let parameter = |(name, kind, description): &Parameter| {
+            json!({"name": name, "in": "query", "required": false, "description": description,
+                "schema": parameter_schema(kind, intervals)})
+        };
+        let parameters: Vec<Value> = read.parameters.iter().map(parameter).collect();
+        let mut responses = Map::new();
+        responses.insert("200".to_owned(), answer(&read));
+        for status in read.others {
+            let body = match status {
+                304 => json!({"description": "the client has it already"}),
+                503 if read.path == "/health/ready" => answer(&read),
+                _ => json!({"description": "a problem", "content": {"application/problem+json":
+                    {"schema": {"$ref": "#/components/schemas/Problem"}}}}),
+            };
+            responses.insert(status.to_string(), body);
+        }
+        let mut operation = json!({"summary": read.summary, "parameters": parameters, "responses": responses});
+        if let (true, Some(operation)) = (read.others.contains(&401), operation.as_object_mut()) {
+            operation.insert("security".to_owned(), json!([{}, {"bearer": []}]));
+        }
+        paths.insert(read.path.to_owned(), json!({"get": operation}));
+    }
+    let schemas: Map<String, Value> = SHAPES
+        .iter()
+        .map(|(name, shape)| ((*name).to_owned(), object(shape)))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "candela", "version": env!("CARGO_PKG_VERSION"),
+            "description": "Real-time market data for USD/COP and other FX pairs"},
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas,
+        },
+    })
+}
+
+fn answer(read: &Read) -> Value {
+    let content = match read.answer {
+        text if text.contains('/') => json!({text: {"schema": {"type": "string"}}}),
+        shape => {
+            let mut content = json!({"application/json": {"schema": schema(shape)}});
+            if let (true, Some(content)) = (read.path == "/market/bars", content.as_object_mut()) {
+                content.insert("text/csv".to_owned(), json!({"schema": {"type": "string"}}));
+            }
+            content
+        }
+    };
+    json!({"description": "the answer", "content": content})
+}
+
+fn parameter_schema(kind: &str, intervals: &[&str]) -> Value {
+    match kind {
+        "moment" => json!({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
+        "limit" => json!({"type": "integer", "minimum": 1, "maximum": crate::limits::REST_PAGE_MAX}),
+        "seq" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
+        "interval" => json!({"enum": intervals}),
+        other => schema(other),
+    }
+}
+
+/// The schema of one type of the notation.
+pub(super) fn schema(kind: &str) -> Value {
+    if let Some(of) = kind.strip_suffix('?') {
+        return json!({"anyOf": [schema(of), {"type": "null"}]});
+    }
+    if let Some(of) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
+        return json!({"type": "array", "items": schema(of)});
+    }
+    match kind {
+        "string" | "integer" | "number" | "boolean" | "object" => json!({"type": kind}),
+        "instant" => json!({"type": "string", "format": "date-time"}),
+        "date" => json!({"type": "string", "format": "date"}),
+        name if name.starts_with(char::is_uppercase) => json!({"$ref": format!("#/components/schemas/{name}")}),
+        words => json!({"enum": words.split('|').collect::<Vec<_>>()}),
+    }
+}
+
+fn object(shape: &str) -> Value {
+    let mut properties = Map::new();
+    for (name, kind) in shape.split_whitespace().filter_map(|member| member.split_once(':')) {
+        properties.insert(name.to_owned(), schema(kind));
+    }
+    let required: Vec<&String> = properties.keys().collect();
+    json!({"type": "object", "required": required, "properties": properties,
+        "additionalProperties": shape.ends_with('…')})
+}
+
+#[cfg(test)]
+#[path = "openapi_tests.rs"]
+mod tests;
