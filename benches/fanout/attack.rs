@@ -1,12 +1,13 @@
 //! Hostile clients, one thread a kind, and what each of them is answered. The measuring program and the tests use the same.
 
+use candela::clock::Stopwatch;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often each kind was answered in each way: `("oversize", "1009")`.
 pub(crate) type Answers = BTreeMap<(&'static str, String), usize>;
@@ -98,11 +99,11 @@ impl Attack {
         self.spawn(move |goes_on, answered| {
             let mut held: Vec<TcpStream> = (0..30).filter_map(|_| connect(&address).ok()).collect();
             held.iter().for_each(|_| answered(kind, "held".to_owned()));
-            let mut due = Instant::now();
+            let (watch, mut due) = (Stopwatch::start(), Duration::ZERO);
             while goes_on() {
-                if Instant::now() >= due {
+                if watch.elapsed() >= due {
                     let waits = held.iter_mut().map(reads).max().unwrap_or(Duration::from_secs(1));
-                    due = Instant::now() + waits;
+                    due = watch.elapsed() + waits;
                 }
                 pause_for(Duration::from_millis(50));
             }

@@ -2,7 +2,8 @@
 //!
 //! *Architecture invariant*: a deck never leaves its thread; the only numbers that do are in [`Counts`].
 
-use crate::actors::seat::{ClientId, Line, Phase, Seat};
+use crate::actors::line::Line;
+use crate::actors::seat::{ClientId, Phase, Seat};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::channel::{Channel, Head, Topic};
 use crate::domain::delivery::{Out, Window};

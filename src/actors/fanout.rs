@@ -18,7 +18,7 @@ use crate::domain::frames::{self, Zones};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use actix::{Actor, AsyncContext, Context, Handler, StreamHandler, Supervised};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, Supervised, WrapFuture};
 use bytes::Bytes;
 use futures_util::stream;
 use std::collections::BTreeMap;
@@ -102,6 +102,16 @@ impl Fanout {
         }
     }
 
+    /// Goes on telling after what came meanwhile, and after the sessions of this thread had their turn: a shard that has more
+    /// clients than it can keep up with must not keep them from leaving.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        if !self.flush_planned {
+            self.flush_planned = true;
+            let turn = tokio::task::yield_now().into_actor(self);
+            ctx.spawn(turn.map(|(), _, ctx| ctx.notify(Flush)));
+        }
+    }
+
     fn hear(&mut self, recorded: &Recorded, ctx: &mut Context<Self>) {
         let next = self.parts.deck.next.get().unwrap_or_default();
         let first = recorded.told.iter().find_map(|told| match &told.item {
@@ -140,6 +150,26 @@ impl Fanout {
         }
         self.pump(seat);
         self.parts.deck.soil(seat);
+    }
+
+    /// Tells those who follow a channel whose log is another than it was: nothing connects what they have with what comes.
+    fn begin_anew(&self, heads: &BTreeMap<Channel, Head>) {
+        let deck = &self.parts.deck;
+        for (channel, head) in heads {
+            let known = deck.heads.borrow().get(channel).copied();
+            let Some(old) = known.filter(|known| known.epoch != head.epoch) else {
+                continue;
+            };
+            deck.heads.borrow_mut().insert(*channel, *head);
+            tracing::error!(%channel, old = old.epoch.as_str(), new = head.epoch.as_str(), "a channel's log began anew");
+            let notice = frames::discontinuity(*channel, &old, head);
+            deck.each_of(*channel, |seat| {
+                seat.outbox
+                    .borrow_mut()
+                    .begin_anew(*channel, head.seq, &notice, deck.now());
+                true
+            });
+        }
     }
 
     /// The last tick of each pair, from the ledger: what REST shows before the first live one.
@@ -206,8 +236,15 @@ impl Actor for Fanout {
                 self.recall_latest(&heads);
                 deck.heads.borrow_mut().extend(heads);
             }
-            Some(next) if next <= self.ledger.head() => self.fall_behind(self.ledger.head(), ctx),
-            Some(_) => {}
+            Some(next) => {
+                self.begin_anew(&heads);
+                let head = self.ledger.head();
+                if next <= head {
+                    self.fall_behind(head, ctx);
+                } else if next > head.next() {
+                    deck.next.set(Some(head.next())); // another ledger, with less in it
+                }
+            }
         }
         for seat in deck.seats() {
             self.resume(&seat);
@@ -284,7 +321,7 @@ impl Handler<Flush> for Fanout {
         let more = self.deliver_some(limits::FANOUT_VISITS);
         self.parts.deck.flush();
         if more {
-            self.plan_flush(ctx); // after what came meanwhile
+            self.go_on(ctx);
         }
     }
 }

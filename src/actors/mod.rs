@@ -23,6 +23,7 @@ pub mod feed;
 pub mod l0_watcher;
 pub mod session_clock;
 pub mod validator;
+pub mod line;
 pub mod seat;
 pub mod deck;
 pub mod rings;

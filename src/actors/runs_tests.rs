@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actors::deck::Counts;
-use crate::actors::seat::Line;
+use crate::actors::line::Line;
 use crate::clock::Clock;
 use crate::domain::delivery::{Options, Window};
 use crate::domain::symbol::Symbol;

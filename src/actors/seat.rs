@@ -12,6 +12,7 @@
 //! written passes here, and while a rest is left nothing else is. Over TLS there is no such shortcut: the response's body
 //! brings everything.
 
+use crate::actors::line::{Line, join, shut};
 use crate::domain::channel::Channel;
 use crate::domain::delivery::{Out, Passed, Window};
 use crate::domain::frames;
@@ -19,11 +20,8 @@ use crate::domain::outbox::Outbox;
 use crate::domain::protocol::Close;
 use crate::limits;
 use bytes::{Buf, Bytes, BytesMut};
-use socket2::{SockRef, Socket};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -31,17 +29,6 @@ use tokio::net::TcpStream;
 /// Names one connection within its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
-
-/// How bytes reach a client.
-#[derive(Debug)]
-pub enum Line {
-    /// Plain TCP: they are written to it.
-    Plain(Rc<TcpStream>),
-    /// Through the body of a response; the duplicated descriptor is there to shut it.
-    Body(Option<Socket>),
-    /// The connection is no more.
-    Cut,
-}
 
 /// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +132,9 @@ impl Seat {
             let Some(bytes) = join(scratch) else {
                 return;
             };
-            self.write(socket, bytes, now);
+            if !self.write(socket, bytes, now) {
+                return;
+            }
         }
     }
 
@@ -159,6 +148,9 @@ impl Seat {
         now: Duration,
         ready: impl FnOnce(u64) -> Bytes,
     ) -> bool {
+        if !self.is_open() {
+            return true; // nothing follows its close frame
+        }
         let line = self.line.borrow();
         let Line::Plain(socket) = &*line else {
             return false;
@@ -168,15 +160,15 @@ impl Seat {
         }
         let passed = self.outbox.borrow_mut().pass(channel, first, last);
         match passed {
-            Passed::From(next) => self.write(socket, ready(next), now),
+            Passed::From(next) => drop(self.write(socket, ready(next), now)),
             Passed::Nothing => {}
             Passed::No => return false,
         }
         true
     }
 
-    /// Writes to an idle socket; what it does not take is left to the session.
-    fn write(&self, socket: &TcpStream, mut bytes: Bytes, now: Duration) {
+    /// Writes to an idle socket; what it does not take is left to the session. Whether the socket is still good.
+    fn write(&self, socket: &TcpStream, mut bytes: Bytes, now: Duration) -> bool {
         self.sent(now);
         match socket.try_write(&bytes) {
             Ok(taken) => bytes.advance(taken),
@@ -184,13 +176,14 @@ impl Seat {
             Err(_) => {
                 self.end(now); // reset or shut: the session learns of it from the socket
                 shut(socket);
-                return;
+                return false;
             }
         }
         if !bytes.is_empty() {
             *self.left.borrow_mut() = bytes;
             self.wake();
         }
+        true
     }
 
     /// The session's side of a plain line: writes what waits as far as the socket takes it. Ready with `Ok` when the
@@ -389,10 +382,6 @@ impl Seat {
     }
 }
 
-fn shut<'a>(socket: impl Into<SockRef<'a>>) {
-    drop(socket.into().shutdown(Shutdown::Both)); // an error means that it is shut already
-}
-
 /// A close frame; the reason is cut to what a control frame holds.
 #[must_use]
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
@@ -404,23 +393,4 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     }
     payload.extend_from_slice(reason.as_bytes().get(..end).unwrap_or_default());
     frames::frame(0x88, &payload)
-}
-
-/// What waits, as one piece of bytes: what goes together goes in one write.
-fn join(outs: &[Out]) -> Option<Bytes> {
-    match outs {
-        [] => None,
-        [Out::Frame(frame)] => Some(frame.clone()),
-        many => {
-            let mut bytes = BytesMut::with_capacity(many.iter().map(Out::bytes).sum());
-            for out in many {
-                match out {
-                    Out::Frame(frame) => bytes.extend_from_slice(frame),
-                    Out::Covering { frame, from } => bytes.extend_from_slice(&frames::covering(frame, *from)),
-                    Out::Slow { warn, conflated } => bytes.extend_from_slice(&frames::slow(*warn, *conflated)),
-                }
-            }
-            Some(bytes.freeze())
-        }
-    }
 }

@@ -9,6 +9,7 @@ pub mod check;
 pub mod status;
 pub mod protocol_check;
 pub mod ask;
+mod checked_client;
 mod page;
 pub mod simulate;
 pub mod failure;

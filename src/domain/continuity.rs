@@ -1,16 +1,31 @@
-//! What a client can check by itself: that nothing is missing, repeated or out of order on a connection. One integer a channel.
+//! What a client can check by itself: that nothing is missing, repeated or out of order, on a connection and from one to the
+//! next. One integer and one epoch a channel.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// How far a channel was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The incarnation of its log.
+    pub epoch: Option<String>,
+    /// The last seq.
+    pub seq: u64,
+}
 
 /// Reads the messages of one connection after the other, and names each violation of the guarantees.
 #[derive(Debug, Default)]
 pub struct Continuity {
-    last: BTreeMap<String, u64>,
+    last: BTreeMap<String, Place>,
+    /// Where each channel stood when the last connection ended: there the next must go on, or say that it cannot.
+    before: BTreeMap<String, Place>,
     /// Open time of the last closed bar of each channel.
     closed: BTreeMap<String, String>,
+    /// Open time of the last bar of each channel that a `bar_end` called complete.
+    ended: BTreeMap<String, String>,
     welcomed: bool,
     messages: u64,
+    told: u64,
 }
 
 impl Continuity {
@@ -27,11 +42,34 @@ impl Continuity {
         }
         match kind {
             "subscribed" => self.begin(message),
-            "market_data" | "gap" | "session" | "skipped" => self.advance(message),
+            "unsubscribed" => self.leave(message),
+            "market_data" | "gap" | "session" => self.advance(message),
+            "skipped" => {
+                self.told = self.told.saturating_add(1);
+                self.advance(message)
+            }
+            "discontinuity" => self.begin_anew(message),
             "bar" => self.advance_bar(message),
+            "bar_end" => self.end_bar(message),
             "replay_end" => self.compare(message),
             _ => None,
         }
+    }
+
+    /// The connection ended and another begins.
+    pub fn reconnected(&mut self) {
+        self.welcomed = false;
+        self.before.append(&mut self.last);
+    }
+
+    /// The `since` with which the next connection is to ask.
+    #[must_use]
+    pub fn since(&self) -> Value {
+        let place = |(channel, place): (&String, &Place)| {
+            let position = json!({"epoch": place.epoch, "seq": place.seq});
+            (channel.clone(), position)
+        };
+        Value::Object(self.before.iter().map(place).collect())
     }
 
     /// How many messages were read.
@@ -40,21 +78,78 @@ impl Continuity {
         self.messages
     }
 
-    /// The last seq of each channel.
+    /// How often the server said that it could not bring all.
     #[must_use]
-    pub const fn positions(&self) -> &BTreeMap<String, u64> {
+    pub const fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// How far each channel was read.
+    #[must_use]
+    pub const fn positions(&self) -> &BTreeMap<String, Place> {
         &self.last
     }
 
     fn begin(&mut self, message: &Value) -> Option<String> {
+        let mut wrong = None;
         for answer in message.get("channels").and_then(Value::as_array).into_iter().flatten() {
             let (Some(channel), Some(seq)) = (text(answer, "channel"), number(answer, "seq")) else {
                 continue;
             };
-            let replayed = number(answer, "replayed").unwrap_or(0);
-            self.last.insert(channel.to_owned(), seq.saturating_sub(replayed));
+            let epoch = text(answer, "epoch").map(str::to_owned);
+            let begins = seq.saturating_sub(number(answer, "replayed").unwrap_or(0));
+            if let Some(before) = self.before.remove(channel) {
+                let fault = self.resumed(channel, &before, answer, begins);
+                wrong = wrong.or(fault);
+            }
+            self.last.insert(channel.to_owned(), Place { epoch, seq: begins });
+        }
+        wrong
+    }
+
+    /// What is wrong with the answer to a client that was at `before`.
+    fn resumed(&mut self, channel: &str, before: &Place, answer: &Value, begins: u64) -> Option<String> {
+        match answer.get("recovered").and_then(Value::as_bool) {
+            None => Some(format!(
+                "{channel}: asked from {before:?} on, and it was not said whether that is met"
+            )),
+            Some(false) => {
+                self.told = self.told.saturating_add(1);
+                let silent = text(answer, "reason").is_none();
+                silent.then(|| format!("{channel}: not recovered, and no reason is given"))
+            }
+            Some(true)
+                if begins != before.seq
+                    || before.epoch.is_some() && text(answer, "epoch") != before.epoch.as_deref() =>
+            {
+                Some(format!(
+                    "{channel}: goes on after {begins} of {:?}, where {before:?} was asked for",
+                    text(answer, "epoch")
+                ))
+            }
+            Some(true) => None,
+        }
+    }
+
+    fn leave(&mut self, message: &Value) -> Option<String> {
+        for channel in message.get("channels").and_then(Value::as_array).into_iter().flatten() {
+            self.last.remove(channel.as_str().unwrap_or_default());
         }
         None
+    }
+
+    fn begin_anew(&mut self, message: &Value) -> Option<String> {
+        let (Some(channel), Some(epoch)) = (text(message, "channel"), text(message, "epoch")) else {
+            return Some(format!("a discontinuity without channel or epoch: {message}"));
+        };
+        self.told = self.told.saturating_add(1);
+        let place = Place {
+            epoch: Some(epoch.to_owned()),
+            seq: number(message, "seq").unwrap_or(0),
+        };
+        let known = self.last.insert(channel.to_owned(), place);
+        let strange = known.is_none();
+        strange.then(|| format!("{channel}: a discontinuity although the channel was never subscribed"))
     }
 
     fn advance(&mut self, message: &Value) -> Option<String> {
@@ -62,11 +157,12 @@ impl Continuity {
             return Some(format!("a durable message without channel or seq: {message}"));
         };
         let from = number(message, "from").unwrap_or(seq);
-        let Some(last) = self.last.insert(channel.to_owned(), seq) else {
+        let Some(place) = self.last.get_mut(channel) else {
             return Some(format!(
                 "{channel}: a message although the channel was never subscribed"
             ));
         };
+        let last = std::mem::replace(&mut place.seq, seq);
         if from == last.saturating_add(1) && from <= seq {
             return None;
         }
@@ -86,16 +182,30 @@ impl Continuity {
             let stale = self.closed.get(&channel).is_some_and(|closed| opens <= closed.as_str());
             return stale.then(|| format!("{channel}: the bar of {opens} still forms after it was closed"));
         }
-        let newest = self.closed.entry(channel).or_default();
+        let first = number(data, "revision") == Some(0);
+        let late = first && self.ended.get(&channel).is_some_and(|ended| ended == opens);
+        let newest = self.closed.entry(channel.clone()).or_default();
         if newest.as_str() < opens {
             opens.clone_into(newest);
         }
-        self.advance(message)
+        let wrong = self.advance(message);
+        wrong.or_else(|| late.then(|| format!("{channel}: the bar of {opens} came after its bar_end")))
+    }
+
+    fn end_bar(&mut self, message: &Value) -> Option<String> {
+        let (interval, opens) = (text(message, "interval")?, text(message, "open_time")?);
+        for symbol in message.get("complete").and_then(Value::as_array).into_iter().flatten() {
+            let channel = format!("bars.{interval}:{}", symbol.as_str().unwrap_or_default());
+            if self.last.contains_key(&channel) {
+                self.ended.insert(channel, opens.to_owned());
+            }
+        }
+        None
     }
 
     fn compare(&self, message: &Value) -> Option<String> {
         let channel = text(message, "channel")?;
-        let (told, last) = (number(message, "seq")?, self.last.get(channel).copied()?);
+        let (told, last) = (number(message, "seq")?, self.last.get(channel)?.seq);
         (told != last).then(|| format!("{channel}: the replay ends at {told}, but {last} was the last that came"))
     }
 }
@@ -184,5 +294,52 @@ mod tests {
         late_partial.push(bar(None, "08:00", "partial"));
         assert_eq!(violations(&late_partial), 1);
         assert!(violations(&good[1..]) > 0, "no welcome");
+    }
+    fn answer(seq: u64, recovered: Option<bool>, replayed: u64, epoch: &str) -> Value {
+        let mut answer = json!({"channel": "ticks:USD/COP", "seq": seq, "epoch": epoch, "replayed": replayed});
+        if let Some(recovered) = recovered {
+            answer["recovered"] = json!(recovered);
+            if !recovered {
+                answer["reason"] = json!("position_expired");
+            }
+        }
+        json!({"type": "subscribed", "channels": [answer]})
+    }
+
+    #[test]
+    fn a_connection_goes_on_where_the_one_before_it_ended_or_says_that_it_cannot() {
+        for (answer, faults) in [
+            (answer(20, Some(true), 7, "aaaa"), 0),
+            (answer(20, Some(false), 0, "aaaa"), 0),
+            (answer(20, Some(true), 6, "aaaa"), 1),
+            (answer(20, Some(true), 8, "aaaa"), 1),
+            (answer(20, Some(true), 7, "zzzz"), 1),
+            (answer(20, None, 0, "aaaa"), 1),
+        ] {
+            let mut continuity = Continuity::default();
+            for message in good() {
+                assert_eq!(continuity.read(&message), None);
+            }
+            continuity.reconnected();
+            assert_eq!(continuity.since()["ticks:USD/COP"], json!({"epoch": "aaaa", "seq": 13}));
+            let found = [json!({"type": "welcome"}), answer.clone()];
+            let found = found.iter().filter_map(|message| continuity.read(message)).count();
+            assert_eq!(found, faults, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_new_incarnation_is_announced_and_a_bar_does_not_come_after_its_end() {
+        let mut messages = good();
+        messages.extend([
+            json!({"type": "discontinuity", "channel": "ticks:USD/COP", "old_epoch": "aaaa", "epoch": "cccc", "seq": 2}),
+            tick(3),
+            json!({"type": "bar_end", "interval": "5m", "open_time": "08:00", "complete": ["USD/COP"]}),
+        ]);
+        assert_eq!(violations(&messages), 0);
+        let mut late = bar(Some(4), "08:00", "closed");
+        late["data"]["revision"] = json!(0);
+        messages.push(late);
+        assert_eq!(violations(&messages), 1);
     }
 }

@@ -4,7 +4,7 @@
 //! of a price is written where it belongs.
 
 use crate::domain::bar::{Bar, BarState};
-use crate::domain::channel::Channel;
+use crate::domain::channel::{Channel, Head};
 use crate::domain::event::{BarEnd, Event, Numbered, SessionChange, SessionPhase};
 use crate::domain::gap::Gap;
 use crate::domain::price::Price;
@@ -161,6 +161,18 @@ pub fn covering(frame: &Bytes, from: u64) -> Bytes {
     json.0.extend_from_slice(before);
     json.raw("\"from\":").int(from).raw(",");
     json.0.extend_from_slice(after);
+    text_frame(&json.0)
+}
+
+/// Tells those who follow a channel that its log began anew: the next message comes after `new.seq`.
+#[must_use]
+pub fn discontinuity(channel: Channel, old: &Head, new: &Head) -> Bytes {
+    let mut json = Json::new();
+    json.raw("{\"type\":\"discontinuity\",\"channel\":\"").channel(channel);
+    json.raw("\",\"old_epoch\":\"").raw(old.epoch.as_str());
+    json.raw("\",\"epoch\":\"").raw(new.epoch.as_str());
+    json.raw("\",\"seq\":").int(new.seq);
+    json.raw(",\"why\":\"the log of this channel began anew\"}");
     text_frame(&json.0)
 }
 

@@ -83,6 +83,16 @@ impl Outbox {
         self.follows.len() < before
     }
 
+    /// Goes on after `seq` of another log of `channel`, which `notice` announces; what waits of the old one is forgotten.
+    pub fn begin_anew(&mut self, channel: Channel, seq: u64, notice: &Bytes, now: Duration) {
+        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
+            return;
+        };
+        (follow.last, follow.replay, follow.parked) = (seq, None, None);
+        self.data.retain(|datum| datum.channel != channel);
+        self.say(notice, now);
+    }
+
     /// What is followed, with the last seq queued for each.
     pub fn positions(&self) -> impl Iterator<Item = (Channel, u64)> + '_ {
         self.follows.iter().map(|follow| (follow.channel, follow.last))

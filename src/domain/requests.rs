@@ -45,6 +45,8 @@ pub struct Subscribe {
     pub id: Option<Value>,
     /// Which, each with where to begin.
     pub channels: Vec<(Wanted, Since)>,
+    /// Where to begin with single channels: these may be among those that a wildcard stands for.
+    pub places: Vec<(Channel, Since)>,
     /// How.
     pub options: Options,
     /// Whether a snapshot comes first.
@@ -177,22 +179,30 @@ fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, 
         None | Some(Value::Null) => None,
         Some(value) => Some(value),
     };
-    let names = object.get("channels").and_then(Value::as_array);
-    let mut channels = Vec::with_capacity(wanted.len());
-    for (i, wanted) in wanted.into_iter().enumerate() {
-        let name = names
-            .and_then(|names| names.get(i))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let since = match since {
-            None => Since::Now,
-            Some(Value::Object(map)) if !map.keys().any(|key| is_position_key(key)) => {
-                map.get(name).map_or(Ok(Since::Now), read_since).map_err(&bad)?
+    let (all, each) = match since {
+        None => (Since::Now, Vec::new()),
+        Some(Value::Object(map)) if !map.keys().any(|key| is_position_key(key)) => {
+            let mut each = Vec::new();
+            for (name, value) in map {
+                if let Ok(wanted) = self::wanted(name) {
+                    each.push((wanted, read_since(value).map_err(&bad)?));
+                }
             }
-            Some(value) => read_since(value).map_err(&bad)?,
-        };
-        channels.push((wanted, since));
-    }
+            (Since::Now, each)
+        }
+        Some(value) => (read_since(value).map_err(&bad)?, Vec::new()),
+    };
+    let place = |wanted: &Wanted| {
+        each.iter()
+            .find(|(named, _)| named == wanted)
+            .map_or(all, |(_, since)| *since)
+    };
+    let channels = wanted.into_iter().map(|wanted| (wanted, place(&wanted))).collect();
+    let single = each.iter().filter_map(|(wanted, since)| match wanted {
+        Wanted::One(channel) => Some((*channel, *since)),
+        Wanted::Every(_) | Wanted::Status => None,
+    });
+    let places = single.collect();
     let wire = object
         .get("options")
         .cloned()
@@ -202,6 +212,7 @@ fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, 
     Ok(Request::Subscribe(Subscribe {
         id: id.clone(),
         channels,
+        places,
         options,
         snapshot: wire.snapshot.unwrap_or(true),
     }))
@@ -335,6 +346,10 @@ mod tests {
                 (Wanted::Every(Topic::Ticks), Since::Now),
                 (Wanted::Status, Since::Now)
             ]
+        );
+        assert_eq!(
+            read.places,
+            vec![(Channel::bars(Interval::M5, Symbol::usdcop()), since)]
         );
         assert!(!read.snapshot && !read.options.partials && read.options.close_when_slow);
         assert_eq!(read.options.spacing, Some(Duration::from_millis(250)));

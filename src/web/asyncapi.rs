@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 /// Each message of the WebSocket, who sends it, and what it is for.
-pub(super) const MESSAGES: [(&str, &str, &str); 22] = [
+pub(super) const MESSAGES: [(&str, &str, &str); 24] = [
     ("welcome", "server", "always first: what is served, and the limits"),
     ("authenticated", "server", "the token is valid"),
     (
@@ -28,6 +28,11 @@ pub(super) const MESSAGES: [(&str, &str, &str); 22] = [
     ("session", "server", "a session opened or closed, or soon will"),
     ("status", "server", "the service's state and conditions"),
     ("skipped", "server", "messages that cannot be brought any more"),
+    (
+        "discontinuity",
+        "server",
+        "the channel's log began anew: nothing connects what came with what comes",
+    ),
     ("slow", "server", "this client reads too slowly, or no longer"),
     (
         "heartbeat",
@@ -38,6 +43,7 @@ pub(super) const MESSAGES: [(&str, &str, &str); 22] = [
     ("pong", "server", "the answer to ping"),
     ("error", "server", "a request could not be met; the connection stays"),
     ("goaway", "server", "the server will close: come back after the delay"),
+    ("auth", "client", "shows a token"),
     ("subscribe", "client", "follow channels, from a place in their logs"),
     ("unsubscribe", "client", "follow channels no longer"),
     ("ping", "client", "asks for a pong"),

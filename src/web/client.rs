@@ -6,7 +6,7 @@
 //! fails  a panic ends this one connection; the client comes back and resumes. Not supervised: its state is the client's
 
 use crate::actors::messages::{Attach, Detach};
-use crate::actors::seat::{Line, Seat};
+use crate::actors::seat::Seat;
 use crate::domain::channel::Channel;
 use crate::domain::delivery::Options;
 use crate::domain::frames;
@@ -15,35 +15,27 @@ use crate::domain::protocol::{Close, Problem};
 use crate::domain::requests::{self, Refusal, Request, Since, Subscribe, Wanted};
 use crate::domain::symbol::Symbol;
 use crate::limits;
-use crate::web::access::{Access, InboundWindow, shown_token};
+use crate::web::access::{Access, InboundWindow};
+use crate::web::admit::Opening;
 use crate::web::answers;
-use crate::web::body::Body;
-use crate::web::door::Pass;
-use crate::web::handshake;
-use crate::web::layers;
 use crate::web::problem::Trouble;
-use crate::web::reader::{Reader, Said};
+use crate::web::reader::Said;
 use crate::web::thread::Thread;
-use crate::web::upgrade::Handover;
-use crate::web::wanted::{expand, wanted_of};
-use crate::web::wire::Wire;
+use crate::web::wanted::expand;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponseBuilder};
 use actix_web_actors::ws;
-use bytes::BytesMut;
 use futures_util::Stream;
 use serde_json::Value;
-use socket2::{SockRef, Socket};
-use std::cell::RefCell;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 
-/// Put into a connection's data when it is accepted over TLS, taken out when it is upgraded.
-#[derive(Debug, Default)]
-pub(super) struct LineOf(pub(super) RefCell<Option<Socket>>);
+/// Agrees to a handshake: the response, without what follows it.
+pub(super) fn agree(request: &HttpRequest) -> Result<HttpResponseBuilder, Trouble> {
+    ws::handshake_with_protocols(request, &["candela.v1"]).map_err(|error| Trouble::bad_request(error.to_string()))
+}
 
 /// The session.
-struct Client {
+pub(super) struct Client {
     thread: Rc<Thread>,
     seat: Rc<Seat>,
     /// The one pair of `/ws/{symbol}`.
@@ -58,108 +50,29 @@ struct Client {
     wanted: Option<Vec<Wanted>>,
 }
 
-/// What this session is to be.
-pub(super) struct Plan {
-    /// One pair, or all.
-    pub(super) symbol: Option<Symbol>,
-    /// `?channels=`.
-    pub(super) channels: Option<String>,
-    /// `?token=`.
-    pub(super) token: Option<String>,
-    /// An echo, for conformance suites.
-    pub(super) echo: bool,
-}
-
-/// Upgrades a request and starts its session.
-pub(super) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) -> Result<HttpResponse, Trouble> {
-    let thread = Thread::of(request)?;
-    handshake::check(request, &thread.common.origins)?;
-    if thread.common.drain.borrow().is_some() {
-        return Err(Trouble::unavailable("shutting_down", "the service is shutting down"));
-    }
-    let shown = shown_token(request, &thread, plan.token.as_deref());
-    let access = Access::of(&thread, shown.as_deref());
-    if matches!(access, Access::Refused) && layers::bearer(request).is_some() {
-        return Err(Trouble::unauthorized("the token is not valid"));
-    }
-    let pass = thread
-        .common
-        .door
-        .enter(request.peer_addr().map(|address| address.ip()))?;
-    let wanted = match &plan.channels {
-        Some(list) => Some(wanted_of(&thread, list)?),
-        None => None,
-    };
-    let mut response = ws::handshake_with_protocols(request, &["candela.v1"])
-        .map_err(|error| Trouble::bad_request(error.to_string()))?;
-    let opening = Opening {
-        thread,
-        symbol: plan.symbol,
-        echo: plan.echo,
-        access,
-        wanted,
-    };
-    if let Some(handover) = request.extensions().get::<Handover>() {
-        handover.leave(move |socket, read| opening.over(socket, read, pass));
-        return Ok(response.finish());
-    }
-    let socket = request
-        .conn_data::<LineOf>()
-        .and_then(|line| line.0.borrow_mut().take());
-    let seat = opening.thread.deck.join(Line::Body(socket));
-    let body = Body::new(Rc::clone(&seat), Rc::clone(&opening.thread.deck), pass);
-    opening.start(seat, Reader::new(payload, limits::CLIENT_MESSAGE));
-    Ok(response.streaming(body))
-}
-
-/// A session that may begin.
-struct Opening {
-    thread: Rc<Thread>,
-    symbol: Option<Symbol>,
-    echo: bool,
-    access: Access,
-    wanted: Option<Vec<Wanted>>,
-}
-
-impl Opening {
-    /// Over a plain connection of its own.
-    fn over(self, socket: TcpStream, read: BytesMut, pass: Pass) {
-        let options = SockRef::from(&socket);
-        let set = options
-            .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
-            .and_then(|()| options.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
-        if let Err(error) = set {
-            tracing::debug!(%error, "failed to set socket options");
-        }
-        let socket = Rc::new(socket);
-        let seat = self.thread.deck.join(Line::Plain(Rc::clone(&socket)));
-        let wire = Wire::new(socket, read, Rc::clone(&seat), Rc::clone(&self.thread.deck), pass);
-        self.start(seat, wire);
-    }
-
-    fn start(self, seat: Rc<Seat>, hears: impl Stream<Item = Said> + 'static) {
-        Client::create(|ctx| {
+impl Client {
+    /// Starts a session that `hears` what the client says.
+    pub(super) fn start(opening: Opening, seat: Rc<Seat>, hears: impl Stream<Item = Said> + 'static) {
+        Self::create(|ctx| {
             ctx.set_mailbox_capacity(1);
             ctx.add_stream(hears);
-            let mut client = Client {
-                thread: self.thread,
+            let mut client = Self {
+                thread: opening.thread,
                 seat,
-                symbol: self.symbol,
-                echo: self.echo,
-                untouched: self.wanted.is_none(),
+                symbol: opening.symbol,
+                echo: opening.echo,
+                untouched: opening.wanted.is_none(),
                 window: InboundWindow::default(),
-                access: self.access,
-                wanted: self.wanted,
+                access: opening.access,
+                wanted: opening.wanted,
             };
-            if !self.echo {
+            if !client.echo {
                 client.greet(ctx);
             }
             client
         });
     }
-}
 
-impl Client {
     /// The welcome, and what follows once the client may see it.
     fn greet(&mut self, ctx: &mut Context<Self>) {
         let welcomed = matches!(self.access, Access::Open | Access::Granted(_));
@@ -316,7 +229,10 @@ impl Client {
         let mut channels = Vec::new();
         for (wanted, since) in &subscribe.channels {
             match self.expand(std::slice::from_ref(wanted)) {
-                Ok(expanded) => channels.extend(expanded.into_iter().map(|channel| (channel, *since))),
+                Ok(expanded) => channels.extend(expanded.into_iter().map(|channel| {
+                    let place = subscribe.places.iter().find(|(known, _)| *known == channel);
+                    (channel, place.map_or(*since, |(_, since)| *since))
+                })),
                 Err((problem, message)) => {
                     let id = subscribe.id;
                     return self.refuse(&Refusal { id, problem, message });

@@ -1,6 +1,6 @@
 //! Routes that panic, hang and echo on purpose, for tests from outside. Compiled in only with the feature `test-hooks`.
 
-use crate::web::client::{Plan, upgrade};
+use crate::web::admit::{Plan, upgrade};
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -8,6 +8,8 @@
 //! *Architecture invariant*: REST reads snapshots and the ledger; it never waits for an actor.
 
 pub mod server;
+mod listen;
+mod admit;
 mod client;
 mod access;
 mod wanted;
@@ -48,6 +50,8 @@ pub use tokens::{Tokens, TokensError};
 mod stage;
 #[cfg(test)]
 mod sessions_test;
+#[cfg(test)]
+mod restarts_test;
 #[cfg(test)]
 mod hostile_test;
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn misfits(value: &Value, schema: &Value, document: &Value, place: &str, found: 
         "integer" => value.is_i64() || value.is_u64(),
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
         "array" => value.is_array(),
         _ => value.is_object(),
     };

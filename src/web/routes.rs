@@ -1,6 +1,6 @@
 //! Every address that answers, on one page.
 
-use crate::web::client::{self, Plan};
+use crate::web::admit::{self, Plan};
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pages};
@@ -95,7 +95,7 @@ async fn ws_all(
     payload: web::Payload,
     query: web::Query<WsQuery>,
 ) -> Result<HttpResponse, Trouble> {
-    client::upgrade(&request, payload, query.into_inner().plan(None))
+    admit::upgrade(&request, payload, query.into_inner().plan(None))
 }
 
 async fn ws_symbol(
@@ -105,7 +105,7 @@ async fn ws_symbol(
     query: web::Query<WsQuery>,
 ) -> Result<HttpResponse, Trouble> {
     let symbol = Thread::of(&request)?.symbol(&symbol)?;
-    client::upgrade(&request, payload, query.into_inner().plan(Some(symbol)))
+    admit::upgrade(&request, payload, query.into_inner().plan(Some(symbol)))
 }
 
 async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {

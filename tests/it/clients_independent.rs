@@ -1,17 +1,9 @@
 //! Clients that are not ours, against the demo: the examples in Python and Node, and the conformance checker.
 
 use crate::child::Candela;
+use crate::programs::{folder, python, run, skip};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    match output.status.success() {
-        true => Ok(text),
-        false => Err(format!("{command:?} ended with {}:\n{text}", output.status)),
-    }
-}
 
 /// A demo, and the address of its WebSocket.
 fn demo() -> (Candela, String) {
@@ -25,12 +17,6 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 /// What a client counted, from its last line.
 fn check(said: Result<String, String>) {
     let said = said.unwrap();
@@ -41,23 +27,26 @@ fn check(said: Result<String, String>) {
 
 #[test]
 fn python_websockets_follows_without_a_hole() {
-    let python = folder("python-websockets").join("bin/python");
-    if run(Command::new(&python).args(["-c", "import websockets"])).is_err() {
-        let made = run(Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(folder("python-websockets")))
-        .and_then(|_| run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "websockets>=13"])));
-        if let Err(why) = made {
-            println!("skipped: the Python client cannot be installed here: {why}");
-            return;
-        }
-    }
+    let bin = match python("python-websockets", "websockets", "websockets>=13") {
+        Ok(bin) => bin,
+        Err(why) => return skip("the Python client", &why),
+    };
     let (_demo, url) = demo();
-    check(run(Command::new(&python).arg(example("client.py")).args([
+    check(run(Command::new(bin.join("python")).arg(example("client.py")).args([
         url.as_str(),
         "USD/COP",
         "5",
     ])));
+}
+
+#[test]
+fn the_rust_client_follows_without_a_hole() {
+    let program = Path::new(env!("CARGO_BIN_EXE_candela")).with_file_name("examples/client");
+    if !program.exists() {
+        return skip("the Rust client", "only a whole `cargo test` builds the examples");
+    }
+    let (_demo, url) = demo();
+    check(run(Command::new(program).args([url.as_str(), "USD/COP", "5"])));
 }
 
 #[test]
@@ -68,8 +57,7 @@ fn node_ws_follows_without_a_hole() {
             .current_dir(&home)
             .args(["install", "--silent", "--no-audit", "ws@8"]));
         if let Err(why) = made {
-            println!("skipped: the Node client cannot be installed here: {why}");
-            return;
+            return skip("the Node client", &why);
         }
     }
     let script = home.join("client.mjs");
@@ -80,16 +68,4 @@ fn node_ws_follows_without_a_hole() {
         "USD/COP",
         "5",
     ])));
-}
-
-#[test]
-fn the_conformance_checker_passes_the_demo() {
-    let (_demo, url) = demo();
-    let ended = Candela::run(&["protocol-check", &url, "--seconds", "4"]);
-    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
-    assert!(
-        ended.stdout.contains("who comes back gets all it missed"),
-        "{}",
-        ended.stdout
-    );
 }

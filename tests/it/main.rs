@@ -10,6 +10,12 @@ mod documents;
 #[cfg(test)]
 mod child;
 #[cfg(test)]
+mod clients_conformance;
+#[cfg(test)]
+mod clients_guarantees;
+#[cfg(test)]
+mod clients_hostile;
+#[cfg(test)]
 mod clients_independent;
 #[cfg(test)]
 mod feed_day;
@@ -37,6 +43,8 @@ mod process_panics;
 mod process_run;
 #[cfg(test)]
 mod process_stop;
+#[cfg(test)]
+mod programs;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]

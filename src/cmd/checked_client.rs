@@ -1,0 +1,182 @@
+//! The client with which `protocol-check` looks at a server: follows channels, checks every message, and comes back after each
+//! disconnect with the positions it has.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value indexed by what is not there gives null, and never panics"
+)]
+
+use crate::clock::Stopwatch;
+use crate::cmd::ask::AskError;
+use crate::domain::continuity::Continuity;
+use actix_codec::Framed;
+use awc::BoxedSocket;
+use awc::ws::{Codec, Frame, Message};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer may take, and how long a server that went away may stay away.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const AWAY: Duration = Duration::from_secs(60);
+
+/// One client and all that it saw.
+pub(super) struct CheckedClient {
+    url: String,
+    socket: Option<Framed<BoxedSocket, Codec>>,
+    continuity: Continuity,
+    /// What it follows, and asks for again when it comes back.
+    channels: Vec<String>,
+    pub(super) wrong: Vec<String>,
+    pub(super) reconnects: u32,
+    /// What a farewell asked for.
+    delay: Duration,
+}
+
+impl CheckedClient {
+    /// Connects, following nothing yet.
+    ///
+    /// # Errors
+    /// [`AskError`] when nobody answers there.
+    pub(super) async fn open(url: &str) -> Result<Self, AskError> {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let mut client = Self {
+            url: format!("{url}{separator}channels=status"),
+            socket: None,
+            continuity: Continuity::default(),
+            channels: Vec::new(),
+            wrong: Vec::new(),
+            reconnects: 0,
+            delay: Duration::from_millis(100),
+        };
+        client.connect().await?;
+        Ok(client)
+    }
+
+    async fn connect(&mut self) -> Result<(), AskError> {
+        let client = awc::Client::new();
+        let connected = client.ws(&self.url).connect().await;
+        let (_, socket) = connected.map_err(|error| AskError::Unreachable {
+            url: self.url.clone(),
+            why: error.to_string(),
+        })?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// The next JSON message of this connection, if one comes in time. `None` also at its end.
+    pub(super) async fn next(&mut self, patience: Duration) -> Option<Value> {
+        loop {
+            let socket = self.socket.as_mut()?;
+            let frame = tokio::time::timeout(patience, socket.next()).await.ok()?;
+            match frame {
+                Some(Ok(Frame::Text(text))) => {
+                    let message: Value = serde_json::from_slice(&text).unwrap_or_default();
+                    self.wrong.extend(self.continuity.read(&message));
+                    if let Some(after) = message["reconnect_after_ms"].as_u64() {
+                        self.delay = Duration::from_millis(after);
+                    }
+                    return Some(message);
+                }
+                Some(Ok(Frame::Ping(bytes))) => drop(socket.send(Message::Pong(bytes)).await),
+                Some(Ok(Frame::Close(reason))) => {
+                    let code = reason.map_or(1005, |reason| u16::from(reason.code));
+                    if !may_close(code) {
+                        self.wrong.push(format!("closed with {code}"));
+                    }
+                    drop(socket.send(Message::Close(None)).await);
+                    self.socket = None;
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.socket = None,
+            }
+        }
+    }
+
+    /// The next message of `kind`.
+    pub(super) async fn until(&mut self, kind: &str) -> Option<Value> {
+        loop {
+            let message = self.next(PATIENCE).await?;
+            if message["type"] == kind {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Says something; a connection that is no more is noticed with the next message.
+    pub(super) async fn say(&mut self, message: &Value) {
+        if let Some(socket) = &mut self.socket {
+            drop(socket.send(Message::Text(message.to_string().into())).await);
+        }
+    }
+
+    /// Follows channels from now on, over all disconnects.
+    pub(super) async fn follow(&mut self, channels: &[String]) {
+        self.channels = channels.to_vec();
+        self.say(&json!({"action": "subscribe", "channels": channels})).await;
+    }
+
+    /// Listens for some time; comes back whenever the connection ends. Every few seconds it reads nothing for a while.
+    pub(super) async fn listen(&mut self, time: Duration, naps: bool) {
+        const WORK: Duration = Duration::from_secs(4);
+        const NAP: Duration = Duration::from_millis(1_500);
+        let watch = Stopwatch::start();
+        let mut rested = Duration::ZERO;
+        while let Some(left) = time.checked_sub(watch.elapsed()) {
+            if self.next(left.min(WORK)).await.is_none() && self.socket.is_none() && !self.come_back().await {
+                return self.wrong.push(format!("the server stayed away for {AWAY:?}"));
+            }
+            if naps && watch.elapsed() >= rested.saturating_add(WORK) {
+                rested = watch.elapsed();
+                actix_rt::time::sleep(NAP.min(left)).await;
+            }
+        }
+    }
+
+    /// Connects again, with what it has; whether the server was back in time.
+    async fn come_back(&mut self) -> bool {
+        self.continuity.reconnected();
+        let watch = Stopwatch::start();
+        while watch.elapsed() < AWAY {
+            actix_rt::time::sleep(self.delay).await;
+            self.delay = Duration::from_millis(250);
+            if self.connect().await.is_ok() {
+                self.reconnects = self.reconnects.saturating_add(1);
+                let (channels, since) = (self.channels.clone(), self.continuity.since());
+                self.say(&json!({"action": "subscribe", "channels": channels, "since": since,
+                    "options": {"snapshot": false}}))
+                    .await;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Position and epoch in a channel.
+    pub(super) fn position(&self, channel: &str) -> (Option<String>, u64) {
+        let place = self.continuity.positions().get(channel);
+        place.map_or((None, 0), |place| (place.epoch.clone(), place.seq))
+    }
+
+    /// How many messages it read, and how often it was told that not all can be brought.
+    pub(super) const fn counted(&self) -> (u64, u64) {
+        (self.continuity.messages(), self.continuity.told())
+    }
+
+    pub(super) async fn close(mut self) {
+        self.say(&json!({"action": "unsubscribe", "channels": self.channels}))
+            .await;
+        if let Some(mut socket) = self.socket.take() {
+            drop(socket.send(Message::Close(None)).await);
+            drop(tokio::time::timeout(Duration::from_secs(2), socket.next()).await);
+        }
+    }
+}
+
+/// Closes after which a client comes back; any other says that one of the two broke the protocol.
+const fn may_close(code: u16) -> bool {
+    matches!(
+        code,
+        1000 | 1001 | 1005 | 1006 | 1011 | 1012 | 1013 | 4003 | 4010 | 4011
+    )
+}

@@ -1,0 +1,105 @@
+//! What stands behind the listener: plain HTTP or HTTPS, and in both the same routes.
+
+use crate::limits;
+use crate::web::admit::LineOf;
+use crate::web::thread::Thread;
+use crate::web::upgrade::Upgrades;
+use crate::web::{layers, routes};
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Extensions, Server, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer};
+use socket2::SockRef;
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The routes, for the connections of one thread.
+fn application(
+    thread: Rc<Thread>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(thread)
+        .configure(routes::routes)
+        .wrap(from_fn(layers::cors))
+        .wrap(from_fn(layers::identify))
+}
+
+/// Plain HTTP, whose WebSocket sessions own their sockets: see `web/upgrade.rs`.
+pub(super) fn listen_plain(
+    listener: TcpListener,
+    workers: usize,
+    make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
+) -> io::Result<Server> {
+    let builder = Server::build();
+    let ends = builder.graceful_shutdown_signal();
+    let builder = builder
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(limits::DRAIN.as_secs())
+        .max_concurrent_connections(limits::CLIENTS)
+        .listen("candela", listener, move || {
+            let thread = make();
+            let ends = ends.clone();
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let ends = ends.clone();
+                    async move { ends.notified().await }
+                })
+                .client_disconnect_timeout(Duration::ZERO) // at 1 ms to 300 ms connections are never ended; at 0 at once
+                .tcp_nodelay(true)
+                .upgrade(Upgrades(application(Rc::clone(&thread)).into_factory()))
+                .finish(map_config(application(thread), |()| AppConfig::default()))
+                .tcp()
+        })?;
+    Ok(builder.run())
+}
+
+/// HTTPS, whose WebSocket sessions speak through the bodies of their responses.
+pub(super) fn listen_secured(
+    listener: TcpListener,
+    workers: usize,
+    tls: rustls::ServerConfig,
+    make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
+) -> io::Result<Server> {
+    let server = HttpServer::new(move || application(make()))
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(limits::DRAIN.as_secs())
+        .client_disconnect_timeout(Duration::ZERO)
+        .h1_write_buffer_size(1) // a body is asked for more only when all before it is in the kernel: coverage counts on it
+        .tcp_nodelay(true)
+        .max_connections(limits::CLIENTS.saturating_mul(2))
+        .on_connect(prepare);
+    Ok(server.listen_rustls_0_23(listener, tls)?.run())
+}
+
+/// Prepares a socket accepted over TLS, and keeps a duplicate of its descriptor to shut it.
+fn prepare(connection: &dyn Any, data: &mut Extensions) {
+    let Some(secured) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
+        return;
+    };
+    let socket = SockRef::from(secured.get_ref().0);
+    let set = socket
+        .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
+        .and_then(|()| socket.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
+    if let Err(error) = set {
+        tracing::debug!(%error, "failed to set socket options");
+    }
+    data.insert(LineOf(RefCell::new(socket.try_clone().ok())));
+}
