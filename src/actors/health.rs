@@ -180,7 +180,10 @@ impl Health {
         let (open, live) = (market.sessions.at(now).is_some(), feed.state == "live");
         let line = feed.symbols.iter().find(|line| line.symbol == market.symbol);
         let brought = live || line.is_some_and(|line| feed.state == "silent" && !line.silent);
-        let polled = self.parts.views.poller.borrow().polled.contains(&market.symbol);
+        let polled = {
+            let poller = self.parts.views.poller.borrow();
+            !poller.failing && poller.every.is_some() && poller.polled.contains(&market.symbol)
+        };
         let of_feed = match (open, brought, polled) {
             (false, _, _) => "closed",
             (true, _, true) => "polled",

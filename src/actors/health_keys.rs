@@ -25,11 +25,12 @@ pub(super) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp) -> 
         used,
         expected: used,
         available,
+        starved: false,
     };
     let forecast = poller.forecast.filter(|_| !poller.polled.is_empty()).unwrap_or(today);
     json!({
         "at": forecast.at.to_string(), "used": used, "expected": forecast.expected.max(used), "available": available,
-        "fits": forecast.expected <= available, "polled": poller.polled,
+        "fits": forecast.fits(), "polled": poller.polled,
         "every_seconds": poller.every.map(|every| every.as_secs_f64()),
     })
 }
@@ -91,6 +92,7 @@ mod tests {
                 used: 7,
                 expected: 900,
                 available: 800,
+                starved: false,
             }),
             ..PollerView::default()
         };

@@ -64,6 +64,8 @@ pub struct Parts {
 pub struct PollerView {
     /// The pairs that are polled now.
     pub polled: Vec<Symbol>,
+    /// The last round brought no price of them.
+    pub failing: bool,
     /// Between two rounds.
     pub every: Option<Duration>,
     /// Prices that came.
@@ -161,8 +163,11 @@ impl Poller {
         self.busy = false;
         let now = self.parts.clock.now();
         if let Some((kind, error)) = &round.error {
-            if let Some(times) = self.failures.again(kind, now) {
-                tracing::warn!(error, times, "failed to poll");
+            match self.failures.again(kind, now) {
+                // The next round has the key: nothing is wrong.
+                _ if ["spacing", "in_use"].contains(kind) => tracing::debug!(error, "no key for this round"),
+                Some(times) => tracing::warn!(error, times, "failed to poll"),
+                None => {}
             }
             self.shown.failed_total = self.shown.failed_total.saturating_add(1);
             self.shown.last_error = Some(error.clone());
@@ -210,6 +215,7 @@ impl Poller {
     fn show(&mut self, now: Timestamp) {
         let budget = self.parts.keys.borrow().spendable;
         self.shown.polled = self.poll.polled(now);
+        self.shown.failing = self.poll.failing();
         self.shown.every = self.poll.every();
         self.shown.forecast = Some(self.poll.forecast(budget, now));
         self.parts.view.send_replace(self.shown.clone());

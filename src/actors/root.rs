@@ -226,7 +226,7 @@ impl Root {
 
     fn polling(&mut self, pairs: &[Symbol], ctx: &mut Context<Self>) {
         let pairs = pairs.iter().map(Symbol::as_str).collect::<Vec<_>>().join(", ");
-        let message = format!("Prices of {pairs} come by polling.");
+        let message = format!("Prices of {pairs} are asked for over REST.");
         self.raise(ConditionKind::Polling, "link_without", &message, ctx);
     }
 

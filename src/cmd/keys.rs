@@ -115,7 +115,8 @@ fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
             .and_then(Value::as_u64)
     };
     if let (Some(expected), Some(available)) = (count("expected"), count("available")) {
-        let fits = if expected <= available { "fits" } else { "does not fit" };
+        let fits = shown.pointer("/forecast/fits") == Some(&Value::Bool(true));
+        let fits = if fits { "fits" } else { "does not fit" };
         writeln!(
             out,
             "Today is expected to cost {expected} of {available} credits: it {fits}."
@@ -142,7 +143,9 @@ mod tests {
     fn each_key_is_a_line_and_the_forecast_the_last() {
         let key = json!({"id": "G1_1 …a91f", "state": "spacing", "until": "2026-03-02T12:00:08Z", "used_minute": 1,
             "used_day": 37, "left_day": 763, "of_link": true});
-        let page = shown(&json!({"running": true, "keys": [key], "forecast": {"expected": 900, "available": 800}}));
+        let page = shown(
+            &json!({"running": true, "keys": [key], "forecast": {"expected": 900, "available": 800, "fits": false}}),
+        );
         let lines: Vec<&str> = page.lines().collect();
         assert_eq!(
             lines[1],

@@ -18,6 +18,7 @@ pub(super) fn page(status: &Value, colours: bool) -> String {
         &status["keys"],
         &["id", "state", "until", "used_minute", "used_day"],
     );
+    page.credits(&status["forecast"]);
     page.rows(
         "actors",
         &status["actors"],
@@ -74,7 +75,7 @@ impl Page {
         let head = format!(
             "{} since {} ({})",
             self.paint(&name, colour),
-            words(&state["since"]),
+            instant(&state["since"]),
             words(&state["reason"])
         );
         self.line(&head);
@@ -148,6 +149,20 @@ impl Page {
         }
     }
 
+    fn credits(&mut self, forecast: &Value) {
+        if forecast.is_object() {
+            let (expected, available) = (words(&forecast["expected"]), words(&forecast["available"]));
+            let fits = if forecast["fits"] == true {
+                "fits"
+            } else {
+                "does not fit"
+            };
+            self.line(&format!(
+                "  today is expected to cost {expected} of {available} credits: it {fits}"
+            ));
+        }
+    }
+
     fn clients(&mut self, clients: &Value) {
         if clients.is_object() {
             let (connected, slow) = (words(&clients["connected"]), words(&clients["conflating"]));
@@ -159,7 +174,11 @@ impl Page {
     fn rows(&mut self, title: &str, list: &Value, fields: &[&str]) {
         let mut rows = vec![fields.iter().map(|field| field.replace('_', " ")).collect::<Vec<_>>()];
         for item in list.as_array().into_iter().flatten() {
-            rows.push(fields.iter().map(|field| words(&item[*field])).collect());
+            let cell = |field: &&str| match *field {
+                "from" | "to" => instant(&item[*field]),
+                _ => words(&item[*field]),
+            };
+            rows.push(fields.iter().map(cell).collect());
         }
         self.table(title, &rows);
     }
@@ -222,7 +241,7 @@ mod tests {
     #[test]
     fn the_page_says_what_is_and_why() {
         let status = json!({
-            "state": {"name": "active", "since": "2026-01-02T08:00:00-05:00", "reason": "the session is open"},
+            "state": {"name": "active", "since": 1_767_358_800_000_000_i64, "reason": "the session is open"},
             "sessions": {"USD/COP": {"status": "open", "current_session_end": "2026-01-02T12:55:00-05:00"}},
             "conditions": [
                 {"type": "cache_down", "status": false},
@@ -230,12 +249,15 @@ mod tests {
             ],
             "symbols": {"USD/COP": {"feed": "live", "safe_to_trade": false, "reasons": ["feed_stale"], "last_tick": 1_767_361_204_000_000_i64, "bars_today": 8}},
             "feed": {"state": "live", "connections_total": 2, "last_message_age_ms": 412},
+            "keys": [{"id": "G1_1 …a91f", "state": "ready", "until": null, "used_minute": 0, "used_day": 4}],
+            "forecast": {"expected": 1048, "available": 1600, "fits": true},
             "actors": [{"name": "feed", "alive": true, "restarts": 0, "last_cause": null}],
             "clients": {"connected": 3, "conflating": 1},
-            "gaps": [],
+            "gaps": [{"symbol": "USD/COP", "interval": "5m", "from": 1_767_358_800_000_000_i64, "to": 1_767_359_100_000_000_i64,
+                "bars": 1, "status": "open", "cause": "no_ticks"}],
         });
         let expect = "\
-ACTIVE since 2026-01-02T08:00:00-05:00 (the session is open)
+ACTIVE since 2026-01-02T13:00:00Z (the session is open)
 session USD/COP: open until 2026-01-02T12:55:00-05:00
 ! store_behind since 09:12: PostgreSQL refuses
   clears when it answers
@@ -246,11 +268,20 @@ pairs
 
 feed: live, last message 412 ms ago, 2 connections so far
 
+keys
+  id          state  until  used minute  used day
+  G1_1 …a91f  ready  -      0            4
+  today is expected to cost 1048 of 1600 credits: it fits
+
 actors
   name  alive  restarts  last cause
   feed  yes    0         -
 
 clients: 3 connected, 1 of them slow
+
+gaps
+  symbol   interval  from                  to                    bars  status  cause
+  USD/COP  5m        2026-01-02T13:00:00Z  2026-01-02T13:05:00Z  1     open    no_ticks
 ";
         assert_eq!(page(&status, false), expect);
         assert!(page(&status, true).contains("\x1b[32mACTIVE\x1b[0m"));

@@ -32,13 +32,15 @@ pub struct Forecast {
     pub expected: u32,
     /// Credits that all usable keys have in a day.
     pub available: u32,
+    /// Prices should be asked for, and there is nothing to ask with.
+    pub starved: bool,
 }
 
 impl Forecast {
     /// Whether the day's credits suffice.
     #[must_use]
     pub const fn fits(&self) -> bool {
-        self.expected <= self.available
+        !self.starved && self.expected <= self.available
     }
 }
 
@@ -122,6 +124,7 @@ mod tests {
             used: 100,
             expected: 801,
             available: 800,
+            starved: false,
         };
         assert!(!forecast.fits());
         assert!(
@@ -131,5 +134,11 @@ mod tests {
             }
             .fits()
         );
+        let starved = Forecast {
+            expected: 100,
+            starved: true,
+            ..forecast
+        };
+        assert!(!starved.fits(), "nothing is left, and prices are wanted");
     }
 }

@@ -157,13 +157,22 @@ impl Poll {
         let count = u32::try_from(polled.len()).unwrap_or(u32::MAX);
         let left = self.next_at.max(now);
         let rest = self.remaining(&polled, now).saturating_sub(left.since(now));
-        let planned = self.every.map_or(0, |every| budget::cost(every, count, rest));
+        let starved = count > 0 && (budget.keys == 0 || budget.left < count);
+        let every = self.every.filter(|_| !starved);
+        let planned = every.map_or(0, |every| budget::cost(every, count, rest));
         Forecast {
             at: now,
             used: budget.used,
             expected: budget.used.saturating_add(planned),
             available: budget.available,
+            starved,
         }
+    }
+
+    /// Whether the last rounds brought nothing.
+    #[must_use]
+    pub const fn failing(&self) -> bool {
+        self.failing_since.is_some()
     }
 
     /// Until the last of these pairs' sessions closes.

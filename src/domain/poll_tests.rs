@@ -180,3 +180,19 @@ fn polling_that_brings_nothing_for_too_long_is_a_loss() {
     assert!(!poll.failed(OPEN + PATIENCE));
     assert!(poll.failed(OPEN + PATIENCE * 2));
 }
+
+#[test]
+fn without_a_key_the_day_costs_what_it_has_and_does_not_fit() {
+    let mut poll = poll(OPEN);
+    poll.watch(&both("waiting", Status::Refused), OPEN);
+    let poor = Spendable {
+        keys: 0,
+        left: 0,
+        used: 2,
+        available: 2,
+        ..rich()
+    };
+    assert!(matches!(poll.step(poor, OPEN), Step::Wait(_)));
+    let forecast = poll.forecast(poor, OPEN);
+    assert_eq!((forecast.expected, forecast.fits()), (2, false));
+}
