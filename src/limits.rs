@@ -417,6 +417,10 @@ pub const BACKFILL_SHARE: u32 = 10;
 /// Polling is never faster than this: a bar of five minutes then has thirty ticks, which is what the vendor's own stream has.
 pub const POLL_FASTEST: Duration = Duration::from_secs(10);
 
+/// How long before a session's open polling begins where the link does not bring the pair: as long as an answer takes, and a
+/// little. A bar that was not heard from its beginning is flawed.
+pub const POLL_EARLY: Duration = Duration::from_secs(5);
+
 /// How long a question over REST may take, real time; 5,000 bars over a slow line take a few seconds.
 pub const REST_ANSWER: Duration = Duration::from_secs(15);
 

@@ -175,9 +175,10 @@ impl Poll {
         self.failing_since.is_some()
     }
 
-    /// Until the last of these pairs' sessions closes.
+    /// Until the last of these pairs' sessions closes, that which opens in a moment among them.
     fn remaining(&self, symbols: &[Symbol], now: Timestamp) -> Duration {
-        let closes = |pair: &Pair| pair.sessions.at(now).map(|session| session.closes.since(now));
+        let session = |pair: &Pair| pair.sessions.at(now).or_else(|| pair.sessions.after(now));
+        let closes = |pair: &Pair| session(pair).map(|session| session.closes.since(now));
         let theirs = self.pairs.iter().filter(|pair| symbols.contains(&pair.symbol));
         theirs.filter_map(closes).max().unwrap_or_default()
     }
@@ -189,7 +190,8 @@ impl Pair {
         let since = self.uncovered_since?;
         let session = self.sessions.at(now).or_else(|| self.sessions.after(now))?;
         let patience = if self.refused { Duration::ZERO } else { patience };
-        Some(since.max(session.opens) + patience)
+        // A little before the open, so that the first bar is heard from its beginning.
+        Some((since + patience).max(session.opens - limits::POLL_EARLY))
     }
 }
 

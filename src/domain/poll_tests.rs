@@ -116,12 +116,12 @@ fn nothing_is_polled_outside_the_session() {
     poll.watch(&both("waiting", Status::Pending), OPEN - Duration::from_secs(3_600));
     assert_eq!(
         poll.step(rich(), OPEN - Duration::from_secs(60)),
-        Step::Wait(OPEN + PATIENCE)
+        Step::Wait(OPEN - limits::POLL_EARLY)
     );
     let closed = OPEN + SESSION;
     assert_eq!(
         poll.step(rich(), closed),
-        Step::Wait(OPEN + Duration::from_secs(86_400) + PATIENCE)
+        Step::Wait(OPEN + Duration::from_secs(86_400) - limits::POLL_EARLY)
     );
 }
 

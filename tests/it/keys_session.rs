@@ -245,7 +245,7 @@ fn check(keys: Keys, symbols: &[&str]) {
     assert_eq!(bars.len(), 59 * symbols.len(), "{name}: every bar is there");
     assert!(
         bars.iter()
-            .all(|bar| bar.provenance == Provenance::Polled && bar.revision == 0),
+            .all(|bar| bar.provenance == Provenance::Polled && bar.flags.bits() == 0),
         "{name}"
     );
     // From when the refused keys are known, which takes a minute, every forecast of the day is right.
