@@ -26,6 +26,12 @@ impl Batch {
         i64::try_from(last).unwrap_or(i64::MAX)
     }
 
+    /// Where the reader must stand for none of this to be written yet: one before this.
+    pub(super) fn first_position(&self) -> i64 {
+        let first = self.events.first().map_or(0, |event| event.position.0);
+        i64::try_from(first).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn rows(&self) -> Rows {
         Rows::of(&self.events, &self.heads)
     }

@@ -233,6 +233,31 @@ async fn a_big_batch_is_copied_and_one_that_is_partly_there_still_goes_in() {
 }
 
 #[tokio::test]
+async fn ticks_that_are_there_though_the_position_says_otherwise_are_not_written_twice() {
+    let database = postgres();
+    let store = Store::Postgres(store(&database.url));
+    let all = batch(&many_ticks(300).entries);
+    let ticks: Vec<usize> = (20..80).collect();
+    let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
+    assert!(
+        all.events[first..last]
+            .iter()
+            .all(|event| matches!(event.event, candela::domain::event::Event::Tick(_)))
+    );
+    store.write(part(&all, 0, last)).await.unwrap();
+    let rows = database.sql("SELECT count(*) FROM realtime_market_data");
+    // As if a copy of the database had been restored with an older table of positions.
+    database.sql(&format!(
+        "UPDATE reader_positions SET position = {}",
+        all.events[first].position.0 - 1
+    ));
+    store.write(part(&all, first, last)).await.unwrap();
+    assert_eq!(database.sql("SELECT count(*) FROM realtime_market_data"), rows);
+    let position = store.position("writer", all.lineage.clone()).await.unwrap();
+    assert_eq!(position, all.events[last - 1].position);
+}
+
+#[tokio::test]
 async fn sslmode_is_honoured() {
     let server = Server::start(Reach {
         tcp: true,

@@ -3,7 +3,8 @@
 //! has no COPY and keeps SQLSTATEs to itself.
 //!
 //! All rows of a table go in one statement, from arrays (`unnest`): no limit of parameters, and as many round trips for five
-//! thousand events as for one; where there are very many, ticks go in by COPY. Events that are ticks alone, the usual batch, are one statement together with the position.
+//! thousand events as for one; where there are very many, ticks go in by COPY. Events that are ticks
+//! alone, the usual batch, are one statement together with the position.
 
 use crate::domain::bar::Bar;
 use crate::domain::event::SessionPhase;
@@ -29,8 +30,12 @@ const INSERT_TICKS: &str = "INSERT INTO realtime_market_data
     SELECT symbol, time, bid, ask, last, spread, 0, session_date, true, 'candela', epoch, seq, event_time, provenance
     FROM unnest($1::text[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], $7::date[], $8::text[],
         $9::bigint[], $10::timestamptz[], $11::text[])
-        AS t (symbol, time, bid, ask, last, spread, session_date, epoch, seq, event_time, provenance)
-    ON CONFLICT (symbol, epoch, seq) WHERE epoch IS NOT NULL DO NOTHING";
+        AS t (symbol, time, bid, ask, last, spread, session_date, epoch, seq, event_time, provenance)";
+const UNLESS_THERE: &str = "ON CONFLICT (symbol, epoch, seq) WHERE epoch IS NOT NULL DO NOTHING";
+
+/// Moves the position on only from where the batch begins: then none of its rows can be there, and looking for each costs nothing.
+const STEP_ON: &str = "WITH stepped AS (UPDATE reader_positions SET position = $14
+    WHERE reader = $12 AND lineage = $13 AND position = $15 RETURNING 1)";
 
 const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position) VALUES";
 const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
@@ -70,7 +75,17 @@ impl Link {
         let mut values = columns.values().to_vec();
         let place: [&(dyn ToSql + Sync); 3] = [&batch.reader, &batch.lineage, &position];
         values.extend(place);
-        let sql = format!("WITH ticks AS ({INSERT_TICKS}) {ADVANCE} ($12::text, $13::text, $14::bigint) {FORWARD}");
+        let sql = format!("{STEP_ON} {INSERT_TICKS}, stepped");
+        let before = batch.first_position().saturating_sub(1);
+        let after_it = [values.as_slice(), &[&before]].concat();
+        match self.count(&sql, &[], &after_it).await {
+            Ok(0) => {} // the position is somewhere else
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
+            done => return done.map(drop).map_err(|e| sort(&e)),
+        }
+        let sql = format!(
+            "WITH ticks AS ({INSERT_TICKS} {UNLESS_THERE}) {ADVANCE} ($12::text, $13::text, $14::bigint) {FORWARD}"
+        );
         self.run(&sql, &[], &values).await
     }
 
@@ -105,12 +120,13 @@ impl Link {
             return Ok(());
         }
         let columns = TickColumns::of(ticks);
-        self.run(INSERT_TICKS, &[], &columns.values()).await
+        self.run(&format!("{INSERT_TICKS} {UNLESS_THERE}"), &[], &columns.values())
+            .await
     }
 
     /// False when one of them was there: then none has been copied.
     async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
-        let statement = self.statement(COPY_TICKS, &[]).await?;
+        let statement = self.statement(COPY_TICKS, &[]).await.map_err(|e| sort(&e))?;
         self.client
             .batch_execute("SAVEPOINT copying")
             .await
@@ -208,21 +224,26 @@ impl Link {
         Ok(row.map_or(0, |row| row.get(0)))
     }
 
-    /// Executes a statement, prepared on first use with the types given, or with those the server finds.
     async fn run(&mut self, sql: &str, types: &[Type], values: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
-        let statement = self.statement(sql, types).await?;
-        self.client
-            .execute(&statement, values)
-            .await
-            .map(drop)
-            .map_err(|e| sort(&e))
+        self.count(sql, types, values).await.map(drop).map_err(|e| sort(&e))
     }
 
-    async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<Statement, StoreError> {
+    /// Executes a statement, prepared on first use with the types given, or with those the server finds. How many rows it touched.
+    async fn count(
+        &mut self,
+        sql: &str,
+        types: &[Type],
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, tokio_postgres::Error> {
+        let statement = self.statement(sql, types).await?;
+        self.client.execute(&statement, values).await
+    }
+
+    async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare_typed(sql, types).await.map_err(|e| sort(&e))?;
+        let statement = self.client.prepare_typed(sql, types).await?;
         self.prepared.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
