@@ -44,6 +44,9 @@ pub struct SimulateArgs {
         conflicts_with = "history"
     )]
     symbols: Vec<Symbol>,
+    /// How many ticks of each made-up pair come a second of the market; without it one each few seconds.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000), conflicts_with = "history")]
+    per_second: Option<u16>,
     /// The number that decides the made-up market, and the way between the prices of real bars.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -97,6 +100,14 @@ impl SimulateArgs {
     }
 }
 
+fn made_up(args: &SimulateArgs) -> Market {
+    let market = Market::walk(args.seed, &args.symbols);
+    match args.per_second {
+        Some(per_second) => market.busy(per_second),
+        None => market,
+    }
+}
+
 fn read_zone(text: &str) -> Result<Tz, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not a zone of the IANA database, such as America/Bogota or UTC"))
@@ -135,7 +146,7 @@ pub fn run(args: &SimulateArgs, out: &mut impl Write) -> Result<Exit, SimulateEr
             };
             let names: Vec<&str> = args.symbols.iter().map(Symbol::as_str).collect();
             (
-                Market::walk(args.seed, &args.symbols),
+                made_up(args),
                 clock,
                 format!("{}, made up from seed {}", names.join(", "), args.seed),
             )

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A price of the simulated market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// When, in whole seconds.
+    /// When; frames give its whole second.
     pub at: Timestamp,
     /// The price.
     pub price: Price,
@@ -61,6 +61,17 @@ impl Market {
             begins: Timestamp::from_secs(0),
             opens: None,
         }
+    }
+
+    /// The same market with this many ticks of each made-up pair a second.
+    #[must_use]
+    pub fn busy(mut self, per_second: u16) -> Self {
+        for source in self.pairs.values_mut() {
+            if let Source::Walk(walk) = source {
+                *walk = walk.busy(per_second);
+            }
+        }
+        self
     }
 
     /// A market of one real day: each bar of it becomes ticks, a missing slot stays empty. The seed decides the way between

@@ -17,6 +17,8 @@ pub struct Walk {
     dice: Dice,
     base: i64,
     step: i64,
+    /// Ticks a second, each one step above the one before; `None` for one tick each few seconds.
+    per_second: Option<u16>,
 }
 
 /// Lengths of the waves in seconds, shortest first. The height of wave `k` is `2^k` hundredths of a percent.
@@ -44,7 +46,19 @@ impl Walk {
             .into_iter()
             .find(|(name, ..)| *name == symbol.as_str())
             .map_or_else(|| unknown_pair(dice), |(_, base, step)| (base, step));
-        Self { dice, base, step }
+        Self {
+            dice,
+            base,
+            step,
+            per_second: None,
+        }
+    }
+
+    /// The same walk in a market so busy that each second has this many ticks.
+    #[must_use]
+    pub const fn busy(mut self, per_second: u16) -> Self {
+        self.per_second = Some(per_second);
+        self
     }
 
     /// The price at a second.
@@ -73,9 +87,14 @@ impl Walk {
         from + i64::try_from(moved).unwrap_or(0)
     }
 
-    /// Every tick of the slot that opens at `slot`: one each few seconds, whole-second stamps, strictly rising.
+    /// Every tick of the slot that opens at `slot`: one each few seconds, whole-second stamps, strictly rising; in a busy market
+    /// several a second, spread over it.
     #[must_use]
     pub fn slot(&self, slot: Timestamp) -> Vec<Quote> {
+        if let Some(per_second) = self.per_second {
+            let seconds = (slot.secs()..).take(usize::try_from(limits::SIM_SLOT.as_secs()).unwrap_or(0));
+            return seconds.flat_map(|second| self.second(second, per_second)).collect();
+        }
         let (open, length) = (slot.secs(), limits::SIM_SLOT.as_secs());
         let place = u64::try_from(open).unwrap_or(0);
         let mut ticks = Vec::with_capacity(80);
@@ -87,6 +106,15 @@ impl Walk {
             into += 1 + self.dice.below(place, 101 + into, 7);
         }
         ticks
+    }
+
+    fn second(&self, second: i64, per_second: u16) -> impl Iterator<Item = Quote> + use<> {
+        let (begin, step) = (Timestamp::from_secs(second), self.step);
+        let (first, apart) = (self.price(begin).micros(), 1_000_000 / i64::from(per_second));
+        (0..i64::from(per_second)).map(move |tick| Quote {
+            at: Timestamp::from_micros(begin.micros().saturating_add(tick.saturating_mul(apart))),
+            price: Price::from_micros(first.saturating_add(tick.saturating_mul(step))),
+        })
     }
 }
 
@@ -102,6 +130,16 @@ mod tests {
 
     fn usdcop(seed: u64) -> Walk {
         Walk::new(seed, Symbol::usdcop())
+    }
+
+    #[test]
+    fn a_busy_second_has_its_ticks_each_with_a_price_of_its_own() {
+        let slot = Timestamp::from_secs(1_761_138_000);
+        let ticks = usdcop(1).busy(25).slot(slot);
+        assert_eq!(ticks.len(), 25 * 300);
+        let mut known: Vec<_> = ticks.iter().map(|tick| (tick.at, tick.price)).collect();
+        known.dedup();
+        assert_eq!(known.len(), ticks.len());
     }
 
     #[test]

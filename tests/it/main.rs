@@ -18,6 +18,8 @@ mod clients_hostile;
 #[cfg(test)]
 mod clients_independent;
 #[cfg(test)]
+mod equal;
+#[cfg(test)]
 mod feed_day;
 #[cfg(test)]
 mod feed_handshake;
@@ -37,6 +39,8 @@ mod feed_scenarios;
 mod process_demo;
 #[cfg(test)]
 mod process_input;
+#[cfg(test)]
+mod process_kills;
 #[cfg(test)]
 mod process_panics;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! PostgreSQL as it is found and as it fails: old databases, refusals, crashes, pauses, TLS.
 
+use crate::equal::assert_equal;
 use crate::recorded::{Day, OPEN, SPAN, batch, ledger, part};
-use crate::servers::{Database, Postgres as Server, Reach, postgres};
+use crate::servers::{Postgres as Server, Reach, postgres};
 use actix::{Actor, Addr, Context, Handler};
 use candela::actors::messages::{Recorded, Report};
 use candela::actors::writer::{Parts, Writer};
@@ -365,60 +366,6 @@ impl Stage {
         self.writer.send(Recorded { told, head }).await.unwrap();
         self.until("all is written", |view| view.position == head).await;
     }
-}
-
-/// Ticks and bars in the database are those of the ledger: no one missing, no one twice.
-fn assert_equal(server: &Server, database: &Database, ledger: &Ledger) {
-    let (mut ticks, mut bars) = (Vec::new(), std::collections::BTreeMap::new());
-    let mut reader = ledger.reader();
-    let mut from = reader.first();
-    loop {
-        let events = reader.read(from, 5_000).unwrap();
-        let Some(last) = events.last() else { break };
-        from = last.position.next();
-        for event in &events {
-            match &event.event {
-                candela::domain::event::Event::Tick(tick) => {
-                    ticks.push(format!(
-                        "{}|{}|{}",
-                        tick.tick.symbol.compact(),
-                        event.seq,
-                        tick.tick.price.micros()
-                    ));
-                }
-                candela::domain::event::Event::Bar(bar) => {
-                    bars.insert(
-                        (
-                            bar.key.symbol.compact(),
-                            bar.key.interval.name(),
-                            bar.key.opens_at.micros(),
-                        ),
-                        bar.revision,
-                    );
-                }
-                _ => {}
-            }
-        }
-    }
-    ticks.sort();
-    let stored = server.sql(
-        &database.name,
-        "SELECT symbol, seq, (last * 1000000)::bigint FROM realtime_market_data",
-    );
-    let mut stored: Vec<&str> = stored.lines().collect();
-    stored.sort_unstable();
-    assert_eq!(stored, ticks);
-    let sql =
-        "SELECT symbol, \"interval\", (extract(epoch FROM datetime) * 1000000)::bigint, revision FROM market_bars";
-    let stored = server.sql(&database.name, sql);
-    let mut stored: Vec<&str> = stored.lines().collect();
-    stored.sort_unstable();
-    let mut expect: Vec<String> = bars
-        .iter()
-        .map(|((symbol, interval, at), revision)| format!("{symbol}|{interval}|{at}|{revision}"))
-        .collect();
-    expect.sort();
-    assert_eq!(stored, expect);
 }
 
 #[actix_rt::test]

@@ -1,0 +1,285 @@
+//! A day at a thousand ticks a second while servers, and candela itself, are killed again and again: afterwards PostgreSQL holds
+//! what the ledger holds, everything a client saw is in it, and no client waited long.
+//!
+//! libfaketime puts the vendor and the service into the market's hours. The short form takes seconds; with `CANDELA_TEST_LONG` it
+//! is ten minutes, and fifty kills of candela.
+
+use crate::child::{Candela, wait_until};
+use crate::equal::assert_equal;
+use crate::servers::{Database, Postgres, Reach, Redis};
+use awc::ws::{Frame, Message};
+use candela::clock::Stopwatch;
+use candela::domain::event::{Event, Position};
+use candela::ledger::{Ledger, Options};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Ticks a second.
+const PER_SECOND: &str = "1000";
+/// A Monday, just before the first bar of USD/COP closes.
+const BEGIN: &str = "2026-03-02T13:04:45Z";
+
+const TCP: Reach = Reach {
+    tcp: true,
+    password: Some("s3cret"),
+    tls: false,
+};
+
+fn is_long() -> bool {
+    std::env::var_os("CANDELA_TEST_LONG").is_some()
+}
+
+/// A world whose clock all processes share, however late they start.
+struct World {
+    began: Stopwatch,
+    folder: tempfile::TempDir,
+    postgres: Postgres,
+    database: Database,
+    redis: Redis,
+    _vendor: Candela,
+    /// Where the vendor listens: WebSocket, REST.
+    at: (String, String),
+    port: u16,
+}
+
+impl World {
+    fn new() -> Self {
+        let began = Stopwatch::start();
+        let args = ["simulate", "--symbols", "USD/COP", "--per-second", PER_SECOND, "--json"];
+        let mut vendor = Candela::of(&mut in_market(&began, &args));
+        let line = vendor.line("\"listening\"");
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let at = |name: &str| said[name].as_str().unwrap().to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
+        std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
+        let postgres = Postgres::start(TCP);
+        let database = postgres.database();
+        let redis = Redis::start(TCP);
+        Self {
+            began,
+            folder,
+            postgres,
+            database,
+            redis,
+            at: (at("ws_url"), at("rest_url")),
+            _vendor: vendor,
+            port: crate::servers::free_port(),
+        }
+    }
+
+    /// The service, on the data it had.
+    fn service(&self) -> Candela {
+        let mut command = in_market(&self.began, &["run"]);
+        let data = self.folder.path().join("ledger");
+        command
+            .env("DATABASE_URL", &self.database.url)
+            .env("REDIS_URL", self.redis.url())
+            .env("READY_SIGNALS_DIR", self.folder.path())
+            .env("STARTUP_TIMEOUT_MINUTES", "1")
+            .env("PORT", self.port.to_string())
+            .envs((1..=8).map(|key| (format!("API_KEY_G1_{key}"), format!("f00dfeed{key}")))) // a start need not wait for one
+            .env("CANDELA__UPSTREAM__WS_URL", &self.at.0)
+            .env("CANDELA__UPSTREAM__REST_URL", &self.at.1)
+            .env("CANDELA__LEDGER__DIR", data);
+        Candela::of(&mut command)
+    }
+
+    fn ledger(&self) -> Ledger {
+        let today = NaiveDate::from_ymd_opt(2026, 3, 2).unwrap();
+        Ledger::open(&self.folder.path().join("ledger"), Options::new(today, 10)).unwrap()
+    }
+}
+
+/// `candela ARGS` in the market's time, which began with `began`.
+fn in_market(began: &Stopwatch, args: &[&str]) -> std::process::Command {
+    let begin: DateTime<Utc> = BEGIN.parse().unwrap();
+    let now = begin + TimeDelta::from_std(began.elapsed()).unwrap();
+    Candela::at(&now.format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+}
+
+/// What a client of the service, or of the vendor itself, saw.
+#[derive(Default)]
+struct Seen {
+    /// Prices by `seq`, of the service's ticks.
+    prices: BTreeMap<u64, Value>,
+    doubled: usize,
+    messages: usize,
+    longest_pause: Duration,
+}
+
+/// A client that comes back when it is cut off, and goes on where it was.
+struct Client {
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Client {
+    /// Says `hello` after connecting; `{since}` in it is the last position.
+    fn start(url: String, hello: &'static str) -> Self {
+        let (seen, over) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
+        let (kept, ended) = (Arc::clone(&seen), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let mut since = String::new();
+                while !ended.load(Ordering::Relaxed) {
+                    follow(&url, hello, &mut since, &kept, &ended).await;
+                    actix_web::rt::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        });
+        Self { seen, over, thread }
+    }
+
+    fn end(self) -> Seen {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    fn saw(&self, messages: usize) {
+        let before = self.seen.lock().unwrap().messages;
+        wait_until("the client to see ticks", || {
+            (self.seen.lock().unwrap().messages >= before + messages).then_some(())
+        });
+    }
+}
+
+/// Follows one connection to its end.
+async fn follow(url: &str, hello: &str, since: &mut String, seen: &Mutex<Seen>, over: &AtomicBool) {
+    let Ok((_, mut socket)) = awc::Client::new().ws(url).connect().await else {
+        return;
+    };
+    let hello = hello.replace("{since}", since);
+    if socket.send(Message::Text(hello.into())).await.is_err() {
+        return;
+    }
+    let (mut epoch, mut last) = (Value::Null, None::<Stopwatch>); // a channel without a message has no epoch yet
+    while let Some(Ok(frame)) = socket.next().await {
+        let Frame::Text(text) = frame else { continue };
+        let said: Value = serde_json::from_slice(&text).unwrap();
+        if said["type"] == "subscribed" {
+            epoch = said["channels"][0]["epoch"].clone();
+        }
+        if said["type"] == "market_data" || said["event"] == "price" {
+            let mut seen = seen.lock().unwrap();
+            seen.messages += 1;
+            seen.longest_pause = seen
+                .longest_pause
+                .max(last.as_ref().map(Stopwatch::elapsed).unwrap_or_default());
+            last = Some(Stopwatch::start());
+            if let Some(seq) = said["seq"].as_u64() {
+                *since = format!(r#","since":{{"ticks:USD/COP":{{"epoch":{epoch},"seq":{seq}}}}}"#);
+                seen.doubled += usize::from(seen.prices.insert(seq, said["data"]["price"].clone()).is_some());
+            }
+        }
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+fn of_service(world: &World) -> Client {
+    let hello = r#"{"action":"subscribe","channels":["ticks:USD/COP"]{since}}"#;
+    Client::start(format!("ws://127.0.0.1:{}/ws?channels=status", world.port), hello)
+}
+
+fn pass(time: Duration) {
+    let watch = Stopwatch::start();
+    wait_until("time to pass", || (watch.elapsed() >= time).then_some(()));
+}
+
+/// Everything the client saw is written down under its number, and it saw every number from its first to its last.
+fn assert_kept(ledger: &Ledger, seen: &Seen) {
+    assert_eq!(seen.doubled, 0, "a number came twice");
+    let (mut reader, mut written, mut next) = (ledger.reader(), BTreeMap::new(), Position(1));
+    loop {
+        let page = reader.read(next, 5_000).unwrap();
+        let Some(last) = page.last() else { break };
+        next = last.position.next();
+        for event in &page {
+            if let Event::Tick(tick) = &event.event {
+                written.insert(event.seq, tick.tick.price.to_string());
+            }
+        }
+    }
+    for (seq, price) in &seen.prices {
+        assert_eq!(written.get(seq), Some(&price.to_string()), "tick {seq}");
+    }
+    let (first, last) = (seen.prices.keys().next().unwrap(), seen.prices.keys().last().unwrap());
+    assert_eq!(
+        u64::try_from(seen.prices.len()).unwrap(),
+        last - first + 1,
+        "a hole in what the client saw"
+    );
+}
+
+#[test]
+fn killing_postgresql_and_redis_every_few_seconds_loses_nothing_and_clients_do_not_wait() {
+    let mut world = World::new();
+    let service = world.service();
+    let client = of_service(&world);
+    let vendor = format!("{}?apikey=c0ffee", world.at.0);
+    let control = Client::start(vendor, r#"{"action":"subscribe","params":{"symbols":"USD/COP"}}"#);
+    client.saw(2_000);
+    control.saw(1);
+    client.seen.lock().unwrap().longest_pause = Duration::ZERO; // before the link was up
+    let rounds = if is_long() { 200 } else { 4 };
+    for _ in 0..rounds {
+        pass(Duration::from_millis(1_500));
+        world.postgres.kill();
+        world.redis.kill();
+        pass(Duration::from_millis(1_000));
+        world.postgres.restart();
+        world.redis.restart();
+    }
+    client.saw(3_000);
+    let (seen, control) = (client.end(), control.end());
+    service.signal(libc::SIGTERM);
+    let ended = service.ended();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let ledger = world.ledger();
+    assert_kept(&ledger, &seen);
+    assert_equal(&world.postgres, &world.database, &ledger);
+    println!(
+        "{} ticks; the longest pause of a client {:?}, of one at the vendor itself {:?}",
+        seen.messages, seen.longest_pause, control.longest_pause
+    );
+    // This machine pauses by itself as well: what the vendor's own client waited is not the service's doing.
+    let allowed = Duration::from_millis(100) + control.longest_pause;
+    assert!(
+        seen.longest_pause <= allowed,
+        "a client waited {:?}",
+        seen.longest_pause
+    );
+}
+
+#[test]
+fn killing_candela_again_and_again_loses_nothing_that_was_told() {
+    let world = World::new();
+    let client = of_service(&world);
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..if is_long() { 50 } else { 5 } {
+        let service = world.service();
+        client.saw(500);
+        pass(Duration::from_millis(random.u64(0..700)));
+        service.signal(libc::SIGKILL);
+        service.output_of_the_killed();
+    }
+    let service = world.service();
+    client.saw(3_000);
+    let seen = client.end();
+    service.signal(libc::SIGTERM);
+    let ended = service.ended();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let ledger = world.ledger();
+    assert_kept(&ledger, &seen);
+    assert_equal(&world.postgres, &world.database, &ledger);
+}
