@@ -6,6 +6,8 @@ use crate::limits;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// What a plan allows each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
@@ -60,6 +62,8 @@ pub struct Account {
     day: Window,
     events: Window,
     last_call: Option<Timestamp>,
+    /// When it was last refused for the rest of the UTC day.
+    refused_at: Option<Timestamp>,
     /// Facts for the report.
     pub(super) use_: KeyUse,
     /// Its connections, oldest first.
@@ -89,6 +93,8 @@ pub struct KeyUse {
     pub day_broken: u64,
     /// Events beyond those of a minute.
     pub events_broken: u64,
+    /// Uses after the vendor had refused the key for the rest of the day.
+    pub refused_again: u64,
 }
 
 /// A count that starts again with each minute or day of the wall clock.
@@ -124,9 +130,10 @@ impl Account {
         Self {
             key: key.to_owned(),
             minute,
-            day: Window::of(Duration::from_secs(86_400)),
+            day: Window::of(DAY),
             events: minute,
             last_call: None,
+            refused_at: None,
             use_: KeyUse::default(),
             connections: VecDeque::new(),
         }
@@ -165,11 +172,20 @@ impl Account {
         }
     }
 
+    /// Notes that it is refused for the rest of the UTC day: as unknown, or because its credits are spent. The pairs of one call
+    /// are refused at one instant.
+    pub fn refuse(&mut self, now: Timestamp) {
+        let before = self.refused_at.replace(now);
+        let again = before.is_some_and(|at| at != now && at.floor(DAY) == now.floor(DAY));
+        self.use_.refused_again += u64::from(again);
+    }
+
     /// Takes credits. A call beyond the budget is refused, not charged, and counted as broken.
     pub fn spend(&mut self, plan: &Plan, cost: u32, now: Timestamp) -> Result<Credits, Shortage> {
         let day_used = self.day.add(0, now).saturating_add(cost);
         if day_used > plan.credits_per_day {
             self.use_.day_broken += 1;
+            self.refuse(now);
             return Err(Shortage::Day(day_used));
         }
         let minute_used = self.minute.add(0, now).saturating_add(cost);
@@ -177,6 +193,7 @@ impl Account {
             self.use_.minute_broken += 1;
             return Err(Shortage::Minute(minute_used));
         }
+        self.refused_at = None;
         self.day.add(cost, now);
         self.use_.credits_total += u64::from(cost);
         let used = self.minute.add(cost, now);
@@ -308,6 +325,19 @@ mod tests {
         );
         account.call(&plan, Duration::from_secs(1), after(37));
         assert_eq!(account.use_.spacing_broken, 1, "the slack is granted");
+    }
+
+    #[test]
+    fn a_key_that_was_refused_for_the_day_and_is_used_again_that_day_is_noticed() {
+        let mut account = account();
+        account.refuse(NOON);
+        account.refuse(after(43_200));
+        assert_eq!(
+            account.use_.refused_again, 0,
+            "once a day is how one learns that it is good again"
+        );
+        account.refuse(after(43_300));
+        assert_eq!(account.use_.refused_again, 1);
     }
 
     #[test]

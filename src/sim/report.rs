@@ -103,6 +103,7 @@ impl Report {
                 (used.minute_broken, "calls beyond the credits of a minute".to_owned()),
                 (used.day_broken, "calls beyond the credits of a day".to_owned()),
                 (used.events_broken, "events beyond those of a minute".to_owned()),
+                (used.refused_again, "uses after it was refused for the day".to_owned()),
                 (used.evicted_total, "connections beyond those of the plan".to_owned()),
             ]
             .map(|(count, what)| (count, format!("key {tail}: {count} {what}")))

@@ -207,7 +207,7 @@ impl super::stage::Stage {
     ) -> (Result<String, ApiError>, Option<Credits>) {
         let known = key
             .and_then(|key| self.accounts.find(key))
-            .filter(|place| !self.weather.has_for_key(Trouble::ExpiredKey, *place, now));
+            .filter(|place| !self.expired(*place, now));
         let Some(place) = known else {
             let message = "**apikey** parameter is incorrect or not specified. You can get your free API key instantly following this link: https://twelvedata.com/pricing.";
             return (Err(ApiError::new(401, message)), None);
@@ -255,6 +255,15 @@ impl super::stage::Stage {
         (result, credits)
     }
 
+    /// Whether this key is not known any more; a use of it is then noted.
+    pub(super) fn expired(&mut self, place: usize, now: Timestamp) -> bool {
+        let expired = self.weather.has_for_key(Trouble::ExpiredKey, place, now);
+        if let Some(account) = self.accounts.at(place).filter(|_| expired) {
+            account.refuse(now);
+        }
+        expired
+    }
+
     /// Takes the credit of one symbol.
     fn charge(&mut self, place: usize, now: Timestamp) -> Result<Credits, ApiError> {
         let plan = self.plan;
@@ -267,7 +276,10 @@ impl super::stage::Stage {
             .at(place)
             .ok_or_else(|| ApiError::new(401, "**apikey** parameter is incorrect or not specified."))?;
         let shortage = match (day_gone, minute_gone) {
-            (true, _) => Shortage::Day(plan.credits_per_day.saturating_add(1)),
+            (true, _) => {
+                account.refuse(now);
+                Shortage::Day(plan.credits_per_day.saturating_add(1))
+            }
             (_, true) => Shortage::Minute(plan.credits_per_minute.saturating_add(1)),
             _ => match account.spend(&plan, 1, now) {
                 Ok(credits) => return Ok(credits),

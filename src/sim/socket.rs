@@ -75,7 +75,7 @@ async fn grant(request: &HttpRequest, play: &Play, valve: &Rc<Valve>) -> Result<
     let key = rest::key(request, &params);
     let place = play.tell(|stage, now| {
         let place = key.and_then(|key| stage.accounts.find(&key))?;
-        (!stage.weather.has_for_key(Trouble::ExpiredKey, place, now)).then_some(place)
+        (!stage.expired(place, now)).then_some(place)
     });
     let place = place.ok_or_else(|| refusal(401, "**apikey** parameter is incorrect or not specified."))?;
     verify_handshake(request.head()).map_err(|error| match error {
