@@ -161,6 +161,9 @@ pub const PARTIAL_EVERY: Duration = Duration::from_secs(1);
 /// How long before a session opens or closes it is announced; before the open, the feed is opened then.
 pub const SESSION_SOON: Duration = Duration::from_secs(300);
 
+/// How many gaps that came to their end a pair remembers, so as not to open them again: more than a month of the worst days.
+pub const GAPS_SETTLED: usize = 2_048;
+
 /// How many holes of one gap of earlier days are taken up again: ten years of sessions is no gap but another history.
 pub const HOLES_RESTORED: usize = 150_000;
 
@@ -524,8 +527,16 @@ pub const TAP_CHANNEL: usize = 256;
 
 // --- demo -----------------------------------------------------------------------------------------------------------
 
-/// How long before the session opens the demo's clock begins, market time: the link is up in time.
-pub const DEMO_LEAD: Duration = Duration::from_secs(120);
+/// How long before the session opens the demo's clock begins, market time: time to wait for the history, and to be ready.
+pub const DEMO_LEAD: Duration = Duration::from_secs(900);
+/// When the demo's history pipeline says that it has finished, counted from the beginning, market time.
+pub const DEMO_L0_TAKES: Duration = Duration::from_secs(300);
+/// How long before the open the demo's market waits for the link, market time: it is opened [`SESSION_SOON`] before.
+pub const DEMO_HELD: Duration = Duration::from_secs(120);
+/// How many days before the session the demo's history begins: the check looks at the sessions of seven.
+pub const DEMO_HISTORY_DAYS: u64 = 10;
+/// How long the demo waits for the service to come to the next state before it goes on all the same, real time.
+pub const DEMO_STATE_WAIT: Duration = Duration::from_secs(10);
 /// How long a tick of the demo may be under way, in real time: a bar that closed without it would have to be revised.
 pub const DEMO_JITTER: Duration = Duration::from_millis(200);
 /// The longest that a bar of the demo waits for its ticks, market time: less than a bar's length, however fast the market.

@@ -12,8 +12,10 @@ use crate::clock::Clock;
 use crate::domain;
 use crate::domain::batch::ReaderView;
 use crate::domain::cadence::Suspicion;
+use crate::domain::calendar::Calendar;
 use crate::domain::frames;
 use crate::domain::pipeline::Market;
+use crate::domain::session_view::SessionView;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -33,6 +35,8 @@ use tokio::sync::watch;
 pub struct Parts {
     /// The pairs.
     pub markets: Vec<Market>,
+    /// Their calendars, as they were corrected last.
+    pub calendars: Vec<(Symbol, watch::Receiver<Calendar>)>,
     /// Market time.
     pub clock: Clock,
     /// What the parts show.
@@ -126,7 +130,7 @@ impl Health {
             symbols: markets()
                 .map(|market| (market.symbol, self.symbol(market, &overall, &feed, now)))
                 .collect(),
-            sessions: markets().map(|market| (market.symbol, session(market, now))).collect(),
+            sessions: self.parts.calendars.iter().map(|pair| session(pair, now)).collect(),
             state: StateView {
                 name: overall.name.clone(),
                 since: Some(overall.since),
@@ -319,23 +323,16 @@ fn cadence(feed: &domain::feed_view::FeedView, symbol: Symbol) -> Value {
     })
 }
 
-/// A session in the old service's shape, and its kind.
-fn session(market: &Market, now: Timestamp) -> Value {
-    let zone = market.sessions.zone();
-    let minutes = |until: Timestamp| until.since(now).as_secs() / 60;
-    let next = market.sessions.after(now);
-    match (market.sessions.at(now), next) {
-        (Some(session), _) => json!({
-            "status": "open", "type": session.kind.name(),
-            "current_session_start": session.opens.rfc3339(zone),
-            "current_session_end": session.closes.rfc3339(zone),
-            "minutes_until_close": minutes(session.closes),
-        }),
-        (None, Some(next)) => json!({
-            "status": "closed", "next_open": next.opens.rfc3339(zone), "minutes_until_open": minutes(next.opens),
-        }),
-        (None, None) => json!({"status": "closed", "next_open": null, "minutes_until_open": null}),
-    }
+/// The calendars, to be read as they were corrected last.
+pub(super) fn follow(shared: &[(Symbol, Arc<watch::Sender<Calendar>>)]) -> Vec<(Symbol, watch::Receiver<Calendar>)> {
+    let follow = |(pair, calendar): &(Symbol, Arc<watch::Sender<Calendar>>)| (*pair, calendar.subscribe());
+    shared.iter().map(follow).collect()
+}
+
+/// A pair's session in the old service's shape, and what came since.
+fn session((symbol, calendar): &(Symbol, watch::Receiver<Calendar>), now: Timestamp) -> (Symbol, Value) {
+    let view = SessionView::of(&calendar.borrow(), now);
+    (*symbol, serde_json::to_value(view).unwrap_or_default())
 }
 
 impl Actor for Health {

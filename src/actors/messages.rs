@@ -22,7 +22,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use std::sync::{Arc, OnceLock};
 
-/// Feed, Poller, Backfill → Aggregator. What was heard from upstream, in order. *Wait*: a full mailbox stops the reading of
+/// Feed, Poller, Backfill, Validator → Aggregator. What was heard from upstream, or found of the history, in order. *Wait*: a full mailbox stops the reading of
 /// the socket, and in the end the vendor's TCP window.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
@@ -153,6 +153,8 @@ pub enum Report {
     CalendarRead(Result<(), String>),
     /// The history was checked.
     Judged(Arc<Verdict>),
+    /// Missing history was asked for: it came, or does not exist, or takes too long.
+    HistoryFetched,
     /// The process is asked to stop: no more prices are wanted. From the app.
     Stopping,
 }
@@ -163,10 +165,22 @@ pub enum Report {
 #[rtype(result = "()")]
 pub struct LookAtFlag;
 
-/// Root → Validator. A session opened: find where history ends and its live bars begin. *Latest*: the next session's replaces it.
+/// Root → Validator. A pair's session opened: find where history ends and its live bars begin. *Latest*: the next session's
+/// replaces it.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct MarkSeam(pub Session);
+pub struct MarkSeam {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Its session.
+    pub session: Session,
+}
+
+/// Root → Validator. Have these stretches of missing history fetched, then say `HistoryFetched`. *Latest*: one that finds the
+/// mailbox full is asked for again with the next check.
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub struct FillHistory(pub Vec<(Timestamp, Timestamp)>);
 
 /// Root → Validator. Check the history. *Latest*: Root asks again when no verdict comes.
 #[derive(Message, Debug, Clone)]

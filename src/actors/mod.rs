@@ -22,6 +22,7 @@ mod feed_parts;
 pub mod feed;
 pub mod l0_watcher;
 pub mod session_clock;
+mod completion;
 pub mod validator;
 pub mod line;
 pub mod seat;

@@ -2,16 +2,17 @@
 //!
 //! owns   `domain::lifecycle::Lifecycle`, one timer at its next deadline
 //! hears  Report (every child, its supervisor, and the app)
-//! says   LookAtFlag → L0Watcher · Validate → Validator · whether prices are wanted → Feed, Poller · Overall → views ·
+//! says   LookAtFlag → L0Watcher · Validate, FillHistory, MarkSeam → Validator · whether prices are wanted → Feed, Poller · Overall → views ·
 //!        how the process must end → app
 //! fails  a panic restarts it from the last life cycle that was whole; a spent budget ends the process
 
-use crate::actors::messages::{LookAtFlag, Report, Validate};
+use crate::actors::messages::{FillHistory, LookAtFlag, MarkSeam, Report, Validate};
 use crate::actors::supervise::{Row, WhenSpent};
 use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain::health::ConditionKind;
 use crate::domain::lifecycle::{Effect, Event, Lifecycle};
+use crate::domain::session_watch::{Stage, Turn};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -35,6 +36,10 @@ pub struct Parts {
     pub flag: Recipient<LookAtFlag>,
     /// Checks the history.
     pub validator: Recipient<Validate>,
+    /// Has missing history fetched.
+    pub filler: Recipient<FillHistory>,
+    /// Finds the seam of a session.
+    pub seam: Recipient<MarkSeam>,
     /// Whether prices are wanted.
     pub wanted: watch::Sender<bool>,
     /// What it shows.
@@ -110,8 +115,9 @@ impl Root {
                     overall.changes.push(change);
                 });
             }
-            // The Recorder tries by itself, and the app stops everything. `FetchHistory` is not served yet: see `can_fetch`.
-            Effect::Probe(_) | Effect::Stop | Effect::FetchHistory(_) | Effect::Ignored => {}
+            Effect::FetchHistory(stretches) => drop(self.parts.filler.try_send(FillHistory(stretches))), // a deadline runs
+            // The Recorder tries by itself, and the app stops everything.
+            Effect::Probe(_) | Effect::Stop | Effect::Ignored => {}
         }
     }
 
@@ -239,6 +245,16 @@ impl Root {
         self.raise(ConditionKind::KeysExhausted, reason, &message, ctx);
     }
 
+    fn turned(&mut self, turn: &Turn, ctx: &mut Context<Self>) {
+        if turn.stage == Stage::Open {
+            let (symbol, session) = (turn.symbol, turn.session);
+            drop(self.parts.seam.try_send(MarkSeam { symbol, session })); // a full mailbox costs one seam
+        }
+        if let Some(event) = turn.event() {
+            self.on(event, ctx);
+        }
+    }
+
     /// The ledger is the part without which nothing goes on.
     fn ledger(&mut self, trouble: Option<String>, ctx: &mut Context<Self>) {
         match trouble {
@@ -324,11 +340,7 @@ impl Handler<Report> for Root {
             Report::CacheBack => self.clear(CacheDown, ctx),
             Report::Flag(Ok(flag)) => self.on(Event::L0Ready(flag), ctx),
             Report::Flag(Err(trouble)) => self.on(Event::L0Lost(trouble), ctx),
-            Report::SessionTurned(turn) => {
-                if let Some(event) = turn.event() {
-                    self.on(event, ctx);
-                }
-            }
+            Report::SessionTurned(turn) => self.turned(&turn, ctx),
             Report::ClockStepped { ahead_ms } => {
                 self.raise(
                     ClockStepped,
@@ -346,6 +358,7 @@ impl Handler<Report> for Root {
                 self.parts.verdict.send_replace(Some(Arc::clone(&verdict)));
                 self.on(Event::Judged(verdict), ctx);
             }
+            Report::HistoryFetched => self.on(Event::HistoryFetched, ctx),
             Report::Restarted { .. } => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
             Report::Steady { .. } => self.overspent(ctx),

@@ -48,7 +48,10 @@ impl Tap {
         if numbered.position < self.next() {
             return true;
         }
-        let shown = matches!(numbered.event, Event::Bar(_) | Event::Gap(_) | Event::Session(_));
+        let shown = matches!(
+            numbered.event,
+            Event::Bar(_) | Event::Gap(_) | Event::Seam(_) | Event::Session(_)
+        );
         if shown
             && matches!(
                 self.parts.out.try_send(numbered.clone()),

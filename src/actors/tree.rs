@@ -244,6 +244,7 @@ impl Tree {
         };
         nursery.start(rows::AGGREGATOR, "aggregator", mail, move || Aggregator::new(parts));
 
+        let (history_arrived, can_fetch) = (aggregator.clone().recipient(), !keys.is_empty());
         let (key_pool, mail) = mailbox::<KeyPool>(&rows::KEY_POOL);
         let parts = key_pool::Parts {
             keys,
@@ -321,9 +322,15 @@ impl Tree {
                 clock: clock.clone(),
                 root: up.clone(),
                 seam: seam_view,
+                marked: Arc::default(),
+                arrived: history_arrived,
+                pipeline: views.pipeline.clone(),
+                latest: views.latest.clone(),
+                written: views.store.clone(),
             };
             nursery.start(rows::VALIDATOR, "validator", mail, move || Validator::new(parts));
         }
+        let followed = health::follow(&calendars);
         let (_clock, mail) = mailbox::<SessionClock>(&rows::CLOCK);
         let parts = SessionClockParts {
             calendars,
@@ -342,6 +349,7 @@ impl Tree {
         let parts = health::Parts {
             store: recording,
             markets: shown,
+            calendars: followed,
             clock: clock.clone(),
             views: views.clone(),
             children,
@@ -353,13 +361,15 @@ impl Tree {
         nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
 
         let children: Vec<(Row, Vitals)> = nursery.rows.clone();
-        let lifecycle = Lifecycle::new(policy, false, clock.now());
+        let lifecycle = Lifecycle::new(policy, can_fetch, clock.now());
         let parts = root::Parts {
             clock,
             kept: Arc::new(Mutex::new(lifecycle)),
             children,
             flag: l0_watcher.recipient(),
-            validator: validator.recipient(),
+            validator: validator.clone().recipient(),
+            filler: validator.clone().recipient(),
+            seam: validator.recipient(),
             wanted,
             overall,
             verdict,

@@ -1,24 +1,30 @@
 //! Validator: checks the prepared history when Root asks, one check at a time.
 //!
 //! owns   the check that runs, the last question that came meanwhile, the session whose seam is looked for
-//! hears  Validate, MarkSeam (Root)
-//! says   Report::Judged → Root · the seam → views · one row of `system_health` for each verdict and each change of the seam
+//! hears  Validate, FillHistory, MarkSeam (Root)
+//! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: bars that nobody has, the seam · the seam → views ·
+//!        one row of `system_health` for each verdict and each change of the seam
 //! fails  never on what it finds: a database that does not answer is a verdict. A panic forgets the check; Root asks again when
-//!        no verdict comes
+//!        no verdict comes. The session of the seam outlives it
 
-use crate::actors::messages::{MarkSeam, Report, Validate};
+use crate::actors::aggregator::PipelineView;
+use crate::actors::completion;
+use crate::actors::messages::{Arrived, FillHistory, MarkSeam, Report, Validate};
+use crate::actors::recorder::LatestView;
 use crate::clock::{Clock, Stopwatch};
+use crate::domain::batch::ReaderView;
 use crate::domain::calendar::Calendar;
+use crate::domain::event::HeardKind;
 use crate::domain::l0::Flag;
 use crate::domain::l0_table::L0Table;
-use crate::domain::seam::Seam;
+use crate::domain::seam::{Seam, SeamFound};
 use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
 use crate::domain::verdict::Verdict;
 use crate::limits;
 use crate::store::{HealthRow, HistoryQuery, Store};
 use actix::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// Everything the validator is made of, and made of again after a panic.
@@ -38,6 +44,16 @@ pub struct ValidatorParts {
     pub root: Recipient<Report>,
     /// The seam of the present or last session.
     pub seam: watch::Sender<Option<Seam>>,
+    /// The session whose seam is looked for.
+    pub marked: Arc<Mutex<Option<Session>>>,
+    /// To the pipeline.
+    pub arrived: Recipient<Arrived>,
+    /// The gaps that may still be filled.
+    pub pipeline: watch::Receiver<PipelineView>,
+    /// How far the ledger goes.
+    pub latest: watch::Receiver<LatestView>,
+    /// How far the store has come.
+    pub written: watch::Receiver<ReaderView>,
 }
 
 /// The actor.
@@ -46,6 +62,7 @@ pub struct Validator {
     parts: ValidatorParts,
     checking: bool,
     next: Option<Validate>,
+    filling: bool,
     seam_timer: Option<SpawnHandle>,
 }
 
@@ -57,6 +74,7 @@ impl Validator {
             parts,
             checking: false,
             next: None,
+            filling: false,
             seam_timer: None,
         }
     }
@@ -117,6 +135,9 @@ async fn check(parts: ValidatorParts, flag: Option<Flag>) {
 
 /// One look for the seam of a session; what it says anew is shown and kept.
 async fn find_seam(parts: ValidatorParts, session: Session) {
+    if !completion::is_written(&parts) {
+        return; // a bar on its way to the store would seem to be missing
+    }
     let query = HistoryQuery {
         table: parts.table.clone(),
         symbol: parts.symbol,
@@ -127,7 +148,7 @@ async fn find_seam(parts: ValidatorParts, session: Session) {
         Err(error) => return tracing::debug!(%error, "the seam cannot be looked for now"),
     };
     let seam = Seam::of(&bars, session.opens, &parts.calendar.borrow());
-    let Some(seam) = seam.filter(|seam| parts.seam.borrow().as_ref() != Some(seam)) else {
+    let Some((seam, stretches)) = seam.filter(|(seam, _)| parts.seam.borrow().as_ref() != Some(seam)) else {
         return;
     };
     tracing::info!(first_live_bar = %seam.first_live_bar, missing = seam.missing, differing = seam.differing, "the seam was found");
@@ -138,7 +159,13 @@ async fn find_seam(parts: ValidatorParts, session: Session) {
         error: None,
         at: parts.clock.now(),
     };
-    parts.seam.send_replace(Some(seam));
+    let before = parts.seam.send_replace(Some(seam.clone()));
+    if before.is_none_or(|before| seam.news_to(&before)) {
+        let symbol = parts.symbol;
+        let told = HeardKind::Seam(SeamFound { symbol, seam });
+        let lacks = (!stretches.is_empty()).then(|| completion::lacks(&parts, "seam", stretches));
+        completion::hear(&parts, lacks.into_iter().chain([told]).collect()).await;
+    }
     if let Err(error) = parts.store.record_health(row).await {
         tracing::warn!(%error, "the seam could not be kept in system_health");
     }
@@ -166,6 +193,13 @@ async fn judge(parts: &ValidatorParts, flag: Option<Flag>) -> Verdict {
 
 impl Actor for Validator {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let marked = *self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = marked {
+            self.look_for_seam(session, ctx); // that of before a panic
+        }
+    }
 }
 
 impl Supervised for Validator {
@@ -189,155 +223,30 @@ impl Handler<Validate> for Validator {
 impl Handler<MarkSeam> for Validator {
     type Result = ();
 
-    fn handle(&mut self, MarkSeam(session): MarkSeam, ctx: &mut Context<Self>) {
-        self.look_for_seam(session, ctx);
+    fn handle(&mut self, MarkSeam { symbol, session }: MarkSeam, ctx: &mut Context<Self>) {
+        if symbol == self.parts.symbol {
+            *self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+            self.look_for_seam(session, ctx);
+        }
+    }
+}
+
+impl Handler<FillHistory> for Validator {
+    type Result = ();
+
+    fn handle(&mut self, FillHistory(stretches): FillHistory, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.filling, true) {
+            return; // the one before is still waited for
+        }
+        let parts = self.parts.clone();
+        let filled = async move {
+            completion::complete(&parts, &stretches).await;
+            parts.root.send(Report::HistoryFetched).await.unwrap_or_default(); // a Root that is gone ends the process
+        };
+        ctx.spawn(filled.into_actor(self).map(|(), actor, _| actor.filling = false));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::calendar_spec::CalendarSpec;
-    use crate::domain::l0_table::Spelling;
-    use crate::domain::timestamp::Timestamp;
-    use crate::store::Sqlite;
-    use std::time::Duration;
-    use tokio::sync::mpsc;
-
-    /// Keeps what Root would hear.
-    struct Probe(mpsc::UnboundedSender<Report>);
-
-    impl Actor for Probe {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Report> for Probe {
-        type Result = ();
-        fn handle(&mut self, report: Report, _: &mut Context<Self>) {
-            drop(self.0.send(report));
-        }
-    }
-
-    const NOON: Timestamp = Timestamp::from_secs(1_768_478_400); // Thursday 15 January 2026, 12:00 UTC
-
-    /// A validator over a store whose table holds a bar every five minutes of the last days.
-    fn start(table: &str) -> (Addr<Validator>, mpsc::UnboundedReceiver<Report>, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.db");
-        let store = Store::Sqlite(Sqlite::open(&path).unwrap());
-        let mut db = rusqlite::Connection::open(&path).unwrap();
-        let rows = db.transaction().unwrap();
-        let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source) VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'l0')";
-        for back in 1..=8 * 288 {
-            rows.execute(insert, [NOON.micros() - back * 300_000_000]).unwrap();
-        }
-        rows.commit().unwrap();
-        let spec = CalendarSpec {
-            calendar: "always".to_owned(),
-            ..CalendarSpec::default()
-        };
-        let (probe, reports) = mpsc::unbounded_channel();
-        let parts = ValidatorParts {
-            store,
-            table: L0Table::new(table, "datetime", Spelling::Compact).unwrap(),
-            symbol: Symbol::usdcop(),
-            calendar: watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1,
-            clock: Clock::manual(NOON),
-            root: Probe(probe).start().recipient(),
-            seam: watch::Sender::new(None),
-        };
-        (Validator::new(parts).start(), reports, folder)
-    }
-
-    async fn verdict(reports: &mut mpsc::UnboundedReceiver<Report>) -> Arc<Verdict> {
-        let report = tokio::time::timeout(Duration::from_secs(10), reports.recv()).await;
-        match report.expect("a verdict in ten seconds") {
-            Some(Report::Judged(verdict)) => verdict,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[actix_rt::test]
-    async fn a_verdict_is_told_and_kept() {
-        let (validator, mut reports, folder) = start("market_data");
-        validator.send(Validate { flag: None }).await.unwrap();
-        let verdict = verdict(&mut reports).await;
-        assert!(verdict.passed(), "{verdict:?}");
-        assert_eq!(
-            (verdict.expected, verdict.present, verdict.rows),
-            (7 * 288, 7 * 288, 8 * 288)
-        );
-        let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
-        let kept = async {
-            loop {
-                let row = db.query_row("SELECT status, details FROM system_health", [], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-                });
-                match row {
-                    Ok(row) => return row,
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            }
-        };
-        let (status, details) = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
-        assert_eq!(status, "l0_passed");
-        assert!(details.contains("\"present\":2016"), "{details}");
-    }
-
-    #[actix_rt::test]
-    async fn the_seam_is_found_when_the_first_live_bar_is_there() {
-        let (validator, _reports, folder) = start("market_data");
-        let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
-        let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
-                      VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
-        db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
-        let session = Session {
-            date: NOON.datetime().date_naive(),
-            opens: NOON,
-            closes: NOON + Duration::from_secs(3_600),
-            kind: crate::domain::session::SessionKind::Spot,
-        };
-        validator.send(MarkSeam(session)).await.unwrap();
-        let kept = async {
-            loop {
-                let row = db.query_row("SELECT details FROM system_health WHERE status = 'seam'", [], |row| {
-                    row.get(0)
-                });
-                match row {
-                    Ok(row) => return row,
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            }
-        };
-        let details: String = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
-        assert!(
-            details.contains("\"last_history_bar\":\"2026-01-15T11:55:00Z\""),
-            "{details}"
-        );
-        assert!(details.contains("\"missing\":2"), "{details}");
-    }
-
-    #[actix_rt::test]
-    async fn a_table_that_is_not_there_is_a_verdict_and_the_last_question_is_answered_last() {
-        let (validator, mut reports, _folder) = start("no_such_table");
-        for rows in [None, Some(7), Some(8)] {
-            let manifest = crate::domain::l0::Manifest {
-                rows,
-                ..Default::default()
-            };
-            validator
-                .send(Validate {
-                    flag: Some(Flag { at: NOON, manifest }),
-                })
-                .await
-                .unwrap();
-        }
-        let first = verdict(&mut reports).await;
-        assert_eq!((first.reason(), first.passed()), ("database_unreachable", false));
-        assert!(first.message().contains("no_such_table"), "{}", first.message());
-        let mut last = verdict(&mut reports).await;
-        while last.flag.as_ref().and_then(|flag| flag.manifest.rows) != Some(8) {
-            last = verdict(&mut reports).await;
-        }
-    }
-}
+#[path = "validator_tests.rs"]
+mod tests;

@@ -76,6 +76,11 @@ impl Sessions for Corrected {
     fn zone(&self) -> chrono_tz::Tz {
         self.0.borrow().zone()
     }
+
+    fn on(&self, date: chrono::NaiveDate) -> (Option<Session>, String) {
+        let day = self.0.borrow().day(date);
+        (day.session, day.reason)
+    }
 }
 
 pub(super) fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {

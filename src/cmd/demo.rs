@@ -4,16 +4,21 @@ use crate::app::{self, App, Ending};
 use crate::clock::Clock;
 use crate::cmd::demo_day::{self, Chosen, DayArgs};
 use crate::cmd::demo_screen::{Screen, Summary};
+use crate::domain::event::VendorBar;
 use crate::domain::frames::Zones;
+use crate::domain::lifecycle::State;
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, Sources};
 use crate::sim::{self, Scenario, SimConfig};
+use crate::store::Sqlite;
 use crate::telemetry;
+use crate::views::Overall;
 use anyhow::Context as _;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -62,7 +67,7 @@ impl DemoArgs {
         let upstream = SimConfig {
             scenario,
             opens: Some(chosen.session.opens),
-            ..SimConfig::new(clock.clone(), chosen.market)
+            ..SimConfig::new(clock.clone(), chosen.market.clone())
         };
         let upstream = sim::start(upstream)?;
         let settings = self.settings(&upstream, &folder, chosen.closes_late)?;
@@ -75,14 +80,15 @@ impl DemoArgs {
                 .map(|pair| (pair.symbol, chosen.zone))
                 .collect(),
         );
-        raise_flag(&folder.join("ready-signals"), chosen.starts)?;
+        let prepared = prepare(&folder, &chosen.prepared).await?;
         let (tap, events) = mpsc::channel(limits::TAP_CHANNEL);
         let app = App::start(settings, clock.clone(), vec![tap]).await?;
         let mut screen = Screen::new(self.json, zones);
         screen.listening(&app, &folder, self.data.is_some());
         let over = async {
-            // The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
-            drop(tokio::time::timeout(limits::DEMO_LINK_WAIT, app.linked()).await);
+            if let Err(error) = lead_in(&app, &clock, &folder, &chosen, prepared).await {
+                tracing::error!(error = format!("{error:#}"), "the demo's history pipeline failed");
+            }
             clock.release();
             if !chosen.ends_with_session {
                 std::future::pending::<()>().await;
@@ -101,12 +107,7 @@ impl DemoArgs {
     }
 
     /// Settings that no file and no environment has a part in.
-    fn settings(
-        &self,
-        upstream: &sim::SimHandle,
-        folder: &std::path::Path,
-        closes_late: bool,
-    ) -> anyhow::Result<settings::Valid> {
+    fn settings(&self, upstream: &sim::SimHandle, folder: &Path, closes_late: bool) -> anyhow::Result<settings::Valid> {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut flags = vec![
             ("server.port", self.port.to_string()),
@@ -139,12 +140,43 @@ impl DemoArgs {
     }
 }
 
+/// What happens before the open, on a clock that stands and is moved: the history pipeline finishes, the service checks, gets
+/// ready and links. The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
+async fn lead_in(app: &App, clock: &Clock, folder: &Path, chosen: &Chosen, prepared: usize) -> anyhow::Result<()> {
+    let to = |at: Timestamp| clock.advance(at.since(clock.now()));
+    come_to(app, State::WaitingL0).await;
+    to((chosen.starts + limits::DEMO_L0_TAKES).min(chosen.session.opens));
+    raise_flag(&folder.join("ready-signals"), clock.now(), prepared)?;
+    come_to(app, State::Ready).await;
+    to(chosen.session.opens - limits::DEMO_HELD);
+    drop(tokio::time::timeout(limits::DEMO_LINK_WAIT, app.linked()).await);
+    Ok(())
+}
+
+/// Waits until the service has been in a state.
+async fn come_to(app: &App, state: State) {
+    let mut states = app.states();
+    let been = |overall: &Overall| overall.changes.iter().any(|change| change.to == state);
+    drop(tokio::time::timeout(limits::DEMO_STATE_WAIT, states.wait_for(been)).await);
+}
+
+/// What the history pipeline does: stores the bars of the days before. How many there are.
+async fn prepare(folder: &Path, bars: &[VendorBar]) -> anyhow::Result<usize> {
+    let store = Sqlite::open(&folder.join("candela.db"))?;
+    store.prepare_history(Symbol::usdcop(), bars.to_vec()).await?;
+    Ok(bars.len())
+}
+
 /// What the history pipeline does when it has finished: writes the flag under another name, then renames it.
-fn raise_flag(folder: &std::path::Path, at: Timestamp) -> anyhow::Result<()> {
+fn raise_flag(folder: &Path, at: Timestamp, rows: usize) -> anyhow::Result<()> {
     let unusable = || format!("cannot write the ready flag in {}", folder.display());
     std::fs::create_dir_all(folder).with_context(unusable)?;
     let new = folder.join("l0_ready.flag.new");
-    std::fs::write(&new, format!("{{\"ready\": true, \"timestamp\": \"{at}\"}}\n")).with_context(unusable)?;
+    std::fs::write(
+        &new,
+        format!("{{\"ready\": true, \"timestamp\": \"{at}\", \"rows\": {rows}}}\n"),
+    )
+    .with_context(unusable)?;
     std::fs::rename(new, folder.join("l0_ready.flag")).with_context(unusable)
 }
 

@@ -3,13 +3,15 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::calendar_spec::CalendarSpec;
+use crate::domain::event::VendorBar;
 use crate::domain::session::{Session, Sessions};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::ledger::LedgerReader;
 use crate::limits;
+use crate::sim::market::MarketBar;
 use crate::sim::{History, Market};
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct Chosen {
     pub starts: Timestamp,
     /// The session ends at 13:00, because the file has a bar that opens at 12:55.
     pub closes_late: bool,
+    /// The bars of the days before, as a history pipeline would have stored them.
+    pub prepared: Vec<VendorBar>,
     /// The demo is over when the session is.
     pub ends_with_session: bool,
     /// The market's zone.
@@ -57,9 +61,12 @@ pub struct Chosen {
 pub fn choose(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
     let heard = last_heard(&folder.join("ledger"))?;
     let symbol = Symbol::usdcop();
+    let mut prepared = None;
     let (market, closes_late, date) = match (&args.history, args.date) {
         (Some(file), Some(date)) => {
-            let day = History::read(file)?.day(symbol, date, args.history_zone)?;
+            let file = History::read(file)?;
+            let day = file.day(symbol, date, args.history_zone)?;
+            prepared = Some(file.before(symbol, history_begins(date), date, args.history_zone)?);
             let late = day.bars.iter().any(|bar| day.opens + LATE_SLOT <= bar.opens_at);
             (Some(Market::replay(args.seed, &day)), late, Some(date))
         }
@@ -83,14 +90,39 @@ pub fn choose(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
     let market = market
         .unwrap_or_else(|| Market::walk(args.seed, &[symbol]))
         .only_in(Arc::new(calendar.clone()));
+    let prepared = prepared.unwrap_or_else(|| walked(&market, &calendar, session.date));
     Ok(Chosen {
         market,
         session,
         starts,
         closes_late,
+        prepared: prepared.into_iter().map(vendor_bar).collect(),
         ends_with_session,
         zone: calendar.zone(),
     })
+}
+
+/// The first day of the prepared history.
+fn history_begins(date: NaiveDate) -> NaiveDate {
+    date.checked_sub_days(Days::new(limits::DEMO_HISTORY_DAYS))
+        .unwrap_or(date)
+}
+
+/// The bars of the walk on the days before: what was dealt then does not depend on who watches.
+fn walked(market: &Market, calendar: &Calendar, date: NaiveDate) -> Vec<MarketBar> {
+    let slot = Duration::from_secs(300);
+    let sessions = calendar.sessions(history_begins(date), date.pred_opt().unwrap_or(date));
+    sessions
+        .flat_map(|session| {
+            let (from, to) = (session.opens, session.closes);
+            market.bars(Symbol::usdcop(), slot, from, to, to, limits::SERIES_BARS)
+        })
+        .collect()
+}
+
+fn vendor_bar(bar: MarketBar) -> VendorBar {
+    let MarketBar { opens_at, ohlc } = bar;
+    VendorBar { opens_at, ohlc }
 }
 
 /// The default calendar, with 60 bars where the file has as many.

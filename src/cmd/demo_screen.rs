@@ -6,6 +6,7 @@ use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
 use crate::domain::frames::{self, Zones};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::lifecycle::{Change, State};
+use crate::domain::seam::SeamFound;
 use crate::domain::timestamp::Timestamp;
 use crate::views::Overall;
 use chrono::NaiveDate;
@@ -202,6 +203,7 @@ impl Screen {
         match &numbered.event {
             Event::Bar(bar) => self.bar(numbered, bar),
             Event::Gap(gap) => self.gap(numbered, gap),
+            Event::Seam(found) => self.seam(numbered, found),
             Event::Session(change) if !self.json => self.session(change),
             Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) => {}
         }
@@ -251,6 +253,31 @@ impl Screen {
         self.at(
             gap.from,
             &format!("{} gap g-{} {status}: {bars}, {}", gap.symbol, gap.id, gap.cause),
+        );
+    }
+
+    fn seam(&self, numbered: &Numbered, found: &SeamFound) {
+        if self.json {
+            let mut told: Value =
+                serde_json::from_slice(&frames::event_json(&self.zones, numbered)).unwrap_or_default();
+            return self.object(merged("seam", numbered, told["data"].take()));
+        }
+        let seam = &found.seam;
+        let last = seam.last_history_bar.map_or_else(
+            || "there is no history".to_owned(),
+            |at| format!("history ends with the bar of {}", at.rfc3339(self.zone)),
+        );
+        let between = format!("{} bars of ours between, {} missing", seam.ours, seam.missing);
+        let overlap = format!("{} of {} bars that both have differ", seam.differing, seam.overlapping);
+        let colour = if seam.missing + seam.differing > 0 {
+            YELLOW
+        } else {
+            GREEN
+        };
+        let what = self.paint(colour, "seam");
+        self.at(
+            seam.first_live_bar,
+            &format!("{} {what}: {last}; {between}; {overlap}", found.symbol),
         );
     }
 

@@ -3,19 +3,20 @@
 use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::channel::Channel;
-use crate::domain::event::{BarEnd, Entry, Event, Fetched, SessionChange, SessionPhase};
+use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase};
 use crate::domain::gap::{Gap, GapStatus};
-use crate::domain::gap_book::{Finding, GapBook, Hole};
+use crate::domain::gap_book::{Finding, GapBook, Hole, flawed, holes_of};
 use crate::domain::interval::Interval;
 use crate::domain::judge::Judge;
 use crate::domain::mismatch::{Audit, Unchecked};
-use crate::domain::pipeline::{Boundary, Counts, Market, flawed, holes_of};
+use crate::domain::pipeline::{Boundary, Counts, Market};
 use crate::domain::sequence::{Log, Sequencer};
 use crate::domain::session::Session;
 use crate::domain::tick::{SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::watch::Watch;
 use crate::limits;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Where the channels of one pair stand in the sequencer.
@@ -232,7 +233,7 @@ impl Book {
             if i == 0 && trouble.is_some() {
                 self.open_gap(closed, due, sequencer, counts, out);
             }
-            note_end(ends, interval, opens_at, self.market.symbol, trouble);
+            BarEnd::note(ends, interval, opens_at, self.market.symbol, trouble);
         }
     }
 
@@ -287,6 +288,34 @@ impl Book {
         }
     }
 
+    /// Opens gaps for bars of past sessions that nobody has, each told once and whole. The present session is the builders'
+    /// business, and what was part of a gap before is settled or will be.
+    pub(super) fn lack(
+        &mut self,
+        lacking: &Lacking,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
+        let mut stretches = lacking.stretches.clone();
+        stretches.sort_unstable();
+        let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
+        let holes = |(from, to)| holes_of(from, to, interval, &*self.market.sessions, &[]);
+        for hole in stretches.into_iter().flat_map(holes) {
+            let present = self.session.is_some_and(|session| session.date == hole.session.date);
+            if !present && hole.slot.closes_at <= at && !self.gaps.knows(hole.slot) {
+                let gap = self.gaps.open(hole, &lacking.cause);
+                opened.insert(gap.id, gap);
+            }
+        }
+        for gap in opened.into_values() {
+            counts.gaps_opened = counts.gaps_opened.saturating_add(u64::from(gap.bars > 1)); // one of one counts itself
+            self.tell_gap(gap, at, sequencer, counts, out);
+        }
+    }
+
     /// The vendor's answer: bars for the holes it covers, and corrections of ours that tell something else.
     pub(super) fn answer(&mut self, fetched: &Fetched, at: Timestamp, counts: &mut Counts) -> Vec<Finding> {
         let mut findings = self.gaps.answer(fetched);
@@ -321,7 +350,7 @@ impl Book {
     }
 
     pub(super) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
-        let holes = holes_of(&gap, &*self.market.sessions, bars);
+        let holes = holes_of(gap.from, gap.to, gap.interval, &*self.market.sessions, bars);
         self.gaps.restore(gap, holes);
     }
 
@@ -336,7 +365,9 @@ impl Book {
         out: &mut Vec<Entry>,
     ) {
         let Some(log) = self.logs.bars.get(i) else { return };
-        if i == 0 {
+        // A bar that completes the history of earlier days is none of this session's.
+        let counted = self.session.is_none_or(|session| session.date == bar.session_date);
+        if i == 0 && counted {
             let count = if bar.revision == 0 {
                 &mut counts.bars_closed
             } else {
@@ -363,33 +394,5 @@ impl Book {
             GapStatus::Open | GapStatus::Filling => {}
         }
         out.push(Entry::Event(sequencer.number(self.logs.quality, at, Event::Gap(gap))));
-    }
-}
-
-/// Adds a symbol's outcome to the end of its interval.
-fn note_end(
-    ends: &mut Vec<BarEnd>,
-    interval: Interval,
-    opens_at: Timestamp,
-    symbol: crate::domain::symbol::Symbol,
-    trouble: Option<String>,
-) {
-    let place = ends
-        .iter()
-        .position(|end| end.interval == interval && end.opens_at == opens_at)
-        .unwrap_or_else(|| {
-            ends.push(BarEnd {
-                interval,
-                opens_at,
-                complete: Vec::new(),
-                incomplete: Vec::new(),
-            });
-            ends.len().saturating_sub(1)
-        });
-    if let Some(end) = ends.get_mut(place) {
-        match trouble {
-            None => end.complete.push(symbol),
-            Some(reason) => end.incomplete.push((symbol, reason)),
-        }
     }
 }

@@ -43,7 +43,7 @@ impl Continuity {
         match kind {
             "subscribed" => self.begin(message),
             "unsubscribed" => self.leave(message),
-            "market_data" | "gap" | "session" => self.advance(message),
+            "market_data" | "gap" | "seam" | "session" => self.advance(message),
             "skipped" => {
                 self.told = self.told.saturating_add(1);
                 self.advance(message)

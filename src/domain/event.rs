@@ -9,6 +9,7 @@ use crate::domain::bar::{Bar, Ohlc};
 use crate::domain::channel::Channel;
 use crate::domain::gap::Gap;
 use crate::domain::interval::Interval;
+use crate::domain::seam::SeamFound;
 use crate::domain::session::SessionKind;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Tick};
@@ -43,6 +44,8 @@ pub enum Event {
     Gap(Gap),
     /// A session opened or closed.
     Session(SessionChange),
+    /// It was found, or found anew, where prepared history ends and our bars begin.
+    Seam(SeamFound),
 }
 
 /// An event with its numbers.
@@ -71,6 +74,36 @@ pub struct BarEnd {
     pub complete: Vec<Symbol>,
     /// Symbols whose bar is missing or flawed, with the reason.
     pub incomplete: Vec<(Symbol, String)>,
+}
+
+impl BarEnd {
+    /// Adds a symbol's outcome to the end of its interval.
+    pub fn note(
+        ends: &mut Vec<Self>,
+        interval: Interval,
+        opens_at: Timestamp,
+        symbol: Symbol,
+        trouble: Option<String>,
+    ) {
+        let place = ends
+            .iter()
+            .position(|end| end.interval == interval && end.opens_at == opens_at)
+            .unwrap_or_else(|| {
+                ends.push(Self {
+                    interval,
+                    opens_at,
+                    complete: Vec::new(),
+                    incomplete: Vec::new(),
+                });
+                ends.len().saturating_sub(1)
+            });
+        if let Some(end) = ends.get_mut(place) {
+            match trouble {
+                None => end.complete.push(symbol),
+                Some(reason) => end.incomplete.push((symbol, reason)),
+            }
+        }
+    }
 }
 
 /// What a session did.
@@ -128,6 +161,10 @@ pub enum HeardKind {
     Started,
     /// The vendor is being asked for bars.
     Asked(Asked),
+    /// Bars of past sessions are missing that nobody has: neither the prepared history nor we.
+    Lacking(Lacking),
+    /// It was found where prepared history ends and our bars begin.
+    Seam(SeamFound),
     /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
     Answer(Bytes),
 }
@@ -141,6 +178,17 @@ pub struct Asked {
     pub from: Timestamp,
     /// End of the stretch, exclusive.
     pub to: Timestamp,
+}
+
+/// Bars of past sessions that nobody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Who found it: a name fit for a gap's cause.
+    pub cause: String,
+    /// The stretches, exclusive of their ends, in any order.
+    pub stretches: Vec<(Timestamp, Timestamp)>,
 }
 
 /// The link to the vendor changed: a disconnect is data.

@@ -8,6 +8,7 @@ use crate::domain::channel::{Channel, Head};
 use crate::domain::event::{BarEnd, Event, Numbered, SessionChange, SessionPhase};
 use crate::domain::gap::Gap;
 use crate::domain::price::Price;
+use crate::domain::seam::SeamFound;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::AcceptedTick;
 use crate::domain::timestamp::Timestamp;
@@ -77,6 +78,11 @@ pub fn event_json(zones: &Zones, numbered: &Numbered) -> Vec<u8> {
         Event::Gap(gap) => {
             let zone = zones.of(gap.symbol);
             json.open("gap", numbered).gap(gap, zone);
+            json.close(numbered.at, zone);
+        }
+        Event::Seam(found) => {
+            let zone = zones.of(found.symbol);
+            json.open("seam", numbered).seam(found, zone);
             json.close(numbered.at, zone);
         }
         Event::Session(change) => {
@@ -316,6 +322,27 @@ impl Json {
         self.raw("\",\"bars\":").int(u64::from(gap.bars));
         self.raw(",\"status\":\"").raw(gap.status.name());
         self.raw("\",\"cause\":").quoted(&gap.cause).raw("}")
+    }
+
+    fn seam(&mut self, found: &SeamFound, zone: Tz) -> &mut Self {
+        let seam = &found.seam;
+        self.raw("{\"symbol\":\"").raw(found.symbol.as_str());
+        self.raw("\",\"last_history_bar\":");
+        match seam.last_history_bar {
+            Some(at) => self.raw("\"").instant(at, zone).raw("\""),
+            None => self.raw("null"),
+        };
+        self.raw(",\"first_live_bar\":\"").instant(seam.first_live_bar, zone);
+        for (name, bars) in [
+            ("\",\"ours\":", seam.ours),
+            (",\"missing\":", seam.missing),
+            (",\"overlapping\":", seam.overlapping),
+            (",\"differing\":", seam.differing),
+        ] {
+            self.raw(name).int(u64::try_from(bars).unwrap_or(u64::MAX));
+        }
+        let examples = serde_json::to_string(&seam.examples).unwrap_or_else(|_| "[]".to_owned());
+        self.raw(",\"examples\":").raw(&examples).raw("}")
     }
 
     fn session(&mut self, change: &SessionChange, zone: Tz) -> &mut Self {

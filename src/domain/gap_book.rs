@@ -4,14 +4,15 @@
 //! cause are one gap. The vendor's answer fills holes; where it has no bar either, the slot is `unfillable`, or our flawed bar stands.
 
 use crate::domain::bar::{Bar, BarKey, BarState, Flags};
-use crate::domain::bars::{Slot, cut_short};
+use crate::domain::bars::{Slot, cut_short, slot_of};
 use crate::domain::event::{Fetched, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
-use crate::domain::session::Session;
+use crate::domain::session::{Session, Sessions};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;
 use crate::domain::timestamp::Timestamp;
+use crate::limits;
 
 /// One slot whose bar is missing or flawed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct GapBook {
     interval: Interval,
     last_id: u64,
     pending: Vec<Pending>,
+    /// Stretches of gaps that were filled or found unfillable: nobody opens them again.
+    settled: Vec<(Timestamp, Timestamp)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +65,25 @@ impl GapBook {
             interval,
             last_id,
             pending: Vec::new(),
+            settled: Vec::new(),
         }
+    }
+
+    /// Whether a slot is, or was, part of a gap: what became of it is told already, or will be.
+    #[must_use]
+    pub fn knows(&self, slot: Slot) -> bool {
+        let holds = |from: Timestamp, to: Timestamp| from <= slot.opens_at && slot.opens_at < to;
+        self.pending
+            .iter()
+            .any(|pending| holds(pending.gap.from, pending.gap.to))
+            || self.settled.iter().any(|(from, to)| holds(*from, *to))
+    }
+
+    fn settle(&mut self, gap: &Gap) {
+        if self.settled.len() >= limits::GAPS_SETTLED {
+            self.settled.remove(0);
+        }
+        self.settled.push((gap.from, gap.to));
     }
 
     /// The gaps that may still be filled, oldest first.
@@ -73,6 +94,9 @@ impl GapBook {
     /// Takes up a gap of an earlier run, with the holes it has.
     pub fn restore(&mut self, gap: Gap, holes: Vec<Hole>) {
         self.last_id = self.last_id.max(gap.id);
+        if !gap.status.pending() {
+            return self.settle(&gap);
+        }
         if gap.status.pending() && !holes.is_empty() && self.pending.iter().all(|pending| pending.gap.id != gap.id) {
             self.pending.push(Pending {
                 gap,
@@ -176,6 +200,7 @@ impl GapBook {
             filled,
             ..
         } = pending;
+        self.settle(&gap);
         let missing = u32::try_from(unfillable.len()).unwrap_or(u32::MAX);
         let evidence = format!("{}; the vendor has no bar", gap.cause);
         if missing == gap.bars {
@@ -248,4 +273,40 @@ fn filled(symbol: Symbol, interval: Interval, hole: &Hole, vendor: &VendorBar) -
             bar
         }
     }
+}
+
+/// The flags that make a bar worth asking the vendor for.
+#[must_use]
+pub const fn flawed(bar: &Bar) -> bool {
+    bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START)
+}
+
+/// The holes of a stretch of earlier days, from the bars that exist in it.
+pub fn holes_of(
+    from: Timestamp,
+    to: Timestamp,
+    interval: Interval,
+    sessions: &dyn Sessions,
+    bars: &[Bar],
+) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let mut at = from;
+    while at < to && holes.len() < limits::HOLES_RESTORED {
+        let Some(session) = sessions
+            .at(at)
+            .or_else(|| sessions.after(at))
+            .filter(|session| session.opens < to)
+        else {
+            break;
+        };
+        let Some(slot) = slot_of(&session, interval, at.max(session.opens)) else {
+            break;
+        };
+        let bar = bars.iter().find(|bar| bar.key.opens_at == slot.opens_at).copied();
+        if bar.as_ref().is_none_or(flawed) {
+            holes.push(Hole { slot, session, bar });
+        }
+        at = slot.closes_at;
+    }
+    holes
 }

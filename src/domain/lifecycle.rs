@@ -19,11 +19,10 @@
 //! conditions beside the state and never stop a session that runs.
 
 use crate::domain::health::{ConditionKind, Conditions};
-use crate::domain::l0::{Flag, FlagTrouble, OnTimeout, WaitPolicy};
+use crate::domain::l0::{Flag, FlagTrouble, WaitPolicy};
 pub use crate::domain::lifecycle_events::{Change, Effect, Event, Gate, State};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::verdict::Verdict;
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,14 +42,14 @@ pub struct Lifecycle {
     pub(super) spent: BTreeMap<State, Duration>,
     coming: bool,
     /// The session opens within minutes: a gate that passes now opens the feed at once.
-    soon: bool,
+    pub(super) soon: bool,
     feed_open: bool,
-    feed_closes_at: Option<Timestamp>,
-    deadline: Option<Timestamp>,
+    pub(super) feed_closes_at: Option<Timestamp>,
+    pub(super) deadline: Option<Timestamp>,
     gate_until: Option<Timestamp>,
     faults: BTreeMap<&'static str, String>,
     attempts: u32,
-    requests: u32,
+    pub(super) requests: u32,
 }
 
 impl Lifecycle {
@@ -81,12 +80,6 @@ impl Lifecycle {
             attempts: 0,
             requests: 0,
         }
-    }
-
-    /// When [`Event::Deadline`] is due; the shell arms one timer with it.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadline.into_iter().chain(self.feed_closes_at).min()
     }
 
     /// Takes an event; total over states and events. What means nothing where it happens comes back as `Ignored`.
@@ -122,6 +115,9 @@ impl Lifecycle {
             (State::WaitingL0, Event::SessionClosed(_)) if self.open.is_empty() => {
                 self.settle("the session closed", now)
             }
+            (State::CheckingData, Event::OpeningSoon(_) | Event::SessionOpened(_)) if self.fetches_while_it_waits() => {
+                self.go_on("the session does not wait for missing history", now)
+            }
             (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched) => self.validate(now),
             (State::CheckingData, Event::L0Lost(trouble)) if held => self.wait(&trouble.to_string(), now),
             (State::CheckingData, Event::Judged(verdict)) => self.judged(&verdict, now),
@@ -141,6 +137,7 @@ impl Lifecycle {
             (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdict)) => {
                 self.judged_beside(&verdict, now)
             }
+            (State::Ready | State::Active | State::MarketClosed, Event::HistoryFetched) => self.validate(now),
             (State::Ready | State::Active | State::MarketClosed, Event::Deadline) if self.due(now) => {
                 self.validate(now)
             }
@@ -205,7 +202,7 @@ impl Lifecycle {
         }
     }
 
-    fn unverified(&mut self, reason: &str, message: &str, now: Timestamp) {
+    pub(super) fn unverified(&mut self, reason: &str, message: &str, now: Timestamp) {
         self.conditions
             .raise(ConditionKind::HistoryUnverified, reason, message, now);
     }
@@ -254,7 +251,7 @@ impl Lifecycle {
         self.enter(State::WaitingL0, reason, vec![Effect::LookForFlag], now)
     }
 
-    fn check(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    pub(super) fn check(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         let effects = self.validate(now);
         self.enter(State::CheckingData, reason, effects, now)
     }
@@ -264,68 +261,8 @@ impl Lifecycle {
         vec![Effect::Validate(self.flag.clone())]
     }
 
-    fn l0_never_came(&mut self, now: Timestamp) -> Vec<Effect> {
-        let reason = format!(
-            "no good ready flag came in {} minutes",
-            self.policy.wait_max.as_secs() / 60
-        );
-        self.unverified("l0_timeout", &reason, now);
-        match self.policy.on_timeout {
-            OnTimeout::Degrade => self.check(&reason, now),
-            OnTimeout::Error => self.fail(&reason, now),
-        }
-    }
-
-    /// A verdict that the gate waited for.
-    fn judged(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
-        self.deadline = None;
-        if verdict.passed() {
-            self.passed(now);
-            return self.ready("the history passed its check", now);
-        }
-        let stretches = verdict.missing_stretches();
-        if self.can_fetch && self.requests < limits::HISTORY_REQUESTS && verdict.reachable && !stretches.is_empty() {
-            self.requests += 1;
-            self.deadline = Some(now + limits::HISTORY_WAIT);
-            return vec![Effect::FetchHistory(stretches)];
-        }
-        self.unverified(verdict.reason(), &verdict.message(), now);
-        if self.policy.on_timeout == OnTimeout::Error {
-            return self.fail(&verdict.message(), now);
-        }
-        self.gate = Gate::Degraded;
-        let effects = self.ready(&format!("going on with unverified history: {}", verdict.message()), now);
-        self.deadline = self.deadline.or(Some(now + limits::VERDICT_AGAIN));
-        effects
-    }
-
-    /// A verdict while the service runs: it moves conditions, not the state.
-    fn judged_beside(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
-        self.deadline = None;
-        if verdict.passed() {
-            self.passed(now);
-            return Vec::new();
-        }
-        self.unverified(verdict.reason(), &verdict.message(), now);
-        self.gate = Gate::Degraded;
-        self.deadline = Some(now + limits::VERDICT_AGAIN);
-        Vec::new()
-    }
-
-    /// Good history is verified only together with a good flag (invariant G1).
-    fn passed(&mut self, now: Timestamp) {
-        if self.flag.is_some() {
-            self.gate = Gate::Passed;
-            self.conditions.clear(ConditionKind::HistoryUnverified, now);
-            return;
-        }
-        self.gate = Gate::Degraded;
-        let message = "The history passes its check, but no good ready flag says that L0 has finished.";
-        self.unverified("flag_missing", message, now);
-    }
-
     /// Through `ready` to where the market is.
-    fn ready(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    pub(super) fn ready(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         let mut effects = self.enter(State::Ready, reason, Vec::new(), now);
         effects.extend(self.settle(reason, now));
         effects
@@ -354,7 +291,7 @@ impl Lifecycle {
         }
     }
 
-    fn fail(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    pub(super) fn fail(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         self.deadline = Some(now + self.pause());
         self.enter(State::Error, reason, Vec::new(), now)
     }

@@ -1,6 +1,8 @@
 //! Tests of [`super`]: every pair of state and event (written to `docs/lifecycle.md`), and the stories of the gate.
 
 use super::*;
+use crate::domain::l0::OnTimeout;
+use crate::domain::verdict::Verdict;
 use crate::domain::verdict_findings::failure;
 use std::sync::Arc;
 
@@ -276,21 +278,54 @@ fn when_l0_never_comes_and_settings_say_error_it_is_an_error_until_the_flag_come
 fn missing_history_is_fetched_and_checked_again_before_it_counts_as_failed() {
     let mut life = after(
         machine(OnTimeout::Degrade, true),
-        &[Event::Started, opened(), Event::L0Ready(flag())],
+        &[coming(), Event::Started, Event::L0Ready(flag())],
     );
     for _ in 0..limits::HISTORY_REQUESTS {
         assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
         assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
     }
-    assert_eq!(
-        shown(&life.on(incomplete(), START)),
-        "→ **ready**, → **active**, open feed"
-    );
+    assert_eq!(shown(&life.on(incomplete(), START)), "→ **ready**");
     assert!(life.conditions().holds(ConditionKind::HistoryUnverified));
     let again = life.next_deadline().unwrap();
     assert_eq!(again, START + limits::VERDICT_AGAIN);
     assert_eq!(shown(&life.on(Event::Deadline, again)), "check history"); // history corrected later is noticed
     drop(life.on(passed(), again));
+    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified));
+}
+
+#[test]
+fn a_session_does_not_wait_for_missing_history_which_is_fetched_beside_it() {
+    let begun = [coming(), Event::Started, Event::L0Ready(flag())];
+    let mut life = after(machine(OnTimeout::Degrade, true), &begun);
+    assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
+    assert_eq!(
+        shown(&life.on(Event::OpeningSoon(Symbol::usdcop()), START)),
+        "→ **ready**, open feed"
+    );
+    assert_eq!(shown(&life.on(opened(), START)), "→ **active**");
+    assert!(life.unsafe_to_trade().is_some());
+    assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+    drop(life.on(passed(), START));
+    assert!(life.unsafe_to_trade().is_none());
+    let running = [opened(), Event::Started, Event::L0Ready(flag())];
+    let mut late = after(machine(OnTimeout::Degrade, true), &running);
+    assert_eq!(
+        shown(&late.on(incomplete(), START)),
+        "→ **ready**, → **active**, open feed, fetch missing bars"
+    );
+    let mut strict = after(machine(OnTimeout::Error, true), &running);
+    assert_eq!(shown(&strict.on(incomplete(), START)), "fetch missing bars");
+}
+
+#[test]
+fn history_that_goes_bad_beside_a_session_is_fetched_too_without_touching_the_state() {
+    let mut life = after(machine(OnTimeout::Degrade, true), &way_to(State::Active));
+    assert_eq!(shown(&life.on(Event::L0Ready(flag()), START)), "check history");
+    assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
+    assert!(life.conditions().holds(ConditionKind::HistoryUnverified));
+    assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+    drop(life.on(passed(), START));
+    assert_eq!(life.state(), State::Active);
     assert!(!life.conditions().holds(ConditionKind::HistoryUnverified));
 }
 

@@ -35,6 +35,12 @@ impl Lifecycle {
         self.state
     }
 
+    /// When [`Deadline`](crate::domain::lifecycle::Event::Deadline) is due; the shell arms one timer with it.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadline.into_iter().chain(self.feed_closes_at).min()
+    }
+
     /// Whether the gate of the coming (or present) session holds.
     #[must_use]
     pub const fn gate(&self) -> Gate {

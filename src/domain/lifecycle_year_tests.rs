@@ -4,8 +4,9 @@
 use super::*;
 use crate::domain::calendar::Calendar;
 use crate::domain::calendar_spec::CalendarSpec;
-use crate::domain::l0::Manifest;
+use crate::domain::l0::{Manifest, OnTimeout};
 use crate::domain::session_watch::SessionWatch;
+use crate::domain::verdict::Verdict;
 use chrono::{Datelike, NaiveDate};
 use std::sync::Arc;
 

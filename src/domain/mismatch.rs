@@ -6,8 +6,8 @@
 
 use crate::domain::bar::{Bar, BarState, Flags, Ohlc};
 use crate::domain::event::Fetched;
+use crate::domain::gap_book::flawed;
 use crate::domain::interval::Interval;
-use crate::domain::pipeline::flawed;
 use crate::domain::price::Price;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;

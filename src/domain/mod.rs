@@ -24,6 +24,7 @@ pub mod seam;
 pub mod lifecycle_events;
 pub mod lifecycle;
 pub mod lifecycle_view;
+mod lifecycle_gate;
 pub mod session_watch;
 pub mod session_view;
 pub mod tick;

@@ -12,19 +12,17 @@
 
 pub use crate::domain::market::{Boundary, Market};
 
-use crate::domain::bar::{Bar, Flags};
+use crate::domain::bar::Bar;
 use crate::domain::book::Book;
 use crate::domain::channel::Channel;
 use crate::domain::event::{Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
 use crate::domain::gap::Gap;
-use crate::domain::gap_book::{Finding, Hole};
+use crate::domain::gap_book::Finding;
 use crate::domain::mismatch::Unchecked;
 use crate::domain::sequence::Sequencer;
-use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
-use crate::limits;
 use std::collections::BTreeMap;
 
 /// What was counted since the ledger file of the day began.
@@ -211,7 +209,7 @@ impl Pipeline {
         self.advance(now, out);
     }
 
-    /// An input without prices: link changes and questions.
+    /// An input without prices: link changes, questions, and what was found of the history.
     fn hear(&mut self, begun: usize, at: Timestamp, out: &mut Vec<Entry>) {
         let Some(Entry::Heard(heard)) = out.get(begun) else {
             return;
@@ -248,6 +246,17 @@ impl Pipeline {
                         None => Vec::new(),
                     };
                     self.tell_findings(i, gaps.into_iter().map(Finding::Gap).collect(), at, out);
+                }
+            }
+            HeardKind::Lacking(lacking) => {
+                if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == lacking.symbol) {
+                    book.lack(&lacking, at, &mut self.sequencer, &mut self.counts, out);
+                }
+            }
+            HeardKind::Seam(found) => {
+                if let Some(book) = self.books.iter().find(|book| book.market.symbol == found.symbol) {
+                    let event = Event::Seam(found);
+                    out.push(Entry::Event(self.sequencer.number(book.logs.quality, at, event)));
                 }
             }
             HeardKind::Link(LinkChange::Alive)
@@ -326,34 +335,4 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// The flags that make a bar worth asking the vendor for.
-#[must_use]
-pub const fn flawed(bar: &Bar) -> bool {
-    bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START)
-}
-
-/// The holes of a gap of an earlier day, from the bars that exist in its stretch.
-pub(super) fn holes_of(gap: &Gap, sessions: &dyn Sessions, bars: &[Bar]) -> Vec<Hole> {
-    let mut holes = Vec::new();
-    let mut at = gap.from;
-    while at < gap.to && holes.len() < limits::HOLES_RESTORED {
-        let Some(session) = sessions
-            .at(at)
-            .or_else(|| sessions.after(at))
-            .filter(|session| session.opens < gap.to)
-        else {
-            break;
-        };
-        let Some(slot) = crate::domain::bars::slot_of(&session, gap.interval, at.max(session.opens)) else {
-            break;
-        };
-        let bar = bars.iter().find(|bar| bar.key.opens_at == slot.opens_at).copied();
-        if bar.as_ref().is_none_or(flawed) {
-            holes.push(Hole { slot, session, bar });
-        }
-        at = slot.closes_at;
-    }
-    holes
 }

@@ -5,10 +5,11 @@ use crate::domain::bar::Ohlc;
 use crate::domain::calendar::Calendar;
 use crate::domain::event::VendorBar;
 use crate::domain::interval::Interval;
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::stretches;
 use crate::limits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The five-minute bars around a seam, each list earliest first.
@@ -22,22 +23,34 @@ pub struct SeamBars {
     pub fetched: Vec<VendorBar>,
 }
 
+/// A pair's seam, to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeamFound {
+    /// The pair.
+    pub symbol: Symbol,
+    /// Its seam.
+    pub seam: Seam,
+}
+
 /// One seam.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seam {
     /// The last bar of the history before the first live one.
-    #[serde(serialize_with = "crate::domain::timestamp::as_text_or_null")]
+    #[serde(
+        serialize_with = "crate::domain::timestamp::as_text_or_null",
+        deserialize_with = "crate::domain::timestamp::from_text_or_null"
+    )]
     pub last_history_bar: Option<Timestamp>,
     /// The first bar made of live prices.
-    #[serde(serialize_with = "crate::domain::timestamp::as_text")]
+    #[serde(
+        serialize_with = "crate::domain::timestamp::as_text",
+        deserialize_with = "crate::domain::timestamp::from_text"
+    )]
     pub first_live_bar: Timestamp,
     /// Bars between them that candela has: fetched, or made in an earlier session.
     pub ours: usize,
     /// Expected bars between them that nobody has.
     pub missing: usize,
-    /// The same as stretches to ask the vendor for, newest first.
-    #[serde(skip)]
-    pub stretches: Vec<(Timestamp, Timestamp)>,
     /// Bars that both have.
     pub overlapping: usize,
     /// Of them, those whose prices differ by more than the noise of single-precision numbers.
@@ -47,9 +60,10 @@ pub struct Seam {
 }
 
 impl Seam {
-    /// The seam of the session that opened at `opens`; `None` while it has no live bar.
+    /// The seam of the session that opened at `opens`, with the stretches to ask the vendor for, newest first; `None` while it
+    /// has no live bar.
     #[must_use]
-    pub fn of(bars: &SeamBars, opens: Timestamp, calendar: &Calendar) -> Option<Self> {
+    pub fn of(bars: &SeamBars, opens: Timestamp, calendar: &Calendar) -> Option<(Self, Vec<(Timestamp, Timestamp)>)> {
         let first_live_bar = bars.live.iter().find(|bar| bar.opens_at >= opens)?.opens_at;
         let before = |bar: &&VendorBar| bar.opens_at < first_live_bar;
         let last_history_bar = bars.history.iter().rev().find(before).map(|bar| bar.opens_at);
@@ -73,18 +87,26 @@ impl Seam {
             .filter(|(_, theirs, ours)| differ(theirs, ours))
             .collect();
         let shown = differing.iter().take(limits::VERDICT_EXAMPLES);
-        Some(Self {
+        let seam = Self {
             last_history_bar,
             first_live_bar,
             ours: between.len() - missing.len(),
             missing: missing.len(),
-            stretches: stretches(&missing),
             overlapping: pairs.len(),
             differing: differing.len(),
             examples: shown
                 .map(|(at, theirs, ours)| format!("{at}: history closes at {}, we at {}", theirs.close, ours.close))
                 .collect(),
-        })
+        };
+        Some((seam, stretches(&missing)))
+    }
+
+    /// Whether this says something to those who were told of `other`: that more bars agree is no news.
+    #[must_use]
+    pub fn news_to(&self, other: &Self) -> bool {
+        let told = |seam: &Self| (seam.last_history_bar, seam.first_live_bar, seam.missing, seam.differing);
+        // History that comes later moves neither end: it overlaps, and is compared.
+        told(self) != told(other)
     }
 }
 
@@ -112,6 +134,14 @@ mod tests {
     }
 
     fn seam(history: Vec<VendorBar>, live: Vec<VendorBar>, fetched: Vec<VendorBar>) -> Option<Seam> {
+        with_stretches(history, live, fetched).map(|(seam, _)| seam)
+    }
+
+    fn with_stretches(
+        history: Vec<VendorBar>,
+        live: Vec<VendorBar>,
+        fetched: Vec<VendorBar>,
+    ) -> Option<(Seam, Vec<(Timestamp, Timestamp)>)> {
         Seam::of(
             &SeamBars { history, live, fetched },
             Timestamp::from_secs(1_768_482_000),
@@ -137,10 +167,10 @@ mod tests {
 
     #[test]
     fn what_lies_between_is_fetched_or_missing_and_can_be_asked_for() {
-        let seam = seam(bars(0..4, 1), bars(10..12, 1), bars(6..8, 1)).unwrap();
+        let (seam, stretches) = with_stretches(bars(0..4, 1), bars(10..12, 1), bars(6..8, 1)).unwrap();
         assert_eq!((seam.ours, seam.missing), (2, 4));
         let at = |slot| bars([slot], 1)[0].opens_at;
-        assert_eq!(seam.stretches, [(at(8), at(10)), (at(4), at(6))]);
+        assert_eq!(stretches, [(at(8), at(10)), (at(4), at(6))]);
     }
 
     #[test]
@@ -150,6 +180,28 @@ mod tests {
         let seam = seam(bars(wednesday..wednesday + 8, 1), live, vec![]).unwrap();
         assert_eq!((seam.ours, seam.missing), (49, 2));
         assert_eq!(seam.first_live_bar, bars([0], 1)[0].opens_at);
+    }
+
+    #[test]
+    fn it_is_told_anew_when_bars_come_to_differ_and_not_when_more_of_them_agree() {
+        let first = seam(bars(0..5, 1), bars(5..9, 1), vec![]).unwrap();
+        let agreeing = seam(bars(0..7, 1), bars(5..9, 1), vec![]).unwrap();
+        assert_eq!((agreeing.overlapping, agreeing.news_to(&first)), (2, false));
+        let mut history = bars(0..7, 1);
+        history[6].ohlc.close = Price::from_micros(1_000_000);
+        assert!(seam(history, bars(5..9, 1), vec![]).unwrap().news_to(&agreeing));
+    }
+
+    #[test]
+    fn a_seam_that_is_written_down_reads_back_the_same() {
+        let seam = seam(bars(0..4, 1), bars(10..12, 1), bars(6..8, 1)).unwrap();
+        let found = SeamFound {
+            symbol: Symbol::usdcop(),
+            seam,
+        };
+        let text = serde_json::to_string(&found).unwrap();
+        assert!(text.contains("\"last_history_bar\":\"2026-01-15T13:15:00Z\""), "{text}");
+        assert_eq!(serde_json::from_str::<SeamFound>(&text).unwrap(), found);
     }
 
     #[test]

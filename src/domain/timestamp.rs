@@ -1,7 +1,7 @@
 //! An instant: microseconds since 1970-01-01T00:00:00Z. The only instant that crosses module borders.
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -83,6 +83,17 @@ pub fn as_text_or_null<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> 
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
     }
+}
+
+/// Reads what [`as_text`] wrote.
+pub fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    DateTime::<Utc>::deserialize(deserializer).map(Timestamp::from_datetime)
+}
+
+/// Reads what [`as_text_or_null`] wrote.
+pub fn from_text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let at = Option::<DateTime<Utc>>::deserialize(deserializer)?;
+    Ok(at.map(Timestamp::from_datetime))
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -173,6 +173,15 @@ impl Verdict {
             .join(" ")
     }
 
+    /// What a verdict that passed says for itself.
+    #[must_use]
+    pub fn praise(&self) -> String {
+        format!(
+            "the history passed its check: {} of {} bars of the last week's sessions are there",
+            self.present, self.expected,
+        )
+    }
+
     /// Percent of the expected slots that are there, as the old service showed it; 100 when none is expected.
     #[must_use]
     pub fn completeness_percent(&self) -> f64 {

@@ -154,9 +154,13 @@ pub fn says(heard: &Heard) -> Result<Says, WireError> {
             _ => Says::Nothing,
         }),
         HeardKind::Answer(bytes) => Ok(rest::says(bytes, heard.at)?),
-        HeardKind::Link(_) | HeardKind::Carried(_) | HeardKind::Deadline | HeardKind::Started | HeardKind::Asked(_) => {
-            Ok(Says::Nothing)
-        }
+        HeardKind::Link(_)
+        | HeardKind::Carried(_)
+        | HeardKind::Deadline
+        | HeardKind::Started
+        | HeardKind::Asked(_)
+        | HeardKind::Lacking(_)
+        | HeardKind::Seam(_) => Ok(Says::Nothing),
     }
 }
 

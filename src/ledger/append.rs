@@ -317,7 +317,7 @@ impl<'t> Inserts<'t> {
                 let mut insert = self.transaction.prepare_cached(INSERT_BAR)?;
                 rows::insert_bar(&mut insert, numbered, bar)
             }
-            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) => {
+            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) => {
                 let mut insert = self.transaction.prepare_cached(INSERT_NOTE)?;
                 rows::insert_note(&mut insert, numbered)
             }

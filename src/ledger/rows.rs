@@ -28,6 +28,8 @@ const ANSWER: i64 = 3;
 const STARTED: i64 = 4;
 const ASKED: i64 = 5;
 const CARRIED: i64 = 6;
+const LACKING: i64 = 7;
+const SEAM: i64 = 8;
 
 /// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub(super) fn channel_of(event: &Event) -> Option<Channel> {
         Event::BarEnd(_) => None,
         Event::Gap(gap) => Some(Channel::quality(gap.symbol)),
         Event::Session(change) => Some(Channel::session(change.symbol)),
+        Event::Seam(found) => Some(Channel::quality(found.symbol)),
     }
 }
 
@@ -77,6 +80,8 @@ pub(super) fn insert_input(to: &mut Statement<'_>, id: i64, after: u64, heard: &
         HeardKind::Link(change) => (LINK, to_json(change)?),
         HeardKind::Carried(change) => (CARRIED, to_json(change)?),
         HeardKind::Asked(asked) => (ASKED, to_json(asked)?),
+        HeardKind::Lacking(lacking) => (LACKING, to_json(lacking)?),
+        HeardKind::Seam(found) => (SEAM, to_json(found)?),
     };
     insert_raw(to, (id, kind), after, heard, Some(json.as_bytes()))
 }
@@ -145,6 +150,7 @@ pub(super) fn insert_note(to: &mut Statement<'_>, numbered: &Numbered) -> rusqli
         Event::BarEnd(end) => ("bar_end", to_json(end)?),
         Event::Gap(gap) => ("gap", to_json(gap)?),
         Event::Session(change) => ("session", to_json(change)?),
+        Event::Seam(found) => ("seam", to_json(found)?),
         Event::Tick(_) | Event::Bar(_) => return Ok(()),
     };
     to.execute(params![
@@ -228,6 +234,7 @@ fn note(row: &Row<'_>) -> Result<Numbered, String> {
         "bar_end" => Event::BarEnd(from_json(&body)?),
         "gap" => Event::Gap(from_json(&body)?),
         "session" => Event::Session(from_json(&body)?),
+        "seam" => Event::Seam(from_json(&body)?),
         _ => return Err(format!("{kind:?} is no kind of note")),
     };
     let channel: Option<String> = get(row, 1)?;
@@ -253,6 +260,8 @@ pub(super) fn input(row: &Row<'_>) -> Result<Heard, String> {
         LINK => HeardKind::Link(from_json(&json()?)?),
         CARRIED => HeardKind::Carried(from_json(&json()?)?),
         ASKED => HeardKind::Asked(from_json(&json()?)?),
+        LACKING => HeardKind::Lacking(from_json(&json()?)?),
+        SEAM => HeardKind::Seam(from_json(&json()?)?),
         other => return Err(format!("{other} is no kind of input")),
     };
     Ok(Heard { at, what })

@@ -4,11 +4,12 @@ use super::{Ledger, rows};
 use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
 use crate::domain::channel::Channel;
 use crate::domain::event::{
-    Asked, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Numbered, Position, SessionChange, SessionPhase,
+    Asked, BarEnd, Entry, Event, Heard, HeardKind, Lacking, LinkChange, Numbered, Position, SessionChange, SessionPhase,
 };
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
 use crate::domain::price::Price;
+use crate::domain::seam::{Seam, SeamFound};
 use crate::domain::session::SessionKind;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Provenance, Tick};
@@ -51,6 +52,7 @@ impl Story {
             0..5 => Entry::Event(self.number(at, tick(symbol, at, number))),
             5 => Entry::Event(self.number(at, Event::Bar(bar(symbol, at, number)))),
             6 => Entry::Event(self.number(at, bar_end(symbol, at))),
+            7 if number / 32 == 3 => Entry::Event(self.number(at, seam(symbol, at))),
             7 => Entry::Event(self.number(at, gap(symbol, at))),
             8 => Entry::Event(self.number(at, session(symbol, at))),
             9 => Entry::Partial {
@@ -76,6 +78,14 @@ impl Story {
                         to: at,
                     }),
                 },
+            ),
+            13 if number / 32 == 3 => heard(
+                at,
+                HeardKind::Lacking(Lacking {
+                    symbol,
+                    cause: "history".to_owned(),
+                    stretches: vec![(at, at)],
+                }),
             ),
             13 => heard(at, HeardKind::Answer("/time_series\n{}".into())),
             _ => heard(
@@ -165,6 +175,19 @@ fn gap(symbol: Symbol, at: Timestamp) -> Event {
         status: GapStatus::Open,
         cause: "upstream_close_1006".to_owned(),
     })
+}
+
+fn seam(symbol: Symbol, at: Timestamp) -> Event {
+    let seam = Seam {
+        last_history_bar: Some(at),
+        first_live_bar: at + std::time::Duration::from_secs(300),
+        ours: 0,
+        missing: 0,
+        overlapping: 1,
+        differing: 1,
+        examples: vec!["13:50: history closes at 1, we at 2".to_owned()],
+    };
+    Event::Seam(SeamFound { symbol, seam })
 }
 
 fn session(symbol: Symbol, at: Timestamp) -> Event {

@@ -147,6 +147,34 @@ impl History {
         })
     }
 
+    /// Every bar of the days from `from` to the day before `to`, wherever it lies, earliest first: what a history pipeline that
+    /// trusts the file would have stored.
+    ///
+    /// # Errors
+    /// [`DayError::NoSuchTime`] for a time that the zone skips.
+    pub fn before(
+        &self,
+        symbol: Symbol,
+        from: NaiveDate,
+        to: NaiveDate,
+        zone: Option<Tz>,
+    ) -> Result<Vec<MarketBar>, DayError> {
+        let near =
+            |row: &&Row| row.symbol == symbol && from.pred_opt() <= Some(row.wall.date()) && row.wall.date() <= to;
+        let mut bars = Vec::new();
+        for row in self.rows.iter().filter(near) {
+            let placed = self.place(row, zone)?;
+            if (from..to).contains(&placed.market.date()) {
+                bars.push(MarketBar {
+                    opens_at: placed.at,
+                    ohlc: row.ohlc,
+                });
+            }
+        }
+        bars.sort_by_key(|bar| bar.opens_at);
+        Ok(bars)
+    }
+
     fn place<'a>(&self, row: &'a Row, zone: Option<Tz>) -> Result<Placed<'a>, DayError> {
         let at = match zone {
             None => row

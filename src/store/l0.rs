@@ -1,8 +1,10 @@
-//! The questions that the L0 check asks, in two round trips: all rows' instants with the counts of odd prices, then examples of
-//! those and the bars that candela fetched itself.
+//! The questions that the L0 check asks, in two round trips: where the history begins and ends with the bars that candela fetched
+//! itself, then all rows' instants with the counts and examples of odd prices. SQLite, where a trip costs nothing, is asked for
+//! the rows first and the rest after.
 //!
 //! Six years of bars cross as one value of eight bytes a row, because collecting instants costs the database a quarter of what
-//! grouping them does; comparing them with the calendar is done here.
+//! grouping them does; comparing them with the calendar is done here. PostgreSQL 15 gathers in one process only, so each half of
+//! the history is asked for on a connection of its own: two processes work at once.
 
 use crate::domain::bar::Ohlc;
 use crate::domain::event::VendorBar;
@@ -16,7 +18,7 @@ use crate::limits;
 use crate::store::rows::SOURCE;
 use crate::store::sql::Dialect;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
 /// Rows made from live prices by candela's predecessor, besides [`SOURCE`]: they are no history.
 const LIVE_SOURCES: [&str; 3] = ["websocket", "twelvedata_websocket", "twelvedata_websocket_aggregated"];
@@ -35,15 +37,28 @@ pub struct HistoryQuery {
     pub since: Timestamp,
 }
 
-/// The answer of the first round trip on PostgreSQL.
+/// One half of a history that is divided at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    /// Before the instant.
+    Older,
+    /// From the instant on.
+    Newer,
+}
+
+/// What PostgreSQL says of one half.
 #[derive(Debug, QueryableByName)]
-pub(super) struct InstantsOut {
+pub(super) struct HalfOut {
     #[diesel(sql_type = Nullable<Binary>)]
-    pub(super) instants: Option<Vec<u8>>,
+    instants: Option<Vec<u8>>,
     #[diesel(sql_type = BigInt)]
-    pub(super) flat: i64,
+    flat: i64,
     #[diesel(sql_type = BigInt)]
-    pub(super) broken: i64,
+    broken: i64,
+    #[diesel(sql_type = Array<BigInt>)]
+    flat_examples: Vec<i64>,
+    #[diesel(sql_type = Array<BigInt>)]
+    broken_examples: Vec<i64>,
 }
 
 /// One row of the first round trip on SQLite.
@@ -55,7 +70,7 @@ pub(super) struct RowOut {
     pub(super) oddity: i64,
 }
 
-/// One row of the second round trip.
+/// One instant of the other round trip, and what it is one of.
 #[derive(Debug, QueryableByName)]
 pub(super) struct ExampleOut {
     #[diesel(sql_type = Text)]
@@ -64,8 +79,8 @@ pub(super) struct ExampleOut {
     pub(super) at_us: i64,
 }
 
-/// What one broken row adds to the sum of oddities; a flat one adds 1.
-const BROKEN: i64 = 1 << 32;
+/// How a broken row is marked; a flat one with 1.
+const BROKEN: i64 = 2;
 
 /// One bar around a seam.
 #[derive(Debug, QueryableByName)]
@@ -84,7 +99,8 @@ pub(super) struct SeamOut {
     close_micros: i64,
 }
 
-const FLAT: &str = "high = low AND open = low AND close = low";
+/// One price all over. A row is flat only when it is also sound.
+const FLAT: &str = "high = low AND open = low AND close = low AND low > 0";
 const SOUND: &str = "low <= open AND low <= close AND open <= high AND close <= high AND low > 0";
 
 impl Dialect {
@@ -117,11 +133,12 @@ impl Dialect {
     }
 
     /// Parameters 2 and 3: a pair as `market_data` spells it, and an instant.
-    const fn pair_and_since(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Sqlite => ("?2", "?3"),
-            Self::Postgres => ("$2", "('epoch'::timestamptz + $3::float8 * interval '1 microsecond')"),
-        }
+    fn pair_and_since(self) -> (&'static str, String) {
+        let pair = match self {
+            Self::Sqlite => "?2",
+            Self::Postgres => "$2",
+        };
+        (pair, self.instant(3))
     }
 
     /// Sound bars since an instant: of the history, and of candela.
@@ -141,37 +158,77 @@ impl Dialect {
         )
     }
 
-    /// The first round trip. Flat counts only rows that are otherwise sound; what is not sound is broken.
+    /// SQLite's first question. Flat counts only rows that are otherwise sound; what is not sound is broken.
     pub(super) fn history(self, table: &L0Table) -> String {
         let (time, rows) = (table.time_column(), self.history_rows(table));
-        let oddity = format!("CASE WHEN {FLAT} AND low > 0 THEN 1 WHEN {SOUND} THEN 0 ELSE {BROKEN} END");
-        match self {
-            Self::Sqlite => format!("SELECT {time} AS at_us, {oddity} AS oddity {rows} ORDER BY {time}"),
-            // One sum holds both counts.
-            Self::Postgres => format!(
-                "SELECT string_agg(timestamptz_send({time}), '') AS instants, \
-                 coalesce(sum({oddity})::bigint, 0) % {BROKEN} AS flat, coalesce(sum({oddity})::bigint, 0) / {BROKEN} AS broken {rows}"
-            ),
-        }
+        format!(
+            "SELECT {time} AS at_us, CASE WHEN {FLAT} THEN 1 WHEN {SOUND} THEN 0 ELSE {BROKEN} END AS oddity {rows} ORDER BY {time}"
+        )
     }
 
-    /// The second round trip: examples of what the first one counted, and the bars candela fetched.
+    /// PostgreSQL's first question: the first and the last row, whoever wrote them, and the bars candela fetched.
+    pub(super) fn history_ends(self, table: &L0Table) -> String {
+        let (time, symbol) = (table.time_column(), self.parameter());
+        let end = |which: &str| {
+            let at = self.micros_of_instant("ends.at");
+            let ends = format!(
+                "SELECT {which}({time}) AS at FROM {} WHERE symbol = {symbol}",
+                table.table()
+            );
+            format!("SELECT 'end' AS kind, {at} AS at_us FROM ({ends}) AS ends WHERE ends.at IS NOT NULL")
+        };
+        [end("min"), end("max"), self.fetched()].join(" UNION ALL ")
+    }
+
+    /// PostgreSQL's second question, of one half; parameter 2 is the instant between the halves.
+    ///
+    /// A row is counted as flat or as moving, and is broken when it is neither. Examples are sought only where there are some,
+    /// from the newest row back (`OFFSET 0` keeps the planner from sorting every row first).
+    pub(super) fn history_half(self, table: &L0Table, half: Half) -> String {
+        let time = table.time_column();
+        let side = if half == Half::Older { "<" } else { ">=" };
+        let rows = format!("{} AND {time} {side} {}", self.history_rows(table), self.instant(2));
+        let examples = |counted: &str, condition: &str| {
+            let at = self.micros_of_instant(&time);
+            let newest = format!(
+                "SELECT {at} AS at_us, open, high, low, close {rows} AND {counted} > 0 ORDER BY {time} DESC OFFSET 0"
+            );
+            let most = limits::VERDICT_EXAMPLES;
+            format!("ARRAY(SELECT at_us FROM ({newest}) AS newest WHERE {condition} LIMIT {most})")
+        };
+        format!(
+            "WITH counted AS MATERIALIZED (SELECT string_agg(timestamptz_send({time}), '') AS instants, count(*) AS total, \
+             count(*) FILTER (WHERE {FLAT}) AS flat, count(*) FILTER (WHERE low < high AND {SOUND}) AS moving {rows}) \
+             SELECT instants, flat, total - flat - moving AS broken, {} AS flat_examples, {} AS broken_examples FROM counted",
+            examples("counted.flat", FLAT),
+            examples(
+                "counted.total - counted.flat - counted.moving",
+                &format!("({SOUND}) IS NOT TRUE")
+            ),
+        )
+    }
+
+    /// The bars that candela fetched.
+    fn fetched(self) -> String {
+        let (pair, since) = self.pair_and_since();
+        format!(
+            "SELECT 'fetched' AS kind, {} AS at_us FROM market_data WHERE symbol = {pair} AND source = '{SOURCE}' \
+             AND provenance = 'backfill' AND datetime >= {since}",
+            self.micros_of_instant("datetime"),
+        )
+    }
+
+    /// SQLite's second question: examples of what the first one counted, and the bars candela fetched.
     pub(super) fn history_examples(self, table: &L0Table, history: &History) -> String {
         let (time, rows) = (table.time_column(), self.history_rows(table));
-        let out = |column: &str| self.micros_of_instant(column);
         let examples = |kind: &str, condition: String| {
-            let at = out(&time);
+            let at = self.micros_of_instant(&time);
             format!(
                 "SELECT * FROM (SELECT '{kind}' AS kind, {at} AS at_us {rows} AND {condition} ORDER BY {time} DESC LIMIT {}) AS {kind}",
                 limits::VERDICT_EXAMPLES,
             )
         };
-        let (pair, since) = self.pair_and_since();
-        let mut parts = vec![format!(
-            "SELECT 'fetched' AS kind, {} AS at_us FROM market_data WHERE symbol = {pair} AND source = '{SOURCE}' \
-             AND provenance = 'backfill' AND datetime >= {since}",
-            out("datetime"),
-        )];
+        let mut parts = vec![self.fetched()];
         if history.flat > 0 {
             parts.push(examples("flat", format!("({FLAT})")));
         }
@@ -182,19 +239,39 @@ impl Dialect {
     }
 }
 
-/// The history that PostgreSQL's first answer describes.
-pub(super) fn from_instants(answer: InstantsOut) -> History {
-    let bytes = answer.instants.unwrap_or_default();
+/// PostgreSQL's first answer: the instant between the halves, unless there is no row, and the bars that candela fetched.
+pub(super) fn from_ends(answer: Vec<ExampleOut>) -> (Option<Timestamp>, History) {
+    let (ends, fetched): (Vec<_>, Vec<_>) = answer.into_iter().partition(|row| row.kind == "end");
+    let ends = || ends.iter().map(|end| end.at_us);
+    let middle = ends()
+        .min()
+        .zip(ends().max())
+        .map(|(first, last)| i64::midpoint(first, last));
+    (
+        middle.map(Timestamp::from_micros),
+        with_examples(History::default(), fetched),
+    )
+}
+
+/// The history with both halves that PostgreSQL described.
+pub(super) fn with_halves(mut history: History, halves: [HalfOut; 2]) -> History {
     let instant =
         |bytes: &[u8; 8]| Timestamp::from_micros(i64::from_be_bytes(*bytes).saturating_add(POSTGRES_EPOCH_US));
-    let mut rows: Vec<_> = bytes.as_chunks::<8>().0.iter().map(instant).collect();
-    rows.sort_unstable();
-    History {
-        rows,
-        flat: count(answer.flat),
-        broken: count(answer.broken),
-        ..History::default()
+    let newest = |list: &mut Vec<Timestamp>, more: Vec<i64>| {
+        list.extend(more.into_iter().map(Timestamp::from_micros));
+        list.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        list.truncate(limits::VERDICT_EXAMPLES);
+    };
+    for half in halves {
+        let bytes = half.instants.unwrap_or_default();
+        history.rows.extend(bytes.as_chunks::<8>().0.iter().map(instant));
+        history.flat = history.flat.saturating_add(count(half.flat));
+        history.broken = history.broken.saturating_add(count(half.broken));
+        newest(&mut history.flat_examples, half.flat_examples);
+        newest(&mut history.broken_examples, half.broken_examples);
     }
+    history.rows.sort_unstable();
+    history
 }
 
 /// The history that SQLite's first answer describes.
@@ -208,7 +285,7 @@ pub(super) fn from_rows(answer: &[RowOut]) -> History {
     }
 }
 
-/// Adds what the second round trip brought.
+/// Adds the instants of an answer where they belong.
 pub(super) fn with_examples(mut history: History, answer: Vec<ExampleOut>) -> History {
     for example in answer {
         let list = match example.kind.as_str() {
@@ -244,7 +321,7 @@ fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// Binds the second round trip's parameters.
+/// Binds the pair, as both tables spell it, and since when.
 macro_rules! bind_examples {
     ($sql:expr, $query:expr) => {
         diesel::sql_query($sql)

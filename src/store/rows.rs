@@ -9,7 +9,7 @@ use crate::domain::price::Price;
 use crate::domain::tick::AcceptedTick;
 use crate::domain::timestamp::Timestamp;
 use chrono::NaiveDate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What our rows have in the column `source`.
 pub const SOURCE: &str = "candela";
@@ -82,6 +82,12 @@ impl Rows {
         rows
     }
 
+    /// The dates of the sessions whose five-minute bars are among them.
+    pub(super) fn session_dates(&self) -> BTreeSet<NaiveDate> {
+        let base = self.bars.iter().filter(|row| row.bar.key.interval == BASE);
+        base.map(|row| row.bar.session_date).collect()
+    }
+
     fn push(&mut self, event: &Numbered, epoch: Epoch) {
         let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
         match &event.event {
@@ -101,7 +107,7 @@ impl Rows {
             Event::Session(change) if matches!(change.phase, SessionPhase::Open | SessionPhase::Closed) => {
                 self.sessions.push(change.clone());
             }
-            Event::Session(_) | Event::BarEnd(_) => {}
+            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) => {} // a seam is kept in system_health
         }
     }
 }

@@ -21,7 +21,7 @@ impl Dialect {
     }
 
     /// Parameter `n` in microseconds, as an instant.
-    fn instant(self, n: u8) -> String {
+    pub(super) fn instant(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("('epoch'::timestamptz + ${n}::float8 * interval '1 microsecond')"),
@@ -167,7 +167,20 @@ impl Dialect {
         )
     }
 
-    /// Parameters: date, opens, kind, closes. Counts what was stored of the session by now, once.
+    /// Parameter: date. Counts again what is stored of a session that is closed: its last bar comes seconds after its close, and
+    /// what backfill brings comes later.
+    pub(super) fn recount_session(self) -> String {
+        format!(
+            "UPDATE market_sessions SET updated_at = {},
+                ticks = (SELECT count(*) FROM realtime_market_data WHERE time >= start_time AND time < end_time AND source = 'candela'),
+                bars = (SELECT count(*) FROM market_data WHERE datetime >= start_time AND datetime < end_time AND source = 'candela'),
+                gaps = (SELECT count(*) FROM gaps WHERE from_at < end_time AND to_at > start_time)
+             WHERE session_date = {} AND status = 'closed' AND end_time IS NOT NULL",
+            self.now(), self.date(1),
+        )
+    }
+
+    /// Parameters: date, opens, kind, closes. Counts what is stored of the session by now.
     pub(super) fn close_session(self) -> String {
         let (opens, closes) = (self.instant(2), self.instant(4));
         format!(

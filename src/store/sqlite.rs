@@ -1,6 +1,6 @@
 //! The embedded store: one SQLite file through diesel. No server, no set-up.
 
-use crate::domain::event::{Position, SessionPhase};
+use crate::domain::event::{Position, SessionPhase, VendorBar};
 use crate::domain::price::Price;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
@@ -197,6 +197,35 @@ impl Sqlite {
         .await
     }
 
+    /// Adds bars the way a history pipeline does, with source `l0`; those that are there stay. For the demo, beside which no
+    /// pipeline runs.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be written; none of them is there then.
+    pub async fn prepare_history(&self, symbol: Symbol, bars: Vec<VendorBar>) -> Result<(), StoreError> {
+        const INSERT: &str = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source) \
+                              VALUES (?, ?, ?, ?, ?, ?, 'l0') ON CONFLICT DO NOTHING";
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                for bar in &bars {
+                    let insert = diesel::sql_query(INSERT)
+                        .bind::<Text, _>(symbol.compact())
+                        .bind::<BigInt, _>(bar.opens_at.micros());
+                    let [open, high, low, close] =
+                        [bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close].map(Price::micros);
+                    insert
+                        .bind::<BigInt, _>(open)
+                        .bind::<BigInt, _>(high)
+                        .bind::<BigInt, _>(low)
+                        .bind::<BigInt, _>(close)
+                        .execute(db)?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         run(&self.reading, |db| diesel::sql_query("SELECT 1").execute(db).map(drop)).await
     }
@@ -250,6 +279,10 @@ fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), Di
             SessionPhase::Closed => bind_close_session!(SQL.close_session(), change).execute(db)?,
             _ => bind_open_session!(SQL.open_session(), change).execute(db)?,
         };
+    }
+    for date in rows.session_dates() {
+        let recount = diesel::sql_query(SQL.recount_session()).bind::<Text, _>(date.to_string());
+        recount.execute(db)?;
     }
     bind_advance!(SQL.advance(), batch).execute(db).map(drop)
 }

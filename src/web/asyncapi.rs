@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 /// Each message of the WebSocket, who sends it, and what it is for.
-pub(super) const MESSAGES: [(&str, &str, &str); 24] = [
+pub(super) const MESSAGES: [(&str, &str, &str); 25] = [
     ("welcome", "server", "always first: what is served, and the limits"),
     ("authenticated", "server", "the token is valid"),
     (
@@ -25,6 +25,11 @@ pub(super) const MESSAGES: [(&str, &str, &str); 24] = [
     ),
     ("bar_end", "server", "all bars of an interval are out"),
     ("gap", "server", "a gap was opened or changed its status"),
+    (
+        "seam",
+        "server",
+        "where prepared history ends and live bars begin, and how many bars of both differ",
+    ),
     ("session", "server", "a session opened or closed, or soon will"),
     ("status", "server", "the service's state and conditions"),
     ("skipped", "server", "messages that cannot be brought any more"),

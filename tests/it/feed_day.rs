@@ -375,7 +375,7 @@ fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, tr
                 Event::Gap(gap) => {
                     gaps.insert(gap.id, gap.clone());
                 }
-                Event::Tick(_) | Event::BarEnd(_) | Event::Session(_) => {}
+                Event::Tick(_) | Event::BarEnd(_) | Event::Session(_) | Event::Seam(_) => {}
             }
         }
     }

@@ -38,6 +38,8 @@ mod feed_scenarios;
 #[cfg(test)]
 mod process_demo;
 #[cfg(test)]
+mod process_gate;
+#[cfg(test)]
 mod process_input;
 #[cfg(test)]
 mod process_kills;

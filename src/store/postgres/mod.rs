@@ -18,7 +18,7 @@ use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
 use crate::store::error::StoreError;
-use crate::store::l0::{ExampleOut, HistoryQuery, bind_examples, from_instants, seam_bars, with_examples};
+use crate::store::l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, from_ends, seam_bars, with_halves};
 use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::sql::Dialect;
@@ -28,7 +28,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection, RunError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use tokio_postgres::{Client, Connection, Socket};
@@ -213,12 +213,23 @@ impl Postgres {
     }
 
     pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        let ends: Vec<ExampleOut> = {
+            let mut db = self.connection().await?;
+            in_time(bind_examples!(SQL.history_ends(&query.table), query).load(&mut db)).await?
+        };
+        let (middle, history) = from_ends(ends);
+        let Some(middle) = middle else { return Ok(history) };
+        let half = |half| self.history_half(&query, half, middle);
+        let (older, newer) = future::try_join(half(Half::Older), half(Half::Newer)).await?;
+        Ok(with_halves(history, [older, newer]))
+    }
+
+    async fn history_half(&self, query: &HistoryQuery, half: Half, middle: Timestamp) -> Result<HalfOut, StoreError> {
         let mut db = self.connection().await?;
-        let asked = diesel::sql_query(SQL.history(&query.table)).bind::<Text, _>(query.table.symbol(query.symbol));
-        let history = from_instants(in_time(asked.get_result(&mut db)).await?);
-        let asked = bind_examples!(SQL.history_examples(&query.table, &history), query);
-        let examples: Vec<ExampleOut> = in_time(asked.load(&mut db)).await?;
-        Ok(with_examples(history, examples))
+        let asked = diesel::sql_query(SQL.history_half(&query.table, half))
+            .bind::<Text, _>(query.table.symbol(query.symbol))
+            .bind::<BigInt, _>(middle.micros());
+        in_time(asked.get_result(&mut db)).await
     }
 
     pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {

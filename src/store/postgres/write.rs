@@ -109,6 +109,10 @@ impl Link {
             };
             self.run(&sql, &types, &values).await?;
         }
+        for date in rows.session_dates() {
+            let date = date.to_string();
+            self.run(&SQL.recount_session(), &[Type::TEXT], &[&date]).await?;
+        }
         let position = batch.last_position();
         let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
         self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position]).await

@@ -1,0 +1,298 @@
+//! Tests of [`super`].
+
+use super::*;
+use crate::domain::calendar_spec::CalendarSpec;
+use crate::domain::l0_table::Spelling;
+use crate::domain::timestamp::Timestamp;
+use crate::store::Sqlite;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Keeps what Root would hear.
+struct Probe(mpsc::UnboundedSender<Report>);
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+}
+
+impl Handler<Report> for Probe {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        drop(self.0.send(report));
+    }
+}
+
+const NOON: Timestamp = Timestamp::from_secs(1_768_478_400); // Thursday 15 January 2026, 12:00 UTC
+
+/// Keeps what the pipeline would hear.
+struct Desk(mpsc::UnboundedSender<HeardKind>);
+
+impl Actor for Desk {
+    type Context = Context<Self>;
+}
+
+impl Handler<Arrived> for Desk {
+    type Result = ();
+    fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
+        for arrival in arrived.0 {
+            drop(self.0.send(arrival.heard.what));
+        }
+    }
+}
+
+/// A validator and all that it speaks to.
+struct Bench {
+    validator: Addr<Validator>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    heard: mpsc::UnboundedReceiver<HeardKind>,
+    pipeline: watch::Sender<PipelineView>,
+    written: watch::Sender<ReaderView>,
+    folder: tempfile::TempDir,
+}
+
+/// A validator over a store whose table holds a bar every five minutes of the last days.
+fn start(table: &str) -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = Store::Sqlite(Sqlite::open(&path).unwrap());
+    let mut db = rusqlite::Connection::open(&path).unwrap();
+    let rows = db.transaction().unwrap();
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source) VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'l0')";
+    for back in 1..=8 * 288 {
+        rows.execute(insert, [NOON.micros() - back * 300_000_000]).unwrap();
+    }
+    rows.commit().unwrap();
+    let spec = CalendarSpec {
+        calendar: "always".to_owned(),
+        ..CalendarSpec::default()
+    };
+    let (probe, reports) = mpsc::unbounded_channel();
+    let (desk, heard) = mpsc::unbounded_channel();
+    let (pipeline, written) = (
+        watch::Sender::new(PipelineView::default()),
+        watch::Sender::new(ReaderView::default()),
+    );
+    let parts = ValidatorParts {
+        store,
+        table: L0Table::new(table, "datetime", Spelling::Compact).unwrap(),
+        symbol: Symbol::usdcop(),
+        calendar: watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1,
+        clock: Clock::manual(NOON),
+        root: Probe(probe).start().recipient(),
+        seam: watch::Sender::new(None),
+        marked: Arc::default(),
+        arrived: Desk(desk).start().recipient(),
+        pipeline: pipeline.subscribe(),
+        latest: watch::channel(LatestView::default()).1,
+        written: written.subscribe(),
+    };
+    Bench {
+        validator: Validator::new(parts).start(),
+        reports,
+        heard,
+        pipeline,
+        written,
+        folder,
+    }
+}
+
+async fn verdict(reports: &mut mpsc::UnboundedReceiver<Report>) -> Arc<Verdict> {
+    let report = tokio::time::timeout(Duration::from_secs(10), reports.recv()).await;
+    match report.expect("a verdict in ten seconds") {
+        Some(Report::Judged(verdict)) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix_rt::test]
+async fn a_verdict_is_told_and_kept() {
+    let Bench {
+        validator,
+        mut reports,
+        folder,
+        ..
+    } = start("market_data");
+    validator.send(Validate { flag: None }).await.unwrap();
+    let verdict = verdict(&mut reports).await;
+    assert!(verdict.passed(), "{verdict:?}");
+    assert_eq!(
+        (verdict.expected, verdict.present, verdict.rows),
+        (7 * 288, 7 * 288, 8 * 288)
+    );
+    let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    let kept = async {
+        loop {
+            let row = db.query_row("SELECT status, details FROM system_health", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            });
+            match row {
+                Ok(row) => return row,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let (status, details) = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
+    assert_eq!(status, "l0_passed");
+    assert!(details.contains("\"present\":2016"), "{details}");
+}
+
+#[actix_rt::test]
+async fn the_seam_is_found_when_the_first_live_bar_is_there() {
+    let Bench {
+        validator,
+        mut heard,
+        written,
+        folder,
+        ..
+    } = start("market_data");
+    let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
+                  VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
+    db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
+    let session = Session {
+        date: NOON.datetime().date_naive(),
+        opens: NOON,
+        closes: NOON + Duration::from_secs(3_600),
+        kind: crate::domain::session::SessionKind::Spot,
+    };
+    let symbol = Symbol::usdcop();
+    validator.send(MarkSeam { symbol, session }).await.unwrap();
+    let kept = async {
+        loop {
+            let row = db.query_row("SELECT details FROM system_health WHERE status = 'seam'", [], |row| {
+                row.get(0)
+            });
+            match row {
+                Ok(row) => return row,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let details: String = tokio::time::timeout(Duration::from_secs(10), kept).await.unwrap();
+    assert!(
+        details.contains("\"last_history_bar\":\"2026-01-15T11:55:00Z\""),
+        "{details}"
+    );
+    assert!(details.contains("\"missing\":2"), "{details}");
+    let lacking = next(&mut heard).await;
+    let HeardKind::Lacking(lacking) = lacking else {
+        panic!("{lacking:?}")
+    };
+    assert_eq!(
+        (lacking.cause.as_str(), lacking.stretches.as_slice()),
+        ("seam", [(NOON, NOON + Duration::from_secs(600))].as_slice())
+    );
+    let told = next(&mut heard).await;
+    assert!(
+        matches!(&told, HeardKind::Seam(found) if found.seam.missing == 2),
+        "{told:?}"
+    );
+    drop(written);
+}
+
+async fn next(heard: &mut mpsc::UnboundedReceiver<HeardKind>) -> HeardKind {
+    let heard = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+    heard.expect("something heard in ten seconds").unwrap()
+}
+
+fn gap(from: Timestamp, to: Timestamp) -> crate::domain::gap::Gap {
+    crate::domain::gap::Gap {
+        id: 1,
+        symbol: Symbol::usdcop(),
+        interval: crate::domain::interval::Interval::M5,
+        from,
+        to,
+        bars: 2,
+        status: crate::domain::gap::GapStatus::Open,
+        cause: "history".to_owned(),
+    }
+}
+
+#[actix_rt::test]
+async fn only_what_nobody_has_is_asked_for_and_waited_for() {
+    let mut bench = start("market_data");
+    let at = |slot: i32| NOON - Duration::from_secs(300 * 288 * 9) + Duration::from_secs(300) * slot.unsigned_abs();
+    let db = rusqlite::Connection::open(bench.folder.path().join("store.db")).unwrap();
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
+                  VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
+    db.execute(insert, [at(1).micros()]).unwrap(); // made by us, before the history begins
+    bench.pipeline.send_modify(|view| view.gaps = vec![gap(at(2), at(4))]);
+    bench.validator.send(FillHistory(vec![(at(0), at(4))])).await.unwrap();
+    let HeardKind::Lacking(lacking) = next(&mut bench.heard).await else {
+        panic!("nothing is lacking")
+    };
+    assert_eq!(lacking.stretches, [(at(2), at(4)), (at(0), at(1))]);
+    assert!(
+        bench.reports.try_recv().is_err(),
+        "it says so before the gap is settled"
+    );
+    bench.pipeline.send_modify(|view| view.gaps.clear());
+    let fetched = tokio::time::timeout(Duration::from_secs(10), bench.reports.recv()).await;
+    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched));
+    bench
+        .validator
+        .send(FillHistory(vec![(NOON - Duration::from_secs(900), NOON)]))
+        .await
+        .unwrap();
+    let fetched = tokio::time::timeout(Duration::from_secs(10), bench.reports.recv()).await;
+    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched));
+    assert!(bench.heard.try_recv().is_err(), "the history has those bars");
+}
+
+#[actix_rt::test]
+async fn while_the_store_is_behind_no_seam_is_told() {
+    let mut bench = start("market_data");
+    bench
+        .written
+        .send_modify(|view| view.head = crate::domain::event::Position(7));
+    let db = rusqlite::Connection::open(bench.folder.path().join("store.db")).unwrap();
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
+                  VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
+    db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
+    let session = Session {
+        date: NOON.datetime().date_naive(),
+        opens: NOON,
+        closes: NOON + Duration::from_secs(3_600),
+        kind: crate::domain::session::SessionKind::Spot,
+    };
+    let symbol = Symbol::usdcop();
+    bench.validator.send(MarkSeam { symbol, session }).await.unwrap();
+    bench.validator.send(Validate { flag: None }).await.unwrap();
+    verdict(&mut bench.reports).await; // asked for after the look, and answered
+    assert!(bench.heard.try_recv().is_err());
+    bench
+        .written
+        .send_modify(|view| view.position = crate::domain::event::Position(7));
+    bench.validator.send(MarkSeam { symbol, session }).await.unwrap();
+    let told = next(&mut bench.heard).await;
+    assert!(matches!(told, HeardKind::Lacking(_)), "{told:?}");
+}
+
+#[actix_rt::test]
+async fn a_table_that_is_not_there_is_a_verdict_and_the_last_question_is_answered_last() {
+    let Bench {
+        validator,
+        mut reports,
+        folder: _folder,
+        ..
+    } = start("no_such_table");
+    for rows in [None, Some(7), Some(8)] {
+        let manifest = crate::domain::l0::Manifest {
+            rows,
+            ..Default::default()
+        };
+        validator
+            .send(Validate {
+                flag: Some(Flag { at: NOON, manifest }),
+            })
+            .await
+            .unwrap();
+    }
+    let first = verdict(&mut reports).await;
+    assert_eq!((first.reason(), first.passed()), ("database_unreachable", false));
+    assert!(first.message().contains("no_such_table"), "{}", first.message());
+    let mut last = verdict(&mut reports).await;
+    while last.flag.as_ref().and_then(|flag| flag.manifest.rows) != Some(8) {
+        last = verdict(&mut reports).await;
+    }
+}

@@ -1,0 +1,198 @@
+//! The gate and the market's hours, on the real binary, in a world in which time flies (libfaketime; candela does not know).
+
+use crate::child::{Candela, wait_until};
+use candela::domain::calendar::Calendar;
+use candela::domain::channel::Channel;
+use candela::domain::event::Event;
+use candela::domain::interval::Interval;
+use candela::domain::symbol::Symbol;
+use candela::domain::timestamp::Timestamp;
+use candela::ledger::LedgerReader;
+use candela::store::Sqlite;
+use chrono::NaiveDate;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+/// The flag of that morning; an empty file would be of another time than these processes live in.
+const FLAG: &str = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
+
+/// The simulated vendor beside a service whose data lies in a folder, both in the same hurried world.
+struct World {
+    _vendor: Candela,
+    service: Candela,
+    url: String,
+}
+
+impl World {
+    fn new(at: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut vendor = Candela::of(&mut Candela::at(at, &["simulate", "--symbols", "USD/COP", "--json"]));
+        let listening: Value = serde_json::from_str(&vendor.line("\"listening\"")).unwrap();
+        let mut command: Command = Candela::at(at, &["run"]);
+        command.env("READY_SIGNALS_DIR", data.join("signals"));
+        command.env("CANDELA__STORE__SQLITE_FILE", data.join("candela.db"));
+        command.env("CANDELA__LEDGER__DIR", data.join("ledger"));
+        command.env("CANDELA__UPSTREAM__WS_URL", listening["ws_url"].as_str().unwrap());
+        command.env("CANDELA__UPSTREAM__REST_URL", listening["rest_url"].as_str().unwrap());
+        command.envs([("PORT", "0"), ("LOG_LEVEL", "INFO"), ("API_KEY_G1_1", "f00dfeed")]);
+        command.envs(settings.iter().copied());
+        let service = Candela::of(&mut command);
+        let line = wait_until("the service to listen", || service.stderr.find("candela listens"));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            _vendor: vendor,
+            service,
+            url: format!("http://{}", line["address"].as_str().unwrap()),
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("connect to the service");
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("ask the service");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read the service's answer");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).unwrap_or_default()
+    }
+
+    fn stop(self) {
+        self.service.signal(libc::SIGTERM);
+        let ended = self.service.ended();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+}
+
+fn date(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// One bar for each slot of these dates, as a history pipeline stores them.
+fn prepare(data: &Path, dates: impl Iterator<Item = NaiveDate>) {
+    let path = data.join("candela.db");
+    drop(Sqlite::open(&path).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source) \
+                  VALUES ('USDCOP', ?1, 3700000000, 3701000000, 3699000000, 3700000000, 'twelvedata')";
+    for slot in dates.flat_map(|date| Calendar::usdcop().slots_on(date, Interval::M5)) {
+        db.execute(insert, [slot.micros()]).unwrap();
+    }
+}
+
+fn raise_flag(data: &Path, content: &str) {
+    std::fs::create_dir_all(data.join("signals")).unwrap();
+    std::fs::write(data.join("signals/l0_ready.flag"), content).unwrap();
+}
+
+fn count(data: &Path, sql: &str) -> i64 {
+    let db = rusqlite::Connection::open(data.join("candela.db")).unwrap();
+    db.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+}
+
+/// Everything told on `quality:USD/COP`.
+fn quality(data: &Path) -> Vec<Event> {
+    let channel = Channel::quality(Symbol::usdcop());
+    let Ok(mut reader) = LedgerReader::open(&data.join("ledger")) else {
+        return Vec::new();
+    };
+    let events = reader.read_channel(channel, 1, u64::MAX, 1_000).unwrap_or_default();
+    events.into_iter().map(|numbered| numbered.event).collect()
+}
+
+#[test]
+fn missing_history_is_fetched_and_checked_again_and_the_seam_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let days = date("2026-02-18").iter_days().take(12);
+    prepare(data, days.filter(|day| *day != date("2026-02-26"))); // a Thursday is missing
+    raise_flag(data, FLAG);
+    let world = World::new("@2026-03-02 12:55:00 x40", data, &[]);
+
+    let fetched = "SELECT count(*) FROM market_data WHERE source = 'candela' AND provenance = 'backfill' \
+                   AND session_date = '2026-02-26'";
+    wait_until("the missing session", || (count(data, fetched) == 59).then_some(()));
+    let passed = "SELECT count(*) FROM system_health WHERE status = 'l0_passed'";
+    wait_until("a verdict that passes", || (count(data, passed) > 0).then_some(()));
+    let failed = "SELECT count(*) FROM system_health WHERE status = 'l0_failed'";
+    assert!(count(data, failed) > 0);
+    let settled = "SELECT count(*) FROM gaps WHERE cause = 'history' AND status = 'filled' AND bars = 59";
+    wait_until("the gap to be settled", || (count(data, settled) == 1).then_some(()));
+    let holds = wait_until("the session", || {
+        let health = world.get("/status");
+        (health["state"]["name"] == "active").then_some(health)
+    });
+    let held: Vec<&Value> = holds["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|held| held["status"] == true)
+        .collect();
+    assert!(
+        !held.iter().any(|held| held["type"] == "history_unverified"),
+        "{held:?}"
+    );
+
+    let seam = wait_until("the seam", || {
+        quality(data).into_iter().find_map(|event| match event {
+            Event::Seam(found) => Some(found.seam),
+            _ => None,
+        })
+    });
+    let at = |text: &str| Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap());
+    assert_eq!(seam.last_history_bar, Some(at("2026-02-27T12:50:00-05:00")));
+    assert_eq!(
+        (seam.first_live_bar, seam.missing),
+        (at("2026-03-02T08:00:00-05:00"), 0)
+    );
+    let told = wait_until("the seam on /status", || {
+        let seam = world.get("/status")["seam"].take();
+        seam.is_object().then_some(seam)
+    });
+    assert_eq!(told["last_history_bar"], "2026-02-27T17:50:00Z");
+    world.stop();
+}
+
+#[test]
+fn a_session_has_its_row_from_open_to_close_and_market_session_says_where_it_stands() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    prepare(data, date("2026-02-18").iter_days().take(12));
+    raise_flag(data, FLAG);
+    let short = [("CANDELA__MARKET__CLOSE", "08:10"), ("STARTUP_TIMEOUT_MINUTES", "1")];
+    let world = World::new("@2026-03-02 12:58:30 x30", data, &short);
+    let shown = |status: &str| {
+        wait_until(&format!("/market/session to be {status}"), || {
+            let session = world.get("/market/session");
+            (session["status"] == status).then_some(session)
+        })
+    };
+    let closed = shown("closed");
+    assert_eq!(closed["next_open"], "2026-03-02T08:00:00-05:00", "{closed}");
+    assert_eq!(
+        (&closed["next"]["type"], &closed["next"]["expected_bars"]),
+        (&"spot".into(), &2.into())
+    );
+    assert!(
+        closed["minutes_until_open"].is_u64() && closed["reason"].is_string(),
+        "{closed}"
+    );
+    let open = shown("open");
+    assert_eq!(open["current_session_start"], "2026-03-02T08:00:00-05:00", "{open}");
+    assert_eq!(open["current_session_end"], "2026-03-02T08:10:00-05:00");
+    assert_eq!((&open["type"], &open["expected_bars"]), (&"spot".into(), &2.into()));
+    assert_eq!(open["reason"], "business day");
+    let active = "SELECT count(*) FROM market_sessions WHERE session_date = '2026-03-02' AND status = 'active' AND end_time IS NULL";
+    wait_until("the row of the open session", || {
+        (count(data, active) == 1).then_some(())
+    });
+    let done = "SELECT count(*) FROM market_sessions WHERE session_date = '2026-03-02' AND status = 'closed' AND end_time - start_time = 600000000 AND ticks > 0 \
+                AND bars = (SELECT count(*) FROM market_data WHERE source = 'candela') \
+                AND EXISTS (SELECT 1 FROM market_data WHERE source = 'candela' AND datetime = end_time - 300000000)";
+    wait_until("the row of the closed session with all its bars", || {
+        (count(data, done) == 1).then_some(())
+    });
+    let again = shown("closed");
+    assert_eq!(again["next_open"], "2026-03-03T08:00:00-05:00", "{again}");
+    world.stop();
+}
