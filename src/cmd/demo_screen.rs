@@ -250,9 +250,13 @@ impl Screen {
             format!("{} bars", gap.bars)
         };
         let status = self.paint(colour, gap.status.name());
+        let date = gap.from.datetime().with_timezone(&self.zone).date_naive();
         self.at(
             gap.from,
-            &format!("{} gap g-{} {status}: {bars}, {}", gap.symbol, gap.id, gap.cause),
+            &format!(
+                "{} gap g-{} {status}: {bars} of {date}, {}",
+                gap.symbol, gap.id, gap.cause
+            ),
         );
     }
 

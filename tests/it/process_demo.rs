@@ -31,6 +31,34 @@ fn the_demo_shows_bars_and_an_outage_that_heals_and_ends_by_itself() {
         assert!(price("low") <= price("open").min(price("close")), "{bar}");
         assert!(price("high") >= price("open").max(price("close")), "{bar}");
     }
+    let states: Vec<&str> = of(&events, "state")
+        .iter()
+        .filter_map(|state| state["state"].as_str())
+        .collect();
+    assert_eq!(
+        states[..4],
+        ["waiting_l0", "checking_data", "ready", "active"],
+        "{}",
+        ended.stdout
+    );
+    let spent = |i: usize| of(&events, "state")[i]["lasted_seconds"].as_u64().unwrap();
+    assert!(
+        spent(1) >= 300 && spent(3) >= 500,
+        "time was spent waiting and ready:\n{}",
+        ended.stdout
+    );
+    let unverified = |event: &&&Value| event["type"] == "history_unverified";
+    let last = of(&events, "condition")
+        .into_iter()
+        .rfind(|event| unverified(&event))
+        .cloned();
+    assert_eq!(
+        last.unwrap()["status"],
+        false,
+        "the gate did not pass:\n{}",
+        ended.stdout
+    );
+    assert_eq!(of(&events, "seam")[0]["missing"], 0, "{}", ended.stdout);
     let healed = of(&events, "gap").iter().any(|gap| gap["status"] == "filled");
     assert!(healed, "the scripted outage did not heal:\n{}", ended.stdout);
     assert_eq!(events.last().unwrap()["event"], "summary");
