@@ -264,7 +264,8 @@ impl Screen {
         if self.json {
             let mut told: Value =
                 serde_json::from_slice(&frames::event_json(&self.zones, numbered)).unwrap_or_default();
-            return self.object(merged("seam", numbered, told["data"].take()));
+            let data = told.get_mut("data").map(Value::take).unwrap_or_default();
+            return self.object(merged("seam", numbered, data));
         }
         let seam = &found.seam;
         let last = seam.last_history_bar.map_or_else(
