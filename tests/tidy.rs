@@ -411,6 +411,15 @@ fn paths_and_functions_that_documents_name_exist() {
             {
                 findings.push(format!("{}: `{path}` does not exist", document.path));
             }
+            let sentence = name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let known = || {
+                [format!("fn {name}("), format!("\"{name}\"")]
+                    .iter()
+                    .any(|form| all.contains(form))
+            };
+            if sentence && !name.starts_with("candela_") && !known() {
+                findings.push(format!("{}: no test and no code is called `{name}`", document.path));
+            }
             if document.path == "ARCHITECTURE.md" && name.ends_with("()") {
                 let function = name.trim_end_matches("()").rsplit("::").next().unwrap_or_default();
                 if !all.contains(&format!("fn {function}")) {
