@@ -39,8 +39,7 @@ function follow() {
   const socket = new Socket(`${url}?channels=status`, "candela.v1");
   socket.onopen = () => {
     delay = 200;
-    const since = Object.fromEntries(Object.entries(positions).filter(([, at]) => at.epoch));
-    socket.send(JSON.stringify({ action: "subscribe", channels, since }));
+    socket.send(JSON.stringify({ action: "subscribe", channels, since: positions }));
   };
   socket.onmessage = event => hear(JSON.parse(event.data));
   socket.onerror = () => {};

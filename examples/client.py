@@ -43,8 +43,7 @@ def hear(message):
 
 async def follow():
     async with websockets.connect(url, subprotocols=["candela.v1"], max_size=1 << 20) as socket:
-        since = {channel: at for channel, at in positions.items() if at["epoch"]}
-        await socket.send(json.dumps({"action": "subscribe", "channels": channels, "since": since}))
+        await socket.send(json.dumps({"action": "subscribe", "channels": channels, "since": positions}))
         while time.monotonic() < until:
             try:
                 hear(json.loads(await asyncio.wait_for(socket.recv(), 1)))

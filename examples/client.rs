@@ -1,10 +1,9 @@
 //! Follows ticks and five-minute bars, resumes after every disconnect, and checks that nothing is missing.
-//!
-//!     cargo run --example client -- ws://127.0.0.1:8080/ws USD/COP [seconds]
+//! `cargo run --example client -- ws://127.0.0.1:8080/ws USD/COP [seconds]`
 #![expect(
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a JSON value indexed by a name gives null; a program prints"
+    reason = "a JSON value gives null; a program prints"
 )]
 
 use awc::ws::{Frame, Message};
@@ -15,49 +14,53 @@ use std::time::Duration;
 #[derive(Default)]
 struct Follower {
     positions: Map<String, Value>,
-    ticks: u64,
-    bars: u64,
-    holes: u64,
+    counts: [u64; 3],
 }
 
 impl Follower {
     fn hear(&mut self, message: &Value) {
+        let answers = message["channels"].as_array().into_iter().flatten();
+        let begun = answers.filter(|answer| answer["seq"].is_u64() && answer["recovered"] != true);
         match message["type"].as_str().unwrap_or_default() {
-            "subscribed" => {
-                let answers = message["channels"].as_array().into_iter().flatten();
-                answers
-                    .filter(|answer| answer["seq"].is_u64() && answer["recovered"] != true)
-                    .for_each(|answer| self.keep(answer));
-            }
-            "discontinuity" => self.keep(message),
-            kind @ ("market_data" | "bar" | "gap" | "skipped") if message["seq"].is_u64() => self.check(kind, message),
+            "subscribed" => begun.for_each(|answer| self.keep(answer, &answer["epoch"])),
+            "discontinuity" => self.keep(message, &message["epoch"]),
+            "market_data" | "bar" | "gap" | "seam" | "skipped" if message["seq"].is_u64() => self.check(message),
             _ => {}
         }
     }
-
-    fn keep(&mut self, at: &Value) {
+    fn keep(&mut self, at: &Value, epoch: &Value) {
         let channel = at["channel"].as_str().unwrap_or_default().to_owned();
         self.positions
-            .insert(channel, json!({"epoch": at["epoch"], "seq": at["seq"]}));
+            .insert(channel, json!({"epoch": epoch, "seq": at["seq"]}));
     }
-
     /// The next message's `from` is the last `seq` + 1, or the server said `skipped` in its place.
-    fn check(&mut self, kind: &str, message: &Value) {
+    fn check(&mut self, message: &Value) {
         let channel = message["channel"].as_str().unwrap_or_default();
         let from = message.get("from").unwrap_or(&message["seq"]).as_u64();
         let known = self.positions.get(channel).cloned().unwrap_or_default();
-        if known["seq"].as_u64().is_some_and(|seq| from != Some(seq + 1)) {
-            self.holes += 1;
-            println!("HOLE in {channel} after {} before {from:?}", known["seq"]);
+        let hole = known["seq"].as_u64().is_some_and(|seq| from != Some(seq + 1));
+        let is = [message["type"] == "market_data", message["type"] == "bar", hole];
+        (self.counts.iter_mut().zip(is)).for_each(|(count, one)| *count += u64::from(one));
+        if hole || message["type"] == "bar" {
+            println!("{}{message}", if hole { "HOLE before " } else { "" });
         }
-        self.keep(&json!({"channel": channel, "epoch": known["epoch"], "seq": message["seq"]}));
-        self.ticks += u64::from(kind == "market_data");
-        if kind == "bar" {
-            self.bars += 1;
-            println!(
-                "{} {} {}",
-                message["data"]["open_time"], message["data"]["close"], message["data"]["state"]
-            );
+        self.keep(message, &known["epoch"]);
+    }
+    async fn follow(&mut self, url: &str, channels: &[String]) {
+        loop {
+            actix_rt::time::sleep(Duration::from_millis(200)).await;
+            let Ok((_, mut socket)) = awc::Client::new().ws(url).connect().await else {
+                continue;
+            };
+            let ask = json!({"action": "subscribe", "channels": channels, "since": self.positions});
+            drop(socket.send(Message::Text(ask.to_string().into())).await);
+            while let Some(Ok(frame)) = socket.next().await {
+                match frame {
+                    Frame::Text(text) => self.hear(&serde_json::from_slice(&text).unwrap_or_default()),
+                    Frame::Ping(bytes) => drop(socket.send(Message::Pong(bytes)).await),
+                    _ => {}
+                }
+            }
         }
     }
 }
@@ -65,32 +68,12 @@ impl Follower {
 #[actix_rt::main]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let url = args.next().unwrap_or_else(|| "ws://127.0.0.1:8080/ws".to_owned()) + "?channels=status";
-    let symbol = args.next().unwrap_or_else(|| "USD/COP".to_owned());
-    let seconds = args.next().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+    let url = args.next().unwrap_or("ws://127.0.0.1:8080/ws".to_owned()) + "?channels=status";
+    let symbol = args.next().unwrap_or("USD/COP".to_owned());
+    let until = args.next().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
     let channels = ["ticks", "bars.5m", "quality"].map(|topic| format!("{topic}:{symbol}"));
     let mut follower = Follower::default();
-    drop(tokio::time::timeout(Duration::from_secs(seconds), follow(&mut follower, &url, &channels)).await);
-    println!(
-        "{}",
-        json!({"ticks": follower.ticks, "bars": follower.bars, "holes": follower.holes})
-    );
-}
-
-async fn follow(follower: &mut Follower, url: &str, channels: &[String]) {
-    loop {
-        if let Ok((_, mut socket)) = awc::Client::new().ws(url).connect().await {
-            let ask = json!({"action": "subscribe", "channels": channels, "since": follower.positions});
-            drop(socket.send(Message::Text(ask.to_string().into())).await);
-            while let Some(Ok(frame)) = socket.next().await {
-                match frame {
-                    Frame::Text(text) => follower.hear(&serde_json::from_slice(&text).unwrap_or_default()),
-                    Frame::Ping(bytes) => drop(socket.send(Message::Pong(bytes)).await),
-                    _ => {}
-                }
-            }
-        }
-        println!("disconnected");
-        actix_rt::time::sleep(Duration::from_millis(500)).await;
-    }
+    drop(actix_rt::time::timeout(Duration::from_secs(until), follower.follow(&url, &channels)).await);
+    let [ticks, bars, holes] = follower.counts;
+    println!("{}", json!({"ticks": ticks, "bars": bars, "holes": holes}));
 }

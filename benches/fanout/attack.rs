@@ -1,9 +1,10 @@
 //! Hostile clients, one thread a kind, and what each of them is answered. The measuring program and the tests use the same.
 
 use candela::clock::Stopwatch;
+use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -97,7 +98,7 @@ impl Attack {
     fn hold(&mut self, address: &str, kind: &'static str, reads: fn(&mut TcpStream) -> Duration) {
         let address = address.to_owned();
         self.spawn(move |goes_on, answered| {
-            let mut held: Vec<TcpStream> = (0..30).filter_map(|_| connect(&address).ok()).collect();
+            let mut held: Vec<TcpStream> = (0..30).filter_map(|_| connect(&address).ok()?).collect();
             held.iter().for_each(|_| answered(kind, "held".to_owned()));
             let (watch, mut due) = (Stopwatch::start(), Duration::ZERO);
             while goes_on() {
@@ -115,13 +116,16 @@ impl Attack {
         let address = address.to_owned();
         self.spawn(move |goes_on, answered| {
             while goes_on() {
-                let answer = connect(&address).map(|mut stream| {
-                    for frame in &frames {
-                        let _cut_short = stream.write_all(frame); // the server may have answered already
+                match connect(&address) {
+                    Ok(Some(mut stream)) => {
+                        for frame in &frames {
+                            let _cut_short = stream.write_all(frame); // the server may have answered already
+                        }
+                        answered(kind, closed_with(&mut stream));
                     }
-                    closed_with(&mut stream)
-                });
-                answered(kind, answer.unwrap_or_else(|error| error.to_string()));
+                    Ok(None) => answered("refused at the door", "503".to_owned()),
+                    Err(error) => answered(kind, error.to_string()),
+                }
                 pause_for(pause);
             }
         });
@@ -132,7 +136,7 @@ impl Attack {
         let address = address.to_owned();
         self.spawn(move |goes_on, answered| {
             let mut bytes = request.iter();
-            let mut streams: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(&address).ok()).collect();
+            let mut streams: Vec<TcpStream> = (0..100).filter_map(|_| reach(&address).ok()).collect();
             for stream in &streams {
                 stream.set_nonblocking(true).unwrap();
             }
@@ -163,7 +167,7 @@ impl Attack {
         self.spawn(move |_, _| {
             let request = handshake(&address);
             let open = |_| {
-                let mut stream = TcpStream::connect(&address).ok()?;
+                let mut stream = reach(&address).ok()?;
                 stream.write_all(request.as_bytes()).ok()?;
                 Some(stream)
             };
@@ -203,9 +207,18 @@ fn handshake(address: &str) -> String {
     )
 }
 
-/// A connection past its handshake.
-fn connect(address: &str) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+/// A connection from an address of their own: so a server can tell them from the others.
+fn reach(address: &str) -> std::io::Result<TcpStream> {
+    let target: SocketAddr = address.parse().expect("an address and a port");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())?;
+    socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// A connection past its handshake; `None` where the server has no room for it.
+fn connect(address: &str) -> std::io::Result<Option<TcpStream>> {
+    let mut stream = reach(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(handshake(address).as_bytes())?;
     let mut head = Vec::new();
@@ -214,7 +227,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    Ok(stream)
+    Ok(head.starts_with(b"HTTP/1.1 101").then_some(stream))
 }
 
 /// The code of the close frame that comes, whatever comes before it.

@@ -1,7 +1,7 @@
 //! The floor: accepts, answers the handshake, and then does nothing but write the ready-made frame to each socket.
 
 use candela::domain::frames::text_frame;
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,10 +54,7 @@ fn write_all(sockets: &[TcpStream], numbers: &[u64], sent: &AtomicUsize) {
     let frame = text_frame(TICK.as_bytes());
     let stamp = TICK.find("1767361204123456").unwrap() + frame.len() - TICK.len();
     let mut burst = frame.repeat(usize::try_from(numbers[0]).unwrap());
-    let sockets: Vec<Socket> = sockets
-        .iter()
-        .map(|stream| stream.try_clone().unwrap().into())
-        .collect();
+    let sockets: Vec<SockRef<'_>> = sockets.iter().map(SockRef::from).collect();
     let began = Instant::now();
     for i in 0..numbers[1] {
         let now = super::reader::now_us().to_string();

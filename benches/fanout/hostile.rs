@@ -1,5 +1,6 @@
 //! What well-behaved clients notice of hostile ones: their delays alone, with the attack going to another server of the same
-//! machine, and with it going to theirs. The second shows what is the machine's, the third what is the server's.
+//! machine, and with it going to theirs. The second shows what is the machine's, the third what is the server's. The server
+//! takes 250 clients from one address: ten thousand that may stay and follow everything would be a load, not an attack.
 
 use super::attack::{Attack, wrong_answers};
 use super::reader::{self, Seen};
@@ -33,8 +34,8 @@ fn row(name: &str, attacked: Option<bool>, seconds: usize) {
 }
 
 fn run(attacked: Option<bool>, seconds: usize) -> (Seen, f64) {
-    let mut server = Server::start("candela");
-    let decoy = Server::start("candela");
+    let mut server = Server::start("guarded");
+    let decoy = Server::start("guarded");
     let readers = reader::connect(&server.address, CLIENTS, true);
     server.wait_for("clients", CLIENTS);
     let load = load(CLIENTS, 1, RATE * seconds, 20_000);

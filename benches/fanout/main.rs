@@ -87,8 +87,9 @@ fn main() {
     let all = !only.into_iter().any(has);
     match value("--serve").map(String::as_str) {
         Some("floor") => floor::serve(),
-        Some("candela") => served::serve(0),
-        Some("restarted") => served::serve(served::TOLD),
+        Some("candela") => served::serve(0, 50_000),
+        Some("guarded") => served::serve(0, 250),
+        Some("restarted") => served::serve(served::TOLD, 50_000),
         Some(other) => panic!("--serve {other}: floor or candela"),
         None if has("--attack") => hostile::attack(value("--attack").unwrap()),
         None if has("--pace") => pace::table(),

@@ -54,8 +54,8 @@ impl ReadsLedger for Written {
 
 type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
 
-/// Serves, with a ledger that holds `told` ticks.
-pub(super) fn serve(told: u64) {
+/// Serves, with a ledger that holds `told` ticks, and so many clients of one address at the most.
+pub(super) fn serve(told: u64, per_address: usize) {
     let counts: Arc<Counts> = Arc::default();
     let shards: Shards = Arc::default();
     let (address, addressed) = std::sync::mpsc::channel();
@@ -87,7 +87,7 @@ pub(super) fn serve(told: u64) {
                 origins: Vec::new(),
                 door: DoorLimits {
                     connections: 50_000,
-                    per_address: 50_000,
+                    per_address,
                     per_second: 1_000_000,
                 },
                 extras: Extras::default(),

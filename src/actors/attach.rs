@@ -228,6 +228,7 @@ impl Fanout {
             Some(messages) => messages,
             None => self.replay_from_ledger(channel, from, to, limit),
         };
+        self.parts.deck.count_told(messages.len());
         let mut outbox = seat.outbox.borrow_mut();
         let mut done = None;
         for (seq, frame) in &messages {

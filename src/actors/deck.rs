@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Clients over all threads, counted.
@@ -31,12 +31,51 @@ pub struct Counts {
     pub conflating: AtomicUsize,
     /// Connections since the process started.
     pub connections_total: AtomicU64,
-    /// Frames handed to outboxes since the process started.
-    pub offered_total: AtomicU64,
+    /// Messages of channels that were handed to clients since the process started.
+    pub told_total: AtomicU64,
     closed: [AtomicU64; Close::ALL.len()],
+    by_symbol: Mutex<BTreeMap<Symbol, usize>>,
+}
+
+/// A client that came for one pair alone; counted until it is dropped.
+#[derive(Debug)]
+pub struct Entered {
+    counts: Arc<Counts>,
+    symbol: Symbol,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut by_symbol = self.counts.by_symbol.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = by_symbol.get_mut(&self.symbol).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            by_symbol.remove(&self.symbol);
+        }
+    }
 }
 
 impl Counts {
+    /// A client came for one pair alone.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, symbol: Symbol) -> Entered {
+        let mut by_symbol = self.by_symbol.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_symbol.entry(symbol).or_default();
+        *count = count.saturating_add(1);
+        Entered {
+            counts: Arc::clone(self),
+            symbol,
+        }
+    }
+
+    /// How many clients came for one pair alone, by pair.
+    #[must_use]
+    pub fn by_symbol(&self) -> BTreeMap<Symbol, usize> {
+        self.by_symbol.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many connections were closed for each reason so far; reasons that never happened are left out.
     #[must_use]
     pub fn closed(&self) -> BTreeMap<&'static str, u64> {
@@ -193,11 +232,22 @@ impl Deck {
             return;
         };
         let mut dirty = self.dirty.borrow_mut();
+        let mut told = 0_usize;
         for seat in seats {
-            if tell(seat) && seat.soil() {
-                dirty.push(Rc::clone(seat));
+            if tell(seat) {
+                told = told.saturating_add(1);
+                if seat.soil() {
+                    dirty.push(Rc::clone(seat));
+                }
             }
         }
+        self.count_told(told);
+    }
+
+    /// So many messages were handed to clients.
+    pub fn count_told(&self, messages: usize) {
+        let messages = u64::try_from(messages).unwrap_or(u64::MAX);
+        self.counts.told_total.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// The channels of bars of `interval` that anyone follows.

@@ -118,11 +118,13 @@ impl Fanout {
 
     fn offer_run(&mut self, seat: &Rc<Seat>, run: &Run) {
         let now = self.parts.deck.now();
-        let mut hole = false;
+        let (mut hole, mut told) = (false, 0_usize);
         for (seq, frame) in run.frames() {
             let offered = seat.outbox.borrow_mut().offer(run.channel, seq, frame, now);
             hole |= matches!(offered, Offered::Hole { .. });
+            told = told.saturating_add(usize::from(offered == Offered::Queued));
         }
+        self.parts.deck.count_told(told);
         if hole {
             self.mend(seat, run.channel, run.last());
         }

@@ -88,7 +88,7 @@ impl Run {
     /// the round is over when that is less than `budget`.
     pub fn visit(&mut self, deck: &Deck, budget: usize, now: Duration, others: &mut Vec<Rc<Seat>>) -> usize {
         let (channel, first, last) = (self.channel, self.first, self.last());
-        let mut visited = 0;
+        let (mut visited, mut told) = (0, 0);
         deck.audience(channel, |seats, audience| {
             let mut round = self.round.filter(|round| round.audience == audience).unwrap_or(Round {
                 next: 0,
@@ -101,8 +101,9 @@ impl Run {
                     round.next = 0; // not beyond the end with anyone left, so there is a first
                     continue;
                 };
-                if !seat.pass(channel, first, last, now, |seq| self.joined_from(seq)) {
-                    others.push(Rc::clone(seat));
+                match seat.pass(channel, first, last, now, |seq| self.joined_from(seq)) {
+                    Some(ticks) => told += ticks,
+                    None => others.push(Rc::clone(seat)),
                 }
                 round.next = round.next.saturating_add(1);
                 round.left = round.left.saturating_sub(1);
@@ -110,6 +111,7 @@ impl Run {
             }
             self.round = Some(round);
         });
+        deck.count_told(told);
         visited
     }
 

@@ -139,7 +139,7 @@ impl Seat {
     }
 
     /// Sends those of the ticks `first..=last` of a channel that the client does not have, where nothing waits before them;
-    /// `ready` gives their bytes from a seq on. Else `false`: they must be offered.
+    /// `ready` gives their bytes from a seq on. How many they were; `None` when they must be offered.
     pub fn pass(
         &self,
         channel: Channel,
@@ -147,24 +147,26 @@ impl Seat {
         last: u64,
         now: Duration,
         ready: impl FnOnce(u64) -> Bytes,
-    ) -> bool {
+    ) -> Option<usize> {
         if !self.is_open() {
-            return true; // nothing follows its close frame
+            return Some(0); // nothing follows its close frame
         }
         let line = self.line.borrow();
         let Line::Plain(socket) = &*line else {
-            return false;
+            return None;
         };
         if !self.left.borrow().is_empty() {
-            return false;
+            return None;
         }
         let passed = self.outbox.borrow_mut().pass(channel, first, last);
         match passed {
-            Passed::From(next) => drop(self.write(socket, ready(next), now)),
-            Passed::Nothing => {}
-            Passed::No => return false,
+            Passed::From(next) => {
+                self.write(socket, ready(next), now);
+                usize::try_from(last.saturating_sub(next).saturating_add(1)).ok()
+            }
+            Passed::Nothing => Some(0),
+            Passed::No => None,
         }
-        true
     }
 
     /// Writes to an idle socket; what it does not take is left to the session. Whether the socket is still good.

@@ -2,56 +2,179 @@
 
 use crate::domain::protocol::{Close, Problem};
 use crate::web::problem::Trouble;
+use crate::web::shapes::object;
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 /// Each message of the WebSocket, who sends it, and what it is for.
-pub(super) const MESSAGES: [(&str, &str, &str); 25] = [
-    ("welcome", "server", "always first: what is served, and the limits"),
-    ("authenticated", "server", "the token is valid"),
+pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
+    (
+        "welcome",
+        "server",
+        "always first: what is served, and the limits",
+        "protocol:string connection:string server_time:instant server_status:string symbols:[string] session:object limits:Limits heartbeat_seconds:integer authenticated:boolean",
+    ),
+    (
+        "authenticated",
+        "server",
+        "the token is valid",
+        "id~:any symbols:[string]",
+    ),
     (
         "subscribed",
         "server",
         "the answer to subscribe, channel by channel, with all subscriptions",
+        "id~:any channels:[Position] subscriptions:[string]",
     ),
-    ("unsubscribed", "server", "the answer to unsubscribe"),
-    ("snapshot", "server", "what a channel looked like at its head"),
-    ("replay_end", "server", "all that was missed has been brought"),
-    ("market_data", "server", "a tick"),
+    (
+        "unsubscribed",
+        "server",
+        "the answer to unsubscribe",
+        "id~:any channels:[string] subscriptions:[string]",
+    ),
+    (
+        "snapshot",
+        "server",
+        "what a channel looked like at its head",
+        "channel:string seq:integer data:object",
+    ),
+    (
+        "replay_end",
+        "server",
+        "all that was missed has been brought",
+        "channel:string seq:integer count:integer",
+    ),
+    (
+        "market_data",
+        "server",
+        "a tick",
+        "channel:string from~:integer seq:integer data:Tick timestamp:instant",
+    ),
     (
         "bar",
         "server",
         "a bar: forming (base, version), closed or revised (seq)",
+        "channel:string seq~:integer base~:integer version~:integer data:Bar timestamp:instant",
     ),
-    ("bar_end", "server", "all bars of an interval are out"),
-    ("gap", "server", "a gap was opened or changed its status"),
+    (
+        "bar_end",
+        "server",
+        "all bars of an interval are out",
+        "interval:string open_time:instant complete:[string] incomplete:object",
+    ),
+    (
+        "gap",
+        "server",
+        "a gap was opened or changed its status",
+        "channel:string seq:integer data:Gap timestamp:instant",
+    ),
     (
         "seam",
         "server",
         "where prepared history ends and live bars begin, and how many bars of both differ",
+        "channel:string seq:integer data:Seam timestamp:instant",
     ),
-    ("session", "server", "a session opened or closed, or soon will"),
-    ("status", "server", "the service's state and conditions"),
-    ("skipped", "server", "messages that cannot be brought any more"),
+    (
+        "session",
+        "server",
+        "a session opened or closed, or soon will",
+        "channel:string seq:integer data:Session timestamp:instant",
+    ),
+    (
+        "status",
+        "server",
+        "the service's state and conditions",
+        "server_status:string safe_to_trade:object conditions:[object]",
+    ),
+    (
+        "skipped",
+        "server",
+        "messages that cannot be brought any more",
+        "channel:string from:integer seq:integer why:string",
+    ),
     (
         "discontinuity",
         "server",
         "the channel's log began anew: nothing connects what came with what comes",
+        "channel:string old_epoch:string epoch:string seq:integer why:string",
     ),
-    ("slow", "server", "this client reads too slowly, or no longer"),
+    (
+        "slow",
+        "server",
+        "this client reads too slowly, or no longer",
+        "level:warn|clear conflated:integer",
+    ),
     (
         "heartbeat",
         "server",
         "nothing else was sent; heads say up to where this is complete",
+        "server_time:instant heads:object",
     ),
-    ("heartbeat_response", "server", "the answer to a client's heartbeat"),
-    ("pong", "server", "the answer to ping"),
-    ("error", "server", "a request could not be met; the connection stays"),
-    ("goaway", "server", "the server will close: come back after the delay"),
-    ("auth", "client", "shows a token"),
-    ("subscribe", "client", "follow channels, from a place in their logs"),
-    ("unsubscribe", "client", "follow channels no longer"),
-    ("ping", "client", "asks for a pong"),
+    (
+        "heartbeat_response",
+        "server",
+        "the answer to a client's heartbeat",
+        "timestamp:instant server_status:string symbol~:string",
+    ),
+    ("pong", "server", "the answer to ping", "id~:any server_time_us:integer"),
+    (
+        "error",
+        "server",
+        "a request could not be met; the connection stays",
+        "id~:any code:integer name:string message:string temporary:boolean",
+    ),
+    (
+        "goaway",
+        "server",
+        "the server will close: come back after the delay",
+        "reason:string reconnect_after_ms:integer",
+    ),
+    ("auth", "client", "shows a token", "id~:any token:string"),
+    (
+        "subscribe",
+        "client",
+        "follow channels, from a place in their logs",
+        "id~:any channels:[string] since~:any options~:object …",
+    ),
+    (
+        "unsubscribe",
+        "client",
+        "follow channels no longer",
+        "id~:any channels:[string] …",
+    ),
+    ("ping", "client", "asks for a pong", "id~:any …"),
+];
+
+/// What these messages are made of.
+const SHAPES: [(&str, &str); 7] = [
+    (
+        "Limits",
+        "channels:integer inbound_per_second:integer message_bytes:integer",
+    ),
+    (
+        "Position",
+        "channel:string epoch~:string? seq~:integer recovered~:boolean replayed~:integer reason~:string",
+    ),
+    (
+        "Tick",
+        "event:price symbol:string price:number bid~:number ask~:number spread~:number timestamp:integer received_us:integer source:string",
+    ),
+    (
+        "Bar",
+        "symbol:string interval:string open_time:instant close_time:instant open:number high:number low:number close:number volume:number? ticks:integer state:partial|closed|revised revision:integer provenance:string flags:[string] session_date:date session_type:string forming~:boolean",
+    ),
+    (
+        "Gap",
+        "id:string symbol:string interval:string from:instant to:instant bars:integer status:open|filling|filled|unfillable cause:string",
+    ),
+    (
+        "Session",
+        "symbol:string status:opening_soon|open|closing_soon|closed session_date:date type:string opens:instant closes:instant",
+    ),
+    (
+        "Seam",
+        "symbol:string last_history_bar:instant? first_live_bar:instant ours:integer missing:integer overlapping:integer differing:integer examples:[string]",
+    ),
 ];
 
 /// `GET /asyncapi.json`.
@@ -61,16 +184,20 @@ pub(super) async fn asyncapi() -> Result<HttpResponse, Trouble> {
 
 pub(super) fn asyncapi_json() -> Value {
     let mut messages = Map::new();
-    for (name, sender, summary) in MESSAGES {
+    for (name, sender, summary, shape) in MESSAGES {
         let discriminator = if sender == "client" { "action" } else { "type" };
+        let payload = object(&format!("{discriminator}:{name} {shape}"));
         messages.insert(
             name.to_owned(),
-            json!({"summary": summary, "x-sender": sender, "payload": {"type": "object", "required": [discriminator],
-                "properties": {discriminator: {"const": name}}}}),
+            json!({"summary": summary, "x-sender": sender, "payload": payload}),
         );
     }
+    let schemas: Map<String, Value> = SHAPES
+        .iter()
+        .map(|(name, shape)| ((*name).to_owned(), object(shape)))
+        .collect();
     let of = |sender: &str| -> Vec<Value> {
-        let own = MESSAGES.iter().filter(|(_, by, _)| *by == sender);
+        let own = MESSAGES.iter().filter(|(_, by, ..)| *by == sender);
         own.map(|(name, ..)| json!({"$ref": format!("#/channels/ws/messages/{name}")}))
             .collect()
     };
@@ -94,65 +221,12 @@ pub(super) fn asyncapi_json() -> Value {
             "tell": {"action": "send", "channel": {"$ref": "#/channels/ws"}, "messages": of("server")},
             "hear": {"action": "receive", "channel": {"$ref": "#/channels/ws"}, "messages": of("client")},
         },
-        "components": {"messages": messages},
+        "components": {"messages": messages, "schemas": schemas},
         "x-errors": Problem::ALL.iter().map(error).collect::<Vec<_>>(),
         "x-closes": Close::ALL.iter().map(close).collect::<Vec<_>>(),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::web::openapi::READS;
-
-    const GUIDE: &str = include_str!("../../docs/api.md");
-
-    /// The rows of the table under a heading, as lists of cells.
-    fn table(heading: &str) -> Vec<Vec<String>> {
-        let (_, after) = GUIDE.split_once(heading).unwrap();
-        let lines = after
-            .lines()
-            .skip_while(|line| !line.starts_with('|'))
-            .take_while(|line| line.starts_with('|'));
-        let cells = |line: &str| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().replace('`', ""))
-                .collect()
-        };
-        lines.skip(2).map(cells).collect()
-    }
-
-    #[test]
-    fn the_guide_and_the_documents_show_the_same_errors_and_closes() {
-        let errors: Vec<Vec<String>> = Problem::ALL
-            .iter()
-            .map(|p| {
-                vec![
-                    p.code().to_string(),
-                    p.name().to_owned(),
-                    if p.temporary() { "yes" } else { "no" }.to_owned(),
-                ]
-            })
-            .collect();
-        assert_eq!(table("## Errors"), errors);
-        let closes: Vec<Vec<String>> = Close::ALL
-            .iter()
-            .map(|c| vec![c.code().to_string(), c.name().to_owned(), c.advice().to_owned()])
-            .collect();
-        assert_eq!(table("## Closes"), closes);
-        let document = asyncapi_json();
-        assert_eq!(document["x-errors"].as_array().unwrap().len(), errors.len());
-        assert_eq!(document["x-closes"].as_array().unwrap().len(), closes.len());
-    }
-
-    #[test]
-    fn the_guide_and_the_documents_show_the_same_addresses_and_messages() {
-        let paths: Vec<String> = table("## REST").into_iter().map(|row| row[0].clone()).collect();
-        let known: Vec<String> = READS.iter().map(|read| read.path.to_owned()).collect();
-        assert_eq!(paths, known);
-        let messages: Vec<String> = table("## Messages").into_iter().map(|row| row[0].clone()).collect();
-        let known: Vec<String> = MESSAGES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-        assert_eq!(messages, known);
-    }
-}
+#[path = "asyncapi_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 //! says   Attach, Detach → Fanout of its thread · answers, into its own outbox
 //! fails  a panic ends this one connection; the client comes back and resumes. Not supervised: its state is the client's
 
+use crate::actors::deck::Entered;
 use crate::actors::messages::{Attach, Detach};
 use crate::actors::seat::Seat;
 use crate::domain::channel::Channel;
@@ -48,11 +49,14 @@ pub(super) struct Client {
     access: Access,
     /// `?channels=`, until they are attached.
     wanted: Option<Vec<Wanted>>,
+    _counted: Option<Entered>,
 }
 
 impl Client {
     /// Starts a session that `hears` what the client says.
     pub(super) fn start(opening: Opening, seat: Rc<Seat>, hears: impl Stream<Item = Said> + 'static) {
+        let counts = opening.thread.deck.counts();
+        let counted = opening.symbol.map(|symbol| counts.enter(symbol));
         Self::create(|ctx| {
             ctx.set_mailbox_capacity(1);
             ctx.add_stream(hears);
@@ -65,6 +69,7 @@ impl Client {
                 window: InboundWindow::default(),
                 access: opening.access,
                 wanted: opening.wanted,
+                _counted: counted,
             };
             if !client.echo {
                 client.greet(ctx);

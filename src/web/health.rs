@@ -86,6 +86,10 @@ fn status_of(thread: &Thread) -> Value {
     let now = thread.deck.clock().now();
     let counts = thread.deck.counts();
     let connected = counts.connected.load(Ordering::Relaxed);
+    let by_symbol = counts.by_symbol().into_iter();
+    let by_symbol: serde_json::Map<String, Value> = by_symbol
+        .map(|(symbol, count)| (symbol.compact(), json!(count)))
+        .collect();
     let state = &view.state.name;
     let symbols: serde_json::Map<String, Value> = view
         .symbols
@@ -106,9 +110,9 @@ fn status_of(thread: &Thread) -> Value {
         "websocket_connections": {
             "total_connections": counts.connections_total.load(Ordering::Relaxed),
             "active_connections": connected,
-            "messages_sent": counts.offered_total.load(Ordering::Relaxed),
+            "messages_sent": counts.told_total.load(Ordering::Relaxed),
             "errors": counts.closed().iter().filter(|(name, _)| **name != "normal").map(|(_, n)| n).sum::<u64>(),
-            "connections_by_symbol": {},
+            "connections_by_symbol": by_symbol,
         },
         "realtime_collection": {"active": state == "active", "websocket_connected": view.feed.connected},
         "timestamp": now.rfc3339(thread.zones.first()),

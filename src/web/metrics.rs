@@ -224,7 +224,7 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
     );
     samples.one(
         "candela_clients_messages_total",
-        clients.offered_total.load(Ordering::Relaxed),
+        clients.told_total.load(Ordering::Relaxed),
     );
     for (reason, closed) in clients.closed() {
         samples.of("candela_clients_closed_total", "reason", reason, closed);

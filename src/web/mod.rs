@@ -29,6 +29,7 @@ mod query;
 mod pages;
 mod openapi;
 mod asyncapi;
+mod shapes;
 mod routes;
 mod layers;
 mod door;
@@ -49,6 +50,8 @@ pub use tokens::{Tokens, TokensError};
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod misfits;
+#[cfg(test)]
 mod sessions_test;
 #[cfg(test)]
 mod restarts_test;
@@ -56,3 +59,5 @@ mod restarts_test;
 mod hostile_test;
 #[cfg(test)]
 mod guarded_test;
+#[cfg(test)]
+mod secured_test;

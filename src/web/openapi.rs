@@ -1,10 +1,7 @@
 //! `/openapi.json`, made from one table of addresses and one of shapes.
-//!
-//! A shape is written as `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, a shape's
-//! name, `[type]` for a list, `type?` where it may be null, `a|b|c` for one of a few words. A shape that ends with `…` may have
-//! more members than are named; every other has exactly these.
 
 use crate::web::problem::Trouble;
+use crate::web::shapes::{object, schema};
 use crate::web::thread::Thread;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
@@ -306,33 +303,6 @@ fn parameter_schema(kind: &str, intervals: &[&str]) -> Value {
         "interval" => json!({"enum": intervals}),
         other => schema(other),
     }
-}
-
-/// The schema of one type of the notation.
-pub(super) fn schema(kind: &str) -> Value {
-    if let Some(of) = kind.strip_suffix('?') {
-        return json!({"anyOf": [schema(of), {"type": "null"}]});
-    }
-    if let Some(of) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
-        return json!({"type": "array", "items": schema(of)});
-    }
-    match kind {
-        "string" | "integer" | "number" | "boolean" | "object" => json!({"type": kind}),
-        "instant" => json!({"type": "string", "format": "date-time"}),
-        "date" => json!({"type": "string", "format": "date"}),
-        name if name.starts_with(char::is_uppercase) => json!({"$ref": format!("#/components/schemas/{name}")}),
-        words => json!({"enum": words.split('|').collect::<Vec<_>>()}),
-    }
-}
-
-fn object(shape: &str) -> Value {
-    let mut properties = Map::new();
-    for (name, kind) in shape.split_whitespace().filter_map(|member| member.split_once(':')) {
-        properties.insert(name.to_owned(), schema(kind));
-    }
-    let required: Vec<&String> = properties.keys().collect();
-    json!({"type": "object", "required": required, "properties": properties,
-        "additionalProperties": shape.ends_with('…')})
 }
 
 #[cfg(test)]

@@ -326,6 +326,15 @@ async fn rest_answers_from_views_and_from_what_was_told() {
     let (_, body) = stage.get("/status").await;
     assert_eq!(body["websocket_connections"]["active_connections"], 1);
     assert_eq!(body["service_status"], "active");
+    assert_eq!(body["websocket_connections"]["messages_sent"], 1);
+    assert_eq!(body["websocket_connections"]["connections_by_symbol"], json!({}));
+    let mut alone = stage.client("/ws/USDCOP").await;
+    alone.settle().await;
+    let (_, body) = stage.get("/status").await;
+    assert_eq!(
+        body["websocket_connections"]["connections_by_symbol"],
+        json!({"USDCOP": 1})
+    );
     let (_, body) = stage.get("/health").await;
     assert_eq!(body["service_info"]["name"], "enhanced_websocket_service");
     assert!(stage.get("/health/live").await.0.contains("200"));
