@@ -21,7 +21,7 @@ pub enum AskError {
         why: String,
     },
     /// It does not take the question.
-    #[error("candela at {url} does not take the question: {why}")]
+    #[error("the service at {url} does not take the question: {why}")]
     Refused {
         /// Where it is.
         url: String,

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::domain::channel::{Channel, Epoch, Head};
 use crate::domain::event::{Event, Numbered, Position, Says};
 use crate::domain::interval::Interval;
-use crate::domain::keys::{KeySlot, NoLease, Pool, Purpose};
+use crate::domain::keys::{KeySlot, Pool, Purpose};
 use crate::domain::past::{self, Expected};
 use crate::domain::pipeline::Market;
 use crate::domain::rest::{self, SeriesRequest};
@@ -57,7 +57,7 @@ pub struct BackfillArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum BackfillError {
     /// The stretch ends before it begins.
-    #[error("--to {to} is before --from {from}: give the earlier one first")]
+    #[error("--to {to} ends before --from {from} begins: give the earlier one first")]
     Backwards {
         /// As it was given.
         from: String,
@@ -77,8 +77,15 @@ pub enum BackfillError {
         text: String,
     },
     /// No key may be used for a while.
-    #[error("{0}; what was written stays, and running this again goes on from there")]
-    NoKey(#[from] NoLease),
+    #[error(
+        "no key may be used before {at} ({why}); what was written stays, and running this again goes on from there"
+    )]
+    NoKey {
+        /// When one may be.
+        at: Timestamp,
+        /// The vendor's last refusal, or what the pool waits for.
+        why: String,
+    },
     /// The vendor does not answer, or not well.
     #[error(
         "the vendor does not give the bars: {0}; what was written stays, and running this again goes on from there"
@@ -92,7 +99,7 @@ impl BackfillError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Backwards { .. } | Self::Ahead { .. } | Self::NoTime { .. } => Exit::Usage,
-            Self::NoKey(_) => Exit::TryAgain,
+            Self::NoKey { .. } => Exit::TryAgain,
             Self::Vendor(_) => Exit::Unavailable,
         }
     }
@@ -156,7 +163,7 @@ impl BackfillArgs {
         if from > vendor.clock.now() {
             anyhow::bail!(BackfillError::Ahead { from: given() });
         }
-        if let Some(text) = self.to.clone().filter(|_| to < from) {
+        if let Some(text) = self.to.clone().filter(|_| to <= from) {
             anyhow::bail!(BackfillError::Backwards {
                 from: given(),
                 to: text
@@ -240,7 +247,7 @@ impl Vendor {
 
     /// Asks until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor is in trouble.
     async fn ask(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::event::Fetched> {
-        let mut troubles = 0_u32;
+        let (mut troubles, mut said) = (0_u32, None);
         let path = request.path();
         loop {
             let now = self.clock.now();
@@ -250,7 +257,10 @@ impl Vendor {
                     tokio::time::sleep(self.clock.until(refused.at)).await;
                     continue;
                 }
-                Err(refused) => anyhow::bail!(BackfillError::from(refused)),
+                Err(refused) => anyhow::bail!(BackfillError::NoKey {
+                    at: refused.at,
+                    why: said.unwrap_or_else(|| refused.reason.to_owned()),
+                }),
             };
             let key = self
                 .keys
@@ -267,8 +277,8 @@ impl Vendor {
             let trouble = match answer {
                 Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
                     None => {
-                        let said = rest::says(&rest::capture(&path, now, &answer.body), now);
-                        let Says::Bars(fetched) = said.map_err(|error| BackfillError::Vendor(error.to_string()))?
+                        let bars = rest::says(&rest::capture(&path, now, &answer.body), now);
+                        let Says::Bars(fetched) = bars.map_err(|error| BackfillError::Vendor(error.to_string()))?
                         else {
                             anyhow::bail!("the answer to a question about bars holds none");
                         };
@@ -284,6 +294,7 @@ impl Vendor {
                 },
                 Err(failure) => (Disposition::Retry, failure.to_string()),
             };
+            said = Some(trouble.1.clone());
             troubles = troubles.saturating_add(u32::from(trouble.0 == Disposition::Retry));
             if troubles >= limits::BACKFILL_TRIES {
                 anyhow::bail!(BackfillError::Vendor(trouble.1));

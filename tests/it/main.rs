@@ -4,6 +4,8 @@
 //! starts PostgreSQL and Redis; both end with the test.
 
 #[cfg(test)]
+mod backfill_command;
+#[cfg(test)]
 mod certificate;
 #[cfg(test)]
 mod documents;
