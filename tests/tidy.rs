@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("schema", &[]),
     ("calendar_file", &["domain", "limits"]),
     ("exit", &[]),
-    ("settings", &["domain", "limits"]),
+    ("settings", &["calendar_file", "domain", "limits"]),
     ("telemetry", &["clock", "domain", "limits", "settings"]),
     ("sim", &["clock", "domain", "limits"]),
     ("ledger", &["clock", "domain", "limits"]),

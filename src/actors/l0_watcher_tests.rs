@@ -142,6 +142,34 @@ async fn a_folder_that_was_replaced_is_watched_again_and_an_unchanged_flag_is_to
     watched.sees("ready").await;
 }
 
+#[actix_rt::test]
+async fn a_flag_that_says_something_else_than_ready_now_is_named() {
+    let mut watched = Watched::start();
+    watched.sees("flag_missing").await;
+    for (content, name) in [
+        (r#"{"ready": true, "timestamp": "2020-01-02T08:00:00Z"}"#, "flag_stale"),
+        (
+            r#"{"ready": true, "timestamp": "2999-01-02T08:00:00Z"}"#,
+            "flag_from_the_future",
+        ),
+        (
+            r#"{"ready": false, "timestamp": "2020-01-02T08:00:00Z"}"#,
+            "flag_not_ready",
+        ),
+        (r#"{"ready": 7}"#, "flag_malformed"),
+        ("done", "flag_malformed"),
+    ] {
+        fs::write(watched.flag(), content).unwrap();
+        watched.sees(name).await;
+    }
+    fs::write(watched.flag(), "x".repeat(limits::FLAG_BYTES + 1)).unwrap();
+    watched.sees("flag_too_large").await;
+    fs::remove_file(watched.flag()).unwrap();
+    // Readable by nobody, not even by root: reading the memory at address 0 of a process is an error.
+    std::os::unix::fs::symlink("/proc/self/mem", watched.flag()).unwrap();
+    watched.sees("flag_unreadable").await;
+}
+
 #[test]
 fn the_gate_window_begins_when_the_last_session_closed() {
     let at = |text: &str| Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap());

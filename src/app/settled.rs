@@ -77,6 +77,10 @@ impl Sessions for Corrected {
         self.0.borrow().zone()
     }
 
+    fn edition(&self) -> u64 {
+        self.0.borrow().edition()
+    }
+
     fn on(&self, date: chrono::NaiveDate) -> (Option<Session>, String) {
         let day = self.0.borrow().day(date);
         (day.session, day.reason)
@@ -140,4 +144,102 @@ pub(crate) fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
         .iter()
         .map(|key| (slot(key), key.secret.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{Entry, Event, Position, SessionPhase};
+    use crate::domain::pipeline::Pipeline;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap())
+    }
+
+    /// A pipeline whose calendar can be corrected.
+    struct Followed {
+        calendar: watch::Sender<Calendar>,
+        pipeline: Pipeline,
+        told: Vec<Entry>,
+    }
+
+    impl Followed {
+        fn from(now: &str) -> Self {
+            let calendar = watch::Sender::new(Calendar::usdcop());
+            let market = Market::new(Symbol::usdcop(), Arc::new(Corrected(calendar.subscribe())));
+            Self {
+                pipeline: Pipeline::new(&[market], Position(0), [], at(now)),
+                calendar,
+                told: Vec::new(),
+            }
+        }
+
+        fn decide(&self, date: &str, action: &str) {
+            let text = format!("[[day]]\ndate = {date}\naction = \"{action}\"\nreason = \"by hand\"\n");
+            let overrides = Arc::new(Overrides::read(&text).unwrap());
+            self.calendar
+                .send_modify(|calendar| *calendar = calendar.with_overrides(overrides));
+        }
+
+        fn advance(&mut self, to: &str) {
+            self.pipeline.advance(at(to), &mut self.told);
+        }
+
+        /// Sessions that opened and closed, with when; and how many bars are missing.
+        fn lived(&self) -> (Vec<String>, u32) {
+            let (mut turns, mut missing) = (Vec::new(), std::collections::BTreeMap::new());
+            for entry in &self.told {
+                let Entry::Event(numbered) = entry else { continue };
+                match &numbered.event {
+                    Event::Session(change) if change.phase == SessionPhase::Open => {
+                        turns.push(format!("{} opens {}", change.date, numbered.at));
+                    }
+                    Event::Session(change) if change.phase == SessionPhase::Closed => {
+                        turns.push(format!("{} closes {}", change.date, numbered.at));
+                    }
+                    Event::Gap(gap) => drop(missing.insert(gap.id, gap.bars)),
+                    _ => {}
+                }
+            }
+            (turns, missing.values().sum())
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_closed_by_hand_before_its_open_has_no_session_and_misses_no_bar() {
+        let mut followed = Followed::from("2026-01-15T07:00:00-05:00");
+        followed.advance("2026-01-15T07:30:00-05:00");
+        followed.decide("2026-01-15", "close");
+        followed.advance("2026-01-15T20:00:00-05:00");
+        assert_eq!(followed.lived(), (vec![], 0));
+        followed.advance("2026-01-16T08:00:00-05:00");
+        assert_eq!(followed.lived().0, ["2026-01-16 opens 2026-01-16T13:00:00Z"]);
+    }
+
+    #[test]
+    fn a_session_that_is_closed_by_hand_ends_there_and_expects_no_more_bars() {
+        let mut followed = Followed::from("2026-01-15T07:00:00-05:00");
+        followed.advance("2026-01-15T08:07:00-05:00");
+        followed.decide("2026-01-15", "close");
+        followed.advance("2026-01-15T08:07:01-05:00"); // the pipeline looks at the clock every second
+        followed.advance("2026-01-15T20:00:00-05:00");
+        let (turns, missing) = followed.lived();
+        assert_eq!(turns.len(), 2, "{turns:?}");
+        assert!(turns[1].starts_with("2026-01-15 closes 2026-01-15T13:07:"), "{turns:?}");
+        assert_eq!(missing, 2); // nobody quoted: 08:00, and 08:05 as far as it went
+    }
+
+    #[test]
+    fn a_day_that_is_opened_by_hand_has_its_session() {
+        let mut followed = Followed::from("2026-01-16T18:00:00-05:00");
+        followed.advance("2026-01-16T19:00:00-05:00");
+        followed.decide("2026-01-17", "open"); // a Saturday
+        followed.advance("2026-01-16T19:00:01-05:00");
+        followed.advance("2026-01-17T13:30:00-05:00");
+        let expect = [
+            "2026-01-17 opens 2026-01-17T13:00:00Z",
+            "2026-01-17 closes 2026-01-17T17:55:00Z",
+        ];
+        assert_eq!(followed.lived().0, expect);
+    }
 }

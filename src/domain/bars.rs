@@ -180,6 +180,20 @@ impl BarBuilder {
         self.closed.clear();
     }
 
+    /// The session that is being built ends at another time than it began with: no bar goes beyond its end.
+    pub fn correct_session(&mut self, session: Session) {
+        self.session = Some(session);
+        let cut = |slot: Slot| Slot {
+            closes_at: slot.closes_at.min(session.closes),
+            ..slot
+        };
+        self.next = self.next.filter(|slot| slot.opens_at < session.closes).map(cut);
+        self.forming.retain(|forming| forming.slot.opens_at < session.closes);
+        for forming in &mut self.forming {
+            forming.slot = cut(forming.slot);
+        }
+    }
+
     /// Adds an accepted tick to the bar that contains `place`: its stamp, or a moment before it where stamps name the end of
     /// what they describe. `place` lies in the session.
     pub fn push(&mut self, tick: &Tick, place: Timestamp) -> Pushed {

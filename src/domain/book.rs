@@ -1,5 +1,7 @@
 //! Everything the pipeline keeps of one pair: its judge, its watch, its bars, its gaps, and where its session stands.
 
+mod replan;
+
 use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::channel::Channel;
@@ -16,7 +18,7 @@ use crate::domain::tick::{SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::watch::Watch;
 use crate::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Where the channels of one pair stand in the sequencer.
@@ -41,8 +43,9 @@ pub(super) struct Book {
     builders: Vec<BarBuilder>,
     /// The session that is open, or was last.
     session: Option<Session>,
-    /// What the session does next.
+    /// What the session does next, and which edition of the calendar says so.
     agenda: Option<Appointment>,
+    edition: u64,
     partial_told_at: Timestamp,
 }
 
@@ -87,6 +90,7 @@ impl Book {
             builders,
             session: None,
             agenda: open,
+            edition: market.sessions.edition(),
             partial_told_at: Timestamp::from_micros(i64::MIN),
             market,
         };
@@ -288,8 +292,7 @@ impl Book {
         }
     }
 
-    /// Opens gaps for bars of past sessions that nobody has, each told once and whole. The present session is the builders'
-    /// business, and what was part of a gap before is settled or will be.
+    /// Opens gaps for bars of past sessions that nobody has, each told once and whole; none for what was part of a gap before.
     pub(super) fn lack(
         &mut self,
         lacking: &Lacking,
@@ -299,8 +302,7 @@ impl Book {
         out: &mut Vec<Entry>,
     ) {
         let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
-        let mut stretches = lacking.stretches.clone();
-        stretches.sort_unstable();
+        let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
         let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
         let holes = |(from, to)| holes_of(from, to, interval, &*self.market.sessions, &[]);
         for hole in stretches.into_iter().flat_map(holes) {
@@ -311,7 +313,7 @@ impl Book {
             }
         }
         for gap in opened.into_values() {
-            counts.gaps_opened = counts.gaps_opened.saturating_add(u64::from(gap.bars > 1)); // one of one counts itself
+            counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
             self.tell_gap(gap, at, sequencer, counts, out);
         }
     }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Calendar {
     book: DayBook,
+    /// How often it was corrected.
+    edition: u64,
 }
 
 /// What the calendar says about an instant.
@@ -44,13 +46,17 @@ impl Calendar {
     pub const fn ruled(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
         Self {
             book: DayBook { rules, overrides },
+            edition: 0,
         }
     }
 
     /// The same calendar with other entries.
     #[must_use]
-    pub const fn with_overrides(&self, overrides: Arc<Overrides>) -> Self {
-        Self::ruled(self.book.rules, overrides)
+    pub fn with_overrides(&self, overrides: Arc<Overrides>) -> Self {
+        Self {
+            edition: self.edition.saturating_add(1),
+            ..Self::ruled(self.book.rules, overrides)
+        }
     }
 
     /// The calendar of the pair this service exists for: Colombia, 08:00 to 12:55.
@@ -222,6 +228,10 @@ impl Sessions for Calendar {
             date = date.succ_opt()?;
         }
         None
+    }
+
+    fn edition(&self) -> u64 {
+        self.edition
     }
 
     fn zone(&self) -> Tz {

@@ -53,20 +53,28 @@ pub struct Overrides(BTreeMap<(CalendarKind, NaiveDate), Override>);
 impl Overrides {
     /// Reads a file's text, or says everything that is wrong with it, with line numbers.
     pub fn read(text: &str) -> Result<Self, Vec<CalendarProblem>> {
-        let file = DeTable::parse(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
-            vec![in_file(line, CalendarProblem::Toml(error.message().to_owned()))]
-        })?;
-        let mut problems = Vec::new();
+        let (file, errors) = DeTable::parse_recoverable(text);
+        let line = |error: &toml::de::Error| error.span().map_or(1, |span| line_of(text, span.start));
+        let broken: Vec<usize> = errors.iter().map(line).collect();
+        let told = errors
+            .iter()
+            .map(|error| in_file(line(error), CalendarProblem::Toml(error.message().to_owned())));
+        let mut problems: Vec<_> = told.collect();
         let mut read: BTreeMap<_, (usize, Override)> = BTreeMap::new();
         for (key, value) in file.get_ref() {
             let line = line_of(text, key.span().start);
             let (DeValue::Array(days), "day") = (value.get_ref(), key.get_ref().as_ref()) else {
-                problems.push(in_file(line, CalendarProblem::Key(cut(key.get_ref()))));
+                if !broken.contains(&line) {
+                    problems.push(in_file(line, CalendarProblem::Key(cut(key.get_ref()))));
+                }
                 continue;
             };
-            for day in days {
-                let line = line_of(text, day.span().start);
+            let begins: Vec<usize> = days.iter().map(|day| line_of(text, day.span().start)).collect();
+            let ends = begins.iter().copied().skip(1).chain([usize::MAX]);
+            for ((day, line), end) in days.iter().zip(begins.iter().copied()).zip(ends) {
+                if broken.iter().any(|broken| (line..end).contains(broken)) {
+                    continue; // what cannot be read is told already, and the rest of the entry means nothing
+                }
                 let mut wrong = Vec::new();
                 let entry = read_entry(day.get_ref(), &mut wrong);
                 problems.extend(wrong.into_iter().map(|problem| in_file(line, problem)));

@@ -137,6 +137,7 @@ impl Pipeline {
 
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Entry>) {
+        self.books.iter_mut().for_each(|book| book.replan(now.max(self.at)));
         while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
             self.at = self.at.max(due);
             out.push(Entry::Heard(Heard {

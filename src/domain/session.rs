@@ -66,6 +66,11 @@ pub trait Sessions: fmt::Debug + Send + Sync {
     /// The zone in which the market's people read times.
     fn zone(&self) -> chrono_tz::Tz;
 
+    /// Changes whenever the calendar is corrected.
+    fn edition(&self) -> u64 {
+        0
+    }
+
     /// The session of one of the market's dates, and why the day is what it is.
     fn on(&self, date: NaiveDate) -> (Option<Session>, String) {
         let noon = date.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();

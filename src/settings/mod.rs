@@ -24,6 +24,7 @@ pub use server::{Server, Tls};
 pub use stores::{Cache, L0, Ledger, OnTimeout, Spelling, Store};
 pub use upstream::{Mismatch, Upstream};
 
+use crate::calendar_file::{self, CalendarFileError};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -119,7 +120,22 @@ pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
         if valid.upstream.keys.is_empty() {
             reader.complain("upstream.keys_g1", keys::NO_KEY);
         }
+        read_calendar_file(reader, valid);
     })
+}
+
+/// What is wrong with the days that people opened or closed stands beside what is wrong with the settings.
+fn read_calendar_file(reader: &mut Reader, valid: &Valid) {
+    let Some(path) = &valid.market.calendar_file else {
+        return;
+    };
+    match calendar_file::load(path) {
+        Ok(_) => {}
+        Err(CalendarFileError::Wrong { problems, .. }) => problems
+            .iter()
+            .for_each(|problem| reader.add(Problem::of_file(path, problem.to_string()))),
+        Err(error) => reader.add(Problem::of_file(path, error.to_string())),
+    }
 }
 
 fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Valid, Problems> {

@@ -44,11 +44,18 @@ fn health_of(thread: &Thread) -> Value {
     let now = thread.deck.clock().now();
     let zone = thread.zones.first();
     let healthy = !matches!(view.state.name.as_str(), "error" | "shutdown") && view.database.connected;
+    // An expired wait for the history, or anything else that is not as it should be, is not healthy, though the service serves.
+    let degraded = view.conditions.iter().any(|condition| condition["status"] == true);
+    let health = match (healthy, degraded) {
+        (false, _) => "unhealthy",
+        (true, true) => "degraded",
+        (true, false) => "healthy",
+    };
     let version = env!("CARGO_PKG_VERSION");
     let uptime = view.started_at.map_or(0.0, |started| now.since(started).as_secs_f64());
     let status = &view.state.name;
     json!({
-        "status": if healthy { "healthy" } else { "unhealthy" },
+        "status": health,
         "service": "enhanced-websocket-service",
         "version": version,
         "service_info": {

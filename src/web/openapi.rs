@@ -149,7 +149,7 @@ pub(super) const READS: [Read; 15] = [
 pub(super) const SHAPES: [(&str, &str); 29] = [
     (
         "Health",
-        "status:healthy|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
+        "status:healthy|degraded|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
          system_resources:Resources metrics:object conditions:[Condition] timestamp:instant",
     ),
     (

@@ -222,8 +222,14 @@ async fn a_corrected_copy_passes_on_postgres() {
 #[actix_rt::test]
 async fn sqlite_names_the_same_and_passes_the_corrected_copy() {
     let Some(bars) = real_bars() else { return };
-    let (store, _folder) = in_sqlite(&bars);
+    let (store, folder) = in_sqlite(&bars);
     names_what_is_there(&check(&store, old_layout()).await);
+    let other = "CREATE TABLE usdcop_m5_ohlcv AS SELECT datetime AS time, 'USD/COP' AS symbol, open, high, low, close, source FROM market_data; \
+                 CREATE UNIQUE INDEX usdcop_m5_ohlcv_key ON usdcop_m5_ohlcv (time, symbol)";
+    let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    db.execute_batch(other).unwrap();
+    let layout = L0Table::new("usdcop_m5_ohlcv", "time", Spelling::Slash).unwrap();
+    names_what_is_there(&check(&store, layout).await);
     let (store, _folder) = in_sqlite(&corrected(&bars));
     passes(&check(&store, old_layout()).await);
 }

@@ -154,6 +154,23 @@ fn missing_history_is_fetched_and_checked_again_and_the_seam_is_told() {
 }
 
 #[test]
+fn an_expired_wait_for_the_history_leaves_health_degraded_and_not_healthy() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::new(
+        "@2026-03-02 13:04:00 x30",
+        data.path(),
+        &[("STARTUP_TIMEOUT_MINUTES", "1")],
+    );
+    let health = wait_until("the session to run without the history", || {
+        let health = world.get("/health");
+        (health["service_info"]["status"] == "active").then_some(health)
+    });
+    assert_eq!(health["status"], "degraded", "{health}");
+    assert_eq!(health["metrics"]["l0_ready"], false);
+    world.stop();
+}
+
+#[test]
 fn a_session_has_its_row_from_open_to_close_and_market_session_says_where_it_stands() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path();

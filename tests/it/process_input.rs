@@ -75,6 +75,30 @@ fn settings_with_problems_end_with_78_and_all_of_them() {
 }
 
 #[test]
+fn wrong_days_in_the_override_file_are_told_together_with_wrong_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = "[[day]]\ndate = 2026-13-05\naction = \"close\"\nreason = \"x\"\n\
+                [[day]]\ndate = 2026-05-05\naction = \"close\"\nreason = \"strike\"\n\
+                [[day]]\ndate = 2026-05-05\naction = \"open\"\nreason = \"no strike\"\n\
+                [[day]]\ndate = 2026-05-06\naction = \"open\"\nopens = \"11:00\"\ncloses = \"08:00\"\nreason = \"late\"\n";
+    let days = file(folder.path(), "days.toml", days.as_bytes());
+    let variables = [
+        ("CANDELA__MARKET__CALENDAR_FILE", days.as_str()),
+        ("CANDELA__MARKET__OPEN", "13:00"),
+        ("CANDELA__MARKET__ZONE", "America/Bogotta"),
+        ("API_KEY_G1_1", "f00dfeed"),
+    ];
+    let all = [
+        "days.toml (file): line 2",
+        "2026-05-05",
+        "11:00",
+        "close before it opens (13:00",
+        "America/Bogotta",
+    ];
+    check(&run_with(&["run", "--port", "0"], &variables), 78, &all);
+}
+
+#[test]
 fn a_service_without_a_key_says_what_to_do() {
     check(&Candela::run(&["run", "--port", "0"]), 78, &["TWELVEDATA_API_KEY_G1_1"]);
     check(
