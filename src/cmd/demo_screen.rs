@@ -6,6 +6,7 @@ use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
 use crate::domain::frames::{self, Zones};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::lifecycle::{Change, State};
+use crate::domain::price::Price;
 use crate::domain::seam::SeamFound;
 use crate::domain::timestamp::Timestamp;
 use crate::views::Overall;
@@ -220,10 +221,7 @@ impl Screen {
             BarState::Closed | BarState::Partial if bar.flags != Flags::default() => (YELLOW, "closed".to_owned()),
             BarState::Closed | BarState::Partial => (GREEN, "closed".to_owned()),
         };
-        let prices = format!(
-            "{:>11} {:>11} {:>11} {:>11}",
-            bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close
-        );
+        let prices = aligned([bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close]);
         let from = format!("{:>4} ticks  {:<8}", bar.ticks, bar.provenance.name());
         let line = format!(
             "{} {} {prices}  {from} {} {flags}",
@@ -368,4 +366,35 @@ fn merged(kind: &str, numbered: &Numbered, data: Value) -> Value {
         fields.extend(data);
     }
     object
+}
+/// Prices in columns, all with as many decimals as the longest of them, and at least two.
+fn aligned(prices: [Price; 4]) -> String {
+    let texts = prices.map(|price| price.to_string());
+    let split = |text: &str| {
+        text.split_once('.')
+            .map_or((text.to_owned(), String::new()), |(whole, part)| {
+                (whole.to_owned(), part.to_owned())
+            })
+    };
+    let places = texts.iter().map(|text| split(text).1.len()).fold(2, usize::max);
+    let columns = texts.map(|text| {
+        let (whole, part) = split(&text);
+        format!("{:>11}", format!("{whole}.{part:0<places$}"))
+    });
+    columns.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_stand_in_columns() {
+        let prices = ["3887.62", "3888.3", "3888", "4012.3505"].map(|text| text.parse().unwrap());
+        assert_eq!(aligned(prices), "  3887.6200   3888.3000   3888.0000   4012.3505");
+        assert_eq!(
+            aligned([Price::from_micros(3_900_000_000); 4]),
+            ["    3900.00"; 4].join(" ")
+        );
+    }
 }
