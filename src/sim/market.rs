@@ -127,9 +127,13 @@ impl Market {
     /// The ticks of the slot that opens at `slot`; empty when the pair is unknown or the slot silent.
     #[must_use]
     pub fn slot(&self, symbol: Symbol, slot: Timestamp) -> Vec<Quote> {
+        self.seen(symbol, slot, |walk| walk.slot(slot))
+    }
+
+    fn seen(&self, symbol: Symbol, slot: Timestamp, of_walk: impl Fn(&Walk) -> Vec<Quote>) -> Vec<Quote> {
         let mut ticks = match self.pairs.get(&symbol) {
             _ if slot < self.begins => Vec::new(),
-            Some(Source::Walk(walk)) => walk.slot(slot),
+            Some(Source::Walk(walk)) => of_walk(walk),
             Some(Source::Replay(slots)) => slots.get(&slot).cloned().unwrap_or_default(),
             None => Vec::new(),
         };
@@ -173,14 +177,15 @@ impl Market {
         bars
     }
 
-    /// The ticks in `[from, to)` up to and including `now`, in order.
+    /// The ticks in `[from, to)` up to and including `now`, in order; of a busy second those that a bar shows.
     #[must_use]
     pub fn ticks(&self, symbol: Symbol, from: Timestamp, to: Timestamp, now: Timestamp) -> Vec<Quote> {
         let mut ticks = Vec::new();
         let mut slot = from.floor(limits::SIM_SLOT);
         while slot < to && slot <= now {
             let inside = |tick: &Quote| from <= tick.at && tick.at < to && tick.at <= now;
-            ticks.extend(self.slot(symbol, slot).into_iter().filter(inside));
+            let outline = self.seen(symbol, slot, |walk| walk.outline(slot, now));
+            ticks.extend(outline.into_iter().filter(inside));
             slot = slot + limits::SIM_SLOT;
         }
         ticks
@@ -192,7 +197,7 @@ impl Market {
         let mut slot = now.floor(limits::SIM_SLOT);
         let earliest = now - limits::SIM_LOOK_BACK;
         while slot >= earliest && slot + limits::SIM_SLOT > self.begins {
-            let ticks = self.slot(symbol, slot);
+            let ticks = self.seen(symbol, slot, |walk| walk.outline(slot, now));
             if let Some(last) = ticks.into_iter().rfind(|tick| tick.at <= now) {
                 return Some(last);
             }

@@ -108,14 +108,43 @@ impl Walk {
         ticks
     }
 
-    fn second(&self, second: i64, per_second: u16) -> impl Iterator<Item = Quote> + use<> {
-        let (begin, step) = (Timestamp::from_secs(second), self.step);
-        let (first, apart) = (self.price(begin).micros(), 1_000_000 / i64::from(per_second));
-        (0..i64::from(per_second)).map(move |tick| Quote {
-            at: Timestamp::from_micros(begin.micros().saturating_add(tick.saturating_mul(apart))),
-            price: Price::from_micros(first.saturating_add(tick.saturating_mul(step))),
-        })
+    /// What bars are made of: the ticks of the slot, and of a busy second only the first and the last up to `now`, between which
+    /// all others lie. A bar of a busy market need not be made of its hundred thousands of ticks.
+    #[must_use]
+    pub fn outline(&self, slot: Timestamp, now: Timestamp) -> Vec<Quote> {
+        let Some(per_second) = self.per_second else {
+            return self.slot(slot);
+        };
+        let seconds = (slot.secs()..=now.secs()).take(usize::try_from(limits::SIM_SLOT.as_secs()).unwrap_or(0));
+        let ends = seconds.flat_map(|second| {
+            let passed = now.micros().saturating_sub(second.saturating_mul(1_000_000));
+            let last = (passed / apart(per_second)).min(i64::from(per_second) - 1);
+            let first = self.price(Timestamp::from_secs(second));
+            [0, last].map(|tick| self.busy_tick(first, second, tick, per_second))
+        });
+        ends.collect()
     }
+
+    fn second(&self, second: i64, per_second: u16) -> impl Iterator<Item = Quote> + use<> {
+        let (walk, first) = (*self, self.price(Timestamp::from_secs(second)));
+        (0..i64::from(per_second)).map(move |tick| walk.busy_tick(first, second, tick, per_second))
+    }
+
+    /// The `tick`th tick of a busy second that begins at the price `first`.
+    fn busy_tick(&self, first: Price, second: i64, tick: i64, per_second: u16) -> Quote {
+        let micros = second
+            .saturating_mul(1_000_000)
+            .saturating_add(tick.saturating_mul(apart(per_second)));
+        Quote {
+            at: Timestamp::from_micros(micros),
+            price: Price::from_micros(first.micros().saturating_add(tick.saturating_mul(self.step))),
+        }
+    }
+}
+
+/// Microseconds between the ticks of a busy second.
+fn apart(per_second: u16) -> i64 {
+    1_000_000 / i64::from(per_second.max(1))
 }
 
 /// A base price and step for a pair nobody listed.
@@ -126,6 +155,7 @@ fn unknown_pair(dice: Dice) -> (i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::market::ohlc;
     use proptest::prelude::*;
 
     fn usdcop(seed: u64) -> Walk {
@@ -140,6 +170,15 @@ mod tests {
         let mut known: Vec<_> = ticks.iter().map(|tick| (tick.at, tick.price)).collect();
         known.dedup();
         assert_eq!(known.len(), ticks.len());
+        for now in [
+            slot + limits::SIM_SLOT,
+            slot + std::time::Duration::from_micros(3_530_000),
+        ] {
+            let seen: Vec<_> = ticks.iter().copied().filter(|tick| tick.at <= now).collect();
+            let outline = usdcop(1).busy(25).outline(slot, now);
+            assert_eq!(ohlc(&outline), ohlc(&seen));
+            assert!(outline.len() < seen.len());
+        }
     }
 
     #[test]

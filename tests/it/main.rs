@@ -80,4 +80,8 @@ mod store_contract;
 #[cfg(test)]
 mod cache_redis;
 #[cfg(test)]
+mod store_outages;
+#[cfg(test)]
 mod store_postgres;
+#[cfg(test)]
+mod writing;

@@ -110,6 +110,8 @@ struct Seen {
     /// Prices by `seq`, of the service's ticks.
     prices: BTreeMap<u64, Value>,
     doubled: usize,
+    /// Answers that said that not all that was missed can be told.
+    refused: Vec<String>,
     messages: usize,
     longest_pause: Duration,
 }
@@ -167,6 +169,9 @@ async fn follow(url: &str, hello: &str, since: &mut String, seen: &Mutex<Seen>, 
         let said: Value = serde_json::from_slice(&text).unwrap();
         if said["type"] == "subscribed" {
             epoch = said["channels"][0]["epoch"].clone();
+            if said["channels"][0]["recovered"] == false {
+                seen.lock().unwrap().refused.push(said["channels"][0].to_string());
+            }
         }
         if said["type"] == "market_data" || said["event"] == "price" {
             let mut seen = seen.lock().unwrap();
@@ -187,7 +192,7 @@ async fn follow(url: &str, hello: &str, since: &mut String, seen: &Mutex<Seen>, 
 }
 
 fn of_service(world: &World) -> Client {
-    let hello = r#"{"action":"subscribe","channels":["ticks:USD/COP"]{since}}"#;
+    let hello = r#"{"action":"subscribe","channels":["ticks:USD/COP"],"options":{"on_slow":"close"}{since}}"#;
     Client::start(format!("ws://127.0.0.1:{}/ws?channels=status", world.port), hello)
 }
 
@@ -199,6 +204,7 @@ fn pass(time: Duration) {
 /// Everything the client saw is written down under its number, and it saw every number from its first to its last.
 fn assert_kept(ledger: &Ledger, seen: &Seen) {
     assert_eq!(seen.doubled, 0, "a number came twice");
+    assert!(seen.refused.is_empty(), "{:?}", seen.refused);
     let (mut reader, mut written, mut next) = (ledger.reader(), BTreeMap::new(), Position(1));
     loop {
         let page = reader.read(next, 5_000).unwrap();

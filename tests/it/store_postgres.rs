@@ -1,22 +1,16 @@
 //! PostgreSQL as it is found and as it fails: old databases, refusals, crashes, pauses, TLS.
 
 use crate::equal::assert_equal;
-use crate::recorded::{Day, OPEN, SPAN, batch, ledger, part};
+use crate::recorded::{Day, OPEN, SPAN, batch, part};
 use crate::servers::{Postgres as Server, Reach, postgres};
-use actix::{Actor, Addr, Context, Handler};
-use candela::actors::messages::{Recorded, Report};
-use candela::actors::writer::{Parts, Writer};
-use candela::clock::Clock;
-use candela::domain::batch::ReaderView;
+use crate::writing::Stage;
+use candela::actors::messages::Report;
 use candela::domain::event::Entry;
 use candela::domain::interval::Interval;
 use candela::domain::symbol::Symbol;
-use candela::ledger::Ledger;
 use candela::store::{BarQuery, Disposition, Migrate, Postgres, Store, StoreError};
 use secrecy::SecretString;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
 
 const OLD_SERVICE: &str = include_str!("../fixtures/old_service.sql");
 const TCP: Reach = Reach {
@@ -295,77 +289,6 @@ async fn sslmode_is_honoured() {
             .await
             .is_ok()
     );
-}
-
-#[derive(Default, Clone)]
-struct Root(Arc<Mutex<Vec<Report>>>);
-impl Actor for Root {
-    type Context = Context<Self>;
-}
-impl Handler<Report> for Root {
-    type Result = ();
-    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
-        self.0.lock().unwrap().push(report);
-    }
-}
-
-/// A Writer on a ledger of its own.
-struct Stage {
-    ledger: Ledger,
-    writer: Addr<Writer>,
-    view: watch::Receiver<ReaderView>,
-    reports: Arc<Mutex<Vec<Report>>>,
-    _folder: tempfile::TempDir,
-}
-
-impl Stage {
-    fn new(url: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = ledger(folder.path());
-        let root = Root::default();
-        let reports = Arc::clone(&root.0);
-        let (sender, view) = watch::channel(ReaderView::default());
-        let parts = Parts {
-            store: Store::Postgres(store(url)),
-            ledger: ledger.holding_reader(),
-            tick_retention: None,
-            clock: Clock::system(),
-            up: root.start().recipient(),
-            view: sender,
-        };
-        Self {
-            ledger,
-            writer: Writer::new(parts).start(),
-            view,
-            reports,
-            _folder: folder,
-        }
-    }
-
-    /// As the Recorder does: what finds the mailbox full is said again later.
-    fn record(&mut self, entries: &[Entry]) {
-        let head = self.ledger.append(entries).unwrap();
-        let told = Arc::new([]);
-        self.writer.try_send(Recorded { told, head }).ok();
-    }
-
-    /// Lets the Writer work for a while.
-    async fn breathe(&mut self, ms: u64) {
-        let never = self.view.wait_for(|_| false);
-        tokio::time::timeout(Duration::from_millis(ms), never).await.ok();
-    }
-
-    async fn until(&mut self, what: &str, condition: impl FnMut(&ReaderView) -> bool) {
-        let reached = tokio::time::timeout(Duration::from_secs(60), self.view.wait_for(condition)).await;
-        reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
-    }
-
-    async fn written(&mut self) {
-        let head = self.ledger.head();
-        let told = Arc::new([]);
-        self.writer.send(Recorded { told, head }).await.unwrap();
-        self.until("all is written", |view| view.position == head).await;
-    }
 }
 
 #[actix_rt::test]

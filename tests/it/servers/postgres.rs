@@ -3,7 +3,7 @@
 use super::{Folder, Reach, free_port, unique};
 use crate::certificate::Certificate;
 use crate::child::{signal, spawn, wait_until};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -93,30 +93,19 @@ impl Postgres {
     }
 
     fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let output = Command::new(postgres_bin().join("psql"))
-            .args([
-                "-X",
-                "-A",
-                "-t",
-                "-q",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "postgres",
-                "-d",
-                database,
-                "-c",
-                sql,
-            ])
-            .args(["-p", &self.port.to_string(), "-h"])
-            .arg(&self.folder.0)
-            .output()
-            .expect("run psql");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if output.status.success() {
-            Ok(text(&output.stdout))
-        } else {
-            Err(text(&output.stderr))
+        self.psql()(database, sql)
+    }
+
+    /// What runs SQL as [`Postgres::sql`] does, to be taken to another thread.
+    pub(crate) fn psql(&self) -> impl Fn(&str, &str) -> Result<String, String> + Send + use<> {
+        let (folder, port) = (self.folder.0.clone(), self.port);
+        move |database, sql| psql(&folder, port, database, sql)
+    }
+
+    /// Gives a folder to the user that the server runs as.
+    pub(crate) fn own(folder: &Path) {
+        if let Some((uid, gid)) = server_user() {
+            chown(folder, Some(uid), Some(gid)).expect("root may give a folder away");
         }
     }
 
@@ -182,6 +171,34 @@ impl Postgres {
         let entries = std::fs::read_dir("/proc").expect("list processes").flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| *pid == own || parent_of(*pid) == Some(own)).collect()
+    }
+}
+
+fn psql(folder: &Path, port: u16, database: &str, sql: &str) -> Result<String, String> {
+    let output = Command::new(postgres_bin().join("psql"))
+        .args([
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-c",
+            sql,
+        ])
+        .args(["-p", &port.to_string(), "-h"])
+        .arg(folder)
+        .output()
+        .expect("run psql");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
     }
 }
 

@@ -1,0 +1,86 @@
+//! A Writer that writes a ledger of its own into PostgreSQL, and what it reports.
+
+use crate::recorded::ledger;
+use actix::{Actor, Addr, Context, Handler};
+use candela::actors::messages::{Recorded, Report};
+use candela::actors::writer::{Parts, Writer};
+use candela::clock::Clock;
+use candela::domain::batch::ReaderView;
+use candela::domain::event::Entry;
+use candela::ledger::Ledger;
+use candela::store::{Postgres, Store};
+use secrecy::SecretString;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+#[derive(Default, Clone)]
+struct Root(Arc<Mutex<Vec<Report>>>);
+impl Actor for Root {
+    type Context = Context<Self>;
+}
+impl Handler<Report> for Root {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        self.0.lock().unwrap().push(report);
+    }
+}
+
+/// A Writer on a ledger of its own.
+pub(crate) struct Stage {
+    pub(crate) ledger: Ledger,
+    writer: Addr<Writer>,
+    view: watch::Receiver<ReaderView>,
+    pub(crate) reports: Arc<Mutex<Vec<Report>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(folder.path());
+        let root = Root::default();
+        let reports = Arc::clone(&root.0);
+        let (sender, view) = watch::channel(ReaderView::default());
+        let parts = Parts {
+            store: Store::Postgres(Postgres::new(&SecretString::from(url.to_owned()), 3).unwrap()),
+            ledger: ledger.holding_reader(),
+            tick_retention: None,
+            clock: Clock::system(),
+            up: root.start().recipient(),
+            view: sender,
+        };
+        Self {
+            ledger,
+            writer: Writer::new(parts).start(),
+            view,
+            reports,
+            _folder: folder,
+        }
+    }
+
+    /// As the Recorder does: what finds the mailbox full is said again later.
+    pub(crate) fn record(&mut self, entries: &[Entry]) {
+        let head = self.ledger.append(entries).unwrap();
+        let told = Arc::new([]);
+        self.writer.try_send(Recorded { told, head }).ok();
+    }
+
+    /// Lets the Writer work for a while.
+    pub(crate) async fn breathe(&mut self, ms: u64) {
+        let never = self.view.wait_for(|_| false);
+        tokio::time::timeout(Duration::from_millis(ms), never).await.ok();
+    }
+
+    pub(crate) async fn until(&mut self, what: &str, condition: impl FnMut(&ReaderView) -> bool) {
+        let reached = tokio::time::timeout(Duration::from_secs(60), self.view.wait_for(condition)).await;
+        reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
+    }
+
+    pub(crate) async fn written(&mut self) {
+        let head = self.ledger.head();
+        let told = Arc::new([]);
+        self.writer.send(Recorded { told, head }).await.unwrap();
+        self.until("all is written", |view| view.position == head).await;
+    }
+}
