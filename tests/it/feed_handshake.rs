@@ -151,6 +151,6 @@ async fn left_hanging_at_every_step_the_bars_are_those_of_an_undisturbed_run() {
             steps: &["status", "price"],
         },
     ];
-    let patience = Duration::from_secs(5 * 4).mul_f64(Play::walk(&[], 0).speed);
+    let patience = Duration::from_secs(5 * 6).mul_f64(Play::walk(&[], 0).speed);
     check_all(&kinds, patience.as_secs() / 60 + 20).await;
 }
