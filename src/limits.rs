@@ -99,6 +99,10 @@ pub const CLIENT_CHANNELS: usize = 64;
 /// Connections the server holds at once.
 pub const CLIENTS: usize = 20_000;
 
+/// Descriptors the process asks the system for at its start, within what it may have: one a client, two over TLS, and the
+/// others. A shell allows 1,024 unless it is asked.
+pub const DESCRIPTORS: u64 = 42_000;
+
 /// Durable messages a fan-out shard keeps in memory for each channel, for replay.
 pub const FANOUT_RING: usize = 1_024;
 

@@ -396,3 +396,7 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     payload.extend_from_slice(reason.as_bytes().get(..end).unwrap_or_default());
     frames::frame(0x88, &payload)
 }
+
+#[cfg(test)]
+#[path = "seat_tests.rs"]
+mod tests;

@@ -94,7 +94,8 @@ impl Opening {
         let options = SockRef::from(&socket);
         let set = options
             .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
-            .and_then(|()| options.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
+            .and_then(|()| options.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT))
+            .and_then(|()| options.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT)));
         if let Err(error) = set {
             tracing::debug!(%error, "failed to set socket options");
         }

@@ -97,7 +97,8 @@ fn prepare(connection: &dyn Any, data: &mut Extensions) {
     let socket = SockRef::from(secured.get_ref().0);
     let set = socket
         .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
-        .and_then(|()| socket.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT));
+        .and_then(|()| socket.set_tcp_notsent_lowat(limits::CLIENT_NOT_SENT))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT)));
     if let Err(error) = set {
         tracing::debug!(%error, "failed to set socket options");
     }

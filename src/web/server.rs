@@ -209,6 +209,9 @@ impl RunningServer {
 /// # Errors
 /// [`ServeError`] when the address cannot be had.
 pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
+    if let Err(error) = rlimit::increase_nofile_limit(limits::DESCRIPTORS) {
+        tracing::warn!(%error, "failed to ask for more descriptors: fewer clients can be served");
+    }
     let listener = listen(parts.bind)?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind {
         address: parts.bind,

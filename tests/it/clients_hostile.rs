@@ -144,3 +144,22 @@ fn each_hostile_client_gets_what_it_deserves_and_the_others_go_on() {
         "p99 of 100 clients {alone:?} alone, {beside:?} beside hostile ones; memory grew by {grown} KiB; {answers:?}"
     );
 }
+
+#[test]
+fn a_shell_that_allows_few_descriptors_does_not_limit_the_clients() {
+    let mut command = std::process::Command::new("sh");
+    let script = format!(
+        "ulimit -Sn 128; exec {} demo --port 0 --json",
+        env!("CARGO_BIN_EXE_candela")
+    );
+    let mut demo = Candela::of(command.args(["-c", &script]));
+    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
+    let ws = said["ws"].as_str().unwrap();
+    let address = ws
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.strip_suffix("/ws"))
+        .unwrap();
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(address)).collect();
+    clients.iter_mut().for_each(Client::ask);
+    clients.iter_mut().for_each(Client::answer);
+}
