@@ -169,6 +169,7 @@ async fn every_message_is_as_the_document_says() {
     }]);
     let closed = stage.write_bar();
     stage.tell_events(vec![closed]);
+    messages.extend(client.until("bar").await);
     for ask in [
         json!({"action": "subscribe", "id": 1, "channels": ["ticks:USDCOP"], "since": {"seq": 9}}),
         json!({"action": "unsubscribe", "id": 2, "channels": ["ticks:USDCOP"]}),
