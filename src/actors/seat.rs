@@ -190,9 +190,6 @@ impl Seat {
 
     /// The session's side of a plain line: writes what waits as far as the socket takes it. Ready with `Ok` when the
     /// connection is to end and all is written, with an error when it has ended.
-    ///
-    /// # Errors
-    /// What the socket says; nothing can be written any more.
     pub fn poll_write(&self, now: Duration, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.remember(task);
         let line = self.line.borrow();
