@@ -51,6 +51,8 @@ mod book;
 #[cfg(test)]
 mod pipeline_tests;
 #[cfg(test)]
+mod pipeline_random_tests;
+#[cfg(test)]
 mod audit_tests;
 pub mod backoff;
 pub mod cadence;

@@ -217,7 +217,10 @@ impl Outbox {
         if next > last {
             return Passed::Nothing;
         }
-        let waits = !self.control.is_empty() || !self.data.is_empty() || self.finished || self.conflating;
+        let waits = !(self.control.is_empty() && self.data.is_empty())
+            || self.evict.is_some()
+            || self.finished
+            || self.conflating;
         if waits || next < first || follow.replay.is_some() || follow.options.spacing.is_some() {
             return Passed::No;
         }
@@ -251,6 +254,9 @@ impl Outbox {
     }
 
     fn push_datum(&mut self, datum: Datum, refuses: bool, now: Duration) {
+        if self.finished || self.evict.is_some() {
+            return; // what is queued already stays whole: who comes back goes on behind it
+        }
         let partial = datum.covers.is_none();
         if self.conflating || partial {
             let queued = self
@@ -266,11 +272,12 @@ impl Outbox {
         }
         self.data.push_back(datum);
         if !self.conflating && self.data.len() >= self.window.data / 2 {
+            if refuses {
+                self.evict = Some(Evict::Refuses);
+                return;
+            }
             self.conflating = true;
             self.conflated = 0;
-            if refuses {
-                self.evict = self.evict.or(Some(Evict::Refuses));
-            }
             self.push_control(
                 Out::Slow {
                     warn: true,

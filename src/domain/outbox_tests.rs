@@ -129,6 +129,11 @@ fn who_must_not_miss_a_tick_is_ended_rather_than_conflated() {
     assert_eq!(outbox.overdue(NOW), None);
     offer_ticks(&mut outbox, 4, 4);
     assert_eq!(outbox.overdue(NOW), Some(Evict::Refuses));
+    offer_ticks(&mut outbox, 5, 6);
+    let whole: Vec<Out> = (1..=4).map(|seq| Out::Frame(frame(seq))).collect();
+    assert_eq!(taken(&mut outbox, usize::MAX), whole, "it resumes behind 4");
+    offer_ticks(&mut outbox, 7, 7);
+    assert_eq!(taken(&mut outbox, usize::MAX), []);
 }
 
 #[test]
