@@ -217,10 +217,8 @@ impl Outbox {
         if next > last {
             return Passed::Nothing;
         }
-        let waits = !(self.control.is_empty() && self.data.is_empty())
-            || self.evict.is_some()
-            || self.finished
-            || self.conflating;
+        let ends = self.finished || self.evict.is_some();
+        let waits = !self.control.is_empty() || !self.data.is_empty() || ends || self.conflating;
         if waits || next < first || follow.replay.is_some() || follow.options.spacing.is_some() {
             return Passed::No;
         }
@@ -276,8 +274,7 @@ impl Outbox {
                 self.evict = Some(Evict::Refuses);
                 return;
             }
-            self.conflating = true;
-            self.conflated = 0;
+            (self.conflating, self.conflated) = (true, 0);
             self.push_control(
                 Out::Slow {
                     warn: true,
