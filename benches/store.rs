@@ -1,5 +1,5 @@
-//! Rows a second into the stores, beside plain COPY in the same run. `DATABASE_URL` names a PostgreSQL that may be written to;
-//! without it only SQLite is measured.
+//! Rows a second into the stores, beside plain COPY in the same run, and round trips to the cache. `DATABASE_URL` names a
+//! PostgreSQL, `REDIS_URL` a Redis that may be written to; what is not named is not measured.
 
 #![expect(
     clippy::print_stdout,
@@ -9,6 +9,7 @@
     reason = "a benchmark prints what it measured and may panic"
 )]
 
+use candela::cache::{Cache, News, Redis, price_json, update_json};
 use candela::domain::channel::{Channel, Epoch, Head};
 use candela::domain::event::{Event, Numbered, Position};
 use candela::domain::price::Price;
@@ -41,6 +42,10 @@ fn main() {
             Ok(url) => postgres(&url).await,
             Err(_) => println!("postgresql: skipped, DATABASE_URL is not set"),
         }
+        match std::env::var("REDIS_URL") {
+            Ok(url) => redis(&url).await,
+            Err(_) => println!("redis: skipped, REDIS_URL is not set"),
+        }
     });
 }
 
@@ -65,6 +70,40 @@ async fn postgres(url: &str) {
         }
     }
     client.batch_execute("DROP TABLE floor").await.unwrap();
+}
+
+/// One tick a round trip, as a quiet market sends them: latest price, publication and stream together.
+async fn redis(url: &str) {
+    let cache = Cache::Redis(Redis::new(&url.to_owned().into()).unwrap());
+    let (symbol, channel, epoch) = (
+        Symbol::usdcop(),
+        Channel::ticks(Symbol::usdcop()),
+        Epoch::from_random(1),
+    );
+    cache.adopt(vec![(channel, epoch)]).await.unwrap();
+    let mut times = Vec::new();
+    for seq in 1..=5_000 {
+        let Event::Tick(accepted) = event(seq).event else {
+            unreachable!()
+        };
+        let price = price_json(&accepted);
+        let news = News {
+            updates: vec![update_json(&price)],
+            entries: vec![(channel, epoch, seq, price.clone())],
+            latest: vec![(symbol, accepted.received_at, price)],
+        };
+        let one = Instant::now();
+        cache.tell(news, accepted.received_at).await.unwrap();
+        times.push(one.elapsed());
+    }
+    times.sort_unstable();
+    println!("redis, a tick a round trip: {}", shown(&times));
+}
+
+/// Of sorted times.
+fn shown(times: &[Duration]) -> String {
+    let part = |share: usize| times[(times.len() - 1) * share / 100];
+    format!("p50 {:?}, p99 {:?}", part(50), part(99))
 }
 
 struct Rate {
@@ -121,10 +160,9 @@ async fn write(store: &Store, size: usize, epoch: u64) -> Rate {
     }
     let seconds = begun.elapsed().as_secs_f64();
     times.sort_unstable();
-    let part = |share: usize| times[(times.len() - 1) * share / 100];
     Rate {
         rows: 60_000.0 / seconds,
-        latency: format!("a batch: p50 {:?}, p99 {:?}", part(50), part(99)),
+        latency: format!("a batch: {}", shown(&times)),
     }
 }
 
