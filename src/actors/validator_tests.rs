@@ -136,16 +136,9 @@ async fn a_verdict_is_told_and_kept() {
     assert!(details.contains("\"present\":2016"), "{details}");
 }
 
-#[actix_rt::test]
-async fn the_seam_is_found_when_the_first_live_bar_is_there() {
-    let Bench {
-        validator,
-        mut heard,
-        written,
-        folder,
-        ..
-    } = start("market_data");
-    let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+/// Stores the third bar of a session that opens at noon, as one of ours.
+fn a_live_bar(folder: &std::path::Path) -> (Session, Symbol, rusqlite::Connection) {
+    let db = rusqlite::Connection::open(folder.join("store.db")).unwrap();
     let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
                   VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
     db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
@@ -155,7 +148,19 @@ async fn the_seam_is_found_when_the_first_live_bar_is_there() {
         closes: NOON + Duration::from_secs(3_600),
         kind: crate::domain::session::SessionKind::Spot,
     };
-    let symbol = Symbol::usdcop();
+    (session, Symbol::usdcop(), db)
+}
+
+#[actix_rt::test]
+async fn the_seam_is_found_when_the_first_live_bar_is_there() {
+    let Bench {
+        validator,
+        mut heard,
+        written,
+        folder,
+        ..
+    } = start("market_data");
+    let (session, symbol, db) = a_live_bar(folder.path());
     validator.send(MarkSeam { symbol, session }).await.unwrap();
     let kept = async {
         loop {
@@ -245,17 +250,7 @@ async fn while_the_store_is_behind_no_seam_is_told() {
     bench
         .written
         .send_modify(|view| view.head = crate::domain::event::Position(7));
-    let db = rusqlite::Connection::open(bench.folder.path().join("store.db")).unwrap();
-    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
-                  VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
-    db.execute(insert, [NOON.micros() + 600_000_000]).unwrap();
-    let session = Session {
-        date: NOON.datetime().date_naive(),
-        opens: NOON,
-        closes: NOON + Duration::from_secs(3_600),
-        kind: crate::domain::session::SessionKind::Spot,
-    };
-    let symbol = Symbol::usdcop();
+    let (session, symbol, _) = a_live_bar(bench.folder.path());
     bench.validator.send(MarkSeam { symbol, session }).await.unwrap();
     bench.validator.send(Validate { flag: None }).await.unwrap();
     verdict(&mut bench.reports).await; // asked for after the look, and answered

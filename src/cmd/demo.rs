@@ -100,6 +100,9 @@ impl DemoArgs {
         let stopped = app.stop().await;
         screen.summary(&Summary::of(&stopped, chosen.session.date));
         upstream.stop();
+        if let Some(error) = screen.unwritable() {
+            return Err(error).context("cannot write to standard output");
+        }
         Ok(match ending {
             Ending::Failed(exit) => exit,
             Ending::Asked | Ending::Over => Exit::Clean,

@@ -13,8 +13,9 @@ use crate::views::Overall;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -25,6 +26,8 @@ pub struct Screen {
     colours: bool,
     zone: Tz,
     zones: Zones,
+    /// Why something could not be written.
+    unwritable: OnceCell<std::io::Error>,
 }
 
 /// What was told of the life cycle already.
@@ -104,7 +107,14 @@ impl Screen {
             colours,
             zone: zones.first(),
             zones,
+            unwritable: OnceCell::new(),
         }
+    }
+
+    /// Why not all could be written, if so. A reader that has gone away (`candela demo | head`) is no failure: the service has others.
+    #[must_use]
+    pub fn unwritable(self) -> Option<std::io::Error> {
+        self.unwritable.into_inner()
     }
 
     /// Where the service is to be reached.
@@ -352,10 +362,13 @@ impl Screen {
         self.line(&object.to_string());
     }
 
-    /// A reader that has gone away (`candela demo | head`) is no reason to stop.
+    /// The service goes on for its clients whether or not this can be written; the demo says at its end what could not.
     fn line(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(self.unwritable.set(error)), // the first one counts
+            _ => {}
+        }
     }
 }
 

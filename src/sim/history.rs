@@ -71,7 +71,7 @@ pub enum HistoryError {
         found: String,
     },
     /// Rows that are no bars.
-    #[error("history file {} has {total} malformed rows: {}", path.display(), Faults(faults, *total))]
+    #[error("history file {} has {total} malformed row{}: {}", path.display(), if *total == 1 { "" } else { "s" }, Faults(faults, *total))]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -99,3 +99,13 @@ fn a_killed_demo_goes_on_from_its_folder_without_a_hole_in_the_numbers() {
     );
     assert!(next > last, "numbers are used again: {last} then {next}");
 }
+
+#[test]
+fn output_that_cannot_be_written_is_said_at_the_end() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let args = ["demo", "--for", "2s", "--speed", "600", "--port", "0", "--json"];
+    let ended = Candela::command(&args).stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(74), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output"), "{stderr}");
+}
