@@ -17,6 +17,7 @@ use crate::actors::vendor::RootsError;
 use crate::cache::CacheError;
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
+use crate::domain::channel::Channel;
 use crate::domain::delivery::Window;
 use crate::domain::event::{Numbered, Position};
 use crate::domain::frames::Zones;
@@ -305,6 +306,7 @@ fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Le
         .and_then(|market| market.sessions.at(now).or_else(|| market.sessions.after(now)));
     let date = session.map_or_else(|| now.datetime().date_naive(), |session| session.date);
     let options = Options {
+        channels: markets.iter().flat_map(channels_of).collect(),
         days: settings.ledger.days,
         backup: settings.ledger.backup_dir.clone(),
         ..Options::new(date, fastrand::u64(..))
@@ -312,12 +314,24 @@ fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Le
     Ledger::open(&settings.ledger.dir, options)
 }
 
-/// When the session that is open, or was last, began.
+/// All that is told of a pair.
+fn channels_of(market: &Market) -> Vec<Channel> {
+    let symbol = market.symbol;
+    let bars = market.intervals.iter().map(|interval| Channel::bars(*interval, symbol));
+    let others = [
+        Channel::ticks(symbol),
+        Channel::quality(symbol),
+        Channel::session(symbol),
+    ];
+    others.into_iter().chain(bars).collect()
+}
+
 fn sessions(markets: &[Market]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
     let calendar = |market: &Market| (market.symbol, Arc::clone(&market.sessions));
     markets.iter().map(calendar).collect()
 }
 
+/// When the session that is open, or was last, began.
 fn session_start(markets: &[Market]) -> SessionStart {
     let sessions = sessions(markets);
     Arc::new(move |symbol, now| {

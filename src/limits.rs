@@ -118,6 +118,9 @@ pub const FANOUT_VISITS: usize = 32;
 
 const _: () = assert!(FANOUT_BURST < CLIENT_DATA_LANE / 2, "a burst alone conflates nobody");
 
+/// Questions that one fan-out shard has under way at the store: clients that come back together must not take all its connections.
+pub const FANOUT_STORE_READS: usize = 2;
+
 /// The longest replay for one channel; beyond it a client is told `too_large` and takes a snapshot.
 pub const REPLAY: u64 = 100_000;
 

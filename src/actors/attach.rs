@@ -7,13 +7,14 @@
 //!                                      the same rings and ledger when their turn is
 //! ```
 
+use crate::actors::beginning::{Beginning, Older, Question};
 use crate::actors::fanout::Fanout;
 use crate::actors::messages::{Attach, Detach};
 use crate::actors::seat::Seat;
-use crate::domain::channel::{Channel, Epoch, Head, Topic};
+use crate::domain::channel::{Channel, Head, Topic};
 use crate::domain::frames;
 use crate::domain::lanes::Replay;
-use crate::domain::requests::Since;
+use crate::domain::protocol::{Close, Problem};
 use crate::limits;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -21,16 +22,19 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// The answer to "where do I begin".
-struct Beginning {
-    /// The last seq that is not replayed.
-    after: u64,
-    /// `None` when nothing was asked; else whether all was found, or why not.
-    recovered: Option<Result<(), &'static str>>,
-}
-
 impl Fanout {
-    pub(super) fn attach(&mut self, ask: Attach) {
+    /// What the store must be asked before this can be answered.
+    pub(super) fn questions(&mut self, ask: &Attach) -> Vec<Question> {
+        let Some(seat) = self.parts.deck.seat(ask.client) else {
+            return Vec::new();
+        };
+        let new = |channel| !seat.outbox.borrow().follows_channel(channel);
+        let new = ask.channels.iter().filter(|(channel, _)| new(*channel));
+        new.filter_map(|(channel, since)| self.question(*channel, *since))
+            .collect()
+    }
+
+    pub(super) fn attach(&mut self, ask: Attach, older: &Older) {
         let deck = Rc::clone(&self.parts.deck);
         let Some(seat) = deck.seat(ask.client).filter(|seat| seat.is_open()) else {
             return; // it went while its question waited
@@ -39,12 +43,15 @@ impl Fanout {
         let mut begun = Vec::new();
         for (channel, since) in &ask.channels {
             let head = self.head(*channel);
-            let beginning = self.beginning(*channel, *since, head);
+            let mut beginning = self.beginning(*channel, *since, head, older);
+            let unread = older.iter().any(|(asked, span)| asked == channel && span.is_none());
             if seat.outbox.borrow_mut().follow(*channel, beginning.after, ask.options) {
                 deck.listen(*channel, &seat);
                 begun.push((*channel, head.map_or(0, |head| head.seq), beginning.recovered));
+            } else {
+                beginning.recovered = None; // nothing is sent twice on one connection
             }
-            answers.push(answer(*channel, head, &beginning));
+            answers.push(answer(*channel, head, &beginning, unread));
         }
         if ask.options.spacing.is_some() {
             deck.pace(&seat);
@@ -114,72 +121,8 @@ impl Fanout {
         deck.soil(&seat);
     }
 
-    fn head(&self, channel: Channel) -> Option<Head> {
+    pub(super) fn head(&self, channel: Channel) -> Option<Head> {
         self.parts.deck.heads.borrow().get(&channel).copied()
-    }
-
-    fn beginning(&mut self, channel: Channel, since: Since, head: Option<Head>) -> Beginning {
-        let last = head.map_or(0, |head| head.seq);
-        let found = match since {
-            Since::Now => {
-                return Beginning {
-                    after: last,
-                    recovered: None,
-                };
-            }
-            Since::Position { epoch, seq } => self.after_position(channel, epoch, seq, head),
-            Since::Last(count) => {
-                let first = self.first_kept(channel).unwrap_or_else(|| last.saturating_add(1));
-                let after = last.saturating_sub(count.min(limits::REPLAY));
-                Ok(after.max(first.saturating_sub(1)).min(last))
-            }
-            Since::Time(at) => self.before(channel, last, at),
-            Since::SessionStart => self.before_session(channel, last),
-        };
-        Beginning {
-            after: found.unwrap_or(last),
-            recovered: Some(found.map(drop)),
-        }
-    }
-
-    fn after_position(
-        &mut self,
-        channel: Channel,
-        epoch: Option<Epoch>,
-        seq: u64,
-        head: Option<Head>,
-    ) -> Result<u64, &'static str> {
-        let last = head.map_or(0, |head| head.seq);
-        if epoch.is_some() && epoch != head.map(|head| head.epoch) {
-            return Err("epoch_changed");
-        }
-        if seq > last {
-            return Err("position_ahead");
-        }
-        if last.saturating_sub(seq) > limits::REPLAY {
-            return Err("too_large");
-        }
-        if seq < last
-            && self
-                .first_kept(channel)
-                .is_none_or(|first| first > seq.saturating_add(1))
-        {
-            return Err("position_expired");
-        }
-        Ok(seq)
-    }
-
-    /// The lowest seq that can be replayed.
-    pub(super) fn first_kept(&mut self, channel: Channel) -> Option<u64> {
-        let in_memory = self.rings.first(channel);
-        match self.ledger.first_seq(channel) {
-            Ok(Some(in_ledger)) => Some(in_memory.map_or(in_ledger, |seq| seq.min(in_ledger))),
-            Ok(None) => in_memory,
-            Err(error) => {
-                tracing::warn!(%channel, error, "failed to look for the first event of a channel");
-                in_memory
-            }
-        }
     }
 
     /// What the channel looked like at its head.
@@ -207,26 +150,54 @@ impl Fanout {
 
     /// Goes on with the replays of one client as far as its outbox has room.
     pub(super) fn pump(&mut self, seat: &Rc<Seat>) {
-        loop {
+        while seat.is_open() && !self.archive.is_awaited_by(seat.id()) {
             let (wanted, room) = {
                 let outbox = seat.outbox.borrow();
                 (outbox.replaying(), outbox.room() / 2)
             };
-            let Some((channel, from, to)) = wanted else {
+            let Some(wanted) = wanted else {
                 return;
             };
             if room < limits::CLIENT_CONTROL_LANE / 8 {
                 return self.parts.deck.pump_later(seat);
             }
-            self.bring(seat, channel, from, to, room.min(limits::FANOUT_READ));
+            self.bring(seat, wanted, room.min(limits::FANOUT_READ));
         }
     }
 
-    fn bring(&mut self, seat: &Seat, channel: Channel, from: u64, to: u64, limit: usize) {
-        let now = self.parts.deck.now();
+    /// Brings the next chunk from memory or the ledger, or asks the store for it.
+    fn bring(&mut self, seat: &Seat, (channel, from, to): (Channel, u64, u64), limit: usize) {
         let messages = match self.rings.range(channel, from, to, limit) {
-            Some(messages) => messages,
+            Some(messages) => Ok(messages),
             None => self.replay_from_ledger(channel, from, to, limit),
+        };
+        let is_there = messages.as_ref().is_ok_and(|messages| begins(messages, from));
+        if !is_there && self.archive.keeps(channel) {
+            return self.archive.want(seat, channel, (from, to), limit);
+        }
+        self.hand_over(seat, (channel, from, to), messages);
+    }
+
+    /// Hands over a chunk of a replay, or says that there is none.
+    pub(super) fn hand_over(
+        &mut self,
+        seat: &Seat,
+        (channel, from, to): (Channel, u64, u64),
+        messages: Result<Vec<(u64, Bytes)>, String>,
+    ) {
+        let now = self.parts.deck.now();
+        let promised = seat
+            .outbox
+            .borrow()
+            .replay_of(channel)
+            .is_some_and(|replay| replay.asked);
+        let messages = match messages {
+            Ok(messages) if begins(&messages, from) || !promised => messages,
+            Ok(_) => return lose(seat, channel, from, now),
+            Err(error) => {
+                tracing::error!(%channel, from, error, "failed to read what a client misses");
+                return seat.close(Close::ContinuityLost, "what comes next cannot be read now; resume", now);
+            }
         };
         self.parts.deck.count_told(messages.len());
         let mut outbox = seat.outbox.borrow_mut();
@@ -234,7 +205,7 @@ impl Fanout {
         for (seq, frame) in &messages {
             done = outbox.replay(channel, *seq, frame, now);
         }
-        if messages.first().is_none_or(|(seq, _)| *seq != from) {
+        if !begins(&messages, from) {
             let skipped = json!({"type": "skipped", "channel": channel.to_string(), "from": from, "seq": to,
                 "why": "position_expired"});
             outbox.say(&frames::text_frame(skipped.to_string().as_bytes()), now);
@@ -250,25 +221,34 @@ impl Fanout {
         outbox.hold(channel, head, false); // what was told while the replay ran comes now
     }
 
-    fn replay_from_ledger(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Vec<(u64, Bytes)> {
-        match self.ledger.read_channel(channel, from, to, limit) {
-            Ok(events) => {
-                let frame = |event| (frames::event(&self.parts.zones, event), event);
-                events
-                    .iter()
-                    .map(frame)
-                    .map(|(frame, event)| (event.seq, frame))
-                    .collect()
-            }
-            Err(error) => {
-                tracing::error!(%channel, from, error, "failed to read the ledger for a replay");
-                Vec::new()
-            }
-        }
+    fn replay_from_ledger(
+        &mut self,
+        channel: Channel,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Bytes)>, String> {
+        let events = self.ledger.read_channel(channel, from, to, limit)?;
+        let zones = &self.parts.zones;
+        Ok(events.iter().map(|event| frames::numbered(zones, event)).collect())
     }
 }
 
-fn answer(channel: Channel, head: Option<Head>, beginning: &Beginning) -> Value {
+fn begins(messages: &[(u64, Bytes)], from: u64) -> bool {
+    messages.first().is_some_and(|(seq, _)| *seq == from)
+}
+
+/// What was promised is no longer kept: never a part of a replay as if it were all of it.
+fn lose(seat: &Seat, channel: Channel, from: u64, now: std::time::Duration) {
+    let message = format!("the messages of {channel} from {from} on are no longer kept");
+    let problem = Problem::PositionExpired;
+    let error = json!({"type": "error", "code": problem.code(), "name": problem.name(), "message": message,
+        "temporary": problem.temporary(), "channel": channel.to_string()});
+    say(seat, &error, now);
+    seat.close(Close::ContinuityLost, &message, now);
+}
+
+fn answer(channel: Channel, head: Option<Head>, beginning: &Beginning, unread: bool) -> Value {
     let seq = head.map_or(0, |head| head.seq);
     let epoch = head.map(|head| head.epoch.as_str().to_owned());
     let mut answer = json!({"channel": channel.to_string(), "epoch": epoch, "seq": seq});
@@ -284,6 +264,10 @@ fn answer(channel: Channel, head: Option<Head>, beginning: &Beginning) -> Value 
         Some(Err(reason)) => {
             object.insert("recovered".to_owned(), json!(false));
             object.insert("reason".to_owned(), json!(reason));
+            if unread {
+                let detail = "the store, which may have it, cannot be read now";
+                object.insert("detail".to_owned(), json!(detail));
+            }
         }
     }
     answer

@@ -119,6 +119,8 @@ pub struct Deck {
     counts: Arc<Counts>,
     since: Stopwatch,
     clock: Clock,
+    /// In which zone heartbeats show the time.
+    pub zone: Cell<chrono_tz::Tz>,
 }
 
 impl Deck {
@@ -143,6 +145,7 @@ impl Deck {
             counts,
             since: Stopwatch::start(),
             clock,
+            zone: Cell::new(chrono_tz::Tz::UTC),
         })
     }
 
@@ -372,7 +375,7 @@ impl Deck {
             (channel.to_string(), json!({"epoch": epoch, "seq": seq}))
         };
         let heads: Map<String, Value> = positions.map(position).collect();
-        let time = self.clock.now().to_string();
+        let time = self.clock.now().rfc3339(self.zone.get());
         frames::text_frame(
             json!({"type": "heartbeat", "server_time": time, "heads": heads})
                 .to_string()

@@ -2,10 +2,13 @@
 //!
 //! owns   the rings of its channels (memory for replays); its clients and its position live on the [`Deck`], which outlives it
 //! hears  Recorded (Recorder) · Attach, Detach (Client) · the service's status (watch)
+//! asks   the store, beside everything else, for what the ledger no longer has of a replay
 //! says   frames, into the outboxes of its clients
 //! fails  a panic restarts it: rings are filled from the ledger, the position is the deck's, and what a client has already is
 //!        dropped by its seq. A ledger that cannot be read is tried again with the next `Recorded`
 
+use crate::actors::archive::Archive;
+use crate::actors::beginning::Older;
 use crate::actors::deck::Deck;
 use crate::actors::messages::{Attach, Detach, Item, Recorded};
 pub use crate::actors::reads_ledger::ReadsLedger;
@@ -18,7 +21,10 @@ use crate::domain::frames::{self, Zones};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, Supervised, WrapFuture};
+use crate::store::Store;
+use actix::{
+    Actor, ActorFutureExt, ActorResponse, AsyncContext, Context, Handler, StreamHandler, Supervised, WrapFuture,
+};
 use bytes::Bytes;
 use futures_util::stream;
 use std::collections::BTreeMap;
@@ -46,6 +52,8 @@ pub struct Parts {
     pub status: watch::Receiver<Bytes>,
     /// Knows the sessions; without it `since: "session_start"` begins now.
     pub session_start: Option<SessionStart>,
+    /// Keeps the logs of bars and quality for longer than the ledger.
+    pub store: Option<Store>,
 }
 
 impl fmt::Debug for Parts {
@@ -61,6 +69,7 @@ pub struct Fanout {
     pub(super) parts: Parts,
     pub(super) ledger: Box<dyn ReadsLedger>,
     pub(super) rings: Rings,
+    pub(super) archive: Archive,
     /// Ticks that are not sent yet.
     pub(super) runs: Runs,
     /// Where a reading of the ledger must arrive before live messages are told again.
@@ -83,10 +92,12 @@ impl Fanout {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let ledger = (parts.ledger)();
+        let archive = Archive::new(parts.store.clone());
         Self {
             parts,
             ledger,
             rings: Rings::default(),
+            archive,
             runs: Runs::default(),
             behind: None,
             flush_planned: false,
@@ -96,6 +107,7 @@ impl Fanout {
 
     /// Everything waiting in the mailbox is taken before anything is sent: what came together goes in one write.
     pub(super) fn plan_flush(&mut self, ctx: &mut Context<Self>) {
+        self.fetch(ctx);
         if !self.flush_planned {
             self.flush_planned = true;
             ctx.notify(Flush);
@@ -250,7 +262,10 @@ impl Actor for Fanout {
             self.resume(&seat);
         }
         ctx.run_interval(limits::CLIENT_SWEEP, |shard, _| shard.parts.deck.sweep());
-        ctx.run_interval(limits::CLIENT_PUMP, |shard, _| shard.pump_all());
+        ctx.run_interval(limits::CLIENT_PUMP, |shard, ctx| {
+            shard.pump_all();
+            shard.fetch(ctx);
+        });
         let status = self.parts.status.clone();
         ctx.add_stream(stream::unfold(status, |mut status| async move {
             status.changed().await.ok()?;
@@ -276,10 +291,19 @@ impl Handler<Recorded> for Fanout {
 }
 
 impl Handler<Attach> for Fanout {
-    type Result = ();
-    fn handle(&mut self, ask: Attach, ctx: &mut Context<Self>) {
-        self.attach(ask);
-        self.plan_flush(ctx);
+    type Result = ActorResponse<Self, ()>;
+    fn handle(&mut self, ask: Attach, ctx: &mut Context<Self>) -> Self::Result {
+        let questions = self.questions(&ask);
+        if questions.is_empty() {
+            self.attach(ask, &Older::new());
+            self.plan_flush(ctx);
+            return ActorResponse::reply(());
+        }
+        let asked = self.archive.spans(questions).into_actor(self);
+        ActorResponse::r#async(asked.map(move |older, shard, ctx| {
+            shard.attach(ask, &older);
+            shard.plan_flush(ctx);
+        }))
     }
 }
 

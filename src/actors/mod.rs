@@ -32,8 +32,9 @@ pub mod runs;
 pub mod reads_ledger;
 pub mod fanout;
 mod deliver;
+mod beginning;
 mod attach;
-mod search;
+mod archive;
 pub mod key_pool;
 pub(crate) mod rest_call;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::domain::channel::{Channel, Head};
 use crate::domain::event::{Numbered, Position};
+use crate::domain::timestamp::Timestamp;
 use crate::ledger::LedgerReader;
 use std::collections::BTreeMap;
 
@@ -21,6 +22,10 @@ pub trait ReadsLedger {
     /// # Errors
     /// A sentence, when they cannot be read.
     fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String>;
+    /// Since when everything that was told is kept; nothing where that is not known.
+    fn since(&mut self) -> Option<Timestamp> {
+        None
+    }
     /// The lowest number of a channel that is kept.
     ///
     /// # Errors
@@ -43,6 +48,12 @@ impl ReadsLedger for LedgerReader {
 
     fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
         Self::read_channel(self, channel, from, to, limit).map_err(|error| error.to_string())
+    }
+
+    fn since(&mut self) -> Option<Timestamp> {
+        let first = self.first();
+        let events = Self::read(self, first, 1).ok()?;
+        events.first().map(|event| event.at)
     }
 
     fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {

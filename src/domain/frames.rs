@@ -49,6 +49,12 @@ pub fn event(zones: &Zones, numbered: &Numbered) -> Bytes {
     text_frame(&event_json(zones, numbered))
 }
 
+/// A durable event as a frame, with its number.
+#[must_use]
+pub fn numbered(zones: &Zones, numbered: &Numbered) -> (u64, Bytes) {
+    (numbered.seq, event(zones, numbered))
+}
+
 /// A bar still forming as a frame: `base` is the last durable seq of its channel.
 #[must_use]
 pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {

@@ -174,6 +174,7 @@ fn refuse(id: Option<Value>, problem: Problem, message: &str) -> Refusal {
 
 fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, Refusal> {
     let bad = |message: String| refuse(id.clone(), Problem::BadMessage, &message);
+    let unmet = |(problem, message): (Problem, String)| refuse(id.clone(), problem, &message);
     let wanted = wanted_list(object, id.as_ref())?;
     let since = match object.get("since") {
         None | Some(Value::Null) => None,
@@ -185,12 +186,12 @@ fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, 
             let mut each = Vec::new();
             for (name, value) in map {
                 if let Ok(wanted) = self::wanted(name) {
-                    each.push((wanted, read_since(value).map_err(&bad)?));
+                    each.push((wanted, read_since(value).map_err(&unmet)?));
                 }
             }
             (Since::Now, each)
         }
-        Some(value) => (read_since(value).map_err(&bad)?, Vec::new()),
+        Some(value) => (read_since(value).map_err(&unmet)?, Vec::new()),
     };
     let place = |wanted: &Wanted| {
         each.iter()
@@ -240,8 +241,11 @@ fn read_options(wire: &WireOptions) -> Result<Options, String> {
     })
 }
 
-fn read_since(value: &Value) -> Result<Since, String> {
-    let unclear = || "\"since\" is {\"epoch\":…,\"seq\":…}, {\"time\":…}, {\"last\":n} or \"session_start\"".to_owned();
+fn read_since(value: &Value) -> Result<Since, (Problem, String)> {
+    let unclear = || {
+        let forms = "\"since\" is {\"epoch\":…,\"seq\":…}, {\"time\":…}, {\"last\":n} or \"session_start\"";
+        (Problem::BadMessage, forms.to_owned())
+    };
     match value {
         Value::String(text) if text == "session_start" => Ok(Since::SessionStart),
         Value::Object(map) => {
@@ -255,14 +259,20 @@ fn read_since(value: &Value) -> Result<Since, String> {
                 return Ok(Since::Position { epoch, seq });
             }
             if let Some(count) = map.get("last") {
-                return count.as_u64().map(Since::Last).ok_or_else(unclear);
+                let count = count.as_u64().ok_or_else(unclear)?;
+                if count > limits::REPLAY {
+                    let message = format!(
+                        "the last {count} are asked for; a replay brings at most {}",
+                        limits::REPLAY
+                    );
+                    return Err((Problem::ReplayTooLarge, message));
+                }
+                return Ok(Since::Last(count));
             }
             let time = map.get("time").and_then(Value::as_str).ok_or_else(unclear)?;
             let at = chrono::DateTime::parse_from_rfc3339(time).map_err(|_| {
-                format!(
-                    "{:?} is not an RFC 3339 instant",
-                    time.chars().take(40).collect::<String>()
-                )
+                let given: String = time.chars().take(40).collect();
+                (Problem::BadMessage, format!("{given:?} is not an RFC 3339 instant"))
             })?;
             Ok(Since::Time(Timestamp::from_datetime(at)))
         }
@@ -398,6 +408,10 @@ mod tests {
             (
                 r#"{"action":"subscribe","channels":["ticks:*"],"since":{"seq":-1}}"#,
                 Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"since":{"last":100001}}"#,
+                Problem::ReplayTooLarge,
             ),
             (r#"{"action":"ping","id":{}}"#, Problem::BadMessage),
         ] {

@@ -27,6 +27,9 @@ pub struct Options {
     pub days: usize,
     /// Where files go that are no longer kept; without it they are deleted.
     pub backup: Option<PathBuf>,
+    /// Channels that will be written. Each has its epoch from the start, so that who follows one before its first message can come
+    /// back to it.
+    pub channels: Vec<Channel>,
 }
 
 impl Options {
@@ -38,6 +41,7 @@ impl Options {
             random,
             days: limits::LEDGER_DAYS,
             backup: None,
+            channels: Vec::new(),
         }
     }
 }
@@ -79,7 +83,8 @@ impl Ledger {
         let heads = shared.state().heads.clone();
         let db = files::open_to_append(&path, first, &heads, &format!("{:016x}", options.random))?;
         let lineage = files::lineage(&db, &path)?;
-        let end = End::read(&db, &path)?;
+        let mut end = End::read(&db, &path)?;
+        establish(&db, &path, &mut end, &options)?;
         {
             let mut state = shared.state_mut();
             state.files.insert(
@@ -271,6 +276,21 @@ impl Ledger {
             self.checkpointer.retire(file.path, self.options.backup.clone());
         }
     }
+}
+
+/// Gives the channels that are new their epochs, durably, before anyone can be told of them.
+fn establish(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<(), LedgerError> {
+    let error = |source| LedgerError::sqlite("begin", path, source);
+    let transaction = db.unchecked_transaction().map_err(error)?;
+    for channel in &options.channels {
+        if let Some(head) = end.establish(*channel, options.random) {
+            let values = params![channel.to_string(), head.epoch.as_str()];
+            transaction
+                .execute("INSERT INTO heads VALUES (?1, ?2, 0)", values)
+                .map_err(error)?;
+        }
+    }
+    transaction.commit().map_err(error)
 }
 
 #[cfg(test)]

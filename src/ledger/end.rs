@@ -32,6 +32,19 @@ impl End {
         })
     }
 
+    /// The head of a channel that is new; nothing when it is known.
+    pub(super) fn establish(&mut self, channel: Channel, random: u64) -> Option<Head> {
+        if self.heads.contains_key(&channel) {
+            return None;
+        }
+        let head = Head {
+            epoch: epoch_of(channel, random),
+            seq: 0,
+        };
+        self.heads.insert(channel, head);
+        Some(head)
+    }
+
     /// Takes the event's numbers when they continue position and channel. True when the channel is new.
     pub(super) fn admit(&mut self, event: &Numbered, random: u64) -> Result<bool, LedgerError> {
         if event.position.0 != self.head.saturating_add(1) {

@@ -317,3 +317,29 @@ fn a_reader_in_another_process_sees_what_is_there() {
         Err(LedgerError::Folder { .. })
     ));
 }
+
+#[test]
+fn a_channel_has_its_epoch_before_its_first_event_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = |random| Options {
+        channels: vec![Channel::ticks(Symbol::usdcop()), Channel::quality(Symbol::usdcop())],
+        ..Options::new(day(22), random)
+    };
+    let heads = Ledger::open(folder.path(), options(7)).unwrap().heads().clone();
+    assert_eq!(heads.len(), 2);
+    assert!(heads.values().all(|head| head.seq == 0));
+    let mut ledger = Ledger::open(folder.path(), options(99)).unwrap();
+    assert_eq!(*ledger.heads(), heads, "another run has another random number");
+    ledger.append(&Story::after(&ledger).tell(&[0, 0])).unwrap();
+    ledger.roll(day(23)).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(folder.path(), options(5)).unwrap();
+    for (channel, head) in ledger.reader().heads() {
+        assert_eq!(
+            head.epoch,
+            heads.get(&channel).map_or(head.epoch, |known| known.epoch),
+            "{channel}"
+        );
+    }
+    assert_eq!(ledger.heads()[&Channel::ticks(Symbol::usdcop())].seq, 2);
+}

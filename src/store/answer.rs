@@ -241,6 +241,10 @@ impl SessionOut {
 pub(super) struct Damage(String);
 
 impl Damage {
+    pub(super) const fn new(problem: String) -> Self {
+        Self(problem)
+    }
+
     pub(super) fn of(self, table: &'static str) -> StoreError {
         StoreError::Corrupt { table, problem: self.0 }
     }

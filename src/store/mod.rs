@@ -18,6 +18,7 @@ mod sql;
 mod bind;
 mod answer;
 mod batch;
+mod log;
 mod migrate;
 mod l0;
 mod sqlite;
@@ -26,6 +27,7 @@ mod postgres;
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
+pub use log::{LogQuery, LogSpan};
 pub use migrate::Migrate;
 pub use postgres::Postgres;
 
@@ -34,7 +36,7 @@ pub use rows::SOURCE;
 pub use sqlite::Sqlite;
 
 use crate::clock::Stopwatch;
-use crate::domain::event::Position;
+use crate::domain::event::{Numbered, Position};
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
@@ -156,6 +158,22 @@ impl Store {
     /// [`StoreError`] when they cannot be read.
     pub async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
         either!(self.gaps(query))
+    }
+
+    /// What is kept of a stretch of a channel's log, and which of its messages was the last before an instant.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
+        either!(self.log_span(query, before))
+    }
+
+    /// The messages of a stretch of a channel's log, in order, at most `limit`; those that are not kept are not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Numbered>, StoreError> {
+        either!(self.log(query, limit))
     }
 
     /// The newest sessions, newest first.

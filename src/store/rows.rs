@@ -57,12 +57,24 @@ pub(super) struct GapRow {
     pub(super) at: Timestamp,
 }
 
+/// One row of `quality_log`: a message as it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QualityRow {
+    pub(super) symbol: String,
+    pub(super) epoch: Epoch,
+    pub(super) seq: i64,
+    pub(super) at: Timestamp,
+    pub(super) kind: &'static str,
+    pub(super) body: String,
+}
+
 /// What a batch of events writes, in order within each table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) ticks: Vec<TickRow>,
     pub(super) bars: Vec<BarRow>,
     pub(super) gaps: Vec<GapRow>,
+    pub(super) quality: Vec<QualityRow>,
     pub(super) sessions: Vec<SessionChange>,
 }
 
@@ -90,6 +102,7 @@ impl Rows {
 
     fn push(&mut self, event: &Numbered, epoch: Epoch) {
         let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
+        self.quality.extend(quality(event, epoch, seq));
         match &event.event {
             Event::Tick(accepted) => self.ticks.push(tick(accepted, epoch, seq)),
             Event::Bar(bar) => self.bars.push(BarRow {
@@ -107,9 +120,25 @@ impl Rows {
             Event::Session(change) if matches!(change.phase, SessionPhase::Open | SessionPhase::Closed) => {
                 self.sessions.push(change.clone());
             }
-            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) => {} // a seam is kept in system_health
+            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) => {} // a seam stands in the log of quality
         }
     }
+}
+
+fn quality(event: &Numbered, epoch: Epoch, seq: i64) -> Option<QualityRow> {
+    let (symbol, kind, body) = match &event.event {
+        Event::Gap(gap) => (gap.symbol, "gap", serde_json::to_string(gap)),
+        Event::Seam(found) => (found.symbol, "seam", serde_json::to_string(found)),
+        Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) | Event::Session(_) => return None,
+    };
+    Some(QualityRow {
+        symbol: symbol.compact(),
+        epoch,
+        seq,
+        at: event.at,
+        kind,
+        body: body.ok()?, // these always encode; what did not could not be replayed and is missed there
+    })
 }
 
 fn tick(accepted: &AcceptedTick, epoch: Epoch, seq: i64) -> TickRow {

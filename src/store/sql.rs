@@ -36,7 +36,7 @@ impl Dialect {
         }
     }
 
-    fn plain(self, n: u8) -> String {
+    pub(super) fn plain(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("${n}"),
@@ -50,7 +50,7 @@ impl Dialect {
         }
     }
 
-    fn instant_out(self, column: &str) -> String {
+    pub(super) fn instant_out(self, column: &str) -> String {
         match self {
             Self::Sqlite => format!("{column} AS {column}_us"),
             Self::Postgres => format!("(extract(epoch from {column}) * 1000000)::bigint AS {column}_us"),
@@ -254,7 +254,7 @@ impl Dialect {
         )
     }
 
-    fn bar_out(self) -> String {
+    pub(super) fn bar_out(self) -> String {
         let mut columns: Vec<String> = vec!["source".to_owned(), "provenance".to_owned(), "session_kind".to_owned()];
         columns.extend(["open", "high", "low", "close"].map(|column| self.price_out(column)));
         columns.extend(

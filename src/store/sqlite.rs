@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file through diesel. No server, no set-up.
 
-use crate::domain::event::{Position, SessionPhase, VendorBar};
+use crate::domain::channel::Topic;
+use crate::domain::event::{Numbered, Position, SessionPhase, VendorBar};
 use crate::domain::price::Price;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
@@ -15,6 +16,7 @@ use crate::store::bind::{
 };
 use crate::store::error::StoreError;
 use crate::store::l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples};
+use crate::store::log::{self, LogQuery, LogSpan, SpanOut, bind_log, bind_quality};
 use crate::store::migrate::{self, Failure, Migrate};
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::rows::{Rows, SOURCE, TickRow};
@@ -147,6 +149,28 @@ impl Sqlite {
         gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
     }
 
+    pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
+        let row: SpanOut = run(&self.reading, move |db| {
+            bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before)).get_result(db)
+        })
+        .await?;
+        Ok(row.into_span(&query))
+    }
+
+    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Numbered>, StoreError> {
+        let (topic, limit) = (query.channel.topic, i64::from(limit));
+        if topic == Topic::Quality {
+            let rows = run(&self.reading, move |db| {
+                bind_log!(SQL.log_of_quality(topic), &query, limit).load(db)
+            });
+            return log::quality_of(rows.await?, &query);
+        }
+        let rows = run(&self.reading, move |db| {
+            bind_log!(SQL.log_of_bars(topic), &query, limit).load(db)
+        });
+        log::bars_of(rows.await?, &query)
+    }
+
     pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
         let rows: Vec<SessionOut> = run(&self.reading, move |db| {
             diesel::sql_query(SQL.sessions())
@@ -273,6 +297,9 @@ fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), Di
     }
     for row in &rows.gaps {
         bind_gap!(SQL.upsert_gap(), row).execute(db)?;
+    }
+    for row in &rows.quality {
+        bind_quality!(SQL.insert_quality(), row).execute(db)?;
     }
     for change in &rows.sessions {
         match change.phase {

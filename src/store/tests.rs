@@ -76,8 +76,12 @@ fn every_migration_can_be_undone_and_done_again() {
         "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%'";
     let before = count(&path, tables);
     assert_eq!(Sqlite::migrate(&path, Migrate::Check), Ok(vec![]));
-    assert_eq!(Sqlite::migrate(&path, Migrate::Revert).unwrap().len(), 1);
-    assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), 1);
+    let mut undone = 0;
+    while !Sqlite::migrate(&path, Migrate::Revert).unwrap().is_empty() {
+        undone += 1;
+        assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), undone);
+    }
+    assert_eq!(undone, 2);
     assert_eq!(count(&path, tables), 0);
     drop(Sqlite::open(&path).unwrap());
     assert_eq!(count(&path, tables), before);

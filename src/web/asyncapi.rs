@@ -120,8 +120,8 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
     (
         "error",
         "server",
-        "a request could not be met; the connection stays",
-        "id~:any code:integer name:string message:string temporary:boolean",
+        "a request could not be met; the connection stays, but for 1204 and 1302",
+        "id~:any code:integer name:string message:string temporary:boolean channel~:string",
     ),
     (
         "goaway",
@@ -153,7 +153,7 @@ const SHAPES: [(&str, &str); 7] = [
     ),
     (
         "Position",
-        "channel:string epoch~:string? seq~:integer recovered~:boolean replayed~:integer reason~:string",
+        "channel:string epoch~:string? seq~:integer recovered~:boolean replayed~:integer reason~:string detail~:string",
     ),
     (
         "Tick",

@@ -127,7 +127,15 @@ impl Client {
             options: Options::default(),
             snapshot: true,
         };
-        self.ask(self.thread.attach.send(attach), ctx);
+        let attached = self.thread.attach.send(attach).into_actor(self);
+        ctx.wait(attached.map(|result, client, _| {
+            if result.is_err() {
+                client.close(
+                    Close::NotReady,
+                    "the channels that come by default cannot be followed now",
+                );
+            }
+        }));
     }
 
     /// A token that was revoked ends what it opened.
@@ -321,7 +329,16 @@ impl StreamHandler<Said> for Client {
             return;
         }
         match said {
-            Said::Violation(close, why) => self.seat.fail(close, why, now),
+            Said::Violation(close, why) => {
+                if close == Close::TooLarge && !self.echo {
+                    let message = format!(
+                        "a message has at most {} bytes, over all its frames",
+                        limits::CLIENT_MESSAGE
+                    );
+                    self.say(&answers::error(None, Problem::MessageTooLarge, &message));
+                }
+                self.seat.fail(close, why, now);
+            }
             Said::Close(code) => self.seat.close_answered(code, now),
             Said::Pong => {}
             Said::Ping(payload) => {

@@ -3,7 +3,8 @@
 use crate::domain::session::Always;
 use crate::domain::symbol::Symbol;
 use crate::store::{Batch, Sqlite, Store};
-use crate::web::stage::{Stage, epoch};
+use crate::web::paper::epoch;
+use crate::web::stage::Stage;
 use crate::web::tls::{TlsFiles, config};
 use crate::web::{Tokens, WebParts};
 use serde_json::json;

@@ -48,6 +48,8 @@ pub use tls::{TlsError, TlsFiles};
 pub use tokens::{Tokens, TokensError};
 
 #[cfg(test)]
+mod paper;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod misfits;
@@ -55,6 +57,8 @@ mod misfits;
 mod sessions_test;
 #[cfg(test)]
 mod restarts_test;
+#[cfg(test)]
+mod replays_test;
 #[cfg(test)]
 mod hostile_test;
 #[cfg(test)]

@@ -277,6 +277,7 @@ fn common(parts: &WebParts, drain: watch::Receiver<Option<Drain>>) -> Common {
 fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiver<Option<Drain>>) -> Thread {
     let place = u16::try_from(number).unwrap_or(u16::MAX);
     let deck = Deck::new(place, parts.window, Arc::clone(&parts.counts), parts.clock.clone());
+    deck.zone.set(parts.zones.first());
     let shard = (parts.start_shard)(
         number,
         Parts {
@@ -285,6 +286,7 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
             zones: parts.zones.clone(),
             status: parts.status.clone(),
             session_start: parts.session_start.clone(),
+            store: parts.extras.store.clone(),
         },
     );
     drain_when_told(Rc::clone(&deck), drain);

@@ -5,9 +5,9 @@ use crate::actors::fanout::{Fanout, ReadsLedger};
 use crate::actors::messages::{Item, Recorded, Told};
 use crate::clock::Clock;
 use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
-use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::channel::Channel;
 use crate::domain::delivery::Window;
-use crate::domain::event::{Event, Numbered, Position};
+use crate::domain::event::{Event, Numbered};
 use crate::domain::frames::Zones;
 use crate::domain::interval::Interval;
 use crate::domain::price::Price;
@@ -16,13 +16,13 @@ use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Provenance, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::views::ServiceView;
+use crate::web::paper::Paper;
 use crate::web::{DoorLimits, Extras, RunningServer, WebParts, serve};
 use actix::{Addr, Context};
 use actix_codec::{Decoder, Encoder};
 use actix_http::ws::{CloseCode, Codec, Frame, Message};
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,55 +31,6 @@ use tokio::sync::watch;
 
 pub(super) const START: i64 = 1_761_138_000;
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Events in memory, as a ledger.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Paper(Arc<Mutex<Vec<Numbered>>>);
-
-impl Paper {
-    fn all(&self) -> Vec<Numbered> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-pub(super) fn epoch() -> Epoch {
-    "ab12".parse().unwrap()
-}
-
-impl ReadsLedger for Paper {
-    fn head(&self) -> Position {
-        self.all().last().map_or(Position(0), |last| last.position)
-    }
-    fn heads(&self) -> BTreeMap<Channel, Head> {
-        let all = self.all().into_iter();
-        let heads = all.filter_map(|n| {
-            Some((
-                n.channel?,
-                Head {
-                    epoch: epoch(),
-                    seq: n.seq,
-                },
-            ))
-        });
-        heads.collect()
-    }
-    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, String> {
-        let all = self.all().into_iter();
-        Ok(all.filter(|n| n.position >= from).take(limit).collect())
-    }
-    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Numbered>, String> {
-        let all = self.all().into_iter();
-        let of = all.filter(|n| n.channel == Some(channel) && (from..=to).contains(&n.seq));
-        Ok(of.take(limit).collect())
-    }
-    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {
-        Ok(self
-            .all()
-            .into_iter()
-            .find(|n| n.channel == Some(channel))
-            .map(|n| n.seq))
-    }
-}
 
 /// The stage.
 pub(super) struct Stage {
@@ -153,18 +104,9 @@ impl Stage {
         }
     }
 
-    fn number(&self, channel: Option<Channel>, event: Event) -> Numbered {
-        let mut all = self.paper.0.lock().unwrap();
-        let seq = all.iter().filter(|n| n.channel == channel).count() + 1;
-        let numbered = Numbered {
-            position: Position(u64::try_from(all.len()).unwrap() + 1),
-            channel,
-            seq: u64::try_from(seq).unwrap(),
-            at: self.clock.now(),
-            event,
-        };
-        all.push(numbered.clone());
-        numbered
+    /// Writes down an event, telling nobody.
+    pub(super) fn number(&self, channel: Option<Channel>, event: Event) -> Numbered {
+        self.paper.number(channel, self.clock.now(), event)
     }
 
     /// Writes down so many ticks, telling nobody.

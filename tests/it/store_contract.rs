@@ -3,11 +3,12 @@
 use crate::recorded::{Day, OPEN, SPAN, after_open, batch, part, symbols};
 use crate::servers::{Database, postgres};
 use candela::domain::bar::{Bar, BarState};
-use candela::domain::event::{Event, Position, SessionPhase};
+use candela::domain::channel::{Channel, Topic};
+use candela::domain::event::{Event, Numbered, Position, SessionPhase};
 use candela::domain::gap::{Gap, GapStatus};
 use candela::domain::interval::Interval;
 use candela::domain::symbol::Symbol;
-use candela::store::{BarQuery, Batch, GapQuery, HealthRow, Postgres, Sqlite, Store, TickQuery};
+use candela::store::{BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Postgres, Sqlite, Store, TickQuery};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,6 +81,7 @@ impl Subject {
              FROM realtime_market_data ORDER BY symbol, epoch, seq".to_owned(),
             "SELECT session_date, start_time, end_time, status, session_kind, ticks, bars, gaps FROM market_sessions".to_owned(),
             "SELECT * FROM gaps ORDER BY symbol, id".to_owned(),
+            "SELECT * FROM quality_log ORDER BY symbol, epoch, seq".to_owned(),
             "SELECT * FROM rejected_events".to_owned(),
         ];
         tables.iter().flat_map(|sql| self.rows(sql)).collect()
@@ -387,7 +389,96 @@ macro_rules! contract {
     };
 }
 
+/// Everything but the position, which is the ledger's.
+fn told(events: &[Numbered], channel: Channel) -> Vec<Numbered> {
+    let of = events.iter().filter(|event| event.channel == Some(channel));
+    let unplaced = |event: &Numbered| Numbered {
+        position: Position(0),
+        ..event.clone()
+    };
+    of.map(unplaced).collect()
+}
+
+async fn logs_are_read_back_as_they_were_told(subject: Subject) {
+    let all = batch(&Day::recorded());
+    subject.store.write(all.clone()).await.unwrap();
+    let kept = all.heads.iter().filter(|(channel, _)| LogQuery::kept(channel.topic));
+    let mut seen = std::collections::HashMap::new();
+    for (channel, head) in kept {
+        let expect = told(&all.events, *channel);
+        *seen.entry(channel.topic).or_insert(0) += expect.len();
+        let whole = LogQuery {
+            channel: *channel,
+            epoch: head.epoch,
+            from: 1,
+            to: head.seq,
+        };
+        assert_eq!(subject.store.log(whole, 10_000).await.unwrap(), expect, "{channel}");
+        let (Some(middle), Some(last)) = (expect.get(expect.len() / 2), expect.last()) else {
+            continue;
+        };
+        let page = LogQuery {
+            from: middle.seq,
+            ..whole
+        };
+        assert_eq!(
+            subject.store.log(page, 2).await.unwrap(),
+            expect[expect.len() / 2..].iter().take(2).cloned().collect::<Vec<_>>()
+        );
+        let before = expect
+            .iter()
+            .rev()
+            .find(|event| event.at < middle.at)
+            .map(|event| event.seq);
+        let span = subject.store.log_span(whole, Some(middle.at)).await.unwrap();
+        assert_eq!((span.first, span.before), (Some(1), before), "{channel}");
+        let beyond = LogQuery {
+            to: last.seq + 1,
+            ..whole
+        };
+        assert_eq!(subject.store.log_span(beyond, None).await.unwrap().first, None);
+        let strange = LogQuery {
+            epoch: "zzzz".parse().unwrap(),
+            ..whole
+        };
+        assert_eq!(subject.store.log_span(strange, None).await.unwrap(), LogSpan::default());
+    }
+    assert!(
+        seen[&Topic::Quality] > 1 && seen[&Topic::Bars(Interval::M5)] > 9,
+        "{seen:?}"
+    );
+}
+
+async fn a_log_with_a_hole_is_whole_only_after_it(subject: Subject) {
+    let all = batch(&Day::recorded());
+    let channel = Channel::bars(Interval::M5, symbols()[0]);
+    let epoch = all.heads[&channel].epoch;
+    let told = told(&all.events, channel);
+    let (Event::Bar(fifth), last) = (&told[4].event, u64::try_from(told.len()).unwrap()) else {
+        panic!("not a bar");
+    };
+    subject.store.write(all.clone()).await.unwrap();
+    let sql = format!(
+        "DELETE FROM bar_revisions WHERE seq = 5 AND symbol = '{}' AND \"interval\" = '5m'",
+        fifth.key.symbol.compact()
+    );
+    subject.rows(&sql);
+    let query = |from, to| LogQuery {
+        channel,
+        epoch,
+        from,
+        to,
+    };
+    let first = async |from, to| subject.store.log_span(query(from, to), None).await.unwrap().first;
+    assert_eq!(first(1, last).await, Some(6));
+    assert_eq!(first(8, last).await, Some(8));
+    assert_eq!(first(1, 4).await, Some(1));
+    assert_eq!(first(1, 5).await, None);
+}
+
 contract! {
+    logs_are_read_back_as_they_were_told(one);
+    a_log_with_a_hole_is_whole_only_after_it(one);
     what_is_written_is_read_back(one);
     gaps_and_sessions_are_read_back(one);
     any_stretch_written_again_changes_nothing(one);

@@ -8,7 +8,8 @@ mod types;
 mod url;
 mod write;
 
-use crate::domain::event::Position;
+use crate::domain::channel::Topic;
+use crate::domain::event::{Numbered, Position};
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
@@ -19,6 +20,7 @@ use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
 use crate::store::error::StoreError;
 use crate::store::l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, from_ends, seam_bars, with_halves};
+use crate::store::log::{self, LogQuery, LogSpan, SpanOut, bind_log};
 use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::sql::Dialect;
@@ -193,6 +195,24 @@ impl Postgres {
         let rows: Vec<GapOut> = in_time(bind_gaps!(SQL.gaps(), &query).load(&mut db)).await?;
         let gaps = rows.into_iter().map(|row| row.into_gap(&query));
         gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
+    }
+
+    pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
+        let mut db = self.connection().await?;
+        let asked = bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before));
+        let row: SpanOut = in_time(asked.get_result(&mut db)).await?;
+        Ok(row.into_span(&query))
+    }
+
+    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Numbered>, StoreError> {
+        let mut db = self.connection().await?;
+        let (topic, limit) = (query.channel.topic, i64::from(limit));
+        if topic == Topic::Quality {
+            let asked = bind_log!(SQL.log_of_quality(topic), &query, limit);
+            return log::quality_of(in_time(asked.load(&mut db)).await?, &query);
+        }
+        let asked = bind_log!(SQL.log_of_bars(topic), &query, limit);
+        log::bars_of(in_time(asked.load(&mut db)).await?, &query)
     }
 
     pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {

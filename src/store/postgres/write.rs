@@ -58,7 +58,8 @@ impl Link {
     /// All of the batch and the position, or nothing.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.rows();
-        let ticks_alone = rows.bars.is_empty() && rows.gaps.is_empty() && rows.sessions.is_empty();
+        let ticks_alone =
+            rows.bars.is_empty() && rows.gaps.is_empty() && rows.quality.is_empty() && rows.sessions.is_empty();
         if ticks_alone && rows.ticks.len() < limits::COPY_FROM {
             return self.write_ticks(&rows.ticks, batch).await;
         }
@@ -94,6 +95,13 @@ impl Link {
         self.write_bars(&rows.bars).await?;
         for row in &rows.gaps {
             self.write_gap(row).await?;
+        }
+        for row in &rows.quality {
+            let (epoch, at) = (row.epoch.as_str(), row.at.micros());
+            let values: [&(dyn ToSql + Sync); 6] = [&row.symbol, &epoch, &row.seq, &at, &row.kind, &row.body];
+            let (text, number) = (Type::TEXT, Type::INT8);
+            let types = [text.clone(), text.clone(), number.clone(), number, text.clone(), text];
+            self.run(&SQL.insert_quality(), &types, &values).await?;
         }
         for change in &rows.sessions {
             let (date, kind) = (change.date.to_string(), change.kind.name());

@@ -1,0 +1,2 @@
+DROP TABLE quality_log;
+DROP INDEX bar_revisions_log;
