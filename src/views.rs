@@ -2,6 +2,7 @@
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
+use crate::domain::gap::Gap;
 use crate::domain::lifecycle::Change;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -47,7 +48,7 @@ pub struct ServiceView {
     /// The ledger's readers, each `{name, position, distance, age_ms}`.
     pub readers: Vec<Value>,
     /// Gaps that are not healed.
-    pub gaps: Vec<Value>,
+    pub gaps: Vec<Gap>,
     /// Where history ends and live data begins.
     pub seam: Value,
     /// The last verdict on the history.
@@ -59,7 +60,7 @@ pub struct ServiceView {
 }
 
 /// The life cycle.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct StateView {
     /// `initializing`, `waiting_l0`, `checking_data`, `ready`, `active`, `market_closed`, `error`, `shutdown`.
     pub name: String,
@@ -80,7 +81,7 @@ impl Default for StateView {
 }
 
 /// One pair.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct SymbolView {
     /// `live`, `polled`, `stale`, `down`, `closed`.
     pub feed: String,
@@ -97,7 +98,7 @@ pub struct SymbolView {
 }
 
 /// The link to the vendor.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct FeedView {
     /// `disconnected`, `connecting`, `live`, …
     pub state: String,

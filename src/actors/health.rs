@@ -6,6 +6,7 @@
 //! fails  a panic restarts it; until then the last snapshot stands
 
 use crate::actors::health_keys::{forecast, key, key_usage};
+use crate::actors::health_zone::in_zone;
 use crate::actors::tree::Views;
 use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use crate::store::{HealthRow, Store};
 use crate::views::{FeedView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use bytes::Bytes;
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +125,7 @@ impl Health {
         let keys = views.keys.borrow().clone();
         let verdict = views.verdict.borrow().clone();
         let markets = || self.parts.markets.iter();
+        let zone = markets().next().map_or(Tz::UTC, |market| market.sessions.zone());
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
         let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         ServiceView {
@@ -136,7 +139,11 @@ impl Health {
                 since: Some(overall.since),
                 reason: overall.reason.clone(),
             },
-            conditions: overall.conditions.clone(),
+            conditions: overall
+                .conditions
+                .iter()
+                .map(|one| in_zone(one.clone(), zone))
+                .collect(),
             feed: FeedView {
                 state: feed.state.to_owned(),
                 since: Some(feed.since),
@@ -156,20 +163,19 @@ impl Health {
                 .sum(),
             actors: actors.filter_map(|signs| serde_json::to_value(signs).ok()).collect(),
             readers: [("writer", &store), ("publisher", &cache)]
-                .map(|(name, reader)| reader_json(name, reader, now))
+                .map(|(name, reader)| in_zone(reader_json(name, reader, now), zone))
                 .into(),
-            keys: keys.keys.iter().map(key).collect(),
+            keys: keys.keys.iter().map(|one| in_zone(key(one), zone)).collect(),
             comparisons: json!({"bars": pipeline.counts.bars_compared, "mismatched": pipeline.counts.bars_mismatched}),
-            forecast: forecast(&keys, &views.poller.borrow(), now),
+            forecast: in_zone(forecast(&keys, &views.poller.borrow(), now), zone),
             api_key_usage: key_usage(&keys, self.parts.spacing),
-            gaps: pipeline
-                .gaps
-                .iter()
-                .filter_map(|gap| serde_json::to_value(gap).ok())
-                .collect(),
-            l0: l0(&overall, verdict.as_deref()),
-            verdict: serde_json::to_value(verdict.as_deref()).unwrap_or_default(),
-            seam: serde_json::to_value(views.seam.borrow().as_ref()).unwrap_or_default(),
+            l0: l0(&overall, verdict.as_deref(), zone),
+            verdict: in_zone(serde_json::to_value(verdict.as_deref()).unwrap_or_default(), zone),
+            seam: in_zone(
+                serde_json::to_value(views.seam.borrow().as_ref()).unwrap_or_default(),
+                zone,
+            ),
+            gaps: pipeline.gaps,
             leader: true,
         }
     }
@@ -281,10 +287,10 @@ fn reader_json(name: &str, reader: &ReaderView, now: Timestamp) -> Value {
 }
 
 /// The old service's fields on the history.
-fn l0(overall: &Overall, verdict: Option<&Verdict>) -> L0View {
+fn l0(overall: &Overall, verdict: Option<&Verdict>, zone: Tz) -> L0View {
     L0View {
         ready_signal_exists: overall.flag.is_some(),
-        ready_signal_timestamp: overall.flag.map(|at| at.to_string()),
+        ready_signal_timestamp: overall.flag.map(|at| at.rfc3339(zone)),
         data_freshness_hours: verdict
             .and_then(|verdict| verdict.age)
             .map(|age| age.as_secs_f64() / 3_600.0),

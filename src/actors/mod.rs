@@ -42,6 +42,7 @@ mod upstream_stage;
 pub mod backfill;
 pub mod poller;
 mod health_keys;
+mod health_zone;
 pub mod health;
 pub mod root;
 pub mod tree_parts;

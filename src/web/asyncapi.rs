@@ -108,7 +108,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
         "heartbeat",
         "server",
         "nothing else was sent; heads say up to where this is complete",
-        "server_time:instant heads:object",
+        "server_time:instant heads:{Head}",
     ),
     (
         "heartbeat_response",
@@ -146,7 +146,8 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
 ];
 
 /// What these messages are made of.
-const SHAPES: [(&str, &str); 7] = [
+const SHAPES: [(&str, &str); 8] = [
+    ("Head", "epoch:string? seq:integer"),
     (
         "Limits",
         "channels:integer inbound_per_second:integer message_bytes:integer",

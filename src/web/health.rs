@@ -1,8 +1,13 @@
 //! `/health` and `/status`: the old service's fields with their names and types, and what came since.
 
+use crate::domain::frames::{self, Zones};
+use crate::domain::gap::Gap;
+use crate::domain::timestamp::Timestamp;
+use crate::views::{FeedView, StateView, SymbolView};
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use actix_web::{HttpRequest, HttpResponse};
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -26,7 +31,8 @@ pub(super) async fn ready(request: HttpRequest) -> Result<HttpResponse, Trouble>
     let view = thread.view();
     let draining = thread.common.drain.borrow().is_some();
     let ready = !draining && matches!(view.state.name.as_str(), "ready" | "active" | "market_closed");
-    let body = json!({"status": if ready { "ready" } else { "not_ready" }, "state": view.state, "draining": draining});
+    let state = state_json(&view.state, thread.zones.first());
+    let body = json!({"status": if ready { "ready" } else { "not_ready" }, "state": state, "draining": draining});
     if ready {
         return Ok(HttpResponse::Ok().json(body));
     }
@@ -88,6 +94,32 @@ fn health_of(thread: &Thread) -> Value {
     })
 }
 
+/// Instants for people, and beside them as numbers for programs.
+fn state_json(state: &StateView, zone: Tz) -> Value {
+    json!({"name": state.name, "since": state.since.map(|at| at.rfc3339(zone)), "since_us": state.since.map(Timestamp::micros),
+        "reason": state.reason})
+}
+
+fn feed_json(feed: &FeedView, zone: Tz) -> Value {
+    json!({"state": feed.state, "since": feed.since.map(|at| at.rfc3339(zone)), "since_us": feed.since.map(Timestamp::micros),
+        "connections_total": feed.connections_total, "last_message_age_ms": feed.last_message_age_ms, "connected": feed.connected})
+}
+
+fn symbol_json(view: &SymbolView, zone: Tz) -> Value {
+    json!({"feed": view.feed, "cadence": view.cadence, "safe_to_trade": view.safe_to_trade, "reasons": view.reasons,
+        "last_tick": view.last_tick.map(|at| at.rfc3339(zone)), "last_tick_us": view.last_tick.map(Timestamp::micros),
+        "bars_today": view.bars_today})
+}
+
+fn gap_json(zones: &Zones, gap: &Gap) -> Value {
+    let mut shown: Value = serde_json::from_str(&frames::gap_json(zones, gap)).unwrap_or_default();
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("from_us".to_owned(), json!(gap.from.micros()));
+        members.insert("to_us".to_owned(), json!(gap.to.micros()));
+    }
+    shown
+}
+
 fn status_of(thread: &Thread) -> Value {
     let view = thread.view();
     let now = thread.deck.clock().now();
@@ -101,7 +133,7 @@ fn status_of(thread: &Thread) -> Value {
     let symbols: serde_json::Map<String, Value> = view
         .symbols
         .iter()
-        .map(|(symbol, view)| (symbol.to_string(), json!(view)))
+        .map(|(symbol, view)| (symbol.to_string(), symbol_json(view, thread.zones.of(*symbol))))
         .collect();
     let sessions: serde_json::Map<String, Value> = view
         .sessions
@@ -123,11 +155,11 @@ fn status_of(thread: &Thread) -> Value {
         },
         "realtime_collection": {"active": state == "active", "websocket_connected": view.feed.connected},
         "timestamp": now.rfc3339(thread.zones.first()),
-        "state": view.state,
+        "state": state_json(&view.state, thread.zones.first()),
         "conditions": view.conditions,
         "symbols": symbols,
         "sessions": sessions,
-        "feed": view.feed,
+        "feed": feed_json(&view.feed, thread.zones.first()),
         "keys": view.keys,
         "forecast": view.forecast,
         "comparisons": view.comparisons,
@@ -138,7 +170,7 @@ fn status_of(thread: &Thread) -> Value {
             "conflating": counts.conflating.load(Ordering::Relaxed),
             "evicted_total": counts.closed(),
         },
-        "gaps": view.gaps,
+        "gaps": view.gaps.iter().map(|gap| gap_json(&thread.zones, gap)).collect::<Vec<_>>(),
         "seam": view.seam,
         "verdict": view.verdict,
         "leader": view.leader,

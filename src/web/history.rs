@@ -64,7 +64,7 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     let found = store.bars(asked).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found.last().filter(|_| whole_page && pages_forward);
-    let next = next.map(|last| last.bar.key.opens_at.to_string());
+    let next = next.map(|last| last.bar.key.opens_at.rfc3339(zone));
     if format == "csv" {
         return Ok(tagged(&request, csv::KIND, csv::page(&thread.zones, &found)));
     }

@@ -47,6 +47,17 @@ pub(super) fn misfits(value: &Value, schema: &Value, document: &Value, place: &s
     for item in value.as_array().into_iter().flatten() {
         misfits(item, &schema["items"], document, &format!("{place}[]"), found);
     }
+    if schema.get("properties").is_none() && schema["additionalProperties"].is_object() {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            misfits(
+                value,
+                &schema["additionalProperties"],
+                document,
+                &format!("{place}.{name}"),
+                found,
+            );
+        }
+    }
     let Some(members) = value.as_object().filter(|_| schema.get("properties").is_some()) else {
         return;
     };

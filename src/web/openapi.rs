@@ -73,7 +73,7 @@ pub(super) const READS: [Read; 15] = [
         "/market/session",
         "The market's session",
         &[SYMBOL],
-        "Session",
+        "OpenSession|ClosedSession",
         &[400, 401, 404, 503],
     ),
     read(
@@ -146,7 +146,7 @@ pub(super) const READS: [Read; 15] = [
 ];
 
 /// The shapes of what is answered.
-pub(super) const SHAPES: [(&str, &str); 29] = [
+pub(super) const SHAPES: [(&str, &str); 34] = [
     (
         "Health",
         "status:healthy|degraded|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
@@ -168,13 +168,31 @@ pub(super) const SHAPES: [(&str, &str); 29] = [
     ),
     ("Live", "status:alive"),
     ("Ready", "status:ready|not_ready state:State draining:boolean"),
-    ("State", "name:string since:integer? reason:string …"),
+    (
+        "State",
+        "name:initializing|waiting_l0|checking_data|ready|active|market_closed|error|shutdown since:instant? since_us:integer? \
+         reason:string",
+    ),
     (
         "Status",
-        "service_status:string is_running:boolean l0_integration:L0 market_session:Session? api_key_usage:KeyUsage \
+        "service_status:string is_running:boolean l0_integration:L0 market_session:OpenSession|ClosedSession? api_key_usage:KeyUsage \
          websocket_connections:Connections realtime_collection:Collection timestamp:instant state:State \
-         conditions:[Condition] symbols:object sessions:object feed:object keys:[object] actors:[object] readers:[object] \
-         clients:Clients gaps:[object] seam:object? verdict:object? leader:boolean …",
+         conditions:[Condition] symbols:{SymbolStatus} sessions:{OpenSession|ClosedSession} feed:Feed keys:[object] actors:[object] \
+         readers:[object] clients:Clients gaps:[PendingGap] seam:object? verdict:object? leader:boolean …",
+    ),
+    (
+        "SymbolStatus",
+        "feed:live|polled|stale|down|closed cadence:object? safe_to_trade:boolean reasons:[string] last_tick:instant? \
+         last_tick_us:integer? bars_today:integer",
+    ),
+    (
+        "Feed",
+        "state:string since:instant? since_us:integer? connections_total:integer last_message_age_ms:integer? connected:boolean",
+    ),
+    (
+        "PendingGap",
+        "id:string symbol:string interval:string from:instant to:instant from_us:integer to_us:integer bars:integer \
+         status:open|filling|filled|unfillable cause:string",
     ),
     (
         "L0",
@@ -196,7 +214,19 @@ pub(super) const SHAPES: [(&str, &str); 29] = [
         "Latest",
         "symbol:string price:number bid:number ask:number spread:number volume:integer timestamp:instant source:string",
     ),
-    ("Session", "status:string …"),
+    (
+        "OpenSession",
+        "status:open current_session_start:instant current_session_end:instant minutes_until_close:integer session_date:date \
+         type:spot|next_day reason:string expected_bars:integer",
+    ),
+    (
+        "ClosedSession",
+        "status:closed next_open:instant? minutes_until_open:integer? reason:string next:NextSession?",
+    ),
+    (
+        "NextSession",
+        "session_date:date type:spot|next_day reason:string expected_bars:integer",
+    ),
     (
         "Bars",
         "symbol:string interval:string count:integer bars:[Bar] sources:[string] next_cursor:instant?",

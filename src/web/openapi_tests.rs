@@ -38,7 +38,18 @@ fn a_document_that_says_something_else_is_noticed() {
     assert!(misfit("Live", json!({"status": "dead"})));
     assert!(misfit("Live", json!({"status": "alive", "more": 1})));
     assert!(misfit("Live", json!({})));
-    assert!(!misfit("Session", json!({"status": "open", "more": 1})));
+    let closed =
+        json!({"status": "closed", "next_open": null, "minutes_until_open": null, "reason": "Sunday", "next": null});
+    assert!(!misfit("OpenSession|ClosedSession", closed.clone()));
+    assert!(!misfit("{OpenSession|ClosedSession}", json!({"USD/COP": closed})));
+    assert!(misfit(
+        "{OpenSession|ClosedSession}",
+        json!({"USD/COP": {"status": "closed"}})
+    ));
+    assert!(misfit(
+        "OpenSession|ClosedSession",
+        json!({"status": "open", "more": 1})
+    ));
     assert!(misfit("Reachable", json!({"connected": true, "response_time_ms": "1"})));
     assert!(!misfit(
         "Reachable",

@@ -1,7 +1,8 @@
 //! The notation in which both documents write what is said.
 //!
 //! A shape is a line of `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, `any`, a shape's
-//! name, `[type]` for a list, `type?` where it may be null, `a|b|c` for one of a few words. `name~` may be left out. A shape that
+//! name, `[type]` for a list, `{type}` for an object whose members all have that type, `type?` where it may be null, `a|b|c` for one
+//! of a few words or shapes. `name~` may be left out. A shape that
 //! ends with `…` may have more members than are named; every other has exactly these.
 
 use serde_json::{Map, Value, json};
@@ -14,11 +15,17 @@ pub(super) fn schema(kind: &str) -> Value {
     if let Some(of) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
         return json!({"type": "array", "items": schema(of)});
     }
+    if let Some(of) = kind.strip_prefix('{').and_then(|kind| kind.strip_suffix('}')) {
+        return json!({"type": "object", "additionalProperties": schema(of)});
+    }
     match kind {
         "any" => json!({}),
         "string" | "integer" | "number" | "boolean" | "object" => json!({"type": kind}),
         "instant" => json!({"type": "string", "format": "date-time"}),
         "date" => json!({"type": "string", "format": "date"}),
+        names if names.starts_with(char::is_uppercase) && names.contains('|') => {
+            json!({"anyOf": names.split('|').map(schema).collect::<Vec<_>>()})
+        }
         name if name.starts_with(char::is_uppercase) => json!({"$ref": format!("#/components/schemas/{name}")}),
         words => json!({"enum": words.split('|').collect::<Vec<_>>()}),
     }
