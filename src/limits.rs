@@ -118,6 +118,12 @@ pub const FANOUT_VISITS: usize = 32;
 
 const _: () = assert!(FANOUT_BURST < CLIENT_DATA_LANE / 2, "a burst alone conflates nobody");
 
+/// How often the pattern for those who write clients is told, where it is.
+pub const PATTERN_EVERY: Duration = Duration::from_millis(200);
+
+/// Market time of the pattern that is told at once: a clock that jumps is followed in steps.
+pub const PATTERN_STRETCH: Duration = Duration::from_secs(120);
+
 /// Questions that one fan-out shard has under way at the store: clients that come back together must not take all its connections.
 pub const FANOUT_STORE_READS: usize = 2;
 

@@ -133,8 +133,21 @@ impl Fanout {
             Topic::Bars(_) => json!({"last_closed": last, "forming": self.rings.now_forming(channel).and_then(data)}),
             Topic::Quality | Topic::Session => json!({"last": last}),
         };
-        let snapshot = json!({"type": "snapshot", "channel": channel.to_string(), "seq": head, "data": data});
+        let mut snapshot = json!({"type": "snapshot", "channel": channel.to_string(), "seq": head, "data": data});
+        if let (Some(state), Some(members)) = (self.state(channel), snapshot.as_object_mut()) {
+            members.insert("state".to_owned(), state);
+        }
         frames::text_frame(snapshot.to_string().as_bytes())
+    }
+
+    /// The service's state, and whether the pair is safe to trade; nothing before the service says so.
+    fn state(&self, channel: Channel) -> Option<Value> {
+        let status = self.parts.status.borrow();
+        let status: Value = serde_json::from_slice(frames::payload(&status)).ok()?;
+        let safe = status
+            .get("safe_to_trade")
+            .and_then(|safe| safe.get(channel.symbol.as_str()));
+        Some(json!({"server_status": status.get("server_status")?, "safe_to_trade": safe}))
     }
 
     /// Goes on with every replay that waits for room.

@@ -13,6 +13,7 @@ use crate::domain::interval::Interval;
 use crate::domain::protocol::Close;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::AcceptedTick;
+use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use serde_json::{Map, Value, json};
 use std::cell::{Cell, RefCell};
@@ -119,6 +120,8 @@ pub struct Deck {
     counts: Arc<Counts>,
     since: Stopwatch,
     clock: Clock,
+    /// Up to where the pattern for those who write clients was told.
+    pub pattern_at: Cell<Option<Timestamp>>,
     /// In which zone heartbeats show the time.
     pub zone: Cell<chrono_tz::Tz>,
 }
@@ -145,6 +148,7 @@ impl Deck {
             counts,
             since: Stopwatch::start(),
             clock,
+            pattern_at: Cell::new(None),
             zone: Cell::new(chrono_tz::Tz::UTC),
         })
     }

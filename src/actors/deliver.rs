@@ -73,7 +73,7 @@ impl Fanout {
     }
 
     /// Offers one message to each client of its channel.
-    fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
+    pub(super) fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
         let now = self.parts.deck.now();
         let mut holes = Vec::new();
         self.parts.deck.each_of(channel, |seat| {

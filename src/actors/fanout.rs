@@ -11,6 +11,7 @@ use crate::actors::archive::Archive;
 use crate::actors::beginning::Older;
 use crate::actors::deck::Deck;
 use crate::actors::messages::{Attach, Detach, Item, Recorded};
+use crate::actors::pattern::WithPattern;
 pub use crate::actors::reads_ledger::ReadsLedger;
 use crate::actors::rings::Rings;
 use crate::actors::runs::Runs;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub session_start: Option<SessionStart>,
     /// Keeps the logs of bars and quality for longer than the ledger.
     pub store: Option<Store>,
+    /// Also tells the pattern for those who write clients.
+    pub pattern: bool,
 }
 
 impl fmt::Debug for Parts {
@@ -91,7 +94,11 @@ impl Fanout {
     /// A shard that knows nothing yet but what its deck knows.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let ledger = (parts.ledger)();
+        let mut ledger = (parts.ledger)();
+        if parts.pattern {
+            let clock = parts.deck.clock().clone();
+            ledger = Box::new(WithPattern { ledger, clock });
+        }
         let archive = Archive::new(parts.store.clone());
         Self {
             parts,
@@ -186,7 +193,10 @@ impl Fanout {
 
     /// The last tick of each pair, from the ledger: what REST shows before the first live one.
     fn recall_latest(&mut self, heads: &BTreeMap<Channel, Head>) {
-        for (channel, head) in heads.iter().filter(|(channel, _)| channel.topic == Topic::Ticks) {
+        for (channel, head) in heads
+            .iter()
+            .filter(|(channel, head)| channel.topic == Topic::Ticks && head.seq > 0)
+        {
             let last = self
                 .ledger
                 .read_channel(*channel, head.seq, head.seq, 1)
@@ -240,6 +250,14 @@ impl Actor for Fanout {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let deck = Rc::clone(&self.parts.deck);
+        if self.parts.pattern {
+            let now = deck.clock().now();
+            deck.pattern_at.set(deck.pattern_at.get().or(Some(now)));
+            ctx.run_interval(limits::PATTERN_EVERY, |shard, ctx| {
+                shard.tell_pattern();
+                shard.plan_flush(ctx);
+            });
+        }
         let heads = self.ledger.heads();
         self.rings.warm(self.ledger.as_mut(), &heads, &self.parts.zones);
         match deck.next.get() {

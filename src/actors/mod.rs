@@ -35,6 +35,7 @@ mod deliver;
 mod beginning;
 mod attach;
 mod archive;
+mod pattern;
 pub mod key_pool;
 pub(crate) mod rest_call;
 #[cfg(test)]

@@ -114,6 +114,7 @@ impl DemoArgs {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut flags = vec![
             ("server.port", self.port.to_string()),
+            ("server.test_channels", "true".to_owned()),
             ("upstream.ws_url", upstream.ws_url()),
             ("upstream.rest_url", upstream.rest_url()),
             ("upstream.keys_g1", "demo-key".to_owned()),

@@ -35,6 +35,7 @@ pub mod event;
 pub mod wire;
 pub mod rest;
 pub mod trouble;
+pub mod pattern;
 pub mod frames;
 pub mod delivery;
 pub mod lanes;

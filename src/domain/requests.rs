@@ -185,9 +185,9 @@ fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, 
         Some(Value::Object(map)) if !map.keys().any(|key| is_position_key(key)) => {
             let mut each = Vec::new();
             for (name, value) in map {
-                if let Ok(wanted) = self::wanted(name) {
-                    each.push((wanted, read_since(value).map_err(&unmet)?));
-                }
+                let wanted = self::wanted(name);
+                let wanted = wanted.map_err(|message| refuse(id.clone(), Problem::UnknownChannel, &message))?;
+                each.push((wanted, read_since(value).map_err(&unmet)?));
             }
             (Since::Now, each)
         }
@@ -204,10 +204,11 @@ fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, 
         Wanted::Every(_) | Wanted::Status => None,
     });
     let places = single.collect();
-    let wire = object
-        .get("options")
-        .cloned()
-        .unwrap_or_else(|| Value::Object(Map::new()));
+    let wire = match object.get("options") {
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(options @ Value::Object(_)) => options.clone(),
+        Some(_) => return Err(bad("\"options\" is an object".to_owned())),
+    };
     let wire: WireOptions = serde_json::from_value(wire).map_err(|error| bad(format!("\"options\": {error}")))?;
     let options = read_options(&wire).map_err(&bad)?;
     Ok(Request::Subscribe(Subscribe {
@@ -408,6 +409,14 @@ mod tests {
             (
                 r#"{"action":"subscribe","channels":["ticks:*"],"since":{"seq":-1}}"#,
                 Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"options":[]}"#,
+                Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"since":{"tocks:USD/COP":{"seq":1}}}"#,
+                Problem::UnknownChannel,
             ),
             (
                 r#"{"action":"subscribe","channels":["ticks:*"],"since":{"last":100001}}"#,

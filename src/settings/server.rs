@@ -17,6 +17,8 @@ pub struct Server {
     pub tokens_file: Option<PathBuf>,
     /// Tokens are also taken from `?token=`, where access logs see them.
     pub query_tokens: bool,
+    /// `ticks:TEST/USD` and `bars.1m:TEST/USD` are there too: a known pattern, for those who write clients.
+    pub test_channels: bool,
     /// Serve TLS.
     pub tls: Option<Tls>,
     /// Client connections at one time.
@@ -57,6 +59,11 @@ pub(super) fn read(reader: &mut Reader) -> Server {
             "server.query_tokens",
             "false",
             "take tokens from ?token= too, where access logs see them",
+        ),
+        test_channels: reader.flag(
+            "server.test_channels",
+            "false",
+            "also tell ticks:TEST/USD and bars.1m:TEST/USD: a known pattern with a missing and a revised bar, for writing clients",
         ),
         tls: tls(reader),
         connections: reader.number(

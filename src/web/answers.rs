@@ -22,7 +22,7 @@ pub(super) fn welcome(thread: &Thread, connection: u64, symbols: &[Symbol], auth
             .get(symbol)
             .cloned()
             .unwrap_or_else(|| json!({"status": "unknown"}));
-        (symbol.to_string(), known)
+        (symbol.to_string(), with_ends(known))
     };
     let sessions: Map<String, Value> = symbols.iter().map(session).collect();
     let zone = thread.zones.first();
@@ -42,6 +42,17 @@ pub(super) fn welcome(thread: &Thread, connection: u64, symbols: &[Symbol], auth
         "heartbeat_seconds": limits::CLIENT_HEARTBEAT.as_secs(),
         "authenticated": authenticated,
     }))
+}
+
+/// A session as REST shows it, with its next end named as on the session channel.
+fn with_ends(mut session: Value) -> Value {
+    for (name, of_rest) in [("closes", "current_session_end"), ("opens", "next_open")] {
+        let at = session.get(of_rest).cloned();
+        if let (Some(at), Some(members)) = (at, session.as_object_mut()) {
+            members.insert(name.to_owned(), at);
+        }
+    }
+    session
 }
 
 /// The answer to the old service's heartbeat.

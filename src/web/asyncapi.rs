@@ -36,7 +36,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
         "snapshot",
         "server",
         "what a channel looked like at its head",
-        "channel:string seq:integer data:object",
+        "channel:string seq:integer data:object state~:State",
     ),
     (
         "replay_end",
@@ -146,7 +146,8 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
 ];
 
 /// What these messages are made of.
-const SHAPES: [(&str, &str); 8] = [
+const SHAPES: [(&str, &str); 9] = [
+    ("State", "server_status:string safe_to_trade:boolean?"),
     ("Head", "epoch:string? seq:integer"),
     (
         "Limits",

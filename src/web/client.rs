@@ -28,6 +28,7 @@ use actix_web::{HttpRequest, HttpResponseBuilder};
 use actix_web_actors::ws;
 use futures_util::Stream;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// Agrees to a handshake: the response, without what follows it.
@@ -109,21 +110,29 @@ impl Client {
         if matches!(self.access, Access::Granted(_)) {
             ctx.run_interval(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
         }
-        let channels = match self.wanted.take() {
-            Some(wanted) => self.expand(&wanted).unwrap_or_default(),
+        let wanted = self.wanted.take();
+        let status = wanted.as_ref().is_none_or(|wanted| wanted.contains(&Wanted::Status));
+        let channels = match wanted {
+            Some(wanted) => self.expand(&wanted).map_err(|(_, message)| message),
             None => {
                 let all = |symbol: Symbol| {
                     let bars = Channel::bars(Interval::M5, symbol);
                     [Channel::ticks(symbol), bars, Channel::session(symbol)]
                 };
-                self.symbols().into_iter().flat_map(all).collect()
+                let channels: Vec<Channel> = self.symbols().into_iter().flat_map(all).collect();
+                let none = || "this token opens none of what is asked for".to_owned();
+                (!channels.is_empty()).then_some(channels).ok_or_else(none)
             }
+        };
+        let channels = match channels {
+            Ok(channels) => channels,
+            Err(why) => return self.close(Close::Forbidden, &why), // all of it is served, to others
         };
         let attach = Attach {
             client: self.seat.id(),
             id: None,
             channels: channels.into_iter().map(|channel| (channel, Since::Now)).collect(),
-            status: true,
+            status,
             options: Options::default(),
             snapshot: true,
         };
@@ -252,10 +261,14 @@ impl Client {
                 }
             }
         }
-        if std::mem::take(&mut self.untouched) {
-            self.forget_defaults();
-        }
-        let follows = self.seat.outbox.borrow().follows();
+        let mut seen = HashSet::new();
+        channels.retain(|(channel, _)| seen.insert(*channel));
+        let follows = {
+            let outbox = self.seat.outbox.borrow();
+            let followed = outbox.positions().map(|(channel, _)| channel);
+            let others = followed.filter(|channel| !self.untouched && !seen.contains(channel));
+            others.count()
+        };
         if follows.saturating_add(channels.len()) > limits::CLIENT_CHANNELS {
             let message = format!("{} channels are allowed on one connection", limits::CLIENT_CHANNELS);
             return self.refuse(&Refusal {
@@ -263,6 +276,9 @@ impl Client {
                 problem: Problem::ChannelLimit,
                 message,
             });
+        }
+        if std::mem::take(&mut self.untouched) {
+            self.forget_defaults();
         }
         let attach = Attach {
             client: self.seat.id(),

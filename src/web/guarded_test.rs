@@ -64,6 +64,33 @@ async fn a_token_is_taken_from_the_header_the_subprotocol_or_the_first_message()
 }
 
 #[actix_rt::test]
+async fn a_token_that_does_not_open_what_is_asked_for_is_told_so() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stage = Stage::with(with_tokens(&file));
+    for path in ["/ws/EURUSD", "/ws?channels=ticks:EUR/USD"] {
+        let mut client = stage.raw(path, "Authorization: Bearer peso\r\n").await;
+        assert!(client.head().await.contains("101"), "{path}");
+        assert_eq!(client.closed().await.0, 4503, "{path}");
+    }
+    let bearer = "Authorization: Bearer peso\r\n";
+    assert!(
+        stage
+            .get_with("/market/latest?symbol=EURUSD", bearer)
+            .await
+            .0
+            .contains("403")
+    );
+    assert!(
+        stage
+            .get_with("/market/latest?symbol=USDCOP", bearer)
+            .await
+            .0
+            .contains("404"),
+        "nothing was told yet"
+    );
+}
+
+#[actix_rt::test]
 async fn a_wrong_token_opens_nothing() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let stage = Stage::with(with_tokens(&file));

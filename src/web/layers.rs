@@ -1,5 +1,6 @@
 //! What every request passes: a request id, security headers, CORS, and the token where one is asked for.
 
+use crate::web::access::Access;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use actix_web::body::MessageBody;
@@ -7,7 +8,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use std::rc::Rc;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -89,7 +90,10 @@ pub(super) async fn authorize(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if may(request.request()) {
+    let thread = request.request().app_data::<Rc<Thread>>();
+    let access = thread.map_or(Access::Refused, |thread| Access::of(thread, bearer(request.request())));
+    if matches!(access, Access::Open | Access::Granted(_)) {
+        request.extensions_mut().insert(access); // which pairs may be asked for
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let (request, _) = request.into_parts();
@@ -102,16 +106,6 @@ pub(super) async fn authorize(
     let challenge = HeaderValue::from_static("Bearer realm=\"candela\"");
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     Ok(ServiceResponse::new(request, answer).map_into_right_body())
-}
-
-fn may(request: &HttpRequest) -> bool {
-    let Some(thread) = request.app_data::<Rc<Thread>>() else {
-        return false;
-    };
-    let Some(tokens) = &thread.common.tokens else {
-        return true;
-    };
-    bearer(request).is_some_and(|token| tokens.check(token).is_some())
 }
 
 /// The token of the `Authorization` header.

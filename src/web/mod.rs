@@ -60,6 +60,10 @@ mod restarts_test;
 #[cfg(test)]
 mod replays_test;
 #[cfg(test)]
+mod pattern_test;
+#[cfg(test)]
+mod wishes_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod guarded_test;

@@ -21,7 +21,7 @@ pub(super) struct Read {
 const SYMBOL: Parameter = (
     "symbol",
     "string",
-    "USD/COP, in any spelling; the first served one by default",
+    "USD/COP, in any spelling; the first that is served, and that the token opens, by default",
 );
 const FROM: Parameter = ("from", "moment", "an RFC 3339 instant or a date, inclusive");
 const TO: Parameter = ("to", "moment", "an RFC 3339 instant or a date, exclusive");
@@ -67,14 +67,14 @@ pub(super) const READS: [Read; 15] = [
         "The last price",
         &[SYMBOL],
         "Latest",
-        &[400, 401, 404],
+        &[400, 401, 403, 404],
     ),
     read(
         "/market/session",
         "The market's session",
         &[SYMBOL],
         "OpenSession|ClosedSession",
-        &[400, 401, 404, 503],
+        &[400, 401, 403, 404, 503],
     ),
     read(
         "/market/bars",
@@ -94,7 +94,7 @@ pub(super) const READS: [Read; 15] = [
             ),
         ],
         "Bars",
-        &[304, 400, 401, 404, 503],
+        &[304, 400, 401, 403, 404, 503],
     ),
     read(
         "/market/ticks",
@@ -107,7 +107,7 @@ pub(super) const READS: [Read; 15] = [
             LIMIT,
         ],
         "Ticks",
-        &[304, 400, 401, 404, 503],
+        &[304, 400, 401, 403, 404, 503],
     ),
     read(
         "/market/gaps",
@@ -120,7 +120,7 @@ pub(super) const READS: [Read; 15] = [
             LIMIT,
         ],
         "Gaps",
-        &[304, 400, 401, 404, 503],
+        &[304, 400, 401, 403, 404, 503],
     ),
     read(
         "/market/symbols",
@@ -138,7 +138,7 @@ pub(super) const READS: [Read; 15] = [
             ("to", "date", "inclusive, within a year; a month by default"),
         ],
         "Calendar",
-        &[304, 400, 401, 404, 503],
+        &[304, 400, 401, 403, 404, 503],
     ),
     read("/openapi.json", "This document", &[], "Document", &[]),
     read("/asyncapi.json", "The WebSocket interface", &[], "Document", &[]),

@@ -4,15 +4,18 @@
 use crate::domain::interval::Interval;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use crate::web::access::Access;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpMessage, HttpRequest, web};
 use chrono::{DateTime, NaiveDate, TimeZone};
 use std::collections::BTreeMap;
 
 /// The parameters of one request.
 pub(super) struct Query {
     given: BTreeMap<String, String>,
+    /// Which pairs may be asked for.
+    access: Access,
 }
 
 impl Query {
@@ -33,7 +36,9 @@ impl Query {
                 return Err(wrong(&name, &value, "is given twice"));
             }
         }
-        Ok(Self { given })
+        let access = request.extensions().get::<Access>().cloned();
+        let access = access.unwrap_or(Access::Refused);
+        Ok(Self { given, access })
     }
 
     /// The text of a parameter, if it was given.
@@ -41,15 +46,16 @@ impl Query {
         self.given.get(name).map(String::as_str)
     }
 
-    /// `symbol`, in any spelling; the first served one by default.
+    /// `symbol`, in any spelling; the first that the token opens by default.
     pub(super) fn symbol(&self, thread: &Thread) -> Result<Symbol, Trouble> {
-        match self.text("symbol") {
-            Some(text) => thread.symbol(text),
-            None => {
-                let first = thread.common.symbols.first().copied();
-                first.ok_or_else(|| Trouble::not_found("unknown_symbol", "no symbol is served"))
-            }
+        if let Some(text) = self.text("symbol") {
+            let symbol = thread.symbol(text)?;
+            let closed = || Trouble::forbidden(format!("this token does not open {symbol}"));
+            return self.access.may(symbol).then_some(symbol).ok_or_else(closed);
         }
+        let mut open = thread.common.symbols.iter().filter(|symbol| self.access.may(**symbol));
+        let first = open.next().copied();
+        first.ok_or_else(|| Trouble::forbidden("this token opens no pair that is served here"))
     }
 
     /// `interval`; five minutes by default.

@@ -1,14 +1,15 @@
 //! Every address that answers, on one page.
 
+use crate::domain::symbol::Symbol;
 use crate::web::admit::{self, Plan};
 use crate::web::problem::Trouble;
+use crate::web::query::wrong;
 use crate::web::thread::Thread;
 use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pages};
 use actix_web::dev::Handler;
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, web};
-use serde::Deserialize;
 
 /// Registers them.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -73,39 +74,40 @@ async fn only_reading(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     ))
 }
 
-#[derive(Deserialize)]
-struct WsQuery {
-    channels: Option<String>,
-    token: Option<String>,
-}
-
-impl WsQuery {
-    fn plan(self, symbol: Option<crate::domain::symbol::Symbol>) -> Plan {
-        Plan {
-            symbol,
-            channels: self.channels,
-            token: self.token,
-            echo: false,
+/// What the address of a WebSocket asks for. Parameters that are not known are passed over: old clients may have their own.
+fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
+    let (mut channels, mut token) = (None, None);
+    for (name, value) in pairs.into_inner() {
+        let place = match name.as_str() {
+            "channels" => &mut channels,
+            "token" => &mut token,
+            _ => continue,
+        };
+        if place.replace(value).is_some() {
+            return Err(wrong(&name, "two of them", "is given twice"));
         }
     }
+    Ok(Plan {
+        symbol,
+        channels,
+        token,
+        echo: false,
+    })
 }
 
-async fn ws_all(
-    request: HttpRequest,
-    payload: web::Payload,
-    query: web::Query<WsQuery>,
-) -> Result<HttpResponse, Trouble> {
-    admit::upgrade(&request, payload, query.into_inner().plan(None))
+async fn ws_all(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Trouble> {
+    admit::upgrade(&request, payload, plan(&request, None)?)
 }
 
 async fn ws_symbol(
     request: HttpRequest,
     payload: web::Payload,
     symbol: web::Path<String>,
-    query: web::Query<WsQuery>,
 ) -> Result<HttpResponse, Trouble> {
     let symbol = Thread::of(&request)?.symbol(&symbol)?;
-    admit::upgrade(&request, payload, query.into_inner().plan(Some(symbol)))
+    admit::upgrade(&request, payload, plan(&request, Some(symbol))?)
 }
 
 async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {

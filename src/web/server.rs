@@ -80,6 +80,8 @@ pub struct Extras {
     pub tokens: Option<Arc<Tokens>>,
     /// Tokens are also taken from `?token=`.
     pub query_tokens: bool,
+    /// The pattern for those who write clients is told.
+    pub pattern: bool,
     /// Serve TLS instead of plain TCP.
     pub tls: Option<TlsFiles>,
 }
@@ -100,6 +102,7 @@ impl Extras {
             calendars,
             tokens: tokens.map(Arc::new),
             query_tokens: settings.query_tokens,
+            pattern: settings.test_channels,
             tls: settings.tls.as_ref().map(|files| TlsFiles {
                 cert: files.cert.clone(),
                 key: files.key.clone(),
@@ -267,6 +270,7 @@ fn common(parts: &WebParts, drain: watch::Receiver<Option<Drain>>) -> Common {
         calendars: parts.extras.calendars.clone().into(),
         tokens: parts.extras.tokens.clone(),
         query_tokens: parts.extras.query_tokens,
+        pattern: parts.extras.pattern,
         view: parts.view.clone(),
         drain,
         #[cfg(feature = "test-hooks")]
@@ -287,6 +291,7 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
             status: parts.status.clone(),
             session_start: parts.session_start.clone(),
             store: parts.extras.store.clone(),
+            pattern: parts.extras.pattern,
         },
     );
     drain_when_told(Rc::clone(&deck), drain);

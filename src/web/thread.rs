@@ -33,6 +33,7 @@ pub(super) struct Common {
     pub(super) calendars: Arc<[(Symbol, Arc<dyn Sessions>)]>,
     pub(super) tokens: Option<Arc<Tokens>>,
     pub(super) query_tokens: bool,
+    pub(super) pattern: bool,
     pub(super) view: watch::Receiver<Arc<ServiceView>>,
     pub(super) drain: watch::Receiver<Option<Drain>>,
     #[cfg(feature = "test-hooks")]
@@ -62,19 +63,16 @@ impl Thread {
 
     /// Reads a symbol in any spelling, if it is served here.
     pub(super) fn symbol(&self, text: &str) -> Result<Symbol, Trouble> {
-        let known = || {
-            let names = self
-                .common
-                .symbols
-                .iter()
-                .map(|symbol| serde_json::json!(symbol.as_str()));
-            serde_json::Value::Array(names.collect())
-        };
         let parsed = text.parse::<Symbol>().ok();
         let found = parsed.filter(|symbol| self.common.symbols.contains(symbol));
-        found.ok_or_else(|| {
-            Trouble::not_found("unknown_symbol", unknown_symbol(text, &self.common.symbols)).with("symbols", known())
-        })
+        found.ok_or_else(|| self.not_served(unknown_symbol(text, &self.common.symbols)))
+    }
+
+    /// An answer that lists what is served.
+    pub(super) fn not_served(&self, message: String) -> Trouble {
+        let names = self.common.symbols.iter();
+        let names = names.map(|symbol| serde_json::json!(symbol.as_str())).collect();
+        Trouble::not_found("unknown_symbol", message).with("symbols", serde_json::Value::Array(names))
     }
 }
 

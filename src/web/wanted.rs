@@ -1,23 +1,30 @@
 //! From the names that clients use to the channels that are served.
 
 use crate::domain::channel::{Channel, Topic};
+use crate::domain::pattern;
 use crate::domain::protocol::Problem;
 use crate::domain::requests::{self, Wanted};
 use crate::domain::symbol::Symbol;
+use crate::limits;
 use crate::web::problem::Trouble;
+use crate::web::query::wrong;
 use crate::web::thread::{Common, Thread, unknown_symbol};
+use std::collections::HashSet;
 
 /// Reads `?channels=a,b`.
 pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trouble> {
     let names = list.split(',').filter(|name| !name.trim().is_empty());
     let read = |name: &str| requests::wanted(name.trim()).map_err(|error| Trouble::not_found("unknown_channel", error));
     let wanted = names.map(read).collect::<Result<Vec<_>, _>>()?;
-    for one in &wanted {
-        if let Wanted::One(channel) = one {
-            thread.symbol(channel.symbol.as_str())?;
-        }
+    if wanted.len() > limits::CLIENT_CHANNELS {
+        let allowed = format!("is over {} channels", limits::CLIENT_CHANNELS);
+        return Err(wrong("channels", list, &allowed));
     }
-    Ok(wanted)
+    match expand(&thread.common, &thread.common.symbols, &wanted) {
+        Ok(_) => Ok(wanted),
+        Err((Problem::UnknownSymbol, message)) => Err(thread.not_served(message)),
+        Err((_, message)) => Err(Trouble::not_found("unknown_channel", message)),
+    }
 }
 
 /// The channels behind the names, where all of them are made here and allowed.
@@ -30,6 +37,10 @@ pub(super) fn expand(
     for one in wanted {
         let (topic, symbols) = match one {
             Wanted::Status => continue,
+            Wanted::One(channel) if common.pattern && pattern::carries(*channel) => {
+                channels.push(*channel);
+                continue;
+            }
             Wanted::Every(topic) => (*topic, allowed.to_vec()),
             Wanted::One(channel) => (channel.topic, vec![channel.symbol]),
         };
@@ -47,5 +58,7 @@ pub(super) fn expand(
             channels.push(Channel { topic, symbol });
         }
     }
+    let mut seen = HashSet::new();
+    channels.retain(|channel| seen.insert(*channel));
     Ok(channels)
 }

@@ -1,0 +1,101 @@
+//! What clients ask for, well and badly.
+
+use crate::views::ServiceView;
+use crate::web::stage::Stage;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+
+#[actix_rt::test]
+async fn channels_in_the_address_are_all_that_is_followed() {
+    let stage = Stage::new();
+    let mut client = stage.client("/ws?channels=ticks:USD/COP,ticks:usdcop").await;
+    let subscribed = client.until("subscribed").await.pop().unwrap();
+    assert_eq!(
+        subscribed["subscriptions"],
+        json!(["ticks:USD/COP"]),
+        "no status, and none twice"
+    );
+    let mut client = stage.client("/ws?channels=").await;
+    assert_eq!(
+        client.until("subscribed").await.pop().unwrap()["subscriptions"],
+        json!([])
+    );
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_followed_is_refused_before_the_upgrade() {
+    let stage = Stage::new();
+    let many = ["ticks:USD/COP"; 65].join(",");
+    for (channels, status, parameter) in [
+        ("bars.1h:USD/COP", "404", Value::Null), // a known interval that is not made here
+        ("trades:USD/COP", "404", Value::Null),
+        ("ticks:USD/CPO", "404", Value::Null),
+        (many.as_str(), "400", json!("channels")),
+        ("status&channels=status", "400", json!("channels")),
+    ] {
+        let mut client = stage.raw(&format!("/ws?channels={channels}"), "").await;
+        let head = client.head().await;
+        let mut body = client.bytes.to_vec();
+        client.stream.read_to_end(&mut body).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert!(
+            head.contains(status) && head.contains("application/problem+json"),
+            "{channels}: {head}"
+        );
+        assert_eq!(body["parameter"], parameter, "{channels}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_subscription_that_is_refused_changes_nothing() {
+    let stage = Stage::with(|parts| {
+        let pair = |n| format!("A{n:02}/USD").parse().unwrap();
+        parts.symbols = (0..40).map(pair).collect();
+    });
+    let mut client = stage.client("/ws/A00USD").await;
+    client.settle().await;
+    client
+        .say(&json!({"action": "subscribe", "channels": ["ticks:*", "quality:*"]}))
+        .await;
+    assert_eq!(client.json().await["code"], 1202);
+    client.say(&json!({"action": "unsubscribe", "channels": []})).await;
+    let kept = client.json().await["subscriptions"].clone();
+    assert_eq!(
+        kept,
+        json!(["ticks:A00/USD", "bars.5m:A00/USD", "session:A00/USD", "status"])
+    );
+    for _ in 0..2 {
+        client
+            .say(&json!({"action": "subscribe", "channels": ["ticks:*"]}))
+            .await; // the same forty again are no more
+        let subscribed = client.until("subscribed").await.pop().unwrap();
+        assert_eq!(subscribed["subscriptions"].as_array().unwrap().len(), 40);
+    }
+}
+
+#[actix_rt::test]
+async fn the_welcome_says_when_the_session_closes_and_a_snapshot_how_the_service_is() {
+    let stage = Stage::new();
+    let mut view = ServiceView::default();
+    let session = json!({"status": "open", "type": "spot", "current_session_end": "2025-10-22T12:55:00-05:00"});
+    view.sessions.insert("USD/COP".parse().unwrap(), session);
+    stage.view.send_replace(Arc::new(view));
+    let status =
+        json!({"type": "status", "server_status": "active", "safe_to_trade": {"USD/COP": false}, "conditions": []});
+    stage
+        .status
+        .send_replace(crate::domain::frames::text_frame(status.to_string().as_bytes()));
+    let mut client = stage.client("/ws/USDCOP").await;
+    let messages = client.settle().await;
+    let session = &messages[0]["session"]["USD/COP"];
+    assert_eq!(
+        (&session["status"], &session["closes"]),
+        (&json!("open"), &json!("2025-10-22T12:55:00-05:00"))
+    );
+    let snapshot = messages.iter().find(|message| message["type"] == "snapshot").unwrap();
+    assert_eq!(
+        snapshot["state"],
+        json!({"server_status": "active", "safe_to_trade": false})
+    );
+}
