@@ -345,8 +345,9 @@ pub const WRITER_CATCH_UP: usize = 5_000;
 pub const WRITER_RETRY_FIRST: Duration = Duration::from_millis(250);
 /// The longest wait after failures: a store that came back is noticed within it.
 pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
-/// How long a write may take, real time, before the store counts as lost, though it is still waited for.
-pub const WRITER_SLOW: Duration = Duration::from_secs(3);
+/// How long a store or a cache may take for an answer, real time, before that is trouble, though it is still waited for. A hundred
+/// times what is usual, and below the two seconds of a server in real distress.
+pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
 /// How often the Writer and the Publisher ask whether their server is there while they have nothing to say to it, real time.
 pub const STORE_LOOK: Duration = Duration::from_secs(4);
 /// Between two deletions of ticks that are no longer kept, real time.
@@ -479,9 +480,12 @@ pub const POSTGRES_CONNECT: Duration = Duration::from_secs(3);
 pub const POSTGRES_UNANSWERED: Duration = Duration::from_secs(10);
 /// How long a reader waits for one of the pool's connections. bb8 itself would wait for 30 seconds.
 pub const POSTGRES_POOL_WAIT: Duration = Duration::from_secs(2);
-/// How long one transaction of the Writer may take before its connection is given up; a server that takes 2 s for each query
-/// stays below it.
-pub const POSTGRES_WRITE: Duration = Duration::from_secs(30);
+/// How long a connection that is made may take to be greeted, asked for a password and let in: eight answers at 2 s each.
+pub const POSTGRES_GREETING: Duration = Duration::from_secs(20);
+/// How long a start waits for the tables to be brought up to date before it goes on without: the Writer waits for them as well.
+pub const POSTGRES_START: Duration = Duration::from_secs(10);
+/// How long the Writer waits for one answer, of the dozens that a transaction may need, before its connection is given up.
+pub const POSTGRES_ANSWER: Duration = Duration::from_secs(30);
 /// How long one question of a reader may take.
 pub const POSTGRES_READ: Duration = Duration::from_secs(10);
 
@@ -591,7 +595,11 @@ pub const UPDATE_AGE: Duration = Duration::from_secs(10);
 /// Connections to Redis beside the one that tells the news: health checks and REST.
 pub const REDIS_POOL: u32 = 2;
 /// How long to wait for one of them. bb8 itself would wait for 30 seconds.
-pub const REDIS_POOL_WAIT: Duration = Duration::from_secs(2);
+pub const REDIS_POOL_WAIT: Duration = Duration::from_secs(4);
+/// How long a connection to Redis may take to be made and let in.
+pub const REDIS_CONNECT: Duration = Duration::from_secs(5);
+/// How long Redis may take to answer before its connection is given up. What was published by then is published again.
+pub const REDIS_ANSWER: Duration = Duration::from_secs(10);
 
 /// Rows of one page of history that a request gets unless it asks for more.
 pub const REST_PAGE: u32 = 500;

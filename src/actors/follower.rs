@@ -5,6 +5,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::domain::batch::{Pacer, ReaderView, Step};
 use crate::domain::event::Position;
 use crate::domain::timestamp::Timestamp;
+use crate::limits;
 use actix::Recipient;
 use std::fmt::Display;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tokio::sync::watch;
 /// What a follower says when its server is lost, and when it is back.
 #[derive(Debug)]
 pub(super) struct Words {
-    pub(super) lost: fn(String) -> Report,
+    /// The error's name for programs, and its sentence for people.
+    pub(super) lost: fn(&'static str, String) -> Report,
     pub(super) back: Report,
     /// The log's sentences for the same.
     pub(super) lost_log: &'static str,
@@ -28,10 +30,8 @@ pub(super) struct Follower {
     up: Recipient<Report>,
     view: watch::Sender<ReaderView>,
     words: Words,
-    /// Root was told that the server is lost.
-    lost: bool,
-    /// The last look got no answer.
-    unanswered: bool,
+    /// Root was told that the server is lost, for this reason.
+    lost: Option<&'static str>,
 }
 
 impl Follower {
@@ -48,8 +48,7 @@ impl Follower {
             up,
             view,
             words,
-            lost: false,
-            unanswered: false,
+            lost: None,
         }
     }
 
@@ -78,55 +77,68 @@ impl Follower {
     pub(super) fn wrote(&mut self, position: Position, rejected: usize, took: &Stopwatch) {
         self.pacer.wrote(position, self.clock.now());
         self.view.send_modify(|view| {
-            view.trouble = None;
             view.rejected_total = view
                 .rejected_total
                 .saturating_add(u64::try_from(rejected).unwrap_or(u64::MAX));
             view.last_write_us = micros(took.elapsed());
         });
-        self.back();
+        if took.elapsed() < limits::FOLLOWER_SLOW && self.caught_up() {
+            self.back();
+        }
     }
 
     /// A step failed.
-    pub(super) fn failed(&mut self, cause: &impl Display) {
+    pub(super) fn failed(&mut self, reason: &'static str, cause: &impl Display) {
         self.pacer.failed(self.clock.now(), fastrand::f64());
-        self.trouble(cause.to_string());
+        self.trouble(reason, cause.to_string());
+    }
+
+    /// A step takes too long, and is still waited for.
+    pub(super) fn slow(&mut self) {
+        let text = format!("no answer for {:?}; still waiting", limits::FOLLOWER_SLOW);
+        self.trouble("slow", text);
     }
 
     /// Something is wrong with the server, for this cause.
-    pub(super) fn trouble(&mut self, cause: String) {
+    fn trouble(&mut self, reason: &'static str, cause: String) {
         let now = self.clock.now();
         self.view.send_modify(|view| match &mut view.trouble {
             Some((_, said)) => said.clone_from(&cause),
             none => *none = Some((now, cause.clone())),
         });
-        if !self.lost {
-            tracing::warn!(error = %cause, "{}", self.words.lost_log);
-            self.lost = self.up.try_send((self.words.lost)(cause)).is_ok();
+        if self.lost != Some(reason) {
+            tracing::warn!(reason, error = %cause, "{}", self.words.lost_log);
+            if self.up.try_send((self.words.lost)(reason, cause)).is_ok() {
+                self.lost = Some(reason);
+            }
         }
     }
 
-    /// Whether the server answered a look, and how fast.
-    pub(super) fn looked(&mut self, answer: Result<Duration, impl Display>) {
-        match answer {
-            Ok(took) => {
-                self.view.send_modify(|view| view.answer_us = micros(took));
-                if std::mem::take(&mut self.unanswered) {
-                    self.view.send_modify(|view| view.trouble = None);
-                    self.back();
-                }
-            }
-            Err(error) => {
-                self.unanswered = true;
-                self.trouble(error.to_string());
-            }
+    /// The server answered a look, so fast. Where something waits, only writing it shows that all is well.
+    pub(super) fn answered(&mut self, took: Duration) {
+        self.view.send_modify(|view| view.answer_us = micros(took));
+        if took >= limits::FOLLOWER_SLOW {
+            self.trouble("slow", format!("a trivial question took {took:.1?}"));
+        } else if self.pacer.written().is_some() && self.pacer.distance() == 0 {
+            self.back();
         }
+    }
+
+    /// The server did not answer a look.
+    pub(super) fn unanswered(&mut self, reason: &'static str, cause: &impl Display) {
+        self.trouble(reason, cause.to_string());
+    }
+
+    /// What is left fits into one step: under way there is always something that waits.
+    fn caught_up(&self) -> bool {
+        usize::try_from(self.pacer.distance()).is_ok_and(|distance| distance <= limits::WRITER_CATCH_UP)
     }
 
     fn back(&mut self) {
-        if self.lost && self.up.try_send(self.words.back.clone()).is_ok() {
+        self.view.send_if_modified(|view| view.trouble.take().is_some());
+        if self.lost.is_some() && self.up.try_send(self.words.back.clone()).is_ok() {
             tracing::info!("{}", self.words.back_log);
-            self.lost = false;
+            self.lost = None;
         }
     }
 

@@ -128,6 +128,8 @@ pub enum Report {
     LedgerWritable,
     /// The store cannot be written: it falls behind the ledger.
     StoreLost {
+        /// The error's name, for programs.
+        reason: &'static str,
         /// The error, for people.
         cause: String,
     },
@@ -135,6 +137,8 @@ pub enum Report {
     StoreBack,
     /// The cache cannot be told anything.
     CacheLost {
+        /// The error's name, for programs.
+        reason: &'static str,
         /// The error, for people.
         cause: String,
     },

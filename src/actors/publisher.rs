@@ -56,6 +56,16 @@ enum Trouble {
     Cut(String),
 }
 
+impl Trouble {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Cache(error) => error.reason(),
+            Self::Ledger(_) => "ledger_unreadable",
+            Self::Cut(_) => "cut_short",
+        }
+    }
+}
+
 /// What a step needs.
 struct Work {
     cache: Cache,
@@ -69,7 +79,7 @@ impl Publisher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let words = Words {
-            lost: |cause| Report::CacheLost { cause },
+            lost: |reason, cause| Report::CacheLost { reason, cause },
             back: Report::CacheBack,
             lost_log: "failed to tell the cache: its readers see nothing new",
             back_log: "the cache is told again",
@@ -96,10 +106,12 @@ impl Publisher {
                 zones: Arc::clone(&self.parts.zones),
                 clock: self.parts.clock.clone(),
             };
+            let slow = ctx.run_later(limits::FOLLOWER_SLOW, |actor, _| actor.follower.slow());
             ctx.spawn(work.run(step).into_actor(self).map(move |done, actor, ctx| {
+                ctx.cancel_future(slow);
                 match done {
                     Ok(position) => actor.follower.wrote(position, 0, &took),
-                    Err(trouble) => actor.follower.failed(&trouble),
+                    Err(trouble) => actor.follower.failed(trouble.reason(), &trouble),
                 }
                 actor.proceed(ctx);
             }));
@@ -115,7 +127,10 @@ impl Publisher {
         ctx.spawn(
             async move { cache.ping().await }
                 .into_actor(self)
-                .map(|answer, actor, _| actor.follower.looked(answer)),
+                .map(|answer, actor, _| match answer {
+                    Ok(took) => actor.follower.answered(took),
+                    Err(error) => actor.follower.unanswered(error.reason(), &error),
+                }),
         );
     }
 }

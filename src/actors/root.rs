@@ -320,22 +320,14 @@ impl Handler<Report> for Root {
             Report::KeysUsable => self.clear(KeysExhausted, ctx),
             Report::LedgerUnwritable { cause } => self.ledger(Some(cause), ctx),
             Report::LedgerWritable => self.ledger(None, ctx),
-            Report::StoreLost { cause } => {
-                self.raise(
-                    StoreBehind,
-                    "write_failed",
-                    &format!("The database is behind the ledger: {cause}"),
-                    ctx,
-                );
+            Report::StoreLost { reason, cause } => {
+                let message = format!("The database is behind the ledger: {cause}.");
+                self.raise(StoreBehind, reason, &message, ctx);
             }
             Report::StoreBack => self.clear(StoreBehind, ctx),
-            Report::CacheLost { cause } => {
-                self.raise(
-                    CacheDown,
-                    "unreachable",
-                    &format!("The cache is out of reach: {cause}"),
-                    ctx,
-                );
+            Report::CacheLost { reason, cause } => {
+                let message = format!("The cache is out of reach: {cause}.");
+                self.raise(CacheDown, reason, &message, ctx);
             }
             Report::CacheBack => self.clear(CacheDown, ctx),
             Report::Flag(Ok(flag)) => self.on(Event::L0Ready(flag), ctx),

@@ -57,12 +57,21 @@ enum Trouble {
     Ledger(#[from] LedgerError),
 }
 
+impl Trouble {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::Ledger(_) => "ledger_unreadable",
+        }
+    }
+}
+
 impl Writer {
     /// Not started yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let words = Words {
-            lost: |cause| Report::StoreLost { cause },
+            lost: |reason, cause| Report::StoreLost { reason, cause },
             back: Report::StoreBack,
             lost_log: "failed to write to the store: the ledger holds what is not written",
             back_log: "the store can be written again",
@@ -84,10 +93,7 @@ impl Writer {
         if let Some(step) = self.follower.step() {
             let took = Stopwatch::start();
             let work = work(self.parts.store.clone(), Arc::clone(&self.ledger), step);
-            let slow = ctx.run_later(limits::WRITER_SLOW, |actor, _| {
-                let text = format!("no answer for {} s; still waiting", limits::WRITER_SLOW.as_secs());
-                actor.follower.trouble(text);
-            });
+            let slow = ctx.run_later(limits::FOLLOWER_SLOW, |actor, _| actor.follower.slow());
             ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
                 ctx.cancel_future(slow);
                 match done {
@@ -95,7 +101,7 @@ impl Writer {
                         actor.follower.wrote(written.position, written.rejected, &took);
                         actor.parts.ledger.done_before(written.position.next());
                     }
-                    Err(trouble) => actor.follower.failed(&trouble),
+                    Err(trouble) => actor.follower.failed(trouble.reason(), &trouble),
                 }
                 actor.proceed(ctx);
             }));
@@ -111,7 +117,10 @@ impl Writer {
         ctx.spawn(
             async move { store.ping().await }
                 .into_actor(self)
-                .map(|answer, actor, _| actor.follower.looked(answer)),
+                .map(|answer, actor, _| match answer {
+                    Ok(took) => actor.follower.answered(took),
+                    Err(error) => actor.follower.unanswered(error.reason(), &error),
+                }),
         );
     }
 
@@ -342,7 +351,7 @@ mod tests {
         assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 156);
         let reports = stage.root.send(Heard).await.unwrap();
         assert!(
-            matches!(&reports[..], [Report::StoreLost { cause }, Report::StoreBack] if cause.contains("candela migrate")),
+            matches!(&reports[..], [Report::StoreLost { cause, .. }, Report::StoreBack] if cause.contains("candela migrate")),
             "{reports:?}"
         );
     }

@@ -2,6 +2,7 @@
 
 use crate::cache::{Cache, CacheError, Memory, Redis};
 use crate::exit::Exit;
+use crate::limits;
 use crate::settings::Valid;
 use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError};
 
@@ -12,7 +13,8 @@ pub(super) async fn open_store(settings: &Valid) -> Result<Store, StoreError> {
         return Ok(Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?));
     };
     let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
-    match store.prepare().await {
+    let prepared = tokio::time::timeout(limits::POSTGRES_START, store.prepare()).await;
+    match prepared.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
         Err(error) if error.disposition() == Disposition::Fatal || exit_of_store(&error) == Exit::Settings => {
             Err(error)
         }

@@ -10,6 +10,7 @@
 mod error;
 mod memory;
 mod payload;
+mod door;
 mod redis;
 
 pub use error::CacheError;

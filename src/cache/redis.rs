@@ -1,14 +1,14 @@
 //! Redis, from version 6 on, or Valkey. One multiplexed connection tells the news, pipelined; a small pool answers the rest.
 
 use crate::cache::News;
+use crate::cache::door::Door;
 use crate::cache::error::CacheError;
 use crate::cache::payload::{CHANNEL, latest_key, stream_key};
 use crate::domain::channel::{Channel, Epoch};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use bb8_redis::RedisConnectionManager;
-use bb8_redis::bb8::{ManageConnection, Pool, RunError};
+use bb8_redis::bb8::{ManageConnection, Pool, PooledConnection, RunError};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, ConnectionInfo, IntoConnectionInfo, Pipeline, TlsCertificates, Value};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 pub struct Redis(Arc<Server>);
 
 struct Server {
-    manager: RedisConnectionManager,
-    pool: Pool<RedisConnectionManager>,
+    door: Door,
+    pool: Pool<Door>,
     telling: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -38,15 +38,15 @@ impl Redis {
     /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString) -> Result<Self, CacheError> {
         let info = address(url.expose_secret())?;
-        let manager = RedisConnectionManager::new(info).map_err(|error| CacheError::BadUrl(error.to_string()))?;
+        let door = Door::new(info)?;
         // Each checkout pings: bb8-redis never calls a connection broken, and would hand out a dead one for ever.
         let pool = Pool::builder()
             .max_size(limits::REDIS_POOL)
             .connection_timeout(limits::REDIS_POOL_WAIT)
             .test_on_check_out(true)
-            .build_unchecked(manager.clone());
+            .build_unchecked(door.clone());
         let telling = Mutex::default();
-        Ok(Self(Arc::new(Server { manager, pool, telling })))
+        Ok(Self(Arc::new(Server { door, pool, telling })))
     }
 
     /// Sends a pipeline on the one connection. Any failure closes it: the next call connects anew.
@@ -54,12 +54,7 @@ impl Redis {
         let mut slot = self.0.telling.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self
-                .0
-                .manager
-                .connect()
-                .await
-                .map_err(|error| CacheError::sort(&error))?,
+            None => self.0.door.connect().await.map_err(|error| CacheError::sort(&error))?,
         };
         let answered = pipeline.query_async(&mut connection).await;
         let answers = answered.map_err(|error| CacheError::sort(&error))?;
@@ -72,6 +67,7 @@ impl Redis {
             return Ok(());
         }
         let mut newest = redis::pipe();
+        newest.ignore_errors(); // each is looked at: together they would have no name
         for (channel, _) in &epochs {
             newest
                 .cmd("XREVRANGE")
@@ -83,6 +79,9 @@ impl Redis {
         }
         let mut empty = redis::pipe();
         for ((channel, epoch), entry) in epochs.iter().zip(self.send(&newest).await?) {
+            if let Value::ServerError(error) = entry {
+                return Err(CacheError::sort(&error.into()));
+            }
             if !matches!(&entry, Value::Array(none) if none.is_empty()) && !mentions(&entry, epoch.as_str()) {
                 empty.del(stream_key(*channel)).ignore();
             }
@@ -137,13 +136,23 @@ impl Redis {
     }
 
     pub(super) async fn latest(&self, symbol: Symbol, _: Timestamp) -> Result<Option<String>, CacheError> {
-        let mut connection = self.0.pool.get().await.map_err(no_connection)?;
+        let mut connection = self.connection().await?;
         let price = connection.get(latest_key(symbol)).await;
         price.map_err(|error| CacheError::sort(&error))
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {
-        self.0.pool.get().await.map(drop).map_err(no_connection) // handing one out is a ping
+        self.connection().await.map(drop) // handing one out is a ping
+    }
+
+    async fn connection(&self) -> Result<PooledConnection<'_, Door>, CacheError> {
+        self.0.pool.get().await.map_err(|error| match error {
+            RunError::User(error) => CacheError::sort(&error),
+            RunError::TimedOut => {
+                let unknown = || CacheError::Unreachable("no connection could be had in time".to_owned());
+                self.0.door.refusal().unwrap_or_else(unknown)
+            }
+        })
     }
 }
 
@@ -173,13 +182,6 @@ fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     };
     let client = redis::Client::build_with_tls(info, trusted).map_err(|error| bad(error.to_string()))?;
     Ok(client.get_connection_info().clone())
-}
-
-fn no_connection(error: RunError<redis::RedisError>) -> CacheError {
-    match error {
-        RunError::User(error) => CacheError::sort(&error),
-        RunError::TimedOut => CacheError::Unreachable("no connection could be had in time".to_owned()),
-    }
 }
 
 /// Whether an answer of XREVRANGE holds this text somewhere.

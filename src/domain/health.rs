@@ -81,8 +81,8 @@ impl ConditionKind {
             Self::FeedDown => "the link is up and a price was accepted",
             Self::Polling => "the link is up and has taken over from polling",
             Self::FeedSilent => "a price is accepted, or the session ends",
-            Self::StoreBehind => "the database has everything the ledger has",
-            Self::CacheDown => "the cache answers",
+            Self::StoreBehind => "the database answers in time and has caught up with the ledger",
+            Self::CacheDown => "the cache answers in time",
             Self::LedgerUnwritable => "the ledger's disk can be written again",
             Self::ActorParked => {
                 "the actor has run well for its budget's window; one that was parked is tried again each minute"

@@ -83,6 +83,27 @@ pub enum Disposition {
 }
 
 impl StoreError {
+    /// Its name, for programs: the reason of the condition `store_behind`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Slow(_) => "slow",
+            Self::Conflict(_) => "conflict",
+            Self::RowRefused(_) => "row_refused",
+            Self::Full(_) => "full",
+            Self::LoginRefused(_) => "login_refused",
+            Self::NotAllowed(_) => "not_allowed",
+            Self::WrongTables(_) => "wrong_tables",
+            Self::NewerSchema { .. } => "newer_schema",
+            Self::OlderSchema { .. } => "older_schema",
+            Self::BadUrl(_) => "bad_url",
+            Self::BadFile { .. } => "bad_file",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Other(_) => "write_failed",
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub const fn disposition(&self) -> Disposition {

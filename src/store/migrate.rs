@@ -16,26 +16,28 @@ pub enum Migrate {
     Revert,
 }
 
-/// Does it on a connection, and returns the names of those that are missing, were done or were undone.
+/// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were
+/// undone. What needs no change writes nothing: a database that only reads, or a user who may not make tables, is no trouble then.
 pub(super) fn act<DB: Backend>(
     db: &mut impl MigrationHarness<DB>,
     source: EmbeddedMigrations,
+    applied: &[String],
     what: Migrate,
 ) -> Result<Vec<String>, Failure> {
     let known: Vec<Box<dyn Migration<DB>>> = MigrationSource::<DB>::migrations(&source).map_err(Failure::Step)?;
-    let applied = db.applied_migrations().map_err(Failure::Step)?;
-    let unknown = |version: &&_| known.iter().all(|migration| migration.name().version() != **version);
+    let version = |migration: &dyn Migration<DB>| migration.name().version().to_string();
+    let unknown = |found: &&String| known.iter().all(|migration| version(&**migration) != **found);
     if let Some(found) = applied.iter().find(unknown) {
-        let found = found.to_string();
+        let found = found.clone();
         return Err(Failure::Newer(StoreError::NewerSchema { found }));
     }
+    let missing = known
+        .iter()
+        .filter(|migration| !applied.contains(&version(&***migration)));
+    let missing: Vec<String> = missing.map(|migration| migration.name().to_string()).collect();
     let done = match what {
-        Migrate::Check => {
-            let missing = known
-                .iter()
-                .filter(|migration| !applied.contains(&migration.name().version().as_owned()));
-            missing.map(|migration| migration.name().to_string()).collect()
-        }
+        Migrate::Check => missing,
+        Migrate::Run if missing.is_empty() => missing,
         Migrate::Run => {
             let done = db.run_pending_migrations(source).map_err(Failure::Step)?;
             done.iter().map(ToString::to_string).collect()
@@ -53,8 +55,8 @@ pub(super) enum Failure {
 }
 
 /// The names of all of them.
-pub(super) fn names(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
-    let known = MigrationSource::<diesel::pg::Pg>::migrations(source);
+pub(super) fn names<DB: Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
+    let known = MigrationSource::<DB>::migrations(source);
     let known = known.map_err(|error| StoreError::Other(error.to_string()))?;
     Ok(known.iter().map(|migration| migration.name().to_string()).collect())
 }

@@ -25,7 +25,7 @@ use diesel::connection::SimpleConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, Insertable, OptionalExtension, RunQueryDsl, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,10 +67,12 @@ impl Sqlite {
     /// [`StoreError`] when the file cannot be opened, or is of a newer version.
     pub fn migrate(path: &Path, what: Migrate) -> Result<Vec<String>, StoreError> {
         if what == Migrate::Check && !path.exists() {
-            return migrate::names(&MIGRATIONS);
+            return migrate::names::<diesel::sqlite::Sqlite>(&MIGRATIONS);
         }
         let mut db = connect(path)?;
-        migrate::act(&mut db, MIGRATIONS, what).map_err(|failure| match failure {
+        let applied = db.applied_migrations().map_err(|error| bad(path, error.to_string()))?;
+        let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
+        migrate::act(&mut db, MIGRATIONS, &applied, what).map_err(|failure| match failure {
             Failure::Newer(error) => error,
             Failure::Step(error) => bad(path, error.to_string()),
         })

@@ -20,11 +20,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-fn cache(url: &str) -> Cache {
+pub(crate) fn cache(url: &str) -> Cache {
     Cache::Redis(Redis::new(&SecretString::from(url.to_owned())).unwrap())
 }
 
-async fn ask(url: &str, command: &[&str]) -> Value {
+pub(crate) async fn ask(url: &str, command: &[&str]) -> Value {
     let mut connection = redis::Client::open(url)
         .unwrap()
         .get_multiplexed_async_connection()
@@ -175,7 +175,7 @@ fn price() -> News {
 }
 
 #[derive(Default)]
-struct Root(Arc<Mutex<Vec<Report>>>);
+pub(crate) struct Root(pub(crate) Arc<Mutex<Vec<Report>>>);
 impl Actor for Root {
     type Context = Context<Self>;
 }
@@ -258,7 +258,8 @@ async fn an_old_subscriber_hears_every_tick_and_an_outage_ends_by_itself() {
     server.restart();
     clock.advance(Duration::from_secs(5));
     publisher.try_send(Recorded { told: told(), head }).unwrap();
-    let back = tokio::time::timeout(Duration::from_secs(20), view.wait_for(|view| view.position == head)).await;
+    let is_back = |view: &ReaderView| view.position == head && view.trouble.is_none();
+    let back = tokio::time::timeout(Duration::from_secs(20), view.wait_for(is_back)).await;
     drop(back.expect("it goes on").unwrap());
     let mut connection = redis::Client::open(url.as_str())
         .unwrap()

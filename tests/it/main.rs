@@ -78,10 +78,14 @@ mod recorded;
 #[cfg(test)]
 mod store_contract;
 #[cfg(test)]
+mod cache_outages;
+#[cfg(test)]
 mod cache_redis;
 #[cfg(test)]
 mod store_outages;
 #[cfg(test)]
 mod store_postgres;
+#[cfg(test)]
+mod store_relayed;
 #[cfg(test)]
 mod writing;

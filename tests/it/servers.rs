@@ -10,9 +10,11 @@
 
 mod postgres;
 mod redis;
+mod relay;
 
 pub(crate) use postgres::{Database, Postgres, postgres};
 pub(crate) use redis::{Redis, redis};
+pub(crate) use relay::{Manner, Relay};
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};

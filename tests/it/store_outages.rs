@@ -22,10 +22,10 @@ const SOON: Duration = Duration::from_secs(5);
 const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'candela'";
 
 /// A server with a database that a Writer writes to, half of the recorded day in it.
-struct Scene {
+pub(crate) struct Scene {
     server: Postgres,
     database: Database,
-    stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 impl Scene {
@@ -35,7 +35,7 @@ impl Scene {
         Self::on(server, database).await
     }
 
-    async fn on(server: Postgres, database: Database) -> Self {
+    pub(crate) async fn on(server: Postgres, database: Database) -> Self {
         let mut stage = Stage::new(&database.url);
         let entries = Day::recorded();
         stage.record(entries.split_at(entries.len() / 2).0);
@@ -56,8 +56,8 @@ impl Scene {
         self.stage.record(entries.split_at(entries.len() / 2).1);
     }
 
-    /// The second half comes while things are as they are: trouble shows soon, and says `because`.
-    async fn trouble(&mut self, because: &str) {
+    /// The second half comes while things are as they are: trouble shows soon, for this reason, and says `because`.
+    pub(crate) async fn trouble(&mut self, reason: &str, because: &str) {
         self.second_half();
         let watch = Stopwatch::start();
         self.stage
@@ -67,22 +67,23 @@ impl Scene {
             .await;
         assert!(watch.elapsed() < SOON, "{because} showed after {:?}", watch.elapsed());
         let reports = self.stage.reports.lock().unwrap().clone();
-        let lost = |report: &Report| matches!(report, Report::StoreLost { cause } if !cause.contains("s3cret"));
+        let lost = |report: &Report| matches!(report, Report::StoreLost { reason: given, cause } if *given == reason && !cause.contains("s3cret"));
         assert!(reports.last().is_some_and(lost), "{reports:?}");
     }
 
     /// The cause is gone: all is written, once, and Root is told.
-    async fn healed(&mut self) {
+    pub(crate) async fn healed(&mut self) {
         self.stage.written().await;
+        self.stage.until("trouble clears", |view| view.trouble.is_none()).await;
         assert_equal(&self.server, &self.database, &self.stage.ledger);
         assert_eq!(self.stage.reports.lock().unwrap().last(), Some(&Report::StoreBack));
     }
 
     /// An outage that SQL makes, and SQL ends.
-    async fn outage(mut self, begin: &str, because: &str, end: &str) {
+    async fn outage(mut self, begin: &str, (reason, because): (&str, &str), end: &str) {
         self.sql(begin);
         self.sql(CUT);
-        self.trouble(because).await;
+        self.trouble(reason, because).await;
         self.sql(end);
         self.healed().await;
     }
@@ -97,7 +98,7 @@ async fn a_database_that_only_reads_is_waited_for() {
         &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
     );
     server.sql("postgres", CUT);
-    scene.trouble("read-only").await;
+    scene.trouble("not_allowed", "read-only").await;
     let end = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     scene.server.sql("postgres", &end);
     scene.healed().await;
@@ -110,7 +111,7 @@ async fn a_password_that_was_changed_is_named_and_never_shown() {
         "ALTER ROLE postgres PASSWORD 'another'",
         "ALTER ROLE postgres PASSWORD 's3cret'",
     );
-    scene.outage(begin, "password", end).await;
+    scene.outage(begin, ("login_refused", "password"), end).await;
 }
 
 #[actix_rt::test]
@@ -120,7 +121,7 @@ async fn a_table_that_is_gone_is_named_and_filled_when_it_is_back() {
     scene
         .outage(
             begin,
-            "candela migrate",
+            ("wrong_tables", "candela migrate"),
             "ALTER TABLE away RENAME TO realtime_market_data",
         )
         .await;
@@ -133,7 +134,9 @@ async fn connections_that_are_refused_are_tried_again() {
     server.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
     server.sql("postgres", CUT);
     let mut scene = scene;
-    scene.trouble("not currently accepting connections").await;
+    scene
+        .trouble("unreachable", "not currently accepting connections")
+        .await;
     scene
         .server
         .sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
@@ -224,7 +227,7 @@ async fn a_full_disk_is_named_and_written_to_when_there_is_room_again() {
     let filler = disk.0.path().join("filler");
     let whole: Vec<u8> = vec![0; 32 << 20];
     std::fs::write(&filler, &whole).unwrap_err(); // until there is no room
-    scene.trouble("No space left on device").await;
+    scene.trouble("full", "No space left on device").await;
     std::fs::remove_file(&filler).unwrap();
     scene.healed().await;
 }

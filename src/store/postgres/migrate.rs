@@ -4,7 +4,8 @@ use crate::store::answer::NumberOut;
 use crate::store::error::StoreError;
 use crate::store::migrate::{Failure, Migrate, act};
 use crate::store::postgres::sort::sort_diesel;
-use diesel::{RunQueryDsl, sql_query};
+use diesel::sql_types::Text;
+use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -14,8 +15,14 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Held while migrating, so that two processes that start together do it one after the other. Any number that is ours.
 const LOCK: &str = "SELECT pg_advisory_lock(7163391042)";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(7163391042)";
-const HAS_TABLE: &str =
-    "SELECT count(*)::bigint AS number FROM pg_tables WHERE tablename = '__diesel_schema_migrations'";
+const HAS_TABLE: &str = "SELECT count(*)::bigint AS number FROM to_regclass('__diesel_schema_migrations') AS t (found) WHERE found IS NOT NULL";
+const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
+
+#[derive(Debug, QueryableByName)]
+struct VersionOut {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
 
 type Blocking = AsyncConnectionWrapper<AsyncPgConnection>;
 
@@ -40,14 +47,17 @@ fn execute(db: &mut Blocking, sql: &str) -> Result<(), StoreError> {
         .map_err(|error| sort_diesel(&error))
 }
 
-/// A check makes no table: where diesel's own is missing, everything is.
+/// What is there is asked for without diesel's harness, which would make its own table first: a check changes nothing.
 fn locked(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
     let found = sql_query(HAS_TABLE).get_result::<NumberOut>(db);
     let has_table = found.map_err(|error| sort_diesel(&error))?.number > 0;
-    if what == Migrate::Check && !has_table {
-        return crate::store::migrate::names(&MIGRATIONS);
-    }
-    act(db, MIGRATIONS, what).map_err(|failure| match failure {
+    let applied: Vec<VersionOut> = if has_table {
+        sql_query(APPLIED).load(db).map_err(|error| sort_diesel(&error))?
+    } else {
+        Vec::new()
+    };
+    let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
+    act(db, MIGRATIONS, &applied, what).map_err(|failure| match failure {
         Failure::Newer(error) => error,
         Failure::Step(error) => failed(&*error),
     })

@@ -32,7 +32,8 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::{FutureExt, future};
 use secrecy::{ExposeSecret, SecretString};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::{Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Address;
@@ -62,13 +63,25 @@ impl std::fmt::Debug for Postgres {
 struct Way {
     address: Address,
     tls: MakeRustlsConnect,
+    /// Why the last one was not had; nothing when it was.
+    refusal: Mutex<Option<StoreError>>,
 }
 
 type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
 
 impl Way {
-    async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
-        self.address.config.connect(self.tls.clone()).await
+    async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), StoreError> {
+        let greeting = tokio::time::timeout(limits::POSTGRES_GREETING, self.address.config.connect(self.tls.clone()));
+        let made = match greeting.await {
+            Ok(made) => made.map_err(|error| sort::sort(&error)),
+            Err(_) => Err(StoreError::Slow("it took too long to let us in".to_owned())),
+        };
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = made.as_ref().err().cloned();
+        made
+    }
+
+    fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -80,7 +93,11 @@ impl Postgres {
     pub fn new(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let address = Address::parse(url.expose_secret())?;
         let tls = tls::connector(&address)?;
-        let way = Arc::new(Way { address, tls });
+        let way = Arc::new(Way {
+            address,
+            tls,
+            refusal: Mutex::default(),
+        });
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
         let ways = Arc::clone(&way);
@@ -105,7 +122,7 @@ impl Postgres {
     /// # Errors
     /// [`StoreError`]: also when the database knows a migration that this binary does not.
     pub async fn migrate(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
-        let (client, connection) = self.way.connect().await.map_err(|e| sort::sort(&e))?;
+        let (client, connection) = self.way.connect().await?;
         let connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await;
         migrate::migrate(connection.map_err(|e| StoreError::Unreachable(sort::chain(&e)))?, what).await
     }
@@ -128,17 +145,17 @@ impl Postgres {
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
 
-    /// Works on the writing connection, making it, and the tables, first when need be. Whatever is not an answer of the server
-    /// closes the connection: what it had begun is rolled back there.
+    /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row or a lock
+    /// closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
     async fn with_link<T>(&self, work: impl AsyncFnOnce(&mut Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut slot = self.link.lock().await;
         let mut link = match slot.take().filter(|link| !link.client.is_closed()) {
             Some(link) => link,
             None => self.open_link().await?,
         };
-        let done = tokio::time::timeout(limits::POSTGRES_WRITE, work(&mut link)).await;
-        let done = done.unwrap_or_else(|_| Err(StoreError::Slow("the transaction was given up".to_owned())));
-        if !matches!(done, Err(StoreError::Unreachable(_) | StoreError::Slow(_))) {
+        let answers = link.answers();
+        let done = while_answered(&answers, work(&mut link)).await;
+        if matches!(done, Ok(_) | Err(StoreError::Conflict(_) | StoreError::RowRefused(_))) {
             *slot = Some(link);
         }
         done
@@ -146,7 +163,7 @@ impl Postgres {
 
     async fn open_link(&self) -> Result<Link, StoreError> {
         self.migrate(Migrate::Run).await?;
-        let (client, connection) = self.way.connect().await.map_err(|e| sort::sort(&e))?;
+        let (client, connection) = self.way.connect().await?;
         drive(connection);
         client.batch_execute(SERVER_LIMITS).await.map_err(|e| sort::sort(&e))?;
         Ok(Link::new(client))
@@ -154,7 +171,10 @@ impl Postgres {
 
     async fn connection(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
-            RunError::TimedOut => StoreError::Unreachable("no connection could be had in time".to_owned()),
+            RunError::TimedOut => {
+                let unknown = || StoreError::Unreachable("no connection could be had in time".to_owned());
+                self.way.refusal().unwrap_or_else(unknown)
+            }
             RunError::User(error) => StoreError::Unreachable(error.to_string()),
         })
     }
@@ -270,6 +290,23 @@ impl Postgres {
     }
 }
 
+/// Waits for work of many round trips as long as answers come: a slow server may take minutes for all of them.
+async fn while_answered<T>(
+    answers: &AtomicU64,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let before = answers.load(Ordering::Relaxed);
+        if let Ok(done) = tokio::time::timeout(limits::POSTGRES_ANSWER, &mut work).await {
+            return done;
+        }
+        if answers.load(Ordering::Relaxed) == before {
+            return Err(StoreError::Slow("the transaction was given up".to_owned()));
+        }
+    }
+}
+
 /// A question that was given up leaves no transaction behind: each is one statement.
 async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(limits::POSTGRES_READ, answer).await {
@@ -282,7 +319,7 @@ async fn diesel_connection(way: &Way) -> diesel::ConnectionResult<AsyncPgConnect
     use diesel::ConnectionError;
     use diesel_async::SimpleAsyncConnection;
     let made = way.connect().await;
-    let (client, connection) = made.map_err(|e| ConnectionError::BadConnection(sort::chain(&e)))?;
+    let (client, connection) = made.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
     let mut db = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
     db.batch_execute(SERVER_LIMITS)
         .await

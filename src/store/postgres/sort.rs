@@ -28,7 +28,7 @@ fn by_state(code: &SqlState, text: String) -> StoreError {
         _ => match code.code().get(..2) {
             Some("22" | "23") => StoreError::RowRefused(text),
             Some("42") => StoreError::WrongTables(text),
-            Some("08" | "53" | "57" | "58") => StoreError::Unreachable(text),
+            Some("08" | "53" | "55" | "57" | "58") => StoreError::Unreachable(text),
             _ => StoreError::Other(text),
         },
     }
@@ -43,6 +43,7 @@ pub(super) fn sort_diesel(error: &DieselError) -> StoreError {
         DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _) => {
             StoreError::Unreachable(text)
         }
+        DieselError::DatabaseError(_, _) if text.contains("permission denied") => StoreError::NotAllowed(text),
         DieselError::DatabaseError(_, _) if text.contains("does not exist") => StoreError::WrongTables(text),
         _ => StoreError::Other(text),
     }

@@ -18,6 +18,8 @@ use crate::store::postgres::types::{Instant, Numeric};
 use crate::store::rows::{BASE, BarRow, GapRow, Rows, TickRow};
 use crate::store::sql::{BAR_COLUMNS, Dialect};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
@@ -45,6 +47,7 @@ const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = ex
 pub(super) struct Link {
     pub(super) client: Client,
     prepared: HashMap<String, Statement>,
+    answers: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -52,7 +55,25 @@ impl Link {
         Self {
             client,
             prepared: HashMap::new(),
+            answers: Arc::default(),
         }
+    }
+
+    /// Counts what the server answered.
+    pub(super) fn answers(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.answers)
+    }
+
+    /// Counts an answer, whatever it says.
+    fn answered<T>(&self, answer: T) -> T {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        answer
+    }
+
+    /// A statement of our own, without parameters.
+    async fn say(&self, sql: &str) -> Result<(), StoreError> {
+        let said = self.client.batch_execute(sql).await;
+        self.answered(said).map_err(|e| sort(&e))
     }
 
     /// All of the batch and the position, or nothing.
@@ -63,10 +84,10 @@ impl Link {
         if ticks_alone && rows.ticks.len() < limits::COPY_FROM {
             return self.write_ticks(&rows.ticks, batch).await;
         }
-        self.client.batch_execute("BEGIN").await.map_err(|e| sort(&e))?;
+        self.say("BEGIN").await?;
         let written = self.write_rows(&rows, batch).await;
         let end = if written.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = self.client.batch_execute(end).await.map_err(|e| sort(&e));
+        let ended = self.say(end).await;
         written.and(ended)
     }
 
@@ -139,15 +160,12 @@ impl Link {
     /// False when one of them was there: then none has been copied.
     async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
         let statement = self.statement(COPY_TICKS, &[]).await.map_err(|e| sort(&e))?;
-        self.client
-            .batch_execute("SAVEPOINT copying")
-            .await
-            .map_err(|e| sort(&e))?;
-        match copy(&self.client, &statement, ticks).await {
+        self.say("SAVEPOINT copying").await?;
+        let copied = copy(&self.client, &statement, ticks).await;
+        match self.answered(copied) {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                let back = self.client.batch_execute("ROLLBACK TO SAVEPOINT copying").await;
-                back.map(|()| false).map_err(|e| sort(&e))
+                self.say("ROLLBACK TO SAVEPOINT copying").await.map(|()| false)
             }
             Err(error) => Err(sort(&error)),
         }
@@ -248,14 +266,16 @@ impl Link {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, tokio_postgres::Error> {
         let statement = self.statement(sql, types).await?;
-        self.client.execute(&statement, values).await
+        let done = self.client.execute(&statement, values).await;
+        self.answered(done)
     }
 
     async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare_typed(sql, types).await?;
+        let statement = self.client.prepare_typed(sql, types).await;
+        let statement = self.answered(statement)?;
         self.prepared.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }

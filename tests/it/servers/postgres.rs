@@ -127,6 +127,11 @@ impl Postgres {
         Database { url, name }
     }
 
+    /// Where it listens over TCP.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The authority that signed its certificate, where it has one.
     pub(crate) fn authority(&self) -> PathBuf {
         self.folder.0.join("ca.pem")
@@ -175,7 +180,7 @@ impl Postgres {
 }
 
 fn psql(folder: &Path, port: u16, database: &str, sql: &str) -> Result<String, String> {
-    let output = Command::new(postgres_bin().join("psql"))
+    let output = Command::new(psql_program())
         .args([
             "-X",
             "-A",
@@ -258,31 +263,46 @@ fn start_shared() -> Postgres {
     receiver.recv().expect("the shared PostgreSQL cluster starts")
 }
 
-/// Where PostgreSQL's programs are: the newest versioned folder of Debian or Red Hat, or on PATH.
+/// Where PostgreSQL's server is: the folder that `CANDELA_TEST_POSTGRES_BIN` names, or the newest one found.
 fn postgres_bin() -> &'static Path {
     static BIN: LazyLock<PathBuf> = LazyLock::new(|| {
-        let mut versioned: Vec<PathBuf> = ["/usr/lib/postgresql", "/usr"]
-            .iter()
-            .flat_map(|root| std::fs::read_dir(root).into_iter().flatten().flatten())
-            .map(|entry| entry.path().join("bin"))
-            .collect();
-        let version = |path: &PathBuf| {
-            let digits: String = path.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-            digits.parse::<u32>().unwrap_or(0)
-        };
-        versioned.sort_by_key(|path| std::cmp::Reverse(version(path)));
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        versioned
-            .into_iter()
-            .chain(std::env::split_paths(&path))
-            .find(|folder| {
-                ["initdb", "postgres", "psql"]
-                    .iter()
-                    .all(|tool| folder.join(tool).exists())
-            })
-            .expect("PostgreSQL is missing: apt-get install --no-install-recommends postgresql, or run scripts/test")
+        let named = std::env::var_os("CANDELA_TEST_POSTGRES_BIN").map(PathBuf::from);
+        named.unwrap_or_else(|| folder_with(&["initdb", "postgres"]))
     });
     &BIN
+}
+
+/// The client beside the server, or the newest one found: it speaks to every server.
+fn psql_program() -> &'static Path {
+    static PSQL: LazyLock<PathBuf> = LazyLock::new(|| {
+        let beside = postgres_bin().join("psql");
+        if beside.exists() {
+            beside
+        } else {
+            folder_with(&["psql"]).join("psql")
+        }
+    });
+    &PSQL
+}
+
+/// The newest versioned folder of Debian or Red Hat that holds these programs, or one on PATH.
+fn folder_with(programs: &[&str]) -> PathBuf {
+    let mut versioned: Vec<PathBuf> = ["/usr/lib/postgresql", "/usr"]
+        .iter()
+        .flat_map(|root| std::fs::read_dir(root).into_iter().flatten().flatten())
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    let version = |path: &PathBuf| {
+        let digits: String = path.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+        digits.parse::<u32>().unwrap_or(0)
+    };
+    versioned.sort_by_key(|path| std::cmp::Reverse(version(path)));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    versioned
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .find(|folder| programs.iter().all(|program| folder.join(program).exists()))
+        .expect("PostgreSQL is missing: apt-get install --no-install-recommends postgresql, or run scripts/test")
 }
 
 /// The user that PostgreSQL runs as when we are root; `None` when we are not.
@@ -325,7 +345,6 @@ fn template() -> &'static Path {
                 "-A",
                 "trust",
                 "--no-sync",
-                "--no-instructions",
                 "-E",
                 "UTF8",
                 "--locale=C",

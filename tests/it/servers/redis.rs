@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 /// A redis-server of its own.
 #[derive(Debug)]
@@ -42,17 +43,7 @@ impl Redis {
     }
 
     fn launch(folder: &Path, reach: Reach, port: u16) -> Child {
-        let program = ["redis-server", "valkey-server"]
-            .into_iter()
-            .find(|program| {
-                Command::new(program)
-                    .arg("--version")
-                    .stdout(Stdio::null())
-                    .status()
-                    .is_ok()
-            })
-            .expect("Redis is missing: apt-get install --no-install-recommends redis-server, or run scripts/test");
-        let mut command = Command::new(program);
+        let mut command = Command::new(redis_program());
         let plain_port = if reach.tls { 0 } else { port };
         command
             .current_dir(folder)
@@ -106,6 +97,11 @@ impl Redis {
         }
     }
 
+    /// Where it listens over TCP.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The authority that signed its certificate, where it has one.
     pub(crate) fn authority(&self) -> PathBuf {
         self.folder.0.join("ca.pem")
@@ -133,6 +129,27 @@ impl Redis {
     pub(crate) fn resume(&self) {
         signal(self.child.id(), libc::SIGCONT);
     }
+}
+
+/// The server that `CANDELA_TEST_REDIS_SERVER` names, or the one on PATH.
+fn redis_program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let answers = |program: &&str| {
+            let mut command = Command::new(program);
+            command.arg("--version").stdout(Stdio::null()).status().is_ok()
+        };
+        let named = std::env::var_os("CANDELA_TEST_REDIS_SERVER").map(PathBuf::from);
+        let found = || {
+            ["redis-server", "valkey-server"]
+                .into_iter()
+                .find(answers)
+                .map(PathBuf::from)
+        };
+        named
+            .or_else(found)
+            .expect("Redis is missing: apt-get install --no-install-recommends redis-server, or run scripts/test")
+    });
+    &PROGRAM
 }
 
 impl Drop for Redis {

@@ -1,0 +1,59 @@
+//! How connections to Redis are made: patiently enough for a slow server, and remembering why the last one was not had.
+
+use crate::cache::error::CacheError;
+use crate::limits;
+use bb8_redis::RedisConnectionManager;
+use bb8_redis::bb8::ManageConnection;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Makes connections, for the pool and for the one that tells the news. Clones share what they remember.
+#[derive(Clone)]
+pub(super) struct Door {
+    client: Client,
+    manager: RedisConnectionManager,
+    refusal: Arc<Mutex<Option<CacheError>>>,
+}
+
+impl Door {
+    pub(super) fn new(info: ConnectionInfo) -> Result<Self, CacheError> {
+        let bad = |error: RedisError| CacheError::BadUrl(error.to_string());
+        Ok(Self {
+            client: Client::open(info.clone()).map_err(bad)?,
+            manager: RedisConnectionManager::new(info).map_err(bad)?,
+            refusal: Arc::default(),
+        })
+    }
+
+    /// Why the last connection was not had; nothing when it was.
+    pub(super) fn refusal(&self) -> Option<CacheError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ManageConnection for Door {
+    type Connection = MultiplexedConnection;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let patience = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(limits::REDIS_CONNECT))
+            .set_response_timeout(Some(limits::REDIS_ANSWER));
+        let made = self
+            .client
+            .get_multiplexed_async_connection_with_config(&patience)
+            .await;
+        let refusal = made.as_ref().err().map(CacheError::sort);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        made
+    }
+
+    async fn is_valid(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        self.manager.is_valid(connection).await
+    }
+
+    fn has_broken(&self, connection: &mut MultiplexedConnection) -> bool {
+        self.manager.has_broken(connection)
+    }
+}
