@@ -68,6 +68,7 @@ impl Postgres {
             "full_page_writes=off",
             "shared_buffers=32MB",
             "max_connections=200",
+            "password_encryption=scram-sha-256", // 13 had another default
         ];
         for setting in fast.into_iter().chain([listen.as_str()]) {
             command.args(["-c", setting]);
