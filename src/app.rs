@@ -239,6 +239,7 @@ impl App {
         drop(self.tree.writer.try_send(Flush)); // a full mailbox means that it is at work
         tokio::time::sleep(limits::STOP_TELLING).await;
         self.server.drain(Close::GoingAway).await;
+        drop(self.tree.writer.try_send(Flush)); // bars go on closing by the clock while clients are sent away
         drop(tokio::time::timeout(limits::STOP_WRITING, self.stored()).await);
         let stopped = Stopped {
             pipeline,
@@ -254,8 +255,8 @@ impl App {
     /// Waits until the store has what the ledger has.
     async fn stored(&self) {
         let mut view = self.tree.views.store.clone();
-        let head = self.tree.views.latest.borrow().head;
-        drop(view.wait_for(|view| view.position >= head).await);
+        let latest = &self.tree.views.latest;
+        drop(view.wait_for(|view| view.position >= latest.borrow().head).await);
     }
 }
 

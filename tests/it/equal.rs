@@ -56,5 +56,16 @@ pub(crate) fn assert_equal(server: &Postgres, database: &Database, ledger: &Ledg
         .map(|((symbol, interval, at), revision)| format!("{symbol}|{interval}|{at}|{revision}"))
         .collect();
     expect.sort();
-    assert_eq!(stored, expect);
+    let missing: Vec<&String> = expect.iter().filter(|row| !stored.contains(&row.as_str())).collect();
+    let strange: Vec<&&str> = stored
+        .iter()
+        .filter(|row| !expect.iter().any(|known| known == **row))
+        .collect();
+    let reached = server.sql(&database.name, "SELECT reader, position FROM reader_positions");
+    let aside = server.sql(&database.name, "SELECT position, reason, event FROM rejected_events");
+    assert!(
+        stored == expect && aside.is_empty(),
+        "bars that are missing {missing:?}, that are strange {strange:?}, set aside {aside:?}; the ledger's end is {:?}, reached {reached:?}",
+        ledger.head()
+    );
 }
