@@ -483,7 +483,7 @@ pub const POSTGRES_POOL_WAIT: Duration = Duration::from_secs(2);
 /// How long a connection that is made may take to be greeted, asked for a password and let in: eight answers at 2 s each.
 pub const POSTGRES_GREETING: Duration = Duration::from_secs(20);
 /// How long a start waits for the tables to be brought up to date before it goes on without: the Writer waits for them as well.
-pub const POSTGRES_START: Duration = Duration::from_secs(10);
+pub const POSTGRES_START: Duration = Duration::from_secs(3);
 /// How long the Writer waits for one answer, of the dozens that a transaction may need, before its connection is given up.
 pub const POSTGRES_ANSWER: Duration = Duration::from_secs(30);
 /// How long one question of a reader may take.

@@ -182,6 +182,10 @@ fn scheme(text: &str, schemes: &[&str]) -> Result<(), String> {
     match schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) if !rest.trim_matches('/').is_empty() => Ok(()),
         Some(_) => Err("names no host (its value is not shown, as it may hold a password)".to_owned()),
+        None if text.contains("sql+") => Err(
+            "names a driver of another language: write postgresql:// alone (its value is not shown, as it may hold a password)"
+                .to_owned(),
+        ),
         None => Err(format!(
             "does not begin with {} (its value is not shown, as it may hold a password)",
             schemes.join(" or ")

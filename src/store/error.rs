@@ -21,7 +21,9 @@ pub enum StoreError {
     #[error("the database has no room left: {0}")]
     Full(String),
     /// User or password.
-    #[error("the database refused the login: {0}; correct the user or password in DATABASE_URL")]
+    #[error(
+        "the database refused the login: {0}; correct the user, the password or the database's name in DATABASE_URL"
+    )]
     LoginRefused(String),
     /// A right is missing, or the server only reads.
     #[error(

@@ -39,11 +39,15 @@ pub(super) fn act<DB: Backend>(
         Migrate::Check => missing,
         Migrate::Run if missing.is_empty() => missing,
         Migrate::Run => {
-            let done = db.run_pending_migrations(source).map_err(Failure::Step)?;
-            done.iter().map(ToString::to_string).collect()
+            db.run_pending_migrations(source).map_err(Failure::Step)?;
+            missing
         }
         Migrate::Revert if applied.is_empty() => Vec::new(),
-        Migrate::Revert => vec![db.revert_last_migration(source).map_err(Failure::Step)?.to_string()],
+        Migrate::Revert => {
+            let undone = db.revert_last_migration(source).map_err(Failure::Step)?.to_string();
+            let name = known.iter().find(|migration| version(&***migration) == undone);
+            vec![name.map_or(undone, |migration| migration.name().to_string())]
+        }
     };
     Ok(done)
 }

@@ -101,7 +101,11 @@ fn trust_named(mode: &str) -> Result<Trust, StoreError> {
 /// What the parser says, without its own prefix. It names options, never values.
 fn explain(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
-    source.map_or_else(|| error.to_string(), ToString::to_string)
+    let text = source.map_or_else(|| error.to_string(), ToString::to_string);
+    if text.contains("port") {
+        return format!("{text}; in a user or password / @ : ? # are written %2F %40 %3A %3F %23");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -154,6 +158,7 @@ mod tests {
     fn a_bad_url_is_one_sentence_without_the_password() {
         for (url, part) in [
             ("postgresql://u:hunter2@db:port/x", "port"),
+            ("postgresql://u:hun/hunter2@db/x", "%2F"),
             ("postgresql://u:hunter2@db/x?sslmode=maybe", "sslmode"),
             ("postgresql://u:hunter2@db/x?colour=red", "colour"),
             ("postgresql://u:hunter2@db/x?lonely", "no value"),
