@@ -64,6 +64,8 @@ mod pattern_test;
 #[cfg(test)]
 mod wishes_test;
 #[cfg(test)]
+mod stream_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod guarded_test;

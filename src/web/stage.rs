@@ -30,7 +30,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 pub(super) const START: i64 = 1_761_138_000;
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Longer than a server stays silent.
+const DEADLINE: Duration = Duration::from_secs(25);
 
 /// The stage.
 pub(super) struct Stage {

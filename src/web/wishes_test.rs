@@ -99,3 +99,27 @@ async fn the_welcome_says_when_the_session_closes_and_a_snapshot_how_the_service
         json!({"server_status": "active", "safe_to_trade": false})
     );
 }
+
+#[actix_rt::test]
+async fn silence_is_broken_by_a_heartbeat_that_says_up_to_where_all_is_told() {
+    let stage = Stage::new();
+    stage.ticks(2);
+    let mut client = stage.client("/ws?channels=ticks:USD/COP,session:USD/COP").await;
+    let welcome = client.settle().await[0].clone();
+    let silent = crate::clock::Stopwatch::start();
+    let heartbeat = client.json().await;
+    let seconds = silent.elapsed().as_secs_f64();
+    assert_eq!(heartbeat["type"], "heartbeat");
+    assert_eq!(
+        heartbeat["heads"],
+        json!({"ticks:USD/COP": {"epoch": "ab12", "seq": 2}, "session:USD/COP": {"epoch": "ab12", "seq": 0}})
+    );
+    let promised = welcome["heartbeat_seconds"].as_f64().unwrap();
+    assert!((promised - 1.0..promised + 5.0).contains(&seconds), "{seconds}");
+    assert!(
+        heartbeat["server_time"].as_str().unwrap().ends_with("-05:00"),
+        "{heartbeat}"
+    );
+    stage.ticks(1);
+    assert_eq!(client.json().await["seq"], 3);
+}

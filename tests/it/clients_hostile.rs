@@ -3,8 +3,9 @@
 use crate::child::Candela;
 use candela::clock::Stopwatch;
 use candela::domain::continuity::Continuity;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 #[path = "../../benches/fanout/attack.rs"]
@@ -143,6 +144,60 @@ fn each_hostile_client_gets_what_it_deserves_and_the_others_go_on() {
     println!(
         "p99 of 100 clients {alone:?} alone, {beside:?} beside hostile ones; memory grew by {grown} KiB; {answers:?}"
     );
+}
+
+#[test]
+fn who_never_reads_and_who_reads_a_byte_a_second_are_ended_and_a_reader_misses_nothing() {
+    let mut demo = Candela::start(&["demo", "--port", "0", "--json", "--speed", "300", "--seed", "7"]);
+    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
+    let ws = said["ws"].as_str().unwrap();
+    let address = ws
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.strip_suffix("/ws"))
+        .unwrap();
+    let follow = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let stubborn = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap(); // the kernel must not read in its place
+        socket.connect(&address.parse::<SocketAddr>().unwrap().into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(follow.as_bytes()).unwrap();
+        stream
+    };
+    let (_never, mut slowly) = (stubborn(), stubborn());
+    let mut reader = Client::connect(address);
+    let watch = Stopwatch::start();
+    let mut bytes = 0;
+    loop {
+        reader.ask();
+        reader.answer();
+        let due = usize::try_from(watch.elapsed().as_secs()).unwrap();
+        while bytes < due {
+            let mut byte = [0];
+            let _ended = slowly.read(&mut byte); // once it is ended, nothing more comes
+            bytes += 1;
+        }
+        let ended = closes(address);
+        if ended["slow_consumer"] == 2 {
+            break;
+        }
+        assert!(watch.elapsed() < Duration::from_secs(50), "not ended: {ended}");
+        pause();
+    }
+    assert_eq!(reader.wrong, Vec::<String>::new());
+    println!("ended after {:?}", watch.elapsed());
+}
+
+/// How many connections the service has ended, by reason.
+fn closes(address: &str) -> serde_json::Value {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let status: serde_json::Value = serde_json::from_str(body).unwrap();
+    status["clients"]["evicted_total"].clone()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::child::Candela;
 use crate::programs::{folder, python, run, skip};
+use crate::proxy::{Between, Proxy};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,17 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
+/// A demo behind a network that fails after every sixty messages.
+fn behind_a_failing_network() -> (Candela, Proxy) {
+    let (demo, url) = demo();
+    let address = url
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.strip_suffix("/ws"))
+        .unwrap();
+    let proxy = Proxy::start(address, Between::Resets(60));
+    (demo, proxy)
+}
+
 /// What a client counted, from its last line.
 fn check(said: Result<String, String>) {
     let said = said.unwrap();
@@ -25,32 +37,49 @@ fn check(said: Result<String, String>) {
     assert!(counted["ticks"].as_u64() > Some(20), "{said}");
 }
 
+/// It came back again and again, and got all that it had missed each time.
+fn check_resumed(proxy: &Proxy, said: &str) {
+    let (recovered, unrecovered) = proxy.recoveries();
+    let connections = proxy.connections();
+    assert!(connections >= 3, "{connections} connections\n{said}");
+    assert!(recovered + 1 >= connections, "{recovered} of {connections}\n{said}");
+    assert_eq!(unrecovered, 0, "{said}");
+}
+
+/// The client follows a faithful server, and comes back where the network fails.
+fn follows_and_resumes(client: impl Fn(&str) -> Result<String, String>) {
+    let (_demo, url) = demo();
+    check(client(&url));
+    let (_demo, proxy) = behind_a_failing_network();
+    let said = client(&proxy.url);
+    check(said.clone());
+    check_resumed(&proxy, &said.unwrap());
+}
+
 #[test]
-fn python_websockets_follows_without_a_hole() {
+fn python_websockets_follows_and_resumes_without_a_hole() {
     let bin = match python("python-websockets", "websockets", "websockets>=13") {
         Ok(bin) => bin,
         Err(why) => return skip("the Python client", &why),
     };
-    let (_demo, url) = demo();
-    check(run(Command::new(bin.join("python")).arg(example("client.py")).args([
-        url.as_str(),
-        "USD/COP",
-        "5",
-    ])));
+    follows_and_resumes(|url| {
+        run(Command::new(bin.join("python"))
+            .arg(example("client.py"))
+            .args([url, "USD/COP", "5"]))
+    });
 }
 
 #[test]
-fn the_rust_client_follows_without_a_hole() {
+fn the_rust_client_follows_and_resumes_without_a_hole() {
     let program = Path::new(env!("CARGO_BIN_EXE_candela")).with_file_name("examples/client");
     if !program.exists() {
         return skip("the Rust client", "only a whole `cargo test` builds the examples");
     }
-    let (_demo, url) = demo();
-    check(run(Command::new(program).args([url.as_str(), "USD/COP", "5"])));
+    follows_and_resumes(|url| run(Command::new(&program).args([url, "USD/COP", "5"])));
 }
 
 #[test]
-fn node_ws_follows_without_a_hole() {
+fn node_ws_follows_and_resumes_without_a_hole() {
     let home = folder("node-ws");
     if !home.join("node_modules/ws").exists() {
         let made = run(Command::new("npm")
@@ -62,10 +91,40 @@ fn node_ws_follows_without_a_hole() {
     }
     let script = home.join("client.mjs");
     std::fs::copy(example("client.mjs"), &script).unwrap();
-    let (_demo, url) = demo();
-    check(run(Command::new("node").arg(&script).args([
-        url.as_str(),
-        "USD/COP",
-        "5",
-    ])));
+    follows_and_resumes(|url| run(Command::new("node").arg(&script).args([url, "USD/COP", "5"])));
+}
+
+#[test]
+fn chromium_follows_and_resumes_without_a_hole() {
+    let found = run(Command::new("sh").args([
+        "-c",
+        "command -v chromium || command -v chromium-browser || command -v google-chrome",
+    ]));
+    let browser = match found {
+        Ok(path) => path.trim().to_owned(),
+        Err(_) => return skip("the client in a browser", "there is no Chromium"),
+    };
+    let (_demo, proxy) = behind_a_failing_network();
+    let page = proxy.url.replace("ws://", "http://").replace("/ws", "/client.html");
+    let profile = tempfile::tempdir().unwrap();
+    let said = run(Command::new("timeout").args(["60", &browser]).args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        &format!("--user-data-dir={}", profile.path().display()),
+        "--dump-dom",
+        &format!("{page}?{}", proxy.url),
+    ]));
+    let said = said.unwrap();
+    let log = said
+        .split("<pre id=\"log\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</pre>").next())
+        .unwrap();
+    assert!(
+        log.contains(" closed") && log.contains("disconnected: 1006") && !log.contains("HOLE"),
+        "{log}"
+    );
+    check_resumed(&proxy, log);
 }

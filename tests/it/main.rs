@@ -54,6 +54,8 @@ mod process_stop;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod servers_work;
