@@ -29,44 +29,46 @@ pub(super) struct Question {
 pub(super) type Older = Vec<(Channel, Option<LogSpan>)>;
 
 impl Fanout {
-    /// What the store must be asked: where the ledger alone does not reach back far enough.
+    /// What the store must be asked: where memory and ledger do not reach back far enough. Whoever begins with what comes next, or
+    /// missed no more than memory holds, costs no look into a file.
     pub(super) fn question(&mut self, channel: Channel, since: Since) -> Option<Question> {
-        if !self.archive.keeps(channel) {
+        if since == Since::Now || !self.archive.keeps(channel) {
             return None;
         }
         let head = self.head(channel)?;
-        let own = self.own_first(channel, head.seq);
-        let reaches = match since {
-            Since::Now => true,
+        let before = self.instant(channel, since);
+        let (wanted, own) = match since {
             Since::Position { epoch, seq } => {
-                let known = epoch.is_none_or(|epoch| epoch == head.epoch) && seq < head.seq;
-                !known || head.seq.saturating_sub(seq) > limits::REPLAY || seq.saturating_add(1) >= own
+                let misses = head.seq.saturating_sub(seq);
+                let strange = epoch.is_some_and(|epoch| epoch != head.epoch);
+                if strange || misses == 0 || misses > limits::REPLAY {
+                    return None; // answered without looking
+                }
+                (seq.saturating_add(1), self.first_at_hand(channel, seq, head.seq))
             }
-            Since::Last(count) => head.seq.saturating_sub(count).saturating_add(1) >= own,
-            Since::Time(_) | Since::SessionStart => match self.instant(channel, since) {
-                Some(at) => self.reaches_back(channel, own, at),
-                None => true,
-            },
+            Since::Last(count) => {
+                let after = head.seq.saturating_sub(count);
+                (after.saturating_add(1), self.first_at_hand(channel, after, head.seq))
+            }
+            Since::Now | Since::Time(_) | Since::SessionStart => {
+                let own = self.own_first(channel, head.seq);
+                let reaches = self.reaches_back(channel, own, before?);
+                (if reaches { own } else { 0 }, own)
+            }
         };
-        if reaches || own <= 1 {
-            return None;
-        }
         let log = LogQuery {
             channel,
             epoch: head.epoch,
             from: head.seq.saturating_sub(limits::REPLAY).saturating_add(1),
             to: own.saturating_sub(1),
         };
-        let before = self.instant(channel, since);
-        (log.from <= log.to).then_some(Question { log, before })
+        (wanted < own && log.from <= log.to).then_some(Question { log, before })
     }
 
     pub(super) fn beginning(&mut self, channel: Channel, since: Since, head: Option<Head>, older: &Older) -> Beginning {
         let last = head.map_or(0, |head| head.seq);
         let older = older.iter().find(|(asked, _)| *asked == channel);
         let older = older.and_then(|(_, span)| *span).unwrap_or_default();
-        let own = self.own_first(channel, last);
-        let first = older.first.unwrap_or(own);
         let found = match since {
             Since::Now => {
                 return Beginning {
@@ -74,9 +76,10 @@ impl Fanout {
                     recovered: None,
                 };
             }
-            Since::Position { epoch, seq } => after_position(head, epoch, seq, first),
+            Since::Position { epoch, seq } => self.after_position(channel, (epoch, seq), head, older),
             Since::Last(count) => {
                 let after = last.saturating_sub(count.min(limits::REPLAY));
+                let first = older.first.unwrap_or_else(|| self.first_at_hand(channel, after, last));
                 Ok(after.max(first.saturating_sub(1)).min(last))
             }
             Since::Time(_) | Since::SessionStart => match self.instant(channel, since) {
@@ -90,6 +93,30 @@ impl Fanout {
         }
     }
 
+    fn after_position(
+        &mut self,
+        channel: Channel,
+        (epoch, seq): (Option<Epoch>, u64),
+        head: Option<Head>,
+        older: LogSpan,
+    ) -> Result<u64, &'static str> {
+        let last = head.map_or(0, |head| head.seq);
+        if epoch.is_some() && epoch != head.map(|head| head.epoch) {
+            return Err("epoch_changed");
+        }
+        if seq > last {
+            return Err("position_ahead");
+        }
+        if last.saturating_sub(seq) > limits::REPLAY {
+            return Err("too_large");
+        }
+        let reaches = |first: u64| first <= seq.saturating_add(1);
+        if seq < last && !older.first.is_some_and(reaches) && !reaches(self.first_at_hand(channel, seq, last)) {
+            return Err("position_expired");
+        }
+        Ok(seq)
+    }
+
     /// The instant that a client names; that of the session for `session_start`, if there is one.
     fn instant(&self, channel: Channel, since: Since) -> Option<Timestamp> {
         match since {
@@ -99,6 +126,15 @@ impl Fanout {
                 start(channel.symbol, self.parts.deck.clock().now())
             }
             Since::Now | Since::Position { .. } | Since::Last(_) => None,
+        }
+    }
+
+    /// The lowest seq that memory or ledger can bring; the ledger is asked only when memory does not go on after `seq`.
+    fn first_at_hand(&mut self, channel: Channel, seq: u64, last: u64) -> u64 {
+        let in_memory = self.rings.first(channel);
+        match in_memory.filter(|first| *first <= seq.saturating_add(1)) {
+            Some(first) => first,
+            None => self.own_first(channel, last),
         }
     }
 
@@ -158,21 +194,4 @@ impl Fanout {
         let events = self.ledger.read_channel(channel, seq, seq, 1).ok()?;
         events.first().map(|event| event.at)
     }
-}
-
-fn after_position(head: Option<Head>, epoch: Option<Epoch>, seq: u64, first: u64) -> Result<u64, &'static str> {
-    let last = head.map_or(0, |head| head.seq);
-    if epoch.is_some() && epoch != head.map(|head| head.epoch) {
-        return Err("epoch_changed");
-    }
-    if seq > last {
-        return Err("position_ahead");
-    }
-    if last.saturating_sub(seq) > limits::REPLAY {
-        return Err("too_large");
-    }
-    if seq < last && first > seq.saturating_add(1) {
-        return Err("position_expired");
-    }
-    Ok(seq)
 }

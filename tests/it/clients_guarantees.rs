@@ -2,7 +2,9 @@
 //! break their word, which it must notice.
 
 use crate::child::{Candela, Ended, wait_until};
+use crate::clients_hostile::Client;
 use crate::proxy::{Between, Proxy};
+use std::collections::BTreeSet;
 #[cfg(feature = "test-hooks")]
 use std::io::{Read, Write};
 #[cfg(feature = "test-hooks")]
@@ -109,6 +111,64 @@ fn drains_kills_and_restarts_break_no_guarantee() {
     let ended = check.join().unwrap();
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
     assert!(reconnects(&ended.stdout) >= 2, "{}", ended.stdout);
+}
+
+#[test]
+fn bars_and_gaps_of_a_day_that_the_ledger_has_let_go_come_from_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let at = ["demo", "--port", "0", "--json", "--speed", "900", "--data", &data];
+    for day in ["2025-10-22", "2025-10-23"] {
+        let ended = Candela::run(&[&at[..], &["--date", day, "--for", "6s"]].concat());
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+    // What retention does after a week.
+    for end in ["", "-wal", "-shm"] {
+        let file = folder.path().join(format!("data/ledger/ledger-2025-10-22.db{end}"));
+        drop(std::fs::remove_file(file));
+    }
+    let mut demo = Candela::start(&[&at[..], &["--date", "2025-10-23"]].concat());
+    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
+    let ws = said["ws"].as_str().unwrap();
+    let address = ws
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.strip_suffix("/ws"))
+        .unwrap();
+    let mut client = Client::connect_to(address, "/ws?channels=status");
+    let channels = ["bars.5m:USD/COP", "quality:USD/COP", "ticks:USD/COP"];
+    client.say(
+        &serde_json::json!({"action": "subscribe", "id": 7, "channels": channels, "since": {"seq": 2}}).to_string(),
+    );
+    let (mut subscribed, mut dates, mut kinds) = (serde_json::Value::Null, BTreeSet::new(), BTreeSet::new());
+    let (mut last, mut ends) = ([2_u64; 2], 0);
+    while ends < channels.len() {
+        let message = client.next();
+        match message["type"].as_str().unwrap() {
+            "subscribed" if message["id"] == 7 => subscribed = message["channels"].clone(),
+            "replay_end" => ends += 1,
+            kind @ ("bar" | "gap" | "seam") if message["seq"].is_u64() => {
+                let place = usize::from(kind != "bar");
+                assert_eq!(message["seq"], last[place] + 1, "{message}");
+                last[place] += 1;
+                kinds.insert(kind.to_owned());
+                dates.extend(message["data"]["session_date"].as_str().map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+    let recovered: Vec<_> = subscribed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["recovered"].as_bool())
+        .collect();
+    assert_eq!(recovered, [Some(true), Some(true), Some(false)], "{subscribed}");
+    assert_eq!(subscribed[2]["reason"], "position_expired");
+    assert!(
+        dates.contains("2025-10-22") && dates.contains("2025-10-23"),
+        "{dates:?}"
+    );
+    assert!(kinds.contains("gap"), "{kinds:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 mod attack;
 
 /// A client that follows the ticks, asks for a pong now and then, and checks all that it hears.
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     bytes: Vec<u8>,
     continuity: Continuity,
@@ -21,12 +21,16 @@ struct Client {
 
 impl Client {
     fn connect(address: &str) -> Self {
+        Self::connect_to(address, "/ws?channels=ticks:*,status")
+    }
+
+    pub(crate) fn connect_to(address: &str, path: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(
             stream,
-            "GET /ws?channels=ticks:*,status HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         .unwrap();
@@ -45,9 +49,17 @@ impl Client {
     }
 
     fn ask(&mut self) {
-        let ask = br#"{"action":"ping"}"#;
-        let length = u8::try_from(ask.len()).unwrap();
-        let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0][..], ask].concat();
+        self.say(r#"{"action":"ping"}"#);
+    }
+
+    /// Says something in at most 65535 bytes.
+    pub(crate) fn say(&mut self, text: &str) {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        let header = match u8::try_from(text.len()) {
+            Ok(short) if short < 126 => vec![0x81, 0x80 | short],
+            _ => vec![0x81, 0x80 | 126, length[0], length[1]],
+        };
+        let frame = [&header, &[0; 4][..], text.as_bytes()].concat();
         self.stream.write_all(&frame).unwrap();
     }
 
@@ -56,7 +68,7 @@ impl Client {
         while self.next()["type"] != "pong" {}
     }
 
-    fn next(&mut self) -> serde_json::Value {
+    pub(crate) fn next(&mut self) -> serde_json::Value {
         loop {
             let header = match self.bytes.get(1) {
                 Some(126) => 4,
