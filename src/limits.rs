@@ -597,7 +597,11 @@ pub const REDIS_POOL: u32 = 2;
 /// How long to wait for one of them. bb8 itself would wait for 30 seconds.
 pub const REDIS_POOL_WAIT: Duration = Duration::from_secs(4);
 /// How long a connection to Redis may take to be made and let in.
-pub const REDIS_CONNECT: Duration = Duration::from_secs(5);
+pub const REDIS_CONNECT: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    REDIS_CONNECT.as_millis() < REDIS_POOL_WAIT.as_millis(),
+    "who waits for a connection learns why there is none"
+);
 /// How long Redis may take to answer before its connection is given up. What was published by then is published again.
 pub const REDIS_ANSWER: Duration = Duration::from_secs(10);
 

@@ -81,6 +81,7 @@ impl Follower {
                 .rejected_total
                 .saturating_add(u64::try_from(rejected).unwrap_or(u64::MAX));
             view.last_write_us = micros(took.elapsed());
+            view.lost = false;
         });
         if took.elapsed() < limits::FOLLOWER_SLOW && self.caught_up() {
             self.back();
@@ -90,13 +91,19 @@ impl Follower {
     /// A step failed.
     pub(super) fn failed(&mut self, reason: &'static str, cause: &impl Display) {
         self.pacer.failed(self.clock.now(), fastrand::f64());
-        self.trouble(reason, cause.to_string());
+        self.lost(reason, cause.to_string());
     }
 
     /// A step takes too long, and is still waited for.
     pub(super) fn slow(&mut self) {
         let text = format!("no answer for {:?}; still waiting", limits::FOLLOWER_SLOW);
         self.trouble("slow", text);
+    }
+
+    /// The server did not do what it was asked.
+    fn lost(&mut self, reason: &'static str, cause: String) {
+        self.view.send_modify(|view| view.lost = true);
+        self.trouble(reason, cause);
     }
 
     /// Something is wrong with the server, for this cause.
@@ -126,7 +133,7 @@ impl Follower {
 
     /// The server did not answer a look.
     pub(super) fn unanswered(&mut self, reason: &'static str, cause: &impl Display) {
-        self.trouble(reason, cause.to_string());
+        self.lost(reason, cause.to_string());
     }
 
     /// What is left fits into one step: under way there is always something that waits.
@@ -135,7 +142,10 @@ impl Follower {
     }
 
     fn back(&mut self) {
-        self.view.send_if_modified(|view| view.trouble.take().is_some());
+        self.view.send_if_modified(|view| {
+            let lost = std::mem::take(&mut view.lost);
+            view.trouble.take().is_some() || lost
+        });
         if self.lost.is_some() && self.up.try_send(self.words.back.clone()).is_ok() {
             tracing::info!("{}", self.words.back_log);
             self.lost = None;

@@ -272,7 +272,7 @@ fn whole_ms(ms: f64) -> u32 {
 
 fn reachable(reader: &ReaderView) -> Reachable {
     Reachable {
-        connected: reader.trouble.is_none(),
+        connected: !reader.lost,
         response_time_ms: Some(ratio(reader.answer_us, 1_000)),
     }
 }

@@ -26,7 +26,12 @@ impl Door {
         })
     }
 
-    /// Why the last connection was not had; nothing when it was.
+    fn remember<T>(&self, tried: &Result<T, RedisError>) {
+        let refusal = tried.as_ref().err().map(CacheError::sort);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    /// Why the last connection was not had, or was of no use; nothing when it was.
     pub(super) fn refusal(&self) -> Option<CacheError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -44,13 +49,14 @@ impl ManageConnection for Door {
             .client
             .get_multiplexed_async_connection_with_config(&patience)
             .await;
-        let refusal = made.as_ref().err().map(CacheError::sort);
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        self.remember(&made);
         made
     }
 
     async fn is_valid(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-        self.manager.is_valid(connection).await
+        let answered = self.manager.is_valid(connection).await;
+        self.remember(&answered);
+        answered
     }
 
     fn has_broken(&self, connection: &mut MultiplexedConnection) -> bool {

@@ -170,7 +170,17 @@ fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     } else {
         format!("{base}?{}", kept.join("&"))
     };
-    let info = rest.into_connection_info().map_err(|error| bad(error.to_string()))?;
+    let known = ["db", "user", "pass", "protocol"];
+    let unknown = kept
+        .iter()
+        .map(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
+    if let Some(name) = unknown.into_iter().find(|name| !known.contains(name)) {
+        let names = known.join(", ");
+        return Err(bad(format!(
+            "unknown option `{name}`; there are {names} and sslrootcert"
+        )));
+    }
+    let info = rest.into_connection_info().map_err(|error| bad(explain(&error)))?;
     let Some(file) = authority.first().and_then(|pair| pair.strip_prefix("sslrootcert=")) else {
         return Ok(info);
     };
@@ -182,6 +192,11 @@ fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     };
     let client = redis::Client::build_with_tls(info, trusted).map_err(|error| bad(error.to_string()))?;
     Ok(client.get_connection_info().clone())
+}
+
+/// What the parser says, which names no values, and the usual cause.
+fn explain(error: &redis::RedisError) -> String {
+    format!("{error}; in a user or password / @ : ? # are written %2F %40 %3A %3F %23")
 }
 
 /// Whether an answer of XREVRANGE holds this text somewhere.

@@ -118,9 +118,12 @@ impl CheckArgs {
 
     fn findings(&self, settings: &Valid) -> Vec<Finding> {
         let mut findings = local::findings(settings);
-        if !self.offline {
-            findings.extend(actix_rt::System::new().block_on(remote::findings(settings)));
-        }
+        let system = actix_rt::System::new();
+        findings.extend(if self.offline {
+            system.block_on(remote::addresses(settings))
+        } else {
+            system.block_on(remote::findings(settings))
+        });
         findings
     }
 

@@ -187,6 +187,8 @@ pub struct ReaderView {
     pub waiting_since: Option<Timestamp>,
     /// What is wrong with where it writes to, and since when.
     pub trouble: Option<(Timestamp, String)>,
+    /// It did not do what it was asked last. One that is only slow is not lost.
+    pub lost: bool,
     /// Events that were refused and set aside since the process started.
     pub rejected_total: u64,
     /// How long the last write took, real time.

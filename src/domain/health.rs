@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!([{"type": "cache_down", "status": true, "reason": "refused",
-                "message": "Redis refuses connections.", "since": "1970-01-01T00:00:01Z", "clears_when": "the cache answers"}])
+                "message": "Redis refuses connections.", "since": "1970-01-01T00:00:01Z", "clears_when": "the cache answers in time"}])
         );
         for kind in ConditionKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());

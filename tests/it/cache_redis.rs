@@ -124,7 +124,7 @@ async fn a_stream_is_bounded_takes_nothing_twice_and_begins_anew_with_its_log() 
 }
 
 #[tokio::test]
-async fn password_database_number_and_tls_come_from_the_url() {
+async fn password_and_database_number_come_from_the_url() {
     let server = Server::start(Reach {
         tcp: true,
         password: Some("s3cret"),
@@ -145,11 +145,25 @@ async fn password_database_number_and_tls_come_from_the_url() {
         matches!(error, CacheError::LoginRefused(_)) && !error.to_string().contains("wr0ng"),
         "{error}"
     );
-    let bad = Redis::new(&SecretString::from("redis://:s3cret@host:port/0".to_owned())).unwrap_err();
-    assert!(
-        matches!(bad, CacheError::BadUrl(_)) && !bad.to_string().contains("s3cret"),
-        "{bad}"
-    );
+    for (url, part) in [
+        ("redis://:s3cret@host:port/0", "%2F"),
+        ("redis://:s3/s3cret@host/0", "%2F"),
+        ("redis://:s3cret@host/0?colour=red", "unknown option `colour`"),
+        ("rediss://:s3cret@host/0?sslrootcert=/nowhere", "/nowhere"),
+    ] {
+        let bad = Redis::new(&SecretString::from(url.to_owned())).unwrap_err();
+        let text = bad.to_string();
+        assert!(matches!(bad, CacheError::BadUrl(_)), "{text}");
+        assert!(text.contains(part) && !text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn tls_is_spoken_to_a_server_whose_authority_is_known() {
+    if !Server::speaks_tls() {
+        println!("skipped: this server was built without TLS");
+        return;
+    }
     let tls = Server::start(Reach {
         tcp: true,
         password: Some("s3cret"),

@@ -89,15 +89,17 @@ async fn redis_dies_comes_back_and_hangs_on_demand() {
 #[test]
 fn servers_with_tls_start_and_show_their_authority() {
     let reach = Reach { tls: true, ..SECRET };
-    let (postgres, redis) = (Postgres::start(reach), Redis::start(reach));
+    let postgres = Postgres::start(reach);
     assert!(postgres.database().url.ends_with("?sslmode=require"));
     assert_eq!(postgres.sql("postgres", "show ssl"), "on");
-    assert!(redis.url().starts_with("rediss://:s3cret@127.0.0.1:"));
-    for authority in [postgres.authority(), redis.authority()] {
-        assert!(
-            std::fs::read_to_string(authority)
-                .unwrap()
-                .contains("BEGIN CERTIFICATE")
-        );
+    let is_there = |authority| {
+        let text = std::fs::read_to_string(authority).unwrap();
+        assert!(text.contains("BEGIN CERTIFICATE"));
+    };
+    is_there(postgres.authority());
+    if Redis::speaks_tls() {
+        let redis = Redis::start(reach);
+        assert!(redis.url().starts_with("rediss://:s3cret@127.0.0.1:"));
+        is_there(redis.authority());
     }
 }

@@ -59,6 +59,21 @@ async fn vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Find
     findings
 }
 
+/// What is wrong with the servers' addresses as they are written, without asking anybody.
+#[expect(
+    clippy::unused_async,
+    reason = "a pool is made on a runtime, though it connects to nobody"
+)]
+pub(super) async fn addresses(settings: &Valid) -> Vec<Finding> {
+    let store = settings.store.database_url.as_ref();
+    let store = store.and_then(|url| Postgres::new(url, settings.store.pool).err());
+    let store = store.map(|error| Finding::fail("store", error.to_string(), "correct DATABASE_URL"));
+    let cache = settings.cache.redis_url.as_ref();
+    let cache = cache.and_then(|url| Redis::new(url).err());
+    let cache = cache.map(|error| Finding::fail("cache", error.to_string(), "correct REDIS_URL"));
+    store.into_iter().chain(cache).collect()
+}
+
 /// A server that is away is no failure: candela starts, and catches up when it is there.
 async fn postgres(url: &SecretString, store: &Store) -> Finding {
     let watch = Stopwatch::start();
@@ -97,9 +112,12 @@ async fn redis(url: &SecretString) -> Finding {
     };
     match asked {
         Ok(took) => Finding::ok("cache", format!("Redis answers after {} ms", took.as_millis())),
-        Err(error @ (CacheError::BadUrl(_) | CacheError::LoginRefused(_))) => {
-            Finding::fail("cache", error.to_string(), "correct REDIS_URL")
-        }
+        Err(
+            error @ (CacheError::BadUrl(_)
+            | CacheError::LoginRefused(_)
+            | CacheError::NotAllowed(_)
+            | CacheError::NoSuchDatabase(_)),
+        ) => Finding::fail("cache", error.to_string(), "correct REDIS_URL"),
         Err(error) => {
             let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
             Finding::warn("cache", error.to_string(), fix)

@@ -24,6 +24,15 @@ pub(crate) fn redis() -> Redis {
 }
 
 impl Redis {
+    /// Whether this server was built with TLS: without, it does not know the directive, and says so before it looks at the next.
+    pub(crate) fn speaks_tls() -> bool {
+        let mut command = Command::new(redis_program());
+        command.args(["--tls-auth-clients", "no", "--nonsense", "here"]);
+        let output = command.output().expect("run the server");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).contains("nonsense")
+    }
+
     /// Starts an empty server; returns when it answers.
     pub(crate) fn start(reach: Reach) -> Self {
         let folder = Folder::new(None);
