@@ -76,6 +76,9 @@ fn main() -> Exit {
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
     };
     done.unwrap_or_else(|error| {
+        if failure::is_unread(&error) {
+            return Exit::Clean; // as with `candela calendar --ics | head`
+        }
         let (exit, sentence) = failure::of(&error);
         tell(&format!("candela: {sentence}"));
         exit

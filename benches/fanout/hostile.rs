@@ -41,7 +41,7 @@ fn run(attacked: Option<bool>, seconds: usize) -> (Seen, f64) {
     let load = load(CLIENTS, 1, RATE * seconds, 20_000);
     let patience = Duration::from_secs(u64::try_from(seconds).unwrap() + 10);
     let expected = CLIENTS * load.bursts;
-    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, true));
+    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, 0..u64::MAX));
     let target = attacked.map(|own| if own { &server.address } else { &decoy.address });
     let attack = target.map(|address| attacker(address));
     server.send(1, load.bursts, load.pause);

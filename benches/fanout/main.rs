@@ -8,7 +8,8 @@
 //! fanout --clients 1000        the rows of so many clients
 //! fanout --pace                delays at a steady rate, and the highest rate that is held
 //! fanout --hostile             delays of well-behaved clients with hostile ones beside them
-//! fanout --comeback            10,000 clients come back after a restart and resume
+//! fanout --whole               delays and CPU of the whole service with its stores, beside the floor's
+//! fanout --comeback            10,000 clients come back after the whole service was killed, and resume
 //! fanout --serve floor|candela (the children)
 //! ```
 #![expect(
@@ -29,6 +30,7 @@ mod hostile;
 mod pace;
 mod reader;
 mod served;
+mod whole;
 
 /// The service's own allocator.
 #[global_allocator]
@@ -83,22 +85,23 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|i| args.get(i + 1));
     let has = |name: &str| args.iter().any(|arg| arg == name);
-    let only = ["--pace", "--hostile", "--comeback", "--clients", "--only"];
+    let only = ["--pace", "--whole", "--hostile", "--comeback", "--clients", "--only"];
     let all = !only.into_iter().any(has);
     match value("--serve").map(String::as_str) {
         Some("floor") => floor::serve(),
-        Some("candela") => served::serve(0, 50_000),
-        Some("guarded") => served::serve(0, 250),
-        Some("restarted") => served::serve(served::TOLD, 50_000),
+        Some("candela") => served::serve(50_000),
+        Some("guarded") => served::serve(250),
         Some(other) => panic!("--serve {other}: floor or candela"),
         None if has("--attack") => hostile::attack(value("--attack").unwrap()),
         None if has("--pace") => pace::table(),
         None if has("--hostile") => hostile::table(value("--seconds").map_or(20, |text| text.parse().unwrap())),
+        None if has("--whole") => pace::whole(),
         None if has("--comeback") => comeback::run(),
         None => table(value("--clients").map(|text| text.parse().unwrap()), value("--only")),
     }
     if all && value("--serve").is_none() && !has("--attack") {
         pace::table();
+        pace::whole();
         hostile::table(20);
         comeback::run();
     }
@@ -150,7 +153,7 @@ fn measure(which: &str, load: Load) -> Measured {
     let after = server.ask("rss");
     let cpu_before = server.ask("cpu");
     let expected = load.clients * load.burst * load.bursts;
-    let reading = std::thread::spawn(move || reader::count(clients, expected, Duration::from_secs(60), false));
+    let reading = std::thread::spawn(move || reader::count(clients, expected, Duration::from_secs(60), 0..0));
     server.send(load.burst, load.bursts, load.pause);
     server.wait_for("sent", load.bursts);
     let received = reading.join().unwrap().received;
@@ -238,7 +241,7 @@ fn converse(mut more: impl FnMut(&str) -> Option<f64>) {
         let line = line.unwrap();
         let answer = match line.as_str() {
             "rss" => Some(resident_kib()),
-            "cpu" => Some(cpu_ns()),
+            "cpu" => Some(cpu_ns("self")),
             other => more(other),
         };
         if let Some(answer) = answer {
@@ -248,9 +251,9 @@ fn converse(mut more: impl FnMut(&str) -> Option<f64>) {
     }
 }
 
-/// CPU time of this process so far, with that of threads that ended; in steps of ten milliseconds.
-fn cpu_ns() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// CPU time of a process so far, with that of threads that ended; in steps of ten milliseconds.
+fn cpu_ns(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let ticks = |i| fields.split_whitespace().nth(i).unwrap().parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) * 10_000_000.0

@@ -1,12 +1,20 @@
 //! The reading client, the same for both servers: connects, upgrades, and counts the ticks that arrive.
 
+use memchr::memmem;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// Connected clients, past whatever the server says at first.
-pub(super) fn connect(address: &str, clients: usize, greeted: bool) -> Vec<TcpStream> {
+/// A connected client, past whatever the server says at first, and what it read beyond that.
+pub(super) struct Reader {
+    stream: TcpStream,
+    beyond: Vec<u8>,
+}
+
+/// So many of them.
+pub(super) fn connect(address: &str, clients: usize, greeted: bool) -> Vec<Reader> {
     let request = format!(
         "GET /ws?channels=ticks:USD/COP HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -14,25 +22,21 @@ pub(super) fn connect(address: &str, clients: usize, greeted: bool) -> Vec<TcpSt
     (0..clients).map(|_| connect_one(address, &request, greeted)).collect()
 }
 
-fn connect_one(address: &str, request: &str, greeted: bool) -> TcpStream {
+fn connect_one(address: &str, request: &str, greeted: bool) -> Reader {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let ending: &[u8] = if greeted { b"replay_end" } else { b"\r\n\r\n" };
+    let ending: &[u8] = if greeted { b"\"replay_end\"}" } else { b"\r\n\r\n" };
     let mut seen = Vec::new();
     let mut bytes = [0_u8; 4_096];
-    while !seen.windows(ending.len()).any(|part| part == ending) {
+    loop {
+        if let Some(at) = memmem::find(&seen, ending) {
+            let beyond = seen.split_off(at + ending.len());
+            return Reader { stream, beyond };
+        }
         let read = stream.read(&mut bytes).unwrap();
         assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&bytes[..read]);
     }
-    if greeted {
-        let at = seen.windows(ending.len()).position(|part| part == ending).unwrap();
-        while !seen[at..].contains(&b'}') {
-            let read = stream.read(&mut bytes).unwrap();
-            seen.extend_from_slice(&bytes[..read]);
-        }
-    }
-    stream
 }
 
 /// What the readers of one run saw.
@@ -54,8 +58,9 @@ impl Seen {
     }
 }
 
-/// Reads until `expected` ticks arrived over all clients, or nothing more came for a while.
-pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration, timed: bool) -> Seen {
+/// Reads until `expected` ticks arrived over all clients, or for so long. Ticks that were made within
+/// `timed`, in microseconds since the epoch, are timed.
+pub(super) fn count(clients: Vec<Reader>, expected: usize, patience: Duration, timed: Range<u64>) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -64,21 +69,27 @@ pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration
     local.block_on(&runtime, async move {
         let seen = std::rc::Rc::new(std::cell::RefCell::new(Seen::default()));
         let (done, mut finished) = tokio::sync::mpsc::channel::<()>(1);
-        for stream in clients {
-            let (seen, done) = (std::rc::Rc::clone(&seen), done.clone());
+        for Reader { stream, beyond } in clients {
+            let (seen, done, timed) = (std::rc::Rc::clone(&seen), done.clone(), timed.clone());
             tokio::task::spawn_local(async move {
                 stream.set_nonblocking(true).unwrap();
                 let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
                 let mut frames = Frames::default();
-                let mut bytes = vec![0_u8; 16_384];
-                while let Ok(read) = stream.read(&mut bytes).await {
+                seen.borrow_mut().received += frames.count(&beyond);
+                let mut bytes = vec![0_u8; 65_536];
+                let stamp = memmem::Finder::new(STAMP);
+                let mut kept = 0; // the end of what was read before, which may hold the beginning of a stamp
+                while let Ok(read) = stream.read(&mut bytes[kept..]).await {
                     if read == 0 {
                         break;
                     }
+                    let end = kept + read;
                     let mut seen = seen.borrow_mut();
-                    seen.received += frames.count(&bytes[..read]);
-                    if timed {
-                        delays(&bytes[..read], &mut seen.delays_us);
+                    seen.received += frames.count(&bytes[kept..end]);
+                    if !timed.is_empty() {
+                        delays(&stamp, &bytes[..end], &timed, &mut seen.delays_us);
+                        kept = end.min(STAMP.len() + DIGITS - 1);
+                        bytes.copy_within(end - kept..end, 0);
                     }
                     if seen.received >= expected {
                         let _sent_before = done.try_send(());
@@ -93,6 +104,11 @@ pub(super) fn count(clients: Vec<TcpStream>, expected: usize, patience: Duration
     })
 }
 
+/// Before the instant at which a tick was made.
+const STAMP: &[u8] = b"\"received_us\":";
+/// Of that instant.
+const DIGITS: usize = 16;
+
 /// Microseconds since the epoch.
 pub(super) fn now_us() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -100,16 +116,17 @@ pub(super) fn now_us() -> u64 {
 }
 
 /// The age of each tick whose stamp lies whole within these bytes.
-fn delays(bytes: &[u8], into: &mut Vec<u32>) {
-    const KEY: &[u8] = b"\"received_us\":";
+fn delays(stamp: &memmem::Finder<'_>, bytes: &[u8], timed: &Range<u64>, into: &mut Vec<u32>) {
     let now = now_us();
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(KEY.len()).position(|part| part == KEY) {
-        rest = &rest[at + KEY.len()..];
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 16 {
-            let sent: u64 = std::str::from_utf8(&rest[..digits]).unwrap().parse().unwrap();
-            into.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
+    for at in stamp.find_iter(bytes) {
+        let digits = bytes
+            .get(at + STAMP.len()..at + STAMP.len() + DIGITS)
+            .unwrap_or_default();
+        let made = digits
+            .iter()
+            .fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+        if !digits.is_empty() && timed.contains(&made) {
+            into.push(u32::try_from(now.saturating_sub(made)).unwrap_or(u32::MAX));
         }
     }
 }

@@ -28,8 +28,9 @@ pub struct Run {
 struct Round {
     next: usize,
     left: usize,
-    /// Whose audience it counts on.
+    /// Whose audience it counts on, and how many they were: who comes while it goes on is a place more on its way.
     audience: u64,
+    of: usize,
 }
 
 impl Run {
@@ -94,8 +95,11 @@ impl Run {
                 next: 0,
                 left: usize::MAX,
                 audience,
+                of: seats.len(),
             });
-            round.left = round.left.min(seats.len());
+            let came = seats.len().saturating_sub(round.of);
+            round.left = round.left.saturating_add(came).min(seats.len());
+            round.of = seats.len();
             while visited < budget && round.left > 0 {
                 let Some(seat) = seats.get(round.next) else {
                     round.next = 0; // not beyond the end with anyone left, so there is a first

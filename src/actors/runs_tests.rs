@@ -30,17 +30,23 @@ fn run(seqs: std::ops::RangeInclusive<u64>) -> Run {
 async fn deck(after: &[u64]) -> (Rc<Deck>, Vec<TcpStream>) {
     let clock = Clock::manual(Timestamp::from_secs(0));
     let deck = Deck::new(0, Window::default(), Arc::new(Counts::default()), clock);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut readers = Vec::new();
     for last in after {
-        readers.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-        let (socket, _) = listener.accept().await.unwrap();
-        socket.writable().await.unwrap();
-        let seat = deck.join(Line::Plain(Rc::new(socket)));
-        assert!(seat.outbox.borrow_mut().follow(usdcop(), *last, Options::default()));
-        deck.listen(usdcop(), &seat);
+        readers.push(join(&deck, *last).await);
     }
     (deck, readers)
+}
+
+/// One more client, that follows from `after` on.
+async fn join(deck: &Deck, after: u64) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    socket.writable().await.unwrap();
+    let seat = deck.join(Line::Plain(Rc::new(socket)));
+    assert!(seat.outbox.borrow_mut().follow(usdcop(), after, Options::default()));
+    deck.listen(usdcop(), &seat);
+    reader
 }
 
 async fn read(reader: &TcpStream) -> String {
@@ -101,6 +107,21 @@ async fn a_client_gets_only_what_it_does_not_have() {
         readers[0].try_read(&mut nothing).unwrap_err().kind(),
         std::io::ErrorKind::WouldBlock
     );
+}
+
+#[actix_rt::test]
+async fn nobody_is_skipped_when_a_client_comes_while_the_round_goes_on() {
+    let (deck, mut readers) = deck(&[0, 0, 0]).await;
+    let mut run = run(1..=1);
+    visit(&mut run, &deck, 2);
+    run.push(&frame(2)); // everyone is visited once more, the third first
+    visit(&mut run, &deck, 1);
+    readers.push(join(&deck, 2).await);
+    visit(&mut run, &deck, 9);
+    assert!(run.over());
+    for reader in readers.iter().take(3) {
+        assert_eq!(read(reader).await, "1;2;");
+    }
 }
 
 #[actix_rt::test]

@@ -82,7 +82,7 @@ pub enum CalendarError {
     #[error(transparent)]
     File(#[from] CalendarFileError),
     /// Nowhere to record.
-    #[error("no override file is set: name one as calendar.overrides in the settings")]
+    #[error("no override file is set: name one as market.calendar_file in the settings")]
     NoFile,
     /// The output cannot be written.
     #[error("write output: {0}")]

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// End by itself after this long, such as 30s or 2m, with a summary.
-    #[arg(long = "for", value_name = "TIME", value_parser = real_time)]
+    #[arg(long = "for", value_name = "TIME", value_parser = real_time, allow_hyphen_values = true)]
     run_for: Option<Duration>,
     /// The TCP port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 8080)]
@@ -35,7 +35,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds.
-    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = speed)]
+    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = speed, allow_hyphen_values = true)]
     speed: f64,
     /// Play this scenario instead of the built-in outage (docs/scenarios.md).
     #[arg(long, value_name = "FILE")]

@@ -34,7 +34,32 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
     } else {
         Exit::Usage
     };
-    (exit, format!("{error:#}"))
+    (exit, sentence(error))
+}
+
+/// Whether it failed only because nobody reads its output any more, as when it is piped into `head`.
+#[must_use]
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let written = match (
+        error.downcast_ref::<CalendarError>(),
+        error.downcast_ref::<SimulateError>(),
+    ) {
+        (Some(CalendarError::Output(written)), _) | (_, Some(SimulateError::Output(written))) => Some(written),
+        _ if error.chain().len() > 1 => None, // something else was being done
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    written.is_some_and(|written| written.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// What failed with the causes behind it; a cause that was named already is not repeated.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 fn is_resource(error: &anyhow::Error) -> bool {
@@ -45,4 +70,37 @@ fn is_resource(error: &anyhow::Error) -> bool {
         || error.is::<SimError>()
         || error.is::<SimulateError>()
         || error.chain().any(|cause| cause.is::<std::io::Error>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn a_cause_that_was_named_already_is_not_repeated() {
+        let refused = || Error::from(ErrorKind::PermissionDenied);
+        let named = SimulateError::Output(refused());
+        assert_eq!(of(&named.into()).1, "write output: permission denied");
+        let unnamed = Err::<(), _>(refused()).context("read bars.csv").unwrap_err();
+        assert_eq!(of(&unnamed).1, "read bars.csv: permission denied");
+    }
+
+    #[test]
+    fn output_that_nobody_reads_is_told_from_output_that_cannot_be_written() {
+        let gone = || Error::from(ErrorKind::BrokenPipe);
+        for unread in [
+            CalendarError::Output(gone()).into(),
+            SimulateError::Output(gone()).into(),
+            anyhow::Error::from(gone()),
+        ] {
+            assert!(is_unread(&unread), "{unread}");
+        }
+        let full = anyhow::Error::from(Error::from(ErrorKind::StorageFull));
+        let elsewhere = anyhow::Error::from(gone()).context("ask the service");
+        for other in [full, elsewhere, SimError::Thread(gone()).into()] {
+            assert!(!is_unread(&other), "{other:#}");
+        }
+    }
 }

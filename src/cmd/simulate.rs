@@ -45,13 +45,13 @@ pub struct SimulateArgs {
     )]
     symbols: Vec<Symbol>,
     /// How many ticks of each made-up pair come a second of the market; without it one each few seconds.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000), conflicts_with = "history")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5_000), conflicts_with = "history")]
     per_second: Option<u16>,
     /// The number that decides the made-up market, and the way between the prices of real bars.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How many seconds of the market pass in one.
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = read_speed)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = read_speed, allow_hyphen_values = true)]
     speed: f64,
     /// How long before a replayed session opens the clock starts, in market time.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration, requires = "history")]
@@ -63,7 +63,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     keys: Vec<String>,
     /// End by itself after so long, in real time.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     length: Option<Duration>,
     /// One JSON object a line on standard output.
     #[arg(long)]

@@ -54,12 +54,13 @@ fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
             Severity::Warning
         }
     };
-    let (hours, early) = (
-        shift.hours.unsigned_abs(),
-        if shift.hours < 0 { "early" } else { "late" },
-    );
+    let hours = match shift.hours.unsigned_abs() {
+        1 => "1 hour".to_owned(),
+        more => format!("{more} hours"),
+    };
+    let early = if shift.hours < 0 { "early" } else { "late" };
     let mut message = format!(
-        "{} of {} bars lie {hours} hours {early}, outside their session: their hours are of another zone than their label. {} sessions lie mostly beside themselves.",
+        "{} of {} bars lie {hours} {early}, outside their session: their hours are of another zone than their label. {} sessions lie mostly beside themselves.",
         shift.rows,
         survey.rows,
         shift.shifted.len(),
@@ -82,7 +83,7 @@ fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
     )];
     if !shift.mixed.is_empty() {
         let count = count(shift.mixed.len());
-        let message = format!("{count} days have bars both inside their session and {hours} hours {early}.");
+        let message = format!("{count} days have bars both inside their session and {hours} {early}.");
         list.push(finding(
             severity(&shift.mixed),
             "mixed_days",
