@@ -362,7 +362,7 @@ impl Deck {
             outbox.say(&frames::frame(0x89, b"candela"), now);
         }
         if seat.quiet(now) && outbox.is_empty() {
-            let heartbeat = self.heartbeat(outbox.positions());
+            let heartbeat = self.heartbeat(outbox.complete());
             outbox.say(&heartbeat, now);
         }
         let waits = !outbox.is_empty() || outbox.next_deadline().is_some_and(|due| due <= now);

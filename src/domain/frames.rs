@@ -29,6 +29,13 @@ impl Zones {
         Self(zones)
     }
 
+    /// The same, with one more symbol, whose times are read as those of the first.
+    #[must_use]
+    pub fn and(mut self, symbol: Symbol) -> Self {
+        self.0.push((symbol, self.first()));
+        self
+    }
+
     /// The zone of `symbol`.
     #[must_use]
     pub fn of(&self, symbol: Symbol) -> Tz {

@@ -3,6 +3,7 @@
 use crate::domain::channel::Channel;
 use crate::domain::delivery::{Options, Out};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A channel this client follows.
@@ -45,6 +46,16 @@ pub(super) struct Datum {
 pub(super) struct Control {
     pub(super) since: Duration,
     pub(super) out: Out,
+}
+
+impl Follow {
+    /// The last seq before whatever of this channel waits in `data` or for its rate.
+    pub(super) fn sent(&self, data: &VecDeque<Datum>) -> u64 {
+        let queued = data.iter().filter(|datum| datum.channel == self.channel);
+        let waiting = queued.chain(&self.parked).filter_map(|datum| datum.covers);
+        let first = waiting.map(|(from, _)| from).min();
+        first.map_or(self.last, |from| from.saturating_sub(1))
+    }
 }
 
 impl Datum {

@@ -12,11 +12,13 @@
 //!
 //! Times are how long the process has run: a client's network does not speed up with market time.
 
+mod replays;
+
 use crate::domain::channel::{Channel, Topic};
 use crate::domain::delivery::{Evict, Offered, Options, Out, Passed, Window};
 use crate::domain::event::Position;
 use crate::domain::interval::Interval;
-use crate::domain::lanes::{Control, Datum, Follow, Replay};
+use crate::domain::lanes::{Control, Datum, Follow};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,6 +55,8 @@ impl Outbox {
     pub fn follow(&mut self, channel: Channel, last: u64, options: Options) -> bool {
         if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
             follow.options = options;
+            let waits = follow.parked.take_if(|_| options.spacing.is_none());
+            self.data.extend(waits); // its rate is no more
             return false;
         }
         self.follows.push(Follow {
@@ -66,31 +70,12 @@ impl Outbox {
         true
     }
 
-    /// Live messages of `channel` are held until all in (what was sent last, `to`] has been brought by [`Outbox::replay`].
-    pub fn hold(&mut self, channel: Channel, to: u64, asked: bool) {
-        let followed = self.follows.iter_mut().find(|follow| follow.channel == channel);
-        if let Some(follow) = followed.filter(|follow| follow.last < to) {
-            let after = follow.last;
-            follow.replay = Some(Replay { after, to, asked });
-        }
-    }
-
     /// No longer follows `channel`, and forgets what waits of it. Whether it was followed.
     pub fn unfollow(&mut self, channel: Channel) -> bool {
         let before = self.follows.len();
         self.follows.retain(|follow| follow.channel != channel);
         self.data.retain(|datum| datum.channel != channel);
         self.follows.len() < before
-    }
-
-    /// Goes on after `seq` of another log of `channel`, which `notice` announces; what waits of the old one is forgotten.
-    pub fn begin_anew(&mut self, channel: Channel, seq: u64, notice: &Bytes, now: Duration) {
-        let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
-            return;
-        };
-        (follow.last, follow.replay, follow.parked) = (seq, None, None);
-        self.data.retain(|datum| datum.channel != channel);
-        self.say(notice, now);
     }
 
     /// What is followed, with the last seq queued for each.
@@ -108,42 +93,6 @@ impl Outbox {
     #[must_use]
     pub fn follows(&self) -> usize {
         self.follows.len()
-    }
-
-    /// A channel whose replay must go on, the seq it must go on with, and its last.
-    #[must_use]
-    pub fn replaying(&self) -> Option<(Channel, u64, u64)> {
-        let follow = self.follows.iter().find(|follow| follow.replay.is_some())?;
-        Some((follow.channel, follow.last.saturating_add(1), follow.replay?.to))
-    }
-
-    /// The replay of `channel` that is running.
-    #[must_use]
-    pub fn replay_of(&self, channel: Channel) -> Option<Replay> {
-        self.follows.iter().find(|follow| follow.channel == channel)?.replay
-    }
-
-    /// Brings one message of a replay: in order, in the control lane, never conflated. The replay, when this completes it.
-    pub fn replay(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> Option<Replay> {
-        let follow = self.follows.iter_mut().find(|follow| follow.channel == channel)?;
-        if follow.last.saturating_add(1) != seq {
-            return None;
-        }
-        follow.last = seq;
-        let done = follow.replay.filter(|replay| replay.to <= seq);
-        if done.is_some() {
-            follow.replay = None;
-        }
-        self.say(frame, now);
-        done
-    }
-
-    /// Goes on after `seq` although messages before it were not brought: the caller says `skipped` in their place. The replay
-    /// that ends with it.
-    pub fn skip_to(&mut self, channel: Channel, seq: u64) -> Option<Replay> {
-        let follow = self.follows.iter_mut().find(|follow| follow.channel == channel)?;
-        follow.last = follow.last.max(seq);
-        follow.replay.take()
     }
 
     /// An answer, an error, a notice: goes before data, never dropped.

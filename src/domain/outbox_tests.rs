@@ -1,6 +1,7 @@
 //! Tests of the outbox, apart from it only for its length.
 
 use super::*;
+use crate::domain::lanes::Replay;
 use crate::domain::symbol::Symbol;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -155,6 +156,49 @@ fn live_messages_are_held_until_the_replay_is_complete() {
     offer_ticks(&mut outbox, 8, 8);
     let expect: Vec<Out> = (6..=8).map(|seq| Out::Frame(frame(seq))).collect();
     assert_eq!(taken(&mut outbox, usize::MAX), expect);
+}
+
+#[test]
+fn a_hole_is_mended_behind_what_still_waits() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(ticks(), 0, Options::default());
+    offer_ticks(&mut outbox, 1, 3);
+    assert_eq!(outbox.offer(ticks(), 6, &frame(6), NOW), Offered::Hole { expected: 4 });
+    outbox.hold(ticks(), 6, false);
+    assert_eq!(
+        outbox.replaying(),
+        Some((ticks(), 1, 6)),
+        "all that was not sent, in one order"
+    );
+    for seq in 1..=6 {
+        let _more = outbox.replay(ticks(), seq, &frame(seq), NOW);
+        if seq == 3 {
+            assert_eq!(taken(&mut outbox, usize::MAX).len(), 3);
+        }
+    }
+    let expect: Vec<Out> = (4..=6).map(|seq| Out::Frame(frame(seq))).collect();
+    assert_eq!(taken(&mut outbox, usize::MAX), expect);
+}
+
+#[test]
+fn who_gives_up_its_rate_gets_what_waited_for_it_first() {
+    let mut outbox = Outbox::new(small());
+    let options = Options {
+        spacing: Some(Duration::from_secs(100)),
+        ..Options::default()
+    };
+    outbox.follow(ticks(), 0, options);
+    offer_ticks(&mut outbox, 1, 5);
+    assert_eq!(taken(&mut outbox, usize::MAX), vec![Out::Frame(frame(1))]);
+    assert_eq!(outbox.complete().collect::<Vec<_>>(), [(ticks(), 1)], "2 to 5 wait");
+    assert!(!outbox.follow(ticks(), 0, Options::default()));
+    offer_ticks(&mut outbox, 6, 6);
+    let waited = Out::Covering {
+        frame: frame(5),
+        from: 2,
+    };
+    assert_eq!(taken(&mut outbox, usize::MAX), vec![waited, Out::Frame(frame(6))]);
+    assert_eq!(outbox.complete().collect::<Vec<_>>(), [(ticks(), 6)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::domain::delivery::Window;
 use crate::domain::frames::Zones;
 use crate::domain::interval::Interval;
+use crate::domain::pattern;
 use crate::domain::protocol::Close;
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
@@ -282,12 +283,14 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
     let place = u16::try_from(number).unwrap_or(u16::MAX);
     let deck = Deck::new(place, parts.window, Arc::clone(&parts.counts), parts.clock.clone());
     deck.zone.set(parts.zones.first());
+    let own = pattern::symbol().filter(|_| parts.extras.pattern);
+    let zones = own.map_or_else(|| parts.zones.clone(), |symbol| parts.zones.clone().and(symbol));
     let shard = (parts.start_shard)(
         number,
         Parts {
             deck: Rc::clone(&deck),
             ledger: Arc::clone(&parts.ledger),
-            zones: parts.zones.clone(),
+            zones,
             status: parts.status.clone(),
             session_start: parts.session_start.clone(),
             store: parts.extras.store.clone(),
