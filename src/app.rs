@@ -229,8 +229,9 @@ impl App {
         drop(feed.wait_for(|view| view.state == "live").await);
     }
 
-    /// Stops in order, within ten seconds, and tells what was done.
-    pub async fn stop(self) -> Stopped {
+    /// Stops in order, within ten seconds, and tells what was done. After a failure clients are told that the service restarts:
+    /// whoever watches over the process starts it again.
+    pub async fn stop(self, ending: Ending) -> Stopped {
         let views = &self.tree.views;
         let pipeline = views.pipeline.borrow().clone();
         self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
@@ -238,7 +239,11 @@ impl App {
         drop(tokio::time::timeout(limits::STOP_WRITING, self.tree.tray.emptied()).await);
         drop(self.tree.writer.try_send(Flush)); // a full mailbox means that it is at work
         tokio::time::sleep(limits::STOP_TELLING).await;
-        self.server.drain(Close::GoingAway).await;
+        let close = match ending {
+            Ending::Failed(_) => Close::Restarting,
+            Ending::Asked | Ending::Over => Close::GoingAway,
+        };
+        self.server.drain(close).await;
         drop(self.tree.writer.try_send(Flush)); // bars go on closing by the clock while clients are sent away
         drop(tokio::time::timeout(limits::STOP_WRITING, self.stored()).await);
         let stopped = Stopped {

@@ -97,7 +97,7 @@ impl DemoArgs {
             tokio::time::sleep(limits::DEMO_LAST_WORDS).await;
         };
         let ending = app::until_over(&app, self.run_for, over, screen.follow(&app, events)).await?;
-        let stopped = app.stop().await;
+        let stopped = app.stop(ending).await;
         screen.summary(&Summary::of(&stopped, chosen.session.date));
         upstream.stop();
         if let Some(error) = screen.unwritable() {

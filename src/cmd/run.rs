@@ -28,7 +28,7 @@ impl RunArgs {
             tracing::info!(address = %app.address(), "candela listens");
             let ending = app::until_over(&app, None, std::future::pending(), std::future::pending()).await?;
             tracing::info!(?ending, "candela stops");
-            let stopped = app.stop().await;
+            let stopped = app.stop(ending).await;
             tracing::info!(
                 position = stopped.head.0,
                 "candela has stopped; everything decided is written"

@@ -40,7 +40,13 @@ fn demo(data: &str) -> (Candela, Value) {
 }
 
 async fn get(url: &str) -> Value {
-    let mut answer = awc::Client::new().get(url).send().await.unwrap();
+    let mut answer = awc::Client::builder()
+        .timeout(Duration::from_secs(20))
+        .finish()
+        .get(url)
+        .send()
+        .await
+        .unwrap();
     answer.json().limit(1 << 20).await.unwrap()
 }
 
@@ -169,10 +175,12 @@ async fn every_child_panics_under_load_and_nothing_is_lost_or_doubled() {
 }
 
 /// Panics a child again and again until it is out of budget.
-async fn exhaust(child: &'static str) -> (&'static str, i32, String) {
+async fn exhaust(child: &'static str) -> (&'static str, i32, String, Option<u16>) {
     let folder = tempfile::tempdir().unwrap();
     let (demo, said) = demo(&folder.path().display().to_string());
     let at = said["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+    let ws = format!("{}?channels=status", said["ws"].as_str().unwrap());
+    let client = std::thread::spawn(move || actix_web::rt::System::new().block_on(close_of(ws)));
     for panics in 0..4 {
         let patience = Stopwatch::start();
         while restarts(&at).await.get(child) != Some(&panics) {
@@ -182,14 +190,30 @@ async fn exhaust(child: &'static str) -> (&'static str, i32, String) {
         panic(&at, child).await;
     }
     let ended = actix_web::rt::task::spawn_blocking(move || demo.ended()).await.unwrap();
-    (child, ended.code(), ended.stderr)
+    (child, ended.code(), ended.stderr, client.join().unwrap())
+}
+
+/// The code with which a connection is closed.
+async fn close_of(ws: String) -> Option<u16> {
+    let (_, mut socket) = awc::Client::new().ws(ws).connect().await.unwrap();
+    while let Some(Ok(frame)) = socket.next().await {
+        if let Frame::Close(reason) = frame {
+            return reason.map(|reason| reason.code.into());
+        }
+    }
+    None
 }
 
 #[actix_web::test]
 async fn a_child_without_which_nothing_goes_on_ends_the_process_when_its_budget_is_spent() {
     let vital = ["recorder", "aggregator", "session_clock", "root"];
-    for (child, code, stderr) in futures_util::future::join_all(vital.map(exhaust)).await {
+    for (child, code, stderr, close) in futures_util::future::join_all(vital.map(exhaust)).await {
         assert_eq!(code, 70, "{child}: {stderr}");
+        let told = child == "root" || close == Some(1012); // without Root nobody takes leave: the process just ends
+        assert!(
+            told,
+            "{child}: who follows is told that the service restarts, not {close:?}"
+        );
         let said = stderr
             .lines()
             .any(|line| line.contains(child) && line.contains("process ends"));
