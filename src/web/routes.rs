@@ -9,7 +9,7 @@ use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pa
 use actix_web::dev::Handler;
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, ResponseError, web};
 
 /// Registers them.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -59,19 +59,22 @@ where
         .default_service(web::to(only_reading))
 }
 
+/// What a resource that is read allows.
+const READS_ALONE: &str = "GET, HEAD, OPTIONS";
+
 async fn options() -> HttpResponse {
     HttpResponse::NoContent()
-        .insert_header((header::ALLOW, "GET, HEAD, OPTIONS"))
+        .insert_header((header::ALLOW, READS_ALONE))
         .finish()
 }
 
-async fn only_reading(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+async fn only_reading(request: HttpRequest) -> HttpResponse {
     let detail = format!("{} is only read: GET or HEAD", request.path());
-    Err(Trouble::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        detail,
-    ))
+    let refusal = Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    let mut answer = refusal.error_response();
+    let allowed = header::HeaderValue::from_static(READS_ALONE);
+    answer.headers_mut().insert(header::ALLOW, allowed);
+    answer
 }
 
 /// What the address of a WebSocket asks for. Parameters that are not known are passed over: old clients may have their own.

@@ -123,3 +123,15 @@ async fn silence_is_broken_by_a_heartbeat_that_says_up_to_where_all_is_told() {
     stage.ticks(1);
     assert_eq!(client.json().await["seq"], 3);
 }
+
+#[actix_rt::test]
+async fn what_is_only_read_says_so_to_who_wants_to_write() {
+    let stage = Stage::new();
+    let request = "POST /market/bars HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let head = stage.send(request).await.head().await.to_ascii_lowercase();
+    assert!(
+        head.starts_with("http/1.1 405") && head.contains("application/problem+json"),
+        "{head}"
+    );
+    assert!(head.contains("allow: get, head, options"), "{head}");
+}
