@@ -39,19 +39,18 @@ fn demo(data: &str) -> (Candela, Value) {
     (demo, said)
 }
 
+/// Patient: many processes start at once.
+fn client() -> awc::Client {
+    awc::Client::builder().timeout(crate::child::PATIENCE).finish()
+}
+
 async fn get(url: &str) -> Value {
-    let mut answer = awc::Client::builder()
-        .timeout(Duration::from_secs(20))
-        .finish()
-        .get(url)
-        .send()
-        .await
-        .unwrap();
+    let mut answer = client().get(url).send().await.unwrap();
     answer.json().limit(1 << 20).await.unwrap()
 }
 
 async fn panic(at: &str, child: &str) {
-    let answer = awc::Client::new().post(format!("{at}/test/panic/{child}")).send().await;
+    let answer = client().post(format!("{at}/test/panic/{child}")).send().await;
     assert_eq!(answer.unwrap().status(), 202, "{child}");
 }
 

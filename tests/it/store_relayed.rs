@@ -56,8 +56,11 @@ async fn a_server_that_takes_two_seconds_for_each_answer_is_called_slow_and_stil
     relay.set(Manner::Late(Duration::from_secs(2)));
     scene.trouble("slow", "no answer").await;
     scene.stage.written().await;
-    let back = |reports: &[Report]| reports.contains(&Report::StoreBack);
-    assert!(!back(&scene.stage.reports.lock().unwrap()), "it is still slow");
+    let last = scene.stage.reports.lock().unwrap().last().cloned();
+    assert!(
+        matches!(last, Some(Report::StoreLost { reason: "slow", .. })),
+        "it is still slow: {last:?}"
+    );
     relay.set(Manner::Pass);
     scene.healed().await;
 }
