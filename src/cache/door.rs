@@ -49,7 +49,9 @@ impl ManageConnection for Door {
             .client
             .get_multiplexed_async_connection_with_config(&patience)
             .await;
-        self.remember(&made);
+        if made.is_err() {
+            self.remember(&made); // one that is made may still be of no use: without a password, all but the greeting is refused
+        }
         made
     }
 

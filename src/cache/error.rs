@@ -48,6 +48,7 @@ impl CacheError {
             (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => Self::LoginRefused(text),
             (Some("NOPERM" | "READONLY"), _) => Self::NotAllowed(text),
             (Some("OOM" | "MISCONF"), _) => Self::Full(text),
+            _ if text.contains("Authentication required") => Self::LoginRefused(text),
             _ if text.contains("switch database") => Self::NoSuchDatabase(text),
             (_, ErrorKind::InvalidClientConfig) => Self::BadUrl(text),
             (_, ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain)) => Self::Unreachable(text),

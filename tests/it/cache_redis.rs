@@ -145,6 +145,8 @@ async fn password_and_database_number_come_from_the_url() {
         matches!(error, CacheError::LoginRefused(_)) && !error.to_string().contains("wr0ng"),
         "{error}"
     );
+    let without = cache(&url.replace(":s3cret@", "")).ping().await.unwrap_err();
+    assert!(matches!(without, CacheError::LoginRefused(_)), "{without}");
     for (url, part) in [
         ("redis://:s3cret@host:port/0", "%2F"),
         ("redis://:s3/s3cret@host/0", "%2F"),
