@@ -242,8 +242,13 @@ pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 
 /// How long an append or a read waits for another connection's lock. Only a forced checkpoint holds one, for milliseconds.
 pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
-/// Rows between two checkpoints: some 4 MB of log, which the kernel still holds in memory.
-pub const LEDGER_CHECKPOINT_ROWS: usize = 20_000;
+/// Bytes of log between two checkpoints, by estimate: the kernel still holds them in memory.
+pub const LEDGER_CHECKPOINT_LOG: usize = 16 << 20;
+/// What a commit puts into the log whatever is in it, about: the pages that it touches, of 4 KiB each. A quiet market's ticks are a
+/// commit each.
+pub const LEDGER_LOG_COMMIT: usize = 10_240;
+/// What each of its rows adds, about.
+pub const LEDGER_LOG_ROW: usize = 200;
 /// Jobs of the checkpoint thread that may wait: a month of day files that retention puts away at once.
 pub const LEDGER_CHECKPOINTS_WAITING: usize = 32;
 /// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.

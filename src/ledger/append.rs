@@ -57,7 +57,8 @@ pub struct Ledger {
     /// What was committed last is not known: read it before anything else.
     unsure: bool,
     end: End,
-    rows_unchecked: usize,
+    /// What the log has grown by since a checkpoint was asked for, by estimate.
+    log: usize,
     shared: Arc<Shared>,
     checkpointer: Checkpointer,
     _lock: File,
@@ -106,7 +107,7 @@ impl Ledger {
             full: true,
             unsure: false,
             end,
-            rows_unchecked: limits::LEDGER_CHECKPOINT_ROWS, // whatever the last run left in the log
+            log: limits::LEDGER_CHECKPOINT_LOG, // whatever the last run left in the log
             shared,
             checkpointer: Checkpointer::start()?,
             _lock: lock,
@@ -242,9 +243,12 @@ impl Ledger {
     }
 
     fn checkpoint_after(&mut self, rows: usize) {
-        self.rows_unchecked = self.rows_unchecked.saturating_add(rows);
-        if self.rows_unchecked >= limits::LEDGER_CHECKPOINT_ROWS {
-            self.rows_unchecked = 0;
+        let grown = rows
+            .saturating_mul(limits::LEDGER_LOG_ROW)
+            .saturating_add(limits::LEDGER_LOG_COMMIT);
+        self.log = self.log.saturating_add(grown);
+        if self.log >= limits::LEDGER_CHECKPOINT_LOG {
+            self.log = 0;
             self.checkpointer.ask(self.path.clone());
         }
     }

@@ -2,12 +2,15 @@
 
 use super::story::{Story, day};
 use super::*;
+use crate::clock::Stopwatch;
 use crate::domain::channel::Channel;
 use crate::domain::event::{Entry, Heard, Numbered, Position};
 use crate::domain::symbol::Symbol;
+use crate::limits;
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 fn options() -> Options {
     Options::new(day(22), 7)
@@ -342,4 +345,26 @@ fn a_channel_has_its_epoch_before_its_first_event_and_keeps_it() {
         );
     }
     assert_eq!(ledger.heads()[&Channel::ticks(Symbol::usdcop())].seq, 2);
+}
+
+#[test]
+fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let (mut story, mut told) = (Story::after(&ledger), Vec::new());
+    for _ in 0..2 * limits::LEDGER_CHECKPOINT_LOG / limits::LEDGER_LOG_COMMIT {
+        let tick = story.tell(&[0]);
+        ledger.append(&tick).unwrap(); // a commit each
+        told.extend(tick);
+    }
+    let file = files::path_of(folder.path(), day(22));
+    let watch = Stopwatch::start();
+    while fs::metadata(&file).unwrap().len() < 100_000 {
+        assert!(
+            watch.elapsed() < Duration::from_secs(20),
+            "all of it is still in the log"
+        );
+        std::thread::yield_now();
+    }
+    check(&ledger, &told);
 }
