@@ -42,7 +42,8 @@ fn check_resumed(proxy: &Proxy, said: &str) {
     let (recovered, unrecovered) = proxy.recoveries();
     let connections = proxy.connections();
     assert!(connections >= 3, "{connections} connections\n{said}");
-    assert!(recovered + 1 >= connections, "{recovered} of {connections}\n{said}");
+    // The first has nothing to come back to; the last may end with its client, before it is answered.
+    assert!(recovered + 2 >= connections, "{recovered} of {connections}\n{said}");
     assert_eq!(unrecovered, 0, "{said}");
 }
 

@@ -45,8 +45,14 @@ fn client() -> awc::Client {
 }
 
 async fn get(url: &str) -> Value {
+    let watch = Stopwatch::start();
     let mut answer = client().get(url).send().await.unwrap();
-    answer.json().limit(1 << 20).await.unwrap()
+    while answer.status() == 408 && watch.elapsed() < crate::child::PATIENCE {
+        answer = client().get(url).send().await.unwrap(); // a machine with too much to do was too late to read the request
+    }
+    let body = answer.body().limit(1 << 20).await.unwrap();
+    let said = String::from_utf8_lossy(&body);
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {:?}\n{said}", answer.status()))
 }
 
 async fn panic(at: &str, child: &str) {
