@@ -90,6 +90,7 @@ impl Fanout {
     pub(super) fn fetch(&mut self, ctx: &mut Context<Self>) {
         for fetch in std::mem::take(&mut self.archive.wanted) {
             let (Some(store), Some(head)) = (self.archive.store.clone(), self.head(fetch.channel)) else {
+                self.archive.waiting.remove(&fetch.client); // or its replay would wait for ever
                 continue;
             };
             let turns = Rc::clone(&self.archive.turns);

@@ -184,6 +184,14 @@ impl Candela {
         })
     }
 
+    /// Where a demo that speaks JSON serves its clients: host and port.
+    pub(crate) fn address(&mut self) -> String {
+        let said: serde_json::Value = serde_json::from_str(&self.line("\"listening\"")).unwrap();
+        let ws = said["ws"].as_str().unwrap();
+        let address = ws.strip_prefix("ws://").and_then(|rest| rest.strip_suffix("/ws"));
+        address.unwrap().to_owned()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn ended(mut self) -> Ended {
         let status = wait_until("candela to end", || self.child.try_wait().expect("ask for its status"));

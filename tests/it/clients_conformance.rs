@@ -9,14 +9,9 @@ use std::process::Command;
 /// A demo that has seen a bar, and the address of its server without a scheme.
 fn demo() -> (Candela, String) {
     let mut demo = Candela::start(&["demo", "--port", "0", "--json", "--speed", "300", "--seed", "7"]);
-    let said: Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let host = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
+    let host = demo.address();
     demo.line("\"bar\"");
-    (demo, host.to_owned())
+    (demo, host)
 }
 
 /// The suite's program. It runs on Python 2.7 alone, which few machines still have.

@@ -16,13 +16,8 @@ fn demo(data: Option<&str>) -> (Candela, String) {
     let mut args = vec!["demo", "--port", "0", "--json", "--speed", "100", "--seed", "7"];
     args.extend(data.into_iter().flat_map(|data| ["--data", data]));
     let mut demo = Candela::start(&args);
-    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let address = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
-    (demo, address.to_owned())
+    let address = demo.address();
+    (demo, address)
 }
 
 fn graded(url: &str, seconds: &str) -> Ended {
@@ -128,13 +123,8 @@ fn bars_and_gaps_of_a_day_that_the_ledger_has_let_go_come_from_the_database() {
         drop(std::fs::remove_file(file));
     }
     let mut demo = Candela::start(&[&at[..], &["--date", "2025-10-23"]].concat());
-    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let address = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
-    let mut client = Client::connect_to(address, "/ws?channels=status");
+    let address = demo.address();
+    let mut client = Client::connect_to(&address, "/ws?channels=status");
     let channels = ["bars.5m:USD/COP", "quality:USD/COP", "ticks:USD/COP"];
     client.say(
         &serde_json::json!({"action": "subscribe", "id": 7, "channels": channels, "since": {"seq": 2}}).to_string(),

@@ -132,16 +132,11 @@ fn each_hostile_client_gets_what_it_deserves_and_the_others_go_on() {
     let long = std::env::var_os("CANDELA_TEST_LONG").is_some();
     let (rounds, flood) = if long { (300, 10_000) } else { (60, 1_000) };
     let mut demo = Candela::start(&["demo", "--port", "0", "--json", "--seed", "7"]);
-    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let address = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
-    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();
+    let address = demo.address();
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(&address)).collect();
     let alone = p99(&mut clients, rounds);
     let before = resident_kib(demo.pid());
-    let attack = attack::Attack::begin(address, flood, Duration::from_millis(50));
+    let attack = attack::Attack::begin(&address, flood, Duration::from_millis(50));
     let beside = p99(&mut clients, rounds.max(150));
     let answers = attack.end();
     let grown = resident_kib(demo.pid()).saturating_sub(before);
@@ -161,12 +156,7 @@ fn each_hostile_client_gets_what_it_deserves_and_the_others_go_on() {
 #[test]
 fn who_never_reads_and_who_reads_a_byte_a_second_are_ended_and_a_reader_misses_nothing() {
     let mut demo = Candela::start(&["demo", "--port", "0", "--json", "--speed", "300", "--seed", "7"]);
-    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let address = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
+    let address = demo.address();
     let follow = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let stubborn = || {
@@ -178,7 +168,7 @@ fn who_never_reads_and_who_reads_a_byte_a_second_are_ended_and_a_reader_misses_n
         stream
     };
     let (_never, mut slowly) = (stubborn(), stubborn());
-    let mut reader = Client::connect(address);
+    let mut reader = Client::connect(&address);
     let watch = Stopwatch::start();
     let mut bytes = 0;
     loop {
@@ -190,7 +180,7 @@ fn who_never_reads_and_who_reads_a_byte_a_second_are_ended_and_a_reader_misses_n
             let _ended = slowly.read(&mut byte); // once it is ended, nothing more comes
             bytes += 1;
         }
-        let ended = closes(address);
+        let ended = closes(&address);
         if ended["slow_consumer"] == 2 {
             break;
         }
@@ -220,13 +210,8 @@ fn a_shell_that_allows_few_descriptors_does_not_limit_the_clients() {
         env!("CARGO_BIN_EXE_candela")
     );
     let mut demo = Candela::of(command.args(["-c", &script]));
-    let said: serde_json::Value = serde_json::from_str(&demo.line("\"listening\"")).unwrap();
-    let ws = said["ws"].as_str().unwrap();
-    let address = ws
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap();
-    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(address)).collect();
+    let address = demo.address();
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(&address)).collect();
     clients.iter_mut().for_each(Client::ask);
     clients.iter_mut().for_each(Client::answer);
 }
