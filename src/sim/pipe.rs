@@ -91,11 +91,17 @@ impl Valve {
 pub(super) struct Pipe {
     stream: TcpStream,
     valve: Rc<Valve>,
+    /// Its end was told to the socket.
+    let_go: bool,
 }
 
 impl Pipe {
     pub(super) const fn new(stream: TcpStream, valve: Rc<Valve>) -> Self {
-        Self { stream, valve }
+        Self {
+            stream,
+            valve,
+            let_go: false,
+        }
     }
 
     pub(super) fn valve(&self) -> Rc<Valve> {
@@ -103,15 +109,32 @@ impl Pipe {
     }
 
     /// Makes the coming close of the descriptor a reset, or a plain end; the error is for whoever still wants to use it.
-    fn ended(&self, ending: Ending) -> io::Error {
+    fn ended(&mut self, ending: Ending) -> io::Error {
         let socket = SockRef::from(&self.stream);
         let done = match ending {
             Ending::Reset => socket.set_linger(Some(Duration::ZERO)),
-            Ending::Vanish | Ending::Close(_) => socket.shutdown(std::net::Shutdown::Write),
+            Ending::Vanish | Ending::Close(_) if self.let_go => Ok(()),
+            Ending::Vanish | Ending::Close(_) => socket
+                .shutdown(std::net::Shutdown::Write)
+                .and_then(|()| socket.try_clone())
+                .and_then(|twin| TcpStream::from_std(twin.into()))
+                .map(|twin| drop(actix_rt::spawn(heard_out(twin)))),
         };
+        self.let_go = true;
         // A socket that cannot be told any more is already gone, which is what was wanted.
         done.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into())
     }
+}
+
+/// How long a peer that was left may go on talking.
+const HEARD_OUT: Duration = Duration::from_secs(5);
+
+/// Reads what the peer still says, until it ends too. Closing a descriptor that has something to read is a reset to the peer,
+/// and an end without a word must not turn into one because a heartbeat happened to be on its way.
+async fn heard_out(mut stream: TcpStream) {
+    let mut nowhere = tokio::io::sink();
+    let ended = tokio::io::copy(&mut stream, &mut nowhere);
+    let _ended_or_overdue = tokio::time::timeout(HEARD_OUT, ended).await;
 }
 
 impl AsyncRead for Pipe {
@@ -167,5 +190,42 @@ impl AsyncWrite for Pipe {
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pipe, Valve};
+    use crate::sim::scenario::Ending;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// What a peer that talks all the while reads at the end.
+    async fn end_seen(ending: Ending) -> std::io::Result<usize> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+        let valve = Valve::new();
+        let mut pipe = Pipe::new(listener.accept().await?.0, valve.clone());
+        peer.write_all(b"on its way").await?;
+        valve.end(ending);
+        assert!(pipe.read_u8().await.is_err());
+        drop(pipe);
+        if ending == Ending::Vanish {
+            peer.write_all(b"not known yet").await?;
+        }
+        peer.read(&mut [0; 8]).await
+    }
+
+    #[actix_rt::test]
+    async fn an_end_without_a_word_is_no_reset_whatever_the_peer_was_saying() {
+        for _ in 0..20 {
+            assert_eq!(end_seen(Ending::Vanish).await.unwrap(), 0);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_reset_is_one() {
+        let seen = end_seen(Ending::Reset).await.unwrap_err();
+        assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset);
     }
 }
