@@ -107,7 +107,7 @@ macro_rules! bind_bars {
             .bind::<Text, _>(query.symbol.compact())
             .bind::<Text, _>(query.interval.name())
             .bind::<BigInt, _>(query.from.micros().max(after_cursor))
-            .bind::<BigInt, _>(query.to.micros())
+            .bind::<BigInt, _>(query.end().micros())
             .bind::<BigInt, _>(i64::from(query.limit))
     }};
 }
@@ -118,10 +118,12 @@ macro_rules! bind_ticks {
         let query = $query;
         diesel::sql_query($sql)
             .bind::<Text, _>(query.symbol.compact())
-            .bind::<BigInt, _>(query.from.micros())
+            .bind::<BigInt, _>(query.begin().micros())
             .bind::<BigInt, _>(query.to.micros())
-            .bind::<BigInt, _>(query.after_seq.map_or(0, |seq| i64::try_from(seq).unwrap_or(i64::MAX)))
             .bind::<BigInt, _>(i64::from(query.limit))
+            .bind::<BigInt, _>(query.place().received_at.micros())
+            .bind::<BigInt, _>(i64::try_from(query.place().seq).unwrap_or(i64::MAX))
+            .bind::<BigInt, _>(query.after_seq.map_or(0, |seq| i64::try_from(seq).unwrap_or(i64::MAX)))
     }};
 }
 

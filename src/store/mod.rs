@@ -15,6 +15,7 @@ mod error;
 mod query;
 mod rows;
 mod sql;
+mod pages;
 mod bind;
 mod answer;
 mod batch;
@@ -31,7 +32,7 @@ pub use log::{LogQuery, LogSpan};
 pub use migrate::Migrate;
 pub use postgres::Postgres;
 
-pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
+pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickPlace, TickQuery};
 pub use rows::SOURCE;
 pub use sqlite::Sqlite;
 

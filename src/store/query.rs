@@ -7,6 +7,9 @@ use crate::domain::interval::Interval;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::AcceptedTick;
 use crate::domain::timestamp::Timestamp;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Which bars: the best one of each slot, earliest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,12 @@ impl BarQuery {
             latest: false,
         }
     }
+
+    /// Before which they open. What was known at an instant opened before it; a day is left for another program's wrong time zone.
+    pub(super) fn end(&self) -> Timestamp {
+        self.as_of
+            .map_or(self.to, |as_of| self.to.min(as_of + Duration::from_hours(24)))
+    }
 }
 
 /// A bar with what the store knows of it beside.
@@ -68,10 +77,72 @@ pub struct TickQuery {
     pub from: Timestamp,
     /// Received before this.
     pub to: Timestamp,
-    /// Only those after this number.
+    /// Only those with a number above this one, of any epoch.
     pub after_seq: Option<u64>,
+    /// Only those behind this place: the last tick of the page before.
+    pub cursor: Option<TickPlace>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// A place among the ticks of a pair, which stand by when they were received, then by number. Numbers alone are no places: they begin
+/// anew with each epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickPlace {
+    /// When the tick was received.
+    pub received_at: Timestamp,
+    /// Its number.
+    pub seq: u64,
+}
+
+impl TickQuery {
+    /// The earliest instant at which one of them may have been received.
+    pub(super) fn begin(&self) -> Timestamp {
+        self.cursor.map_or(self.from, |place| self.from.max(place.received_at))
+    }
+
+    /// Where the page begins: without a cursor, before everything of the stretch.
+    pub(super) fn place(&self) -> TickPlace {
+        self.cursor.unwrap_or(TickPlace {
+            received_at: self.from - Duration::from_secs(1),
+            seq: 0,
+        })
+    }
+
+    /// Whether a number alone says where they begin.
+    pub(super) const fn above(&self) -> bool {
+        self.after_seq.is_some() && self.cursor.is_none()
+    }
+}
+
+impl StoredTick {
+    /// Where it stands.
+    #[must_use]
+    pub const fn place(&self) -> TickPlace {
+        TickPlace {
+            received_at: self.tick.received_at,
+            seq: self.seq,
+        }
+    }
+}
+
+impl fmt::Display for TickPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.received_at.micros(), self.seq)
+    }
+}
+
+impl FromStr for TickPlace {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (at, seq) = text.rsplit_once('-').ok_or(())?;
+        let (at, seq): (i64, i64) = (at.parse().map_err(drop)?, seq.parse().map_err(drop)?);
+        Ok(Self {
+            received_at: Timestamp::from_micros(at),
+            seq: u64::try_from(seq).map_err(drop)?,
+        })
+    }
 }
 
 /// A tick with its numbers.

@@ -43,7 +43,7 @@ impl Dialect {
         }
     }
 
-    fn price_out(self, column: &str) -> String {
+    pub(super) fn price_out(self, column: &str) -> String {
         match self {
             Self::Sqlite => format!("{column} AS {column}_micros"),
             Self::Postgres => format!("({column} * 1000000)::bigint AS {column}_micros"),
@@ -57,7 +57,7 @@ impl Dialect {
         }
     }
 
-    fn integer_out(self, column: &str) -> String {
+    pub(super) fn integer_out(self, column: &str) -> String {
         match self {
             Self::Sqlite => column.to_owned(),
             Self::Postgres => format!("{column}::bigint AS {column}"),
@@ -266,79 +266,6 @@ impl Dialect {
         columns.join(", ")
     }
 
-    /// Parameters 1 to 4: symbol, interval, from, to.
-    fn slots(self) -> String {
-        let (symbol, interval, from, to) = (self.plain(1), self.plain(2), self.instant(3), self.instant(4));
-        format!("symbol = {symbol} AND \"interval\" = {interval} AND datetime >= {from} AND datetime < {to}")
-    }
-
-    /// That a slot is on the page, which the slots of these rows fill. Which row is the best of its slot is then sought for the
-    /// page alone: years of bars cost nothing.
-    fn on_page(self, rows: [(&str, &str); 2], latest: bool) -> String {
-        let (order, limit) = (order(latest), self.plain(5));
-        let [one, other] = rows.map(|(table, condition)| {
-            format!("SELECT DISTINCT datetime FROM {table} WHERE {condition} ORDER BY datetime {order} LIMIT {limit}")
-        });
-        let (side, end) = if latest { (">=", "min") } else { ("<=", "max") };
-        format!(
-            "datetime {side} (SELECT {end}(datetime) FROM (SELECT DISTINCT datetime FROM (SELECT datetime FROM ({one}) AS one
-                UNION ALL SELECT datetime FROM ({other}) AS other) AS found ORDER BY datetime {order} LIMIT {limit}) AS page)"
-        )
-    }
-
-    /// Parameters: symbol, interval, from, to, limit.
-    pub(super) fn bars(self, latest: bool) -> String {
-        let whole = format!("{} AND {WHOLE}", self.slots());
-        format!(
-            "SELECT {} FROM market_bars WHERE {whole} AND {} ORDER BY datetime {} LIMIT {}",
-            self.bar_out(),
-            self.on_page([("market_data", &whole), ("interval_bars", &whole)], latest),
-            order(latest),
-            self.plain(5),
-        )
-    }
-
-    /// Parameters: symbol, interval, from, to, limit, as of. The last of our revisions that was known then, or the row of
-    /// another program that was there then, by the rule of the view `market_bars`.
-    pub(super) fn bars_as_of(self, latest: bool) -> String {
-        let (slot, as_of) = (self.slots(), self.instant(6));
-        let columns =
-            "datetime, open, high, low, close, ticks, closes_at, first_tick_at, last_tick_at, provenance, flags,
-            session_date, session_kind, seq, known_at, revision, source";
-        let ours = format!("{slot} AND known_at <= {as_of}");
-        let theirs = format!("{slot} AND source <> 'candela' AND created_at <= {as_of} AND {WHOLE}");
-        let page = self.on_page([("bar_revisions", &ours), ("market_data", &theirs)], latest);
-        format!(
-            "SELECT {} FROM (
-                SELECT c.*, row_number() OVER (PARTITION BY datetime ORDER BY preference) AS choice FROM (
-                    SELECT {columns}, CASE WHEN flags & 3 = 0 THEN 0 ELSE 2 END AS preference FROM (
-                        SELECT r.*, 'candela' AS source, row_number() OVER (PARTITION BY datetime ORDER BY revision DESC) AS newest
-                        FROM bar_revisions r WHERE {ours} AND {page}) ours WHERE newest = 1
-                    UNION ALL
-                    SELECT {columns}, CASE WHEN source = 'twelvedata_websocket_aggregated' THEN 3 ELSE 1 END AS preference
-                    FROM market_data WHERE {theirs} AND {page}) c
-             ) chosen WHERE choice = 1 ORDER BY datetime {} LIMIT {}",
-            self.bar_out(), order(latest), self.plain(5),
-        )
-    }
-
-    fn tick_out(self) -> String {
-        let mut columns: Vec<String> = vec!["epoch".to_owned(), "provenance".to_owned()];
-        columns.extend(["last", "bid", "ask"].map(|column| self.price_out(column)));
-        columns.extend(["time", "event_time"].map(|column| self.instant_out(column)));
-        columns.push(self.integer_out("seq"));
-        columns.join(", ")
-    }
-
-    /// Parameters: symbol, from, to, after seq, limit.
-    pub(super) fn ticks(self) -> String {
-        format!(
-            "SELECT {} FROM realtime_market_data WHERE symbol = {} AND time >= {} AND time < {} AND seq > {} AND epoch IS NOT NULL
-             ORDER BY time, seq LIMIT {}",
-            self.tick_out(), self.plain(1), self.instant(2), self.instant(3), self.plain(4), self.plain(5),
-        )
-    }
-
     /// Parameter: symbol.
     pub(super) fn latest_tick(self) -> String {
         format!(
@@ -381,10 +308,3 @@ impl Dialect {
 pub(super) const BAR_COLUMNS: &str =
     "symbol, \"interval\", datetime, open, high, low, close, ticks, closes_at, first_tick_at, last_tick_at,
     provenance, flags, session_date, session_kind, epoch, seq, known_at, revision";
-
-/// A row of another program may lack a price: it is no bar.
-const WHOLE: &str = "open IS NOT NULL AND high IS NOT NULL AND low IS NOT NULL AND close IS NOT NULL";
-
-const fn order(latest: bool) -> &'static str {
-    if latest { "DESC" } else { "ASC" }
-}

@@ -112,10 +112,10 @@ impl Sqlite {
     pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let asked = query.clone();
         let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.as_of {
-            Some(as_of) => bind_bars!(SQL.bars_as_of(asked.latest), &asked)
+            Some(as_of) => bind_bars!(SQL.bars_as_of(asked.interval, asked.latest), &asked)
                 .bind::<BigInt, _>(as_of.micros())
                 .load(db),
-            None => bind_bars!(SQL.bars(asked.latest), &asked).load(db),
+            None => bind_bars!(SQL.bars(asked.interval, asked.latest), &asked).load(db),
         })
         .await?;
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
@@ -125,7 +125,10 @@ impl Sqlite {
 
     pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let symbol = query.symbol;
-        let rows: Vec<TickOut> = run(&self.reading, move |db| bind_ticks!(SQL.ticks(), &query).load(db)).await?;
+        let rows: Vec<TickOut> = run(&self.reading, move |db| {
+            bind_ticks!(SQL.ticks(query.above()), &query).load(db)
+        })
+        .await?;
         let ticks = rows.into_iter().map(|row| row.into_tick(symbol));
         ticks
             .collect::<Result<_, _>>()

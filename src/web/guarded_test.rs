@@ -7,7 +7,7 @@ use crate::web::paper::epoch;
 use crate::web::stage::Stage;
 use crate::web::tls::{TlsFiles, config};
 use crate::web::{Tokens, WebParts};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,22 +157,27 @@ async fn history_is_read_in_pages_and_mistakes_are_named() {
     );
     let (_, body) = stage.get("/market/ticks?limit=2").await;
     assert_eq!(
-        (&body["count"], &body["next_after_seq"]),
+        (&body["count"], &body["ticks"][1]["seq"]),
         (&json!(2), &json!(2)),
         "{body}"
     );
-    let (_, body) = stage.get("/market/ticks?limit=2&after_seq=2").await;
-    assert_eq!(
-        (&body["count"], &body["ticks"][0]["seq"]),
-        (&json!(1), &json!(3)),
-        "{body}"
-    );
+    let next = body["next_cursor"].as_str().unwrap();
+    for rest in [format!("cursor={next}"), "after_seq=2".to_owned()] {
+        let (_, body) = stage.get(&format!("/market/ticks?limit=2&{rest}")).await;
+        assert_eq!(
+            (&body["count"], &body["ticks"][0]["seq"], &body["next_cursor"]),
+            (&json!(1), &json!(3), &Value::Null),
+            "{rest} {body}"
+        );
+    }
     let (_, body) = stage.get("/market/calendar?from=2025-10-22&to=2025-10-24").await;
     assert_eq!(body["days"].as_array().unwrap().len(), 3, "{body}");
     assert_eq!(body["days"][0]["date"], "2025-10-22");
     for (path, parameter) in [
         ("/market/bars?interval=7m", "interval"),
         ("/market/bars?limit=0", "limit"),
+        ("/market/ticks?cursor=7", "cursor"),
+        ("/market/ticks?cursor=9223372036854775807-1", "cursor"),
         ("/market/bars?from=yesterday", "from"),
         ("/market/bars?form=csv", "form"),
         ("/market/bars?limit=1&limit=2", "limit"),

@@ -4,12 +4,11 @@ use crate::domain::frames;
 use crate::domain::gap::GapStatus;
 use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredGap, StoredTick, TickQuery};
 use crate::web::csv;
 use crate::web::problem::Trouble;
-use crate::web::query::{Query, wrong};
+use crate::web::query::{EVER, Query, wrong};
 use crate::web::thread::Thread;
 use actix_web::http::header::{self, ETag, EntityTag, IfNoneMatch};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
@@ -18,9 +17,6 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-
-/// Far enough back and ahead for every bar there is.
-const EVER: (i64, i64) = (-2_208_988_800, 7_258_118_400);
 
 fn store(thread: &Thread) -> Result<Store, Trouble> {
     let store = thread.common.store.clone();
@@ -49,8 +45,8 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     let asked = BarQuery {
         symbol,
         interval,
-        from: from.unwrap_or(Timestamp::from_secs(EVER.0)),
-        to: to.unwrap_or(Timestamp::from_secs(EVER.1)),
+        from: from.unwrap_or(EVER.0),
+        to: to.unwrap_or(EVER.1),
         as_of: query.instant("as_of", zone)?,
         cursor: query.instant("cursor", zone)?,
         limit,
@@ -89,20 +85,21 @@ pub(super) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble>
         data: Option<Box<RawValue>>,
     }
     let thread = Thread::of(&request)?;
-    let query = Query::of(&request, &["symbol", "from", "to", "after_seq", "limit"])?;
+    let query = Query::of(&request, &["symbol", "from", "to", "after_seq", "cursor", "limit"])?;
     let symbol = query.symbol(&thread)?;
     let zone = thread.zones.of(symbol);
     let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
     let asked = TickQuery {
         symbol,
-        from: query.instant("from", zone)?.unwrap_or(Timestamp::from_secs(EVER.0)),
-        to: query.instant("to", zone)?.unwrap_or(Timestamp::from_secs(EVER.1)),
+        from: query.instant("from", zone)?.unwrap_or(EVER.0),
+        to: query.instant("to", zone)?.unwrap_or(EVER.1),
         after_seq: query.seq("after_seq")?,
+        cursor: query.tick_place("cursor")?,
         limit,
     };
     let found = store(&thread)?.ticks(asked).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = found.last().filter(|_| whole_page).map(|last| last.seq);
+    let next = found.last().filter(|_| whole_page).map(|last| last.place().to_string());
     let shown = |stored: &StoredTick| Shown {
         epoch: stored.epoch.to_string(),
         seq: stored.seq,
@@ -111,7 +108,7 @@ pub(super) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble>
     let ticks: Vec<Shown> = found.iter().map(shown).collect();
     page(
         &request,
-        &json!({"symbol": symbol.as_str(), "count": ticks.len(), "ticks": ticks, "next_after_seq": next}),
+        &json!({"symbol": symbol.as_str(), "count": ticks.len(), "ticks": ticks, "next_cursor": next}),
     )
 }
 
@@ -143,8 +140,8 @@ pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     };
     let asked = GapQuery {
         symbol,
-        from: query.instant("from", zone)?.unwrap_or(Timestamp::from_secs(EVER.0)),
-        to: query.instant("to", zone)?.unwrap_or(Timestamp::from_secs(EVER.1)),
+        from: query.instant("from", zone)?.unwrap_or(EVER.0),
+        to: query.instant("to", zone)?.unwrap_or(EVER.1),
         status,
         limit: query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?,
     };

@@ -103,7 +103,8 @@ pub(super) const READS: [Read; 15] = [
             SYMBOL,
             FROM,
             TO,
-            ("after_seq", "seq", "next_after_seq of the page before"),
+            ("after_seq", "seq", "only those with a number above this one"),
+            ("cursor", "place", "next_cursor of the page before"),
             LIMIT,
         ],
         "Ticks",
@@ -239,7 +240,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
     ),
     (
         "Ticks",
-        "symbol:string count:integer ticks:[StoredTick] next_after_seq:integer?",
+        "symbol:string count:integer ticks:[StoredTick] next_cursor:string?",
     ),
     ("StoredTick", "epoch:string seq:integer data:object"),
     ("Gaps", "symbol:string count:integer gaps:[Gap]"),
@@ -330,6 +331,7 @@ fn parameter_schema(kind: &str, intervals: &[&str]) -> Value {
         "moment" => json!({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": crate::limits::REST_PAGE_MAX}),
         "seq" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
+        "place" => json!({"type": "string", "pattern": "^-?[0-9]+-[0-9]+$"}),
         "interval" => json!({"enum": intervals}),
         other => schema(other),
     }

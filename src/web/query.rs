@@ -4,12 +4,19 @@
 use crate::domain::interval::Interval;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use crate::store::TickPlace;
 use crate::web::access::Access;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use actix_web::{HttpMessage, HttpRequest, web};
 use chrono::{DateTime, NaiveDate, TimeZone};
 use std::collections::BTreeMap;
+
+/// Before and after everything there is.
+pub(super) const EVER: (Timestamp, Timestamp) = (
+    Timestamp::from_secs(-2_208_988_800),
+    Timestamp::from_secs(7_258_118_400),
+);
 
 /// The parameters of one request.
 pub(super) struct Query {
@@ -91,6 +98,17 @@ impl Query {
         self.text(name).map(read).transpose()
     }
 
+    /// The `next_cursor` of a page of ticks.
+    pub(super) fn tick_place(&self, name: &str) -> Result<Option<TickPlace>, Trouble> {
+        let ever = EVER.0.micros()..=EVER.1.micros();
+        let read = |text: &str| {
+            let place = text.parse().ok();
+            let place = place.filter(|place: &TickPlace| ever.contains(&place.received_at.micros()));
+            place.ok_or_else(|| wrong(name, text, "is not the next_cursor of a page of ticks"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
     /// An instant: RFC 3339, or a date, which is its midnight in the market's zone.
     pub(super) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, Trouble> {
         let read = |text: &str| {
@@ -127,12 +145,7 @@ fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
     // A plus sign of an offset arrives as a space where the client did not encode it.
     let text = text.replace(' ', "+");
     // Before and after all bars that there are, one instant is as good as another.
-    let within = |at: Timestamp| {
-        at.clamp(
-            Timestamp::from_secs(-2_208_988_800),
-            Timestamp::from_secs(7_258_118_400),
-        )
-    };
+    let within = |at: Timestamp| at.clamp(EVER.0, EVER.1);
     if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
         return Some(within(Timestamp::from_datetime(at)));
     }

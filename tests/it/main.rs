@@ -86,6 +86,8 @@ mod cache_redis;
 #[cfg(test)]
 mod store_outages;
 #[cfg(test)]
+mod store_pages;
+#[cfg(test)]
 mod store_postgres;
 #[cfg(test)]
 mod store_relayed;

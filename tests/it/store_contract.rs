@@ -26,7 +26,7 @@ enum Place {
 }
 
 impl Subject {
-    fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let store = Store::Sqlite(Sqlite::open(&path).unwrap());
@@ -34,7 +34,7 @@ impl Subject {
         Self { store, place }
     }
 
-    fn postgres() -> Self {
+    pub(crate) fn postgres() -> Self {
         let database = postgres();
         let url = SecretString::from(database.url.clone());
         let store = Store::Postgres(Postgres::new(&url, 4).unwrap());
@@ -43,7 +43,7 @@ impl Subject {
     }
 
     /// One text a row, columns joined by `|`.
-    fn rows(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
         match &self.place {
             Place::File { path, .. } => {
                 let db = rusqlite::Connection::open(path).unwrap();
@@ -130,6 +130,7 @@ async fn what_is_written_is_read_back(subject: Subject) {
             from,
             to,
             after_seq: None,
+            cursor: None,
             limit: 5_000,
         };
         let ticks = subject.store.ticks(asked.clone()).await.unwrap();
@@ -381,13 +382,16 @@ async fn health_is_kept_and_a_ping_is_answered(subject: Subject) {
 macro_rules! contract {
     ($($name:ident($($subject:ident),*);)*) => {
         mod sqlite {
-            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); super::Subject::sqlite() }),*).await; })*
+            use crate::store_contract::Subject;
+            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); Subject::sqlite() }),*).await; })*
         }
         mod postgresql {
-            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); super::Subject::postgres() }),*).await; })*
+            use crate::store_contract::Subject;
+            $(#[tokio::test] async fn $name() { super::$name($({ stringify!($subject); Subject::postgres() }),*).await; })*
         }
     };
 }
+pub(crate) use contract;
 
 /// Everything but the position, which is the ledger's.
 fn told(events: &[Numbered], channel: Channel) -> Vec<Numbered> {

@@ -183,10 +183,11 @@ impl Postgres {
         let mut db = self.connection().await?;
         let rows: Vec<BarOut> = match query.as_of {
             Some(as_of) => {
-                let asked = bind_bars!(SQL.bars_as_of(query.latest), &query).bind::<BigInt, _>(as_of.micros());
+                let asked = bind_bars!(SQL.bars_as_of(query.interval, query.latest), &query);
+                let asked = asked.bind::<BigInt, _>(as_of.micros());
                 in_time(asked.load(&mut db)).await?
             }
-            None => in_time(bind_bars!(SQL.bars(query.latest), &query).load(&mut db)).await?,
+            None => in_time(bind_bars!(SQL.bars(query.interval, query.latest), &query).load(&mut db)).await?,
         };
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
@@ -195,7 +196,7 @@ impl Postgres {
 
     pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<TickOut> = in_time(bind_ticks!(SQL.ticks(), &query).load(&mut db)).await?;
+        let rows: Vec<TickOut> = in_time(bind_ticks!(SQL.ticks(query.above()), &query).load(&mut db)).await?;
         let ticks = rows.into_iter().map(|row| row.into_tick(query.symbol));
         ticks
             .collect::<Result<_, _>>()

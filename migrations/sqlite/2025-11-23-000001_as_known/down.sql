@@ -1,0 +1,3 @@
+DROP INDEX market_data_known;
+DROP INDEX bar_revisions_known;
+DROP INDEX realtime_market_data_time;
