@@ -244,6 +244,9 @@ pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
 /// Bytes of log between two checkpoints, by estimate: the kernel still holds them in memory.
 pub const LEDGER_CHECKPOINT_LOG: usize = 16 << 20;
+/// Bytes of log between two flushes of it to the disk, by estimate. The commit of a bar waits until the disk has everything before
+/// it, and the ticks behind it wait as well, so there must never be much.
+pub const LEDGER_FLUSH_LOG: usize = 1 << 20;
 /// What a commit puts into the log whatever is in it, about: the pages that it touches, of 4 KiB each. A quiet market's ticks are a
 /// commit each.
 pub const LEDGER_LOG_COMMIT: usize = 10_240;
@@ -302,6 +305,9 @@ pub const VIEW_EVERY: Duration = Duration::from_millis(250);
 
 /// The slot in which the simulated market makes its ticks: the base interval of the bars it must be able to repeat.
 pub const SIM_SLOT: Duration = Duration::from_secs(300);
+/// The piece in which a busy market is played: a slot of it has hundred thousands of ticks, and making them all at once would keep
+/// every client waiting for a tenth of a second.
+pub const SIM_BUSY_PIECE: Duration = Duration::from_secs(1);
 /// The longest silence that a search for older bars crosses: longer than any holiday week, short enough to end.
 pub const SIM_LOOK_BACK: Duration = Duration::from_secs(10 * 86_400);
 /// Bars in one REST answer: the vendor's own maximum of `outputsize`.

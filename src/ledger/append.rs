@@ -59,6 +59,8 @@ pub struct Ledger {
     end: End,
     /// What the log has grown by since a checkpoint was asked for, by estimate.
     log: usize,
+    /// The same since a flush was asked for.
+    unflushed: usize,
     shared: Arc<Shared>,
     checkpointer: Checkpointer,
     _lock: File,
@@ -108,6 +110,7 @@ impl Ledger {
             unsure: false,
             end,
             log: limits::LEDGER_CHECKPOINT_LOG, // whatever the last run left in the log
+            unflushed: 0,
             shared,
             checkpointer: Checkpointer::start()?,
             _lock: lock,
@@ -137,7 +140,7 @@ impl Ledger {
         }
         self.end = end;
         self.shared.advance(self.end.head, &self.end.heads);
-        self.checkpoint_after(fresh.len());
+        self.keep_log_small(fresh.len());
         Ok(Position(self.end.head))
     }
 
@@ -242,14 +245,18 @@ impl Ledger {
         transaction.commit().map_err(error)
     }
 
-    fn checkpoint_after(&mut self, rows: usize) {
+    fn keep_log_small(&mut self, rows: usize) {
         let grown = rows
             .saturating_mul(limits::LEDGER_LOG_ROW)
             .saturating_add(limits::LEDGER_LOG_COMMIT);
         self.log = self.log.saturating_add(grown);
+        self.unflushed = self.unflushed.saturating_add(grown);
         if self.log >= limits::LEDGER_CHECKPOINT_LOG {
-            self.log = 0;
+            (self.log, self.unflushed) = (0, 0); // it begins with a flush
             self.checkpointer.ask(self.path.clone());
+        } else if self.unflushed >= limits::LEDGER_FLUSH_LOG {
+            self.unflushed = 0;
+            self.checkpointer.flush(self.path.clone());
         }
     }
 

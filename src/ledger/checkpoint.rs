@@ -1,5 +1,5 @@
-//! Moves what is in a day file's log (`-wal`) into the file, on a thread and connection of its own, so that no append waits
-//! for it.
+//! Sends a day file's log (`-wal`) to the disk while it grows, and moves what is in it into the file, on a thread and connection
+//! of its own, so that no append waits for it.
 
 use super::error::LedgerError;
 use crate::limits;
@@ -17,7 +17,9 @@ pub(super) struct Checkpointer {
 }
 
 enum Job {
-    /// The log has grown.
+    /// The log has grown: let the disk have it, so that a commit that must wait for the disk waits for little.
+    Flush(PathBuf),
+    /// The log has grown large.
     Checkpoint(PathBuf),
     /// The file is complete: empty its log and close the connection that appended to it.
     Finish(Connection),
@@ -39,6 +41,11 @@ impl Checkpointer {
             jobs: Some(jobs),
             thread: Some(thread),
         })
+    }
+
+    /// Asks for the log to be flushed. When more is waiting than can be done, a later one will do.
+    pub(super) fn flush(&self, path: PathBuf) {
+        self.give(Job::Flush(path));
     }
 
     /// Asks for a checkpoint. When one is already asked for, that one will do.
@@ -79,6 +86,10 @@ fn work(inbox: &Receiver<Job>) {
     let mut open: Option<(PathBuf, Connection)> = None;
     for job in inbox {
         let done = match job {
+            Job::Flush(path) => {
+                flush(&path);
+                Ok(())
+            }
             Job::Checkpoint(path) => {
                 if open.as_ref().is_none_or(|(of, _)| *of != path) {
                     open = connect(&path).map(|db| (path.clone(), db));
@@ -119,9 +130,22 @@ fn retire(path: &Path, backup: Option<&Path>) {
         return;
     }
     for suffix in ["-wal", "-shm"] {
-        let mut name = path.to_owned().into_os_string();
-        name.push(suffix);
-        drop(fs::remove_file(name)); // usually gone already
+        drop(fs::remove_file(beside(path, suffix))); // usually gone already
+    }
+}
+
+/// The name of a file that SQLite keeps beside `path`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Nothing counts on it: what must be on the disk is waited for by the commit that says so.
+fn flush(path: &Path) {
+    let flushed = fs::File::open(beside(path, "-wal")).and_then(|log| log.sync_data());
+    if let Err(error) = flushed {
+        tracing::debug!(file = %path.display(), error = %error, "the ledger's log could not be flushed ahead");
     }
 }
 

@@ -40,6 +40,7 @@ pub struct Market {
     sessions: Option<Arc<dyn Sessions>>,
     begins: Timestamp,
     opens: Option<Timestamp>,
+    piece: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +61,7 @@ impl Market {
             sessions: None,
             begins: Timestamp::from_secs(0),
             opens: None,
+            piece: limits::SIM_SLOT,
         }
     }
 
@@ -69,6 +71,7 @@ impl Market {
         for source in self.pairs.values_mut() {
             if let Source::Walk(walk) = source {
                 *walk = walk.busy(per_second);
+                self.piece = limits::SIM_BUSY_PIECE;
             }
         }
         self
@@ -90,6 +93,7 @@ impl Market {
             opens,
             pairs: BTreeMap::from([(day.symbol, Source::Replay(Arc::new(slots)))]),
             sessions: None,
+            piece: limits::SIM_SLOT,
         }
     }
 
@@ -124,13 +128,20 @@ impl Market {
         self.pairs.contains_key(symbol)
     }
 
-    /// The ticks of the slot that opens at `slot`; empty when the pair is unknown or the slot silent.
+    /// How long the pieces are in which it is played.
     #[must_use]
-    pub fn slot(&self, symbol: Symbol, slot: Timestamp) -> Vec<Quote> {
-        self.seen(symbol, slot, |walk| walk.slot(slot))
+    pub const fn piece_length(&self) -> Duration {
+        self.piece
     }
 
-    fn seen(&self, symbol: Symbol, slot: Timestamp, of_walk: impl Fn(&Walk) -> Vec<Quote>) -> Vec<Quote> {
+    /// The ticks of the piece that begins at `from`; empty when the pair is unknown or the piece silent.
+    #[must_use]
+    pub fn piece(&self, symbol: Symbol, from: Timestamp) -> Vec<Quote> {
+        self.seen(symbol, from, |walk| walk.piece(from))
+    }
+
+    fn seen(&self, symbol: Symbol, from: Timestamp, of_walk: impl Fn(&Walk) -> Vec<Quote>) -> Vec<Quote> {
+        let slot = from.floor(limits::SIM_SLOT);
         let mut ticks = match self.pairs.get(&symbol) {
             _ if slot < self.begins => Vec::new(),
             Some(Source::Walk(walk)) => of_walk(walk),
@@ -239,7 +250,7 @@ mod tests {
         let bars = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100);
         assert_eq!(bars.len(), 12);
         for bar in bars {
-            assert_eq!(Some(bar.ohlc), ohlc(&market.slot(Symbol::usdcop(), bar.opens_at)));
+            assert_eq!(Some(bar.ohlc), ohlc(&market.piece(Symbol::usdcop(), bar.opens_at)));
             assert!(bar.ohlc.ordered());
         }
     }

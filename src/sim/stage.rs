@@ -61,8 +61,8 @@ pub(super) struct Stage {
     late: BTreeMap<(Timestamp, u64), (Symbol, Quote)>,
     late_count: u64,
     ticks: VecDeque<(Symbol, Quote)>,
-    /// The slot whose ticks are taken next.
-    slot: Timestamp,
+    /// Where the piece begins whose ticks are taken next.
+    piece: Timestamp,
     began: Timestamp,
     sockets_made: u64,
 }
@@ -103,7 +103,7 @@ impl Stage {
             late: BTreeMap::new(),
             late_count: 0,
             ticks: VecDeque::new(),
-            slot: now.floor(limits::SIM_SLOT),
+            piece: now.floor(limits::SIM_SLOT),
             began: now,
             sockets_made: 0,
         }
@@ -117,7 +117,7 @@ impl Stage {
             let act = self.acts.front().map_or(far, |(at, ..)| *at);
             let revival = self.revivals.keys().next().map_or(far, |(at, _)| *at);
             let late = self.late.keys().next().map_or(far, |(at, _)| *at);
-            let tick = self.ticks.front().map_or(self.slot, |(_, quote)| quote.at);
+            let tick = self.ticks.front().map_or(self.piece, |(_, quote)| quote.at);
             let due = act.min(revival).min(late).min(tick);
             if due > now {
                 return due;
@@ -140,14 +140,14 @@ impl Stage {
         }
     }
 
-    /// Takes the ticks of the next slots from the market, of all pairs in order of time.
+    /// Takes the ticks of the next pieces from the market, of all pairs in order of time.
     fn fetch_ticks(&mut self, now: Timestamp) {
-        while self.ticks.is_empty() && self.slot <= now {
+        while self.ticks.is_empty() && self.piece <= now {
             let mut ticks: Vec<(Symbol, Quote)> = Vec::new();
             for symbol in self.market.symbols() {
                 ticks.extend(
                     self.market
-                        .slot(symbol, self.slot)
+                        .piece(symbol, self.piece)
                         .into_iter()
                         .map(|quote| (symbol, quote)),
                 );
@@ -155,7 +155,7 @@ impl Stage {
             ticks.retain(|(_, quote)| quote.at >= self.began);
             ticks.sort_by_key(|(_, quote)| quote.at);
             self.ticks = ticks.into();
-            self.slot = self.slot + limits::SIM_SLOT;
+            self.piece = self.piece + self.market.piece_length();
         }
     }
 

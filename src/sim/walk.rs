@@ -87,15 +87,14 @@ impl Walk {
         from + i64::try_from(moved).unwrap_or(0)
     }
 
-    /// Every tick of the slot that opens at `slot`: one each few seconds, whole-second stamps, strictly rising; in a busy market
-    /// several a second, spread over it.
+    /// Every tick of the piece that begins at `from`: of a slot, one each few seconds, whole-second stamps, strictly rising; in a
+    /// busy market of a second, spread over it.
     #[must_use]
-    pub fn slot(&self, slot: Timestamp) -> Vec<Quote> {
+    pub fn piece(&self, from: Timestamp) -> Vec<Quote> {
         if let Some(per_second) = self.per_second {
-            let seconds = (slot.secs()..).take(usize::try_from(limits::SIM_SLOT.as_secs()).unwrap_or(0));
-            return seconds.flat_map(|second| self.second(second, per_second)).collect();
+            return self.second(from.secs(), per_second).collect();
         }
-        let (open, length) = (slot.secs(), limits::SIM_SLOT.as_secs());
+        let (open, length) = (from.secs(), limits::SIM_SLOT.as_secs());
         let place = u64::try_from(open).unwrap_or(0);
         let mut ticks = Vec::with_capacity(80);
         let mut into = self.dice.below(place, 100, 4);
@@ -113,7 +112,7 @@ impl Walk {
     #[must_use]
     pub fn outline(&self, slot: Timestamp, now: Timestamp) -> Vec<Quote> {
         let Some(per_second) = self.per_second else {
-            return self.slot(slot);
+            return self.piece(slot);
         };
         let seconds = (slot.secs()..=now.secs()).take(usize::try_from(limits::SIM_SLOT.as_secs()).unwrap_or(0));
         let ends = seconds.flat_map(|second| {
@@ -165,7 +164,8 @@ mod tests {
     #[test]
     fn a_busy_second_has_its_ticks_each_with_a_price_of_its_own() {
         let slot = Timestamp::from_secs(1_761_138_000);
-        let ticks = usdcop(1).busy(25).slot(slot);
+        let seconds = (0..300).map(|second| slot + std::time::Duration::from_secs(second));
+        let ticks: Vec<Quote> = seconds.flat_map(|second| usdcop(1).busy(25).piece(second)).collect();
         assert_eq!(ticks.len(), 25 * 300);
         let mut known: Vec<_> = ticks.iter().map(|tick| (tick.at, tick.price)).collect();
         known.dedup();
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_day_and_another_seed_another() {
         let slot = Timestamp::from_secs(1_761_138_000);
-        assert_eq!(usdcop(1).slot(slot), usdcop(1).slot(slot));
-        assert_ne!(usdcop(1).slot(slot), usdcop(2).slot(slot));
+        assert_eq!(usdcop(1).piece(slot), usdcop(1).piece(slot));
+        assert_ne!(usdcop(1).piece(slot), usdcop(2).piece(slot));
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         #[test]
         fn stamps_are_whole_seconds_that_rise_within_the_slot(seed in any::<u64>(), slot in 0_i64..8_000_000) {
             let opens = Timestamp::from_secs(slot * 300);
-            let ticks = usdcop(seed).slot(opens);
+            let ticks = usdcop(seed).piece(opens);
             prop_assert!(ticks.len() > 30);
             prop_assert!(ticks.iter().all(|tick| tick.at.micros() % 1_000_000 == 0));
             prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));

@@ -100,9 +100,11 @@ pub(crate) struct Candela {
 }
 
 impl Candela {
-    /// The binary with an environment that holds nothing but the way to system tools.
+    /// The binary with an environment that holds nothing but the way to system tools. `CANDELA_TEST_BINARY` names another one,
+    /// a release build for the tests that measure.
     pub(crate) fn command(args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_candela"));
+        let built = env!("CARGO_BIN_EXE_candela").into();
+        let mut command = Command::new(std::env::var_os("CANDELA_TEST_BINARY").unwrap_or(built));
         command
             .args(args)
             .env_clear()
