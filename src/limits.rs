@@ -127,6 +127,10 @@ pub const PATTERN_STRETCH: Duration = Duration::from_secs(120);
 /// Questions that one fan-out shard has under way at the store: clients that come back together must not take all its connections.
 pub const FANOUT_STORE_READS: usize = 2;
 
+/// How often an attach looks again, each [`CLIENT_PUMP`], whether its shard was told what the client has from another thread's: a
+/// second in all, and then its position counts as ahead.
+pub const FANOUT_PATIENCE: u32 = 50;
+
 /// The longest replay for one channel; beyond it a client is told `too_large` and takes a snapshot.
 pub const REPLAY: u64 = 100_000;
 

@@ -15,7 +15,10 @@ use crate::domain::channel::{Channel, Head, Topic};
 use crate::domain::frames;
 use crate::domain::lanes::Replay;
 use crate::domain::protocol::{Close, Problem};
+use crate::domain::requests::Since;
 use crate::limits;
+use actix::fut::{self, LocalBoxActorFuture};
+use actix::{ActorFutureExt, Context, WrapFuture};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,7 +27,7 @@ use std::rc::Rc;
 
 impl Fanout {
     /// What the store must be asked before this can be answered.
-    pub(super) fn questions(&mut self, ask: &Attach) -> Vec<Question> {
+    fn questions(&mut self, ask: &Attach) -> Vec<Question> {
         let Some(seat) = self.parts.deck.seat(ask.client) else {
             return Vec::new();
         };
@@ -34,7 +37,54 @@ impl Fanout {
             .collect()
     }
 
-    pub(super) fn attach(&mut self, ask: Attach, older: &Older) {
+    /// Answers at once where it can; else after a look into the store, or when this shard was told what the client has from
+    /// another thread's.
+    pub(super) fn attach_when_told(
+        &mut self,
+        ask: Attach,
+        patience: u32,
+        ctx: &mut Context<Self>,
+    ) -> Option<LocalBoxActorFuture<Self, ()>> {
+        if patience > 0 && self.lags(&ask) {
+            let pause = actix_rt::time::sleep(limits::CLIENT_PUMP).into_actor(self);
+            let again = pause.then(move |(), shard, ctx| {
+                let later = shard.attach_when_told(ask, patience.saturating_sub(1), ctx);
+                later.unwrap_or_else(|| Box::pin(fut::ready(())))
+            });
+            return Some(Box::pin(again));
+        }
+        let questions = self.questions(&ask);
+        if questions.is_empty() {
+            self.attach(ask, &Older::new());
+            self.plan_flush(ctx);
+            return None;
+        }
+        let asked = self.archive.spans(questions).into_actor(self);
+        Some(Box::pin(asked.map(move |older, shard, ctx| {
+            shard.attach(ask, &older);
+            shard.plan_flush(ctx);
+        })))
+    }
+
+    /// Whether the client has messages that are written, but of which this shard was not told yet: another thread's was faster.
+    fn lags(&self, ask: &Attach) -> bool {
+        let beyond = |(channel, since): &(Channel, Since)| match since {
+            Since::Position { epoch, seq } => {
+                let head = self.head(*channel)?;
+                let same = epoch.is_none_or(|epoch| epoch == head.epoch);
+                (same && *seq > head.seq).then_some((*channel, *seq))
+            }
+            _ => None,
+        };
+        let mut beyond = ask.channels.iter().filter_map(beyond).peekable();
+        if beyond.peek().is_none() {
+            return false;
+        }
+        let written = self.ledger.heads();
+        beyond.any(|(channel, seq)| written.get(&channel).is_some_and(|head| seq <= head.seq))
+    }
+
+    fn attach(&mut self, ask: Attach, older: &Older) {
         let deck = Rc::clone(&self.parts.deck);
         let Some(seat) = deck.seat(ask.client).filter(|seat| seat.is_open()) else {
             return; // it went while its question waited

@@ -78,8 +78,10 @@ impl Fanout {
         let mut holes = Vec::new();
         self.parts.deck.each_of(channel, |seat| {
             let offered = seat.outbox.borrow_mut().offer(channel, seq, frame, now);
-            if let Offered::Hole { .. } = offered {
-                holes.push(Rc::clone(seat));
+            match offered {
+                Offered::Hole { .. } => holes.push(Rc::clone(seat)),
+                Offered::Later => self.parts.deck.pump_later(seat),
+                _ => {}
             }
             offered == Offered::Queued
         });

@@ -8,7 +8,6 @@
 //!        dropped by its seq. A ledger that cannot be read is tried again with the next `Recorded`
 
 use crate::actors::archive::Archive;
-use crate::actors::beginning::Older;
 use crate::actors::deck::Deck;
 use crate::actors::messages::{Attach, Detach, Item, Recorded};
 use crate::actors::pattern::WithPattern;
@@ -258,17 +257,17 @@ impl Actor for Fanout {
                 shard.plan_flush(ctx);
             });
         }
+        let head = self.ledger.head(); // before the heads: what is written in between is told, and dropped by who has it
         let heads = self.ledger.heads();
         self.rings.warm(self.ledger.as_mut(), &heads, &self.parts.zones);
         match deck.next.get() {
             None => {
-                deck.next.set(Some(self.ledger.head().next()));
+                deck.next.set(Some(head.next()));
                 self.recall_latest(&heads);
                 deck.heads.borrow_mut().extend(heads);
             }
             Some(next) => {
                 self.begin_anew(&heads);
-                let head = self.ledger.head();
                 if next <= head {
                     self.fall_behind(head, ctx);
                 } else if next > head.next() {
@@ -311,17 +310,10 @@ impl Handler<Recorded> for Fanout {
 impl Handler<Attach> for Fanout {
     type Result = ActorResponse<Self, ()>;
     fn handle(&mut self, ask: Attach, ctx: &mut Context<Self>) -> Self::Result {
-        let questions = self.questions(&ask);
-        if questions.is_empty() {
-            self.attach(ask, &Older::new());
-            self.plan_flush(ctx);
-            return ActorResponse::reply(());
+        match self.attach_when_told(ask, limits::FANOUT_PATIENCE, ctx) {
+            None => ActorResponse::reply(()),
+            Some(later) => ActorResponse::r#async(later),
         }
-        let asked = self.archive.spans(questions).into_actor(self);
-        ActorResponse::r#async(asked.map(move |older, shard, ctx| {
-            shard.attach(ask, &older);
-            shard.plan_flush(ctx);
-        }))
     }
 }
 
@@ -379,3 +371,7 @@ impl Handler<CatchUp> for Fanout {
         self.catch_up(ctx);
     }
 }
+
+#[cfg(test)]
+#[path = "fanout_tests.rs"]
+mod tests;

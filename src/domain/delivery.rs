@@ -58,6 +58,9 @@ pub enum Offered {
     Duplicate,
     /// A replay is on its way; this message is part of what it will bring.
     Held,
+    /// The control lane is crowded: a replay brings this message, and what follows it, as there is room. A burst of what must not
+    /// be dropped makes nobody a slow consumer; only a lane that does not move does.
+    Later,
     /// Messages before it are missing: the caller brings those first, or says that they are skipped.
     Hole {
         /// The seq that must come next.

@@ -32,6 +32,8 @@ pub struct Outbox {
     follows: Vec<Follow>,
     /// The last event without a channel that was queued.
     loose: Position,
+    /// Ends of intervals whose bars a replay has still to bring.
+    ends: Vec<(Interval, Bytes)>,
     conflating: bool,
     conflated: u64,
     evict: Option<Evict>,
@@ -116,6 +118,11 @@ impl Outbox {
         if seq != expected {
             return Offered::Hole { expected };
         }
+        let crowded = self.window.control.saturating_sub(self.control.len()) <= self.window.control / 4;
+        if crowded && channel.topic != Topic::Ticks {
+            self.hold(channel, seq, false);
+            return Offered::Later;
+        }
         follow.last = seq;
         if channel.topic == Topic::Ticks {
             self.offer_datum(channel, Some((seq, seq)), frame, now);
@@ -142,7 +149,7 @@ impl Outbox {
         Offered::Queued
     }
 
-    /// An event without a channel of its own, told to all who follow bars of `interval`; once each.
+    /// The end of an interval, told to all who follow bars of it; once each, and behind the bars.
     pub fn offer_loose(&mut self, interval: Interval, position: Position, frame: &Bytes, now: Duration) -> Offered {
         let topic = Topic::Bars(interval);
         if !self.follows.iter().any(|follow| follow.channel.topic == topic) {
@@ -152,8 +159,24 @@ impl Outbox {
             return Offered::Duplicate;
         }
         self.loose = position;
-        self.say(frame, now);
+        self.ends.push((interval, frame.clone()));
+        self.release_ends(now);
         Offered::Queued
+    }
+
+    /// Lets the ends go for whose bars no replay is awaited.
+    fn release_ends(&mut self, now: Duration) {
+        for (interval, frame) in std::mem::take(&mut self.ends) {
+            let topic = Topic::Bars(interval);
+            let replays = |follow: &Follow| follow.channel.topic == topic && follow.replay.is_some();
+            if !self.follows.iter().any(replays) {
+                self.say(&frame, now);
+            } else if self.ends.len() < self.window.control {
+                self.ends.push((interval, frame));
+            } else {
+                self.evict = self.evict.or(Some(Evict::ControlFull));
+            }
+        }
     }
 
     /// Counts what this client misses of the ticks `first..=last` as sent, where nothing stands between them and the socket:
@@ -235,11 +258,11 @@ impl Outbox {
     }
 
     fn push_control(&mut self, out: Out, now: Duration) {
-        if self.finished {
-            return;
+        if self.finished || self.evict.is_some() {
+            return; // nothing goes behind what was lost: who comes back would believe to have it
         }
         if self.control.len() >= self.window.control {
-            self.evict = self.evict.or(Some(Evict::ControlFull));
+            self.evict = Some(Evict::ControlFull);
             return;
         }
         self.control.push_back(Control { since: now, out });
@@ -248,6 +271,7 @@ impl Outbox {
     /// Takes what is to be sent now into `outs`, control first, until `budget` bytes are there.
     pub fn take(&mut self, budget: usize, now: Duration, outs: &mut Vec<Out>) {
         let mut bytes = 0_usize;
+        self.release_ends(now);
         while bytes < budget {
             let Some(control) = self.control.pop_front() else {
                 break;

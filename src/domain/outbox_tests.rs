@@ -119,6 +119,32 @@ fn a_full_or_old_control_lane_ends_the_client() {
 }
 
 #[test]
+fn nothing_follows_what_a_full_control_lane_lost() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(bars(), 0, Options::default());
+    (1..=5).for_each(|seq| outbox.say(&frame(seq), NOW));
+    assert_eq!(taken(&mut outbox, usize::MAX).len(), 4);
+    outbox.say(&frame(6), NOW);
+    assert_eq!(taken(&mut outbox, usize::MAX), []);
+    assert_eq!(outbox.overdue(NOW), Some(Evict::ControlFull));
+}
+
+#[test]
+fn a_burst_of_what_must_not_be_dropped_is_brought_as_there_is_room() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(bars(), 0, Options::default());
+    let offered: Vec<Offered> = (1..=9).map(|seq| outbox.offer(bars(), seq, &frame(seq), NOW)).collect();
+    assert_eq!(
+        offered[..4],
+        [Offered::Queued, Offered::Queued, Offered::Queued, Offered::Later]
+    );
+    assert_eq!(offered[4..], [Offered::Held; 5]);
+    assert_eq!(outbox.overdue(NOW), None);
+    assert_eq!(taken(&mut outbox, usize::MAX).len(), 3);
+    assert_eq!(outbox.replaying(), Some((bars(), 4, 4)));
+}
+
+#[test]
 fn who_must_not_miss_a_tick_is_ended_rather_than_conflated() {
     let mut outbox = Outbox::new(small());
     let options = Options {
@@ -233,6 +259,21 @@ fn an_event_without_a_channel_is_told_once_to_those_who_follow_its_interval() {
     outbox.follow(bars(), 0, Options::default());
     assert_eq!(offer(&mut outbox), Offered::Queued);
     assert_eq!(offer(&mut outbox), Offered::Duplicate);
+}
+
+#[test]
+fn the_end_of_an_interval_waits_for_its_bars() {
+    let mut outbox = Outbox::new(small());
+    outbox.follow(bars(), 0, Options::default());
+    outbox.hold(bars(), 1, false);
+    assert_eq!(outbox.offer(bars(), 2, &frame(2), NOW), Offered::Held);
+    let end = outbox.offer_loose(Interval::M5, Position(7), &frame(99), NOW);
+    assert_eq!((end, taken(&mut outbox, usize::MAX)), (Offered::Queued, Vec::new()));
+    outbox.replay(bars(), 1, &frame(1), NOW);
+    outbox.hold(bars(), 2, false);
+    outbox.replay(bars(), 2, &frame(2), NOW);
+    let expect = [1, 2, 99].map(|seq| Out::Frame(frame(seq)));
+    assert_eq!(taken(&mut outbox, usize::MAX), expect);
 }
 
 #[test]

@@ -260,3 +260,36 @@ async fn who_follows_already_is_promised_nothing_again() {
     stage.ticks(1);
     assert_eq!(client.json().await["seq"], 4);
 }
+
+#[actix_rt::test]
+async fn a_burst_of_bars_closes_nobody_who_reads() {
+    let stage = Stage::new();
+    let mut client = stage.client("/ws?channels=bars.5m:USD/COP").await;
+    client.settle().await;
+    let burst: Vec<_> = (0..3_000).map(|_| stage.write_bar()).collect();
+    stage.tell_events(burst);
+    for seq in 1..=3_000 {
+        let bar = client.json().await;
+        assert_eq!((&bar["type"], &bar["seq"]), (&json!("bar"), &json!(seq)));
+    }
+}
+
+#[actix_rt::test]
+async fn who_was_told_more_by_another_thread_resumes_from_there() {
+    let stage = Stage::new();
+    let mut client = stage.client("/ws?channels=status").await;
+    client.until("subscribed").await;
+    let bar = stage.write_bar(); // told to the client by another thread, and here in a moment
+    let since = json!({"epoch": "ab12", "seq": 1});
+    client
+        .say(&json!({"action": "subscribe", "channels": ["bars.5m:USD/COP"], "since": since}))
+        .await;
+    stage.client("/ws").await.settle().await; // until then the question is asked
+    stage.tell_events(vec![bar]);
+    let answer = client.until("subscribed").await.pop().unwrap();
+    assert_eq!(answer["channels"][0]["recovered"], true, "{answer}");
+    let next = stage.write_bar();
+    stage.tell_events(vec![next]);
+    client.until("replay_end").await;
+    assert_eq!(client.json().await["seq"], 2);
+}
