@@ -33,7 +33,7 @@ pub struct Channel {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
     /// No `topic:symbol`, or an unknown topic.
-    #[error("channel {0:?} is not ticks:SYMBOL, bars.INTERVAL:SYMBOL, quality:SYMBOL or session:SYMBOL")]
+    #[error("channel {0:?} is not ticks:SYMBOL, bars.INTERVAL:SYMBOL, quality:SYMBOL, session:SYMBOL or status")]
     Unknown(String),
     /// A known topic with a malformed interval.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! What clients say: JSON text in, a request or a problem out. Never panics, whatever the text.
 
-use crate::domain::channel::{Channel, Epoch, Topic};
+use crate::domain::channel::{Channel, ChannelError, Epoch, Topic};
 use crate::domain::delivery::Options;
 use crate::domain::protocol::Problem;
 use crate::domain::symbol::Symbol;
@@ -228,7 +228,7 @@ fn read_options(wire: &WireOptions) -> Result<Options, String> {
     let spacing = match wire.max_hz {
         None => None,
         Some(hz) if (0.01..=1000.0).contains(&hz) => Some(Duration::from_secs_f64(1.0 / hz)),
-        Some(hz) => return Err(format!("\"max_hz\" is {hz}; it must lie between 0.01 and 1000")),
+        Some(hz) => return Err(format!("\"max_hz\" is {hz:?}; it must lie between 0.01 and 1000")),
     };
     let close_when_slow = match wire.on_slow.as_deref() {
         None | Some("conflate") => false,
@@ -313,8 +313,13 @@ pub fn wanted(text: &str) -> Result<Wanted, String> {
     }
     if let Some(topic) = text.strip_suffix(":*") {
         let any = format!("{topic}:{}", Symbol::usdcop());
-        let channel: Channel = any.parse().map_err(|error| format!("{error}"))?;
-        return Ok(Wanted::Every(channel.topic));
+        let channel = any.parse::<Channel>().map_err(|error| match error {
+            ChannelError::Unknown(_) => ChannelError::Unknown(text.chars().take(60).collect()),
+            other => other,
+        });
+        return channel
+            .map(|channel| Wanted::Every(channel.topic))
+            .map_err(|error| error.to_string());
     }
     text.parse().map(Wanted::One).map_err(|error| format!("{error}"))
 }

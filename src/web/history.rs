@@ -39,7 +39,7 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     let symbol = query.symbol(&thread)?;
     let interval = query.interval(&thread)?;
     let zone = thread.zones.of(symbol);
-    let (from, to) = (query.instant("from", zone)?, query.instant("to", zone)?);
+    let (from, to) = query.stretch(zone)?;
     let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
     let format = query.choice("format", &["json", "csv"])?;
     let asked = BarQuery {
@@ -89,10 +89,11 @@ pub(super) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble>
     let symbol = query.symbol(&thread)?;
     let zone = thread.zones.of(symbol);
     let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
+    let (from, to) = query.stretch(zone)?;
     let asked = TickQuery {
         symbol,
-        from: query.instant("from", zone)?.unwrap_or(EVER.0),
-        to: query.instant("to", zone)?.unwrap_or(EVER.1),
+        from: from.unwrap_or(EVER.0),
+        to: to.unwrap_or(EVER.1),
         after_seq: query.seq("after_seq")?,
         cursor: query.tick_place("cursor")?,
         limit,
@@ -135,13 +136,14 @@ pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         None => None,
         Some(text) => {
             let named = STATUSES.into_iter().find(|status| status.name() == text);
-            Some(named.ok_or_else(|| wrong("status", text, "is not one of open, filling, filled, unfillable"))?)
+            Some(named.ok_or_else(|| wrong("status", text, "one of open, filling, filled, unfillable"))?)
         }
     };
+    let (from, to) = query.stretch(zone)?;
     let asked = GapQuery {
         symbol,
-        from: query.instant("from", zone)?.unwrap_or(EVER.0),
-        to: query.instant("to", zone)?.unwrap_or(EVER.1),
+        from: from.unwrap_or(EVER.0),
+        to: to.unwrap_or(EVER.1),
         status,
         limit: query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?,
     };
@@ -177,6 +179,13 @@ pub(super) async fn calendar(request: HttpRequest) -> Result<HttpResponse, Troub
     let query = Query::of(&request, &["symbol", "from", "to"])?;
     let symbol = query.symbol(&thread)?;
     let zone = thread.zones.of(symbol);
+    let today = thread.deck.clock().now().datetime().with_timezone(&zone).date_naive();
+    let from = query.date("from")?.unwrap_or(today);
+    let to = query.date("to")?.unwrap_or_else(|| from + Days::new(30));
+    if to < from || (to - from).num_days() > limits::REST_CALENDAR_DAYS {
+        let allowed = format!("a date within {} days after from", limits::REST_CALENDAR_DAYS);
+        return Err(wrong("to", &to.to_string(), &allowed));
+    }
     let known = thread.common.calendars.iter().find(|(known, _)| *known == symbol);
     let Some((_, calendar)) = known else {
         return Err(Trouble::unavailable(
@@ -184,13 +193,6 @@ pub(super) async fn calendar(request: HttpRequest) -> Result<HttpResponse, Troub
             format!("{symbol} has no calendar here"),
         ));
     };
-    let today = thread.deck.clock().now().datetime().with_timezone(&zone).date_naive();
-    let from = query.date("from")?.unwrap_or(today);
-    let to = query.date("to")?.unwrap_or_else(|| from + Days::new(30));
-    if to < from || (to - from).num_days() > limits::REST_CALENDAR_DAYS {
-        let allowed = format!("is not within {} days after from", limits::REST_CALENDAR_DAYS);
-        return Err(wrong("to", &to.to_string(), &allowed));
-    }
     let dates = from.iter_days().take_while(|date| *date <= to);
     let days: Vec<serde_json::Value> = dates
         .map(|date| {

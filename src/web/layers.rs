@@ -97,15 +97,15 @@ pub(super) async fn authorize(
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let (request, _) = request.into_parts();
-    let refusal = Trouble::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthenticated",
-        "a token is needed: Authorization: Bearer <token>",
-    );
-    let mut answer = refusal.error_response();
-    let challenge = HeaderValue::from_static("Bearer realm=\"candela\"");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    Ok(ServiceResponse::new(request, answer).map_into_right_body())
+    let refusal = match access {
+        Access::Refused => Trouble::unauthorized("the token is not valid"),
+        _ => Trouble::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "a token is needed: Authorization: Bearer <token>",
+        ),
+    };
+    Ok(ServiceResponse::new(request, refusal.error_response()).map_into_right_body())
 }
 
 /// The token of the `Authorization` header.

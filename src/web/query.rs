@@ -33,14 +33,10 @@ impl Query {
         let mut given = BTreeMap::new();
         for (name, value) in pairs.into_inner() {
             if !known.contains(&name.as_str()) {
-                return Err(wrong(
-                    &name,
-                    &value,
-                    &format!("is no parameter here; there are {}", known.join(", ")),
-                ));
+                return Err(unknown(&name, &value, known));
             }
             if given.insert(name.clone(), value.clone()).is_some() {
-                return Err(wrong(&name, &value, "is given twice"));
+                return Err(twice(&name, &value));
             }
         }
         let access = request.extensions().get::<Access>().cloned();
@@ -56,7 +52,9 @@ impl Query {
     /// `symbol`, in any spelling; the first that the token opens by default.
     pub(super) fn symbol(&self, thread: &Thread) -> Result<Symbol, Trouble> {
         if let Some(text) = self.text("symbol") {
-            let symbol = thread.symbol(text)?;
+            let names: Vec<&str> = thread.common.symbols.iter().map(Symbol::as_str).collect();
+            let named = |trouble| name(trouble, "symbol", text, &format!("one of {}", names.join(", ")));
+            let symbol = thread.symbol(text).map_err(named)?;
             let closed = || Trouble::forbidden(format!("this token does not open {symbol}"));
             return self.access.may(symbol).then_some(symbol).ok_or_else(closed);
         }
@@ -72,7 +70,7 @@ impl Query {
         };
         let made = &thread.common.intervals;
         let names: Vec<&str> = made.iter().map(|interval| interval.name()).collect();
-        let allowed = format!("is not one of {}", names.join(", "));
+        let allowed = format!("one of {}", names.join(", "));
         let interval: Interval = text.parse().map_err(|_| wrong("interval", text, &allowed))?;
         if made.contains(&interval) {
             return Ok(interval);
@@ -86,14 +84,14 @@ impl Query {
             return Ok(default);
         };
         let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-        number.ok_or_else(|| wrong(name, text, &format!("is not a whole number from 1 to {most}")))
+        number.ok_or_else(|| wrong(name, text, &format!("a whole number from 1 to {most}")))
     }
 
     /// A sequence number.
     pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Trouble> {
         let read = |text: &str| {
             let number = text.parse().ok().filter(|number| i64::try_from(*number).is_ok());
-            number.ok_or_else(|| wrong(name, text, "is not a whole number"))
+            number.ok_or_else(|| wrong(name, text, &format!("a whole number from 0 to {}", i64::MAX)))
         };
         self.text(name).map(read).transpose()
     }
@@ -104,7 +102,7 @@ impl Query {
         let read = |text: &str| {
             let place = text.parse().ok();
             let place = place.filter(|place: &TickPlace| ever.contains(&place.received_at.micros()));
-            place.ok_or_else(|| wrong(name, text, "is not the next_cursor of a page of ticks"))
+            place.ok_or_else(|| wrong(name, text, "the next_cursor of a page of ticks"))
         };
         self.text(name).map(read).transpose()
     }
@@ -112,8 +110,7 @@ impl Query {
     /// An instant: RFC 3339, or a date, which is its midnight in the market's zone.
     pub(super) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, Trouble> {
         let read = |text: &str| {
-            instant(text, zone)
-                .ok_or_else(|| wrong(name, text, "is not an RFC 3339 instant or a date such as 2026-01-02"))
+            instant(text, zone).ok_or_else(|| wrong(name, text, "an RFC 3339 instant or a date such as 2026-01-02"))
         };
         self.text(name).map(read).transpose()
     }
@@ -125,9 +122,18 @@ impl Query {
                 .parse()
                 .ok()
                 .filter(|date: &NaiveDate| (1900..=2200).contains(&chrono::Datelike::year(date)));
-            date.ok_or_else(|| wrong(name, text, "is not a date such as 2026-01-02"))
+            date.ok_or_else(|| wrong(name, text, "a date such as 2026-01-02, from 1900 to 2200"))
         };
         self.text(name).map(read).transpose()
+    }
+
+    /// `from` and `to`, where the second is not before the first.
+    pub(super) fn stretch(&self, zone: chrono_tz::Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), Trouble> {
+        let (from, to) = (self.instant("from", zone)?, self.instant("to", zone)?);
+        match (from, to, self.text("to")) {
+            (Some(from), Some(to), Some(text)) if to < from => Err(wrong("to", text, "an instant at or after from")),
+            _ => Ok((from, to)),
+        }
     }
 
     /// One of a list; the first by default.
@@ -137,7 +143,7 @@ impl Query {
             return Ok(first);
         };
         let found = allowed.iter().find(|one| **one == text).copied();
-        found.ok_or_else(|| wrong(name, text, &format!("is not one of {}", allowed.join(", "))))
+        found.ok_or_else(|| wrong(name, text, &format!("one of {}", allowed.join(", "))))
     }
 }
 
@@ -156,14 +162,45 @@ fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
     )))
 }
 
-/// An answer that names a parameter.
-pub(super) fn wrong(name: &str, given: &str, allowed: &str) -> Trouble {
-    let given: String = given.chars().take(60).collect();
-    let name: String = name.chars().take(40).collect();
-    Trouble::bad_request(format!("{name}: {given:?} {allowed}"))
-        .with("parameter", name.as_str())
-        .with("given", given.as_str())
-        .with("allowed", allowed)
+/// An answer to a value that is not what it may be.
+pub(super) fn wrong(parameter: &str, given: &str, allowed: &str) -> Trouble {
+    let shown = cut(given);
+    let detail = format!("{}: {shown:?} is not {allowed}", cut(parameter));
+    name(Trouble::bad_request(detail), parameter, given, allowed)
+}
+
+/// An answer to a parameter that comes more than once.
+pub(super) fn twice(parameter: &str, given: &str) -> Trouble {
+    let detail = format!("{} is given more than once", cut(parameter));
+    name(Trouble::bad_request(detail), parameter, given, "one value")
+}
+
+/// An answer to a parameter that is not known here.
+fn unknown(parameter: &str, given: &str, known: &[&str]) -> Trouble {
+    let there = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    let near = |name: &&&str| strsim::damerau_levenshtein(parameter, name);
+    let meant = known.iter().min_by_key(near).filter(|name| near(name) <= 2);
+    let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+    let detail = format!(
+        "{:?} is no parameter of this address: there are {there}{meant}",
+        cut(parameter)
+    );
+    name(Trouble::bad_request(detail), parameter, given, &there)
+}
+
+/// Names the parameter, what was given, and what is allowed.
+fn name(trouble: Trouble, parameter: &str, given: &str, allowed: &str) -> Trouble {
+    let named = trouble.with("parameter", cut(parameter)).with("given", cut(given));
+    named.with("allowed", allowed)
+}
+
+/// What a client wrote, in a length that is safe to show.
+fn cut(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 #[cfg(test)]

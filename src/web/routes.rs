@@ -3,7 +3,7 @@
 use crate::domain::symbol::Symbol;
 use crate::web::admit::{self, Plan};
 use crate::web::problem::Trouble;
-use crate::web::query::wrong;
+use crate::web::query::twice;
 use crate::web::thread::Thread;
 use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pages};
 use actix_web::dev::Handler;
@@ -14,8 +14,8 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Res
 /// Registers them.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/ws", web::get().to(ws_all))
-        .route("/ws/{symbol:.*}", web::get().to(ws_symbol))
+        .service(open("/ws", ws_all))
+        .service(open("/ws/{symbol:.*}", ws_symbol))
         .service(open("/", pages::dashboard))
         .service(open("/docs", pages::docs))
         .service(open("/openapi.json", openapi::openapi))
@@ -89,7 +89,7 @@ fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> 
             _ => continue,
         };
         if place.replace(value).is_some() {
-            return Err(wrong(&name, "two of them", "is given twice"));
+            return Err(twice(&name, "two of them"));
         }
     }
     Ok(Plan {
@@ -114,6 +114,7 @@ async fn ws_symbol(
 }
 
 async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {
-    let detail = format!("there is nothing at {}", request.path());
+    let path: String = request.path().chars().take(100).collect();
+    let detail = format!("there is nothing at {path}");
     Err(Trouble::not_found("no_such_path", detail))
 }

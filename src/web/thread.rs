@@ -80,6 +80,8 @@ impl Thread {
 pub(super) fn unknown_symbol(text: &str, symbols: &[Symbol]) -> String {
     let asked: String = text.chars().take(20).collect();
     let upper = asked.to_ascii_uppercase();
+    let shows = !asked.is_empty() && asked.chars().all(|letter| letter.is_ascii_graphic());
+    let asked = if shows { asked } else { format!("{asked:?}") };
     let near = |symbol: &&Symbol| strsim::damerau_levenshtein(&upper, symbol.as_str());
     match symbols.iter().min_by_key(near).filter(|symbol| near(symbol) <= 2) {
         Some(symbol) => format!("{asked} is not served here; did you mean {symbol}?"),

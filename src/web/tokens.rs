@@ -153,7 +153,8 @@ fn read(file: &Path) -> Result<Vec<Grant>, TokensError> {
     let lines = text
         .lines()
         .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        .map(|(i, line)| (i, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let grant = |(i, line): (usize, &str)| {
         parse(line).map_err(|what| TokensError::Wrong {
             file: file.to_owned(),
@@ -165,9 +166,9 @@ fn read(file: &Path) -> Result<Vec<Grant>, TokensError> {
 }
 
 fn parse(line: &str) -> Result<Grant, &'static str> {
-    let mut parts = line.trim().splitn(3, ':');
+    let mut parts = line.splitn(3, ':').map(str::trim);
     let name = parts.next().filter(|name| !name.is_empty()).ok_or("it has no name")?;
-    let hex = parts.next().ok_or("it has no hash: write name:hash")?.trim();
+    let hex = parts.next().ok_or("it has no hash: write name:hash")?;
     let digest = unhex(hex).ok_or("its hash is not 64 hexadecimal digits: the SHA-256 of the token")?;
     let symbols = match parts.next() {
         None => None,
@@ -209,7 +210,11 @@ mod tests {
     #[test]
     fn a_token_opens_what_its_line_says() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!("# people\nall:{}\n\none:{}:USD/COP\n", hash("secret"), hash("other"));
+        let text = format!(
+            "  # people\nall : {}\n\n one:{}: usdcop , USD/MXN\r\n",
+            hash("secret"),
+            hash("other")
+        );
         std::fs::write(file.path(), text).unwrap();
         let tokens = Tokens::open(file.path()).unwrap();
         let eurusd: Symbol = "EUR/USD".parse().unwrap();

@@ -17,7 +17,7 @@ pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trou
     let read = |name: &str| requests::wanted(name.trim()).map_err(|error| Trouble::not_found("unknown_channel", error));
     let wanted = names.map(read).collect::<Result<Vec<_>, _>>()?;
     if wanted.len() > limits::CLIENT_CHANNELS {
-        let allowed = format!("is over {} channels", limits::CLIENT_CHANNELS);
+        let allowed = format!("a list of at most {} channels", limits::CLIENT_CHANNELS);
         return Err(wrong("channels", list, &allowed));
     }
     match expand(&thread.common, &thread.common.symbols, &wanted) {
@@ -52,6 +52,9 @@ pub(super) fn expand(
             return Err((Problem::UnknownChannel, message));
         }
         for symbol in symbols {
+            if common.symbols.contains(&symbol) && !allowed.contains(&symbol) {
+                return Err((Problem::UnknownSymbol, format!("this token does not open {symbol}")));
+            }
             if !allowed.contains(&symbol) {
                 return Err((Problem::UnknownSymbol, unknown_symbol(symbol.as_str(), allowed)));
             }

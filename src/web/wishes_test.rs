@@ -135,3 +135,95 @@ async fn what_is_only_read_says_so_to_who_wants_to_write() {
     );
     assert!(head.contains("allow: get, head, options"), "{head}");
 }
+
+#[actix_rt::test]
+async fn the_addresses_of_sockets_answer_every_method_as_the_others_do() {
+    let stage = Stage::new();
+    for path in ["/ws", "/ws/USDCOP"] {
+        for (method, status) in [("HEAD", 426), ("OPTIONS", 204), ("POST", 405)] {
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let head = stage.send(&request).await.head().await.to_ascii_lowercase();
+            assert!(
+                head.starts_with(&format!("http/1.1 {status}")),
+                "{method} {path}: {head}"
+            );
+            assert!(status == 426 || head.contains("allow: get, head, options"), "{head}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_wrong_parameter_is_named_with_what_was_given_and_what_is_allowed() {
+    let stage = Stage::new();
+    for (query, status, parameter, given, allowed, detail) in [
+        (
+            "limit=0",
+            400,
+            "limit",
+            "0",
+            "a whole number from 1 to 10000",
+            "limit: \"0\" is not a whole number from 1 to 10000",
+        ),
+        (
+            "limit=1&limit=2",
+            400,
+            "limit",
+            "2",
+            "one value",
+            "limit is given more than once",
+        ),
+        (
+            "interval=9m",
+            400,
+            "interval",
+            "9m",
+            "one of 5m",
+            "interval: \"9m\" is not one of 5m",
+        ),
+        (
+            "symbol=",
+            404,
+            "symbol",
+            "",
+            "one of USD/COP, EUR/USD",
+            "\"\" is not served here",
+        ),
+        (
+            "symbol=USDCPO",
+            404,
+            "symbol",
+            "USDCPO",
+            "one of USD/COP, EUR/USD",
+            "USDCPO is not served here; did you mean USD/COP?",
+        ),
+        (
+            "from=2026-01-02&to=2026-01-01",
+            400,
+            "to",
+            "2026-01-01",
+            "an instant at or after from",
+            "to: \"2026-01-01\" is not an instant at or after from",
+        ),
+        (
+            "limi=3",
+            400,
+            "limi",
+            "3",
+            "symbol, interval, from, to, as_of, limit, cursor, format",
+            "\"limi\" is no parameter of this address: there are symbol, interval, from, to, as_of, limit, cursor, format; did you mean limit?",
+        ),
+    ] {
+        let (head, body) = stage.get(&format!("/market/bars?{query}")).await;
+        assert!(head.contains(&status.to_string()), "{query}: {head}");
+        let told = [&body["parameter"], &body["given"], &body["allowed"], &body["detail"]];
+        assert_eq!(told, [parameter, given, allowed, detail], "{query}");
+    }
+    let (_, body) = stage.get("/market/symbols?x=1").await;
+    assert_eq!(body["detail"], "\"x\" is no parameter of this address: there are none");
+    let (_, body) = stage.get("/market/calendar?from=9999-01-01").await;
+    assert_eq!(
+        body["detail"],
+        "from: \"9999-01-01\" is not a date such as 2026-01-02, from 1900 to 2200"
+    );
+}

@@ -2,11 +2,15 @@
 
 use super::Finding;
 use crate::calendar_file;
+use crate::domain::calendar_spec::CalendarKind;
 use crate::settings::{NO_KEY, Valid};
+use crate::web::{TlsFiles, Tokens};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+
+const TOKENS: &str = "one line a token, name:hash or name:hash:USD/COP, as docs/operations.md shows";
 
 /// All of it, in the order in which people would mend it.
 pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
@@ -27,11 +31,24 @@ pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
         findings.push(folder("backup", backup, "ledger.backup_dir"));
     }
     if let Some(tokens) = &settings.server.tokens_file {
-        findings.push(readable("tokens", tokens, "server.tokens_file"));
+        findings.push(match Tokens::open(tokens) {
+            Ok(_) => Finding::ok("tokens", format!("{} is understood", tokens.display())),
+            Err(error) => Finding::fail("tokens", error.to_string(), TOKENS),
+        });
     }
     if let Some(tls) = &settings.server.tls {
-        findings.push(readable("tls", &tls.cert, "server.tls_cert"));
-        findings.push(readable("tls", &tls.key, "server.tls_key"));
+        let files = TlsFiles {
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+        };
+        findings.push(match files.check() {
+            Ok(()) => Finding::ok("tls", format!("{} and its key fit", files.cert.display())),
+            Err(error) => Finding::fail(
+                "tls",
+                error.to_string(),
+                "name a PEM chain and the private key it was made for",
+            ),
+        });
     }
     findings
 }
@@ -70,10 +87,12 @@ fn calendar(settings: &Valid) -> Finding {
                 .symbols
                 .iter()
                 .map(|each| {
-                    format!(
-                        "{} {} {} {}",
-                        each.symbol, each.calendar.kind, each.calendar.hours, each.calendar.zone
-                    )
+                    let rules = &each.calendar;
+                    let hours = match rules.kind {
+                        CalendarKind::Colombia => format!(" {}", rules.hours),
+                        CalendarKind::Forex | CalendarKind::Always => String::new(),
+                    };
+                    format!("{} {}{hours} {}", each.symbol, rules.kind, rules.zone)
                 })
                 .collect();
             Finding::ok("calendar", pairs.join("; "))
@@ -107,9 +126,10 @@ fn address(settings: &Valid) -> Finding {
     }
 }
 
-/// Each client takes two descriptors: its socket, and the handle by which it can be ended when it stalls.
+/// Each client takes a descriptor; over TLS two: its socket, and the handle by which it can be ended when it stalls.
 fn descriptors(settings: &Valid) -> Finding {
-    let wanted = settings.server.connections.saturating_mul(2).saturating_add(1_000);
+    let each = if settings.server.tls.is_some() { 2 } else { 1 };
+    let wanted = settings.server.connections.saturating_mul(each).saturating_add(1_000);
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
@@ -154,16 +174,6 @@ fn folder(check: &'static str, path: &Path, setting: &str) -> Finding {
             format!("{} cannot be written: {error}", existing.display()),
             fix(),
         ),
-    }
-}
-
-fn readable(check: &'static str, path: &Path, setting: &str) -> Finding {
-    match fs::read(path) {
-        Ok(_) => Finding::ok(check, format!("{} can be read", path.display())),
-        Err(error) => {
-            let fix = format!("let the user of candela read it, or correct {setting}");
-            Finding::fail(check, format!("{} cannot be read: {error}", path.display()), fix)
-        }
     }
 }
 
@@ -224,6 +234,38 @@ mod tests {
             "{address}"
         );
         assert_eq!(verdict(&with(&[("PORT", "0")]), "address"), Verdict::Ok);
+    }
+
+    #[test]
+    fn tokens_and_certificates_are_read_as_the_service_reads_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let given = [
+            ("CANDELA__SERVER__TOKENS_FILE", path),
+            ("SSL_CERT_PATH", path),
+            ("SSL_KEY_PATH", path),
+        ];
+        assert_eq!(verdict(&with(&given), "tokens"), Verdict::Ok);
+        std::fs::write(path, "secret\n").unwrap();
+        let found = with(&given);
+        let tokens = found.iter().find(|finding| finding.check == "tokens").unwrap();
+        assert!(tokens.says.contains("line 1"), "{tokens}");
+        let both = [verdict(&found, "tokens"), verdict(&found, "tls")];
+        assert_eq!(both, [Verdict::Fail, Verdict::Fail]);
+    }
+
+    #[test]
+    fn only_a_calendar_with_hours_shows_them() {
+        let calendar = |kind| {
+            let found = with(&[("CANDELA__MARKET__CALENDAR", kind)]);
+            found
+                .into_iter()
+                .find(|finding| finding.check == "calendar")
+                .unwrap()
+                .says
+        };
+        assert_eq!(calendar("colombia"), "USD/COP colombia 08:00–12:55 America/Bogota");
+        assert_eq!(calendar("always"), "USD/COP always UTC");
     }
 
     #[test]
