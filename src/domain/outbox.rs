@@ -59,6 +59,11 @@ impl Outbox {
             follow.options = options;
             let waits = follow.parked.take_if(|_| options.spacing.is_none());
             self.data.extend(waits); // its rate is no more
+            if !options.partials {
+                let partial = |datum: &Datum| datum.channel == channel && datum.covers.is_none();
+                follow.parked.take_if(|datum| partial(datum));
+                self.data.retain(|datum| !partial(datum));
+            }
             return false;
         }
         self.follows.push(Follow {

@@ -228,6 +228,25 @@ fn who_gives_up_its_rate_gets_what_waited_for_it_first() {
 }
 
 #[test]
+fn who_wants_no_forming_bars_any_more_gets_none_that_waited() {
+    let mut outbox = Outbox::new(small());
+    let every = |hz: Option<Duration>, partials| Options {
+        spacing: hz,
+        partials,
+        ..Options::default()
+    };
+    for spacing in [None, Some(Duration::from_secs(1))] {
+        outbox.follow(bars(), 0, every(spacing, true));
+        for version in 1..=2 {
+            assert_eq!(outbox.offer_partial(bars(), 0, &frame(version), NOW), Offered::Queued);
+        }
+        outbox.follow(bars(), 0, every(spacing, false));
+        assert_eq!(taken(&mut outbox, usize::MAX), []);
+        assert_eq!(outbox.next_deadline(), None);
+    }
+}
+
+#[test]
 fn a_rate_is_kept_and_the_last_value_is_always_delivered() {
     let mut outbox = Outbox::new(small());
     let options = Options {

@@ -5,6 +5,7 @@
 
 use crate::actors::deck::Deck;
 use crate::actors::seat::Seat;
+use crate::domain::protocol::Close;
 use crate::limits;
 use crate::web::door::Pass;
 use crate::web::reader::{Messages, Said};
@@ -100,6 +101,58 @@ impl Stream for Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a mistake of the service ended this connection; resume";
+            self.seat.close(Close::Internal, why, self.deck.now());
+        }
         self.deck.leave(self.seat.id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::line::Line;
+    use crate::clock::Clock;
+    use crate::domain::delivery::Window;
+    use crate::domain::timestamp::Timestamp;
+    use crate::web::DoorLimits;
+    use crate::web::door::Door;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    #[actix_rt::test]
+    #[expect(clippy::disallowed_methods, reason = "a task that panics, as a session would")]
+    async fn a_session_that_panics_says_that_it_was_our_mistake() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Rc::new(listener.accept().await.unwrap().0);
+        let counts = Arc::default();
+        let deck = Deck::new(
+            0,
+            Window::default(),
+            Arc::clone(&counts),
+            Clock::manual(Timestamp::from_secs(0)),
+        );
+        let seat = deck.join(Line::Plain(Rc::clone(&socket)));
+        let limits = DoorLimits {
+            connections: 1,
+            per_address: 1,
+            per_second: 1,
+        };
+        let pass = Door::new(limits).enter(None).unwrap();
+        let wire = Wire::new(socket, BytesMut::new(), seat, deck, pass);
+        let session = actix_rt::spawn(async move {
+            let _wire = wire;
+            panic!("a bug");
+        });
+        assert!(session.await.is_err());
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said.get(..4), Some([0x88, 56, 0x03, 0xf3].as_slice()), "{said:?}");
+        assert_eq!(counts.connected.load(Ordering::Relaxed), 0);
+        assert_eq!(counts.closed().get("internal"), Some(&1));
     }
 }
