@@ -22,6 +22,8 @@ function hear(message) {
   if (message.type === "subscribed") {
     for (const answer of message.channels)
       if (answer.seq !== undefined && !answer.recovered) positions[answer.channel] = { epoch: answer.epoch, seq: answer.seq };
+  } else if (message.type === "error") {
+    console.log("error:", message.message);
   } else if (message.type === "discontinuity") {
     positions[message.channel] = { epoch: message.epoch, seq: message.seq };
   } else if (["market_data", "gap", "seam", "skipped"].includes(message.type) || (message.type === "bar" && message.seq !== undefined)) {

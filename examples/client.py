@@ -30,6 +30,8 @@ def hear(message):
         for answer in message["channels"]:
             if "seq" in answer and not answer.get("recovered"):
                 positions[answer["channel"]] = {"epoch": answer["epoch"], "seq": answer["seq"]}
+    elif kind == "error":
+        print("error:", message["message"])
     elif kind == "discontinuity":
         positions[message["channel"]] = {"epoch": message["epoch"], "seq": message["seq"]}
     elif kind in ("market_data", "gap", "seam", "skipped") or (kind == "bar" and "seq" in message):

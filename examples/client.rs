@@ -3,7 +3,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a JSON value gives null; a program prints"
+    reason = "JSON gives null; a program prints"
 )]
 
 use awc::ws::{Frame, Message};
@@ -16,13 +16,13 @@ struct Follower {
     positions: Map<String, Value>,
     counts: [u64; 3],
 }
-
 impl Follower {
     fn hear(&mut self, message: &Value) {
         let answers = message["channels"].as_array().into_iter().flatten();
         let begun = answers.filter(|answer| answer["seq"].is_u64() && answer["recovered"] != true);
         match message["type"].as_str().unwrap_or_default() {
             "subscribed" => begun.for_each(|answer| self.keep(answer, &answer["epoch"])),
+            "error" => println!("error: {}", message["message"]),
             "discontinuity" => self.keep(message, &message["epoch"]),
             "market_data" | "bar" | "gap" | "seam" | "skipped" if message["seq"].is_u64() => self.check(message),
             _ => {}

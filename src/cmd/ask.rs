@@ -1,23 +1,53 @@
 //! Asks a running service over HTTP.
 
+use awc::http::StatusCode;
+use awc::http::header::AUTHORIZATION;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::time::Duration;
+
+/// The token that a command shows.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TokenArg {
+    /// The token to show, where the service asks for one; other users of this machine see a command line, but not CANDELA_TOKEN.
+    #[arg(long, env = "CANDELA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<SecretString>,
+}
+
+impl TokenArg {
+    /// The header that shows it.
+    #[must_use]
+    pub fn header(&self) -> Option<(&'static str, String)> {
+        let token = self.token.as_ref()?;
+        Some((AUTHORIZATION.as_str(), format!("Bearer {}", token.expose_secret())))
+    }
+}
 
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
     url: String,
+    token: TokenArg,
 }
 
 /// Why it gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens there, or it is no HTTP server.
-    #[error("candela does not answer at {url}: {why}; is it running there? --url names another place")]
+    #[error("candela does not answer at {url}: {why}; is it running there, or elsewhere?")]
     Unreachable {
         /// What was asked for.
         url: String,
         /// What the network said.
+        why: String,
+    },
+    /// It asks for a token.
+    #[error("{url} asks for a token: {why}; put one into CANDELA_TOKEN")]
+    NoToken {
+        /// Where it is.
+        url: String,
+        /// What it says of the one that was shown, if any.
         why: String,
     },
     /// It does not take the question.
@@ -41,9 +71,23 @@ pub enum AskError {
 impl Service {
     /// The service at this base URL.
     #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<String>, token: &TokenArg) -> Self {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
+            token: token.clone(),
+        }
+    }
+
+    /// Whether clients are served as they should be.
+    ///
+    /// # Errors
+    /// [`AskError`] when it is not there, or says neither.
+    pub async fn is_ready(&self) -> Result<bool, AskError> {
+        let (status, answer) = self.fetch("/health/ready").await?;
+        match answer.get("status").and_then(Value::as_str) {
+            Some("ready") => Ok(true),
+            Some("not_ready") => Ok(false),
+            _ => Err(self.strange("/health/ready", format!("it answers {status}"))),
         }
     }
 
@@ -52,32 +96,96 @@ impl Service {
     /// # Errors
     /// [`AskError`] when it is not there, or not JSON.
     pub async fn get(&self, path: &str) -> Result<Value, AskError> {
+        let (status, answer) = self.fetch(path).await?;
+        let url = self.url.clone();
+        match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
+            _ if answer.is_null() => Err(self.strange(path, format!("it answers {status}, which is no JSON"))),
+            _ if status.is_success() => Ok(answer),
+            Some(why) if status == StatusCode::UNAUTHORIZED => Err(AskError::NoToken { url, why }),
+            Some(why) => Err(AskError::Refused { url, why }),
+            None => Err(self.strange(path, format!("it answers {status}"))),
+        }
+    }
+
+    /// What `path` answers, and its JSON; nothing where it is none.
+    async fn fetch(&self, path: &str) -> Result<(StatusCode, Value), AskError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);
-        let unreachable = |why: String| AskError::Unreachable { url: url.clone(), why };
         let client = awc::Client::builder().timeout(LONGEST).finish();
-        let mut answer = client
-            .get(&url)
-            .send()
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let strange = |why: String| AskError::Strange { url: url.clone(), why };
-        let status = answer.status();
-        if !status.is_success() {
-            let problem: Value = answer.json().limit(LARGEST).await.unwrap_or_default();
-            return Err(match problem.get("detail").and_then(Value::as_str) {
-                Some(why) => AskError::Refused {
-                    url: self.url.clone(),
-                    why: why.to_owned(),
-                },
-                None => strange(format!("it answers {status}")),
-            });
+        let mut request = client.get(&url);
+        if let Some(header) = self.token.header() {
+            request = request.insert_header(header);
         }
-        answer
-            .json()
-            .limit(LARGEST)
-            .await
-            .map_err(|error| strange(error.to_string()))
+        let mut answer = request.send().await.map_err(|error| AskError::Unreachable {
+            url,
+            why: error.to_string(),
+        })?;
+        let said = answer.json().limit(LARGEST).await.unwrap_or_default();
+        Ok((answer.status(), said))
+    }
+
+    fn strange(&self, path: &str, why: String) -> AskError {
+        let url = format!("{}{path}", self.url);
+        AskError::Strange { url, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// What a service asks that gives this answer, and what comes of it.
+    async fn asked<T>(answer: &str, ask: impl AsyncFnOnce(Service) -> T) -> (String, T) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let token = TokenArg {
+            token: Some("secret".into()),
+        };
+        let service = Service::new(format!("http://{}/", listener.local_addr().unwrap()), &token);
+        assert!(!format!("{service:?}").contains("secret"));
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4_096];
+            let read = socket.read(&mut head).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&head[..read]).to_ascii_lowercase()
+        };
+        tokio::join!(serve, ask(service))
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[actix_rt::test]
+    async fn the_token_is_shown_and_its_refusal_is_named() {
+        let good = answer("200 OK", "{\"a\":1}");
+        let (head, said) = asked(&good, async |service| service.get("/status").await).await;
+        assert!(head.contains("authorization: bearer secret"), "{head}");
+        assert_eq!(said.unwrap()["a"], 1);
+        let bad = answer("401 Unauthorized", "{\"detail\":\"the token is not valid\"}");
+        let (_, said) = asked(&bad, async |service| service.get("/status").await).await;
+        let said = said.unwrap_err().to_string();
+        assert!(
+            said.ends_with("the token is not valid; put one into CANDELA_TOKEN"),
+            "{said}"
+        );
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[actix_rt::test]
+    async fn who_is_not_ready_is_a_candela_all_the_same() {
+        for (status, body, ready) in [
+            ("200 OK", "{\"status\":\"ready\"}", Some(true)),
+            ("503 Service Unavailable", "{\"status\":\"not_ready\"}", Some(false)),
+            ("503 Service Unavailable", "down", None),
+        ] {
+            let answer = answer(status, body);
+            let (_, said) = asked(&answer, async |service| service.is_ready().await).await;
+            assert_eq!(said.ok(), ready, "{body}");
+        }
     }
 }

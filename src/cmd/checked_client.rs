@@ -7,7 +7,7 @@
 )]
 
 use crate::clock::Stopwatch;
-use crate::cmd::ask::AskError;
+use crate::cmd::ask::{AskError, TokenArg};
 use crate::domain::continuity::Continuity;
 use actix_codec::Framed;
 use awc::BoxedSocket;
@@ -23,6 +23,7 @@ const AWAY: Duration = Duration::from_secs(60);
 /// One client and all that it saw.
 pub(super) struct CheckedClient {
     url: String,
+    token: TokenArg,
     socket: Option<Framed<BoxedSocket, Codec>>,
     continuity: Continuity,
     /// What it follows, and asks for again when it comes back.
@@ -38,10 +39,11 @@ impl CheckedClient {
     ///
     /// # Errors
     /// [`AskError`] when nobody answers there.
-    pub(super) async fn open(url: &str) -> Result<Self, AskError> {
+    pub(super) async fn open(url: &str, token: &TokenArg) -> Result<Self, AskError> {
         let separator = if url.contains('?') { '&' } else { '?' };
         let mut client = Self {
             url: format!("{url}{separator}channels=status"),
+            token: token.clone(),
             socket: None,
             continuity: Continuity::default(),
             channels: Vec::new(),
@@ -55,7 +57,11 @@ impl CheckedClient {
 
     async fn connect(&mut self) -> Result<(), AskError> {
         let client = awc::Client::new();
-        let connected = client.ws(&self.url).connect().await;
+        let mut request = client.ws(&self.url);
+        if let Some((name, value)) = self.token.header() {
+            request = request.header(name, value);
+        }
+        let connected = request.connect().await;
         let (_, socket) = connected.map_err(|error| AskError::Unreachable {
             url: self.url.clone(),
             why: error.to_string(),

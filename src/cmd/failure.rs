@@ -23,7 +23,10 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
         backfill.exit()
     } else if let Some(store) = error.downcast_ref::<StoreError>() {
         exit_of_store(store)
-    } else if matches!(error.downcast_ref(), Some(AskError::Refused { .. })) {
+    } else if matches!(
+        error.downcast_ref(),
+        Some(AskError::Refused { .. } | AskError::NoToken { .. })
+    ) {
         Exit::Usage
     } else if error.is::<AskError>() {
         Exit::Unavailable

@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::clock::Clock;
-use crate::cmd::ask::{AskError, Service};
+use crate::cmd::ask::{AskError, Service, TokenArg};
 use crate::cmd::status::usual_url;
 use crate::domain::keys::Pool;
 use crate::domain::keys_view::KeyView;
@@ -23,6 +23,8 @@ pub struct KeysArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    token: TokenArg,
+    #[command(flatten)]
     settings: SettingsArgs,
 }
 
@@ -34,7 +36,7 @@ impl KeysArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.sources())?;
         let url = self.url.clone().unwrap_or_else(|| usual_url(&valid.server));
-        let asked = actix_rt::System::new().block_on(Service::new(url).get("/status"));
+        let asked = actix_rt::System::new().block_on(Service::new(url, &self.token).get("/status"));
         let shown = match asked {
             Ok(status) => json!({
                 "running": true,

@@ -5,7 +5,7 @@
     reason = "a JSON value indexed by what is not there gives null, and never panics"
 )]
 
-use crate::cmd::ask::AskError;
+use crate::cmd::ask::{AskError, TokenArg};
 use crate::cmd::checked_client::{CheckedClient, PATIENCE};
 use crate::exit::Exit;
 use clap::Args;
@@ -25,6 +25,8 @@ pub struct ProtocolCheckArgs {
     /// One JSON object a line instead of the table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    token: TokenArg,
 }
 
 /// One thing that was checked, what was wrong with it, and what else there is to say.
@@ -75,7 +77,7 @@ impl ProtocolCheckArgs {
     }
 
     async fn check(&self) -> Result<Vec<Grade>, AskError> {
-        let mut first = CheckedClient::open(&self.url).await?;
+        let mut first = CheckedClient::open(&self.url, &self.token).await?;
         let welcome = first.next(PATIENCE).await.unwrap_or_default();
         let mut grades = vec![welcome_grade(&welcome)];
         let symbol = welcome["symbols"][0].as_str().unwrap_or("USD/COP").to_owned();
@@ -91,7 +93,7 @@ impl ProtocolCheckArgs {
             &mut first,
         ));
         first.close().await;
-        let mut second = CheckedClient::open(&self.url).await?;
+        let mut second = CheckedClient::open(&self.url, &self.token).await?;
         let wrong = resumes(&mut second, &ticks, epoch.as_deref(), seq).await;
         grades.push(Grade::of("who comes back gets all it missed, once, in order", wrong));
         second
@@ -99,7 +101,7 @@ impl ProtocolCheckArgs {
             .await;
         grades.push(followed("data after a resume is contiguous", &mut second));
         second.close().await;
-        let mut third = CheckedClient::open(&self.url).await?;
+        let mut third = CheckedClient::open(&self.url, &self.token).await?;
         grades.push(conflates(&mut third, &ticks, self.seconds.div_ceil(4)).await);
         third.close().await;
         Ok(grades)

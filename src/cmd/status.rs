@@ -1,6 +1,6 @@
 //! `candela status`: the `/status` page of a running service, for a terminal.
 
-use crate::cmd::ask::Service;
+use crate::cmd::ask::{Service, TokenArg};
 use crate::cmd::page::page;
 use crate::exit::Exit;
 use crate::settings::{self, Server, SettingsArgs};
@@ -25,6 +25,8 @@ pub struct StatusArgs {
     /// For programs: the page as the service gives it, one line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    token: TokenArg,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -55,13 +57,13 @@ impl StatusArgs {
             None => usual_url(&settings::load(&self.settings.sources())?.server),
         };
         let mut out = std::io::stdout().lock();
-        actix_rt::System::new().block_on(self.ask(&Service::new(url), &mut out))
+        actix_rt::System::new().block_on(self.ask(&Service::new(url, &self.token), &mut out))
     }
 
     async fn ask(&self, service: &Service, out: &mut impl Write) -> anyhow::Result<Exit> {
         if self.ready {
-            service.get("/health/ready").await?;
-            return Ok(Exit::Clean);
+            let ready = service.is_ready().await?;
+            return Ok(if ready { Exit::Clean } else { Exit::Found });
         }
         let colours = std::io::stdout().is_terminal();
         loop {
