@@ -16,8 +16,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// Crates that speak of their own workings at INFO: heard from WARN on, unless the directives name them.
-const CHATTY: &str = "actix_server=warn,actix_http=warn,mio=warn,rustls=warn,tokio_postgres=warn";
+/// Crates that speak of their own workings at INFO: heard from WARN on, unless the directives name them. One calls whatever a client
+/// sends that is no HTTP an ERROR: nobody must act on that, and strangers could fill a disk with it.
+const CHATTY: &str =
+    "actix_server=warn,actix_http=warn,actix_http::h1::dispatcher=off,mio=warn,rustls=warn,tokio_postgres=warn";
 
 /// Sends logs of the whole process to standard error, and panics with them. Once a process; again changes nothing.
 pub fn start(log: &Log, zone: Tz, clock: Clock) {
@@ -149,6 +151,16 @@ mod tests {
             (&"WARN".into(), &"link lost".into())
         );
         assert_eq!(object["span"]["actor"], "feed");
+    }
+
+    #[test]
+    fn what_strangers_send_is_no_error_of_ours() {
+        let garbage = || tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error");
+        assert_eq!(logged("info", Format::Text, garbage), "");
+        assert_ne!(
+            logged("info,actix_http::h1::dispatcher=error", Format::Text, garbage),
+            ""
+        );
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! Asks a running service over HTTP.
 
+use crate::actors::vendor;
+use crate::cmd::own_certificate;
+use crate::settings::Server;
 use awc::http::StatusCode;
 use awc::http::header::AUTHORIZATION;
 use clap::Args;
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The token that a command shows.
@@ -13,6 +19,18 @@ pub struct TokenArg {
     /// The token to show, where the service asks for one; other users of this machine see a command line, but not CANDELA_TOKEN.
     #[arg(long, env = "CANDELA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<SecretString>,
+}
+
+/// Where the service with these settings is to be asked: at loopback, when it listens everywhere.
+fn usual_url(server: &Server) -> String {
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    let mut address = server.address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("{scheme}://{address}")
 }
 
 impl TokenArg {
@@ -29,6 +47,8 @@ impl TokenArg {
 pub struct Service {
     url: String,
     token: TokenArg,
+    /// How its certificate is known.
+    tls: Arc<ClientConfig>,
 }
 
 /// Why it gave no answer.
@@ -75,7 +95,24 @@ impl Service {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
             token: token.clone(),
+            tls: vendor::tls(&[]),
         }
+    }
+
+    /// The service at `url`, or else the one with these settings: known by its certificate, wherever that says it is.
+    ///
+    /// # Errors
+    /// [`AskError`] when the certificate of the settings cannot be read.
+    pub fn at(url: Option<&str>, server: &Server, token: &TokenArg) -> Result<Self, AskError> {
+        let mut service = Self::new(url.map_or_else(|| usual_url(server), str::to_owned), token);
+        if let (None, Some(files)) = (url, &server.tls) {
+            let tls = own_certificate::trusting(&files.cert);
+            service.tls = tls.map_err(|why| AskError::Unreachable {
+                url: service.url.clone(),
+                why,
+            })?;
+        }
+        Ok(service)
     }
 
     /// Whether clients are served as they should be.
@@ -112,7 +149,9 @@ impl Service {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);
-        let client = awc::Client::builder().timeout(LONGEST).finish();
+        let tls = Arc::clone(&self.tls);
+        let connector = awc::Connector::new().rustls_0_23(tls).timeout(LONGEST);
+        let client = awc::Client::builder().connector(connector).timeout(LONGEST).finish();
         let mut request = client.get(&url);
         if let Some(header) = self.token.header() {
             request = request.insert_header(header);
@@ -134,6 +173,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Sources, load};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -141,10 +181,10 @@ mod tests {
     async fn asked<T>(answer: &str, ask: impl AsyncFnOnce(Service) -> T) -> (String, T) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let token = TokenArg {
-            token: Some("secret".into()),
+            token: Some("hush".into()),
         };
         let service = Service::new(format!("http://{}/", listener.local_addr().unwrap()), &token);
-        assert!(!format!("{service:?}").contains("secret"));
+        assert!(!format!("{service:?}").contains("hush"));
         let serve = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut head = vec![0; 4_096];
@@ -164,7 +204,7 @@ mod tests {
     async fn the_token_is_shown_and_its_refusal_is_named() {
         let good = answer("200 OK", "{\"a\":1}");
         let (head, said) = asked(&good, async |service| service.get("/status").await).await;
-        assert!(head.contains("authorization: bearer secret"), "{head}");
+        assert!(head.contains("authorization: bearer hush"), "{head}");
         assert_eq!(said.unwrap()["a"], 1);
         let bad = answer("401 Unauthorized", "{\"detail\":\"the token is not valid\"}");
         let (_, said) = asked(&bad, async |service| service.get("/status").await).await;
@@ -173,7 +213,7 @@ mod tests {
             said.ends_with("the token is not valid; put one into CANDELA_TOKEN"),
             "{said}"
         );
-        assert!(!said.contains("secret"), "{said}");
+        assert!(!said.contains("hush"), "{said}");
     }
 
     #[actix_rt::test]
@@ -187,5 +227,28 @@ mod tests {
             let (_, said) = asked(&answer, async |service| service.is_ready().await).await;
             assert_eq!(said.ok(), ready, "{body}");
         }
+    }
+
+    #[test]
+    fn a_service_that_listens_everywhere_is_asked_at_loopback() {
+        let asked = |bind: &str| {
+            let flags = vec![
+                ("server.bind".into(), bind.into(), "--bind".into()),
+                ("server.allow_open".into(), "yes".into(), "--set".into()),
+            ];
+            let file = Some("/dev/null".into());
+            usual_url(
+                &load(&Sources {
+                    file,
+                    flags,
+                    ..Sources::default()
+                })
+                .unwrap()
+                .server,
+            )
+        };
+        assert_eq!(asked("0.0.0.0"), "http://127.0.0.1:8080");
+        assert_eq!(asked("::"), "http://[::1]:8080");
+        assert_eq!(asked("10.0.0.7"), "http://10.0.0.7:8080");
     }
 }

@@ -1,7 +1,6 @@
 //! `candela gaps`: which bars are missing, why, and what became of it.
 
 use crate::cmd::ask::{Service, TokenArg};
-use crate::cmd::status::usual_url;
 use crate::domain::symbol::Symbol;
 use crate::exit::Exit;
 use crate::settings::{self, SettingsArgs};
@@ -43,8 +42,7 @@ impl GapsArgs {
     /// When the settings have problems, or the service does not answer.
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.sources())?;
-        let url = self.url.clone().unwrap_or_else(|| usual_url(&valid.server));
-        let service = Service::new(url, &self.token);
+        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
         let symbols: Vec<Symbol> = match self.symbol {
             Some(only) => vec![only],
             None => valid.market.symbols.iter().map(|pair| pair.symbol).collect(),

@@ -3,7 +3,6 @@
 use crate::app;
 use crate::clock::Clock;
 use crate::cmd::ask::{AskError, Service, TokenArg};
-use crate::cmd::status::usual_url;
 use crate::domain::keys::Pool;
 use crate::domain::keys_view::KeyView;
 use crate::exit::Exit;
@@ -35,8 +34,8 @@ impl KeysArgs {
     /// When the settings have problems, or what answers is no candela.
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.sources())?;
-        let url = self.url.clone().unwrap_or_else(|| usual_url(&valid.server));
-        let asked = actix_rt::System::new().block_on(Service::new(url, &self.token).get("/status"));
+        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let asked = actix_rt::System::new().block_on(service.get("/status"));
         let shown = match asked {
             Ok(status) => json!({
                 "running": true,

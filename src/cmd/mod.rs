@@ -9,6 +9,7 @@ pub mod check;
 pub mod status;
 pub mod protocol_check;
 pub mod ask;
+mod own_certificate;
 mod checked_client;
 mod page;
 pub mod simulate;

@@ -3,11 +3,10 @@
 use crate::cmd::ask::{Service, TokenArg};
 use crate::cmd::page::page;
 use crate::exit::Exit;
-use crate::settings::{self, Server, SettingsArgs};
+use crate::settings::{self, SettingsArgs};
 use clap::Args;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Show how a running service is: is it healthy, and if not, why.
@@ -33,31 +32,18 @@ pub struct StatusArgs {
 
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Where the service with these settings is to be asked: at loopback, when it listens everywhere.
-#[must_use]
-pub fn usual_url(server: &Server) -> String {
-    let scheme = if server.tls.is_some() { "https" } else { "http" };
-    let mut address = server.address;
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    format!("{scheme}://{address}")
-}
-
 impl StatusArgs {
     /// Asks and shows. Code 1 when the service is not as it should be.
     ///
     /// # Errors
     /// When it does not answer; with `--watch` that is shown, and asked again.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => usual_url(&settings::load(&self.settings.sources())?.server),
+        let service = match &self.url {
+            Some(url) => Service::new(url, &self.token),
+            None => Service::at(None, &settings::load(&self.settings.sources())?.server, &self.token)?,
         };
         let mut out = std::io::stdout().lock();
-        actix_rt::System::new().block_on(self.ask(&Service::new(url, &self.token), &mut out))
+        actix_rt::System::new().block_on(self.ask(&service, &mut out))
     }
 
     async fn ask(&self, service: &Service, out: &mut impl Write) -> anyhow::Result<Exit> {
@@ -104,31 +90,7 @@ fn well(status: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Sources;
     use serde_json::json;
-
-    #[test]
-    fn a_service_that_listens_everywhere_is_asked_at_loopback() {
-        let asked = |bind: &str| {
-            let flags = vec![
-                ("server.bind".into(), bind.into(), "--bind".into()),
-                ("server.allow_open".into(), "yes".into(), "--set".into()),
-            ];
-            let file = Some("/dev/null".into());
-            usual_url(
-                &crate::settings::load(&Sources {
-                    file,
-                    flags,
-                    ..Sources::default()
-                })
-                .unwrap()
-                .server,
-            )
-        };
-        assert_eq!(asked("0.0.0.0"), "http://127.0.0.1:8080");
-        assert_eq!(asked("::"), "http://[::1]:8080");
-        assert_eq!(asked("10.0.0.7"), "http://10.0.0.7:8080");
-    }
 
     #[test]
     fn only_a_state_without_error_and_conditions_is_well() {

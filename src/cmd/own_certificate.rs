@@ -1,0 +1,123 @@
+//! How a command knows the service of its own settings over TLS: by the very certificate that the settings name. Names do not
+//! matter: the certificate says where clients find the service, which is hardly ever 127.0.0.1.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Own {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// Trusts the first certificate of this PEM file and no other.
+///
+/// # Errors
+/// A sentence, when there is none in it.
+pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
+    let unread = |error: &dyn std::fmt::Display| format!("the certificate {} cannot be read: {error}", file.display());
+    let certificate = CertificateDer::from_pem_file(file).map_err(|error| unread(&error))?;
+    let provider = Arc::new(ring::default_provider());
+    let own = Arc::new(Own {
+        certificate,
+        provider: Arc::clone(&provider),
+    });
+    let versions = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unread(&error))?;
+    let verified = versions.dangerous().with_custom_certificate_verifier(own);
+    Ok(Arc::new(verified.with_no_client_auth()))
+}
+
+impl ServerCertVerifier for Own {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if *end_entity == self.certificate {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(Error::General(
+            "it shows another certificate than server.tls_cert".to_owned(),
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::ServerConfig;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    /// What comes of a handshake at 127.0.0.1 with who shows `shown` and is known by `known`.
+    async fn meets(shown: &rcgen::CertifiedKey<rcgen::KeyPair>, known: &Path) -> Result<(), String> {
+        let key = rustls::pki_types::PrivateKeyDer::try_from(shown.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![shown.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (socket, _) = listener.accept().await.unwrap();
+            drop(TlsAcceptor::from(Arc::new(server)).accept(socket).await);
+        };
+        let connect = async {
+            let socket = TcpStream::connect(address).await.unwrap();
+            let name = ServerName::from(address.ip());
+            let met = TlsConnector::from(trusting(known)?).connect(name, socket).await;
+            met.map(drop).map_err(|error| error.to_string())
+        };
+        tokio::join!(serve, connect).1
+    }
+
+    #[tokio::test]
+    async fn the_certificate_of_the_settings_is_known_whatever_its_name_and_no_other_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = || rcgen::generate_simple_self_signed(vec!["candela.example".to_owned()]).unwrap();
+        let (own, strange) = (make(), make());
+        let file = folder.path().join("cert.pem");
+        std::fs::write(&file, own.cert.pem()).unwrap();
+        assert_eq!(meets(&own, &file).await, Ok(()));
+        let why = meets(&strange, &file).await.unwrap_err();
+        assert!(why.contains("another certificate than server.tls_cert"), "{why}");
+        let why = trusting(&folder.path().join("none.pem")).unwrap_err();
+        assert!(why.contains("none.pem cannot be read"), "{why}");
+    }
+}
