@@ -625,6 +625,9 @@ pub const REST_PAGE: u32 = 500;
 
 /// Rows of one page of history at the most: some megabytes of JSON.
 pub const REST_PAGE_MAX: u32 = 10_000;
+/// How many bars of a stream are in memory at a time, for each client that reads one: about a megabyte with their text. Fewer would
+/// cost the store a question more often than it answers.
+pub const CSV_PAGE: u32 = 2_000;
 
 /// Days of the calendar in one answer: a year.
 pub const REST_CALENDAR_DAYS: i64 = 366;

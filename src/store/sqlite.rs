@@ -27,7 +27,8 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, Insertable, OptionalExtension, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use tokio::sync::Mutex;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const SQL: Dialect = Dialect::Sqlite;
@@ -260,19 +261,17 @@ impl Sqlite {
     }
 }
 
-/// Runs `work` on a connection, on a thread that may block. A connection whose work panicked is used again: SQLite rolled the
-/// transaction back when it was dropped.
+/// Runs `work` on a connection, on a thread that may block. Who waits for the connection keeps no thread waiting: each would hold
+/// on to the memory of its last answer. A connection whose work panicked is used again: SQLite rolled the transaction back when it
+/// was dropped.
 async fn run<T: Send + 'static>(
     connection: &Arc<Mutex<SqliteConnection>>,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let connection = Arc::clone(connection);
-    tokio::task::spawn_blocking(move || {
-        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut connection).map_err(sort)
-    })
-    .await
-    .map_err(|error| StoreError::Other(error.to_string()))?
+    let mut connection = Arc::clone(connection).lock_owned().await;
+    tokio::task::spawn_blocking(move || work(&mut connection).map_err(sort))
+        .await
+        .map_err(|error| StoreError::Other(error.to_string()))?
 }
 
 fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {

@@ -25,7 +25,7 @@ pub(super) fn page(zones: &Zones, bars: &[StoredBar]) -> String {
 /// All bars of a stretch. A store that fails midway ends the connection: a stream cut short must not look whole.
 pub(super) fn stream(thread: &Thread, store: Store, asked: BarQuery) -> HttpResponse {
     let first = BarQuery {
-        limit: limits::REST_PAGE_MAX,
+        limit: limits::CSV_PAGE,
         latest: false,
         ..asked
     };

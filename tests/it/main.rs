@@ -46,6 +46,8 @@ mod process_input;
 #[cfg(test)]
 mod process_kills;
 #[cfg(test)]
+mod process_memory;
+#[cfg(test)]
 mod process_panics;
 #[cfg(test)]
 mod process_run;
