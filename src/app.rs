@@ -2,16 +2,17 @@
 //!
 //! ```text
 //!  start:  ledger → tree (sinks first) → HTTP server with a fan-out shard a thread
-//!  stop:   feed off → what is decided is written → clients are told and closed → threads end
+//!  stop:   feed off → nothing more is decided, what was is written → clients are told and closed, the store catches up → threads end
 //! ```
 
 mod stores;
 mod settled;
+mod ending;
 
 use crate::actors::aggregator::PipelineView;
 use crate::actors::deck::Counts;
 use crate::actors::fanout::{ReadsLedger, SessionStart};
-use crate::actors::messages::{Flush, Report};
+use crate::actors::messages::Report;
 use crate::actors::tree::{Tree, TreeParts};
 use crate::actors::vendor::RootsError;
 use crate::cache::CacheError;
@@ -33,6 +34,7 @@ use crate::settings::Valid;
 use crate::store::StoreError;
 use crate::views::Overall;
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
+use ending::Writing;
 pub(crate) use settled::{calendars, key_policy, keys, markets, upstream_tls};
 use settled::{feed, l0_table, policy};
 use std::future::Future;
@@ -117,6 +119,10 @@ pub struct Stopped {
     pub pipeline: PipelineView,
     /// Where the ledger ends.
     pub head: Position,
+    /// Decisions that could not be written to it.
+    pub unwritten: usize,
+    /// Events that the store does not have yet.
+    pub unstored: u64,
     /// WebSocket clients that connected.
     pub clients: u64,
     /// Actors restarted.
@@ -236,19 +242,20 @@ impl App {
         let pipeline = views.pipeline.borrow().clone();
         self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
         // What was decided is written, and told, before anybody is sent away.
-        drop(tokio::time::timeout(limits::STOP_WRITING, self.tree.tray.emptied()).await);
-        drop(self.tree.writer.try_send(Flush)); // a full mailbox means that it is at work
+        let writing = self.writing();
+        let unwritten = writing.ledger_ends().await;
         tokio::time::sleep(limits::STOP_TELLING).await;
         let close = match ending {
             Ending::Failed(_) => Close::Restarting,
             Ending::Asked | Ending::Over => Close::GoingAway,
         };
-        self.server.drain(close).await;
-        drop(self.tree.writer.try_send(Flush)); // bars go on closing by the clock while clients are sent away
-        drop(tokio::time::timeout(limits::STOP_WRITING, self.stored()).await);
+        let ((), unstored) = tokio::join!(self.server.drain(close), writing.stored());
+        writing.ledger_rests().await;
         let stopped = Stopped {
             pipeline,
             head: views.latest.borrow().head,
+            unwritten,
+            unstored,
             clients: self.counts.connections_total.load(Ordering::Relaxed),
             restarts: self.tree.vitals.iter().map(|vitals| u64::from(vitals.restarts())).sum(),
             ran: self.ran.elapsed(),
@@ -257,11 +264,15 @@ impl App {
         stopped
     }
 
-    /// Waits until the store has what the ledger has.
-    async fn stored(&self) {
-        let mut view = self.tree.views.store.clone();
-        let latest = &self.tree.views.latest;
-        drop(view.wait_for(|view| view.position >= latest.borrow().head).await);
+    fn writing(&self) -> Writing {
+        let (tree, views) = (&self.tree, &self.tree.views);
+        Writing {
+            tray: tree.tray.clone(),
+            ledger: Arc::clone(&tree.ledger),
+            latest: views.latest.clone(),
+            writer: tree.writer.clone().recipient(),
+            store: views.store.clone(),
+        }
     }
 }
 

@@ -148,10 +148,6 @@ const _: () = assert!(
     CLIENT_PONG.as_secs() < CLIENT_PING.as_secs(),
     "a ping is answered before the next"
 );
-const _: () = assert!(
-    DRAIN.as_secs() + CLIENT_CLOSE.as_secs() < 10,
-    "a drain ends before docker kills"
-);
 
 // --- judging --------------------------------------------------------------------------------------------------------
 
@@ -553,6 +549,18 @@ pub const STOP_WRITING: Duration = Duration::from_secs(2);
 
 /// How long a stop lets readers tell what was written last, real time.
 pub const STOP_TELLING: Duration = Duration::from_millis(100);
+
+/// How long a stop takes at the most to empty the ledger's log, real time.
+pub const STOP_CHECKPOINT: Duration = Duration::from_millis(500);
+const _: () = assert!(
+    STOP_WRITING.as_millis()
+        + STOP_TELLING.as_millis()
+        + DRAIN.as_millis()
+        + CLIENT_CLOSE.as_millis()
+        + STOP_CHECKPOINT.as_millis()
+        < 10_000,
+    "a stop ends before docker kills"
+);
 
 /// How many events a command that shows them may be behind before it reads them from the ledger.
 pub const TAP_CHANNEL: usize = 256;

@@ -26,12 +26,23 @@ struct Shared {
 struct State {
     queue: VecDeque<Entry>,
     in_hand: Option<Arc<[Entry]>>,
+    closed: bool,
 }
 
 impl Tray {
     /// Puts entries on the tray, in order; leaves `entries` empty. The caller asks for room before it decides, not after.
     pub fn put(&self, entries: &mut Vec<Entry>) {
-        self.state().queue.extend(entries.drain(..));
+        let mut state = self.state();
+        if state.closed {
+            entries.clear();
+        }
+        state.queue.extend(entries.drain(..));
+    }
+
+    /// Draws the end: what is put on it from now on is let go. The service stops; nobody is told of it, and the next start decides
+    /// it anew from what was heard.
+    pub fn close(&self) {
+        self.state().closed = true;
     }
 
     /// Whether there is room for another arrival and what comes of it.
@@ -188,5 +199,16 @@ mod tests {
         assert_eq!(tray.len(), 3);
         tray.written();
         assert_eq!(tray.take(9).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_closed_tray_holds_what_was_on_it_and_takes_nothing_more() {
+        let tray = Tray::default();
+        tray.put(&mut vec![heard()]);
+        tray.close();
+        let mut late = vec![heard(), heard()];
+        tray.put(&mut late);
+        assert_eq!((tray.len(), late.len()), (1, 0));
+        assert_eq!(tray.take(9).unwrap().len(), 1);
     }
 }

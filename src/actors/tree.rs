@@ -28,6 +28,7 @@ use crate::domain::batch::ReaderView;
 use crate::domain::feed_view::FeedView;
 use crate::domain::keys_view::KeysView;
 use crate::domain::lifecycle::Lifecycle;
+use crate::ledger::Ledger;
 use crate::limits;
 use actix::{Addr, Arbiter, Recipient};
 use std::sync::{Arc, Mutex};
@@ -89,6 +90,8 @@ pub struct Tree {
     pub root: Addr<Root>,
     /// Tells the Writer to write what waits.
     pub writer: Addr<Writer>,
+    /// The appending end.
+    pub ledger: Arc<Mutex<Ledger>>,
     /// Starts the fan-out shard of an HTTP thread, on that thread.
     pub start_shard: Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync>,
     arbiters: Vec<Arbiter>,
@@ -222,7 +225,7 @@ impl Tree {
 
         let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
         let parts = recorder::Parts {
-            ledger,
+            ledger: Arc::clone(&ledger),
             tray: tray.clone(),
             readers,
             up: up.clone(),
@@ -384,6 +387,7 @@ impl Tree {
             tray,
             root,
             writer,
+            ledger,
             start_shard,
             arbiters: nursery.arbiters,
         })

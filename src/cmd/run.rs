@@ -31,7 +31,9 @@ impl RunArgs {
             let stopped = app.stop(ending).await;
             tracing::info!(
                 position = stopped.head.0,
-                "candela has stopped; everything decided is written"
+                unwritten = stopped.unwritten,
+                unstored = stopped.unstored,
+                "candela has stopped"
             );
             Ok(match ending {
                 Ending::Failed(exit) => exit,

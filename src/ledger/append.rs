@@ -260,6 +260,18 @@ impl Ledger {
         }
     }
 
+    /// Moves all of the log into the file, for one that is left. Waits for readers a little; where they stay, some of it stays.
+    ///
+    /// # Errors
+    /// When it cannot be moved. Nothing is lost then.
+    pub fn empty_log(&self) -> Result<(), LedgerError> {
+        let error = |source| LedgerError::sqlite("empty the log of", &self.path, source);
+        self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
+        let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
+        emptied.map_err(error)
+    }
+
     /// Makes everything in the current file durable before a new file counts on it.
     fn seal(&mut self) -> Result<(), LedgerError> {
         self.sync_fully(true)?;
