@@ -353,7 +353,7 @@ fn session_start(markets: &[Market]) -> SessionStart {
     let sessions = sessions(markets);
     Arc::new(move |symbol, now| {
         let (_, sessions) = sessions.iter().find(|(known, _)| *known == symbol)?;
-        sessions.at(now).map(|session| session.opens)
+        sessions.latest(now).map(|session| session.opens)
     })
 }
 

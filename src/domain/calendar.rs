@@ -294,6 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_session_is_the_open_one_or_the_last_that_was() {
+        let calendar = Calendar::usdcop();
+        for (now, day) in [
+            ("2026-11-20T13:00:00Z", "2026-11-20"),
+            ("2026-11-20T17:55:00Z", "2026-11-20"),
+            ("2026-11-23T12:59:59Z", "2026-11-20"), // over a weekend
+            ("2026-11-23T13:00:01Z", "2026-11-23"),
+            ("2026-04-05T12:00:00Z", "2026-04-01"), // over Easter
+        ] {
+            let latest = calendar.latest(at(now)).map(|session| session.date);
+            assert_eq!(latest, Some(date(day)), "{now}");
+        }
+        let never = calendar.latest(at("1900-01-01T00:00:00Z"));
+        assert!(never.is_none_or(|session| session.opens <= at("1900-01-01T00:00:00Z")));
+    }
+
+    #[test]
     fn a_session_has_59_bars_or_60_as_the_settings_close_it() {
         let (calendar, long) = (Calendar::usdcop(), closing_at("13:00", "run"));
         let count = |calendar: &Calendar, interval| calendar.slots_on(date("2026-01-15"), interval).len();

@@ -63,6 +63,18 @@ pub trait Sessions: fmt::Debug + Send + Sync {
     /// The first session that opens after `at`. `None` only when the calendar ends.
     fn after(&self, at: Timestamp) -> Option<Session>;
 
+    /// The session that is open, or the last that was; `None` where the market was closed for two weeks.
+    fn latest(&self, at: Timestamp) -> Option<Session> {
+        let from = at - Duration::from_secs(14 * 86_400);
+        let mut next = self.at(from).or_else(|| self.after(from));
+        let mut latest = None;
+        while let Some(session) = next.filter(|session| session.opens <= at) {
+            latest = Some(session);
+            next = self.after(session.opens);
+        }
+        latest
+    }
+
     /// The zone in which the market's people read times.
     fn zone(&self) -> chrono_tz::Tz;
 
