@@ -88,6 +88,11 @@ impl Follower {
         }
     }
 
+    /// The server stands at `position`. Only writing to it shows that all is well.
+    pub(super) fn located(&mut self, position: Position) {
+        self.pacer.located(position, self.clock.now());
+    }
+
     /// A step failed.
     pub(super) fn failed(&mut self, reason: &'static str, cause: &impl Display) {
         self.pacer.failed(self.clock.now(), fastrand::f64());

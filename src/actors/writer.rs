@@ -97,7 +97,11 @@ impl Writer {
             ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
                 ctx.cancel_future(slow);
                 match done {
-                    Ok(written) => {
+                    Ok(Done::Located(position)) => {
+                        actor.follower.located(position);
+                        actor.parts.ledger.done_before(position.next());
+                    }
+                    Ok(Done::Wrote(written)) => {
                         actor.follower.wrote(written.position, written.rejected, &took);
                         actor.parts.ledger.done_before(written.position.next());
                     }
@@ -141,28 +145,35 @@ impl Writer {
     }
 }
 
-/// One step, off the actor's thread where it blocks.
-async fn work(store: Store, ledger: Arc<Mutex<LedgerReader>>, step: Step) -> Result<Written, Trouble> {
-    match step {
-        Step::Locate => locate(&store, &ledger).await,
-        Step::Write { from, limit } => {
-            let batch = read(ledger, from, limit).await?;
-            write(&store, batch).await
-        }
+/// What a step did.
+enum Done {
+    /// Asked the store where it stands.
+    Located(Position),
+    /// Wrote.
+    Wrote(Written),
+}
+
+/// One step, off the actor's thread where it blocks. A store that answers on a new connection and stands further back than it did is
+/// a copy that was behind: it gets what it lacks.
+async fn work(store: Store, ledger: Arc<Mutex<LedgerReader>>, step: Step) -> Result<Done, Trouble> {
+    let Step::Write { from, limit } = step else {
+        return locate(&store, &ledger).await;
+    };
+    let batch = read(Arc::clone(&ledger), from, limit).await?;
+    match write(&store, batch).await {
+        Err(Trouble::Store(StoreError::Behind { .. })) => locate(&store, &ledger).await,
+        done => done.map(Done::Wrote),
     }
 }
 
 /// Where the store stands in this ledger. A store that has never seen it begins with what is kept of it.
-async fn locate(store: &Store, ledger: &Mutex<LedgerReader>) -> Result<Written, Trouble> {
+async fn locate(store: &Store, ledger: &Mutex<LedgerReader>) -> Result<Done, Trouble> {
     let (lineage, first) = {
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         (ledger.lineage(), ledger.first())
     };
     let stored = store.position(READER, lineage).await?;
-    Ok(Written {
-        position: stored.max(Position(first.0.saturating_sub(1))),
-        rejected: 0,
-    })
+    Ok(Done::Located(stored.max(Position(first.0.saturating_sub(1)))))
 }
 
 async fn read(ledger: Arc<Mutex<LedgerReader>>, from: Position, limit: usize) -> Result<Batch, Trouble> {

@@ -44,10 +44,12 @@ pub const fn exit_of_store(error: &StoreError) -> Exit {
         | StoreError::NewerSchema { .. }
         | StoreError::OlderSchema { .. } => Exit::Settings,
         StoreError::BadFile { .. } => Exit::Resource,
+        StoreError::WouldLose { .. } => Exit::Found,
         StoreError::Conflict(_) | StoreError::Slow(_) => Exit::TryAgain,
         StoreError::Unreachable(_)
         | StoreError::Full(_)
         | StoreError::RowRefused(_)
+        | StoreError::Behind { .. }
         | StoreError::Corrupt { .. }
         | StoreError::Other(_) => Exit::Unavailable,
     }

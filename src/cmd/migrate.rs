@@ -16,9 +16,13 @@ pub struct MigrateArgs {
     /// Change nothing: list what is missing; exit code 1 when something is.
     #[arg(long)]
     check: bool,
-    /// Undo the newest step. What candela added in it is lost; the tables of the service before candela are never dropped.
+    /// Undo the newest step, unless rows would go with it: then say which; exit code 1. The tables of the service before candela
+    /// are never dropped.
     #[arg(long, conflicts_with = "check")]
     revert: bool,
+    /// With --revert: delete the rows that go with the step.
+    #[arg(long, requires = "revert")]
+    discard: bool,
     /// For programs: one JSON object.
     #[arg(long)]
     json: bool,
@@ -31,10 +35,11 @@ impl MigrateArgs {
     /// When the settings have problems, or standard output cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
         let settings = settings::load(&self.settings.sources())?;
-        let what = match (self.check, self.revert) {
-            (true, _) => Migrate::Check,
-            (false, true) => Migrate::Revert,
-            (false, false) => Migrate::Run,
+        let what = match (self.check, self.revert, self.discard) {
+            (true, _, _) => Migrate::Check,
+            (false, true, false) => Migrate::Revert,
+            (false, true, true) => Migrate::Discard,
+            (false, false, _) => Migrate::Run,
         };
         let mut out = std::io::stdout().lock();
         let done = actix_rt::System::new().block_on(migrate(&settings.store, what));
@@ -50,7 +55,7 @@ impl MigrateArgs {
         let key = match what {
             Migrate::Check => "missing",
             Migrate::Run => "done",
-            Migrate::Revert => "undone",
+            Migrate::Revert | Migrate::Discard => "undone",
         };
         if self.json {
             let line = match done {
@@ -60,7 +65,7 @@ impl MigrateArgs {
             return Ok(writeln!(out, "{line}")?);
         }
         match done {
-            Ok(steps) if steps.is_empty() && what == Migrate::Revert => writeln!(out, "there is nothing to undo")?,
+            Ok(steps) if steps.is_empty() && key == "undone" => writeln!(out, "there is nothing to undo")?,
             Ok(steps) if steps.is_empty() => writeln!(out, "the tables are up to date")?,
             Ok(steps) => {
                 for step in steps {
@@ -106,6 +111,13 @@ mod tests {
         for (error, code) in [
             (StoreError::BadUrl(String::new()), 78),
             (StoreError::NewerSchema { found: String::new() }, 78),
+            (
+                StoreError::WouldLose {
+                    step: String::new(),
+                    rows: String::new(),
+                },
+                1,
+            ),
             (StoreError::Unreachable(String::new()), 69),
             (StoreError::Slow(String::new()), 75),
         ] {

@@ -6,7 +6,7 @@
 //!     ▲                                          │   ▲
 //!     └── (nothing waits)            failed      │   └─ wrote: more waits, enough of it
 //!                 Troubled ◄─────────────────────┘
-//!                    └── retry_at passed ──► Writing
+//!                    └── retry_at passed ──► Locating ──► Writing
 //! ```
 
 use crate::domain::event::Position;
@@ -19,6 +19,10 @@ use std::time::Duration;
 pub struct Pacer {
     /// `None` until the store has said where it stands.
     written: Option<Position>,
+    /// Whether the store may stand elsewhere than it did: what answers after trouble may be a copy that was behind.
+    unsure: bool,
+    /// Whether there can be such a copy.
+    asks_again: bool,
     head: Position,
     /// When the oldest event that waits was first heard of.
     waiting_since: Option<Timestamp>,
@@ -57,6 +61,8 @@ impl Pacer {
     pub const fn new() -> Self {
         Self {
             written: None,
+            unsure: false,
+            asks_again: true,
             head: Position(0),
             waiting_since: None,
             writing: false,
@@ -67,11 +73,12 @@ impl Pacer {
         }
     }
 
-    /// Writes whatever there is as soon as it can.
+    /// Writes whatever there is as soon as it can, to what has no place of its own.
     #[must_use]
     pub const fn at_once() -> Self {
         let mut pacer = Self::new();
         pacer.batch = 1;
+        pacer.asks_again = false;
         pacer
     }
 
@@ -96,7 +103,7 @@ impl Pacer {
             return None;
         }
         self.writing = true;
-        let Some(written) = self.written else {
+        let Some(written) = self.written.filter(|_| !self.unsure) else {
             return Some(Step::Locate);
         };
         let limit = usize::try_from(self.distance()).unwrap_or(usize::MAX);
@@ -108,17 +115,30 @@ impl Pacer {
 
     /// Written up to `position`, or found to be there already.
     pub fn wrote(&mut self, position: Position, now: Timestamp) {
-        self.writing = false;
         self.failures = 0;
+        self.waiting_since = None;
+        self.located(position, now);
+    }
+
+    /// The store stands at `position`, which may be behind where it stood: it is written from there again. Whether it can be
+    /// written to is not known by that.
+    pub fn located(&mut self, position: Position, now: Timestamp) {
+        self.writing = false;
+        self.unsure = false;
         self.retry_at = None;
-        self.written = Some(self.written.map_or(position, |written| written.max(position)));
-        self.waiting_since = (self.distance() > 0).then_some(now);
+        self.written = Some(position);
+        if self.distance() > 0 {
+            self.waiting_since.get_or_insert(now);
+        } else {
+            self.waiting_since = None;
+        }
     }
 
     /// It could not be done. The wait doubles each time; `luck` (from 0 to below 1) shortens it by up to a half, so that several
     /// readers do not come back together.
     pub fn failed(&mut self, now: Timestamp, luck: f64) {
         self.writing = false;
+        self.unsure = self.asks_again;
         let doubled = limits::WRITER_RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
         let wait = doubled.min(limits::WRITER_RETRY_LONGEST);
         let luck = if (0.0..1.0).contains(&luck) { luck } else { 0.0 };
@@ -136,11 +156,11 @@ impl Pacer {
         if let Some(retry_at) = self.retry_at {
             return Some(retry_at);
         }
-        let Some(written) = self.written else {
+        let Some(written) = self.written.filter(|_| !self.unsure) else {
             return Some(AT_ONCE);
         };
         let since = self.waiting_since?;
-        if self.distance() >= self.batch || written < self.flush_to {
+        if self.distance() >= self.batch || written < self.flush_to || self.failures > 0 {
             return Some(AT_ONCE);
         }
         Some(since + limits::WRITER_AGE)
@@ -249,6 +269,8 @@ mod tests {
         assert_eq!(pacer.step(NOON), write(8, 2));
         pacer.failed(NOON, 0.0);
         pacer.flush();
+        assert_eq!(pacer.step(NOON), Some(Step::Locate));
+        pacer.located(Position(7), NOON);
         assert_eq!(pacer.step(NOON), write(8, 2));
         pacer.wrote(Position(9), NOON);
         assert_eq!(pacer.next_deadline(), None);
@@ -260,8 +282,13 @@ mod tests {
         pacer.heard(Position(500), NOON);
         let mut now = NOON;
         let mut waits = Vec::new();
-        for _ in 0..8 {
-            assert_eq!(pacer.step(now), write(1, 500));
+        assert_eq!(pacer.step(now), write(1, 500));
+        for i in 0..8 {
+            if i > 0 {
+                assert_eq!(pacer.step(now), Some(Step::Locate));
+                pacer.located(Position(0), now);
+                assert_eq!(pacer.step(now), write(1, 500), "at once, and no reason to hope yet");
+            }
             pacer.failed(now, 0.0);
             assert_eq!(pacer.step(now), None);
             let due = pacer.next_deadline().unwrap();
@@ -273,12 +300,26 @@ mod tests {
             (waits[0], waits[7]),
             (limits::WRITER_RETRY_FIRST, limits::WRITER_RETRY_LONGEST)
         );
+        assert_eq!(pacer.step(now), Some(Step::Locate));
+        pacer.located(Position(0), now);
         assert_eq!(pacer.step(now), write(1, 500));
         pacer.wrote(Position(500), now);
         pacer.heard(Position(1_000), now);
         assert_eq!(pacer.step(now), write(501, 500));
         pacer.failed(now, 0.0);
         assert_eq!(pacer.next_deadline(), Some(now + limits::WRITER_RETRY_FIRST));
+    }
+
+    #[test]
+    fn a_store_that_stands_further_back_after_trouble_is_written_from_there() {
+        let mut pacer = located(500);
+        pacer.heard(Position(600), NOON);
+        assert_eq!(pacer.step(NOON), write(501, 100));
+        pacer.failed(NOON, 0.0);
+        let later = NOON + limits::WRITER_RETRY_FIRST;
+        assert_eq!(pacer.step(later), Some(Step::Locate));
+        pacer.located(Position(420), later);
+        assert_eq!(pacer.step(later), write(421, 180));
     }
 
     proptest! {
@@ -294,7 +335,10 @@ mod tests {
                     _ => {}
                 }
                 while let Some(step) = pacer.step(now) {
-                    let Step::Write { from, limit } = step else { panic!("located") };
+                    let Step::Write { from, limit } = step else {
+                        pacer.located(Position(written), now);
+                        continue;
+                    };
                     prop_assert_eq!(from.0, written + 1);
                     prop_assert!(limit >= 1 && from.0 + u64::try_from(limit).unwrap() - 1 <= head);
                     if what == 3 { pacer.failed(now, 0.3); break; }
@@ -303,8 +347,10 @@ mod tests {
                 }
             }
             pacer.flush();
-            while let Some(Step::Write { limit, .. }) = pacer.step(now) {
-                written += u64::try_from(limit).unwrap();
+            while let Some(step) = pacer.step(now) {
+                if let Step::Write { limit, .. } = step {
+                    written += u64::try_from(limit).unwrap();
+                }
                 pacer.wrote(Position(written), now);
             }
             prop_assert_eq!((written, pacer.distance()), (head, 0));

@@ -41,11 +41,27 @@ pub enum StoreError {
         /// The first migration that is not known.
         found: String,
     },
+    /// A step that was to be undone holds rows.
+    #[error(
+        "undoing {step} would delete {rows} that candela wrote, so nothing is undone: add --discard to delete them; what the ledger still has of them is written again by the next start after candela migrate"
+    )]
+    WouldLose {
+        /// The step.
+        step: String,
+        /// How many rows of which kinds.
+        rows: String,
+    },
     /// Migrations have to run first.
     #[error("the database lacks migration {missing}: run candela migrate")]
     OlderSchema {
         /// The first migration that is missing.
         missing: String,
+    },
+    /// It lacks events before those that it was given: it is not the one that had them, or no longer as it was.
+    #[error("the database has the ledger's events up to position {at} only: they are written again from there")]
+    Behind {
+        /// Where it stands.
+        at: i64,
     },
     /// The setting names no database.
     #[error("DATABASE_URL is not usable: {0}")]
@@ -99,6 +115,8 @@ impl StoreError {
             Self::WrongTables(_) => "wrong_tables",
             Self::NewerSchema { .. } => "newer_schema",
             Self::OlderSchema { .. } => "older_schema",
+            Self::WouldLose { .. } => "would_lose",
+            Self::Behind { .. } => "behind",
             Self::BadUrl(_) => "bad_url",
             Self::BadFile { .. } => "bad_file",
             Self::Corrupt { .. } => "corrupt",
@@ -112,15 +130,18 @@ impl StoreError {
         match self {
             Self::Conflict(_) => Disposition::Again,
             Self::RowRefused(_) => Disposition::Isolate,
-            Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::BadUrl(_) | Self::BadFile { .. } => {
-                Disposition::Fatal
-            }
+            Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
+            | Self::WouldLose { .. }
+            | Self::BadUrl(_)
+            | Self::BadFile { .. } => Disposition::Fatal,
             Self::Unreachable(_)
             | Self::Slow(_)
             | Self::Full(_)
             | Self::LoginRefused(_)
             | Self::NotAllowed(_)
             | Self::WrongTables(_)
+            | Self::Behind { .. }
             | Self::Corrupt { .. }
             | Self::Other(_) => Disposition::Later,
         }

@@ -12,24 +12,56 @@ pub enum Migrate {
     Check,
     /// Do those that are missing.
     Run,
-    /// Undo the newest.
+    /// Undo the newest, unless rows would go with it.
     Revert,
+    /// Undo the newest, with the rows that cannot be without it.
+    Discard,
 }
+
+/// What goes with a step that is undone: its name, and for each kind of rows how it is called and how it is counted.
+pub(super) type Stakes = &'static [(&'static str, &'static [(&'static str, &'static str)])];
+
+/// All tables of the embedded store are ours, with whatever rows there are.
+pub(super) const SQLITE: Stakes = &[
+    (
+        "2025-11-01-000001_tables",
+        &[
+            ("ticks", "SELECT count(*) AS number FROM realtime_market_data"),
+            (
+                "bars",
+                "SELECT (SELECT count(*) FROM market_data) + (SELECT count(*) FROM interval_bars) AS number",
+            ),
+            ("revisions of bars", "SELECT count(*) AS number FROM bar_revisions"),
+            ("gaps", "SELECT count(*) AS number FROM gaps"),
+            ("events set aside", "SELECT count(*) AS number FROM rejected_events"),
+            ("sessions", "SELECT count(*) AS number FROM market_sessions"),
+        ],
+    ),
+    (
+        "2025-11-22-000001_logs",
+        &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
+    ),
+    ("2025-11-23-000001_as_known", &[]),
+];
 
 /// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were
 /// undone. What needs no change writes nothing: a database that only reads, or a user who may not make tables, is no trouble then.
-pub(super) fn act<DB: Backend>(
-    db: &mut impl MigrationHarness<DB>,
+///
+/// `count` answers one of the questions of `stakes`.
+pub(super) fn act<DB: Backend, C: MigrationHarness<DB>>(
+    db: &mut C,
     source: EmbeddedMigrations,
     applied: &[String],
     what: Migrate,
+    stakes: Stakes,
+    count: impl FnMut(&mut C, &str) -> Result<i64, StoreError>,
 ) -> Result<Vec<String>, Failure> {
     let known: Vec<Box<dyn Migration<DB>>> = MigrationSource::<DB>::migrations(&source).map_err(Failure::Step)?;
     let version = |migration: &dyn Migration<DB>| migration.name().version().to_string();
     let unknown = |found: &&String| known.iter().all(|migration| version(&**migration) != **found);
     if let Some(found) = applied.iter().find(unknown) {
         let found = found.clone();
-        return Err(Failure::Newer(StoreError::NewerSchema { found }));
+        return Err(Failure::Refused(StoreError::NewerSchema { found }));
     }
     let missing = known
         .iter()
@@ -42,8 +74,15 @@ pub(super) fn act<DB: Backend>(
             db.run_pending_migrations(source).map_err(Failure::Step)?;
             missing
         }
-        Migrate::Revert if applied.is_empty() => Vec::new(),
-        Migrate::Revert => {
+        Migrate::Revert | Migrate::Discard if applied.is_empty() => Vec::new(),
+        Migrate::Revert | Migrate::Discard => {
+            if what == Migrate::Revert {
+                let newest = known
+                    .iter()
+                    .rfind(|migration| applied.contains(&version(&***migration)));
+                let step = newest.map_or_else(String::new, |migration| migration.name().to_string());
+                would_lose(db, step, stakes, count).map_err(Failure::Refused)?;
+            }
             let undone = db.revert_last_migration(source).map_err(Failure::Step)?.to_string();
             let name = known.iter().find(|migration| version(&***migration) == undone);
             vec![name.map_or(undone, |migration| migration.name().to_string())]
@@ -52,9 +91,31 @@ pub(super) fn act<DB: Backend>(
     Ok(done)
 }
 
+/// Refuses where a step holds rows.
+fn would_lose<C>(
+    db: &mut C,
+    step: String,
+    stakes: Stakes,
+    mut count: impl FnMut(&mut C, &str) -> Result<i64, StoreError>,
+) -> Result<(), StoreError> {
+    let kinds = stakes.iter().find(|(name, _)| *name == step).map(|(_, kinds)| *kinds);
+    let mut rows = Vec::new();
+    for (name, question) in kinds.unwrap_or_default() {
+        let number = count(db, question)?;
+        if number > 0 {
+            rows.push(format!("{number} {name}"));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.join(", ");
+    Err(StoreError::WouldLose { step, rows })
+}
+
 /// Why not. What a failed step says is for the store to sort; nothing has changed then.
 pub(super) enum Failure {
-    Newer(StoreError),
+    Refused(StoreError),
     Step(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -63,4 +124,16 @@ pub(super) fn names<DB: Backend>(source: &EmbeddedMigrations) -> Result<Vec<Stri
     let known = MigrationSource::<DB>::migrations(source);
     let known = known.map_err(|error| StoreError::Other(error.to_string()))?;
     Ok(known.iter().map(|migration| migration.name().to_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_every_step_of_the_embedded_store_it_is_known_what_goes_with_it() {
+        const SOURCE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/sqlite");
+        let known: Vec<&str> = SQLITE.iter().map(|(step, _)| *step).collect();
+        assert_eq!(names::<diesel::sqlite::Sqlite>(&SOURCE).unwrap(), known);
+    }
 }

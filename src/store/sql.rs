@@ -162,7 +162,8 @@ impl Dialect {
         format!(
             "INSERT INTO market_sessions (session_date, start_time, session_kind, status) VALUES ({}, {}, {}, 'active')
              ON CONFLICT (session_date) DO UPDATE SET start_time = excluded.start_time, session_kind = excluded.session_kind,
-                updated_at = {} WHERE market_sessions.start_time IS DISTINCT FROM excluded.start_time",
+                updated_at = {}
+             WHERE market_sessions.start_time IS DISTINCT FROM excluded.start_time OR market_sessions.session_kind IS NULL",
             self.date(1), self.instant(2), self.plain(3), self.now(),
         )
     }
@@ -190,8 +191,8 @@ impl Dialect {
                 (SELECT count(*) FROM market_data WHERE datetime >= {opens} AND datetime < {closes} AND source = 'candela'),
                 (SELECT count(*) FROM gaps WHERE from_at < {closes} AND to_at > {opens}))
              ON CONFLICT (session_date) DO UPDATE SET end_time = excluded.end_time, status = excluded.status,
-                ticks = excluded.ticks, bars = excluded.bars, gaps = excluded.gaps, updated_at = {}
-             WHERE market_sessions.end_time IS DISTINCT FROM excluded.end_time",
+                session_kind = excluded.session_kind, ticks = excluded.ticks, bars = excluded.bars, gaps = excluded.gaps, updated_at = {}
+             WHERE market_sessions.end_time IS DISTINCT FROM excluded.end_time OR market_sessions.ticks IS NULL",
             self.date(1), self.plain(3), self.now(),
         )
     }

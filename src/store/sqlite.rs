@@ -17,7 +17,7 @@ use crate::store::bind::{
 use crate::store::error::StoreError;
 use crate::store::l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples};
 use crate::store::log::{self, LogQuery, LogSpan, SpanOut, bind_log, bind_quality};
-use crate::store::migrate::{self, Failure, Migrate};
+use crate::store::migrate::{self, Failure, Migrate, SQLITE};
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
 use crate::store::rows::{Rows, SOURCE, TickRow};
 use crate::store::sql::Dialect;
@@ -73,8 +73,14 @@ impl Sqlite {
         let mut db = connect(path)?;
         let applied = db.applied_migrations().map_err(|error| bad(path, error.to_string()))?;
         let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
-        migrate::act(&mut db, MIGRATIONS, &applied, what).map_err(|failure| match failure {
-            Failure::Newer(error) => error,
+        let count = |db: &mut SqliteConnection, question: &str| {
+            let found = diesel::sql_query(question).get_result::<NumberOut>(db);
+            found
+                .map(|row| row.number)
+                .map_err(|error| bad(path, error.to_string()))
+        };
+        migrate::act(&mut db, MIGRATIONS, &applied, what, SQLITE, count).map_err(|failure| match failure {
+            Failure::Refused(error) => error,
             Failure::Step(error) => bad(path, error.to_string()),
         })
     }

@@ -94,4 +94,6 @@ mod store_postgres;
 #[cfg(test)]
 mod store_relayed;
 #[cfg(test)]
+mod store_reverts;
+#[cfg(test)]
 mod writing;

@@ -8,7 +8,9 @@ use candela::domain::event::{Event, Numbered, Position, SessionPhase};
 use candela::domain::gap::{Gap, GapStatus};
 use candela::domain::interval::Interval;
 use candela::domain::symbol::Symbol;
-use candela::store::{BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Postgres, Sqlite, Store, TickQuery};
+use candela::store::{
+    BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, TickQuery,
+};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +44,26 @@ impl Subject {
         Self { store, place }
     }
 
+    /// The same by a process that was started later.
+    pub(crate) fn again(self) -> Self {
+        let store = match &self.place {
+            Place::File { path, .. } => Store::Sqlite(Sqlite::open(path).unwrap()),
+            Place::Database(database) => {
+                let url = SecretString::from(database.url.clone());
+                Store::Postgres(Postgres::new(&url, 4).unwrap())
+            }
+        };
+        Self { store, ..self }
+    }
+
+    pub(crate) async fn migrate(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
+        match (&self.place, &self.store) {
+            (Place::File { path, .. }, _) => Sqlite::migrate(path, what),
+            (_, Store::Postgres(store)) => store.migrate(what).await,
+            (_, Store::Sqlite(_)) => unreachable!("it stands in a file"),
+        }
+    }
+
     /// One text a row, columns joined by `|`.
     pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
         match &self.place {
@@ -70,7 +92,7 @@ impl Subject {
     }
 
     /// Every row of every table, but for what the clock or a counter put in.
-    fn dump(&self) -> Vec<String> {
+    pub(crate) fn dump(&self) -> Vec<String> {
         let bars = "symbol, \"interval\", datetime, open, high, low, close, volume, source, revision, ticks, closes_at,
             first_tick_at, last_tick_at, provenance, flags, session_date, session_kind, epoch, seq, known_at";
         let tables = [

@@ -77,6 +77,12 @@ impl Stage {
         reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
     }
 
+    /// What is wrong now.
+    pub(crate) fn why(&self) -> String {
+        let trouble = self.view.borrow().trouble.clone();
+        trouble.map(|(_, cause)| cause).unwrap_or_default()
+    }
+
     pub(crate) async fn written(&mut self) {
         let head = self.ledger.head();
         let told = Arc::new([]);

@@ -1,4 +1,7 @@
--- What candela added goes; the old service's tables and rows stay, with candela's rows in its columns.
+-- What candela added goes, with its own rows: without their numbers they could not be told from those that a ledger writes again.
+-- The old service's tables stay, with its rows and those of others.
+DELETE FROM realtime_market_data WHERE epoch IS NOT NULL;
+DELETE FROM market_data WHERE source = 'candela';
 DROP VIEW market_bars;
 DROP TABLE rejected_events;
 DROP TABLE reader_positions;

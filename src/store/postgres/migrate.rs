@@ -2,7 +2,7 @@
 
 use crate::store::answer::NumberOut;
 use crate::store::error::StoreError;
-use crate::store::migrate::{Failure, Migrate, act};
+use crate::store::migrate::{Failure, Migrate, Stakes, act};
 use crate::store::postgres::sort::sort_diesel;
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
@@ -17,6 +17,32 @@ const LOCK: &str = "SELECT pg_advisory_lock(7163391042)";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(7163391042)";
 const HAS_TABLE: &str = "SELECT count(*)::bigint AS number FROM to_regclass('__diesel_schema_migrations') AS t (found) WHERE found IS NOT NULL";
 const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
+
+/// The tables of the service before candela are never dropped, nor the rows of others in them.
+const STAKES: Stakes = &[
+    ("2025-11-01-000001_old_tables", &[]),
+    (
+        "2025-11-01-000002_candela",
+        &[
+            (
+                "ticks",
+                "SELECT count(*) AS number FROM realtime_market_data WHERE epoch IS NOT NULL",
+            ),
+            (
+                "bars",
+                "SELECT (SELECT count(*) FROM market_data WHERE source = 'candela') + (SELECT count(*) FROM interval_bars) AS number",
+            ),
+            ("revisions of bars", "SELECT count(*) AS number FROM bar_revisions"),
+            ("gaps", "SELECT count(*) AS number FROM gaps"),
+            ("events set aside", "SELECT count(*) AS number FROM rejected_events"),
+        ],
+    ),
+    (
+        "2025-11-22-000001_logs",
+        &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
+    ),
+    ("2025-11-23-000001_as_known", &[]),
+];
 
 #[derive(Debug, QueryableByName)]
 struct VersionOut {
@@ -57,8 +83,12 @@ fn locked(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
         Vec::new()
     };
     let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
-    act(db, MIGRATIONS, &applied, what).map_err(|failure| match failure {
-        Failure::Newer(error) => error,
+    let count = |db: &mut Blocking, question: &str| {
+        let found = sql_query(question).get_result::<NumberOut>(db);
+        found.map(|row| row.number).map_err(|error| sort_diesel(&error))
+    };
+    act(db, MIGRATIONS, &applied, what, STAKES, count).map_err(|failure| match failure {
+        Failure::Refused(error) => error,
         Failure::Step(error) => failed(&*error),
     })
 }
@@ -72,5 +102,17 @@ fn failed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError
     match error.downcast_ref::<diesel::result::Error>().map(sort_diesel) {
         Some(StoreError::Other(_)) | None => StoreError::WrongTables(text),
         Some(sorted) => sorted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::migrate::names;
+
+    #[test]
+    fn of_every_step_it_is_known_what_goes_with_it() {
+        let known: Vec<&str> = STAKES.iter().map(|(step, _)| *step).collect();
+        assert_eq!(names::<diesel::pg::Pg>(&MIGRATIONS).unwrap(), known);
     }
 }

@@ -145,8 +145,8 @@ impl Postgres {
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
 
-    /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row or a lock
-    /// closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
+    /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row, a lock or a
+    /// place closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
     async fn with_link<T>(&self, work: impl AsyncFnOnce(&mut Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut slot = self.link.lock().await;
         let mut link = match slot.take().filter(|link| !link.client.is_closed()) {
@@ -155,7 +155,13 @@ impl Postgres {
         };
         let answers = link.answers();
         let done = while_answered(&answers, work(&mut link)).await;
-        if matches!(done, Ok(_) | Err(StoreError::Conflict(_) | StoreError::RowRefused(_))) {
+        let kept = |error: &StoreError| {
+            matches!(
+                error,
+                StoreError::Conflict(_) | StoreError::RowRefused(_) | StoreError::Behind { .. }
+            )
+        };
+        if done.as_ref().err().is_none_or(kept) {
             *slot = Some(link);
         }
         done

@@ -48,6 +48,8 @@ pub(super) struct Link {
     pub(super) client: Client,
     prepared: HashMap<String, Statement>,
     answers: Arc<AtomicU64>,
+    /// Where its reader stands was asked for on this connection: another may lead to a server that was behind.
+    located: bool,
 }
 
 impl Link {
@@ -56,6 +58,7 @@ impl Link {
             client,
             prepared: HashMap::new(),
             answers: Arc::default(),
+            located: false,
         }
     }
 
@@ -78,6 +81,12 @@ impl Link {
 
     /// All of the batch and the position, or nothing.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if !self.located {
+            let at = self.position(batch.reader, &batch.lineage).await?;
+            if at < batch.first_position().saturating_sub(1) {
+                return Err(StoreError::Behind { at });
+            }
+        }
         let rows = batch.rows();
         let ticks_alone =
             rows.bars.is_empty() && rows.gaps.is_empty() && rows.quality.is_empty() && rows.sessions.is_empty();
@@ -246,11 +255,9 @@ impl Link {
     /// Where `reader` stands in `lineage`.
     pub(super) async fn position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
         let sql = "SELECT position FROM reader_positions WHERE reader = $1 AND lineage = $2";
-        let row = self
-            .client
-            .query_opt(sql, &[&reader, &lineage])
-            .await
-            .map_err(|e| sort(&e))?;
+        let row = self.client.query_opt(sql, &[&reader, &lineage]).await;
+        let row = self.answered(row).map_err(|e| sort(&e))?;
+        self.located = true;
         Ok(row.map_or(0, |row| row.get(0)))
     }
 
