@@ -28,7 +28,6 @@ use crate::domain::batch::ReaderView;
 use crate::domain::feed_view::FeedView;
 use crate::domain::keys_view::KeysView;
 use crate::domain::lifecycle::Lifecycle;
-use crate::ledger::Ledger;
 use crate::limits;
 use actix::{Addr, Arbiter, Recipient};
 use std::sync::{Arc, Mutex};
@@ -37,7 +36,6 @@ use tokio::sync::watch;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
-
 #[rustfmt::skip]
 pub(super) mod rows {
     use super::*;
@@ -91,7 +89,7 @@ pub struct Tree {
     /// Tells the Writer to write what waits.
     pub writer: Addr<Writer>,
     /// The appending end.
-    pub ledger: Arc<Mutex<Ledger>>,
+    pub ledger: Arc<Mutex<crate::ledger::Ledger>>,
     /// Starts the fan-out shard of an HTTP thread, on that thread.
     pub start_shard: Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync>,
     arbiters: Vec<Arbiter>,
