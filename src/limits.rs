@@ -242,6 +242,8 @@ pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 
 /// How long an append or a read waits for another connection's lock. Only a forced checkpoint holds one, for milliseconds.
 pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
+/// How often an append looks whether the lock is free. SQLite's own way is to look less and less often, up to ten times a second.
+pub const LEDGER_BUSY_LOOK: Duration = Duration::from_millis(1);
 /// Bytes of log between two checkpoints, by estimate: the kernel still holds them in memory.
 pub const LEDGER_CHECKPOINT_LOG: usize = 16 << 20;
 /// Bytes of log between two flushes of it to the disk, by estimate. The commit of a bar waits until the disk has everything before
@@ -256,6 +258,10 @@ pub const LEDGER_LOG_ROW: usize = 200;
 pub const LEDGER_CHECKPOINTS_WAITING: usize = 32;
 /// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
 pub const LEDGER_LOG_PAGES_MAX: i64 = 32_768;
+/// Pages of log beyond which it waits for readers as long as it takes.
+pub const LEDGER_LOG_PAGES_HOPELESS: i64 = 8 * LEDGER_LOG_PAGES_MAX;
+/// How long a forced checkpoint waits for the readers of a log, while appends wait for it. The next one tries again.
+pub const LEDGER_FORCE_MAX: Duration = Duration::from_millis(10);
 /// Inputs remembered since the last event, to know them again when they are appended twice. Must exceed one batch.
 pub const LEDGER_TAIL_MAX: usize = 4_096;
 /// Most rows that one read of the ledger returns: some 1 MB.

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// The thread, and the way to it. Dropping it lets the thread finish its work and waits for it.
 #[derive(Debug)]
@@ -167,17 +168,66 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     fs::remove_file(path)
 }
 
-/// `PASSIVE` never holds up an append. Only a log that steady readers kept from starting over is emptied by force, which holds
-/// up appends for as long as the last few pages take.
+/// `PASSIVE` never holds up an append, but under steady appends it never gets all of a log either, and only a log that is wholly
+/// in the file starts over. So one that grew long is forced to: that holds up appends for as long as the last few pages take, which
+/// is why what came while the first round wrote goes before it, and why it waits for readers but a moment.
 fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
     let pages = run(db, "PASSIVE")?;
-    if pages > limits::LEDGER_LOG_PAGES_MAX {
-        run(db, "TRUNCATE")?;
+    if pages <= limits::LEDGER_LOG_PAGES_MAX {
+        return Ok(());
     }
-    Ok(())
+    run(db, "PASSIVE")?;
+    let hopeless = pages > limits::LEDGER_LOG_PAGES_HOPELESS;
+    let patience = if hopeless {
+        limits::LEDGER_BUSY_MAX
+    } else {
+        limits::LEDGER_FORCE_MAX
+    };
+    force(db, patience)
+}
+
+/// Makes the log start over, unless a reader needs it for longer than that.
+fn force(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    db.busy_timeout(patience)?;
+    let forced = run(db, "RESTART");
+    db.busy_timeout(limits::LEDGER_BUSY_MAX)?;
+    forced.map(|_| ())
 }
 
 /// How many pages the log holds.
 fn run(db: &Connection, mode: &str) -> rusqlite::Result<i64> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{connect, force, run};
+    use crate::clock::Stopwatch;
+    use crate::limits;
+    use std::time::Duration;
+
+    #[test]
+    fn a_log_that_is_made_to_start_over_waits_but_a_moment_for_its_readers_and_keeps_what_they_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let [appender, checkpointer, reader] = [(); 3].map(|()| connect(&path).unwrap());
+        appender
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x)")
+            .unwrap();
+        let append = || appender.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap();
+        let pages = || run(&checkpointer, "PASSIVE").unwrap();
+        append();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        append();
+        let (before, watch) = (pages(), Stopwatch::start());
+        force(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
+        assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
+        append();
+        assert!(pages() > before, "the reader still has what it reads");
+        reader.execute_batch("COMMIT").unwrap();
+        force(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
+        append();
+        assert!(pages() < before, "{} pages after {before}", pages());
+    }
 }

@@ -106,7 +106,7 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(error)?;
-    db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
+    db.busy_handler(Some(look_again)).map_err(error)?;
     let format = format_of(&db, path)?;
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;",
@@ -117,6 +117,16 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
         sync_folder(path)?;
     }
     Ok(db)
+}
+
+/// Waits a moment for the lock; no longer after so many looks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "SQLite asks in the middle of a call, on a thread that has nothing else to do"
+)]
+fn look_again(looks: i32) -> bool {
+    std::thread::sleep(limits::LEDGER_BUSY_LOOK);
+    limits::LEDGER_BUSY_LOOK.saturating_mul(looks.unsigned_abs()) < limits::LEDGER_BUSY_MAX
 }
 
 /// Opens a day file to read it.
