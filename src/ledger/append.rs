@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpointer;
 use super::end::End;
 use super::error::LedgerError;
-use super::files::{self, DayFile, Heads, sql_int};
+use super::files::{self, DayFile, Heads, Held, sql_int};
 use super::read::LedgerReader;
 use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
 use super::shared::{Hold, Shared};
@@ -12,7 +12,6 @@ use crate::domain::event::{Entry, Event, Heard, Numbered, Position};
 use crate::limits;
 use chrono::NaiveDate;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ pub struct Ledger {
     unflushed: usize,
     shared: Arc<Shared>,
     checkpointer: Checkpointer,
-    _lock: File,
+    _lock: Held,
 }
 
 impl Ledger {

@@ -72,8 +72,21 @@ pub(super) fn dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
     Ok(dates)
 }
 
-/// Takes the folder for this process; the lock ends with the returned file, also when the process is killed.
-pub(super) fn lock(folder: &Path) -> Result<File, LedgerError> {
+/// A folder that is this process's own. It ends with the process, however that ends.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Drop for Held {
+    /// Closing the file is not enough while a child that was forked has not yet begun its program: it has the file as well.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(error = %error, "the ledger's lock ends with its file");
+        }
+    }
+}
+
+/// Takes the folder for this process.
+pub(super) fn lock(folder: &Path) -> Result<Held, LedgerError> {
     let path = folder.join("lock");
     let error = |source| LedgerError::Folder {
         path: path.clone(),
@@ -90,7 +103,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, LedgerError> {
         .open(&path)
         .map_err(error)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Held(file)),
         Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
             folder: folder.to_owned(),
         }),
@@ -272,4 +285,19 @@ pub(super) fn sql_int(number: u64) -> i64 {
 /// The inverse of [`sql_int`]; a negative number, which we never write, becomes 0 and is caught as out of order.
 pub(super) fn from_sql_int(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lock;
+
+    #[test]
+    fn a_folder_that_was_given_up_is_free_though_a_forked_child_still_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        let _of_the_child = held.0.try_clone().unwrap();
+        assert!(lock(folder.path()).is_err());
+        drop(held);
+        assert!(lock(folder.path()).is_ok());
+    }
 }

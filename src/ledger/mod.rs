@@ -29,6 +29,7 @@ mod key_use;
 
 pub use append::{Ledger, Options};
 pub use error::{Disposition, LedgerError};
+pub use files::Held;
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
 pub use read::LedgerReader;
@@ -37,7 +38,7 @@ pub use read::LedgerReader;
 ///
 /// # Errors
 /// [`LedgerError::InUse`] while one does.
-pub fn hold(folder: &std::path::Path) -> Result<std::fs::File, LedgerError> {
+pub fn hold(folder: &std::path::Path) -> Result<Held, LedgerError> {
     files::lock(folder)
 }
 
