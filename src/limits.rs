@@ -258,8 +258,10 @@ pub const LEDGER_LOG_ROW: usize = 200;
 pub const LEDGER_CHECKPOINTS_WAITING: usize = 32;
 /// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
 pub const LEDGER_LOG_PAGES_MAX: i64 = 32_768;
-/// Pages of log beyond which it waits for readers as long as it takes.
+/// Pages of log (1 GB) beyond which it starts over whatever else the disk does, and waits for readers as long as it takes.
 pub const LEDGER_LOG_PAGES_HOPELESS: i64 = 8 * LEDGER_LOG_PAGES_MAX;
+/// What a disk that nobody else uses takes at the most for the pages of a moment; one that takes longer is left alone.
+pub const LEDGER_FORCE_CALM: Duration = Duration::from_millis(30);
 /// How long a forced checkpoint waits for the readers of a log, while appends wait for it. The next one tries again.
 pub const LEDGER_FORCE_MAX: Duration = Duration::from_millis(10);
 /// Inputs remembered since the last event, to know them again when they are appended twice. Must exceed one batch.

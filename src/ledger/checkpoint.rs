@@ -2,6 +2,7 @@
 //! of its own, so that no append waits for it.
 
 use super::error::LedgerError;
+use crate::clock::Stopwatch;
 use crate::limits;
 use rusqlite::Connection;
 use std::fs;
@@ -169,21 +170,25 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
 }
 
 /// `PASSIVE` never holds up an append, but under steady appends it never gets all of a log either, and only a log that is wholly
-/// in the file starts over. So one that grew long is forced to: that holds up appends for as long as the last few pages take, which
-/// is why what came while the first round wrote goes before it, and why it waits for readers but a moment.
+/// in the file starts over. So one that grew long is forced to: that holds up appends for as long as the last few pages take.
 fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
     let pages = run(db, "PASSIVE")?;
     if pages <= limits::LEDGER_LOG_PAGES_MAX {
         return Ok(());
     }
-    run(db, "PASSIVE")?;
-    let hopeless = pages > limits::LEDGER_LOG_PAGES_HOPELESS;
-    let patience = if hopeless {
-        limits::LEDGER_BUSY_MAX
-    } else {
-        limits::LEDGER_FORCE_MAX
-    };
-    force(db, patience)
+    let watch = Stopwatch::start();
+    run(db, "PASSIVE")?; // what came while the first round wrote
+    forcing(pages, watch.elapsed()).map_or(Ok(()), |patience| force(db, patience))
+}
+
+/// How long a log of so many pages may wait for its readers when it is forced to start over; `None` when it is better left alone,
+/// because the disk `took` long for next to nothing: somebody else has it, and appends would wait for them. The next checkpoint
+/// tries again.
+fn forcing(pages: i64, took: Duration) -> Option<Duration> {
+    if pages > limits::LEDGER_LOG_PAGES_HOPELESS {
+        return Some(limits::LEDGER_BUSY_MAX);
+    }
+    (took <= limits::LEDGER_FORCE_CALM).then_some(limits::LEDGER_FORCE_MAX)
 }
 
 /// Makes the log start over, unless a reader needs it for longer than that.
@@ -201,10 +206,19 @@ fn run(db: &Connection, mode: &str) -> rusqlite::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{connect, force, run};
+    use super::{connect, force, forcing, run};
     use crate::clock::Stopwatch;
     use crate::limits;
     use std::time::Duration;
+
+    #[test]
+    fn a_log_is_left_alone_while_others_have_the_disk_unless_it_is_hopeless() {
+        let (long, hopeless) = (limits::LEDGER_LOG_PAGES_MAX + 1, limits::LEDGER_LOG_PAGES_HOPELESS + 1);
+        let [quick, slow] = [limits::LEDGER_FORCE_CALM, 2 * limits::LEDGER_FORCE_CALM];
+        assert_eq!(forcing(long, quick), Some(limits::LEDGER_FORCE_MAX));
+        assert_eq!(forcing(long, slow), None);
+        assert_eq!(forcing(hopeless, slow), Some(limits::LEDGER_BUSY_MAX));
+    }
 
     #[test]
     fn a_log_that_is_made_to_start_over_waits_but_a_moment_for_its_readers_and_keeps_what_they_read() {
