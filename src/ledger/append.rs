@@ -267,7 +267,7 @@ impl Ledger {
         let error = |source| LedgerError::sqlite("empty the log of", &self.path, source);
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
         let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        self.db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
+        files::wait_for_lock(&self.db).map_err(error)?;
         emptied.map_err(error)
     }
 

@@ -143,7 +143,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Nothing counts on it: what must be on the disk is waited for by the commit that says so.
+/// Nothing counts on it: what must be on the disk is waited for by the commit that says so. SQLite's locks are on the file and its
+/// `-shm`, so closing a descriptor of the log gives none of them up.
 fn flush(path: &Path) {
     let flushed = fs::File::open(beside(path, "-wal")).and_then(|log| log.sync_data());
     if let Err(error) = flushed {

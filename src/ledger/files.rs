@@ -119,7 +119,7 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(error)?;
-    db.busy_handler(Some(look_again)).map_err(error)?;
+    wait_for_lock(&db).map_err(error)?;
     let format = format_of(&db, path)?;
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;",
@@ -130,6 +130,11 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
         sync_folder(path)?;
     }
     Ok(db)
+}
+
+/// How a connection that appends waits for another's lock.
+pub(super) fn wait_for_lock(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_handler(Some(look_again))
 }
 
 /// Waits a moment for the lock; no longer after so many looks.
