@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Lines that a file may have, its unit tests aside and with them. Functions are measured by clippy.
-const FILE_LINES: usize = 400; // but for limits.rs, which is one list on purpose
-const FILE_AND_TEST_LINES: usize = 600;
+const FILE_LINES: usize = 600; // but for limits.rs, which is one list on purpose
+const FILE_AND_TEST_LINES: usize = 800;
 
 /// Which rooms a room may import, besides itself. `main ► cmd ► app ► web, actors ► ledger, store, cache ► domain`.
 const ARROWS: &[(&str, &[&str])] = &[
