@@ -178,12 +178,14 @@ impl Root {
     fn raise(&mut self, kind: ConditionKind, reason: &str, message: &str, ctx: &mut Context<Self>) {
         self.lifecycle
             .conditions_mut()
-            .raise(kind, reason, message, self.parts.clock.now());
+            .raise(kind, None, reason, message, self.parts.clock.now());
         self.settled(ctx);
     }
 
     fn clear(&mut self, kind: ConditionKind, ctx: &mut Context<Self>) {
-        self.lifecycle.conditions_mut().clear(kind, self.parts.clock.now());
+        self.lifecycle
+            .conditions_mut()
+            .clear(kind, None, self.parts.clock.now());
         self.settled(ctx);
     }
 

@@ -100,7 +100,10 @@ impl Page {
             self.line(&line);
         }
         for condition in holding {
-            let kind = self.paint(&format!("! {}", words(&condition["type"])), Colour::Bad);
+            let of = condition["symbol"]
+                .as_str()
+                .map_or_else(String::new, |symbol| format!(" {symbol}"));
+            let kind = self.paint(&format!("! {}{of}", words(&condition["type"])), Colour::Bad);
             self.line(&format!(
                 "{kind} since {}: {}",
                 words(&condition["since"]),
@@ -246,6 +249,7 @@ mod tests {
             "conditions": [
                 {"type": "cache_down", "status": false},
                 {"type": "store_behind", "status": true, "since": "09:12", "message": "PostgreSQL refuses", "clears_when": "it answers"},
+                {"type": "history_unverified", "symbol": "EUR/USD", "status": true, "since": "09:13", "message": "It is old", "clears_when": "it is new"},
             ],
             "symbols": {"USD/COP": {"feed": "live", "safe_to_trade": false, "reasons": ["feed_stale"], "last_tick": 1_767_361_204_000_000_i64, "bars_today": 8}},
             "feed": {"state": "live", "connections_total": 2, "last_message_age_ms": 412},
@@ -261,6 +265,8 @@ ACTIVE since 2026-01-02T13:00:00Z (the session is open)
 session USD/COP: open until 2026-01-02T12:55:00-05:00
 ! store_behind since 09:12: PostgreSQL refuses
   clears when it answers
+! history_unverified EUR/USD since 09:13: It is old
+  clears when it is new
 
 pairs
   pair     feed  last tick             bars  safe to trade

@@ -1,5 +1,6 @@
 //! Conditions: what is not as it should be, since when, why, and what would clear it. They stand beside the state.
 
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -109,6 +110,9 @@ pub struct Condition {
     /// What.
     #[serde(rename = "type")]
     pub kind: ConditionKind,
+    /// The pair that it concerns; `None`: the service as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<Symbol>,
     /// Whether it holds now; one that was cleared stays in the list, so that its end can be read.
     pub status: bool,
     /// A name for programs, such as `flag_stale`.
@@ -122,30 +126,39 @@ pub struct Condition {
     pub clears_when: &'static str,
 }
 
-/// All conditions that hold or held.
+/// All conditions that hold or held: one of a kind for the service as a whole, and one of a kind for each pair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conditions(BTreeMap<ConditionKind, Condition>);
+pub struct Conditions(BTreeMap<(ConditionKind, Option<Symbol>), Condition>);
 
 impl Conditions {
-    /// Says that something is wrong. Returns whether that, or the reason for it, is news; `since` is kept while it holds.
-    pub fn raise(&mut self, kind: ConditionKind, reason: &str, message: &str, now: Timestamp) -> bool {
-        let held = self.0.get(&kind).filter(|condition| condition.status);
+    /// Says that something is wrong, with one pair or (`None`) with the service as a whole. Returns whether that, or the reason for
+    /// it, is news; `since` is kept while it holds.
+    pub fn raise(
+        &mut self,
+        kind: ConditionKind,
+        symbol: Option<Symbol>,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> bool {
+        let held = self.0.get(&(kind, symbol)).filter(|condition| condition.status);
         let news = held.is_none_or(|condition| condition.reason != reason);
         let condition = Condition {
             kind,
+            symbol,
             status: true,
             reason: reason.to_owned(),
             message: message.to_owned(),
             since: held.map_or(now, |condition| condition.since),
             clears_when: kind.clears_when(),
         };
-        self.0.insert(kind, condition);
+        self.0.insert((kind, symbol), condition);
         news
     }
 
-    /// Says that it is over. Returns whether that is news.
-    pub fn clear(&mut self, kind: ConditionKind, now: Timestamp) -> bool {
-        let Some(condition) = self.0.get_mut(&kind).filter(|condition| condition.status) else {
+    /// Says that it is over for that pair, or for the service as a whole. Returns whether that is news.
+    pub fn clear(&mut self, kind: ConditionKind, symbol: Option<Symbol>, now: Timestamp) -> bool {
+        let Some(condition) = self.0.get_mut(&(kind, symbol)).filter(|condition| condition.status) else {
             return false;
         };
         condition.status = false;
@@ -153,10 +166,16 @@ impl Conditions {
         true
     }
 
-    /// Whether it holds.
+    /// Whether it holds for that very pair, or (`None`) for the service as a whole.
     #[must_use]
-    pub fn holds(&self, kind: ConditionKind) -> bool {
-        self.0.get(&kind).is_some_and(|condition| condition.status)
+    pub fn holds(&self, kind: ConditionKind, symbol: Option<Symbol>) -> bool {
+        self.0.get(&(kind, symbol)).is_some_and(|condition| condition.status)
+    }
+
+    /// Whether it concerns a pair: it holds for that pair or for the service as a whole.
+    #[must_use]
+    pub fn concerns(&self, kind: ConditionKind, symbol: Symbol) -> bool {
+        self.holds(kind, Some(symbol)) || self.holds(kind, None)
     }
 
     /// Those that hold.
@@ -190,9 +209,9 @@ mod tests {
     fn a_condition_keeps_its_beginning_while_its_reason_changes() {
         let mut conditions = Conditions::default();
         let kind = ConditionKind::HistoryUnverified;
-        assert!(conditions.raise(kind, "flag_missing", "There is no flag.", at(1)));
-        assert!(!conditions.raise(kind, "flag_missing", "There is no flag.", at(2)));
-        assert!(conditions.raise(kind, "stale", "The newest bar is old.", at(3)));
+        assert!(conditions.raise(kind, None, "flag_missing", "There is no flag.", at(1)));
+        assert!(!conditions.raise(kind, None, "flag_missing", "There is no flag.", at(2)));
+        assert!(conditions.raise(kind, None, "stale", "The newest bar is old.", at(3)));
         assert_eq!(
             conditions
                 .holding()
@@ -206,11 +225,17 @@ mod tests {
     #[test]
     fn a_cleared_condition_stays_readable_and_is_news_once() {
         let mut conditions = Conditions::default();
-        conditions.raise(ConditionKind::CacheDown, "refused", "Redis refuses connections.", at(1));
-        conditions.raise(ConditionKind::StoreBehind, "slow", "The database is slow.", at(1));
-        assert!(conditions.clear(ConditionKind::StoreBehind, at(5)));
-        assert!(!conditions.clear(ConditionKind::StoreBehind, at(6)));
-        assert!(!conditions.clear(ConditionKind::Polling, at(6)));
+        conditions.raise(
+            ConditionKind::CacheDown,
+            None,
+            "refused",
+            "Redis refuses connections.",
+            at(1),
+        );
+        conditions.raise(ConditionKind::StoreBehind, None, "slow", "The database is slow.", at(1));
+        assert!(conditions.clear(ConditionKind::StoreBehind, None, at(5)));
+        assert!(!conditions.clear(ConditionKind::StoreBehind, None, at(6)));
+        assert!(!conditions.clear(ConditionKind::Polling, None, at(6)));
         let list: Vec<_> = conditions
             .list()
             .iter()
@@ -218,13 +243,39 @@ mod tests {
             .collect();
         assert_eq!(list, [("cache_down", true, at(1)), ("store_behind", false, at(5))]);
         assert!(conditions.unsafe_to_trade().is_none());
-        assert!(conditions.raise(ConditionKind::StoreBehind, "slow", "The database is slow.", at(9)));
+        assert!(conditions.raise(ConditionKind::StoreBehind, None, "slow", "The database is slow.", at(9)));
+    }
+
+    #[test]
+    fn a_condition_of_one_pair_is_apart_from_that_of_another_and_of_the_service() {
+        let (cop, eur): (Symbol, Symbol) = (Symbol::usdcop(), "EUR/USD".parse().unwrap());
+        let kind = ConditionKind::HistoryUnverified;
+        let mut conditions = Conditions::default();
+        assert!(conditions.raise(kind, Some(eur), "stale", "The newest bar is old.", at(1)));
+        assert!(conditions.raise(kind, Some(cop), "stale", "The newest bar is old.", at(2)));
+        assert!(conditions.clear(kind, Some(cop), at(3)));
+        assert!(!conditions.clear(kind, None, at(3)));
+        assert!(
+            conditions.holds(kind, Some(eur)) && !conditions.holds(kind, Some(cop)) && !conditions.holds(kind, None)
+        );
+        assert!(conditions.concerns(kind, eur) && !conditions.concerns(kind, cop));
+        conditions.raise(kind, None, "unchecked", "Nothing was checked.", at(4));
+        assert!(conditions.concerns(kind, cop));
+        let shown = serde_json::to_value(conditions.list()).unwrap();
+        let symbols: Vec<_> = shown.as_array().unwrap().iter().map(|one| one.get("symbol")).collect();
+        assert_eq!(symbols, [None, Some(&"EUR/USD".into()), Some(&"USD/COP".into())]);
     }
 
     #[test]
     fn a_condition_reads_as_the_documented_json() {
         let mut conditions = Conditions::default();
-        conditions.raise(ConditionKind::CacheDown, "refused", "Redis refuses connections.", at(1));
+        conditions.raise(
+            ConditionKind::CacheDown,
+            None,
+            "refused",
+            "Redis refuses connections.",
+            at(1),
+        );
         let json = serde_json::to_value(conditions.list()).unwrap();
         assert_eq!(
             json,

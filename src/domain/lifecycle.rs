@@ -58,7 +58,7 @@ impl Lifecycle {
     pub fn new(policy: WaitPolicy, can_fetch: bool, now: Timestamp) -> Self {
         let mut conditions = Conditions::default();
         let message = "The history was not checked yet.";
-        conditions.raise(ConditionKind::HistoryUnverified, "unchecked", message, now);
+        conditions.raise(ConditionKind::HistoryUnverified, None, "unchecked", message, now);
         Self {
             policy,
             can_fetch,
@@ -155,7 +155,7 @@ impl Lifecycle {
             Event::L0Ready(flag) => {
                 self.flag = Some(flag.clone());
                 self.requests = 0;
-                self.conditions.clear(ConditionKind::FlagWithdrawn, now);
+                self.conditions.clear(ConditionKind::FlagWithdrawn, None, now);
             }
             Event::L0Lost(trouble) => self.flag_lost(trouble, now),
             Event::SessionComing(_) => self.coming = true,
@@ -197,14 +197,14 @@ impl Lifecycle {
             self.gate = Gate::Unchecked;
             let message = format!("The ready flag that opened the gate is no longer good: {trouble}.");
             self.conditions
-                .raise(ConditionKind::FlagWithdrawn, trouble.name(), &message, now);
+                .raise(ConditionKind::FlagWithdrawn, None, trouble.name(), &message, now);
             self.unverified("flag_withdrawn", &message, now);
         }
     }
 
     pub(super) fn unverified(&mut self, reason: &str, message: &str, now: Timestamp) {
         self.conditions
-            .raise(ConditionKind::HistoryUnverified, reason, message, now);
+            .raise(ConditionKind::HistoryUnverified, None, reason, message, now);
     }
 
     /// Whether the deadline has come; a deadline is met once.
@@ -245,7 +245,7 @@ impl Lifecycle {
             .filter(|until| *until > now)
             .unwrap_or(now + self.policy.wait_max);
         (self.gate_until, self.deadline) = (Some(until), Some(until));
-        if !self.conditions.holds(ConditionKind::HistoryUnverified) {
+        if !self.conditions.holds(ConditionKind::HistoryUnverified, None) {
             self.unverified("flag_missing", "No good ready flag has come for this session yet.", now);
         }
         self.enter(State::WaitingL0, reason, vec![Effect::LookForFlag], now)

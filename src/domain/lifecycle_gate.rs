@@ -69,7 +69,7 @@ impl Lifecycle {
     fn passed(&mut self, now: Timestamp) {
         if self.flag.is_some() {
             self.gate = Gate::Passed;
-            self.conditions.clear(ConditionKind::HistoryUnverified, now);
+            self.conditions.clear(ConditionKind::HistoryUnverified, None, now);
             return;
         }
         self.gate = Gate::Degraded;

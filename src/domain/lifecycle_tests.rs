@@ -285,12 +285,12 @@ fn missing_history_is_fetched_and_checked_again_before_it_counts_as_failed() {
         assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
     }
     assert_eq!(shown(&life.on(incomplete(), START)), "→ **ready**");
-    assert!(life.conditions().holds(ConditionKind::HistoryUnverified));
+    assert!(life.conditions().holds(ConditionKind::HistoryUnverified, None));
     let again = life.next_deadline().unwrap();
     assert_eq!(again, START + limits::VERDICT_AGAIN);
     assert_eq!(shown(&life.on(Event::Deadline, again)), "check history"); // history corrected later is noticed
     drop(life.on(passed(), again));
-    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified));
+    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified, None));
 }
 
 #[test]
@@ -322,11 +322,11 @@ fn history_that_goes_bad_beside_a_session_is_fetched_too_without_touching_the_st
     let mut life = after(machine(OnTimeout::Degrade, true), &way_to(State::Active));
     assert_eq!(shown(&life.on(Event::L0Ready(flag()), START)), "check history");
     assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
-    assert!(life.conditions().holds(ConditionKind::HistoryUnverified));
+    assert!(life.conditions().holds(ConditionKind::HistoryUnverified, None));
     assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
     drop(life.on(passed(), START));
     assert_eq!(life.state(), State::Active);
-    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified));
+    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified, None));
 }
 
 #[test]

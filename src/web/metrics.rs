@@ -134,11 +134,11 @@ pub(super) async fn metrics(request: HttpRequest) -> Result<HttpResponse, Troubl
         .body(page))
 }
 
-/// One value of a metric; its label is empty where it has none.
+/// One value of a metric.
 #[derive(Debug)]
 struct Sample {
     name: &'static str,
-    label: (&'static str, String),
+    labels: Vec<(&'static str, String)>,
     value: String,
 }
 
@@ -147,12 +147,29 @@ struct Samples(Vec<Sample>);
 
 impl Samples {
     fn one(&mut self, name: &'static str, value: impl ToString) {
-        self.of(name, "", "", value);
+        self.labelled(name, Vec::new(), value);
     }
 
     fn of(&mut self, name: &'static str, label: &'static str, of: &str, value: impl ToString) {
-        let (label, value) = ((label, of.to_owned()), value.to_string());
-        self.0.push(Sample { name, label, value });
+        self.labelled(name, vec![(label, of.to_owned())], value);
+    }
+
+    fn labelled(&mut self, name: &'static str, labels: Vec<(&'static str, String)>, value: impl ToString) {
+        let value = value.to_string();
+        self.0.push(Sample { name, labels, value });
+    }
+
+    /// A condition of the service as a whole has its type alone, one of a pair the pair as well.
+    fn conditions(&mut self, conditions: &[Value]) {
+        for condition in conditions {
+            let text = |member: &str| condition.get(member).and_then(Value::as_str).map(str::to_owned);
+            let (Some(kind), Some(holds)) = (text("type"), condition.get("status").and_then(number)) else {
+                continue;
+            };
+            let symbol = text("symbol").map(|symbol| ("symbol", symbol));
+            let labels = std::iter::once(("type", kind)).chain(symbol).collect();
+            self.labelled("candela_condition", labels, holds);
+        }
     }
 
     /// A member of each object of a list, labelled with the object's name. Numbers are taken as they are, truth as 1 and 0.
@@ -172,7 +189,7 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
     for state in STATES {
         samples.of("candela_state", "state", state, u8::from(state == view.state.name));
     }
-    samples.each("candela_condition", "type", &view.conditions, "type", "status");
+    samples.conditions(&view.conditions);
     if let Some(started) = view.started_at {
         samples.one("candela_uptime_seconds", now.since(started).as_secs_f64());
     }
@@ -288,16 +305,20 @@ fn page(samples: &[Sample]) -> String {
             writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
         }
         for sample in own {
-            match &sample.label {
-                ("", _) => writeln!(page, "{name} {}", sample.value).ok(),
-                (label, of) => {
-                    let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                    writeln!(page, "{name}{{{label}=\"{of}\"}} {}", sample.value).ok()
-                }
+            let labels: Vec<String> = sample.labels.iter().map(|(label, of)| written(label, of)).collect();
+            match labels.join(",") {
+                none if none.is_empty() => writeln!(page, "{name} {}", sample.value).ok(),
+                labels => writeln!(page, "{name}{{{labels}}} {}", sample.value).ok(),
             };
         }
     }
     page
+}
+
+/// A label with its value, as the format wants it escaped.
+fn written(label: &str, of: &str) -> String {
+    let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{label}=\"{of}\"")
 }
 
 #[cfg(test)]
@@ -324,7 +345,10 @@ mod tests {
                 name: "active".to_owned(),
                 ..StateView::default()
             },
-            conditions: vec![json!({"type": "store_behind", "status": true})],
+            conditions: vec![
+                json!({"type": "store_behind", "status": true}),
+                json!({"type": "history_unverified", "symbol": "EUR/USD", "status": false}),
+            ],
             symbols: [(Symbol::usdcop(), symbol)].into(),
             feed: FeedView {
                 connected: true,
@@ -353,6 +377,7 @@ mod tests {
             "candela_state{state=\"active\"} 1",
             "candela_state{state=\"error\"} 0",
             "candela_condition{type=\"store_behind\"} 1",
+            "candela_condition{type=\"history_unverified\",symbol=\"EUR/USD\"} 0",
             "candela_uptime_seconds 10",
             "candela_ticks_accepted_total 7",
             "candela_feed_message_age_seconds 0.412",
@@ -373,7 +398,7 @@ mod tests {
         let mut samples = samples(&full(), &counts, Timestamp::from_secs(0));
         samples.push(Sample {
             name: "candela_clients_closed_total",
-            label: ("reason", "slow".to_owned()),
+            labels: vec![("reason", "slow".to_owned())],
             value: "1".to_owned(),
         });
         for (name, _, _) in METRICS {

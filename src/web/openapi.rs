@@ -165,7 +165,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
     ),
     (
         "Condition",
-        "type:string status:boolean reason:string message:string since:instant? clears_when:string …",
+        "type:string symbol~:string status:boolean reason:string message:string since:instant? clears_when:string …",
     ),
     ("Live", "status:alive"),
     ("Ready", "status:ready|not_ready state:State draining:boolean"),
