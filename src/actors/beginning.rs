@@ -120,7 +120,7 @@ impl Fanout {
     /// The instant that a client names; that of the session for `session_start`, if there is one.
     fn instant(&self, channel: Channel, since: Since) -> Option<Timestamp> {
         match since {
-            Since::Time(at) => Some(at),
+            Since::Time(moment) => Some(moment.in_zone(self.parts.zones.of(channel.symbol))),
             Since::SessionStart => {
                 let start = self.parts.session_start.as_ref()?;
                 start(channel.symbol, self.parts.deck.clock().now())

@@ -10,6 +10,7 @@ use crate::domain::channel::{Channel, Epoch, Head};
 use crate::domain::event::{Event, Numbered, Position, Says};
 use crate::domain::interval::Interval;
 use crate::domain::keys::{KeySlot, Pool, Purpose};
+use crate::domain::moment::Moment;
 use crate::domain::past::{self, Expected};
 use crate::domain::pipeline::Market;
 use crate::domain::rest::{self, SeriesRequest};
@@ -22,7 +23,6 @@ use crate::limits;
 use crate::settings::{self, SettingsArgs, Valid};
 use crate::store::{BarQuery, Batch, Postgres, Sqlite, Store};
 use anyhow::Context;
-use chrono::{DateTime, NaiveDate, TimeZone};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
@@ -34,12 +34,12 @@ use std::sync::Arc;
 /// Ask the vendor for bars of past sessions that are missing, and keep them.
 #[derive(Debug, Clone, Args)]
 pub struct BackfillArgs {
-    /// The first day (2026-03-02, in the market's zone) or instant (2026-03-02T08:00:00-05:00).
+    /// The first day (2026-03-02) or instant (2026-03-02T08:00:00-05:00), in the market's time where no offset is given.
     #[arg(long, value_name = "WHEN")]
-    from: String,
+    from: Moment,
     /// The day or instant to end with, a day included; by default now.
     #[arg(long, value_name = "WHEN")]
-    to: Option<String>,
+    to: Option<Moment>,
     /// Only this pair.
     #[arg(long, value_name = "PAIR")]
     symbol: Option<Symbol>,
@@ -59,22 +59,16 @@ pub enum BackfillError {
     /// The stretch ends before it begins.
     #[error("--to {to} ends before --from {from} begins: give the earlier one first")]
     Backwards {
-        /// As it was given.
-        from: String,
-        /// As it was given.
-        to: String,
+        /// As it was read.
+        from: Moment,
+        /// As it was read.
+        to: Moment,
     },
     /// There is nothing to ask for yet.
     #[error("--from {from} lies ahead: only bars of the past can be asked for")]
     Ahead {
-        /// As it was given.
-        from: String,
-    },
-    /// It is no time.
-    #[error("{text:?} is neither a day such as 2026-03-02 nor an instant such as 2026-03-02T08:00:00-05:00")]
-    NoTime {
-        /// As it was given.
-        text: String,
+        /// As it was read.
+        from: Moment,
     },
     /// No key may be used for a while.
     #[error(
@@ -98,7 +92,7 @@ impl BackfillError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Backwards { .. } | Self::Ahead { .. } | Self::NoTime { .. } => Exit::Usage,
+            Self::Backwards { .. } | Self::Ahead { .. } => Exit::Usage,
             Self::NoKey { .. } => Exit::TryAgain,
             Self::Vendor(_) => Exit::Unavailable,
         }
@@ -154,19 +148,15 @@ impl BackfillArgs {
     async fn fill_pair(&self, market: &Market, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
         let zone = market.sessions.zone();
         let settled = vendor.clock.now() - limits::VENDOR_SETTLES;
-        let from = instant(&self.from, zone, false)?;
-        let to = match &self.to {
-            Some(text) => instant(text, zone, true)?,
-            None => settled,
-        };
-        let given = || self.from.clone();
+        let from = self.from.in_zone(zone);
+        let to = self.to.map_or(settled, |to| to.end_in_zone(zone));
         if from > vendor.clock.now() {
-            anyhow::bail!(BackfillError::Ahead { from: given() });
+            anyhow::bail!(BackfillError::Ahead { from: self.from });
         }
-        if let Some(text) = self.to.clone().filter(|_| to <= from) {
+        if let Some(given) = self.to.filter(|_| to <= from) {
             anyhow::bail!(BackfillError::Backwards {
-                from: given(),
-                to: text
+                from: self.from,
+                to: given
             });
         }
         let to = to.min(settled);
@@ -365,40 +355,4 @@ fn progress(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(symbol.to_string());
     bar
-}
-
-/// A day in the market's zone, from its beginning or to its end, or an instant.
-fn instant(text: &str, zone: chrono_tz::Tz, end: bool) -> anyhow::Result<Timestamp> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Timestamp::from_datetime(at));
-    }
-    let unread = |_| BackfillError::NoTime { text: text.to_owned() };
-    let day: NaiveDate = text.parse().map_err(unread)?;
-    let day = if end { day.succ_opt().unwrap_or(day) } else { day };
-    let midnight = day.and_time(chrono::NaiveTime::MIN);
-    let at = zone
-        .from_local_datetime(&midnight)
-        .earliest()
-        .context("find that midnight in the market's zone")?;
-    Ok(Timestamp::from_datetime(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_is_one_of_the_markets_zone_and_ends_with_itself() {
-        let bogota = chrono_tz::America::Bogota;
-        let at = |text, end| instant(text, bogota, end).unwrap().to_string();
-        assert_eq!(at("2026-03-02", false), "2026-03-02T05:00:00Z");
-        assert_eq!(at("2026-03-02", true), "2026-03-03T05:00:00Z");
-        assert_eq!(at("2026-03-02T08:00:00-05:00", true), "2026-03-02T13:00:00Z");
-        assert!(
-            instant("yesterday", bogota, false)
-                .unwrap_err()
-                .to_string()
-                .contains("neither a day such as")
-        );
-    }
 }

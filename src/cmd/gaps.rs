@@ -1,8 +1,10 @@
 //! `candela gaps`: which bars are missing, why, and what became of it.
 
 use crate::cmd::ask::{Service, TokenArg};
+use crate::domain::moment::Moment;
 use crate::domain::symbol::Symbol;
 use crate::exit::Exit;
+use crate::limits;
 use crate::settings::{self, SettingsArgs};
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,12 +22,12 @@ pub struct GapsArgs {
     /// Only open, filling, filled or unfillable ones.
     #[arg(long, value_name = "STATUS", value_parser = ["open", "filling", "filled", "unfillable"])]
     status: Option<String>,
-    /// Only those that end after this day or instant.
+    /// Only those that end after this day or instant, in the market's time where no offset is given.
     #[arg(long, value_name = "WHEN")]
-    from: Option<String>,
+    from: Option<Moment>,
     /// Only those that begin before this day or instant.
     #[arg(long, value_name = "WHEN")]
-    to: Option<String>,
+    to: Option<Moment>,
     /// For programs: one JSON object.
     #[arg(long)]
     json: bool,
@@ -50,9 +52,16 @@ impl GapsArgs {
         let gaps = actix_rt::System::new().block_on(async {
             let mut gaps = Vec::new();
             for symbol in symbols {
-                let answer = service.get(&self.path(symbol)).await?;
-                let found = answer.get("gaps").and_then(Value::as_array).cloned();
-                gaps.extend(found.unwrap_or_default());
+                let mut cursor = String::new();
+                loop {
+                    let answer = service.get(&self.path(symbol, &cursor)).await?;
+                    let found = answer.get("gaps").and_then(Value::as_array).cloned();
+                    gaps.extend(found.unwrap_or_default());
+                    match answer.get("next_cursor").and_then(Value::as_str) {
+                        Some(next) if next != cursor => next.clone_into(&mut cursor),
+                        _ => break,
+                    }
+                }
             }
             anyhow::Ok(gaps)
         })?;
@@ -70,11 +79,24 @@ impl GapsArgs {
         })
     }
 
-    fn path(&self, symbol: Symbol) -> String {
-        let mut path = format!("/market/gaps?symbol={}", symbol.compact());
-        for (name, value) in [("status", &self.status), ("from", &self.from), ("to", &self.to)] {
+    /// The address of one page; without a cursor, of the first.
+    fn path(&self, symbol: Symbol, cursor: &str) -> String {
+        let mut path = format!(
+            "/market/gaps?limit={}&symbol={}",
+            limits::REST_PAGE_MAX,
+            symbol.compact()
+        );
+        let text = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
+        let cursor = (!cursor.is_empty()).then(|| cursor.to_owned());
+        let given = [
+            ("status", self.status.clone()),
+            ("from", text(&self.from)),
+            ("to", text(&self.to)),
+            ("cursor", cursor),
+        ];
+        for (name, value) in given {
             if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", value.replace('+', "%2B")));
+                path.push_str(&format!("&{name}={value}"));
             }
         }
         path
@@ -121,12 +143,25 @@ mod tests {
     #[test]
     fn the_question_names_what_was_asked_for() {
         let line = ["x", "--status", "open", "--from", "2026-03-02T08:00:00+01:00"];
-        let path = Line::try_parse_from(line).unwrap().gaps.path(Symbol::usdcop());
+        let gaps = Line::try_parse_from(line).unwrap().gaps;
         assert_eq!(
-            path,
-            "/market/gaps?symbol=USDCOP&status=open&from=2026-03-02T08:00:00%2B01:00"
+            gaps.path(Symbol::usdcop(), ""),
+            "/market/gaps?limit=10000&symbol=USDCOP&status=open&from=2026-03-02T07:00:00Z"
+        );
+        assert!(gaps.path(Symbol::usdcop(), "5-1-k3v9").ends_with("&cursor=5-1-k3v9"));
+        let local = Line::try_parse_from(["x", "--from", "2026-03-02 08:00", "--to", "2026-03-03"]).unwrap();
+        assert!(
+            local
+                .gaps
+                .path(Symbol::usdcop(), "")
+                .ends_with("&from=2026-03-02T08:00:00&to=2026-03-03")
         );
         assert!(Line::try_parse_from(["x", "--status", "lost"]).is_err());
+        let wrong = Line::try_parse_from(["x", "--from", "yesterday"])
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(wrong.contains("or a date such as 2026-01-02"), "{wrong}");
     }
 
     #[test]

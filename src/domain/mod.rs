@@ -4,6 +4,7 @@
 //! *Architecture invariant*: nothing here imports another room of this crate but `limits`.
 
 pub mod timestamp;
+pub mod moment;
 pub mod symbol;
 pub mod price;
 pub mod interval;

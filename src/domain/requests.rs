@@ -2,9 +2,9 @@
 
 use crate::domain::channel::{Channel, ChannelError, Epoch, Topic};
 use crate::domain::delivery::Options;
+use crate::domain::moment::Moment;
 use crate::domain::protocol::Problem;
 use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -77,8 +77,8 @@ pub enum Since {
         /// The last seq that it has.
         seq: u64,
     },
-    /// With the first message at or after this instant.
-    Time(Timestamp),
+    /// With the first message at or after this instant; a local time is one of the channel's market.
+    Time(Moment),
     /// With the last so many messages.
     Last(u64),
     /// With the first message of the current session.
@@ -271,11 +271,10 @@ fn read_since(value: &Value) -> Result<Since, (Problem, String)> {
                 return Ok(Since::Last(count));
             }
             let time = map.get("time").and_then(Value::as_str).ok_or_else(unclear)?;
-            let at = chrono::DateTime::parse_from_rfc3339(time).map_err(|_| {
-                let given: String = time.chars().take(40).collect();
-                (Problem::BadMessage, format!("{given:?} is not an RFC 3339 instant"))
-            })?;
-            Ok(Since::Time(Timestamp::from_datetime(at)))
+            let moment = time.parse::<Moment>();
+            moment
+                .map(Since::Time)
+                .map_err(|error| (Problem::BadMessage, error.to_string()))
         }
         _ => Err(unclear()),
     }
@@ -328,6 +327,7 @@ pub fn wanted(text: &str) -> Result<Wanted, String> {
 mod tests {
     use super::*;
     use crate::domain::interval::Interval;
+    use crate::domain::timestamp::Timestamp;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -378,7 +378,7 @@ mod tests {
             (r#""session_start""#, Since::SessionStart),
             (
                 r#"{"time":"2026-01-02T08:00:00-05:00"}"#,
-                Since::Time(Timestamp::from_secs(1_767_358_800)),
+                Since::Time(Moment::Instant(Timestamp::from_secs(1_767_358_800))),
             ),
             (r#"{"seq":9}"#, Since::Position { epoch: None, seq: 9 }),
             ("null", Since::Now),

@@ -1,6 +1,7 @@
 //! What the statements of [`super::sql`] return, and how it becomes the domain's values again.
 
 use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
+use crate::domain::channel::Epoch;
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::price::Price;
 use crate::domain::session::SessionKind;
@@ -143,13 +144,14 @@ impl TickOut {
                 tick,
                 received_at: Timestamp::from_micros(self.time_us),
             },
-            epoch: self
-                .epoch
-                .parse()
-                .map_err(|_| Damage(format!("{:?} is no epoch", self.epoch)))?,
+            epoch: epoch(&self.epoch)?,
             seq: number(self.seq)?,
         })
     }
+}
+
+fn epoch(text: &str) -> Result<Epoch, Damage> {
+    text.parse().map_err(|_| Damage(format!("{text:?} is no epoch")))
 }
 
 #[derive(Debug, QueryableByName)]
@@ -160,6 +162,8 @@ pub(super) struct GapOut {
     status: String,
     #[diesel(sql_type = Text)]
     cause: String,
+    #[diesel(sql_type = Text)]
+    epoch: String,
     #[diesel(sql_type = BigInt)]
     from_at_us: i64,
     #[diesel(sql_type = BigInt)]
@@ -196,6 +200,7 @@ impl GapOut {
             cause: self.cause,
         };
         Ok(StoredGap {
+            epoch: epoch(&self.epoch)?,
             gap,
             opened_at: Timestamp::from_micros(self.opened_at_us),
             updated_at: Timestamp::from_micros(self.updated_at_us),

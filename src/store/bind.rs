@@ -137,6 +137,13 @@ macro_rules! bind_gaps {
             .bind::<BigInt, _>(query.to.micros())
             .bind::<Text, _>(query.status.map_or("", crate::domain::gap::GapStatus::name))
             .bind::<BigInt, _>(i64::from(query.limit))
+            .bind::<BigInt, _>(query.cursor.map_or(query.to, |place| place.from).micros())
+            .bind::<BigInt, _>(
+                query
+                    .cursor
+                    .map_or(i64::MAX, |place| i64::try_from(place.id).unwrap_or(i64::MAX)),
+            )
+            .bind::<Text, _>(query.cursor.map_or_else(String::new, |place| place.epoch.to_string()))
     }};
 }
 

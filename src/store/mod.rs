@@ -32,7 +32,9 @@ pub use log::{LogQuery, LogSpan};
 pub use migrate::Migrate;
 pub use postgres::Postgres;
 
-pub use query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickPlace, TickQuery};
+pub use query::{
+    BarQuery, GapPlace, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickPlace, TickQuery,
+};
 pub use rows::SOURCE;
 pub use sqlite::Sqlite;
 
@@ -153,7 +155,7 @@ impl Store {
         either!(self.latest(symbol))
     }
 
-    /// Gaps that touch a stretch.
+    /// Gaps that touch a stretch, the latest first.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.

@@ -115,6 +115,18 @@ impl TickQuery {
     }
 }
 
+impl StoredGap {
+    /// Where it stands.
+    #[must_use]
+    pub const fn place(&self) -> GapPlace {
+        GapPlace {
+            from: self.gap.from,
+            id: self.gap.id,
+            epoch: self.epoch,
+        }
+    }
+}
+
 impl StoredTick {
     /// Where it stands.
     #[must_use]
@@ -156,7 +168,7 @@ pub struct StoredTick {
     pub seq: u64,
 }
 
-/// Which gaps: those that touch a stretch, earliest first.
+/// Which gaps: those that touch a stretch, the latest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapQuery {
     /// The pair.
@@ -167,8 +179,43 @@ pub struct GapQuery {
     pub to: Timestamp,
     /// Only in this status.
     pub status: Option<GapStatus>,
+    /// Only those before this place: the last gap of the page before.
+    pub cursor: Option<GapPlace>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// A place among the gaps of a pair, which stand by their first missing bar. Ids alone are no places: they begin anew with each
+/// epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GapPlace {
+    /// Open of the first missing bar.
+    pub from: Timestamp,
+    /// Its id.
+    pub id: u64,
+    /// The incarnation of its channel.
+    pub epoch: Epoch,
+}
+
+impl fmt::Display for GapPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.from.micros(), self.id, self.epoch)
+    }
+}
+
+impl FromStr for GapPlace {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (rest, epoch) = text.rsplit_once('-').ok_or(())?;
+        let (from, id) = rest.rsplit_once('-').ok_or(())?;
+        let (from, id): (i64, i64) = (from.parse().map_err(drop)?, id.parse().map_err(drop)?);
+        Ok(Self {
+            from: Timestamp::from_micros(from),
+            id: u64::try_from(id).map_err(drop)?,
+            epoch: epoch.parse().map_err(drop)?,
+        })
+    }
 }
 
 /// A gap with its history.
@@ -176,6 +223,8 @@ pub struct GapQuery {
 pub struct StoredGap {
     /// The gap as it stands.
     pub gap: Gap,
+    /// The incarnation of its channel.
+    pub epoch: Epoch,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// When its status last changed.

@@ -282,10 +282,10 @@ impl Dialect {
             .map(|column| self.instant_out(column))
             .join(", ");
         format!(
-            "SELECT \"interval\" AS bar_interval, status, cause, {instants}, {}, {} FROM gaps
-             WHERE symbol = {} AND to_at > {} AND from_at < {} AND ({status} = '' OR status = {status}) ORDER BY from_at, id LIMIT {}",
-            self.integer_out("id"), self.integer_out("bars"), self.plain(1), self.instant(2), self.instant(3), self.plain(5),
-            status = self.plain(4),
+            "SELECT \"interval\" AS bar_interval, status, cause, epoch, {instants}, {}, {} FROM gaps
+             WHERE symbol = {} AND to_at > {} AND from_at < {} AND ({status} = '' OR status = {status}) AND (from_at, id, epoch) < ({}, {}, {}) ORDER BY from_at DESC, id DESC, epoch DESC LIMIT {}",
+            self.integer_out("id"), self.integer_out("bars"), self.plain(1), self.instant(2), self.instant(3), self.instant(6),
+            self.plain(7), self.plain(8), self.plain(5), status = self.plain(4),
         )
     }
 

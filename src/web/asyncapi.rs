@@ -1,9 +1,10 @@
 //! `/asyncapi.json`, made from the same tables that the code runs on.
 
 use crate::domain::protocol::{Close, Problem};
+use crate::web::history::page;
 use crate::web::problem::Trouble;
 use crate::web::shapes::object;
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 /// Each message of the WebSocket, who sends it, and what it is for.
@@ -180,8 +181,8 @@ const SHAPES: [(&str, &str); 9] = [
 ];
 
 /// `GET /asyncapi.json`.
-pub(super) async fn asyncapi() -> Result<HttpResponse, Trouble> {
-    Ok(HttpResponse::Ok().json(asyncapi_json()))
+pub(super) async fn asyncapi(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    page(&request, &asyncapi_json())
 }
 
 pub(super) fn asyncapi_json() -> Value {

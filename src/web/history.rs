@@ -8,15 +8,18 @@ use crate::limits;
 use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredGap, StoredTick, TickQuery};
 use crate::web::csv;
 use crate::web::problem::Trouble;
-use crate::web::query::{EVER, Query, wrong};
+use crate::web::query::{BarPlace, EVER, Query, wrong};
 use crate::web::thread::Thread;
-use actix_web::http::header::{self, ETag, EntityTag, IfNoneMatch};
+use actix_web::http::header::{self, ETag, EntityTag, HeaderName, HeaderValue, IfNoneMatch};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chrono::{Days, NaiveDate};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+
+/// Where a page of bars as CSV goes on: what `next_cursor` is in a page as JSON.
+pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 fn store(thread: &Thread) -> Result<Store, Trouble> {
     let store = thread.common.store.clone();
@@ -34,7 +37,9 @@ fn failed(error: &StoreError) -> Trouble {
 /// `GET /market/bars`.
 pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let thread = Thread::of(&request)?;
-    let known = ["symbol", "interval", "from", "to", "as_of", "limit", "cursor", "format"];
+    let known = [
+        "symbol", "interval", "from", "to", "as_of", "order", "limit", "cursor", "format",
+    ];
     let query = Query::of(&request, &known)?;
     let symbol = query.symbol(&thread)?;
     let interval = query.interval(&thread)?;
@@ -42,27 +47,51 @@ pub(super) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     let (from, to) = query.stretch(zone)?;
     let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
     let format = query.choice("format", &["json", "csv"])?;
+    let order = query.choice_of("order", &["asc", "desc"])?;
+    let cursor = query.bar_place("cursor", zone)?;
+    let place = cursor.unwrap_or(match order {
+        Some("asc") => BarPlace::After(None),
+        Some(_) => BarPlace::Before(None),
+        None if from.is_some() => BarPlace::After(None),
+        None => BarPlace::Before(None), // who names no beginning wants the latest
+    });
+    let to = to.unwrap_or(EVER.1);
+    let (to, cursor, latest) = match place {
+        BarPlace::After(after) => (to, after, false),
+        BarPlace::Before(before) => (before.map_or(to, |before| to.min(before)), None, true),
+    };
     let asked = BarQuery {
         symbol,
         interval,
         from: from.unwrap_or(EVER.0),
-        to: to.unwrap_or(EVER.1),
+        to,
         as_of: query.instant("as_of", zone)?,
-        cursor: query.instant("cursor", zone)?,
+        cursor,
         limit,
-        latest: from.is_none() && query.text("cursor").is_none(),
+        latest,
     };
     let store = store(&thread)?;
     if format == "csv" && query.text("limit").is_none() {
         return Ok(csv::stream(&thread, store, asked));
     }
-    let pages_forward = !asked.latest;
     let found = store.bars(asked).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = found.last().filter(|_| whole_page && pages_forward);
-    let next = next.map(|last| last.bar.key.opens_at.rfc3339(zone));
+    let end = if latest { found.first() } else { found.last() };
+    let next = end.filter(|_| whole_page).map(|end| {
+        let opens_at = Some(end.bar.key.opens_at);
+        let place = if latest {
+            BarPlace::Before(opens_at)
+        } else {
+            BarPlace::After(opens_at)
+        };
+        place.text(zone)
+    });
     if format == "csv" {
-        return Ok(tagged(&request, csv::KIND, csv::page(&thread.zones, &found)));
+        let mut page = tagged(&request, csv::KIND, csv::page(&thread.zones, &found));
+        if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
+            page.headers_mut().insert(NEXT_CURSOR, next);
+        }
+        return Ok(page);
     }
     let shown: Vec<Box<RawValue>> = found
         .iter()
@@ -129,7 +158,7 @@ pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         GapStatus::Unfillable,
     ];
     let thread = Thread::of(&request)?;
-    let query = Query::of(&request, &["symbol", "from", "to", "status", "limit"])?;
+    let query = Query::of(&request, &["symbol", "from", "to", "status", "cursor", "limit"])?;
     let symbol = query.symbol(&thread)?;
     let zone = thread.zones.of(symbol);
     let status = match query.text("status") {
@@ -140,14 +169,18 @@ pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         }
     };
     let (from, to) = query.stretch(zone)?;
+    let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
     let asked = GapQuery {
         symbol,
         from: from.unwrap_or(EVER.0),
         to: to.unwrap_or(EVER.1),
         status,
-        limit: query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?,
+        cursor: query.gap_place("cursor")?,
+        limit,
     };
     let found = store(&thread)?.gaps(asked).await.map_err(|error| failed(&error))?;
+    let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = found.last().filter(|_| whole_page).map(|last| last.place().to_string());
     let shown = |stored: &StoredGap| Shown {
         gap: serde_json::from_str(&frames::gap_json(&thread.zones, &stored.gap)).unwrap_or_default(),
         opened_at: stored.opened_at.rfc3339(zone),
@@ -156,7 +189,7 @@ pub(super) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     let gaps: Vec<Shown> = found.iter().map(shown).collect();
     page(
         &request,
-        &json!({"symbol": symbol.as_str(), "count": gaps.len(), "gaps": gaps}),
+        &json!({"symbol": symbol.as_str(), "count": gaps.len(), "gaps": gaps, "next_cursor": next}),
     )
 }
 
@@ -221,7 +254,7 @@ fn raw(json: String) -> Option<Box<RawValue>> {
     RawValue::from_string(json).ok()
 }
 
-fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, Trouble> {
+pub(super) fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, Trouble> {
     let text = serde_json::to_string(body).map_err(|error| {
         tracing::error!(%error, "failed to encode an answer");
         Trouble::unavailable("internal", "the answer cannot be encoded")
@@ -230,7 +263,7 @@ fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, T
 }
 
 /// An answer with a tag of its content; nothing but the tag when the client has it already.
-fn tagged(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
+pub(super) fn tagged(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
     let digest = Sha256::digest(body.as_bytes());
     let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let tag = EntityTag::new_weak(tag);

@@ -3,10 +3,10 @@
 use crate::web::access::Access;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use std::rc::Rc;
@@ -21,7 +21,14 @@ pub(super) async fn identify<B: MessageBody>(
     let fits = |value: &&HeaderValue| value.len() <= 64 && value.as_bytes().iter().all(u8::is_ascii_graphic);
     let given = request.headers().get(&REQUEST_ID).filter(fits).cloned();
     let id = given.or_else(|| HeaderValue::from_str(&format!("{:016x}", fastrand::u64(..))).ok());
+    let knows_chunks = request.version() >= Version::HTTP_11;
     let mut response = next.call(request).await?;
+    if !knows_chunks && response.response().body().size() == BodySize::Stream {
+        // For HTTP/1.0 the end of the connection is the end of a stream.
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
         if let Some(id) = id {
@@ -65,16 +72,35 @@ pub(super) async fn cors(
     if let Some(origin) = origin {
         allow(response.headers_mut(), origin);
     }
+    // A cache must not give what one origin may read to another, nor what none may read to all.
+    varies(response.headers_mut(), "Origin");
     Ok(response)
+}
+
+/// Says that the answer may be compressed for another client, also where it is not for this one.
+pub(super) async fn may_be_compressed<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    varies(response.headers_mut(), "Accept-Encoding");
+    Ok(response)
+}
+
+/// Names a header of the request in `Vary`, once.
+fn varies(headers: &mut HeaderMap, by: &'static str) {
+    let named = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.eq_ignore_ascii_case(by));
+    if !headers.get_all(header::VARY).any(named) {
+        headers.append(header::VARY, HeaderValue::from_static(by));
+    }
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, x-request-id"),
+        HeaderValue::from_static("etag, x-next-cursor, x-request-id"),
     );
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 fn allowed_origin(request: &HttpRequest) -> Option<HeaderValue> {

@@ -2,6 +2,7 @@
 
 use crate::domain::tick::AcceptedTick;
 use crate::limits;
+use crate::web::history::page;
 use crate::web::problem::Trouble;
 use crate::web::query::Query;
 use crate::web::thread::Thread;
@@ -16,7 +17,7 @@ pub(super) async fn latest(request: HttpRequest) -> Result<HttpResponse, Trouble
     let now = thread.deck.clock().now();
     let fresh = last.filter(|last| now.since(last.received_at) <= limits::LATEST_PRICE_AGE);
     match fresh {
-        Some(last) => Ok(HttpResponse::Ok().json(latest_json(&thread, &last))),
+        Some(last) => page(&request, &latest_json(&thread, &last)),
         None => Err(Trouble::not_found("no_data", "No data available")),
     }
 }
@@ -27,7 +28,7 @@ pub(super) async fn session(request: HttpRequest) -> Result<HttpResponse, Troubl
     let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let session = thread.view().sessions.get(&symbol).cloned();
     let session = session.ok_or_else(|| Trouble::unavailable("not_ready", "the session is not known yet"))?;
-    Ok(HttpResponse::Ok().json(session))
+    page(&request, &session)
 }
 
 fn latest_json(thread: &Thread, last: &AcceptedTick) -> Value {

@@ -66,6 +66,8 @@ mod wishes_test;
 #[cfg(test)]
 mod stream_test;
 #[cfg(test)]
+mod history_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod guarded_test;

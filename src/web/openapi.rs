@@ -1,5 +1,6 @@
 //! `/openapi.json`, made from one table of addresses and one of shapes.
 
+use crate::web::history::page;
 use crate::web::problem::Trouble;
 use crate::web::shapes::{object, schema};
 use crate::web::thread::Thread;
@@ -23,8 +24,12 @@ const SYMBOL: Parameter = (
     "string",
     "USD/COP, in any spelling; the first that is served, and that the token opens, by default",
 );
-const FROM: Parameter = ("from", "moment", "an RFC 3339 instant or a date, inclusive");
-const TO: Parameter = ("to", "moment", "an RFC 3339 instant or a date, exclusive");
+const FROM: Parameter = (
+    "from",
+    "moment",
+    "an instant or a date, inclusive; without an offset it is the market's time",
+);
+const TO: Parameter = ("to", "moment", "an instant or a date, exclusive");
 const LIMIT: Parameter = ("limit", "limit", "how many at the most; 500 by default");
 
 const fn read(
@@ -67,14 +72,14 @@ pub(super) const READS: [Read; 15] = [
         "The last price",
         &[SYMBOL],
         "Latest",
-        &[400, 401, 403, 404],
+        &[304, 400, 401, 403, 404],
     ),
     read(
         "/market/session",
         "The market's session",
         &[SYMBOL],
         "OpenSession|ClosedSession",
-        &[400, 401, 403, 404, 503],
+        &[304, 400, 401, 403, 404, 503],
     ),
     read(
         "/market/bars",
@@ -85,8 +90,13 @@ pub(super) const READS: [Read; 15] = [
             FROM,
             TO,
             ("as_of", "moment", "as they were known at this instant"),
+            (
+                "order",
+                "asc|desc",
+                "towards which end pages go on; asc where from is given, else desc. A page has its earliest bar first",
+            ),
             LIMIT,
-            ("cursor", "moment", "next_cursor of the page before"),
+            ("cursor", "bar_place", "next_cursor of the page before"),
             (
                 "format",
                 "json|csv",
@@ -112,12 +122,13 @@ pub(super) const READS: [Read; 15] = [
     ),
     read(
         "/market/gaps",
-        "Gaps and what became of them",
+        "Gaps and what became of them, the latest first, in pages",
         &[
             SYMBOL,
             FROM,
             TO,
             ("status", "open|filling|filled|unfillable", "only these"),
+            ("cursor", "gap_place", "next_cursor of the page before"),
             LIMIT,
         ],
         "Gaps",
@@ -141,8 +152,8 @@ pub(super) const READS: [Read; 15] = [
         "Calendar",
         &[304, 400, 401, 403, 404, 503],
     ),
-    read("/openapi.json", "This document", &[], "Document", &[]),
-    read("/asyncapi.json", "The WebSocket interface", &[], "Document", &[]),
+    read("/openapi.json", "This document", &[], "Document", &[304]),
+    read("/asyncapi.json", "The WebSocket interface", &[], "Document", &[304]),
     read("/docs", "Both documents for people", &[], "text/html", &[]),
 ];
 
@@ -230,7 +241,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
     ),
     (
         "Bars",
-        "symbol:string interval:string count:integer bars:[Bar] sources:[string] next_cursor:instant?",
+        "symbol:string interval:string count:integer bars:[Bar] sources:[string] next_cursor:string?",
     ),
     (
         "Bar",
@@ -243,7 +254,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
         "symbol:string count:integer ticks:[StoredTick] next_cursor:string?",
     ),
     ("StoredTick", "epoch:string seq:integer data:object"),
-    ("Gaps", "symbol:string count:integer gaps:[Gap]"),
+    ("Gaps", "symbol:string count:integer gaps:[Gap] next_cursor:string?"),
     (
         "Gap",
         "id:string symbol:string interval:string from:instant to:instant bars:integer \
@@ -267,7 +278,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
 pub(super) async fn openapi(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let thread = Thread::of(&request)?;
     let intervals: Vec<&str> = thread.common.intervals.iter().map(|interval| interval.name()).collect();
-    Ok(HttpResponse::Ok().json(document(&intervals)))
+    page(&request, &document(&intervals))
 }
 
 /// The document of a server that makes bars of these intervals.
@@ -304,6 +315,7 @@ pub(super) fn document(intervals: &[&str]) -> Value {
         "openapi": "3.1.0",
         "info": {"title": "candela", "version": env!("CARGO_PKG_VERSION"),
             "description": "Real-time market data for USD/COP and other FX pairs"},
+        "servers": [{"url": "./", "description": "beside this document, also behind a path prefix"}],
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
@@ -332,6 +344,10 @@ fn parameter_schema(kind: &str, intervals: &[&str]) -> Value {
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": crate::limits::REST_PAGE_MAX}),
         "seq" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
         "place" => json!({"type": "string", "pattern": "^-?[0-9]+-[0-9]+$"}),
+        "gap_place" => json!({"type": "string", "pattern": "^-?[0-9]+-[0-9]+-[0-9a-z]{4}$"}),
+        "bar_place" => {
+            json!({"type": "string", "examples": ["2026-01-02T08:00:00-05:00", "before:2026-01-02T08:00:00-05:00"]})
+        }
         "interval" => json!({"enum": intervals}),
         other => schema(other),
     }

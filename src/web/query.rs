@@ -2,14 +2,15 @@
 //! allowed.
 
 use crate::domain::interval::Interval;
+use crate::domain::moment::{MOMENT_FORMS, Moment};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::store::TickPlace;
+use crate::store::{GapPlace, TickPlace};
 use crate::web::access::Access;
 use crate::web::problem::Trouble;
 use crate::web::thread::Thread;
 use actix_web::{HttpMessage, HttpRequest, web};
-use chrono::{DateTime, NaiveDate, TimeZone};
+use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
 /// Before and after everything there is.
@@ -17,6 +18,29 @@ pub(super) const EVER: (Timestamp, Timestamp) = (
     Timestamp::from_secs(-2_208_988_800),
     Timestamp::from_secs(7_258_118_400),
 );
+
+/// Where a page of bars begins: behind a bar and towards the latest, or before one and towards the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BarPlace {
+    /// Bars that open after this, the earliest of them.
+    After(Option<Timestamp>),
+    /// Bars that open before this, the latest of them.
+    Before(Option<Timestamp>),
+}
+
+/// What a cursor towards the earliest begins with.
+const BEFORE: &str = "before:";
+
+impl BarPlace {
+    /// As `next_cursor` shows it.
+    pub(super) fn text(self, zone: chrono_tz::Tz) -> String {
+        let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.rfc3339(zone));
+        match self {
+            Self::After(at) => shown(at),
+            Self::Before(at) => format!("{BEFORE}{}", shown(at)),
+        }
+    }
+}
 
 /// The parameters of one request.
 pub(super) struct Query {
@@ -33,7 +57,7 @@ impl Query {
         let mut given = BTreeMap::new();
         for (name, value) in pairs.into_inner() {
             if !known.contains(&name.as_str()) {
-                return Err(unknown(&name, &value, known));
+                return Err(unknown(&name, &value, known, ""));
             }
             if given.insert(name.clone(), value.clone()).is_some() {
                 return Err(twice(&name, &value));
@@ -96,6 +120,29 @@ impl Query {
         self.text(name).map(read).transpose()
     }
 
+    /// The `next_cursor` of a page of bars.
+    pub(super) fn bar_place(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<BarPlace>, Trouble> {
+        let read = |text: &str| {
+            let place = match text.strip_prefix(BEFORE) {
+                Some(text) => instant(text, zone).map(|at| BarPlace::Before(Some(at))),
+                None => instant(text, zone).map(|at| BarPlace::After(Some(at))),
+            };
+            place.ok_or_else(|| wrong(name, text, "the next_cursor of a page of bars"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
+    /// The `next_cursor` of a page of gaps.
+    pub(super) fn gap_place(&self, name: &str) -> Result<Option<GapPlace>, Trouble> {
+        let ever = EVER.0.micros()..=EVER.1.micros();
+        let read = |text: &str| {
+            let place = text.parse().ok();
+            let place = place.filter(|place: &GapPlace| ever.contains(&place.from.micros()));
+            place.ok_or_else(|| wrong(name, text, "the next_cursor of a page of gaps"))
+        };
+        self.text(name).map(read).transpose()
+    }
+
     /// The `next_cursor` of a page of ticks.
     pub(super) fn tick_place(&self, name: &str) -> Result<Option<TickPlace>, Trouble> {
         let ever = EVER.0.micros()..=EVER.1.micros();
@@ -107,11 +154,9 @@ impl Query {
         self.text(name).map(read).transpose()
     }
 
-    /// An instant: RFC 3339, or a date, which is its midnight in the market's zone.
+    /// An instant, as [`Moment`] reads it; a date is its midnight in the market's zone.
     pub(super) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, Trouble> {
-        let read = |text: &str| {
-            instant(text, zone).ok_or_else(|| wrong(name, text, "an RFC 3339 instant or a date such as 2026-01-02"))
-        };
+        let read = |text: &str| instant(text, zone).ok_or_else(|| wrong(name, text, MOMENT_FORMS));
         self.text(name).map(read).transpose()
     }
 
@@ -139,27 +184,22 @@ impl Query {
     /// One of a list; the first by default.
     pub(super) fn choice(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Trouble> {
         let first = allowed.first().copied().unwrap_or_default();
-        let Some(text) = self.text(name) else {
-            return Ok(first);
+        Ok(self.choice_of(name, allowed)?.unwrap_or(first))
+    }
+
+    /// One of a list, if it was given.
+    pub(super) fn choice_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, Trouble> {
+        let read = |text: &str| {
+            let found = allowed.iter().find(|one| **one == text).copied();
+            found.ok_or_else(|| wrong(name, text, &format!("one of {}", allowed.join(", "))))
         };
-        let found = allowed.iter().find(|one| **one == text).copied();
-        found.ok_or_else(|| wrong(name, text, &format!("one of {}", allowed.join(", "))))
+        self.text(name).map(read).transpose()
     }
 }
 
 fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
-    // A plus sign of an offset arrives as a space where the client did not encode it.
-    let text = text.replace(' ', "+");
     // Before and after all bars that there are, one instant is as good as another.
-    let within = |at: Timestamp| at.clamp(EVER.0, EVER.1);
-    if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
-        return Some(within(Timestamp::from_datetime(at)));
-    }
-    let date = text.parse::<NaiveDate>().ok().filter(|_| text.len() == 10)?;
-    let midnight = date.and_hms_opt(0, 0, 0)?;
-    Some(within(Timestamp::from_datetime(
-        zone.from_local_datetime(&midnight).earliest()?,
-    )))
+    Some(Moment::read(text)?.in_zone(zone).clamp(EVER.0, EVER.1))
 }
 
 /// An answer to a value that is not what it may be.
@@ -175,8 +215,8 @@ pub(super) fn twice(parameter: &str, given: &str) -> Trouble {
     name(Trouble::bad_request(detail), parameter, given, "one value")
 }
 
-/// An answer to a parameter that is not known here.
-fn unknown(parameter: &str, given: &str, known: &[&str]) -> Trouble {
+/// An answer to a parameter that is not known here; `hint` ends the sentence.
+pub(super) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) -> Trouble {
     let there = if known.is_empty() {
         "none".to_owned()
     } else {
@@ -186,7 +226,7 @@ fn unknown(parameter: &str, given: &str, known: &[&str]) -> Trouble {
     let meant = known.iter().min_by_key(near).filter(|name| near(name) <= 2);
     let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
     let detail = format!(
-        "{:?} is no parameter of this address: there are {there}{meant}",
+        "{:?} is no parameter of this address: there are {there}{meant}{hint}",
         cut(parameter)
     );
     name(Trouble::bad_request(detail), parameter, given, &there)

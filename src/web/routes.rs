@@ -3,7 +3,7 @@
 use crate::domain::symbol::Symbol;
 use crate::web::admit::{self, Plan};
 use crate::web::problem::Trouble;
-use crate::web::query::twice;
+use crate::web::query::{twice, unknown};
 use crate::web::thread::Thread;
 use crate::web::{asyncapi, health, history, layers, market, metrics, openapi, pages};
 use actix_web::dev::Handler;
@@ -32,6 +32,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         web::scope("")
             .wrap(from_fn(layers::authorize))
             .wrap(Compress::default())
+            .wrap(from_fn(layers::may_be_compressed))
             .service(open("/status", health::status))
             .service(open("/metrics", metrics::metrics))
             .service(open("/market/latest", market::latest))
@@ -77,7 +78,8 @@ async fn only_reading(request: HttpRequest) -> HttpResponse {
     answer
 }
 
-/// What the address of a WebSocket asks for. Parameters that are not known are passed over: old clients may have their own.
+/// What the address of a WebSocket asks for. A parameter that is not known is refused: passed over, `?symbol=` would follow
+/// every pair.
 fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
         .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
@@ -86,7 +88,10 @@ fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> 
         let place = match name.as_str() {
             "channels" => &mut channels,
             "token" => &mut token,
-            _ => continue,
+            _ => {
+                let hint = "; a pair is part of the path, as in /ws/USDCOP";
+                return Err(unknown(&name, &value, &["channels", "token"], hint));
+            }
         };
         if place.replace(value).is_some() {
             return Err(twice(&name, "two of them"));

@@ -210,8 +210,8 @@ async fn a_wrong_parameter_is_named_with_what_was_given_and_what_is_allowed() {
             400,
             "limi",
             "3",
-            "symbol, interval, from, to, as_of, limit, cursor, format",
-            "\"limi\" is no parameter of this address: there are symbol, interval, from, to, as_of, limit, cursor, format; did you mean limit?",
+            "symbol, interval, from, to, as_of, order, limit, cursor, format",
+            "\"limi\" is no parameter of this address: there are symbol, interval, from, to, as_of, order, limit, cursor, format; did you mean limit?",
         ),
     ] {
         let (head, body) = stage.get(&format!("/market/bars?{query}")).await;

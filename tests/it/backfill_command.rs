@@ -64,8 +64,8 @@ fn missing_bars_are_asked_for_once_and_what_makes_no_sense_gets_a_sentence() {
             "ends before --from 2026-03-02 begins",
         ),
         (&rest, KEY, &["--from", "2100-01-01"], 64, "lies ahead"),
-        (&rest, KEY, &["--from", "tomorrow"], 64, "neither a day such as"),
-        (&rest, KEY, &["--from", "2026-02-31"], 64, "neither a day such as"),
+        (&rest, KEY, &["--from", "tomorrow"], 64, "or a date such as"),
+        (&rest, KEY, &["--from", "2026-02-31"], 64, "or a date such as"),
         (
             &rest,
             KEY,

@@ -9,7 +9,8 @@ use candela::domain::gap::{Gap, GapStatus};
 use candela::domain::interval::Interval;
 use candela::domain::symbol::Symbol;
 use candela::store::{
-    BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, TickQuery,
+    BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, StoredGap,
+    TickQuery,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -182,6 +183,21 @@ async fn what_is_written_is_read_back(subject: Subject) {
     }
 }
 
+/// A walk in pages of one brings each gap once, the latest first.
+async fn walked_in_pages_of_one(subject: &Subject, asked: &GapQuery, gaps: &[StoredGap]) {
+    let mut page = GapQuery {
+        limit: 1,
+        ..asked.clone()
+    };
+    let mut walked = Vec::new();
+    while let Some(last) = subject.store.gaps(page.clone()).await.unwrap().pop() {
+        page.cursor = Some(last.place());
+        walked.push(last);
+    }
+    assert!(gaps.is_sorted_by_key(|stored| std::cmp::Reverse(stored.gap.from)));
+    assert_eq!(walked, gaps);
+}
+
 async fn gaps_and_sessions_are_read_back(subject: Subject) {
     let all = batch(&Day::recorded());
     subject.store.write(all.clone()).await.unwrap();
@@ -198,9 +214,11 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
         from: OPEN,
         to: OPEN + SPAN,
         status: None,
+        cursor: None,
         limit: 100,
     };
     let gaps = subject.store.gaps(asked.clone()).await.unwrap();
+    walked_in_pages_of_one(&subject, &asked, &gaps).await;
     let by_id: BTreeMap<u64, Gap> = gaps.iter().map(|stored| (stored.gap.id, stored.gap.clone())).collect();
     assert_eq!(by_id, current);
     assert!(gaps.iter().all(|stored| stored.opened_at <= stored.updated_at));
