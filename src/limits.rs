@@ -414,6 +414,10 @@ pub const VERDICT_WAIT: Duration = Duration::from_secs(30);
 /// How soon history that failed its check is checked again while the service runs.
 pub const VERDICT_AGAIN: Duration = Duration::from_secs(300);
 
+/// How soon history that could not be read is checked again: a database that is back is asked within seconds, also while the Writer,
+/// which tells that it is, has much to catch up with.
+pub const VERDICT_UNREAD: Duration = Duration::from_secs(5);
+
 /// How long the feed stays open after the session's close, for ticks on their way.
 pub const FEED_LINGERS: Duration = Duration::from_secs(5);
 

@@ -19,6 +19,8 @@ pub struct ServiceView {
     pub state: StateView,
     /// What is not as it should be; each with `type`, `status`, `reason`, `message`, `since`, `clears_when`.
     pub conditions: Vec<Value>,
+    /// The first pair of the settings: what the old service's fields are about.
+    pub first: Option<Symbol>,
     /// Each pair.
     pub symbols: BTreeMap<Symbol, SymbolView>,
     /// The link to the vendor.
@@ -41,7 +43,7 @@ pub struct ServiceView {
     pub keys: Vec<Value>,
     /// What today will have cost: `{at, used, expected, available, fits, polled, every_seconds}`.
     pub forecast: Value,
-    /// Our bars of the session against the vendor's: `{bars, mismatched}`.
+    /// Our bars of the session against the vendor's: `{bars, mismatched, pairs}`, the last with the same for each pair.
     pub comparisons: Value,
     /// The supervised actors, each `{name, alive, restarts, last_cause, mailbox}`.
     pub actors: Vec<Value>,
@@ -49,14 +51,27 @@ pub struct ServiceView {
     pub readers: Vec<Value>,
     /// Gaps that are not healed.
     pub gaps: Vec<Gap>,
-    /// Where history ends and live data begins.
+    /// Where the first pair's history ends and its live data begins.
     pub seam: Value,
-    /// The last verdict on the history.
+    /// The same for each pair that has a seam.
+    pub seams: Value,
+    /// The last verdict on the first pair's history.
     pub verdict: Value,
+    /// The last verdict on each pair's history.
+    pub verdicts: Value,
     /// Whether this process leads.
     pub leader: bool,
     /// The session of each pair, in the old shape of `/market/session` plus what came since.
     pub sessions: BTreeMap<Symbol, Value>,
+}
+
+impl ServiceView {
+    /// The session of the first pair.
+    #[must_use]
+    pub fn first_session(&self) -> Option<&Value> {
+        let first = self.first.and_then(|first| self.sessions.get(&first));
+        first.or_else(|| self.sessions.values().next())
+    }
 }
 
 /// The life cycle.

@@ -13,11 +13,12 @@ use crate::clock::Clock;
 use crate::domain::event::{Arrival, Entry, Heard, HeardKind, Says};
 use crate::domain::gap::Gap;
 use crate::domain::mismatch::Unchecked;
-use crate::domain::pipeline::{Counts, Market, Pipeline};
+use crate::domain::pipeline::{Counts, Market, PairCounts, Pipeline};
+use crate::domain::symbol::Symbol;
 use crate::ledger::LedgerReader;
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 pub struct PipelineView {
     /// Counted since the session's file began.
     pub counts: Counts,
+    /// Counted of each pair in its session.
+    pub pairs: BTreeMap<Symbol, PairCounts>,
     /// Gaps that may still be filled.
     pub gaps: Vec<Gap>,
     /// Bars that were not yet compared with the vendor's.
@@ -176,6 +179,7 @@ impl Aggregator {
         if let Some(pipeline) = &self.pipeline {
             self.parts.view.send_replace(PipelineView {
                 counts: pipeline.counts().clone(),
+                pairs: pipeline.counts_of_pairs(),
                 gaps: pipeline.pending_gaps().cloned().collect(),
                 unchecked: pipeline.unchecked().collect(),
             });

@@ -1,45 +1,42 @@
-//! Completes the history ("L0 incremental"): tells the pipeline which bars of past sessions nobody has, so that their gaps are
+//! Completes a pair's history ("L0 incremental"): tells the pipeline which bars of past sessions nobody has, so that their gaps are
 //! opened, and waits until backfill has settled them and the store holds what came.
 
 use crate::actors::messages::Arrived;
 use crate::actors::validator::ValidatorParts;
 use crate::domain::event::{Arrival, Heard, HeardKind, Lacking, Says};
 use crate::domain::gap::Gap;
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::verdict::stretches;
+use crate::domain::verdict::{Stretch, stretches};
 use crate::limits;
 use crate::store::{HistoryQuery, StoreError};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// From the open of the first missing bar to the close of the last.
-pub(super) type Stretch = (Timestamp, Timestamp);
-
 /// What one bar spans.
 const SLOT: Duration = Duration::from_secs(300);
 
-/// Asks for the bars of these stretches, and waits until each came or is known not to exist: at the longest for
+/// Asks for the bars of a pair in these stretches, and waits until each came or is known not to exist: at the longest for
 /// [`limits::HISTORY_WAIT`].
-pub(super) async fn complete(parts: &ValidatorParts, wanted: &[Stretch]) {
+pub(super) async fn complete(parts: &ValidatorParts, symbol: Symbol, wanted: &[Stretch]) {
     let patience = parts.clock.real(limits::HISTORY_WAIT);
-    match tokio::time::timeout(patience, ask_and_wait(parts, wanted)).await {
+    match tokio::time::timeout(patience, ask_and_wait(parts, symbol, wanted)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "missing history could not be asked for"),
-        Err(_) => tracing::warn!("missing history did not come in time: it is still being asked for"),
+        Ok(Err(error)) => tracing::warn!(%symbol, %error, "missing history could not be asked for"),
+        Err(_) => tracing::warn!(%symbol, "missing history did not come in time: it is still being asked for"),
     }
 }
 
-async fn ask_and_wait(parts: &ValidatorParts, wanted: &[Stretch]) -> Result<(), StoreError> {
+async fn ask_and_wait(parts: &ValidatorParts, symbol: Symbol, wanted: &[Stretch]) -> Result<(), StoreError> {
     written(parts).await; // a bar on its way to the store is not missing
-    let lacking = nobody_has(parts, wanted).await?;
+    let lacking = nobody_has(parts, symbol, wanted).await?;
     if lacking.is_empty() {
         return Ok(());
     }
-    tracing::info!(stretches = lacking.len(), "missing history is asked for");
-    hear(parts, vec![lacks(parts, "history", lacking.clone())]).await;
+    tracing::info!(%symbol, stretches = lacking.len(), "missing history is asked for");
+    hear(parts, vec![lacks(symbol, "history", lacking.clone())]).await;
     let mut pipeline = parts.pipeline.clone();
-    let ours =
-        |gap: &Gap| gap.symbol == parts.symbol && lacking.iter().any(|(from, to)| gap.from < *to && *from < gap.to);
+    let ours = |gap: &Gap| gap.symbol == symbol && lacking.iter().any(|(from, to)| gap.from < *to && *from < gap.to);
     drop(pipeline.wait_for(|view| !view.gaps.iter().any(ours)).await);
     written(parts).await;
     Ok(())
@@ -59,13 +56,13 @@ pub(super) fn is_written(parts: &ValidatorParts) -> bool {
 }
 
 /// The parts of the stretches for which there is no bar, be it of the history or of ours.
-async fn nobody_has(parts: &ValidatorParts, wanted: &[Stretch]) -> Result<Vec<Stretch>, StoreError> {
+async fn nobody_has(parts: &ValidatorParts, symbol: Symbol, wanted: &[Stretch]) -> Result<Vec<Stretch>, StoreError> {
     let Some(since) = wanted.iter().map(|(from, _)| *from).min() else {
         return Ok(Vec::new());
     };
     let query = HistoryQuery {
         table: parts.table.clone(),
-        symbol: parts.symbol,
+        symbol,
         since,
     };
     let bars = parts.store.seam_bars(query).await?;
@@ -86,10 +83,10 @@ async fn nobody_has(parts: &ValidatorParts, wanted: &[Stretch]) -> Result<Vec<St
     Ok(stretches(&missing))
 }
 
-/// That these stretches are missing, as the pipeline hears it.
-pub(super) fn lacks(parts: &ValidatorParts, cause: &str, stretches: Vec<Stretch>) -> HeardKind {
+/// That these stretches of a pair are missing, as the pipeline hears it.
+pub(super) fn lacks(symbol: Symbol, cause: &str, stretches: Vec<Stretch>) -> HeardKind {
     HeardKind::Lacking(Lacking {
-        symbol: parts.symbol,
+        symbol,
         cause: cause.to_owned(),
         stretches,
     })

@@ -5,6 +5,7 @@
 //! says   `ServiceView` and the ready `status` frame → views
 //! fails  a panic restarts it; until then the last snapshot stands
 
+use crate::actors::aggregator::PipelineView;
 use crate::actors::health_keys::{forecast, key, key_usage};
 use crate::actors::health_zone::in_zone;
 use crate::actors::tree::Views;
@@ -15,7 +16,7 @@ use crate::domain::batch::ReaderView;
 use crate::domain::cadence::Suspicion;
 use crate::domain::calendar::Calendar;
 use crate::domain::frames;
-use crate::domain::pipeline::Market;
+use crate::domain::pipeline::{Market, PairCounts};
 use crate::domain::session_view::SessionView;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -123,7 +124,10 @@ impl Health {
         let (store, cache) = (views.store.borrow().clone(), views.cache.borrow().clone());
         let pipeline = views.pipeline.borrow().clone();
         let keys = views.keys.borrow().clone();
-        let verdict = views.verdict.borrow().clone();
+        let verdicts = views.verdicts.borrow().clone();
+        let seams = views.seams.borrow().clone();
+        let first = self.parts.markets.first().map(|market| market.symbol);
+        let verdict = first.and_then(|first| verdicts.get(&first));
         let markets = || self.parts.markets.iter();
         let zone = markets().next().map_or(Tz::UTC, |market| market.sessions.zone());
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
@@ -166,15 +170,15 @@ impl Health {
                 .map(|(name, reader)| in_zone(reader_json(name, reader, now), zone))
                 .into(),
             keys: keys.keys.iter().map(|one| in_zone(key(one), zone)).collect(),
-            comparisons: json!({"bars": pipeline.counts.bars_compared, "mismatched": pipeline.counts.bars_mismatched}),
+            comparisons: comparisons(&pipeline),
+            first,
             forecast: in_zone(forecast(&keys, &views.poller.borrow(), now), zone),
             api_key_usage: key_usage(&keys, self.parts.spacing),
-            l0: l0(&overall, verdict.as_deref(), zone),
-            verdict: in_zone(serde_json::to_value(verdict.as_deref()).unwrap_or_default(), zone),
-            seam: in_zone(
-                serde_json::to_value(views.seam.borrow().as_ref()).unwrap_or_default(),
-                zone,
-            ),
+            l0: l0(&overall, verdict, zone),
+            verdict: shown(&verdict, zone),
+            verdicts: shown(&*verdicts, zone),
+            seam: shown(&first.and_then(|first| seams.get(&first)), zone),
+            seams: shown(&seams, zone),
             gaps: pipeline.gaps,
             leader: true,
         }
@@ -211,13 +215,14 @@ impl Health {
                 .collect(),
         };
         let latest = self.parts.views.latest.borrow();
+        let counted = self.parts.views.pipeline.borrow().pairs.get(&market.symbol).copied();
         SymbolView {
             feed: of_feed.to_owned(),
             cadence: cadence(feed, market.symbol),
             safe_to_trade: reasons.is_empty(),
             reasons,
             last_tick: latest.ticks.get(&market.symbol).map(|(_, tick)| tick.tick.at),
-            bars_today: self.parts.views.pipeline.borrow().counts.bars_closed,
+            bars_today: counted.map_or(0, |counted| counted.bars_closed),
         }
     }
 
@@ -264,6 +269,22 @@ impl Health {
             disk_free_gb: ratio(free, 1 << 30),
         };
     }
+}
+
+/// Bars of the sessions that were compared with the vendor's own: of all pairs together, and of each.
+fn comparisons(pipeline: &PipelineView) -> Value {
+    let of = |counted: &PairCounts| json!({"bars": counted.bars_compared, "mismatched": counted.bars_mismatched});
+    let pairs: serde_json::Map<String, Value> = pipeline
+        .pairs
+        .iter()
+        .map(|(pair, counted)| (pair.to_string(), of(counted)))
+        .collect();
+    json!({"bars": pipeline.counts.bars_compared, "mismatched": pipeline.counts.bars_mismatched, "pairs": pairs})
+}
+
+/// As JSON, with its times in the zone of the first pair's people.
+fn shown(value: &impl serde::Serialize, zone: Tz) -> Value {
+    in_zone(serde_json::to_value(value).unwrap_or_default(), zone)
 }
 
 fn whole_ms(ms: f64) -> u32 {

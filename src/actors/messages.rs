@@ -16,7 +16,7 @@ use crate::domain::session_watch::Turn;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Stretch, Verdicts};
 use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -155,10 +155,10 @@ pub enum Report {
     },
     /// The calendar's override file changed and was read; `Err`: it is wrong, and what it said before holds.
     CalendarRead(Result<(), String>),
-    /// The history was checked.
-    Judged(Arc<Verdict>),
-    /// Missing history was asked for: it came, or does not exist, or takes too long.
-    HistoryFetched,
+    /// The history of every pair was checked.
+    Judged(Arc<Verdicts>),
+    /// A pair's missing history was asked for: it came, or does not exist, or takes too long.
+    HistoryFetched(Symbol),
     /// The process is asked to stop: no more prices are wanted. From the app.
     Stopping,
 }
@@ -169,7 +169,7 @@ pub enum Report {
 #[rtype(result = "()")]
 pub struct LookAtFlag;
 
-/// Root → Validator. A pair's session opened: find where history ends and its live bars begin. *Latest*: the next session's
+/// Root → Validator. A pair's session opened: find where history ends and its live bars begin. *Latest*: the pair's next session
 /// replaces it.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
@@ -180,13 +180,13 @@ pub struct MarkSeam {
     pub session: Session,
 }
 
-/// Root → Validator. Have these stretches of missing history fetched, then say `HistoryFetched`. *Latest*: one that finds the
-/// mailbox full is asked for again with the next check.
+/// Root → Validator. Have these stretches of each pair's missing history fetched, then say `HistoryFetched` of that pair. *Latest*:
+/// one that finds the mailbox full is asked for again with the next check.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "()")]
-pub struct FillHistory(pub Vec<(Timestamp, Timestamp)>);
+pub struct FillHistory(pub Vec<(Symbol, Vec<Stretch>)>);
 
-/// Root → Validator. Check the history. *Latest*: Root asks again when no verdict comes.
+/// Root → Validator. Check the history of every pair. *Latest*: Root asks again when no verdict comes.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
 pub struct Validate {

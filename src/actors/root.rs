@@ -15,7 +15,7 @@ use crate::domain::lifecycle::{Effect, Event, Lifecycle};
 use crate::domain::session_watch::{Stage, Turn};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::Verdicts;
 use crate::exit::Exit;
 use crate::limits;
 use crate::views::Overall;
@@ -44,8 +44,8 @@ pub struct Parts {
     pub wanted: watch::Sender<bool>,
     /// What it shows.
     pub overall: watch::Sender<Overall>,
-    /// The last verdict.
-    pub verdict: watch::Sender<Option<Arc<Verdict>>>,
+    /// The last verdict on each pair.
+    pub verdicts: watch::Sender<Arc<Verdicts>>,
     /// How the process must end.
     pub ending: watch::Sender<Option<Exit>>,
 }
@@ -115,7 +115,7 @@ impl Root {
                     overall.changes.push(change);
                 });
             }
-            Effect::FetchHistory(stretches) => drop(self.parts.filler.try_send(FillHistory(stretches))), // a deadline runs
+            Effect::FetchHistory(missing) => drop(self.parts.filler.try_send(FillHistory(missing))), // a deadline runs
             // The Recorder tries by itself, and the app stops everything.
             Effect::Probe(_) | Effect::Stop | Effect::Ignored => {}
         }
@@ -326,7 +326,10 @@ impl Handler<Report> for Root {
                 let message = format!("The database is behind the ledger: {cause}.");
                 self.raise(StoreBehind, reason, &message, ctx);
             }
-            Report::StoreBack => self.clear(StoreBehind, ctx),
+            Report::StoreBack => {
+                self.clear(StoreBehind, ctx);
+                self.on(Event::StoreBack, ctx); // history that could not be read is checked at once
+            }
             Report::CacheLost { reason, cause } => {
                 let message = format!("The cache is out of reach: {cause}.");
                 self.raise(CacheDown, reason, &message, ctx);
@@ -348,11 +351,11 @@ impl Handler<Report> for Root {
             }
             Report::CalendarRead(Ok(())) => self.clear(CalendarFileWrong, ctx),
             Report::CalendarRead(Err(problem)) => self.raise(CalendarFileWrong, "unreadable", &problem, ctx),
-            Report::Judged(verdict) => {
-                self.parts.verdict.send_replace(Some(Arc::clone(&verdict)));
-                self.on(Event::Judged(verdict), ctx);
+            Report::Judged(verdicts) => {
+                self.parts.verdicts.send_replace(Arc::clone(&verdicts));
+                self.on(Event::Judged(verdicts), ctx);
             }
-            Report::HistoryFetched => self.on(Event::HistoryFetched, ctx),
+            Report::HistoryFetched(pair) => self.on(Event::HistoryFetched(pair), ctx),
             Report::Restarted { .. } => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
             Report::Steady { .. } => self.overspent(ctx),

@@ -28,8 +28,10 @@ use crate::domain::batch::ReaderView;
 use crate::domain::feed_view::FeedView;
 use crate::domain::keys_view::KeysView;
 use crate::domain::lifecycle::Lifecycle;
+use crate::domain::symbol::Symbol;
 use crate::limits;
 use actix::{Addr, Arbiter, Recipient};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -198,8 +200,8 @@ impl Tree {
         let (keys_view, shown_keys) = watch::channel(KeysView::default());
         let (backfill_view, shown_backfill) = watch::channel(BackfillView::default());
         let (poller_view, shown_poller) = watch::channel(PollerView::default());
-        let verdict = watch::Sender::new(None);
-        let (seam_view, shown_seam) = watch::channel(None);
+        let verdicts = watch::Sender::new(Arc::default());
+        let (seams, shown_seams) = watch::channel(BTreeMap::new());
         let shown_pipeline = pipeline.subscribe();
         let (wanted, is_wanted) = watch::channel(false);
         let overall = watch::Sender::new(root::starting(clock.now()));
@@ -215,8 +217,8 @@ impl Tree {
             keys: shown_keys.clone(),
             backfill: shown_backfill,
             poller: shown_poller,
-            verdict: verdict.subscribe(),
-            seam: shown_seam,
+            verdicts: verdicts.subscribe(),
+            seams: shown_seams,
         };
 
         let (recorder, mail) = mailbox::<Recorder>(&rows::RECORDER);
@@ -312,24 +314,22 @@ impl Tree {
             nursery.start(rows::L0, "l0_watcher", mail, move || L0Watcher::new(parts));
         }
         let (validator, mail) = mailbox::<Validator>(&rows::VALIDATOR);
-        if let Some((symbol, calendar)) = calendars.first() {
-            let parts = ValidatorParts {
-                store: history,
-                table: l0_table,
-                symbol: *symbol,
-                calendar: calendar.subscribe(),
-                clock: clock.clone(),
-                root: up.clone(),
-                seam: seam_view,
-                marked: Arc::default(),
-                arrived: history_arrived,
-                pipeline: views.pipeline.clone(),
-                latest: views.latest.clone(),
-                written: views.store.clone(),
-            };
-            nursery.start(rows::VALIDATOR, "validator", mail, move || Validator::new(parts));
-        }
+        let parts = ValidatorParts {
+            store: history,
+            table: l0_table,
+            pairs: health::follow(&calendars),
+            clock: clock.clone(),
+            root: up.clone(),
+            seams,
+            marked: Arc::default(),
+            arrived: history_arrived,
+            pipeline: views.pipeline.clone(),
+            latest: views.latest.clone(),
+            written: views.store.clone(),
+        };
+        nursery.start(rows::VALIDATOR, "validator", mail, move || Validator::new(parts));
         let followed = health::follow(&calendars);
+        let pairs: Vec<Symbol> = calendars.iter().map(|(pair, _)| *pair).collect();
         let (_clock, mail) = mailbox::<SessionClock>(&rows::CLOCK);
         let parts = SessionClockParts {
             calendars,
@@ -360,7 +360,7 @@ impl Tree {
         nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
 
         let children: Vec<(Row, Vitals)> = nursery.rows.clone();
-        let lifecycle = Lifecycle::new(policy, can_fetch, clock.now());
+        let lifecycle = Lifecycle::new(&pairs, policy, can_fetch, clock.now());
         let parts = root::Parts {
             clock,
             kept: Arc::new(Mutex::new(lifecycle)),
@@ -371,7 +371,7 @@ impl Tree {
             seam: validator.recipient(),
             wanted,
             overall,
-            verdict,
+            verdicts,
             ending,
         };
         nursery.start(rows::ROOT, "root", root_mail, move || Root::new(parts));

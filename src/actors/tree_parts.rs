@@ -19,13 +19,14 @@ use crate::domain::l0_table::L0Table;
 use crate::domain::pipeline::Market;
 use crate::domain::seam::Seam;
 use crate::domain::symbol::Symbol;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::Verdicts;
 use crate::ledger::KeyUseBook;
 use crate::ledger::Ledger;
 use crate::store::Store;
 use crate::views::{Overall, ServiceView};
 use bytes::Bytes;
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,8 +104,8 @@ pub struct Views {
     pub cache: watch::Receiver<ReaderView>,
     /// The poller's.
     pub poller: watch::Receiver<PollerView>,
-    /// The last verdict on the history.
-    pub verdict: watch::Receiver<Option<Arc<Verdict>>>,
-    /// Where history ends and live bars begin.
-    pub seam: watch::Receiver<Option<Seam>>,
+    /// The last verdict on each pair's history.
+    pub verdicts: watch::Receiver<Arc<Verdicts>>,
+    /// Where each pair's history ends and its live bars begin.
+    pub seams: watch::Receiver<BTreeMap<Symbol, Seam>>,
 }

@@ -1,11 +1,11 @@
-//! Validator: checks the prepared history when Root asks, one check at a time.
+//! Validator: checks the prepared history of every pair when Root asks, one check at a time.
 //!
-//! owns   the check that runs, the last question that came meanwhile, the session whose seam is looked for
+//! owns   the check that runs, the last question that came meanwhile, each pair's session whose seam is looked for
 //! hears  Validate, FillHistory, MarkSeam (Root)
 //! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: bars that nobody has, the seam · the seam → views ·
-//!        one row of `system_health` for each verdict and each change of the seam
+//!        one row of `system_health` for each pair's verdict and each change of its seam
 //! fails  never on what it finds: a database that does not answer is a verdict. A panic forgets the check; Root asks again when
-//!        no verdict comes. The session of the seam outlives it
+//!        no verdict comes. The sessions of the seams outlive it
 
 use crate::actors::aggregator::PipelineView;
 use crate::actors::completion;
@@ -20,10 +20,11 @@ use crate::domain::l0_table::L0Table;
 use crate::domain::seam::{Seam, SeamFound};
 use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Verdict, Verdicts};
 use crate::limits;
 use crate::store::{HealthRow, HistoryQuery, Store};
 use actix::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -34,18 +35,16 @@ pub struct ValidatorParts {
     pub store: Store,
     /// In which table.
     pub table: L0Table,
-    /// The pair whose history opens the gate: the first of the settings.
-    pub symbol: Symbol,
-    /// Its calendar; watched, because it may be corrected.
-    pub calendar: watch::Receiver<Calendar>,
+    /// The pairs with their calendars, which are watched because they may be corrected. The first is the one that L0 is for.
+    pub pairs: Vec<(Symbol, watch::Receiver<Calendar>)>,
     /// Market time.
     pub clock: Clock,
     /// To Root.
     pub root: Recipient<Report>,
-    /// The seam of the present or last session.
-    pub seam: watch::Sender<Option<Seam>>,
-    /// The session whose seam is looked for.
-    pub marked: Arc<Mutex<Option<Session>>>,
+    /// The seam of each pair's present or last session.
+    pub seams: watch::Sender<BTreeMap<Symbol, Seam>>,
+    /// Each pair's session whose seam is looked for.
+    pub marked: Arc<Mutex<BTreeMap<Symbol, Session>>>,
     /// To the pipeline.
     pub arrived: Recipient<Arrived>,
     /// The gaps that may still be filled.
@@ -56,14 +55,24 @@ pub struct ValidatorParts {
     pub written: watch::Receiver<ReaderView>,
 }
 
+impl ValidatorParts {
+    fn calendar(&self, symbol: Symbol) -> Option<Calendar> {
+        let found = self.pairs.iter().find(|(pair, _)| *pair == symbol);
+        found.map(|(_, calendar)| calendar.borrow().clone())
+    }
+}
+
 /// The actor.
 #[derive(Debug)]
 pub struct Validator {
     parts: ValidatorParts,
     checking: bool,
     next: Option<Validate>,
-    filling: bool,
-    seam_timer: Option<SpawnHandle>,
+    /// Pairs whose missing history is waited for.
+    filling: BTreeSet<Symbol>,
+    seam_timers: BTreeMap<Symbol, SpawnHandle>,
+    /// How the last check of each pair ended: the same again is no news for the log.
+    logged: BTreeMap<Symbol, &'static str>,
 }
 
 impl Validator {
@@ -74,20 +83,22 @@ impl Validator {
             parts,
             checking: false,
             next: None,
-            filling: false,
-            seam_timer: None,
+            filling: BTreeSet::new(),
+            seam_timers: BTreeMap::new(),
+            logged: BTreeMap::new(),
         }
     }
 
     /// Looks once a minute until the session is over: bars of the history may come later, and be compared.
-    fn look_for_seam(&mut self, session: Session, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.seam_timer.take() {
+    fn look_for_seam(&mut self, symbol: Symbol, session: Session, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.seam_timers.remove(&symbol) {
             ctx.cancel_future(timer);
         }
-        ctx.spawn(find_seam(self.parts.clone(), session).into_actor(self));
+        ctx.spawn(find_seam(self.parts.clone(), symbol, session).into_actor(self));
         if self.parts.clock.now() < session.closes + limits::SEAM_LOOK {
             let pause = self.parts.clock.real(limits::SEAM_LOOK);
-            self.seam_timer = Some(ctx.run_later(pause, move |actor, ctx| actor.look_for_seam(session, ctx)));
+            let timer = ctx.run_later(pause, move |actor, ctx| actor.look_for_seam(symbol, session, ctx));
+            self.seam_timers.insert(symbol, timer);
         }
     }
 
@@ -95,97 +106,125 @@ impl Validator {
         self.checking = true;
         let checked = check(self.parts.clone(), ask.flag)
             .into_actor(self)
-            .map(|(), actor, ctx| {
+            .map(|verdicts, actor, ctx| {
                 actor.checking = false;
+                actor.log(&verdicts);
                 if let Some(next) = actor.next.take() {
                     actor.check(next, ctx);
                 }
             });
         ctx.spawn(checked);
     }
+
+    fn log(&mut self, verdicts: &Verdicts) {
+        for (symbol, verdict) in verdicts {
+            let reason = verdict.reason();
+            if self.logged.insert(*symbol, reason) != Some(reason) {
+                tracing::info!(
+                    %symbol,
+                    verdict.passed = verdict.passed(),
+                    verdict.reason = reason,
+                    rows = verdict.rows,
+                    "history was checked"
+                );
+            }
+        }
+    }
 }
 
-/// One check, from the question to the row that keeps its verdict.
-async fn check(parts: ValidatorParts, flag: Option<Flag>) {
-    let watch = Stopwatch::start();
-    let verdict = Arc::new(judge(&parts, flag).await);
-    let took_ms = u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let passed = verdict.passed();
-    tracing::info!(
-        verdict.passed = passed,
-        verdict.reason = verdict.reason(),
-        rows = verdict.rows,
-        took_ms,
-        "history was checked"
-    );
-    if parts.root.send(Report::Judged(Arc::clone(&verdict))).await.is_err() {
-        return; // Root is gone: the process ends
+/// One check of every pair, from the question to the rows that keep its verdicts.
+async fn check(parts: ValidatorParts, flag: Option<Flag>) -> Arc<Verdicts> {
+    let mut verdicts = Verdicts::new();
+    let mut took = BTreeMap::new();
+    for (symbol, calendar) in &parts.pairs {
+        let watch = Stopwatch::start();
+        let verdict = judge(&parts, *symbol, &calendar.borrow().clone(), flag.clone()).await;
+        verdicts.insert(*symbol, verdict);
+        took.insert(*symbol, u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX));
     }
-    let row = HealthRow {
-        status: if passed { "l0_passed" } else { "l0_failed" }.to_owned(),
-        details: serde_json::json!({ "verdict": *verdict }),
-        response_ms: Some(took_ms),
-        error: (!passed).then(|| verdict.message()),
-        at: verdict.at,
-    };
-    if let Err(error) = parts.store.record_health(row).await {
-        tracing::warn!(%error, "the verdict could not be kept in system_health");
+    let verdicts = Arc::new(verdicts);
+    if parts.root.send(Report::Judged(Arc::clone(&verdicts))).await.is_err() {
+        return verdicts; // Root is gone: the process ends
     }
+    for (symbol, verdict) in verdicts.iter().filter(|(_, verdict)| verdict.reachable) {
+        let passed = verdict.passed();
+        let row = HealthRow {
+            status: if passed { "l0_passed" } else { "l0_failed" }.to_owned(),
+            details: serde_json::json!({ "symbol": symbol, "verdict": verdict }),
+            response_ms: took.get(symbol).copied(),
+            error: (!passed).then(|| verdict.message()),
+            at: verdict.at,
+        };
+        if let Err(error) = parts.store.record_health(row).await {
+            tracing::warn!(%symbol, %error, "the verdict could not be kept in system_health");
+        }
+    }
+    verdicts
 }
 
 /// One look for the seam of a session; what it says anew is shown and kept.
-async fn find_seam(parts: ValidatorParts, session: Session) {
+async fn find_seam(parts: ValidatorParts, symbol: Symbol, session: Session) {
     if !completion::is_written(&parts) {
         return; // a bar on its way to the store would seem to be missing
     }
     let query = HistoryQuery {
         table: parts.table.clone(),
-        symbol: parts.symbol,
+        symbol,
         since: session.opens - limits::SEAM_REACH,
     };
     let bars = match parts.store.seam_bars(query).await {
         Ok(bars) => bars,
-        Err(error) => return tracing::debug!(%error, "the seam cannot be looked for now"),
+        Err(error) => return tracing::debug!(%symbol, %error, "the seam cannot be looked for now"),
     };
-    let seam = Seam::of(&bars, session.opens, &parts.calendar.borrow());
-    let Some((seam, stretches)) = seam.filter(|(seam, _)| parts.seam.borrow().as_ref() != Some(seam)) else {
+    let Some(seam) = parts
+        .calendar(symbol)
+        .and_then(|calendar| Seam::of(&bars, session.opens, &calendar))
+    else {
         return;
     };
-    tracing::info!(first_live_bar = %seam.first_live_bar, missing = seam.missing, differing = seam.differing, "the seam was found");
+    let Some((seam, stretches)) = Some(seam).filter(|(seam, _)| parts.seams.borrow().get(&symbol) != Some(seam)) else {
+        return;
+    };
+    tracing::info!(%symbol, first_live_bar = %seam.first_live_bar, missing = seam.missing, differing = seam.differing, "the seam was found");
     let row = HealthRow {
         status: "seam".to_owned(),
-        details: serde_json::json!({ "seam": seam }),
+        details: serde_json::json!({ "symbol": symbol, "seam": seam }),
         response_ms: None,
         error: None,
         at: parts.clock.now(),
     };
-    let before = parts.seam.send_replace(Some(seam.clone()));
+    let mut before = None;
+    parts
+        .seams
+        .send_modify(|seams| before = seams.insert(symbol, seam.clone()));
     if before.is_none_or(|before| seam.news_to(&before)) {
-        let symbol = parts.symbol;
         let told = HeardKind::Seam(SeamFound { symbol, seam });
-        let lacks = (!stretches.is_empty()).then(|| completion::lacks(&parts, "seam", stretches));
+        let lacks = (!stretches.is_empty()).then(|| completion::lacks(symbol, "seam", stretches));
         completion::hear(&parts, lacks.into_iter().chain([told]).collect()).await;
     }
     if let Err(error) = parts.store.record_health(row).await {
-        tracing::warn!(%error, "the seam could not be kept in system_health");
+        tracing::warn!(%symbol, %error, "the seam could not be kept in system_health");
     }
 }
 
-async fn judge(parts: &ValidatorParts, flag: Option<Flag>) -> Verdict {
+async fn judge(parts: &ValidatorParts, symbol: Symbol, calendar: &Calendar, flag: Option<Flag>) -> Verdict {
     let now = parts.clock.now();
     let query = HistoryQuery {
         table: parts.table.clone(),
-        symbol: parts.symbol,
+        symbol,
         since: now - limits::VERDICT_FETCHED,
     };
     let history = match parts.store.history(query).await {
         Ok(history) => history,
         Err(error) => return Verdict::unreachable(&error.to_string(), flag, now),
     };
-    let calendar = parts.calendar.borrow().clone();
-    let kept = flag.clone();
+    let (kept, calendar) = (flag.clone(), calendar.clone());
+    let first = parts.pairs.first().is_some_and(|(first, _)| *first == symbol);
     // Six years are compared with the calendar in milliseconds, but not on the thread of the ticks.
-    let judged = tokio::task::spawn_blocking(move || Verdict::on(&history, flag, &calendar, now));
+    let judged = tokio::task::spawn_blocking(move || {
+        let judge = if first { Verdict::on } else { Verdict::on_other_pair };
+        judge(&history, flag, &calendar, now)
+    });
     judged
         .await
         .unwrap_or_else(|error| Verdict::unreachable(&format!("the check failed: {error}"), kept, now))
@@ -195,9 +234,9 @@ impl Actor for Validator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let marked = *self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = marked {
-            self.look_for_seam(session, ctx); // that of before a panic
+        let marked = self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (symbol, session) in marked {
+            self.look_for_seam(symbol, session, ctx); // that of before a panic
         }
     }
 }
@@ -224,26 +263,32 @@ impl Handler<MarkSeam> for Validator {
     type Result = ();
 
     fn handle(&mut self, MarkSeam { symbol, session }: MarkSeam, ctx: &mut Context<Self>) {
-        if symbol == self.parts.symbol {
-            *self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
-            self.look_for_seam(session, ctx);
-        }
+        let mut marked = self.parts.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        marked.insert(symbol, session);
+        drop(marked);
+        self.look_for_seam(symbol, session, ctx);
     }
 }
 
 impl Handler<FillHistory> for Validator {
     type Result = ();
 
-    fn handle(&mut self, FillHistory(stretches): FillHistory, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.filling, true) {
-            return; // the one before is still waited for
+    fn handle(&mut self, FillHistory(missing): FillHistory, ctx: &mut Context<Self>) {
+        for (symbol, stretches) in missing {
+            if !self.filling.insert(symbol) {
+                continue; // the one before is still waited for
+            }
+            let parts = self.parts.clone();
+            let filled = async move {
+                completion::complete(&parts, symbol, &stretches).await;
+                let told = parts.root.send(Report::HistoryFetched(symbol));
+                told.await.unwrap_or_default(); // a Root that is gone ends the process
+            };
+            let over = filled.into_actor(self).map(move |(), actor, _| {
+                actor.filling.remove(&symbol);
+            });
+            ctx.spawn(over);
         }
-        let parts = self.parts.clone();
-        let filled = async move {
-            completion::complete(&parts, &stretches).await;
-            parts.root.send(Report::HistoryFetched).await.unwrap_or_default(); // a Root that is gone ends the process
-        };
-        ctx.spawn(filled.into_actor(self).map(|(), actor, _| actor.filling = false));
     }
 }
 

@@ -52,6 +52,10 @@ struct Bench {
 
 /// A validator over a store whose table holds a bar every five minutes of the last days.
 fn start(table: &str) -> Bench {
+    start_with(table, &[Symbol::usdcop()])
+}
+
+fn start_with(table: &str, pairs: &[Symbol]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let store = Store::Sqlite(Sqlite::open(&path).unwrap());
@@ -75,11 +79,13 @@ fn start(table: &str) -> Bench {
     let parts = ValidatorParts {
         store,
         table: L0Table::new(table, "datetime", Spelling::Compact).unwrap(),
-        symbol: Symbol::usdcop(),
-        calendar: watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1,
+        pairs: pairs
+            .iter()
+            .map(|pair| (*pair, watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1))
+            .collect(),
         clock: Clock::manual(NOON),
         root: Probe(probe).start().recipient(),
-        seam: watch::Sender::new(None),
+        seams: watch::Sender::new(BTreeMap::new()),
         marked: Arc::default(),
         arrived: Desk(desk).start().recipient(),
         pipeline: pipeline.subscribe(),
@@ -96,12 +102,16 @@ fn start(table: &str) -> Bench {
     }
 }
 
-async fn verdict(reports: &mut mpsc::UnboundedReceiver<Report>) -> Arc<Verdict> {
+async fn verdicts(reports: &mut mpsc::UnboundedReceiver<Report>) -> Arc<Verdicts> {
     let report = tokio::time::timeout(Duration::from_secs(10), reports.recv()).await;
-    match report.expect("a verdict in ten seconds") {
-        Some(Report::Judged(verdict)) => verdict,
+    match report.expect("verdicts in ten seconds") {
+        Some(Report::Judged(verdicts)) => verdicts,
         other => panic!("{other:?}"),
     }
+}
+
+async fn verdict(reports: &mut mpsc::UnboundedReceiver<Report>) -> Verdict {
+    verdicts(reports).await[&Symbol::usdcop()].clone()
 }
 
 #[actix_rt::test]
@@ -222,7 +232,11 @@ async fn only_what_nobody_has_is_asked_for_and_waited_for() {
                   VALUES ('USDCOP', ?1, 2, 3, 1, 2, 'candela', 'live')";
     db.execute(insert, [at(1).micros()]).unwrap(); // made by us, before the history begins
     bench.pipeline.send_modify(|view| view.gaps = vec![gap(at(2), at(4))]);
-    bench.validator.send(FillHistory(vec![(at(0), at(4))])).await.unwrap();
+    bench
+        .validator
+        .send(FillHistory(vec![(Symbol::usdcop(), vec![(at(0), at(4))])]))
+        .await
+        .unwrap();
     let HeardKind::Lacking(lacking) = next(&mut bench.heard).await else {
         panic!("nothing is lacking")
     };
@@ -233,14 +247,17 @@ async fn only_what_nobody_has_is_asked_for_and_waited_for() {
     );
     bench.pipeline.send_modify(|view| view.gaps.clear());
     let fetched = tokio::time::timeout(Duration::from_secs(10), bench.reports.recv()).await;
-    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched));
+    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched(Symbol::usdcop())));
     bench
         .validator
-        .send(FillHistory(vec![(NOON - Duration::from_secs(900), NOON)]))
+        .send(FillHistory(vec![(
+            Symbol::usdcop(),
+            vec![(NOON - Duration::from_secs(900), NOON)],
+        )]))
         .await
         .unwrap();
     let fetched = tokio::time::timeout(Duration::from_secs(10), bench.reports.recv()).await;
-    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched));
+    assert_eq!(fetched.unwrap(), Some(Report::HistoryFetched(Symbol::usdcop())));
     assert!(bench.heard.try_recv().is_err(), "the history has those bars");
 }
 
@@ -290,4 +307,47 @@ async fn a_table_that_is_not_there_is_a_verdict_and_the_last_question_is_answere
     while last.flag.as_ref().and_then(|flag| flag.manifest.rows) != Some(8) {
         last = verdict(&mut reports).await;
     }
+}
+
+#[actix_rt::test]
+async fn every_pair_has_a_verdict_and_one_that_the_history_lacks_does_not_fail_another() {
+    let euro: Symbol = "EUR/USD".parse().unwrap();
+    let mut bench = start_with("market_data", &[Symbol::usdcop(), euro]);
+    let manifest = crate::domain::l0::Manifest {
+        rows: Some(8 * 288), // L0 counts the pair that it is for
+        ..Default::default()
+    };
+    let flag = Some(Flag { at: NOON, manifest });
+    bench.validator.send(Validate { flag: flag.clone() }).await.unwrap();
+    let both = verdicts(&mut bench.reports).await;
+    assert!(both[&Symbol::usdcop()].passed(), "{both:?}");
+    let lacks = &both[&euro];
+    assert_eq!((lacks.passed(), lacks.reason(), lacks.rows), (false, "no_history", 0));
+    assert_eq!(lacks.flag, flag);
+    assert!(
+        lacks
+            .findings
+            .iter()
+            .all(|finding| finding.name != "fewer_rows_than_the_flag_says")
+    );
+}
+
+#[actix_rt::test]
+async fn each_pair_has_its_own_seam() {
+    let euro: Symbol = "EUR/USD".parse().unwrap();
+    let mut bench = start_with("market_data", &[Symbol::usdcop(), euro]);
+    let (session, symbol, db) = a_live_bar(bench.folder.path());
+    let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, provenance) \
+                  VALUES ('EURUSD', ?1, 2, 3, 1, 2, 'candela', 'live')";
+    db.execute(insert, [NOON.micros()]).unwrap();
+    bench.validator.send(MarkSeam { symbol, session }).await.unwrap();
+    let mut told = std::collections::BTreeMap::new();
+    bench.validator.send(MarkSeam { symbol: euro, session }).await.unwrap();
+    while told.len() < 2 {
+        if let HeardKind::Seam(found) = next(&mut bench.heard).await {
+            told.insert(found.symbol, (found.seam.first_live_bar, found.seam.missing));
+        }
+    }
+    assert_eq!(told[&symbol], (NOON + Duration::from_secs(600), 2));
+    assert_eq!(told[&euro], (NOON, 0));
 }

@@ -11,7 +11,7 @@ use crate::domain::gap_book::{Finding, GapBook, Hole, flawed, holes_of};
 use crate::domain::interval::Interval;
 use crate::domain::judge::Judge;
 use crate::domain::mismatch::{Audit, Unchecked};
-use crate::domain::pipeline::{Boundary, Counts, Market};
+use crate::domain::pipeline::{Boundary, Counts, Market, PairCounts};
 use crate::domain::sequence::{Log, Sequencer};
 use crate::domain::session::Session;
 use crate::domain::tick::{SetAside, Tick};
@@ -47,6 +47,8 @@ pub(super) struct Book {
     agenda: Option<Appointment>,
     edition: u64,
     partial_told_at: Timestamp,
+    /// Counted in the session that is open, or was last.
+    pub(super) counted: PairCounts,
 }
 
 /// The next thing that a session does.
@@ -92,6 +94,7 @@ impl Book {
             agenda: open,
             edition: market.sessions.edition(),
             partial_told_at: Timestamp::from_micros(i64::MIN),
+            counted: PairCounts::default(),
             market,
         };
         if book.agenda.is_none() {
@@ -126,6 +129,9 @@ impl Book {
         match phase {
             SessionPhase::OpeningSoon => self.agenda = next(session.opens, SessionPhase::Open),
             SessionPhase::Open => {
+                if self.session.is_none_or(|before| before.date != session.date) {
+                    self.counted = PairCounts::default();
+                }
                 self.session = Some(session);
                 self.judge = Judge::new(self.market.jump_basis_points);
                 self.audit.forget();
@@ -332,6 +338,7 @@ impl Book {
             base.closed_bar(opens_at).copied()
         };
         let compared = self.audit.compare(fetched, at, ours);
+        self.counted.compared(&compared);
         counts.bars_compared = counts.bars_compared.saturating_add(compared.bars);
         counts.bars_mismatched = counts.bars_mismatched.saturating_add(compared.mismatched());
         findings.extend(compared.corrected.into_iter().map(Finding::Bar));
@@ -376,6 +383,7 @@ impl Book {
                 &mut counts.bars_revised
             };
             *count = count.saturating_add(1);
+            self.counted.bars_closed = self.counted.bars_closed.saturating_add(u64::from(bar.revision == 0));
             self.audit.told(&bar);
         }
         out.push(Entry::Event(sequencer.number(*log, at, Event::Bar(bar))));

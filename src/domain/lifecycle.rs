@@ -15,14 +15,17 @@
 //! SHUTDOWN: from anywhere, when asked to stop.
 //! ```
 //!
-//! *Gate*: a flag of this gate window whose history passed the check. It is asked for anew for each session. Degradations are
-//! conditions beside the state and never stop a session that runs.
+//! *Gate*: a flag of this gate window, and history that passed the check. The flag is one for all pairs; each pair has its own gate,
+//! asked for anew for each of its sessions. The service goes on as soon as one pair's history passed: the others are unverified.
+//! Degradations are conditions beside the state and never stop a session that runs.
 
 use crate::domain::health::{ConditionKind, Conditions};
 use crate::domain::l0::{Flag, FlagTrouble, WaitPolicy};
 pub use crate::domain::lifecycle_events::{Change, Effect, Event, Gate, State};
+use crate::domain::lifecycle_gate::Gates;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use crate::domain::verdict::any_passed;
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,55 +38,67 @@ pub struct Lifecycle {
     pub(super) state: State,
     pub(super) since: Timestamp,
     pub(super) reason: String,
-    pub(super) gate: Gate,
+    pub(super) gates: Gates,
     pub(super) flag: Option<Flag>,
     pub(super) conditions: Conditions,
     pub(super) open: BTreeSet<Symbol>,
     pub(super) spent: BTreeMap<State, Duration>,
-    coming: bool,
-    /// The session opens within minutes: a gate that passes now opens the feed at once.
-    pub(super) soon: bool,
+    /// Pairs whose session opens within the gate's lead time.
+    pub(super) coming: BTreeSet<Symbol>,
+    /// Of them, those whose session opens within minutes: a gate that passes now opens the feed at once.
+    pub(super) soon: BTreeSet<Symbol>,
     feed_open: bool,
     pub(super) feed_closes_at: Option<Timestamp>,
     pub(super) deadline: Option<Timestamp>,
     gate_until: Option<Timestamp>,
     faults: BTreeMap<&'static str, String>,
     attempts: u32,
-    pub(super) requests: u32,
 }
 
 impl Lifecycle {
-    /// A service that begins; `can_fetch` says whether there are keys to ask the vendor for missing history.
+    /// A service of these pairs that begins; the first one's sessions bound the flag. `can_fetch` says whether there are keys to ask
+    /// the vendor for missing history.
     #[must_use]
-    pub fn new(policy: WaitPolicy, can_fetch: bool, now: Timestamp) -> Self {
+    pub fn new(pairs: &[Symbol], policy: WaitPolicy, can_fetch: bool, now: Timestamp) -> Self {
         let mut conditions = Conditions::default();
-        let message = "The history was not checked yet.";
-        conditions.raise(ConditionKind::HistoryUnverified, None, "unchecked", message, now);
+        for pair in pairs {
+            let message = format!("The history of {pair} was not checked yet.");
+            conditions.raise(
+                ConditionKind::HistoryUnverified,
+                Some(*pair),
+                "unchecked",
+                &message,
+                now,
+            );
+        }
         Self {
             policy,
             can_fetch,
             state: State::Initializing,
             since: now,
             reason: "the process started".to_owned(),
-            gate: Gate::Unchecked,
+            gates: Gates::new(pairs),
             flag: None,
             conditions,
             open: BTreeSet::new(),
             spent: BTreeMap::new(),
-            coming: false,
-            soon: false,
+            coming: BTreeSet::new(),
+            soon: BTreeSet::new(),
             feed_open: false,
             feed_closes_at: None,
             deadline: None,
             gate_until: None,
             faults: BTreeMap::new(),
             attempts: 0,
-            requests: 0,
         }
     }
 
     /// Takes an event; total over states and events. What means nothing where it happens comes back as `Ignored`.
     #[must_use]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the diagram again, one edge a line, to be read from top to bottom"
+    )]
     pub fn on(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         if matches!(&event, Event::SessionClosed(symbol) if !self.open.contains(symbol)) {
             return vec![Effect::Ignored];
@@ -105,8 +120,11 @@ impl Lifecycle {
             }
             (State::Error, Event::Deadline) if self.due(now) => self.try_again(now),
             (State::Error, Event::L0Ready(_)) if self.faults.is_empty() => self.check("a ready flag came", now),
-            (State::Error, Event::Judged(verdict)) if self.faults.is_empty() && verdict.passed() => {
-                self.judged(&verdict, now)
+            (State::Error, Event::Judged(verdicts)) if self.faults.is_empty() && any_passed(&verdicts) => {
+                self.judged(&verdicts, now)
+            }
+            (State::Error, Event::StoreBack) if self.faults.is_empty() && self.gates.unread() => {
+                self.check("the database is back", now)
             }
             (State::Initializing, Event::Started) if self.flag.is_some() => self.check("a ready flag is there", now),
             (State::Initializing, Event::Started) => self.wait("every part is made", now),
@@ -118,31 +136,48 @@ impl Lifecycle {
             (State::CheckingData, Event::OpeningSoon(_) | Event::SessionOpened(_)) if self.fetches_while_it_waits() => {
                 self.go_on("the session does not wait for missing history", now)
             }
-            (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched) => self.validate(now),
+            (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched(_)) => self.validate(now),
             (State::CheckingData, Event::L0Lost(trouble)) if held => self.wait(&trouble.to_string(), now),
-            (State::CheckingData, Event::Judged(verdict)) => self.judged(&verdict, now),
+            (State::CheckingData, Event::Judged(verdicts)) => self.judged(&verdicts, now),
             (State::CheckingData, Event::Deadline) if self.due(now) => self.validate(now),
             (State::Ready, Event::L0Lost(trouble)) if held && !trouble.only_stale() => {
                 self.wait(&trouble.to_string(), now)
             }
-            (State::Ready, Event::OpeningSoon(_)) => self.open_feed(),
-            (State::Ready, Event::SessionOpened(_)) => self.settle("the session opened", now),
+            (State::Ready, Event::OpeningSoon(pair)) => {
+                let mut effects = self.open_feed();
+                effects.extend(self.ask_beside(pair, now));
+                effects
+            }
+            (State::Ready, Event::SessionOpened(pair)) => {
+                let mut effects = self.settle("the session opened", now);
+                effects.extend(self.ask_beside(pair, now));
+                effects
+            }
+            (State::Ready | State::Active, Event::SessionComing(pair)) => self.ask_beside(pair, now),
+            (State::Active, Event::OpeningSoon(pair) | Event::SessionOpened(pair)) => self.ask_beside(pair, now),
             (State::MarketClosed, Event::L0Ready(_)) => self.check("a ready flag came", now),
-            (State::MarketClosed, Event::SessionComing(_) | Event::SessionOpened(_)) => match self.gate {
-                Gate::Passed => self.settle("a session comes, and its gate has passed", now),
-                Gate::Unchecked | Gate::Degraded => self.wait("a session comes", now),
-            },
+            (State::MarketClosed, Event::SessionComing(pair) | Event::SessionOpened(pair)) => {
+                match self.gates.of(pair) {
+                    Gate::Passed => self.settle("a session comes, and its gate has passed", now),
+                    Gate::Unchecked | Gate::Degraded => self.wait("a session comes", now),
+                }
+            }
             (State::Active, Event::SessionClosed(_)) if self.open.is_empty() => self.settle("the session closed", now),
             (State::Ready | State::Active, Event::L0Ready(_)) => self.validate(now),
-            (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdict)) => {
-                self.judged_beside(&verdict, now)
+            (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdicts)) => {
+                self.judged_beside(&verdicts, now)
             }
-            (State::Ready | State::Active | State::MarketClosed, Event::HistoryFetched) => self.validate(now),
+            (State::Ready | State::Active | State::MarketClosed, Event::HistoryFetched(_)) => self.validate(now),
+            (State::CheckingData | State::Ready | State::Active | State::MarketClosed, Event::StoreBack)
+                if self.gates.unread() =>
+            {
+                self.validate(now)
+            }
             (State::Ready | State::Active | State::MarketClosed, Event::Deadline) if self.due(now) => {
                 self.validate(now)
             }
             (_, Event::Deadline) if !effects.is_empty() || self.due(now) => vec![],
-            (_, Event::L0Lost(_) | Event::SessionComing(_) | Event::OpeningSoon(_)) => vec![],
+            (_, Event::L0Lost(_) | Event::SessionComing(_) | Event::OpeningSoon(_) | Event::StoreBack) => vec![],
             (_, Event::SessionOpened(_) | Event::SessionClosed(_) | Event::L0Ready(_) | Event::Healed { .. }) => vec![],
             _ => vec![Effect::Ignored],
         });
@@ -154,25 +189,33 @@ impl Lifecycle {
         match event {
             Event::L0Ready(flag) => {
                 self.flag = Some(flag.clone());
-                self.requests = 0;
+                self.gates.flag_came();
                 self.conditions.clear(ConditionKind::FlagWithdrawn, None, now);
             }
             Event::L0Lost(trouble) => self.flag_lost(trouble, now),
-            Event::SessionComing(_) => self.coming = true,
-            Event::OpeningSoon(_) => (self.coming, self.soon) = (true, true),
-            Event::SessionOpened(symbol) => {
-                self.open.insert(*symbol);
-                (self.coming, self.soon) = (false, false);
+            Event::SessionComing(pair) => drop(self.coming.insert(*pair)),
+            Event::OpeningSoon(pair) => {
+                self.coming.insert(*pair);
+                self.soon.insert(*pair);
+            }
+            Event::SessionOpened(pair) => {
+                self.open.insert(*pair);
+                self.coming.remove(pair);
+                self.soon.remove(pair);
                 self.feed_closes_at = None;
             }
-            Event::SessionClosed(symbol) => {
-                self.open.remove(symbol);
+            Event::SessionClosed(pair) => {
+                self.open.remove(pair);
+                self.gates.forget(*pair);
+                if self.gates.bounds_the_flag(*pair) {
+                    self.flag = None; // it was for the session that is over
+                }
                 if self.open.is_empty() {
-                    (self.gate, self.flag, self.requests) = (Gate::Unchecked, None, 0);
-                    (self.coming, self.gate_until) = (false, None);
+                    self.gate_until = None;
                     self.feed_closes_at = self.feed_open.then(|| now + limits::FEED_LINGERS);
                 }
             }
+            Event::HistoryFetched(pair) => self.gates.fetched(*pair),
             Event::Failed { part, reason } => drop(self.faults.insert(part, reason.clone())),
             Event::Healed { part } => drop(self.faults.remove(part)),
             Event::Deadline if self.feed_closes_at.is_some_and(|at| at <= now) => {
@@ -187,24 +230,53 @@ impl Lifecycle {
     /// A flag that only grew old with its session is no news; one that vanished before or during a session is.
     fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
         let held = self.flag.take().is_some();
-        if self.state == State::MarketClosed || (trouble.only_stale() && self.gate != Gate::Unchecked) {
+        if self.state == State::MarketClosed {
             return; // nobody waits for it yet
         }
-        if self.gate == Gate::Unchecked {
-            return self.unverified(trouble.name(), &trouble.to_string(), now);
+        for pair in self.awaited() {
+            if self.gates.of(pair) == Gate::Unchecked {
+                self.unverified(pair, trouble.name(), &trouble.to_string(), now);
+            }
         }
-        if held {
-            self.gate = Gate::Unchecked;
+        if held && !trouble.only_stale() && self.gates.service() != Gate::Unchecked {
+            self.gates.withdraw();
             let message = format!("The ready flag that opened the gate is no longer good: {trouble}.");
             self.conditions
                 .raise(ConditionKind::FlagWithdrawn, None, trouble.name(), &message, now);
-            self.unverified("flag_withdrawn", &message, now);
+            for pair in self.awaited() {
+                self.unverified(pair, "flag_withdrawn", &message, now);
+            }
         }
     }
 
-    pub(super) fn unverified(&mut self, reason: &str, message: &str, now: Timestamp) {
+    /// Whether a pair's history counts now: while the service runs, only when its session is open or comes.
+    pub(super) fn awaits(&self, pair: Symbol) -> bool {
+        let runs = matches!(self.state, State::Ready | State::Active | State::MarketClosed);
+        !runs || self.open.contains(&pair) || self.coming.contains(&pair)
+    }
+
+    fn awaited(&self) -> Vec<Symbol> {
+        self.gates.pairs().filter(|pair| self.awaits(*pair)).collect()
+    }
+
+    pub(super) fn unverified(&mut self, pair: Symbol, reason: &str, message: &str, now: Timestamp) {
         self.conditions
-            .raise(ConditionKind::HistoryUnverified, None, reason, message, now);
+            .raise(ConditionKind::HistoryUnverified, Some(pair), reason, message, now);
+    }
+
+    /// A session comes or opens beside one that runs, or that the service is ready for: its pair's gate is asked for without a
+    /// change of state.
+    fn ask_beside(&mut self, pair: Symbol, now: Timestamp) -> Vec<Effect> {
+        if !self.gates.has(pair) || self.gates.of(pair) != Gate::Unchecked {
+            return Vec::new();
+        }
+        if !self.conditions.holds(ConditionKind::HistoryUnverified, Some(pair)) {
+            let message = format!("The history of {pair} was not checked for this session yet.");
+            self.unverified(pair, "unchecked", &message, now);
+        }
+        let mut effects = vec![Effect::LookForFlag];
+        effects.extend(self.validate(now));
+        effects
     }
 
     /// Whether the deadline has come; a deadline is met once.
@@ -245,8 +317,12 @@ impl Lifecycle {
             .filter(|until| *until > now)
             .unwrap_or(now + self.policy.wait_max);
         (self.gate_until, self.deadline) = (Some(until), Some(until));
-        if !self.conditions.holds(ConditionKind::HistoryUnverified, None) {
-            self.unverified("flag_missing", "No good ready flag has come for this session yet.", now);
+        for pair in self.gates.pairs().collect::<Vec<_>>() {
+            let passed = self.gates.of(pair) == Gate::Passed;
+            if !passed && !self.conditions.holds(ConditionKind::HistoryUnverified, Some(pair)) {
+                let message = "No good ready flag has come for this session yet.";
+                self.unverified(pair, "flag_missing", message, now);
+            }
         }
         self.enter(State::WaitingL0, reason, vec![Effect::LookForFlag], now)
     }
@@ -275,8 +351,12 @@ impl Lifecycle {
             return self.enter(State::Active, reason, effects, now);
         }
         self.deadline = None;
-        if self.coming {
-            let effects = if self.soon { self.open_feed() } else { Vec::new() };
+        if !self.coming.is_empty() {
+            let effects = if self.soon.is_empty() {
+                Vec::new()
+            } else {
+                self.open_feed()
+            };
             return self.enter(State::Ready, reason, effects, now);
         }
         self.enter(State::MarketClosed, reason, Vec::new(), now)
@@ -316,7 +396,7 @@ impl Lifecycle {
 
     /// Out of `error`: to where it would be without.
     fn resume(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
-        match self.gate {
+        match self.gates.service() {
             Gate::Passed | Gate::Degraded => self.ready(reason, now),
             Gate::Unchecked if self.flag.is_some() => self.check(reason, now),
             Gate::Unchecked => self.wait(reason, now),

@@ -3,7 +3,7 @@
 use crate::domain::l0::{Flag, FlagTrouble};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Stretch, Verdicts};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -75,10 +75,12 @@ pub enum Event {
     L0Ready(Flag),
     /// There is no good flag (any more).
     L0Lost(FlagTrouble),
-    /// The history was checked.
-    Judged(Arc<Verdict>),
-    /// The missing history was asked for; whether it came, the next check shows.
-    HistoryFetched,
+    /// The history of every pair was checked.
+    Judged(Arc<Verdicts>),
+    /// The missing history of a pair was asked for; whether it came, the next check shows.
+    HistoryFetched(Symbol),
+    /// The database answers again.
+    StoreBack,
     /// A pair's session opens within the gate's lead time.
     SessionComing(Symbol),
     /// A pair's session opens within a minute or so.
@@ -112,8 +114,8 @@ pub enum Effect {
     LookForFlag,
     /// Check the history; the flag that asked for it goes along.
     Validate(Option<Flag>),
-    /// Ask the vendor for these stretches of missing bars, newest first, then say `HistoryFetched`.
-    FetchHistory(Vec<(Timestamp, Timestamp)>),
+    /// Ask the vendor for these stretches of each pair's missing bars, newest first, then say `HistoryFetched` of each.
+    FetchHistory(Vec<(Symbol, Vec<Stretch>)>),
     /// Open the feed.
     OpenFeed,
     /// Close the feed.
@@ -143,11 +145,12 @@ pub struct Change {
     pub lasted: Duration,
 }
 
-/// Whether the gate of the coming (or present) session holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Whether the gate of a pair's coming (or present) session holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// Not checked yet.
+    #[default]
     Unchecked,
     /// Flag and history are good.
     Passed,

@@ -1,11 +1,121 @@
-//! What the life cycle makes of verdicts: the gate passes, waits for missing history, or goes on without.
+//! What the life cycle makes of verdicts: a pair's gate passes, waits for missing history, or the service goes on without it.
 
 use crate::domain::health::ConditionKind;
 use crate::domain::l0::OnTimeout;
 use crate::domain::lifecycle::{Effect, Gate, Lifecycle};
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Stretch, Verdict, Verdicts, any_passed};
 use crate::limits;
+use std::collections::BTreeMap;
+
+/// One pair's gate.
+#[derive(Debug, Clone, Copy, Default)]
+struct PairGate {
+    gate: Gate,
+    /// How often its missing history was asked for since the flag came.
+    requests: u32,
+    /// Missing history was asked for: until when the answer is waited for.
+    fetched_by: Option<Timestamp>,
+    /// At the last check the database did not answer.
+    unread: bool,
+}
+
+/// The gates of all pairs.
+#[derive(Debug, Clone)]
+pub(super) struct Gates {
+    /// The pair whose sessions bound the flag: the first of the settings.
+    first: Option<Symbol>,
+    pairs: BTreeMap<Symbol, PairGate>,
+}
+
+impl Gates {
+    pub(super) fn new(pairs: &[Symbol]) -> Self {
+        Self {
+            first: pairs.first().copied(),
+            pairs: pairs.iter().map(|pair| (*pair, PairGate::default())).collect(),
+        }
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = Symbol> {
+        self.pairs.keys().copied()
+    }
+
+    pub(super) fn has(&self, pair: Symbol) -> bool {
+        self.pairs.contains_key(&pair)
+    }
+
+    /// A pair's gate.
+    pub(super) fn of(&self, pair: Symbol) -> Gate {
+        self.pairs.get(&pair).map_or(Gate::Unchecked, |one| one.gate)
+    }
+
+    /// The best of all gates: one pair whose history is bad does not take down another.
+    pub(super) fn service(&self) -> Gate {
+        let any = |gate| self.pairs.values().any(|one| one.gate == gate);
+        match (any(Gate::Passed), any(Gate::Degraded)) {
+            (true, _) => Gate::Passed,
+            (false, true) => Gate::Degraded,
+            (false, false) => Gate::Unchecked,
+        }
+    }
+
+    /// Whether the close of this pair's session ends the flag's time.
+    pub(super) fn bounds_the_flag(&self, pair: Symbol) -> bool {
+        self.first == Some(pair)
+    }
+
+    /// The pair's session is over: the next one has a gate of its own.
+    pub(super) fn forget(&mut self, pair: Symbol) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            let unread = one.unread;
+            *one = PairGate {
+                unread,
+                ..PairGate::default()
+            };
+        }
+    }
+
+    /// A new flag: missing history may be asked for again.
+    pub(super) fn flag_came(&mut self) {
+        self.pairs.values_mut().for_each(|one| one.requests = 0);
+    }
+
+    /// The flag that opened the gates is gone.
+    pub(super) fn withdraw(&mut self) {
+        self.pairs.values_mut().for_each(|one| one.gate = Gate::Unchecked);
+    }
+
+    /// The missing history of a pair was asked for.
+    pub(super) fn fetched(&mut self, pair: Symbol) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            one.fetched_by = None;
+        }
+    }
+
+    /// Whether the database did not answer when history was checked last.
+    pub(super) fn unread(&self) -> bool {
+        self.pairs.values().any(|one| one.unread)
+    }
+
+    fn set(&mut self, pair: Symbol, gate: Gate) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            one.gate = gate;
+        }
+    }
+
+    /// Whatever did not pass is gone on with as it is.
+    fn degrade_rest(&mut self) {
+        let unchecked = self.pairs.values_mut().filter(|one| one.gate == Gate::Unchecked);
+        unchecked.for_each(|one| one.gate = Gate::Degraded);
+    }
+
+    /// Until when an answer to a request for missing history is waited for.
+    fn fetching(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.pairs.values().filter_map(|one| one.fetched_by);
+        waiting.filter(|until| *until > now).max()
+    }
+}
 
 impl Lifecycle {
     pub(super) fn l0_never_came(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -13,80 +123,137 @@ impl Lifecycle {
             "no good ready flag came in {} minutes",
             self.policy.wait_max.as_secs() / 60
         );
-        self.unverified("l0_timeout", &reason, now);
+        for pair in self.gates.pairs().collect::<Vec<_>>() {
+            if self.gates.of(pair) != Gate::Passed {
+                self.unverified(pair, "l0_timeout", &reason, now);
+            }
+        }
         match self.policy.on_timeout {
             OnTimeout::Degrade => self.check(&reason, now),
             OnTimeout::Error => self.fail(&reason, now),
         }
     }
 
-    /// A verdict that the gate waited for.
-    pub(super) fn judged(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
-        self.deadline = None;
-        if verdict.passed() {
-            self.passed(now);
-            return self.ready(&verdict.praise(), now);
+    /// Verdicts that the gate waited for. One pair that passes is enough to go on.
+    pub(super) fn judged(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
+        let fetch = self.weigh(verdicts, now);
+        if any_passed(verdicts) {
+            let passing = verdicts.iter().filter(|(_, verdict)| verdict.passed());
+            let praise = sentences(verdicts, passing, Verdict::praise);
+            self.gates.degrade_rest();
+            let mut effects = self.ready(&praise, now);
+            effects.extend(fetch);
+            self.deadline = self.check_again_at(verdicts, now);
+            return effects;
         }
-        let fetch = self.fetch(verdict, now);
-        let hurried = self.policy.on_timeout == OnTimeout::Degrade && (self.soon || !self.open.is_empty());
-        if fetch.is_some() && !hurried {
+        let hurried = self.policy.on_timeout == OnTimeout::Degrade && (!self.soon.is_empty() || !self.open.is_empty());
+        if let Some(until) = self.gates.fetching(now).filter(|_| !hurried) {
+            self.deadline = Some(until);
             return fetch.into_iter().collect();
         }
-        self.unverified(verdict.reason(), &verdict.message(), now);
+        let message = sentences(verdicts, verdicts.iter(), Verdict::message);
         if self.policy.on_timeout == OnTimeout::Error {
-            return self.fail(&verdict.message(), now);
+            return self.fail(&message, now);
         }
-        let mut effects = self.go_on(&format!("going on with unverified history: {}", verdict.message()), now);
+        let mut effects = self.go_on(&format!("going on with unverified history: {message}"), now);
         effects.extend(fetch);
+        self.deadline = self.check_again_at(verdicts, now);
         effects
     }
 
-    /// A verdict while the service runs: it moves conditions, not the state.
-    pub(super) fn judged_beside(&mut self, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
-        self.deadline = None;
-        if verdict.passed() {
-            self.passed(now);
-            return Vec::new();
-        }
-        self.unverified(verdict.reason(), &verdict.message(), now);
-        self.gate = Gate::Degraded;
-        self.deadline = Some(now + limits::VERDICT_AGAIN);
-        self.fetch(verdict, now).into_iter().collect()
+    /// Verdicts while the service runs: they move conditions, not the state.
+    pub(super) fn judged_beside(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
+        let fetch = self.weigh(verdicts, now);
+        self.gates.degrade_rest();
+        self.deadline = self.check_again_at(verdicts, now);
+        fetch.into_iter().collect()
     }
 
-    /// Asks for missing history, while there are keys and it was not asked for too often.
-    fn fetch(&mut self, verdict: &Verdict, now: Timestamp) -> Option<Effect> {
+    /// Each pair's verdict moves that pair's gate and condition. Returns the request for what is missing.
+    fn weigh(&mut self, verdicts: &Verdicts, now: Timestamp) -> Option<Effect> {
+        self.deadline = None;
+        let mut missing = Vec::new();
+        for (pair, verdict) in verdicts {
+            if let Some(one) = self.gates.pairs.get_mut(pair) {
+                one.unread = !verdict.reachable;
+            }
+            if verdict.passed() {
+                self.passed(*pair, now);
+                continue;
+            }
+            self.gates.set(*pair, Gate::Unchecked);
+            self.unverified(*pair, verdict.reason(), &verdict.message(), now);
+            let stretches = self.fetch(*pair, verdict, now);
+            missing.extend(stretches.map(|stretches| (*pair, stretches)));
+        }
+        (!missing.is_empty()).then_some(Effect::FetchHistory(missing))
+    }
+
+    /// When history that did not pass is checked again.
+    fn check_again_at(&self, verdicts: &Verdicts, now: Timestamp) -> Option<Timestamp> {
+        let failed = || verdicts.values().filter(|verdict| !verdict.passed());
+        failed().next()?;
+        if failed().any(|verdict| !verdict.reachable) {
+            return Some(now + limits::VERDICT_UNREAD);
+        }
+        Some(self.gates.fetching(now).unwrap_or(now + limits::VERDICT_AGAIN))
+    }
+
+    /// The missing history of a pair, while there are keys and it was not asked for too often.
+    fn fetch(&mut self, pair: Symbol, verdict: &Verdict, now: Timestamp) -> Option<Vec<Stretch>> {
         let stretches = verdict.missing_stretches();
-        if !self.can_fetch || self.requests >= limits::HISTORY_REQUESTS || !verdict.reachable || stretches.is_empty() {
+        let can_fetch = self.can_fetch && verdict.reachable && !stretches.is_empty();
+        let one = self.gates.pairs.get_mut(&pair).filter(|_| can_fetch)?;
+        if one.requests >= limits::HISTORY_REQUESTS || one.fetched_by.is_some_and(|until| until > now) {
             return None;
         }
-        self.requests += 1;
-        self.deadline = Some(now + limits::HISTORY_WAIT);
-        Some(Effect::FetchHistory(stretches))
+        one.requests += 1;
+        one.fetched_by = Some(now + limits::HISTORY_WAIT);
+        Some(stretches)
     }
 
-    /// Good history is verified only together with a good flag (invariant G1).
-    fn passed(&mut self, now: Timestamp) {
-        if self.flag.is_some() {
-            self.gate = Gate::Passed;
-            self.conditions.clear(ConditionKind::HistoryUnverified, None, now);
+    /// Good history is verified only together with a good flag (invariant G1). One that was there when the session's gate opened
+    /// may have grown old since.
+    fn passed(&mut self, pair: Symbol, now: Timestamp) {
+        let opened = self.gates.of(pair) == Gate::Passed && self.open.contains(&pair);
+        if self.flag.is_some() || opened {
+            self.gates.set(pair, Gate::Passed);
+            self.conditions.clear(ConditionKind::HistoryUnverified, Some(pair), now);
             return;
         }
-        self.gate = Gate::Degraded;
+        let held = self.conditions.holds(ConditionKind::HistoryUnverified, Some(pair));
+        if !held && !self.awaits(pair) {
+            return; // its next session asks for a flag of its own
+        }
+        self.gates.set(pair, Gate::Degraded);
         let message = "The history passes its check, but no good ready flag says that L0 has finished.";
-        self.unverified("flag_missing", message, now);
+        self.unverified(pair, "flag_missing", message, now);
     }
 
     /// Whether it is only missing history that the gate waits for, and may go on without.
     pub(super) fn fetches_while_it_waits(&self) -> bool {
-        self.requests > 0 && self.policy.on_timeout == OnTimeout::Degrade
+        let asked = self.gates.pairs.values().any(|one| one.requests > 0);
+        asked && self.policy.on_timeout == OnTimeout::Degrade
     }
 
     /// Goes on with history that is not verified; it is checked again beside the session.
     pub(super) fn go_on(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
-        self.gate = Gate::Degraded;
+        self.gates.degrade_rest();
         let effects = self.ready(reason, now);
         self.deadline = self.deadline.or(Some(now + limits::VERDICT_AGAIN));
         effects
     }
+}
+
+/// What some of the verdicts say, each with its pair where there is more than one.
+fn sentences<'v>(
+    verdicts: &Verdicts,
+    some: impl Iterator<Item = (&'v Symbol, &'v Verdict)>,
+    says: impl Fn(&Verdict) -> String,
+) -> String {
+    let one = |(pair, verdict): (&Symbol, &Verdict)| match verdicts.len() {
+        1 => says(verdict),
+        _ => format!("{pair}: {}", says(verdict)),
+    };
+    some.map(one).collect::<Vec<_>>().join(" ")
 }

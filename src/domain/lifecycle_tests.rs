@@ -19,31 +19,51 @@ fn flag() -> Flag {
     }
 }
 
-fn passed() -> Event {
-    let verdict = Verdict::unreachable("", None, START);
-    Event::Judged(Arc::new(Verdict {
+fn good() -> Verdict {
+    Verdict {
         reachable: true,
         fresh: true,
         complete: true,
         findings: vec![],
-        ..verdict
-    }))
+        ..Verdict::unreachable("", None, START)
+    }
+}
+
+fn lacking() -> Verdict {
+    Verdict {
+        complete: false,
+        missing: vec![START],
+        findings: vec![failure("incomplete", 1, "One bar is missing.".to_owned())],
+        ..good()
+    }
+}
+
+fn euro() -> Symbol {
+    "EUR/USD".parse().unwrap()
+}
+
+fn judged(verdicts: &[(Symbol, Verdict)]) -> Event {
+    Event::Judged(Arc::new(verdicts.iter().cloned().collect()))
+}
+
+fn passed() -> Event {
+    judged(&[(Symbol::usdcop(), good())])
 }
 
 fn incomplete() -> Event {
-    let findings = vec![failure("incomplete", 1, "One bar is missing.".to_owned())];
-    let verdict = Verdict::unreachable("", None, START);
-    Event::Judged(Arc::new(Verdict {
-        reachable: true,
-        fresh: true,
-        missing: vec![START],
-        findings,
-        ..verdict
-    }))
+    judged(&[(Symbol::usdcop(), lacking())])
 }
 
 fn unreachable() -> Event {
-    Event::Judged(Arc::new(Verdict::unreachable("refused", None, START)))
+    judged(&[(Symbol::usdcop(), Verdict::unreachable("refused", None, START))])
+}
+
+/// The reasons for which each pair's history counts as unverified.
+fn unverified(life: &Lifecycle) -> Vec<(Symbol, &str)> {
+    let holding = life.conditions().holding();
+    let of_history = holding.filter(|condition| condition.kind == ConditionKind::HistoryUnverified);
+    let of_pairs = of_history.filter_map(|condition| Some((condition.symbol?, condition.reason.as_str())));
+    of_pairs.collect()
 }
 
 fn withdrawn() -> Event {
@@ -74,14 +94,15 @@ fn healed() -> Event {
 }
 
 fn machine(on_timeout: OnTimeout, can_fetch: bool) -> Lifecycle {
-    Lifecycle::new(
-        WaitPolicy {
-            wait_max: HOUR,
-            on_timeout,
-        },
-        can_fetch,
-        START,
-    )
+    machine_of(&[Symbol::usdcop()], on_timeout, can_fetch)
+}
+
+fn machine_of(pairs: &[Symbol], on_timeout: OnTimeout, can_fetch: bool) -> Lifecycle {
+    let policy = WaitPolicy {
+        wait_max: HOUR,
+        on_timeout,
+    };
+    Lifecycle::new(pairs, policy, can_fetch, START)
 }
 
 /// A machine to which these events happened, a second apart.
@@ -150,7 +171,8 @@ fn every_event() -> Vec<(&'static str, Event)> {
         ("history passed", passed()),
         ("history failed: bars missing", incomplete()),
         ("history failed: database away", unreachable()),
-        ("missing bars were fetched", Event::HistoryFetched),
+        ("missing bars were fetched", Event::HistoryFetched(Symbol::usdcop())),
+        ("the database is back", Event::StoreBack),
         ("a session is near", coming()),
         ("a session opens in minutes", Event::OpeningSoon(Symbol::usdcop())),
         ("a session opened", opened()),
@@ -282,15 +304,25 @@ fn missing_history_is_fetched_and_checked_again_before_it_counts_as_failed() {
     );
     for _ in 0..limits::HISTORY_REQUESTS {
         assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
-        assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+        assert_eq!(
+            shown(&life.on(Event::HistoryFetched(Symbol::usdcop()), START)),
+            "check history"
+        );
     }
     assert_eq!(shown(&life.on(incomplete(), START)), "→ **ready**");
-    assert!(life.conditions().holds(ConditionKind::HistoryUnverified, None));
+    assert!(
+        life.conditions()
+            .holds(ConditionKind::HistoryUnverified, Some(Symbol::usdcop()))
+    );
     let again = life.next_deadline().unwrap();
     assert_eq!(again, START + limits::VERDICT_AGAIN);
     assert_eq!(shown(&life.on(Event::Deadline, again)), "check history"); // history corrected later is noticed
     drop(life.on(passed(), again));
-    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified, None));
+    assert!(
+        !life
+            .conditions()
+            .holds(ConditionKind::HistoryUnverified, Some(Symbol::usdcop()))
+    );
 }
 
 #[test]
@@ -304,7 +336,10 @@ fn a_session_does_not_wait_for_missing_history_which_is_fetched_beside_it() {
     );
     assert_eq!(shown(&life.on(opened(), START)), "→ **active**");
     assert!(life.unsafe_to_trade().is_some());
-    assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+    assert_eq!(
+        shown(&life.on(Event::HistoryFetched(Symbol::usdcop()), START)),
+        "check history"
+    );
     drop(life.on(passed(), START));
     assert!(life.unsafe_to_trade().is_none());
     let running = [opened(), Event::Started, Event::L0Ready(flag())];
@@ -322,11 +357,21 @@ fn history_that_goes_bad_beside_a_session_is_fetched_too_without_touching_the_st
     let mut life = after(machine(OnTimeout::Degrade, true), &way_to(State::Active));
     assert_eq!(shown(&life.on(Event::L0Ready(flag()), START)), "check history");
     assert_eq!(shown(&life.on(incomplete(), START)), "fetch missing bars");
-    assert!(life.conditions().holds(ConditionKind::HistoryUnverified, None));
-    assert_eq!(shown(&life.on(Event::HistoryFetched, START)), "check history");
+    assert!(
+        life.conditions()
+            .holds(ConditionKind::HistoryUnverified, Some(Symbol::usdcop()))
+    );
+    assert_eq!(
+        shown(&life.on(Event::HistoryFetched(Symbol::usdcop()), START)),
+        "check history"
+    );
     drop(life.on(passed(), START));
     assert_eq!(life.state(), State::Active);
-    assert!(!life.conditions().holds(ConditionKind::HistoryUnverified, None));
+    assert!(
+        !life
+            .conditions()
+            .holds(ConditionKind::HistoryUnverified, Some(Symbol::usdcop()))
+    );
 }
 
 #[test]
@@ -405,5 +450,125 @@ fn one_pair_that_closes_does_not_end_the_session_of_another() {
     assert_eq!(
         shown(&life.on(Event::SessionClosed(euro), START)),
         "→ **market_closed**"
+    );
+}
+
+#[test]
+fn each_pair_has_its_own_gate_and_one_that_fails_does_not_hold_another_back() {
+    let mut life = after(
+        machine_of(&[Symbol::usdcop(), euro()], OnTimeout::Error, false),
+        &[coming(), Event::SessionComing(euro()), Event::Started],
+    );
+    assert_eq!(
+        unverified(&life),
+        [(euro(), "unchecked"), (Symbol::usdcop(), "unchecked")]
+    );
+    drop(life.on(Event::L0Ready(flag()), START));
+    let verdicts = judged(&[(Symbol::usdcop(), good()), (euro(), lacking())]);
+    assert_eq!(shown(&life.on(verdicts, START)), "→ **ready**");
+    assert_eq!(unverified(&life), [(euro(), "incomplete")]);
+    assert_eq!(
+        (life.gate_of(Symbol::usdcop()), life.gate_of(euro())),
+        (Gate::Passed, Gate::Degraded)
+    );
+    let again = life.next_deadline().unwrap();
+    assert_eq!(shown(&life.on(Event::Deadline, again)), "check history");
+    drop(life.on(judged(&[(Symbol::usdcop(), good()), (euro(), good())]), again));
+    assert_eq!((unverified(&life), life.next_deadline()), (vec![], None));
+}
+
+#[test]
+fn missing_history_of_one_pair_is_fetched_beside_another_that_runs() {
+    let mut life = after(
+        machine_of(&[Symbol::usdcop(), euro()], OnTimeout::Degrade, true),
+        &[opened(), Event::Started, Event::L0Ready(flag())],
+    );
+    let verdicts = judged(&[(Symbol::usdcop(), good()), (euro(), lacking())]);
+    let effects = life.on(verdicts.clone(), START);
+    assert_eq!(
+        shown(&effects),
+        "→ **ready**, → **active**, open feed, fetch missing bars"
+    );
+    let stretch = (START, START + Duration::from_secs(300));
+    assert_eq!(
+        effects.last(),
+        Some(&Effect::FetchHistory(vec![(euro(), vec![stretch])]))
+    );
+    assert!(life.on(verdicts, START).is_empty()); // it is being fetched
+    assert_eq!(shown(&life.on(Event::HistoryFetched(euro()), START)), "check history");
+    drop(life.on(judged(&[(Symbol::usdcop(), good()), (euro(), good())]), START));
+    assert_eq!(unverified(&life), []);
+}
+
+#[test]
+fn a_pair_whose_session_comes_beside_that_of_another_is_asked_for_its_own_flag_and_history() {
+    let both = judged(&[(Symbol::usdcop(), good()), (euro(), good())]);
+    let opens = Event::SessionOpened(euro());
+    let mut life = after(
+        machine_of(&[Symbol::usdcop(), euro()], OnTimeout::Degrade, false),
+        &[
+            Event::Started,
+            Event::L0Ready(flag()),
+            both.clone(),
+            opens,
+            coming(),
+            opened(),
+        ],
+    );
+    assert_eq!((life.state(), unverified(&life)), (State::Active, vec![]));
+    assert!(life.on(closed(), START).is_empty());
+    let stale = Event::L0Lost(FlagTrouble::Stale {
+        at: START,
+        since: START,
+    });
+    assert!(life.on(stale, START).is_empty());
+    assert_eq!(unverified(&life), []); // nobody waits for it, and the euro's gate was opened by it
+    assert_eq!(
+        shown(&life.on(coming(), START)),
+        "look for the flag, check history without a flag"
+    );
+    drop(life.on(both.clone(), START));
+    assert_eq!(unverified(&life), [(Symbol::usdcop(), "flag_missing")]);
+    assert!(life.on(opened(), START).is_empty());
+    assert_eq!(shown(&life.on(Event::L0Ready(flag()), START)), "check history");
+    drop(life.on(both, START));
+    assert_eq!(unverified(&life), []);
+}
+
+#[test]
+fn history_that_could_not_be_read_is_checked_as_soon_as_the_database_is_back() {
+    let mut life = lived(&[opened(), Event::Started, Event::L0Ready(flag())]);
+    drop(life.on(unreachable(), START));
+    assert_eq!(unverified(&life), [(Symbol::usdcop(), "database_unreachable")]);
+    assert_eq!(life.next_deadline(), Some(START + limits::VERDICT_UNREAD));
+    assert_eq!(shown(&life.on(Event::StoreBack, START)), "check history");
+    drop(life.on(passed(), START));
+    assert_eq!(unverified(&life), []);
+    assert!(life.on(Event::StoreBack, START).is_empty()); // nothing was left unread
+    let mut strict = after(
+        machine(OnTimeout::Error, false),
+        &[opened(), Event::Started, Event::L0Ready(flag()), unreachable()],
+    );
+    assert_eq!(strict.state(), State::Error);
+    assert_eq!(
+        shown(&strict.on(Event::StoreBack, START)),
+        "→ **checking_data**, check history"
+    );
+}
+
+#[test]
+fn a_withdrawn_flag_closes_the_gate_of_every_pair_and_is_told_of_those_that_wait_for_it() {
+    let both = judged(&[(Symbol::usdcop(), good()), (euro(), good())]);
+    let mut life = after(
+        machine_of(&[Symbol::usdcop(), euro()], OnTimeout::Degrade, false),
+        &[opened(), Event::Started, Event::L0Ready(flag()), both],
+    );
+    drop(life.on(withdrawn(), START));
+    assert_eq!(unverified(&life), [(Symbol::usdcop(), "flag_withdrawn")]);
+    assert_eq!(life.gate_of(euro()), Gate::Unchecked);
+    drop(life.on(Event::SessionOpened(euro()), START));
+    assert_eq!(
+        unverified(&life),
+        [(euro(), "unchecked"), (Symbol::usdcop(), "flag_withdrawn")]
     );
 }

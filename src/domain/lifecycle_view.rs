@@ -3,6 +3,7 @@
 use crate::domain::health::{Condition, Conditions};
 use crate::domain::l0::Flag;
 use crate::domain::lifecycle::{Gate, Lifecycle, State};
+use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ pub struct LifecycleView {
     pub since: Timestamp,
     /// Why.
     pub reason: String,
-    /// Whether the gate of the coming (or present) session holds.
+    /// Whether the gate of any pair's coming (or present) session holds.
     pub gate: Gate,
     /// The good flag, while there is one.
     pub flag: Option<Flag>,
@@ -41,10 +42,16 @@ impl Lifecycle {
         self.deadline.into_iter().chain(self.feed_closes_at).min()
     }
 
-    /// Whether the gate of the coming (or present) session holds.
+    /// Whether the gate of any pair's coming (or present) session holds.
     #[must_use]
-    pub const fn gate(&self) -> Gate {
-        self.gate
+    pub fn gate(&self) -> Gate {
+        self.gates.service()
+    }
+
+    /// Whether the gate of this pair's coming (or present) session holds.
+    #[must_use]
+    pub fn gate_of(&self, pair: Symbol) -> Gate {
+        self.gates.of(pair)
     }
 
     /// What is not as it should be.
@@ -79,7 +86,7 @@ impl Lifecycle {
             name: self.state,
             since: self.since,
             reason: self.reason.clone(),
-            gate: self.gate,
+            gate: self.gates.service(),
             flag: self.flag.clone(),
             seconds_in: spent.into_iter().map(|(state, time)| (state, time.as_secs())).collect(),
             conditions: self.conditions.list(),
@@ -92,13 +99,12 @@ mod tests {
     use super::*;
     use crate::domain::l0::{FlagTrouble, WaitPolicy};
     use crate::domain::lifecycle::Event;
-    use crate::domain::symbol::Symbol;
     use std::time::Duration;
 
     #[test]
     fn the_view_says_where_since_when_and_how_long_it_was_elsewhere() {
         let at = |secs: i64| Timestamp::from_secs(1_768_478_400 + secs);
-        let mut life = Lifecycle::new(WaitPolicy::default(), false, at(0));
+        let mut life = Lifecycle::new(&[Symbol::usdcop()], WaitPolicy::default(), false, at(0));
         drop(life.on(Event::Started, at(2)));
         drop(life.on(Event::L0Lost(FlagTrouble::HalfWritten), at(3)));
         let view = life.view(at(10));
@@ -121,14 +127,15 @@ mod tests {
     #[test]
     fn prices_are_to_be_acted_on_only_in_a_session_with_verified_history() {
         let at = Timestamp::from_secs(1_768_478_400);
-        let mut life = Lifecycle::new(WaitPolicy::default(), false, at);
+        let mut life = Lifecycle::new(&[Symbol::usdcop()], WaitPolicy::default(), false, at);
         assert_eq!(life.unsafe_to_trade().as_deref(), Some("initializing"));
         drop(life.on(Event::SessionOpened(Symbol::usdcop()), at));
         drop(life.on(Event::Started, at));
         let late = at + WaitPolicy::default().wait_max + Duration::from_secs(1);
         drop(life.on(Event::Deadline, late));
         let verdict = crate::domain::verdict::Verdict::unreachable("refused", None, late);
-        drop(life.on(Event::Judged(verdict.into()), late));
+        let verdicts = BTreeMap::from([(Symbol::usdcop(), verdict)]);
+        drop(life.on(Event::Judged(verdicts.into()), late));
         assert_eq!(
             (life.state(), life.unsafe_to_trade().as_deref()),
             (State::Active, Some("history_unverified"))

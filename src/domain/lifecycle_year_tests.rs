@@ -69,7 +69,7 @@ fn live(
         wait_max: HOUR,
         on_timeout: OnTimeout::Degrade,
     };
-    let mut life = Lifecycle::new(policy, false, from);
+    let mut life = Lifecycle::new(&[Symbol::usdcop()], policy, false, from);
     let mut watch = SessionWatch::new([(Symbol::usdcop(), calendar.clone())], HOUR);
     let (mut now, mut changes, mut flag_at) = (from, Vec::new(), None);
     let mut pending = vec![
@@ -119,13 +119,14 @@ fn live(
 /// What a validator says of good history.
 fn good(flag: Option<Flag>, now: Timestamp) -> Event {
     let verdict = Verdict::unreachable("", flag, now);
-    Event::Judged(Arc::new(Verdict {
+    let verdict = Verdict {
         reachable: true,
         fresh: true,
         complete: true,
         findings: vec![],
         ..verdict
-    }))
+    };
+    Event::Judged(Arc::new(BTreeMap::from([(Symbol::usdcop(), verdict)])))
 }
 
 #[test]

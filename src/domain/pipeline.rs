@@ -18,7 +18,7 @@ use crate::domain::channel::Channel;
 use crate::domain::event::{Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
 use crate::domain::gap::Gap;
 use crate::domain::gap_book::Finding;
-use crate::domain::mismatch::Unchecked;
+use crate::domain::mismatch::{Compared, Unchecked};
 use crate::domain::sequence::Sequencer;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, SetAside, Tick};
@@ -46,6 +46,24 @@ pub struct Counts {
     pub bars_compared: u64,
     /// Of these, bars that tell something else than the vendor's.
     pub bars_mismatched: u64,
+}
+
+/// What was counted of one pair in the session that is open, or was last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct PairCounts {
+    /// Bars of the base interval closed, whoever made them.
+    pub bars_closed: u64,
+    /// Bars of ours that were compared with the vendor's own.
+    pub bars_compared: u64,
+    /// Of these, bars that tell something else than the vendor's.
+    pub bars_mismatched: u64,
+}
+
+impl PairCounts {
+    pub(super) fn compared(&mut self, compared: &Compared) {
+        self.bars_compared = self.bars_compared.saturating_add(compared.bars);
+        self.bars_mismatched = self.bars_mismatched.saturating_add(compared.mismatched());
+    }
 }
 
 impl Counts {
@@ -92,6 +110,15 @@ impl Pipeline {
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// What was counted of each pair.
+    #[must_use]
+    pub fn counts_of_pairs(&self) -> BTreeMap<Symbol, PairCounts> {
+        self.books
+            .iter()
+            .map(|book| (book.market.symbol, book.counted))
+            .collect()
     }
 
     /// The last position given out.

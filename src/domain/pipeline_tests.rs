@@ -501,3 +501,26 @@ fn bars_told_as_whole_before_a_silent_death_was_noticed_are_told_again_as_flawed
     assert_eq!(told(&day).last(), Some(&(2, false)), "the vendor's bar takes its place");
     assert_eq!(day.pipeline.pending_gaps().count(), 0);
 }
+
+#[test]
+fn each_pairs_bars_are_counted_in_its_own_session() {
+    let euro: Symbol = "EUR/USD".parse().unwrap();
+    let mut markets = markets();
+    let other = markets[0].clone();
+    markets.push(Market { symbol: euro, ..other });
+    let mut pipeline = Pipeline::new(&markets, Position(0), [], at(-600));
+    let mut out = Vec::new();
+    pipeline.accept(arrival(at(-30), up()), &mut out); // the link has USD/COP alone
+    for second in (1..700).step_by(60) {
+        pipeline.accept(arrival(at(second), HeardKind::Frame(frame(second, "4000"))), &mut out);
+    }
+    pipeline.advance(at(SPAN - 60), &mut out);
+    let counted = |pipeline: &Pipeline| {
+        let of = pipeline.counts_of_pairs();
+        [Symbol::usdcop(), euro].map(|pair| of[&pair].bars_closed)
+    };
+    let (both, [ours, none]) = (pipeline.counts().bars_closed, counted(&pipeline));
+    assert!(ours >= 3 && none == 0 && both == ours, "{both} {ours} {none}");
+    pipeline.advance(at(86_400 + 10), &mut out); // the next day's session
+    assert_eq!(counted(&pipeline), [0, 0]);
+}

@@ -8,13 +8,14 @@ use crate::domain::calendar::Calendar;
 use crate::domain::interval::Interval;
 use crate::domain::l0::Flag;
 use crate::domain::session::Sessions;
+use crate::domain::symbol::Symbol;
 use crate::domain::tally::{History, survey};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict_findings as findings;
 use crate::limits;
 use chrono::{Days, NaiveDate, NaiveTime};
 use serde::{Serialize, Serializer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How much a finding matters.
@@ -82,6 +83,18 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
+/// From the open of a missing bar to the close of the last that is missing with it.
+pub type Stretch = (Timestamp, Timestamp);
+
+/// The verdict on each pair's history, of one check.
+pub type Verdicts = BTreeMap<Symbol, Verdict>;
+
+/// Whether the history of at least one pair passed.
+#[must_use]
+pub fn any_passed(verdicts: &Verdicts) -> bool {
+    verdicts.values().any(Verdict::passed)
+}
+
 /// The part of the expected slots that must be there.
 const COMPLETE_PERCENT: u64 = 95;
 /// The age from which history is not fresh.
@@ -120,6 +133,20 @@ impl Verdict {
         verdict
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        verdict
+    }
+
+    /// The verdict on a pair beside the one that L0 is for, the first of the settings. The flag's count of rows is not about this
+    /// pair, and an empty history means that L0 does not hold the pair: `no_history`.
+    #[must_use]
+    pub fn on_other_pair(history: &History, flag: Option<Flag>, calendar: &Calendar, now: Timestamp) -> Self {
+        let mut verdict = Self {
+            flag,
+            ..Self::on(history, None, calendar, now)
+        };
+        for finding in verdict.findings.iter_mut().filter(|finding| finding.name == "empty") {
+            finding.name = "no_history";
+        }
         verdict
     }
 
@@ -191,7 +218,7 @@ impl Verdict {
 
     /// The missing slots as stretches to ask the vendor for.
     #[must_use]
-    pub fn missing_stretches(&self) -> Vec<(Timestamp, Timestamp)> {
+    pub fn missing_stretches(&self) -> Vec<Stretch> {
         stretches(&self.missing)
     }
 
@@ -245,9 +272,9 @@ impl Verdict {
 
 /// Slots, earliest first, as stretches `[from, to)`, newest first. A stretch never leaves its session.
 #[must_use]
-pub fn stretches(slots: &[Timestamp]) -> Vec<(Timestamp, Timestamp)> {
+pub fn stretches(slots: &[Timestamp]) -> Vec<Stretch> {
     const SLOT: Duration = Duration::from_secs(300);
-    let mut stretches: Vec<(Timestamp, Timestamp)> = Vec::new();
+    let mut stretches: Vec<Stretch> = Vec::new();
     for slot in slots {
         match stretches.last_mut() {
             Some((_, to)) if *to == *slot => *to = *slot + SLOT,

@@ -87,7 +87,7 @@ fn health_of(thread: &Thread) -> Value {
             "l0_data_fresh": view.l0.is_fresh,
             "l0_data_complete": view.l0.is_complete,
             "l0_completeness_percent": view.l0.completeness_percentage,
-            "market_session_info": view.sessions.values().next(),
+            "market_session_info": view.first_session(),
         },
         "conditions": view.conditions,
         "timestamp": now.rfc3339(zone),
@@ -144,7 +144,7 @@ fn status_of(thread: &Thread) -> Value {
         "service_status": state,
         "is_running": state != "shutdown",
         "l0_integration": view.l0,
-        "market_session": view.sessions.values().next(),
+        "market_session": view.first_session(),
         "api_key_usage": view.api_key_usage,
         "websocket_connections": {
             "total_connections": counts.connections_total.load(Ordering::Relaxed),
@@ -172,7 +172,9 @@ fn status_of(thread: &Thread) -> Value {
         },
         "gaps": view.gaps.iter().map(|gap| gap_json(&thread.zones, gap)).collect::<Vec<_>>(),
         "seam": view.seam,
+        "seams": view.seams,
         "verdict": view.verdict,
+        "verdicts": view.verdicts,
         "leader": view.leader,
     })
 }

@@ -190,7 +190,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
         "service_status:string is_running:boolean l0_integration:L0 market_session:OpenSession|ClosedSession? api_key_usage:KeyUsage \
          websocket_connections:Connections realtime_collection:Collection timestamp:instant state:State \
          conditions:[Condition] symbols:{SymbolStatus} sessions:{OpenSession|ClosedSession} feed:Feed keys:[object] actors:[object] \
-         readers:[object] clients:Clients gaps:[PendingGap] seam:object? verdict:object? leader:boolean …",
+         readers:[object] clients:Clients gaps:[PendingGap] seam:object? seams:object? verdict:object? verdicts:object? leader:boolean …",
     ),
     (
         "SymbolStatus",
