@@ -238,6 +238,55 @@ pub const SILENCE_JITTER: Duration = Duration::from_secs(1);
 
 /// Silence shorter than this is shown, not acted on: a new link costs more than a hiccup of a fast feed.
 pub const SILENCE_ACT: Duration = Duration::from_secs(5);
+
+/// The least and the most that the last accepted price may be old, whatever the pair's cadence: a hiccup of a fast feed is none,
+/// and an hour without a price is no price of now.
+pub const PRICE_AGE_LEAST: Duration = Duration::from_secs(5);
+/// See [`PRICE_AGE_LEAST`].
+pub const PRICE_AGE_MOST: Duration = Duration::from_secs(3_600);
+
+/// How far stamps and our clock may differ: the vendor was seen 16 s ahead, and its prices take less than a second.
+pub const LAG: Duration = Duration::from_secs(20);
+/// What whole minutes add to it: a stamp names one end of the minute, and its price lies anywhere in it.
+pub const LAG_MINUTE: Duration = Duration::from_secs(60);
+/// Over how long stamps are compared: stamps that turn old are told within a minute.
+pub const LAG_WINDOW: Duration = Duration::from_secs(45);
+/// How many stamps must agree before it is a condition: one or two may be odd.
+pub const LAG_SAMPLES_LEAST: usize = 3;
+/// How many are compared at the most, one a second.
+pub const LAG_SAMPLES: usize = 64;
+
+/// The largest difference to stamps that is called a clock's; what is larger are old stamps.
+pub const CLOCK_SKEW_MOST: Duration = Duration::from_secs(600);
+
+/// The largest difference to stamps that are ahead: our clock may have been set by hand, but not to another day.
+pub const CLOCK_SKEW_AHEAD_MOST: Duration = Duration::from_secs(86_400);
+/// Stamps further ahead than a thousand days are no seconds.
+pub const STAMP_NO_SECONDS: Duration = Duration::from_secs(1_000 * 86_400);
+
+/// How many prices in a row must be set aside, and over how long, before it is a condition.
+pub const REJECTED_STREAK: u32 = 5;
+/// See [`REJECTED_STREAK`].
+pub const REJECTED_STREAK_LASTS: Duration = Duration::from_secs(10);
+/// Of how many newest prices the share of rejected ones is told; a quarter of them is a condition.
+pub const REJECTED_SHARE_OF: u32 = 20;
+/// How long after the open stamps may belong to the time before it: where they name the minute that is over, and on the way.
+pub const REJECTED_AFTER_OPEN: Duration = Duration::from_secs(90);
+/// In how many minutes prices that were set aside are remembered: a session around the clock.
+pub const REJECTED_MINUTES: usize = 1_440;
+
+/// A pulse older than this on the way from vendor to client is no pulse, real time: told within five seconds of its end.
+pub const PULSE_FRESH: Duration = Duration::from_secs(3);
+/// A snapshot of Health or of the Aggregator that is older than this counts as unknown, real time; they are made each quarter of a
+/// second and each second.
+pub const VIEW_FRESH: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    PULSE.as_millis() * 4 <= PULSE_FRESH.as_millis(),
+    "a pulse may be missed for a busy machine"
+);
+
+/// How long a pair that the vendor refused over REST is left alone: plans change by the day.
+pub const POLL_REFUSED: Duration = Duration::from_secs(900);
 // --- ledger ---------------------------------------------------------------------------------------------------------
 
 /// How long an append or a read waits for another connection's lock. Only a forced checkpoint holds one, for milliseconds.

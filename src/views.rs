@@ -2,17 +2,27 @@
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
+use crate::clock::Stopwatch;
 use crate::domain::gap::Gap;
+use crate::domain::health::{ConditionKind, Conditions};
 use crate::domain::lifecycle::Change;
+use crate::domain::safety::UnsafeReason;
 use crate::domain::symbol::Symbol;
+use crate::domain::tick::SetAside;
 use crate::domain::timestamp::Timestamp;
+use crate::limits;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Everything that `/health`, `/status` and `/market/session` show, but for what the web room knows itself.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceView {
+    /// When it was made; `None`: never.
+    pub made_at: Option<Stopwatch>,
+    /// It does not grow old.
+    #[cfg(test)]
+    pub ageless: bool,
     /// When the process started (market time).
     pub started_at: Option<Timestamp>,
     /// The life cycle's state.
@@ -72,6 +82,72 @@ impl ServiceView {
         let first = self.first.and_then(|first| self.sessions.get(&first));
         first.or_else(|| self.sessions.values().next())
     }
+
+    /// Whether it is young enough to be believed. One that is not says nothing about now.
+    #[must_use]
+    pub fn fresh(&self) -> bool {
+        #[cfg(test)]
+        if self.ageless {
+            return true;
+        }
+        self.made_at
+            .is_some_and(|made_at| made_at.elapsed() <= limits::VIEW_FRESH)
+    }
+
+    /// The same, saying of itself that it is too old: no pair is safe to trade, and Health does not answer.
+    #[must_use]
+    pub fn outdated(&self, now: Timestamp) -> Self {
+        let mut view = self.clone();
+        for shown in view.symbols.values_mut() {
+            shown.safe_to_trade = false;
+            "stale".clone_into(&mut shown.feed);
+            let unknown = UnsafeReason::StatusUnknown.name().to_owned();
+            if !shown.reasons.contains(&unknown) {
+                shown.reasons.push(unknown);
+            }
+        }
+        let mut conditions = Conditions::default();
+        let message = "No sign of life of health: what is shown was true when it was made.";
+        conditions.raise(ConditionKind::ActorUnresponsive, None, "health", message, now);
+        let said = conditions
+            .list()
+            .into_iter()
+            .filter_map(|one| serde_json::to_value(one).ok());
+        view.conditions
+            .retain(|condition| condition["type"] != ConditionKind::ActorUnresponsive.name());
+        view.conditions.splice(0..0, said);
+        view
+    }
+
+    /// The `status` message of the WebSocket.
+    #[must_use]
+    pub fn status_message(&self) -> Value {
+        let each = |of: fn(&SymbolView) -> Value| -> serde_json::Map<String, Value> {
+            let symbols = self.symbols.iter();
+            symbols.map(|(symbol, shown)| (symbol.to_string(), of(shown))).collect()
+        };
+        let holding: Vec<&Value> = self
+            .conditions
+            .iter()
+            .filter(|condition| condition["status"] == true)
+            .collect();
+        json!({
+            "type": "status",
+            "server_status": self.state.name,
+            "safe_to_trade": each(|shown| json!(shown.safe_to_trade)),
+            "unsafe_reasons": each(|shown| json!(shown.reasons)),
+            "conditions": holding,
+        })
+    }
+
+    /// Whether a part on the way from vendor to clients shows no sign of life.
+    #[must_use]
+    pub fn unresponsive(&self) -> bool {
+        let is = |condition: &Value| {
+            condition["type"] == ConditionKind::ActorUnresponsive.name() && condition["status"] == true
+        };
+        self.conditions.iter().any(is)
+    }
 }
 
 /// The life cycle.
@@ -104,8 +180,10 @@ pub struct SymbolView {
     pub cadence: Value,
     /// Whether a strategy should act on it.
     pub safe_to_trade: bool,
-    /// Why not.
+    /// Why not: names of `domain::safety::UnsafeReason`.
     pub reasons: Vec<String>,
+    /// Prices set aside, by reason.
+    pub rejected: BTreeMap<SetAside, u64>,
     /// The last accepted tick's stamp.
     pub last_tick: Option<Timestamp>,
     /// Bars closed in the session.
@@ -196,8 +274,8 @@ pub struct Overall {
     pub reason: String,
     /// Nothing is wrong.
     pub good: bool,
-    /// Why prices should not be acted on, if they should not.
-    pub unsafe_to_trade: Option<String>,
+    /// The pairs whose session runs and whose history passed the gate for it.
+    pub verified: Vec<Symbol>,
     /// The time of the good ready flag, while there is one.
     pub flag: Option<Timestamp>,
     /// The changes of state so far, the newest last; of a long run the newest [`limits::CHANGES_SHOWN`].

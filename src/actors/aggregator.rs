@@ -9,11 +9,13 @@
 use crate::actors::messages::{Arrived, Handed, Report};
 use crate::actors::rebuild::rebuild;
 use crate::actors::tray::Tray;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::acceptance::AcceptanceView;
 use crate::domain::event::{Arrival, Entry, Heard, HeardKind, Says};
 use crate::domain::gap::Gap;
 use crate::domain::mismatch::Unchecked;
 use crate::domain::pipeline::{Counts, Market, PairCounts, Pipeline};
+use crate::domain::rejection_log::RejectionLog;
 use crate::domain::symbol::Symbol;
 use crate::ledger::LedgerReader;
 use crate::limits;
@@ -26,10 +28,14 @@ use tokio::sync::watch;
 /// What the pipeline shows.
 #[derive(Debug, Clone, Default)]
 pub struct PipelineView {
+    /// When it was made; `None`: never.
+    pub made_at: Option<Stopwatch>,
     /// Counted since the session's file began.
     pub counts: Counts,
     /// Counted of each pair in its session.
     pub pairs: BTreeMap<Symbol, PairCounts>,
+    /// What became of each pair's prices.
+    pub prices: BTreeMap<Symbol, AcceptanceView>,
     /// Gaps that may still be filled.
     pub gaps: Vec<Gap>,
     /// Bars that were not yet compared with the vendor's.
@@ -81,17 +87,20 @@ pub struct Aggregator {
     pipeline: Option<Pipeline>,
     decided: Vec<Entry>,
     timer: Option<SpawnHandle>,
+    /// What the log says of prices that were set aside.
+    rejections: RejectionLog,
 }
 
 impl Aggregator {
     /// Not started yet.
     #[must_use]
-    pub const fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts) -> Self {
         Self {
             parts,
             pipeline: None,
             decided: Vec::new(),
             timer: None,
+            rejections: RejectionLog::default(),
         }
     }
 
@@ -175,9 +184,16 @@ impl Aggregator {
         }));
     }
 
-    fn hand_over(&self) {
+    fn hand_over(&mut self) {
         if let Some(pipeline) = &self.pipeline {
+            let prices: BTreeMap<Symbol, AcceptanceView> = pipeline.prices().collect();
+            for line in self.rejections.look(&prices, self.parts.clock.now()) {
+                let (symbol, reason) = (line.symbol, line.reason.name());
+                tracing::warn!(%symbol, reason, count = line.count, "prices set aside");
+            }
             self.parts.view.send_replace(PipelineView {
+                made_at: Some(Stopwatch::start()),
+                prices,
                 counts: pipeline.counts().clone(),
                 pairs: pipeline.counts_of_pairs(),
                 gaps: pipeline.pending_gaps().cloned().collect(),

@@ -114,7 +114,7 @@ impl Fanout {
         echo(&mut reply, ask.id);
         say(&seat, &reply, deck.now());
         if ask.status {
-            let status = self.parts.status.borrow().clone();
+            let status = self.status_frame();
             if !status.is_empty() {
                 seat.outbox.borrow_mut().say(&status, deck.now());
             }
@@ -192,12 +192,14 @@ impl Fanout {
 
     /// The service's state, and whether the pair is safe to trade; nothing before the service says so.
     fn state(&self, channel: Channel) -> Option<Value> {
-        let status = self.parts.status.borrow();
-        let status: Value = serde_json::from_slice(frames::payload(&status)).ok()?;
-        let safe = status
-            .get("safe_to_trade")
-            .and_then(|safe| safe.get(channel.symbol.as_str()));
-        Some(json!({"server_status": status.get("server_status")?, "safe_to_trade": safe}))
+        let status: Value = serde_json::from_slice(frames::payload(&self.status_frame())).ok()?;
+        let of_pair = |member: &str| status.get(member)?.get(channel.symbol.as_str()).cloned();
+        let (name, safe) = (status.get("server_status")?, of_pair("safe_to_trade"));
+        let mut state = json!({"server_status": name, "safe_to_trade": safe});
+        if let (Some(reasons), Some(members)) = (of_pair("unsafe_reasons"), state.as_object_mut()) {
+            members.insert("unsafe_reasons".to_owned(), reasons);
+        }
+        Some(state)
     }
 
     /// Goes on with every replay that waits for room.

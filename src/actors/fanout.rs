@@ -22,6 +22,7 @@ use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::store::Store;
+use crate::views::ServiceView;
 use actix::{
     Actor, ActorFutureExt, ActorResponse, AsyncContext, Context, Handler, StreamHandler, Supervised, WrapFuture,
 };
@@ -50,6 +51,8 @@ pub struct Parts {
     pub zones: Zones,
     /// The status message as a ready frame; empty before there is one.
     pub status: watch::Receiver<Bytes>,
+    /// The service's snapshot: when Health makes none any more, this shard says so.
+    pub view: watch::Receiver<Arc<ServiceView>>,
     /// Knows the sessions; without it `since: "session_start"` begins now.
     pub session_start: Option<SessionStart>,
     /// Keeps the logs of bars and quality for longer than the ledger.
@@ -77,6 +80,8 @@ pub struct Fanout {
     /// Where a reading of the ledger must arrive before live messages are told again.
     behind: Option<Position>,
     flush_planned: bool,
+    /// Clients were told that the status is too old.
+    told_outdated: bool,
     /// Events told since the last flush.
     pub(super) unflushed: usize,
 }
@@ -107,6 +112,7 @@ impl Fanout {
             runs: Runs::default(),
             behind: None,
             flush_planned: false,
+            told_outdated: false,
             unflushed: 0,
         }
     }
@@ -244,6 +250,40 @@ impl Fanout {
     }
 }
 
+impl Fanout {
+    /// The status message as it may be believed now; empty before there is one.
+    pub(super) fn status_frame(&self) -> Bytes {
+        let status = self.parts.status.borrow().clone();
+        let view = self.parts.view.borrow();
+        if status.is_empty() || view.fresh() {
+            return status;
+        }
+        let outdated = view.outdated(self.parts.deck.clock().now()).status_message();
+        frames::text_frame(outdated.to_string().as_bytes())
+    }
+
+    /// Health does not say when it hangs: its clients hear it here, and again when it is back.
+    fn watch_status(&mut self, ctx: &mut Context<Self>) {
+        let outdated = !self.parts.view.borrow().fresh();
+        if std::mem::replace(&mut self.told_outdated, outdated) != outdated {
+            let frame = self.status_frame();
+            if !frame.is_empty() {
+                self.tell_status(&frame, ctx);
+            }
+        }
+    }
+
+    fn tell_status(&mut self, frame: &Bytes, ctx: &mut Context<Self>) {
+        let deck = Rc::clone(&self.parts.deck);
+        let now = deck.now();
+        for seat in deck.seats().iter().filter(|seat| seat.status.get()) {
+            seat.outbox.borrow_mut().say(frame, now);
+            deck.soil(seat);
+        }
+        self.plan_flush(ctx);
+    }
+}
+
 impl Actor for Fanout {
     type Context = Context<Self>;
 
@@ -278,7 +318,10 @@ impl Actor for Fanout {
         for seat in deck.seats() {
             self.resume(&seat);
         }
-        ctx.run_interval(limits::CLIENT_SWEEP, |shard, _| shard.parts.deck.sweep());
+        ctx.run_interval(limits::CLIENT_SWEEP, |shard, ctx| {
+            shard.parts.deck.sweep();
+            shard.watch_status(ctx);
+        });
         ctx.run_interval(limits::CLIENT_PUMP, |shard, ctx| {
             shard.pump_all();
             shard.fetch(ctx);
@@ -330,13 +373,7 @@ struct StatusFrame(Bytes);
 
 impl StreamHandler<StatusFrame> for Fanout {
     fn handle(&mut self, StatusFrame(frame): StatusFrame, ctx: &mut Context<Self>) {
-        let deck = &self.parts.deck;
-        let now = deck.now();
-        for seat in deck.seats().iter().filter(|seat| seat.status.get()) {
-            seat.outbox.borrow_mut().say(&frame, now);
-            deck.soil(seat);
-        }
-        self.plan_flush(ctx);
+        self.tell_status(&frame, ctx);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {} // who tells the status is gone: the service stops

@@ -48,6 +48,7 @@ async fn what_is_written_while_a_shard_begins_is_known_or_told() {
         ledger: Arc::new(|| Box::new(Growing(AtomicU64::new(7)))),
         zones: Zones::new(Vec::new()),
         status: watch::channel(Bytes::new()).1,
+        view: watch::channel(Arc::default()).1,
         session_start: None,
         store: None,
         pattern: false,

@@ -6,15 +6,17 @@
 //! fails  a panic restarts it; until then the last snapshot stands
 
 use crate::actors::aggregator::PipelineView;
+use crate::actors::evidence;
 use crate::actors::health_keys::{forecast, key, key_usage};
 use crate::actors::health_zone::in_zone;
 use crate::actors::tree::Views;
 use crate::actors::vitals::Vitals;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain;
 use crate::domain::batch::ReaderView;
 use crate::domain::cadence::Suspicion;
 use crate::domain::calendar::Calendar;
+use crate::domain::evident_conditions::{EvidentConditions, PairEvidence};
 use crate::domain::frames;
 use crate::domain::pipeline::{Market, PairCounts};
 use crate::domain::session_view::SessionView;
@@ -66,6 +68,8 @@ pub struct Health {
     resources: ResourcesView,
     looks: u32,
     last_status: Value,
+    /// The conditions that follow from evidence.
+    evident: EvidentConditions,
     /// When a row was last put into `system_health`, and the state it told.
     recorded: Option<(Timestamp, String)>,
 }
@@ -81,6 +85,7 @@ impl Health {
             resources: ResourcesView::default(),
             looks: 0,
             last_status: Value::Null,
+            evident: EvidentConditions::default(),
             recorded: None,
         }
     }
@@ -117,7 +122,18 @@ impl Health {
         ctx.spawn(async move { drop(store.record_health(row).await) }.into_actor(self));
     }
 
-    fn gather(&self) -> ServiceView {
+    /// Root's and those that follow from evidence, the ones that hold first.
+    fn conditions(&self, overall: &Overall, zone: Tz) -> Vec<Value> {
+        let evident = self.evident.list().into_iter();
+        let evident = evident.filter_map(|one| serde_json::to_value(one).ok());
+        let mut conditions: Vec<Value> = overall.conditions.iter().cloned().chain(evident).collect();
+        conditions.sort_by_key(|one| one["status"] != true);
+        conditions.into_iter().map(|one| in_zone(one, zone)).collect()
+    }
+
+    fn gather(&mut self) -> ServiceView {
+        let gathered = evidence::gather(&self.parts);
+        self.evident.look(&gathered, self.parts.clock.now());
         let (views, now) = (&self.parts.views, self.parts.clock.now());
         let overall = views.overall.borrow().clone();
         let feed = views.feed.borrow().clone();
@@ -128,14 +144,20 @@ impl Health {
         let seams = views.seams.borrow().clone();
         let first = self.parts.markets.first().map(|market| market.symbol);
         let verdict = first.and_then(|first| verdicts.get(&first));
-        let markets = || self.parts.markets.iter();
-        let zone = markets().next().map_or(Tz::UTC, |market| market.sessions.zone());
+        let zone = self
+            .parts
+            .markets
+            .first()
+            .map_or(Tz::UTC, |market| market.sessions.zone());
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
         let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         ServiceView {
+            made_at: Some(Stopwatch::start()),
             started_at: Some(self.parts.started_at),
-            symbols: markets()
-                .map(|market| (market.symbol, self.symbol(market, &overall, &feed, now)))
+            symbols: gathered
+                .pairs
+                .iter()
+                .map(|pair| (pair.symbol, self.symbol(pair, &feed, now)))
                 .collect(),
             sessions: self.parts.calendars.iter().map(|pair| session(pair, now)).collect(),
             state: StateView {
@@ -143,11 +165,7 @@ impl Health {
                 since: Some(overall.since),
                 reason: overall.reason.clone(),
             },
-            conditions: overall
-                .conditions
-                .iter()
-                .map(|one| in_zone(one.clone(), zone))
-                .collect(),
+            conditions: self.conditions(&overall, zone),
             feed: FeedView {
                 state: feed.state.to_owned(),
                 since: Some(feed.since),
@@ -181,65 +199,33 @@ impl Health {
             seams: shown(&seams, zone),
             gaps: pipeline.gaps,
             leader: true,
+            #[cfg(test)]
+            ageless: false,
         }
     }
 
-    fn symbol(
-        &self,
-        market: &Market,
-        overall: &Overall,
-        feed: &domain::feed_view::FeedView,
-        now: Timestamp,
-    ) -> SymbolView {
-        let (open, live) = (market.sessions.at(now).is_some(), feed.state == "live");
-        let line = feed.symbols.iter().find(|line| line.symbol == market.symbol);
-        let brought = live || line.is_some_and(|line| feed.state == "silent" && !line.silent);
-        let polled = {
-            let poller = self.parts.views.poller.borrow();
-            !poller.failing && poller.every.is_some() && poller.polled.contains(&market.symbol)
-        };
-        let of_feed = match (open, brought, polled) {
-            (false, _, _) => "closed",
-            (true, _, true) => "polled",
-            (true, true, false) => "live",
-            (true, false, false) => "down",
-        };
-        let suspicion = line.and_then(|line| line.suspicion);
-        let reasons: Vec<String> = match &overall.unsafe_to_trade {
-            Some(reason) => vec![reason.clone()],
-            None if !open => vec!["market_closed".to_owned()],
-            None if !brought => vec![format!("feed_{}", feed.state)],
-            None => suspicion
-                .into_iter()
-                .map(|suspicion| format!("feed_{}", suspicion.name()))
-                .collect(),
-        };
+    fn symbol(&self, pair: &PairEvidence, feed: &domain::feed_view::FeedView, now: Timestamp) -> SymbolView {
+        let safety = pair.evidence.assess(now);
         let latest = self.parts.views.latest.borrow();
-        let counted = self.parts.views.pipeline.borrow().pairs.get(&market.symbol).copied();
+        let counted = self.parts.views.pipeline.borrow().pairs.get(&pair.symbol).copied();
         SymbolView {
-            feed: of_feed.to_owned(),
-            cadence: cadence(feed, market.symbol),
-            safe_to_trade: reasons.is_empty(),
-            reasons,
-            last_tick: latest.ticks.get(&market.symbol).map(|(_, tick)| tick.tick.at),
+            feed: safety.feed.name().to_owned(),
+            cadence: cadence(feed, pair.symbol),
+            safe_to_trade: safety.safe(),
+            reasons: safety.reasons.iter().map(|reason| reason.name().to_owned()).collect(),
+            rejected: pair
+                .prices
+                .as_ref()
+                .map(|prices| prices.rejected.clone())
+                .unwrap_or_default(),
+            last_tick: latest.ticks.get(&pair.symbol).map(|(_, tick)| tick.tick.at),
             bars_today: counted.map_or(0, |counted| counted.bars_closed),
         }
     }
 
     /// Clients of the `status` channel hear of it only when something in it has changed.
     fn tell_status(&mut self, view: &ServiceView) {
-        let safe: serde_json::Map<String, Value> = view
-            .symbols
-            .iter()
-            .map(|(symbol, shown)| (symbol.to_string(), json!(shown.safe_to_trade)))
-            .collect();
-        let holding: Vec<&Value> = view
-            .conditions
-            .iter()
-            .filter(|condition| condition["status"] == true)
-            .collect();
-        let status =
-            json!({"type": "status", "server_status": view.state.name, "safe_to_trade": safe, "conditions": holding});
+        let status = view.status_message();
         if status != self.last_status {
             self.parts
                 .status

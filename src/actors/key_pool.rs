@@ -172,7 +172,10 @@ impl Handler<KeyAnswered> for KeyPool {
             self.write_down(answered.slot);
         }
         if let Some(trouble) = answered.trouble {
-            tracing::warn!(key.slot = %answered.slot, cause = trouble.name(), "key refused");
+            // What the vendor has not for anybody, or not under this plan, is no fault of the key.
+            if trouble.concerns_key() || answered.purpose == Purpose::Link {
+                tracing::warn!(key.slot = %answered.slot, cause = trouble.name(), "key refused");
+            }
             self.pool.refused(answered.slot, answered.purpose, trouble, now);
         } else if answered.used.is_some() || answered.left.is_some() {
             self.pool.served(answered.slot);

@@ -42,6 +42,7 @@ pub(crate) mod rest_call;
 mod upstream_stage;
 pub mod backfill;
 pub mod poller;
+mod evidence;
 mod health_keys;
 mod health_zone;
 pub mod health;

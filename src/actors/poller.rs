@@ -16,14 +16,15 @@ use crate::domain::keys::Purpose;
 use crate::domain::keys_view::KeysView;
 use crate::domain::poll::{Poll, Step};
 use crate::domain::repeats::Repeats;
-use crate::domain::rest;
+use crate::domain::rest::{self, AnswerError};
 use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::trouble::{Disposition, refusal};
+use crate::domain::trouble::{Disposition, Trouble, refusal};
 use crate::limits;
 use actix::prelude::*;
 use futures_util::stream;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -66,6 +67,10 @@ pub struct PollerView {
     pub polled: Vec<Symbol>,
     /// The last round brought no price of them.
     pub failing: bool,
+    /// When a price of each pair was last answered.
+    pub answered: BTreeMap<Symbol, Timestamp>,
+    /// The pairs whose last answer was none, and what the vendor said.
+    pub failed: BTreeMap<Symbol, String>,
     /// Between two rounds.
     pub every: Option<Duration>,
     /// Prices that came.
@@ -102,6 +107,8 @@ impl std::fmt::Debug for Poller {
 /// How a round went: the pairs whose prices came, and the last failure with a name that stays the same while it does.
 struct Round {
     priced: Vec<Symbol>,
+    /// The pairs that the vendor does not serve under our plan, and what it said of each.
+    refused: BTreeMap<Symbol, String>,
     error: Option<(&'static str, String)>,
 }
 
@@ -145,10 +152,15 @@ impl Poller {
         let asking = async move {
             let mut round = Round {
                 priced: Vec::new(),
+                refused: BTreeMap::new(),
                 error: None,
             };
             for some in symbols.chunks(per_call) {
-                ask(&parts, &rest, some, &mut round).await;
+                if ask(&parts, &rest, some, &mut round).await == Asked::Apart {
+                    for one in some.chunks(1) {
+                        ask(&parts, &rest, one, &mut round).await;
+                    }
+                }
             }
             round
         };
@@ -171,6 +183,17 @@ impl Poller {
             }
             self.shown.failed_total = self.shown.failed_total.saturating_add(1);
             self.shown.last_error = Some(error.clone());
+        }
+        for symbol in self.poll.polled(now) {
+            if round.priced.contains(&symbol) {
+                self.shown.answered.insert(symbol, now);
+                self.shown.failed.remove(&symbol);
+            } else if let Some(said) = round.refused.get(&symbol) {
+                self.shown.failed.insert(symbol, said.clone());
+                self.poll.refused(symbol, now);
+            } else if let Some((_, error)) = &round.error {
+                self.shown.failed.insert(symbol, error.clone());
+            }
         }
         let priced = u64::try_from(round.priced.len()).unwrap_or(0);
         self.shown.prices_total = self.shown.prices_total.saturating_add(priced);
@@ -243,17 +266,35 @@ impl Poller {
     }
 }
 
+/// Whether a question was dealt with.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    /// Answered, refused or failed.
+    Done,
+    /// One of its pairs is refused, so all were: each is to be asked for alone.
+    Apart,
+}
+
+/// The vendor refuses the pair, not the key that asked for it.
+const fn concerns_pair(trouble: Trouble) -> bool {
+    matches!(trouble, Trouble::PlanRefused | Trouble::UnknownSymbol)
+}
+
 /// Asks for the prices of some pairs, with as many keys as it takes.
-async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) {
+async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) -> Asked {
     let credits = u32::try_from(symbols.len()).unwrap_or(u32::MAX);
     let purpose = Purpose::Poll;
     // Each key that refuses is put aside by the pool, so this ends.
     loop {
         let lease = match parts.lease.send(LeaseKey { purpose, credits }).await {
             Ok(Ok(lease)) => lease,
-            Ok(Err(refused)) => return round.error = Some((refused.reason, refused.to_string())),
+            Ok(Err(refused)) => {
+                round.error = Some((refused.reason, refused.to_string()));
+                return Asked::Done;
+            }
             Err(error) => {
-                return round.error = Some(("no_key_pool", format!("the key pool does not answer: {error}")));
+                round.error = Some(("no_key_pool", format!("the key pool does not answer: {error}")));
+                return Asked::Done;
             }
         };
         let path = rest::price_path(symbols);
@@ -261,18 +302,24 @@ async fn ask(parts: &Parts, rest: &Rest, symbols: &[Symbol], round: &mut Round) 
             Ok(answer) => answer,
             Err(failure) => {
                 key_answered(&parts.answered, &lease, purpose, None).await;
-                return round.error = Some((failure.kind(), failure.to_string()));
+                round.error = Some((failure.kind(), failure.to_string()));
+                return Asked::Done;
             }
         };
         let refused = refusal(answer.status, &answer.body);
         let told = Some((refused.as_ref().map(|refusal| refusal.trouble), &answer));
         key_answered(&parts.answered, &lease, purpose, told).await;
         let Some(refusal) = refused else {
-            return hand_on(parts, symbols, &answer.body, round).await;
+            hand_on(parts, symbols, &answer.body, round).await;
+            return Asked::Done;
         };
+        if concerns_pair(refusal.trouble) {
+            let [symbol] = symbols else { return Asked::Apart };
+            round.refused.insert(*symbol, refusal.to_string());
+        }
         round.error = Some((refusal.trouble.name(), refusal.to_string()));
         if refusal.trouble.disposition() != Disposition::NextKey {
-            return;
+            return Asked::Done;
         }
     }
 }
@@ -300,7 +347,14 @@ async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Rou
                 });
                 heard.push(symbol);
             }
-            Err(error) => round.error = Some((BAD_ANSWER, format!("{symbol}: {error}"))),
+            Err(error) => {
+                if let AnswerError::Refused(refusal) = &error
+                    && concerns_pair(refusal.trouble)
+                {
+                    round.refused.insert(symbol, refusal.to_string());
+                }
+                round.error = Some((BAD_ANSWER, format!("{symbol}: {error}")));
+            }
         }
     }
     if heard.is_empty() {

@@ -72,6 +72,7 @@ impl Bench {
             status,
             last_price_at: None,
             gap_p99: None,
+            patience: Duration::from_secs(600),
             silent: false,
             suspicion: None,
         };

@@ -69,7 +69,7 @@ pub fn starting(now: Timestamp) -> Overall {
         since: now,
         reason: "the process started".to_owned(),
         good: true,
-        unsafe_to_trade: Some("initializing".to_owned()),
+        verified: Vec::new(),
         conditions: Vec::new(),
         flag: None,
         changes: Vec::new(),
@@ -98,12 +98,28 @@ impl Root {
         self.settled(ctx);
     }
 
-    fn act(&self, effect: Effect) {
+    /// No prices are wanted: that none come is as it should be.
+    fn close_feed(&mut self) {
+        self.parts.wanted.send_replace(false);
+        let (conditions, now) = (self.lifecycle.conditions_mut(), self.parts.clock.now());
+        for kind in [ConditionKind::FeedDown, ConditionKind::FeedSilent] {
+            conditions.clear(kind, None, now);
+        }
+    }
+
+    fn link_down(&mut self, cause: &str, ctx: &mut Context<Self>) {
+        if *self.parts.wanted.borrow() {
+            let message = format!("The link to the vendor is down: {cause}.");
+            self.raise(ConditionKind::FeedDown, cause, &message, ctx);
+        }
+    }
+
+    fn act(&mut self, effect: Effect) {
         match effect {
             Effect::LookForFlag => drop(self.parts.flag.try_send(LookAtFlag)), // a full mailbox has others before it
             Effect::Validate(flag) => drop(self.parts.validator.try_send(Validate { flag })), // asked again when no verdict comes
             Effect::OpenFeed => drop(self.parts.wanted.send_replace(true)),
-            Effect::CloseFeed => drop(self.parts.wanted.send_replace(false)),
+            Effect::CloseFeed => self.close_feed(),
             Effect::Changed(change) => {
                 let lasted_s = change.lasted.as_secs();
                 tracing::info!(from = %change.from, to = %change.to, reason = change.reason, lasted_s, "the state changed");
@@ -162,7 +178,7 @@ impl Root {
             since: view.since,
             reason: view.reason,
             good: first.is_none(),
-            unsafe_to_trade: self.lifecycle.unsafe_to_trade(),
+            verified: self.lifecycle.verified(),
             conditions,
             flag: view.flag.map(|flag| flag.at),
             changes,
@@ -306,14 +322,7 @@ impl Handler<Report> for Root {
         };
         match msg {
             Report::LinkUp => self.clear(FeedDown, ctx),
-            Report::LinkDown { cause } => {
-                self.raise(
-                    FeedDown,
-                    &cause,
-                    &format!("The link to the vendor is down: {cause}."),
-                    ctx,
-                );
-            }
+            Report::LinkDown { cause } => self.link_down(&cause, ctx),
             Report::FeedSilent => self.raise(FeedSilent, "overdue", SILENT, ctx),
             Report::FeedHeard => self.clear(FeedSilent, ctx),
             Report::Polling(pairs) => self.polling(&pairs, ctx),

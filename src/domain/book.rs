@@ -2,10 +2,11 @@
 
 mod replan;
 
+use crate::domain::acceptance::{Acceptance, AcceptanceView};
 use crate::domain::bar::{Bar, Flags};
-use crate::domain::bars::{BarBuilder, Closed, Pushed};
+use crate::domain::bars::{BarBuilder, Closed, Pushed, Slot};
 use crate::domain::channel::Channel;
-use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase};
+use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::gap_book::{Finding, GapBook, Hole, flawed, holes_of};
 use crate::domain::interval::Interval;
@@ -20,6 +21,11 @@ use crate::domain::watch::Watch;
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// The cause of a slot in which accepted prices before and after it prove that the market was silent.
+const NO_TICKS: &str = "no_ticks";
+/// The cause of a slot in which the feed was up and no price was accepted, whyever.
+const NO_ACCEPTED_PRICE: &str = "no_accepted_price";
 
 /// Where the channels of one pair stand in the sequencer.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub(super) struct Book {
     pub(super) logs: Logs,
     audit: Audit,
     judge: Judge,
+    /// What became of the pair's prices.
+    prices: Acceptance,
     /// One for each interval of the market, in its order.
     builders: Vec<BarBuilder>,
     /// The session that is open, or was last.
@@ -88,6 +96,7 @@ impl Book {
             watch: Watch::new(),
             audit: Audit::new(symbol, base, market.on_mismatch),
             judge: Judge::new(market.jump_basis_points),
+            prices: Acceptance::default(),
             logs,
             builders,
             session: None,
@@ -135,6 +144,7 @@ impl Book {
                 self.session = Some(session);
                 self.judge = Judge::new(self.market.jump_basis_points);
                 self.audit.forget();
+                self.prices.open_session();
                 for builder in &mut self.builders {
                     builder.open_session(session);
                 }
@@ -142,7 +152,10 @@ impl Book {
                 self.agenda = next(soon.min(session.closes), SessionPhase::ClosingSoon);
             }
             SessionPhase::ClosingSoon => self.agenda = next(session.closes, SessionPhase::Closed),
-            SessionPhase::Closed => self.await_session(due),
+            SessionPhase::Closed => {
+                self.prices.end_session();
+                self.await_session(due);
+            }
         }
         let Session {
             date,
@@ -163,11 +176,42 @@ impl Book {
     /// Whether a tick is good and of this session.
     pub(super) fn admit(&mut self, tick: &Tick, now: Timestamp) -> Result<(), SetAside> {
         let place = self.place(tick);
-        if self.session.is_none_or(|session| !session.contains(place)) {
+        let outcome = if self.session.is_none_or(|session| !session.contains(place)) {
             // Minutes before the open a stamp may already be inside; what is far outside is the vendor's round-the-clock quote.
-            return Err(SetAside::OffSession);
+            Err(SetAside::OffSession)
+        } else {
+            self.judge.admit(tick, now)
+        };
+        let open = self.session.filter(|session| session.contains(now));
+        self.prices.note(tick, place, open, outcome, now);
+        outcome
+    }
+
+    /// What is shown of the pair's prices.
+    pub(super) fn prices(&self) -> AcceptanceView {
+        self.prices.view()
+    }
+
+    /// Why no bar, or a flawed one, is in this slot. That the market was silent is said only where accepted prices prove it.
+    fn cause(&self, slot: Slot) -> &str {
+        match self.watch.cause(slot) {
+            Some(cause) => cause,
+            None if self.prices.proves_watched(slot.opens_at, slot.closes_at) => NO_TICKS,
+            None => NO_ACCEPTED_PRICE,
         }
-        self.judge.admit(tick, now)
+    }
+
+    /// Prices that came since may prove that the market was silent.
+    fn prove_silence(&mut self) {
+        let prices = &self.prices;
+        let silent = |gap: &Gap| gap.cause == NO_ACCEPTED_PRICE && prices.proves_watched(gap.from, gap.to);
+        self.gaps.explain(silent, NO_TICKS);
+    }
+
+    /// The vendor is being asked for a stretch.
+    pub(super) fn asked(&mut self, from: Timestamp, to: Timestamp) -> Vec<Gap> {
+        self.prove_silence();
+        self.gaps.asked(from, to)
     }
 
     /// The instant by which a tick belongs to a bar.
@@ -238,7 +282,7 @@ impl Book {
                         flawed(&bar).then(|| bar.flags.names().collect::<Vec<_>>().join(",")),
                     )
                 }
-                Closed::Missing(slot) => (slot.opens_at, Some(self.watch.cause(slot).to_owned())),
+                Closed::Missing(slot) => (slot.opens_at, Some(self.cause(slot).to_owned())),
             };
             if i == 0 && trouble.is_some() {
                 self.open_gap(closed, due, sequencer, counts, out);
@@ -257,7 +301,7 @@ impl Book {
     ) {
         let (slot, bar) = match closed {
             Closed::Bar(bar) => (
-                crate::domain::bars::Slot {
+                Slot {
                     opens_at: bar.key.opens_at,
                     closes_at: bar.closes_at,
                 },
@@ -266,7 +310,7 @@ impl Book {
             Closed::Missing(slot) => (slot, None),
         };
         let Some(session) = self.session else { return };
-        let cause = self.watch.cause(slot).to_owned();
+        let cause = self.cause(slot).to_owned();
         let gap = self.gaps.open(Hole { slot, session, bar }, &cause);
         self.tell_gap(gap, due, sequencer, counts, out);
     }
@@ -326,7 +370,16 @@ impl Book {
 
     /// The vendor's answer: bars for the holes it covers, and corrections of ours that tell something else.
     pub(super) fn answer(&mut self, fetched: &Fetched, at: Timestamp, counts: &mut Counts) -> Vec<Finding> {
-        let mut findings = self.gaps.answer(fetched);
+        self.prove_silence();
+        let mut findings = if self.prices.clock_doubtful() {
+            // Whether the vendor has a bar for a slot cannot be said by a clock that differs from its own: what came is taken.
+            self.bars_of(fetched)
+                .iter()
+                .flat_map(|one| self.gaps.answer(one))
+                .collect()
+        } else {
+            self.gaps.answer(fetched)
+        };
         let base = self.builders.first();
         // A late tick may have made a bar in a hole: the hole's answer is the answer to it.
         let healed = |opens_at: Timestamp| {
@@ -343,6 +396,19 @@ impl Book {
         counts.bars_mismatched = counts.bars_mismatched.saturating_add(compared.mismatched());
         findings.extend(compared.corrected.into_iter().map(Finding::Bar));
         findings
+    }
+
+    /// Each bar of an answer as an answer of its own, which says nothing of other slots.
+    fn bars_of(&self, fetched: &Fetched) -> Vec<Fetched> {
+        let base = self.market.intervals.first().copied().unwrap_or(Interval::M5);
+        let length = base.length().unwrap_or_default();
+        let one = |bar: &VendorBar| Fetched {
+            from: bar.opens_at,
+            to: bar.opens_at + length,
+            bars: vec![*bar],
+            ..fetched.clone()
+        };
+        fetched.bars.iter().map(one).collect()
     }
 
     /// The bars of the base interval that were not yet compared with the vendor's.

@@ -184,13 +184,20 @@ impl Cadence {
         self.whole_day.push(gap);
     }
 
-    fn patience(&self, base: Timestamp, opening: bool) -> Duration {
+    /// Twice the longest usual wait after a price at `base`; a bounded default before that is learned.
+    #[must_use]
+    pub fn usual(&self, base: Timestamp) -> Duration {
         let unlearned = limits::SILENCE_UNLEARNED;
-        let mut usual = self.p99(base).map_or(unlearned, |p99| p99.saturating_mul(2));
-        if half_hour(base) != half_hour(base + usual) {
-            // The next half-hour may be a quieter one.
-            usual = usual.max(self.p99(base + usual).map_or(unlearned, |p99| p99.saturating_mul(2)));
+        let usual = self.p99(base).map_or(unlearned, |p99| p99.saturating_mul(2));
+        if half_hour(base) == half_hour(base + usual) {
+            return usual;
         }
+        // The next half-hour may be a quieter one.
+        usual.max(self.p99(base + usual).map_or(unlearned, |p99| p99.saturating_mul(2)))
+    }
+
+    fn patience(&self, base: Timestamp, opening: bool) -> Duration {
+        let mut usual = self.usual(base);
         if opening {
             let learned = self.openings.ring.len() >= limits::CADENCE_OPENINGS;
             let first = if learned {

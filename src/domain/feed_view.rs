@@ -38,6 +38,8 @@ pub struct LineView {
     pub last_price_at: Option<Timestamp>,
     /// Its learned 99th-percentile gap.
     pub gap_p99: Option<Duration>,
+    /// Twice that, or a default before it is learned: how old its last price may be.
+    pub patience: Duration,
     /// Prices are overdue.
     pub silent: bool,
     /// Prices come, and look wrong.

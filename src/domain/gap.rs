@@ -61,6 +61,6 @@ pub struct Gap {
     pub bars: u32,
     /// How far healing has come.
     pub status: GapStatus,
-    /// `no_ticks`, `upstream_close_1006`, `not_running`, …: why they are missing; for `unfillable` the evidence follows it.
+    /// `no_ticks`, `no_accepted_price`, `upstream_close_1006`, `not_running`, …: why they are missing; for `unfillable` the evidence follows it.
     pub cause: String,
 }

@@ -148,6 +148,13 @@ impl GapBook {
             .collect()
     }
 
+    /// Gaps that may still be filled and that `which` picks get another cause; it is told with their next change.
+    pub fn explain(&mut self, which: impl Fn(&Gap) -> bool, cause: &str) {
+        for pending in self.pending.iter_mut().filter(|pending| which(&pending.gap)) {
+            cause.clone_into(&mut pending.gap.cause);
+        }
+    }
+
     /// A late tick made or corrected the bar of a slot: the vendor's bar may still correct it.
     pub fn revised(&mut self, bar: &Bar) {
         for hole in self.pending.iter_mut().flat_map(|pending| pending.holes.iter_mut()) {

@@ -33,11 +33,21 @@ pub enum ConditionKind {
     ActorParked,
     /// No API key can be used now.
     KeysExhausted,
+    /// A part on the way from vendor to client shows no sign of life.
+    ActorUnresponsive,
+    /// Our clock and the vendor's stamps differ, for every pair alike.
+    ClockSkewed,
+    /// A pair's prices are stamped too far from our clock.
+    StampsLagging,
+    /// Many of a pair's newest prices are set aside.
+    TicksRejected,
+    /// The vendor refuses a pair on the link, and polling does not bring it either.
+    SymbolRefused,
 }
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::HistoryUnverified,
         Self::FlagWithdrawn,
         Self::ClockStepped,
@@ -50,6 +60,11 @@ impl ConditionKind {
         Self::LedgerUnwritable,
         Self::ActorParked,
         Self::KeysExhausted,
+        Self::ActorUnresponsive,
+        Self::ClockSkewed,
+        Self::StampsLagging,
+        Self::TicksRejected,
+        Self::SymbolRefused,
     ];
 
     /// Its name on `/status` and in metrics.
@@ -68,6 +83,11 @@ impl ConditionKind {
             Self::LedgerUnwritable => "ledger_unwritable",
             Self::ActorParked => "actor_parked",
             Self::KeysExhausted => "keys_exhausted",
+            Self::ActorUnresponsive => "actor_unresponsive",
+            Self::ClockSkewed => "clock_skewed",
+            Self::StampsLagging => "stamps_lagging",
+            Self::TicksRejected => "ticks_rejected",
+            Self::SymbolRefused => "symbol_refused",
         }
     }
 
@@ -91,16 +111,12 @@ impl ConditionKind {
             Self::KeysExhausted => {
                 "a key may be used again: at 00:00 UTC; while the vendor refuses every key, one is tried each 15 minutes"
             }
+            Self::ActorUnresponsive => "every part on the way handles its messages again",
+            Self::ClockSkewed => "the machine's clock and the vendor's stamps agree within 20 s, or the session ends",
+            Self::StampsLagging => "a price comes with a stamp within 20 s of our clock, or the session ends",
+            Self::TicksRejected => "prices of the pair are accepted again, or the session ends",
+            Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it, or the session ends",
         }
-    }
-
-    /// Whether prices should not be acted on while it holds.
-    #[must_use]
-    pub const fn unsafe_to_trade(self) -> bool {
-        matches!(
-            self,
-            Self::HistoryUnverified | Self::ClockStepped | Self::FeedDown | Self::FeedSilent | Self::LedgerUnwritable
-        )
     }
 }
 
@@ -189,12 +205,6 @@ impl Conditions {
         let over = self.0.values().filter(|condition| !condition.status);
         self.holding().chain(over).cloned().collect()
     }
-
-    /// The first reason not to act on prices, if there is one.
-    #[must_use]
-    pub fn unsafe_to_trade(&self) -> Option<&Condition> {
-        self.holding().find(|condition| condition.kind.unsafe_to_trade())
-    }
 }
 
 #[cfg(test)]
@@ -219,7 +229,6 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(at(1), "stale")]
         );
-        assert_eq!(conditions.unsafe_to_trade().map(|c| c.kind), Some(kind));
     }
 
     #[test]
@@ -242,7 +251,6 @@ mod tests {
             .map(|c| (c.kind.name(), c.status, c.since))
             .collect();
         assert_eq!(list, [("cache_down", true, at(1)), ("store_behind", false, at(5))]);
-        assert!(conditions.unsafe_to_trade().is_none());
         assert!(conditions.raise(ConditionKind::StoreBehind, None, "slow", "The database is slow.", at(9)));
     }
 

@@ -277,10 +277,10 @@ fn when_l0_never_comes_the_session_runs_and_says_that_history_is_unverified() {
         .map(|condition| condition.reason.clone())
         .collect();
     assert_eq!(held, ["flag_missing"]); // G1: good rows without a flag are not verified
-    assert!(life.conditions().unsafe_to_trade().is_some());
+    assert_eq!(life.verified(), []);
     assert_eq!(shown(&life.on(Event::L0Ready(flag()), late)), "check history");
     drop(life.on(passed(), late));
-    assert!(life.conditions().unsafe_to_trade().is_none());
+    assert_eq!(life.verified(), [Symbol::usdcop()]);
 }
 
 #[test]
@@ -335,13 +335,13 @@ fn a_session_does_not_wait_for_missing_history_which_is_fetched_beside_it() {
         "→ **ready**, open feed"
     );
     assert_eq!(shown(&life.on(opened(), START)), "→ **active**");
-    assert!(life.unsafe_to_trade().is_some());
+    assert_eq!(life.verified(), []);
     assert_eq!(
         shown(&life.on(Event::HistoryFetched(Symbol::usdcop()), START)),
         "check history"
     );
     drop(life.on(passed(), START));
-    assert!(life.unsafe_to_trade().is_none());
+    assert_eq!(life.verified(), [Symbol::usdcop()]);
     let running = [opened(), Event::Started, Event::L0Ready(flag())];
     let mut late = after(machine(OnTimeout::Degrade, true), &running);
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What the life cycle shows of itself.
 
-use crate::domain::health::{Condition, Conditions};
+use crate::domain::health::{Condition, ConditionKind, Conditions};
 use crate::domain::l0::Flag;
 use crate::domain::lifecycle::{Gate, Lifecycle, State};
 use crate::domain::symbol::Symbol;
@@ -65,16 +65,13 @@ impl Lifecycle {
         &mut self.conditions
     }
 
-    /// Why prices should not be acted on now: the state, else the first condition that says so. `None`: they may be.
+    /// The pairs whose history passed the gate of their coming (or present) session.
     #[must_use]
-    pub fn unsafe_to_trade(&self) -> Option<String> {
-        match self.state {
-            State::Active => self
-                .conditions
-                .unsafe_to_trade()
-                .map(|condition| condition.kind.name().to_owned()),
-            other => Some(other.name().to_owned()),
-        }
+    pub fn verified(&self) -> Vec<Symbol> {
+        let passed = |pair: &Symbol| {
+            self.gates.of(*pair) == Gate::Passed && !self.conditions.concerns(ConditionKind::HistoryUnverified, *pair)
+        };
+        self.gates.pairs().filter(passed).collect()
     }
 
     /// Its snapshot.
@@ -125,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn prices_are_to_be_acted_on_only_in_a_session_with_verified_history() {
+    fn only_a_pair_whose_history_passed_its_gate_is_verified() {
         let at = Timestamp::from_secs(1_768_478_400);
         let mut life = Lifecycle::new(&[Symbol::usdcop()], WaitPolicy::default(), false, at);
-        assert_eq!(life.unsafe_to_trade().as_deref(), Some("initializing"));
+        assert_eq!(life.verified(), []);
         drop(life.on(Event::SessionOpened(Symbol::usdcop()), at));
         drop(life.on(Event::Started, at));
         let late = at + WaitPolicy::default().wait_max + Duration::from_secs(1);
@@ -136,9 +133,6 @@ mod tests {
         let verdict = crate::domain::verdict::Verdict::unreachable("refused", None, late);
         let verdicts = BTreeMap::from([(Symbol::usdcop(), verdict)]);
         drop(life.on(Event::Judged(verdicts.into()), late));
-        assert_eq!(
-            (life.state(), life.unsafe_to_trade().as_deref()),
-            (State::Active, Some("history_unverified"))
-        );
+        assert_eq!((life.state(), life.verified()), (State::Active, Vec::new()));
     }
 }

@@ -103,7 +103,11 @@ fn live(
             for effect in life.on(pending.remove(0), now) {
                 match effect {
                     Effect::Changed(change) => {
-                        changes.push((change.at, change.to, life.conditions().unsafe_to_trade().is_none()));
+                        let unverified = life
+                            .conditions()
+                            .holding()
+                            .any(|one| one.kind == ConditionKind::HistoryUnverified);
+                        changes.push((change.at, change.to, !unverified));
                     }
                     Effect::Validate(flag) => pending.push(good(flag, now)),
                     _ => {}

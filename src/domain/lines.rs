@@ -192,6 +192,7 @@ impl Lines {
             status: line.status,
             last_price_at: line.cadence.last_at(),
             gap_p99: line.cadence.p99(now),
+            patience: line.cadence.usual(line.cadence.last_at().unwrap_or(now)),
             silent: line
                 .cadence
                 .silence(now)

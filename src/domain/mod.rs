@@ -41,6 +41,8 @@ pub mod frames;
 pub mod delivery;
 pub mod lanes;
 pub mod outbox;
+pub mod stamp_lag;
+pub mod acceptance;
 pub mod judge;
 pub mod sequence;
 pub mod bars;
@@ -53,6 +55,8 @@ mod book;
 #[cfg(test)]
 mod pipeline_tests;
 #[cfg(test)]
+mod silence_tests;
+#[cfg(test)]
 mod pipeline_random_tests;
 #[cfg(test)]
 mod audit_tests;
@@ -61,6 +65,9 @@ pub mod cadence;
 pub mod pulse;
 pub mod feed_view;
 pub mod lines;
+pub mod safety;
+pub mod evident_conditions;
+pub mod rejection_log;
 pub mod link_io;
 pub mod link;
 pub mod batch;

@@ -12,6 +12,7 @@
 
 pub use crate::domain::market::{Boundary, Market};
 
+use crate::domain::acceptance::AcceptanceView;
 use crate::domain::bar::Bar;
 use crate::domain::book::Book;
 use crate::domain::channel::Channel;
@@ -143,6 +144,11 @@ impl Pipeline {
         self.books.iter().filter_map(Book::unchecked)
     }
 
+    /// What became of each pair's prices.
+    pub fn prices(&self) -> impl Iterator<Item = (Symbol, AcceptanceView)> {
+        self.books.iter().map(|book| (book.market.symbol, book.prices()))
+    }
+
     /// The stamp of the last input.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
@@ -270,7 +276,7 @@ impl Pipeline {
             HeardKind::Asked(asked) => {
                 for i in 0..self.books.len() {
                     let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
-                        Some(book) => book.gaps.asked(asked.from, asked.to),
+                        Some(book) => book.asked(asked.from, asked.to),
                         None => Vec::new(),
                     };
                     self.tell_findings(i, gaps.into_iter().map(Finding::Gap).collect(), at, out);

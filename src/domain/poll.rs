@@ -51,6 +51,8 @@ struct Pair {
     /// Since when the link has not brought it; `None` while it does.
     uncovered_since: Option<Timestamp>,
     refused: bool,
+    /// The vendor refused it over REST: not asked for again before then.
+    rests_until: Option<Timestamp>,
 }
 
 impl Poll {
@@ -62,6 +64,7 @@ impl Poll {
             sessions: Arc::clone(sessions),
             uncovered_since: Some(now),
             refused: false,
+            rests_until: None,
         };
         Self {
             patience,
@@ -137,6 +140,13 @@ impl Poll {
         now.since(since) >= self.patience
     }
 
+    /// The vendor does not serve this pair under our plan: others are asked for, and this one again in a while.
+    pub fn refused(&mut self, symbol: Symbol, now: Timestamp) {
+        for pair in self.pairs.iter_mut().filter(|pair| pair.symbol == symbol) {
+            pair.rests_until = Some(now + limits::POLL_REFUSED);
+        }
+    }
+
     /// The pairs that are polled now.
     #[must_use]
     pub fn polled(&self, now: Timestamp) -> Vec<Symbol> {
@@ -191,7 +201,8 @@ impl Pair {
         let session = self.sessions.at(now).or_else(|| self.sessions.after(now))?;
         let patience = if self.refused { Duration::ZERO } else { patience };
         // A little before the open, so that the first bar is heard from its beginning.
-        Some((since + patience).max(session.opens - limits::POLL_EARLY))
+        let due = (since + patience).max(session.opens - limits::POLL_EARLY);
+        Some(self.rests_until.map_or(due, |until| due.max(until)))
     }
 }
 

@@ -47,6 +47,7 @@ fn feed(state: &'static str, lines: &[(Symbol, Status, bool)]) -> FeedView {
         status: *status,
         last_price_at: None,
         gap_p99: None,
+        patience: Duration::from_secs(600),
         silent: *silent,
         suspicion: None,
     };

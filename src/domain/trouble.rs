@@ -49,6 +49,12 @@ impl Trouble {
         }
     }
 
+    /// Whether it is about the key that asked, and not about what was asked for or the vendor.
+    #[must_use]
+    pub const fn concerns_key(self) -> bool {
+        matches!(self, Self::MinuteSpent | Self::DaySpent | Self::BadKey)
+    }
+
     /// Its name in causes, counters and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -90,9 +90,9 @@ impl Watch {
         flags
     }
 
-    /// Why no tick came in this slot: the cause of the longest outage in it, else that the market was silent.
+    /// The cause of the longest outage in this slot; `None`: the feed was up all the time.
     #[must_use]
-    pub fn cause(&self, slot: Slot) -> &str {
+    pub fn cause(&self, slot: Slot) -> Option<&str> {
         let lasted = |outage: &&Outage| {
             outage
                 .to
@@ -100,9 +100,8 @@ impl Watch {
                 .min(slot.closes_at)
                 .since(outage.from.max(slot.opens_at))
         };
-        self.touching(slot)
-            .max_by_key(lasted)
-            .map_or("no_ticks", |outage| &outage.cause)
+        let longest = self.touching(slot).max_by_key(lasted)?;
+        Some(&longest.cause)
     }
 
     fn touching(&self, slot: Slot) -> impl Iterator<Item = &Outage> {
@@ -136,15 +135,15 @@ mod tests {
     #[test]
     fn a_slot_begun_before_we_watched_is_a_late_start_and_an_outage_later_is_a_feed_gap() {
         let mut watch = Watch::new();
-        assert_eq!(watch.cause(slot(0)), "not_connected");
+        assert_eq!(watch.cause(slot(0)), Some("not_connected"));
         watch.up(at(100));
         watch.down(at(700), "upstream_close_1006");
         watch.up(at(710));
         assert_eq!(watch.flags(slot(0)), Flags::LATE_START);
         assert_eq!(watch.flags(slot(300)), Flags::default());
-        assert_eq!(watch.cause(slot(300)), "no_ticks");
+        assert_eq!(watch.cause(slot(300)), None);
         assert_eq!(watch.flags(slot(600)), Flags::FEED_GAP);
-        assert_eq!(watch.cause(slot(600)), "upstream_close_1006");
+        assert_eq!(watch.cause(slot(600)), Some("upstream_close_1006"));
         assert_eq!(watch.flags(slot(900)), Flags::default());
     }
 
@@ -156,7 +155,7 @@ mod tests {
             watch.down(at(down), cause);
             watch.up(at(up));
         }
-        assert_eq!(watch.cause(slot(0)), "upstream_close_1006");
+        assert_eq!(watch.cause(slot(0)), Some("upstream_close_1006"));
     }
 
     #[test]

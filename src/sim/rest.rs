@@ -311,6 +311,14 @@ impl super::stage::Stage {
         place: usize,
         now: Timestamp,
     ) -> Result<String, ApiError> {
+        let refused = |trouble: &Trouble| match trouble {
+            Trouble::Rest(RestTrouble::RefuseSymbol(pair)) if pair.as_str() == symbol => Some(()),
+            _ => None,
+        };
+        if self.weather.find(now, refused).is_some() {
+            let message = "This symbol is available starting with the Pro plan. Consider upgrading your plan.";
+            return Err(ApiError::new(403, message));
+        }
         match want {
             Want::Series => self.series(params, symbol, csv, now),
             Want::Usage => Ok(self.usage(place, now)),

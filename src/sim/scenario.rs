@@ -156,6 +156,10 @@ pub enum Trouble {
     MinuteStamps,
     /// Stamps run ahead of the clock.
     Ahead(Duration),
+    /// Stamps are so old.
+    Behind(Duration),
+    /// Stamps are milliseconds.
+    MilliStamps,
     /// Prices carry bid and ask.
     BidAsk,
     /// Empty lists of a subscribe-status are `null`.
@@ -205,6 +209,8 @@ pub enum RestTrouble {
     Hang,
     /// Every window is empty: 400, no data is available.
     Empty,
+    /// The plan does not have this pair over REST: 403.
+    RefuseSymbol(Symbol),
     /// Each bar comes twice, the second time with another close.
     Duplicates,
     /// Prices carry single-precision noise at the fifth decimal.

@@ -33,7 +33,7 @@ pub enum ScenarioError {
 }
 
 /// The words of every act, for errors.
-pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, stuck, quoted, minute-stamps, ahead, bid-ask, \
+pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, stuck, quoted, minute-stamps, milli-stamps, ahead, behind, bid-ask, \
     null-lists, no-lists, ignore, refuse, hang, slow, cut, forge, rest, expire, exhaust, relent";
 const CUES: &str = "at start, at HH:MM, at +17m (after the session opens), at bar N, on MOMENT, on MOMENT #N, on MOMENT #N-M, on MOMENT every";
 const MOMENTS: [(&str, Moment); 8] = [
@@ -301,6 +301,8 @@ fn read_trouble(words: &[&str]) -> Result<Option<Trouble>, String> {
         ["quoted"] => Trouble::Quoted,
         ["minute-stamps"] => Trouble::MinuteStamps,
         ["ahead", by] => Trouble::Ahead(duration(by)?),
+        ["behind", by] => Trouble::Behind(duration(by)?),
+        ["milli-stamps"] => Trouble::MilliStamps,
         ["bid-ask"] => Trouble::BidAsk,
         ["null-lists"] => Trouble::NullLists,
         ["no-lists"] => Trouble::NoLists,
@@ -343,6 +345,10 @@ fn read_rest(words: &[&str]) -> Result<RestTrouble, String> {
         ["status", status] => read_status(status, &[]).map(RestTrouble::Status),
         ["slow", by] => duration(by).map(RestTrouble::Slow),
         ["cut"] => Ok(RestTrouble::Cut),
+        ["refuse", symbol] => symbol
+            .parse()
+            .map(RestTrouble::RefuseSymbol)
+            .map_err(|error| format!("{error}")),
         [name] => one_of(name, &REST).ok_or_else(|| rest_words(words)),
         _ => Err(rest_words(words)),
     }
@@ -350,7 +356,7 @@ fn read_rest(words: &[&str]) -> Result<RestTrouble, String> {
 
 fn rest_words(words: &[&str]) -> String {
     format!(
-        "rest {:?} is not known; allowed are status CODE, slow DURATION, cut, {}",
+        "rest {:?} is not known; allowed are status CODE, slow DURATION, refuse USD/COP, cut, {}",
         words.join(" "),
         names(&REST)
     )

@@ -107,6 +107,15 @@ fn acts_say_what() {
             "rest status 429",
             Act::Trouble(Trouble::Rest(RestTrouble::Status(429)), None),
         ),
+        (
+            "behind 2h",
+            Act::Trouble(Trouble::Behind(Duration::from_secs(7_200)), None),
+        ),
+        ("milli-stamps for 1m", Act::Trouble(Trouble::MilliStamps, minute)),
+        (
+            "rest refuse USD/COP",
+            Act::Trouble(Trouble::Rest(RestTrouble::RefuseSymbol(Symbol::usdcop())), None),
+        ),
         ("rest cut for 1m", Act::Trouble(Trouble::Rest(RestTrouble::Cut), minute)),
     ] {
         assert_eq!(act(text), expect, "{text}");

@@ -198,11 +198,20 @@ impl Stage {
             Trouble::Ahead(by) => Some(*by),
             _ => None,
         });
-        let mut stamp = quote.at + ahead.unwrap_or_default();
+        let behind = self.weather.find(now, |trouble| match trouble {
+            Trouble::Behind(by) => Some(*by),
+            _ => None,
+        });
+        let mut stamp = quote.at + ahead.unwrap_or_default() - behind.unwrap_or_default();
         if self.weather.has(&Trouble::MinuteStamps, now) {
             stamp = stamp.floor(Duration::from_secs(60));
         }
-        let text = frames::price(&symbol, stamp.secs(), quote.price, spelling);
+        let unit = if self.weather.has(&Trouble::MilliStamps, now) {
+            1_000
+        } else {
+            1
+        };
+        let text = frames::price(&symbol, stamp.secs() * unit, quote.price, spelling);
         let frame = frames::frame(frames::TEXT, text.as_bytes());
         let subscribed = |(id, socket): (&u64, &Socket)| socket.symbols.contains(&symbol).then_some(*id);
         let ids: Vec<u64> = self.sockets.iter().filter_map(subscribed).collect();

@@ -85,7 +85,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
         "status",
         "server",
         "the service's state and conditions",
-        "server_status:string safe_to_trade:object conditions:[object]",
+        "server_status:string safe_to_trade:object unsafe_reasons~:object conditions:[object]",
     ),
     (
         "skipped",
@@ -148,7 +148,10 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 25] = [
 
 /// What these messages are made of.
 const SHAPES: [(&str, &str); 9] = [
-    ("State", "server_status:string safe_to_trade:boolean?"),
+    (
+        "State",
+        "server_status:string safe_to_trade:boolean? unsafe_reasons~:[string]",
+    ),
     ("Head", "epoch:string? seq:integer"),
     (
         "Limits",

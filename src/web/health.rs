@@ -30,7 +30,8 @@ pub(super) async fn ready(request: HttpRequest) -> Result<HttpResponse, Trouble>
     let thread = Thread::of(&request)?;
     let view = thread.view();
     let draining = thread.common.drain.borrow().is_some();
-    let ready = !draining && matches!(view.state.name.as_str(), "ready" | "active" | "market_closed");
+    let serving = matches!(view.state.name.as_str(), "ready" | "active" | "market_closed");
+    let ready = !draining && serving && !view.unresponsive();
     let state = state_json(&view.state, thread.zones.first());
     let body = json!({"status": if ready { "ready" } else { "not_ready" }, "state": state, "draining": draining});
     if ready {
@@ -108,7 +109,7 @@ fn feed_json(feed: &FeedView, zone: Tz) -> Value {
 fn symbol_json(view: &SymbolView, zone: Tz) -> Value {
     json!({"feed": view.feed, "cadence": view.cadence, "safe_to_trade": view.safe_to_trade, "reasons": view.reasons,
         "last_tick": view.last_tick.map(|at| at.rfc3339(zone)), "last_tick_us": view.last_tick.map(Timestamp::micros),
-        "bars_today": view.bars_today})
+        "bars_today": view.bars_today, "rejected": view.rejected})
 }
 
 fn gap_json(zones: &Zones, gap: &Gap) -> Value {

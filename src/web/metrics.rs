@@ -15,11 +15,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Name, kind and help of every metric, in the order of the page.
-const METRICS: [(&str, &str, &str); 27] = [
+const METRICS: [(&str, &str, &str); 28] = [
     ("candela_state", "gauge", "1 for the state the life cycle is in"),
     ("candela_condition", "gauge", "1 while the condition holds"),
     ("candela_uptime_seconds", "gauge", "Time since the process started"),
     ("candela_ticks_accepted_total", "counter", "Ticks accepted and numbered"),
+    (
+        "candela_ticks_rejected_total",
+        "counter",
+        "Ticks set aside, by pair and reason",
+    ),
     (
         "candela_errors_total",
         "counter",
@@ -213,6 +218,11 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
             symbol.as_str(),
             each.bars_today,
         );
+        for (reason, count) in &each.rejected {
+            let labels = [("symbol", symbol.as_str()), ("reason", reason.name())];
+            let labels = labels.map(|(label, of)| (label, of.to_owned())).into();
+            samples.labelled("candela_ticks_rejected_total", labels, count);
+        }
         if let Some(last) = each.last_tick {
             samples.of(
                 "candela_symbol_last_tick_seconds",
@@ -333,6 +343,7 @@ mod tests {
             safe_to_trade: true,
             last_tick: Some(Timestamp::from_secs(1_767_361_204)),
             bars_today: 8,
+            rejected: [(crate::domain::tick::SetAside::OffSession, 3)].into(),
             ..SymbolView::default()
         };
         let reachable = Reachable {
@@ -381,6 +392,7 @@ mod tests {
             "candela_uptime_seconds 10",
             "candela_ticks_accepted_total 7",
             "candela_feed_message_age_seconds 0.412",
+            "candela_ticks_rejected_total{symbol=\"USD/COP\",reason=\"off_session\"} 3",
             "candela_symbol_last_tick_seconds{symbol=\"USD/COP\"} 1767361204",
             "candela_database_response_seconds 0.0025",
             "candela_reader_distance{reader=\"writer\"} 12",

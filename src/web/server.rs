@@ -292,6 +292,7 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
             ledger: Arc::clone(&parts.ledger),
             zones,
             status: parts.status.clone(),
+            view: parts.view.clone(),
             session_start: parts.session_start.clone(),
             store: parts.extras.store.clone(),
             pattern: parts.extras.pattern,

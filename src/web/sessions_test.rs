@@ -320,7 +320,10 @@ async fn rest_answers_from_views_and_from_what_was_told() {
     );
     stage.clock.advance(Duration::from_secs(301));
     assert!(stage.get("/market/latest").await.0.contains("404"));
-    let mut view = crate::views::ServiceView::default();
+    let mut view = crate::views::ServiceView {
+        ageless: true,
+        ..Default::default()
+    };
     view.state.name = "active".to_owned();
     stage.view.send_replace(std::sync::Arc::new(view));
     let (_, body) = stage.get("/status").await;

@@ -56,7 +56,10 @@ impl Stage {
         let paper = Paper::default();
         let shards: Arc<Mutex<Vec<Addr<Fanout>>>> = Arc::default();
         let counts: Arc<Counts> = Arc::default();
-        let (view, views) = watch::channel(Arc::new(ServiceView::default()));
+        let (view, views) = watch::channel(Arc::new(ServiceView {
+            ageless: true,
+            ..ServiceView::default()
+        }));
         let (status, statuses) = watch::channel(Bytes::new());
         let clock = Clock::manual(Timestamp::from_secs(START));
         let (started, opened) = (Arc::clone(&shards), paper.clone());

@@ -56,9 +56,13 @@ impl Thread {
         thread.ok_or_else(|| Trouble::unavailable("not_ready", "the service is starting"))
     }
 
-    /// The published view of the service.
+    /// The published view of the service; one that is too old says so of itself.
     pub(super) fn view(&self) -> Arc<ServiceView> {
-        Arc::clone(&self.common.view.borrow())
+        let view = Arc::clone(&self.common.view.borrow());
+        if view.fresh() {
+            return view;
+        }
+        Arc::new(view.outdated(self.deck.clock().now()))
     }
 
     /// Reads a symbol in any spelling, if it is served here.

@@ -77,7 +77,10 @@ async fn a_subscription_that_is_refused_changes_nothing() {
 #[actix_rt::test]
 async fn the_welcome_says_when_the_session_closes_and_a_snapshot_how_the_service_is() {
     let stage = Stage::new();
-    let mut view = ServiceView::default();
+    let mut view = ServiceView {
+        ageless: true,
+        ..Default::default()
+    };
     let session = json!({"status": "open", "type": "spot", "current_session_end": "2025-10-22T12:55:00-05:00"});
     view.sessions.insert("USD/COP".parse().unwrap(), session);
     stage.view.send_replace(Arc::new(view));

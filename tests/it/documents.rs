@@ -2,6 +2,7 @@
 
 use candela::domain::health::ConditionKind;
 use candela::domain::protocol::Close;
+use candela::domain::safety::UnsafeReason;
 use std::path::Path;
 
 /// The rows of a document's tables that begin so that `first` accepts their first cell.
@@ -39,5 +40,16 @@ fn conditions_are_explained_to_operators() {
         let row = rows("docs/operations.md", |cell| cell == kind.name());
         assert_eq!(row.len(), 1, "{} has {} rows", kind.name(), row.len());
         assert_eq!(row[0][2], kind.clears_when(), "{}", kind.name());
+    }
+}
+
+#[test]
+fn reasons_against_trading_are_explained_to_operators_and_to_clients() {
+    for reason in UnsafeReason::ALL {
+        for document in ["docs/operations.md", "docs/api.md"] {
+            let row = rows(document, |cell| cell == format!("`{}`", reason.name()));
+            assert_eq!(row.len(), 1, "{} has {} rows in {document}", reason.name(), row.len());
+            assert_eq!(row[0][2], reason.clears_when(), "{} in {document}", reason.name());
+        }
     }
 }

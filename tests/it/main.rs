@@ -40,6 +40,8 @@ mod feed_scenarios;
 #[cfg(test)]
 mod process_demo;
 #[cfg(test)]
+mod process_evidence;
+#[cfg(test)]
 mod process_gate;
 #[cfg(test)]
 mod process_input;

@@ -218,6 +218,22 @@ fn a_session_has_its_row_from_open_to_close_and_market_session_says_where_it_sta
     wait_until("the row of the closed session with all its bars", || {
         (count(data, done) == 1).then_some(())
     });
+    // That no prices come any more is as it should be: nothing is wrong with the night.
+    let night = wait_until("the link to be closed", || {
+        let status = world.get("/status");
+        (status["feed"]["state"] == "idle").then_some(status)
+    });
+    let held: Vec<&Value> = night["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["status"] == true)
+        .collect();
+    assert!(
+        held.iter()
+            .all(|one| one["type"] != "feed_down" && one["type"] != "feed_silent"),
+        "{held:?}"
+    );
     let again = shown("closed");
     assert_eq!(again["next_open"], "2026-03-03T08:00:00-05:00", "{again}");
     world.stop();
