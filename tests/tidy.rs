@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger", &["clock", "domain", "limits"]),
     ("store", &["clock", "domain", "limits", "schema"]),
     ("cache", &["clock", "domain", "limits"]),
-    ("views", &["domain"]),
+    ("views", &["clock", "domain", "limits"]),
     (
         "actors",
         &[
