@@ -1,22 +1,29 @@
 //! The one reader of clocks. Everything else is told the time.
 //!
-//! *Market time* is what the service believes the wall clock says; under `demo` it runs faster than real time and starts where
+//! *Market time* is what the service believes the wall clock says: each reading compares the wall clock with the steady clock
+//! (`domain::market_time`), so that nobody ever acts on a jump. Under `demo` it runs faster than real time and starts where
 //! the replayed session starts. *Real time* is only ever a duration: what to sleep, how long something took.
 
+use crate::domain::market_time::{Break, BreakCause, Distrust, MarketTime};
 use crate::domain::timestamp::Timestamp;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use crate::limits;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant; // the standard one, but tests can pause it
 
 /// Where market time comes from. Cheap to clone; clones agree.
 #[derive(Debug, Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    breaks: Arc<Breaks>,
+}
 
 #[derive(Debug, Clone)]
 enum Source {
-    /// The wall clock of the machine.
-    System,
+    /// The wall clock of the machine, as far as it is trusted.
+    System(Hands, Arc<Mutex<MarketTime>>),
     /// `origin + (real time since started) × speed`, plus what [`Clock::advance`] added.
     Scaled {
         origin: Timestamp,
@@ -29,11 +36,116 @@ enum Source {
     Manual(Arc<AtomicI64>),
 }
 
+/// The two clocks of the machine.
+#[derive(Debug, Clone)]
+enum Hands {
+    /// The machine's; the steady one counts from here.
+    Machine(std::time::Instant),
+    /// A test's: wall time, and steady time since the start, in microseconds.
+    #[cfg(test)]
+    Moved(Arc<(AtomicI64, AtomicI64)>),
+}
+
+impl Hands {
+    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
+    fn wall(&self) -> Timestamp {
+        match self {
+            Self::Machine(_) => Timestamp::from_datetime(chrono::Utc::now()),
+            #[cfg(test)]
+            Self::Moved(moved) => Timestamp::from_micros(moved.0.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn steady(&self) -> Duration {
+        match self {
+            Self::Machine(origin) => origin.elapsed(),
+            #[cfg(test)]
+            Self::Moved(moved) => Duration::from_micros(moved.1.load(Ordering::Relaxed).unsigned_abs()),
+        }
+    }
+}
+
+/// The breaks of market time, for those who have to be told.
+#[derive(Debug)]
+struct Breaks {
+    /// A thread reads the clock all the time: when nothing has, the process did not run.
+    watched: AtomicBool,
+    origin: std::time::Instant,
+    state: Mutex<BreakList>,
+}
+
+#[derive(Debug, Default)]
+struct BreakList {
+    /// When the clock was last read, while it is watched.
+    read: Duration,
+    /// All that there were.
+    total: u64,
+    /// The last of them, oldest first.
+    last: VecDeque<Break>,
+}
+
+impl BreakList {
+    fn push(&mut self, found: Break) {
+        self.total = self.total.saturating_add(1);
+        self.last.push_back(found);
+        if self.last.len() > limits::CLOCK_BREAKS {
+            self.last.pop_front();
+        }
+    }
+}
+
+impl Breaks {
+    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            watched: AtomicBool::new(false),
+            origin: std::time::Instant::now(),
+            state: Mutex::default(),
+        })
+    }
+
+    fn list(&self) -> MutexGuard<'_, BreakList> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock is read and shows `now`. The first reader after a pause notes it before anybody goes on.
+    fn read(&self, now: Timestamp, speed: f64) {
+        let mut list = self.list();
+        let read = self.origin.elapsed();
+        let unread = read.saturating_sub(std::mem::replace(&mut list.read, read));
+        if unread >= limits::PROCESS_PAUSED {
+            let since = now - unread.mul_f64(speed);
+            list.push(Break {
+                since,
+                until: now,
+                cause: BreakCause::ProcessPaused,
+            });
+        }
+    }
+}
+
 impl Clock {
+    const fn of(source: Source, breaks: Arc<Breaks>) -> Self {
+        Self { source, breaks }
+    }
+
     /// The machine's wall clock.
     #[must_use]
-    pub const fn system() -> Self {
-        Self(Source::System)
+    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
+    pub fn system() -> Self {
+        Self::disciplined(Hands::Machine(std::time::Instant::now()))
+    }
+
+    fn disciplined(hands: Hands) -> Self {
+        let time = MarketTime::starting(hands.wall(), hands.steady());
+        Self::of(Source::System(hands, Arc::new(Mutex::new(time))), Breaks::new())
+    }
+
+    /// A machine's clocks that a test moves by [`Moved`].
+    #[cfg(test)]
+    pub(crate) fn moved(at: Timestamp) -> (Self, Moved) {
+        let hands = Arc::new((AtomicI64::new(at.micros()), AtomicI64::new(0)));
+        (Self::disciplined(Hands::Moved(Arc::clone(&hands))), Moved(hands))
     }
 
     /// A clock that shows `origin` now and then runs `speed` times as fast as real time. A speed that is not a positive
@@ -49,18 +161,19 @@ impl Clock {
     #[must_use]
     pub fn held(origin: Timestamp, speed: f64) -> Self {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
-        Self(Source::Scaled {
+        let source = Source::Scaled {
             origin,
             started: Arc::default(),
             speed,
             added_us: Arc::default(),
-        })
+        };
+        Self::of(source, Breaks::new())
     }
 
     /// Lets a held clock run. Once; again, or on another clock, changes nothing.
     #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn release(&self) {
-        if let Source::Scaled { started, .. } = &self.0 {
+        if let Source::Scaled { started, .. } = &self.source {
             started.get_or_init(Instant::now);
         }
     }
@@ -68,21 +181,28 @@ impl Clock {
     /// A clock that shows `at` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(at: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(at.micros()))))
+        Self::of(Source::Manual(Arc::new(AtomicI64::new(at.micros()))), Breaks::new())
     }
 
     /// Whether it is held: made so, and not released yet.
     #[must_use]
     pub fn stands(&self) -> bool {
-        matches!(&self.0, Source::Scaled { started, .. } if started.get().is_none())
+        matches!(&self.source, Source::Scaled { started, .. } if started.get().is_none())
     }
 
     /// Market time now, UTC.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System => Timestamp::from_datetime(chrono::Utc::now()),
+        let now = self.look();
+        if self.breaks.watched.load(Ordering::Relaxed) {
+            self.breaks.read(now, self.speed());
+        }
+        now
+    }
+
+    fn look(&self) -> Timestamp {
+        match &self.source {
+            Source::System(hands, time) => self.disciplined_now(hands, time),
             Source::Scaled {
                 origin,
                 started,
@@ -97,11 +217,71 @@ impl Clock {
         }
     }
 
+    /// The wall clock is read between two readings of the steady one: a thread that is put aside in between has read nothing.
+    fn disciplined_now(&self, hands: &Hands, time: &Mutex<MarketTime>) -> Timestamp {
+        let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (before, wall, after) = (hands.steady(), hands.wall(), hands.steady());
+            if after.saturating_sub(before) > limits::CLOCK_READ {
+                continue;
+            }
+            let (now, set) = time.read(wall, before);
+            if let Some(set) = set {
+                self.breaks.list().push(set); // before anybody else reads the new time
+            }
+            return now;
+        }
+    }
+
+    /// From now on a thread reads the clock all the time: when nothing has read it for [`limits::PROCESS_PAUSED`], the process
+    /// did not run.
+    pub fn watched(&self) {
+        self.breaks.list().read = self.breaks.origin.elapsed();
+        self.breaks.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// The breaks of market time after the first `seen` of them, and how many there were in all.
+    #[must_use]
+    pub fn breaks_after(&self, seen: u64) -> (Vec<Break>, u64) {
+        let list = self.breaks.list();
+        let news = usize::try_from(list.total.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let skipped = list.last.len().saturating_sub(news);
+        (list.last.iter().skip(skipped).copied().collect(), list.total)
+    }
+
+    /// Why the wall clock is not trusted now; `None`: it is, or time is not taken from it.
+    #[must_use]
+    pub fn distrust(&self) -> Option<Distrust> {
+        let Source::System(_, time) = &self.source else {
+            return None;
+        };
+        let _ = self.now(); // with what the wall clock says now
+        time.lock().unwrap_or_else(PoisonError::into_inner).distrust()
+    }
+
+    /// The vendor stamped a price that just came: where the wall clock is not trusted, it speaks for it or against it.
+    pub fn witness(&self, stamp: Timestamp) {
+        if let Source::System(hands, time) = &self.source {
+            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            time.witness(stamp, hands.steady());
+        }
+    }
+
+    /// The last instant that was recorded before the start. A wall clock that shows less by more than a step is not trusted.
+    pub fn recorded(&self, last: Timestamp) {
+        if let Source::System(hands, time) = &self.source
+            && self.now() + limits::CLOCK_STEP < last
+        {
+            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            time.before_ledger(hands.steady());
+        }
+    }
+
     /// Moves a scaled or manual clock forward (a demo skips the night; a test moves time). The system clock does not move.
     pub fn advance(&self, by: Duration) {
         let us = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        match &self.0 {
-            Source::System => {}
+        match &self.source {
+            Source::System(..) => {}
             Source::Scaled { added_us, .. } => {
                 added_us.fetch_add(us, Ordering::Relaxed);
             }
@@ -114,9 +294,9 @@ impl Clock {
     /// How many seconds of market time pass in one real second.
     #[must_use]
     pub const fn speed(&self) -> f64 {
-        match &self.0 {
+        match &self.source {
             Source::Scaled { speed, .. } => *speed,
-            Source::System | Source::Manual(_) => 1.0,
+            Source::System(..) | Source::Manual(_) => 1.0,
         }
     }
 
@@ -130,6 +310,26 @@ impl Clock {
     #[must_use]
     pub fn real(&self, market: Duration) -> Duration {
         market.div_f64(self.speed())
+    }
+}
+
+/// Moves the clocks of [`Clock::moved`].
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(crate) struct Moved(Arc<(AtomicI64, AtomicI64)>);
+
+#[cfg(test)]
+impl Moved {
+    /// Both clocks run.
+    pub(crate) fn run(&self, by: Duration) {
+        let us = i64::try_from(by.as_micros()).unwrap();
+        self.0.1.fetch_add(us, Ordering::Relaxed);
+        self.0.0.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// The wall clock jumps.
+    pub(crate) fn jump(&self, by_ms: i64) {
+        self.0.0.fetch_add(by_ms * 1_000, Ordering::Relaxed);
     }
 }
 
@@ -186,6 +386,32 @@ mod tests {
         clock.release();
         assert!(!clock.stands());
         assert!(clock.now() > origin);
+    }
+
+    #[test]
+    fn clones_of_a_disciplined_clock_see_no_jump_and_are_all_told_of_what_was_adopted() {
+        let start = Timestamp::from_secs(1_772_456_400);
+        let (clock, hands) = Clock::moved(start);
+        let other = clock.clone();
+        hands.run(Duration::from_secs(1));
+        hands.jump(-3_600_000);
+        assert_eq!(other.now(), start + Duration::from_secs(1));
+        assert_eq!(clock.distrust().unwrap().ahead_ms, -3_600_000);
+        hands.run(limits::CLOCK_TRUSTED_AFTER);
+        assert_eq!(other.now(), clock.now());
+        assert_eq!(clock.distrust(), None);
+        let (breaks, total) = clock.breaks_after(0);
+        assert_eq!((breaks.len(), total, breaks[0].by_ms()), (1, 1, -3_600_000));
+        assert_eq!(other.breaks_after(total), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn a_start_before_what_was_recorded_is_not_trusted() {
+        let (clock, _hands) = Clock::moved(Timestamp::from_secs(1_000));
+        clock.recorded(Timestamp::from_secs(1_001));
+        assert_eq!(clock.distrust(), None);
+        clock.recorded(Timestamp::from_secs(4_600));
+        assert_eq!(clock.distrust().unwrap().reason, "before_ledger");
     }
 
     #[test]

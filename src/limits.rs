@@ -473,6 +473,24 @@ pub const FEED_LINGERS: Duration = Duration::from_secs(5);
 /// A wall clock that moves by more than this against the steady clock has stepped; smaller steps never reopen a session.
 pub const CLOCK_STEP: Duration = Duration::from_secs(2);
 
+/// Market time makes up for a smaller difference at one part in so many: faster than a daemon slews (chrony: one in twelve).
+pub const CLOCK_SLEW: u32 = 10;
+
+/// How far apart two readings of the steady clock may be for the reading of the wall clock between them to count.
+pub const CLOCK_READ: Duration = Duration::from_millis(50);
+
+/// Stamps of the vendor in a row that agree with a wall clock that jumped, and not with market time: it was set right.
+pub const CLOCK_STAMPS: u32 = 3;
+
+/// Breaks of market time that are kept for those who have to be told: all ask within seconds.
+pub const CLOCK_BREAKS: usize = 64;
+
+/// A process in which nothing has read a clock for so long, real time, did not run: a thread reads it each [`PULSE`].
+pub const PROCESS_PAUSED: Duration = Duration::from_secs(10);
+
+/// How long a pause of the process is told as a condition after it, real time.
+pub const PAUSE_TOLD: Duration = Duration::from_secs(60);
+
 /// How often the session clock looks at the wall clock, real time: a step is noticed within it.
 pub const CLOCK_LOOK: Duration = Duration::from_millis(500);
 

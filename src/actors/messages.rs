@@ -10,6 +10,7 @@ use crate::domain::delivery::Options;
 use crate::domain::event::{Arrival, Numbered, Position};
 use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::domain::l0::{Flag, Sighting};
+use crate::domain::market_time::{Break, Distrust};
 use crate::domain::requests::Since;
 use crate::domain::session::Session;
 use crate::domain::session_watch::Turn;
@@ -148,11 +149,14 @@ pub enum Report {
     Flag(Sighting),
     /// A pair's session turned. The first look of a session clock also tells that a pair's market is closed.
     SessionTurned(Turn),
-    /// The wall clock jumped against the machine's steady clock.
-    ClockStepped {
-        /// Milliseconds of market time forward; negative: back.
-        ahead_ms: i64,
-    },
+    /// The wall clock is not trusted; market time runs on the machine's steady clock.
+    ClockStepped(Distrust),
+    /// The wall clock is trusted again.
+    ClockTrusted,
+    /// Market time was set to the wall clock.
+    ClockSet(Break),
+    /// The process did not run for a while.
+    ProcessPaused(Break),
     /// The calendar's override file changed and was read; `Err`: it is wrong, and what it said before holds.
     CalendarRead(Result<(), String>),
     /// The history of every pair was checked.

@@ -12,6 +12,7 @@ use crate::actors::vitals::Vitals;
 use crate::clock::Clock;
 use crate::domain::health::ConditionKind;
 use crate::domain::lifecycle::{Effect, Event, Lifecycle};
+use crate::domain::market_time::{Break, Distrust};
 use crate::domain::session_watch::{Stage, Turn};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -56,6 +57,8 @@ pub struct Root {
     parts: Parts,
     lifecycle: Lifecycle,
     timer: Option<SpawnHandle>,
+    /// Ends the condition that tells of a pause.
+    pause_told: Option<SpawnHandle>,
 }
 
 /// What the condition `feed_silent` says.
@@ -86,6 +89,7 @@ impl Root {
             parts,
             lifecycle,
             timer: None,
+            pause_told: None,
         }
     }
 
@@ -263,6 +267,26 @@ impl Root {
         self.raise(ConditionKind::KeysExhausted, reason, &message, ctx);
     }
 
+    fn clock_stepped(&mut self, distrust: &Distrust, ctx: &mut Context<Self>) {
+        let message = distrust.to_string();
+        tracing::warn!(ahead_ms = distrust.ahead_ms, reason = distrust.reason, "{message}");
+        self.raise(ConditionKind::ClockStepped, distrust.reason, &message, ctx);
+    }
+
+    /// The condition stands for a while after the pause, so that it is seen.
+    fn paused(&mut self, pause: &Break, ctx: &mut Context<Self>) {
+        let lasted_ms = pause.by_ms();
+        let message = pause.to_string();
+        tracing::warn!(lasted_ms, since = %pause.since, until = %pause.until, "{message}");
+        self.raise(ConditionKind::ProcessPaused, "paused", &message, ctx);
+        if let Some(told) = self.pause_told.take() {
+            ctx.cancel_future(told);
+        }
+        self.pause_told = Some(ctx.run_later(limits::PAUSE_TOLD, |root, ctx| {
+            root.clear(ConditionKind::ProcessPaused, ctx);
+        }));
+    }
+
     fn turned(&mut self, turn: &Turn, ctx: &mut Context<Self>) {
         if turn.stage == Stage::Open {
             let (symbol, session) = (turn.symbol, turn.session);
@@ -304,6 +328,7 @@ impl Actor for Root {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.on(Event::Started, ctx); // to one that goes on after a panic it means nothing
+        self.clear(ConditionKind::ProcessPaused, ctx); // whose end went with the panic
     }
 }
 
@@ -347,17 +372,17 @@ impl Handler<Report> for Root {
             Report::Flag(Ok(flag)) => self.on(Event::L0Ready(flag), ctx),
             Report::Flag(Err(trouble)) => self.on(Event::L0Lost(trouble), ctx),
             Report::SessionTurned(turn) => self.turned(&turn, ctx),
-            Report::ClockStepped { ahead_ms } => {
-                self.raise(
-                    ClockStepped,
-                    "stepped",
-                    &format!("The wall clock jumped by {ahead_ms} ms."),
-                    ctx,
-                );
-                ctx.run_later(limits::CLOCK_TRUSTED_AFTER, |root, ctx| {
-                    root.clear(ConditionKind::ClockStepped, ctx);
-                });
+            Report::ClockStepped(distrust) => self.clock_stepped(&distrust, ctx),
+            Report::ClockTrusted => {
+                tracing::info!("the wall clock is trusted again");
+                self.clear(ClockStepped, ctx);
             }
+            Report::ClockSet(set) => {
+                let (by_ms, since, until) = (set.by_ms(), set.since, set.until);
+                tracing::warn!(by_ms, %since, %until, "market time was set to the wall clock");
+                self.settled(ctx);
+            }
+            Report::ProcessPaused(pause) => self.paused(&pause, ctx),
             Report::CalendarRead(Ok(())) => self.clear(CalendarFileWrong, ctx),
             Report::CalendarRead(Err(problem)) => self.raise(CalendarFileWrong, "unreadable", &problem, ctx),
             Report::Judged(verdicts) => {

@@ -1,17 +1,19 @@
 //! SessionClock: tells Root every turn of every pair's session within a fraction of a second of its instant.
 //!
-//! owns   `domain::session_watch::SessionWatch`, one timer at its next deadline, one that looks at the wall clock for steps,
+//! owns   `domain::session_watch::SessionWatch`, one timer at its next deadline, one that looks whether the wall clock is trusted,
 //!        the mark of the calendar's override file
 //! hears  nothing but time
-//! says   Report::SessionTurned, Report::ClockStepped, Report::CalendarRead → Root · the corrected calendars → views
+//! says   Report::SessionTurned, Report::ClockStepped, Report::ClockTrusted, Report::ClockSet, Report::ProcessPaused,
+//!        Report::CalendarRead → Root · the corrected calendars → views
 //! fails  a broken override file is told and the last good calendar holds. A panic restarts it: turns that happened meanwhile
 //!        are told by the first look, a session that runs is told as open once more
 
 use crate::actors::messages::Report;
 use crate::calendar_file::{self, FileMark};
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Clock;
 use crate::domain::calendar::Calendar;
-use crate::domain::session_watch::{SessionWatch, StepWatch};
+use crate::domain::market_time::{BreakCause, Distrust};
+use crate::domain::session_watch::SessionWatch;
 use crate::domain::symbol::Symbol;
 use crate::limits;
 use actix::prelude::*;
@@ -40,10 +42,10 @@ pub struct SessionClockParts {
 pub struct SessionClock {
     parts: SessionClockParts,
     watch: SessionWatch,
-    steps: StepWatch,
-    since_look: Stopwatch,
-    /// At the last check the clock was held: what it makes up for afterwards is no step.
-    stood: bool,
+    /// What was told of the wall clock.
+    distrust: Option<Distrust>,
+    /// How many breaks of market time were told.
+    breaks: u64,
     mark: FileMark,
     timer: Option<SpawnHandle>,
 }
@@ -58,9 +60,8 @@ impl SessionClock {
             .map(|(symbol, calendar)| (*symbol, calendar.borrow().clone()));
         Self {
             watch: SessionWatch::new(markets, parts.lead),
-            steps: StepWatch::starting(parts.clock.now()),
-            since_look: Stopwatch::start(),
-            stood: parts.clock.stands(),
+            distrust: None,
+            breaks: parts.clock.breaks_after(0).1,
             mark: parts.calendar_file.as_deref().and_then(calendar_file::mark),
             timer: None,
             parts,
@@ -81,18 +82,37 @@ impl SessionClock {
         }
     }
 
-    /// Every half second: did the clock step, did the file change.
+    /// Every half second: is the wall clock trusted, was time broken, did the file change.
     fn check(&mut self, ctx: &mut Context<Self>) {
-        let elapsed = std::mem::replace(&mut self.since_look, Stopwatch::start()).elapsed();
-        let now = self.parts.clock.now();
-        let stands = self.parts.clock.stands();
-        if std::mem::replace(&mut self.stood, stands) || stands {
-            self.steps = StepWatch::starting(now);
-        } else if let Some(ahead_ms) = self.steps.check(now, elapsed.mul_f64(self.parts.clock.speed())) {
-            self.tell(Report::ClockStepped { ahead_ms }, ctx);
-        }
+        self.look_at_the_wall_clock(ctx);
         self.reread(ctx);
         self.look(ctx);
+    }
+
+    fn look_at_the_wall_clock(&mut self, ctx: &mut Context<Self>) {
+        let steps = |told: &Distrust, now: &Distrust| {
+            let moved = told.ahead_ms.abs_diff(now.ahead_ms);
+            told.reason != now.reason || u128::from(moved) > limits::CLOCK_STEP.as_millis()
+        };
+        match (self.distrust, self.parts.clock.distrust()) {
+            (Some(_), None) => {
+                self.distrust = None;
+                self.tell(Report::ClockTrusted, ctx);
+            }
+            (told, Some(now)) if told.is_none_or(|told| steps(&told, &now)) => {
+                self.distrust = Some(now);
+                self.tell(Report::ClockStepped(now), ctx);
+            }
+            _ => {}
+        }
+        let (breaks, total) = self.parts.clock.breaks_after(self.breaks);
+        self.breaks = total;
+        for found in breaks {
+            match found.cause {
+                BreakCause::ProcessPaused => self.tell(Report::ProcessPaused(found), ctx),
+                BreakCause::ClockStepped => self.tell(Report::ClockSet(found), ctx),
+            }
+        }
     }
 
     fn reread(&mut self, ctx: &mut Context<Self>) {

@@ -85,15 +85,44 @@ async fn a_fast_day_has_every_turn_in_order() {
 }
 
 #[actix_rt::test]
-async fn a_clock_that_steps_is_told_and_its_turns_follow() {
-    let clock = Clock::scaled(at("2026-01-15T06:30:00-05:00"), 1.0);
+async fn a_clock_that_jumps_is_told_and_nothing_turns_until_it_is_trusted() {
+    let (clock, hands) = Clock::moved(at("2026-01-15T06:30:00-05:00"));
     let mut reports = start(&clock, None).0;
     assert_eq!(next_stage(&mut reports).await.1, Stage::Idle);
-    clock.advance(Duration::from_secs(7_200));
-    let (_, Report::ClockStepped { ahead_ms }) = next(&mut reports).await else {
+    hands.jump(7_200_000);
+    let (heard, Report::ClockStepped(distrust)) = next(&mut reports).await else {
         panic!("a step")
     };
-    assert!((7_199_000..7_201_000).contains(&ahead_ms), "{ahead_ms}");
+    assert_eq!(
+        (heard, distrust.ahead_ms, distrust.reason),
+        (at("2026-01-15T06:30:00-05:00"), 7_200_000, "stepped")
+    );
+    hands.run(Duration::from_secs(12));
+    hands.jump(-7_200_000);
+    let (heard, Report::ClockStepped(distrust)) = next(&mut reports).await else {
+        panic!("that it is back, and no turn")
+    };
+    assert_eq!(
+        (heard, distrust.reason),
+        (at("2026-01-15T06:30:12-05:00"), "stepped_back")
+    );
+    hands.run(limits::CLOCK_TRUSTED_AFTER);
+    assert_eq!(next(&mut reports).await.1, Report::ClockTrusted);
+}
+
+#[actix_rt::test]
+async fn a_jump_that_lasts_is_adopted_and_its_turns_follow() {
+    let (clock, hands) = Clock::moved(at("2026-01-15T06:30:00-05:00"));
+    let mut reports = start(&clock, None).0;
+    assert_eq!(next_stage(&mut reports).await.1, Stage::Idle);
+    hands.jump(7_200_000);
+    assert!(matches!(next(&mut reports).await.1, Report::ClockStepped(_)));
+    hands.run(limits::CLOCK_TRUSTED_AFTER);
+    assert_eq!(next(&mut reports).await.1, Report::ClockTrusted);
+    let (_, Report::ClockSet(set)) = next(&mut reports).await else {
+        panic!("that market time was set")
+    };
+    assert_eq!(set.by_ms(), 7_200_000);
     assert_eq!(next_stage(&mut reports).await.1, Stage::Open);
 }
 

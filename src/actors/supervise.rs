@@ -16,7 +16,7 @@
 //! Root hears `GaveUp` when the budget is spent, and `Steady` when the child has then run for the window without a failure.
 
 use crate::actors::messages::Report;
-use crate::actors::vitals::{Standing, Vitals};
+use crate::actors::vitals::{Standing, Stuck, Vitals};
 use crate::clock::Stopwatch;
 use crate::limits;
 use actix::dev::ContextFut;
@@ -99,6 +99,7 @@ where
         random,
         recent: VecDeque::new(),
         failed_at: None,
+        stuck: Stuck::default(),
         phase: Phase::Starting,
         owed: None,
     });
@@ -116,6 +117,7 @@ struct Guarded<A: Actor<Context = Context<A>> + Supervised + Unpin> {
     recent: VecDeque<Stopwatch>,
     /// When it failed for the last time.
     failed_at: Option<Stopwatch>,
+    stuck: Stuck,
     phase: Phase,
     /// A report that found Root's mailbox full; tried again at each turn.
     owed: Option<Report>,
@@ -197,7 +199,8 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
 
     fn check_pulse(&mut self) {
         match self.row.wedged_after {
-            Some(longest) if self.vitals.pulse_age() > longest => {
+            Some(longest) if self.stuck.look(self.vitals.pulse_age(), limits::PULSE) > longest => {
+                self.stuck = Stuck::default();
                 self.fail(&format!(
                     "wedged: handled nothing for {} s",
                     self.vitals.pulse_age().as_secs()

@@ -362,7 +362,7 @@ impl Tree {
         let children: Vec<(Row, Vitals)> = nursery.rows.clone();
         let lifecycle = Lifecycle::new(&pairs, policy, can_fetch, clock.now());
         let parts = root::Parts {
-            clock,
+            clock: clock.clone(),
             kept: Arc::new(Mutex::new(lifecycle)),
             children,
             flag: l0_watcher.recipient(),
@@ -375,7 +375,7 @@ impl Tree {
             ending,
         };
         nursery.start(rows::ROOT, "root", root_mail, move || Root::new(parts));
-        watchdog::watch(nursery.rows.clone())?;
+        watchdog::watch(nursery.rows.clone(), clock)?;
         let vitals = nursery.rows.into_iter().map(|(_, vitals)| vitals).collect();
         Ok(Self {
             vitals,

@@ -45,6 +45,25 @@ struct Asked {
     hang_ms: AtomicU64,
 }
 
+/// How long a child's pulse has been missing, in time in which whoever looks ran as well: after a pause of the whole process every
+/// pulse is old, and none is missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stuck {
+    missing: Duration,
+}
+
+impl Stuck {
+    /// A look at a pulse, one each `every`. Returns how long it has been missing.
+    pub(super) fn look(&mut self, pulse_age: Duration, every: Duration) -> Duration {
+        self.missing = if pulse_age > every * 2 {
+            self.missing + every
+        } else {
+            Duration::ZERO
+        };
+        self.missing
+    }
+}
+
 /// A copy of a child's vitals at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct VitalSigns {
@@ -196,5 +215,26 @@ impl Vitals {
             !self.0.asked.panic.swap(false, Ordering::Relaxed),
             "asked to panic by a test hook"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::PULSE;
+
+    #[test]
+    fn a_pulse_is_missing_only_as_long_as_whoever_looks_ran() {
+        let mut stuck = Stuck::default();
+        assert_eq!(stuck.look(PULSE, PULSE), Duration::ZERO);
+        assert_eq!(
+            stuck.look(Duration::from_secs(600), PULSE),
+            PULSE,
+            "both stood for ten minutes"
+        );
+        assert_eq!(stuck.look(Duration::from_millis(100), PULSE), Duration::ZERO);
+        for looks in 1..=200 {
+            assert_eq!(stuck.look(Duration::from_secs(60), PULSE), PULSE * looks);
+        }
     }
 }

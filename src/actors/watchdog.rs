@@ -1,8 +1,12 @@
 //! Ends the process when a part that it cannot live without is gone or stuck: from a thread of its own, because a stuck arbiter
 //! cannot be restarted from inside.
+//!
+//! It counts only time in which it ran itself: a process that was stopped and goes on has parts whose pulse is old, and none that
+//! is stuck. It reads the clock all the time, so that such a pause is noticed (`Clock::watched`).
 
 use crate::actors::supervise::{Row, WhenSpent};
-use crate::actors::vitals::{Standing, Vitals};
+use crate::actors::vitals::{Standing, Stuck, Vitals};
+use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::limits;
 use std::time::Duration;
@@ -11,15 +15,16 @@ use std::time::Duration;
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn watch(children: Vec<(Row, Vitals)>) -> std::io::Result<()> {
-    let vital: Vec<Vitals> = children
+pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<()> {
+    let mut vital: Vec<(Vitals, Stuck)> = children
         .into_iter()
         .filter(|(row, _)| row.when_spent == WhenSpent::Exit)
-        .map(|(_, vitals)| vitals)
+        .map(|(_, vitals)| (vitals, Stuck::default()))
         .collect();
+    clock.watched();
     std::thread::Builder::new()
         .name("watchdog".to_owned())
-        .spawn(move || look(&vital))
+        .spawn(move || look(&mut vital, &clock))
         .map(drop)
 }
 
@@ -27,19 +32,22 @@ pub fn watch(children: Vec<(Row, Vitals)>) -> std::io::Result<()> {
     clippy::disallowed_methods,
     reason = "a thread of its own, on which nothing else waits"
 )]
-fn look(children: &[Vitals]) {
+fn look(children: &mut [(Vitals, Stuck)], clock: &Clock) {
     let mut parked_for = Duration::ZERO;
     loop {
         std::thread::sleep(limits::PULSE);
-        if let Some(child) = children
-            .iter()
-            .find(|child| child.pulse_age() > limits::WEDGED_EXIT && child.standing() == Standing::Alive)
-        {
-            end(child, "handles nothing any more");
+        let _ = clock.now();
+        for (child, stuck) in children.iter_mut() {
+            let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
+            if stuck_for > limits::WEDGED_EXIT && child.standing() == Standing::Alive {
+                end(child, "handles nothing any more");
+            }
         }
-        match children.iter().find(|child| child.standing() == Standing::Parked) {
+        match children.iter().find(|(child, _)| child.standing() == Standing::Parked) {
             // Root ends the process in order; only when it does not within the grace is it done here.
-            Some(child) if parked_for >= limits::EXIT_GRACE => end(child, "failed more often than its budget allows"),
+            Some((child, _)) if parked_for >= limits::EXIT_GRACE => {
+                end(child, "failed more often than its budget allows")
+            }
             Some(_) => parked_for += limits::PULSE,
             None => parked_for = Duration::ZERO,
         }

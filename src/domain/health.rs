@@ -13,8 +13,10 @@ pub enum ConditionKind {
     HistoryUnverified,
     /// The flag that opened the gate is gone or no longer good.
     FlagWithdrawn,
-    /// The wall clock jumped.
+    /// The wall clock is not trusted: it jumped.
     ClockStepped,
+    /// The process did not run for a while.
+    ProcessPaused,
     /// The calendar's override file cannot be used; the last good one holds.
     CalendarFileWrong,
     /// The link to the vendor is down.
@@ -47,10 +49,11 @@ pub enum ConditionKind {
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::HistoryUnverified,
         Self::FlagWithdrawn,
         Self::ClockStepped,
+        Self::ProcessPaused,
         Self::CalendarFileWrong,
         Self::FeedDown,
         Self::Polling,
@@ -74,6 +77,7 @@ impl ConditionKind {
             Self::HistoryUnverified => "history_unverified",
             Self::FlagWithdrawn => "flag_withdrawn",
             Self::ClockStepped => "clock_stepped",
+            Self::ProcessPaused => "process_paused",
             Self::CalendarFileWrong => "calendar_file_wrong",
             Self::FeedDown => "feed_down",
             Self::Polling => "polling",
@@ -98,6 +102,7 @@ impl ConditionKind {
             Self::HistoryUnverified => "a good ready flag is there and the history passes its check",
             Self::FlagWithdrawn => "a good ready flag is there again",
             Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
+            Self::ProcessPaused => "a minute has passed since the process runs again",
             Self::CalendarFileWrong => "the override file is corrected",
             Self::FeedDown => "the link is up and a price was accepted",
             Self::Polling => "the link is up and has taken over from polling",

@@ -27,6 +27,7 @@ pub mod lifecycle;
 pub mod lifecycle_view;
 mod lifecycle_gate;
 pub mod session_watch;
+pub mod market_time;
 pub mod session_view;
 pub mod tick;
 pub mod bar;

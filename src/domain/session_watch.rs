@@ -250,28 +250,6 @@ fn stage(session: &Session, now: Timestamp, lead: Duration) -> Stage {
     }
 }
 
-/// Notices that the wall clock jumped, by comparing it with the machine's steady clock.
-#[derive(Debug, Clone, Copy)]
-pub struct StepWatch {
-    last: Timestamp,
-}
-
-impl StepWatch {
-    /// The wall clock shows `now`.
-    #[must_use]
-    pub const fn starting(now: Timestamp) -> Self {
-        Self { last: now }
-    }
-
-    /// `elapsed` is how much market time the steady clock says has passed since the last call. Returns by how many milliseconds
-    /// the wall clock is ahead of (or behind) that, when it is more than [`limits::CLOCK_STEP`].
-    pub fn check(&mut self, now: Timestamp, elapsed: Duration) -> Option<i64> {
-        let expected = std::mem::replace(&mut self.last, now) + elapsed;
-        let ahead = now.micros().saturating_sub(expected.micros()) / 1_000;
-        (u128::from(ahead.unsigned_abs()) > limits::CLOCK_STEP.as_millis()).then_some(ahead)
-    }
-}
-
 #[cfg(test)]
 #[path = "session_watch_tests.rs"]
 mod tests;

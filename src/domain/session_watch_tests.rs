@@ -174,13 +174,3 @@ fn a_turn_says_to_the_life_cycle_what_it_means() {
         (Some(Event::SessionClosed(Symbol::usdcop())), None)
     );
 }
-
-#[test]
-fn a_step_of_the_wall_clock_is_noticed_in_both_directions() {
-    let (start, second) = (at("2026-01-15T10:00:00Z"), Duration::from_secs(1));
-    let mut steps = StepWatch::starting(start);
-    assert_eq!(steps.check(start + second, second), None);
-    assert_eq!(steps.check(start + second * 3600, second), Some(3_598_000));
-    assert_eq!(steps.check(start, second), Some(-3_601_000));
-    assert_eq!(steps.check(start + second * 2, second), None);
-}
