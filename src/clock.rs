@@ -194,10 +194,14 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let now = self.look();
+        self.note(now);
+        now
+    }
+
+    fn note(&self, now: Timestamp) {
         if self.breaks.watched.load(Ordering::Relaxed) {
             self.breaks.read(now, self.speed());
         }
-        now
     }
 
     fn look(&self) -> Timestamp {
@@ -240,6 +244,12 @@ impl Clock {
         self.breaks.watched.store(true, Ordering::Relaxed);
     }
 
+    /// Reads the clock for the reading's sake: the wall clock is compared, and a pause is noticed.
+    pub fn beat(&self) {
+        let now = self.look();
+        self.note(now);
+    }
+
     /// The breaks of market time after the first `seen` of them, and how many there were in all.
     #[must_use]
     pub fn breaks_after(&self, seen: u64) -> (Vec<Break>, u64) {
@@ -255,7 +265,7 @@ impl Clock {
         let Source::System(_, time) = &self.source else {
             return None;
         };
-        let _ = self.now(); // with what the wall clock says now
+        self.beat(); // with what the wall clock says now
         time.lock().unwrap_or_else(PoisonError::into_inner).distrust()
     }
 

@@ -36,7 +36,7 @@ fn look(children: &mut [(Vitals, Stuck)], clock: &Clock) {
     let mut parked_for = Duration::ZERO;
     loop {
         std::thread::sleep(limits::PULSE);
-        let _ = clock.now();
+        clock.beat();
         for (child, stuck) in children.iter_mut() {
             let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
             if stuck_for > limits::WEDGED_EXIT && child.standing() == Standing::Alive {

@@ -145,8 +145,7 @@ impl Stray {
 }
 
 /// Microseconds of a difference between clocks that counts as none.
-#[expect(clippy::cast_possible_truncation, reason = "two seconds")]
-const PACE_US: u64 = limits::CLOCK_STEP.as_micros() as u64;
+const PACE_US: u64 = limits::CLOCK_STEP.as_secs() * 1_000_000;
 
 fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
