@@ -6,6 +6,7 @@ pub mod clock;
 pub mod domain;
 pub mod exit;
 pub mod settings;
+pub mod log_queue;
 pub mod telemetry;
 pub mod calendar_file;
 pub mod ledger;

@@ -8,6 +8,18 @@ use std::time::Duration;
 /// The longest SQL name that PostgreSQL keeps whole.
 pub const IDENTIFIER: usize = 63;
 
+// --- logs -----------------------------------------------------------------------------------------------------------
+
+/// Bytes of log lines that may wait for their reader; lines beyond are dropped and counted. Some 5,000 lines: what a bad minute
+/// says.
+pub const LOG_QUEUE_BYTES: usize = 1 << 20;
+
+/// How long no line must have been lost before the loss counts as over and is reported, real time.
+pub const LOG_CALM: Duration = Duration::from_secs(1);
+
+/// Between two looks at a log that takes nothing now, real time.
+pub const LOG_WAIT: Duration = Duration::from_millis(10);
+
 // --- bars -----------------------------------------------------------------------------------------------------------
 
 /// How long after its interval a bar still waits for late ticks before it is closed. The vendor claims 170 ms mean latency.
@@ -629,6 +641,10 @@ pub const STOP_WRITING: Duration = Duration::from_secs(2);
 /// How long a stop lets readers tell what was written last, real time.
 pub const STOP_TELLING: Duration = Duration::from_millis(100);
 
+/// How long the end of the process waits for its last log lines to be written, real time: a reader that stands still must not
+/// keep the process.
+pub const LOG_FLUSH: Duration = Duration::from_millis(250);
+
 /// How long a stop takes at the most to empty the ledger's log, real time.
 pub const STOP_CHECKPOINT: Duration = Duration::from_millis(500);
 const _: () = assert!(
@@ -637,6 +653,7 @@ const _: () = assert!(
         + DRAIN.as_millis()
         + CLIENT_CLOSE.as_millis()
         + STOP_CHECKPOINT.as_millis()
+        + LOG_FLUSH.as_millis()
         < 10_000,
     "a stop ends before docker kills"
 );

@@ -16,8 +16,8 @@ use candela::cmd::simulate::SimulateArgs;
 use candela::cmd::status::StatusArgs;
 use candela::exit::Exit;
 use candela::settings::{self, SettingsArgs};
+use candela::{log_queue, telemetry};
 use clap::{Parser, Subcommand};
-use std::io::Write;
 
 /// Memory is taken and given back once a tick and client; this allocator does that in half the time of the system's.
 #[global_allocator]
@@ -75,25 +75,30 @@ fn main() -> Exit {
         Command::Backfill(backfill) => backfill.run(),
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
     };
-    done.unwrap_or_else(|error| {
+    let exit = done.unwrap_or_else(|error| {
         if failure::is_unread(&error) {
             return Exit::Clean; // as with `candela calendar --ics | head`
         }
         let (exit, sentence) = failure::of(&error);
-        tell(&format!("candela: {sentence}"));
+        telemetry::tell(&format!("candela: {sentence}"));
         exit
-    })
+    });
+    log_queue::flush();
+    exit
 }
 
 /// Help and version go to standard output and are no error; anything else clap says is about the command line.
 fn say(said: &clap::Error) -> Exit {
     let to_read = !said.use_stderr();
-    drop(said.print()); // whoever reads it may have gone away
-    if to_read { Exit::Clean } else { Exit::Usage }
-}
-
-fn tell(sentence: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{sentence}"));
+    match said.print() {
+        Err(error) if to_read && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let (exit, sentence) = failure::of(&error.into());
+            telemetry::tell(&format!("candela: {sentence}"));
+            exit
+        }
+        Ok(()) | Err(_) if to_read => Exit::Clean,
+        Ok(()) | Err(_) => Exit::Usage,
+    }
 }
 
 fn show_calendar(settings: &SettingsArgs, args: &CalendarArgs) -> anyhow::Result<Exit> {

@@ -1,15 +1,18 @@
-//! Logs: for people on a terminal, as JSON for machines. Always on standard error; standard output is for results.
+//! Logs: for people on a terminal, as JSON for machines. Always on standard error; standard output is for results. Nobody who
+//! logs waits for whoever reads the log: [`crate::log_queue`] stands between them.
 //!
 //! Levels: ERROR someone must act; WARN degraded but coping; INFO a state changed; DEBUG and TRACE for those who build it.
 
 use crate::clock::Clock;
+use crate::log_queue::{self, LogLine};
 use crate::settings::{Format, Log};
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -22,11 +25,58 @@ const CHATTY: &str =
     "actix_server=warn,actix_http=warn,actix_http::h1::dispatcher=off,mio=warn,rustls=warn,tokio_postgres=warn";
 
 /// Sends logs of the whole process to standard error, and panics with them. Once a process; again changes nothing.
-pub fn start(log: &Log, zone: Tz, clock: Clock) {
+///
+/// # Errors
+/// When the system gives no thread to write from.
+pub fn start(log: &Log, zone: Tz, clock: Clock) -> std::io::Result<()> {
     let terminal = std::io::stderr().is_terminal();
-    let subscriber = subscriber(log, zone, clock, terminal, std::io::stderr);
+    let report = {
+        let (log, clock) = (log.clone(), clock.clone());
+        move |lost| loss_line(lost, &log, zone, clock.clone(), terminal)
+    };
+    let queue = log_queue::start(report)?;
+    let subscriber = subscriber(log, zone, clock, terminal, move || LogLine(queue.clone()));
     if tracing::dispatcher::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
+    }
+    Ok(())
+}
+
+/// Tells the person who started the command one sentence on standard error, behind what was logged before it.
+pub fn tell(sentence: &str) {
+    match log_queue::process() {
+        Some(queue) => queue.push(format!("{sentence}\n").into_bytes()),
+        None => drop(writeln!(std::io::stderr().lock(), "{sentence}")), // nobody may read it
+    }
+}
+
+/// The line that says how many lines were lost, whatever levels are logged.
+fn loss_line(lost: u64, log: &Log, zone: Tz, clock: Clock, terminal: bool) -> Vec<u8> {
+    let line = Arc::new(Mutex::new(Vec::new()));
+    let (sink, directives) = (Arc::clone(&line), "warn".to_owned());
+    let format = log.format;
+    let log = Log { directives, format };
+    let subscriber = subscriber(&log, zone, clock, terminal, move || Page(Arc::clone(&sink)));
+    tracing::dispatcher::with_default(&subscriber, || {
+        tracing::warn!(
+            lost,
+            "log lines were lost: whoever reads the log was too slow, away, or out of room"
+        );
+    });
+    std::mem::take(&mut *line.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Keeps what is written to it.
+#[derive(Debug)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -44,6 +94,7 @@ where
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(MarketTime { clock, zone })
+        .log_internal_errors(false) // it would print, and a print that fails panics
         .with_writer(writer);
     if json {
         Dispatch::new(
@@ -99,34 +150,19 @@ fn ours(backtrace: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::timestamp::Timestamp;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// What is logged by `work` under these settings, at 2026-01-02 13:40:04.250 UTC.
     fn logged(directives: &str, format: Format, work: impl FnOnce()) -> String {
-        let page = Page::default();
+        let page = Arc::<Mutex<Vec<u8>>>::default();
         let log = Log {
             directives: directives.to_owned(),
             format,
         };
         let clock = Clock::manual(Timestamp::from_micros(1_767_361_204_250_000));
-        let sink = page.clone();
-        let subscriber = subscriber(&log, Tz::America__Bogota, clock, false, move || sink.clone());
+        let sink = Arc::clone(&page);
+        let subscriber = subscriber(&log, Tz::America__Bogota, clock, false, move || Page(Arc::clone(&sink)));
         tracing::dispatcher::with_default(&subscriber, work);
-        let bytes = page.0.lock().unwrap().clone();
+        let bytes = page.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -151,6 +187,19 @@ mod tests {
             (&"WARN".into(), &"link lost".into())
         );
         assert_eq!(object["span"]["actor"], "feed");
+    }
+
+    #[test]
+    fn lost_lines_are_reported_in_the_log_s_own_format_also_where_only_errors_are_logged() {
+        let log = Log {
+            directives: "off".to_owned(),
+            format: Format::Json,
+        };
+        let clock = Clock::manual(Timestamp::from_micros(1_767_361_204_250_000));
+        let line = String::from_utf8(loss_line(7, &log, Tz::America__Bogota, clock, false)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!((&object["level"], &object["lost"]), (&"WARN".into(), &7.into()));
+        assert!(object["message"].as_str().unwrap().starts_with("log lines were lost"));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct ServiceView {
     pub verdict: Value,
     /// The last verdict on each pair's history.
     pub verdicts: Value,
+    /// Log lines that were lost since the process started.
+    pub log_lines_lost: u64,
     /// Whether this process leads.
     pub leader: bool,
     /// The session of each pair, in the old shape of `/market/session` plus what came since.

@@ -2,13 +2,14 @@
 //!
 //! owns   nothing but a look at the machine
 //! hears  its own timer
-//! says   `ServiceView` and the ready `status` frame → views
+//! says   `ServiceView` and the ready `status` frame → views · LogLinesLost → Root
 //! fails  a panic restarts it; until then the last snapshot stands
 
 use crate::actors::aggregator::PipelineView;
 use crate::actors::evidence;
 use crate::actors::health_keys::{forecast, key, key_usage};
 use crate::actors::health_zone::in_zone;
+use crate::actors::messages::Report;
 use crate::actors::tree::Views;
 use crate::actors::vitals::Vitals;
 use crate::clock::{Clock, Stopwatch};
@@ -24,9 +25,10 @@ use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdict;
 use crate::limits;
+use crate::log_queue;
 use crate::store::{HealthRow, Store};
 use crate::views::{FeedView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
-use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Recipient, Supervised, WrapFuture};
 use bytes::Bytes;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
@@ -50,6 +52,8 @@ pub struct Parts {
     pub children: Vec<Vitals>,
     /// Where `system_health` is.
     pub store: Store,
+    /// Root.
+    pub up: Recipient<Report>,
     /// The snapshot.
     pub view: watch::Sender<Arc<ServiceView>>,
     /// The `status` message as a ready frame.
@@ -72,6 +76,8 @@ pub struct Health {
     evident: EvidentConditions,
     /// When a row was last put into `system_health`, and the state it told.
     recorded: Option<(Timestamp, String)>,
+    /// What Root was told of log lines.
+    losing_log_lines: Option<bool>,
 }
 
 impl Health {
@@ -87,6 +93,7 @@ impl Health {
             last_status: Value::Null,
             evident: EvidentConditions::default(),
             recorded: None,
+            losing_log_lines: None,
         }
     }
 
@@ -95,6 +102,7 @@ impl Health {
             self.look_at_machine();
         }
         self.looks = self.looks.wrapping_add(1);
+        self.look_at_log();
         let view = self.gather();
         self.tell_status(&view);
         self.parts.view.send_replace(Arc::new(view));
@@ -142,13 +150,10 @@ impl Health {
         let keys = views.keys.borrow().clone();
         let verdicts = views.verdicts.borrow().clone();
         let seams = views.seams.borrow().clone();
-        let first = self.parts.markets.first().map(|market| market.symbol);
+        let market = self.parts.markets.first();
+        let first = market.map(|market| market.symbol);
         let verdict = first.and_then(|first| verdicts.get(&first));
-        let zone = self
-            .parts
-            .markets
-            .first()
-            .map_or(Tz::UTC, |market| market.sessions.zone());
+        let zone = market.map_or(Tz::UTC, |market| market.sessions.zone());
         let actors = self.parts.children.iter().map(|child| child.signs(limits::PULSE_STALE));
         let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         ServiceView {
@@ -198,6 +203,7 @@ impl Health {
             seam: shown(&first.and_then(|first| seams.get(&first)), zone),
             seams: shown(&seams, zone),
             gaps: pipeline.gaps,
+            log_lines_lost: log_queue::loss().lost_total,
             leader: true,
             #[cfg(test)]
             ageless: false,
@@ -231,6 +237,14 @@ impl Health {
                 .status
                 .send_replace(frames::text_frame(status.to_string().as_bytes()));
             self.last_status = status;
+        }
+    }
+
+    /// Root hears when log lines begin to be lost, and when that is over.
+    fn look_at_log(&mut self) {
+        let losing = log_queue::loss().losing;
+        if self.losing_log_lines != Some(losing) && self.parts.up.try_send(Report::LogLinesLost(losing)).is_ok() {
+            self.losing_log_lines = Some(losing);
         }
     }
 

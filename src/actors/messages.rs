@@ -163,6 +163,8 @@ pub enum Report {
     Judged(Arc<Verdicts>),
     /// A pair's missing history was asked for: it came, or does not exist, or takes too long.
     HistoryFetched(Symbol),
+    /// Log lines are being lost, or (`false`) are not any more.
+    LogLinesLost(bool),
     /// The process is asked to stop: no more prices are wanted. From the app.
     Stopping,
 }

@@ -64,6 +64,10 @@ pub struct Root {
 /// What the condition `feed_silent` says.
 const SILENT: &str = "The link is up, and prices are overdue by this half-hour's habit.";
 
+/// What the condition `log_lines_lost` says.
+const LOG_LOST: &str =
+    "Whoever reads the log is too slow, away or out of room: lines are dropped, nothing else waits for it.";
+
 /// What the views show before Root has begun.
 #[must_use]
 pub fn starting(now: Timestamp) -> Overall {
@@ -343,7 +347,8 @@ impl Handler<Report> for Root {
 
     fn handle(&mut self, msg: Report, ctx: &mut Context<Self>) {
         use ConditionKind::{
-            CacheDown, CalendarFileWrong, ClockStepped, FeedDown, FeedSilent, KeysExhausted, Polling, StoreBehind,
+            CacheDown, CalendarFileWrong, ClockStepped, FeedDown, FeedSilent, KeysExhausted, LogLinesLost, Polling,
+            StoreBehind,
         };
         match msg {
             Report::LinkUp => self.clear(FeedDown, ctx),
@@ -390,6 +395,8 @@ impl Handler<Report> for Root {
                 self.on(Event::Judged(verdicts), ctx);
             }
             Report::HistoryFetched(pair) => self.on(Event::HistoryFetched(pair), ctx),
+            Report::LogLinesLost(true) => self.raise(LogLinesLost, "log_not_taken", LOG_LOST, ctx),
+            Report::LogLinesLost(false) => self.clear(LogLinesLost, ctx),
             Report::Restarted { .. } => {}
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
             Report::Steady { .. } => self.overspent(ctx),

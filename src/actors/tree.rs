@@ -336,7 +336,7 @@ impl Tree {
             calendar_file,
             lead: policy.wait_max,
             clock: clock.clone(),
-            root: up,
+            root: up.clone(),
         };
         nursery.start(rows::CLOCK, "session_clock", mail, move || SessionClock::new(parts));
 
@@ -352,6 +352,7 @@ impl Tree {
             clock: clock.clone(),
             views: views.clone(),
             children,
+            up,
             view: snapshot,
             status,
             started_at: clock.now(),

@@ -9,6 +9,7 @@ use crate::actors::vitals::{Standing, Stuck, Vitals};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::limits;
+use crate::log_queue;
 use std::time::Duration;
 
 /// Watches the children whose row says `Exit`, for the life of the process.
@@ -61,5 +62,6 @@ fn end(child: &Vitals, why: &str) -> ! {
         code = Exit::GaveUp.code(),
         "the process ends"
     );
+    log_queue::flush();
     std::process::exit(i32::from(Exit::GaveUp.code()))
 }

@@ -71,7 +71,7 @@ impl DemoArgs {
         };
         let upstream = sim::start(upstream)?;
         let settings = self.settings(&upstream, &folder, chosen.closes_late)?;
-        telemetry::start(&settings.log, chosen.zone, clock.clone());
+        telemetry::start(&settings.log, chosen.zone, clock.clone()).context("start the log's thread")?;
         let zones = Zones::new(
             settings
                 .market

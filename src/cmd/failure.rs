@@ -15,7 +15,9 @@ use crate::store::StoreError;
 /// The code to end with, and one line for people: what failed, and the causes behind it.
 #[must_use]
 pub fn of(error: &anyhow::Error) -> (Exit, String) {
-    let exit = if let Some(start) = error.downcast_ref::<StartError>() {
+    let exit = if output_error(error).is_some() {
+        Exit::Resource
+    } else if let Some(start) = error.downcast_ref::<StartError>() {
         start.exit()
     } else if error.is::<Problems>() || error.is::<CalendarError>() || error.is::<RootsError>() {
         Exit::Settings
@@ -43,20 +45,29 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
 /// Whether it failed only because nobody reads its output any more, as when it is piped into `head`.
 #[must_use]
 pub fn is_unread(error: &anyhow::Error) -> bool {
-    let written = match (
+    output_error(error).is_some_and(|written| written.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Why the output of a command could not be written, if that is what failed.
+fn output_error(error: &anyhow::Error) -> Option<&std::io::Error> {
+    match (
         error.downcast_ref::<CalendarError>(),
         error.downcast_ref::<SimulateError>(),
     ) {
         (Some(CalendarError::Output(written)), _) | (_, Some(SimulateError::Output(written))) => Some(written),
         _ if error.chain().len() > 1 => None, // something else was being done
         _ => error.downcast_ref::<std::io::Error>(),
-    };
-    written.is_some_and(|written| written.kind() == std::io::ErrorKind::BrokenPipe)
+    }
 }
 
 /// What failed with the causes behind it; a cause that was named already is not repeated.
 fn sentence(error: &anyhow::Error) -> String {
-    let mut said = error.to_string();
+    let mut said = match error.downcast_ref::<std::io::Error>() {
+        Some(full) if error.chain().len() == 1 && full.kind() == std::io::ErrorKind::StorageFull => {
+            format!("cannot write to standard output: {full}; make room, or write it elsewhere")
+        }
+        _ => error.to_string(),
+    };
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !said.contains(&cause) {
             said = format!("{said}: {cause}");
@@ -88,6 +99,20 @@ mod tests {
         assert_eq!(of(&named.into()).1, "write output: permission denied");
         let unnamed = Err::<(), _>(refused()).context("read bars.csv").unwrap_err();
         assert_eq!(of(&unnamed).1, "read bars.csv: permission denied");
+    }
+
+    #[test]
+    fn output_that_cannot_be_written_is_no_mistake_of_the_settings() {
+        let full = || Error::from(ErrorKind::StorageFull);
+        for unwritable in [
+            CalendarError::Output(full()).into(),
+            SimulateError::Output(full()).into(),
+            anyhow::Error::from(full()),
+        ] {
+            let (exit, sentence) = of(&unwritable);
+            assert_eq!(exit, Exit::Resource, "{sentence}");
+            assert!(sentence.contains("write"), "{sentence}");
+        }
     }
 
     #[test]

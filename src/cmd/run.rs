@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::settings::{self, SettingsArgs};
 use crate::telemetry;
+use anyhow::Context;
 use clap::Args;
 
 /// Run the service until it is told to stop.
@@ -22,7 +23,7 @@ impl RunArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let settings = settings::load_for_service(&self.settings.sources())?;
         let clock = Clock::system();
-        telemetry::start(&settings.log, settings.market.zone(), clock.clone());
+        telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {
             let app = App::start(settings, clock, Vec::new()).await?;
             tracing::info!(address = %app.address(), "candela listens");

@@ -45,11 +45,13 @@ pub enum ConditionKind {
     TicksRejected,
     /// The vendor refuses a pair on the link, and polling does not bring it either.
     SymbolRefused,
+    /// Whoever reads the log takes no lines: they are dropped and counted.
+    LogLinesLost,
 }
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::HistoryUnverified,
         Self::FlagWithdrawn,
         Self::ClockStepped,
@@ -68,6 +70,7 @@ impl ConditionKind {
         Self::StampsLagging,
         Self::TicksRejected,
         Self::SymbolRefused,
+        Self::LogLinesLost,
     ];
 
     /// Its name on `/status` and in metrics.
@@ -92,6 +95,7 @@ impl ConditionKind {
             Self::StampsLagging => "stamps_lagging",
             Self::TicksRejected => "ticks_rejected",
             Self::SymbolRefused => "symbol_refused",
+            Self::LogLinesLost => "log_lines_lost",
         }
     }
 
@@ -121,6 +125,7 @@ impl ConditionKind {
             Self::StampsLagging => "a price comes with a stamp within 20 s of our clock, or the session ends",
             Self::TicksRejected => "prices of the pair are accepted again, or the session ends",
             Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it, or the session ends",
+            Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
         }
     }
 }

@@ -176,6 +176,7 @@ fn status_of(thread: &Thread) -> Value {
         "seams": view.seams,
         "verdict": view.verdict,
         "verdicts": view.verdicts,
+        "log": {"lines_lost_total": view.log_lines_lost},
         "leader": view.leader,
     })
 }

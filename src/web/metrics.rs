@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Name, kind and help of every metric, in the order of the page.
-const METRICS: [(&str, &str, &str); 28] = [
+const METRICS: [(&str, &str, &str); 29] = [
     ("candela_state", "gauge", "1 for the state the life cycle is in"),
     ("candela_condition", "gauge", "1 while the condition holds"),
     ("candela_uptime_seconds", "gauge", "Time since the process started"),
@@ -115,6 +115,7 @@ const METRICS: [(&str, &str, &str); 28] = [
         "counter",
         "Client connections closed, by reason",
     ),
+    ("candela_log_lines_lost_total", "counter", "Log lines that nobody took"),
     ("candela_memory_resident_bytes", "gauge", "Memory of the process"),
 ];
 
@@ -243,6 +244,15 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
     );
     samples.each("candela_key_calls_today", "key", &view.keys, "id", "used_day");
     samples.one("candela_gaps_pending", view.gaps.len());
+    connections(clients, &mut samples);
+    samples.one("candela_log_lines_lost_total", view.log_lines_lost);
+    if let Some(bytes) = resident() {
+        samples.one("candela_memory_resident_bytes", bytes);
+    }
+    samples.0
+}
+
+fn connections(clients: &Counts, samples: &mut Samples) {
     samples.one("candela_clients_connected", clients.connected.load(Ordering::Relaxed));
     samples.one("candela_clients_slow", clients.conflating.load(Ordering::Relaxed));
     samples.one(
@@ -256,10 +266,6 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
     for (reason, closed) in clients.closed() {
         samples.of("candela_clients_closed_total", "reason", reason, closed);
     }
-    if let Some(bytes) = resident() {
-        samples.one("candela_memory_resident_bytes", bytes);
-    }
-    samples.0
 }
 
 fn stores(view: &ServiceView, samples: &mut Samples) {

@@ -158,7 +158,7 @@ pub(super) const READS: [Read; 15] = [
 ];
 
 /// The shapes of what is answered.
-pub(super) const SHAPES: [(&str, &str); 34] = [
+pub(super) const SHAPES: [(&str, &str); 35] = [
     (
         "Health",
         "status:healthy|degraded|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
@@ -190,7 +190,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
         "service_status:string is_running:boolean l0_integration:L0 market_session:OpenSession|ClosedSession? api_key_usage:KeyUsage \
          websocket_connections:Connections realtime_collection:Collection timestamp:instant state:State \
          conditions:[Condition] symbols:{SymbolStatus} sessions:{OpenSession|ClosedSession} feed:Feed keys:[object] actors:[object] \
-         readers:[object] clients:Clients gaps:[PendingGap] seam:object? seams:object? verdict:object? verdicts:object? leader:boolean …",
+         readers:[object] clients:Clients gaps:[PendingGap] seam:object? seams:object? verdict:object? verdicts:object? log:Log leader:boolean …",
     ),
     (
         "SymbolStatus",
@@ -220,6 +220,7 @@ pub(super) const SHAPES: [(&str, &str); 34] = [
         "total_connections:integer active_connections:integer messages_sent:integer errors:integer \
          connections_by_symbol:object",
     ),
+    ("Log", "lines_lost_total:integer"),
     ("Collection", "active:boolean websocket_connected:boolean"),
     ("Clients", "connected:integer conflating:integer evicted_total:object"),
     (

@@ -134,20 +134,43 @@ impl Candela {
 
     /// Starts a prepared command, capturing its output.
     pub(crate) fn of(command: &mut Command) -> Self {
+        let mut candela = Self::spawn(command, Stdio::piped(), Stdio::piped());
+        candela.read_stdout();
+        candela.read_stderr();
+        candela
+    }
+
+    /// The same with another standard error. A pipe that is given for it is never read.
+    pub(crate) fn logging_to(command: &mut Command, stderr: Stdio) -> Self {
+        let mut candela = Self::spawn(command, Stdio::piped(), stderr);
+        candela.read_stdout();
+        candela
+    }
+
+    /// The same with another standard output.
+    pub(crate) fn printing_to(command: &mut Command, stdout: Stdio) -> Self {
+        let mut candela = Self::spawn(command, stdout, Stdio::piped());
+        candela.read_stderr();
+        candela
+    }
+
+    fn spawn(command: &mut Command, stdout: Stdio, stderr: Stdio) -> Self {
         let folder = tempfile::tempdir().expect("make a working folder");
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .current_dir(&folder);
-        let mut child = spawn(command, libc::SIGKILL);
-        let stdout = Lines::of(child.stdout.take().expect("standard output was piped"));
-        let stderr = Lines::of(child.stderr.take().expect("standard error was piped"));
+        command.stdout(stdout).stderr(stderr).current_dir(&folder);
         Self {
-            child,
+            child: spawn(command, libc::SIGKILL),
             folder,
-            stdout,
-            stderr,
+            stdout: Lines::default(),
+            stderr: Lines::default(),
         }
+    }
+
+    fn read_stdout(&mut self) {
+        self.stdout = Lines::of(self.child.stdout.take().expect("standard output was piped"));
+    }
+
+    fn read_stderr(&mut self) {
+        self.stderr = Lines::of(self.child.stderr.take().expect("standard error was piped"));
     }
 
     /// Runs `candela ARGS` to its end.

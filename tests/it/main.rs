@@ -48,6 +48,8 @@ mod process_input;
 #[cfg(test)]
 mod process_kills;
 #[cfg(test)]
+mod process_logs;
+#[cfg(test)]
 mod process_memory;
 #[cfg(test)]
 mod process_panics;
