@@ -35,8 +35,8 @@ use crate::store::StoreError;
 use crate::views::Overall;
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
 use ending::Writing;
-pub(crate) use settled::{calendars, key_policy, keys, markets, upstream_tls};
-use settled::{feed, l0_table, policy};
+pub(crate) use settled::{calendars, key_policy, keys, l0_table, markets, upstream_tls};
+use settled::{feed, policy};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -153,7 +153,7 @@ impl App {
                 .map(|market| (market.symbol, market.sessions.zone()))
                 .collect(),
         );
-        let store = stores::open_store(&settings).await?;
+        let store = stores::open_store(&settings, &l0_table(&settings)?).await?;
         let cache = stores::open_cache(&settings)?;
         let history = store.clone();
         let (snapshot, view) = watch::channel(Arc::default());

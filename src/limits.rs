@@ -428,6 +428,9 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 /// How long a store or a cache may take for an answer, real time, before that is trouble, though it is still waited for. A hundred
 /// times what is usual, and below the two seconds of a server in real distress.
 pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
+/// How many rows of one kind may be set aside one after the other, with none accepted between them, before that is a condition and no
+/// longer the rows' own trouble: some minutes of a quiet market, so that all of them can be looked through and written by hand.
+pub const REFUSED_IN_A_ROW: u32 = 50;
 /// How often the Writer and the Publisher ask whether their server is there while they have nothing to say to it, real time.
 pub const STORE_LOOK: Duration = Duration::from_secs(4);
 /// Between two deletions of ticks that are no longer kept, real time.

@@ -119,12 +119,16 @@ impl Writer {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let store = self.parts.store.clone();
         ctx.spawn(
-            async move { store.ping().await }
-                .into_actor(self)
-                .map(|answer, actor, _| match answer {
-                    Ok(took) => actor.follower.answered(took),
-                    Err(error) => actor.follower.unanswered(error.reason(), &error),
-                }),
+            async move {
+                let answer = store.ping().await;
+                store.look_for_another_server().await;
+                answer
+            }
+            .into_actor(self)
+            .map(|answer, actor, _| match answer {
+                Ok(took) => actor.follower.answered(took),
+                Err(error) => actor.follower.unanswered(error.reason(), &error),
+            }),
         );
     }
 

@@ -87,7 +87,8 @@ impl Sessions for Corrected {
     }
 }
 
-pub(super) fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {
+/// Where the prepared history lies.
+pub(crate) fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {
     let spelling = match settings.l0.spelling {
         settings::Spelling::Compact => l0_table::Spelling::Compact,
         settings::Spelling::Slash => l0_table::Spelling::Slash,

@@ -1,19 +1,37 @@
 //! Opens the store and the cache that the settings name.
 
 use crate::cache::{Cache, CacheError, Memory, Redis};
+use crate::domain::l0_table::L0Table;
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::Valid;
-use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError};
+use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
 
 /// The store that the settings name, its tables up to date. A server that is not there now may come later: the ledger holds what
-/// it will get. What only a person can mend ends the start.
-pub(super) async fn open_store(settings: &Valid) -> Result<Store, StoreError> {
+/// it will get. What only a person can mend ends the start: also tables that others made and that would be filled or read wrongly.
+pub(super) async fn open_store(settings: &Valid, history: &L0Table) -> Result<Store, StoreError> {
     let Some(url) = &settings.store.database_url else {
         return Ok(Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?));
     };
     let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
-    let prepared = tokio::time::timeout(limits::POSTGRES_START, store.prepare()).await;
+    let preparing = async {
+        store.prepare().await?;
+        let (grave, notes): (Vec<_>, Vec<_>) = store
+            .differences(history)
+            .await?
+            .into_iter()
+            .partition(|difference| difference.weight == Weight::Grave);
+        for note in notes {
+            tracing::warn!(remedy = %note.remedy, "{}", note.says);
+        }
+        if grave.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::DifferentTables(
+            grave.iter().map(ToString::to_string).collect(),
+        ))
+    };
+    let prepared = tokio::time::timeout(limits::POSTGRES_START, preparing).await;
     match prepared.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
         Err(error) if error.disposition() == Disposition::Fatal || exit_of_store(&error) == Exit::Settings => {
             Err(error)
@@ -41,6 +59,7 @@ pub const fn exit_of_store(error: &StoreError) -> Exit {
         | StoreError::LoginRefused(_)
         | StoreError::NotAllowed(_)
         | StoreError::WrongTables(_)
+        | StoreError::DifferentTables(_)
         | StoreError::NewerSchema { .. }
         | StoreError::OlderSchema { .. } => Exit::Settings,
         StoreError::BadFile { .. } => Exit::Resource,
@@ -49,6 +68,10 @@ pub const fn exit_of_store(error: &StoreError) -> Exit {
         StoreError::Unreachable(_)
         | StoreError::Full(_)
         | StoreError::RowRefused(_)
+        | StoreError::Refused(_)
+        | StoreError::EveryRowRefused { .. }
+        | StoreError::NotSetAside(_)
+        | StoreError::NoSession(_)
         | StoreError::Behind { .. }
         | StoreError::Corrupt { .. }
         | StoreError::Other(_) => Exit::Unavailable,

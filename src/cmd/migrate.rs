@@ -1,9 +1,9 @@
 //! `candela migrate`: brings the store's tables up to date, says what is missing, or undoes the newest step.
 
-use crate::app::exit_of_store;
+use crate::app::{exit_of_store, l0_table};
 use crate::exit::Exit;
-use crate::settings::{self, SettingsArgs, Store as StoreSettings};
-use crate::store::{Migrate, Postgres, Sqlite, StoreError};
+use crate::settings::{self, SettingsArgs, Store as StoreSettings, Valid};
+use crate::store::{Difference, Migrate, Postgres, Sqlite, StoreError, Weight};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -20,6 +20,10 @@ pub struct MigrateArgs {
     /// are never dropped.
     #[arg(long, conflicts_with = "check")]
     revert: bool,
+    /// First widen columns and keys of tables that others made, where they are narrower than candela needs: each statement is shown,
+    /// and all are one transaction. With --check only show them.
+    #[arg(long, conflicts_with = "revert")]
+    adapt: bool,
     /// With --revert: delete the rows that go with the step.
     #[arg(long, requires = "revert")]
     discard: bool,
@@ -42,40 +46,88 @@ impl MigrateArgs {
             (false, false, _) => Migrate::Run,
         };
         let mut out = std::io::stdout().lock();
-        let done = actix_rt::System::new().block_on(migrate(&settings.store, what));
-        self.print(what, &done, &mut out)?;
-        Ok(match done {
-            Ok(steps) if what == Migrate::Check && !steps.is_empty() => Exit::Found,
-            Ok(_) => Exit::Clean,
-            Err(error) => exit_of_store(&error),
+        let system = actix_rt::System::new();
+        if self.adapt {
+            let adapted = system.block_on(adapt(&settings.store, what == Migrate::Check));
+            let key = if self.check { "would do" } else { "adapted" };
+            self.print(key, &adapted, &mut out)?;
+            if let Err(error) = adapted {
+                return Ok(exit_of_store(&error));
+            }
+        }
+        let done = system.block_on(migrate(&settings.store, what));
+        self.print(key_of(what), &done, &mut out)?;
+        let differ = match what {
+            Migrate::Check => system.block_on(differences(&settings)),
+            Migrate::Run | Migrate::Revert | Migrate::Discard => Ok(Vec::new()),
+        };
+        let grave = |differ: &Vec<Difference>| differ.iter().any(|difference| difference.weight == Weight::Grave);
+        let is_grave = differ.as_ref().is_ok_and(grave);
+        let said = differ.map(|differ| differ.iter().map(ToString::to_string).collect());
+        self.print("differs", &said, &mut out)?;
+        Ok(match (done, said) {
+            (Err(error), _) | (_, Err(error)) => exit_of_store(&error),
+            (Ok(missing), Ok(_)) if what == Migrate::Check && (is_grave || !missing.is_empty()) => Exit::Found,
+            _ => Exit::Clean,
         })
     }
 
-    fn print(&self, what: Migrate, done: &Result<Vec<String>, StoreError>, out: &mut impl Write) -> anyhow::Result<()> {
-        let key = match what {
-            Migrate::Check => "missing",
-            Migrate::Run => "done",
-            Migrate::Revert | Migrate::Discard => "undone",
-        };
+    fn print(&self, key: &str, done: &Result<Vec<String>, StoreError>, out: &mut impl Write) -> anyhow::Result<()> {
         if self.json {
             let line = match done {
-                Ok(steps) => json!({ key: steps }),
+                Ok(steps) if steps.is_empty() && key == "differs" => return Ok(()),
+                Ok(steps) => json!({ key.replace(' ', "_"): steps }),
+                Err(StoreError::DifferentTables(differences)) => json!({ "differs": differences }),
                 Err(error) => json!({ "error": error.to_string() }),
             };
             return Ok(writeln!(out, "{line}")?);
         }
         match done {
-            Ok(steps) if steps.is_empty() && key == "undone" => writeln!(out, "there is nothing to undo")?,
-            Ok(steps) if steps.is_empty() => writeln!(out, "the tables are up to date")?,
+            Ok(steps) if steps.is_empty() => match key {
+                "undone" => writeln!(out, "there is nothing to undo")?,
+                "adapted" | "would do" => writeln!(out, "nothing is to be adapted")?,
+                "differs" => {}
+                _ => writeln!(out, "the tables are up to date")?,
+            },
             Ok(steps) => {
                 for step in steps {
                     writeln!(out, "{key:<8} {step}")?;
+                }
+            }
+            Err(StoreError::DifferentTables(differences)) => {
+                for difference in differences {
+                    writeln!(out, "differs  {difference}")?;
                 }
             }
             Err(error) => writeln!(out, "error    {error}")?,
         }
         Ok(())
     }
+}
+
+const fn key_of(what: Migrate) -> &'static str {
+    match what {
+        Migrate::Check => "missing",
+        Migrate::Run => "done",
+        Migrate::Revert | Migrate::Discard => "undone",
+    }
+}
+
+/// The tables of the embedded store are candela's own.
+async fn adapt(settings: &StoreSettings, only_says: bool) -> Result<Vec<String>, StoreError> {
+    match &settings.database_url {
+        Some(url) if only_says => Postgres::new(url, 1)?.plan().await,
+        Some(url) => Postgres::new(url, 1)?.adapt().await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn differences(settings: &Valid) -> Result<Vec<Difference>, StoreError> {
+    let Some(url) = &settings.store.database_url else {
+        return Ok(Vec::new());
+    };
+    let history = l0_table(settings).ok();
+    Postgres::new(url, 1)?.differences(history.as_ref()).await
 }
 
 async fn migrate(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>, StoreError> {

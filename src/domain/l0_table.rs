@@ -84,6 +84,12 @@ impl L0Table {
         self.time_column.to_string()
     }
 
+    /// The name of that column, as the catalog has it.
+    #[must_use]
+    pub fn time_name(&self) -> &str {
+        &self.time_column.0
+    }
+
     /// A pair as the table spells it.
     #[must_use]
     pub fn symbol(&self, symbol: Symbol) -> String {

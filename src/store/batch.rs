@@ -36,6 +36,16 @@ impl Batch {
         Rows::of(&self.events, &self.heads)
     }
 
+    /// One event of it alone.
+    pub(super) fn of(&self, event: &Numbered) -> Self {
+        Self {
+            reader: self.reader,
+            lineage: self.lineage.clone(),
+            events: vec![event.clone()],
+            heads: Arc::clone(&self.heads),
+        }
+    }
+
     /// Two batches that together are this one, or `None` when it is a single event.
     pub(super) fn halves(&self) -> Option<(Self, Self)> {
         if self.events.len() < 2 {

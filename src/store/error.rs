@@ -17,6 +17,28 @@ pub enum StoreError {
     /// A row that the tables refuse.
     #[error("a row was refused: {0}")]
     RowRefused(String),
+    /// A refusal whose reason may be a row's or the table's: rows that others outlive are set aside.
+    #[error("the database refuses what it is given: {0}")]
+    Refused(String),
+    /// One kind of row is refused again and again, and none is accepted: then it is not the row.
+    #[error(
+        "the database refuses each {kind}, {number} in a row: {reason}; mend what refuses them (a trigger, a check, a sequence at its end), \
+         then they are written"
+    )]
+    EveryRowRefused {
+        /// What is refused.
+        kind: &'static str,
+        /// How many were, one after the other.
+        number: u32,
+        /// Why the last one was.
+        reason: String,
+    },
+    /// A row was refused, and so is the note of it.
+    #[error("a row was refused and cannot be set aside in rejected_events: {0}")]
+    NotSetAside(String),
+    /// Something between us and the server keeps no session for us. Noticed once, then done without.
+    #[error("the database is reached by way of a pooler that keeps no session: {0}")]
+    NoSession(String),
     /// The disk of the database is full.
     #[error("the database has no room left: {0}")]
     Full(String),
@@ -31,8 +53,13 @@ pub enum StoreError {
     )]
     NotAllowed(String),
     /// A table or column is missing, or of another type than ours.
-    #[error("the tables are not as candela needs them: {0}; run candela migrate")]
+    #[error(
+        "the tables are not as candela needs them: {0}; candela migrate --check names each difference with its remedy"
+    )]
     WrongTables(String),
+    /// Tables that others made, and that candela would fill wrongly or not at all: each difference with its remedy.
+    #[error("the tables differ from what candela relies on: {}", .0.join(" | "))]
+    DifferentTables(Vec<String>),
     /// Made by a version that is ahead of this one.
     #[error(
         "the database has migration {found}, which this candela does not know: run the newer version, or revert with it"
@@ -109,10 +136,13 @@ impl StoreError {
             Self::Slow(_) => "slow",
             Self::Conflict(_) => "conflict",
             Self::RowRefused(_) => "row_refused",
+            Self::EveryRowRefused { .. } => "rows_refused",
+            Self::NotSetAside(_) => "not_set_aside",
+            Self::NoSession(_) => "no_session",
             Self::Full(_) => "full",
             Self::LoginRefused(_) => "login_refused",
             Self::NotAllowed(_) => "not_allowed",
-            Self::WrongTables(_) => "wrong_tables",
+            Self::WrongTables(_) | Self::DifferentTables(_) => "wrong_tables",
             Self::NewerSchema { .. } => "newer_schema",
             Self::OlderSchema { .. } => "older_schema",
             Self::WouldLose { .. } => "would_lose",
@@ -120,7 +150,7 @@ impl StoreError {
             Self::BadUrl(_) => "bad_url",
             Self::BadFile { .. } => "bad_file",
             Self::Corrupt { .. } => "corrupt",
-            Self::Other(_) => "write_failed",
+            Self::Refused(_) | Self::Other(_) => "write_failed",
         }
     }
 
@@ -129,7 +159,7 @@ impl StoreError {
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::Conflict(_) => Disposition::Again,
-            Self::RowRefused(_) => Disposition::Isolate,
+            Self::RowRefused(_) | Self::Refused(_) => Disposition::Isolate,
             Self::NewerSchema { .. }
             | Self::OlderSchema { .. }
             | Self::WouldLose { .. }
@@ -137,10 +167,14 @@ impl StoreError {
             | Self::BadFile { .. } => Disposition::Fatal,
             Self::Unreachable(_)
             | Self::Slow(_)
+            | Self::EveryRowRefused { .. }
+            | Self::NotSetAside(_)
+            | Self::NoSession(_)
             | Self::Full(_)
             | Self::LoginRefused(_)
             | Self::NotAllowed(_)
             | Self::WrongTables(_)
+            | Self::DifferentTables(_)
             | Self::Behind { .. }
             | Self::Corrupt { .. }
             | Self::Other(_) => Disposition::Later,

@@ -19,6 +19,7 @@ mod pages;
 mod bind;
 mod answer;
 mod batch;
+mod refusals;
 mod log;
 mod migrate;
 mod l0;
@@ -30,7 +31,7 @@ pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
 pub use log::{LogQuery, LogSpan};
 pub use migrate::Migrate;
-pub use postgres::Postgres;
+pub use postgres::{Difference, Postgres, Weight};
 
 pub use query::{
     BarQuery, GapPlace, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickPlace, TickQuery,
@@ -40,6 +41,7 @@ pub use sqlite::Sqlite;
 
 use crate::clock::Stopwatch;
 use crate::domain::event::{Numbered, Position};
+use crate::domain::l0_table::L0Table;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
@@ -94,28 +96,27 @@ impl Store {
         }
     }
 
+    /// How tables that others made differ from what candela relies on. The embedded store has none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be looked at.
+    pub async fn differences(&self, history: &L0Table) -> Result<Vec<Difference>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(store) => store.differences(Some(history)).await,
+        }
+    }
+
     /// Writes a batch and the reader's new position in one transaction. A row that the tables refuse is found, set aside with
     /// its reason, and the others are written.
     ///
     /// # Errors
     /// [`StoreError`]; the same batch may be written again whatever became of it.
     pub async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
-        let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
-        let mut rejected = 0_usize;
-        let mut parts = vec![batch];
-        while let Some(part) = parts.pop() {
-            match either!(self.write_once(&part)) {
-                Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
-                    Some((first, second)) => parts.extend([second, first]),
-                    None => {
-                        either!(self.reject(&part, error.to_string()))?;
-                        rejected = rejected.saturating_add(1);
-                    }
-                },
-                written => written?,
-            }
+        match self {
+            Self::Sqlite(store) => write_to_sqlite(store, batch).await,
+            Self::Postgres(store) => store.write(batch).await,
         }
-        Ok(Written { position, rejected })
     }
 
     /// The last position that `reader` has written of the ledger `lineage`; 0 when it never has.
@@ -228,6 +229,33 @@ impl Store {
         either!(self.ping())?;
         Ok(asked.elapsed())
     }
+
+    /// Looks whether the address leads to another server than it did, as after a failover: then the connections to the one before
+    /// are used no more. Nothing to do for a file.
+    pub async fn look_for_another_server(&self) {
+        if let Self::Postgres(store) = self {
+            store.look_for_another_server().await;
+        }
+    }
+}
+
+async fn write_to_sqlite(store: &Sqlite, batch: Batch) -> Result<Written, StoreError> {
+    let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
+    let mut rejected = 0_usize;
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        match store.write_once(&part).await {
+            Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
+                Some((first, second)) => parts.extend([second, first]),
+                None => {
+                    store.reject(&part, error.to_string()).await?;
+                    rejected = rejected.saturating_add(1);
+                }
+            },
+            written => written?,
+        }
+    }
+    Ok(Written { position, rejected })
 }
 
 #[cfg(test)]

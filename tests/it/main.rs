@@ -98,6 +98,12 @@ mod store_postgres;
 #[cfg(test)]
 mod store_relayed;
 #[cfg(test)]
+mod store_foreign;
+#[cfg(test)]
+mod store_pooled;
+#[cfg(test)]
+mod store_refusals;
+#[cfg(test)]
 mod store_reverts;
 #[cfg(test)]
 mod writing;

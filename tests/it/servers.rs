@@ -8,10 +8,12 @@
 //! PostgreSQL refuses to run as root, so root's clusters run as `postgres` or `nobody`. Each listens on a socket in its own
 //! folder, and on TCP only if asked. Without the binaries these fail with the one line that says what to install.
 
+mod pgbouncer;
 mod postgres;
 mod redis;
 mod relay;
 
+pub(crate) use pgbouncer::PgBouncer;
 pub(crate) use postgres::{Database, Postgres, postgres};
 pub(crate) use redis::{Redis, redis};
 pub(crate) use relay::{Manner, Relay};

@@ -29,6 +29,7 @@ impl Handler<Report> for Root {
 /// A Writer on a ledger of its own.
 pub(crate) struct Stage {
     pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
     writer: Addr<Writer>,
     view: watch::Receiver<ReaderView>,
     pub(crate) reports: Arc<Mutex<Vec<Report>>>,
@@ -42,8 +43,9 @@ impl Stage {
         let root = Root::default();
         let reports = Arc::clone(&root.0);
         let (sender, view) = watch::channel(ReaderView::default());
+        let store = Store::Postgres(Postgres::new(&SecretString::from(url.to_owned()), 3).unwrap());
         let parts = Parts {
-            store: Store::Postgres(Postgres::new(&SecretString::from(url.to_owned()), 3).unwrap()),
+            store: store.clone(),
             ledger: ledger.holding_reader(),
             tick_retention: None,
             clock: Clock::system(),
@@ -52,6 +54,7 @@ impl Stage {
         };
         Self {
             ledger,
+            store,
             writer: Writer::new(parts).start(),
             view,
             reports,

@@ -4,8 +4,8 @@ use super::Finding;
 use crate::app;
 use crate::cache::{Cache, CacheError, Redis};
 use crate::clock::Stopwatch;
-use crate::settings::{Store, Upstream, Valid};
-use crate::store::{Disposition, Migrate, Postgres, StoreError};
+use crate::settings::{Upstream, Valid};
+use crate::store::{Difference, Disposition, Migrate, Postgres, StoreError, Weight};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
         )],
     };
     if let Some(url) = &settings.store.database_url {
-        findings.push(postgres(url, &settings.store).await);
+        findings.extend(postgres(url, settings).await);
     }
     if let Some(url) = &settings.cache.redis_url {
         findings.push(redis(url).await);
@@ -75,28 +75,47 @@ pub(super) async fn addresses(settings: &Valid) -> Vec<Finding> {
 }
 
 /// A server that is away is no failure: candela starts, and catches up when it is there.
-async fn postgres(url: &SecretString, store: &Store) -> Finding {
+async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     let watch = Stopwatch::start();
-    let missing = match Postgres::new(url, store.pool) {
-        Ok(postgres) => postgres.migrate(Migrate::Check).await,
+    let looked = match Postgres::new(url, settings.store.pool) {
+        Ok(postgres) => look(&postgres, settings).await,
         Err(error) => Err(error),
     };
-    match missing {
-        Ok(missing) => {
+    match looked {
+        Ok((missing, differences)) => {
             let tables = match missing.len() {
                 0 => "its tables are up to date".to_owned(),
                 number => format!("{number} migrations will be run at start: {}", missing.join(", ")),
             };
-            Finding::ok(
-                "store",
-                format!("PostgreSQL answers after {} ms; {tables}", watch.elapsed().as_millis()),
-            )
+            let says = format!("PostgreSQL answers after {} ms; {tables}", watch.elapsed().as_millis());
+            let store = Finding::ok("store", says);
+            std::iter::once(store)
+                .chain(differences.into_iter().map(tables_differ))
+                .collect()
         }
-        Err(error) if fatal(&error) => Finding::fail("store", error.to_string(), "correct DATABASE_URL"),
+        Err(error) if fatal(&error) => vec![Finding::fail("store", error.to_string(), "correct DATABASE_URL")],
         Err(error) => {
             let fix = "start PostgreSQL, or correct DATABASE_URL; candela starts without it, and catches up";
-            Finding::warn("store", error.to_string(), fix)
+            vec![Finding::warn("store", error.to_string(), fix)]
         }
+    }
+}
+
+async fn look(postgres: &Postgres, settings: &Valid) -> Result<(Vec<String>, Vec<Difference>), StoreError> {
+    let missing = postgres.migrate(Migrate::Check).await?;
+    let history = app::l0_table(settings).ok();
+    Ok((missing, postgres.differences(history.as_ref()).await?))
+}
+
+fn tables_differ(difference: Difference) -> Finding {
+    let adaptable = difference.is_adaptable();
+    let mut fix = difference.remedy;
+    if adaptable {
+        fix.push_str(", or candela migrate --adapt, which does it");
+    }
+    match difference.weight {
+        Weight::Grave => Finding::fail("tables", difference.says, fix),
+        Weight::Note => Finding::warn("tables", difference.says, fix),
     }
 }
 

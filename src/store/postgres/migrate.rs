@@ -1,20 +1,25 @@
 //! Migrations of the PostgreSQL store, in the binary, one process at a time.
 
+use crate::domain::l0_table::L0Table;
 use crate::store::answer::NumberOut;
 use crate::store::error::StoreError;
-use crate::store::migrate::{Failure, Migrate, Stakes, act};
+use crate::store::migrate::{Failure, Migrate, Stakes, act, names};
+use crate::store::postgres::catalog;
+use crate::store::postgres::layout::{Difference, Weight};
 use crate::store::postgres::sort::sort_diesel;
+use crate::store::postgres::statement::Asking;
+use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
-use diesel::{QueryableByName, RunQueryDsl, sql_query};
-use diesel_async::AsyncPgConnection;
+use diesel::{Connection, QueryableByName, RunQueryDsl, sql_query};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Held while migrating, so that two processes that start together do it one after the other. Any number that is ours.
-const LOCK: &str = "SELECT pg_advisory_lock(7163391042)";
-const UNLOCK: &str = "SELECT pg_advisory_unlock(7163391042)";
+/// Held while migrating, so that two processes that start together do it one after the other: any number that is ours. It ends with
+/// the transaction, as the limits do; a lock of the session would stay behind in a pooler. Building an index may take minutes.
+const LOCK: &str =
+    "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7163391042)";
 const HAS_TABLE: &str = "SELECT count(*)::bigint AS number FROM to_regclass('__diesel_schema_migrations') AS t (found) WHERE found IS NOT NULL";
 const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
 
@@ -50,31 +55,55 @@ struct VersionOut {
     version: String,
 }
 
-type Blocking = AsyncConnectionWrapper<AsyncPgConnection>;
+/// A connection that blocks, for diesel's harness and the catalog.
+pub(super) type Blocking = AsyncConnectionWrapper<Asking>;
 
-/// Does it, and returns the names of the migrations that are missing, were done or were undone.
-pub(super) async fn migrate(connection: AsyncPgConnection, what: Migrate) -> Result<Vec<String>, StoreError> {
+/// Does it and returns the names of the migrations that are missing, were done or were undone. Tables that differ from what candela
+/// relies on are refused before anything is done.
+pub(super) async fn migrate(connection: Asking, what: Migrate) -> Result<Vec<String>, StoreError> {
+    locked(connection, move |db| steps(db, what)).await
+}
+
+/// How the tables differ from what candela relies on.
+pub(super) async fn differences(connection: Asking, history: Option<L0Table>) -> Result<Vec<Difference>, StoreError> {
+    locked(connection, move |db| {
+        let pending = is_pending(&applied(db)?)?;
+        catalog::differences(db, pending, history.as_ref())
+    })
+    .await
+}
+
+/// Makes the tables hold what candela relies on, where nothing is lost by it, and returns the statements; or only says which.
+pub(super) async fn adapt(connection: Asking, does: bool) -> Result<Vec<String>, StoreError> {
+    locked(connection, move |db| {
+        let pending = is_pending(&applied(db)?)?;
+        if does {
+            catalog::adapt(db, pending)
+        } else {
+            catalog::plan(db, pending)
+        }
+    })
+    .await
+}
+
+/// Works in one transaction, one process at a time.
+async fn locked<T: Send + 'static>(
+    connection: Asking,
+    work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     // diesel's harness blocks, and may not do so on a thread that drives a runtime.
     let work = tokio::task::spawn_blocking(move || {
         let mut db = Blocking::from(connection);
-        execute(&mut db, "SET lock_timeout = '60s'")?;
-        execute(&mut db, LOCK)?;
-        let done = locked(&mut db, what);
-        execute(&mut db, UNLOCK)?;
-        done
+        db.transaction(|db| {
+            db.batch_execute(LOCK)?;
+            work(db)
+        })
     });
     work.await.map_err(|error| StoreError::Other(error.to_string()))?
 }
 
-fn execute(db: &mut Blocking, sql: &str) -> Result<(), StoreError> {
-    sql_query(sql)
-        .execute(db)
-        .map(drop)
-        .map_err(|error| sort_diesel(&error))
-}
-
 /// What is there is asked for without diesel's harness, which would make its own table first: a check changes nothing.
-fn locked(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
+fn applied(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
     let found = sql_query(HAS_TABLE).get_result::<NumberOut>(db);
     let has_table = found.map_err(|error| sort_diesel(&error))?.number > 0;
     let applied: Vec<VersionOut> = if has_table {
@@ -82,25 +111,44 @@ fn locked(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
     } else {
         Vec::new()
     };
-    let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
+    Ok(applied.into_iter().map(|row| row.version).collect())
+}
+
+/// Whether a step is missing that would make what is not there.
+fn is_pending(applied: &[String]) -> Result<bool, StoreError> {
+    Ok(names::<diesel::pg::Pg>(&MIGRATIONS)?.len() > applied.len())
+}
+
+fn steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
+    let applied = applied(db)?;
+    if what == Migrate::Run {
+        let differences = catalog::differences(db, is_pending(&applied)?, None)?;
+        let grave = differences
+            .iter()
+            .filter(|difference| difference.weight == Weight::Grave);
+        let grave: Vec<String> = grave.map(ToString::to_string).collect();
+        if !grave.is_empty() {
+            return Err(StoreError::DifferentTables(grave));
+        }
+    }
     let count = |db: &mut Blocking, question: &str| {
         let found = sql_query(question).get_result::<NumberOut>(db);
         found.map(|row| row.number).map_err(|error| sort_diesel(&error))
     };
     act(db, MIGRATIONS, &applied, what, STAKES, count).map_err(|failure| match failure {
         Failure::Refused(error) => error,
-        Failure::Step(error) => failed(&*error),
+        Failure::Step(error) => failed(db.refusal.take(), &*error),
     })
 }
 
-/// A migration that failed: its transaction was rolled back, nothing has changed.
-fn failed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError {
-    let text = error.to_string();
-    if text.contains("permission denied") {
-        return StoreError::NotAllowed(text);
-    }
-    match error.downcast_ref::<diesel::result::Error>().map(sort_diesel) {
-        Some(StoreError::Other(_)) | None => StoreError::WrongTables(text),
+/// A migration that failed: its transaction is rolled back, nothing has changed. The harness hides what the server said in a text, so
+/// the connection is asked.
+fn failed(refusal: Option<StoreError>, error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError {
+    match refusal {
+        // What a step says of the rows that are there concerns the table.
+        Some(StoreError::Other(_) | StoreError::RowRefused(_) | StoreError::Refused(_)) | None => {
+            StoreError::WrongTables(error.to_string())
+        }
         Some(sorted) => sorted,
     }
 }
@@ -108,7 +156,6 @@ fn failed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::migrate::names;
 
     #[test]
     fn of_every_step_it_is_known_what_goes_with_it() {

@@ -1,20 +1,31 @@
 //! The PostgreSQL store: a bounded pool for those who read, one connection for the Writer, migrations before either.
 
+mod catalog;
 mod copy;
+mod layout;
+#[cfg(test)]
+mod layout_tests;
 mod migrate;
+mod relied;
 mod sort;
+mod statement;
 mod tls;
 mod types;
 mod url;
+mod way;
 mod write;
+
+pub use layout::{Difference, Weight};
 
 use crate::domain::channel::Topic;
 use crate::domain::event::{Numbered, Position};
+use crate::domain::l0_table::L0Table;
 use crate::domain::seam::SeamBars;
 use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
+use crate::store::Written;
 use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
@@ -23,34 +34,39 @@ use crate::store::l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, f
 use crate::store::log::{self, LogQuery, LogSpan, SpanOut, bind_log};
 use crate::store::migrate::Migrate;
 use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
+use crate::store::refusals::Refusals;
 use crate::store::sql::Dialect;
+use bb8::{ManageConnection, Pool, PooledConnection, RunError};
 use diesel::OptionalExtension;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::pooled_connection::bb8::{Pool, PooledConnection, RunError};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use futures_util::{FutureExt, future};
 use secrecy::{ExposeSecret, SecretString};
+use statement::Asking;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio_postgres::{Client, Connection, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Address;
+use way::Way;
 use write::Link;
 
 const SQL: Dialect = Dialect::Postgres;
-
-/// Limits that the server keeps for us: they hold whatever becomes of this process.
-const SERVER_LIMITS: &str =
-    "SET statement_timeout = '25s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// A PostgreSQL database. Cheap to clone; clones share pool and writing connection.
 #[derive(Clone)]
 pub struct Postgres {
     way: Arc<Way>,
-    pool: Pool<AsyncPgConnection>,
-    link: Arc<tokio::sync::Mutex<Option<Link>>>,
+    pool: Pool<Readers>,
+    writing: Arc<tokio::sync::Mutex<WriteState>>,
+    /// Held by the one who looks for another server.
+    looking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The connection that writes, and what became of rows lately.
+#[derive(Default)]
+struct WriteState {
+    link: Option<Link>,
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -59,29 +75,26 @@ impl std::fmt::Debug for Postgres {
     }
 }
 
-/// How connections are made.
-struct Way {
-    address: Address,
-    tls: MakeRustlsConnect,
-    /// Why the last one was not had; nothing when it was.
-    refusal: Mutex<Option<StoreError>>,
-}
+/// Makes connections for those who read, and gives none out that leads to a server of before.
+struct Readers(Arc<Way>);
 
-type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+impl ManageConnection for Readers {
+    type Connection = Asking;
+    type Error = StoreError;
 
-impl Way {
-    async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), StoreError> {
-        let greeting = tokio::time::timeout(limits::POSTGRES_GREETING, self.address.config.connect(self.tls.clone()));
-        let made = match greeting.await {
-            Ok(made) => made.map_err(|error| sort::sort(&error)),
-            Err(_) => Err(StoreError::Slow("it took too long to let us in".to_owned())),
-        };
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = made.as_ref().err().cloned();
-        made
+    async fn connect(&self) -> Result<Asking, StoreError> {
+        self.0.reader().await
     }
 
-    fn refusal(&self) -> Option<StoreError> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    async fn is_valid(&self, reader: &mut Asking) -> Result<(), StoreError> {
+        if reader.generation == self.0.generation() {
+            return Ok(());
+        }
+        Err(StoreError::Unreachable("it leads to a server of before".to_owned()))
+    }
+
+    fn has_broken(&self, reader: &mut Asking) -> bool {
+        reader.is_broken()
     }
 }
 
@@ -92,28 +105,16 @@ impl Postgres {
     /// [`StoreError::BadUrl`].
     pub fn new(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let address = Address::parse(url.expose_secret())?;
-        let tls = tls::connector(&address)?;
-        let way = Arc::new(Way {
-            address,
-            tls,
-            refusal: Mutex::default(),
-        });
-        let mut config = ManagerConfig::default();
-        config.recycling_method = RecyclingMethod::Fast;
-        let ways = Arc::clone(&way);
-        config.custom_setup = Box::new(move |_| {
-            let way = Arc::clone(&ways);
-            async move { diesel_connection(&way).await }.boxed()
-        });
-        let manager = AsyncDieselConnectionManager::new_with_config("", config);
+        let way = Arc::new(Way::new(address)?);
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .connection_timeout(limits::POSTGRES_POOL_WAIT)
-            .build_unchecked(manager);
+            .build_unchecked(Readers(Arc::clone(&way)));
         Ok(Self {
             way,
             pool,
-            link: Arc::default(),
+            writing: Arc::default(),
+            looking: Arc::default(),
         })
     }
 
@@ -122,66 +123,105 @@ impl Postgres {
     /// # Errors
     /// [`StoreError`]: also when the database knows a migration that this binary does not.
     pub async fn migrate(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
-        let (client, connection) = self.way.connect().await?;
-        let connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await;
-        migrate::migrate(connection.map_err(|e| StoreError::Unreachable(sort::chain(&e)))?, what).await
+        migrate::migrate(self.way.unlimited().await?, what).await
     }
 
-    pub(super) async fn write_once(&self, batch: &Batch) -> Result<(), StoreError> {
-        let batch = batch.clone();
-        self.with_link(async move |link| link.write(&batch).await).await
+    /// How the tables differ from what candela relies on, and the table of the history from what can be read without a loss.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be looked at.
+    pub async fn differences(&self, history: Option<&L0Table>) -> Result<Vec<Difference>, StoreError> {
+        migrate::differences(self.way.unlimited().await?, history.cloned()).await
     }
 
-    pub(super) async fn reject(&self, batch: &Batch, reason: String) -> Result<(), StoreError> {
-        let batch = batch.clone();
-        self.with_link(async move |link| link.reject(&batch, &reason).await)
-            .await
+    /// What [`Postgres::adapt`] would do.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tables cannot be looked at, or when something stands in the way.
+    pub async fn plan(&self) -> Result<Vec<String>, StoreError> {
+        migrate::adapt(self.way.unlimited().await?, false).await
+    }
+
+    /// Widens columns and keys that are narrower than candela needs, all in one transaction, and returns the statements.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub async fn adapt(&self) -> Result<Vec<String>, StoreError> {
+        migrate::adapt(self.way.unlimited().await?, true).await
+    }
+
+    pub(super) async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
+        let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
+        let rejected = self
+            .with_link(async move |link, refusals| link.write(&batch, refusals).await)
+            .await?;
+        Ok(Written { position, rejected })
     }
 
     pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
         let position = self
-            .with_link(async move |link| link.position(reader, &lineage).await)
+            .with_link(async move |link, _| link.position(reader, &lineage).await)
             .await?;
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
 
     /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row, a lock or a
     /// place closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
-    async fn with_link<T>(&self, work: impl AsyncFnOnce(&mut Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut slot = self.link.lock().await;
-        let mut link = match slot.take().filter(|link| !link.client.is_closed()) {
+    async fn with_link<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Link, &mut Refusals) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writing = self.writing.lock().await;
+        let here = |link: &Link| !link.client.is_closed() && link.generation == self.way.generation();
+        let mut link = match writing.link.take().filter(here) {
             Some(link) => link,
             None => self.open_link().await?,
         };
         let answers = link.answers();
-        let done = while_answered(&answers, work(&mut link)).await;
+        let done = while_answered(&answers, work(&mut link, &mut writing.refusals)).await;
         let kept = |error: &StoreError| {
             matches!(
                 error,
-                StoreError::Conflict(_) | StoreError::RowRefused(_) | StoreError::Behind { .. }
+                StoreError::Conflict(_)
+                    | StoreError::RowRefused(_)
+                    | StoreError::Refused(_)
+                    | StoreError::EveryRowRefused { .. }
+                    | StoreError::NotSetAside(_)
+                    | StoreError::Behind { .. }
             )
         };
-        if done.as_ref().err().is_none_or(kept) {
-            *slot = Some(link);
+        match &done {
+            Err(error @ StoreError::NoSession(_)) => self.way.keeps_no_session(&error.to_string()),
+            Err(error) if !kept(error) => {}
+            _ => writing.link = Some(link),
         }
         done
     }
 
     async fn open_link(&self) -> Result<Link, StoreError> {
         self.migrate(Migrate::Run).await?;
-        let (client, connection) = self.way.connect().await?;
-        drive(connection);
-        client.batch_execute(SERVER_LIMITS).await.map_err(|e| sort::sort(&e))?;
-        Ok(Link::new(client))
+        Ok(Link::new(self.way.connect().await?))
     }
 
-    async fn connection(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, StoreError> {
+    /// Makes a connection that is used for nothing else: each asks whom it reached.
+    pub(super) async fn look_for_another_server(&self) {
+        let Ok(_looking) = self.looking.try_lock() else {
+            return;
+        };
+        match tokio::time::timeout(limits::POSTGRES_CONNECT, self.way.connect()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "no new connection to the database"),
+            Err(_) => tracing::debug!("no new connection to the database in time"),
+        }
+    }
+
+    async fn connection(&self) -> Result<PooledConnection<'_, Readers>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
             RunError::TimedOut => {
                 let unknown = || StoreError::Unreachable("no connection could be had in time".to_owned());
                 self.way.refusal().unwrap_or_else(unknown)
             }
-            RunError::User(error) => StoreError::Unreachable(error.to_string()),
+            RunError::User(error) => error,
         })
     }
 
@@ -191,9 +231,9 @@ impl Postgres {
             Some(as_of) => {
                 let asked = bind_bars!(SQL.bars_as_of(query.interval, query.latest), &query);
                 let asked = asked.bind::<BigInt, _>(as_of.micros());
-                in_time(asked.load(&mut db)).await?
+                in_time(asked.load(&mut *db)).await?
             }
-            None => in_time(bind_bars!(SQL.bars(query.interval, query.latest), &query).load(&mut db)).await?,
+            None => in_time(bind_bars!(SQL.bars(query.interval, query.latest), &query).load(&mut *db)).await?,
         };
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
@@ -202,7 +242,7 @@ impl Postgres {
 
     pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<TickOut> = in_time(bind_ticks!(SQL.ticks(query.above()), &query).load(&mut db)).await?;
+        let rows: Vec<TickOut> = in_time(bind_ticks!(SQL.ticks(query.above()), &query).load(&mut *db)).await?;
         let ticks = rows.into_iter().map(|row| row.into_tick(query.symbol));
         ticks
             .collect::<Result<_, _>>()
@@ -212,14 +252,14 @@ impl Postgres {
     pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
         let asked = diesel::sql_query(SQL.latest_tick()).bind::<Text, _>(symbol.compact());
-        let row: Option<TickOut> = in_time(asked.get_result(&mut db).map(OptionalExtension::optional)).await?;
+        let row: Option<TickOut> = in_time(asked.get_result(&mut *db).map(OptionalExtension::optional)).await?;
         let tick = row.map(|row| row.into_tick(symbol)).transpose();
         tick.map_err(|damage| damage.of("realtime_market_data"))
     }
 
     pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<GapOut> = in_time(bind_gaps!(SQL.gaps(), &query).load(&mut db)).await?;
+        let rows: Vec<GapOut> = in_time(bind_gaps!(SQL.gaps(), &query).load(&mut *db)).await?;
         let gaps = rows.into_iter().map(|row| row.into_gap(&query));
         gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
     }
@@ -227,7 +267,7 @@ impl Postgres {
     pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
         let mut db = self.connection().await?;
         let asked = bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before));
-        let row: SpanOut = in_time(asked.get_result(&mut db)).await?;
+        let row: SpanOut = in_time(asked.get_result(&mut *db)).await?;
         Ok(row.into_span(&query))
     }
 
@@ -236,16 +276,16 @@ impl Postgres {
         let (topic, limit) = (query.channel.topic, i64::from(limit));
         if topic == Topic::Quality {
             let asked = bind_log!(SQL.log_of_quality(topic), &query, limit);
-            return log::quality_of(in_time(asked.load(&mut db)).await?, &query);
+            return log::quality_of(in_time(asked.load(&mut *db)).await?, &query);
         }
         let asked = bind_log!(SQL.log_of_bars(topic), &query, limit);
-        log::bars_of(in_time(asked.load(&mut db)).await?, &query)
+        log::bars_of(in_time(asked.load(&mut *db)).await?, &query)
     }
 
     pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
         let mut db = self.connection().await?;
         let asked = diesel::sql_query(SQL.sessions()).bind::<BigInt, _>(i64::from(limit));
-        let rows: Vec<SessionOut> = in_time(asked.load(&mut db)).await?;
+        let rows: Vec<SessionOut> = in_time(asked.load(&mut *db)).await?;
         let sessions = rows.into_iter().map(SessionOut::into_session);
         sessions
             .collect::<Result<_, _>>()
@@ -254,7 +294,7 @@ impl Postgres {
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         let mut db = self.connection().await?;
-        in_time(bind_health!(SQL.health(), row).execute(&mut db))
+        in_time(bind_health!(SQL.health(), row).execute(&mut *db))
             .await
             .map(drop)
     }
@@ -262,7 +302,7 @@ impl Postgres {
     pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
         let ends: Vec<ExampleOut> = {
             let mut db = self.connection().await?;
-            in_time(bind_examples!(SQL.history_ends(&query.table), query).load(&mut db)).await?
+            in_time(bind_examples!(SQL.history_ends(&query.table), query).load(&mut *db)).await?
         };
         let (middle, history) = from_ends(ends);
         let Some(middle) = middle else { return Ok(history) };
@@ -276,24 +316,24 @@ impl Postgres {
         let asked = diesel::sql_query(SQL.history_half(&query.table, half))
             .bind::<Text, _>(query.table.symbol(query.symbol))
             .bind::<BigInt, _>(middle.micros());
-        in_time(asked.get_result(&mut db)).await
+        in_time(asked.get_result(&mut *db)).await
     }
 
     pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
         let mut db = self.connection().await?;
-        let rows = in_time(bind_examples!(SQL.seam(&query.table), query).load(&mut db)).await;
+        let rows = in_time(bind_examples!(SQL.seam(&query.table), query).load(&mut *db)).await;
         rows.map(seam_bars)
     }
 
     pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
         let mut db = self.connection().await?;
         let delete = diesel::sql_query(SQL.forget_ticks()).bind::<BigInt, _>(before.micros());
-        in_time(delete.bind::<BigInt, _>(i64::from(limit)).execute(&mut db)).await
+        in_time(delete.bind::<BigInt, _>(i64::from(limit)).execute(&mut *db)).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut db = self.connection().await?;
-        in_time(diesel::sql_query("SELECT 1").execute(&mut db)).await.map(drop)
+        in_time(diesel::sql_query("SELECT 1").execute(&mut *db)).await.map(drop)
     }
 }
 
@@ -320,29 +360,4 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Res
         Ok(answer) => answer.map_err(|e| sort::sort_diesel(&e)),
         Err(_) => Err(StoreError::Slow("a question was given up".to_owned())),
     }
-}
-
-async fn diesel_connection(way: &Way) -> diesel::ConnectionResult<AsyncPgConnection> {
-    use diesel::ConnectionError;
-    use diesel_async::SimpleAsyncConnection;
-    let made = way.connect().await;
-    let (client, connection) = made.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
-    let mut db = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
-    db.batch_execute(SERVER_LIMITS)
-        .await
-        .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(db)
-}
-
-/// Runs the socket's side of a connection until either side closes it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it ends with the client that the Writer owns, and cannot panic on data"
-)]
-fn drive(connection: Connection<Socket, Tls>) {
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %sort::chain(&error), "the store's connection ended");
-        }
-    });
 }

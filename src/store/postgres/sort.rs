@@ -1,51 +1,82 @@
-//! What PostgreSQL and the way to it say, sorted by what to do about it. By SQLSTATE wherever there is one: texts are translated.
+//! What PostgreSQL and the way to it say, sorted by what to do about it: by SQLSTATE, because texts are translated.
 
 use crate::store::error::StoreError;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use std::error::Error;
 use tokio_postgres::error::SqlState;
 
-/// From the connection that writes.
+/// The server's function that executes PL/pgSQL's `RAISE`: whatever state it gives, somebody's code refused what it was given.
+const RAISE: &str = "exec_stmt_raise";
+
+/// From a connection of tokio-postgres.
 pub(super) fn sort(error: &tokio_postgres::Error) -> StoreError {
     let text = chain(error);
-    match error.code() {
-        Some(code) => by_state(code, text),
-        None => StoreError::Unreachable(text),
-    }
+    let Some(said) = error.as_db_error() else {
+        return StoreError::Unreachable(text);
+    };
+    by_state(Refusal {
+        state: said.code(),
+        raised: said.routine() == Some(RAISE),
+        inside: said.where_().is_some(),
+        text,
+    })
 }
 
-fn by_state(code: &SqlState, text: String) -> StoreError {
-    match *code {
-        SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE | SqlState::LOCK_NOT_AVAILABLE => {
-            StoreError::Conflict(text)
-        }
+/// What an answer says besides its text, which nothing depends on.
+#[derive(Debug, Clone)]
+struct Refusal<'e> {
+    state: &'e SqlState,
+    /// It comes from a `RAISE` in somebody's function.
+    raised: bool,
+    /// It came up inside a function, such as a trigger's: what our statement names may be all right.
+    inside: bool,
+    text: String,
+}
+
+fn by_state(said: Refusal<'_>) -> StoreError {
+    let text = said.text;
+    if said.raised {
+        return StoreError::RowRefused(text);
+    }
+    match *said.state {
+        SqlState::LOCK_NOT_AVAILABLE | SqlState::SNAPSHOT_TOO_OLD => StoreError::Conflict(text),
         SqlState::DISK_FULL | SqlState::OUT_OF_MEMORY => StoreError::Full(text),
-        SqlState::INSUFFICIENT_PRIVILEGE | SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::NotAllowed(text),
-        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INVALID_CATALOG_NAME => {
-            StoreError::LoginRefused(text)
+        SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::NotAllowed(text),
+        SqlState::INSUFFICIENT_PRIVILEGE if !said.inside => StoreError::NotAllowed(text),
+        SqlState::INVALID_CATALOG_NAME => StoreError::LoginRefused(text),
+        SqlState::INVALID_SCHEMA_NAME | SqlState::FEATURE_NOT_SUPPORTED if !said.inside => {
+            StoreError::WrongTables(text)
         }
         SqlState::QUERY_CANCELED => StoreError::Slow(text),
-        _ => match code.code().get(..2) {
-            Some("22" | "23") => StoreError::RowRefused(text),
-            Some("42") => StoreError::WrongTables(text),
-            Some("08" | "53" | "55" | "57" | "58") => StoreError::Unreachable(text),
-            _ => StoreError::Other(text),
+        // A named statement that is not there, or there already: what answers is not the server that was asked to keep it.
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => StoreError::NoSession(text),
+        _ => match said.state.code().get(..2) {
+            Some("40") => StoreError::Conflict(text),
+            Some("28") => StoreError::LoginRefused(text),
+            Some("09" | "21" | "22" | "23" | "27" | "2F" | "38" | "39" | "44" | "54" | "P0") => {
+                StoreError::RowRefused(text)
+            }
+            Some("42") if !said.inside => StoreError::WrongTables(text),
+            Some("08" | "25" | "3B" | "53" | "55" | "57" | "58" | "F0") => StoreError::Unreachable(text),
+            _ => StoreError::Refused(text),
         },
     }
 }
 
-/// From a reader's connection, where diesel keeps the state to itself but for a few kinds.
+/// From a connection that diesel asks. Ours has sorted what the server said already; the rest is diesel's own.
 pub(super) fn sort_diesel(error: &DieselError) -> StoreError {
-    let text = error.to_string();
     match error {
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => StoreError::Conflict(text),
-        DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => StoreError::NotAllowed(text),
-        DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _) => {
-            StoreError::Unreachable(text)
+        DieselError::QueryBuilderError(inner) => {
+            let sorted = inner.downcast_ref::<StoreError>().cloned();
+            sorted.unwrap_or_else(|| StoreError::Other(error.to_string()))
         }
-        DieselError::DatabaseError(_, _) if text.contains("permission denied") => StoreError::NotAllowed(text),
-        DieselError::DatabaseError(_, _) if text.contains("does not exist") => StoreError::WrongTables(text),
-        _ => StoreError::Other(text),
+        _ => StoreError::Other(error.to_string()),
+    }
+}
+
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        sort_diesel(&error)
     }
 }
 
@@ -58,4 +89,84 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::error::Disposition;
+
+    fn sorted(state: &str, raised: bool, inside: bool) -> StoreError {
+        by_state(Refusal {
+            state: &SqlState::from_code(state),
+            raised,
+            inside,
+            text: "ERROR: algo salió mal".to_owned(),
+        })
+    }
+
+    #[test]
+    fn what_to_do_follows_from_the_state_in_whatever_language_the_server_speaks() {
+        for (state, reason, disposition) in [
+            ("40001", "conflict", Disposition::Again),
+            ("40P01", "conflict", Disposition::Again),
+            ("55P03", "conflict", Disposition::Again),
+            ("53100", "full", Disposition::Later),
+            ("53200", "full", Disposition::Later),
+            ("53300", "unreachable", Disposition::Later),
+            ("42501", "not_allowed", Disposition::Later),
+            ("25006", "not_allowed", Disposition::Later),
+            ("25P03", "unreachable", Disposition::Later),
+            ("28P01", "login_refused", Disposition::Later),
+            ("28000", "login_refused", Disposition::Later),
+            ("3D000", "login_refused", Disposition::Later),
+            ("57014", "slow", Disposition::Later),
+            ("57P01", "unreachable", Disposition::Later),
+            ("57P03", "unreachable", Disposition::Later),
+            ("58030", "unreachable", Disposition::Later),
+            ("55000", "unreachable", Disposition::Later),
+            ("08006", "unreachable", Disposition::Later),
+            ("42P01", "wrong_tables", Disposition::Later),
+            ("42703", "wrong_tables", Disposition::Later),
+            ("42P10", "wrong_tables", Disposition::Later),
+            ("42804", "wrong_tables", Disposition::Later),
+            ("3F000", "wrong_tables", Disposition::Later),
+            ("0A000", "wrong_tables", Disposition::Later),
+            ("26000", "no_session", Disposition::Later),
+            ("42P05", "no_session", Disposition::Later),
+            ("22003", "row_refused", Disposition::Isolate),
+            ("22001", "row_refused", Disposition::Isolate),
+            ("22P02", "row_refused", Disposition::Isolate),
+            ("23502", "row_refused", Disposition::Isolate),
+            ("23503", "row_refused", Disposition::Isolate),
+            ("23505", "row_refused", Disposition::Isolate),
+            ("23514", "row_refused", Disposition::Isolate),
+            ("23P01", "row_refused", Disposition::Isolate),
+            ("44000", "row_refused", Disposition::Isolate),
+            ("54000", "row_refused", Disposition::Isolate),
+            ("P0001", "row_refused", Disposition::Isolate),
+            ("P0004", "row_refused", Disposition::Isolate),
+            ("ZX042", "write_failed", Disposition::Isolate),
+            ("XX000", "write_failed", Disposition::Isolate),
+        ] {
+            let error = sorted(state, false, false);
+            assert_eq!((error.reason(), error.disposition()), (reason, disposition), "{state}");
+        }
+    }
+
+    #[test]
+    fn what_somebodys_function_raises_is_about_the_row_whatever_state_it_gives() {
+        for state in ["P0001", "42501", "42P01", "53100", "57014", "40001", "ZX042"] {
+            assert!(
+                matches!(sorted(state, true, true), StoreError::RowRefused(_)),
+                "{state}"
+            );
+        }
+        for state in ["42P01", "42501", "42703", "0A000"] {
+            assert!(
+                matches!(sorted(state, false, true), StoreError::Refused(_)),
+                "{state}: a trigger's own mistake may concern some rows only"
+            );
+        }
+    }
 }

@@ -4,17 +4,23 @@
 //!
 //! All rows of a table go in one statement, from arrays (`unnest`): no limit of parameters, and as many round trips for five
 //! thousand events as for one; where there are very many, ticks go in by COPY. Events that are ticks
-//! alone, the usual batch, are one statement together with the position.
+//! alone, the usual batch, are one statement together with the position. Where a pooler keeps no session, statements have no names
+//! and every batch is a transaction.
+//!
+//! A batch in which a row is refused is written apart: by halves, each behind a savepoint, until the row stands alone and is set
+//! aside. Rows, notes of what was set aside and position are one transaction, as ever.
 
 use crate::domain::bar::Bar;
 use crate::domain::event::SessionPhase;
 use crate::domain::interval::Interval;
 use crate::limits;
 use crate::store::batch::Batch;
-use crate::store::error::StoreError;
+use crate::store::error::{Disposition, StoreError};
 use crate::store::postgres::copy::{COPY_TICKS, copy};
 use crate::store::postgres::sort::sort;
 use crate::store::postgres::types::{Instant, Numeric};
+use crate::store::postgres::way::{BEGIN_WITH_LIMITS, Made};
+use crate::store::refusals::{Advice, Refusals, kind};
 use crate::store::rows::{BASE, BarRow, GapRow, Rows, TickRow};
 use crate::store::sql::{BAR_COLUMNS, Dialect};
 use std::collections::{BTreeMap, HashMap};
@@ -43,9 +49,52 @@ const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position) 
 const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
     WHERE reader_positions.position < excluded.position";
 
+/// The types of [`INSERT_TICKS`]'s parameters.
+const TICK_TYPES: [Type; 11] = [
+    Type::TEXT_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::DATE_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::TEXT_ARRAY,
+];
+/// Those of a reader, a lineage and one or two positions.
+const PLACE_TYPES: [Type; 4] = [Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
+/// Those of [`bars_from_arrays`].
+const BAR_TYPES: [Type; 19] = [
+    Type::TEXT_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::NUMERIC_ARRAY,
+    Type::INT8_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+    Type::DATE_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+    Type::TIMESTAMPTZ_ARRAY,
+    Type::INT8_ARRAY,
+];
+
 /// A connection and what it has prepared.
 pub(super) struct Link {
     pub(super) client: Client,
+    /// Which server it leads to.
+    pub(super) generation: u64,
+    /// Nothing may be left to the session.
+    pooled: bool,
     prepared: HashMap<String, Statement>,
     answers: Arc<AtomicU64>,
     /// Where its reader stands was asked for on this connection: another may lead to a server that was behind.
@@ -53,9 +102,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(made: Made) -> Self {
         Self {
-            client,
+            client: made.client,
+            generation: made.generation,
+            pooled: made.pooled,
             prepared: HashMap::new(),
             answers: Arc::default(),
             located: false,
@@ -79,25 +130,167 @@ impl Link {
         self.answered(said).map_err(|e| sort(&e))
     }
 
-    /// All of the batch and the position, or nothing.
-    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    const fn begin(&self) -> &'static str {
+        if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" }
+    }
+
+    /// The batch and the position, but for rows that are refused, which are set aside; or nothing. Says how many were.
+    pub(super) async fn write(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
         if !self.located {
             let at = self.position(batch.reader, &batch.lineage).await?;
             if at < batch.first_position().saturating_sub(1) {
                 return Err(StoreError::Behind { at });
             }
         }
+        match self.write_whole(batch).await {
+            Err(error) if error.disposition() == Disposition::Isolate => {
+                let mut lately = refusals.clone();
+                let aside = self.write_apart(batch, &mut lately).await?;
+                *refusals = lately;
+                Ok(aside)
+            }
+            whole => {
+                whole?;
+                for event in &batch.events {
+                    refusals.accepted(kind(&event.event));
+                }
+                Ok(0)
+            }
+        }
+    }
+
+    /// All of the batch and the position, or nothing.
+    async fn write_whole(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.rows();
         let ticks_alone =
             rows.bars.is_empty() && rows.gaps.is_empty() && rows.quality.is_empty() && rows.sessions.is_empty();
-        if ticks_alone && rows.ticks.len() < limits::COPY_FROM {
+        if ticks_alone && rows.ticks.len() < limits::COPY_FROM && !self.pooled {
             return self.write_ticks(&rows.ticks, batch).await;
         }
-        self.say("BEGIN").await?;
-        let written = self.write_rows(&rows, batch).await;
-        let end = if written.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = self.say(end).await;
-        written.and(ended)
+        self.say(self.begin()).await?;
+        let written = match self.write_rows(&rows).await {
+            Ok(()) => self.advance(batch).await,
+            refused => refused,
+        };
+        self.end(written).await
+    }
+
+    async fn end<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        let ended = self.say(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        done.and_then(|done| ended.map(|()| done))
+    }
+
+    /// The batch without the rows that are refused. What is checked only at the end of a transaction is checked at once here.
+    async fn write_apart(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
+        self.say(self.begin()).await?;
+        let written = self.write_parts(batch, refusals).await;
+        self.end(written).await
+    }
+
+    async fn write_parts(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
+        self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        refusals.begin();
+        let mut aside = 0_usize;
+        let mut parts = vec![batch.clone()];
+        while let Some(part) = parts.pop() {
+            match self.attempt(&part, "RELEASE SAVEPOINT part").await {
+                Ok(()) => {
+                    for event in &part.events {
+                        refusals.accepted(kind(&event.event));
+                    }
+                }
+                Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
+                    Some((first, second)) => parts.extend([second, first]),
+                    None => {
+                        self.set_aside(&part, batch, error, refusals).await?;
+                        aside = aside.saturating_add(1);
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        self.advance(batch).await.map(|()| aside)
+    }
+
+    /// Writes rows behind a savepoint. When they are taken, `end` decides whether they stay.
+    async fn attempt(&mut self, part: &Batch, end: &str) -> Result<(), StoreError> {
+        self.say("SAVEPOINT part").await?;
+        match self.write_rows(&part.rows()).await {
+            Ok(()) => self.say(end).await,
+            Err(error) if error.disposition() == Disposition::Isolate => {
+                self.say("ROLLBACK TO SAVEPOINT part").await?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets aside a row that is refused, unless every row of its kind is.
+    async fn set_aside(
+        &mut self,
+        part: &Batch,
+        batch: &Batch,
+        error: StoreError,
+        refusals: &mut Refusals,
+    ) -> Result<(), StoreError> {
+        let Some(event) = part.events.first() else {
+            return Ok(());
+        };
+        let what = kind(&event.event);
+        let own_reason = matches!(error, StoreError::RowRefused(_));
+        if let Advice::Prove(number) = refusals.refused(what, own_reason) {
+            let later = batch
+                .events
+                .iter()
+                .rev()
+                .take_while(|later| later.position > event.position);
+            let newest = later
+                .filter(|later| kind(&later.event) == what)
+                .map(|later| batch.of(later))
+                .next();
+            let taken = match newest {
+                Some(newest) => match self.attempt(&newest, "ROLLBACK TO SAVEPOINT part").await {
+                    Ok(()) => true,
+                    Err(error) if error.disposition() == Disposition::Isolate => false,
+                    Err(error) => return Err(error),
+                },
+                None => false,
+            };
+            if !taken {
+                return Err(if own_reason {
+                    StoreError::EveryRowRefused {
+                        kind: what,
+                        number,
+                        reason: error.to_string(),
+                    }
+                } else {
+                    error
+                });
+            }
+            refusals.proven(what);
+            refusals.refused(what, own_reason);
+        }
+        let reason = error.to_string();
+        self.note_rejected(part, &reason).await.map_err(|noted| match noted {
+            StoreError::Conflict(_) | StoreError::Slow(_) | StoreError::Unreachable(_) | StoreError::Full(_) => noted,
+            noted => StoreError::NotSetAside(format!("{reason}; {noted}")),
+        })?;
+        tracing::warn!(position = event.position.0, kind = what, %reason, "the database refuses a row: it is set aside in rejected_events");
+        Ok(())
+    }
+
+    async fn note_rejected(&mut self, part: &Batch, reason: &str) -> Result<(), StoreError> {
+        let (position, event) = (part.last_position(), format!("{:?}", part.events));
+        let values: [&(dyn ToSql + Sync); 4] = [&part.lineage, &position, &reason, &event];
+        let types = [Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT];
+        self.run(&SQL.reject(), &types, &values).await
+    }
+
+    async fn advance(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let position = batch.last_position();
+        let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
+        self.run(&sql, &PLACE_TYPES[..3], &[&batch.reader, &batch.lineage, &position])
+            .await
     }
 
     async fn write_ticks(&mut self, ticks: &[TickRow], batch: &Batch) -> Result<(), StoreError> {
@@ -107,9 +300,10 @@ impl Link {
         let place: [&(dyn ToSql + Sync); 3] = [&batch.reader, &batch.lineage, &position];
         values.extend(place);
         let sql = format!("{STEP_ON} {INSERT_TICKS}, stepped");
+        let types = [TICK_TYPES.as_slice(), &PLACE_TYPES].concat();
         let before = batch.first_position().saturating_sub(1);
         let after_it = [values.as_slice(), &[&before]].concat();
-        match self.count(&sql, &[], &after_it).await {
+        match self.count(&sql, &types, &after_it).await {
             Ok(0) => {} // the position is somewhere else
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
             done => return done.map(drop).map_err(|e| sort(&e)),
@@ -117,10 +311,11 @@ impl Link {
         let sql = format!(
             "WITH ticks AS ({INSERT_TICKS} {UNLESS_THERE}) {ADVANCE} ($12::text, $13::text, $14::bigint) {FORWARD}"
         );
-        self.run(&sql, &[], &values).await
+        let types = types.get(..values.len()).unwrap_or_default();
+        self.run(&sql, types, &values).await
     }
 
-    async fn write_rows(&mut self, rows: &Rows, batch: &Batch) -> Result<(), StoreError> {
+    async fn write_rows(&mut self, rows: &Rows) -> Result<(), StoreError> {
         self.insert_ticks(&rows.ticks).await?;
         self.write_bars(&rows.bars).await?;
         for row in &rows.gaps {
@@ -151,32 +346,37 @@ impl Link {
             let date = date.to_string();
             self.run(&SQL.recount_session(), &[Type::TEXT], &[&date]).await?;
         }
-        let position = batch.last_position();
-        let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
-        self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position]).await
+        Ok(())
     }
 
     /// By COPY when they are many; by the statement that passes over what is there when they are few or some of them are there.
     async fn insert_ticks(&mut self, ticks: &[TickRow]) -> Result<(), StoreError> {
-        if ticks.is_empty() || (ticks.len() >= limits::COPY_FROM && self.copy_ticks(ticks).await?) {
+        let copies = ticks.len() >= limits::COPY_FROM && !self.pooled;
+        if ticks.is_empty() || (copies && self.copy_ticks(ticks).await?) {
             return Ok(());
         }
         let columns = TickColumns::of(ticks);
-        self.run(&format!("{INSERT_TICKS} {UNLESS_THERE}"), &[], &columns.values())
-            .await
+        self.run(
+            &format!("{INSERT_TICKS} {UNLESS_THERE}"),
+            &TICK_TYPES,
+            &columns.values(),
+        )
+        .await
     }
 
-    /// False when one of them was there: then none has been copied.
+    /// False when one of them was there, or COPY does not suit the table (it casts nothing): then none has been copied.
     async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
         let statement = self.statement(COPY_TICKS, &[]).await.map_err(|e| sort(&e))?;
         self.say("SAVEPOINT copying").await?;
         let copied = copy(&self.client, &statement, ticks).await;
         match self.answered(copied) {
             Ok(()) => Ok(true),
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                self.say("ROLLBACK TO SAVEPOINT copying").await.map(|()| false)
-            }
-            Err(error) => Err(sort(&error)),
+            Err(error) => match sort(&error) {
+                error if error.disposition() == Disposition::Isolate => {
+                    self.say("ROLLBACK TO SAVEPOINT copying").await.map(|()| false)
+                }
+                error => Err(error),
+            },
         }
     }
 
@@ -213,7 +413,7 @@ impl Link {
             return Ok(());
         }
         let columns = BarColumns::of(rows);
-        self.run(sql, &[], &columns.values()).await
+        self.run(sql, &BAR_TYPES, &columns.values()).await
     }
 
     async fn write_gap(&mut self, row: &GapRow) -> Result<(), StoreError> {
@@ -241,21 +441,13 @@ impl Link {
         self.run(&SQL.upsert_gap(), &types, &values).await
     }
 
-    /// Sets the batch's one event aside with its reason.
-    pub(super) async fn reject(&mut self, batch: &Batch, reason: &str) -> Result<(), StoreError> {
-        let (position, event) = (batch.last_position(), format!("{:?}", batch.events));
-        let sql = format!(
-            "WITH aside AS (INSERT INTO rejected_events (lineage, position, reason, event) VALUES ($2, $3, $4, $5)
-             ON CONFLICT DO NOTHING) {ADVANCE} ($1, $2, $3) {FORWARD}"
-        );
-        self.run(&sql, &[], &[&batch.reader, &batch.lineage, &position, &reason, &event])
-            .await
-    }
-
     /// Where `reader` stands in `lineage`.
     pub(super) async fn position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
         let sql = "SELECT position FROM reader_positions WHERE reader = $1 AND lineage = $2";
-        let row = self.client.query_opt(sql, &[&reader, &lineage]).await;
+        let row = self
+            .client
+            .query_typed_opt(sql, &[(&reader, Type::TEXT), (&lineage, Type::TEXT)])
+            .await;
         let row = self.answered(row).map_err(|e| sort(&e))?;
         self.located = true;
         Ok(row.map_or(0, |row| row.get(0)))
@@ -265,13 +457,18 @@ impl Link {
         self.count(sql, types, values).await.map(drop).map_err(|e| sort(&e))
     }
 
-    /// Executes a statement, prepared on first use with the types given, or with those the server finds. How many rows it touched.
+    /// Executes a statement with parameters of these types, prepared on first use where a session keeps it. How many rows it touched.
     async fn count(
         &mut self,
         sql: &str,
         types: &[Type],
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, tokio_postgres::Error> {
+        if self.pooled {
+            let typed: Vec<_> = values.iter().copied().zip(types.iter().cloned()).collect();
+            let done = self.client.execute_typed(sql, &typed).await;
+            return self.answered(done);
+        }
         let statement = self.statement(sql, types).await?;
         let done = self.client.execute(&statement, values).await;
         self.answered(done)

@@ -128,6 +128,11 @@ impl Postgres {
         Database { url, name }
     }
 
+    /// The folder of its socket.
+    pub(crate) fn socket(&self) -> String {
+        self.folder.0.display().to_string()
+    }
+
     /// Where it listens over TCP.
     pub(crate) fn port(&self) -> u16 {
         self.port
@@ -307,7 +312,7 @@ fn folder_with(programs: &[&str]) -> PathBuf {
 }
 
 /// The user that PostgreSQL runs as when we are root; `None` when we are not.
-fn server_user() -> Option<(u32, u32)> {
+pub(super) fn server_user() -> Option<(u32, u32)> {
     static USER: LazyLock<Option<(u32, u32)>> = LazyLock::new(|| {
         let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

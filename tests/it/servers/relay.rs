@@ -3,7 +3,7 @@
 use crate::child::PATIENCE;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct Inside {
     changed: Condvar,
     cuts: AtomicUsize,
     over: AtomicBool,
-    server: u16,
+    server: AtomicU16,
 }
 
 /// Listens on a port of its own, in front of a server on loopback.
@@ -46,7 +46,7 @@ impl Relay {
             changed: Condvar::new(),
             cuts: AtomicUsize::new(0),
             over: AtomicBool::new(false),
-            server,
+            server: AtomicU16::new(server),
         });
         let shared = Arc::clone(&inside);
         std::thread::spawn(move || {
@@ -62,7 +62,7 @@ impl Relay {
 
     /// A URL of the server, by way of the relay.
     pub(crate) fn of(&self, url: &str) -> String {
-        let direct = format!("127.0.0.1:{}", self.inside.server);
+        let direct = format!("127.0.0.1:{}", self.inside.server.load(Ordering::Relaxed));
         assert!(url.contains(&direct), "the server is reached over TCP");
         url.replace(&direct, &format!("127.0.0.1:{}", self.port))
     }
@@ -70,6 +70,11 @@ impl Relay {
     pub(crate) fn set(&self, manner: Manner) {
         *self.inside.manner.lock().unwrap() = manner;
         self.inside.changed.notify_all();
+    }
+
+    /// New connections lead to the server that listens on this port; those that are there stay.
+    pub(crate) fn lead_to(&self, server: u16) {
+        self.inside.server.store(server, Ordering::Relaxed);
     }
 
     /// How many connections it has cut.
@@ -88,7 +93,7 @@ impl Drop for Relay {
 
 impl Inside {
     fn connect(self: &Arc<Self>, client: TcpStream) -> std::io::Result<()> {
-        let server = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server))?;
+        let server = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server.load(Ordering::Relaxed)))?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let unheard = Arc::new(AtomicBool::new(false));

@@ -1,0 +1,122 @@
+//! Reads from PostgreSQL's catalog what [`super::layout`] compares, and does what `candela migrate --adapt` says.
+
+use crate::domain::l0_table::L0Table;
+use crate::store::error::StoreError;
+use crate::store::postgres::layout::{self, Difference, FoundTable};
+use crate::store::postgres::migrate::Blocking;
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::{Array, Text};
+use diesel::{QueryableByName, RunQueryDsl, sql_query};
+
+/// One row a table that is there, as JSON; parameter 1 names them as SQL does.
+const TABLES: &str = "SELECT json_build_object(
+    'name', c.relname, 'kind', c.relkind::text, 'owner', pg_get_userbyid(c.relowner),
+    'own', pg_has_role(c.relowner, 'USAGE'), 'filtered', row_security_active(c.oid),
+    'lacking', (SELECT coalesce(json_agg(wanted), '[]') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS wanted
+        WHERE NOT has_table_privilege(c.oid, wanted)),
+    'columns', (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'kind', coalesce(b.typname, t.typname),
+            'modifier', CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END, 'shown', format_type(a.atttypid, a.atttypmod),
+            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', 'generated', a.attgenerated <> '') ORDER BY a.attnum), '[]')
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'keys', (SELECT coalesce(json_agg(json_build_object('name', n.relname,
+            'columns', (SELECT coalesce(json_agg(a.attname), '[]') FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS k (number)
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number),
+            'constraint', EXISTS (SELECT FROM pg_constraint p WHERE p.conindid = i.indexrelid AND p.contype IN ('p', 'u')),
+            'partial', i.indpred IS NOT NULL, 'usable', i.indisvalid AND i.indimmediate AND i.indexprs IS NULL)), '[]')
+        FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisunique),
+    'triggers', (SELECT coalesce(json_agg(g.tgname ORDER BY g.tgname), '[]') FROM pg_trigger g
+        WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 20 <> 0),
+    'rules', (SELECT coalesce(json_agg(r.rulename), '[]') FROM pg_rewrite r
+        WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3') AND r.ev_enabled <> 'D'),
+    'constraints', (SELECT coalesce(json_agg(p.conname ORDER BY p.conname), '[]') FROM pg_constraint p
+        WHERE p.conrelid = c.oid AND p.contype IN ('c', 'f', 'x')),
+    'views', (SELECT coalesce(json_agg(DISTINCT v.relname), '[]') FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+        JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass AND v.oid <> c.oid)
+    )::text AS text
+    FROM unnest($1::text[]) AS wanted (name) JOIN pg_class c ON c.oid = to_regclass(wanted.name)";
+
+/// What must be made again after the view was taken away: itself, and the rights on it.
+const VIEW: &str = "SELECT 'CREATE VIEW market_bars AS ' || pg_get_viewdef('market_bars'::regclass) AS text
+    UNION ALL SELECT format('GRANT %s ON market_bars TO %s', privilege_type, CASE grantee WHEN 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(grantee) END)
+    FROM information_schema.table_privileges WHERE table_schema = current_schema() AND table_name = 'market_bars' AND grantee <> current_user";
+const OUR_VIEW: &str = "market_bars";
+
+#[derive(Debug, QueryableByName)]
+struct TextOut {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+/// The tables of these names, as far as they are there.
+fn tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, StoreError> {
+    let rows: Vec<TextOut> = sql_query(TABLES).bind::<Array<Text>, _>(names).load(db)?;
+    let read = |row: &TextOut| serde_json::from_str(&row.text);
+    let tables = rows.iter().map(read).collect::<Result<Vec<FoundTable>, _>>();
+    tables.map_err(|error| StoreError::Other(format!("the catalog says what is not understood: {error}")))
+}
+
+/// How the tables differ from what candela relies on, those of the history included.
+pub(super) fn differences(
+    db: &mut Blocking,
+    pending: bool,
+    history: Option<&L0Table>,
+) -> Result<Vec<Difference>, StoreError> {
+    let found = tables(db, layout::tables())?;
+    let mut differences = layout::compare(&found, pending);
+    if let Some(history) = history {
+        for table in tables(db, vec![history.table()])? {
+            let known = |found: &FoundTable| found.name == table.name;
+            if !found.iter().any(known) {
+                differences.extend(layout::compare_history(&table, history.time_name()));
+            }
+        }
+    }
+    Ok(differences)
+}
+
+/// What `--adapt` would do now, in order; nothing where the tables are as they should be.
+pub(super) fn plan(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
+    let found = tables(db, layout::tables())?;
+    let statements = layout::plan(&layout::compare(&found, pending));
+    let retyped = |table: &FoundTable| {
+        statements
+            .iter()
+            .any(|text| text.starts_with(&format!("ALTER TABLE {} ", table.name)) && text.contains(" TYPE "))
+    };
+    let mut views: Vec<&String> = found
+        .iter()
+        .filter(|table| retyped(table))
+        .flat_map(|table| &table.views)
+        .collect();
+    views.sort_unstable();
+    views.dedup();
+    if let Some(other) = views.iter().find(|view| **view != OUR_VIEW) {
+        return Err(StoreError::DifferentTables(vec![format!(
+            "view {other} depends on a column whose type must change: drop it, run candela migrate --adapt, and make it again"
+        )]));
+    }
+    if views.is_empty() {
+        return Ok(statements);
+    }
+    let again: Vec<TextOut> = sql_query(VIEW).load(db)?;
+    let mut all = vec![format!("DROP VIEW {OUR_VIEW}")];
+    all.extend(statements);
+    all.extend(again.into_iter().map(|row| row.text));
+    Ok(all)
+}
+
+/// Does what the plan says, in the transaction that the caller has begun, and returns it.
+pub(super) fn adapt(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
+    let statements = plan(db, pending)?;
+    for statement in &statements {
+        db.batch_execute(statement)
+            .map_err(|error| match StoreError::from(error) {
+                StoreError::RowRefused(text) | StoreError::Refused(text) | StoreError::WrongTables(text) => {
+                    StoreError::DifferentTables(vec![format!("{statement}: {text}; nothing was changed")])
+                }
+                error => error,
+            })?;
+    }
+    Ok(statements)
+}

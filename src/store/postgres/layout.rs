@@ -1,0 +1,457 @@
+//! What candela relies on in tables that others made, and how what is there differs. Pure: the catalog is read elsewhere.
+//!
+//! ```text
+//! catalog ──► FoundTable (what is there) ──► compare ──► Difference: what, how grave, the remedy, what --adapt would do
+//! ```
+
+use crate::store::postgres::relied::{Fit, Need, RELIED, Relied};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A table as the catalog describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct FoundTable {
+    pub(super) name: String,
+    /// `r` a table, `p` a partitioned one, `v` a view, `m` a materialized one, `f` a foreign one.
+    pub(super) kind: String,
+    pub(super) owner: String,
+    /// The user is the owner, or has the owner's role.
+    pub(super) own: bool,
+    /// Row security hides rows from the user.
+    pub(super) filtered: bool,
+    /// Rights on it that the user lacks.
+    pub(super) lacking: Vec<String>,
+    pub(super) columns: Vec<FoundColumn>,
+    /// Unique indexes.
+    pub(super) keys: Vec<UniqueKey>,
+    /// Triggers of others that see inserts or updates.
+    pub(super) triggers: Vec<String>,
+    /// Rules on inserts or updates.
+    pub(super) rules: Vec<String>,
+    /// Checks, foreign keys and exclusions.
+    pub(super) constraints: Vec<String>,
+    /// Views that depend on it.
+    pub(super) views: Vec<String>,
+}
+
+/// A column. `kind` and `modifier` are those of the base type where it is a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct FoundColumn {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) modifier: i32,
+    /// The type as people write it.
+    pub(super) shown: String,
+    /// It may not be null and has no default.
+    pub(super) required: bool,
+    /// The database fills it and lets nobody else.
+    pub(super) generated: bool,
+}
+
+/// A unique index.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct UniqueKey {
+    pub(super) name: String,
+    pub(super) columns: Vec<String>,
+    /// It belongs to a constraint of its name.
+    pub(super) constraint: bool,
+    /// It holds for some rows only.
+    pub(super) partial: bool,
+    /// It can stand behind `ON CONFLICT`: valid, checked at once, of plain columns.
+    pub(super) usable: bool,
+}
+
+/// How grave a difference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Candela works with it.
+    Note,
+    /// Values would change in silence, or rows be refused: candela does not start with it.
+    Grave,
+}
+
+/// One way in which the tables differ from what candela relies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// How grave.
+    pub weight: Weight,
+    /// What is there and what should be.
+    pub says: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// What `candela migrate --adapt` would do about it.
+    pub(super) adapt: Option<Adapt>,
+}
+
+/// A change that takes nothing away but a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Adapt {
+    /// A clause of `ALTER TABLE` on this table.
+    Alter { table: String, clause: String },
+    /// A statement of its own.
+    Statement(String),
+}
+
+impl Difference {
+    /// Whether `candela migrate --adapt` mends it.
+    #[must_use]
+    pub const fn is_adaptable(&self) -> bool {
+        self.adapt.is_some()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; remedy: {}", self.says, self.remedy)?;
+        if self.is_adaptable() {
+            f.write_str(", or candela migrate --adapt, which does it")?;
+        }
+        Ok(())
+    }
+}
+
+/// The tables to ask the catalog for.
+pub(super) fn tables() -> Vec<String> {
+    RELIED.iter().map(|relied| relied.table.to_owned()).collect()
+}
+
+/// How the tables that are there differ. While migrations are `pending`, what they will make is not missed.
+pub(super) fn compare(found: &[FoundTable], pending: bool) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for relied in &RELIED {
+        match found.iter().find(|table| table.name == relied.table) {
+            Some(table) => differences.extend(of_table(relied, table, pending)),
+            None if pending => {}
+            None => differences.push(Difference {
+                weight: Weight::Grave,
+                says: format!(
+                    "table {} is missing, though the step that makes it was done",
+                    relied.table
+                ),
+                remedy:
+                    "bring it back from a backup, or undo the steps with candela migrate --revert and do them again"
+                        .to_owned(),
+                adapt: None,
+            }),
+        }
+    }
+    differences
+}
+
+fn of_table(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+    if !matches!(table.kind.as_str(), "r" | "p") {
+        return vec![Difference {
+            weight: Weight::Grave,
+            says: format!("{} is no table but a view or a foreign table", table.name),
+            remedy: format!("rename it, and let candela migrate make a table {}", table.name),
+            adapt: None,
+        }];
+    }
+    let mut differences = rights(relied, table, pending);
+    differences.extend(columns(relied, table, pending));
+    differences.extend(keys(relied, table, pending));
+    differences.extend(others(table));
+    differences
+}
+
+fn rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let name = &table.name;
+    let lacking = table
+        .lacking
+        .iter()
+        .filter(|right| relied.rights.contains(&right.as_str()));
+    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("the user of DATABASE_URL may not {lacking} on {name}"),
+            remedy: format!("as {}: GRANT {lacking} ON {name} TO the user", table.owner),
+            adapt: None,
+        });
+    }
+    if pending && relied.old && !table.own {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!(
+                "{name} belongs to {}, and only its owner may add the columns that are missing",
+                table.owner
+            ),
+            remedy: format!("run candela migrate once as {}", table.owner),
+            adapt: None,
+        });
+    }
+    if table.filtered {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("row security on {name} hides rows from the user of DATABASE_URL"),
+            remedy: "ALTER ROLE of the user BYPASSRLS, or a policy that shows all rows".to_owned(),
+            adapt: None,
+        });
+    }
+    differences
+}
+
+fn columns(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let name = &table.name;
+    let added = relied.added.iter().map(|column| (column, true));
+    let all: Vec<_> = relied
+        .columns
+        .iter()
+        .map(|column| (column, false))
+        .chain(added)
+        .collect();
+    for ((column, need), added) in &all {
+        match table.columns.iter().find(|found| found.name == *column) {
+            Some(found) => differences.extend(column_differs(name, found, *need)),
+            None if *added && pending => {}
+            None => {
+                let kind = need.target();
+                differences.push(Difference {
+                    weight: Weight::Grave,
+                    says: format!("{name} has no column {column}"),
+                    remedy: format!("ALTER TABLE {name} ADD COLUMN \"{column}\" {kind}"),
+                    adapt: Some(alter(name, format!("ADD COLUMN \"{column}\" {kind}"))),
+                });
+            }
+        }
+    }
+    let written: BTreeSet<&str> = all.iter().map(|((column, _), _)| *column).collect();
+    for found in table.columns.iter().filter(|_| relied.old) {
+        let column = &found.name;
+        if found.required && !written.contains(column.as_str()) {
+            differences.push(Difference {
+                weight: Weight::Grave,
+                says: format!("{name}.{column} may not be null and has no default: rows without it, such as candela's, are refused"),
+                remedy: format!("ALTER TABLE {name} ALTER COLUMN \"{column}\" SET DEFAULT a value, or DROP NOT NULL"),
+                adapt: Some(alter(name, format!("ALTER COLUMN \"{column}\" DROP NOT NULL"))),
+            });
+        }
+    }
+    differences
+}
+
+fn alter(table: &str, clause: String) -> Adapt {
+    Adapt::Alter {
+        table: table.to_owned(),
+        clause,
+    }
+}
+
+fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let column = &found.name;
+    if found.generated {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("{table}.{column} is filled by the database alone, and candela writes to it"),
+            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" DROP EXPRESSION"),
+            adapt: Some(alter(table, format!("ALTER COLUMN \"{column}\" DROP EXPRESSION"))),
+        });
+    }
+    let (why, target) = match need.fits(found) {
+        Fit::Fits => return differences,
+        Fit::Not { why, target } => (why, target),
+    };
+    let says = format!("{table}.{column} is {}: {why}", found.shown);
+    differences.push(match target {
+        Some(target) => Difference {
+            weight: Weight::Grave,
+            says,
+            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {target}"),
+            adapt: Some(alter(table, format!("ALTER COLUMN \"{column}\" TYPE {target}"))),
+        },
+        None if need == Need::Instant && found.kind == "timestamp" => Difference {
+            weight: Weight::Grave,
+            says,
+            remedy: format!(
+                "ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE timestamptz USING \"{column}\" AT TIME ZONE 'UTC', with the zone in which \
+                 its rows were written in the place of UTC, which candela does not guess"
+            ),
+            adapt: None,
+        },
+        None => Difference {
+            weight: Weight::Grave,
+            says,
+            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {} USING an expression that suits its rows", need.target()),
+            adapt: None,
+        },
+    });
+    differences
+}
+
+fn keys(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let name = &table.name;
+    let expected: BTreeSet<&str> = relied.key.iter().copied().collect();
+    if expected.is_empty() {
+        return differences;
+    }
+    let listed = quoted(relied.key.iter().copied());
+    let columns = |key: &UniqueKey| key.columns.iter().cloned().collect::<BTreeSet<String>>();
+    let is_expected = |key: &&UniqueKey| {
+        columns(key).iter().map(String::as_str).eq(expected.iter().copied())
+            && key.usable
+            && (relied.key_added || !key.partial)
+    };
+    let comes = relied.key_added && pending;
+    if !comes && !table.keys.iter().any(|key| is_expected(&key)) {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("{name} has no unique key ({listed}), by which candela finds a row that is there"),
+            remedy: format!("ALTER TABLE {name} ADD UNIQUE ({listed})"),
+            adapt: (!relied.key_added).then(|| alter(name, format!("ADD UNIQUE ({listed})"))),
+        });
+    }
+    for key in table.keys.iter().filter(|key| !key.partial && !key.columns.is_empty()) {
+        let found = columns(key);
+        let narrower = found.len() < expected.len() && found.iter().all(|column| expected.contains(column.as_str()));
+        if narrower {
+            let listed = quoted(key.columns.iter().map(String::as_str));
+            let drop = if key.constraint {
+                alter(name, format!("DROP CONSTRAINT \"{}\"", key.name))
+            } else {
+                Adapt::Statement(format!("DROP INDEX \"{}\"", key.name))
+            };
+            let statement = match &drop {
+                Adapt::Alter { clause, .. } => format!("ALTER TABLE {name} {clause}"),
+                Adapt::Statement(statement) => statement.clone(),
+            };
+            differences.push(Difference {
+                weight: Weight::Grave,
+                says: format!(
+                    "{name} is unique by ({listed}) alone ({}): rows of candela beside others' are refused",
+                    key.name
+                ),
+                remedy: format!(
+                    "{statement} (programs that write with ON CONFLICT ({listed}) must then name all of the key)"
+                ),
+                adapt: Some(drop),
+            });
+        }
+    }
+    differences
+}
+
+fn quoted<'c>(columns: impl Iterator<Item = &'c str>) -> String {
+    let quoted: Vec<String> = columns
+        .map(|column| {
+            if column == "interval" {
+                "\"interval\"".to_owned()
+            } else {
+                column.to_owned()
+            }
+        })
+        .collect();
+    quoted.join(", ")
+}
+
+/// What others added: candela works with it, but it may refuse or change rows.
+fn others(table: &FoundTable) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let name = &table.name;
+    for rule in &table.rules {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("rule {rule} on {name} stands in the way of ON CONFLICT"),
+            remedy: format!("DROP RULE \"{rule}\" ON {name}; a trigger can do the same"),
+            adapt: None,
+        });
+    }
+    for trigger in &table.triggers {
+        differences.push(Difference {
+            weight: Weight::Note,
+            says: format!("trigger {trigger} on {name} sees what candela writes: rows that it refuses are set aside, what it changes is not noticed"),
+            remedy: "none is needed if that is wanted".to_owned(),
+            adapt: None,
+        });
+    }
+    for constraint in &table.constraints {
+        differences.push(Difference {
+            weight: Weight::Note,
+            says: format!("constraint {constraint} on {name}: rows that it refuses are set aside"),
+            remedy: "none is needed if that is wanted".to_owned(),
+            adapt: None,
+        });
+    }
+    differences
+}
+
+/// How the table of the history differs from one that can be read without a loss. Without the table there is nothing to say: the gate
+/// waits for it.
+pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let name = &table.name;
+    let mut note = |says: String, remedy: String| {
+        differences.push(Difference {
+            weight: Weight::Note,
+            says,
+            remedy,
+            adapt: None,
+        });
+    };
+    if table.lacking.iter().any(|right| right == "SELECT") {
+        note(
+            format!("the user of DATABASE_URL may not SELECT on {name}, the table of the history"),
+            format!("as {}: GRANT SELECT ON {name} TO the user", table.owner),
+        );
+    }
+    for price in ["open", "high", "low", "close"] {
+        let found = table.columns.iter().find(|column| column.name == price);
+        if let Some(column) = found.filter(|column| matches!(column.kind.as_str(), "float4" | "float8")) {
+            note(
+                format!(
+                    "{name}.{price} is {}: prices of the history are compared as it rounded them",
+                    column.shown
+                ),
+                format!("ALTER TABLE {name} ALTER COLUMN {price} TYPE numeric USING {price}::numeric"),
+            );
+        }
+    }
+    for column in ["symbol", "open", "high", "low", "close", "source", time_column] {
+        if !table.columns.iter().any(|found| found.name == column) {
+            note(
+                format!("{name} has no column {column}: the history cannot be read"),
+                "correct l0.table and l0.time_column, or make a view with the columns that they name".to_owned(),
+            );
+        }
+    }
+    let time = table.columns.iter().find(|column| column.name == time_column);
+    if let Some(column) = time.filter(|column| column.kind != "timestamptz") {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!(
+                "{name}.{time_column} is {}: without a time zone the hours of the history depend on the server's setting",
+                column.shown
+            ),
+            remedy: format!(
+                "ALTER TABLE {name} ALTER COLUMN {time_column} TYPE timestamptz USING {time_column} AT TIME ZONE 'UTC', with the zone of \
+                 its rows in the place of UTC, or a view that does so"
+            ),
+            adapt: None,
+        });
+    }
+    differences
+}
+
+/// The statements of `--adapt`: one `ALTER TABLE` a table, so that its rows are written anew once at the most.
+pub(super) fn plan(differences: &[Difference]) -> Vec<String> {
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    let mut statements = Vec::new();
+    for adapt in differences.iter().filter_map(|difference| difference.adapt.as_ref()) {
+        match adapt {
+            Adapt::Alter { table, clause } => match tables.iter_mut().find(|(name, _)| name == table) {
+                Some((_, clauses)) => clauses.push(clause.clone()),
+                None => tables.push((table.clone(), vec![clause.clone()])),
+            },
+            Adapt::Statement(statement) => statements.push(statement.clone()),
+        }
+    }
+    let altered = tables
+        .into_iter()
+        .map(|(table, clauses)| format!("ALTER TABLE {table} {}", clauses.join(", ")));
+    altered.chain(statements).collect()
+}

@@ -1,0 +1,203 @@
+//! The way to the server: how connections are made, which server they lead to, and whether it keeps a session for us.
+//!
+//! Two things may change while the service runs. After a failover the address leads to another server, while connections made
+//! before still lead to the old one, which may answer for ever: so each new connection asks whom it reached, and when that is
+//! another than before, the older ones are used no more ([`Way::generation`]). And a pooler may hand each transaction to another
+//! connection of its own: limits, prepared statements and locks of a session are then nobody's. Limits that are given at the start
+//! and do not arrive show it; see [`Way::keeps_no_session`].
+
+use crate::limits;
+use crate::store::error::StoreError;
+use crate::store::postgres::sort::{chain, sort};
+use crate::store::postgres::statement::Asking;
+use crate::store::postgres::tls;
+use crate::store::postgres::url::Address;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Limits that the server keeps for us: they hold whatever becomes of this process.
+const LIMITS: &str = "-c statement_timeout=25s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s";
+/// What shows that they hold.
+const LIMIT_SHOWN: &str = "25s";
+/// The same limits for one transaction, where no session keeps them.
+pub(super) const BEGIN_WITH_LIMITS: &str = "BEGIN; SET LOCAL statement_timeout = '25s'; SET LOCAL lock_timeout = '5s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '30s'";
+/// A server is known by when it was started: no two have that in common to the microsecond.
+const WHO: &str = "SELECT pg_postmaster_start_time()::text, current_setting('statement_timeout')";
+
+/// How connections are made.
+pub(super) struct Way {
+    address: Address,
+    tls: MakeRustlsConnect,
+    /// Why the last one was not had; nothing when it was.
+    refusal: Mutex<Option<StoreError>>,
+    /// Something between us and the server keeps no session. Never taken back: doing without costs little.
+    pooled: AtomicBool,
+    /// The server that the newest connection leads to.
+    server: Mutex<Option<String>>,
+    /// How many servers there were.
+    generation: AtomicU64,
+}
+
+/// A connection that was made.
+pub(super) struct Made {
+    pub(super) client: Client,
+    pub(super) generation: u64,
+    pub(super) pooled: bool,
+}
+
+type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+impl Way {
+    pub(super) fn new(address: Address) -> Result<Self, StoreError> {
+        let tls = tls::connector(&address)?;
+        Ok(Self {
+            address,
+            tls,
+            refusal: Mutex::default(),
+            pooled: AtomicBool::new(false),
+            server: Mutex::default(),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Made, StoreError> {
+        let made = match tokio::time::timeout(limits::POSTGRES_GREETING, self.greet()).await {
+            Ok(made) => made,
+            Err(_) => Err(StoreError::Slow("it took too long to let us in".to_owned())),
+        };
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = made.as_ref().err().cloned();
+        made
+    }
+
+    /// A new connection for questions.
+    pub(super) async fn reader(&self) -> Result<Asking, StoreError> {
+        let made = self.connect().await?;
+        let begin = made.pooled.then_some(BEGIN_WITH_LIMITS);
+        Ok(Asking::new(made.client, made.generation, begin))
+    }
+
+    /// A new connection for work that is a transaction of its own.
+    pub(super) async fn unlimited(&self) -> Result<Asking, StoreError> {
+        let made = self.connect().await?;
+        Ok(Asking::new(made.client, made.generation, None))
+    }
+
+    /// Why the last connection was not had.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Rises when another server answers at the address. Connections of an earlier one lead to a server that may have been demoted.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing is left to a session.
+    pub(super) fn keeps_no_session(&self, because: &str) {
+        if !self.pooled.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                because,
+                "the database is reached by way of a pooler that keeps no session: each question is a transaction of its own, without \
+                 prepared statements and COPY"
+            );
+        }
+    }
+
+    async fn greet(&self) -> Result<Made, StoreError> {
+        let client = self.log_in().await?;
+        let (server, limit) = match client.simple_query(WHO).await {
+            Ok(answer) => who(&answer),
+            Err(error) if error.as_db_error().is_some() => (None, None),
+            Err(error) => return Err(sort(&error)),
+        };
+        if limit.as_deref() != Some(LIMIT_SHOWN) {
+            self.keeps_no_session("settings for the session do not arrive");
+        }
+        Ok(Made {
+            client,
+            generation: self.note(server),
+            pooled: self.is_pooled(),
+        })
+    }
+
+    /// With limits for the session; without them where that is refused, as PgBouncer does.
+    async fn log_in(&self) -> Result<Client, StoreError> {
+        if !self.is_pooled() {
+            match self.client(&self.with_limits()).await {
+                Err(error) if refuses_settings(&error) => {}
+                made => return made.map_err(|error| sort(&error)),
+            }
+            let client = self.client(&self.address.config).await.map_err(|error| sort(&error))?;
+            self.keeps_no_session("settings for the session are refused");
+            return Ok(client);
+        }
+        self.client(&self.address.config).await.map_err(|error| sort(&error))
+    }
+
+    fn with_limits(&self) -> Config {
+        let mut config = self.address.config.clone();
+        let options = [config.get_options().unwrap_or_default(), LIMITS].join(" ");
+        config.options(options.trim_start());
+        config
+    }
+
+    async fn client(&self, config: &Config) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = config.connect(self.tls.clone()).await?;
+        drive(connection);
+        Ok(client)
+    }
+
+    /// Notes whom the newest connection leads to. Who does not say so counts as the one before.
+    fn note(&self, server: Option<String>) -> u64 {
+        let mut known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = server
+            && known.as_ref() != Some(&server)
+        {
+            if known.is_some() {
+                self.generation.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(started = %server, "another database server answers: connections to the one before are used no more");
+            }
+            *known = Some(server);
+        }
+        self.generation()
+    }
+}
+
+fn who(answer: &[SimpleQueryMessage]) -> (Option<String>, Option<String>) {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let said = |at| {
+        row.and_then(|row| row.try_get(at).ok().flatten())
+            .map(ToOwned::to_owned)
+    };
+    (said(0), said(1))
+}
+
+/// A server takes settings at the start; what refuses them stands in between.
+fn refuses_settings(error: &tokio_postgres::Error) -> bool {
+    let class = error.code().and_then(|state| state.code().get(..2));
+    matches!(class, Some("08" | "0A" | "22" | "42"))
+}
+
+/// Runs the socket's side of a connection until either side closes it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it ends with the client that owns it, and cannot panic on data"
+)]
+fn drive(connection: Connection<Socket, Tls>) {
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = %chain(&error), "the store's connection ended");
+        }
+    });
+}

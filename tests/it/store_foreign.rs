@@ -1,0 +1,184 @@
+//! Tables that somebody else made: each difference is named before the first bar, and widened when that is asked for.
+
+use crate::child::Candela;
+use crate::recorded::{Day, batch};
+use crate::servers::{Database, postgres};
+use candela::domain::l0_table::{L0Table, Spelling};
+use candela::store::{Migrate, Postgres, Store, StoreError, Weight};
+use secrecy::SecretString;
+
+const OLD_SERVICE: &str = include_str!("../fixtures/old_service.sql");
+
+fn store(database: &Database) -> Postgres {
+    Postgres::new(&SecretString::from(database.url.clone()), 3).unwrap()
+}
+
+/// The old service's database, and what was done to it.
+fn old(change: &str) -> Database {
+    let database = postgres();
+    database.sql(OLD_SERVICE);
+    database.sql(change);
+    database
+}
+
+const NARROW: &str = "ALTER TABLE market_data ALTER open TYPE numeric(10,2), ALTER high TYPE numeric(10,2), ALTER low TYPE numeric(10,2), ALTER close TYPE numeric(10,2)";
+const NO_SOURCE: &str = "DELETE FROM market_data WHERE source LIKE '%aggregated'; ALTER TABLE market_data ADD CONSTRAINT one_a_slot UNIQUE (symbol, datetime);
+    ALTER TABLE market_data DROP CONSTRAINT market_data_symbol_datetime_source_key";
+
+#[tokio::test]
+async fn a_database_that_candela_made_or_the_old_service_differs_in_nothing() {
+    for database in [postgres(), old("SELECT 1")] {
+        let store = store(&database);
+        assert_eq!(store.differences(None).await.unwrap(), []);
+        store.migrate(Migrate::Run).await.unwrap();
+        assert_eq!(store.differences(None).await.unwrap(), []);
+        assert_eq!(store.plan().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn columns_that_round_and_a_key_without_source_are_refused_until_they_are_adapted() {
+    for (change, says) in [
+        (NARROW, "market_data.open is numeric(10,2)"),
+        (NO_SOURCE, "unique by (symbol, datetime) alone"),
+    ] {
+        for after in [false, true] {
+            let database = if after { old("SELECT 1") } else { old(change) };
+            let store = store(&database);
+            if after {
+                // Candela was there first: its view stands on the columns.
+                store.migrate(Migrate::Run).await.unwrap();
+                database.sql("CREATE ROLE reading; GRANT SELECT ON market_bars TO reading");
+                let definition = database.sql("SELECT pg_get_viewdef('market_bars'::regclass)");
+                database.sql("DROP VIEW market_bars");
+                database.sql(change);
+                database.sql(&format!("CREATE VIEW market_bars AS {definition} "));
+                database.sql("GRANT SELECT ON market_bars TO reading");
+            }
+            let refused = store.migrate(Migrate::Run).await.unwrap_err();
+            assert!(
+                matches!(&refused, StoreError::DifferentTables(all) if all.iter().any(|one| one.contains(says))),
+                "{refused}"
+            );
+            let rows = "SELECT count(*), trim_scale(sum(open)), sum(id) FROM market_data";
+            let before = database.sql(rows);
+            let plan = store.plan().await.unwrap();
+            assert_eq!(store.adapt().await.unwrap(), plan);
+            assert_eq!(store.adapt().await.unwrap(), Vec::<String>::new(), "once is enough");
+            assert_eq!(database.sql(rows), before);
+            let written = Store::Postgres(store.clone())
+                .write(batch(&Day::recorded()))
+                .await
+                .unwrap();
+            assert_eq!(written.rejected, 0);
+            let differs = "SELECT count(*) FROM market_data b JOIN bar_revisions r USING (symbol, \"interval\", datetime, revision)
+                WHERE b.source = 'candela' AND (b.open, b.high, b.low, b.close) <> (r.open, r.high, r.low, r.close)";
+            assert_eq!(database.sql(differs), "0", "nothing is rounded");
+            if after {
+                let right = "SELECT has_table_privilege('reading', 'market_bars', 'SELECT')";
+                assert_eq!(database.sql(right), "t", "rights on the view stay");
+                database.sql("DROP OWNED BY reading; DROP ROLE reading");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
+    let database = old(&format!(
+        "{NARROW}; CREATE VIEW of_the_desk AS SELECT open FROM market_data"
+    ));
+    let store = store(&database);
+    let refused = store.adapt().await.unwrap_err().to_string();
+    assert!(refused.contains("of_the_desk"), "{refused}");
+    database.sql(
+        "DROP VIEW of_the_desk; ALTER TABLE market_data DROP CONSTRAINT market_data_symbol_datetime_source_key;
+        INSERT INTO market_data (symbol, datetime, source) SELECT symbol, datetime, source FROM market_data LIMIT 1",
+    );
+    let refused = store.adapt().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("ADD UNIQUE") && refused.contains("nothing was changed"),
+        "{refused}"
+    );
+    assert_eq!(store.differences(None).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn the_table_of_the_history_is_looked_at_as_it_is_named() {
+    let database = postgres();
+    let store = store(&database);
+    let table = L0Table::new("usdcop_m5_ohlcv", "time", Spelling::Slash).unwrap();
+    assert_eq!(store.differences(Some(&table)).await.unwrap(), [], "it may come later");
+    database.sql("CREATE TABLE usdcop_m5_ohlcv (symbol text, time timestamptz, open real, high real, low real, close real, source text)");
+    let found = store.differences(Some(&table)).await.unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .filter(|d| d.weight == Weight::Note && d.says.contains("real"))
+            .count(),
+        4,
+        "{found:?}"
+    );
+    database.sql("ALTER TABLE usdcop_m5_ohlcv ALTER time TYPE timestamp");
+    let found = store.differences(Some(&table)).await.unwrap();
+    assert!(
+        found
+            .iter()
+            .any(|d| d.weight == Weight::Grave && d.says.contains("without time zone")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn check_migrate_and_start_name_every_difference_and_adapt_mends_them() {
+    let trigger = "CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER audit BEFORE INSERT ON market_data FOR EACH ROW EXECUTE FUNCTION same()";
+    let database = old(&format!("{NARROW}; {NO_SOURCE}; {trigger}"));
+    let candela = |args: &[&str]| {
+        let mut command = Candela::command(args);
+        command
+            .env("DATABASE_URL", &database.url)
+            .env("TWELVEDATA_API_KEY_G1_1", "0123456789abcdef0123456789abcdef");
+        command.env("READY_SIGNALS_DIR", "ready");
+        Candela::of(&mut command).ended()
+    };
+    let all = [
+        "market_data.open is numeric(10,2)",
+        "market_data.close is numeric(10,2)",
+        "unique by (symbol, datetime) alone (one_a_slot)",
+    ];
+    for (args, code) in [
+        (&["check"][..], 1),
+        (&["migrate", "--check"][..], 1),
+        (&["migrate"][..], 78),
+        (&["run", "--set", "server.port=0"][..], 78),
+    ] {
+        let ended = candela(args);
+        let said = format!("{}\n{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code(), code, "{args:?}: {said}");
+        for difference in all {
+            assert!(said.contains(difference), "{args:?} does not name {difference}: {said}");
+        }
+        assert!(said.contains("migrate --adapt"), "{args:?}: {said}");
+    }
+    let ended = candela(&["migrate", "--adapt", "--check"]);
+    assert!(
+        ended.stdout.contains("would do ALTER TABLE market_data"),
+        "{}",
+        ended.stdout
+    );
+    let ended = candela(&["migrate", "--adapt"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("adapted  ALTER TABLE market_data") && ended.stdout.contains("done "),
+        "{}",
+        ended.stdout
+    );
+    let ended = candela(&["migrate", "--check"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("trigger audit on market_data"),
+        "a note is no failure: {}",
+        ended.stdout
+    );
+}
