@@ -101,6 +101,23 @@ fn a_pair_that_the_plan_refuses_is_polled_at_once_and_alone() {
 }
 
 #[test]
+fn a_pair_that_the_vendor_refuses_over_rest_as_well_is_left_alone_for_a_while() {
+    let mut poll = poll(OPEN);
+    let lines = [
+        (Symbol::usdcop(), Status::Refused, false),
+        (eurusd(), Status::Refused, false),
+    ];
+    poll.watch(&feed("live", &lines), OPEN);
+    assert_eq!(poll.step(rich(), OPEN), Step::Poll(vec![Symbol::usdcop(), eurusd()]));
+    poll.refused(eurusd(), OPEN);
+    assert_eq!(poll.polled(OPEN), [Symbol::usdcop()]);
+    let next = OPEN + limits::POLL_FASTEST;
+    assert_eq!(poll.step(rich(), next), Step::Poll(vec![Symbol::usdcop()]));
+    let again = OPEN + limits::POLL_REFUSED;
+    assert_eq!(poll.step(rich(), again), Step::Poll(vec![Symbol::usdcop(), eurusd()]));
+}
+
+#[test]
 fn a_pair_that_is_silent_on_a_live_link_is_polled_after_the_limit() {
     let mut poll = poll(OPEN);
     let lines = [

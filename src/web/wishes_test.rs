@@ -1,6 +1,8 @@
 //! What clients ask for, well and badly.
 
-use crate::views::ServiceView;
+use crate::clock::Stopwatch;
+use crate::domain::frames::text_frame;
+use crate::views::{ServiceView, SymbolView};
 use crate::web::stage::Stage;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,6 +23,41 @@ async fn channels_in_the_address_are_all_that_is_followed() {
         client.until("subscribed").await.pop().unwrap()["subscriptions"],
         json!([])
     );
+}
+
+#[actix_rt::test]
+async fn when_health_makes_no_snapshot_any_more_clients_hear_that_nothing_is_known() {
+    let stage = Stage::new();
+    let pair = SymbolView {
+        feed: "live".to_owned(),
+        safe_to_trade: true,
+        ..SymbolView::default()
+    };
+    let mut view = ServiceView {
+        made_at: Some(Stopwatch::start()),
+        symbols: [("USD/COP".parse().unwrap(), pair)].into(),
+        ..ServiceView::default()
+    };
+    view.state.name = "active".to_owned();
+    let told = view.status_message();
+    stage.view.send_replace(Arc::new(view.clone()));
+    stage.status.send_replace(text_frame(told.to_string().as_bytes()));
+    let mut client = stage.client("/ws?channels=status").await;
+    let first = client.until("status").await.pop().unwrap();
+    assert_eq!(first["safe_to_trade"]["USD/COP"], true);
+    assert!(stage.get("/health/ready").await.0.contains("200"));
+    let outdated = client.until("status").await.pop().unwrap();
+    assert_eq!(outdated["safe_to_trade"]["USD/COP"], false, "{outdated}");
+    assert_eq!(outdated["unsafe_reasons"]["USD/COP"], json!(["status_unknown"]));
+    assert_eq!(outdated["conditions"][0]["type"], "actor_unresponsive");
+    assert!(stage.get("/health/ready").await.0.contains("503"));
+    let (_, status) = stage.get("/status").await;
+    assert_eq!(status["symbols"]["USD/COP"]["safe_to_trade"], false);
+    view.made_at = Some(Stopwatch::start());
+    stage.view.send_replace(Arc::new(view));
+    let back = client.until("status").await.pop().unwrap();
+    assert_eq!(back["safe_to_trade"]["USD/COP"], true, "{back}");
+    assert!(stage.get("/health/ready").await.0.contains("200"));
 }
 
 #[actix_rt::test]

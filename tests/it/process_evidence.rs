@@ -148,20 +148,25 @@ fn a_refused_pair_is_told_apart_and_a_part_that_hangs_makes_nothing_safe_within_
     assert_eq!(pair(&status, "EUR/USD")["safe_to_trade"], false);
     assert_eq!(condition(&status, "symbol_refused", Some("USD/COP")), None);
 
-    for actor in ["aggregator", "root", "health"] {
-        world.hang(actor, 7_000);
+    for actors in [&["aggregator"][..], &["recorder", "feed"], &["root"], &["health"]] {
+        actors.iter().for_each(|one| world.hang(one, 7_000));
         let hung = Stopwatch::start();
-        let status = wait_until(&format!("word that {actor} hangs"), || {
+        let named = |told: Value| {
+            let reason = told["reason"].as_str().unwrap_or_default();
+            actors.iter().all(|one| reason.contains(one))
+        };
+        let status = wait_until(&format!("word that {actors:?} hang"), || {
             let status = world.status();
-            condition(&status, "actor_unresponsive", None)
-                .is_some()
-                .then_some(status)
+            let told = condition(&status, "actor_unresponsive", None);
+            told.is_some_and(named).then_some(status)
         });
-        assert!(hung.elapsed() < Duration::from_secs(5), "{actor}: {:?}", hung.elapsed());
-        let told = condition(&status, "actor_unresponsive", None).unwrap();
-        assert!(told["reason"].as_str().unwrap().contains(actor), "{told}");
-        assert_eq!(pair(&status, "USD/COP")["safe_to_trade"], false, "{actor}: {status}");
-        assert!(!world.ready(), "{actor}");
+        assert!(
+            hung.elapsed() < Duration::from_secs(5),
+            "{actors:?}: {:?}",
+            hung.elapsed()
+        );
+        assert_eq!(pair(&status, "USD/COP")["safe_to_trade"], false, "{actors:?}: {status}");
+        assert!(!world.ready(), "{actors:?}");
         safe("USD/COP");
         assert!(world.ready());
     }
