@@ -143,7 +143,7 @@ impl App {
     pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Numbered>>) -> Result<Self, StartError> {
         let calendars = calendars(&settings)?;
         let markets = markets(&settings, &calendars);
-        let ledger = open_ledger(&settings, &markets, &clock)?;
+        let mut ledger = open_ledger(&settings, &markets, &clock)?;
         let reader = Mutex::new(ledger.reader());
         let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
         let feed = feed(&settings, &markets)?;
@@ -154,6 +154,7 @@ impl App {
                 .collect(),
         );
         let store = stores::open_store(&settings, &l0_table(&settings)?).await?;
+        stores::look_ahead(&mut ledger, &store).await?;
         let cache = stores::open_cache(&settings)?;
         let history = store.clone();
         let (snapshot, view) = watch::channel(Arc::default());

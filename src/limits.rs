@@ -329,6 +329,16 @@ pub const LEDGER_FORCE_MAX: Duration = Duration::from_millis(10);
 pub const LEDGER_TAIL_MAX: usize = 4_096;
 /// Most rows that one read of the ledger returns: some 1 MB.
 pub const LEDGER_READ_MAX: usize = 5_000;
+/// How often an append looks whether the ledger's files still stand in their folder: some microseconds each.
+pub const LEDGER_LOOK: Duration = Duration::from_millis(250);
+/// The same while nothing is appended. With what a view takes, a folder that is gone shows within five seconds.
+pub const LEDGER_LOOK_IDLE: Duration = Duration::from_secs(1);
+/// How often a stop tries again to empty the log while the checkpoint thread works on it, a millisecond apart.
+pub const STOP_CHECKPOINT_LOOKS: i32 = 100;
+/// Names that a ledger remembers having had, for readers that were away: one for each start that could not show it to be whole.
+pub const LEDGER_ANCESTORS: usize = 1_000;
+/// How long a condition stands that tells what the start found, market time: long enough for whoever looks each few minutes.
+pub const START_FINDING_SHOWN: Duration = Duration::from_secs(600);
 /// Day files kept whatever happens: a week of sessions and its weekend, so that a client can resume after a holiday.
 pub const LEDGER_DAYS: usize = 10;
 // --- from decision to ledger ----------------------------------------------------------------------------------------

@@ -122,6 +122,8 @@ pub enum Report {
     },
     /// The ledger cannot be written: nothing new is told.
     LedgerUnwritable {
+        /// The error's name, for programs.
+        reason: &'static str,
         /// The error, for people.
         cause: String,
     },
@@ -136,6 +138,13 @@ pub enum Report {
     },
     /// The store can be written again.
     StoreBack,
+    /// The store has events of this ledger that the ledger does not have.
+    StoreAhead {
+        /// How many.
+        events: u64,
+        /// Other events were told under their numbers since the start: the process must begin anew, with new epochs.
+        restart: bool,
+    },
     /// The cache cannot be told anything.
     CacheLost {
         /// The error's name, for programs.

@@ -1,6 +1,6 @@
 //! Recorder: writes down what was decided, and only then tells it.
 //!
-//! owns   the ledger's appending end, the list of readers
+//! owns   the ledger's appending end, the list of readers, a look at the ledger's folder each second
 //! hears  Handed (Aggregator: the tray has something)
 //! says   Recorded → Writer, Publisher, each Fanout · LedgerUnwritable, LedgerWritable → Root · LatestView → views
 //! fails  on a full or broken disk it keeps the batch, tells nothing new, and tries again; after a panic the batch is still in hand
@@ -88,6 +88,16 @@ impl Recorder {
         }
     }
 
+    /// A folder that is gone is noticed also while there is nothing to append.
+    fn look(&mut self) {
+        let looked = self.parts.ledger.lock().unwrap_or_else(PoisonError::into_inner).look();
+        match looked {
+            Err(error) => self.cannot_write(&error),
+            Ok(()) if self.parts.tray.is_empty() => self.writable_again(),
+            Ok(()) => {} // only appending shows
+        }
+    }
+
     fn append(&self, batch: &[Entry]) -> Result<Position, LedgerError> {
         let mut ledger = self.parts.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(date) = batch.iter().find_map(Entry::opens_session) {
@@ -152,8 +162,9 @@ impl Recorder {
     fn cannot_write(&mut self, error: &LedgerError) {
         if !self.unwritable {
             tracing::error!(error = %error, "failed to append to the ledger: nothing new is told until it can be written");
-            let cause = error.to_string();
-            self.unwritable = self.parts.up.try_send(Report::LedgerUnwritable { cause }).is_ok();
+            let (reason, cause) = (error.reason(), error.to_string());
+            let told = Report::LedgerUnwritable { reason, cause };
+            self.unwritable = self.parts.up.try_send(told).is_ok();
         }
     }
 
@@ -180,6 +191,7 @@ impl Actor for Recorder {
         let head = self.parts.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
         self.parts.view.send_modify(|view| view.head = view.head.max(head));
         self.remind_later(ctx); // a fresh Recorder does not know whom it owes
+        ctx.run_interval(limits::LEDGER_LOOK_IDLE, |actor, _| actor.look());
         self.write(ctx);
     }
 }

@@ -18,6 +18,7 @@ use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdicts;
 use crate::exit::Exit;
+use crate::ledger::Renumbered;
 use crate::limits;
 use crate::views::Overall;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised};
@@ -82,6 +83,17 @@ pub fn starting(now: Timestamp) -> Overall {
         changes: Vec::new(),
         changes_total: 0,
     }
+}
+
+/// What the condition `ledger_renumbered` says.
+#[must_use]
+pub fn renumbered(found: Renumbered) -> String {
+    let Renumbered { why, head, told } = found;
+    let lost = match told.saturating_sub(head) {
+        0 => String::new(),
+        lost => format!(" ({lost} events after position {head} are lost)"),
+    };
+    format!("All channels have new epochs: {}{lost}.", why.meaning())
 }
 
 impl Root {
@@ -301,13 +313,39 @@ impl Root {
         }
     }
 
+    /// What the store has more than the ledger is kept, and its numbers are not given out again.
+    fn store_ahead(&mut self, events: u64, restart: bool, ctx: &mut Context<Self>) {
+        let done = if restart {
+            "candela starts again, and numbers what comes in new epochs"
+        } else {
+            "they are kept, and what comes is numbered in new epochs"
+        };
+        let message = format!("The database has {events} events of this ledger that the ledger does not have: {done}.");
+        let reason = if restart { "found_late" } else { "kept" };
+        self.raise(ConditionKind::StoreAhead, reason, &message, ctx);
+        self.forget_later(ConditionKind::StoreAhead, ctx);
+        if restart {
+            tracing::error!(
+                events,
+                "the database is ahead of the ledger: the process ends, and a restart begins new epochs"
+            );
+            self.parts.ending.send_replace(Some(Exit::TryAgain));
+        }
+    }
+
+    /// What was found at the start is shown for a while.
+    fn forget_later(&self, kind: ConditionKind, ctx: &mut Context<Self>) {
+        let real = self.parts.clock.real(limits::START_FINDING_SHOWN);
+        ctx.run_later(real, move |root, ctx| root.clear(kind, ctx));
+    }
+
     /// The ledger is the part without which nothing goes on.
-    fn ledger(&mut self, trouble: Option<String>, ctx: &mut Context<Self>) {
+    fn ledger(&mut self, trouble: Option<(&str, String)>, ctx: &mut Context<Self>) {
         match trouble {
-            Some(cause) => {
+            Some((reason, cause)) => {
                 self.raise(
                     ConditionKind::LedgerUnwritable,
-                    "append_failed",
+                    reason,
                     &format!("Nothing new is told: {cause}"),
                     ctx,
                 );
@@ -333,6 +371,7 @@ impl Actor for Root {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.on(Event::Started, ctx); // to one that goes on after a panic it means nothing
         self.clear(ConditionKind::ProcessPaused, ctx); // whose end went with the panic
+        self.forget_later(ConditionKind::LedgerRenumbered, ctx);
     }
 }
 
@@ -359,7 +398,7 @@ impl Handler<Report> for Root {
             Report::PollingOver => self.clear(Polling, ctx),
             Report::KeysExhausted { reason, until } => self.keys_exhausted(reason, until, ctx),
             Report::KeysUsable => self.clear(KeysExhausted, ctx),
-            Report::LedgerUnwritable { cause } => self.ledger(Some(cause), ctx),
+            Report::LedgerUnwritable { reason, cause } => self.ledger(Some((reason, cause)), ctx),
             Report::LedgerWritable => self.ledger(None, ctx),
             Report::StoreLost { reason, cause } => {
                 let message = format!("The database is behind the ledger: {cause}.");
@@ -369,6 +408,7 @@ impl Handler<Report> for Root {
                 self.clear(StoreBehind, ctx);
                 self.on(Event::StoreBack, ctx); // history that could not be read is checked at once
             }
+            Report::StoreAhead { events, restart } => self.store_ahead(events, restart, ctx),
             Report::CacheLost { reason, cause } => {
                 let message = format!("The cache is out of reach: {cause}.");
                 self.raise(CacheDown, reason, &message, ctx);

@@ -26,6 +26,7 @@ use crate::actors::watchdog;
 use crate::actors::writer::{self, Writer};
 use crate::domain::batch::ReaderView;
 use crate::domain::feed_view::FeedView;
+use crate::domain::health::ConditionKind;
 use crate::domain::keys_view::KeysView;
 use crate::domain::lifecycle::Lifecycle;
 use crate::domain::symbol::Symbol;
@@ -158,6 +159,7 @@ impl Tree {
         let parts = writer::Parts {
             store,
             tick_retention,
+            located: Arc::default(),
             ledger: ledger.holding_reader(),
             clock: clock.clone(),
             up: up.clone(),
@@ -192,6 +194,7 @@ impl Tree {
             nursery.start(rows::TAP, "tap", mail, move || Tap::new(parts));
         }
         let start_shard = nursery.shards(shards, &mut readers);
+        let renumbered = ledger.renumbered();
         let (reader, shown) = (ledger.reader(), markets.clone());
         let (ledger, tray) = (Arc::new(Mutex::new(ledger)), Tray::default());
         let latest = watch::Sender::new(LatestView::default());
@@ -361,7 +364,12 @@ impl Tree {
         nursery.start(rows::HEALTH, "health", mail, move || Health::new(parts));
 
         let children: Vec<(Row, Vitals)> = nursery.rows.clone();
-        let lifecycle = Lifecycle::new(&pairs, policy, can_fetch, clock.now());
+        let mut lifecycle = Lifecycle::new(&pairs, policy, can_fetch, clock.now());
+        if let Some(found) = renumbered {
+            let (kind, message) = (ConditionKind::LedgerRenumbered, root::renumbered(found));
+            let conditions = lifecycle.conditions_mut();
+            conditions.raise(kind, None, found.why.name(), &message, clock.now());
+        }
         let parts = root::Parts {
             clock: clock.clone(),
             kept: Arc::new(Mutex::new(lifecycle)),

@@ -2,7 +2,7 @@
 //!
 //! owns   a Follower (domain::batch::Pacer), one timer at its next deadline, at most one write at a time
 //! hears  Recorded (Recorder) · Flush (Root)
-//! says   StoreLost, StoreBack → Root · ReaderView → views
+//! says   StoreLost, StoreBack, StoreAhead → Root · ReaderView → views
 //! fails  never on the store: the ledger holds what could not be written, and the write is tried again with back-off. Its position
 //!        is in the store, so a restart, or a commit whose answer was lost, writes nothing twice
 
@@ -11,10 +11,11 @@ use crate::actors::messages::{Flush, Recorded, Report};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::batch::{Pacer, ReaderView, Step};
 use crate::domain::event::{Numbered, Position};
-use crate::ledger::{LedgerError, LedgerReader};
+use crate::ledger::{LedgerError, LedgerReader, stands};
 use crate::limits;
-use crate::store::{Batch, Disposition, Store, StoreError, Written};
+use crate::store::{Adoption, Batch, Disposition, Store, StoreError, Written};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub ledger: LedgerReader,
     /// How long ticks are kept there; `None` keeps them. Bars are always kept.
     pub tick_retention: Option<Duration>,
+    /// The store was asked where it stands since the process started.
+    pub located: Arc<AtomicBool>,
     /// Market time.
     pub clock: Clock,
     /// Root.
@@ -55,6 +58,11 @@ enum Trouble {
     Store(#[from] StoreError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(
+        "the database has the ledger's events up to position {stored}, and the ledger ended at {opened} when it was opened: a restart \
+         begins new epochs"
+    )]
+    Ahead { stored: u64, opened: u64 },
 }
 
 impl Trouble {
@@ -62,6 +70,7 @@ impl Trouble {
         match self {
             Self::Store(error) => error.reason(),
             Self::Ledger(_) => "ledger_unreadable",
+            Self::Ahead { .. } => "store_ahead",
         }
     }
 }
@@ -92,12 +101,18 @@ impl Writer {
         }
         if let Some(step) = self.follower.step() {
             let took = Stopwatch::start();
-            let work = work(self.parts.store.clone(), Arc::clone(&self.ledger), step);
+            let work = work(
+                self.parts.store.clone(),
+                Arc::clone(&self.ledger),
+                step,
+                Arc::clone(&self.parts.located),
+            );
             let slow = ctx.run_later(limits::FOLLOWER_SLOW, |actor, _| actor.follower.slow());
             ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
                 ctx.cancel_future(slow);
                 match done {
-                    Ok(Done::Located(position)) => {
+                    Ok(Done::Located { position, ahead }) => {
+                        actor.tell_ahead(ahead, false);
                         actor.follower.located(position);
                         actor.parts.ledger.done_before(position.next());
                     }
@@ -105,7 +120,12 @@ impl Writer {
                         actor.follower.wrote(written.position, written.rejected, &took);
                         actor.parts.ledger.done_before(written.position.next());
                     }
-                    Err(trouble) => actor.follower.failed(trouble.reason(), &trouble),
+                    Err(trouble) => {
+                        if let Trouble::Ahead { stored, opened } = trouble {
+                            actor.tell_ahead(stored.saturating_sub(opened), true);
+                        }
+                        actor.follower.failed(trouble.reason(), &trouble);
+                    }
                 }
                 actor.proceed(ctx);
             }));
@@ -113,6 +133,12 @@ impl Writer {
             self.timer = Some(ctx.run_later(wait, Self::proceed));
         }
         self.follower.show(self.parts.store.kind());
+    }
+
+    fn tell_ahead(&self, events: u64, restart: bool) {
+        if events > 0 {
+            drop(self.parts.up.try_send(Report::StoreAhead { events, restart })); // one that must restart is found again
+        }
     }
 
     /// Asks whether it is there, also when there is nothing to say: an outage at night is known in the morning.
@@ -152,32 +178,74 @@ impl Writer {
 /// What a step did.
 enum Done {
     /// Asked the store where it stands.
-    Located(Position),
+    Located {
+        position: Position,
+        /// How many events of this ledger it has that the ledger has not.
+        ahead: u64,
+    },
     /// Wrote.
     Wrote(Written),
 }
 
 /// One step, off the actor's thread where it blocks. A store that answers on a new connection and stands further back than it did is
 /// a copy that was behind: it gets what it lacks.
-async fn work(store: Store, ledger: Arc<Mutex<LedgerReader>>, step: Step) -> Result<Done, Trouble> {
+async fn work(
+    store: Store,
+    ledger: Arc<Mutex<LedgerReader>>,
+    step: Step,
+    located: Arc<AtomicBool>,
+) -> Result<Done, Trouble> {
     let Step::Write { from, limit } = step else {
-        return locate(&store, &ledger).await;
+        return locate(&store, &ledger, &located).await;
     };
     let batch = read(Arc::clone(&ledger), from, limit).await?;
     match write(&store, batch).await {
-        Err(Trouble::Store(StoreError::Behind { .. })) => locate(&store, &ledger).await,
+        Err(Trouble::Store(StoreError::Behind { .. })) => locate(&store, &ledger, &located).await,
         done => done.map(Done::Wrote),
     }
 }
 
 /// Where the store stands in this ledger. A store that has never seen it begins with what is kept of it.
-async fn locate(store: &Store, ledger: &Mutex<LedgerReader>) -> Result<Done, Trouble> {
-    let (lineage, first) = {
-        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        (ledger.lineage(), ledger.first())
+///
+/// The first answer after the start must lie within what the ledger had then: a store that has more was told other events by a
+/// ledger that this one is an older copy of.
+async fn locate(store: &Store, ledger: &Mutex<LedgerReader>, located: &AtomicBool) -> Result<Done, Trouble> {
+    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (stored, opened) = (store.position(READER, ledger.lineage()).await?, ledger.opened_at());
+    if stored > opened && !located.load(Ordering::Relaxed) {
+        ledger.renumber_at_next_start(opened)?;
+        let (stored, opened) = (stored.0, opened.0);
+        return Err(Trouble::Ahead { stored, opened });
+    }
+    let (stored, ahead) = if stored == Position(0) {
+        adopt(store, &ledger).await?
+    } else {
+        (stored, 0)
     };
-    let stored = store.position(READER, lineage).await?;
-    Ok(Done::Located(stored.max(Position(first.0.saturating_sub(1)))))
+    located.store(true, Ordering::Relaxed);
+    let position = stored.max(Position(ledger.first().0.saturating_sub(1)));
+    Ok(Done::Located { position, ahead })
+}
+
+/// Where a store that does not know this ledger's name stands in it, by a name that it had before.
+async fn adopt(store: &Store, ledger: &LedgerReader) -> Result<(Position, u64), Trouble> {
+    let ancestors = ledger.ancestors();
+    for ancestor in ancestors.iter().rev() {
+        let stored = store.position(READER, ancestor.lineage.clone()).await?;
+        let Some((position, ahead)) = stands(&ancestors, &ancestor.lineage, stored.0).filter(|_| stored.0 > 0) else {
+            continue;
+        };
+        let adoption = Adoption::new(READER, ledger.lineage(), position, ancestor.heads(), &ledger.heads());
+        store.adopt(adoption).await?;
+        tracing::info!(
+            position,
+            ahead,
+            before = ancestor.lineage,
+            "the database goes on with the ledger's new name"
+        );
+        return Ok((Position(position), ahead));
+    }
+    Ok((Position(0), 0))
 }
 
 async fn read(ledger: Arc<Mutex<LedgerReader>>, from: Position, limit: usize) -> Result<Batch, Trouble> {
@@ -250,7 +318,7 @@ impl Handler<Flush> for Writer {
 mod tests {
     use super::*;
     use crate::ledger::story::{Story, day};
-    use crate::ledger::{Ledger, Options};
+    use crate::ledger::{Doubt, Ledger, Options};
     use crate::store::Sqlite;
     use crate::store::probe::{count, execute};
     use actix::Addr;
@@ -286,13 +354,19 @@ mod tests {
     }
 
     fn stage(folder: &Path) -> Stage {
-        let ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        stage_with(folder, |_| {})
+    }
+
+    fn stage_with(folder: &Path, prepare: impl FnOnce(&mut Ledger)) -> Stage {
+        let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        prepare(&mut ledger);
         let (story, root) = (Story::after(&ledger), Root::default().start());
         let (sender, view) = watch::channel(ReaderView::default());
         let parts = Parts {
             store: Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap()),
             ledger: ledger.holding_reader(),
             tick_retention: None,
+            located: Arc::default(),
             clock: Clock::system(),
             up: root.clone().recipient(),
             view: sender,
@@ -389,5 +463,71 @@ mod tests {
         let mut third = stage(folder.path());
         third.written().await;
         assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 7);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_that_has_more_than_the_ledger_keeps_it_and_gets_everything_that_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        let lineage = first.ledger.reader().lineage();
+        drop(first);
+        execute(
+            &store,
+            &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
+        );
+        let mut second = stage_with(folder.path(), |ledger| {
+            ledger.renumber(Doubt::StoreAhead, Position(40)).unwrap();
+        });
+        second.record(&[0, 0, 7]);
+        second.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 2);
+        assert_eq!(
+            count(
+                &store,
+                "SELECT count(DISTINCT epoch) FROM realtime_market_data WHERE symbol = 'USDCOP'"
+            ),
+            2
+        );
+        assert_eq!(
+            count(&store, "SELECT count(DISTINCT epoch) FROM gaps"),
+            1,
+            "the gap that both have goes on"
+        );
+        let head = second.ledger.reader().opened_at().0;
+        let reports = second.root.send(Heard).await.unwrap();
+        let events = 40 - head;
+        assert_eq!(reports, [Report::StoreAhead { events, restart: false }]);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_that_is_found_ahead_late_gets_nothing_until_a_restart_has_new_epochs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        let (lineage, opened) = (first.ledger.reader().lineage(), first.ledger.head());
+        drop(first);
+        execute(
+            &store,
+            &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
+        );
+        let mut second = stage(folder.path());
+        second.record(&[0; 60]); // further than the store by now
+        second.until("trouble shows", |view| view.trouble.is_some()).await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6);
+        let reports = second.root.send(Heard).await.unwrap();
+        let told = Report::StoreAhead {
+            events: 40 - opened.0,
+            restart: true,
+        };
+        assert!(reports.contains(&told), "{reports:?}");
+        drop(second);
+        let mut third = stage(folder.path());
+        third.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 60);
     }
 }

@@ -109,6 +109,7 @@ mod tests {
             store: Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap()),
             ledger: ledger.holding_reader(),
             tick_retention: None,
+            located: Arc::default(),
             clock: Clock::system(),
             up: root.clone().recipient(),
             view: written,

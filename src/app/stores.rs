@@ -1,8 +1,10 @@
 //! Opens the store and the cache that the settings name.
 
+use crate::actors::writer;
 use crate::cache::{Cache, CacheError, Memory, Redis};
 use crate::domain::l0_table::L0Table;
 use crate::exit::Exit;
+use crate::ledger::{Doubt, Ledger, LedgerError};
 use crate::limits;
 use crate::settings::Valid;
 use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
@@ -41,6 +43,16 @@ pub(super) async fn open_store(settings: &Valid, history: &L0Table) -> Result<St
             Ok(store)
         }
         Ok(()) => Ok(store),
+    }
+}
+
+/// A store that has more of this ledger than the ledger itself was told by one that this is an older copy of: the numbers of what it
+/// has are not given out again. One that does not answer now is asked by the Writer, as soon as it does.
+pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(), LedgerError> {
+    let asked = store.position(writer::READER, ledger.reader().lineage());
+    match tokio::time::timeout(limits::POSTGRES_START, asked).await {
+        Ok(Ok(stored)) if stored > ledger.head() => ledger.renumber(Doubt::StoreAhead, stored),
+        _ => Ok(()),
     }
 }
 

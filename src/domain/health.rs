@@ -47,11 +47,15 @@ pub enum ConditionKind {
     SymbolRefused,
     /// Whoever reads the log takes no lines: they are dropped and counted.
     LogLinesLost,
+    /// This start could not show the ledger to be whole: all channels have new epochs.
+    LedgerRenumbered,
+    /// The database has events that the ledger does not have.
+    StoreAhead,
 }
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::HistoryUnverified,
         Self::FlagWithdrawn,
         Self::ClockStepped,
@@ -71,6 +75,8 @@ impl ConditionKind {
         Self::TicksRejected,
         Self::SymbolRefused,
         Self::LogLinesLost,
+        Self::LedgerRenumbered,
+        Self::StoreAhead,
     ];
 
     /// Its name on `/status` and in metrics.
@@ -96,6 +102,8 @@ impl ConditionKind {
             Self::TicksRejected => "ticks_rejected",
             Self::SymbolRefused => "symbol_refused",
             Self::LogLinesLost => "log_lines_lost",
+            Self::LedgerRenumbered => "ledger_renumbered",
+            Self::StoreAhead => "store_ahead",
         }
     }
 
@@ -113,7 +121,10 @@ impl ConditionKind {
             Self::FeedSilent => "a price is accepted, or the session ends",
             Self::StoreBehind => "the database answers in time and has caught up with the ledger",
             Self::CacheDown => "the cache answers in time",
-            Self::LedgerUnwritable => "the ledger's disk can be written again",
+            Self::LedgerUnwritable => "the ledger's disk can be written again, and its files stand in their folder",
+            Self::LedgerRenumbered | Self::StoreAhead => {
+                "ten minutes have passed since the start that found it: there is nothing to do"
+            }
             Self::ActorParked => {
                 "the actor has run well for its budget's window; one that was parked is tried again each minute"
             }

@@ -3,10 +3,14 @@
 use super::checkpoint::Checkpointer;
 use super::end::End;
 use super::error::LedgerError;
-use super::files::{self, DayFile, Heads, Held, sql_int};
+use super::files::{self, DayFile, Heads, Held, beside, sql_int};
+use super::mark::{Doubt, Mark};
+use super::place::Place;
 use super::read::LedgerReader;
+use super::renumber::{self, Renumbered, renumber};
 use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
 use super::shared::{Hold, Shared};
+use crate::clock::Stopwatch;
 use crate::domain::channel::Channel;
 use crate::domain::event::{Entry, Event, Heard, Numbered, Position};
 use crate::limits;
@@ -56,6 +60,11 @@ pub struct Ledger {
     /// What was committed last is not known: read it before anything else.
     unsure: bool,
     end: End,
+    mark: Mark,
+    place: Place,
+    /// When the files were last seen in their place.
+    looked: Stopwatch,
+    renumbered: Option<Renumbered>,
     /// What the log has grown by since a checkpoint was asked for, by estimate.
     log: usize,
     /// The same since a flush was asked for.
@@ -72,6 +81,7 @@ impl Ledger {
     /// [`LedgerError::InUse`] when another process has it, and whatever keeps the newest file from being read.
     pub fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
         let lock = files::lock(folder)?;
+        let log = has_log(folder)?; // before a connection could empty it
         let shared = Arc::new(Shared::scan(folder)?);
         let newest = shared
             .state()
@@ -83,10 +93,12 @@ impl Ledger {
             None => (options.date, 1, files::path_of(folder, options.date)),
         };
         let heads = shared.state().heads.clone();
-        let db = files::open_to_append(&path, first, &heads, &format!("{:016x}", options.random))?;
-        let lineage = files::lineage(&db, &path)?;
+        let mut db = files::open_to_append(&path, first, &heads, &format!("{:016x}", options.random))?;
         let mut end = End::read(&db, &path)?;
         establish(&db, &path, &mut end, &options)?;
+        let (mark, renumbered) = prove(folder, (&mut db, &path), &mut end, log, options.random)?;
+        let lineage = files::lineage(&db, &path)?;
+        let ancestors = renumber::ancestors(&db, &path)?;
         {
             let mut state = shared.state_mut();
             state.files.insert(
@@ -100,8 +112,14 @@ impl Ledger {
             state.head = end.head;
             state.heads = end.heads.clone();
             state.lineage = lineage;
+            state.ancestors = ancestors;
+            state.opened = end.head;
         }
         Ok(Self {
+            place: Place::of(folder, &path)?,
+            looked: Stopwatch::start(),
+            mark,
+            renumbered,
             db,
             path,
             options,
@@ -122,8 +140,12 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing was written then, as far as is known, and the same entries may be appended again.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Position, LedgerError> {
+        if self.looked.elapsed() >= limits::LEDGER_LOOK {
+            self.look()?;
+        }
         if self.unsure {
             self.end = End::read(&self.db, &self.path)?;
+            self.mark.acknowledge(self.end.head)?;
             self.unsure = false;
         }
         let known = self.end.tail.known(entries, self.end.head);
@@ -134,6 +156,10 @@ impl Ledger {
         self.sync_fully(fresh.iter().any(needs_sync))?;
         let mut end = self.end.clone();
         if let Err(error) = self.commit(fresh, &mut end) {
+            self.unsure = true;
+            return Err(error);
+        }
+        if let Err(error) = self.mark.acknowledge(end.head) {
             self.unsure = true;
             return Err(error);
         }
@@ -155,9 +181,15 @@ impl Ledger {
         self.seal()?;
         let path = files::path_of(&self.shared.folder, date);
         let first = self.end.head.saturating_add(1);
-        let lineage = self.shared.state().lineage.clone();
+        let (lineage, ancestors) = {
+            let state = self.shared.state();
+            (state.lineage.clone(), state.ancestors.clone())
+        };
         let db = files::open_to_append(&path, first, &self.end.heads, &lineage)?;
+        renumber::carry(&db, &path, &ancestors)?;
+        renumber::set_marked(&db, &path, self.end.head)?;
         let end = End::read(&db, &path)?;
+        self.place = Place::of(&self.shared.folder, &path)?;
         self.checkpointer.finish(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);
         self.full = true;
@@ -168,6 +200,47 @@ impl Ledger {
             state.date = date;
         }
         self.drop_old_files();
+        Ok(())
+    }
+
+    /// Whether the files that are open still stand in the folder.
+    ///
+    /// # Errors
+    /// [`LedgerError::Gone`]: what is appended now would be lost with them.
+    pub fn look(&mut self) -> Result<(), LedgerError> {
+        self.place.check()?;
+        self.looked = Stopwatch::start();
+        Ok(())
+    }
+
+    /// Whether this start took new names, and why.
+    #[must_use]
+    pub const fn renumbered(&self) -> Option<Renumbered> {
+        self.renumbered
+    }
+
+    /// Takes new names before anything is told of them: `stored` is a position that a reader has, beyond the end.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when they cannot be written down.
+    pub fn renumber(&mut self, why: Doubt, stored: Position) -> Result<(), LedgerError> {
+        let head = self.end.head;
+        let lineage = renumber(&mut self.db, &self.path, &mut self.end, head, fastrand::u64(..))?;
+        let ancestors = renumber::ancestors(&self.db, &self.path)?;
+        tracing::warn!(
+            why = why.name(),
+            head,
+            stored = stored.0,
+            lineage,
+            "the ledger takes new names"
+        );
+        {
+            let mut state = self.shared.state_mut();
+            state.heads = self.end.heads.clone();
+            (state.lineage, state.ancestors) = (lineage, ancestors);
+        }
+        let told = stored.0.max(head);
+        self.renumbered = Some(Renumbered { why, head, told });
         Ok(())
     }
 
@@ -263,12 +336,23 @@ impl Ledger {
     ///
     /// # Errors
     /// When it cannot be moved. Nothing is lost then.
-    pub fn empty_log(&self) -> Result<(), LedgerError> {
-        let error = |source| LedgerError::sqlite("empty the log of", &self.path, source);
+    pub fn empty_log(&mut self) -> Result<(), LedgerError> {
+        let path = &self.path;
+        let error = |source| LedgerError::sqlite("empty the log of", path, source);
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
-        let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let mut looks = 0;
+        let mut emptied = truncate(&self.db);
+        // SQLite does not wait for another checkpoint.
+        while matches!(emptied, Ok(false)) && looks < limits::STOP_CHECKPOINT_LOOKS {
+            looks = looks.saturating_add(1);
+            files::look_again(looks);
+            emptied = truncate(&self.db);
+        }
         files::wait_for_lock(&self.db).map_err(error)?;
-        emptied.map_err(error)
+        if emptied.map_err(error)? {
+            self.mark.rest()?; // no reader held some of it back
+        }
+        Ok(())
     }
 
     /// Makes everything in the current file durable before a new file counts on it.
@@ -298,6 +382,49 @@ impl Ledger {
             self.checkpointer.retire(file.path, self.options.backup.clone());
         }
     }
+}
+
+/// Takes new names where nothing shows that the ledger ends where it did; makes the mark of this run.
+fn prove(
+    folder: &Path,
+    (db, path): (&mut Connection, &Path),
+    end: &mut End,
+    log: bool,
+    random: u64,
+) -> Result<(Mark, Option<Renumbered>), LedgerError> {
+    let marked = renumber::is_marked(db, path)?;
+    let (mut mark, last) = Mark::open(folder, end.head, marked, log)?;
+    let asked = renumber::asked_for(folder);
+    let why = asked.map(|_| Doubt::StoreAhead).or(last.doubt);
+    if let Some(why) = why {
+        let upto = asked.map_or(end.head, |shared| shared.min(end.head));
+        let lineage = renumber(db, path, end, upto, random)?;
+        tracing::warn!(
+            why = why.name(),
+            head = end.head,
+            told = last.head,
+            lineage,
+            "the ledger takes new names"
+        );
+    }
+    renumber::set_marked(db, path, end.head)?;
+    mark.begin(end.head)?;
+    renumber::answered(folder)?;
+    let (head, told) = (end.head, last.head.max(end.head));
+    Ok((mark, why.map(|why| Renumbered { why, head, told })))
+}
+
+/// Whether all of the log is in the file now.
+fn truncate(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        .map(|busy| busy == 0)
+}
+
+/// Whether the newest day file has a log.
+fn has_log(folder: &Path) -> Result<bool, LedgerError> {
+    let newest = files::dates(folder)?.last().copied();
+    let log = newest.map(|date| beside(&files::path_of(folder, date), "-wal"));
+    Ok(log.is_some_and(|log| std::fs::metadata(log).is_ok_and(|found| found.len() > 0)))
 }
 
 /// Gives the channels that are new their epochs, durably, before anyone can be told of them.

@@ -2,6 +2,7 @@
 //! of its own, so that no append waits for it.
 
 use super::error::LedgerError;
+use super::files::beside;
 use crate::clock::Stopwatch;
 use crate::limits;
 use rusqlite::Connection;
@@ -134,13 +135,6 @@ fn retire(path: &Path, backup: Option<&Path>) {
     for suffix in ["-wal", "-shm"] {
         drop(fs::remove_file(beside(path, suffix))); // usually gone already
     }
-}
-
-/// The name of a file that SQLite keeps beside `path`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
 }
 
 /// Nothing counts on it: what must be on the disk is waited for by the commit that says so. SQLite's locks are on the file and its

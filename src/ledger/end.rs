@@ -83,7 +83,7 @@ impl End {
 }
 
 /// Two channels that begin in the same run get different epochs (FNV-1a over the name, from the run's random number).
-fn epoch_of(channel: Channel, random: u64) -> Epoch {
+pub(super) fn epoch_of(channel: Channel, random: u64) -> Epoch {
     let hash = channel
         .to_string()
         .bytes()

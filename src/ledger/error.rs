@@ -89,6 +89,18 @@ pub enum LedgerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What is open is not what stands in the folder.
+    #[error(
+        "the ledger's file {} {what}: put the folder back as it was, and the ledger goes on by itself; or restart candela, and a new \
+         ledger begins, with new epochs",
+        file.display()
+    )]
+    Gone {
+        /// The file.
+        file: PathBuf,
+        /// What became of it.
+        what: String,
+    },
     /// No room left.
     #[error("the disk that holds {} is full: make room, and the ledger goes on by itself", file.display())]
     DiskFull {
@@ -117,11 +129,21 @@ pub enum Disposition {
 }
 
 impl LedgerError {
+    /// Its name, for programs: the reason of the condition `ledger_unwritable`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Gone { .. } => "folder_gone",
+            Self::DiskFull { .. } => "disk_full",
+            _ => "append_failed",
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            Self::DiskFull { .. } | Self::Sqlite { .. } | Self::Folder { .. } => Disposition::Retry,
+            Self::DiskFull { .. } | Self::Sqlite { .. } | Self::Folder { .. } | Self::Gone { .. } => Disposition::Retry,
             Self::InUse { .. }
             | Self::NewerFormat { .. }
             | Self::NotALedger { .. }

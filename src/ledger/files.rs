@@ -132,6 +132,13 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
     Ok(db)
 }
 
+/// The name of a file that SQLite keeps beside `path`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
 /// How a connection that appends waits for another's lock.
 pub(super) fn wait_for_lock(db: &Connection) -> rusqlite::Result<()> {
     db.busy_handler(Some(look_again))
@@ -142,7 +149,7 @@ pub(super) fn wait_for_lock(db: &Connection) -> rusqlite::Result<()> {
     clippy::disallowed_methods,
     reason = "SQLite asks in the middle of a call, on a thread that has nothing else to do"
 )]
-fn look_again(looks: i32) -> bool {
+pub(super) fn look_again(looks: i32) -> bool {
     std::thread::sleep(limits::LEDGER_BUSY_LOOK);
     limits::LEDGER_BUSY_LOOK.saturating_mul(looks.unsigned_abs()) < limits::LEDGER_BUSY_MAX
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  folder/lock                       held by the one process that appends
+//!  folder/mark                       the last position that was acknowledged
 //!  folder/ledger-2025-10-22.db       one SQLite file a session date: inputs · ticks · bars · notes · heads · meta
 //!  folder/ledger-2025-10-23.db ◄──── Ledger::append (one transaction a call)
 //!         │                     └──► wal ──► checkpoint, by a connection and thread of its own
@@ -10,7 +11,8 @@
 //!
 //! SQLite in WAL mode, because torn writes, checksums and concurrent readers are solved there. What survives: an acknowledged
 //! append survives the death of the process; one that holds anything but ticks also survives power loss
-//! (`synchronous=FULL`), and with it all that was appended before. After power loss the ticks since then may be gone.
+//! (`synchronous=FULL`), and with it all that was appended before. After power loss the ticks since then may be gone: a ledger that
+//! cannot be shown to be whole begins new epochs and takes a new name (`mark`, `renumber`).
 //!
 //! *Architecture invariant*: only `Ledger` writes, and there is one in the world for each folder. Positions count 1, 2, 3, …
 //! over all files, are gapless and never reused (T2).
@@ -21,6 +23,9 @@ mod files;
 mod shared;
 mod tail;
 mod end;
+mod mark;
+mod place;
+mod renumber;
 mod checkpoint;
 mod append;
 mod read;
@@ -32,7 +37,9 @@ pub use error::{Disposition, LedgerError};
 pub use files::Held;
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
+pub use mark::Doubt;
 pub use read::LedgerReader;
+pub use renumber::{Ancestor, Renumbered, stands};
 
 /// Takes a ledger's folder for as long as what is returned lives: no service can run on it meanwhile.
 ///
@@ -48,3 +55,5 @@ pub(crate) mod story;
 mod tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod renumber_tests;

@@ -3,6 +3,7 @@
 use super::error::LedgerError;
 use super::files::{self, DayFile, Heads, sql_int};
 use super::inputs::Inputs;
+use super::renumber::{self, Ancestor};
 use super::rows::Table;
 use super::shared::{Hold, Shared};
 use crate::domain::channel::{Channel, Topic};
@@ -71,6 +72,26 @@ impl LedgerReader {
     #[must_use]
     pub fn lineage(&self) -> String {
         self.shared.state().lineage.clone()
+    }
+
+    /// What this ledger was called before, earliest first.
+    #[must_use]
+    pub fn ancestors(&self) -> Vec<Ancestor> {
+        self.shared.state().ancestors.clone()
+    }
+
+    /// The last position that was there when the ledger was opened.
+    #[must_use]
+    pub fn opened_at(&self) -> Position {
+        Position(self.shared.state().opened)
+    }
+
+    /// Has the next start take new names: this reader has other events after `shared`, the last position that both have.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when that cannot be written down.
+    pub fn renumber_at_next_start(&self, shared: Position) -> Result<(), LedgerError> {
+        renumber::at_next_start(&self.shared.folder, shared.0)
     }
 
     /// The first position that is kept.

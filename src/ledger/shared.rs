@@ -3,6 +3,7 @@
 
 use super::error::LedgerError;
 use super::files::{self, DayFile, DayFiles, Heads};
+use super::renumber::{self, Ancestor};
 use chrono::NaiveDate;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,10 @@ pub(super) struct State {
     pub(super) date: NaiveDate,
     /// Empty while there is no file.
     pub(super) lineage: String,
+    /// What it was called before.
+    pub(super) ancestors: Vec<Ancestor>,
+    /// Where it ended when it was opened.
+    pub(super) opened: u64,
 }
 
 impl Shared {
@@ -35,6 +40,8 @@ impl Shared {
             files: DayFiles::new(),
             date: NaiveDate::MIN,
             lineage: String::new(),
+            ancestors: Vec::new(),
+            opened: 0,
         };
         for date in files::dates(folder)? {
             let path = files::path_of(folder, date);
@@ -45,6 +52,8 @@ impl Shared {
             state.head = files::last_position(&db, &path)?;
             state.heads = files::heads(&db, &path)?;
             state.lineage = files::lineage(&db, &path)?;
+            state.ancestors = renumber::ancestors(&db, &path)?;
+            state.opened = state.head;
             let first = files::first_position(&db, &path)?;
             state.add(date, path, first);
         }

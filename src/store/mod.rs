@@ -20,12 +20,14 @@ mod bind;
 mod answer;
 mod batch;
 mod refusals;
+mod adopt;
 mod log;
 mod migrate;
 mod l0;
 mod sqlite;
 mod postgres;
 
+pub use adopt::Adoption;
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
@@ -125,6 +127,14 @@ impl Store {
     /// [`StoreError`] when it cannot be read.
     pub async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
         either!(self.position(reader, lineage))
+    }
+
+    /// Goes on with a ledger that took a new name, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be written; it may be done again.
+    pub async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
+        either!(self.adopt(adoption))
     }
 
     /// The best bar of each slot.

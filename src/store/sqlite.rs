@@ -8,6 +8,7 @@ use crate::domain::symbol::Symbol;
 use crate::domain::tally::History;
 use crate::domain::timestamp::Timestamp;
 use crate::schema::realtime_market_data;
+use crate::store::adopt::Adoption;
 use crate::store::answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{
@@ -114,6 +115,28 @@ impl Sqlite {
         })
         .await?;
         Ok(Position(row.map_or(0, |row| u64::try_from(row.number).unwrap_or(0))))
+    }
+
+    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                for (symbol, then, now, seq) in &adoption.gaps {
+                    diesel::sql_query(SQL.rename_gaps())
+                        .bind::<Text, _>(symbol)
+                        .bind::<Text, _>(then)
+                        .bind::<Text, _>(now)
+                        .bind::<BigInt, _>(seq)
+                        .execute(db)?;
+                }
+                diesel::sql_query(SQL.advance())
+                    .bind::<Text, _>(adoption.reader)
+                    .bind::<Text, _>(&adoption.lineage)
+                    .bind::<BigInt, _>(adoption.position)
+                    .execute(db)
+                    .map(drop)
+            })
+        })
+        .await
     }
 
     pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {

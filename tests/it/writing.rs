@@ -48,6 +48,7 @@ impl Stage {
             store: store.clone(),
             ledger: ledger.holding_reader(),
             tick_retention: None,
+            located: Arc::default(),
             clock: Clock::system(),
             up: root.start().recipient(),
             view: sender,

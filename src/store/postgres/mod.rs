@@ -1,5 +1,6 @@
 //! The PostgreSQL store: a bounded pool for those who read, one connection for the Writer, migrations before either.
 
+mod adopt;
 mod catalog;
 mod copy;
 mod layout;
@@ -26,6 +27,7 @@ use crate::domain::tally::History;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::store::Written;
+use crate::store::adopt::Adoption;
 use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
 use crate::store::batch::Batch;
 use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
@@ -156,6 +158,10 @@ impl Postgres {
             .with_link(async move |link, refusals| link.write(&batch, refusals).await)
             .await?;
         Ok(Written { position, rejected })
+    }
+
+    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
+        self.with_link(async move |link, _| link.adopt(&adoption).await).await
     }
 
     pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {

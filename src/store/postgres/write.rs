@@ -125,12 +125,12 @@ impl Link {
     }
 
     /// A statement of our own, without parameters.
-    async fn say(&self, sql: &str) -> Result<(), StoreError> {
+    pub(super) async fn say(&self, sql: &str) -> Result<(), StoreError> {
         let said = self.client.batch_execute(sql).await;
         self.answered(said).map_err(|e| sort(&e))
     }
 
-    const fn begin(&self) -> &'static str {
+    pub(super) const fn begin(&self) -> &'static str {
         if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" }
     }
 
@@ -453,7 +453,12 @@ impl Link {
         Ok(row.map_or(0, |row| row.get(0)))
     }
 
-    async fn run(&mut self, sql: &str, types: &[Type], values: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
+    pub(super) async fn run(
+        &mut self,
+        sql: &str,
+        types: &[Type],
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), StoreError> {
         self.count(sql, types, values).await.map(drop).map_err(|e| sort(&e))
     }
 

@@ -1,0 +1,283 @@
+//! The high-water mark: which position was acknowledged last, kept outside SQLite's log, so that a ledger that ends earlier than
+//! what was told is seen at the next start.
+//!
+//! ```text
+//!  folder/mark   head 00000000000000000480      overwritten after each commit, without waiting for the disk
+//!                state open | clean             clean: a stop emptied the log, and nothing was written since
+//!                boot 614d90e9-…                of the kernel whose page cache has what is not synced
+//!                inode 1311071                  the mark's own: a copied or restored folder has another
+//! ```
+//!
+//! SIGKILL loses nothing that the kernel has: under the same boot the mark is as new as the last acknowledged commit. After another
+//! boot without a clean stop the unsynced tail may be gone, and the mark's own last write with it: then nothing is shown.
+
+use super::error::LedgerError;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "mark";
+
+/// Why a ledger cannot be shown to end where it was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It ends before the last position that was acknowledged.
+    LostTail,
+    /// The machine went down without a clean stop.
+    PowerLoss,
+    /// The folder is a copy: another may have gone on from the same numbers.
+    Copied,
+    /// Its mark is missing or cannot be read.
+    MarkMissing,
+    /// A store has events of it that it does not have.
+    StoreAhead,
+    /// A Redis stream has events of it that it does not have.
+    CacheAhead,
+}
+
+impl Doubt {
+    /// Its name: the reason of the condition `ledger_renumbered`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LostTail => "lost_tail",
+            Self::PowerLoss => "power_loss",
+            Self::Copied => "copied",
+            Self::MarkMissing => "mark_missing",
+            Self::StoreAhead => "store_ahead",
+            Self::CacheAhead => "cache_ahead",
+        }
+    }
+
+    /// What is known, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::LostTail => "the ledger ends before the last event that was told",
+            Self::PowerLoss => "the machine went down without a clean stop, so the ledger's last events may be lost",
+            Self::Copied => "the ledger's folder is a copy, and another may have gone on from the same numbers",
+            Self::MarkMissing => {
+                "the ledger's file `mark` is missing or damaged, so nothing shows that no event is lost"
+            }
+            Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
+            Self::CacheAhead => "a Redis stream has events of this ledger that the ledger does not have",
+        }
+    }
+}
+
+/// What the folder says about the last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LastRun {
+    /// The last position that was acknowledged, as far as the mark shows.
+    pub(super) head: u64,
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// The file. There is one in each folder that is appended to.
+#[derive(Debug)]
+pub(super) struct Mark {
+    file: File,
+    path: PathBuf,
+    text: Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Text {
+    head: u64,
+    clean: bool,
+    boot: String,
+    inode: u64,
+}
+
+impl Text {
+    fn read(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+        let head = value("head")?.parse().ok()?;
+        let clean = match value("state")? {
+            "clean" => true,
+            "open" => false,
+            _ => return None,
+        };
+        let boot = value("boot")?.to_owned();
+        let inode = value("inode")?.parse().ok()?;
+        if lines.next() != Some("end") {
+            return None;
+        }
+        Some(Self {
+            head,
+            clean,
+            boot,
+            inode,
+        })
+    }
+
+    fn write(&self) -> String {
+        let state = if self.clean { "clean" } else { "open" };
+        let (head, Self { boot, inode, .. }) = (head_line(self.head), self);
+        format!("{head}\nstate {state}\nboot {boot}\ninode {inode}\nend\n")
+    }
+}
+
+/// As long as any other, so that it can be overwritten in place.
+fn head_line(head: u64) -> String {
+    format!("head {head:020}")
+}
+
+impl Mark {
+    /// Reads the mark, makes it when there is none, and says what it shows of the last run. The ledger ends at `head`; `marked`:
+    /// it was appended to by a version that keeps a mark; `log`: its newest file has a log.
+    pub(super) fn open(folder: &Path, head: u64, marked: bool, log: bool) -> Result<(Self, LastRun), LedgerError> {
+        let path = folder.join(NAME);
+        let error = |source| failed(&path, source);
+        let known = match fs::read_to_string(&path) {
+            Ok(text) => Text::read(&text),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(source) if source.kind() == io::ErrorKind::InvalidData => None,
+            Err(source) => return Err(error(source)),
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(error)?;
+        let inode = file.metadata().map_err(error)?.ino();
+        let boot = boot_id();
+        let last = LastRun {
+            head: known.as_ref().map_or(0, |known| known.head),
+            doubt: doubt(known.as_ref(), head, marked || log, (&boot, inode)),
+        };
+        let mark = Self {
+            file,
+            path: path.clone(),
+            text: Text {
+                head,
+                clean: false,
+                boot,
+                inode,
+            },
+        };
+        Ok((mark, last))
+    }
+
+    /// From now on events are appended after `head`, numbered so that none is given out twice.
+    pub(super) fn begin(&mut self, head: u64) -> Result<(), LedgerError> {
+        (self.text.head, self.text.clean) = (head, false);
+        self.save()?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| failed(&self.path, source))
+    }
+
+    /// `head` is written, and may be told.
+    pub(super) fn acknowledge(&mut self, head: u64) -> Result<(), LedgerError> {
+        if self.text.clean {
+            self.text.clean = false;
+            self.save()?;
+        }
+        self.text.head = head;
+        let written = self.file.write_all_at(head_line(head).as_bytes(), 0);
+        written.map_err(|source| failed(&self.path, source))
+    }
+
+    /// All of the ledger is on the disk, and its log is empty.
+    pub(super) fn rest(&mut self) -> Result<(), LedgerError> {
+        self.text.clean = true;
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), LedgerError> {
+        let text = self.text.write();
+        let length = u64::try_from(text.len()).unwrap_or(0);
+        let saved = self
+            .file
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| self.file.set_len(length))
+            .and_then(|()| self.file.sync_all());
+        saved.map_err(|source| failed(&self.path, source))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> LedgerError {
+    LedgerError::Folder {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Why the ledger, which ends at `head`, cannot be shown to be whole; nothing when it can. A ledger of a version without a mark is
+/// whole when a stop left it without a log (`expected`: it must have a mark, or has a log).
+fn doubt(known: Option<&Text>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
+    let Some(known) = known else {
+        return (expected && head > 0).then_some(Doubt::MarkMissing);
+    };
+    if known.head > head {
+        return Some(Doubt::LostTail);
+    }
+    if head == 0 {
+        return None; // nothing was ever numbered
+    }
+    if known.inode != inode {
+        return Some(Doubt::Copied);
+    }
+    (!known.clean && (known.boot != boot || boot.is_empty())).then_some(Doubt::PowerLoss)
+}
+
+/// Names the time since the kernel started. Empty where the system does not say: then only a clean stop shows a whole ledger.
+pub(super) fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Text {
+        Text {
+            head: 480,
+            clean: false,
+            boot: "b1".to_owned(),
+            inode: 7,
+        }
+    }
+
+    #[test]
+    fn a_mark_is_read_back_and_any_part_of_it_is_none() {
+        for clean in [true, false] {
+            let text = Text { clean, ..text() };
+            assert_eq!(Text::read(&text.write()), Some(text));
+        }
+        let whole = text().write();
+        for end in 0..whole.len() - 1 {
+            assert_eq!(whole.get(..end).and_then(Text::read), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn only_a_mark_that_shows_all_that_was_told_is_no_doubt() {
+        let here = ("b1", 7);
+        let clean = Text { clean: true, ..text() };
+        assert_eq!(doubt(Some(&text()), 480, true, here), None);
+        assert_eq!(
+            doubt(Some(&text()), 481, true, here),
+            None,
+            "killed between commit and mark"
+        );
+        assert_eq!(doubt(Some(&text()), 479, true, here), Some(Doubt::LostTail));
+        assert_eq!(doubt(Some(&text()), 0, true, here), Some(Doubt::LostTail));
+        assert_eq!(doubt(Some(&text()), 480, true, ("b2", 7)), Some(Doubt::PowerLoss));
+        assert_eq!(doubt(Some(&text()), 480, true, ("", 7)), Some(Doubt::PowerLoss));
+        assert_eq!(doubt(Some(&clean), 480, true, ("b2", 7)), None);
+        assert_eq!(doubt(Some(&clean), 480, true, ("b1", 8)), Some(Doubt::Copied));
+        assert_eq!(doubt(None, 480, true, here), Some(Doubt::MarkMissing));
+        assert_eq!(
+            doubt(None, 480, false, here),
+            None,
+            "of a version without a mark, cleanly stopped"
+        );
+        assert_eq!(doubt(None, 0, true, here), None);
+    }
+}

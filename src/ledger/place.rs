@@ -1,0 +1,55 @@
+//! Whether the files that are open are those that stand in the folder: a file that was deleted, moved or replaced takes what is
+//! appended with it, and SQLite does not say so.
+
+use super::error::LedgerError;
+use super::files::beside;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The files of the appending end, each with the device and number that it had when it was opened.
+#[derive(Debug)]
+pub(super) struct Place(Vec<(PathBuf, (u64, u64))>);
+
+impl Place {
+    /// Those of `folder` and its day file `day`, as they are now.
+    pub(super) fn of(folder: &Path, day: &Path) -> Result<Self, LedgerError> {
+        let must = [folder.join("lock"), folder.join("mark"), day.to_owned()];
+        let may = ["-wal", "-shm"].map(|suffix| beside(day, suffix));
+        let mut files = Vec::new();
+        for path in must {
+            let found = number(&path).map_err(|source| LedgerError::Folder {
+                path: path.clone(),
+                source,
+            })?;
+            files.push((path, found));
+        }
+        files.extend(
+            may.into_iter()
+                .filter_map(|path| Some((path.clone(), number(&path).ok()?))),
+        );
+        Ok(Self(files))
+    }
+
+    /// # Errors
+    /// [`LedgerError::Gone`] with the first that is no longer there, or is another.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        for (path, known) in &self.0 {
+            let what = match number(path) {
+                Ok(found) if found == *known => continue,
+                Ok(_) => "was replaced".to_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_owned(),
+                Err(error) => format!("cannot be looked at ({error})"),
+            };
+            return Err(LedgerError::Gone {
+                file: path.clone(),
+                what,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn number(path: &Path) -> std::io::Result<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}

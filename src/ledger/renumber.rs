@@ -1,0 +1,197 @@
+//! What a ledger that cannot be shown to be whole does: it takes a new name, and each of its channels a new epoch, so that no
+//! number is given out twice with two contents. What it still has stays, under the same numbers in the new epochs.
+
+use super::end::{self, End};
+use super::error::LedgerError;
+use super::files::{self, sql_int};
+use super::mark::Doubt;
+use crate::domain::channel::{Channel, Epoch, Head};
+use crate::limits;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// What this ledger was called before, up to where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its name then.
+    pub lineage: String,
+    /// The last position that both have.
+    pub upto: u64,
+    /// Each channel's epoch then, and its last number that both have.
+    channels: Vec<(String, String, u64)>,
+}
+
+impl Ancestor {
+    /// Each channel's epoch then, and its last number that both have.
+    pub fn heads(&self) -> impl Iterator<Item = (Channel, Head)> + '_ {
+        self.channels.iter().filter_map(|(channel, epoch, seq)| {
+            let (channel, epoch) = (channel.parse().ok()?, epoch.parse().ok()?);
+            Some((channel, Head { epoch, seq: *seq }))
+        })
+    }
+}
+
+/// That a ledger took new names, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renumbered {
+    /// Why.
+    pub why: Doubt,
+    /// The last position that is still there.
+    pub head: u64,
+    /// The last position that is known to have been told, where that is more.
+    pub told: u64,
+}
+
+/// Gives the ledger a name, and its channels epochs, that none of them had before; the first `upto` positions are what it shares
+/// with what it was. One transaction, on the disk before it returns. Returns the new name.
+pub(super) fn renumber(
+    db: &mut Connection,
+    path: &Path,
+    end: &mut End,
+    upto: u64,
+    random: u64,
+) -> Result<String, LedgerError> {
+    let error = |source| LedgerError::sqlite("renumber", path, source);
+    let lineage = files::lineage(db, path)?;
+    let mut ancestors = ancestors(db, path)?;
+    let shared = |(channel, head): (&Channel, &Head)| (channel.to_string(), head.epoch.to_string(), head.seq);
+    ancestors.push(Ancestor {
+        lineage: lineage.clone(),
+        upto,
+        channels: end.heads.iter().map(shared).collect(),
+    });
+    let surplus = ancestors.len().saturating_sub(limits::LEDGER_ANCESTORS);
+    drop(ancestors.drain(..surplus));
+    let known: BTreeSet<&str> = ancestors.iter().map(|ancestor| ancestor.lineage.as_str()).collect();
+    let (name, mut random) = new_name(&known, &lineage, random);
+    let used: Vec<(Channel, Epoch)> = ancestors
+        .iter()
+        .flat_map(Ancestor::heads)
+        .map(|(channel, head)| (channel, head.epoch))
+        .collect();
+    let transaction = db.transaction().map_err(error)?;
+    for (channel, head) in &mut end.heads {
+        head.epoch = end::epoch_of(*channel, random);
+        while used.contains(&(*channel, head.epoch)) {
+            random = random.wrapping_add(1);
+            head.epoch = end::epoch_of(*channel, random);
+        }
+        transaction
+            .execute(
+                "UPDATE heads SET epoch = ?2 WHERE channel = ?1",
+                params![channel.to_string(), head.epoch.as_str()],
+            )
+            .map_err(error)?;
+    }
+    let text = serde_json::to_string(&ancestors).unwrap_or_default();
+    transaction
+        .execute("UPDATE meta SET value = ?1 WHERE key = 'lineage'", params![name])
+        .and_then(|_| keep(&transaction, &text))
+        .map_err(error)?;
+    transaction.commit().map_err(error)?;
+    Ok(name)
+}
+
+/// A name, and the random number that it was made from.
+fn new_name(known: &BTreeSet<&str>, lineage: &str, random: u64) -> (String, u64) {
+    let mut random = random;
+    loop {
+        let name = format!("{random:016x}");
+        if name != lineage && !known.contains(name.as_str()) {
+            return (name, random);
+        }
+        random = random
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+    }
+}
+
+/// What the ledger was called before, earliest first.
+pub(super) fn ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancestor>, LedgerError> {
+    let text: Option<String> = db
+        .query_row("SELECT value FROM meta WHERE key = 'ancestors'", [], |row| row.get(0))
+        .optional()
+        .map_err(|source| LedgerError::sqlite("read meta of", path, source))?;
+    let Some(text) = text else { return Ok(Vec::new()) };
+    serde_json::from_str(&text).map_err(|problem| LedgerError::Corrupt {
+        file: path.to_owned(),
+        table: "meta",
+        row: 0,
+        problem: problem.to_string(),
+    })
+}
+
+/// Takes what the ledger was called before along into a new day file.
+pub(super) fn carry(db: &Connection, path: &Path, ancestors: &[Ancestor]) -> Result<(), LedgerError> {
+    if ancestors.is_empty() {
+        return Ok(());
+    }
+    let text = serde_json::to_string(ancestors).unwrap_or_default();
+    keep(db, &text).map_err(|source| LedgerError::sqlite("write meta of", path, source))
+}
+
+fn keep(db: &Connection, ancestors: &str) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT OR REPLACE INTO meta VALUES ('ancestors', ?1)",
+        params![ancestors],
+    )
+    .map(drop)
+}
+
+/// Where a reader leaves word that it has other events after a position.
+const WORD: &str = "renumber_after";
+
+/// Has the next start take new names: a reader has other events after `shared`, the last position that both have.
+pub(super) fn at_next_start(folder: &Path, shared: u64) -> Result<(), LedgerError> {
+    let (path, partial) = (folder.join(WORD), folder.join("renumber_after.partial"));
+    let written = fs::write(&partial, shared.to_string())
+        .and_then(|()| File::open(&partial)?.sync_all())
+        .and_then(|()| fs::rename(&partial, &path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|source| LedgerError::Folder { path, source })
+}
+
+/// What a reader left word of.
+pub(super) fn asked_for(folder: &Path) -> Option<u64> {
+    fs::read_to_string(folder.join(WORD)).ok()?.trim().parse().ok()
+}
+
+/// It is done.
+pub(super) fn answered(folder: &Path) -> Result<(), LedgerError> {
+    let path = folder.join(WORD);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(LedgerError::Folder { path, source }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a version that keeps a mark has appended to this file.
+pub(super) fn is_marked(db: &Connection, path: &Path) -> Result<bool, LedgerError> {
+    db.query_row("SELECT count(*) FROM meta WHERE key = 'marked'", [], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(|found| found > 0)
+    .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+}
+
+/// Says so, with the position where it began to.
+pub(super) fn set_marked(db: &Connection, path: &Path, head: u64) -> Result<(), LedgerError> {
+    db.execute(
+        "INSERT OR IGNORE INTO meta VALUES ('marked', ?1)",
+        params![sql_int(head)],
+    )
+    .map(drop)
+    .map_err(|source| LedgerError::sqlite("write meta of", path, source))
+}
+
+/// Where a reader that had written up to `stored` of `lineage` stands in a ledger of these ancestors, and how many events it has
+/// that the ledger has not; nothing when that name is none of its own.
+#[must_use]
+pub fn stands(ancestors: &[Ancestor], lineage: &str, stored: u64) -> Option<(u64, u64)> {
+    let at = ancestors.iter().rposition(|ancestor| ancestor.lineage == lineage)?;
+    let shared = ancestors.iter().skip(at).map(|ancestor| ancestor.upto).min()?;
+    Some((stored.min(shared), stored.saturating_sub(shared)))
+}

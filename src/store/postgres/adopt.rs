@@ -1,0 +1,31 @@
+//! How the writing connection goes on with a ledger that took a new name.
+
+use crate::store::adopt::Adoption;
+use crate::store::error::StoreError;
+use crate::store::postgres::write::Link;
+use crate::store::sql::Dialect;
+use tokio_postgres::types::Type;
+
+const SQL: Dialect = Dialect::Postgres;
+
+impl Link {
+    /// All of it, or nothing.
+    pub(super) async fn adopt(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+        self.say(self.begin()).await?;
+        let adopted = self.adopt_rows(adoption).await;
+        let end = if adopted.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.say(end).await;
+        adopted.and(ended)
+    }
+
+    async fn adopt_rows(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+        let types = [Type::TEXT, Type::TEXT, Type::TEXT, Type::INT8];
+        for (symbol, then, now, seq) in &adoption.gaps {
+            self.run(&SQL.rename_gaps(), &types, &[symbol, then, now, seq]).await?;
+        }
+        let types = [Type::TEXT, Type::TEXT, Type::INT8];
+        let place: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&adoption.reader, &adoption.lineage, &adoption.position];
+        self.run(&SQL.advance(), &types, &place).await
+    }
+}
