@@ -212,6 +212,8 @@ impl GapOut {
 pub(super) struct SessionOut {
     #[diesel(sql_type = Text)]
     session_date: String,
+    #[diesel(sql_type = Text)]
+    symbol: String,
     #[diesel(sql_type = Nullable<Text>)]
     status: Option<String>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -228,8 +230,9 @@ pub(super) struct SessionOut {
 
 impl SessionOut {
     pub(super) fn into_session(self) -> Result<StoredSession, Damage> {
-        let date = &self.session_date;
+        let (date, symbol) = (&self.session_date, &self.symbol);
         Ok(StoredSession {
+            symbol: symbol.parse().map_err(|_| Damage(format!("{symbol:?} is no pair")))?,
             date: date.parse().map_err(|_| Damage(format!("{date:?} is no date")))?,
             start: self.start_time_us.map(Timestamp::from_micros),
             end: self.end_time_us.map(Timestamp::from_micros),

@@ -54,6 +54,7 @@ macro_rules! bind_open_session {
             .bind::<Text, _>($change.date.to_string())
             .bind::<BigInt, _>($change.opens.micros())
             .bind::<Text, _>($change.kind.name())
+            .bind::<Text, _>($change.symbol.compact())
     }};
 }
 

@@ -42,6 +42,13 @@ pub(super) const SQLITE: Stakes = &[
         &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
     ),
     ("2025-11-23-000001_as_known", &[]),
+    (
+        "2025-11-28-000001_sessions_of_pairs",
+        &[(
+            "sessions of other pairs than USD/COP",
+            "SELECT count(*) AS number FROM market_sessions WHERE symbol <> 'USDCOP'",
+        )],
+    ),
 ];
 
 /// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were

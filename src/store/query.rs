@@ -234,6 +234,8 @@ pub struct StoredGap {
 /// One row of `market_sessions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSession {
+    /// The pair.
+    pub symbol: Symbol,
     /// The market's date.
     pub date: chrono::NaiveDate,
     /// When it opened.

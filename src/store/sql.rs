@@ -2,6 +2,7 @@
 //! store's own types and come back.
 
 use crate::domain::interval::Interval;
+use crate::domain::symbol::Symbol;
 use crate::store::rows::BASE;
 
 /// Which SQL.
@@ -157,42 +158,63 @@ impl Dialect {
         )
     }
 
-    /// Parameters: date, opens, kind.
-    pub(super) fn open_session(self) -> String {
+    /// Where a pair's sessions stand, and by which key. The programs before candela upsert USD/COP's rows by their date alone, so
+    /// PostgreSQL keeps those of other pairs in a table that inherits from theirs.
+    fn sessions_of(self, pair: Symbol) -> (&'static str, &'static str) {
+        match self {
+            Self::Postgres if pair == Symbol::usdcop() => ("market_sessions", "session_date"),
+            Self::Postgres => ("market_sessions_of_pairs", "session_date, symbol"),
+            Self::Sqlite => ("market_sessions", "session_date, symbol"),
+        }
+    }
+
+    /// Parameters: date, opens, kind, symbol.
+    pub(super) fn open_session(self, pair: Symbol) -> String {
+        let (table, key) = self.sessions_of(pair);
         format!(
-            "INSERT INTO market_sessions (session_date, start_time, session_kind, status) VALUES ({}, {}, {}, 'active')
-             ON CONFLICT (session_date) DO UPDATE SET start_time = excluded.start_time, session_kind = excluded.session_kind,
+            "INSERT INTO {table} (session_date, start_time, session_kind, symbol, status) VALUES ({}, {}, {}, {}, 'active')
+             ON CONFLICT ({key}) DO UPDATE SET start_time = excluded.start_time, session_kind = excluded.session_kind,
                 updated_at = {}
-             WHERE market_sessions.start_time IS DISTINCT FROM excluded.start_time OR market_sessions.session_kind IS NULL",
-            self.date(1), self.instant(2), self.plain(3), self.now(),
+             WHERE {table}.start_time IS DISTINCT FROM excluded.start_time OR {table}.session_kind IS NULL",
+            self.date(1), self.instant(2), self.plain(3), self.plain(4), self.now(),
         )
     }
 
-    /// Parameter: date. Counts again what is stored of a session that is closed: its last bar comes seconds after its close, and
-    /// what backfill brings comes later.
+    /// Parameter: date. Counts again what is stored of each pair's session that is closed: its last bar comes seconds after its
+    /// close, and what backfill brings comes later.
     pub(super) fn recount_session(self) -> String {
+        let pair = |table: &str| format!("{table}.symbol = market_sessions.symbol");
         format!(
             "UPDATE market_sessions SET updated_at = {},
-                ticks = (SELECT count(*) FROM realtime_market_data WHERE time >= start_time AND time < end_time AND source = 'candela'),
-                bars = (SELECT count(*) FROM market_data WHERE datetime >= start_time AND datetime < end_time AND source = 'candela'),
-                gaps = (SELECT count(*) FROM gaps WHERE from_at < end_time AND to_at > start_time)
+                ticks = (SELECT count(*) FROM realtime_market_data WHERE {} AND time >= start_time AND time < end_time
+                    AND source = 'candela'),
+                bars = (SELECT count(*) FROM market_data WHERE {} AND datetime >= start_time AND datetime < end_time
+                    AND source = 'candela'),
+                gaps = (SELECT count(*) FROM gaps WHERE {} AND from_at < end_time AND to_at > start_time)
              WHERE session_date = {} AND status = 'closed' AND end_time IS NOT NULL",
-            self.now(), self.date(1),
+            self.now(),
+            pair("realtime_market_data"),
+            pair("market_data"),
+            pair("gaps"),
+            self.date(1),
         )
     }
 
-    /// Parameters: date, opens, kind, closes. Counts what is stored of the session by now.
-    pub(super) fn close_session(self) -> String {
-        let (opens, closes) = (self.instant(2), self.instant(4));
+    /// Parameters: date, opens, kind, symbol, closes. Counts what is stored of the pair's session by now.
+    pub(super) fn close_session(self, pair: Symbol) -> String {
+        let (table, key) = self.sessions_of(pair);
+        let (opens, closes, symbol) = (self.instant(2), self.instant(5), self.plain(4));
         format!(
-            "INSERT INTO market_sessions (session_date, start_time, session_kind, end_time, status, ticks, bars, gaps)
-             VALUES ({}, {opens}, {}, {closes}, 'closed',
-                (SELECT count(*) FROM realtime_market_data WHERE time >= {opens} AND time < {closes} AND source = 'candela'),
-                (SELECT count(*) FROM market_data WHERE datetime >= {opens} AND datetime < {closes} AND source = 'candela'),
-                (SELECT count(*) FROM gaps WHERE from_at < {closes} AND to_at > {opens}))
-             ON CONFLICT (session_date) DO UPDATE SET end_time = excluded.end_time, status = excluded.status,
+            "INSERT INTO {table} (session_date, start_time, session_kind, symbol, end_time, status, ticks, bars, gaps)
+             VALUES ({}, {opens}, {}, {symbol}, {closes}, 'closed',
+                (SELECT count(*) FROM realtime_market_data WHERE symbol = {symbol} AND time >= {opens} AND time < {closes}
+                    AND source = 'candela'),
+                (SELECT count(*) FROM market_data WHERE symbol = {symbol} AND datetime >= {opens} AND datetime < {closes}
+                    AND source = 'candela'),
+                (SELECT count(*) FROM gaps WHERE symbol = {symbol} AND from_at < {closes} AND to_at > {opens}))
+             ON CONFLICT ({key}) DO UPDATE SET end_time = excluded.end_time, status = excluded.status,
                 session_kind = excluded.session_kind, ticks = excluded.ticks, bars = excluded.bars, gaps = excluded.gaps, updated_at = {}
-             WHERE market_sessions.end_time IS DISTINCT FROM excluded.end_time OR market_sessions.ticks IS NULL",
+             WHERE {table}.end_time IS DISTINCT FROM excluded.end_time OR {table}.ticks IS NULL",
             self.date(1), self.plain(3), self.now(),
         )
     }
@@ -298,7 +320,8 @@ impl Dialect {
             .map(|column| self.integer_out(column))
             .join(", ");
         format!(
-            "SELECT {}, status, {instants}, {counts} FROM market_sessions ORDER BY market_sessions.session_date DESC LIMIT {}",
+            "SELECT {}, symbol, status, {instants}, {counts} FROM market_sessions
+             ORDER BY market_sessions.session_date DESC, symbol LIMIT {}",
             self.date_out("session_date"),
             self.plain(1),
         )

@@ -336,8 +336,8 @@ fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), Di
     }
     for change in &rows.sessions {
         match change.phase {
-            SessionPhase::Closed => bind_close_session!(SQL.close_session(), change).execute(db)?,
-            _ => bind_open_session!(SQL.open_session(), change).execute(db)?,
+            SessionPhase::Closed => bind_close_session!(SQL.close_session(change.symbol), change).execute(db)?,
+            _ => bind_open_session!(SQL.open_session(change.symbol), change).execute(db)?,
         };
     }
     for date in rows.session_dates() {

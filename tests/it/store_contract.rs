@@ -8,9 +8,10 @@ use candela::domain::event::{Event, Numbered, Position, SessionPhase};
 use candela::domain::gap::{Gap, GapStatus};
 use candela::domain::interval::Interval;
 use candela::domain::symbol::Symbol;
+use candela::domain::timestamp::Timestamp;
 use candela::store::{
     BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, StoredGap,
-    TickQuery,
+    StoredSession, TickQuery,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -102,7 +103,8 @@ impl Subject {
             "SELECT * FROM bar_revisions ORDER BY symbol, \"interval\", datetime, revision".to_owned(),
             "SELECT symbol, time, bid, ask, last, spread, volume, session_date, source, epoch, seq, event_time, provenance
              FROM realtime_market_data ORDER BY symbol, epoch, seq".to_owned(),
-            "SELECT session_date, start_time, end_time, status, session_kind, ticks, bars, gaps FROM market_sessions".to_owned(),
+            "SELECT session_date, symbol, start_time, end_time, status, session_kind, ticks, bars, gaps FROM market_sessions
+             ORDER BY session_date, symbol".to_owned(),
             "SELECT * FROM gaps ORDER BY symbol, id".to_owned(),
             "SELECT * FROM quality_log ORDER BY symbol, epoch, seq".to_owned(),
             "SELECT * FROM rejected_events".to_owned(),
@@ -253,16 +255,29 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
         .iter()
         .any(|event| matches!(&event.event, Event::Session(s) if s.phase == SessionPhase::Closed));
     assert!(closed);
-    assert_eq!(sessions.len(), 1);
-    let session = &sessions[0];
-    assert_eq!(
-        (session.start, session.end, session.status.as_str()),
-        (Some(OPEN), Some(OPEN + SPAN), "closed")
-    );
-    assert!(
-        session.ticks.unwrap() > 400 && session.bars.unwrap() >= 8 && session.gaps.unwrap() >= 1,
-        "{session:?}"
-    );
+    each_pair_has_its_row(&sessions, &all);
+}
+
+fn each_pair_has_its_row(sessions: &[StoredSession], all: &Batch) {
+    let mut pairs: Vec<Symbol> = symbols().into_iter().collect();
+    pairs.sort_unstable();
+    let told: Vec<Symbol> = sessions.iter().map(|session| session.symbol).collect();
+    assert_eq!(told, pairs, "one row a pair");
+    for session in sessions {
+        assert_eq!(
+            (session.start, session.end, session.status.as_str()),
+            (Some(OPEN), Some(OPEN + SPAN), "closed")
+        );
+        let of_pair = |event: &&Numbered| event.channel.is_some_and(|channel| channel.symbol == session.symbol);
+        let in_session = |at: Timestamp| OPEN <= at && at < OPEN + SPAN;
+        let ticks = all.events.iter().filter(of_pair).filter(|event| match &event.event {
+            Event::Tick(tick) => in_session(tick.received_at),
+            _ => false,
+        });
+        assert_eq!(session.ticks, u64::try_from(ticks.count()).ok(), "{session:?}");
+        assert!(session.bars.unwrap() >= 4, "{session:?}");
+    }
+    assert!(sessions.iter().filter_map(|session| session.gaps).sum::<u64>() >= 1);
 }
 
 async fn any_stretch_written_again_changes_nothing(subject: Subject) {

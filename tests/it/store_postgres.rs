@@ -42,8 +42,8 @@ async fn an_old_services_database_keeps_every_row_and_its_writers() {
         database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
     );
     let store = store(&database.url);
-    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 4);
-    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 4);
+    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 5);
+    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 5);
     assert_eq!(store.migrate(Migrate::Check).await.unwrap(), Vec::<String>::new());
     let after = (
         database.sql(sums),
@@ -100,12 +100,12 @@ async fn a_migration_is_undone_and_done_again_and_two_at_once_are_one() {
     let before = database.sql(columns);
     let (one, other) = (store(&database.url), store(&database.url));
     let (one_did, other_did) = tokio::join!(one.migrate(Migrate::Run), other.migrate(Migrate::Run));
-    assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 4);
-    for _ in 0..3 {
+    assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 5);
+    for _ in 0..4 {
         assert_eq!(one.migrate(Migrate::Revert).await.unwrap().len(), 1);
     }
     assert_eq!(database.sql(columns), before);
-    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 3);
+    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 4);
     assert_eq!(database.sql("SELECT count(*) FROM market_data"), "71");
 }
 

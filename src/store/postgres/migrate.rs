@@ -47,6 +47,13 @@ const STAKES: Stakes = &[
         &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
     ),
     ("2025-11-23-000001_as_known", &[]),
+    (
+        "2025-11-28-000001_sessions_of_pairs",
+        &[(
+            "sessions of other pairs than USD/COP",
+            "SELECT count(*) AS number FROM market_sessions_of_pairs",
+        )],
+    ),
 ];
 
 #[derive(Debug, QueryableByName)]

@@ -329,16 +329,16 @@ impl Link {
             self.run(&SQL.insert_quality(), &types, &values).await?;
         }
         for change in &rows.sessions {
-            let (date, kind) = (change.date.to_string(), change.kind.name());
+            let (date, kind, symbol) = (change.date.to_string(), change.kind.name(), change.symbol.compact());
             let (opens, closes) = (change.opens.micros(), change.closes.micros());
-            let mut values: Vec<&(dyn ToSql + Sync)> = vec![&date, &opens, &kind];
-            let mut types = vec![Type::TEXT, Type::INT8, Type::TEXT];
+            let mut values: Vec<&(dyn ToSql + Sync)> = vec![&date, &opens, &kind, &symbol];
+            let mut types = vec![Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT];
             let sql = if change.phase == SessionPhase::Closed {
                 values.push(&closes);
                 types.push(Type::INT8);
-                SQL.close_session()
+                SQL.close_session(change.symbol)
             } else {
-                SQL.open_session()
+                SQL.open_session(change.symbol)
             };
             self.run(&sql, &types, &values).await?;
         }

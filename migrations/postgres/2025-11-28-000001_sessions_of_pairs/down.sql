@@ -1,0 +1,2 @@
+DROP TABLE market_sessions_of_pairs;
+ALTER TABLE market_sessions DROP COLUMN symbol;

@@ -1,0 +1,18 @@
+CREATE TABLE sessions_by_date (
+    id INTEGER PRIMARY KEY,
+    session_date TEXT NOT NULL UNIQUE,
+    start_time INTEGER,
+    end_time INTEGER,
+    status TEXT DEFAULT 'active',
+    created_at INTEGER DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    updated_at INTEGER DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    session_kind TEXT,
+    ticks INTEGER,
+    bars INTEGER,
+    gaps INTEGER
+);
+INSERT INTO sessions_by_date (id, session_date, start_time, end_time, status, created_at, updated_at, session_kind, ticks, bars, gaps)
+SELECT id, session_date, start_time, end_time, status, created_at, updated_at, session_kind, ticks, bars, gaps FROM market_sessions
+WHERE symbol = 'USDCOP';
+DROP TABLE market_sessions;
+ALTER TABLE sessions_by_date RENAME TO market_sessions;

@@ -1,0 +1,21 @@
+-- One row a pair and session. A unique key of SQLite is changed by making the table anew.
+
+CREATE TABLE sessions_of_pairs (
+    id INTEGER PRIMARY KEY,
+    session_date TEXT NOT NULL,
+    symbol TEXT NOT NULL DEFAULT 'USDCOP',
+    start_time INTEGER,
+    end_time INTEGER,
+    status TEXT DEFAULT 'active',
+    created_at INTEGER DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    updated_at INTEGER DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    session_kind TEXT,
+    ticks INTEGER,
+    bars INTEGER,
+    gaps INTEGER,
+    UNIQUE (session_date, symbol)
+);
+INSERT INTO sessions_of_pairs (id, session_date, start_time, end_time, status, created_at, updated_at, session_kind, ticks, bars, gaps)
+SELECT id, session_date, start_time, end_time, status, created_at, updated_at, session_kind, ticks, bars, gaps FROM market_sessions;
+DROP TABLE market_sessions;
+ALTER TABLE sessions_of_pairs RENAME TO market_sessions;
