@@ -241,6 +241,9 @@ pub const HEARTBEATS_UNANSWERED: u32 = 3;
 pub const EVENTS_A_MINUTE: usize = 94;
 const _: () = assert!(EVENTS_A_MINUTE + 6 <= 100, "a heartbeat every ten seconds still fits");
 
+/// The longest that the vendor can send us away for with `Retry-After`: a header gone wrong costs a day at the most.
+pub const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(86_400);
+
 /// How long to leave the vendor alone when it streams none of our pairs, or no key may be used: plans change by the day.
 pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
 
@@ -575,6 +578,13 @@ pub const COMPARE_BARS: usize = 12;
 
 /// How long a pair rests after an answer before it is asked about again.
 pub const BACKFILL_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long after an empty answer the slots of a quiet pair are asked for again; doubled with each that follows. The evening hours of
+/// a small currency have a price in seven minutes: three credits for each empty bar were a day's budget of comparisons.
+pub const BACKFILL_QUIET: Duration = Duration::from_secs(600);
+
+/// The longest of these waits: an empty slot has its record within it.
+pub const BACKFILL_QUIET_LONGEST: Duration = Duration::from_secs(2_400);
 
 /// The first wait after a failed question; doubled with each that follows.
 pub const BACKFILL_RETRY: Duration = Duration::from_secs(5);

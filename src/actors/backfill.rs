@@ -85,8 +85,8 @@ impl std::fmt::Debug for Backfill {
 enum Outcome {
     /// No key before then.
     NoKey(Timestamp),
-    /// So many bars came.
-    Answered(usize),
+    /// So many bars came; and whether some are of slots in which the pair was quiet.
+    Answered(usize, Option<bool>),
     /// Refused, or nobody answered: what it means, a name that stays the same while the failure does, and the error.
     Failed(Option<Trouble>, &'static str, String),
 }
@@ -151,13 +151,13 @@ impl Backfill {
                 self.look(ctx);
             }
             Outcome::NoKey(at) => self.wait_until(at, ctx),
-            Outcome::Answered(bars) => {
+            Outcome::Answered(bars, quiet) => {
                 let failed = self.failures.over().unwrap_or(0);
                 let comparing = purpose == Purpose::Compare;
                 tracing::info!(%symbol, bars, comparing, failed, "backfill answered");
                 self.shown.answered_total = self.shown.answered_total.saturating_add(1);
                 self.shown.bars_total = self.shown.bars_total.saturating_add(u64::try_from(bars).unwrap_or(0));
-                self.healer.answered(symbol, now);
+                self.healer.answered(symbol, quiet, now);
                 self.look(ctx);
             }
             Outcome::Failed(trouble, kind, error) => {
@@ -215,13 +215,14 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, (symbol, purpos
     let raw = rest::capture(&path, parts.clock.now(), &answer.body);
     match rest::says(&raw, parts.clock.now()) {
         Ok(says) => {
-            let bars = if let Says::Bars(fetched) = &says {
-                fetched.bars.len()
+            let (bars, quiet) = if let Says::Bars(fetched) = &says {
+                let quiet = Healer::found_quiet(&parts.pipeline.borrow().gaps, fetched);
+                (fetched.bars.len(), quiet)
             } else {
-                0
+                (0, None)
             };
             hand_on(parts, HeardKind::Answer(raw), says).await;
-            Outcome::Answered(bars)
+            Outcome::Answered(bars, quiet)
         }
         Err(error) => Outcome::Failed(None, "bad_answer", error.to_string()),
     }

@@ -47,6 +47,8 @@ pub struct Feed {
     log: FeedLog,
     /// Root was told that nothing is heard.
     told_silent: bool,
+    /// The pool was told that this connection delivered a price.
+    told_served: bool,
 }
 
 impl std::fmt::Debug for Feed {
@@ -81,6 +83,7 @@ impl Feed {
             viewed: None,
             log: FeedLog::default(),
             told_silent: false,
+            told_served: false,
             parts,
         }
     }
@@ -102,7 +105,8 @@ impl Feed {
             Effect::Send(text) => self.write(ws::Message::Text(text.into()), ctx),
             Effect::Ping => self.write(ws::Message::Ping(Bytes::new()), ctx),
             Effect::Tell(change) => self.tell(change, ctx),
-            Effect::KeyFailed(trouble) => self.key_failed(trouble, ctx),
+            Effect::KeyFailed(trouble) => self.key_failed(trouble, None, ctx),
+            Effect::StayAway { trouble, wait } => self.key_failed(trouble, wait, ctx),
             Effect::SymbolsRefused(symbols) => tracing::warn!(?symbols, "pairs refused: the plan does not stream them"),
         }
     }
@@ -110,6 +114,7 @@ impl Feed {
     /// The pool keeps the link's key until it is told that it was refused.
     fn connect(&mut self, ctx: &mut Context<Self>) {
         self.generation = self.generation.wrapping_add(1);
+        self.told_served = false;
         let parts = self.parts.clone();
         let opening = async move { open(parts).await };
         let handle = ctx.spawn(
@@ -120,12 +125,33 @@ impl Feed {
         self.connecting = Some(handle);
     }
 
-    fn key_failed(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
+    /// A key that serves may open the next link without delay.
+    fn tell_served(&mut self, ctx: &mut Context<Self>) {
+        let Some(slot) = self.key.filter(|_| self.link.priced() && !self.told_served) else {
+            return;
+        };
+        self.told_served = true;
+        let served = KeyAnswered {
+            slot,
+            purpose: Purpose::Link,
+            trouble: None,
+            link_served: true,
+            retry_after: None,
+            used: None,
+            left: None,
+        };
+        let telling = self.parts.answered.send(served);
+        ctx.spawn(telling.into_actor(self).map(|_, _, _| ()));
+    }
+
+    fn key_failed(&mut self, trouble: Trouble, retry_after: Option<Duration>, ctx: &mut Context<Self>) {
         let Some(slot) = self.key else { return };
         let told = KeyAnswered {
             slot,
             purpose: Purpose::Link,
             trouble: Some(trouble),
+            link_served: false,
+            retry_after,
             used: None,
             left: None,
         };
@@ -232,6 +258,7 @@ impl Feed {
         };
         // The link first: a price that confirms its pair must find the pair watched.
         self.on(Event::Heard(&frame), ctx);
+        self.tell_served(ctx);
         let says = match frame {
             Frame::Price(tick) => Says::Price(tick),
             _ => Says::Nothing,

@@ -211,7 +211,9 @@ async fn every_end_at_every_step_is_survived_and_named() {
         .flat_map(|(end, _)| [Act::Serve(*end), Act::Upgrade(*end), Act::HangUp])
         .collect();
     let (url, connections) = vendor(acts.clone());
-    let running = run(url, &["k"]);
+    let names: Vec<String> = (0..=acts.len()).map(|number| format!("key-{number}")).collect();
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let running = run(url, &keys); // no key makes two handshakes within its spacing
     until("a price on the last link", || running.heap.prices() > ends.len()).await;
     assert_eq!(connections.load(Ordering::SeqCst), acts.len() + 1);
     let causes = running.heap.causes();
@@ -272,7 +274,7 @@ async fn a_refused_upgrade_is_told_by_its_body_and_another_key_is_tried() {
         Act::Refuse("429 Too Many Requests", ""),
     ];
     let (url, connections) = vendor(acts);
-    let running = run(url, &["one", "two", "three"]);
+    let running = run(url, &["one", "two", "three", "four", "five"]);
     until("a price", || running.heap.prices() > 0).await;
     assert_eq!(connections.load(Ordering::SeqCst), 5);
     assert_eq!(running.heap.causes(), ["refused_401"]);

@@ -167,16 +167,22 @@ impl Handler<KeyAnswered> for KeyPool {
 
     fn handle(&mut self, answered: KeyAnswered, _: &mut Context<Self>) {
         let now = self.parts.clock.now();
-        if answered.purpose != Purpose::Link {
-            self.pool.answered(answered.slot, now);
-            self.write_down(answered.slot);
+        let KeyAnswered { slot, purpose, .. } = answered;
+        if answered.link_served {
+            self.pool.link_served(slot);
+        } else if purpose == Purpose::Link {
+            self.pool.handshaken(slot, now);
+        } else {
+            self.pool.answered(slot, now);
+            self.write_down(slot);
         }
         if let Some(trouble) = answered.trouble {
             // What the vendor has not for anybody, or not under this plan, is no fault of the key.
-            if trouble.concerns_key() || answered.purpose == Purpose::Link {
-                tracing::warn!(key.slot = %answered.slot, cause = trouble.name(), "key refused");
+            if trouble.concerns_key() || purpose == Purpose::Link || answered.retry_after.is_some() {
+                let retry_after_s = answered.retry_after.map(|wait| wait.as_secs());
+                tracing::warn!(key.slot = %slot, cause = trouble.name(), retry_after_s, "key refused");
             }
-            self.pool.refused(answered.slot, answered.purpose, trouble, now);
+            self.pool.turned_away(slot, purpose, trouble, answered.retry_after, now);
         } else if answered.used.is_some() || answered.left.is_some() {
             self.pool.served(answered.slot);
         }
@@ -259,6 +265,8 @@ mod tests {
             slot: first,
             purpose: Purpose::Backfill,
             trouble: Some(Trouble::BadKey),
+            link_served: false,
+            retry_after: None,
             used: None,
             left: None,
         };
@@ -283,6 +291,8 @@ mod tests {
                 slot,
                 purpose: Purpose::Backfill,
                 trouble: Some(Trouble::BadKey),
+                link_served: false,
+                retry_after: None,
                 used: None,
                 left: None,
             };

@@ -22,6 +22,7 @@ use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Feed, Poller, Backfill, Validator → Aggregator. What was heard from upstream, or found of the history, in order. *Wait*: a full mailbox stops the reading of
 /// the socket, and in the end the vendor's TCP window.
@@ -281,6 +282,10 @@ pub struct KeyAnswered {
     pub purpose: Purpose,
     /// Why the vendor refused, if it did.
     pub trouble: Option<Trouble>,
+    /// The link that was opened with it delivered a price.
+    pub link_served: bool,
+    /// How long the vendor asked us to stay away, when it refused.
+    pub retry_after: Option<Duration>,
     /// Credits used this minute, as the vendor counts.
     pub used: Option<u32>,
     /// Credits left this minute, as the vendor counts.

@@ -1,7 +1,7 @@
 //! How the feed gets a socket: a key first, then the handshake.
 
 use crate::actors::feed::FeedParts;
-use crate::actors::messages::LeaseKey;
+use crate::actors::messages::{KeyAnswered, LeaseKey};
 use crate::actors::vendor::{self, ConnectFailure, Socket};
 use crate::domain::keys::{KeySlot, NoLease, Purpose};
 use crate::limits;
@@ -29,5 +29,20 @@ pub(super) async fn open(parts: FeedParts) -> (Option<KeySlot>, Result<Socket, N
         }
     };
     let socket = vendor::connect(parts.settings.tls, &parts.settings.url, &lease.key).await;
+    if socket.as_ref().err().is_none_or(ConnectFailure::reached) {
+        // The pool keeps the spacing between handshakes; what a refusal means for the key, the link says.
+        let seen = KeyAnswered {
+            slot: lease.slot,
+            purpose: Purpose::Link,
+            trouble: None,
+            link_served: false,
+            retry_after: None,
+            used: None,
+            left: None,
+        };
+        if let Err(error) = parts.answered.send(seen).await {
+            tracing::error!(%error, "failed to tell the key pool of a handshake");
+        }
+    }
     (Some(lease.slot), socket.map_err(NotOpen::Failed))
 }

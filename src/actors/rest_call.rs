@@ -12,6 +12,7 @@ use awc::{Client, Connector};
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The vendor's REST interface.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub(crate) struct Answer {
     pub(crate) used: Option<u32>,
     /// Credits left this minute, as the vendor counts.
     pub(crate) left: Option<u32>,
+    /// How long it asks us to stay away.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Why nothing came back.
@@ -80,6 +83,7 @@ impl Rest {
         };
         let (used, left) = (count("api-credits-used"), count("api-credits-left"));
         let status = response.status().as_u16();
+        let retry_after = vendor::retry_after(response.headers());
         let reading = response.body().limit(limits::ANSWER_BYTES);
         let body = tokio::time::timeout(limits::REST_ANSWER, reading)
             .await
@@ -93,6 +97,7 @@ impl Rest {
             body,
             used,
             left,
+            retry_after,
         })
     }
 }
@@ -108,6 +113,8 @@ pub(super) async fn key_answered(
         slot: lease.slot,
         purpose,
         trouble: said.and_then(|(trouble, _)| trouble),
+        link_served: false,
+        retry_after: said.and_then(|(_, answer)| answer.retry_after),
         used: said.and_then(|(_, answer)| answer.used),
         left: said.and_then(|(_, answer)| answer.left),
     };

@@ -4,10 +4,11 @@
 //! its connector keeps it.
 
 use crate::actors::frame_guard::GuardedCodec;
-use crate::domain::trouble::{Refusal, refusal};
+use crate::domain::trouble::{self, Refusal, refusal};
 use crate::limits;
 use actix_codec::{AsyncRead, Framed};
 use actix_http::StatusCode;
+use actix_http::header::{DATE, HeaderMap, RETRY_AFTER};
 use actix_web::dev::Service;
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::middleware::Transform;
@@ -23,6 +24,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// An open WebSocket, its frames guarded.
 pub(super) type Socket = Framed<BoxedSocket, GuardedCodec>;
@@ -51,6 +53,21 @@ pub(crate) enum ConnectFailure {
 }
 
 impl ConnectFailure {
+    /// Whether the vendor saw the key: without a connection it did not.
+    pub(crate) fn reached(&self) -> bool {
+        const UNHEARD: [&str; 5] = [
+            "connection_refused",
+            "connect_timeout",
+            "name_not_found",
+            "tls_failed",
+            "wrong_address",
+        ];
+        match self {
+            Self::Refused { .. } => true,
+            Self::Failed { cause, .. } => !UNHEARD.contains(cause),
+        }
+    }
+
     /// A name that stays the same while the failure does.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -136,10 +153,22 @@ pub(super) async fn connect(
     }
 }
 
-fn refused(url: &str, status: StatusCode, body: &[u8]) -> ConnectFailure {
+/// How long an answer asks us to stay away.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    trouble::retry_after(text(RETRY_AFTER)?, text(DATE))
+}
+
+fn refused(url: &str, status: StatusCode, said: &Said) -> ConnectFailure {
     let host = host(url);
-    match refusal(status.as_u16(), body) {
-        Some(refusal) => ConnectFailure::Refused { host, refusal },
+    match refusal(status.as_u16(), &said.body) {
+        Some(refusal) => ConnectFailure::Refused {
+            host,
+            refusal: Refusal {
+                retry_after: said.retry_after,
+                ..refusal
+            },
+        },
         None => ConnectFailure::Failed {
             host,
             cause: "not_a_websocket",
@@ -188,11 +217,18 @@ pub(super) fn host(url: &str) -> String {
     authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-/// The body of a refused upgrade.
-#[derive(Clone, Default)]
-struct Kept(Rc<RefCell<Vec<u8>>>);
+/// What a refused upgrade says.
+#[derive(Debug, Default)]
+struct Said {
+    body: Vec<u8>,
+    retry_after: Option<Duration>,
+}
 
-/// Keeps the body of a refused upgrade.
+/// The same, kept from the stock client, which throws it away.
+#[derive(Clone, Default)]
+struct Kept(Rc<RefCell<Said>>);
+
+/// Keeps what a refused upgrade says.
 struct KeepBody(Kept);
 
 struct KeepBodyService<S> {
@@ -233,7 +269,8 @@ where
                     let mut body = std::mem::take(&mut parts.read_buf).to_vec();
                     // A refusal is short and comes at once; one that does not end is judged by what there is.
                     drop(tokio::time::timeout(limits::REFUSAL_BODY_WAIT, read_on(&mut parts.io, &mut body)).await);
-                    kept.0.replace(body);
+                    let retry_after = retry_after(&head.headers);
+                    kept.0.replace(Said { body, retry_after });
                     Ok(ConnectResponse::Tunnel(head, Framed::from_parts(parts)))
                 }
                 other => Ok(other),

@@ -264,6 +264,7 @@ impl Vendor {
             if let Some(used) = self.pool.used(slot) {
                 self.book.save(&used)?;
             }
+            let retry_after = answer.as_ref().ok().and_then(|answer| answer.retry_after);
             let trouble = match answer {
                 Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
                     None => {
@@ -275,7 +276,9 @@ impl Vendor {
                         return Ok(fetched);
                     }
                     Some(refusal) => {
-                        self.pool.refused(slot, Purpose::Backfill, refusal.trouble, now);
+                        let wait = retry_after;
+                        self.pool
+                            .turned_away(slot, Purpose::Backfill, refusal.trouble, wait, now);
                         if refusal.trouble.disposition() == Disposition::Final {
                             anyhow::bail!(BackfillError::Vendor(refusal.to_string()));
                         }

@@ -2,7 +2,11 @@
 //!
 //! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
 //! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh.
+//!
+//! A slot in which a watched pair was quiet is probably empty at the vendor too. It is asked for once its absence there is evidence,
+//! many such slots at a time, and ever more seldom while the answers are empty.
 
+use crate::domain::event::Fetched;
 use crate::domain::gap::Gap;
 use crate::domain::interval::Interval;
 use crate::domain::mismatch::Unchecked;
@@ -39,15 +43,29 @@ pub struct Healer {
 struct Pair {
     failures: u32,
     not_before: Timestamp,
+    /// Answers in a row that had no bar for a quiet slot, and when the last one came.
+    empty: u32,
+    empty_at: Timestamp,
 }
+
+/// The cause of a gap in which the pair was watched and told no price.
+const QUIET: &str = "no_ticks";
 
 impl Healer {
     /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     #[must_use]
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let ripe_at = |gap: &Gap| {
-            let rested = self.pairs.get(&gap.symbol).map_or(gap.to, |pair| pair.not_before);
-            rested.max(gap.to + limits::BACKFILL_SETTLE)
+            let pair = self.pairs.get(&gap.symbol);
+            let rested = pair.map_or(gap.to, |pair| pair.not_before);
+            if gap.cause != QUIET {
+                return rested.max(gap.to + limits::BACKFILL_SETTLE);
+            }
+            let seldom = pair.filter(|pair| pair.empty > 0);
+            let seldom = seldom.map_or(gap.to, |pair| pair.empty_at + quiet_wait(pair.empty));
+            rested
+                .max(gap.to + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
+                .max(seldom)
         };
         let pending = || gaps.iter().filter(|gap| gap.status.pending());
         if let Some(newest) = pending().filter(|gap| ripe_at(gap) <= now).max_by_key(|gap| gap.to) {
@@ -78,22 +96,46 @@ impl Healer {
         self.poor_until = Some(until);
     }
 
-    /// The vendor answered.
-    pub fn answered(&mut self, symbol: Symbol, now: Timestamp) {
+    /// The vendor answered. `quiet`: whether it had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    pub fn answered(&mut self, symbol: Symbol, quiet: Option<bool>, now: Timestamp) {
+        let before = self
+            .pairs
+            .get(&symbol)
+            .map_or((0, now), |pair| (pair.empty, pair.empty_at));
+        let (empty, empty_at) = match quiet {
+            None => before,
+            Some(true) => (0, now),
+            Some(false) => (before.0.saturating_add(1), now),
+        };
         let rested = Pair {
             failures: 0,
             not_before: now + limits::BACKFILL_AGAIN,
+            empty,
+            empty_at,
         };
         self.pairs.insert(symbol, rested);
     }
 
+    /// Whether an answer had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    #[must_use]
+    pub fn found_quiet(gaps: &[Gap], fetched: &Fetched) -> Option<bool> {
+        let asked = |gap: &&Gap| {
+            gap.cause == QUIET && gap.symbol == fetched.symbol && gap.from < fetched.to && fetched.from < gap.to
+        };
+        let within = |gap: &Gap| {
+            fetched
+                .bars
+                .iter()
+                .any(|bar| gap.from <= bar.opens_at && bar.opens_at < gap.to)
+        };
+        gaps.iter().filter(asked).map(within).reduce(|one, other| one || other)
+    }
+
     /// The vendor refused, or nobody answered (`None`). `luck` from 0 to below 1.
     pub fn failed(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
-        let failures = self
-            .pairs
-            .get(&symbol)
-            .map_or(0, |pair| pair.failures)
-            .saturating_add(1);
+        let before = self.pairs.get(&symbol);
+        let failures = before.map_or(0, |pair| pair.failures).saturating_add(1);
+        let (empty, empty_at) = before.map_or((0, now), |pair| (pair.empty, pair.empty_at));
         let wait = match trouble.map_or(Disposition::Retry, Trouble::disposition) {
             Disposition::NextKey => Duration::ZERO, // the pool says when there is one
             Disposition::Retry => retry(failures, luck),
@@ -104,9 +146,19 @@ impl Healer {
             Pair {
                 failures,
                 not_before: now + wait,
+                empty,
+                empty_at,
             },
         );
     }
+}
+
+/// How long after so many empty answers a quiet slot is asked for again.
+fn quiet_wait(empty: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(empty.saturating_sub(1).min(16));
+    limits::BACKFILL_QUIET
+        .saturating_mul(doubled)
+        .min(limits::BACKFILL_QUIET_LONGEST)
 }
 
 /// A wait that doubles, with half of it left to luck.
@@ -215,6 +267,66 @@ mod tests {
     }
 
     #[test]
+    fn a_quiet_pair_costs_a_handful_of_questions_and_not_three_for_each_empty_slot() {
+        let mut healer = Healer::default();
+        let mut gaps: Vec<Gap> = Vec::new();
+        let (mut asked, mut opened) = (0, 0);
+        for minute in 0..180_u32 {
+            let now = NOON + Duration::from_secs(60) * minute;
+            if minute < 120 && minute % 14 == 5 {
+                opened += 1; // one slot of three, roughly, has no tick
+                let quiet = gap(opened, "USD/COP", minute / 5 - 1, 1);
+                gaps.push(Gap {
+                    cause: QUIET.to_owned(),
+                    ..quiet
+                });
+            }
+            if let Step::Ask(request) = healer.next(&gaps, &[], now) {
+                asked += 1;
+                let empty = Fetched {
+                    symbol: request.symbols[0],
+                    interval: request.interval,
+                    from: request.from,
+                    to: request.to,
+                    bars: Vec::new(),
+                };
+                healer.answered(empty.symbol, Healer::found_quiet(&gaps, &empty), now);
+                gaps.retain(|gap| gap.to > request.to || gap.to + limits::VENDOR_SETTLES > now);
+            }
+        }
+        assert!(opened >= 8 && gaps.is_empty(), "{opened} opened, {gaps:?} left");
+        assert!(asked <= 5, "{asked} questions for {opened} empty slots");
+    }
+
+    #[test]
+    fn a_bar_that_the_vendor_has_for_a_quiet_slot_brings_the_next_question_soon() {
+        let mut healer = Healer::default();
+        let quiet = Gap {
+            cause: QUIET.to_owned(),
+            ..gap(1, "USD/COP", 0, 1)
+        };
+        let gaps = [quiet.clone()];
+        let ripe = quiet.to + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE;
+        assert_eq!(
+            healer.next(&gaps, &[], quiet.to + limits::BACKFILL_SETTLE),
+            Step::Wait(ripe)
+        );
+        healer.answered(quiet.symbol, Some(false), ripe);
+        healer.answered(quiet.symbol, Some(false), ripe);
+        let again = ripe + limits::BACKFILL_QUIET * 2;
+        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(again));
+        healer.answered(quiet.symbol, Some(true), ripe);
+        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(ripe + limits::BACKFILL_AGAIN));
+        // An outage does not wait for that.
+        let outage = [quiet, gap(2, "USD/COP", 9, 1)];
+        healer.answered(outage[1].symbol, Some(false), NOON);
+        assert!(matches!(
+            healer.next(&outage, &[], outage[1].to + limits::BACKFILL_AGAIN),
+            Step::Ask(_)
+        ));
+    }
+
+    #[test]
     fn settled_gaps_are_nobodys_business() {
         let mut settled = gap(1, "USD/COP", 0, 1);
         settled.status = GapStatus::Unfillable;
@@ -226,9 +338,9 @@ mod tests {
     fn an_answered_pair_rests_while_others_are_asked() {
         let gaps = [gap(1, "USD/COP", 3, 2), gap(2, "EUR/USD", 1, 1)];
         let mut healer = Healer::default();
-        healer.answered(gaps[0].symbol, late());
+        healer.answered(gaps[0].symbol, None, late());
         assert_eq!(asked(healer.next(&gaps, &[], late())).0, "EUR/USD");
-        healer.answered(gaps[1].symbol, late());
+        healer.answered(gaps[1].symbol, None, late());
         assert_eq!(
             healer.next(&gaps, &[], late()),
             Step::Wait(late() + limits::BACKFILL_AGAIN)

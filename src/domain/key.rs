@@ -73,6 +73,14 @@ pub(super) struct Key {
     /// Credits of the last minute: when, and how many.
     recent: VecDeque<(Timestamp, u32)>,
     cooling_until: Option<(Timestamp, &'static str)>,
+    /// When the vendor last saw the key in a handshake of the link.
+    handshake_at: Option<Timestamp>,
+    /// That link delivered a price: the vendor serves the key.
+    link_served: bool,
+    /// The vendor refused handshakes on the key: until when, and why. They cost no credits, and are refused for reasons of their own.
+    link_cooling_until: Option<(Timestamp, &'static str)>,
+    /// The vendor asked that the key be used for nothing before then.
+    barred_until: Option<Timestamp>,
     /// When the vendor said that it does not know the key.
     pub(super) retired_at: Option<Timestamp>,
     /// The plan of this key streams nothing.
@@ -96,6 +104,10 @@ impl Key {
             out: false,
             recent: VecDeque::new(),
             cooling_until: None,
+            handshake_at: None,
+            link_served: false,
+            link_cooling_until: None,
+            barred_until: None,
             retired_at: None,
             no_link: false,
             vendor: None,
@@ -134,13 +146,46 @@ impl Key {
 
     /// The vendor refused a call.
     pub(super) fn refused(&mut self, purpose: Purpose, trouble: Trouble, now: Timestamp) {
+        let cooling = match purpose {
+            Purpose::Link => &mut self.link_cooling_until,
+            Purpose::Poll | Purpose::Backfill | Purpose::Compare => &mut self.cooling_until,
+        };
         match trouble {
-            Trouble::MinuteSpent => self.cooling_until = Some((next_minute(now), "minute_spent")),
-            Trouble::DaySpent => self.cooling_until = Some((next_day(now), "day_spent")),
+            Trouble::MinuteSpent => *cooling = Some((next_minute(now), "minute_spent")),
+            Trouble::DaySpent => *cooling = Some((next_day(now), "day_spent")),
             Trouble::BadKey => self.retired_at = Some(now),
             Trouble::PlanRefused if purpose == Purpose::Link => self.no_link = true,
             _ => {}
         }
+    }
+
+    /// The vendor asked that the key be left alone so long.
+    pub(super) fn bar(&mut self, wait: Duration, now: Timestamp) {
+        self.barred_until = self.barred_until.max(Some(now + wait));
+    }
+
+    /// The vendor saw the key in a handshake.
+    pub(super) fn handshaken(&mut self, now: Timestamp) {
+        self.handshake_at = Some(now);
+        self.link_served = false;
+    }
+
+    /// The link that was opened with the key delivered a price.
+    pub(super) const fn link_served(&mut self) {
+        self.link_served = true;
+    }
+
+    /// The earliest instant at which the link may try this key, and what stands in the way until then. `again`: no other key is
+    /// ready, so one that served the link until it ended is tried again at once.
+    pub(super) fn link_ready_at(&self, policy: KeyPolicy, again: bool, now: Timestamp) -> (Timestamp, &'static str) {
+        let handshake_at = self.handshake_at.filter(|_| !(again && self.link_served));
+        let spaced = handshake_at.map(|at| (at + policy.spacing, "spacing"));
+        let barred = self.barred_until.map(|until| (until, "retry_after"));
+        let reasons = [spaced, barred, self.link_cooling_until].into_iter().flatten();
+        reasons
+            .filter(|(at, _)| *at > now)
+            .max_by_key(|(at, _)| *at)
+            .unwrap_or((now, "ready"))
     }
 
     /// The vendor's own account of the current minute.
@@ -203,6 +248,9 @@ impl Key {
         };
         if let Some((until, reason)) = self.cooling_until {
             not_before(until, reason);
+        }
+        if let Some(until) = self.barred_until {
+            not_before(until, "retry_after");
         }
         if let Some(last) = self.last_at {
             not_before(last + policy.spacing, "spacing");

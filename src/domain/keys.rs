@@ -11,6 +11,12 @@
 //! A refused key is one the vendor does not know, or no longer: it is asked once a day at the most. When that leaves no key at
 //! all, the vendor may be the one who is wrong: the key that was refused first is tried again every quarter of an hour.
 //!
+//! Where the vendor says with `Retry-After` how long to stay away, that holds instead: for a key that it refused (429) the key rests
+//! and the next is tried, for trouble of its own (503) nobody asks before then.
+//!
+//! Handshakes of the link keep the spacing among themselves, like calls do: the next key is tried. Only where no other key is ready,
+//! one whose link delivered a price may open the next link at once.
+//!
 //! Keys rotate across groups, then within them. The link holds a key of its own that REST calls use only when there is no
 //! other; a part of the day is kept for backfill, which heals what polling cannot. The pool knows slots, never a key's text.
 
@@ -20,9 +26,10 @@ use crate::domain::budget::Spendable;
 use crate::domain::key::{DAY, Key, next_day};
 use crate::domain::keys_view::KeyView;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::trouble::Trouble;
+use crate::domain::trouble::{Disposition, Trouble};
 use crate::limits;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a key is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +50,7 @@ pub enum Purpose {
 pub struct NoLease {
     /// When to ask again.
     pub at: Timestamp,
-    /// `spacing`, `in_use`, `minute_spent`, `day_spent`, `reserved`, `retired` or `no_keys`.
+    /// `spacing`, `in_use`, `minute_spent`, `day_spent`, `retry_after`, `reserved`, `retired` or `no_keys`.
     pub reason: &'static str,
 }
 
@@ -58,6 +65,10 @@ pub struct Pool {
     link: Option<KeySlot>,
     /// The key that is tried again after every one was refused.
     trying: Option<KeySlot>,
+    /// Until when the vendor's WebSocket, in trouble itself, asked to be left alone.
+    link_away_until: Option<Timestamp>,
+    /// The same of its REST interface.
+    rest_away_until: Option<Timestamp>,
 }
 
 impl Pool {
@@ -74,6 +85,8 @@ impl Pool {
             turn: 0,
             link: None,
             trying: None,
+            link_away_until: None,
+            rest_away_until: None,
         }
     }
 
@@ -86,6 +99,15 @@ impl Pool {
         if let Some(at) = self.retry_at() {
             self.link = None;
             let reason = "retired";
+            return Err(NoLease { at, reason });
+        }
+        let away = if purpose == Purpose::Link {
+            self.link_away_until
+        } else {
+            self.rest_away_until
+        };
+        if let Some(at) = away.filter(|until| *until > now) {
+            let reason = "retry_after";
             return Err(NoLease { at, reason });
         }
         if purpose == Purpose::Link {
@@ -158,6 +180,48 @@ impl Pool {
     pub fn answered(&mut self, slot: KeySlot, now: Timestamp) {
         if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
             key.answered(now);
+        }
+    }
+
+    /// The vendor saw this key in a handshake of the link.
+    pub fn handshaken(&mut self, slot: KeySlot, now: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.handshaken(now);
+        }
+    }
+
+    /// The link that was opened with this key delivered a price.
+    pub fn link_served(&mut self, slot: KeySlot) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.link_served();
+        }
+    }
+
+    /// The vendor refused a call on this key, and may have said how long to stay away: with this key, or, when the trouble is its
+    /// own, with any.
+    pub fn turned_away(
+        &mut self,
+        slot: KeySlot,
+        purpose: Purpose,
+        trouble: Trouble,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Some(wait) = retry_after else {
+            return self.refused(slot, purpose, trouble, now);
+        };
+        if trouble != Trouble::MinuteSpent {
+            self.refused(slot, purpose, trouble, now);
+        }
+        if trouble.disposition() == Disposition::Retry {
+            let away = if purpose == Purpose::Link {
+                &mut self.link_away_until
+            } else {
+                &mut self.rest_away_until
+            };
+            *away = (*away).max(Some(now + wait));
+        } else if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.bar(wait, now);
         }
     }
 
@@ -247,11 +311,20 @@ impl Pool {
     fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
         let good = |key: &&Key| key.retired_at.is_none() && !key.no_link;
         let held = self.keys.iter().filter(good).find(|key| Some(key.slot) == self.link);
-        match held.or_else(|| self.keys.iter().rev().find(good)).map(|key| key.slot) {
-            Some(slot) => {
+        let others = self.keys.iter().rev().filter(good);
+        let order: Vec<&Key> = held.into_iter().chain(others).collect();
+        // The first of those that are ready; else the one that is ready first.
+        let first = |again: bool| {
+            let ready = |key: &&Key| (key.link_ready_at(self.policy, again, now), key.slot);
+            order.iter().map(ready).min_by_key(|((at, _), _)| *at)
+        };
+        let next = first(false).filter(|((at, _), _)| *at <= now).or_else(|| first(true));
+        match next {
+            Some(((at, _), slot)) if at <= now => {
                 self.link = Some(slot);
                 Ok(slot)
             }
+            Some(((at, reason), _)) => Err(NoLease { at, reason }),
             None => {
                 self.link = None;
                 let reason = if self.keys.is_empty() { "no_keys" } else { "retired" };

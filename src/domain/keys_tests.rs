@@ -218,6 +218,76 @@ fn the_link_keeps_a_key_of_its_own_until_it_is_refused() {
 }
 
 #[test]
+fn a_key_whose_handshake_was_refused_rests_as_long_as_the_vendor_asked_and_the_next_is_tried() {
+    let mut pool = pool(3);
+    let mut tried = Vec::new();
+    for second in 0..3 {
+        let now = NOON + seconds(second);
+        let slot = pool.lease(Purpose::Link, 0, now).unwrap();
+        pool.handshaken(slot, now);
+        pool.turned_away(slot, Purpose::Link, Trouble::MinuteSpent, Some(seconds(20)), now);
+        tried.push(slot);
+    }
+    tried.sort_unstable();
+    tried.dedup();
+    assert_eq!(tried.len(), 3, "each key once");
+    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(3)).unwrap_err();
+    assert_eq!((refused.at, refused.reason), (NOON + seconds(20), "retry_after"));
+    assert_eq!(
+        pool.lease(Purpose::Backfill, 1, NOON + seconds(3)).unwrap_err().at,
+        refused.at
+    );
+    assert!(pool.lease(Purpose::Link, 0, NOON + seconds(20)).is_ok());
+    // Without a word of how long, the minute that is spent is waited for, and only by the link.
+    let mut single = self::pool(1);
+    let slot = single.lease(Purpose::Link, 0, NOON + seconds(50)).unwrap();
+    single.turned_away(slot, Purpose::Link, Trouble::MinuteSpent, None, NOON + seconds(50));
+    let refused = single.lease(Purpose::Link, 0, NOON + seconds(51)).unwrap_err();
+    assert_eq!((refused.at, refused.reason), (NOON + seconds(60), "minute_spent"));
+    assert!(single.lease(Purpose::Backfill, 1, NOON + seconds(51)).is_ok());
+}
+
+#[test]
+fn no_handshake_follows_another_on_the_same_key_within_its_spacing() {
+    let mut pool = pool(2);
+    let first = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    pool.handshaken(first, NOON);
+    let other = pool.lease(Purpose::Link, 0, NOON + seconds(1)).unwrap();
+    assert_ne!(first, other);
+    pool.handshaken(other, NOON + seconds(1));
+    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(2)).unwrap_err();
+    assert_eq!((refused.at, refused.reason), (NOON + seconds(8), "spacing"));
+    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
+    // A link that delivered a price and ended is opened again at once, with the key that it had where no other is ready.
+    pool.handshaken(first, NOON + seconds(8));
+    pool.link_served(first);
+    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
+    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(9)), Ok(other));
+}
+
+#[test]
+fn a_vendor_in_trouble_that_asks_for_time_is_left_alone_with_every_key() {
+    let mut pool = pool(3);
+    let slot = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    pool.turned_away(slot, Purpose::Link, Trouble::ServerFault, Some(seconds(30)), NOON);
+    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(1)).unwrap_err();
+    assert_eq!((refused.at, refused.reason), (NOON + seconds(30), "retry_after"));
+    let call = pool.lease(Purpose::Backfill, 1, NOON + seconds(1)).unwrap(); // REST is another server
+    pool.turned_away(
+        call,
+        Purpose::Backfill,
+        Trouble::ServerFault,
+        Some(seconds(40)),
+        NOON + seconds(1),
+    );
+    assert_eq!(
+        pool.lease(Purpose::Poll, 1, NOON + seconds(2)).unwrap_err().at,
+        NOON + seconds(41)
+    );
+    assert!(pool.lease(Purpose::Link, 0, NOON + seconds(30)).is_ok());
+}
+
+#[test]
 fn a_single_key_serves_link_and_rest_alike() {
     let mut pool = pool(1);
     assert!(pool.lease(Purpose::Link, 0, NOON).is_ok());

@@ -136,6 +136,12 @@ impl Link {
         }
     }
 
+    /// Whether this connection has delivered a price.
+    #[must_use]
+    pub const fn priced(&self) -> bool {
+        self.priced
+    }
+
     /// What `/status` shows.
     #[must_use]
     pub fn view(&mut self, now: Timestamp) -> FeedView {
@@ -231,6 +237,10 @@ impl Link {
         };
         if matches!(trouble, Trouble::BadKey | Trouble::PlanRefused) {
             effects.insert(0, Effect::KeyFailed(trouble));
+            self.next_key = true;
+        } else if refusal.retry_after.is_some() || matches!(trouble, Trouble::MinuteSpent | Trouble::DaySpent) {
+            let wait = refusal.retry_after;
+            effects.insert(0, Effect::StayAway { trouble, wait });
             self.next_key = true;
         }
         effects
@@ -345,6 +355,7 @@ impl Link {
             trouble: classify(code, message),
             code,
             message: message.to_owned(),
+            retry_after: None,
         };
         if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
             return self.refused(&refusal, now, luck);

@@ -63,6 +63,13 @@ pub enum Effect {
     Tell(LinkChange),
     /// The key in use was refused, for this reason.
     KeyFailed(Trouble),
+    /// The vendor asks to be left alone: with this key, or, when the trouble is its own, by all.
+    StayAway {
+        /// Why.
+        trouble: Trouble,
+        /// For how long, where it says so.
+        wait: Option<Duration>,
+    },
     /// The plan does not stream these pairs: somebody else must ask for them.
     SymbolsRefused(Vec<Symbol>),
 }

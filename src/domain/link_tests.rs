@@ -278,6 +278,7 @@ fn a_refused_key_is_reported_and_the_next_one_tried() {
             trouble,
             code,
             message: message.to_owned(),
+            retry_after: None,
         };
         let effects = bench.on(Event::Refused(&refusal));
         assert_eq!(
@@ -296,17 +297,44 @@ fn a_refused_key_is_reported_and_the_next_one_tried() {
 }
 
 #[test]
+fn a_vendor_that_asks_to_be_left_alone_is_and_the_next_key_is_tried() {
+    let minute = Duration::from_secs(20);
+    for (code, trouble, wait) in [
+        (429, Trouble::MinuteSpent, None),
+        (429, Trouble::MinuteSpent, Some(minute)),
+        (429, Trouble::DaySpent, None),
+        (503, Trouble::ServerFault, Some(minute)),
+    ] {
+        let mut bench = Bench::both();
+        bench.on(Event::Started);
+        let refusal = Refusal {
+            trouble,
+            code,
+            message: String::new(),
+            retry_after: wait,
+        };
+        let stay_away = Effect::StayAway { trouble, wait };
+        assert_eq!(
+            bench.on(Event::Refused(&refusal)),
+            [stay_away, Effect::Disconnect, down(&format!("refused_{code}"))]
+        );
+        assert_eq!(bench.deadline(), [Effect::Connect { next_key: true }]);
+    }
+}
+
+#[test]
 fn a_refusal_that_is_not_about_the_key_keeps_the_key() {
     let mut bench = Bench::both();
     bench.on(Event::Started);
     let refusal = Refusal {
-        trouble: Trouble::MinuteSpent,
-        code: 429,
+        trouble: Trouble::ServerFault,
+        code: 503,
         message: String::new(),
+        retry_after: None,
     };
     assert_eq!(
         bench.on(Event::Refused(&refusal)),
-        [Effect::Disconnect, down("refused_429")]
+        [Effect::Disconnect, down("refused_503")]
     );
     assert_eq!(bench.deadline(), [Effect::Connect { next_key: false }]);
 }
@@ -451,6 +479,7 @@ fn play(steps: &[(u8, u16)]) {
         trouble: Trouble::BadKey,
         code: 401,
         message: String::new(),
+        retry_after: None,
     };
     let mut told = None;
     for (event, millis) in steps {

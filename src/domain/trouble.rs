@@ -1,8 +1,10 @@
 //! What the vendor means when it refuses: told apart by the body, then by the status, because the two can disagree.
 
 use crate::domain::wire::{bare, cut, text};
+use crate::limits;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// Why the vendor refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +84,20 @@ pub struct Refusal {
     pub code: u16,
     /// What the vendor says, cut to a safe length.
     pub message: String,
+    /// How long the vendor asks us to stay away (`Retry-After`).
+    pub retry_after: Option<Duration>,
+}
+
+/// How long a `Retry-After` header asks to stay away: seconds, or a date that is measured against the answer's own `Date`, because
+/// the vendor's clock is not ours. At most [`limits::RETRY_AFTER_LONGEST`].
+#[must_use]
+pub fn retry_after(said: &str, date: Option<&str>) -> Option<Duration> {
+    let at = |text: &str| chrono::DateTime::parse_from_rfc2822(text.trim()).ok();
+    let wait = match said.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (at(said)? - at(date?)?).to_std().unwrap_or_default(),
+    };
+    Some(wait.min(limits::RETRY_AFTER_LONGEST))
 }
 
 /// Whether an answer is a refusal. A body that says so is believed under any HTTP status; a bad HTTP status without such a
@@ -114,6 +130,7 @@ pub fn refusal(http: u16, body: &[u8]) -> Option<Refusal> {
         trouble: classify(code, &message),
         code,
         message,
+        retry_after: None,
     })
 }
 
@@ -214,6 +231,19 @@ mod tests {
         assert_eq!(refusal(503, b"").unwrap().trouble, Trouble::ServerFault);
         assert_eq!(refusal(200, br#"{"price":"1"}"#), None);
         assert_eq!(refusal(200, br#"{"code":200,"status":"success"}"#), None);
+    }
+
+    #[test]
+    fn a_request_to_stay_away_is_read_in_seconds_or_as_a_date_of_the_vendors_clock() {
+        let seconds = |secs| Some(Duration::from_secs(secs));
+        assert_eq!(retry_after(" 20 ", None), seconds(20));
+        let date = Some("Wed, 21 Oct 2015 07:28:00 GMT");
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:29:30 GMT", date), seconds(90));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:00:00 GMT", date), seconds(0));
+        assert_eq!(retry_after("99999999999", None), Some(limits::RETRY_AFTER_LONGEST));
+        for unclear in ["", "soon", "-5", "1.5", "Wed, 21 Oct 2015 07:29:30 GMT"] {
+            assert_eq!(retry_after(unclear, None), None, "{unclear}");
+        }
     }
 
     #[test]

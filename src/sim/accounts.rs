@@ -62,6 +62,10 @@ pub struct Account {
     day: Window,
     events: Window,
     last_call: Option<Timestamp>,
+    last_handshake: Option<Timestamp>,
+    /// Until when it was asked to make no handshake, and no call.
+    handshakes_from: Option<Timestamp>,
+    calls_from: Option<Timestamp>,
     /// When it was last refused for the rest of the UTC day.
     refused_at: Option<Timestamp>,
     /// Facts for the report.
@@ -87,6 +91,14 @@ pub struct KeyUse {
     pub spacing_min: Option<Duration>,
     /// Calls that came too soon after the one before.
     pub spacing_broken: u64,
+    /// WebSocket handshakes asked for.
+    pub handshakes_total: u64,
+    /// The shortest time between two handshakes.
+    pub handshakes_apart_min: Option<Duration>,
+    /// Handshakes that came too soon after the one before.
+    pub handshakes_too_soon: u64,
+    /// Uses before the time of a `Retry-After` was over.
+    pub came_early: u64,
     /// Calls beyond the credits of a minute.
     pub minute_broken: u64,
     /// Calls beyond the credits of a day.
@@ -133,6 +145,9 @@ impl Account {
             day: Window::of(DAY),
             events: minute,
             last_call: None,
+            last_handshake: None,
+            handshakes_from: None,
+            calls_from: None,
             refused_at: None,
             use_: KeyUse::default(),
             connections: VecDeque::new(),
@@ -169,6 +184,28 @@ impl Account {
             let gap = now.since(last);
             self.use_.spacing_min = Some(self.use_.spacing_min.map_or(gap, |least| least.min(gap)));
             self.use_.spacing_broken += u64::from(gap + slack < plan.spacing);
+        }
+        self.use_.came_early += u64::from(self.calls_from.is_some_and(|from| now + slack < from));
+    }
+
+    /// Notes that a handshake came, and whether it came too soon.
+    pub fn handshake(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
+        self.use_.handshakes_total += 1;
+        if let Some(last) = self.last_handshake.replace(now) {
+            let gap = now.since(last);
+            self.use_.handshakes_apart_min = Some(self.use_.handshakes_apart_min.map_or(gap, |least| least.min(gap)));
+            self.use_.handshakes_too_soon += u64::from(gap + slack < plan.spacing);
+        }
+        self.use_.came_early += u64::from(self.handshakes_from.is_some_and(|from| now + slack < from));
+    }
+
+    /// Notes that it was asked to make no handshake, or no call, before then.
+    pub fn ask_to_wait(&mut self, handshakes: bool, calls: bool, until: Timestamp) {
+        if handshakes {
+            self.handshakes_from = self.handshakes_from.max(Some(until));
+        }
+        if calls {
+            self.calls_from = self.calls_from.max(Some(until));
         }
     }
 
@@ -250,6 +287,11 @@ impl Accounts {
     /// The account at a place.
     pub fn at(&mut self, place: usize) -> Option<&mut Account> {
         self.accounts.get_mut(place.checked_sub(1)?)
+    }
+
+    /// All, in order, to note something of each.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Account> {
+        self.accounts.iter_mut()
     }
 
     /// All, in order.

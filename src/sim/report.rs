@@ -104,6 +104,10 @@ impl Report {
                 (used.day_broken, "calls beyond the credits of a day".to_owned()),
                 (used.events_broken, "events beyond those of a minute".to_owned()),
                 (used.refused_again, "uses after it was refused for the day".to_owned()),
+                (
+                    used.came_early,
+                    "uses before the time of a Retry-After was over".to_owned(),
+                ),
                 (used.evicted_total, "connections beyond those of the plan".to_owned()),
             ]
             .map(|(count, what)| (count, format!("key {tail}: {count} {what}")))

@@ -9,7 +9,7 @@ use crate::sim::play::Play;
 use crate::sim::scenario::{Ending, Moment, RestTrouble, Trouble};
 use crate::sim::series::{ApiError, Params, Question, Twists, price_text, served};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::pending;
 use serde_json::{Map, Value, json};
@@ -130,6 +130,7 @@ struct Reply {
     credits: Option<Credits>,
     failed: bool,
     cut: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Reply {
@@ -142,6 +143,9 @@ impl Reply {
             return HttpResponse::Ok().content_type("text/csv").body(body);
         }
         let mut response = json_response(self.status, body, self.credits);
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+        }
         if self.batch {
             let (name, value) = (HeaderName::from_static("is_batch"), HeaderValue::from_static("true"));
             response.headers_mut().insert(name, value);
@@ -180,9 +184,12 @@ impl super::stage::Stage {
                 credits,
                 failed: false,
                 cut,
+                retry_after: None,
             },
             Err(error) => {
                 let status = if as_200 { 200 } else { error.code };
+                let place = key.and_then(|key| self.accounts.find(key));
+                let retry_after = self.retry_after(error.code, false, place, now);
                 Reply {
                     status,
                     body: error_body(error.code, &error.message),
@@ -191,6 +198,7 @@ impl super::stage::Stage {
                     credits,
                     failed: true,
                     cut,
+                    retry_after,
                 }
             }
         }

@@ -178,6 +178,8 @@ pub enum Trouble {
     HangConnections,
     /// Upgrades are answered with this status.
     RefuseUpgrades(u16),
+    /// Refusals with 429 or 503, of upgrades and of REST requests, ask to come back after so long.
+    RetryAfter(Duration),
     /// Upgrades are answered so much later.
     SlowUpgrades(Duration),
     /// Upgrades are never answered.

@@ -34,7 +34,7 @@ pub enum ScenarioError {
 
 /// The words of every act, for errors.
 pub const ACTS: &str = "drop, half-open, stall, send, repeat, mute, late, frozen, stuck, quoted, minute-stamps, milli-stamps, ahead, behind, bid-ask, \
-    null-lists, no-lists, ignore, refuse, hang, slow, cut, forge, rest, expire, exhaust, relent";
+    null-lists, no-lists, ignore, refuse, retry-after, hang, slow, cut, forge, rest, expire, exhaust, relent";
 const CUES: &str = "at start, at HH:MM, at +17m (after the session opens), at bar N, on MOMENT, on MOMENT #N, on MOMENT #N-M, on MOMENT every";
 const MOMENTS: [(&str, Moment); 8] = [
     ("connect", Moment::Connect),
@@ -319,6 +319,7 @@ fn read_trouble(words: &[&str]) -> Result<Option<Trouble>, String> {
                 "refuse what? allowed are refuse upgrades STATUS, refuse connections, refuse symbol USD/COP".to_owned(),
             );
         }
+        ["retry-after", by] => Trouble::RetryAfter(duration(by)?),
         ["hang", "connections"] => Trouble::HangConnections,
         ["hang", "upgrades"] => Trouble::HangUpgrades,
         ["slow", "upgrades", by] => Trouble::SlowUpgrades(duration(by)?),

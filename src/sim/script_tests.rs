@@ -97,6 +97,10 @@ fn acts_say_what() {
             "refuse symbol USD/COP",
             Act::Trouble(Trouble::RefuseSymbol(Symbol::usdcop()), None),
         ),
+        (
+            "retry-after 20s",
+            Act::Trouble(Trouble::RetryAfter(Duration::from_secs(20)), None),
+        ),
         ("expire key 2", Act::Trouble(Trouble::ExpiredKey(Some(2)), None)),
         ("exhaust key all day", Act::Trouble(Trouble::NoDayCredits(None), None)),
         (

@@ -1,5 +1,6 @@
 //! The vendor's WebSocket: the handshake with all that can go wrong in it, then one stream that reads and writes.
 
+use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use crate::sim::acts::Target;
 use crate::sim::frames::{self, error_body};
@@ -12,7 +13,7 @@ use crate::sim::series::Params;
 use crate::sim::stage::Socket;
 use actix_http::ws::{Codec, Frame, HandshakeError, hash_key, verify_handshake};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use actix_web::http::header::{LOCATION, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use actix_web::web::{Bytes, BytesMut, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::Stream;
@@ -22,6 +23,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio_util::codec::Decoder;
 
 /// `GET /v1/quotes/price`.
@@ -56,23 +58,35 @@ async fn grant(request: &HttpRequest, play: &Play, valve: &Rc<Valve>) -> Result<
     if play.tell(|stage, now| stage.weather.has(&Trouble::HangUpgrades, now)) {
         pending::<()>().await;
     }
-    let refused = play.tell(|stage, now| {
-        stage.weather.find(now, |trouble| match trouble {
+    let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let params = Params::new(pairs.map(Query::into_inner).unwrap_or_default());
+    let key = rest::key(request, &params);
+    let (refused, retry_after) = play.tell(|stage, now| {
+        let place = key.as_deref().and_then(|key| stage.accounts.find(key));
+        stage.handshake(place, now);
+        let refused = stage.weather.find(now, |trouble| match trouble {
             Trouble::RefuseUpgrades(status) => Some(*status),
             _ => None,
-        })
+        });
+        (
+            refused,
+            refused.and_then(|status| stage.retry_after(status, true, place, now)),
+        )
     });
     match refused {
         Some(302) => {
             let elsewhere = (LOCATION, "/v1/quotes/elsewhere");
             return Err(HttpResponse::Found().insert_header(elsewhere).finish());
         }
-        Some(status) => return Err(refusal(status, "The upgrade was refused.")),
+        Some(status) => {
+            let mut response = refusal(status, "The upgrade was refused.");
+            if let Some(wait) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+            }
+            return Err(response);
+        }
         None => {}
     }
-    let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
-    let params = Params::new(pairs.map(Query::into_inner).unwrap_or_default());
-    let key = rest::key(request, &params);
     let place = play.tell(|stage, now| {
         let place = key.and_then(|key| stage.accounts.find(&key))?;
         (!stage.expired(place, now)).then_some(place)
@@ -138,6 +152,42 @@ fn opened(request: &HttpRequest, payload: Payload, play: &Play, valve: &Rc<Valve
 }
 
 impl super::stage::Stage {
+    /// Notes a handshake on a key.
+    fn handshake(&mut self, place: Option<usize>, now: Timestamp) {
+        let (plan, slack) = (self.plan, self.slack);
+        if let Some(account) = place.and_then(|place| self.accounts.at(place)) {
+            account.handshake(&plan, slack, now);
+        }
+    }
+
+    /// How long a refusal asks to stay away: with 429 the key that was used, with 503 all of them.
+    pub(super) fn retry_after(
+        &mut self,
+        status: u16,
+        handshake: bool,
+        place: Option<usize>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let wait = self.weather.find(now, |trouble| match trouble {
+            Trouble::RetryAfter(wait) => Some(*wait),
+            _ => None,
+        })?;
+        match status {
+            429 => {
+                if let Some(account) = place.and_then(|place| self.accounts.at(place)) {
+                    account.ask_to_wait(true, true, now + wait);
+                }
+            }
+            503 => {
+                for account in self.accounts.iter_mut() {
+                    account.ask_to_wait(handshake, !handshake, now + wait);
+                }
+            }
+            _ => return None,
+        }
+        Some(wait)
+    }
+
     /// Notes a connection of a key; one more than the plan allows closes the oldest.
     fn make_room(&mut self, key: usize, id: u64) {
         let most = self.plan.connections;

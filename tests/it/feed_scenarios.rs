@@ -97,6 +97,36 @@ async fn whatever_refuses_the_link_every_bar_is_right_or_announced() {
 }
 
 #[actix_rt::test]
+async fn a_vendor_that_says_how_long_to_stay_away_is_left_alone_and_the_next_key_is_tried() {
+    let case: Case = (&["retry-after"], 30, &["upstream_close_1006"]);
+    let play = Play {
+        keys: 3,
+        ..Play::walk(case.0, case.1)
+    };
+    let lived = (case, live(&play).await);
+    check_sound(&lived);
+    let report = &lived.1.report;
+    let keys = || report.keys.iter().map(|key| &key.used);
+    assert!(
+        keys().all(|used| used.handshakes_total >= 2),
+        "the next key is tried: {:?}",
+        report.keys
+    );
+    assert_eq!(keys().map(|used| used.came_early).sum::<u64>(), 0);
+    assert_eq!(
+        keys().map(|used| used.handshakes_too_soon).sum::<u64>(),
+        0,
+        "{:?}",
+        report.keys
+    );
+    let asked: u64 = keys().map(|used| used.handshakes_total).sum();
+    assert!(
+        asked < 30,
+        "three minutes of 429 and three of 503 cost {asked} handshakes"
+    );
+}
+
+#[actix_rt::test]
 async fn whatever_the_vendor_says_every_bar_is_right_or_announced() {
     let cases: [Case; 6] = [
         (&["garbage"], 30, &[]),
