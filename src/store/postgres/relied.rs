@@ -255,13 +255,14 @@ fn numeric_fits(modifier: i32) -> Fit {
     if scale >= DIGITS && whole >= DIGITS {
         return Fit::Fits;
     }
+    let why = if scale < DIGITS {
+        "prices have six digits after the point, and are rounded there in silence"
+    } else {
+        "prices have six digits before the point, and do not fit"
+    };
     let (whole, scale) = (whole.max(DIGITS), scale.max(DIGITS));
     Fit::Not {
-        why: if precision.saturating_sub(whole) < DIGITS && scale == DIGITS {
-            "prices have six digits after the point, and are rounded there in silence"
-        } else {
-            "prices have six digits before the point, and do not fit"
-        },
+        why,
         target: Some(format!("numeric({},{scale})", whole.saturating_add(scale))),
     }
 }
