@@ -250,13 +250,20 @@ impl Clock {
         self.note(now);
     }
 
-    /// The breaks of market time after the first `seen` of them, and how many there were in all.
+    /// How many breaks market time has had.
     #[must_use]
-    pub fn breaks_after(&self, seen: u64) -> (Vec<Break>, u64) {
+    pub fn breaks(&self) -> u64 {
+        self.breaks.list().total
+    }
+
+    /// The breaks of market time after the first `seen` of them, which then counts them as well.
+    #[must_use]
+    pub fn breaks_after(&self, seen: &mut u64) -> Vec<Break> {
         let list = self.breaks.list();
-        let news = usize::try_from(list.total.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let news = usize::try_from(list.total.saturating_sub(*seen)).unwrap_or(usize::MAX);
+        *seen = list.total;
         let skipped = list.last.len().saturating_sub(news);
-        (list.last.iter().skip(skipped).copied().collect(), list.total)
+        list.last.iter().skip(skipped).copied().collect()
     }
 
     /// Why the wall clock is not trusted now; `None`: it is, or time is not taken from it.
@@ -410,9 +417,10 @@ mod tests {
         hands.run(limits::CLOCK_TRUSTED_AFTER);
         assert_eq!(other.now(), clock.now());
         assert_eq!(clock.distrust(), None);
-        let (breaks, total) = clock.breaks_after(0);
-        assert_eq!((breaks.len(), total, breaks[0].by_ms()), (1, 1, -3_600_000));
-        assert_eq!(other.breaks_after(total), (Vec::new(), 1));
+        let mut seen = 0;
+        let breaks = clock.breaks_after(&mut seen);
+        assert_eq!((breaks.len(), seen, breaks[0].by_ms()), (1, 1, -3_600_000));
+        assert_eq!((other.breaks_after(&mut seen), other.breaks()), (Vec::new(), 1));
     }
 
     #[test]

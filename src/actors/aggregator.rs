@@ -11,17 +11,19 @@ use crate::actors::rebuild::rebuild;
 use crate::actors::tray::Tray;
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::acceptance::AcceptanceView;
-use crate::domain::event::{Arrival, Entry, Heard, HeardKind, Says};
+use crate::domain::event::{Arrival, Entry, Heard, HeardKind, Says, Unwatched};
 use crate::domain::gap::Gap;
+use crate::domain::market_time::{Break, BreakCause};
 use crate::domain::mismatch::Unchecked;
 use crate::domain::pipeline::{Counts, Market, PairCounts, Pipeline};
 use crate::domain::rejection_log::RejectionLog;
 use crate::domain::symbol::Symbol;
+use crate::domain::timestamp::Timestamp;
 use crate::ledger::LedgerReader;
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -63,6 +65,8 @@ pub struct Parts {
     pub inbox: Inbox,
     /// Whether this process has rebuilt before: the first time, the time since the last input was not watched.
     pub begun: Arc<AtomicBool>,
+    /// The breaks of market time that the pipeline was told of.
+    pub breaks: Arc<AtomicU64>,
 }
 
 /// Arrivals in order. Bounded by the mailbox: the actor takes no message while there are some.
@@ -127,6 +131,7 @@ impl Aggregator {
     }
 
     fn begin(&mut self, pipeline: Pipeline, ctx: &mut Context<Self>) {
+        self.parts.clock.recorded(pipeline.at());
         self.pipeline = Some(pipeline);
         if !self.parts.begun.swap(true, Ordering::Relaxed) && !self.parts.ledger.dates().is_empty() {
             let heard = Heard {
@@ -143,12 +148,22 @@ impl Aggregator {
 
     /// Decides what waits, as far as the tray has room.
     fn work(&mut self, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        let mut breaks = self.breaks(now);
         while self.parts.tray.has_room() {
-            let Some(arrival) = self.parts.inbox.pop() else {
-                return self.look_at_the_clock(ctx);
+            let arrival = self.parts.inbox.pop();
+            // What arrived before a break is decided before it.
+            let after = |found: &Break| arrival.as_ref().is_none_or(|arrival| arrival.heard.at > found.since);
+            while let Some(found) = breaks.pop_front_if(|found| found.by_ms() < 0 || after(found)) {
+                self.decide(broken(&found));
+            }
+            let Some(mut arrival) = arrival else {
+                return self.look_at_the_clock(now, ctx);
             };
+            arrival.heard.at = arrival.heard.at.min(now); // stamped before the clock was set back
             self.decide(arrival);
         }
+        breaks.into_iter().for_each(|found| self.decide(broken(&found)));
         self.hand_over();
         let tray = self.parts.tray.clone();
         ctx.wait(
@@ -156,6 +171,23 @@ impl Aggregator {
                 .into_actor(self)
                 .map(|(), actor, ctx| actor.work(ctx)),
         );
+    }
+
+    /// The breaks of market time that the pipeline was not told of. That a clock which is trusted shows less than what was
+    /// recorded before the start is one as well.
+    fn breaks(&self, until: Timestamp) -> VecDeque<Break> {
+        let mut seen = self.parts.breaks.load(Ordering::Relaxed);
+        let mut breaks = VecDeque::from(self.parts.clock.breaks_after(&mut seen));
+        self.parts.breaks.store(seen, Ordering::Relaxed);
+        let at = self.pipeline.as_ref().map(Pipeline::at);
+        if breaks.is_empty()
+            && let Some(since) = at.filter(|at| until + limits::CLOCK_STEP < *at)
+            && self.parts.clock.distrust().is_none()
+        {
+            let cause = BreakCause::ClockStepped;
+            breaks.push_back(Break { since, until, cause });
+        }
+        breaks
     }
 
     fn decide(&mut self, arrival: Arrival) {
@@ -166,9 +198,9 @@ impl Aggregator {
     }
 
     /// Closes what is due, tells, and arms the timer. It looks at least once a second, because wall clocks step.
-    fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
+    fn look_at_the_clock(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let Some(pipeline) = &mut self.pipeline else { return };
-        pipeline.advance(self.parts.clock.now(), &mut self.decided);
+        pipeline.advance(now, &mut self.decided);
         let sleep = pipeline
             .next_deadline()
             .map_or(limits::LOOK_AT_CLOCK, |due| self.parts.clock.until(due));
@@ -204,6 +236,21 @@ impl Aggregator {
             // A full mailbox is as good: the Recorder looks at the whole tray with each of its messages.
             drop(self.parts.recorder.try_send(Handed));
         }
+    }
+}
+
+/// What the pipeline is told of a break.
+fn broken(found: &Break) -> Arrival {
+    let unwatched = Unwatched {
+        until: found.until,
+        cause: found.cause.name().to_owned(),
+    };
+    Arrival {
+        heard: Heard {
+            at: found.since,
+            what: HeardKind::Unwatched(unwatched),
+        },
+        says: Says::Nothing,
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Backfill {
     timer: Option<SpawnHandle>,
     shown: BackfillView,
     failures: Repeats,
+    /// The breaks of market time that were minded.
+    breaks: u64,
 }
 
 impl std::fmt::Debug for Backfill {
@@ -103,6 +105,7 @@ impl Backfill {
             timer: None,
             shown: BackfillView::default(),
             failures: Repeats::default(),
+            breaks: 0,
         }
     }
 
@@ -112,6 +115,15 @@ impl Backfill {
             return;
         }
         let now = self.parts.clock.now();
+        if self
+            .parts
+            .clock
+            .breaks_after(&mut self.breaks)
+            .iter()
+            .any(|found| found.by_ms() < 0)
+        {
+            self.healer.set_back(now);
+        }
         let step = {
             let pipeline = self.parts.pipeline.borrow();
             self.healer.next(&pipeline.gaps, &pipeline.unchecked, now)

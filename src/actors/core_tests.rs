@@ -120,6 +120,7 @@ fn core(folder: &Path) -> Core {
         view: tokio::sync::watch::Sender::new(PipelineView::default()),
         inbox: Inbox::default(),
         begun: Arc::default(),
+        breaks: Arc::default(),
     };
     supervise(row("aggregator"), mail, Aggregator::new(parts), vitals[0].clone(), up);
     Core {

@@ -106,6 +106,8 @@ pub struct Deck {
     pumping: RefCell<Vec<Rc<Seat>>>,
     scratch: RefCell<Vec<Out>>,
     left: Cell<bool>,
+    /// When the clients' clocks were looked at last.
+    swept: Cell<Duration>,
     next_id: Cell<u64>,
     window: Window,
     slow: Cell<usize>,
@@ -140,6 +142,7 @@ impl Deck {
             latest: RefCell::default(),
             scratch: RefCell::default(),
             left: Cell::new(false),
+            swept: Cell::default(),
             next_id: Cell::new(u64::from(thread) << 40),
             window,
             slow: Cell::new(0),
@@ -320,9 +323,14 @@ impl Deck {
     /// Looks at every client's clocks: pings, heartbeats, rates, slow and silent ones, ends that do not come.
     pub fn sweep(&self) {
         let now = self.now();
+        // After a stop of ours the answers wait in the sockets: no client is late by time in which we did not read.
+        let stood = now.saturating_sub(self.swept.replace(now)) >= limits::PULSE_STALE;
         let mut slow = 0_usize;
         let mut scratch = Vec::new();
         for seat in self.seats() {
+            if stood {
+                seat.pardon(now);
+            }
             self.sweep_one(&seat, now, &mut scratch);
             slow = slow.saturating_add(usize::from(seat.outbox.borrow().conflating()));
         }

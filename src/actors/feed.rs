@@ -49,6 +49,8 @@ pub struct Feed {
     told_silent: bool,
     /// The pool was told that this connection delivered a price.
     told_served: bool,
+    /// The breaks of market time that the link was told of.
+    breaks: u64,
 }
 
 impl std::fmt::Debug for Feed {
@@ -84,8 +86,20 @@ impl Feed {
             log: FeedLog::default(),
             told_silent: false,
             told_served: false,
+            breaks: parts.clock.breaks(),
             parts,
         }
+    }
+
+    /// Looks whether market time broke since the last turn.
+    fn mind_breaks(&mut self, ctx: &mut Context<Self>) {
+        if self.parts.clock.breaks_after(&mut self.breaks).is_empty() {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle); // armed by the clock as it was
+        }
+        self.on(Event::Broken, ctx);
     }
 
     /// Tells the machine, does what it says, and passes on what there is to pass on.
@@ -256,6 +270,9 @@ impl Feed {
                 return self.on(Event::Garbled, ctx);
             }
         };
+        if let Frame::Price(tick) = &frame {
+            self.parts.clock.witness(tick.at);
+        }
         // The link first: a price that confirms its pair must find the pair watched.
         self.on(Event::Heard(&frame), ctx);
         self.tell_served(ctx);
@@ -309,6 +326,7 @@ impl Feed {
         }
         let handle = ctx.run_later(self.parts.clock.until(at).max(SHORTEST_TIMER), |feed, ctx| {
             feed.timer = None;
+            feed.mind_breaks(ctx);
             feed.on(Event::Deadline, ctx);
             feed.settle(ctx);
         });
@@ -347,6 +365,7 @@ struct FromSocket {
 
 impl StreamHandler<FromSocket> for Feed {
     fn handle(&mut self, heard: FromSocket, ctx: &mut Context<Self>) {
+        self.mind_breaks(ctx);
         for item in heard.chunk {
             if heard.generation != self.generation {
                 break;
@@ -368,6 +387,7 @@ struct Wanted(bool);
 
 impl StreamHandler<Wanted> for Feed {
     fn handle(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
+        self.mind_breaks(ctx);
         self.on(if wanted.0 { Event::Started } else { Event::Stopped }, ctx);
         self.settle(ctx);
     }

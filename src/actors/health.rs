@@ -113,7 +113,8 @@ impl Health {
     fn record(&mut self, ctx: &mut Context<Self>) {
         let (view, now) = (self.parts.view.borrow().clone(), self.parts.clock.now());
         let recorded = self.recorded.as_ref();
-        if recorded.is_some_and(|(at, state)| now.since(*at) < limits::HEALTH_ROW_EVERY && *state == view.state.name) {
+        let fresh = |at: &Timestamp| *at <= now && now.since(*at) < limits::HEALTH_ROW_EVERY;
+        if recorded.is_some_and(|(at, state)| fresh(at) && *state == view.state.name) {
             return;
         }
         self.recorded = Some((now, view.state.name.clone()));

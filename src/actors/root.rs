@@ -425,6 +425,7 @@ impl Handler<Report> for Root {
             Report::ClockSet(set) => {
                 let (by_ms, since, until) = (set.by_ms(), set.since, set.until);
                 tracing::warn!(by_ms, %since, %until, "market time was set to the wall clock");
+                self.lifecycle.set(&set);
                 self.settled(ctx);
             }
             Report::ProcessPaused(pause) => self.paused(&pause, ctx),

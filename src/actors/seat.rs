@@ -275,6 +275,13 @@ impl Seat {
         due
     }
 
+    /// We did not run: what the client was to do in that time it has from now.
+    pub fn pardon(&self, now: Duration) {
+        let clocks = self.clocks.get();
+        self.clocks.set(Clocks { pinged: now, ..clocks });
+        self.outbox.borrow_mut().pardon(now);
+    }
+
     /// Whether a ping was not answered in time.
     #[must_use]
     pub fn silent(&self, now: Duration) -> bool {

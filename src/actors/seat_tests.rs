@@ -38,6 +38,9 @@ fn a_ping_goes_to_who_was_silent_and_must_be_answered() {
     assert!(!seat.ping_due(secs(60)), "one at a time");
     assert!(!seat.silent(secs(30)));
     assert!(seat.silent(secs(31)));
+    seat.pardon(secs(600)); // we stood still: the pong waits in the socket
+    assert!(!seat.silent(secs(610)) && seat.silent(secs(611)));
+    seat.pardon(secs(20));
     seat.heard(secs(31));
     assert!(!seat.silent(secs(45)) && !seat.ping_due(secs(50)));
     assert!(seat.ping_due(secs(51)));

@@ -61,7 +61,7 @@ impl SessionClock {
         Self {
             watch: SessionWatch::new(markets, parts.lead),
             distrust: None,
-            breaks: parts.clock.breaks_after(0).1,
+            breaks: parts.clock.breaks(),
             mark: parts.calendar_file.as_deref().and_then(calendar_file::mark),
             timer: None,
             parts,
@@ -105,9 +105,7 @@ impl SessionClock {
             }
             _ => {}
         }
-        let (breaks, total) = self.parts.clock.breaks_after(self.breaks);
-        self.breaks = total;
-        for found in breaks {
+        for found in self.parts.clock.breaks_after(&mut self.breaks) {
             match found.cause {
                 BreakCause::ProcessPaused => self.tell(Report::ProcessPaused(found), ctx),
                 BreakCause::ClockStepped => self.tell(Report::ClockSet(found), ctx),

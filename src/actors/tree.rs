@@ -245,6 +245,7 @@ impl Tree {
             view: pipeline,
             inbox: Inbox::default(),
             begun: Arc::default(),
+            breaks: Arc::default(),
         };
         nursery.start(rows::AGGREGATOR, "aggregator", mail, move || Aggregator::new(parts));
 

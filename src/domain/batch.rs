@@ -99,6 +99,8 @@ impl Pacer {
     /// What to do now, if anything. The caller does it, and answers with [`Pacer::wrote`] or [`Pacer::failed`].
     #[must_use]
     pub fn step(&mut self, now: Timestamp) -> Option<Step> {
+        self.waiting_since = self.waiting_since.map(|at| at.min(now)); // a clock that was set back
+        self.retry_at = self.retry_at.map(|at| at.min(now + limits::WRITER_RETRY_LONGEST));
         if self.writing || self.next_deadline().is_none_or(|due| now < due) {
             return None;
         }

@@ -173,6 +173,24 @@ impl Book {
         })
     }
 
+    /// Whether a price is stamped inside the session that opens in a moment, no further ahead of our clock than clocks differ.
+    pub(super) fn opens_with(&self, tick: &Tick, at: Timestamp) -> bool {
+        let near = |session: Session| at < session.opens && session.opens <= at + limits::FUTURE_TOLERANCE;
+        let coming = self
+            .agenda
+            .filter(|next| next.phase == SessionPhase::Open && near(next.session));
+        tick.symbol == self.market.symbol
+            && tick.at <= at + limits::FUTURE_TOLERANCE
+            && coming.is_some_and(|next| next.session.contains(self.place(tick)))
+    }
+
+    /// The session that comes opens now.
+    pub(super) fn open_at(&mut self, at: Timestamp) {
+        if let Some(next) = self.agenda.as_mut().filter(|next| next.phase == SessionPhase::Open) {
+            next.at = next.at.min(at);
+        }
+    }
+
     /// Whether a tick is good and of this session.
     pub(super) fn admit(&mut self, tick: &Tick, now: Timestamp) -> Result<(), SetAside> {
         let place = self.place(tick);

@@ -87,6 +87,14 @@ impl Cadence {
         self.watching_since = Some(now);
     }
 
+    /// Market time broke: it is watched from `now` on, if it was.
+    pub fn broken(&mut self, now: Timestamp) {
+        self.watching_since = self.watching_since.map(|_| now);
+        self.last_at = self.last_at.filter(|at| *at <= now);
+        self.recent.retain(|at| *at <= now);
+        self.session = None;
+    }
+
     /// The link is gone, or was given up as silent.
     pub fn unwatch(&mut self, silent: bool) {
         self.watching_since = None;

@@ -140,7 +140,7 @@ pub struct SessionChange {
 /// One input of the pipeline, kept as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// When it arrived (market time). Never runs backwards within a ledger.
+    /// When it arrived (market time). Runs backwards within a ledger only where the clock was set back ([`Unwatched`]).
     pub at: Timestamp,
     /// What arrived.
     pub what: HeardKind,
@@ -159,6 +159,10 @@ pub enum HeardKind {
     Deadline,
     /// The process was started again; since the moment this is stamped with, nothing was heard.
     Started,
+    /// Market time went on without anybody watching, or was set: from the moment this is stamped with to the one it names.
+    Unwatched(Unwatched),
+    /// A pair's session is open before our clock says so: a price came that is stamped inside it.
+    Opened(Symbol),
     /// The vendor is being asked for bars.
     Asked(Asked),
     /// Bars of past sessions are missing that nobody has: neither the prepared history nor we.
@@ -167,6 +171,15 @@ pub enum HeardKind {
     Seam(SeamFound),
     /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
     Answer(Bytes),
+}
+
+/// A break of market time: the process did not run, or the clock was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwatched {
+    /// The first instant after it; before the input's own stamp where the clock was set back.
+    pub until: Timestamp,
+    /// A name fit for a gap's cause.
+    pub cause: String,
 }
 
 /// A question to the vendor: bars of one stretch.

@@ -91,6 +91,14 @@ impl Healer {
         enough.then(|| rested.max(settled).max(self.poor_until.unwrap_or(settled)))
     }
 
+    /// The clock was set back to `now`: what was to rest rests no longer than it would from now on.
+    pub fn set_back(&mut self, now: Timestamp) {
+        for pair in self.pairs.values_mut() {
+            pair.not_before = pair.not_before.min(now + limits::BACKFILL_AGAIN);
+        }
+        self.poor_until = None;
+    }
+
     /// There are no credits for comparisons before then.
     pub const fn poor(&mut self, until: Timestamp) {
         self.poor_until = Some(until);

@@ -217,11 +217,29 @@ impl Key {
             self.day = today;
             self.used_day = 0;
         }
+        self.set_back(now, today);
         if self.cooling_until.is_some_and(|(until, _)| until <= now) {
             self.cooling_until = None;
         }
         if self.retired_at.is_some_and(|at| next_day(at) <= now) {
             self.retired_at = None;
+        }
+    }
+
+    /// Stamps that lie ahead were made by a clock that was ahead: they count as of now.
+    fn set_back(&mut self, now: Timestamp, today: NaiveDate) {
+        self.day = self.day.min(today);
+        self.last_at = self.last_at.map(|at| at.min(now));
+        self.retired_at = self.retired_at.map(|at| at.min(now));
+        for (at, _) in &mut self.recent {
+            *at = (*at).min(now);
+        }
+        if let Some((until, why)) = &mut self.cooling_until {
+            *until = (*until).min(if *why == "day_spent" {
+                next_day(now)
+            } else {
+                next_minute(now)
+            });
         }
     }
 

@@ -421,3 +421,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_that_was_used_by_a_clock_an_hour_ahead_is_ready_after_its_spacing() {
+    let mut pool = pool(1);
+    let ahead = NOON + MINUTE * 60;
+    let slot = pool.spend(Purpose::Backfill, 1, ahead).unwrap();
+    pool.refused(slot, Purpose::Backfill, Trouble::MinuteSpent, ahead);
+    let refused = pool.spend(Purpose::Backfill, 1, NOON).unwrap_err();
+    assert!(refused.at <= NOON + MINUTE, "{refused:?}");
+    assert!(pool.spend(Purpose::Backfill, 1, refused.at).is_ok());
+}

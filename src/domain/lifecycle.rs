@@ -23,6 +23,7 @@ use crate::domain::health::{ConditionKind, Conditions};
 use crate::domain::l0::{Flag, FlagTrouble, WaitPolicy};
 pub use crate::domain::lifecycle_events::{Change, Effect, Event, Gate, State};
 use crate::domain::lifecycle_gate::Gates;
+use crate::domain::market_time::Break;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::any_passed;
@@ -277,6 +278,13 @@ impl Lifecycle {
         let mut effects = vec![Effect::LookForFlag];
         effects.extend(self.validate(now));
         effects
+    }
+
+    /// Market time was set. Where it was set back, what is due is due no later than it was to be.
+    pub fn set(&mut self, by: &Break) {
+        let earlier = |at: Timestamp| at - by.since.since(by.until);
+        self.deadline = self.deadline.map(earlier);
+        self.gate_until = self.gate_until.map(earlier);
     }
 
     /// Whether the deadline has come; a deadline is met once.

@@ -140,6 +140,14 @@ impl Lines {
         Some(newly_confirmed)
     }
 
+    /// Market time broke: the silence of every pair that is watched begins anew.
+    pub fn broken(&mut self, now: Timestamp) {
+        for line in self.0.values_mut() {
+            line.cadence.broken(now);
+            line.nudged = false;
+        }
+    }
+
     /// The link is gone.
     pub fn unwatch(&mut self, silent: bool) {
         for line in self.0.values_mut() {

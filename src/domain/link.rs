@@ -102,6 +102,10 @@ impl Link {
     #[must_use]
     pub fn on(&mut self, event: Event<'_>, now: Timestamp, luck: f64) -> Vec<Effect> {
         match (self.state, event) {
+            (_, Event::Broken) => {
+                self.broken(now, luck);
+                Vec::new()
+            }
             (State::Idle, Event::Started) => self.start(now),
             (State::Idle, _) => Vec::new(),
             (_, Event::Stopped) => self.stop(now),
@@ -120,6 +124,26 @@ impl Link {
             (State::Waiting { until }, Event::Deadline) if until <= now => self.connect(now),
             _ => Vec::new(),
         }
+    }
+
+    /// Nothing that came due meanwhile proves anything: what the vendor sent may wait in the socket, and stamps of a clock that was
+    /// ahead mean nothing. Every wait begins anew, and a new ping asks whether the vendor is there.
+    fn broken(&mut self, now: Timestamp, luck: f64) {
+        self.pulse = Pulse::new(self.settings.patience);
+        self.backoff = Backoff::new(now);
+        self.opened_at = self.opened_at.min(now);
+        self.last_frame_at = self.last_frame_at.map(|at| at.min(now));
+        self.last_price_at = self.last_price_at.map(|at| at.min(now));
+        self.lines.broken(now);
+        let patience = now + self.settings.patience;
+        self.state = match self.state {
+            State::Connecting { .. } => State::Connecting { until: patience },
+            State::Confirming { .. } => State::Confirming { until: patience },
+            State::Waiting { until } => State::Waiting {
+                until: until.min(now + self.backoff.wait(luck)),
+            },
+            State::Idle | State::Live => self.state,
+        };
     }
 
     /// When [`Event::Deadline`] is due.

@@ -43,6 +43,8 @@ pub enum Event<'a> {
     Ponged,
     /// The time of [`crate::domain::link::Link::next_deadline`] came.
     Deadline,
+    /// Market time broke: the process did not run, or the clock was set.
+    Broken,
 }
 
 /// What to do.

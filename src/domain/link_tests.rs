@@ -521,3 +521,46 @@ proptest! {
         play(&steps);
     }
 }
+
+#[test]
+fn a_pause_of_ours_kills_no_link_before_the_vendor_was_asked() {
+    let mut bench = Bench::live();
+    bench.deadline(); // a ping is out
+    bench.now = bench.now + SECOND * 600;
+    assert_eq!(bench.on(Event::Broken), []);
+    let asked = bench.deadline();
+    assert!(asked.contains(&Effect::Ping), "{asked:?}");
+    assert_eq!(bench.link.state, State::Live);
+    assert_eq!(bench.price(eurusd()), [], "what waited in the socket is read");
+    let mut dead = Vec::new();
+    for _ in 0..4 {
+        dead = bench.deadline();
+        if dead.contains(&Effect::Disconnect) {
+            break;
+        }
+    }
+    assert!(
+        dead.contains(&Effect::Disconnect),
+        "and a vendor that is gone is found dead"
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_by_an_hour_makes_no_hour_of_waiting() {
+    let back = SECOND * 3_600;
+    let mut bench = Bench::live();
+    bench.now = bench.now - back;
+    bench.on(Event::Broken);
+    let next = bench.link.next_deadline(bench.now).unwrap();
+    assert!(
+        next <= bench.now + limits::HEARTBEAT,
+        "a live link goes on with its heartbeats"
+    );
+    assert_eq!(bench.link.state, State::Live);
+
+    let mut bench = Bench::live();
+    bench.lose("upstream_reset");
+    bench.now = bench.now - back;
+    bench.on(Event::Broken);
+    assert!(bench.link.next_deadline(bench.now).unwrap() <= bench.now + limits::RECONNECT_LONGEST);
+}

@@ -60,6 +60,8 @@ mod silence_tests;
 #[cfg(test)]
 mod pipeline_random_tests;
 #[cfg(test)]
+mod pipeline_time_tests;
+#[cfg(test)]
 mod audit_tests;
 pub mod backoff;
 pub mod cadence;

@@ -16,7 +16,9 @@ use crate::domain::acceptance::AcceptanceView;
 use crate::domain::bar::Bar;
 use crate::domain::book::Book;
 use crate::domain::channel::Channel;
-use crate::domain::event::{Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
+use crate::domain::event::{
+    Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase, Unwatched,
+};
 use crate::domain::gap::Gap;
 use crate::domain::gap_book::Finding;
 use crate::domain::mismatch::{Compared, Unchecked};
@@ -80,7 +82,7 @@ impl Counts {
 pub struct Pipeline {
     sequencer: Sequencer,
     books: Vec<Book>,
-    /// The stamp of the last input: time never runs backwards here.
+    /// The stamp of the last input: time runs backwards here only where the clock was set back.
     at: Timestamp,
     counts: Counts,
 }
@@ -190,6 +192,9 @@ impl Pipeline {
         self.advance(arrival.heard.at, out);
         let at = arrival.heard.at.max(self.at);
         self.at = at;
+        if let Says::Price(tick) = &arrival.says {
+            self.open_early(tick, at, out);
+        }
         let begun = out.len();
         out.push(Entry::Heard(Heard {
             at,
@@ -273,6 +278,8 @@ impl Pipeline {
                 let books = self.books.iter_mut().filter(lost);
                 books.for_each(|book| book.watch.down(at, &cause));
             }
+            HeardKind::Unwatched(unwatched) => self.unwatched(&unwatched, at),
+            HeardKind::Opened(symbol) => self.open_now(symbol, at, out),
             HeardKind::Asked(asked) => {
                 for i in 0..self.books.len() {
                     let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
@@ -299,6 +306,38 @@ impl Pipeline {
             | HeardKind::Answer(_)
             | HeardKind::Deadline
             | HeardKind::Started => {}
+        }
+    }
+
+    /// Clocks differ: a price that is stamped inside the session that comes opens it, a moment before our clock would.
+    fn open_early(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<Entry>) {
+        if self.books.iter().any(|book| book.opens_with(tick, at)) {
+            out.push(Entry::Heard(Heard {
+                at,
+                what: HeardKind::Opened(tick.symbol),
+            }));
+            self.open_now(tick.symbol, at, out);
+        }
+    }
+
+    fn open_now(&mut self, symbol: Symbol, at: Timestamp, out: &mut Vec<Entry>) {
+        let books = self.books.iter_mut().filter(|book| book.market.symbol == symbol);
+        books.for_each(|book| book.open_at(at));
+        self.turn_sessions(at, out);
+    }
+
+    /// Market time went from `at` to another instant without anybody watching.
+    fn unwatched(&mut self, unwatched: &Unwatched, at: Timestamp) {
+        let Unwatched { until, cause } = unwatched;
+        if *until < at {
+            self.at = *until;
+        }
+        for book in &mut self.books {
+            if *until < at {
+                book.watch.set_back(*until, cause);
+            } else {
+                book.watch.missed(at, *until, cause);
+            }
         }
     }
 

@@ -93,6 +93,7 @@ impl Poll {
     /// What to do now.
     #[must_use]
     pub fn step(&mut self, budget: Spendable, now: Timestamp) -> Step {
+        self.set_back(now);
         let patience = self.patience;
         let due: Vec<(Symbol, Timestamp)> = self
             .pairs
@@ -127,6 +128,16 @@ impl Poll {
         };
         self.every = Some(every);
         Step::Poll(ready)
+    }
+
+    /// What was planned by a clock that was ahead is planned by this one.
+    fn set_back(&mut self, now: Timestamp) {
+        let longest = now + self.every.unwrap_or_default();
+        self.next_at = self.next_at.min(longest);
+        self.failing_since = self.failing_since.map(|at| at.min(now));
+        for pair in &mut self.pairs {
+            pair.uncovered_since = pair.uncovered_since.map(|at| at.min(now));
+        }
     }
 
     /// A round brought prices.

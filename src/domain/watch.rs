@@ -70,6 +70,30 @@ impl Watch {
         }
     }
 
+    /// Nobody watched from `from` to `to`, though the link may have stood.
+    pub fn missed(&mut self, from: Timestamp, to: Timestamp, cause: &str) {
+        if self.is_up() {
+            self.down(from, cause);
+            self.up(to);
+        }
+    }
+
+    /// The clock was set back to `now`: what was stamped later was stamped by a wrong clock. Nothing counts as watched before now.
+    pub fn set_back(&mut self, now: Timestamp, cause: &str) {
+        let up = self.is_up();
+        for outage in &mut self.outages {
+            outage.from = outage.from.min(now);
+            outage.to = outage.to.map(|to| to.min(now));
+        }
+        // Only by the wrong clock is it known when watching began.
+        if up && let Some(outage) = self.outages.back_mut() {
+            outage.to = Some(now);
+            if !outage.first {
+                cause.clone_into(&mut outage.cause);
+            }
+        }
+    }
+
     /// Whether the feed is heard now.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -166,6 +190,40 @@ mod tests {
         watch.down(at(600), "x");
         assert_eq!(watch.flags(slot(300)), Flags::default());
         assert!(!watch.is_up());
+    }
+
+    #[test]
+    fn a_stretch_that_nobody_watched_is_an_outage_of_a_feed_that_was_up() {
+        let mut watch = Watch::new();
+        watch.missed(at(0), at(100), "process_paused");
+        assert_eq!(watch.cause(slot(0)), Some("not_connected"));
+        watch.up(at(300));
+        watch.missed(at(700), at(1_300), "process_paused");
+        assert!(watch.is_up());
+        assert_eq!(
+            (watch.flags(slot(600)), watch.cause(slot(600))),
+            (Flags::FEED_GAP, Some("process_paused"))
+        );
+        assert_eq!(
+            (watch.flags(slot(1_200)), watch.flags(slot(1_500))),
+            (Flags::FEED_GAP, Flags::default())
+        );
+    }
+
+    #[test]
+    fn a_clock_set_back_leaves_nothing_watched_before_it() {
+        let mut watch = Watch::new();
+        watch.up(at(3_900));
+        watch.set_back(at(400), "clock_stepped");
+        assert_eq!(watch.flags(slot(300)), Flags::LATE_START);
+        assert_eq!(watch.flags(slot(600)), Flags::default());
+        watch.down(at(950), "silent");
+        watch.up(at(4_000));
+        watch.set_back(at(1_000), "clock_stepped");
+        assert_eq!(
+            (watch.flags(slot(900)), watch.flags(slot(1_200))),
+            (Flags::FEED_GAP, Flags::default())
+        );
     }
 
     #[test]

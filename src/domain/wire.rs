@@ -158,6 +158,8 @@ pub fn says(heard: &Heard) -> Result<Says, WireError> {
         | HeardKind::Carried(_)
         | HeardKind::Deadline
         | HeardKind::Started
+        | HeardKind::Unwatched(_)
+        | HeardKind::Opened(_)
         | HeardKind::Asked(_)
         | HeardKind::Lacking(_)
         | HeardKind::Seam(_) => Ok(Says::Nothing),

@@ -30,6 +30,8 @@ const ASKED: i64 = 5;
 const CARRIED: i64 = 6;
 const LACKING: i64 = 7;
 const SEAM: i64 = 8;
+const UNWATCHED: i64 = 9;
+const OPENED: i64 = 10;
 
 /// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub(super) fn insert_input(to: &mut Statement<'_>, id: i64, after: u64, heard: &
         HeardKind::Asked(asked) => (ASKED, to_json(asked)?),
         HeardKind::Lacking(lacking) => (LACKING, to_json(lacking)?),
         HeardKind::Seam(found) => (SEAM, to_json(found)?),
+        HeardKind::Opened(symbol) => (OPENED, to_json(symbol)?),
+        HeardKind::Unwatched(unwatched) => (UNWATCHED, to_json(unwatched)?),
     };
     insert_raw(to, (id, kind), after, heard, Some(json.as_bytes()))
 }
@@ -262,6 +266,8 @@ pub(super) fn input(row: &Row<'_>) -> Result<Heard, String> {
         ASKED => HeardKind::Asked(from_json(&json()?)?),
         LACKING => HeardKind::Lacking(from_json(&json()?)?),
         SEAM => HeardKind::Seam(from_json(&json()?)?),
+        OPENED => HeardKind::Opened(from_json(&json()?)?),
+        UNWATCHED => HeardKind::Unwatched(from_json(&json()?)?),
         other => return Err(format!("{other} is no kind of input")),
     };
     Ok(Heard { at, what })

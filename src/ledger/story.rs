@@ -4,7 +4,8 @@ use super::{Ledger, rows};
 use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
 use crate::domain::channel::Channel;
 use crate::domain::event::{
-    Asked, BarEnd, Entry, Event, Heard, HeardKind, Lacking, LinkChange, Numbered, Position, SessionChange, SessionPhase,
+    Asked, BarEnd, Entry, Event, Heard, HeardKind, Lacking, LinkChange, Numbered, Position, SessionChange,
+    SessionPhase, Unwatched,
 };
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
@@ -85,6 +86,14 @@ impl Story {
                     symbol,
                     cause: "history".to_owned(),
                     stretches: vec![(at, at)],
+                }),
+            ),
+            13 if number / 32 == 1 => heard(at, HeardKind::Opened(symbol)),
+            13 if number / 32 == 2 => heard(
+                at,
+                HeardKind::Unwatched(Unwatched {
+                    until: at,
+                    cause: "process_paused".to_owned(),
                 }),
             ),
             13 => heard(at, HeardKind::Answer("/time_series\n{}".into())),
