@@ -5,16 +5,13 @@ use crate::actors::messages::Arrived;
 use crate::actors::validator::ValidatorParts;
 use crate::domain::event::{Arrival, Heard, HeardKind, Lacking, Says};
 use crate::domain::gap::Gap;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::{Stretch, stretches};
 use crate::limits;
 use crate::store::{HistoryQuery, StoreError};
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-/// What one bar spans.
-const SLOT: Duration = Duration::from_secs(300);
 
 /// Asks for the bars of a pair in these stretches, and waits until each came or is known not to exist: at the longest for
 /// [`limits::HISTORY_WAIT`].
@@ -71,14 +68,14 @@ async fn nobody_has(parts: &ValidatorParts, symbol: Symbol, wanted: &[Stretch]) 
         .flatten()
         .map(|bar| bar.opens_at)
         .collect();
-    let mut slots = BTreeSet::new();
-    for (from, to) in wanted {
-        let mut slot = *from;
-        while slot < *to {
-            slots.insert(slot);
-            slot = slot + SLOT;
-        }
-    }
+    let Some(calendar) = parts.calendar(symbol) else {
+        return Ok(Vec::new());
+    };
+    let slots: BTreeSet<Timestamp> = wanted
+        .iter()
+        .flat_map(|(from, to)| SlotGrid::BASE.touching(&calendar, *from, *to))
+        .map(|expected| expected.slot.opens_at)
+        .collect();
     let missing: Vec<Timestamp> = slots.difference(&there).copied().collect();
     Ok(stretches(&missing))
 }

@@ -56,7 +56,7 @@ pub struct ValidatorParts {
 }
 
 impl ValidatorParts {
-    fn calendar(&self, symbol: Symbol) -> Option<Calendar> {
+    pub(super) fn calendar(&self, symbol: Symbol) -> Option<Calendar> {
         let found = self.pairs.iter().find(|(pair, _)| *pair == symbol);
         found.map(|(_, calendar)| calendar.borrow().clone())
     }

@@ -11,9 +11,10 @@ use crate::domain::event::{Event, Numbered, Position, Says};
 use crate::domain::interval::Interval;
 use crate::domain::keys::{KeySlot, Pool, Purpose};
 use crate::domain::moment::Moment;
-use crate::domain::past::{self, Expected};
+use crate::domain::past;
 use crate::domain::pipeline::Market;
 use crate::domain::rest::{self, SeriesRequest};
+use crate::domain::slot_grid::{Expected, SlotGrid};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Disposition, Trouble, refusal};
@@ -160,7 +161,7 @@ impl BackfillArgs {
             });
         }
         let to = to.min(settled);
-        let expected = past::expected(market.sessions.as_ref(), from, to);
+        let expected = SlotGrid::BASE.expected(market.sessions.as_ref(), from, to);
         let missing = missing(store, market.symbol, &expected).await?;
         let mut summary = Summary {
             expected: expected.len(),
@@ -174,10 +175,7 @@ impl BackfillArgs {
         let bar = progress(&questions, market.symbol);
         for question in questions {
             let fetched = vendor.ask(&question).await?;
-            let asked = missing
-                .iter()
-                .filter(|slot| fetched.from <= slot.opens_at && slot.opens_at < fetched.to)
-                .count();
+            let asked = past::answered(&fetched, &missing);
             let filled = past::fill(&fetched, &missing);
             summary.written = summary.written.saturating_add(filled.len());
             summary.unfillable = summary.unfillable.saturating_add(asked.saturating_sub(filled.len()));
@@ -302,9 +300,9 @@ async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
             continue;
         };
-        let to = last.opens_at + std::time::Duration::from_secs(1);
+        let to = last.slot.closes_at;
         let limit = u32::try_from(limits::SERIES_BARS).unwrap_or(u32::MAX);
-        let query = BarQuery::between(symbol, Interval::M5, first.opens_at, to, limit);
+        let query = BarQuery::between(symbol, Interval::M5, first.slot.opens_at, to, limit);
         present.extend(
             store
                 .bars(query)
@@ -316,7 +314,7 @@ async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow
     Ok(expected
         .iter()
         .copied()
-        .filter(|slot| !present.contains(&slot.opens_at))
+        .filter(|expected| !present.contains(&expected.slot.opens_at))
         .collect())
 }
 

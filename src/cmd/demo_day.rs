@@ -4,6 +4,7 @@
 use crate::domain::calendar::Calendar;
 use crate::domain::calendar_spec::CalendarSpec;
 use crate::domain::event::VendorBar;
+use crate::domain::interval::Interval;
 use crate::domain::session::{Session, Sessions};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
@@ -110,7 +111,7 @@ fn history_begins(date: NaiveDate) -> NaiveDate {
 
 /// The bars of the walk on the days before: what was dealt then does not depend on who watches.
 fn walked(market: &Market, calendar: &Calendar, date: NaiveDate) -> Vec<MarketBar> {
-    let slot = Duration::from_secs(300);
+    let slot = Interval::BASE.vendor_length();
     let sessions = calendar.sessions(history_begins(date), date.pred_opt().unwrap_or(date));
     sessions
         .flat_map(|session| {

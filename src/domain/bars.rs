@@ -15,56 +15,12 @@ use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
 use crate::domain::interval::Interval;
 use crate::domain::price::Price;
 use crate::domain::session::Session;
+use crate::domain::slot_grid::{Slot, SlotGrid};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{Provenance, Tick};
 use crate::domain::timestamp::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// One place for a bar in a session, `[opens_at, closes_at)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// First instant.
-    pub opens_at: Timestamp,
-    /// First instant after it.
-    pub closes_at: Timestamp,
-}
-
-/// The slot of `interval` that contains `at`, if `at` lies in the session.
-#[must_use]
-pub fn slot_of(session: &Session, interval: Interval, at: Timestamp) -> Option<Slot> {
-    if !session.contains(at) {
-        return None;
-    }
-    let Some(length) = interval.length() else {
-        return Some(Slot {
-            opens_at: session.opens,
-            closes_at: session.closes,
-        });
-    };
-    let into = at.since(session.opens).as_micros();
-    let whole = into.checked_div(length.as_micros())?;
-    let opens_at = session.opens + length.checked_mul(u32::try_from(whole).ok()?)?;
-    Some(Slot {
-        opens_at,
-        closes_at: (opens_at + length).min(session.closes),
-    })
-}
-
-/// The slot after `slot` in the session, if there is one.
-#[must_use]
-pub fn slot_after(session: &Session, interval: Interval, slot: Slot) -> Option<Slot> {
-    slot_of(session, interval, slot.closes_at)
-}
-
-/// A slot cut short by the session's end makes a bar that says so.
-#[must_use]
-pub fn cut_short(interval: Interval, slot: Slot) -> Flags {
-    let cut = interval
-        .length()
-        .is_some_and(|length| slot.closes_at.since(slot.opens_at) < length);
-    if cut { Flags::PARTIAL_SESSION } else { Flags::default() }
-}
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +130,7 @@ impl BarBuilder {
 
     /// Begins a session: bars of the one before it can no longer be revised.
     pub fn open_session(&mut self, session: Session) {
-        self.next = slot_of(&session, self.interval, session.opens);
+        self.next = SlotGrid::of(self.interval).slot_of(&session, session.opens);
         self.session = Some(session);
         self.forming.clear();
         self.closed.clear();
@@ -212,7 +168,7 @@ impl BarBuilder {
         let Some(slot) = self
             .session
             .as_ref()
-            .and_then(|session| slot_of(session, self.interval, place))
+            .and_then(|session| SlotGrid::of(self.interval).slot_of(session, place))
         else {
             return Pushed::TooLate;
         };
@@ -269,7 +225,7 @@ impl BarBuilder {
     /// Closes the next slot, whose deadline has come. `flags` is what happened to the feed in it.
     pub fn close_next(&mut self, flags: impl FnOnce(Slot) -> Flags) -> Option<Closed> {
         let (slot, session) = (self.next?, self.session?);
-        self.next = slot_after(&session, self.interval, slot);
+        self.next = SlotGrid::of(self.interval).slot_after(&session, slot);
         if self.forming.front().is_none_or(|forming| forming.slot != slot) {
             return Some(Closed::Missing(slot));
         }
@@ -329,9 +285,6 @@ impl BarBuilder {
 }
 
 fn bar_of(symbol: Symbol, interval: Interval, session: &Session, forming: &Forming) -> Bar {
-    let short = interval
-        .length()
-        .is_some_and(|length| forming.slot.closes_at.since(forming.slot.opens_at) < length);
     let stamps = (forming.ticks > 0).then_some((forming.first_at, forming.last_at));
     Bar {
         key: BarKey {
@@ -347,11 +300,7 @@ fn bar_of(symbol: Symbol, interval: Interval, session: &Session, forming: &Formi
         state: BarState::Closed,
         revision: 0,
         provenance: forming.provenance,
-        flags: if short {
-            Flags::PARTIAL_SESSION
-        } else {
-            Flags::default()
-        },
+        flags: SlotGrid::of(interval).flags(forming.slot),
         session_date: session.date,
         session_kind: session.kind,
     }

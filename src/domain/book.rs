@@ -4,17 +4,18 @@ mod replan;
 
 use crate::domain::acceptance::{Acceptance, AcceptanceView};
 use crate::domain::bar::{Bar, Flags};
-use crate::domain::bars::{BarBuilder, Closed, Pushed, Slot};
+use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::channel::Channel;
 use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
-use crate::domain::gap_book::{Finding, GapBook, Hole, flawed, holes_of};
+use crate::domain::gap_book::{Finding, GapBook, Hole, flawed};
 use crate::domain::interval::Interval;
 use crate::domain::judge::Judge;
 use crate::domain::mismatch::{Audit, Unchecked};
 use crate::domain::pipeline::{Boundary, Counts, Market, PairCounts};
 use crate::domain::sequence::{Log, Sequencer};
 use crate::domain::session::Session;
+use crate::domain::slot_grid::{Expected, Slot, SlotGrid};
 use crate::domain::tick::{SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::watch::Watch;
@@ -42,6 +43,8 @@ pub(super) struct Book {
     pub(super) market: Market,
     pub(super) watch: Watch,
     pub(super) gaps: GapBook,
+    /// The last id of a gap.
+    gap_ids: u64,
     pub(super) logs: Logs,
     audit: Audit,
     judge: Judge,
@@ -92,7 +95,8 @@ impl Book {
             session,
         });
         let mut book = Self {
-            gaps: GapBook::new(symbol, base, 0),
+            gaps: GapBook::new(symbol, base),
+            gap_ids: 0,
             watch: Watch::new(),
             audit: Audit::new(symbol, base, market.on_mismatch),
             judge: Judge::new(market.jump_basis_points),
@@ -251,9 +255,23 @@ impl Book {
     ) {
         let place = self.place(tick);
         for i in 0..self.builders.len() {
-            let Some(Pushed::Revised(bar)) = self.builders.get_mut(i).map(|builder| builder.push(tick, place)) else {
+            let Some(Pushed::Revised(mut bar)) = self.builders.get_mut(i).map(|builder| builder.push(tick, place))
+            else {
                 continue;
             };
+            if bar.revision == 0 {
+                // The slot was over without a tick: what was not heard in it is missing from this bar too.
+                let slot = Slot {
+                    opens_at: bar.key.opens_at,
+                    closes_at: bar.closes_at,
+                };
+                bar.flags = bar.flags.with(self.watch.flags(slot));
+                self.builders
+                    .iter_mut()
+                    .skip(i)
+                    .take(1)
+                    .for_each(|builder| builder.adopt(bar));
+            }
             if i == 0 {
                 self.gaps.revised(&bar);
             }
@@ -329,7 +347,7 @@ impl Book {
         };
         let Some(session) = self.session else { return };
         let cause = self.cause(slot).to_owned();
-        let gap = self.gaps.open(Hole { slot, session, bar }, &cause);
+        let gap = self.gaps.open(Hole { slot, session, bar }, &cause, &mut self.gap_ids);
         self.tell_gap(gap, due, sequencer, counts, out);
     }
 
@@ -372,11 +390,17 @@ impl Book {
         let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
         let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
         let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
-        let holes = |(from, to)| holes_of(from, to, interval, &*self.market.sessions, &[]);
-        for hole in stretches.into_iter().flat_map(holes) {
+        let slots = |(from, to)| SlotGrid::of(interval).touching(&*self.market.sessions, from, to);
+        let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
+        for Expected { slot, session } in slots {
+            let hole = Hole {
+                slot,
+                session,
+                bar: None,
+            };
             let present = self.session.is_some_and(|session| session.date == hole.session.date);
             if !present && hole.slot.closes_at <= at && !self.gaps.knows(hole.slot) {
-                let gap = self.gaps.open(hole, &lacking.cause);
+                let gap = self.gaps.open(hole, &lacking.cause, &mut self.gap_ids);
                 opened.insert(gap.id, gap);
             }
         }
@@ -389,15 +413,16 @@ impl Book {
     /// The vendor's answer: bars for the holes it covers, and corrections of ours that tell something else.
     pub(super) fn answer(&mut self, fetched: &Fetched, at: Timestamp, counts: &mut Counts) -> Vec<Finding> {
         self.prove_silence();
-        let mut findings = if self.prices.clock_doubtful() {
-            // Whether the vendor has a bar for a slot cannot be said by a clock that differs from its own: what came is taken.
+        // Whether the vendor has a bar for a slot cannot be said by a clock that differs from its own: what came is taken.
+        let answers = if self.prices.clock_doubtful() {
             self.bars_of(fetched)
-                .iter()
-                .flat_map(|one| self.gaps.answer(one))
-                .collect()
         } else {
-            self.gaps.answer(fetched)
+            vec![fetched.clone()]
         };
+        let mut findings = Vec::new();
+        for answer in &answers {
+            findings.extend(self.gaps.answer(answer, &mut self.gap_ids));
+        }
         let base = self.builders.first();
         // A late tick may have made a bar in a hole: the hole's answer is the answer to it.
         let healed = |opens_at: Timestamp| {
@@ -418,8 +443,7 @@ impl Book {
 
     /// Each bar of an answer as an answer of its own, which says nothing of other slots.
     fn bars_of(&self, fetched: &Fetched) -> Vec<Fetched> {
-        let base = self.market.intervals.first().copied().unwrap_or(Interval::M5);
-        let length = base.length().unwrap_or_default();
+        let length = fetched.interval.vendor_length();
         let one = |bar: &VendorBar| Fetched {
             from: bar.opens_at,
             to: bar.opens_at + length,
@@ -443,8 +467,8 @@ impl Book {
     }
 
     pub(super) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
-        let holes = holes_of(gap.from, gap.to, gap.interval, &*self.market.sessions, bars);
-        self.gaps.restore(gap, holes);
+        self.gap_ids = self.gap_ids.max(gap.id);
+        self.gaps.restore(gap, &*self.market.sessions, bars);
     }
 
     /// Numbers a bar of the `i`th interval.

@@ -6,8 +6,9 @@ use crate::domain::interval::Interval;
 use crate::domain::market_day::{Day, DayBook};
 use crate::domain::overrides::Overrides;
 use crate::domain::session::{Session, Sessions};
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::timestamp::Timestamp;
-use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{Datelike, Days, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 use std::sync::Arc;
 
@@ -181,32 +182,12 @@ impl Calendar {
             .unwrap_or_default()
     }
 
-    /// The first instants of the expected bars that begin in `[from, to)`.
-    #[must_use]
-    pub fn slots_between(&self, from: Timestamp, to: Timestamp, interval: Interval) -> Vec<Timestamp> {
-        let last = self.book.local_date(to).succ_opt().unwrap_or(NaiveDate::MAX);
-        self.sessions(self.book.local_date(from), last)
-            .flat_map(|session| self.slots(&session, interval))
-            .filter(|slot| from <= *slot && *slot < to)
-            .collect()
-    }
-
-    /// The first instants of a session's bars. The first and last bar may stick out of the session when their length does
-    /// not divide it: 08:00 to 12:55 has twenty bars of 15 minutes, the last of them ten minutes long.
+    /// The first instants of a session's bars.
     #[must_use]
     pub fn slots(&self, session: &Session, interval: Interval) -> Vec<Timestamp> {
-        let Some(length) = interval.length() else {
-            let midnight = session.date.and_time(NaiveTime::MIN);
-            let day = if interval == Interval::D1 {
-                self.book.instant(midnight)
-            } else {
-                None
-            };
-            return vec![day.unwrap_or(session.opens)];
-        };
-        let first = session.opens.floor(length);
-        std::iter::successors(Some(first), |slot| Some(*slot + length))
-            .take_while(|slot| *slot < session.closes)
+        SlotGrid::of(interval)
+            .slots(session)
+            .map(|slot| slot.opens_at)
             .collect()
     }
 }
@@ -325,11 +306,12 @@ mod tests {
         );
         assert_eq!(
             calendar.slots_on(date("2026-01-15"), Interval::D1),
-            [at("2026-01-15T05:00:00Z")]
+            [at("2026-01-15T13:00:00Z")] // where the bars that are built begin
         );
         assert!(calendar.slots_on(date("2026-01-17"), Interval::M5).is_empty());
-        let range = calendar.slots_between(at("2026-01-15T17:50:00Z"), at("2026-01-16T13:05:00Z"), Interval::M5);
-        assert_eq!(range, [at("2026-01-15T17:50:00Z"), at("2026-01-16T13:00:00Z")]);
+        let range = SlotGrid::BASE.expected(&calendar, at("2026-01-15T17:50:00Z"), at("2026-01-16T13:05:00Z"));
+        let opens: Vec<_> = range.iter().map(|expected| expected.slot.opens_at).collect();
+        assert_eq!(opens, [at("2026-01-15T17:50:00Z"), at("2026-01-16T13:00:00Z")]);
     }
 
     #[test]

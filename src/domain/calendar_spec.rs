@@ -1,6 +1,7 @@
 //! What people may say about a symbol's calendar, and every way to say it wrong.
 
-use chrono::{NaiveDate, NaiveTime};
+use crate::domain::interval::Interval;
+use chrono::{NaiveDate, NaiveTime, Timelike};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -87,6 +88,11 @@ impl Hours {
             open: open_at?,
             close: close_at?,
         };
+        let base = Interval::BASE.vendor_length().as_secs();
+        if u64::from(hours.open.num_seconds_from_midnight()) % base != 0 {
+            problems.push(CalendarProblem::OffGrid(hours.open));
+            return None;
+        }
         if hours.open >= hours.close {
             problems.push(CalendarProblem::CloseBeforeOpen(hours));
             return None;
@@ -152,6 +158,11 @@ pub enum CalendarProblem {
     Zone(String),
     #[error("{key} {given:?} is not a time of day such as 08:00")]
     Time { key: &'static str, given: String },
+    #[error(
+        "open {} does not lie on the five-minute grid of the vendor's bars: a session may open at 08:00 or 08:05, and close at any time",
+        .0.format("%H:%M:%S")
+    )]
+    OffGrid(NaiveTime),
     #[error("the session would close before it opens ({0}): close must be later than open, on the same day")]
     CloseBeforeOpen(Hours),
     #[error("next_day {0:?} is not one of run, close")]
@@ -280,6 +291,24 @@ mod tests {
             "the session would close before it opens (13:00–08:00): close must be later than open, on the same day";
         assert_eq!(problems("colombia", "", "13:00", "08:00", ""), [sentence]);
         assert_eq!(problems("colombia", "", "08:00", "08:00", "").len(), 1);
+    }
+
+    #[test]
+    fn an_open_off_the_grid_of_the_vendors_bars_is_refused_and_a_close_may_be_anything() {
+        let sentence = |open| {
+            format!(
+                "open {open} does not lie on the five-minute grid of the vendor's bars: a session may open at 08:00 or 08:05, and close at any time"
+            )
+        };
+        assert_eq!(problems("colombia", "", "08:02", "", ""), [sentence("08:02:00")]);
+        assert_eq!(
+            problems("colombia", "", "08:00:30", "12:55", ""),
+            [sentence("08:00:30")]
+        );
+        for close in ["12:58", "08:07", "12:54:59"] {
+            let mut wrong = Vec::new();
+            assert!(Hours::read("08:05", close, &mut wrong).is_some(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A stretch of calendar as people and programs read it: table, JSON, iCalendar.
 
 use crate::domain::calendar::Calendar;
-use crate::domain::interval::Interval;
 use crate::domain::market_day::Day;
 use crate::domain::session::SessionKind;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::timestamp::Timestamp;
 use chrono::{Datelike, NaiveDate, Weekday};
 use serde::Serialize;
@@ -79,7 +79,7 @@ impl DayView {
             reason,
             opens: session.map(|session| session.opens.rfc3339(zone)),
             closes: session.map(|session| session.closes.rfc3339(zone)),
-            expected_bars: session.map_or(0, |session| calendar.slots(&session, Interval::M5).len()),
+            expected_bars: session.map_or(0, |session| SlotGrid::BASE.count(&session)),
             ordinary: usual && !decided,
             span: session.map(|session| (session.opens, session.closes)),
         }

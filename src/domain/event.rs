@@ -11,6 +11,7 @@ use crate::domain::gap::Gap;
 use crate::domain::interval::Interval;
 use crate::domain::seam::SeamFound;
 use crate::domain::session::SessionKind;
+use crate::domain::slot_grid::{Slot, SlotGrid};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::{AcceptedTick, Tick};
 use crate::domain::timestamp::Timestamp;
@@ -299,6 +300,17 @@ pub struct Fetched {
     pub to: Timestamp,
     /// What there is, earliest first.
     pub bars: Vec<VendorBar>,
+    /// When bars begin that the vendor has and whose prices cannot be used.
+    pub unusable: Vec<Timestamp>,
+}
+
+impl Fetched {
+    /// Whether the answer tells what the vendor has for a slot: it covers the whole bar of the vendor that holds the slot.
+    #[must_use]
+    pub fn speaks_of(&self, slot: Slot) -> bool {
+        let (from, to) = SlotGrid::of(self.interval).vendor_span(slot.opens_at, slot.closes_at);
+        self.from <= from && to <= self.to
+    }
 }
 
 /// An input together with what it says, decoded once by whoever heard it (`domain::wire`).

@@ -1,18 +1,20 @@
 //! The book of gaps: which expected bars are missing or flawed, and what became of each (invariant B3).
 //!
 //! A *hole* is one slot whose bar is missing, or was made while the feed was not heard all the time. Neighbouring holes with one
-//! cause are one gap. The vendor's answer fills holes; where it has no bar either, the slot is `unfillable`, or our flawed bar stands.
+//! cause are one gap. A hole is filled when a bar came for it. It is `unfillable` when the vendor answered for that very slot and
+//! has no bar: nothing is there then, or our flawed bar stands, and the gap's cause says which.
 
 use crate::domain::bar::{Bar, BarKey, BarState, Flags};
-use crate::domain::bars::{Slot, cut_short, slot_of};
 use crate::domain::event::{Fetched, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
 use crate::domain::session::{Session, Sessions};
+use crate::domain::slot_grid::{Expected, Slot, SlotGrid};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
+use std::collections::BTreeMap;
 
 /// One slot whose bar is missing or flawed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +36,48 @@ pub enum Finding {
     Gap(Gap),
 }
 
-/// The gaps of one symbol's base bars.
+/// What became of one slot of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// A bar came for it.
+    Filled,
+    /// The vendor answered for this very slot, and has no bar that could be used.
+    Lacks {
+        /// A flawed bar of ours stands.
+        ours: bool,
+        /// The vendor has a bar that breaks its own prices.
+        broken: bool,
+    },
+}
+
+impl Outcome {
+    /// The cause of a gap of such slots: why bars were missing, then the evidence.
+    fn cause(self, cause: &str) -> String {
+        let Self::Lacks { ours, broken } = self else {
+            return cause.to_owned();
+        };
+        let vendor = if broken {
+            "the vendor's bar cannot be used"
+        } else {
+            "the vendor has no bar"
+        };
+        let stands = if ours { ", ours stays flawed" } else { "" };
+        format!("{cause}; {vendor}{stands}")
+    }
+
+    const fn status(self) -> GapStatus {
+        match self {
+            Self::Filled => GapStatus::Filled,
+            Self::Lacks { .. } => GapStatus::Unfillable,
+        }
+    }
+}
+
+/// The gaps of one symbol and interval. Ids are counted over all intervals of the symbol, so they are an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapBook {
     symbol: Symbol,
     interval: Interval,
-    last_id: u64,
     pending: Vec<Pending>,
     /// Stretches of gaps that were filled or found unfillable: nobody opens them again.
     settled: Vec<(Timestamp, Timestamp)>,
@@ -50,23 +88,26 @@ struct Pending {
     gap: Gap,
     /// Nobody knows yet.
     holes: Vec<Hole>,
-    /// How many the vendor had.
-    filled: u32,
-    /// The vendor was asked and has none.
-    unfillable: Vec<Slot>,
+    /// What became of the others.
+    outcomes: Vec<(Slot, Outcome)>,
 }
 
 impl GapBook {
-    /// Without gaps; ids go on after `last_id`.
+    /// Without gaps.
     #[must_use]
-    pub const fn new(symbol: Symbol, interval: Interval, last_id: u64) -> Self {
+    pub const fn new(symbol: Symbol, interval: Interval) -> Self {
         Self {
             symbol,
             interval,
-            last_id,
             pending: Vec::new(),
             settled: Vec::new(),
         }
+    }
+
+    /// Of which bars.
+    #[must_use]
+    pub const fn interval(&self) -> Interval {
+        self.interval
     }
 
     /// Whether a slot is, or was, part of a gap: what became of it is told already, or will be.
@@ -91,29 +132,32 @@ impl GapBook {
         self.pending.iter().map(|pending| &pending.gap)
     }
 
-    /// Takes up a gap of an earlier run, with the holes it has.
-    pub fn restore(&mut self, gap: Gap, holes: Vec<Hole>) {
-        self.last_id = self.last_id.max(gap.id);
+    /// Takes up a gap of an earlier run, with the bars (last revisions) that exist in its stretch.
+    pub fn restore(&mut self, gap: Gap, sessions: &dyn Sessions, bars: &[Bar]) {
         if !gap.status.pending() {
             return self.settle(&gap);
         }
-        if gap.status.pending() && !holes.is_empty() && self.pending.iter().all(|pending| pending.gap.id != gap.id) {
-            self.pending.push(Pending {
-                gap,
-                holes,
-                filled: 0,
-                unfillable: Vec::new(),
-            });
+        if self.pending.iter().any(|pending| pending.gap.id == gap.id) {
+            return;
+        }
+        let bars: BTreeMap<Timestamp, Bar> = bars.iter().map(|bar| (bar.key.opens_at, *bar)).collect();
+        let (mut holes, mut outcomes) = (Vec::new(), Vec::new());
+        let slots = SlotGrid::of(self.interval).touching(sessions, gap.from, gap.to);
+        for Expected { slot, session } in slots.take(limits::HOLES_RESTORED) {
+            let bar = bars.get(&slot.opens_at).copied();
+            if bar.as_ref().is_none_or(flawed) {
+                holes.push(Hole { slot, session, bar });
+            } else {
+                outcomes.push((slot, Outcome::Filled));
+            }
+        }
+        if !holes.is_empty() {
+            self.pending.push(Pending { gap, holes, outcomes });
         }
     }
 
-    /// Makes sure that ids go on after `id`.
-    pub fn seen(&mut self, id: u64) {
-        self.last_id = self.last_id.max(id);
-    }
-
     /// Opens a gap for a hole, or adds the hole to the open gap before it.
-    pub fn open(&mut self, hole: Hole, cause: &str) -> Gap {
+    pub fn open(&mut self, hole: Hole, cause: &str, ids: &mut u64) -> Gap {
         if let Some(last) = self.pending.last_mut()
             && last.gap.status == GapStatus::Open
             && last.gap.to == hole.slot.opens_at
@@ -124,12 +168,20 @@ impl GapBook {
             last.holes.push(hole);
             return last.gap.clone();
         }
-        let gap = self.new_gap(hole.slot.opens_at, hole.slot.closes_at, 1, GapStatus::Open, cause);
+        let gap = Gap {
+            id: next_id(ids),
+            symbol: self.symbol,
+            interval: self.interval,
+            from: hole.slot.opens_at,
+            to: hole.slot.closes_at,
+            bars: 1,
+            status: GapStatus::Open,
+            cause: cause.to_owned(),
+        };
         self.pending.push(Pending {
             gap: gap.clone(),
             holes: vec![hole],
-            filled: 0,
-            unfillable: Vec::new(),
+            outcomes: Vec::new(),
         });
         gap
     }
@@ -164,33 +216,37 @@ impl GapBook {
         }
     }
 
-    /// The vendor's answer: bars for the holes it covers, and what became of the gaps.
-    pub fn answer(&mut self, fetched: &Fetched) -> Vec<Finding> {
+    /// The vendor's answer: bars for the holes it covers, and what became of the gaps. Only an answer for the very slot is
+    /// evidence that the vendor has no bar.
+    pub fn answer(&mut self, fetched: &Fetched, ids: &mut u64) -> Vec<Finding> {
         if fetched.symbol != self.symbol || fetched.interval != self.interval {
             return Vec::new();
         }
         let mut findings = Vec::new();
         let mut still = Vec::with_capacity(self.pending.len());
         for mut pending in std::mem::take(&mut self.pending) {
-            let asked = |hole: &Hole| fetched.from <= hole.slot.opens_at && hole.slot.closes_at <= fetched.to;
-            let (answered, open): (Vec<Hole>, Vec<Hole>) = pending.holes.into_iter().partition(asked);
-            pending.holes = open;
-            for hole in answered {
-                match fetched
-                    .bars
-                    .iter()
-                    .find(|bar| bar.opens_at == hole.slot.opens_at && bar.ohlc.ordered())
-                {
-                    Some(vendor) => {
-                        pending.filled = pending.filled.saturating_add(1);
+            for hole in std::mem::take(&mut pending.holes) {
+                let at = hole.slot.opens_at;
+                let vendor = fetched.bars.iter().find(|bar| bar.opens_at == at && bar.ohlc.ordered());
+                let outcome = match (vendor, hole.bar) {
+                    (Some(vendor), _) => {
                         findings.push(Finding::Bar(filled(self.symbol, self.interval, &hole, vendor)));
+                        Outcome::Filled
                     }
-                    None if hole.bar.is_some() => {} // the vendor knows no better: ours stands, flagged
-                    None => pending.unfillable.push(hole.slot),
-                }
+                    (None, _) if !fetched.speaks_of(hole.slot) => {
+                        pending.holes.push(hole);
+                        continue;
+                    }
+                    (None, Some(ours)) if !flawed(&ours) => Outcome::Filled, // a late tick made it
+                    (None, ours) => Outcome::Lacks {
+                        ours: ours.is_some(),
+                        broken: fetched.unusable.contains(&at),
+                    },
+                };
+                pending.outcomes.push((hole.slot, outcome));
             }
             if pending.holes.is_empty() {
-                self.conclude(pending, &mut findings);
+                self.conclude(pending, ids, &mut findings);
             } else {
                 still.push(pending);
             }
@@ -199,55 +255,49 @@ impl GapBook {
         findings
     }
 
-    /// All holes of a gap are answered. What the vendor has not is a gap record of its own, one a run of slots.
-    fn conclude(&mut self, pending: Pending, findings: &mut Vec<Finding>) {
-        let Pending {
-            mut gap,
-            unfillable,
-            filled,
-            ..
-        } = pending;
+    /// Every slot of a gap has its outcome. The gap keeps its first run of filled slots, or else its first run; each further run
+    /// of slots with one outcome is a gap record of its own.
+    fn conclude(&mut self, pending: Pending, ids: &mut u64, findings: &mut Vec<Finding>) {
+        let Pending { gap, mut outcomes, .. } = pending;
         self.settle(&gap);
-        let missing = u32::try_from(unfillable.len()).unwrap_or(u32::MAX);
-        let evidence = format!("{}; the vendor has no bar", gap.cause);
-        if missing == gap.bars {
-            gap.status = GapStatus::Unfillable;
-            gap.cause = evidence;
-            findings.push(Finding::Gap(gap));
-            return;
-        }
-        let mut runs: Vec<(Slot, u32)> = Vec::new();
-        for slot in unfillable {
+        outcomes.sort_by_key(|(slot, _)| slot.opens_at);
+        let mut runs: Vec<(Slot, u32, Outcome)> = Vec::new();
+        for (slot, outcome) in outcomes {
             match runs.last_mut() {
-                Some((run, bars)) if run.closes_at == slot.opens_at => {
+                Some((run, bars, same)) if *same == outcome && run.closes_at == slot.opens_at => {
                     run.closes_at = slot.closes_at;
                     *bars = bars.saturating_add(1);
                 }
-                _ => runs.push((slot, 1)),
+                _ => runs.push((slot, 1, outcome)),
             }
         }
-        for (run, bars) in runs {
-            let gap = self.new_gap(run.opens_at, run.closes_at, bars, GapStatus::Unfillable, &evidence);
-            findings.push(Finding::Gap(gap));
+        let kept = runs.iter().position(|(_, _, outcome)| *outcome == Outcome::Filled);
+        let kept = kept.unwrap_or_default();
+        let mut first = None;
+        for (i, (run, bars, outcome)) in runs.into_iter().enumerate() {
+            let mut record = Gap {
+                from: run.opens_at,
+                to: run.closes_at,
+                bars,
+                status: outcome.status(),
+                cause: outcome.cause(&gap.cause),
+                ..gap.clone()
+            };
+            if i == kept {
+                first = Some(record);
+            } else {
+                record.id = next_id(ids);
+                findings.push(Finding::Gap(record));
+            }
         }
-        gap.status = GapStatus::Filled;
-        gap.bars = if missing == 0 { gap.bars } else { filled };
-        findings.push(Finding::Gap(gap));
+        findings.extend(first.map(Finding::Gap));
     }
+}
 
-    fn new_gap(&mut self, from: Timestamp, to: Timestamp, bars: u32, status: GapStatus, cause: &str) -> Gap {
-        self.last_id = self.last_id.saturating_add(1);
-        Gap {
-            id: self.last_id,
-            symbol: self.symbol,
-            interval: self.interval,
-            from,
-            to,
-            bars,
-            status,
-            cause: cause.to_owned(),
-        }
-    }
+/// Gap ids count up.
+const fn next_id(ids: &mut u64) -> u64 {
+    *ids = ids.saturating_add(1);
+    *ids
 }
 
 /// The vendor's bar in a hole: the first revision where none was told, the next one where ours was flawed.
@@ -267,7 +317,7 @@ fn filled(symbol: Symbol, interval: Interval, hole: &Hole, vendor: &VendorBar) -
             state: BarState::Closed,
             revision: 0,
             provenance: Provenance::Backfill,
-            flags: cut_short(interval, hole.slot),
+            flags: SlotGrid::of(interval).flags(hole.slot),
             session_date: hole.session.date,
             session_kind: hole.session.kind,
         },
@@ -286,34 +336,4 @@ fn filled(symbol: Symbol, interval: Interval, hole: &Hole, vendor: &VendorBar) -
 #[must_use]
 pub const fn flawed(bar: &Bar) -> bool {
     bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START)
-}
-
-/// The holes of a stretch of earlier days, from the bars that exist in it.
-pub fn holes_of(
-    from: Timestamp,
-    to: Timestamp,
-    interval: Interval,
-    sessions: &dyn Sessions,
-    bars: &[Bar],
-) -> Vec<Hole> {
-    let mut holes = Vec::new();
-    let mut at = from;
-    while at < to && holes.len() < limits::HOLES_RESTORED {
-        let Some(session) = sessions
-            .at(at)
-            .or_else(|| sessions.after(at))
-            .filter(|session| session.opens < to)
-        else {
-            break;
-        };
-        let Some(slot) = slot_of(&session, interval, at.max(session.opens)) else {
-            break;
-        };
-        let bar = bars.iter().find(|bar| bar.key.opens_at == slot.opens_at).copied();
-        if bar.as_ref().is_none_or(flawed) {
-            holes.push(Hole { slot, session, bar });
-        }
-        at = slot.closes_at;
-    }
-    holes
 }

@@ -11,6 +11,7 @@ use crate::domain::gap::Gap;
 use crate::domain::interval::Interval;
 use crate::domain::mismatch::Unchecked;
 use crate::domain::rest::SeriesRequest;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Disposition, Trouble};
@@ -48,23 +49,24 @@ struct Pair {
     empty_at: Timestamp,
 }
 
-/// The cause of a gap in which the pair was watched and told no price.
-const QUIET: &str = "no_ticks";
+/// The causes of a gap in which the pair was watched and no price was accepted. Which of both it is shows with the next price.
+const QUIET: [&str; 2] = ["no_ticks", "no_accepted_price"];
 
 impl Healer {
     /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     #[must_use]
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let ripe_at = |gap: &Gap| {
+            let (_, whole) = SlotGrid::of(gap.interval).vendor_span(gap.from, gap.to);
             let pair = self.pairs.get(&gap.symbol);
             let rested = pair.map_or(gap.to, |pair| pair.not_before);
-            if gap.cause != QUIET {
-                return rested.max(gap.to + limits::BACKFILL_SETTLE);
+            if !QUIET.contains(&gap.cause.as_str()) {
+                return rested.max(whole + limits::BACKFILL_SETTLE);
             }
             let seldom = pair.filter(|pair| pair.empty > 0);
             let seldom = seldom.map_or(gap.to, |pair| pair.empty_at + quiet_wait(pair.empty));
             rested
-                .max(gap.to + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
+                .max(whole + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
                 .max(seldom)
         };
         let pending = || gaps.iter().filter(|gap| gap.status.pending());
@@ -128,7 +130,7 @@ impl Healer {
     #[must_use]
     pub fn found_quiet(gaps: &[Gap], fetched: &Fetched) -> Option<bool> {
         let asked = |gap: &&Gap| {
-            gap.cause == QUIET && gap.symbol == fetched.symbol && gap.from < fetched.to && fetched.from < gap.to
+            QUIET.contains(&gap.cause.as_str()) && gap.symbol == fetched.symbol && gap.from < fetched.to && fetched.from < gap.to
         };
         let within = |gap: &Gap| {
             fetched
@@ -181,11 +183,13 @@ fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest 
     let earliest = newest.to - longest(newest.interval);
     let same =
         gaps.filter(|gap| gap.symbol == newest.symbol && gap.interval == newest.interval && gap.from >= earliest);
+    let from = same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest);
+    let (from, to) = SlotGrid::of(newest.interval).vendor_span(from, newest.to);
     SeriesRequest {
         symbols: vec![newest.symbol],
         interval: newest.interval,
-        from: same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest),
-        to: newest.to,
+        from,
+        to,
     }
 }
 
@@ -201,8 +205,9 @@ fn compare(some: &Unchecked) -> SeriesRequest {
 
 /// One bar less than an answer holds: whether the vendor counts the end is not documented.
 fn longest(interval: Interval) -> Duration {
-    let length = interval.length().unwrap_or(Duration::from_secs(86_400));
-    length.saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX))
+    interval
+        .vendor_length()
+        .saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -236,6 +241,23 @@ mod tests {
         };
         let slot = |at: Timestamp| at.since(NOON).as_secs() / 300;
         (request.symbols[0].to_string(), slot(request.from), slot(request.to))
+    }
+
+    #[test]
+    fn a_cut_slot_is_asked_for_whole_and_not_before_the_vendors_bar_is_over() {
+        let mut cut = gap(1, "USD/COP", 1, 1);
+        cut.to = cut.from + Duration::from_secs(180);
+        let whole = cut.from + FIVE;
+        let healer = Healer::default();
+        let early = whole + limits::BACKFILL_SETTLE - Duration::from_micros(1);
+        assert_eq!(
+            healer.next(&[cut.clone()], &[], early),
+            Step::Wait(whole + limits::BACKFILL_SETTLE)
+        );
+        let Step::Ask(request) = healer.next(&[cut.clone()], &[], whole + limits::BACKFILL_SETTLE) else {
+            panic!("it is ripe");
+        };
+        assert_eq!((request.from, request.to), (cut.from, whole));
     }
 
     #[test]
@@ -285,7 +307,7 @@ mod tests {
                 opened += 1; // one slot of three, roughly, has no tick
                 let quiet = gap(opened, "USD/COP", minute / 5 - 1, 1);
                 gaps.push(Gap {
-                    cause: QUIET.to_owned(),
+                    cause: QUIET[1].to_owned(),
                     ..quiet
                 });
             }
@@ -310,7 +332,7 @@ mod tests {
     fn a_bar_that_the_vendor_has_for_a_quiet_slot_brings_the_next_question_soon() {
         let mut healer = Healer::default();
         let quiet = Gap {
-            cause: QUIET.to_owned(),
+            cause: QUIET[1].to_owned(),
             ..gap(1, "USD/COP", 0, 1)
         };
         let gaps = [quiet.clone()];

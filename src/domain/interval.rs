@@ -31,6 +31,9 @@ pub enum Interval {
 pub struct IntervalError(pub String);
 
 impl Interval {
+    /// The interval that is always built, and whose bars are expected, asked for and healed.
+    pub const BASE: Self = Self::M5;
+
     /// Every interval, shortest first.
     pub const ALL: [Self; 7] = [
         Self::M1,
@@ -66,6 +69,15 @@ impl Interval {
             Self::M30 => Some(Duration::from_secs(1_800)),
             Self::H1 => Some(Duration::from_secs(3_600)),
             Self::Session | Self::D1 => None,
+        }
+    }
+
+    /// The length of the vendor's bars of this interval: where it follows the session, the vendor has days.
+    #[must_use]
+    pub const fn vendor_length(self) -> Duration {
+        match self.length() {
+            Some(length) => length,
+            None => Duration::from_secs(86_400),
         }
     }
 }

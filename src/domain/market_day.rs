@@ -172,7 +172,7 @@ fn joined(almanac: &Almanac, date: NaiveDate) -> String {
 mod tests {
     use super::*;
     use crate::domain::calendar_spec::CalendarSpec;
-    use std::time::Duration;
+    use crate::domain::slot_grid::SlotGrid;
 
     fn date(text: &str) -> NaiveDate {
         text.parse().unwrap()
@@ -225,11 +225,6 @@ mod tests {
         let book = book("run", &format!("{open}{close}"));
         check_day(&book, "2026-07-13", "spot: opened by ana: moved");
         check_day(&book, "2026-07-14", "closed: closed by the override file: strike");
-        assert_eq!(
-            book.session_on(date("2026-07-13"))
-                .unwrap()
-                .slots(Duration::from_secs(300)),
-            24
-        );
+        assert_eq!(SlotGrid::BASE.count(&book.session_on(date("2026-07-13")).unwrap()), 24);
     }
 }

@@ -228,6 +228,7 @@ mod tests {
             from: OPEN,
             to: OPEN + FIVE * slots,
             bars: prices.iter().map(vendor).collect(),
+            unusable: Vec::new(),
         }
     }
 

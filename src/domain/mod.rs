@@ -9,6 +9,7 @@ pub mod symbol;
 pub mod price;
 pub mod interval;
 pub mod session;
+pub mod slot_grid;
 pub mod holidays;
 pub mod calendar_spec;
 pub mod overrides;
@@ -63,6 +64,8 @@ mod pipeline_random_tests;
 mod pipeline_time_tests;
 #[cfg(test)]
 mod audit_tests;
+#[cfg(test)]
+mod gap_tests;
 pub mod backoff;
 pub mod cadence;
 pub mod pulse;

@@ -1,57 +1,31 @@
 //! Which bars of past sessions are missing from a store, and what to ask the vendor for them.
 
-use crate::domain::bar::{Bar, BarKey, BarState, Flags};
+use crate::domain::bar::{Bar, BarKey, BarState, Ohlc};
 use crate::domain::event::Fetched;
 use crate::domain::interval::Interval;
 use crate::domain::rest::SeriesRequest;
-use crate::domain::session::{Session, Sessions};
+use crate::domain::slot_grid::{Expected, SlotGrid};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-/// One bar that should be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    /// Its first instant.
-    pub opens_at: Timestamp,
-    /// The session it belongs to.
-    pub session: Session,
-}
-
-/// The bars of base length that the sessions between two instants should have, earliest first. Only whole ones.
-#[must_use]
-pub fn expected(sessions: &dyn Sessions, from: Timestamp, to: Timestamp) -> Vec<Expected> {
-    let mut slots = Vec::new();
-    let mut next = sessions.at(from).or_else(|| sessions.after(from));
-    while let Some(session) = next.filter(|session| session.opens < to) {
-        let mut opens_at = session.opens;
-        while opens_at + BASE <= session.closes.min(to) {
-            if opens_at >= from {
-                slots.push(Expected { opens_at, session });
-            }
-            opens_at = opens_at + BASE;
-        }
-        next = sessions.after(session.opens);
-    }
-    slots
-}
+use std::collections::BTreeMap;
 
 /// What to ask for these bars, newest first, each question as long as one answer can be.
 #[must_use]
 pub fn questions(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
-    let most = BASE.saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX));
+    let bars = u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX);
+    let most = Interval::BASE.vendor_length().saturating_mul(bars);
     let mut asked: Vec<SeriesRequest> = Vec::new();
-    for slot in missing.iter().rev() {
+    for Expected { slot, .. } in missing.iter().rev() {
+        let (from, to) = SlotGrid::BASE.vendor_span(slot.opens_at, slot.closes_at);
         match asked.last_mut() {
-            Some(request) if request.to.since(slot.opens_at) <= most => request.from = slot.opens_at,
+            Some(request) if request.to.since(from) <= most => request.from = from,
             _ => asked.push(SeriesRequest {
                 symbols: vec![symbol],
-                interval: Interval::M5,
-                from: slot.opens_at,
-                to: slot.opens_at + BASE,
+                interval: Interval::BASE,
+                from,
+                to,
             }),
         }
     }
@@ -61,47 +35,57 @@ pub fn questions(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
 /// The bars of an answer that fill missing ones, as they are written down.
 #[must_use]
 pub fn fill(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
-    let wanted: BTreeSet<Timestamp> = fetched.bars.iter().map(|bar| bar.opens_at).collect();
-    let found = missing.iter().filter(|slot| wanted.contains(&slot.opens_at));
-    found
-        .filter_map(|slot| {
-            let vendor = fetched.bars.iter().find(|bar| bar.opens_at == slot.opens_at)?;
+    let vendor: BTreeMap<Timestamp, Ohlc> = fetched.bars.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
+    missing
+        .iter()
+        .filter_map(|Expected { slot, session }| {
             Some(Bar {
                 key: BarKey {
                     symbol: fetched.symbol,
-                    interval: Interval::M5,
+                    interval: Interval::BASE,
                     opens_at: slot.opens_at,
                 },
-                closes_at: slot.opens_at + BASE,
-                ohlc: vendor.ohlc,
+                closes_at: slot.closes_at,
+                ohlc: *vendor.get(&slot.opens_at)?,
                 ticks: 0,
                 first_tick_at: None,
                 last_tick_at: None,
                 state: BarState::Closed,
                 revision: 0,
                 provenance: Provenance::Backfill,
-                flags: Flags::default(),
-                session_date: slot.session.date,
-                session_kind: slot.session.kind,
+                flags: SlotGrid::BASE.flags(*slot),
+                session_date: session.date,
+                session_kind: session.kind,
             })
         })
         .collect()
 }
 
-/// The length of the base interval.
-const BASE: Duration = Duration::from_secs(300);
+/// How many of these slots the vendor was asked for: its answer covers the whole bar that it would have.
+#[must_use]
+pub fn answered(fetched: &Fetched, missing: &[Expected]) -> usize {
+    let covers = |expected: &&Expected| fetched.speaks_of(expected.slot);
+    missing.iter().filter(covers).count()
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::bar::Ohlc;
+    use crate::domain::bar::Flags;
     use crate::domain::event::VendorBar;
     use crate::domain::price::Price;
-    use crate::domain::session::{Listed, SessionKind};
+    use crate::domain::session::{Listed, Session, SessionKind};
+    use crate::domain::slot_grid::Slot;
+    use std::time::Duration;
 
     /// 2026-03-02T13:00:00Z, a Monday.
     const OPEN: Timestamp = Timestamp::from_secs(1_772_456_400);
     const DAY: Duration = Duration::from_secs(86_400);
+    const BASE: Duration = Interval::BASE.vendor_length();
+
+    fn expected(sessions: &Listed, from: Timestamp, to: Timestamp) -> Vec<Expected> {
+        SlotGrid::BASE.expected(sessions, from, to)
+    }
 
     fn week() -> Listed {
         let session = |day: u32| Session {
@@ -132,18 +116,48 @@ mod tests {
         let all = expected(&week(), OPEN, OPEN + DAY * 9);
         let asked = questions(Symbol::usdcop(), &all);
         assert_eq!(asked.len(), 1);
-        assert_eq!((asked[0].from, asked[0].to), (OPEN, all[all.len() - 1].opens_at + BASE));
+        assert_eq!((asked[0].from, asked[0].to), (OPEN, all[all.len() - 1].slot.closes_at));
         let session = all[0].session;
-        let far = Expected {
+        let slot = Slot {
             opens_at: OPEN + DAY * 40,
-            session,
+            closes_at: OPEN + DAY * 40 + BASE,
         };
+        let far = Expected { slot, session };
         let two = questions(Symbol::usdcop(), &[all[0], far]);
         assert_eq!(
             two.iter().map(|request| request.from).collect::<Vec<_>>(),
-            [far.opens_at, OPEN]
+            [far.slot.opens_at, OPEN]
         );
         assert_eq!(questions(Symbol::usdcop(), &[]), []);
+    }
+
+    #[test]
+    fn a_cut_slot_is_asked_for_on_the_vendors_grid_and_its_bar_says_that_it_is_cut() {
+        let mut week = week();
+        week.sessions[0].closes = OPEN + Duration::from_secs(420);
+        let all = expected(&week, OPEN, OPEN + BASE * 12);
+        assert_eq!(all.len(), 2);
+        let asked = questions(Symbol::usdcop(), &all);
+        assert_eq!((asked[0].from, asked[0].to), (OPEN, OPEN + BASE * 2));
+        let fetched = |to| Fetched {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: OPEN,
+            to,
+            bars: vec![VendorBar {
+                opens_at: OPEN + BASE,
+                ohlc: Ohlc::flat(Price::from_micros(7)),
+            }],
+            unusable: Vec::new(),
+        };
+        let filled = fill(&fetched(OPEN + BASE * 2), &all);
+        assert_eq!(filled.len(), 1);
+        assert_eq!(
+            (filled[0].closes_at, filled[0].flags),
+            (week.sessions[0].closes, Flags::PARTIAL_SESSION)
+        );
+        assert_eq!(answered(&fetched(OPEN + BASE * 2), &all), 2);
+        assert_eq!(answered(&fetched(OPEN + Duration::from_secs(420)), &all), 1);
     }
 
     #[test]
@@ -159,6 +173,7 @@ mod tests {
             from: OPEN,
             to: OPEN + BASE * 3,
             bars: vec![vendor(OPEN), vendor(OPEN + BASE)],
+            unusable: Vec::new(),
         };
         let filled = fill(&fetched, &all[1..]);
         assert_eq!(

@@ -78,7 +78,7 @@ pub(super) fn down(cause: &str) -> HeardKind {
     })
 }
 
-fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Arrival {
+pub(super) fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Arrival {
     let price = |text: &str| text.parse().unwrap();
     let bars = bars.iter().map(|(opens, [open, high, low, close])| VendorBar {
         opens_at: at(*opens),
@@ -96,6 +96,7 @@ fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Arrival {
         from: at(from),
         to: at(to),
         bars: bars.collect(),
+        unusable: Vec::new(),
     });
     Arrival {
         heard: Heard {
@@ -293,9 +294,11 @@ fn the_vendors_answer_fills_what_it_has_and_settles_what_it_has_not() {
         settled,
         [
             (GapStatus::Unfillable, at(300), 2),
+            (GapStatus::Filled, at(900), 1),
             (GapStatus::Unfillable, at(1_200), 1),
-            (GapStatus::Filled, at(0), 2)
-        ]
+            (GapStatus::Filled, at(0), 1)
+        ],
+        "a record says filled only of slots that have their bar"
     );
     assert_eq!(
         day.bars(Interval::M5)

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Closed bars of some pairs over `[from, to)`; one credit a pair.
@@ -189,13 +189,14 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
     let [symbol] = request.symbols.as_slice() else {
         return Err(AnswerError::Path(cut(&request.path())));
     };
-    let length = request.interval.length().unwrap_or(Duration::from_secs(86_400));
+    let length = request.interval.vendor_length();
     let mut fetched = Fetched {
         symbol: *symbol,
         interval: request.interval,
         from: request.from,
         to: request.to.min(at.floor(length)),
         bars: Vec::new(),
+        unusable: Vec::new(),
     };
     match refusal(200, body) {
         Some(Refusal {
@@ -207,17 +208,29 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
     }
     let values = json::<Body<'_>>(body)?.values.ok_or_else(|| missing("values"))?;
     let full = values.len() >= limits::SERIES_BARS;
-    let inside = |bar: &VendorBar| bar.opens_at >= fetched.from && bar.opens_at + length <= fetched.to;
-    // Duplicate stamps with different values have been seen; the first one given stays.
+    let inside = |opens_at: Timestamp| opens_at >= fetched.from && opens_at + length <= fetched.to;
+    // Duplicate stamps with different values have been seen; the first one that can be used stays.
     let mut bars = BTreeMap::new();
-    for bar in values.iter().filter_map(Value::bar).filter(inside) {
-        bars.entry(bar.opens_at).or_insert(bar);
+    let mut unusable = BTreeSet::new();
+    let mut timed = true;
+    for value in &values {
+        match (value.opens_at(), value.ohlc()) {
+            (Some(at), Some(ohlc)) if inside(at) => drop(bars.entry(at).or_insert(VendorBar { opens_at: at, ohlc })),
+            (Some(at), None) if inside(at) => drop(unusable.insert(at)),
+            (Some(_), _) => {}
+            (None, _) => timed = false,
+        }
     }
+    fetched.unusable = unusable.into_iter().filter(|at| !bars.contains_key(at)).collect();
     fetched.bars = bars.into_values().collect();
     if let (true, Some(last)) = (full, fetched.bars.last()) {
         fetched.to = last.opens_at + length; // an answer cut off at its largest size says nothing about what follows
     }
-    Ok(settled(fetched, length, at))
+    let mut fetched = settled(fetched, length, at);
+    if !timed {
+        fetched.from = fetched.to; // a bar without a readable time may be any of those that seem to be missing
+    }
+    Ok(fetched)
 }
 
 /// The newest bars may still come into being at the vendor: that they are not there says nothing yet.
@@ -319,8 +332,13 @@ struct Value<'a> {
 }
 
 impl Value<'_> {
-    /// `None` for a bar that cannot be read or breaks invariant B1: one such bar must not spoil the others.
-    fn bar(&self) -> Option<VendorBar> {
+    /// `None` when it is not there or cannot be read.
+    fn opens_at(&self) -> Option<Timestamp> {
+        moment(&text(self.datetime?)?)
+    }
+
+    /// `None` for prices that cannot be read or break invariant B1: one such bar must not spoil the others.
+    fn ohlc(&self) -> Option<Ohlc> {
         let positive = |field, raw| {
             number(field, raw)
                 .ok()
@@ -333,8 +351,7 @@ impl Value<'_> {
             low: positive("low", self.low)?,
             close: positive("close", self.close)?,
         };
-        let opens_at = moment(&text(self.datetime?)?)?;
-        ohlc.ordered().then_some(VendorBar { opens_at, ohlc })
+        ohlc.ordered().then_some(ohlc)
     }
 }
 

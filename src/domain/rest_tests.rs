@@ -92,6 +92,19 @@ fn one_unreadable_bar_does_not_spoil_the_others_and_the_first_duplicate_stays() 
 }
 
 #[test]
+fn a_bar_that_cannot_be_used_is_named_and_one_without_a_time_leaves_no_evidence_of_absence() {
+    let broken = r#"{"datetime":"2026-03-02 14:10:00","open":"0","high":"0","low":"0","close":"0"}"#;
+    let fetched = bars(broken, late());
+    assert_eq!(fetched.unusable, [NINE + Duration::from_secs(600)]);
+    assert_eq!((fetched.from, fetched.to), (request().from, request().to));
+    let usable = value("2026-03-02 14:10:00", "4011");
+    assert_eq!(bars(&format!("{broken},{usable}"), late()).unusable, []);
+    let timeless = [value("2026-03-02 14:00:00", "4011"), value("yesterday", "4011")].join(",");
+    let fetched = bars(&timeless, late());
+    assert_eq!((fetched.bars.len(), fetched.from), (1, fetched.to));
+}
+
+#[test]
 fn no_data_is_an_answer_without_bars_and_other_errors_are_errors() {
     let none = br#"{"code":400,"message":"No data is available on the specified dates. Try setting different start/end dates.","status":"error","meta":{}}"#;
     assert_eq!(series(&request(), none, late()).unwrap().bars, []);

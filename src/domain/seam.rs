@@ -4,7 +4,7 @@
 use crate::domain::bar::Ohlc;
 use crate::domain::calendar::Calendar;
 use crate::domain::event::VendorBar;
-use crate::domain::interval::Interval;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::stretches;
@@ -69,9 +69,10 @@ impl Seam {
         let last_history_bar = bars.history.iter().rev().find(before).map(|bar| bar.opens_at);
         let own: BTreeSet<_> = bars.fetched.iter().chain(&bars.live).map(|bar| bar.opens_at).collect();
         let from = last_history_bar.or(own.first().copied()).unwrap_or(first_live_bar);
-        let expected = calendar.slots_between(from, first_live_bar, Interval::M5);
+        let expected = SlotGrid::BASE.expected(calendar, from, first_live_bar);
         let between: Vec<_> = expected
-            .into_iter()
+            .iter()
+            .map(|expected| expected.slot.opens_at)
             .filter(|slot| Some(*slot) != last_history_bar)
             .collect();
         let missing: Vec<_> = between.iter().filter(|slot| !own.contains(slot)).copied().collect();

@@ -46,13 +46,6 @@ impl Session {
     pub fn contains(&self, at: Timestamp) -> bool {
         self.opens <= at && at < self.closes
     }
-
-    /// How many whole bars of `length` the session holds; zero for a zero length.
-    #[must_use]
-    pub fn slots(&self, length: Duration) -> u64 {
-        let span = self.closes.since(self.opens).as_micros();
-        u64::try_from(span.checked_div(length.as_micros()).unwrap_or(0)).unwrap_or(u64::MAX)
-    }
 }
 
 /// Knows when a market has sessions. The calendar implements it; tests use [`Always`] or a fixed list.
@@ -154,8 +147,6 @@ mod tests {
     fn a_session_includes_its_open_and_not_its_close() {
         let session = Always.at(Timestamp::from_secs(1_761_138_000)).unwrap();
         assert!(session.contains(session.opens) && !session.contains(session.closes));
-        assert_eq!(session.slots(Duration::from_secs(300)), 288);
-        assert_eq!(session.slots(Duration::ZERO), 0);
         assert_eq!(Always.after(session.opens).unwrap().opens, session.closes);
     }
 }

@@ -1,8 +1,8 @@
 //! The session of one pair as `/market/session` shows it: the old service's members, and what came since.
 
 use crate::domain::calendar::{Calendar, Phase};
-use crate::domain::interval::Interval;
 use crate::domain::session::Session;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::timestamp::Timestamp;
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ impl SessionDetail {
             session_date: session.date,
             kind: session.kind.name(),
             why: calendar.day(session.date).reason,
-            expected_bars: calendar.slots(session, Interval::M5).len(),
+            expected_bars: SlotGrid::BASE.count(session),
         }
     }
 }

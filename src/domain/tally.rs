@@ -2,16 +2,15 @@
 //! outside every session, and whether whole days lie beside their session because their hours were labelled with another zone.
 
 use crate::domain::calendar::Calendar;
+use crate::domain::interval::Interval;
 use crate::domain::session::Session;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::timestamp::Timestamp;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 /// Seconds of an hour.
 const HOUR: i64 = 3_600;
-/// What one bar spans.
-const SLOT: Duration = Duration::from_secs(300);
 
 /// What the store found of the history: every row's instant, and what is odd about its prices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -194,7 +193,7 @@ fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
     let (mut before, mut present) = (None, (0, 0));
     for at in rows {
         survey.rows += 1;
-        if at.floor(SLOT) != *at {
+        if at.floor(Interval::BASE.vendor_length()) != *at {
             survey.off_grid.push(*at);
             continue;
         }
@@ -220,19 +219,14 @@ pub(super) fn place(at: Timestamp) -> (i64, u16) {
 
 impl Held {
     fn of(session: Session) -> Self {
-        let (opens, closes) = (session.opens, session.closes);
-        let hours = opens.secs().div_euclid(HOUR)..=closes.secs().div_euclid(HOUR);
-        let hours = hours.map(|hour| {
-            let slots = (0..12_u32).filter(|slot| {
-                let at = Timestamp::from_secs(hour * HOUR + i64::from(*slot) * 300);
-                opens <= at + Duration::from_secs(299) && at < closes
-            });
-            (hour, slots.fold(0, |mask, slot| mask | 1 << slot))
-        });
-        Self {
-            session,
-            hours: hours.collect(),
+        let mut hours: Vec<(i64, u16)> = Vec::new();
+        for (hour, slot) in SlotGrid::BASE.slots(&session).map(|slot| place(slot.opens_at)) {
+            match hours.last_mut() {
+                Some((last, slots)) if *last == hour => *slots |= slot,
+                _ => hours.push((hour, slot)),
+            }
         }
+        Self { session, hours }
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::calendar_spec::CalendarSpec;
 use crate::domain::interval::Interval;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn date(text: &str) -> NaiveDate {
     text.parse().unwrap()

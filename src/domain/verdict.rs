@@ -270,15 +270,16 @@ impl Verdict {
     }
 }
 
-/// Slots, earliest first, as stretches `[from, to)`, newest first. A stretch never leaves its session.
+/// Base slots, earliest first, as stretches `[from, to)` of the vendor's bars, newest first. Where a session's last slot is cut, the
+/// vendor's bar reaches beyond it.
 #[must_use]
 pub fn stretches(slots: &[Timestamp]) -> Vec<Stretch> {
-    const SLOT: Duration = Duration::from_secs(300);
+    let length = Interval::BASE.vendor_length();
     let mut stretches: Vec<Stretch> = Vec::new();
     for slot in slots {
         match stretches.last_mut() {
-            Some((_, to)) if *to == *slot => *to = *slot + SLOT,
-            _ => stretches.push((*slot, *slot + SLOT)),
+            Some((_, to)) if *to == *slot => *to = *slot + length,
+            _ => stretches.push((*slot, *slot + length)),
         }
     }
     stretches.reverse();
@@ -302,7 +303,7 @@ impl Recent {
         let slots: Vec<Timestamp> = calendar
             .sessions(from, today)
             .filter(|session| session.closes <= now)
-            .flat_map(|session| calendar.slots(&session, Interval::M5))
+            .flat_map(|session| calendar.slots(&session, Interval::BASE))
             .collect();
         let fetched: BTreeSet<_> = history.fetched.iter().collect();
         let mut recent = Self {

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::domain::bar::Flags;
-use crate::domain::bars::Slot;
+use crate::domain::slot_grid::Slot;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use std::collections::VecDeque;

@@ -120,7 +120,7 @@ fn calendar(reader: &mut Reader) -> CalendarSpec {
         ),
         open: reader.optional(
             "market.open",
-            "wall time of the open, calendar colombia only; empty means 08:00",
+            "wall time of the open, a whole five minutes, calendar colombia only; empty means 08:00",
             text,
         ),
         close: reader.optional(

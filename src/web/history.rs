@@ -3,6 +3,7 @@
 use crate::domain::frames;
 use crate::domain::gap::GapStatus;
 use crate::domain::session::Session;
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::symbol::Symbol;
 use crate::limits;
 use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredGap, StoredTick, TickQuery};
@@ -245,7 +246,7 @@ fn day_json(date: NaiveDate, session: Option<Session>, reason: &str, zone: chron
         "type": session.map_or("closed", |session| session.kind.name()),
         "opens": session.map(|session| session.opens.rfc3339(zone)),
         "closes": session.map(|session| session.closes.rfc3339(zone)),
-        "expected_bars": session.map_or(0, |session| session.slots(std::time::Duration::from_secs(300))),
+        "expected_bars": session.map_or(0, |session| SlotGrid::BASE.count(&session)),
         "reason": reason,
     })
 }

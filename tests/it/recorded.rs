@@ -124,6 +124,7 @@ impl Day {
             from,
             to,
             bars: bars.to_vec(),
+            unusable: Vec::new(),
         };
         day.hear(
             after_open(2_000),
