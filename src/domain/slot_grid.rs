@@ -208,7 +208,8 @@ mod tests {
             assert_eq!(now["expected_bars"], bars, "{close}");
             let rows: Vec<_> = SlotGrid::BASE.slots(&session).map(|slot| slot.opens_at).collect();
             let survey = crate::domain::tally::survey(&rows, &calendar);
-            assert_eq!((survey.expected, survey.present), (bars as u64, bars as u64), "{close}");
+            let slots = u64::try_from(bars).unwrap();
+            assert_eq!((survey.expected, survey.present), (slots, slots), "{close}");
         }
     }
 
