@@ -495,8 +495,15 @@ pub const VERDICT_AGAIN: Duration = Duration::from_secs(300);
 /// which tells that it is, has much to catch up with.
 pub const VERDICT_UNREAD: Duration = Duration::from_secs(5);
 
-/// How long the feed stays open after the session's close, for ticks on their way.
-pub const FEED_LINGERS: Duration = Duration::from_secs(5);
+/// How long the feed stays open after the session's close: for ticks on their way, and so that a session that goes on within
+/// minutes, because its calendar is corrected again, has lost none.
+pub const FEED_LINGERS: Duration = Duration::from_secs(300);
+
+/// How many ticks after a session's end a pair keeps in case the session goes on: [`FEED_LINGERS`] at 27 a second, 1 MiB.
+pub const TICKS_HELD: usize = 8_192;
+
+/// How many earlier sessions of a pair, with all their bars, are kept while the vendor may still heal them: two weeks.
+pub const SESSIONS_HEALED: usize = 10;
 
 /// A wall clock that moves by more than this against the steady clock has stepped; smaller steps never reopen a session.
 pub const CLOCK_STEP: Duration = Duration::from_secs(2);

@@ -208,8 +208,13 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, (symbol, purpos
             return Outcome::Failed(None, "no_key_pool", error);
         }
     };
-    let (from, to) = (request.from, request.to);
-    hand_on(parts, HeardKind::Asked(Asked { symbol, from, to }), Says::Nothing).await;
+    let asked = Asked {
+        symbol,
+        interval: request.interval,
+        from: request.from,
+        to: request.to,
+    };
+    hand_on(parts, HeardKind::Asked(asked), Says::Nothing).await;
     let path = request.path();
     let answer = match rest.get(&path, &lease.key).await {
         Ok(answer) => answer,

@@ -104,6 +104,7 @@ async fn an_open_gap_is_asked_about_and_the_answer_handed_on() {
     let arrivals = bench.heap.arrivals();
     let asked = Asked {
         symbol: Symbol::usdcop(),
+        interval: Interval::M5,
         from: gap().from,
         to: gap().to,
     };

@@ -1,15 +1,16 @@
 //! Rebuilds the pipeline from the ledger: the same way for a cold start, a restart of the process, and a restart of the actor.
 
-use crate::domain::channel::{Channel, Topic};
+use crate::domain::channel::Channel;
 use crate::domain::event::Position;
 use crate::domain::event::{Arrival, Event, Says};
 use crate::domain::gap::Gap;
 use crate::domain::pipeline::{Market, Pipeline};
+use crate::domain::slot_grid::SlotGrid;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::wire;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pipeline that knows everything that is written down. `now` matters only for a ledger without inputs.
 ///
@@ -52,11 +53,15 @@ pub fn rebuild(ledger: &LedgerReader, markets: &[Market], now: Timestamp) -> Res
             reader.head(),
             reader.heads().into_iter().map(|(channel, head)| (channel, head.seq)),
         );
+        for market in markets {
+            let (bars, last_gap) = told(&mut reader, market)?;
+            pipeline.restore_told(market.symbol, &bars, last_gap);
+        }
     }
     Ok(pipeline)
 }
 
-/// The last word on each gap of the files before this one, with the bars that exist in the stretch of those still pending.
+/// The last word on each gap of the files before this one, with the bars of the sessions of those still pending.
 fn gaps_before(
     reader: &mut LedgerReader,
     markets: &[Market],
@@ -70,20 +75,18 @@ fn gaps_before(
                 gaps.insert(gap.id, gap.clone());
             }
         })?;
-        let pending: Vec<&Gap> = gaps.values().filter(|gap| gap.status.pending()).collect();
+        let mut dates = BTreeSet::new();
+        for gap in gaps.values().filter(|gap| gap.status.pending()) {
+            let slots = SlotGrid::of(gap.interval).touching(&*market.sessions, gap.from, gap.to);
+            dates.extend(slots.take(limits::HOLES_RESTORED).map(|expected| expected.session.date));
+        }
         let mut bars = BTreeMap::new();
-        if let Some(interval) = market.intervals.first().filter(|_| !pending.is_empty()) {
-            let channel = Channel {
-                topic: Topic::Bars(*interval),
-                symbol: market.symbol,
-            };
-            each(reader, channel, first, |event| {
+        for interval in market.intervals.iter().filter(|_| !dates.is_empty()) {
+            each(reader, Channel::bars(*interval, market.symbol), first, |event| {
                 if let Event::Bar(bar) = event
-                    && pending
-                        .iter()
-                        .any(|gap| gap.from <= bar.key.opens_at && bar.key.opens_at < gap.to)
+                    && dates.contains(&bar.session_date)
                 {
-                    bars.insert(bar.key.opens_at, *bar);
+                    bars.insert(bar.key, *bar);
                 }
             })?;
         }
@@ -91,6 +94,24 @@ fn gaps_before(
         found.extend(gaps.into_values().map(|gap| (gap, bars.clone())));
     }
     Ok(found)
+}
+
+/// What was told of a pair: the last revisions of its bars, earliest first, and the last id of a gap.
+fn told(reader: &mut LedgerReader, market: &Market) -> Result<(Vec<crate::domain::bar::Bar>, u64), LedgerError> {
+    let mut bars = BTreeMap::new();
+    let mut last_gap = 0;
+    let channels = market
+        .intervals
+        .iter()
+        .map(|interval| Channel::bars(*interval, market.symbol));
+    for channel in channels.chain([Channel::quality(market.symbol)]) {
+        each(reader, channel, Position(u64::MAX), |event| match event {
+            Event::Bar(bar) => drop(bars.insert(bar.key, *bar)),
+            Event::Gap(gap) => last_gap = last_gap.max(gap.id),
+            _ => {}
+        })?;
+    }
+    Ok((bars.into_values().collect(), last_gap))
 }
 
 /// Calls `see` with every event of a channel before `first`, in order.

@@ -3,6 +3,7 @@
 use crate::domain::interval::Interval;
 use crate::domain::price::Price;
 use crate::domain::session::SessionKind;
+use crate::domain::slot_grid::Slot;
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;
 use crate::domain::timestamp::Timestamp;
@@ -106,6 +107,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// What both sets have.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// This set without those of `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
@@ -175,6 +182,15 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// Where it lies.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        Slot {
+            opens_at: self.key.opens_at,
+            closes_at: self.closes_at,
+        }
+    }
+
     /// Makes it the next revision of itself.
     pub const fn revise(&mut self) {
         self.state = BarState::Revised;

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A bar is never changed after it was told: a correction is a new revision (invariant B2). Slots come from the session, so
-//! the last bar of a session closes with it, and a slot without ticks is noticed on time.
+//! the last bar of a session closes with it, and a slot without ticks is noticed on time. A session whose end moves goes on: a bar
+//! that was cut short forms again where its slot grew, and is told as the next revision.
 
 use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
 use crate::domain::interval::Interval;
@@ -52,6 +53,8 @@ pub struct BarBuilder {
     session: Option<Session>,
     /// The next slot to close, while the session has one.
     next: Option<Slot>,
+    /// What lies before this is closed.
+    closed_to: Timestamp,
     /// Bars still forming, earliest first: one, or two while the earlier waits for late ticks.
     forming: VecDeque<Forming>,
     /// The last revision of each closed bar of this session, earliest first.
@@ -66,6 +69,8 @@ struct Forming {
     first_at: Timestamp,
     last_at: Timestamp,
     provenance: Provenance,
+    /// The last revision that was told of it, when it was closed before and its slot grew.
+    told: Option<Bar>,
 }
 
 impl Forming {
@@ -78,6 +83,20 @@ impl Forming {
             first_at: tick.at,
             last_at: tick.at,
             provenance: tick.provenance,
+            told: None,
+        }
+    }
+
+    /// A bar that was told goes on forming.
+    fn again(slot: Slot, told: Bar) -> Self {
+        Self {
+            slot,
+            ohlc: told.ohlc,
+            ticks: told.ticks,
+            first_at: told.first_tick_at.unwrap_or(slot.opens_at),
+            last_at: told.last_tick_at.unwrap_or(slot.opens_at),
+            provenance: told.provenance,
+            told: Some(told),
         }
     }
 
@@ -117,9 +136,16 @@ impl BarBuilder {
             lateness,
             session: None,
             next: None,
+            closed_to: Timestamp::from_micros(i64::MIN),
             forming: VecDeque::new(),
             closed: VecDeque::new(),
         }
+    }
+
+    /// The pair whose bars it builds.
+    #[must_use]
+    pub const fn symbol(&self) -> Symbol {
+        self.symbol
     }
 
     /// The interval it builds.
@@ -132,22 +158,43 @@ impl BarBuilder {
     pub fn open_session(&mut self, session: Session) {
         self.next = SlotGrid::of(self.interval).slot_of(&session, session.opens);
         self.session = Some(session);
+        self.closed_to = session.opens;
         self.forming.clear();
         self.closed.clear();
     }
 
-    /// The session that is being built ends at another time than it began with: no bar goes beyond its end.
-    pub fn correct_session(&mut self, session: Session) {
+    /// The session whose bars it builds, or built last.
+    #[must_use]
+    pub const fn session(&self) -> Option<Session> {
+        self.session
+    }
+
+    /// The session that is built, or was last, ends at another time than was known. Nothing is expected before `from`. What is
+    /// closed stays closed, but for the bar whose slot grew: that forms again. No bar goes beyond the new end.
+    pub fn correct_session(&mut self, session: Session, from: Timestamp) {
+        let grid = SlotGrid::of(self.interval);
         self.session = Some(session);
-        let cut = |slot: Slot| Slot {
-            closes_at: slot.closes_at.min(session.closes),
-            ..slot
-        };
-        self.next = self.next.filter(|slot| slot.opens_at < session.closes).map(cut);
-        self.forming.retain(|forming| forming.slot.opens_at < session.closes);
-        for forming in &mut self.forming {
-            forming.slot = cut(forming.slot);
+        self.forming.retain_mut(|forming| {
+            let slot = grid.slot_of(&session, forming.slot.opens_at);
+            forming.slot = slot.unwrap_or(forming.slot);
+            slot.is_some()
+        });
+        self.closed_to = self.closed_to.max(from);
+        self.next = grid.slot_of(&session, self.closed_to);
+        let cut = self
+            .next
+            .and_then(|next| self.closed.iter().position(|bar| bar.key.opens_at == next.opens_at));
+        if let Some((slot, told)) = self.next.zip(cut.and_then(|cut| self.closed.remove(cut))) {
+            self.forming.push_front(Forming::again(slot, told));
         }
+    }
+
+    /// The slot that contains `place`, if it is closed.
+    #[must_use]
+    pub fn closed_slot(&self, place: Timestamp) -> Option<Slot> {
+        let slot = SlotGrid::of(self.interval).slot_of(self.session.as_ref()?, place)?;
+        let closed = self.next.is_none_or(|next| slot.opens_at < next.opens_at);
+        closed.then_some(slot)
     }
 
     /// Adds an accepted tick to the bar that contains `place`: its stamp, or a moment before it where stamps name the end of
@@ -172,7 +219,7 @@ impl BarBuilder {
         else {
             return Pushed::TooLate;
         };
-        if self.next.is_none_or(|next| slot.opens_at < next.opens_at) {
+        if self.closed_slot(place).is_some() {
             return self.revise_with_tick(slot, tick);
         }
         match self.forming.iter_mut().find(|forming| forming.slot == slot) {
@@ -225,6 +272,7 @@ impl BarBuilder {
     /// Closes the next slot, whose deadline has come. `flags` is what happened to the feed in it.
     pub fn close_next(&mut self, flags: impl FnOnce(Slot) -> Flags) -> Option<Closed> {
         let (slot, session) = (self.next?, self.session?);
+        self.closed_to = slot.closes_at;
         self.next = SlotGrid::of(self.interval).slot_after(&session, slot);
         if self.forming.front().is_none_or(|forming| forming.slot != slot) {
             return Some(Closed::Missing(slot));
@@ -232,14 +280,26 @@ impl BarBuilder {
         let forming = self.forming.pop_front()?;
         let mut bar = bar_of(self.symbol, self.interval, &session, &forming);
         bar.flags = bar.flags.with(flags(slot));
-        self.closed.push_back(bar);
-        Some(Closed::Bar(bar))
+        if let Some(told) = forming.told {
+            bar.revision = told.revision;
+            bar.revise();
+        }
+        Some(Closed::Bar(self.insert(bar)))
     }
 
     /// Takes over a revision that was made elsewhere (the vendor's bar), so that later corrections build on it. A bar of another
     /// session is left alone.
     pub fn adopt(&mut self, bar: Bar) {
         if self.session.is_none_or(|session| !session.contains(bar.key.opens_at)) {
+            return;
+        }
+        let opens_at = bar.key.opens_at;
+        if let Some(forming) = self
+            .forming
+            .iter_mut()
+            .find(|forming| forming.slot.opens_at == opens_at)
+        {
+            *forming = Forming::again(forming.slot, bar);
             return;
         }
         match self.closed.iter_mut().find(|old| old.key.opens_at == bar.key.opens_at) {
@@ -250,10 +310,34 @@ impl BarBuilder {
         }
     }
 
+    /// A bar of this session that was told, whatever was built here meanwhile: it counts, and is revised from there.
+    pub fn restore(&mut self, bar: Bar) {
+        let opens_at = bar.key.opens_at;
+        let Some(slot) = self
+            .session
+            .and_then(|session| SlotGrid::of(self.interval).slot_of(&session, opens_at))
+        else {
+            return;
+        };
+        if self.closed_slot(opens_at).is_some() {
+            return self.adopt(bar);
+        }
+        match self.forming.iter_mut().find(|forming| forming.slot == slot) {
+            Some(forming) => forming.told = Some(bar),
+            None => self.forming.push_front(Forming::again(slot, bar)),
+        }
+    }
+
     /// The last revision of a closed bar of this session.
     #[must_use]
     pub fn closed_bar(&self, opens_at: Timestamp) -> Option<&Bar> {
         self.closed.iter().find(|bar| bar.key.opens_at == opens_at)
+    }
+
+    /// The closed bars of this session that begin in a slot, earliest first.
+    pub fn closed_in(&self, slot: Slot) -> impl Iterator<Item = &Bar> {
+        let inside = move |bar: &&Bar| slot.opens_at <= bar.key.opens_at && bar.key.opens_at < slot.closes_at;
+        self.closed.iter().filter(inside)
     }
 
     /// The closed bars of this session that were not over at `since`.
@@ -269,6 +353,7 @@ impl BarBuilder {
         let forming = self.forming.front().filter(|forming| Some(forming.slot) == self.next)?;
         Some(Bar {
             state: BarState::Partial,
+            revision: forming.told.map_or(0, |told| told.revision.saturating_add(1)),
             ..bar_of(self.symbol, self.interval, self.session.as_ref()?, forming)
         })
     }

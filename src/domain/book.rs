@@ -1,10 +1,12 @@
 //! Everything the pipeline keeps of one pair: its judge, its watch, its bars, its gaps, and where its session stands.
 
+mod heal;
 mod replan;
 
 use crate::domain::acceptance::{Acceptance, AcceptanceView};
 use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
+use crate::domain::book::heal::Past;
 use crate::domain::channel::Channel;
 use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
@@ -20,7 +22,8 @@ use crate::domain::tick::{SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::watch::Watch;
 use crate::limits;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The cause of a slot in which accepted prices before and after it prove that the market was silent.
@@ -42,7 +45,13 @@ pub(super) struct Logs {
 pub(super) struct Book {
     pub(super) market: Market,
     pub(super) watch: Watch,
-    pub(super) gaps: GapBook,
+    /// The gaps of the base bars.
+    gaps: GapBook,
+    /// The gaps of the one-minute bars, where these are served: the vendor is asked for them too.
+    minutes: Option<GapBook>,
+    /// Minutes of this session without a tick, while the feed was heard. They become gaps when the session has no further bars, so
+    /// that one question asks for them all.
+    quiet: Vec<Slot>,
     /// The last id of a gap.
     gap_ids: u64,
     pub(super) logs: Logs,
@@ -52,6 +61,12 @@ pub(super) struct Book {
     prices: Acceptance,
     /// One for each interval of the market, in its order.
     builders: Vec<BarBuilder>,
+    /// Earlier sessions whose bars may still be healed.
+    past: VecDeque<Past>,
+    /// Stretches between the end of this session and its next opening on the same day.
+    pauses: Vec<(Timestamp, Timestamp)>,
+    /// Ticks after the end of the last session, for the case that it goes on.
+    held: VecDeque<(Tick, Timestamp)>,
     /// The session that is open, or was last.
     session: Option<Session>,
     /// What the session does next, and which edition of the calendar says so.
@@ -96,7 +111,15 @@ impl Book {
         });
         let mut book = Self {
             gaps: GapBook::new(symbol, base),
+            minutes: market
+                .intervals
+                .contains(&Interval::M1)
+                .then(|| GapBook::new(symbol, Interval::M1)),
+            quiet: Vec::new(),
             gap_ids: 0,
+            past: VecDeque::new(),
+            pauses: Vec::new(),
+            held: VecDeque::new(),
             watch: Watch::new(),
             audit: Audit::new(symbol, base, market.on_mismatch),
             judge: Judge::new(market.jump_basis_points),
@@ -137,21 +160,16 @@ impl Book {
 
     /// Keeps the appointment that is due.
     pub(super) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
-        let Appointment { phase, session, .. } = self.agenda.filter(|next| next.at <= due)?;
+        let Appointment { phase, mut session, .. } = self.agenda.filter(|next| next.at <= due)?;
         let next = |at, phase| Some(Appointment { at, phase, session });
         match phase {
             SessionPhase::OpeningSoon => self.agenda = next(session.opens, SessionPhase::Open),
             SessionPhase::Open => {
-                if self.session.is_none_or(|before| before.date != session.date) {
-                    self.counted = PairCounts::default();
+                match self.session.filter(|told| told.date == session.date) {
+                    Some(told) => session = self.reopen(told, session),
+                    None => self.begin(session),
                 }
-                self.session = Some(session);
-                self.judge = Judge::new(self.market.jump_basis_points);
-                self.audit.forget();
-                self.prices.open_session();
-                for builder in &mut self.builders {
-                    builder.open_session(session);
-                }
+                let next = |at, phase| Some(Appointment { at, phase, session });
                 let soon = (session.closes - limits::SESSION_SOON).max(due);
                 self.agenda = next(soon.min(session.closes), SessionPhase::ClosingSoon);
             }
@@ -195,10 +213,48 @@ impl Book {
         }
     }
 
+    /// A session of a date that was not open before.
+    fn begin(&mut self, session: Session) {
+        self.keep_session();
+        self.counted = PairCounts::default();
+        self.session = Some(session);
+        self.judge = Judge::new(self.market.jump_basis_points);
+        self.audit.forget();
+        self.prices.open_session();
+        self.held.clear();
+        self.pauses.clear();
+        self.quiet.clear();
+        for builder in &mut self.builders {
+            builder.open_session(session);
+        }
+    }
+
+    /// Keeps a tick that came after the last session's end: the session may go on.
+    pub(super) fn hold(&mut self, tick: Tick, at: Timestamp) {
+        let after = |session: Session| session.closes <= self.place(&tick);
+        if self.session.is_some_and(after) && self.held.len() < limits::TICKS_HELD {
+            self.held.push_back((tick, at));
+        }
+    }
+
+    /// The held ticks that belong to the session as it is now.
+    pub(super) fn release(&mut self, now: Timestamp) -> Vec<(Tick, Timestamp)> {
+        let held = std::mem::take(&mut self.held);
+        if let Some((last, _)) = held.back().filter(|_| held.len() >= limits::TICKS_HELD)
+            && self.watch.is_up()
+        {
+            self.watch.down(last.at, "session_closed"); // what came after it was not kept
+            self.watch.up(now);
+        }
+        held.into_iter()
+            .filter(|(tick, _)| self.in_session(self.place(tick)))
+            .collect()
+    }
+
     /// Whether a tick is good and of this session.
     pub(super) fn admit(&mut self, tick: &Tick, now: Timestamp) -> Result<(), SetAside> {
         let place = self.place(tick);
-        let outcome = if self.session.is_none_or(|session| !session.contains(place)) {
+        let outcome = if !self.in_session(place) {
             // Minutes before the open a stamp may already be inside; what is far outside is the vendor's round-the-clock quote.
             Err(SetAside::OffSession)
         } else {
@@ -227,13 +283,16 @@ impl Book {
     fn prove_silence(&mut self) {
         let prices = &self.prices;
         let silent = |gap: &Gap| gap.cause == NO_ACCEPTED_PRICE && prices.proves_watched(gap.from, gap.to);
-        self.gaps.explain(silent, NO_TICKS);
+        let books = [Some(&mut self.gaps), self.minutes.as_mut()];
+        books
+            .into_iter()
+            .flatten()
+            .for_each(|gaps| gaps.explain(silent, NO_TICKS));
     }
 
-    /// The vendor is being asked for a stretch.
-    pub(super) fn asked(&mut self, from: Timestamp, to: Timestamp) -> Vec<Gap> {
-        self.prove_silence();
-        self.gaps.asked(from, to)
+    fn in_session(&self, place: Timestamp) -> bool {
+        let paused = self.pauses.iter().any(|(from, to)| *from <= place && place < *to);
+        !paused && self.session.is_some_and(|session| session.contains(place))
     }
 
     /// The instant by which a tick belongs to a bar.
@@ -254,28 +313,26 @@ impl Book {
         out: &mut Vec<Entry>,
     ) {
         let place = self.place(tick);
+        let base = self.push(0, tick, place);
         for i in 0..self.builders.len() {
-            let Some(Pushed::Revised(mut bar)) = self.builders.get_mut(i).map(|builder| builder.push(tick, place))
-            else {
-                continue;
+            let revised = match base {
+                Pushed::Forming if i == 0 => None,
+                Pushed::Revised(bar) if i == 0 => {
+                    self.gaps.revised(&bar);
+                    Some(bar)
+                }
+                Pushed::TooLate if !self.is_minutes(i) => None, // the vendor's bar holds it, or nothing does
+                _ => match self.closed_longer(i, place) {
+                    Some(slot) => self.recompose(i, slot),
+                    None => match self.push(i, tick, place) {
+                        Pushed::Revised(bar) => Some(bar),
+                        Pushed::Forming | Pushed::TooLate => None,
+                    },
+                },
             };
-            if bar.revision == 0 {
-                // The slot was over without a tick: what was not heard in it is missing from this bar too.
-                let slot = Slot {
-                    opens_at: bar.key.opens_at,
-                    closes_at: bar.closes_at,
-                };
-                bar.flags = bar.flags.with(self.watch.flags(slot));
-                self.builders
-                    .iter_mut()
-                    .skip(i)
-                    .take(1)
-                    .for_each(|builder| builder.adopt(bar));
+            if let Some(bar) = revised {
+                self.tell_bar(i, bar, at, sequencer, counts, out);
             }
-            if i == 0 {
-                self.gaps.revised(&bar);
-            }
-            self.tell_bar(i, bar, at, sequencer, counts, out);
         }
         if at.since(self.partial_told_at) >= limits::PARTIAL_EVERY
             && let Some(bar) = self.builders.first().and_then(BarBuilder::partial)
@@ -289,10 +346,28 @@ impl Book {
         }
     }
 
-    /// Closes the slots whose deadline is `due`.
+    /// Adds a tick to the bars of one interval. A slot that was over without a tick lacks what was not heard in it, also when a
+    /// late tick makes its bar.
+    fn push(&mut self, i: usize, tick: &Tick, place: Timestamp) -> Pushed {
+        let Some(builder) = self.builders.get_mut(i) else {
+            return Pushed::TooLate;
+        };
+        let pushed = builder.push(tick, place);
+        let Pushed::Revised(mut bar) = pushed else {
+            return pushed;
+        };
+        if bar.revision == 0 {
+            bar.flags = bar.flags.with(self.watch.flags(bar.slot()));
+            builder.adopt(bar);
+        }
+        Pushed::Revised(bar)
+    }
+
+    /// Closes the slots whose deadline is `due`, at the instant `at`, which is later where a session goes on.
     pub(super) fn close_due(
         &mut self,
         due: Timestamp,
+        at: Timestamp,
         sequencer: &mut Sequencer,
         counts: &mut Counts,
         ends: &mut Vec<BarEnd>,
@@ -310,25 +385,78 @@ impl Book {
             let Some(closed) = builder.close_next(|slot| watch.flags(slot)) else {
                 continue;
             };
-            let (opens_at, trouble) = match closed {
+            let closed = self.composed(i, closed);
+            let (slot, trouble) = match closed {
                 Closed::Bar(bar) => {
-                    self.tell_bar(i, bar, due, sequencer, counts, out);
-                    (
-                        bar.key.opens_at,
-                        flawed(&bar).then(|| bar.flags.names().collect::<Vec<_>>().join(",")),
-                    )
+                    self.tell_bar(i, bar, at, sequencer, counts, out);
+                    let flags = || bar.flags.names().collect::<Vec<_>>().join(",");
+                    (bar.slot(), flawed(&bar).then(flags))
                 }
-                Closed::Missing(slot) => (slot.opens_at, Some(self.cause(slot).to_owned())),
+                Closed::Missing(slot) => (slot, Some(self.cause(slot).to_owned())),
             };
-            if i == 0 && trouble.is_some() {
-                self.open_gap(closed, due, sequencer, counts, out);
+            BarEnd::note(ends, interval, slot.opens_at, self.market.symbol, trouble.clone());
+            if i == 0 || self.is_minutes(i) {
+                self.note_gap(i, closed, trouble, at, sequencer, counts, out);
             }
-            BarEnd::note(ends, interval, opens_at, self.market.symbol, trouble);
         }
+    }
+
+    /// A slot of an interval that the vendor is asked for is closed: if its bar is missing or flawed, that is a gap.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what happened, and where decisions are written down"
+    )]
+    fn note_gap(
+        &mut self,
+        i: usize,
+        closed: Closed,
+        trouble: Option<String>,
+        due: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let (slot, bar) = match closed {
+            Closed::Bar(bar) => (bar.slot(), Some(bar)),
+            Closed::Missing(slot) => (slot, None),
+        };
+        let minutes = self.minutes.as_mut().filter(|_| i > 0);
+        let gaps = minutes.unwrap_or(&mut self.gaps);
+        if let Some(findings) = gaps.closed_again(slot, bar, &mut self.gap_ids) {
+            return self.tell_findings(findings, due, sequencer, counts, out);
+        }
+        match trouble.as_deref() {
+            Some(_) if i > 0 && bar.is_none() && self.watch.cause(slot).is_none() => self.quiet.push(slot),
+            Some(_) => self.open_gap(i, closed, due, sequencer, counts, out),
+            None => {}
+        }
+        let over = |builder: &BarBuilder| builder.next_deadline().is_none();
+        if i > 0 && self.builders.get(i).is_some_and(over) {
+            let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
+            for slot in std::mem::take(&mut self.quiet) {
+                let cause = self.cause(slot).to_owned();
+                opened.extend(self.open_hole(i, slot, None, &cause).map(|gap| (gap.id, gap)));
+            }
+            for gap in opened.into_values() {
+                counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
+                self.tell_gap(gap, due, sequencer, counts, out);
+            }
+        }
+    }
+
+    fn open_hole(&mut self, i: usize, slot: Slot, bar: Option<Bar>, cause: &str) -> Option<Gap> {
+        let hole = Hole {
+            slot,
+            session: self.session?,
+            bar,
+        };
+        let minutes = self.minutes.as_mut().filter(|_| i > 0);
+        Some(minutes.unwrap_or(&mut self.gaps).open(hole, cause, &mut self.gap_ids))
     }
 
     fn open_gap(
         &mut self,
+        i: usize,
         closed: Closed,
         due: Timestamp,
         sequencer: &mut Sequencer,
@@ -336,19 +464,13 @@ impl Book {
         out: &mut Vec<Entry>,
     ) {
         let (slot, bar) = match closed {
-            Closed::Bar(bar) => (
-                Slot {
-                    opens_at: bar.key.opens_at,
-                    closes_at: bar.closes_at,
-                },
-                Some(bar),
-            ),
+            Closed::Bar(bar) => (bar.slot(), Some(bar)),
             Closed::Missing(slot) => (slot, None),
         };
-        let Some(session) = self.session else { return };
         let cause = self.cause(slot).to_owned();
-        let gap = self.gaps.open(Hole { slot, session, bar }, &cause, &mut self.gap_ids);
-        self.tell_gap(gap, due, sequencer, counts, out);
+        if let Some(gap) = self.open_hole(i, slot, bar, &cause) {
+            self.tell_gap(gap, due, sequencer, counts, out);
+        }
     }
 
     /// Nothing was heard since then, which only shows now: bars that were told as whole since are told again as flawed.
@@ -371,8 +493,8 @@ impl Book {
                     builder.adopt(bar);
                 }
                 self.tell_bar(i, bar, at, sequencer, counts, out);
-                if i == 0 {
-                    self.open_gap(Closed::Bar(bar), at, sequencer, counts, out);
+                if i == 0 || self.is_minutes(i) {
+                    self.open_gap(i, Closed::Bar(bar), at, sequencer, counts, out);
                 }
             }
         }
@@ -390,7 +512,8 @@ impl Book {
         let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
         let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
         let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
-        let slots = |(from, to)| SlotGrid::of(interval).touching(&*self.market.sessions, from, to);
+        let sessions = Arc::clone(&self.market.sessions);
+        let slots = |(from, to)| SlotGrid::of(interval).touching(&*sessions, from, to);
         let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
         for Expected { slot, session } in slots {
             let hole = Hole {
@@ -398,8 +521,9 @@ impl Book {
                 session,
                 bar: None,
             };
-            let present = self.session.is_some_and(|session| session.date == hole.session.date);
-            if !present && hole.slot.closes_at <= at && !self.gaps.knows(hole.slot) {
+            let built = self.session.is_some_and(|session| session.contains(slot.opens_at));
+            if !built && slot.closes_at <= at && !self.gaps.knows(slot) {
+                self.past_of(session);
                 let gap = self.gaps.open(hole, &lacking.cause, &mut self.gap_ids);
                 opened.insert(gap.id, gap);
             }
@@ -422,6 +546,9 @@ impl Book {
         let mut findings = Vec::new();
         for answer in &answers {
             findings.extend(self.gaps.answer(answer, &mut self.gap_ids));
+            if let Some(minutes) = &mut self.minutes {
+                findings.extend(minutes.answer(answer, &mut self.gap_ids));
+            }
         }
         let base = self.builders.first();
         // A late tick may have made a bar in a hole: the hole's answer is the answer to it.
@@ -457,18 +584,6 @@ impl Book {
     pub(super) fn unchecked(&self) -> Option<Unchecked> {
         let over = self.builders.first().is_none_or(|base| base.next_deadline().is_none());
         self.audit.unchecked(over)
-    }
-
-    /// The vendor's bar takes the place of ours in the base interval.
-    pub(super) fn adopt(&mut self, bar: Bar) {
-        if let Some(base) = self.builders.first_mut() {
-            base.adopt(bar);
-        }
-    }
-
-    pub(super) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
-        self.gap_ids = self.gap_ids.max(gap.id);
-        self.gaps.restore(gap, &*self.market.sessions, bars);
     }
 
     /// Numbers a bar of the `i`th interval.

@@ -188,10 +188,17 @@ pub struct Unwatched {
 pub struct Asked {
     /// The pair.
     pub symbol: Symbol,
+    /// Of which bars; older ledgers do not say, and mean the base interval.
+    #[serde(default = "base_interval")]
+    pub interval: Interval,
     /// Start of the stretch.
     pub from: Timestamp,
     /// End of the stretch, exclusive.
     pub to: Timestamp,
+}
+
+const fn base_interval() -> Interval {
+    Interval::BASE
 }
 
 /// Bars of past sessions that nobody has.

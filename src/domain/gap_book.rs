@@ -186,6 +186,55 @@ impl GapBook {
         gap
     }
 
+    /// Whether a gap that may still be filled touches a stretch.
+    #[must_use]
+    pub fn pending_in(&self, from: Timestamp, to: Timestamp) -> bool {
+        let touches = |pending: &Pending| pending.gap.from < to && from < pending.gap.to;
+        self.pending.iter().any(touches)
+    }
+
+    /// Whether a slot in a stretch has no bar and its gap may still be filled.
+    #[must_use]
+    pub fn lost_in(&self, stretch: Slot) -> bool {
+        let within = |slot: Slot| stretch.opens_at <= slot.opens_at && slot.opens_at < stretch.closes_at;
+        let holes = self.pending.iter().flat_map(|pending| &pending.holes);
+        holes.into_iter().any(|hole| hole.bar.is_none() && within(hole.slot))
+    }
+
+    /// A slot that is a hole was closed again, after its session's end moved; `bar` is what it has now. `None` when it is no hole.
+    pub fn closed_again(&mut self, slot: Slot, bar: Option<Bar>, ids: &mut u64) -> Option<Vec<Finding>> {
+        let holds = |pending: &Pending| {
+            pending
+                .holes
+                .iter()
+                .position(|hole| hole.slot.opens_at == slot.opens_at)
+        };
+        let (i, place) = self
+            .pending
+            .iter()
+            .enumerate()
+            .find_map(|(i, pending)| Some((i, holds(pending)?)))?;
+        let mut pending = self.pending.remove(i);
+        if let Some(hole) = pending.holes.get_mut(place) {
+            if pending.gap.to == hole.slot.closes_at {
+                pending.gap.to = slot.closes_at;
+            }
+            (hole.slot, hole.bar) = (slot, bar);
+        }
+        if bar.is_some_and(|bar| !flawed(&bar)) {
+            pending.holes.remove(place);
+            pending.outcomes.push((slot, Outcome::Filled));
+        }
+        let mut findings = Vec::new();
+        if pending.holes.is_empty() {
+            self.conclude(pending, ids, &mut findings);
+        } else {
+            findings.push(Finding::Gap(pending.gap.clone()));
+            self.pending.insert(i, pending);
+        }
+        Some(findings)
+    }
+
     /// The vendor is being asked for a stretch: gaps that touch it are `filling`.
     pub fn asked(&mut self, from: Timestamp, to: Timestamp) -> Vec<Gap> {
         let touched = self

@@ -70,7 +70,10 @@ impl Healer {
                 .max(seldom)
         };
         let pending = || gaps.iter().filter(|gap| gap.status.pending());
-        if let Some(newest) = pending().filter(|gap| ripe_at(gap) <= now).max_by_key(|gap| gap.to) {
+        if let Some(newest) = pending()
+            .filter(|gap| ripe_at(gap) <= now)
+            .max_by_key(|gap| (gap.to, gap.interval))
+        {
             return Step::Ask(span(newest, pending()));
         }
         let comparisons = || unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));

@@ -48,6 +48,7 @@ pub mod acceptance;
 pub mod judge;
 pub mod sequence;
 pub mod bars;
+pub mod compose;
 pub mod watch;
 pub mod gap_book;
 pub mod mismatch;
@@ -66,6 +67,8 @@ mod pipeline_time_tests;
 mod audit_tests;
 #[cfg(test)]
 mod gap_tests;
+#[cfg(test)]
+mod reopen_tests;
 pub mod backoff;
 pub mod cadence;
 pub mod pulse;

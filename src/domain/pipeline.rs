@@ -138,7 +138,7 @@ impl Pipeline {
 
     /// The gaps that may still be filled.
     pub fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
-        self.books.iter().flat_map(|book| book.gaps.pending())
+        self.books.iter().flat_map(Book::pending_gaps)
     }
 
     /// The bars that were not yet compared with the vendor's.
@@ -164,6 +164,14 @@ impl Pipeline {
         }
     }
 
+    /// Takes up what was told of the newest session where a replay came to others: the last revisions of its bars, and the last id
+    /// of a gap.
+    pub fn restore_told(&mut self, symbol: Symbol, bars: &[Bar], last_gap: u64) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == symbol) {
+            book.restore_told(bars, last_gap);
+        }
+    }
+
     /// When something is due without anything arriving.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -172,15 +180,28 @@ impl Pipeline {
 
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Entry>) {
-        self.books.iter_mut().for_each(|book| book.replan(now.max(self.at)));
+        self.replan(now.max(self.at), out);
         while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
-            self.at = self.at.max(due);
+            self.at = self.at.max(due); // slots of a session that goes on were over before it did
             out.push(Entry::Heard(Heard {
-                at: due,
+                at: self.at,
                 what: HeardKind::Deadline,
             }));
             self.close_due(due, out);
             self.turn_sessions(due, out);
+        }
+    }
+
+    /// Takes up calendars that were corrected.
+    fn replan(&mut self, now: Timestamp, out: &mut Vec<Entry>) {
+        for book in &mut self.books {
+            let Some(lacking) = book.replan(now) else { continue };
+            self.at = now;
+            out.push(Entry::Heard(Heard {
+                at: now,
+                what: HeardKind::Lacking(lacking.clone()),
+            }));
+            book.lack(&lacking, now, &mut self.sequencer, &mut self.counts, out);
         }
     }
 
@@ -283,7 +304,7 @@ impl Pipeline {
             HeardKind::Asked(asked) => {
                 for i in 0..self.books.len() {
                     let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
-                        Some(book) => book.asked(asked.from, asked.to),
+                        Some(book) => book.asked(asked.interval, asked.from, asked.to),
                         None => Vec::new(),
                     };
                     self.tell_findings(i, gaps.into_iter().map(Finding::Gap).collect(), at, out);
@@ -342,19 +363,37 @@ impl Pipeline {
     }
 
     fn price(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<Entry>) {
+        self.take_price(tick, at, at, out);
+    }
+
+    /// A price that arrived at `received_at` and is decided on at `at`.
+    fn take_price(&mut self, tick: &Tick, received_at: Timestamp, at: Timestamp, out: &mut Vec<Entry>) {
         let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == tick.symbol) else {
             return self.set_aside(SetAside::UnknownSymbol);
         };
-        if let Err(reason) = book.admit(tick, at) {
+        if let Err(reason) = book.admit(tick, received_at) {
+            if reason == SetAside::OffSession {
+                book.hold(*tick, received_at);
+            }
             return self.set_aside(reason);
         }
         self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
         let event = Event::Tick(AcceptedTick {
             tick: *tick,
-            received_at: at,
+            received_at,
         });
         out.push(Entry::Event(self.sequencer.number(book.logs.ticks, at, event)));
         book.build(tick, at, &mut self.sequencer, &mut self.counts, out);
+    }
+
+    /// Ticks that came between a session's old end and the moment in which it went on.
+    fn take_back(&mut self, held: Vec<(Tick, Timestamp)>, now: Timestamp, out: &mut Vec<Entry>) {
+        for (tick, received_at) in held {
+            if let Some(count) = self.counts.ticks_set_aside.get_mut(&SetAside::OffSession) {
+                *count = count.saturating_sub(1);
+            }
+            self.take_price(&tick, received_at, now, out);
+        }
     }
 
     fn set_aside(&mut self, reason: SetAside) {
@@ -366,22 +405,23 @@ impl Pipeline {
     fn close_due(&mut self, due: Timestamp, out: &mut Vec<Entry>) {
         let mut ends: Vec<BarEnd> = Vec::new();
         for book in &mut self.books {
-            book.close_due(due, &mut self.sequencer, &mut self.counts, &mut ends, out);
+            book.close_due(due, self.at, &mut self.sequencer, &mut self.counts, &mut ends, out);
         }
         ends.sort_by_key(|end| end.interval);
         for end in ends {
-            out.push(Entry::Event(self.sequencer.number_for_all(due, Event::BarEnd(end))));
+            out.push(Entry::Event(self.sequencer.number_for_all(self.at, Event::BarEnd(end))));
         }
     }
 
     /// Opens and closes sessions that are due. A new session begins with what the link is, so that its day can be replayed alone.
     fn turn_sessions(&mut self, due: Timestamp, out: &mut Vec<Entry>) {
+        let mut released = Vec::new();
         for book in &mut self.books {
             let Some(change) = book.turn_session(due) else { continue };
             let opened = change.phase == SessionPhase::Open;
             out.push(Entry::Event(self.sequencer.number(
                 book.logs.session,
-                due,
+                self.at,
                 Event::Session(change),
             )));
             if opened && book.watch.is_up() {
@@ -389,23 +429,20 @@ impl Pipeline {
                     symbols: vec![book.market.symbol],
                 };
                 out.push(Entry::Heard(Heard {
-                    at: due,
+                    at: self.at,
                     what: HeardKind::Carried(link),
                 }));
             }
+            if opened {
+                released.extend(book.release(self.at));
+            }
         }
+        self.take_back(released, self.at, out);
     }
 
     fn tell_findings(&mut self, book: usize, findings: Vec<Finding>, at: Timestamp, out: &mut Vec<Entry>) {
-        let Some(book) = self.books.get_mut(book) else { return };
-        for finding in findings {
-            match finding {
-                Finding::Bar(bar) => {
-                    book.adopt(bar);
-                    book.tell_bar(0, bar, at, &mut self.sequencer, &mut self.counts, out);
-                }
-                Finding::Gap(gap) => book.tell_gap(gap, at, &mut self.sequencer, &mut self.counts, out),
-            }
+        if let Some(book) = self.books.get_mut(book) {
+            book.tell_findings(findings, at, &mut self.sequencer, &mut self.counts, out);
         }
     }
 }

@@ -276,6 +276,7 @@ fn the_vendors_answer_fills_what_it_has_and_settles_what_it_has_not() {
         1_503,
         HeardKind::Asked(Asked {
             symbol: Symbol::usdcop(),
+            interval: Interval::M5,
             from: at(0),
             to: at(1_500),
         }),

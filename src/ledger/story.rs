@@ -75,6 +75,7 @@ impl Story {
                     2 => HeardKind::Carried(LinkChange::Alive),
                     _ => HeardKind::Asked(Asked {
                         symbol,
+                        interval: Interval::M5,
                         from: at,
                         to: at,
                     }),

@@ -1,0 +1,284 @@
+//! What the vendor's bars do to ours: a bar that was healed heals the longer ones that hold it, also of earlier sessions.
+
+use super::Book;
+use crate::domain::bar::{Bar, BarKey};
+use crate::domain::bars::{BarBuilder, Closed};
+use crate::domain::compose::Longer;
+use crate::domain::event::Entry;
+use crate::domain::gap::Gap;
+use crate::domain::gap_book::Finding;
+use crate::domain::interval::Interval;
+use crate::domain::pipeline::Counts;
+use crate::domain::sequence::Sequencer;
+use crate::domain::session::Session;
+use crate::domain::slot_grid::{Slot, SlotGrid};
+use crate::domain::timestamp::Timestamp;
+use crate::limits;
+
+/// The bars of an earlier session, one builder an interval, in the market's order.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    session: Session,
+    builders: Vec<BarBuilder>,
+}
+
+impl Book {
+    /// The gaps that may still be filled, those of base bars first.
+    pub(in crate::domain) fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
+        let minutes = self.minutes.iter().flat_map(|minutes| minutes.pending());
+        self.gaps.pending().chain(minutes)
+    }
+
+    /// The vendor is being asked for bars of a stretch.
+    pub(in crate::domain) fn asked(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
+        self.prove_silence();
+        let books = [Some(&mut self.gaps), self.minutes.as_mut()];
+        let asked = books.into_iter().flatten().filter(|book| book.interval() == interval);
+        asked.flat_map(|book| book.asked(from, to)).collect()
+    }
+
+    /// Takes up a gap of an earlier day: `bars` are the last revisions of its sessions' bars, of all intervals.
+    pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+        self.gap_ids = self.gap_ids.max(gap.id);
+        let sessions = std::sync::Arc::clone(&self.market.sessions);
+        let of_gap: Vec<Bar> = bars
+            .iter()
+            .filter(|bar| bar.key.interval == gap.interval)
+            .copied()
+            .collect();
+        if gap.status.pending() && gap.interval == self.gaps.interval() {
+            let mut touched: Vec<Session> = Vec::new();
+            for expected in SlotGrid::BASE
+                .touching(&*sessions, gap.from, gap.to)
+                .take(limits::HOLES_RESTORED)
+            {
+                if touched.last() != Some(&expected.session) {
+                    touched.push(expected.session);
+                }
+            }
+            for session in touched {
+                let Some(past) = self.past_of(session) else { continue };
+                for bar in bars.iter().filter(|bar| bar.session_date == session.date) {
+                    let builders = past.builders.iter_mut();
+                    let own = builders.filter(|builder| builder.interval() == bar.key.interval);
+                    own.for_each(|builder| builder.adopt(*bar));
+                }
+            }
+        }
+        match &mut self.minutes {
+            Some(minutes) if minutes.interval() == gap.interval => minutes.restore(gap, &*sessions, &of_gap),
+            _ if gap.interval == self.gaps.interval() => self.gaps.restore(gap, &*sessions, &of_gap),
+            _ => {} // of an interval that is no longer served
+        }
+    }
+
+    /// Bars that were told, as far as a replay of the day made others of them: what was told counts, and is revised from there.
+    pub(in crate::domain) fn restore_told(&mut self, told: &[Bar], last_gap: u64) {
+        self.gap_ids = self.gap_ids.max(last_gap);
+        for bar in told {
+            let builders = self.builders.iter_mut();
+            let own = builders.filter(|builder| builder.interval() == bar.key.interval);
+            own.for_each(|builder| builder.restore(*bar));
+        }
+    }
+
+    /// Keeps the session that was built last while its bars may still be healed, and forgets those that are settled.
+    pub(super) fn keep_session(&mut self) {
+        let gaps = &self.gaps;
+        self.past
+            .retain(|past| gaps.pending_in(past.session.opens, past.session.closes));
+        if let Some(session) = self.session.filter(|last| gaps.pending_in(last.opens, last.closes)) {
+            let builders = self.builders.clone();
+            self.push_past(Past { session, builders });
+        }
+    }
+
+    /// The bars that are known of an earlier session; `None` for the present one.
+    pub(super) fn past_of(&mut self, session: Session) -> Option<&mut Past> {
+        if self.session.is_some_and(|present| present.date == session.date) {
+            return None;
+        }
+        if !self.past.iter().any(|past| past.session.date == session.date) {
+            let (symbol, lateness) = (self.market.symbol, self.market.lateness);
+            let intervals = self.market.intervals.iter();
+            let builders = intervals.map(|interval| {
+                let mut builder = BarBuilder::new(symbol, *interval, lateness);
+                builder.correct_session(session, session.closes);
+                builder
+            });
+            let builders = builders.collect();
+            self.push_past(Past { session, builders });
+        }
+        self.past.iter_mut().find(|past| past.session.date == session.date)
+    }
+
+    fn push_past(&mut self, past: Past) {
+        if self.past.len() >= limits::SESSIONS_HEALED {
+            self.past.pop_front();
+        }
+        self.past.push_back(past);
+    }
+
+    /// Whether the `i`th interval is shorter than the base, and has gaps of its own.
+    pub(super) fn is_minutes(&self, i: usize) -> bool {
+        self.market.intervals.get(i) == Some(&Interval::M1)
+    }
+
+    /// The slot of a longer interval that contains `place`, if it is closed: its bar is composed, whatever comes.
+    pub(super) fn closed_longer(&self, i: usize, place: Timestamp) -> Option<Slot> {
+        if i == 0 || self.is_minutes(i) {
+            return None;
+        }
+        self.builders.get(i)?.closed_slot(place)
+    }
+
+    /// What a slot that was just closed came to: a longer bar is what its parts make of it.
+    pub(super) fn composed(&mut self, i: usize, closed: Closed) -> Closed {
+        let (slot, own) = match closed {
+            Closed::Bar(bar) => (bar.slot(), Some(bar)),
+            Closed::Missing(slot) => (slot, None),
+        };
+        if i == 0 || self.is_minutes(i) {
+            return closed;
+        }
+        let lost = self.gaps.lost_in(slot);
+        let Some(bar) = compose(&self.builders, i, slot, own.as_ref(), lost) else {
+            return closed;
+        };
+        self.builders
+            .iter_mut()
+            .skip(i)
+            .take(1)
+            .for_each(|builder| builder.adopt(bar));
+        Closed::Bar(bar)
+    }
+
+    /// The next revision of a longer bar of the present session, when its parts make another than was told.
+    pub(super) fn recompose(&mut self, i: usize, slot: Slot) -> Option<Bar> {
+        let lost = self.gaps.lost_in(slot);
+        revise(&mut self.builders, i, slot, lost)
+    }
+
+    /// Tells what came of an answer or a correction: first the bars, then the gaps, then the longer bars that change with them.
+    pub(in crate::domain) fn tell_findings(
+        &mut self,
+        findings: Vec<Finding>,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let mut changed: Vec<(Timestamp, Timestamp)> = Vec::new();
+        let base = self.gaps.interval();
+        for finding in findings {
+            match finding {
+                Finding::Bar(bar) => {
+                    let Some(i) = self.market.intervals.iter().position(|own| *own == bar.key.interval) else {
+                        continue;
+                    };
+                    self.adopt(i, bar);
+                    changed.extend((i == 0).then_some((bar.key.opens_at, bar.closes_at)));
+                    self.tell_bar(i, bar, at, sequencer, counts, out);
+                }
+                Finding::Gap(gap) => {
+                    let settled = gap.interval == base && !gap.status.pending();
+                    changed.extend(settled.then_some((gap.from, gap.to)));
+                    self.tell_gap(gap, at, sequencer, counts, out);
+                }
+            }
+        }
+        for (i, bar) in self.recompose_all(&changed) {
+            self.tell_bar(i, bar, at, sequencer, counts, out);
+        }
+    }
+
+    /// The vendor's bar takes the place of ours, in the present session or an earlier one.
+    fn adopt(&mut self, i: usize, bar: Bar) {
+        let past = self
+            .past
+            .iter_mut()
+            .filter(|past| past.session.date == bar.session_date);
+        let sets = past.map(|past| &mut past.builders).chain([&mut self.builders]);
+        for builder in sets.filter_map(|builders| builders.get_mut(i)) {
+            builder.adopt(bar);
+        }
+    }
+
+    /// The next revisions of the closed longer bars that touch these stretches, in the present session and earlier ones.
+    fn recompose_all(&mut self, changed: &[(Timestamp, Timestamp)]) -> Vec<(usize, Bar)> {
+        let mut revised = Vec::new();
+        if changed.is_empty() {
+            return revised;
+        }
+        let touches = |slot: Slot| {
+            changed
+                .iter()
+                .any(|(from, to)| *from < slot.closes_at && slot.opens_at < *to)
+        };
+        let gaps = &self.gaps;
+        let present = self.session.map(|session| (session, &mut self.builders));
+        let past = self.past.iter_mut().map(|past| (past.session, &mut past.builders));
+        for (session, builders) in past.chain(present) {
+            for i in 1..builders.len() {
+                let Some(interval) = builders.get(i).map(BarBuilder::interval) else {
+                    continue;
+                };
+                if interval == Interval::M1 {
+                    continue;
+                }
+                for slot in SlotGrid::of(interval).slots(&session).filter(|slot| touches(*slot)) {
+                    let closed = builders.get(i).and_then(|builder| builder.closed_slot(slot.opens_at));
+                    if closed == Some(slot) && accounted(builders, slot, session, gaps) {
+                        let lost = gaps.lost_in(slot);
+                        revised.extend(revise(builders, i, slot, lost).map(|bar| (i, bar)));
+                    }
+                }
+            }
+        }
+        revised
+    }
+}
+
+/// Whether it is known of every base slot what it has: a bar, or a gap.
+fn accounted(builders: &[BarBuilder], slot: Slot, session: Session, gaps: &crate::domain::gap_book::GapBook) -> bool {
+    let Some(base) = builders.first() else { return false };
+    let within = Session {
+        closes: slot.closes_at,
+        ..session
+    };
+    let mut parts = SlotGrid::of(base.interval())
+        .slots(&within)
+        .skip_while(|part| part.closes_at <= slot.opens_at);
+    parts.all(|part| base.closed_bar(part.opens_at).is_some() || gaps.knows(part))
+}
+
+/// What the base bars in a slot make of the `i`th interval's bar, in the revision of `own`.
+fn compose(builders: &[BarBuilder], i: usize, slot: Slot, own: Option<&Bar>, lost: bool) -> Option<Bar> {
+    let (base, builder) = (builders.first()?, builders.get(i)?);
+    let longer = Longer {
+        key: BarKey {
+            symbol: builder.symbol(),
+            interval: builder.interval(),
+            opens_at: slot.opens_at,
+        },
+        slot,
+        session: builder.session()?,
+        own,
+        lost,
+    };
+    longer.compose(base.closed_in(slot))
+}
+
+/// The same as the next revision of what was told, unless it is no other.
+fn revise(builders: &mut [BarBuilder], i: usize, slot: Slot, lost: bool) -> Option<Bar> {
+    let own = builders.get(i)?.closed_bar(slot.opens_at).copied();
+    let mut bar = compose(builders, i, slot, own.as_ref(), lost)?;
+    if own == Some(bar) {
+        return None;
+    }
+    if own.is_some() {
+        bar.revise();
+    }
+    builders.get_mut(i)?.adopt(bar);
+    Some(bar)
+}
