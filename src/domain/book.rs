@@ -8,7 +8,7 @@ use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::book::heal::Past;
 use crate::domain::channel::Channel;
-use crate::domain::event::{BarEnd, Entry, Event, Fetched, Lacking, SessionChange, SessionPhase, VendorBar};
+use crate::domain::event::{BarEnd, Entry, Event, Fetched, SessionChange, SessionPhase, VendorBar};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::gap_book::{Finding, GapBook, Hole, flawed};
 use crate::domain::interval::Interval;
@@ -17,13 +17,12 @@ use crate::domain::mismatch::{Audit, Unchecked};
 use crate::domain::pipeline::{Boundary, Counts, Market, PairCounts};
 use crate::domain::sequence::{Log, Sequencer};
 use crate::domain::session::Session;
-use crate::domain::slot_grid::{Expected, Slot, SlotGrid};
+use crate::domain::slot_grid::Slot;
 use crate::domain::tick::{SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::watch::Watch;
 use crate::limits;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// The cause of a slot in which accepted prices before and after it prove that the market was silent.
@@ -497,40 +496,6 @@ impl Book {
                     self.open_gap(i, Closed::Bar(bar), at, sequencer, counts, out);
                 }
             }
-        }
-    }
-
-    /// Opens gaps for bars of past sessions that nobody has, each told once and whole; none for what was part of a gap before.
-    pub(super) fn lack(
-        &mut self,
-        lacking: &Lacking,
-        at: Timestamp,
-        sequencer: &mut Sequencer,
-        counts: &mut Counts,
-        out: &mut Vec<Entry>,
-    ) {
-        let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
-        let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
-        let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
-        let sessions = Arc::clone(&self.market.sessions);
-        let slots = |(from, to)| SlotGrid::of(interval).touching(&*sessions, from, to);
-        let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
-        for Expected { slot, session } in slots {
-            let hole = Hole {
-                slot,
-                session,
-                bar: None,
-            };
-            let built = self.session.is_some_and(|session| session.contains(slot.opens_at));
-            if !built && slot.closes_at <= at && !self.gaps.knows(slot) {
-                self.past_of(session);
-                let gap = self.gaps.open(hole, &lacking.cause, &mut self.gap_ids);
-                opened.insert(gap.id, gap);
-            }
-        }
-        for gap in opened.into_values() {
-            counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
-            self.tell_gap(gap, at, sequencer, counts, out);
         }
     }
 

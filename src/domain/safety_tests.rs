@@ -376,6 +376,7 @@ impl Day {
                 .collect();
             pair.holes.extend(slots.iter().map(|slot| (*slot, Hole::None)));
             let fetched = Fetched {
+                unusable: Vec::new(),
                 symbol: pair.symbol,
                 interval: Interval::M1,
                 from: at(opens),

@@ -17,6 +17,7 @@ use std::time::Duration;
 fn ask(day: &mut Day, from: i64, to: i64, now: i64) {
     let asked = Asked {
         symbol: Symbol::usdcop(),
+        interval: Interval::M5,
         from: at(from),
         to: at(to),
     };
@@ -26,6 +27,7 @@ fn ask(day: &mut Day, from: i64, to: i64, now: i64) {
 /// The vendor has no bar in this stretch.
 fn none(day: &mut Day, from: i64, to: i64, now: i64) {
     let fetched = Fetched {
+        unusable: Vec::new(),
         symbol: Symbol::usdcop(),
         interval: Interval::M5,
         from: at(from),

@@ -4,16 +4,18 @@ use super::Book;
 use crate::domain::bar::{Bar, BarKey};
 use crate::domain::bars::{BarBuilder, Closed};
 use crate::domain::compose::Longer;
-use crate::domain::event::Entry;
+use crate::domain::event::{Entry, Lacking};
 use crate::domain::gap::Gap;
-use crate::domain::gap_book::Finding;
+use crate::domain::gap_book::{Finding, Hole};
 use crate::domain::interval::Interval;
 use crate::domain::pipeline::Counts;
 use crate::domain::sequence::Sequencer;
 use crate::domain::session::Session;
-use crate::domain::slot_grid::{Slot, SlotGrid};
+use crate::domain::slot_grid::{Expected, Slot, SlotGrid};
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The bars of an earlier session, one builder an interval, in the market's order.
 #[derive(Debug, Clone)]
@@ -37,10 +39,44 @@ impl Book {
         asked.flat_map(|book| book.asked(from, to)).collect()
     }
 
+    /// Opens gaps for bars of past sessions that nobody has, each told once and whole; none for what was part of a gap before.
+    pub(in crate::domain) fn lack(
+        &mut self,
+        lacking: &Lacking,
+        at: Timestamp,
+        sequencer: &mut Sequencer,
+        counts: &mut Counts,
+        out: &mut Vec<Entry>,
+    ) {
+        let interval = self.market.intervals.first().copied().unwrap_or(Interval::M5);
+        let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
+        let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
+        let sessions = Arc::clone(&self.market.sessions);
+        let slots = |(from, to)| SlotGrid::of(interval).touching(&*sessions, from, to);
+        let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
+        for Expected { slot, session } in slots {
+            let hole = Hole {
+                slot,
+                session,
+                bar: None,
+            };
+            let built = self.session.is_some_and(|session| session.contains(slot.opens_at));
+            if !built && slot.closes_at <= at && !self.gaps.knows(slot) {
+                self.past_of(session);
+                let gap = self.gaps.open(hole, &lacking.cause, &mut self.gap_ids);
+                opened.insert(gap.id, gap);
+            }
+        }
+        for gap in opened.into_values() {
+            counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
+            self.tell_gap(gap, at, sequencer, counts, out);
+        }
+    }
+
     /// Takes up a gap of an earlier day: `bars` are the last revisions of its sessions' bars, of all intervals.
     pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
         self.gap_ids = self.gap_ids.max(gap.id);
-        let sessions = std::sync::Arc::clone(&self.market.sessions);
+        let sessions = Arc::clone(&self.market.sessions);
         let of_gap: Vec<Bar> = bars
             .iter()
             .filter(|bar| bar.key.interval == gap.interval)
