@@ -133,7 +133,10 @@ impl Healer {
     #[must_use]
     pub fn found_quiet(gaps: &[Gap], fetched: &Fetched) -> Option<bool> {
         let asked = |gap: &&Gap| {
-            QUIET.contains(&gap.cause.as_str()) && gap.symbol == fetched.symbol && gap.from < fetched.to && fetched.from < gap.to
+            QUIET.contains(&gap.cause.as_str())
+                && gap.symbol == fetched.symbol
+                && gap.from < fetched.to
+                && fetched.from < gap.to
         };
         let within = |gap: &Gap| {
             fetched
