@@ -325,6 +325,7 @@ mod tests {
                     from: request.from,
                     to: request.to,
                     bars: Vec::new(),
+                    unusable: Vec::new(),
                 };
                 healer.answered(empty.symbol, Healer::found_quiet(&gaps, &empty), now);
                 gaps.retain(|gap| gap.to > request.to || gap.to + limits::VENDOR_SETTLES > now);
