@@ -332,12 +332,15 @@ impl Ledger {
         }
     }
 
-    /// Moves all of the log into the file, for one that is left. Waits for readers a little; where they stay, some of it stays.
+    /// For a ledger that is left: puts all of it on the disk and says so in the mark, then moves the log into the file. Waits for
+    /// readers a little; where they stay, some of the log stays, on the disk as well.
     ///
     /// # Errors
-    /// When it cannot be moved. Nothing is lost then.
+    /// When it cannot be synced or moved. Nothing is lost then.
     pub fn empty_log(&mut self) -> Result<(), LedgerError> {
         let path = &self.path;
+        files::sync_log(path)?;
+        self.mark.rest()?;
         let error = |source| LedgerError::sqlite("empty the log of", path, source);
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
         let mut looks = 0;
@@ -349,10 +352,7 @@ impl Ledger {
             emptied = truncate(&self.db);
         }
         files::wait_for_lock(&self.db).map_err(error)?;
-        if emptied.map_err(error)? {
-            self.mark.rest()?; // no reader held some of it back
-        }
-        Ok(())
+        emptied.map(drop).map_err(error)
     }
 
     /// Makes everything in the current file durable before a new file counts on it.

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The format that this version writes, kept in `user_version`. A file with a higher one is refused.
@@ -70,6 +71,16 @@ pub(super) fn dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
     }
     dates.sort_unstable();
     Ok(dates)
+}
+
+/// Sends a day file's log to the disk, as far as there is one. Closing this descriptor gives none of SQLite's locks up: they are on
+/// the file and its `-shm`.
+pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
+    let log = beside(path, "-wal");
+    match File::open(&log).and_then(|log| log.sync_data()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LedgerError::Folder { path: log, source }),
+        _ => Ok(()),
+    }
 }
 
 /// A folder that is this process's own. It ends with the process, however that ends.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  folder/mark   head 00000000000000000480      overwritten after each commit, without waiting for the disk
-//!                state open | clean             clean: a stop emptied the log, and nothing was written since
+//!                state open | clean             clean: a stop synced all of it, and nothing was written since
 //!                boot 614d90e9-…                of the kernel whose page cache has what is not synced
 //!                inode 1311071                  the mark's own: a copied or restored folder has another
 //! ```
@@ -32,8 +32,6 @@ pub enum Doubt {
     MarkMissing,
     /// A store has events of it that it does not have.
     StoreAhead,
-    /// A Redis stream has events of it that it does not have.
-    CacheAhead,
 }
 
 impl Doubt {
@@ -46,7 +44,6 @@ impl Doubt {
             Self::Copied => "copied",
             Self::MarkMissing => "mark_missing",
             Self::StoreAhead => "store_ahead",
-            Self::CacheAhead => "cache_ahead",
         }
     }
 
@@ -61,7 +58,6 @@ impl Doubt {
                 "the ledger's file `mark` is missing or damaged, so nothing shows that no event is lost"
             }
             Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
-            Self::CacheAhead => "a Redis stream has events of this ledger that the ledger does not have",
         }
     }
 }
@@ -182,7 +178,7 @@ impl Mark {
         written.map_err(|source| failed(&self.path, source))
     }
 
-    /// All of the ledger is on the disk, and its log is empty.
+    /// All of the ledger is on the disk.
     pub(super) fn rest(&mut self) -> Result<(), LedgerError> {
         self.text.clean = true;
         self.save()

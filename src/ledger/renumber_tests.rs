@@ -152,6 +152,26 @@ fn after_a_clean_stop_and_another_boot_nothing_is_new() {
 }
 
 #[test]
+fn a_stop_is_clean_while_a_reader_holds_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    let path = files::path_of(folder.path(), day(22));
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0));
+    assert!(count().unwrap() > 0);
+    ledger.empty_log().unwrap();
+    drop(ledger);
+    assert!(fs::metadata(beside(&path, "-wal")).unwrap().len() > 0, "the log stays");
+    let mark = folder.path().join("mark");
+    let text = fs::read_to_string(&mark).unwrap();
+    assert!(text.contains("state clean"), "{text}");
+    fs::write(&mark, text.replace(&mark::boot_id(), "another")).unwrap();
+    assert_eq!(open(folder.path()).renumbered(), None);
+}
+
+#[test]
 fn a_copied_folder_and_one_without_its_mark_begin_new_epochs() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut ledger = open(folder.path());
