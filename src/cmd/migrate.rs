@@ -151,9 +151,9 @@ mod tests {
             tick_retention: None,
         };
         let missing = migrate(&settings, Migrate::Check).await.unwrap();
-        assert_eq!(missing.len(), 3);
+        assert_eq!(missing.len(), 4);
         assert!(!settings.sqlite_file.exists(), "a check changes nothing");
-        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 3);
+        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 4);
         assert!(migrate(&settings, Migrate::Check).await.unwrap().is_empty());
         assert_eq!(migrate(&settings, Migrate::Revert).await.unwrap().len(), 1);
     }

@@ -81,7 +81,7 @@ fn every_migration_can_be_undone_and_done_again() {
         undone += 1;
         assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), undone);
     }
-    assert_eq!(undone, 3);
+    assert_eq!(undone, 4);
     assert_eq!(count(&path, tables), 0);
     drop(Sqlite::open(&path).unwrap());
     assert_eq!(count(&path, tables), before);
