@@ -15,6 +15,9 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -123,6 +126,11 @@ struct Seen {
     /// Prices by `seq`, of the service's ticks.
     prices: BTreeMap<u64, Value>,
     doubled: usize,
+    /// What was told under each epoch and number, and each number that was told with two contents.
+    numbers: BTreeMap<(String, u64), String>,
+    two_meanings: Vec<String>,
+    /// The epoch and number that came last.
+    newest: Option<(String, u64)>,
     /// Answers that said that not all that was missed can be told.
     refused: Vec<String>,
     /// The last number, and every place where the next one did not follow it, with what was said last besides ticks.
@@ -238,6 +246,14 @@ async fn follow(began: &Stopwatch, url: &str, hello: &str, since: &mut String, s
                     seen.holes.push(hole);
                 }
                 *since = format!(r#","since":{{"ticks:USD/COP":{{"epoch":{epoch},"seq":{seq}}}}}"#);
+                let number = (epoch.as_str().unwrap_or_default().to_owned(), seq);
+                let content = said["data"]["price"].to_string();
+                seen.newest = Some(number.clone());
+                if let Some(known) = seen.numbers.insert(number.clone(), content.clone())
+                    && known != content
+                {
+                    seen.two_meanings.push(format!("{number:?}: {known}, then {content}"));
+                }
                 seen.doubled += usize::from(seen.prices.insert(seq, said["data"]["price"].clone()).is_some());
             }
         }
@@ -352,4 +368,98 @@ fn killing_candela_again_and_again_loses_nothing_that_was_told() {
     let ledger = world.ledger();
     assert_kept(&ledger, &seen);
     assert_equal(&world.postgres, &world.database, &ledger);
+}
+
+/// `/status` as it is now; nothing while nobody answers.
+fn status(port: u16) -> Option<Value> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    socket
+        .write_all(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+}
+
+/// The condition of this type that holds, if one does.
+fn condition(status: &Value, kind: &str) -> Option<Value> {
+    let mut all = status["conditions"].as_array()?.iter();
+    all.find(|condition| condition["type"] == kind && condition["status"] == true)
+        .cloned()
+}
+
+/// Cuts bytes off the end of the ledger's log.
+fn cut_log(folder: &Path, bytes: u64) {
+    let log = folder.join("ledger-2026-03-02.db-wal");
+    let length = std::fs::metadata(&log).unwrap().len();
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(length.saturating_sub(bytes)).unwrap();
+}
+
+#[test]
+fn a_ledger_whose_log_is_cut_after_each_kill_gives_no_number_two_meanings_and_the_database_gets_all_that_comes() {
+    let world = World::new();
+    let client = of_service(&world);
+    let mut random = fastrand::Rng::with_seed(17);
+    let mut renumbered = 0;
+    for _ in 0..if is_long() { 200 } else { 3 } {
+        let service = world.service();
+        client.saw(400);
+        let now = wait_until("/status to answer", || status(world.port));
+        renumbered += usize::from(condition(&now, "ledger_renumbered").is_some());
+        service.signal(libc::SIGKILL);
+        service.output_of_the_killed();
+        cut_log(&world.folder.path().join("ledger"), random.u64(1..400_000));
+    }
+    let service = world.service();
+    client.saw(1_000);
+    let now = wait_until("/status to answer", || status(world.port));
+    assert!(condition(&now, "ledger_renumbered").is_some(), "{}", now["conditions"]);
+    let seen = client.end();
+    assert!(seen.two_meanings.is_empty(), "{:#?}", seen.two_meanings);
+    let (newest, last) = seen.newest.unwrap();
+    let sql = format!("SELECT count(*) FROM realtime_market_data WHERE epoch = '{newest}' AND seq = {last}");
+    wait_until("PostgreSQL to have the newest tick", || {
+        (world.postgres.sql(&world.database.name, &sql) == "1").then_some(())
+    });
+    let rows = world.postgres.sql(
+        &world.database.name,
+        "SELECT epoch, seq, (last * 1000000)::bigint FROM realtime_market_data",
+    );
+    let mut compared = 0;
+    for row in rows.lines() {
+        let mut parts = row.split('|');
+        let (epoch, seq) = (parts.next().unwrap().to_owned(), parts.next().unwrap().parse().unwrap());
+        let micros: i64 = parts.next().unwrap().parse().unwrap();
+        if let Some(told) = seen.numbers.get(&(epoch, seq)) {
+            let told: candela::domain::price::Price = told.parse().unwrap();
+            assert_eq!(told.micros(), micros, "{row}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 500, "{compared} rows were seen by the client as well");
+    assert!(renumbered > 0, "no cut was noticed");
+    service.signal(libc::SIGTERM);
+    assert_eq!(service.ended().code(), 0);
+}
+
+#[test]
+fn a_ledger_folder_that_is_deleted_under_the_service_is_noticed_within_seconds() {
+    let world = World::new();
+    let service = world.service();
+    let client = of_service(&world);
+    client.saw(100);
+    std::fs::remove_dir_all(world.folder.path().join("ledger")).unwrap();
+    let watch = Stopwatch::start();
+    let (now, found) = wait_until("the condition to hold", || {
+        let now = status(world.port)?;
+        let found = condition(&now, "ledger_unwritable")?;
+        Some((now, found))
+    });
+    assert!(watch.elapsed() < Duration::from_secs(5), "{:?}", watch.elapsed());
+    assert_eq!(found["reason"], "folder_gone", "{found}");
+    assert_eq!(now["symbols"]["USD/COP"]["safe_to_trade"], false, "{}", now["symbols"]);
+    client.end();
+    service.signal(libc::SIGTERM);
+    service.ended();
 }
