@@ -739,6 +739,11 @@ pub const HEALTH_RESOURCES_EVERY: u32 = 20;
 pub const LATEST_TTL: Duration = Duration::from_secs(300);
 /// Entries that a stream keeps, about: an hour of a busy feed.
 pub const STREAM_ENTRIES: u64 = 2_000;
+/// How long after a mend a stream that was disturbed again is mended again. Below [`STORE_LOOK`], so that each look may mend; a
+/// stranger who writes all the time costs one refill in that time, not one a tick.
+pub const STREAM_MEND_SPACING: Duration = Duration::from_secs(3);
+/// How long the condition `stream_disturbed` holds after the last disturbance, so that it is seen.
+pub const DISTURBANCE_TOLD: Duration = Duration::from_secs(60);
 /// A tick older than this is not published any more: those who listen expect the present.
 pub const UPDATE_AGE: Duration = Duration::from_secs(10);
 /// Connections to Redis beside the one that tells the news: health checks and REST.

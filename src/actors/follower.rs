@@ -32,6 +32,8 @@ pub(super) struct Follower {
     words: Words,
     /// Root was told that the server is lost, for this reason.
     lost: Option<&'static str>,
+    /// Shows no more than this as written, though it was: somebody else changed it.
+    at_most: Option<Position>,
 }
 
 impl Follower {
@@ -49,6 +51,7 @@ impl Follower {
             view,
             words,
             lost: None,
+            at_most: None,
         }
     }
 
@@ -157,10 +160,16 @@ impl Follower {
         }
     }
 
+    /// What was written after `position` may not be there any more; `None`: it is.
+    pub(super) const fn show_at_most(&mut self, position: Option<Position>) {
+        self.at_most = position;
+    }
+
     /// Shows where it stands.
     pub(super) fn show(&self, kind: &'static str) {
         let now = self.clock.now();
-        let (position, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
+        let (written, head) = (self.pacer.written().unwrap_or_default(), self.pacer.head());
+        let position = self.at_most.map_or(written, |most| most.min(written));
         let waiting_since: Option<Timestamp> = (head > position).then(|| now - self.pacer.age(now));
         self.view.send_modify(|view| {
             view.kind = kind;

@@ -14,6 +14,7 @@ use crate::domain::market_time::{Break, Distrust};
 use crate::domain::requests::Since;
 use crate::domain::session::Session;
 use crate::domain::session_watch::Turn;
+use crate::domain::stream::Disturbance;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::Trouble;
@@ -155,6 +156,13 @@ pub enum Report {
     },
     /// The cache can be told again.
     CacheBack,
+    /// Somebody else changed a channel's stream, or (said again with each look) it is not whole yet.
+    StreamDisturbed {
+        /// The channel.
+        channel: Channel,
+        /// What was done.
+        disturbance: Disturbance,
+    },
     /// What stands in the place of the ready flag now.
     Flag(Sighting),
     /// A pair's session turned. The first look of a session clock also tells that a pair's market is closed.

@@ -12,6 +12,7 @@ pub mod writer;
 pub mod tap;
 pub mod watchdog;
 pub mod publisher;
+mod stream_keeper;
 #[cfg(test)]
 mod core_tests;
 mod frame_guard;

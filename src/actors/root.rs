@@ -9,11 +9,14 @@
 use crate::actors::messages::{FillHistory, LookAtFlag, MarkSeam, Report, Validate};
 use crate::actors::supervise::{Row, WhenSpent};
 use crate::actors::vitals::Vitals;
+use crate::cache::stream_key;
 use crate::clock::Clock;
-use crate::domain::health::ConditionKind;
+use crate::domain::channel::Channel;
+use crate::domain::health::{Condition, ConditionKind};
 use crate::domain::lifecycle::{Effect, Event, Lifecycle};
 use crate::domain::market_time::{Break, Distrust};
 use crate::domain::session_watch::{Stage, Turn};
+use crate::domain::stream::Disturbance;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::verdict::Verdicts;
@@ -22,6 +25,7 @@ use crate::ledger::Renumbered;
 use crate::limits;
 use crate::views::Overall;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -60,6 +64,8 @@ pub struct Root {
     timer: Option<SpawnHandle>,
     /// Ends the condition that tells of a pause.
     pause_told: Option<SpawnHandle>,
+    /// End the conditions that tell of disturbed streams, by pair.
+    disturbance_told: BTreeMap<Symbol, SpawnHandle>,
 }
 
 /// What the condition `feed_silent` says.
@@ -106,6 +112,7 @@ impl Root {
             lifecycle,
             timer: None,
             pause_told: None,
+            disturbance_told: BTreeMap::new(),
         }
     }
 
@@ -303,6 +310,57 @@ impl Root {
         }));
     }
 
+    /// The condition stands for a while after the last disturbance of a pair's streams, so that it is seen.
+    fn stream_disturbed(&mut self, channel: Channel, disturbance: Disturbance, ctx: &mut Context<Self>) {
+        let symbol = channel.symbol;
+        let message = format!(
+            "The Redis stream {} {}; it is filled again from the ledger.",
+            stream_key(channel),
+            disturbance.sentence()
+        );
+        let now = self.parts.clock.now();
+        let conditions = self.lifecycle.conditions_mut();
+        conditions.raise(
+            ConditionKind::StreamDisturbed,
+            Some(symbol),
+            disturbance.name(),
+            &message,
+            now,
+        );
+        self.settled(ctx);
+        if let Some(told) = self.disturbance_told.remove(&symbol) {
+            ctx.cancel_future(told);
+        }
+        let told = ctx.run_later(limits::DISTURBANCE_TOLD, move |root, ctx| root.stream_calm(symbol, ctx));
+        self.disturbance_told.insert(symbol, told);
+    }
+
+    fn stream_calm(&mut self, symbol: Symbol, ctx: &mut Context<Self>) {
+        self.disturbance_told.remove(&symbol);
+        let now = self.parts.clock.now();
+        if self
+            .lifecycle
+            .conditions_mut()
+            .clear(ConditionKind::StreamDisturbed, Some(symbol), now)
+        {
+            self.settled(ctx);
+        }
+    }
+
+    /// After a panic nothing ends what was told before; a stream that is not whole is told again.
+    fn streams_calm(&mut self, ctx: &mut Context<Self>) {
+        let disturbed = |one: &&Condition| one.kind == ConditionKind::StreamDisturbed;
+        let conditions = self.lifecycle.conditions_mut();
+        let symbols: Vec<Symbol> = conditions
+            .holding()
+            .filter(disturbed)
+            .filter_map(|one| one.symbol)
+            .collect();
+        for symbol in symbols {
+            self.stream_calm(symbol, ctx);
+        }
+    }
+
     fn turned(&mut self, turn: &Turn, ctx: &mut Context<Self>) {
         if turn.stage == Stage::Open {
             let (symbol, session) = (turn.symbol, turn.session);
@@ -372,6 +430,7 @@ impl Actor for Root {
         self.on(Event::Started, ctx); // to one that goes on after a panic it means nothing
         self.clear(ConditionKind::ProcessPaused, ctx); // whose end went with the panic
         self.forget_later(ConditionKind::LedgerRenumbered, ctx);
+        self.streams_calm(ctx);
     }
 }
 
@@ -414,6 +473,7 @@ impl Handler<Report> for Root {
                 self.raise(CacheDown, reason, &message, ctx);
             }
             Report::CacheBack => self.clear(CacheDown, ctx),
+            Report::StreamDisturbed { channel, disturbance } => self.stream_disturbed(channel, disturbance, ctx),
             Report::Flag(Ok(flag)) => self.on(Event::L0Ready(flag), ctx),
             Report::Flag(Err(trouble)) => self.on(Event::L0Lost(trouble), ctx),
             Report::SessionTurned(turn) => self.turned(&turn, ctx),

@@ -43,6 +43,12 @@ impl CacheError {
 
     pub(super) fn sort(error: &redis::RedisError) -> Self {
         use redis::{ErrorKind, ServerErrorKind};
+        // Of a transaction that was discarded, the error of the command that was refused says why.
+        if let Some((_, cause)) = error.clone().into_server_errors().as_deref().and_then(<[_]>::first)
+            && error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
+        {
+            return Self::sort(&cause.clone().into());
+        }
         let text = error.to_string();
         match (error.code(), error.kind()) {
             (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => Self::LoginRefused(text),

@@ -2,11 +2,11 @@
 
 use crate::cache::News;
 use crate::cache::error::CacheError;
-use crate::domain::channel::{Channel, Epoch};
+use crate::domain::channel::Channel;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Latest prices by pair. Cheap to clone; clones share them.
@@ -18,16 +18,12 @@ pub struct Memory(Arc<RwLock<BTreeMap<Symbol, (Timestamp, String)>>>);
     reason = "the same surface as the Redis cache, which can fail"
 )]
 impl Memory {
-    pub(super) fn adopt(&self, _: Vec<(Channel, Epoch)>) -> Result<(), CacheError> {
-        Ok(())
-    }
-
-    pub(super) fn tell(&self, news: News, _: Timestamp) -> Result<(), CacheError> {
+    pub(super) fn tell(&self, news: News, _: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
         let mut prices = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (symbol, at, price) in news.latest {
             prices.insert(symbol, (at, price));
         }
-        Ok(())
+        Ok(BTreeSet::new())
     }
 
     pub(super) fn latest(&self, symbol: Symbol, now: Timestamp) -> Result<Option<String>, CacheError> {

@@ -4,7 +4,7 @@
 //! ```text
 //!  usdcop:latest_price        JSON of the last tick, gone after 300 s; one key a pair         as the old service had it
 //!  market_data:realtime       {"type":"price_update","data":…} of every tick, pub/sub         as the old service had it
-//!  candela:stream:CHANNEL     the channel's durable messages as clients see them, the newest of them; an entry's id is SEQ-0
+//!  candela:stream:CHANNEL     the channel's durable messages as clients see them, the newest of them (domain::stream)
 //! ```
 
 mod error;
@@ -20,8 +20,10 @@ pub use redis::Redis;
 
 use crate::clock::Stopwatch;
 use crate::domain::channel::{Channel, Epoch};
+use crate::domain::stream::StreamId;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A cache. Cheap to clone; clones share its connections.
@@ -40,8 +42,21 @@ pub struct News {
     pub latest: Vec<(Symbol, Timestamp, String)>,
     /// Every tick, for those who listen now.
     pub updates: Vec<String>,
-    /// Durable messages: channel, epoch, seq, JSON.
-    pub entries: Vec<(Channel, Epoch, u64, String)>,
+    /// Durable messages.
+    pub entries: Vec<StreamAdd>,
+}
+
+/// An entry for a channel's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamAdd {
+    /// The channel.
+    pub channel: Channel,
+    /// Its id; the second part is the message's number.
+    pub id: StreamId,
+    /// The channel's epoch.
+    pub epoch: Epoch,
+    /// The message, JSON.
+    pub message: String,
 }
 
 macro_rules! either {
@@ -63,19 +78,21 @@ impl Cache {
         }
     }
 
-    /// Makes the streams those of these incarnations: one that was filled in another is emptied.
-    ///
-    /// # Errors
-    /// [`CacheError`] when the server does not do it.
-    pub async fn adopt(&self, epochs: Vec<(Channel, Epoch)>) -> Result<(), CacheError> {
-        either!(self.adopt(epochs))
+    /// The server that keeps streams; memory keeps none.
+    #[must_use]
+    pub const fn streams(&self) -> Option<&Redis> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis),
+        }
     }
 
-    /// Tells everything in one round trip. What a stream has already is not put in twice.
+    /// Tells everything in one round trip. Returns the channels whose stream refused an entry, because the stream is not as it was
+    /// left: they are to be compared with the ledger.
     ///
     /// # Errors
     /// [`CacheError`] when the server does not take it; some of it may have been told.
-    pub async fn tell(&self, news: News, now: Timestamp) -> Result<(), CacheError> {
+    pub async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
         either!(self.tell(news, now))
     }
 

@@ -1,10 +1,11 @@
 //! Redis, from version 6 on, or Valkey. One multiplexed connection tells the news, pipelined; a small pool answers the rest.
 
-use crate::cache::News;
 use crate::cache::door::Door;
 use crate::cache::error::CacheError;
 use crate::cache::payload::{CHANNEL, latest_key, stream_key};
-use crate::domain::channel::{Channel, Epoch};
+use crate::cache::{News, StreamAdd};
+use crate::domain::channel::Channel;
+use crate::domain::stream::{Clear, FoundStream, StreamEntry};
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
@@ -12,6 +13,9 @@ use bb8_redis::bb8::{ManageConnection, Pool, PooledConnection, RunError};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, ConnectionInfo, IntoConnectionInfo, Pipeline, TlsCertificates, Value};
 use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::iter::repeat;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -62,51 +66,54 @@ impl Redis {
         Ok(answers)
     }
 
-    pub(super) async fn adopt(&self, epochs: Vec<(Channel, Epoch)>) -> Result<(), CacheError> {
-        if epochs.is_empty() {
-            return Ok(());
+    /// What stands under each channel's key, in their order.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not say it.
+    pub async fn inspect(&self, channels: &[Channel]) -> Result<Vec<FoundStream>, CacheError> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors(); // each is looked at: a missing key is answered by an error
+        for channel in channels {
+            pipeline.cmd("XINFO").arg("STREAM").arg(stream_key(*channel));
         }
-        let mut newest = redis::pipe();
-        newest.ignore_errors(); // each is looked at: together they would have no name
-        for (channel, _) in &epochs {
-            newest
-                .cmd("XREVRANGE")
-                .arg(stream_key(*channel))
-                .arg("+")
-                .arg("-")
-                .arg("COUNT")
-                .arg(1);
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
         }
-        let mut empty = redis::pipe();
-        for ((channel, epoch), entry) in epochs.iter().zip(self.send(&newest).await?) {
-            if let Value::ServerError(error) = entry {
-                return Err(CacheError::sort(&error.into()));
-            }
-            if !matches!(&entry, Value::Array(none) if none.is_empty()) && !mentions(&entry, epoch.as_str()) {
-                empty.del(stream_key(*channel)).ignore();
-            }
-        }
-        if empty.is_empty() {
-            return Ok(());
-        }
-        self.send(&empty).await.map(drop)
+        self.send(&pipeline).await?.into_iter().map(found).collect()
     }
 
-    pub(super) async fn tell(&self, news: News, now: Timestamp) -> Result<(), CacheError> {
+    /// Clears a channel's stream and adds these entries, in one transaction. `false`: the server refused an entry, because somebody
+    /// else wrote to the stream at the same time.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not do it.
+    pub async fn fill(&self, channel: Channel, clear: Clear, entries: &[StreamAdd]) -> Result<bool, CacheError> {
+        let key = stream_key(channel);
         let mut pipeline = redis::pipe();
-        for (channel, epoch, seq, json) in &news.entries {
-            // An id that is not above the last is refused: that entry is there already.
-            pipeline
-                .cmd("XADD")
-                .arg(stream_key(*channel))
-                .arg("MAXLEN")
-                .arg("~")
-                .arg(limits::STREAM_ENTRIES)
-                .arg(format!("{seq}-0"))
-                .arg("epoch")
-                .arg(epoch.as_str())
-                .arg("message")
-                .arg(json);
+        pipeline.atomic().ignore_errors();
+        match clear {
+            Clear::Keep => {}
+            Clear::Trim => drop(pipeline.cmd("XTRIM").arg(&key).arg("MAXLEN").arg(0)),
+            Clear::Delete => drop(pipeline.del(&key)),
+        }
+        for entry in entries {
+            add(&mut pipeline, entry);
+        }
+        if pipeline.is_empty() {
+            return Ok(true);
+        }
+        let mut whole = true;
+        for answer in self.send(&pipeline).await? {
+            whole &= taken(answer)?;
+        }
+        Ok(whole)
+    }
+
+    /// Tells the news in one round trip, and returns the channels whose stream did not take an entry.
+    pub(super) async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
+        let mut pipeline = redis::pipe();
+        for entry in &news.entries {
+            add(&mut pipeline, entry);
         }
         for (symbol, at, price) in &news.latest {
             let left = limits::LATEST_TTL.saturating_sub(now.since(*at));
@@ -122,17 +129,22 @@ impl Redis {
             pipeline.publish(CHANNEL, update);
         }
         if pipeline.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         pipeline.ignore_errors();
-        for answer in self.send(&pipeline).await? {
-            if let Value::ServerError(error) = answer
-                && !error.details().is_some_and(|text| text.contains("equal or smaller"))
-            {
-                return Err(CacheError::sort(&error.into()));
+        let mut refused = BTreeSet::new();
+        let channels = news.entries.iter().map(|entry| Some(entry.channel));
+        for (answer, channel) in self
+            .send(&pipeline)
+            .await?
+            .into_iter()
+            .zip(channels.chain(repeat(None)))
+        {
+            if !taken(answer)? {
+                refused.extend(channel);
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     pub(super) async fn latest(&self, symbol: Symbol, _: Timestamp) -> Result<Option<String>, CacheError> {
@@ -199,12 +211,104 @@ fn explain(error: &redis::RedisError) -> String {
     format!("{error}; in a user or password / @ : ? # are written %2F %40 %3A %3F %23")
 }
 
-/// Whether an answer of XREVRANGE holds this text somewhere.
-fn mentions(answer: &Value, text: &str) -> bool {
+fn add(pipeline: &mut Pipeline, entry: &StreamAdd) {
+    pipeline
+        .cmd("XADD")
+        .arg(stream_key(entry.channel))
+        .arg("MAXLEN")
+        .arg("~")
+        .arg(limits::STREAM_ENTRIES)
+        .arg(entry.id.to_string())
+        .arg("epoch")
+        .arg(entry.epoch.as_str())
+        .arg("seq")
+        .arg(entry.id.seq)
+        .arg("message")
+        .arg(&entry.message);
+}
+
+/// Whether a command was done. `false`: the key is not as candela left it, an id is not above the last or its type is another.
+fn taken(answer: Value) -> Result<bool, CacheError> {
+    let Value::ServerError(error) = answer else {
+        return Ok(true);
+    };
+    let too_low = |text: &str| text.contains("equal or smaller") || text.contains("exhausted the last possible ID");
+    if error.code() == "WRONGTYPE" || error.details().is_some_and(too_low) {
+        return Ok(false);
+    }
+    Err(CacheError::sort(&error.into()))
+}
+
+/// Reads an answer of XINFO STREAM.
+fn found(answer: Value) -> Result<FoundStream, CacheError> {
+    if let Value::ServerError(error) = answer {
+        return match error.details() {
+            _ if error.code() == "WRONGTYPE" => Ok(FoundStream::OtherType),
+            Some(text) if text.contains("no such key") => Ok(FoundStream::Absent),
+            _ => Err(CacheError::sort(&error.into())),
+        };
+    }
+    let odd = || CacheError::Other("its answer to XINFO STREAM is not understood".to_owned());
+    let fields = pairs(&answer);
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(key, _)| text(key) == name)
+            .map(|(_, value)| *value)
+    };
+    let length = match field("length") {
+        Some(Value::Int(length)) => u64::try_from(*length).map_err(|_| odd())?,
+        _ => return Err(odd()),
+    };
+    let last_id = field("last-generated-id")
+        .and_then(|id| text(id).parse().ok())
+        .ok_or_else(odd)?;
+    let ends = match (field("first-entry"), field("last-entry")) {
+        (Some(first), Some(last)) if length > 0 => Some((entry(first).ok_or_else(odd)?, entry(last).ok_or_else(odd)?)),
+        _ => None,
+    };
+    Ok(FoundStream::Stream { length, last_id, ends })
+}
+
+/// One entry: its id, and its fields one after the other.
+fn entry(answer: &Value) -> Option<StreamEntry> {
+    let Value::Array(parts) = answer else {
+        return None;
+    };
+    let [id, fields] = parts.as_slice() else {
+        return None;
+    };
+    let fields = pairs(fields);
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(key, _)| text(key) == name)
+            .map(|(_, value)| text(value))
+    };
+    Some(StreamEntry {
+        id: text(id).parse().ok()?,
+        epoch: field("epoch").and_then(|epoch| epoch.parse().ok()),
+        seq: field("seq").and_then(|seq| seq.parse().ok()),
+        message: field("message").unwrap_or_default().into_owned(),
+    })
+}
+
+/// Names and values, as either protocol version sends them.
+fn pairs(answer: &Value) -> Vec<(&Value, &Value)> {
     match answer {
-        Value::Array(parts) => parts.iter().any(|part| mentions(part, text)),
-        Value::BulkString(bytes) => bytes == text.as_bytes(),
-        Value::SimpleString(found) => found == text,
-        _ => false,
+        Value::Map(pairs) => pairs.iter().map(|(key, value)| (key, value)).collect(),
+        Value::Array(parts) => parts
+            .chunks_exact(2)
+            .filter_map(|pair| Some((pair.first()?, pair.get(1)?)))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
+        Value::SimpleString(text) => Cow::Borrowed(text),
+        _ => Cow::Borrowed(""),
     }
 }

@@ -51,11 +51,13 @@ pub enum ConditionKind {
     LedgerRenumbered,
     /// The database has events that the ledger does not have.
     StoreAhead,
+    /// Somebody else wrote to, trimmed or deleted a Redis stream of candela's.
+    StreamDisturbed,
 }
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::HistoryUnverified,
         Self::FlagWithdrawn,
         Self::ClockStepped,
@@ -77,6 +79,7 @@ impl ConditionKind {
         Self::LogLinesLost,
         Self::LedgerRenumbered,
         Self::StoreAhead,
+        Self::StreamDisturbed,
     ];
 
     /// Its name on `/status` and in metrics.
@@ -104,6 +107,7 @@ impl ConditionKind {
             Self::LogLinesLost => "log_lines_lost",
             Self::LedgerRenumbered => "ledger_renumbered",
             Self::StoreAhead => "store_ahead",
+            Self::StreamDisturbed => "stream_disturbed",
         }
     }
 
@@ -137,6 +141,7 @@ impl ConditionKind {
             Self::TicksRejected => "prices of the pair are accepted again, or the session ends",
             Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it, or the session ends",
             Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
+            Self::StreamDisturbed => "the stream is whole again and was not disturbed for a minute",
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod tick;
 pub mod bar;
 pub mod gap;
 pub mod channel;
+pub mod stream;
 pub mod event;
 pub mod wire;
 pub mod rest;

@@ -8,7 +8,6 @@ use candela::actors::publisher::{Parts, Publisher};
 use candela::cache::{Cache, CacheError, Memory, News, Redis};
 use candela::clock::Clock;
 use candela::domain::batch::ReaderView;
-use candela::domain::channel::{Channel, Epoch};
 use candela::domain::event::Entry;
 use candela::domain::frames::Zones;
 use candela::domain::symbol::Symbol;
@@ -35,10 +34,6 @@ pub(crate) async fn ask(url: &str, command: &[&str]) -> Value {
         built.arg(*argument);
     }
     built.query_async(&mut connection).await.unwrap()
-}
-
-fn epoch(random: u64) -> Epoch {
-    Epoch::from_random(random)
 }
 
 async fn the_latest_price_is_there_until_it_is_old(cache: Cache) {
@@ -84,42 +79,6 @@ async fn redis_keeps_the_latest_price_until_it_is_old() {
     assert_eq!(
         ask(&server.url(), &["EXISTS", "usdmxn:latest_price"]).await,
         Value::Int(0)
-    );
-}
-
-#[tokio::test]
-async fn a_stream_is_bounded_takes_nothing_twice_and_begins_anew_with_its_log() {
-    let server = redis();
-    let (cache, channel, url) = (cache(&server.url()), Channel::ticks(Symbol::usdcop()), server.url());
-    let key = "candela:stream:ticks:USD/COP";
-    let entries = |from: u64, to: u64, epoch: Epoch| News {
-        entries: (from..=to)
-            .map(|seq| (channel, epoch, seq, format!("{{\"seq\":{seq}}}")))
-            .collect(),
-        ..News::default()
-    };
-    cache.adopt(vec![(channel, epoch(1))]).await.unwrap();
-    cache.tell(entries(1, 500, epoch(1)), OPEN).await.unwrap();
-    cache.tell(entries(300, 600, epoch(1)), OPEN).await.unwrap();
-    assert_eq!(ask(&url, &["XLEN", key]).await, Value::Int(600));
-    cache.tell(entries(601, 9_000, epoch(1)), OPEN).await.unwrap();
-    let Value::Int(length) = ask(&url, &["XLEN", key]).await else {
-        panic!("no length")
-    };
-    let bound = i64::try_from(limits::STREAM_ENTRIES).unwrap();
-    assert!((bound..bound + 200).contains(&length), "{length}");
-    cache.adopt(vec![(channel, epoch(1))]).await.unwrap();
-    assert_eq!(
-        ask(&url, &["XLEN", key]).await,
-        Value::Int(length),
-        "the same log goes on"
-    );
-    cache.adopt(vec![(channel, epoch(2))]).await.unwrap();
-    cache.tell(entries(1, 3, epoch(2)), OPEN).await.unwrap();
-    assert_eq!(
-        ask(&url, &["XLEN", key]).await,
-        Value::Int(3),
-        "another log begins anew"
     );
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
     /// Reads `stream` to its end on a thread of its own.
-    fn of(stream: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let shared = lines.clone();
         std::thread::spawn(move || {

@@ -57,6 +57,7 @@ mod process_panics;
 mod process_run;
 #[cfg(test)]
 mod process_stop;
+mod process_streams;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
@@ -89,6 +90,7 @@ mod store_contract;
 mod cache_outages;
 #[cfg(test)]
 mod cache_redis;
+mod cache_streams;
 #[cfg(test)]
 mod store_outages;
 #[cfg(test)]
