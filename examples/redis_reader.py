@@ -7,7 +7,7 @@ It needs no package. The position is kept in the file, so that the next start go
 
     {"message": {...}, "epoch": "k3v9"}     the next message
     {"hole": [17, 30]}                      these numbers are not in the stream any more; ask /market/ticks or /market/bars
-    {"discontinuity": "x7a2", "after": 40}  another epoch begins: its numbers do not continue those before
+    {"discontinuity": "x7a2", "after": 40, "from": 1}  another epoch: its numbers do not continue those before, and begin with `from` here
 """
 import json, os, socket, sys, time
 from urllib.parse import unquote, urlsplit
@@ -86,11 +86,8 @@ class Reader:
         at["newest"] = seq
         if epoch != at["epoch"]:
             if at["epoch"] is not None:
-                say(discontinuity=epoch, after=at["seq"])
-                at["seq"] = 0  # the new epoch has been read from its first number on
-            else:
-                at["seq"] = seq - 1  # the first start: what was before is not asked for
-            at["epoch"] = epoch
+                say(discontinuity=epoch, after=at["seq"], **{"from": seq})
+            at["epoch"], at["seq"] = epoch, seq - 1  # what came before in this epoch is not in the stream
         if seq <= at["seq"]:
             return  # filled in again
         if seq > at["seq"] + 1:
@@ -110,8 +107,9 @@ class Reader:
         if number(last) < number(self.at["id"]):
             self.at["id"] = "0-0"  # deleted and filled again: read all of it, and skip what we have
         elif self.at["newest"] < self.at["seq"]:
-            say(discontinuity=self.at["epoch"], after=self.at["seq"])  # the log ends before what it said
-            self.at["seq"] = self.at["newest"]
+            newest = self.at["newest"]  # the log ends before what it said
+            say(discontinuity=self.at["epoch"], after=self.at["seq"], **{"from": newest + 1})
+            self.at["seq"] = newest
 
     def follow(self, redis):
         while time.monotonic() < until:

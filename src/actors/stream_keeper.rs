@@ -61,7 +61,7 @@ impl StreamKeeper {
         let Some(Refill { head, plan, entries }) = self.refill(streams.state(channel), channel, found).await? else {
             return Ok(());
         };
-        if let Some(disturbance) = plan.disturbance {
+        if let Some(disturbance) = plan.disturbance.filter(|one| streams.is_others_doing(channel, *one)) {
             let now = self.clock.now();
             streams.note_disturbance(channel, disturbance);
             if !streams.may_mend(channel, now) {

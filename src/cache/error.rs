@@ -43,9 +43,10 @@ impl CacheError {
 
     pub(super) fn sort(error: &redis::RedisError) -> Self {
         use redis::{ErrorKind, ServerErrorKind};
-        // Of a transaction that was discarded, the error of the command that was refused says why.
+        // A transaction is discarded because a command of it was refused: that error says why.
         if let Some((_, cause)) = error.clone().into_server_errors().as_deref().and_then(<[_]>::first)
             && error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
+            && cause.kind() != Some(ServerErrorKind::ExecAbort)
         {
             return Self::sort(&cause.clone().into());
         }

@@ -295,6 +295,8 @@ pub struct Streams {
     /// The highest number that is on its way into each.
     sending: BTreeMap<Channel, u64>,
     doubtful: BTreeSet<Channel>,
+    /// Those that Redis may have lost in an outage of its own.
+    unreached: BTreeSet<Channel>,
     mended: BTreeMap<Channel, Timestamp>,
     /// What was noticed since it was last taken.
     disturbances: BTreeMap<Channel, Disturbance>,
@@ -352,6 +354,7 @@ impl Streams {
     /// How any stream stands is not known any more.
     pub fn doubt_all(&mut self) {
         self.sending.clear();
+        self.unreached.extend(self.states.keys());
         self.doubtful.extend(self.states.keys());
     }
 
@@ -398,6 +401,14 @@ impl Streams {
     pub fn made_whole(&mut self, channel: Channel, state: StreamState) {
         self.states.insert(channel, state);
         self.doubtful.remove(&channel);
+        self.unreached.remove(&channel);
+    }
+
+    /// Whether somebody else did that. After an outage of Redis, which is told as such, it may be empty or an older copy.
+    #[must_use]
+    pub fn is_others_doing(&self, channel: Channel, disturbance: Disturbance) -> bool {
+        let lost = matches!(disturbance, Disturbance::Deleted | Disturbance::LostTail);
+        !(lost && self.unreached.contains(&channel))
     }
 
     /// Somebody else changed this stream.
@@ -670,7 +681,10 @@ mod tests {
         assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 1, 14)));
         assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 2, 15)));
         assert!(!streams.is_as_left(channel, epoch(1), &FoundStream::Absent));
+        assert!(streams.is_others_doing(channel, Disturbance::Deleted));
         streams.doubt_all();
+        assert!(!streams.is_others_doing(channel, Disturbance::Deleted));
+        assert!(streams.is_others_doing(channel, Disturbance::ForeignEntry));
         assert_eq!(streams.next(channel, epoch(1), 16), Next::Unknown);
         assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 1, 15)));
     }

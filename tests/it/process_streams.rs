@@ -49,6 +49,10 @@ impl World {
             .env("CANDELA__UPSTREAM__WS_URL", listening["ws_url"].as_str().unwrap())
             .env("CANDELA__UPSTREAM__REST_URL", listening["rest_url"].as_str().unwrap())
             .env("CANDELA__LEDGER__DIR", self.folder.path().join(ledger))
+            .env(
+                "CANDELA__STORE__SQLITE_FILE",
+                self.folder.path().join(format!("{ledger}.sqlite")),
+            )
             .env("REDIS_URL", self.redis.url())
             .env("READY_SIGNALS_DIR", self.folder.path())
             .env("API_KEY_G1_1", "f00dfeed")
@@ -92,7 +96,7 @@ fn check(said: &Lines) -> Heard {
         } else if let Some(epoch) = line["discontinuity"].as_str() {
             assert!(!heard.ends.contains_key(epoch), "{line}");
             heard.discontinuities += 1;
-            next = Some(1);
+            next = line["from"].as_u64();
         } else {
             let seq = line["message"]["seq"].as_u64();
             assert!(next.is_none() || next == seq, "{next:?}, but {line}");
