@@ -96,6 +96,17 @@ pub struct StreamState {
     pub told: u64,
 }
 
+impl StreamState {
+    /// The id of its last entry.
+    #[must_use]
+    pub const fn last_id(&self) -> StreamId {
+        StreamId {
+            generation: self.generation,
+            seq: self.told,
+        }
+    }
+}
+
 /// What somebody else did to a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
@@ -215,50 +226,10 @@ pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &Channe
             anew(disturbance)
         };
     };
-    if end.epoch.is_none() {
-        return anew(Some(Disturbance::ForeignEntry));
-    }
-    let foreign = continued.map(|_| Disturbance::ForeignEntry);
-    if end.epoch != Some(log.head.epoch) || end.seq.is_none() {
-        return anew(foreign); // another ledger's, or an earlier version's: no disturbance at the start
+    if let Err(disturbance) = continues(continued, length, last_id, (begin, end), log) {
+        return anew(disturbance);
     }
     let told = end.id.seq;
-    if end.seq != Some(told) {
-        return anew(Some(Disturbance::ForeignEntry));
-    }
-    if let Some(state) = continued
-        && state.generation != end.id.generation
-    {
-        let older = end.id.generation < state.generation;
-        return anew(if older { Some(Disturbance::LostTail) } else { foreign });
-    }
-    if end.id != last_id {
-        let ours = |state: StreamState| {
-            last_id
-                == (StreamId {
-                    generation: state.generation,
-                    seq: state.told,
-                })
-        };
-        let deleted = continued.is_some_and(ours);
-        return anew(Some(if deleted {
-            Disturbance::Trimmed
-        } else {
-            Disturbance::Renumbered
-        }));
-    }
-    if told > last {
-        return anew(Some(Disturbance::AheadOfLedger));
-    }
-    // Only entries that this process did not see arrive are compared: the others are what it sent.
-    let unseen = continued.is_none_or(|state| told > state.told);
-    if unseen && log.message.as_ref().is_some_and(|message| *message != end.message) {
-        return anew(foreign);
-    }
-    let begins = floor(told).max(continued.map_or(log.first, |state| state.first));
-    if !whole(length, begin, end, begins) {
-        return anew(Some(Disturbance::Trimmed));
-    }
     let next = told.saturating_add(1);
     StreamPlan {
         clear: if next < from { Clear::Trim } else { Clear::Keep }, // a hole cannot be filled: ids only rise
@@ -268,6 +239,57 @@ pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &Channe
         disturbance: continued
             .filter(|state| told < state.told)
             .map(|_| Disturbance::LostTail),
+    }
+}
+
+/// Whether entries can be added behind the stream's last. `Err`: it has to be filled anew, for what somebody else did, or (`None`)
+/// because it is another ledger's or an earlier version's.
+fn continues(
+    continued: Option<StreamState>,
+    length: u64,
+    last_id: StreamId,
+    (begin, end): (&StreamEntry, &StreamEntry),
+    log: &ChannelLog,
+) -> Result<(), Option<Disturbance>> {
+    let foreign = continued.map(|_| Disturbance::ForeignEntry);
+    let told = end.id.seq;
+    if end.epoch.is_none() {
+        return Err(Some(Disturbance::ForeignEntry));
+    }
+    if end.epoch != Some(log.head.epoch) || end.seq.is_none() {
+        return Err(foreign);
+    }
+    if end.seq != Some(told) {
+        return Err(Some(Disturbance::ForeignEntry));
+    }
+    if let Some(state) = continued
+        && state.generation != end.id.generation
+    {
+        let older = end.id.generation < state.generation;
+        return Err(if older { Some(Disturbance::LostTail) } else { foreign });
+    }
+    if end.id != last_id {
+        // Where the highest id is the one that was given last, its entry was deleted.
+        let deleted = continued.is_some_and(|state| last_id == state.last_id());
+        return Err(Some(if deleted {
+            Disturbance::Trimmed
+        } else {
+            Disturbance::Renumbered
+        }));
+    }
+    if told > log.head.seq {
+        return Err(Some(Disturbance::AheadOfLedger));
+    }
+    // Only entries that this process did not see arrive are compared: the others are what it sent.
+    let unseen = continued.is_none_or(|state| told > state.told);
+    if unseen && log.message.as_ref().is_some_and(|message| *message != end.message) {
+        return Err(foreign);
+    }
+    let begins = floor(told).max(continued.map_or(log.first, |state| state.first));
+    if whole(length, begin, end, begins) {
+        Ok(())
+    } else {
+        Err(Some(Disturbance::Trimmed))
     }
 }
 
@@ -371,10 +393,7 @@ impl Streams {
         let Some(state) = known.filter(|state| state.epoch == epoch) else {
             return false;
         };
-        let end = StreamId {
-            generation: state.generation,
-            seq: state.told,
-        };
+        let end = state.last_id();
         let empty = state.first > state.told;
         match found {
             FoundStream::Absent => empty,
