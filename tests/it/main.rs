@@ -57,6 +57,7 @@ mod process_panics;
 mod process_run;
 #[cfg(test)]
 mod process_stop;
+#[cfg(test)]
 mod process_streams;
 #[cfg(test)]
 mod programs;
@@ -90,6 +91,7 @@ mod store_contract;
 mod cache_outages;
 #[cfg(test)]
 mod cache_redis;
+#[cfg(test)]
 mod cache_streams;
 #[cfg(test)]
 mod store_outages;
