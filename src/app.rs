@@ -47,6 +47,15 @@ use tokio::sync::{mpsc, watch};
 
 pub use stores::exit_of_store;
 
+/// Asks the system for descriptors before any thread needs one.
+///
+/// # Errors
+/// [`StartError::Serve`] when there are too few.
+pub fn reserve_descriptors() -> Result<(), StartError> {
+    web::reserve_descriptors()?;
+    Ok(())
+}
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

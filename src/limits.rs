@@ -115,6 +115,12 @@ pub const CLIENTS: usize = 20_000;
 /// others. A shell allows 1,024 unless it is asked.
 pub const DESCRIPTORS: u64 = 42_000;
 
+/// Of them, those that clients never get: for the link, the ledger and its readers, the pools of the stores, and each thread.
+pub const DESCRIPTORS_RESERVED: u64 = 160;
+
+/// With fewer the service does not start: hardly a client could be served.
+pub const DESCRIPTORS_LEAST: u64 = DESCRIPTORS_RESERVED + 40;
+
 /// Durable messages a fan-out shard keeps in memory for each channel, for replay.
 pub const FANOUT_RING: usize = 1_024;
 
@@ -170,11 +176,40 @@ pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(60);
 /// lie within 175 basis points; the one beyond 600 was a bad print.
 pub const JUMP_BASIS_POINTS: u64 = 300;
 
-/// How many ticks in a row must stand at a far level before it is believed.
-pub const JUMP_CONFIRMATIONS: u32 = 3;
+/// How many ticks must agree on a far level, or on the first level of all, before it is believed.
+pub const JUMP_CONFIRMATIONS: usize = 3;
 
-/// After this long without a good price any level is believed: nights and weekends move markets.
-pub const JUMP_MEMORY: Duration = Duration::from_secs(3_600);
+/// Two ticks are enough if they agree after this long: a pair that is quoted every few minutes must not be blind.
+pub const JUMP_CONFIRMED_AFTER: Duration = Duration::from_secs(300);
+
+/// How many ticks must agree on a price of another magnitude than the last good one: a wrong unit repeats itself.
+pub const MAGNITUDE_CONFIRMATIONS: usize = 20;
+
+/// And for how long: people have seen the condition by then, and a currency that really lost half its value goes on.
+pub const MAGNITUDE_CONFIRMED_AFTER: Duration = Duration::from_secs(300);
+
+/// A level that had to be confirmed is firm after this long. Until then a wrong one is left as soon as another is confirmed; and
+/// a few ticks that agree for as long are believed, whatever their magnitude.
+pub const FIRM_AFTER: Duration = Duration::from_secs(1_800);
+
+/// How long a tick waits for others that confirm it.
+pub const HELD_FOR: Duration = Duration::from_secs(3_600);
+const _: () = assert!(HELD_FOR.as_secs() > FIRM_AFTER.as_secs());
+
+/// Prices that wait so long for others to confirm them are told as a condition.
+pub const HELD_LONG: Duration = Duration::from_secs(60);
+
+/// How many ticks of a pair wait to be confirmed: five minutes at three a second. The oldest beyond that are dropped, and counted.
+pub const HELD_TICKS: usize = 1_024;
+
+/// How far back in the store the last close is looked for: further than the longest row of holidays.
+pub const CLOSE_REACH: Duration = Duration::from_secs(30 * 86_400);
+
+/// Of how many closes the one in the middle stands for a market whose last good price is not known.
+pub const CLOSES: usize = 5;
+
+/// Below this price, in millionths, six decimals are too few: half a millionth is more than a basis point of it.
+pub const FINE_PRICE_MICROS: i64 = 5_000;
 
 /// How many outages of a symbol's feed are remembered to flag bars with. More in one session is a feed that flaps, and the
 /// oldest of them lie in bars long closed.

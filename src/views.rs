@@ -186,6 +186,8 @@ pub struct SymbolView {
     pub reasons: Vec<String>,
     /// Prices set aside, by reason.
     pub rejected: BTreeMap<SetAside, u64>,
+    /// Prices and bars of which digits beyond the sixth decimal were rounded away.
+    pub rounded: u64,
     /// The last accepted tick's stamp.
     pub last_tick: Option<Timestamp>,
     /// Bars closed in the session.

@@ -232,11 +232,12 @@ async fn ask(parts: &Parts, rest: &Rest, request: SeriesRequest, (symbol, purpos
     let raw = rest::capture(&path, parts.clock.now(), &answer.body);
     match rest::says(&raw, parts.clock.now()) {
         Ok(says) => {
-            let (bars, quiet) = if let Says::Bars(fetched) = &says {
-                let quiet = Healer::found_quiet(&parts.pipeline.borrow().gaps, fetched);
-                (fetched.bars.len(), quiet)
-            } else {
-                (0, None)
+            let (bars, quiet) = match &says {
+                Says::Bars(fetched) | Says::FlawedBars(fetched, _) => {
+                    let quiet = Healer::found_quiet(&parts.pipeline.borrow().gaps, fetched);
+                    (fetched.bars.len(), quiet)
+                }
+                Says::Nothing | Says::Price(_) | Says::Rounded(_) | Says::Unusable(_) => (0, None),
             };
             hand_on(parts, HeardKind::Answer(raw), says).await;
             Outcome::Answered(bars, quiet)

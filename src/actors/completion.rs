@@ -91,6 +91,9 @@ pub(super) fn lacks(symbol: Symbol, cause: &str, stretches: Vec<Stretch>) -> Hea
 
 /// Tells the pipeline what was found.
 pub(super) async fn hear(parts: &ValidatorParts, found: Vec<HeardKind>) {
+    if found.is_empty() {
+        return;
+    }
     let at = parts.clock.now();
     let arrival = |what| Arrival {
         heard: Heard { at, what },

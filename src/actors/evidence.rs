@@ -75,7 +75,7 @@ fn pair(parts: &Parts, market: &Market, skew_us: Option<i64>, unresponsive: &[St
         polling,
         prices: prices.as_ref().filter(|_| fresh).map(|prices| PriceEvidence {
             last: prices.last,
-            rejected_in_row: prices.rejection() == Some("streak"),
+            rejected_in_row: prices.rejection(now) == Some("streak"),
             lag: prices.lag,
             open_gap: session.is_some_and(open_gap),
         }),

@@ -278,6 +278,8 @@ impl Feed {
         self.tell_served(ctx);
         let says = match frame {
             Frame::Price(tick) => Says::Price(tick),
+            Frame::Rounded(tick) => Says::Rounded(tick),
+            Frame::Unusable(unusable) => Says::Unusable(unusable),
             _ => Says::Nothing,
         };
         self.arrive(HeardKind::Frame(bytes), says);

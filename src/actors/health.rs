@@ -214,7 +214,11 @@ impl Health {
     fn symbol(&self, pair: &PairEvidence, feed: &domain::feed_view::FeedView, now: Timestamp) -> SymbolView {
         let safety = pair.evidence.assess(now);
         let latest = self.parts.views.latest.borrow();
-        let counted = self.parts.views.pipeline.borrow().pairs.get(&pair.symbol).copied();
+        let (counted, rounded) = {
+            let pipeline = self.parts.views.pipeline.borrow();
+            let rounded = pipeline.counts.rounded.get(&pair.symbol).copied();
+            (pipeline.pairs.get(&pair.symbol).copied(), rounded.unwrap_or(0))
+        };
         SymbolView {
             feed: safety.feed.name().to_owned(),
             cadence: cadence(feed, pair.symbol),
@@ -225,6 +229,7 @@ impl Health {
                 .as_ref()
                 .map(|prices| prices.rejected.clone())
                 .unwrap_or_default(),
+            rounded,
             last_tick: latest.ticks.get(&pair.symbol).map(|(_, tick)| tick.tick.at),
             bars_today: counted.map_or(0, |counted| counted.bars_closed),
         }

@@ -21,6 +21,7 @@ use crate::domain::session::Sessions;
 use crate::domain::symbol::Symbol;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Disposition, Trouble, refusal};
+use crate::domain::wire;
 use crate::limits;
 use actix::prelude::*;
 use futures_util::stream;
@@ -330,7 +331,8 @@ const BAD_ANSWER: &str = "bad_answer";
 /// Prices, after word that their pairs are heard: what a link says when it comes up.
 async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Round) {
     let at = parts.clock.now();
-    let answers = match rest::parts(symbols, body) {
+    let nulled = wire::without_nan(body);
+    let answers = match rest::parts(symbols, nulled.as_deref().unwrap_or(body)) {
         Ok(answers) => answers,
         Err(error) => return round.error = Some((BAD_ANSWER, error.to_string())),
     };
@@ -340,12 +342,20 @@ async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Rou
         let raw = rest::capture(&rest::price_path(&[symbol]), at, part);
         match rest::says(&raw, at) {
             Ok(says) => {
+                if let Says::Unusable(unusable) = &says {
+                    let reason = unusable.reason.name();
+                    round.error = Some((
+                        reason,
+                        format!("{symbol}: the price in the answer is set aside: {reason}"),
+                    ));
+                } else {
+                    heard.push(symbol);
+                }
                 let what = HeardKind::Answer(raw);
                 arrivals.push(Arrival {
                     heard: Heard { at, what },
                     says,
                 });
-                heard.push(symbol);
             }
             Err(error) => {
                 if let AnswerError::Refused(refusal) = &error
@@ -357,18 +367,20 @@ async fn hand_on(parts: &Parts, symbols: &[Symbol], body: &[u8], round: &mut Rou
             }
         }
     }
-    if heard.is_empty() {
+    if arrivals.is_empty() {
         return;
     }
     round.error = round.error.take().filter(|_| heard.len() < symbols.len());
-    let up = HeardKind::Link(LinkChange::Up { symbols: heard.clone() });
-    arrivals.insert(
-        0,
-        Arrival {
-            heard: Heard { at, what: up },
-            says: Says::Nothing,
-        },
-    );
+    if !heard.is_empty() {
+        let up = HeardKind::Link(LinkChange::Up { symbols: heard.clone() });
+        arrivals.insert(
+            0,
+            Arrival {
+                heard: Heard { at, what: up },
+                says: Says::Nothing,
+            },
+        );
+    }
     round.priced.extend(heard);
     if let Err(error) = parts.arrived.send(Arrived(arrivals)).await {
         tracing::error!(%error, "failed to hand prices to the aggregator");

@@ -173,3 +173,24 @@ async fn nothing_is_polled_while_no_prices_are_wanted() {
     }
     assert!(bench.prices().is_empty());
 }
+
+#[actix_rt::test]
+async fn one_pairs_unreadable_price_is_told_of_that_pair_and_the_other_is_priced() {
+    for odd in [r#"{"price":null}"#, "null", r#"{"price":NaN}"#] {
+        let body = format!(r#"{{"USD/COP":{{"price":"4012.35"}},"EUR/USD":{odd}}}"#);
+        let body: &'static str = Box::leak(body.into_boxed_str());
+        let bench = run(&vendor_of(vec![body]));
+        bench.link("waiting", Status::Confirmed);
+        bench.until("priced", |view| view.prices_total >= 2).await;
+        assert!(bench.prices().iter().all(|symbol| *symbol == Symbol::usdcop()), "{odd}");
+        let unusable = bench
+            .heap
+            .arrivals()
+            .into_iter()
+            .find_map(|arrival| match arrival.says {
+                Says::Unusable(unusable) => Some((unusable.symbol, unusable.reason.name())),
+                _ => None,
+            });
+        assert_eq!(unusable, Some((Some(eurusd()), "unreadable_price")), "{odd}");
+    }
+}

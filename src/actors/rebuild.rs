@@ -4,8 +4,10 @@ use crate::domain::channel::Channel;
 use crate::domain::event::Position;
 use crate::domain::event::{Arrival, Event, Says};
 use crate::domain::gap::Gap;
+use crate::domain::judge::LastClose;
 use crate::domain::pipeline::{Market, Pipeline};
 use crate::domain::slot_grid::SlotGrid;
+use crate::domain::tick::AcceptedTick;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::wire;
 use crate::ledger::{LedgerError, LedgerReader};
@@ -26,14 +28,18 @@ pub fn rebuild(ledger: &LedgerReader, markets: &[Market], now: Timestamp) -> Res
         .heads_before(date)?
         .into_iter()
         .map(|(channel, head)| (channel, head.seq));
+    let heads: Vec<_> = heads.collect();
     let mut inputs = reader.inputs(date)?.peekable();
     let begun_at = match inputs.peek() {
         Some(Ok(heard)) => heard.at,
         _ => now,
     };
-    let mut pipeline = Pipeline::new(markets, before, heads, begun_at);
+    let mut pipeline = Pipeline::new(markets, before, heads.iter().copied(), begun_at);
     for (gap, bars) in gaps_before(&mut reader, markets, first)? {
         pipeline.restore_gap(gap, &bars);
+    }
+    for close in closes_before(&mut reader, markets, &heads)? {
+        pipeline.restore_close(close);
     }
     let mut again = Vec::new();
     for heard in inputs {
@@ -112,6 +118,34 @@ fn told(reader: &mut LedgerReader, market: &Market) -> Result<(Vec<crate::domain
         })?;
     }
     Ok((bars.into_values().collect(), last_gap))
+}
+
+/// The last good price of each pair before this file: its last accepted tick, as far back as the ledger is kept.
+fn closes_before(
+    reader: &mut LedgerReader,
+    markets: &[Market],
+    heads: &[(Channel, u64)],
+) -> Result<Vec<LastClose>, LedgerError> {
+    let mut found = Vec::new();
+    for market in markets {
+        let channel = Channel::ticks(market.symbol);
+        let head = heads
+            .iter()
+            .find(|(known, _)| *known == channel)
+            .map_or(0, |(_, seq)| *seq);
+        let kept = reader
+            .first_seq(channel)?
+            .is_some_and(|first| first <= head && head > 0);
+        if !kept {
+            continue;
+        }
+        let page = reader.read_channel(channel, head, head, 1)?;
+        found.extend(page.iter().filter_map(|numbered| match &numbered.event {
+            Event::Tick(AcceptedTick { tick, .. }) => Some(LastClose::firm(market.symbol, tick.price, tick.at)),
+            _ => None,
+        }));
+    }
+    Ok(found)
 }
 
 /// Calls `see` with every event of a channel before `first`, in order.

@@ -15,8 +15,10 @@ use crate::clock::{Clock, Stopwatch};
 use crate::domain::batch::ReaderView;
 use crate::domain::calendar::Calendar;
 use crate::domain::event::HeardKind;
+use crate::domain::judge::LastClose;
 use crate::domain::l0::Flag;
 use crate::domain::l0_table::L0Table;
+use crate::domain::scale;
 use crate::domain::seam::{Seam, SeamFound};
 use crate::domain::session::Session;
 use crate::domain::symbol::Symbol;
@@ -139,6 +141,9 @@ async fn check(parts: ValidatorParts, flag: Option<Flag>) -> Arc<Verdicts> {
     for (symbol, calendar) in &parts.pairs {
         let watch = Stopwatch::start();
         let verdict = judge(&parts, *symbol, &calendar.borrow().clone(), flag.clone()).await;
+        if verdict.reachable {
+            learn_close(&parts, *symbol, verdict.passed()).await;
+        }
         verdicts.insert(*symbol, verdict);
         took.insert(*symbol, u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX));
     }
@@ -160,6 +165,28 @@ async fn check(parts: ValidatorParts, flag: Option<Flag>) -> Arc<Verdicts> {
         }
     }
     verdicts
+}
+
+/// Tells the pipeline at what price the pair closed last, before Root hears the verdict and lets prices in.
+async fn learn_close(parts: &ValidatorParts, symbol: Symbol, verified: bool) {
+    let now = parts.clock.now();
+    let query = HistoryQuery {
+        table: parts.table.clone(),
+        symbol,
+        since: now - limits::CLOSE_REACH,
+    };
+    match parts.store.seam_bars(query).await {
+        Ok(bars) => {
+            let found = LastClose::of(symbol, &bars, verified, now);
+            if let Some(refused) = found.and_then(|close| scale::refusal_at(symbol, close.price)) {
+                tracing::error!(%symbol, refused, "the pair's prices are beyond the scale");
+            }
+            completion::hear(parts, found.into_iter().map(HeardKind::LastClose).collect()).await;
+        }
+        Err(error) => {
+            tracing::warn!(%symbol, %error, "the last close could not be read: first prices need confirmation");
+        }
+    }
 }
 
 /// One look for the seam of a session; what it says anew is shown and kept.

@@ -271,6 +271,14 @@ async fn while_the_store_is_behind_no_seam_is_told() {
     bench.validator.send(MarkSeam { symbol, session }).await.unwrap();
     bench.validator.send(Validate { flag: None }).await.unwrap();
     verdict(&mut bench.reports).await; // asked for after the look, and answered
+    let told = bench
+        .heard
+        .try_recv()
+        .expect("the last close is told before the verdict");
+    assert!(
+        matches!(told, HeardKind::LastClose(close) if close.symbol == symbol),
+        "{told:?}"
+    );
     assert!(bench.heard.try_recv().is_err());
     bench
         .written

@@ -7,7 +7,7 @@ use crate::actors::rest_call::Rest;
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::channel::{Channel, Epoch, Head};
-use crate::domain::event::{Event, Numbered, Position, Says};
+use crate::domain::event::{Event, Flawed, Numbered, Position, Says};
 use crate::domain::interval::Interval;
 use crate::domain::keys::{KeySlot, Pool, Purpose};
 use crate::domain::moment::Moment;
@@ -108,6 +108,10 @@ struct Summary {
     written: usize,
     /// The vendor was asked and has none.
     unfillable: usize,
+    /// Bars of the vendor of which digits beyond the sixth decimal were rounded away.
+    rounded: u32,
+    /// Bars of the vendor that cannot be read or kept; they count as bars that it does not have.
+    unusable: u32,
 }
 
 impl BackfillArgs {
@@ -183,6 +187,11 @@ impl BackfillArgs {
             bar.inc(1);
         }
         bar.finish_and_clear();
+        for flawed in vendor.flawed.drain(..) {
+            let unusable = [flawed.unreadable, flawed.out_of_range, flawed.beyond_scale];
+            summary.rounded = summary.rounded.saturating_add(flawed.rounded);
+            summary.unusable = summary.unusable.saturating_add(unusable.iter().sum());
+        }
         Ok(summary)
     }
 
@@ -200,11 +209,19 @@ impl BackfillArgs {
                 missing,
                 written,
                 unfillable,
+                rounded,
+                unusable,
             } = summary;
             writeln!(
                 out,
                 "{symbol}  {expected} bars expected, {missing} were missing: {written} written, {unfillable} the vendor does not have"
             )?;
+            if rounded.max(unusable) > &0 {
+                writeln!(
+                    out,
+                    "{symbol}  {rounded} bars were rounded to six decimals, {unusable} cannot be read or kept"
+                )?;
+            }
         }
         Ok(())
     }
@@ -217,6 +234,8 @@ struct Vendor {
     keys: Vec<(KeySlot, SecretString)>,
     book: KeyUseBook,
     clock: Clock,
+    /// Answers with bars that could not be taken as they were.
+    flawed: Vec<Flawed>,
 }
 
 impl Vendor {
@@ -230,6 +249,7 @@ impl Vendor {
             keys,
             book,
             clock: clock.clone(),
+            flawed: Vec::new(),
         })
     }
 
@@ -267,11 +287,16 @@ impl Vendor {
                 Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
                     None => {
                         let bars = rest::says(&rest::capture(&path, now, &answer.body), now);
-                        let Says::Bars(fetched) = bars.map_err(|error| BackfillError::Vendor(error.to_string()))?
-                        else {
-                            anyhow::bail!("the answer to a question about bars holds none");
+                        return match bars.map_err(|error| BackfillError::Vendor(error.to_string()))? {
+                            Says::Bars(fetched) => Ok(fetched),
+                            Says::FlawedBars(fetched, flawed) => {
+                                self.flawed.push(flawed);
+                                Ok(fetched)
+                            }
+                            Says::Nothing | Says::Price(_) | Says::Rounded(_) | Says::Unusable(_) => {
+                                Err(anyhow::anyhow!("the answer to a question about bars holds none"))
+                            }
                         };
-                        return Ok(fetched);
                     }
                     Some(refusal) => {
                         let wait = retry_after;

@@ -23,6 +23,7 @@ impl RunArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let settings = settings::load_for_service(&self.settings.sources())?;
         let clock = Clock::system();
+        app::reserve_descriptors()?;
         telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {
             let app = App::start(settings, clock, Vec::new()).await?;

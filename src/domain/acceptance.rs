@@ -69,6 +69,8 @@ pub struct AcceptanceView {
     pub recent: (u32, u32),
     /// How far stamps are from our clock.
     pub lag: Option<LagReading>,
+    /// Since when prices wait to be confirmed.
+    pub held_since: Option<Timestamp>,
 }
 
 impl Acceptance {
@@ -104,7 +106,14 @@ impl Acceptance {
         }
     }
 
-    fn accept(&mut self, tick: &Tick, place: Timestamp, now: Timestamp) {
+    /// A price waits to be confirmed.
+    pub(super) fn hold(&mut self, tick: &Tick, session: Option<Session>, now: Timestamp) {
+        if session.is_some() && tick.provenance == Provenance::Live {
+            self.lag.note(tick.at, now);
+        }
+    }
+
+    pub(super) fn accept(&mut self, tick: &Tick, place: Timestamp, now: Timestamp) {
         self.accepted = self.accepted.saturating_add(1);
         self.first_place = Some(self.first_place.map_or(place, |first| first.min(place)));
         self.last = Some(AcceptedPrice {
@@ -116,7 +125,8 @@ impl Acceptance {
         self.judge(false);
     }
 
-    fn set_aside(&mut self, reason: SetAside, session: Option<Session>, now: Timestamp) {
+    /// A price was set aside.
+    pub(super) fn set_aside(&mut self, reason: SetAside, session: Option<Session>, now: Timestamp) {
         count(&mut self.rejected, reason);
         let expected = match reason {
             SetAside::ExactRepeat => true, // a quiet market says its last price again
@@ -173,6 +183,7 @@ impl Acceptance {
             streak: self.streak,
             recent: (self.recent.count_ones(), self.judged.min(u32::BITS)),
             lag: self.lag.reading(),
+            held_since: None,
         }
     }
 }
@@ -183,9 +194,9 @@ fn count(counts: &mut BTreeMap<SetAside, u64>, reason: SetAside) {
 }
 
 impl AcceptanceView {
-    /// Why so many prices are set aside that it must be said: `streak` or `share`.
+    /// Why so many prices are set aside that it must be said: `streak`, `share`, or `unconfirmed` where they wait to be confirmed.
     #[must_use]
-    pub fn rejection(&self) -> Option<&'static str> {
+    pub fn rejection(&self, now: Timestamp) -> Option<&'static str> {
         let long = |streak: &Streak| {
             streak.count >= limits::REJECTED_STREAK
                 && streak.newest.since(streak.since) >= limits::REJECTED_STREAK_LASTS
@@ -193,6 +204,12 @@ impl AcceptanceView {
         let (rejected, judged) = self.recent;
         if self.streak.as_ref().is_some_and(long) {
             return Some("streak");
+        }
+        if self
+            .held_since
+            .is_some_and(|since| now.since(since) >= limits::HELD_LONG)
+        {
+            return Some("unconfirmed");
         }
         let share = judged >= limits::REJECTED_SHARE_OF && rejected.saturating_mul(4) >= judged;
         share.then_some("share")
@@ -238,18 +255,18 @@ mod tests {
         let mut prices = Acceptance::default();
         note(&mut prices, 100, Ok(()));
         for i in 1..=5 {
-            assert_eq!(prices.view().rejection(), None, "{i}");
+            assert_eq!(prices.view().rejection(at(130)), None, "{i}");
             note(&mut prices, 100 + i * 5, Err(SetAside::FromTheFuture));
         }
         let view = prices.view();
-        assert_eq!((view.rejection(), view.accepted), (Some("streak"), 1));
+        assert_eq!((view.rejection(at(130)), view.accepted), (Some("streak"), 1));
         assert_eq!(view.rejected, BTreeMap::from([(SetAside::FromTheFuture, 5)]));
         assert_eq!(
             view.streak.map(|streak| (streak.since, streak.count)),
             Some((at(105), 5))
         );
         note(&mut prices, 130, Ok(()));
-        assert_eq!(prices.view().rejection(), None);
+        assert_eq!(prices.view().rejection(at(130)), None);
     }
 
     #[test]
@@ -266,11 +283,11 @@ mod tests {
                 },
             );
         }
-        assert_eq!(prices.view().rejection(), Some("share"));
+        assert_eq!(prices.view().rejection(at(130)), Some("share"));
         for i in 40..72 {
             note(&mut prices, 200 + i, Ok(()));
         }
-        assert_eq!(prices.view().rejection(), None);
+        assert_eq!(prices.view().rejection(at(130)), None);
     }
 
     #[test]
@@ -282,13 +299,16 @@ mod tests {
             note(&mut prices, 1_000 + i * 10, Err(SetAside::ExactRepeat));
         }
         let view = prices.view();
-        assert_eq!((view.rejection(), view.streak, view.troubling.len()), (None, None, 0));
+        assert_eq!(
+            (view.rejection(at(130)), view.streak, view.troubling.len()),
+            (None, None, 0)
+        );
         assert_eq!(view.rejected[&SetAside::OffSession], 100);
         assert_eq!(view.rejected[&SetAside::ExactRepeat], 50);
         for i in 0..20 {
             note(&mut prices, 2_000 + i, Err(SetAside::OffSession)); // stamps of another day in the middle of the session
         }
-        assert_eq!(prices.view().rejection(), Some("streak"));
+        assert_eq!(prices.view().rejection(at(130)), Some("streak"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::domain::interval::Interval;
 use crate::domain::mismatch::OnMismatch;
 use crate::domain::pipeline::{Market, Pipeline};
 use crate::domain::pipeline_random_tests::{Step, lived, steps};
-use crate::domain::pipeline_tests::{Day, SPAN, arrival, at, down, markets, up};
+use crate::domain::pipeline_tests::{Day, SPAN, arrival, at, down, known, markets, up};
 use crate::domain::rest::{SeriesRequest, capture};
 use crate::domain::symbol::Symbol;
 use crate::domain::tick::Provenance;
@@ -40,7 +40,7 @@ fn begun(policy: OnMismatch) -> Day {
         })
         .collect();
     let mut day = Day {
-        pipeline: Pipeline::new(&markets, Position(0), [], at(-600)),
+        pipeline: known(Pipeline::new(&markets, Position(0), [], at(-600))),
         entries: Vec::new(),
     };
     day.hear(-60, up());
@@ -93,7 +93,7 @@ fn a_revision_by_comparison_is_numbered_told_and_replayed_like_any_other() {
     let day = compared(OnMismatch::Flag);
     let mut again = begun(OnMismatch::Flag);
     again.entries.clear();
-    again.pipeline = Pipeline::new(&markets(), Position(0), [], at(-600));
+    again.pipeline = known(Pipeline::new(&markets(), Position(0), [], at(-600)));
     for entry in &day.entries {
         if let Entry::Heard(heard) = entry {
             again
@@ -165,7 +165,7 @@ fn answered(day_steps: &[Step], answers: &[(usize, i64, i64)], policy: OnMismatc
         .collect();
     let mut day = begun(policy);
     for (i, heard) in inputs.iter().enumerate() {
-        if !matches!(heard.what, HeardKind::Carried(_)) {
+        if !matches!(heard.what, HeardKind::Carried(_) | HeardKind::CarriedClose(_)) {
             day.pipeline
                 .accept(arrival(heard.at, heard.what.clone()), &mut day.entries);
         }
@@ -211,7 +211,7 @@ proptest! {
         let mut again = begun(policy);
         again.entries.clear();
         let markets: Vec<Market> = markets().into_iter().map(|market| Market { on_mismatch: policy, ..market }).collect();
-        again.pipeline = Pipeline::new(&markets, Position(0), [], at(-600));
+        again.pipeline = known(Pipeline::new(&markets, Position(0), [], at(-600)));
         for entry in &day.entries {
             if let Entry::Heard(heard) = entry {
                 let says = wire::says(heard).unwrap_or(Says::Nothing);

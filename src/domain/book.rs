@@ -1,9 +1,10 @@
 //! Everything the pipeline keeps of one pair: its judge, its watch, its bars, its gaps, and where its session stands.
 
 mod heal;
+mod prices;
 mod replan;
 
-use crate::domain::acceptance::{Acceptance, AcceptanceView};
+use crate::domain::acceptance::Acceptance;
 use crate::domain::bar::{Bar, Flags};
 use crate::domain::bars::{BarBuilder, Closed, Pushed};
 use crate::domain::book::heal::Past;
@@ -39,6 +40,9 @@ pub(super) struct Logs {
     bars: Vec<Log>,
 }
 
+/// Held ticks that were given up: why, and how many.
+pub(super) type Dropped = Option<(SetAside, u64)>;
+
 /// One pair's part of the pipeline.
 #[derive(Debug, Clone)]
 pub(super) struct Book {
@@ -55,7 +59,7 @@ pub(super) struct Book {
     gap_ids: u64,
     pub(super) logs: Logs,
     audit: Audit,
-    judge: Judge,
+    pub(super) judge: Judge,
     /// What became of the pair's prices.
     prices: Acceptance,
     /// One for each interval of the market, in its order.
@@ -217,7 +221,7 @@ impl Book {
         self.keep_session();
         self.counted = PairCounts::default();
         self.session = Some(session);
-        self.judge = Judge::new(self.market.jump_basis_points);
+        self.judge.open_session();
         self.audit.forget();
         self.prices.open_session();
         self.held.clear();
@@ -248,25 +252,6 @@ impl Book {
         held.into_iter()
             .filter(|(tick, _)| self.in_session(self.place(tick)))
             .collect()
-    }
-
-    /// Whether a tick is good and of this session.
-    pub(super) fn admit(&mut self, tick: &Tick, now: Timestamp) -> Result<(), SetAside> {
-        let place = self.place(tick);
-        let outcome = if !self.in_session(place) {
-            // Minutes before the open a stamp may already be inside; what is far outside is the vendor's round-the-clock quote.
-            Err(SetAside::OffSession)
-        } else {
-            self.judge.admit(tick, now)
-        };
-        let open = self.session.filter(|session| session.contains(now));
-        self.prices.note(tick, place, open, outcome, now);
-        outcome
-    }
-
-    /// What is shown of the pair's prices.
-    pub(super) fn prices(&self) -> AcceptanceView {
-        self.prices.view()
     }
 
     /// Why no bar, or a flawed one, is in this slot. That the market was silent is said only where accepted prices prove it.

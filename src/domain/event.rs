@@ -9,11 +9,12 @@ use crate::domain::bar::{Bar, Ohlc};
 use crate::domain::channel::Channel;
 use crate::domain::gap::Gap;
 use crate::domain::interval::Interval;
+use crate::domain::judge::LastClose;
 use crate::domain::seam::SeamFound;
 use crate::domain::session::SessionKind;
 use crate::domain::slot_grid::{Slot, SlotGrid};
 use crate::domain::symbol::Symbol;
-use crate::domain::tick::{AcceptedTick, Tick};
+use crate::domain::tick::{AcceptedTick, SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -170,6 +171,10 @@ pub enum HeardKind {
     Lacking(Lacking),
     /// It was found where prepared history ends and our bars begin.
     Seam(SeamFound),
+    /// The last close of a pair was found in the store: the first price is judged against it.
+    LastClose(LastClose),
+    /// The last good price of a pair when a session opened, repeated for the same reason as [`HeardKind::Carried`].
+    CarriedClose(LastClose),
     /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
     Answer(Bytes),
 }
@@ -267,7 +272,7 @@ impl Entry {
     #[must_use]
     pub const fn begins_parcel(&self) -> bool {
         match self {
-            Self::Heard(heard) => !matches!(heard.what, HeardKind::Carried(_)),
+            Self::Heard(heard) => !matches!(heard.what, HeardKind::Carried(_) | HeardKind::CarriedClose(_)),
             Self::Event(_) | Self::Partial { .. } => false,
         }
     }
@@ -336,6 +341,46 @@ pub enum Says {
     Nothing,
     /// A price.
     Price(Tick),
+    /// A price with digits beyond the sixth decimal, which were rounded away.
+    Rounded(Tick),
+    /// A price that cannot be used: it concerns its own pair, and nobody else.
+    Unusable(Unusable),
     /// Closed bars.
     Bars(Fetched),
+    /// Closed bars, of which some were not as the vendor gave them.
+    FlawedBars(Fetched, Flawed),
+}
+
+/// A price that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unusable {
+    /// The pair; `None` where not even that can be read.
+    pub symbol: Option<Symbol>,
+    /// What is wrong with it.
+    pub reason: SetAside,
+}
+
+/// What became of the bars of one answer that could not be taken as they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flawed {
+    /// Bars of which a price lost digits beyond the sixth decimal.
+    pub rounded: u32,
+    /// Bars left out because they cannot be read or break invariant B1.
+    pub unreadable: u32,
+    /// Bars left out because a price of theirs is larger than the tables hold.
+    pub out_of_range: u32,
+    /// Bars left out because six decimals cannot hold their prices.
+    pub beyond_scale: u32,
+}
+
+impl Flawed {
+    /// Counts a bar that was left out.
+    pub fn leave_out(&mut self, reason: SetAside) {
+        let count = match reason {
+            SetAside::BeyondScale => &mut self.beyond_scale,
+            SetAside::OutOfRange => &mut self.out_of_range,
+            _ => &mut self.unreadable,
+        };
+        *count = count.saturating_add(1);
+    }
 }

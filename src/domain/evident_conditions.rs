@@ -153,7 +153,14 @@ impl EvidentConditions {
         let prices = pair.prices.as_ref().filter(|_| pair.evidence.session.is_some());
         let said = prices.and_then(|prices| {
             let names: Vec<&str> = prices.troubling.keys().map(|reason| reason.name()).collect();
-            let reason = prices.rejection()?;
+            let reason = prices.rejection(now)?;
+            if reason == "unconfirmed" {
+                let message = format!(
+                    "Prices of {} wait to be confirmed: they are far from the last good one, or none is known.",
+                    pair.symbol
+                );
+                return Some((reason, message));
+            }
             let which = if reason == "streak" {
                 "All of the newest"
             } else {

@@ -313,7 +313,7 @@ impl Link {
         self.garbled_in_row = 0;
         self.pulse.heard(frame, now);
         match frame {
-            Frame::Price(tick) => self.price(tick, now),
+            Frame::Price(tick) | Frame::Rounded(tick) => self.price(tick, now),
             Frame::SubscribeStatus(status) => self.status(status, now, luck),
             Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
             _ => Vec::new(), // the pulse has heard it

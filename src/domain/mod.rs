@@ -22,6 +22,7 @@ pub mod tally;
 pub mod l0_table;
 pub mod verdict;
 pub mod verdict_findings;
+pub mod scale;
 pub mod seam;
 pub mod lifecycle_events;
 pub mod lifecycle;
@@ -58,6 +59,8 @@ pub mod pipeline;
 mod book;
 #[cfg(test)]
 mod pipeline_tests;
+#[cfg(test)]
+mod first_price_tests;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]

@@ -14,13 +14,15 @@ pub use crate::domain::market::{Boundary, Market};
 
 use crate::domain::acceptance::AcceptanceView;
 use crate::domain::bar::Bar;
-use crate::domain::book::Book;
+use crate::domain::book::{Book, Dropped};
 use crate::domain::channel::Channel;
 use crate::domain::event::{
-    Arrival, BarEnd, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase, Unwatched,
+    Arrival, BarEnd, Entry, Event, Fetched, Flawed, Heard, HeardKind, LinkChange, Position, Says, SessionPhase,
+    Unusable, Unwatched,
 };
 use crate::domain::gap::Gap;
 use crate::domain::gap_book::Finding;
+use crate::domain::judge::{LastClose, Ruling};
 use crate::domain::mismatch::{Compared, Unchecked};
 use crate::domain::sequence::Sequencer;
 use crate::domain::symbol::Symbol;
@@ -35,6 +37,8 @@ pub struct Counts {
     pub ticks_accepted: u64,
     /// Ticks set aside, by reason.
     pub ticks_set_aside: BTreeMap<SetAside, u64>,
+    /// Prices and bars of which digits beyond the sixth decimal were rounded away.
+    pub rounded: BTreeMap<Symbol, u64>,
     /// Bars of the base interval closed, whoever made them.
     pub bars_closed: u64,
     /// Revisions of such bars.
@@ -172,6 +176,18 @@ impl Pipeline {
         }
     }
 
+    /// Takes up the last good price of an earlier day.
+    pub fn restore_close(&mut self, close: LastClose) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == close.symbol) {
+            book.judge.carry(close);
+        }
+    }
+
+    /// The last good price of each pair that has one.
+    pub fn last_closes(&self) -> impl Iterator<Item = LastClose> {
+        self.books.iter().filter_map(|book| book.judge.close())
+    }
+
     /// When something is due without anything arriving.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -213,7 +229,7 @@ impl Pipeline {
         self.advance(arrival.heard.at, out);
         let at = arrival.heard.at.max(self.at);
         self.at = at;
-        if let Says::Price(tick) = &arrival.says {
+        if let Says::Price(tick) | Says::Rounded(tick) = &arrival.says {
             self.open_early(tick, at, out);
         }
         let begun = out.len();
@@ -223,13 +239,15 @@ impl Pipeline {
         }));
         match arrival.says {
             Says::Price(tick) => self.price(&tick, at, out),
-            Says::Bars(fetched) => {
-                for i in 0..self.books.len() {
-                    let book = self.books.get_mut(i);
-                    let findings = book.map(|book| book.answer(&fetched, at, &mut self.counts));
-                    let findings = findings.unwrap_or_default();
-                    self.tell_findings(i, findings, at, out);
-                }
+            Says::Rounded(tick) => {
+                self.round(tick.symbol, 1);
+                self.price(&tick, at, out);
+            }
+            Says::Unusable(unusable) => self.unusable(unusable, at),
+            Says::Bars(fetched) => self.bars(&fetched, at, out),
+            Says::FlawedBars(fetched, flawed) => {
+                self.flawed(fetched.symbol, flawed);
+                self.bars(&fetched, at, out);
             }
             Says::Nothing => self.hear(begun, at, out),
         }
@@ -241,6 +259,7 @@ impl Pipeline {
             HeardKind::Deadline => self.advance(arrival.heard.at, out),
             // Known already, and said again by the opening before it, unless the replay begins with this day.
             HeardKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
+            HeardKind::CarriedClose(close) if self.last_closes().any(|known| known == *close) => {}
             _ => self.accept(arrival, out),
         }
     }
@@ -321,6 +340,15 @@ impl Pipeline {
                     out.push(Entry::Event(self.sequencer.number(book.logs.quality, at, event)));
                 }
             }
+            HeardKind::LastClose(found) => {
+                if let Some(i) = self.books.iter().position(|book| book.market.symbol == found.symbol) {
+                    let learned = self.books.get_mut(i).map(|book| book.learn_close(found, at));
+                    let (good, dropped) = learned.unwrap_or_default();
+                    self.count_dropped(dropped);
+                    self.take_good(i, &good, at, out);
+                }
+            }
+            HeardKind::CarriedClose(close) => self.restore_close(close),
             HeardKind::Link(LinkChange::Alive)
             | HeardKind::Carried(LinkChange::Alive)
             | HeardKind::Frame(_)
@@ -368,22 +396,27 @@ impl Pipeline {
 
     /// A price that arrived at `received_at` and is decided on at `at`.
     fn take_price(&mut self, tick: &Tick, received_at: Timestamp, at: Timestamp, out: &mut Vec<Entry>) {
-        let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == tick.symbol) else {
-            return self.set_aside(SetAside::UnknownSymbol);
+        let Some(i) = self.books.iter().position(|book| book.market.symbol == tick.symbol) else {
+            return self.set_aside(SetAside::UnknownSymbol, 1);
         };
-        if let Err(reason) = book.admit(tick, received_at) {
-            if reason == SetAside::OffSession {
-                book.hold(*tick, received_at);
-            }
-            return self.set_aside(reason);
+        let Some(book) = self.books.get_mut(i) else { return };
+        let (ruling, dropped) = book.admit(tick, received_at);
+        if ruling == Ruling::Aside(SetAside::OffSession) {
+            book.hold(*tick, received_at);
         }
-        self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
-        let event = Event::Tick(AcceptedTick {
-            tick: *tick,
-            received_at,
-        });
-        out.push(Entry::Event(self.sequencer.number(book.logs.ticks, at, event)));
-        book.build(tick, at, &mut self.sequencer, &mut self.counts, out);
+        self.count_dropped(dropped);
+        match ruling {
+            Ruling::Good => {
+                let heard = AcceptedTick {
+                    tick: *tick,
+                    received_at,
+                };
+                self.take_good(i, &[heard], at, out);
+            }
+            Ruling::Confirmed(ticks) => self.take_good(i, &ticks, at, out),
+            Ruling::Held => {}
+            Ruling::Aside(reason) => self.set_aside(reason, 1),
+        }
     }
 
     /// Ticks that came between a session's old end and the moment in which it went on.
@@ -396,9 +429,67 @@ impl Pipeline {
         }
     }
 
-    fn set_aside(&mut self, reason: SetAside) {
-        let count = self.counts.ticks_set_aside.entry(reason).or_default();
-        *count = count.saturating_add(1);
+    /// Numbers ticks that were judged good, and builds bars of them.
+    fn take_good(&mut self, i: usize, ticks: &[AcceptedTick], at: Timestamp, out: &mut Vec<Entry>) {
+        let Some(book) = self.books.get_mut(i) else { return };
+        for accepted in ticks {
+            self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
+            let event = Event::Tick(*accepted);
+            out.push(Entry::Event(self.sequencer.number(book.logs.ticks, at, event)));
+            book.build(&accepted.tick, at, &mut self.sequencer, &mut self.counts, out);
+        }
+    }
+
+    /// The vendor's bars of one stretch.
+    fn bars(&mut self, fetched: &Fetched, at: Timestamp, out: &mut Vec<Entry>) {
+        for i in 0..self.books.len() {
+            let Some(book) = self.books.get_mut(i) else { continue };
+            let (good, dropped) = book.learn(fetched, at);
+            let findings = book.answer(fetched, at, &mut self.counts);
+            self.count_dropped(dropped);
+            self.take_good(i, &good, at, out);
+            self.tell_findings(i, findings, at, out);
+        }
+    }
+
+    fn unusable(&mut self, Unusable { symbol, reason }: Unusable, at: Timestamp) {
+        let known = self.books.iter_mut().find(|book| Some(book.market.symbol) == symbol);
+        let Some(book) = known else {
+            return self.set_aside(SetAside::UnknownSymbol, 1);
+        };
+        book.unusable(reason, at);
+        self.set_aside(reason, 1);
+    }
+
+    fn flawed(&mut self, symbol: Symbol, flawed: Flawed) {
+        self.round(symbol, flawed.rounded);
+        for (reason, count) in [
+            (SetAside::UnreadablePrice, flawed.unreadable),
+            (SetAside::OutOfRange, flawed.out_of_range),
+            (SetAside::BeyondScale, flawed.beyond_scale),
+        ] {
+            self.set_aside(reason, u64::from(count));
+        }
+    }
+
+    fn round(&mut self, symbol: Symbol, count: u32) {
+        if count > 0 && self.books.iter().any(|book| book.market.symbol == symbol) {
+            let rounded = self.counts.rounded.entry(symbol).or_default();
+            *rounded = rounded.saturating_add(u64::from(count));
+        }
+    }
+
+    fn count_dropped(&mut self, dropped: Dropped) {
+        if let Some((reason, count)) = dropped {
+            self.set_aside(reason, count);
+        }
+    }
+
+    fn set_aside(&mut self, reason: SetAside, count: u64) {
+        if count > 0 {
+            let counted = self.counts.ticks_set_aside.entry(reason).or_default();
+            *counted = counted.saturating_add(count);
+        }
     }
 
     /// Closes every slot that is due, and tells the end of each interval once its last symbol is out.
@@ -413,10 +504,12 @@ impl Pipeline {
         }
     }
 
-    /// Opens and closes sessions that are due. A new session begins with what the link is, so that its day can be replayed alone.
+    /// Opens and closes sessions that are due. A new session begins with what the link is and with the last good price, so that
+    /// its day can be replayed alone.
     fn turn_sessions(&mut self, due: Timestamp, out: &mut Vec<Entry>) {
         let mut released = Vec::new();
-        for book in &mut self.books {
+        for i in 0..self.books.len() {
+            let Some(book) = self.books.get_mut(i) else { continue };
             let Some(change) = book.turn_session(due) else { continue };
             let opened = change.phase == SessionPhase::Open;
             out.push(Entry::Event(self.sequencer.number(
@@ -433,9 +526,17 @@ impl Pipeline {
                     what: HeardKind::Carried(link),
                 }));
             }
-            if opened {
-                released.extend(book.release(self.at));
+            let back = if opened { book.release(self.at) } else { Vec::new() };
+            // With ticks to take back, the session is one that goes on: its day has a copy already.
+            if let Some(close) = book.judge.close().filter(|_| opened && back.is_empty()) {
+                out.push(Entry::Heard(Heard {
+                    at: due,
+                    what: HeardKind::CarriedClose(close),
+                }));
             }
+            released.extend(back);
+            let dropped = book.dropped(due);
+            self.count_dropped(dropped);
         }
         self.take_back(released, self.at, out);
     }

@@ -6,6 +6,7 @@ use crate::domain::event::{
 };
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
+use crate::domain::judge::LastClose;
 use crate::domain::pipeline::{Boundary, Market, Pipeline};
 use crate::domain::session::{Listed, Session, SessionKind};
 use crate::domain::symbol::Symbol;
@@ -49,7 +50,18 @@ pub(super) fn markets() -> Vec<Market> {
 }
 
 fn pipeline() -> Pipeline {
-    Pipeline::new(&markets(), Position(0), [], at(-600))
+    known(Pipeline::new(&markets(), Position(0), [], at(-600)))
+}
+
+/// The day before closed at this price.
+pub(super) fn known(mut pipeline: Pipeline) -> Pipeline {
+    pipeline.restore_close(LastClose {
+        symbol: Symbol::usdcop(),
+        price: "3990".parse().unwrap(),
+        at: at(-70_000),
+        firm_from: at(-70_000),
+    });
+    pipeline
 }
 
 pub(super) fn frame(stamp: i64, price: &str) -> Bytes {
@@ -195,7 +207,7 @@ fn a_tick_on_the_boundary_opens_the_next_bar_unless_stamps_name_the_minute_that_
         let mut markets = markets();
         markets[0].boundary = boundary;
         let mut day = Day {
-            pipeline: Pipeline::new(&markets, Position(0), [], at(-600)),
+            pipeline: known(Pipeline::new(&markets, Position(0), [], at(-600))),
             entries: Vec::new(),
         };
         day.hear(-60, up());
@@ -314,7 +326,7 @@ fn the_vendors_answer_fills_what_it_has_and_settles_what_it_has_not() {
 #[test]
 fn a_start_in_mid_session_asks_for_what_was_before_it() {
     let mut day = Day {
-        pipeline: Pipeline::new(&markets(), Position(0), [], at(700)),
+        pipeline: known(Pipeline::new(&markets(), Position(0), [], at(700))),
         entries: Vec::new(),
     };
     day.hear(701, up());

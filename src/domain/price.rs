@@ -20,6 +20,14 @@ pub struct Parsed {
     pub rounded: bool,
 }
 
+impl Parsed {
+    /// Whether the digits that were rounded away are so much of the price that it would be another one: the scale is too coarse.
+    #[must_use]
+    pub fn beyond_scale(self) -> bool {
+        self.rounded && self.price.0.saturating_abs() < crate::limits::FINE_PRICE_MICROS
+    }
+}
+
 /// Why a text is not a price.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
@@ -179,6 +187,28 @@ impl Serialize for Price {
         serde_json::value::RawValue::from_string(self.to_string())
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
+    }
+}
+
+/// A price inside the ledger's own notes: its millionths, which every reader reads back exactly.
+pub mod as_micros {
+    use super::Price;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// As a whole number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(price: &Price, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(price.micros())
+    }
+
+    /// From a whole number.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
+        i64::deserialize(deserializer).map(Price::from_micros)
     }
 }
 

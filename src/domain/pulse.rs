@@ -97,7 +97,7 @@ impl Pulse {
                 self.echoes = true;
                 self.unanswered = 0;
             }
-            Frame::Price(_) => self.unanswered = 0,
+            Frame::Price(_) | Frame::Rounded(_) | Frame::Unusable(_) => self.unanswered = 0,
             Frame::Processing { too_many: true, .. } => self.muted_until = now.floor(MINUTE) + MINUTE,
             _ => {}
         }

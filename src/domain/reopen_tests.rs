@@ -5,7 +5,7 @@ use crate::domain::event::{Entry, Event, Position};
 use crate::domain::gap::{Gap, GapStatus};
 use crate::domain::interval::Interval;
 use crate::domain::pipeline::{Market, Pipeline};
-use crate::domain::pipeline_tests::{Day, arrival, at, down, fetched, session, up};
+use crate::domain::pipeline_tests::{Day, arrival, at, down, fetched, known, session, up};
 use crate::domain::price::Price;
 use crate::domain::session::{Listed, Session, Sessions};
 use crate::domain::symbol::Symbol;
@@ -70,7 +70,7 @@ impl CorrectedDay {
             ..Market::new(Symbol::usdcop(), sessions)
         };
         let mut day = Day {
-            pipeline: Pipeline::new(&[market], Position(0), [], at(-600)),
+            pipeline: known(Pipeline::new(&[market], Position(0), [], at(-600))),
             entries: Vec::new(),
         };
         day.hear(-60, up());

@@ -6,14 +6,14 @@
 //! A key never stands in a path: it travels in a header, so that a path may be kept in the capture and logged.
 
 use crate::domain::bar::Ohlc;
-use crate::domain::event::{Fetched, Says, VendorBar};
+use crate::domain::event::{Fetched, Flawed, Says, Unusable, VendorBar};
 use crate::domain::interval::Interval;
-use crate::domain::price::Price;
+use crate::domain::price::{Parsed, Price, PriceError};
 use crate::domain::symbol::Symbol;
-use crate::domain::tick::{Provenance, Tick};
+use crate::domain::tick::{Provenance, SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::trouble::{Refusal, Trouble, refusal};
-use crate::domain::wire::{WireError, bare, cut, number, text};
+use crate::domain::wire::{bare, cut, number, text, unread, without_nan};
 use crate::limits;
 use bytes::Bytes;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
@@ -163,15 +163,26 @@ pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Says, AnswerError> {
     let mut parts = captured.splitn(2, |byte| *byte == b'\n');
     let head = std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
     let body = parts.next().unwrap_or_default();
+    let nulled = without_nan(body);
+    let body = nulled.as_deref().unwrap_or(body);
     let (path, judged) = head.split_once('#').unwrap_or((head, ""));
     let at = judged.parse().map_or(heard_at, Timestamp::from_micros);
     if let Some(request) = SeriesRequest::from_path(path) {
-        return Ok(Says::Bars(series(&request, body, at)?));
+        let (fetched, flawed) = series(&request, body, at)?;
+        return Ok(match flawed {
+            Flawed {
+                rounded: 0,
+                unreadable: 0,
+                out_of_range: 0,
+                beyond_scale: 0,
+            } => Says::Bars(fetched),
+            flawed => Says::FlawedBars(fetched, flawed),
+        });
     }
     if let Some(rest) = path.strip_prefix("/price?") {
         let symbol = query(rest).get("symbol").and_then(|name| name.parse().ok());
         let symbol = symbol.ok_or_else(|| AnswerError::Path(cut(path)))?;
-        return Ok(Says::Price(price(symbol, body, at)?));
+        return price(symbol, body, at);
     }
     Err(AnswerError::Path(cut(path)))
 }
@@ -180,11 +191,11 @@ pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Says, AnswerError> {
 ///
 /// # Errors
 /// [`AnswerError`], except that "no data" is an answer without bars.
-pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fetched, AnswerError> {
+pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fetched, Flawed), AnswerError> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
-        values: Option<Vec<Value<'a>>>,
+        values: Option<Vec<&'a RawValue>>,
     }
     let [symbol] = request.symbols.as_slice() else {
         return Err(AnswerError::Path(cut(&request.path())));
@@ -202,7 +213,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
         Some(Refusal {
             trouble: Trouble::NoData,
             ..
-        }) => return Ok(settled(fetched, length, at)),
+        }) => return Ok((settled(fetched, length, at), Flawed::default())),
         Some(refusal) => return Err(refusal.into()),
         None => {}
     }
@@ -212,13 +223,25 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
     // Duplicate stamps with different values have been seen; the first one that can be used stays.
     let mut bars = BTreeMap::new();
     let mut unusable = BTreeSet::new();
-    let mut timed = true;
-    for value in &values {
-        match (value.opens_at(), value.ohlc()) {
-            (Some(at), Some(ohlc)) if inside(at) => drop(bars.entry(at).or_insert(VendorBar { opens_at: at, ohlc })),
-            (Some(at), None) if inside(at) => drop(unusable.insert(at)),
+    let (mut flawed, mut timed) = (Flawed::default(), true);
+    for raw in values {
+        let value = serde_json::from_str::<Value<'_>>(raw.get()).ok();
+        let opens_at = value.as_ref().and_then(Value::opens_at);
+        let read = value.ok_or(SetAside::UnreadablePrice).and_then(|value| value.ohlc());
+        match (opens_at, read) {
+            (Some(at), Ok((ohlc, rounded))) if inside(at) => {
+                flawed.rounded = flawed.rounded.saturating_add(u32::from(rounded));
+                bars.entry(at).or_insert(VendorBar { opens_at: at, ohlc });
+            }
+            (Some(at), Err(reason)) if inside(at) => {
+                flawed.leave_out(reason);
+                unusable.insert(at);
+            }
             (Some(_), _) => {}
-            (None, _) => timed = false,
+            (None, _) => {
+                flawed.leave_out(SetAside::UnreadablePrice);
+                timed = false;
+            }
         }
     }
     fetched.unusable = unusable.into_iter().filter(|at| !bars.contains_key(at)).collect();
@@ -230,7 +253,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<Fet
     if !timed {
         fetched.from = fetched.to; // a bar without a readable time may be any of those that seem to be missing
     }
-    Ok(fetched)
+    Ok((fetched, flawed))
 }
 
 /// The newest bars may still come into being at the vendor: that they are not there says nothing yet.
@@ -244,8 +267,8 @@ fn settled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetched {
 /// The newest price of one pair, stamped with its arrival: the vendor does not stamp it.
 ///
 /// # Errors
-/// [`AnswerError`] when it was refused or has no readable price.
-pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Tick, AnswerError> {
+/// [`AnswerError`] when it was refused or is no answer. A price that cannot be read is [`Says::Unusable`] for its pair.
+pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Says, AnswerError> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -254,14 +277,33 @@ pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Tick, AnswerE
     if let Some(refusal) = refusal(200, body) {
         return Err(refusal.into());
     }
-    let price = decimal("price", json::<Body<'_>>(body)?.price)?.ok_or_else(|| missing("price"))?;
-    Ok(Tick {
+    let unusable = |reason| {
+        Ok(Says::Unusable(Unusable {
+            symbol: Some(symbol),
+            reason,
+        }))
+    };
+    if body.trim_ascii() == b"null" {
+        return unusable(SetAside::UnreadablePrice);
+    }
+    let parsed = match number(json::<Body<'_>>(body)?.price) {
+        Ok(Some(parsed)) if parsed.beyond_scale() => return unusable(SetAside::BeyondScale),
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return unusable(SetAside::UnreadablePrice),
+        Err(error) => return unusable(unread(&error, SetAside::UnreadablePrice)),
+    };
+    let tick = Tick {
         symbol,
-        price,
+        price: parsed.price,
         bid: None,
         ask: None,
         at,
         provenance: Provenance::Polled,
+    };
+    Ok(if parsed.rounded {
+        Says::Rounded(tick)
+    } else {
+        Says::Price(tick)
     })
 }
 
@@ -337,32 +379,32 @@ impl Value<'_> {
         moment(&text(self.datetime?)?)
     }
 
-    /// `None` for prices that cannot be read or break invariant B1: one such bar must not spoil the others.
-    fn ohlc(&self) -> Option<Ohlc> {
-        let positive = |field, raw| {
-            number(field, raw)
-                .ok()
-                .flatten()
-                .filter(|price| *price > Price::default())
+    /// The prices, and whether digits of them were rounded away. One bar whose prices cannot be read or break invariant B1 must not
+    /// spoil the others.
+    fn ohlc(&self) -> Result<(Ohlc, bool), SetAside> {
+        let unreadable = SetAside::UnreadablePrice;
+        let parsed = |raw| {
+            let read = number(raw).map_err(|error: PriceError| unread(&error, unreadable))?;
+            let parsed = read.filter(|parsed| parsed.price > Price::default());
+            parsed.ok_or(unreadable)
         };
+        let (open, high) = (parsed(self.open)?, parsed(self.high)?);
+        let (low, close) = (parsed(self.low)?, parsed(self.close)?);
+        if [open, high, low, close].into_iter().any(Parsed::beyond_scale) {
+            return Err(SetAside::BeyondScale);
+        }
         let ohlc = Ohlc {
-            open: positive("open", self.open)?,
-            high: positive("high", self.high)?,
-            low: positive("low", self.low)?,
-            close: positive("close", self.close)?,
+            open: open.price,
+            high: high.price,
+            low: low.price,
+            close: close.price,
         };
-        ohlc.ordered().then_some(ohlc)
+        if !ohlc.ordered() {
+            return Err(unreadable);
+        }
+        let rounded = [open, high, low, close].into_iter().any(|parsed| parsed.rounded);
+        Ok((ohlc, rounded))
     }
-}
-
-fn decimal(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Price>, AnswerError> {
-    number(field, raw).map_err(|error| match error {
-        WireError::Field { field, reason } => AnswerError::Field { field, reason },
-        other => AnswerError::Field {
-            field,
-            reason: other.to_string(),
-        },
-    })
 }
 
 fn missing(field: &'static str) -> AnswerError {

@@ -16,7 +16,7 @@ fn request() -> SeriesRequest {
 
 fn bars(values: &str, at: Timestamp) -> Fetched {
     let body = format!(r#"{{"meta":{{"symbol":"USD/COP"}},"values":[{values}],"status":"ok"}}"#);
-    series(&request(), body.as_bytes(), at).unwrap()
+    series(&request(), body.as_bytes(), at).unwrap().0
 }
 
 fn value(datetime: &str, close: &str) -> String {
@@ -107,7 +107,7 @@ fn a_bar_that_cannot_be_used_is_named_and_one_without_a_time_leaves_no_evidence_
 #[test]
 fn no_data_is_an_answer_without_bars_and_other_errors_are_errors() {
     let none = br#"{"code":400,"message":"No data is available on the specified dates. Try setting different start/end dates.","status":"error","meta":{}}"#;
-    assert_eq!(series(&request(), none, late()).unwrap().bars, []);
+    assert_eq!(series(&request(), none, late()).unwrap().0.bars, []);
     let spent = br#"{"code":429,"message":"You have run out of API credits for the day.","status":"error"}"#;
     let error = series(&request(), spent, late()).unwrap_err();
     assert!(
@@ -144,7 +144,7 @@ fn the_absence_of_a_bar_that_just_closed_says_nothing_yet() {
     assert_eq!(to(slot(3) + limits::VENDOR_SETTLES), slot(3));
     assert_eq!(to(slot(1) + Duration::from_secs(20)), slot(1), "what is there is there");
     let none = br#"{"code":400,"message":"No data is available on the specified dates.","status":"error"}"#;
-    assert_eq!(series(&request(), none, slot(1)).unwrap().to, NINE);
+    assert_eq!(series(&request(), none, slot(1)).unwrap().0.to, NINE);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_captured_answer_says_again_what_it_said_whenever_it_is_read() {
     );
     let judged = NINE + Duration::from_secs(610);
     let answer = capture(&request().path(), judged, body.as_bytes());
-    let expect = Says::Bars(series(&request(), body.as_bytes(), judged).unwrap());
+    let expect = Says::Bars(series(&request(), body.as_bytes(), judged).unwrap().0);
     assert_eq!(says(&answer, late()).unwrap(), expect);
     assert_eq!(says(&answer, NINE).unwrap(), expect);
     assert!(matches!(says(b"/quote?x=1\n{}", NINE), Err(AnswerError::Path(_))));

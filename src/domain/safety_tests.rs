@@ -9,6 +9,7 @@ use crate::domain::bar::Ohlc;
 use crate::domain::event::{Arrival, Fetched, Heard, HeardKind, LinkChange, Position, Says, VendorBar};
 use crate::domain::evident_conditions::clock_skew_us;
 use crate::domain::interval::Interval;
+use crate::domain::judge::LastClose;
 use crate::domain::pipeline::{Market, Pipeline};
 use crate::domain::price::Price;
 use crate::domain::session::{Listed, SessionKind};
@@ -175,8 +176,11 @@ impl Day {
                 }
             })
             .collect();
+        let mut pipeline = Pipeline::new(&markets, Position(0), [], at(FIRST));
+        let close = |pair: &Pair| LastClose::firm(pair.symbol, Price::from_micros(pair.price), at(FIRST - 72_000));
+        pairs.iter().map(close).for_each(|close| pipeline.restore_close(close));
         Self {
-            pipeline: Pipeline::new(&markets, Position(0), [], at(FIRST)),
+            pipeline,
             random,
             plan,
             pairs,
@@ -414,7 +418,7 @@ impl Day {
             },
             prices: fresh.then(|| PriceEvidence {
                 last: prices.last,
-                rejected_in_row: prices.rejection() == Some("streak"),
+                rejected_in_row: prices.rejection(at(now)) == Some("streak"),
                 lag: prices.lag,
                 open_gap,
             }),

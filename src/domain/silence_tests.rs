@@ -123,7 +123,7 @@ fn with_our_clock_seventy_seconds_slow_nothing_is_called_silent_or_unfillable() 
     }
     let counts = prices(&day);
     assert_eq!((counts.accepted, counts.rejected[&SetAside::FromTheFuture]), (0, 300));
-    assert_eq!(counts.rejection(), Some("streak"));
+    assert_eq!(counts.rejection(at(0)), Some("streak"));
     let gaps = day.gaps();
     assert!(!gaps.is_empty());
     assert!(gaps.iter().all(|gap| gap.status.pending()), "{gaps:?}");

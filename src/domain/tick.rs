@@ -95,11 +95,23 @@ pub enum SetAside {
     TooLate,
     /// Stamped outside the market's session.
     OffSession,
+    /// No price was known to measure it against, and those that followed did not confirm it.
+    Unconfirmed,
+    /// Its price is missing, null or no number.
+    UnreadablePrice,
+    /// Its bid or ask is no number.
+    UnreadableQuote,
+    /// Its stamp is no instant.
+    UnreadableStamp,
+    /// Its price, bid or ask is larger than the tables hold.
+    OutOfRange,
+    /// Six decimals cannot hold its price: rounding would change it by more than [`crate::limits::FINE_PRICE_MICROS`] allows.
+    BeyondScale,
 }
 
 impl SetAside {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownSymbol,
         Self::NonPositive,
         Self::CrossedQuote,
@@ -108,6 +120,12 @@ impl SetAside {
         Self::AbsurdJump,
         Self::TooLate,
         Self::OffSession,
+        Self::Unconfirmed,
+        Self::UnreadablePrice,
+        Self::UnreadableQuote,
+        Self::UnreadableStamp,
+        Self::OutOfRange,
+        Self::BeyondScale,
     ];
 
     /// Its name in counters, logs and `/status`.
@@ -122,6 +140,12 @@ impl SetAside {
             Self::AbsurdJump => "absurd_jump",
             Self::TooLate => "too_late",
             Self::OffSession => "off_session",
+            Self::Unconfirmed => "unconfirmed",
+            Self::UnreadablePrice => "unreadable_price",
+            Self::UnreadableQuote => "unreadable_quote",
+            Self::UnreadableStamp => "unreadable_stamp",
+            Self::OutOfRange => "out_of_range",
+            Self::BeyondScale => "beyond_scale",
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The vendor's WebSocket language: bytes in, [`Frame`]s out, and the few sentences we say to it.
 //!
 //! Tolerant where the vendor is loose (numbers quoted or bare, lists null or missing, fields unknown), strict where a guess
-//! would be a wrong price: a frame that announces a price and has none readable is an error that names the field.
+//! would be a wrong price: a frame that announces a price and has none readable is [`Frame::Unusable`] for its pair, with the
+//! reason. It is a frame like any other for the link: one pair's nulls do not cost the other pairs their prices.
 //!
 //! *Architecture invariant*: whatever the bytes, nothing here panics, and nothing grows beyond [`limits::FRAME_BYTES`].
 
-use crate::domain::event::{Heard, HeardKind, Says};
-use crate::domain::price::Price;
+use crate::domain::event::{Heard, HeardKind, Says, Unusable};
+use crate::domain::price::{Parsed, Price, PriceError};
 use crate::domain::rest;
 use crate::domain::symbol::Symbol;
-use crate::domain::tick::{Provenance, Tick};
+use crate::domain::tick::{Provenance, SetAside, Tick};
 use crate::domain::timestamp::Timestamp;
 use crate::limits;
 use serde::Deserialize;
@@ -21,6 +22,10 @@ use std::borrow::Cow;
 pub enum Frame {
     /// A price.
     Price(Tick),
+    /// A price with more digits than six decimals hold; the others were rounded away.
+    Rounded(Tick),
+    /// A price that cannot be used.
+    Unusable(Unusable),
     /// The answer to a subscribe: per pair.
     SubscribeStatus(SubscribeStatus),
     /// The answer to an unsubscribe or a reset.
@@ -71,14 +76,6 @@ pub enum WireError {
     /// A field that this kind of frame needs is not there.
     #[error("the frame has no field `{0}`")]
     Missing(&'static str),
-    /// A field holds what it must not.
-    #[error("field `{field}` cannot be read: {reason}")]
-    Field {
-        /// Its name.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// An answer of the REST interface that could not be read.
     #[error(transparent)]
     Answer(#[from] rest::AnswerError),
@@ -124,12 +121,22 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> 
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(WireError::NotJson("it does not begin with a brace".to_owned()));
     }
-    let members: Members<'_> = serde_json::from_slice(bytes).map_err(|e| WireError::NotJson(cut(&e.to_string())))?;
+    match serde_json::from_slice::<Members<'_>>(bytes) {
+        Ok(members) => understood(&members, received_at),
+        Err(error) => {
+            let nulled = without_nan(bytes).ok_or_else(|| WireError::NotJson(cut(&error.to_string())))?;
+            let members = serde_json::from_slice(&nulled).map_err(|e| WireError::NotJson(cut(&e.to_string())))?;
+            understood(&members, received_at)
+        }
+    }
+}
+
+fn understood(members: &Members<'_>, received_at: Timestamp) -> Result<Frame, WireError> {
     let Some(event) = members.event.and_then(text) else {
-        return unnamed(&members);
+        return unnamed(members);
     };
     Ok(match &*event {
-        "price" => Frame::Price(tick(&members, received_at)?),
+        "price" => price(members, received_at),
         "heartbeat" => Frame::Heartbeat,
         "subscribe-status" => Frame::SubscribeStatus(SubscribeStatus {
             status: members.status.and_then(text).map_or_else(String::new, |s| cut(&s)),
@@ -137,8 +144,8 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> 
             fails: symbols(members.fails),
         }),
         "unsubscribe-status" | "reset-status" => Frame::UnsubscribeStatus,
-        "message-processing" => processing(&members),
-        "error" => error(&members),
+        "message-processing" => processing(members),
+        "error" => error(members),
         other => Frame::Unknown { event: cut(other) },
     })
 }
@@ -151,6 +158,8 @@ pub fn says(heard: &Heard) -> Result<Says, WireError> {
     match &heard.what {
         HeardKind::Frame(bytes) => Ok(match decode(bytes, heard.at)? {
             Frame::Price(tick) => Says::Price(tick),
+            Frame::Rounded(tick) => Says::Rounded(tick),
+            Frame::Unusable(unusable) => Says::Unusable(unusable),
             _ => Says::Nothing,
         }),
         HeardKind::Answer(bytes) => Ok(rest::says(bytes, heard.at)?),
@@ -162,44 +171,103 @@ pub fn says(heard: &Heard) -> Result<Says, WireError> {
         | HeardKind::Opened(_)
         | HeardKind::Asked(_)
         | HeardKind::Lacking(_)
-        | HeardKind::Seam(_) => Ok(Says::Nothing),
+        | HeardKind::Seam(_)
+        | HeardKind::LastClose(_)
+        | HeardKind::CarriedClose(_) => Ok(Says::Nothing),
     }
 }
 
-fn tick(members: &Members<'_>, received_at: Timestamp) -> Result<Tick, WireError> {
-    let symbol = members.symbol.and_then(text).ok_or(WireError::Missing("symbol"))?;
-    let symbol = symbol
-        .parse()
-        .map_err(|e: crate::domain::symbol::SymbolError| WireError::Field {
-            field: "symbol",
-            reason: e.to_string(),
-        })?;
-    Ok(Tick {
-        symbol,
-        price: number("price", members.price)?.ok_or(WireError::Missing("price"))?,
-        bid: number("bid", members.bid)?,
-        ask: number("ask", members.ask)?,
-        at: stamp(members.timestamp)?.unwrap_or(received_at),
-        provenance: Provenance::Live,
+/// A price, or why it is none.
+fn price(members: &Members<'_>, received_at: Timestamp) -> Frame {
+    let Some(symbol) = members.symbol.and_then(text).and_then(|name| name.parse().ok()) else {
+        return Frame::Unusable(Unusable {
+            symbol: None,
+            reason: SetAside::UnknownSymbol,
+        });
+    };
+    tick(symbol, members, received_at).unwrap_or_else(|reason| {
+        Frame::Unusable(Unusable {
+            symbol: Some(symbol),
+            reason,
+        })
     })
 }
 
-/// A number, quoted or bare; `null` and an empty text are absence.
-pub(super) fn number(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Price>, WireError> {
-    match raw.map(bare) {
-        None | Some("" | "null") => Ok(None),
-        Some(digits) => digits
-            .parse()
-            .map(Some)
-            .map_err(|e: crate::domain::price::PriceError| WireError::Field {
-                field,
-                reason: e.to_string(),
-            }),
+fn tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result<Frame, SetAside> {
+    let price = number(members.price)
+        .map_err(|error| unread(&error, SetAside::UnreadablePrice))?
+        .ok_or(SetAside::UnreadablePrice)?;
+    let quote = |raw| number(raw).map_err(|error| unread(&error, SetAside::UnreadableQuote));
+    let (bid, ask) = (quote(members.bid)?, quote(members.ask)?);
+    if [Some(price), bid, ask].into_iter().flatten().any(Parsed::beyond_scale) {
+        return Err(SetAside::BeyondScale);
+    }
+    let tick = Tick {
+        symbol,
+        price: price.price,
+        bid: bid.map(|parsed| parsed.price),
+        ask: ask.map(|parsed| parsed.price),
+        at: stamp(members.timestamp)
+            .map_err(|()| SetAside::UnreadableStamp)?
+            .unwrap_or(received_at),
+        provenance: Provenance::Live,
+    };
+    let rounded = [Some(price), bid, ask]
+        .into_iter()
+        .flatten()
+        .any(|parsed| parsed.rounded);
+    Ok(if rounded {
+        Frame::Rounded(tick)
+    } else {
+        Frame::Price(tick)
+    })
+}
+
+/// The reason by which a number that is none is counted.
+pub(super) const fn unread(error: &PriceError, not_a_number: SetAside) -> SetAside {
+    match error {
+        PriceError::NotANumber(_) => not_a_number,
+        PriceError::OutOfRange(_) => SetAside::OutOfRange,
     }
 }
 
+/// A number, quoted or bare; `null` and an empty text are absence.
+pub(super) fn number(raw: Option<&RawValue>) -> Result<Option<Parsed>, PriceError> {
+    match raw.map(bare) {
+        None | Some("" | "null") => Ok(None),
+        Some(digits) => Price::parse(digits).map(Some),
+    }
+}
+
+/// The same JSON with `null` where some writers of JSON put NaN or an infinity, which no JSON has; `None` where there is neither.
+#[must_use]
+pub fn without_nan(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    let (mut quoted, mut found) = (false, false);
+    while let Some((byte, after)) = rest.split_first() {
+        let word = WORDS.iter().find(|word| !quoted && rest.starts_with(word));
+        if let Some(after) = word.and_then(|word| rest.strip_prefix(*word)) {
+            out.extend_from_slice(b"null");
+            (rest, found) = (after, true);
+            continue;
+        }
+        out.push(*byte);
+        rest = after;
+        match (byte, after.split_first()) {
+            (b'\\', Some((escaped, after))) if quoted => {
+                out.push(*escaped);
+                rest = after;
+            }
+            (b'"', _) => quoted = !quoted,
+            _ => {}
+        }
+    }
+    found.then_some(out)
+}
+
 /// Whole seconds since 1970, quoted or bare, with or without a fraction.
-fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, WireError> {
+fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
     let digits = match raw.map(bare) {
         None | Some("" | "null") => return Ok(None),
         Some(digits) => digits,
@@ -207,10 +275,7 @@ fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, WireError> {
     let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
     match whole.parse::<i64>() {
         Ok(secs) if secs > 0 => Ok(Some(Timestamp::from_secs(secs))),
-        _ => Err(WireError::Field {
-            field: "timestamp",
-            reason: format!("{:?} is no positive count of seconds", cut(digits)),
-        }),
+        _ => Err(()),
     }
 }
 

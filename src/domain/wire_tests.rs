@@ -54,28 +54,70 @@ fn a_price_without_a_stamp_takes_the_time_of_its_arrival() {
 }
 
 #[test]
-fn a_price_that_cannot_be_read_names_the_field() {
-    for (json, field) in [
-        (r#"{"event":"price","symbol":"USD/COP","timestamp":1}"#, "price"),
-        (r#"{"event":"price","symbol":"USD/COP","price":null}"#, "price"),
-        (r#"{"event":"price","symbol":"USD/COP","price":"NaN"}"#, "price"),
-        (r#"{"event":"price","symbol":"USD/COP","price":1e9}"#, "price"),
-        (r#"{"event":"price","symbol":"USD/COP","price":[1]}"#, "price"),
-        (r#"{"event":"price","symbol":"USD/COP","price":1,"bid":"x"}"#, "bid"),
-        (r#"{"event":"price","symbol":"AAPL","price":1}"#, "symbol"),
-        (r#"{"event":"price","price":1}"#, "symbol"),
-        (
-            r#"{"event":"price","symbol":"USD/COP","price":1,"timestamp":"soon"}"#,
-            "timestamp",
-        ),
-        (
-            r#"{"event":"price","symbol":"USD/COP","price":1,"timestamp":-5}"#,
-            "timestamp",
-        ),
+fn a_price_that_cannot_be_read_concerns_its_own_pair_and_has_a_reason() {
+    let price = |rest: &str| format!(r#"{{"event":"price","symbol":"EUR/USD",{rest}}}"#);
+    for (rest, reason) in [
+        (r#""timestamp":1"#, "unreadable_price"),
+        (r#""price":null"#, "unreadable_price"),
+        (r#""price":"NaN""#, "unreadable_price"),
+        (r#""price":NaN"#, "unreadable_price"),
+        (r#""price":-Infinity,"bid":1"#, "unreadable_price"),
+        (r#""price":[1]"#, "unreadable_price"),
+        (r#""price":{}"#, "unreadable_price"),
+        (r#""price":"""#, "unreadable_price"),
+        (r#""price":1e9"#, "out_of_range"),
+        (r#""price":1,"ask":123456789012"#, "out_of_range"),
+        (r#""price":1,"bid":"x""#, "unreadable_quote"),
+        (r#""price":1,"timestamp":"soon""#, "unreadable_stamp"),
+        (r#""price":1,"timestamp":-5"#, "unreadable_stamp"),
+        (r#""price":0.000249876"#, "beyond_scale"),
+        (r#""price":2.49876e-4"#, "beyond_scale"),
     ] {
-        let said = refused(json).to_string();
-        assert!(said.contains(&format!("`{field}`")), "{json}: {said}");
+        let json = price(rest);
+        let Frame::Unusable(unusable) = frame(&json) else {
+            panic!("{json} gave {:?}", frame(&json))
+        };
+        assert_eq!(
+            unusable.symbol.map(|symbol| symbol.to_string()).as_deref(),
+            Some("EUR/USD")
+        );
+        assert_eq!(unusable.reason.name(), reason, "{json}");
     }
+    for json in [
+        r#"{"event":"price","symbol":"AAPL","price":1}"#,
+        r#"{"event":"price","symbol":null,"price":1}"#,
+        r#"{"event":"price","price":1}"#,
+    ] {
+        let Frame::Unusable(unusable) = frame(json) else {
+            panic!("{json} gave {:?}", frame(json))
+        };
+        assert_eq!((unusable.symbol, unusable.reason), (None, SetAside::UnknownSymbol));
+    }
+}
+
+#[test]
+fn a_price_that_loses_digits_says_so_and_one_that_the_scale_holds_does_not() {
+    let rounded = |price: &str| {
+        let json = format!(r#"{{"event":"price","symbol":"EUR/USD","price":{price}}}"#);
+        matches!(frame(&json), Frame::Rounded(_))
+    };
+    assert!(rounded("1.08423519") && rounded("0.0067123"));
+    assert!(!rounded("1.084235") && !rounded("1.0842350000") && !rounded("0.00025"));
+}
+
+#[test]
+fn only_bare_words_that_are_no_json_become_null() {
+    let check = |json: &str, expect: Option<&str>| {
+        let nulled = without_nan(json.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(nulled.as_deref(), expect, "{json}");
+    };
+    check(
+        r#"{"price":NaN,"bid":-Infinity,"ask":Infinity}"#,
+        Some(r#"{"price":null,"bid":null,"ask":null}"#),
+    );
+    check(r#"{"note":"NaN \" NaN","price":1}"#, None);
+    check(r#"{"note":"\\","price":NaN}"#, Some(r#"{"note":"\\","price":null}"#));
+    check("", None);
 }
 
 #[test]

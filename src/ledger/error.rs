@@ -78,7 +78,11 @@ pub enum LedgerError {
         first: u64,
     },
     /// A row that this program cannot have written, or that is missing.
-    #[error("row {row} of table {table} in {} is damaged: {problem}", file.display())]
+    #[error(
+        "row {row} of table {table} in {file} is damaged: {problem}; stop candela, move {file} (with its -wal and -shm) out of the \
+         folder and start again: what the store and the vendor have comes from there; or put back a copy of the folder",
+        file = file.display()
+    )]
     Corrupt {
         /// The file.
         file: PathBuf,

@@ -32,6 +32,8 @@ const LACKING: i64 = 7;
 const SEAM: i64 = 8;
 const UNWATCHED: i64 = 9;
 const OPENED: i64 = 10;
+const LAST_CLOSE: i64 = 11;
+const CARRIED_CLOSE: i64 = 12;
 
 /// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(super) fn insert_input(to: &mut Statement<'_>, id: i64, after: u64, heard: &
         HeardKind::Seam(found) => (SEAM, to_json(found)?),
         HeardKind::Opened(symbol) => (OPENED, to_json(symbol)?),
         HeardKind::Unwatched(unwatched) => (UNWATCHED, to_json(unwatched)?),
+        HeardKind::LastClose(close) => (LAST_CLOSE, to_json(close)?),
+        HeardKind::CarriedClose(close) => (CARRIED_CLOSE, to_json(close)?),
     };
     insert_raw(to, (id, kind), after, heard, Some(json.as_bytes()))
 }
@@ -268,6 +272,8 @@ pub(super) fn input(row: &Row<'_>) -> Result<Heard, String> {
         SEAM => HeardKind::Seam(from_json(&json()?)?),
         OPENED => HeardKind::Opened(from_json(&json()?)?),
         UNWATCHED => HeardKind::Unwatched(from_json(&json()?)?),
+        LAST_CLOSE => HeardKind::LastClose(from_json(&json()?)?),
+        CARRIED_CLOSE => HeardKind::CarriedClose(from_json(&json()?)?),
         other => return Err(format!("{other} is no kind of input")),
     };
     Ok(Heard { at, what })

@@ -303,6 +303,7 @@ fn a_damaged_row_is_named_with_its_file_table_and_position() {
         let text = error.to_string();
         assert!(text.contains(&format!("row {row} of table {table} in ")), "{text}");
         assert!(text.contains("ledger-2025-10-22.db is damaged"), "{text}");
+        assert!(text.contains("out of the folder and start again"), "no remedy: {text}");
     }
 }
 

@@ -85,6 +85,11 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Vec
     if keys.is_empty() {
         keys = numbered(environment);
     }
+    for (name, _) in environment.iter().filter(|(_, value)| !value.trim().is_empty()) {
+        if let Some(message) = misnamed(name) {
+            reader.add(Problem::new(name, &format!("environment variable {name}"), message));
+        }
+    }
     for problem in problems(&keys) {
         reader.add(problem);
     }
@@ -121,6 +126,35 @@ fn numbered(environment: &[(String, String)]) -> Vec<Key> {
     keys
 }
 
+/// What is wrong with the name of a variable that is meant to hold a key and is not read.
+fn misnamed(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let (ours, rest) = match upper.strip_prefix("TWELVEDATA_API_KEY") {
+        Some(rest) => (true, rest),
+        None => (false, upper.strip_prefix("API_KEY_")?),
+    };
+    let rest = rest.strip_prefix('_').unwrap_or(rest);
+    let mut parts = rest.splitn(2, '_');
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let group = first.strip_prefix('G').is_some_and(digits);
+    if !(ours || digits(rest) || group) {
+        return None; // some other program's
+    }
+    let known = |last: u8, text: &str| (1..=last).any(|number| number.to_string() == text);
+    let read = match second {
+        None => (ours && rest.is_empty()) || known(PER_GROUP.saturating_mul(2), rest),
+        Some(number) => ["G1", "G2"].contains(&first) && known(PER_GROUP, number),
+    };
+    if read && name == upper {
+        return None;
+    }
+    Some(format!(
+        "is not read: keys are named TWELVEDATA_API_KEY_G1_1 to _G1_{PER_GROUP} and TWELVEDATA_API_KEY_G2_1 to _G2_{PER_GROUP}, \
+         in capitals; give it one of these names, or remove it"
+    ))
+}
+
 /// The key in the first of the variables that is set to something.
 fn first(environment: &[(String, String)], names: &[String], group: Group, number: u8) -> Option<Key> {
     names.iter().find_map(|name| {
@@ -142,6 +176,12 @@ fn problems(keys: &[Key]) -> Vec<Problem> {
         let text = key.secret.expose_secret();
         if placeholder(text) {
             let message = "is a placeholder, not a key: put a key of your TwelveData account there, or remove it";
+            found.push(Problem::new(&format!("key {key}"), &key.origin, message));
+        } else if text.contains(['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
+            let message = "stands in quotes, which became part of it: give the key without them";
+            found.push(Problem::new(&format!("key {key}"), &key.origin, message));
+        } else if text.contains([',', ';']) {
+            let message = "holds a comma: a variable holds one key; give each key a variable of its own";
             found.push(Problem::new(&format!("key {key}"), &key.origin, message));
         } else if text.chars().any(|c| !c.is_ascii_graphic()) {
             found.push(Problem::new(

@@ -3,6 +3,7 @@
 //! The `config` crate lays one source over the other and keeps each value's origin. This file gives it the environment (with
 //! the names of the service that candela replaces) and the flags, and takes the result apart into one flat table.
 
+use crate::domain::symbol::Symbol;
 use crate::settings::Problem;
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 use std::collections::BTreeMap;
@@ -75,7 +76,8 @@ pub(super) fn read(sources: &Sources, problems: &mut Vec<Problem>) -> BTreeMap<S
         match std::fs::read_to_string(path) {
             Ok(text) => {
                 lines = Lines::of(path, &text);
-                builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+                problems.append(&mut lines.repeated);
+                builder = builder.add_source(OnePairOneName(File::from_str(&text, FileFormat::Toml)));
             }
             Err(error) => problems.push(Problem::of_file(path, format!("cannot be read: {error}"))),
         }
@@ -105,6 +107,61 @@ fn syntax(error: &ConfigError) -> String {
     format!("is not TOML: {}", plain.join(": "))
 }
 
+/// The sections whose tables are named by pairs.
+const BY_PAIR: &str = "market.override.";
+
+/// A setting's name with the pair in it spelled in one way, so that a higher layer wins however either spells it.
+fn one_name(name: &str) -> String {
+    let named = |rest: &str| {
+        let (pair, setting) = rest.rsplit_once('.')?;
+        let symbol: Symbol = pair.replace('_', "-").parse().ok()?;
+        Some(format!("{BY_PAIR}{}.{setting}", symbol.compact()))
+    };
+    name.strip_prefix(BY_PAIR)
+        .and_then(named)
+        .unwrap_or_else(|| name.to_owned())
+}
+
+fn path_of(name: &str) -> Vec<String> {
+    one_name(name).split('.').map(str::to_owned).collect()
+}
+
+/// A file whose tables of pairs are named in one way.
+#[derive(Debug, Clone)]
+struct OnePairOneName<T>(T);
+
+impl<T: Source + Clone + Send + Sync + 'static> Source for OnePairOneName<T> {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let mut root = self.0.collect()?;
+        let market = root.get_mut("market").and_then(table);
+        if let Some(pairs) = market.and_then(|market| market.get_mut("override")).and_then(table) {
+            for (pair, mut value) in std::mem::take(pairs) {
+                let name = one_name(&format!("{BY_PAIR}{pair}.x"));
+                let name = name.strip_prefix(BY_PAIR).and_then(|rest| rest.strip_suffix(".x"));
+                let name = name.unwrap_or(&pair).to_owned();
+                match (pairs.get_mut(&name).and_then(table), table(&mut value)) {
+                    (Some(known), Some(more)) => known.extend(std::mem::take(more)),
+                    _ => {
+                        pairs.insert(name, value);
+                    }
+                }
+            }
+        }
+        Ok(root)
+    }
+}
+
+const fn table(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    match &mut value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
 /// One setting given in words.
 #[derive(Debug, Clone)]
 struct Assignment {
@@ -116,7 +173,7 @@ struct Assignment {
 impl Assignment {
     fn of_flag((name, value, flag): &(String, String, String)) -> Self {
         Self {
-            path: name.split('.').map(str::to_owned).collect(),
+            path: path_of(name),
             value: value.clone(),
             origin: format!("flag {flag}"),
         }
@@ -141,7 +198,7 @@ fn environment(given: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<A
     for (name, value) in given {
         if let Some(path) = name.strip_prefix(PREFIX) {
             spoken.push(Assignment {
-                path: path.to_ascii_lowercase().split("__").map(str::to_owned).collect(),
+                path: path_of(&path.to_ascii_lowercase().replace("__", ".")),
                 value: value.clone(),
                 origin: origin(name),
             });
@@ -226,6 +283,8 @@ fn flatten(name: &str, value: &Value, lines: &Lines, flat: &mut BTreeMap<String,
 struct Lines {
     file: String,
     numbers: BTreeMap<String, usize>,
+    /// Settings of one pair that are given twice, under two spellings of it.
+    repeated: Vec<Problem>,
 }
 
 impl Lines {
@@ -233,17 +292,26 @@ impl Lines {
         let plain = |name: &str| name.trim().replace(['"', '\''], "");
         let mut section = String::new();
         let mut numbers = BTreeMap::new();
+        let mut repeated = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let line = line.trim();
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
                 section = plain(name) + ".";
             } else if let Some((name, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-                numbers.entry(section.clone() + &plain(name)).or_insert(number);
+                let name = one_name(&(section.clone() + &plain(name)));
+                if let Some(first) = numbers.get(&name).filter(|_| name.starts_with(BY_PAIR)) {
+                    let message =
+                        format!("is given on line {first} as well, under another spelling of the pair: remove one");
+                    let origin = format!("{} line {number}", path.display());
+                    repeated.push(Problem::new(&name, &origin, message));
+                }
+                numbers.entry(name).or_insert(number);
             }
         }
         Self {
             file: path.display().to_string(),
             numbers,
+            repeated,
         }
     }
 

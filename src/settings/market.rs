@@ -2,6 +2,7 @@
 
 use crate::domain::calendar_spec::{CalendarRules, CalendarSpec};
 use crate::domain::interval::Interval;
+use crate::domain::scale;
 use crate::domain::symbol::Symbol;
 use crate::limits;
 use crate::settings::Problem;
@@ -76,6 +77,9 @@ pub(super) fn read(reader: &mut Reader) -> Market {
     intervals.push(Interval::M5);
     intervals.sort();
     intervals.dedup();
+    for refused in symbols.iter().filter_map(|symbol| scale::refusal(*symbol)) {
+        reader.complain("market.symbols", refused);
+    }
     let symbols = each(reader, &symbols, &common);
     Market {
         symbols,

@@ -410,3 +410,90 @@ fn deployment_files_and_guides_name_only_settings_that_exist() {
         }
     }
 }
+
+#[test]
+fn a_key_that_cannot_be_one_is_named_and_not_shown() {
+    for (name, value, part) in [
+        ("TWELVEDATA_API_KEY_G1_1", "\"abcdef0123\"", "stands in quotes"),
+        ("API_KEY_1", "'abcdef0123'", "stands in quotes"),
+        ("CANDELA__UPSTREAM__KEYS_G2", "'abcdef0123'", "stands in quotes"),
+        ("TWELVEDATA_API_KEY_G1_1", "abcdef0123,0123abcdef", "one key"),
+        ("TWELVEDATA_API_KEY_G1_1", "abcdef0123 0123abcdef", "blanks"),
+        ("TWELVEDATA_API_KEY_G1_9", "abcdef0123", "is not read"),
+        ("TWELVEDATA_API_KEY_G3_1", "abcdef0123", "is not read"),
+        ("TWELVEDATA_API_KEY_G1", "abcdef0123", "is not read"),
+        ("TWELVEDATA_API_KEY_G1_01", "abcdef0123", "is not read"),
+        ("TWELVEDATA_API_KEY_17", "abcdef0123", "is not read"),
+        ("TWELVEDATA_API_KEYS", "abcdef0123", "is not read"),
+        ("twelvedata_api_key_g1_1", "abcdef0123", "is not read"),
+        ("API_KEY_G1_9", "abcdef0123", "is not read"),
+        ("API_KEY_0", "abcdef0123", "is not read"),
+    ] {
+        let text = load_for_service(&environment(&[(name, value)]))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(part), "{name}={value}: {text}");
+        assert!(!text.contains("abcdef"), "{text}");
+    }
+    for name in [
+        "API_KEY_OPENAI",
+        "API_KEY_GOOGLE",
+        "API_KEY",
+        "TWELVEDATA_API_KEY_16",
+        "TWELVEDATA_API_KEY_G2_8",
+    ] {
+        assert!(load(&environment(&[(name, "abcdef0123")])).is_ok(), "{name}");
+    }
+    let twice = [
+        ("TWELVEDATA_API_KEY_G1_1", "abcdef0123"),
+        ("TWELVEDATA_API_KEY_G2_1", "abcdef0123"),
+    ];
+    assert!(
+        wrong(&twice)[0].contains("is the same as key G1_1"),
+        "{:?}",
+        wrong(&twice)
+    );
+}
+
+#[test]
+fn the_higher_layer_wins_however_either_spells_the_pair() {
+    let symbols = "[market]\nsymbols = [\"USD/COP\", \"USD/MXN\"]\n";
+    let close = |sources: &Sources| {
+        load(sources).unwrap().market.symbols[1]
+            .calendar
+            .hours
+            .close
+            .to_string()
+    };
+    for spelled in ["usdmxn", "USDMXN", "\"USD/MXN\"", "usd-mxn"] {
+        let (_folder, mut sources) = file(&format!("{symbols}[market.override.{spelled}]\nclose = \"12:00\"\n"));
+        assert_eq!(close(&sources), "12:00:00", "{spelled}");
+        sources.environment = environment(&[("CANDELA__MARKET__OVERRIDE__USD_MXN__CLOSE", "11:30")]).environment;
+        assert_eq!(close(&sources), "11:30:00", "{spelled}");
+        for flag in [
+            "market.override.USDMXN.close",
+            "market.override.usd/mxn.close",
+            "market.override.UsdMxn.close",
+        ] {
+            sources.flags = vec![(flag.into(), "11:00".into(), format!("--set {flag}"))];
+            assert_eq!(close(&sources), "11:00:00", "{spelled} {flag}");
+        }
+    }
+    let (_folder, sources) = file(&format!(
+        "{symbols}[market.override.usdmxn]\nclose = \"12:00\"\n[market.override.USDMXN]\nclose = \"11:00\"\n"
+    ));
+    let text = load(&sources).unwrap_err().to_string();
+    assert!(
+        text.contains("line 6") && text.contains("given on line 4 as well"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_pair_whose_prices_the_scale_cannot_hold_is_refused_with_its_inverse() {
+    let text = &wrong(&[("CANDELA__MARKET__SYMBOLS", "USD/COP,COP/USD")])[0];
+    assert!(
+        text.contains("COP/USD costs about 0.00025") && text.contains("serve USD/COP instead"),
+        "{text}"
+    );
+}

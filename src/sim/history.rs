@@ -253,7 +253,13 @@ impl Columns {
 }
 
 fn read_price(text: &str) -> Result<Price, String> {
-    let price = text.parse::<Price>().map_err(|error| error.to_string())?;
+    let parsed = Price::parse(text).map_err(|error| error.to_string())?;
+    if parsed.beyond_scale() {
+        return Err(format!(
+            "{text} has digits that six decimals cannot hold: its bars would be flat"
+        ));
+    }
+    let price = parsed.price;
     if price <= Price::default() {
         return Err(format!("{price} is not above zero"));
     }

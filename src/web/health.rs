@@ -109,7 +109,7 @@ fn feed_json(feed: &FeedView, zone: Tz) -> Value {
 fn symbol_json(view: &SymbolView, zone: Tz) -> Value {
     json!({"feed": view.feed, "cadence": view.cadence, "safe_to_trade": view.safe_to_trade, "reasons": view.reasons,
         "last_tick": view.last_tick.map(|at| at.rfc3339(zone)), "last_tick_us": view.last_tick.map(Timestamp::micros),
-        "bars_today": view.bars_today, "rejected": view.rejected})
+        "bars_today": view.bars_today, "rejected": view.rejected, "rounded": view.rounded})
 }
 
 fn gap_json(zones: &Zones, gap: &Gap) -> Value {

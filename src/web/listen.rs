@@ -44,6 +44,7 @@ fn application(
 pub(super) fn listen_plain(
     listener: TcpListener,
     workers: usize,
+    connections: usize,
     make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
 ) -> io::Result<Server> {
     let builder = Server::build();
@@ -52,7 +53,7 @@ pub(super) fn listen_plain(
         .workers(workers)
         .disable_signals()
         .shutdown_timeout(limits::DRAIN.as_secs())
-        .max_concurrent_connections(limits::CLIENTS)
+        .max_concurrent_connections(connections)
         .listen("candela", listener, move || {
             let thread = make();
             let ends = ends.clone();
@@ -74,6 +75,7 @@ pub(super) fn listen_plain(
 pub(super) fn listen_secured(
     listener: TcpListener,
     workers: usize,
+    connections: usize,
     tls: rustls::ServerConfig,
     make: impl Fn() -> Rc<Thread> + Send + Clone + 'static,
 ) -> io::Result<Server> {
@@ -84,7 +86,7 @@ pub(super) fn listen_secured(
         .client_disconnect_timeout(Duration::ZERO)
         .h1_write_buffer_size(1) // a body is asked for more only when all before it is in the kernel: coverage counts on it
         .tcp_nodelay(true)
-        .max_connections(limits::CLIENTS.saturating_mul(2))
+        .max_connections(connections)
         .on_connect(prepare);
     Ok(server.listen_rustls_0_23(listener, tls)?.run())
 }

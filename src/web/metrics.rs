@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Name, kind and help of every metric, in the order of the page.
-const METRICS: [(&str, &str, &str); 29] = [
+const METRICS: [(&str, &str, &str); 30] = [
     ("candela_state", "gauge", "1 for the state the life cycle is in"),
     ("candela_condition", "gauge", "1 while the condition holds"),
     ("candela_uptime_seconds", "gauge", "Time since the process started"),
@@ -24,6 +24,11 @@ const METRICS: [(&str, &str, &str); 29] = [
         "candela_ticks_rejected_total",
         "counter",
         "Ticks set aside, by pair and reason",
+    ),
+    (
+        "candela_prices_rounded_total",
+        "counter",
+        "Prices of which digits beyond the sixth decimal were rounded away, by pair",
     ),
     (
         "candela_errors_total",
@@ -206,33 +211,7 @@ fn samples(view: &ServiceView, clients: &Counts, now: Timestamp) -> Vec<Sample> 
     if let Some(age) = view.feed.last_message_age_ms {
         samples.one("candela_feed_message_age_seconds", seconds(age));
     }
-    for (symbol, each) in &view.symbols {
-        samples.of(
-            "candela_symbol_safe_to_trade",
-            "symbol",
-            symbol.as_str(),
-            u8::from(each.safe_to_trade),
-        );
-        samples.of(
-            "candela_symbol_bars_session",
-            "symbol",
-            symbol.as_str(),
-            each.bars_today,
-        );
-        for (reason, count) in &each.rejected {
-            let labels = [("symbol", symbol.as_str()), ("reason", reason.name())];
-            let labels = labels.map(|(label, of)| (label, of.to_owned())).into();
-            samples.labelled("candela_ticks_rejected_total", labels, count);
-        }
-        if let Some(last) = each.last_tick {
-            samples.of(
-                "candela_symbol_last_tick_seconds",
-                "symbol",
-                symbol.as_str(),
-                last.secs(),
-            );
-        }
-    }
+    pairs(view, &mut samples);
     stores(view, &mut samples);
     samples.each("candela_actor_alive", "actor", &view.actors, "name", "alive");
     samples.each(
@@ -265,6 +244,37 @@ fn connections(clients: &Counts, samples: &mut Samples) {
     );
     for (reason, closed) in clients.closed() {
         samples.of("candela_clients_closed_total", "reason", reason, closed);
+    }
+}
+
+fn pairs(view: &ServiceView, samples: &mut Samples) {
+    for (symbol, each) in &view.symbols {
+        samples.of(
+            "candela_symbol_safe_to_trade",
+            "symbol",
+            symbol.as_str(),
+            u8::from(each.safe_to_trade),
+        );
+        samples.of(
+            "candela_symbol_bars_session",
+            "symbol",
+            symbol.as_str(),
+            each.bars_today,
+        );
+        for (reason, count) in &each.rejected {
+            let labels = [("symbol", symbol.as_str()), ("reason", reason.name())];
+            let labels = labels.map(|(label, of)| (label, of.to_owned())).into();
+            samples.labelled("candela_ticks_rejected_total", labels, count);
+        }
+        samples.of("candela_prices_rounded_total", "symbol", symbol.as_str(), each.rounded);
+        if let Some(last) = each.last_tick {
+            samples.of(
+                "candela_symbol_last_tick_seconds",
+                "symbol",
+                symbol.as_str(),
+                last.secs(),
+            );
+        }
     }
 }
 

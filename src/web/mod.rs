@@ -33,12 +33,14 @@ mod shapes;
 mod routes;
 mod layers;
 mod door;
+mod descriptors;
 mod tokens;
 mod tls;
 mod metrics;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 
+pub use descriptors::reserve_descriptors;
 pub use door::DoorLimits;
 #[cfg(feature = "test-hooks")]
 pub use hooks::{Does, Hooks};

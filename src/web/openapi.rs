@@ -195,7 +195,7 @@ pub(super) const SHAPES: [(&str, &str); 35] = [
     (
         "SymbolStatus",
         "feed:live|polled|stale|down|closed cadence:object? safe_to_trade:boolean reasons:[string] last_tick:instant? \
-         last_tick_us:integer? bars_today:integer rejected:{integer}",
+         last_tick_us:integer? bars_today:integer rejected:{integer} rounded:integer",
     ),
     (
         "Feed",

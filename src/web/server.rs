@@ -14,6 +14,7 @@ use crate::limits;
 use crate::settings;
 use crate::store::Store;
 use crate::views::ServiceView;
+use crate::web::descriptors::{ClientShare, reserve_descriptors};
 use crate::web::door::{Door, DoorLimits};
 use crate::web::listen::{listen_plain, listen_secured};
 use crate::web::thread::{Common, StartShard, Thread};
@@ -142,6 +143,16 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The process may open too few files and sockets.
+    #[error(
+        "{0} files and sockets may be open at once, and candela needs {least}: raise the limit, with `ulimit -n 4096` in the shell, \
+         LimitNOFILE=4096 in the systemd unit, or --ulimit nofile=4096 for the container",
+        least = limits::DESCRIPTORS_LEAST
+    )]
+    Descriptors(u64),
+    /// The system does not say how many files may be open.
+    #[error("cannot read how many files may be open: {0}")]
+    NoDescriptors(io::Error),
     /// The certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -212,10 +223,10 @@ impl RunningServer {
 ///
 /// # Errors
 /// [`ServeError`] when the address cannot be had.
-pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
-    if let Err(error) = rlimit::increase_nofile_limit(limits::DESCRIPTORS) {
-        tracing::warn!(%error, "failed to ask for more descriptors: fewer clients can be served");
-    }
+pub fn serve(mut parts: WebParts) -> Result<RunningServer, ServeError> {
+    let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
+    let share = ClientShare::of(reserve_descriptors()?, workers, parts.extras.tls.is_some());
+    parts.door.connections = parts.door.connections.min(share.sessions);
     let listener = listen(parts.bind)?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind {
         address: parts.bind,
@@ -223,7 +234,6 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
     })?;
     let (drain, draining) = watch::channel(None);
     let counts = Arc::clone(&parts.counts);
-    let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
     let next = Arc::new(AtomicUsize::new(0));
     let common = common(&parts, draining.clone());
     let tls = parts.extras.tls.as_ref().map(tls::config).transpose()?;
@@ -232,8 +242,14 @@ pub fn serve(parts: WebParts) -> Result<RunningServer, ServeError> {
         Rc::new(thread(number, &parts, &common, draining.clone()))
     };
     let listening = match tls {
-        Some(tls) => listen_secured(listener, workers, tls, make),
-        None => listen_plain(listener, workers, make),
+        Some(tls) => listen_secured(
+            listener,
+            workers,
+            share.sessions / workers + share.connections_a_worker,
+            tls,
+            make,
+        ),
+        None => listen_plain(listener, workers, share.connections_a_worker, make),
     };
     let server = listening.map_err(|source| ServeError::Bind { address, source })?;
     Ok(RunningServer {

@@ -219,3 +219,44 @@ fn check_asks_every_dependency() {
         &["warn  cache", "start Redis"],
     );
 }
+
+/// A shell that may open so many files, and candela in it.
+fn with_descriptors(most: u32, args: &str, variables: &[(&str, &str)]) -> Ended {
+    let mut shell = std::process::Command::new("bash");
+    let line = format!("ulimit -n {most}; exec {} {args}", env!("CARGO_BIN_EXE_candela"));
+    shell
+        .args(["-c", &line])
+        .env_clear()
+        .env("CANDELA__STORE__SQLITE_FILE", "/dev/null/x");
+    Candela::of(shell.envs(variables.iter().copied())).ended()
+}
+
+#[test]
+fn too_few_descriptors_are_a_sentence_with_the_remedy_and_no_panic() {
+    let variables = [("API_KEY_G1_1", "f00dfeed"), ("PORT", "0")];
+    for most in [16, 64, 199] {
+        let ended = with_descriptors(most, "run", &variables);
+        let said = format!("{most} files and sockets may be open at once, and candela needs 200");
+        check(&ended, 74, &[&said, "ulimit -n 4096", "LimitNOFILE"]);
+    }
+    check(
+        &with_descriptors(64, "check --offline", &variables),
+        1,
+        &["candela needs 200"],
+    );
+}
+
+#[test]
+fn a_key_in_quotes_and_a_pair_beyond_the_scale_are_named_at_check_and_start() {
+    for command in ["run", "check"] {
+        let ended = run_with(&[command], &[("TWELVEDATA_API_KEY_G1_1", "\"abcdef0123\"")]);
+        check(&ended, 78, &["key G1_1", "TWELVEDATA_API_KEY_G1_1", "stands in quotes"]);
+        assert!(!format!("{ended:?}").contains("abcdef"), "a key is shown");
+        let pairs = [("API_KEY_G1_1", "f00dfeed"), ("CANDELA__MARKET__SYMBOLS", "COP/USD")];
+        check(
+            &run_with(&[command], &pairs),
+            78,
+            &["COP/USD costs about 0.00025", "serve USD/COP instead"],
+        );
+    }
+}

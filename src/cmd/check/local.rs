@@ -1,6 +1,7 @@
 //! What can be checked on this machine alone.
 
 use super::Finding;
+use crate::app;
 use crate::calendar_file;
 use crate::domain::calendar_spec::CalendarKind;
 use crate::settings::{NO_KEY, Valid};
@@ -133,6 +134,13 @@ fn descriptors(settings: &Valid) -> Finding {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    if let Err(error) = app::reserve_descriptors() {
+        return Finding::fail(
+            "descriptors",
+            error.to_string(),
+            "ulimit -n 4096 (LimitNOFILE in systemd)",
+        );
+    }
     match soft {
         Some(soft) if soft < wanted => {
             let says = format!(
