@@ -7,6 +7,7 @@ use candela::actors::rebuild::rebuild;
 use candela::domain::bar::Bar;
 use candela::domain::event::{Arrival, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
 use candela::domain::interval::Interval;
+use candela::domain::judge::LastClose;
 use candela::domain::pipeline::{Market, Pipeline};
 use candela::domain::session::{Listed, Session, SessionKind};
 use candela::domain::symbol::Symbol;
@@ -54,6 +55,8 @@ impl Day {
             pipeline: Pipeline::new(&markets(), Position(0), [], at(-600)),
             entries: Vec::new(),
         };
+        let close = LastClose::firm(Symbol::usdcop(), "4000".parse().unwrap(), at(-70_000));
+        day.pipeline.restore_close(close);
         let symbols = vec![Symbol::usdcop()];
         day.hear(-60, HeardKind::Link(LinkChange::Up { symbols }));
         day

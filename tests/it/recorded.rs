@@ -3,6 +3,7 @@
 use candela::domain::bar::Ohlc;
 use candela::domain::event::{Arrival, Entry, Fetched, Heard, HeardKind, LinkChange, Position, Says, VendorBar};
 use candela::domain::interval::Interval;
+use candela::domain::judge::LastClose;
 use candela::domain::pipeline::{Market, Pipeline};
 use candela::domain::price::Price;
 use candela::domain::session::{Listed, Session, SessionKind, Sessions};
@@ -53,6 +54,11 @@ impl Day {
             pipeline: Pipeline::new(&markets, Position(0), [], OPEN - Duration::from_secs(600)),
             entries: Vec::new(),
         };
+        for symbol in symbols() {
+            let price = Price::from_micros(4_012_000_000);
+            let close = LastClose::firm(symbol, price, OPEN - Duration::from_hours(19));
+            day.pipeline.restore_close(close);
+        }
         let symbols = symbols().to_vec();
         day.hear(
             OPEN - Duration::from_secs(60),
