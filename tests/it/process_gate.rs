@@ -17,20 +17,25 @@ use std::path::Path;
 use std::process::Command;
 
 /// The flag of that morning; an empty file would be of another time than these processes live in.
-const FLAG: &str = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
+pub(crate) const FLAG: &str = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
 
 /// The simulated vendor beside a service whose data lies in a folder, both in the same hurried world.
-struct World {
+pub(crate) struct World {
     _vendor: Candela,
-    service: Candela,
+    pub(crate) service: Candela,
     url: String,
 }
 
 impl World {
     fn new(at: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut vendor = Candela::of(&mut Candela::at(at, &["simulate", "--symbols", "USD/COP", "--json"]));
+        let simulate = Candela::at(at, &["simulate", "--symbols", "USD/COP", "--json"]);
+        Self::of(simulate, Candela::at(at, &["run"]), data, settings)
+    }
+
+    /// The same of commands that know their time already.
+    pub(crate) fn of(mut simulate: Command, mut command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut vendor = Candela::of(&mut simulate);
         let listening: Value = serde_json::from_str(&vendor.line("\"listening\"")).unwrap();
-        let mut command: Command = Candela::at(at, &["run"]);
         command.env("READY_SIGNALS_DIR", data.join("signals"));
         command.env("CANDELA__STORE__SQLITE_FILE", data.join("candela.db"));
         command.env("CANDELA__LEDGER__DIR", data.join("ledger"));
@@ -50,7 +55,7 @@ impl World {
 
     /// Null where it does not answer: on a loaded machine the deadlines of a service that lives forty times as fast are over
     /// before anybody could ask.
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let answer = self.ask(path).unwrap_or_default();
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         serde_json::from_str(body).unwrap_or_default()
@@ -63,7 +68,7 @@ impl World {
         stream.read_to_string(&mut answer).map(|_| answer)
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.service.signal(libc::SIGTERM);
         let ended = self.service.ended();
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -75,7 +80,7 @@ fn date(text: &str) -> NaiveDate {
 }
 
 /// One bar for each slot of these dates, as a history pipeline stores them.
-fn prepare(data: &Path, dates: impl Iterator<Item = NaiveDate>) {
+pub(crate) fn prepare(data: &Path, dates: impl Iterator<Item = NaiveDate>) {
     let path = data.join("candela.db");
     drop(Sqlite::open(&path).unwrap());
     let db = rusqlite::Connection::open(&path).unwrap();
@@ -86,7 +91,7 @@ fn prepare(data: &Path, dates: impl Iterator<Item = NaiveDate>) {
     }
 }
 
-fn raise_flag(data: &Path, content: &str) {
+pub(crate) fn raise_flag(data: &Path, content: &str) {
     std::fs::create_dir_all(data.join("signals")).unwrap();
     std::fs::write(data.join("signals/l0_ready.flag"), content).unwrap();
 }

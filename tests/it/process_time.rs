@@ -1,0 +1,140 @@
+//! The real binary when its own time is disturbed: it is stopped and goes on, or the machine's clock jumps.
+
+use crate::child::{Candela, wait_until};
+use crate::process_gate::{FLAG, World, prepare, raise_flag};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+fn prepared(data: &Path) {
+    let first: chrono::NaiveDate = "2026-02-18".parse().unwrap();
+    prepare(data, first.iter_days().take(12));
+    raise_flag(data, FLAG);
+}
+
+/// The condition of a kind, if it holds.
+fn condition(status: &Value, kind: &str) -> Option<Value> {
+    let all = status["conditions"].as_array()?;
+    let holds = |condition: &&Value| condition["type"] == kind && condition["status"] == true;
+    all.iter().find(holds).cloned()
+}
+
+fn active(world: &World) {
+    wait_until("prices in the session", || {
+        let status = world.get("/status");
+        let heard = status["symbols"]["USD/COP"]["last_tick"].is_object()
+            || status["symbols"]["USD/COP"]["last_tick"].is_string();
+        (status["state"]["name"] == "active" && heard).then_some(())
+    });
+}
+
+/// Forty times as fast: two seconds of a stopped process are eighty of the market, and more than a part may be stuck.
+#[test]
+fn a_process_that_is_stopped_and_goes_on_says_so_and_heals_the_pause() {
+    let data = tempfile::tempdir().unwrap();
+    let at = "@2026-03-02 13:04:00 x40";
+    let simulate = Candela::at(at, &["simulate", "--symbols", "USD/COP", "--json"]);
+    prepared(data.path());
+    let world = World::of(simulate, Candela::at(at, &["run"]), data.path(), &[]);
+    active(&world);
+    world.service.signal(libc::SIGSTOP);
+    let long = std::env::var_os("CANDELA_TEST_LONG").is_some();
+    std::thread::sleep(Duration::from_secs(if long { 15 } else { 2 }));
+    world.service.signal(libc::SIGCONT);
+    let told = wait_until("the condition", || condition(&world.get("/status"), "process_paused"));
+    assert!(told["message"].as_str().unwrap().contains("did not run for"), "{told}");
+    wait_until("the line in the log", || world.service.stderr.find("lasted_ms"));
+    let gap = wait_until("the gap to be filled", || {
+        let gaps = world.get("/market/gaps?symbol=USDCOP");
+        let gaps = gaps["gaps"].as_array().cloned().unwrap_or_default();
+        let gap = gaps.into_iter().find(|gap| gap["cause"] == "process_paused");
+        gap.filter(|gap| gap["status"] == "filled")
+    });
+    assert!(gap["bars"].as_u64().unwrap() > 0, "{gap}");
+    world.stop();
+}
+
+/// A wall clock that a test moves: the steady clock is the machine's own.
+struct Wall {
+    file: tempfile::TempPath,
+    /// Seconds from the real time to the time it shows.
+    offset: i64,
+}
+
+impl Wall {
+    fn at(secs: i64) -> Self {
+        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let wall = Self {
+            file,
+            offset: secs - i64::try_from(real.as_secs()).unwrap(),
+        };
+        wall.jump(0);
+        wall
+    }
+
+    /// It shows so many seconds more than it would if it had never jumped.
+    fn jump(&self, by: i64) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, format!("{:+}\n", self.offset + by)).unwrap();
+        std::fs::rename(&new, &self.file).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = Candela::at("", args);
+        command
+            .env_remove("FAKETIME")
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .envs([
+                ("FAKETIME_NO_CACHE", "1"),
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+                ("DONT_FAKE_MONOTONIC", "1"),
+            ]);
+        command
+    }
+}
+
+/// 2026-03-02 08:04 in Bogota.
+const IN_SESSION: i64 = 1_772_456_640;
+
+#[test]
+fn a_clock_that_jumps_by_two_hours_in_a_session_and_comes_back_closes_asks_and_declares_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    prepared(data.path());
+    let wall = Wall::at(IN_SESSION);
+    let simulate = Wall::at(IN_SESSION);
+    let simulate = simulate.command(&["simulate", "--symbols", "USD/COP", "--json"]);
+    let world = World::of(simulate, wall.command(&["run"]), data.path(), &[]);
+    active(&world);
+    let gaps = world.get("/market/gaps?symbol=USDCOP");
+    let credits = |status: &Value| status["keys"][0]["used_day"].as_u64();
+    for jump in [7_200, -7_200] {
+        let asked = credits(&world.get("/status"));
+        wall.jump(jump);
+        let told = wait_until("the condition", || {
+            let told = condition(&world.get("/status"), "clock_stepped")?;
+            ["stepped", "contradicted"]
+                .contains(&told["reason"].as_str()?)
+                .then_some(told)
+        });
+        assert!(told["message"].as_str().unwrap().contains("7200."), "{told}");
+        std::thread::sleep(Duration::from_secs(2));
+        let status = world.get("/status");
+        assert_eq!(status["state"]["name"], "active", "{status}");
+        assert_eq!(world.get("/market/session")["status"], "open");
+        assert_eq!(
+            world.get("/market/gaps?symbol=USDCOP")["gaps"],
+            gaps["gaps"],
+            "nothing is declared"
+        );
+        assert_eq!(credits(&status), asked, "nothing is asked for");
+        wall.jump(0);
+        wait_until("the clock to be back", || {
+            let told = condition(&world.get("/status"), "clock_stepped")?;
+            (told["reason"] == "stepped_back").then_some(())
+        });
+    }
+    let latest = world.get("/market/latest?symbol=USDCOP");
+    assert!(latest.to_string().contains("2026-03-02T08:0"), "{latest}");
+    world.stop();
+}
