@@ -59,6 +59,7 @@ mod process_run;
 mod process_stop;
 #[cfg(test)]
 mod process_streams;
+#[cfg(test)]
 mod process_time;
 #[cfg(test)]
 mod programs;
