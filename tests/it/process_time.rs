@@ -39,7 +39,7 @@ fn a_process_that_is_stopped_and_goes_on_says_so_and_heals_the_pause() {
     active(&world);
     world.service.signal(libc::SIGSTOP);
     let long = std::env::var_os("CANDELA_TEST_LONG").is_some();
-    std::thread::sleep(Duration::from_secs(if long { 15 } else { 2 }));
+    pass(Duration::from_secs(if long { 15 } else { 2 }));
     world.service.signal(libc::SIGCONT);
     let told = wait_until("the condition", || condition(&world.get("/status"), "process_paused"));
     assert!(told["message"].as_str().unwrap().contains("did not run for"), "{told}");
@@ -54,6 +54,23 @@ fn a_process_that_is_stopped_and_goes_on_says_so_and_heals_the_pause() {
     world.stop();
 }
 
+/// Lets real time pass: what is tested is that nothing happens in it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no condition ends a time in which nothing may happen"
+)]
+fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of a process is set against the machine's"
+)]
+fn real_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
+}
+
 /// A wall clock that a test moves: the steady clock is the machine's own.
 struct Wall {
     file: tempfile::TempPath,
@@ -63,7 +80,7 @@ struct Wall {
 
 impl Wall {
     fn at(secs: i64) -> Self {
-        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let real = real_time();
         let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let wall = Self {
             file,
@@ -118,7 +135,7 @@ fn a_clock_that_jumps_by_two_hours_in_a_session_and_comes_back_closes_asks_and_d
                 .then_some(told)
         });
         assert!(told["message"].as_str().unwrap().contains("7200."), "{told}");
-        std::thread::sleep(Duration::from_secs(2));
+        pass(Duration::from_secs(2));
         let status = world.get("/status");
         assert_eq!(status["state"]["name"], "active", "{status}");
         assert_eq!(world.get("/market/session")["status"], "open");
