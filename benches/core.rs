@@ -2,15 +2,12 @@
 
 use bytes::Bytes;
 use candela::clock::Clock;
-use candela::domain::event::{Arrival, Entry, Heard, HeardKind, LinkChange, Position, Says};
-use candela::domain::interval::Interval;
-use candela::domain::pipeline::{Market, Pipeline};
-use candela::domain::price::Price;
-use candela::domain::session::Always;
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::{Provenance, Tick};
-use candela::domain::timestamp::Timestamp;
-use candela::domain::wire;
+use candela::domain::model::{
+    Always, Decoded, Inbound, Input, InputKind, Interval, JournalEntry, LinkChange, Position, Price, Provenance,
+    Symbol, Tick, Timestamp,
+};
+use candela::domain::pipeline::{PairRules, Pipeline};
+use candela::domain::vendor::wire;
 use candela::ledger::{Ledger, Options};
 use candela::limits;
 use divan::counter::ItemsCount;
@@ -25,20 +22,20 @@ fn main() {
     divan::main();
 }
 
-fn markets() -> Vec<Market> {
+fn markets() -> Vec<PairRules> {
     let symbols = ["USD/COP", "USD/MXN", "EUR/USD"]
         .into_iter()
         .filter_map(|name| name.parse::<Symbol>().ok());
     symbols
-        .map(|symbol| Market {
+        .map(|symbol| PairRules {
             intervals: vec![Interval::M5],
-            ..Market::new(symbol, Arc::new(Always))
+            ..PairRules::new(symbol, Arc::new(Always))
         })
         .collect()
 }
 
 /// A busy day: three pairs in turn, a walk, twenty ticks a second.
-fn arrivals() -> Vec<Arrival> {
+fn arrivals() -> Vec<Inbound> {
     let mut random = fastrand::Rng::with_seed(7);
     let symbols: Vec<Symbol> = markets().iter().map(|market| market.symbol).collect();
     let mut price = 4_000_000_000;
@@ -57,13 +54,13 @@ fn arrivals() -> Vec<Arrival> {
             at: Timestamp::from_secs(at.secs()),
             provenance: Provenance::Live,
         };
-        let heard = Heard {
+        let heard = Input {
             at: at + Duration::from_millis(120),
-            what: HeardKind::Frame(Bytes::from(frame)),
+            what: InputKind::Frame(Bytes::from(frame)),
         };
-        Arrival {
+        Inbound {
             heard,
-            says: Says::Price(tick),
+            says: Decoded::Price(tick),
         }
     };
     (0..TICKS)
@@ -76,17 +73,17 @@ fn arrivals() -> Vec<Arrival> {
 }
 
 /// A pipeline whose link is up, and what it said when it began.
-fn begun() -> (Pipeline, Vec<Entry>) {
+fn begun() -> (Pipeline, Vec<JournalEntry>) {
     let (mut pipeline, mut said) = (Pipeline::new(&markets(), Position(0), [], NOON), Vec::new());
     let symbols = markets().iter().map(|market| market.symbol).collect();
-    let heard = Heard {
+    let heard = Input {
         at: NOON,
-        what: HeardKind::Link(LinkChange::Up { symbols }),
+        what: InputKind::Link(LinkChange::Up { symbols }),
     };
     pipeline.accept(
-        Arrival {
+        Inbound {
             heard,
-            says: Says::Nothing,
+            says: Decoded::Nothing,
         },
         &mut said,
     );
@@ -119,7 +116,7 @@ fn decode_judge_and_bars(bencher: Bencher<'_, '_>) {
         .bench_local_values(|(mut pipeline, arrivals)| {
             let mut out = Vec::with_capacity(64);
             for mut arrival in arrivals {
-                arrival.says = wire::says(&arrival.heard).unwrap_or(Says::Nothing);
+                arrival.says = wire::says(&arrival.heard).unwrap_or(Decoded::Nothing);
                 pipeline.accept(arrival, &mut out);
                 black_box(&out);
                 out.clear();
@@ -144,7 +141,7 @@ fn judge_bars_and_ledger(bencher: Bencher<'_, '_>) {
             (pipeline, arrivals(), ledger, folder)
         })
         .bench_local_values(|(mut pipeline, arrivals, mut ledger, folder)| {
-            let mut out: Vec<Entry> = Vec::with_capacity(limits::APPEND_ENTRIES * 2);
+            let mut out: Vec<JournalEntry> = Vec::with_capacity(limits::APPEND_ENTRIES * 2);
             for arrival in arrivals {
                 pipeline.accept(arrival, &mut out);
                 if out.len() >= limits::APPEND_ENTRIES {
@@ -161,7 +158,7 @@ fn judge_bars_and_ledger(bencher: Bencher<'_, '_>) {
         });
 }
 
-fn append(ledger: Option<&mut Ledger>, out: &mut Vec<Entry>) {
+fn append(ledger: Option<&mut Ledger>, out: &mut Vec<JournalEntry>) {
     if let Some(Err(error)) = ledger.map(|ledger| ledger.append(out)) {
         panic!("append: {error}");
     }
@@ -193,15 +190,15 @@ fn append_one_tick(bencher: Bencher<'_, '_>) {
             at,
             provenance: Provenance::Live,
         };
-        let heard = Heard {
+        let heard = Input {
             at,
-            what: HeardKind::Frame(Bytes::from_static(b"{\"event\":\"price\"}")),
+            what: InputKind::Frame(Bytes::from_static(b"{\"event\":\"price\"}")),
         };
         let mut out = Vec::new();
         pipeline.accept(
-            Arrival {
+            Inbound {
                 heard,
-                says: Says::Price(tick),
+                says: Decoded::Price(tick),
             },
             &mut out,
         );

@@ -7,13 +7,12 @@
     reason = "a benchmark prints what it measured and may panic"
 )]
 
-use candela::domain::event::{Arrival, Entry, Heard, HeardKind, LinkChange, Position, Says};
-use candela::domain::interval::Interval;
-use candela::domain::pipeline::{Market, Pipeline};
-use candela::domain::session::{Always, Sessions};
-use candela::domain::symbol::Symbol;
-use candela::domain::timestamp::Timestamp;
-use candela::domain::wire;
+use candela::domain::model::{
+    Always, Decoded, Inbound, Input, InputKind, Interval, JournalEntry, LinkChange, Position, Sessions, Symbol,
+    Timestamp,
+};
+use candela::domain::pipeline::{PairRules, Pipeline};
+use candela::domain::vendor::wire;
 use candela::ledger::{Ledger, Options};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ const TICKS: i64 = 400_000;
 const OPEN: i64 = 1_761_138_000;
 
 fn main() {
-    let arrivals: Vec<Arrival> = arrivals();
+    let arrivals: Vec<Inbound> = arrivals();
     for batch in [500, 100, 20] {
         let (wall, cpu, head) = run(&arrivals, batch);
         println!(
@@ -34,14 +33,14 @@ fn main() {
     single(&arrivals);
 }
 
-fn arrivals() -> Vec<Arrival> {
-    let up = HeardKind::Link(LinkChange::Up {
+fn arrivals() -> Vec<Inbound> {
+    let up = InputKind::Link(LinkChange::Up {
         symbols: vec![Symbol::usdcop()],
     });
     let start = Timestamp::from_secs(OPEN);
-    let mut all = vec![Arrival {
-        heard: Heard { at: start, what: up },
-        says: Says::Nothing,
+    let mut all = vec![Inbound {
+        heard: Input { at: start, what: up },
+        says: Decoded::Nothing,
     }];
     all.extend((0..TICKS).map(|i| {
         let at = start + Duration::from_millis(5) * u32::try_from(i).unwrap();
@@ -50,19 +49,19 @@ fn arrivals() -> Vec<Arrival> {
             at.secs(),
             i % 9973
         );
-        let heard = Heard { at, what: HeardKind::Frame(frame.into()) };
+        let heard = Input { at, what: InputKind::Frame(frame.into()) };
         let says = wire::says(&heard).unwrap();
-        Arrival { heard, says }
+        Inbound { heard, says }
     }));
     all
 }
 
 fn pipeline() -> Pipeline {
-    let market = Market {
+    let market = PairRules {
         symbol: Symbol::usdcop(),
         sessions: Arc::new(Always),
         intervals: vec![Interval::M5, Interval::H1],
-        ..Market::new(Symbol::usdcop(), Arc::new(Always))
+        ..PairRules::new(Symbol::usdcop(), Arc::new(Always))
     };
     Pipeline::new(&[market], Position(0), [], Timestamp::from_secs(OPEN))
 }
@@ -79,10 +78,10 @@ fn cpu_seconds() -> f64 {
     used / 1e9
 }
 
-fn run(arrivals: &[Arrival], batch: usize) -> (f64, f64, u64) {
+fn run(arrivals: &[Inbound], batch: usize) -> (f64, f64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipeline, mut ledger) = (pipeline(), ledger(folder.path()));
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<JournalEntry> = Vec::new();
     let (begun, used) = (Instant::now(), cpu_seconds());
     for chunk in arrivals.chunks(batch) {
         for arrival in chunk {
@@ -94,10 +93,10 @@ fn run(arrivals: &[Arrival], batch: usize) -> (f64, f64, u64) {
     (begun.elapsed().as_secs_f64(), cpu_seconds() - used, ledger.head().0)
 }
 
-fn single(arrivals: &[Arrival]) {
+fn single(arrivals: &[Inbound]) {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipeline, mut ledger) = (pipeline(), ledger(folder.path()));
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<JournalEntry> = Vec::new();
     let mut times = Vec::new();
     for arrival in arrivals.iter().take(20_000) {
         pipeline.accept(arrival.clone(), &mut entries);

@@ -10,13 +10,10 @@
 )]
 
 use candela::cache::{Cache, News, Redis, StreamAdd, price_json, update_json};
-use candela::domain::channel::{Channel, Epoch, Head};
-use candela::domain::event::{Event, Numbered, Position};
-use candela::domain::price::Price;
-use candela::domain::stream::StreamId;
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::{AcceptedTick, Provenance, Tick};
-use candela::domain::timestamp::Timestamp;
+use candela::domain::followers::StreamId;
+use candela::domain::model::{
+    AcceptedTick, Channel, Epoch, Event, Head, Position, Price, Provenance, Sequenced, Symbol, Tick, Timestamp,
+};
 use candela::store::{Batch, Postgres, Sqlite, Store};
 use rust_decimal::Decimal;
 use std::pin::pin;
@@ -122,7 +119,7 @@ struct Rate {
     latency: String,
 }
 
-fn event(seq: u64) -> Numbered {
+fn event(seq: u64) -> Sequenced {
     let at = Timestamp::from_micros(1_761_138_000_000_000 + i64::try_from(seq).unwrap() * 1_000);
     let price = Price::from_micros(4_012_350_000 + i64::try_from(seq % 9_973).unwrap() * 100);
     let (bid, ask) = (Some(Price::from_micros(price.micros() - 250_000)), Some(price));
@@ -134,7 +131,7 @@ fn event(seq: u64) -> Numbered {
         at,
         provenance: Provenance::Live,
     };
-    Numbered {
+    Sequenced {
         position: Position(seq),
         channel: Some(Channel::ticks(Symbol::usdcop())),
         seq,
@@ -149,7 +146,7 @@ async fn write(store: &Store, size: usize, epoch: u64) -> Rate {
         seq: ROWS,
     };
     let heads = Arc::new([(Channel::ticks(Symbol::usdcop()), head)].into());
-    let events: Vec<Numbered> = (1..=ROWS).map(event).collect();
+    let events: Vec<Sequenced> = (1..=ROWS).map(event).collect();
     let batches: Vec<Batch> = events
         .chunks(size)
         .map(|events| Batch {

@@ -2,37 +2,34 @@
 //!
 //! ```text
 //!  start:  ledger → tree (sinks first) → HTTP server with a fan-out shard a thread
-//!  stop:   feed off → nothing more is decided, what was is written → clients are told and closed, the store catches up → threads end
+//!  stop:   feed off → the commit queue is closed and written → clients are told and closed, the store catches up → threads end
 //! ```
 
 mod stores;
+mod cluster;
+mod lease;
 mod settled;
 mod ending;
+mod journal;
 
-use crate::actors::aggregator::PipelineView;
-use crate::actors::deck::Counts;
-use crate::actors::fanout::{ReadsLedger, SessionStart};
+use crate::actors::fanout::{ClientCounts, LedgerSource, SessionStart};
 use crate::actors::messages::Report;
-use crate::actors::tree::{Tree, TreeParts};
+use crate::actors::tree::{EdgeParts, GateParts, Tree, TreeParts, VendorParts};
 use crate::actors::vendor::RootsError;
-use crate::cache::CacheError;
+use crate::actors::views::PipelineView;
+use crate::cache::{Cache, CacheError, Memory};
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::channel::Channel;
-use crate::domain::delivery::Window;
-use crate::domain::event::{Numbered, Position};
-use crate::domain::frames::Zones;
-use crate::domain::l0_table::{self};
-use crate::domain::pipeline::Market;
-use crate::domain::protocol::Close;
-use crate::domain::session::Sessions;
-use crate::domain::symbol::Symbol;
+use crate::domain::history::l0_table;
+use crate::domain::model::{Channel, Position, Sequenced, Sessions, Symbol};
+use crate::domain::pipeline::PairRules;
+use crate::domain::protocol::{Close, Window, Zones};
 use crate::exit::Exit;
-use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, Options};
+use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, LedgerReader, Options, Parcels};
 use crate::limits;
-use crate::settings::Valid;
-use crate::store::StoreError;
-use crate::views::Overall;
+use crate::settings::{Role, Valid};
+use crate::store::{Store, StoreError};
+use crate::views::{Overall, ServiceView};
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
 use ending::Writing;
 pub(crate) use settled::{calendars, key_policy, keys, l0_table, markets, upstream_tls};
@@ -45,9 +42,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+pub use lease::while_leased;
 pub use stores::exit_of_store;
 
-/// Asks the system for descriptors before any thread needs one.
+/// Raises the limit of descriptors before any thread needs one.
 ///
 /// # Errors
 /// [`StartError::Serve`] when there are too few.
@@ -74,6 +72,9 @@ pub enum StartError {
     /// The cache's address is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The log of the cluster gives an edge nothing to begin with.
+    #[error("the log of the cluster in REDIS_URL is of no use to this edge: {0}")]
+    Log(String),
     /// The address cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -90,10 +91,11 @@ pub enum StartError {
 
 impl StartError {
     /// The exit code it deserves.
-    #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Ledger(LedgerError::InUse { .. }) => Exit::TryAgain,
+            Self::Ledger(LedgerError::InUse { .. }) | Self::Cache(CacheError::AnotherWriter(_)) | Self::Log(_) => {
+                Exit::TryAgain
+            }
             Self::Store(error) => exit_of_store(error),
             Self::Ledger(_) | Self::KeyUse(_) | Self::Serve(_) | Self::System(_) => Exit::Resource,
             Self::Calendar(_) | Self::Cache(_) | Self::L0Table(_) | Self::Roots(_) => Exit::Settings,
@@ -106,11 +108,14 @@ impl StartError {
 pub struct App {
     tree: Tree,
     server: RunningServer,
-    counts: Arc<Counts>,
+    counts: Arc<ClientCounts>,
+    /// Store and cache, whose leases this process holds.
+    lent: (Store, Cache),
+    view: watch::Receiver<Arc<ServiceView>>,
     ran: Stopwatch,
 }
 
-/// Why it should end.
+/// Why the service should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// A signal, or the time that was given.
@@ -145,58 +150,105 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]: what cannot be used, and the remedy.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "the wiring of the service, to be read from top to bottom"
-    )]
-    pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Numbered>>) -> Result<Self, StartError> {
+    pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Sequenced>>) -> Result<Self, StartError> {
+        if settings.cluster.role == Role::Edge {
+            return Self::start_edge(&settings, clock).await;
+        }
         let calendars = calendars(&settings)?;
         let markets = markets(&settings, &calendars);
         let mut ledger = open_ledger(&settings, &markets, &clock)?;
-        let reader = Mutex::new(ledger.reader());
-        let workers = settings.server.workers.unwrap_or(limits::HTTP_WORKERS);
+        let journal = journal::at_start(&settings, &ledger, clock.now())?;
+        let reader = ledger.reader();
         let feed = feed(&settings, &markets)?;
-        let zones = Zones::new(
-            markets
-                .iter()
-                .map(|market| (market.symbol, market.sessions.zone()))
-                .collect(),
-        );
-        let store = stores::open_store(&settings, &l0_table(&settings)?).await?;
+        let zones = zones(&markets);
+        let by = ledger.holder().clone();
+        let store = stores::open_store(&settings, &l0_table(&settings)?, &by).await?;
+        let cache = stores::open_cache(&settings, &by).await;
+        if matches!(cache, Err(CacheError::AnotherWriter(_))) {
+            store.release_lease().await; // the next holder need not wait
+        }
+        let cache = cache?;
         stores::look_ahead(&mut ledger, &store).await?;
-        let cache = stores::open_cache(&settings)?;
-        let history = store.clone();
-        let (snapshot, view) = watch::channel(Arc::default());
-        let (status_frame, status) = watch::channel(bytes::Bytes::new());
-        let parts = TreeParts {
-            markets: markets.clone(),
-            clock: clock.clone(),
-            ledger,
+        let log = cluster::meet(&settings, &mut ledger).await?;
+        let lent = (store.clone(), cache.clone());
+        let vendor = VendorParts {
             feed,
             rest_url: settings.upstream.rest_url.clone(),
             keys: keys(&settings),
             key_policy: key_policy(&settings),
             key_use: KeyUseBook::open(&settings.ledger.dir)?,
-            shards: workers,
-            store,
-            tick_retention: settings.store.tick_retention,
-            cache,
-            zones: Arc::new(zones.clone()),
-            calendars,
-            calendar_file: settings.market.calendar_file.clone(),
             poll_after: settings.upstream.poll_after,
+        };
+        let gate = GateParts {
             flag_folder: settings.l0.dir.clone(),
             l0_table: l0_table(&settings)?,
             policy: policy(&settings),
+        };
+        let parts = TreeParts {
+            markets: markets.clone(),
+            clock: clock.clone(),
+            ledger,
+            zones: Arc::new(zones.clone()),
+            store,
+            cache,
+            tick_retention: settings.store.tick_retention,
             taps,
-            snapshot,
-            status: status_frame,
+            shards: workers(&settings),
+            vendor,
+            calendars,
+            calendar_file: settings.market.calendar_file.clone(),
+            gate,
+            journal,
+            log,
         };
         let tree = Tree::start(parts)?;
-        let counts = Arc::new(Counts::default());
+        Self::serve(&settings, tree, clock, markets, zones, reader, lent)
+    }
+
+    /// Starts an edge.
+    async fn start_edge(settings: &Valid, clock: Clock) -> Result<Self, StartError> {
+        let calendars = calendars(settings)?;
+        let markets = markets(settings, &calendars);
+        let zones = zones(&markets);
+        let (ledger, carrier) = cluster::begin_edge(settings).await?;
+        let reader = ledger.reader();
+        let store = stores::open_to_read(settings)?;
+        let lent = (store.clone(), Cache::Memory(Memory::default()));
+        let tree = Tree::start_edge(EdgeParts {
+            markets: markets.clone(),
+            clock: clock.clone(),
+            ledger,
+            carrier,
+            zones: Arc::new(zones.clone()),
+            store,
+            shards: workers(settings),
+            calendars,
+            calendar_file: settings.market.calendar_file.clone(),
+            lead: policy(settings).wait_max,
+        })?;
+        Self::serve(settings, tree, clock, markets, zones, reader, lent)
+    }
+
+    /// Serves clients from a tree that runs.
+    fn serve(
+        settings: &Valid,
+        tree: Tree,
+        clock: Clock,
+        markets: Vec<PairRules>,
+        zones: Zones,
+        reader: LedgerReader,
+        lent: (Store, Cache),
+    ) -> Result<Self, StartError> {
+        let noted = reader.clone();
+        let reader = Mutex::new(reader);
+        let history = lent.0.clone();
+        let view = tree.views.service.subscribe();
+        let status = tree.views.status_frame.subscribe();
+        let watched = view.clone();
+        let counts = Arc::new(ClientCounts::default());
         let mut server = web::serve(WebParts {
             bind: settings.server.address,
-            workers,
+            workers: workers(settings),
             window: Window::default(),
             symbols: markets.iter().map(|market| market.symbol).collect(),
             intervals: settings.market.intervals.clone(),
@@ -205,14 +257,17 @@ impl App {
             counts: Arc::clone(&counts),
             view,
             status,
-            ledger: Arc::new(move || -> Box<dyn ReadsLedger> {
+            ledger: Arc::new(move || -> Box<dyn LedgerSource> {
                 Box::new(reader.lock().unwrap_or_else(PoisonError::into_inner).clone())
             }),
             session_start: Some(session_start(&markets)),
             start_shard: Arc::clone(&tree.start_shard),
             origins: settings.server.cors_origins.clone(),
             door: DoorLimits::of(&settings.server),
-            extras: Extras::of(&settings.server, history, sessions(&markets))?,
+            extras: Extras {
+                run_action: tree.run_action.clone(),
+                ..Extras::of(&settings.server, history, noted, sessions(&markets))?
+            },
             #[cfg(feature = "test-hooks")]
             hooks: hooks(&tree),
         })?;
@@ -223,35 +278,41 @@ impl App {
             tree,
             server,
             counts,
+            lent,
+            view: watched,
             ran: Stopwatch::start(),
         })
     }
 
     /// Where it listens.
-    #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
     /// The service's state, as it changes.
-    #[must_use]
     pub fn states(&self) -> watch::Receiver<Overall> {
-        self.tree.views.overall.clone()
+        self.tree.views.overall.subscribe()
+    }
+
+    /// Everything that `/status` shows, as it changes.
+    pub fn view(&self) -> watch::Receiver<Arc<ServiceView>> {
+        self.view.clone()
     }
 
     /// Waits until the link to the vendor is up.
     pub async fn linked(&self) {
-        let mut feed = self.tree.views.feed.clone();
+        let mut feed = self.tree.views.feed.subscribe();
         drop(feed.wait_for(|view| view.state == "live").await);
     }
 
-    /// Stops in order, within ten seconds, and tells what was done. After a failure clients are told that the service restarts:
-    /// whoever watches over the process starts it again.
+    /// Stops in order, within ten seconds, and returns what was done. After a failure clients are told that the service
+    /// restarts: its supervisor starts it again.
     pub async fn stop(self, ending: Ending) -> Stopped {
         let views = &self.tree.views;
         let pipeline = views.pipeline.borrow().clone();
         self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
-        // What was decided is written, and told, before anybody is sent away.
+        self.journal_ends().await;
+        // What was decided is written and published before any client is closed.
         let writing = self.writing();
         let unwritten = writing.ledger_ends().await;
         tokio::time::sleep(limits::STOP_TELLING).await;
@@ -271,17 +332,31 @@ impl App {
             ran: self.ran.elapsed(),
         };
         self.tree.stop();
+        let (store, cache) = &self.lent;
+        tokio::join!(store.release_lease(), cache.release_lease());
         stopped
     }
 
+    /// Waits until the journal's last entries, those of this stop, are written.
+    async fn journal_ends(&self) {
+        if self.tree.writer.is_none() {
+            return; // an edge has no journal of its own
+        }
+        let handed = self.tree.journal.handed();
+        let mut latest = self.tree.views.latest.subscribe();
+        let written = latest.wait_for(|view| view.journal >= handed);
+        drop(tokio::time::timeout(limits::STOP_JOURNAL, written).await);
+    }
+
     fn writing(&self) -> Writing {
-        let (tree, views) = (&self.tree, &self.tree.views);
+        let tree = &self.tree;
+        let views = &self.tree.views;
         Writing {
-            tray: tree.tray.clone(),
+            commit_queue: tree.commit_queue.clone(),
             ledger: Arc::clone(&tree.ledger),
-            latest: views.latest.clone(),
-            writer: tree.writer.clone().recipient(),
-            store: views.store.clone(),
+            latest: views.latest.subscribe(),
+            writer: tree.writer.clone(),
+            store: views.store.subscribe(),
         }
     }
 }
@@ -296,8 +371,9 @@ pub async fn until_over(
     over: impl Future<Output = ()>,
     beside: impl Future<Output = ()>,
 ) -> std::io::Result<Ending> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut failing = app.tree.views.ending.clone();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut failing = app.tree.views.ending.subscribe();
     let failed = async {
         loop {
             if let Some(exit) = *failing.borrow_and_update() {
@@ -313,7 +389,10 @@ pub async fn until_over(
         _ = terminate.recv() => Ending::Asked,
         () = after(run_for) => Ending::Asked,
         () = over => Ending::Over,
-        exit = failed => Ending::Failed(exit),
+        exit = failed => match exit {
+            Exit::Clean => Ending::Asked, // an operator requested it
+            exit => Ending::Failed(exit),
+        },
         () = beside => Ending::Over,
     })
 }
@@ -326,23 +405,46 @@ async fn after(time: Option<Duration>) {
 }
 
 /// Opens the ledger; its first file is that of the session that is open or comes next.
-fn open_ledger(settings: &Valid, markets: &[Market], clock: &Clock) -> Result<Ledger, LedgerError> {
+fn open_ledger(settings: &Valid, markets: &[PairRules], clock: &Clock) -> Result<Ledger, LedgerError> {
     let now = clock.now();
     let session = markets
         .first()
         .and_then(|market| market.sessions.at(now).or_else(|| market.sessions.after(now)));
     let date = session.map_or_else(|| now.datetime().date_naive(), |session| session.date);
     let options = Options {
-        channels: markets.iter().flat_map(channels_of).collect(),
+        channels: markets
+            .iter()
+            .flat_map(channels_of)
+            .chain([Channel::events()])
+            .collect(),
         days: settings.ledger.days,
         backup: settings.ledger.backup_dir.clone(),
+        parcels: if settings.cluster.role == Role::Ingest {
+            Parcels::Counted
+        } else {
+            Parcels::Uncounted
+        },
         ..Options::new(date, fastrand::u64(..))
     };
     Ledger::open(&settings.ledger.dir, options)
 }
 
-/// All that is told of a pair.
-fn channels_of(market: &Market) -> Vec<Channel> {
+/// In which zone each market's people read times.
+fn zones(markets: &[PairRules]) -> Zones {
+    Zones::new(
+        markets
+            .iter()
+            .map(|market: &PairRules| (market.symbol, market.sessions.zone()))
+            .collect(),
+    )
+}
+
+fn workers(settings: &Valid) -> usize {
+    settings.server.workers.unwrap_or(limits::HTTP_WORKERS)
+}
+
+/// All channels of a pair.
+fn channels_of(market: &PairRules) -> Vec<Channel> {
     let symbol = market.symbol;
     let bars = market.intervals.iter().map(|interval| Channel::bars(*interval, symbol));
     let others = [
@@ -353,13 +455,15 @@ fn channels_of(market: &Market) -> Vec<Channel> {
     others.into_iter().chain(bars).collect()
 }
 
-fn sessions(markets: &[Market]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
-    let calendar = |market: &Market| (market.symbol, Arc::clone(&market.sessions));
-    markets.iter().map(calendar).collect()
+fn sessions(markets: &[PairRules]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
+    markets
+        .iter()
+        .map(|market: &PairRules| (market.symbol, Arc::clone(&market.sessions)))
+        .collect()
 }
 
 /// When the session that is open, or was last, began.
-fn session_start(markets: &[Market]) -> SessionStart {
+fn session_start(markets: &[PairRules]) -> SessionStart {
     let sessions = sessions(markets);
     Arc::new(move |symbol, now| {
         let (_, sessions) = sessions.iter().find(|(known, _)| *known == symbol)?;
@@ -370,15 +474,16 @@ fn session_start(markets: &[Market]) -> SessionStart {
 #[cfg(feature = "test-hooks")]
 fn hooks(tree: &Tree) -> web::Hooks {
     // `fanout` names every shard; any other name one child.
-    fn named(vitals: &[crate::actors::vitals::Vitals], name: &str) -> Vec<crate::actors::vitals::Vitals> {
+    fn named(vitals: &[crate::actors::supervision::Vitals], name: &str) -> Vec<crate::actors::supervision::Vitals> {
         let is = |known: &str| known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
         vitals.iter().filter(|vitals| is(vitals.name())).cloned().collect()
     }
-    let (panicking, hanging) = (tree.vitals.clone(), tree.vitals.clone());
+    let panicking = tree.vitals.clone();
+    let hanging = tree.vitals.clone();
     web::Hooks {
         panic: Arc::new(move |name, ()| {
             let found = named(&panicking, name);
-            found.iter().for_each(crate::actors::vitals::Vitals::ask_to_panic);
+            found.iter().for_each(crate::actors::supervision::Vitals::ask_to_panic);
             !found.is_empty()
         }),
         hang: Arc::new(move |name, time: Duration| {

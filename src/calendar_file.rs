@@ -1,7 +1,6 @@
 //! The calendar's override file on disk: read whole, appended to by one writer at a time, noticed when it changes.
 
-use crate::domain::calendar_spec::CalendarProblem;
-use crate::domain::overrides::{Override, Overrides};
+use crate::domain::calendar::{CalendarProblem, Override, Overrides};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -48,7 +47,6 @@ pub fn load(path: &Path) -> Result<Overrides, CalendarFileError> {
 }
 
 /// The mark of the file as it is now.
-#[must_use]
 pub fn mark(path: &Path) -> FileMark {
     let meta = fs::metadata(path).ok()?;
     Some((meta.modified().ok(), meta.len()))

@@ -1,11 +1,11 @@
 //! The one reader of clocks. Everything else is told the time.
 //!
 //! *Market time* is what the service believes the wall clock says: each reading compares the wall clock with the steady clock
-//! (`domain::market_time`), so that nobody ever acts on a jump. Under `demo` it runs faster than real time and starts where
+//! (`domain::lifecycle::market_time`), so that nobody ever acts on a jump. Under `demo` it runs faster than real time and starts where
 //! the replayed session starts. *Real time* is only ever a duration: what to sleep, how long something took.
 
-use crate::domain::market_time::{Break, BreakCause, Distrust, MarketTime};
-use crate::domain::timestamp::Timestamp;
+use crate::domain::lifecycle::{Break, BreakCause, Distrust, MarketTime};
+use crate::domain::model::Timestamp;
 use crate::limits;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -130,7 +130,6 @@ impl Clock {
     }
 
     /// The machine's wall clock.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn system() -> Self {
         Self::disciplined(Hands::Machine(std::time::Instant::now()))
@@ -150,7 +149,6 @@ impl Clock {
 
     /// A clock that shows `origin` now and then runs `speed` times as fast as real time. A speed that is not a positive
     /// finite number counts as 1.
-    #[must_use]
     pub fn scaled(origin: Timestamp, speed: f64) -> Self {
         let clock = Self::held(origin, speed);
         clock.release();
@@ -158,7 +156,6 @@ impl Clock {
     }
 
     /// The same, standing at `origin` until [`Clock::release`].
-    #[must_use]
     pub fn held(origin: Timestamp, speed: f64) -> Self {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
         let source = Source::Scaled {
@@ -179,19 +176,16 @@ impl Clock {
     }
 
     /// A clock that shows `at` until [`Clock::advance`] moves it.
-    #[must_use]
     pub fn manual(at: Timestamp) -> Self {
         Self::of(Source::Manual(Arc::new(AtomicI64::new(at.micros()))), Breaks::new())
     }
 
     /// Whether it is held: made so, and not released yet.
-    #[must_use]
     pub fn stands(&self) -> bool {
         matches!(&self.source, Source::Scaled { started, .. } if started.get().is_none())
     }
 
     /// Market time now, UTC.
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         let now = self.look();
         self.note(now);
@@ -225,7 +219,9 @@ impl Clock {
     fn disciplined_now(&self, hands: &Hands, time: &Mutex<MarketTime>) -> Timestamp {
         let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let (before, wall, after) = (hands.steady(), hands.wall(), hands.steady());
+            let before = hands.steady();
+            let wall = hands.wall();
+            let after = hands.steady();
             if after.saturating_sub(before) > limits::CLOCK_READ {
                 continue;
             }
@@ -251,13 +247,11 @@ impl Clock {
     }
 
     /// How many breaks market time has had.
-    #[must_use]
     pub fn breaks(&self) -> u64 {
         self.breaks.list().total
     }
 
     /// The breaks of market time after the first `seen` of them, which then counts them as well.
-    #[must_use]
     pub fn breaks_after(&self, seen: &mut u64) -> Vec<Break> {
         let list = self.breaks.list();
         let news = usize::try_from(list.total.saturating_sub(*seen)).unwrap_or(usize::MAX);
@@ -267,7 +261,6 @@ impl Clock {
     }
 
     /// Why the wall clock is not trusted now; `None`: it is, or time is not taken from it.
-    #[must_use]
     pub fn distrust(&self) -> Option<Distrust> {
         let Source::System(_, time) = &self.source else {
             return None;
@@ -309,7 +302,6 @@ impl Clock {
     }
 
     /// How many seconds of market time pass in one real second.
-    #[must_use]
     pub const fn speed(&self) -> f64 {
         match &self.source {
             Source::Scaled { speed, .. } => *speed,
@@ -318,13 +310,11 @@ impl Clock {
     }
 
     /// Real time to sleep until market time shows `deadline`; zero when it has passed.
-    #[must_use]
     pub fn until(&self, deadline: Timestamp) -> Duration {
         self.real(deadline.since(self.now()))
     }
 
     /// How much real time a stretch of market time takes on this clock.
-    #[must_use]
     pub fn real(&self, market: Duration) -> Duration {
         market.div_f64(self.speed())
     }
@@ -356,14 +346,12 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts now.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
     /// Real time since the start.
-    #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }

@@ -37,7 +37,6 @@ impl Exit {
     ];
 
     /// The number that the operating system sees; those from 64 on are those of `sysexits.h`.
-    #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -52,7 +51,6 @@ impl Exit {
     }
 
     /// What it means, and what helps.
-    #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Clean => "a clean stop: it was told to stop, or did what it was asked to",

@@ -57,6 +57,18 @@ pub const ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 /// seconds of a busy feed, and 60 KiB that all slow clients share.
 pub const CLIENT_DATA_LANE: usize = 256;
 
+/// How often systemd is told the state at the latest, as people look at it.
+pub const NOTIFY_EVERY: Duration = Duration::from_secs(5);
+
+/// Signs of life in the time that systemd allows between two: one that is late is not yet the end.
+pub const NOTIFY_SHARE: u32 = 3;
+
+/// Bytes of a file that holds one secret, or the API keys of a group: a thousand times what they need.
+pub const SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+/// Files of systemd's credentials folder that are looked at: many more than there are secrets.
+pub const CREDENTIALS: usize = 100;
+
 /// Messages that wait in a client's control lane; one more and the client is closed. Larger than one chunk of a replay.
 pub const CLIENT_CONTROL_LANE: usize = 1_024;
 
@@ -108,6 +120,21 @@ pub const CLIENT_INBOUND_GRACE: u32 = 40;
 /// Channels one client may follow.
 pub const CLIENT_CHANNELS: usize = 64;
 
+/// Pairs that one request of a vendor's client may name.
+pub const TD_BATCH: usize = 64;
+
+/// Bars of five minutes that a quote looks back over: two days of a market that never closes.
+pub const TD_QUOTE_BARS: u32 = 576;
+
+/// How long a client of an event stream is to wait before it comes back, where nothing else was said.
+pub const EVENTS_RETRY: Duration = Duration::from_secs(1);
+
+/// The same after its stream was ended because of something that coming back at once would repeat.
+pub const EVENTS_BACK_OFF: Duration = Duration::from_secs(5);
+
+/// Of the connections that a worker thread serves at one time, the part that event streams may hold: the others ask and go.
+pub const EVENTS_SHARE: usize = 2;
+
 /// Connections the server holds at once.
 pub const CLIENTS: usize = 20_000;
 
@@ -122,7 +149,7 @@ pub const DESCRIPTORS_RESERVED: u64 = 160;
 pub const DESCRIPTORS_LEAST: u64 = DESCRIPTORS_RESERVED + 40;
 
 /// Durable messages a fan-out shard keeps in memory for each channel, for replay.
-pub const FANOUT_RING: usize = 1_024;
+pub const FANOUT_RECENT: usize = 1_024;
 
 /// Events a fan-out shard reads from the ledger at once: a few milliseconds of its thread.
 pub const FANOUT_READ: usize = 500;
@@ -166,6 +193,10 @@ const _: () = assert!(
     CLIENT_PONG.as_secs() < CLIENT_PING.as_secs(),
     "a ping is answered before the next"
 );
+
+/// How long the head of a connection's first request may take: then 408. Actix asks whether it is over before it reads what waits in the
+/// socket, so it must be longer than a worker thread ever stands still on a busy machine.
+pub const REQUEST_HEAD: Duration = Duration::from_secs(15);
 
 // --- judging --------------------------------------------------------------------------------------------------------
 
@@ -325,6 +356,11 @@ pub const REJECTED_AFTER_OPEN: Duration = Duration::from_secs(90);
 /// In how many minutes prices that were set aside are remembered: a session around the clock.
 pub const REJECTED_MINUTES: usize = 1_440;
 
+/// How many stretches of uninterrupted prices are remembered of a pair: a slot that closes now lies in one of the newest.
+pub const STRETCHES_WATCHED: usize = 8;
+/// After so many waits between two prices one of more than twice the longest but one is no quiet market: before, any may be.
+pub const WAITS_LEARNED: u32 = 8;
+
 /// A pulse older than this on the way from vendor to client is no pulse, real time: told within five seconds of its end.
 pub const PULSE_FRESH: Duration = Duration::from_secs(3);
 /// A snapshot of Health or of the Aggregator that is older than this counts as unknown, real time; they are made each quarter of a
@@ -382,7 +418,7 @@ pub const LEDGER_DAYS: usize = 10;
 // --- from decision to ledger ----------------------------------------------------------------------------------------
 
 /// How many decided entries may wait to be written. About ten seconds of the busiest feed; beyond it the Aggregator waits.
-pub const TRAY_ENTRIES: usize = 65_536;
+pub const COMMIT_QUEUE_ENTRIES: usize = 65_536;
 
 /// How many entries go into one transaction, about: enough to pay for the commit, few enough to be told within milliseconds.
 pub const APPEND_ENTRIES: usize = 1_024;
@@ -394,8 +430,8 @@ pub const APPEND_RETRY: Duration = Duration::from_millis(250);
 pub const REMIND_READER: Duration = Duration::from_millis(50);
 
 const _: () = assert!(
-    APPEND_ENTRIES * 4 <= TRAY_ENTRIES,
-    "the tray holds several transactions"
+    APPEND_ENTRIES * 4 <= COMMIT_QUEUE_ENTRIES,
+    "the commit queue holds several transactions"
 );
 
 /// The longest the Aggregator sleeps without a look at the clock, real time: wall clocks step.
@@ -476,6 +512,28 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 /// How long a store or a cache may take for an answer, real time, before that is trouble, though it is still waited for. A hundred
 /// times what is usual, and below the two seconds of a server in real distress.
 pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
+/// How long the right to write is lent before it must be renewed, real time: a holder that died is succeeded within this. Long enough
+/// that a busy server, a fail-over in the same second or a pause of the process costs no one his lease.
+pub const LEASE_TTL: Duration = Duration::from_secs(5);
+/// Between two renewals, real time: four may fail before the lease runs out.
+pub const LEASE_RENEW: Duration = Duration::from_secs(1);
+/// Between two tries of a start that waits for a lease, real time: it takes over half a second after the lease ran out at the latest.
+pub const LEASE_TRY: Duration = Duration::from_millis(500);
+/// How long one renewal may take. What is asked and not answered by then is asked again before the lease runs out.
+pub const LEASE_ANSWER: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    LEASE_RENEW.as_millis() + LEASE_ANSWER.as_millis() < LEASE_TTL.as_millis(),
+    "one renewal that hangs costs no lease"
+);
+/// How long a start waits for a database and its lease before it goes on without: a lease that may be of one that died is waited for,
+/// and the tables of a first start are made.
+pub const LEASE_START: Duration = Duration::from_secs(10);
+const _: () = assert!(
+    LEASE_START.as_millis() > LEASE_TTL.as_millis() + LEASE_ANSWER.as_millis(),
+    "a dead holder is succeeded"
+);
+/// How long a stop takes to give its leases back: they run out by themselves.
+pub const LEASE_RELEASE: Duration = Duration::from_millis(500);
 /// How many rows of one kind may be set aside one after the other, with none accepted between them, before that is a condition and no
 /// longer the rows' own trouble: some minutes of a quiet market, so that all of them can be looked through and written by hand.
 pub const REFUSED_IN_A_ROW: u32 = 50;
@@ -576,6 +634,11 @@ pub const SEAM_NOISE_MICROS: u64 = 500;
 
 /// How often a seam that waits for its first live bar is looked for, market time.
 pub const SEAM_LOOK: Duration = Duration::from_secs(60);
+
+/// How long a check of the store waits until the store has what was decided when it was asked for, real time. A Writer that is well
+/// needs a second or two; after a minute the store is in trouble, and that is told by the Writer.
+pub const STORE_WAIT: Duration = Duration::from_secs(60);
+const _: () = assert!(STORE_WAIT.as_secs() < HISTORY_WAIT.as_secs());
 
 /// How far before the session a seam looks for the end of the history.
 pub const SEAM_REACH: Duration = Duration::from_secs(8 * 86_400);
@@ -680,7 +743,7 @@ pub const PUBLISHER: usize = 256;
 /// The same for a command that shows events.
 pub const TAP: usize = 64;
 
-/// Calls to look at the tray: each is answered by looking at all of it, so a few do.
+/// Calls to look at the commit queue: each is answered by looking at all of it, so a few do.
 pub const RECORDER: usize = 8;
 
 /// Messages of arrivals; beyond it the feed stops reading its socket.
@@ -709,6 +772,9 @@ pub const STOP_TELLING: Duration = Duration::from_millis(100);
 /// How long the end of the process waits for its last log lines to be written, real time: a reader that stands still must not
 /// keep the process.
 pub const LOG_FLUSH: Duration = Duration::from_millis(250);
+
+/// How long the end of a command waits until what it told is taken from its standard output, real time.
+pub const OUTPUT_FLUSH: Duration = Duration::from_secs(2);
 
 /// How long a stop takes at the most to empty the ledger's log, real time.
 pub const STOP_CHECKPOINT: Duration = Duration::from_millis(500);
@@ -781,6 +847,8 @@ pub const STREAM_MEND_SPACING: Duration = Duration::from_secs(3);
 pub const DISTURBANCE_TOLD: Duration = Duration::from_secs(60);
 /// A tick older than this is not published any more: those who listen expect the present.
 pub const UPDATE_AGE: Duration = Duration::from_secs(10);
+/// How many commands one script may hold that tells news: Redis does nothing else meanwhile, which takes about three milliseconds.
+pub const REDIS_SCRIPT: usize = 500;
 /// Connections to Redis beside the one that tells the news: health checks and REST.
 pub const REDIS_POOL: u32 = 2;
 /// How long to wait for one of them. bb8 itself would wait for 30 seconds.
@@ -802,6 +870,42 @@ pub const REST_PAGE_MAX: u32 = 10_000;
 /// How many bars of a stream are in memory at a time, for each client that reads one: about a megabyte with their text. Fewer would
 /// cost the store a question more often than it answers.
 pub const CSV_PAGE: u32 = 2_000;
+
+/// Row groups of a Parquet file that hold one session each: a year. Each costs some 15 kB of memory until the file ends.
+pub const PARQUET_SESSION_GROUPS: usize = 250;
+
+/// Rows that a later row group gathers before it ends with a session.
+pub const PARQUET_GATHERED: usize = 4_000;
+
+/// Rows of one row group of a Parquet file at the most: a day of ticks, some megabytes.
+pub const PARQUET_GROUP: usize = 20_000;
+
+/// Calendar years before the bars of a page, whose holidays a chart is told: it scrolls back further than a page.
+pub const UDF_CALENDAR_YEARS: i32 = 2;
+
+/// A message of an assistant, in bytes at the most: questions are a few hundred.
+pub const MCP_MESSAGE: usize = 1024 * 1024;
+
+/// How much history an operator may ask for at once.
+pub const ACTION_BACKFILL: Duration = Duration::from_hours(31 * 24);
+
+/// How long an operator's word counts for a check of the history.
+pub const GATE_OVERRIDE: Duration = Duration::from_hours(24);
+
+/// Answers to requests for actions that are remembered, so that one that is sent again does nothing twice.
+pub const ACTIONS_REMEMBERED: usize = 256;
+
+/// Bytes of a request for an action.
+pub const ACTION_BYTES: usize = 4 * 1024;
+
+/// Characters of an operator's reason.
+pub const ACTION_REASON: usize = 300;
+
+/// How long an action is waited for.
+pub const ACTION_ANSWER: Duration = Duration::from_secs(5);
+
+/// How far beside a session another service's bars are looked for, when both are compared.
+pub const COMPARED_BESIDE: Duration = Duration::from_hours(1);
 
 /// Days of the calendar in one answer: a year.
 pub const REST_CALENDAR_DAYS: i64 = 366;
@@ -837,5 +941,97 @@ pub const BACKFILL_WRITE: usize = 1_000;
 /// How long the clock must have behaved after a jump before it is trusted again, real time.
 pub const CLOCK_TRUSTED_AFTER: Duration = Duration::from_secs(60);
 
+/// Entries of the journal a minute, market time; those beyond are counted. A bad minute of a service that flaps has dozens.
+pub const JOURNAL_A_MINUTE: u32 = 240;
+
+/// Entries of the journal that may wait until the Aggregator takes them: some minutes of the worst.
+pub const JOURNAL_WAITING: usize = 1_000;
+
+/// Entries of the journal that go on their way together.
+pub const JOURNAL_HANDED: usize = 64;
+
+/// How far back failures of parts are told where a state is explained.
+pub const EXPLAINED_FAILURES: Duration = Duration::from_hours(1);
+
+/// How far back what operators did is told where a state is explained.
+pub const EXPLAINED_ACTIONS: Duration = Duration::from_hours(24);
+
+/// How far back the journal is read to explain a state: a long weekend.
+pub const EXPLAINED: Duration = Duration::from_hours(24 * 7);
+
+/// Entries that are read to explain a state: a week of bad days.
+pub const EXPLAINED_ENTRIES: u32 = 50_000;
+
+/// How long a stop waits until the journal's last entries are written, real time. They are on their way already.
+pub const STOP_JOURNAL: Duration = Duration::from_millis(300);
+
+/// Days of the journal that one question may span: a quarter.
+pub const JOURNAL_DAYS: u64 = 92;
+
 /// How many changes of state are kept to be shown: more than a day has.
 pub const CHANGES_SHOWN: usize = 64;
+
+/// Parcels between two openings of the ledger: a node that begins anew finds one in what the log keeps, which is more than twice as
+/// many ([`CLUSTER_LOG_LEAST`]).
+pub const PARCELS_PER_OPENING: u64 = 20_000;
+const _: () = assert!(PARCELS_PER_OPENING * 2 < CLUSTER_LOG_LEAST);
+
+/// Numbers of parcels that are skipped where a ledger takes a new name: it may have lost as many with its end.
+pub const PARCELS_SKIPPED: u64 = 1_000_000;
+
+/// Bytes after which a read of parcels stops: one append to the log.
+pub const PARCELS_READ: usize = 1 << 20;
+
+/// Parcels that the log of a cluster keeps at the least: some minutes of the busiest market.
+pub const CLUSTER_LOG_LEAST: u64 = 50_000;
+
+/// Openings that the log of a cluster lists: more than the parcels that it keeps can hold of a usual size.
+pub const CLUSTER_OPENINGS: u64 = 1_024;
+
+/// How old what is heard of a leader may be before nothing of it is believed, real time.
+pub const LOG_AGE_MOST: Duration = Duration::from_secs(5);
+
+/// Parcels that the log of a cluster keeps at the most: some gigabytes of a Redis.
+pub const CLUSTER_LOG_MOST: u64 = 10_000_000;
+
+/// Parcels of one append to the log.
+pub const CLUSTER_APPEND: usize = 256;
+
+/// Entries of one read of the log.
+pub const CLUSTER_READ: usize = 512;
+
+/// How long an append to the log, or a look at it, may take.
+pub const LOG_ANSWER: Duration = Duration::from_secs(2);
+
+/// How long the log may be away before the leader says so, and goes on without it if it may.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When the log is tried again.
+pub const LOG_RETRY: Duration = Duration::from_millis(250);
+
+/// How long one read of the log waits for an entry. Below [`REDIS_ANSWER`].
+pub const LOG_READ_WAIT: Duration = Duration::from_millis(500);
+const _: () = assert!(LOG_READ_WAIT.as_millis() + LOG_ANSWER.as_millis() < REDIS_ANSWER.as_millis());
+
+/// How long a start waits for the log.
+pub const LOG_START: Duration = Duration::from_secs(5);
+
+/// Batches that wait until the log has them; beyond it the oldest is left to who reads the ledger.
+pub const LOG_WAITING: usize = 4_096;
+
+/// How often a leader says how it is.
+pub const LEADER_SAYS: Duration = Duration::from_secs(1);
+
+/// How long what a leader said stays.
+pub const LEADER_SILENT: Duration = Duration::from_secs(10);
+
+/// How often an edge hears how its leader is.
+pub const LEADER_HEARD: Duration = Duration::from_millis(500);
+const _: () = assert!(LEADER_SAYS.as_millis() + LEADER_HEARD.as_millis() < LOG_AGE_MOST.as_millis());
+
+/// How often an edge looks how old what it heard is.
+pub const EDGE_LOOK: Duration = Duration::from_millis(250);
+
+/// How often an attach to an edge looks again, each [`CLIENT_PUMP`], whether what the client has from another node is here: two seconds in
+/// all.
+pub const EDGE_PATIENCE: u32 = 100;

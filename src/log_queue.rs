@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A reader that stands still, a full disk and a closed pipe therefore cost log lines, and nothing else. There is one queue
-//! for the process, because the process has one standard error.
+//! for the log of the process, because the process has one standard error; what a command tells on standard output has its own.
 
 use crate::clock::Stopwatch;
 use crate::limits;
@@ -30,7 +30,6 @@ pub struct LogLoss {
 }
 
 /// The loss of the process's own queue; none before it is started.
-#[must_use]
 pub fn loss() -> LogLoss {
     PROCESS.get().map(LogQueue::loss).unwrap_or_default()
 }
@@ -43,7 +42,6 @@ pub fn flush() {
 }
 
 /// The queue that [`start`] made, if it did.
-#[must_use]
 pub fn process() -> Option<LogQueue> {
     PROCESS.get().cloned()
 }
@@ -80,7 +78,11 @@ struct Waiting {
 }
 
 impl LogQueue {
-    fn spawn(
+    /// A queue in front of `out`, which may make its writer wait. `report` makes the line that says how many lines were lost.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn spawn(
         out: impl Write + Send + 'static,
         report: impl FnMut(u64) -> Vec<u8> + Send + 'static,
     ) -> io::Result<Self> {
@@ -115,7 +117,6 @@ impl LogQueue {
     }
 
     /// What was lost so far.
-    #[must_use]
     pub fn loss(&self) -> LogLoss {
         LogLoss {
             lost_total: self.0.lost.load(Ordering::Relaxed),

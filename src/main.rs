@@ -2,32 +2,48 @@
 #![forbid(unsafe_code)]
 
 use candela::clock::Clock;
-use candela::cmd::backfill::BackfillArgs;
-use candela::cmd::calendar::{self, CalendarArgs, CalendarSettings};
-use candela::cmd::check::CheckArgs;
-use candela::cmd::demo::DemoArgs;
-use candela::cmd::failure;
-use candela::cmd::gaps::GapsArgs;
-use candela::cmd::keys::KeysArgs;
-use candela::cmd::migrate::MigrateArgs;
-use candela::cmd::protocol_check::ProtocolCheckArgs;
-use candela::cmd::run::RunArgs;
-use candela::cmd::simulate::SimulateArgs;
-use candela::cmd::status::StatusArgs;
+use candela::cmd::{
+    admin::AdminArgs,
+    backfill::BackfillArgs,
+    calendar::{self, CalendarArgs, CalendarSettings},
+    check::CheckArgs,
+    compare::CompareArgs,
+    demo::DemoArgs,
+    explain::ExplainArgs,
+    export::ExportArgs,
+    failure,
+    gaps::GapsArgs,
+    keys::KeysArgs,
+    mcp::McpArgs,
+    migrate::MigrateArgs,
+    protocol_check::ProtocolCheckArgs,
+    run::RunArgs,
+    shell::{CompletionsArgs, ManArgs},
+    simulate::SimulateArgs,
+    status::StatusArgs,
+};
 use candela::exit::Exit;
+use candela::log_queue;
 use candela::settings::{self, SettingsArgs};
-use candela::{log_queue, telemetry};
-use clap::{Parser, Subcommand};
+use candela::telemetry;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::sync::LazyLock;
 
 /// Memory is taken and given back once a tick and client; this allocator does that in half the time of the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What was built: the version, and the commit where the build was told it.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = option_env!("CANDELA_COMMIT").filter(|commit| !commit.is_empty());
+    format!("{} (commit {})", env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"))
+});
+
 /// A supervised real-time market-data service for USD/COP and other FX pairs.
 #[derive(Debug, Parser)]
 #[command(
     name = "candela",
-    version,
+    version = VERSION.as_str(),
     about,
     after_help = "Exit codes and settings: docs/operations.md, docs/settings.md."
 )]
@@ -48,13 +64,20 @@ enum Command {
     Migrate(MigrateArgs),
     Keys(KeysArgs),
     Gaps(GapsArgs),
+    Export(ExportArgs),
+    Mcp(McpArgs),
+    Explain(ExplainArgs),
+    Compare(CompareArgs),
     Backfill(BackfillArgs),
+    Admin(AdminArgs),
     Calendar {
         #[command(flatten)]
         settings: SettingsArgs,
         #[command(flatten)]
         calendar: CalendarArgs,
     },
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 fn main() -> Exit {
@@ -72,8 +95,15 @@ fn main() -> Exit {
         Command::Migrate(migrate) => migrate.run(),
         Command::Keys(keys) => keys.run(),
         Command::Gaps(gaps) => gaps.run(),
+        Command::Export(export) => export.run(),
+        Command::Mcp(mcp) => mcp.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Backfill(backfill) => backfill.run(),
+        Command::Admin(admin) => admin.run(),
         Command::Calendar { settings, calendar } => show_calendar(&settings, &calendar),
+        Command::Completions(completions) => completions.run(CommandLine::command()),
+        Command::Man(man) => man.run(CommandLine::command()),
     };
     let exit = done.unwrap_or_else(|error| {
         if failure::is_unread(&error) {

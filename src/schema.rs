@@ -1,34 +1,16 @@
-//! The one table of the embedded store that is written row by row, as diesel sees it: its statement is prepared once and
-//! kept. Everything else goes through the SQL that both stores share (`store::sql`).
+//! The tables of both stores, as Diesel prints them from the migrations: among them those of the service that candela replaces.
+//!
+//! After a new migration, print them again with the Diesel CLI (`cargo install diesel_cli --no-default-features --features
+//! postgres,sqlite-bundled`) from databases that `candela migrate` has just made:
+//!
+//! ```text
+//! diesel print-schema --database-url FILE > src/schema/sqlite.rs
+//! diesel print-schema --database-url URL > src/schema/postgres.rs
+//! ```
+//!
+//! `tests/it/store_schema.rs` finds every difference.
 
-diesel::table! {
-    /// Ticks. Prices in millionths, instants in microseconds since 1970 UTC.
-    realtime_market_data (id) {
-        /// Given by SQLite.
-        id -> BigInt,
-        /// `USDCOP`.
-        symbol -> Text,
-        /// When it arrived.
-        time -> BigInt,
-        /// Best bid.
-        bid -> Nullable<BigInt>,
-        /// Best ask.
-        ask -> Nullable<BigInt>,
-        /// The price.
-        last -> BigInt,
-        /// Ask less bid.
-        spread -> Nullable<BigInt>,
-        /// The day in Bogota.
-        session_date -> Text,
-        /// `candela`.
-        source -> Text,
-        /// The incarnation of its channel.
-        epoch -> Text,
-        /// Its number in its channel.
-        seq -> BigInt,
-        /// The vendor's stamp.
-        event_time -> BigInt,
-        /// How it reached us.
-        provenance -> Text,
-    }
-}
+#[rustfmt::skip]
+pub(crate) mod postgres;
+#[rustfmt::skip]
+pub(crate) mod sqlite;

@@ -12,7 +12,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -24,6 +24,12 @@ use tracing_subscriber::fmt::time::FormatTime;
 const CHATTY: &str =
     "actix_server=warn,actix_http=warn,actix_http::h1::dispatcher=off,mio=warn,rustls=warn,tokio_postgres=warn";
 
+/// Changes what is logged from now on.
+type SetLevel = Box<dyn Fn(&Log) -> Result<(), String> + Send + Sync>;
+
+/// That of the process's log.
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
 /// Sends logs of the whole process to standard error, and panics with them. Once a process; again changes nothing.
 ///
 /// # Errors
@@ -31,15 +37,26 @@ const CHATTY: &str =
 pub fn start(log: &Log, zone: Tz, clock: Clock) -> std::io::Result<()> {
     let terminal = std::io::stderr().is_terminal();
     let report = {
-        let (log, clock) = (log.clone(), clock.clone());
+        let log = log.clone();
+        let clock = clock.clone();
         move |lost| loss_line(lost, &log, zone, clock.clone(), terminal)
     };
     let queue = log_queue::start(report)?;
-    let subscriber = subscriber(log, zone, clock, terminal, move || LogLine(queue.clone()));
+    let (subscriber, set_level) = subscriber(log, zone, clock, terminal, move || LogLine(queue.clone()));
     if tracing::dispatcher::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
+        SET_LEVEL.get_or_init(|| set_level);
     }
     Ok(())
+}
+
+/// Logs what these settings say from now on; their format is that of the start.
+///
+/// # Errors
+/// Why the log stays as it is.
+pub fn set_level(log: &Log) -> Result<(), String> {
+    let set_level = SET_LEVEL.get().ok_or("nothing is logged")?;
+    set_level(log)
 }
 
 /// Tells the person who started the command one sentence on standard error, behind what was logged before it.
@@ -53,10 +70,11 @@ pub fn tell(sentence: &str) {
 /// The line that says how many lines were lost, whatever levels are logged.
 fn loss_line(lost: u64, log: &Log, zone: Tz, clock: Clock, terminal: bool) -> Vec<u8> {
     let line = Arc::new(Mutex::new(Vec::new()));
-    let (sink, directives) = (Arc::clone(&line), "warn".to_owned());
+    let sink = Arc::clone(&line);
+    let directives = "warn".to_owned();
     let format = log.format;
     let log = Log { directives, format };
-    let subscriber = subscriber(&log, zone, clock, terminal, move || Page(Arc::clone(&sink)));
+    let (subscriber, _) = subscriber(&log, zone, clock, terminal, move || Page(Arc::clone(&sink)));
     tracing::dispatcher::with_default(&subscriber, || {
         tracing::warn!(
             lost,
@@ -80,33 +98,44 @@ impl Write for Page {
     }
 }
 
-/// The subscriber that [`start`] installs, writing wherever a test wants it.
-fn subscriber<W>(log: &Log, zone: Tz, clock: Clock, terminal: bool, writer: W) -> Dispatch
+fn filter(log: &Log) -> EnvFilter {
+    EnvFilter::new(format!("{CHATTY},{}", log.directives))
+}
+
+/// The subscriber that [`start`] installs, writing wherever a test wants it, and what changes its level.
+fn subscriber<W>(log: &Log, zone: Tz, clock: Clock, terminal: bool, writer: W) -> (Dispatch, SetLevel)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(format!("{CHATTY},{}", log.directives));
     let json = match log.format {
         Format::Json => true,
         Format::Text => false,
         Format::Auto => !terminal,
     };
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(log))
         .with_timer(MarketTime { clock, zone })
         .log_internal_errors(false) // it would print, and a print that fails panics
         .with_writer(writer);
     if json {
-        Dispatch::new(
-            lines
-                .json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false)
-                .finish(),
+        let lines = lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_filter_reloading();
+        let handle = lines.reload_handle();
+        (
+            Dispatch::new(lines.finish()),
+            Box::new(move |log: &Log| handle.reload(filter(log)).map_err(|error| error.to_string())),
         )
     } else {
-        Dispatch::new(lines.with_ansi(terminal).finish())
+        let lines = lines.with_ansi(terminal).with_filter_reloading();
+        let handle = lines.reload_handle();
+        (
+            Dispatch::new(lines.finish()),
+            Box::new(move |log: &Log| handle.reload(filter(log)).map_err(|error| error.to_string())),
+        )
     }
 }
 
@@ -149,7 +178,7 @@ fn ours(backtrace: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::timestamp::Timestamp;
+    use crate::domain::model::Timestamp;
 
     /// What is logged by `work` under these settings, at 2026-01-02 13:40:04.250 UTC.
     fn logged(directives: &str, format: Format, work: impl FnOnce()) -> String {
@@ -160,7 +189,7 @@ mod tests {
         };
         let clock = Clock::manual(Timestamp::from_micros(1_767_361_204_250_000));
         let sink = Arc::clone(&page);
-        let subscriber = subscriber(&log, Tz::America__Bogota, clock, false, move || Page(Arc::clone(&sink)));
+        let (subscriber, _) = subscriber(&log, Tz::America__Bogota, clock, false, move || Page(Arc::clone(&sink)));
         tracing::dispatcher::with_default(&subscriber, work);
         let bytes = page.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -223,9 +252,34 @@ mod tests {
     }
 
     #[test]
+    fn the_level_changes_while_lines_are_written() {
+        for format in [Format::Json, Format::Text] {
+            let page = Arc::<Mutex<Vec<u8>>>::default();
+            let log = |directives: &str| Log {
+                directives: directives.to_owned(),
+                format,
+            };
+            let clock = Clock::manual(Timestamp::from_micros(1_767_361_204_250_000));
+            let sink = Arc::clone(&page);
+            let writer = move || Page(Arc::clone(&sink));
+            let (subscriber, set_level) = subscriber(&log("info"), Tz::America__Bogota, clock, false, writer);
+            tracing::dispatcher::with_default(&subscriber, || {
+                tracing::debug!("before");
+                set_level(&log("debug")).unwrap();
+                tracing::debug!("after");
+            });
+            let text = String::from_utf8(page.lock().unwrap().clone()).unwrap();
+            assert!(text.contains("after") && !text.contains("before"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_backtrace_shows_our_own_places() {
-        let text = "   0: core::panicking::panic_fmt\n             at /rustc/59/library/core/src/panicking.rs:80:14\n   1: a::b\n             at ./src/actors/feed.rs:18:9\n   2: c\n             at ./src/actors/supervise.rs:175:20\n";
-        assert_eq!(ours(text), "src/actors/feed.rs:18:9 < src/actors/supervise.rs:175:20");
+        let text = "   0: core::panicking::panic_fmt\n             at /rustc/59/library/core/src/panicking.rs:80:14\n   1: a::b\n             at ./src/actors/vendor/feed.rs:18:9\n   2: c\n             at ./src/actors/supervision/supervise.rs:175:20\n";
+        assert_eq!(
+            ours(text),
+            "src/actors/vendor/feed.rs:18:9 < src/actors/supervision/supervise.rs:175:20"
+        );
     }
 
     #[test]

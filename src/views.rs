@@ -3,13 +3,10 @@
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
 use crate::clock::Stopwatch;
-use crate::domain::gap::Gap;
-use crate::domain::health::{ConditionKind, Conditions};
 use crate::domain::lifecycle::Change;
-use crate::domain::safety::UnsafeReason;
-use crate::domain::symbol::Symbol;
-use crate::domain::tick::SetAside;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::{Gap, Symbol, Timestamp};
+pub use crate::domain::status::SymbolView;
+use crate::domain::status::{ConditionKind, Conditions, UnsafeReason};
 use crate::limits;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,7 +24,7 @@ pub struct ServiceView {
     pub started_at: Option<Timestamp>,
     /// The life cycle's state.
     pub state: StateView,
-    /// What is not as it should be; each with `type`, `status`, `reason`, `message`, `since`, `clears_when`.
+    /// What is not as it should be; each with `type`, `status`, `reason`, `message`, `since`, `clears_when`, `runbook`.
     pub conditions: Vec<Value>,
     /// The first pair of the settings: what the old service's fields are about.
     pub first: Option<Symbol>,
@@ -71,22 +68,24 @@ pub struct ServiceView {
     pub verdicts: Value,
     /// Log lines that were lost since the process started.
     pub log_lines_lost: u64,
-    /// Whether this process leads.
+    /// Prices of the store that had more than six decimals and were rounded as they were read, since the process started.
+    pub rounded_reads: u64,
+    /// Whether this process has the right to write to the store.
     pub leader: bool,
+    /// Rights to write, the store's first, each `{place, state, term, held_by, trouble}`.
+    pub leases: Vec<Value>,
     /// The session of each pair, in the old shape of `/market/session` plus what came since.
     pub sessions: BTreeMap<Symbol, Value>,
 }
 
 impl ServiceView {
     /// The session of the first pair.
-    #[must_use]
     pub fn first_session(&self) -> Option<&Value> {
         let first = self.first.and_then(|first| self.sessions.get(&first));
         first.or_else(|| self.sessions.values().next())
     }
 
     /// Whether it is young enough to be believed. One that is not says nothing about now.
-    #[must_use]
     pub fn fresh(&self) -> bool {
         #[cfg(test)]
         if self.ageless {
@@ -97,7 +96,6 @@ impl ServiceView {
     }
 
     /// The same, saying of itself that it is too old: no pair is safe to trade, and Health does not answer.
-    #[must_use]
     pub fn outdated(&self, now: Timestamp) -> Self {
         let mut view = self.clone();
         for shown in view.symbols.values_mut() {
@@ -122,7 +120,6 @@ impl ServiceView {
     }
 
     /// The `status` message of the WebSocket.
-    #[must_use]
     pub fn status_message(&self) -> Value {
         let each = |of: fn(&SymbolView) -> Value| -> serde_json::Map<String, Value> {
             let symbols = self.symbols.iter();
@@ -143,12 +140,10 @@ impl ServiceView {
     }
 
     /// Whether a part on the way from vendor to clients shows no sign of life.
-    #[must_use]
     pub fn unresponsive(&self) -> bool {
-        let is = |condition: &Value| {
+        self.conditions.iter().any(|condition: &Value| {
             condition["type"] == ConditionKind::ActorUnresponsive.name() && condition["status"] == true
-        };
-        self.conditions.iter().any(is)
+        })
     }
 }
 
@@ -171,27 +166,6 @@ impl Default for StateView {
             reason: "starting".to_owned(),
         }
     }
-}
-
-/// One pair.
-#[derive(Debug, Clone, Default)]
-pub struct SymbolView {
-    /// `live`, `polled`, `stale`, `down`, `closed`.
-    pub feed: String,
-    /// What is known of the feed's rhythm.
-    pub cadence: Value,
-    /// Whether a strategy should act on it.
-    pub safe_to_trade: bool,
-    /// Why not: names of `domain::safety::UnsafeReason`.
-    pub reasons: Vec<String>,
-    /// Prices set aside, by reason.
-    pub rejected: BTreeMap<SetAside, u64>,
-    /// Prices and bars of which digits beyond the sixth decimal were rounded away.
-    pub rounded: u64,
-    /// The last accepted tick's stamp.
-    pub last_tick: Option<Timestamp>,
-    /// Bars closed in the session.
-    pub bars_today: u64,
 }
 
 /// The link to the vendor.

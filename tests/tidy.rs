@@ -1,6 +1,17 @@
 //! Rules of this code base that no compiler checks. Standard library only. A rule about a file that does not exist yet
 //! switches itself on when the file appears.
 
+#[path = "tidy/documents.rs"]
+mod documents;
+#[path = "tidy/ids.rs"]
+mod ids;
+#[path = "tidy/logs.rs"]
+mod logs;
+#[path = "tidy/names.rs"]
+mod names;
+#[path = "tidy/numbers.rs"]
+mod numbers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -14,21 +25,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["limits"]),
     ("clock", &["domain", "limits"]),
     ("schema", &[]),
+    ("lock_file", &["clock", "domain"]),
     ("calendar_file", &["domain", "limits"]),
     ("exit", &[]),
+    ("notify", &[]),
     ("settings", &["calendar_file", "domain", "limits"]),
     ("log_queue", &["clock", "limits"]),
     ("telemetry", &["clock", "domain", "limits", "log_queue", "settings"]),
     ("sim", &["clock", "domain", "limits"]),
-    ("ledger", &["clock", "domain", "limits"]),
-    ("store", &["clock", "domain", "limits", "schema"]),
+    ("ledger", &["clock", "domain", "limits", "lock_file"]),
+    ("tls", &[]),
+    ("store", &["clock", "domain", "limits", "lock_file", "schema", "tls"]),
     ("cache", &["clock", "domain", "limits"]),
+    ("carrier", &["cache", "clock", "domain", "limits"]),
     ("views", &["clock", "domain", "limits"]),
     (
         "actors",
         &[
             "cache",
             "calendar_file",
+            "carrier",
             "clock",
             "domain",
             "exit",
@@ -52,11 +68,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "actors",
             "cache",
             "calendar_file",
+            "carrier",
             "clock",
             "domain",
             "exit",
             "ledger",
             "limits",
+            "lock_file",
             "settings",
             "store",
             "telemetry",
@@ -68,6 +86,50 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("lib", &["*"]),
 ];
+
+/// Which sub-rooms of its room a sub-room may import. A file that stands in the room itself, such as `messages.rs`, is a sub-room.
+const SUB_ARROWS: &[(&str, &[&str])] = &[
+    ("domain/model", &[]),
+    ("domain/calendar", &["model"]),
+    ("domain/vendor", &["model"]),
+    ("domain/pipeline", &["model"]),
+    ("domain/history", &["model", "calendar", "vendor", "pipeline"]),
+    ("domain/status", &["model", "vendor", "pipeline"]),
+    ("domain/lifecycle", &["model", "calendar", "history", "status"]),
+    ("domain/protocol", &["model"]),
+    ("domain/followers", &["model"]),
+    ("domain/cluster", &["model", "status"]),
+    ("actors/messages", &[]),
+    ("actors/views", &[]),
+    ("actors/services", &["messages", "views"]),
+    ("actors/supervision", &["messages"]),
+    ("actors/core", &["messages", "views", "services"]),
+    ("actors/followers", &["messages", "views", "services"]),
+    (
+        "actors/cluster",
+        &["messages", "views", "services", "supervision", "core", "control"],
+    ),
+    ("actors/vendor", &["messages", "views", "services"]),
+    ("actors/fanout", &["messages"]),
+    ("actors/control", &["messages", "views", "services", "supervision"]),
+    ("actors/tree", &["*"]),
+    ("web/shared", &[]),
+    ("web/ws", &["shared"]),
+    ("web/sse", &["shared", "ws"]),
+    ("web/rest", &["shared"]),
+    ("web/udf", &["shared"]),
+    ("web/td", &["shared", "ws"]),
+    ("web/admin", &["shared"]),
+    ("web/api_docs", &["admin", "shared", "rest"]),
+    ("web/server", &["*"]),
+    ("sim/market", &[]),
+    ("sim/vendor", &["market"]),
+    ("sim/scenario", &["vendor"]),
+    ("sim/engine", &["*"]),
+];
+
+/// Product files that one folder may hold, sub-folders aside.
+const FOLDER_FILES: usize = 25;
 
 /// What may be named only in certain places: the text, the places, and why.
 const CONFINED: &[(&str, &[&str], &str)] = &[
@@ -90,12 +152,12 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "actix_web::",
-        &["src/web/", "src/app", "src/sim/", "src/actors/vendor.rs"],
+        &["src/web/", "src/app", "src/sim/", "src/actors/vendor/vendor.rs"],
         "HTTP is spoken at the rim",
     ),
     (
         "actix_web_actors",
-        &["src/web/client.rs"],
+        &["src/web/ws/client.rs"],
         "deprecated upstream: one file knows it",
     ),
     (
@@ -131,9 +193,14 @@ struct File {
 }
 
 impl File {
-    /// The text without its unit tests, comments blanked, so that only what runs in production counts.
+    /// The text without its unit tests.
+    fn code(&self) -> &str {
+        self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default()
+    }
+
+    /// The same with comments blanked, so that only what runs in production counts.
     fn production(&self) -> String {
-        let code = self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code = self.code();
         let mut out = String::with_capacity(code.len());
         for line in code.lines() {
             out.push_str(if line.trim_start().starts_with("//") { "" } else { line });
@@ -145,6 +212,14 @@ impl File {
     fn room(&self) -> &str {
         let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
         inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    }
+
+    /// The sub-room as `room/sub-room`, where its room has any.
+    fn sub_room(&self) -> Option<String> {
+        let mut parts = self.path.strip_prefix("src/")?.split('/');
+        let (room, sub) = (parts.next()?, parts.next()?.trim_end_matches(".rs"));
+        let has_any = SUB_ARROWS.iter().any(|(name, _)| name.starts_with(&format!("{room}/")));
+        (has_any && sub != "mod").then(|| format!("{room}/{sub}"))
     }
 }
 
@@ -206,7 +281,7 @@ fn sources() -> Vec<File> {
             }
         }
     }
-    let named = |path: &str| path.ends_with("tests.rs") || path.ends_with("_test.rs");
+    let named = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
     let production = |file: &File| !of_tests.contains(&file.path) && !named(&file.path);
     let found: Vec<File> = all.into_iter().filter(production).collect();
     assert!(!found.is_empty(), "no sources found: tidy would pass on nothing");
@@ -263,6 +338,73 @@ fn rooms_import_only_along_the_arrows() {
 }
 
 #[test]
+fn sub_rooms_import_only_along_the_arrows() {
+    let allowed: BTreeMap<_, _> = SUB_ARROWS.iter().copied().collect();
+    let mut findings = Vec::new();
+    for file in sources() {
+        let Some(here) = file.sub_room() else { continue };
+        let (room, own) = here.split_once('/').unwrap_or_default();
+        let Some(may) = allowed.get(here.as_str()) else {
+            findings.push(format!(
+                "{}: {here} has no row in SUB_ARROWS of tests/tidy.rs",
+                file.path
+            ));
+            continue;
+        };
+        let production = file.production();
+        for other in words(&production, &format!("crate::{room}::")) {
+            let known = allowed.contains_key(format!("{room}/{other}").as_str());
+            if known && other != own && !may.contains(&"*") && !may.contains(&other) {
+                findings.push(format!("{}: {here} may not import {room}/{other}", file.path));
+            }
+        }
+    }
+    none(findings);
+}
+
+/// The table itself has no circle, so that a reader can begin at the bottom.
+#[test]
+fn the_arrows_between_sub_rooms_make_no_circle() {
+    let mut left: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, may) in SUB_ARROWS {
+        let room = name.split('/').next().unwrap_or_default();
+        let all = |prefix: &str| {
+            let others = SUB_ARROWS.iter().map(|(other, _)| (*other).to_owned());
+            others
+                .filter(|other| other.starts_with(prefix) && other != name)
+                .collect()
+        };
+        let to = match may {
+            ["*"] => all(&format!("{room}/")),
+            _ => may.iter().map(|other| format!("{room}/{other}")).collect(),
+        };
+        left.insert((*name).to_owned(), to);
+    }
+    while let Some(bottom) = left
+        .iter()
+        .find(|(_, to)| to.iter().all(|other| !left.contains_key(other)))
+    {
+        let name = bottom.0.clone();
+        left.remove(&name);
+    }
+    assert!(left.is_empty(), "a circle: {left:?}");
+}
+
+#[test]
+fn folders_fit_the_eye() {
+    let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+    for file in sources() {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        *folders.entry(folder.to_owned()).or_default() += 1;
+    }
+    let full = folders.iter().filter(|(_, files)| **files > FOLDER_FILES);
+    none(
+        full.map(|(folder, files)| format!("{folder}: {files} files; at most {FOLDER_FILES}: make sub-rooms"))
+            .collect(),
+    );
+}
+
+#[test]
 fn what_is_confined_stays_where_it_belongs() {
     let mut findings = Vec::new();
     let cargo = File {
@@ -289,7 +431,7 @@ fn files_fit_the_eye() {
     let mut findings = Vec::new();
     for file in rust() {
         let lines = file.text.lines().count();
-        let tests_only = file.path.ends_with("tests.rs") || file.path.starts_with("tests/");
+        let tests_only = file.path.ends_with("tests.rs") || file.path.contains("tests/");
         if file.path == "src/limits.rs" {
             continue;
         }
@@ -368,139 +510,7 @@ fn every_limit_is_used() {
     );
 }
 
-// --- documents -------------------------------------------------------------------------------------------------------
-
-/// `path` or `path::function` in back ticks.
-fn named_in(document: &str) -> BTreeSet<String> {
-    let ticks = document.split('`').skip(1).step_by(2);
-    ticks
-        .filter(|name| !name.contains(char::is_whitespace))
-        .map(str::to_owned)
-        .collect()
-}
-
-#[test]
-fn paths_and_functions_that_documents_name_exist() {
-    let mut findings = Vec::new();
-    let all: String = rust().iter().fold(String::new(), |all, file| all + &file.text);
-    let known_roots = [
-        "src/",
-        "tests/",
-        "docs/",
-        "scripts/",
-        "migrations/",
-        "deploy/",
-        "examples/",
-        "benches/",
-        "scenarios/",
-    ];
-    let mut documents = files("docs", &[".md"]);
-    documents.extend(["ARCHITECTURE.md", "README.md"].iter().filter_map(|path| {
-        Some(File {
-            path: (*path).into(),
-            text: read(path)?,
-        })
-    }));
-    for document in documents {
-        for name in named_in(&document.text) {
-            let path = name.split("::").next().unwrap_or(&name);
-            let in_src = format!("src/{path}");
-            let looks_like_path = known_roots.iter().any(|root| path.starts_with(root)) || path.ends_with(".rs");
-            if looks_like_path
-                && !path.contains(['*', '…', '<', '{'])
-                && !root().join(path).exists()
-                && !root().join(in_src).exists()
-            {
-                findings.push(format!("{}: `{path}` does not exist", document.path));
-            }
-            let sentence = name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            let known = || {
-                [format!("fn {name}("), format!("\"{name}\"")]
-                    .iter()
-                    .any(|form| all.contains(form))
-            };
-            if sentence && !name.starts_with("candela_") && !known() {
-                findings.push(format!("{}: no test and no code is called `{name}`", document.path));
-            }
-            if document.path == "ARCHITECTURE.md" && name.ends_with("()") {
-                let function = name.trim_end_matches("()").rsplit("::").next().unwrap_or_default();
-                if !all.contains(&format!("fn {function}")) {
-                    findings.push(format!("{}: `{name}` does not exist", document.path));
-                }
-            }
-        }
-        for link in document
-            .text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next())
-        {
-            let folder = root()
-                .join(&document.path)
-                .parent()
-                .map(Path::to_path_buf)
-                .unwrap_or_default();
-            if !link.is_empty() && !link.contains("://") && !link.starts_with("mailto:") && !folder.join(link).exists()
-            {
-                findings.push(format!("{}: the link to {link} leads nowhere", document.path));
-            }
-        }
-    }
-    none(findings);
-}
-
-/// FNV-1a, 64 bits: small enough to write here, good enough to notice a change.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// ARCHITECTURE.md ends with a line such as `<!-- read with src/actors/tree.rs 0123456789abcdef -->` for each file whose
-/// change must make its author read the document again.
-#[test]
-fn the_architecture_was_read_again_after_its_key_files_changed() {
-    let document = read("ARCHITECTURE.md").unwrap_or_default();
-    let mut findings = Vec::new();
-    for line in document.lines() {
-        let Some((path, seen)) = line
-            .strip_prefix("<!-- read with ")
-            .and_then(|rest| rest.strip_suffix(" -->")?.split_once(' '))
-        else {
-            continue;
-        };
-        let now = format!("{:016x}", hash(&read(path).unwrap_or_default()));
-        if now != seen {
-            findings.push(format!(
-                "{path} has changed: read ARCHITECTURE.md again, mend it, and write\n<!-- read with {path} {now} -->"
-            ));
-        }
-    }
-    none(findings);
-}
-
-#[test]
-fn metrics_in_code_and_in_the_operations_guide_are_the_same() {
-    let Some(guide) = read("docs/operations.md") else {
-        return;
-    };
-    let code = sources()
-        .iter()
-        .fold(String::new(), |all, file| all + &file.production());
-    let quoted = words(&code, "\"candela_");
-    let told = words(&guide, "`candela_");
-    let mut findings = Vec::new();
-    findings.extend(
-        quoted
-            .difference(&told)
-            .map(|name| format!("docs/operations.md does not explain the metric candela_{name}")),
-    );
-    findings.extend(
-        told.difference(&quoted)
-            .map(|name| format!("docs/operations.md explains candela_{name}, which no code counts")),
-    );
-    none(findings);
-}
+// --- the rest --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn no_loose_end_is_without_an_issue() {
@@ -540,7 +550,7 @@ fn every_migration_has_a_way_back() {
 fn every_file_begins_by_saying_what_it_is() {
     let silent = rust()
         .into_iter()
-        .filter(|file| !file.text.starts_with("//! ") && file.path != "src/schema.rs");
+        .filter(|file| !file.text.starts_with("//! ") && !file.path.starts_with("src/schema/"));
     none(
         silent
             .map(|file| format!("{}: its first line is no module documentation", file.path))
@@ -558,10 +568,10 @@ fn a_release_has_no_test_hooks() {
     );
     let image = read("deploy/Dockerfile").unwrap_or_default();
     assert!(
-        image.contains("cargo build --release --locked &&"),
+        image.contains("cargo build --profile dist --locked &&"),
         "the image is built with features: {image}"
     );
-    let router = read("src/web/routes.rs").unwrap_or_default();
+    let router = read("src/web/server/routes.rs").unwrap_or_default();
     let before = router.split("/test/").next().unwrap_or_default().trim_end();
     let gate = before.rfind("#[cfg(feature = \"test-hooks\")]");
     let distance = gate

@@ -1,6 +1,6 @@
 //! The floor: accepts, answers the handshake, and then does nothing but write the ready-made frame to each socket.
 
-use candela::domain::frames::text_frame;
+use candela::domain::protocol::frames::text_frame;
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,19 +1,16 @@
 //! The real thing: candela's web room with its sessions and fan-out shards, told ticks as the recorder tells them.
 
 use actix::{Addr, Context};
-use candela::actors::deck::Counts;
-use candela::actors::fanout::{Fanout, ReadsLedger};
+use candela::actors::fanout::{ClientCounts, Fanout, LedgerSource};
 use candela::actors::messages::{Item, Recorded, Told};
 use candela::clock::Clock;
-use candela::domain::channel::{Channel, Head};
-use candela::domain::delivery::Window;
-use candela::domain::event::{Event, Numbered, Position};
-use candela::domain::frames::Zones;
-use candela::domain::interval::Interval;
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::{AcceptedTick, Provenance, Tick};
+use candela::domain::model::{
+    AcceptedTick, Channel, Event, Head, Interval, Position, Provenance, Sequenced, Symbol, Tick,
+};
+use candela::domain::protocol::{Window, Zones};
 use candela::views::ServiceView;
-use candela::web::{DoorLimits, Extras, WebParts, serve as serve_web};
+use candela::web::serve as serve_web;
+use candela::web::{DoorLimits, Extras, WebParts};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +20,7 @@ use tokio::sync::watch;
 /// A ledger without anything in it.
 struct Unwritten;
 
-impl ReadsLedger for Unwritten {
+impl LedgerSource for Unwritten {
     fn head(&self) -> Position {
         Position(0)
     }
@@ -34,10 +31,10 @@ impl ReadsLedger for Unwritten {
         };
         BTreeMap::from([(Channel::ticks(Symbol::usdcop()), head)])
     }
-    fn read(&mut self, _: Position, _: usize) -> Result<Vec<Numbered>, String> {
+    fn read(&mut self, _: Position, _: usize) -> Result<Vec<Sequenced>, String> {
         Ok(Vec::new())
     }
-    fn read_channel(&mut self, _: Channel, _: u64, _: u64, _: usize) -> Result<Vec<Numbered>, String> {
+    fn read_channel(&mut self, _: Channel, _: u64, _: u64, _: usize) -> Result<Vec<Sequenced>, String> {
         Ok(Vec::new())
     }
     fn first_seq(&mut self, _: Channel) -> Result<Option<u64>, String> {
@@ -49,7 +46,7 @@ type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
 
 /// Serves, so many clients of one address at the most.
 pub(super) fn serve(per_address: usize) {
-    let counts: Arc<Counts> = Arc::default();
+    let counts: Arc<ClientCounts> = Arc::default();
     let shards: Shards = Arc::default();
     let (address, addressed) = std::sync::mpsc::channel();
     let (serving_counts, serving_shards) = (Arc::clone(&counts), Arc::clone(&shards));
@@ -133,7 +130,7 @@ fn recorded(seq: u64, clock: &Clock) -> Recorded {
     }
 }
 
-fn tick(seq: u64, clock: &Clock) -> Numbered {
+fn tick(seq: u64, clock: &Clock) -> Sequenced {
     let symbol = Symbol::usdcop();
     let now = clock.now();
     let tick = Tick {
@@ -144,7 +141,7 @@ fn tick(seq: u64, clock: &Clock) -> Numbered {
         at: now,
         provenance: Provenance::Live,
     };
-    Numbered {
+    Sequenced {
         position: Position(seq),
         channel: Some(Channel::ticks(symbol)),
         seq,

@@ -2,34 +2,25 @@
 //!
 //! Facts are past tense, commands imperative, asks name the want. Data flows right, commands down, reports up.
 
-use crate::actors::seat::ClientId;
-use crate::actors::supervise::WhenSpent;
-use crate::domain::bar::Bar;
-use crate::domain::channel::Channel;
-use crate::domain::delivery::Options;
-use crate::domain::event::{Arrival, Numbered, Position};
-use crate::domain::keys::{KeySlot, NoLease, Purpose};
-use crate::domain::l0::{Flag, Sighting};
-use crate::domain::market_time::{Break, Distrust};
-use crate::domain::requests::Since;
-use crate::domain::session::Session;
-use crate::domain::session_watch::Turn;
-use crate::domain::stream::Disturbance;
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
-use crate::domain::trouble::Trouble;
-use crate::domain::verdict::{Stretch, Verdicts};
+use crate::domain::followers::Disturbance;
+use crate::domain::followers::lease::{AnotherWriter, Place};
+use crate::domain::history::{Flag, Sighting, Stretch, Verdicts};
+use crate::domain::lifecycle::{Break, Distrust, Turn};
+use crate::domain::model::{Bar, Channel, Inbound, Position, Sequenced, Session, Symbol, Timestamp};
+use crate::domain::protocol::{Options, Since};
+use crate::domain::status::{ActionRefused, ActionRequest};
+use crate::domain::vendor::{KeySlot, NoLease, Purpose, Trouble};
 use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Feed, Poller, Backfill, Validator → Aggregator. What was heard from upstream, or found of the history, in order. *Wait*: a full mailbox stops the reading of
-/// the socket, and in the end the vendor's TCP window.
+/// Feed, Poller, Backfill, Validator → Aggregator. What was heard from upstream, or found of the history, in order. *Wait*: a
+/// full mailbox stops the reading of the socket, and in the end the vendor's TCP window.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Arrived(pub Vec<Arrival>);
+pub struct Arrived(pub Vec<Inbound>);
 
 /// Recorder → Writer, Publisher, Fanout. Written down; immutable; shared. *Lag*: a full mailbox drops the message, and the
 /// reader catches up from the ledger when the next one shows it a position beyond its own.
@@ -55,7 +46,7 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A durable event.
-    Event(Numbered),
+    Event(Sequenced),
     /// A bar still forming; `base` is the last durable seq of its channel.
     Partial {
         /// The bar so far.
@@ -79,7 +70,7 @@ impl From<Item> for Told {
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub enum Report {
-    /// The link to the vendor delivers prices.
+    /// The link to the vendor is up: it has confirmed a pair.
     LinkUp,
     /// The link to the vendor is down.
     LinkDown {
@@ -183,6 +174,22 @@ pub enum Report {
     HistoryFetched(Symbol),
     /// Log lines are being lost, or (`false`) are not any more.
     LogLinesLost(bool),
+    /// Another candela writes where this one should, and nothing of ours is written there.
+    AnotherWriter(AnotherWriter),
+    /// The log of the cluster takes no parcels.
+    LogAway {
+        /// Why.
+        cause: String,
+    },
+    /// It takes them again.
+    LogBack,
+    /// It is of another leader or of another ledger than this node's: the process must begin anew.
+    LogForeign {
+        /// How that shows.
+        cause: String,
+    },
+    /// Only this one writes there again.
+    SoleWriter(Place),
     /// The process is asked to stop: no more prices are wanted. From the app.
     Stopping,
 }
@@ -205,9 +212,10 @@ pub struct MarkSeam {
 }
 
 /// Root → Validator. Have these stretches of each pair's missing history fetched, then say `HistoryFetched` of that pair. *Latest*:
-/// one that finds the mailbox full is asked for again with the next check.
+/// one that finds the mailbox full is asked for again with the next check. The answer is whether all of it is asked for: a pair whose
+/// history is waited for already is passed over.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct FillHistory(pub Vec<(Symbol, Vec<Stretch>)>);
 
 /// Root → Validator. Check the history of every pair. *Latest*: Root asks again when no verdict comes.
@@ -218,13 +226,29 @@ pub struct Validate {
     pub flag: Option<Flag>,
 }
 
+/// Web → Root. Ask: run an action that an operator requests; the answer says that it was done, or why not. *Wait*: the operator waits, for
+/// [`limits::ACTION_ANSWER`](crate::limits::ACTION_ANSWER) at the longest.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<(), ActionRefused>")]
+pub struct RunAction(pub ActionRequest);
+
+/// Root → KeyPool. Take a key out of use, or use it again. *Wait*: Root tells the operator when the mailbox is full.
+#[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
+#[rtype(result = "Result<(), ActionRefused>")]
+pub struct UseKey {
+    /// Which key.
+    pub slot: KeySlot,
+    /// Whether it is to be used.
+    pub use_it: bool,
+}
+
 /// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in
 /// the view. *Latest*: one that finds the mailbox full may be sent again.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Flush;
 
-/// Aggregator → Recorder. There is something on the tray. *Latest*: one that finds the mailbox full says nothing new.
+/// Aggregator → Recorder. There is something on the commit queue. *Latest*: one that finds the mailbox full says nothing new.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Handed;
@@ -232,7 +256,7 @@ pub struct Handed;
 /// *Wait*: a full mailbox holds this client's next request back, and no one else's.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Attach {
+pub struct Subscribe {
     /// Who.
     pub client: ClientId,
     /// Echoed in the answer.
@@ -247,10 +271,10 @@ pub struct Attach {
     pub snapshot: bool,
 }
 
-/// Client → Fanout. Follow these channels no longer. *Wait*, as [`Attach`].
+/// Client → Fanout. Follow these channels no longer. *Wait*, as [`Subscribe`].
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Detach {
+pub struct Unsubscribe {
     /// Who.
     pub client: ClientId,
     /// Echoed in the answer.
@@ -280,7 +304,8 @@ pub struct Lease {
     pub key: SecretString,
 }
 
-/// Feed, Poller, Backfill → KeyPool. What the vendor made of a leased key. *Wait*: an answer that is not told leaves the key in use.
+/// Feed, Poller, Backfill → KeyPool. What the vendor made of a leased key. *Wait*: an answer that is not told leaves the key
+/// in use.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct KeyAnswered {
@@ -298,4 +323,37 @@ pub struct KeyAnswered {
     pub used: Option<u32>,
     /// Credits left this minute, as the vendor counts.
     pub left: Option<u32>,
+}
+
+impl KeyAnswered {
+    /// The key was used, and the vendor said nothing of it.
+    pub const fn nothing(slot: KeySlot, purpose: Purpose) -> Self {
+        Self {
+            slot,
+            purpose,
+            trouble: None,
+            link_served: false,
+            retry_after: None,
+            used: None,
+            left: None,
+        }
+    }
+}
+
+// --- what messages name -----------------------------------------------------------------------------------------------
+
+/// Names one connection within its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// What happens when a child failed more often than its budget allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenSpent {
+    /// The process ends with exit code 70, and whoever runs it starts it anew.
+    Exit,
+    /// The child is parked; the service continues without it, with polling and backfill, and Root resumes it later.
+    FallBack,
+    /// It keeps restarting at its longest back-off, and is a condition on `/status`.
+    KeepTrying,
 }

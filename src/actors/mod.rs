@@ -1,53 +1,15 @@
 //! Thin shells: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
 
-pub mod messages;
-pub mod supervise;
-pub mod vitals;
-pub mod tray;
-pub mod rebuild;
-pub mod recorder;
-pub mod aggregator;
-mod follower;
-pub mod writer;
-pub mod tap;
-pub mod watchdog;
-pub mod publisher;
-mod stream_keeper;
-#[cfg(test)]
-mod core_tests;
-mod frame_guard;
+pub mod supervision;
+pub mod core;
+pub mod cluster;
+pub mod followers;
 pub mod vendor;
-mod opening;
-mod feed_log;
-mod feed_parts;
-pub mod feed;
-pub mod l0_watcher;
-pub mod session_clock;
-mod completion;
-pub mod validator;
-pub mod line;
-pub mod seat;
-pub mod deck;
-pub mod rings;
-pub mod runs;
-pub mod reads_ledger;
 pub mod fanout;
-mod deliver;
-mod beginning;
-mod attach;
-mod archive;
-mod pattern;
-pub mod key_pool;
-pub(crate) mod rest_call;
-#[cfg(test)]
-mod upstream_stage;
-pub mod backfill;
-pub mod poller;
-mod evidence;
-mod health_keys;
-mod health_zone;
-pub mod health;
-pub mod root;
-pub mod tree_parts;
-mod nursery;
+pub mod control;
+pub mod messages;
+pub mod views;
+pub mod services;
 pub mod tree;
+#[cfg(test)]
+pub(crate) mod testing;

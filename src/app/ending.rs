@@ -1,10 +1,10 @@
-//! What a stop writes down. Bars close by the clock as long as anybody decides, so the end is drawn first: then the ledger has a last
-//! event, and its readers can come to it.
+//! What a stop writes. Bars close by the clock as long as anything is decided, so the commit queue is closed first: then the
+//! ledger has a last event, which its readers can reach.
 
+use crate::actors::core::CommitQueue;
 use crate::actors::messages::Flush;
-use crate::actors::recorder::LatestView;
-use crate::actors::tray::Tray;
-use crate::domain::batch::ReaderView;
+use crate::actors::views::LatestView;
+use crate::domain::followers::ReaderView;
 use crate::ledger::Ledger;
 use crate::limits;
 use actix::Recipient;
@@ -14,35 +14,38 @@ use tokio::sync::watch;
 /// The parts that write, as a stop needs them.
 #[derive(Debug, Clone)]
 pub(super) struct Writing {
-    pub(super) tray: Tray,
+    pub(super) commit_queue: CommitQueue,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) latest: watch::Receiver<LatestView>,
-    pub(super) writer: Recipient<Flush>,
+    /// Nothing on an edge, which writes to no store.
+    pub(super) writer: Option<Recipient<Flush>>,
     pub(super) store: watch::Receiver<ReaderView>,
 }
 
 impl Writing {
-    /// From now on nothing is decided; what was is written to the ledger, and told. Returns how many decisions could not be.
+    /// Closes the commit queue, and waits until its entries are written and published. Returns how many could not be.
     pub(super) async fn ledger_ends(&self) -> usize {
-        self.tray.close();
-        drop(tokio::time::timeout(limits::STOP_WRITING, self.tray.emptied()).await);
-        let left = self.tray.len();
+        self.commit_queue.close();
+        drop(tokio::time::timeout(limits::STOP_WRITING, self.commit_queue.wait_until_empty()).await);
+        let left = self.commit_queue.len();
         if left > 0 {
             tracing::error!(
                 left,
-                "what was decided last could not be written to the ledger, and was not told: it is asked for after the next start"
+                "the last decisions could not be written to the ledger and were not published: the next start requests their bars"
             );
         }
         left
     }
 
-    /// The Writer, the last reader, comes to where the ledger ends. Returns how many events the next start has to write.
+    /// Waits until the Writer, the last reader, reaches the end of the ledger. Returns how many events the next start has to
+    /// write.
     pub(super) async fn stored(&self) -> u64 {
+        let Some(writer) = &self.writer else { return 0 };
         let behind = |view: &ReaderView, head: u64| head.saturating_sub(view.position.0);
         let head = self.latest.borrow().head.0;
         let mut store = self.store.clone();
         let there = async {
-            self.writer.send(Flush).await.unwrap_or_default(); // one that fails now begins again by itself
+            writer.send(Flush).await.unwrap_or_default(); // a Writer that fails now restarts by itself
             drop(store.wait_for(|view| behind(view, head) == 0).await);
         };
         drop(tokio::time::timeout(limits::STOP_WRITING, there).await);
@@ -56,8 +59,8 @@ impl Writing {
         left
     }
 
-    /// Leaves a ledger whose log is empty, so that its files alone are all of it. A log that is not emptied loses nothing: the next
-    /// start reads it.
+    /// Empties the ledger's log, so that its files alone are complete. A log that is not emptied loses nothing: the next start
+    /// reads it.
     pub(super) async fn ledger_rests(&self) {
         let ledger = Arc::clone(&self.ledger);
         let emptied =
@@ -73,25 +76,21 @@ impl Writing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::messages::{Handed, Report};
-    use crate::actors::recorder::{self, Recorder};
-    use crate::actors::writer::{self, Writer};
+    use crate::actors::core::{Recorder, recorder};
+    use crate::actors::followers::{Writer, writer};
+    use crate::actors::messages::Handed;
+    use crate::actors::testing::{self, listen};
     use crate::clock::Clock;
-    use crate::ledger::Options;
-    use crate::ledger::story::{Story, day};
-    use crate::store::probe::{count, execute};
-    use crate::store::{Sqlite, Store};
-    use actix::{Actor, Addr, Context, Handler};
+    use crate::ledger::{
+        Options,
+        story::{Story, day},
+    };
+    use crate::store::{
+        Sqlite, Store,
+        probe::{count, execute},
+    };
+    use actix::{Actor, Addr};
     use std::path::Path;
-
-    struct Root;
-    impl Actor for Root {
-        type Context = Context<Self>;
-    }
-    impl Handler<Report> for Root {
-        type Result = ();
-        fn handle(&mut self, _: Report, _: &mut Context<Self>) {}
-    }
 
     /// A service that decides as fast as it can.
     struct Stage {
@@ -102,31 +101,28 @@ mod tests {
 
     fn stage(folder: &Path) -> Stage {
         let ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
-        let (story, root) = (Story::after(&ledger), Root.start());
-        let (written, store) = watch::channel(ReaderView::default());
-        let (shown, latest) = watch::channel(LatestView::default());
-        let writer = Writer::new(writer::Parts {
-            store: Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap()),
+        let (story, (root, _)) = (Story::after(&ledger), listen());
+        let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
+        let services = testing::services(Clock::system(), &ledger, store, root);
+        let writer = Writer::new(writer::Deps {
+            services: services.clone(),
             ledger: ledger.holding_reader(),
             tick_retention: None,
             located: Arc::default(),
-            clock: Clock::system(),
-            up: root.clone().recipient(),
-            view: written,
         });
-        let (writer, ledger, tray) = (writer.start(), Arc::new(Mutex::new(ledger)), Tray::default());
-        let recorder = Recorder::new(recorder::Parts {
+        let (writer, ledger, commit_queue) = (writer.start(), Arc::new(Mutex::new(ledger)), CommitQueue::default());
+        let (latest, store) = (services.views.latest.subscribe(), services.views.store.subscribe());
+        let recorder = Recorder::new(recorder::Deps {
+            services,
             ledger: Arc::clone(&ledger),
-            tray: tray.clone(),
+            commit_queue: commit_queue.clone(),
             readers: vec![("writer".to_owned(), writer.clone().recipient())],
-            up: root.recipient(),
-            view: shown,
         });
         let writing = Writing {
-            tray,
+            commit_queue,
             ledger,
             latest,
-            writer: writer.recipient(),
+            writer: Some(writer.recipient()),
             store,
         };
         Stage {
@@ -139,7 +135,7 @@ mod tests {
     impl Stage {
         /// Decides something, as the clock makes a service do at any time, and waits until the Recorder has seen it.
         async fn decide(&mut self, moves: &[u8]) {
-            self.writing.tray.put(&mut self.story.tell(moves));
+            self.writing.commit_queue.push_all(&mut self.story.tell(moves));
             self.recorder.send(Handed).await.unwrap();
         }
 

@@ -1,20 +1,13 @@
 //! What the settings say, as the parts take it.
 
 use super::StartError;
-use crate::actors::feed::FeedSettings;
-use crate::actors::vendor::{self, RootsError};
+use crate::actors::vendor::{self, FeedSettings, RootsError};
 use crate::calendar_file;
-use crate::domain::calendar::Calendar;
-use crate::domain::interval::Interval;
-use crate::domain::key::{KeyPolicy, KeySlot};
-use crate::domain::l0::{self, WaitPolicy};
-use crate::domain::l0_table::{self, L0Table};
-use crate::domain::mismatch::OnMismatch;
-use crate::domain::overrides::Overrides;
-use crate::domain::pipeline::{Boundary, Market};
-use crate::domain::session::{Session, Sessions};
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::calendar::{Calendar, Overrides};
+use crate::domain::history::{L0Table, WaitPolicy, l0, l0_table};
+use crate::domain::model::{Interval, Session, Sessions, Symbol, Timestamp};
+use crate::domain::pipeline::{Boundary, OnMismatch, PairRules};
+use crate::domain::vendor::{KeyPolicy, KeySlot};
 use crate::settings::{self, Group, Key, MinuteStamps, Mismatch, SymbolMarket, Valid};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -39,25 +32,27 @@ pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
 }
 
 /// The pairs; the base interval stands first.
-pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<Market> {
+pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<PairRules> {
     let mut intervals = settings.market.intervals.clone();
     intervals.sort_by_key(|interval| *interval != Interval::M5);
-    let market = |(symbol, calendar): &Followed| Market {
-        intervals: intervals.clone(),
-        boundary: match settings.market.minute_stamps {
-            MinuteStamps::Opens => Boundary::Opens,
-            MinuteStamps::Closes => Boundary::Closes,
-        },
-        lateness: settings.market.lateness,
-        jump_basis_points: settings.market.jump_basis_points,
-        on_mismatch: match settings.upstream.mismatch {
-            Mismatch::Keep => OnMismatch::Keep,
-            Mismatch::Flag => OnMismatch::Flag,
-            Mismatch::Replace => OnMismatch::Replace,
-        },
-        ..Market::new(*symbol, Arc::new(Corrected(calendar.subscribe())))
-    };
-    calendars.iter().map(market).collect()
+    calendars
+        .iter()
+        .map(|(symbol, calendar): &Followed| PairRules {
+            intervals: intervals.clone(),
+            boundary: match settings.market.minute_stamps {
+                MinuteStamps::Opens => Boundary::Opens,
+                MinuteStamps::Closes => Boundary::Closes,
+            },
+            lateness: settings.market.lateness,
+            jump_basis_points: settings.market.jump_basis_points,
+            on_mismatch: match settings.upstream.mismatch {
+                Mismatch::Keep => OnMismatch::Keep,
+                Mismatch::Flag => OnMismatch::Flag,
+                Mismatch::Replace => OnMismatch::Replace,
+            },
+            ..PairRules::new(*symbol, Arc::new(Corrected(calendar.subscribe())))
+        })
+        .collect()
 }
 
 /// A calendar as it was corrected last.
@@ -115,7 +110,7 @@ pub(crate) fn upstream_tls(settings: &Valid) -> Result<Arc<rustls::ClientConfig>
     Ok(vendor::tls(&further))
 }
 
-pub(super) fn feed(settings: &Valid, markets: &[Market]) -> Result<FeedSettings, StartError> {
+pub(super) fn feed(settings: &Valid, markets: &[PairRules]) -> Result<FeedSettings, StartError> {
     let symbols = markets
         .iter()
         .map(|market| (market.symbol, Arc::clone(&market.sessions)));
@@ -150,7 +145,7 @@ pub(crate) fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Entry, Event, Position, SessionPhase};
+    use crate::domain::model::{Event, JournalEntry, Position, SessionPhase};
     use crate::domain::pipeline::Pipeline;
 
     fn at(text: &str) -> Timestamp {
@@ -161,13 +156,13 @@ mod tests {
     struct Followed {
         calendar: watch::Sender<Calendar>,
         pipeline: Pipeline,
-        told: Vec<Entry>,
+        told: Vec<JournalEntry>,
     }
 
     impl Followed {
         fn from(now: &str) -> Self {
             let calendar = watch::Sender::new(Calendar::usdcop());
-            let market = Market::new(Symbol::usdcop(), Arc::new(Corrected(calendar.subscribe())));
+            let market = PairRules::new(Symbol::usdcop(), Arc::new(Corrected(calendar.subscribe())));
             Self {
                 pipeline: Pipeline::new(&[market], Position(0), [], at(now)),
                 calendar,
@@ -190,7 +185,7 @@ mod tests {
         fn lived(&self) -> (Vec<String>, u32) {
             let (mut turns, mut missing) = (Vec::new(), std::collections::BTreeMap::new());
             for entry in &self.told {
-                let Entry::Event(numbered) = entry else { continue };
+                let JournalEntry::Event(numbered) = entry else { continue };
                 match &numbered.event {
                     Event::Session(change) if change.phase == SessionPhase::Open => {
                         turns.push(format!("{} opens {}", change.date, numbered.at));

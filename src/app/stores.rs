@@ -1,21 +1,32 @@
 //! Opens the store and the cache that the settings name.
 
-use crate::actors::writer;
+use super::lease;
+use crate::actors::followers::writer;
 use crate::cache::{Cache, CacheError, Memory, Redis};
-use crate::domain::l0_table::L0Table;
+use crate::domain::followers::lease::{Holder, Place};
+use crate::domain::history::L0Table;
 use crate::exit::Exit;
 use crate::ledger::{Doubt, Ledger, LedgerError};
 use crate::limits;
 use crate::settings::Valid;
 use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
 
-/// The store that the settings name, its tables up to date. A server that is not there now may come later: the ledger holds what
-/// it will get. What only a person can mend ends the start: also tables that others made and that would be filled or read wrongly.
-pub(super) async fn open_store(settings: &Valid, history: &L0Table) -> Result<Store, StoreError> {
+/// The store that the settings name, its tables up to date. A server that is down may come later: the ledger keeps what it
+/// will get. What only a person can mend ends the start, also tables of others that would be filled or read wrongly.
+pub(super) async fn open_store(settings: &Valid, history: &L0Table, by: &Holder) -> Result<Store, StoreError> {
     let Some(url) = &settings.store.database_url else {
-        return Ok(Store::Sqlite(Sqlite::open(&settings.store.sqlite_file)?));
+        return Ok(Store::Sqlite(Sqlite::alone(&settings.store.sqlite_file)?));
     };
     let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
+    let leased = tokio::time::timeout(limits::LEASE_START, lease::of_store(&store, by.clone())).await;
+    match leased.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
+        Ok(()) => {}
+        Err(error) if ends_start(&error) => return Err(error),
+        Err(error) => {
+            tracing::warn!(error = %error, "the database is not there yet: the ledger holds what it will get");
+            return Ok(store);
+        }
+    }
     let preparing = async {
         store.prepare().await?;
         let (grave, notes): (Vec<_>, Vec<_>) = store
@@ -35,9 +46,7 @@ pub(super) async fn open_store(settings: &Valid, history: &L0Table) -> Result<St
     };
     let prepared = tokio::time::timeout(limits::POSTGRES_START, preparing).await;
     match prepared.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
-        Err(error) if error.disposition() == Disposition::Fatal || exit_of_store(&error) == Exit::Settings => {
-            Err(error)
-        }
+        Err(error) if ends_start(&error) => Err(error),
         Err(error) => {
             tracing::warn!(error = %error, "the database is not there yet: the ledger holds what it will get");
             Ok(store)
@@ -46,8 +55,23 @@ pub(super) async fn open_store(settings: &Valid, history: &L0Table) -> Result<St
     }
 }
 
-/// A store that has more of this ledger than the ledger itself was told by one that this is an older copy of: the numbers of what it
-/// has are not given out again. One that does not answer now is asked by the Writer, as soon as it does.
+/// The store that an edge reads history from; it writes nothing there, so a read replica will do.
+pub(super) fn open_to_read(settings: &Valid) -> Result<Store, StoreError> {
+    match &settings.store.database_url {
+        Some(url) => Ok(Store::Postgres(Postgres::new(url, settings.store.pool)?)),
+        None => Ok(Store::Sqlite(Sqlite::alone(&settings.store.sqlite_file)?)),
+    }
+}
+
+/// What only a person can mend, and another candela that writes.
+fn ends_start(error: &StoreError) -> bool {
+    error.disposition() == Disposition::Fatal
+        || matches!(error, StoreError::AnotherWriter(_))
+        || exit_of_store(error) == Exit::Settings
+}
+
+/// Begins new epochs when the store has events beyond the end of the ledger, which is then an older copy: their numbers are
+/// not reused. A store that does not answer now is checked by the Writer as soon as it does.
 pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(), LedgerError> {
     let asked = store.position(writer::READER, ledger.reader().lineage());
     match tokio::time::timeout(limits::POSTGRES_START, asked).await {
@@ -56,15 +80,25 @@ pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(),
     }
 }
 
-pub(super) fn open_cache(settings: &Valid) -> Result<Cache, CacheError> {
-    Ok(match &settings.cache.redis_url {
-        Some(url) => Cache::Redis(Redis::new(url)?),
-        None => Cache::Memory(Memory::default()),
-    })
+/// The cache that the settings name. One that another candela writes to ends the start; one that is down may come later.
+pub(super) async fn open_cache(settings: &Valid, by: &Holder) -> Result<Cache, CacheError> {
+    let Some(url) = &settings.cache.redis_url else {
+        return Ok(Cache::Memory(Memory::default()));
+    };
+    let cache = Cache::Redis(Redis::new(url)?);
+    cache.claim(by.clone());
+    let asking = lease::take(Place::Redis, async || {
+        let asked = tokio::time::timeout(limits::LEASE_ANSWER, cache.renew_lease()).await;
+        asked.unwrap_or_else(|_| Err(CacheError::Unreachable("no answer in time".to_owned())))
+    });
+    match asking.await {
+        Ok(taken) => taken?,
+        Err(error) => tracing::warn!(%error, "Redis is not there yet: it is filled from the ledger when it is"),
+    }
+    Ok(cache)
 }
 
 /// What a store's error means for a process that needs the store now.
-#[must_use]
 pub const fn exit_of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::BadUrl(_)
@@ -76,7 +110,9 @@ pub const fn exit_of_store(error: &StoreError) -> Exit {
         | StoreError::OlderSchema { .. } => Exit::Settings,
         StoreError::BadFile { .. } => Exit::Resource,
         StoreError::WouldLose { .. } => Exit::Found,
-        StoreError::Conflict(_) | StoreError::Slow(_) => Exit::TryAgain,
+        StoreError::Conflict(_) | StoreError::Slow(_) | StoreError::AnotherWriter(_) | StoreError::NoLease => {
+            Exit::TryAgain
+        }
         StoreError::Unreachable(_)
         | StoreError::Full(_)
         | StoreError::RowRefused(_)

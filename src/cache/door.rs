@@ -1,4 +1,4 @@
-//! How connections to Redis are made: patiently enough for a slow server, and remembering why the last one was not had.
+//! Makes connections to Redis: with time for a slow server, and keeping the reason of the last failure.
 
 use crate::cache::error::CacheError;
 use crate::limits;
@@ -6,11 +6,12 @@ use bb8_redis::RedisConnectionManager;
 use bb8_redis::bb8::ManageConnection;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Makes connections, for the pool and for the one that tells the news. Clones share what they remember.
+/// Makes connections, for the pool and for the one that publishes. Clones share the reason of the last failure.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(crate) struct Door {
     client: Client,
     manager: RedisConnectionManager,
     refusal: Arc<Mutex<Option<CacheError>>>,
@@ -26,12 +27,22 @@ impl Door {
         })
     }
 
+    /// To the Redis that a URL names.
+    pub(crate) fn of(url: &SecretString) -> Result<Self, CacheError> {
+        Self::new(super::redis::address(url.expose_secret())?)
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn open(&self) -> Result<MultiplexedConnection, CacheError> {
+        self.connect().await.map_err(|error| CacheError::sort(&error))
+    }
+
     fn remember<T>(&self, tried: &Result<T, RedisError>) {
         let refusal = tried.as_ref().err().map(CacheError::sort);
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// Why the last connection was not had, or was of no use; nothing when it was.
+    /// Why the last connection failed or could not be used; `None` after one that works.
     pub(super) fn refusal(&self) -> Option<CacheError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -50,7 +61,7 @@ impl ManageConnection for Door {
             .get_multiplexed_async_connection_with_config(&patience)
             .await;
         if made.is_err() {
-            self.remember(&made); // one that is made may still be of no use: without a password, all but the greeting is refused
+            self.remember(&made); // a connection that is made may still be unusable: without a password, everything but the greeting is refused
         }
         made
     }

@@ -1,6 +1,8 @@
 //! What can go wrong with the cache. No text here ever holds a password.
 
-/// Why the cache could not do what it was asked.
+use crate::domain::followers::lease::AnotherWriter;
+
+/// Why a request of the cache failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     /// The server is not there, went away, or answers too late.
@@ -18,17 +20,19 @@ pub enum CacheError {
     /// The URL's number is none of its databases.
     #[error("Redis does not have the database: {0}; correct the number in REDIS_URL")]
     NoSuchDatabase(String),
+    /// Another candela has the right to write.
+    #[error(transparent)]
+    AnotherWriter(#[from] AnotherWriter),
     /// The setting names no server.
     #[error("REDIS_URL is not usable: {0}")]
     BadUrl(String),
-    /// Anything else that the server says.
+    /// Any other error of the server.
     #[error("Redis says: {0}")]
     Other(String),
 }
 
 impl CacheError {
     /// Its name, for programs: the reason of the condition `cache_down`.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
@@ -36,12 +40,33 @@ impl CacheError {
             Self::NotAllowed(_) => "not_allowed",
             Self::Full(_) => "full",
             Self::NoSuchDatabase(_) => "no_such_database",
+            Self::AnotherWriter(_) => "another_writer",
             Self::BadUrl(_) => "bad_url",
             Self::Other(_) => "refused",
         }
     }
 
-    pub(super) fn sort(error: &redis::RedisError) -> Self {
+    /// The error of a command in a script: a code and a text, which older servers put behind its place in the script.
+    pub(super) fn of_script(said: &str) -> Self {
+        let said = match said.split_once(": -") {
+            Some((place, said)) if place.starts_with('@') => said,
+            _ => said,
+        };
+        let code = said.split(' ').next().unwrap_or_default();
+        Self::by_code(code, said).unwrap_or_else(|| Self::Other(said.to_owned()))
+    }
+
+    fn by_code(code: &str, text: &str) -> Option<Self> {
+        let text = text.to_owned();
+        Some(match code {
+            "NOAUTH" | "WRONGPASS" => Self::LoginRefused(text),
+            "NOPERM" | "READONLY" => Self::NotAllowed(text),
+            "OOM" | "MISCONF" => Self::Full(text),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn sort(error: &redis::RedisError) -> Self {
         use redis::{ErrorKind, ServerErrorKind};
         // A transaction is discarded because a command of it was refused: that error says why.
         if let Some((_, cause)) = error.clone().into_server_errors().as_deref().and_then(<[_]>::first)
@@ -51,16 +76,45 @@ impl CacheError {
             return Self::sort(&cause.clone().into());
         }
         let text = error.to_string();
-        match (error.code(), error.kind()) {
-            (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => Self::LoginRefused(text),
-            (Some("NOPERM" | "READONLY"), _) => Self::NotAllowed(text),
-            (Some("OOM" | "MISCONF"), _) => Self::Full(text),
+        if let Some(known) = error.code().and_then(|code| Self::by_code(code, &text)) {
+            return known;
+        }
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => Self::LoginRefused(text),
             _ if text.contains("Authentication required") => Self::LoginRefused(text),
             _ if text.contains("switch database") => Self::NoSuchDatabase(text),
-            (_, ErrorKind::InvalidClientConfig) => Self::BadUrl(text),
-            (_, ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain)) => Self::Unreachable(text),
-            (_, ErrorKind::Io) => Self::Unreachable(text),
+            ErrorKind::InvalidClientConfig => Self::BadUrl(text),
+            ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain) | ErrorKind::Io => {
+                Self::Unreachable(text)
+            }
             _ => Self::Other(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_in_a_script_was_refused_for_is_known_on_old_servers_too() {
+        for (said, reason) in [
+            ("READONLY You can't write against a read only replica.", "not_allowed"),
+            (
+                "@user_script: 1: -READONLY You can't write against a read only replica.",
+                "not_allowed",
+            ),
+            (
+                "@user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.",
+                "full",
+            ),
+            (
+                "NOPERM The user executing the script can't run this command or subcommand",
+                "not_allowed",
+            ),
+            ("ERR wrong number of arguments", "refused"),
+        ] {
+            assert_eq!(CacheError::of_script(said).reason(), reason, "{said}");
         }
     }
 }

@@ -1,10 +1,7 @@
-//! The cache in this process: the latest prices, and nobody who listens.
+//! The cache in this process: the latest prices, without listeners.
 
-use crate::cache::News;
-use crate::cache::error::CacheError;
-use crate::domain::channel::Channel;
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::cache::{News, error::CacheError};
+use crate::domain::model::{Channel, Symbol, Timestamp};
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,28 +1,30 @@
-//! The cache: the latest price of each pair, and news for whoever listens. Redis (or Valkey), or memory where there is none.
+//! The cache: the latest price of each pair, and messages for listeners. Redis (or Valkey), or memory where there is none.
 //! Never in the path of a tick: what it misses is in the ledger.
 //!
 //! ```text
 //!  usdcop:latest_price        JSON of the last tick, gone after 300 s; one key a pair         as the old service had it
 //!  market_data:realtime       {"type":"price_update","data":…} of every tick, pub/sub         as the old service had it
-//!  candela:stream:CHANNEL     the channel's durable messages as clients see them, the newest of them (domain::stream)
+//!  candela:writer             who writes here; runs out unless it is renewed
+//!  candela:stream:CHANNEL     the channel's durable messages as clients see them, the newest of them (domain::followers::stream)
 //! ```
 
 mod error;
 mod memory;
 mod payload;
 mod door;
+mod script;
 mod redis;
 
+pub(crate) use door::Door;
 pub use error::CacheError;
 pub use memory::Memory;
 pub use payload::{CHANNEL, latest_key, price_json, stream_key, update_json};
 pub use redis::Redis;
 
 use crate::clock::Stopwatch;
-use crate::domain::channel::{Channel, Epoch};
-use crate::domain::stream::StreamId;
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::followers::StreamId;
+use crate::domain::followers::lease::{Answer, Holder};
+use crate::domain::model::{Channel, Epoch, Symbol, Timestamp};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -35,12 +37,12 @@ pub enum Cache {
     Redis(Redis),
 }
 
-/// What one round trip tells the cache.
+/// What one round trip writes to the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct News {
     /// The last tick of each pair that had one, as the old service's JSON, with when it was received.
     pub latest: Vec<(Symbol, Timestamp, String)>,
-    /// Every tick, for those who listen now.
+    /// Every tick, for present listeners.
     pub updates: Vec<String>,
     /// Durable messages.
     pub entries: Vec<StreamAdd>,
@@ -70,7 +72,6 @@ macro_rules! either {
 
 impl Cache {
     /// `memory` or `redis`, for `/status`.
-    #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Memory(_) => "memory",
@@ -79,7 +80,6 @@ impl Cache {
     }
 
     /// The server that keeps streams; memory keeps none.
-    #[must_use]
     pub const fn streams(&self) -> Option<&Redis> {
         match self {
             Self::Memory(_) => None,
@@ -87,11 +87,36 @@ impl Cache {
         }
     }
 
-    /// Tells everything in one round trip. Returns the channels whose stream refused an entry, because the stream is not as it was
-    /// left: they are to be compared with the ledger.
+    /// From now on writes need this holder's lease. Memory needs none.
+    pub fn claim(&self, by: Holder) {
+        if let Self::Redis(redis) = self {
+            redis.claim(by);
+        }
+    }
+
+    /// Asks for the lease, or renews it.
     ///
     /// # Errors
-    /// [`CacheError`] when the server does not take it; some of it may have been told.
+    /// [`CacheError`] when the server does not answer.
+    pub async fn renew_lease(&self) -> Result<Answer, CacheError> {
+        match self {
+            Self::Memory(_) => Ok(Answer::Granted(1)),
+            Self::Redis(redis) => redis.renew_lease().await,
+        }
+    }
+
+    /// Gives the lease back. One that cannot be given back runs out.
+    pub async fn release_lease(&self) {
+        if let Self::Redis(redis) = self {
+            redis.release_lease().await;
+        }
+    }
+
+    /// Writes everything in one round trip. Returns the channels whose stream refused an entry because others changed it: they
+    /// must be compared with the ledger.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not take it; some of it may have been written.
     pub async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
         either!(self.tell(news, now))
     }
@@ -104,7 +129,7 @@ impl Cache {
         either!(self.latest(symbol, now))
     }
 
-    /// Asks the cache something trivial, and says how long the answer took.
+    /// Sends a trivial query, and returns how long the answer took.
     ///
     /// # Errors
     /// [`CacheError`] when it does not answer.

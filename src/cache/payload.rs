@@ -1,31 +1,26 @@
-//! Keys and payloads, to the letter as the old service had them.
+//! Keys and payloads, byte for byte as the old service had them.
 
-use crate::domain::channel::Channel;
-use crate::domain::price::Price;
-use crate::domain::symbol::Symbol;
-use crate::domain::tick::{AcceptedTick, Provenance};
+use crate::domain::model::{AcceptedTick, Channel, Price, Provenance, Symbol};
 use chrono::SecondsFormat;
 
 /// Where every tick is published.
 pub const CHANNEL: &str = "market_data:realtime";
 
 /// `usdcop:latest_price`.
-#[must_use]
 pub fn latest_key(symbol: Symbol) -> String {
     format!("{}:latest_price", symbol.compact().to_ascii_lowercase())
 }
 
 /// `candela:stream:ticks:USD/COP`.
-#[must_use]
 pub fn stream_key(channel: Channel) -> String {
     format!("candela:stream:{channel}")
 }
 
 /// The last price: `timestamp` is when it was received, with the offset of Bogota; a missing bid or ask is the price.
-#[must_use]
 pub fn price_json(accepted: &AcceptedTick) -> String {
     let tick = &accepted.tick;
-    let (bid, ask) = (tick.bid.unwrap_or(tick.price), tick.ask.unwrap_or(tick.price));
+    let bid = tick.bid.unwrap_or(tick.price);
+    let ask = tick.ask.unwrap_or(tick.price);
     let received = accepted
         .received_at
         .datetime()
@@ -43,7 +38,6 @@ pub fn price_json(accepted: &AcceptedTick) -> String {
 }
 
 /// What is published for one tick.
-#[must_use]
 pub fn update_json(price: &str) -> String {
     format!(r#"{{"type":"price_update","data":{price}}}"#)
 }
@@ -65,8 +59,7 @@ const fn source(provenance: Provenance) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::tick::Tick;
-    use crate::domain::timestamp::Timestamp;
+    use crate::domain::model::{Tick, Timestamp};
 
     fn accepted(bid: Option<i64>, ask: Option<i64>) -> AcceptedTick {
         AcceptedTick {

@@ -1,13 +1,16 @@
-//! Redis, from version 6 on, or Valkey. One multiplexed connection tells the news, pipelined; a small pool answers the rest.
+//! Redis, from version 6 on, or Valkey. One multiplexed connection publishes, each time in one script that the lease fences; a
+//! small pool serves the rest.
 
-use crate::cache::door::Door;
-use crate::cache::error::CacheError;
-use crate::cache::payload::{CHANNEL, latest_key, stream_key};
-use crate::cache::{News, StreamAdd};
-use crate::domain::channel::Channel;
-use crate::domain::stream::{Clear, FoundStream, StreamEntry};
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::cache::{
+    News, StreamAdd,
+    door::Door,
+    error::CacheError,
+    payload::{CHANNEL, latest_key, stream_key},
+    script::{self, Commands},
+};
+use crate::domain::followers::lease::{Answer, Held, Holder};
+use crate::domain::followers::{Clear, FoundStream, StreamEntry};
+use crate::domain::model::{Channel, Symbol, Timestamp};
 use crate::limits;
 use bb8_redis::bb8::{ManageConnection, Pool, PooledConnection, RunError};
 use redis::aio::MultiplexedConnection;
@@ -15,8 +18,8 @@ use redis::{AsyncCommands, ConnectionInfo, IntoConnectionInfo, Pipeline, TlsCert
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::iter::repeat;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
 
 /// A Redis server. Cheap to clone; clones share its connections.
@@ -27,6 +30,16 @@ struct Server {
     door: Door,
     pool: Pool<Door>,
     telling: Mutex<Option<MultiplexedConnection>>,
+    lease: Lease,
+}
+
+/// The right to write.
+#[derive(Debug, Default)]
+struct Lease {
+    /// The holder it is requested for; `None`: it is not requested.
+    by: OnceLock<Holder>,
+    /// It was given back, and is not requested again.
+    given_back: AtomicBool,
 }
 
 impl std::fmt::Debug for Redis {
@@ -50,7 +63,65 @@ impl Redis {
             .test_on_check_out(true)
             .build_unchecked(door.clone());
         let telling = Mutex::default();
-        Ok(Self(Arc::new(Server { door, pool, telling })))
+        let lease = Lease::default();
+        Ok(Self(Arc::new(Server {
+            door,
+            pool,
+            telling,
+            lease,
+        })))
+    }
+
+    pub(super) fn claim(&self, by: Holder) {
+        if self.0.lease.by.set(by).is_err() {
+            tracing::debug!("the lease of Redis is asked for already");
+        }
+    }
+
+    pub(super) async fn renew_lease(&self) -> Result<Answer, CacheError> {
+        let script = Commands::default().script(self.writer()?);
+        let mut connection = self.connection().await?;
+        let said = script.query_async(&mut *connection).await;
+        script::lease(said.map_err(|error| CacheError::sort(&error))?)
+    }
+
+    /// Who has the lease now, without asking for it; `None`: nobody.
+    ///
+    /// # Errors
+    /// [`CacheError`] when Redis does not answer.
+    pub async fn lease_holder(&self) -> Result<Option<Held>, CacheError> {
+        let mut connection = self.connection().await?;
+        let said = script::look().query_async(&mut *connection).await;
+        script::holder(said.map_err(|error| CacheError::sort(&error))?)
+    }
+
+    pub(super) async fn release_lease(&self) {
+        let Ok(Some(by)) = self.writer() else { return };
+        self.0.lease.given_back.store(true, Ordering::Relaxed);
+        let releasing = async {
+            let mut connection = self.connection().await?;
+            let done: Result<Vec<Value>, _> = script::release(by).query_async(&mut *connection).await;
+            done.map(drop).map_err(|error| CacheError::sort(&error))
+        };
+        match tokio::time::timeout(limits::LEASE_RELEASE, releasing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the lease of Redis runs out by itself"),
+            Err(_) => tracing::debug!("the lease of Redis runs out by itself"),
+        }
+    }
+
+    /// The holder in the script; anyone where no lease was requested.
+    fn writer(&self) -> Result<Option<&Holder>, CacheError> {
+        if self.0.lease.given_back.load(Ordering::Relaxed) {
+            return Err(CacheError::Other("the lease was given back".to_owned()));
+        }
+        Ok(self.0.lease.by.get())
+    }
+
+    /// Runs commands under the lease. Returns for each why it was refused, or `None`.
+    async fn write(&self, commands: &Commands) -> Result<Vec<String>, CacheError> {
+        let script = commands.script(self.writer()?);
+        script::answers(self.send(&script).await?)
     }
 
     /// Sends a pipeline on the one connection. Any failure closes it: the next call connects anew.
@@ -72,7 +143,7 @@ impl Redis {
     /// [`CacheError`] when the server does not say it.
     pub async fn inspect(&self, channels: &[Channel]) -> Result<Vec<FoundStream>, CacheError> {
         let mut pipeline = redis::pipe();
-        pipeline.ignore_errors(); // each is looked at: a missing key is answered by an error
+        pipeline.ignore_errors(); // each is checked: a missing key is answered by an error
         for channel in channels {
             pipeline.cmd("XINFO").arg("STREAM").arg(stream_key(*channel));
         }
@@ -82,66 +153,73 @@ impl Redis {
         self.send(&pipeline).await?.into_iter().map(found).collect()
     }
 
-    /// Clears a channel's stream and adds these entries, in one transaction. `false`: the server refused an entry, because somebody
+    /// Clears a channel's stream and adds these entries, all at once. `false`: the server refused an entry, because somebody
     /// else wrote to the stream at the same time.
     ///
     /// # Errors
     /// [`CacheError`] when the server does not do it.
     pub async fn fill(&self, channel: Channel, clear: Clear, entries: &[StreamAdd]) -> Result<bool, CacheError> {
         let key = stream_key(channel);
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().ignore_errors();
+        let mut commands = Commands::default();
         match clear {
             Clear::Keep => {}
-            Clear::Trim => drop(pipeline.cmd("XTRIM").arg(&key).arg("MAXLEN").arg(0)),
-            Clear::Delete => drop(pipeline.del(&key)),
+            Clear::Trim => commands.add(["XTRIM".to_owned(), key, "MAXLEN".to_owned(), "0".to_owned()]),
+            Clear::Delete => commands.add(["DEL".to_owned(), key]),
         }
         for entry in entries {
-            add(&mut pipeline, entry);
+            add(&mut commands, entry);
         }
-        if pipeline.is_empty() {
+        if commands.len() == 0 {
             return Ok(true);
         }
         let mut whole = true;
-        for answer in self.send(&pipeline).await? {
-            whole &= taken(answer)?;
+        for answer in self.write(&commands).await? {
+            whole &= taken(&answer)?;
         }
         Ok(whole)
     }
 
-    /// Tells the news in one round trip, and returns the channels whose stream did not take an entry.
+    /// Publishes in one round trip, unless there is much, and returns the channels whose stream refused an entry.
     pub(super) async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
-        let mut pipeline = redis::pipe();
+        let mut parts = vec![(Commands::default(), Vec::new())];
+        let mut part = |channel: Option<Channel>, fill: &dyn Fn(&mut Commands)| {
+            if parts
+                .last()
+                .is_none_or(|(commands, _)| commands.len() >= limits::REDIS_SCRIPT)
+            {
+                parts.push((Commands::default(), Vec::new()));
+            }
+            if let Some((commands, channels)) = parts.last_mut() {
+                fill(commands);
+                channels.push(channel);
+            }
+        };
         for entry in &news.entries {
-            add(&mut pipeline, entry);
+            part(Some(entry.channel), &|commands| add(commands, entry));
         }
         for (symbol, at, price) in &news.latest {
             let left = limits::LATEST_TTL.saturating_sub(now.since(*at));
             if !left.is_zero() {
-                pipeline.pset_ex(
-                    latest_key(*symbol),
-                    price,
-                    u64::try_from(left.as_millis()).unwrap_or(1).max(1),
-                );
+                let ms = u64::try_from(left.as_millis()).unwrap_or(1).max(1).to_string();
+                part(None, &|commands| {
+                    commands.add(["PSETEX".to_owned(), latest_key(*symbol), ms.clone(), price.clone()]);
+                });
             }
         }
         for update in &news.updates {
-            pipeline.publish(CHANNEL, update);
+            part(None, &|commands| {
+                commands.add(["PUBLISH".to_owned(), CHANNEL.to_owned(), update.clone()]);
+            });
         }
-        if pipeline.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        pipeline.ignore_errors();
         let mut refused = BTreeSet::new();
-        let channels = news.entries.iter().map(|entry| Some(entry.channel));
-        for (answer, channel) in self
-            .send(&pipeline)
-            .await?
-            .into_iter()
-            .zip(channels.chain(repeat(None)))
-        {
-            if !taken(answer)? {
-                refused.extend(channel);
+        for (commands, channels) in parts {
+            if commands.len() == 0 {
+                continue;
+            }
+            for (answer, channel) in self.write(&commands).await?.iter().zip(channels) {
+                if !taken(answer)? {
+                    refused.extend(channel);
+                }
             }
         }
         Ok(refused)
@@ -154,23 +232,24 @@ impl Redis {
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {
-        self.connection().await.map(drop) // handing one out is a ping
+        self.connection().await.map(drop) // each checkout is a ping
     }
 
     async fn connection(&self) -> Result<PooledConnection<'_, Door>, CacheError> {
         self.0.pool.get().await.map_err(|error| match error {
             RunError::User(error) => CacheError::sort(&error),
-            RunError::TimedOut => {
-                let unknown = || CacheError::Unreachable("no connection could be had in time".to_owned());
-                self.0.door.refusal().unwrap_or_else(unknown)
-            }
+            RunError::TimedOut => self
+                .0
+                .door
+                .refusal()
+                .unwrap_or_else(|| CacheError::Unreachable("no connection could be had in time".to_owned())),
         })
     }
 }
 
 /// Reads the URL. `?sslrootcert=FILE` names the authorities to trust with `rediss` instead of the public ones, as it does for
 /// PostgreSQL.
-fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
+pub(super) fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     let bad = |problem: String| CacheError::BadUrl(problem);
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (authority, kept): (Vec<&str>, Vec<&str>) = query
@@ -206,37 +285,38 @@ fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     Ok(client.get_connection_info().clone())
 }
 
-/// What the parser says, which names no values, and the usual cause.
+/// The parser's message, which contains no values, and the usual cause.
 fn explain(error: &redis::RedisError) -> String {
     format!("{error}; in a user or password / @ : ? # are written %2F %40 %3A %3F %23")
 }
 
-fn add(pipeline: &mut Pipeline, entry: &StreamAdd) {
-    pipeline
-        .cmd("XADD")
-        .arg(stream_key(entry.channel))
-        .arg("MAXLEN")
-        .arg("~")
-        .arg(limits::STREAM_ENTRIES)
-        .arg(entry.id.to_string())
-        .arg("epoch")
-        .arg(entry.epoch.as_str())
-        .arg("seq")
-        .arg(entry.id.seq)
-        .arg("message")
-        .arg(&entry.message);
+fn add(commands: &mut Commands, entry: &StreamAdd) {
+    commands.add([
+        "XADD".to_owned(),
+        stream_key(entry.channel),
+        "MAXLEN".to_owned(),
+        "~".to_owned(),
+        limits::STREAM_ENTRIES.to_string(),
+        entry.id.to_string(),
+        "epoch".to_owned(),
+        entry.epoch.to_string(),
+        "seq".to_owned(),
+        entry.id.seq.to_string(),
+        "message".to_owned(),
+        entry.message.clone(),
+    ]);
 }
 
-/// Whether a command was done. `false`: the key is not as candela left it, an id is not above the last or its type is another.
-fn taken(answer: Value) -> Result<bool, CacheError> {
-    let Value::ServerError(error) = answer else {
+/// Whether a command was applied. `false`: the key was changed by others, an id is not above the last or its type is another.
+fn taken(said: &str) -> Result<bool, CacheError> {
+    if said.is_empty() {
         return Ok(true);
-    };
-    let too_low = |text: &str| text.contains("equal or smaller") || text.contains("exhausted the last possible ID");
-    if error.code() == "WRONGTYPE" || error.details().is_some_and(too_low) {
+    }
+    let not_as_left = ["WRONGTYPE", "equal or smaller", "exhausted the last possible ID"];
+    if not_as_left.iter().any(|part| said.contains(part)) {
         return Ok(false);
     }
-    Err(CacheError::sort(&error.into()))
+    Err(CacheError::of_script(said))
 }
 
 /// Reads an answer of XINFO STREAM.

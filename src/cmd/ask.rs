@@ -2,13 +2,19 @@
 
 use crate::actors::vendor;
 use crate::cmd::own_certificate;
+use crate::limits;
 use crate::settings::Server;
+use anyhow::Context;
+use awc::ClientRequest;
+use awc::error::SendRequestError;
 use awc::http::StatusCode;
 use awc::http::header::AUTHORIZATION;
 use clap::Args;
+use futures_util::StreamExt;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +41,6 @@ fn usual_url(server: &Server) -> String {
 
 impl TokenArg {
     /// The header that shows it.
-    #[must_use]
     pub fn header(&self) -> Option<(&'static str, String)> {
         let token = self.token.as_ref()?;
         Some((AUTHORIZATION.as_str(), format!("Bearer {}", token.expose_secret())))
@@ -90,7 +95,6 @@ pub enum AskError {
 
 impl Service {
     /// The service at this base URL.
-    #[must_use]
     pub fn new(url: impl Into<String>, token: &TokenArg) -> Self {
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
@@ -134,6 +138,11 @@ impl Service {
     /// [`AskError`] when it is not there, or not JSON.
     pub async fn get(&self, path: &str) -> Result<Value, AskError> {
         let (status, answer) = self.fetch(path).await?;
+        self.judge(path, status, answer)
+    }
+
+    /// The answer, or why it is none.
+    fn judge(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, AskError> {
         let url = self.url.clone();
         match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
             _ if answer.is_null() => Err(self.strange(path, format!("it answers {status}, which is no JSON"))),
@@ -144,30 +153,92 @@ impl Service {
         }
     }
 
+    /// What the service answers to a request for an action. It carries a key of its own: one that arrives twice is run once.
+    ///
+    /// # Errors
+    /// [`AskError`] when it is not there, or refuses.
+    pub async fn request_action(&self, path: &str, body: &Value) -> Result<Value, AskError> {
+        let url = format!("{}{path}", self.url);
+        let key = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let client = self.client(limits::REST_ANSWER);
+        let request = client.post(url.as_str()).insert_header(("idempotency-key", key));
+        let asked = self.shows_token(request).send_json(body).await;
+        let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
+        let said: Value = answer.json().await.unwrap_or_default();
+        self.judge(path, answer.status(), said)
+    }
+
+    /// Writes what `path` answers to `out`, as it comes.
+    ///
+    /// # Errors
+    /// [`AskError`] when the service refuses it or the answer ends before its end; else why it cannot be written.
+    pub async fn save(&self, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
+        let url = format!("{}{path}", self.url);
+        let asked = self.request(&url, limits::REST_ANSWER).send().await;
+        let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
+        if !answer.status().is_success() {
+            let why: Value = answer.json().await.unwrap_or_default();
+            let why = why.get("detail").and_then(Value::as_str).map(str::to_owned);
+            let url = self.url.clone();
+            return Err(match why {
+                Some(why) if answer.status() == StatusCode::UNAUTHORIZED => AskError::NoToken { url, why },
+                Some(why) => AskError::Refused { url, why },
+                None => self.strange(path, format!("it answers {}", answer.status())),
+            }
+            .into());
+        }
+        loop {
+            let cut = |why: String| AskError::Unreachable {
+                url: self.url.clone(),
+                why: format!("its answer ended before its end: {why}"),
+            };
+            match tokio::time::timeout(limits::REST_ANSWER, answer.next()).await {
+                Ok(Some(Ok(bytes))) => out.write_all(&bytes).context("write the answer")?,
+                Ok(Some(Err(error))) => return Err(cut(error.to_string()).into()),
+                Ok(None) => return Ok(()),
+                Err(_) => return Err(cut("nothing more came in time".to_owned()).into()),
+            }
+        }
+    }
+
     /// What `path` answers, and its JSON; nothing where it is none.
     async fn fetch(&self, path: &str) -> Result<(StatusCode, Value), AskError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);
-        let tls = Arc::clone(&self.tls);
-        let connector = awc::Connector::new().rustls_0_23(tls).timeout(LONGEST);
-        let client = awc::Client::builder().connector(connector).timeout(LONGEST).finish();
-        let mut request = client.get(&url);
-        if let Some(header) = self.token.header() {
-            request = request.insert_header(header);
-        }
-        let mut answer = request.send().await.map_err(|error| AskError::Unreachable {
-            url,
-            why: error.to_string(),
-        })?;
+        let asked = self.request(&url, LONGEST).send().await;
+        let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
         let said = answer.json().limit(LARGEST).await.unwrap_or_default();
         Ok((answer.status(), said))
+    }
+
+    /// A question, whose answer begins within `longest`.
+    fn request(&self, url: &str, longest: Duration) -> ClientRequest {
+        self.shows_token(self.client(longest).get(url))
+    }
+
+    fn client(&self, longest: Duration) -> awc::Client {
+        let tls = Arc::clone(&self.tls);
+        let connector = awc::Connector::new().rustls_0_23(tls).timeout(longest);
+        awc::Client::builder().connector(connector).timeout(longest).finish()
+    }
+
+    fn shows_token(&self, request: ClientRequest) -> ClientRequest {
+        match self.token.header() {
+            Some(header) => request.insert_header(header),
+            None => request,
+        }
     }
 
     fn strange(&self, path: &str, why: String) -> AskError {
         let url = format!("{}{path}", self.url);
         AskError::Strange { url, why }
     }
+}
+
+fn unreachable_at(url: String, error: &SendRequestError) -> AskError {
+    let why = error.to_string();
+    AskError::Unreachable { url, why }
 }
 
 #[cfg(test)]

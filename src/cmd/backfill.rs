@@ -1,33 +1,30 @@
 //! `candela backfill`: asks the vendor for the bars of past sessions that the store lacks, and writes them.
 //!
 //! Holds the ledger's folder while it works: a running service heals by itself, and two programs that use the same keys at
-//! once would break their spacing.
+//! once would break their spacing. It writes under the store's lease, as a service does.
 
-use crate::actors::rest_call::Rest;
+use crate::actors::messages::{KeyAnswered, Lease, LeaseKey};
+use crate::actors::vendor::{AskError, KeySource, VendorClient};
 use crate::app;
 use crate::clock::Clock;
-use crate::domain::channel::{Channel, Epoch, Head};
-use crate::domain::event::{Event, Flawed, Numbered, Position, Says};
-use crate::domain::interval::Interval;
-use crate::domain::keys::{KeySlot, Pool, Purpose};
-use crate::domain::moment::Moment;
-use crate::domain::past;
-use crate::domain::pipeline::Market;
-use crate::domain::rest::{self, SeriesRequest};
-use crate::domain::slot_grid::{Expected, SlotGrid};
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
-use crate::domain::trouble::{Disposition, Trouble, refusal};
+use crate::domain::followers::lease::Holder;
+use crate::domain::history::past;
+use crate::domain::model::{
+    Channel, Decoded, Epoch, Event, Expected, Flawed, Head, Interval, Moment, Position, Sequenced, SlotGrid, Symbol,
+    Timestamp,
+};
+use crate::domain::pipeline::PairRules;
+use crate::domain::vendor::{Disposition, KeySlot, Pool, Purpose, SeriesRequest, Trouble, rest};
 use crate::exit::Exit;
-use crate::ledger::{self, KeyUseBook};
+use crate::ledger::{self, KeyUseBook, KeyUseError};
 use crate::limits;
 use crate::settings::{self, SettingsArgs, Valid};
 use crate::store::{BarQuery, Batch, Postgres, Sqlite, Store};
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
 use serde_json::json;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
@@ -90,7 +87,6 @@ pub enum BackfillError {
 
 impl BackfillError {
     /// The exit code it deserves.
-    #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Backwards { .. } | Self::Ahead { .. } => Exit::Usage,
@@ -121,36 +117,52 @@ impl BackfillArgs {
     /// When settings, store or ledger folder cannot be used, a service is running, or no key is left.
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load_for_service(&self.settings.sources())?;
-        let _held = ledger::hold(&valid.ledger.dir)?;
-        let done = actix_rt::System::new().block_on(self.fill(&valid))?;
+        let held = ledger::hold(&valid.ledger.dir)?;
+        let done = actix_rt::System::new().block_on(self.fill(&valid, held.holder()))?;
         self.show(&done, &mut std::io::stdout().lock())?;
-        let left = |summary: &Summary| summary.missing > summary.written.saturating_add(summary.unfillable);
-        Ok(if done.values().any(left) {
-            Exit::Found
-        } else {
-            Exit::Clean
-        })
+        Ok(
+            if done
+                .values()
+                .any(|summary: &Summary| summary.missing > summary.written.saturating_add(summary.unfillable))
+            {
+                Exit::Found
+            } else {
+                Exit::Clean
+            },
+        )
     }
 
-    async fn fill(&self, valid: &Valid) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
-        let clock = Clock::system();
+    /// Who writes has the store's lease.
+    async fn fill(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
         let store = match &valid.store.database_url {
             Some(url) => Store::Postgres(Postgres::new(url, 2)?),
-            None => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
+            None if self.dry_run => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
+            None => Store::Sqlite(Sqlite::alone(&valid.store.sqlite_file)?),
         };
-        store.prepare().await?;
+        let fill = async {
+            store.prepare().await?;
+            self.fill_pairs(valid, &store).await
+        };
+        if self.dry_run {
+            return fill.await;
+        }
+        Box::pin(app::while_leased(&store, by.clone(), fill)).await?
+    }
+
+    async fn fill_pairs(&self, valid: &Valid, store: &Store) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
+        let clock = Clock::system();
         let mut vendor = Vendor::new(valid, &clock)?;
         let mut done = BTreeMap::new();
         for market in app::markets(valid, &app::calendars(valid)?) {
             if self.symbol.is_none_or(|only| only == market.symbol) {
-                let summary = self.fill_pair(&market, &store, &mut vendor).await?;
+                let summary = self.fill_pair(&market, store, &mut vendor).await?;
                 done.insert(market.symbol, summary);
             }
         }
         Ok(done)
     }
 
-    async fn fill_pair(&self, market: &Market, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
+    async fn fill_pair(&self, market: &PairRules, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
         let zone = market.sessions.zone();
         let settled = vendor.clock.now() - limits::VENDOR_SETTLES;
         let from = self.from.in_zone(zone);
@@ -227,15 +239,50 @@ impl BackfillArgs {
     }
 }
 
-/// The vendor, and the keys to ask it with.
+/// The vendor, asked with the keys of the settings.
 struct Vendor {
-    rest: Rest,
-    pool: Pool,
-    keys: Vec<(KeySlot, SecretString)>,
-    book: KeyUseBook,
+    client: VendorClient<LocalKeys>,
     clock: Clock,
     /// Answers with bars that could not be taken as they were.
     flawed: Vec<Flawed>,
+}
+
+/// The keys of the settings, in a pool of this process alone.
+struct LocalKeys {
+    pool: RefCell<Pool>,
+    keys: Vec<(KeySlot, SecretString)>,
+    book: KeyUseBook,
+    clock: Clock,
+    /// Why the use of a key could not be written down.
+    unwritten: RefCell<Option<KeyUseError>>,
+}
+
+impl KeySource for LocalKeys {
+    async fn lease(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
+        let leased = self
+            .pool
+            .borrow_mut()
+            .lease(wanted.purpose, wanted.credits, self.clock.now());
+        let slot = leased?;
+        let key = self.keys.iter().find(|(known, _)| *known == slot);
+        let key = key.map(|(_, key)| key.clone());
+        let key = key.ok_or_else(|| AskError::NoPool("the leased key is not there".to_owned()))?;
+        Ok(Lease { slot, key })
+    }
+
+    async fn answered(&self, said: KeyAnswered) {
+        let now = self.clock.now();
+        let mut pool = self.pool.borrow_mut();
+        pool.answered(said.slot, now);
+        if let Some(used) = pool.used(said.slot)
+            && let Err(error) = self.book.save(&used)
+        {
+            self.unwritten.replace(Some(error));
+        }
+        if let Some(trouble) = said.trouble {
+            pool.turned_away(said.slot, said.purpose, trouble, said.retry_after, now);
+        }
+    }
 }
 
 impl Vendor {
@@ -243,77 +290,68 @@ impl Vendor {
         let keys = app::keys(valid);
         let book = KeyUseBook::open(&valid.ledger.dir)?;
         let slots = keys.iter().map(|(slot, _)| *slot).collect();
-        Ok(Self {
-            rest: Rest::new(app::upstream_tls(valid)?, valid.upstream.rest_url.clone()),
-            pool: Pool::new(slots, app::key_policy(valid), &book.newest()?, clock.now()),
+        let pool = Pool::new(slots, app::key_policy(valid), &book.newest()?, clock.now());
+        let keys = LocalKeys {
+            pool: RefCell::new(pool),
             keys,
             book,
+            clock: clock.clone(),
+            unwritten: RefCell::default(),
+        };
+        Ok(Self {
+            client: VendorClient::new(app::upstream_tls(valid)?, valid.upstream.rest_url.clone(), keys),
             clock: clock.clone(),
             flawed: Vec::new(),
         })
     }
 
     /// Asks until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor is in trouble.
-    async fn ask(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::event::Fetched> {
-        let (mut troubles, mut said) = (0_u32, None);
+    async fn ask(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::model::Fetched> {
+        let mut troubles = 0_u32;
+        let mut said = None;
         let path = request.path();
         loop {
             let now = self.clock.now();
-            let slot = match self.pool.lease(Purpose::Backfill, 1, now) {
-                Ok(slot) => slot,
-                Err(refused) if refused.at.since(now) <= limits::LEASE_LONGEST => {
+            let lease = match self.client.lease(Purpose::Backfill, 1).await {
+                Ok(lease) => lease,
+                Err(AskError::NoKey(refused)) if refused.at.since(now) <= limits::LEASE_LONGEST => {
                     tokio::time::sleep(self.clock.until(refused.at)).await;
                     continue;
                 }
-                Err(refused) => anyhow::bail!(BackfillError::NoKey {
+                Err(AskError::NoKey(refused)) => anyhow::bail!(BackfillError::NoKey {
                     at: refused.at,
                     why: said.unwrap_or_else(|| refused.reason.to_owned()),
                 }),
+                Err(error) => anyhow::bail!(error),
             };
-            let key = self
-                .keys
-                .iter()
-                .find(|(known, _)| *known == slot)
-                .map(|(_, key)| key.clone());
-            let key = key.context("find the leased key")?;
-            let answer = self.rest.get(&path, &key).await;
-            let now = self.clock.now();
-            self.pool.answered(slot, now);
-            if let Some(used) = self.pool.used(slot) {
-                self.book.save(&used)?;
+            let asked = self.client.ask(&path, &lease, Purpose::Backfill).await;
+            if let Some(unwritten) = self.client.keys.unwritten.take() {
+                anyhow::bail!(unwritten);
             }
-            let retry_after = answer.as_ref().ok().and_then(|answer| answer.retry_after);
-            let trouble = match answer {
-                Ok(answer) => match refusal(answer.status, &answer.body).filter(|no| no.trouble != Trouble::NoData) {
-                    None => {
-                        let bars = rest::says(&rest::capture(&path, now, &answer.body), now);
-                        return match bars.map_err(|error| BackfillError::Vendor(error.to_string()))? {
-                            Says::Bars(fetched) => Ok(fetched),
-                            Says::FlawedBars(fetched, flawed) => {
-                                self.flawed.push(flawed);
-                                Ok(fetched)
-                            }
-                            Says::Nothing | Says::Price(_) | Says::Rounded(_) | Says::Unusable(_) => {
-                                Err(anyhow::anyhow!("the answer to a question about bars holds none"))
-                            }
-                        };
-                    }
-                    Some(refusal) => {
-                        let wait = retry_after;
-                        self.pool
-                            .turned_away(slot, Purpose::Backfill, refusal.trouble, wait, now);
-                        if refusal.trouble.disposition() == Disposition::Final {
-                            anyhow::bail!(BackfillError::Vendor(refusal.to_string()));
-                        }
-                        (refusal.trouble.disposition(), refusal.to_string())
-                    }
-                },
-                Err(failure) => (Disposition::Retry, failure.to_string()),
+            let error = match asked {
+                Ok(answer) => return self.take_bars(&path, &answer.body),
+                Err(error) => error,
             };
-            said = Some(trouble.1.clone());
-            troubles = troubles.saturating_add(u32::from(trouble.0 == Disposition::Retry));
-            if troubles >= limits::BACKFILL_TRIES {
-                anyhow::bail!(BackfillError::Vendor(trouble.1));
+            let disposition = error.trouble().map_or(Disposition::Retry, Trouble::disposition);
+            troubles = troubles.saturating_add(u32::from(disposition == Disposition::Retry));
+            if disposition == Disposition::Final || troubles >= limits::BACKFILL_TRIES {
+                anyhow::bail!(BackfillError::Vendor(error.to_string()));
+            }
+            said = Some(error.to_string());
+        }
+    }
+
+    fn take_bars(&mut self, path: &str, body: &[u8]) -> anyhow::Result<crate::domain::model::Fetched> {
+        let now = self.clock.now();
+        let bars = rest::says(&rest::capture(path, now, body), now);
+        match bars.map_err(|error| BackfillError::Vendor(error.to_string()))? {
+            Decoded::Bars(fetched) => Ok(fetched),
+            Decoded::FlawedBars(fetched, flawed) => {
+                self.flawed.push(flawed);
+                Ok(fetched)
+            }
+            Decoded::Nothing | Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_) => {
+                Err(anyhow::anyhow!("the answer to a question about bars holds none"))
             }
         }
     }
@@ -347,7 +385,7 @@ async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow
 async fn write(
     store: &Store,
     symbol: Symbol,
-    bars: Vec<crate::domain::bar::Bar>,
+    bars: Vec<crate::domain::model::Bar>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let channel = Channel::bars(Interval::M5, symbol);
@@ -357,7 +395,7 @@ async fn write(
         seq: u64::try_from(bars.len())?,
     };
     for some in bars.chunks(limits::BACKFILL_WRITE) {
-        let events = (1..).zip(some).map(|(seq, bar)| Numbered {
+        let events = (1..).zip(some).map(|(seq, bar)| Sequenced {
             position: Position(seq),
             channel: Some(channel),
             seq,

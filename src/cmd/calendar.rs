@@ -1,11 +1,10 @@
 //! `candela calendar`: shows the sessions of a year, and records the days that people open or close against the rules.
 
 use crate::calendar_file::{self, CalendarFileError};
-use crate::domain::calendar::Calendar;
-use crate::domain::calendar_spec::{CalendarProblem, CalendarRules, Hours};
-use crate::domain::calendar_view::{CalendarView, DayView};
-use crate::domain::overrides::{Action, Override, read_date};
-use crate::domain::timestamp::Timestamp;
+use crate::domain::calendar::{
+    Action, Calendar, CalendarProblem, CalendarRules, CalendarView, DayView, Hours, Override, overrides::read_date,
+};
+use crate::domain::model::Timestamp;
 use chrono::{Datelike, NaiveDate};
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
@@ -154,7 +153,8 @@ fn new_entry(
         }
         text
     };
-    let (reason, by) = (said("reason", &args.reason), said("by", &args.by));
+    let reason = said("reason", &args.reason);
+    let by = said("by", &args.by);
     match date {
         Some(date) if wrong.is_empty() => Ok(Override {
             date,

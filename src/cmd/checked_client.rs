@@ -8,7 +8,7 @@
 
 use crate::clock::Stopwatch;
 use crate::cmd::ask::{AskError, TokenArg};
-use crate::domain::continuity::Continuity;
+use crate::domain::protocol::Continuity;
 use actix_codec::Framed;
 use awc::BoxedSocket;
 use awc::ws::{Codec, Frame, Message};
@@ -148,7 +148,8 @@ impl CheckedClient {
             self.delay = Duration::from_millis(250);
             if self.connect().await.is_ok() {
                 self.reconnects = self.reconnects.saturating_add(1);
-                let (channels, since) = (self.channels.clone(), self.continuity.since());
+                let channels = self.channels.clone();
+                let since = self.continuity.since();
                 self.say(&json!({"action": "subscribe", "channels": channels, "since": since,
                     "options": {"snapshot": false}}))
                     .await;

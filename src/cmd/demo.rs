@@ -1,14 +1,15 @@
 //! `candela demo`: the whole service on embedded parts, on a day that takes minutes, with one scripted outage that heals.
 
+pub mod day;
+pub mod screen;
+
 use crate::app::{self, App, Ending};
 use crate::clock::Clock;
-use crate::cmd::demo_day::{self, Chosen, DayArgs};
-use crate::cmd::demo_screen::{Screen, Summary};
-use crate::domain::event::VendorBar;
-use crate::domain::frames::Zones;
+use crate::cmd::demo::day::{Chosen, DayArgs};
+use crate::cmd::demo::screen::{Screen, Summary};
 use crate::domain::lifecycle::State;
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::{Symbol, Timestamp, VendorBar};
+use crate::domain::protocol::Zones;
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, Sources};
@@ -18,6 +19,7 @@ use crate::telemetry;
 use crate::views::Overall;
 use anyhow::Context as _;
 use clap::Args;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -31,6 +33,9 @@ pub struct DemoArgs {
     /// The TCP port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// The address to listen on; another than loopback, such as 0.0.0.0 in a container, shows the demo to everybody there.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    bind: IpAddr,
     /// Keep the ledger and the database in this folder, and go on from what is there; without it they go with the demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -58,7 +63,7 @@ impl DemoArgs {
             None => Scenario::demo(),
         };
         let (_temporary, folder) = folder(self.data.as_ref())?;
-        let chosen = demo_day::choose(&self.day, &folder)?;
+        let chosen = day::choose(&self.day, &folder)?;
         actix_rt::System::new().block_on(self.play(scenario, folder, chosen))
     }
 
@@ -83,7 +88,7 @@ impl DemoArgs {
         let prepared = prepare(&folder, &chosen.prepared).await?;
         let (tap, events) = mpsc::channel(limits::TAP_CHANNEL);
         let app = App::start(settings, clock.clone(), vec![tap]).await?;
-        let mut screen = Screen::new(self.json, zones);
+        let mut screen = Screen::new(self.json, zones).context("start the thread of the output")?;
         screen.listening(&app, &folder, self.data.is_some());
         let over = async {
             if let Err(error) = lead_in(&app, &clock, &folder, &chosen, prepared).await {
@@ -100,7 +105,7 @@ impl DemoArgs {
         let stopped = app.stop(ending).await;
         screen.summary(&Summary::of(&stopped, chosen.session.date));
         upstream.stop();
-        if let Some(error) = screen.unwritable() {
+        if let Err(error) = screen.finish() {
             return Err(error).context("cannot write to standard output");
         }
         Ok(match ending {
@@ -114,7 +119,10 @@ impl DemoArgs {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut flags = vec![
             ("server.port", self.port.to_string()),
+            ("server.bind", self.bind.to_string()),
+            ("server.allow_open", (!self.bind.is_loopback()).to_string()),
             ("server.test_channels", "true".to_owned()),
+            ("server.twelvedata", "true".to_owned()),
             ("upstream.ws_url", upstream.ws_url()),
             ("upstream.rest_url", upstream.rest_url()),
             ("upstream.keys_g1", "demo-key".to_owned()),
@@ -160,8 +168,13 @@ async fn lead_in(app: &App, clock: &Clock, folder: &Path, chosen: &Chosen, prepa
 /// Waits until the service has been in a state.
 async fn come_to(app: &App, state: State) {
     let mut states = app.states();
-    let been = |overall: &Overall| overall.changes.iter().any(|change| change.to == state);
-    drop(tokio::time::timeout(limits::DEMO_STATE_WAIT, states.wait_for(been)).await);
+    drop(
+        tokio::time::timeout(
+            limits::DEMO_STATE_WAIT,
+            states.wait_for(|overall: &Overall| overall.changes.iter().any(|change| change.to == state)),
+        )
+        .await,
+    );
 }
 
 /// What the history pipeline does: stores the bars of the days before. How many there are.

@@ -2,10 +2,9 @@
 
 use crate::actors::vendor::RootsError;
 use crate::app::{StartError, exit_of_store};
-use crate::cmd::ask::AskError;
-use crate::cmd::backfill::BackfillError;
-use crate::cmd::calendar::CalendarError;
-use crate::cmd::simulate::SimulateError;
+use crate::cmd::{
+    ask::AskError, backfill::BackfillError, calendar::CalendarError, compare::CompareError, simulate::SimulateError,
+};
 use crate::exit::Exit;
 use crate::ledger::LedgerError;
 use crate::settings::Problems;
@@ -13,7 +12,6 @@ use crate::sim::{DayError, HistoryError, ScenarioError, SimError};
 use crate::store::StoreError;
 
 /// The code to end with, and one line for people: what failed, and the causes behind it.
-#[must_use]
 pub fn of(error: &anyhow::Error) -> (Exit, String) {
     let exit = if output_error(error).is_some() {
         Exit::Resource
@@ -23,6 +21,8 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
         Exit::Settings
     } else if let Some(backfill) = error.downcast_ref::<BackfillError>() {
         backfill.exit()
+    } else if let Some(compare) = error.downcast_ref::<CompareError>() {
+        compare.exit()
     } else if let Some(store) = error.downcast_ref::<StoreError>() {
         exit_of_store(store)
     } else if matches!(
@@ -43,7 +43,6 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
 }
 
 /// Whether it failed only because nobody reads its output any more, as when it is piped into `head`.
-#[must_use]
 pub fn is_unread(error: &anyhow::Error) -> bool {
     output_error(error).is_some_and(|written| written.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -1,8 +1,7 @@
 //! `candela gaps`: which bars are missing, why, and what became of it.
 
 use crate::cmd::ask::{Service, TokenArg};
-use crate::domain::moment::Moment;
-use crate::domain::symbol::Symbol;
+use crate::domain::model::{Moment, Symbol};
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, SettingsArgs};
@@ -71,12 +70,16 @@ impl GapsArgs {
         } else {
             table(&gaps, &mut out)?;
         }
-        let pending = |gap: &Value| matches!(text(gap, "status"), "open" | "filling");
-        Ok(if gaps.iter().any(pending) {
-            Exit::Found
-        } else {
-            Exit::Clean
-        })
+        Ok(
+            if gaps
+                .iter()
+                .any(|gap: &Value| matches!(text(gap, "status"), "open" | "filling"))
+            {
+                Exit::Found
+            } else {
+                Exit::Clean
+            },
+        )
     }
 
     /// The address of one page; without a cursor, of the first.
@@ -113,10 +116,13 @@ fn table(gaps: &[Value], out: &mut impl Write) -> std::io::Result<()> {
         "pair", "gap", "status", "bars", "from", "to"
     )?;
     for gap in gaps {
-        let (symbol, status, cause) = (text(gap, "symbol"), text(gap, "status"), text(gap, "cause"));
+        let symbol = text(gap, "symbol");
+        let status = text(gap, "status");
+        let cause = text(gap, "cause");
         let id = text(gap, "id");
         let bars = gap.get("bars").and_then(Value::as_u64).unwrap_or(0);
-        let (from, to) = (text(gap, "from"), text(gap, "to"));
+        let from = text(gap, "from");
+        let to = text(gap, "to");
         writeln!(
             out,
             "{symbol:<8} {id:<8} {status:<11} {bars:>4}  {from:<25}  {to:<25}  {cause}"

@@ -3,8 +3,7 @@
 use crate::app;
 use crate::clock::Clock;
 use crate::cmd::ask::{AskError, Service, TokenArg};
-use crate::domain::keys::Pool;
-use crate::domain::keys_view::KeyView;
+use crate::domain::vendor::{KeyView, Pool};
 use crate::exit::Exit;
 use crate::ledger::KeyUseBook;
 use crate::settings::{self, SettingsArgs, Valid};
@@ -54,11 +53,10 @@ impl KeysArgs {
         } else {
             table(&shown, &mut out)?;
         }
-        let usable = |key: &Value| !matches!(text(key, "state"), "retired" | "spent");
-        let any = shown
-            .get("keys")
-            .and_then(Value::as_array)
-            .is_some_and(|keys| keys.iter().any(usable));
+        let any = shown.get("keys").and_then(Value::as_array).is_some_and(|keys| {
+            keys.iter()
+                .any(|key: &Value| !matches!(text(key, "state"), "retired" | "spent"))
+        });
         Ok(if any { Exit::Clean } else { Exit::Found })
     }
 }
@@ -73,14 +71,17 @@ fn left_behind(valid: &Valid) -> anyhow::Result<Vec<Value>> {
     };
     let slots = app::keys(valid).into_iter().map(|(slot, _)| slot).collect();
     let pool = Pool::new(slots, app::key_policy(valid), &used, now);
-    let shown = |key: KeyView| {
-        json!({
-            "id": key.slot.to_string(), "group": format!("G{}", key.slot.group), "state": key.state.name(),
-            "until": key.until.map(|until| until.to_string()), "used_minute": key.used_minute,
-            "used_day": key.used_day, "left_day": key.left_day, "of_link": false,
+    Ok(pool
+        .view(now)
+        .into_iter()
+        .map(|key: KeyView| {
+            json!({
+                "id": key.slot.to_string(), "group": format!("G{}", key.slot.group), "state": key.state.name(),
+                "until": key.until.map(|until| until.to_string()), "used_minute": key.used_minute,
+                "used_day": key.used_day, "left_day": key.left_day, "of_link": false,
+            })
         })
-    };
-    Ok(pool.view(now).into_iter().map(shown).collect())
+        .collect())
 }
 
 fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
@@ -99,13 +100,17 @@ fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
     )?;
     for key in keys {
         let number = |name: &str| key.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let (minute, day, left) = (number("used_minute"), number("used_day"), number("left_day"));
+        let minute = number("used_minute");
+        let day = number("used_day");
+        let left = number("left_day");
         let link = if key.get("of_link") == Some(&Value::Bool(true)) {
             "  holds the link"
         } else {
             ""
         };
-        let (id, state, until) = (text(key, "id"), text(key, "state"), text(key, "until"));
+        let id = text(key, "id");
+        let state = text(key, "state");
+        let until = text(key, "until");
         let line = format!("{id:<12} {state:<9} {minute:>6} {day:>6} {left:>6}  {until}{link}");
         writeln!(out, "{}", line.trim_end())?;
     }

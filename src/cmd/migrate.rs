@@ -1,11 +1,13 @@
 //! `candela migrate`: brings the store's tables up to date, says what is missing, or undoes the newest step.
 
-use crate::app::{exit_of_store, l0_table};
+use crate::app::{self, exit_of_store, l0_table};
 use crate::exit::Exit;
+use crate::lock_file::this_process_alone;
 use crate::settings::{self, SettingsArgs, Store as StoreSettings, Valid};
-use crate::store::{Difference, Migrate, Postgres, Sqlite, StoreError, Weight};
+use crate::store::{self, Difference, Migrate, Postgres, Sqlite, Store, StoreError, Weight};
 use clap::Args;
 use serde_json::json;
+use std::future::Future;
 use std::io::Write;
 
 /// Bring the database's tables up to date. The service does the same when it starts.
@@ -61,8 +63,9 @@ impl MigrateArgs {
             Migrate::Check => system.block_on(differences(&settings)),
             Migrate::Run | Migrate::Revert | Migrate::Discard => Ok(Vec::new()),
         };
-        let grave = |differ: &Vec<Difference>| differ.iter().any(|difference| difference.weight == Weight::Grave);
-        let is_grave = differ.as_ref().is_ok_and(grave);
+        let is_grave = differ
+            .as_ref()
+            .is_ok_and(|differ: &Vec<Difference>| differ.iter().any(|difference| difference.weight == Weight::Grave));
         let said = differ.map(|differ| differ.iter().map(ToString::to_string).collect());
         self.print("differs", &said, &mut out)?;
         Ok(match (done, said) {
@@ -115,11 +118,23 @@ const fn key_of(what: Migrate) -> &'static str {
 
 /// The tables of the embedded store are candela's own.
 async fn adapt(settings: &StoreSettings, only_says: bool) -> Result<Vec<String>, StoreError> {
-    match &settings.database_url {
-        Some(url) if only_says => Postgres::new(url, 1)?.plan().await,
-        Some(url) => Postgres::new(url, 1)?.adapt().await,
-        None => Ok(Vec::new()),
+    let Some(url) = &settings.database_url else {
+        return Ok(Vec::new());
+    };
+    let database = Postgres::new(url, 1)?;
+    if only_says {
+        return database.plan().await;
     }
+    Box::pin(alone(&database, database.adapt())).await
+}
+
+/// Changes tables while nobody else writes to them.
+async fn alone(
+    database: &Postgres,
+    change: impl Future<Output = Result<Vec<String>, StoreError>>,
+) -> Result<Vec<String>, StoreError> {
+    let store = Store::Postgres(database.clone());
+    app::while_leased(&store, this_process_alone(), change).await?
 }
 
 async fn differences(settings: &Valid) -> Result<Vec<Difference>, StoreError> {
@@ -130,11 +145,22 @@ async fn differences(settings: &Valid) -> Result<Vec<Difference>, StoreError> {
     Postgres::new(url, 1)?.differences(history.as_ref()).await
 }
 
+/// Where nothing is missing nothing changes, and a service may run.
 async fn migrate(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>, StoreError> {
-    match &settings.database_url {
-        Some(url) => Postgres::new(url, 1)?.migrate(what).await,
-        None => Sqlite::migrate(&settings.sqlite_file, what),
+    let Some(url) = &settings.database_url else {
+        let file = &settings.sqlite_file;
+        let changes =
+            what != Migrate::Check && (what != Migrate::Run || !Sqlite::migrate(file, Migrate::Check)?.is_empty());
+        let _lock = changes.then(|| store::lock(file)).transpose()?;
+        return Sqlite::migrate(file, what);
+    };
+    let database = Postgres::new(url, 1)?;
+    let changes =
+        what != Migrate::Check && (what != Migrate::Run || !database.migrate(Migrate::Check).await?.is_empty());
+    if changes {
+        return Box::pin(alone(&database, database.migrate(what))).await;
     }
+    database.migrate(what).await
 }
 
 #[cfg(test)]
@@ -151,10 +177,21 @@ mod tests {
             tick_retention: None,
         };
         let missing = migrate(&settings, Migrate::Check).await.unwrap();
-        assert_eq!(missing.len(), 4);
+        assert_eq!(missing.len(), 5);
         assert!(!settings.sqlite_file.exists(), "a check changes nothing");
-        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 4);
+        let service = store::lock(&settings.sqlite_file).unwrap();
+        let refused = migrate(&settings, Migrate::Run).await.unwrap_err();
+        assert!(matches!(refused, StoreError::AnotherWriter(_)), "{refused}");
+        drop(service);
+        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 5);
+        let service = store::lock(&settings.sqlite_file).unwrap();
         assert!(migrate(&settings, Migrate::Check).await.unwrap().is_empty());
+        assert!(
+            migrate(&settings, Migrate::Run).await.unwrap().is_empty(),
+            "nothing changes"
+        );
+        assert!(migrate(&settings, Migrate::Revert).await.is_err());
+        drop(service);
         assert_eq!(migrate(&settings, Migrate::Revert).await.unwrap().len(), 1);
     }
 

@@ -2,19 +2,24 @@
 
 pub mod run;
 pub mod demo;
-pub mod demo_day;
-pub mod demo_screen;
 pub mod calendar;
 pub mod check;
+pub mod admin;
+pub mod compare;
 pub mod status;
 pub mod protocol_check;
 pub mod ask;
 mod own_certificate;
 mod checked_client;
 mod page;
+pub mod output;
 pub mod simulate;
 pub mod failure;
 pub mod migrate;
 pub mod backfill;
 pub mod keys;
 pub mod gaps;
+pub mod export;
+pub mod mcp;
+pub mod explain;
+pub mod shell;

@@ -1,19 +1,13 @@
 //! How a command knows the service of its own settings over TLS: by the very certificate that the settings name. Names do not
 //! matter: the certificate says where clients find the service, which is hardly ever 127.0.0.1.
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use crate::tls::{Believed, CertificateRule};
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
-
-#[derive(Debug)]
-struct Own {
-    certificate: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
 
 /// Trusts the first certificate of this PEM file and no other.
 ///
@@ -23,8 +17,8 @@ pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
     let unread = |error: &dyn std::fmt::Display| format!("the certificate {} cannot be read: {error}", file.display());
     let certificate = CertificateDer::from_pem_file(file).map_err(|error| unread(&error))?;
     let provider = Arc::new(ring::default_provider());
-    let own = Arc::new(Own {
-        certificate,
+    let own = Arc::new(CertificateRule {
+        believed: Believed::Only(certificate),
         provider: Arc::clone(&provider),
     });
     let versions = ClientConfig::builder_with_provider(provider)
@@ -34,52 +28,11 @@ pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(verified.with_no_client_auth()))
 }
 
-impl ServerCertVerifier for Own {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if *end_entity == self.certificate {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(Error::General(
-            "it shows another certificate than server.tls_cert".to_owned(),
-        ))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustls::ServerConfig;
+    use rustls::pki_types::ServerName;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 

@@ -154,7 +154,8 @@ impl Page {
 
     fn credits(&mut self, forecast: &Value) {
         if forecast.is_object() {
-            let (expected, available) = (words(&forecast["expected"]), words(&forecast["available"]));
+            let expected = words(&forecast["expected"]);
+            let available = words(&forecast["available"]);
             let fits = if forecast["fits"] == true {
                 "fits"
             } else {
@@ -168,7 +169,8 @@ impl Page {
 
     fn clients(&mut self, clients: &Value) {
         if clients.is_object() {
-            let (connected, slow) = (words(&clients["connected"]), words(&clients["conflating"]));
+            let connected = words(&clients["connected"]);
+            let slow = words(&clients["conflating"]);
             self.line(&format!("\nclients: {connected} connected, {slow} of them slow"));
         }
     }
@@ -177,11 +179,15 @@ impl Page {
     fn rows(&mut self, title: &str, list: &Value, fields: &[&str]) {
         let mut rows = vec![fields.iter().map(|field| field.replace('_', " ")).collect::<Vec<_>>()];
         for item in list.as_array().into_iter().flatten() {
-            let cell = |field: &&str| match *field {
-                "from" | "to" => instant(&item[*field]),
-                _ => words(&item[*field]),
-            };
-            rows.push(fields.iter().map(cell).collect());
+            rows.push(
+                fields
+                    .iter()
+                    .map(|field: &&str| match *field {
+                        "from" | "to" => instant(&item[*field]),
+                        _ => words(&item[*field]),
+                    })
+                    .collect(),
+            );
         }
         self.table(title, &rows);
     }
@@ -232,7 +238,7 @@ fn words(value: &Value) -> String {
 
 /// Microseconds since 1970 as UTC; anything else as it is.
 fn instant(value: &Value) -> String {
-    let at = value.as_i64().map(crate::domain::timestamp::Timestamp::from_micros);
+    let at = value.as_i64().map(crate::domain::model::Timestamp::from_micros);
     at.map_or_else(|| words(value), |at| at.to_string())
 }
 

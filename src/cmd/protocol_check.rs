@@ -5,8 +5,10 @@
     reason = "a JSON value indexed by what is not there gives null, and never panics"
 )]
 
-use crate::cmd::ask::{AskError, TokenArg};
-use crate::cmd::checked_client::{CheckedClient, PATIENCE};
+use crate::cmd::{
+    ask::{AskError, TokenArg},
+    checked_client::{CheckedClient, PATIENCE},
+};
 use crate::exit::Exit;
 use clap::Args;
 use serde_json::{Value, json};

@@ -3,10 +3,15 @@
 use crate::app::{self, App, Ending};
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::settings::{self, SettingsArgs};
+use crate::limits;
+use crate::notify::Notifier;
+use crate::settings::{self, SettingsArgs, Valid};
 use crate::telemetry;
+use crate::views::ServiceView;
 use anyhow::Context;
 use clap::Args;
+use std::future::pending;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Run the service until it is told to stop.
 #[derive(Debug, Clone, Args)]
@@ -15,21 +20,33 @@ pub struct RunArgs {
     settings: SettingsArgs,
 }
 
+/// The one setting that a running service takes anew. Tokens, certificate and calendar stand in files that are read again
+/// when they change.
+const RELOADED: &str = "log.level";
+
 impl RunArgs {
     /// Runs it to its end.
     ///
     /// # Errors
     /// A sentence that names what cannot be used, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let settings = settings::load_for_service(&self.settings.sources())?;
+        let sources = self.settings.sources();
+        let settings = settings::load_for_service(&sources)?;
+        let notifier = Notifier::of(&sources.environment, std::process::id())
+            .context("NOTIFY_SOCKET names no socket: it is set by systemd")?;
         let clock = Clock::system();
         app::reserve_descriptors()?;
         telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {
-            let app = App::start(settings, clock, Vec::new()).await?;
+            let hangups = signal(SignalKind::hangup())?;
+            let app = App::start(settings.clone(), clock, Vec::new()).await?;
             tracing::info!(address = %app.address(), "candela listens");
-            let ending = app::until_over(&app, None, std::future::pending(), std::future::pending()).await?;
+            let beside = async {
+                tokio::join!(self.reload(hangups, settings, &notifier), tell(&app, &notifier));
+            };
+            let ending = app::until_over(&app, None, pending(), beside).await?;
             tracing::info!(?ending, "candela stops");
+            notifier.say("STOPPING=1\nSTATUS=clients are told, and what was decided is written");
             let stopped = app.stop(ending).await;
             tracing::info!(
                 position = stopped.head.0,
@@ -42,5 +59,99 @@ impl RunArgs {
                 Ending::Asked | Ending::Over => Exit::Clean,
             })
         })
+    }
+
+    /// Reads the settings again at each SIGHUP: takes what can be taken, and says what waits for a restart. Settings with a
+    /// problem change nothing.
+    async fn reload(&self, mut hangups: Signal, started: Valid, notifier: &Notifier) {
+        while hangups.recv().await.is_some() {
+            notifier.say("RELOADING=1");
+            match settings::load_for_service(&self.settings.sources()) {
+                Err(problems) => tracing::error!(%problems, "SIGHUP: nothing is changed"),
+                Ok(settings) => match telemetry::set_level(&settings.log) {
+                    Ok(()) => say_reloaded(&settings, &started),
+                    Err(error) => tracing::error!(error, "SIGHUP: the log's level stays as it is"),
+                },
+            }
+            notifier.say("READY=1");
+        }
+        pending::<()>().await;
+    }
+}
+
+fn say_reloaded(settings: &Valid, started: &Valid) {
+    tracing::info!(
+        log.level = settings.log.directives,
+        "SIGHUP: the settings were read again, and the log's level is in force"
+    );
+    let mut waiting = settings.changed(started);
+    waiting.retain(|name| name != RELOADED);
+    if !waiting.is_empty() {
+        tracing::warn!(
+            settings = waiting.join(", "),
+            "SIGHUP: these settings have changed and wait for a restart"
+        );
+    }
+}
+
+/// Tells systemd that the service is ready, and from then on that it lives and how it is.
+async fn tell(app: &App, notifier: &Notifier) {
+    if !notifier.is_heard() {
+        pending::<()>().await;
+    }
+    notifier.say("READY=1");
+    let view = app.view();
+    let period = notifier.watchdog().map_or(limits::NOTIFY_EVERY, |watchdog| {
+        limits::NOTIFY_EVERY.min(watchdog / limits::NOTIFY_SHARE)
+    });
+    loop {
+        let status = line(&view.borrow());
+        let alive = if notifier.watchdog().is_some() {
+            "\nWATCHDOG=1"
+        } else {
+            ""
+        };
+        notifier.say(&format!("STATUS={status}{alive}"));
+        tokio::time::sleep(period).await;
+    }
+}
+
+/// The service in a line, as `systemctl status` shows it.
+fn line(view: &ServiceView) -> String {
+    let holding = view.conditions.iter().filter(|condition| condition["status"] == true);
+    let mut kinds: Vec<&str> = holding.filter_map(|condition| condition["type"].as_str()).collect();
+    kinds.dedup();
+    let safe: Vec<String> = view
+        .symbols
+        .iter()
+        .map(|(symbol, shown)| format!("{symbol} {}", if shown.safe_to_trade { "safe" } else { "not safe" }))
+        .collect();
+    let mut parts = vec![view.state.name.clone()];
+    parts.extend(safe);
+    if !kinds.is_empty() {
+        parts.push(format!("conditions: {}", kinds.join(", ")));
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::SymbolView;
+    use serde_json::json;
+
+    #[test]
+    fn one_line_says_state_pairs_and_conditions() {
+        let mut view = ServiceView::default();
+        assert_eq!(line(&view), "initializing");
+        view.state.name = "active".to_owned();
+        view.symbols.insert("USD/COP".parse().unwrap(), SymbolView::default());
+        let condition = |kind: &str, holds: bool| json!({"type": kind, "status": holds});
+        view.conditions = vec![
+            condition("feed_down", true),
+            condition("feed_down", true),
+            condition("polling", false),
+        ];
+        assert_eq!(line(&view), "active; USD/COP not safe; conditions: feed_down");
     }
 }

@@ -1,15 +1,16 @@
 //! `candela simulate`: the simulated upstream alone, for any client of the vendor to talk to, with a scenario of what goes wrong.
 
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::symbol::Symbol;
-use crate::domain::timestamp::Timestamp;
+use crate::cmd::output::{Output, lines_lost};
+use crate::domain::model::{Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
-use crate::sim::day::MARKET_ZONE;
-use crate::sim::report::Report;
-use crate::sim::script::duration;
+use crate::sim::engine::Report;
+use crate::sim::market::MARKET_ZONE;
+use crate::sim::scenario::script::duration;
+use crate::sim::start;
 use crate::sim::{
-    Day, DayError, History, HistoryError, Market, Scenario, ScenarioError, SimConfig, SimError, SimHandle, start,
+    Day, DayError, History, HistoryError, Market, Scenario, ScenarioError, SimConfig, SimError, SimHandle,
 };
 use chrono::NaiveDate;
 use chrono_tz::Tz;
@@ -17,7 +18,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Run a server on loopback that speaks TwelveData's WebSocket and REST, and misbehaves on cue.
@@ -96,7 +97,11 @@ impl SimulateArgs {
     /// # Errors
     /// A sentence that names what cannot be used, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
-        Ok(run(&self, &mut io::stdout().lock())?)
+        let json = self.json;
+        let mut out = Output::start(move |count| lines_lost(json, count)).map_err(SimulateError::Output)?;
+        let exit = run(&self, &mut out)?;
+        out.finish().map_err(SimulateError::Output)?;
+        Ok(exit)
     }
 }
 
@@ -133,7 +138,9 @@ pub fn run(args: &SimulateArgs, out: &mut impl Write) -> Result<Exit, SimulateEr
         .unwrap_or_default();
     let (market, clock, what) = match (&args.history, args.date) {
         (Some(history), Some(date)) => {
-            let day = History::read(history)?.day(Symbol::usdcop(), date, args.history_zone)?;
+            let file = History::read(history)?;
+            say_rounded(history, &file);
+            let day = file.day(Symbol::usdcop(), date, args.history_zone)?;
             let clock = Clock::scaled(day.opens - args.lead, args.speed);
             (Market::replay(args.seed, &day), clock, described(&day))
         }
@@ -181,7 +188,8 @@ fn described(day: &Day) -> String {
 /// Tells what happens until a signal comes or the time is over.
 async fn watch<W: Write>(sim: &SimHandle, teller: &mut Teller<'_, W>, length: Option<Duration>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let begun = Stopwatch::start();
     while length.is_none_or(|length| begun.elapsed() < length) {
         teller.news(sim.report())?;
@@ -214,7 +222,9 @@ impl<W: Write> Teller<'_, W> {
     }
 
     fn listening(&mut self, sim: &SimHandle, what: &str, speed: f64) -> io::Result<()> {
-        let (address, ws, rest) = (sim.address(), sim.ws_url(), sim.rest_url());
+        let address = sim.address();
+        let ws = sim.ws_url();
+        let rest = sim.rest_url();
         let object = json!({"event": "listening", "address": address.to_string(), "ws_url": ws, "rest_url": rest, "market": what, "speed": speed});
         self.say(
             &object,
@@ -234,7 +244,8 @@ impl<W: Write> Teller<'_, W> {
             )?;
         }
         if report.open != self.told.open {
-            let (open, now) = (report.open, self.clock.now());
+            let open = report.open;
+            let now = self.clock.now();
             let object = json!({"event": "connections", "at": now.to_string(), "open": open});
             self.say(&object, &format!("{}  {open} connected", wall(now)))?;
         }
@@ -243,7 +254,8 @@ impl<W: Write> Teller<'_, W> {
     }
 
     fn summary(&mut self, report: &Report) -> io::Result<()> {
-        let (counters, violations) = (&report.counters, report.violations());
+        let counters = &report.counters;
+        let violations = report.violations();
         let object = json!({
             "event": "summary",
             "connections": counters.opened_total,
@@ -279,6 +291,14 @@ fn wall(at: Timestamp) -> String {
         .with_timezone(&MARKET_ZONE)
         .format("%Y-%m-%d %H:%M:%S")
         .to_string()
+}
+
+/// Says of how many bars of a file prices had more digits than the scale holds.
+pub(super) fn say_rounded(path: &Path, file: &History) {
+    let count = file.rounded();
+    if count > 0 {
+        tracing::warn!(file = %path.display(), count, "bars of the history file rounded to six decimals");
+    }
 }
 
 #[cfg(test)]

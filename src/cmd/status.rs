@@ -1,7 +1,9 @@
 //! `candela status`: the `/status` page of a running service, for a terminal.
 
-use crate::cmd::ask::{Service, TokenArg};
-use crate::cmd::page::page;
+use crate::cmd::{
+    ask::{Service, TokenArg},
+    page::page,
+};
 use crate::exit::Exit;
 use crate::settings::{self, SettingsArgs};
 use clap::Args;
@@ -82,9 +84,12 @@ impl StatusArgs {
 /// In a state that is no error, and without a condition that holds.
 fn well(status: &Value) -> bool {
     let conditions = status.pointer("/conditions").and_then(Value::as_array);
-    let holds = |condition: &Value| condition.get("status") == Some(&Value::Bool(true));
     let state = status.pointer("/state/name").and_then(Value::as_str);
-    state.is_some_and(|name| name != "error") && !conditions.is_some_and(|all| all.iter().any(holds))
+    state.is_some_and(|name| name != "error")
+        && !conditions.is_some_and(|all| {
+            all.iter()
+                .any(|condition: &Value| condition.get("status") == Some(&Value::Bool(true)))
+        })
 }
 
 #[cfg(test)]

@@ -3,17 +3,22 @@
 use super::checkpoint::Checkpointer;
 use super::end::End;
 use super::error::LedgerError;
-use super::files::{self, DayFile, Heads, Held, beside, sql_int};
+use super::files::{self, DayFile, Heads, beside, sql_int};
+use super::follow;
 use super::mark::{Doubt, Mark};
+use super::parcel_body::ParcelBody;
+use super::parcels::{self, Parcels};
 use super::place::Place;
 use super::read::LedgerReader;
 use super::renumber::{self, Renumbered, renumber};
 use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
 use super::shared::{Hold, Shared};
 use crate::clock::Stopwatch;
-use crate::domain::channel::Channel;
-use crate::domain::event::{Entry, Event, Heard, Numbered, Position};
+use crate::domain::cluster::Parcel;
+use crate::domain::followers::lease::Holder;
+use crate::domain::model::{Channel, Event, Input, JournalEntry, Position, Sequenced};
 use crate::limits;
+use crate::lock_file::LockFile;
 use chrono::NaiveDate;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
@@ -33,11 +38,12 @@ pub struct Options {
     /// Channels that will be written. Each has its epoch from the start, so that who follows one before its first message can come
     /// back to it.
     pub channels: Vec<Channel>,
+    /// Whose parcels it holds.
+    pub parcels: Parcels,
 }
 
 impl Options {
     /// A week of files, beginning with `date`.
-    #[must_use]
     pub const fn new(date: NaiveDate, random: u64) -> Self {
         Self {
             date,
@@ -45,6 +51,7 @@ impl Options {
             days: limits::LEDGER_DAYS,
             backup: None,
             channels: Vec::new(),
+            parcels: Parcels::Uncounted,
         }
     }
 }
@@ -52,15 +59,15 @@ impl Options {
 /// The appending end of the ledger. One for each folder.
 #[derive(Debug)]
 pub struct Ledger {
-    db: Connection,
-    path: PathBuf,
-    options: Options,
+    pub(super) db: Connection,
+    pub(super) path: PathBuf,
+    pub(super) options: Options,
     /// `synchronous` is at FULL now.
     full: bool,
     /// What was committed last is not known: read it before anything else.
-    unsure: bool,
-    end: End,
-    mark: Mark,
+    pub(super) unsure: bool,
+    pub(super) end: End,
+    pub(super) mark: Mark,
     place: Place,
     /// When the files were last seen in their place.
     looked: Stopwatch,
@@ -69,9 +76,9 @@ pub struct Ledger {
     log: usize,
     /// The same since a flush was asked for.
     unflushed: usize,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     checkpointer: Checkpointer,
-    _lock: Held,
+    lock: LockFile,
 }
 
 impl Ledger {
@@ -90,14 +97,30 @@ impl Ledger {
             .map(|(date, file)| (*date, file.clone()));
         let (date, first, path) = match newest {
             Some((date, file)) => (date, file.first, file.path),
-            None => (options.date, 1, files::path_of(folder, options.date)),
+            None => follow::first_file(folder, &options)?,
         };
-        let heads = shared.state().heads.clone();
-        let mut db = files::open_to_append(&path, first, &heads, &format!("{:016x}", options.random))?;
+        let (heads, name) = match follow::begins_with(&options)? {
+            Some(opening) if shared.state().files.is_empty() => (opening.heads, opening.lineage),
+            _ => (shared.state().heads.clone(), format!("{:016x}", options.random)),
+        };
+        let mut db = files::open_to_append(&path, first, &heads, &name)?;
         let mut end = End::read(&db, &path)?;
-        establish(&db, &path, &mut end, &options)?;
-        let (mark, renumbered) = prove(folder, (&mut db, &path), &mut end, log, options.random)?;
+        let mut new_channels = false;
+        let (mark, renumbered) = if let Parcels::Followed(begin) = &options.parcels {
+            let before = earlier(&shared, &path);
+            follow::go_on((&db, &path), &mut end, begin.as_ref(), &before)?;
+            let mut mark = Mark::open(folder, end.head, false, false)?.0;
+            mark.begin(end.head)?;
+            (mark, None)
+        } else {
+            new_channels = establish(&db, &path, &mut end, &options)?;
+            prove(folder, (&mut db, &path), &mut end, log, options.random)?
+        };
         let lineage = files::lineage(&db, &path)?;
+        if options.parcels == Parcels::Counted {
+            let told = (date, lineage.as_str(), new_channels);
+            parcels::go_on((&db, &path), &mut end, told, &earlier(&shared, &path))?;
+        }
         let ancestors = renumber::ancestors(&db, &path)?;
         {
             let mut state = shared.state_mut();
@@ -114,6 +137,7 @@ impl Ledger {
             state.lineage = lineage;
             state.ancestors = ancestors;
             state.opened = end.head;
+            state.follows = matches!(options.parcels, Parcels::Followed(_));
         }
         Ok(Self {
             place: Place::of(folder, &path)?,
@@ -130,8 +154,13 @@ impl Ledger {
             unflushed: 0,
             shared,
             checkpointer: Checkpointer::start()?,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Who appends: this process, known by the ledger's folder.
+    pub const fn holder(&self) -> &Holder {
+        self.lock.holder()
     }
 
     /// Writes what is new in `entries`, all of it or nothing, and returns the last position that is written. Events up to
@@ -139,18 +168,14 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]; nothing was written then, as far as is known, and the same entries may be appended again.
-    pub fn append(&mut self, entries: &[Entry]) -> Result<Position, LedgerError> {
+    pub fn append(&mut self, entries: &[JournalEntry]) -> Result<Position, LedgerError> {
         if self.looked.elapsed() >= limits::LEDGER_LOOK {
             self.look()?;
         }
-        if self.unsure {
-            self.end = End::read(&self.db, &self.path)?;
-            self.mark.acknowledge(self.end.head)?;
-            self.unsure = false;
-        }
+        self.be_sure()?;
         let known = self.end.tail.known(entries, self.end.head);
         let fresh = entries.get(known..).unwrap_or_default();
-        if fresh.iter().all(|entry| matches!(entry, Entry::Partial { .. })) {
+        if fresh.iter().all(|entry| matches!(entry, JournalEntry::Partial { .. })) {
             return Ok(Position(self.end.head));
         }
         self.sync_fully(fresh.iter().any(needs_sync))?;
@@ -169,6 +194,21 @@ impl Ledger {
         Ok(Position(self.end.head))
     }
 
+    /// Reads again where the ledger ends, when that is not known.
+    pub(super) fn be_sure(&mut self) -> Result<(), LedgerError> {
+        if !self.unsure {
+            return Ok(());
+        }
+        let mut end = End::read(&self.db, &self.path)?;
+        if self.end.chain.is_some() {
+            end.chain = parcels::last(&self.db, &self.path)?.map(|last| last.chain);
+        }
+        self.mark.acknowledge(end.head)?;
+        self.end = end;
+        self.unsure = false;
+        Ok(())
+    }
+
     /// Begins the file of session `date`. Nothing happens when that, or a later one, is already the newest. Drops files
     /// beyond the number to keep, oldest first, up to the first that a holding reader still needs.
     ///
@@ -178,6 +218,12 @@ impl Ledger {
         if date <= self.shared.state().date {
             return Ok(());
         }
+        self.roll_to(date, None)
+    }
+
+    /// The same with the opening that another ledger's file begins with.
+    pub(super) fn roll_to(&mut self, date: NaiveDate, with: Option<&Parcel>) -> Result<(), LedgerError> {
+        self.be_sure()?;
         self.seal()?;
         let path = files::path_of(&self.shared.folder, date);
         let first = self.end.head.saturating_add(1);
@@ -188,7 +234,11 @@ impl Ledger {
         let db = files::open_to_append(&path, first, &self.end.heads, &lineage)?;
         renumber::carry(&db, &path, &ancestors)?;
         renumber::set_marked(&db, &path, self.end.head)?;
-        let end = End::read(&db, &path)?;
+        let mut end = End::read(&db, &path)?;
+        end.chain = self.end.chain;
+        if end.chain.is_some() {
+            parcels::begin_file((&db, &path), &mut end, (date, &lineage), with)?;
+        }
         self.place = Place::of(&self.shared.folder, &path)?;
         self.checkpointer.finish(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);
@@ -214,7 +264,6 @@ impl Ledger {
     }
 
     /// Whether this start took new names, and why.
-    #[must_use]
     pub const fn renumbered(&self) -> Option<Renumbered> {
         self.renumbered
     }
@@ -239,44 +288,42 @@ impl Ledger {
             state.heads = self.end.heads.clone();
             (state.lineage, state.ancestors) = (lineage, ancestors);
         }
+        if self.end.chain.is_some() {
+            self.begin_parcels_after(0)?;
+        }
         let told = stored.0.max(head);
         self.renumbered = Some(Renumbered { why, head, told });
         Ok(())
     }
 
     /// The last position that is written.
-    #[must_use]
     pub const fn head(&self) -> Position {
         Position(self.end.head)
     }
 
     /// Where each channel ends.
-    #[must_use]
     pub const fn heads(&self) -> &Heads {
         &self.end.heads
     }
 
     /// The session date of the file that is appended to.
-    #[must_use]
     pub fn date(&self) -> NaiveDate {
         self.shared.state().date
     }
 
     /// A reader that takes what is there: it does not keep old files from being dropped.
-    #[must_use]
     pub fn reader(&self) -> LedgerReader {
         LedgerReader::of(Arc::clone(&self.shared), None)
     }
 
     /// A reader whose files are kept until it says, with [`LedgerReader::done_before`], that it is past them. Until it first
     /// says so, everything is kept.
-    #[must_use]
     pub fn holding_reader(&self) -> LedgerReader {
         LedgerReader::of(Arc::clone(&self.shared), Some(Hold::on(&self.shared)))
     }
 
     /// Sets how much the next commit waits for the disk; SQLite takes the setting only between transactions.
-    fn sync_fully(&mut self, full: bool) -> Result<(), LedgerError> {
+    pub(super) fn sync_fully(&mut self, full: bool) -> Result<(), LedgerError> {
         if full == self.full {
             return Ok(());
         }
@@ -292,32 +339,64 @@ impl Ledger {
         Ok(())
     }
 
-    fn commit(&mut self, fresh: &[Entry], end: &mut End) -> Result<(), LedgerError> {
-        let (path, random) = (&self.path, self.options.random);
+    fn commit(&mut self, fresh: &[JournalEntry], end: &mut End) -> Result<(), LedgerError> {
+        let path = &self.path;
+        let random = self.options.random;
         let error = |source| LedgerError::sqlite("append to", path, source);
+        let unknown = |event: &Sequenced| event.channel.filter(|channel| !end.heads.contains_key(channel));
+        let new: Vec<Channel> = match end.chain {
+            Some(_) => fresh
+                .iter()
+                .filter_map(JournalEntry::event)
+                .filter_map(unknown)
+                .collect(),
+            None => Vec::new(),
+        };
+        let due = end.chain.is_some_and(|chain| chain.opening_is_due() || !new.is_empty());
+        let mut body = end.chain.map(|_| ParcelBody::default());
         let transaction = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(error)?;
         {
             let mut insert = Inserts::prepare(&transaction).map_err(error)?;
+            for channel in new {
+                if end.establish(channel, random).is_some() {
+                    insert.head(end, Some(channel)).map_err(error)?;
+                }
+            }
+            if due {
+                let (date, lineage) = self.shared.named();
+                parcels::open(&transaction, end, &parcels::opening_at(end, date, &lineage), None).map_err(error)?;
+            }
             for entry in fresh {
                 match entry {
-                    Entry::Heard(heard) => insert.heard(heard, end).map_err(error)?,
-                    Entry::Event(event) => {
+                    JournalEntry::Input(heard) => {
+                        if let Some(body) = &mut body {
+                            body.input(end.head, heard).map_err(error)?;
+                        }
+                        insert.heard(heard, end).map_err(error)?;
+                    }
+                    JournalEntry::Event(event) => {
+                        if let Some(body) = &mut body {
+                            body.event(event).map_err(error)?;
+                        }
                         if end.admit(event, random)? {
                             insert.head(end, event.channel).map_err(error)?;
                         }
                         insert.event(event).map_err(error)?;
                     }
-                    Entry::Partial { .. } => {}
+                    JournalEntry::Partial { .. } => {}
                 }
             }
+        }
+        if let Some(body) = body {
+            parcels::add(&transaction, end, &body.finish()).map_err(error)?;
         }
         transaction.commit().map_err(error)
     }
 
-    fn keep_log_small(&mut self, rows: usize) {
+    pub(super) fn keep_log_small(&mut self, rows: usize) {
         let grown = rows
             .saturating_mul(limits::LEDGER_LOG_ROW)
             .saturating_add(limits::LEDGER_LOG_COMMIT);
@@ -410,7 +489,8 @@ fn prove(
     renumber::set_marked(db, path, end.head)?;
     mark.begin(end.head)?;
     renumber::answered(folder)?;
-    let (head, told) = (end.head, last.head.max(end.head));
+    let head = end.head;
+    let told = last.head.max(end.head);
     Ok((mark, why.map(|why| Renumbered { why, head, told })))
 }
 
@@ -418,6 +498,13 @@ fn prove(
 fn truncate(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         .map(|busy| busy == 0)
+}
+
+/// The day files before the newest, the latest first.
+fn earlier(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
+    let state = shared.state();
+    let files = state.files.values().rev().map(|file: &DayFile| file.path.clone());
+    files.filter(|file| file != newest).collect()
 }
 
 /// Whether the newest day file has a log.
@@ -428,9 +515,10 @@ fn has_log(folder: &Path) -> Result<bool, LedgerError> {
 }
 
 /// Gives the channels that are new their epochs, durably, before anyone can be told of them.
-fn establish(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<(), LedgerError> {
+fn establish(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<bool, LedgerError> {
     let error = |source| LedgerError::sqlite("begin", path, source);
     let transaction = db.unchecked_transaction().map_err(error)?;
+    let known = end.heads.len();
     for channel in &options.channels {
         if let Some(head) = end.establish(*channel, options.random) {
             let values = params![channel.to_string(), head.epoch.as_str()];
@@ -439,7 +527,8 @@ fn establish(db: &Connection, path: &Path, end: &mut End, options: &Options) -> 
                 .map_err(error)?;
         }
     }
-    transaction.commit().map_err(error)
+    transaction.commit().map_err(error)?;
+    Ok(end.heads.len() > known)
 }
 
 #[cfg(test)]
@@ -453,8 +542,9 @@ impl Ledger {
     }
 }
 
-fn needs_sync(entry: &Entry) -> bool {
-    matches!(entry, Entry::Event(numbered) if !matches!(numbered.event, Event::Tick(_)))
+/// Whether an entry must be on the disk before it is told: all but ticks.
+pub const fn needs_sync(entry: &JournalEntry) -> bool {
+    matches!(entry, JournalEntry::Event(numbered) if !matches!(numbered.event, Event::Tick(_)))
 }
 
 /// The statements of one append.
@@ -473,22 +563,22 @@ impl<'t> Inserts<'t> {
         })
     }
 
-    fn heard(&mut self, heard: &Heard, end: &mut End) -> rusqlite::Result<()> {
+    fn heard(&mut self, heard: &Input, end: &mut End) -> rusqlite::Result<()> {
         end.input = end.input.saturating_add(1);
         end.tail.push(heard);
-        rows::insert_input(&mut self.input, end.input, end.head, heard)
+        rows::insert_input(&mut *self.input, end.input, end.head, heard)
     }
 
-    fn event(&mut self, numbered: &Numbered) -> rusqlite::Result<()> {
+    fn event(&mut self, numbered: &Sequenced) -> rusqlite::Result<()> {
         match &numbered.event {
-            Event::Tick(accepted) => rows::insert_tick(&mut self.tick, numbered, accepted),
+            Event::Tick(accepted) => rows::insert_tick(&mut *self.tick, numbered, accepted),
             Event::Bar(bar) => {
                 let mut insert = self.transaction.prepare_cached(INSERT_BAR)?;
-                rows::insert_bar(&mut insert, numbered, bar)
+                rows::insert_bar(&mut *insert, numbered, bar)
             }
-            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) => {
+            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {
                 let mut insert = self.transaction.prepare_cached(INSERT_NOTE)?;
-                rows::insert_note(&mut insert, numbered)
+                rows::insert_note(&mut *insert, numbered)
             }
         }
     }

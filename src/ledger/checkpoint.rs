@@ -154,7 +154,8 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     }
     let Some(name) = path.file_name() else { return Ok(()) };
     fs::create_dir_all(backup)?;
-    let (target, partial) = (backup.join(name), backup.join(name).with_extension("partial"));
+    let target = backup.join(name);
+    let partial = backup.join(name).with_extension("partial");
     if fs::rename(path, &target).is_ok() {
         return Ok(());
     }

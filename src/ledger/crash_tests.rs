@@ -1,9 +1,11 @@
 //! The ledger when its process is killed, and when its log is cut.
 
+use super::parcel_tests::{all_from, counted};
 use super::story::{Story, day};
-use super::tests::{events, open, read_all};
+use super::tests::{events, read_all};
 use super::*;
-use crate::domain::event::Entry;
+use crate::domain::model::JournalEntry;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -28,7 +30,7 @@ fn variable(name: &str) -> Option<String> {
 #[test]
 fn child_appends_until_it_is_killed() {
     let Some(folder) = variable(FOLDER) else { return };
-    let mut ledger = open(Path::new(&folder));
+    let mut ledger = counted(Path::new(&folder));
     let mut story = Story::after(&ledger);
     println!("\nhead {}", ledger.head().0);
     for round in 0_u8.. {
@@ -91,9 +93,20 @@ fn what_was_reported_written_survives_sigkill_at_any_moment() {
     let rounds = variable("CANDELA_TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let mut random = fastrand::Rng::with_seed(20_251_022);
     let mut before = 0;
+    let mut parcels = BTreeMap::new();
     for round in 0..rounds {
         let reported = run_and_kill(folder.path(), Duration::from_micros(random.u64(100..120_000)));
-        let ledger = open(folder.path());
+        let ledger = counted(folder.path());
+        for parcel in all_from(&mut ledger.reader(), 1) {
+            let known = *parcels.entry(parcel.number).or_insert(parcel.hash);
+            assert_eq!(
+                known, parcel.hash,
+                "round {round}: parcel {} has two contents",
+                parcel.number
+            );
+        }
+        let last = parcels.last_key_value().map(|(number, _)| *number);
+        assert_eq!(last, Some(ledger.last_parcel()), "round {round}: no parcel is lost");
         assert!(
             ledger.head().0 >= reported,
             "round {round}: {reported} was reported written"
@@ -101,7 +114,12 @@ fn what_was_reported_written_survives_sigkill_at_any_moment() {
         assert!(ledger.head().0 >= before);
         before = ledger.head().0;
     }
-    let ledger = open(folder.path());
+    let ledger = counted(folder.path());
+    assert_eq!(
+        parcels.len(),
+        usize::try_from(ledger.last_parcel()).unwrap(),
+        "numbers have no hole"
+    );
     // the story is the same for any reader: positions without a hole, numbers of each channel without a hole
     let all = read_all(&mut ledger.reader());
     assert_eq!(u64::try_from(all.len()).unwrap(), ledger.head().0);
@@ -121,9 +139,9 @@ fn what_was_reported_written_survives_sigkill_at_any_moment() {
 #[test]
 fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = open(folder.path());
+    let mut ledger = counted(folder.path());
     let mut story = Story::default();
-    let mut written: Vec<Entry> = Vec::new();
+    let mut written: Vec<JournalEntry> = Vec::new();
     let mut ends = vec![0];
     for size in [1_usize, 7, 3, 30, 2, 12] {
         let moves: Vec<u8> = (0..size).map(|i| u8::try_from(i * 37 % 251).unwrap()).collect();
@@ -132,6 +150,10 @@ fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
         written.extend(batch);
         ends.push(ledger.head().0);
     }
+    let whole: BTreeMap<_, _> = all_from(&mut ledger.reader(), 1)
+        .into_iter()
+        .map(|parcel| (parcel.number, parcel.hash))
+        .collect();
     let path = files::path_of(folder.path(), day(22));
     let log = path.with_extension("db-wal");
     let (database, log) = (fs::read(&path).unwrap(), fs::read(log).unwrap());
@@ -148,7 +170,7 @@ fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
         let path = files::path_of(copy.path(), day(22));
         fs::write(&path, &database).unwrap();
         fs::write(path.with_extension("db-wal"), &log[..cut]).unwrap();
-        let mut torn = open(copy.path());
+        let mut torn = counted(copy.path());
         let head = torn.head().0;
         assert!(
             ends.contains(&head),
@@ -162,6 +184,16 @@ fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
         assert_eq!(read_all(&mut torn.reader()), kept);
         torn.append(&written).unwrap();
         assert_eq!(read_all(&mut torn.reader()), events(&written));
+        // A number that was given out before the cut is kept as it was, or not given out again. Without its mark a ledger that has
+        // lost everything is a new one; with it, it is a doubt.
+        for parcel in all_from(&mut torn.reader(), 1) {
+            let known = whole.get(&parcel.number);
+            assert!(
+                head == 0 || known.is_none_or(|hash| *hash == parcel.hash),
+                "parcel {} has two contents",
+                parcel.number
+            );
+        }
     }
     assert!(seen.len() > 2, "the cuts hit several transactions: {seen:?}");
 }

@@ -2,10 +2,10 @@
 
 use super::error::LedgerError;
 use super::files::{self, Heads};
+use super::parcels::Chain;
 use super::rows;
 use super::tail::Tail;
-use crate::domain::channel::{Channel, Epoch, Head};
-use crate::domain::event::Numbered;
+use crate::domain::model::{Channel, Epoch, Head, Sequenced};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -16,6 +16,8 @@ pub(super) struct End {
     pub(super) heads: Heads,
     pub(super) input: i64,
     pub(super) tail: Tail,
+    /// Where its parcels end; nothing where they are not counted.
+    pub(super) chain: Option<Chain>,
 }
 
 impl End {
@@ -29,6 +31,7 @@ impl End {
             heads: files::heads(db, path)?,
             input,
             tail: Tail::read(db, path, head)?,
+            chain: None,
         })
     }
 
@@ -46,7 +49,7 @@ impl End {
     }
 
     /// Takes the event's numbers when they continue position and channel. True when the channel is new.
-    pub(super) fn admit(&mut self, event: &Numbered, random: u64) -> Result<bool, LedgerError> {
+    pub(super) fn admit(&mut self, event: &Sequenced, random: u64) -> Result<bool, LedgerError> {
         if event.position.0 != self.head.saturating_add(1) {
             return Err(LedgerError::Hole {
                 head: self.head,

@@ -1,6 +1,7 @@
 //! What can go wrong with the ledger, and what the caller should do about it.
 
-use crate::domain::channel::Channel;
+use crate::domain::followers::lease::Holder;
+use crate::domain::model::Channel;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,15 @@ use std::path::{Path, PathBuf};
 pub enum LedgerError {
     /// Another process appends to it.
     #[error(
-        "the ledger in {} is in use by another candela process: stop that one, or name another folder for this one",
-        folder.display()
+        "the ledger in {} is in use by another candela{}: stop that one, or name another folder for this one",
+        folder.display(),
+        by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default()
     )]
     InUse {
         /// The ledger's folder.
         folder: PathBuf,
+        /// Who that is, where it says so.
+        by: Option<Holder>,
     },
     /// The folder cannot be made, listed or locked.
     #[error("the ledger folder {} cannot be used: {source}", path.display())]
@@ -93,6 +97,14 @@ pub enum LedgerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A parcel of another ledger that does not continue this one, or cannot be read.
+    #[error("parcel {number} cannot be appended: {problem}")]
+    Parcel {
+        /// Its number.
+        number: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// What is open is not what stands in the folder.
     #[error(
         "the ledger's file {} {what}: put the folder back as it was, and the ledger goes on by itself; or restart candela, and a new \
@@ -134,7 +146,6 @@ pub enum Disposition {
 
 impl LedgerError {
     /// Its name, for programs: the reason of the condition `ledger_unwritable`.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Gone { .. } => "folder_gone",
@@ -144,7 +155,6 @@ impl LedgerError {
     }
 
     /// What to do about it.
-    #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::DiskFull { .. } | Self::Sqlite { .. } | Self::Folder { .. } | Self::Gone { .. } => Disposition::Retry,
@@ -155,8 +165,14 @@ impl LedgerError {
             | Self::SeqHole { .. }
             | Self::Misfiled { .. }
             | Self::Expired { .. }
+            | Self::Parcel { .. }
             | Self::Corrupt { .. } => Disposition::Fatal,
         }
+    }
+
+    /// Sorts whatever SQLite says while doing `verb` to `file`.
+    pub(super) fn of_sqlite<'p>(verb: &'static str, file: &'p Path) -> impl Fn(rusqlite::Error) -> Self + Copy + 'p {
+        move |source| Self::sqlite(verb, file, source)
     }
 
     /// Sorts what SQLite said while doing `verb` to `file`.

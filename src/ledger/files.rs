@@ -1,12 +1,13 @@
 //! The folder of day files: their names, their tables, and the lock that admits one appender.
 
 use super::error::LedgerError;
-use crate::domain::channel::{Channel, Head};
+use crate::domain::model::{Channel, Head};
 use crate::limits;
+use crate::lock_file::{LockError, LockFile, id_at};
 use chrono::NaiveDate;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -83,43 +84,21 @@ pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// A folder that is this process's own. It ends with the process, however that ends.
-#[derive(Debug)]
-pub struct Held(File);
-
-impl Drop for Held {
-    /// Closing the file is not enough while a child that was forked has not yet begun its program: it has the file as well.
-    fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::debug!(error = %error, "the ledger's lock ends with its file");
-        }
-    }
+/// The id by which a service with this folder holds its leases; `None` before the first.
+pub fn holder_id(folder: &Path) -> Option<String> {
+    id_at(&folder.join("lock"))
 }
 
 /// Takes the folder for this process.
-pub(super) fn lock(folder: &Path) -> Result<Held, LedgerError> {
+pub(super) fn lock(folder: &Path) -> Result<LockFile, LedgerError> {
     let path = folder.join("lock");
-    let error = |source| LedgerError::Folder {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(|source| LedgerError::Folder {
-        path: folder.to_owned(),
-        source,
-    })?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(error)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Held(file)),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
+    LockFile::take(&path).map_err(|error| match error {
+        LockError::Held(by) => LedgerError::InUse {
             folder: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(error(source)),
-    }
+            by,
+        },
+        LockError::Io(source) => LedgerError::Folder { path, source },
+    })
 }
 
 /// Opens a day file to append to it; makes it when it is not there, or when its making was cut short.
@@ -183,7 +162,8 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, Led
     let tables = db
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
         .map_err(|source| LedgerError::sqlite("read", path, source))?;
-    let (application, format) = (read("application_id")?, read("user_version")?);
+    let application = read("application_id")?;
+    let format = read("user_version")?;
     if application == 0 && tables == 0 {
         return Ok(None);
     }
@@ -282,7 +262,8 @@ fn heads_by(db: &Connection, path: &Path, sql: &str) -> Result<Heads, LedgerErro
     let mut rows = statement.query([]).map_err(error)?;
     let mut heads = Heads::new();
     while let Some(row) = rows.next().map_err(error)? {
-        let (channel, epoch): (String, String) = (row.get(0).map_err(error)?, row.get(1).map_err(error)?);
+        let channel: String = row.get(0).map_err(error)?;
+        let epoch: String = row.get(1).map_err(error)?;
         let damaged = |problem: String| LedgerError::Corrupt {
             file: path.to_owned(),
             table: "heads",
@@ -308,19 +289,4 @@ pub(super) fn sql_int(number: u64) -> i64 {
 /// The inverse of [`sql_int`]; a negative number, which we never write, becomes 0 and is caught as out of order.
 pub(super) fn from_sql_int(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lock;
-
-    #[test]
-    fn a_folder_that_was_given_up_is_free_though_a_forked_child_still_has_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path()).unwrap();
-        let _of_the_child = held.0.try_clone().unwrap();
-        assert!(lock(folder.path()).is_err());
-        drop(held);
-        assert!(lock(folder.path()).is_ok());
-    }
 }

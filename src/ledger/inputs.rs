@@ -2,7 +2,7 @@
 
 use super::error::LedgerError;
 use super::rows;
-use crate::domain::event::Heard;
+use crate::domain::model::Input;
 use crate::limits;
 use rusqlite::{Connection, params};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Inputs {
     source: Option<(Connection, PathBuf)>,
-    page: VecDeque<Heard>,
+    page: VecDeque<Input>,
     last_id: i64,
 }
 
@@ -41,7 +41,7 @@ impl Inputs {
 }
 
 impl Iterator for Inputs {
-    type Item = Result<Heard, LedgerError>;
+    type Item = Result<Input, LedgerError>;
 
     /// After an error the iterator ends.
     fn next(&mut self) -> Option<Self::Item> {
@@ -55,7 +55,7 @@ impl Iterator for Inputs {
     }
 }
 
-fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Heard>, LedgerError> {
+fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Input>, LedgerError> {
     let error = |source| LedgerError::sqlite("read inputs of", path, source);
     let mut statement = db
         .prepare_cached("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE id > ?1 ORDER BY id LIMIT ?2")

@@ -2,8 +2,8 @@
 //!
 //! A file of its own beside the day files: it is written by the key pool, not by the one who appends to the ledger.
 
-use crate::domain::keys::{KeySlot, KeyUse};
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::Timestamp;
+use crate::domain::vendor::{KeySlot, KeyUse};
 use chrono::NaiveDate;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;

@@ -32,11 +32,12 @@ pub enum Doubt {
     MarkMissing,
     /// A store has events of it that it does not have.
     StoreAhead,
+    /// The log of the cluster has parcels of it that it does not have.
+    LogAhead,
 }
 
 impl Doubt {
     /// Its name: the reason of the condition `ledger_renumbered`.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::LostTail => "lost_tail",
@@ -44,11 +45,11 @@ impl Doubt {
             Self::Copied => "copied",
             Self::MarkMissing => "mark_missing",
             Self::StoreAhead => "store_ahead",
+            Self::LogAhead => "log_ahead",
         }
     }
 
     /// What is known, for people.
-    #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::LostTail => "the ledger ends before the last event that was told",
@@ -58,6 +59,7 @@ impl Doubt {
                 "the ledger's file `mark` is missing or damaged, so nothing shows that no event is lost"
             }
             Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
+            Self::LogAhead => "the log of the cluster has parcels of this ledger that the ledger does not have",
         }
     }
 }
@@ -75,18 +77,23 @@ pub(super) struct LastRun {
 pub(super) struct Mark {
     file: File,
     path: PathBuf,
-    text: Text,
+    text: MarkText,
 }
 
+/// What the mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Text {
-    head: u64,
-    clean: bool,
-    boot: String,
-    inode: u64,
+pub struct MarkText {
+    /// The last position that was acknowledged.
+    pub head: u64,
+    /// A stop synced all of it, and nothing was written since.
+    pub clean: bool,
+    /// Names the time since the kernel started under which it was written.
+    pub boot: String,
+    /// The mark's own.
+    pub inode: u64,
 }
 
-impl Text {
+impl MarkText {
     fn read(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
@@ -111,7 +118,8 @@ impl Text {
 
     fn write(&self) -> String {
         let state = if self.clean { "clean" } else { "open" };
-        let (head, Self { boot, inode, .. }) = (head_line(self.head), self);
+        let head = head_line(self.head);
+        let Self { boot, inode, .. } = self;
         format!("{head}\nstate {state}\nboot {boot}\ninode {inode}\nend\n")
     }
 }
@@ -128,7 +136,7 @@ impl Mark {
         let path = folder.join(NAME);
         let error = |source| failed(&path, source);
         let known = match fs::read_to_string(&path) {
-            Ok(text) => Text::read(&text),
+            Ok(text) => MarkText::read(&text),
             Err(source) if source.kind() == io::ErrorKind::NotFound => None,
             Err(source) if source.kind() == io::ErrorKind::InvalidData => None,
             Err(source) => return Err(error(source)),
@@ -148,7 +156,7 @@ impl Mark {
         let mark = Self {
             file,
             path: path.clone(),
-            text: Text {
+            text: MarkText {
                 head,
                 clean: false,
                 boot,
@@ -205,18 +213,18 @@ fn failed(path: &Path, source: io::Error) -> LedgerError {
 
 /// Why the ledger, which ends at `head`, cannot be shown to be whole; nothing when it can. A ledger of a version without a mark is
 /// whole when a stop left it without a log (`expected`: it must have a mark, or has a log).
-fn doubt(known: Option<&Text>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
+pub fn doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
         return (expected && head > 0).then_some(Doubt::MarkMissing);
     };
     if known.head > head {
         return Some(Doubt::LostTail);
     }
+    if known.inode != inode {
+        return Some(Doubt::Copied); // also of an empty ledger: the other has gone on from the same names
+    }
     if head == 0 {
         return None; // nothing was ever numbered
-    }
-    if known.inode != inode {
-        return Some(Doubt::Copied);
     }
     (!known.clean && (known.boot != boot || boot.is_empty())).then_some(Doubt::PowerLoss)
 }
@@ -231,8 +239,8 @@ pub(super) fn boot_id() -> String {
 mod tests {
     use super::*;
 
-    fn text() -> Text {
-        Text {
+    fn text() -> MarkText {
+        MarkText {
             head: 480,
             clean: false,
             boot: "b1".to_owned(),
@@ -243,19 +251,19 @@ mod tests {
     #[test]
     fn a_mark_is_read_back_and_any_part_of_it_is_none() {
         for clean in [true, false] {
-            let text = Text { clean, ..text() };
-            assert_eq!(Text::read(&text.write()), Some(text));
+            let text = MarkText { clean, ..text() };
+            assert_eq!(MarkText::read(&text.write()), Some(text));
         }
         let whole = text().write();
         for end in 0..whole.len() - 1 {
-            assert_eq!(whole.get(..end).and_then(Text::read), None, "{end}");
+            assert_eq!(whole.get(..end).and_then(MarkText::read), None, "{end}");
         }
     }
 
     #[test]
     fn only_a_mark_that_shows_all_that_was_told_is_no_doubt() {
         let here = ("b1", 7);
-        let clean = Text { clean: true, ..text() };
+        let clean = MarkText { clean: true, ..text() };
         assert_eq!(doubt(Some(&text()), 480, true, here), None);
         assert_eq!(
             doubt(Some(&text()), 481, true, here),
@@ -275,5 +283,13 @@ mod tests {
             "of a version without a mark, cleanly stopped"
         );
         assert_eq!(doubt(None, 0, true, here), None);
+        let empty = MarkText { head: 0, ..text() };
+        assert_eq!(doubt(Some(&empty), 0, true, here), None);
+        assert_eq!(doubt(Some(&empty), 0, true, ("b2", 7)), None);
+        assert_eq!(
+            doubt(Some(&empty), 0, true, ("b1", 8)),
+            Some(Doubt::Copied),
+            "a copy of an empty ledger"
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  folder/lock                       held by the one process that appends
 //!  folder/mark                       the last position that was acknowledged
-//!  folder/ledger-2025-10-22.db       one SQLite file a session date: inputs · ticks · bars · notes · heads · meta
+//!  folder/ledger-2025-10-22.db       one SQLite file a session date: inputs · ticks · bars · notes · heads · meta · parcels
 //!  folder/ledger-2025-10-23.db ◄──── Ledger::append (one transaction a call)
 //!         │                     └──► wal ──► checkpoint, by a connection and thread of its own
 //!         └──────────────► LedgerReader (read-only; any number): Writer, Publisher, Fanout, replay, REST
@@ -26,18 +26,24 @@ mod end;
 mod mark;
 mod place;
 mod renumber;
+mod parcel_body;
+mod parcels;
+mod follow;
 mod checkpoint;
 mod append;
 mod read;
 mod inputs;
 mod key_use;
 
-pub use append::{Ledger, Options};
+use crate::lock_file::LockFile;
+pub use append::{Ledger, Options, needs_sync};
 pub use error::{Disposition, LedgerError};
-pub use files::Held;
+pub use files::holder_id;
+pub use follow::{ChainEnd, followed, set_aside};
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
-pub use mark::Doubt;
+pub use mark::{Doubt, MarkText, doubt};
+pub use parcels::{ParcelEnds, Parcels};
 pub use read::LedgerReader;
 pub use renumber::{Ancestor, Renumbered, stands};
 
@@ -45,7 +51,7 @@ pub use renumber::{Ancestor, Renumbered, stands};
 ///
 /// # Errors
 /// [`LedgerError::InUse`] while one does.
-pub fn hold(folder: &std::path::Path) -> Result<Held, LedgerError> {
+pub fn hold(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
     files::lock(folder)
 }
 
@@ -57,3 +63,5 @@ mod tests;
 mod crash_tests;
 #[cfg(test)]
 mod renumber_tests;
+#[cfg(test)]
+mod parcel_tests;

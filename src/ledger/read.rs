@@ -3,11 +3,14 @@
 use super::error::LedgerError;
 use super::files::{self, DayFile, Heads, sql_int};
 use super::inputs::Inputs;
+use super::parcels::{self, ParcelEnds};
 use super::renumber::{self, Ancestor};
 use super::rows::Table;
 use super::shared::{Hold, Shared};
-use crate::domain::channel::{Channel, Topic};
-use crate::domain::event::{Numbered, Position};
+use crate::domain::cluster::{Parcel, ParcelHash};
+use crate::domain::model::{
+    Channel, JournalPlace, JournalQuery, PlacedEntry, Position, Sequenced, ServiceEvent, Symbol, Timestamp, Topic,
+};
 use crate::limits;
 use chrono::NaiveDate;
 use rusqlite::{Connection, Params, params};
@@ -46,13 +49,11 @@ impl LedgerReader {
     }
 
     /// The last position that is written.
-    #[must_use]
     pub fn head(&self) -> Position {
         Position(self.shared.state().head)
     }
 
     /// Where each channel ends.
-    #[must_use]
     pub fn heads(&self) -> Heads {
         self.shared.state().heads.clone()
     }
@@ -69,19 +70,16 @@ impl LedgerReader {
     }
 
     /// The name of this ledger among all ledgers: a stored position belongs to one.
-    #[must_use]
     pub fn lineage(&self) -> String {
         self.shared.state().lineage.clone()
     }
 
     /// What this ledger was called before, earliest first.
-    #[must_use]
     pub fn ancestors(&self) -> Vec<Ancestor> {
         self.shared.state().ancestors.clone()
     }
 
     /// The last position that was there when the ledger was opened.
-    #[must_use]
     pub fn opened_at(&self) -> Position {
         Position(self.shared.state().opened)
     }
@@ -95,14 +93,12 @@ impl LedgerReader {
     }
 
     /// The first position that is kept.
-    #[must_use]
     pub fn first(&self) -> Position {
         let state = self.shared.state();
         Position(state.files.first_key_value().map_or(1, |(_, file)| file.first))
     }
 
     /// The session dates that are kept, each with the position of its first event, earliest first.
-    #[must_use]
     pub fn dates(&self) -> Vec<(NaiveDate, Position)> {
         let state = self.shared.state();
         let dates = state.files.iter().map(|(date, file)| (*date, Position(file.first)));
@@ -121,7 +117,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`LedgerError::Expired`] when retention has dropped `from`; otherwise what keeps a file from being read.
-    pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Numbered>, LedgerError> {
+    pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
         let limit = limit.min(limits::LEDGER_READ_MAX);
         let from = from.0.max(1);
         let files = self.files();
@@ -133,7 +129,7 @@ impl LedgerReader {
         for file in files.iter().skip(begin) {
             let next = events
                 .last()
-                .map_or(from, |last: &Numbered| last.position.0.saturating_add(1));
+                .map_or(from, |last: &Sequenced| last.position.0.saturating_add(1));
             let room = limit.saturating_sub(events.len());
             if room == 0 {
                 break;
@@ -157,9 +153,9 @@ impl LedgerReader {
         from_seq: u64,
         to_seq: u64,
         limit: usize,
-    ) -> Result<Vec<Numbered>, LedgerError> {
+    ) -> Result<Vec<Sequenced>, LedgerError> {
         let limit = limit.min(limits::LEDGER_READ_MAX);
-        let mut events: Vec<Numbered> = Vec::new();
+        let mut events: Vec<Sequenced> = Vec::new();
         for file in self.files() {
             let from = events.last().map_or(from_seq, |last| last.seq.saturating_add(1));
             let room = limit.saturating_sub(events.len());
@@ -191,6 +187,69 @@ impl LedgerReader {
         Ok(None)
     }
 
+    /// The entries of the journal that are asked for, in order: what was noted, and gaps, sessions and seams as they were told.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
+    pub fn journal(&mut self, query: &JournalQuery) -> Result<Vec<PlacedEntry>, LedgerError> {
+        let most = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        for file in self.files() {
+            let mut asked = query.clone();
+            while found.len() < most {
+                let rows = journal_rows(self.connection(&file.path)?, &file.path, &asked)?;
+                let Some(last) = rows.last() else { break };
+                asked.after = Some(last.place);
+                let wanted = rows.into_iter().filter(|placed| query.wants(&placed.entry));
+                found.extend(wanted.take(most.saturating_sub(found.len())));
+            }
+        }
+        // Where the clock was set back, a later file may hold earlier instants.
+        found.sort_by_key(|placed| placed.place);
+        Ok(found)
+    }
+
+    /// When the first entry of the journal was written down that is kept, if there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
+    pub fn journal_begins(&mut self) -> Result<Option<Timestamp>, LedgerError> {
+        for file in self.files() {
+            let db = self.connection(&file.path)?;
+            let sql = "SELECT min(at_us) FROM notes WHERE kind <> 'bar_end'";
+            let first: Option<i64> = db
+                .query_row(sql, [], |row| row.get(0))
+                .map_err(|source| LedgerError::sqlite("read", &file.path, source))?;
+            if let Some(first) = first {
+                return Ok(Some(Timestamp::from_micros(first)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last entry that was noted.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
+    pub fn last_noted(&mut self) -> Result<Option<PlacedEntry>, LedgerError> {
+        for file in self.files().into_iter().rev() {
+            let sql = "SELECT * FROM notes WHERE kind = 'journal' ORDER BY position DESC LIMIT 1";
+            let mut events = Vec::new();
+            select(
+                self.connection(&file.path)?,
+                &file.path,
+                Table::Notes,
+                sql,
+                params![],
+                &mut events,
+            )?;
+            if let Some(placed) = events.first().and_then(placed) {
+                return Ok(Some(placed));
+            }
+        }
+        Ok(None)
+    }
+
     /// What was heard in the session of `date`, in order: the capture that a replay eats. Nothing when there is no such file.
     ///
     /// # Errors
@@ -201,6 +260,69 @@ impl LedgerReader {
             Some(file) => Ok(Inputs::of(files::open_to_read(&file.path)?, file.path)),
             None => Ok(Inputs::none()),
         }
+    }
+
+    /// The parcels from number `from` on, in order, at most `limit` of them, and no more once their bodies have
+    /// [`limits::PARCELS_READ`] bytes. Where numbers skip, or `from` is no longer kept, from the next that there is. Empty when there is
+    /// none yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read, or what it holds does not give a parcel's hash.
+    pub fn parcels(&mut self, from: u64, limit: usize) -> Result<Vec<Parcel>, LedgerError> {
+        let size = (limit.min(limits::LEDGER_READ_MAX), limits::PARCELS_READ);
+        for file in self.files().into_iter().rev() {
+            let db = self.connection(&file.path)?;
+            if parcels::first_number(db, &file.path)?.is_some_and(|first| first <= from) {
+                let found = parcels::read((db, &file.path), from, size)?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+                break; // the next file begins with the next
+            }
+        }
+        self.parcels_after(from, size)
+    }
+
+    /// The first parcels that are kept, where they begin after `from`.
+    fn parcels_after(&mut self, from: u64, size: (usize, usize)) -> Result<Vec<Parcel>, LedgerError> {
+        for file in self.files() {
+            let db = self.connection(&file.path)?;
+            if parcels::first_number(db, &file.path)?.is_some_and(|first| first > from) {
+                return parcels::read((db, &file.path), from, size);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Where parcels stand; all zero where none are counted.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
+    pub fn parcel_ends(&mut self) -> Result<ParcelEnds, LedgerError> {
+        for file in self.files().into_iter().rev() {
+            let db = self.connection(&file.path)?;
+            if let Some(ends) = parcels::ends(db, &file.path)? {
+                return Ok(ends);
+            }
+        }
+        Ok(ParcelEnds::default())
+    }
+
+    /// Whether another node decides what comes next.
+    pub fn follows(&self) -> bool {
+        self.shared.state().follows
+    }
+
+    /// The hash of a parcel that is kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
+    pub fn parcel_hash(&mut self, number: u64) -> Result<Option<ParcelHash>, LedgerError> {
+        let found = self.parcels(number, 1)?;
+        Ok(found
+            .first()
+            .filter(|parcel| parcel.number == number)
+            .map(|parcel| parcel.hash))
     }
 
     fn files(&self) -> Vec<DayFile> {
@@ -221,8 +343,30 @@ impl LedgerReader {
     }
 }
 
+fn journal_rows(db: &Connection, path: &Path, query: &JournalQuery) -> Result<Vec<PlacedEntry>, LedgerError> {
+    let sql =
+        "SELECT * FROM notes WHERE kind <> 'bar_end' AND at_us >= ?1 AND at_us < ?2 AND (at_us, position) > (?3, ?4)
+        ORDER BY at_us, position LIMIT ?5";
+    let after = query.after.map_or((query.from.micros(), -1), |place| {
+        (place.at.micros(), sql_int(place.position))
+    });
+    let rows = i64::try_from(limits::LEDGER_READ_MAX).unwrap_or(i64::MAX);
+    let values = params![query.from.micros(), query.to.micros(), after.0, after.1, rows];
+    let mut events = Vec::new();
+    select(db, path, Table::Notes, sql, values, &mut events)?;
+    Ok(events.iter().filter_map(placed).collect())
+}
+
+fn placed(numbered: &Sequenced) -> Option<PlacedEntry> {
+    let place = JournalPlace {
+        at: numbered.at,
+        position: numbered.position.0,
+    };
+    ServiceEvent::of(numbered).map(|entry| PlacedEntry { place, entry })
+}
+
 /// All three tables in one snapshot, merged by position.
-fn events_from(db: &Connection, path: &Path, from: u64, limit: usize) -> Result<Vec<Numbered>, LedgerError> {
+fn events_from(db: &Connection, path: &Path, from: u64, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
     let error = |source| LedgerError::sqlite("read", path, source);
     let snapshot = db.unchecked_transaction().map_err(error)?;
     let mut events = Vec::with_capacity(limit.min(64));
@@ -252,9 +396,12 @@ fn channel_events(
     channel: Channel,
     (from, to): (u64, u64),
     limit: usize,
-) -> Result<Vec<Numbered>, LedgerError> {
-    let (from, to, rows) = (sql_int(from), sql_int(to), i64::try_from(limit).unwrap_or(i64::MAX));
-    let symbol = channel.symbol.as_str();
+) -> Result<Vec<Sequenced>, LedgerError> {
+    let from = sql_int(from);
+    let to = sql_int(to);
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let pair = channel.pair();
+    let symbol = pair.as_ref().map_or("", Symbol::as_str);
     let mut events = Vec::new();
     match channel.topic {
         Topic::Ticks => {
@@ -273,7 +420,7 @@ fn channel_events(
             let values = params![symbol, interval.name(), from, to, rows];
             select(db, path, Table::Bars, sql, values, &mut events)?;
         }
-        Topic::Quality | Topic::Session => {
+        Topic::Quality | Topic::Session | Topic::Events => {
             let sql = "SELECT * FROM notes WHERE channel = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq LIMIT ?4";
             let values = params![channel.to_string(), from, to, rows];
             select(db, path, Table::Notes, sql, values, &mut events)?;
@@ -288,7 +435,7 @@ fn select(
     table: Table,
     sql: &str,
     values: impl Params,
-    into: &mut Vec<Numbered>,
+    into: &mut Vec<Sequenced>,
 ) -> Result<(), LedgerError> {
     let error = |source| LedgerError::sqlite("read", path, source);
     let mut statement = db.prepare_cached(sql).map_err(error)?;

@@ -5,7 +5,7 @@ use super::end::{self, End};
 use super::error::LedgerError;
 use super::files::{self, sql_int};
 use super::mark::Doubt;
-use crate::domain::channel::{Channel, Epoch, Head};
+use crate::domain::model::{Channel, Epoch, Head};
 use crate::limits;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,8 @@ impl Ancestor {
     /// Each channel's epoch then, and its last number that both have.
     pub fn heads(&self) -> impl Iterator<Item = (Channel, Head)> + '_ {
         self.channels.iter().filter_map(|(channel, epoch, seq)| {
-            let (channel, epoch) = (channel.parse().ok()?, epoch.parse().ok()?);
+            let channel = channel.parse().ok()?;
+            let epoch = epoch.parse().ok()?;
             Some((channel, Head { epoch, seq: *seq }))
         })
     }
@@ -57,11 +58,14 @@ pub(super) fn renumber(
     let error = |source| LedgerError::sqlite("renumber", path, source);
     let lineage = files::lineage(db, path)?;
     let mut ancestors = ancestors(db, path)?;
-    let shared = |(channel, head): (&Channel, &Head)| (channel.to_string(), head.epoch.to_string(), head.seq);
     ancestors.push(Ancestor {
         lineage: lineage.clone(),
         upto,
-        channels: end.heads.iter().map(shared).collect(),
+        channels: end
+            .heads
+            .iter()
+            .map(|(channel, head): (&Channel, &Head)| (channel.to_string(), head.epoch.to_string(), head.seq))
+            .collect(),
     });
     let surplus = ancestors.len().saturating_sub(limits::LEDGER_ANCESTORS);
     drop(ancestors.drain(..surplus));
@@ -146,7 +150,8 @@ const WORD: &str = "renumber_after";
 
 /// Has the next start take new names: a reader has other events after `shared`, the last position that both have.
 pub(super) fn at_next_start(folder: &Path, shared: u64) -> Result<(), LedgerError> {
-    let (path, partial) = (folder.join(WORD), folder.join("renumber_after.partial"));
+    let path = folder.join(WORD);
+    let partial = folder.join("renumber_after.partial");
     let written = fs::write(&partial, shared.to_string())
         .and_then(|()| File::open(&partial)?.sync_all())
         .and_then(|()| fs::rename(&partial, &path))
@@ -189,7 +194,6 @@ pub(super) fn set_marked(db: &Connection, path: &Path, head: u64) -> Result<(), 
 
 /// Where a reader that had written up to `stored` of `lineage` stands in a ledger of these ancestors, and how many events it has
 /// that the ledger has not; nothing when that name is none of its own.
-#[must_use]
 pub fn stands(ancestors: &[Ancestor], lineage: &str, stored: u64) -> Option<(u64, u64)> {
     let at = ancestors.iter().rposition(|ancestor| ancestor.lineage == lineage)?;
     let shared = ancestors.iter().skip(at).map(|ancestor| ancestor.upto).min()?;

@@ -4,8 +4,7 @@ use super::files::beside;
 use super::story::{Story, day};
 use super::tests::{open, read_all};
 use super::*;
-use crate::domain::channel::{Channel, Epoch};
-use crate::domain::event::{Numbered, Position};
+use crate::domain::model::{Channel, Epoch, Position, Sequenced};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -18,7 +17,7 @@ struct Told {
 }
 
 impl Told {
-    fn note(&mut self, ledger: &Ledger, events: &[Numbered]) {
+    fn note(&mut self, ledger: &Ledger, events: &[Sequenced]) {
         let lineage = ledger.reader().lineage();
         for event in events {
             let content = format!("{:?} {}", event.event, event.at);

@@ -1,16 +1,13 @@
 //! Events and inputs as rows, and back. A row that does not read back is an error with its place, never a guess.
 
 use super::files::{from_sql_int, sql_int};
-use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
-use crate::domain::channel::Channel;
-use crate::domain::event::{Event, Heard, HeardKind, Numbered, Position};
-use crate::domain::price::Price;
-use crate::domain::session::SessionKind;
-use crate::domain::tick::{AcceptedTick, Provenance, Tick};
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::{
+    AcceptedTick, Bar, BarKey, BarState, Channel, Event, Flags, Input, InputKind, Ohlc, Position, Price, Provenance,
+    Sequenced, SessionKind, Tick, Timestamp,
+};
 use bytes::Bytes;
-use rusqlite::types::FromSql;
-use rusqlite::{Row, Statement, params};
+use rusqlite::types::{FromSql, Value, ValueRef};
+use rusqlite::{Row, Statement, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -34,6 +31,38 @@ const UNWATCHED: i64 = 9;
 const OPENED: i64 = 10;
 const LAST_CLOSE: i64 = 11;
 const CARRIED_CLOSE: i64 = 12;
+const CARRIED_TICK: i64 = 13;
+const NOTED: i64 = 14;
+const CALENDAR: i64 = 15;
+
+/// What takes the columns of a row: a statement, or a parcel.
+pub(super) trait ColumnSink {
+    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()>;
+}
+
+impl ColumnSink for Statement<'_> {
+    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        self.execute(columns).map(drop)
+    }
+}
+
+/// What columns are read from: a row of a file, or of a parcel.
+pub(super) trait ColumnSource {
+    fn column<T: FromSql>(&self, at: usize) -> Result<T, String>;
+}
+
+impl ColumnSource for Row<'_> {
+    fn column<T: FromSql>(&self, at: usize) -> Result<T, String> {
+        self.get(at).map_err(say)
+    }
+}
+
+impl ColumnSource for [Value] {
+    fn column<T: FromSql>(&self, at: usize) -> Result<T, String> {
+        let value = self.get(at).ok_or_else(|| format!("column {at} is missing"))?;
+        T::column_result(ValueRef::from(value)).map_err(say)
+    }
+}
 
 /// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +83,7 @@ impl Table {
         }
     }
 
-    pub(super) fn read(self, row: &Row<'_>) -> Result<Numbered, String> {
+    pub(super) fn read(self, row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
         match self {
             Self::Ticks => tick(row),
             Self::Bars => bar(row),
@@ -72,46 +101,49 @@ pub(super) fn channel_of(event: &Event) -> Option<Channel> {
         Event::Gap(gap) => Some(Channel::quality(gap.symbol)),
         Event::Session(change) => Some(Channel::session(change.symbol)),
         Event::Seam(found) => Some(Channel::quality(found.symbol)),
+        Event::Journal(_) => Some(Channel::events()),
     }
 }
 
-pub(super) fn insert_input(to: &mut Statement<'_>, id: i64, after: u64, heard: &Heard) -> rusqlite::Result<()> {
+pub(super) fn insert_input(to: &mut impl ColumnSink, id: i64, after: u64, heard: &Input) -> rusqlite::Result<()> {
     let (kind, json) = match &heard.what {
-        HeardKind::Frame(raw) => return insert_raw(to, (id, FRAME), after, heard, Some(raw)),
-        HeardKind::Answer(raw) => return insert_raw(to, (id, ANSWER), after, heard, Some(raw)),
-        HeardKind::Deadline => return insert_raw(to, (id, DEADLINE), after, heard, None),
-        HeardKind::Started => return insert_raw(to, (id, STARTED), after, heard, None),
-        HeardKind::Link(change) => (LINK, to_json(change)?),
-        HeardKind::Carried(change) => (CARRIED, to_json(change)?),
-        HeardKind::Asked(asked) => (ASKED, to_json(asked)?),
-        HeardKind::Lacking(lacking) => (LACKING, to_json(lacking)?),
-        HeardKind::Seam(found) => (SEAM, to_json(found)?),
-        HeardKind::Opened(symbol) => (OPENED, to_json(symbol)?),
-        HeardKind::Unwatched(unwatched) => (UNWATCHED, to_json(unwatched)?),
-        HeardKind::LastClose(close) => (LAST_CLOSE, to_json(close)?),
-        HeardKind::CarriedClose(close) => (CARRIED_CLOSE, to_json(close)?),
+        InputKind::Frame(raw) => return insert_raw(to, (id, FRAME), after, heard, Some(raw)),
+        InputKind::Answer(raw) => return insert_raw(to, (id, ANSWER), after, heard, Some(raw)),
+        InputKind::Deadline => return insert_raw(to, (id, DEADLINE), after, heard, None),
+        InputKind::Started => return insert_raw(to, (id, STARTED), after, heard, None),
+        InputKind::Link(change) => (LINK, to_json(change)?),
+        InputKind::Carried(change) => (CARRIED, to_json(change)?),
+        InputKind::Requested(asked) => (ASKED, to_json(asked)?),
+        InputKind::MissingBars(lacking) => (LACKING, to_json(lacking)?),
+        InputKind::Seam(found) => (SEAM, to_json(found)?),
+        InputKind::Opened(symbol) => (OPENED, to_json(symbol)?),
+        InputKind::Unwatched(unwatched) => (UNWATCHED, to_json(unwatched)?),
+        InputKind::LastClose(close) => (LAST_CLOSE, to_json(close)?),
+        InputKind::CarriedClose(close) => (CARRIED_CLOSE, to_json(close)?),
+        InputKind::CarriedTick(carried) => (CARRIED_TICK, to_json(carried)?),
+        InputKind::Noted(entry) => (NOTED, to_json(entry)?),
+        InputKind::Calendar(known) => (CALENDAR, to_json(known)?),
     };
     insert_raw(to, (id, kind), after, heard, Some(json.as_bytes()))
 }
 
 fn insert_raw(
-    to: &mut Statement<'_>,
+    to: &mut impl ColumnSink,
     (id, kind): (i64, i64),
     after: u64,
-    heard: &Heard,
+    heard: &Input,
     raw: Option<&[u8]>,
 ) -> rusqlite::Result<()> {
-    to.execute(params![id, kind, heard.at.micros(), sql_int(after), raw])?;
-    Ok(())
+    to.put(params![id, kind, heard.at.micros(), sql_int(after), raw])
 }
 
 pub(super) fn insert_tick(
-    to: &mut Statement<'_>,
-    numbered: &Numbered,
+    to: &mut impl ColumnSink,
+    numbered: &Sequenced,
     accepted: &AcceptedTick,
 ) -> rusqlite::Result<()> {
     let tick = &accepted.tick;
-    to.execute(params![
+    to.put(params![
         sql_int(numbered.position.0),
         sql_int(numbered.seq),
         tick.symbol.as_str(),
@@ -122,12 +154,11 @@ pub(super) fn insert_tick(
         accepted.received_at.micros(),
         tick.provenance.name(),
         numbered.at.micros(),
-    ])?;
-    Ok(())
+    ])
 }
 
-pub(super) fn insert_bar(to: &mut Statement<'_>, numbered: &Numbered, bar: &Bar) -> rusqlite::Result<()> {
-    to.execute(params![
+pub(super) fn insert_bar(to: &mut impl ColumnSink, numbered: &Sequenced, bar: &Bar) -> rusqlite::Result<()> {
+    to.put(params![
         sql_int(numbered.position.0),
         sql_int(numbered.seq),
         bar.key.symbol.as_str(),
@@ -148,31 +179,30 @@ pub(super) fn insert_bar(to: &mut Statement<'_>, numbered: &Numbered, bar: &Bar)
         bar.session_date.to_string(),
         bar.session_kind.name(),
         numbered.at.micros(),
-    ])?;
-    Ok(())
+    ])
 }
 
 /// Everything rare: kept as JSON beside its numbers.
-pub(super) fn insert_note(to: &mut Statement<'_>, numbered: &Numbered) -> rusqlite::Result<()> {
+pub(super) fn insert_note(to: &mut impl ColumnSink, numbered: &Sequenced) -> rusqlite::Result<()> {
     let (kind, body) = match &numbered.event {
         Event::BarEnd(end) => ("bar_end", to_json(end)?),
         Event::Gap(gap) => ("gap", to_json(gap)?),
         Event::Session(change) => ("session", to_json(change)?),
         Event::Seam(found) => ("seam", to_json(found)?),
+        Event::Journal(entry) => ("journal", to_json(entry)?),
         Event::Tick(_) | Event::Bar(_) => return Ok(()),
     };
-    to.execute(params![
+    to.put(params![
         sql_int(numbered.position.0),
         numbered.channel.map(|channel| channel.to_string()),
         sql_int(numbered.seq),
         numbered.at.micros(),
         kind,
         body,
-    ])?;
-    Ok(())
+    ])
 }
 
-fn tick(row: &Row<'_>) -> Result<Numbered, String> {
+fn tick(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
     let symbol = parsed(row, 2)?;
     let provenance: String = get(row, 8)?;
     let tick = Tick {
@@ -184,7 +214,7 @@ fn tick(row: &Row<'_>) -> Result<Numbered, String> {
         provenance: named_provenance(&provenance)?,
     };
     let received_at = Timestamp::from_micros(get(row, 7)?);
-    Ok(Numbered {
+    Ok(Sequenced {
         position: Position(from_sql_int(get(row, 0)?)),
         channel: Some(Channel::ticks(symbol)),
         seq: from_sql_int(get(row, 1)?),
@@ -193,7 +223,7 @@ fn tick(row: &Row<'_>) -> Result<Numbered, String> {
     })
 }
 
-fn bar(row: &Row<'_>) -> Result<Numbered, String> {
+fn bar(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
     let key = BarKey {
         symbol: parsed(row, 2)?,
         interval: parsed(row, 3)?,
@@ -201,7 +231,9 @@ fn bar(row: &Row<'_>) -> Result<Numbered, String> {
     };
     let price = |column| get(row, column).map(Price::from_micros);
     let instant = |column| get::<Option<i64>>(row, column).map(|us| us.map(Timestamp::from_micros));
-    let (state, provenance, kind): (String, String, String) = (get(row, 13)?, get(row, 15)?, get(row, 18)?);
+    let state: String = get(row, 13)?;
+    let provenance: String = get(row, 15)?;
+    let kind: String = get(row, 18)?;
     let bar = Bar {
         key,
         closes_at: Timestamp::from_micros(get(row, 5)?),
@@ -227,7 +259,7 @@ fn bar(row: &Row<'_>) -> Result<Numbered, String> {
             .find(|candidate| candidate.name() == kind)
             .ok_or_else(|| format!("{kind:?} is no kind of session"))?,
     };
-    Ok(Numbered {
+    Ok(Sequenced {
         position: Position(from_sql_int(get(row, 0)?)),
         channel: Some(Channel::bars(key.interval, key.symbol)),
         seq: from_sql_int(get(row, 1)?),
@@ -236,17 +268,19 @@ fn bar(row: &Row<'_>) -> Result<Numbered, String> {
     })
 }
 
-fn note(row: &Row<'_>) -> Result<Numbered, String> {
-    let (kind, body): (String, String) = (get(row, 4)?, get(row, 5)?);
+fn note(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
+    let kind: String = get(row, 4)?;
+    let body: String = get(row, 5)?;
     let event = match kind.as_str() {
         "bar_end" => Event::BarEnd(from_json(&body)?),
         "gap" => Event::Gap(from_json(&body)?),
         "session" => Event::Session(from_json(&body)?),
         "seam" => Event::Seam(from_json(&body)?),
+        "journal" => Event::Journal(from_json(&body)?),
         _ => return Err(format!("{kind:?} is no kind of note")),
     };
     let channel: Option<String> = get(row, 1)?;
-    Ok(Numbered {
+    Ok(Sequenced {
         position: Position(from_sql_int(get(row, 0)?)),
         channel: channel.map(|name| name.parse().map_err(say)).transpose()?,
         seq: from_sql_int(get(row, 2)?),
@@ -256,38 +290,41 @@ fn note(row: &Row<'_>) -> Result<Numbered, String> {
 }
 
 /// Reads `id, kind, at_us, after_position, raw`.
-pub(super) fn input(row: &Row<'_>) -> Result<Heard, String> {
+pub(super) fn input(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
     let at = Timestamp::from_micros(get(row, 2)?);
     let raw = || get::<Vec<u8>>(row, 4);
     let json = || raw().and_then(|raw| String::from_utf8(raw).map_err(say));
     let what = match get::<i64>(row, 1)? {
-        FRAME => HeardKind::Frame(Bytes::from(raw()?)),
-        ANSWER => HeardKind::Answer(Bytes::from(raw()?)),
-        DEADLINE => HeardKind::Deadline,
-        STARTED => HeardKind::Started,
-        LINK => HeardKind::Link(from_json(&json()?)?),
-        CARRIED => HeardKind::Carried(from_json(&json()?)?),
-        ASKED => HeardKind::Asked(from_json(&json()?)?),
-        LACKING => HeardKind::Lacking(from_json(&json()?)?),
-        SEAM => HeardKind::Seam(from_json(&json()?)?),
-        OPENED => HeardKind::Opened(from_json(&json()?)?),
-        UNWATCHED => HeardKind::Unwatched(from_json(&json()?)?),
-        LAST_CLOSE => HeardKind::LastClose(from_json(&json()?)?),
-        CARRIED_CLOSE => HeardKind::CarriedClose(from_json(&json()?)?),
+        FRAME => InputKind::Frame(Bytes::from(raw()?)),
+        ANSWER => InputKind::Answer(Bytes::from(raw()?)),
+        DEADLINE => InputKind::Deadline,
+        STARTED => InputKind::Started,
+        LINK => InputKind::Link(from_json(&json()?)?),
+        CARRIED => InputKind::Carried(from_json(&json()?)?),
+        ASKED => InputKind::Requested(from_json(&json()?)?),
+        LACKING => InputKind::MissingBars(from_json(&json()?)?),
+        SEAM => InputKind::Seam(from_json(&json()?)?),
+        OPENED => InputKind::Opened(from_json(&json()?)?),
+        UNWATCHED => InputKind::Unwatched(from_json(&json()?)?),
+        LAST_CLOSE => InputKind::LastClose(from_json(&json()?)?),
+        CARRIED_CLOSE => InputKind::CarriedClose(from_json(&json()?)?),
+        CARRIED_TICK => InputKind::CarriedTick(from_json(&json()?)?),
+        NOTED => InputKind::Noted(from_json(&json()?)?),
+        CALENDAR => InputKind::Calendar(from_json(&json()?)?),
         other => return Err(format!("{other} is no kind of input")),
     };
-    Ok(Heard { at, what })
+    Ok(Input { at, what })
 }
 
 fn say(error: impl Display) -> String {
     error.to_string()
 }
 
-fn get<T: FromSql>(row: &Row<'_>, column: usize) -> Result<T, String> {
-    row.get(column).map_err(say)
+fn get<T: FromSql>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
+    row.column(column)
 }
 
-fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T, String> {
+fn parsed<T: FromStr<Err: Display>>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
     get::<String>(row, column)?.parse().map_err(say)
 }
 

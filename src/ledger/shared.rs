@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) ancestors: Vec<Ancestor>,
     /// Where it ended when it was opened.
     pub(super) opened: u64,
+    /// It takes what another ledger appends.
+    pub(super) follows: bool,
 }
 
 impl Shared {
@@ -42,6 +44,7 @@ impl Shared {
             lineage: String::new(),
             ancestors: Vec::new(),
             opened: 0,
+            follows: false,
         };
         for date in files::dates(folder)? {
             let path = files::path_of(folder, date);
@@ -70,6 +73,12 @@ impl Shared {
 
     pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The date of the newest file, and the ledger's name.
+    pub(super) fn named(&self) -> (NaiveDate, String) {
+        let state = self.state();
+        (state.date, state.lineage.clone())
     }
 
     /// The ledger goes further now.

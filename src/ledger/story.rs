@@ -1,20 +1,12 @@
 //! Stories that a pipeline could tell, for tests: any list of numbers is one.
 
 use super::{Ledger, rows};
-use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
-use crate::domain::channel::Channel;
-use crate::domain::event::{
-    Asked, BarEnd, Entry, Event, Heard, HeardKind, Lacking, LinkChange, Numbered, Position, SessionChange,
-    SessionPhase, Unwatched,
+use crate::domain::model::{
+    AcceptedTick, Bar, BarEnd, BarKey, BarState, Channel, Event, Flags, Gap, GapStatus, Input, InputKind, Interval,
+    JournalEntry, KnownSessions, LinkChange, MissingBars, Ohlc, Position, Price, Provenance, Requested, Seam,
+    SeamFound, Sequenced, ServiceEvent, ServiceEventKind, Session, SessionChange, SessionKind, SessionPhase, Symbol,
+    Tick, Timestamp, Unwatched,
 };
-use crate::domain::gap::{Gap, GapStatus};
-use crate::domain::interval::Interval;
-use crate::domain::price::Price;
-use crate::domain::seam::{Seam, SeamFound};
-use crate::domain::session::SessionKind;
-use crate::domain::symbol::Symbol;
-use crate::domain::tick::{AcceptedTick, Provenance, Tick};
-use crate::domain::timestamp::Timestamp;
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
@@ -41,39 +33,43 @@ impl Story {
     }
 
     /// One entry for each number; the number decides what it is.
-    pub(crate) fn tell(&mut self, moves: &[u8]) -> Vec<Entry> {
+    pub(crate) fn tell(&mut self, moves: &[u8]) -> Vec<JournalEntry> {
         moves.iter().map(|number| self.entry(*number)).collect()
     }
 
-    fn entry(&mut self, number: u8) -> Entry {
+    fn entry(&mut self, number: u8) -> JournalEntry {
         self.clock += 1;
         let at = Timestamp::from_secs(1_761_138_000) + std::time::Duration::from_millis(self.clock.unsigned_abs());
         let symbol: Symbol = ["USD/COP", "USD/MXN"][usize::from(number / 16) % 2].parse().unwrap();
         match number % 16 {
-            0..5 => Entry::Event(self.number(at, tick(symbol, at, number))),
-            5 => Entry::Event(self.number(at, Event::Bar(bar(symbol, at, number)))),
-            6 => Entry::Event(self.number(at, bar_end(symbol, at))),
-            7 if number / 32 == 3 => Entry::Event(self.number(at, seam(symbol, at))),
-            7 => Entry::Event(self.number(at, gap(symbol, at))),
-            8 => Entry::Event(self.number(at, session(symbol, at))),
-            9 => Entry::Partial {
+            0..5 => JournalEntry::Event(self.number(at, Event::Tick(accepted(symbol, at, number)))),
+            5 => JournalEntry::Event(self.number(at, Event::Bar(bar(symbol, at, number)))),
+            6 => JournalEntry::Event(self.number(at, bar_end(symbol, at))),
+            7 if number / 32 == 3 => JournalEntry::Event(self.number(at, seam(symbol, at))),
+            7 if number / 32 == 4 => JournalEntry::Event(self.number(at, Event::Journal(noted(Some(symbol), at)))),
+            7 => JournalEntry::Event(self.number(at, gap(symbol, at))),
+            8 => JournalEntry::Event(self.number(at, session(symbol, at))),
+            9 => JournalEntry::Partial {
                 bar: bar(symbol, at, number),
                 base: 0,
             },
-            10 => heard(at, HeardKind::Link(LinkChange::Up { symbols: vec![symbol] })),
+            10 => heard(at, InputKind::Link(LinkChange::Up { symbols: vec![symbol] })),
             11 => heard(
                 at,
-                HeardKind::Link(LinkChange::Down {
+                InputKind::Link(LinkChange::Down {
                     cause: "silent".to_owned(),
                 }),
             ),
             12 => heard(
                 at,
                 match number / 32 {
-                    0 => HeardKind::Deadline,
-                    1 => HeardKind::Started,
-                    2 => HeardKind::Carried(LinkChange::Alive),
-                    _ => HeardKind::Asked(Asked {
+                    0 => InputKind::Deadline,
+                    1 => InputKind::Started,
+                    2 => InputKind::Carried(LinkChange::Alive),
+                    3 => InputKind::CarriedTick(accepted(symbol, at, number)),
+                    4 => InputKind::Noted(noted(None, at)),
+                    5 => InputKind::Calendar(known(symbol, at)),
+                    _ => InputKind::Requested(Requested {
                         symbol,
                         interval: Interval::M5,
                         from: at,
@@ -83,29 +79,29 @@ impl Story {
             ),
             13 if number / 32 == 3 => heard(
                 at,
-                HeardKind::Lacking(Lacking {
+                InputKind::MissingBars(MissingBars {
                     symbol,
                     cause: "history".to_owned(),
                     stretches: vec![(at, at)],
                 }),
             ),
-            13 if number / 32 == 1 => heard(at, HeardKind::Opened(symbol)),
+            13 if number / 32 == 1 => heard(at, InputKind::Opened(symbol)),
             13 if number / 32 == 2 => heard(
                 at,
-                HeardKind::Unwatched(Unwatched {
+                InputKind::Unwatched(Unwatched {
                     until: at,
                     cause: "process_paused".to_owned(),
                 }),
             ),
-            13 => heard(at, HeardKind::Answer("/time_series\n{}".into())),
+            13 => heard(at, InputKind::Answer("/time_series\n{}".into())),
             _ => heard(
                 at,
-                HeardKind::Frame(format!("{{\"event\":\"price\",\"n\":{}}}", self.clock).into()),
+                InputKind::Frame(format!("{{\"event\":\"price\",\"n\":{}}}", self.clock).into()),
             ),
         }
     }
 
-    fn number(&mut self, at: Timestamp, event: Event) -> Numbered {
+    fn number(&mut self, at: Timestamp, event: Event) -> Sequenced {
         self.position += 1;
         let channel = rows::channel_of(&event);
         let seq = channel.map_or(0, |channel| {
@@ -113,7 +109,7 @@ impl Story {
             *seq += 1;
             *seq
         });
-        Numbered {
+        Sequenced {
             position: Position(self.position),
             channel,
             seq,
@@ -123,11 +119,11 @@ impl Story {
     }
 }
 
-fn heard(at: Timestamp, what: HeardKind) -> Entry {
-    Entry::Heard(Heard { at, what })
+fn heard(at: Timestamp, what: InputKind) -> JournalEntry {
+    JournalEntry::Input(Input { at, what })
 }
 
-fn tick(symbol: Symbol, at: Timestamp, number: u8) -> Event {
+fn accepted(symbol: Symbol, at: Timestamp, number: u8) -> AcceptedTick {
     let price = Price::from_micros(4_012_350_000 + i64::from(number));
     let tick = Tick {
         symbol,
@@ -137,7 +133,7 @@ fn tick(symbol: Symbol, at: Timestamp, number: u8) -> Event {
         at: at.floor(std::time::Duration::from_secs(60)),
         provenance: Provenance::Live,
     };
-    Event::Tick(AcceptedTick { tick, received_at: at })
+    AcceptedTick { tick, received_at: at }
 }
 
 fn bar(symbol: Symbol, at: Timestamp, number: u8) -> Bar {
@@ -148,7 +144,7 @@ fn bar(symbol: Symbol, at: Timestamp, number: u8) -> Bar {
             opens_at: at,
         },
         closes_at: at + std::time::Duration::from_secs(300),
-        ohlc: Ohlc::flat(Price::from_micros(4_000_000_000)),
+        ohlc: Ohlc::flat_at(Price::from_micros(4_000_000_000)),
         ticks: u32::from(number),
         first_tick_at: (number > 60).then_some(at),
         last_tick_at: None,
@@ -198,6 +194,36 @@ fn seam(symbol: Symbol, at: Timestamp) -> Event {
         examples: vec!["13:50: history closes at 1, we at 2".to_owned()],
     };
     Event::Seam(SeamFound { symbol, seam })
+}
+
+fn noted(symbol: Option<Symbol>, at: Timestamp) -> ServiceEvent {
+    let kind = ServiceEventKind::ConditionRaised;
+    let entry = ServiceEvent::new(
+        kind,
+        at,
+        "stream_disturbed",
+        "The Redis stream candela:stream:events was trimmed.",
+    );
+    entry
+        .because("trimmed")
+        .on(symbol)
+        .with("clears_when", "the stream is whole again")
+}
+
+fn known(symbol: Symbol, at: Timestamp) -> KnownSessions {
+    let session = Session {
+        date: day(22),
+        opens: at,
+        closes: at + std::time::Duration::from_secs(17_700),
+        kind: SessionKind::NextDay,
+    };
+    KnownSessions {
+        symbol,
+        from: day(22),
+        to: day(23),
+        sessions: vec![session],
+        carried: false,
+    }
 }
 
 fn session(symbol: Symbol, at: Timestamp) -> Event {

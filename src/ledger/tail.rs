@@ -4,7 +4,7 @@
 use super::error::LedgerError;
 use super::files::sql_int;
 use super::rows;
-use crate::domain::event::{Entry, Heard};
+use crate::domain::model::{Input, JournalEntry};
 use crate::limits;
 use rusqlite::{Connection, params};
 use std::collections::VecDeque;
@@ -15,11 +15,11 @@ pub(super) struct Tail {
     /// How many inputs came since the last event.
     count: usize,
     /// The newest of them.
-    recent: VecDeque<Heard>,
+    recent: VecDeque<Input>,
 }
 
 impl Tail {
-    pub(super) fn push(&mut self, heard: &Heard) {
+    pub(super) fn push(&mut self, heard: &Input) {
         self.count = self.count.saturating_add(1);
         if self.recent.len() >= limits::LEDGER_TAIL_MAX {
             self.recent.pop_front();
@@ -52,13 +52,15 @@ impl Tail {
     }
 
     /// How many of `entries`, from the first, are already written in a ledger that ends at `head`.
-    pub(super) fn known(&self, entries: &[Entry], head: u64) -> usize {
-        let new_event = |entry: &Entry| matches!(entry, Entry::Event(event) if event.position.0 > head);
-        let old = entries.iter().position(new_event).unwrap_or(entries.len());
+    pub(super) fn known(&self, entries: &[JournalEntry], head: u64) -> usize {
+        let old = entries
+            .iter()
+            .position(|entry: &JournalEntry| matches!(entry, JournalEntry::Event(event) if event.position.0 > head))
+            .unwrap_or(entries.len());
         let old = entries.get(..old).unwrap_or_default();
         let last = old.iter().enumerate().rev().find_map(|(i, entry)| match entry {
-            Entry::Event(event) => Some((i, event.position.0)),
-            Entry::Heard(_) | Entry::Partial { .. } => None,
+            JournalEntry::Event(event) => Some((i, event.position.0)),
+            JournalEntry::Input(_) | JournalEntry::Partial { .. } => None,
         });
         match last {
             Some((i, position)) if position == head => {
@@ -72,8 +74,8 @@ impl Tail {
 
     /// How many inputs at the start of `entries` are those that stand at the end of the ledger. Two inputs are taken for one
     /// when instant and bytes are equal; replaying one of them instead of two gives the same bars.
-    fn overlap(&self, entries: &[Entry]) -> usize {
-        let heard: Vec<&Heard> = entries.iter().filter_map(as_heard).collect();
+    fn overlap(&self, entries: &[JournalEntry]) -> usize {
+        let heard: Vec<&Input> = entries.iter().filter_map(as_heard).collect();
         let Some(first) = heard.first() else { return 0 };
         let same_instant = self.recent.partition_point(|known| known.at < first.at);
         (same_instant..self.recent.len())
@@ -87,15 +89,15 @@ impl Tail {
     }
 }
 
-fn as_heard(entry: &Entry) -> Option<&Heard> {
+fn as_heard(entry: &JournalEntry) -> Option<&Input> {
     match entry {
-        Entry::Heard(heard) => Some(heard),
-        Entry::Event(_) | Entry::Partial { .. } => None,
+        JournalEntry::Input(heard) => Some(heard),
+        JournalEntry::Event(_) | JournalEntry::Partial { .. } => None,
     }
 }
 
 /// The number of entries that hold the first `inputs` inputs.
-fn length_of(entries: &[Entry], inputs: usize) -> usize {
+fn length_of(entries: &[JournalEntry], inputs: usize) -> usize {
     if inputs == 0 {
         return 0;
     }

@@ -3,9 +3,9 @@
 use super::story::{Story, day};
 use super::*;
 use crate::clock::Stopwatch;
-use crate::domain::channel::Channel;
-use crate::domain::event::{Entry, Heard, Numbered, Position};
-use crate::domain::symbol::Symbol;
+use crate::domain::model::{
+    Channel, Input, JournalEntry, JournalQuery, Position, Sequenced, ServiceEvent, ServiceEventKind, Symbol, Timestamp,
+};
 use crate::limits;
 use proptest::prelude::*;
 use std::fs;
@@ -20,24 +20,24 @@ pub(super) fn open(folder: &Path) -> Ledger {
     Ledger::open(folder, options()).unwrap()
 }
 
-pub(super) fn events(entries: &[Entry]) -> Vec<Numbered> {
+pub(super) fn events(entries: &[JournalEntry]) -> Vec<Sequenced> {
     let events = entries.iter().filter_map(|entry| match entry {
-        Entry::Event(event) => Some(event.clone()),
+        JournalEntry::Event(event) => Some(event.clone()),
         _ => None,
     });
     events.collect()
 }
 
-fn inputs(entries: &[Entry]) -> Vec<Heard> {
+fn inputs(entries: &[JournalEntry]) -> Vec<Input> {
     let inputs = entries.iter().filter_map(|entry| match entry {
-        Entry::Heard(heard) => Some(heard.clone()),
+        JournalEntry::Input(heard) => Some(heard.clone()),
         _ => None,
     });
     inputs.collect()
 }
 
-pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Numbered> {
-    let mut all: Vec<Numbered> = Vec::new();
+pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Sequenced> {
+    let mut all: Vec<Sequenced> = Vec::new();
     loop {
         let from = all.last().map_or(reader.first(), |last| last.position.next());
         let page = reader.read(from, 7).unwrap();
@@ -48,14 +48,14 @@ pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Numbered> {
     }
 }
 
-fn heard_in(reader: &LedgerReader) -> Vec<Heard> {
+fn heard_in(reader: &LedgerReader) -> Vec<Input> {
     let dates = reader.dates().into_iter();
     dates
         .flat_map(|(date, _)| reader.inputs(date).unwrap().map(Result::unwrap))
         .collect()
 }
 
-fn check(ledger: &Ledger, expect: &[Entry]) {
+fn check(ledger: &Ledger, expect: &[JournalEntry]) {
     let mut reader = ledger.reader();
     assert_eq!(read_all(&mut reader), events(expect));
     assert_eq!(heard_in(&reader), inputs(expect));
@@ -156,7 +156,7 @@ fn a_hole_in_positions_or_numbers_is_refused_and_writes_nothing() {
         ledger.append(&entries[1..]),
         Err(LedgerError::Hole { head: 0, given: 2 })
     ));
-    if let Entry::Event(event) = &mut entries[3] {
+    if let JournalEntry::Event(event) = &mut entries[3] {
         event.seq = 9;
     }
     let error = ledger.append(&entries).unwrap_err();
@@ -177,7 +177,7 @@ fn a_second_process_is_refused_with_a_sentence() {
     let ledger = open(folder.path());
     let error = Ledger::open(folder.path(), options()).unwrap_err();
     assert!(
-        error.to_string().contains("in use by another candela process"),
+        error.to_string().contains("in use by another candela (process"),
         "{error}"
     );
     drop(ledger);
@@ -368,4 +368,54 @@ fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
         std::thread::yield_now();
     }
     check(&ledger, &told);
+}
+
+/// Over a roll to another file, whatever the size of a page: nothing is left out or told twice.
+#[test]
+fn the_journal_is_read_in_pages_across_files() {
+    const NOTED: u8 = 135;
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let mut story = Story::after(&ledger);
+    let mut told = story.tell(&[0, 6, NOTED, 7, 8, 5, NOTED, 6]);
+    ledger.append(&told).unwrap();
+    ledger.roll(day(23)).unwrap();
+    let later = story.tell(&[7, 0, NOTED, 6]);
+    ledger.append(&later).unwrap();
+    told.extend(later);
+    let expect: Vec<u64> = events(&told)
+        .iter()
+        .filter(|event| ServiceEvent::of(event).is_some())
+        .map(|event| event.position.0)
+        .collect();
+    assert_eq!(expect.len(), 6);
+    let mut reader = ledger.reader();
+    let mut pages = |kind: Option<ServiceEventKind>, limit: u32| {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let query = JournalQuery {
+                from: Timestamp::from_secs(0),
+                to: Timestamp::from_secs(4_000_000_000),
+                kind,
+                symbol: None,
+                after,
+                limit,
+            };
+            let page = reader.journal(&query).unwrap();
+            let Some(last) = page.last() else { return found };
+            after = Some(last.place);
+            found.extend(page.iter().map(|placed| placed.place.position));
+        }
+    };
+    for limit in 1..8 {
+        assert_eq!(pages(None, limit), expect, "{limit} a page");
+    }
+    let noted = pages(Some(ServiceEventKind::ConditionRaised), 2);
+    assert_eq!(noted.len(), 3);
+    assert_eq!(
+        reader.last_noted().unwrap().map(|placed| placed.place.position),
+        noted.last().copied()
+    );
+    assert!(reader.journal_begins().unwrap().is_some());
 }

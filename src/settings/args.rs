@@ -24,7 +24,6 @@ pub struct SettingsArgs {
 
 impl SettingsArgs {
     /// All sources of this process.
-    #[must_use]
     pub fn sources(&self) -> Sources {
         let mut flags: Vec<(String, String, String)> = Vec::new();
         for (name, value) in &self.set {

@@ -1,7 +1,9 @@
 //! The example file and the settings guide, rendered from the same words that the code reads settings by.
 
-use crate::settings::OLD_NAMES;
-use crate::settings::reader::{Declared, Reader};
+use crate::settings::{
+    OLD_NAMES,
+    reader::{Declared, Reader},
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -18,7 +20,6 @@ fn parts(name: &str) -> (&str, &str) {
 }
 
 /// `settings.example.toml`: every setting at its default.
-#[must_use]
 pub fn example() -> String {
     let mut out = String::from(
         "# Every setting of candela at its default. Copy what you change to candela.toml.\n\
@@ -38,7 +39,6 @@ pub fn example() -> String {
 }
 
 /// The table of `docs/settings.md`.
-#[must_use]
 pub fn guide() -> String {
     let mut out = String::from("| setting | default | meaning |\n|---|---|---|\n");
     for declared in declared() {

@@ -1,7 +1,6 @@
 //! The vendor's API keys: from the settings, or from the variables that the old services used, in all their spellings.
 
-use crate::settings::Problem;
-use crate::settings::reader::Reader;
+use crate::settings::{Problem, reader::Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
@@ -135,7 +134,8 @@ fn misnamed(name: &str) -> Option<String> {
     };
     let rest = rest.strip_prefix('_').unwrap_or(rest);
     let mut parts = rest.splitn(2, '_');
-    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    let first = parts.next().unwrap_or_default();
+    let second = parts.next();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let group = first.strip_prefix('G').is_some_and(digits);
     if !(ours || digits(rest) || group) {

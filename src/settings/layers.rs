@@ -1,13 +1,13 @@
 //! Where settings come from, and in which order: defaults < file < environment < flags.
 //!
-//! The `config` crate lays one source over the other and keeps each value's origin. This file gives it the environment (with
-//! the names of the service that candela replaces) and the flags, and takes the result apart into one flat table.
+//! Every source becomes one flat table, by dotted name; a higher layer replaces what a lower one said. The environment also knows
+//! the names of the service that candela replaces.
 
-use crate::domain::symbol::Symbol;
-use crate::settings::Problem;
-use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+use crate::domain::model::Symbol;
+use crate::settings::{Problem, files::Variables};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
 
 /// Names of the service that this one replaces, and the settings they are.
 pub const OLD_NAMES: [(&str, &str); 10] = [
@@ -42,7 +42,6 @@ pub struct Sources {
 
 impl Sources {
     /// This process's environment, with what the command line said.
-    #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         Self {
@@ -66,40 +65,65 @@ pub(super) struct Given {
     pub(super) origin: String,
 }
 
-/// Reads all sources: settings by dotted name, each from the highest layer that gives it.
-pub(super) fn read(sources: &Sources, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
-    let mut builder = Config::builder();
-    let mut lines = Lines::default();
-    let usual = Path::new(USUAL_FILE);
-    let path = sources.file.as_deref().or_else(|| usual.exists().then_some(usual));
-    if let Some(path) = path {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                lines = Lines::of(path, &text);
-                problems.append(&mut lines.repeated);
-                builder = builder.add_source(OnePairOneName(File::from_str(&text, FileFormat::Toml)));
-            }
-            Err(error) => problems.push(Problem::of_file(path, format!("cannot be read: {error}"))),
+impl Given {
+    fn text(value: &str, origin: String) -> Self {
+        Self {
+            texts: vec![value.to_owned()],
+            list: false,
+            origin,
         }
     }
-    let built = builder
-        .add_source(Spoken(environment(&sources.environment, problems)))
-        .add_source(Spoken(sources.flags.iter().map(Assignment::of_flag).collect()))
-        .build();
+}
+
+/// Reads all sources: settings by dotted name, each from the highest layer that gives it.
+pub(super) fn read(sources: &Sources, variables: &Variables, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
+    let usual = Path::new(USUAL_FILE);
+    let path = sources.file.as_deref().or_else(|| usual.exists().then_some(usual));
+    let mut flat = path.map_or_else(BTreeMap::new, |path| read_file(path, problems));
+    flat.extend(environment(variables, problems));
+    for (name, value, flag) in &sources.flags {
+        flat.insert(one_name(name), Given::text(value, format!("flag {flag}")));
+    }
+    flat
+}
+
+fn read_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(Problem::of_file(path, format!("cannot be read: {error}")));
+            return BTreeMap::new();
+        }
+    };
+    let mut settings = Vec::new();
+    match DeTable::parse(&text) {
+        Ok(table) => flatten("", table.get_ref(), &text, &mut settings),
+        Err(error) => problems.push(Problem::of_file(path, syntax(&error))),
+    }
+    settings.sort_by_key(|setting| setting.line);
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     let mut flat = BTreeMap::new();
-    match built {
-        Ok(config) => flatten("", &config.cache, &lines, &mut flat),
-        Err(error) => problems.push(Problem::of_file(path.unwrap_or(usual), syntax(&error))),
+    for InFile {
+        name,
+        line,
+        texts,
+        list,
+    } in settings
+    {
+        let origin = format!("{} line {line}", path.display());
+        if let Some(first) = lines.get(&name) {
+            let message = format!("is given on line {first} as well, under another spelling of the pair: remove one");
+            problems.push(Problem::new(&name, &origin, message));
+        }
+        lines.entry(name.clone()).or_insert(line);
+        flat.insert(name, Given { texts, list, origin });
     }
     flat
 }
 
 /// What TOML's reader says of a file that is none, without the line it quotes, which may hold a secret.
-fn syntax(error: &ConfigError) -> String {
-    let ConfigError::FileParse { cause, .. } = error else {
-        return error.to_string();
-    };
-    let said = cause.to_string();
+fn syntax(error: &toml::de::Error) -> String {
+    let said = error.to_string();
     let plain: Vec<&str> = said
         .lines()
         .filter(|line| !line.contains('|') && !line.trim().is_empty())
@@ -112,213 +136,77 @@ const BY_PAIR: &str = "market.override.";
 
 /// A setting's name with the pair in it spelled in one way, so that a higher layer wins however either spells it.
 fn one_name(name: &str) -> String {
-    let named = |rest: &str| {
-        let (pair, setting) = rest.rsplit_once('.')?;
-        let symbol: Symbol = pair.replace('_', "-").parse().ok()?;
-        Some(format!("{BY_PAIR}{}.{setting}", symbol.compact()))
-    };
     name.strip_prefix(BY_PAIR)
-        .and_then(named)
+        .and_then(|rest: &str| {
+            let (pair, setting) = rest.rsplit_once('.')?;
+            let symbol: Symbol = pair.replace('_', "-").parse().ok()?;
+            Some(format!("{BY_PAIR}{}.{setting}", symbol.compact()))
+        })
         .unwrap_or_else(|| name.to_owned())
-}
-
-fn path_of(name: &str) -> Vec<String> {
-    one_name(name).split('.').map(str::to_owned).collect()
-}
-
-/// A file whose tables of pairs are named in one way.
-#[derive(Debug, Clone)]
-struct OnePairOneName<T>(T);
-
-impl<T: Source + Clone + Send + Sync + 'static> Source for OnePairOneName<T> {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let mut root = self.0.collect()?;
-        let market = root.get_mut("market").and_then(table);
-        if let Some(pairs) = market.and_then(|market| market.get_mut("override")).and_then(table) {
-            for (pair, mut value) in std::mem::take(pairs) {
-                let name = one_name(&format!("{BY_PAIR}{pair}.x"));
-                let name = name.strip_prefix(BY_PAIR).and_then(|rest| rest.strip_suffix(".x"));
-                let name = name.unwrap_or(&pair).to_owned();
-                match (pairs.get_mut(&name).and_then(table), table(&mut value)) {
-                    (Some(known), Some(more)) => known.extend(std::mem::take(more)),
-                    _ => {
-                        pairs.insert(name, value);
-                    }
-                }
-            }
-        }
-        Ok(root)
-    }
-}
-
-const fn table(value: &mut Value) -> Option<&mut Map<String, Value>> {
-    match &mut value.kind {
-        ValueKind::Table(table) => Some(table),
-        _ => None,
-    }
-}
-
-/// One setting given in words.
-#[derive(Debug, Clone)]
-struct Assignment {
-    path: Vec<String>,
-    value: String,
-    origin: String,
-}
-
-impl Assignment {
-    fn of_flag((name, value, flag): &(String, String, String)) -> Self {
-        Self {
-            path: path_of(name),
-            value: value.clone(),
-            origin: format!("flag {flag}"),
-        }
-    }
 }
 
 /// Old names first, so that a new name beside an old one wins. An old name with an empty value counts as not given, as
 /// compose files produce such.
-fn environment(given: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Assignment> {
-    let origin = |name: &str| format!("environment variable {name}");
-    let mut spoken = Vec::new();
+fn environment(variables: &Variables, problems: &mut Vec<Problem>) -> Vec<(String, Given)> {
+    let given = &variables.all;
+    let origin = |name: &str| variables.origin(name);
+    let mut settings = Vec::new();
     for (old, name) in OLD_NAMES {
         let found = given
             .iter()
             .find(|(given, value)| given == old && !value.trim().is_empty());
-        spoken.extend(found.map(|(_, value)| Assignment {
-            path: name.split('.').map(str::to_owned).collect(),
-            value: value.clone(),
-            origin: origin(old),
-        }));
+        settings.extend(found.map(|(_, value)| (name.to_owned(), Given::text(value, origin(old)))));
     }
     for (name, value) in given {
         if let Some(path) = name.strip_prefix(PREFIX) {
-            spoken.push(Assignment {
-                path: path_of(&path.to_ascii_lowercase().replace("__", ".")),
-                value: value.clone(),
-                origin: origin(name),
-            });
+            let setting = one_name(&path.to_ascii_lowercase().replace("__", "."));
+            settings.push((setting, Given::text(value, origin(name))));
         } else if name.starts_with("CANDELA_") && name.matches('_').count() > 1 && !name.starts_with("CANDELA_TEST_") {
             let message = format!("is not read: settings are spelled {PREFIX}SECTION__NAME, with two underscores");
             problems.push(Problem::new(name, &origin(name), message));
         }
     }
-    spoken
+    settings
 }
 
-/// A source of the `config` crate that yields assignments.
-#[derive(Debug, Clone)]
-struct Spoken(Vec<Assignment>);
-
-impl Source for Spoken {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let mut root = Map::new();
-        for assignment in &self.0 {
-            let leaf = Value::new(Some(&assignment.origin), ValueKind::String(assignment.value.clone()));
-            insert(&mut root, &assignment.path, leaf);
-        }
-        Ok(root)
-    }
+/// A setting as a file gives it.
+struct InFile {
+    name: String,
+    line: usize,
+    texts: Vec<String>,
+    list: bool,
 }
 
-fn insert(table: &mut Map<String, Value>, path: &[String], leaf: Value) {
-    match path {
-        [] => {}
-        [name] => {
-            table.insert(name.clone(), leaf);
-        }
-        [name, rest @ ..] => {
-            let inner = table
-                .entry(name.clone())
-                .or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
-            if !matches!(inner.kind, ValueKind::Table(_)) {
-                inner.kind = ValueKind::Table(Map::new());
+fn flatten(prefix: &str, table: &DeTable<'_>, text: &str, settings: &mut Vec<InFile>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{}", key.get_ref());
+        let (texts, list) = match value.get_ref() {
+            DeValue::Table(inner) => {
+                flatten(&format!("{name}."), inner, text, settings);
+                continue;
             }
-            if let ValueKind::Table(inner) = &mut inner.kind {
-                insert(inner, rest, leaf);
-            }
-        }
+            DeValue::Array(items) => (items.iter().map(|item| plain(item.get_ref())).collect(), true),
+            single => (vec![plain(single)], false),
+        };
+        let before = text.bytes().take(key.span().start);
+        settings.push(InFile {
+            name: one_name(&name),
+            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+            texts,
+            list,
+        });
     }
 }
 
-fn flatten(name: &str, value: &Value, lines: &Lines, flat: &mut BTreeMap<String, Given>) {
-    let given = |texts, list| Given {
-        texts,
-        list,
-        origin: value.origin().map_or_else(|| lines.find(name), str::to_owned),
-    };
-    match &value.kind {
-        ValueKind::Table(table) => {
-            for (key, inner) in table {
-                let name = if name.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{name}.{key}")
-                };
-                flatten(&name, inner, lines, flat);
-            }
-        }
-        ValueKind::Array(items) => {
-            flat.insert(
-                name.to_owned(),
-                given(items.iter().map(ToString::to_string).collect(), true),
-            );
-        }
-        single => {
-            flat.insert(name.to_owned(), given(vec![single.to_string()], false));
-        }
-    }
-}
-
-/// On which line of the file each setting stands. The TOML reader forgets; people should not have to search.
-#[derive(Debug, Default)]
-struct Lines {
-    file: String,
-    numbers: BTreeMap<String, usize>,
-    /// Settings of one pair that are given twice, under two spellings of it.
-    repeated: Vec<Problem>,
-}
-
-impl Lines {
-    fn of(path: &Path, text: &str) -> Self {
-        let plain = |name: &str| name.trim().replace(['"', '\''], "");
-        let mut section = String::new();
-        let mut numbers = BTreeMap::new();
-        let mut repeated = Vec::new();
-        for (line, number) in text.lines().zip(1..) {
-            let line = line.trim();
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-                section = plain(name) + ".";
-            } else if let Some((name, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-                let name = one_name(&(section.clone() + &plain(name)));
-                if let Some(first) = numbers.get(&name).filter(|_| name.starts_with(BY_PAIR)) {
-                    let message =
-                        format!("is given on line {first} as well, under another spelling of the pair: remove one");
-                    let origin = format!("{} line {number}", path.display());
-                    repeated.push(Problem::new(&name, &origin, message));
-                }
-                numbers.entry(name).or_insert(number);
-            }
-        }
-        Self {
-            file: path.display().to_string(),
-            numbers,
-            repeated,
-        }
-    }
-
-    fn find(&self, name: &str) -> String {
-        match self.numbers.get(name) {
-            Some(number) => format!("{} line {number}", self.file),
-            None => self.file.clone(),
-        }
+/// A value in the words in which the environment would give it.
+fn plain(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.to_string(), |number| number.to_string()),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(instant) => instant.to_string(),
+        DeValue::Array(_) | DeValue::Table(_) => format!("{value:?}"),
     }
 }

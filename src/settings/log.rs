@@ -61,11 +61,13 @@ fn directives(text: &str) -> Result<String, String> {
         "off" => Some("off"),
         _ => None,
     };
-    let part = |part: &str| match part.split_once('=') {
-        Some((target, name)) => level(name).map(|level| format!("{}={level}", target.trim())),
-        None => level(part).map(str::to_owned),
-    };
-    let parts: Option<Vec<String>> = text.split(',').map(part).collect();
+    let parts: Option<Vec<String>> = text
+        .split(',')
+        .map(|part: &str| match part.split_once('=') {
+            Some((target, name)) => level(name).map(|level| format!("{}={level}", target.trim())),
+            None => level(part).map(str::to_owned),
+        })
+        .collect();
     parts.map(|parts| parts.join(",")).ok_or_else(|| {
         "is not trace, debug, info, warn, error or off, nor a list such as info,candela::actors=debug".to_owned()
     })

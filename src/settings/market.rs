@@ -1,14 +1,9 @@
 //! Section `market`: what is traded, and when.
 
-use crate::domain::calendar_spec::{CalendarRules, CalendarSpec};
-use crate::domain::interval::Interval;
-use crate::domain::scale;
-use crate::domain::symbol::Symbol;
+use crate::domain::calendar::{CalendarRules, CalendarSpec};
+use crate::domain::model::{Interval, Symbol, scale};
 use crate::limits;
-use crate::settings::Problem;
-use crate::settings::layers::Given;
-use crate::settings::reader::Reader;
-use crate::settings::server::path;
+use crate::settings::{Problem, layers::Given, reader::Reader, server::path};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,7 +46,6 @@ pub enum MinuteStamps {
 
 impl Market {
     /// The zone in which people read times: that of the first pair.
-    #[must_use]
     pub fn zone(&self) -> Tz {
         self.symbols
             .first()

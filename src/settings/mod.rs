@@ -3,6 +3,7 @@
 //! *Architecture invariant*: nothing else reads the environment or a settings file. What [`load`] returned is valid: no part
 //! checks a setting again.
 
+mod files;
 mod layers;
 mod reader;
 mod server;
@@ -10,11 +11,13 @@ mod upstream;
 mod keys;
 mod market;
 mod stores;
+mod cluster;
 mod log;
 mod document;
 mod args;
 
 pub use args::SettingsArgs;
+pub use cluster::{Alone, Cluster, Role, lacks};
 pub use document::{example, guide};
 pub use keys::{Group, Key, NO_KEY};
 pub use layers::{OLD_NAMES, Sources};
@@ -26,8 +29,10 @@ pub use upstream::{Mismatch, Upstream};
 
 use crate::calendar_file::{self, CalendarFileError};
 use reader::Reader;
-use std::collections::BTreeMap;
+use secrecy::ExposeSecret as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::Path;
 
 /// Settings without a contradiction.
@@ -47,10 +52,38 @@ pub struct Valid {
     pub cache: Cache,
     /// The local, durable, numbered record.
     pub ledger: Ledger,
+    /// What this node is where there is more than one.
+    pub cluster: Cluster,
     /// What is logged, and how.
     pub log: Log,
     /// Where each setting that is not at its default came from.
     pub origins: BTreeMap<String, String>,
+    /// The settings that were given, with their values as they may be shown.
+    pub shown: BTreeMap<String, String>,
+    /// What each setting was given as.
+    given: Fingerprints,
+}
+
+/// The settings that were given, each with a hash of its value: secrets are among them, so nothing of it is shown.
+#[derive(Clone, Default)]
+struct Fingerprints(BTreeMap<String, u64>);
+
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprints")
+    }
+}
+
+impl Valid {
+    /// The settings that were given differently here and there, by name.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.given.0.keys().chain(other.given.0.keys()).collect();
+        names
+            .into_iter()
+            .filter(|name: &&String| self.given.0.get(*name) != other.given.0.get(*name))
+            .cloned()
+            .collect()
+    }
 }
 
 /// One thing that is wrong.
@@ -111,13 +144,16 @@ pub fn load(sources: &Sources) -> Result<Valid, Problems> {
     checked(sources, |_, _| {})
 }
 
-/// The same for the service itself, which can do nothing without a key.
+/// The same for the service itself, which can do nothing without a key unless it is an edge, nor without what its role needs.
 ///
 /// # Errors
 /// [`Problems`]: everything that is wrong, not only the first.
 pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
     checked(sources, |reader, valid| {
-        if valid.upstream.keys.is_empty() {
+        for (name, message) in cluster::lacks(valid) {
+            reader.complain(name, message);
+        }
+        if valid.upstream.keys.is_empty() && valid.cluster.role != Role::Edge {
             reader.complain("upstream.keys_g1", keys::NO_KEY);
         }
         read_calendar_file(reader, valid);
@@ -140,12 +176,70 @@ fn read_calendar_file(reader: &mut Reader, valid: &Valid) {
 
 fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Valid, Problems> {
     let mut problems = Vec::new();
-    let given = layers::read(sources, &mut problems);
-    let mut reader = Reader::new(given, problems);
-    let valid = read(&mut reader, &sources.environment);
+    let variables = files::resolve(&sources.environment, &mut problems);
+    let flat = layers::read(sources, &variables, &mut problems);
+    let mut given: BTreeMap<String, u64> = flat
+        .iter()
+        .map(|(name, given)| (name.clone(), hash(&given.texts)))
+        .collect();
+    let shown = flat
+        .iter()
+        .map(|(name, given)| (name.clone(), masked(name, &given.texts)))
+        .collect();
+    let mut reader = Reader::new(flat, problems);
+    let valid = read(&mut reader, &variables.all);
+    let keys: Vec<&str> = valid
+        .upstream
+        .keys
+        .iter()
+        .map(|key| key.secret.expose_secret())
+        .collect();
+    given.insert("upstream.keys".to_owned(), hash(&keys));
     also(&mut reader, &valid);
     let (valid, origins) = reader.finish(valid)?;
-    Ok(Valid { origins, ..valid })
+    Ok(Valid {
+        origins,
+        shown,
+        given: Fingerprints(given),
+        ..valid
+    })
+}
+
+/// A setting's value as it may be shown. Keys are counted; of an address, what may hold a password or a key is left out.
+fn masked(name: &str, texts: &[String]) -> String {
+    if name.starts_with("upstream.key") {
+        return format!("{} set", texts.len());
+    }
+    texts
+        .iter()
+        .map(|text| without_secrets(text))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A text without the user of an address and what follows its question mark.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
+    let (host, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(host, path)| (host, Some(path)));
+    // A password may hold a slash: what stands before the last at sign is no host.
+    if let Some((_, after)) = rest.rsplit_once('@') {
+        return format!("{scheme}://…@{after}");
+    }
+    path.map_or_else(
+        || format!("{scheme}://{host}"),
+        |path| format!("{scheme}://{host}/{path}"),
+    )
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Every section in the order in which people meet them.
@@ -158,8 +252,11 @@ fn read(reader: &mut Reader, environment: &[(String, String)]) -> Valid {
         store: stores::read_store(reader),
         cache: stores::read_cache(reader),
         ledger: stores::read_ledger(reader),
+        cluster: cluster::read(reader),
         log: log::read(reader),
         origins: BTreeMap::new(),
+        shown: BTreeMap::new(),
+        given: Fingerprints::default(),
     }
 }
 

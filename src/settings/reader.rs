@@ -3,8 +3,7 @@
 //! Each reading states name, default and meaning once; the example file and the documentation are rendered from the same
 //! words, so they cannot differ from what the code does.
 
-use crate::settings::layers::Given;
-use crate::settings::{Problem, Problems};
+use crate::settings::{Problem, Problems, layers::Given};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -72,14 +71,13 @@ impl Reader {
         meaning: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let parse = |text: &str| {
+        self.parsed(name, "", meaning, |text: &str| {
             if text.is_empty() {
                 Ok(None)
             } else {
                 parse(text).map(Some)
             }
-        };
-        self.parsed(name, "", meaning, parse)
+        })
     }
 
     /// One of a few words.

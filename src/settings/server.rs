@@ -19,6 +19,8 @@ pub struct Server {
     pub query_tokens: bool,
     /// `ticks:TEST/USD` and `bars.1m:TEST/USD` are there too: a known pattern, for those who write clients.
     pub test_channels: bool,
+    /// `/td` answers the vendor's clients from our own data.
+    pub twelvedata: bool,
     /// Serve TLS.
     pub tls: Option<Tls>,
     /// Client connections at one time.
@@ -64,6 +66,11 @@ pub(super) fn read(reader: &mut Reader) -> Server {
             "server.test_channels",
             "false",
             "also tell ticks:TEST/USD and bars.1m:TEST/USD: a known pattern with a missing and a revised bar, for writing clients",
+        ),
+        twelvedata: reader.flag(
+            "server.twelvedata",
+            "false",
+            "answer TwelveData's own clients at /td, from our own data, with our tokens as their API keys (in the address, where access logs see them)",
         ),
         tls: tls(reader),
         connections: reader.number(

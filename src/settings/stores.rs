@@ -1,9 +1,8 @@
 //! Sections `l0`, `store`, `cache` and `ledger`: where data comes from before we are live, and where it goes after.
 
-pub use crate::domain::l0::OnTimeout;
+pub use crate::domain::history::OnTimeout;
 use crate::limits;
-use crate::settings::reader::Reader;
-use crate::settings::server::path;
+use crate::settings::{reader::Reader, server::path};
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -335,6 +335,7 @@ fn the_example_file_is_every_setting_at_its_default() {
             "{:?}",
             Valid {
                 origins: BTreeMap::new(),
+                shown: BTreeMap::new(),
                 ..valid
             }
         )
@@ -391,6 +392,8 @@ fn deployment_files_and_guides_name_only_settings_that_exist() {
         "deploy/Dockerfile",
         "deploy/compose.yaml",
         "deploy/candela.service",
+        "deploy/chart/templates/statefulset.yaml",
+        "docs/deploying.md",
         "README.md",
         "docs/operations.md",
         "docs/settings.md",
@@ -403,8 +406,11 @@ fn deployment_files_and_guides_name_only_settings_that_exist() {
                 .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
                 .collect();
             let pattern = name == "SECTION__NAME" || name.starts_with("MARKET__OVERRIDE__");
+            let in_file = name
+                .strip_suffix("_FILE")
+                .is_some_and(|secret| super::files::is_secret(&format!("CANDELA__{secret}")));
             assert!(
-                pattern || known.contains(&name),
+                pattern || in_file || known.contains(&name),
                 "{file} names CANDELA__{name}, which is no setting"
             );
         }
@@ -495,5 +501,27 @@ fn a_pair_whose_prices_the_scale_cannot_hold_is_refused_with_its_inverse() {
     assert!(
         text.contains("COP/USD costs about 0.00025") && text.contains("serve USD/COP instead"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_role_says_what_it_lacks_and_an_edge_needs_no_key() {
+    let wrong = |pairs: &[(&str, &str)]| match load_for_service(&environment(pairs)) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.0.into_iter().map(|problem| problem.name).collect::<Vec<_>>(),
+    };
+    let redis = ("REDIS_URL", "redis://localhost");
+    let database = ("DATABASE_URL", "postgresql://localhost/candela");
+    let role = |role| ("CANDELA__CLUSTER__ROLE", role);
+    assert_eq!(wrong(&[role("edge"), redis]), [""; 0]);
+    assert_eq!(wrong(&[role("edge")]), ["cache.redis_url"]);
+    assert_eq!(
+        wrong(&[role("ingest")]),
+        ["cache.redis_url", "store.database_url", "upstream.keys_g1"]
+    );
+    assert_eq!(wrong(&[role("ingest"), redis, database]), ["upstream.keys_g1"]);
+    assert_eq!(
+        wrong(&[role("leader")]).first().map(String::as_str),
+        Some("cluster.role")
     );
 }

@@ -1,8 +1,10 @@
 //! Section `upstream`: where the vendor is, with which keys, and what we may cost.
 
-use crate::settings::keys::{self, Key};
-use crate::settings::reader::Reader;
-use crate::settings::server::existing;
+use crate::settings::{
+    keys::{self, Key},
+    reader::Reader,
+    server::existing,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -3,36 +3,11 @@
 //!
 //! *Architecture invariant*: imports only `domain`, `clock` and `limits`; nothing of the service imports it but `cmd`.
 
-pub mod config;
-pub mod server;
-pub mod report;
 pub mod market;
-pub mod walk;
-pub mod dice;
-pub mod history;
-pub mod day;
-pub mod weave;
+pub mod vendor;
 pub mod scenario;
-pub mod script;
-pub mod oddities;
-pub mod accounts;
-pub mod series;
-mod stage;
-mod acts;
-mod weather;
-mod talk;
-mod frames;
-mod play;
-mod rest;
-mod socket;
-mod outbox;
-mod pipe;
+pub mod engine;
 
-pub use config::SimConfig;
-pub use day::{Day, DayError};
-pub use history::{History, HistoryError};
-pub use market::Market;
-pub use report::Report;
-pub use scenario::Scenario;
-pub use script::ScenarioError;
-pub use server::{SimError, SimHandle, start};
+pub use engine::{Report, SimConfig, SimError, SimHandle, server::start};
+pub use market::{Day, DayError, History, HistoryError, Market};
+pub use scenario::{Scenario, ScenarioError};

@@ -1,7 +1,7 @@
 //! How a store goes on with a ledger that took a new name: its reader stands where both have the same events, and gaps that both
 //! have are known by their new epoch, so that what becomes of them is written into the same rows.
 
-use crate::domain::channel::{Channel, Head, Topic};
+use crate::domain::model::{Channel, Head, Topic};
 use crate::store::sql::Dialect;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,6 @@ pub struct Adoption {
 
 impl Adoption {
     /// Of channels that ended at `then` where the ledger took its name, and are called as in `now`.
-    #[must_use]
     pub fn new(
         reader: &'static str,
         lineage: String,
@@ -32,7 +31,7 @@ impl Adoption {
         let quality = then.into_iter().filter(|(channel, _)| channel.topic == Topic::Quality);
         let renamed = quality.filter_map(|(channel, old)| {
             let new = now.get(&channel)?;
-            let symbol = channel.symbol.compact();
+            let symbol = channel.pair()?.compact();
             Some((symbol, old.epoch.to_string(), new.epoch.to_string(), int(old.seq)))
         });
         Self {

@@ -1,18 +1,17 @@
-//! What the statements of [`super::sql`] return, and how it becomes the domain's values again.
+//! What is read, and how it becomes the domain's values again. Rows of statements written by hand ([`super::sql`]) are found by name,
+//! those of diesel's queries ([`super::reads`]) by place.
 
-use crate::domain::bar::{Bar, BarKey, BarState, Flags, Ohlc};
-use crate::domain::channel::Epoch;
-use crate::domain::gap::{Gap, GapStatus};
-use crate::domain::price::Price;
-use crate::domain::session::SessionKind;
-use crate::domain::symbol::Symbol;
-use crate::domain::tick::{AcceptedTick, Provenance, Tick};
-use crate::domain::timestamp::Timestamp;
-use crate::store::error::StoreError;
-use crate::store::query::{BarQuery, GapQuery, StoredBar, StoredGap, StoredSession, StoredTick};
-use crate::store::rows::bogota_date;
-use diesel::QueryableByName;
+use crate::domain::model::{
+    AcceptedTick, Bar, BarKey, BarState, Epoch, Flags, Gap, GapStatus, Ohlc, Provenance, SessionKind, Symbol, Tick,
+};
+use crate::store::{
+    error::StoreError,
+    query::{BarQuery, GapQuery, StoredBar, StoredGap, StoredSession, StoredTick},
+    rows::bogota_date,
+    values::{Day, Instant, Numeric, Whole},
+};
 use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::{Queryable, QueryableByName};
 use std::time::Duration;
 
 #[derive(Debug, QueryableByName)]
@@ -21,7 +20,7 @@ pub(super) struct NumberOut {
     pub(super) number: i64,
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Queryable, QueryableByName)]
 pub(super) struct BarOut {
     #[diesel(sql_type = Nullable<Text>)]
     source: Option<String>,
@@ -30,39 +29,39 @@ pub(super) struct BarOut {
     #[diesel(sql_type = Nullable<Text>)]
     session_kind: Option<String>,
     #[diesel(sql_type = BigInt)]
-    open_micros: i64,
+    open_micros: Numeric,
     #[diesel(sql_type = BigInt)]
-    high_micros: i64,
+    high_micros: Numeric,
     #[diesel(sql_type = BigInt)]
-    low_micros: i64,
+    low_micros: Numeric,
     #[diesel(sql_type = BigInt)]
-    close_micros: i64,
+    close_micros: Numeric,
     #[diesel(sql_type = BigInt)]
-    datetime_us: i64,
+    datetime_us: Instant,
     #[diesel(sql_type = Nullable<BigInt>)]
-    closes_at_us: Option<i64>,
+    closes_at_us: Option<Instant>,
     #[diesel(sql_type = Nullable<BigInt>)]
-    first_tick_at_us: Option<i64>,
+    first_tick_at_us: Option<Instant>,
     #[diesel(sql_type = Nullable<BigInt>)]
-    last_tick_at_us: Option<i64>,
+    last_tick_at_us: Option<Instant>,
     #[diesel(sql_type = Nullable<BigInt>)]
-    known_at_us: Option<i64>,
+    known_at_us: Option<Instant>,
     #[diesel(sql_type = BigInt)]
-    ticks: i64,
+    ticks: Whole,
     #[diesel(sql_type = BigInt)]
-    revision: i64,
+    revision: Whole,
     #[diesel(sql_type = BigInt)]
-    flags: i64,
+    flags: Whole,
     #[diesel(sql_type = Nullable<BigInt>)]
-    seq: Option<i64>,
+    seq: Option<Whole>,
     #[diesel(sql_type = Nullable<Text>)]
-    session_date: Option<String>,
+    session_date: Option<Day>,
 }
 
 impl BarOut {
     /// A row of another program lacks what only we know: it counts as prepared, settled and of no ticks.
     pub(super) fn into_bar(self, query: &BarQuery) -> Result<StoredBar, Damage> {
-        let opens_at = Timestamp::from_micros(self.datetime_us);
+        let opens_at = self.datetime_us.0;
         let length = query.interval.length().unwrap_or(Duration::ZERO);
         let revision = number(self.revision)?;
         let kind = self.session_kind.as_deref();
@@ -72,16 +71,16 @@ impl BarOut {
                 interval: query.interval,
                 opens_at,
             },
-            closes_at: self.closes_at_us.map_or(opens_at + length, Timestamp::from_micros),
+            closes_at: self.closes_at_us.map_or(opens_at + length, |at| at.0),
             ohlc: Ohlc {
-                open: Price::from_micros(self.open_micros),
-                high: Price::from_micros(self.high_micros),
-                low: Price::from_micros(self.low_micros),
-                close: Price::from_micros(self.close_micros),
+                open: self.open_micros.0,
+                high: self.high_micros.0,
+                low: self.low_micros.0,
+                close: self.close_micros.0,
             },
             ticks: number(self.ticks)?,
-            first_tick_at: self.first_tick_at_us.map(Timestamp::from_micros),
-            last_tick_at: self.last_tick_at_us.map(Timestamp::from_micros),
+            first_tick_at: self.first_tick_at_us.map(|at| at.0),
+            last_tick_at: self.last_tick_at_us.map(|at| at.0),
             state: if revision == 0 {
                 BarState::Closed
             } else {
@@ -90,10 +89,7 @@ impl BarOut {
             revision,
             provenance: self.provenance.as_deref().map_or(Ok(Provenance::L0), provenance)?,
             flags: Flags::from_bits(number(self.flags)?),
-            session_date: match &self.session_date {
-                Some(date) => date.parse().map_err(|_| Damage(format!("{date:?} is no date")))?,
-                None => bogota_date(opens_at),
-            },
+            session_date: self.session_date.map_or_else(|| bogota_date(opens_at), |day| day.0),
             session_kind: if kind == Some(SessionKind::NextDay.name()) {
                 SessionKind::NextDay
             } else {
@@ -104,45 +100,45 @@ impl BarOut {
             bar,
             source: self.source.unwrap_or_default(),
             seq: self.seq.map(number).transpose()?,
-            known_at: self.known_at_us.map(Timestamp::from_micros),
+            known_at: self.known_at_us.map(|at| at.0),
         })
     }
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Queryable, QueryableByName)]
 pub(super) struct TickOut {
     #[diesel(sql_type = Text)]
     epoch: String,
     #[diesel(sql_type = Nullable<Text>)]
     provenance: Option<String>,
     #[diesel(sql_type = BigInt)]
-    last_micros: i64,
+    last_micros: Numeric,
     #[diesel(sql_type = Nullable<BigInt>)]
-    bid_micros: Option<i64>,
+    bid_micros: Option<Numeric>,
     #[diesel(sql_type = Nullable<BigInt>)]
-    ask_micros: Option<i64>,
+    ask_micros: Option<Numeric>,
     #[diesel(sql_type = BigInt)]
-    time_us: i64,
+    time_us: Instant,
     #[diesel(sql_type = BigInt)]
-    event_time_us: i64,
+    event_time_us: Instant,
     #[diesel(sql_type = BigInt)]
-    seq: i64,
+    seq: Whole,
 }
 
 impl TickOut {
     pub(super) fn into_tick(self, symbol: Symbol) -> Result<StoredTick, Damage> {
         let tick = Tick {
             symbol,
-            price: Price::from_micros(self.last_micros),
-            bid: self.bid_micros.map(Price::from_micros),
-            ask: self.ask_micros.map(Price::from_micros),
-            at: Timestamp::from_micros(self.event_time_us),
+            price: self.last_micros.0,
+            bid: self.bid_micros.map(|price| price.0),
+            ask: self.ask_micros.map(|price| price.0),
+            at: self.event_time_us.0,
             provenance: self.provenance.as_deref().map_or(Ok(Provenance::Live), provenance)?,
         };
         Ok(StoredTick {
             tick: AcceptedTick {
                 tick,
-                received_at: Timestamp::from_micros(self.time_us),
+                received_at: self.time_us.0,
             },
             epoch: epoch(&self.epoch)?,
             seq: number(self.seq)?,
@@ -154,28 +150,18 @@ fn epoch(text: &str) -> Result<Epoch, Damage> {
     text.parse().map_err(|_| Damage(format!("{text:?} is no epoch")))
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Queryable)]
 pub(super) struct GapOut {
-    #[diesel(sql_type = Text)]
     bar_interval: String,
-    #[diesel(sql_type = Text)]
     status: String,
-    #[diesel(sql_type = Text)]
     cause: String,
-    #[diesel(sql_type = Text)]
     epoch: String,
-    #[diesel(sql_type = BigInt)]
-    from_at_us: i64,
-    #[diesel(sql_type = BigInt)]
-    to_at_us: i64,
-    #[diesel(sql_type = BigInt)]
-    opened_at_us: i64,
-    #[diesel(sql_type = BigInt)]
-    updated_at_us: i64,
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
-    bars: i64,
+    from_at: Instant,
+    to_at: Instant,
+    opened_at: Instant,
+    updated_at: Instant,
+    id: Whole,
+    bars: Whole,
 }
 
 impl GapOut {
@@ -190,8 +176,8 @@ impl GapOut {
             id: number(self.id)?,
             symbol: query.symbol,
             interval: self.bar_interval.parse().map_err(|error| Damage(format!("{error}")))?,
-            from: Timestamp::from_micros(self.from_at_us),
-            to: Timestamp::from_micros(self.to_at_us),
+            from: self.from_at.0,
+            to: self.to_at.0,
             bars: number(self.bars)?,
             status: known
                 .into_iter()
@@ -202,40 +188,32 @@ impl GapOut {
         Ok(StoredGap {
             epoch: epoch(&self.epoch)?,
             gap,
-            opened_at: Timestamp::from_micros(self.opened_at_us),
-            updated_at: Timestamp::from_micros(self.updated_at_us),
+            opened_at: self.opened_at.0,
+            updated_at: self.updated_at.0,
         })
     }
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Queryable)]
 pub(super) struct SessionOut {
-    #[diesel(sql_type = Text)]
-    session_date: String,
-    #[diesel(sql_type = Text)]
+    session_date: Day,
     symbol: String,
-    #[diesel(sql_type = Nullable<Text>)]
     status: Option<String>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    start_time_us: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    end_time_us: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    ticks: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    bars: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    gaps: Option<i64>,
+    start_time: Option<Instant>,
+    end_time: Option<Instant>,
+    ticks: Option<Whole>,
+    bars: Option<Whole>,
+    gaps: Option<Whole>,
 }
 
 impl SessionOut {
     pub(super) fn into_session(self) -> Result<StoredSession, Damage> {
-        let (date, symbol) = (&self.session_date, &self.symbol);
+        let symbol = &self.symbol;
         Ok(StoredSession {
             symbol: symbol.parse().map_err(|_| Damage(format!("{symbol:?} is no pair")))?,
-            date: date.parse().map_err(|_| Damage(format!("{date:?} is no date")))?,
-            start: self.start_time_us.map(Timestamp::from_micros),
-            end: self.end_time_us.map(Timestamp::from_micros),
+            date: self.session_date.0,
+            start: self.start_time.map(|at| at.0),
+            end: self.end_time.map(|at| at.0),
             status: self.status.unwrap_or_default(),
             ticks: self.ticks.map(number).transpose()?,
             bars: self.bars.map(number).transpose()?,
@@ -258,7 +236,7 @@ impl Damage {
     }
 }
 
-fn number<T: TryFrom<i64>>(number: i64) -> Result<T, Damage> {
+fn number<T: TryFrom<i64>>(Whole(number): Whole) -> Result<T, Damage> {
     T::try_from(number).map_err(|_| Damage(format!("{number} is out of range")))
 }
 

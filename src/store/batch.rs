@@ -1,7 +1,6 @@
 //! What one transaction writes: events of the ledger, in order, and how far its reader has come with them.
 
-use crate::domain::channel::{Channel, Head};
-use crate::domain::event::Numbered;
+use crate::domain::model::{Channel, Event, Head, Sequenced};
 use crate::store::rows::Rows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ pub struct Batch {
     /// Which ledger.
     pub lineage: String,
     /// The events, by position.
-    pub events: Vec<Numbered>,
+    pub events: Vec<Sequenced>,
     /// The epochs of their channels.
     pub heads: Arc<BTreeMap<Channel, Head>>,
 }
@@ -33,11 +32,11 @@ impl Batch {
     }
 
     pub(super) fn rows(&self) -> Rows {
-        Rows::of(&self.events, &self.heads)
+        Rows::of(&self.events, &self.heads, &self.lineage)
     }
 
     /// One event of it alone.
-    pub(super) fn of(&self, event: &Numbered) -> Self {
+    pub(super) fn of(&self, event: &Sequenced) -> Self {
         Self {
             reader: self.reader,
             lineage: self.lineage.clone(),
@@ -46,13 +45,20 @@ impl Batch {
         }
     }
 
+    /// The newest event after `event` of which this holds, alone.
+    pub(super) fn newest_after(&self, event: &Sequenced, holds: impl Fn(&Event) -> bool) -> Option<Self> {
+        let later = self.events.iter().rev();
+        let mut later = later.take_while(|later| later.position > event.position);
+        later.find(|later| holds(&later.event)).map(|later| self.of(later))
+    }
+
     /// Two batches that together are this one, or `None` when it is a single event.
     pub(super) fn halves(&self) -> Option<(Self, Self)> {
         if self.events.len() < 2 {
             return None;
         }
         let (first, second) = self.events.split_at(self.events.len() / 2);
-        let part = |events: &[Numbered]| Self {
+        let part = |events: &[Sequenced]| Self {
             reader: self.reader,
             lineage: self.lineage.clone(),
             events: events.to_vec(),

@@ -1,5 +1,6 @@
 //! What can go wrong with a store, and what the caller should do about it. No text here ever holds a password.
 
+use crate::domain::followers::lease::AnotherWriter;
 use std::path::PathBuf;
 
 /// Why the store could not do what it was asked.
@@ -90,6 +91,12 @@ pub enum StoreError {
         /// Where it stands.
         at: i64,
     },
+    /// Another candela has the right to write.
+    #[error(transparent)]
+    AnotherWriter(#[from] AnotherWriter),
+    /// This one does not have the right to write now.
+    #[error("this candela does not have the lease of the database, so it writes nothing")]
+    NoLease,
     /// The setting names no database.
     #[error("DATABASE_URL is not usable: {0}")]
     BadUrl(String),
@@ -128,8 +135,13 @@ pub enum Disposition {
 }
 
 impl StoreError {
+    /// A value that diesel cannot read; it says which column, not of which table.
+    pub(super) const fn unreadable(problem: String) -> Self {
+        let table = "that was asked for";
+        Self::Corrupt { table, problem }
+    }
+
     /// Its name, for programs: the reason of the condition `store_behind`.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
@@ -147,6 +159,8 @@ impl StoreError {
             Self::OlderSchema { .. } => "older_schema",
             Self::WouldLose { .. } => "would_lose",
             Self::Behind { .. } => "behind",
+            Self::AnotherWriter(_) => "another_writer",
+            Self::NoLease => "no_lease",
             Self::BadUrl(_) => "bad_url",
             Self::BadFile { .. } => "bad_file",
             Self::Corrupt { .. } => "corrupt",
@@ -155,7 +169,6 @@ impl StoreError {
     }
 
     /// What to do about it.
-    #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::Conflict(_) => Disposition::Again,
@@ -176,6 +189,8 @@ impl StoreError {
             | Self::WrongTables(_)
             | Self::DifferentTables(_)
             | Self::Behind { .. }
+            | Self::AnotherWriter(_)
+            | Self::NoLease
             | Self::Corrupt { .. }
             | Self::Other(_) => Disposition::Later,
         }

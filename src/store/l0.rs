@@ -1,22 +1,15 @@
 //! The questions that the L0 check asks, in two round trips: where the history begins and ends with the bars that candela fetched
 //! itself, then all rows' instants with the counts and examples of odd prices. SQLite, where a trip costs nothing, is asked for
-//! the rows first and the rest after.
+//! the rows first and the rest after. They are text, because a setting names their table.
 //!
 //! Six years of bars cross as one value of eight bytes a row, because collecting instants costs the database a quarter of what
 //! grouping them does; comparing them with the calendar is done here. PostgreSQL 15 gathers in one process only, so each half of
 //! the history is asked for on a connection of its own: two processes work at once.
 
-use crate::domain::bar::Ohlc;
-use crate::domain::event::VendorBar;
-use crate::domain::l0_table::L0Table;
-use crate::domain::price::Price;
-use crate::domain::seam::SeamBars;
-use crate::domain::symbol::Symbol;
-use crate::domain::tally::History;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::history::{History, L0Table};
+use crate::domain::model::{Ohlc, Price, SeamBars, Symbol, Timestamp, VendorBar};
 use crate::limits;
-use crate::store::rows::SOURCE;
-use crate::store::sql::Dialect;
+use crate::store::{rows::SOURCE, sql::Dialect};
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
@@ -55,6 +48,8 @@ pub(super) struct HalfOut {
     flat: i64,
     #[diesel(sql_type = BigInt)]
     broken: i64,
+    #[diesel(sql_type = BigInt)]
+    rounded: i64,
     #[diesel(sql_type = Array<BigInt>)]
     flat_examples: Vec<i64>,
     #[diesel(sql_type = Array<BigInt>)]
@@ -103,6 +98,16 @@ pub(super) struct SeamOut {
 const FLAT: &str = "high = low AND open = low AND close = low AND low > 0";
 const SOUND: &str = "low <= open AND low <= close AND open <= high AND close <= high AND low > 0";
 
+/// A row of PostgreSQL's that has more than six decimals. What is not sound or too large is broken, and a column may be of floats.
+const FINE: &str = "CASE WHEN low > 0 AND low <= high AND high < 1000000 AND open BETWEEN low AND high AND close BETWEEN low AND high \
+    THEN open::numeric <> round(open::numeric, 6) OR high::numeric <> round(high::numeric, 6) \
+    OR low::numeric <> round(low::numeric, 6) OR close::numeric <> round(close::numeric, 6) ELSE false END";
+
+/// How many rows of a table of PostgreSQL's have more than six decimals.
+pub(super) fn count_rounded(table: &L0Table) -> String {
+    format!("SELECT count(*) AS number FROM {} WHERE {FINE}", table.table())
+}
+
 impl Dialect {
     const fn parameter(self) -> &'static str {
         match self {
@@ -143,12 +148,15 @@ impl Dialect {
 
     /// Sound bars since an instant: of the history, and of candela.
     pub(super) fn seam(self, table: &L0Table) -> String {
-        let (time, rows, (pair, since)) = (table.time_column(), self.history_rows(table), self.pair_and_since());
-        let price = |column: &str| match self {
-            Self::Sqlite => format!("{column} AS {column}_micros"),
-            Self::Postgres => format!("({column} * 1000000)::bigint AS {column}_micros"),
-        };
-        let prices = ["open", "high", "low", "close"].map(price).join(", ");
+        let time = table.time_column();
+        let rows = self.history_rows(table);
+        let (pair, since) = self.pair_and_since();
+        let prices = ["open", "high", "low", "close"]
+            .map(|column: &str| match self {
+                Self::Sqlite => format!("{column} AS {column}_micros"),
+                Self::Postgres => format!("({column} * 1000000)::bigint AS {column}_micros"),
+            })
+            .join(", ");
         format!(
             "SELECT 'history' AS kind, {} AS at_us, {prices} {rows} AND {SOUND} AND {time} >= {since} UNION ALL \
              SELECT CASE WHEN provenance = 'backfill' THEN 'fetched' ELSE 'live' END AS kind, {} AS at_us, {prices} FROM market_data \
@@ -160,7 +168,8 @@ impl Dialect {
 
     /// SQLite's first question. Flat counts only rows that are otherwise sound; what is not sound is broken.
     pub(super) fn history(self, table: &L0Table) -> String {
-        let (time, rows) = (table.time_column(), self.history_rows(table));
+        let time = table.time_column();
+        let rows = self.history_rows(table);
         format!(
             "SELECT {time} AS at_us, CASE WHEN {FLAT} THEN 1 WHEN {SOUND} THEN 0 ELSE {BROKEN} END AS oddity {rows} ORDER BY {time}"
         )
@@ -168,7 +177,8 @@ impl Dialect {
 
     /// PostgreSQL's first question: the first and the last row, whoever wrote them, and the bars candela fetched.
     pub(super) fn history_ends(self, table: &L0Table) -> String {
-        let (time, symbol) = (table.time_column(), self.parameter());
+        let time = table.time_column();
+        let symbol = self.parameter();
         let end = |which: &str| {
             let at = self.micros_of_instant("ends.at");
             let ends = format!(
@@ -198,8 +208,9 @@ impl Dialect {
         };
         format!(
             "WITH counted AS MATERIALIZED (SELECT string_agg(timestamptz_send({time}), '') AS instants, count(*) AS total, \
-             count(*) FILTER (WHERE {FLAT}) AS flat, count(*) FILTER (WHERE low < high AND {SOUND}) AS moving {rows}) \
-             SELECT instants, flat, total - flat - moving AS broken, {} AS flat_examples, {} AS broken_examples FROM counted",
+             count(*) FILTER (WHERE {FLAT}) AS flat, count(*) FILTER (WHERE low < high AND {SOUND}) AS moving, \
+             count(*) FILTER (WHERE {FINE}) AS rounded {rows}) \
+             SELECT instants, flat, total - flat - moving AS broken, rounded, {} AS flat_examples, {} AS broken_examples FROM counted",
             examples("counted.flat", FLAT),
             examples(
                 "counted.total - counted.flat - counted.moving",
@@ -220,7 +231,8 @@ impl Dialect {
 
     /// SQLite's second question: examples of what the first one counted, and the bars candela fetched.
     pub(super) fn history_examples(self, table: &L0Table, history: &History) -> String {
-        let (time, rows) = (table.time_column(), self.history_rows(table));
+        let time = table.time_column();
+        let rows = self.history_rows(table);
         let examples = |kind: &str, condition: String| {
             let at = self.micros_of_instant(&time);
             format!(
@@ -267,6 +279,7 @@ pub(super) fn with_halves(mut history: History, halves: [HalfOut; 2]) -> History
         history.rows.extend(bytes.as_chunks::<8>().0.iter().map(instant));
         history.flat = history.flat.saturating_add(count(half.flat));
         history.broken = history.broken.saturating_add(count(half.broken));
+        history.rounded = history.rounded.saturating_add(count(half.rounded));
         newest(&mut history.flat_examples, half.flat_examples);
         newest(&mut history.broken_examples, half.broken_examples);
     }

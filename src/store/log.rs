@@ -1,15 +1,17 @@
 //! The logs of channels as the store keeps them: every durable message of bars and quality, by epoch and number. Replays reach
 //! here when the ledger has let a day go.
 
-use crate::domain::channel::{Channel, Epoch, Topic};
-use crate::domain::event::{Event, Numbered, Position};
-use crate::domain::timestamp::Timestamp;
-use crate::store::answer::{BarOut, Damage};
-use crate::store::error::StoreError;
-use crate::store::query::{BarQuery, StoredBar};
-use crate::store::sql::Dialect;
-use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use crate::domain::model::{Channel, Epoch, Event, Position, Sequenced, Timestamp, Topic};
+pub use crate::domain::protocol::LogSpan;
+use crate::store::{
+    answer::{BarOut, Damage},
+    error::StoreError,
+    query::{BarQuery, StoredBar},
+    sql::Dialect,
+    values::Instant,
+};
+use diesel::sql_types::{BigInt, Nullable};
+use diesel::{Queryable, QueryableByName};
 
 /// Before every message there is.
 const NEVER: Timestamp = Timestamp::from_secs(-2_208_988_800);
@@ -27,27 +29,23 @@ pub struct LogQuery {
     pub to: u64,
 }
 
-/// What is kept of a stretch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LogSpan {
-    /// Where the run without a hole begins that ends with the stretch's last number; nothing when that number is not there.
-    pub first: Option<u64>,
-    /// The last number that was told before the instant that was asked for.
-    pub before: Option<u64>,
-}
-
 impl LogQuery {
     /// Whether stores keep the log of a topic.
-    #[must_use]
     pub const fn kept(topic: Topic) -> bool {
         matches!(topic, Topic::Bars(_) | Topic::Quality)
+    }
+
+    /// Its pair as the tables spell it.
+    pub(super) fn symbol(&self) -> String {
+        let pair = self.channel.pair();
+        pair.map_or_else(String::new, |symbol| symbol.compact())
     }
 
     /// What its second parameter is: an interval's name, or a word that says that there is none.
     pub(super) fn interval(&self) -> &'static str {
         match self.channel.topic {
             Topic::Bars(interval) => interval.name(),
-            Topic::Quality | Topic::Ticks | Topic::Session => "none",
+            Topic::Quality | Topic::Ticks | Topic::Session | Topic::Events => "none",
         }
     }
 }
@@ -65,7 +63,7 @@ impl Dialect {
     fn log_rows(self, topic: Topic) -> String {
         let (table, interval) = match topic {
             Topic::Bars(_) => ("bar_revisions", "\"interval\" ="),
-            Topic::Quality | Topic::Ticks | Topic::Session => ("quality_log", "'none' ="),
+            Topic::Quality | Topic::Ticks | Topic::Session | Topic::Events => ("quality_log", "'none' ="),
         };
         format!(
             "{table} WHERE symbol = {} AND {interval} {} AND epoch = {} AND seq BETWEEN {} AND {}",
@@ -77,7 +75,8 @@ impl Dialect {
         )
     }
 
-    /// Parameters: those of the rows, and an instant.
+    /// Parameters: those of the rows, and an instant. Text, because diesel has no subquery in `FROM`, and each number is compared with
+    /// the one before it (`lag`).
     pub(super) fn log_span(self, topic: Topic) -> String {
         let at = if matches!(topic, Topic::Bars(_)) {
             "known_at"
@@ -90,26 +89,6 @@ impl Dialect {
              FROM (SELECT seq, {at} AS told, lag(seq) OVER (ORDER BY seq) AS prior FROM {}) log",
             self.instant(6),
             self.log_rows(topic),
-        )
-    }
-
-    /// Parameters: those of the rows, and at most how many.
-    pub(super) fn log_of_bars(self, topic: Topic) -> String {
-        format!(
-            "SELECT {} FROM (SELECT b.*, 'candela' AS source FROM (SELECT * FROM {} ORDER BY seq LIMIT {}) b) log ORDER BY seq",
-            self.bar_out(),
-            self.log_rows(topic),
-            self.plain(6),
-        )
-    }
-
-    /// Parameters: those of the rows, and at most how many.
-    pub(super) fn log_of_quality(self, topic: Topic) -> String {
-        format!(
-            "SELECT seq, {}, kind, body FROM {} ORDER BY seq LIMIT {}",
-            self.instant_out("told_at"),
-            self.log_rows(topic),
-            self.plain(6),
         )
     }
 
@@ -148,20 +127,16 @@ impl SpanOut {
     }
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Queryable)]
 pub(super) struct QualityOut {
-    #[diesel(sql_type = BigInt)]
     seq: i64,
-    #[diesel(sql_type = BigInt)]
-    told_at_us: i64,
-    #[diesel(sql_type = Text)]
+    told_at: Instant,
     kind: String,
-    #[diesel(sql_type = Text)]
     body: String,
 }
 
 impl QualityOut {
-    fn into_numbered(self, query: &LogQuery) -> Result<Numbered, Damage> {
+    fn into_numbered(self, query: &LogQuery) -> Result<Sequenced, Damage> {
         let wrong = |error: serde_json::Error| Damage::new(format!("the body of {} {}: {error}", self.kind, self.seq));
         let event = match self.kind.as_str() {
             "gap" => Event::Gap(serde_json::from_str(&self.body).map_err(wrong)?),
@@ -169,13 +144,13 @@ impl QualityOut {
             other => return Err(Damage::new(format!("{other:?} is no kind of quality message"))),
         };
         let seq = u64::try_from(self.seq).unwrap_or(0);
-        Ok(numbered(query, seq, Timestamp::from_micros(self.told_at_us), event))
+        Ok(numbered(query, seq, self.told_at.0, event))
     }
 }
 
 /// Positions are the ledger's alone.
-const fn numbered(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Numbered {
-    Numbered {
+const fn numbered(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Sequenced {
+    Sequenced {
         position: Position(0),
         channel: Some(query.channel),
         seq,
@@ -184,22 +159,25 @@ const fn numbered(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Nu
     }
 }
 
-pub(super) fn bars_of(rows: Vec<BarOut>, query: &LogQuery) -> Result<Vec<Numbered>, StoreError> {
-    let Topic::Bars(interval) = query.channel.topic else {
+pub(super) fn bars_of(rows: Vec<BarOut>, query: &LogQuery) -> Result<Vec<Sequenced>, StoreError> {
+    let (Topic::Bars(interval), Some(symbol)) = (query.channel.topic, query.channel.pair()) else {
         return Ok(Vec::new());
     };
-    let asked = BarQuery::between(query.channel.symbol, interval, NEVER, NEVER, 0);
-    let told = |row: BarOut| -> Result<Numbered, Damage> {
-        let StoredBar { bar, seq, known_at, .. } = row.into_bar(&asked)?;
-        let unnumbered = || Damage::new("a revision has no number".to_owned());
-        let (seq, known_at) = seq.zip(known_at).ok_or_else(unnumbered)?;
-        Ok(numbered(query, seq, known_at, Event::Bar(bar)))
-    };
-    let bars = rows.into_iter().map(told).collect::<Result<_, _>>();
+    let asked = BarQuery::between(symbol, interval, NEVER, NEVER, 0);
+    let bars = rows
+        .into_iter()
+        .map(|row: BarOut| -> Result<Sequenced, Damage> {
+            let StoredBar { bar, seq, known_at, .. } = row.into_bar(&asked)?;
+            let (seq, known_at) = seq
+                .zip(known_at)
+                .ok_or_else(|| Damage::new("a revision has no number".to_owned()))?;
+            Ok(numbered(query, seq, known_at, Event::Bar(bar)))
+        })
+        .collect::<Result<_, _>>();
     bars.map_err(|damage| damage.of("bar_revisions"))
 }
 
-pub(super) fn quality_of(rows: Vec<QualityOut>, query: &LogQuery) -> Result<Vec<Numbered>, StoreError> {
+pub(super) fn quality_of(rows: Vec<QualityOut>, query: &LogQuery) -> Result<Vec<Sequenced>, StoreError> {
     let told = rows.into_iter().map(|row| row.into_numbered(query));
     told.collect::<Result<_, _>>()
         .map_err(|damage| damage.of("quality_log"))
@@ -212,7 +190,7 @@ macro_rules! bind_log {
         let query = $query;
         let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
         diesel::sql_query($sql)
-            .bind::<Text, _>(query.channel.symbol.compact())
+            .bind::<Text, _>(query.symbol())
             .bind::<Text, _>(query.interval())
             .bind::<Text, _>(query.epoch.to_string())
             .bind::<BigInt, _>(number(query.from))
@@ -221,17 +199,4 @@ macro_rules! bind_log {
     }};
 }
 
-macro_rules! bind_quality {
-    ($sql:expr, $row:expr) => {{
-        use diesel::sql_types::{BigInt, Text};
-        diesel::sql_query($sql)
-            .bind::<Text, _>($row.symbol.as_str())
-            .bind::<Text, _>($row.epoch.as_str())
-            .bind::<BigInt, _>($row.seq)
-            .bind::<BigInt, _>($row.at.micros())
-            .bind::<Text, _>($row.kind)
-            .bind::<Text, _>($row.body.as_str())
-    }};
-}
-
-pub(super) use {bind_log, bind_quality};
+pub(super) use bind_log;

@@ -18,7 +18,8 @@ pub enum Migrate {
     Discard,
 }
 
-/// What goes with a step that is undone: its name, and for each kind of rows how it is called and how it is counted.
+/// What goes with a step that is undone: its name, and for each kind of rows how it is called and how it is counted. Text, because a
+/// step is older than the tables of `crate::schema`.
 pub(super) type Stakes = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
 /// All tables of the embedded store are ours, with whatever rows there are.
@@ -47,6 +48,13 @@ pub(super) const SQLITE: Stakes = &[
         &[(
             "sessions of other pairs than USD/COP",
             "SELECT count(*) AS number FROM market_sessions WHERE symbol <> 'USDCOP'",
+        )],
+    ),
+    (
+        "2025-11-29-000001_events",
+        &[(
+            "entries of the journal",
+            "SELECT count(*) AS number FROM candela_events",
         )],
     ),
 ];

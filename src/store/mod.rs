@@ -14,14 +14,19 @@
 mod error;
 mod query;
 mod rows;
+mod values;
+pub use values::rounded_reads;
 mod sql;
+mod reads;
 mod pages;
 mod bind;
 mod answer;
 mod batch;
 mod refusals;
 mod adopt;
+mod lease;
 mod log;
+mod journal;
 mod migrate;
 mod l0;
 mod sqlite;
@@ -31,6 +36,7 @@ pub use adopt::Adoption;
 pub use batch::Batch;
 pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
+pub use lease::lock;
 pub use log::{LogQuery, LogSpan};
 pub use migrate::Migrate;
 pub use postgres::{Difference, Postgres, Weight};
@@ -42,12 +48,9 @@ pub use rows::SOURCE;
 pub use sqlite::Sqlite;
 
 use crate::clock::Stopwatch;
-use crate::domain::event::{Numbered, Position};
-use crate::domain::l0_table::L0Table;
-use crate::domain::seam::SeamBars;
-use crate::domain::symbol::Symbol;
-use crate::domain::tally::History;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::history::{History, L0Table};
+use crate::domain::model::{JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp};
+use refusals::{Advice, Refusals, kind};
 use std::time::Duration;
 
 /// A store. Cheap to clone; clones share its connections.
@@ -79,7 +82,6 @@ macro_rules! either {
 
 impl Store {
     /// `sqlite` or `postgresql`, for `/status`.
-    #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
@@ -150,6 +152,27 @@ impl Store {
         Ok(bars)
     }
 
+    /// The same for one who reads page after page and can wait: such readers take turns and leave connections for others.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn bars_in_turn(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let _turn = match self {
+            Self::Sqlite(_) => None, // its one connection for reading is had in turn
+            Self::Postgres(store) => store.turn().await,
+        };
+        self.bars(query).await
+    }
+
+    /// The rows of the base interval that each program has written, by slot and then by program: of a query only the pair, the
+    /// stretch and the limit count.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        either!(self.rows_of_each_program(query))
+    }
+
     /// Ticks of a stretch.
     ///
     /// # Errors
@@ -186,8 +209,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Numbered>, StoreError> {
+    pub async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
         either!(self.log(query, limit))
+    }
+
+    /// The entries of the journal that are asked for, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+        either!(self.journal(query))
     }
 
     /// The newest sessions, newest first.
@@ -249,23 +280,72 @@ impl Store {
     }
 }
 
+/// Each part is a transaction of its own, which also moves the position: what was written before a refusal stays.
 async fn write_to_sqlite(store: &Sqlite, batch: Batch) -> Result<Written, StoreError> {
     let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
     let mut rejected = 0_usize;
-    let mut parts = vec![batch];
+    let mut refusals = store.refusals();
+    refusals.begin();
+    let mut parts = vec![batch.clone()];
     while let Some(part) = parts.pop() {
         match store.write_once(&part).await {
+            Ok(()) => {
+                for event in &part.events {
+                    refusals.accepted(kind(&event.event));
+                }
+            }
             Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
                 Some((first, second)) => parts.extend([second, first]),
                 None => {
-                    store.reject(&part, error.to_string()).await?;
+                    let reason = error.to_string();
+                    advise(store, &batch, &part, error, &mut refusals).await?;
+                    store.reject(&part, reason).await?;
                     rejected = rejected.saturating_add(1);
                 }
             },
-            written => written?,
+            Err(error) => return Err(error),
         }
+        store.remember(&refusals);
     }
     Ok(Written { position, rejected })
+}
+
+/// Whether a row that is refused may be set aside: not where every row of its kind is refused.
+async fn advise(
+    store: &Sqlite,
+    batch: &Batch,
+    part: &Batch,
+    error: StoreError,
+    refusals: &mut Refusals,
+) -> Result<(), StoreError> {
+    let Some(event) = part.events.first() else {
+        return Ok(());
+    };
+    let what = kind(&event.event);
+    let own_reason = matches!(error, StoreError::RowRefused(_));
+    let Advice::Prove(number) = refusals.refused(what, own_reason) else {
+        return Ok(());
+    };
+    let newest = batch.newest_after(event, |later| kind(later) == what);
+    let taken = match newest {
+        Some(newest) => store.would_take(&newest).await?,
+        None => false,
+    };
+    if taken {
+        refusals.proven(what);
+        refusals.refused(what, own_reason);
+        return Ok(());
+    }
+    let reason = error.to_string();
+    Err(if own_reason {
+        StoreError::EveryRowRefused {
+            kind: what,
+            number,
+            reason,
+        }
+    } else {
+        error
+    })
 }
 
 #[cfg(test)]

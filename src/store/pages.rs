@@ -1,12 +1,12 @@
-//! The statements that read bars and ticks in pages. A page costs what it returns, however much there is beside it: first the ends
+//! The statements that read bars and ticks in pages, as far as they need `WITH`, a subquery in `FROM` or recursion, which diesel
+//! cannot say. A page costs what it returns, however much there is beside it: first the ends
 //! of the page are found in an index alone, then the rows between them are read.
 //!
 //! A condition on two columns, such as an instant to open at and one to be known at, has no index of its own. What
 //! is known at all is asked first: nothing, where a history was loaded after the instant.
 
-use crate::domain::interval::Interval;
-use crate::store::rows::BASE;
-use crate::store::sql::Dialect;
+use crate::domain::model::Interval;
+use crate::store::{rows::BASE, sql::Dialect};
 
 /// A row of another program may lack a price: it is no bar.
 const WHOLE: &str = "open IS NOT NULL AND high IS NOT NULL AND low IS NOT NULL AND close IS NOT NULL";
@@ -54,7 +54,9 @@ impl Dialect {
     /// Parameters: symbol, interval, from, to, limit, as of. The last of our revisions that was known then, or the row of
     /// another program that was there then, by the rule of the view `market_bars`.
     pub(super) fn bars_as_of(self, interval: Interval, latest: bool) -> String {
-        let (of_symbol, as_of, on_page) = (self.of_symbol(), self.instant(6), self.on_page());
+        let of_symbol = self.of_symbol();
+        let as_of = self.instant(6);
+        let on_page = self.on_page();
         let ours = format!("known_at <= {as_of}");
         let theirs = format!("source <> 'candela' AND created_at <= {as_of} AND {WHOLE}");
         // By the least one, not by whether there is one: that a server may look for in the whole table.
@@ -95,8 +97,12 @@ impl Dialect {
 
     /// The first and the last slot of a page, which these rows fill. Parameters: symbol, interval, from, to, limit.
     fn page(self, parts: &[Part], latest: bool) -> String {
-        let (of_symbol, interval, order, limit) = (self.of_symbol(), self.plain(2), order(latest), self.plain(5));
-        let (from, to) = (self.instant(3), self.instant(4));
+        let of_symbol = self.of_symbol();
+        let interval = self.plain(2);
+        let order = order(latest);
+        let limit = self.plain(5);
+        let from = self.instant(3);
+        let to = self.instant(4);
         let slots = parts.iter().enumerate().map(|(i, part)| {
             let to = match &part.any {
                 Some(any) => format!("CASE WHEN {any} THEN {to} ELSE {from} END"),
@@ -133,21 +139,20 @@ impl Dialect {
         columns.join(", ")
     }
 
-    /// Parameters: symbol, from, to, limit, when the tick before the page was received, its seq, and the number they are above.
-    pub(super) fn ticks(self, above: bool) -> String {
-        let (of_symbol, from) = (self.of_symbol(), self.instant(2));
-        let from = if above { self.first_above(&from) } else { from };
+    /// Parameters: symbol, from, to, limit, and the number they are above.
+    pub(super) fn ticks_above(self) -> String {
         format!(
-            "SELECT {} FROM realtime_market_data WHERE {of_symbol} AND time >= {from} AND time < {} AND epoch IS NOT NULL
-                AND (time > {} OR seq > {}) AND seq > {} ORDER BY time, seq LIMIT {}",
-            self.tick_out(), self.instant(3), self.instant(5), self.plain(6), self.plain(7), self.plain(4),
+            "SELECT {} FROM realtime_market_data WHERE {} AND time >= {} AND time < {} AND epoch IS NOT NULL AND seq > {}
+                ORDER BY time, seq LIMIT {}",
+            self.tick_out(), self.of_symbol(), self.first_above(&self.instant(2)), self.instant(3), self.plain(5), self.plain(4),
         )
     }
 
-    /// Where the first tick arrived whose number is above parameter 7, in any epoch, if that is later than `from`: what was before
+    /// Where the first tick arrived whose number is above parameter 5, in any epoch, if that is later than `from`: what was before
     /// it is not looked at. There are few epochs, and each is found in the index.
     fn first_above(self, from: &str) -> String {
-        let (of_symbol, seq) = (self.of_symbol(), self.plain(7));
+        let of_symbol = self.of_symbol();
+        let seq = self.plain(5);
         let next = format!("SELECT min(t.epoch) FROM realtime_market_data t WHERE {of_symbol} AND t.epoch");
         format!(
             "(WITH RECURSIVE epochs (epoch) AS (SELECT ({next} IS NOT NULL) UNION ALL
@@ -167,10 +172,9 @@ const fn order(latest: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::symbol::Symbol;
-    use crate::domain::timestamp::Timestamp;
-    use crate::store::BarQuery;
-    use crate::store::Sqlite;
+    use crate::domain::model::{Symbol, Timestamp};
+    use crate::store::{BarQuery, Sqlite, TickPlace, TickQuery, reads::ticks_behind};
+    use diesel::debug_query;
     use rusqlite::{Connection, StatementStatus, params_from_iter, types::Value};
 
     /// The interval, the seconds between bars, and how many there are of history, of ours and of ticks.
@@ -187,10 +191,47 @@ mod tests {
          SELECT 'USDCOP', g * 1000000, 1, 'candela', 'a1b2', g, g * 1000000 FROM numbers",
     ];
 
+    /// After every row, in microseconds.
+    const FOREVER: i64 = 10_000_000_000_000;
+
+    /// What is asked for ticks.
+    fn asked_for_ticks(rows: i64) -> Vec<(&'static str, String, Vec<Value>)> {
+        let last = rows - 60;
+        let above = vec![text("USDCOP"), whole(0), whole(FOREVER), whole(50), whole(last)];
+        let place = TickPlace {
+            received_at: Timestamp::from_micros(last * 1_000_000),
+            seq: 0,
+        };
+        let behind = TickQuery {
+            symbol: Symbol::usdcop(),
+            from: Timestamp::from_micros(0),
+            to: Timestamp::from_micros(FOREVER),
+            after_seq: None,
+            cursor: Some(place),
+            limit: 50,
+        };
+        let behind = debug_query::<diesel::sqlite::Sqlite, _>(&ticks_behind!(sqlite, &behind)).to_string();
+        let (behind, _) = behind.split_once("-- binds").unwrap();
+        let at = whole(last * 1_000_000);
+        let place = [
+            text("USDCOP"),
+            at.clone(),
+            whole(FOREVER),
+            at,
+            whole(0),
+            whole(0),
+            whole(50),
+        ];
+        vec![
+            ("ticks above a number", Dialect::Sqlite.ticks_above(), above),
+            ("ticks behind a place", behind.to_owned(), place.to_vec()),
+        ]
+    }
+
     /// What is asked of tables of `rows` rows: each statement with its parameters.
     fn asked(rows: i64) -> Vec<(&'static str, String, Vec<Value>)> {
         const SQL: Dialect = Dialect::Sqlite;
-        let (forever, early) = (10_000_000_000_000, 30_000_000_001_i64);
+        let (forever, early) = (FOREVER, 30_000_000_001_i64);
         let until = |interval: &str, to| vec![text("USDCOP"), text(interval), whole(0), whole(to), whole(50)];
         let bars = |interval| until(interval, forever);
         let as_of = |interval, at: i64| {
@@ -206,23 +247,7 @@ mod tests {
             };
             [until(interval, query.end().micros()), vec![whole(at)]].concat()
         };
-        let ticks = |at: i64, above| {
-            let all = [
-                text("USDCOP"),
-                whole(at),
-                whole(forever),
-                whole(50),
-                whole(at),
-                whole(0),
-                whole(above),
-            ];
-            all.to_vec()
-        };
-        let last = rows - 60;
-        let mut asked = vec![
-            ("ticks above a number", SQL.ticks(true), ticks(0, last)),
-            ("ticks behind a place", SQL.ticks(false), ticks(last * 1_000_000, 0)),
-        ];
+        let mut asked = asked_for_ticks(rows);
         for latest in [true, false] {
             let (m5, m1) = (Interval::M5, Interval::M1);
             asked.extend([

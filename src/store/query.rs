@@ -1,12 +1,6 @@
 //! What can be asked of a store, and what it answers.
 
-use crate::domain::bar::Bar;
-use crate::domain::channel::Epoch;
-use crate::domain::gap::{Gap, GapStatus};
-use crate::domain::interval::Interval;
-use crate::domain::symbol::Symbol;
-use crate::domain::tick::AcceptedTick;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::{AcceptedTick, Bar, Epoch, Gap, GapStatus, Interval, Symbol, Timestamp};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -34,7 +28,6 @@ pub struct BarQuery {
 
 impl BarQuery {
     /// All bars of `[from, to)`, at most `limit`.
-    #[must_use]
     pub const fn between(symbol: Symbol, interval: Interval, from: Timestamp, to: Timestamp, limit: u32) -> Self {
         Self {
             symbol,
@@ -117,7 +110,6 @@ impl TickQuery {
 
 impl StoredGap {
     /// Where it stands.
-    #[must_use]
     pub const fn place(&self) -> GapPlace {
         GapPlace {
             from: self.gap.from,
@@ -129,7 +121,6 @@ impl StoredGap {
 
 impl StoredTick {
     /// Where it stands.
-    #[must_use]
     pub const fn place(&self) -> TickPlace {
         TickPlace {
             received_at: self.tick.received_at,
@@ -149,7 +140,8 @@ impl FromStr for TickPlace {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (at, seq) = text.rsplit_once('-').ok_or(())?;
-        let (at, seq): (i64, i64) = (at.parse().map_err(drop)?, seq.parse().map_err(drop)?);
+        let at: i64 = at.parse().map_err(drop)?;
+        let seq: i64 = seq.parse().map_err(drop)?;
         Ok(Self {
             received_at: Timestamp::from_micros(at),
             seq: u64::try_from(seq).map_err(drop)?,
@@ -209,7 +201,8 @@ impl FromStr for GapPlace {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (rest, epoch) = text.rsplit_once('-').ok_or(())?;
         let (from, id) = rest.rsplit_once('-').ok_or(())?;
-        let (from, id): (i64, i64) = (from.parse().map_err(drop)?, id.parse().map_err(drop)?);
+        let from: i64 = from.parse().map_err(drop)?;
+        let id: i64 = id.parse().map_err(drop)?;
         Ok(Self {
             from: Timestamp::from_micros(from),
             id: u64::try_from(id).map_err(drop)?,

@@ -4,7 +4,7 @@
 //! accepted between them, a later row must be accepted first. A refusal whose reason may as well be the table's is believed only when
 //! another row of its kind was accepted in the same transaction.
 
-use crate::domain::event::Event;
+use crate::domain::model::Event;
 use crate::limits;
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ pub(super) const fn kind(event: &Event) -> &'static str {
         Event::Gap(_) => "gap",
         Event::Seam(_) => "seam",
         Event::Session(_) => "session",
+        Event::Journal(_) => "journal",
     }
 }
 
@@ -36,7 +37,7 @@ struct Lately {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advice {
     /// Set it aside.
-    SetAside,
+    RejectReason,
     /// See first whether a later one of its kind is accepted; so many were refused in a row.
     Prove(u32),
 }
@@ -71,7 +72,7 @@ impl Refusals {
         let few = lately.refused < limits::REFUSED_IN_A_ROW;
         if lately.proven || (own_reason && few) {
             lately.refused = lately.refused.saturating_add(1);
-            return Advice::SetAside;
+            return Advice::RejectReason;
         }
         Advice::Prove(lately.refused.saturating_add(1))
     }
@@ -86,13 +87,17 @@ mod tests {
         let mut refusals = Refusals::default();
         for _ in 0..limits::REFUSED_IN_A_ROW {
             refusals.begin();
-            assert_eq!(refusals.refused("tick", true), Advice::SetAside);
+            assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
         }
         let next = limits::REFUSED_IN_A_ROW + 1;
         assert_eq!(refusals.refused("tick", true), Advice::Prove(next));
-        assert_eq!(refusals.refused("bar", true), Advice::SetAside, "each kind by itself");
+        assert_eq!(
+            refusals.refused("bar", true),
+            Advice::RejectReason,
+            "each kind by itself"
+        );
         refusals.proven("tick");
-        assert_eq!(refusals.refused("tick", true), Advice::SetAside);
+        assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
         refusals.begin();
         assert_eq!(
             refusals.refused("tick", true),
@@ -101,7 +106,7 @@ mod tests {
         );
         refusals.accepted("tick");
         refusals.begin();
-        assert_eq!(refusals.refused("tick", true), Advice::SetAside);
+        assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
     }
 
     #[test]
@@ -111,7 +116,7 @@ mod tests {
         refusals.accepted("bar");
         assert_eq!(refusals.refused("tick", false), Advice::Prove(1));
         refusals.accepted("tick");
-        assert_eq!(refusals.refused("tick", false), Advice::SetAside);
+        assert_eq!(refusals.refused("tick", false), Advice::RejectReason);
         refusals.begin();
         assert_eq!(
             refusals.refused("tick", false),

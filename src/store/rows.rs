@@ -1,13 +1,10 @@
 //! Events as rows of the stores: which table, which columns, which units. Pure; the same for both stores.
 
-use crate::domain::bar::Bar;
-use crate::domain::channel::{Channel, Epoch, Head};
-use crate::domain::event::{Event, Numbered, SessionChange, SessionPhase};
-use crate::domain::gap::Gap;
-use crate::domain::interval::Interval;
-use crate::domain::price::Price;
-use crate::domain::tick::AcceptedTick;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::model::{
+    AcceptedTick, Bar, Channel, Epoch, Event, Gap, Head, Interval, Price, Sequenced, SessionChange, SessionPhase,
+    Timestamp,
+};
+use crate::store::journal::JournalRow;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +65,13 @@ pub(super) struct QualityRow {
     pub(super) body: String,
 }
 
+/// What a row of `market_sessions` becomes by the open or the close of a session, and when that was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SessionRow {
+    pub(super) change: SessionChange,
+    pub(super) at: Timestamp,
+}
+
 /// What a batch of events writes, in order within each table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rows {
@@ -75,12 +79,13 @@ pub(super) struct Rows {
     pub(super) bars: Vec<BarRow>,
     pub(super) gaps: Vec<GapRow>,
     pub(super) quality: Vec<QualityRow>,
-    pub(super) sessions: Vec<SessionChange>,
+    pub(super) sessions: Vec<SessionRow>,
+    pub(super) journal: Vec<JournalRow>,
 }
 
 impl Rows {
-    /// Sorts `events` by table. An event whose channel has no head cannot come from the ledger and is left out.
-    pub(super) fn of(events: &[Numbered], heads: &BTreeMap<Channel, Head>) -> Self {
+    /// Sorts `events` of the ledger `lineage` by table. An event whose channel has no head cannot come from the ledger and is left out.
+    pub(super) fn of(events: &[Sequenced], heads: &BTreeMap<Channel, Head>, lineage: &str) -> Self {
         let mut rows = Self::default();
         for event in events {
             let epoch = event
@@ -89,6 +94,7 @@ impl Rows {
                 .map(|head| head.epoch);
             if let Some(epoch) = epoch {
                 rows.push(event, epoch);
+                rows.journal.extend(JournalRow::of(event, lineage));
             }
         }
         rows
@@ -100,7 +106,7 @@ impl Rows {
         base.map(|row| row.bar.session_date).collect()
     }
 
-    fn push(&mut self, event: &Numbered, epoch: Epoch) {
+    fn push(&mut self, event: &Sequenced, epoch: Epoch) {
         let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
         self.quality.extend(quality(event, epoch, seq));
         match &event.event {
@@ -118,18 +124,21 @@ impl Rows {
                 at: event.at,
             }),
             Event::Session(change) if matches!(change.phase, SessionPhase::Open | SessionPhase::Closed) => {
-                self.sessions.push(change.clone());
+                self.sessions.push(SessionRow {
+                    change: change.clone(),
+                    at: event.at,
+                });
             }
-            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) => {} // a seam stands in the log of quality
+            Event::Session(_) | Event::BarEnd(_) | Event::Journal(_) | Event::Seam(_) => {} // a seam stands in the log of quality
         }
     }
 }
 
-fn quality(event: &Numbered, epoch: Epoch, seq: i64) -> Option<QualityRow> {
+fn quality(event: &Sequenced, epoch: Epoch, seq: i64) -> Option<QualityRow> {
     let (symbol, kind, body) = match &event.event {
         Event::Gap(gap) => (gap.symbol, "gap", serde_json::to_string(gap)),
         Event::Seam(found) => (found.symbol, "seam", serde_json::to_string(found)),
-        Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) | Event::Session(_) => return None,
+        Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) | Event::Session(_) | Event::Journal(_) => return None,
     };
     Some(QualityRow {
         symbol: symbol.compact(),

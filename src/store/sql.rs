@@ -1,8 +1,11 @@
-//! The statements, written once for both stores. A dialect says how prices and instants, which cross as integers, become the
-//! store's own types and come back.
+//! Statements that diesel's language cannot say. A dialect says how prices and instants, which cross as integers, become the store's
+//! own types and come back.
+//!
+//! What PostgreSQL alone is told is text because the connection that writes is no diesel connection (`postgres::write` says why); a
+//! row of health and the deletion of ticks are text because each is one statement with the fence of the lease (`WITH`). Sessions are
+//! text, once for both stores, because what becomes of one is counted in subqueries of the very statement that writes it.
 
-use crate::domain::interval::Interval;
-use crate::domain::symbol::Symbol;
+use crate::domain::model::{Interval, Symbol};
 use crate::store::rows::BASE;
 
 /// Which SQL.
@@ -13,14 +16,6 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// Parameter `n` in millionths, as a price.
-    fn price(self, n: u8) -> String {
-        match self {
-            Self::Sqlite => format!("?{n}"),
-            Self::Postgres => format!("${n}::bigint * 0.000001"),
-        }
-    }
-
     /// Parameter `n` in microseconds, as an instant.
     pub(super) fn instant(self, n: u8) -> String {
         match self {
@@ -79,21 +74,6 @@ impl Dialect {
         }
     }
 
-    /// Parameters of every statement that writes a bar: symbol, interval, opens, open, high, low, close, ticks, closes, first
-    /// tick, last tick, provenance, flags, session date, session kind, epoch, seq, known at, revision.
-    fn bar_values(self) -> String {
-        let mut values: Vec<String> = Vec::new();
-        for n in 1_u8..=19 {
-            values.push(match n {
-                3 | 9 | 10 | 11 | 18 => self.instant(n),
-                4..=7 => self.price(n),
-                14 => self.date(n),
-                _ => self.plain(n),
-            });
-        }
-        values.join(", ")
-    }
-
     /// The table of an interval's bars, and what to do there with a bar that is there: a later revision takes its place.
     pub(super) fn bar_conflict(self, interval: Interval) -> (&'static str, String) {
         let (table, key) = if interval == BASE {
@@ -128,20 +108,6 @@ impl Dialect {
         (table, conflict)
     }
 
-    /// Puts in a bar, or its later revision in its place.
-    pub(super) fn upsert_bar(self, interval: Interval) -> String {
-        let (table, conflict) = self.bar_conflict(interval);
-        let values = self.bar_values();
-        format!("INSERT INTO {table} ({BAR_COLUMNS}, source, volume) VALUES ({values}, 'candela', 0) {conflict}")
-    }
-
-    pub(super) fn insert_revision(self) -> String {
-        format!(
-            "INSERT INTO bar_revisions ({BAR_COLUMNS}) VALUES ({}) ON CONFLICT DO NOTHING",
-            self.bar_values()
-        )
-    }
-
     /// Parameters: symbol, epoch, id, interval, from, to, bars, status, cause, seq, at.
     pub(super) fn upsert_gap(self) -> String {
         let p = |n| self.plain(n);
@@ -168,14 +134,18 @@ impl Dialect {
         }
     }
 
-    /// Parameters: date, opens, kind, symbol.
+    /// Parameters: date, opens, kind, symbol, when it was told. A session that opens after its end was closed early and goes on;
+    /// one whose open is written again after its close stays closed, because that was told before its end.
     pub(super) fn open_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
+        let goes_on = format!("{table}.end_time <= {}", self.instant(5));
         format!(
             "INSERT INTO {table} (session_date, start_time, session_kind, symbol, status) VALUES ({}, {}, {}, {}, 'active')
              ON CONFLICT ({key}) DO UPDATE SET start_time = excluded.start_time, session_kind = excluded.session_kind,
+                status = CASE WHEN {goes_on} THEN 'active' ELSE {table}.status END,
+                end_time = CASE WHEN {goes_on} THEN NULL ELSE {table}.end_time END,
                 updated_at = {}
-             WHERE {table}.start_time IS DISTINCT FROM excluded.start_time OR {table}.session_kind IS NULL",
+             WHERE {table}.start_time IS DISTINCT FROM excluded.start_time OR {table}.session_kind IS NULL OR {goes_on}",
             self.date(1), self.instant(2), self.plain(3), self.plain(4), self.now(),
         )
     }
@@ -203,7 +173,9 @@ impl Dialect {
     /// Parameters: date, opens, kind, symbol, closes. Counts what is stored of the pair's session by now.
     pub(super) fn close_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
-        let (opens, closes, symbol) = (self.instant(2), self.instant(5), self.plain(4));
+        let opens = self.instant(2);
+        let closes = self.instant(5);
+        let symbol = self.plain(4);
         format!(
             "INSERT INTO {table} (session_date, start_time, session_kind, symbol, end_time, status, ticks, bars, gaps)
              VALUES ({}, {opens}, {}, {symbol}, {closes}, 'closed',
@@ -242,24 +214,16 @@ impl Dialect {
         )
     }
 
-    /// Parameters: reader, lineage.
-    pub(super) fn position(self) -> String {
-        format!(
-            "SELECT position AS number FROM reader_positions WHERE reader = {} AND lineage = {}",
-            self.plain(1),
-            self.plain(2)
-        )
-    }
-
-    /// Parameters: status, details, response time, error, at.
-    pub(super) fn health(self) -> String {
+    /// Parameters: status, details, response time, error, at. Nothing is written where `fence` gives no row.
+    pub(super) fn health(self, fence: &str) -> String {
         let details = match self {
             Self::Sqlite => "?2",
             Self::Postgres => "$2::jsonb",
         };
         format!(
-            "INSERT INTO system_health (service_name, status, details, response_time_ms, error_message, created_at)
-             VALUES ('candela', {}, {details}, {}, {}, {})",
+            "WITH fence AS ({fence})
+             INSERT INTO system_health (service_name, status, details, response_time_ms, error_message, created_at)
+             SELECT 'candela', {}, {details}, {}, {}, {} FROM fence",
             self.plain(1),
             self.plain(3),
             self.plain(4),
@@ -267,11 +231,12 @@ impl Dialect {
         )
     }
 
-    /// Parameters: before, at most so many.
-    pub(super) fn forget_ticks(self) -> String {
+    /// Parameters: before, at most so many. Nothing is deleted where `fence` gives no row.
+    pub(super) fn forget_ticks(self, fence: &str) -> String {
         format!(
-            "DELETE FROM realtime_market_data WHERE id IN (SELECT id FROM realtime_market_data
-                WHERE time < {} AND source = 'candela' ORDER BY time LIMIT {})",
+            "WITH fence AS ({fence}) DELETE FROM realtime_market_data WHERE id IN (SELECT id FROM realtime_market_data
+                WHERE time < {} AND source = 'candela' ORDER BY time LIMIT {})
+                AND EXISTS (SELECT 1 FROM fence)",
             self.instant(1),
             self.plain(2)
         )
@@ -287,44 +252,6 @@ impl Dialect {
         columns.extend(["ticks", "revision", "flags", "seq"].map(|column| self.integer_out(column)));
         columns.push(self.date_out("session_date"));
         columns.join(", ")
-    }
-
-    /// Parameter: symbol.
-    pub(super) fn latest_tick(self) -> String {
-        format!(
-            "SELECT {} FROM realtime_market_data WHERE symbol = {} AND epoch IS NOT NULL ORDER BY time DESC, seq DESC LIMIT 1",
-            self.tick_out(),
-            self.plain(1),
-        )
-    }
-
-    /// Parameters: symbol, from, to, status or nothing, limit.
-    pub(super) fn gaps(self) -> String {
-        let instants = ["from_at", "to_at", "opened_at", "updated_at"]
-            .map(|column| self.instant_out(column))
-            .join(", ");
-        format!(
-            "SELECT \"interval\" AS bar_interval, status, cause, epoch, {instants}, {}, {} FROM gaps
-             WHERE symbol = {} AND to_at > {} AND from_at < {} AND ({status} = '' OR status = {status}) AND (from_at, id, epoch) < ({}, {}, {}) ORDER BY from_at DESC, id DESC, epoch DESC LIMIT {}",
-            self.integer_out("id"), self.integer_out("bars"), self.plain(1), self.instant(2), self.instant(3), self.instant(6),
-            self.plain(7), self.plain(8), self.plain(5), status = self.plain(4),
-        )
-    }
-
-    /// Parameter: limit. The newest sessions first.
-    pub(super) fn sessions(self) -> String {
-        let instants = ["start_time", "end_time"]
-            .map(|column| self.instant_out(column))
-            .join(", ");
-        let counts = ["ticks", "bars", "gaps"]
-            .map(|column| self.integer_out(column))
-            .join(", ");
-        format!(
-            "SELECT {}, symbol, status, {instants}, {counts} FROM market_sessions
-             ORDER BY market_sessions.session_date DESC, symbol LIMIT {}",
-            self.date_out("session_date"),
-            self.plain(1),
-        )
     }
 }
 

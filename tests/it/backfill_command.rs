@@ -1,8 +1,9 @@
 //! `candela backfill`, as a person runs it: what is missing comes, what makes no sense gets one sentence and its own code.
 
 use candela::clock::Clock;
-use candela::domain::symbol::Symbol;
-use candela::sim::{Market, SimConfig, start};
+use candela::domain::model::Symbol;
+use candela::sim::start;
+use candela::sim::{Market, SimConfig};
 use std::path::Path;
 use std::process::Command;
 

@@ -1,15 +1,15 @@
 //! What becomes of a Redis server, or is wrong with the way to it: trouble shows in time with its reason, and clears by itself when
 //! the cause is gone. Streams then hold what was missed.
 
-use crate::cache_redis::{Root, ask, cache};
+use crate::cache_redis::{ask, cache};
 use crate::recorded::{Day, OPEN, ledger};
 use crate::servers::{Manner, Reach, Redis as Server, Relay, redis};
+use crate::writing::{any_store, services};
 use actix::{Actor, Addr};
+use candela::actors::followers::Publisher;
 use candela::actors::messages::{Recorded, Report};
-use candela::actors::publisher::{Parts, Publisher};
 use candela::clock::{Clock, Stopwatch};
-use candela::domain::batch::ReaderView;
-use candela::domain::frames::Zones;
+use candela::domain::followers::ReaderView;
 use candela::ledger::Ledger;
 use redis::Value;
 use std::sync::{Arc, Mutex};
@@ -40,22 +40,14 @@ impl Scene {
     fn new(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = ledger(folder.path());
-        let root = Root::default();
-        let reports = Arc::clone(&root.0);
-        let (sender, view) = watch::channel(ReaderView::default());
-        let parts = Parts {
-            cache: cache(url),
-            ledger: ledger.reader(),
-            zones: Arc::new(Zones::default()),
-            clock: Clock::system(),
-            up: root.start().recipient(),
-            view: sender,
-        };
+        let places = (any_store(folder.path()), cache(url));
+        let (services, reports) = services(&ledger, places, Clock::system());
+        let view = services.views.cache.subscribe();
         let mut scene = Self {
             ledger,
             day: Day::new(),
             ticks: 0,
-            publisher: Publisher::new(parts).start(),
+            publisher: Publisher::new(services).start(),
             view,
             reports,
             _folder: folder,

@@ -2,22 +2,20 @@
 
 use crate::recorded::{Day, OPEN, ledger, symbols};
 use crate::servers::{Reach, Redis as Server, redis};
-use actix::{Actor, Context, Handler};
+use crate::writing::{any_store, services};
+use actix::Actor;
+use candela::actors::followers::Publisher;
 use candela::actors::messages::{Recorded, Report};
-use candela::actors::publisher::{Parts, Publisher};
 use candela::cache::{Cache, CacheError, Memory, News, Redis};
 use candela::clock::Clock;
-use candela::domain::batch::ReaderView;
-use candela::domain::event::Entry;
-use candela::domain::frames::Zones;
-use candela::domain::symbol::Symbol;
+use candela::domain::followers::ReaderView;
+use candela::domain::model::{JournalEntry, Symbol};
 use candela::limits;
 use futures_util::StreamExt;
 use redis::{AsyncCommands, Value};
 use secrecy::SecretString;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 pub(crate) fn cache(url: &str) -> Cache {
     Cache::Redis(Redis::new(&SecretString::from(url.to_owned())).unwrap())
@@ -149,18 +147,6 @@ fn price() -> News {
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Root(pub(crate) Arc<Mutex<Vec<Report>>>);
-impl Actor for Root {
-    type Context = Context<Self>;
-}
-impl Handler<Report> for Root {
-    type Result = ();
-    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
-        self.0.lock().unwrap().push(report);
-    }
-}
-
 #[actix_rt::test]
 async fn an_old_subscriber_hears_every_tick_and_an_outage_ends_by_itself() {
     let mut server = Server::start(Reach {
@@ -171,19 +157,11 @@ async fn an_old_subscriber_hears_every_tick_and_an_outage_ends_by_itself() {
     let url = server.url();
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = ledger(folder.path());
-    let root = Root::default();
-    let reports = Arc::clone(&root.0);
-    let (sender, mut view) = watch::channel(ReaderView::default());
     let clock = Clock::manual(OPEN + Duration::from_secs(1));
-    let publisher = Publisher::new(Parts {
-        cache: cache(&url),
-        ledger: ledger.reader(),
-        zones: Arc::new(Zones::default()),
-        clock: clock.clone(),
-        up: root.start().recipient(),
-        view: sender,
-    })
-    .start();
+    let places = (any_store(folder.path()), cache(&url));
+    let (services, reports) = services(&ledger, places, clock.clone());
+    let mut view = services.views.cache.subscribe();
+    let publisher = Publisher::new(services).start();
     let mut listener = redis::Client::open(url.as_str())
         .unwrap()
         .get_async_pubsub()
@@ -221,7 +199,7 @@ async fn an_old_subscriber_hears_every_tick_and_an_outage_ends_by_itself() {
     assert!(String::from_utf8(latest).unwrap().contains("\"price\":4012.54,"));
 
     server.kill();
-    let more: Vec<Entry> = {
+    let more: Vec<JournalEntry> = {
         let begun = day.entries.len();
         day.tick(OPEN + Duration::from_millis(2_500), OPEN, 4_020_000_000);
         day.entries[begun..].to_vec()

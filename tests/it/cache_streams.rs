@@ -1,14 +1,14 @@
 //! Redis streams that somebody else writes to, trims, deletes or renumbers: noticed, told, and filled again from the ledger.
 
-use crate::cache_redis::{Root, ask, cache};
+use crate::cache_redis::{ask, cache};
 use crate::recorded::{Day, OPEN, ledger};
 use crate::servers::{Redis as Server, redis};
+use crate::writing::{any_store, services};
 use actix::{Actor, Addr};
+use candela::actors::followers::Publisher;
 use candela::actors::messages::{Recorded, Report};
-use candela::actors::publisher::{Parts, Publisher};
 use candela::clock::Clock;
-use candela::domain::batch::ReaderView;
-use candela::domain::frames::Zones;
+use candela::domain::followers::ReaderView;
 use candela::ledger::{Ledger, Options};
 use candela::limits;
 use redis::streams::StreamRangeReply;
@@ -35,18 +35,11 @@ struct Scene {
 type Entry = (u64, u64, String, u64);
 
 fn publish(ledger: &Ledger, url: &str) -> (Addr<Publisher>, watch::Receiver<ReaderView>, Arc<Mutex<Vec<Report>>>) {
-    let root = Root::default();
-    let reports = Arc::clone(&root.0);
-    let (sender, view) = watch::channel(ReaderView::default());
-    let parts = Parts {
-        cache: cache(url),
-        ledger: ledger.reader(),
-        zones: Arc::new(Zones::default()),
-        clock: Clock::system(),
-        up: root.start().recipient(),
-        view: sender,
-    };
-    (Publisher::new(parts).start(), view, reports)
+    let folder = tempfile::tempdir().unwrap(); // of a store that nobody uses
+    let places = (any_store(folder.path()), cache(url));
+    let (services, reports) = services(ledger, places, Clock::system());
+    let view = services.views.cache.subscribe();
+    (Publisher::new(services).start(), view, reports)
 }
 
 impl Scene {

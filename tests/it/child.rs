@@ -193,6 +193,13 @@ impl Candela {
         self.child.id()
     }
 
+    /// The most memory that it ever had, in kilobytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Waits for a line of standard output that contains `text`.
     pub(crate) fn line(&mut self, text: &str) -> String {
         wait_until(&format!("a line with {text:?}"), || {

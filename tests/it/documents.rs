@@ -1,8 +1,7 @@
 //! The tables in the documents are those of the code.
 
-use candela::domain::health::ConditionKind;
 use candela::domain::protocol::Close;
-use candela::domain::safety::UnsafeReason;
+use candela::domain::status::{ConditionKind, UnsafeReason};
 use std::path::Path;
 
 /// The rows of a document's tables that begin so that `first` accepts their first cell.

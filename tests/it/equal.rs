@@ -1,7 +1,7 @@
 //! Whether PostgreSQL holds what the ledger holds.
 
 use crate::servers::{Database, Postgres};
-use candela::domain::event::Event;
+use candela::domain::model::Event;
 use candela::ledger::Ledger;
 use std::collections::BTreeMap;
 

@@ -1,29 +1,25 @@
 //! A session lived by the feed and the pipeline against the simulated upstream, under a scenario, many times faster than real.
 
+use crate::writing::any_store;
 use actix::{Actor, Context, Handler, Recipient};
-use candela::actors::aggregator::PipelineView;
-use candela::actors::backfill::{self, Backfill, BackfillView};
-use candela::actors::feed::{Feed, FeedParts, FeedSettings};
-use candela::actors::key_pool::{self, KeyPool};
 use candela::actors::messages::{Arrived, Report};
-use candela::actors::poller::{self, Poller, PollerView};
-use candela::actors::vendor;
+use candela::actors::services::Services;
+use candela::actors::vendor::{
+    self, Backfill, Feed, FeedSettings, KeyPool, KeyPoolLink, Poller, VendorAccess, backfill, feed, key_pool, poller,
+};
+use candela::actors::views::{PipelineView, PollerView};
+use candela::cache::{Cache, Memory};
 use candela::clock::Clock;
-use candela::domain::bar::Bar;
-use candela::domain::budget::Forecast;
-use candela::domain::event::{Arrival, Entry, Event, HeardKind, LinkChange, Position};
-use candela::domain::feed_view::FeedView;
-use candela::domain::gap::Gap;
-use candela::domain::keys::{KeyPolicy, KeySlot};
-use candela::domain::keys_view::KeysView;
-use candela::domain::mismatch::{OnMismatch, Unchecked};
-use candela::domain::pipeline::{self, Pipeline};
-use candela::domain::session::{Listed, Session, SessionKind};
-use candela::domain::symbol::Symbol;
-use candela::domain::timestamp::Timestamp;
-use candela::ledger::KeyUseBook;
+use candela::domain::model::{
+    Bar, Event, Gap, Inbound, InputKind, JournalEntry, LinkChange, Listed, Position, Session, SessionKind, Symbol,
+    Timestamp,
+};
+use candela::domain::pipeline::{self, AcceptanceView, OnMismatch, Pipeline, Unchecked};
+use candela::domain::vendor::{FeedView, Forecast, KeyPolicy, KeySlot};
+use candela::ledger::{KeyUseBook, Ledger, Options};
 use candela::sim::market::MarketBar;
-use candela::sim::{Market, Scenario, SimConfig, SimHandle, start};
+use candela::sim::start;
+use candela::sim::{Market, Scenario, SimConfig, SimHandle};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,15 +111,15 @@ impl Play {
 /// The aggregator's place: the pipeline without a ledger.
 struct Desk {
     pipeline: Pipeline,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     causes: Vec<String>,
     view: watch::Sender<PipelineView>,
 }
 
 impl Desk {
-    fn accept(&mut self, arrivals: Vec<Arrival>) {
+    fn accept(&mut self, arrivals: Vec<Inbound>) {
         for arrival in arrivals {
-            if let HeardKind::Link(LinkChange::Down { cause }) = &arrival.heard.what {
+            if let InputKind::Link(LinkChange::Down { cause }) = &arrival.heard.what {
                 self.causes.push(cause.clone());
             }
             self.pipeline.accept(arrival, &mut self.entries);
@@ -138,10 +134,12 @@ impl Desk {
 
     fn show(&self) {
         let gaps: Vec<Gap> = self.pipeline.pending_gaps().cloned().collect();
-        let unchecked: Vec<Unchecked> = self.pipeline.unchecked().collect();
+        let unchecked: Vec<Unchecked> = self.pipeline.unchecked_bars().collect();
+        // The feed learns a pair's rhythm from the prices that were accepted.
+        let prices: BTreeMap<Symbol, AcceptanceView> = self.pipeline.prices().collect();
         self.view.send_if_modified(|view| {
-            let changed = view.gaps != gaps || view.unchecked != unchecked;
-            (view.gaps, view.unchecked) = (gaps, unchecked);
+            let changed = view.gaps != gaps || view.unchecked != unchecked || view.prices != prices;
+            (view.gaps, view.unchecked, view.prices) = (gaps, unchecked, prices);
             changed
         });
     }
@@ -229,7 +227,9 @@ impl Lived {
 /// Lives a session, and then as long as healing takes.
 pub(crate) async fn live(play: &Play) -> Lived {
     let (sessions, closes) = (play.sessions(), play.closes());
-    let clock = Clock::scaled(play.opens - Duration::from_secs(40), play.speed);
+    // A second of real time for all that is started beside it: the link must stand at the open.
+    let before = Duration::from_secs(1).mul_f64(play.speed);
+    let clock = Clock::scaled(play.opens - before, play.speed);
     let market = play.market.clone().only_in(sessions.clone());
     let mut config = SimConfig::new(clock.clone(), market.clone());
     config.scenario = play.scenario();
@@ -238,20 +238,20 @@ pub(crate) async fn live(play: &Play) -> Lived {
     let sim = start(config).unwrap();
     // What a busy machine may keep a tick waiting does not shrink when the market runs faster.
     let lateness = Duration::from_millis(150).mul_f64(play.speed);
-    let markets = [pipeline::Market {
+    let markets = [pipeline::PairRules {
         lateness,
         on_mismatch: play.on_mismatch,
-        ..pipeline::Market::new(Symbol::usdcop(), sessions)
+        ..pipeline::PairRules::new(Symbol::usdcop(), sessions)
     }];
     let pipeline = Pipeline::new(&markets, Position(0), [], clock.now());
-    let (view, gaps) = watch::channel(PipelineView::default());
     let desk = Arc::new(Mutex::new(Desk {
         pipeline,
         entries: Vec::new(),
         causes: Vec::new(),
-        view,
+        view: watch::Sender::default(),
     }));
-    let upstream = start_upstream(&sim, &clock, play, &desk, gaps.clone());
+    let gaps = desk.lock().unwrap().view.subscribe();
+    let upstream = start_upstream(&sim, &clock, play, &desk);
     let (mut forecasts, mut suspected) = (Vec::new(), false);
     let left = || !gaps.borrow().gaps.is_empty() || (play.compares && !gaps.borrow().unchecked.is_empty());
     let healing = || left() && clock.now() < closes + play.healing;
@@ -269,7 +269,7 @@ pub(crate) async fn live(play: &Play) -> Lived {
             forecasts.extend(forecast);
         }
     }
-    upstream.wanted.send(false).unwrap();
+    upstream.wanted.send_replace(false);
     let truth = market.bars(Symbol::usdcop(), FIVE, play.opens, closes, clock.now(), 1_000);
     Lived {
         forecasts,
@@ -283,90 +283,89 @@ struct Upstream {
     wanted: watch::Sender<bool>,
     poller: watch::Receiver<PollerView>,
     feed: watch::Receiver<FeedView>,
+    _folder: tempfile::TempDir,
+}
+
+/// What the actors stand on: a ledger and a store that none of them uses, and views of which the desk has the pipeline's.
+fn services(folder: &Path, clock: &Clock, desk: &Mutex<Desk>, root: Recipient<Report>) -> Services {
+    let ledger = Ledger::open(folder, Options::new(OPEN.datetime().date_naive(), 77)).unwrap();
+    let places = (any_store(folder), Cache::Memory(Memory::default()));
+    let mut services = Services::new(clock.clone(), ledger.reader(), places, Arc::default(), root);
+    services.views.pipeline = desk.lock().unwrap().view.clone();
+    services.views.wanted.send_replace(true);
+    services
 }
 
 /// Starts key pool, feed, backfill and, where wanted, the poller.
-fn start_upstream(
-    sim: &SimHandle,
-    clock: &Clock,
-    play: &Play,
-    desk: &Arc<Mutex<Desk>>,
-    gaps: watch::Receiver<PipelineView>,
-) -> Upstream {
+fn start_upstream(sim: &SimHandle, clock: &Clock, play: &Play, desk: &Arc<Mutex<Desk>>) -> Upstream {
     let probe = Probe(Arc::clone(desk)).start();
-    let arrived: Recipient<Arrived> = probe.clone().recipient();
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(folder.path(), clock, desk, probe.clone().recipient());
+    let arrived: Recipient<Arrived> = probe.recipient();
     let slots = (1..).map(|number| KeySlot { group: 1, number });
-    let (keys_view, keys) = watch::channel(KeysView::default());
-    let pool = KeyPool::new(key_pool::Parts {
+    let pool = KeyPool::new(key_pool::Deps {
+        services: services.clone(),
         keys: slots.zip(play.keys().into_iter().map(SecretString::from)).collect(),
         policy: KeyPolicy {
             spacing: Duration::from_secs(8),
             per_minute: 8,
             per_day: 800,
         },
-        clock: clock.clone(),
         book: KeyUseBook::in_memory().unwrap(),
         retired: Arc::default(),
-        up: probe.clone().recipient(),
-        view: keys_view,
+        withdrawn: Arc::default(),
     })
     .start();
+    let keys = KeyPoolLink {
+        lease: pool.clone().recipient(),
+        answered: pool.recipient(),
+    };
     let tls = vendor::tls(&[]);
-    let (wanted, want) = watch::channel(true);
-    let (feed_view, feed) = watch::channel(FeedView::idle(clock.now()));
-    let (poller_view, poller) = watch::channel(PollerView::default());
+    let access = VendorAccess {
+        rest_url: sim.rest_url(),
+        tls: Arc::clone(&tls),
+        keys: keys.clone(),
+    };
     if let Some(patience) = play.polling {
-        Poller::new(poller::Parts {
-            rest_url: sim.rest_url(),
-            tls: Arc::clone(&tls),
+        Poller::new(poller::Deps {
+            services: services.clone(),
+            vendor: access.clone(),
             symbols: vec![(Symbol::usdcop(), play.sessions())],
             patience,
-            clock: clock.clone(),
-            wanted: want.clone(),
-            feed: feed.clone(),
-            keys,
-            lease: pool.clone().recipient(),
-            answered: pool.clone().recipient(),
             arrived: arrived.clone(),
-            up: probe.clone().recipient(),
-            view: poller_view,
         })
         .start();
     }
-    Feed::new(FeedParts {
+    Feed::new(feed::Deps {
+        services: services.clone(),
         settings: FeedSettings {
             url: sim.ws_url(),
             symbols: vec![(Symbol::usdcop(), play.sessions())],
-            tls: Arc::clone(&tls),
+            tls,
         },
-        clock: clock.clone(),
-        wanted: want,
-        lease: pool.clone().recipient(),
-        answered: pool.clone().recipient(),
+        keys,
         arrived: arrived.clone(),
-        root: probe.recipient(),
-        view: Arc::new(feed_view),
     })
     .start();
-    Backfill::new(backfill::Parts {
-        rest_url: sim.rest_url(),
-        tls,
-        clock: clock.clone(),
-        pipeline: gaps,
-        lease: pool.clone().recipient(),
-        answered: pool.recipient(),
+    Backfill::new(backfill::Deps {
+        services: services.clone(),
+        vendor: access,
         arrived,
-        view: watch::channel(BackfillView::default()).0,
     })
     .start();
-    Upstream { wanted, poller, feed }
+    Upstream {
+        wanted: services.views.wanted.clone(),
+        poller: services.views.poller.subscribe(),
+        feed: services.views.feed.subscribe(),
+        _folder: folder,
+    }
 }
 
 fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, truth: Vec<MarketBar>) -> Lived {
     let desk = desk.lock().unwrap();
     let (mut told, mut bars, mut gaps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for entry in &desk.entries {
-        if let Entry::Event(numbered) = entry {
+        if let JournalEntry::Event(numbered) = entry {
             match &numbered.event {
                 Event::Bar(bar) => {
                     told.push(*bar);
@@ -375,7 +374,7 @@ fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, tr
                 Event::Gap(gap) => {
                     gaps.insert(gap.id, gap.clone());
                 }
-                Event::Tick(_) | Event::BarEnd(_) | Event::Session(_) | Event::Seam(_) => {}
+                Event::Tick(_) | Event::BarEnd(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {}
             }
         }
     }

@@ -2,10 +2,7 @@
 //! every bar is the one of an undisturbed run, the missing ones backfilled and announced.
 
 use crate::feed_day::{Lived, Play, live};
-use candela::domain::bar::Ohlc;
-use candela::domain::gap::GapStatus;
-use candela::domain::tick::Provenance;
-use candela::domain::timestamp::Timestamp;
+use candela::domain::model::{GapStatus, Ohlc, Provenance, Timestamp};
 use futures_util::future::{join, join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A real day out of the file of bars, replayed by the simulated upstream: every bar that comes out is the file's, exactly.
 
 use crate::feed_day::{Play, live};
-use candela::domain::symbol::Symbol;
+use candela::domain::model::Symbol;
 use candela::sim::{Day, History, Market};
 use chrono_tz::Tz;
 use futures_util::future::join;

@@ -1,8 +1,7 @@
 //! A day without the vendor's WebSocket: prices are asked for over REST, within what the keys may spend.
 
 use crate::feed_day::{Lived, Play, live};
-use candela::domain::tick::Provenance;
-use candela::domain::timestamp::Timestamp;
+use candela::domain::model::{Provenance, Timestamp};
 use futures_util::future::join;
 use std::time::Duration;
 

@@ -2,10 +2,8 @@
 //! and once the vendor is asked, every bar is what an undisturbed watcher would have built.
 
 use crate::feed_day::{Lived, Play, live};
-use candela::domain::bar::{Bar, Flags};
-use candela::domain::gap::GapStatus;
-use candela::domain::mismatch::OnMismatch;
-use candela::domain::tick::Provenance;
+use candela::domain::model::{Bar, Flags, GapStatus, Provenance};
+use candela::domain::pipeline::OnMismatch;
 use futures_util::future::join_all;
 use std::time::Duration;
 

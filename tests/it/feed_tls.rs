@@ -4,8 +4,9 @@
 use crate::certificate::Certificate;
 use candela::actors::vendor;
 use candela::clock::Clock;
-use candela::domain::symbol::Symbol;
-use candela::sim::{Market, SimConfig, SimHandle, start};
+use candela::domain::model::Symbol;
+use candela::sim::start;
+use candela::sim::{Market, SimConfig, SimHandle};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;

@@ -1,19 +1,13 @@
 //! A whole session on sixteen keys in virtual time: the real pool and the real plan of polling against keys that are counted as
 //! the vendor counts them. Five hours take milliseconds, so every mixture of dead and spent keys is lived to its end.
 
-use candela::domain::event::{Arrival, Entry, Event, Heard, HeardKind, LinkChange, Position, Says};
-use candela::domain::feed_view::FeedView;
-use candela::domain::keys::{KeyPolicy, KeySlot, Pool, Purpose};
-use candela::domain::pipeline::{Market, Pipeline};
-use candela::domain::poll::{Poll, Step};
-use candela::domain::price::Price;
-use candela::domain::rest;
-use candela::domain::session::{Listed, Session, SessionKind, Sessions};
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::Provenance;
-use candela::domain::timestamp::Timestamp;
-use candela::domain::trouble::Trouble;
-use candela::sim::accounts::{Accounts, Plan, Shortage};
+use candela::domain::model::{
+    Decoded, Event, Inbound, Input, InputKind, JournalEntry, LinkChange, Listed, Position, Price, Provenance, Session,
+    SessionKind, Sessions, Symbol, Timestamp,
+};
+use candela::domain::pipeline::{PairRules, Pipeline};
+use candela::domain::vendor::{FeedView, KeyPolicy, KeySlot, Poll, Pool, Purpose, Step, Trouble, rest};
+use candela::sim::vendor::{Accounts, Plan, Shortage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +46,7 @@ struct Vendor {
 /// A session as it was lived.
 struct Lived {
     vendor: Vendor,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     /// What was expected, each round; and how much of the session was over.
     forecasts: Vec<(Duration, u32)>,
     used: u32,
@@ -132,9 +126,9 @@ fn live(keys: Keys, symbols: &[&str]) -> Lived {
         zone: chrono_tz::America::Bogota,
     });
     let symbols: Vec<Symbol> = symbols.iter().map(|name| name.parse().unwrap()).collect();
-    let markets: Vec<Market> = symbols
+    let markets: Vec<PairRules> = symbols
         .iter()
-        .map(|symbol| Market::new(*symbol, Arc::clone(&sessions)))
+        .map(|symbol| PairRules::new(*symbol, Arc::clone(&sessions)))
         .collect();
     let mut now = OPEN - Duration::from_secs(30);
     let mut pipeline = Pipeline::new(&markets, Position(0), [], now);
@@ -185,18 +179,18 @@ fn live(keys: Keys, symbols: &[&str]) -> Lived {
 }
 
 /// Hands prices to the pipeline as the poller does.
-fn hear(pipeline: &mut Pipeline, symbols: &[Symbol], at: Timestamp, out: &mut Vec<Entry>) {
+fn hear(pipeline: &mut Pipeline, symbols: &[Symbol], at: Timestamp, out: &mut Vec<JournalEntry>) {
     let up = LinkChange::Up {
         symbols: symbols.to_vec(),
     };
-    let heard = Heard {
+    let heard = Input {
         at,
-        what: HeardKind::Link(up),
+        what: InputKind::Link(up),
     };
     pipeline.accept(
-        Arrival {
+        Inbound {
             heard,
-            says: Says::Nothing,
+            says: Decoded::Nothing,
         },
         out,
     );
@@ -208,10 +202,10 @@ fn hear(pipeline: &mut Pipeline, symbols: &[Symbol], at: Timestamp, out: &mut Ve
             format!(r#"{{"price":"{price}"}}"#).as_bytes(),
         );
         let says = rest::says(&raw, at).unwrap();
-        let what = HeardKind::Answer(raw);
+        let what = InputKind::Answer(raw);
         pipeline.accept(
-            Arrival {
-                heard: Heard { at, what },
+            Inbound {
+                heard: Input { at, what },
                 says,
             },
             out,
@@ -235,7 +229,7 @@ fn check(keys: Keys, symbols: &[&str]) {
         .entries
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Event(numbered) => match &numbered.event {
+            JournalEntry::Event(numbered) => match &numbered.event {
                 Event::Bar(bar) => Some(bar),
                 _ => None,
             },

@@ -3,10 +3,8 @@
 use crate::servers::{Database, postgres};
 use candela::clock::Stopwatch;
 use candela::domain::calendar::Calendar;
-use candela::domain::l0_table::{L0Table, Spelling};
-use candela::domain::symbol::Symbol;
-use candela::domain::timestamp::Timestamp;
-use candela::domain::verdict::{Finding, Severity, Verdict};
+use candela::domain::history::{Finding, L0Table, Severity, Spelling, Verdict};
+use candela::domain::model::{Symbol, Timestamp};
 use candela::store::{HistoryQuery, Migrate, Postgres, Sqlite, Store};
 use chrono::Timelike;
 use flate2::read::GzDecoder;
@@ -105,7 +103,7 @@ fn in_sqlite(bars: &Bars) -> (Store, tempfile::TempDir) {
     let mut db = rusqlite::Connection::open(&path).unwrap();
     let rows = db.transaction().unwrap();
     let insert = "INSERT INTO market_data (symbol, datetime, open, high, low, close, source) VALUES ('USDCOP', ?1, ?2, ?3, ?4, ?5, ?6)";
-    let millionths = |price: &String| price.parse::<candela::domain::price::Price>().unwrap().micros();
+    let millionths = |price: &String| price.parse::<candela::domain::model::Price>().unwrap().micros();
     for (at, (prices, source)) in bars {
         let [open, high, low, close] = prices.each_ref().map(millionths);
         rows.prepare_cached(insert)

@@ -8,17 +8,27 @@ mod backfill_command;
 #[cfg(test)]
 mod certificate;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod dashboard;
+#[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod child;
 #[cfg(test)]
 mod clients_conformance;
 #[cfg(test)]
+mod clients_events;
+#[cfg(test)]
 mod clients_guarantees;
 #[cfg(test)]
 mod clients_hostile;
 #[cfg(test)]
 mod clients_independent;
+#[cfg(test)]
+mod clients_python;
 #[cfg(test)]
 mod equal;
 #[cfg(test)]
@@ -38,7 +48,13 @@ mod feed_polled;
 #[cfg(test)]
 mod feed_scenarios;
 #[cfg(test)]
+mod process_answers;
+#[cfg(test)]
+mod process_calendar;
+#[cfg(test)]
 mod process_demo;
+#[cfg(test)]
+mod process_cuts;
 #[cfg(test)]
 mod process_evidence;
 #[cfg(test)]
@@ -46,21 +62,35 @@ mod process_gate;
 #[cfg(test)]
 mod process_input;
 #[cfg(test)]
+mod process_journal;
+#[cfg(test)]
 mod process_kills;
 #[cfg(test)]
 mod process_logs;
 #[cfg(test)]
 mod process_memory;
 #[cfg(test)]
+mod process_actions;
+#[cfg(test)]
 mod process_panics;
+#[cfg(test)]
+mod process_parquet;
 #[cfg(test)]
 mod process_run;
 #[cfg(test)]
+mod process_session;
+#[cfg(test)]
+mod process_stamps;
+#[cfg(test)]
 mod process_stop;
+#[cfg(test)]
+mod process_systemd;
 #[cfg(test)]
 mod process_streams;
 #[cfg(test)]
 mod process_time;
+#[cfg(test)]
+mod process_writers;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
@@ -86,6 +116,8 @@ mod sim_stream;
 #[cfg(test)]
 mod l0_history;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod store_contract;
@@ -95,6 +127,12 @@ mod cache_outages;
 mod cache_redis;
 #[cfg(test)]
 mod cache_streams;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod cluster_log;
+#[cfg(test)]
+mod store_lease;
 #[cfg(test)]
 mod store_outages;
 #[cfg(test)]
@@ -111,5 +149,9 @@ mod store_pooled;
 mod store_refusals;
 #[cfg(test)]
 mod store_reverts;
+#[cfg(test)]
+mod store_schema;
+#[cfg(test)]
+mod surfaces;
 #[cfg(test)]
 mod writing;

@@ -3,17 +3,13 @@
 
 use crate::feed_day::{Play, live};
 use crate::recorded::{batch, part};
-use candela::actors::rebuild::rebuild;
-use candela::domain::bar::Bar;
-use candela::domain::event::{Arrival, Entry, Event, Heard, HeardKind, LinkChange, Position, Says, SessionPhase};
-use candela::domain::interval::Interval;
-use candela::domain::judge::LastClose;
-use candela::domain::pipeline::{Market, Pipeline};
-use candela::domain::session::{Listed, Session, SessionKind};
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::{AcceptedTick, SetAside};
-use candela::domain::timestamp::Timestamp;
-use candela::domain::wire;
+use candela::actors::core::rebuild::rebuild;
+use candela::domain::model::{
+    AcceptedTick, Bar, Decoded, Event, Inbound, Input, InputKind, Interval, JournalEntry, LastClose, LinkChange,
+    Listed, Position, RejectReason, Session, SessionKind, SessionPhase, Symbol, Timestamp,
+};
+use candela::domain::pipeline::{PairRules, Pipeline};
+use candela::domain::vendor::wire;
 use candela::ledger::{Ledger, Options};
 use candela::store::{Sqlite, Store};
 use std::sync::Arc;
@@ -28,7 +24,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(OPEN + secs)
 }
 
-fn markets() -> Vec<Market> {
+fn markets() -> Vec<PairRules> {
     let session = Session {
         date: at(0).datetime().date_naive(),
         opens: at(0),
@@ -39,13 +35,13 @@ fn markets() -> Vec<Market> {
         sessions: vec![session],
         zone: chrono_tz::America::Bogota,
     };
-    vec![Market::new(Symbol::usdcop(), Arc::new(sessions))]
+    vec![PairRules::new(Symbol::usdcop(), Arc::new(sessions))]
 }
 
 /// The pipeline and all that it told.
 struct Day {
     pipeline: Pipeline,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
 }
 
 impl Day {
@@ -58,19 +54,19 @@ impl Day {
         let close = LastClose::firm(Symbol::usdcop(), "4000".parse().unwrap(), at(-70_000));
         day.pipeline.restore_close(close);
         let symbols = vec![Symbol::usdcop()];
-        day.hear(-60, HeardKind::Link(LinkChange::Up { symbols }));
+        day.hear(-60, InputKind::Link(LinkChange::Up { symbols }));
         day
     }
 
-    fn hear(&mut self, now: i64, what: HeardKind) {
-        let heard = Heard { at: at(now), what };
-        let says = wire::says(&heard).unwrap_or(Says::Nothing);
-        self.pipeline.accept(Arrival { heard, says }, &mut self.entries);
+    fn hear(&mut self, now: i64, what: InputKind) {
+        let heard = Input { at: at(now), what };
+        let says = wire::says(&heard).unwrap_or(Decoded::Nothing);
+        self.pipeline.accept(Inbound { heard, says }, &mut self.entries);
     }
 
     /// A frame of the vendor, word for word.
     fn frame(&mut self, now: i64, text: &str) {
-        self.hear(now, HeardKind::Frame(text.to_owned().into()));
+        self.hear(now, InputKind::Frame(text.to_owned().into()));
     }
 
     fn price(&mut self, now: i64, stamp: i64, price: &str) {
@@ -90,7 +86,7 @@ impl Day {
 
     fn events(&self) -> impl Iterator<Item = &Event> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Event(numbered) => Some(&numbered.event),
+            JournalEntry::Event(numbered) => Some(&numbered.event),
             _ => None,
         })
     }
@@ -141,7 +137,7 @@ fn the_close_of_the_market_needs_no_frame_to_be_noticed() {
     day.price(101, 100, "4000");
     day.clock_alone(SPAN + 5);
     let closed = day.entries.iter().find_map(|entry| match entry {
-        Entry::Event(numbered) => match &numbered.event {
+        JournalEntry::Event(numbered) => match &numbered.event {
             Event::Session(change) if change.phase == SessionPhase::Closed => Some(numbered.at),
             _ => None,
         },
@@ -220,7 +216,7 @@ fn only_prices_are_told_whatever_else_the_vendor_says() {
     let before = day
         .entries
         .iter()
-        .filter(|entry| !matches!(entry, Entry::Heard(_)))
+        .filter(|entry| !matches!(entry, JournalEntry::Input(_)))
         .count();
     for frame in [
         r#"{"event":"heartbeat","status":"ok"}"#,
@@ -239,7 +235,7 @@ fn only_prices_are_told_whatever_else_the_vendor_says() {
     let after = day
         .entries
         .iter()
-        .filter(|entry| !matches!(entry, Entry::Heard(_)))
+        .filter(|entry| !matches!(entry, JournalEntry::Input(_)))
         .count();
     assert_eq!(after, before, "{:?}", day.ticks());
 }
@@ -275,9 +271,9 @@ fn repeats_and_impossible_prices_are_set_aside_and_counted() {
     assert_eq!(told, ["4000", "4001"]);
     let aside = &day.pipeline.counts().ticks_set_aside;
     for (reason, count) in [
-        (SetAside::ExactRepeat, 1),
-        (SetAside::NonPositive, 2),
-        (SetAside::AbsurdJump, 2),
+        (RejectReason::ExactRepeat, 1),
+        (RejectReason::NonPositive, 2),
+        (RejectReason::AbsurdJump, 2),
     ] {
         assert_eq!(aside.get(&reason), Some(&count), "{reason:?}: {aside:?}");
     }

@@ -18,14 +18,27 @@ fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn the_demo_shows_bars_and_an_outage_that_heals_and_ends_by_itself() {
-    let ended = Candela::run(&[
-        "demo", "--for", "12s", "--speed", "600", "--port", "0", "--json", "--seed", "7",
-    ]);
+fn a_demo_for_a_time_ends_by_itself() {
+    let ended = Candela::run(&["demo", "--for", "2s", "--speed", "600", "--port", "0", "--json"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(events(&ended.stdout).last().unwrap()["event"], "summary");
+}
+
+#[test]
+fn the_demo_shows_bars_and_an_outage_that_heals() {
+    let mut demo = Candela::start(&["demo", "--speed", "600", "--port", "0", "--json", "--seed", "7"]);
+    // How long that takes depends on the machine and what else it does: the demo runs until it has shown all of it.
+    wait_until("the scripted outage to heal and ten bars to be told", || {
+        let events = events(&demo.stdout.text());
+        let healed = of(&events, "gap").iter().any(|gap| gap["status"] == "filled");
+        (healed && of(&events, "bar").len() >= 10).then_some(())
+    });
+    demo.signal(libc::SIGTERM);
+    demo.line("\"summary\"");
+    let ended = demo.ended();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let events = events(&ended.stdout);
     assert_eq!(of(&events, "listening").len(), 1);
-    assert!(of(&events, "bar").len() >= 10, "{}", ended.stdout);
     for bar in of(&events, "bar") {
         let price = |name: &str| bar[name].as_f64().unwrap_or_else(|| panic!("{name} in {bar}"));
         assert!(price("low") <= price("open").min(price("close")), "{bar}");
@@ -59,8 +72,6 @@ fn the_demo_shows_bars_and_an_outage_that_heals_and_ends_by_itself() {
         ended.stdout
     );
     assert_eq!(of(&events, "seam")[0]["missing"], 0, "{}", ended.stdout);
-    let healed = of(&events, "gap").iter().any(|gap| gap["status"] == "filled");
-    assert!(healed, "the scripted outage did not heal:\n{}", ended.stdout);
     assert_eq!(events.last().unwrap()["event"], "summary");
 }
 

@@ -3,7 +3,7 @@
 use crate::child::{Candela, wait_until};
 use candela::clock::Stopwatch;
 use candela::domain::calendar::Calendar;
-use candela::domain::interval::Interval;
+use candela::domain::model::Interval;
 use candela::store::Sqlite;
 use chrono::NaiveDate;
 use serde_json::Value;

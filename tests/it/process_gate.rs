@@ -2,11 +2,7 @@
 
 use crate::child::{Candela, wait_until};
 use candela::domain::calendar::Calendar;
-use candela::domain::channel::Channel;
-use candela::domain::event::Event;
-use candela::domain::interval::Interval;
-use candela::domain::symbol::Symbol;
-use candela::domain::timestamp::Timestamp;
+use candela::domain::model::{Channel, Event, Interval, Symbol, Timestamp};
 use candela::ledger::LedgerReader;
 use candela::store::Sqlite;
 use chrono::NaiveDate;
@@ -23,18 +19,22 @@ pub(crate) const FLAG: &str = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-
 pub(crate) struct World {
     _vendor: Candela,
     pub(crate) service: Candela,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl World {
-    fn new(at: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(at: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
         let simulate = Candela::at(at, &["simulate", "--symbols", "USD/COP", "--json"]);
         Self::of(simulate, Candela::at(at, &["run"]), data, settings)
     }
 
     /// The same of commands that know their time already.
-    pub(crate) fn of(mut simulate: Command, mut command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut vendor = Candela::of(&mut simulate);
+    pub(crate) fn of(mut simulate: Command, command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::beside(Candela::of(&mut simulate), command, data, settings)
+    }
+
+    /// The service beside a vendor that runs.
+    pub(crate) fn beside(mut vendor: Candela, mut command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
         let listening: Value = serde_json::from_str(&vendor.line("\"listening\"")).unwrap();
         command.env("READY_SIGNALS_DIR", data.join("signals"));
         command.env("CANDELA__STORE__SQLITE_FILE", data.join("candela.db"));
@@ -61,9 +61,19 @@ impl World {
         serde_json::from_str(body).unwrap_or_default()
     }
 
+    /// Asks a test hook for something; it must be there.
+    pub(crate) fn hook(&self, path: &str) {
+        let answer = self.say("POST", path).unwrap_or_default();
+        assert!(answer.contains("202 Accepted"), "{path}: {answer}");
+    }
+
     fn ask(&self, path: &str) -> std::io::Result<String> {
+        self.say("GET", path)
+    }
+
+    fn say(&self, method: &str, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://"))?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map(|_| answer)
     }

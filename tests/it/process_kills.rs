@@ -9,7 +9,7 @@ use crate::equal::assert_equal;
 use crate::servers::{Database, Postgres, Reach, Redis};
 use awc::ws::{Frame, Message};
 use candela::clock::Stopwatch;
-use candela::domain::event::{Event, Position};
+use candela::domain::model::{Event, Position};
 use candela::ledger::{Ledger, Options};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -37,27 +37,34 @@ const TCP: Reach = Reach {
     tls: false,
 };
 
-fn is_long() -> bool {
+pub(super) fn is_long() -> bool {
     std::env::var_os("CANDELA_TEST_LONG").is_some()
 }
 
 /// A world whose clock all processes share, however late they start.
-struct World {
-    began: Stopwatch,
-    folder: tempfile::TempDir,
-    postgres: Postgres,
-    database: Database,
-    redis: Redis,
+pub(super) struct World {
+    pub(super) began: Stopwatch,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) postgres: Postgres,
+    pub(super) database: Database,
+    pub(super) redis: Redis,
+    /// The store is this file, and not the database.
+    pub(super) sqlite: Option<PathBuf>,
     _vendor: Candela,
     /// Where the vendor listens: WebSocket, REST.
     at: (String, String),
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl World {
     fn new() -> Self {
+        Self::of(PER_SECOND)
+    }
+
+    /// With so many ticks a second.
+    pub(super) fn of(per_second: &str) -> Self {
         let began = Stopwatch::start();
-        let args = ["simulate", "--symbols", "USD/COP", "--per-second", PER_SECOND, "--json"];
+        let args = ["simulate", "--symbols", "USD/COP", "--per-second", per_second, "--json"];
         let mut vendor = Candela::of(&mut in_market(&began, &args));
         let line = vendor.line("\"listening\"");
         let said: Value = serde_json::from_str(&line).unwrap();
@@ -74,6 +81,7 @@ impl World {
             postgres,
             database,
             redis,
+            sqlite: None,
             at: (at("ws_url"), at("rest_url")),
             _vendor: vendor,
             port: crate::servers::free_port(),
@@ -81,11 +89,14 @@ impl World {
     }
 
     /// The service, on the data it had.
-    fn service(&self) -> Candela {
+    pub(super) fn service(&self) -> Candela {
         let mut command = in_market(&self.began, &["run"]);
         let data = self.folder.path().join("ledger");
+        match &self.sqlite {
+            Some(file) => command.env("CANDELA__STORE__SQLITE_FILE", file),
+            None => command.env("DATABASE_URL", &self.database.url),
+        };
         command
-            .env("DATABASE_URL", &self.database.url)
             .env("REDIS_URL", self.redis.url())
             .env("READY_SIGNALS_DIR", self.folder.path())
             .env("STARTUP_TIMEOUT_MINUTES", "1")
@@ -122,15 +133,15 @@ fn in_market(began: &Stopwatch, args: &[&str]) -> std::process::Command {
 
 /// What a client of the service, or of the vendor itself, saw.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// Prices by `seq`, of the service's ticks.
     prices: BTreeMap<u64, Value>,
     doubled: usize,
     /// What was told under each epoch and number, and each number that was told with two contents.
-    numbers: BTreeMap<(String, u64), String>,
-    two_meanings: Vec<String>,
+    pub(super) numbers: BTreeMap<(String, u64), String>,
+    pub(super) two_meanings: Vec<String>,
     /// The epoch and number that came last.
-    newest: Option<(String, u64)>,
+    pub(super) newest: Option<(String, u64)>,
     /// Answers that said that not all that was missed can be told.
     refused: Vec<String>,
     /// The last number, and every place where the next one did not follow it, with what was said last besides ticks.
@@ -171,8 +182,8 @@ impl Seen {
 }
 
 /// A client that comes back when it is cut off, and goes on where it was.
-struct Client {
-    seen: Arc<Mutex<Seen>>,
+pub(super) struct Client {
+    pub(super) seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -195,13 +206,13 @@ impl Client {
         Self { seen, over, thread }
     }
 
-    fn end(self) -> Seen {
+    pub(super) fn end(self) -> Seen {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
-    fn saw(&self, messages: usize) {
+    pub(super) fn saw(&self, messages: usize) {
         let before = self.seen.lock().unwrap().messages;
         wait_until("the client to see ticks", || {
             (self.seen.lock().unwrap().messages >= before + messages).then_some(())
@@ -263,7 +274,7 @@ async fn follow(began: &Stopwatch, url: &str, hello: &str, since: &mut String, s
     }
 }
 
-fn of_service(world: &World) -> Client {
+pub(super) fn of_service(world: &World) -> Client {
     let hello = r#"{"action":"subscribe","channels":["ticks:USD/COP"],"options":{"on_slow":"close"}{since}}"#;
     Client::start(
         &world.began,
@@ -272,7 +283,7 @@ fn of_service(world: &World) -> Client {
     )
 }
 
-fn pass(time: Duration) {
+pub(super) fn pass(time: Duration) {
     let watch = Stopwatch::start();
     wait_until("time to pass", || (watch.elapsed() >= time).then_some(()));
 }
@@ -371,7 +382,7 @@ fn killing_candela_again_and_again_loses_nothing_that_was_told() {
 }
 
 /// `/status` as it is now; nothing while nobody answers.
-fn status(port: u16) -> Option<Value> {
+pub(super) fn status(port: u16) -> Option<Value> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
     socket
         .write_all(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -382,65 +393,10 @@ fn status(port: u16) -> Option<Value> {
 }
 
 /// The condition of this type that holds, if one does.
-fn condition(status: &Value, kind: &str) -> Option<Value> {
+pub(super) fn condition(status: &Value, kind: &str) -> Option<Value> {
     let mut all = status["conditions"].as_array()?.iter();
     all.find(|condition| condition["type"] == kind && condition["status"] == true)
         .cloned()
-}
-
-/// Cuts bytes off the end of the ledger's log.
-fn cut_log(folder: &Path, bytes: u64) {
-    let log = folder.join("ledger-2026-03-02.db-wal");
-    let length = std::fs::metadata(&log).unwrap().len();
-    let file = std::fs::File::options().write(true).open(&log).unwrap();
-    file.set_len(length.saturating_sub(bytes)).unwrap();
-}
-
-#[test]
-fn a_ledger_whose_log_is_cut_after_each_kill_gives_no_number_two_meanings_and_the_database_gets_all_that_comes() {
-    let world = World::new();
-    let client = of_service(&world);
-    let mut random = fastrand::Rng::with_seed(17);
-    let mut renumbered = 0;
-    for _ in 0..if is_long() { 200 } else { 3 } {
-        let service = world.service();
-        client.saw(400);
-        let now = wait_until("/status to answer", || status(world.port));
-        renumbered += usize::from(condition(&now, "ledger_renumbered").is_some());
-        service.signal(libc::SIGKILL);
-        service.output_of_the_killed();
-        cut_log(&world.folder.path().join("ledger"), random.u64(1..400_000));
-    }
-    let service = world.service();
-    client.saw(1_000);
-    let now = wait_until("/status to answer", || status(world.port));
-    assert!(condition(&now, "ledger_renumbered").is_some(), "{}", now["conditions"]);
-    let seen = client.end();
-    assert!(seen.two_meanings.is_empty(), "{:#?}", seen.two_meanings);
-    let (newest, last) = seen.newest.unwrap();
-    let sql = format!("SELECT count(*) FROM realtime_market_data WHERE epoch = '{newest}' AND seq = {last}");
-    wait_until("PostgreSQL to have the newest tick", || {
-        (world.postgres.sql(&world.database.name, &sql) == "1").then_some(())
-    });
-    let rows = world.postgres.sql(
-        &world.database.name,
-        "SELECT epoch, seq, (last * 1000000)::bigint FROM realtime_market_data",
-    );
-    let mut compared = 0;
-    for row in rows.lines() {
-        let mut parts = row.split('|');
-        let (epoch, seq) = (parts.next().unwrap().to_owned(), parts.next().unwrap().parse().unwrap());
-        let micros: i64 = parts.next().unwrap().parse().unwrap();
-        if let Some(told) = seen.numbers.get(&(epoch, seq)) {
-            let told: candela::domain::price::Price = told.parse().unwrap();
-            assert_eq!(told.micros(), micros, "{row}");
-            compared += 1;
-        }
-    }
-    assert!(compared > 500, "{compared} rows were seen by the client as well");
-    assert!(renumbered > 0, "no cut was noticed");
-    service.signal(libc::SIGTERM);
-    assert_eq!(service.ended().code(), 0);
 }
 
 #[test]

@@ -158,3 +158,25 @@ fn a_result_that_cannot_be_written_ends_a_command_with_code_74_and_one_that_nobo
         assert_eq!((quiet.code(), quiet.stderr.as_str()), (0, ""), "{args:?}");
     }
 }
+
+#[test]
+fn a_demo_and_a_simulator_whose_output_nobody_reads_go_on_and_end_in_time() {
+    let demo = ["demo", "--for", "1s", "--port", "0", "--speed", "600"];
+    let simulator = ["simulate", "--for", "1s"];
+    std::thread::scope(|scope| {
+        for args in [&demo[..], &simulator] {
+            scope.spawn(move || {
+                let (_unread, mut writer) = std::io::pipe().unwrap();
+                writer.write_all(&[b' '; PIPE]).unwrap(); // full before the first line
+                let began = Stopwatch::start();
+                let ended = Candela::printing_to(&mut Candela::command(args), Stdio::from(writer)).ended();
+                assert_eq!(ended.code(), 0, "{args:?}: {}", ended.stderr);
+                assert!(
+                    began.elapsed() < Duration::from_secs(30),
+                    "{args:?}: {:?}",
+                    began.elapsed()
+                );
+            });
+        }
+    });
+}

@@ -38,13 +38,6 @@ fn service() -> Command {
     command
 }
 
-/// The most memory the process ever had, in kilobytes.
-fn most_memory(service: &Candela) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn ask(address: &str, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -63,7 +56,7 @@ fn slow_clients_cost_little(mut command: Command) {
         .read_to_string(&mut page)
         .unwrap();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
-    let idle = most_memory(&service);
+    let idle = service.most_memory();
 
     let path = "/market/bars?interval=1m&from=2020-01-01&format=csv";
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| ask(address, path)).collect();
@@ -75,7 +68,7 @@ fn slow_clients_cost_little(mut command: Command) {
     }
     let last = String::from_utf8_lossy(&part);
     assert!(last.contains("USD/COP,1m,2020-01-"), "{last}");
-    let grown = most_memory(&service) - idle;
+    let grown = service.most_memory() - idle;
     assert!(grown < GROWTH_KB, "{grown} kB more than the {idle} kB at rest");
 }
 

@@ -77,7 +77,7 @@ fn in_market(began: &Stopwatch, args: &[&str]) -> Command {
 
 /// What the reader has said so far.
 #[derive(Default)]
-struct Heard {
+struct Input {
     /// The last number of each epoch.
     ends: BTreeMap<String, u64>,
     messages: u64,
@@ -85,8 +85,8 @@ struct Heard {
 }
 
 /// Every message is the next of its epoch, or the reader said before why not.
-fn check(said: &Lines) -> Heard {
-    let mut heard = Heard::default();
+fn check(said: &Lines) -> Input {
+    let mut heard = Input::default();
     let mut next = None;
     for line in said.text().lines() {
         let line: Value = serde_json::from_str(line).unwrap();

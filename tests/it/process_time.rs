@@ -2,6 +2,8 @@
 
 use crate::child::{Candela, wait_until};
 use crate::process_gate::{FLAG, World, prepare, raise_flag};
+use candela::domain::model::{Event, Gap, Interval, Position, Sequenced, Timestamp};
+use candela::ledger::LedgerReader;
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -154,5 +156,83 @@ fn a_clock_that_jumps_by_two_hours_in_a_session_and_comes_back_closes_asks_and_d
     }
     let latest = world.get("/market/latest?symbol=USDCOP");
     assert!(latest.to_string().contains("2026-03-02T08:0"), "{latest}");
+    world.stop();
+}
+
+/// Every durable event, in order.
+fn told(data: &Path) -> Vec<Sequenced> {
+    let Ok(mut reader) = LedgerReader::open(&data.join("ledger")) else {
+        return Vec::new();
+    };
+    reader.read(Position(0), 100_000).unwrap_or_default()
+}
+
+/// An hour ahead from the start: every slot of the past hour is closed at once and missed.
+#[test]
+fn bars_close_in_their_time_when_a_clock_that_was_an_hour_ahead_is_corrected() {
+    const AHEAD: i64 = 3_600;
+    let data = tempfile::tempdir().unwrap();
+    prepared(data.path());
+    let wall = Wall::at(IN_SESSION + AHEAD);
+    let vendor = Wall::at(IN_SESSION);
+    let simulate = vendor.command(&["simulate", "--symbols", "USD/COP", "--per-second", "2", "--json"]);
+    let minutes = [("CANDELA__MARKET__INTERVALS", "5m,1m")];
+    let world = World::of(simulate, wall.command(&["run"]), data.path(), &minutes);
+    active(&world);
+    let gaps = |status: &str| -> Vec<Value> {
+        let gaps = world.get("/market/gaps?symbol=USDCOP");
+        let gaps = gaps["gaps"].as_array().cloned().unwrap_or_default();
+        gaps.into_iter().filter(|gap| gap["status"] == status).collect()
+    };
+    wait_until("the slots of the past hour to be missed", || {
+        (!gaps("open").is_empty() || !gaps("filling").is_empty()).then_some(())
+    });
+    wall.jump(-AHEAD);
+    wait_until("the clock to be corrected", || {
+        world.service.stderr.find("market time was set to the wall clock")
+    });
+    let corrected = real_time();
+    let ends = |told: &[Sequenced]| -> Vec<(Timestamp, Timestamp)> {
+        let end = |numbered: &Sequenced| match &numbered.event {
+            Event::BarEnd(end) if end.interval == Interval::M1 => Some((end.opens_at, numbered.at)),
+            _ => None,
+        };
+        told.iter().filter_map(end).collect()
+    };
+    let hour = Duration::from_secs(1_800);
+    let after = |told: Vec<Sequenced>| -> Vec<Sequenced> {
+        let back = told.windows(2).rposition(|pair| pair[1].at + hour < pair[0].at);
+        told.into_iter()
+            .skip(back.map_or(usize::MAX, |back| back + 1))
+            .collect()
+    };
+    // A minute ends within the first wait; where the machine is slow, within the second.
+    for _ in 0..2 {
+        pass(Duration::from_secs(32));
+    }
+    let told = after(told(data.path()));
+    let ended = ends(&told);
+    assert!(
+        !ended.is_empty(),
+        "{} s after the correction: {told:?}",
+        (real_time() - corrected).as_secs()
+    );
+    for (opens, at) in &ended {
+        let closes = *opens + Duration::from_secs(60);
+        assert!(closes <= *at && at.since(closes) < Duration::from_secs(10), "{ended:?}");
+    }
+    // One revision when a minute ends, not one a tick; and what the vendor's bar corrects.
+    for (opens, _) in ended.iter().skip(1) {
+        let revisions = told.iter().filter(|numbered| {
+            matches!(&numbered.event, Event::Bar(bar) if bar.key.interval == Interval::M1 && bar.key.opens_at == *opens)
+        });
+        assert!((1..=2).contains(&revisions.count()), "{told:?}");
+    }
+    let now = told.last().unwrap().at;
+    let declared = told.iter().filter_map(|numbered| match &numbered.event {
+        Event::Gap(gap) if gap.bars > 0 && gap.to > now + Duration::from_secs(60) => Some(gap),
+        _ => None,
+    });
+    assert_eq!(declared.collect::<Vec<_>>(), Vec::<&Gap>::new());
     world.stop();
 }

@@ -41,6 +41,18 @@ pub(crate) fn python(name: &str, module: &str, package: &str) -> Result<PathBuf,
     Ok(bin)
 }
 
+/// The folder of programs of a Python 3 that has all of these packages, which are imported by these names; or why there is none.
+pub(crate) fn packages(name: &str, modules: &[&str], packages: &[&str]) -> Result<PathBuf, String> {
+    let bin = python(name, "sys", "pip")?;
+    let import = format!("import {}", modules.join(", "));
+    if run(Command::new(bin.join("python")).args(["-c", &import])).is_err() {
+        let mut pip = Command::new(bin.join("python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        run(pip.args(packages))?;
+    }
+    Ok(bin)
+}
+
 /// Says why a test did not run. In the long form everything must run.
 pub(crate) fn skip(what: &str, why: &str) {
     assert!(

@@ -1,15 +1,10 @@
 //! A recorded half-hour: ticks, an outage, bars that are revised and backfilled, gaps, a session that opens and closes.
 
-use candela::domain::bar::Ohlc;
-use candela::domain::event::{Arrival, Entry, Fetched, Heard, HeardKind, LinkChange, Position, Says, VendorBar};
-use candela::domain::interval::Interval;
-use candela::domain::judge::LastClose;
-use candela::domain::pipeline::{Market, Pipeline};
-use candela::domain::price::Price;
-use candela::domain::session::{Listed, Session, SessionKind, Sessions};
-use candela::domain::symbol::Symbol;
-use candela::domain::tick::{Provenance, Tick};
-use candela::domain::timestamp::Timestamp;
+use candela::domain::model::{
+    Decoded, Fetched, Inbound, Input, InputKind, Interval, JournalEntry, LastClose, LinkChange, Listed, Ohlc, Position,
+    Price, Provenance, Session, SessionKind, Sessions, Symbol, Tick, Timestamp, VendorBar,
+};
+use candela::domain::pipeline::{PairRules, Pipeline};
 use candela::ledger::{Ledger, Options};
 use candela::store::Batch;
 use std::path::Path;
@@ -28,7 +23,7 @@ pub(crate) fn after_open(secs: u64) -> Timestamp {
 /// A pipeline that is fed ticks.
 pub(crate) struct Day {
     pipeline: Pipeline,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<JournalEntry>,
 }
 
 impl Day {
@@ -43,11 +38,11 @@ impl Day {
             sessions: vec![session],
             zone: chrono_tz::America::Bogota,
         });
-        let markets: Vec<Market> = symbols()
+        let markets: Vec<PairRules> = symbols()
             .into_iter()
-            .map(|symbol| Market {
+            .map(|symbol| PairRules {
                 intervals: vec![Interval::M5, Interval::M15, Interval::Session],
-                ..Market::new(symbol, Arc::clone(&sessions))
+                ..PairRules::new(symbol, Arc::clone(&sessions))
             })
             .collect();
         let mut day = Self {
@@ -62,15 +57,15 @@ impl Day {
         let symbols = symbols().to_vec();
         day.hear(
             OPEN - Duration::from_secs(60),
-            HeardKind::Link(LinkChange::Up { symbols }),
-            Says::Nothing,
+            InputKind::Link(LinkChange::Up { symbols }),
+            Decoded::Nothing,
         );
         day
     }
 
-    fn hear(&mut self, at: Timestamp, what: HeardKind, says: Says) {
-        let heard = Heard { at, what };
-        self.pipeline.accept(Arrival { heard, says }, &mut self.entries);
+    fn hear(&mut self, at: Timestamp, what: InputKind, says: Decoded) {
+        let heard = Input { at, what };
+        self.pipeline.accept(Inbound { heard, says }, &mut self.entries);
     }
 
     /// A tick of each pair that arrives at `at` with the stamp `stamp`.
@@ -84,27 +79,31 @@ impl Day {
                 at: stamp,
                 provenance: Provenance::Live,
             };
-            let frame = HeardKind::Frame(format!("{{\"price\":{micros}}}").into());
-            self.hear(at + Duration::from_micros(i.unsigned_abs()), frame, Says::Price(tick));
+            let frame = InputKind::Frame(format!("{{\"price\":{micros}}}").into());
+            self.hear(
+                at + Duration::from_micros(i.unsigned_abs()),
+                frame,
+                Decoded::Price(tick),
+            );
         }
     }
 
     /// The whole half-hour.
-    pub(crate) fn recorded() -> Vec<Entry> {
+    pub(crate) fn recorded() -> Vec<JournalEntry> {
         let mut day = Self::new();
         for second in (0..1_800).step_by(5).filter(|second| !(400..1_000).contains(second)) {
             if second == 1_000 {
                 let cause = "upstream_close_1006".to_owned();
                 day.hear(
                     after_open(410),
-                    HeardKind::Link(LinkChange::Down { cause }),
-                    Says::Nothing,
+                    InputKind::Link(LinkChange::Down { cause }),
+                    Decoded::Nothing,
                 );
                 let symbols = symbols().to_vec();
                 day.hear(
                     after_open(999),
-                    HeardKind::Link(LinkChange::Up { symbols }),
-                    Says::Nothing,
+                    InputKind::Link(LinkChange::Up { symbols }),
+                    Decoded::Nothing,
                 );
             }
             let late = if second % 300 == 5 { 10 } else { 0 };
@@ -134,8 +133,8 @@ impl Day {
         };
         day.hear(
             after_open(2_000),
-            HeardKind::Answer("/time_series\n{}".into()),
-            Says::Bars(fetched),
+            InputKind::Answer("/time_series\n{}".into()),
+            Decoded::Bars(fetched),
         );
         day.entries
     }
@@ -150,7 +149,7 @@ pub(crate) fn ledger(folder: &Path) -> Ledger {
 }
 
 /// All events of `entries` in one batch, as the Writer would read them.
-pub(crate) fn batch(entries: &[Entry]) -> Batch {
+pub(crate) fn batch(entries: &[JournalEntry]) -> Batch {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = ledger(folder.path());
     ledger.append(entries).unwrap();

@@ -1,7 +1,7 @@
 //! The scenario files can be played, and their words are documented.
 
-use candela::sim::oddities;
-use candela::sim::{Scenario, script};
+use candela::sim::Scenario;
+use candela::sim::scenario::{oddities, script};
 use std::path::{Path, PathBuf};
 
 fn root(path: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use crate::sim_client::{OPEN, simulator};
 use candela::clock::Clock;
-use candela::domain::symbol::Symbol;
+use candela::domain::model::Symbol;
 use candela::sim::{Market, SimHandle};
 use serde_json::Value;
 use std::time::Duration;

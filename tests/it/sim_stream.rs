@@ -1,7 +1,7 @@
 //! The simulated upstream's WebSocket, over real sockets.
 
 use crate::sim_client::{OPEN, Seen, Watcher, simulator};
-use candela::domain::symbol::Symbol;
+use candela::domain::model::Symbol;
 use candela::sim::Market;
 use serde_json::json;
 use std::time::Duration;

@@ -2,13 +2,10 @@
 
 use crate::recorded::{Day, OPEN, SPAN, after_open, batch, part, symbols};
 use crate::servers::{Database, postgres};
-use candela::domain::bar::{Bar, BarState};
-use candela::domain::channel::{Channel, Topic};
-use candela::domain::event::{Event, Numbered, Position, SessionPhase};
-use candela::domain::gap::{Gap, GapStatus};
-use candela::domain::interval::Interval;
-use candela::domain::symbol::Symbol;
-use candela::domain::timestamp::Timestamp;
+use candela::domain::model::{
+    Bar, BarState, Channel, Event, Gap, GapStatus, Interval, Position, Sequenced, SessionPhase, Symbol, Timestamp,
+    Topic,
+};
 use candela::store::{
     BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, StoredGap,
     StoredSession, TickQuery,
@@ -107,6 +104,7 @@ impl Subject {
              ORDER BY session_date, symbol".to_owned(),
             "SELECT * FROM gaps ORDER BY symbol, id".to_owned(),
             "SELECT * FROM quality_log ORDER BY symbol, epoch, seq".to_owned(),
+            "SELECT * FROM candela_events ORDER BY lineage, position".to_owned(),
             "SELECT * FROM rejected_events".to_owned(),
         ];
         tables.iter().flat_map(|sql| self.rows(sql)).collect()
@@ -268,7 +266,11 @@ fn each_pair_has_its_row(sessions: &[StoredSession], all: &Batch) {
             (session.start, session.end, session.status.as_str()),
             (Some(OPEN), Some(OPEN + SPAN), "closed")
         );
-        let of_pair = |event: &&Numbered| event.channel.is_some_and(|channel| channel.symbol == session.symbol);
+        let of_pair = |event: &&Sequenced| {
+            event
+                .channel
+                .is_some_and(|channel| channel.pair() == Some(session.symbol))
+        };
         let in_session = |at: Timestamp| OPEN <= at && at < OPEN + SPAN;
         let ticks = all.events.iter().filter(of_pair).filter(|event| match &event.event {
             Event::Tick(tick) => in_session(tick.received_at),
@@ -449,9 +451,9 @@ macro_rules! contract {
 pub(crate) use contract;
 
 /// Everything but the position, which is the ledger's.
-fn told(events: &[Numbered], channel: Channel) -> Vec<Numbered> {
+fn told(events: &[Sequenced], channel: Channel) -> Vec<Sequenced> {
     let of = events.iter().filter(|event| event.channel == Some(channel));
-    let unplaced = |event: &Numbered| Numbered {
+    let unplaced = |event: &Sequenced| Sequenced {
         position: Position(0),
         ..event.clone()
     };
@@ -557,9 +559,10 @@ async fn both_stores_have_the_same_tables_and_columns() {
         "SELECT t.name || '.' || c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
          WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY 1",
     );
+    // The others are what only a database has: the old service's table, its sessions by pair, and the lease (SQLite has a file's lock).
     let there = postgres.rows(
         "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'
-         AND table_name NOT IN ('market_bars', 'market_sessions_of_pairs') AND table_name NOT LIKE '\\_\\_%' ORDER BY (table_name || '.' || column_name) COLLATE \"C\"",
+         AND table_name NOT IN ('market_bars', 'market_sessions_of_pairs', 'candela_lease') AND table_name NOT LIKE '\\_\\_%' ORDER BY (table_name || '.' || column_name) COLLATE \"C\"",
     );
     assert_eq!(here, there);
 }

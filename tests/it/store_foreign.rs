@@ -3,8 +3,8 @@
 use crate::child::Candela;
 use crate::recorded::{Day, batch};
 use crate::servers::{Database, postgres};
-use candela::domain::l0_table::{L0Table, Spelling};
-use candela::store::{Migrate, Postgres, Store, StoreError, Weight};
+use candela::domain::history::{L0Table, Spelling};
+use candela::store::{HistoryQuery, Migrate, Postgres, Store, StoreError, Weight};
 use secrecy::SecretString;
 
 const OLD_SERVICE: &str = include_str!("../fixtures/old_service.sql");
@@ -126,6 +126,43 @@ async fn the_table_of_the_history_is_looked_at_as_it_is_named() {
             .iter()
             .any(|d| d.weight == Weight::Grave && d.says.contains("without time zone")),
         "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn prices_of_the_history_with_more_than_six_decimals_are_counted_and_named() {
+    let database = postgres();
+    let store = store(&database);
+    for kind in ["numeric", "double precision"] {
+        database.sql(&format!(
+            "DROP TABLE IF EXISTS bars; CREATE TABLE bars (symbol text, time timestamptz, open {kind}, high {kind}, low {kind}, close {kind}, source text);
+             INSERT INTO bars VALUES ('USD/COP', '2026-03-02 13:00Z', 4000.1234567, 4001, 4000, 4000.5, 'x'), ('USD/COP', '2026-03-02 13:05Z', 4000.123456, 4001, 4000, 4000.5, 'x'),
+                ('USD/COP', '2026-03-02 13:10Z', 4000.5, 4000.50000009, 4000, 4000.5, 'x'), ('USD/COP', '2026-03-02 13:15Z', 4000.5, 'NaN', 4000, 4000.5, 'x')"
+        ));
+        let table = L0Table::new("bars", "time", Spelling::Slash).unwrap();
+        assert_eq!(store.rounded_rows(&table).await.unwrap(), 2, "{kind}");
+        store.migrate(Migrate::Run).await.unwrap();
+        let query = HistoryQuery {
+            table,
+            symbol: candela::domain::model::Symbol::usdcop(),
+            since: candela::domain::model::Timestamp::from_secs(1_772_000_000),
+        };
+        let history = Store::Postgres(store.clone()).history(query).await.unwrap();
+        assert_eq!((history.rows.len(), history.rounded), (4, 2), "{kind}");
+    }
+    let mut command = Candela::command(&[
+        "check",
+        "--json",
+        "--set",
+        "l0.table=bars",
+        "--set",
+        "l0.time_column=time",
+    ]);
+    command.env("DATABASE_URL", &database.url);
+    let said = Candela::of(&mut command).ended().stdout;
+    assert!(
+        said.contains("2 rows of the history have prices with more than six decimals"),
+        "{said}"
     );
 }
 

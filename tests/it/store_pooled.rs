@@ -6,9 +6,8 @@ use crate::recorded::{Day, OPEN, SPAN};
 use crate::servers::{Database, PgBouncer, Postgres, Reach, Relay};
 use crate::writing::Stage;
 use candela::clock::Stopwatch;
-use candela::domain::interval::Interval;
-use candela::domain::l0_table::{L0Table, Spelling};
-use candela::domain::symbol::Symbol;
+use candela::domain::history::{L0Table, Spelling};
+use candela::domain::model::{Interval, Symbol};
 use candela::store::{BarQuery, HistoryQuery, Store, StoreError, TickQuery};
 use std::time::Duration;
 

@@ -5,9 +5,7 @@ use crate::recorded::{Day, OPEN, SPAN, batch, part};
 use crate::servers::{Postgres as Server, Reach, postgres};
 use crate::writing::Stage;
 use candela::actors::messages::Report;
-use candela::domain::event::Entry;
-use candela::domain::interval::Interval;
-use candela::domain::symbol::Symbol;
+use candela::domain::model::{Interval, JournalEntry, Symbol};
 use candela::store::{BarQuery, Disposition, Migrate, Postgres, Store, StoreError};
 use secrecy::SecretString;
 use std::time::Duration;
@@ -42,8 +40,8 @@ async fn an_old_services_database_keeps_every_row_and_its_writers() {
         database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
     );
     let store = store(&database.url);
-    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 5);
-    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 5);
+    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 7);
+    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 7);
     assert_eq!(store.migrate(Migrate::Check).await.unwrap(), Vec::<String>::new());
     let after = (
         database.sql(sums),
@@ -100,12 +98,12 @@ async fn a_migration_is_undone_and_done_again_and_two_at_once_are_one() {
     let before = database.sql(columns);
     let (one, other) = (store(&database.url), store(&database.url));
     let (one_did, other_did) = tokio::join!(one.migrate(Migrate::Run), other.migrate(Migrate::Run));
-    assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 5);
-    for _ in 0..4 {
+    assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 7);
+    for _ in 0..6 {
         assert_eq!(one.migrate(Migrate::Revert).await.unwrap().len(), 1);
     }
     assert_eq!(database.sql(columns), before);
-    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 4);
+    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 6);
     assert_eq!(database.sql("SELECT count(*) FROM market_data"), "71");
 }
 
@@ -188,7 +186,7 @@ async fn a_row_that_is_refused_is_set_aside_alone() {
     let ticks = all
         .events
         .iter()
-        .filter(|event| matches!(event.event, candela::domain::event::Event::Tick(_)))
+        .filter(|event| matches!(event.event, candela::domain::model::Event::Tick(_)))
         .count();
     assert_eq!(
         database.sql("SELECT count(*) FROM realtime_market_data"),
@@ -242,7 +240,7 @@ async fn ticks_that_are_there_though_the_position_says_otherwise_are_not_written
     assert!(
         all.events[first..last]
             .iter()
-            .all(|event| matches!(event.event, candela::domain::event::Event::Tick(_)))
+            .all(|event| matches!(event.event, candela::domain::model::Event::Tick(_)))
     );
     store.write(part(&all, 0, last)).await.unwrap();
     let rows = database.sql("SELECT count(*) FROM realtime_market_data");
@@ -303,7 +301,7 @@ async fn killing_the_server_again_and_again_loses_nothing_and_doubles_nothing() 
     let mut stage = Stage::new(&database.url);
     let entries = Day::recorded();
     let mut random = fastrand::Rng::with_seed(5);
-    let chunks: Vec<&[Entry]> = entries.chunks(entries.len() / 8 + 1).collect();
+    let chunks: Vec<&[JournalEntry]> = entries.chunks(entries.len() / 8 + 1).collect();
     for chunk in chunks {
         for part in chunk.chunks(23) {
             stage.record(part);
@@ -359,4 +357,40 @@ async fn a_connection_cut_inside_a_transaction_is_written_again_once() {
     }
     stage.written().await;
     assert_equal(&server, &database, &stage.ledger);
+}
+
+#[tokio::test]
+async fn readers_who_can_wait_take_turns_and_leave_connections_for_others() {
+    let database = postgres();
+    let store = Store::Postgres(store(&database.url)); // three connections
+    store.prepare().await.unwrap();
+    let (lock, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let asked = || BarQuery::between(Symbol::usdcop(), Interval::M5, OPEN, OPEN + SPAN, 10);
+    let locked = async {
+        let kept_busy = "BEGIN; LOCK TABLE market_data IN ACCESS EXCLUSIVE MODE";
+        lock.batch_execute(kept_busy).await.unwrap();
+        let readers = futures_util::future::join_all((0..6).map(|_| store.bars_in_turn(asked())));
+        let others = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            store.ping().await.expect("a connection is left for others");
+            let one = store.bars(asked());
+            let more = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let refused = store.bars(asked()).await.unwrap_err();
+                lock.batch_execute("COMMIT").await.unwrap();
+                refused
+            };
+            futures_util::future::join(one, more).await
+        };
+        let (pages, (one, refused)) = futures_util::future::join(readers, others).await;
+        assert!(one.is_ok() && pages.iter().all(Result::is_ok), "{one:?}, {pages:?}");
+        assert!(
+            matches!(&refused, StoreError::Slow(why) if why.contains("all connections (3) are in use")),
+            "{refused}"
+        );
+        drop(lock);
+    };
+    futures_util::future::join(locked, connection).await.1.unwrap();
 }

@@ -4,7 +4,7 @@ use crate::recorded::{Day, OPEN, batch, part};
 use crate::servers::{Database, postgres};
 use crate::writing::Stage;
 use candela::clock::Stopwatch;
-use candela::domain::event::Event;
+use candela::domain::model::Event;
 use candela::store::{Postgres, Store, StoreError};
 use secrecy::SecretString;
 use std::time::Duration;

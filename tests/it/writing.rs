@@ -2,18 +2,22 @@
 
 use crate::recorded::ledger;
 use actix::{Actor, Addr, Context, Handler};
+use candela::actors::followers::{Writer, writer::Deps};
 use candela::actors::messages::{Recorded, Report};
-use candela::actors::writer::{Parts, Writer};
+use candela::actors::services::Services;
+use candela::cache::{Cache, Memory};
 use candela::clock::Clock;
-use candela::domain::batch::ReaderView;
-use candela::domain::event::Entry;
+use candela::domain::followers::ReaderView;
+use candela::domain::model::JournalEntry;
 use candela::ledger::Ledger;
-use candela::store::{Postgres, Store};
+use candela::store::{Postgres, Sqlite, Store};
 use secrecy::SecretString;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Keeps what Root would hear.
 #[derive(Default, Clone)]
 struct Root(Arc<Mutex<Vec<Report>>>);
 impl Actor for Root {
@@ -24,6 +28,24 @@ impl Handler<Report> for Root {
     fn handle(&mut self, report: Report, _: &mut Context<Self>) {
         self.0.lock().unwrap().push(report);
     }
+}
+
+/// What a follower of this ledger stands on, and what it reports.
+pub(crate) fn services(
+    ledger: &Ledger,
+    (store, cache): (Store, Cache),
+    clock: Clock,
+) -> (Services, Arc<Mutex<Vec<Report>>>) {
+    let root = Root::default();
+    let reports = Arc::clone(&root.0);
+    let up = root.start().recipient();
+    let services = Services::new(clock, ledger.reader(), (store, cache), Arc::default(), up);
+    (services, reports)
+}
+
+/// A store for those who do not use it.
+pub(crate) fn any_store(folder: &Path) -> Store {
+    Store::Sqlite(Sqlite::open(&folder.join("unused.db")).unwrap())
 }
 
 /// A Writer on a ledger of its own.
@@ -40,23 +62,20 @@ impl Stage {
     pub(crate) fn new(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = ledger(folder.path());
-        let root = Root::default();
-        let reports = Arc::clone(&root.0);
-        let (sender, view) = watch::channel(ReaderView::default());
         let store = Store::Postgres(Postgres::new(&SecretString::from(url.to_owned()), 3).unwrap());
-        let parts = Parts {
-            store: store.clone(),
+        let memory = Cache::Memory(Memory::default());
+        let (services, reports) = services(&ledger, (store.clone(), memory), Clock::system());
+        let view = services.views.store.subscribe();
+        let deps = Deps {
+            services,
             ledger: ledger.holding_reader(),
             tick_retention: None,
             located: Arc::default(),
-            clock: Clock::system(),
-            up: root.start().recipient(),
-            view: sender,
         };
         Self {
             ledger,
             store,
-            writer: Writer::new(parts).start(),
+            writer: Writer::new(deps).start(),
             view,
             reports,
             _folder: folder,
@@ -64,7 +83,7 @@ impl Stage {
     }
 
     /// As the Recorder does: what finds the mailbox full is said again later.
-    pub(crate) fn record(&mut self, entries: &[Entry]) {
+    pub(crate) fn record(&mut self, entries: &[JournalEntry]) {
         let head = self.ledger.append(entries).unwrap();
         let told = Arc::new([]);
         self.writer.try_send(Recorded { told, head }).ok();

@@ -3,8 +3,8 @@
 use super::Finding;
 use crate::app;
 use crate::calendar_file;
-use crate::domain::calendar_spec::CalendarKind;
-use crate::settings::{NO_KEY, Valid};
+use crate::domain::calendar::CalendarKind;
+use crate::settings::{self, NO_KEY, Role, Valid};
 use crate::web::{TlsFiles, Tokens};
 use std::fs;
 use std::net::TcpListener;
@@ -17,6 +17,7 @@ const TOKENS: &str = "one line a token, name:hash or name:hash:USD/COP, as docs/
 pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
     let mut findings = vec![
         given(settings),
+        role(settings),
         keys(settings),
         calendar(settings),
         address(settings),
@@ -66,8 +67,29 @@ fn given(settings: &Valid) -> Finding {
     }
 }
 
+/// What this node is, and whether it has what that needs.
+fn role(settings: &Valid) -> Finding {
+    let lacking = settings::lacks(settings);
+    if let Some((name, message)) = lacking.first() {
+        return Finding::fail(
+            "role",
+            format!("{name} {message}"),
+            "docs/cluster.md says what each role needs",
+        );
+    }
+    let says = match settings.cluster.role {
+        Role::All => "a single node",
+        Role::Ingest => "an ingest: it hears the vendor, and publishes its ledger to edges",
+        Role::Edge => "an edge: it serves what an ingest publishes",
+    };
+    Finding::ok("role", says)
+}
+
 fn keys(settings: &Valid) -> Finding {
     let keys: Vec<String> = settings.upstream.keys.iter().map(ToString::to_string).collect();
+    if settings.cluster.role == Role::Edge {
+        return Finding::ok("keys", "an edge uses none");
+    }
     if keys.is_empty() {
         return Finding::fail("keys", "there is none", NO_KEY);
     }

@@ -4,7 +4,9 @@ use super::Finding;
 use crate::app;
 use crate::cache::{Cache, CacheError, Redis};
 use crate::clock::Stopwatch;
-use crate::settings::{Upstream, Valid};
+use crate::domain::followers::lease::{Held, Place};
+use crate::ledger::holder_id;
+use crate::settings::{Role, Upstream, Valid};
 use crate::store::{Difference, Disposition, Migrate, Postgres, StoreError, Weight};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Duration;
 /// All of it.
 pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
     let mut findings = match app::upstream_tls(settings) {
+        _ if settings.cluster.role == Role::Edge => Vec::new(), // it never asks the vendor
         Ok(tls) => vendor(&settings.upstream, tls).await,
         Err(error) => vec![Finding::fail(
             "vendor",
@@ -24,7 +27,7 @@ pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
         findings.extend(postgres(url, settings).await);
     }
     if let Some(url) = &settings.cache.redis_url {
-        findings.push(redis(url).await);
+        findings.extend(redis(url, settings).await);
     }
     findings
 }
@@ -82,7 +85,12 @@ async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
         Err(error) => Err(error),
     };
     match looked {
-        Ok((missing, differences)) => {
+        Ok(Looked {
+            missing,
+            differences,
+            rounded,
+            lease,
+        }) => {
             let tables = match missing.len() {
                 0 => "its tables are up to date".to_owned(),
                 number => format!("{number} migrations will be run at start: {}", missing.join(", ")),
@@ -91,6 +99,8 @@ async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
             let store = Finding::ok("store", says);
             std::iter::once(store)
                 .chain(differences.into_iter().map(tables_differ))
+                .chain((rounded > 0).then(|| history_rounded(rounded)))
+                .chain([lease_of(Place::Database, lease, settings)])
                 .collect()
         }
         Err(error) if fatal(&error) => vec![Finding::fail("store", error.to_string(), "correct DATABASE_URL")],
@@ -101,10 +111,59 @@ async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     }
 }
 
-async fn look(postgres: &Postgres, settings: &Valid) -> Result<(Vec<String>, Vec<Difference>), StoreError> {
+/// What a database said.
+struct Looked {
+    missing: Vec<String>,
+    differences: Vec<Difference>,
+    rounded: u64,
+    lease: Option<Held>,
+}
+
+async fn look(postgres: &Postgres, settings: &Valid) -> Result<Looked, StoreError> {
     let missing = postgres.migrate(Migrate::Check).await?;
     let history = app::l0_table(settings).ok();
-    Ok((missing, postgres.differences(history.as_ref()).await?))
+    let differences = postgres.differences(history.as_ref()).await?;
+    let rounded = match &history {
+        // A history that cannot be read is among the differences.
+        Some(history) => postgres.rounded_rows(history).await.unwrap_or_default(),
+        None => 0,
+    };
+    let lease = postgres.lease_holder().await?;
+    Ok(Looked {
+        missing,
+        differences,
+        rounded,
+        lease,
+    })
+}
+
+/// Whose the right to write is. One that this ledger folder has is its own service's, which would go on with it.
+fn lease_of(place: Place, held: Option<Held>, settings: &Valid) -> Finding {
+    let words = place.words();
+    let Some(held) = held else {
+        return Finding::ok("lease", format!("nobody has the lease of {words}"));
+    };
+    let own = holder_id(&settings.ledger.dir).is_some_and(|own| own == held.by.id);
+    let says = format!("the lease of {words} is {held}");
+    if own {
+        return Finding::ok("lease", format!("{says}: the service with this ledger folder"));
+    }
+    if settings.cluster.role == Role::Edge {
+        return Finding::ok("lease", format!("{says}: an edge needs none"));
+    }
+    let fix = format!(
+        "stop that candela, or let this one write elsewhere ({}): a start ends with code 75 while the lease is renewed",
+        place.setting()
+    );
+    Finding::fail("lease", says, fix)
+}
+
+fn history_rounded(rows: u64) -> Finding {
+    let says = format!(
+        "{rows} rows of the history have prices with more than six decimals, which are rounded to six where they are read"
+    );
+    let fix = "store them with six decimals, as numeric(12,6), or leave them: bars of candela have six";
+    Finding::warn("history", says, fix)
 }
 
 fn tables_differ(difference: Difference) -> Finding {
@@ -124,13 +183,19 @@ fn fatal(error: &StoreError) -> bool {
         || matches!(error, StoreError::LoginRefused(_) | StoreError::NotAllowed(_))
 }
 
-async fn redis(url: &SecretString) -> Finding {
+async fn redis(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     let asked = match Redis::new(url) {
-        Ok(redis) => Cache::Redis(redis).ping().await,
+        Ok(redis) => match Cache::Redis(redis.clone()).ping().await {
+            Ok(took) => redis.lease_holder().await.map(|held| (took, held)),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
-    match asked {
-        Ok(took) => Finding::ok("cache", format!("Redis answers after {} ms", took.as_millis())),
+    vec![match asked {
+        Ok((took, held)) => {
+            let answers = Finding::ok("cache", format!("Redis answers after {} ms", took.as_millis()));
+            return vec![answers, lease_of(Place::Redis, held, settings)];
+        }
         Err(
             error @ (CacheError::BadUrl(_)
             | CacheError::LoginRefused(_)
@@ -141,5 +206,5 @@ async fn redis(url: &SecretString) -> Finding {
             let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
             Finding::warn("cache", error.to_string(), fix)
         }
-    }
+    }]
 }

@@ -1,9 +1,6 @@
 //! How the writing connection goes on with a ledger that took a new name.
 
-use crate::store::adopt::Adoption;
-use crate::store::error::StoreError;
-use crate::store::postgres::write::Link;
-use crate::store::sql::Dialect;
+use crate::store::{adopt::Adoption, error::StoreError, postgres::write::Link, sql::Dialect};
 use tokio_postgres::types::Type;
 
 const SQL: Dialect = Dialect::Postgres;
@@ -11,11 +8,9 @@ const SQL: Dialect = Dialect::Postgres;
 impl Link {
     /// All of it, or nothing.
     pub(super) async fn adopt(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
-        self.say(self.begin()).await?;
+        self.begin().await?;
         let adopted = self.adopt_rows(adoption).await;
-        let end = if adopted.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = self.say(end).await;
-        adopted.and(ended)
+        self.end(adopted).await
     }
 
     async fn adopt_rows(&mut self, adoption: &Adoption) -> Result<(), StoreError> {

@@ -1,14 +1,18 @@
 //! Reads from PostgreSQL's catalog what [`super::layout`] compares, and does what `candela migrate --adapt` says.
 
-use crate::domain::l0_table::L0Table;
-use crate::store::error::StoreError;
-use crate::store::postgres::layout::{self, Difference, FoundTable};
-use crate::store::postgres::migrate::Blocking;
+use crate::domain::history::L0Table;
+use crate::store::{
+    error::StoreError,
+    postgres::{
+        layout::{self, Difference, FoundTable},
+        migrate::Blocking,
+    },
+};
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Array, Text};
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
 
-/// One row a table that is there, as JSON; parameter 1 names them as SQL does.
+/// One row a table that is there, as JSON; parameter 1 names them as SQL does. Text: diesel has no schema of PostgreSQL's catalog.
 const TABLES: &str = "SELECT json_build_object(
     'name', c.relname, 'kind', c.relkind::text, 'owner', pg_get_userbyid(c.relowner),
     'own', pg_has_role(c.relowner, 'USAGE'), 'filtered', row_security_active(c.oid),
@@ -51,8 +55,10 @@ struct TextOut {
 /// The tables of these names, as far as they are there.
 fn tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, StoreError> {
     let rows: Vec<TextOut> = sql_query(TABLES).bind::<Array<Text>, _>(names).load(db)?;
-    let read = |row: &TextOut| serde_json::from_str(&row.text);
-    let tables = rows.iter().map(read).collect::<Result<Vec<FoundTable>, _>>();
+    let tables = rows
+        .iter()
+        .map(|row: &TextOut| serde_json::from_str(&row.text))
+        .collect::<Result<Vec<FoundTable>, _>>();
     tables.map_err(|error| StoreError::Other(format!("the catalog says what is not understood: {error}")))
 }
 
@@ -66,8 +72,7 @@ pub(super) fn differences(
     let mut differences = layout::compare(&found, pending);
     if let Some(history) = history {
         for table in tables(db, vec![history.table()])? {
-            let known = |found: &FoundTable| found.name == table.name;
-            if !found.iter().any(known) {
+            if !found.iter().any(|found: &FoundTable| found.name == table.name) {
                 differences.extend(layout::compare_history(&table, history.time_name()));
             }
         }

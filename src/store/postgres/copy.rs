@@ -1,9 +1,11 @@
 //! COPY in its binary form: the fastest way into a table, for batches that catch up. It knows no `ON CONFLICT`: a batch that
 //! holds a row twice is refused whole, and goes in by the statement that does.
 
-use crate::domain::price::Price;
-use crate::store::postgres::types::{Instant, Numeric};
-use crate::store::rows::{SOURCE, TickRow};
+use crate::domain::model::Price;
+use crate::store::{
+    rows::{SOURCE, TickRow},
+    values::{Instant, Numeric},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use chrono::NaiveDate;
 use futures_util::SinkExt;

@@ -95,7 +95,6 @@ pub(super) enum Adapt {
 
 impl Difference {
     /// Whether `candela migrate --adapt` mends it.
-    #[must_use]
     pub const fn is_adaptable(&self) -> bool {
         self.adapt.is_some()
     }

@@ -1,13 +1,17 @@
 //! Migrations of the PostgreSQL store, in the binary, one process at a time.
 
-use crate::domain::l0_table::L0Table;
-use crate::store::answer::NumberOut;
-use crate::store::error::StoreError;
-use crate::store::migrate::{Failure, Migrate, Stakes, act, names};
-use crate::store::postgres::catalog;
-use crate::store::postgres::layout::{Difference, Weight};
-use crate::store::postgres::sort::sort_diesel;
-use crate::store::postgres::statement::Asking;
+use crate::domain::history::L0Table;
+use crate::store::{
+    answer::NumberOut,
+    error::StoreError,
+    migrate::{Failure, Migrate, Stakes, act, names},
+    postgres::{
+        catalog,
+        layout::{Difference, Weight},
+        sort::sort_diesel,
+        statement::Asking,
+    },
+};
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
 use diesel::{Connection, QueryableByName, RunQueryDsl, sql_query};
@@ -20,6 +24,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// the transaction, as the limits do; a lock of the session would stay behind in a pooler. Building an index may take minutes.
 const LOCK: &str =
     "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7163391042)";
+/// Text, as the next one: the table is diesel's own, which it prints no schema of.
 const HAS_TABLE: &str = "SELECT count(*)::bigint AS number FROM to_regclass('__diesel_schema_migrations') AS t (found) WHERE found IS NOT NULL";
 const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
 
@@ -52,6 +57,14 @@ const STAKES: Stakes = &[
         &[(
             "sessions of other pairs than USD/COP",
             "SELECT count(*) AS number FROM market_sessions_of_pairs",
+        )],
+    ),
+    ("2025-11-28-000002_lease", &[]),
+    (
+        "2025-11-29-000001_events",
+        &[(
+            "entries of the journal",
+            "SELECT count(*) AS number FROM candela_events",
         )],
     ),
 ];
@@ -138,11 +151,18 @@ fn steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
             return Err(StoreError::DifferentTables(grave));
         }
     }
-    let count = |db: &mut Blocking, question: &str| {
-        let found = sql_query(question).get_result::<NumberOut>(db);
-        found.map(|row| row.number).map_err(|error| sort_diesel(&error))
-    };
-    act(db, MIGRATIONS, &applied, what, STAKES, count).map_err(|failure| match failure {
+    act(
+        db,
+        MIGRATIONS,
+        &applied,
+        what,
+        STAKES,
+        |db: &mut Blocking, question: &str| {
+            let found = sql_query(question).get_result::<NumberOut>(db);
+            found.map(|row| row.number).map_err(|error| sort_diesel(&error))
+        },
+    )
+    .map_err(|failure| match failure {
         Failure::Refused(error) => error,
         Failure::Step(error) => failed(db.refusal.take(), &*error),
     })

@@ -3,7 +3,9 @@
 mod adopt;
 mod catalog;
 mod copy;
+mod events;
 mod layout;
+mod lease;
 #[cfg(test)]
 mod layout_tests;
 mod migrate;
@@ -11,45 +13,47 @@ mod relied;
 mod sort;
 mod statement;
 mod tls;
-mod types;
 mod url;
 mod way;
 mod write;
 
 pub use layout::{Difference, Weight};
 
-use crate::domain::channel::Topic;
-use crate::domain::event::{Numbered, Position};
-use crate::domain::l0_table::L0Table;
-use crate::domain::seam::SeamBars;
-use crate::domain::symbol::Symbol;
-use crate::domain::tally::History;
-use crate::domain::timestamp::Timestamp;
+use crate::domain::history::{History, L0Table};
+use crate::domain::model::{JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp, Topic};
 use crate::limits;
-use crate::store::Written;
-use crate::store::adopt::Adoption;
-use crate::store::answer::{BarOut, GapOut, SessionOut, TickOut};
-use crate::store::batch::Batch;
-use crate::store::bind::{bind_bars, bind_gaps, bind_health, bind_ticks};
-use crate::store::error::StoreError;
-use crate::store::l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, from_ends, seam_bars, with_halves};
-use crate::store::log::{self, LogQuery, LogSpan, SpanOut, bind_log};
-use crate::store::migrate::Migrate;
-use crate::store::query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery};
-use crate::store::refusals::Refusals;
-use crate::store::sql::Dialect;
+use crate::store::{
+    Written,
+    adopt::Adoption,
+    answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
+    batch::Batch,
+    bind::{bind_bars, bind_health, bind_ticks},
+    error::StoreError,
+    journal::{self, bind_journal},
+    l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, count_rounded, from_ends, seam_bars, with_halves},
+    log::{self, LogQuery, LogSpan, SpanOut, bind_log},
+    migrate::Migrate,
+    query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery},
+    reads::{
+        gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
+    },
+    refusals::Refusals,
+    sql::Dialect,
+};
 use bb8::{ManageConnection, Pool, PooledConnection, RunError};
-use diesel::OptionalExtension;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::{IntoSql, OptionalExtension};
 use diesel_async::RunQueryDsl;
 use futures_util::{FutureExt, future};
+use lease::Fence;
 use secrecy::{ExposeSecret, SecretString};
 use statement::Asking;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Address;
-use way::Way;
+use way::{Made, Way};
 use write::Link;
 
 const SQL: Dialect = Dialect::Postgres;
@@ -62,6 +66,11 @@ pub struct Postgres {
     writing: Arc<tokio::sync::Mutex<WriteState>>,
     /// Held by the one who looks for another server.
     looking: Arc<tokio::sync::Mutex<()>>,
+    /// One for each of the connections that readers who can wait may use at once.
+    turns: Arc<Semaphore>,
+    fence: Arc<Fence>,
+    /// The connection that renews the lease: what is written meanwhile may take minutes.
+    leasing: Arc<tokio::sync::Mutex<Option<Made>>>,
 }
 
 /// The connection that writes, and what became of rows lately.
@@ -108,8 +117,9 @@ impl Postgres {
     pub fn new(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let address = Address::parse(url.expose_secret())?;
         let way = Arc::new(Way::new(address)?);
+        let connections = connections.max(1);
         let pool = Pool::builder()
-            .max_size(connections.max(1))
+            .max_size(connections)
             .connection_timeout(limits::POSTGRES_POOL_WAIT)
             .build_unchecked(Readers(Arc::clone(&way)));
         Ok(Self {
@@ -117,7 +127,16 @@ impl Postgres {
             pool,
             writing: Arc::default(),
             looking: Arc::default(),
+            turns: Arc::new(Semaphore::new(usize::try_from(connections.div_ceil(2)).unwrap_or(1))),
+            fence: Arc::default(),
+            leasing: Arc::default(),
         })
+    }
+
+    /// Waits for a turn, however long it takes; whoever holds one is among half of the connections' users. First come, first
+    /// served.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok() // it is never closed
     }
 
     /// Checks, runs or reverts migrations; returns the names of those that are missing, were done or were undone.
@@ -155,13 +174,20 @@ impl Postgres {
     pub(super) async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
         let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
         let rejected = self
-            .with_link(async move |link, refusals| link.write(&batch, refusals).await)
+            .with_link(async |link, refusals| {
+                self.ensure_lease().await?;
+                link.write(&batch, refusals).await
+            })
             .await?;
         Ok(Written { position, rejected })
     }
 
     pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
-        self.with_link(async move |link, _| link.adopt(&adoption).await).await
+        self.with_link(async |link, _| {
+            self.ensure_lease().await?;
+            link.adopt(&adoption).await
+        })
+        .await
     }
 
     pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
@@ -194,6 +220,7 @@ impl Postgres {
                     | StoreError::EveryRowRefused { .. }
                     | StoreError::NotSetAside(_)
                     | StoreError::Behind { .. }
+                    | StoreError::NoLease
             )
         };
         match &done {
@@ -206,7 +233,7 @@ impl Postgres {
 
     async fn open_link(&self) -> Result<Link, StoreError> {
         self.migrate(Migrate::Run).await?;
-        Ok(Link::new(self.way.connect().await?))
+        Ok(Link::new(self.way.connect().await?, Arc::clone(&self.fence)))
     }
 
     /// Makes a connection that is used for nothing else: each asks whom it reached.
@@ -223,12 +250,21 @@ impl Postgres {
 
     async fn connection(&self) -> Result<PooledConnection<'_, Readers>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
-            RunError::TimedOut => {
-                let unknown = || StoreError::Unreachable("no connection could be had in time".to_owned());
-                self.way.refusal().unwrap_or_else(unknown)
-            }
+            RunError::TimedOut => self.way.refusal().unwrap_or_else(|| self.none_in_time()),
             RunError::User(error) => error,
         })
+    }
+
+    /// Why no connection was had, where none was refused.
+    fn none_in_time(&self) -> StoreError {
+        let state = self.pool.state();
+        if state.connections > 0 && state.idle_connections == 0 {
+            let connections = state.connections;
+            return StoreError::Slow(format!(
+                "all connections ({connections}) are in use; store.pool allows more"
+            ));
+        }
+        StoreError::Unreachable("no connection could be had in time".to_owned())
     }
 
     pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
@@ -248,7 +284,11 @@ impl Postgres {
 
     pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<TickOut> = in_time(bind_ticks!(SQL.ticks(query.above()), &query).load(&mut *db)).await?;
+        let rows: Vec<TickOut> = if query.above() {
+            in_time(bind_ticks!(SQL.ticks_above(), &query).load(&mut *db)).await?
+        } else {
+            in_time(ticks_behind!(postgres, &query).load(&mut *db)).await?
+        };
         let ticks = rows.into_iter().map(|row| row.into_tick(query.symbol));
         ticks
             .collect::<Result<_, _>>()
@@ -257,15 +297,23 @@ impl Postgres {
 
     pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
-        let asked = diesel::sql_query(SQL.latest_tick()).bind::<Text, _>(symbol.compact());
+        let asked = latest_tick!(postgres, symbol);
         let row: Option<TickOut> = in_time(asked.get_result(&mut *db).map(OptionalExtension::optional)).await?;
         let tick = row.map(|row| row.into_tick(symbol)).transpose();
         tick.map_err(|damage| damage.of("realtime_market_data"))
     }
 
+    pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let mut db = self.connection().await?;
+        let rows: Vec<BarOut> = in_time(rows_of_each_program!(postgres, &query).load(&mut *db)).await?;
+        let bars = rows.into_iter().map(|row| row.into_bar(&query));
+        bars.collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_data"))
+    }
+
     pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<GapOut> = in_time(bind_gaps!(SQL.gaps(), &query).load(&mut *db)).await?;
+        let rows: Vec<GapOut> = in_time(gaps_touching!(postgres, &query).load(&mut *db)).await?;
         let gaps = rows.into_iter().map(|row| row.into_gap(&query));
         gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
     }
@@ -277,21 +325,24 @@ impl Postgres {
         Ok(row.into_span(&query))
     }
 
-    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Numbered>, StoreError> {
+    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
         let mut db = self.connection().await?;
-        let (topic, limit) = (query.channel.topic, i64::from(limit));
-        if topic == Topic::Quality {
-            let asked = bind_log!(SQL.log_of_quality(topic), &query, limit);
+        if query.channel.topic == Topic::Quality {
+            let asked = log_of_quality!(postgres, &query, limit);
             return log::quality_of(in_time(asked.load(&mut *db)).await?, &query);
         }
-        let asked = bind_log!(SQL.log_of_bars(topic), &query, limit);
+        let asked = log_of_bars!(postgres, &query, limit);
         log::bars_of(in_time(asked.load(&mut *db)).await?, &query)
+    }
+
+    pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+        let mut db = self.connection().await?;
+        journal::entries_of(in_time(bind_journal!(SQL.journal(), &query).load(&mut *db)).await?)
     }
 
     pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
         let mut db = self.connection().await?;
-        let asked = diesel::sql_query(SQL.sessions()).bind::<BigInt, _>(i64::from(limit));
-        let rows: Vec<SessionOut> = in_time(asked.load(&mut *db)).await?;
+        let rows: Vec<SessionOut> = in_time(newest_sessions!(postgres, limit).load(&mut *db)).await?;
         let sessions = rows.into_iter().map(SessionOut::into_session);
         sessions
             .collect::<Result<_, _>>()
@@ -300,7 +351,7 @@ impl Postgres {
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         let mut db = self.connection().await?;
-        in_time(bind_health!(SQL.health(), row).execute(&mut *db))
+        in_time(bind_health!(SQL.health(&self.fence.sql()?), row).execute(&mut *db))
             .await
             .map(drop)
     }
@@ -315,6 +366,16 @@ impl Postgres {
         let half = |half| self.history_half(&query, half, middle);
         let (older, newer) = future::try_join(half(Half::Older), half(Half::Newer)).await?;
         Ok(with_halves(history, [older, newer]))
+    }
+
+    /// How many rows of a history have prices with more than six decimals.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the table cannot be read.
+    pub async fn rounded_rows(&self, history: &L0Table) -> Result<u64, StoreError> {
+        let mut db = self.connection().await?;
+        let counted: NumberOut = in_time(diesel::sql_query(count_rounded(history)).get_result(&mut *db)).await?;
+        Ok(u64::try_from(counted.number).unwrap_or(0))
     }
 
     async fn history_half(&self, query: &HistoryQuery, half: Half, middle: Timestamp) -> Result<HalfOut, StoreError> {
@@ -333,13 +394,15 @@ impl Postgres {
 
     pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
         let mut db = self.connection().await?;
-        let delete = diesel::sql_query(SQL.forget_ticks()).bind::<BigInt, _>(before.micros());
+        let delete = diesel::sql_query(SQL.forget_ticks(&self.fence.sql()?)).bind::<BigInt, _>(before.micros());
         in_time(delete.bind::<BigInt, _>(i64::from(limit)).execute(&mut *db)).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut db = self.connection().await?;
-        in_time(diesel::sql_query("SELECT 1").execute(&mut *db)).await.map(drop)
+        in_time(diesel::select(1_i32.into_sql::<Integer>()).execute(&mut *db))
+            .await
+            .map(drop)
     }
 }
 

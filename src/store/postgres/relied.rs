@@ -56,7 +56,7 @@ const BAR: [(&str, Need); 13] = [
     ("known_at", Need::Instant),
 ];
 
-pub(super) const RELIED: [Relied; 10] = [
+pub(super) const RELIED: [Relied; 13] = [
     Relied {
         table: "market_data",
         old: true,
@@ -129,6 +129,7 @@ pub(super) const RELIED: [Relied; 10] = [
             ("updated_at", Need::Instant),
         ],
         added: &[
+            ("symbol", PAIR),
             ("session_kind", Need::Text(8)),
             ("ticks", Need::Whole(4)),
             ("bars", Need::Whole(4)),
@@ -138,12 +139,15 @@ pub(super) const RELIED: [Relied; 10] = [
         key_added: false,
         rights: CHANGE,
     },
+    own("market_sessions_of_pairs", &["session_date", "symbol"], CHANGE),
     own("interval_bars", &["symbol", "interval", "datetime", "source"], CHANGE),
     own("bar_revisions", &["symbol", "interval", "datetime", "revision"], ADD),
     own("gaps", &["symbol", "epoch", "id"], CHANGE),
     own("reader_positions", &["reader", "lineage"], CHANGE),
     own("rejected_events", &["lineage", "position"], ADD),
+    own("candela_lease", &["name"], CHANGE),
     own("quality_log", &["symbol", "epoch", "seq"], ADD),
+    own("candela_events", &["lineage", "position"], ADD),
 ];
 
 const fn own(table: &'static str, key: &'static [&'static str], rights: &'static [&'static str]) -> Relied {
@@ -260,7 +264,8 @@ fn numeric_fits(modifier: i32) -> Fit {
     } else {
         "prices have six digits before the point, and do not fit"
     };
-    let (whole, scale) = (whole.max(DIGITS), scale.max(DIGITS));
+    let whole = whole.max(DIGITS);
+    let scale = scale.max(DIGITS);
     Fit::Not {
         why,
         target: Some(format!("numeric({},{scale})", whole.saturating_add(scale))),

@@ -70,6 +70,7 @@ pub(super) fn sort_diesel(error: &DieselError) -> StoreError {
             let sorted = inner.downcast_ref::<StoreError>().cloned();
             sorted.unwrap_or_else(|| StoreError::Other(error.to_string()))
         }
+        DieselError::DeserializationError(_) => StoreError::unreadable(error.to_string()),
         _ => StoreError::Other(error.to_string()),
     }
 }

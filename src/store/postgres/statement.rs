@@ -2,8 +2,7 @@
 //! know what the last one prepared; an unnamed statement is parsed, bound and executed in one message, and leaves nothing behind.
 //! It costs a plan for each question, and saves the round trip that prepares.
 
-use crate::store::error::StoreError;
-use crate::store::postgres::sort::sort;
+use crate::store::{error::StoreError, postgres::sort::sort};
 use diesel::connection::{CacheSize, Instrumentation, InstrumentationEvent};
 use diesel::pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata, PgValue, TypeOidLookup};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;

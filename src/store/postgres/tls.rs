@@ -1,13 +1,15 @@
 //! TLS to PostgreSQL, as much of it as `sslmode` asks for.
 
-use crate::store::error::StoreError;
-use crate::store::postgres::url::{Address, Trust};
+use crate::store::{
+    error::StoreError,
+    postgres::url::{Address, Trust},
+};
+use crate::tls::{Believed, CertificateRule};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -17,20 +19,21 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| StoreError::BadUrl(error.to_string()))?;
-    let verifier = match address.trust {
+    let believed = match address.trust {
         Trust::VerifyHost => None,
-        Trust::VerifyAuthority => Some(Lenient {
-            known: Some(
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(address)?), Arc::clone(&provider))
-                    .build()
-                    .map_err(|error| StoreError::BadUrl(format!("its sslrootcert is not usable: {error}")))?,
-            ),
-            provider,
-        }),
-        Trust::Plain | Trust::Prefer | Trust::Require => Some(Lenient { known: None, provider }),
+        Trust::VerifyAuthority => Some(Believed::AnyName(
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(address)?), Arc::clone(&provider))
+                .build()
+                .map_err(|error| StoreError::BadUrl(format!("its sslrootcert is not usable: {error}")))?,
+        )),
+        // What these have always meant: nobody is asked who he is.
+        Trust::Plain | Trust::Prefer | Trust::Require => Some(Believed::Anyone),
     };
-    let config = match verifier {
-        Some(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
+    let config = match believed {
+        Some(believed) => {
+            let rule = CertificateRule { believed, provider };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(rule))
+        }
         None => builder.with_root_certificates(roots(address)?),
     };
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
@@ -50,65 +53,4 @@ fn roots(address: &Address) -> Result<RootCertStore, StoreError> {
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
     Ok(roots)
-}
-
-/// Encrypts without asking for the host's name, and, where no authority is known, without asking who is there at all: what
-/// `require` and `verify-ca` have always meant.
-#[derive(Debug)]
-struct Lenient {
-    known: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(known) = &self.known else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        match known.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -38,7 +38,8 @@ impl Address {
         let bad = |text: String| StoreError::BadUrl(text);
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut kept: Vec<&str> = Vec::new();
-        let (mut trust, mut authorities) = (Trust::Prefer, None);
+        let mut trust = Trust::Prefer;
+        let mut authorities = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => trust = trust_named(mode)?,

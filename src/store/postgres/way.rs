@@ -7,11 +7,15 @@
 //! and do not arrive show it; see [`Way::keeps_no_session`].
 
 use crate::limits;
-use crate::store::error::StoreError;
-use crate::store::postgres::sort::{chain, sort};
-use crate::store::postgres::statement::Asking;
-use crate::store::postgres::tls;
-use crate::store::postgres::url::Address;
+use crate::store::{
+    error::StoreError,
+    postgres::{
+        sort::{chain, sort},
+        statement::Asking,
+        tls,
+        url::Address,
+    },
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};

@@ -9,20 +9,25 @@
 //!
 //! A batch in which a row is refused is written apart: by halves, each behind a savepoint, until the row stands alone and is set
 //! aside. Rows, notes of what was set aside and position are one transaction, as ever.
+//!
+//! Each transaction is fenced by the lease (see `lease`), in the round trip that begins it or in the one statement that it is.
 
-use crate::domain::bar::Bar;
-use crate::domain::event::SessionPhase;
-use crate::domain::interval::Interval;
+use crate::domain::model::{Bar, Interval, SessionPhase};
 use crate::limits;
-use crate::store::batch::Batch;
-use crate::store::error::{Disposition, StoreError};
-use crate::store::postgres::copy::{COPY_TICKS, copy};
-use crate::store::postgres::sort::sort;
-use crate::store::postgres::types::{Instant, Numeric};
-use crate::store::postgres::way::{BEGIN_WITH_LIMITS, Made};
-use crate::store::refusals::{Advice, Refusals, kind};
-use crate::store::rows::{BASE, BarRow, GapRow, Rows, TickRow};
-use crate::store::sql::{BAR_COLUMNS, Dialect};
+use crate::store::{
+    batch::Batch,
+    error::{Disposition, StoreError},
+    postgres::{
+        copy::{COPY_TICKS, copy},
+        lease::Fence,
+        sort::sort,
+        way::Made,
+    },
+    refusals::{Advice, Refusals, kind},
+    rows::{BASE, BarRow, GapRow, Rows, SessionRow, TickRow},
+    sql::{BAR_COLUMNS, Dialect},
+    values::{Instant, Numeric},
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,10 +47,10 @@ const INSERT_TICKS: &str = "INSERT INTO realtime_market_data
 const UNLESS_THERE: &str = "ON CONFLICT (symbol, epoch, seq) WHERE epoch IS NOT NULL DO NOTHING";
 
 /// Moves the position on only from where the batch begins: then none of its rows can be there, and looking for each costs nothing.
-const STEP_ON: &str = "WITH stepped AS (UPDATE reader_positions SET position = $14
+const STEP_ON: &str = "stepped AS (UPDATE reader_positions SET position = $14 FROM fence
     WHERE reader = $12 AND lineage = $13 AND position = $15 RETURNING 1)";
 
-const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position) VALUES";
+const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position)";
 const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
     WHERE reader_positions.position < excluded.position";
 
@@ -94,7 +99,8 @@ pub(super) struct Link {
     /// Which server it leads to.
     pub(super) generation: u64,
     /// Nothing may be left to the session.
-    pooled: bool,
+    pub(super) pooled: bool,
+    pub(super) fence: Arc<Fence>,
     prepared: HashMap<String, Statement>,
     answers: Arc<AtomicU64>,
     /// Where its reader stands was asked for on this connection: another may lead to a server that was behind.
@@ -102,11 +108,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(made: Made) -> Self {
+    pub(super) fn new(made: Made, fence: Arc<Fence>) -> Self {
         Self {
             client: made.client,
             generation: made.generation,
             pooled: made.pooled,
+            fence,
             prepared: HashMap::new(),
             answers: Arc::default(),
             located: false,
@@ -119,7 +126,7 @@ impl Link {
     }
 
     /// Counts an answer, whatever it says.
-    fn answered<T>(&self, answer: T) -> T {
+    pub(super) fn answered<T>(&self, answer: T) -> T {
         self.answers.fetch_add(1, Ordering::Relaxed);
         answer
     }
@@ -128,10 +135,6 @@ impl Link {
     pub(super) async fn say(&self, sql: &str) -> Result<(), StoreError> {
         let said = self.client.batch_execute(sql).await;
         self.answered(said).map_err(|e| sort(&e))
-    }
-
-    pub(super) const fn begin(&self) -> &'static str {
-        if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" }
     }
 
     /// The batch and the position, but for rows that are refused, which are set aside; or nothing. Says how many were.
@@ -163,11 +166,11 @@ impl Link {
     async fn write_whole(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.rows();
         let ticks_alone =
-            rows.bars.is_empty() && rows.gaps.is_empty() && rows.quality.is_empty() && rows.sessions.is_empty();
+            rows.bars.is_empty() && rows.gaps.is_empty() && rows.journal.is_empty() && rows.sessions.is_empty();
         if ticks_alone && rows.ticks.len() < limits::COPY_FROM && !self.pooled {
             return self.write_ticks(&rows.ticks, batch).await;
         }
-        self.say(self.begin()).await?;
+        self.begin().await?;
         let written = match self.write_rows(&rows).await {
             Ok(()) => self.advance(batch).await,
             refused => refused,
@@ -175,14 +178,9 @@ impl Link {
         self.end(written).await
     }
 
-    async fn end<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        let ended = self.say(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
-        done.and_then(|done| ended.map(|()| done))
-    }
-
     /// The batch without the rows that are refused. What is checked only at the end of a transaction is checked at once here.
     async fn write_apart(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
-        self.say(self.begin()).await?;
+        self.begin().await?;
         let written = self.write_parts(batch, refusals).await;
         self.end(written).await
     }
@@ -239,16 +237,7 @@ impl Link {
         let what = kind(&event.event);
         let own_reason = matches!(error, StoreError::RowRefused(_));
         if let Advice::Prove(number) = refusals.refused(what, own_reason) {
-            let later = batch
-                .events
-                .iter()
-                .rev()
-                .take_while(|later| later.position > event.position);
-            let newest = later
-                .filter(|later| kind(&later.event) == what)
-                .map(|later| batch.of(later))
-                .next();
-            let taken = match newest {
+            let taken = match batch.newest_after(event, |later| kind(later) == what) {
                 Some(newest) => match self.attempt(&newest, "ROLLBACK TO SAVEPOINT part").await {
                     Ok(()) => true,
                     Err(error) if error.disposition() == Disposition::Isolate => false,
@@ -280,7 +269,8 @@ impl Link {
     }
 
     async fn note_rejected(&mut self, part: &Batch, reason: &str) -> Result<(), StoreError> {
-        let (position, event) = (part.last_position(), format!("{:?}", part.events));
+        let position = part.last_position();
+        let event = format!("{:?}", part.events);
         let values: [&(dyn ToSql + Sync); 4] = [&part.lineage, &position, &reason, &event];
         let types = [Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT];
         self.run(&SQL.reject(), &types, &values).await
@@ -288,7 +278,7 @@ impl Link {
 
     async fn advance(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let position = batch.last_position();
-        let sql = format!("{ADVANCE} ($1, $2, $3) {FORWARD}");
+        let sql = format!("{ADVANCE} VALUES ($1, $2, $3) {FORWARD}");
         self.run(&sql, &PLACE_TYPES[..3], &[&batch.reader, &batch.lineage, &position])
             .await
     }
@@ -299,7 +289,8 @@ impl Link {
         let mut values = columns.values().to_vec();
         let place: [&(dyn ToSql + Sync); 3] = [&batch.reader, &batch.lineage, &position];
         values.extend(place);
-        let sql = format!("{STEP_ON} {INSERT_TICKS}, stepped");
+        let fence = self.fence.sql()?;
+        let sql = format!("WITH fence AS ({fence}), {STEP_ON} {INSERT_TICKS}, stepped");
         let types = [TICK_TYPES.as_slice(), &PLACE_TYPES].concat();
         let before = batch.first_position().saturating_sub(1);
         let after_it = [values.as_slice(), &[&before]].concat();
@@ -309,10 +300,14 @@ impl Link {
             done => return done.map(drop).map_err(|e| sort(&e)),
         }
         let sql = format!(
-            "WITH ticks AS ({INSERT_TICKS} {UNLESS_THERE}) {ADVANCE} ($12::text, $13::text, $14::bigint) {FORWARD}"
+            "WITH fence AS ({fence}), ticks AS ({INSERT_TICKS}, fence {UNLESS_THERE})
+            {ADVANCE} SELECT $12::text, $13::text, $14::bigint FROM fence {FORWARD}"
         );
         let types = types.get(..values.len()).unwrap_or_default();
-        self.run(&sql, types, &values).await
+        match self.count(&sql, types, &values).await.map_err(|e| sort(&e))? {
+            0 => self.look_at_fence().await, // it was there already, or nothing may be written
+            _ => Ok(()),
+        }
     }
 
     async fn write_rows(&mut self, rows: &Rows) -> Result<(), StoreError> {
@@ -322,24 +317,29 @@ impl Link {
             self.write_gap(row).await?;
         }
         for row in &rows.quality {
-            let (epoch, at) = (row.epoch.as_str(), row.at.micros());
+            let epoch = row.epoch.as_str();
+            let at = row.at.micros();
             let values: [&(dyn ToSql + Sync); 6] = [&row.symbol, &epoch, &row.seq, &at, &row.kind, &row.body];
-            let (text, number) = (Type::TEXT, Type::INT8);
+            let text = Type::TEXT;
+            let number = Type::INT8;
             let types = [text.clone(), text.clone(), number.clone(), number, text.clone(), text];
             self.run(&SQL.insert_quality(), &types, &values).await?;
         }
-        for change in &rows.sessions {
-            let (date, kind, symbol) = (change.date.to_string(), change.kind.name(), change.symbol.compact());
-            let (opens, closes) = (change.opens.micros(), change.closes.micros());
-            let mut values: Vec<&(dyn ToSql + Sync)> = vec![&date, &opens, &kind, &symbol];
-            let mut types = vec![Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT];
-            let sql = if change.phase == SessionPhase::Closed {
-                values.push(&closes);
-                types.push(Type::INT8);
-                SQL.close_session(change.symbol)
+        for row in &rows.journal {
+            self.write_event(row).await?;
+        }
+        for SessionRow { change, at } in &rows.sessions {
+            let date = change.date.to_string();
+            let kind = change.kind.name();
+            let symbol = change.symbol.compact();
+            let opens = change.opens.micros();
+            let (sql, instant) = if change.phase == SessionPhase::Closed {
+                (SQL.close_session(change.symbol), change.closes.micros())
             } else {
-                SQL.open_session(change.symbol)
+                (SQL.open_session(change.symbol), at.micros())
             };
+            let values: [&(dyn ToSql + Sync); 5] = [&date, &opens, &kind, &symbol, &instant];
+            let types = [Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8];
             self.run(&sql, &types, &values).await?;
         }
         for date in rows.session_dates() {
@@ -418,13 +418,20 @@ impl Link {
 
     async fn write_gap(&mut self, row: &GapRow) -> Result<(), StoreError> {
         let gap = &row.gap;
-        let (symbol, id) = (gap.symbol.compact(), i64::try_from(gap.id).unwrap_or(i64::MAX));
-        let (bars, from, to, at) = (i64::from(gap.bars), gap.from.micros(), gap.to.micros(), row.at.micros());
-        let (epoch, interval, status) = (row.epoch.as_str(), gap.interval.name(), gap.status.name());
+        let symbol = gap.symbol.compact();
+        let id = i64::try_from(gap.id).unwrap_or(i64::MAX);
+        let bars = i64::from(gap.bars);
+        let from = gap.from.micros();
+        let to = gap.to.micros();
+        let at = row.at.micros();
+        let epoch = row.epoch.as_str();
+        let interval = gap.interval.name();
+        let status = gap.status.name();
         let values: [&(dyn ToSql + Sync); 11] = [
             &symbol, &epoch, &id, &interval, &from, &to, &bars, &status, &gap.cause, &row.seq, &at,
         ];
-        let (text, number) = (Type::TEXT, Type::INT8);
+        let text = Type::TEXT;
+        let number = Type::INT8;
         let types = [
             text.clone(),
             text.clone(),
@@ -558,7 +565,7 @@ impl<'r> BarColumns<'r> {
         fn column<'r, T: ToSql + Sync + Send + 'r>(rows: &[&'r BarRow], of: impl Fn(&'r BarRow) -> T) -> Column<'r> {
             Box::new(rows.iter().map(|row| of(row)).collect::<Vec<T>>())
         }
-        let price = |of: fn(&Bar) -> crate::domain::price::Price| column(rows, move |row| Numeric(of(&row.bar)));
+        let price = |of: fn(&Bar) -> crate::domain::model::Price| column(rows, move |row| Numeric(of(&row.bar)));
         Self(vec![
             column(rows, |row| row.bar.key.symbol.compact()),
             column(rows, |row| row.bar.key.interval.name()),

@@ -1,0 +1,217 @@
+//! LogFollower: the Recorder of an edge. It writes down what the log brings, and only then tells it.
+//!
+//! owns   the ledger's appending end, its place in the log, one read of the log at a time
+//! hears  the log
+//! says   Recorded → each Fanout · LogForeign, LedgerUnwritable, LedgerWritable → Root · LatestView, LogNews → views
+//! fails  a log that is away is asked again; one that does not continue this ledger ends the process, and the next start begins anew.
+//!        After a panic it goes on behind its ledger's last parcel
+
+use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
+use crate::actors::messages::{Recorded, Report, Told};
+use crate::actors::services::Services;
+use crate::carrier::{Carrier, Carry};
+use crate::clock::Stopwatch;
+use crate::domain::cluster::{EntryStep, LeaderNews, LogEntry, LogNews, LogPlace};
+use crate::domain::model::Position;
+use crate::ledger::{Disposition, Ledger};
+use crate::limits;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a LogFollower is made of; outlives its restarts.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// What every actor may use.
+    pub services: Services,
+    /// The appending end.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// The log.
+    pub carrier: Carrier,
+    /// Who is told, by name.
+    pub readers: Vec<(String, Recipient<Recorded>)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogFollower {
+    deps: Deps,
+    readers: ToldReaders,
+    follower: LogPlace,
+    news: LogNews,
+    heard: Option<Stopwatch>,
+    ledger_reports: LedgerReports,
+    ended: bool,
+}
+
+impl LogFollower {
+    /// Not started yet.
+    pub fn new(deps: Deps) -> Self {
+        let (number, hash) = deps.ledger.lock().unwrap_or_else(PoisonError::into_inner).parcel_end();
+        Self {
+            readers: ToldReaders::new(deps.readers.clone()),
+            follower: LogPlace::at(number, hash),
+            news: LogNews::default(),
+            heard: None,
+            ledger_reports: LedgerReports::default(),
+            ended: false,
+            deps,
+        }
+    }
+
+    /// Waits for what comes next, and for ever again.
+    fn follow(&self, ctx: &mut Context<Self>) {
+        let carrier = self.deps.carrier.clone();
+        let after = self.follower.number();
+        let reading = async move {
+            let read = carrier.follow(after, limits::CLUSTER_READ, limits::LOG_READ_WAIT);
+            let limited = tokio::time::timeout(limits::LOG_READ_WAIT + limits::LOG_ANSWER, read).await;
+            let found =
+                limited.unwrap_or_else(|_| Err(crate::cache::CacheError::Unreachable("no answer in time".to_owned())));
+            if found.is_err() {
+                tokio::time::sleep(limits::LOG_RETRY).await;
+            }
+            found
+        };
+        ctx.spawn(reading.into_actor(self).map(|found, actor, ctx| {
+            match found {
+                Ok(entries) => {
+                    actor.news.trouble = None;
+                    actor.take(entries, ctx);
+                }
+                Err(error) => actor.news.trouble = Some(error.to_string()),
+            }
+            if actor.ledger_reports.is_unwritable() {
+                ctx.run_later(limits::APPEND_RETRY, |actor, ctx| actor.follow(ctx));
+            } else if !actor.ended {
+                actor.follow(ctx);
+            }
+        }));
+    }
+
+    /// Writes down what continues, in order, and tells it in one message.
+    fn take(&mut self, entries: Vec<LogEntry>, ctx: &mut Context<Self>) {
+        let mut told: Vec<Told> = Vec::new();
+        let mut head = None;
+        for entry in entries {
+            match self.follower.on(&entry) {
+                EntryStep::Take => {}
+                EntryStep::Known => continue,
+                EntryStep::Lower => {
+                    self.end(format!("its parcel {} is of a term that is over", entry.parcel.number));
+                    break;
+                }
+                EntryStep::Hole => {
+                    self.end(format!(
+                        "parcels between {} and {} are missing in it",
+                        self.follower.number(),
+                        entry.parcel.number
+                    ));
+                    break;
+                }
+                EntryStep::Anew => {
+                    self.end("the leader's ledger has begun anew".to_owned());
+                    break;
+                }
+                EntryStep::Diverged => {
+                    self.end(format!(
+                        "its parcel {} does not continue this ledger",
+                        entry.parcel.number
+                    ));
+                    break;
+                }
+            }
+            let taken = self
+                .deps
+                .ledger
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(&entry.parcel);
+            match taken {
+                Ok(entries) => {
+                    self.ledger_reports.succeeded(&self.deps.services.root);
+                    self.follower.taken(&entry);
+                    told.extend(entries.iter().filter_map(recorder::told));
+                    head = Some(Position(entry.parcel.last));
+                }
+                Err(error) if error.disposition() == Disposition::Fatal => {
+                    self.end(error.to_string());
+                    break;
+                }
+                Err(error) => {
+                    self.ledger_reports.failed(&error, &self.deps.services.root);
+                    break; // read again from here
+                }
+            }
+        }
+        if let Some(head) = head {
+            self.heard = Some(Stopwatch::start());
+            let told: Arc<[Told]> = told.into();
+            recorder::show(&self.deps.services.views, &told, head);
+            self.readers.tell(&Recorded { told, head });
+            self.remind_later(ctx);
+        }
+    }
+
+    /// Nothing of the log continues this ledger: the next start begins anew.
+    fn end(&mut self, cause: String) {
+        tracing::error!(error = %cause, "the log of the cluster does not continue this ledger: the process ends, and a restart begins anew");
+        self.ended = self.deps.services.root.try_send(Report::LogForeign { cause }).is_ok();
+    }
+
+    /// Hears what the leader says of itself.
+    fn hear(&mut self, ctx: &mut Context<Self>) {
+        self.show();
+        let carrier = self.deps.carrier.clone();
+        let hearing = async move { tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await };
+        ctx.spawn(hearing.into_actor(self).map(|heard, actor, _| {
+            let Ok(Ok(Some(text))) = heard else { return };
+            match serde_json::from_str::<LeaderNews>(&text) {
+                Ok(news) if actor.news.leader.as_ref().map(|known| known.said) != Some(news.said) => {
+                    actor.heard = Some(Stopwatch::start());
+                    actor.news.leader = Some(news);
+                    actor.show();
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "what the leader says is not understood"),
+            }
+        }));
+    }
+
+    fn show(&mut self) {
+        self.news.age = self.heard.as_ref().map(Stopwatch::elapsed);
+        self.deps.services.views.log.send_replace(Some(self.news.clone()));
+    }
+}
+
+impl TellsReaders for LogFollower {
+    fn readers(&mut self) -> &mut ToldReaders {
+        &mut self.readers
+    }
+
+    fn told_head(&self) -> Position {
+        self.deps.services.views.latest.borrow().head
+    }
+}
+
+impl Actor for LogFollower {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let head = self.deps.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
+        self.deps
+            .services
+            .views
+            .latest
+            .send_modify(|view| view.head = view.head.max(head));
+        self.remind_later(ctx); // a fresh one does not know whom it owes
+        self.follow(ctx);
+        self.hear(ctx);
+        ctx.run_interval(limits::LEADER_HEARD, Self::hear);
+    }
+}
+
+impl Supervised for LogFollower {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.deps.clone());
+    }
+}

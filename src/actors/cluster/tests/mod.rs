@@ -1,0 +1,3 @@
+//! Tests of this room as a whole.
+
+mod cluster;

@@ -1,0 +1,105 @@
+//! The keys as `/status` shows them: each key, the old service's fields, and the forecast of today's credits.
+
+use crate::actors::views::PollerView;
+use crate::domain::model::Timestamp;
+use crate::domain::vendor::{Forecast, KeyView, KeysView, Spendable};
+use crate::views::KeyUsageView;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A key as `/status` shows it: its last four characters at the most.
+pub(crate) fn key((shown, tail): &(KeyView, String)) -> Value {
+    json!({
+        "id": format!("{} …{tail}", shown.slot), "group": format!("G{}", shown.slot.group), "state": shown.state.name(),
+        "until": shown.until.map(|until| until.to_string()), "used_minute": shown.used_minute, "used_day": shown.used_day,
+        "left_day": shown.left_day, "of_link": shown.of_link,
+    })
+}
+
+/// The credits that today will have cost; without polling, those that are spent.
+pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp) -> Value {
+    let Spendable { used, available, .. } = keys.spendable;
+    let today = Forecast {
+        at: now,
+        used,
+        expected: used,
+        available,
+        starved: false,
+    };
+    let forecast = poller.forecast.filter(|_| !poller.polled.is_empty()).unwrap_or(today);
+    json!({
+        "at": forecast.at.to_string(), "used": used, "expected": forecast.expected.max(used), "available": available,
+        "fits": forecast.fits(), "polled": poller.polled,
+        "every_seconds": poller.every.map(|every| every.as_secs_f64()),
+    })
+}
+
+/// The old service's fields.
+pub(super) fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
+    let calls = || keys.keys.iter().map(|(key, _)| key.calls_total);
+    let last = (1..)
+        .zip(&keys.keys)
+        .find(|(_, (key, _))| key.of_link)
+        .map_or(1, |(place, _)| place);
+    KeyUsageView {
+        total_keys: u64::try_from(keys.keys.len()).unwrap_or(u64::MAX),
+        current_key_index: last,
+        total_calls: calls().sum(),
+        calls_per_key: (1_u32..)
+            .zip(calls())
+            .map(|(place, calls)| (format!("key_{place}"), calls))
+            .collect(),
+        rate_limit_delay: spacing.as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::Symbol;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
+
+    fn spent(used: u32) -> KeysView {
+        let spendable = Spendable {
+            used,
+            available: 800,
+            ..Spendable::default()
+        };
+        KeysView {
+            keys: Vec::new(),
+            spendable,
+        }
+    }
+
+    #[test]
+    fn without_polling_today_costs_what_it_has() {
+        let told = forecast(&spent(7), &PollerView::default(), NOON);
+        assert_eq!(
+            told,
+            json!({"at": "2026-03-02T12:00:00Z", "used": 7, "expected": 7, "available": 800, "fits": true, "polled": [], "every_seconds": null})
+        );
+    }
+
+    #[test]
+    fn with_polling_it_is_what_the_poller_plans_and_says_when_that_does_not_fit() {
+        let poller = PollerView {
+            polled: vec![Symbol::usdcop()],
+            every: Some(Duration::from_millis(12_500)),
+            forecast: Some(Forecast {
+                at: NOON,
+                used: 7,
+                expected: 900,
+                available: 800,
+                starved: false,
+            }),
+            ..PollerView::default()
+        };
+        let told = forecast(&spent(9), &poller, NOON);
+        let (expected, every) = (json!(900), json!(12.5));
+        assert_eq!(
+            (&told["expected"], &told["used"], &told["fits"], &told["every_seconds"]),
+            (&expected, &json!(9), &json!(false), &every)
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The journal that Root and Health share. Entries go to the Aggregator as input, are numbered like every event, and are
+//! published once they are written.
+
+use crate::actors::messages::{Arrived, Report, WhenSpent};
+use crate::actors::supervision::{Row, Vitals};
+use crate::clock::Clock;
+use crate::domain::model::{Decoded, Inbound, Input, InputKind, ServiceEvent, ServiceEventKind, Timestamp};
+use crate::domain::status::{Condition, ConditionHolder, Journal};
+use crate::domain::vendor::KeysView;
+use crate::limits;
+use actix::Recipient;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// See the module. Outlives restarts of Root and Health; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JournalKeeper {
+    journal: Arc<Mutex<Journal>>,
+    to: Recipient<Arrived>,
+    clock: Clock,
+}
+
+impl JournalKeeper {
+    /// Continues a journal that may hold entries already.
+    pub fn new(journal: Journal, to: Recipient<Arrived>, clock: Clock) -> Self {
+        Self {
+            journal: Arc::new(Mutex::new(journal)),
+            to,
+            clock,
+        }
+    }
+
+    /// Adds an entry.
+    pub(super) fn note(&self, entry: ServiceEvent) {
+        self.journal().note(entry, self.clock.now());
+    }
+
+    /// Adds entries for conditions that began, ended or hold for another reason.
+    pub(super) fn note_conditions(&self, holder: ConditionHolder, conditions: &[Condition]) {
+        self.journal().note_conditions(holder, conditions, self.clock.now());
+    }
+
+    /// Adds entries for keys that became unusable or usable again.
+    pub(super) fn note_keys(&self, keys: &KeysView) {
+        self.journal().note_keys(keys, self.clock.now());
+    }
+
+    /// Adds an entry for a report to Root, unless a condition already says it.
+    pub(super) fn note_report(&self, report: &Report, children: &[(Row, Vitals)]) {
+        let now = self.clock.now();
+        match report {
+            Report::LinkUp => {
+                let message = "The link to the vendor is up.";
+                self.note_news(ServiceEvent::new(ServiceEventKind::LinkUp, now, "link", message).because("live"));
+            }
+            Report::LinkDown { cause } => {
+                let message = format!("The link to the vendor is down: {cause}.");
+                self.note_news(ServiceEvent::new(ServiceEventKind::LinkDown, now, "link", message).because(cause));
+            }
+            Report::Flag(Ok(flag)) => {
+                let message = format!("A good ready flag of {} is there.", flag.at);
+                self.note_news(ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).because("flag_good"));
+            }
+            Report::Flag(Err(trouble)) => {
+                let message = format!("The gate stays closed: {trouble}.");
+                self.note_news(ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).because(trouble.name()));
+            }
+            Report::Judged(verdicts) => {
+                for (symbol, verdict) in verdicts.iter() {
+                    self.note_news(verdict.entry(*symbol));
+                }
+            }
+            Report::Restarted { child, restarts } => self.note(restarted(child, *restarts, children, now)),
+            Report::GaveUp { child, then } => {
+                let then = match then {
+                    WhenSpent::Exit => "the process ends",
+                    WhenSpent::FallBack => "it is parked, and tried again later",
+                    WhenSpent::KeepTrying => "it is tried again at its longest back-off",
+                };
+                let message = format!("{child} failed more often than its budget allows: {then}.");
+                self.note(ServiceEvent::new(ServiceEventKind::GaveUp, now, child, message).because("budget_spent"));
+            }
+            _ => {} // a condition tells it, or a change of the state
+        }
+    }
+
+    fn note_news(&self, entry: ServiceEvent) {
+        self.journal().note_news(entry, self.clock.now());
+    }
+
+    /// Sends waiting entries to the Aggregator. Entries that a full mailbox refuses keep waiting.
+    pub(super) fn hand_over(&self) {
+        let mut journal = self.journal();
+        let now = self.clock.now();
+        journal.roll(now);
+        while !journal.is_empty() {
+            let entries = journal.take(limits::JOURNAL_HANDED, now);
+            let arrivals = entries
+                .iter()
+                .map(|entry: &ServiceEvent| Inbound {
+                    heard: Input {
+                        at: now,
+                        what: InputKind::Noted(entry.clone()),
+                    },
+                    says: Decoded::Nothing,
+                })
+                .collect();
+            if self.to.try_send(Arrived(arrivals)).is_err() {
+                return journal.put_back(entries);
+            }
+        }
+    }
+
+    /// How many entries were sent to the Aggregator.
+    pub fn handed(&self) -> u64 {
+        self.journal().handed()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn restarted(child: &str, restarts: u32, children: &[(Row, Vitals)], now: Timestamp) -> ServiceEvent {
+    let found = children.iter().find(|(_, vitals)| vitals.name() == child);
+    let cause = found.and_then(|(_, vitals)| vitals.signs(limits::PULSE_STALE).last_cause);
+    let cause = cause.unwrap_or_else(|| "unknown".to_owned());
+    let message = format!("{child} was restarted ({restarts} times since the start): {cause}.");
+    let entry = ServiceEvent::new(ServiceEventKind::Restarted, now, child, message);
+    entry.because(cause).with("restarts", restarts.to_string())
+}

@@ -1,0 +1,188 @@
+//! LeaseKeeper: renews the right to write to the store and to Redis, and says when another has it.
+//!
+//! owns   a `domain::followers::lease::Tenure` for each, one interval
+//! hears  nothing
+//! says   AnotherWriter, SoleWriter → Root · LeaseView → views
+//! fails  a panic restarts it from fresh state: the leases keep running meanwhile, and fence each write by themselves
+
+use crate::actors::messages::Report;
+use crate::actors::services::Services;
+use crate::actors::views::LeaseView;
+use crate::clock::Stopwatch;
+use crate::domain::followers::lease::{AnotherWriter, Answer, Holder, Place, Standing, Tenure};
+use crate::limits;
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised};
+use std::time::Duration;
+
+/// One lease.
+#[derive(Debug)]
+struct Kept {
+    tenure: Tenure,
+    view: LeaseView,
+    asked: Stopwatch,
+    answered: Stopwatch,
+    asking: bool,
+    /// The other writer that Root was told of.
+    told: Option<Holder>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LeaseKeeper {
+    services: Services,
+    leases: Vec<Kept>,
+}
+
+impl LeaseKeeper {
+    /// Not started yet.
+    pub fn new(services: Services) -> Self {
+        let redis = services.cache.streams().map(|_| Place::Redis);
+        let places = [Some(services.store.place()), redis];
+        Self {
+            leases: places
+                .into_iter()
+                .flatten()
+                .map(|place| Kept {
+                    tenure: Tenure::default(),
+                    view: LeaseView::new(place),
+                    asked: Stopwatch::start(),
+                    answered: Stopwatch::start(),
+                    asking: false,
+                    told: None,
+                })
+                .collect(),
+            services,
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        for (at, kept) in self.leases.iter_mut().enumerate() {
+            kept.tell(&self.services.root);
+            if std::mem::replace(&mut kept.asking, true) {
+                continue; // the server is slow; there is a limit to that
+            }
+            kept.asked = Stopwatch::start();
+            let place = kept.view.place;
+            let store = self.services.store.clone();
+            let cache = self.services.cache.clone();
+            let asking = async move {
+                match place {
+                    Place::Redis => cache.renew_lease().await.map_err(|error| error.to_string()),
+                    Place::Database | Place::StoreFile => store.renew_lease().await.map_err(|error| error.to_string()),
+                }
+            };
+            ctx.spawn(wrap_future::<_, Self>(asking).map(move |answer, actor, _| {
+                if let Some(kept) = actor.leases.get_mut(at) {
+                    let since_last = kept.answered.elapsed();
+                    kept.answered = Stopwatch::start();
+                    kept.heard(answer, since_last);
+                    kept.tell(&actor.services.root);
+                }
+                actor.show();
+            }));
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        self.services
+            .views
+            .leases
+            .send_replace(self.leases.iter().map(|kept| kept.view.clone()).collect());
+    }
+}
+
+impl Kept {
+    fn heard(&mut self, answer: Result<Answer, String>, since_last: Duration) {
+        self.asking = false;
+        match answer {
+            Ok(answer) => {
+                if matches!(answer, Answer::Granted(_)) {
+                    self.view.renewed = Some(self.asked);
+                }
+                self.tenure.on(answer, since_last);
+                self.view.standing = self.tenure.standing().clone();
+                self.view.trouble = None;
+            }
+            Err(trouble) => self.view.trouble = Some(trouble),
+        }
+    }
+
+    /// Reports news to Root; what a full mailbox refuses is reported again with the next look.
+    fn tell(&mut self, up: &Recipient<Report>) {
+        let place = self.view.place;
+        let (report, told) = match &self.view.standing {
+            Standing::Lost(by) if self.told.as_ref() != Some(by) => {
+                let by = Some(by.clone());
+                (Report::AnotherWriter(AnotherWriter { place, by: by.clone() }), by)
+            }
+            Standing::Held { .. } if self.told.is_some() => (Report::SoleWriter(place), None),
+            _ => return,
+        };
+        if up.try_send(report).is_ok() {
+            self.told = told;
+        }
+    }
+}
+
+impl Actor for LeaseKeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.look(ctx);
+        ctx.run_interval(limits::LEASE_RENEW, Self::look);
+    }
+}
+
+impl Supervised for LeaseKeeper {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.services.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::Timestamp;
+
+    fn kept() -> Kept {
+        Kept {
+            tenure: Tenure::default(),
+            view: LeaseView::new(Place::Database),
+            asked: Stopwatch::start(),
+            answered: Stopwatch::start(),
+            asking: true,
+            told: None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_lease_is_not_sound_but_for_a_server_that_does_not_answer() {
+        let mut lease = kept();
+        assert!(!lease.view.is_sound(), "nobody has answered yet");
+        lease.heard(Err("connection refused".to_owned()), limits::LEASE_RENEW);
+        assert!(lease.view.is_sound(), "where nobody answers nobody takes it");
+        lease.heard(Ok(Answer::Granted(2)), limits::LEASE_RENEW);
+        assert!(lease.view.is_sound());
+        lease.view.renewed = None; // as after a pause that was longer than the lease
+        assert!(!lease.view.is_sound());
+        let by = Holder {
+            id: "folder".to_owned(),
+            host: "trading-1".to_owned(),
+            pid: 7,
+            since: Timestamp::from_secs(1),
+        };
+        for left in [1_000, 4_000] {
+            let (by, left) = (by.clone(), Duration::from_millis(left));
+            lease.heard(
+                Ok(Answer::Held(crate::domain::followers::lease::Held { by, left })),
+                limits::LEASE_RENEW,
+            );
+            assert!(!lease.view.is_sound(), "{:?}", lease.view.standing);
+        }
+        assert_eq!(lease.view.standing, Standing::Lost(by));
+        lease.heard(Err("connection refused".to_owned()), limits::LEASE_RENEW);
+        assert!(!lease.view.is_sound(), "another was seen there");
+    }
+}

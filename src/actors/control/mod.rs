@@ -1,0 +1,22 @@
+//! What decides and watches: Root, the history gate, sessions, validation, health.
+
+pub mod l0_watcher;
+pub mod session_clock;
+mod completion;
+pub mod validator;
+pub mod lease_keeper;
+pub mod journal_keeper;
+mod evidence;
+mod health_keys;
+mod health_zone;
+pub mod health;
+pub mod root;
+mod actions;
+
+pub use health::Health;
+pub use journal_keeper::JournalKeeper;
+pub use l0_watcher::L0Watcher;
+pub use lease_keeper::LeaseKeeper;
+pub use root::Root;
+pub use session_clock::SessionClock;
+pub use validator::Validator;

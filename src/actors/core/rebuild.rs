@@ -1,0 +1,342 @@
+//! Rebuilds the pipeline from the ledger. A cold start, a restart of the process and a restart of the actor do the same.
+
+use crate::domain::model::{
+    AcceptedTick, Channel, Decoded, Event, Gap, Head, Inbound, Input, InputKind, KnownSessions, LastClose, Position,
+    Sequenced, SessionPhase, SlotGrid, Timestamp,
+};
+use crate::domain::pipeline::{PairRules, Pipeline};
+use crate::domain::vendor::wire;
+use crate::ledger::{Inputs, LedgerError, LedgerReader};
+use crate::limits;
+use chrono::NaiveDate;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a pipeline is rebuilt from: the ledger, or in a simulation a disk that crashes.
+pub trait Record: Clone {
+    /// What keeps it from being read.
+    type Error;
+    /// What was heard in one session, in order.
+    type Inputs: Iterator<Item = Result<Input, Self::Error>>;
+
+    /// The session dates that are kept, each with the position of its first event, earliest first.
+    fn dates(&self) -> Vec<(NaiveDate, Position)>;
+
+    /// Where each channel ended before the session of `date`.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    fn heads_before(&self, date: NaiveDate) -> Result<BTreeMap<Channel, Head>, Self::Error>;
+
+    /// What was heard in the session of `date`, in order.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    fn inputs(&self, date: NaiveDate) -> Result<Self::Inputs, Self::Error>;
+
+    /// The last position that is written.
+    fn head(&self) -> Position;
+
+    /// Where each channel ends.
+    fn heads(&self) -> BTreeMap<Channel, Head>;
+
+    /// The lowest number of a channel that is kept, if any.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, Self::Error>;
+
+    /// The events of a channel with numbers in `[from, to]`, in order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    fn read_channel(
+        &mut self,
+        channel: Channel,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<Sequenced>, Self::Error>;
+}
+
+impl Record for LedgerReader {
+    type Error = LedgerError;
+    type Inputs = Inputs;
+
+    fn dates(&self) -> Vec<(NaiveDate, Position)> {
+        Self::dates(self)
+    }
+
+    fn heads_before(&self, date: NaiveDate) -> Result<BTreeMap<Channel, Head>, LedgerError> {
+        Self::heads_before(self, date)
+    }
+
+    fn inputs(&self, date: NaiveDate) -> Result<Inputs, LedgerError> {
+        Self::inputs(self, date)
+    }
+
+    fn head(&self) -> Position {
+        Self::head(self)
+    }
+
+    fn heads(&self) -> BTreeMap<Channel, Head> {
+        Self::heads(self)
+    }
+
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, LedgerError> {
+        Self::first_seq(self, channel)
+    }
+
+    fn read_channel(
+        &mut self,
+        channel: Channel,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<Sequenced>, LedgerError> {
+        Self::read_channel(self, channel, from, to, limit)
+    }
+}
+
+/// A pipeline in the state that the ledger records. `now` matters only for a ledger without inputs.
+///
+/// # Errors
+/// What keeps the ledger from being read.
+pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> Result<Pipeline, R::Error> {
+    let mut reader = ledger.clone();
+    let dates = reader.dates();
+    let Some(last) = dates.last().copied() else {
+        return Ok(Pipeline::new(markets, Position(0), [], now));
+    };
+    let earlier = dates.iter().rev().nth(1).copied();
+    let opened_in = match earlier {
+        Some(earlier) if any_runs_on(&mut reader, markets, last.0)? => Some(earlier),
+        _ => None,
+    };
+    let mut pipeline = begin(&mut reader, markets, opened_in.unwrap_or(last), now)?;
+    if let Some((date, _)) = opened_in {
+        replay_date(&mut pipeline, &reader, date)?;
+        enter_file(&mut pipeline, &mut reader, markets, last)?;
+    }
+    replay_date(&mut pipeline, &reader, last.0)?;
+    if pipeline.head() != reader.head() {
+        // An earlier version or other settings decided this session: the numbers that were published are kept.
+        tracing::warn!(
+            rebuilt = pipeline.head().0,
+            written = reader.head().0,
+            "the replay of the session differs from the ledger: the written numbers are kept"
+        );
+        pipeline.align_numbers(
+            reader.head(),
+            reader.heads().into_iter().map(|(channel, head)| (channel, head.seq)),
+        );
+        for market in markets {
+            let (bars, last_gap) = told(&mut reader, market)?;
+            pipeline.restore_told(market.symbol, &bars, last_gap);
+        }
+    }
+    Ok(pipeline)
+}
+
+/// Whether a session runs on when the file of `date` begins: its bars, gaps and outages are known from the file before.
+fn any_runs_on<R: Record>(reader: &mut R, markets: &[PairRules], date: NaiveDate) -> Result<bool, R::Error> {
+    let heads = reader.heads_before(date)?;
+    for market in markets {
+        let channel = Channel::session(market.symbol);
+        let seq = heads.get(&channel).map_or(0, |head| head.seq);
+        let last = reader.read_channel(channel, seq.max(1), seq, 1)?;
+        let runs = last.iter().any(|numbered| {
+            matches!(&numbered.event, Event::Session(change)
+                if matches!(change.phase, SessionPhase::Open | SessionPhase::ClosingSoon))
+        });
+        if runs {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The last number of each channel before the file of `date`.
+fn numbers_before<R: Record>(reader: &R, date: NaiveDate) -> Result<Vec<(Channel, u64)>, R::Error> {
+    let heads = reader.heads_before(date)?.into_iter();
+    Ok(heads.map(|(channel, head)| (channel, head.seq)).collect())
+}
+
+/// A pipeline as the first input of a file finds it.
+fn begin<R: Record>(
+    reader: &mut R,
+    markets: &[PairRules],
+    file: (NaiveDate, Position),
+    now: Timestamp,
+) -> Result<Pipeline, R::Error> {
+    let (date, first) = file;
+    let before = Position(first.0.saturating_sub(1));
+    let heads = numbers_before(reader, date)?;
+    let begun_at = match reader.inputs(date)?.next() {
+        Some(Ok(heard)) => heard.at,
+        _ => now,
+    };
+    let mut pipeline = Pipeline::new(markets, before, heads.iter().copied(), begun_at);
+    for known in calendars::<R>(reader.inputs(date)?, markets)? {
+        pipeline.restore_calendar(&known);
+    }
+    for (gap, bars) in gaps_before(reader, markets, first)? {
+        pipeline.restore_gap(gap, &bars);
+    }
+    for close in closes_before(reader, markets, &heads)? {
+        pipeline.restore_close(close);
+    }
+    Ok(pipeline)
+}
+
+/// The file before this one is replayed. Where that file began in the middle of another session, the replay differs from what was
+/// told until that session was over: numbers and gaps are those that were told.
+fn enter_file<R: Record>(
+    pipeline: &mut Pipeline,
+    reader: &mut R,
+    markets: &[PairRules],
+    file: (NaiveDate, Position),
+) -> Result<(), R::Error> {
+    let (date, first) = file;
+    let before = Position(first.0.saturating_sub(1));
+    if pipeline.head() == before {
+        return Ok(());
+    }
+    pipeline.align_numbers(before, numbers_before(reader, date)?);
+    pipeline.forget_gaps();
+    for (gap, bars) in gaps_before(reader, markets, first)? {
+        pipeline.restore_gap(gap, &bars);
+    }
+    Ok(())
+}
+
+/// Replays what was heard on a date.
+fn replay_date<R: Record>(pipeline: &mut Pipeline, reader: &R, date: NaiveDate) -> Result<(), R::Error> {
+    let mut again = Vec::new();
+    for heard in reader.inputs(date)? {
+        let heard = heard?;
+        let says = wire::says(&heard).unwrap_or(Decoded::Nothing);
+        pipeline.replay(Inbound { heard, says }, &mut again);
+        again.clear();
+    }
+    Ok(())
+}
+
+/// What was known of each pair's calendar when a day's file began: its opening repeats it. Older files have no such input.
+fn calendars<R: Record>(inputs: R::Inputs, markets: &[PairRules]) -> Result<Vec<KnownSessions>, R::Error> {
+    let mut found: Vec<KnownSessions> = Vec::new();
+    for heard in inputs.take(limits::LEDGER_READ_MAX) {
+        if let InputKind::Calendar(known) = heard?.what
+            && known.carried
+            && !found.iter().any(|other| other.symbol == known.symbol)
+        {
+            found.push(known);
+        }
+        if found.len() == markets.len() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The last state of each gap of earlier files, with the bars of the sessions of pending gaps.
+fn gaps_before<R: Record>(
+    reader: &mut R,
+    markets: &[PairRules],
+    first: Position,
+) -> Result<Vec<(Gap, Vec<crate::domain::model::Bar>)>, R::Error> {
+    let mut found = Vec::new();
+    for market in markets {
+        let mut gaps: BTreeMap<u64, Gap> = BTreeMap::new();
+        each(reader, Channel::quality(market.symbol), first, |event| {
+            if let Event::Gap(gap) = event {
+                gaps.insert(gap.id, gap.clone());
+            }
+        })?;
+        let mut dates = BTreeSet::new();
+        for gap in gaps.values().filter(|gap| gap.status.pending()) {
+            let slots = SlotGrid::of(gap.interval).touching(&*market.sessions, gap.from, gap.to);
+            dates.extend(slots.take(limits::HOLES_RESTORED).map(|expected| expected.session.date));
+        }
+        let mut bars = BTreeMap::new();
+        for interval in market.intervals.iter().filter(|_| !dates.is_empty()) {
+            each(reader, Channel::bars(*interval, market.symbol), first, |event| {
+                if let Event::Bar(bar) = event
+                    && dates.contains(&bar.session_date)
+                {
+                    bars.insert(bar.key, *bar);
+                }
+            })?;
+        }
+        let bars: Vec<_> = bars.into_values().collect();
+        found.extend(gaps.into_values().map(|gap| (gap, bars.clone())));
+    }
+    Ok(found)
+}
+
+/// What was published of a pair: the last revisions of its bars, earliest first, and the last gap id.
+fn told<R: Record>(reader: &mut R, market: &PairRules) -> Result<(Vec<crate::domain::model::Bar>, u64), R::Error> {
+    let mut bars = BTreeMap::new();
+    let mut last_gap = 0;
+    let channels = market
+        .intervals
+        .iter()
+        .map(|interval| Channel::bars(*interval, market.symbol));
+    for channel in channels.chain([Channel::quality(market.symbol)]) {
+        each(reader, channel, Position(u64::MAX), |event| match event {
+            Event::Bar(bar) => drop(bars.insert(bar.key, *bar)),
+            Event::Gap(gap) => last_gap = last_gap.max(gap.id),
+            _ => {}
+        })?;
+    }
+    Ok((bars.into_values().collect(), last_gap))
+}
+
+/// The last good price of each pair before this file: its last accepted tick, as far back as the ledger is kept.
+fn closes_before<R: Record>(
+    reader: &mut R,
+    markets: &[PairRules],
+    heads: &[(Channel, u64)],
+) -> Result<Vec<LastClose>, R::Error> {
+    let mut found = Vec::new();
+    for market in markets {
+        let channel = Channel::ticks(market.symbol);
+        let head = heads
+            .iter()
+            .find(|(known, _)| *known == channel)
+            .map_or(0, |(_, seq)| *seq);
+        let kept = reader
+            .first_seq(channel)?
+            .is_some_and(|first| first <= head && head > 0);
+        if !kept {
+            continue;
+        }
+        let page = reader.read_channel(channel, head, head, 1)?;
+        found.extend(page.iter().filter_map(|numbered| match &numbered.event {
+            Event::Tick(AcceptedTick { tick, .. }) => Some(LastClose::firm(market.symbol, tick.price, tick.at)),
+            _ => None,
+        }));
+    }
+    Ok(found)
+}
+
+/// Calls `see` with every event of a channel before `first`, in order.
+fn each<R: Record>(
+    reader: &mut R,
+    channel: Channel,
+    first: Position,
+    mut see: impl FnMut(&Event),
+) -> Result<(), R::Error> {
+    let Some(mut from) = reader.first_seq(channel)? else {
+        return Ok(());
+    };
+    loop {
+        let page = reader.read_channel(channel, from, u64::MAX, limits::LEDGER_READ_MAX)?;
+        for numbered in page.iter().filter(|numbered| numbered.position < first) {
+            see(&numbered.event);
+        }
+        match page.last() {
+            Some(last) if last.position < first => from = last.seq.saturating_add(1),
+            _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of this room as a whole.
+
+mod core;
+mod rebuild;

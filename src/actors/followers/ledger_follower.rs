@@ -1,0 +1,397 @@
+//! LedgerFollower: copies the ledger to one sink. The Writer copies to the store, the Publisher to the cache.
+//!
+//! owns   the schedule (`domain::followers::Pacer`), one timer at its next deadline, at most one step and one probe at a time
+//! hears  Recorded (Recorder) · Flush (Root)
+//! says   that its sink is lost, and that it is back; what the sink finds → Root · ReaderView → views
+//! fails  never on its sink: the ledger keeps what could not be written, and the step is retried with back-off. After a restart it
+//!        asks the sink for its position
+
+use crate::actors::messages::{Flush, Recorded, Report};
+use crate::actors::services::Services;
+use crate::actors::views::Views;
+use crate::cache::CacheError;
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::followers::{Pacer, ReaderView, Step};
+use crate::domain::model::{Position, Timestamp};
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::store::StoreError;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
+use std::fmt::Display;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What a follower writes to.
+pub trait Sink: Clone + Unpin + 'static {
+    /// What it is made of; outlives restarts.
+    type Deps: Clone + Unpin + 'static;
+
+    /// A sink that has done nothing yet.
+    fn new(deps: &Self::Deps) -> Self;
+
+    /// What every actor may use.
+    fn services(deps: &Self::Deps) -> &Services;
+
+    /// Its schedule of writes.
+    fn pacer() -> Pacer;
+
+    /// Its messages.
+    fn words() -> Words;
+
+    /// The view of its position.
+    fn view(views: &Views) -> &watch::Sender<ReaderView>;
+
+    /// Its name on `/status`.
+    fn kind(&self) -> &'static str;
+
+    /// Does one step, off the actor's thread where it blocks.
+    fn step(self, step: Step) -> impl Future<Output = Outcome<Progress>> + 'static;
+
+    /// Probes the server, also when there is nothing to write, so that an outage is noticed at any time. Returns how long a
+    /// trivial query took.
+    fn look(self) -> impl Future<Output = Outcome<Duration>> + 'static;
+
+    /// Deletes what is no longer kept there.
+    fn forget(self) -> impl Future<Output = ()> + 'static;
+}
+
+/// The outcome of a step or a probe.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    /// What it did, or why it failed.
+    pub result: Result<T, FollowError>,
+    /// What Root must know of it.
+    pub reports: Vec<Report>,
+    /// Writes after this position may be lost.
+    pub at_most: Option<Position>,
+}
+
+/// How far a step came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The sink is at this position. Only a write shows that it works.
+    Located(Position),
+    /// Written up to `position`, `rejected` events of it set aside.
+    Wrote {
+        /// The last position.
+        position: Position,
+        /// How many were set aside.
+        rejected: usize,
+    },
+}
+
+/// Why a step or a probe failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The thread that read the ledger.
+    #[error("the work was cut short: {0}")]
+    Cut(String),
+    /// The store has other events, from a ledger of which ours is an older copy.
+    #[error(
+        "the database has the ledger's events up to position {stored}, and the ledger ended at {opened} when it was opened: a restart \
+         begins new epochs"
+    )]
+    Ahead {
+        /// How far the store is.
+        stored: u64,
+        /// How far the ledger was.
+        opened: u64,
+    },
+}
+
+impl FollowError {
+    /// Its name, for programs.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::Cache(error) => error.reason(),
+            Self::Ledger(_) => "ledger_unreadable",
+            Self::Cut(_) => "cut_short",
+            Self::Ahead { .. } => "store_ahead",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LedgerFollower<S: Sink> {
+    services: Services,
+    deps: S::Deps,
+    sink: S,
+    follower: Follower,
+    timer: Option<SpawnHandle>,
+    /// A probe is running.
+    looking: bool,
+}
+
+impl<S: Sink> LedgerFollower<S> {
+    /// Not started yet.
+    pub fn new(deps: S::Deps) -> Self {
+        let services = S::services(&deps).clone();
+        Self {
+            sink: S::new(&deps),
+            follower: Follower {
+                pacer: S::pacer(),
+                clock: services.clock.clone(),
+                up: services.root.clone(),
+                view: S::view(&services.views).clone(),
+                words: S::words(),
+                lost: None,
+                at_most: None,
+            },
+            timer: None,
+            looking: false,
+            services,
+            deps,
+        }
+    }
+
+    /// Does what is due, and sets the timer for what is not.
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(step) = self.follower.step() {
+            let took = Stopwatch::start();
+            let slow = ctx.run_later(limits::FOLLOWER_SLOW, |actor, _| actor.follower.slow());
+            let work = self.sink.clone().step(step).into_actor(self);
+            ctx.spawn(work.map(move |outcome, actor, ctx| {
+                ctx.cancel_future(slow);
+                match actor.note(outcome) {
+                    Ok(Progress::Located(position)) => actor.follower.located(position),
+                    Ok(Progress::Wrote { position, rejected }) => actor.follower.wrote(position, rejected, &took),
+                    Err(error) => actor.follower.failed(error.reason(), &error),
+                }
+                actor.proceed(ctx);
+            }));
+        } else if let Some(wait) = self.follower.wait() {
+            self.timer = Some(ctx.run_later(wait, Self::proceed));
+        }
+        self.follower.show(self.sink.kind());
+    }
+
+    /// Reports the findings to Root, and shows nothing as written that may be lost.
+    fn note<T>(&mut self, outcome: Outcome<T>) -> Result<T, FollowError> {
+        for report in outcome.reports {
+            if let Err(error) = self.services.root.try_send(report) {
+                tracing::debug!(%error, "failed to report to root; the next probe finds what persists");
+            }
+        }
+        self.follower.at_most = outcome.at_most;
+        outcome.result
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.looking, true) {
+            return; // the server is slow, which is reported elsewhere
+        }
+        let look = self.sink.clone().look().into_actor(self);
+        ctx.spawn(look.map(|outcome, actor, _| {
+            actor.looking = false;
+            match actor.note(outcome) {
+                Ok(took) => actor.follower.answered(took),
+                Err(error) => actor.follower.unanswered(error.reason(), &error),
+            }
+            actor.follower.show(actor.sink.kind());
+        }));
+    }
+
+    fn forget(&mut self, ctx: &mut Context<Self>) {
+        ctx.spawn(self.sink.clone().forget().into_actor(self));
+    }
+}
+
+impl<S: Sink> Actor for LedgerFollower<S> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.follower.heard(self.services.ledger.head());
+        ctx.run_interval(limits::STORE_LOOK, Self::look);
+        ctx.run_interval(limits::FORGET_EVERY, Self::forget);
+        self.proceed(ctx);
+    }
+}
+
+impl<S: Sink> Supervised for LedgerFollower<S> {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.deps.clone());
+    }
+}
+
+impl<S: Sink> Handler<Recorded> for LedgerFollower<S> {
+    type Result = ();
+
+    fn handle(&mut self, msg: Recorded, ctx: &mut Context<Self>) {
+        self.follower.heard(msg.head);
+        self.proceed(ctx);
+    }
+}
+
+impl<S: Sink> Handler<Flush> for LedgerFollower<S> {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) {
+        self.follower.flush(self.services.ledger.head());
+        self.proceed(ctx);
+    }
+}
+
+/// The messages of a follower whose server is lost, or is back.
+#[derive(Debug)]
+pub struct Words {
+    /// The error's name for programs, and its sentence for people.
+    pub lost: fn(&'static str, String) -> Report,
+    /// The report that it is back.
+    pub back: Report,
+    /// The log's sentence when it is lost.
+    pub lost_log: &'static str,
+    /// The log's sentence when it is back.
+    pub back_log: &'static str,
+}
+
+/// Schedules a follower's steps, and reports once when its server is lost and once when it is back.
+#[derive(Debug)]
+struct Follower {
+    pacer: Pacer,
+    clock: Clock,
+    up: Recipient<Report>,
+    view: watch::Sender<ReaderView>,
+    words: Words,
+    /// Root was told that the server is lost, for this reason.
+    lost: Option<&'static str>,
+    /// Shows at most this position as written: somebody else changed what is behind it.
+    at_most: Option<Position>,
+}
+
+impl Follower {
+    /// The ledger goes this far.
+    fn heard(&mut self, head: Position) {
+        self.pacer.heard(head, self.clock.now());
+    }
+
+    /// Requests that everything up to `head` is written without delay.
+    fn flush(&mut self, head: Position) {
+        self.heard(head);
+        self.pacer.flush();
+    }
+
+    /// What to do now, if anything.
+    fn step(&mut self) -> Option<Step> {
+        self.pacer.step(self.clock.now())
+    }
+
+    /// How long to wait for the next step, in real time.
+    fn wait(&self) -> Option<Duration> {
+        self.pacer.next_deadline().map(|due| self.clock.until(due))
+    }
+
+    /// A step was done: written up to `position`, `rejected` events of it set aside.
+    fn wrote(&mut self, position: Position, rejected: usize, took: &Stopwatch) {
+        self.pacer.wrote(position, self.clock.now());
+        self.view.send_modify(|view| {
+            view.rejected_total = view
+                .rejected_total
+                .saturating_add(u64::try_from(rejected).unwrap_or(u64::MAX));
+            view.last_write_us = micros(took.elapsed());
+            view.lost = false;
+        });
+        if took.elapsed() < limits::FOLLOWER_SLOW && self.caught_up() {
+            self.back();
+        }
+    }
+
+    /// The server is at `position`. Only a write shows that it works.
+    fn located(&mut self, position: Position) {
+        self.pacer.located(position, self.clock.now());
+    }
+
+    /// A step failed.
+    fn failed(&mut self, reason: &'static str, cause: &impl Display) {
+        self.pacer.failed(self.clock.now(), fastrand::f64());
+        self.lost(reason, cause.to_string());
+    }
+
+    /// A step takes too long; it is still awaited.
+    fn slow(&mut self) {
+        let text = format!("no answer for {:?}; still waiting", limits::FOLLOWER_SLOW);
+        self.trouble("slow", text);
+    }
+
+    /// The server refused or failed.
+    fn lost(&mut self, reason: &'static str, cause: String) {
+        self.view.send_modify(|view| view.lost = true);
+        self.trouble(reason, cause);
+    }
+
+    /// Something is wrong with the server, for this cause.
+    fn trouble(&mut self, reason: &'static str, cause: String) {
+        let now = self.clock.now();
+        self.view.send_modify(|view| match &mut view.trouble {
+            Some((_, said)) => said.clone_from(&cause),
+            none => *none = Some((now, cause.clone())),
+        });
+        if self.lost != Some(reason) {
+            tracing::warn!(reason, error = %cause, "{}", self.words.lost_log);
+            if self.up.try_send((self.words.lost)(reason, cause)).is_ok() {
+                self.lost = Some(reason);
+            }
+        }
+    }
+
+    /// The server answered a probe in this time. While something waits, only a write shows that it works.
+    fn answered(&mut self, took: Duration) {
+        self.view.send_modify(|view| view.answer_us = micros(took));
+        if took >= limits::FOLLOWER_SLOW {
+            self.trouble("slow", format!("a trivial question took {took:.1?}"));
+        } else if self.pacer.written().is_some() && self.pacer.distance() == 0 {
+            self.back();
+        }
+    }
+
+    /// The server did not answer a probe.
+    fn unanswered(&mut self, reason: &'static str, cause: &impl Display) {
+        self.lost(reason, cause.to_string());
+    }
+
+    /// Whether the rest fits into one step: while events come, something always waits.
+    fn caught_up(&self) -> bool {
+        usize::try_from(self.pacer.distance()).is_ok_and(|distance| distance <= limits::WRITER_CATCH_UP)
+    }
+
+    fn back(&mut self) {
+        self.view.send_if_modified(|view| {
+            let lost = std::mem::take(&mut view.lost);
+            view.trouble.take().is_some() || lost
+        });
+        if self.lost.is_some() && self.up.try_send(self.words.back.clone()).is_ok() {
+            tracing::info!("{}", self.words.back_log);
+            self.lost = None;
+        }
+    }
+
+    /// Publishes its position.
+    fn show(&self, kind: &'static str) {
+        let now = self.clock.now();
+        let written = self.pacer.written().unwrap_or_default();
+        let head = self.pacer.head();
+        let position = self.at_most.map_or(written, |most| most.min(written));
+        let waiting_since: Option<Timestamp> = (head > position).then(|| now - self.pacer.age(now));
+        self.view.send_modify(|view| {
+            view.kind = kind;
+            (view.position, view.head, view.waiting_since) = (position, head, waiting_since);
+        });
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

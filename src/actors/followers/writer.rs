@@ -1,0 +1,420 @@
+//! Writer: the follower that copies the ledger to the store. Its position is stored in the same transaction, so a restart, or
+//! a commit whose answer was lost, writes nothing twice.
+
+use crate::actors::followers::{FollowError, LedgerFollower, Outcome, Progress, Sink, Words};
+use crate::actors::messages::Report;
+use crate::actors::services::Services;
+use crate::actors::views::Views;
+use crate::domain::followers::{Pacer, ReaderView, Step};
+use crate::domain::model::{Position, Sequenced};
+use crate::ledger::{LedgerError, LedgerReader, stands};
+use crate::limits;
+use crate::store::{Adoption, Batch, Disposition, Store, StoreError, Written};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The name that the Writer's position is kept under.
+pub const READER: &str = "writer";
+
+/// Copies the ledger to the store.
+pub type Writer = LedgerFollower<StoreSink>;
+
+/// What a Writer is made of; outlives its restarts.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// What every actor may use.
+    pub services: Services,
+    /// A holding reader: no file is dropped before the store has it.
+    pub ledger: LedgerReader,
+    /// How long ticks are kept in the store; `None` keeps them. Bars are always kept.
+    pub tick_retention: Option<Duration>,
+    /// Whether the store was asked for its position since the process started.
+    pub located: Arc<AtomicBool>,
+}
+
+/// The store as a sink.
+#[derive(Debug, Clone)]
+pub struct StoreSink {
+    store: Store,
+    ledger: Arc<Mutex<LedgerReader>>,
+    deps: Deps,
+}
+
+impl Sink for StoreSink {
+    type Deps = Deps;
+
+    fn new(deps: &Deps) -> Self {
+        Self {
+            store: deps.services.store.clone(),
+            ledger: Arc::new(Mutex::new(deps.ledger.clone())),
+            deps: deps.clone(),
+        }
+    }
+
+    fn services(deps: &Deps) -> &Services {
+        &deps.services
+    }
+
+    fn pacer() -> Pacer {
+        Pacer::new()
+    }
+
+    fn words() -> Words {
+        Words {
+            lost: |reason, cause| Report::StoreLost { reason, cause },
+            back: Report::StoreBack,
+            lost_log: "failed to write to the store: the ledger holds what is not written",
+            back_log: "the store can be written again",
+        }
+    }
+
+    fn view(views: &Views) -> &watch::Sender<ReaderView> {
+        &views.store
+    }
+
+    fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    /// A store that answers on a new connection with an earlier position than before is a replica that was behind: it gets
+    /// what it lacks.
+    async fn step(self, step: Step) -> Outcome<Progress> {
+        let mut reports = Vec::new();
+        let result = match step {
+            Step::Locate => self.locate(&mut reports).await,
+            Step::Write { from, limit } => match self.write(from, limit).await {
+                Err(FollowError::Store(StoreError::Behind { .. })) => self.locate(&mut reports).await,
+                done => done,
+            },
+        };
+        if let Ok(Progress::Located(position) | Progress::Wrote { position, .. }) = &result {
+            self.deps.ledger.done_before(position.next());
+        }
+        Outcome {
+            result,
+            reports,
+            at_most: None,
+        }
+    }
+
+    async fn look(self) -> Outcome<Duration> {
+        let answer = self.store.ping().await;
+        self.store.look_for_another_server().await;
+        Outcome {
+            result: answer.map_err(FollowError::Store),
+            reports: Vec::new(),
+            at_most: None,
+        }
+    }
+
+    /// Deletes ticks that are past their retention, some at a time; the rest is deleted the next time.
+    async fn forget(self) {
+        let Some(retention) = self.deps.tick_retention else {
+            return;
+        };
+        let before = self.deps.services.clock.now() - retention;
+        match self.store.forget_ticks(before, limits::FORGET_TICKS).await {
+            Ok(0) => {}
+            Ok(ticks) => tracing::info!(ticks, %before, "deleted ticks that are no longer kept"),
+            Err(error) => tracing::warn!(error = %error, "failed to delete ticks that are no longer kept"),
+        }
+    }
+}
+
+impl StoreSink {
+    /// The store's position in this ledger. A store that does not know the ledger begins with the first event that is kept.
+    ///
+    /// The first answer after the start must lie within the ledger as it was opened: a store that has more has events of a ledger
+    /// of which this one is an older copy.
+    async fn locate(&self, reports: &mut Vec<Report>) -> Result<Progress, FollowError> {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stored = self.store.position(READER, ledger.lineage()).await?;
+        let opened = ledger.opened_at();
+        if stored > opened && !self.deps.located.load(Ordering::Relaxed) {
+            ledger.renumber_at_next_start(opened)?;
+            let stored = stored.0;
+            let opened = opened.0;
+            let events = stored.saturating_sub(opened);
+            reports.push(Report::StoreAhead { events, restart: true });
+            return Err(FollowError::Ahead { stored, opened });
+        }
+        let (stored, ahead) = if stored == Position(0) {
+            adopt(&self.store, &ledger).await?
+        } else {
+            (stored, 0)
+        };
+        if ahead > 0 {
+            reports.push(Report::StoreAhead {
+                events: ahead,
+                restart: false,
+            });
+        }
+        self.deps.located.store(true, Ordering::Relaxed);
+        Ok(Progress::Located(
+            stored.max(Position(ledger.first().0.saturating_sub(1))),
+        ))
+    }
+
+    /// Repeats the write at once after a deadlock or a serialization failure.
+    async fn write(&self, from: Position, limit: usize) -> Result<Progress, FollowError> {
+        let batch = read(Arc::clone(&self.ledger), from, limit).await?;
+        let mut attempts = 0_u32;
+        loop {
+            match self.store.write(batch.clone()).await {
+                Err(error) if error.disposition() == Disposition::Again && attempts < limits::WRITER_CONFLICTS => {
+                    attempts = attempts.saturating_add(1);
+                }
+                done => {
+                    let Written { position, rejected } = done?;
+                    return Ok(Progress::Wrote { position, rejected });
+                }
+            }
+        }
+    }
+}
+
+/// The position of a store that knows this ledger by an earlier name.
+async fn adopt(store: &Store, ledger: &LedgerReader) -> Result<(Position, u64), FollowError> {
+    let ancestors = ledger.ancestors();
+    for ancestor in ancestors.iter().rev() {
+        let stored = store.position(READER, ancestor.lineage.clone()).await?;
+        let Some((position, ahead)) = stands(&ancestors, &ancestor.lineage, stored.0).filter(|_| stored.0 > 0) else {
+            continue;
+        };
+        let adoption = Adoption::new(READER, ledger.lineage(), position, ancestor.heads(), &ledger.heads());
+        store.adopt(adoption).await?;
+        tracing::info!(
+            position,
+            ahead,
+            before = ancestor.lineage,
+            "the database continues under the ledger's new name"
+        );
+        return Ok((Position(position), ahead));
+    }
+    Ok((Position(0), 0))
+}
+
+async fn read(ledger: Arc<Mutex<LedgerReader>>, from: Position, limit: usize) -> Result<Batch, FollowError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let events: Vec<Sequenced> = ledger.read(from, limit)?;
+        Ok::<_, LedgerError>(Batch {
+            reader: READER,
+            lineage: ledger.lineage(),
+            events,
+            heads: Arc::new(ledger.heads()),
+        })
+    });
+    let batch = read.await.map_err(|error| StoreError::Other(error.to_string()))??;
+    if batch.events.is_empty() {
+        return Err(StoreError::Other(format!("the ledger shows no event at position {} yet", from.0)).into());
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::messages::{Flush, Recorded};
+    use crate::actors::testing::{self, heard, listen};
+    use crate::clock::Clock;
+    use crate::ledger::{
+        Doubt, Ledger, Options,
+        story::{Story, day},
+    };
+    use crate::store::{
+        Sqlite,
+        probe::{count, execute},
+    };
+    use actix::{Actor, Addr};
+    use std::path::Path;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    struct Stage {
+        ledger: Ledger,
+        story: Story,
+        writer: Addr<Writer>,
+        reports: UnboundedReceiver<Report>,
+        view: watch::Receiver<ReaderView>,
+    }
+
+    fn stage(folder: &Path) -> Stage {
+        stage_with(folder, |_| {})
+    }
+
+    fn stage_with(folder: &Path, prepare: impl FnOnce(&mut Ledger)) -> Stage {
+        let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        prepare(&mut ledger);
+        let story = Story::after(&ledger);
+        let (root, reports) = listen();
+        let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
+        let services = testing::services(Clock::system(), &ledger, store, root);
+        let view = services.views.store.subscribe();
+        let deps = Deps {
+            services,
+            ledger: ledger.holding_reader(),
+            tick_retention: None,
+            located: Arc::default(),
+        };
+        Stage {
+            ledger,
+            story,
+            writer: Writer::new(deps).start(),
+            reports,
+            view,
+        }
+    }
+
+    impl Stage {
+        fn record(&mut self, moves: &[u8]) {
+            let head = self.ledger.append(&self.story.tell(moves)).unwrap();
+            let told = Arc::new([]);
+            self.writer.try_send(Recorded { told, head }).unwrap();
+        }
+
+        async fn until(&mut self, what: &str, condition: impl FnMut(&ReaderView) -> bool) {
+            let reached = self.view.wait_for(condition);
+            let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+            reached.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
+        }
+
+        async fn written(&mut self) {
+            let head = self.ledger.head();
+            self.until("all is written", |view| view.position == head).await;
+        }
+    }
+
+    /// Ticks of two pairs, and one of each other kind.
+    const MOVES: [u8; 12] = [0, 1, 16, 17, 5, 21, 7, 8, 6, 2, 3, 14];
+
+    #[actix_rt::test]
+    async fn what_the_ledger_holds_gets_into_the_store_by_age_count_and_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stage = stage(folder.path());
+        stage.record(&MOVES);
+        stage.written().await;
+        stage.record(&[0; 250]);
+        stage.written().await;
+        stage.record(&[1]);
+        stage.writer.try_send(Flush).unwrap();
+        stage.written().await;
+        let store = folder.path().join("store.db");
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 250 + 1);
+        assert_eq!(count(&store, "SELECT count(*) FROM market_data"), 2);
+        assert_eq!(count(&store, "SELECT count(*) FROM gaps"), 1);
+        assert_eq!(count(&store, "SELECT count(*) FROM market_sessions"), 1);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_in_trouble_is_a_report_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stage = stage(folder.path());
+        let store = folder.path().join("store.db");
+        stage.written().await;
+        execute(&store, "ALTER TABLE reader_positions RENAME TO away");
+        stage.record(&[0; 150]);
+        stage.until("trouble shows", |view| view.trouble.is_some()).await;
+        stage.record(&MOVES);
+        assert_eq!(
+            count(&store, "SELECT count(*) FROM realtime_market_data"),
+            0,
+            "all or nothing"
+        );
+        execute(&store, "ALTER TABLE away RENAME TO reader_positions");
+        stage.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 156);
+        let reports = heard(&mut stage.reports).await;
+        assert!(
+            matches!(&reports[..], [Report::StoreLost { cause, .. }, Report::StoreBack] if cause.contains("candela migrate")),
+            "{reports:?}"
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a_restart_goes_on_where_the_store_stands_and_a_new_store_gets_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        drop(first);
+        execute(&store, "DELETE FROM realtime_market_data"); // would come back if it began anew
+        let mut second = stage(folder.path());
+        second.record(&[0]);
+        second.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 1);
+        drop(second);
+        std::fs::rename(&store, folder.path().join("old.db")).unwrap();
+        let mut third = stage(folder.path());
+        third.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 7);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_that_has_more_than_the_ledger_keeps_it_and_gets_everything_that_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        let lineage = first.ledger.reader().lineage();
+        drop(first);
+        execute(
+            &store,
+            &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
+        );
+        let mut second = stage_with(folder.path(), |ledger| {
+            ledger.renumber(Doubt::StoreAhead, Position(40)).unwrap();
+        });
+        second.record(&[0, 0, 7]);
+        second.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 2);
+        assert_eq!(
+            count(
+                &store,
+                "SELECT count(DISTINCT epoch) FROM realtime_market_data WHERE symbol = 'USDCOP'"
+            ),
+            2
+        );
+        assert_eq!(
+            count(&store, "SELECT count(DISTINCT epoch) FROM gaps"),
+            1,
+            "the gap that both have goes on"
+        );
+        let head = second.ledger.reader().opened_at().0;
+        let reports = heard(&mut second.reports).await;
+        let events = 40 - head;
+        assert_eq!(reports, [Report::StoreAhead { events, restart: false }]);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_that_is_found_ahead_late_gets_nothing_until_a_restart_has_new_epochs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        let (lineage, opened) = (first.ledger.reader().lineage(), first.ledger.head());
+        drop(first);
+        execute(
+            &store,
+            &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
+        );
+        let mut second = stage(folder.path());
+        second.record(&[0; 60]); // further than the store by now
+        second.until("trouble shows", |view| view.trouble.is_some()).await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6);
+        let reports = heard(&mut second.reports).await;
+        let told = Report::StoreAhead {
+            events: 40 - opened.0,
+            restart: true,
+        };
+        assert!(reports.contains(&told), "{reports:?}");
+        drop(second);
+        let mut third = stage(folder.path());
+        third.written().await;
+        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 60);
+    }
+}

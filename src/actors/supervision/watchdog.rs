@@ -1,0 +1,67 @@
+//! Ends the process when a required child is parked or stuck: from a thread of its own, because a stuck arbiter cannot be
+//! restarted from inside.
+//!
+//! It counts only time in which it ran itself: after a pause of the process every pulse is old, and no child is stuck. It
+//! reads the clock all the time, so that such a pause is noticed (`Clock::watched`).
+
+use crate::actors::messages::WhenSpent;
+use crate::actors::supervision::{Row, Standing, Stuck, Vitals};
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::limits;
+use crate::log_queue;
+use std::time::Duration;
+
+/// Watches the children whose row says `Exit`, for the life of the process.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<()> {
+    let mut vital: Vec<(Vitals, Stuck)> = children
+        .into_iter()
+        .filter(|(row, _)| row.when_spent == WhenSpent::Exit)
+        .map(|(_, vitals)| (vitals, Stuck::default()))
+        .collect();
+    clock.watched();
+    std::thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || look(&mut vital, &clock))
+        .map(drop)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, on which nothing else waits"
+)]
+fn look(children: &mut [(Vitals, Stuck)], clock: &Clock) {
+    let mut parked_for = Duration::ZERO;
+    loop {
+        std::thread::sleep(limits::PULSE);
+        clock.beat();
+        for (child, stuck) in children.iter_mut() {
+            let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
+            if stuck_for > limits::WEDGED_EXIT && child.standing() == Standing::Alive {
+                end(child, "handles nothing any more");
+            }
+        }
+        match children.iter().find(|(child, _)| child.standing() == Standing::Parked) {
+            // Root ends the process in order; the watchdog does it only when Root has not within the grace.
+            Some((child, _)) if parked_for >= limits::EXIT_GRACE => {
+                end(child, "failed more often than its budget allows")
+            }
+            Some(_) => parked_for += limits::PULSE,
+            None => parked_for = Duration::ZERO,
+        }
+    }
+}
+
+fn end(child: &Vitals, why: &str) -> ! {
+    tracing::error!(
+        actor = child.name(),
+        why,
+        code = Exit::GaveUp.code(),
+        "the process ends"
+    );
+    log_queue::flush();
+    std::process::exit(i32::from(Exit::GaveUp.code()))
+}

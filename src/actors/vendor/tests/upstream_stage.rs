@@ -1,0 +1,140 @@
+//! What the tests of feed, poller and backfill play on: a key pool, a heap of all that was said, and a REST interface that
+//! answers from a script.
+
+use crate::actors::messages::{Arrived, Report};
+use crate::actors::services::Services;
+use crate::actors::testing;
+use crate::actors::vendor::{KeyPool, KeyPoolLink, VendorAccess, key_pool, vendor};
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::model::Inbound;
+use crate::domain::vendor::{KeyPolicy, KeySlot};
+use crate::ledger::KeyUseBook;
+use actix::{Actor, Context, Handler, Recipient};
+use secrecy::SecretString;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Everything that was said to the aggregator and to Root; each arrival with when it came.
+#[derive(Clone, Default)]
+pub(crate) struct Heap {
+    pub(crate) stamped: Arc<Mutex<Vec<(Stopwatch, Inbound)>>>,
+    pub(crate) reports: Arc<Mutex<Vec<Report>>>,
+}
+
+impl Heap {
+    pub(crate) fn arrivals(&self) -> Vec<Inbound> {
+        let stamped = self.stamped.lock().unwrap();
+        stamped.iter().map(|(_, arrival)| arrival.clone()).collect()
+    }
+
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().unwrap().clone()
+    }
+}
+
+impl Actor for Heap {
+    type Context = Context<Self>;
+}
+
+impl Handler<Arrived> for Heap {
+    type Result = ();
+    fn handle(&mut self, arrived: Arrived, _: &mut Context<Self>) {
+        let stamped = arrived.0.into_iter().map(|arrival| (Stopwatch::start(), arrival));
+        self.stamped.lock().unwrap().extend(stamped);
+    }
+}
+
+impl Handler<Report> for Heap {
+    type Result = ();
+    fn handle(&mut self, report: Report, _: &mut Context<Self>) {
+        self.reports.lock().unwrap().push(report);
+    }
+}
+
+/// What actors of this room stand on: services whose folder goes with it, and a heap of all that is said.
+pub(crate) struct Ground {
+    pub(crate) services: Services,
+    pub(crate) heap: Heap,
+    pub(crate) arrived: Recipient<Arrived>,
+    pub(crate) keys: KeyPoolLink,
+    _folder: tempfile::TempDir,
+}
+
+impl Ground {
+    /// With a pool of these keys on the free plan, but for the credits of a day.
+    pub(crate) fn new(keys: &[&str], per_day: u32, clock: Clock) -> Self {
+        let (heap, folder) = (Heap::default(), tempfile::tempdir().unwrap());
+        let told = heap.clone().start();
+        let services = testing::services_in(folder.path(), clock, told.clone().recipient());
+        let slots = (1..).map(|number| KeySlot { group: 1, number });
+        let pool = KeyPool::new(key_pool::Deps {
+            services: services.clone(),
+            keys: slots.zip(keys.iter().map(|key| SecretString::from(*key))).collect(),
+            policy: KeyPolicy {
+                spacing: Duration::from_secs(8),
+                per_minute: 8,
+                per_day,
+            },
+            book: KeyUseBook::in_memory().unwrap(),
+            retired: Arc::default(),
+            withdrawn: Arc::default(),
+        })
+        .start();
+        Self {
+            services,
+            heap,
+            arrived: told.recipient(),
+            keys: KeyPoolLink {
+                lease: pool.clone().recipient(),
+                answered: pool.recipient(),
+            },
+            _folder: folder,
+        }
+    }
+
+    /// The vendor's REST interface at this address.
+    pub(crate) fn vendor(&self, url: &str) -> VendorAccess {
+        VendorAccess {
+            rest_url: url.to_owned(),
+            tls: vendor::tls(&[]),
+            keys: self.keys.clone(),
+        }
+    }
+}
+
+/// Answers each request with the next of `answers` (status with headers, and body), the last for good. Collects the heads of
+/// the requests.
+pub(crate) fn rest_of(answers: Vec<(&'static str, &'static str)>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&heads);
+    std::thread::spawn(move || {
+        for (stream, i) in listener.incoming().zip(0..) {
+            let mut stream = stream.unwrap();
+            let mut head = vec![0; 4_096];
+            let len = stream.read(&mut head).unwrap();
+            let head = String::from_utf8_lossy(&head[..len]).into_owned();
+            asked.lock().unwrap().push(head);
+            let (status, body) = answers.get(i).or(answers.last()).unwrap();
+            let len = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    (url, heads)
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut met: impl FnMut() -> bool) {
+    let since = Stopwatch::start();
+    while !met() {
+        assert!(since.elapsed() < Duration::from_secs(20), "never: {what}");
+        actix_rt::time::sleep(Duration::from_millis(2)).await;
+    }
+}

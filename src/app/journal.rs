@@ -1,0 +1,42 @@
+//! The journal's entries of a start: how the last run ended, what starts, and the settings in force.
+
+use crate::domain::model::{ServiceEvent, ServiceEventKind, Timestamp};
+use crate::domain::status::Journal;
+use crate::ledger::{Ledger, LedgerError};
+use crate::settings::Valid;
+
+/// A journal that holds the entries of this start.
+pub(super) fn at_start(settings: &Valid, ledger: &Ledger, now: Timestamp) -> Result<Journal, LedgerError> {
+    let last = ledger.reader().last_noted()?;
+    let stopped = |entry: &ServiceEvent| entry.kind == ServiceEventKind::State && entry.subject == "shutdown";
+    let (cause, before) = match last {
+        None => ("first_start", "it is the first that writes this journal".to_owned()),
+        Some(last) if stopped(&last.entry) => ("stopped", format!("the run before was stopped at {}", last.place.at)),
+        Some(last) => (
+            "ended_unasked",
+            format!(
+                "the run before ended without being stopped; its last entry is of {}",
+                last.place.at
+            ),
+        ),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let message = format!("candela {version} started: {before}.");
+    let started = ServiceEvent::new(ServiceEventKind::Started, now, version, message)
+        .because(cause)
+        .with("pid", std::process::id().to_string());
+    let count = settings.shown.len();
+    let message = format!("{count} settings are not at their defaults.");
+    let mut in_force = ServiceEvent::new(ServiceEventKind::Settings, now, "settings", message);
+    for (name, value) in &settings.shown {
+        let origin = settings
+            .origins
+            .get(name)
+            .map_or_else(String::new, |origin| format!(" ({origin})"));
+        in_force = in_force.with(name, format!("{value}{origin}"));
+    }
+    let mut journal = Journal::default();
+    journal.note(started, now);
+    journal.note(in_force, now);
+    Ok(journal)
+}

@@ -1,0 +1,82 @@
+//! The lease of a process that starts: taken, waited for, or refused.
+
+use crate::clock::Stopwatch;
+use crate::domain::followers::lease::{AnotherWriter, Answer, Change, Holder, Place, Tenure};
+use crate::limits;
+use crate::store::{Disposition, Store, StoreError};
+use std::future::Future;
+use std::pin::pin;
+
+/// Retries until the lease is granted, or its holder is seen to renew it. The lease of a dead holder is waited for until it
+/// runs out.
+pub(super) async fn take<E>(
+    place: Place,
+    mut ask: impl AsyncFnMut() -> Result<Answer, E>,
+) -> Result<Result<(), AnotherWriter>, E> {
+    let mut tenure = Tenure::default();
+    let mut asked = Stopwatch::start();
+    let mut told = false;
+    loop {
+        let answer = ask().await?;
+        let since_last = asked.elapsed();
+        asked = Stopwatch::start();
+        if let (Answer::Held(held), false) = (&answer, told) {
+            told = true;
+            tracing::warn!(by = %held.by, place = place.name(), "another candela holds the lease: waiting until it runs out or is renewed");
+        }
+        match tenure.on(answer, since_last) {
+            Some(Change::Gained) => return Ok(Ok(())),
+            Some(Change::Lost(by)) => return Ok(Err(AnotherWriter { place, by: Some(by) })),
+            None => tokio::time::sleep(limits::LEASE_TRY).await,
+        }
+    }
+}
+
+/// The store's lease, for this holder. A server that does not answer is asked again by the LeaseKeeper.
+///
+/// # Errors
+/// [`StoreError::AnotherWriter`], or what a person must mend.
+pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError> {
+    store.claim(by);
+    let ask = async || match store.renew_lease().await {
+        Err(StoreError::WrongTables(_)) => {
+            store.prepare().await?; // before there is a row for it
+            store.renew_lease().await
+        }
+        // Another process takes it at this moment, or gives it back.
+        Err(error) if error.disposition() == Disposition::Again => store.renew_lease().await,
+        answer => answer,
+    };
+    Ok(take(store.place(), ask).await??)
+}
+
+/// Runs work that changes a store under its lease, and gives the lease back. A database without the lease's table has no holder.
+///
+/// # Errors
+/// [`StoreError::AnotherWriter`] before the work is begun; [`StoreError`] when the lease cannot be asked for.
+pub async fn while_leased<T>(store: &Store, by: Holder, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    store.claim(by);
+    let ask = async || match store.renew_lease().await {
+        Err(StoreError::WrongTables(_)) => Ok(Answer::Granted(0)),
+        answer => answer,
+    };
+    take(store.place(), ask).await??;
+    let renewing = async {
+        loop {
+            tokio::time::sleep(limits::LEASE_RENEW).await;
+            if let Err(error) = store.renew_lease().await {
+                tracing::debug!(%error, "the lease was not renewed"); // writes without the lease are refused
+            }
+        }
+    };
+    let done = {
+        let mut work = pin!(work);
+        let mut renewing = pin!(renewing);
+        tokio::select! {
+            done = &mut work => done,
+            never = &mut renewing => never,
+        }
+    };
+    store.release_lease().await;
+    Ok(done)
+}

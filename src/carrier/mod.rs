@@ -1,0 +1,92 @@
+//! What carries parcels between nodes: one log, written by the leader, read by every other node. It need not be durable, because each
+//! node's ledger is: what it loses is a hole that is seen, and filled from the leader's ledger.
+//!
+//! ```text
+//!  {candela}:log        stream: one entry a parcel, its id is the parcel's number
+//!  {candela}:openings   stream: the numbers of the newest openings, where a node can begin
+//!  {candela}:term       the highest term that appended
+//!  {candela}:leader     what the leader says of itself; gone when it is silent
+//! ```
+//!
+//! *Architecture invariant*: a number in the log never gets another content, and a leader of an earlier term appends nothing.
+
+mod memory;
+mod redis;
+
+pub use memory::MemoryLog;
+pub use redis::RedisLog;
+
+use crate::cache::CacheError;
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead};
+use std::future::Future;
+use std::time::Duration;
+
+/// A log. A second kind is one more file.
+pub trait Carry: Send + Sync {
+    /// Appends entries of one term, in order. Those that are there already are compared.
+    fn append(&self, term: u64, entries: &[LogEntry]) -> impl Future<Output = LogAnswer> + Send;
+
+    /// The entries beyond a number, at most `limit`; waits up to `wait` while there are none.
+    fn follow(
+        &self,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<LogEntry>, CacheError>> + Send;
+
+    /// The newest entry; nothing when the log is empty.
+    fn head(&self) -> impl Future<Output = Result<Option<LogHead>, CacheError>> + Send;
+
+    /// What a follower that has all up to `own` finds.
+    fn look(&self, own: u64) -> impl Future<Output = Result<LogFound, CacheError>> + Send;
+
+    /// Says what the leader shows of itself, for as long as `ttl`. `false`: a leader of a later term has written.
+    fn say(&self, term: u64, what: &str, ttl: Duration) -> impl Future<Output = Result<bool, CacheError>> + Send;
+
+    /// What the leader said, while it holds.
+    fn hear(&self) -> impl Future<Output = Result<Option<String>, CacheError>> + Send;
+}
+
+/// The log that the settings name. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
+pub enum Carrier {
+    /// In this process, for tests.
+    Memory(MemoryLog),
+    /// A stream of a Redis.
+    Redis(RedisLog),
+}
+
+macro_rules! either {
+    ($self:ident.$call:ident($($argument:expr),*)) => {
+        match $self {
+            Self::Memory(log) => log.$call($($argument),*).await,
+            Self::Redis(log) => log.$call($($argument),*).await,
+        }
+    };
+}
+
+impl Carry for Carrier {
+    async fn append(&self, term: u64, entries: &[LogEntry]) -> LogAnswer {
+        either!(self.append(term, entries))
+    }
+
+    async fn follow(&self, after: u64, limit: usize, wait: Duration) -> Result<Vec<LogEntry>, CacheError> {
+        either!(self.follow(after, limit, wait))
+    }
+
+    async fn head(&self) -> Result<Option<LogHead>, CacheError> {
+        either!(self.head())
+    }
+
+    async fn look(&self, own: u64) -> Result<LogFound, CacheError> {
+        either!(self.look(own))
+    }
+
+    async fn say(&self, term: u64, what: &str, ttl: Duration) -> Result<bool, CacheError> {
+        either!(self.say(term, what, ttl))
+    }
+
+    async fn hear(&self) -> Result<Option<String>, CacheError> {
+        either!(self.hear())
+    }
+}

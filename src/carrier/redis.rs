@@ -1,0 +1,247 @@
+//! The log as streams of a Redis: one script appends, so that comparing, fencing and adding are one step.
+
+use super::Carry;
+use crate::cache::{CacheError, Door};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark, Parcel, ParcelHash};
+use crate::limits;
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, Value};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+const LOG: &str = "{candela}:log";
+const OPENINGS: &str = "{candela}:openings";
+const TERM: &str = "{candela}:term";
+const LEADER: &str = "{candela}:leader";
+
+/// Keys: log, openings, term. Arguments: term, entries to keep, openings to keep, then eight of each parcel: number, lineage, last
+/// position, hash before, hash, whether it opens, whether it begins a chain, body. Says what became of them, and a number.
+const APPEND: &str = "
+local function field(entry, name)
+  for i = 1, #entry[2], 2 do if entry[2][i] == name then return entry[2][i + 1] end end
+end
+local term = tonumber(ARGV[1])
+local known = tonumber(redis.call('GET', KEYS[3]) or '0')
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local head, hash = 0, ''
+if newest then
+  head, hash = tonumber(string.match(newest[1], '^%d+')), field(newest, 'hash')
+  known = math.max(known, tonumber(field(newest, 'term')))
+end
+if known > term then return {'stale', known} end
+redis.call('SET', KEYS[3], ARGV[1])
+for at = 4, #ARGV, 8 do
+  local number, id = tonumber(ARGV[at]), ARGV[at] .. '-0'
+  local opens, begins = ARGV[at + 5] == '1', ARGV[at + 6] == '1'
+  if number <= head then
+    local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+    if not found or field(found, 'hash') ~= ARGV[at + 4] then return {'differs', number} end
+  else
+    if not begins then
+      if number ~= head + 1 and not (head == 0 and opens) then return {'hole', head} end
+      if head > 0 and hash ~= ARGV[at + 3] then return {'differs', head} end
+    end
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], id, 'term', ARGV[1], 'lineage', ARGV[at + 1], 'last', ARGV[at + 2],
+      'previous', ARGV[at + 3], 'hash', ARGV[at + 4], 'opens', ARGV[at + 5], 'body', ARGV[at + 7])
+    if opens then redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], id, 'begins', ARGV[at + 6]) end
+    head, hash = number, ARGV[at + 4]
+  end
+end
+return {'taken', head}";
+
+/// Keys: term, leader. Arguments: term, what is said, milliseconds.
+const SAY: &str = "
+if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1";
+
+/// A log in a Redis. Cheap to clone; clones share its connections.
+#[derive(Clone)]
+pub struct RedisLog(Arc<RedisLogParts>);
+
+struct RedisLogParts {
+    door: Door,
+    keep: u64,
+    writing: Mutex<Option<MultiplexedConnection>>,
+    /// Waits for entries: nothing else may be asked on it.
+    reading: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl std::fmt::Debug for RedisLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLog").finish_non_exhaustive() // the address holds a password
+    }
+}
+
+impl RedisLog {
+    /// The log in this Redis, which keeps about so many entries. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`CacheError::BadUrl`].
+    pub fn new(url: &SecretString, keep: u64) -> Result<Self, CacheError> {
+        Ok(Self(Arc::new(RedisLogParts {
+            door: Door::of(url)?,
+            keep,
+            writing: Mutex::default(),
+            reading: Mutex::default(),
+        })))
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CacheError> {
+        self.ask_on(&self.0.writing, command).await
+    }
+
+    /// Any failure closes the connection: the next call connects anew.
+    async fn ask_on<T: FromRedisValue>(
+        &self,
+        slot: &Mutex<Option<MultiplexedConnection>>,
+        command: &Cmd,
+    ) -> Result<T, CacheError> {
+        let mut slot = slot.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.0.door.open().await?,
+        };
+        let answer = command.query_async(&mut connection).await;
+        let answer = answer.map_err(|error| CacheError::sort(&error))?;
+        *slot = Some(connection);
+        Ok(answer)
+    }
+
+    /// The entries between two ids, at most `limit`.
+    async fn range(&self, command: &str, (from, to): (&str, &str), limit: usize) -> Result<Vec<LogEntry>, CacheError> {
+        let mut range = redis::cmd(command);
+        range.arg(LOG).arg(from).arg(to).arg("COUNT").arg(limit);
+        entries(self.ask(&range).await?)
+    }
+
+    async fn openings(&self) -> Result<Vec<OpeningMark>, CacheError> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(OPENINGS).arg("-").arg("+");
+        let found: Vec<(String, Vec<(String, String)>)> = self.ask(&range).await?;
+        let marks = found.into_iter().filter_map(|(id, fields)| {
+            let begins = fields.iter().any(|(name, value)| name == "begins" && value == "1");
+            let number = number_of(&id)?;
+            Some(OpeningMark {
+                number,
+                begins_chain: begins,
+            })
+        });
+        Ok(marks.collect())
+    }
+}
+
+impl Carry for RedisLog {
+    async fn append(&self, term: u64, entries: &[LogEntry]) -> LogAnswer {
+        let mut script = redis::cmd("EVAL");
+        script.arg(APPEND).arg(3).arg(LOG).arg(OPENINGS).arg(TERM);
+        script.arg(term).arg(self.0.keep).arg(limits::CLUSTER_OPENINGS);
+        let flag = |holds: bool| if holds { "1" } else { "0" };
+        for LogEntry { lineage, parcel, .. } in entries {
+            script.arg(parcel.number).arg(lineage).arg(parcel.last);
+            script.arg(parcel.previous.bytes()).arg(parcel.hash.bytes());
+            script.arg(flag(parcel.opens)).arg(flag(parcel.begins_chain()));
+            script.arg(parcel.body.as_ref());
+        }
+        match self.ask::<(String, u64)>(&script).await {
+            Ok((said, number)) => match said.as_str() {
+                "taken" => LogAnswer::Taken,
+                "stale" => LogAnswer::Stale { term: number },
+                "differs" => LogAnswer::Differs { number },
+                "hole" => LogAnswer::Hole { head: number },
+                other => LogAnswer::Away(format!("its answer {other:?} is not understood")),
+            },
+            Err(error @ CacheError::Full(_)) => LogAnswer::Full(error.to_string()),
+            Err(error) => LogAnswer::Away(error.to_string()),
+        }
+    }
+
+    async fn follow(&self, after: u64, limit: usize, wait: Duration) -> Result<Vec<LogEntry>, CacheError> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(limit);
+        read.arg("BLOCK")
+            .arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1)); // 0 waits for ever
+        read.arg("STREAMS").arg(LOG).arg(format!("{after}-0"));
+        let found: Option<Vec<(String, Value)>> = self.ask_on(&self.0.reading, &read).await?;
+        match found.and_then(|streams| streams.into_iter().next()) {
+            Some((_, found)) => entries(found),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn head(&self) -> Result<Option<LogHead>, CacheError> {
+        let newest = self.range("XREVRANGE", ("+", "-"), 1).await?;
+        Ok(newest.into_iter().next().map(|entry| LogHead {
+            number: entry.parcel.number,
+            hash: entry.parcel.hash,
+            term: entry.term,
+            lineage: entry.lineage,
+        }))
+    }
+
+    async fn look(&self, own: u64) -> Result<LogFound, CacheError> {
+        let near = self.range("XRANGE", (&format!("{own}-0"), "+"), 2).await?;
+        let first = self.range("XRANGE", ("-", "+"), 1).await?;
+        let beyond = near.iter().find(|entry| entry.parcel.number > own);
+        Ok(LogFound {
+            head: self.head().await?,
+            first: first.first().map_or(0, |entry| entry.parcel.number),
+            at: near
+                .iter()
+                .find(|entry| entry.parcel.number == own)
+                .map(|entry| entry.parcel.hash),
+            after: beyond.map(|entry| (entry.parcel.number, entry.parcel.previous)),
+            openings: self.openings().await?,
+        })
+    }
+
+    async fn say(&self, term: u64, what: &str, ttl: Duration) -> Result<bool, CacheError> {
+        let mut script = redis::cmd("EVAL");
+        script.arg(SAY).arg(2).arg(TERM).arg(LEADER).arg(term).arg(what);
+        script.arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let said: i64 = self.ask(&script).await?;
+        Ok(said == 1)
+    }
+
+    async fn hear(&self) -> Result<Option<String>, CacheError> {
+        let mut get = redis::cmd("GET");
+        get.arg(LEADER);
+        self.ask(&get).await
+    }
+}
+
+/// Reads what XRANGE answers. An entry that cannot be read is an error with its id: nothing is guessed.
+fn entries(found: Value) -> Result<Vec<LogEntry>, CacheError> {
+    let odd = |what: &str| CacheError::Other(format!("an entry of {LOG} {what}: nobody but candela may write there"));
+    let found: Vec<(String, Vec<(String, Bytes)>)> =
+        redis::from_redis_value(found).map_err(|error| odd(&format!("cannot be read ({error})")))?;
+    let read = |(id, fields): (String, Vec<(String, Bytes)>)| {
+        entry(&id, &fields).ok_or_else(|| odd(&format!("({id}) lacks a field or has a wrong one")))
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn entry(id: &str, fields: &[(String, Bytes)]) -> Option<LogEntry> {
+    let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let text = |name: &str| std::str::from_utf8(field(name)?).ok();
+    Some(LogEntry {
+        term: text("term")?.parse().ok()?,
+        lineage: text("lineage")?.to_owned(),
+        parcel: Parcel {
+            number: number_of(id)?,
+            last: text("last")?.parse().ok()?,
+            previous: ParcelHash::of_bytes(field("previous")?)?,
+            hash: ParcelHash::of_bytes(field("hash")?)?,
+            opens: text("opens")? == "1",
+            body: field("body")?.clone(),
+        },
+    })
+}
+
+/// The parcel's number: an id is `number-0`.
+fn number_of(id: &str) -> Option<u64> {
+    id.strip_suffix("-0")?.parse().ok()
+}

@@ -1,0 +1,412 @@
+//! What the demo tells: a line a bar for people, an object a line for programs.
+
+use crate::app::{App, Stopped};
+use crate::cmd::output::{Output, lines_lost};
+use crate::domain::lifecycle::{Change, State};
+use crate::domain::model::{
+    Bar, BarState, Event, Flags, Gap, GapStatus, Price, SeamFound, Sequenced, SessionChange, SessionPhase, Timestamp,
+};
+use crate::domain::protocol::{Zones, frames};
+use crate::views::Overall;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::path::Path;
+use tokio::sync::mpsc;
+
+/// Prints. Colours only on a terminal, and not when `NO_COLOR` says so.
+#[derive(Debug)]
+pub struct Screen {
+    json: bool,
+    colours: bool,
+    zone: Tz,
+    zones: Zones,
+    out: Output,
+}
+
+/// What was told of the life cycle already.
+#[derive(Debug, Default)]
+struct Told {
+    changes: usize,
+    conditions: BTreeMap<String, bool>,
+}
+
+/// The numbers at the end.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// The market's date.
+    pub session_date: NaiveDate,
+    /// Ticks that were judged good.
+    pub ticks_accepted: u64,
+    /// Ticks set aside, by reason.
+    pub ticks_set_aside: BTreeMap<String, u64>,
+    /// Bars closed.
+    pub bars_closed: u64,
+    /// Bars corrected afterwards.
+    pub bars_revised: u64,
+    /// Gaps opened.
+    pub gaps_opened: u64,
+    /// Gaps healed.
+    pub gaps_filled: u64,
+    /// Gaps the vendor has no bars for.
+    pub gaps_unfillable: u64,
+    /// WebSocket clients that connected.
+    pub clients: u64,
+    /// Actors restarted.
+    pub restarts: u64,
+    /// Where the ledger ends.
+    pub position: u64,
+    /// Real seconds from start to stop.
+    pub seconds: u64,
+}
+
+impl Summary {
+    /// From what a stopped service leaves.
+    pub fn of(stopped: &Stopped, session_date: NaiveDate) -> Self {
+        let counts = &stopped.pipeline.counts;
+        let set_aside = counts
+            .ticks_set_aside
+            .iter()
+            .map(|(reason, count)| (reason.name().to_owned(), *count));
+        Self {
+            session_date,
+            ticks_accepted: counts.ticks_accepted,
+            ticks_set_aside: set_aside.collect(),
+            bars_closed: counts.bars_closed,
+            bars_revised: counts.bars_revised,
+            gaps_opened: counts.gaps_opened,
+            gaps_filled: counts.gaps_filled,
+            gaps_unfillable: counts.gaps_unfillable,
+            clients: stopped.clients,
+            restarts: stopped.restarts,
+            position: stopped.head.0,
+            seconds: stopped.ran.as_secs(),
+        }
+    }
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const FAINT: &str = "2";
+
+impl Screen {
+    /// For people, or for programs.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(json: bool, zones: Zones) -> io::Result<Self> {
+        let colours = !json && io::stdout().is_terminal();
+        Ok(Self {
+            json,
+            colours,
+            zone: zones.first(),
+            zones,
+            out: Output::start(move |count| lines_lost(json, count))?,
+        })
+    }
+
+    /// Waits until what was told is written. A reader that has gone away (`candela demo | head`) is no failure: the service has others.
+    ///
+    /// # Errors
+    /// Why not all could be written.
+    pub fn finish(&self) -> io::Result<()> {
+        self.out.finish().or_else(|error| match error.kind() {
+            ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        })
+    }
+
+    /// Where the service is to be reached.
+    pub fn listening(&mut self, app: &App, folder: &Path, kept: bool) {
+        let address = app.address();
+        if self.json {
+            return self.object(json!({
+                "event": "listening", "address": address.to_string(), "url": format!("http://{address}"),
+                "ws": format!("ws://{address}/ws"), "data": folder,
+            }));
+        }
+        self.line(&format!(
+            "candela listens on http://{address}   (status: /status   WebSocket: ws://{address}/ws)"
+        ));
+        let until = if kept {
+            "and stays there"
+        } else {
+            "and goes with the demo"
+        };
+        self.line(&self.paint(FAINT, &format!("its data is in {} {until}", folder.display())));
+    }
+
+    /// Tells every event until the service stops saying any.
+    pub async fn follow(&mut self, app: &App, mut events: mpsc::Receiver<Sequenced>) {
+        let mut states = app.states();
+        let mut told = Told::default();
+        self.state(&states.borrow_and_update().clone(), &mut told);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(numbered) => self.event(&numbered),
+                    None => return,
+                },
+                changed = states.changed() => {
+                    if changed.is_err() { return }
+                    let state = states.borrow_and_update().clone();
+                    self.state(&state, &mut told);
+                }
+            }
+        }
+    }
+
+    /// Tells what changed in the life cycle and its conditions since it was last told.
+    fn state(&self, state: &Overall, told: &mut Told) {
+        let news = state.changes_total.saturating_sub(told.changes);
+        for change in state.changes.iter().skip(state.changes.len().saturating_sub(news)) {
+            self.change(change);
+        }
+        told.changes = state.changes_total;
+        for condition in &state.conditions {
+            let kind = condition["type"].to_string();
+            let holds = condition["status"] == true;
+            let known = told.conditions.insert(kind, holds);
+            if known.unwrap_or(false) != holds {
+                self.condition(condition, holds);
+            }
+        }
+    }
+
+    fn change(&self, change: &Change) {
+        if self.json {
+            return self.object(json!({
+                "event": "state", "state": change.to.name(), "since": change.at.rfc3339(self.zone), "reason": change.reason,
+                "from": change.from.name(), "lasted_seconds": change.lasted.as_secs(),
+            }));
+        }
+        let colour = if change.to == State::Error { RED } else { GREEN };
+        let spent = format!("(after {} s {})", change.lasted.as_secs(), change.from);
+        self.at(
+            change.at,
+            &format!(
+                "{:<14} {} {}",
+                self.paint(colour, change.to.name()),
+                change.reason,
+                self.paint(FAINT, &spent)
+            ),
+        );
+    }
+
+    fn condition(&self, condition: &Value, holds: bool) {
+        if self.json {
+            let mut object = condition.clone();
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("event".to_owned(), json!("condition"));
+            }
+            return self.object(object);
+        }
+        let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+        let (colour, what) = if holds {
+            (YELLOW, text("message"))
+        } else {
+            (GREEN, "over".to_owned())
+        };
+        self.line(&format!("{:12} {}: {what}", "", self.paint(colour, &text("type"))));
+    }
+
+    fn event(&self, numbered: &Sequenced) {
+        match &numbered.event {
+            Event::Bar(bar) => self.bar(numbered, bar),
+            Event::Gap(gap) => self.gap(numbered, gap),
+            Event::Seam(found) => self.seam(numbered, found),
+            Event::Session(change) if !self.json => self.session(change),
+            Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) | Event::Journal(_) => {}
+        }
+    }
+
+    fn bar(&self, numbered: &Sequenced, bar: &Bar) {
+        if self.json {
+            let data: Value = serde_json::from_str(&frames::bar_json(&self.zones, bar)).unwrap_or_default();
+            return self.object(merged("bar", numbered, data));
+        }
+        let flags = bar.flags.names().collect::<Vec<_>>().join(" ");
+        let (colour, mark) = match bar.state {
+            BarState::Revised => (YELLOW, format!("revised, revision {}", bar.revision)),
+            BarState::Closed | BarState::Partial if bar.flags != Flags::default() => (YELLOW, "closed".to_owned()),
+            BarState::Closed | BarState::Partial => (GREEN, "closed".to_owned()),
+        };
+        let prices = aligned([bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close]);
+        let from = format!("{:>4} ticks  {:<8}", bar.ticks, bar.provenance.name());
+        let line = format!(
+            "{} {} {prices}  {from} {} {flags}",
+            bar.key.symbol,
+            bar.key.interval,
+            self.paint(colour, &mark)
+        );
+        self.at(bar.key.opens_at, line.trim_end());
+    }
+
+    fn gap(&self, numbered: &Sequenced, gap: &Gap) {
+        if self.json {
+            let data: Value = serde_json::from_str(&frames::gap_json(&self.zones, gap)).unwrap_or_default();
+            return self.object(merged("gap", numbered, data));
+        }
+        let colour = match gap.status {
+            GapStatus::Filled => GREEN,
+            GapStatus::Open | GapStatus::Filling => YELLOW,
+            GapStatus::Unfillable => RED,
+        };
+        let bars = if gap.bars == 1 {
+            "1 bar".to_owned()
+        } else {
+            format!("{} bars", gap.bars)
+        };
+        let status = self.paint(colour, gap.status.name());
+        let date = gap.from.datetime().with_timezone(&self.zone).date_naive();
+        self.at(
+            gap.from,
+            &format!(
+                "{} gap g-{} {status}: {bars} of {date}, {}",
+                gap.symbol, gap.id, gap.cause
+            ),
+        );
+    }
+
+    fn seam(&self, numbered: &Sequenced, found: &SeamFound) {
+        if self.json {
+            let mut told: Value =
+                serde_json::from_slice(&frames::event_json(&self.zones, numbered)).unwrap_or_default();
+            let data = told.get_mut("data").map(Value::take).unwrap_or_default();
+            return self.object(merged("seam", numbered, data));
+        }
+        let seam = &found.seam;
+        let last = seam.last_history_bar.map_or_else(
+            || "there is no history".to_owned(),
+            |at| format!("history ends with the bar of {}", at.rfc3339(self.zone)),
+        );
+        let between = format!("{} bars of ours between, {} missing", seam.ours, seam.missing);
+        let overlap = format!("{} of {} bars that both have differ", seam.differing, seam.overlapping);
+        let colour = if seam.missing + seam.differing > 0 {
+            YELLOW
+        } else {
+            GREEN
+        };
+        let what = self.paint(colour, "seam");
+        self.at(
+            seam.first_live_bar,
+            &format!("{} {what}: {last}; {between}; {overlap}", found.symbol),
+        );
+    }
+
+    fn session(&self, change: &SessionChange) {
+        let (at, what) = match change.phase {
+            SessionPhase::Open => (change.opens, "the session is open"),
+            SessionPhase::Closed => (change.closes, "the session is closed"),
+            SessionPhase::OpeningSoon | SessionPhase::ClosingSoon => return,
+        };
+        self.at(
+            at,
+            &format!("{} {what} ({} {})", change.symbol, change.date, change.kind.name()),
+        );
+    }
+
+    /// The last thing it tells.
+    pub fn summary(&self, summary: &Summary) {
+        if self.json {
+            let mut object = serde_json::to_value(summary).unwrap_or_default();
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("event".to_owned(), json!("summary"));
+            }
+            return self.object(object);
+        }
+        let aside: u64 = summary.ticks_set_aside.values().sum();
+        let reasons: Vec<String> = summary
+            .ticks_set_aside
+            .iter()
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", reasons.join(", "))
+        };
+        self.line("");
+        self.line(&format!("Summary of {}, {} s", summary.session_date, summary.seconds));
+        self.line(&format!(
+            "  ticks     {} accepted, {aside} set aside{reasons}",
+            summary.ticks_accepted
+        ));
+        self.line(&format!(
+            "  bars      {} closed, {} revised",
+            summary.bars_closed, summary.bars_revised
+        ));
+        self.line(&format!(
+            "  gaps      {} opened, {} filled, {} unfillable",
+            summary.gaps_opened, summary.gaps_filled, summary.gaps_unfillable
+        ));
+        self.line(&format!("  clients   {}", summary.clients));
+        self.line(&format!("  restarts  {}", summary.restarts));
+        self.line(&format!("  ledger    {} events", summary.position));
+    }
+
+    fn at(&self, at: Timestamp, text: &str) {
+        let time = at.datetime().with_timezone(&self.zone).format("%H:%M:%S%:::z");
+        self.line(&format!("{}  {text}", self.paint(FAINT, &time.to_string())));
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colours {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn object(&self, object: Value) {
+        self.line(&object.to_string());
+    }
+
+    /// The service goes on for its clients whether or not this can be written; the demo says at its end what could not.
+    fn line(&self, text: &str) {
+        self.out.line(text);
+    }
+}
+
+/// An event's data with its kind and its numbers.
+fn merged(kind: &str, numbered: &Sequenced, data: Value) -> Value {
+    let mut object = json!({"event": kind, "position": numbered.position.0, "seq": numbered.seq});
+    if let (Some(fields), Value::Object(data)) = (object.as_object_mut(), data) {
+        fields.extend(data);
+    }
+    object
+}
+/// Prices in columns, all with as many decimals as the longest of them, and at least two.
+fn aligned(prices: [Price; 4]) -> String {
+    let texts = prices.map(|price| price.to_string());
+    let split = |text: &str| {
+        text.split_once('.')
+            .map_or((text.to_owned(), String::new()), |(whole, part)| {
+                (whole.to_owned(), part.to_owned())
+            })
+    };
+    let places = texts.iter().map(|text| split(text).1.len()).fold(2, usize::max);
+    let columns = texts.map(|text| {
+        let (whole, part) = split(&text);
+        format!("{:>11}", format!("{whole}.{part:0<places$}"))
+    });
+    columns.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_stand_in_columns() {
+        let prices = ["3887.62", "3888.3", "3888", "4012.3505"].map(|text| text.parse().unwrap());
+        assert_eq!(aligned(prices), "  3887.6200   3888.3000   3888.0000   4012.3505");
+        assert_eq!(
+            aligned([Price::from_micros(3_900_000_000); 4]),
+            ["    3900.00"; 4].join(" ")
+        );
+    }
+}

@@ -1,0 +1,340 @@
+//! `candela export`: bars of a running service into files, one a session.
+//!
+//! A file appears under its name when it is whole, so a run that was interrupted goes on with the first session that has none. A file
+//! that was written before its session closed is written again.
+
+use crate::clock::Clock;
+use crate::cmd::ask::{AskError, Service, TokenArg};
+use crate::domain::model::{Interval, Moment, Symbol};
+use crate::exit::Exit;
+use crate::limits;
+use crate::settings::{self, SettingsArgs};
+use anyhow::Context;
+use chrono::{DateTime, Days, NaiveDate};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Write bars of a running service into files.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Where the service is; by default the address that the settings name.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The pair.
+    #[arg(long, value_name = "PAIR")]
+    symbol: Symbol,
+    /// The interval of the bars.
+    #[arg(long, default_value = "5m")]
+    interval: Interval,
+    /// The first day.
+    #[arg(long, value_name = "DATE")]
+    from: NaiveDate,
+    /// The last day, included; by default today.
+    #[arg(long, value_name = "DATE")]
+    to: Option<NaiveDate>,
+    /// Bars as they were known at this instant.
+    #[arg(long, value_name = "WHEN")]
+    as_of: Option<Moment>,
+    /// What the files are.
+    #[arg(long, value_enum, default_value = "parquet")]
+    format: FileFormat,
+    /// How the bars are divided: a file a session, or one file.
+    #[arg(long, value_enum, default_value = "session")]
+    partition: Partition,
+    /// The folder, made if it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    #[command(flatten)]
+    token: TokenArg,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// The kinds of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FileFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated values.
+    Csv,
+}
+
+/// How bars are divided into files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Partition {
+    /// A file a session.
+    Session,
+    /// One file.
+    None,
+}
+
+/// Why nothing can be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The stretch ends before it begins.
+    #[error("--to {to} is before --from {from}: give the earlier one first")]
+    Backwards {
+        /// The first day.
+        from: NaiveDate,
+        /// The last day.
+        to: NaiveDate,
+    },
+    /// The folder holds an export of something else.
+    #[error("{file} belongs to an export of {other}; give another folder")]
+    OtherExport {
+        /// The file that says so.
+        file: PathBuf,
+        /// What it is of.
+        other: String,
+    },
+}
+
+/// One file to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ExportedFile {
+    file: String,
+    /// The question that brings it.
+    path: String,
+    /// When nothing more comes into it, seconds UTC.
+    over: i64,
+}
+
+impl ExportArgs {
+    /// Asks the running service, file by file.
+    ///
+    /// # Errors
+    /// When the settings have problems, the service does not answer, or a file cannot be written.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let valid = settings::load(&self.settings.sources())?;
+        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let now = Clock::system().now();
+        let to = self.to.unwrap_or_else(|| now.datetime().date_naive());
+        if to < self.from {
+            return Err(ExportError::Backwards { from: self.from, to }.into());
+        }
+        let shown = |path: &Path| format!("write {}", path.display());
+        std::fs::create_dir_all(&self.output).with_context(|| shown(&self.output))?;
+        self.claim()?;
+        let (written, kept) = actix_rt::System::new().block_on(async {
+            let parts = self.parts(&service, to).await?;
+            let bar = progress(parts.len(), self.symbol);
+            let mut written = 0_usize;
+            let mut kept = 0_usize;
+            for part in &parts {
+                let file = self.output.join(&part.file);
+                if is_whole(&file, part.over) {
+                    kept = kept.saturating_add(1);
+                } else {
+                    save(&service, &part.path, &file).await?;
+                    written = written.saturating_add(1);
+                }
+                bar.inc(1);
+            }
+            bar.finish_and_clear();
+            anyhow::Ok((written, kept))
+        })?;
+        let folder = self.output.display();
+        writeln!(
+            std::io::stdout(),
+            "{written} files written to {folder}, {kept} were there already"
+        )?;
+        Ok(Exit::Clean)
+    }
+
+    /// Notes what the folder holds of this pair and interval, or says that it holds something else.
+    fn claim(&self) -> anyhow::Result<()> {
+        let file = self.output.join(format!("{}.export.json", self.stem()));
+        let as_of = self.as_of.map(|as_of| as_of.to_string());
+        let format = self.extension();
+        let ours =
+            json!({"symbol": self.symbol.as_str(), "interval": self.interval.name(), "format": format, "as_of": as_of});
+        match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                let theirs: Value = serde_json::from_str(&text).unwrap_or_default();
+                if theirs == ours {
+                    return Ok(());
+                }
+                let other = text.trim().to_owned();
+                Err(ExportError::OtherExport { file, other }.into())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::write(&file, format!("{ours}\n")).with_context(|| format!("write {}", file.display()))
+            }
+            Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+        }
+    }
+
+    fn stem(&self) -> String {
+        format!("{}-{}", self.symbol.compact(), self.interval.name())
+    }
+
+    const fn extension(&self) -> &'static str {
+        match self.format {
+            FileFormat::Parquet => "parquet",
+            FileFormat::Csv => "csv",
+        }
+    }
+
+    /// The files, earliest session first.
+    async fn parts(&self, service: &Service, to: NaiveDate) -> Result<Vec<ExportedFile>, AskError> {
+        if self.partition == Partition::None {
+            let name = format!("{}-{to}", self.from);
+            let after = to + Days::new(1);
+            return Ok(vec![self.part(
+                &name,
+                &self.from.to_string(),
+                &after.to_string(),
+                i64::MAX,
+            )]);
+        }
+        let mut parts = Vec::new();
+        let mut from = self.from;
+        let year = Days::new(limits::REST_CALENDAR_DAYS.unsigned_abs());
+        while from <= to {
+            let last = to.min(from + year);
+            let path = format!(
+                "/market/calendar?symbol={}&from={from}&to={last}",
+                self.symbol.compact()
+            );
+            let answer = service.get(&path).await?;
+            let days = answer.get("days").and_then(Value::as_array);
+            parts.extend(days.into_iter().flatten().filter_map(|day| self.session(day)));
+            from = last + Days::new(1);
+        }
+        Ok(parts)
+    }
+
+    /// The file of a day of the calendar, if it has a session.
+    fn session(&self, day: &Value) -> Option<ExportedFile> {
+        let text = |name: &str| day.get(name).and_then(Value::as_str);
+        let date = text("date")?;
+        let opens = text("opens")?;
+        let closes = text("closes")?;
+        let over = DateTime::parse_from_rfc3339(closes).ok()?.timestamp();
+        if self.interval.length().is_some() {
+            return Some(self.part(date, opens, closes, over));
+        }
+        // Bars that follow the session may open before it, at its day's midnight.
+        let after = date.parse::<NaiveDate>().ok()? + Days::new(1);
+        Some(self.part(date, date, &after.to_string(), over))
+    }
+
+    fn part(&self, name: &str, from: &str, to: &str, over: i64) -> ExportedFile {
+        let escaped = |text: &str| text.replace('+', "%2B");
+        let mut path = format!(
+            "/market/bars?symbol={}&interval={}&format={}&from={}&to={}",
+            self.symbol.compact(),
+            self.interval.name(),
+            self.extension(),
+            escaped(from),
+            escaped(to)
+        );
+        if let Some(as_of) = self.as_of {
+            path.push_str(&format!("&as_of={}", escaped(&as_of.to_string())));
+        }
+        ExportedFile {
+            file: format!("{}-{name}.{}", self.stem(), self.extension()),
+            path,
+            over,
+        }
+    }
+}
+
+/// Whether the file is there and was written after nothing more came into it.
+fn is_whole(file: &Path, over: i64) -> bool {
+    let written = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    let since = written.map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
+    since.is_ok_and(|since| i64::try_from(since.as_secs()).unwrap_or(0) >= over)
+}
+
+/// Writes an answer beside the file, and gives it its name when it is whole.
+async fn save(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let what = || format!("write {}", beside.display());
+    let mut out = BufWriter::new(File::create(&beside).with_context(what)?);
+    service.save(path, &mut out).await?;
+    let whole = out
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .with_context(what)?;
+    whole.sync_all().with_context(what)?;
+    std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
+}
+
+fn progress(files: usize, symbol: Symbol) -> ProgressBar {
+    let bar = ProgressBar::new(u64::try_from(files).unwrap_or(0));
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} files, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(symbol.to_string());
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: ExportArgs,
+    }
+
+    fn args(folder: &Path, more: &[&str]) -> ExportArgs {
+        let folder = folder.display().to_string();
+        let line = ["x", "--symbol", "usdcop", "--from", "2026-01-02", "-o", &folder];
+        Line::try_parse_from([&line[..], more].concat()).unwrap().export
+    }
+
+    #[test]
+    fn a_session_becomes_a_file_and_a_day_without_one_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let day =
+            json!({"date": "2026-01-02", "opens": "2026-01-02T08:00:00-05:00", "closes": "2026-01-02T12:55:00-05:00"});
+        let part = args(folder.path(), &[]).session(&day).unwrap();
+        assert_eq!(part.file, "USDCOP-5m-2026-01-02.parquet");
+        assert_eq!(part.over, 1_767_376_500);
+        assert!(
+            part.path
+                .ends_with("&from=2026-01-02T08:00:00-05:00&to=2026-01-02T12:55:00-05:00"),
+            "{part:?}"
+        );
+        let days = args(folder.path(), &["--interval", "1d", "--format", "csv"])
+            .session(&day)
+            .unwrap();
+        assert!(
+            days.path.ends_with("&format=csv&from=2026-01-02&to=2026-01-03"),
+            "{days:?}"
+        );
+        assert_eq!(
+            args(folder.path(), &[]).session(&json!({"date": "2026-01-03", "opens": null, "closes": null})),
+            None
+        );
+    }
+
+    #[test]
+    fn a_folder_goes_on_with_its_own_export_only() {
+        let folder = tempfile::tempdir().unwrap();
+        args(folder.path(), &[]).claim().unwrap();
+        args(folder.path(), &[]).claim().unwrap();
+        args(folder.path(), &["--interval", "1d"]).claim().unwrap();
+        let refused = args(folder.path(), &["--as-of", "2026-01-05"])
+            .claim()
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("another folder"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_is_whole_when_it_was_written_after_its_session() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(is_whole(file.path(), 0) && !is_whole(file.path(), i64::MAX));
+        assert!(!is_whole(Path::new("nowhere"), 0));
+    }
+}

@@ -1,0 +1,358 @@
+//! The tools: which question each asks the service, and how its answer is shown.
+//!
+//! Every answer is `{"data": …, "data_quality": {"complete", "gaps", "safe_to_trade"}}`: nobody reads prices without reading whether any
+//! are missing.
+
+use crate::cmd::ask::{AskError, Service};
+use crate::limits;
+use serde_json::{Map, Value, json};
+
+/// A tool.
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    what: &'static str,
+    /// The address that it asks.
+    path: &'static str,
+    /// Names of arguments, and what they are; all are text and may be left out.
+    arguments: &'static [(&'static str, &'static str)],
+}
+
+const SYMBOL: (&str, &str) = (
+    "symbol",
+    "the pair, such as USD/COP; by default the first that is served",
+);
+const FROM: (&str, &str) = (
+    "from",
+    "an instant or a date, inclusive, in the market's time without an offset",
+);
+const TO: (&str, &str) = ("to", "an instant or a date, exclusive");
+const LIMIT: (&str, &str) = ("limit", "how many at the most, up to 10000; 500 by default");
+
+/// Every tool.
+pub(super) static TOOLS: [Tool; 7] = [
+    Tool {
+        name: "status",
+        what: "The state of the service, its conditions, and whether each pair is safe to trade",
+        path: "/status",
+        arguments: &[],
+    },
+    Tool {
+        name: "explain",
+        what: "Why a pair is or is not safe to trade: reasons, conditions with what clears them, missing bars",
+        path: "/status",
+        arguments: &[SYMBOL],
+    },
+    Tool {
+        name: "bars",
+        what: "Open, high, low and close of intervals, earliest first, with revision and provenance; without from, the latest",
+        path: "/market/bars",
+        arguments: &[
+            SYMBOL,
+            ("interval", "1m, 5m, 15m, 30m, 1h, session or 1d; 5m by default"),
+            FROM,
+            TO,
+            ("as_of", "bars as they were known at this instant"),
+            LIMIT,
+        ],
+    },
+    Tool {
+        name: "latest",
+        what: "The last price",
+        path: "/market/latest",
+        arguments: &[SYMBOL],
+    },
+    Tool {
+        name: "gaps",
+        what: "Which bars are missing, why, and what became of them, the latest first",
+        path: "/market/gaps",
+        arguments: &[
+            SYMBOL,
+            FROM,
+            TO,
+            ("status", "open, filling, filled or unfillable"),
+            LIMIT,
+        ],
+    },
+    Tool {
+        name: "session",
+        what: "The market's session that is open, or the next one",
+        path: "/market/session",
+        arguments: &[SYMBOL],
+    },
+    Tool {
+        name: "calendar",
+        what: "Each day of a stretch with its session, or why it has none",
+        path: "/market/calendar",
+        arguments: &[
+            SYMBOL,
+            ("from", "the first date; today by default"),
+            ("to", "the last date"),
+        ],
+    },
+];
+
+impl Tool {
+    /// As `tools/list` shows it.
+    pub(super) fn listed(&self) -> Value {
+        let argument =
+            |(name, what): &(&str, &str)| ((*name).to_owned(), json!({"type": "string", "description": what}));
+        let properties: Map<String, Value> = self.arguments.iter().map(argument).collect();
+        json!({
+            "name": self.name,
+            "description": self.what,
+            "inputSchema": {"type": "object", "properties": properties, "additionalProperties": false},
+            "outputSchema": {"type": "object", "required": ["data", "data_quality"], "properties": {
+                "data": {"type": "object"},
+                "data_quality": {"type": "object", "required": ["complete", "gaps", "safe_to_trade"], "properties": {
+                    "complete": {"type": "boolean", "description": "no bar of what is shown is missing"},
+                    "gaps": {"type": "integer", "description": "how many gaps touch it that are not filled"},
+                    "safe_to_trade": {"type": "boolean", "description": "whether a strategy may act on the pair now"},
+                }},
+            }},
+            "annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false},
+        })
+    }
+
+    /// Asks the service.
+    pub(super) async fn call(&self, service: &Service, arguments: &Value) -> Result<Value, String> {
+        let mut given = self.given(arguments)?;
+        let said = |error: AskError| error.to_string();
+        let takes_symbol = self.arguments.contains(&SYMBOL);
+        if takes_symbol && !given.iter().any(|(name, _)| *name == "symbol") {
+            let served = service.get("/market/symbols").await.map_err(said)?;
+            let first = served.pointer("/symbols/0/symbol").and_then(Value::as_str);
+            given.push(("symbol", first.ok_or("the service serves no pair")?.to_owned()));
+        }
+        let status = service.get("/status").await.map_err(said)?;
+        let data = if self.path == "/status" {
+            Value::Null
+        } else {
+            service.get(&question(self.path, &given)).await.map_err(said)?
+        };
+        let symbols = status.get("symbols").and_then(Value::as_object).cloned();
+        let symbols = symbols.unwrap_or_default();
+        let named = given.iter().find(|(name, _)| *name == "symbol");
+        let symbol = known(&symbols, named.map(|(_, symbol)| symbol.as_str()))?;
+        let about = symbols.get(&symbol).cloned().unwrap_or_default();
+        let data = match self.name {
+            "status" => brief(&status, &symbols),
+            "explain" => explain(&status, &symbol, &about),
+            _ => data,
+        };
+        let gaps = match self.stretch(&given, &data) {
+            None => unfilled(status.get("gaps"), &symbol),
+            Some(stretch) => {
+                let mut asked = vec![("symbol", symbol.clone()), ("limit", limits::REST_PAGE_MAX.to_string())];
+                asked.extend(stretch);
+                let gaps = service.get(&question("/market/gaps", &asked)).await.map_err(said)?;
+                unfilled(gaps.get("gaps"), &symbol)
+            }
+        };
+        let safe = match self.name {
+            "status" => symbols.values().all(is_safe),
+            _ => is_safe(&about),
+        };
+        let quality = json!({"complete": gaps == 0, "gaps": gaps, "safe_to_trade": safe});
+        Ok(json!({"data": exact(data, ""), "data_quality": quality}))
+    }
+
+    /// The arguments as text; numbers are taken as they are written.
+    fn given(&self, arguments: &Value) -> Result<Vec<(&'static str, String)>, String> {
+        let empty = Map::new();
+        let members = match arguments {
+            Value::Null => &empty,
+            Value::Object(members) => members,
+            other => return Err(format!("arguments: {other} is not an object")),
+        };
+        let read = |(name, value): (&String, &Value)| {
+            let names = || {
+                self.arguments
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let known = self.arguments.iter().find(|(known, _)| *known == name.as_str());
+            let (known, _) =
+                known.ok_or_else(|| format!("{name:?} is no argument of {}: there are {}", self.name, names()))?;
+            match value {
+                Value::String(text) => Ok(Some((*known, text.clone()))),
+                Value::Number(number) => Ok(Some((*known, number.to_string()))),
+                Value::Null => Ok(None),
+                other => Err(format!("{name}: {other} is not text")),
+            }
+        };
+        let read: Result<Vec<_>, String> = members.iter().map(read).collect();
+        Ok(read?.into_iter().flatten().collect())
+    }
+
+    /// The stretch whose gaps the answer's quality is about; `None`: what the service misses now.
+    fn stretch(&self, given: &[(&'static str, String)], data: &Value) -> Option<Vec<(&'static str, String)>> {
+        let named = given.iter().filter(|(name, _)| matches!(*name, "from" | "to")).cloned();
+        let named: Vec<_> = named.collect();
+        match self.name {
+            "gaps" => Some(named),
+            "bars" => {
+                let bars = data.get("bars").and_then(Value::as_array)?;
+                let text = |bar: Option<&Value>, name: &str| Some(bar?.get(name)?.as_str()?.to_owned());
+                let first = text(bars.first(), "open_time");
+                let last = text(bars.last(), "close_time");
+                let of = |name: &str| {
+                    named
+                        .iter()
+                        .find(|(known, _)| *known == name)
+                        .map(|(_, value)| value.clone())
+                };
+                // A page that is full ends before the stretch does.
+                let whole = data.get("next_cursor").is_none_or(Value::is_null);
+                let from = of("from").or(first);
+                let to = of("to").filter(|_| whole).or(last).or_else(|| of("to"));
+                let ends = [("from", from), ("to", to)];
+                Some(ends.into_iter().filter_map(|(name, at)| Some((name, at?))).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The address of a question.
+fn question(path: &str, given: &[(&'static str, String)]) -> String {
+    let escaped = |text: &str| {
+        let mut out = String::new();
+        for byte in text.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' => out.push(char::from(byte)),
+                other => out.push_str(&format!("%{other:02X}")),
+            }
+        }
+        out
+    };
+    let pairs: Vec<String> = given
+        .iter()
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .collect();
+    if pairs.is_empty() {
+        return path.to_owned();
+    }
+    format!("{path}?{}", pairs.join("&"))
+}
+
+/// The pair as the service spells it: the first one where none is named.
+fn known(symbols: &Map<String, Value>, named: Option<&str>) -> Result<String, String> {
+    let plain = |text: &str| text.replace(['/', '-', '_'], "").to_ascii_uppercase();
+    let Some(named) = named else {
+        let first = symbols.keys().next().cloned();
+        return first.ok_or_else(|| "the service serves no pair".to_owned());
+    };
+    let found = symbols.keys().find(|known| plain(known) == plain(named)).cloned();
+    let names = || symbols.keys().cloned().collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| format!("{named:?} is not served here; there are {}", names()))
+}
+
+fn is_safe(about: &Value) -> bool {
+    about.get("safe_to_trade").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// How many gaps of the pair are not filled.
+fn unfilled(gaps: Option<&Value>, symbol: &str) -> usize {
+    let is = |gap: &&Value, name: &str, value: &str| gap.get(name).and_then(Value::as_str) == Some(value);
+    let all = gaps.and_then(Value::as_array).into_iter().flatten();
+    all.filter(|gap| is(gap, "symbol", symbol) && !is(gap, "status", "filled"))
+        .count()
+}
+
+/// What matters of `/status` at a glance.
+fn brief(status: &Value, symbols: &Map<String, Value>) -> Value {
+    let of = |name: &str| status.get(name).cloned().unwrap_or_default();
+    json!({"state": of("state"), "conditions": of("conditions"), "feed": of("feed"), "symbols": symbols, "gaps": of("gaps"),
+        "timestamp": of("timestamp")})
+}
+
+/// What is said of one pair, with the conditions that concern it.
+fn explain(status: &Value, symbol: &str, about: &Value) -> Value {
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let conditions: Vec<&Value> = conditions
+        .filter(|condition: &&Value| {
+            let of = condition.get("symbol").and_then(Value::as_str);
+            of.is_none_or(|of| of == symbol)
+        })
+        .collect();
+    let session = status.get("sessions").and_then(|sessions| sessions.get(symbol));
+    json!({"symbol": symbol, "safe_to_trade": is_safe(about), "reasons": about.get("reasons"), "feed": about.get("feed"),
+        "last_tick": about.get("last_tick"), "conditions": conditions, "session": session, "state": status.get("state"),
+        "gaps": status.get("gaps")})
+}
+
+/// The same with prices as text: an assistant must not round them.
+fn exact(value: Value, name: &str) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(name, value): (String, Value)| {
+                    let shown = exact(value, &name);
+                    (name, shown)
+                })
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| exact(item, name)).collect()),
+        Value::Number(number) if is_price(name) => Value::String(number.to_string()),
+        other => other,
+    }
+}
+
+fn is_price(name: &str) -> bool {
+    matches!(
+        name,
+        "open" | "high" | "low" | "close" | "price" | "bid" | "ask" | "spread"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_become_text_and_other_numbers_stay() {
+        let bar: Value = serde_json::from_str(r#"{"bars":[{"open":4012.35,"close":4000,"ticks":5}]}"#).unwrap();
+        let shown = exact(bar, "");
+        assert_eq!(
+            shown["bars"][0],
+            json!({"open": "4012.35", "close": "4000", "ticks": 5})
+        );
+    }
+
+    #[test]
+    fn questions_name_what_was_given_and_nothing_else() {
+        let bars = TOOLS.iter().find(|tool| tool.name == "bars").unwrap();
+        let given = bars
+            .given(&json!({"symbol": "USD/COP", "limit": 5, "from": null}))
+            .unwrap();
+        assert_eq!(question(bars.path, &given), "/market/bars?limit=5&symbol=USD%2FCOP");
+        assert!(
+            bars.given(&json!({"size": 1}))
+                .unwrap_err()
+                .contains("no argument of bars")
+        );
+        assert!(bars.given(&json!([])).unwrap_err().contains("not an object"));
+    }
+
+    #[test]
+    fn the_quality_of_bars_is_that_of_their_stretch() {
+        let bars = TOOLS.iter().find(|tool| tool.name == "bars").unwrap();
+        let data = json!({"bars": [{"open_time": "a", "close_time": "b"}, {"open_time": "c", "close_time": "d"}], "next_cursor": "d"});
+        let given = [("from", "2026-01-02".to_owned()), ("to", "2026-01-03".to_owned())];
+        let stretch = bars.stretch(&given, &data).unwrap();
+        assert_eq!(stretch, [("from", "2026-01-02".to_owned()), ("to", "d".to_owned())]);
+        let none = bars.stretch(&given, &json!({"bars": []})).unwrap();
+        assert_eq!(none, given);
+    }
+
+    #[test]
+    fn gaps_of_other_pairs_and_filled_ones_are_not_counted() {
+        let gaps = json!([{"symbol": "USD/COP", "status": "open"}, {"symbol": "USD/COP", "status": "filled"},
+            {"symbol": "EUR/USD", "status": "open"}, {"symbol": "USD/COP", "status": "unfillable"}]);
+        assert_eq!(unfilled(Some(&gaps), "USD/COP"), 2);
+    }
+}

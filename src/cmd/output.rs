@@ -1,0 +1,114 @@
+//! Output: what a command tells while it runs goes to standard output from a thread of its own.
+//!
+//! A reader that stands still costs lines, which are counted and said, and keeps the command neither from its work nor from its
+//! end.
+
+use crate::limits;
+use crate::log_queue::LogQueue;
+use serde_json::json;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+
+/// Standard output. What is written goes out with each flush.
+#[derive(Debug)]
+pub struct Output {
+    queue: LogQueue,
+    /// Why the first line that failed could not be written.
+    failed: Arc<OnceLock<io::Error>>,
+    pending: Vec<u8>,
+}
+
+impl Output {
+    /// Starts the thread. `lost` is the line that says how many lines were lost.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no descriptor.
+    pub fn start(lost: impl Fn(u64) -> String + Send + 'static) -> io::Result<Self> {
+        // A handle of its own: a write that stands still must not hold the lock of `std::io::stdout()`.
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let failed = Arc::default();
+        let noted = Noted {
+            out: stdout,
+            failed: Arc::clone(&failed),
+        };
+        let queue = LogQueue::spawn(noted, move |count| format!("{}\n", lost(count)).into_bytes())?;
+        Ok(Self {
+            queue,
+            failed,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Tells a line.
+    pub fn line(&self, text: &str) {
+        self.queue.push(format!("{text}\n").into_bytes());
+    }
+
+    /// Waits until every line is written, for [`limits::OUTPUT_FLUSH`] at the most.
+    ///
+    /// # Errors
+    /// Why a line could not be written.
+    pub fn finish(&self) -> io::Result<()> {
+        self.queue.flush(limits::OUTPUT_FLUSH);
+        self.failure()
+    }
+
+    fn failure(&self) -> io::Result<()> {
+        self.failed.get().map_or(Ok(()), |error| Err(copied(error)))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pending.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.queue.push(std::mem::take(&mut self.pending));
+        self.failure()
+    }
+}
+
+/// A command that ends with an error has told something before.
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.queue.flush(limits::OUTPUT_FLUSH);
+    }
+}
+
+/// Keeps the first error: the queue only counts lines.
+struct Noted {
+    out: File,
+    failed: Arc<OnceLock<io::Error>>,
+}
+
+impl Write for Noted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).inspect_err(|error| {
+            if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) {
+                self.failed.get_or_init(|| copied(error));
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said when nobody took lines.
+pub(super) fn lines_lost(json: bool, count: u64) -> String {
+    if json {
+        return json!({"event": "lines_lost", "count": count}).to_string();
+    }
+    format!("{count} lines were lost: nobody took them")
+}
+
+fn copied(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}

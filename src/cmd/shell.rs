@@ -1,0 +1,58 @@
+//! `candela completions` and `candela man`: what a package puts beside the binary.
+
+use crate::exit::Exit;
+use anyhow::Context as _;
+use clap::Args;
+use clap_complete::Shell;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Print a shell's completions of candela's commands and flags.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Print the manual page, or write those of all commands into a folder.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// The folder in which candela.1, candela-run.1 and so on are written; it is made if it is not there.
+    #[arg(value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+impl CompletionsArgs {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn run(self, mut command: clap::Command) -> anyhow::Result<Exit> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "candela", &mut text);
+        std::io::stdout().lock().write_all(&text)?;
+        Ok(Exit::Clean)
+    }
+}
+
+impl ManArgs {
+    /// Prints or writes them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn run(self, command: clap::Command) -> anyhow::Result<Exit> {
+        match self.folder {
+            Some(folder) => {
+                let written =
+                    std::fs::create_dir_all(&folder).and_then(|()| clap_mangen::generate_to(command, &folder));
+                written.with_context(|| format!("write manual pages into {}", folder.display()))?;
+            }
+            None => {
+                let mut text = Vec::new();
+                clap_mangen::Man::new(command).render(&mut text)?;
+                std::io::stdout().lock().write_all(&text)?;
+            }
+        }
+        Ok(Exit::Clean)
+    }
+}

@@ -1,0 +1,237 @@
+//! A stretch of calendar as people and programs read it: table, JSON, iCalendar.
+
+use crate::domain::calendar::{Calendar, Day};
+use crate::domain::model::{SessionKind, SlotGrid, Timestamp};
+use chrono::{Datelike, NaiveDate, Weekday};
+use serde::Serialize;
+use std::fmt;
+
+/// One date.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DayView {
+    /// The market's date.
+    pub date: NaiveDate,
+    /// `Mon` to `Sun`.
+    pub weekday: String,
+    /// `spot`, `next_day` or `closed`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Why.
+    pub reason: String,
+    /// When its session opens, in the market's zone.
+    pub opens: Option<String>,
+    /// When it closes, exclusive.
+    pub closes: Option<String>,
+    /// How many five-minute bars it should have.
+    pub expected_bars: usize,
+    /// Whether nobody would be surprised: a session on a business day, none on a weekend.
+    #[serde(skip)]
+    pub ordinary: bool,
+    #[serde(skip)]
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+/// All dates from one to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CalendarView {
+    /// `colombia`, `forex` or `always`.
+    pub calendar: &'static str,
+    /// The market's zone.
+    pub zone: &'static str,
+    /// First date.
+    pub from: NaiveDate,
+    /// Last date.
+    pub to: NaiveDate,
+    /// Dates with a session.
+    pub sessions: usize,
+    /// Of them, those of type `next_day`.
+    pub next_day: usize,
+    /// Dates from Monday to Friday without one.
+    pub closed_weekdays: usize,
+    /// Five-minute bars of all sessions.
+    pub expected_bars: usize,
+    /// Every date.
+    pub days: Vec<DayView>,
+}
+
+fn weekend(date: NaiveDate) -> bool {
+    matches!(date.weekday(), Weekday::Sat | Weekday::Sun)
+}
+
+impl DayView {
+    /// What the calendar says about a date.
+    pub fn of(calendar: &Calendar, date: NaiveDate) -> Self {
+        let Day { date, session, reason } = calendar.day(date);
+        let zone = calendar.rules().zone;
+        let decided = calendar.overrides().get(calendar.rules().kind, date).is_some();
+        let usual = match session {
+            Some(session) => session.kind == SessionKind::Spot,
+            None => weekend(date),
+        };
+        Self {
+            date,
+            weekday: date.weekday().to_string(),
+            kind: session.map_or("closed", |session| session.kind.name()),
+            reason,
+            opens: session.map(|session| session.opens.rfc3339(zone)),
+            closes: session.map(|session| session.closes.rfc3339(zone)),
+            expected_bars: session.map_or(0, |session| SlotGrid::BASE.count(&session)),
+            ordinary: usual && !decided,
+            span: session.map(|session| (session.opens, session.closes)),
+        }
+    }
+}
+
+impl fmt::Display for DayView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}  {:<8}  {}", self.date, self.weekday, self.kind, self.reason)
+    }
+}
+
+impl CalendarView {
+    /// What the calendar says about the dates from `from` to `to`.
+    pub fn of(calendar: &Calendar, from: NaiveDate, to: NaiveDate) -> Self {
+        let dates = from.iter_days().take_while(|date| *date <= to);
+        let days: Vec<_> = dates.map(|date| DayView::of(calendar, date)).collect();
+        let count = |wanted: &dyn Fn(&DayView) -> bool| days.iter().filter(|day| wanted(day)).count();
+        Self {
+            calendar: calendar.rules().kind.name(),
+            zone: calendar.rules().zone.name(),
+            from,
+            to,
+            sessions: count(&|day| day.span.is_some()),
+            next_day: count(&|day| day.kind == SessionKind::NextDay.name()),
+            closed_weekdays: count(&|day| day.span.is_none() && !weekend(day.date)),
+            expected_bars: days.iter().map(|day| day.expected_bars).sum(),
+            days,
+        }
+    }
+
+    /// As an iCalendar file: one event a session, and an all-day event for each day that is not ordinary.
+    pub fn ics(&self, now: Timestamp) -> String {
+        let stamp = |at: Timestamp| at.datetime().format("%Y%m%dT%H%M%SZ").to_string();
+        let mut lines = vec![
+            "BEGIN:VCALENDAR".to_owned(),
+            "VERSION:2.0".to_owned(),
+            "PRODID:-//candela//calendar//EN".to_owned(),
+            format!("X-WR-CALNAME:{} sessions", self.calendar),
+        ];
+        let mut event = |uid: String, times: [String; 2], summary: String, day: &DayView| {
+            lines.extend([
+                "BEGIN:VEVENT".to_owned(),
+                format!("UID:{uid}-{}-{}@candela", self.calendar, day.date),
+            ]);
+            lines.push(format!("DTSTAMP:{}", stamp(now)));
+            lines.extend(times);
+            lines.push(format!("SUMMARY:{}", escaped(&summary)));
+            lines.push(format!("DESCRIPTION:{}", escaped(&day.reason)));
+            lines.extend(["TRANSP:TRANSPARENT".to_owned(), "END:VEVENT".to_owned()]);
+        };
+        for day in &self.days {
+            if let Some((opens, closes)) = day.span {
+                let times = [format!("DTSTART:{}", stamp(opens)), format!("DTEND:{}", stamp(closes))];
+                event("session".to_owned(), times, format!("Session ({})", day.kind), day);
+            }
+            if !day.ordinary {
+                let next = day.date.succ_opt().unwrap_or(day.date);
+                let all_day = |key: &str, date: NaiveDate| format!("{key};VALUE=DATE:{}", date.format("%Y%m%d"));
+                let times = [all_day("DTSTART", day.date), all_day("DTEND", next)];
+                event("day".to_owned(), times, format!("{}: {}", day.kind, day.reason), day);
+            }
+        }
+        lines.push("END:VCALENDAR".to_owned());
+        lines.iter().map(|line| folded(line)).collect()
+    }
+}
+
+/// The table: every day that is not ordinary, then the counts.
+impl fmt::Display for CalendarView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Calendar {} ({}), {} to {}",
+            self.calendar, self.zone, self.from, self.to
+        )?;
+        for day in self.days.iter().filter(|day| !day.ordinary) {
+            writeln!(f, "{day}")?;
+        }
+        writeln!(
+            f,
+            "{} sessions ({} of them next_day), {} weekdays closed, {} five-minute bars",
+            self.sessions, self.next_day, self.closed_weekdays, self.expected_bars
+        )
+    }
+}
+
+/// RFC 5545, 3.3.11.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace(';', "\\;")
+        .replace(',', "\\,")
+        .replace('\n', "\\n")
+        .replace('\r', "")
+}
+
+/// RFC 5545, 3.1: lines of at most 75 bytes, the rest on lines that begin with a blank.
+fn folded(line: &str) -> String {
+    let mut text = String::with_capacity(line.len() + 8);
+    let mut width = 0;
+    for letter in line.chars() {
+        if width + letter.len_utf8() > 75 {
+            text.push_str("\r\n ");
+            width = 1;
+        }
+        text.push(letter);
+        width += letter.len_utf8();
+    }
+    text + "\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(from: &str, to: &str) -> CalendarView {
+        CalendarView::of(&Calendar::usdcop(), from.parse().unwrap(), to.parse().unwrap())
+    }
+
+    #[test]
+    fn the_table_shows_what_is_not_ordinary_and_counts_the_rest() {
+        let expect = "Calendar colombia (America/Bogota), 2026-11-23 to 2026-12-08\n\
+            2026-11-26  Thu  next_day  United States: Thanksgiving Day (Thu no. 4 of November); dollars settle the next day\n\
+            2026-12-08  Tue  closed    Immaculate Conception (fixed day)\n\
+            11 sessions (1 of them next_day), 1 weekdays closed, 649 five-minute bars\n";
+        assert_eq!(view("2026-11-23", "2026-12-08").to_string(), expect);
+    }
+
+    #[test]
+    fn json_has_every_day_with_type_reason_and_hours() {
+        let json = serde_json::to_value(view("2026-12-08", "2026-12-09")).unwrap();
+        let expect = serde_json::json!([
+            {"date": "2026-12-08", "weekday": "Tue", "type": "closed", "reason": "Immaculate Conception (fixed day)",
+             "opens": null, "closes": null, "expected_bars": 0},
+            {"date": "2026-12-09", "weekday": "Wed", "type": "spot", "reason": "business day",
+             "opens": "2026-12-09T08:00:00-05:00", "closes": "2026-12-09T12:55:00-05:00", "expected_bars": 59},
+        ]);
+        assert_eq!(json.get("days"), Some(&expect));
+    }
+
+    #[test]
+    fn icalendar_lines_are_folded_escaped_and_ended_as_the_standard_says() {
+        let ics = view("2026-11-26", "2026-11-26").ics(Timestamp::from_secs(1_795_000_000));
+        assert!(
+            ics.contains("DTSTART:20261126T130000Z\r\nDTEND:20261126T175500Z\r\n"),
+            "{ics}"
+        );
+        assert!(
+            ics.contains("DTSTART;VALUE=DATE:20261126\r\nDTEND;VALUE=DATE:20261127\r\n"),
+            "{ics}"
+        );
+        assert!(ics.contains("of November)\\;"), "{ics}");
+        assert!(ics.ends_with("END:VCALENDAR\r\n"));
+        assert!(
+            ics.split("\r\n").all(|line| line.len() <= 75 && !line.contains('\n')),
+            "{ics}"
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! What a node that follows the log makes of it: where it begins, and what it does with each entry.
+//!
+//! ```text
+//!  entry                                      step
+//!  term lower than one seen before            Lower      a leader that no longer leads: not taken
+//!  number not beyond the last                 Known, or Diverged where the hash is another
+//!  opening that begins a chain                Anew       the ledger has another name, or went on unnumbered: begin there
+//!  number = last + 1 and previous = its hash  Take
+//!  number = last + 1, other hash              Diverged   begin anew
+//!  beyond that                                Hole       fetch again; what is not there any more: begin anew
+//! ```
+
+use crate::domain::cluster::{LogEntry, LogHead, OpeningMark, ParcelHash};
+
+/// Where a follower stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlace {
+    number: u64,
+    hash: ParcelHash,
+    term: u64,
+}
+
+/// What to do with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryStep {
+    /// Append and tell it.
+    Take,
+    /// It is there already.
+    Known,
+    /// Between it and the last one some are missing.
+    Hole,
+    /// A chain begins with it that does not continue what is there.
+    Anew,
+    /// It is not the one that is there under its number, or does not continue it.
+    Diverged,
+    /// It was appended under a term that is over.
+    Lower,
+}
+
+impl LogPlace {
+    /// One that has all up to this parcel. Which term wrote it shows with the next.
+    pub const fn at(number: u64, hash: ParcelHash) -> Self {
+        Self { number, hash, term: 0 }
+    }
+
+    /// The last parcel that was taken.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The highest term seen.
+    pub const fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Looks at an entry; one that is to be taken counts as taken when [`LogPlace::taken`] says so.
+    pub fn on(&mut self, entry: &LogEntry) -> EntryStep {
+        let parcel = &entry.parcel;
+        if entry.term < self.term {
+            return EntryStep::Lower;
+        }
+        self.term = entry.term;
+        if parcel.number == self.number && parcel.hash != self.hash {
+            return EntryStep::Diverged;
+        }
+        if parcel.number <= self.number {
+            return EntryStep::Known;
+        }
+        if parcel.begins_chain() {
+            return EntryStep::Anew;
+        }
+        if parcel.number > self.number.saturating_add(1) {
+            return EntryStep::Hole;
+        }
+        if parcel.previous == self.hash {
+            EntryStep::Take
+        } else {
+            EntryStep::Diverged
+        }
+    }
+
+    /// The entry is written down.
+    pub fn taken(&mut self, entry: &LogEntry) {
+        (self.number, self.hash) = (entry.parcel.number, entry.parcel.hash);
+    }
+}
+
+/// What a follower that starts finds in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogFound {
+    /// Its last entry; nothing when it is empty.
+    pub head: Option<LogHead>,
+    /// Its first number.
+    pub first: u64,
+    /// The hash of the entry with the follower's last number, where it is there.
+    pub at: Option<ParcelHash>,
+    /// Number and `previous` of the first entry beyond it.
+    pub after: Option<(u64, ParcelHash)>,
+    /// Openings, earliest first; also some that the log has let go.
+    pub openings: Vec<OpeningMark>,
+}
+
+/// Where a follower that starts begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Its own ledger continues.
+    GoOn,
+    /// What it has does not continue, or is nothing: it begins with this opening.
+    Anew {
+        /// The opening's number.
+        number: u64,
+    },
+    /// The log has nothing to begin with; a sentence.
+    Nothing(&'static str),
+}
+
+/// Where a follower begins that has all up to parcel `own`, of the ledger with this name.
+pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
+    let Some(head) = &found.head else {
+        return match own {
+            Some(_) => Start::GoOn, // old, and said to be, until the log is filled
+            None => Start::Nothing("the log is empty: start an ingest on it first"),
+        };
+    };
+    if let Some((number, hash, lineage)) = own {
+        let continued = found.after == Some((number.saturating_add(1), hash));
+        let emptied = number > head.number && lineage == head.lineage; // the log lost its end, and is filled again
+        if found.at == Some(hash) || (found.at.is_none() && continued) || emptied {
+            return Start::GoOn;
+        }
+    }
+    let mut begin = None;
+    for opening in found.openings.iter().rev() {
+        if opening.number < found.first {
+            break;
+        }
+        if opening.number <= head.number {
+            begin = Some(opening.number);
+            if opening.begins_chain {
+                break;
+            }
+        }
+    }
+    match begin {
+        Some(number) => Start::Anew { number },
+        None => Start::Nothing("the log no longer holds an opening: raise cluster.log_entries on the ingest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cluster::Parcel;
+    use bytes::Bytes;
+
+    /// Parcels 1 to 9; a chain begins with the numbers that are named.
+    fn chain(begins: &[u64], body: &str) -> Vec<Parcel> {
+        let mut hash = ParcelHash::NONE;
+        let parcels = (1..10).map(|number| {
+            let begin = begins.contains(&number);
+            let previous = if begin { ParcelHash::NONE } else { hash };
+            let body = Bytes::from(format!("{body}{number}"));
+            hash = previous.then(number, &body);
+            Parcel {
+                number,
+                last: number,
+                previous,
+                hash,
+                opens: begin,
+                body,
+            }
+        });
+        parcels.collect()
+    }
+
+    fn entry(term: u64, parcel: &Parcel) -> LogEntry {
+        LogEntry {
+            term,
+            lineage: "a".to_owned(),
+            parcel: parcel.clone(),
+        }
+    }
+
+    #[test]
+    fn only_what_continues_is_taken() {
+        let ours = chain(&[1, 8], "");
+        let other = chain(&[1, 8], "other ");
+        let mut follower = LogPlace::at(3, ours[2].hash);
+        assert_eq!(follower.on(&entry(2, &ours[3])), EntryStep::Take);
+        assert_eq!(
+            follower.on(&entry(2, &ours[3])),
+            EntryStep::Take,
+            "it was not written down yet"
+        );
+        follower.taken(&entry(2, &ours[3]));
+        assert_eq!((follower.number(), follower.term()), (4, 2));
+        assert_eq!(follower.on(&entry(2, &ours[3])), EntryStep::Known);
+        assert_eq!(follower.on(&entry(2, &ours[1])), EntryStep::Known);
+        assert_eq!(follower.on(&entry(2, &ours[5])), EntryStep::Hole);
+        assert_eq!(follower.on(&entry(1, &ours[4])), EntryStep::Lower);
+        assert_eq!(follower.on(&entry(2, &other[3])), EntryStep::Diverged);
+        assert_eq!(follower.on(&entry(3, &other[4])), EntryStep::Diverged);
+        assert_eq!(follower.on(&entry(3, &ours[7])), EntryStep::Anew);
+        assert_eq!(follower.on(&entry(3, &ours[4])), EntryStep::Take);
+    }
+
+    fn found(parcels: &[Parcel], own: u64) -> LogFound {
+        let last = parcels.last().unwrap();
+        LogFound {
+            head: Some(LogHead {
+                number: last.number,
+                hash: last.hash,
+                term: 1,
+                lineage: "a".to_owned(),
+            }),
+            first: parcels[0].number,
+            at: parcels
+                .iter()
+                .find(|parcel| parcel.number == own)
+                .map(|parcel| parcel.hash),
+            after: parcels
+                .iter()
+                .find(|parcel| parcel.number > own)
+                .map(|parcel| (parcel.number, parcel.previous)),
+            openings: [(1, true), (4, false), (7, false)]
+                .map(|(number, begins_chain)| OpeningMark { number, begins_chain })
+                .to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_start_goes_on_where_the_log_continues_it_and_else_begins_with_the_oldest_opening_of_the_chain() {
+        let ours = chain(&[1], "");
+        let at = |number: usize| Some((ours[number - 1].number, ours[number - 1].hash, "a"));
+        assert_eq!(start(at(5), &found(&ours, 5)), Start::GoOn);
+        assert_eq!(start(at(9), &found(&ours, 9)), Start::GoOn);
+        assert_eq!(
+            start(at(2), &found(&ours[2..], 2)),
+            Start::GoOn,
+            "the log begins with the next"
+        );
+        assert_eq!(
+            start(at(2), &found(&ours[3..], 2)),
+            Start::Anew { number: 4 },
+            "one is missing"
+        );
+        assert_eq!(start(None, &found(&ours, 0)), Start::Anew { number: 1 });
+        assert_eq!(start(None, &found(&ours[4..], 0)), Start::Anew { number: 7 });
+        assert!(matches!(start(None, &found(&ours[7..], 0)), Start::Nothing(_)));
+        let strange = Some((5, ParcelHash::NONE, "a"));
+        assert_eq!(start(strange, &found(&ours, 5)), Start::Anew { number: 1 });
+        let mut renamed = found(&ours, 5);
+        renamed.openings[2].begins_chain = true;
+        assert_eq!(start(strange, &renamed), Start::Anew { number: 7 });
+    }
+
+    #[test]
+    fn a_log_that_is_empty_or_shorter_than_what_we_have_is_waited_for() {
+        let ours = chain(&[1], "");
+        let own = Some((9, ours[8].hash, "a"));
+        assert_eq!(start(own, &LogFound::default()), Start::GoOn);
+        assert!(matches!(start(None, &LogFound::default()), Start::Nothing(_)));
+        assert_eq!(start(own, &found(&ours[..5], 9)), Start::GoOn);
+        let other = Some((9, ours[8].hash, "b"));
+        assert_eq!(start(other, &found(&ours[..5], 9)), Start::Anew { number: 1 });
+    }
+}

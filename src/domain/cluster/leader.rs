@@ -1,0 +1,119 @@
+//! What a leader says of itself beside the log, and what a node that hears it may still believe.
+
+use crate::domain::model::{Gap, Symbol};
+use crate::domain::status::SymbolView;
+use crate::limits;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a leader shows of itself each second: an edge shows the same, as long as it hears it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct LeaderNews {
+    /// Counts up with each time it is said: what does not change was not said again.
+    pub said: u64,
+    /// The state of its life cycle.
+    pub state: String,
+    /// Since when; microseconds since 1970.
+    pub since_us: i64,
+    /// Why.
+    pub reason: String,
+    /// Each pair.
+    pub pairs: BTreeMap<Symbol, SymbolView>,
+    /// What is not as it should be, as `/status` shows it.
+    pub conditions: Vec<Value>,
+    /// Gaps that are not healed.
+    pub gaps: Vec<Gap>,
+}
+
+/// What a node that follows the log knows of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogNews {
+    /// How long ago something came of the leader; nothing: never.
+    pub age: Option<Duration>,
+    /// What the leader said last.
+    pub leader: Option<LeaderNews>,
+    /// Why the log does not answer.
+    pub trouble: Option<String>,
+}
+
+impl LogNews {
+    /// What the leader said, when it is young enough to be believed.
+    pub fn believed(&self) -> Option<&LeaderNews> {
+        let young = self.age.is_some_and(|age| age <= limits::LOG_AGE_MOST);
+        self.leader.as_ref().filter(|_| young)
+    }
+
+    /// Why nothing of the leader is believed, as a name and a sentence; nothing when it is.
+    pub fn stale(&self) -> Option<(&'static str, String)> {
+        if self.believed().is_some() {
+            return None;
+        }
+        if let Some(trouble) = &self.trouble {
+            return Some(("log_away", format!("The log of the cluster cannot be read: {trouble}.")));
+        }
+        let since = match self.age {
+            Some(age) => format!("for {} s", age.as_secs()),
+            None => "since this node started".to_owned(),
+        };
+        Some((
+            "leader_silent",
+            format!("Nothing was heard of the leader {since}: what is shown may be old."),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_heard_lately_is_believed() {
+        let fresh = LogNews {
+            age: Some(limits::LOG_AGE_MOST),
+            leader: Some(LeaderNews::default()),
+            trouble: None,
+        };
+        assert_eq!((fresh.believed().is_some(), fresh.stale()), (true, None));
+        let old = LogNews {
+            age: Some(limits::LOG_AGE_MOST + Duration::from_secs(1)),
+            ..fresh.clone()
+        };
+        assert_eq!(old.stale().unwrap().0, "leader_silent");
+        let away = LogNews {
+            trouble: Some("connection refused".to_owned()),
+            ..old
+        };
+        assert_eq!(away.stale().unwrap().0, "log_away");
+        let silent = LogNews {
+            leader: None,
+            ..fresh.clone()
+        };
+        assert!(silent.stale().is_some(), "its parcels come, and nothing says how it is");
+        assert!(
+            LogNews::default()
+                .stale()
+                .unwrap()
+                .1
+                .contains("since this node started")
+        );
+        let trouble = LogNews {
+            trouble: Some("reset".to_owned()),
+            ..fresh
+        };
+        assert_eq!(trouble.stale(), None, "a moment without an answer changes nothing");
+    }
+
+    #[test]
+    fn what_a_leader_says_is_read_back() {
+        let mut news = LeaderNews {
+            said: 7,
+            state: "active".to_owned(),
+            ..LeaderNews::default()
+        };
+        news.pairs.insert(Symbol::usdcop(), SymbolView::default());
+        let text = serde_json::to_string(&news).unwrap();
+        assert_eq!(serde_json::from_str::<LeaderNews>(&text).unwrap(), news);
+    }
+}

@@ -1,0 +1,117 @@
+//! The log that carries parcels between nodes: what stands in it, and what it makes of parcels that a leader appends.
+
+use crate::domain::cluster::{Parcel, ParcelHash};
+
+/// An entry of the log: its number is that of its parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The term of the leader that appended it.
+    pub term: u64,
+    /// The name of the leader's ledger.
+    pub lineage: String,
+    /// What it carries.
+    pub parcel: Parcel,
+}
+
+/// The newest entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogHead {
+    /// The number of its parcel.
+    pub number: u64,
+    /// That parcel's hash.
+    pub hash: ParcelHash,
+    /// The term of the leader that appended it.
+    pub term: u64,
+    /// The name of the leader's ledger.
+    pub lineage: String,
+}
+
+/// An opening in the log: a node can begin there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpeningMark {
+    /// The number of its parcel.
+    pub number: u64,
+    /// Whether a chain begins with it: what came before belongs to another.
+    pub begins_chain: bool,
+}
+
+/// What the log made of parcels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogAnswer {
+    /// All of them are in it.
+    Taken,
+    /// A leader of a later term has written there.
+    Stale {
+        /// The later term.
+        term: u64,
+    },
+    /// Under this number it has another parcel, or one that cannot be compared: another leader's, or of another ledger.
+    Differs {
+        /// The number.
+        number: u64,
+    },
+    /// It ends before the first of them, so that one is missing in between; 0 when it is empty and they begin without an opening.
+    Hole {
+        /// Its last number.
+        head: u64,
+    },
+    /// It has no room; a sentence.
+    Full(String),
+    /// It does not answer; a sentence.
+    Away(String),
+}
+
+/// What a leader does about a log that it did not write to before, or that is not as it left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// It goes on with this number.
+    GoOn {
+        /// The next parcel.
+        next: u64,
+    },
+    /// The log is empty: it begins with the newest opening of the ledger.
+    Fill,
+    /// The log is of another ledger, or has parcels that this one lost: nothing of ours continues it.
+    Foreign,
+}
+
+/// What to do about a log that ends at `head`, for a ledger that ends at `last`; `own` is the ledger's hash of the log's last number.
+pub fn contact(head: Option<&LogHead>, last: u64, own: Option<ParcelHash>) -> Contact {
+    let Some(head) = head else { return Contact::Fill };
+    if head.number <= last && own == Some(head.hash) {
+        return Contact::GoOn {
+            next: head.number.saturating_add(1),
+        };
+    }
+    Contact::Foreign
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_gone_on_with_only_where_the_ledger_has_its_last_parcel() {
+        let hash = ParcelHash::NONE.then(7, b"seven");
+        let head = LogHead {
+            number: 7,
+            hash,
+            term: 3,
+            lineage: "a".to_owned(),
+        };
+        assert_eq!(contact(None, 9, None), Contact::Fill);
+        assert_eq!(contact(Some(&head), 9, Some(hash)), Contact::GoOn { next: 8 });
+        assert_eq!(contact(Some(&head), 7, Some(hash)), Contact::GoOn { next: 8 });
+        assert_eq!(contact(Some(&head), 9, Some(ParcelHash::NONE)), Contact::Foreign);
+        assert_eq!(
+            contact(Some(&head), 9, None),
+            Contact::Foreign,
+            "no longer kept, or skipped"
+        );
+        assert_eq!(
+            contact(Some(&head), 6, None),
+            Contact::Foreign,
+            "the ledger lost its end"
+        );
+    }
+}

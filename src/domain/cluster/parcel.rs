@@ -1,0 +1,219 @@
+//! A parcel: what the ledger appends in one transaction, under a gapless number, chained to the parcel before by a hash.
+//!
+//! ```text
+//!  number   hash                                   what it is
+//!  41       h41 = sha256(h40, 41, body)            inputs and events, as the ledger stores them
+//!  42       h42 = sha256(h41, 42, opening)         opens a file or a stretch: date, name and channels, so that a node can begin here
+//!  43       h43 = sha256(h42, 43, body)
+//! ```
+//!
+//! A number never has two contents. Where the chain cannot go on (the ledger took a new name, or went on without counting
+//! parcels), an opening begins another chain, under a number that is higher than any before.
+
+use crate::domain::model::{Channel, Head};
+use bytes::Bytes;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The hash of a parcel and of all before it in its chain: the first sixteen bytes of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ParcelHash([u8; 16]);
+
+impl ParcelHash {
+    /// Before the first parcel of a chain.
+    pub const NONE: Self = Self([0; 16]);
+
+    /// Of the parcel that follows one with this hash.
+    #[must_use]
+    pub fn then(self, number: u64, body: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(self.0);
+        hasher.update(number.to_be_bytes());
+        hasher.update(body);
+        let mut first = [0; 16];
+        for (to, from) in first.iter_mut().zip(hasher.finalize()) {
+            *to = from;
+        }
+        Self(first)
+    }
+
+    /// Its bytes.
+    pub const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads [`ParcelHash::bytes`]; nothing when they are not sixteen.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Reads what is shown of it: 32 hexadecimal digits.
+    pub fn of_hex(text: &str) -> Option<Self> {
+        let plain = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let whole = u128::from_str_radix(text, 16).ok().filter(|_| plain)?;
+        Some(Self(whole.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for ParcelHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ParcelHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parcel {
+    /// 1, 2, 3, …: skips only where an opening begins another chain.
+    pub number: u64,
+    /// The last position of the ledger after it.
+    pub last: u64,
+    /// The hash of the parcel before; [`ParcelHash::NONE`] where a chain begins.
+    pub previous: ParcelHash,
+    /// Its own.
+    pub hash: ParcelHash,
+    /// Whether the body is an [`ChainOpening`].
+    pub opens: bool,
+    /// The rows as the ledger stores them, or the opening as JSON.
+    pub body: Bytes,
+}
+
+impl Parcel {
+    /// Whether number, body and the hash before give its hash.
+    pub fn is_whole(&self) -> bool {
+        self.previous.then(self.number, &self.body) == self.hash
+    }
+
+    /// Whether a chain begins with it.
+    pub fn begins_chain(&self) -> bool {
+        self.previous == ParcelHash::NONE
+    }
+
+    /// What it opens; nothing for one that holds rows.
+    ///
+    /// # Errors
+    /// [`OpeningError`] when the body is no opening that this version can read.
+    pub fn opening(&self) -> Result<Option<ChainOpening>, OpeningError> {
+        self.opens.then(|| ChainOpening::read(&self.body)).transpose()
+    }
+}
+
+/// An opening cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the opening of a parcel cannot be read: {0}")]
+pub struct OpeningError(String);
+
+impl OpeningError {
+    fn of(problem: impl fmt::Display) -> Self {
+        Self(problem.to_string())
+    }
+}
+
+/// Where the ledger stands at a parcel: all that a node needs to begin there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainOpening {
+    /// The session date of the ledger's file.
+    pub date: NaiveDate,
+    /// The ledger's name.
+    pub lineage: String,
+    /// Its last position.
+    pub position: u64,
+    /// Where each channel ends.
+    pub heads: BTreeMap<Channel, Head>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenOpening {
+    date: NaiveDate,
+    lineage: String,
+    position: u64,
+    heads: Vec<(String, String, u64)>,
+}
+
+impl ChainOpening {
+    /// As JSON, the body of its parcel.
+    pub fn write(&self) -> String {
+        let heads = self.heads.iter();
+        let written = WrittenOpening {
+            date: self.date,
+            lineage: self.lineage.clone(),
+            position: self.position,
+            heads: heads
+                .map(|(channel, head)| (channel.to_string(), head.epoch.to_string(), head.seq))
+                .collect(),
+        };
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    /// Reads [`ChainOpening::write`].
+    ///
+    /// # Errors
+    /// [`OpeningError`] with what is wrong.
+    pub fn read(body: &[u8]) -> Result<Self, OpeningError> {
+        let written: WrittenOpening = serde_json::from_slice(body).map_err(OpeningError::of)?;
+        let mut heads = BTreeMap::new();
+        for (channel, epoch, seq) in written.heads {
+            let channel = channel.parse().map_err(OpeningError::of)?;
+            let epoch = epoch.parse().map_err(OpeningError::of)?;
+            heads.insert(channel, Head { epoch, seq });
+        }
+        Ok(Self {
+            date: written.date,
+            lineage: written.lineage,
+            position: written.position,
+            heads,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Epoch, Symbol};
+
+    #[test]
+    fn a_hash_depends_on_number_body_and_all_before() {
+        let first = ParcelHash::NONE.then(1, b"one");
+        let hashes = [
+            first,
+            ParcelHash::NONE.then(2, b"one"),
+            ParcelHash::NONE.then(1, b"two"),
+            first.then(1, b"one"),
+        ];
+        let different: std::collections::BTreeSet<ParcelHash> = hashes.into_iter().collect();
+        assert_eq!(different.len(), hashes.len());
+        assert_eq!(ParcelHash::of_hex(&first.to_string()), Some(first));
+        assert_eq!(ParcelHash::of_bytes(first.bytes()), Some(first));
+        let other = ["", "1", "+0000000000000000000000000000001", &"g".repeat(32)];
+        assert!(other.iter().all(|text| ParcelHash::of_hex(text).is_none()));
+        assert_eq!(ParcelHash::of_bytes(&[1; 15]), None);
+    }
+
+    #[test]
+    fn an_opening_is_read_back_and_rubbish_is_refused() {
+        let head = Head {
+            epoch: Epoch::from_random(7),
+            seq: 19,
+        };
+        let opening = ChainOpening {
+            date: NaiveDate::from_ymd_opt(2025, 10, 22).unwrap(),
+            lineage: "00000000000000a1".to_owned(),
+            position: 480,
+            heads: BTreeMap::from([(Channel::events(), head), (Channel::ticks(Symbol::usdcop()), head)]),
+        };
+        let body = opening.write();
+        assert_eq!(ChainOpening::read(body.as_bytes()), Ok(opening));
+        for end in 0..body.len() {
+            assert!(ChainOpening::read(&body.as_bytes()[..end]).is_err());
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! When a reader of the ledger writes what waits: by count, by age, when told to, and again after trouble.
+//!
+//! ```text
+//!            heard, and count or age reached               wrote: all
+//!  Waiting ───────────────────────────────────► Writing ──────────────► Waiting
+//!     ▲                                          │   ▲
+//!     └── (nothing waits)            failed      │   └─ wrote: more waits, enough of it
+//!                 Troubled ◄─────────────────────┘
+//!                    └── retry_at passed ──► Locating ──► Writing
+//! ```
+
+use crate::domain::model::{Position, Timestamp, backoff};
+use crate::limits;
+use std::time::Duration;
+
+/// Paces one reader: knows how far the ledger goes, how far the reader has come, and when to go on.
+#[derive(Debug, Clone)]
+pub struct Pacer {
+    /// `None` until the store has said where it stands.
+    written: Option<Position>,
+    /// Whether the store may stand elsewhere than it did: what answers after trouble may be a copy that was behind.
+    unsure: bool,
+    /// Whether there can be such a copy.
+    asks_again: bool,
+    head: Position,
+    /// When the oldest event that waits was first heard of.
+    waiting_since: Option<Timestamp>,
+    writing: bool,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+    /// Write up to here without waiting for count or age.
+    flush_to: Position,
+    /// Write as soon as so many wait.
+    batch: u64,
+}
+
+/// What to write now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the store where it stands.
+    Locate,
+    /// Write the events that begin here, so many at the most.
+    Write {
+        /// The first of them.
+        from: Position,
+        /// How many.
+        limit: usize,
+    },
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pacer {
+    /// Knows nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            written: None,
+            unsure: false,
+            asks_again: true,
+            head: Position(0),
+            waiting_since: None,
+            writing: false,
+            failures: 0,
+            retry_at: None,
+            flush_to: Position(0),
+            batch: limits::WRITER_BATCH,
+        }
+    }
+
+    /// Writes whatever there is as soon as it can, to what has no place of its own.
+    pub const fn at_once() -> Self {
+        let mut pacer = Self::new();
+        pacer.batch = 1;
+        pacer.asks_again = false;
+        pacer
+    }
+
+    /// The ledger goes this far.
+    pub fn heard(&mut self, head: Position, now: Timestamp) {
+        self.head = self.head.max(head);
+        if self.distance() > 0 {
+            self.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// Everything heard of so far is to be written without delay.
+    pub fn flush(&mut self) {
+        self.flush_to = self.head;
+        self.retry_at = None;
+    }
+
+    /// What to do now, if anything. The caller does it, and answers with [`Pacer::wrote`] or [`Pacer::failed`].
+    #[must_use]
+    pub fn step(&mut self, now: Timestamp) -> Option<Step> {
+        self.waiting_since = self.waiting_since.map(|at| at.min(now)); // a clock that was set back
+        self.retry_at = self.retry_at.map(|at| at.min(now + limits::WRITER_RETRY_LONGEST));
+        if self.writing || self.next_deadline().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.writing = true;
+        let Some(written) = self.written.filter(|_| !self.unsure) else {
+            return Some(Step::Locate);
+        };
+        let limit = usize::try_from(self.distance()).unwrap_or(usize::MAX);
+        Some(Step::Write {
+            from: written.next(),
+            limit: limit.min(limits::WRITER_CATCH_UP),
+        })
+    }
+
+    /// Written up to `position`, or found to be there already.
+    pub fn wrote(&mut self, position: Position, now: Timestamp) {
+        self.failures = 0;
+        self.waiting_since = None;
+        self.located(position, now);
+    }
+
+    /// The store stands at `position`, which may be behind where it stood: it is written from there again. Whether it can be
+    /// written to is not known by that.
+    pub fn located(&mut self, position: Position, now: Timestamp) {
+        self.writing = false;
+        self.unsure = false;
+        self.retry_at = None;
+        self.written = Some(position);
+        if self.distance() > 0 {
+            self.waiting_since.get_or_insert(now);
+        } else {
+            self.waiting_since = None;
+        }
+    }
+
+    /// It could not be done. The wait doubles each time; `luck` (from 0 to below 1) shortens it by up to a half, so that several
+    /// readers do not come back together.
+    pub fn failed(&mut self, now: Timestamp, luck: f64) {
+        self.writing = false;
+        self.unsure = self.asks_again;
+        let first = limits::WRITER_RETRY_FIRST;
+        let longest = limits::WRITER_RETRY_LONGEST;
+        let wait = backoff::delay(first, self.failures, longest);
+        let luck = if (0.0..1.0).contains(&luck) { luck } else { 0.0 };
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now + wait.mul_f64(1.0 - luck / 2.0));
+    }
+
+    /// When [`Pacer::step`] has something to do; `None` while nothing waits or a step is being done.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        const AT_ONCE: Timestamp = Timestamp::from_micros(i64::MIN);
+        if self.writing {
+            return None;
+        }
+        if let Some(retry_at) = self.retry_at {
+            return Some(retry_at);
+        }
+        let Some(written) = self.written.filter(|_| !self.unsure) else {
+            return Some(AT_ONCE);
+        };
+        let since = self.waiting_since?;
+        if self.distance() >= self.batch || written < self.flush_to || self.failures > 0 {
+            return Some(AT_ONCE);
+        }
+        Some(since + limits::WRITER_AGE)
+    }
+
+    /// How many events wait; none as long as the store has not said where it stands.
+    pub const fn distance(&self) -> u64 {
+        match self.written {
+            Some(written) => self.head.0.saturating_sub(written.0),
+            None => 0,
+        }
+    }
+
+    /// Where the reader stands, once it is known.
+    pub const fn written(&self) -> Option<Position> {
+        self.written
+    }
+
+    /// How far the ledger goes.
+    pub const fn head(&self) -> Position {
+        self.head
+    }
+
+    /// For how long something has waited.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.waiting_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+}
+
+/// How a reader of the ledger stands, for `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct ReaderView {
+    /// `sqlite`, `postgresql`, `redis`, `memory`.
+    pub kind: &'static str,
+    /// The last position it has written.
+    pub position: Position,
+    /// How far the ledger goes.
+    pub head: Position,
+    /// Since when something has waited that is not written yet.
+    pub waiting_since: Option<Timestamp>,
+    /// What is wrong with where it writes to, and since when.
+    pub trouble: Option<(Timestamp, String)>,
+    /// It did not do what it was asked last. One that is only slow is not lost.
+    pub lost: bool,
+    /// Events that were refused and set aside since the process started.
+    pub rejected_total: u64,
+    /// How long the last write took, real time.
+    pub last_write_us: u64,
+    /// How long the last answer to something trivial took, real time.
+    pub answer_us: u64,
+}
+
+impl ReaderView {
+    /// How many events wait.
+    pub const fn distance(&self) -> u64 {
+        self.head.0.saturating_sub(self.position.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_761_152_400);
+
+    fn located(at: u64) -> Pacer {
+        let mut pacer = Pacer::new();
+        assert_eq!(pacer.step(NOON), Some(Step::Locate));
+        pacer.wrote(Position(at), NOON);
+        pacer
+    }
+
+    fn write(from: u64, limit: usize) -> Option<Step> {
+        Some(Step::Write {
+            from: Position(from),
+            limit,
+        })
+    }
+
+    #[test]
+    fn a_hundred_are_written_at_once_and_fewer_when_they_are_old() {
+        let mut pacer = located(7);
+        pacer.heard(Position(106), NOON);
+        assert_eq!(pacer.step(NOON), None);
+        assert_eq!(pacer.next_deadline(), Some(NOON + limits::WRITER_AGE));
+        pacer.heard(Position(107), NOON);
+        assert_eq!(pacer.step(NOON), write(8, 100));
+        assert_eq!(pacer.step(NOON), None, "one at a time");
+        pacer.heard(Position(110), NOON);
+        pacer.wrote(Position(107), NOON);
+        assert_eq!(pacer.step(NOON), None);
+        assert_eq!(pacer.step(NOON + limits::WRITER_AGE), write(108, 3));
+    }
+
+    #[test]
+    fn a_flush_waits_for_nothing() {
+        let mut pacer = located(7);
+        pacer.heard(Position(9), NOON);
+        pacer.flush();
+        assert_eq!(pacer.step(NOON), write(8, 2));
+        pacer.failed(NOON, 0.0);
+        pacer.flush();
+        assert_eq!(pacer.step(NOON), Some(Step::Locate));
+        pacer.located(Position(7), NOON);
+        assert_eq!(pacer.step(NOON), write(8, 2));
+        pacer.wrote(Position(9), NOON);
+        assert_eq!(pacer.next_deadline(), None);
+    }
+
+    #[test]
+    fn trouble_is_tried_again_ever_later_and_a_success_forgets_it() {
+        let mut pacer = located(0);
+        pacer.heard(Position(500), NOON);
+        let mut now = NOON;
+        let mut waits = Vec::new();
+        assert_eq!(pacer.step(now), write(1, 500));
+        for i in 0..8 {
+            if i > 0 {
+                assert_eq!(pacer.step(now), Some(Step::Locate));
+                pacer.located(Position(0), now);
+                assert_eq!(pacer.step(now), write(1, 500), "at once, and no reason to hope yet");
+            }
+            pacer.failed(now, 0.0);
+            assert_eq!(pacer.step(now), None);
+            let due = pacer.next_deadline().unwrap();
+            waits.push(due.since(now));
+            now = due;
+        }
+        assert!(waits.iter().zip(waits.iter().skip(1)).all(|(one, next)| one <= next));
+        assert_eq!(
+            (waits[0], waits[7]),
+            (limits::WRITER_RETRY_FIRST, limits::WRITER_RETRY_LONGEST)
+        );
+        assert_eq!(pacer.step(now), Some(Step::Locate));
+        pacer.located(Position(0), now);
+        assert_eq!(pacer.step(now), write(1, 500));
+        pacer.wrote(Position(500), now);
+        pacer.heard(Position(1_000), now);
+        assert_eq!(pacer.step(now), write(501, 500));
+        pacer.failed(now, 0.0);
+        assert_eq!(pacer.next_deadline(), Some(now + limits::WRITER_RETRY_FIRST));
+    }
+
+    #[test]
+    fn a_store_that_stands_further_back_after_trouble_is_written_from_there() {
+        let mut pacer = located(500);
+        pacer.heard(Position(600), NOON);
+        assert_eq!(pacer.step(NOON), write(501, 100));
+        pacer.failed(NOON, 0.0);
+        let later = NOON + limits::WRITER_RETRY_FIRST;
+        assert_eq!(pacer.step(later), Some(Step::Locate));
+        pacer.located(Position(420), later);
+        assert_eq!(pacer.step(later), write(421, 180));
+    }
+
+    proptest! {
+        #[test]
+        fn every_position_is_written_once_and_in_order(moves in prop::collection::vec((0_u8..4, 1_u64..9_000), 1..200)) {
+            let mut pacer = located(0);
+            let (mut now, mut head, mut written) = (NOON, 0, 0);
+            for (what, number) in moves {
+                match what {
+                    0 => { head += number; pacer.heard(Position(head), now); }
+                    1 => now = now + Duration::from_millis(number),
+                    2 => pacer.flush(),
+                    _ => {}
+                }
+                while let Some(step) = pacer.step(now) {
+                    let Step::Write { from, limit } = step else {
+                        pacer.located(Position(written), now);
+                        continue;
+                    };
+                    prop_assert_eq!(from.0, written + 1);
+                    prop_assert!(limit >= 1 && from.0 + u64::try_from(limit).unwrap() - 1 <= head);
+                    if what == 3 { pacer.failed(now, 0.3); break; }
+                    written += u64::try_from(limit).unwrap();
+                    pacer.wrote(Position(written), now);
+                }
+            }
+            pacer.flush();
+            while let Some(step) = pacer.step(now) {
+                if let Step::Write { limit, .. } = step {
+                    written += u64::try_from(limit).unwrap();
+                }
+                pacer.wrote(Position(written), now);
+            }
+            prop_assert_eq!((written, pacer.distance()), (head, 0));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What followers of the ledger decide: who may write, when a batch is written, and how a Redis stream is kept equal to the ledger.
+
+pub mod batch;
+pub mod lease;
+pub mod stream;
+
+pub use batch::{Pacer, ReaderView, Step};
+pub use stream::{
+    ChannelLog, Clear, Disturbance, FoundStream, Next, StreamEntry, StreamId, StreamPlan, StreamState, Streams,
+};

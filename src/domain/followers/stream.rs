@@ -1,0 +1,735 @@
+//! The Redis stream of a channel, compared with the ledger: what is wrong with it, and how it is mended.
+//!
+//! An entry's id is `GENERATION-SEQ`. A generation begins with another epoch of the channel, or when Redis has given out ids above
+//! ours. So a reader that keeps its last id sees by the id whether the next entry continues what it has.
+
+use crate::domain::model::{Channel, Epoch, Head, Timestamp};
+use crate::limits;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// The id of a stream entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StreamId {
+    /// The first part. Redis itself puts milliseconds there.
+    pub generation: u64,
+    /// The second part.
+    pub seq: u64,
+}
+
+/// The text is not a stream id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a stream id: two numbers with a - between them")]
+pub struct StreamIdError;
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.generation, self.seq)
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = StreamIdError;
+    fn from_str(text: &str) -> Result<Self, StreamIdError> {
+        let (generation, seq) = text.split_once('-').ok_or(StreamIdError)?;
+        Ok(Self {
+            generation: generation.parse().map_err(|_| StreamIdError)?,
+            seq: seq.parse().map_err(|_| StreamIdError)?,
+        })
+    }
+}
+
+/// An entry as Redis returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Its id.
+    pub id: StreamId,
+    /// The field `epoch`; `None` where somebody else wrote the entry.
+    pub epoch: Option<Epoch>,
+    /// The field `seq`; `None` in entries of earlier versions, whose ids were `SEQ-0`.
+    pub seq: Option<u64>,
+    /// The field `message`.
+    pub message: String,
+}
+
+/// What Redis holds under a stream's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundStream {
+    /// Nothing.
+    Absent,
+    /// A key of another type.
+    OtherType,
+    /// A stream.
+    Stream {
+        /// How many entries it has.
+        length: u64,
+        /// The highest id that it has given out.
+        last_id: StreamId,
+        /// Its first entry and its last.
+        ends: Option<(StreamEntry, StreamEntry)>,
+    },
+}
+
+/// What the ledger has of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelLog {
+    /// Its epoch and last number.
+    pub head: Head,
+    /// The lowest number that is kept; one above the last where nothing is.
+    pub first: u64,
+    /// The message under the number of the stream's last entry, where the ledger has it.
+    pub message: Option<String>,
+    /// Where the stream's last entry is of an earlier epoch of this ledger: that epoch, and the last number that is still there.
+    pub before: Option<Head>,
+}
+
+/// A stream as candela left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// The channel's epoch.
+    pub epoch: Epoch,
+    /// The first part of its ids.
+    pub generation: u64,
+    /// The lowest number that was put into it; one above `told` where none was.
+    pub first: u64,
+    /// The highest.
+    pub told: u64,
+}
+
+impl StreamState {
+    /// The id of its last entry.
+    pub const fn last_id(&self) -> StreamId {
+        StreamId {
+            generation: self.generation,
+            seq: self.told,
+        }
+    }
+}
+
+/// What somebody else did to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disturbance {
+    /// The key is gone.
+    Deleted,
+    /// The key has another type.
+    WrongType,
+    /// It holds entries that candela did not write.
+    ForeignEntry,
+    /// It has given out ids above its last entry.
+    Renumbered,
+    /// Entries that it should hold are gone.
+    Trimmed,
+    /// Its newest entries are gone: an older copy took over.
+    LostTail,
+    /// It goes further than the ledger.
+    AheadOfLedger,
+}
+
+impl Disturbance {
+    /// Its name, for programs: the reason of the condition `stream_disturbed`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::WrongType => "wrong_type",
+            Self::ForeignEntry => "foreign_entry",
+            Self::Renumbered => "renumbered",
+            Self::Trimmed => "trimmed",
+            Self::LostTail => "lost_tail",
+            Self::AheadOfLedger => "ahead_of_ledger",
+        }
+    }
+
+    /// A sentence for people, after the stream's name.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Deleted => "was deleted",
+            Self::WrongType => "is a key of another type",
+            Self::ForeignEntry => "holds entries that candela did not write",
+            Self::Renumbered => "was renumbered (XSETID), or an entry above its last was deleted",
+            Self::Trimmed => "lacks entries: it was trimmed, or entries were deleted",
+            Self::LostTail => "lacks its newest entries: an older copy of Redis took over",
+            Self::AheadOfLedger => "goes further than the ledger",
+        }
+    }
+}
+
+/// What to do to the key before entries are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clear {
+    /// Nothing.
+    Keep,
+    /// Empty the stream. Its consumer groups stay, and its ids go on rising.
+    Trim,
+    /// Delete the key: it is of another type, or no higher id exists.
+    Delete,
+}
+
+/// How to make a stream whole: clear it, then add the entries `from..` up to the ledger's last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamPlan {
+    /// What comes first.
+    pub clear: Clear,
+    /// The first part of the new entries' ids.
+    pub generation: u64,
+    /// The first number that is added. Above the ledger's last: nothing is.
+    pub from: u64,
+    /// The lowest number that the stream holds then.
+    pub first: u64,
+    /// What somebody else did to it.
+    pub disturbance: Option<Disturbance>,
+}
+
+/// The lowest number that a stream whose last is `last` has to hold.
+const fn floor(last: u64) -> u64 {
+    let floor = last.saturating_add(1).saturating_sub(limits::STREAM_ENTRIES);
+    if floor == 0 { 1 } else { floor }
+}
+
+/// Compares a stream with the ledger. `known`: how this process left it. `now_ms` begins a generation.
+pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &ChannelLog, now_ms: u64) -> StreamPlan {
+    let last = log.head.seq;
+    let from = floor(last).max(log.first);
+    let risen = known.map_or(0, |state| state.generation.saturating_add(1)).max(now_ms);
+    let continued = known.filter(|state| state.epoch == log.head.epoch);
+    let own = continued.map_or(risen, |state| state.generation);
+    let fill = |clear, generation, disturbance| StreamPlan {
+        clear,
+        generation,
+        from,
+        first: from,
+        disturbance,
+    };
+    let held_some = continued.is_some_and(|state| state.first <= state.told);
+    let (length, last_id, ends) = match found {
+        FoundStream::Absent => return fill(Clear::Keep, own, held_some.then_some(Disturbance::Deleted)),
+        FoundStream::OtherType => return fill(Clear::Delete, own, Some(Disturbance::WrongType)),
+        FoundStream::Stream { length, last_id, ends } => (*length, *last_id, ends),
+    };
+    let anew = |disturbance| match last_id.generation.checked_add(1) {
+        Some(above) => fill(Clear::Trim, risen.max(above), disturbance),
+        None => fill(Clear::Delete, own, disturbance),
+    };
+    let Some((begin, end)) = ends else {
+        let disturbance = held_some.then_some(Disturbance::Trimmed);
+        let rises = last_id
+            < (StreamId {
+                generation: own,
+                seq: from,
+            });
+        return if rises {
+            fill(Clear::Keep, own, disturbance)
+        } else {
+            anew(disturbance)
+        };
+    };
+    if let Err(disturbance) = continues(continued, length, last_id, (begin, end), log) {
+        return anew(disturbance);
+    }
+    let told = end.id.seq;
+    let next = told.saturating_add(1);
+    StreamPlan {
+        clear: if next < from { Clear::Trim } else { Clear::Keep }, // a hole cannot be filled: ids only rise
+        generation: end.id.generation,
+        from: next.max(from),
+        first: if next < from { from } else { begin.id.seq },
+        disturbance: continued
+            .filter(|state| told < state.told)
+            .map(|_| Disturbance::LostTail),
+    }
+}
+
+/// Whether entries can be added behind the stream's last. `Err`: it has to be filled anew, for what somebody else did, or (`None`)
+/// because it is another ledger's or an earlier version's.
+fn continues(
+    continued: Option<StreamState>,
+    length: u64,
+    last_id: StreamId,
+    (begin, end): (&StreamEntry, &StreamEntry),
+    log: &ChannelLog,
+) -> Result<(), Option<Disturbance>> {
+    let foreign = continued.map(|_| Disturbance::ForeignEntry);
+    let told = end.id.seq;
+    if end.epoch.is_none() {
+        return Err(Some(Disturbance::ForeignEntry));
+    }
+    if end.epoch != Some(log.head.epoch) || end.seq.is_none() {
+        // A ledger that lost its end goes on under another epoch: the stream has what it lost.
+        let before = log.before.filter(|before| end.epoch == Some(before.epoch));
+        let ahead = before.is_some_and(|before| before.seq < told && end.seq == Some(told));
+        return Err(if ahead {
+            Some(Disturbance::AheadOfLedger)
+        } else {
+            foreign
+        });
+    }
+    if end.seq != Some(told) {
+        return Err(Some(Disturbance::ForeignEntry));
+    }
+    if let Some(state) = continued
+        && state.generation != end.id.generation
+    {
+        let older = end.id.generation < state.generation;
+        return Err(if older { Some(Disturbance::LostTail) } else { foreign });
+    }
+    if end.id != last_id {
+        // Where the highest id is the one that was given last, its entry was deleted.
+        let deleted = continued.is_some_and(|state| last_id == state.last_id());
+        return Err(Some(if deleted {
+            Disturbance::Trimmed
+        } else {
+            Disturbance::Renumbered
+        }));
+    }
+    if told > log.head.seq {
+        return Err(Some(Disturbance::AheadOfLedger));
+    }
+    // Only entries that this process did not see arrive are compared: the others are what it sent.
+    let unseen = continued.is_none_or(|state| told > state.told);
+    if unseen && log.message.as_ref().is_some_and(|message| *message != end.message) {
+        return Err(foreign);
+    }
+    let begins = floor(told).max(continued.map_or(log.first, |state| state.first));
+    if whole(length, begin, end, begins) {
+        Ok(())
+    } else {
+        Err(Some(Disturbance::Trimmed))
+    }
+}
+
+/// Whether a stream of one generation has every number from `begins` (or below) to its end.
+fn whole(length: u64, begin: &StreamEntry, end: &StreamEntry, begins: u64) -> bool {
+    let numbers = end.id.seq.saturating_sub(begin.id.seq).saturating_add(1);
+    begin.id.generation == end.id.generation && begin.id.seq <= begins && length == numbers
+}
+
+/// What to do with an event of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Add it under this id.
+    Add(StreamId),
+    /// The stream has it.
+    Has,
+    /// How the stream stands is not known: compare it with the ledger first.
+    Unknown,
+}
+
+/// All streams: how each was left, and which are to be compared with the ledger.
+#[derive(Debug, Clone, Default)]
+pub struct Streams {
+    states: BTreeMap<Channel, StreamState>,
+    /// The highest number that is on its way into each.
+    sending: BTreeMap<Channel, u64>,
+    doubtful: BTreeSet<Channel>,
+    /// Those that Redis may have lost in an outage of its own.
+    unreached: BTreeSet<Channel>,
+    mended: BTreeMap<Channel, Timestamp>,
+    /// What was noticed since it was last taken.
+    disturbances: BTreeMap<Channel, Disturbance>,
+}
+
+impl Streams {
+    /// How a stream was left.
+    pub fn state(&self, channel: Channel) -> Option<StreamState> {
+        self.states.get(&channel).copied()
+    }
+
+    /// What to do with an event.
+    pub fn next(&self, channel: Channel, epoch: Epoch, seq: u64) -> Next {
+        let known = self.states.get(&channel).filter(|_| !self.doubtful.contains(&channel));
+        let Some(state) = known.filter(|state| state.epoch == epoch) else {
+            return Next::Unknown;
+        };
+        let told = self
+            .sending
+            .get(&channel)
+            .map_or(state.told, |sent| state.told.max(*sent));
+        match seq.checked_sub(told) {
+            None | Some(0) => Next::Has,
+            Some(1) => Next::Add(StreamId {
+                generation: state.generation,
+                seq,
+            }),
+            Some(_) => Next::Unknown,
+        }
+    }
+
+    /// An event is on its way into the stream.
+    pub fn sent(&mut self, channel: Channel, seq: u64) {
+        self.sending.insert(channel, seq);
+    }
+
+    /// Redis took what was on its way, except into the streams that `refused` it: how those stand is not known.
+    pub fn taken(&mut self, refused: &BTreeSet<Channel>) {
+        for (channel, seq) in std::mem::take(&mut self.sending) {
+            if refused.contains(&channel) {
+                self.doubt(channel);
+            } else if let Some(state) = self.states.get_mut(&channel) {
+                state.told = seq;
+            }
+        }
+    }
+
+    /// How this stream stands is not known any more.
+    pub fn doubt(&mut self, channel: Channel) {
+        self.doubtful.insert(channel);
+    }
+
+    /// How any stream stands is not known any more.
+    pub fn doubt_all(&mut self) {
+        self.sending.clear();
+        self.unreached.extend(self.states.keys());
+        self.doubtful.extend(self.states.keys());
+    }
+
+    /// Those that are to be compared with the ledger.
+    pub const fn doubtful(&self) -> &BTreeSet<Channel> {
+        &self.doubtful
+    }
+
+    /// Whether Redis holds the stream as it was left.
+    pub fn is_as_left(&self, channel: Channel, epoch: Epoch, found: &FoundStream) -> bool {
+        let known = self.states.get(&channel).filter(|_| !self.doubtful.contains(&channel));
+        let Some(state) = known.filter(|state| state.epoch == epoch) else {
+            return false;
+        };
+        let end = state.last_id();
+        let empty = state.first > state.told;
+        match found {
+            FoundStream::Absent => empty,
+            FoundStream::OtherType => false,
+            FoundStream::Stream {
+                ends: None, last_id, ..
+            } => empty && *last_id <= end,
+            FoundStream::Stream {
+                length,
+                last_id,
+                ends: Some((begin, last)),
+            } => *last_id == end && last.id == end && whole(*length, begin, last, floor(state.told).max(state.first)),
+        }
+    }
+
+    /// Whether a disturbed stream may be mended now. Who disturbs it again and again does not make candela write without end.
+    pub fn may_mend(&self, channel: Channel, now: Timestamp) -> bool {
+        let last = self.mended.get(&channel);
+        last.is_none_or(|last| now.since(*last) >= limits::STREAM_MEND_SPACING || now < *last)
+    }
+
+    /// The stream is whole, up to `state.told`.
+    pub fn made_whole(&mut self, channel: Channel, state: StreamState) {
+        self.states.insert(channel, state);
+        self.doubtful.remove(&channel);
+        self.unreached.remove(&channel);
+    }
+
+    /// Whether somebody else did that. After an outage of Redis, which is told as such, it may be empty or an older copy.
+    pub fn is_others_doing(&self, channel: Channel, disturbance: Disturbance) -> bool {
+        let lost = matches!(disturbance, Disturbance::Deleted | Disturbance::LostTail);
+        !(lost && self.unreached.contains(&channel))
+    }
+
+    /// Somebody else changed this stream.
+    pub fn note_disturbance(&mut self, channel: Channel, disturbance: Disturbance) {
+        self.disturbances.insert(channel, disturbance);
+    }
+
+    /// What was noticed since the last call.
+    #[must_use]
+    pub fn take_disturbances(&mut self) -> BTreeMap<Channel, Disturbance> {
+        std::mem::take(&mut self.disturbances)
+    }
+
+    /// A disturbed stream is being mended.
+    pub fn mending(&mut self, channel: Channel, now: Timestamp) {
+        self.mended.insert(channel, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::Symbol;
+
+    const NOW: u64 = 1_000;
+
+    fn epoch(random: u64) -> Epoch {
+        Epoch::from_random(random)
+    }
+
+    fn log(last: u64) -> ChannelLog {
+        ChannelLog {
+            head: Head {
+                epoch: epoch(1),
+                seq: last,
+            },
+            first: 1,
+            message: None,
+            before: None,
+        }
+    }
+
+    fn entry(generation: u64, seq: u64) -> StreamEntry {
+        StreamEntry {
+            id: StreamId { generation, seq },
+            epoch: Some(epoch(1)),
+            seq: Some(seq),
+            message: format!("{seq}"),
+        }
+    }
+
+    fn stream(generation: u64, first: u64, last: u64) -> FoundStream {
+        FoundStream::Stream {
+            length: last + 1 - first,
+            last_id: StreamId { generation, seq: last },
+            ends: Some((entry(generation, first), entry(generation, last))),
+        }
+    }
+
+    fn ended_by(end: StreamEntry, length: u64) -> FoundStream {
+        FoundStream::Stream {
+            length,
+            last_id: end.id,
+            ends: Some((entry(900, 1), end)),
+        }
+    }
+
+    fn left(told: u64) -> Option<StreamState> {
+        Some(StreamState {
+            epoch: epoch(1),
+            generation: 900,
+            first: floor(told),
+            told,
+        })
+    }
+
+    fn plan(clear: Clear, generation: u64, from: u64, first: u64, disturbance: Option<Disturbance>) -> StreamPlan {
+        StreamPlan {
+            clear,
+            generation,
+            from,
+            first,
+            disturbance,
+        }
+    }
+
+    fn anew(generation: u64, disturbance: Option<Disturbance>) -> StreamPlan {
+        plan(Clear::Trim, generation, 1, 1, disturbance)
+    }
+
+    #[test]
+    fn an_id_is_read_back() {
+        let id = StreamId {
+            generation: u64::MAX,
+            seq: 7,
+        };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "7", "-", "7-", "a-1", "1-1-1"] {
+            assert_eq!(text.parse::<StreamId>(), Err(StreamIdError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_as_the_ledger_has_it_goes_on_under_its_generation() {
+        for known in [None, left(15)] {
+            let planned = plan_stream(known, &stream(900, 1, 15), &log(15), NOW);
+            assert_eq!(planned, plan(Clear::Keep, 900, 16, 1, None));
+        }
+        let planned = plan_stream(None, &stream(900, 1, 15), &log(20), NOW);
+        assert_eq!(planned, plan(Clear::Keep, 900, 16, 1, None), "what is missing is added");
+        let planned = plan_stream(None, &stream(900, 1, 15), &log(5_000), NOW);
+        assert_eq!(
+            planned,
+            plan(Clear::Trim, 900, 3_001, 3_001, None),
+            "too far behind: without the old part"
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_stream_that_is_not_there_yet_and_a_deleted_one_is_refilled_under_its_ids() {
+        assert_eq!(
+            plan_stream(None, &FoundStream::Absent, &log(15), NOW),
+            plan(Clear::Keep, NOW, 1, 1, None)
+        );
+        let deleted = plan_stream(left(15), &FoundStream::Absent, &log(15), NOW);
+        assert_eq!(deleted, plan(Clear::Keep, 900, 1, 1, Some(Disturbance::Deleted)));
+    }
+
+    #[test]
+    fn a_stream_that_has_what_a_ledger_lost_before_it_took_other_epochs_is_ahead_of_it() {
+        let ends_at = |seq| {
+            let head = Head {
+                epoch: epoch(2),
+                seq: 7,
+            };
+            let before = Some(Head { epoch: epoch(1), seq });
+            let log = ChannelLog { head, before, ..log(7) };
+            plan_stream(None, &stream(900, 1, 9), &log, NOW).disturbance
+        };
+        assert_eq!(ends_at(7), Some(Disturbance::AheadOfLedger));
+        assert_eq!(ends_at(9), None, "it has what the ledger still has");
+    }
+
+    #[test]
+    fn another_epoch_and_ids_of_an_earlier_version_begin_a_generation_above_all_ids() {
+        let other = ChannelLog {
+            head: Head {
+                epoch: epoch(2),
+                seq: 40,
+            },
+            ..log(40)
+        };
+        assert_eq!(plan_stream(None, &stream(900, 1, 15), &other, NOW), anew(NOW, None));
+        assert_eq!(
+            plan_stream(left(15), &stream(900, 1, 15), &other, 5),
+            anew(901, None),
+            "the clock went back"
+        );
+        let old = StreamEntry {
+            id: StreamId { generation: 15, seq: 0 },
+            seq: None,
+            ..entry(15, 0)
+        };
+        assert_eq!(plan_stream(None, &ended_by(old, 15), &log(15), NOW), anew(NOW, None));
+    }
+
+    #[test]
+    fn a_strangers_entry_is_foreign_and_the_next_generation_is_above_it() {
+        for known in [None, left(15)] {
+            let stranger = StreamEntry {
+                epoch: None,
+                seq: None,
+                ..entry(77_000, 0)
+            };
+            let planned = plan_stream(known, &ended_by(stranger, 16), &log(16), NOW);
+            assert_eq!(planned, anew(77_001, Some(Disturbance::ForeignEntry)));
+            let highest = StreamEntry {
+                epoch: None,
+                seq: None,
+                ..entry(u64::MAX, u64::MAX)
+            };
+            let planned = plan_stream(known, &ended_by(highest, 16), &log(16), NOW);
+            assert_eq!(
+                (planned.clear, planned.disturbance),
+                (Clear::Delete, Some(Disturbance::ForeignEntry))
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_only_looks_like_ours_is_foreign() {
+        let forged = StreamEntry {
+            message: "x".to_owned(),
+            ..entry(900, 16)
+        };
+        let ours = ChannelLog {
+            message: Some("16".to_owned()),
+            ..log(16)
+        };
+        let planned = plan_stream(left(15), &ended_by(forged, 16), &ours, NOW);
+        assert_eq!(planned, anew(NOW, Some(Disturbance::ForeignEntry)));
+        let kept = plan_stream(left(15), &stream(900, 1, 16), &ours, NOW);
+        assert_eq!(kept, plan(Clear::Keep, 900, 17, 1, None), "the answer to it was lost");
+    }
+
+    #[test]
+    fn trimmed_renumbered_and_deleted_entries_are_noticed() {
+        let found = |length, first, last, last_id| FoundStream::Stream {
+            length,
+            last_id,
+            ends: Some((entry(900, first), entry(900, last))),
+        };
+        let id = |generation, seq| StreamId { generation, seq };
+        for (found, disturbance) in [
+            (found(5, 11, 15, id(900, 15)), Disturbance::Trimmed),
+            (found(14, 1, 15, id(900, 15)), Disturbance::Trimmed),
+            (found(14, 1, 14, id(900, 15)), Disturbance::Trimmed),
+            (found(15, 1, 15, id(950, 0)), Disturbance::Renumbered),
+        ] {
+            let planned = plan_stream(left(15), &found, &log(15), 5);
+            let above = if disturbance == Disturbance::Renumbered {
+                951
+            } else {
+                901
+            };
+            assert_eq!(planned, anew(above, Some(disturbance)));
+        }
+        let emptied = FoundStream::Stream {
+            length: 0,
+            last_id: id(900, 15),
+            ends: None,
+        };
+        assert_eq!(
+            plan_stream(left(15), &emptied, &log(15), 5),
+            anew(901, Some(Disturbance::Trimmed))
+        );
+        let wrong = plan_stream(left(15), &FoundStream::OtherType, &log(15), NOW);
+        assert_eq!(wrong, plan(Clear::Delete, 900, 1, 1, Some(Disturbance::WrongType)));
+    }
+
+    #[test]
+    fn an_older_copy_gets_what_it_lacks_under_the_same_ids() {
+        let planned = plan_stream(left(15), &stream(900, 1, 12), &log(15), NOW);
+        assert_eq!(planned, plan(Clear::Keep, 900, 13, 1, Some(Disturbance::LostTail)));
+        let planned = plan_stream(left(15), &stream(900, 1, 17), &log(15), NOW);
+        assert_eq!(planned, anew(NOW, Some(Disturbance::AheadOfLedger)));
+    }
+
+    #[test]
+    fn a_stream_that_begins_where_the_ledger_does_is_whole() {
+        let kept = ChannelLog { first: 11, ..log(15) };
+        let planned = plan_stream(None, &stream(900, 11, 15), &kept, NOW);
+        assert_eq!(planned, plan(Clear::Keep, 900, 16, 11, None));
+    }
+
+    #[test]
+    fn a_group_that_was_made_before_the_first_entry_keeps_its_stream() {
+        let made = FoundStream::Stream {
+            length: 0,
+            last_id: StreamId::default(),
+            ends: None,
+        };
+        assert_eq!(
+            plan_stream(None, &made, &log(3), NOW),
+            plan(Clear::Keep, NOW, 1, 1, None)
+        );
+    }
+
+    #[test]
+    fn only_the_next_number_is_added_and_only_to_a_stream_that_is_known() {
+        let channel = Channel::ticks(Symbol::usdcop());
+        let mut streams = Streams::default();
+        assert_eq!(streams.next(channel, epoch(1), 1), Next::Unknown);
+        streams.made_whole(channel, left(15).unwrap());
+        assert_eq!(streams.next(channel, epoch(1), 15), Next::Has);
+        assert_eq!(
+            streams.next(channel, epoch(1), 16),
+            Next::Add(StreamId {
+                generation: 900,
+                seq: 16
+            })
+        );
+        assert_eq!(streams.next(channel, epoch(1), 17), Next::Unknown, "a hole");
+        assert_eq!(streams.next(channel, epoch(2), 16), Next::Unknown, "another epoch");
+        assert!(streams.is_as_left(channel, epoch(1), &stream(900, 1, 15)));
+        assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 1, 14)));
+        assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 2, 15)));
+        assert!(!streams.is_as_left(channel, epoch(1), &FoundStream::Absent));
+        assert!(streams.is_others_doing(channel, Disturbance::Deleted));
+        streams.doubt_all();
+        assert!(!streams.is_others_doing(channel, Disturbance::Deleted));
+        assert!(streams.is_others_doing(channel, Disturbance::ForeignEntry));
+        assert_eq!(streams.next(channel, epoch(1), 16), Next::Unknown);
+        assert!(!streams.is_as_left(channel, epoch(1), &stream(900, 1, 15)));
+    }
+
+    #[test]
+    fn a_stream_is_mended_at_most_once_in_a_while() {
+        let channel = Channel::ticks(Symbol::usdcop());
+        let mut streams = Streams::default();
+        let now = Timestamp::from_secs(100);
+        assert!(streams.may_mend(channel, now));
+        streams.mending(channel, now);
+        assert!(!streams.may_mend(channel, now));
+        assert!(streams.may_mend(channel, now + limits::STREAM_MEND_SPACING));
+    }
+}

@@ -1,0 +1,330 @@
+//! A session's bars of candela beside those of another service on the same tables, with the likely cause of each difference.
+//!
+//! The other service is the one before candela: it puts prices into bars by when they arrive, checks no price, writes a bar when
+//! the next price comes, and does not reconnect after a clean close. Each cause below is one of its known habits, something that
+//! candela itself says of the bar, or [`Cause::Unexplained`].
+
+use crate::domain::model::{AcceptedTick, Bar, Flags, Gap, Interval, Ohlc, Price, Provenance, Slot, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Prices that differ by more than one part in so many are not of the same market: one of them was never traded.
+const IMPOSSIBLE_SHARE: i64 = 50;
+
+/// What of a session is compared. All of one pair and of the base interval.
+#[derive(Debug, Clone, Copy)]
+pub struct TwoSessions<'a> {
+    /// The slots that the calendar expects, earliest first.
+    pub slots: &'a [Slot],
+    /// The bars of candela, the last revision of each.
+    pub ours: &'a [Bar],
+    /// The bars of the other service: open instant and prices.
+    pub theirs: &'a [(Timestamp, Ohlc)],
+    /// What candela says is missing.
+    pub gaps: &'a [Gap],
+    /// The prices that candela accepted, as far as they are still kept.
+    pub ticks: &'a [AcceptedTick],
+}
+
+/// Why two services differ in a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The other has the same prices with fewer decimals.
+    Rounding,
+    /// The other's bar is what candela's ticks give when they are put into bars by when they arrived.
+    ArrivalTime,
+    /// The other has a price in this bar that candela has in the bar beside it, or the reverse.
+    NeighbouringPrice,
+    /// The other writes a session's last bar with the first price of the next session.
+    LastBarNotWritten,
+    /// The other has no bar from here to the close.
+    StoppedBeforeClose,
+    /// Candela heard prices in the slot and the other wrote no bar.
+    OtherMissed,
+    /// Candela's bar is the vendor's, fetched later.
+    FilledByCandela,
+    /// The bar carries flags of candela's: it was not connected for all of it, or the vendor's own bar differs.
+    FlaggedByCandela,
+    /// The other's bar has a price that is too far off to have been traded; candela set it aside.
+    ImpossiblePrice,
+    /// The other's range lies inside candela's: it heard fewer prices.
+    OtherHeardFewer,
+    /// The other has a bar where the calendar has no session.
+    OutsideSession,
+    /// Candela has no bar and says why in a gap.
+    GapOfCandela,
+    /// None of these.
+    Unexplained,
+}
+
+impl Cause {
+    /// What it means, as a sentence for a person.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Rounding => "the same prices, kept with fewer decimals by the other service",
+            Self::ArrivalTime => "the same prices, put into bars by their arrival; candela goes by the vendor's stamps",
+            Self::NeighbouringPrice => {
+                "a price at the edge of the bar stands in the next one; the other service goes by arrival"
+            }
+            Self::LastBarNotWritten => {
+                "the other service writes a session's last bar with the first price of the next session"
+            }
+            Self::StoppedBeforeClose => {
+                "the other service has nothing from here to the close: it does not reconnect after a clean close"
+            }
+            Self::OtherMissed => {
+                "candela heard prices here; the other service was down, disconnected or could not write"
+            }
+            Self::FilledByCandela => "candela fetched this bar from the vendor; the other service does not",
+            Self::FlaggedByCandela => "candela marks this bar itself",
+            Self::ImpossiblePrice => "the other service took a price that candela set aside as impossible",
+            Self::OtherHeardFewer => {
+                "the other service heard fewer prices: it was down or disconnected for part of the bar"
+            }
+            Self::OutsideSession => {
+                "the calendar has no session then; the other service knows neither holidays nor the last bar's end"
+            }
+            Self::GapOfCandela => "candela has no bar and says why",
+            Self::Unexplained => "no cause is known: look at both logs of this time",
+        }
+    }
+
+    /// Whether the difference needs nobody's attention.
+    pub const fn is_explained(self) -> bool {
+        !matches!(self, Self::Unexplained)
+    }
+}
+
+/// One slot in which the two differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BarDifference {
+    /// The slot's first instant.
+    pub opens_at: Timestamp,
+    /// Candela's prices, if it has the bar.
+    pub ours: Option<Ohlc>,
+    /// The other's prices, if it has the bar.
+    pub theirs: Option<Ohlc>,
+    /// The likely cause.
+    pub cause: Cause,
+    /// What candela says of the slot: the bar's flags, or the gap's status and cause.
+    pub said: Option<String>,
+}
+
+/// What came of comparing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// How many bars the calendar expects.
+    pub expected: usize,
+    /// How many candela has.
+    pub ours: usize,
+    /// How many the other has.
+    pub theirs: usize,
+    /// How many are equal to the last decimal.
+    pub equal: usize,
+    /// The others, earliest first.
+    pub differences: Vec<BarDifference>,
+}
+
+impl Comparison {
+    /// Compares slot by slot.
+    pub fn of(compared: &TwoSessions<'_>) -> Self {
+        let ours: BTreeMap<Timestamp, &Bar> = compared.ours.iter().map(|bar| (bar.key.opens_at, bar)).collect();
+        let theirs: BTreeMap<Timestamp, Ohlc> = compared.theirs.iter().copied().collect();
+        let sides = Sides {
+            compared,
+            by_arrival: bars_by_arrival(compared),
+            ours,
+            theirs,
+        };
+        let mut opens: Vec<Timestamp> = sides.ours.keys().chain(sides.theirs.keys()).copied().collect();
+        opens.extend(compared.slots.iter().map(|slot| slot.opens_at));
+        opens.sort_unstable();
+        opens.dedup();
+        let mut equal: usize = 0;
+        let mut differences = Vec::new();
+        for opens_at in opens {
+            let bar = sides.ours.get(&opens_at).copied();
+            let other = sides.theirs.get(&opens_at).copied();
+            if bar.is_some() && bar.map(|bar| bar.ohlc) == other {
+                equal = equal.saturating_add(1);
+            } else if let Some((cause, said)) = sides.explain(opens_at, bar, other) {
+                differences.push(BarDifference {
+                    opens_at,
+                    ours: bar.map(|bar| bar.ohlc),
+                    theirs: other,
+                    cause,
+                    said,
+                });
+            }
+        }
+        Self {
+            expected: compared.slots.len(),
+            ours: sides.ours.len(),
+            theirs: sides.theirs.len(),
+            equal,
+            differences,
+        }
+    }
+
+    /// How many differences have no known cause.
+    pub fn unexplained(&self) -> usize {
+        self.differences
+            .iter()
+            .filter(|difference| !difference.cause.is_explained())
+            .count()
+    }
+}
+
+/// Both services' bars by their first instant.
+struct Sides<'a> {
+    compared: &'a TwoSessions<'a>,
+    ours: BTreeMap<Timestamp, &'a Bar>,
+    theirs: BTreeMap<Timestamp, Ohlc>,
+    by_arrival: BTreeMap<Timestamp, Ohlc>,
+}
+
+impl Sides<'_> {
+    /// The cause, and what candela says of the slot; nothing where neither has a bar and candela says why.
+    fn explain(&self, opens_at: Timestamp, bar: Option<&Bar>, other: Option<Ohlc>) -> Option<(Cause, Option<String>)> {
+        match (bar, other) {
+            (Some(bar), Some(other)) => Some((self.cause_of_prices(bar, other), flags_of(bar))),
+            (Some(bar), None) => Some((self.cause_of_absence(bar), flags_of(bar))),
+            (None, Some(other)) => Some(self.cause_of_presence(opens_at, other)),
+            (None, None) if self.gap_at(opens_at).is_some() => None,
+            (None, None) => Some((Cause::Unexplained, None)),
+        }
+    }
+
+    fn cause_of_prices(&self, bar: &Bar, other: Ohlc) -> Cause {
+        let ours = bar.ohlc;
+        let opens_at = bar.key.opens_at;
+        if is_rounded(ours, other) {
+            Cause::Rounding
+        } else if self.by_arrival.get(&opens_at) == Some(&other) {
+            Cause::ArrivalTime
+        } else if is_impossible(ours, other) {
+            Cause::ImpossiblePrice
+        } else if bar.provenance == Provenance::Backfill {
+            Cause::FilledByCandela
+        } else if bar.flags.without(Flags::PARTIAL_SESSION) != Flags::default() {
+            Cause::FlaggedByCandela
+        } else if self.holds_neighbour(opens_at, ours, other) {
+            Cause::NeighbouringPrice
+        } else if ours.low <= other.low && other.high <= ours.high {
+            Cause::OtherHeardFewer
+        } else {
+            Cause::Unexplained
+        }
+    }
+
+    fn cause_of_absence(&self, bar: &Bar) -> Cause {
+        let opens_at = bar.key.opens_at;
+        let last = self.compared.slots.last().map(|slot| slot.opens_at);
+        if !self.by_arrival.contains_key(&opens_at) && !self.compared.ticks.is_empty() && bar.ticks > 0 {
+            Cause::ArrivalTime
+        } else if Some(opens_at) == last {
+            Cause::LastBarNotWritten
+        } else if self.theirs.range(opens_at..).next().is_none() {
+            Cause::StoppedBeforeClose
+        } else if bar.ticks > 0 {
+            Cause::OtherMissed
+        } else {
+            Cause::FilledByCandela
+        }
+    }
+
+    fn cause_of_presence(&self, opens_at: Timestamp, other: Ohlc) -> (Cause, Option<String>) {
+        if !self.compared.slots.iter().any(|slot| slot.opens_at == opens_at) {
+            return (Cause::OutsideSession, None);
+        }
+        let said = self
+            .gap_at(opens_at)
+            .map(|gap| format!("{}: {}", gap.status.name(), gap.cause));
+        let before = self.ours.range(..opens_at).next_back().map(|(_, bar)| bar.ohlc.close);
+        if self.by_arrival.get(&opens_at) == Some(&other) {
+            (Cause::ArrivalTime, said)
+        } else if before.is_some_and(|close| other == Ohlc::flat_at(close)) {
+            (Cause::NeighbouringPrice, said)
+        } else if said.is_some() {
+            (Cause::GapOfCandela, said)
+        } else {
+            (Cause::Unexplained, None)
+        }
+    }
+
+    fn gap_at(&self, at: Timestamp) -> Option<&Gap> {
+        self.compared.gaps.iter().find(|gap| gap.from <= at && at < gap.to)
+    }
+
+    /// Whether the bars are equal but for the last price of the bar before, which the other has in this one, and this one's
+    /// last, which it may have in the next.
+    fn holds_neighbour(&self, opens_at: Timestamp, ours: Ohlc, other: Ohlc) -> bool {
+        let before = self.ours.range(..opens_at).next_back().map(|(_, bar)| bar.ohlc.close);
+        let after = (self.theirs.range(opens_at..).nth(1)).map(|(_, next)| next.open);
+        let came_late = before == Some(other.open);
+        let goes_late = after == Some(ours.close) && other.close != ours.close;
+        let lowest = before.map_or(ours.low, |price| price.min(ours.low));
+        let highest = before.map_or(ours.high, |price| price.max(ours.high));
+        (came_late || goes_late) && lowest <= other.low && other.high <= highest
+    }
+}
+
+/// The flags of a bar, as they are called on every wire.
+fn flags_of(bar: &Bar) -> Option<String> {
+    let names: Vec<&str> = bar.flags.names().collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The prices of both, side by side.
+fn pairs(ours: Ohlc, other: Ohlc) -> [(Price, Price); 4] {
+    [
+        (ours.open, other.open),
+        (ours.high, other.high),
+        (ours.low, other.low),
+        (ours.close, other.close),
+    ]
+}
+
+/// Whether the other's prices are ours with two to five decimals.
+fn is_rounded(ours: Ohlc, other: Ohlc) -> bool {
+    [10_i64, 100, 1_000, 10_000].into_iter().any(|unit| {
+        pairs(ours, other).into_iter().all(|(our, their)| {
+            let apart = our.micros().abs_diff(their.micros());
+            their.micros().checked_rem(unit) == Some(0) && apart.saturating_mul(2) <= unit.unsigned_abs()
+        })
+    })
+}
+
+/// Whether a price of the other is too far from every price of ours.
+fn is_impossible(ours: Ohlc, other: Ohlc) -> bool {
+    let allowed = ours.high.micros().checked_div(IMPOSSIBLE_SHARE).unwrap_or(0);
+    let beyond = |price: Price| {
+        price.micros() > ours.high.micros().saturating_add(allowed)
+            || price.micros() < ours.low.micros().saturating_sub(allowed)
+    };
+    beyond(other.high) || beyond(other.low)
+}
+
+/// The bars that candela's ticks give when each counts for the slot in which it arrived, as the other service has it.
+fn bars_by_arrival(compared: &TwoSessions<'_>) -> BTreeMap<Timestamp, Ohlc> {
+    let Some(first) = compared.slots.first() else {
+        return BTreeMap::new();
+    };
+    let length = Interval::BASE.vendor_length();
+    let mut bars: BTreeMap<Timestamp, Ohlc> = BTreeMap::new();
+    for tick in compared.ticks.iter().filter(|tick| tick.received_at >= first.opens_at) {
+        let price = tick.tick.price;
+        let bar = bars
+            .entry(tick.received_at.floor(length))
+            .or_insert_with(|| Ohlc::flat_at(price));
+        bar.high = bar.high.max(price);
+        bar.low = bar.low.min(price);
+        bar.close = price;
+    }
+    bars
+}
+
+#[cfg(test)]
+#[path = "tests/comparison.rs"]
+mod tests;

@@ -1,0 +1,457 @@
+//! Which gap to ask the vendor about next, and when; and, where nothing is missing, which of our bars to compare with its own.
+//!
+//! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
+//! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh.
+//!
+//! A slot in which a watched pair was quiet is probably empty at the vendor too. It is asked for once its absence there is evidence,
+//! many such slots at a time, and ever more seldom while the answers are empty.
+
+use crate::domain::model::{Fetched, Gap, Interval, SlotGrid, Symbol, Timestamp, backoff};
+use crate::domain::pipeline::Unchecked;
+use crate::domain::vendor::{Disposition, SeriesRequest, Trouble};
+use crate::limits;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What to do about gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this: bars are missing.
+    Ask(SeriesRequest),
+    /// Ask this if there are credits to spare: bars of ours are to be compared.
+    Compare(SeriesRequest),
+    /// Look again then.
+    Wait(Timestamp),
+    /// Nothing is missing, and nothing to be compared.
+    Rest,
+}
+
+/// Remembers what was asked and how it went.
+#[derive(Debug, Clone, Default)]
+pub struct Healer {
+    pairs: BTreeMap<Symbol, Pair>,
+    /// Until then there are no credits for comparisons.
+    poor_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    failures: u32,
+    not_before: Timestamp,
+    /// Answers in a row that had no bar for a quiet slot, and when the last one came.
+    empty: u32,
+    empty_at: Timestamp,
+}
+
+/// The causes of a gap in which the pair was watched and no price was accepted. Which of both it is shows with the next price.
+const QUIET: [&str; 2] = ["no_ticks", "no_accepted_price"];
+
+impl Healer {
+    /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
+    pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
+        let ripe_at = |gap: &Gap| {
+            let (_, whole) = SlotGrid::of(gap.interval).vendor_span(gap.from, gap.to);
+            let pair = self.pairs.get(&gap.symbol);
+            let rested = pair.map_or(gap.to, |pair| pair.not_before);
+            if !QUIET.contains(&gap.cause.as_str()) {
+                return rested.max(whole + limits::BACKFILL_SETTLE);
+            }
+            let seldom = pair.filter(|pair| pair.empty > 0);
+            let seldom = seldom.map_or(gap.to, |pair| pair.empty_at + quiet_wait(pair.empty));
+            rested
+                .max(whole + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
+                .max(seldom)
+        };
+        let pending = || gaps.iter().filter(|gap| gap.status.pending());
+        if let Some(newest) = pending()
+            .filter(|gap| ripe_at(gap) <= now)
+            .max_by_key(|gap| (gap.to, gap.interval))
+        {
+            return Step::Ask(span(newest, pending()));
+        }
+        let comparisons = || unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));
+        if let Some((_, due)) = comparisons().find(|(at, _)| *at <= now) {
+            return Step::Compare(compare(due));
+        }
+        let comparing = comparisons().map(|(at, _)| at);
+        pending()
+            .map(ripe_at)
+            .chain(comparing)
+            .min()
+            .map_or(Step::Rest, Step::Wait)
+    }
+
+    /// When bars are to be compared: enough of them for one question, or all there will be, and old enough to be final.
+    fn due_at(&self, some: &Unchecked) -> Option<Timestamp> {
+        let enough = some.over || some.bars >= limits::COMPARE_BARS;
+        let rested = self.pairs.get(&some.symbol).map_or(some.to, |pair| pair.not_before);
+        let settled = some.to + limits::VENDOR_SETTLES;
+        enough.then(|| rested.max(settled).max(self.poor_until.unwrap_or(settled)))
+    }
+
+    /// The clock was set back to `now`: what was to rest rests no longer than it would from now on.
+    pub fn set_back(&mut self, now: Timestamp) {
+        for pair in self.pairs.values_mut() {
+            pair.not_before = pair.not_before.min(now + limits::BACKFILL_AGAIN);
+        }
+        self.poor_until = None;
+    }
+
+    /// There are no credits for comparisons before then.
+    pub const fn poor(&mut self, until: Timestamp) {
+        self.poor_until = Some(until);
+    }
+
+    /// The vendor answered. `quiet`: whether it had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    pub fn answered(&mut self, symbol: Symbol, quiet: Option<bool>, now: Timestamp) {
+        let before = self
+            .pairs
+            .get(&symbol)
+            .map_or((0, now), |pair| (pair.empty, pair.empty_at));
+        let (empty, empty_at) = match quiet {
+            None => before,
+            Some(true) => (0, now),
+            Some(false) => (before.0.saturating_add(1), now),
+        };
+        let rested = Pair {
+            failures: 0,
+            not_before: now + limits::BACKFILL_AGAIN,
+            empty,
+            empty_at,
+        };
+        self.pairs.insert(symbol, rested);
+    }
+
+    /// Whether an answer had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    pub fn found_quiet(gaps: &[Gap], fetched: &Fetched) -> Option<bool> {
+        gaps.iter()
+            .filter(|gap: &&Gap| {
+                QUIET.contains(&gap.cause.as_str())
+                    && gap.symbol == fetched.symbol
+                    && gap.from < fetched.to
+                    && fetched.from < gap.to
+            })
+            .map(|gap: &Gap| {
+                fetched
+                    .bars
+                    .iter()
+                    .any(|bar| gap.from <= bar.opens_at && bar.opens_at < gap.to)
+            })
+            .reduce(|one, other| one || other)
+    }
+
+    /// The vendor refused, or nobody answered (`None`). `luck` from 0 to below 1.
+    pub fn failed(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
+        let before = self.pairs.get(&symbol);
+        let failures = before.map_or(0, |pair| pair.failures).saturating_add(1);
+        let (empty, empty_at) = before.map_or((0, now), |pair| (pair.empty, pair.empty_at));
+        let wait = match trouble.map_or(Disposition::Retry, Trouble::disposition) {
+            Disposition::NextKey => Duration::ZERO, // the pool says when there is one
+            Disposition::Retry => retry(failures, luck),
+            Disposition::Final => limits::BACKFILL_HOPELESS,
+        };
+        self.pairs.insert(
+            symbol,
+            Pair {
+                failures,
+                not_before: now + wait,
+                empty,
+                empty_at,
+            },
+        );
+    }
+}
+
+/// How long after so many empty answers a quiet slot is asked for again.
+fn quiet_wait(empty: u32) -> Duration {
+    backoff::delay(
+        limits::BACKFILL_QUIET,
+        empty.saturating_sub(1),
+        limits::BACKFILL_QUIET_LONGEST,
+    )
+}
+
+/// A wait that doubles, with half of it left to luck.
+fn retry(failures: u32, luck: f64) -> Duration {
+    let failures = failures.saturating_sub(1);
+    let ceiling = backoff::delay(limits::BACKFILL_RETRY, failures, limits::BACKFILL_RETRY_LONGEST);
+    ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&luck) { luck } else { 0.0 } / 2.0)
+}
+
+/// The gap, with as many older ones of the same pair as one answer can hold.
+fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
+    let earliest = newest.to - longest(newest.interval);
+    let same =
+        gaps.filter(|gap| gap.symbol == newest.symbol && gap.interval == newest.interval && gap.from >= earliest);
+    let from = same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest);
+    let (from, to) = SlotGrid::of(newest.interval).vendor_span(from, newest.to);
+    SeriesRequest {
+        symbols: vec![newest.symbol],
+        interval: newest.interval,
+        from,
+        to,
+    }
+}
+
+/// The stretch from its beginning, as long as one answer can be: what is left is asked for after it.
+fn compare(some: &Unchecked) -> SeriesRequest {
+    SeriesRequest {
+        symbols: vec![some.symbol],
+        interval: some.interval,
+        from: some.from,
+        to: some.to.min(some.from + longest(some.interval)),
+    }
+}
+
+/// One bar less than an answer holds: whether the vendor counts the end is not documented.
+fn longest(interval: Interval) -> Duration {
+    interval
+        .vendor_length()
+        .saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::GapStatus;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
+    const FIVE: Duration = Duration::from_secs(300);
+
+    fn gap(id: u64, symbol: &str, from: u32, bars: u32) -> Gap {
+        Gap {
+            id,
+            symbol: symbol.parse().unwrap(),
+            interval: Interval::M5,
+            from: NOON + FIVE * from,
+            to: NOON + FIVE * (from + bars),
+            bars,
+            status: GapStatus::Open,
+            cause: "upstream_close_1006".to_owned(),
+        }
+    }
+
+    fn late() -> Timestamp {
+        NOON + FIVE * 10_000
+    }
+
+    fn asked(step: Step) -> (String, u64, u64) {
+        let Step::Ask(request) = step else {
+            panic!("{step:?} asks nothing")
+        };
+        let slot = |at: Timestamp| at.since(NOON).as_secs() / 300;
+        (request.symbols[0].to_string(), slot(request.from), slot(request.to))
+    }
+
+    #[test]
+    fn a_cut_slot_is_asked_for_whole_and_not_before_the_vendors_bar_is_over() {
+        let mut cut = gap(1, "USD/COP", 1, 1);
+        cut.to = cut.from + Duration::from_secs(180);
+        let whole = cut.from + FIVE;
+        let healer = Healer::default();
+        let early = whole + limits::BACKFILL_SETTLE - Duration::from_micros(1);
+        assert_eq!(
+            healer.next(&[cut.clone()], &[], early),
+            Step::Wait(whole + limits::BACKFILL_SETTLE)
+        );
+        let Step::Ask(request) = healer.next(&[cut.clone()], &[], whole + limits::BACKFILL_SETTLE) else {
+            panic!("it is ripe");
+        };
+        assert_eq!((request.from, request.to), (cut.from, whole));
+    }
+
+    #[test]
+    fn the_newest_gap_is_asked_first_together_with_older_ones_of_its_pair() {
+        let gaps = [
+            gap(1, "USD/COP", 3, 2),
+            gap(2, "EUR/USD", 7, 1),
+            gap(3, "USD/COP", 8, 4),
+        ];
+        assert_eq!(
+            asked(Healer::default().next(&gaps, &[], late())),
+            ("USD/COP".to_owned(), 3, 12)
+        );
+    }
+
+    #[test]
+    fn one_question_spans_no_more_than_one_answer_holds() {
+        let gaps = [gap(1, "USD/COP", 0, 2), gap(2, "USD/COP", 6_000, 1)];
+        assert_eq!(
+            asked(Healer::default().next(&gaps, &[], late())),
+            ("USD/COP".to_owned(), 6_000, 6_001)
+        );
+        let long = [gap(1, "USD/COP", 0, 6_000)];
+        assert_eq!(
+            asked(Healer::default().next(&long, &[], late())),
+            ("USD/COP".to_owned(), 1_001, 6_000)
+        );
+    }
+
+    #[test]
+    fn a_bar_that_just_closed_is_given_a_moment() {
+        let gaps = [gap(1, "USD/COP", 0, 1)];
+        let closed = gaps[0].to;
+        let ripe = closed + limits::BACKFILL_SETTLE;
+        assert_eq!(Healer::default().next(&gaps, &[], closed), Step::Wait(ripe));
+        assert!(matches!(Healer::default().next(&gaps, &[], ripe), Step::Ask(_)));
+    }
+
+    #[test]
+    fn a_quiet_pair_costs_a_handful_of_questions_and_not_three_for_each_empty_slot() {
+        let mut healer = Healer::default();
+        let mut gaps: Vec<Gap> = Vec::new();
+        let (mut asked, mut opened) = (0, 0);
+        for minute in 0..180_u32 {
+            let now = NOON + Duration::from_secs(60) * minute;
+            if minute < 120 && minute % 14 == 5 {
+                opened += 1; // one slot of three, roughly, has no tick
+                let quiet = gap(opened, "USD/COP", minute / 5 - 1, 1);
+                gaps.push(Gap {
+                    cause: QUIET[1].to_owned(),
+                    ..quiet
+                });
+            }
+            if let Step::Ask(request) = healer.next(&gaps, &[], now) {
+                asked += 1;
+                let empty = Fetched {
+                    symbol: request.symbols[0],
+                    interval: request.interval,
+                    from: request.from,
+                    to: request.to,
+                    bars: Vec::new(),
+                    unusable: Vec::new(),
+                };
+                healer.answered(empty.symbol, Healer::found_quiet(&gaps, &empty), now);
+                gaps.retain(|gap| gap.to > request.to || gap.to + limits::VENDOR_SETTLES > now);
+            }
+        }
+        assert!(opened >= 8 && gaps.is_empty(), "{opened} opened, {gaps:?} left");
+        assert!(asked <= 5, "{asked} questions for {opened} empty slots");
+    }
+
+    #[test]
+    fn a_bar_that_the_vendor_has_for_a_quiet_slot_brings_the_next_question_soon() {
+        let mut healer = Healer::default();
+        let quiet = Gap {
+            cause: QUIET[1].to_owned(),
+            ..gap(1, "USD/COP", 0, 1)
+        };
+        let gaps = [quiet.clone()];
+        let ripe = quiet.to + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE;
+        assert_eq!(
+            healer.next(&gaps, &[], quiet.to + limits::BACKFILL_SETTLE),
+            Step::Wait(ripe)
+        );
+        healer.answered(quiet.symbol, Some(false), ripe);
+        healer.answered(quiet.symbol, Some(false), ripe);
+        let again = ripe + limits::BACKFILL_QUIET * 2;
+        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(again));
+        healer.answered(quiet.symbol, Some(true), ripe);
+        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(ripe + limits::BACKFILL_AGAIN));
+        // An outage does not wait for that.
+        let outage = [quiet, gap(2, "USD/COP", 9, 1)];
+        healer.answered(outage[1].symbol, Some(false), NOON);
+        assert!(matches!(
+            healer.next(&outage, &[], outage[1].to + limits::BACKFILL_AGAIN),
+            Step::Ask(_)
+        ));
+    }
+
+    #[test]
+    fn settled_gaps_are_nobodys_business() {
+        let mut settled = gap(1, "USD/COP", 0, 1);
+        settled.status = GapStatus::Unfillable;
+        assert_eq!(Healer::default().next(&[settled], &[], late()), Step::Rest);
+        assert_eq!(Healer::default().next(&[], &[], late()), Step::Rest);
+    }
+
+    #[test]
+    fn an_answered_pair_rests_while_others_are_asked() {
+        let gaps = [gap(1, "USD/COP", 3, 2), gap(2, "EUR/USD", 1, 1)];
+        let mut healer = Healer::default();
+        healer.answered(gaps[0].symbol, None, late());
+        assert_eq!(asked(healer.next(&gaps, &[], late())).0, "EUR/USD");
+        healer.answered(gaps[1].symbol, None, late());
+        assert_eq!(
+            healer.next(&gaps, &[], late()),
+            Step::Wait(late() + limits::BACKFILL_AGAIN)
+        );
+        assert_eq!(
+            asked(healer.next(&gaps, &[], late() + limits::BACKFILL_AGAIN)).0,
+            "USD/COP"
+        );
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_spent_keys_do_not() {
+        let gaps = [gap(1, "USD/COP", 3, 2)];
+        let mut healer = Healer::default();
+        let mut wait = |trouble| {
+            healer.failed(gaps[0].symbol, trouble, late(), 0.0);
+            match healer.next(&gaps, &[], late()) {
+                Step::Wait(at) => at.since(late()),
+                _ => Duration::ZERO,
+            }
+        };
+        let waits: Vec<Duration> = (0..12).map(|_| wait(Some(Trouble::ServerFault))).collect();
+        assert!(
+            waits[0] < waits[1] && waits[1] < waits[2] && waits[11] <= limits::BACKFILL_RETRY_LONGEST,
+            "{waits:?}"
+        );
+        assert_eq!(wait(Some(Trouble::DaySpent)), Duration::ZERO);
+        assert_eq!(wait(Some(Trouble::UnknownSymbol)), limits::BACKFILL_HOPELESS);
+    }
+
+    fn unchecked(bars: usize, over: bool) -> Unchecked {
+        Unchecked {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: NOON,
+            to: NOON + FIVE * u32::try_from(bars).unwrap(),
+            bars,
+            over,
+        }
+    }
+
+    #[test]
+    fn an_hour_of_bars_is_compared_by_one_question_once_the_vendors_are_final() {
+        let healer = Healer::default();
+        let hour = [unchecked(limits::COMPARE_BARS, false)];
+        let settled = hour[0].to + limits::VENDOR_SETTLES;
+        assert_eq!(healer.next(&[], &hour, hour[0].to), Step::Wait(settled));
+        let Step::Compare(request) = healer.next(&[], &hour, settled) else {
+            panic!("an hour is enough")
+        };
+        assert_eq!((request.from, request.to), (hour[0].from, hour[0].to));
+        assert_eq!(
+            healer.next(&[], &[unchecked(5, false)], late()),
+            Step::Rest,
+            "more will come"
+        );
+        assert!(
+            matches!(healer.next(&[], &[unchecked(5, true)], late()), Step::Compare(_)),
+            "no more will come"
+        );
+    }
+
+    #[test]
+    fn missing_bars_come_before_comparisons_and_these_wait_for_credits() {
+        let mut healer = Healer::default();
+        let session = [unchecked(59, true)];
+        assert_eq!(asked(healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late())).1, 3);
+        healer.poor(late() + FIVE);
+        assert_eq!(healer.next(&[], &session, late()), Step::Wait(late() + FIVE));
+        assert!(matches!(
+            healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late()),
+            Step::Ask(_)
+        ));
+    }
+
+    #[test]
+    fn weeks_of_bars_are_compared_from_their_beginning_as_far_as_an_answer_reaches() {
+        let Step::Compare(request) = Healer::default().next(&[], &[unchecked(6_000, true)], late()) else {
+            panic!("it is due")
+        };
+        assert_eq!((request.from, request.to), (NOON, NOON + FIVE * 4_999));
+    }
+}

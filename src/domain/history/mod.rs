@@ -1,0 +1,18 @@
+//! What is known of past sessions: the ready flag, the survey and its verdict, the seam to live bars, and what backfill asks for.
+
+pub mod l0;
+pub mod l0_table;
+pub mod tally;
+pub mod verdict;
+pub mod verdict_findings;
+pub mod seam;
+pub mod gaps;
+pub mod comparison;
+pub mod past;
+
+pub use comparison::{BarDifference, Cause, Comparison, TwoSessions};
+pub use gaps::{Healer, Step};
+pub use l0::{Flag, FlagTrouble, Found, GateWindow, Manifest, OnTimeout, Sighting, WaitPolicy};
+pub use l0_table::{L0Table, Spelling};
+pub use tally::{History, Shift, Survey};
+pub use verdict::{Finding, Severity, Stretch, Verdict, Verdicts};

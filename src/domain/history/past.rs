@@ -1,0 +1,179 @@
+//! Which bars of past sessions are missing from a store, and what to ask the vendor for them.
+
+use crate::domain::model::{
+    Bar, BarKey, BarState, Expected, Fetched, Interval, Ohlc, Provenance, SlotGrid, Symbol, Timestamp,
+};
+use crate::domain::vendor::SeriesRequest;
+use crate::limits;
+use std::collections::BTreeMap;
+
+/// What to ask for these bars, newest first, each question as long as one answer can be.
+pub fn questions(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
+    let bars = u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX);
+    let most = Interval::BASE.vendor_length().saturating_mul(bars);
+    let mut asked: Vec<SeriesRequest> = Vec::new();
+    for Expected { slot, .. } in missing.iter().rev() {
+        let (from, to) = SlotGrid::BASE.vendor_span(slot.opens_at, slot.closes_at);
+        match asked.last_mut() {
+            Some(request) if request.to.since(from) <= most => request.from = from,
+            _ => asked.push(SeriesRequest {
+                symbols: vec![symbol],
+                interval: Interval::BASE,
+                from,
+                to,
+            }),
+        }
+    }
+    asked
+}
+
+/// The bars of an answer that fill missing ones, as they are written down.
+pub fn fill(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
+    let vendor: BTreeMap<Timestamp, Ohlc> = fetched.bars.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
+    missing
+        .iter()
+        .filter_map(|Expected { slot, session }| {
+            Some(Bar {
+                key: BarKey {
+                    symbol: fetched.symbol,
+                    interval: Interval::BASE,
+                    opens_at: slot.opens_at,
+                },
+                closes_at: slot.closes_at,
+                ohlc: *vendor.get(&slot.opens_at)?,
+                ticks: 0,
+                first_tick_at: None,
+                last_tick_at: None,
+                state: BarState::Closed,
+                revision: 0,
+                provenance: Provenance::Backfill,
+                flags: SlotGrid::BASE.flags_of(*slot),
+                session_date: session.date,
+                session_kind: session.kind,
+            })
+        })
+        .collect()
+}
+
+/// How many of these slots the vendor was asked for: its answer covers the whole bar that it would have.
+pub fn answered(fetched: &Fetched, missing: &[Expected]) -> usize {
+    missing
+        .iter()
+        .filter(|expected: &&Expected| fetched.speaks_of(expected.slot))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Flags, Listed, Price, Session, SessionKind, Slot, VendorBar};
+    use std::time::Duration;
+
+    /// 2026-03-02T13:00:00Z, a Monday.
+    const OPEN: Timestamp = Timestamp::from_secs(1_772_456_400);
+    const DAY: Duration = Duration::from_secs(86_400);
+    const BASE: Duration = Interval::BASE.vendor_length();
+
+    fn expected(sessions: &Listed, from: Timestamp, to: Timestamp) -> Vec<Expected> {
+        SlotGrid::BASE.expected(sessions, from, to)
+    }
+
+    fn week() -> Listed {
+        let session = |day: u32| Session {
+            date: (OPEN + DAY * day).datetime().date_naive(),
+            opens: OPEN + DAY * day,
+            closes: OPEN + DAY * day + Duration::from_secs(17_700),
+            kind: SessionKind::Spot,
+        };
+        Listed {
+            sessions: (0..5).map(session).collect(),
+            zone: chrono_tz::America::Bogota,
+        }
+    }
+
+    #[test]
+    fn every_whole_slot_of_every_session_is_expected() {
+        assert_eq!(expected(&week(), OPEN - DAY, OPEN + DAY * 9).len(), 59 * 5);
+        assert_eq!(expected(&week(), OPEN + BASE, OPEN + BASE * 4).len(), 3);
+        assert_eq!(
+            expected(&week(), OPEN + BASE, OPEN + BASE * 4 - Duration::from_secs(1)).len(),
+            2
+        );
+        assert_eq!(expected(&week(), OPEN + DAY * 9, OPEN + DAY * 10), []);
+    }
+
+    #[test]
+    fn one_question_spans_days_and_the_newest_comes_first() {
+        let all = expected(&week(), OPEN, OPEN + DAY * 9);
+        let asked = questions(Symbol::usdcop(), &all);
+        assert_eq!(asked.len(), 1);
+        assert_eq!((asked[0].from, asked[0].to), (OPEN, all[all.len() - 1].slot.closes_at));
+        let session = all[0].session;
+        let slot = Slot {
+            opens_at: OPEN + DAY * 40,
+            closes_at: OPEN + DAY * 40 + BASE,
+        };
+        let far = Expected { slot, session };
+        let two = questions(Symbol::usdcop(), &[all[0], far]);
+        assert_eq!(
+            two.iter().map(|request| request.from).collect::<Vec<_>>(),
+            [far.slot.opens_at, OPEN]
+        );
+        assert_eq!(questions(Symbol::usdcop(), &[]), []);
+    }
+
+    #[test]
+    fn a_cut_slot_is_asked_for_on_the_vendors_grid_and_its_bar_says_that_it_is_cut() {
+        let mut week = week();
+        week.sessions[0].closes = OPEN + Duration::from_secs(420);
+        let all = expected(&week, OPEN, OPEN + BASE * 12);
+        assert_eq!(all.len(), 2);
+        let asked = questions(Symbol::usdcop(), &all);
+        assert_eq!((asked[0].from, asked[0].to), (OPEN, OPEN + BASE * 2));
+        let fetched = |to| Fetched {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: OPEN,
+            to,
+            bars: vec![VendorBar {
+                opens_at: OPEN + BASE,
+                ohlc: Ohlc::flat_at(Price::from_micros(7)),
+            }],
+            unusable: Vec::new(),
+        };
+        let filled = fill(&fetched(OPEN + BASE * 2), &all);
+        assert_eq!(filled.len(), 1);
+        assert_eq!(
+            (filled[0].closes_at, filled[0].flags),
+            (week.sessions[0].closes, Flags::PARTIAL_SESSION)
+        );
+        assert_eq!(answered(&fetched(OPEN + BASE * 2), &all), 2);
+        assert_eq!(answered(&fetched(OPEN + Duration::from_secs(420)), &all), 1);
+    }
+
+    #[test]
+    fn only_what_was_missing_is_filled() {
+        let all = expected(&week(), OPEN, OPEN + BASE * 3);
+        let vendor = |opens_at| VendorBar {
+            opens_at,
+            ohlc: Ohlc::flat_at(Price::from_micros(7)),
+        };
+        let fetched = Fetched {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: OPEN,
+            to: OPEN + BASE * 3,
+            bars: vec![vendor(OPEN), vendor(OPEN + BASE)],
+            unusable: Vec::new(),
+        };
+        let filled = fill(&fetched, &all[1..]);
+        assert_eq!(
+            filled.iter().map(|bar| bar.key.opens_at).collect::<Vec<_>>(),
+            [OPEN + BASE]
+        );
+        assert_eq!(
+            (filled[0].provenance, filled[0].session_date),
+            (Provenance::Backfill, all[0].session.date)
+        );
+    }
+}

@@ -1,0 +1,336 @@
+//! What a whole history looks like against the calendar, from the instants of its rows: which slots are there, which lie
+//! outside every session, and whether whole days lie beside their session because their hours were labelled with another zone.
+
+use crate::domain::calendar::Calendar;
+use crate::domain::model::{Interval, Session, SlotGrid, Timestamp};
+use chrono::NaiveDate;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Seconds of an hour.
+const HOUR: i64 = 3_600;
+
+/// What the store found of the history: every row's instant, and what is odd about its prices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// When each row's bar begins, earliest first; equal instants are rows for the same slot.
+    pub rows: Vec<Timestamp>,
+    /// How many rows have open = high = low = close.
+    pub flat: u64,
+    /// Some of them, newest first.
+    pub flat_examples: Vec<Timestamp>,
+    /// How many rows break low ≤ open, close ≤ high, or have a price that is missing or not positive.
+    pub broken: u64,
+    /// Some of them, newest first.
+    pub broken_examples: Vec<Timestamp>,
+    /// How many rows have a price with more than six decimals, which are rounded where they are read.
+    pub rounded: u64,
+    /// Closed bars that candela fetched from the vendor to complete the history, in the last week or so.
+    pub fetched: Vec<Timestamp>,
+}
+
+/// Which of the twelve five-minute slots of which UTC hours (since 1970) have something; bit 0 is the first slot.
+type Masks = HashMap<i64, u16>;
+
+/// A history whose days lie a whole number of hours beside their sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shift {
+    /// How far: −5 when Bogota hours are labelled UTC.
+    pub hours: i64,
+    /// Bars outside sessions that the shift explains.
+    pub rows: u64,
+    /// Sessions that have more bars beside them than inside.
+    pub shifted: Vec<NaiveDate>,
+    /// Days that have bars both inside and beside.
+    pub mixed: Vec<NaiveDate>,
+    /// First day of the last stretch that is not interrupted by [`CLEAN_RUN`] clean sessions.
+    pub since: Option<NaiveDate>,
+    /// Whether that stretch reaches the last session of the history.
+    pub lasting: bool,
+}
+
+/// So many sessions in a row without a shifted bar end a stretch of shifted days: a week.
+const CLEAN_RUN: usize = 5;
+
+/// So many bars where no session ever lies make a session one that lies beside itself: half an hour. A session that begins
+/// late and has gaps is none.
+const STRAYS: u64 = 6;
+
+/// The history in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// All rows.
+    pub rows: u64,
+    /// Rows that do not begin at a whole five minutes, by when they do.
+    pub off_grid: Vec<Timestamp>,
+    /// Rows beyond the first for the same instant, by instant.
+    pub duplicates: Vec<Timestamp>,
+    /// Slots that the calendar expects between the first and the last row.
+    pub expected: u64,
+    /// Of them, those that have a row.
+    pub present: u64,
+    /// Sessions that lack some bars, with how many.
+    pub partial: Vec<(NaiveDate, u64)>,
+    /// Sessions without any bar inside.
+    pub empty: Vec<NaiveDate>,
+    /// Dates without a session that have bars, with how many.
+    pub closed_days: Vec<(NaiveDate, u64)>,
+    /// Bars that begin exactly when their session closes.
+    pub at_close: u64,
+    /// Bars before or after the session of their day that no shift explains, by date.
+    pub outside: Vec<(NaiveDate, u64)>,
+    /// The shift, when there is one.
+    pub shift: Option<Shift>,
+}
+
+/// Compares a history with the calendar.
+pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
+    let mut survey = Survey::default();
+    let stored = count_rows(&mut survey, rows);
+    let ground = Ground::of(rows, calendar);
+    for held in &ground.sessions {
+        let date = held.session.date;
+        let (expected, present) = coverage(held, &stored, 0);
+        survey.expected += expected;
+        survey.present += present;
+        match present {
+            0 => survey.empty.push(date),
+            _ if present < expected => survey.partial.push((date, expected - present)),
+            _ => {}
+        }
+    }
+    let shift = find_shift(&ground, &stored);
+    let hours_off = shift.as_ref().map_or(0, |found| found.0);
+    let mut closed = BTreeMap::new();
+    let mut outside = BTreeMap::new();
+    let mut beside = BTreeMap::new();
+    for (hour, slots) in stored.iter().map(|(hour, slots)| (*hour, *slots)) {
+        let off = slots & !mask(&ground.inside, hour);
+        let at_close = off & mask(&ground.at_close, hour);
+        survey.at_close += count(at_close);
+        let shifted = mask(&ground.usual, hour - hours_off) & !mask(&ground.usual, hour);
+        let explained = off & !at_close & shifted;
+        let rest = off & !at_close & !explained;
+        let day_of = |hour: i64| calendar.local_date(Timestamp::from_secs(hour * HOUR));
+        if explained != 0 {
+            *beside.entry(day_of(hour - hours_off)).or_insert(0) += count(explained);
+        }
+        if rest != 0 {
+            let date = day_of(hour);
+            let days = if calendar.session_on(date).is_some() {
+                &mut outside
+            } else {
+                &mut closed
+            };
+            *days.entry(date).or_insert(0) += count(rest);
+        }
+    }
+    survey.closed_days = closed.into_iter().collect();
+    survey.outside = outside.into_iter().collect();
+    survey.shift = shift.map(|(hours, shifted)| describe(hours, shifted, &beside, &ground, &stored));
+    survey
+}
+
+/// A session with the hours that it touches, each with the slots that begin inside it.
+struct Held {
+    session: Session,
+    hours: Vec<(i64, u16)>,
+}
+
+/// The calendar over the days of a history.
+struct Ground {
+    /// The sessions there are.
+    sessions: Vec<Held>,
+    /// The sessions there would be without holidays: a feed does not stop for them.
+    usual_sessions: Vec<Held>,
+    /// The slots of the sessions.
+    inside: Masks,
+    /// The slots that begin when a session closes.
+    at_close: Masks,
+    /// The slots of the usual sessions, and those that begin when they close.
+    usual: Masks,
+}
+
+impl Ground {
+    fn of(rows: &[Timestamp], calendar: &Calendar) -> Self {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Self {
+                sessions: vec![],
+                usual_sessions: vec![],
+                inside: Masks::new(),
+                at_close: Masks::new(),
+                usual: Masks::new(),
+            };
+        };
+        let first = calendar.local_date(*first);
+        let last = calendar.local_date(*last);
+        let sessions: Vec<_> = calendar.sessions(first, last).map(Held::of).collect();
+        let days = first.iter_days().take_while(|date| *date <= last);
+        let usual = days.filter_map(|date| calendar.usual_session_on(date));
+        let usual_sessions: Vec<_> = usual.map(Held::of).collect();
+        let closing = |held: &Held| place(held.session.closes);
+        let usual = usual_sessions
+            .iter()
+            .flat_map(|held| held.hours.iter().copied().chain([closing(held)]));
+        Self {
+            inside: masks(sessions.iter().flat_map(|held| held.hours.iter().copied())),
+            at_close: masks(sessions.iter().map(closing)),
+            usual: masks(usual),
+            sessions,
+            usual_sessions,
+        }
+    }
+
+    /// The bars of a session that would lie in it, were they not so many hours beside it where no usual session lies.
+    fn strays(&self, held: &Held, stored: &Masks, shift: i64) -> u64 {
+        let there = held.hours.iter().map(|(hour, slots)| (hour + shift, slots));
+        there
+            .map(|(hour, slots)| count(slots & mask(stored, hour) & !mask(&self.usual, hour)))
+            .sum()
+    }
+}
+
+/// Counts the rows, and says which slots of which hours have one.
+fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
+    let mut stored = Masks::new();
+    let mut before = None;
+    let mut present = (0, 0);
+    for at in rows {
+        survey.rows += 1;
+        if at.floor(Interval::BASE.vendor_length()) != *at {
+            survey.off_grid.push(*at);
+            continue;
+        }
+        if before.replace(*at) == Some(*at) {
+            survey.duplicates.push(*at);
+            continue;
+        }
+        let (hour, slot) = place(*at);
+        if hour != present.0 {
+            stored.insert(present.0, present.1);
+            present = (hour, 0);
+        }
+        present.1 |= slot;
+    }
+    stored.insert(present.0, present.1);
+    stored
+}
+
+/// The hour of an instant, and the bit of its slot.
+pub(crate) fn place(at: Timestamp) -> (i64, u16) {
+    (at.secs().div_euclid(HOUR), 1 << (at.secs().rem_euclid(HOUR) / 300))
+}
+
+impl Held {
+    fn of(session: Session) -> Self {
+        let mut hours: Vec<(i64, u16)> = Vec::new();
+        for (hour, slot) in SlotGrid::BASE.slots(&session).map(|slot| place(slot.opens_at)) {
+            match hours.last_mut() {
+                Some((last, slots)) if *last == hour => *slots |= slot,
+                _ => hours.push((hour, slot)),
+            }
+        }
+        Self { session, hours }
+    }
+}
+
+fn masks(slots: impl Iterator<Item = (i64, u16)>) -> Masks {
+    let mut masks = Masks::new();
+    for (hour, slots) in slots {
+        *masks.entry(hour).or_default() |= slots;
+    }
+    masks
+}
+
+fn mask(masks: &Masks, hour: i64) -> u16 {
+    masks.get(&hour).copied().unwrap_or_default()
+}
+
+/// How many slots a session has, and how many of them have a row that lies `shift` hours beside them.
+fn coverage(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
+    held.hours.iter().fold((0, 0), |(expected, present), (hour, slots)| {
+        (
+            expected + count(*slots),
+            present + count(slots & mask(stored, hour + shift)),
+        )
+    })
+}
+
+/// The number of hours by which sessions lie beside themselves, and the dates of those that do: more of the session lies
+/// there than in its place, and at least half of it. Of several candidates the one that puts most bars into sessions wins,
+/// then the nearest.
+fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> {
+    if stored
+        .iter()
+        .all(|(hour, slots)| slots & !mask(&ground.usual, *hour) == 0)
+    {
+        return None; // as in most histories
+    }
+    let mut best = (0, None);
+    for hours in (1..=14).flat_map(|hours| [-hours, hours]) {
+        let mut gained = 0;
+        let mut dates = Vec::new();
+        for held in &ground.sessions {
+            let (expected, beside) = coverage(held, stored, hours);
+            if beside * 2 < expected || ground.strays(held, stored, hours) < STRAYS {
+                continue;
+            }
+            let inside = coverage(held, stored, 0).1;
+            if beside > inside {
+                gained += beside - inside;
+                dates.push(held.session.date);
+            }
+        }
+        if gained > best.0 {
+            best = (gained, Some((hours, dates)));
+        }
+    }
+    best.1
+}
+
+/// A shift in full; `beside` counts its bars by the date on which they should lie.
+fn describe(
+    hours: i64,
+    shifted: Vec<NaiveDate>,
+    beside: &BTreeMap<NaiveDate, u64>,
+    ground: &Ground,
+    stored: &Masks,
+) -> Shift {
+    let days = || ground.usual_sessions.iter();
+    let has_rows = |held: &&Held| coverage(held, stored, 0).1 > 0;
+    let touched = |held: &&Held| beside.contains_key(&held.session.date);
+    let mixed = days().filter(|held| touched(held) && has_rows(held));
+    let open: BTreeSet<NaiveDate> = ground.sessions.iter().map(|held| held.session.date).collect();
+    let mut since = None;
+    let mut clean = 0;
+    let mut lasting = false;
+    for held in days()
+        .rev()
+        .filter(|held| touched(held) || open.contains(&held.session.date))
+    {
+        if touched(&held) {
+            lasting |= since.is_none() && clean == 0;
+            (since, clean) = (Some(held.session.date), 0);
+        } else if since.is_some() || has_rows(&held) {
+            clean += 1;
+        }
+        if since.is_some() && clean >= CLEAN_RUN {
+            break;
+        }
+    }
+    Shift {
+        hours,
+        rows: beside.values().sum(),
+        shifted,
+        mixed: mixed.map(|held| held.session.date).collect(),
+        since,
+        lasting,
+    }
+}
+
+fn count(slots: u16) -> u64 {
+    u64::from(slots.count_ones())
+}
+
+#[cfg(test)]
+#[path = "tests/tally.rs"]
+mod tests;

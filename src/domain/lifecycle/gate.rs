@@ -1,0 +1,366 @@
+//! What the life cycle makes of verdicts: a pair's gate passes, waits for missing history, or the service goes on without it.
+
+use crate::domain::history::{FlagTrouble, OnTimeout, Stretch, Verdict, Verdicts, verdict::any_passed};
+use crate::domain::lifecycle::{Effect, Lifecycle, State};
+use crate::domain::model::{Symbol, Timestamp};
+use crate::domain::status::ConditionKind;
+use crate::limits;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Whether the gate of a pair's coming (or present) session holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Not checked yet.
+    #[default]
+    Unchecked,
+    /// Flag and history are good.
+    Passed,
+    /// Gone on without, as `on_timeout = degrade` says.
+    Degraded,
+}
+
+/// One pair's gate.
+#[derive(Debug, Clone, Copy, Default)]
+struct PairGate {
+    gate: Gate,
+    /// How often its missing history was asked for since the flag came.
+    requests: u32,
+    /// Missing history was asked for: until when the answer is waited for.
+    fetched_by: Option<Timestamp>,
+    /// At the last check the database did not answer.
+    unread: bool,
+}
+
+/// The gates of all pairs.
+#[derive(Debug, Clone)]
+pub(crate) struct Gates {
+    /// The pair whose sessions bound the flag: the first of the settings.
+    first: Option<Symbol>,
+    pairs: BTreeMap<Symbol, PairGate>,
+}
+
+impl Gates {
+    pub(super) fn new(pairs: &[Symbol]) -> Self {
+        Self {
+            first: pairs.first().copied(),
+            pairs: pairs.iter().map(|pair| (*pair, PairGate::default())).collect(),
+        }
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = Symbol> {
+        self.pairs.keys().copied()
+    }
+
+    pub(super) fn has(&self, pair: Symbol) -> bool {
+        self.pairs.contains_key(&pair)
+    }
+
+    /// A pair's gate.
+    pub(super) fn of(&self, pair: Symbol) -> Gate {
+        self.pairs.get(&pair).map_or(Gate::Unchecked, |one| one.gate)
+    }
+
+    /// The best of all gates: one pair whose history is bad does not take down another.
+    pub(super) fn service(&self) -> Gate {
+        let any = |gate| self.pairs.values().any(|one| one.gate == gate);
+        match (any(Gate::Passed), any(Gate::Degraded)) {
+            (true, _) => Gate::Passed,
+            (false, true) => Gate::Degraded,
+            (false, false) => Gate::Unchecked,
+        }
+    }
+
+    /// Whether the close of this pair's session ends the flag's time.
+    pub(super) fn bounds_the_flag(&self, pair: Symbol) -> bool {
+        self.first == Some(pair)
+    }
+
+    /// The pair's session is over: the next one has a gate of its own.
+    pub(super) fn forget(&mut self, pair: Symbol) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            let unread = one.unread;
+            *one = PairGate {
+                unread,
+                ..PairGate::default()
+            };
+        }
+    }
+
+    /// A new flag: missing history may be asked for again.
+    pub(super) fn flag_came(&mut self) {
+        self.pairs.values_mut().for_each(|one| one.requests = 0);
+    }
+
+    /// The flag that opened the gates is gone.
+    pub(super) fn withdraw(&mut self) {
+        self.pairs.values_mut().for_each(|one| one.gate = Gate::Unchecked);
+    }
+
+    /// The missing history of a pair was asked for.
+    pub(super) fn fetched(&mut self, pair: Symbol) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            one.fetched_by = None;
+        }
+    }
+
+    /// Whether the database did not answer when history was checked last.
+    pub(super) fn unread(&self) -> bool {
+        self.pairs.values().any(|one| one.unread)
+    }
+
+    fn set(&mut self, pair: Symbol, gate: Gate) {
+        if let Some(one) = self.pairs.get_mut(&pair) {
+            one.gate = gate;
+        }
+    }
+
+    /// Whatever did not pass is gone on with as it is.
+    fn degrade_rest(&mut self) {
+        let unchecked = self.pairs.values_mut().filter(|one| one.gate == Gate::Unchecked);
+        unchecked.for_each(|one| one.gate = Gate::Degraded);
+    }
+
+    /// Until when an answer to a request for missing history is waited for.
+    fn fetching(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.pairs.values().filter_map(|one| one.fetched_by);
+        waiting.filter(|until| *until > now).max()
+    }
+}
+
+impl Lifecycle {
+    /// Whether the gate of this pair's coming (or present) session holds.
+    pub fn gate_of(&self, pair: Symbol) -> Gate {
+        self.gates.of(pair)
+    }
+
+    /// The pairs whose history passed the gate of their coming (or present) session.
+    pub fn verified(&self) -> Vec<Symbol> {
+        self.gates
+            .pairs()
+            .filter(|pair: &Symbol| {
+                self.gates.of(*pair) == Gate::Passed
+                    && !self.conditions.concerns(ConditionKind::HistoryUnverified, *pair)
+            })
+            .collect()
+    }
+
+    pub(super) fn l0_never_came(&mut self, now: Timestamp) -> Vec<Effect> {
+        let reason = format!(
+            "no good ready flag came in {} minutes",
+            self.policy.wait_max.as_secs() / 60
+        );
+        for pair in self.gates.pairs().collect::<Vec<_>>() {
+            if self.gates.of(pair) != Gate::Passed {
+                self.unverified(pair, "l0_timeout", &reason, now);
+            }
+        }
+        match self.policy.on_timeout {
+            OnTimeout::Degrade => self.check(&reason, now),
+            OnTimeout::Error => self.fail(&reason, now),
+        }
+    }
+
+    /// Verdicts that the gate waited for. One pair that passes is enough to go on.
+    pub(super) fn judged(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
+        let fetch = self.weigh(verdicts, now);
+        if any_passed(verdicts) {
+            let passing = verdicts.iter().filter(|(_, verdict)| verdict.passed());
+            let praise = sentences(verdicts, passing, Verdict::praise);
+            self.gates.degrade_rest();
+            let mut effects = self.ready(&praise, now);
+            effects.extend(fetch);
+            self.deadline = self.check_again_at(verdicts, now);
+            return effects;
+        }
+        let hurried = self.policy.on_timeout == OnTimeout::Degrade && (!self.soon.is_empty() || !self.open.is_empty());
+        if let Some(until) = self.gates.fetching(now).filter(|_| !hurried) {
+            self.deadline = Some(until);
+            return fetch.into_iter().collect();
+        }
+        let message = sentences(verdicts, verdicts.iter(), Verdict::message);
+        if self.policy.on_timeout == OnTimeout::Error {
+            return self.fail(&message, now);
+        }
+        let mut effects = self.go_on(&format!("going on with unverified history: {message}"), now);
+        effects.extend(fetch);
+        self.deadline = self.check_again_at(verdicts, now);
+        effects
+    }
+
+    /// Verdicts while the service runs: they move conditions, not the state.
+    pub(super) fn judged_beside(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
+        let fetch = self.weigh(verdicts, now);
+        self.gates.degrade_rest();
+        self.deadline = self.check_again_at(verdicts, now);
+        fetch.into_iter().collect()
+    }
+
+    /// Each pair's verdict moves that pair's gate and condition. Returns the request for what is missing.
+    fn weigh(&mut self, verdicts: &Verdicts, now: Timestamp) -> Option<Effect> {
+        self.deadline = None;
+        let mut missing = Vec::new();
+        for (pair, verdict) in verdicts {
+            if let Some(one) = self.gates.pairs.get_mut(pair) {
+                one.unread = !verdict.reachable;
+            }
+            if verdict.passed() {
+                self.passed(*pair, now);
+                continue;
+            }
+            self.gates.set(*pair, Gate::Unchecked);
+            self.unverified(*pair, verdict.reason(), &verdict.message(), now);
+            let stretches = self.fetch(*pair, verdict, now);
+            missing.extend(stretches.map(|stretches| (*pair, stretches)));
+        }
+        (!missing.is_empty()).then_some(Effect::FetchHistory(missing))
+    }
+
+    /// When history that did not pass is checked again.
+    fn check_again_at(&self, verdicts: &Verdicts, now: Timestamp) -> Option<Timestamp> {
+        let failed = || verdicts.values().filter(|verdict| !verdict.passed());
+        failed().next()?;
+        if failed().any(|verdict| !verdict.reachable) {
+            return Some(now + limits::VERDICT_UNREAD);
+        }
+        Some(self.gates.fetching(now).unwrap_or(now + limits::VERDICT_AGAIN))
+    }
+
+    /// A flag that only grew old with its session is no news; one that vanished before or during a session is.
+    pub(super) fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
+        let held = self.flag.take().is_some();
+        if self.state == State::MarketClosed {
+            return; // nobody waits for it yet
+        }
+        for pair in self.awaited() {
+            if self.gates.of(pair) == Gate::Unchecked {
+                self.unverified(pair, trouble.name(), &trouble.to_string(), now);
+            }
+        }
+        if held && !trouble.only_stale() && self.gates.service() != Gate::Unchecked {
+            self.gates.withdraw();
+            let message = format!("The ready flag that opened the gate is no longer good: {trouble}.");
+            self.conditions
+                .raise(ConditionKind::FlagWithdrawn, None, trouble.name(), &message, now);
+            for pair in self.awaited() {
+                self.unverified(pair, "flag_withdrawn", &message, now);
+            }
+        }
+    }
+
+    /// Whether a pair's history counts now: while the service runs, only when its session is open or comes.
+    pub(super) fn awaits(&self, pair: Symbol) -> bool {
+        let runs = matches!(self.state, State::Ready | State::Active | State::MarketClosed);
+        !runs || self.open.contains(&pair) || self.coming.contains(&pair)
+    }
+
+    fn awaited(&self) -> Vec<Symbol> {
+        self.gates.pairs().filter(|pair| self.awaits(*pair)).collect()
+    }
+
+    pub(super) fn unverified(&mut self, pair: Symbol, reason: &str, message: &str, now: Timestamp) {
+        self.conditions
+            .raise(ConditionKind::HistoryUnverified, Some(pair), reason, message, now);
+    }
+
+    /// From now until `until` this pair's gate counts as passed.
+    pub(super) fn override_gate(&mut self, pair: Symbol, until: Timestamp, message: &str, now: Timestamp) {
+        if self.gates.has(pair) {
+            self.overridden.insert(pair, until);
+            self.conditions
+                .raise(ConditionKind::GateOverridden, Some(pair), "operator", message, now);
+        }
+    }
+
+    /// Keeps the gates open that an operator overrode, whatever verdict or flag say meanwhile, and ends the overrides whose time is
+    /// over. History that passes ends one early. Whether history is to be checked: an override is over while the service runs.
+    pub(super) fn hold_overrides(&mut self, now: Timestamp) -> bool {
+        let over: Vec<Symbol> = self
+            .overridden
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(pair, _)| *pair)
+            .collect();
+        for pair in self.overridden.keys().copied().collect::<Vec<_>>() {
+            self.gates.set(pair, Gate::Passed);
+            self.conditions.clear(ConditionKind::HistoryUnverified, Some(pair), now);
+        }
+        for pair in &over {
+            self.end_override(*pair, now);
+            self.gates.set(*pair, Gate::Unchecked);
+            if self.awaits(*pair) {
+                let message =
+                    format!("The override of the gate of {pair} is over, and its history was not checked since.");
+                self.unverified(*pair, "override_over", &message, now);
+            }
+        }
+        let runs = matches!(self.state(), State::Ready | State::Active | State::MarketClosed);
+        runs && !over.is_empty()
+    }
+
+    fn end_override(&mut self, pair: Symbol, now: Timestamp) {
+        self.overridden.remove(&pair);
+        self.conditions.clear(ConditionKind::GateOverridden, Some(pair), now);
+    }
+
+    /// The missing history of a pair, while there are keys and it was not asked for too often.
+    fn fetch(&mut self, pair: Symbol, verdict: &Verdict, now: Timestamp) -> Option<Vec<Stretch>> {
+        let stretches = verdict.missing_stretches();
+        let can_fetch = self.can_fetch && verdict.reachable && !stretches.is_empty();
+        let one = self.gates.pairs.get_mut(&pair).filter(|_| can_fetch)?;
+        if one.requests >= limits::HISTORY_REQUESTS || one.fetched_by.is_some_and(|until| until > now) {
+            return None;
+        }
+        one.requests += 1;
+        one.fetched_by = Some(now + limits::HISTORY_WAIT);
+        Some(stretches)
+    }
+
+    /// Good history is verified only together with a good flag (invariant V1). One that was there when the session's gate opened
+    /// may have grown old since.
+    fn passed(&mut self, pair: Symbol, now: Timestamp) {
+        let opened = self.gates.of(pair) == Gate::Passed && self.open.contains(&pair);
+        if self.flag.is_some() || opened {
+            self.end_override(pair, now);
+            self.gates.set(pair, Gate::Passed);
+            self.conditions.clear(ConditionKind::HistoryUnverified, Some(pair), now);
+            return;
+        }
+        let held = self.conditions.holds(ConditionKind::HistoryUnverified, Some(pair));
+        if !held && !self.awaits(pair) {
+            return; // its next session asks for a flag of its own
+        }
+        self.gates.set(pair, Gate::Degraded);
+        let message = "The history passes its check, but no good ready flag says that L0 has finished.";
+        self.unverified(pair, "flag_missing", message, now);
+    }
+
+    /// Whether it is only missing history that the gate waits for, and may go on without.
+    pub(super) fn fetches_while_it_waits(&self) -> bool {
+        let asked = self.gates.pairs.values().any(|one| one.requests > 0);
+        asked && self.policy.on_timeout == OnTimeout::Degrade
+    }
+
+    /// Goes on with history that is not verified; it is checked again beside the session.
+    pub(super) fn go_on(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+        self.gates.degrade_rest();
+        let effects = self.ready(reason, now);
+        self.deadline = self.deadline.or(Some(now + limits::VERDICT_AGAIN));
+        effects
+    }
+}
+
+/// What some of the verdicts say, each with its pair where there is more than one.
+fn sentences<'v>(
+    verdicts: &Verdicts,
+    some: impl Iterator<Item = (&'v Symbol, &'v Verdict)>,
+    says: impl Fn(&Verdict) -> String,
+) -> String {
+    some.map(|(pair, verdict): (&Symbol, &Verdict)| match verdicts.len() {
+        1 => says(verdict),
+        _ => format!("{pair}: {}", says(verdict)),
+    })
+    .collect::<Vec<_>>()
+    .join(" ")
+}

@@ -1,0 +1,183 @@
+//! A bar: open, high, low and close of one symbol over one interval, with its revision and where it came from.
+
+use crate::domain::model::{Interval, Price, Provenance, SessionKind, Slot, Symbol, Timestamp};
+use chrono::NaiveDate;
+use serde::{Serialize, Serializer};
+
+/// What identifies a bar: every revision of it has the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BarKey {
+    /// The pair.
+    pub symbol: Symbol,
+    /// The interval.
+    pub interval: Interval,
+    /// The first instant of the bar.
+    pub opens_at: Timestamp,
+}
+
+/// The four prices. `low ≤ open, close ≤ high` (invariant B1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ohlc {
+    /// First price by event time.
+    pub open: Price,
+    /// Highest price.
+    pub high: Price,
+    /// Lowest price.
+    pub low: Price,
+    /// Last price by event time.
+    pub close: Price,
+}
+
+impl Ohlc {
+    /// All four at one price.
+    pub const fn flat_at(price: Price) -> Self {
+        Self {
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+        }
+    }
+
+    /// Whether invariant B1 holds.
+    pub fn is_ordered(&self) -> bool {
+        self.low <= self.open.min(self.close) && self.open.max(self.close) <= self.high
+    }
+}
+
+/// How finished a bar is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BarState {
+    /// Still forming: told, never stored.
+    Partial,
+    /// Its interval is over.
+    Closed,
+    /// Closed before, and corrected since.
+    Revised,
+}
+
+impl BarState {
+    /// Its name on every wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::Closed => "closed",
+            Self::Revised => "revised",
+        }
+    }
+}
+
+/// What a reader of a bar should know before trusting it. A set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// We began to watch after the bar had begun.
+    pub const LATE_START: Self = Self(1);
+    /// The feed was down for part of the bar.
+    pub const FEED_GAP: Self = Self(2);
+    /// The feed was alive and no price came.
+    pub const NO_TICKS: Self = Self(4);
+    /// The vendor's own bar differs by more than its float noise.
+    pub const VENDOR_MISMATCH: Self = Self(8);
+    /// The session was shorter than the interval.
+    pub const PARTIAL_SESSION: Self = Self(16);
+
+    const NAMES: [(Self, &'static str); 5] = [
+        (Self::LATE_START, "late_start"),
+        (Self::FEED_GAP, "feed_gap"),
+        (Self::NO_TICKS, "no_ticks"),
+        (Self::VENDOR_MISMATCH, "vendor_mismatch"),
+        (Self::PARTIAL_SESSION, "partial_session"),
+    ];
+
+    /// Both sets together.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What both sets have.
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// This set without those of `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As the number the stores keep.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From the number the stores keep; unknown bits are dropped.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 31)
+    }
+
+    /// The names of those that are set, in a fixed order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .filter(move |(flag, _)| self.contains(*flag))
+            .map(|(_, name)| name)
+    }
+}
+
+impl Serialize for Flags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+/// One revision of one bar. Never changed once told (invariant B2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bar {
+    /// Symbol, interval and first instant.
+    pub key: BarKey,
+    /// The first instant after the bar.
+    pub closes_at: Timestamp,
+    /// The prices.
+    pub ohlc: Ohlc,
+    /// How many accepted ticks are in it; zero for a bar the vendor made.
+    pub ticks: u32,
+    /// Stamp of the first tick, when it was made of ticks.
+    pub first_tick_at: Option<Timestamp>,
+    /// Stamp of the last tick, when it was made of ticks.
+    pub last_tick_at: Option<Timestamp>,
+    /// Partial, closed or revised.
+    pub state: BarState,
+    /// 0 when first closed, one more with each correction.
+    pub revision: u32,
+    /// Where its prices came from.
+    pub provenance: Provenance,
+    /// What to know before trusting it.
+    pub flags: Flags,
+    /// The market's date of its session.
+    pub session_date: NaiveDate,
+    /// How that session settles.
+    pub session_kind: SessionKind,
+}
+
+impl Bar {
+    /// Where it lies.
+    pub const fn slot(&self) -> Slot {
+        Slot {
+            opens_at: self.key.opens_at,
+            closes_at: self.closes_at,
+        }
+    }
+
+    /// Makes it the next revision of itself.
+    pub const fn revise(&mut self) {
+        self.state = BarState::Revised;
+        self.revision = self.revision.saturating_add(1);
+    }
+}

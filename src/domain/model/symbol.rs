@@ -1,0 +1,132 @@
+//! A currency pair, spelled in one way inside and in three outside.
+
+use arrayvec::ArrayString;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A pair such as `USD/COP`: upper case, base and quote joined by a slash. Sixteen bytes, copied.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Symbol(ArrayString<{ Self::MAX_LEN }>);
+
+/// Why a text is not a symbol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("symbol {given:?} is not a pair such as USD/COP (also accepted: USDCOP, USD-COP)")]
+pub struct SymbolError {
+    /// The text, cut to a length that is safe to show.
+    pub given: String,
+}
+
+impl Symbol {
+    /// The longest spelling, slash included.
+    pub const MAX_LEN: usize = 11;
+
+    /// The pair this service exists for.
+    #[expect(clippy::expect_used, reason = "a constant text of seven bytes fits eleven")]
+    pub fn usdcop() -> Self {
+        Self(ArrayString::from("USD/COP").expect("seven bytes fit"))
+    }
+
+    /// `USD/COP`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// `USDCOP`: the spelling of the old tables, Redis keys and paths.
+    pub fn compact(&self) -> String {
+        self.0.replace('/', "")
+    }
+}
+
+impl FromStr for Symbol {
+    type Err = SymbolError;
+
+    /// Reads `USD/COP`, `USD-COP`, `USD%2FCOP` and, for six letters, `USDCOP`; any case; blanks around it are ignored.
+    fn from_str(text: &str) -> Result<Self, SymbolError> {
+        let error = || SymbolError {
+            given: text.chars().take(40).collect(),
+        };
+        let upper = text.trim().to_ascii_uppercase().replace("%2F", "/").replace('-', "/");
+        let joined = match upper.split_once('/') {
+            Some(_) => upper,
+            None if upper.len() == 6 && upper.is_ascii() => {
+                let (base, quote) = upper.split_at(3);
+                format!("{base}/{quote}")
+            }
+            None => return Err(error()),
+        };
+        let (base, quote) = joined.split_once('/').ok_or_else(error)?;
+        let currency = |part: &str| (3..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !currency(base) || !currency(quote) {
+            return Err(error());
+        }
+        ArrayString::from(&joined).map(Self).map_err(|_| error())
+    }
+}
+
+impl TryFrom<String> for Symbol {
+    type Error = SymbolError;
+    fn try_from(text: String) -> Result<Self, SymbolError> {
+        text.parse()
+    }
+}
+
+impl From<Symbol> for String {
+    fn from(symbol: Symbol) -> Self {
+        symbol.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_names_the_same_pair() {
+        for text in [
+            "USD/COP",
+            "usd/cop",
+            "USDCOP",
+            "USD-COP",
+            "USD%2FCOP",
+            "usd%2fcop",
+            " USDCOP ",
+        ] {
+            assert_eq!(text.parse::<Symbol>().unwrap(), Symbol::usdcop(), "{text}");
+        }
+        assert_eq!(Symbol::usdcop().compact(), "USDCOP");
+        assert_eq!("TEST/USD".parse::<Symbol>().unwrap().as_str(), "TEST/USD");
+    }
+
+    #[test]
+    fn what_is_no_pair_is_refused_with_a_sentence() {
+        for text in [
+            "",
+            "USD",
+            "USD/",
+            "/COP",
+            "USD/COP/X",
+            "U D/COP",
+            "USD/COPCOPCOP",
+            "ÜSDCOP",
+            "'; drop",
+            "USDCO",
+        ] {
+            let error = text.parse::<Symbol>().unwrap_err();
+            assert!(error.to_string().contains("is not a pair such as USD/COP"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! One price from upstream, before and after it was judged.
+
+use crate::domain::model::{Price, Symbol, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where a tick or bar came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    /// The vendor's WebSocket.
+    Live,
+    /// Asked for over REST, price by price.
+    Polled,
+    /// Asked for over REST, as closed bars.
+    Backfill,
+    /// Prepared by the upstream history pipeline.
+    L0,
+    /// More than one of these in one bar.
+    Mixed,
+}
+
+impl Provenance {
+    /// Its name on every wire and in every table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Polled => "polled",
+            Self::Backfill => "backfill",
+            Self::L0 => "l0",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// The inverse of [`Provenance::name`].
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Live, Self::Polled, Self::Backfill, Self::L0, Self::Mixed]
+            .into_iter()
+            .find(|p| p.name() == name)
+    }
+
+    /// The provenance of something made of both.
+    pub fn with(self, other: Self) -> Self {
+        if self == other { self } else { Self::Mixed }
+    }
+}
+
+/// One price as the vendor sent it, decoded, not yet judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The pair.
+    pub symbol: Symbol,
+    /// The vendor's price.
+    #[serde(with = "crate::domain::model::price::as_micros")]
+    pub price: Price,
+    /// Best bid, where the vendor sent one.
+    #[serde(with = "crate::domain::model::price::maybe_as_micros")]
+    pub bid: Option<Price>,
+    /// Best ask, where the vendor sent one.
+    #[serde(with = "crate::domain::model::price::maybe_as_micros")]
+    pub ask: Option<Price>,
+    /// The vendor's stamp, whole seconds and often whole minutes; many ticks share one.
+    pub at: Timestamp,
+    /// How it reached us.
+    pub provenance: Provenance,
+}
+
+/// A tick that was judged good. Numbered by the [`crate::domain::model::Sequenced`] around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedTick {
+    /// The tick.
+    pub tick: Tick,
+    /// When its frame arrived here.
+    pub received_at: Timestamp,
+}
+
+/// Why a tick was not accepted. Each is counted under its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// A symbol nobody asked for.
+    UnknownSymbol,
+    /// Zero or negative.
+    NonPositive,
+    /// Bid above ask.
+    CrossedQuote,
+    /// Stamped further ahead of our clock than vendors are known to stamp.
+    FromTheFuture,
+    /// The same stamp, price and quote as the tick before it.
+    ExactRepeat,
+    /// Too far from the last good price, and not confirmed by the ticks that followed.
+    AbsurdJump,
+    /// Belongs to a bar that can no longer be revised.
+    TooLate,
+    /// Stamped outside the market's session.
+    OffSession,
+    /// No price was known to measure it against, and those that followed did not confirm it.
+    Unconfirmed,
+    /// Its price is missing, null or no number.
+    UnreadablePrice,
+    /// Its bid or ask is no number.
+    UnreadableQuote,
+    /// Its stamp is no instant.
+    UnreadableStamp,
+    /// Its price, bid or ask is larger than the tables hold.
+    OutOfRange,
+    /// Six decimals cannot hold its price: rounding would change it by more than [`crate::limits::FINE_PRICE_MICROS`] allows.
+    BeyondScale,
+}
+
+impl RejectReason {
+    /// Every reason.
+    pub const ALL: [Self; 14] = [
+        Self::UnknownSymbol,
+        Self::NonPositive,
+        Self::CrossedQuote,
+        Self::FromTheFuture,
+        Self::ExactRepeat,
+        Self::AbsurdJump,
+        Self::TooLate,
+        Self::OffSession,
+        Self::Unconfirmed,
+        Self::UnreadablePrice,
+        Self::UnreadableQuote,
+        Self::UnreadableStamp,
+        Self::OutOfRange,
+        Self::BeyondScale,
+    ];
+
+    /// Its name in counters, logs and `/status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownSymbol => "unknown_symbol",
+            Self::NonPositive => "non_positive",
+            Self::CrossedQuote => "crossed_quote",
+            Self::FromTheFuture => "from_the_future",
+            Self::ExactRepeat => "exact_repeat",
+            Self::AbsurdJump => "absurd_jump",
+            Self::TooLate => "too_late",
+            Self::OffSession => "off_session",
+            Self::Unconfirmed => "unconfirmed",
+            Self::UnreadablePrice => "unreadable_price",
+            Self::UnreadableQuote => "unreadable_quote",
+            Self::UnreadableStamp => "unreadable_stamp",
+            Self::OutOfRange => "out_of_range",
+            Self::BeyondScale => "beyond_scale",
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! The pipeline: filters ticks, numbers events, builds bars, tracks gaps. One value with one entry, where every decision is made.
+//!
+//! ```text
+//!              ┌────────────── advance(now): every deadline that has come, in order ──────────────┐
+//!  Inbound ──► │ session opens/closes · slot over → bar closed, or gap opened · bar_end           │ ──► JournalEntry …
+//!              └────────────── then the arrival itself ────────────────────────────────────────────┘
+//!                price → TickFilter → Sequencer → BarBuilder   link → OutageLog   bars → GapTracker
+//! ```
+//!
+//! Time enters only with arrivals and deadlines, and both are among the entries: feeding the [`JournalEntry::Input`] of a day
+//! through [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). That is also how a restart
+//! rebuilds.
+
+mod corrections;
+
+use crate::domain::pipeline::{
+    AcceptanceView, ChannelNumbers, Dropped, GapChange, PairCounts, PairRules, PipelineCounts, Sequencer, SymbolState,
+    TickVerdict, Unchecked,
+};
+
+use crate::domain::model::{
+    AcceptedTick, Bar, BarEnd, Channel, Decoded, Event, Fetched, Flawed, Gap, Inbound, Input, InputKind, JournalEntry,
+    LastClose, LinkChange, Position, Provenance, RejectReason, Requested, RoundedSource, SessionPhase, Symbol, Tick,
+    Timestamp, Unusable,
+};
+use std::collections::BTreeMap;
+
+/// Judges, numbers and builds. See the module.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    sequencer: Sequencer,
+    books: Vec<SymbolState>,
+    /// The stamp of the last input: time runs backwards here only where the clock was set back.
+    at: Timestamp,
+    /// Since when the clock was not set, as far as the ledger file of the day tells.
+    clock_since: Timestamp,
+    counts: PipelineCounts,
+}
+
+impl Pipeline {
+    /// Starts at `now`, numbering on after `head` and `heads`.
+    pub fn new(
+        markets: &[PairRules],
+        head: Position,
+        heads: impl IntoIterator<Item = (Channel, u64)>,
+        now: Timestamp,
+    ) -> Self {
+        let mut sequencer = Sequencer::after(head, heads);
+        let books = markets
+            .iter()
+            .map(|market| SymbolState::new(market.clone(), &mut sequencer, now))
+            .collect();
+        Self {
+            sequencer,
+            books,
+            at: now,
+            clock_since: now,
+            counts: PipelineCounts::default(),
+        }
+    }
+
+    /// What was counted.
+    pub const fn counts(&self) -> &PipelineCounts {
+        &self.counts
+    }
+
+    /// What was counted of each pair.
+    pub fn counts_of_pairs(&self) -> BTreeMap<Symbol, PairCounts> {
+        self.books
+            .iter()
+            .map(|book| (book.market.symbol, book.counted))
+            .collect()
+    }
+
+    /// The last position given out.
+    pub const fn head(&self) -> Position {
+        self.sequencer.head()
+    }
+
+    /// The last seq of every channel.
+    pub fn heads(&self) -> &[(Channel, u64)] {
+        self.sequencer.heads()
+    }
+
+    /// The gaps that may still be filled.
+    pub fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.books.iter().flat_map(SymbolState::pending_gaps)
+    }
+
+    /// The bars that were not yet compared with the vendor's.
+    pub fn unchecked_bars(&self) -> impl Iterator<Item = Unchecked> {
+        self.books.iter().filter_map(SymbolState::unchecked_bars)
+    }
+
+    /// What became of each pair's prices.
+    pub fn prices(&self) -> impl Iterator<Item = (Symbol, AcceptanceView)> {
+        self.books.iter().map(|book| (book.market.symbol, book.prices()))
+    }
+
+    /// The stamp of the last input.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Restores a gap of an earlier day: pending, with the bars (last revisions) that exist in its stretch; or settled, for
+    /// its id.
+    pub fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == gap.symbol) {
+            book.restore_gap(gap, bars);
+        }
+    }
+
+    /// Forgets every gap, before those are restored that were published.
+    pub fn forget_gaps(&mut self) {
+        self.books.iter_mut().for_each(SymbolState::forget_gaps);
+    }
+
+    /// Restores what was published of the newest session where a replay differs from it: the last revisions of its bars, and the
+    /// last id of a gap.
+    pub fn restore_told(&mut self, symbol: Symbol, bars: &[Bar], last_gap: u64) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == symbol) {
+            book.restore_told(bars, last_gap);
+        }
+    }
+
+    /// Restores the last good price of an earlier day.
+    pub fn restore_close(&mut self, close: LastClose) {
+        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == close.symbol) {
+            book.judge.carry_close(close);
+        }
+    }
+
+    /// The last good price of each pair that has one.
+    pub fn last_closes(&self) -> impl Iterator<Item = LastClose> {
+        self.books.iter().filter_map(|book| book.judge.close())
+    }
+
+    /// When something is due without anything arriving.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.books.iter().filter_map(SymbolState::next_deadline).min()
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
+        self.correct_calendars(now.max(self.at), out);
+        self.keep_deadlines(now, out);
+    }
+
+    fn keep_deadlines(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
+            self.at = self.at.max(due); // slots of a session that goes on were over before it did
+            out.push(JournalEntry::Input(Input {
+                at: self.at,
+                what: InputKind::Deadline,
+            }));
+            self.close_due(due, out);
+            self.turn_sessions(due, out);
+        }
+    }
+
+    /// Decides one arrival, after everything that was due before it.
+    pub fn accept(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
+        if arrival.heard.what == InputKind::Started {
+            self.start_again(out);
+            return self.advance(arrival.heard.at, out);
+        }
+        self.advance(arrival.heard.at, out);
+        self.decide(arrival, out);
+    }
+
+    fn decide(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
+        let at = arrival.heard.at.max(self.at);
+        self.at = at;
+        if let Decoded::Price(tick) | Decoded::Rounded(tick) = &arrival.says {
+            self.open_early(tick, at, out);
+        }
+        let begun = out.len();
+        out.push(JournalEntry::Input(Input {
+            at,
+            what: arrival.heard.what,
+        }));
+        match arrival.says {
+            Decoded::Price(tick) => self.price(&tick, at, out),
+            Decoded::Rounded(tick) => {
+                let source = match tick.provenance {
+                    Provenance::Live => RoundedSource::Link,
+                    _ => RoundedSource::Poll,
+                };
+                self.count_rounded(tick.symbol, source, 1);
+                self.price(&tick, at, out);
+            }
+            Decoded::Unusable(unusable) => self.count_unusable(unusable, at),
+            Decoded::Bars(fetched) => self.apply_bars(&fetched, at, out),
+            Decoded::FlawedBars(fetched, flawed) => {
+                self.count_flawed(fetched.symbol, flawed);
+                self.apply_bars(&fetched, at, out);
+            }
+            Decoded::Nothing => self.apply_input(begun, at, out),
+        }
+    }
+
+    /// Feeds one captured input again. Deadlines are among them, so nothing else advances the time.
+    pub fn replay(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
+        match &arrival.heard.what {
+            InputKind::Deadline => self.keep_deadlines(arrival.heard.at, out),
+            InputKind::Started => self.start_again(out),
+            // A copy that the opening before it has produced already, unless the replay begins with this day.
+            InputKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
+            InputKind::CarriedTick(carried) if self.knows_carried(carried) => {}
+            InputKind::CarriedClose(close) if self.knows_close(close) => {}
+            InputKind::Calendar(known) if known.carried && self.knows_calendar(known) => {}
+            // A corrected calendar was applied before the deadlines that came with it.
+            InputKind::Calendar(_) | InputKind::MissingBars(_) => self.decide(arrival, out),
+            _ => {
+                self.keep_deadlines(arrival.heard.at, out);
+                self.decide(arrival, out);
+            }
+        }
+    }
+
+    /// Adopts the published numbers where a replay gives others.
+    pub fn align_numbers(&mut self, head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) {
+        self.sequencer.align_numbers(head, heads);
+    }
+
+    fn knows_close(&self, close: &LastClose) -> bool {
+        let mut books = self.books.iter().filter(|book| book.market.symbol == close.symbol);
+        books.any(|book| book.judge.close() == Some(*close) || book.has_carried())
+    }
+
+    fn knows_carried(&mut self, carried: &AcceptedTick) -> bool {
+        let own = |book: &&mut SymbolState| book.market.symbol == carried.tick.symbol;
+        self.books
+            .iter_mut()
+            .find(own)
+            .is_some_and(|book| book.knows_carried(carried))
+    }
+
+    fn all_up(&self, symbols: &[Symbol]) -> bool {
+        self.books
+            .iter()
+            .filter(|book| symbols.contains(&book.market.symbol))
+            .all(|book| book.watch.is_up())
+    }
+
+    /// Handles a restart of the process: since the last input the feed was not watched.
+    fn start_again(&mut self, out: &mut Vec<JournalEntry>) {
+        out.push(JournalEntry::Input(Input {
+            at: self.at,
+            what: InputKind::Started,
+        }));
+        for book in &mut self.books {
+            book.watch.mark_down(self.at, "not_running");
+        }
+    }
+
+    /// Applies an input without prices: link changes, requests, and findings of the history.
+    fn apply_input(&mut self, begun: usize, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let Some(JournalEntry::Input(heard)) = out.get(begun) else {
+            return;
+        };
+        match heard.what.clone() {
+            InputKind::Link(LinkChange::Up { symbols }) => {
+                for book in &mut self.books {
+                    if symbols.contains(&book.market.symbol) {
+                        book.watch.mark_up(at);
+                    }
+                }
+            }
+            InputKind::Carried(LinkChange::Up { symbols }) => {
+                for book in &mut self.books {
+                    if symbols.contains(&book.market.symbol) {
+                        book.watch.mark_up(book.opened_at(at));
+                    }
+                }
+            }
+            InputKind::Link(LinkChange::Down { cause }) | InputKind::Carried(LinkChange::Down { cause }) => {
+                self.books.iter_mut().for_each(|book| book.watch.mark_down(at, &cause));
+            }
+            InputKind::Link(LinkChange::Doubt { since, cause })
+            | InputKind::Carried(LinkChange::Doubt { since, cause }) => {
+                for book in &mut self.books {
+                    book.doubt_bars(since, &cause, at, &mut self.sequencer, &mut self.counts, out);
+                }
+            }
+            InputKind::Link(LinkChange::Lost { symbols, cause })
+            | InputKind::Carried(LinkChange::Lost { symbols, cause }) => {
+                let lost = |book: &&mut SymbolState| symbols.contains(&book.market.symbol);
+                let books = self.books.iter_mut().filter(lost);
+                books.for_each(|book| book.watch.mark_down(at, &cause));
+            }
+            InputKind::Unwatched(unwatched) => self.apply_unwatched(&unwatched, at, out),
+            InputKind::Opened(symbol) => self.open_now(symbol, at, out),
+            InputKind::Requested(asked) => self.apply_requested(&asked, at, out),
+            InputKind::MissingBars(lacking) => {
+                if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == lacking.symbol) {
+                    book.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
+                }
+            }
+            InputKind::Seam(found) => {
+                let book = self.books.iter().find(|book| book.market.symbol == found.symbol);
+                if let Some(quality) = book.map(|book| book.logs.quality) {
+                    self.tell_event(quality, Event::Seam(found), at, out);
+                }
+            }
+            InputKind::LastClose(found) => {
+                if let Some(i) = self.books.iter().position(|book| book.market.symbol == found.symbol) {
+                    let learned = self.books.get_mut(i).map(|book| book.learn_close(found, at));
+                    let (good, dropped) = learned.unwrap_or_default();
+                    self.count_dropped(dropped);
+                    self.take_good(i, &good, at, out);
+                }
+            }
+            InputKind::CarriedClose(close) => self.restore_close(close),
+            InputKind::Calendar(known) => self.apply_calendar(&known, at),
+            InputKind::CarriedTick(carried) => self.take_price(&carried.tick, carried.received_at, at, out),
+            InputKind::Noted(entry) => {
+                let events = self.sequencer.channel_numbers(Channel::events());
+                self.tell_event(events, Event::Journal(entry), at, out);
+            }
+            InputKind::Link(LinkChange::Alive)
+            | InputKind::Carried(LinkChange::Alive)
+            | InputKind::Frame(_)
+            | InputKind::Answer(_)
+            | InputKind::Deadline
+            | InputKind::Started => {}
+        }
+    }
+
+    /// A request to the vendor: the gaps that it covers are `filling`.
+    fn apply_requested(&mut self, asked: &Requested, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        for i in 0..self.books.len() {
+            let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
+                Some(book) => book.mark_requested(asked.interval, asked.from, asked.to),
+                None => Vec::new(),
+            };
+            self.tell_findings(i, gaps.into_iter().map(GapChange::Gap).collect(), at, out);
+        }
+    }
+
+    fn tell_event(&mut self, numbers: ChannelNumbers, event: Event, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let sequenced = self.sequencer.number_event(numbers, at, event);
+        out.push(JournalEntry::Event(sequenced));
+    }
+
+    /// Opens the next session a moment early when a price is stamped inside it: clocks differ.
+    fn open_early(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        if self.books.iter().any(|book| book.opens_with(tick, at)) {
+            out.push(JournalEntry::Input(Input {
+                at,
+                what: InputKind::Opened(tick.symbol),
+            }));
+            self.open_now(tick.symbol, at, out);
+        }
+    }
+
+    fn open_now(&mut self, symbol: Symbol, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let books = self.books.iter_mut().filter(|book| book.market.symbol == symbol);
+        books.for_each(|book| book.open_at(at));
+        self.turn_sessions(at, out);
+    }
+
+    fn price(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        self.take_price(tick, at, at, out);
+    }
+
+    /// A price that arrived at `received_at` and is decided on at `at`.
+    fn take_price(&mut self, tick: &Tick, received_at: Timestamp, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let Some(i) = self.books.iter().position(|book| book.market.symbol == tick.symbol) else {
+            return self.set_aside(RejectReason::UnknownSymbol, 1);
+        };
+        let Some(book) = self.books.get_mut(i) else { return };
+        if book.wait_for_open(tick, received_at) {
+            return;
+        }
+        let (ruling, dropped) = book.check_tick(tick, received_at);
+        if ruling == TickVerdict::Aside(RejectReason::OffSession) {
+            book.hold(*tick, received_at);
+        }
+        self.count_dropped(dropped);
+        match ruling {
+            TickVerdict::Good => {
+                let heard = AcceptedTick {
+                    tick: *tick,
+                    received_at,
+                };
+                self.take_good(i, &[heard], at, out);
+            }
+            TickVerdict::Confirmed(ticks) => self.take_good(i, &ticks, at, out),
+            TickVerdict::Held => {}
+            TickVerdict::Aside(reason) => self.set_aside(reason, 1),
+        }
+    }
+
+    /// Processes ticks that came between a session's old end and its continuation.
+    fn take_back(&mut self, held: Vec<(Tick, Timestamp)>, now: Timestamp, out: &mut Vec<JournalEntry>) {
+        for (tick, received_at) in held {
+            if let Some(count) = self.counts.ticks_set_aside.get_mut(&RejectReason::OffSession) {
+                *count = count.saturating_sub(1);
+            }
+            self.take_price(&tick, received_at, now, out);
+        }
+    }
+
+    /// Numbers ticks that were judged good, and builds bars of them.
+    fn take_good(&mut self, i: usize, ticks: &[AcceptedTick], at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let Some(book) = self.books.get_mut(i) else { return };
+        for accepted in ticks {
+            self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
+            let event = Event::Tick(*accepted);
+            out.push(JournalEntry::Event(self.sequencer.number_event(
+                book.logs.ticks,
+                at,
+                event,
+            )));
+            book.build(&accepted.tick, at, &mut self.sequencer, &mut self.counts, out);
+        }
+        for gap in book.prove_silence() {
+            book.number_gap(gap, at, &mut self.sequencer, out);
+        }
+    }
+
+    /// The vendor's bars of one stretch.
+    fn apply_bars(&mut self, fetched: &Fetched, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        for i in 0..self.books.len() {
+            let Some(book) = self.books.get_mut(i) else { continue };
+            let (good, dropped) = book.learn(fetched, at);
+            let findings = book.apply_answer(fetched, at, &mut self.counts);
+            self.count_dropped(dropped);
+            self.take_good(i, &good, at, out);
+            self.tell_findings(i, findings, at, out);
+        }
+    }
+
+    fn count_unusable(&mut self, Unusable { symbol, reason }: Unusable, at: Timestamp) {
+        let known = self.books.iter_mut().find(|book| Some(book.market.symbol) == symbol);
+        let Some(book) = known else {
+            return self.set_aside(RejectReason::UnknownSymbol, 1);
+        };
+        book.count_unusable(reason, at);
+        self.set_aside(reason, 1);
+    }
+
+    fn count_flawed(&mut self, symbol: Symbol, flawed: Flawed) {
+        self.count_rounded(symbol, RoundedSource::VendorBars, flawed.rounded);
+        for (reason, count) in [
+            (RejectReason::UnreadablePrice, flawed.unreadable),
+            (RejectReason::OutOfRange, flawed.out_of_range),
+            (RejectReason::BeyondScale, flawed.beyond_scale),
+        ] {
+            self.set_aside(reason, u64::from(count));
+        }
+    }
+
+    fn count_rounded(&mut self, symbol: Symbol, source: RoundedSource, count: u32) {
+        if count > 0 && self.books.iter().any(|book| book.market.symbol == symbol) {
+            let rounded = self.counts.rounded.entry(symbol).or_default();
+            let rounded = rounded.entry(source).or_default();
+            *rounded = rounded.saturating_add(u64::from(count));
+        }
+    }
+
+    fn count_dropped(&mut self, dropped: Dropped) {
+        if let Some((reason, count)) = dropped {
+            self.set_aside(reason, count);
+        }
+    }
+
+    fn set_aside(&mut self, reason: RejectReason, count: u64) {
+        if count > 0 {
+            let counted = self.counts.ticks_set_aside.entry(reason).or_default();
+            *counted = counted.saturating_add(count);
+        }
+    }
+
+    /// Closes every slot that is due, and publishes the end of each interval after its last symbol.
+    fn close_due(&mut self, due: Timestamp, out: &mut Vec<JournalEntry>) {
+        let mut ends: Vec<BarEnd> = Vec::new();
+        for book in &mut self.books {
+            book.close_due(due, self.at, &mut self.sequencer, &mut self.counts, &mut ends, out);
+        }
+        ends.sort_by_key(|end| end.interval);
+        for end in ends {
+            out.push(JournalEntry::Event(
+                self.sequencer.number_for_all(self.at, Event::BarEnd(end)),
+            ));
+        }
+    }
+
+    /// Opens and closes sessions that are due. A new session begins with what the link is and with the last good price, so that
+    /// its day can be replayed alone.
+    fn turn_sessions(&mut self, due: Timestamp, out: &mut Vec<JournalEntry>) {
+        let mut released = Vec::new();
+        let mut waited = Vec::new();
+        let mut carried = false;
+        for i in 0..self.books.len() {
+            let Some(book) = self.books.get_mut(i) else { continue };
+            let Some(change) = book.turn_session(due) else { continue };
+            let opened = change.phase == SessionPhase::Open;
+            let date = change.date;
+            out.push(JournalEntry::Event(self.sequencer.number_event(
+                book.logs.session,
+                self.at,
+                Event::Session(change),
+            )));
+            if opened && !carried {
+                carried = true;
+                self.carry_calendars(date, out);
+                self.carry_closes(i, due, out);
+            }
+            let Some(book) = self.books.get_mut(i) else { continue };
+            if opened && book.watch.is_up() {
+                let link = LinkChange::Up {
+                    symbols: vec![book.market.symbol],
+                };
+                out.push(JournalEntry::Input(Input {
+                    at: self.at,
+                    what: InputKind::Carried(link),
+                }));
+            }
+            let back = if opened { book.release_held(self.at) } else { Vec::new() };
+            // With ticks to take back, the session is one that goes on: its day has a copy already.
+            if let Some(close) = book.judge.close().filter(|_| opened && back.is_empty()) {
+                out.push(JournalEntry::Input(Input {
+                    at: due,
+                    what: InputKind::CarriedClose(close),
+                }));
+            }
+            released.extend(back);
+            if opened {
+                waited.extend(book.take_waiting());
+            }
+            let dropped = book.take_dropped(due);
+            self.count_dropped(dropped);
+        }
+        self.take_back(released, self.at, out);
+        for carried in waited {
+            out.push(JournalEntry::Input(Input {
+                at: self.at,
+                what: InputKind::CarriedTick(carried),
+            }));
+            self.take_price(&carried.tick, carried.received_at, self.at, out);
+        }
+    }
+
+    /// The last good price of every pair but the one that opens, which repeats its own.
+    fn carry_closes(&self, opens: usize, due: Timestamp, out: &mut Vec<JournalEntry>) {
+        for (i, book) in self.books.iter().enumerate() {
+            if let Some(close) = book.judge.close().filter(|_| i != opens) {
+                out.push(JournalEntry::Input(Input {
+                    at: due,
+                    what: InputKind::CarriedClose(close),
+                }));
+            }
+        }
+    }
+
+    fn tell_findings(&mut self, book: usize, findings: Vec<GapChange>, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        if let Some(book) = self.books.get_mut(book) {
+            book.tell_findings(findings, at, &mut self.sequencer, &mut self.counts, out);
+        }
+    }
+}

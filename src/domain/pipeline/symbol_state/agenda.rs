@@ -1,0 +1,195 @@
+//! The next phase of a pair's session, and when it begins: opening soon, open, closing soon, closed.
+//!
+//! ```text
+//!  … opening soon ──► open ──► closing soon ──► closed ──► (night) ──► opening soon …
+//!                       ▲                          │
+//!                       └─ its last bars closed ◄──┘  the next session opens where this one closes
+//! ```
+//!
+//! A session that follows without a pause opens when the bars of the one before it are closed, a moment after its time. Its
+//! prices wait until then and are repeated in its own file ([`InputKind::CarriedTick`](crate::domain::model::InputKind)), so
+//! that its day can be replayed alone.
+
+use crate::domain::model::{AcceptedTick, Session, SessionChange, SessionPhase, Tick, Timestamp};
+use crate::domain::pipeline::{BarBuilder, PairCounts, SymbolState};
+use crate::limits;
+use std::time::Duration;
+
+/// The next phase of a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Appointment {
+    pub(super) at: Timestamp,
+    pub(super) phase: SessionPhase,
+    pub(super) session: Session,
+}
+
+impl SymbolState {
+    /// Schedules the opening of the next session.
+    pub(super) fn await_session(&mut self, now: Timestamp) {
+        let last = self.session.map(|last| last.date);
+        let sessions = &self.market.sessions;
+        // It may have opened already: at the very instant at which the last one closed.
+        let follows = sessions
+            .at(now)
+            .filter(|next| last.is_some_and(|last| last < next.date));
+        self.agenda = follows.or_else(|| sessions.after(now)).map(|session| {
+            let soon = session.opens - limits::SESSION_SOON;
+            let (at, phase) = if soon >= now {
+                (soon, SessionPhase::OpeningSoon)
+            } else {
+                (self.can_open(session), SessionPhase::Open)
+            };
+            Appointment { at, phase, session }
+        });
+    }
+
+    /// When a session can open: not before the bars of the one before it are closed. They belong to the file of their own
+    /// session.
+    pub(super) fn can_open(&self, session: Session) -> Timestamp {
+        let unclosed = self.builders.iter().any(|builder| builder.next_deadline().is_some());
+        let last = self.session.filter(|last| unclosed && last.date != session.date);
+        let closed = last.map(|last| last.closes + self.market.lateness + Duration::from_micros(1));
+        closed.map_or(session.opens, |closed| closed.max(session.opens))
+    }
+
+    /// Since when a session counts as watched whose opening says at `at` that the link is up: it may have opened a moment late.
+    pub(in crate::domain) fn opened_at(&self, at: Timestamp) -> Timestamp {
+        let waits = self.market.lateness + Duration::from_millis(1);
+        let opened = self.session.filter(|session| at.since(session.opens) <= waits);
+        opened.map_or(at, |session| session.opens.min(at))
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let slots = self.builders.iter().filter_map(BarBuilder::next_deadline);
+        // A session is not turned while bars of the one before it wait to be closed.
+        slots.chain(self.agenda.map(|next| next.at)).min()
+    }
+
+    /// Performs the phase that is due.
+    pub(in crate::domain) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
+        let Appointment { phase, mut session, .. } = self.agenda.filter(|next| next.at <= due)?;
+        let next = |at, phase| Some(Appointment { at, phase, session });
+        match phase {
+            SessionPhase::OpeningSoon => self.agenda = next(self.can_open(session), SessionPhase::Open),
+            SessionPhase::Open => {
+                match self.session.filter(|told| told.date == session.date) {
+                    Some(told) => session = self.reopen_session(told, session),
+                    None => self.begin_session(session),
+                }
+                let next = |at, phase| Some(Appointment { at, phase, session });
+                let soon = (session.closes - limits::SESSION_SOON).max(due);
+                self.agenda = next(soon.min(session.closes), SessionPhase::ClosingSoon);
+            }
+            SessionPhase::ClosingSoon => self.agenda = next(session.closes, SessionPhase::Closed),
+            SessionPhase::Closed => {
+                self.prices.end_session();
+                self.await_session(due);
+            }
+        }
+        let Session {
+            date,
+            opens,
+            closes,
+            kind,
+        } = session;
+        Some(SessionChange {
+            symbol: self.market.symbol,
+            phase,
+            date,
+            kind,
+            opens,
+            closes,
+        })
+    }
+
+    /// Whether a price is stamped inside the session that opens in a moment, no further ahead of our clock than clocks differ.
+    pub(in crate::domain) fn opens_with(&self, tick: &Tick, at: Timestamp) -> bool {
+        let near = |session: Session| at < session.opens && session.opens <= at + limits::FUTURE_TOLERANCE;
+        let coming = self
+            .agenda
+            .filter(|next| next.phase == SessionPhase::Open && near(next.session));
+        tick.symbol == self.market.symbol
+            && tick.at <= at + limits::FUTURE_TOLERANCE
+            && coming.is_some_and(|next| next.session.contains(self.place(tick)))
+    }
+
+    /// Opens the next session now.
+    pub(in crate::domain) fn open_at(&mut self, at: Timestamp) {
+        if let Some(next) = self.agenda.as_mut().filter(|next| next.phase == SessionPhase::Open) {
+            next.at = next.at.min(at);
+        }
+    }
+
+    /// A session of a date that was not open before.
+    fn begin_session(&mut self, session: Session) {
+        self.keep_session();
+        self.counted = PairCounts::default();
+        self.session = Some(session);
+        self.judge.open_session();
+        self.audit.forget();
+        self.prices.open_session();
+        self.held.clear();
+        self.pauses.clear();
+        self.quiet.clear();
+        for builder in &mut self.builders {
+            builder.open_session(session);
+        }
+    }
+
+    /// Keeps a tick of a session that cannot open yet, and says whether it is one.
+    pub(in crate::domain) fn wait_for_open(&mut self, tick: &Tick, received_at: Timestamp) -> bool {
+        let place = self.place(tick);
+        let opening = self.agenda.filter(|next| next.phase == SessionPhase::Open);
+        let waits = opening.is_some_and(|next| next.session.contains(place) && next.session.opens <= received_at);
+        let follows = self.session.is_some_and(|last| last.closes <= place) && self.waiting.len() < limits::TICKS_HELD;
+        if waits && follows {
+            self.waiting.push(AcceptedTick {
+                tick: *tick,
+                received_at,
+            });
+        }
+        waits && follows
+    }
+
+    /// The ticks that waited for the session that opened now.
+    pub(in crate::domain) fn take_waiting(&mut self) -> Vec<AcceptedTick> {
+        self.carried = std::mem::take(&mut self.waiting);
+        self.carried.clone()
+    }
+
+    /// Whether the opening released ticks that are still to be repeated: the close before them is known then.
+    pub(in crate::domain) const fn has_carried(&self) -> bool {
+        !self.carried.is_empty()
+    }
+
+    /// Whether a tick that is repeated in the session's file was released by its opening already.
+    pub(in crate::domain) fn knows_carried(&mut self, carried: &AcceptedTick) -> bool {
+        let place = self.carried.iter().position(|known| known == carried);
+        place.map(|place| self.carried.remove(place)).is_some()
+    }
+
+    /// Keeps a tick that came after the last session's end: the session may go on.
+    pub(crate) fn hold(&mut self, tick: Tick, at: Timestamp) {
+        if self
+            .session
+            .is_some_and(|session: Session| session.closes <= self.place(&tick))
+            && self.held.len() < limits::TICKS_HELD
+        {
+            self.held.push_back((tick, at));
+        }
+    }
+
+    /// The held ticks that belong to the session as it is now.
+    pub(crate) fn release_held(&mut self, now: Timestamp) -> Vec<(Tick, Timestamp)> {
+        let held = std::mem::take(&mut self.held);
+        if let Some((last, _)) = held.back().filter(|_| held.len() >= limits::TICKS_HELD)
+            && self.watch.is_up()
+        {
+            self.watch.mark_down(last.at, "session_closed"); // what came after it was not kept
+            self.watch.mark_up(now);
+        }
+        held.into_iter()
+            .filter(|(tick, _)| self.in_session(self.place(tick)))
+            .collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of this room as a whole.
+
+mod audit;
+mod first_price;
+mod follow;
+mod gaps;
+mod pipeline;
+mod pipeline_random;
+mod pipeline_time;
+mod reopen;
+mod silence;

@@ -1,0 +1,78 @@
+//! The entries of an outbox's lanes, and its state of each subscribed channel.
+
+use crate::domain::model::Channel;
+use crate::domain::protocol::{Options, Out};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A channel this client follows.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) channel: Channel,
+    pub(super) options: Options,
+    /// The last durable seq that was queued: coverage continues from here.
+    pub(crate) last: u64,
+    /// A replay is running; live messages wait for it.
+    pub(crate) replay: Option<Replay>,
+    /// The message that waits for its time, where the client asked for a rate.
+    pub(crate) parked: Option<Datum>,
+    /// When the next data message may go.
+    pub(crate) due: Duration,
+}
+
+/// A replay of all in (`after`, `to`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// The seq before its first.
+    pub after: u64,
+    /// Its last seq.
+    pub to: u64,
+    /// Whether the client asked for it and is told of its end; else it fills a hole of ours.
+    pub asked: bool,
+}
+
+/// A conflatable message.
+#[derive(Debug)]
+pub(crate) struct Datum {
+    pub(crate) channel: Channel,
+    /// First and last durable seq it covers; `None` for a partial bar.
+    pub(crate) covers: Option<(u64, u64)>,
+    pub(crate) frame: Bytes,
+}
+
+/// A message of the control lane.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) since: Duration,
+    pub(crate) out: Out,
+}
+
+impl Follow {
+    /// The last seq before whatever of this channel waits in `data` or for its rate.
+    pub(super) fn sent(&self, data: &VecDeque<Datum>) -> u64 {
+        let queued = data.iter().filter(|datum| datum.channel == self.channel);
+        let waiting = queued.chain(&self.parked).filter_map(|datum| datum.covers);
+        let first = waiting.map(|(from, _)| from).min();
+        first.map_or(self.last, |from| from.saturating_sub(1))
+    }
+}
+
+impl Datum {
+    /// The newer takes the place of the older, and covers what it covered.
+    pub(crate) fn replace(&mut self, newer: Self) {
+        let from = self.covers.map(|(from, _)| from);
+        let covers = newer.covers.map(|(own, to)| (from.unwrap_or(own), to));
+        *self = Self { covers, ..newer };
+    }
+
+    pub(super) fn into_out(self) -> Out {
+        match self.covers {
+            Some((from, to)) if from < to => Out::Covering {
+                frame: self.frame,
+                from,
+            },
+            _ => Out::Frame(self.frame),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The one table of error codes and close codes that WebSocket clients meet. Documents are made from it and compared with it.
+
+/// What can be wrong with a client's message, answered with an error and no close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Problem {
+    /// Not JSON, or not an object.
+    BadJson,
+    /// JSON, but a field is missing or of the wrong kind.
+    BadMessage,
+    /// No such action.
+    UnknownAction,
+    /// A token is needed first.
+    Unauthenticated,
+    /// The token is not valid.
+    AuthFailed,
+    /// No such channel.
+    UnknownChannel,
+    /// A symbol that is not served.
+    UnknownSymbol,
+    /// Too many messages.
+    RateLimited,
+    /// Too many channels.
+    ChannelLimit,
+    /// Too many connections.
+    ConnectionLimit,
+    /// A message above the size limit.
+    MessageTooLarge,
+    /// More to replay than the limit.
+    ReplayTooLarge,
+    /// The position is older than what is kept.
+    PositionExpired,
+    /// The service cannot answer yet.
+    NotReady,
+}
+
+impl Problem {
+    /// Every problem, by code.
+    pub const ALL: [Self; 14] = [
+        Self::BadJson,
+        Self::BadMessage,
+        Self::UnknownAction,
+        Self::Unauthenticated,
+        Self::AuthFailed,
+        Self::UnknownChannel,
+        Self::UnknownSymbol,
+        Self::RateLimited,
+        Self::ChannelLimit,
+        Self::ConnectionLimit,
+        Self::MessageTooLarge,
+        Self::ReplayTooLarge,
+        Self::PositionExpired,
+        Self::NotReady,
+    ];
+
+    /// Its number on the wire.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::BadJson => 1001,
+            Self::BadMessage => 1002,
+            Self::UnknownAction => 1003,
+            Self::Unauthenticated => 1100,
+            Self::AuthFailed => 1101,
+            Self::UnknownChannel => 1104,
+            Self::UnknownSymbol => 1105,
+            Self::RateLimited => 1201,
+            Self::ChannelLimit => 1202,
+            Self::ConnectionLimit => 1203,
+            Self::MessageTooLarge => 1204,
+            Self::ReplayTooLarge => 1301,
+            Self::PositionExpired => 1302,
+            Self::NotReady => 1402,
+        }
+    }
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::BadMessage => "bad_message",
+            Self::UnknownAction => "unknown_action",
+            Self::Unauthenticated => "unauthenticated",
+            Self::AuthFailed => "auth_failed",
+            Self::UnknownChannel => "unknown_channel",
+            Self::UnknownSymbol => "unknown_symbol",
+            Self::RateLimited => "rate_limited",
+            Self::ChannelLimit => "channel_limit",
+            Self::ConnectionLimit => "connection_limit",
+            Self::MessageTooLarge => "message_too_large",
+            Self::ReplayTooLarge => "replay_too_large",
+            Self::PositionExpired => "position_expired",
+            Self::NotReady => "not_ready",
+        }
+    }
+
+    /// Whether the same message may succeed later.
+    pub const fn temporary(self) -> bool {
+        matches!(self, Self::RateLimited | Self::ConnectionLimit | Self::NotReady)
+    }
+}
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Close {
+    /// The client asked for it.
+    Normal,
+    /// The service stops.
+    GoingAway,
+    /// A violation of RFC 6455.
+    Protocol,
+    /// A kind of message that is not understood.
+    Unsupported,
+    /// Text that is not UTF-8.
+    BadText,
+    /// A message above the size limit.
+    TooLarge,
+    /// Our mistake.
+    Internal,
+    /// The service restarts.
+    Restarting,
+    /// Come again later.
+    TryLater,
+    /// The service is not ready.
+    NotReady,
+    /// Nothing was subscribed.
+    Idle,
+    /// The client reads too slowly.
+    SlowConsumer,
+    /// Continuity was lost on this connection.
+    ContinuityLost,
+    /// Too many requests.
+    TooManyRequests,
+    /// No token, or not in time.
+    Unauthenticated,
+    /// The token does not allow this.
+    Forbidden,
+    /// The token is no longer valid.
+    TokenRevoked,
+}
+
+impl Close {
+    /// Every close, by code.
+    pub const ALL: [Self; 17] = [
+        Self::Normal,
+        Self::GoingAway,
+        Self::Protocol,
+        Self::Unsupported,
+        Self::BadText,
+        Self::TooLarge,
+        Self::Internal,
+        Self::Restarting,
+        Self::TryLater,
+        Self::NotReady,
+        Self::Idle,
+        Self::SlowConsumer,
+        Self::ContinuityLost,
+        Self::TooManyRequests,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::TokenRevoked,
+    ];
+
+    /// Its number on the wire.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Normal => 1000,
+            Self::GoingAway => 1001,
+            Self::Protocol => 1002,
+            Self::Unsupported => 1003,
+            Self::BadText => 1007,
+            Self::TooLarge => 1009,
+            Self::Internal => 1011,
+            Self::Restarting => 1012,
+            Self::TryLater => 1013,
+            Self::NotReady => 4003,
+            Self::Idle => 4008,
+            Self::SlowConsumer => 4010,
+            Self::ContinuityLost => 4011,
+            Self::TooManyRequests => 4029,
+            Self::Unauthenticated => 4501,
+            Self::Forbidden => 4503,
+            Self::TokenRevoked => 4510,
+        }
+    }
+
+    /// Its name in counters and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::GoingAway => "going_away",
+            Self::Protocol => "protocol_violation",
+            Self::Unsupported => "unsupported_data",
+            Self::BadText => "bad_text",
+            Self::TooLarge => "message_too_large",
+            Self::Internal => "internal",
+            Self::Restarting => "restarting",
+            Self::TryLater => "try_later",
+            Self::NotReady => "not_ready",
+            Self::Idle => "idle",
+            Self::SlowConsumer => "slow_consumer",
+            Self::ContinuityLost => "continuity_lost",
+            Self::TooManyRequests => "too_many_requests",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::TokenRevoked => "token_revoked",
+        }
+    }
+
+    /// What the client should do.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Normal => "stop",
+            Self::GoingAway | Self::Restarting => "come back after the delay and resume",
+            Self::Protocol | Self::Unsupported | Self::BadText | Self::TooLarge => "fix",
+            Self::Internal | Self::TryLater => "back off",
+            Self::NotReady | Self::Idle | Self::SlowConsumer | Self::ContinuityLost | Self::TooManyRequests => {
+                "back off and resume"
+            }
+            Self::Unauthenticated | Self::Forbidden | Self::TokenRevoked => "not retry without a change",
+        }
+    }
+
+    /// Whether the client may come back as it is.
+    pub const fn invites(self) -> bool {
+        !matches!(
+            self,
+            Self::Normal
+                | Self::Protocol
+                | Self::Unsupported
+                | Self::BadText
+                | Self::TooLarge
+                | Self::Unauthenticated
+                | Self::Forbidden
+                | Self::TokenRevoked
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_and_names_are_unique_and_in_order() {
+        let codes: Vec<u16> = Problem::ALL.iter().map(|problem| problem.code()).collect();
+        assert!(codes.is_sorted_by(|a, b| a < b));
+        let closes: Vec<u16> = Close::ALL.iter().map(|close| close.code()).collect();
+        assert!(closes.is_sorted_by(|a, b| a < b));
+        let names: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.name()).collect();
+        assert_eq!(names.len(), Problem::ALL.len());
+        let names: BTreeSet<&str> = Close::ALL.iter().map(|close| close.name()).collect();
+        assert_eq!(names.len(), Close::ALL.len());
+    }
+    #[test]
+    fn a_client_may_come_back_where_the_advice_says_so() {
+        for close in Close::ALL {
+            assert_eq!(close.invites(), close.advice().contains("back"), "{close:?}");
+        }
+    }
+}

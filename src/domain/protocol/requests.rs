@@ -1,0 +1,455 @@
+//! Parses clients' messages: JSON text in, a request or a problem out. Never panics, whatever the text.
+
+use crate::domain::model::{Channel, ChannelError, Epoch, Moment, Symbol, Topic};
+use crate::domain::protocol::{Options, Problem};
+use crate::limits;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// The old service's heartbeat.
+    Heartbeat,
+    /// A ping in JSON.
+    Ping {
+        /// Echoed.
+        id: Option<Value>,
+    },
+    /// A token.
+    Auth {
+        /// Echoed.
+        id: Option<Value>,
+        /// The secret.
+        token: String,
+    },
+    /// Follow channels.
+    Subscribe(SubscribeRequest),
+    /// Follow them no longer.
+    Unsubscribe {
+        /// Echoed.
+        id: Option<Value>,
+        /// Which.
+        channels: Vec<Wanted>,
+    },
+}
+
+/// A request to follow channels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubscribeRequest {
+    /// Echoed.
+    pub id: Option<Value>,
+    /// Which, each with where to begin.
+    pub channels: Vec<(Wanted, Since)>,
+    /// Where to begin with single channels: these may be among those that a wildcard stands for.
+    pub places: Vec<(Channel, Since)>,
+    /// How.
+    pub options: Options,
+    /// Whether a snapshot comes first.
+    pub snapshot: bool,
+}
+
+/// A channel, or the same topic for every symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// One channel.
+    One(Channel),
+    /// `ticks:*`.
+    Every(Topic),
+    /// The service's status.
+    Status,
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Since {
+    /// With what comes next.
+    #[default]
+    Now,
+    /// After this position.
+    Position {
+        /// The incarnation that the client knows.
+        epoch: Option<Epoch>,
+        /// The last seq that it has.
+        seq: u64,
+    },
+    /// With the first message at or after this instant; a local time is one of the channel's market.
+    Time(Moment),
+    /// With the last so many messages.
+    Last(u64),
+    /// With the first message of the current session.
+    SessionStart,
+}
+
+/// Why a request was not understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The id it came with, to be echoed.
+    pub id: Option<Value>,
+    /// What is wrong.
+    pub problem: Problem,
+    /// The same for a person.
+    pub message: String,
+}
+
+/// The wire's spelling of the options.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireOptions {
+    snapshot: Option<bool>,
+    partials: Option<bool>,
+    max_hz: Option<f64>,
+    on_slow: Option<String>,
+}
+
+/// Reads one message of a client.
+///
+/// # Errors
+/// [`Refusal`] when it is no JSON object, no known action, or a field of it is wrong.
+pub fn parse(text: &str) -> Result<Request, Refusal> {
+    let no_id = |problem, message: &str| refuse(None, problem, message);
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| no_id(Problem::BadJson, &format!("the message is not JSON: {error}")))?;
+    let Value::Object(object) = value else {
+        return Err(no_id(
+            Problem::BadMessage,
+            "a message is a JSON object with an \"action\"",
+        ));
+    };
+    let id = match object.get("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.len() > 64 => {
+            return Err(no_id(
+                Problem::BadMessage,
+                "\"id\" is a number or a text of at most 64 bytes",
+            ));
+        }
+        Some(id @ (Value::Number(_) | Value::String(_))) => Some(id.clone()),
+        Some(_) => {
+            return Err(no_id(
+                Problem::BadMessage,
+                "\"id\" is a number or a text of at most 64 bytes",
+            ));
+        }
+    };
+    let action = object
+        .get("action")
+        .or_else(|| object.get("type"))
+        .and_then(Value::as_str);
+    match action {
+        Some("heartbeat") => Ok(Request::Heartbeat),
+        Some("ping") => Ok(Request::Ping { id }),
+        Some("auth") => match object.get("token").and_then(Value::as_str) {
+            Some(token) => Ok(Request::Auth {
+                id,
+                token: token.to_owned(),
+            }),
+            None => Err(refuse(id, Problem::BadMessage, "\"auth\" needs a \"token\"")),
+        },
+        Some("subscribe") => subscribe(&object, id),
+        Some("unsubscribe") => {
+            let channels = wanted_list(&object, id.as_ref())?;
+            Ok(Request::Unsubscribe { id, channels })
+        }
+        Some(other) => {
+            let other: String = other.chars().take(40).collect();
+            let message = format!("action {other:?} is not one of subscribe, unsubscribe, auth, ping, heartbeat");
+            Err(refuse(id, Problem::UnknownAction, &message))
+        }
+        None => Err(refuse(id, Problem::BadMessage, "the message has no \"action\"")),
+    }
+}
+
+fn refuse(id: Option<Value>, problem: Problem, message: &str) -> Refusal {
+    Refusal {
+        id,
+        problem,
+        message: message.to_owned(),
+    }
+}
+
+fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, Refusal> {
+    let bad = |message: String| refuse(id.clone(), Problem::BadMessage, &message);
+    let unmet = |(problem, message): (Problem, String)| refuse(id.clone(), problem, &message);
+    let wanted = wanted_list(object, id.as_ref())?;
+    let since = match object.get("since") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(value),
+    };
+    let (all, each) = match since {
+        None => (Since::Now, Vec::new()),
+        Some(Value::Object(map)) if !map.keys().any(|key| is_position_key(key)) => {
+            let mut each = Vec::new();
+            for (name, value) in map {
+                let wanted = self::wanted(name);
+                let wanted = wanted.map_err(|message| refuse(id.clone(), Problem::UnknownChannel, &message))?;
+                each.push((wanted, read_since(value).map_err(&unmet)?));
+            }
+            (Since::Now, each)
+        }
+        Some(value) => (read_since(value).map_err(&unmet)?, Vec::new()),
+    };
+    let place = |wanted: &Wanted| {
+        each.iter()
+            .find(|(named, _)| named == wanted)
+            .map_or(all, |(_, since)| *since)
+    };
+    let channels = wanted.into_iter().map(|wanted| (wanted, place(&wanted))).collect();
+    let single = each.iter().filter_map(|(wanted, since)| match wanted {
+        Wanted::One(channel) => Some((*channel, *since)),
+        Wanted::Every(_) | Wanted::Status => None,
+    });
+    let places = single.collect();
+    let wire = match object.get("options") {
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(options @ Value::Object(_)) => options.clone(),
+        Some(_) => return Err(bad("\"options\" is an object".to_owned())),
+    };
+    let wire: WireOptions = serde_json::from_value(wire).map_err(|error| bad(format!("\"options\": {error}")))?;
+    let options = read_options(&wire).map_err(&bad)?;
+    Ok(Request::Subscribe(SubscribeRequest {
+        id: id.clone(),
+        channels,
+        places,
+        options,
+        snapshot: wire.snapshot.unwrap_or(true),
+    }))
+}
+
+fn is_position_key(key: &str) -> bool {
+    matches!(key, "seq" | "epoch" | "time" | "last")
+}
+
+fn read_options(wire: &WireOptions) -> Result<Options, String> {
+    let spacing = match wire.max_hz {
+        None => None,
+        Some(hz) if (0.01..=1000.0).contains(&hz) => Some(Duration::from_secs_f64(1.0 / hz)),
+        Some(hz) => return Err(format!("\"max_hz\" is {hz:?}; it must lie between 0.01 and 1000")),
+    };
+    let close_when_slow = match wire.on_slow.as_deref() {
+        None | Some("conflate") => false,
+        Some("close") => true,
+        Some(_) => return Err("\"on_slow\" is \"conflate\" or \"close\"".to_owned()),
+    };
+    Ok(Options {
+        partials: wire.partials.unwrap_or(true),
+        spacing,
+        close_when_slow,
+    })
+}
+
+fn read_since(value: &Value) -> Result<Since, (Problem, String)> {
+    let unclear = || {
+        let forms = "\"since\" is {\"epoch\":…,\"seq\":…}, {\"time\":…}, {\"last\":n} or \"session_start\"";
+        (Problem::BadMessage, forms.to_owned())
+    };
+    match value {
+        Value::String(text) if text == "session_start" => Ok(Since::SessionStart),
+        Value::Object(map) => {
+            if let Some(seq) = map.get("seq") {
+                let seq = seq.as_u64().ok_or_else(unclear)?;
+                let epoch = match map.get("epoch") {
+                    None | Some(Value::Null) => None,
+                    Some(Value::String(text)) => Some(text.parse().map_err(|_| unclear())?),
+                    Some(_) => return Err(unclear()),
+                };
+                return Ok(Since::Position { epoch, seq });
+            }
+            if let Some(count) = map.get("last") {
+                let count = count.as_u64().ok_or_else(unclear)?;
+                if count > limits::REPLAY {
+                    let message = format!(
+                        "the last {count} are asked for; a replay brings at most {}",
+                        limits::REPLAY
+                    );
+                    return Err((Problem::ReplayTooLarge, message));
+                }
+                return Ok(Since::Last(count));
+            }
+            let time = map.get("time").and_then(Value::as_str).ok_or_else(unclear)?;
+            let moment = time.parse::<Moment>();
+            moment
+                .map(Since::Time)
+                .map_err(|error| (Problem::BadMessage, error.to_string()))
+        }
+        _ => Err(unclear()),
+    }
+}
+
+fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wanted>, Refusal> {
+    let bad = |problem, message: &str| refuse(id.cloned(), problem, message);
+    let Some(Value::Array(list)) = object.get("channels") else {
+        return Err(bad(Problem::BadMessage, "\"channels\" is a list of channel names"));
+    };
+    if list.len() > limits::CLIENT_CHANNELS {
+        let message = format!(
+            "{} channels are asked for; {} are allowed",
+            list.len(),
+            limits::CLIENT_CHANNELS
+        );
+        return Err(bad(Problem::ChannelLimit, &message));
+    }
+    list.iter()
+        .map(|value: &Value| {
+            let text = value
+                .as_str()
+                .ok_or_else(|| bad(Problem::BadMessage, "a channel's name is a text"))?;
+            wanted(text).map_err(|message| bad(Problem::UnknownChannel, &message))
+        })
+        .collect()
+}
+
+/// Reads one name: `ticks:USD/COP`, `bars.5m:*`, `status`.
+///
+/// # Errors
+/// A sentence when there is no such channel.
+pub fn wanted(text: &str) -> Result<Wanted, String> {
+    if text == "status" {
+        return Ok(Wanted::Status);
+    }
+    if let Some(topic) = text.strip_suffix(":*") {
+        let any = format!("{topic}:{}", Symbol::usdcop());
+        let channel = any.parse::<Channel>().map_err(|error| match error {
+            ChannelError::Unknown(_) => ChannelError::Unknown(text.chars().take(60).collect()),
+            other => other,
+        });
+        return channel
+            .map(|channel| Wanted::Every(channel.topic))
+            .map_err(|error| error.to_string());
+    }
+    text.parse().map(Wanted::One).map_err(|error| format!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Interval, Timestamp};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn subscribed(text: &str) -> SubscribeRequest {
+        match parse(text).unwrap() {
+            Request::Subscribe(subscribe) => subscribe,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problem(text: &str) -> Problem {
+        parse(text).unwrap_err().problem
+    }
+
+    #[test]
+    fn the_documented_subscription_is_read() {
+        let read = subscribed(
+            r#"{"action":"subscribe","id":7,"channels":["bars.5m:USD/COP","ticks:*","status"],
+            "since":{"bars.5m:USD/COP":{"epoch":"k3v9","seq":41207}},
+            "options":{"snapshot":false,"partials":false,"max_hz":4,"on_slow":"close"}}"#,
+        );
+        assert_eq!(read.id, Some(json!(7)));
+        let bars = Wanted::One(Channel::bars(Interval::M5, Symbol::usdcop()));
+        let since = Since::Position {
+            epoch: Some("k3v9".parse().unwrap()),
+            seq: 41_207,
+        };
+        assert_eq!(
+            read.channels,
+            vec![
+                (bars, since),
+                (Wanted::Every(Topic::Ticks), Since::Now),
+                (Wanted::Status, Since::Now)
+            ]
+        );
+        assert_eq!(
+            read.places,
+            vec![(Channel::bars(Interval::M5, Symbol::usdcop()), since)]
+        );
+        assert!(!read.snapshot && !read.options.partials && read.options.close_when_slow);
+        assert_eq!(read.options.spacing, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn every_way_to_say_where_to_begin_is_read() {
+        for (since, expect) in [
+            (r#"{"last":5}"#, Since::Last(5)),
+            (r#""session_start""#, Since::SessionStart),
+            (
+                r#"{"time":"2026-01-02T08:00:00-05:00"}"#,
+                Since::Time(Moment::Instant(Timestamp::from_secs(1_767_358_800))),
+            ),
+            (r#"{"seq":9}"#, Since::Position { epoch: None, seq: 9 }),
+            ("null", Since::Now),
+        ] {
+            let text = format!(r#"{{"action":"subscribe","channels":["ticks:USDCOP"],"since":{since}}}"#);
+            assert_eq!(subscribed(&text).channels[0].1, expect, "{since}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_code() {
+        for (text, expect) in [
+            ("", Problem::BadJson),
+            ("{", Problem::BadJson),
+            ("[1]", Problem::BadMessage),
+            ("{}", Problem::BadMessage),
+            (r#"{"action":"buy"}"#, Problem::UnknownAction),
+            (r#"{"action":"auth"}"#, Problem::BadMessage),
+            (r#"{"action":"subscribe"}"#, Problem::BadMessage),
+            (r#"{"action":"subscribe","channels":[3]}"#, Problem::BadMessage),
+            (
+                r#"{"action":"subscribe","channels":["trades:USD/COP"]}"#,
+                Problem::UnknownChannel,
+            ),
+            (
+                r#"{"action":"subscribe","channels":[],"options":{"max_hz":0}}"#,
+                Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":[],"options":{"on_slow":"die"}}"#,
+                Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"since":{"seq":-1}}"#,
+                Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"options":[]}"#,
+                Problem::BadMessage,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"since":{"tocks:USD/COP":{"seq":1}}}"#,
+                Problem::UnknownChannel,
+            ),
+            (
+                r#"{"action":"subscribe","channels":["ticks:*"],"since":{"last":100001}}"#,
+                Problem::ReplayTooLarge,
+            ),
+            (r#"{"action":"ping","id":{}}"#, Problem::BadMessage),
+        ] {
+            assert_eq!(problem(text), expect, "{text}");
+        }
+        let many = vec!["ticks:USD/COP"; 65];
+        assert_eq!(
+            problem(&json!({"action": "subscribe", "channels": many}).to_string()),
+            Problem::ChannelLimit
+        );
+    }
+
+    #[test]
+    fn an_old_client_is_understood() {
+        assert_eq!(parse(r#"{"type":"heartbeat"}"#), Ok(Request::Heartbeat));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,200}") {
+            drop(parse(&text));
+        }
+
+        #[test]
+        fn no_near_miss_panics(a in "[a-z_:.*/0-9]{0,20}", b in "\\PC{0,20}") {
+            let message = json!({"action": "subscribe", "channels": [&a], "since": {&a: &b}, "id": &b});
+            drop(parse(&message.to_string()));
+        }
+    }
+}

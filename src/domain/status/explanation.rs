@@ -1,0 +1,395 @@
+//! Why the service is, or was, in its state: sentences from entries of the journal alone. Pure.
+
+use crate::domain::model::{PlacedEntry, ServiceEvent, ServiceEventKind, Symbol, Timestamp};
+use crate::domain::status::ConditionKind;
+use crate::limits;
+use chrono_tz::Tz;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the journal says of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The state of the service; nothing when the journal does not reach so far back.
+    pub state: Option<String>,
+    /// Whether nothing that was written down keeps data from being good.
+    pub good: bool,
+    /// The answer, the most important sentence first.
+    pub sentences: Vec<String>,
+    /// Where the entries stand that say so, by position in the ledger.
+    pub entries: Vec<u64>,
+}
+
+/// Conditions by what they mean for the data, the worst first, each with that meaning.
+const MEANINGS: [(ConditionKind, bool, &str); 27] = [
+    (
+        ConditionKind::LedgerUnwritable,
+        false,
+        "nothing new is told to anybody, because it could not be written down",
+    ),
+    (
+        ConditionKind::LogStale,
+        false,
+        "this edge serves what it has, which grows old",
+    ),
+    (
+        ConditionKind::LogDiverged,
+        false,
+        "this node ends, and begins again with what the log has",
+    ),
+    (ConditionKind::LogDown, false, "clients of edges are told nothing new"),
+    (
+        ConditionKind::AnotherWriter,
+        false,
+        "this process writes nothing there, so that two do not mix",
+    ),
+    (
+        ConditionKind::ClockStepped,
+        false,
+        "bars are closed by the machine's steady clock, and no pair is safe to trade",
+    ),
+    (
+        ConditionKind::ClockSkewed,
+        false,
+        "ages and closes are wrong by that much, and no pair is safe to trade",
+    ),
+    (
+        ConditionKind::KeysExhausted,
+        false,
+        "the vendor cannot be asked for anything",
+    ),
+    (
+        ConditionKind::ActorUnresponsive,
+        false,
+        "prices may be stuck in that part, and no pair is safe to trade",
+    ),
+    (
+        ConditionKind::FeedDown,
+        false,
+        "no prices come over the link; they are asked for over REST where keys allow",
+    ),
+    (
+        ConditionKind::FeedSilent,
+        false,
+        "the last price is older than it should be",
+    ),
+    (ConditionKind::SymbolRefused, false, "no prices of the pair come"),
+    (
+        ConditionKind::TicksRejected,
+        false,
+        "the newest prices of the pair are not passed on",
+    ),
+    (ConditionKind::StampsLagging, false, "the prices of the pair are late"),
+    (
+        ConditionKind::HistoryUnverified,
+        false,
+        "the pair's history is not known to be good, so it is not safe to trade",
+    ),
+    (
+        ConditionKind::GateOverridden,
+        false,
+        "an operator says that the history is good",
+    ),
+    (
+        ConditionKind::FlagWithdrawn,
+        false,
+        "the history may be about to change",
+    ),
+    (
+        ConditionKind::ActorParked,
+        false,
+        "what that part does is not done, or with long pauses",
+    ),
+    (ConditionKind::ProcessPaused, false, "nothing was heard in that time"),
+    (
+        ConditionKind::StoreAhead,
+        true,
+        "the start numbers anew; clients take a snapshot",
+    ),
+    (ConditionKind::LedgerRenumbered, true, "clients take a snapshot"),
+    (
+        ConditionKind::CalendarFileWrong,
+        true,
+        "the days that were read last hold",
+    ),
+    (ConditionKind::Polling, true, "prices come, less often"),
+    (
+        ConditionKind::StoreBehind,
+        true,
+        "live data goes on from the ledger; history over REST is as old as the database",
+    ),
+    (
+        ConditionKind::CacheDown,
+        true,
+        "live data goes on; readers of Redis see old values",
+    ),
+    (
+        ConditionKind::StreamDisturbed,
+        true,
+        "readers of that stream read again",
+    ),
+    (ConditionKind::LogLinesLost, true, "data goes on; the log has holes"),
+];
+
+/// What a reader of the journal knows at one instant.
+#[derive(Debug, Default)]
+struct Known<'e> {
+    started: Option<&'e PlacedEntry>,
+    state: Option<&'e PlacedEntry>,
+    link: Option<&'e PlacedEntry>,
+    gate: Option<&'e PlacedEntry>,
+    verdicts: BTreeMap<Option<Symbol>, &'e PlacedEntry>,
+    conditions: BTreeMap<(&'e str, Option<Symbol>), &'e PlacedEntry>,
+    keys_out: BTreeMap<&'e str, &'e PlacedEntry>,
+    gaps: BTreeMap<(Option<Symbol>, &'e str), &'e PlacedEntry>,
+    sessions: BTreeMap<Option<Symbol>, &'e PlacedEntry>,
+    failures: Vec<&'e PlacedEntry>,
+    actions: Vec<&'e PlacedEntry>,
+}
+
+impl<'e> Known<'e> {
+    fn learn(&mut self, placed: &'e PlacedEntry) {
+        let entry = &placed.entry;
+        match entry.kind {
+            ServiceEventKind::Started => {
+                let gaps = std::mem::take(&mut self.gaps);
+                let sessions = std::mem::take(&mut self.sessions);
+                let actions = std::mem::take(&mut self.actions);
+                *self = Self {
+                    started: Some(placed),
+                    gaps,
+                    sessions,
+                    actions,
+                    ..Self::default()
+                };
+            }
+            ServiceEventKind::State => self.state = Some(placed),
+            ServiceEventKind::LinkUp | ServiceEventKind::LinkDown => self.link = Some(placed),
+            ServiceEventKind::Gate => self.gate = Some(placed),
+            ServiceEventKind::Verdict => drop(self.verdicts.insert(entry.symbol, placed)),
+            ServiceEventKind::ConditionRaised => {
+                self.conditions.insert((&entry.subject, entry.symbol), placed);
+            }
+            ServiceEventKind::ConditionCleared => {
+                self.conditions.remove(&(entry.subject.as_str(), entry.symbol));
+            }
+            ServiceEventKind::Key if entry.cause == "usable" => drop(self.keys_out.remove(entry.subject.as_str())),
+            ServiceEventKind::Key => drop(self.keys_out.insert(&entry.subject, placed)),
+            ServiceEventKind::Gap if matches!(entry.detail("status"), Some("open" | "filling")) => {
+                self.gaps.insert((entry.symbol, &entry.subject), placed);
+            }
+            ServiceEventKind::Gap => drop(self.gaps.remove(&(entry.symbol, entry.subject.as_str()))),
+            ServiceEventKind::Session => drop(self.sessions.insert(entry.symbol, placed)),
+            ServiceEventKind::Restarted | ServiceEventKind::GaveUp => self.failures.push(placed),
+            ServiceEventKind::Action => self.actions.push(placed),
+            ServiceEventKind::Settings | ServiceEventKind::LeftOut | ServiceEventKind::Seam => {}
+        }
+    }
+}
+
+impl Explanation {
+    /// From the entries up to `at`, in order; those on other pairs than `symbol` are passed over where one is named. Instants are shown
+    /// as the people of `zone` read them.
+    pub fn of(entries: &[PlacedEntry], symbol: Option<Symbol>, at: Timestamp, zone: Tz) -> Self {
+        let concerns = |entry: &ServiceEvent| symbol.is_none() || entry.symbol.is_none() || entry.symbol == symbol;
+        let before = entries.iter().filter(|placed| placed.entry.at <= at);
+        let mut known = Known::default();
+        before
+            .filter(|placed| concerns(&placed.entry))
+            .for_each(|placed| known.learn(placed));
+        let mut told = Telling {
+            at,
+            zone,
+            sentences: Vec::new(),
+            entries: Vec::new(),
+        };
+        let good = told.tell(&known);
+        Self {
+            state: known.state.map(|placed| placed.entry.subject.clone()),
+            good,
+            sentences: told.sentences,
+            entries: told.entries,
+        }
+    }
+}
+
+/// Sentences as they are found.
+struct Telling {
+    at: Timestamp,
+    zone: Tz,
+    sentences: Vec<String>,
+    entries: Vec<u64>,
+}
+
+impl Telling {
+    /// Says whether nothing keeps data from being good.
+    fn tell(&mut self, known: &Known<'_>) -> bool {
+        let Some(state) = known.state else {
+            let at = self.at.rfc3339(self.zone);
+            self.sentences
+                .push(format!("The journal holds no state of the service from before {at}."));
+            return false;
+        };
+        if state.entry.subject == "shutdown" {
+            let when = self.when(state);
+            self.say(state, format!("candela does not run: it was stopped at {when}."));
+            return false;
+        }
+        let bad = self.conditions(known, false);
+        let running = state.entry.subject == "active";
+        let since = self.since(state);
+        let name = &state.entry.subject;
+        let sentence = format!("The state is {name} {since}: {}.", plain(&state.entry.cause));
+        self.say(state, sentence);
+        self.reasons(known, bad > 0);
+        self.conditions(known, true);
+        if bad == 0 {
+            let nothing = if running {
+                "Nothing that is written down keeps data from being good."
+            } else {
+                "No condition keeps data from being good; prices come when a session is open and the state is active."
+            };
+            self.sentences.push(nothing.to_owned());
+        }
+        self.rest(known);
+        bad == 0 && running
+    }
+
+    /// The conditions that hold and do (`harmless`: do not) keep data from being good. How many there are.
+    fn conditions(&mut self, known: &Known<'_>, harmless: bool) -> usize {
+        let mut count = 0_usize;
+        for (kind, mild, meaning) in MEANINGS {
+            let all = known.conditions.iter();
+            for ((_, symbol), placed) in all.filter(|((name, _), _)| *name == kind.name()) {
+                if mild != harmless {
+                    continue;
+                }
+                count = count.saturating_add(1);
+                let pair = symbol.map_or_else(String::new, |symbol| format!(" {symbol}"));
+                let begins = match (harmless, count) {
+                    (false, 1) => "Data is not good: ",
+                    (false, _) => "Also: ",
+                    (true, _) => "Beside that: ",
+                };
+                let since = self.since(placed);
+                let message = plain(&placed.entry.message);
+                let clears = placed.entry.detail("clears_when").unwrap_or(kind.clears_when());
+                let name = kind.name();
+                let sentence = format!(
+                    "{begins}{message} ({name}{pair}, {since}). It means: {meaning}. It is over when {clears}."
+                );
+                self.say(placed, sentence);
+            }
+        }
+        count
+    }
+
+    /// What lies behind the conditions: keys, link, gate, checks, failures of parts.
+    fn reasons(&mut self, known: &Known<'_>, bad: bool) {
+        for placed in known.keys_out.values() {
+            self.say_message(placed);
+        }
+        if let Some(placed) = known
+            .link
+            .filter(|placed| bad && placed.entry.kind == ServiceEventKind::LinkDown)
+        {
+            self.say_message(placed);
+        }
+        if let Some(placed) = known.gate.filter(|placed| placed.entry.cause != "flag_good") {
+            self.say_message(placed);
+        }
+        let failed = |placed: &&&PlacedEntry| placed.entry.cause != "passed";
+        for placed in known.verdicts.values().filter(failed) {
+            self.say_message(placed);
+        }
+        let failures: Vec<&&PlacedEntry> = known
+            .failures
+            .iter()
+            .filter(|placed: &&&PlacedEntry| self.at.since(placed.entry.at) <= limits::EXPLAINED_FAILURES)
+            .collect();
+        if let Some(last) = failures.last() {
+            let count = match failures.len() {
+                1 => "One failure of a part".to_owned(),
+                count => format!("{count} failures of parts"),
+            };
+            let sentence = format!("{count} in the last hour; the last: {}", last.entry.message);
+            self.say(last, sentence);
+        }
+    }
+
+    /// Gaps, sessions, what operators did, the start.
+    fn rest(&mut self, known: &Known<'_>) {
+        if let Some(first) = known.gaps.values().min_by_key(|placed| placed.entry.at) {
+            let count = match known.gaps.len() {
+                1 => "One gap is open".to_owned(),
+                count => format!("{count} gaps are open"),
+            };
+            let sentence = format!(
+                "{count}; the first: {} Its cause: {}.",
+                first.entry.message, first.entry.cause
+            );
+            self.say(first, sentence);
+        }
+        for placed in known.sessions.values() {
+            self.say_message(placed);
+        }
+        let actions: Vec<&PlacedEntry> = known
+            .actions
+            .iter()
+            .filter(|placed: &&&PlacedEntry| self.at.since(placed.entry.at) <= limits::EXPLAINED_ACTIONS)
+            .copied()
+            .collect();
+        for placed in actions {
+            let by = placed.entry.by.as_deref().unwrap_or("somebody");
+            let when = self.when(placed);
+            let sentence = format!("{by} acted at {when}: {}", placed.entry.message);
+            self.say(placed, sentence);
+        }
+        if let Some(placed) = known.started {
+            let sentence = format!("{} ({})", placed.entry.message, self.when(placed));
+            self.say(placed, sentence);
+        }
+    }
+
+    fn say_message(&mut self, placed: &PlacedEntry) {
+        let since = self.since(placed);
+        self.say(placed, format!("{} ({since})", placed.entry.message));
+    }
+
+    fn say(&mut self, placed: &PlacedEntry, sentence: String) {
+        self.sentences.push(sentence);
+        self.entries.push(placed.place.position);
+    }
+
+    /// The instant, and how long before the one that is explained it was.
+    fn when(&self, placed: &PlacedEntry) -> String {
+        let at = placed.entry.at;
+        format!("{}, {} before", at.rfc3339(self.zone), lasted(self.at.since(at)))
+    }
+
+    fn since(&self, placed: &PlacedEntry) -> String {
+        let at = placed.entry.at;
+        format!("since {}, for {}", at.rfc3339(self.zone), lasted(self.at.since(at)))
+    }
+}
+
+/// A sentence without its full stop, so that more can follow.
+fn plain(sentence: &str) -> &str {
+    sentence.trim_end_matches('.')
+}
+
+/// A stretch of time as people say it.
+fn lasted(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/explanation.rs"]
+mod tests;

@@ -1,0 +1,363 @@
+//! Conditions: what is not as it should be, since when, why, and what would clear it. They stand beside the state.
+
+use crate::domain::model::{Symbol, Timestamp};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What can be wrong while the service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConditionKind {
+    /// The gate did not verify the history.
+    HistoryUnverified,
+    /// The flag that opened the gate is gone or no longer good.
+    FlagWithdrawn,
+    /// A pair's history counts as verified because an operator says so.
+    GateOverridden,
+    /// The wall clock is not trusted: it jumped.
+    ClockStepped,
+    /// The process did not run for a while.
+    ProcessPaused,
+    /// The calendar's override file cannot be used; the last good one holds.
+    CalendarFileWrong,
+    /// The link to the vendor is down.
+    FeedDown,
+    /// Prices come by polling.
+    Polling,
+    /// No price came for longer than this pair's habit.
+    FeedSilent,
+    /// The database is behind the ledger.
+    StoreBehind,
+    /// The cache is out of reach.
+    CacheDown,
+    /// The ledger cannot be written: nothing new is told.
+    LedgerUnwritable,
+    /// An actor used up its restarts.
+    ActorParked,
+    /// No API key can be used now.
+    KeysExhausted,
+    /// A part on the way from vendor to client shows no sign of life.
+    ActorUnresponsive,
+    /// Our clock and the vendor's stamps differ, for every pair alike.
+    ClockSkewed,
+    /// A pair's prices are stamped too far from our clock.
+    StampsLagging,
+    /// Many of a pair's newest prices are set aside.
+    TicksRejected,
+    /// The vendor refuses a pair on the link, and polling does not bring it either.
+    SymbolRefused,
+    /// Whoever reads the log takes no lines: they are dropped and counted.
+    LogLinesLost,
+    /// This start could not show the ledger to be whole: all channels have new epochs.
+    LedgerRenumbered,
+    /// The database has events that the ledger does not have.
+    StoreAhead,
+    /// Somebody else wrote to, trimmed or deleted a Redis stream of candela's.
+    StreamDisturbed,
+    /// Another candela writes to the database or the Redis of this one.
+    AnotherWriter,
+    /// The log of the cluster takes no parcels: edges stand still.
+    LogDown,
+    /// The log of the cluster is of another leader or of another ledger.
+    LogDiverged,
+    /// An edge hears nothing of its leader.
+    LogStale,
+}
+
+impl ConditionKind {
+    /// Every kind.
+    pub const ALL: [Self; 27] = [
+        Self::HistoryUnverified,
+        Self::FlagWithdrawn,
+        Self::GateOverridden,
+        Self::ClockStepped,
+        Self::ProcessPaused,
+        Self::CalendarFileWrong,
+        Self::FeedDown,
+        Self::Polling,
+        Self::FeedSilent,
+        Self::StoreBehind,
+        Self::CacheDown,
+        Self::LedgerUnwritable,
+        Self::ActorParked,
+        Self::KeysExhausted,
+        Self::ActorUnresponsive,
+        Self::ClockSkewed,
+        Self::StampsLagging,
+        Self::TicksRejected,
+        Self::SymbolRefused,
+        Self::LogLinesLost,
+        Self::LedgerRenumbered,
+        Self::StoreAhead,
+        Self::StreamDisturbed,
+        Self::AnotherWriter,
+        Self::LogDown,
+        Self::LogDiverged,
+        Self::LogStale,
+    ];
+
+    /// Its name on `/status` and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HistoryUnverified => "history_unverified",
+            Self::FlagWithdrawn => "flag_withdrawn",
+            Self::GateOverridden => "gate_overridden",
+            Self::ClockStepped => "clock_stepped",
+            Self::ProcessPaused => "process_paused",
+            Self::CalendarFileWrong => "calendar_file_wrong",
+            Self::FeedDown => "feed_down",
+            Self::Polling => "polling",
+            Self::FeedSilent => "feed_silent",
+            Self::StoreBehind => "store_behind",
+            Self::CacheDown => "cache_down",
+            Self::LedgerUnwritable => "ledger_unwritable",
+            Self::ActorParked => "actor_parked",
+            Self::KeysExhausted => "keys_exhausted",
+            Self::ActorUnresponsive => "actor_unresponsive",
+            Self::ClockSkewed => "clock_skewed",
+            Self::StampsLagging => "stamps_lagging",
+            Self::TicksRejected => "ticks_rejected",
+            Self::SymbolRefused => "symbol_refused",
+            Self::LogLinesLost => "log_lines_lost",
+            Self::LedgerRenumbered => "ledger_renumbered",
+            Self::StoreAhead => "store_ahead",
+            Self::StreamDisturbed => "stream_disturbed",
+            Self::AnotherWriter => "another_writer",
+            Self::LogDown => "log_down",
+            Self::LogDiverged => "log_diverged",
+            Self::LogStale => "log_stale",
+        }
+    }
+
+    /// What would clear it, as a sentence for who is called at night.
+    pub const fn clears_when(self) -> &'static str {
+        match self {
+            Self::HistoryUnverified => "a good ready flag is there and the history passes its check",
+            Self::FlagWithdrawn => "a good ready flag is there again",
+            Self::GateOverridden => "the time of the override is over, or the history passes its check",
+            Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
+            Self::ProcessPaused => "a minute has passed since the process runs again",
+            Self::CalendarFileWrong => "the override file is corrected",
+            Self::FeedDown => "the link is up and the vendor has confirmed a pair on it",
+            Self::Polling => "the link is up and has taken over from polling",
+            Self::FeedSilent => "a price is accepted, or the session ends",
+            Self::StoreBehind => "the database answers in time and has caught up with the ledger",
+            Self::CacheDown => "the cache answers in time",
+            Self::LedgerUnwritable => "the ledger's disk can be written again, and its files stand in their folder",
+            Self::LedgerRenumbered | Self::StoreAhead => {
+                "ten minutes have passed since the start that found it: there is nothing to do"
+            }
+            Self::ActorParked => {
+                "the actor has run well for its budget's window; one that was parked is tried again each minute"
+            }
+            Self::KeysExhausted => {
+                "a key may be used again: at 00:00 UTC; while the vendor refuses every key, one is tried each 15 minutes"
+            }
+            Self::ActorUnresponsive => "every part on the way handles its messages again",
+            Self::ClockSkewed => "the machine's clock and the vendor's stamps agree within 20 s, or the session ends",
+            Self::StampsLagging => "a price comes with a stamp within 20 s of our clock, or the session ends",
+            Self::TicksRejected => "prices of the pair are accepted again, or the session ends",
+            Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it, or the session ends",
+            Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
+            Self::StreamDisturbed => "the stream is whole again and was not disturbed for a minute",
+            Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
+            Self::LogDown => "the Redis of the log answers and has room, and all parcels are in it",
+            Self::LogDiverged => "the node has started again: it continues the log, or begins anew from it",
+            Self::LogStale => "the leader is heard again",
+        }
+    }
+}
+
+/// One condition as `/status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// The pair that it concerns; `None`: the service as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<Symbol>,
+    /// Whether it holds now; one that was cleared stays in the list, so that its end can be read.
+    pub status: bool,
+    /// A name for programs, such as `flag_stale`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Since when the status is what it is.
+    #[serde(serialize_with = "crate::domain::model::timestamp::as_text")]
+    pub since: Timestamp,
+    /// What would clear it.
+    pub clears_when: &'static str,
+    /// Where to read what to do about it.
+    pub runbook: Runbook,
+}
+
+/// The address of the runbook of a condition, on the service itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runbook(pub ConditionKind);
+
+impl fmt::Display for Runbook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/runbooks?name={}", self.0.name())
+    }
+}
+
+impl Serialize for Runbook {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// All conditions that hold or held: one of a kind for the service as a whole, and one of a kind for each pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions(BTreeMap<(ConditionKind, Option<Symbol>), Condition>);
+
+impl Conditions {
+    /// Says that something is wrong, with one pair or (`None`) with the service as a whole. Returns whether that, or the reason for
+    /// it, is news; `since` is kept while it holds.
+    pub fn raise(
+        &mut self,
+        kind: ConditionKind,
+        symbol: Option<Symbol>,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> bool {
+        let held = self.0.get(&(kind, symbol)).filter(|condition| condition.status);
+        let news = held.is_none_or(|condition| condition.reason != reason);
+        let condition = Condition {
+            kind,
+            symbol,
+            status: true,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            since: held.map_or(now, |condition| condition.since),
+            clears_when: kind.clears_when(),
+            runbook: Runbook(kind),
+        };
+        self.0.insert((kind, symbol), condition);
+        news
+    }
+
+    /// Says that it is over for that pair, or for the service as a whole. Returns whether that is news.
+    pub fn clear(&mut self, kind: ConditionKind, symbol: Option<Symbol>, now: Timestamp) -> bool {
+        let Some(condition) = self.0.get_mut(&(kind, symbol)).filter(|condition| condition.status) else {
+            return false;
+        };
+        condition.status = false;
+        condition.since = now;
+        true
+    }
+
+    /// Whether it holds for that very pair, or (`None`) for the service as a whole.
+    pub fn holds(&self, kind: ConditionKind, symbol: Option<Symbol>) -> bool {
+        self.0.get(&(kind, symbol)).is_some_and(|condition| condition.status)
+    }
+
+    /// Whether it concerns a pair: it holds for that pair or for the service as a whole.
+    pub fn concerns(&self, kind: ConditionKind, symbol: Symbol) -> bool {
+        self.holds(kind, Some(symbol)) || self.holds(kind, None)
+    }
+
+    /// Those that hold.
+    pub fn holding(&self) -> impl Iterator<Item = &Condition> {
+        self.0.values().filter(|condition| condition.status)
+    }
+
+    /// All, those that hold first.
+    pub fn list(&self) -> Vec<Condition> {
+        let over = self.0.values().filter(|condition| !condition.status);
+        self.holding().chain(over).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_condition_keeps_its_beginning_while_its_reason_changes() {
+        let mut conditions = Conditions::default();
+        let kind = ConditionKind::HistoryUnverified;
+        assert!(conditions.raise(kind, None, "flag_missing", "There is no flag.", at(1)));
+        assert!(!conditions.raise(kind, None, "flag_missing", "There is no flag.", at(2)));
+        assert!(conditions.raise(kind, None, "stale", "The newest bar is old.", at(3)));
+        assert_eq!(
+            conditions
+                .holding()
+                .map(|c| (c.since, c.reason.as_str()))
+                .collect::<Vec<_>>(),
+            [(at(1), "stale")]
+        );
+    }
+
+    #[test]
+    fn a_cleared_condition_stays_readable_and_is_news_once() {
+        let mut conditions = Conditions::default();
+        conditions.raise(
+            ConditionKind::CacheDown,
+            None,
+            "refused",
+            "Redis refuses connections.",
+            at(1),
+        );
+        conditions.raise(ConditionKind::StoreBehind, None, "slow", "The database is slow.", at(1));
+        assert!(conditions.clear(ConditionKind::StoreBehind, None, at(5)));
+        assert!(!conditions.clear(ConditionKind::StoreBehind, None, at(6)));
+        assert!(!conditions.clear(ConditionKind::Polling, None, at(6)));
+        let list: Vec<_> = conditions
+            .list()
+            .iter()
+            .map(|c| (c.kind.name(), c.status, c.since))
+            .collect();
+        assert_eq!(list, [("cache_down", true, at(1)), ("store_behind", false, at(5))]);
+        assert!(conditions.raise(ConditionKind::StoreBehind, None, "slow", "The database is slow.", at(9)));
+    }
+
+    #[test]
+    fn a_condition_of_one_pair_is_apart_from_that_of_another_and_of_the_service() {
+        let (cop, eur): (Symbol, Symbol) = (Symbol::usdcop(), "EUR/USD".parse().unwrap());
+        let kind = ConditionKind::HistoryUnverified;
+        let mut conditions = Conditions::default();
+        assert!(conditions.raise(kind, Some(eur), "stale", "The newest bar is old.", at(1)));
+        assert!(conditions.raise(kind, Some(cop), "stale", "The newest bar is old.", at(2)));
+        assert!(conditions.clear(kind, Some(cop), at(3)));
+        assert!(!conditions.clear(kind, None, at(3)));
+        assert!(
+            conditions.holds(kind, Some(eur)) && !conditions.holds(kind, Some(cop)) && !conditions.holds(kind, None)
+        );
+        assert!(conditions.concerns(kind, eur) && !conditions.concerns(kind, cop));
+        conditions.raise(kind, None, "unchecked", "Nothing was checked.", at(4));
+        assert!(conditions.concerns(kind, cop));
+        let shown = serde_json::to_value(conditions.list()).unwrap();
+        let symbols: Vec<_> = shown.as_array().unwrap().iter().map(|one| one.get("symbol")).collect();
+        assert_eq!(symbols, [None, Some(&"EUR/USD".into()), Some(&"USD/COP".into())]);
+    }
+
+    #[test]
+    fn a_condition_reads_as_the_documented_json() {
+        let mut conditions = Conditions::default();
+        conditions.raise(
+            ConditionKind::CacheDown,
+            None,
+            "refused",
+            "Redis refuses connections.",
+            at(1),
+        );
+        let json = serde_json::to_value(conditions.list()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!([{"type": "cache_down", "status": true, "reason": "refused",
+                "message": "Redis refuses connections.", "since": "1970-01-01T00:00:01Z", "clears_when": "the cache answers in time",
+                "runbook": "/runbooks?name=cache_down"}])
+        );
+        for kind in ConditionKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Whether a strategy should act on a pair now: one pure function from evidence to an answer with every reason against it.
+//!
+//! True only if all of it is *known*. What was never published, or is older than its limit, counts as unknown, and unknown is a reason.
+
+use crate::domain::model::{Provenance, Session, Timestamp};
+use crate::domain::pipeline::{AcceptedPrice, LagReading};
+use crate::domain::vendor::{Status, Suspicion};
+use crate::limits;
+use std::time::Duration;
+
+/// Why a strategy should not act on a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnsafeReason {
+    /// The pair's market is closed.
+    MarketClosed,
+    /// The service starts, waits for its gate, stops, or is in error.
+    NotActive,
+    /// The pair's own history did not pass the gate for this session.
+    HistoryUnverified,
+    /// The link is down, and polling does not answer for the pair.
+    FeedDown,
+    /// The link is up and the vendor has not confirmed the pair on it; polling does not answer for it either.
+    LineUnconfirmed,
+    /// The vendor refuses the pair on the link, and polling does not answer for it.
+    SymbolRefused,
+    /// No price of this session was accepted yet.
+    NoAcceptedPrice,
+    /// The last accepted price is older than the pair's cadence allows.
+    PriceOverdue,
+    /// The newest prices were all set aside.
+    TicksRejected,
+    /// The pair's stamps are further from our clock than the limit.
+    StampsLagging,
+    /// The price is the same for suspiciously long.
+    FeedFrozen,
+    /// Far fewer prices come than usual.
+    FeedRateCollapsed,
+    /// A bar of this session is missing or flawed, may still be filled, and nothing proves that the market was silent.
+    OpenGap,
+    /// A part on the way from the vendor to the client shows no fresh pulse.
+    ActorUnresponsive,
+    /// The wall clock jumped and is not trusted yet.
+    ClockStepped,
+    /// Our clock and the vendor's stamps differ by more than the limit.
+    ClockSkewed,
+    /// The ledger cannot be written.
+    LedgerUnwritable,
+    /// Another candela writes to the database or the Redis of this one, or may do so by now.
+    AnotherWriter,
+    /// What the answer depends on was never published, or is older than its limit.
+    StatusUnknown,
+}
+
+impl UnsafeReason {
+    /// Every reason, in the order in which they are shown.
+    pub const ALL: [Self; 19] = [
+        Self::MarketClosed,
+        Self::NotActive,
+        Self::HistoryUnverified,
+        Self::FeedDown,
+        Self::LineUnconfirmed,
+        Self::SymbolRefused,
+        Self::NoAcceptedPrice,
+        Self::PriceOverdue,
+        Self::TicksRejected,
+        Self::StampsLagging,
+        Self::FeedFrozen,
+        Self::FeedRateCollapsed,
+        Self::OpenGap,
+        Self::ActorUnresponsive,
+        Self::ClockStepped,
+        Self::ClockSkewed,
+        Self::LedgerUnwritable,
+        Self::AnotherWriter,
+        Self::StatusUnknown,
+    ];
+
+    /// Its name on every wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MarketClosed => "market_closed",
+            Self::NotActive => "not_active",
+            Self::HistoryUnverified => "history_unverified",
+            Self::FeedDown => "feed_down",
+            Self::LineUnconfirmed => "line_unconfirmed",
+            Self::SymbolRefused => "symbol_refused",
+            Self::NoAcceptedPrice => "no_accepted_price",
+            Self::PriceOverdue => "price_overdue",
+            Self::TicksRejected => "ticks_rejected",
+            Self::StampsLagging => "stamps_lagging",
+            Self::FeedFrozen => "feed_frozen",
+            Self::FeedRateCollapsed => "feed_rate_collapsed",
+            Self::OpenGap => "open_gap",
+            Self::ActorUnresponsive => "actor_unresponsive",
+            Self::ClockStepped => "clock_stepped",
+            Self::ClockSkewed => "clock_skewed",
+            Self::LedgerUnwritable => "ledger_unwritable",
+            Self::AnotherWriter => "another_writer",
+            Self::StatusUnknown => "status_unknown",
+        }
+    }
+
+    /// What ends it, as a sentence for people.
+    pub const fn clears_when(self) -> &'static str {
+        match self {
+            Self::MarketClosed => "the pair's session opens",
+            Self::NotActive => "the service's state is `active`",
+            Self::HistoryUnverified => "a good ready flag is there and the pair's history passes its check",
+            Self::FeedDown => "the link is up, or polling answers for the pair",
+            Self::LineUnconfirmed => "the vendor confirms the pair on the link, or polling answers for it",
+            Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it",
+            Self::NoAcceptedPrice | Self::PriceOverdue | Self::TicksRejected => "a price of the pair is accepted",
+            Self::StampsLagging => "a price comes with a stamp within the limit",
+            Self::FeedFrozen => "another price comes",
+            Self::FeedRateCollapsed => "prices come as often as usual",
+            Self::OpenGap => {
+                "the missing bars came, the vendor has none for them, or prices before and after prove that the market was silent"
+            }
+            Self::ActorUnresponsive => "every part on the way handles its messages again",
+            Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
+            Self::ClockSkewed => "the machine's clock and the vendor's stamps agree within the limit",
+            Self::LedgerUnwritable => "the ledger's disk can be written again",
+            Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
+            Self::StatusUnknown => "the service publishes its status again",
+        }
+    }
+}
+
+/// How prices of a pair come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// Over the link; the last accepted one is young enough.
+    Live,
+    /// By polling; the last accepted one is young enough.
+    Polled,
+    /// A way is there, and no accepted price is young enough; or nothing is known.
+    Stale,
+    /// No way is there.
+    Down,
+    /// The market is closed.
+    Closed,
+}
+
+impl Feed {
+    /// Its name on every wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Polled => "polled",
+            Self::Stale => "stale",
+            Self::Down => "down",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What is known of one pair. Each part comes from who owns it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// The pair's open session, as the calendar has it.
+    pub session: Option<Session>,
+    /// The life cycle's state is `active`.
+    pub active: bool,
+    /// The pair's history passed the gate of this session.
+    pub history_verified: bool,
+    /// The link and the pair on it.
+    pub link: LinkEvidence,
+    /// Polling for the pair.
+    pub polling: PollingEvidence,
+    /// What was accepted, and how stamps stand; `None`: the pipeline never said, or too long ago.
+    pub prices: Option<PriceEvidence>,
+    /// A part on the way has no fresh pulse.
+    pub unresponsive: bool,
+    /// The wall clock jumped lately.
+    pub clock_stepped: bool,
+    /// Our clock and the vendor's stamps differ.
+    pub clock_skewed: bool,
+    /// The ledger can be written.
+    pub ledger_writable: bool,
+    /// No other is known to write where this one does, or could by now without its knowing.
+    pub sole_writer: bool,
+    /// What a busy machine may add to any age, market time: nothing but where market time runs faster than real time.
+    pub jitter: Duration,
+}
+
+/// The link and one pair on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkEvidence {
+    /// Connected, and some pair confirmed.
+    pub up: bool,
+    /// What the vendor made of the subscription.
+    pub line: Option<Status>,
+    /// The plan streams none of the pairs.
+    pub refused_all: bool,
+    /// Twice the usual longest wait between two prices, once it is learned.
+    pub patience: Option<Duration>,
+    /// Prices come, and look wrong.
+    pub suspicion: Option<Suspicion>,
+}
+
+/// Polling for one pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PollingEvidence {
+    /// The pair is asked for.
+    pub wanted: bool,
+    /// Between two rounds.
+    pub every: Option<Duration>,
+    /// When a price of it was last answered.
+    pub answered_at: Option<Timestamp>,
+}
+
+/// What the pipeline knows of one pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PriceEvidence {
+    /// The last accepted price.
+    pub last: Option<AcceptedPrice>,
+    /// The newest prices were all set aside.
+    pub rejected_in_row: bool,
+    /// How far stamps are from our clock.
+    pub lag: Option<LagReading>,
+    /// A bar of the open session is missing or flawed, may still be filled, and nothing proves that the market was silent.
+    pub open_gap: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Safety {
+    /// How prices come.
+    pub feed: Feed,
+    /// Every reason not to act on the pair; none: it is safe to trade.
+    pub reasons: Vec<UnsafeReason>,
+}
+
+impl Safety {
+    /// Whether a strategy should act on the pair.
+    pub const fn safe(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+impl PollingEvidence {
+    /// Whether polling answers for the pair.
+    pub fn answers(&self, jitter: Duration, now: Timestamp) -> bool {
+        let limit = self.every.unwrap_or_default().saturating_mul(2) + limits::REST_ANSWER + jitter;
+        self.wanted && self.answered_at.is_some_and(|at| now.since(at) <= limit)
+    }
+}
+
+impl Evidence {
+    /// Whether the vendor refuses the pair on the link, and polling does not answer for it.
+    pub fn refused(&self, now: Timestamp) -> bool {
+        let on_link = self.link.line == Some(Status::Refused) || self.link.refused_all;
+        on_link && !self.polling.answers(self.jitter, now)
+    }
+
+    /// How old the last accepted price may be.
+    pub fn price_age_limit(&self) -> Duration {
+        let usual = self.link.patience.unwrap_or(limits::SILENCE_UNLEARNED);
+        let polled = self.polling.every.filter(|_| self.polling.wanted).unwrap_or_default();
+        let polled = polled.saturating_mul(2);
+        usual.clamp(limits::PRICE_AGE_LEAST, limits::PRICE_AGE_MOST).max(polled) + self.jitter
+    }
+
+    /// The answer.
+    pub fn assess(&self, now: Timestamp) -> Safety {
+        let mut reasons = Vec::new();
+        let mut note = |holds: bool, reason| {
+            if holds {
+                reasons.push(reason);
+            }
+        };
+        let feed = match self.session {
+            None => {
+                note(true, UnsafeReason::MarketClosed);
+                Feed::Closed
+            }
+            Some(session) => self.assess_session(&session, now, &mut note),
+        };
+        note(self.unresponsive, UnsafeReason::ActorUnresponsive);
+        note(self.clock_stepped, UnsafeReason::ClockStepped);
+        note(self.clock_skewed, UnsafeReason::ClockSkewed);
+        note(!self.ledger_writable, UnsafeReason::LedgerUnwritable);
+        note(!self.sole_writer, UnsafeReason::AnotherWriter);
+        note(self.prices.is_none(), UnsafeReason::StatusUnknown);
+        Safety { feed, reasons }
+    }
+
+    /// What counts only while the market is open.
+    fn assess_session(&self, session: &Session, now: Timestamp, note: &mut impl FnMut(bool, UnsafeReason)) -> Feed {
+        note(!self.active, UnsafeReason::NotActive);
+        note(!self.history_verified, UnsafeReason::HistoryUnverified);
+        let confirmed = self.is_confirmed();
+        let polled = self.polling.answers(self.jitter, now);
+        if !confirmed && !polled {
+            let reason = match (self.refused(now), self.link.up) {
+                (true, _) => UnsafeReason::SymbolRefused,
+                (false, true) => UnsafeReason::LineUnconfirmed,
+                (false, false) => UnsafeReason::FeedDown,
+            };
+            note(true, reason);
+        }
+        let young = self
+            .prices
+            .is_some_and(|prices| self.assess_prices(&prices, session, now, note));
+        if confirmed {
+            note(self.link.suspicion == Some(Suspicion::Frozen), UnsafeReason::FeedFrozen);
+            note(
+                self.link.suspicion == Some(Suspicion::Collapsed),
+                UnsafeReason::FeedRateCollapsed,
+            );
+        }
+        match (young, confirmed, polled) {
+            (true, _, true) => Feed::Polled,
+            (true, true, false) => Feed::Live,
+            (false, true, _) | (false, _, true) => Feed::Stale,
+            (_, false, false) => Feed::Down,
+        }
+    }
+
+    /// Whether the link is up and the vendor has confirmed the pair on it.
+    fn is_confirmed(&self) -> bool {
+        self.link.up && self.link.line == Some(Status::Confirmed)
+    }
+
+    /// Returns whether the last accepted price is young enough.
+    fn assess_prices(
+        &self,
+        prices: &PriceEvidence,
+        session: &Session,
+        now: Timestamp,
+        note: &mut impl FnMut(bool, UnsafeReason),
+    ) -> bool {
+        let last = prices.last.filter(|last| session.contains(last.place));
+        let young = last.is_some_and(|last| now.since(last.received) <= self.price_age_limit());
+        note(last.is_none(), UnsafeReason::NoAcceptedPrice);
+        note(last.is_some() && !young, UnsafeReason::PriceOverdue);
+        note(prices.rejected_in_row, UnsafeReason::TicksRejected);
+        // Polled prices have no stamp of the vendor's. Stamps may lag so far that none of their prices is accepted, and the pair is
+        // polled beside a link that brings them: then the vendor contradicts itself.
+        let polled = last.is_some_and(|last| last.provenance != Provenance::Live);
+        let lagging = match prices.lag {
+            Some(lag) => lag.behind_us().or(lag.ahead_us()).is_some() && (!polled || self.is_confirmed()),
+            None => last.is_some() && !polled,
+        };
+        note(lagging, UnsafeReason::StampsLagging);
+        note(prices.open_gap, UnsafeReason::OpenGap);
+        young
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/safety.rs"]
+mod tests;

@@ -1,0 +1,407 @@
+//! The pool of API keys: which key may be used now, and when to ask again (invariant K1).
+//!
+//! ```text
+//!            leased            spacing over
+//!   ready ───────────► spacing ────────────► ready
+//!     │ the minute is spent ► cooling ── next minute ──► ready
+//!     │ the day is spent    ► spent   ── next UTC day ─► ready
+//!     │ 401, 403            ► retired ── next UTC day ─► ready
+//!     │ an operator says so ► retired ── an operator says so ─► ready
+//! ```
+//!
+//! A refused key is one the vendor does not know, or no longer: it is asked once a day at the most. When that leaves no key at
+//! all, the vendor may be the one who is wrong: the key that was refused first is tried again every quarter of an hour.
+//!
+//! Where the vendor says with `Retry-After` how long to stay away, that holds instead: a key that it refused (429) is
+//! suspended and the next is tried; for trouble of its own (503) no request is made before then.
+//!
+//! Handshakes of the link keep the spacing among themselves, like calls do: the next key is tried. Only where no other key is
+//! ready, one whose link delivered a price may open the next link at once.
+//!
+//! Keys rotate across groups, then within them. The link holds a key of its own that REST calls use only when there is no
+//! other; a part of the day is kept for backfill, which heals what polling cannot. The pool knows slots, never a key's text.
+
+use crate::domain::vendor::{
+    DAY, Disposition, Key, KeyPolicy, KeySlot, KeyUse, KeyView, Spendable, Trouble, key::next_day,
+};
+
+use crate::domain::model::Timestamp;
+use crate::limits;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a key is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The WebSocket: costs no credits, but at most one connection a key.
+    Link,
+    /// A price over REST.
+    Poll,
+    /// Missing bars over REST.
+    Backfill,
+    /// Bars over REST to compare ours with: leaves as much to backfill as polling does.
+    Compare,
+}
+
+/// No key now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no key may be used before {at} ({reason})")]
+pub struct NoLease {
+    /// When to ask again.
+    pub at: Timestamp,
+    /// `spacing`, `in_use`, `minute_spent`, `day_spent`, `retry_after`, `reserved`, `retired` or `no_keys`.
+    pub reason: &'static str,
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    policy: KeyPolicy,
+    keys: Vec<Key>,
+    /// Where the rotation continues.
+    turn: usize,
+    /// The key that the link holds.
+    link: Option<KeySlot>,
+    /// The key that is tried again after every one was refused.
+    trying: Option<KeySlot>,
+    /// Until when the vendor's WebSocket, in trouble itself, asked to be left alone.
+    link_away_until: Option<Timestamp>,
+    /// The same of its REST interface.
+    rest_away_until: Option<Timestamp>,
+}
+
+impl Pool {
+    /// Fresh keys. `used` is what an earlier run of today left.
+    pub fn new(mut slots: Vec<KeySlot>, policy: KeyPolicy, used: &[KeyUse], now: Timestamp) -> Self {
+        slots.sort_by_key(|slot| (slot.number, slot.group)); // G1_1, G2_1, G1_2, …: the rotation goes across groups first
+        slots.dedup();
+        let keys = slots
+            .into_iter()
+            .map(|slot: KeySlot| Key::new(slot, used.iter().find(|used| used.slot == slot), now))
+            .collect();
+        Self {
+            policy,
+            keys,
+            turn: 0,
+            link: None,
+            trying: None,
+            link_away_until: None,
+            rest_away_until: None,
+        }
+    }
+
+    /// A key for `credits` credits, used up by this call; for the link, a key it holds until it asks for another.
+    ///
+    /// # Errors
+    /// [`NoLease`] with the instant at which to ask again.
+    pub fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+        self.turn(now);
+        if let Some(at) = self.retry_at() {
+            self.link = None;
+            let reason = "retired";
+            return Err(NoLease { at, reason });
+        }
+        let away = if purpose == Purpose::Link {
+            self.link_away_until
+        } else {
+            self.rest_away_until
+        };
+        if let Some(at) = away.filter(|until| *until > now) {
+            let reason = "retry_after";
+            return Err(NoLease { at, reason });
+        }
+        if purpose == Purpose::Link {
+            return self.lease_link(now);
+        }
+        if matches!(purpose, Purpose::Poll | Purpose::Compare)
+            && self.left_today() < self.reserved().saturating_add(credits)
+        {
+            return Err(NoLease {
+                at: next_day(now),
+                reason: "reserved",
+            });
+        }
+        let refused = match self.ready(credits, now, false) {
+            Ok(i) => return self.take(i, credits, now),
+            Err(refused) => refused,
+        };
+        if refused.at < next_day(now) {
+            return Err(refused); // the link's own key is not risked for a short wait
+        }
+        match self.ready(credits, now, true) {
+            Ok(i) => self.take(i, credits, now),
+            Err(other) if other.at < refused.at => Err(other),
+            Err(_) => Err(refused),
+        }
+    }
+
+    /// What time alone changes: a new UTC day, or one more try after every key was refused. Returns the key of that try.
+    pub fn turn(&mut self, now: Timestamp) -> Option<KeySlot> {
+        for key in &mut self.keys {
+            key.turn_day(now);
+        }
+        self.retry_at().filter(|at| *at <= now)?;
+        let in_use = self.keys.iter_mut().filter(|key| !key.withdrawn);
+        let first = in_use.min_by_key(|key| key.retired_at)?;
+        first.retired_at = None;
+        self.trying = Some(first.slot);
+        self.trying
+    }
+
+    /// When a key is tried again, if every one that is in use is refused.
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        let in_use = self.keys.iter().filter(|key| !key.withdrawn);
+        let refused: Option<Vec<Timestamp>> = in_use.map(|key| key.retired_at).collect();
+        Some(refused?.into_iter().max()? + limits::KEYS_RETRY)
+    }
+
+    /// The vendor served this key. If that was the try after every key had been refused, the vendor was wrong about all of them.
+    pub fn served(&mut self, slot: KeySlot) {
+        if self.trying == Some(slot) {
+            self.trying = None;
+            self.keys.iter_mut().for_each(|key| key.retired_at = None);
+        }
+    }
+
+    /// This key was refused for good at that time, as far as an earlier incarnation knew.
+    pub fn retire(&mut self, slot: KeySlot, at: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.retired_at = Some(at);
+        }
+    }
+
+    /// An operator takes this key out of use. A link that was opened with it stays until it ends.
+    pub fn withdraw(&mut self, slot: KeySlot) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.withdrawn = true;
+        }
+    }
+
+    /// An operator has this key used again; `false` when it was neither refused nor taken out of use.
+    pub fn revive(&mut self, slot: KeySlot) -> bool {
+        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot && key.is_out()) else {
+            return false;
+        };
+        key.withdrawn = false;
+        key.retired_at = None;
+        true
+    }
+
+    /// The keys that an operator took out of use.
+    pub fn withdrawn(&self) -> BTreeSet<KeySlot> {
+        let out = self.keys.iter().filter(|key| key.withdrawn);
+        out.map(|key: &Key| key.slot).collect()
+    }
+
+    /// Every key.
+    pub fn slots(&self) -> impl Iterator<Item = KeySlot> {
+        self.keys.iter().map(|key| key.slot)
+    }
+
+    /// The keys that are refused, each with when it was.
+    pub fn retired(&self) -> BTreeMap<KeySlot, Timestamp> {
+        self.keys
+            .iter()
+            .filter_map(|key: &Key| Some((key.slot, key.retired_at?)))
+            .collect()
+    }
+
+    /// The call for which this key was leased is over, however it went.
+    pub fn answered(&mut self, slot: KeySlot, now: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.answered(now);
+        }
+    }
+
+    /// The vendor saw this key in a handshake of the link.
+    pub fn handshaken(&mut self, slot: KeySlot, now: Timestamp) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.handshaken(now);
+        }
+    }
+
+    /// The link that was opened with this key delivered a price.
+    pub fn link_served(&mut self, slot: KeySlot) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.link_served();
+        }
+    }
+
+    /// The vendor refused a call on this key, and may have said how long to stay away: with this key, or, when the trouble is its
+    /// own, with any.
+    pub fn turned_away(
+        &mut self,
+        slot: KeySlot,
+        purpose: Purpose,
+        trouble: Trouble,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Some(wait) = retry_after else {
+            return self.refused(slot, purpose, trouble, now);
+        };
+        if trouble != Trouble::MinuteSpent {
+            self.refused(slot, purpose, trouble, now);
+        }
+        if trouble.disposition() == Disposition::Retry {
+            let away = if purpose == Purpose::Link {
+                &mut self.link_away_until
+            } else {
+                &mut self.rest_away_until
+            };
+            *away = (*away).max(Some(now + wait));
+        } else if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
+            key.bar(wait, now);
+        }
+    }
+
+    /// The vendor refused a call on this key.
+    pub fn refused(&mut self, slot: KeySlot, purpose: Purpose, trouble: Trouble, now: Timestamp) {
+        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
+            return;
+        };
+        key.refused(purpose, trouble, now);
+    }
+
+    /// The vendor's own account of the current minute: believed over ours, because others may use the key as well.
+    pub fn credits(&mut self, slot: KeySlot, used: Option<u32>, left: Option<u32>, now: Timestamp) {
+        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
+            return;
+        };
+        key.believe(used, left, now);
+    }
+
+    /// What to remember of a key across restarts.
+    pub fn used(&self, slot: KeySlot) -> Option<KeyUse> {
+        self.keys.iter().find(|key| key.slot == slot)?.used()
+    }
+
+    /// Credits that all keys together still have today.
+    pub fn left_today(&self) -> u32 {
+        self.keys
+            .iter()
+            .map(|key: &Key| {
+                if key.usable_today() {
+                    self.policy.per_day.saturating_sub(key.used_day)
+                } else {
+                    0
+                }
+            })
+            .fold(0, u32::saturating_add)
+    }
+
+    /// What polling may still spend today.
+    pub fn spendable(&self) -> Spendable {
+        let of_link = self
+            .keys
+            .iter()
+            .filter(|key| Some(key.slot) == self.link && key.usable_today())
+            .count();
+        let usable = self.usable();
+        // The link's own key is not polled with while there is another.
+        let polling = if usable > of_link {
+            usable.saturating_sub(of_link)
+        } else {
+            usable
+        };
+        let used = self.keys.iter().map(|key| key.used_day).fold(0, u32::saturating_add);
+        Spendable {
+            left: self.left_today().saturating_sub(self.reserved()),
+            used,
+            available: self.left_today().saturating_add(used),
+            keys: u32::try_from(polling).unwrap_or(u32::MAX),
+            spacing: self.policy.spacing,
+            per_minute: self.policy.per_minute,
+        }
+    }
+
+    /// How many keys may be used today.
+    pub fn usable(&self) -> usize {
+        self.keys.iter().filter(|key| key.usable_today()).count()
+    }
+
+    /// Each key as it is shown.
+    pub fn view(&self, now: Timestamp) -> Vec<KeyView> {
+        self.keys
+            .iter()
+            .map(|key| key.view(self.policy, self.link == Some(key.slot), now))
+            .collect()
+    }
+
+    /// The part of the day that is kept for backfill.
+    fn reserved(&self) -> u32 {
+        let usable = u32::try_from(self.usable()).unwrap_or(u32::MAX);
+        (self.policy.per_day / limits::BACKFILL_SHARE).saturating_mul(usable)
+    }
+
+    /// The key in hand while it is good; else the last in the rotation, which REST reaches last.
+    fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
+        let good = |key: &&Key| !key.is_out() && !key.no_link;
+        let held = self.keys.iter().filter(good).find(|key| Some(key.slot) == self.link);
+        let others = self.keys.iter().rev().filter(good);
+        let order: Vec<&Key> = held.into_iter().chain(others).collect();
+        // The first of those that are ready; else the one that is ready first.
+        let first = |again: bool| {
+            order
+                .iter()
+                .map(|key: &&Key| (key.link_ready_at(self.policy, again, now), key.slot))
+                .min_by_key(|((at, _), _)| *at)
+        };
+        let next = first(false).filter(|((at, _), _)| *at <= now).or_else(|| first(true));
+        match next {
+            Some(((at, _), slot)) if at <= now => {
+                self.link = Some(slot);
+                Ok(slot)
+            }
+            Some(((at, reason), _)) => Err(NoLease { at, reason }),
+            None => {
+                self.link = None;
+                let reason = if self.keys.is_empty() { "no_keys" } else { "retired" };
+                for key in &mut self.keys {
+                    key.no_link = false; // plans change; the next round tries again
+                }
+                Err(NoLease {
+                    at: now + limits::RECONNECT_REFUSED,
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// The next key in the rotation that is ready, else the earliest instant at which one will be.
+    fn ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
+        let mut earliest = NoLease {
+            at: next_day(now) + DAY,
+            reason: "no_keys",
+        };
+        let count = self.keys.len();
+        for step in 0..count {
+            let i = self.turn.wrapping_add(step).checked_rem(count).unwrap_or(0);
+            let Some(key) = self.keys.get_mut(i) else { continue };
+            if (self.link == Some(key.slot)) != of_link {
+                continue;
+            }
+            match key.ready_at(self.policy, credits, now) {
+                (at, _) if at <= now => return Ok(i),
+                (at, reason) if at < earliest.at || earliest.reason == "no_keys" => earliest = NoLease { at, reason },
+                _ => {}
+            }
+        }
+        Err(earliest)
+    }
+
+    fn take(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+        self.turn = i.wrapping_add(1);
+        match self.keys.get_mut(i) {
+            Some(key) => Ok(key.take(credits, now)),
+            None => Err(NoLease {
+                at: now,
+                reason: "no_keys",
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/keys.rs"]
+mod tests;

@@ -1,0 +1,478 @@
+//! The link to the vendor's WebSocket, as a machine: told what happened, it says what to do.
+//!
+//! ```text
+//!           Started                 Opened                  a pair confirmed
+//!    idle ──────────► connecting ───────────► confirming ─────────────────────► live
+//!     ▲                ▲     │                     │ none in time · all refused   │ closed · dead · silent
+//!     │ Stopped        │     │ refused, too slow   ▼                              ▼
+//!     └── (any)        │     └──────────────► waiting ◄───────────────────────────┘
+//!                      └──────── Deadline ────────┘
+//! ```
+//!
+//! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only a price
+//! shortens the next wait (`backoff`). A refused pair is not asked for again before the next [`Event::Started`].
+
+use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
+use crate::domain::vendor::{
+    Backoff, FeedView, Frame, Judged, Lines, Pulse, Refusal, SubscribeStatus, Trouble, Verdict, trouble::classify, wire,
+};
+use crate::limits;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the link needs to know beforehand.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// The pairs to ask for, each with its market's sessions.
+    pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// How long a handshake, a confirmation or a pong may take, in market time: networks do not run faster under `demo`.
+    pub patience: Duration,
+    /// What a busy machine may add to any wait, in market time: nothing, unless market time runs faster than real time.
+    pub jitter: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// Prices are wanted.
+    Started,
+    /// They are not any more.
+    Stopped,
+    /// The vendor accepted the upgrade.
+    Opened,
+    /// The vendor refused the upgrade.
+    Refused(&'a Refusal),
+    /// No connection, or the end of one: `connect_failed`, `upstream_close_1006`, …
+    Lost(String),
+    /// No key may be used before then.
+    NoKey(Timestamp),
+    /// A frame came.
+    Heard(&'a Frame),
+    /// Bytes came that are no frame.
+    Garbled,
+    /// A protocol pong came.
+    Ponged,
+    /// What became of a pair's prices.
+    Judged(Symbol, Judged),
+    /// The time of [`Link::next_deadline`] came.
+    Deadline,
+    /// Market time broke: the process did not run, or the clock was set.
+    Broken,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a connection.
+    Connect,
+    /// Drop the connection.
+    Disconnect,
+    /// Send a text frame.
+    Send(String),
+    /// Send a protocol ping.
+    Ping,
+    /// Tell the pipeline.
+    Tell(LinkChange),
+    /// The key in use was refused, for this reason.
+    KeyFailed(Trouble),
+    /// The vendor asks to be left alone: with this key, or, when the trouble is its own, by all.
+    StayAway {
+        /// Why.
+        trouble: Trouble,
+        /// For how long, where it says so.
+        wait: Option<Duration>,
+    },
+    /// The plan does not stream these pairs: somebody else must ask for them.
+    SymbolsRefused(Vec<Symbol>),
+}
+
+/// Where the link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not wanted.
+    Idle,
+    /// The handshake is under way.
+    Connecting {
+        /// When it has taken too long.
+        until: Timestamp,
+    },
+    /// Connected, and asked for pairs.
+    Confirming {
+        /// When the answer has taken too long.
+        until: Timestamp,
+    },
+    /// At least one pair is confirmed.
+    Live,
+    /// Between attempts.
+    Waiting {
+        /// When the next one begins.
+        until: Timestamp,
+    },
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Link {
+    settings: LinkSettings,
+    state: State,
+    since: Timestamp,
+    lines: Lines,
+    pulse: Pulse,
+    backoff: Backoff,
+    /// No key's plan has streamed any of the pairs since the last that did.
+    refused_all: bool,
+    opened_at: Timestamp,
+    /// This connection delivered a price.
+    priced: bool,
+    garbled_in_row: u32,
+    told_up: Option<bool>,
+    silent: bool,
+    connections_total: u64,
+    last_frame_at: Option<Timestamp>,
+    last_price_at: Option<Timestamp>,
+    last_cause: Option<String>,
+}
+
+impl Link {
+    /// A link nobody wants yet.
+    pub fn new(settings: LinkSettings, now: Timestamp) -> Self {
+        Self {
+            state: State::Idle,
+            since: now,
+            lines: Lines::new(&settings.symbols, settings.jitter),
+            pulse: Pulse::new(settings.patience),
+            backoff: Backoff::new(now),
+            refused_all: false,
+            opened_at: now,
+            priced: false,
+            garbled_in_row: 0,
+            told_up: None,
+            silent: false,
+            connections_total: 0,
+            last_frame_at: None,
+            last_price_at: None,
+            last_cause: None,
+            settings,
+        }
+    }
+
+    /// Total: what does not fit the state changes nothing. `luck` (from 0 to below 1) spreads reconnects.
+    #[must_use]
+    pub fn on(&mut self, event: Event<'_>, now: Timestamp, luck: f64) -> Vec<Effect> {
+        match (self.state, event) {
+            (_, Event::Broken) => {
+                self.broken(now, luck);
+                Vec::new()
+            }
+            (_, Event::Judged(symbol, judged)) => {
+                self.lines.judged(symbol, &judged);
+                Vec::new()
+            }
+            (State::Idle, Event::Started) => self.start(now),
+            (State::Idle, _) => Vec::new(),
+            (_, Event::Stopped) => self.stop(now),
+            (State::Connecting { .. }, Event::Opened) => self.open(now),
+            (State::Connecting { .. }, Event::Refused(refusal)) => self.refused(refusal, now, luck),
+            (State::Connecting { .. }, Event::NoKey(until)) => self.no_key(until, now),
+            (State::Connecting { until }, Event::Deadline) if until <= now => self.fall("connect_timeout", now, luck),
+            (State::Connecting { .. } | State::Confirming { .. } | State::Live, Event::Lost(cause)) => {
+                self.fall(&cause, now, luck)
+            }
+            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.heard(frame, now, luck),
+            (State::Confirming { .. } | State::Live, Event::Garbled) => self.garbled(now, luck),
+            (State::Confirming { .. } | State::Live, Event::Ponged) => self.ponged(now),
+            (State::Confirming { until }, Event::Deadline) if until <= now => self.fall("unconfirmed", now, luck),
+            (State::Confirming { .. } | State::Live, Event::Deadline) => self.watch(now, luck),
+            (State::Waiting { until }, Event::Deadline) if until <= now => self.connect(now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Nothing that came due meanwhile proves anything: what the vendor sent may wait in the socket, and stamps of a clock that was
+    /// ahead mean nothing. Every wait begins anew, and a new ping asks whether the vendor is there.
+    fn broken(&mut self, now: Timestamp, luck: f64) {
+        self.pulse = Pulse::new(self.settings.patience);
+        self.backoff = Backoff::new(now);
+        self.opened_at = self.opened_at.min(now);
+        self.last_frame_at = self.last_frame_at.map(|at| at.min(now));
+        self.last_price_at = self.last_price_at.map(|at| at.min(now));
+        self.lines.broken(now);
+        let patience = now + self.settings.patience;
+        self.state = match self.state {
+            State::Connecting { .. } => State::Connecting { until: patience },
+            State::Confirming { .. } => State::Confirming { until: patience },
+            State::Waiting { until } => State::Waiting {
+                until: until.min(now + self.backoff.wait(luck)),
+            },
+            State::Idle | State::Live => self.state,
+        };
+    }
+
+    /// When [`Event::Deadline`] is due.
+    #[must_use]
+    pub fn next_deadline(&mut self, now: Timestamp) -> Option<Timestamp> {
+        match self.state {
+            State::Idle => None,
+            State::Connecting { until } | State::Waiting { until } => Some(until),
+            State::Confirming { until } => Some(until.min(self.pulse.next_deadline())),
+            State::Live => {
+                let silence = self.lines.next_silence(self.last_price_at, now);
+                Some(silence.map_or(self.pulse.next_deadline(), |at| at.min(self.pulse.next_deadline())))
+            }
+        }
+    }
+
+    /// Whether this connection has delivered a price.
+    pub const fn priced(&self) -> bool {
+        self.priced
+    }
+
+    /// What `/status` shows.
+    #[must_use]
+    pub fn view(&mut self, now: Timestamp) -> FeedView {
+        let state = match self.state {
+            State::Idle => "idle",
+            State::Connecting { .. } => "connecting",
+            State::Confirming { .. } => "confirming",
+            State::Live if self.silent => "silent",
+            State::Live => "live",
+            State::Waiting { .. } => "waiting",
+        };
+        FeedView {
+            state,
+            since: self.since,
+            connections_total: self.connections_total,
+            last_frame_at: self.last_frame_at,
+            last_price_at: self.last_price_at,
+            last_cause: self.last_cause.clone(),
+            refused_all: self.refused_all,
+            symbols: self.lines.view(now),
+        }
+    }
+
+    fn enter(&mut self, state: State, now: Timestamp) {
+        self.state = state;
+        self.since = now;
+        self.silent = false;
+    }
+
+    fn start(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.lines.want_all();
+        self.connect(now)
+    }
+
+    fn stop(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = vec![Effect::Disconnect];
+        effects.extend(self.down("stopped", false));
+        self.told_up = None;
+        self.enter(State::Idle, now);
+        effects
+    }
+
+    fn connect(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.enter(
+            State::Connecting {
+                until: now + self.settings.patience,
+            },
+            now,
+        );
+        vec![Effect::Connect]
+    }
+
+    fn no_key(&mut self, until: Timestamp, now: Timestamp) -> Vec<Effect> {
+        let effects = self.down("no_key", false);
+        self.enter(
+            State::Waiting {
+                until: until.min(now + limits::RECONNECT_REFUSED).max(now),
+            },
+            now,
+        );
+        effects
+    }
+
+    fn open(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.connections_total = self.connections_total.saturating_add(1);
+        self.opened_at = now;
+        self.priced = false;
+        self.garbled_in_row = 0;
+        let wanted = self.lines.reopen();
+        let at = self.pulse.open(now);
+        self.enter(
+            State::Confirming {
+                until: at + self.settings.patience,
+            },
+            now,
+        );
+        self.pulse
+            .say(wire::subscribe(&wanted), now)
+            .into_iter()
+            .map(Effect::Send)
+            .collect()
+    }
+
+    fn refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let mut effects = self.fall(&format!("refused_{}", refusal.code), now, luck);
+        // A 403 forbids the key the WebSocket; whether it is good for REST, REST will say.
+        let trouble = if refusal.code == 403 {
+            Trouble::PlanRefused
+        } else {
+            refusal.trouble
+        };
+        if matches!(trouble, Trouble::BadKey | Trouble::PlanRefused) {
+            effects.insert(0, Effect::KeyFailed(trouble));
+        } else if refusal.retry_after.is_some() || matches!(trouble, Trouble::MinuteSpent | Trouble::DaySpent) {
+            let wait = refusal.retry_after;
+            effects.insert(0, Effect::StayAway { trouble, wait });
+        }
+        effects
+    }
+
+    /// The one way from any connection to `waiting`.
+    fn fall(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let mut effects = vec![Effect::Disconnect];
+        effects.extend(self.doubt(cause));
+        effects.extend(self.down(cause, cause == "silent"));
+        if std::mem::take(&mut self.priced) {
+            self.backoff.forgive(now.since(self.opened_at), now);
+        }
+        let wait = self.backoff.wait(luck);
+        self.enter(State::Waiting { until: now + wait }, now);
+        effects
+    }
+
+    /// A death that was noticed late: what was missed in between must not pass for silence.
+    fn doubt(&self, cause: &str) -> Option<Effect> {
+        let last = match cause {
+            "silent" => self.last_price_at,
+            "pong_timeout" | "heartbeat_unanswered" => self.last_frame_at,
+            _ => return None,
+        };
+        let since = last.unwrap_or(self.opened_at).max(self.opened_at);
+        let cause = cause.to_owned();
+        (self.told_up == Some(true)).then_some(Effect::Tell(LinkChange::Doubt { since, cause }))
+    }
+
+    /// Nobody is watched any more; told once.
+    fn down(&mut self, cause: &str, silent: bool) -> Vec<Effect> {
+        self.last_cause = Some(cause.to_owned());
+        self.lines.unwatch(silent);
+        if self.told_up == Some(false) {
+            return Vec::new();
+        }
+        self.told_up = Some(false);
+        vec![Effect::Tell(LinkChange::Down {
+            cause: cause.to_owned(),
+        })]
+    }
+
+    fn heard(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
+        self.last_frame_at = Some(now);
+        self.garbled_in_row = 0;
+        self.pulse.heard(frame, now);
+        match frame {
+            Frame::Price(tick) | Frame::Rounded(tick) => self.price(tick, now),
+            Frame::SubscribeStatus(status) => self.status(status, now, luck),
+            Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
+            _ => Vec::new(), // the pulse has heard it
+        }
+    }
+
+    fn garbled(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        self.last_frame_at = Some(now);
+        self.garbled_in_row = self.garbled_in_row.saturating_add(1);
+        if self.garbled_in_row < limits::GARBLED_IN_A_ROW {
+            return Vec::new();
+        }
+        self.fall("garbage", now, luck)
+    }
+
+    fn ponged(&mut self, now: Timestamp) -> Vec<Effect> {
+        let only_proof = self.pulse.ponged(now);
+        let tell = only_proof && self.state == State::Live;
+        tell.then_some(Effect::Tell(LinkChange::Alive)).into_iter().collect()
+    }
+
+    fn price(&mut self, tick: &Tick, now: Timestamp) -> Vec<Effect> {
+        let Some(newly_confirmed) = self.lines.price(tick, now) else {
+            return Vec::new();
+        };
+        self.priced = true;
+        self.silent = false;
+        self.last_price_at = Some(now);
+        if newly_confirmed { self.up(now) } else { Vec::new() }
+    }
+
+    fn status(&mut self, said: &SubscribeStatus, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let answer = self.lines.answered(said, now);
+        let mut effects = Vec::new();
+        if !answer.refused.is_empty() {
+            effects.push(Effect::SymbolsRefused(answer.refused));
+        }
+        if self.lines.all_refused() {
+            self.lines.want_all(); // under another key's plan, or this one's when it has changed
+            self.refused_all = true;
+            effects.push(Effect::KeyFailed(Trouble::PlanRefused));
+            effects.extend(self.fall("plan_refused", now, luck));
+        } else if answer.confirmed {
+            effects.extend(self.up(now));
+        }
+        effects
+    }
+
+    fn up(&mut self, now: Timestamp) -> Vec<Effect> {
+        if self.state != State::Live {
+            self.enter(State::Live, now);
+        }
+        self.told_up = Some(true);
+        self.refused_all = false;
+        vec![Effect::Tell(LinkChange::Up {
+            symbols: self.lines.confirmed(),
+        })]
+    }
+
+    fn error(&mut self, code: u16, message: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let refusal = Refusal {
+            trouble: classify(code, message),
+            code,
+            message: message.to_owned(),
+            retry_after: None,
+        };
+        if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
+            return self.refused(&refusal, now, luck);
+        }
+        self.last_cause = Some(format!("error_{code}"));
+        Vec::new()
+    }
+
+    /// Heartbeats, pings and silence.
+    fn watch(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        match self.pulse.on_deadline(now) {
+            Verdict::Dead(cause) => self.fall(cause, now, luck),
+            Verdict::Fine(said) => {
+                let mut effects: Vec<Effect> = Vec::new();
+                if said.ping {
+                    effects.push(Effect::Ping);
+                }
+                effects.extend(said.texts.into_iter().map(Effect::Send));
+                effects.extend(self.listen(now, luck));
+                effects
+            }
+        }
+    }
+
+    /// A pair that is silent while others speak is asked for again; if all are, or asking did not help, the link is given up.
+    fn listen(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let overdue = self.lines.overdue(self.last_price_at, now);
+        self.silent = overdue.noticed;
+        if overdue.give_up {
+            return self.fall("silent", now, luck);
+        }
+        let nudge = (!overdue.nudge.is_empty()).then(|| wire::subscribe(&overdue.nudge));
+        let again = nudge.and_then(|text| self.pulse.say(text, now));
+        again.map(Effect::Send).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/link.rs"]
+mod tests;

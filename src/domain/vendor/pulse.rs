@@ -1,0 +1,306 @@
+//! Whether the other end of a link is there: heartbeats, pings, and the vendor's limit on what we may say.
+//!
+//! Three proofs of life, from the weakest: a protocol pong (something answers at that address), a heartbeat's echo (the vendor's
+//! program answers), a price. Heartbeats that used to be answered and are not any more mean a dead program behind a live socket.
+
+use crate::domain::model::Timestamp;
+use crate::domain::vendor::{Frame, wire};
+use crate::limits;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The pulse of one link at a time. Outlives connections: the vendor counts our events by key, not by connection.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    patience: Duration,
+    heartbeat_at: Timestamp,
+    /// A ping that nothing has answered yet.
+    pinged_at: Option<Timestamp>,
+    last_heard_at: Option<Timestamp>,
+    /// The vendor has answered a heartbeat before.
+    echoes: bool,
+    unanswered: u32,
+    /// When the first of the unanswered heartbeats went out.
+    unanswered_since: Timestamp,
+    /// When we spoke, within the last minute.
+    said_at: VecDeque<Timestamp>,
+    /// What could not be said yet.
+    held: VecDeque<String>,
+    muted_until: Timestamp,
+}
+
+/// What the pulse says at a deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nobody is there, for this cause.
+    Dead(&'static str),
+    /// Go on, saying this.
+    Fine(Said),
+}
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said {
+    /// A protocol ping.
+    pub ping: bool,
+    /// Text frames.
+    pub texts: Vec<String>,
+}
+
+impl Pulse {
+    /// `patience` is how long a pong may take.
+    pub const fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            heartbeat_at: Timestamp::from_micros(0),
+            pinged_at: None,
+            last_heard_at: None,
+            echoes: false,
+            unanswered: 0,
+            unanswered_since: Timestamp::from_micros(0),
+            said_at: VecDeque::new(),
+            held: VecDeque::new(),
+            muted_until: Timestamp::from_micros(0),
+        }
+    }
+
+    /// A connection opened. Returns when we may speak on it: now, unless the minute's events are used up.
+    pub fn open(&mut self, now: Timestamp) -> Timestamp {
+        self.heartbeat_at = now + limits::HEARTBEAT;
+        self.pinged_at = None;
+        self.unanswered = 0;
+        self.held.clear();
+        self.may_speak_at(now)
+    }
+
+    /// Says a text now if the vendor's limit allows, else keeps it for later.
+    #[must_use]
+    pub fn say(&mut self, text: String, now: Timestamp) -> Option<String> {
+        if self.may_speak_at(now) > now {
+            self.held.push_back(text);
+            if self.held.len() > limits::EVENTS_A_MINUTE {
+                self.held.pop_front();
+            }
+            return None;
+        }
+        self.said_at.push_back(now);
+        Some(text)
+    }
+
+    /// A frame came.
+    pub fn heard(&mut self, frame: &Frame, now: Timestamp) {
+        self.last_heard_at = Some(now);
+        self.pinged_at = None;
+        match frame {
+            Frame::Heartbeat => {
+                self.echoes = true;
+                self.unanswered = 0;
+            }
+            Frame::Price(_) | Frame::Rounded(_) | Frame::Unusable(_) => self.unanswered = 0,
+            Frame::Processing { too_many: true, .. } => self.muted_until = now.floor(MINUTE) + MINUTE,
+            _ => {}
+        }
+    }
+
+    /// A pong came. Whether it is the only proof of life since the last heartbeat.
+    pub fn ponged(&mut self, now: Timestamp) -> bool {
+        self.pinged_at = None;
+        let silent = self.last_heard_at.is_none_or(|at| at + limits::HEARTBEAT < now);
+        silent && !self.echoes
+    }
+
+    /// When something is to be said or decided.
+    pub fn next_deadline(&self) -> Timestamp {
+        let pong_due = self.pinged_at.map(|at| at + self.patience);
+        let held = self
+            .held
+            .front()
+            .and_then(|_| self.said_at.front())
+            .map(|oldest| (*oldest + MINUTE).max(self.muted_until));
+        [pong_due, held]
+            .into_iter()
+            .flatten()
+            .fold(self.heartbeat_at, Timestamp::min)
+    }
+
+    /// The time came.
+    #[must_use]
+    pub fn on_deadline(&mut self, now: Timestamp) -> Verdict {
+        if self.pinged_at.is_some_and(|at| at + self.patience <= now) {
+            return Verdict::Dead("pong_timeout");
+        }
+        let mut said = Said::default();
+        while self.may_speak_at(now) <= now
+            && let Some(text) = self.held.pop_front()
+        {
+            self.said_at.push_back(now);
+            said.texts.push(text);
+        }
+        if self.heartbeat_at <= now {
+            let waited = now.since(self.unanswered_since) >= self.patience;
+            if self.echoes && self.unanswered >= limits::HEARTBEATS_UNANSWERED && waited {
+                return Verdict::Dead("heartbeat_unanswered");
+            }
+            self.heartbeat_at = now + limits::HEARTBEAT;
+            self.pinged_at = self.pinged_at.or(Some(now));
+            said.ping = true;
+            if self.may_speak_at(now) <= now {
+                if self.unanswered == 0 {
+                    self.unanswered_since = now;
+                }
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.said_at.push_back(now);
+                said.texts.push(wire::heartbeat());
+            }
+        }
+        Verdict::Fine(said)
+    }
+
+    /// The earliest instant at which one more event keeps within the vendor's limit.
+    fn may_speak_at(&mut self, now: Timestamp) -> Timestamp {
+        while self.said_at.front().is_some_and(|at| now.since(*at) >= MINUTE) {
+            self.said_at.pop_front();
+        }
+        let full = self.said_at.len() >= limits::EVENTS_A_MINUTE;
+        let free_at = self
+            .said_at
+            .front()
+            .filter(|_| full)
+            .map_or(now, |oldest| *oldest + MINUTE);
+        free_at.max(self.muted_until)
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_772_460_000);
+
+    fn pulse() -> Pulse {
+        let mut pulse = Pulse::new(Duration::from_secs(5));
+        assert_eq!(pulse.open(NOON), NOON);
+        pulse
+    }
+
+    fn beat(pulse: &mut Pulse) -> (Timestamp, Verdict) {
+        let at = pulse.next_deadline();
+        (at, pulse.on_deadline(at))
+    }
+
+    #[test]
+    fn a_heartbeat_and_a_ping_go_out_every_ten_seconds() {
+        let mut pulse = pulse();
+        for beats in 1..=5 {
+            let (at, verdict) = beat(&mut pulse);
+            assert_eq!(at, NOON + Duration::from_secs(10) * beats);
+            assert_eq!(
+                verdict,
+                Verdict::Fine(Said {
+                    ping: true,
+                    texts: vec![wire::heartbeat()]
+                })
+            );
+            assert!(pulse.ponged(at), "nothing else proves life");
+        }
+    }
+
+    #[test]
+    fn a_ping_that_nothing_answers_means_death_after_the_patience() {
+        let mut pulse = pulse();
+        let (sent, _) = beat(&mut pulse);
+        assert_eq!(
+            beat(&mut pulse),
+            (sent + Duration::from_secs(5), Verdict::Dead("pong_timeout"))
+        );
+    }
+
+    #[test]
+    fn any_frame_answers_a_ping() {
+        let mut pulse = pulse();
+        let (sent, _) = beat(&mut pulse);
+        pulse.heard(&Frame::UnsubscribeStatus, sent);
+        assert_eq!(pulse.next_deadline(), sent + Duration::from_secs(10));
+    }
+
+    #[test]
+    fn heartbeats_that_used_to_be_answered_and_are_not_any_more_mean_death() {
+        let mut pulse = pulse();
+        pulse.heard(&Frame::Heartbeat, NOON);
+        let verdicts: Vec<Verdict> = (0..4)
+            .map(|_| {
+                let (at, verdict) = beat(&mut pulse);
+                assert!(!pulse.ponged(at), "an echoing vendor is not alive by its pong alone");
+                verdict
+            })
+            .collect();
+        assert!(matches!(verdicts[2], Verdict::Fine(_)));
+        assert_eq!(verdicts[3], Verdict::Dead("heartbeat_unanswered"));
+    }
+
+    #[test]
+    fn where_market_time_runs_fast_unanswered_heartbeats_are_given_the_patience_of_the_network() {
+        let mut pulse = Pulse::new(Duration::from_secs(500));
+        pulse.open(NOON);
+        pulse.heard(&Frame::Heartbeat, NOON);
+        let died = (0..100).find_map(|_| match beat(&mut pulse) {
+            (at, Verdict::Dead(cause)) => Some((at.since(NOON), cause)),
+            (at, Verdict::Fine(_)) => {
+                pulse.ponged(at);
+                None
+            }
+        });
+        assert_eq!(died, Some((Duration::from_secs(510), "heartbeat_unanswered")));
+    }
+
+    #[test]
+    fn a_vendor_that_never_echoed_is_not_dead_for_it() {
+        let mut pulse = pulse();
+        for _ in 0..50 {
+            let (at, verdict) = beat(&mut pulse);
+            assert!(matches!(verdict, Verdict::Fine(_)));
+            pulse.ponged(at);
+        }
+    }
+
+    #[test]
+    fn no_minute_has_more_events_than_the_vendor_allows() {
+        let mut pulse = pulse();
+        let said = (0..300).filter(|_| pulse.say(wire::reset(), NOON).is_some()).count();
+        assert_eq!(said, limits::EVENTS_A_MINUTE);
+        assert_eq!(
+            pulse.held.len(),
+            limits::EVENTS_A_MINUTE,
+            "what waits is bounded as well"
+        );
+        let mut spoken = 0;
+        for second in 1..=60 {
+            let now = NOON + Duration::from_secs(second);
+            if let Verdict::Fine(said) = pulse.on_deadline(now) {
+                spoken += said.texts.len();
+            }
+            pulse.ponged(now);
+        }
+        assert_eq!(
+            spoken,
+            limits::EVENTS_A_MINUTE,
+            "a minute later as many again, and no more"
+        );
+    }
+
+    #[test]
+    fn told_that_we_talk_too_much_we_are_quiet_until_the_next_minute() {
+        let mut pulse = pulse();
+        pulse.heard(
+            &Frame::Processing {
+                too_many: true,
+                messages: vec![],
+            },
+            NOON,
+        );
+        assert_eq!(pulse.say(wire::reset(), NOON + Duration::from_secs(59)), None);
+        assert!(pulse.say(wire::reset(), NOON + MINUTE).is_some());
+    }
+}

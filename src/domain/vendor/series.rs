@@ -1,0 +1,306 @@
+//! The vendor's `/time_series` from its own side: the question as the vendor reads it, the answer as the vendor writes it. The
+//! simulated vendor and our own surface for the vendor's clients speak it alike.
+
+use crate::domain::model::{Price, Symbol, Timestamp};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// An error as the vendor reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The code in the body, and the HTTP status unless told otherwise.
+    pub code: u16,
+    /// The message in the body.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error of this code.
+    pub fn new(code: u16, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The error of an empty window.
+    pub fn no_data() -> Self {
+        Self::new(
+            400,
+            "No data is available on the specified dates. Try setting different start/end dates.",
+        )
+    }
+
+    /// The complaint about a parameter.
+    pub fn invalid(name: &str, given: &str) -> Self {
+        let given: String = given.chars().take(60).collect();
+        let text = format!("Invalid **{name}** provided: {given}. Check the documentation for the values it may have.");
+        Self::new(400, text)
+    }
+
+    /// The complaint about a pair that is not served.
+    pub fn unknown_symbol(given: &str) -> Self {
+        let given: String = given.chars().take(60).collect();
+        Self::new(
+            404,
+            format!(
+                "**symbol** or **figi** parameter is missing or invalid. Please provide a valid symbol according to API documentation; \
+                 given was {given}"
+            ),
+        )
+    }
+
+    /// Its body.
+    pub fn body(&self) -> Value {
+        json!({"code": self.code, "message": self.message, "status": "error"})
+    }
+}
+
+/// The parameters of a request. Names are found in any case.
+#[derive(Debug, Clone, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// These pairs of name and value.
+    pub const fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// The value of a parameter; none when it is empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// `dp`: how many decimals prices are written with.
+    ///
+    /// # Errors
+    /// [`ApiError`] 400 when it is not -1 to 11.
+    pub fn decimals(&self) -> Result<Option<u32>, ApiError> {
+        match self.get("dp") {
+            None | Some("-1") => Ok(None),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|places| *places <= 11)
+                .map(Some)
+                .ok_or_else(|| ApiError::invalid("dp", text)),
+        }
+    }
+
+    /// `timezone`; that of the exchange is UTC for a pair.
+    ///
+    /// # Errors
+    /// [`ApiError`] 400 when there is no such zone.
+    pub fn zone(&self) -> Result<Tz, ApiError> {
+        match self.get("timezone") {
+            None | Some("Exchange") => Ok(Tz::UTC),
+            Some(name) => name.parse().map_err(|_| ApiError::invalid("timezone", name)),
+        }
+    }
+}
+
+/// A question that makes sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesQuestion {
+    /// The interval's name.
+    pub interval: String,
+    /// Its length.
+    pub length: Duration,
+    /// Opening at or after this.
+    pub from: Timestamp,
+    /// Opening before this.
+    pub to: Timestamp,
+    /// At most so many, the latest.
+    pub count: usize,
+    /// Earliest first.
+    pub ascending: bool,
+    /// In which instants are read and written.
+    pub zone: Tz,
+    /// How many decimals prices are written with.
+    pub decimals: Option<u32>,
+}
+
+/// One bar of an answer: when it opens, and its four prices as texts.
+pub type SeriesRow = (Timestamp, [String; 4]);
+
+const INTERVALS: [(&str, u64); 12] = [
+    ("1min", 60),
+    ("5min", 300),
+    ("15min", 900),
+    ("30min", 1_800),
+    ("45min", 2_700),
+    ("1h", 3_600),
+    ("2h", 7_200),
+    ("4h", 14_400),
+    ("8h", 28_800),
+    ("1day", 86_400),
+    ("1week", 604_800),
+    ("1month", 0),
+];
+
+impl SeriesQuestion {
+    /// Reads the parameters; at most `most` bars are answered.
+    ///
+    /// # Errors
+    /// [`ApiError`] 400 naming the parameter.
+    pub fn read(params: &Params, exclusive_end: bool, most: usize) -> Result<Self, ApiError> {
+        let interval = params
+            .get("interval")
+            .ok_or_else(|| ApiError::new(400, "**interval** parameter is missing or invalid"))?;
+        let length = INTERVALS
+            .into_iter()
+            .find(|(name, secs)| *name == interval && *secs > 0)
+            .map(|(_, secs)| Duration::from_secs(secs))
+            .ok_or_else(|| ApiError::invalid("interval", interval))?;
+        let zone = params.zone()?;
+        let (from, end) = window(params, zone)?;
+        let dated = from.is_some() || end.is_some();
+        let count = match params.get("outputsize") {
+            None if dated => most,
+            None => 30,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|count| (1..=most).contains(count))
+                .ok_or_else(|| ApiError::invalid("outputsize", text))?,
+        };
+        let ascending = match params.get("order").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("desc") => false,
+            Some("asc") => true,
+            Some(other) => return Err(ApiError::invalid("order", other)),
+        };
+        let last_instant = Duration::from_micros(u64::from(!exclusive_end));
+        Ok(Self {
+            interval: interval.to_owned(),
+            length,
+            from: from.unwrap_or(Timestamp::from_secs(0)),
+            to: end.map_or(Timestamp::from_micros(i64::MAX), |end| end + last_instant),
+            count,
+            zone,
+            ascending,
+            decimals: params.decimals()?,
+        })
+    }
+
+    /// The answer as JSON.
+    pub fn json(&self, symbol: &str, rows: &[SeriesRow]) -> Value {
+        let values = rows.iter().map(|(opens_at, [open, high, low, close])| {
+            json!({"datetime": self.datetime(*opens_at), "open": open, "high": high, "low": low, "close": close})
+        });
+        json!({
+            "meta": series_meta(symbol, &self.interval),
+            "values": values.collect::<Vec<Value>>(),
+            "status": "ok",
+        })
+    }
+
+    /// The answer as CSV.
+    pub fn csv(&self, rows: &[SeriesRow], delimiter: &str) -> String {
+        let mut text = ["datetime", "open", "high", "low", "close"].join(delimiter);
+        for (opens_at, prices) in rows {
+            let prices = prices.join(delimiter);
+            // Writing to a String cannot fail.
+            write!(text, "\n{}{delimiter}{prices}", self.datetime(*opens_at)).unwrap_or_default();
+        }
+        text.push('\n');
+        text
+    }
+
+    /// An instant as the answer writes it: without an offset, and from a day on without a time.
+    pub fn datetime(&self, at: Timestamp) -> String {
+        let format = if self.length >= Duration::from_secs(86_400) {
+            "%Y-%m-%d"
+        } else {
+            "%Y-%m-%d %H:%M:%S"
+        };
+        at.datetime().with_timezone(&self.zone).format(format).to_string()
+    }
+}
+
+fn series_meta(symbol: &str, interval: &str) -> Value {
+    let (base, quote) = symbol.parse().map_or((String::new(), String::new()), |symbol: Symbol| {
+        let (base, quote) = currencies(&symbol);
+        (base.to_owned(), quote.to_owned())
+    });
+    json!({"symbol": symbol, "interval": interval, "currency_base": base, "currency_quote": quote,
+        "type": "Physical Currency"})
+}
+
+/// The first and last instant that were asked for.
+fn window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+    let date = |name: &str| {
+        params
+            .get(name)
+            .map(|text| read_date(text, zone).ok_or_else(|| ApiError::invalid(name, text)))
+            .transpose()
+    };
+    let mut from = date("start_date")?;
+    let mut end = date("end_date")?;
+    if let Some(day) = date("date")? {
+        from = Some(day);
+        end = Some(day + Duration::from_secs(86_400) - Duration::from_micros(1));
+    }
+    if let (Some(from), Some(end)) = (from, end)
+        && end <= from
+    {
+        return Err(ApiError::new(400, "**end_date** must be later than **start_date**"));
+    }
+    Ok((from, end))
+}
+
+/// `2006-01-02`, `2006-01-02 15:04:05` or with a `T`, in `zone`.
+fn read_date(text: &str, zone: Tz) -> Option<Timestamp> {
+    let wall = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
+        .into_iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| {
+            Some(
+                NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                    .ok()?
+                    .and_time(NaiveTime::MIN),
+            )
+        })?;
+    zone.from_local_datetime(&wall).earliest().map(Timestamp::from_datetime)
+}
+
+/// A price as REST writes it: exact, or rounded.
+pub fn price_text(price: Price, decimals: Option<u32>) -> String {
+    let Some(decimals) = decimals else {
+        return price.to_string();
+    };
+    let unit = 10_i64.pow(Price::DECIMALS.saturating_sub(decimals));
+    let rounded = price.micros().saturating_add(unit / 2).div_euclid(unit) * unit;
+    let fraction = format!("{:06}", rounded.rem_euclid(Price::UNIT));
+    let places = usize::try_from(decimals).unwrap_or(0);
+    let whole = rounded.div_euclid(Price::UNIT);
+    match fraction.get(..places.min(fraction.len())) {
+        Some("") | None => whole.to_string(),
+        Some(shown) => format!("{whole}.{shown:0<places$}"),
+    }
+}
+
+/// Long names of the two currencies of a pair.
+pub fn currencies(symbol: &Symbol) -> (&str, &str) {
+    let (base, quote) = symbol.as_str().split_once('/').unwrap_or((symbol.as_str(), ""));
+    (long_name(base), long_name(quote))
+}
+
+fn long_name(code: &str) -> &str {
+    match code {
+        "USD" => "US Dollar",
+        "COP" => "Colombian Peso",
+        "EUR" => "Euro",
+        "GBP" => "British Pound",
+        "JPY" => "Japanese Yen",
+        "MXN" => "Mexican Peso",
+        "BRL" => "Brazil Real",
+        "CLP" => "Chilean Peso",
+        "XAU" => "Gold Spot",
+        "BTC" => "Bitcoin",
+        other => other,
+    }
+}

@@ -1,0 +1,391 @@
+//! The vendor's WebSocket language: bytes in, [`Frame`]s out, and the few sentences we say to it.
+//!
+//! Tolerant where the vendor is loose (numbers quoted or bare, lists null or missing, fields unknown), strict where a guess
+//! would be a wrong price: a frame that announces a price and has none readable is [`Frame::Unusable`] for its pair, with the
+//! reason. It is a frame like any other for the link: one pair's nulls do not cost the other pairs their prices.
+//!
+//! *Architecture invariant*: whatever the bytes, nothing here panics, and nothing grows beyond [`limits::FRAME_BYTES`].
+
+use crate::domain::model::{
+    Decoded, Input, InputKind, Parsed, Price, PriceError, Provenance, RejectReason, Symbol, Tick, Timestamp, Unusable,
+};
+use crate::domain::vendor::rest;
+use crate::limits;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// One frame of the vendor, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A price.
+    Price(Tick),
+    /// A price with more digits than six decimals hold; the others were rounded away.
+    Rounded(Tick),
+    /// A price that cannot be used.
+    Unusable(Unusable),
+    /// The answer to a subscribe: per pair.
+    SubscribeStatus(SubscribeStatus),
+    /// The answer to an unsubscribe or a reset.
+    UnsubscribeStatus,
+    /// The answer to our heartbeat.
+    Heartbeat,
+    /// The vendor talks about our own messages: too many of them, or one it cannot read.
+    Processing {
+        /// Whether it complains about the number of events a minute.
+        too_many: bool,
+        /// What it says, cut to a safe length.
+        messages: Vec<String>,
+    },
+    /// An error in band, or the body of a refused upgrade.
+    Error {
+        /// The vendor's code, usually an HTTP status.
+        code: Option<u16>,
+        /// What it says, cut to a safe length.
+        message: String,
+    },
+    /// An event we know nothing about: counted, kept in the capture, otherwise ignored.
+    Unknown {
+        /// Its name, cut to a safe length.
+        event: String,
+    },
+}
+
+/// What became of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubscribeStatus {
+    /// `ok`, `warning` (some refused) or `error` (all refused), as sent.
+    pub status: String,
+    /// The pairs that will be sent.
+    pub success: Vec<Symbol>,
+    /// The pairs that will not.
+    pub fails: Vec<Symbol>,
+}
+
+/// Why bytes are no frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// More bytes than any frame of the vendor has.
+    #[error("the frame has {0} bytes, more than the {max} that are read", max = limits::FRAME_BYTES)]
+    TooLong(usize),
+    /// Not a JSON object.
+    #[error("the frame is not a JSON object ({0})")]
+    NotJson(String),
+    /// A field that this kind of frame needs is not there.
+    #[error("the frame has no field `{0}`")]
+    Missing(&'static str),
+    /// An answer of the REST interface that could not be read.
+    #[error(transparent)]
+    Answer(#[from] rest::AnswerError),
+}
+
+/// The members that any event may have. Each is kept raw, so that a surprise in one does not spoil another.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    symbol: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    bid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ask: Option<&'a RawValue>,
+    #[serde(borrow)]
+    success: Option<&'a RawValue>,
+    #[serde(borrow)]
+    fails: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+}
+
+/// Understands one text frame. `received_at` stamps a price that the vendor left unstamped.
+///
+/// # Errors
+/// [`WireError`] when the bytes are no JSON object, or a frame lacks what its kind needs.
+pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> {
+    if bytes.len() > limits::FRAME_BYTES {
+        return Err(WireError::TooLong(bytes.len()));
+    }
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(WireError::NotJson("it does not begin with a brace".to_owned()));
+    }
+    match serde_json::from_slice::<Members<'_>>(bytes) {
+        Ok(members) => understood(&members, received_at),
+        Err(error) => {
+            let nulled = without_nan(bytes).ok_or_else(|| WireError::NotJson(cut(&error.to_string())))?;
+            let members = serde_json::from_slice(&nulled).map_err(|e| WireError::NotJson(cut(&e.to_string())))?;
+            understood(&members, received_at)
+        }
+    }
+}
+
+fn understood(members: &Members<'_>, received_at: Timestamp) -> Result<Frame, WireError> {
+    let Some(event) = members.event.and_then(text) else {
+        return unnamed(members);
+    };
+    Ok(match &*event {
+        "price" => price(members, received_at),
+        "heartbeat" => Frame::Heartbeat,
+        "subscribe-status" => Frame::SubscribeStatus(SubscribeStatus {
+            status: members.status.and_then(text).map_or_else(String::new, |s| cut(&s)),
+            success: symbols(members.success),
+            fails: symbols(members.fails),
+        }),
+        "unsubscribe-status" | "reset-status" => Frame::UnsubscribeStatus,
+        "message-processing" => processing(members),
+        "error" => error(members),
+        other => Frame::Unknown { event: cut(other) },
+    })
+}
+
+/// What a captured input says to the pipeline: live and replayed inputs are read by this one function.
+///
+/// # Errors
+/// [`WireError`] when it cannot be understood; for the pipeline it then says [`Decoded::Nothing`].
+pub fn says(heard: &Input) -> Result<Decoded, WireError> {
+    match &heard.what {
+        InputKind::Frame(bytes) => Ok(match decode(bytes, heard.at)? {
+            Frame::Price(tick) => Decoded::Price(tick),
+            Frame::Rounded(tick) => Decoded::Rounded(tick),
+            Frame::Unusable(unusable) => Decoded::Unusable(unusable),
+            _ => Decoded::Nothing,
+        }),
+        InputKind::Answer(bytes) => Ok(rest::says(bytes, heard.at)?),
+        InputKind::Link(_)
+        | InputKind::Carried(_)
+        | InputKind::Deadline
+        | InputKind::Started
+        | InputKind::Unwatched(_)
+        | InputKind::Opened(_)
+        | InputKind::Requested(_)
+        | InputKind::MissingBars(_)
+        | InputKind::Seam(_)
+        | InputKind::LastClose(_)
+        | InputKind::Noted(_)
+        | InputKind::Calendar(_)
+        | InputKind::CarriedClose(_)
+        | InputKind::CarriedTick(_) => Ok(Decoded::Nothing),
+    }
+}
+
+/// A price, or why it is none.
+fn price(members: &Members<'_>, received_at: Timestamp) -> Frame {
+    let Some(symbol) = members.symbol.and_then(text).and_then(|name| name.parse().ok()) else {
+        return Frame::Unusable(Unusable {
+            symbol: None,
+            reason: RejectReason::UnknownSymbol,
+        });
+    };
+    tick(symbol, members, received_at).unwrap_or_else(|reason| {
+        Frame::Unusable(Unusable {
+            symbol: Some(symbol),
+            reason,
+        })
+    })
+}
+
+fn tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result<Frame, RejectReason> {
+    let price = number(members.price)
+        .map_err(|error| unread(&error, RejectReason::UnreadablePrice))?
+        .ok_or(RejectReason::UnreadablePrice)?;
+    let quote = |raw| number(raw).map_err(|error| unread(&error, RejectReason::UnreadableQuote));
+    let bid = quote(members.bid)?;
+    let ask = quote(members.ask)?;
+    if [Some(price), bid, ask].into_iter().flatten().any(Parsed::beyond_scale) {
+        return Err(RejectReason::BeyondScale);
+    }
+    let tick = Tick {
+        symbol,
+        price: price.price,
+        bid: bid.map(|parsed| parsed.price),
+        ask: ask.map(|parsed| parsed.price),
+        at: stamp(members.timestamp)
+            .map_err(|()| RejectReason::UnreadableStamp)?
+            .unwrap_or(received_at),
+        provenance: Provenance::Live,
+    };
+    let rounded = [Some(price), bid, ask]
+        .into_iter()
+        .flatten()
+        .any(|parsed| parsed.rounded);
+    Ok(if rounded {
+        Frame::Rounded(tick)
+    } else {
+        Frame::Price(tick)
+    })
+}
+
+/// The reason by which a number that is none is counted.
+pub(crate) const fn unread(error: &PriceError, not_a_number: RejectReason) -> RejectReason {
+    match error {
+        PriceError::NotANumber(_) => not_a_number,
+        PriceError::OutOfRange(_) => RejectReason::OutOfRange,
+    }
+}
+
+/// A number, quoted or bare; `null` and an empty text are absence.
+pub(crate) fn number(raw: Option<&RawValue>) -> Result<Option<Parsed>, PriceError> {
+    match raw.map(bare) {
+        None | Some("" | "null") => Ok(None),
+        Some(digits) => Price::parse(digits).map(Some),
+    }
+}
+
+/// The same JSON with `null` where some writers of JSON put NaN or an infinity, which no JSON has; `None` where there is neither.
+pub fn without_nan(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    let mut quoted = false;
+    let mut found = false;
+    while let Some((byte, after)) = rest.split_first() {
+        let word = WORDS.iter().find(|word| !quoted && rest.starts_with(word));
+        if let Some(after) = word.and_then(|word| rest.strip_prefix(*word)) {
+            out.extend_from_slice(b"null");
+            (rest, found) = (after, true);
+            continue;
+        }
+        out.push(*byte);
+        rest = after;
+        match (byte, after.split_first()) {
+            (b'\\', Some((escaped, after))) if quoted => {
+                out.push(*escaped);
+                rest = after;
+            }
+            (b'"', _) => quoted = !quoted,
+            _ => {}
+        }
+    }
+    found.then_some(out)
+}
+
+/// Whole seconds since 1970, quoted or bare, with or without a fraction.
+fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
+    let digits = match raw.map(bare) {
+        None | Some("" | "null") => return Ok(None),
+        Some(digits) => digits,
+    };
+    let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
+    match whole.parse::<i64>() {
+        Ok(secs) if secs > 0 => Ok(Some(Timestamp::from_secs(secs))),
+        _ => Err(()),
+    }
+}
+
+/// Objects with a member `symbol`, or plain texts; null, missing and unreadable items are left out.
+fn symbols(raw: Option<&RawValue>) -> Vec<Symbol> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        symbol: Option<&'a RawValue>,
+    }
+    let items: Vec<&RawValue> = raw
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|raw: &&RawValue| -> Option<Symbol> {
+            if let Some(name) = text(raw) {
+                return name.parse().ok();
+            }
+            let item: Item<'_> = raw
+                .get()
+                .starts_with('{')
+                .then(|| serde_json::from_str(raw.get()).ok())??;
+            text(item.symbol?)?.parse().ok()
+        })
+        .take(limits::SYMBOLS)
+        .collect()
+}
+
+fn processing(members: &Members<'_>) -> Frame {
+    let listed: Option<Vec<&RawValue>> = members.messages.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let messages: Vec<String> = listed
+        .unwrap_or_default()
+        .into_iter()
+        .chain(members.message)
+        .filter_map(|raw| text(raw).map(|said| cut(&said)))
+        .take(limits::FRAME_MESSAGES)
+        .collect();
+    Frame::Processing {
+        too_many: messages.iter().any(|said| said.contains("events per minute")),
+        messages,
+    }
+}
+
+fn error(members: &Members<'_>) -> Frame {
+    Frame::Error {
+        code: members.code.and_then(|raw| bare(raw).parse().ok()),
+        message: members
+            .message
+            .and_then(text)
+            .map_or_else(String::new, |said| cut(&said)),
+    }
+}
+
+/// The body of a refused upgrade has no event: `{code, message, status: "error"}`.
+fn unnamed(members: &Members<'_>) -> Result<Frame, WireError> {
+    let failed = members.status.and_then(text).is_some_and(|status| status == "error");
+    if failed || members.code.is_some() {
+        return Ok(error(members));
+    }
+    Err(WireError::Missing("event"))
+}
+
+/// A JSON text without its quotes and escapes; `None` for what is no text.
+pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// A number as it was written, without the quotes it may wear.
+pub(super) fn bare(raw: &RawValue) -> &str {
+    raw.get().trim_matches('"').trim()
+}
+
+/// What a stranger said, short enough to log and to show.
+pub(crate) fn cut(said: &str) -> String {
+    said.chars().take(limits::QUOTE_CHARS).collect()
+}
+
+/// Asks for pairs. Repeated subscribes are additive.
+pub fn subscribe(symbols: &[Symbol]) -> String {
+    action("subscribe", symbols)
+}
+
+/// Gives pairs back.
+pub fn unsubscribe(symbols: &[Symbol]) -> String {
+    action("unsubscribe", symbols)
+}
+
+/// Drops all subscriptions of the connection.
+pub fn reset() -> String {
+    r#"{"action":"reset"}"#.to_owned()
+}
+
+/// Says that we are here; the vendor answers in kind.
+pub fn heartbeat() -> String {
+    r#"{"action":"heartbeat"}"#.to_owned()
+}
+
+fn action(name: &str, symbols: &[Symbol]) -> String {
+    let listed: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
+    format!(r#"{{"action":"{name}","params":{{"symbols":"{}"}}}}"#, listed.join(","))
+}
+
+#[cfg(test)]
+#[path = "tests/wire.rs"]
+mod tests;

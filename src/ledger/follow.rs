@@ -1,0 +1,255 @@
+//! A ledger that follows another's: it takes that one's parcels as they are, under the same numbers, and decides nothing itself.
+//!
+//! What it loses with its end (power, a cut log) comes again from where it came from, so nothing is renumbered here.
+
+use super::append::{Ledger, Options};
+use super::end::End;
+use super::error::LedgerError;
+use super::files::{self, beside};
+use super::parcel_body::{self, ParcelRow, RowKind};
+use super::parcels::{self, Parcels};
+use super::rows::{INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK, Table};
+use crate::domain::cluster::{ChainOpening, Parcel, ParcelHash};
+use crate::domain::model::JournalEntry;
+use chrono::NaiveDate;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params, params_from_iter};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a ledger stands in the chain of parcels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainEnd {
+    /// Its name.
+    pub lineage: String,
+    /// The number of its last parcel.
+    pub number: u64,
+    /// Its hash.
+    pub hash: ParcelHash,
+}
+
+/// Where the ledger in a folder stands; nothing where it has no parcels, or none that reach to its end.
+///
+/// # Errors
+/// [`LedgerError`] when the folder or its newest file cannot be read.
+pub fn followed(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let mut head = None;
+    for date in files::dates(folder)?.into_iter().rev() {
+        let path = files::path_of(folder, date);
+        let db = files::open_to_read(&path)?;
+        if files::format_of(&db, &path)?.is_none() {
+            continue;
+        }
+        let lineage = files::lineage(&db, &path)?;
+        let ends = files::last_position(&db, &path)?;
+        let head = *head.get_or_insert(ends);
+        if ends != head {
+            return Ok(None);
+        }
+        // A file that was begun last may have none yet.
+        if let Some(last) = parcels::last(&db, &path)? {
+            return Ok((last.position() == head).then_some(ChainEnd {
+                lineage,
+                number: last.chain.number,
+                hash: last.chain.hash,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The opening that an empty ledger begins with.
+pub(super) fn begins_with(options: &Options) -> Result<Option<ChainOpening>, LedgerError> {
+    let Parcels::Followed(Some(parcel)) = &options.parcels else {
+        return Ok(None);
+    };
+    parcel.opening().map_err(|error| refused(parcel, &error.to_string()))
+}
+
+/// Date, first position and path of the first file of an empty ledger.
+pub(super) fn first_file(folder: &Path, options: &Options) -> Result<(NaiveDate, u64, PathBuf), LedgerError> {
+    let (date, first) = match begins_with(options)? {
+        Some(opening) => (opening.date, opening.position.saturating_add(1)),
+        None => (options.date, 1),
+    };
+    Ok((date, first, files::path_of(folder, date)))
+}
+
+/// Goes on where the parcels end that were taken; an empty ledger begins with `begin`.
+pub(super) fn go_on(
+    (db, path): (&Connection, &Path),
+    end: &mut End,
+    begin: Option<&Parcel>,
+    files: &[PathBuf],
+) -> Result<(), LedgerError> {
+    parcels::make_table(db, path)?;
+    end.chain = parcels::last(db, path)?.map(|last| last.chain);
+    for file in files {
+        if end.chain.is_some() {
+            break;
+        }
+        let before = files::open_to_read(file)?;
+        end.chain = parcels::last(&before, file)?.map(|last| last.chain);
+    }
+    let Some(parcel) = begin.filter(|_| end.chain.is_none()) else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(&parcel.body);
+    parcels::put_opening(db, end, (parcel.number, parcel.previous, &text))
+        .map_err(LedgerError::of_sqlite("begin parcels of", path))
+}
+
+/// Moves the ledger in a folder into its sub-folder `aside`, where one that was put there before is deleted.
+///
+/// # Errors
+/// [`LedgerError::Folder`], and [`LedgerError::InUse`] while a service runs on it.
+pub fn set_aside(folder: &Path) -> Result<(), LedgerError> {
+    let _held = files::lock(folder)?;
+    let aside = folder.join("aside");
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(of_folder(&aside))?;
+    }
+    fs::create_dir(&aside).map_err(of_folder(&aside))?;
+    for date in files::dates(folder)?.into_iter().rev() {
+        let path = files::path_of(folder, date);
+        // The file goes last: one without its log would be an older ledger.
+        for from in [beside(&path, "-shm"), beside(&path, "-wal"), path] {
+            let Some(name) = from.file_name().filter(|_| from.exists()) else {
+                continue;
+            };
+            fs::rename(&from, aside.join(name)).map_err(of_folder(&from))?;
+        }
+    }
+    let mark = folder.join("mark");
+    if mark.exists() {
+        fs::rename(&mark, aside.join("mark")).map_err(of_folder(&mark))?;
+    }
+    Ok(())
+}
+
+fn of_folder(path: &Path) -> impl FnOnce(io::Error) -> LedgerError + use<> {
+    let path = path.to_owned();
+    move |source| LedgerError::Folder { path, source }
+}
+
+impl Ledger {
+    /// Appends the next parcel of the ledger that this one follows, and returns what it holds. All of it or nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Parcel`] when it does not continue this ledger, or cannot be read; else what keeps it from being written:
+    /// the same parcel may be taken again then.
+    pub fn take(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
+        self.be_sure()?;
+        let Some(chain) = self.end.chain else {
+            return Err(refused(parcel, "this ledger follows no other"));
+        };
+        if parcel.number != chain.number.saturating_add(1) || parcel.previous != chain.hash {
+            return Err(refused(parcel, &format!("it does not follow {}", chain.number)));
+        }
+        if !parcel.is_whole() {
+            return Err(refused(parcel, "its body does not give its hash"));
+        }
+        match parcel.opening().map_err(|error| refused(parcel, &error.to_string()))? {
+            Some(opening) => self.take_opening(parcel, &opening).map(|()| Vec::new()),
+            None => self.take_rows(parcel),
+        }
+    }
+
+    fn take_opening(&mut self, parcel: &Parcel, opening: &ChainOpening) -> Result<(), LedgerError> {
+        let mut new = opening.heads.clone(); // channels without a message that were not there before
+        new.retain(|channel, head| head.seq == 0 && !self.end.heads.contains_key(channel));
+        let mut known = self.end.heads.clone();
+        known.extend(new.clone());
+        if opening.position != self.end.head || opening.heads != known {
+            return Err(refused(parcel, "it opens elsewhere than where this ledger ends"));
+        }
+        if opening.date > self.date() && new.is_empty() {
+            return self.roll_to(opening.date, Some(parcel));
+        }
+        let error = LedgerError::of_sqlite("append to", &self.path);
+        let transaction = self.db.unchecked_transaction().map_err(error)?;
+        for (channel, head) in &new {
+            let values = params![channel.to_string(), head.epoch.as_str()];
+            transaction
+                .execute("INSERT INTO heads VALUES (?1, ?2, 0)", values)
+                .map_err(error)?;
+        }
+        let mut end = self.end.clone();
+        end.heads = known;
+        let text = String::from_utf8_lossy(&parcel.body);
+        parcels::put_opening(&transaction, &mut end, (parcel.number, parcel.previous, &text)).map_err(error)?;
+        transaction.commit().map_err(error)?;
+        self.end = end;
+        self.shared.advance(self.end.head, &self.end.heads);
+        Ok(())
+    }
+
+    fn take_rows(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
+        let rows = parcel_body::read(&parcel.body).map_err(|problem| refused(parcel, &problem))?;
+        self.sync_fully(false)?; // what is lost comes again
+        let mut end = self.end.clone();
+        let random = self.options.random;
+        let path = &self.path;
+        let error = LedgerError::of_sqlite("append to", path);
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(error)?;
+        let mut entries = Vec::with_capacity(rows.len());
+        let count = rows.len();
+        for ParcelRow { kind, columns, entry } in rows {
+            match &entry {
+                JournalEntry::Input(heard) => {
+                    end.input = end.input.saturating_add(1);
+                    end.tail.push(heard);
+                }
+                JournalEntry::Event(event) => {
+                    let new = end.admit(event, random)?;
+                    if new && let Some(channel) = event.channel {
+                        let problem = format!("nothing says which epoch channel {channel} has");
+                        return Err(refused(parcel, &problem));
+                    }
+                }
+                JournalEntry::Partial { .. } => {}
+            }
+            insert(&transaction, kind, columns, end.input).map_err(error)?;
+            entries.push(entry);
+        }
+        parcels::add(&transaction, &mut end, &parcel.body).map_err(error)?;
+        self.unsure = true; // until it is committed and acknowledged
+        transaction.commit().map_err(error)?;
+        self.mark.acknowledge(end.head)?;
+        self.unsure = false;
+        self.end = end;
+        self.shared.advance(self.end.head, &self.end.heads);
+        self.keep_log_small(count);
+        Ok(entries)
+    }
+}
+
+fn refused(parcel: &Parcel, problem: &str) -> LedgerError {
+    LedgerError::Parcel {
+        number: parcel.number,
+        problem: problem.to_owned(),
+    }
+}
+
+/// Stores a row as it came; an input under the next id of this ledger.
+fn insert(db: &Transaction<'_>, kind: RowKind, mut columns: Vec<Value>, input: i64) -> rusqlite::Result<()> {
+    let sql = match kind {
+        RowKind::Input => {
+            if let Some(id) = columns.first_mut() {
+                *id = Value::Integer(input);
+            }
+            INSERT_INPUT
+        }
+        RowKind::Event(Table::Ticks) => INSERT_TICK,
+        RowKind::Event(Table::Bars) => INSERT_BAR,
+        RowKind::Event(Table::Notes) => INSERT_NOTE,
+    };
+    db.prepare_cached(sql)?.execute(params_from_iter(columns)).map(drop)
+}

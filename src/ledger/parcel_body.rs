@@ -1,0 +1,192 @@
+//! The body of a parcel: rows as the tables store them, one after the other, so that another node stores the very same.
+//!
+//! ```text
+//!  row    kind (1 byte: input, tick, bar or note) · number of columns (1 byte) · columns
+//!  column 0 null · 1 integer (8 bytes) · 2 real (8 bytes) · 3 text · 4 blob, these two with a length of 4 bytes before them
+//! ```
+//! Numbers are big-endian. The id of an input is left out: each node counts its own.
+
+use super::rows::{self, ColumnSink, Table};
+use crate::domain::model::{Event, Input, JournalEntry, Sequenced};
+use bytes::{BufMut, Bytes, BytesMut};
+use rusqlite::ToSql;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+
+/// What a row of a parcel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    Input,
+    Event(Table),
+}
+
+impl RowKind {
+    const ALL: [Self; 4] = [
+        Self::Input,
+        Self::Event(Table::Ticks),
+        Self::Event(Table::Bars),
+        Self::Event(Table::Notes),
+    ];
+
+    fn of(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Input => 0,
+            Self::Event(Table::Ticks) => 1,
+            Self::Event(Table::Bars) => 2,
+            Self::Event(Table::Notes) => 3,
+        }
+    }
+}
+
+/// Writes a body, row by row.
+#[derive(Debug, Default)]
+pub(super) struct ParcelBody {
+    bytes: BytesMut,
+    kind: Option<RowKind>,
+}
+
+impl ParcelBody {
+    /// An input that came after the event at `after`.
+    pub(super) fn input(&mut self, after: u64, heard: &Input) -> rusqlite::Result<()> {
+        self.kind = Some(RowKind::Input);
+        rows::insert_input(self, 0, after, heard)
+    }
+
+    pub(super) fn event(&mut self, numbered: &Sequenced) -> rusqlite::Result<()> {
+        match &numbered.event {
+            Event::Tick(accepted) => {
+                self.kind = Some(RowKind::Event(Table::Ticks));
+                rows::insert_tick(self, numbered, accepted)
+            }
+            Event::Bar(bar) => {
+                self.kind = Some(RowKind::Event(Table::Bars));
+                rows::insert_bar(self, numbered, bar)
+            }
+            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {
+                self.kind = Some(RowKind::Event(Table::Notes));
+                rows::insert_note(self, numbered)
+            }
+        }
+    }
+
+    /// A row as a table has it; of an input without its id.
+    pub(super) fn row(&mut self, kind: RowKind, columns: &[Value]) {
+        self.begin(kind, columns.len());
+        columns.iter().for_each(|value| self.value(ValueRef::from(value)));
+    }
+
+    pub(super) fn finish(self) -> Bytes {
+        self.bytes.freeze()
+    }
+
+    fn begin(&mut self, kind: RowKind, columns: usize) {
+        self.bytes.put_u8(kind.code());
+        self.bytes.put_u8(u8::try_from(columns).unwrap_or(u8::MAX)); // no table has as many
+    }
+
+    fn value(&mut self, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Null => self.bytes.put_u8(0),
+            ValueRef::Integer(number) => {
+                self.bytes.put_u8(1);
+                self.bytes.put_i64(number);
+            }
+            ValueRef::Real(number) => {
+                self.bytes.put_u8(2);
+                self.bytes.put_f64(number);
+            }
+            ValueRef::Text(text) => self.long(3, text),
+            ValueRef::Blob(blob) => self.long(4, blob),
+        }
+    }
+
+    fn long(&mut self, tag: u8, bytes: &[u8]) {
+        self.bytes.put_u8(tag);
+        self.bytes.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX)); // SQLite stores none as long
+        self.bytes.put_slice(bytes);
+    }
+}
+
+impl ColumnSink for ParcelBody {
+    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let kind = self.kind.unwrap_or(RowKind::Input);
+        let columns = match kind {
+            RowKind::Input => columns.get(1..).unwrap_or_default(),
+            RowKind::Event(_) => columns,
+        };
+        self.begin(kind, columns.len());
+        for column in columns {
+            match column.to_sql()? {
+                ToSqlOutput::Borrowed(value) => self.value(value),
+                ToSqlOutput::Owned(value) => self.value(ValueRef::from(&value)),
+                _ => return Err(rusqlite::Error::InvalidQuery), // none of our types gives one
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row of a parcel: what it says, and its columns as they are stored.
+#[derive(Debug)]
+pub(super) struct ParcelRow {
+    pub(super) kind: RowKind,
+    pub(super) columns: Vec<Value>,
+    pub(super) entry: JournalEntry,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// A sentence, when it was cut, or holds a row that this version does not know.
+pub(super) fn read(body: &[u8]) -> Result<Vec<ParcelRow>, String> {
+    let mut rest = body;
+    let mut rows = Vec::new();
+    while !rest.is_empty() {
+        let code = byte(&mut rest)?;
+        let kind = RowKind::of(code).ok_or_else(|| format!("{code} is no kind of row"))?;
+        let mut columns = Vec::new();
+        if kind == RowKind::Input {
+            columns.push(Value::Null); // the id
+        }
+        for _ in 0..byte(&mut rest)? {
+            columns.push(value(&mut rest)?);
+        }
+        let entry = match kind {
+            RowKind::Input => JournalEntry::Input(rows::input(columns.as_slice())?),
+            RowKind::Event(table) => JournalEntry::Event(table.read(columns.as_slice())?),
+        };
+        rows.push(ParcelRow { kind, columns, entry });
+    }
+    Ok(rows)
+}
+
+fn value(rest: &mut &[u8]) -> Result<Value, String> {
+    Ok(match byte(rest)? {
+        0 => Value::Null,
+        1 => Value::Integer(i64::from_be_bytes(fixed(rest)?)),
+        2 => Value::Real(f64::from_be_bytes(fixed(rest)?)),
+        3 => Value::Text(String::from_utf8(long(rest)?).map_err(|error| error.to_string())?),
+        4 => Value::Blob(long(rest)?),
+        other => return Err(format!("{other} is no kind of column")),
+    })
+}
+
+fn byte(rest: &mut &[u8]) -> Result<u8, String> {
+    fixed::<1>(rest).map(|[byte]| byte)
+}
+
+fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
+    let (bytes, after) = rest.split_first_chunk().ok_or("it is cut short")?;
+    *rest = after;
+    Ok(*bytes)
+}
+
+fn long(rest: &mut &[u8]) -> Result<Vec<u8>, String> {
+    let length = usize::try_from(u32::from_be_bytes(fixed(rest)?)).unwrap_or(usize::MAX);
+    let (bytes, after) = rest.split_at_checked(length).ok_or("it is cut short")?;
+    *rest = after;
+    Ok(bytes.to_vec())
+}

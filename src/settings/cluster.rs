@@ -1,0 +1,77 @@
+//! Section `cluster`: what this node is where there is more than one machine.
+
+use crate::limits;
+use crate::settings::{Valid, reader::Reader};
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything, alone.
+    All,
+    /// Hears the vendor, decides, writes, and publishes its ledger on the log; serves clients as well.
+    Ingest,
+    /// Follows the log and serves clients.
+    Edge,
+}
+
+/// What an ingest does while the log does not take its parcels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alone {
+    /// It goes on for its own clients, and says so.
+    Tell,
+    /// It tells nothing that the log does not have.
+    Hold,
+}
+
+/// What this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    /// What it does.
+    pub role: Role,
+    /// What it does while the log is away.
+    pub alone: Alone,
+    /// Parcels that the log keeps.
+    pub log_entries: u64,
+}
+
+pub(super) fn read(reader: &mut Reader) -> Cluster {
+    Cluster {
+        role: reader.choice(
+            "cluster.role",
+            "all",
+            "all (a single node), ingest (hears the vendor and publishes its ledger to edges) or edge (serves what an ingest publishes)",
+            &[("all", Role::All), ("ingest", Role::Ingest), ("edge", Role::Edge)],
+        ),
+        alone: reader.choice(
+            "cluster.alone",
+            "tell",
+            "an ingest whose log is away: tell (goes on for its own clients) or hold (tells nothing until the log is back)",
+            &[("tell", Alone::Tell), ("hold", Alone::Hold)],
+        ),
+        log_entries: reader.number(
+            "cluster.log_entries",
+            "200000",
+            limits::CLUSTER_LOG_LEAST..=limits::CLUSTER_LOG_MOST,
+            "parcels that the log keeps: an edge that was away for longer begins anew",
+        ),
+    }
+}
+
+/// What a role cannot do without, and does not have: the setting, and what to do.
+pub fn lacks(settings: &Valid) -> Vec<(&'static str, &'static str)> {
+    let mut lacking = Vec::new();
+    let role = settings.cluster.role;
+    if role != Role::All && settings.cache.redis_url.is_none() {
+        lacking.push((
+            "cache.redis_url",
+            "is empty, and an ingest or edge has its log in a Redis: set REDIS_URL, the same on every node, or cluster.role = \"all\"",
+        ));
+    }
+    if role == Role::Ingest && settings.store.database_url.is_none() {
+        lacking.push((
+            "store.database_url",
+            "is empty, and an ingest leads by a lease in PostgreSQL: set DATABASE_URL, or cluster.role = \"all\"",
+        ));
+    }
+    lacking
+}

@@ -1,0 +1,235 @@
+//! A TCP connection with a valve: it can be closed without a word, reset, cut after so many bytes, or left open and dead,
+//! beneath whatever speaks HTTP or WebSocket on it.
+
+use crate::sim::scenario::Ending;
+use socket2::SockRef;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What the valve does to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// Nothing is read, what is written is swallowed: the peer is alive to TCP and dead to us.
+    Dead,
+    /// It ends now, like this.
+    Ended(Ending),
+}
+
+/// Steers a [`Pipe`] from outside. One thread only.
+#[derive(Debug)]
+pub(crate) struct Valve {
+    flow: Cell<Flow>,
+    /// How it is to end once everything was written.
+    farewell: Cell<Option<Ending>>,
+    /// Bytes that may still be written before it vanishes.
+    ration: Cell<Option<usize>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Valve {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            flow: Cell::new(Flow::Open),
+            farewell: Cell::new(None),
+            ration: Cell::new(None),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Ends the connection now; what was not written yet is lost.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.turn(Flow::Ended(ending));
+    }
+
+    /// Lets the connection die without ending.
+    pub(super) fn die(&self) {
+        self.turn(Flow::Dead);
+    }
+
+    /// Lets a dead connection live again.
+    pub(super) fn revive(&self) {
+        if self.dead() {
+            self.turn(Flow::Open);
+        }
+    }
+
+    pub(super) fn dead(&self) -> bool {
+        self.flow.get() == Flow::Dead
+    }
+
+    /// When whoever writes shuts the connection down, it ends like this.
+    pub(super) fn end_after_all(&self, ending: Ending) {
+        self.farewell.set(Some(ending));
+    }
+
+    /// The connection vanishes after so many more bytes.
+    pub(super) fn ration(&self, bytes: usize) {
+        self.ration.set(Some(bytes));
+    }
+
+    fn turn(&self, flow: Flow) {
+        self.flow.set(flow);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn watch(&self, context: &Context<'_>) {
+        self.waker.replace(Some(context.waker().clone()));
+    }
+}
+
+/// A TCP connection and its valve.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    stream: TcpStream,
+    valve: Rc<Valve>,
+    /// Its end was told to the socket.
+    let_go: bool,
+}
+
+impl Pipe {
+    pub(crate) const fn new(stream: TcpStream, valve: Rc<Valve>) -> Self {
+        Self {
+            stream,
+            valve,
+            let_go: false,
+        }
+    }
+
+    pub(super) fn valve(&self) -> Rc<Valve> {
+        Rc::clone(&self.valve)
+    }
+
+    /// Makes the coming close of the descriptor a reset, or a plain end; the error is for whoever still wants to use it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what still comes from a peer that was left is heard out beside, for a while, and no actor is there to do it"
+    )]
+    fn ended(&mut self, ending: Ending) -> io::Error {
+        let socket = SockRef::from(&self.stream);
+        let done = match ending {
+            Ending::Reset => socket.set_linger(Some(Duration::ZERO)),
+            Ending::Vanish | Ending::Close(_) if self.let_go => Ok(()),
+            Ending::Vanish | Ending::Close(_) => socket
+                .shutdown(std::net::Shutdown::Write)
+                .and_then(|()| socket.try_clone())
+                .and_then(|twin| TcpStream::from_std(twin.into()))
+                .map(|twin| drop(actix_rt::spawn(heard_out(twin)))),
+        };
+        self.let_go = true;
+        // A socket that cannot be told any more is already gone, which is what was wanted.
+        done.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into())
+    }
+}
+
+/// How long a peer that was left may go on talking.
+const HEARD_OUT: Duration = Duration::from_secs(5);
+
+/// Reads what the peer still says, until it ends too. Closing a descriptor that has something to read is a reset to the peer,
+/// and an end without a word must not turn into one because a heartbeat happened to be on its way.
+async fn heard_out(mut stream: TcpStream) {
+    let mut nowhere = tokio::io::sink();
+    let ended = tokio::io::copy(&mut stream, &mut nowhere);
+    let _ended_or_overdue = tokio::time::timeout(HEARD_OUT, ended).await;
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.valve.watch(context);
+        match self.valve.flow.get() {
+            Flow::Open => Pin::new(&mut self.stream).poll_read(context, buffer),
+            Flow::Dead => Poll::Pending,
+            Flow::Ended(ending) => Poll::Ready(Err(self.ended(ending))),
+        }
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match (self.valve.flow.get(), self.valve.ration.get()) {
+            (Flow::Ended(ending), _) => Poll::Ready(Err(self.ended(ending))),
+            (Flow::Dead, _) => Poll::Ready(Ok(bytes.len())),
+            (Flow::Open, None) => Pin::new(&mut self.stream).poll_write(context, bytes),
+            (Flow::Open, Some(0)) => {
+                self.valve.end(Ending::Vanish);
+                Poll::Ready(Err(self.ended(Ending::Vanish)))
+            }
+            (Flow::Open, Some(left)) => {
+                let part = bytes.get(..left).unwrap_or(bytes);
+                let written = Pin::new(&mut self.stream).poll_write(context, part);
+                if let Poll::Ready(Ok(count)) = written {
+                    self.valve.ration.set(Some(left.saturating_sub(count)));
+                }
+                written
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.valve.flow.get() {
+            Flow::Open => Pin::new(&mut self.stream).poll_flush(context),
+            Flow::Dead => Poll::Ready(Ok(())),
+            Flow::Ended(ending) => Poll::Ready(Err(self.ended(ending))),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match (self.valve.flow.get(), self.valve.farewell.get()) {
+            (Flow::Ended(ending), _) | (Flow::Open, Some(ending)) => Poll::Ready(Err(self.ended(ending))),
+            (Flow::Open, None) => Pin::new(&mut self.stream).poll_shutdown(context),
+            (Flow::Dead, _) => {
+                self.valve.watch(context);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pipe, Valve};
+    use crate::sim::scenario::Ending;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// What a peer that talks all the while reads at the end.
+    async fn end_seen(ending: Ending) -> std::io::Result<usize> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+        let valve = Valve::new();
+        let mut pipe = Pipe::new(listener.accept().await?.0, valve.clone());
+        peer.write_all(b"on its way").await?;
+        valve.end(ending);
+        assert!(pipe.read_u8().await.is_err());
+        drop(pipe);
+        if ending == Ending::Vanish {
+            peer.write_all(b"not known yet").await?;
+        }
+        peer.read(&mut [0; 8]).await
+    }
+
+    #[actix_rt::test]
+    async fn an_end_without_a_word_is_no_reset_whatever_the_peer_was_saying() {
+        for _ in 0..20 {
+            assert_eq!(end_seen(Ending::Vanish).await.unwrap(), 0);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_reset_is_one() {
+        let seen = end_seen(Ending::Reset).await.unwrap_err();
+        assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}

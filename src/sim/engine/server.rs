@@ -1,0 +1,228 @@
+//! Runs the simulated upstream on a thread of its own, with its own actix system: it works beside any other.
+
+use crate::domain::model::Timestamp;
+use crate::limits;
+use crate::sim::engine::{Pipe, Play, Report, SimConfig, Stage, Target, Valve, rest, socket};
+use crate::sim::scenario::{Act, Ending, Moment, ScenarioError, Trouble};
+use actix_http::{HttpService, KeepAlive};
+use actix_service::map_config;
+use actix_web::dev::{AppConfig, Service, ServiceFactory};
+use actix_web::{App, web};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc as blocking;
+use std::thread;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// Why a simulated upstream does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {bind}: {source}; choose another port, or 0 for a free one")]
+    Bind {
+        /// The address.
+        bind: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No thread, or no runtime on it.
+    #[error("cannot start the simulator's thread: {0}; free some memory or raise the limit on threads")]
+    Thread(io::Error),
+}
+
+/// A running simulated upstream. It stops when this is dropped.
+#[derive(Debug)]
+pub struct SimHandle {
+    address: SocketAddr,
+    commands: mpsc::Sender<Command>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+enum Command {
+    Act(Act, String),
+    Report(blocking::Sender<Report>),
+}
+
+/// Starts a simulated upstream and waits until it listens.
+///
+/// # Errors
+/// [`SimError`] when it cannot listen, or has no thread to run on.
+pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
+    let (commands, orders) = mpsc::channel(limits::SIM_COMMANDS);
+    let (tell, told) = blocking::channel();
+    let bind = config.bind;
+    // Read here, so that a clock moved as soon as this returns finds the play begun before.
+    let begins = config.clock.now();
+    let thread = thread::Builder::new()
+        .name("simulator".to_owned())
+        .spawn(move || {
+            let system = actix_rt::System::new();
+            system.block_on(async move {
+                let listening = TcpListener::bind(config.bind)
+                    .await
+                    .and_then(|listener| Ok((listener.local_addr()?, listener)));
+                match listening {
+                    Ok((address, listener)) => {
+                        if tell.send(Ok(address)).is_ok() {
+                            serve(config, begins, listener, orders).await;
+                        }
+                    }
+                    // Whoever waits for the address is told; when nobody waits there is nobody to tell.
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        })
+        .map_err(SimError::Thread)?;
+    match told.recv() {
+        Ok(Ok(address)) => Ok(SimHandle {
+            address,
+            commands,
+            thread: Some(thread),
+        }),
+        Ok(Err(source)) => Err(SimError::Bind { bind, source }),
+        Err(_) => Err(SimError::Thread(io::Error::other("it ended before it listened"))),
+    }
+}
+
+impl SimHandle {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `ws://127.0.0.1:PORT/v1/quotes/price`; a client adds `?apikey=KEY`.
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}/v1/quotes/price", self.address)
+    }
+
+    /// `http://127.0.0.1:PORT`; a client adds `/time_series?…`.
+    pub fn rest_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Plays an act now, written as in a scenario but without a cue: `drop rst`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] when the text is not an act.
+    pub fn play(&self, act: &str) -> Result<(), ScenarioError> {
+        let parsed = act.parse()?;
+        self.order(Command::Act(parsed, act.to_owned()));
+        Ok(())
+    }
+
+    /// What it saw so far; empty when it has stopped.
+    pub fn report(&self) -> Report {
+        let (reply, answer) = blocking::channel();
+        self.order(Command::Report(reply));
+        answer.recv_timeout(limits::SIM_ANSWER).unwrap_or_default()
+    }
+
+    /// Hands over an order, waiting for room; a simulator that has stopped takes none.
+    fn order(&self, command: Command) {
+        let mut waiting = command;
+        while let Err(mpsc::error::TrySendError::Full(back)) = self.commands.try_send(waiting) {
+            waiting = back;
+            thread::yield_now();
+        }
+    }
+
+    /// Stops, and waits until the port is free.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let (unused, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.commands, unused));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for SimHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Plays until the handle is dropped.
+async fn serve(config: SimConfig, begins: Timestamp, listener: TcpListener, orders: mpsc::Receiver<Command>) {
+    let stage = Stage::new(&config, begins);
+    let play = Play::new(config.clock.clone(), stage);
+    tokio::select! {
+        () = direct(play.clone(), orders) => {}
+        () = accept(play, listener) => {}
+    }
+}
+
+/// Tells the stage the time and the orders from outside, until there is nobody outside.
+async fn direct(play: Play, mut orders: mpsc::Receiver<Command>) {
+    loop {
+        let nap = play.advance().clamp(Duration::from_micros(100), limits::SIM_NAP);
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Command::Act(act, text)) => play.tell(|stage, now| stage.play(&act, &text, Target::All, now)),
+                // Whoever asked may have stopped waiting.
+                Some(Command::Report(reply)) => drop(reply.send(play.tell(|stage, _| stage.report()))),
+                None => return,
+            },
+            () = actix_rt::time::sleep(nap) => {}
+        }
+    }
+}
+
+/// Accepts connections and serves them all in this one task.
+async fn accept(play: Play, listener: TcpListener) {
+    let app = App::new()
+        .app_data(play.clone())
+        .route("/v1/quotes/price", web::get().to(socket::upgrade))
+        .configure(rest::routes)
+        .default_service(web::to(rest::not_found));
+    let factory = HttpService::build()
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(Duration::ZERO)
+        .on_connect_ext(|pipe: &Pipe, data| {
+            data.insert(pipe.valve());
+        })
+        .h1(map_config(app, |()| AppConfig::default()));
+    let Ok(service) = factory.new_service(()).await else {
+        return;
+    };
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                // A failed accept (no descriptors left) is the client's failed connect.
+                if let Ok((stream, peer)) = accepted && let Some(pipe) = welcome(&play, stream) {
+                    open.push(service.call((pipe, Some(peer))));
+                }
+            }
+            Some(_) = open.next() => {}
+        }
+    }
+}
+
+/// A connection was accepted: it may be turned away before a byte is read.
+fn welcome(play: &Play, stream: TcpStream) -> Option<Pipe> {
+    let valve = Valve::new();
+    // Without it a small frame may wait 40 ms for the one before; a socket that refuses is one that is gone.
+    drop(stream.set_nodelay(true));
+    let pipe = Pipe::new(stream, Rc::clone(&valve));
+    play.tell(|stage, now| {
+        stage.counters.accepted_total += 1;
+        if stage.weather.has(&Trouble::RefuseConnections, now) {
+            valve.end(Ending::Reset);
+        } else if stage.weather.has(&Trouble::HangConnections, now) {
+            valve.die();
+        }
+        stage.happened(Moment::Connect, Target::Raw(&valve), now);
+    });
+    Some(pipe)
+}

@@ -1,0 +1,308 @@
+//! The stage: everything the simulated vendor knows, in one thread. It is told the time and what clients said; it says what
+//! goes into which outbox, and when it wants to be told the time again.
+//!
+//! ```text
+//! acts of the scenario ─┐                          ┌─► outbox of each subscriber
+//! ticks of the market ──┼─► advance(now): in order ┤
+//! late ticks ───────────┘   act < late < tick      └─► valve of a connection
+//! ```
+//! Where an act and a tick have the same instant the act comes first: an act at a bar's boundary falls between the last tick
+//! of one bar and the first of the next.
+
+use crate::domain::model::{Symbol, Timestamp};
+use crate::limits;
+use crate::sim::engine::{Counters, Outbox, Report, SimConfig, Valve};
+use crate::sim::market::{MARKET_ZONE, Market, Quote};
+use crate::sim::scenario::{Act, Cue, Line, Moment, Trouble, Weather, When};
+use crate::sim::vendor::{Accounts, Plan, Spelling, frames};
+use chrono::{NaiveTime, TimeZone};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// One WebSocket connection.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Place of its key.
+    pub key: usize,
+    pub symbols: BTreeSet<Symbol>,
+    pub outbox: Rc<Outbox>,
+    pub valve: Rc<Valve>,
+    /// Says nothing before this instant.
+    pub silent_until: Option<Timestamp>,
+    /// Whether a price was sent on it.
+    pub priced: bool,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) market: Market,
+    pub(crate) plan: Plan,
+    pub(crate) accounts: Accounts,
+    pub(crate) weather: Weather,
+    pub(super) sockets: BTreeMap<u64, Socket>,
+    pub(super) counters: Counters,
+    pub(crate) slack: Duration,
+    /// Connections that live again or may speak again at an instant.
+    pub(super) revivals: BTreeMap<(Timestamp, u64), Rc<Valve>>,
+    /// What the stream showed last of each pair: the true tick and the price as shown.
+    pub(crate) shown: BTreeMap<Symbol, Quote>,
+    moments: BTreeMap<Moment, u64>,
+    cues: Vec<Line>,
+    acts: VecDeque<(Timestamp, Act, String)>,
+    late: BTreeMap<(Timestamp, u64), (Symbol, Quote)>,
+    late_count: u64,
+    ticks: VecDeque<(Symbol, Quote)>,
+    /// Where the piece begins whose ticks are taken next.
+    piece: Timestamp,
+    began: Timestamp,
+    sockets_made: u64,
+}
+
+impl Stage {
+    pub(crate) fn new(config: &SimConfig, now: Timestamp) -> Self {
+        let opens = config
+            .opens
+            .or(config.market.opens())
+            .unwrap_or_else(|| now.floor(limits::SIM_SLOT));
+        let (timed, cues): (Vec<Line>, Vec<Line>) = config
+            .scenario
+            .lines
+            .iter()
+            .cloned()
+            .partition(|line| matches!(line.cue, Cue::At(_)));
+        let mut acts: Vec<_> = timed
+            .into_iter()
+            .filter_map(|line| match line.cue {
+                Cue::At(when) => Some((instant(when, opens, now), line.act, line.text)),
+                Cue::On(..) => None,
+            })
+            .collect();
+        acts.sort_by_key(|(at, ..)| *at);
+        Self {
+            market: config.market.clone(),
+            plan: config.plan,
+            accounts: Accounts::new(&config.keys),
+            weather: Weather::default(),
+            sockets: BTreeMap::new(),
+            counters: Counters::default(),
+            slack: limits::SIM_NETWORK_JITTER.mul_f64(config.clock.speed()),
+            revivals: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            moments: BTreeMap::new(),
+            cues,
+            acts: acts.into(),
+            late: BTreeMap::new(),
+            late_count: 0,
+            ticks: VecDeque::new(),
+            piece: now.floor(limits::SIM_SLOT),
+            began: now,
+            sockets_made: 0,
+        }
+    }
+
+    /// Plays everything due until `now`, in order, and says when the next thing is due.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
+        loop {
+            self.fetch_ticks(now);
+            let far = Timestamp::from_micros(i64::MAX);
+            let act = self.acts.front().map_or(far, |(at, ..)| *at);
+            let revival = self.revivals.keys().next().map_or(far, |(at, _)| *at);
+            let late = self.late.keys().next().map_or(far, |(at, _)| *at);
+            let tick = self.ticks.front().map_or(self.piece, |(_, quote)| quote.at);
+            let due = act.min(revival).min(late).min(tick);
+            if due > now {
+                return due;
+            }
+            if due == act {
+                if let Some((at, act, text)) = self.acts.pop_front() {
+                    self.play(&act, &text, crate::sim::engine::Target::All, at);
+                }
+            } else if due == revival {
+                if let Some((_, valve)) = self.revivals.pop_first() {
+                    valve.revive();
+                }
+            } else if due == late {
+                if let Some((_, (symbol, quote))) = self.late.pop_first() {
+                    self.show(symbol, quote, due);
+                }
+            } else if let Some((symbol, quote)) = self.ticks.pop_front() {
+                self.tick(symbol, quote);
+            }
+        }
+    }
+
+    /// Takes the ticks of the next pieces from the market, of all pairs in order of time.
+    fn fetch_ticks(&mut self, now: Timestamp) {
+        while self.ticks.is_empty() && self.piece <= now {
+            let mut ticks: Vec<(Symbol, Quote)> = Vec::new();
+            for symbol in self.market.symbols() {
+                ticks.extend(
+                    self.market
+                        .piece(symbol, self.piece)
+                        .into_iter()
+                        .map(|quote| (symbol, quote)),
+                );
+            }
+            ticks.retain(|(_, quote)| quote.at >= self.began);
+            ticks.sort_by_key(|(_, quote)| quote.at);
+            self.ticks = ticks.into();
+            self.piece = self.piece + self.market.piece_length();
+        }
+    }
+
+    /// One tick of the market: shown now, later, frozen, or not at all.
+    fn tick(&mut self, symbol: Symbol, mut quote: Quote) {
+        let at = quote.at;
+        if self.weather.has(&Trouble::Mute, at) {
+            return;
+        }
+        if self.weather.has(&Trouble::Stuck, at) {
+            if let Some(last) = self.shown.get(&symbol).copied() {
+                self.show(symbol, last, at);
+            }
+            return;
+        }
+        if self.weather.has(&Trouble::Frozen, at) {
+            quote.price = self.shown.get(&symbol).map_or(quote.price, |last| last.price);
+        }
+        let late = self.weather.find(at, |trouble| match trouble {
+            Trouble::Late(by) => Some(*by),
+            _ => None,
+        });
+        match late {
+            Some(by) => {
+                self.late_count += 1;
+                self.late.insert((at + by, self.late_count), (symbol, quote));
+            }
+            None => self.show(symbol, quote, at),
+        }
+    }
+
+    /// Sends a price to whoever subscribed.
+    fn show(&mut self, symbol: Symbol, quote: Quote, now: Timestamp) {
+        self.shown.insert(symbol, quote);
+        let spelling = Spelling {
+            quoted: self.weather.has(&Trouble::Quoted, now),
+            bid_ask: self.weather.has(&Trouble::BidAsk, now),
+        };
+        let ahead = self.weather.find(now, |trouble| match trouble {
+            Trouble::Ahead(by) => Some(*by),
+            _ => None,
+        });
+        let behind = self.weather.find(now, |trouble| match trouble {
+            Trouble::Behind(by) => Some(*by),
+            _ => None,
+        });
+        let mut stamp = quote.at + ahead.unwrap_or_default() - behind.unwrap_or_default();
+        if self.weather.has(&Trouble::MinuteStamps, now) {
+            stamp = stamp.floor(Duration::from_secs(60));
+        }
+        let unit = if self.weather.has(&Trouble::MilliStamps, now) {
+            1_000
+        } else {
+            1
+        };
+        let text = frames::price(&symbol, stamp.secs() * unit, quote.price, spelling);
+        let frame = frames::frame(frames::TEXT, text.as_bytes());
+        let subscribed = |(id, socket): (&u64, &Socket)| socket.symbols.contains(&symbol).then_some(*id);
+        let ids: Vec<u64> = self.sockets.iter().filter_map(subscribed).collect();
+        for id in ids {
+            if !self.say(id, frame.clone(), now) {
+                continue;
+            }
+            self.counters.prices_total += 1;
+            let first = self
+                .sockets
+                .get_mut(&id)
+                .is_some_and(|socket| !std::mem::replace(&mut socket.priced, true));
+            if first {
+                self.happened(Moment::Price, crate::sim::engine::Target::Socket(id), now);
+            }
+        }
+    }
+
+    /// Puts a frame into an outbox unless the connection is silent; a client hopelessly behind is reset.
+    pub(super) fn say(&mut self, id: u64, frame: bytes::Bytes, now: Timestamp) -> bool {
+        let Some(socket) = self.sockets.get(&id) else {
+            return false;
+        };
+        if socket.silent_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        if !socket.outbox.push(frame) {
+            socket.valve.end(crate::sim::scenario::Ending::Reset);
+            self.counters.too_slow_total += 1;
+            self.gone(id);
+            return false;
+        }
+        true
+    }
+
+    /// Says a text.
+    pub(super) fn say_text(&mut self, id: u64, text: &str, now: Timestamp) -> bool {
+        self.say(id, frames::frame(frames::TEXT, text.as_bytes()), now)
+    }
+
+    /// Counts a moment and plays the acts that wait for it.
+    pub(super) fn happened(&mut self, moment: Moment, target: crate::sim::engine::Target<'_>, now: Timestamp) {
+        let count = self.moments.entry(moment).or_default();
+        *count += 1;
+        let count = *count;
+        let lines: Vec<(Act, String)> = self
+            .cues
+            .iter()
+            .filter(|line: &&Line| matches!(line.cue, Cue::On(cue, which) if cue == moment && which.means(count)))
+            .map(|line| (line.act.clone(), line.text.clone()))
+            .collect();
+        for (act, text) in lines {
+            self.play(&act, &text, target, now);
+        }
+    }
+
+    /// A number for a new connection.
+    pub(super) fn next_socket(&mut self) -> u64 {
+        self.sockets_made += 1;
+        self.sockets_made
+    }
+
+    /// The connection is not there any more.
+    pub(super) fn gone(&mut self, id: u64) {
+        if let Some(socket) = self.sockets.remove(&id)
+            && let Some(account) = self.accounts.at(socket.key)
+        {
+            account.connections.retain(|other| *other != id);
+        }
+    }
+
+    /// What happened so far.
+    pub(super) fn report(&self) -> Report {
+        Report::new(&self.counters, self.sockets.len(), self.accounts.iter())
+    }
+}
+
+/// The instant a timed cue means.
+fn instant(when: When, opens: Timestamp, now: Timestamp) -> Timestamp {
+    match when {
+        When::Start => now,
+        When::AfterOpen(after) => opens + after,
+        When::Clock(time) => next_time(time, now),
+    }
+}
+
+/// The next instant at or after `now` at which the market's clock shows `time`.
+fn next_time(time: NaiveTime, now: Timestamp) -> Timestamp {
+    let today = now.datetime().with_timezone(&MARKET_ZONE).date_naive();
+    today
+        .iter_days()
+        .take(3)
+        .filter_map(|date| MARKET_ZONE.from_local_datetime(&date.and_time(time)).earliest())
+        .map(Timestamp::from_datetime)
+        .find(|at| *at >= now)
+        .unwrap_or(now)
+}
+
+#[cfg(test)]
+#[path = "tests/stage.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! Dice that always fall the same way: a hash of a seed and a place. Any number can be asked for without those before it, so
+//! yesterday's market is the same whether or not anybody watched it.
+
+/// A source of numbers that depend on the seed and on what is asked, on nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice of this seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(mix(seed ^ 0x5851_f42d_4c95_7f2d))
+    }
+
+    /// Dice for one subject, unrelated to those for another.
+    pub fn of(self, subject: &str) -> Self {
+        let folded = subject.bytes().fold(self.0, |state, byte| mix(state ^ u64::from(byte)));
+        Self(folded)
+    }
+
+    /// The number at a place.
+    pub const fn at(self, place: u64, index: u64) -> u64 {
+        mix(self.0 ^ mix(place) ^ mix(index.wrapping_mul(0xd6e8_feb8_6659_fd93)))
+    }
+
+    /// A number in `0..below` at a place; 0 when `below` is 0.
+    pub fn below(self, place: u64, index: u64, below: u64) -> u64 {
+        self.at(place, index).checked_rem(below).unwrap_or(0)
+    }
+
+    /// A number in `-reach..=reach` at a place.
+    pub fn within(self, place: u64, index: u64, reach: i64) -> i64 {
+        let span = reach.unsigned_abs().saturating_mul(2).saturating_add(1);
+        i64::try_from(self.below(place, index, span)).unwrap_or(0) - reach.saturating_abs()
+    }
+}
+
+/// The finalizer of `SplitMix64`.
+const fn mix(seed: u64) -> u64 {
+    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_falls_the_same_way_and_another_does_not() {
+        let throw = |seed| (0..8).map(|place| Dice::new(seed).at(place, 0)).collect::<Vec<_>>();
+        assert_eq!(throw(7), throw(7));
+        assert_ne!(throw(7), throw(8));
+        assert_ne!(Dice::new(7).of("USD/COP"), Dice::new(7).of("EUR/USD"));
+    }
+
+    #[test]
+    fn numbers_stay_within_reach_and_use_all_of_it() {
+        let dice = Dice::new(1);
+        let seen: Vec<i64> = (0..4_000).map(|place| dice.within(place, 3, 10)).collect();
+        assert_eq!((seen.iter().min(), seen.iter().max()), (Some(&-10), Some(&10)));
+        assert_eq!(dice.below(5, 5, 0), 0);
+        assert_eq!(dice.within(5, 5, 0), 0);
+    }
+}

@@ -1,0 +1,256 @@
+//! What the simulated upstream does wrong, and when: a play, one act a line.
+//!
+//! ```text
+//! # cue            act
+//! at bar 3         drop 1006                     all connections end without a close frame
+//! at bar 3         refuse upgrades 503 for 3m    whoever comes back within three minutes is turned away
+//! on subscribe #2  half-open                     the second subscriber is never answered, nor is its socket closed
+//! ```
+//! The words are read by `crate::sim::scenario::script`; docs/scenarios.md lists them all.
+
+use crate::domain::model::Symbol;
+use chrono::NaiveTime;
+use std::time::Duration;
+
+/// A play: acts in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scenario {
+    /// The lines that hold an act.
+    pub lines: Vec<Line>,
+}
+
+/// One act and its cue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The line of the file, from 1.
+    pub number: usize,
+    /// What stands there, without comment.
+    pub text: String,
+    /// When.
+    pub cue: Cue,
+    /// What.
+    pub act: Act,
+}
+
+/// When an act is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cue {
+    /// Once, at a moment of market time.
+    At(When),
+    /// When something happens.
+    On(Moment, Which),
+}
+
+/// A moment of market time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// When the server starts, before anybody connects.
+    Start,
+    /// The next time the market's clock shows this.
+    Clock(NaiveTime),
+    /// So long after the session opened.
+    AfterOpen(Duration),
+}
+
+/// Something that happens on the server, in the order of a connection's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moment {
+    /// A TCP connection was accepted; nothing was read from it.
+    Connect,
+    /// A WebSocket upgrade was read; nothing was answered.
+    Upgrade,
+    /// The upgrade was granted.
+    Open,
+    /// A subscribe was read; nothing was answered.
+    Subscribe,
+    /// The answer to a subscribe was sent.
+    Status,
+    /// The first price was sent on a connection.
+    Price,
+    /// A heartbeat was read; nothing was answered.
+    Heartbeat,
+    /// A REST request was read; nothing was answered.
+    Rest,
+}
+
+/// Which of the times that something happens. Counted over the life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// From the first to the second, both included, counted from 1.
+    Between(u64, u64),
+    /// Each time.
+    Every,
+}
+
+impl Which {
+    /// Whether it means the `count`-th time.
+    pub const fn means(self, count: u64) -> bool {
+        match self {
+            Self::Between(first, last) => first <= count && count <= last,
+            Self::Every => true,
+        }
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Something done once: to the connection that gave the cue, else to all.
+    Deed(Deed),
+    /// Something that lasts: for so long, or for good.
+    Trouble(Trouble, Option<Duration>),
+    /// Every lasting trouble ends, keys included.
+    Relent,
+}
+
+/// Something done to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It ends.
+    Drop(Ending),
+    /// It stays, and neither reads nor writes: the peer vanished, the socket did not.
+    HalfOpen(Option<Duration>),
+    /// It reads, and says nothing any more, not even to heartbeats.
+    Stall(Option<Duration>),
+    /// It says something odd.
+    Send(Oddity),
+    /// It says the last price again, so many times.
+    Repeat(u32),
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a close frame of this code.
+    Close(u16),
+    /// Without a close frame: the peer sees 1006.
+    Vanish,
+    /// With a TCP reset.
+    Reset,
+}
+
+/// Something odd to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Oddity {
+    /// A named oddity of `crate::sim::scenario::oddities`.
+    Named(&'static str),
+    /// A text as it stands in the file.
+    Text(String),
+}
+
+/// Something wrong that lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Prices stop; heartbeats are answered.
+    Mute,
+    /// Prices come so much later than their stamps.
+    Late(Duration),
+    /// The price does not change, though the market moves.
+    Frozen,
+    /// The last price is told again, stamp and all, wherever a new one was due: the connection lives, the market seems not to.
+    Stuck,
+    /// Prices are JSON strings.
+    Quoted,
+    /// Stamps are rounded down to the minute.
+    MinuteStamps,
+    /// Stamps run ahead of the clock.
+    Ahead(Duration),
+    /// Stamps are so old.
+    Behind(Duration),
+    /// Stamps are milliseconds.
+    MilliStamps,
+    /// Prices carry bid and ask.
+    BidAsk,
+    /// Empty lists of a subscribe-status are `null`.
+    NullLists,
+    /// Empty lists of a subscribe-status are missing.
+    NoLists,
+    /// Subscribes are not answered and do nothing.
+    IgnoreSubscribes,
+    /// Heartbeats are not answered.
+    IgnoreHeartbeats,
+    /// The plan does not have this pair on its WebSocket.
+    RefuseSymbol(Symbol),
+    /// TCP connections are reset as soon as they are accepted.
+    RefuseConnections,
+    /// TCP connections are accepted and never answered.
+    HangConnections,
+    /// Upgrades are answered with this status.
+    RefuseUpgrades(u16),
+    /// Refusals with 429 or 503, of upgrades and of REST requests, ask to come back after so long.
+    RetryAfter(Duration),
+    /// Upgrades are answered so much later.
+    SlowUpgrades(Duration),
+    /// Upgrades are never answered.
+    HangUpgrades,
+    /// The answer to an upgrade stops half-way.
+    CutUpgrades,
+    /// Upgrades are granted with a wrong `Sec-WebSocket-Accept`.
+    ForgeUpgrades,
+    /// REST requests go wrong.
+    Rest(RestTrouble),
+    /// A key is not known any more: by its place in the list, from 1; `None` is every key.
+    ExpiredKey(Option<usize>),
+    /// A key has no credits left this minute.
+    NoMinuteCredits(Option<usize>),
+    /// A key has no credits left this UTC day.
+    NoDayCredits(Option<usize>),
+}
+
+/// What goes wrong with REST requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestTrouble {
+    /// Answered with this status and a JSON error.
+    Status(u16),
+    /// Errors come under HTTP 200, only the body names the code.
+    ErrorsAs200,
+    /// Answered so much later.
+    Slow(Duration),
+    /// Never answered.
+    Hang,
+    /// Every window is empty: 400, no data is available.
+    Empty,
+    /// The plan does not have this pair over REST: 403.
+    RefuseSymbol(Symbol),
+    /// Each bar comes twice, the second time with another close.
+    Duplicates,
+    /// Prices carry single-precision noise at the fifth decimal.
+    Noise,
+    /// Prices differ from the stream by a thousandth.
+    Mismatch,
+    /// `end_date` is exclusive instead of inclusive.
+    ExclusiveEnd,
+    /// An HTML page, as a proxy answers.
+    Html,
+    /// JSON that stops half-way.
+    Cut,
+    /// The connection is reset.
+    Reset,
+}
+
+impl Scenario {
+    /// The outage of the demo. It begins exactly between two bars and swallows the whole of one: connections end without a
+    /// close frame, upgrades are refused for most of that bar, and after that the last price is repeated until the next bar
+    /// begins, so that no bar is seen in part and no watcher of silence is alarmed.
+    pub fn demo() -> Self {
+        let bar = crate::limits::SIM_SLOT;
+        let from = When::AfterOpen(bar * 2);
+        let line = |number, text: &str, act| Line {
+            number,
+            text: text.to_owned(),
+            cue: Cue::At(from),
+            act,
+        };
+        Self {
+            lines: vec![
+                line(
+                    1,
+                    "at bar 3 refuse upgrades 503 for 3m",
+                    Act::Trouble(Trouble::RefuseUpgrades(503), Some(bar * 3 / 5)),
+                ),
+                line(2, "at bar 3 stuck for 5m", Act::Trouble(Trouble::Stuck, Some(bar))),
+                line(3, "at bar 3 drop 1006", Act::Deed(Deed::Drop(Ending::Vanish))),
+            ],
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The right to write to a database: one row that its holder renews by the database's own clock, each time in one statement, so that
+//! it holds behind a pooler too.
+//!
+//! What writes is fenced: it locks the row with the term that it relies on, in the transaction that writes, and writes nothing where
+//! that row is not there any more. The lock (`FOR KEY SHARE`) lets renewals pass and holds up who takes the lease over, because that
+//! changes the term, which is part of a key.
+
+use crate::domain::followers::lease::{Answer, Held, Holder};
+use crate::domain::model::Timestamp;
+use crate::limits;
+use crate::store::{
+    error::StoreError,
+    postgres::{
+        Postgres,
+        sort::sort,
+        way::{BEGIN_WITH_LIMITS, Made},
+        write::Link,
+    },
+};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, SimpleQueryMessage};
+
+const RENEW: &str = "UPDATE candela_lease SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+    WHERE name = 'writer' AND holder = $1 AND term = $2 RETURNING term";
+
+/// Takes a lease that nobody has, that has run out, or that this very ledger folder has; says who has it otherwise.
+const TAKE: &str = "WITH taken AS (
+        INSERT INTO candela_lease AS lease (name, term, holder, host, pid, since, expires_at)
+        VALUES ('writer', 1, $1, $2, $4, clock_timestamp(), clock_timestamp() + $3 * interval '1 millisecond')
+        ON CONFLICT (name) DO UPDATE SET term = lease.term + 1, holder = excluded.holder, host = excluded.host, pid = excluded.pid,
+            since = clock_timestamp(), expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+        WHERE lease.expires_at <= clock_timestamp() OR lease.holder = excluded.holder
+        RETURNING term, holder, host, pid, since, expires_at)
+    SELECT true, term, holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM taken
+    UNION ALL
+    SELECT false, term, holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease
+    WHERE name = 'writer' AND NOT EXISTS (SELECT 1 FROM taken)";
+
+/// Who has the lease that has not run out.
+const LOOK: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease
+    WHERE name = 'writer' AND expires_at > clock_timestamp()";
+
+const RELEASE: &str =
+    "UPDATE candela_lease SET expires_at = clock_timestamp() WHERE name = 'writer' AND holder = $1 AND term = $2";
+
+/// What a store knows of its right to write.
+#[derive(Debug, Default)]
+pub(super) struct Fence {
+    /// For whom it is asked for; nobody: it is not asked for, and nothing is fenced.
+    by: OnceLock<Holder>,
+    /// The term that was granted last, as long as it is not known to be over; 0: none.
+    term: AtomicI64,
+    /// It was given back, and is not asked for again.
+    given_back: AtomicBool,
+}
+
+impl Fence {
+    /// A statement that gives a row while this process may write, and keeps it so until the transaction ends.
+    pub(super) fn sql(&self) -> Result<String, StoreError> {
+        let Some(by) = self.by.get() else {
+            return Ok("SELECT 1".to_owned());
+        };
+        match self.term.load(Ordering::Relaxed) {
+            0 => Err(StoreError::NoLease),
+            term => Ok(format!(
+                "SELECT 1 FROM candela_lease WHERE name = 'writer' AND term = {term} AND holder = '{}' FOR KEY SHARE",
+                by.id.replace('\'', "''")
+            )),
+        }
+    }
+
+    /// The database has the lease under another term.
+    pub(super) fn is_over(&self) -> StoreError {
+        self.term.store(0, Ordering::Relaxed);
+        StoreError::NoLease
+    }
+
+    fn given_back(&self) -> bool {
+        self.given_back.load(Ordering::Relaxed)
+    }
+
+    fn lacks_term(&self) -> bool {
+        self.by.get().is_some() && self.term.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Link {
+    /// Begins a transaction in which this process has the right to write, to its end; or none.
+    pub(super) async fn begin(&self) -> Result<(), StoreError> {
+        let fence = self.fence.sql()?;
+        let begin = if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" };
+        let begun = self.client.simple_query(&format!("{begin}; {fence}")).await;
+        let fenced = self.answered(begun).map_err(|error| sort(&error)).and_then(|said| {
+            if said
+                .iter()
+                .any(|message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_)))
+            {
+                Ok(())
+            } else {
+                Err(self.fence.is_over())
+            }
+        });
+        if fenced.is_err() {
+            self.say("ROLLBACK").await?;
+        }
+        fenced
+    }
+
+    /// Whether this process has the right to write.
+    pub(super) async fn look_at_fence(&self) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.say("COMMIT").await
+    }
+
+    pub(super) async fn end<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        let ended = self.say(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        done.and_then(|done| ended.map(|()| done))
+    }
+}
+
+/// A lease as a row has it, from its `first` column on.
+fn held(row: &Row, first: usize) -> Held {
+    let pid: i64 = row.get(first + 2);
+    let left_ms: i64 = row.get(first + 4);
+    let by = Holder {
+        id: row.get(first),
+        host: row.get(first + 1),
+        pid: u32::try_from(pid).unwrap_or(0),
+        since: Timestamp::from_micros(row.get(first + 3)),
+    };
+    let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+    Held { by, left }
+}
+
+impl Postgres {
+    pub(in crate::store) fn claim(&self, by: Holder) {
+        if self.fence.by.set(by).is_err() {
+            tracing::debug!("the lease of the database is asked for already");
+        }
+    }
+
+    /// Who has the lease now, without asking for it; `None` where nobody has it, or where there is no table for it yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody answers in time.
+    pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
+        let looking = async {
+            let made = self.way.connect().await?;
+            let none: [(&(dyn ToSql + Sync), Type); 0] = [];
+            let found = made.client.query_typed_opt(LOOK, &none).await;
+            match found.map_err(|error| sort(&error)) {
+                Ok(row) => Ok(row.map(|row| held(&row, 0))),
+                Err(StoreError::WrongTables(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, looking).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was looked at in vain".to_owned())))
+    }
+
+    /// Asks for the lease, or renews it.
+    pub(in crate::store) async fn renew_lease(&self) -> Result<Answer, StoreError> {
+        let Some(by) = self.fence.by.get() else {
+            return Ok(Answer::Granted(0));
+        };
+        let renewing = async {
+            let mut slot = self.leasing.lock().await;
+            if self.fence.given_back() {
+                return Err(StoreError::NoLease);
+            }
+            let here = |made: &Made| !made.client.is_closed() && made.generation == self.way.generation();
+            let made = match slot.take().filter(here) {
+                Some(made) => made,
+                None => self.way.connect().await?,
+            };
+            let answer = self.ask(&made, by).await?;
+            *slot = Some(made);
+            Ok(answer)
+        };
+        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, renewing).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
+    }
+
+    /// The lease, before something is written, where it was not had yet.
+    pub(super) async fn ensure_lease(&self) -> Result<(), StoreError> {
+        if self.fence.lacks_term() {
+            self.renew_lease().await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, made: &Made, by: &Holder) -> Result<Answer, StoreError> {
+        let ttl = i64::try_from(limits::LEASE_TTL.as_millis()).unwrap_or(i64::MAX);
+        let term = self.fence.term.load(Ordering::Relaxed);
+        if term != 0 {
+            let values: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&by.id, Type::TEXT), (&term, Type::INT8), (&ttl, Type::INT8)];
+            let renewed = made.client.query_typed_opt(RENEW, &values).await;
+            if renewed.map_err(|error| sort(&error))?.is_some() {
+                return Ok(Answer::Granted(term));
+            }
+            tracing::warn!(term, "the lease of the database was taken over");
+            self.fence.is_over();
+        }
+        let pid = i64::from(by.pid);
+        let values: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&by.id, Type::TEXT),
+            (&by.host, Type::TEXT),
+            (&ttl, Type::INT8),
+            (&pid, Type::INT8),
+        ];
+        let taken = made.client.query_typed_opt(TAKE, &values).await;
+        let Some(row) = taken.map_err(|error| sort(&error))? else {
+            return Err(StoreError::Conflict(
+                "another takes the lease at this moment".to_owned(),
+            ));
+        };
+        let mine: bool = row.get(0);
+        let term: i64 = row.get(1);
+        if mine {
+            self.fence.term.store(term, Ordering::Relaxed);
+            tracing::info!(term, "this process writes to the database");
+            return Ok(Answer::Granted(term));
+        }
+        Ok(Answer::Held(held(&row, 2)))
+    }
+
+    /// Gives the lease back, so that nobody has to wait until it runs out.
+    pub(in crate::store) async fn release_lease(&self) {
+        let Some(by) = self.fence.by.get() else { return };
+        self.fence.given_back.store(true, Ordering::Relaxed);
+        let releasing = async {
+            let mut slot = self.leasing.lock().await;
+            let term = self.fence.term.swap(0, Ordering::Relaxed);
+            if term == 0 {
+                return Ok(());
+            }
+            let made = match slot.take() {
+                Some(made) => made,
+                None => self.way.connect().await?,
+            };
+            let values: [(&(dyn ToSql + Sync), Type); 2] = [(&by.id, Type::TEXT), (&term, Type::INT8)];
+            let done = made.client.execute_typed(RELEASE, &values).await;
+            done.map(drop).map_err(|error| sort(&error))
+        };
+        match tokio::time::timeout(limits::LEASE_RELEASE, releasing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the lease of the database runs out by itself"),
+            Err(_) => tracing::debug!("the lease of the database runs out by itself"),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The embedded store: one SQLite file through diesel. No server, no set-up.
+
+mod write;
+
+use crate::domain::history::History;
+use crate::domain::model::{
+    JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp, Topic, VendorBar,
+};
+use crate::lock_file::LockFile;
+use crate::schema::sqlite::{gaps, market_data, reader_positions, realtime_market_data, system_health};
+use crate::store::{
+    adopt::Adoption,
+    answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
+    batch::Batch,
+    bind::{bind_bars, bind_ticks},
+    error::{Disposition, StoreError},
+    journal::{self, bind_journal},
+    l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples},
+    log::{self, LogQuery, LogSpan, SpanOut, bind_log},
+    migrate::{self, Failure, Migrate, SQLITE},
+    query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery},
+    reads::{
+        gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
+    },
+    refusals::Refusals,
+    rows::SOURCE,
+    sql::Dialect,
+    values::Instant,
+};
+use diesel::connection::SimpleConnection;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::{Connection, ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::Mutex;
+use write::{advance, reject, write};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const SQL: Dialect = Dialect::Sqlite;
+
+/// A store in one file. Cheap to clone.
+#[derive(Clone)]
+pub struct Sqlite {
+    path: PathBuf,
+    writing: Arc<Mutex<SqliteConnection>>,
+    reading: Arc<Mutex<SqliteConnection>>,
+    /// What became of rows lately.
+    refusals: Arc<std::sync::Mutex<Refusals>>,
+    /// Keeps the file this process's own.
+    _lock: Option<Arc<LockFile>>,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.path).finish()
+    }
+}
+
+impl Sqlite {
+    /// Opens the file, making it when there is none, and brings its tables up to date. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::BadFile`] when it cannot be opened or is no database; [`StoreError::NewerSchema`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::migrate(path, Migrate::Run)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writing: Arc::new(Mutex::new(connect(path)?)),
+            reading: Arc::new(Mutex::new(connect(path)?)),
+            refusals: Arc::default(),
+            _lock: None,
+        })
+    }
+
+    /// What became of rows lately.
+    pub(super) fn refusals(&self) -> Refusals {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what became of rows for the next batch.
+    pub(super) fn remember(&self, refusals: &Refusals) {
+        self.refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(refusals);
+    }
+
+    pub(super) fn held_by(self, lock: Arc<LockFile>) -> Self {
+        Self {
+            _lock: Some(lock),
+            ..self
+        }
+    }
+
+    /// Checks, runs or reverts migrations; returns the names of those that are missing, were done or were undone. A check
+    /// makes no file.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened, or is of a newer version.
+    pub fn migrate(path: &Path, what: Migrate) -> Result<Vec<String>, StoreError> {
+        if what == Migrate::Check && !path.exists() {
+            return migrate::names::<diesel::sqlite::Sqlite>(&MIGRATIONS);
+        }
+        if what == Migrate::Run {
+            make_folder(path)?;
+        }
+        let mut db = connect(path)?;
+        let applied = db.applied_migrations().map_err(|error| bad(path, error.to_string()))?;
+        let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
+        migrate::act(
+            &mut db,
+            MIGRATIONS,
+            &applied,
+            what,
+            SQLITE,
+            |db: &mut SqliteConnection, question: &str| {
+                let found = diesel::sql_query(question).get_result::<NumberOut>(db);
+                found
+                    .map(|row| row.number)
+                    .map_err(|error| bad(path, error.to_string()))
+            },
+        )
+        .map_err(|failure| match failure {
+            Failure::Refused(error) => error,
+            Failure::Step(error) => bad(path, error.to_string()),
+        })
+    }
+
+    pub(super) async fn write_once(&self, batch: &Batch) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| write(db, &batch, &batch.rows()))
+        })
+        .await
+    }
+
+    /// Whether these rows would be taken now. They are not written.
+    pub(super) async fn would_take(&self, batch: &Batch) -> Result<bool, StoreError> {
+        let batch = batch.clone();
+        let tried = run(&self.writing, move |db| {
+            Ok(db.immediate_transaction::<(), DieselError, _>(|db| {
+                write(db, &batch, &batch.rows())?;
+                Err(DieselError::RollbackTransaction)
+            }))
+        });
+        match tried.await? {
+            Ok(()) | Err(DieselError::RollbackTransaction) => Ok(true),
+            Err(error) => match sort(error) {
+                error if error.disposition() == Disposition::Isolate => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn reject(&self, batch: &Batch, reason: String) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                reject(db, &batch, &reason)?;
+                advance(db, batch.reader, &batch.lineage, batch.last_position())
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+        let row = run(&self.reading, move |db| {
+            reader_positions::table
+                .find((reader, lineage))
+                .select(reader_positions::position)
+                .get_result::<i64>(db)
+                .optional()
+        })
+        .await?;
+        Ok(Position(row.map_or(0, |position| u64::try_from(position).unwrap_or(0))))
+    }
+
+    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                for (symbol, then, now, seq) in &adoption.gaps {
+                    let both_have = gaps::table
+                        .filter(gaps::symbol.eq(symbol))
+                        .filter(gaps::epoch.eq(then))
+                        .filter(gaps::seq.le(seq));
+                    diesel::update(both_have).set(gaps::epoch.eq(now)).execute(db)?;
+                }
+                advance(db, adoption.reader, &adoption.lineage, adoption.position)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let asked = query.clone();
+        let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.as_of {
+            Some(as_of) => bind_bars!(SQL.bars_as_of(asked.interval, asked.latest), &asked)
+                .bind::<BigInt, _>(as_of.micros())
+                .load(db),
+            None => bind_bars!(SQL.bars(asked.interval, asked.latest), &asked).load(db),
+        })
+        .await?;
+        let bars = rows.into_iter().map(|row| row.into_bar(&query));
+        bars.collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_data"))
+    }
+
+    pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+        let symbol = query.symbol;
+        let rows: Vec<TickOut> = run(&self.reading, move |db| {
+            if query.above() {
+                bind_ticks!(SQL.ticks_above(), &query).load(db)
+            } else {
+                ticks_behind!(sqlite, &query).load(db)
+            }
+        })
+        .await?;
+        let ticks = rows.into_iter().map(|row| row.into_tick(symbol));
+        ticks
+            .collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("realtime_market_data"))
+    }
+
+    pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+        let row: Option<TickOut> = run(&self.reading, move |db| {
+            latest_tick!(sqlite, symbol).get_result(db).optional()
+        })
+        .await?;
+        let tick = row.map(|row| row.into_tick(symbol)).transpose();
+        tick.map_err(|damage| damage.of("realtime_market_data"))
+    }
+
+    pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+        let asked = query.clone();
+        let rows: Vec<BarOut> = run(&self.reading, move |db| rows_of_each_program!(sqlite, &asked).load(db)).await?;
+        let bars = rows.into_iter().map(|row| row.into_bar(&query));
+        bars.collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_data"))
+    }
+
+    pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+        let asked = query.clone();
+        let rows: Vec<GapOut> = run(&self.reading, move |db| gaps_touching!(sqlite, &asked).load(db)).await?;
+        let gaps = rows.into_iter().map(|row| row.into_gap(&query));
+        gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
+    }
+
+    pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
+        let row: SpanOut = run(&self.reading, move |db| {
+            bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before)).get_result(db)
+        })
+        .await?;
+        Ok(row.into_span(&query))
+    }
+
+    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
+        if query.channel.topic == Topic::Quality {
+            let rows = run(&self.reading, move |db| log_of_quality!(sqlite, &query, limit).load(db));
+            return log::quality_of(rows.await?, &query);
+        }
+        let rows = run(&self.reading, move |db| log_of_bars!(sqlite, &query, limit).load(db));
+        log::bars_of(rows.await?, &query)
+    }
+
+    pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+        let rows = run(&self.reading, move |db| bind_journal!(SQL.journal(), &query).load(db));
+        journal::entries_of(rows.await?)
+    }
+
+    pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        let rows: Vec<SessionOut> = run(&self.reading, move |db| newest_sessions!(sqlite, limit).load(db)).await?;
+        let sessions = rows.into_iter().map(SessionOut::into_session);
+        sessions
+            .collect::<Result<_, _>>()
+            .map_err(|damage| damage.of("market_sessions"))
+    }
+
+    pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
+        run(&self.writing, move |db| {
+            let health = (
+                system_health::service_name.eq(SOURCE),
+                system_health::status.eq(row.status),
+                system_health::details.eq(row.details.to_string()),
+                system_health::response_time_ms.eq(row.response_ms.map(i64::from)),
+                system_health::error_message.eq(row.error),
+                system_health::created_at.eq(row.at.micros()),
+            );
+            diesel::insert_into(system_health::table)
+                .values(health)
+                .execute(db)
+                .map(drop)
+        })
+        .await
+    }
+
+    pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        run(&self.reading, move |db| {
+            let rows: Vec<RowOut> = diesel::sql_query(SQL.history(&query.table))
+                .bind::<Text, _>(query.table.symbol(query.symbol))
+                .load(db)?;
+            let history = from_rows(&rows);
+            let examples: Vec<ExampleOut> =
+                bind_examples!(SQL.history_examples(&query.table, &history), query).load(db)?;
+            Ok(with_examples(history, examples))
+        })
+        .await
+    }
+
+    pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
+        let rows = run(&self.reading, move |db| {
+            bind_examples!(SQL.seam(&query.table), query).load(db)
+        });
+        rows.await.map(seam_bars)
+    }
+
+    pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
+        run(&self.writing, move |db| {
+            let oldest = diesel::alias!(realtime_market_data as oldest);
+            let ids = oldest
+                .filter(oldest.field(realtime_market_data::time).lt(Instant(before)))
+                .filter(oldest.field(realtime_market_data::source).eq(SOURCE))
+                .order(oldest.field(realtime_market_data::time))
+                .limit(i64::from(limit))
+                .select(oldest.field(realtime_market_data::id));
+            diesel::delete(realtime_market_data::table)
+                .filter(realtime_market_data::id.eq_any(ids))
+                .execute(db)
+        })
+        .await
+    }
+
+    /// Adds bars the way a history pipeline does, with source `l0`; those that are there stay. For the demo, beside which no
+    /// pipeline runs.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be written; none of them is there then.
+    pub async fn prepare_history(&self, symbol: Symbol, bars: Vec<VendorBar>) -> Result<(), StoreError> {
+        run(&self.writing, move |db| {
+            db.immediate_transaction(|db| {
+                for bar in &bars {
+                    let row = (
+                        market_data::symbol.eq(symbol.compact()),
+                        market_data::datetime.eq(Instant(bar.opens_at)),
+                        market_data::open.eq(bar.ohlc.open.micros()),
+                        market_data::high.eq(bar.ohlc.high.micros()),
+                        market_data::low.eq(bar.ohlc.low.micros()),
+                        market_data::close.eq(bar.ohlc.close.micros()),
+                        market_data::source.eq("l0"),
+                    );
+                    let insert = diesel::insert_into(market_data::table).values(row);
+                    insert.on_conflict_do_nothing().execute(db)?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        run(&self.reading, |db| {
+            diesel::select(1_i32.into_sql::<Integer>()).execute(db).map(drop)
+        })
+        .await
+    }
+}
+
+/// Runs `work` on a connection, on a thread that may block. Who waits for the connection keeps no thread waiting: each would hold
+/// on to the memory of its last answer. A connection whose work panicked is used again: SQLite rolled the transaction back when it
+/// was dropped.
+async fn run<T: Send + 'static>(
+    connection: &Arc<Mutex<SqliteConnection>>,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let mut connection = Arc::clone(connection).lock_owned().await;
+    tokio::task::spawn_blocking(move || work(&mut connection).map_err(sort))
+        .await
+        .map_err(|error| StoreError::Other(error.to_string()))?
+}
+
+fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut db = SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(path, error.to_string()))?;
+    db.batch_execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        .map_err(|error| bad(path, error.to_string()))?;
+    Ok(db)
+}
+
+/// The folder of the file is made with it, as the ledger's is.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|error| bad(path, format!("its folder cannot be made: {error}")))
+}
+
+fn bad(path: &Path, problem: String) -> StoreError {
+    StoreError::BadFile {
+        file: path.to_owned(),
+        problem,
+    }
+}
+
+/// SQLite's errors reach diesel as texts.
+fn sort(error: DieselError) -> StoreError {
+    let text = error.to_string();
+    let has = |part: &str| text.contains(part);
+    match &error {
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::ForeignKeyViolation,
+            _,
+        ) => StoreError::RowRefused(text),
+        _ if has("constraint failed") => StoreError::RowRefused(text),
+        _ if has("is full") => StoreError::Full(text),
+        _ if has("locked") || has("busy") => StoreError::Conflict(text),
+        _ if has("no such table") || has("no such column") => StoreError::WrongTables(text),
+        _ if has("readonly") => StoreError::NotAllowed(text),
+        _ if has("disk I/O") || has("unable to open") => StoreError::Unreachable(text),
+        _ if has("malformed") || has("not a database") => StoreError::Other(text),
+        DieselError::DeserializationError(_) => StoreError::unreadable(text),
+        // What a trigger says is all there is of its refusal.
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) => StoreError::Refused(text),
+        _ => StoreError::Other(text),
+    }
+}

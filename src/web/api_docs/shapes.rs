@@ -1,0 +1,47 @@
+//! The notation of messages and answers in both documents.
+//!
+//! A shape is a line of `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, `any`, a
+//! shape's name, `[type]` for a list, `{type}` for an object whose members all have that type, `type?` where it may be null,
+//! `a|b|c` for one of a few words or shapes. `name~` may be left out. A shape that ends with `…` may have more members than
+//! are named; every other has exactly these.
+
+use serde_json::{Map, Value, json};
+
+/// The schema of one type of the notation.
+pub(crate) fn schema(kind: &str) -> Value {
+    if let Some(of) = kind.strip_suffix('?') {
+        return json!({"anyOf": [schema(of), {"type": "null"}]});
+    }
+    if let Some(of) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
+        return json!({"type": "array", "items": schema(of)});
+    }
+    if let Some(of) = kind.strip_prefix('{').and_then(|kind| kind.strip_suffix('}')) {
+        return json!({"type": "object", "additionalProperties": schema(of)});
+    }
+    match kind {
+        "any" => json!({}),
+        "string" | "integer" | "number" | "boolean" | "object" => json!({"type": kind}),
+        "instant" => json!({"type": "string", "format": "date-time"}),
+        "date" => json!({"type": "string", "format": "date"}),
+        names if names.starts_with(char::is_uppercase) && names.contains('|') => {
+            json!({"anyOf": names.split('|').map(schema).collect::<Vec<_>>()})
+        }
+        name if name.starts_with(char::is_uppercase) => json!({"$ref": format!("#/components/schemas/{name}")}),
+        words => json!({"enum": words.split('|').collect::<Vec<_>>()}),
+    }
+}
+
+/// The schema of a shape.
+pub(crate) fn object(shape: &str) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, kind) in shape.split_whitespace().filter_map(|member| member.split_once(':')) {
+        let always = name.trim_end_matches('~');
+        if always == name {
+            required.push(always);
+        }
+        properties.insert(always.to_owned(), schema(kind));
+    }
+    json!({"type": "object", "required": required, "properties": properties,
+        "additionalProperties": shape.ends_with('…')})
+}

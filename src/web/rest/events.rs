@@ -1,0 +1,171 @@
+//! `/status/events` and `/status/explain`: the journal, from the ledger as far as it reaches, and from the store before that.
+
+use crate::domain::model::{JournalQuery, PlacedEntry, ServiceEventKind, Symbol};
+use crate::domain::protocol::{Zones, frames};
+use crate::domain::status::Explanation;
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::web::rest::history::page;
+use crate::web::shared::{Query, Thread, Trouble, query::wrong};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// `GET /status/events`: the last day by default, in the order of writing.
+pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let query = Query::of(&request, &["from", "to", "type", "symbol", "cursor", "limit"])?;
+    let symbol = one_symbol(&thread, &query)?;
+    let zone = symbol.map_or_else(|| thread.zones.first(), |symbol| thread.zones.of(symbol));
+    let (from, to) = query.stretch(zone)?;
+    let limit = query.number("limit", limits::REST_PAGE, limits::REST_PAGE_MAX)?;
+    let kind = kind(&query)?;
+    let to = to.unwrap_or_else(|| thread.registry.clock().now() + DAY);
+    let from = from.unwrap_or(to - DAY * 2);
+    let days = to.since(from).as_secs().div_ceil(DAY.as_secs());
+    if days > limits::JOURNAL_DAYS {
+        let most = limits::JOURNAL_DAYS;
+        let detail =
+            format!("from and to are {days} days apart, and one question spans at most {most}: ask in several");
+        return Err(Trouble::bad_request(detail));
+    }
+    let asked = JournalQuery {
+        from,
+        to,
+        kind,
+        symbol,
+        after: query.journal_place("cursor")?,
+        limit,
+    };
+    let found = read(&thread, asked).await?;
+    let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = found.last().filter(|_| whole_page).map(|last| last.place.to_string());
+    let open = found
+        .iter()
+        .filter(|placed| placed.entry.symbol.is_none_or(|symbol| query.may(symbol)));
+    let events: Vec<Box<RawValue>> = open.filter_map(|placed| shown(&thread.zones, placed)).collect();
+    page(
+        &request,
+        &json!({"count": events.len(), "events": events, "next_cursor": next}),
+    )
+}
+
+/// `GET /status/explain`: why the service is, or was, in its state.
+pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    #[derive(Serialize)]
+    struct Shown {
+        at: String,
+        symbol: Option<Symbol>,
+        #[serde(flatten)]
+        explanation: Explanation,
+    }
+    let thread = Thread::of(&request)?;
+    let query = Query::of(&request, &["symbol", "at"])?;
+    let symbol = one_symbol(&thread, &query)?;
+    let zone = symbol.map_or_else(|| thread.zones.first(), |symbol| thread.zones.of(symbol));
+    let now = thread.registry.clock().now();
+    let at = query.instant("at", zone)?.unwrap_or(now);
+    let asked = JournalQuery {
+        from: at - limits::EXPLAINED,
+        to: at + DAY, // an entry may be written down later than it happened
+        kind: None,
+        symbol,
+        after: None,
+        limit: limits::EXPLAINED_ENTRIES,
+    };
+    let mut found = read(&thread, asked).await?;
+    found.retain(|placed| placed.entry.symbol.is_none_or(|symbol| query.may(symbol)));
+    let explanation = Explanation::of(&found, symbol, at, zone);
+    let at = at.rfc3339(zone);
+    page(
+        &request,
+        &Shown {
+            at,
+            symbol,
+            explanation,
+        },
+    )
+}
+
+/// `symbol`, where it is given. Entries of the whole service belong to no pair.
+fn one_symbol(thread: &Thread, query: &Query) -> Result<Option<Symbol>, Trouble> {
+    query.text("symbol").map(|_| query.symbol(thread)).transpose()
+}
+
+fn kind(query: &Query) -> Result<Option<ServiceEventKind>, Trouble> {
+    let Some(text) = query.text("type") else {
+        return Ok(None);
+    };
+    let names: Vec<&str> = ServiceEventKind::ALL.iter().map(|kind| kind.name()).collect();
+    let found = ServiceEventKind::named(text);
+    found
+        .map(Some)
+        .ok_or_else(|| wrong("type", text, &format!("one of {}", names.join(", "))))
+}
+
+fn shown(zones: &Zones, placed: &PlacedEntry) -> Option<Box<RawValue>> {
+    RawValue::from_string(frames::journal_json(zones, placed.place.position, &placed.entry)).ok()
+}
+
+/// Entries that the ledger no longer keeps are read from the store.
+async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, Trouble> {
+    let begins = from_ledger(thread, |ledger| ledger.journal_begins()).await?;
+    let begins = begins.flatten().unwrap_or(query.to).max(query.from).min(query.to);
+    let mut found = Vec::new();
+    if query.from < begins && query.after.is_none_or(|after| after.at < begins) {
+        found = from_store(
+            thread,
+            JournalQuery {
+                to: begins,
+                ..query.clone()
+            },
+        )
+        .await?;
+    }
+    let room = query
+        .limit
+        .saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+    if room > 0 {
+        let rest = JournalQuery {
+            from: begins,
+            limit: room,
+            ..query
+        };
+        let kept = from_ledger(thread, move |ledger| ledger.journal(&rest)).await?;
+        found.extend(kept.unwrap_or_default());
+    }
+    Ok(found)
+}
+
+async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, Trouble> {
+    let Some(store) = thread.common.store.clone() else {
+        return Ok(Vec::new());
+    };
+    store.journal(query).await.map_err(|error| {
+        tracing::warn!(%error, "failed to read the journal from the store for a client");
+        let detail = "the database cannot be read now, and the ledger does not reach so far back: ask for a later from";
+        Trouble::unavailable("store_unreachable", detail)
+    })
+}
+
+/// Reads the ledger on a blocking thread; one query at a time.
+async fn from_ledger<T: Send + 'static>(
+    thread: &Thread,
+    read: impl FnOnce(&mut crate::ledger::LedgerReader) -> Result<T, LedgerError> + Send + 'static,
+) -> Result<Option<T>, Trouble> {
+    let Some(journal) = thread.common.journal.as_ref().map(Arc::clone) else {
+        return Ok(None);
+    };
+    let answer = actix_web::web::block(move || read(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
+    let failed = || Trouble::unavailable("ledger_unreadable", "the ledger cannot be read now");
+    let answer = answer.await.map_err(|_| failed())?;
+    answer.map(Some).map_err(|error| {
+        tracing::warn!(%error, "failed to read the journal from the ledger for a client");
+        failed()
+    })
+}

@@ -1,0 +1,12 @@
+//! The REST interface: it reads snapshots, the ledger and the store, and waits for no actor.
+
+pub(crate) mod health;
+pub(crate) mod events;
+pub(crate) mod market;
+pub(crate) mod history;
+mod csv;
+mod parquet;
+mod stream;
+pub(crate) mod metrics;
+pub(crate) mod pages;
+pub(crate) mod runbooks;

@@ -1,0 +1,372 @@
+//! The HTTP server: binds, starts a worker thread with its registry and fan-out shard for each core, and drains.
+
+use crate::actors::fanout::{ClientCounts, ClientRegistry, OpenLedger, Parts, SessionStart};
+use crate::actors::messages::RunAction;
+use crate::clock::Clock;
+use crate::domain::model::{Interval, Sessions, Symbol};
+use crate::domain::protocol::{Close, Window, Zones, pattern};
+use crate::ledger::LedgerReader;
+use crate::limits;
+use crate::settings;
+use crate::store::Store;
+use crate::views::ServiceView;
+use crate::web::server::{
+    ClientShare, TlsError, TlsFiles,
+    descriptors::reserve_descriptors,
+    listen::{listen_plain, listen_secured},
+    tls,
+};
+use crate::web::shared::{Common, Door, DoorLimits, Drain, StartShard, Thread, Tokens, TokensError};
+use actix::Recipient;
+use actix_web::dev::{Server, ServerHandle};
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What the server is given.
+#[derive(Clone)]
+pub struct WebParts {
+    /// Where to listen; port 0 picks a free one.
+    pub bind: SocketAddr,
+    /// Worker threads.
+    pub workers: usize,
+    /// The pairs that are served; the first is the default.
+    pub symbols: Vec<Symbol>,
+    /// The bars that are made.
+    pub intervals: Vec<Interval>,
+    /// In which zones times are shown.
+    pub zones: Zones,
+    /// Market time.
+    pub clock: Clock,
+    /// Counts clients over all threads.
+    pub counts: Arc<ClientCounts>,
+    /// The service's snapshot.
+    pub view: watch::Receiver<Arc<ServiceView>>,
+    /// The `status` message as a ready frame (`frames::text_frame`); empty before there is one.
+    pub status: watch::Receiver<Bytes>,
+    /// Opens the ledger to read.
+    pub ledger: OpenLedger,
+    /// Knows when a session began.
+    pub session_start: Option<SessionStart>,
+    /// Starts the fan-out shard of each worker thread.
+    pub start_shard: StartShard,
+    /// Origins that may connect and read, besides this server's own.
+    pub origins: Vec<String>,
+    /// The limits on connections.
+    pub door: DoorLimits,
+    /// How much may wait for one client, and how long.
+    pub window: Window,
+    /// Optional parts.
+    pub extras: Extras,
+    /// The functions behind the test hooks.
+    #[cfg(feature = "test-hooks")]
+    pub hooks: crate::web::Hooks,
+}
+
+/// The optional parts of a server.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where history is read from.
+    pub store: Option<Store>,
+    /// Where the journal is read from, as far as the ledger reaches.
+    pub journal: Option<Arc<Mutex<LedgerReader>>>,
+    /// The calendar of each pair.
+    pub calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// Who runs the actions that operators request; none on an edge.
+    pub run_action: Option<Recipient<RunAction>>,
+    /// The tokens that clients must show.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Tokens are also taken from `?token=`.
+    pub query_tokens: bool,
+    /// `/td` answers the vendor's clients.
+    pub twelvedata: bool,
+    /// The test feed is served.
+    pub pattern: bool,
+    /// Serve TLS instead of plain TCP.
+    pub tls: Option<TlsFiles>,
+}
+
+impl Extras {
+    /// From settings.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the file of tokens cannot be used.
+    pub fn of(
+        settings: &settings::Server,
+        store: Store,
+        journal: LedgerReader,
+        calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
+    ) -> Result<Self, ServeError> {
+        let tokens = settings.tokens_file.as_deref().map(Tokens::open).transpose()?;
+        Ok(Self {
+            store: Some(store),
+            journal: Some(Arc::new(Mutex::new(journal))),
+            calendars,
+            run_action: None,
+            tokens: tokens.map(Arc::new),
+            query_tokens: settings.query_tokens,
+            twelvedata: settings.twelvedata,
+            pattern: settings.test_channels,
+            tls: settings.tls.as_ref().map(|files| TlsFiles {
+                cert: files.cert.clone(),
+                key: files.key.clone(),
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for Extras {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extras").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for WebParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebParts")
+            .field("bind", &self.bind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another process listens there.
+    #[error(
+        "cannot listen on {0}: another program does already; stop it, or choose another port (--port 0 picks a free one)"
+    )]
+    InUse(SocketAddr),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {source}; choose another address or port")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The process may open too few files and sockets.
+    #[error(
+        "{0} files and sockets may be open at once, and candela needs {least}: raise the limit, with `ulimit -n 4096` in the shell, \
+         LimitNOFILE=4096 in the systemd unit, or --ulimit nofile=4096 for the container",
+        least = limits::DESCRIPTORS_LEAST
+    )]
+    Descriptors(u64),
+    /// The system does not say how many files may be open.
+    #[error("cannot read how many files may be open: {0}")]
+    NoDescriptors(io::Error),
+    /// The certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+}
+
+/// A server that listens.
+pub struct RunningServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+    server: Option<Server>,
+    drain: watch::Sender<Option<Drain>>,
+    counts: Arc<ClientCounts>,
+}
+
+impl std::fmt::Debug for RunningServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RunningServer {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's own future: it must be polled for the server to live. Given once.
+    pub const fn take_server(&mut self) -> Option<Server> {
+        self.server.take()
+    }
+
+    /// Sends `goaway` to every client, closes all of them within the drain time, a few at a time, and stops.
+    pub async fn drain(&self, close: Close) {
+        let order = Drain {
+            close,
+            over: limits::DRAIN,
+            reconnect_after: Duration::from_secs(1),
+        };
+        self.drain.send_replace(Some(order));
+        let step = Duration::from_millis(20);
+        let mut left = limits::DRAIN.saturating_add(limits::CLIENT_CLOSE);
+        while self.counts.connected.load(Ordering::Relaxed) > 0 && !left.is_zero() {
+            actix_rt::time::sleep(step).await;
+            left = left.saturating_sub(step);
+        }
+        self.handle.stop(left > limits::CLIENT_CLOSE).await;
+    }
+}
+
+/// Binds and starts the worker threads. Signals are left to the caller, who calls [`RunningServer::drain`].
+///
+/// # Errors
+/// [`ServeError`] when the address cannot be had.
+pub fn serve(mut parts: WebParts) -> Result<RunningServer, ServeError> {
+    let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
+    let share = ClientShare::of(reserve_descriptors()?, workers, parts.extras.tls.is_some());
+    parts.door.connections = parts.door.connections.min(share.sessions);
+    let listener = listen(parts.bind)?;
+    let address = listener.local_addr().map_err(|source| ServeError::Bind {
+        address: parts.bind,
+        source,
+    })?;
+    let (drain, draining) = watch::channel(None);
+    let counts = Arc::clone(&parts.counts);
+    let next = Arc::new(AtomicUsize::new(0));
+    let common = common(&parts, share, draining.clone());
+    let tls = parts.extras.tls.as_ref().map(tls::config).transpose()?;
+    let make = move || {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        Rc::new(thread(number, &parts, &common, draining.clone()))
+    };
+    let listening = match tls {
+        Some(tls) => listen_secured(
+            listener,
+            workers,
+            share.sessions / workers + share.connections_a_worker,
+            tls,
+            make,
+        ),
+        None => listen_plain(listener, workers, share.connections_a_worker, make),
+    };
+    let server = listening.map_err(|source| ServeError::Bind { address, source })?;
+    Ok(RunningServer {
+        address,
+        handle: server.handle(),
+        server: Some(server),
+        drain,
+        counts,
+    })
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT))?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4_096)?;
+        Ok(TcpListener::from(socket))
+    };
+    open().map_err(|source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::InUse(address),
+        _ => ServeError::Bind { address, source },
+    })
+}
+
+fn common(parts: &WebParts, share: ClientShare, drain: watch::Receiver<Option<Drain>>) -> Common {
+    Common {
+        symbols: parts.symbols.clone().into(),
+        intervals: parts.intervals.clone().into(),
+        origins: parts.origins.clone().into(),
+        door: Door::new(parts.door),
+        store: parts.extras.store.clone(),
+        journal: parts.extras.journal.clone(),
+        calendars: parts.extras.calendars.clone().into(),
+        tokens: parts.extras.tokens.clone(),
+        query_tokens: parts.extras.query_tokens,
+        twelvedata: parts.extras.twelvedata,
+        pattern: parts.extras.pattern,
+        streams_a_worker: share.streams_a_worker(),
+        view: parts.view.clone(),
+        drain,
+        run_action: parts.extras.run_action.clone(),
+        actions: Arc::default(),
+        #[cfg(feature = "test-hooks")]
+        hooks: parts.hooks.clone(),
+    }
+}
+
+fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiver<Option<Drain>>) -> Thread {
+    let place = u16::try_from(number).unwrap_or(u16::MAX);
+    let registry = ClientRegistry::new(place, parts.window, Arc::clone(&parts.counts), parts.clock.clone());
+    registry.zone.set(parts.zones.first());
+    let own = pattern::symbol().filter(|_| parts.extras.pattern);
+    let zones = own.map_or_else(|| parts.zones.clone(), |symbol| parts.zones.clone().and(symbol));
+    let shard = (parts.start_shard)(
+        number,
+        Parts {
+            registry: Rc::clone(&registry),
+            ledger: Arc::clone(&parts.ledger),
+            zones,
+            status: parts.status.clone(),
+            view: parts.view.clone(),
+            session_start: parts.session_start.clone(),
+            store: parts.extras.store.clone(),
+            pattern: parts.extras.pattern,
+        },
+    );
+    drain_when_told(Rc::clone(&registry), drain);
+    Thread {
+        registry,
+        zones: parts.zones.clone(),
+        attach: shard.clone().recipient(),
+        detach: shard.recipient(),
+        common: common.clone(),
+        streams: Cell::new(0),
+    }
+}
+
+/// Ends the sessions of this thread when the server drains.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ends with the thread, needs no restart, and must work when the shard is parked"
+)]
+fn drain_when_told(registry: Rc<ClientRegistry>, mut drain: watch::Receiver<Option<Drain>>) {
+    actix_web::rt::spawn(async move {
+        loop {
+            let order = *drain.borrow_and_update();
+            if let Some(order) = order {
+                return drain_deck(&registry, order).await;
+            }
+            if drain.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+async fn drain_deck(registry: &ClientRegistry, order: Drain) {
+    let reason = match order.close {
+        Close::Restarting => "the service restarts",
+        _ => "the service is shutting down",
+    };
+    let after = u64::try_from(order.reconnect_after.as_millis()).unwrap_or(u64::MAX);
+    let goaway = serde_json::json!({"type": "goaway", "reason": reason, "reconnect_after_ms": after});
+    let goaway = crate::domain::protocol::frames::text_frame(goaway.to_string().as_bytes());
+    let connections = registry.connections();
+    for connection in &connections {
+        connection.outbox.borrow_mut().say(&goaway, registry.now());
+        registry.mark_dirty(connection);
+    }
+    registry.flush();
+    let steps = 50_u32;
+    let bunch = connections.len().div_ceil(usize::try_from(steps).unwrap_or(1)).max(1);
+    let pause = order.over / steps;
+    for bunch in connections.chunks(bunch) {
+        for connection in bunch {
+            connection.close(order.close, reason, registry.now());
+        }
+        actix_rt::time::sleep(pause.min(Duration::from_millis(100))).await;
+    }
+}

@@ -1,0 +1,23 @@
+//! What every route shares: the context of its thread, authentication, admission, parameters, errors.
+
+mod problem;
+mod remembered_actions;
+pub(crate) mod query;
+mod tokens;
+pub(crate) mod access;
+mod door;
+pub(crate) mod layers;
+pub(crate) mod thread;
+#[cfg(feature = "test-hooks")]
+pub(crate) mod hooks;
+
+pub(crate) use access::{Access, InboundWindow};
+pub use door::DoorLimits;
+pub(crate) use door::{Door, Pass};
+pub(crate) use problem::Trouble;
+pub(crate) use query::{BarPlace, EVER, Query};
+pub(crate) use remembered_actions::{KnownAction, RememberedActions};
+pub use thread::StartShard;
+pub(crate) use thread::{Common, Drain, Thread};
+pub(crate) use tokens::Grant;
+pub use tokens::{Tokens, TokensError};

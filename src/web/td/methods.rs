@@ -1,0 +1,209 @@
+//! The vendor's methods, by their names.
+
+use crate::domain::model::{Interval, Symbol};
+use crate::domain::vendor::{ApiError, SeriesQuestion, SeriesRow};
+use crate::limits;
+use crate::store::BarQuery;
+use crate::web::shared::EVER;
+use crate::web::td::{TdQuestion, compose, compose::Bars};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+/// What is answered about one pair or several.
+const OF_SYMBOLS: [&str; 6] = [
+    "time_series",
+    "price",
+    "quote",
+    "eod",
+    "exchange_rate",
+    "earliest_timestamp",
+];
+/// What is answered about the service.
+const OF_ALL: [&str; 5] = [
+    "forex_pairs",
+    "market_state",
+    "api_usage",
+    "symbol_search",
+    "technical_indicators",
+];
+
+/// `GET /td/{method}`.
+pub(crate) async fn answer(request: HttpRequest, method: web::Path<String>) -> HttpResponse {
+    let question = match TdQuestion::of(&request) {
+        Ok(question) => question,
+        Err(error) => return refusal(&error),
+    };
+    let method = method.as_str();
+    let csv = question
+        .params
+        .get("format")
+        .is_some_and(|format| format.eq_ignore_ascii_case("csv"));
+    let delimiter = question.params.get("delimiter").unwrap_or(";");
+    let found = if OF_SYMBOLS.contains(&method) {
+        question.of_symbols(method, csv.then_some(delimiter)).await
+    } else {
+        question.of_all(method).map(TdAnswer::Json)
+    };
+    match found {
+        Ok(TdAnswer::Json(answer)) if csv => text_csv(compose::csv(&answer, delimiter)),
+        Ok(TdAnswer::Json(answer)) => json_answer(StatusCode::OK, &answer, false),
+        Ok(TdAnswer::Batch(answer)) => json_answer(StatusCode::OK, &answer, true),
+        Ok(TdAnswer::Csv(text)) => text_csv(text),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// An answer in its form.
+enum TdAnswer {
+    Json(Value),
+    /// Keyed by symbol.
+    Batch(Value),
+    Csv(String),
+}
+
+/// An error, under the HTTP status that is its code.
+pub(super) fn refusal(error: &ApiError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST);
+    json_answer(status, &error.body(), false)
+}
+
+fn json_answer(status: StatusCode, body: &Value, batch: bool) -> HttpResponse {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((header::CACHE_CONTROL, "no-cache"));
+    if batch {
+        answer.insert_header(("Is_batch", "true"));
+    }
+    answer
+        .content_type("application/json; charset=utf-8")
+        .body(body.to_string())
+}
+
+/// The vendor's client compares the content type for equality.
+fn text_csv(text: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/csv"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(text)
+}
+
+impl TdQuestion {
+    async fn of_symbols(&self, method: &str, delimiter: Option<&str>) -> Result<TdAnswer, ApiError> {
+        let names = self.names()?;
+        if let ([name], Some(delimiter), "time_series") = (names.as_slice(), delimiter, method) {
+            let (asked, rows) = self.series(name).await?;
+            return Ok(TdAnswer::Csv(asked.csv(&rows, delimiter)));
+        }
+        if let [name] = names.as_slice() {
+            return self.of_symbol(method, name).await.map(TdAnswer::Json);
+        }
+        let mut answers = Vec::new();
+        for name in names {
+            answers.push((name, self.of_symbol(method, name).await));
+        }
+        Ok(TdAnswer::Batch(compose::batch(answers)))
+    }
+
+    async fn of_symbol(&self, method: &str, name: &str) -> Result<Value, ApiError> {
+        if method == "time_series" {
+            let (asked, rows) = self.series(name).await?;
+            return Ok(asked.json(self.symbol(name)?.as_str(), &rows));
+        }
+        let symbol = self.symbol(name)?;
+        if method == "earliest_timestamp" {
+            return self.earliest(symbol).await;
+        }
+        let decimals = self.params.decimals()?;
+        let last = self.thread.registry.latest.borrow().get(&symbol).copied();
+        let bars = match (method, last) {
+            ("price" | "exchange_rate", Some(_)) => Bars::new(),
+            _ => self.two_sessions(symbol).await?,
+        };
+        let open = self.calendar(symbol).and_then(|sessions| sessions.at(self.now()));
+        match method {
+            "price" => compose::price(last.as_ref(), &bars, decimals),
+            "exchange_rate" => compose::rate(symbol, last.as_ref(), &bars, decimals),
+            "quote" => compose::quote(symbol, last.as_ref(), &bars, open.is_some(), decimals),
+            _ => compose::eod(symbol, &bars, open.map(|session| session.date), decimals),
+        }
+    }
+
+    /// The bars of the last session and of the one before it, as far as they are at hand.
+    async fn two_sessions(&self, symbol: Symbol) -> Result<Bars, ApiError> {
+        self.latest(symbol, Interval::BASE, limits::TD_QUOTE_BARS).await
+    }
+
+    async fn series(&self, name: &str) -> Result<(SeriesQuestion, Vec<SeriesRow>), ApiError> {
+        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
+        let symbol = self.symbol(name)?;
+        let bars = self.bars(self.series_query(&asked, symbol)?).await?;
+        if bars.is_empty() {
+            return Err(ApiError::no_data());
+        }
+        let rows = compose::rows(&bars, asked.zone, asked.decimals, asked.ascending);
+        Ok((asked, rows))
+    }
+
+    async fn earliest(&self, symbol: Symbol) -> Result<Value, ApiError> {
+        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
+        let interval = self.interval(&asked.interval)?;
+        let bars = self
+            .bars(BarQuery::between(symbol, interval, EVER.0, EVER.1, 1))
+            .await?;
+        let rows = compose::rows(&bars, asked.zone, None, true);
+        let (at, _) = rows.first().ok_or_else(ApiError::no_data)?;
+        Ok(compose::earliest(&asked.datetime(*at), *at))
+    }
+
+    fn of_all(&self, method: &str) -> Result<Value, ApiError> {
+        match method {
+            "forex_pairs" => {
+                let symbol = self.upper("symbol");
+                let base = self.upper("currency_base");
+                let quoted = self.upper("currency_quote");
+                Ok(compose::pairs(self.open(), |pair, of_base, of_quote| {
+                    is_wanted(symbol.as_ref(), pair.as_str())
+                        && is_wanted(base.as_ref(), of_base)
+                        && is_wanted(quoted.as_ref(), of_quote)
+                }))
+            }
+            "market_state" => {
+                let now = self.now();
+                let states = self.open().filter_map(|symbol| {
+                    let sessions = self.calendar(symbol)?;
+                    Some(compose::state(symbol, now, sessions.at(now), sessions.after(now)))
+                });
+                Ok(states.collect())
+            }
+            "api_usage" => Ok(compose::usage(self.now())),
+            // No indicator is computed here, but the official Python client asks for their list before all else.
+            "technical_indicators" => Ok(json!({"data": {}, "status": "ok"})),
+            "symbol_search" => {
+                let asked = self.upper("symbol");
+                let asked = asked.ok_or_else(|| ApiError::new(400, "**symbol** parameter is missing or invalid"))?;
+                let found = self
+                    .open()
+                    .filter(|symbol| symbol.as_str().contains(&asked) || symbol.compact().contains(&asked))
+                    .map(|symbol| compose::found(symbol, self.thread.zones.of(symbol)));
+                Ok(json!({"data": found.collect::<Vec<Value>>(), "status": "ok"}))
+            }
+            other => {
+                let other: String = other.chars().take(60).collect();
+                let there = [OF_SYMBOLS.as_slice(), OF_ALL.as_slice()].concat().join(", ");
+                Err(ApiError::new(
+                    404,
+                    format!("/{other} is not served here; there are {there}"),
+                ))
+            }
+        }
+    }
+
+    fn upper(&self, name: &str) -> Option<String> {
+        self.params.get(name).map(str::to_ascii_uppercase)
+    }
+}
+
+/// Whether a text is the one that was asked for, if any was.
+fn is_wanted(asked: Option<&String>, text: &str) -> bool {
+    asked.is_none_or(|asked| text.eq_ignore_ascii_case(asked))
+}

@@ -1,0 +1,15 @@
+//! The vendor's interface as our own surface: its clients read our bars and prices, unchanged. REST reads the store and the
+//! registry, the WebSocket our own ticks; the vendor is never asked.
+
+mod compose;
+mod question;
+mod methods;
+mod price_stream;
+mod client;
+mod stream;
+
+pub(crate) use client::TdOpening;
+pub(crate) use methods::answer;
+pub(crate) use price_stream::PriceStream;
+pub(crate) use question::TdQuestion;
+pub(crate) use stream::stream;

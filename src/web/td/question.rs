@@ -1,0 +1,151 @@
+//! What a client of the vendor asks: its parameters, the pairs they name, and what its key opens.
+
+use crate::domain::model::{Interval, Moment, Sessions, Symbol, Timestamp};
+use crate::domain::vendor::{ApiError, Params, SeriesQuestion, vendor_interval};
+use crate::limits;
+use crate::store::{BarQuery, StoreError};
+use crate::web::shared::{Access, EVER, Thread, layers};
+use crate::web::td::compose::Bars;
+use actix_web::{HttpRequest, web};
+use chrono_tz::Tz;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One question.
+pub(crate) struct TdQuestion {
+    pub(super) thread: Rc<Thread>,
+    pub(super) params: Params,
+    pub(super) access: Access,
+}
+
+impl TdQuestion {
+    /// Reads it, and looks at its key.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let thread = Thread::of(request).map_err(|trouble| ApiError::new(503, trouble.to_string()))?;
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|error| ApiError::new(400, format!("the query string cannot be read: {error}")))?;
+        let params = Params::new(pairs.into_inner());
+        let access = Access::of(&thread, shown_key(request, &params).as_deref());
+        if matches!(access, Access::Awaited | Access::Refused) {
+            let message = "**apikey** parameter is incorrect or not specified: it is a token of this service";
+            return Err(ApiError::new(401, message));
+        }
+        Ok(Self { thread, params, access })
+    }
+
+    /// The pairs that its key opens.
+    pub(super) fn open(&self) -> impl Iterator<Item = Symbol> + '_ {
+        let all = self.thread.common.symbols.iter().copied();
+        all.filter(|symbol| self.access.may(*symbol))
+    }
+
+    /// The names in `symbol`.
+    pub(super) fn names(&self) -> Result<Vec<&str>, ApiError> {
+        let list = self.params.get("symbol").unwrap_or_default();
+        let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        match names.len() {
+            0 => Err(ApiError::unknown_symbol("nothing")),
+            many if many > limits::TD_BATCH => {
+                let message = format!(
+                    "{many} symbols are asked for; one request may name {}",
+                    limits::TD_BATCH
+                );
+                Err(ApiError::new(414, message))
+            }
+            _ => Ok(names),
+        }
+    }
+
+    /// A pair by its name.
+    pub(super) fn symbol(&self, name: &str) -> Result<Symbol, ApiError> {
+        let symbol = self.thread.symbol(name).map_err(|_| ApiError::unknown_symbol(name))?;
+        if self.access.may(symbol) {
+            return Ok(symbol);
+        }
+        Err(ApiError::new(403, format!("this key does not open {symbol}")))
+    }
+
+    /// Our interval behind the vendor's name, where bars of it are made.
+    pub(super) fn interval(&self, name: &str) -> Result<Interval, ApiError> {
+        let made = self.thread.common.intervals.iter().copied();
+        let made: Vec<Interval> = made.filter(|interval| *interval != Interval::Session).collect();
+        let found = made.iter().find(|interval| vendor_interval(**interval) == name);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = made.iter().map(|interval| vendor_interval(*interval)).collect();
+            let given: String = name.chars().take(20).collect();
+            let message = format!(
+                "Invalid **interval** provided: {given} is not made here; there are {}",
+                names.join(", ")
+            );
+            ApiError::new(400, message)
+        })
+    }
+
+    /// The calendar of a pair.
+    pub(super) fn calendar(&self, symbol: Symbol) -> Option<Arc<dyn Sessions>> {
+        let known = self.thread.common.calendars.iter();
+        let mut known = known.filter(|(known, _)| *known == symbol);
+        known.next().map(|(_, sessions)| Arc::clone(sessions))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.thread.registry.clock().now()
+    }
+
+    /// The bars of a stretch, the earliest first.
+    pub(super) async fn bars(&self, query: BarQuery) -> Result<Bars, ApiError> {
+        let store = self.thread.common.store.as_ref();
+        let store = store.ok_or_else(|| ApiError::new(503, "this process keeps no history"))?;
+        let found = store.bars(query).await.map_err(|error: StoreError| {
+            tracing::warn!(%error, "failed to read the store for a client");
+            ApiError::new(503, "the database cannot be read now; live data goes on")
+        })?;
+        Ok(found.into_iter().map(|stored| stored.bar).collect())
+    }
+
+    /// The latest bars of all.
+    pub(super) async fn latest(&self, symbol: Symbol, interval: Interval, limit: u32) -> Result<Bars, ApiError> {
+        let query = BarQuery::between(symbol, interval, EVER.0, EVER.1, limit);
+        self.bars(BarQuery { latest: true, ..query }).await
+    }
+
+    /// What `/time_series` asks of the store.
+    pub(super) fn series_query(&self, asked: &SeriesQuestion, symbol: Symbol) -> Result<BarQuery, ApiError> {
+        let interval = self.interval(&asked.interval)?;
+        let mut from = asked.from.clamp(EVER.0, EVER.1);
+        let mut to = asked.to.clamp(EVER.0, EVER.1);
+        if interval == Interval::D1 {
+            // A day is asked for by its date, wherever its midnight is.
+            let market = self.thread.zones.of(symbol);
+            from = day(from, asked.zone, market);
+            to = day(to, asked.zone, market) + Duration::from_micros(1);
+        }
+        let limit = u32::try_from(asked.count).unwrap_or(limits::REST_PAGE_MAX);
+        let query = BarQuery::between(symbol, interval, from, to, limit);
+        Ok(BarQuery { latest: true, ..query })
+    }
+}
+
+/// The midnight, in the market's zone, of the date that an instant has in another.
+fn day(at: Timestamp, zone: Tz, market: Tz) -> Timestamp {
+    Moment::Day(at.datetime().with_timezone(&zone).date_naive()).in_zone(market)
+}
+
+/// The key: in the address, in a header of the vendor's, or as our own clients show it.
+fn shown_key(request: &HttpRequest, params: &Params) -> Option<String> {
+    let authorization = header_text(request, "authorization");
+    let named = authorization.and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("apikey").then_some(key.trim())
+    });
+    let shown = params
+        .get("apikey")
+        .or(named)
+        .or_else(|| header_text(request, "x-td-apikey"));
+    shown.or_else(|| layers::bearer(request)).map(str::to_owned)
+}
+
+fn header_text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}

@@ -1,0 +1,20 @@
+//! Tests of this room as a whole.
+
+mod events;
+mod guarded;
+mod history;
+mod hostile;
+pub(crate) mod misfits;
+pub(crate) mod paper;
+mod actions;
+mod pattern;
+mod replays;
+mod restarts;
+mod secured;
+mod sessions;
+pub(crate) mod stage;
+mod stream;
+mod surfaces;
+mod td;
+mod td_stream;
+mod wishes;

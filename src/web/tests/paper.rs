@@ -1,0 +1,112 @@
+//! A ledger on paper, for tests: events in memory, which can be forgotten or become unreadable.
+
+use crate::actors::fanout::LedgerSource;
+use crate::domain::model::{Channel, Epoch, Event, Head, Interval, Position, Sequenced, Symbol, Timestamp};
+use crate::store::Batch;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Events in memory, as a ledger.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Paper(Arc<Mutex<Sheet>>);
+
+#[derive(Debug, Default)]
+struct Sheet {
+    all: Vec<Sequenced>,
+    /// Events before this are no longer kept.
+    kept_from: Position,
+    unreadable: bool,
+}
+
+impl Paper {
+    /// Writes down an event of a channel, with its numbers.
+    pub(crate) fn number(&self, channel: Option<Channel>, at: Timestamp, event: Event) -> Sequenced {
+        let all = &mut self.0.lock().unwrap().all;
+        let seq = all.iter().filter(|n| n.channel == channel).count() + 1;
+        let numbered = Sequenced {
+            position: Position(u64::try_from(all.len()).unwrap() + 1),
+            channel,
+            seq: u64::try_from(seq).unwrap(),
+            at,
+            event,
+        };
+        all.push(numbered.clone());
+        numbered
+    }
+
+    fn all(&self) -> Vec<Sequenced> {
+        self.0.lock().unwrap().all.clone()
+    }
+
+    fn kept(&self) -> Result<Vec<Sequenced>, String> {
+        let sheet = self.0.lock().unwrap();
+        let kept = sheet.all.iter().filter(|n| n.position >= sheet.kept_from);
+        if sheet.unreadable {
+            Err("the paper is wet".to_owned())
+        } else {
+            Ok(kept.cloned().collect())
+        }
+    }
+
+    /// Drops what lies before a position.
+    pub(super) fn forget_before(&self, position: u64) {
+        self.0.lock().unwrap().kept_from = Position(position);
+    }
+
+    /// Cannot be read from now on.
+    pub(super) fn wet(&self) {
+        self.0.lock().unwrap().unreadable = true;
+    }
+
+    /// All events so far, as a store is given them.
+    pub(super) fn batch(&self) -> Batch {
+        Batch {
+            reader: "writer",
+            lineage: "paper".to_owned(),
+            events: self.all(),
+            heads: Arc::new(self.heads()),
+        }
+    }
+}
+
+pub(crate) fn epoch() -> Epoch {
+    "ab12".parse().unwrap()
+}
+
+impl LedgerSource for Paper {
+    fn head(&self) -> Position {
+        self.all().last().map_or(Position(0), |last| last.position)
+    }
+    fn heads(&self) -> BTreeMap<Channel, Head> {
+        let symbols = [Symbol::usdcop(), "EUR/USD".parse().unwrap()];
+        let of = |symbol| {
+            let bars = Channel::bars(Interval::M5, symbol);
+            [
+                Channel::ticks(symbol),
+                bars,
+                Channel::quality(symbol),
+                Channel::session(symbol),
+            ]
+        };
+        let new = symbols.into_iter().flat_map(of).map(|channel| (channel, 0));
+        let told = self.all().into_iter().filter_map(|n| Some((n.channel?, n.seq)));
+        let head = |seq| Head { epoch: epoch(), seq };
+        new.chain(told).map(|(channel, seq)| (channel, head(seq))).collect()
+    }
+    fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Sequenced>, String> {
+        let kept = self.kept()?.into_iter();
+        Ok(kept.filter(|n| n.position >= from).take(limit).collect())
+    }
+    fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Sequenced>, String> {
+        let kept = self.kept()?.into_iter();
+        let of = kept.filter(|n| n.channel == Some(channel) && (from..=to).contains(&n.seq));
+        Ok(of.take(limit).collect())
+    }
+    fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, String> {
+        Ok(self
+            .kept()?
+            .into_iter()
+            .find(|n| n.channel == Some(channel))
+            .map(|n| n.seq))
+    }
+}

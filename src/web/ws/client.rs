@@ -1,0 +1,369 @@
+//! Client: one WebSocket session. Reads the client's messages; messages to it bypass this actor and go through its connection.
+//!
+//! owns   the reading half of one connection, and its rate of inbound messages
+//! hears  the client's messages (from the socket)
+//! says   Subscribe, Unsubscribe → Fanout of its thread · answers, into its own outbox
+//! fails  a panic ends this one connection; the client reconnects and resumes. Not supervised: its state is the client's
+
+use crate::actors::fanout::{Connection, CountedClient};
+use crate::actors::messages::{Subscribe, Unsubscribe};
+use crate::domain::model::{Channel, Symbol};
+use crate::domain::protocol::{
+    Close, Options, Problem, Refusal, Request, Since, SubscribeRequest, Wanted, frames, requests,
+};
+use crate::limits;
+use crate::web::shared::{Access, InboundWindow, Thread, Trouble};
+use crate::web::ws::{
+    Opening, Said, answers,
+    wanted::{default_channels, expand},
+};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
+use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web_actors::ws;
+use futures_util::Stream;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::rc::Rc;
+
+/// Accepts a handshake: the response, without a body.
+pub(super) fn agree(request: &HttpRequest) -> Result<HttpResponseBuilder, Trouble> {
+    ws::handshake_with_protocols(request, &["candela.v1"]).map_err(|error| Trouble::bad_request(error.to_string()))
+}
+
+/// The session.
+pub(crate) struct Client {
+    thread: Rc<Thread>,
+    connection: Rc<Connection>,
+    /// The one pair of `/ws/{symbol}`.
+    symbol: Option<Symbol>,
+    /// Echoes what it receives, and does nothing else.
+    echo: bool,
+    /// The default channels, until the client asks for its own.
+    untouched: bool,
+    window: InboundWindow,
+    access: Access,
+    /// `?channels=`, until they are subscribed.
+    wanted: Option<Vec<Wanted>>,
+    _counted: Option<CountedClient>,
+}
+
+impl Client {
+    /// Starts a session that reads from `hears`.
+    pub(crate) fn start(opening: Opening, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static) {
+        let counts = opening.thread.registry.counts();
+        let counted = opening.symbol.map(|symbol| counts.enter(symbol));
+        Self::create(|ctx| {
+            ctx.set_mailbox_capacity(1);
+            ctx.add_stream(hears);
+            let mut client = Self {
+                thread: opening.thread,
+                connection,
+                symbol: opening.symbol,
+                echo: opening.echo,
+                untouched: opening.wanted.is_none(),
+                window: InboundWindow::default(),
+                access: opening.access,
+                wanted: opening.wanted,
+                _counted: counted,
+            };
+            if !client.echo {
+                client.greet(ctx);
+            }
+            client
+        });
+    }
+
+    /// Sends the welcome, and subscribes once the client is authenticated.
+    fn greet(&mut self, ctx: &mut Context<Self>) {
+        let welcomed = matches!(self.access, Access::Open | Access::Granted(_));
+        let symbols = self.symbols();
+        self.say(&answers::welcome(
+            &self.thread,
+            self.connection.id().0,
+            &symbols,
+            welcomed,
+        ));
+        match self.access {
+            Access::Refused => self.close(Close::Unauthenticated, "the token is not valid"),
+            Access::Awaited => {
+                ctx.run_later(limits::CLIENT_AUTH, |client, _| {
+                    if matches!(client.access, Access::Awaited) {
+                        client.close(Close::Unauthenticated, "no token was shown in time");
+                    }
+                });
+            }
+            Access::Open | Access::Granted(_) => self.begin(ctx),
+        }
+        self.connection.expect_wishes(self.thread.registry.now());
+    }
+
+    /// The pairs that this client may follow here.
+    fn symbols(&self) -> Vec<Symbol> {
+        let mut allowed = self.allowed();
+        allowed.retain(|symbol| self.symbol.is_none_or(|own| own == *symbol));
+        allowed
+    }
+
+    /// Subscribes to the channels of the address, or to the default ones, and checks the token from time to time.
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.access, Access::Granted(_)) {
+            ctx.run_interval(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
+        }
+        let wanted = self.wanted.take();
+        let status = wanted.as_ref().is_none_or(|wanted| wanted.contains(&Wanted::Status));
+        let channels = match wanted {
+            Some(wanted) => self.expand(&wanted).map_err(|(_, message)| message),
+            None => {
+                let channels = default_channels(&self.symbols());
+                (!channels.is_empty())
+                    .then_some(channels)
+                    .ok_or_else(|| "this token opens none of what is asked for".to_owned())
+            }
+        };
+        let channels = match channels {
+            Ok(channels) => channels,
+            Err(why) => return self.close(Close::Forbidden, &why), // the channels exist, but not for this token
+        };
+        let attach = Subscribe {
+            client: self.connection.id(),
+            id: None,
+            channels: channels.into_iter().map(|channel| (channel, Since::Now)).collect(),
+            status,
+            options: Options::default(),
+            snapshot: true,
+        };
+        let attached = self.thread.attach.send(attach).into_actor(self);
+        ctx.wait(attached.map(|result, client, _| {
+            if result.is_err() {
+                client.close(
+                    Close::NotReady,
+                    "the channels that come by default cannot be followed now",
+                );
+            }
+        }));
+    }
+
+    /// Closes the session when its token was revoked.
+    fn look_at_grant(&self) {
+        if !self.access.still_stands(&self.thread) {
+            self.close(Close::TokenRevoked, "the token was revoked");
+        }
+    }
+
+    fn authenticate(&mut self, id: Option<Value>, token: &str, ctx: &mut Context<Self>) {
+        match (Access::of(&self.thread, Some(token)), &self.access) {
+            (Access::Granted(grant), Access::Awaited) => {
+                tracing::info!(client = self.connection.id().0, token = %grant.name, "a client showed its token");
+                self.access = Access::Granted(grant);
+                self.say(&answers::authenticated(id, &self.symbols()));
+                self.begin(ctx);
+            }
+            (Access::Granted(_) | Access::Open, _) => self.say(&answers::authenticated(id, &self.symbols())),
+            (Access::Awaited | Access::Refused, _) => {
+                self.say(&answers::error(id, Problem::AuthFailed, "the token is not valid"));
+                self.close(Close::Unauthenticated, "the token is not valid");
+            }
+        }
+    }
+
+    /// Waits for the shard; meanwhile nothing is read from this client.
+    fn ask(&self, asked: impl Future<Output = Result<(), MailboxError>> + 'static, ctx: &mut Context<Self>) {
+        let answered = asked.into_actor(self).map(|result, client, _| {
+            if result.is_err() {
+                client.refuse(&Refusal {
+                    id: None,
+                    problem: Problem::NotReady,
+                    message: "the request was lost in a restart; ask again".to_owned(),
+                });
+            }
+        });
+        ctx.wait(answered);
+    }
+
+    fn say(&self, frame: &bytes::Bytes) {
+        let now = self.thread.registry.now();
+        self.connection.outbox.borrow_mut().say(frame, now);
+        self.connection.flush(now, &mut Vec::new());
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        self.say(&answers::error(refusal.id.clone(), refusal.problem, &refusal.message));
+    }
+
+    fn close(&self, close: Close, reason: &str) {
+        self.connection.close(close, reason, self.thread.registry.now());
+    }
+
+    /// Whether the client is within its rate. Beyond a grace it is closed.
+    fn within_rate(&mut self) -> bool {
+        let over = self.window.over(self.thread.registry.now());
+        if over > limits::CLIENT_INBOUND_GRACE {
+            self.close(Close::TooManyRequests, "too many messages in a second");
+        }
+        over == 0
+    }
+
+    fn hear(&mut self, text: &str, ctx: &mut Context<Self>) {
+        if !self.within_rate() {
+            let message = format!("over {} messages in a second", limits::CLIENT_INBOUND_PER_SECOND);
+            return self.say(&answers::error(None, Problem::RateLimited, &message));
+        }
+        match requests::parse(text) {
+            Ok(request) => self.answer(request, ctx),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    fn answer(&mut self, request: Request, ctx: &mut Context<Self>) {
+        match request {
+            Request::Heartbeat => self.say(&answers::heartbeat_response(&self.thread, self.symbol)),
+            Request::Ping { id } => self.say(&answers::pong(&self.thread, id)),
+            Request::Auth { id, token } => self.authenticate(id, &token, ctx),
+            Request::Subscribe(SubscribeRequest { id, .. }) | Request::Unsubscribe { id, .. }
+                if matches!(self.access, Access::Awaited) =>
+            {
+                let first = "show a token first: {\"action\":\"auth\",\"token\":…}";
+                self.say(&answers::error(id, Problem::Unauthenticated, first));
+            }
+            Request::Subscribe(subscribe) => self.subscribe(subscribe, ctx),
+            Request::Unsubscribe { id, channels } => match self.expand(&channels) {
+                Ok(expanded) => {
+                    let detach = Unsubscribe {
+                        client: self.connection.id(),
+                        id,
+                        channels: expanded,
+                        status: channels.contains(&Wanted::Status),
+                    };
+                    self.ask(self.thread.detach.send(detach), ctx);
+                }
+                Err((problem, message)) => self.refuse(&Refusal { id, problem, message }),
+            },
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: SubscribeRequest, ctx: &mut Context<Self>) {
+        let mut channels = Vec::new();
+        for (wanted, since) in &subscribe.channels {
+            match self.expand(std::slice::from_ref(wanted)) {
+                Ok(expanded) => channels.extend(expanded.into_iter().map(|channel| {
+                    let place = subscribe.places.iter().find(|(known, _)| *known == channel);
+                    (channel, place.map_or(*since, |(_, since)| *since))
+                })),
+                Err((problem, message)) => {
+                    let id = subscribe.id;
+                    return self.refuse(&Refusal { id, problem, message });
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        channels.retain(|(channel, _)| seen.insert(*channel));
+        let follows = {
+            let outbox = self.connection.outbox.borrow();
+            let followed = outbox.positions().map(|(channel, _)| channel);
+            let others = followed.filter(|channel| !self.untouched && !seen.contains(channel));
+            others.count()
+        };
+        if follows.saturating_add(channels.len()) > limits::CLIENT_CHANNELS {
+            let message = format!("{} channels are allowed on one connection", limits::CLIENT_CHANNELS);
+            return self.refuse(&Refusal {
+                id: subscribe.id,
+                problem: Problem::ChannelLimit,
+                message,
+            });
+        }
+        if std::mem::take(&mut self.untouched) {
+            self.forget_defaults();
+        }
+        let attach = Subscribe {
+            client: self.connection.id(),
+            id: subscribe.id,
+            status: subscribe.channels.iter().any(|(wanted, _)| *wanted == Wanted::Status),
+            channels,
+            options: subscribe.options,
+            snapshot: subscribe.snapshot,
+        };
+        self.ask(self.thread.attach.send(attach), ctx);
+    }
+
+    /// A first subscription replaces what came by default.
+    fn forget_defaults(&self) {
+        let followed: Vec<Channel> = self
+            .connection
+            .outbox
+            .borrow()
+            .positions()
+            .map(|(channel, _)| channel)
+            .collect();
+        for channel in followed {
+            self.thread.registry.remove_from_audience(channel, self.connection.id());
+            self.connection.outbox.borrow_mut().unfollow(channel);
+        }
+        self.connection.status.set(false);
+    }
+
+    /// Resolves names to channels, if all of them are served to this client.
+    fn expand(&self, wanted: &[Wanted]) -> Result<Vec<Channel>, (Problem, String)> {
+        expand(&self.thread.common, &self.allowed(), wanted)
+    }
+
+    fn allowed(&self) -> Vec<Symbol> {
+        let all = self.thread.common.symbols.iter().copied();
+        all.filter(|symbol| self.access.may(*symbol)).collect()
+    }
+
+    fn hear_echo(&self, said: Said) {
+        match said {
+            Said::Text(text) => self.say(&frames::text_frame(text.as_bytes())),
+            Said::Binary(bytes) => self.say(&frames::frame(0x82, &bytes)),
+            _ => {}
+        }
+    }
+}
+
+impl Actor for Client {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.thread.registry.disconnect_client(self.connection.id());
+    }
+}
+
+impl StreamHandler<Said> for Client {
+    fn handle(&mut self, said: Said, ctx: &mut Context<Self>) {
+        let now = self.thread.registry.now();
+        self.connection.mark_alive(now);
+        if !self.connection.is_open() {
+            if let Said::Close(code) = said {
+                self.connection.close_answered(code, now);
+            }
+            return;
+        }
+        match said {
+            Said::Violation(close, why) => {
+                if close == Close::TooLarge && !self.echo {
+                    let message = format!(
+                        "a message has at most {} bytes, over all its frames",
+                        limits::CLIENT_MESSAGE
+                    );
+                    self.say(&answers::error(None, Problem::MessageTooLarge, &message));
+                }
+                self.connection.fail(close, why, now);
+            }
+            Said::Close(code) => self.connection.close_answered(code, now),
+            Said::Pong => {}
+            Said::Ping(payload) => {
+                if self.echo || self.within_rate() {
+                    self.say(&frames::frame(0x8a, &payload));
+                }
+            }
+            said if self.echo => self.hear_echo(said),
+            Said::Text(text) => self.hear(&text, ctx),
+            Said::Binary(_) => self.close(Close::Unsupported, "messages are text"),
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        self.connection.end(self.thread.registry.now());
+        ctx.stop();
+    }
+}

@@ -1,0 +1,402 @@
+//! An ingest and an edge as real processes, on a real PostgreSQL and a real Redis, fed by the simulated vendor: both tell the same, the
+//! edge's clients stay while the ingest dies and comes back, and the database has what the vendor told.
+
+use crate::child::{Candela, wait_until};
+use crate::servers::{Database, Redis, postgres, redis};
+use awc::ws::{Frame, Message};
+use candela::clock::Stopwatch;
+use candela::domain::protocol::Continuity;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+/// A Monday, in a session of USD/COP, just before a bar closes.
+const BEGIN: &str = "2026-03-02T13:04:50Z";
+
+/// What every process of a test shares.
+struct World {
+    began: Stopwatch,
+    folder: tempfile::TempDir,
+    vendor: Candela,
+    database: Database,
+    redis: Redis,
+}
+
+impl World {
+    fn new() -> Self {
+        let began = Stopwatch::start();
+        let folder = tempfile::tempdir().unwrap();
+        let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
+        std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
+        let args = ["simulate", "--symbols", "USD/COP", "--per-second", "50", "--json"];
+        let vendor = Candela::of(&mut in_market(&began, &args));
+        Self {
+            began,
+            folder,
+            vendor,
+            database: postgres(),
+            redis: redis(),
+        }
+    }
+
+    fn node(&self, role: &str, ledger: &str) -> Command {
+        self.command("run", role, ledger)
+    }
+
+    fn command(&self, what: &str, role: &str, ledger: &str) -> Command {
+        let mut command = in_market(&self.began, &[what]);
+        command
+            .env("CANDELA__CLUSTER__ROLE", role)
+            .env("CANDELA__LEDGER__DIR", self.folder.path().join(ledger))
+            .env(
+                "CANDELA__STORE__SQLITE_FILE",
+                self.folder.path().join(format!("{ledger}.sqlite")),
+            )
+            .env("REDIS_URL", self.redis.url())
+            .env("READY_SIGNALS_DIR", self.folder.path())
+            .env("LOG_LEVEL", "INFO")
+            .env("PORT", "0");
+        command
+    }
+
+    fn ingest(&mut self) -> Node {
+        let listening: Value = serde_json::from_str(&self.vendor.line("\"listening\"")).unwrap();
+        let mut command = self.node("ingest", "ingest");
+        command
+            .env("CANDELA__UPSTREAM__WS_URL", listening["ws_url"].as_str().unwrap())
+            .env("CANDELA__UPSTREAM__REST_URL", listening["rest_url"].as_str().unwrap())
+            .env("DATABASE_URL", &self.database.url)
+            .envs((1..=8).map(|key| (format!("API_KEY_G1_{key}"), format!("f00dfeed{key}"))));
+        Node::of(&mut command)
+    }
+
+    fn edge(&self, ledger: &str) -> Node {
+        let mut command = self.node("edge", ledger);
+        command.env("DATABASE_URL", &self.database.url);
+        Node::of(&mut command)
+    }
+
+    fn ask(&self, command: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut built = redis::cmd(command[0]);
+        built.arg(&command[1..]).query(&mut connection).unwrap()
+    }
+
+    fn log_has(&self, count: i64) {
+        wait_until("parcels in the log", || {
+            let length = self.ask(&["XLEN", "{candela}:log"]);
+            matches!(length, redis::Value::Int(found) if found >= count).then_some(())
+        });
+    }
+}
+
+/// All processes share a clock, however late they start.
+fn in_market(began: &Stopwatch, args: &[&str]) -> Command {
+    let begin: DateTime<Utc> = BEGIN.parse().unwrap();
+    let now = begin + TimeDelta::from_std(began.elapsed()).unwrap();
+    Candela::at(&now.format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+}
+
+/// A process that listens.
+struct Node {
+    process: Candela,
+    address: String,
+}
+
+impl Node {
+    fn of(command: &mut Command) -> Self {
+        let process = Candela::of(command);
+        let line = wait_until("a node to listen", || process.stderr.find("candela listens"));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let address = line["address"].as_str().unwrap().to_owned();
+        Self { process, address }
+    }
+
+    fn status(&self) -> Value {
+        let shown = Candela::run(&["status", "--json", "--url", &format!("http://{}", self.address)]);
+        serde_json::from_str(&shown.stdout).unwrap_or_default()
+    }
+
+    fn state(&self) -> String {
+        self.status()["state"]["name"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn holds(&self, kind: &str) -> bool {
+        let status = self.status();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions
+            .iter()
+            .any(|one| one["type"] == kind && one["status"] == true)
+    }
+
+    fn comes_to(&self, state: &str) {
+        wait_until(&format!("state {state}"), || (self.state() == state).then_some(()));
+    }
+
+    fn kill(self) {
+        self.process.signal(libc::SIGKILL);
+        self.process.output_of_the_killed();
+    }
+}
+
+/// What a client saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What was told, by channel, epoch and number.
+    told: BTreeMap<(String, String, u64), String>,
+    epochs: BTreeMap<String, String>,
+    answers: Vec<Value>,
+    /// Everything that broke the protocol.
+    wrong: Vec<String>,
+    ended: bool,
+}
+
+/// A client that follows everything from a position on, in a thread of its own, until the server ends it.
+struct Client(Arc<Mutex<Seen>>);
+
+impl Client {
+    fn of(node: &Node, since: Value) -> Self {
+        let url = format!("http://{}/ws?channels=status", node.address);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async {
+                let (_, mut socket) = awc::Client::new().ws(url).connect().await.unwrap();
+                let every = ["ticks:*", "bars.5m:*", "quality:*", "session:*", "events"];
+                let follow = json!({"action": "subscribe", "id": 1, "channels": every, "since": since}).to_string();
+                socket.send(Message::Text(follow.into())).await.unwrap();
+                let mut continuity = Continuity::default();
+                while let Some(Ok(frame)) = socket.next().await {
+                    match frame {
+                        Frame::Text(text) => shared.lock().unwrap().hear(&text, &mut continuity),
+                        Frame::Ping(bytes) => socket.send(Message::Pong(bytes)).await.unwrap(),
+                        _ => {}
+                    }
+                }
+                shared.lock().unwrap().ended = true;
+            });
+        });
+        Self(seen)
+    }
+
+    /// How many ticks it was told.
+    fn ticks(&self) -> usize {
+        let seen = self.0.lock().unwrap();
+        seen.told
+            .keys()
+            .filter(|(channel, ..)| channel.starts_with("ticks:"))
+            .count()
+    }
+
+    fn hears_more(&self, count: usize) {
+        let before = self.ticks();
+        wait_until("more ticks", || {
+            let seen = self.0.lock().unwrap();
+            assert!(!seen.ended, "the client was sent away: {:?}", seen.wrong);
+            drop(seen);
+            (self.ticks() >= before + count).then_some(())
+        });
+    }
+
+    fn last_tick(&self) -> (String, u64) {
+        let seen = self.0.lock().unwrap();
+        let last = seen.told.keys().rfind(|(channel, ..)| channel.starts_with("ticks:"));
+        last.map(|(_, epoch, seq)| (epoch.clone(), *seq)).unwrap()
+    }
+}
+
+impl Seen {
+    fn hear(&mut self, text: &[u8], continuity: &mut Continuity) {
+        let message: Value = serde_json::from_slice(text).unwrap();
+        self.wrong.extend(continuity.read(&message));
+        let kind = message["type"].as_str().unwrap_or_default();
+        if kind == "subscribed" {
+            for channel in message["channels"].as_array().unwrap() {
+                if let (Some(name), Some(epoch)) = (channel["channel"].as_str(), channel["epoch"].as_str()) {
+                    self.epochs.insert(name.to_owned(), epoch.to_owned());
+                }
+            }
+            return self.answers.push(message);
+        }
+        let numbered = message["data"].is_object() && !["snapshot", "replay_end"].contains(&kind);
+        if let (true, Some(channel), Some(seq)) = (numbered, message["channel"].as_str(), message["seq"].as_u64()) {
+            let epoch = self.epochs.get(channel).cloned().unwrap_or_default();
+            // A client that fell behind has fewer ticks, and `from` says which; the tick itself is the same.
+            let mut content = message.clone();
+            content.as_object_mut().unwrap().remove("from");
+            let text = content.to_string();
+            let place = (channel.to_owned(), epoch, seq);
+            if let Some(known) = self.told.insert(place, text.clone())
+                && known != text
+            {
+                self.wrong.push(format!("{channel} {seq} has two contents"));
+            }
+        }
+    }
+}
+
+/// Whatever both were told under the same number is the same; returns how much that is.
+fn tell_the_same(one: &Client, other: &Client) -> usize {
+    let one = one.0.lock().unwrap();
+    let other = other.0.lock().unwrap();
+    assert_eq!((&one.wrong, &other.wrong), (&vec![], &vec![]));
+    let mut both = 0;
+    for (place, text) in &one.told {
+        let Some(known) = other.told.get(place) else { continue };
+        assert_eq!(known, text, "{place:?}");
+        both += 1;
+    }
+    both
+}
+
+/// The same once they share more than so much.
+#[track_caller]
+fn come_to_tell_the_same(one: &Client, other: &Client, more_than: usize) {
+    wait_until("two clients to share enough", || {
+        (tell_the_same(one, other) > more_than).then_some(())
+    });
+}
+
+/// Numbers of each channel have no hole.
+fn is_gapless(client: &Client) {
+    let seen = client.0.lock().unwrap();
+    let mut last: BTreeMap<&String, (&String, u64)> = BTreeMap::new();
+    for (channel, epoch, seq) in seen.told.keys() {
+        if let Some((before, number)) = last.insert(channel, (epoch, *seq)) {
+            assert_eq!((before, number + 1), (epoch, *seq), "{channel}");
+        }
+    }
+}
+
+/// Each tick that was told is a row, once, and rows have no hole.
+fn are_rows_once(world: &World, client: &Client) {
+    let (_, seq) = client.last_tick();
+    let rows = "SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM realtime_market_data";
+    let stored = wait_until("the database to have them", || {
+        let row = world.database.sql(rows);
+        let numbers: Vec<u64> = row.split('|').map(|number| number.parse().unwrap_or(0)).collect();
+        (numbers[3] >= seq).then_some(numbers)
+    });
+    assert_eq!(
+        (stored[0], stored[1], stored[2]),
+        (stored[3], stored[3], 1),
+        "{stored:?}"
+    );
+}
+
+/// Beside an ingest that has the lease, and without a way to the vendor.
+fn is_checked_as_an_edge(world: &World) {
+    let mut check = world.command("check", "edge", "checked");
+    let checked = Candela::of(check.env("DATABASE_URL", &world.database.url)).ended();
+    assert_eq!(checked.code(), 0, "{}", checked.stdout);
+    assert!(checked.stdout.contains("an edge needs none"), "{}", checked.stdout);
+}
+
+#[test]
+fn an_edge_tells_what_its_ingest_tells_and_keeps_its_clients_while_the_ingest_dies_and_comes_back() {
+    let mut world = World::new();
+    let ingest = world.ingest();
+    world.log_has(3);
+    let edge = world.edge("edge");
+    ingest.comes_to("active");
+    edge.comes_to("active");
+    is_checked_as_an_edge(&world);
+    let start = json!("session_start");
+    let at_ingest = Client::of(&ingest, start.clone());
+    let at_edge = Client::of(&edge, start.clone());
+    at_edge.hears_more(100);
+    // Where a client is ahead of the edge, the edge waits until it is there.
+    let (epoch, seq) = at_ingest.last_tick();
+    let ahead = json!({"ticks:USD/COP": {"epoch": epoch, "seq": seq + 25}});
+    let hopped = Client::of(&edge, ahead);
+    hopped.hears_more(5);
+    let answers = hopped.0.lock().unwrap().answers.clone();
+    let answer = answers.into_iter().find(|answer| answer["id"] == 1).unwrap();
+    let ticks = answer["channels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["channel"] == "ticks:USD/COP");
+    assert_eq!(ticks.unwrap()["recovered"], true, "{answer}");
+    ingest.kill();
+    let both = tell_the_same(&at_ingest, &at_edge);
+    assert!(both > 100, "{both}");
+    wait_until("the edge to say that it is old", || {
+        edge.holds("log_stale").then_some(())
+    });
+    assert_eq!(edge.state(), "error");
+    let shown = edge.status();
+    assert_eq!(shown["symbols"]["USD/COP"]["safe_to_trade"], false, "{shown}");
+    let ingest = world.ingest();
+    at_edge.hears_more(100);
+    edge.comes_to("active");
+    // What happened meanwhile is told on the edge as well.
+    let again = Client::of(&ingest, start.clone());
+    again.hears_more(20);
+    come_to_tell_the_same(&again, &at_edge, 200);
+    is_gapless(&at_edge);
+    wait_until("the journal to tell of the death", || {
+        let seen = at_edge.0.lock().unwrap();
+        let mut journal = seen.told.iter().filter(|((channel, ..), _)| channel == "events");
+        journal.any(|(_, text)| text.contains("ended_unasked")).then_some(())
+    });
+    assert!(!at_edge.0.lock().unwrap().ended);
+    // An edge that begins later has the whole session, and one that comes back goes on.
+    let late = world.edge("late");
+    let at_late = Client::of(&late, start.clone());
+    at_late.hears_more(20);
+    come_to_tell_the_same(&at_late, &at_edge, 200);
+    late.kill();
+    let late = world.edge("late");
+    let at_late = Client::of(&late, start);
+    at_late.hears_more(20);
+    come_to_tell_the_same(&at_late, &at_edge, 200);
+    are_rows_once(&world, &again);
+    edge.process.signal(libc::SIGTERM);
+    let ended = edge.process.ended();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn a_log_that_is_away_is_said_on_both_and_an_emptied_one_is_filled_again() {
+    let mut world = World::new();
+    let ingest = world.ingest();
+    world.log_has(3);
+    let edge = world.edge("edge");
+    edge.comes_to("active");
+    let start = json!("session_start");
+    let at_ingest = Client::of(&ingest, start.clone());
+    let at_edge = Client::of(&edge, start.clone());
+    at_edge.hears_more(20);
+    world.redis.kill();
+    wait_until("the ingest to say it", || ingest.holds("log_down").then_some(()));
+    at_ingest.hears_more(50); // it goes on for its own clients
+    wait_until("the edge to say it", || edge.holds("log_stale").then_some(()));
+    world.redis.restart(); // empty
+    at_edge.hears_more(50);
+    edge.comes_to("active");
+    wait_until("the ingest to be well", || (!ingest.holds("log_down")).then_some(()));
+    come_to_tell_the_same(&at_ingest, &at_edge, 50);
+    is_gapless(&at_edge);
+    // One that begins on the log that was filled again has the whole session too.
+    let late = world.edge("late");
+    let at_late = Client::of(&late, start);
+    at_late.hears_more(20);
+    come_to_tell_the_same(&at_late, &at_edge, 50);
+}
+
+#[test]
+fn an_edge_without_a_log_ends_with_a_sentence() {
+    let world = World::new();
+    let ended = Candela::of(&mut world.node("edge", "edge")).ended();
+    assert_eq!(ended.code(), 75, "{}", ended.stderr);
+    assert!(ended.stderr.contains("the log is empty"), "{}", ended.stderr);
+    let mut ingest = world.node("ingest", "ingest");
+    let ended = Candela::of(&mut ingest).ended();
+    assert_eq!(ended.code(), 78, "{}", ended.stderr);
+    assert!(ended.stderr.contains("DATABASE_URL"), "{}", ended.stderr);
+}

@@ -1,0 +1,209 @@
+//! Candela is killed and the end of its ledger's log cut off, again and again, while clients and a reader of Redis follow: among what
+//! all of them and the tables hold no number has two meanings.
+//!
+//! The short form is a few rounds and clients; with `CANDELA_TEST_LONG` it is 200 rounds (or as many as its value names) and 20 clients.
+
+use crate::child::wait_until;
+use crate::process_kills::{Client, World, condition, is_long, of_service, pass, status};
+use candela::domain::model::Price;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Ticks a second: twenty clients on two cores keep up.
+const PER_SECOND: &str = "200";
+const STREAM: &str = "candela:stream:ticks:USD/COP";
+
+fn rounds() -> u32 {
+    let named = std::env::var_os("CANDELA_TEST_LONG").and_then(|text| text.to_str()?.parse().ok());
+    if is_long() {
+        named.filter(|rounds| *rounds > 1).unwrap_or(200)
+    } else {
+        2
+    }
+}
+
+/// Where the frames of a log of SQLite end that belong to it: behind them stands what is left of the log before it, which a
+/// cut may take without harm (<https://www.sqlite.org/fileformat2.html#walformat>).
+fn end_of_log(log: &[u8]) -> usize {
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap());
+    let frame = 24 + usize::try_from(page).unwrap();
+    let salts = &log[16..24];
+    let own = |frame: &&[u8]| &frame[8..16] == salts;
+    32 + frame * log[32..].chunks_exact(frame).take_while(own).count()
+}
+
+/// Cuts bytes off the end of the ledger's log.
+fn cut_log(folder: &Path, bytes: u64) {
+    let log = folder.join("ledger-2026-03-02.db-wal");
+    let length = u64::try_from(end_of_log(&std::fs::read(&log).unwrap())).unwrap();
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(length.saturating_sub(bytes)).unwrap();
+}
+
+/// The price that was told under each epoch and number.
+type Numbers = BTreeMap<(String, u64), String>;
+
+/// What is held under each epoch and number: each price, in millionths, with who holds it.
+#[derive(Default)]
+struct Meanings(BTreeMap<(String, u64), BTreeMap<i64, String>>);
+
+impl Meanings {
+    fn add(&mut self, who: &str, number: (String, u64), micros: i64) {
+        let prices = self.0.entry(number).or_default();
+        prices.entry(micros).or_insert_with(|| who.to_owned());
+    }
+
+    fn add_told(&mut self, who: &str, numbers: Numbers) {
+        // A channel without a message has no epoch yet: what comes on such a connection is compared by who reads it later.
+        for (number, price) in numbers.into_iter().filter(|((epoch, _), _)| !epoch.is_empty()) {
+            self.add(who, number, price.parse::<Price>().unwrap().micros());
+        }
+    }
+
+    fn doubles(&self) -> Vec<String> {
+        let doubles = self.0.iter().filter(|(_, prices)| prices.len() > 1);
+        doubles
+            .map(|(number, prices)| format!("{number:?}: {prices:?}"))
+            .collect()
+    }
+}
+
+/// Reads the newest entries of the stream of Redis again and again.
+struct StreamReader {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<(Numbers, Vec<String>)>,
+}
+
+impl StreamReader {
+    fn start(url: String) -> Self {
+        let over = Arc::<AtomicBool>::default();
+        let ended = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+            let (mut numbers, mut doubles) = (BTreeMap::new(), Vec::new());
+            while !ended.load(Ordering::Relaxed) {
+                let newest = redis::cmd("XREVRANGE")
+                    .arg(&[STREAM, "+", "-", "COUNT", "500"])
+                    .query(&mut connection);
+                let newest: Vec<(String, BTreeMap<String, String>)> = newest.unwrap();
+                for (_, entry) in newest {
+                    let message: Value = serde_json::from_str(&entry["message"]).unwrap();
+                    let number = (entry["epoch"].clone(), entry["seq"].parse().unwrap());
+                    assert_eq!(message["seq"].as_u64(), Some(number.1), "{message}");
+                    let price = message["data"]["price"].to_string();
+                    match numbers.insert(number.clone(), price.clone()) {
+                        Some(known) if known != price => doubles.push(format!("{number:?}: {known}, then {price}")),
+                        _ => {}
+                    }
+                }
+                pass(Duration::from_millis(200));
+            }
+            (numbers, doubles)
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) -> (Numbers, Vec<String>) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Epoch, number and price of every tick in the store.
+fn rows(world: &World) -> Vec<(String, u64, i64)> {
+    let Some(file) = &world.sqlite else {
+        let sql = "SELECT epoch, seq, (last * 1000000)::bigint FROM realtime_market_data";
+        let said = world.postgres.sql(&world.database.name, sql);
+        let row = |line: &str| {
+            let mut parts = line.split('|');
+            let mut next = || parts.next().unwrap().to_owned();
+            (next(), next().parse().unwrap(), next().parse().unwrap())
+        };
+        return said.lines().map(row).collect();
+    };
+    let db = rusqlite::Connection::open(file).unwrap();
+    let mut asked = db.prepare("SELECT epoch, seq, last FROM realtime_market_data").unwrap();
+    let rows = asked
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?))
+        })
+        .unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn cut_again_and_again(world: &World) {
+    let clients: Vec<Client> = (0..if is_long() { 20 } else { 5 }).map(|_| of_service(world)).collect();
+    let stream = StreamReader::start(world.redis.url());
+    let mut random = fastrand::Rng::with_seed(17);
+    let mut renumbered = 0;
+    for round in 0..rounds() {
+        let service = world.service();
+        clients.iter().for_each(|client| client.saw(100));
+        let now = wait_until("/status to answer", || status(world.port));
+        renumbered += usize::from(condition(&now, "ledger_renumbered").is_some());
+        service.signal(libc::SIGKILL);
+        service.output_of_the_killed();
+        // The small cuts take a part of the last transaction, the large ones all of the log.
+        let most = if round % 2 == 0 { 400_000 } else { 20_000 };
+        cut_log(&world.folder.path().join("ledger"), random.u64(1..most));
+    }
+    let service = world.service();
+    clients.iter().for_each(|client| client.saw(500));
+    let now = wait_until("/status to answer", || status(world.port));
+    assert!(condition(&now, "ledger_renumbered").is_some(), "{}", now["conditions"]);
+    let mut meanings = Meanings::default();
+    let mut newest = None;
+    for (client, index) in clients.into_iter().zip(1..) {
+        let seen = client.end();
+        assert!(seen.two_meanings.is_empty(), "client {index}: {:#?}", seen.two_meanings);
+        newest = seen.newest;
+        meanings.add_told(&format!("client {index}"), seen.numbers);
+    }
+    let (epoch, last) = newest.unwrap();
+    wait_until("the store to have the newest tick", || {
+        let all = rows(world);
+        all.iter()
+            .any(|(of, seq, _)| *of == epoch && *seq == last)
+            .then_some(())
+    });
+    let (numbers, doubles) = stream.end();
+    assert!(doubles.is_empty(), "the stream of Redis: {doubles:#?}");
+    assert!(numbers.len() > 500, "{} entries were read", numbers.len());
+    let told = meanings.0.len();
+    meanings.add_told("the reader of Redis", numbers);
+    service.signal(libc::SIGTERM);
+    assert_eq!(service.ended().code(), 0);
+    let all = rows(world);
+    let known = all
+        .iter()
+        .filter(|(epoch, seq, _)| meanings.0.contains_key(&(epoch.clone(), *seq)))
+        .count();
+    for (epoch, seq, micros) in &all {
+        meanings.add("a table", (epoch.clone(), *seq), *micros);
+    }
+    println!(
+        "{} rounds, {renumbered} renumbered; {told} numbers told, {} rows, {known} of them told",
+        rounds(),
+        all.len()
+    );
+    assert!(meanings.doubles().is_empty(), "{:#?}", meanings.doubles());
+    assert!(known > 500, "{known} rows were seen by somebody as well");
+    assert!(renumbered > 0, "no cut was noticed");
+}
+
+#[test]
+fn a_log_that_is_cut_after_each_kill_gives_no_number_two_meanings_and_postgresql_gets_all_that_comes() {
+    cut_again_and_again(&World::of(PER_SECOND));
+}
+
+#[test]
+fn a_log_that_is_cut_after_each_kill_gives_no_number_two_meanings_and_sqlite_gets_all_that_comes() {
+    let mut world = World::of(PER_SECOND);
+    world.sqlite = Some(world.folder.path().join("store.sqlite"));
+    cut_again_and_again(&world);
+}

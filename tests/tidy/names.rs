@@ -1,0 +1,186 @@
+//! One name means one thing: a type name that stands twice has a reason.
+
+use super::{none, sources};
+use std::collections::BTreeMap;
+
+/// What an actor is made of.
+const ACTOR: &str = "written with its module: `feed::Deps`";
+/// What goes into a pure machine and comes out of it.
+const MACHINE: &str = "of one pure machine each: only its own actor imports it, or by its module";
+/// A type of `src/settings` and what it sets up.
+const SECTION: &str = "a section of settings, and the part that it sets up";
+/// The simulator stands for others.
+const SIM: &str = "the simulator's own: it imports nothing of the service, and only commands import it";
+/// At most one of them can be named outside its file.
+const PRIVATE: &str = "all but one are private to their file, or to their sub-room";
+/// No reason but that nobody has done it yet.
+const RENAME: &str = "two meanings that a reader meets: to be renamed";
+
+/// Type names of product code with several meanings: how often each stands, and why. May only shrink; a new entry needs a reason
+/// that another word would not mend.
+const TWICE: &[(&str, usize, &str)] = &[
+    (
+        "Answer",
+        2,
+        "what the vendor answered, and what a lease did: no file sees both",
+    ),
+    (
+        "AskError",
+        2,
+        "the vendor was asked, or a running service by a command: no file sees both",
+    ),
+    ("Asked", 2, PRIVATE),
+    ("Cache", 2, SECTION),
+    (
+        "Change",
+        2,
+        "of a lease, and of the state of the service: no file sees both",
+    ),
+    ("Command", 2, PRIVATE),
+    (
+        "Commands",
+        2,
+        "whom Root commands, and what Redis is told in one script: no file sees both",
+    ),
+    ("Day", 3, "of a market, of a simulated market, and a column of a store"),
+    ("Deps", 16, ACTOR),
+    (
+        "Disposition",
+        3,
+        "what the caller does about an error: one a boundary, as STYLE asks for",
+    ),
+    (
+        "Door",
+        2,
+        "admits clients, and lets connections to Redis in: no file sees both",
+    ),
+    ("Effect", 2, MACHINE),
+    ("Ending", 2, SIM),
+    ("Event", 3, MACHINE),
+    ("Feed", 2, RENAME),
+    ("FeedView", 2, RENAME),
+    ("Finding", 2, PRIVATE),
+    ("Flush", 2, PRIVATE),
+    ("Held", 2, PRIVATE),
+    ("History", 2, SIM),
+    ("Kept", 2, PRIVATE),
+    ("Key", 2, SECTION),
+    ("KeyUse", 2, SIM),
+    ("Known", 2, PRIVATE),
+    ("Lease", 2, PRIVATE),
+    ("Ledger", 2, SECTION),
+    ("Line", 2, PRIVATE),
+    ("Link", 2, RENAME),
+    ("Look", 2, PRIVATE),
+    (
+        "Market",
+        3,
+        "a section of settings, a simulated market, and a private part of the session clock",
+    ),
+    ("MarketTime", 2, PRIVATE),
+    ("Moment", 2, SIM),
+    ("Next", 2, SIM),
+    (
+        "Options",
+        2,
+        "of a subscription, and of a ledger that is opened: no file sees both",
+    ),
+    ("Outbox", 2, SIM),
+    ("Outcome", 2, PRIVATE),
+    ("Page", 2, PRIVATE),
+    ("Pair", 2, PRIVATE),
+    ("Phase", 2, PRIVATE),
+    ("Place", 3, RENAME),
+    ("Plan", 2, SIM),
+    (
+        "Problem",
+        2,
+        "a code for clients, and what is wrong with a setting: no file sees both",
+    ),
+    ("Quote", 2, SIM),
+    (
+        "Reader",
+        2,
+        "reads settings, and reads what a client says: no file sees both",
+    ),
+    ("Refusal", 3, RENAME),
+    ("Report", 2, SIM),
+    ("Round", 2, PRIVATE),
+    ("Row", 2, SIM),
+    ("Said", 5, RENAME),
+    ("Sample", 2, PRIVATE),
+    ("Server", 2, PRIVATE),
+    ("Shared", 4, PRIVATE),
+    ("Socket", 2, SIM),
+    ("Source", 2, PRIVATE),
+    (
+        "Spelling",
+        3,
+        "how a table's names, a setting and the vendor's frames are written: each is imported by its module",
+    ),
+    ("Stage", 2, SIM),
+    ("Standing", 2, RENAME),
+    ("State", 6, MACHINE),
+    ("Step", 3, MACHINE),
+    ("Store", 2, SECTION),
+    ("Summary", 2, PRIVATE),
+    ("Tail", 2, PRIVATE),
+    ("Tls", 2, PRIVATE),
+    ("Told", 2, PRIVATE),
+    ("Trouble", 3, RENAME),
+    ("Verdict", 3, RENAME),
+    ("Wanted", 2, PRIVATE),
+    ("Window", 2, PRIVATE),
+    ("Writer", 2, PRIVATE),
+];
+
+/// The names of the types that a file defines at its own level.
+pub(super) fn types_of(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| {
+        let line = match line.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => rest.split_once(") ").map_or("", |(_, rest)| rest),
+            Some(rest) => rest.trim_start(),
+            None => line,
+        };
+        let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+        let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+    })
+}
+
+#[test]
+fn a_type_name_that_stands_twice_has_a_reason() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in sources().iter().filter(|file| !file.path.starts_with("src/schema/")) {
+        for name in types_of(&file.production()) {
+            places.entry(name.to_owned()).or_default().push(file.path.clone());
+        }
+    }
+    let mut findings = Vec::new();
+    for (name, files) in places.iter().filter(|(_, files)| files.len() > 1) {
+        let allowed = TWICE
+            .iter()
+            .find(|(known, ..)| known == name)
+            .map_or(1, |(_, times, _)| *times);
+        if files.len() > allowed {
+            findings.push(format!(
+                "{name} names {} types, {allowed} allowed: take another word ({})",
+                files.len(),
+                files.join(", ")
+            ));
+        }
+    }
+    for (name, times, _) in TWICE {
+        let found = places.get(*name).map_or(0, Vec::len);
+        if found < *times {
+            findings.push(format!(
+                "tests/tidy/names.rs: {name} names {found} types, not {times}: {}",
+                match found {
+                    0 | 1 => "take it off the list".to_owned(),
+                    _ => format!("write {found}"),
+                }
+            ));
+        }
+    }
+    none(findings);
+}
