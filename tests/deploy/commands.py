@@ -12,7 +12,7 @@ address, least, documents = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 wrong, seen = [], set()
 for document in documents:
     text = pathlib.Path(document).read_text()
-    for mark, block in re.findall(r"(<!-- not run here: needs [^>]+ -->\n\s*)?```sh\n(.*?)```", text, re.S):
+    for mark, block in re.findall(r"(<!-- (?:drill: [a-z-]+; )?not run here: needs [^>]+ -->\n\s*)?```sh\n(.*?)```", text, re.S):
         if mark or block in seen:
             continue
         seen.add(block)

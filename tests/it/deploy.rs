@@ -56,6 +56,16 @@ fn compose_serves_loses_nothing_by_a_kill_and_stops_in_time() {
 }
 
 #[test]
+fn a_restored_database_gets_what_it_lacks_and_an_older_ledger_begins_new_epochs() {
+    run("backup");
+}
+
+#[test]
+fn each_difference_from_the_python_service_beside_has_a_known_cause() {
+    run("side-by-side");
+}
+
+#[test]
 fn the_deployment_script_names_what_is_missing_and_is_clean() {
     run("script");
 }
