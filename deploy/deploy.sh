@@ -4,6 +4,7 @@
 #   deploy/deploy.sh setup               makes deploy/secrets: passwords at random, and the files for the API keys
 #   deploy/deploy.sh validate            says everything that is missing, each with what to do; starts nothing
 #   deploy/deploy.sh deploy-compose [admin|monitoring]...    builds, starts, and waits until clients are served
+#   deploy/deploy.sh deploy-ha           two ingests, two edges and a proxy, with PostgreSQL and Redis
 #   deploy/deploy.sh deploy-standalone   one container: SQLite and memory instead of PostgreSQL and Redis
 #   deploy/deploy.sh demo                one container on a simulated market: needs no key and no secret
 #   deploy/deploy.sh status              candela's own page: is it healthy, and if not, why
@@ -76,9 +77,10 @@ needs_port() {
 
 stop_if_lacking() { [ "$lacks" = 0 ] || exit 69; }
 
-running() { # the id of the container that serves clients: of compose, standalone or demo
+running() { # the id of the container that serves clients: of compose, of the first edge, standalone or demo
     local id
     id=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=candela" | head -1)
+    [ -n "$id" ] || id=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=edge-1" | head -1)
     [ -n "$id" ] || id=$(docker ps -q --filter "name=^/${project}-(standalone|demo)\$" | head -1)
     [ -n "$id" ] || { say "candela does not run: deploy/deploy.sh deploy-compose starts it" >&2; exit 1; }
     echo "$id"
@@ -162,6 +164,16 @@ deploy_compose() {
     wait_until_served "$(running)"
 }
 
+deploy_ha() {
+    needs_docker
+    needs_secrets
+    stop_if_lacking
+    build_image
+    compose --profile ha up -d --no-build proxy
+    if [ "${CANDELA_WAIT:-}" = 0 ]; then return; fi
+    wait_until_served "$(running)"
+}
+
 run_alone() { # run_alone NAME ARGUMENT...: one container as compose would make it
     local name=$1
     shift
@@ -213,7 +225,7 @@ stop() {
         docker stop -t 15 "$id" >/dev/null
         docker rm "$id" >/dev/null
     done
-    compose --profile admin --profile monitoring --profile demo down
+    compose --profile admin --profile monitoring --profile demo --profile ha down
     say "candela is stopped; its volumes keep the data (docker volume ls --filter name=$project)"
 }
 
@@ -223,12 +235,13 @@ case "$command" in
     setup) setup ;;
     validate) validate ;;
     deploy-compose) deploy_compose "$@" ;;
+    deploy-ha) deploy_ha ;;
     deploy-standalone) deploy_standalone ;;
     demo) demo ;;
     status) needs_docker; stop_if_lacking; docker exec "$(running)" /usr/bin/candela status ;;
     health) needs_docker; stop_if_lacking; docker exec "$(running)" /usr/bin/candela status --ready ;;
     logs) needs_docker; stop_if_lacking; logs "$@" ;;
     stop) needs_docker; stop_if_lacking; stop ;;
-    help | -h | --help) sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+    help | -h | --help) sed -n '2,23s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
     *) say "deploy/deploy.sh knows no command $command; deploy/deploy.sh help lists them" >&2; exit 64 ;;
 esac

@@ -56,6 +56,11 @@ fn compose_serves_loses_nothing_by_a_kill_and_stops_in_time() {
 }
 
 #[test]
+fn clients_of_the_proxy_go_on_over_the_kill_of_an_edge_and_of_the_ingest() {
+    run("ha");
+}
+
+#[test]
 fn a_restored_database_gets_what_it_lacks_and_an_older_ledger_begins_new_epochs() {
     run("backup");
 }
