@@ -1,5 +1,6 @@
 //! Thin shells: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
 
+pub mod repeat;
 pub mod supervision;
 pub mod core;
 pub mod cluster;

@@ -7,6 +7,7 @@
 
 use crate::actors::control::root::LOG_LOST;
 use crate::actors::messages::{Report, WhenSpent};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::supervision::{Row, Vitals};
 use crate::domain::model::Timestamp;
@@ -134,7 +135,7 @@ impl Actor for EdgeRoot {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.show();
-        ctx.run_interval(limits::EDGE_LOOK, |root, _| root.show());
+        ctx.repeat_every(limits::EDGE_LOOK, |root, _| root.show());
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report, Told};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
@@ -206,7 +207,7 @@ impl Actor for LogFollower {
         self.remind_later(ctx); // a fresh one does not know whom it owes
         self.follow(ctx);
         self.hear(ctx);
-        ctx.run_interval(limits::LEADER_HEARD, Self::hear);
+        ctx.repeat_every(limits::LEADER_HEARD, Self::hear);
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::actors::core::{TellsReaders, ToldReaders};
 use crate::actors::messages::{Recorded, Report};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
@@ -323,7 +324,7 @@ impl Actor for LogKeeper {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.remind_later(ctx); // a fresh one does not know whom it owes
         self.append(ctx);
-        ctx.run_interval(limits::LEADER_SAYS, |actor, ctx| {
+        ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
             actor.append(ctx); // openings, and what a full mailbox dropped
         });

@@ -11,6 +11,7 @@ use crate::actors::control::{
     health_zone::in_zone,
 };
 use crate::actors::messages::Report;
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::supervision::Vitals;
 use crate::actors::views::{LeaseView, PipelineView};
@@ -414,7 +415,7 @@ impl Actor for Health {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.look();
-        ctx.run_interval(limits::HEALTH_EVERY, |health, ctx| {
+        ctx.repeat_every(limits::HEALTH_EVERY, |health, ctx| {
             health.look();
             health.record(ctx);
         });

@@ -7,6 +7,7 @@
 //!        reports anew
 
 use crate::actors::messages::{LookAtFlag, Report};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::domain::calendar::Calendar;
 use crate::domain::history::{Found, GateWindow, Sighting, l0};
@@ -205,7 +206,7 @@ impl Actor for L0Watcher {
             Some((Changed, changed))
         });
         ctx.add_stream(changes);
-        ctx.run_interval(self.deps.services.clock.real(limits::FLAG_POLL), |actor, ctx| {
+        ctx.repeat_every(self.deps.services.clock.real(limits::FLAG_POLL), |actor, ctx| {
             actor.look(false, ctx);
         });
         self.look(true, ctx);

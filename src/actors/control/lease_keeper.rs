@@ -6,6 +6,7 @@
 //! fails  a panic restarts it from fresh state: the leases keep running meanwhile, and fence each write by themselves
 
 use crate::actors::messages::Report;
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::views::LeaseView;
 use crate::clock::Stopwatch;
@@ -131,7 +132,7 @@ impl Actor for LeaseKeeper {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.look(ctx);
-        ctx.run_interval(limits::LEASE_RENEW, Self::look);
+        ctx.repeat_every(limits::LEASE_RENEW, Self::look);
     }
 }
 

@@ -9,6 +9,7 @@
 //!        reports the changes that it missed, and reports an open session once more
 
 use crate::actors::messages::Report;
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::calendar_file::{self, FileMark};
 use crate::domain::calendar::Calendar;
@@ -139,7 +140,7 @@ impl Actor for SessionClock {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(limits::CLOCK_LOOK, |actor, ctx| actor.check(ctx));
+        ctx.repeat_every(limits::CLOCK_LOOK, |actor, ctx| actor.check(ctx));
         self.look(ctx);
     }
 }

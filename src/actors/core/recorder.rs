@@ -7,6 +7,7 @@
 
 use crate::actors::core::{CommitQueue, LedgerReports, TellsReaders, ToldReaders};
 use crate::actors::messages::{Handed, Item, Recorded, Told};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::domain::model::{Event, JournalEntry, Position, Sequenced};
@@ -152,7 +153,7 @@ impl Actor for Recorder {
             .latest
             .send_modify(|view| view.head = view.head.max(head));
         self.remind_later(ctx); // after a restart it is not known whose mailbox was full
-        ctx.run_interval(limits::LEDGER_LOOK_IDLE, |actor, _| actor.look());
+        ctx.repeat_every(limits::LEDGER_LOOK_IDLE, |actor, _| actor.look());
         self.write(ctx);
     }
 }

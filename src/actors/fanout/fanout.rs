@@ -9,6 +9,7 @@
 
 use crate::actors::fanout::{ClientRegistry, Connection, LedgerSource, Replayer, StoredSpans, TickBatch, TickBatches};
 use crate::actors::messages::{Item, Recorded, Subscribe, Told, Unsubscribe};
+use crate::actors::repeat::RepeatEvery;
 use crate::domain::model::{Bar, Channel, Event, Position, Sequenced, Symbol, Timestamp, Topic};
 use crate::domain::protocol::{Offered, Zones, frames, pattern};
 use crate::limits;
@@ -447,7 +448,7 @@ impl Actor for Fanout {
         if self.replayer.parts.pattern {
             let now = registry.clock().now();
             registry.pattern_at.set(registry.pattern_at.get().or(Some(now)));
-            ctx.run_interval(limits::PATTERN_EVERY, |shard, ctx| {
+            ctx.repeat_every(limits::PATTERN_EVERY, |shard, ctx| {
                 shard.send_test_feed();
                 shard.plan_flush(ctx);
             });
@@ -475,11 +476,11 @@ impl Actor for Fanout {
         for connection in registry.connections() {
             self.replayer.resume(&connection);
         }
-        ctx.run_interval(limits::CLIENT_SWEEP, |shard, ctx| {
+        ctx.repeat_every(limits::CLIENT_SWEEP, |shard, ctx| {
             shard.replayer.parts.registry.sweep_clients();
             shard.watch_status(ctx);
         });
-        ctx.run_interval(limits::CLIENT_PUMP, |shard, ctx| {
+        ctx.repeat_every(limits::CLIENT_PUMP, |shard, ctx| {
             shard.resume_replays();
             shard.fetch_chunks(ctx);
         });

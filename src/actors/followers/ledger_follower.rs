@@ -7,6 +7,7 @@
 //!        asks the sink for its position
 
 use crate::actors::messages::{Flush, Recorded, Report};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::cache::CacheError;
@@ -215,8 +216,8 @@ impl<S: Sink> Actor for LedgerFollower<S> {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.follower.heard(self.services.ledger.head());
-        ctx.run_interval(limits::STORE_LOOK, Self::look);
-        ctx.run_interval(limits::FORGET_EVERY, Self::forget);
+        ctx.repeat_every(limits::STORE_LOOK, Self::look);
+        ctx.repeat_every(limits::FORGET_EVERY, Self::forget);
         self.proceed(ctx);
     }
 }

@@ -16,13 +16,14 @@
 //! Root hears `GaveUp` when the budget is spent, and `Steady` when the child has then run for the window without a failure.
 
 use crate::actors::messages::{Report, WhenSpent};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::supervision::{Standing, Vitals};
 use crate::clock::Stopwatch;
 use crate::domain::model::backoff;
 use crate::limits;
 use actix::dev::ContextFut;
 use actix::dev::channel::{AddressReceiver, channel};
-use actix::{Actor, Addr, AsyncContext, Context, Recipient, Supervised};
+use actix::{Actor, Addr, Context, Recipient, Supervised};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -178,7 +179,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
     fn run(&mut self) -> Phase {
         let vitals = self.vitals.clone();
         vitals.beat();
-        self.future.ctx().run_interval(limits::PULSE, move |_, _| vitals.beat());
+        self.future.ctx().repeat_every(limits::PULSE, move |_, _| vitals.beat());
         Phase::Running(Box::pin(tokio::time::sleep(limits::PULSE)))
     }
 

@@ -7,13 +7,14 @@
 //!        keys
 
 use crate::actors::messages::{KeyAnswered, Lease, LeaseKey, Report, UseKey};
+use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::domain::model::Timestamp;
 use crate::domain::status::ActionRefused;
 use crate::domain::vendor::{KeyPolicy, KeySlot, KeyState, KeyView, KeysView, NoLease, Pool, Purpose};
 use crate::ledger::KeyUseBook;
 use crate::limits;
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, Supervised};
+use actix::{Actor, Context, Handler, Recipient, Supervised};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,7 +230,7 @@ impl Actor for KeyPool {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.show();
-        ctx.run_interval(limits::KEYS_LOOK, |pool, _| pool.look());
+        ctx.repeat_every(limits::KEYS_LOOK, |pool, _| pool.look());
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::actors::fanout::Connection;
 use crate::actors::messages::{Subscribe, Unsubscribe};
+use crate::actors::repeat::RepeatEvery;
 use crate::domain::model::{Channel, Symbol};
 use crate::domain::protocol::{Close, Framing, Options, Since, frames};
 use crate::domain::vendor::events::{self, Empty, Sorted, StreamAction};
@@ -45,7 +46,7 @@ impl Speaker for TdOpening {
             ctx.set_mailbox_capacity(1);
             ctx.add_stream(hears);
             if matches!(self.access, Access::Granted(_)) {
-                ctx.run_interval(limits::CLIENT_AUTH, |client: &mut TdClient, _| client.look_at_grant());
+                ctx.repeat_every(limits::CLIENT_AUTH, |client: &mut TdClient, _| client.look_at_grant());
             }
             TdClient {
                 thread: self.thread,

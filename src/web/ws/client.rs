@@ -7,6 +7,7 @@
 
 use crate::actors::fanout::{Connection, CountedClient};
 use crate::actors::messages::{Subscribe, Unsubscribe};
+use crate::actors::repeat::RepeatEvery;
 use crate::domain::model::{Channel, Symbol};
 use crate::domain::protocol::{
     Close, Options, Problem, Refusal, Request, Since, SubscribeRequest, Wanted, frames, requests,
@@ -107,7 +108,7 @@ impl Client {
     /// Subscribes to the channels of the address, or to the default ones, and checks the token from time to time.
     fn begin(&mut self, ctx: &mut Context<Self>) {
         if matches!(self.access, Access::Granted(_)) {
-            ctx.run_interval(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
+            ctx.repeat_every(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
         }
         let wanted = self.wanted.take();
         let status = wanted.as_ref().is_none_or(|wanted| wanted.contains(&Wanted::Status));
