@@ -3,7 +3,7 @@
 use std::process::{ExitCode, Termination};
 
 /// Why the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(strum::VariantArray, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// It was told to stop, or did what it was asked to.
     Clean,
@@ -25,16 +25,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end.
-    pub const ALL: [Self; 8] = [
-        Self::Clean,
-        Self::Found,
-        Self::Usage,
-        Self::Unavailable,
-        Self::GaveUp,
-        Self::Resource,
-        Self::TryAgain,
-        Self::Settings,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The number that the operating system sees; those from 64 on are those of `sysexits.h`.
     pub const fn code(self) -> u8 {
@@ -80,7 +71,7 @@ mod tests {
     #[test]
     fn the_operations_guide_prints_this_table() {
         let guide = include_str!("../docs/operations.md");
-        for exit in Exit::ALL {
+        for &exit in Exit::ALL {
             let row = format!("| {} | {} |", exit.code(), exit.meaning());
             assert!(guide.contains(&row), "docs/operations.md lacks:\n{row}");
         }
@@ -88,7 +79,7 @@ mod tests {
 
     #[test]
     fn no_two_ways_to_end_share_a_code() {
-        let mut codes = Exit::ALL.map(Exit::code);
+        let mut codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
     }

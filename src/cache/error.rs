@@ -3,6 +3,8 @@
 use crate::domain::followers::lease::AnotherWriter;
 
 /// Why a request of the cache failed.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     /// The server is not there, went away, or answers too late.
@@ -28,22 +30,14 @@ pub enum CacheError {
     BadUrl(String),
     /// Any other error of the server.
     #[error("Redis says: {0}")]
+    #[strum(serialize = "refused")]
     Other(String),
 }
 
 impl CacheError {
     /// Its name, for programs: the reason of the condition `cache_down`.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreachable(_) => "unreachable",
-            Self::LoginRefused(_) => "login_refused",
-            Self::NotAllowed(_) => "not_allowed",
-            Self::Full(_) => "full",
-            Self::NoSuchDatabase(_) => "no_such_database",
-            Self::AnotherWriter(_) => "another_writer",
-            Self::BadUrl(_) => "bad_url",
-            Self::Other(_) => "refused",
-        }
+    pub fn reason(&self) -> &'static str {
+        self.into()
     }
 
     /// The error of a command in a script: a code and a text, which older servers put behind its place in the script.

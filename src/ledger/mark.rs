@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "mark";
 
 /// Why a ledger cannot be shown to end where it was told to.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
     /// It ends before the last position that was acknowledged.
@@ -38,15 +40,8 @@ pub enum Doubt {
 
 impl Doubt {
     /// Its name: the reason of the condition `ledger_renumbered`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LostTail => "lost_tail",
-            Self::PowerLoss => "power_loss",
-            Self::Copied => "copied",
-            Self::MarkMissing => "mark_missing",
-            Self::StoreAhead => "store_ahead",
-            Self::LogAhead => "log_ahead",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What is known, for people.

@@ -65,6 +65,8 @@ impl ColumnSource for [Value] {
 }
 
 /// The table of an event.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Table {
     Ticks,
@@ -75,12 +77,8 @@ pub(super) enum Table {
 impl Table {
     pub(super) const ALL: [Self; 3] = [Self::Ticks, Self::Bars, Self::Notes];
 
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Ticks => "ticks",
-            Self::Bars => "bars",
-            Self::Notes => "notes",
-        }
+    pub(super) fn name(self) -> &'static str {
+        self.into()
     }
 
     pub(super) fn read(self, row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {

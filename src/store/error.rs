@@ -4,6 +4,8 @@ use crate::domain::followers::lease::AnotherWriter;
 use std::path::PathBuf;
 
 /// Why the store could not do what it was asked.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The server or the file is not there, or went away. Whether the last transaction was committed is not known.
@@ -20,12 +22,14 @@ pub enum StoreError {
     RowRefused(String),
     /// A refusal whose reason may be a row's or the table's: rows that others outlive are set aside.
     #[error("the database refuses what it is given: {0}")]
+    #[strum(serialize = "write_failed")]
     Refused(String),
     /// One kind of row is refused again and again, and none is accepted: then it is not the row.
     #[error(
         "the database refuses each {kind}, {number} in a row: {reason}; mend what refuses them (a trigger, a check, a sequence at its end), \
          then they are written"
     )]
+    #[strum(serialize = "rows_refused")]
     EveryRowRefused {
         /// What is refused.
         kind: &'static str,
@@ -60,6 +64,7 @@ pub enum StoreError {
     WrongTables(String),
     /// Tables that others made, and that candela would fill wrongly or not at all: each difference with its remedy.
     #[error("the tables differ from what candela relies on: {}", .0.join(" | "))]
+    #[strum(serialize = "wrong_tables")]
     DifferentTables(Vec<String>),
     /// Made by a version that is ahead of this one.
     #[error(
@@ -118,6 +123,7 @@ pub enum StoreError {
     },
     /// Anything else that the database says.
     #[error("the database says: {0}")]
+    #[strum(serialize = "write_failed")]
     Other(String),
 }
 
@@ -142,30 +148,8 @@ impl StoreError {
     }
 
     /// Its name, for programs: the reason of the condition `store_behind`.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreachable(_) => "unreachable",
-            Self::Slow(_) => "slow",
-            Self::Conflict(_) => "conflict",
-            Self::RowRefused(_) => "row_refused",
-            Self::EveryRowRefused { .. } => "rows_refused",
-            Self::NotSetAside(_) => "not_set_aside",
-            Self::NoSession(_) => "no_session",
-            Self::Full(_) => "full",
-            Self::LoginRefused(_) => "login_refused",
-            Self::NotAllowed(_) => "not_allowed",
-            Self::WrongTables(_) | Self::DifferentTables(_) => "wrong_tables",
-            Self::NewerSchema { .. } => "newer_schema",
-            Self::OlderSchema { .. } => "older_schema",
-            Self::WouldLose { .. } => "would_lose",
-            Self::Behind { .. } => "behind",
-            Self::AnotherWriter(_) => "another_writer",
-            Self::NoLease => "no_lease",
-            Self::BadUrl(_) => "bad_url",
-            Self::BadFile { .. } => "bad_file",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Refused(_) | Self::Other(_) => "write_failed",
-        }
+    pub fn reason(&self) -> &'static str {
+        self.into()
     }
 
     /// What to do about it.

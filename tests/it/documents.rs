@@ -23,7 +23,7 @@ fn rows(document: &str, first: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
 
 #[test]
 fn closes_advise_what_the_protocol_advises() {
-    for close in Close::ALL {
+    for &close in Close::ALL {
         let row = rows("docs/api.md", |cell| cell == close.code().to_string());
         assert!(
             row.iter()
@@ -35,7 +35,7 @@ fn closes_advise_what_the_protocol_advises() {
 
 #[test]
 fn conditions_are_explained_to_operators() {
-    for kind in ConditionKind::ALL {
+    for &kind in ConditionKind::ALL {
         let row = rows("docs/operations.md", |cell| cell == kind.name());
         assert_eq!(row.len(), 1, "{} has {} rows", kind.name(), row.len());
         assert_eq!(row[0][2], kind.clears_when(), "{}", kind.name());
@@ -44,7 +44,7 @@ fn conditions_are_explained_to_operators() {
 
 #[test]
 fn reasons_against_trading_are_explained_to_operators_and_to_clients() {
-    for reason in UnsafeReason::ALL {
+    for &reason in UnsafeReason::ALL {
         for document in ["docs/operations.md", "docs/api.md"] {
             let row = rows(document, |cell| cell == format!("`{}`", reason.name()));
             assert_eq!(row.len(), 1, "{} has {} rows in {document}", reason.name(), row.len());

@@ -111,7 +111,7 @@ pub enum FollowError {
 
 impl FollowError {
     /// Its name, for programs.
-    const fn reason(&self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Self::Store(error) => error.reason(),
             Self::Cache(error) => error.reason(),

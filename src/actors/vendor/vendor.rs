@@ -72,7 +72,7 @@ impl ConnectFailure {
     }
 
     /// A name that equal failures share.
-    pub(crate) const fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Refused { refusal, .. } => refusal.trouble.name(),
             Self::Failed { cause, .. } => cause,

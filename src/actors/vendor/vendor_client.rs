@@ -54,7 +54,7 @@ pub(crate) enum CallFailure {
 
 impl CallFailure {
     /// A name that equal failures share.
-    pub(crate) const fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(failure) => failure.kind(),
             Self::Body { .. } => "broken_answer",
@@ -150,7 +150,7 @@ pub(crate) enum AskError {
 
 impl AskError {
     /// A name that equal failures share.
-    pub(crate) const fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::NoKey(refused) => refused.reason,
             Self::NoPool(_) => "no_key_pool",

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Which days have sessions.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CalendarKind {
@@ -23,12 +25,8 @@ impl CalendarKind {
     pub const ALL: [Self; 3] = [Self::Colombia, Self::Forex, Self::Always];
 
     /// Its name in settings and override files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Colombia => "colombia",
-            Self::Forex => "forex",
-            Self::Always => "always",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The inverse of [`CalendarKind::name`].

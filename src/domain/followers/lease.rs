@@ -14,6 +14,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// What only one candela may write to.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// A PostgreSQL database.
@@ -26,12 +28,8 @@ pub enum Place {
 
 impl Place {
     /// Its name for programs: the reason of the condition `another_writer`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::StoreFile => "store_file",
-            Self::Redis => "redis",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What people call it.

@@ -108,6 +108,8 @@ impl StreamState {
 }
 
 /// What somebody else did to a stream.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
     /// The key is gone.
@@ -128,16 +130,8 @@ pub enum Disturbance {
 
 impl Disturbance {
     /// Its name, for programs: the reason of the condition `stream_disturbed`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::WrongType => "wrong_type",
-            Self::ForeignEntry => "foreign_entry",
-            Self::Renumbered => "renumbered",
-            Self::Trimmed => "trimmed",
-            Self::LostTail => "lost_tail",
-            Self::AheadOfLedger => "ahead_of_ledger",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// A sentence for people, after the stream's name.

@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the service is.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -56,29 +58,11 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] = [
-        Self::Initializing,
-        Self::WaitingL0,
-        Self::CheckingData,
-        Self::Ready,
-        Self::Active,
-        Self::MarketClosed,
-        Self::Error,
-        Self::Shutdown,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name on every wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Initializing => "initializing",
-            Self::WaitingL0 => "waiting_l0",
-            Self::CheckingData => "checking_data",
-            Self::Ready => "ready",
-            Self::Active => "active",
-            Self::MarketClosed => "market_closed",
-            Self::Error => "error",
-            Self::Shutdown => "shutdown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

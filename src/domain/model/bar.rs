@@ -46,6 +46,8 @@ impl Ohlc {
 }
 
 /// How finished a bar is.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BarState {
@@ -59,12 +61,8 @@ pub enum BarState {
 
 impl BarState {
     /// Its name on every wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Partial => "partial",
-            Self::Closed => "closed",
-            Self::Revised => "revised",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 ///   ▲                    │ └──the vendor has none──► unfillable
 ///   └──attempt failed────┘
 /// ```
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapStatus {
@@ -25,13 +27,8 @@ pub enum GapStatus {
 
 impl GapStatus {
     /// Its name on every wire and in every table.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Filling => "filling",
-            Self::Filled => "filled",
-            Self::Unfillable => "unfillable",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether bars are still missing and may yet come.

@@ -8,6 +8,7 @@ use std::time::Duration;
 /// What a bar spans. `Session` and `Day` are one bar a session: from its open to its close, and its calendar day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[derive(strum::VariantArray)]
 pub enum Interval {
     /// One minute.
     M1,
@@ -35,15 +36,7 @@ impl Interval {
     pub const BASE: Self = Self::M5;
 
     /// Every interval, shortest first.
-    pub const ALL: [Self; 7] = [
-        Self::M1,
-        Self::M5,
-        Self::M15,
-        Self::M30,
-        Self::H1,
-        Self::Session,
-        Self::D1,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// `5m`: its name in channels, settings and REST.
     pub const fn name(self) -> &'static str {
@@ -83,7 +76,8 @@ impl FromStr for Interval {
     type Err = IntervalError;
     fn from_str(text: &str) -> Result<Self, IntervalError> {
         Self::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|interval| interval.name() == text)
             .ok_or_else(|| IntervalError(text.chars().take(20).collect()))
     }
@@ -114,7 +108,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for interval in Interval::ALL {
+        for &interval in Interval::ALL {
             assert_eq!(interval.name().parse(), Ok(interval));
         }
         assert_eq!("7m".parse::<Interval>(), Err(IntervalError("7m".to_owned())));

@@ -21,6 +21,8 @@ pub struct Parsed {
 }
 
 /// Where prices come from that had more digits than the scale holds.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundedSource {
@@ -36,13 +38,8 @@ pub enum RoundedSource {
 
 impl RoundedSource {
     /// Its name on every wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Link => "link",
-            Self::Poll => "poll",
-            Self::VendorBars => "vendor_bars",
-            Self::History => "history",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

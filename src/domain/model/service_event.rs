@@ -10,6 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What an entry tells of.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceEventKind {
@@ -51,52 +53,16 @@ pub enum ServiceEventKind {
 
 impl ServiceEventKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
-        Self::Started,
-        Self::Settings,
-        Self::State,
-        Self::Gate,
-        Self::Verdict,
-        Self::ConditionRaised,
-        Self::ConditionCleared,
-        Self::LinkUp,
-        Self::LinkDown,
-        Self::Restarted,
-        Self::GaveUp,
-        Self::Key,
-        Self::Action,
-        Self::LeftOut,
-        Self::Gap,
-        Self::Session,
-        Self::Seam,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name on every wire and in every table.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Settings => "settings",
-            Self::State => "state",
-            Self::Gate => "gate",
-            Self::Verdict => "verdict",
-            Self::ConditionRaised => "condition_raised",
-            Self::ConditionCleared => "condition_cleared",
-            Self::LinkUp => "link_up",
-            Self::LinkDown => "link_down",
-            Self::Restarted => "restarted",
-            Self::GaveUp => "gave_up",
-            Self::Key => "key",
-            Self::Action => "action",
-            Self::LeftOut => "left_out",
-            Self::Gap => "gap",
-            Self::Session => "session",
-            Self::Seam => "seam",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
 
@@ -312,7 +278,7 @@ mod tests {
 
     #[test]
     fn kinds_and_places_are_read_back() {
-        for kind in ServiceEventKind::ALL {
+        for &kind in ServiceEventKind::ALL {
             assert_eq!(ServiceEventKind::named(kind.name()), Some(kind));
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }

@@ -4,6 +4,8 @@ use crate::domain::model::{Price, Symbol, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Where a tick or bar came from.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
@@ -21,14 +23,8 @@ pub enum Provenance {
 
 impl Provenance {
     /// Its name on every wire and in every table.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Polled => "polled",
-            Self::Backfill => "backfill",
-            Self::L0 => "l0",
-            Self::Mixed => "mixed",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The inverse of [`Provenance::name`].
@@ -74,6 +70,8 @@ pub struct AcceptedTick {
 }
 
 /// Why a tick was not accepted. Each is counted under its name.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
@@ -109,40 +107,10 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
-        Self::UnknownSymbol,
-        Self::NonPositive,
-        Self::CrossedQuote,
-        Self::FromTheFuture,
-        Self::ExactRepeat,
-        Self::AbsurdJump,
-        Self::TooLate,
-        Self::OffSession,
-        Self::Unconfirmed,
-        Self::UnreadablePrice,
-        Self::UnreadableQuote,
-        Self::UnreadableStamp,
-        Self::OutOfRange,
-        Self::BeyondScale,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name in counters, logs and `/status`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::UnknownSymbol => "unknown_symbol",
-            Self::NonPositive => "non_positive",
-            Self::CrossedQuote => "crossed_quote",
-            Self::FromTheFuture => "from_the_future",
-            Self::ExactRepeat => "exact_repeat",
-            Self::AbsurdJump => "absurd_jump",
-            Self::TooLate => "too_late",
-            Self::OffSession => "off_session",
-            Self::Unconfirmed => "unconfirmed",
-            Self::UnreadablePrice => "unreadable_price",
-            Self::UnreadableQuote => "unreadable_quote",
-            Self::UnreadableStamp => "unreadable_stamp",
-            Self::OutOfRange => "out_of_range",
-            Self::BeyondScale => "beyond_scale",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }

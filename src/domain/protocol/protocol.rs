@@ -1,6 +1,8 @@
 //! The one table of error codes and close codes that WebSocket clients meet. Documents are made from it and compared with it.
 
 /// What can be wrong with a client's message, answered with an error and no close.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Problem {
     /// Not JSON, or not an object.
@@ -35,22 +37,7 @@ pub enum Problem {
 
 impl Problem {
     /// Every problem, by code.
-    pub const ALL: [Self; 14] = [
-        Self::BadJson,
-        Self::BadMessage,
-        Self::UnknownAction,
-        Self::Unauthenticated,
-        Self::AuthFailed,
-        Self::UnknownChannel,
-        Self::UnknownSymbol,
-        Self::RateLimited,
-        Self::ChannelLimit,
-        Self::ConnectionLimit,
-        Self::MessageTooLarge,
-        Self::ReplayTooLarge,
-        Self::PositionExpired,
-        Self::NotReady,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its number on the wire.
     pub const fn code(self) -> u16 {
@@ -73,23 +60,8 @@ impl Problem {
     }
 
     /// Its name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadJson => "bad_json",
-            Self::BadMessage => "bad_message",
-            Self::UnknownAction => "unknown_action",
-            Self::Unauthenticated => "unauthenticated",
-            Self::AuthFailed => "auth_failed",
-            Self::UnknownChannel => "unknown_channel",
-            Self::UnknownSymbol => "unknown_symbol",
-            Self::RateLimited => "rate_limited",
-            Self::ChannelLimit => "channel_limit",
-            Self::ConnectionLimit => "connection_limit",
-            Self::MessageTooLarge => "message_too_large",
-            Self::ReplayTooLarge => "replay_too_large",
-            Self::PositionExpired => "position_expired",
-            Self::NotReady => "not_ready",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether the same message may succeed later.
@@ -99,6 +71,8 @@ impl Problem {
 }
 
 /// Why a connection is closed.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Close {
     /// The client asked for it.
@@ -106,12 +80,15 @@ pub enum Close {
     /// The service stops.
     GoingAway,
     /// A violation of RFC 6455.
+    #[strum(serialize = "protocol_violation")]
     Protocol,
     /// A kind of message that is not understood.
+    #[strum(serialize = "unsupported_data")]
     Unsupported,
     /// Text that is not UTF-8.
     BadText,
     /// A message above the size limit.
+    #[strum(serialize = "message_too_large")]
     TooLarge,
     /// Our mistake.
     Internal,
@@ -139,25 +116,7 @@ pub enum Close {
 
 impl Close {
     /// Every close, by code.
-    pub const ALL: [Self; 17] = [
-        Self::Normal,
-        Self::GoingAway,
-        Self::Protocol,
-        Self::Unsupported,
-        Self::BadText,
-        Self::TooLarge,
-        Self::Internal,
-        Self::Restarting,
-        Self::TryLater,
-        Self::NotReady,
-        Self::Idle,
-        Self::SlowConsumer,
-        Self::ContinuityLost,
-        Self::TooManyRequests,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::TokenRevoked,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its number on the wire.
     pub const fn code(self) -> u16 {
@@ -183,26 +142,8 @@ impl Close {
     }
 
     /// Its name in counters and documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::GoingAway => "going_away",
-            Self::Protocol => "protocol_violation",
-            Self::Unsupported => "unsupported_data",
-            Self::BadText => "bad_text",
-            Self::TooLarge => "message_too_large",
-            Self::Internal => "internal",
-            Self::Restarting => "restarting",
-            Self::TryLater => "try_later",
-            Self::NotReady => "not_ready",
-            Self::Idle => "idle",
-            Self::SlowConsumer => "slow_consumer",
-            Self::ContinuityLost => "continuity_lost",
-            Self::TooManyRequests => "too_many_requests",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::TokenRevoked => "token_revoked",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What the client should do.
@@ -253,7 +194,7 @@ mod tests {
     }
     #[test]
     fn a_client_may_come_back_where_the_advice_says_so() {
-        for close in Close::ALL {
+        for &close in Close::ALL {
             assert_eq!(close.invites(), close.advice().contains("back"), "{close:?}");
         }
     }

@@ -5,6 +5,8 @@ use crate::domain::vendor::KeySlot;
 use crate::limits;
 
 /// What is to be done.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorAction {
     /// Start an actor of the supervision tree anew. Its restart budget is not touched.
@@ -44,15 +46,8 @@ pub enum OperatorAction {
 
 impl OperatorAction {
     /// Its name on every wire and in the journal.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::RestartActor { .. } => "restart_actor",
-            Self::Backfill { .. } => "backfill",
-            Self::OverrideGate { .. } => "override_gate",
-            Self::RetireKey { .. } => "retire_key",
-            Self::ReviveKey { .. } => "revive_key",
-            Self::Drain => "drain",
-        }
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 
     /// The pair that it concerns, if it concerns one.

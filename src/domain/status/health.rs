@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What can be wrong while the service runs.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionKind {
@@ -67,67 +69,11 @@ pub enum ConditionKind {
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
-        Self::HistoryUnverified,
-        Self::FlagWithdrawn,
-        Self::GateOverridden,
-        Self::ClockStepped,
-        Self::ProcessPaused,
-        Self::CalendarFileWrong,
-        Self::FeedDown,
-        Self::Polling,
-        Self::FeedSilent,
-        Self::StoreBehind,
-        Self::CacheDown,
-        Self::LedgerUnwritable,
-        Self::ActorParked,
-        Self::KeysExhausted,
-        Self::ActorUnresponsive,
-        Self::ClockSkewed,
-        Self::StampsLagging,
-        Self::TicksRejected,
-        Self::SymbolRefused,
-        Self::LogLinesLost,
-        Self::LedgerRenumbered,
-        Self::StoreAhead,
-        Self::StreamDisturbed,
-        Self::AnotherWriter,
-        Self::LogDown,
-        Self::LogDiverged,
-        Self::LogStale,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name on `/status` and in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HistoryUnverified => "history_unverified",
-            Self::FlagWithdrawn => "flag_withdrawn",
-            Self::GateOverridden => "gate_overridden",
-            Self::ClockStepped => "clock_stepped",
-            Self::ProcessPaused => "process_paused",
-            Self::CalendarFileWrong => "calendar_file_wrong",
-            Self::FeedDown => "feed_down",
-            Self::Polling => "polling",
-            Self::FeedSilent => "feed_silent",
-            Self::StoreBehind => "store_behind",
-            Self::CacheDown => "cache_down",
-            Self::LedgerUnwritable => "ledger_unwritable",
-            Self::ActorParked => "actor_parked",
-            Self::KeysExhausted => "keys_exhausted",
-            Self::ActorUnresponsive => "actor_unresponsive",
-            Self::ClockSkewed => "clock_skewed",
-            Self::StampsLagging => "stamps_lagging",
-            Self::TicksRejected => "ticks_rejected",
-            Self::SymbolRefused => "symbol_refused",
-            Self::LogLinesLost => "log_lines_lost",
-            Self::LedgerRenumbered => "ledger_renumbered",
-            Self::StoreAhead => "store_ahead",
-            Self::StreamDisturbed => "stream_disturbed",
-            Self::AnotherWriter => "another_writer",
-            Self::LogDown => "log_down",
-            Self::LogDiverged => "log_diverged",
-            Self::LogStale => "log_stale",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What would clear it, as a sentence for who is called at night.
@@ -356,7 +302,7 @@ mod tests {
                 "message": "Redis refuses connections.", "since": "1970-01-01T00:00:01Z", "clears_when": "the cache answers in time",
                 "runbook": "/runbooks?name=cache_down"}])
         );
-        for kind in ConditionKind::ALL {
+        for &kind in ConditionKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }

@@ -9,6 +9,8 @@ use crate::limits;
 use std::time::Duration;
 
 /// Why a strategy should not act on a pair.
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnsafeReason {
     /// The pair's market is closed.
@@ -53,51 +55,11 @@ pub enum UnsafeReason {
 
 impl UnsafeReason {
     /// Every reason, in the order in which they are shown.
-    pub const ALL: [Self; 19] = [
-        Self::MarketClosed,
-        Self::NotActive,
-        Self::HistoryUnverified,
-        Self::FeedDown,
-        Self::LineUnconfirmed,
-        Self::SymbolRefused,
-        Self::NoAcceptedPrice,
-        Self::PriceOverdue,
-        Self::TicksRejected,
-        Self::StampsLagging,
-        Self::FeedFrozen,
-        Self::FeedRateCollapsed,
-        Self::OpenGap,
-        Self::ActorUnresponsive,
-        Self::ClockStepped,
-        Self::ClockSkewed,
-        Self::LedgerUnwritable,
-        Self::AnotherWriter,
-        Self::StatusUnknown,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name on every wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MarketClosed => "market_closed",
-            Self::NotActive => "not_active",
-            Self::HistoryUnverified => "history_unverified",
-            Self::FeedDown => "feed_down",
-            Self::LineUnconfirmed => "line_unconfirmed",
-            Self::SymbolRefused => "symbol_refused",
-            Self::NoAcceptedPrice => "no_accepted_price",
-            Self::PriceOverdue => "price_overdue",
-            Self::TicksRejected => "ticks_rejected",
-            Self::StampsLagging => "stamps_lagging",
-            Self::FeedFrozen => "feed_frozen",
-            Self::FeedRateCollapsed => "feed_rate_collapsed",
-            Self::OpenGap => "open_gap",
-            Self::ActorUnresponsive => "actor_unresponsive",
-            Self::ClockStepped => "clock_stepped",
-            Self::ClockSkewed => "clock_skewed",
-            Self::LedgerUnwritable => "ledger_unwritable",
-            Self::AnotherWriter => "another_writer",
-            Self::StatusUnknown => "status_unknown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What ends it, as a sentence for people.
@@ -127,6 +89,8 @@ impl UnsafeReason {
 }
 
 /// How prices of a pair come.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
     /// Over the link; the last accepted one is young enough.
@@ -143,14 +107,8 @@ pub enum Feed {
 
 impl Feed {
     /// Its name on every wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Polled => "polled",
-            Self::Stale => "stale",
-            Self::Down => "down",
-            Self::Closed => "closed",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -4,6 +4,8 @@ use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeySlot, Spendable};
 
 /// Whether a key may be used.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyState {
     /// Now.
@@ -20,14 +22,8 @@ pub enum KeyState {
 
 impl KeyState {
     /// Its name on `/status`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Spacing => "spacing",
-            Self::Cooling => "cooling",
-            Self::Spent => "spent",
-            Self::Retired => "retired",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What became of our asking for a pair.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Asked, or to be asked.
@@ -20,12 +22,8 @@ pub enum Status {
 
 impl Status {
     /// Its name on `/status`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Confirmed => "confirmed",
-            Self::Refused => "refused",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

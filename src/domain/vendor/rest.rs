@@ -95,7 +95,8 @@ impl SeriesRequest {
                 .filter_map(|name| name.parse().ok())
                 .collect(),
             interval: Interval::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|i| Some(&vendor_interval(*i)) == query.get("interval"))?,
             from: at("start_date")?,
             to: at("end_date")?,

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Why the vendor refused.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trouble {
     /// This key's credits of the current minute are spent.
@@ -56,18 +58,8 @@ impl Trouble {
     }
 
     /// Its name in causes, counters and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MinuteSpent => "minute_spent",
-            Self::DaySpent => "day_spent",
-            Self::BadKey => "bad_key",
-            Self::PlanRefused => "plan_refused",
-            Self::UnknownSymbol => "unknown_symbol",
-            Self::NoData => "no_data",
-            Self::BadRequest => "bad_request",
-            Self::WrongAddress => "wrong_address",
-            Self::ServerFault => "server_fault",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn each_condition_has_a_runbook_of_its_own() {
-        for kind in ConditionKind::ALL {
+        for &kind in ConditionKind::ALL {
             let text = runbook(kind.name()).unwrap_or_else(|| panic!("docs/runbooks.md has no part {}", kind.name()));
             assert!(!text.contains("\n## ") && text.contains("**Do**"), "{text}");
         }

@@ -77,7 +77,7 @@ impl PriceStream {
     fn is_final(frame: &[u8]) -> bool {
         let code = frames::payload(frame).first_chunk::<2>();
         let code = code.map_or(Close::Normal.code(), |code| u16::from_be_bytes(*code));
-        let close = Close::ALL.into_iter().find(|close| close.code() == code);
+        let close = Close::ALL.iter().copied().find(|close| close.code() == code);
         !close.is_some_and(Close::invites)
     }
 }
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_close_frame_comes_only_where_the_client_is_to_stay_away() {
-        for close in Close::ALL {
+        for &close in Close::ALL {
             let frame = close_frame(close.code());
             let expected: &[u8] = if close.invites() { &[] } else { &frame };
             assert_eq!(said(&frame), expected, "{close:?}");

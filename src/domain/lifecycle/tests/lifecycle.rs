@@ -190,13 +190,13 @@ fn overridden(until: Timestamp) -> Event {
 
 fn table(on_timeout: OnTimeout, can_fetch: bool) -> String {
     let mut text = String::from("| event |");
-    for state in State::ALL {
+    for &state in State::ALL {
         text += &format!(" {state} |");
     }
     text += &format!("\n|{}\n", " --- |".repeat(State::ALL.len() + 1));
     for (name, event) in every_event() {
         text += &format!("| {name} |");
-        for state in State::ALL {
+        for &state in State::ALL {
             let mut life = after(machine(on_timeout, can_fetch), &way_to(state));
             assert_eq!(life.state(), state);
             let now = START + HOUR + HOUR;

@@ -470,7 +470,7 @@ fn a_new_session_can_be_replayed_from_its_own_first_entry() {
 
 #[test]
 fn lateness_is_shorter_than_the_shortest_bar() {
-    for interval in Interval::ALL {
+    for &interval in Interval::ALL {
         assert!(interval.length().is_none_or(|length| limits::LATENESS < length));
     }
 }

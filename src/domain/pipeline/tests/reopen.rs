@@ -300,7 +300,10 @@ fn a_slot_that_was_missing_when_its_session_was_cut_is_filled_by_the_ticks_that_
 }
 
 fn every_interval() -> Vec<Interval> {
-    let others = Interval::ALL.into_iter().filter(|interval| *interval != Interval::M5);
+    let others = Interval::ALL
+        .iter()
+        .copied()
+        .filter(|interval| *interval != Interval::M5);
     [Interval::M5].into_iter().chain(others).collect()
 }
 

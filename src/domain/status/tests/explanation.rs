@@ -341,7 +341,7 @@ fn conditions_of_a_run_before_do_not_hold() {
 
 #[test]
 fn every_condition_has_a_meaning() {
-    for kind in ConditionKind::ALL {
+    for &kind in ConditionKind::ALL {
         assert_eq!(
             MEANINGS.iter().filter(|(known, ..)| *known == kind).count(),
             1,
