@@ -4,11 +4,11 @@ use super::StartError;
 use crate::actors::vendor::{self, FeedSettings, RootsError};
 use crate::calendar_file;
 use crate::domain::calendar::{Calendar, Overrides};
-use crate::domain::history::{L0Table, WaitPolicy, l0, l0_table};
+use crate::domain::history::{L0Table, WaitPolicy};
 use crate::domain::model::{Interval, Session, Sessions, Symbol, Timestamp};
-use crate::domain::pipeline::{Boundary, OnMismatch, PairRules};
+use crate::domain::pipeline::PairRules;
 use crate::domain::vendor::{KeyPolicy, KeySlot};
-use crate::settings::{self, Group, Key, MinuteStamps, Mismatch, SymbolMarket, Valid};
+use crate::settings::{Group, Key, L0, SymbolMarket, Valid};
 use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -39,17 +39,10 @@ pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<PairRules
         .iter()
         .map(|(symbol, calendar): &Followed| PairRules {
             intervals: intervals.clone(),
-            boundary: match settings.market.minute_stamps {
-                MinuteStamps::Opens => Boundary::Opens,
-                MinuteStamps::Closes => Boundary::Closes,
-            },
+            boundary: settings.market.minute_stamps,
             lateness: settings.market.lateness,
             jump_basis_points: settings.market.jump_basis_points,
-            on_mismatch: match settings.upstream.mismatch {
-                Mismatch::Keep => OnMismatch::Keep,
-                Mismatch::Flag => OnMismatch::Flag,
-                Mismatch::Replace => OnMismatch::Replace,
-            },
+            on_mismatch: settings.upstream.mismatch,
             ..PairRules::new(*symbol, Arc::new(Corrected(calendar.subscribe())))
         })
         .collect()
@@ -84,20 +77,19 @@ impl Sessions for Corrected {
 
 /// Where the prepared history lies.
 pub(crate) fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {
-    let spelling = match settings.l0.spelling {
-        settings::Spelling::Compact => l0_table::Spelling::Compact,
-        settings::Spelling::Slash => l0_table::Spelling::Slash,
-    };
-    Ok(L0Table::new(&settings.l0.table, &settings.l0.time_column, spelling)?)
+    let L0 {
+        table,
+        time_column,
+        spelling,
+        ..
+    } = &settings.l0;
+    Ok(L0Table::new(table, time_column, *spelling)?)
 }
 
 pub(super) fn policy(settings: &Valid) -> WaitPolicy {
     WaitPolicy {
         wait_max: settings.l0.timeout,
-        on_timeout: match settings.l0.on_timeout {
-            settings::OnTimeout::Degrade => l0::OnTimeout::Degrade,
-            settings::OnTimeout::Error => l0::OnTimeout::Error,
-        },
+        on_timeout: settings.l0.on_timeout,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::calendar::{CalendarRules, CalendarSpec};
 use crate::domain::model::{Interval, Symbol, scale};
+use crate::domain::pipeline::Boundary;
 use crate::limits;
 use crate::settings::{Problem, layers::Given, reader::Reader, server::path};
 use chrono_tz::Tz;
@@ -17,7 +18,7 @@ pub struct Market {
     /// Intervals that are served, 5 minutes among them, shortest first.
     pub intervals: Vec<Interval>,
     /// On which side of a bar's boundary a stamp of a whole minute falls.
-    pub minute_stamps: MinuteStamps,
+    pub minute_stamps: Boundary,
     /// How long after its interval a bar waits for late ticks.
     pub lateness: Duration,
     /// A price that is further from the last good one, in hundredths of a percent, must be confirmed by those that follow.
@@ -33,15 +34,6 @@ pub struct SymbolMarket {
     pub symbol: Symbol,
     /// When it trades.
     pub calendar: CalendarRules,
-}
-
-/// The vendor stamps many ticks with a whole minute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MinuteStamps {
-    /// 08:05:00 belongs to the bar that opens then.
-    Opens,
-    /// 08:05:00 belongs to the bar that closes then.
-    Closes,
 }
 
 impl Market {
@@ -82,7 +74,7 @@ pub(super) fn read(reader: &mut Reader) -> Market {
             "market.minute_stamps",
             "opens",
             "a tick stamped 08:05:00 belongs to the bar that opens then (opens), or to the one that closes then (closes)",
-            &[("opens", MinuteStamps::Opens), ("closes", MinuteStamps::Closes)],
+            &[("opens", Boundary::Opens), ("closes", Boundary::Closes)],
         ),
         lateness: reader.duration(
             "market.lateness_ms",

@@ -22,10 +22,10 @@ pub use document::{example, guide};
 pub use keys::{Group, Key, NO_KEY};
 pub use layers::{OLD_NAMES, Sources};
 pub use log::{Format, Log};
-pub use market::{Market, MinuteStamps, SymbolMarket};
+pub use market::{Market, SymbolMarket};
 pub use server::{Server, Tls};
-pub use stores::{Cache, L0, Ledger, OnTimeout, Spelling, Store};
-pub use upstream::{Mismatch, Upstream};
+pub use stores::{Cache, L0, Ledger, Store};
+pub use upstream::Upstream;
 
 use crate::calendar_file::{self, CalendarFileError};
 use reader::Reader;

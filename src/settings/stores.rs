@@ -1,6 +1,6 @@
 //! Sections `l0`, `store`, `cache` and `ledger`: where data comes from before we are live, and where it goes after.
 
-pub use crate::domain::history::OnTimeout;
+use crate::domain::history::{OnTimeout, Spelling};
 use crate::limits;
 use crate::settings::{reader::Reader, server::path};
 use secrecy::SecretString;
@@ -22,15 +22,6 @@ pub struct L0 {
     pub time_column: String,
     /// How its column `symbol` spells a pair.
     pub spelling: Spelling,
-}
-
-/// How a table spells a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spelling {
-    /// `USDCOP`.
-    Compact,
-    /// `USD/COP`.
-    Slash,
 }
 
 /// Where bars and ticks are kept.

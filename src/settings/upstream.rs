@@ -1,5 +1,6 @@
 //! Section `upstream`: where the vendor is, with which keys, and what we may cost.
 
+use crate::domain::pipeline::OnMismatch;
 use crate::settings::{
     keys::{self, Key},
     reader::Reader,
@@ -26,20 +27,9 @@ pub struct Upstream {
     /// A link that is down for longer is replaced by polling.
     pub poll_after: Duration,
     /// What to do where the vendor's closed bar differs from ours.
-    pub mismatch: Mismatch,
+    pub mismatch: OnMismatch,
     /// Authorities to trust beside the web's: a proxy that looks into TLS has one of its own.
     pub ca_file: Option<PathBuf>,
-}
-
-/// What to do where the vendor's closed bar differs from ours by more than its float noise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mismatch {
-    /// Keep ours, and do not ask for theirs.
-    Keep,
-    /// Keep ours, flagged `vendor_mismatch`.
-    Flag,
-    /// Revise ours to theirs, flagged `vendor_mismatch`.
-    Replace,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,9 +80,9 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Ups
             "flag",
             "where the vendor's closed bar differs from ours: keep ours unasked, keep and flag it, or replace it by theirs",
             &[
-                ("keep", Mismatch::Keep),
-                ("flag", Mismatch::Flag),
-                ("replace", Mismatch::Replace),
+                ("keep", OnMismatch::Keep),
+                ("flag", OnMismatch::Flag),
+                ("replace", OnMismatch::Replace),
             ],
         ),
         ca_file: reader.optional(

@@ -113,11 +113,7 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Shared", 4, PRIVATE),
     ("Socket", 2, SIM),
     ("Source", 2, PRIVATE),
-    (
-        "Spelling",
-        3,
-        "how a table's names, a setting and the vendor's frames are written: each is imported by its module",
-    ),
+    ("Spelling", 2, SIM),
     ("Stage", 2, SIM),
     ("Standing", 2, RENAME),
     ("State", 6, MACHINE),
