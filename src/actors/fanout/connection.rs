@@ -325,7 +325,7 @@ impl Connection {
     pub fn close_answered(&self, code: Option<u16>, now: Duration) {
         match self.phase.get() {
             ConnectionPhase::Open => {
-                let frame = code.map_or_else(|| frames::frame(0x88, &[]), |code| close_frame(code, ""));
+                let frame = code.map_or_else(|| frames::frame(frames::CLOSE, &[]), |code| close_frame(code, ""));
                 self.close_frame(frame, Some(Close::Normal), now);
                 self.end(now);
             }
@@ -411,7 +411,7 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
         end = end.saturating_sub(1);
     }
     payload.extend_from_slice(reason.as_bytes().get(..end).unwrap_or_default());
-    frames::frame(0x88, &payload)
+    frames::frame(frames::CLOSE, &payload)
 }
 
 #[cfg(test)]

@@ -365,7 +365,7 @@ impl ClientRegistry {
         let mut outbox = connection.outbox.borrow_mut();
         outbox.shrink();
         if connection.ping_due(now) {
-            outbox.say(&frames::frame(0x89, b"candela"), now);
+            outbox.say(&frames::frame(frames::PING, b"candela"), now);
         }
         if connection.needs_heartbeat(now) && outbox.is_empty() {
             let heartbeat = self.heartbeat(outbox.complete());

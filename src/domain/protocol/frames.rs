@@ -131,9 +131,20 @@ pub fn gap_json(zones: &Zones, gap: &Gap) -> String {
     String::from_utf8(json.0).unwrap_or_default()
 }
 
+/// First bytes of whole frames: the FIN bit and the opcode.
+pub const TEXT: u8 = 0x81;
+/// See [`TEXT`].
+pub const BINARY: u8 = 0x82;
+/// See [`TEXT`].
+pub const CLOSE: u8 = 0x88;
+/// See [`TEXT`].
+pub const PING: u8 = 0x89;
+/// See [`TEXT`].
+pub const PONG: u8 = 0x8a;
+
 /// `payload` as one unmasked text frame.
 pub fn text_frame(payload: &[u8]) -> Bytes {
-    frame(0x81, payload)
+    frame(TEXT, payload)
 }
 
 /// One final, unmasked frame: `first` is its FIN bit and opcode.

@@ -211,7 +211,7 @@ impl StreamHandler<Said> for TdClient {
             Said::Text(text) => self.hear(&text, ctx),
             Said::Ping(payload) => {
                 if self.within_rate() {
-                    self.say(&frames::frame(0x8a, &payload));
+                    self.say(&frames::frame(frames::PONG, &payload));
                 }
             }
             Said::Pong => {}

@@ -85,8 +85,8 @@ impl PriceStream {
 impl Framing for PriceStream {
     fn encode(&mut self, frame: &[u8], into: &mut BytesMut) {
         match frame.first() {
-            Some(0x81) => Self::text(frame, into),
-            Some(0x88) if !Self::is_final(frame) => {}
+            Some(&frames::TEXT) => Self::text(frame, into),
+            Some(&frames::CLOSE) if !Self::is_final(frame) => {}
             _ => into.extend_from_slice(frame),
         }
     }

@@ -315,7 +315,7 @@ impl Client {
     fn hear_echo(&self, said: Said) {
         match said {
             Said::Text(text) => self.say(&frames::text_frame(text.as_bytes())),
-            Said::Binary(bytes) => self.say(&frames::frame(0x82, &bytes)),
+            Said::Binary(bytes) => self.say(&frames::frame(frames::BINARY, &bytes)),
             _ => {}
         }
     }
@@ -354,7 +354,7 @@ impl StreamHandler<Said> for Client {
             Said::Pong => {}
             Said::Ping(payload) => {
                 if self.echo || self.within_rate() {
-                    self.say(&frames::frame(0x8a, &payload));
+                    self.say(&frames::frame(frames::PONG, &payload));
                 }
             }
             said if self.echo => self.hear_echo(said),
