@@ -2,85 +2,105 @@
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
+pub mod status;
+
 use crate::clock::Stopwatch;
+use crate::domain::calendar::SessionView;
 use crate::domain::lifecycle::Change;
-use crate::domain::model::{Gap, Symbol, Timestamp};
+use crate::domain::model::{Gap, Symbol, Timestamp, ZonedInstant};
 pub use crate::domain::status::SymbolView;
-use crate::domain::status::{ConditionKind, Conditions, UnsafeReason};
+use crate::domain::status::{Condition, ConditionKind, ConditionView, Conditions, UnsafeReason};
 use crate::limits;
+use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Value, json};
+use status::{
+    ActorStatus, ComparisonStatus, ForecastStatus, KeyStatus, LeaseStatus, ReaderStatus, SeamStatus, VerdictStatus,
+};
 use std::collections::BTreeMap;
 
-/// Everything that `/health`, `/status` and `/market/session` show, but for what the web room knows itself.
-#[derive(Debug, Clone, Default)]
+/// Everything that `/health`, `/status` and `/market/session` show, but for what the web room knows itself. What is serialized is
+/// a part of `/status`.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ServiceView {
     /// When it was made; `None`: never.
+    #[serde(skip)]
     pub made_at: Option<Stopwatch>,
     /// It does not grow old.
     #[cfg(test)]
+    #[serde(skip)]
     pub ageless: bool,
     /// When the process started (market time).
+    #[serde(skip)]
     pub started_at: Option<Timestamp>,
     /// The life cycle's state.
     pub state: StateView,
-    /// What is not as it should be; each with `type`, `status`, `reason`, `message`, `since`, `clears_when`, `runbook`.
-    pub conditions: Vec<Value>,
+    /// What is not as it should be, those that hold first.
+    pub conditions: Vec<ConditionView>,
     /// The first pair of the settings: what the old service's fields are about.
+    #[serde(skip)]
     pub first: Option<Symbol>,
+    /// The zone of its market, in which instants are shown.
+    #[serde(skip)]
+    pub zone: Tz,
     /// Each pair.
+    #[serde(skip)]
     pub symbols: BTreeMap<Symbol, SymbolView>,
     /// The link to the vendor.
-    pub feed: FeedView,
+    pub feed: FeedStatus,
     /// The database.
+    #[serde(skip)]
     pub database: Reachable,
     /// The cache.
+    #[serde(skip)]
     pub redis: Reachable,
     /// The machine.
+    #[serde(skip)]
     pub resources: ResourcesView,
     /// Ticks accepted since the process started.
+    #[serde(skip)]
     pub processed_ticks: u64,
     /// Errors since the process started.
+    #[serde(skip)]
     pub error_count: u64,
     /// The old `l0_integration` fields.
+    #[serde(rename = "l0_integration")]
     pub l0: L0View,
     /// The old `api_key_usage` fields.
     pub api_key_usage: KeyUsageView,
-    /// The keys, each `{id, group, state, until, used_minute, used_day}`.
-    pub keys: Vec<Value>,
-    /// What today will have cost: `{at, used, expected, available, fits, polled, every_seconds}`.
-    pub forecast: Value,
-    /// Our bars of the session against the vendor's: `{bars, mismatched, pairs}`, the last with the same for each pair.
-    pub comparisons: Value,
-    /// The supervised actors, each `{name, alive, restarts, last_cause, mailbox}`.
-    pub actors: Vec<Value>,
-    /// The ledger's readers, each `{name, position, distance, age_ms}`.
-    pub readers: Vec<Value>,
+    /// The keys.
+    pub keys: Vec<KeyStatus>,
+    /// What today will have cost.
+    pub forecast: Option<ForecastStatus>,
+    /// Our bars of the sessions against the vendor's.
+    pub comparisons: ComparisonStatus,
+    /// The supervised actors.
+    pub actors: Vec<ActorStatus>,
+    /// The ledger's readers.
+    pub readers: Vec<ReaderStatus>,
     /// Gaps that are not healed.
+    #[serde(skip)]
     pub gaps: Vec<Gap>,
-    /// Where the first pair's history ends and its live data begins.
-    pub seam: Value,
-    /// The same for each pair that has a seam.
-    pub seams: Value,
-    /// The last verdict on the first pair's history.
-    pub verdict: Value,
+    /// Where the history of each pair that has a seam ends and its live data begins.
+    pub seams: BTreeMap<Symbol, SeamStatus>,
     /// The last verdict on each pair's history.
-    pub verdicts: Value,
+    pub verdicts: BTreeMap<Symbol, VerdictStatus>,
     /// Log lines that were lost since the process started.
+    #[serde(skip)]
     pub log_lines_lost: u64,
     /// Prices of the store that had more than six decimals and were rounded as they were read, since the process started.
     pub rounded_reads: u64,
     /// Whether this process has the right to write to the store.
     pub leader: bool,
-    /// Rights to write, the store's first, each `{place, state, term, held_by, trouble}`.
-    pub leases: Vec<Value>,
-    /// The session of each pair, in the old shape of `/market/session` plus what came since.
-    pub sessions: BTreeMap<Symbol, Value>,
+    /// Rights to write, the store's first.
+    pub leases: Vec<LeaseStatus>,
+    /// The session of each pair.
+    pub sessions: BTreeMap<Symbol, SessionView>,
 }
 
 impl ServiceView {
     /// The session of the first pair.
-    pub fn first_session(&self) -> Option<&Value> {
+    pub fn first_session(&self) -> Option<&SessionView> {
         let first = self.first.and_then(|first| self.sessions.get(&first));
         first.or_else(|| self.sessions.values().next())
     }
@@ -109,12 +129,10 @@ impl ServiceView {
         let mut conditions = Conditions::default();
         let message = "No sign of life of health: what is shown was true when it was made.";
         conditions.raise(ConditionKind::ActorUnresponsive, None, "health", message, now);
-        let said = conditions
-            .list()
-            .into_iter()
-            .filter_map(|one| serde_json::to_value(one).ok());
+        let said = conditions.list().into_iter();
+        let said: Vec<_> = said.map(|one| ConditionView::new(&one, view.zone)).collect();
         view.conditions
-            .retain(|condition| condition["type"] != ConditionKind::ActorUnresponsive.name());
+            .retain(|condition| !condition.is(ConditionKind::ActorUnresponsive));
         view.conditions.splice(0..0, said);
         view
     }
@@ -125,35 +143,36 @@ impl ServiceView {
             let symbols = self.symbols.iter();
             symbols.map(|(symbol, shown)| (symbol.to_string(), of(shown))).collect()
         };
-        let holding: Vec<&Value> = self
-            .conditions
-            .iter()
-            .filter(|condition| condition["status"] == true)
-            .collect();
         json!({
             "type": "status",
             "server_status": self.state.name,
             "safe_to_trade": each(|shown| json!(shown.safe_to_trade)),
             "unsafe_reasons": each(|shown| json!(shown.reasons)),
-            "conditions": holding,
+            "conditions": self.holding().collect::<Vec<_>>(),
         })
+    }
+
+    /// The conditions that hold.
+    pub fn holding(&self) -> impl Iterator<Item = &ConditionView> {
+        self.conditions.iter().filter(|condition| condition.status)
     }
 
     /// Whether a part on the way from vendor to clients shows no sign of life.
     pub fn unresponsive(&self) -> bool {
-        self.conditions.iter().any(|condition: &Value| {
-            condition["type"] == ConditionKind::ActorUnresponsive.name() && condition["status"] == true
-        })
+        self.holding()
+            .any(|condition| condition.is(ConditionKind::ActorUnresponsive))
     }
 }
 
 /// The life cycle.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct StateView {
     /// `initializing`, `waiting_l0`, `checking_data`, `ready`, `active`, `market_closed`, `error`, `shutdown`.
     pub name: String,
-    /// Since when.
-    pub since: Option<Timestamp>,
+    /// Since when, for people.
+    pub since: Option<ZonedInstant>,
+    /// The same for programs.
+    pub since_us: Option<Timestamp>,
     /// Why.
     pub reason: String,
 }
@@ -163,18 +182,21 @@ impl Default for StateView {
         Self {
             name: "initializing".to_owned(),
             since: None,
+            since_us: None,
             reason: "starting".to_owned(),
         }
     }
 }
 
 /// The link to the vendor.
-#[derive(Debug, Clone, Default)]
-pub struct FeedView {
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FeedStatus {
     /// `disconnected`, `connecting`, `live`, …
     pub state: String,
-    /// Since when.
-    pub since: Option<Timestamp>,
+    /// Since when, for people.
+    pub since: Option<ZonedInstant>,
+    /// The same for programs.
+    pub since_us: Option<Timestamp>,
     /// Connections made since the process started.
     pub connections_total: u64,
     /// Market milliseconds since the last frame.
@@ -260,6 +282,6 @@ pub struct Overall {
     pub changes: Vec<Change>,
     /// How many there were in all.
     pub changes_total: usize,
-    /// What is not as it should be, as `/status` shows it.
-    pub conditions: Vec<serde_json::Value>,
+    /// What is not as it should be with this process itself.
+    pub conditions: Vec<Condition>,
 }

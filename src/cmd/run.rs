@@ -118,8 +118,7 @@ async fn tell(app: &App, notifier: &Notifier) {
 
 /// The service in a line, as `systemctl status` shows it.
 fn line(view: &ServiceView) -> String {
-    let holding = view.conditions.iter().filter(|condition| condition["status"] == true);
-    let mut kinds: Vec<&str> = holding.filter_map(|condition| condition["type"].as_str()).collect();
+    let mut kinds: Vec<&str> = view.holding().map(|condition| condition.kind.as_ref()).collect();
     kinds.dedup();
     let safe: Vec<String> = view
         .symbols
@@ -137,8 +136,12 @@ fn line(view: &ServiceView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::model::{Symbol, Timestamp};
+    use crate::domain::status::{ConditionKind, ConditionView, Conditions};
     use crate::views::SymbolView;
-    use serde_json::json;
+    use chrono_tz::Tz;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
 
     #[test]
     fn one_line_says_state_pairs_and_conditions() {
@@ -146,12 +149,14 @@ mod tests {
         assert_eq!(line(&view), "initializing");
         view.state.name = "active".to_owned();
         view.symbols.insert("USD/COP".parse().unwrap(), SymbolView::default());
-        let condition = |kind: &str, holds: bool| json!({"type": kind, "status": holds});
-        view.conditions = vec![
-            condition("feed_down", true),
-            condition("feed_down", true),
-            condition("polling", false),
-        ];
+        let mut conditions = Conditions::default();
+        for symbol in [None, Some(Symbol::usdcop())] {
+            conditions.raise(ConditionKind::FeedDown, symbol, "closed", "It is down.", NOON);
+        }
+        conditions.raise(ConditionKind::Polling, None, "link_without", "Prices are polled.", NOON);
+        conditions.clear(ConditionKind::Polling, None, NOON);
+        let conditions = conditions.list();
+        view.conditions = conditions.iter().map(|one| ConditionView::new(one, Tz::UTC)).collect();
         assert_eq!(line(&view), "active; USD/COP not safe; conditions: feed_down");
     }
 }

@@ -16,7 +16,6 @@ use crate::exit::Exit;
 use crate::limits;
 use crate::views::Overall;
 use actix::{Actor, AsyncContext, Context, Handler, Supervised};
-use serde_json::Value;
 
 /// What an EdgeRoot is made of; outlives its restarts.
 #[derive(Debug, Clone)]
@@ -69,14 +68,9 @@ impl EdgeRoot {
                 stale.map(|(_, message)| message).unwrap_or_default(),
             ),
         };
-        let own = self.conditions.list();
-        let own = own.iter().filter_map(|one| serde_json::to_value(one).ok());
-        let leaders = log
-            .believed()
-            .map(|leader| leader.conditions.clone())
-            .unwrap_or_default();
-        let conditions: Vec<Value> = own.chain(leaders).collect();
-        let good = conditions.iter().all(|one| one["status"] != true);
+        let conditions = self.conditions.list();
+        let leaders = log.believed().map_or(&[][..], |leader| leader.conditions.as_slice());
+        let good = !conditions.iter().any(|one| one.status) && !leaders.iter().any(|one| one.status);
         let shown = self.deps.services.views.overall.borrow().clone();
         let since = if shown.name == name { shown.since } else { since };
         let next = Overall {

@@ -14,7 +14,7 @@ use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{Contact, LeaderNews, LogAnswer, LogEntry, contact};
 use crate::domain::followers::lease::Standing;
-use crate::domain::model::Position;
+use crate::domain::model::{Position, Timestamp};
 use crate::ledger::LedgerReader;
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
@@ -205,7 +205,7 @@ impl LogKeeper {
         let news = LeaderNews {
             said: self.said,
             state: view.state.name.clone(),
-            since_us: view.state.since.map_or(0, |since| since.micros()),
+            since_us: view.state.since_us.map_or(0, Timestamp::micros),
             reason: view.state.reason.clone(),
             pairs: view.symbols.clone(),
             conditions: view.conditions.clone(),

@@ -1,7 +1,7 @@
 //! Gathers the views of all parts into the evidence, pair by pair, that `safe_to_trade` is decided from.
 
 use crate::actors::control::health::Deps;
-use crate::actors::supervision::{Standing, Vitals};
+use crate::actors::supervision::Vitals;
 use crate::actors::views::LeaseView;
 use crate::domain::model::Session;
 use crate::domain::pipeline::PairRules;
@@ -11,7 +11,7 @@ use crate::domain::status::{
 };
 use crate::domain::vendor::FeedView;
 use crate::limits;
-use serde_json::Value;
+use crate::views::status::ActorStanding;
 
 pub(super) fn gather(deps: &Deps) -> AllEvidence {
     let pipeline = deps.services.views.pipeline.borrow();
@@ -41,7 +41,7 @@ const SHARED: [&str; 5] = ["recorder", "aggregator", "key_pool", "session_clock"
 
 /// Whether a child handles its messages now: one that hangs, sleeps in its back-off or is parked does not.
 fn lives(child: &Vitals) -> bool {
-    child.standing() == Standing::Alive && child.pulse_age() <= limits::PULSE_FRESH
+    child.standing() == ActorStanding::Alive && child.pulse_age() <= limits::PULSE_FRESH
 }
 
 fn pair(deps: &Deps, market: &PairRules, skew_us: Option<i64>, unresponsive: &[String]) -> PairEvidence {
@@ -52,7 +52,7 @@ fn pair(deps: &Deps, market: &PairRules, skew_us: Option<i64>, unresponsive: &[S
     let speed = deps.services.clock.speed();
     let jitter = limits::SILENCE_JITTER.mul_f64((speed - 1.0).max(0.0));
     let overall = views.overall.borrow();
-    let holds = |kind: ConditionKind| overall.conditions.iter().any(|one| holds(one, kind));
+    let holds = |kind: ConditionKind| overall.conditions.iter().any(|one| one.kind == kind && one.status);
     let (polling, poll_error) = {
         let poller = views.poller.borrow();
         let polling = PollingEvidence {
@@ -111,8 +111,4 @@ fn link(feed: &FeedView, market: &PairRules) -> LinkEvidence {
         patience: line.map(|line| line.patience),
         suspicion: line.and_then(|line| line.suspicion),
     }
-}
-
-fn holds(condition: &Value, kind: ConditionKind) -> bool {
-    condition["type"] == kind.name() && condition["status"] == true
 }

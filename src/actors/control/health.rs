@@ -7,8 +7,7 @@
 
 use crate::actors::control::{
     JournalKeeper, evidence,
-    health_keys::{forecast, key, key_usage},
-    health_zone::in_zone,
+    health_keys::{forecast, key_statuses, key_usage},
 };
 use crate::actors::messages::Report;
 use crate::actors::repeat::RepeatEvery;
@@ -16,24 +15,27 @@ use crate::actors::services::Services;
 use crate::actors::supervision::Vitals;
 use crate::actors::views::{LeaseView, PipelineView};
 use crate::clock::Stopwatch;
-use crate::domain;
 use crate::domain::calendar::{Calendar, SessionView};
 use crate::domain::cluster::LogNews;
 use crate::domain::followers::ReaderView;
 use crate::domain::followers::lease::Standing;
 use crate::domain::history::Verdict;
-use crate::domain::model::{RoundedSource, Symbol, Timestamp};
-use crate::domain::pipeline::{PairCounts, PairRules};
+use crate::domain::model::{RoundedSource, Symbol, Timestamp, ZonedInstant};
+use crate::domain::pipeline::PairRules;
 use crate::domain::protocol::frames;
-use crate::domain::status::{ConditionHolder, EvidentConditions, PairEvidence, UnsafeReason};
-use crate::domain::vendor::Suspicion;
+use crate::domain::status::{
+    CadenceView, Condition, ConditionHolder, ConditionView, EvidentConditions, PairEvidence, UnsafeReason,
+};
+use crate::domain::vendor::FeedView;
 use crate::limits;
 use crate::log_queue;
 use crate::store::{HealthRow, rounded_reads};
-use crate::views::{FeedView, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
+use crate::views::status::{ComparisonStatus, LeaseStatus, ReaderStatus, SeamStatus, VerdictStatus};
+use crate::views::{FeedStatus, L0View, Overall, Reachable, ResourcesView, ServiceView, StateView, SymbolView};
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use sysinfo::{Disks, System};
@@ -118,8 +120,7 @@ impl Health {
             return;
         }
         self.recorded = Some((now, view.state.name.clone()));
-        let holding = |condition: &&Value| condition["status"] == true;
-        let conditions: Vec<&Value> = view.conditions.iter().filter(holding).collect();
+        let conditions: Vec<&ConditionView> = view.holding().collect();
         let row = HealthRow {
             status: view.state.name.clone(),
             details: json!({"reason": view.state.reason, "processed_ticks": view.processed_ticks, "conditions": conditions}),
@@ -131,13 +132,16 @@ impl Health {
         ctx.spawn(async move { drop(store.record_health(row).await) }.into_actor(self));
     }
 
-    /// Root's conditions and those that follow from evidence; those that hold come first.
-    fn conditions(&self, overall: &Overall, zone: Tz) -> Vec<Value> {
-        let evident = self.evident.list().into_iter();
-        let evident = evident.filter_map(|one| serde_json::to_value(one).ok());
-        let mut conditions: Vec<Value> = overall.conditions.iter().cloned().chain(evident).collect();
-        conditions.sort_by_key(|one| one["status"] != true);
-        conditions.into_iter().map(|one| in_zone(one, zone)).collect()
+    /// Root's conditions, on an edge those of its leader, and those that follow from evidence; those that hold come first.
+    fn conditions(&self, overall: &Overall, log: Option<&LogNews>, zone: Tz) -> Vec<ConditionView> {
+        let shown = |condition: &Condition| ConditionView::new(condition, zone);
+        let mut conditions: Vec<_> = overall.conditions.iter().map(shown).collect();
+        if let Some(leader) = log.and_then(LogNews::believed) {
+            conditions.extend(leader.conditions.iter().cloned());
+        }
+        conditions.extend(self.evident.list().iter().map(shown));
+        conditions.sort_by_key(|one| !one.status);
+        conditions
     }
 
     fn gather(&mut self) -> ServiceView {
@@ -150,8 +154,8 @@ impl Health {
         let pipeline = views.pipeline.borrow().clone();
         let keys = views.keys.borrow().clone();
         let verdicts = views.verdicts.borrow().clone();
-        let seams = views.seams.borrow().clone();
         let leases = views.leases.borrow().clone();
+        let log = views.log.borrow().clone();
         let market = self.deps.markets.first();
         let first = market.map(|market| market.symbol);
         let verdict = first.and_then(|first| verdicts.get(&first));
@@ -169,13 +173,15 @@ impl Health {
             sessions: self.deps.calendars.iter().map(|pair| session(pair, now)).collect(),
             state: StateView {
                 name: overall.name.clone(),
-                since: Some(overall.since),
+                since: Some(ZonedInstant::new(overall.since, zone)),
+                since_us: Some(overall.since),
                 reason: overall.reason.clone(),
             },
-            conditions: self.conditions(&overall, zone),
-            feed: FeedView {
+            conditions: self.conditions(&overall, log.as_ref(), zone),
+            feed: FeedStatus {
                 state: feed.state.to_owned(),
-                since: Some(feed.since),
+                since: Some(ZonedInstant::new(feed.since, zone)),
+                since_us: Some(feed.since),
                 connections_total: feed.connections_total,
                 last_message_age_ms: feed.last_frame_at.map(age),
                 connected: feed.state == "live",
@@ -185,34 +191,33 @@ impl Health {
             resources: self.resources.clone(),
             processed_ticks: pipeline.counts.ticks_accepted,
             error_count: self.deps.children.iter().map(|child| u64::from(child.restarts())).sum(),
-            actors: actors.filter_map(|signs| serde_json::to_value(signs).ok()).collect(),
+            actors: actors.collect(),
             readers: [("writer", &store), ("publisher", &cache)]
-                .map(|(name, reader)| in_zone(reader_json(name, reader, now), zone))
+                .map(|(name, reader)| ReaderStatus::new(name, reader, now, zone))
                 .into(),
-            keys: keys.keys.iter().map(|one| in_zone(key(one), zone)).collect(),
+            keys: key_statuses(&keys, zone),
             comparisons: comparisons(&pipeline),
             first,
-            forecast: in_zone(forecast(&keys, &views.poller.borrow(), now), zone),
+            zone,
+            forecast: Some(forecast(&keys, &views.poller.borrow(), now, zone)),
             api_key_usage: key_usage(&keys, self.deps.spacing),
             l0: l0(&overall, verdict, zone),
-            verdict: shown(&verdict, zone),
-            verdicts: shown(&*verdicts, zone),
-            seam: shown(&first.and_then(|first| seams.get(&first)), zone),
-            seams: shown(&seams, zone),
-            gaps: match &*views.log.borrow() {
+            verdicts: in_zone(&verdicts, VerdictStatus::new, zone),
+            seams: in_zone(&views.seams.borrow(), SeamStatus::new, zone),
+            gaps: match &log {
                 Some(log) => log.believed().map(|leader| leader.gaps.clone()).unwrap_or_default(),
                 None => pipeline.gaps,
             },
             log_lines_lost: log_queue::loss().lost_total,
             rounded_reads: rounded_reads(),
             leader: is_leader(&leases),
-            leases: leases.iter().map(|lease| in_zone(lease_json(lease), zone)).collect(),
+            leases: lease_statuses(&leases, zone),
             #[cfg(test)]
             ageless: false,
         }
     }
 
-    fn symbol(&self, pair: &PairEvidence, feed: &domain::vendor::FeedView, now: Timestamp) -> SymbolView {
+    fn symbol(&self, pair: &PairEvidence, feed: &FeedView, now: Timestamp) -> SymbolView {
         if let Some(log) = &*self.deps.services.views.log.borrow() {
             return log_pair(log, pair.symbol);
         }
@@ -225,9 +230,10 @@ impl Health {
         if let Some(verdict) = self.deps.services.views.verdicts.borrow().get(&pair.symbol) {
             rounded.insert(RoundedSource::History, verdict.rounded);
         }
+        let mut lines = feed.symbols.iter();
         SymbolView {
             feed: safety.feed.name().to_owned(),
-            cadence: cadence(feed, pair.symbol),
+            cadence: lines.find(|line| line.symbol == pair.symbol).map(CadenceView::new),
             safe_to_trade: safety.safe(),
             reasons: safety.reasons.iter().map(|reason| reason.name().to_owned()).collect(),
             rejected: pair
@@ -306,20 +312,23 @@ fn log_pair(log: &LogNews, symbol: Symbol) -> SymbolView {
     })
 }
 
-/// How many bars of the sessions were compared with the vendor's: of all pairs together, and of each.
-fn comparisons(pipeline: &PipelineView) -> Value {
-    let of = |counted: &PairCounts| json!({"bars": counted.bars_compared, "mismatched": counted.bars_mismatched});
-    let pairs: serde_json::Map<String, Value> = pipeline
-        .pairs
-        .iter()
-        .map(|(pair, counted)| (pair.to_string(), of(counted)))
-        .collect();
-    json!({"bars": pipeline.counts.bars_compared, "mismatched": pipeline.counts.bars_mismatched, "pairs": pairs})
+/// Each pair's, as it is read in `zone`.
+fn in_zone<T, S>(each: &BTreeMap<Symbol, T>, show: fn(&T, Tz) -> S, zone: Tz) -> BTreeMap<Symbol, S> {
+    each.iter().map(|(symbol, one)| (*symbol, show(one, zone))).collect()
 }
 
-/// As JSON, with instants in the zone of the first pair's market.
-fn shown(value: &impl serde::Serialize, zone: Tz) -> Value {
-    in_zone(serde_json::to_value(value).unwrap_or_default(), zone)
+fn lease_statuses(leases: &[LeaseView], zone: Tz) -> Vec<LeaseStatus> {
+    let shown = |lease: &LeaseView| LeaseStatus::new(lease.place, &lease.standing, lease.trouble.as_deref(), zone);
+    leases.iter().map(shown).collect()
+}
+
+/// How many bars of the sessions were compared with the vendor's: of all pairs together, and of each.
+fn comparisons(pipeline: &PipelineView) -> ComparisonStatus {
+    ComparisonStatus {
+        bars: pipeline.counts.bars_compared,
+        mismatched: pipeline.counts.bars_mismatched,
+        pairs: pipeline.pairs.clone(),
+    }
 }
 
 fn whole_ms(ms: f64) -> u32 {
@@ -333,31 +342,10 @@ fn reachable(reader: &ReaderView) -> Reachable {
     }
 }
 
-fn reader_json(name: &str, reader: &ReaderView, now: Timestamp) -> Value {
-    let waited = reader.waiting_since.map_or(0, |at| now.since(at).as_millis());
-    json!({
-        "name": name, "kind": reader.kind, "position": reader.position.0, "distance": reader.distance(),
-        "age_ms": u64::try_from(waited).unwrap_or(u64::MAX), "rejected_total": reader.rejected_total,
-        "trouble": reader.trouble.as_ref().map(|(since, what)| json!({"since": since.to_string(), "message": what})),
-    })
-}
-
 /// Whether this process has the right to write to the store, whose lease is the first.
 fn is_leader(leases: &[LeaseView]) -> bool {
     let held = |lease: &LeaseView| matches!(lease.standing, Standing::Held { .. });
     leases.first().is_some_and(held)
-}
-
-/// One lease: who holds it, or the error when the server did not answer.
-fn lease_json(lease: &LeaseView) -> Value {
-    let (state, term, by) = match &lease.standing {
-        Standing::Unknown => ("unknown", None, None),
-        Standing::Held { term } => ("held", Some(*term), None),
-        Standing::Contested(by) => ("contested", None, Some(by)),
-        Standing::Lost(by) => ("lost", None, Some(by)),
-    };
-    let by = by.map(|by| json!({"host": by.host, "pid": by.pid, "since": by.since.to_string()}));
-    json!({"place": lease.place.name(), "state": state, "term": term, "held_by": by, "trouble": lease.trouble})
 }
 
 /// The old service's fields on the history.
@@ -392,22 +380,8 @@ fn percent(part: u64, whole: u64) -> f64 {
     ratio(part.saturating_mul(100), whole)
 }
 
-fn cadence(feed: &domain::vendor::FeedView, symbol: Symbol) -> Value {
-    let line = feed.symbols.iter().find(|line| line.symbol == symbol);
-    line.map_or(Value::Null, |line| {
-        json!({
-            "gap_p99_seconds": line.gap_p99.map(|gap| gap.as_secs()),
-            "silent": line.silent,
-            "unaccepted": line.unaccepted,
-            "suspect": line.suspicion.map(Suspicion::name),
-        })
-    })
-}
-
-/// A pair's session with the old service's fields, and later ones.
-fn session((symbol, calendar): &(Symbol, watch::Receiver<Calendar>), now: Timestamp) -> (Symbol, Value) {
-    let view = SessionView::of(&calendar.borrow(), now);
-    (*symbol, serde_json::to_value(view).unwrap_or_default())
+fn session((symbol, calendar): &(Symbol, watch::Receiver<Calendar>), now: Timestamp) -> (Symbol, SessionView) {
+    (*symbol, SessionView::of(&calendar.borrow(), now))
 }
 
 impl Actor for Health {

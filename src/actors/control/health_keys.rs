@@ -1,23 +1,21 @@
-//! The keys as `/status` shows them: each key, the old service's fields, and the forecast of today's credits.
+//! The keys as `/status` shows them: the old service's fields, and the forecast of today's credits.
 
 use crate::actors::views::PollerView;
-use crate::domain::model::Timestamp;
-use crate::domain::vendor::{Forecast, KeyView, KeysView, Spendable};
+use crate::domain::model::{Timestamp, ZonedInstant};
+use crate::domain::vendor::{Forecast, KeysView, Spendable};
 use crate::views::KeyUsageView;
-use serde_json::{Value, json};
+use crate::views::status::{ForecastStatus, KeyStatus};
+use chrono_tz::Tz;
 use std::time::Duration;
 
-/// A key as `/status` shows it: its last four characters at the most.
-pub(crate) fn key((shown, tail): &(KeyView, String)) -> Value {
-    json!({
-        "id": format!("{} …{tail}", shown.slot), "group": format!("G{}", shown.slot.group), "state": shown.state.name(),
-        "until": shown.until.map(|until| until.to_string()), "used_minute": shown.used_minute, "used_day": shown.used_day,
-        "left_day": shown.left_day, "of_link": shown.of_link,
-    })
+/// Each key.
+pub(super) fn key_statuses(keys: &KeysView, zone: Tz) -> Vec<KeyStatus> {
+    let keys = keys.keys.iter();
+    keys.map(|(key, tail)| KeyStatus::new(key, tail, zone)).collect()
 }
 
 /// The credits that today will have cost; without polling, those that are spent.
-pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp) -> Value {
+pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp, zone: Tz) -> ForecastStatus {
     let Spendable { used, available, .. } = keys.spendable;
     let today = Forecast {
         at: now,
@@ -27,11 +25,15 @@ pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp) -> 
         starved: false,
     };
     let forecast = poller.forecast.filter(|_| !poller.polled.is_empty()).unwrap_or(today);
-    json!({
-        "at": forecast.at.to_string(), "used": used, "expected": forecast.expected.max(used), "available": available,
-        "fits": forecast.fits(), "polled": poller.polled,
-        "every_seconds": poller.every.map(|every| every.as_secs_f64()),
-    })
+    ForecastStatus {
+        at: ZonedInstant::new(forecast.at, zone),
+        used,
+        expected: forecast.expected.max(used),
+        available,
+        fits: forecast.fits(),
+        polled: poller.polled.clone(),
+        every_seconds: poller.every.map(|every| every.as_secs_f64()),
+    }
 }
 
 /// The old service's fields.
@@ -74,11 +76,17 @@ mod tests {
 
     #[test]
     fn without_polling_today_costs_what_it_has() {
-        let told = forecast(&spent(7), &PollerView::default(), NOON);
-        assert_eq!(
-            told,
-            json!({"at": "2026-03-02T12:00:00Z", "used": 7, "expected": 7, "available": 800, "fits": true, "polled": [], "every_seconds": null})
-        );
+        let told = forecast(&spent(7), &PollerView::default(), NOON, Tz::UTC);
+        let spent = ForecastStatus {
+            at: ZonedInstant::new(NOON, Tz::UTC),
+            used: 7,
+            expected: 7,
+            available: 800,
+            fits: true,
+            polled: Vec::new(),
+            every_seconds: None,
+        };
+        assert_eq!(told, spent);
     }
 
     #[test]
@@ -95,11 +103,10 @@ mod tests {
             }),
             ..PollerView::default()
         };
-        let told = forecast(&spent(9), &poller, NOON);
-        let (expected, every) = (json!(900), json!(12.5));
+        let told = forecast(&spent(9), &poller, NOON, Tz::UTC);
         assert_eq!(
-            (&told["expected"], &told["used"], &told["fits"], &told["every_seconds"]),
-            (&expected, &json!(9), &json!(false), &every)
+            (told.expected, told.used, told.fits, told.every_seconds),
+            (900, 9, false, Some(12.5))
         );
     }
 }

@@ -8,7 +8,6 @@ pub mod lease_keeper;
 pub mod journal_keeper;
 mod evidence;
 mod health_keys;
-mod health_zone;
 pub mod health;
 pub mod root;
 mod actions;

@@ -195,11 +195,6 @@ impl Root {
     fn show(&self) {
         let lifecycle = &self.lifecycle;
         let first = lifecycle.conditions().holding().next();
-        let listed = lifecycle.conditions().list();
-        let conditions = listed
-            .iter()
-            .filter_map(|condition| serde_json::to_value(condition).ok())
-            .collect();
         let (changes, changes_total) = {
             let shown = self.deps.services.views.overall.borrow();
             (shown.changes.clone(), shown.changes_total)
@@ -210,7 +205,7 @@ impl Root {
             reason: lifecycle.reason().to_owned(),
             good: first.is_none(),
             verified: lifecycle.verified(),
-            conditions,
+            conditions: lifecycle.conditions().list(),
             flag: lifecycle.flag().map(|flag| flag.at),
             changes,
             changes_total,

@@ -6,4 +6,4 @@ pub mod watchdog;
 
 pub use supervise::{Mail, Row};
 pub(crate) use vitals::Stuck;
-pub use vitals::{Standing, Vitals};
+pub use vitals::Vitals;

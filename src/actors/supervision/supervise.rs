@@ -17,10 +17,11 @@
 
 use crate::actors::messages::{Report, WhenSpent};
 use crate::actors::repeat::RepeatEvery;
-use crate::actors::supervision::{Standing, Vitals};
+use crate::actors::supervision::Vitals;
 use crate::clock::Stopwatch;
 use crate::domain::model::backoff;
 use crate::limits;
+use crate::views::status::ActorStanding;
 use actix::dev::ContextFut;
 use actix::dev::channel::{AddressReceiver, channel};
 use actix::{Actor, Addr, Context, Recipient, Supervised};
@@ -222,11 +223,11 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
         }
         self.phase = match (spent, self.row.when_spent) {
             (true, WhenSpent::Exit | WhenSpent::FallBack) => {
-                self.vitals.set(Standing::Parked);
+                self.vitals.set(ActorStanding::Parked);
                 Phase::Parked(Box::pin(self.vitals.resumed()))
             }
             _ => {
-                self.vitals.set(Standing::Restarting);
+                self.vitals.set(ActorStanding::Restarting);
                 self.recent.push_back(Stopwatch::start());
                 Phase::Sleeping(Box::pin(tokio::time::sleep(self.backoff(failures))))
             }
@@ -435,7 +436,7 @@ mod tests {
         assert_eq!(stage.vitals.restarts(), 0);
         stage.pass(1).await;
         assert_eq!(stage.vitals.restarts(), 1);
-        assert_eq!(stage.vitals.standing(), Standing::Restarting);
+        assert_eq!(stage.vitals.standing(), ActorStanding::Restarting);
         stage.pass(3).await;
         assert_eq!(stage.vitals.restarts(), 2);
     }
@@ -447,7 +448,7 @@ mod tests {
             stage.tell(Do::Panic);
             stage.pass(4).await;
         }
-        assert_eq!(stage.vitals.standing(), Standing::Parked);
+        assert_eq!(stage.vitals.standing(), ActorStanding::Parked);
         let gave_up = Report::GaveUp {
             child: "adder".to_owned(),
             then: WhenSpent::Exit,
@@ -458,7 +459,7 @@ mod tests {
         assert!(matches!(stage.adder.try_send(Do::Add(1)), Err(SendError::Full(_))));
         stage.vitals.resume();
         stage.pass(1).await;
-        assert_eq!(stage.vitals.standing(), Standing::Alive);
+        assert_eq!(stage.vitals.standing(), ActorStanding::Alive);
         assert!(!stage.seen.lock().unwrap().is_empty());
     }
 
@@ -475,7 +476,7 @@ mod tests {
                     row.name
                 );
                 stage.tell(Do::Panic);
-                while stage.vitals.restarts() == panics && stage.vitals.standing() != Standing::Parked {
+                while stage.vitals.restarts() == panics && stage.vitals.standing() != ActorStanding::Parked {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -487,8 +488,8 @@ mod tests {
             assert!(stage.reports.lock().unwrap().contains(&gave_up), "{}", row.name);
             let budget = u32::try_from(row.restarts).unwrap();
             let (standing, restarts) = match row.when_spent {
-                WhenSpent::KeepTrying => (Standing::Alive, budget + 1),
-                WhenSpent::Exit | WhenSpent::FallBack => (Standing::Parked, budget),
+                WhenSpent::KeepTrying => (ActorStanding::Alive, budget + 1),
+                WhenSpent::Exit | WhenSpent::FallBack => (ActorStanding::Parked, budget),
             };
             assert_eq!(
                 (stage.vitals.standing(), stage.vitals.restarts()),
@@ -570,10 +571,13 @@ mod tests {
             stage.tell(Do::Panic);
             stage.pass(4).await;
         }
-        assert_eq!(stage.vitals.standing(), Standing::Parked);
+        assert_eq!(stage.vitals.standing(), ActorStanding::Parked);
         stage.vitals.request_restart("ops");
         stage.pass(3).await;
-        assert_eq!((stage.vitals.standing(), stage.vitals.restarts()), (Standing::Alive, 3));
+        assert_eq!(
+            (stage.vitals.standing(), stage.vitals.restarts()),
+            (ActorStanding::Alive, 3)
+        );
     }
 
     #[actix_rt::test]

@@ -1,22 +1,11 @@
 //! What the supervisor knows of one child, shared with `/status`, the watchdog and the test hooks.
 
 use crate::clock::Stopwatch;
+use crate::views::status::{ActorStanding, ActorStatus};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// The state of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// Running.
-    Alive,
-    /// Failed; sleeps in its back-off before it is restarted.
-    Restarting,
-    /// Out of budget: its address is valid, its mailbox fills and then answers `Full`.
-    Parked,
-}
 
 /// One child's state and history. Cheap to clone; clones see the same.
 #[derive(Debug, Clone)]
@@ -66,25 +55,6 @@ impl Stuck {
     }
 }
 
-/// A copy of a child's vitals at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct VitalSigns {
-    /// The child's name in the tree.
-    pub name: String,
-    /// Whether it runs, waits to be restarted, or is parked.
-    pub standing: Standing,
-    /// `standing == alive` and its pulse is not stale.
-    pub alive: bool,
-    /// Restarts since the process started.
-    pub restarts: u32,
-    /// The cause of the last failure.
-    pub last_cause: Option<String>,
-    /// How many messages its mailbox holds at the most.
-    pub mailbox: usize,
-    /// Real milliseconds since it last showed that it handles its messages.
-    pub pulse_age_ms: u64,
-}
-
 impl Vitals {
     /// For a child that is about to start.
     pub fn new(name: impl Into<String>, mailbox: usize) -> Self {
@@ -130,21 +100,21 @@ impl Vitals {
     }
 
     /// The state of the child.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ActorStanding {
         match self.0.standing.load(Ordering::Relaxed) {
-            0 => Standing::Alive,
-            1 => Standing::Restarting,
-            _ => Standing::Parked,
+            0 => ActorStanding::Alive,
+            1 => ActorStanding::Restarting,
+            _ => ActorStanding::Parked,
         }
     }
 
     /// A copy to show. A pulse older than `stale` counts as not alive.
-    pub fn signs(&self, stale: Duration) -> VitalSigns {
+    pub fn signs(&self, stale: Duration) -> ActorStatus {
         let age = self.pulse_age();
-        VitalSigns {
+        ActorStatus {
             name: self.0.name.clone(),
             standing: self.standing(),
-            alive: self.standing() == Standing::Alive && age <= stale,
+            alive: self.standing() == ActorStanding::Alive && age <= stale,
             restarts: self.restarts(),
             last_cause: self.0.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             mailbox: self.0.mailbox,
@@ -156,11 +126,11 @@ impl Vitals {
     /// restarted anyway. A thread that hangs is not helped by it.
     pub fn request_restart(&self, by: &str) {
         match self.standing() {
-            Standing::Alive => {
+            ActorStanding::Alive => {
                 *self.0.restart_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(by.to_owned());
             }
-            Standing::Parked => self.resume(),
-            Standing::Restarting => {}
+            ActorStanding::Parked => self.resume(),
+            ActorStanding::Restarting => {}
         }
     }
 
@@ -180,11 +150,11 @@ impl Vitals {
         async move { shared.resume.notified().await }
     }
 
-    pub(crate) fn set(&self, standing: Standing) {
+    pub(crate) fn set(&self, standing: ActorStanding) {
         let number = match standing {
-            Standing::Alive => 0,
-            Standing::Restarting => 1,
-            Standing::Parked => 2,
+            ActorStanding::Alive => 0,
+            ActorStanding::Restarting => 1,
+            ActorStanding::Parked => 2,
         };
         self.0.standing.store(number, Ordering::Relaxed);
     }
@@ -195,7 +165,7 @@ impl Vitals {
 
     pub(super) fn restarted(&self) {
         self.0.restarts.fetch_add(1, Ordering::Relaxed);
-        self.set(Standing::Alive);
+        self.set(ActorStanding::Alive);
         self.beat();
     }
 

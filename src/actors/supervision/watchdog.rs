@@ -5,11 +5,12 @@
 //! reads the clock all the time, so that such a pause is noticed (`Clock::watched`).
 
 use crate::actors::messages::WhenSpent;
-use crate::actors::supervision::{Row, Standing, Stuck, Vitals};
+use crate::actors::supervision::{Row, Stuck, Vitals};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::limits;
 use crate::log_queue;
+use crate::views::status::ActorStanding;
 use std::time::Duration;
 
 /// Watches the children whose row says `Exit`, for the life of the process.
@@ -40,11 +41,14 @@ fn look(children: &mut [(Vitals, Stuck)], clock: &Clock) {
         clock.beat();
         for (child, stuck) in children.iter_mut() {
             let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
-            if stuck_for > limits::WEDGED_EXIT && child.standing() == Standing::Alive {
+            if stuck_for > limits::WEDGED_EXIT && child.standing() == ActorStanding::Alive {
                 end(child, "handles nothing any more");
             }
         }
-        match children.iter().find(|(child, _)| child.standing() == Standing::Parked) {
+        match children
+            .iter()
+            .find(|(child, _)| child.standing() == ActorStanding::Parked)
+        {
             // Root ends the process in order; the watchdog does it only when Root has not within the grace.
             Some((child, _)) if parked_for >= limits::EXIT_GRACE => {
                 end(child, "failed more often than its budget allows")

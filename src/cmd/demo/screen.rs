@@ -7,6 +7,7 @@ use crate::domain::model::{
     Bar, BarState, Event, Flags, Gap, GapStatus, Price, SeamFound, Sequenced, SessionChange, SessionPhase, Timestamp,
 };
 use crate::domain::protocol::{Zones, frames};
+use crate::domain::status::{Condition, ConditionKind};
 use crate::views::Overall;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
@@ -30,7 +31,7 @@ pub struct Screen {
 #[derive(Debug, Default)]
 struct Told {
     changes: usize,
-    conditions: BTreeMap<String, bool>,
+    conditions: BTreeMap<ConditionKind, bool>,
 }
 
 /// The numbers at the end.
@@ -167,11 +168,9 @@ impl Screen {
         }
         told.changes = state.changes_total;
         for condition in &state.conditions {
-            let kind = condition["type"].to_string();
-            let holds = condition["status"] == true;
-            let known = told.conditions.insert(kind, holds);
-            if known.unwrap_or(false) != holds {
-                self.condition(condition, holds);
+            let known = told.conditions.insert(condition.kind, condition.status);
+            if known.unwrap_or(false) != condition.status {
+                self.condition(condition);
             }
         }
     }
@@ -196,21 +195,21 @@ impl Screen {
         );
     }
 
-    fn condition(&self, condition: &Value, holds: bool) {
+    fn condition(&self, condition: &Condition) {
         if self.json {
-            let mut object = condition.clone();
+            let mut object = serde_json::to_value(condition).unwrap_or_default();
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("event".to_owned(), json!("condition"));
             }
             return self.object(object);
         }
-        let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
-        let (colour, what) = if holds {
-            (YELLOW, text("message"))
+        let (colour, what) = if condition.status {
+            (YELLOW, condition.message.as_str())
         } else {
-            (GREEN, "over".to_owned())
+            (GREEN, "over")
         };
-        self.line(&format!("{:12} {}: {what}", "", self.paint(colour, &text("type"))));
+        let kind = self.paint(colour, condition.kind.name());
+        self.line(&format!("{:12} {kind}: {what}", ""));
     }
 
     fn event(&self, numbered: &Sequenced) {

@@ -60,6 +60,11 @@ impl SessionDetail {
 }
 
 impl SessionView {
+    /// Whether the market is in a session.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
     /// What the calendar says about an instant.
     pub fn of(calendar: &Calendar, now: Timestamp) -> Self {
         let zone = calendar.rules().zone;

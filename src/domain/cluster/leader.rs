@@ -1,10 +1,9 @@
 //! What a leader says of itself beside the log, and what a node that hears it may still believe.
 
 use crate::domain::model::{Gap, Symbol};
-use crate::domain::status::SymbolView;
+use crate::domain::status::{ConditionView, SymbolView};
 use crate::limits;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ pub struct LeaderNews {
     /// Each pair.
     pub pairs: BTreeMap<Symbol, SymbolView>,
     /// What is not as it should be, as `/status` shows it.
-    pub conditions: Vec<Value>,
+    pub conditions: Vec<ConditionView>,
     /// Gaps that are not healed.
     pub gaps: Vec<Gap>,
 }

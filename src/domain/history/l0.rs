@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A ready flag that holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
     /// When L0 says it was ready: the time in the file, else the file's own time.
-    #[serde(serialize_with = "crate::domain::model::timestamp::as_text")]
     pub at: Timestamp,
     /// What the file says beyond that.
-    #[serde(flatten)]
     pub manifest: Manifest,
 }
 

@@ -40,20 +40,21 @@ pub struct Finding {
     pub examples: Vec<String>,
 }
 
-/// The outcome of one check.
+/// The outcome of one check. Its instants are not serialized: whoever shows it knows in which zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// When it was made.
-    #[serde(serialize_with = "crate::domain::model::timestamp::as_text")]
+    #[serde(skip)]
     pub at: Timestamp,
     /// The flag that asked for it.
+    #[serde(skip)]
     pub flag: Option<Flag>,
     /// Whether the database answered.
     pub reachable: bool,
     /// Rows of history.
     pub rows: u64,
     /// The newest bar.
-    #[serde(serialize_with = "crate::domain::model::timestamp::as_text_or_null")]
+    #[serde(skip)]
     pub newest: Option<Timestamp>,
     /// Wall time since the newest bar.
     #[serde(rename = "age_hours", serialize_with = "as_hours")]
@@ -148,9 +149,13 @@ impl Verdict {
             findings: Vec::new(),
         };
         verdict.findings = verdict.own_findings(calendar);
-        verdict
-            .findings
-            .extend(findings::of(&survey, history, recent.date, recent.first));
+        verdict.findings.extend(findings::of(
+            &survey,
+            history,
+            recent.date,
+            recent.first,
+            calendar.zone(),
+        ));
         verdict
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));

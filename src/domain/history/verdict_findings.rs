@@ -4,6 +4,7 @@ use crate::domain::history::{Finding, History, Severity, Shift, Survey};
 use crate::domain::model::Timestamp;
 use crate::limits;
 use chrono::NaiveDate;
+use chrono_tz::Tz;
 use std::fmt::Display;
 
 fn finding<T: Display>(
@@ -32,7 +33,13 @@ pub(crate) fn failure(name: &'static str, count: u64, message: String) -> Findin
 }
 
 /// Everything a survey shows. What touches the recent sessions, which begin on `recent`, fails the verdict.
-pub(crate) fn of(survey: &Survey, history: &History, recent: NaiveDate, recent_at: Timestamp) -> Vec<Finding> {
+pub(crate) fn of(
+    survey: &Survey,
+    history: &History,
+    recent: NaiveDate,
+    recent_at: Timestamp,
+    zone: Tz,
+) -> Vec<Finding> {
     let mut list = Vec::new();
     if let Some(shift) = &survey.shift {
         list.extend(shifted(shift, survey, recent));
@@ -40,7 +47,7 @@ pub(crate) fn of(survey: &Survey, history: &History, recent: NaiveDate, recent_a
     list.extend(missing(survey));
     list.extend(off_session(survey));
     list.extend(rows(survey));
-    list.extend(prices(history, survey.rows, recent_at));
+    list.extend(prices(history, survey.rows, recent_at, zone));
     list
 }
 
@@ -186,7 +193,7 @@ fn rows(survey: &Survey) -> Vec<Finding> {
     list
 }
 
-fn prices(history: &History, rows: u64, recent_at: Timestamp) -> Vec<Finding> {
+fn prices(history: &History, rows: u64, recent_at: Timestamp, zone: Tz) -> Vec<Finding> {
     let mut list = Vec::new();
     if history.broken > 0 {
         let touches = history
@@ -203,7 +210,7 @@ fn prices(history: &History, rows: u64, recent_at: Timestamp) -> Vec<Finding> {
             "ohlc_violations",
             history.broken,
             message,
-            &history.broken_examples,
+            history.broken_examples.iter().map(|at| at.rfc3339(zone)),
         ));
     }
     if history.rounded > 0 {
@@ -230,7 +237,7 @@ fn prices(history: &History, rows: u64, recent_at: Timestamp) -> Vec<Finding> {
             "flat_bars",
             history.flat,
             message,
-            &history.flat_examples,
+            history.flat_examples.iter().map(|at| at.rfc3339(zone)),
         ));
     }
     list

@@ -1,6 +1,7 @@
 //! The nouns of the market: instants, pairs, prices, sessions, ticks, bars, gaps, and the events that are written down.
 
 pub mod timestamp;
+pub mod zoned_instant;
 pub mod backoff;
 pub mod moment;
 pub mod symbol;
@@ -38,3 +39,4 @@ pub use slot_grid::{Expected, Slot, SlotGrid};
 pub use symbol::{Symbol, SymbolError};
 pub use tick::{AcceptedTick, Provenance, RejectReason, Tick};
 pub use timestamp::Timestamp;
+pub use zoned_instant::ZonedInstant;

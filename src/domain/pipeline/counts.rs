@@ -29,14 +29,17 @@ pub struct PipelineCounts {
     pub bars_mismatched: u64,
 }
 
-/// What was counted of one pair in the session that is open, or was last.
+/// What was counted of one pair in the session that is open, or was last. Its comparisons are serialized as `/status` shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct PairCounts {
     /// Bars of the base interval closed, whoever made them.
+    #[serde(skip)]
     pub bars_closed: u64,
     /// Bars of ours that were compared with the vendor's own.
+    #[serde(rename = "bars")]
     pub bars_compared: u64,
     /// Of these, bars that tell something else than the vendor's.
+    #[serde(rename = "mismatched")]
     pub bars_mismatched: u64,
 }
 

@@ -1,8 +1,9 @@
 //! What is shown of one pair: on `/status`, in metrics, and by a leader to its edges.
 
 use crate::domain::model::{RejectReason, RoundedSource, Timestamp};
+use crate::domain::vendor::LineView;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One pair.
@@ -10,8 +11,8 @@ use std::collections::BTreeMap;
 pub struct SymbolView {
     /// `live`, `polled`, `stale`, `down`, `closed`.
     pub feed: String,
-    /// What is known of the feed's rhythm.
-    pub cadence: Value,
+    /// What is known of the feed's rhythm, while the pair is on the link.
+    pub cadence: Option<CadenceView>,
     /// Whether a strategy should act on it.
     pub safe_to_trade: bool,
     /// Why not: names of [`UnsafeReason`](super::UnsafeReason).
@@ -24,4 +25,29 @@ pub struct SymbolView {
     pub last_tick: Option<Timestamp>,
     /// Bars closed in the session.
     pub bars_today: u64,
+}
+
+/// What is known of the rhythm of a pair's prices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CadenceView {
+    /// The learned 99th-percentile gap between accepted prices.
+    pub gap_p99_seconds: Option<u64>,
+    /// Accepted prices are overdue.
+    pub silent: bool,
+    /// Prices come, and none is accepted.
+    pub unaccepted: bool,
+    /// Prices come, and look wrong: the name of a [`Suspicion`](crate::domain::vendor::Suspicion).
+    pub suspect: Option<Cow<'static, str>>,
+}
+
+impl CadenceView {
+    /// What the link shows of a pair.
+    pub fn new(line: &LineView) -> Self {
+        Self {
+            gap_p99_seconds: line.gap_p99.map(|gap| gap.as_secs()),
+            silent: line.silent,
+            unaccepted: line.unaccepted,
+            suspect: line.suspicion.map(|suspicion| suspicion.name().into()),
+        }
+    }
 }

@@ -2,11 +2,13 @@
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeySlot, Spendable};
+use serde::Serialize;
 
 /// Whether a key may be used.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Now.
     Ready,
@@ -27,14 +29,16 @@ impl KeyState {
     }
 }
 
-/// One key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One key. Its place and its instant are not serialized: whoever shows it adds the end of its text and the zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct KeyView {
     /// Which.
+    #[serde(skip)]
     pub slot: KeySlot,
     /// Whether it may be used.
     pub state: KeyState,
     /// Until when not.
+    #[serde(skip)]
     pub until: Option<Timestamp>,
     /// Credits of the last sixty seconds.
     pub used_minute: u32,
@@ -43,6 +47,7 @@ pub struct KeyView {
     /// Credits left of this UTC day.
     pub left_day: u32,
     /// Calls since the process started.
+    #[serde(skip)]
     pub calls_total: u64,
     /// The link holds it.
     pub of_link: bool,

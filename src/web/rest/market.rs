@@ -26,7 +26,7 @@ pub(crate) async fn session(request: HttpRequest) -> Result<HttpResponse, Troubl
     let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let session = thread.view().sessions.get(&symbol).cloned();
     let session = session.ok_or_else(|| Trouble::unavailable("not_ready", "the session is not known yet"))?;
-    page(&request, &session)
+    page(&request, &json!(session))
 }
 
 fn latest_json(thread: &Thread, last: &AcceptedTick) -> Value {

@@ -4,11 +4,12 @@
 //! disagree. `METRICS` lists every name; docs/operations.md explains each, and a test compares.
 
 use crate::actors::fanout::ClientCounts;
+use crate::domain::lifecycle::State;
 use crate::domain::model::Timestamp;
+use crate::domain::status::ConditionView;
 use crate::views::ServiceView;
 use crate::web::shared::{Thread, Trouble};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -128,17 +129,6 @@ const METRICS: [(&str, &str, &str); 31] = [
     ("candela_memory_resident_bytes", "gauge", "Memory of the process"),
 ];
 
-const STATES: [&str; 8] = [
-    "initializing",
-    "waiting_l0",
-    "checking_data",
-    "ready",
-    "active",
-    "market_closed",
-    "error",
-    "shutdown",
-];
-
 /// `GET /metrics`.
 pub(crate) async fn metrics(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let thread = Thread::of(&request)?;
@@ -175,33 +165,18 @@ impl Samples {
     }
 
     /// A condition of the service as a whole has its type alone, one of a pair the pair as well.
-    fn conditions(&mut self, conditions: &[Value]) {
+    fn conditions(&mut self, conditions: &[ConditionView]) {
         for condition in conditions {
-            let text = |member: &str| condition.get(member).and_then(Value::as_str).map(str::to_owned);
-            let (Some(kind), Some(holds)) = (text("type"), condition.get("status").and_then(number)) else {
-                continue;
-            };
-            let symbol = text("symbol").map(|symbol| ("symbol", symbol));
-            let labels = std::iter::once(("type", kind)).chain(symbol).collect();
-            self.labelled("candela_condition", labels, holds);
-        }
-    }
-
-    /// A member of each object of a list, labelled with the object's name. Numbers are taken as they are, truth as 1 and 0.
-    fn each(&mut self, metric: &'static str, label: &'static str, list: &[Value], names: &str, member: &str) {
-        for object in list {
-            let name = object.get(names).and_then(Value::as_str);
-            let value = object.get(member).and_then(number);
-            if let (Some(name), Some(value)) = (name, value) {
-                self.of(metric, label, name, value);
-            }
+            let symbol = condition.symbol.map(|symbol| ("symbol", symbol.to_string()));
+            let labels = std::iter::once(("type", condition.kind.to_string())).chain(symbol);
+            self.labelled("candela_condition", labels.collect(), u8::from(condition.status));
         }
     }
 }
 
 fn samples(view: &ServiceView, clients: &ClientCounts, now: Timestamp) -> Vec<Sample> {
     let mut samples = Samples::default();
-    for state in STATES {
+    for state in State::ALL.iter().map(|state| state.name()) {
         samples.of("candela_state", "state", state, u8::from(state == view.state.name));
     }
     samples.conditions(&view.conditions);
@@ -217,15 +192,13 @@ fn samples(view: &ServiceView, clients: &ClientCounts, now: Timestamp) -> Vec<Sa
     }
     pairs(view, &mut samples);
     stores(view, &mut samples);
-    samples.each("candela_actor_alive", "actor", &view.actors, "name", "alive");
-    samples.each(
-        "candela_actor_restarts_total",
-        "actor",
-        &view.actors,
-        "name",
-        "restarts",
-    );
-    samples.each("candela_key_calls_today", "key", &view.keys, "id", "used_day");
+    for actor in &view.actors {
+        samples.of("candela_actor_alive", "actor", &actor.name, u8::from(actor.alive));
+        samples.of("candela_actor_restarts_total", "actor", &actor.name, actor.restarts);
+    }
+    for key in &view.keys {
+        samples.of("candela_key_calls_today", "key", &key.id, key.key.used_day);
+    }
     samples.one("candela_gaps_pending", view.gaps.len());
     connections(clients, &mut samples);
     samples.one("candela_log_lines_lost_total", view.log_lines_lost);
@@ -296,20 +269,14 @@ fn stores(view: &ServiceView, samples: &mut Samples) {
     if let Some(ms) = view.redis.response_time_ms {
         samples.one("candela_redis_response_seconds", ms / 1_000.0);
     }
-    samples.each("candela_reader_distance", "reader", &view.readers, "name", "distance");
     for reader in &view.readers {
-        let age = reader.get("age_ms").and_then(Value::as_u64);
-        if let (Some(name), Some(age)) = (reader.get("name").and_then(Value::as_str), age) {
-            samples.of("candela_reader_age_seconds", "reader", name, seconds(age));
-        }
-    }
-}
-
-fn number(value: &Value) -> Option<String> {
-    match value {
-        Value::Bool(truth) => Some(u8::from(*truth).to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        samples.of("candela_reader_distance", "reader", reader.name, reader.distance);
+        samples.of(
+            "candela_reader_age_seconds",
+            "reader",
+            reader.name,
+            seconds(reader.age_ms),
+        );
     }
 }
 
@@ -359,9 +326,13 @@ fn written(label: &str, of: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::Symbol;
-    use crate::views::{FeedView, Reachable, StateView, SymbolView};
-    use serde_json::json;
+    use crate::domain::followers::ReaderView;
+    use crate::domain::model::{Position, Symbol};
+    use crate::domain::status::{ConditionKind, Conditions};
+    use crate::domain::vendor::{KeyState, KeyView};
+    use crate::views::status::{ActorStanding, ActorStatus, KeyStatus, ReaderStatus};
+    use crate::views::{FeedStatus, Reachable, StateView, SymbolView};
+    use chrono_tz::Tz;
 
     fn full() -> ServiceView {
         let symbol = SymbolView {
@@ -376,28 +347,58 @@ mod tests {
             connected: true,
             response_time_ms: Some(2.5),
         };
+        let now = Timestamp::from_secs(1_767_361_200);
+        let writer = ReaderView {
+            head: Position(12),
+            waiting_since: Some(now - Duration::from_millis(1_500)),
+            ..ReaderView::default()
+        };
+        let key = KeyView {
+            slot: "G1_1".parse().unwrap(),
+            state: KeyState::Ready,
+            until: None,
+            used_minute: 0,
+            used_day: 40,
+            left_day: 760,
+            calls_total: 40,
+            of_link: false,
+        };
+        let mut conditions = Conditions::default();
+        let euro: Option<Symbol> = "EUR/USD".parse().ok();
+        conditions.raise(ConditionKind::StoreBehind, None, "slow", "It is slow.", now);
+        conditions.raise(ConditionKind::HistoryUnverified, euro, "stale", "It is old.", now);
+        conditions.clear(ConditionKind::HistoryUnverified, euro, now);
         ServiceView {
-            started_at: Some(Timestamp::from_secs(1_767_361_200)),
+            started_at: Some(now),
             state: StateView {
                 name: "active".to_owned(),
                 ..StateView::default()
             },
-            conditions: vec![
-                json!({"type": "store_behind", "status": true}),
-                json!({"type": "history_unverified", "symbol": "EUR/USD", "status": false}),
-            ],
+            conditions: conditions
+                .list()
+                .iter()
+                .map(|one| ConditionView::new(one, Tz::UTC))
+                .collect(),
             symbols: [(Symbol::usdcop(), symbol)].into(),
-            feed: FeedView {
+            feed: FeedStatus {
                 connected: true,
                 last_message_age_ms: Some(412),
-                ..FeedView::default()
+                ..FeedStatus::default()
             },
             database: reachable.clone(),
             redis: reachable,
             processed_ticks: 7,
-            actors: vec![json!({"name": "feed", "alive": true, "restarts": 2})],
-            keys: vec![json!({"id": "G1_1", "used_day": 40})],
-            readers: vec![json!({"name": "writer", "distance": 12, "age_ms": 1500})],
+            actors: vec![ActorStatus {
+                name: "feed".to_owned(),
+                standing: ActorStanding::Alive,
+                alive: true,
+                restarts: 2,
+                last_cause: None,
+                mailbox: 64,
+                pulse_age_ms: 0,
+            }],
+            keys: vec![KeyStatus::new(&key, "a91f", Tz::UTC)],
+            readers: vec![ReaderStatus::new("writer", &writer, now, Tz::UTC)],
             ..ServiceView::default()
         }
     }
@@ -428,7 +429,7 @@ mod tests {
             "candela_reader_distance{reader=\"writer\"} 12",
             "candela_reader_age_seconds{reader=\"writer\"} 1.5",
             "candela_actor_restarts_total{actor=\"feed\"} 2",
-            "candela_key_calls_today{key=\"G1_1\"} 40",
+            "candela_key_calls_today{key=\"G1_1 …a91f\"} 40",
         ] {
             assert!(page.contains(&format!("{line}\n")), "no {line} in\n{page}");
         }

@@ -1,6 +1,7 @@
 //! The REST interface: it reads snapshots, the ledger and the store, and waits for no actor.
 
 pub(crate) mod health;
+pub(crate) mod status;
 pub(crate) mod events;
 pub(crate) mod market;
 pub(crate) mod history;

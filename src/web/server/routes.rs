@@ -4,7 +4,7 @@ use crate::domain::model::Symbol;
 use crate::limits;
 use crate::web::admin::actions;
 use crate::web::api_docs::{asyncapi, openapi};
-use crate::web::rest::{events, health, history, market, metrics, pages, runbooks};
+use crate::web::rest::{events, health, history, market, metrics, pages, runbooks, status};
 #[cfg(feature = "test-hooks")]
 use crate::web::server::test_routes;
 use crate::web::shared::{
@@ -48,7 +48,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
             .wrap(from_fn(layers::authorize))
             .wrap(Compress::default())
             .wrap(from_fn(layers::may_be_compressed))
-            .service(open("/status", health::status))
+            .service(open("/status", status::status))
             .service(open("/status/events", events::events))
             .service(open("/status/explain", events::explain))
             .service(open("/metrics", metrics::metrics))

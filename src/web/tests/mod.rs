@@ -12,6 +12,7 @@ mod replays;
 mod restarts;
 mod secured;
 mod sessions;
+mod status;
 pub(crate) mod stage;
 mod stream;
 mod surfaces;

@@ -1,6 +1,7 @@
 //! What clients ask for, well and badly.
 
 use crate::clock::Stopwatch;
+use crate::domain::calendar::{Calendar, SessionView};
 use crate::domain::protocol::frames::text_frame;
 use crate::views::{ServiceView, SymbolView};
 use crate::web::tests::stage::Stage;
@@ -118,7 +119,7 @@ async fn the_welcome_says_when_the_session_closes_and_a_snapshot_how_the_service
         ageless: true,
         ..Default::default()
     };
-    let session = json!({"status": "open", "type": "spot", "current_session_end": "2025-10-22T12:55:00-05:00"});
+    let session = SessionView::of(&Calendar::usdcop(), stage.clock.now());
     view.sessions.insert("USD/COP".parse().unwrap(), session);
     stage.view.send_replace(Arc::new(view));
     let status =

@@ -4,6 +4,7 @@
 //! it asks for ever older stretches.
 
 use crate::domain::model::{AcceptedTick, Bar, Flags, Gap, GapStatus, Interval, Price, Symbol, Timestamp};
+use crate::views::status::SeamStatus;
 use chrono::{NaiveTime, TimeZone};
 use serde_json::{Value, json};
 
@@ -151,10 +152,8 @@ pub(super) fn bar_marks(bars: &[Bar]) -> Vec<ChartMark> {
 }
 
 /// The mark of the seam, where history ends and live bars begin.
-pub(super) fn seam_mark(seam: &Value, from: Timestamp, to: Timestamp) -> Option<ChartMark> {
-    let first = seam.get("first_live_bar").and_then(Value::as_str)?;
-    let at = Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(first).ok()?);
-    let count = |name: &str| seam.get(name).and_then(Value::as_u64).unwrap_or(0);
+pub(super) fn seam_mark(seam: &SeamStatus, from: Timestamp, to: Timestamp) -> Option<ChartMark> {
+    let at = seam.first_live_bar.timestamp();
     (from <= at && at < to).then(|| ChartMark {
         id: format!("seam-{}", at.secs()),
         time: at.secs(),
@@ -162,8 +161,7 @@ pub(super) fn seam_mark(seam: &Value, from: Timestamp, to: Timestamp) -> Option<
         label: "S",
         text: format!(
             "history ends and live bars begin: {} missing, {} differing",
-            count("missing"),
-            count("differing")
+            seam.missing, seam.differing
         ),
     })
 }
@@ -216,6 +214,7 @@ pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, bars: &[Bar]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::model::Seam;
     use crate::web::tests::stage::bar;
 
     fn at(secs: i64) -> Bar {
@@ -259,11 +258,19 @@ mod tests {
 
     #[test]
     fn the_seam_is_marked_within_its_stretch() {
-        let seam = json!({"first_live_bar": "2025-10-22T08:00:00-05:00", "missing": 2, "differing": 0});
+        let seam = Seam {
+            last_history_bar: None,
+            first_live_bar: Timestamp::from_secs(1_761_138_000),
+            ours: 0,
+            missing: 2,
+            overlapping: 0,
+            differing: 0,
+            examples: Vec::new(),
+        };
+        let seam = SeamStatus::new(&seam, chrono_tz::America::Bogota);
         let (from, to) = (Timestamp::from_secs(1_761_138_000), Timestamp::from_secs(1_761_138_001));
         assert_eq!(seam_mark(&seam, from, to).unwrap().time, 1_761_138_000);
         assert_eq!(seam_mark(&seam, to, to + std::time::Duration::from_secs(9)), None);
-        assert_eq!(seam_mark(&Value::Null, from, to), None);
     }
 
     #[test]

@@ -258,7 +258,7 @@ async fn marked(request: &HttpRequest) -> Result<ChartMarks, Refused> {
     };
     let bars = question.bars(bars).await?;
     let view = question.thread.view();
-    let seam = view.seams.get(symbol.as_str());
+    let seam = view.seams.get(&symbol);
     Ok(ChartMarks {
         gaps: compose::gap_marks(&gaps, from),
         bars: compose::bar_marks(&bars),

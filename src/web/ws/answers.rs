@@ -20,8 +20,7 @@ pub(crate) fn welcome(thread: &Thread, connection: u64, symbols: &[Symbol], auth
             let known = view
                 .sessions
                 .get(symbol)
-                .cloned()
-                .unwrap_or_else(|| json!({"status": "unknown"}));
+                .map_or_else(|| json!({"status": "unknown"}), |session| json!(session));
             (symbol.to_string(), with_ends(known))
         })
         .collect();

@@ -145,7 +145,9 @@ fn broken_prices_fail_the_verdict_only_in_the_last_week() {
     let mut history = stored(&history("2025-12-01", "2026-01-15", &Calendar::usdcop()));
     (history.broken, history.broken_examples) = (2, vec![history.rows[9]]);
     let old = verdict(&history, "2026-01-16T07:00:00-05:00");
-    assert!(old.passed() && old.findings.iter().any(|finding| finding.name == "ohlc_violations"));
+    let broken = old.findings.iter().find(|finding| finding.name == "ohlc_violations");
+    let example = history.broken_examples[0].rfc3339(Calendar::usdcop().zone());
+    assert!(old.passed() && broken.unwrap().examples == [example]);
     history.broken_examples.insert(0, *history.rows.last().unwrap());
     assert_eq!(
         names(&verdict(&history, "2026-01-16T07:00:00-05:00")),
