@@ -6,7 +6,7 @@ use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::status::ConditionKind;
 use crate::limits;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether the gate of a pair's coming (or present) session holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -86,6 +86,12 @@ impl Gates {
                 ..PairGate::default()
             };
         }
+    }
+
+    /// The flag's time is over: what was found with it holds no longer where no session runs.
+    pub(super) fn forget_idle(&mut self, open: &BTreeSet<Symbol>) {
+        let idle: Vec<Symbol> = self.pairs().filter(|pair| !open.contains(pair)).collect();
+        idle.into_iter().for_each(|pair| self.forget(pair));
     }
 
     /// A new flag: missing history may be asked for again.

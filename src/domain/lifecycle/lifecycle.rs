@@ -384,6 +384,7 @@ impl Lifecycle {
                 self.gates.forget(*pair);
                 if self.gates.bounds_the_flag(*pair) {
                     self.flag = None; // it was for the session that is over
+                    self.gates.forget_idle(&self.open);
                 }
                 if self.open.is_empty() {
                     self.gate_until = None;

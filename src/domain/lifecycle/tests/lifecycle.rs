@@ -594,6 +594,36 @@ fn a_flag_that_goes_when_its_time_is_over_leaves_the_session_verified_that_opene
 }
 
 #[test]
+fn what_was_found_of_a_pair_after_its_session_is_not_believed_for_its_next_one() {
+    let both = judged(&[(Symbol::usdcop(), good()), (euro(), good())]);
+    let mut life = after(
+        machine_of(&[Symbol::usdcop(), euro()], OnTimeout::Degrade, false),
+        &[
+            Event::Started,
+            Event::L0Ready(flag()),
+            both.clone(),
+            Event::SessionOpened(euro()),
+            opened(),
+            Event::SessionClosed(euro()),
+        ],
+    );
+    assert_eq!(shown(&life.on(Event::L0Ready(flag()), START)), "check history");
+    drop(life.on(both, START));
+    assert_eq!(
+        (life.state(), life.verified()),
+        (State::Active, vec![euro(), Symbol::usdcop()])
+    );
+    drop(life.on(closed(), START));
+    assert_eq!((life.state(), life.verified()), (State::MarketClosed, vec![]));
+    drop(life.on(Event::SessionComing(euro()), START));
+    assert_eq!(
+        life.state(),
+        State::WaitingL0,
+        "its next session asks for a flag of its own"
+    );
+}
+
+#[test]
 fn history_that_could_not_be_read_is_checked_as_soon_as_the_database_is_back() {
     let mut life = lived(&[opened(), Event::Started, Event::L0Ready(flag())]);
     drop(life.on(unreachable(), START));
