@@ -9,6 +9,7 @@
     reason = "a program for people who look for bugs: a panic is a finding"
 )]
 
+mod aim;
 mod client;
 mod disk;
 mod faults;

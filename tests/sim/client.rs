@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::model::Told;
 use crate::plan::{Fault, Plan};
+use crate::reach::Reach;
 use crate::service::channels;
 use crate::world::{Happens, World};
 use bytes::Bytes;
@@ -63,7 +64,7 @@ impl Client {
     }
 
     /// Comes back with its positions; what cannot be recovered is told, and it begins at the head.
-    fn connect(&mut self, disk: &Disk) {
+    fn connect(&mut self, disk: &Disk, reach: &mut Reach) {
         let mut outbox = Outbox::new(Window {
             control: 64,
             data: 24,
@@ -85,6 +86,11 @@ impl Client {
                             "C1: {channel} goes on after {after}, and the client is at {place:?} of {head:?}"
                         ));
                     }
+                    reach.see(match found {
+                        Ok(after) if after == last => "a client goes on where it was",
+                        Ok(_) => "a client goes on behind the head",
+                        Err(_) => "a client hears that its epoch is over",
+                    });
                     found.unwrap_or(last)
                 }
             };
@@ -223,6 +229,11 @@ impl World {
         let done = service
             .commit_queue
             .append_next(64, |batch| disk.borrow_mut().append(batch));
+        match &done {
+            Some(Err(crate::disk::DiskError::Full)) => self.reach.see("the disk is full"),
+            Some(Err(crate::disk::DiskError::Unsure)) => self.reach.see("the answer of the disk is lost"),
+            _ => {}
+        }
         match done {
             None => {}
             Some(Ok((batch, head))) => {
@@ -338,7 +349,10 @@ impl World {
             for out in outs {
                 let frame = match out {
                     Out::Frame(frame) => frame,
-                    Out::Covering { frame, from } => frames::covering(&frame, from),
+                    Out::Covering { frame, from } => {
+                        self.reach.see("ticks of a client are conflated");
+                        frames::covering(&frame, from)
+                    }
                     Out::Slow { .. } => continue,
                 };
                 client.read(frames::payload(&frame), &disk, &self.told);
@@ -357,7 +371,7 @@ impl World {
         }
         if self.clients[i].outbox.is_none() {
             let disk = self.disk.borrow();
-            self.clients[i].connect(&disk);
+            self.clients[i].connect(&disk, &mut self.reach);
         }
         let stalled = self
             .acting(Fault::ClientStall, None)
@@ -365,6 +379,7 @@ impl World {
         let now = self.uptime();
         let overdue = self.clients[i].outbox.as_ref().and_then(|outbox| outbox.overdue(now));
         if overdue.is_some() {
+            self.reach.see("a client that is too slow is closed");
             self.clients[i].disconnect();
             return self.after((1_000, 9_000), Happens::Client(i));
         }
@@ -390,7 +405,7 @@ impl World {
         for i in 0..self.clients.len() {
             if self.clients[i].outbox.is_none() {
                 let disk = self.disk.borrow();
-                self.clients[i].connect(&disk);
+                self.clients[i].connect(&disk, &mut self.reach);
             }
             self.drain(i);
         }

@@ -3,7 +3,7 @@
 
 use candela::actors::core::Record;
 use candela::domain::model::{Channel, Epoch, Head, Input, JournalEntry, Position, Sequenced};
-use candela::ledger::{MarkText, doubt, needs_sync};
+use candela::ledger::{Doubt, MarkText, doubt, needs_sync};
 use chrono::NaiveDate;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -129,12 +129,14 @@ pub(crate) struct Disk {
     pub(crate) unsure: bool,
     /// The answer to the last append was lost: the same batch comes again.
     unanswered: bool,
+    /// The process stopped and left all of it on the disk, and nothing was done to it since.
+    pub(crate) rested: bool,
     /// An older copy.
     pub(crate) copy: Option<State>,
 }
 
 /// Why this start took new names.
-pub(crate) type Renumbered = Option<&'static str>;
+pub(crate) type Renumbered = Option<Doubt>;
 
 impl Disk {
     pub(crate) fn new(random: u64, date: NaiveDate) -> Self {
@@ -146,6 +148,7 @@ impl Disk {
             full: false,
             unsure: false,
             unanswered: false,
+            rested: false,
             copy: None,
         }
     }
@@ -188,7 +191,7 @@ impl Disk {
             boot,
             inode: self.inode,
         });
-        why.map(|why| why.name())
+        why
     }
 
     /// One commit. Events that are written already are skipped, with the inputs around them.
@@ -254,8 +257,18 @@ impl Disk {
         }
     }
 
+    /// A stop: everything is synced, and the mark says so.
+    pub(crate) fn rest(&mut self) {
+        self.synced = self.state.lines.len();
+        self.rested = true;
+        if let Some(mark) = &mut self.state.mark {
+            (mark.head, mark.clean) = (self.state.head, true);
+        }
+    }
+
     /// The mark is deleted or damaged.
     pub(crate) fn lose_mark(&mut self) {
+        self.rested = false;
         self.state.mark = None;
     }
 
@@ -263,6 +276,7 @@ impl Disk {
     pub(crate) fn restore(&mut self) -> bool {
         let Some(copy) = self.copy.take() else { return false };
         self.state = copy;
+        self.rested = false;
         self.synced = self.state.lines.len();
         self.inode += 1;
         true

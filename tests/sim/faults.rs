@@ -1,7 +1,7 @@
 //! Faults begin and end here; and what is compared when a process dies and when the run is over.
 
 use crate::disk::Reader;
-use crate::plan::{DAY, Fault, Kind, S};
+use crate::plan::{DAY, Fault, Kind, Planned, S};
 use crate::reach::Phase;
 use crate::service::Service;
 use crate::stores::Step;
@@ -38,6 +38,49 @@ impl World {
         sessions.map(phase).max().unwrap_or(Phase::Between)
     }
 
+    /// Which sessions run, by the model's calendar: of each pair the opening.
+    fn running(&self) -> Vec<(usize, i64)> {
+        let now = self.now.div_euclid(S);
+        let day = now.div_euclid(DAY);
+        let of = |(i, pair): (usize, &crate::plan::PairPlan)| {
+            let mut sessions = (day - 1..=day + 1).filter_map(|day| pair.session(day));
+            sessions
+                .find(|(opens, closes)| *opens <= now && now < *closes)
+                .map(|(opens, _)| (i, opens))
+        };
+        self.plan.pairs.iter().enumerate().filter_map(of).collect()
+    }
+
+    pub(crate) fn see_crash(&mut self, unwritten: usize) {
+        self.died_in = self.running();
+        self.reach.see(if unwritten > 0 {
+            "the process dies with entries unwritten"
+        } else {
+            "the process dies with nothing unwritten"
+        });
+    }
+
+    pub(crate) fn see_start(&mut self, renumbered: crate::disk::Renumbered) {
+        let runs = self.running();
+        if self.died_in.iter().any(|session| runs.contains(session)) {
+            self.reach.see("the process is back in the session in which it died");
+        }
+        let rested = std::mem::take(&mut self.disk.borrow_mut().rested);
+        match (rested, renumbered) {
+            (true, None) => self.reach.see("the process goes on under the same names after a stop"),
+            (true, Some(why)) => self.violated(format!("new names after a stop that was clean: {why:?}")),
+            (false, _) => {}
+        }
+        if let Some(why) = renumbered {
+            self.reach.see(match why {
+                candela::ledger::Doubt::MarkMissing => "the mark of the ledger is missing",
+                candela::ledger::Doubt::LostTail => "the end of the ledger is lost",
+                candela::ledger::Doubt::Copied => "the ledger is a copy",
+                _ => "the power was lost without a trace",
+            });
+        }
+    }
+
     pub(crate) fn begin_fault(&mut self, i: usize) {
         let planned = self.plan.faults[i];
         let state = self
@@ -45,7 +88,6 @@ impl World {
             .as_ref()
             .map_or("down", |service| service.lifecycle.state().name());
         let phase = self.phase(planned.whom % self.plan.pairs.len());
-        self.reach.hit(planned.fault, state, phase);
         if self.trace {
             println!(
                 "{} fault {planned:?} in {state} {phase:?}",
@@ -58,6 +100,20 @@ impl World {
         }
         drop(disk);
         let rows = self.store.rows.clone();
+        let Some(acts) = self.strike(planned) else {
+            return; // it was not met
+        };
+        if self.store.copy.is_none() {
+            self.store.copy = Some(rows);
+        }
+        self.reach.hit(planned.fault, state, phase);
+        if acts {
+            self.reach.act(planned.fault);
+        }
+    }
+
+    /// What happens at the instant at which a fault begins: whether that changed anything, and nothing where the fault was not met.
+    fn strike(&mut self, planned: Planned) -> Option<bool> {
         match planned.fault {
             Fault::LinkCut => {
                 let socket = self.service.as_ref().map_or(0, |service| service.socket.number);
@@ -76,6 +132,7 @@ impl World {
                 }
             }
             Fault::Kill => self.crash(),
+            Fault::Stop => self.stop(),
             Fault::PowerLoss => {
                 self.crash();
                 self.disk.borrow_mut().lose_power(planned.roll);
@@ -89,15 +146,19 @@ impl World {
                 self.disk.borrow_mut().lose_mark();
             }
             Fault::StoreRestored => {
-                if let Some(copy) = self.store.copy.take() {
-                    self.store.rows = copy;
-                    self.store.unseen_restore = true;
-                }
+                let Some(copy) = self.store.copy.take() else {
+                    return Some(false);
+                };
+                self.store.rows = copy;
+                self.store.unseen_restore = true;
             }
             Fault::CacheDisturbed => self.redis.disturb(planned.roll),
             Fault::L0Withdrawn => self.withdraw_flag(),
             Fault::CalendarShort | Fault::CalendarLong => {
-                self.correct_calendar(planned.fault, planned.whom, planned.roll);
+                if !self.correct_calendar(planned.fault, planned.whom, planned.roll) {
+                    return None;
+                }
+                self.reach.see("the calendar is corrected");
             }
             Fault::ClientGone => {
                 let i = planned.whom % self.clients.len();
@@ -106,9 +167,8 @@ impl World {
             }
             _ => {}
         }
-        if self.store.copy.is_none() {
-            self.store.copy = Some(rows);
-        }
+        let lasts = matches!(planned.fault, Fault::ClockStep | Fault::ClockSkew | Fault::Pause);
+        Some(planned.fault.instant() || lasts)
     }
 
     pub(crate) fn end_fault(&mut self, i: usize) {
@@ -122,6 +182,22 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The process is asked to stop: what is decided is written, and the ledger rests.
+    fn stop(&mut self) {
+        for _ in 0..200 {
+            let Some(service) = &self.service else { return };
+            if service.commit_queue.is_empty() {
+                self.disk.borrow_mut().rest();
+                break;
+            }
+            if self.acting(Fault::DiskFull, None).is_some() {
+                break;
+            }
+            self.append(self.life);
+        }
+        self.crash();
     }
 
     fn odd_frame(&mut self, whom: usize, roll: u64) {
@@ -140,30 +216,31 @@ impl World {
         );
     }
 
-    /// The close of a session that is open moves.
-    fn correct_calendar(&mut self, fault: Fault, whom: usize, roll: u64) {
+    /// The close of a session that is not over moves.
+    fn correct_calendar(&mut self, fault: Fault, whom: usize, roll: u64) -> bool {
         let pair = whom % self.plan.pairs.len();
         let plan = self.plan.pairs[pair].clone();
         let now = self.now.div_euclid(S);
         let day = now.div_euclid(DAY);
-        let open = plan
-            .session(day)
-            .filter(|(opens, closes)| *opens < now && now < *closes - 120);
+        let open = plan.session(day).filter(|(_, closes)| now < *closes - 120);
         let Some((opens, closes)) = open.filter(|_| plan.kind == Kind::Colombia) else {
-            return;
+            return false;
         };
-        if self.told.corrected.contains_key(&(pair, day)) || self.told.clock_moved {
-            return;
+        let known = self.told.corrected.contains_key(&(pair, day));
+        // What held before the ledger's first session is written down with that session.
+        let first = now <= opens && self.told.sessions == 0;
+        if known || first || self.told.clock_moved {
+            return false;
         }
         let some = i64::try_from(roll % 20).unwrap_or(0) * 60;
         let next = if fault == Fault::CalendarLong {
             closes + 300 + some
         } else {
-            (now + 60 + some).min(closes - 60)
+            (now.max(opens) + 60 + some).min(closes - 60)
         };
         let next = next - next.rem_euclid(60);
         if next <= now {
-            return;
+            return false;
         }
         let minute = |at: i64| {
             let minutes = (at - day * DAY) / 60 - 300;
@@ -183,6 +260,7 @@ impl World {
             service.watch_due = None;
         }
         self.told.corrected.insert((pair, day), (opens, next));
+        true
     }
 
     /// Whether every pair may be called safe to trade, looked at once in a while.
@@ -246,6 +324,9 @@ impl World {
             if evidence.assess(now).safe() {
                 safe.push((i, symbol));
             }
+        }
+        if service.markets.iter().any(|market| market.sessions.at(now).is_some()) && safe.is_empty() {
+            self.reach.see("a pair whose session is open is not called safe");
         }
         for (i, symbol) in safe {
             self.told.safe += 1;

@@ -136,6 +136,7 @@ impl World {
     /// L0 stores what the sessions before had.
     fn load_history(&mut self) {
         let now = self.now.div_euclid(S);
+        let _felt = self.acting(Fault::L0Holes, None); // counted; its holes stay longer than it
         for (i, pair) in self.plan.pairs.iter().enumerate() {
             for day in &self.plan.dates {
                 let over = pair.session(*day).filter(|(_, closes)| *closes < now);
@@ -217,7 +218,8 @@ impl World {
             }
             Effect::Validate(flag) => {
                 service.asked_with = flag;
-                self.after((50, 2_000), Happens::Judged(life));
+                let slow = self.acting(Fault::StoreSlow, None).is_some();
+                self.after(if slow { (5_000, 60_000) } else { (50, 2_000) }, Happens::Judged(life));
             }
             Effect::FetchHistory(missing) => self.after((500, 9_000), Happens::Filled(life, missing)),
             Effect::OpenFeed => {
@@ -308,6 +310,7 @@ impl World {
             .map(|(i, pair)| (pair.symbol, verdict(i)))
             .collect();
         self.life_on(Event::Judged(Arc::new(verdicts)));
+        self.gate_at = self.now;
         self.check_gate();
         if !down {
             self.learn_closes(now);
@@ -315,19 +318,29 @@ impl World {
     }
 
     /// V1: no pair is verified whose history a naive count finds wanting, or without a flag that the model knows to be good.
-    fn check_gate(&mut self) {
+    pub(crate) fn check_gate(&mut self) {
+        if self.now < self.gate_at {
+            return;
+        }
+        self.gate_at = self.now + 17 * S;
         let Some(service) = &self.service else { return };
         let verified = service.lifecycle.verified();
+        if !verified.is_empty() {
+            self.reach.see("a pair is verified");
+        }
+        if service.lifecycle.state().name() == "active" && verified.is_empty() {
+            self.reach.see("a session runs with history that is not verified");
+        }
+        let withdrawn = candela::domain::status::ConditionKind::FlagWithdrawn;
+        let withdrawn = service.lifecycle.conditions().holds(withdrawn, None);
+        if withdrawn {
+            self.reach.see("the flag that opened the gate is withdrawn");
+        }
         let now = self.now.div_euclid(S);
         let mut wrong = Vec::new();
         for symbol in verified {
             let pair = self.pair_of(symbol);
-            if self.told.clock_moved
-                || service
-                    .lifecycle
-                    .conditions()
-                    .holds(candela::domain::status::ConditionKind::FlagWithdrawn, None)
-            {
+            if self.told.clock_moved || withdrawn {
                 continue;
             }
             if !self.history.complete(pair, now) {
@@ -335,7 +348,11 @@ impl World {
             }
             // A pair whose session runs passed its gate before it opened: what closed since says nothing.
             let (dates, pairs) = (&self.plan.dates, &self.plan.pairs);
-            let session = |of: usize| dates.iter().filter_map(move |day| pairs[of].session(*day));
+            let corrected = &self.told.corrected;
+            let session = |of: usize| {
+                let held = move |day: &i64| corrected.get(&(of, *day)).copied().or_else(|| pairs[of].session(*day));
+                dates.iter().filter_map(held)
+            };
             let asked = session(pair)
                 .find(|(opens, closes)| *opens <= now && now < *closes)
                 .map_or(now, |(opens, _)| opens);
@@ -403,6 +420,7 @@ impl World {
                 }
                 !down
             }) {
+                self.reach.see("missing history is fetched");
                 for (from, to) in stretches {
                     let some = self.history.whole[pair].range(from.secs()..to.secs()).copied();
                     self.history.fetched[pair].extend(some.collect::<Vec<_>>());

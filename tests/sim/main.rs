@@ -4,6 +4,8 @@
 //! `SIM_SEED`, `SIM_RUNS` and `SIM_MINUTES` make it longer; the same program is `cargo run --release --example candela-sim`.
 
 #[cfg(test)]
+mod aim;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod disk;
@@ -37,7 +39,7 @@ mod tests {
     use crate::runner::{Wanted, again, seeds};
 
     /// Seeds that found bugs, with the name of each.
-    const NAMED: [(&str, u64); 10] = [
+    const NAMED: [(&str, u64); 11] = [
         (
             "a copy of an empty ledger gives out numbers that the other gave out",
             10,
@@ -75,13 +77,17 @@ mod tests {
             153,
         ),
         ("the store is restored after the last event of a run", 193),
+        (
+            "a pair that was checked after its session is verified for the next one by a flag whose time is over",
+            281,
+        ),
     ];
 
     #[test]
     fn no_seed_breaks_an_invariant() {
         let short = Wanted {
             first: 1,
-            runs: Some(400),
+            runs: Some(640),
             seconds: Some(20),
             full: false,
         };

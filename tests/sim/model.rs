@@ -3,6 +3,7 @@
 
 use crate::disk::Disk;
 use crate::plan::{Plan, S};
+use crate::reach::Reach;
 use crate::vendor::{Prices, Vendor, fold};
 use bytes::Bytes;
 use candela::domain::model::{
@@ -144,7 +145,14 @@ struct Folded<'a> {
 
 /// Checks the whole log of the ledger.
 #[expect(clippy::too_many_lines, reason = "one arm a kind of event")]
-pub(crate) fn check_log(plan: &Plan, vendor: &Vendor, told: &Told, disk: &Disk, settled: bool) -> Vec<String> {
+pub(crate) fn check_log(
+    plan: &Plan,
+    vendor: &Vendor,
+    told: &Told,
+    disk: &Disk,
+    settled: bool,
+    reach: &mut Reach,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut folded = Folded {
         plan,
@@ -215,6 +223,7 @@ pub(crate) fn check_log(plan: &Plan, vendor: &Vendor, told: &Told, disk: &Disk, 
     for ticks in folded.ticks.values_mut() {
         ticks.sort_by_key(|(at, position, ..)| (*at, *position));
     }
+    folded.see(reach);
     folded.revisions(&mut wrong);
     folded.contents(&mut wrong);
     folded.gap_words(&mut wrong);
@@ -231,6 +240,41 @@ impl Folded<'_> {
             .iter()
             .position(|pair| pair.symbol == symbol)
             .expect("a pair of the plan")
+    }
+
+    /// What this log has of what a long run must have.
+    fn see(&self, reach: &mut Reach) {
+        for ((_, interval, _), bars) in &self.bars {
+            let base = *interval == Interval::M5;
+            let own = |bar: &Bar| bar.provenance != Provenance::Backfill;
+            for (i, bar) in bars.iter().enumerate() {
+                match (base, i, own(bar)) {
+                    (true, 0, false) => reach.see("the vendor's bar fills a slot without a bar"),
+                    (true, 1.., false) if own(&bars[0]) => reach.see("the vendor's bar takes the place of one of ours"),
+                    (true, 1.., true) => reach.see("a late tick revises a bar that was told"),
+                    (false, 1.., _) => reach.see("a longer bar is revised"),
+                    _ => {}
+                }
+            }
+        }
+        for words in self.gaps.values() {
+            let last = &words[words.len() - 1];
+            match last.status {
+                GapStatus::Filled => reach.see("a gap is filled"),
+                GapStatus::Unfillable => reach.see("a gap is unfillable"),
+                _ => {}
+            }
+            if last.to.secs() - last.from.secs() > seconds(last.interval).unwrap_or(i64::MAX) {
+                reach.see("a gap has more than one slot");
+            }
+            if words.iter().any(|gap| gap.cause == "no_ticks") {
+                reach.see("a gap that no tick has explained");
+            }
+        }
+        let polled = |ticks: &Vec<(i64, u64, i64, Provenance)>| ticks.iter().any(|tick| tick.3 == Provenance::Polled);
+        if self.ticks.values().any(polled) {
+            reach.see("a price is polled");
+        }
     }
 
     /// B2: revisions rise by one and the first is `closed`.

@@ -1,6 +1,7 @@
 //! What one seed does: pairs, calendars, days, and the faults with their times. A plan is all that a run depends on, so a failing
 //! seed can be run again with fewer faults.
 
+use crate::aim::{aimed, is_aimed};
 use candela::domain::model::{Interval, Symbol};
 use candela::domain::pipeline::{Boundary, OnMismatch};
 use fastrand::Rng;
@@ -55,10 +56,11 @@ pub(crate) enum Fault {
     CalendarLong,
     ClientStall,
     ClientGone,
+    Stop,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::LinkCut,
         Self::LinkRefused,
         Self::LinkMute,
@@ -101,7 +103,10 @@ impl Fault {
         Self::CalendarLong,
         Self::ClientStall,
         Self::ClientGone,
+        Self::Stop,
     ];
+    /// So many of them are drawn where plans are not aimed: a seed with a name stays what it is.
+    const DRAWN: usize = 42;
 
     /// Happens at one instant; the others last.
     pub(crate) const fn instant(self) -> bool {
@@ -118,6 +123,7 @@ impl Fault {
                 | Self::CalendarShort
                 | Self::CalendarLong
                 | Self::ClientGone
+                | Self::Stop
         )
     }
 
@@ -297,7 +303,11 @@ impl Plan {
             keys: rng.u8(2..=4),
             faults: Vec::new(),
         };
-        plan.faults = faults(&mut rng, &plan);
+        plan.faults = if is_aimed(seed) {
+            aimed(&mut rng, &plan)
+        } else {
+            faults(&mut rng, &plan)
+        };
         plan
     }
 }
@@ -348,7 +358,7 @@ fn faults(rng: &mut Rng, plan: &Plan) -> Vec<Planned> {
     let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..14) };
     let mut list: Vec<Planned> = (0..count)
         .map(|_| {
-            let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
+            let fault = Fault::ALL[rng.usize(..Fault::DRAWN)];
             let date = plan.dates[rng.usize(..plan.dates.len())];
             let pair = &plan.pairs[rng.usize(..plan.pairs.len())];
             let (opens, closes) = match pair.kind {

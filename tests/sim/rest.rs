@@ -33,10 +33,11 @@ impl World {
     /// A key for a call, with the vendor's own account of it.
     pub(crate) fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, Timestamp> {
         let service = self.service.as_mut().expect("it runs");
-        let key = service
-            .pool
-            .lease(purpose, credits, now)
-            .map_err(|refused| refused.at)?;
+        let key = service.pool.lease(purpose, credits, now).map_err(|refused| refused.at);
+        let Ok(key) = key else {
+            self.reach.see("no key may be used");
+            return key;
+        };
         if let Some(used) = service.pool.used(key) {
             self.used.insert(key, used);
         }
@@ -239,6 +240,9 @@ impl World {
                     What::Series(_, purpose) => *purpose,
                 };
                 service.pool.turned_away(asked.key, purpose, refused.trouble, None, now);
+                if refused.trouble == Trouble::BadKey {
+                    self.reach.see("a key is refused");
+                }
             }
             (None, Some(_)) => service.pool.served(asked.key),
             (None, None) => {}

@@ -107,6 +107,7 @@ fn report(plan: &Plan, outcome: &Outcome) {
         "seed {} fails with {} faults: {:?}",
         plan.seed, outcome.faults, outcome.wrong
     );
+    println!("found: {}", outcome.wrong.first().map_or("", String::as_str));
     println!("the fewest: {:?}", least.faults);
     println!(
         "run it again: SIM_SEED={} SIM_FAULTS={} SIM_RUNS=1 SIM_TRACE=1 cargo run --release --example candela-sim",
@@ -133,12 +134,13 @@ pub(crate) fn again(seed: u64, faults: Option<&[usize]>, trace: bool) -> Vec<Str
 /// Runs seeds; returns those that failed.
 pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     let clock = Stopwatch::start();
+    let most_failures = usize::try_from(number("SIM_FAILURES").unwrap_or(3)).unwrap_or(3);
     let (mut reach, mut failed) = (Reach::default(), Vec::new());
     let (mut runs, mut sessions, mut ticks, mut bars, mut gaps, mut safe, mut faults) = (0_u64, 0, 0, 0, 0, 0, 0);
     for seed in wanted.first.. {
         let over = wanted.runs.is_some_and(|most| runs >= most)
             || wanted.seconds.is_some_and(|most| clock.elapsed().as_secs() >= most);
-        if over || failed.len() >= 3 {
+        if over || failed.len() >= most_failures {
             break;
         }
         let plan = Plan::of(seed);
@@ -158,8 +160,9 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     }
     println!("{}", reach.table());
     let seconds = clock.elapsed().as_secs_f64();
+    let acts = reach.acts();
     println!(
-        "{runs} seeds, {sessions} sessions, {faults} faults, {ticks} ticks, {bars} bars, {gaps} words on gaps, {safe} times safe in {seconds:.1} s"
+        "{runs} seeds, {sessions} sessions, {faults} faults that acted {acts} times, {ticks} ticks, {bars} bars, {gaps} words on gaps, {safe} times safe in {seconds:.1} s"
     );
     let never = reach.never();
     if wanted.full && failed.is_empty() && !never.is_empty() {

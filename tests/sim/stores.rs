@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::plan::Fault;
+use crate::reach::Reach;
 use crate::world::{Happens, World};
 use candela::domain::followers::{
     ChannelLog, Clear, FoundStream, Next, StreamEntry, StreamId, StreamState, batch, stream::plan_stream,
@@ -29,6 +30,8 @@ pub(crate) struct Store {
     pub(crate) ahead: bool,
     /// It was restored from a copy, and no event was written since: the next one shows that.
     pub(crate) unseen_restore: bool,
+    /// The last write failed.
+    failed: bool,
 }
 
 /// What Redis holds under one key.
@@ -238,9 +241,10 @@ impl World {
 
     /// The readers of the ledger do their next step.
     pub(crate) fn turn_readers(&mut self, now: Timestamp) {
-        let (life, slow) = (self.life, self.acting(Fault::StoreSlow, None).is_some());
+        let life = self.life;
         let service = self.service.as_mut().expect("it runs");
         let (writing, publishing) = (service.writer.step(now), service.publisher.step(now));
+        let slow = writing.is_some() && self.acting(Fault::StoreSlow, None).is_some();
         if let Some(step) = writing {
             self.after(if slow { (800, 9_000) } else { (1, 60) }, Happens::Wrote(life, step));
         }
@@ -256,6 +260,7 @@ impl World {
         let now = self.market();
         let luck = self.rng.f64();
         if self.store_is_down() {
+            self.store.failed = true;
             return self.service.as_mut().expect("it runs").writer.failed(now, luck);
         }
         let lies = self.acting(Fault::StoreLies, None).is_some() && self.rng.bool();
@@ -266,10 +271,16 @@ impl World {
         let done = self.store.write(&disk.borrow(), from, limit);
         let service = self.service.as_mut().expect("it runs");
         match done {
-            Err(_) => self.locate(now),
+            Err(_) => {
+                self.reach.see("the store is behind its own past");
+                self.locate(now);
+            }
             Ok(_) if lies => service.writer.failed(now, luck),
             Ok(position) => {
                 service.writer.wrote(position, now);
+                if std::mem::take(&mut self.store.failed) {
+                    self.reach.see("the store fails and is written again");
+                }
                 self.life_on(LifeEvent::StoreBack);
             }
         }
@@ -282,6 +293,7 @@ impl World {
         let service = self.service.as_mut().expect("it runs");
         if stored > service.opened_at && !service.located {
             drop(disk);
+            self.reach.see("the store is ahead of the ledger");
             self.store.ahead = true;
             self.disk.borrow_mut().lose_mark(); // it has the next start take new names
             return self.crash();
@@ -324,12 +336,9 @@ impl World {
         }
         let now = self.market();
         let luck = self.rng.f64();
+        let down = self.acting(Fault::CacheDown, None).is_some();
         let service = self.service.as_mut().expect("it runs");
-        if self.plan.faults.iter().any(|planned| {
-            planned.fault == Fault::CacheDown
-                && planned.from * 1_000_000 <= self.now
-                && self.now < planned.to * 1_000_000
-        }) {
+        if down {
             service.streams.doubt_all();
             return service.publisher.failed(now, luck);
         }
@@ -337,7 +346,7 @@ impl World {
         match step {
             Step::Locate => {
                 let all: Vec<Channel> = disk.heads().keys().copied().collect();
-                survey(service, &mut self.redis, &disk, &all, now);
+                survey(service, &mut self.redis, &disk, &all, now, &mut self.reach);
                 let back = disk.head().0.saturating_sub(2_000);
                 service.publisher.wrote(Position(back), now);
             }
@@ -364,7 +373,7 @@ impl World {
                 }
                 service.streams.taken(&refused);
                 let doubtful: Vec<Channel> = service.streams.doubtful().iter().copied().collect();
-                survey(service, &mut self.redis, &disk, &doubtful, now);
+                survey(service, &mut self.redis, &disk, &doubtful, now, &mut self.reach);
                 service.publisher.wrote(Position(last), now);
             }
         }
@@ -376,7 +385,7 @@ impl World {
         let Some(service) = self.service.as_mut() else { return };
         let disk = self.disk.borrow();
         let all: Vec<Channel> = disk.heads().keys().copied().collect();
-        survey(service, &mut self.redis, &disk, &all, now);
+        survey(service, &mut self.redis, &disk, &all, now, &mut self.reach);
     }
 }
 
@@ -390,7 +399,14 @@ fn entry(id: StreamId, epoch: Epoch, seq: u64) -> StreamEntry {
 }
 
 /// Compares streams with the ledger, and mends those that are not as they should be.
-fn survey(service: &mut crate::service::Service, redis: &mut Redis, disk: &Disk, channels: &[Channel], now: Timestamp) {
+fn survey(
+    service: &mut crate::service::Service,
+    redis: &mut Redis,
+    disk: &Disk,
+    channels: &[Channel],
+    now: Timestamp,
+    reach: &mut Reach,
+) {
     for channel in channels {
         let Some(head) = disk.heads().get(channel).copied() else {
             continue;
@@ -422,8 +438,12 @@ fn survey(service: &mut crate::service::Service, redis: &mut Redis, disk: &Disk,
                     stream.entries.clear();
                 }
             }
-            Clear::Delete => drop(redis.streams.remove(channel)),
+            Clear::Delete => {
+                reach.see("a stream of the cache is deleted");
+                redis.streams.remove(channel);
+            }
         }
+        reach.see("a stream of the cache is filled again");
         let mut filled = true;
         for event in disk.channel(*channel, plan.from, head.seq, KEPT) {
             let id = StreamId {

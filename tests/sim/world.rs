@@ -101,12 +101,18 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) told: Told,
     pub(crate) reach: Reach,
+    /// How often each lasting fault changed what would have happened.
+    acted: RefCell<BTreeMap<Fault, u64>>,
     pub(crate) wrong: Vec<String>,
     /// Which pairs the vendor streams on the socket that is open.
     pub(crate) streaming: Vec<bool>,
     woken_at: Option<i64>,
+    /// The sessions in which the process died last.
+    pub(crate) died_in: Vec<(usize, i64)>,
     /// When safety is looked at next.
     pub(crate) safety_at: i64,
+    /// The same of what is verified.
+    pub(crate) gate_at: i64,
     pub(crate) trace: bool,
 }
 
@@ -128,6 +134,10 @@ pub(crate) fn run(plan: Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan, trace);
     world.live();
     world.close();
+    world.reach.acted(&world.acted.borrow());
+    if world.told.safe > 0 {
+        world.reach.see("a pair is called safe to trade");
+    }
     Outcome {
         faults: world.plan.faults.len(),
         sessions: world.told.sessions,
@@ -169,10 +179,13 @@ impl World {
             clients: (0..plan.clients).map(|i| Client::new(&plan, i)).collect(),
             told: Told::default(),
             reach: Reach::default(),
+            acted: RefCell::default(),
             wrong: Vec::new(),
             streaming: Vec::new(),
             woken_at: None,
+            died_in: Vec::new(),
             safety_at: 0,
+            gate_at: 0,
             calendars,
             trace,
             plan,
@@ -212,8 +225,16 @@ impl World {
         self.wrong.push(what);
     }
 
-    /// The fault of this kind that acts now on this pair or client.
+    /// The fault of this kind that acts now on this pair or client; asked where it is about to change what happens.
     pub(crate) fn acting(&self, fault: Fault, whom: Option<usize>) -> Option<Planned> {
+        let found = self.lasting(fault, whom);
+        if found.is_some() {
+            *self.acted.borrow_mut().entry(fault).or_default() += 1;
+        }
+        found
+    }
+
+    fn lasting(&self, fault: Fault, whom: Option<usize>) -> Option<Planned> {
         let acts = |planned: &&Planned| {
             let of = |count: usize| planned.whom % count.max(1);
             let whose = whom.is_none_or(|whom| of(self.plan.pairs.len()) == whom || planned.whom > 3);
@@ -277,7 +298,7 @@ impl World {
 
     /// What both clocks of the machine show.
     pub(crate) fn clocks(&self) -> (Timestamp, Duration) {
-        let skew = self.acting(Fault::ClockSkew, None).map_or(0, |planned| {
+        let skew = self.lasting(Fault::ClockSkew, None).map_or(0, |planned| {
             let size = i64::try_from(planned.roll % 180).unwrap_or(0) - 90;
             size * S
         });
@@ -303,6 +324,7 @@ impl World {
         let random = self.rng.u64(..);
         let channels = service::channels(&self.plan);
         let renumbered = self.disk.borrow_mut().open(&channels, random);
+        self.see_start(renumbered);
         let clocks = self.clocks();
         let service = Service::start(&self.plan, &self.calendars, &self.disk, &self.used, clocks);
         if self.trace {
@@ -326,6 +348,7 @@ impl World {
     pub(crate) fn crash(&mut self) {
         let Some(service) = self.service.take() else { return };
         let unwritten = service.commit_queue.len();
+        self.see_crash(unwritten);
         if self.trace {
             println!(
                 "{} crashed with {unwritten} entries unwritten",
@@ -391,6 +414,7 @@ impl World {
         self.turn_readers(now);
         self.schedule_append();
         self.judge_safety(now);
+        self.check_gate();
         self.arm(now);
     }
 
@@ -409,6 +433,11 @@ impl World {
             return;
         }
         for found in breaks {
+            self.reach.see(match found.cause {
+                BreakCause::ProcessPaused => "the process was paused",
+                BreakCause::ClockStepped if found.by_ms() < 0 => "market time was set back",
+                BreakCause::ClockStepped => "market time was set forth",
+            });
             let unwatched = Unwatched {
                 until: found.until,
                 cause: found.cause.name().to_owned(),
@@ -462,7 +491,7 @@ impl World {
         self.drain_clients();
         let settled = self.service.is_some();
         let disk = self.disk.borrow();
-        let mut wrong = model::check_log(&self.plan, &self.vendor, &self.told, &disk, settled);
+        let mut wrong = model::check_log(&self.plan, &self.vendor, &self.told, &disk, settled, &mut self.reach);
         wrong.extend(self.store.check(&disk));
         wrong.extend(self.redis.check(&disk));
         for client in &self.clients {
