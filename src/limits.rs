@@ -546,6 +546,12 @@ pub const FORGET_TICKS: u32 = 20_000;
 /// How often a deadlock or a serialization failure is repeated at once before it counts as a failure.
 pub const WRITER_CONFLICTS: u32 = 5;
 const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that it writes");
+/// The longest line of a tick file, bytes.
+pub const TICK_LINE: usize = 4_096;
+/// How much of a tick file is read at once, bytes.
+pub const TICK_FILE_READ: usize = 1_048_576;
+/// How long after the last tick of a file everything is over: the longest session, and the lateness of its bars.
+pub const TICK_FILE_ENDS: Duration = Duration::from_secs(2 * 86_400);
 // --- the gate -------------------------------------------------------------------------------------------------------
 
 /// The largest ready flag that is read. A full manifest has some 200 bytes.

@@ -20,6 +20,7 @@ pub mod backfill;
 pub mod keys;
 pub mod gaps;
 pub mod export;
+pub mod history;
 pub mod mcp;
 pub mod explain;
 pub mod shell;

@@ -11,7 +11,7 @@ pub mod server;
 mod shared;
 mod ws;
 mod sse;
-mod rest;
+pub(crate) mod rest;
 mod udf;
 mod td;
 mod admin;

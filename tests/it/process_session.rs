@@ -96,7 +96,13 @@ struct Played {
     ticks: Vec<AcceptedTick>,
     /// The row of `market_sessions` while the session went on after its reopening.
     reopened_row: String,
+    /// What `candela replay` makes of the ledger, and what it says when it compares.
+    replayed: String,
+    verified: (i32, String),
 }
+
+/// The intervals of the run.
+const SETTING: (&str, &str) = ("CANDELA__MARKET__INTERVALS", "5m,1m,15m,30m,1h,session,1d");
 
 static SESSION: LazyLock<Played> = LazyLock::new(play);
 
@@ -150,7 +156,7 @@ fn start(time: &HurriedTime, data: &Path, servers: (&Database, &str), (days, pla
         ("DATABASE_URL", servers.0.url.as_str()),
         ("REDIS_URL", servers.1),
         ("CANDELA__MARKET__CALENDAR_FILE", days),
-        ("CANDELA__MARKET__INTERVALS", "5m,1m,15m,30m,1h,session,1d"),
+        SETTING,
         ("API_KEY_G1_2", "f00dfee2"),
     ];
     World::beside(vendor, time.command(&["run"]), data, &settings)
@@ -209,6 +215,9 @@ fn play() -> Played {
     let (bars, gaps) = (of_all("bars"), of_all("gaps"));
     world.stop();
 
+    let (code, replayed) = replay(&time, (data, &days), &[]);
+    assert_eq!(code, 0, "{replayed}");
+    let verified = replay(&time, (data, &days), &["--verify"]);
     let (told, ticks) = read_ledger(data);
     Played {
         close,
@@ -220,7 +229,20 @@ fn play() -> Played {
         told,
         ticks,
         reopened_row,
+        replayed,
+        verified,
     }
+}
+
+/// What `candela replay` makes of the ledger: its exit code, and what it prints.
+fn replay(time: &HurriedTime, (data, days): (&Path, &str), more: &[&str]) -> (i32, String) {
+    let ledger = data.join("ledger").display().to_string();
+    let mut command = time.command(&[&["replay", &ledger], more].concat());
+    command
+        .env("CANDELA__MARKET__CALENDAR_FILE", days)
+        .env(SETTING.0, SETTING.1);
+    let ended = Candela::of(&mut command).ended();
+    (ended.code(), ended.stdout + &ended.stderr)
 }
 
 /// Every revision of every five-minute bar, and every tick.
@@ -381,6 +403,34 @@ fn a_session_that_is_closed_early_and_reopened_loses_no_tick_tells_nothing_twice
         SESSION.reopened_row, "active|t",
         "the row of a session that goes on is active"
     );
+}
+
+#[test]
+fn what_the_session_captured_gives_each_event_and_bar_again() {
+    let session = &*SESSION;
+    let (code, said) = &session.verified;
+    assert!(
+        *code == 0 && said.contains("events, each as it was told"),
+        "{code}: {said}"
+    );
+    let again: Vec<String> = session
+        .replayed
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            format!("{} {} {}", fields[2], fields[4..8].join(" "), fields[11])
+        })
+        .collect();
+    let told = session.told.iter().map(|bar| {
+        let ohlc = bar.ohlc;
+        let opens = bar.key.opens_at.rfc3339(chrono_tz::America::Bogota);
+        format!(
+            "{opens} {} {} {} {} {}",
+            ohlc.open, ohlc.high, ohlc.low, ohlc.close, bar.revision
+        )
+    });
+    assert_eq!(again, told.collect::<Vec<_>>());
 }
 
 #[test]

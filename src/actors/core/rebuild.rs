@@ -1,8 +1,8 @@
 //! Rebuilds the pipeline from the ledger. A cold start, a restart of the process and a restart of the actor do the same.
 
 use crate::domain::model::{
-    AcceptedTick, Channel, Decoded, Event, Gap, Head, Inbound, Input, InputKind, KnownSessions, LastClose, Position,
-    Sequenced, SessionPhase, SlotGrid, Timestamp,
+    AcceptedTick, Channel, Decoded, Event, Gap, Head, Inbound, Input, InputKind, JournalEntry, KnownSessions,
+    LastClose, Position, Sequenced, SessionPhase, SlotGrid, Timestamp,
 };
 use crate::domain::pipeline::{PairRules, Pipeline};
 use crate::domain::vendor::wire;
@@ -108,16 +108,8 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
         return Ok(Pipeline::new(markets, Position(0), [], now));
     };
     let earlier = dates.iter().rev().nth(1).copied();
-    let opened_in = match earlier {
-        Some(earlier) if any_runs_on(&mut reader, markets, last.0)? => Some(earlier),
-        _ => None,
-    };
-    let mut pipeline = begin(&mut reader, markets, opened_in.unwrap_or(last), now)?;
-    if let Some((date, _)) = opened_in {
-        replay_date(&mut pipeline, &reader, date)?;
-        enter_file(&mut pipeline, &mut reader, markets, last)?;
-    }
-    replay_date(&mut pipeline, &reader, last.0)?;
+    let mut pipeline = at_file(&mut reader, markets, (earlier, last), now)?;
+    replay_date(&mut pipeline, &reader, last.0, drop)?;
     if pipeline.head() != reader.head() {
         // An earlier version or other settings decided this session: the numbers that were published are kept.
         tracing::warn!(
@@ -133,6 +125,49 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
             let (bars, last_gap) = told(&mut reader, market)?;
             pipeline.restore_told(market.symbol, &bars, last_gap);
         }
+    }
+    Ok(pipeline)
+}
+
+/// Decides once more on everything that was heard in the session of `date`, and shows what comes of it, in order: what the ledger
+/// has of that date, while the same settings and the same program decide.
+///
+/// # Errors
+/// What keeps the ledger from being read.
+pub fn replay_session<R: Record>(
+    ledger: &R,
+    markets: &[PairRules],
+    date: NaiveDate,
+    show: impl FnMut(JournalEntry),
+) -> Result<(), R::Error> {
+    let mut reader = ledger.clone();
+    let dates = reader.dates();
+    let Some(at) = dates.iter().position(|(known, _)| *known == date) else {
+        return Ok(());
+    };
+    let Some(file) = dates.get(at).copied() else {
+        return Ok(());
+    };
+    let earlier = at.checked_sub(1).and_then(|before| dates.get(before)).copied();
+    let mut pipeline = at_file(&mut reader, markets, (earlier, file), Timestamp::from_micros(0))?;
+    replay_date(&mut pipeline, &reader, date, show)
+}
+
+/// A pipeline as the first input of a file finds it, where the file before it may hold the beginning of a session that runs on.
+fn at_file<R: Record>(
+    reader: &mut R,
+    markets: &[PairRules],
+    (earlier, file): (Option<(NaiveDate, Position)>, (NaiveDate, Position)),
+    now: Timestamp,
+) -> Result<Pipeline, R::Error> {
+    let opened_in = match earlier {
+        Some(earlier) if any_runs_on(reader, markets, file.0)? => Some(earlier),
+        _ => None,
+    };
+    let mut pipeline = begin(reader, markets, opened_in.unwrap_or(file), now)?;
+    if let Some((date, _)) = opened_in {
+        replay_date(&mut pipeline, reader, date, drop)?;
+        enter_file(&mut pipeline, reader, markets, file)?;
     }
     Ok(pipeline)
 }
@@ -209,14 +244,19 @@ fn enter_file<R: Record>(
     Ok(())
 }
 
-/// Replays what was heard on a date.
-fn replay_date<R: Record>(pipeline: &mut Pipeline, reader: &R, date: NaiveDate) -> Result<(), R::Error> {
+/// Replays what was heard on a date, and shows what comes of it.
+fn replay_date<R: Record>(
+    pipeline: &mut Pipeline,
+    reader: &R,
+    date: NaiveDate,
+    mut show: impl FnMut(JournalEntry),
+) -> Result<(), R::Error> {
     let mut again = Vec::new();
     for heard in reader.inputs(date)? {
         let heard = heard?;
         let says = wire::says(&heard).unwrap_or(Decoded::Nothing);
         pipeline.replay(Inbound { heard, says }, &mut again);
-        again.clear();
+        again.drain(..).for_each(&mut show);
     }
     Ok(())
 }

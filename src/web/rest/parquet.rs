@@ -22,7 +22,7 @@ pub(super) const KIND: &str = "application/vnd.apache.parquet";
 
 /// How prices are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prices {
+pub(crate) enum Prices {
     /// Exact.
     Decimal,
     /// The nearest floating-point number.
@@ -45,7 +45,7 @@ struct ParquetColumn<R> {
 }
 
 /// A file being written. Rows of one `group` become one row group, as long as there are few.
-pub(super) struct ParquetFile<R> {
+pub(crate) struct ParquetFile<R> {
     writer: SerializedFileWriter<Vec<u8>>,
     columns: Vec<ParquetColumn<R>>,
     group_of: fn(&R, chrono_tz::Tz) -> Option<NaiveDate>,
@@ -112,7 +112,7 @@ fn date(date: NaiveDate) -> ParquetCell {
 }
 
 /// A file of bars of one pair and interval.
-pub(super) fn bars(
+pub(crate) fn bars(
     interval: Interval,
     zone: chrono_tz::Tz,
     prices: Prices,
@@ -238,7 +238,7 @@ impl<R> ParquetFile<R> {
     }
 
     /// Adds rows, in order, and returns the bytes of the file that are complete.
-    pub(super) fn push(&mut self, rows: impl IntoIterator<Item = R>) -> Result<Bytes, ParquetError> {
+    pub(crate) fn push(&mut self, rows: impl IntoIterator<Item = R>) -> Result<Bytes, ParquetError> {
         for row in rows {
             let group = |row: &R| (self.group_of)(row, self.zone);
             let ends = self.rows.last().is_some_and(|last| group(last) != group(&row));
@@ -253,7 +253,7 @@ impl<R> ParquetFile<R> {
     }
 
     /// The rest of the file, with a footer that says this.
-    pub(super) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
+    pub(crate) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
         self.end_group()?;
         for (key, value) in said {
             self.writer

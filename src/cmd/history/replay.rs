@@ -1,0 +1,345 @@
+//! `candela replay`: what a ledger captured goes through the pipeline once more. Bars come out, or the proof that they are the ones
+//! that were told.
+
+use super::bar_file::BarFileArgs;
+use crate::actors::core::rebuild::replay_session;
+use crate::app;
+use crate::domain::model::{Event, JournalEntry, Position, Sequenced};
+use crate::domain::pipeline::PairRules;
+use crate::domain::protocol::{Zones, frames};
+use crate::exit::Exit;
+use crate::ledger::{LedgerError, LedgerReader};
+use crate::limits;
+use crate::settings::{self, SettingsArgs};
+use chrono::NaiveDate;
+use clap::Args;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Make bars again of what a ledger captured, or prove that they are the ones that were told.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The ledger's folder; it is only read, also while a service appends to it.
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// Only the session of this date; by default every one that the ledger keeps.
+    #[arg(long, value_name = "DATE")]
+    date: Option<NaiveDate>,
+    /// Compare each event with the one that was told, and name the first that differs; no bars are written.
+    #[arg(long, conflicts_with_all = ["symbol", "interval", "format", "output"])]
+    verify: bool,
+    #[command(flatten)]
+    bars: BarFileArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Why nothing can be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The ledger keeps nothing.
+    #[error("{folder} has no session: give the folder that `ledger.dir` names")]
+    Empty {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The date is not kept.
+    #[error("{folder} has no session of {date}; it keeps {first} to {last}")]
+    NoSuchDate {
+        /// The folder.
+        folder: PathBuf,
+        /// The date that was asked for.
+        date: NaiveDate,
+        /// The first that is kept.
+        first: NaiveDate,
+        /// The last that is kept.
+        last: NaiveDate,
+    },
+    /// The pair is none of the settings'.
+    #[error("{symbol} is none of the pairs that the settings name: give one of {known}")]
+    UnknownPair {
+        /// What was given.
+        symbol: crate::domain::model::Symbol,
+        /// What there is.
+        known: String,
+    },
+}
+
+/// The first event that a replay makes other than it was told. One of both may be absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ReplayDifference {
+    position: Position,
+    told: Option<Sequenced>,
+    again: Option<Sequenced>,
+}
+
+impl ReplayArgs {
+    /// Replays. Code 1 when a session differs from what was told.
+    ///
+    /// # Errors
+    /// When the settings have problems, the ledger cannot be read, or the bars cannot be written.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let valid = settings::load(&self.settings.sources())?;
+        let markets = app::markets(&valid, &app::calendars(&valid)?);
+        let reader = LedgerReader::open(&self.ledger)?;
+        let dates = self.dates(&reader)?;
+        if self.verify {
+            return verify(&reader, &markets, &dates);
+        }
+        let market = picked(&self.bars, &markets)?;
+        let mut file = self.bars.begin((market.symbol, market.sessions.zone()))?;
+        for date in dates {
+            replay_session(&reader, &markets, date, |entry| {
+                if let JournalEntry::Event(numbered) = entry
+                    && let Event::Bar(bar) = numbered.event
+                    && (bar.key.symbol, bar.key.interval) == (market.symbol, self.bars.interval)
+                {
+                    file.push(bar);
+                }
+            })?;
+        }
+        file.finish()?;
+        Ok(Exit::Clean)
+    }
+
+    fn dates(&self, reader: &LedgerReader) -> Result<Vec<NaiveDate>, ReplayError> {
+        let dates: Vec<NaiveDate> = reader.dates().into_iter().map(|(date, _)| date).collect();
+        let folder = self.ledger.clone();
+        let Some((first, last)) = dates.first().copied().zip(dates.last().copied()) else {
+            return Err(ReplayError::Empty { folder });
+        };
+        match self.date {
+            None => Ok(dates),
+            Some(date) if dates.contains(&date) => Ok(vec![date]),
+            Some(date) => Err(ReplayError::NoSuchDate {
+                folder,
+                date,
+                first,
+                last,
+            }),
+        }
+    }
+}
+
+/// The pair that bars are asked of.
+pub(super) fn picked<'a>(bars: &BarFileArgs, markets: &'a [PairRules]) -> Result<&'a PairRules, ReplayError> {
+    let found = match bars.symbol {
+        None => markets.first(),
+        Some(symbol) => markets.iter().find(|market| market.symbol == symbol),
+    };
+    found.ok_or_else(|| ReplayError::UnknownPair {
+        symbol: bars.symbol.unwrap_or_else(crate::domain::model::Symbol::usdcop),
+        known: markets
+            .iter()
+            .map(|market| market.symbol.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+fn verify(reader: &LedgerReader, markets: &[PairRules], dates: &[NaiveDate]) -> anyhow::Result<Exit> {
+    let zones = Zones::new(
+        markets
+            .iter()
+            .map(|market| (market.symbol, market.sessions.zone()))
+            .collect(),
+    );
+    let mut out = std::io::stdout().lock();
+    let mut exit = Exit::Clean;
+    for date in dates {
+        let (same, difference) = compare(reader, markets, &zones, *date)?;
+        let Some(difference) = difference else {
+            writeln!(out, "{date}  {same} events, each as it was told")?;
+            continue;
+        };
+        exit = Exit::Found;
+        let position = difference.position.0;
+        writeln!(
+            out,
+            "{date}  {same} events as they were told, then position {position} differs"
+        )?;
+        for (what, event) in [("told ", difference.told), ("again", difference.again)] {
+            let text = event.map_or_else(Vec::new, |numbered| frames::event_json(&zones, &numbered));
+            writeln!(out, "  {what}  {}", String::from_utf8_lossy(&text))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Replays a session beside the ledger: how many events are the same, byte for byte, and the first that is not.
+fn compare(
+    reader: &LedgerReader,
+    markets: &[PairRules],
+    zones: &Zones,
+    date: NaiveDate,
+) -> Result<(u64, Option<ReplayDifference>), LedgerError> {
+    let dates = reader.dates();
+    let from = dates
+        .iter()
+        .find(|(known, _)| *known == date)
+        .map_or(Position(1), |(_, first)| *first);
+    let to = dates
+        .iter()
+        .find(|(known, _)| *known > date)
+        .map_or(Position(reader.head().0.saturating_add(1)), |(_, first)| *first);
+    let mut told = ToldEvents {
+        reader: reader.clone(),
+        page: VecDeque::new(),
+        next: from,
+        to,
+    };
+    let mut same = 0_u64;
+    let mut difference = None;
+    let mut failed = None;
+    replay_session(reader, markets, date, |entry| {
+        let JournalEntry::Event(again) = entry else { return };
+        if difference.is_some() || failed.is_some() || again.position >= to {
+            return; // what was heard since the ledger was opened
+        }
+        match told.next() {
+            Err(error) => failed = Some(error),
+            Ok(Some(told)) if is_same(zones, &told, &again) => same = same.saturating_add(1),
+            Ok(told) => {
+                difference = Some(ReplayDifference {
+                    position: told.as_ref().map_or(again.position, |told| told.position),
+                    told,
+                    again: Some(again),
+                });
+            }
+        }
+    })?;
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    if difference.is_none()
+        && let Some(told) = told.next()?
+    {
+        difference = Some(ReplayDifference {
+            position: told.position,
+            told: Some(told),
+            again: None,
+        });
+    }
+    Ok((same, difference))
+}
+
+fn is_same(zones: &Zones, told: &Sequenced, again: &Sequenced) -> bool {
+    told == again && frames::event_json(zones, told) == frames::event_json(zones, again)
+}
+
+/// The events of a session as they were told, a page at a time.
+struct ToldEvents {
+    reader: LedgerReader,
+    page: VecDeque<Sequenced>,
+    next: Position,
+    to: Position,
+}
+
+impl ToldEvents {
+    fn next(&mut self) -> Result<Option<Sequenced>, LedgerError> {
+        if self.page.is_empty() && self.next < self.to {
+            self.page = self.reader.read(self.next, limits::LEDGER_READ_MAX)?.into();
+            self.next = self.page.back().map_or(self.to, |last| last.position.next());
+        }
+        Ok(self.page.pop_front().filter(|told| told.position < self.to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::core::CommitQueue;
+    use crate::domain::model::{Always, Decoded, Inbound, Input, InputKind, LinkChange, Symbol, Timestamp};
+    use crate::domain::pipeline::Pipeline;
+    use crate::domain::vendor::wire;
+    use crate::ledger::{Ledger, Options};
+    use std::sync::Arc;
+
+    /// 2025-10-23 00:00 UTC.
+    const MIDNIGHT: i64 = 1_761_177_600;
+
+    fn market() -> Vec<PairRules> {
+        vec![PairRules::new(Symbol::usdcop(), Arc::new(Always))]
+    }
+
+    /// A ledger with two days of ticks, the link down for a while at midnight.
+    fn captured() -> tempfile::TempDir {
+        let at = |secs: i64| Timestamp::from_secs(MIDNIGHT + secs);
+        let mut pipeline = Pipeline::new(&market(), Position(0), [], at(-3_000));
+        let mut entries = Vec::new();
+        let mut hear = |secs: i64, what: InputKind| {
+            let heard = Input { at: at(secs), what };
+            let says = wire::says(&heard).unwrap_or(Decoded::Nothing);
+            pipeline.accept(Inbound { heard, says }, &mut entries);
+        };
+        let symbols = vec![Symbol::usdcop()];
+        let up = InputKind::Link(LinkChange::Up { symbols });
+        let cause = "upstream_close_1006".to_owned();
+        let down = InputKind::Link(LinkChange::Down { cause });
+        hear(-3_000, up.clone());
+        for secs in (-3_000_i64..3_000).step_by(7) {
+            let price = 4_000 + secs.rem_euclid(13);
+            let frame = format!(
+                r#"{{"event":"price","symbol":"USD/COP","timestamp":{},"price":{price}}}"#,
+                MIDNIGHT + secs
+            );
+            match secs {
+                -205..-198 => hear(secs, down.clone()),
+                -198..200 => {}
+                200..207 => hear(secs, up.clone()),
+                _ => hear(secs + 1, InputKind::Frame(frame.into())),
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let first = at(-3_000).datetime().date_naive();
+        let mut ledger = Ledger::open(folder.path(), Options::new(first, 7)).unwrap();
+        let queue = CommitQueue::default();
+        queue.push_all(&mut entries);
+        while let Some(batch) = queue.take(500) {
+            if let Some(date) = batch.iter().find_map(JournalEntry::opens_session) {
+                ledger.roll(date).unwrap();
+            }
+            ledger.append(&batch).unwrap();
+            queue.written();
+        }
+        folder
+    }
+
+    fn check(folder: &std::path::Path, date: &str) -> (u64, Option<ReplayDifference>) {
+        let reader = LedgerReader::open(folder).unwrap();
+        let zones = Zones::new(vec![(Symbol::usdcop(), chrono_tz::UTC)]);
+        compare(&reader, &market(), &zones, date.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_captured_gives_what_was_told_until_one_bar_was_changed() {
+        let folder = captured();
+        let reader = LedgerReader::open(folder.path()).unwrap();
+        let (first, head) = (reader.dates()[1].1, reader.head());
+        let (one, none) = check(folder.path(), "2025-10-22");
+        assert_eq!((one, none), (first.0 - 1, None));
+        let (other, none) = check(folder.path(), "2025-10-23");
+        assert_eq!((other, none), (head.0 - one, None));
+
+        let file = folder.path().join("ledger-2025-10-23.db");
+        let db = rusqlite::Connection::open(file).unwrap();
+        let position: i64 = db
+            .query_row("SELECT max(position) FROM bars", [], |row| row.get(0))
+            .unwrap();
+        db.execute(
+            "UPDATE bars SET high_micros = high_micros + 1 WHERE position = ?1",
+            [position],
+        )
+        .unwrap();
+        let (same, difference) = check(folder.path(), "2025-10-23");
+        let difference = difference.unwrap();
+        let position = u64::try_from(position).unwrap();
+        assert_eq!((difference.position, same), (Position(position), position - first.0));
+        let high = |event: Option<Sequenced>| match event.unwrap().event {
+            Event::Bar(bar) => bar.ohlc.high.micros(),
+            other => panic!("no bar: {other:?}"),
+        };
+        assert_eq!(high(difference.told) - high(difference.again), 1);
+    }
+}
