@@ -80,6 +80,8 @@ pub struct Streak {
     pub count: u32,
     /// Why the newest was set aside.
     pub reason: RejectReason,
+    /// The line on which the link brought the newest of its own; `None`: all were polled. What is polled proves no price of the link's.
+    pub line: Option<u64>,
 }
 
 /// What is shown of one pair's prices.
@@ -174,12 +176,20 @@ impl Acceptance {
             place,
             provenance: tick.provenance,
         });
-        self.streak = None;
+        self.streak = self
+            .streak
+            .filter(|streak| tick.provenance != Provenance::Live && streak.line == Some(line));
         self.judge(false);
     }
 
-    /// A price was set aside.
-    pub(super) fn set_aside(&mut self, reason: RejectReason, session: Option<Session>, now: Timestamp) {
+    /// A price was set aside. `line` is that on which the link brought it.
+    pub(super) fn set_aside(
+        &mut self,
+        reason: RejectReason,
+        session: Option<Session>,
+        line: Option<u64>,
+        now: Timestamp,
+    ) {
         count(&mut self.rejected, reason);
         let expected = match reason {
             RejectReason::ExactRepeat => true, // a quiet market repeats its last price
@@ -193,6 +203,7 @@ impl Acceptance {
         count(&mut self.troubling, reason);
         self.judge(true);
         let (since, in_row) = self.streak.map_or((now, 0), |streak| (streak.since, streak.count));
+        let line = line.or_else(|| self.streak.and_then(|streak| streak.line));
         if in_row.saturating_add(1) >= limits::REJECTED_STREAK {
             self.end_watched();
         }
@@ -201,6 +212,7 @@ impl Acceptance {
             newest: now,
             count: in_row.saturating_add(1),
             reason,
+            line,
         });
         self.note_unaccepted(now);
     }
@@ -368,7 +380,7 @@ mod tests {
         let tick = tick(secs, Provenance::Live);
         match outcome {
             Ok(()) => prices.accept(&tick, at(secs), at(secs), line),
-            Err(reason) => prices.set_aside(reason, open, at(secs)),
+            Err(reason) => prices.set_aside(reason, open, Some(line), at(secs)),
         }
     }
 
@@ -393,6 +405,28 @@ mod tests {
         );
         note(&mut prices, 130, Ok(()));
         assert_eq!(prices.view().rejection_reason(at(130)), None);
+    }
+
+    #[test]
+    fn what_is_polled_beside_a_link_whose_prices_are_set_aside_ends_no_streak_of_the_links() {
+        let mut prices = Acceptance::default();
+        let in_vain = |prices: &Acceptance, secs| prices.view().rejection_reason(at(secs)) == Some("streak");
+        for i in 0..5 {
+            note(&mut prices, 100 + i * 5, Err(RejectReason::FromTheFuture));
+        }
+        for secs in [125, 135, 145] {
+            prices.accept(&tick(secs, Provenance::Polled), at(secs), at(secs), 1);
+            assert!(in_vain(&prices, secs), "the link still brings none: {secs}");
+            note(&mut prices, secs + 5, Err(RejectReason::FromTheFuture));
+        }
+        prices.accept(&tick(160, Provenance::Polled), at(160), at(160), 2);
+        assert!(!in_vain(&prices, 160), "the link that brought them is gone");
+        for i in 0..5 {
+            prices.set_aside(RejectReason::UnreadablePrice, Some(session()), None, at(170 + i * 5));
+        }
+        assert!(in_vain(&prices, 190));
+        prices.accept(&tick(195, Provenance::Polled), at(195), at(195), 2);
+        assert!(!in_vain(&prices, 195), "who polled them polls a good one");
     }
 
     #[test]

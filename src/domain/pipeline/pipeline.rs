@@ -175,6 +175,7 @@ impl Pipeline {
             self.open_early(tick, at, out);
         }
         let begun = out.len();
+        let live = matches!(arrival.heard.what, InputKind::Frame(_));
         out.push(JournalEntry::Input(Input {
             at,
             what: arrival.heard.what,
@@ -189,7 +190,7 @@ impl Pipeline {
                 self.count_rounded(tick.symbol, source, 1);
                 self.price(&tick, at, out);
             }
-            Decoded::Unusable(unusable) => self.count_unusable(unusable, at),
+            Decoded::Unusable(unusable) => self.count_unusable(unusable, live, at),
             Decoded::Bars(fetched) => self.apply_bars(&fetched, at, out),
             Decoded::FlawedBars(fetched, flawed) => {
                 self.count_flawed(fetched.symbol, flawed);
@@ -432,12 +433,12 @@ impl Pipeline {
         }
     }
 
-    fn count_unusable(&mut self, Unusable { symbol, reason }: Unusable, at: Timestamp) {
+    fn count_unusable(&mut self, Unusable { symbol, reason }: Unusable, live: bool, at: Timestamp) {
         let known = self.books.iter_mut().find(|book| Some(book.market.symbol) == symbol);
         let Some(book) = known else {
             return self.set_aside(RejectReason::UnknownSymbol, 1);
         };
-        book.count_unusable(reason, at);
+        book.count_unusable(reason, live, at);
         self.set_aside(reason, 1);
     }
 
@@ -530,7 +531,7 @@ impl Pipeline {
             if opened {
                 waited.extend(book.take_waiting());
             }
-            let dropped = book.take_dropped(due);
+            let dropped = book.take_dropped(book.watch.is_up(), due);
             self.count_dropped(dropped);
         }
         self.take_back(released, self.at, out);

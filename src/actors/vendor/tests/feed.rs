@@ -196,6 +196,28 @@ fn run(url: String, keys: &[&str]) -> Running {
     }
 }
 
+/// Every price is accepted, and shown as an aggregator shows it.
+#[expect(clippy::disallowed_methods, reason = "it ends with the test's own runtime")]
+fn accept_all(running: &Running) {
+    let (heap, services) = (running.heap.clone(), running.ground.services.clone());
+    actix_rt::spawn(async move {
+        loop {
+            let arrivals = heap.arrivals();
+            let mut prices = arrivals.iter().filter(|one| matches!(one.says, Decoded::Price(_)));
+            let accepted = AcceptanceView {
+                live: u64::try_from(heap.prices()).unwrap(),
+                live_at: prices.next_back().map(|price| price.heard.at),
+                ..AcceptanceView::default()
+            };
+            services.views.pipeline.send_if_modified(|view| {
+                let shown = view.prices.entry(crate::domain::model::Symbol::usdcop()).or_default();
+                std::mem::replace(shown, accepted.clone()) != accepted
+            });
+            actix_rt::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
 #[actix_rt::test]
 async fn every_end_at_every_step_is_survived_and_named() {
     let ends = [
@@ -216,6 +238,7 @@ async fn every_end_at_every_step_is_survived_and_named() {
     let names: Vec<String> = (0..=acts.len()).map(|number| format!("key-{number}")).collect();
     let keys: Vec<&str> = names.iter().map(String::as_str).collect();
     let running = run(url, &keys); // no key makes two handshakes within its spacing
+    accept_all(&running);
     until("a price on the last link", || running.heap.prices() > ends.len()).await;
     assert_eq!(connections.load(Ordering::SeqCst), acts.len() + 1);
     let causes = running.heap.causes();
@@ -236,6 +259,7 @@ async fn recoveries(count: usize) -> Vec<Duration> {
     let kinds = [End::Close(1000), End::Drop, End::Reset, End::Garbage];
     let (url, _) = vendor((0..count).map(|i| Act::Serve(kinds[i % 4])).collect());
     let running = run(url, &["k"]);
+    accept_all(&running);
     until("a price after the last kill", || running.heap.prices() > count).await;
     let arrivals = running.heap.stamped.lock().unwrap();
     let mut down = None;
@@ -319,6 +343,7 @@ async fn a_pair_of_which_no_price_is_accepted_is_shown_as_such_until_one_of_the_
         newest: now,
         count: limits::REJECTED_STREAK,
         reason: RejectReason::FromTheFuture,
+        line: Some(1),
     };
     let refused = AcceptanceView {
         streak: Some(streak),

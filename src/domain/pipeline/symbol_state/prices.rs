@@ -1,6 +1,6 @@
 //! Which prices of a pair are accepted: its tick filter, the close that the first price is measured against, and the counts.
 
-use crate::domain::model::{AcceptedTick, Fetched, LastClose, RejectReason, Session, Tick, Timestamp};
+use crate::domain::model::{AcceptedTick, Fetched, LastClose, Provenance, RejectReason, Session, Tick, Timestamp};
 use crate::domain::pipeline::{AcceptanceView, Dropped, SymbolState, TickVerdict};
 use crate::limits;
 
@@ -15,7 +15,8 @@ impl SymbolState {
             self.judge.check_tick(tick, now)
         };
         let open = self.session_at(now);
-        let dropped = self.take_dropped(now);
+        let live = tick.provenance == Provenance::Live;
+        let dropped = self.take_dropped(live, now);
         match &ruling {
             TickVerdict::Good => {
                 self.prices.note_stamp(tick, open, now);
@@ -25,7 +26,8 @@ impl SymbolState {
                 if *reason != RejectReason::ExactRepeat {
                     self.prices.note_stamp(tick, open, now);
                 }
-                self.prices.set_aside(*reason, open, now);
+                let line = live.then(|| self.watch.line());
+                self.prices.set_aside(*reason, open, line, now);
             }
             TickVerdict::Held => self.prices.hold(tick, open, now),
             TickVerdict::Confirmed(ticks) => {
@@ -39,26 +41,28 @@ impl SymbolState {
     /// A close was found. Returns the held ticks that it shows to be good, and what was dropped.
     pub(in crate::domain) fn learn_close(&mut self, found: LastClose, now: Timestamp) -> (Vec<AcceptedTick>, Dropped) {
         let good = self.judge.learn(found, now);
-        let dropped = self.take_dropped(now);
+        let dropped = self.take_dropped(self.watch.is_up(), now);
         self.note_good(&good);
         (good, dropped)
     }
 
-    /// A price that cannot be used came.
-    pub(in crate::domain) fn count_unusable(&mut self, reason: RejectReason, now: Timestamp) {
+    /// A price that cannot be used came, over the link or by polling.
+    pub(in crate::domain) fn count_unusable(&mut self, reason: RejectReason, live: bool, now: Timestamp) {
         if reason == RejectReason::BeyondScale {
             self.judge.is_beyond_scale();
         }
         let open = self.session_at(now);
-        self.prices.set_aside(reason, open, now);
+        let line = live.then(|| self.watch.line());
+        self.prices.set_aside(reason, open, line, now);
     }
 
-    /// Held ticks that the filter dropped.
-    pub(in crate::domain) fn take_dropped(&mut self, now: Timestamp) -> Dropped {
+    /// Held ticks that the filter dropped. `live`: the link brought what made it drop them.
+    pub(in crate::domain) fn take_dropped(&mut self, live: bool, now: Timestamp) -> Dropped {
         let (reason, count) = self.judge.take_dropped()?;
         let open = self.session_at(now);
+        let line = live.then(|| self.watch.line());
         for _ in 0..count {
-            self.prices.set_aside(reason, open, now);
+            self.prices.set_aside(reason, open, line, now);
         }
         Some((reason, count))
     }
