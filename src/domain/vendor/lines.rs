@@ -151,9 +151,10 @@ impl Lines {
         Some(newly_confirmed)
     }
 
-    /// What became of the pair's prices so far. Only a live price that is accepted ends that none is.
-    pub fn judged(&mut self, symbol: Symbol, judged: &Judged) {
-        let Some(line) = self.0.get_mut(&symbol) else { return };
+    /// What became of the pair's prices so far. Only a live price that is accepted ends that none is: returns when the last of
+    /// those arrived that were not told before.
+    pub fn judged(&mut self, symbol: Symbol, judged: &Judged) -> Option<Timestamp> {
+        let line = self.0.get_mut(&symbol)?;
         let before = line.accepted.replace(judged.accepted);
         // Another day's count, or another feed's, begins anew: of those before it nothing but the last is known.
         let more = before.map_or(1, |before| judged.accepted.checked_sub(before).unwrap_or(1));
@@ -161,8 +162,12 @@ impl Lines {
             Some(at) if more > 0 => {
                 line.unaccepted = false;
                 line.cadence.accepted(more, at);
+                Some(at)
             }
-            _ => line.unaccepted |= judged.in_vain && line.status == Status::Confirmed,
+            _ => {
+                line.unaccepted |= judged.in_vain && line.status == Status::Confirmed;
+                None
+            }
         }
     }
 

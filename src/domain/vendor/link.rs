@@ -9,8 +9,9 @@
 //!                      └──────── Deadline ────────┘
 //! ```
 //!
-//! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only a price
-//! shortens the next wait (`backoff`). A refused pair is not asked for again before the next [`Event::Started`].
+//! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only an accepted
+//! price shortens the next wait (`backoff`), also one that is judged after the link's end. A refused pair is not asked for again
+//! before the next [`Event::Started`].
 
 use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{
@@ -110,6 +111,13 @@ pub enum State {
     },
 }
 
+/// A connection that is over.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    opened_at: Timestamp,
+    lived: Duration,
+}
+
 /// The machine.
 #[derive(Debug, Clone)]
 pub struct Link {
@@ -122,8 +130,11 @@ pub struct Link {
     /// No key's plan has streamed any of the pairs since the last that did.
     refused_all: bool,
     opened_at: Timestamp,
-    /// This connection delivered a price.
+    /// This connection delivered a price, and one that was accepted.
     priced: bool,
+    accepted: bool,
+    /// The last connection that ended before any of its prices was judged.
+    unjudged: Option<Ended>,
     garbled_in_row: u32,
     told_up: Option<bool>,
     silent: bool,
@@ -145,6 +156,8 @@ impl Link {
             refused_all: false,
             opened_at: now,
             priced: false,
+            accepted: false,
+            unjudged: None,
             garbled_in_row: 0,
             told_up: None,
             silent: false,
@@ -165,7 +178,9 @@ impl Link {
                 Vec::new()
             }
             (_, Event::Judged(symbol, judged)) => {
-                self.lines.judged(symbol, &judged);
+                if let Some(at) = self.lines.judged(symbol, &judged) {
+                    self.accepted(at, now, luck);
+                }
                 Vec::new()
             }
             (State::Idle, Event::Started) => self.start(now),
@@ -193,6 +208,7 @@ impl Link {
     fn broken(&mut self, now: Timestamp, luck: f64) {
         self.pulse = Pulse::new(self.settings.patience);
         self.backoff = Backoff::new(now);
+        self.unjudged = None;
         self.opened_at = self.opened_at.min(now);
         self.last_frame_at = self.last_frame_at.map(|at| at.min(now));
         self.last_price_at = self.last_price_at.map(|at| at.min(now));
@@ -293,7 +309,7 @@ impl Link {
     fn open(&mut self, now: Timestamp) -> Vec<Effect> {
         self.connections_total = self.connections_total.saturating_add(1);
         self.opened_at = now;
-        self.priced = false;
+        (self.priced, self.accepted) = (false, false);
         self.garbled_in_row = 0;
         let wanted = self.lines.reopen();
         let at = self.pulse.open(now);
@@ -332,12 +348,32 @@ impl Link {
         let mut effects = vec![Effect::Disconnect];
         effects.extend(self.doubt(cause));
         effects.extend(self.down(cause, cause == "silent"));
-        if std::mem::take(&mut self.priced) {
-            self.backoff.forgive(now.since(self.opened_at), now);
+        let ended = Ended {
+            opened_at: self.opened_at,
+            lived: now.since(self.opened_at),
+        };
+        if std::mem::take(&mut self.accepted) {
+            self.backoff.forgive(ended.lived, now);
+        } else if self.priced {
+            self.unjudged = Some(ended);
         }
+        self.priced = false;
         let wait = self.backoff.wait(luck);
         self.enter(State::Waiting { until: now + wait }, now);
         effects
+    }
+
+    /// A price that the link brought at `at` was accepted: by this connection, or by the last one, which is over.
+    fn accepted(&mut self, at: Timestamp, now: Timestamp, luck: f64) {
+        if matches!(self.state, State::Confirming { .. } | State::Live) && at >= self.opened_at {
+            self.accepted = true;
+        } else if let Some(ended) = self.unjudged.take_if(|ended| ended.opened_at <= at) {
+            self.backoff.forgive(ended.lived, now);
+            if let State::Waiting { until } = self.state {
+                let until = until.min(now + self.backoff.wait(luck));
+                self.state = State::Waiting { until };
+            }
+        }
     }
 
     /// A death that was noticed late: what was missed in between must not pass for silence.

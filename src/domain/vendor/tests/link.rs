@@ -169,27 +169,62 @@ fn ends_at_every_step_of_the_handshake_reconnect_without_limit() {
     }
 }
 
-#[test]
-fn only_a_price_shortens_the_next_wait() {
-    let wait = |bench: &mut Bench| {
-        bench.lose("upstream_close_1006");
-        let from = bench.now;
-        bench.deadline();
-        bench.on(Event::Opened);
-        bench.hear(OK);
-        bench.now.since(from)
-    };
-    let mut bench = Bench::live();
-    bench.lose("x");
+/// The wait after one more loss of a link that is confirmed at once.
+fn wait_after_loss(bench: &mut Bench) -> Duration {
+    bench.lose("upstream_close_1006");
+    let from = bench.now;
     bench.deadline();
     bench.on(Event::Opened);
-    let waits: Vec<Duration> = (0..6).map(|_| wait(&mut bench)).collect();
+    bench.hear(OK);
+    bench.now.since(from)
+}
+
+#[test]
+fn only_an_accepted_price_shortens_the_next_wait() {
+    let mut bench = Bench::live();
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        waits.push(wait_after_loss(&mut bench));
+        bench.unjudged_price(Symbol::usdcop()); // heard, and set aside
+    }
     assert!(
-        waits.windows(2).all(|pair| pair[0] < pair[1]),
-        "{waits:?}: accepted and confirmed, but no price"
+        waits[1..].windows(2).all(|pair| pair[0] < pair[1]),
+        "{waits:?}: confirmed, with prices, and none accepted"
     );
     bench.price(eurusd());
-    assert_eq!(wait(&mut bench), Duration::from_millis(125));
+    assert_eq!(wait_after_loss(&mut bench), Duration::from_millis(125));
+}
+
+#[test]
+fn a_price_that_is_judged_after_the_links_end_shortens_the_wait_all_the_same() {
+    let mut bench = Bench::live();
+    for _ in 0..6 {
+        wait_after_loss(&mut bench);
+    }
+    bench.now = bench.now + SECOND;
+    bench.unjudged_price(eurusd());
+    let arrived = bench.now;
+    bench.now = bench.now + Duration::from_millis(10);
+    bench.lose("upstream_close_1006");
+    let long = bench.link.next_deadline(bench.now).unwrap();
+    let judged = |accepted_at| Judged {
+        accepted: 1,
+        accepted_at: Some(accepted_at),
+        in_vain: false,
+    };
+    bench.on(Event::Judged(eurusd(), judged(NOON))); // of a connection long before
+    assert_eq!(bench.link.next_deadline(bench.now), Some(long));
+    bench.on(Event::Judged(
+        eurusd(),
+        Judged {
+            accepted: 2,
+            ..judged(arrived)
+        },
+    ));
+    assert_eq!(
+        bench.link.next_deadline(bench.now),
+        Some(bench.now + Duration::from_millis(125))
+    );
 }
 
 #[test]
