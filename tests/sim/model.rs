@@ -310,8 +310,7 @@ impl Folded<'_> {
             let expect = if !base {
                 self.composed(*symbol, *opens, closes)
             } else if last.provenance == Provenance::Backfill {
-                let length = seconds(*interval).unwrap_or(300);
-                self.vendor.bar(pair, *opens, opens + length)
+                self.vendor.bar(pair, *opens, closes) // of a slot that is cut, only what lies in the session
             } else if any_backfill {
                 continue; // it goes on from the vendor's bar, where its slot grew
             } else {
@@ -428,7 +427,7 @@ impl Folded<'_> {
                         wrong.push(format!("B3: {symbol} g-{id} is filled, and {at} has {bar:?}: {last:?}"));
                     }
                     GapStatus::Unfillable if !self.told.clock_moved => {
-                        let vendor = self.vendor.bar(pair, at, at + length);
+                        let vendor = self.vendor.bar(pair, at, (at + length).min(last.to.secs()));
                         let lied = self.told.lies.iter().any(|(from, to)| *from < *to);
                         if vendor.is_some() && !lied {
                             wrong.push(format!(

@@ -50,7 +50,7 @@ impl Healer {
     /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let ripe_at = |gap: &Gap| {
-            let (_, whole) = SlotGrid::of(gap.interval).vendor_span(gap.from, gap.to);
+            let (_, whole) = SlotGrid::of(gap.asked_in()).vendor_span(gap.from, gap.to);
             let pair = self.pairs.get(&gap.symbol);
             let rested = pair.map_or(gap.to, |pair| pair.not_before);
             if !QUIET.contains(&gap.cause.as_str()) {
@@ -180,14 +180,14 @@ fn retry(failures: u32, luck: f64) -> Duration {
 
 /// The gap, with as many older ones of the same pair as one answer can hold.
 fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
-    let earliest = newest.to - longest(newest.interval);
-    let same =
-        gaps.filter(|gap| gap.symbol == newest.symbol && gap.interval == newest.interval && gap.from >= earliest);
+    let interval = newest.asked_in();
+    let earliest = newest.to - longest(interval);
+    let same = gaps.filter(|gap| gap.symbol == newest.symbol && gap.asked_in() == interval && gap.from >= earliest);
     let from = same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest);
-    let (from, to) = SlotGrid::of(newest.interval).vendor_span(from, newest.to);
+    let (from, to) = SlotGrid::of(interval).vendor_span(from, newest.to);
     SeriesRequest {
         symbols: vec![newest.symbol],
-        interval: newest.interval,
+        interval,
         from,
         to,
     }
@@ -244,20 +244,28 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_slot_is_asked_for_whole_and_not_before_the_vendors_bar_is_over() {
-        let mut cut = gap(1, "USD/COP", 1, 1);
-        cut.to = cut.from + Duration::from_secs(180);
-        let whole = cut.from + FIVE;
+    fn a_slot_that_the_sessions_end_cuts_is_asked_for_in_minutes_and_the_others_in_bars_of_their_own() {
+        let mut cut = gap(1, "USD/COP", 1, 2);
+        cut.to = cut.from + Duration::from_secs(480);
         let healer = Healer::default();
-        let early = whole + limits::BACKFILL_SETTLE - Duration::from_micros(1);
-        assert_eq!(
-            healer.next(&[cut.clone()], &[], early),
-            Step::Wait(whole + limits::BACKFILL_SETTLE)
-        );
-        let Step::Ask(request) = healer.next(&[cut.clone()], &[], whole + limits::BACKFILL_SETTLE) else {
+        let ripe = cut.to + limits::BACKFILL_SETTLE;
+        let early = ripe - Duration::from_micros(1);
+        assert_eq!(healer.next(&[cut.clone()], &[], early), Step::Wait(ripe));
+        let earlier = gap(2, "USD/COP", 0, 1);
+        let Step::Ask(request) = healer.next(&[earlier.clone(), cut.clone()], &[], ripe) else {
             panic!("it is ripe");
         };
-        assert_eq!((request.from, request.to), (cut.from, whole));
+        assert_eq!(
+            (request.interval, request.from, request.to),
+            (Interval::M1, cut.from, cut.to)
+        );
+        let Step::Ask(request) = healer.next(&[earlier], &[], ripe) else {
+            panic!("it is ripe");
+        };
+        assert_eq!(
+            (request.interval, request.from, request.to),
+            (Interval::M5, NOON, NOON + FIVE)
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A gap: consecutive expected bars that are not there, why, and what became of them.
 
-use crate::domain::model::{Interval, Symbol, Timestamp};
+use crate::domain::model::{Interval, SlotGrid, Symbol, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How far the healing of a gap has come.
@@ -66,5 +66,15 @@ impl Gap {
     /// Whether something that the market had may be missing: bars may yet come, and nothing proves that there was nothing to hear.
     pub fn is_hole(&self) -> bool {
         self.status.pending() && self.cause != NO_TICKS
+    }
+
+    /// The interval in which the vendor is asked for it. The vendor's bar of a slot that its session's end cuts short holds prices
+    /// from after the end: such a gap is composed of the vendor's minutes.
+    pub fn asked_in(&self) -> Interval {
+        if SlotGrid::of(self.interval).vendor_span(self.from, self.to).1 == self.to {
+            self.interval
+        } else {
+            Interval::M1
+        }
     }
 }

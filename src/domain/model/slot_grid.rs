@@ -7,7 +7,8 @@
 //! ```
 //! Slots count from the session's open. Opens lie on the grid of the base interval (settings and override files are refused
 //! otherwise), so base slots begin where the vendor's own bars begin. A slot that is cut short is expected like any other; its bar
-//! carries `partial_session`. The vendor knows no sessions: its bar of a cut slot reaches beyond the close.
+//! carries `partial_session`. The vendor knows no sessions: its bar of a cut slot reaches beyond the close, so such a slot is healed by
+//! the vendor's minutes.
 
 use crate::domain::model::{Flags, Interval, Session, Sessions, Timestamp};
 use std::iter;

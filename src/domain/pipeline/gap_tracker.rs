@@ -6,8 +6,8 @@
 //! set back since is no evidence any more ([`GapTracker::set_back`]).
 
 use crate::domain::model::{
-    Bar, BarKey, BarState, Expected, Fetched, Flags, Gap, GapStatus, Interval, Provenance, Session, Sessions, Slot,
-    SlotGrid, Symbol, Timestamp, VendorBar,
+    Bar, BarKey, BarState, Expected, Fetched, Flags, Gap, GapStatus, Interval, Ohlc, Provenance, Session, Sessions,
+    Slot, SlotGrid, Symbol, Timestamp,
 };
 use crate::domain::pipeline::SetBack;
 use crate::limits;
@@ -246,7 +246,8 @@ impl GapTracker {
         holes.into_iter().any(|hole| hole.bar.is_none() && within(hole.slot))
     }
 
-    /// A slot that is a hole was closed again, after its session's end moved or the clock was set back; `bar` is what it has now.
+    /// A slot that is a hole was closed again, after its session's end moved or the clock was set back, or a late tick made or
+    /// corrected its bar; `bar` is what it has now.
     /// `None` when it is no hole.
     pub fn closed_again(
         &mut self,
@@ -291,12 +292,11 @@ impl GapTracker {
         Some(findings)
     }
 
-    /// The vendor is being asked for a stretch: gaps that touch it are `filling`.
-    pub fn mark_requested(&mut self, from: Timestamp, to: Timestamp) -> Vec<Gap> {
-        let touched = self
-            .pending
-            .iter_mut()
-            .filter(|pending| pending.gap.status == GapStatus::Open && pending.gap.from < to && from < pending.gap.to);
+    /// The vendor is being asked for bars of a stretch: gaps that touch it and are healed by such bars are `filling`.
+    pub fn mark_requested(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
+        let touched = self.pending.iter_mut().filter(|Pending { gap, .. }| {
+            gap.status == GapStatus::Open && gap.asked_in() == interval && gap.from < to && from < gap.to
+        });
         touched
             .map(|pending| {
                 pending.gap.status = GapStatus::Filling;
@@ -317,48 +317,50 @@ impl GapTracker {
         explained
     }
 
-    /// A late tick made or corrected the bar of a slot: the vendor's bar may still correct it.
-    pub fn note_revision(&mut self, bar: &Bar) {
-        for hole in self.pending.iter_mut().flat_map(|pending| pending.holes.iter_mut()) {
-            if hole.slot.opens_at == bar.key.opens_at {
-                hole.bar = Some(*bar);
-            }
+    /// A late tick made or corrected the bar of a slot. A whole bar fills its hole; a flawed one may still be corrected by the
+    /// vendor's. Returns the gaps that are settled by it.
+    pub fn note_revision(&mut self, bar: &Bar, at: Timestamp, ids: &mut u64) -> Vec<GapChange> {
+        if bar.key.interval != self.interval {
+            return Vec::new();
         }
+        let mut findings = self.closed_again(bar.slot(), Some(*bar), at, ids).unwrap_or_default();
+        findings.retain(|finding| matches!(finding, GapChange::Gap(gap) if !gap.status.pending())); // the rest is as it was told
+        findings
     }
 
     /// The vendor's answer: bars for the holes it covers, and the outcome of the gaps. Only an answer for the very slot is
     /// evidence that the vendor has no bar. It is none about a slot that is not over at `at`: that was asked for by a clock that
-    /// was set back since.
+    /// was set back since. A gap whose last slot is cut is settled by minutes ([`Gap::asked_in`]).
     pub fn apply_answer(&mut self, fetched: &Fetched, at: Timestamp, ids: &mut u64) -> Vec<GapChange> {
-        if fetched.symbol != self.symbol || fetched.interval != self.interval {
+        if fetched.symbol != self.symbol {
             return Vec::new();
         }
         let mut findings = Vec::new();
         let mut still = Vec::with_capacity(self.pending.len());
         for mut pending in std::mem::take(&mut self.pending) {
+            if fetched.interval != self.interval && fetched.interval != pending.gap.asked_in() {
+                still.push(pending);
+                continue;
+            }
             for hole in std::mem::take(&mut pending.holes) {
-                let opens_at = hole.slot.opens_at;
-                let vendor = fetched
-                    .bars
-                    .iter()
-                    .find(|bar| bar.opens_at == opens_at && bar.ohlc.is_ordered());
-                let outcome = match (vendor, hole.bar) {
+                let said = VendorWord::of(fetched, self.interval, hole.slot);
+                let outcome = match (said, hole.bar) {
                     _ if hole.slot.closes_at > at => {
                         pending.holes.push(hole);
                         continue;
                     }
-                    (Some(vendor), _) => {
-                        findings.push(GapChange::Bar(fill_slot(self.symbol, self.interval, &hole, vendor)));
+                    (VendorWord::Bar(ohlc), _) => {
+                        findings.push(GapChange::Bar(fill_slot(self.symbol, self.interval, &hole, ohlc)));
                         SlotOutcome::Filled
                     }
-                    (None, _) if !fetched.speaks_of(hole.slot) => {
+                    (VendorWord::Unsaid, _) => {
                         pending.holes.push(hole);
                         continue;
                     }
-                    (None, Some(ours)) if !is_flawed(&ours) => SlotOutcome::Filled, // a late tick made it
-                    (None, ours) => SlotOutcome::Lacks {
+                    (VendorWord::Lacks { .. }, Some(ours)) if !is_flawed(&ours) => SlotOutcome::Filled, // a late tick made it
+                    (VendorWord::Lacks { broken }, ours) => SlotOutcome::Lacks {
                         ours: ours.is_some(),
-                        broken: fetched.unusable.contains(&opens_at),
+                        broken,
                     },
                 };
                 pending.outcomes.push(Decided {
@@ -509,6 +511,46 @@ impl GapTracker {
     }
 }
 
+/// What an answer says of one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VendorWord {
+    /// These are its prices.
+    Bar(Ohlc),
+    /// There is no bar that can be used.
+    Lacks {
+        /// The vendor has one, and it breaks its own prices.
+        broken: bool,
+    },
+    /// Nothing.
+    Unsaid,
+}
+
+impl VendorWord {
+    /// The vendor's bar of a slot of `interval`, or what its minutes make of it. A bar that reaches beyond the slot says nothing.
+    fn of(fetched: &Fetched, interval: Interval, slot: Slot) -> Self {
+        let parts = fetched
+            .bars
+            .iter()
+            .filter(|bar| slot.opens_at <= bar.opens_at && bar.opens_at < slot.closes_at && bar.ohlc.is_ordered());
+        let made = parts.map(|bar| bar.ohlc).reduce(|so_far, next| Ohlc {
+            high: so_far.high.max(next.high),
+            low: so_far.low.min(next.low),
+            close: next.close,
+            ..so_far
+        });
+        let mut broken = fetched.unusable.iter();
+        let broken = broken.any(|at| slot.opens_at <= *at && *at < slot.closes_at);
+        let minutes = fetched.interval != interval;
+        let whole = SlotGrid::of(interval).vendor_span(slot.opens_at, slot.closes_at).1 == slot.closes_at;
+        match made {
+            _ if !whole && !minutes && interval != Interval::M1 => Self::Unsaid, // nothing is finer than a minute
+            Some(ohlc) if !minutes || (fetched.speaks_of(slot) && !broken) => Self::Bar(ohlc),
+            _ if !fetched.speaks_of(slot) => Self::Unsaid,
+            _ => Self::Lacks { broken },
+        }
+    }
+}
+
 /// Gap ids count up.
 const fn next_id(ids: &mut u64) -> u64 {
     *ids = ids.saturating_add(1);
@@ -516,7 +558,7 @@ const fn next_id(ids: &mut u64) -> u64 {
 }
 
 /// The vendor's bar in a hole: the first revision where none was told, the next one where ours was flawed.
-fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, vendor: &VendorBar) -> Bar {
+fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, ohlc: Ohlc) -> Bar {
     match hole.bar {
         None => Bar {
             key: BarKey {
@@ -525,7 +567,7 @@ fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, vendor: &Ve
                 opens_at: hole.slot.opens_at,
             },
             closes_at: hole.slot.closes_at,
-            ohlc: vendor.ohlc,
+            ohlc,
             ticks: 0,
             first_tick_at: None,
             last_tick_at: None,
@@ -538,7 +580,7 @@ fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, vendor: &Ve
         },
         Some(ours) => {
             let mut bar = ours;
-            bar.ohlc = vendor.ohlc;
+            bar.ohlc = ohlc;
             bar.provenance = Provenance::Backfill;
             bar.flags = bar.flags.without(Flags::FEED_GAP.with(Flags::LATE_START));
             bar.revise();

@@ -181,11 +181,12 @@ impl SymbolState {
     ) {
         let place = self.place(tick);
         let base = self.push(0, tick, place);
+        let mut findings = Vec::new();
         for i in 0..self.builders.len() {
             let revised = match base {
                 Pushed::Forming if i == 0 => None,
                 Pushed::Revised(bar) if i == 0 => {
-                    self.gaps.note_revision(&bar);
+                    findings.extend(self.gaps.note_revision(&bar, at, &mut self.gap_ids));
                     Some(bar)
                 }
                 Pushed::TooLate if !self.is_minutes(i) => None, // the vendor's bar holds it, or nothing does
@@ -193,7 +194,9 @@ impl SymbolState {
                     Some(slot) => self.recompose_bar(i, slot),
                     None => match self.push(i, tick, place) {
                         Pushed::Revised(bar) => {
-                            self.minutes.iter_mut().for_each(|minutes| minutes.note_revision(&bar));
+                            if let Some(minutes) = &mut self.minutes {
+                                findings.extend(minutes.note_revision(&bar, at, &mut self.gap_ids));
+                            }
                             Some(bar)
                         }
                         Pushed::Forming | Pushed::TooLate => None,
@@ -204,6 +207,7 @@ impl SymbolState {
                 self.tell_bar(i, bar, at, sequencer, counts, out);
             }
         }
+        self.tell_findings(findings, at, sequencer, counts, out);
         if at.since(self.partial_told_at) >= limits::PARTIAL_EVERY
             && let Some(bar) = self.builders.first().and_then(BarBuilder::forming_bar)
             && let Some(log) = self.logs.bars.first()

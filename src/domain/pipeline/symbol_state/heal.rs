@@ -27,8 +27,8 @@ impl SymbolState {
     /// The vendor is being asked for bars of a stretch.
     pub(in crate::domain) fn mark_requested(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
         let books = [Some(&mut self.gaps), self.minutes.as_mut()];
-        let asked = books.into_iter().flatten().filter(|book| book.interval() == interval);
-        asked.flat_map(|book| book.mark_requested(from, to)).collect()
+        let books = books.into_iter().flatten();
+        books.flat_map(|book| book.mark_requested(interval, from, to)).collect()
     }
 
     /// Opens gaps for missing bars of past sessions, each published once; none for slots that were part of a gap before.

@@ -1,8 +1,8 @@
 //! Gaps and their evidence: what a gap says became of its slots, on scripted days.
 
 use crate::domain::model::{
-    Bar, BarKey, Channel, Decoded, Flags, Gap, GapStatus, InputKind, Interval, LinkChange, Position, Price, Provenance,
-    Requested, Symbol,
+    Bar, BarKey, Channel, Decoded, Flags, Gap, GapStatus, Inbound, InputKind, Interval, LinkChange, Position, Price,
+    Provenance, Requested, Symbol,
 };
 use crate::domain::pipeline::{
     Pipeline,
@@ -84,6 +84,57 @@ fn a_late_tick_in_an_outage_makes_a_bar_that_is_still_flawed() {
     assert_eq!(gap.status, GapStatus::Unfillable, "{gap:?}");
 }
 
+#[test]
+fn a_late_tick_that_makes_a_whole_bar_fills_its_gap_at_once_in_its_own_interval_and_the_longer_ones() {
+    let mut hour = CorrectedDay::begun(Some((0, 900)));
+    for stamp in [10, 610, 670, 730, 790, 850] {
+        hour.day.tick(stamp, "4000");
+    }
+    hour.day.until(902);
+    let pending = |hour: &CorrectedDay, interval| {
+        let gaps = hour.day.pipeline.pending_gaps().filter(|gap| gap.interval == interval);
+        gaps.map(|gap| (gap.from, gap.to)).collect::<Vec<_>>()
+    };
+    assert_eq!(pending(&hour, Interval::M5), [(at(300), at(600))]);
+    assert_eq!(pending(&hour, Interval::M1), [(at(60), at(600))]);
+    hour.day.apply_input(902, InputKind::Frame(frame(410, "4007")));
+    assert_eq!(pending(&hour, Interval::M5), []);
+    let told = hour
+        .day
+        .gaps()
+        .into_iter()
+        .rfind(|gap| gap.interval == Interval::M5)
+        .unwrap();
+    assert_eq!(
+        (told.status, told.from, told.to, told.bars),
+        (GapStatus::Filled, at(300), at(600), 1)
+    );
+    assert_eq!(hour.day.pipeline.counts().gaps_filled, 1);
+    assert_eq!(
+        pending(&hour, Interval::M1),
+        [(at(60), at(600))],
+        "eight of its minutes are missing"
+    );
+    let high = |interval| {
+        hour.day
+            .bars(interval)
+            .last()
+            .map(|bar| (bar.ohlc.high.to_string(), bar.flags))
+    };
+    for interval in [Interval::M15, Interval::Session, Interval::D1] {
+        assert_eq!(
+            high(interval),
+            Some(("4007".to_owned(), Flags::default())),
+            "{interval}"
+        );
+    }
+    // What the vendor says of the slot is compared with the bar, like any other.
+    hour.day
+        .pipeline
+        .accept(fetched(300, 600, &[(300, ["4007"; 4])]), &mut hour.day.entries);
+    assert_eq!(hour.day.bars(Interval::M5).last().unwrap().provenance, Provenance::Live);
+}
+
 /// An hour with all intervals; the link was cut for three minutes in its fifth bar.
 fn cut_hour() -> CorrectedDay {
     let mut hour = CorrectedDay::begun(Some((0, 3_600)));
@@ -141,6 +192,91 @@ fn a_healed_bar_heals_the_bars_of_every_longer_interval_that_hold_it() {
         let seq = |heads: &[(Channel, u64)]| heads.iter().find(|head| head.0 == channel).unwrap().1;
         assert_eq!(seq(&seqs(&hour)), seq(&before) + 1, "{interval}");
     }
+}
+
+fn in_minutes(mut answer: Inbound) -> Inbound {
+    if let Decoded::Bars(fetched) = &mut answer.says {
+        fetched.interval = Interval::M1;
+    }
+    answer
+}
+
+/// A session of twelve minutes; its last slot, which its end cuts, was not heard.
+fn cut_session() -> CorrectedDay {
+    let mut cut = CorrectedDay::begun(Some((0, 720)));
+    for stamp in (5..600).step_by(20) {
+        cut.day.tick(stamp, "4000");
+    }
+    cut.day.apply_input(600, down("silent"));
+    cut.day.until(725);
+    cut
+}
+
+fn slot_gap(cut: &CorrectedDay) -> Gap {
+    let told = cut.day.gaps().into_iter();
+    let mut told = told.filter(|gap| gap.interval == Interval::M5);
+    told.next_back().unwrap()
+}
+
+#[test]
+fn a_slot_that_the_sessions_end_cuts_is_healed_by_the_vendors_minutes_and_not_by_a_bar_that_goes_on_after_it() {
+    let mut cut = cut_session();
+    let asked = Requested {
+        symbol: Symbol::usdcop(),
+        interval: Interval::M1,
+        from: at(600),
+        to: at(720),
+    };
+    cut.day.apply_input(726, InputKind::Requested(asked));
+    assert_eq!((slot_gap(&cut).status, slot_gap(&cut).bars), (GapStatus::Filling, 1));
+    let entries = &mut cut.day.entries;
+    cut.day.pipeline.accept(fetched(600, 900, &[(600, VENDOR)]), entries);
+    assert_eq!(
+        slot_gap(&cut).status,
+        GapStatus::Filling,
+        "its 4050 may have come after the close"
+    );
+    let minutes = [
+        (600, ["4000", "4003", "3999", "4001"]),
+        (660, ["4001", "4004", "4000", "4002"]),
+    ];
+    let entries = &mut cut.day.entries;
+    cut.day
+        .pipeline
+        .accept(in_minutes(fetched(600, 720, &minutes)), entries);
+    assert_eq!(slot_gap(&cut).status, GapStatus::Filled);
+    let prices = |interval| {
+        let bar = *cut.day.bars(interval).last().unwrap();
+        let of = bar.ohlc;
+        let prices = [of.open, of.high, of.low, of.close].map(|price| price.to_string());
+        (bar.closes_at, bar.flags, prices.join(" "))
+    };
+    let partial = |text: &str| (at(720), Flags::PARTIAL_SESSION, text.to_owned());
+    assert_eq!(prices(Interval::M5), partial("4000 4004 3999 4002"));
+    for interval in [Interval::M15, Interval::M30, Interval::H1] {
+        assert_eq!(prices(interval), partial("4000 4004 3999 4002"), "{interval}");
+    }
+    assert_eq!(prices(Interval::Session).2, "4000 4004 3999 4002");
+    assert_eq!(cut.day.pipeline.pending_gaps().count(), 0, "its minutes came as well");
+}
+
+#[test]
+fn a_cut_slot_is_unfillable_only_when_the_vendor_answered_for_its_minutes() {
+    let mut cut = cut_session();
+    let entries = &mut cut.day.entries;
+    cut.day.pipeline.accept(fetched(600, 900, &[]), entries);
+    assert_eq!(slot_gap(&cut).status, GapStatus::Open);
+    let first = in_minutes(fetched(600, 660, &[(600, VENDOR)]));
+    cut.day.pipeline.accept(first, &mut cut.day.entries);
+    assert_eq!(slot_gap(&cut).status, GapStatus::Open, "half of the slot makes no bar");
+    cut.day
+        .pipeline
+        .accept(in_minutes(fetched(600, 720, &[])), &mut cut.day.entries);
+    let gap = slot_gap(&cut);
+    assert_eq!(
+        (gap.status, gap.cause.as_str()),
+        (GapStatus::Unfillable, "silent; the vendor has no bar")
+    );
 }
 
 #[test]
@@ -267,11 +403,8 @@ fn missing_minutes_are_gaps_of_their_own_that_the_vendor_is_asked_for() {
 fn a_late_tick_in_a_missing_minute_and_the_vendors_bar_after_it_are_two_revisions() {
     let mut hour = cut_hour();
     hour.day.apply_input(3_612, InputKind::Frame(frame(1_270, "4001")));
-    let mut answer = fetched(1_260, 1_440, &[(1_260, ["4001", "4002", "4001", "4002"])]);
-    if let Decoded::Bars(fetched) = &mut answer.says {
-        fetched.interval = Interval::M1;
-    }
-    hour.day.pipeline.accept(answer, &mut hour.day.entries);
+    let answer = fetched(1_260, 1_440, &[(1_260, ["4001", "4002", "4001", "4002"])]);
+    hour.day.pipeline.accept(in_minutes(answer), &mut hour.day.entries);
     let told = hour.day.bars(Interval::M1).into_iter();
     let told = told.filter(|bar| bar.key.opens_at == at(1_260));
     let told: Vec<_> = told.map(|bar| (bar.revision, bar.provenance)).collect();

@@ -157,8 +157,11 @@ fn an_interrupted_line_a_pause_or_a_late_tick_leaves_an_empty_slot_unproven() {
     day.until(602);
     day.apply_input(605, InputKind::Frame(frame(590, "4001"))); // makes a bar: the slot was not silent
     day.tick(910, "4002");
-    let late = day.pipeline.pending_gaps().find(|gap| gap.from == at(300)).unwrap();
-    assert_eq!(late.cause, "no_accepted_price");
+    let late = day.gaps().into_iter().rfind(|gap| gap.from == at(300)).unwrap();
+    assert_eq!(
+        (late.status, late.cause.as_str()),
+        (GapStatus::Filled, "no_accepted_price")
+    );
 }
 
 #[test]
