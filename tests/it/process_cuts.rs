@@ -4,7 +4,8 @@
 //! The short form is a few rounds and clients; with `CANDELA_TEST_LONG` it is 200 rounds (or as many as its value names) and 20 clients.
 
 use crate::child::wait_until;
-use crate::process_kills::{Client, World, condition, is_long, of_service, pass, status};
+use crate::process_kills::{Client, World, all_saw, condition, is_long, of_service, pass, status};
+use candela::clock::Stopwatch;
 use candela::domain::model::Price;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -141,9 +142,10 @@ fn cut_again_and_again(world: &World) {
     let stream = StreamReader::start(world.redis.url());
     let mut random = fastrand::Rng::with_seed(17);
     let mut renumbered = 0;
+    let began = Stopwatch::start();
     for round in 0..rounds() {
         let service = world.service();
-        clients.iter().for_each(|client| client.saw(100));
+        all_saw(&clients, 100);
         let now = wait_until("/status to answer", || status(world.port));
         renumbered += usize::from(condition(&now, "ledger_renumbered").is_some());
         service.signal(libc::SIGKILL);
@@ -151,9 +153,12 @@ fn cut_again_and_again(world: &World) {
         // The small cuts take a part of the last transaction, the large ones all of the log.
         let most = if round % 2 == 0 { 400_000 } else { 20_000 };
         cut_log(&world.folder.path().join("ledger"), random.u64(1..most));
+        if round % 10 == 9 {
+            println!("{} rounds after {:?}", round + 1, began.elapsed());
+        }
     }
     let service = world.service();
-    clients.iter().for_each(|client| client.saw(500));
+    all_saw(&clients, 500);
     let now = wait_until("/status to answer", || status(world.port));
     assert!(condition(&now, "ledger_renumbered").is_some(), "{}", now["conditions"]);
     let mut meanings = Meanings::default();

@@ -213,9 +213,20 @@ impl Client {
     }
 
     pub(super) fn saw(&self, messages: usize) {
-        let before = self.seen.lock().unwrap().messages;
+        all_saw(std::slice::from_ref(self), messages);
+    }
+
+    fn messages(&self) -> usize {
+        self.seen.lock().unwrap().messages
+    }
+}
+
+/// Each of them saw so many more, all in the same time.
+pub(super) fn all_saw(clients: &[Client], messages: usize) {
+    let wanted: Vec<usize> = clients.iter().map(|client| client.messages() + messages).collect();
+    for (client, wanted) in clients.iter().zip(wanted) {
         wait_until("the client to see ticks", || {
-            (self.seen.lock().unwrap().messages >= before + messages).then_some(())
+            (client.messages() >= wanted).then_some(())
         });
     }
 }
