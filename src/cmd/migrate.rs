@@ -177,13 +177,13 @@ mod tests {
             tick_retention: None,
         };
         let missing = migrate(&settings, Migrate::Check).await.unwrap();
-        assert_eq!(missing.len(), 5);
+        assert_eq!(missing.len(), 6);
         assert!(!settings.sqlite_file.exists(), "a check changes nothing");
         let service = store::lock(&settings.sqlite_file).unwrap();
         let refused = migrate(&settings, Migrate::Run).await.unwrap_err();
         assert!(matches!(refused, StoreError::AnotherWriter(_)), "{refused}");
         drop(service);
-        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 5);
+        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 6);
         let service = store::lock(&settings.sqlite_file).unwrap();
         assert!(migrate(&settings, Migrate::Check).await.unwrap().is_empty());
         assert!(

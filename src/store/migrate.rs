@@ -57,6 +57,7 @@ pub(super) const SQLITE: Stakes = &[
             "SELECT count(*) AS number FROM candela_events",
         )],
     ),
+    ("2025-11-29-000002_readable_views", &[]),
 ];
 
 /// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were

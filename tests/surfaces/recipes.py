@@ -21,6 +21,7 @@ NEEDS = {
     "polars on exported files": "service",
     "DuckDB over HTTP": "service",
     "DuckDB on the SQLite file": "service",
+    "pandas on the SQLite file": "service",
     "ADBC on the SQLite file": "service",
     "curl and jq": "service",
     "A role that only reads": "postgres",
@@ -93,11 +94,15 @@ def run(heading, language, block, folder):
     print(f"== {heading}\n{said}")
 
 
-def extension_of_pypi():
+#: The extension of DuckDB that a group's recipes install.
+EXTENSIONS = {"service": "sqlite_scanner", "duckdb": "postgres_scanner"}
+
+
+def extension_of_pypi(name):
     """Puts DuckDB's extension where `INSTALL` would put it: this machine may have a package registry and no other way out."""
     import duckdb
 
-    package = importlib.util.find_spec("duckdb_extension_postgres_scanner")
+    package = importlib.util.find_spec(f"duckdb_extension_{name}")
     (kept,) = pathlib.Path(package.origin).parent.glob("extensions/*/*.duckdb_extension")
     (platform,) = duckdb.sql("PRAGMA platform").fetchone()
     home = tempfile.TemporaryDirectory()
@@ -144,8 +149,48 @@ def nautilus_keeps_what_the_service_has(folder):
         assert bar.ts_event == int(other.close_time.timestamp()) * 10**9, (bar, other)
 
 
+def views_have_what_the_service_has(folder):
+    """The views of the store's file through DuckDB in another process than the service's, against REST, cell by cell."""
+    import candela
+    import duckdb
+
+    duck = duckdb.connect()
+    duck.sql("LOAD sqlite")
+    duck.sql(f"ATTACH '{os.environ['CANDELA_DB']}' AS candela (TYPE sqlite, READ_ONLY)")
+    client = candela.Client(URL, price="decimal")
+    stretch = "symbol = 'USDCOP' AND \"interval\" = '5m' AND session_date BETWEEN '2025-10-14' AND '2025-10-21'"
+    prices = ", ".join(f"{name}::DECIMAL(12, 6)" for name in ("open", "high", "low", "close"))
+    rows = duck.sql(f"""
+        SELECT epoch_us(open_time::TIMESTAMPTZ), epoch_us(close_time::TIMESTAMPTZ), {prices}, revision::INT, provenance, flags
+        FROM candela.readable_bars WHERE {stretch} ORDER BY datetime
+    """).fetchall()
+    told = client.bars("USDCOP", "5m", start="2025-10-14", end="2025-10-22", into="list")
+    assert len(rows) == len(told) > 200, (len(rows), len(told))
+    for row, bar in zip(rows, told, strict=True):
+        instants = [round(at.timestamp() * 10**6) for at in (bar.open_time, bar.close_time)]
+        wanted = (*instants, bar.open, bar.high, bar.low, bar.close, bar.revision, bar.provenance, "|".join(bar.flags))
+        assert row == wanted, (row, bar)
+    tables = {"readable_ticks": "realtime_market_data", "readable_gaps": "gaps", "readable_sessions": "market_sessions"}
+    for view, table in tables.items():
+        counts = [duck.sql(f"SELECT count(symbol) FROM candela.{name}").fetchone()[0] for name in (view, table)]
+        assert counts[1] >= counts[0] > 0 or view == "readable_gaps", (view, counts)
+    columns = "price::DECIMAL(12, 6) = last / 1000000, received_at::TIMESTAMPTZ = make_timestamptz(t.time), \"timestamp\"::TIMESTAMPTZ = make_timestamptz(t.event_time)"
+    same = f"SELECT DISTINCT {columns} FROM candela.readable_ticks r JOIN candela.realtime_market_data t ON r.epoch = t.epoch AND r.seq::BIGINT = t.seq"
+    assert duck.sql(same).fetchall() == [(True, True, True)], duck.sql(same)
+    for change in ("DELETE FROM candela.readable_bars", "DELETE FROM candela.gaps"):
+        try:
+            duck.sql(change)
+        except duckdb.Error:
+            continue
+        raise AssertionError(f"{change} is not refused")
+
+
 sys.path.insert(0, str(ROOT / "clients/python/src"))
-AFTER = {"Freqtrade": freqtrade_reads_what_the_service_has, "NautilusTrader": nautilus_keeps_what_the_service_has}
+AFTER = {
+    "DuckDB on the SQLite file": views_have_what_the_service_has,
+    "Freqtrade": freqtrade_reads_what_the_service_has,
+    "NautilusTrader": nautilus_keeps_what_the_service_has,
+}
 if GROUP == "documents":
     chosen = [(name, *block) for name in DOCUMENTS for block in blocks(ROOT / name) if block[1] == "python"]
     assert {name for name, *_ in chosen} == set(DOCUMENTS), "a document has no Python any more: take it from the list"
@@ -155,7 +200,7 @@ else:
     assert not unknown, f"{unknown}: each heading of docs/recipes.md with code stands in NEEDS, and no other"
     chosen = [("docs/recipes.md", *block) for block in recipes if NEEDS[block[0]] == GROUP]
 assert chosen, f"nothing is run for {GROUP}"
-home = extension_of_pypi() if GROUP == "duckdb" else None
+home = extension_of_pypi(EXTENSIONS[GROUP]) if GROUP in EXTENSIONS else None
 folders = {}
 for name, heading, language, block in chosen:
     # Blocks under one heading go on from each other's files.
