@@ -123,6 +123,12 @@ pub const CLIENT_CHANNELS: usize = 64;
 /// Pairs that one request of a vendor's client may name.
 pub const TD_BATCH: usize = 64;
 
+/// Pages of bars of five minutes of which one answer to a vendor's client is made at most: a million, fifty years of a session a day.
+pub const TD_PART_PAGES: usize = 100;
+
+/// For so long after its close a bar that the store lacks is not called missing: it is written a second later, unless the store lags.
+pub const BAR_STORED: Duration = Duration::from_secs(30);
+
 /// Bars of five minutes that a quote looks back over: two days of a market that never closes.
 pub const TD_QUOTE_BARS: u32 = 576;
 
@@ -888,6 +894,12 @@ pub const PARQUET_GROUP: usize = 20_000;
 
 /// Calendar years before the bars of a page, whose holidays a chart is told: it scrolls back further than a page.
 pub const UDF_CALENDAR_YEARS: i32 = 2;
+
+/// Files without bars that an export names.
+pub const EXPORT_EMPTY_SHOWN: usize = 10;
+
+/// Pages of bars in one answer to a chart that names no count: more than it draws.
+pub const UDF_PAGES: usize = 10;
 
 /// A message of an assistant, in bytes at the most: questions are a few hundred.
 pub const MCP_MESSAGE: usize = 1024 * 1024;

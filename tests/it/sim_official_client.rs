@@ -4,13 +4,15 @@ use crate::child::{Candela, Lines, spawn, wait_until};
 use crate::programs::{run, skip};
 use crate::servers::free_port;
 use candela::clock::{Clock, Stopwatch};
-use candela::domain::model::Symbol;
+use candela::domain::calendar::Calendar;
+use candela::domain::model::{Interval, Symbol};
 use candela::sim::start;
 use candela::sim::vendor::Plan;
 use candela::sim::{Market, SimConfig};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 const CLIENT: &str = "twelvedata[websocket,pandas]==1.4.0";
 /// Its socket. From 1.9 on a close frame is an error to it, after which the client comes back; before, only an end without one is.
@@ -66,7 +68,9 @@ fn a_service_answers_the_official_client_as_the_vendor_does() {
         Ok(python) => python,
         Err(why) => return skip("the vendor's Python client", &why),
     };
-    let mut config = SimConfig::new(Clock::system(), Market::walk(3, &[Symbol::usdcop()]));
+    let calendar = Calendar::usdcop();
+    let market = Market::walk(3, &[Symbol::usdcop()]).only_in(Arc::new(calendar.clone()));
+    let mut config = SimConfig::new(Clock::system(), market);
     config.keys = vec![KEY.to_owned()];
     config.plan = Plan {
         credits_per_minute: 500,
@@ -87,10 +91,14 @@ fn a_service_answers_the_official_client_as_the_vendor_does() {
             .env("TWELVEDATA_API_KEY_G1_1", KEY);
         command
     };
-    let filled = run(candela(&["backfill", "--from", "2026-03-02", "--to", "2026-03-02"]).current_dir(folder.path()));
+    let days = NaiveDate::from_ymd_opt(2026, 2, 1).unwrap().iter_days().take(30);
+    let expected: usize = days.map(|date| calendar.slots_on(date, Interval::BASE).len()).sum();
+    let filled = run(candela(&["backfill", "--from", "2026-02-01", "--to", "2026-03-02"]).current_dir(folder.path()));
     assert!(
-        filled.as_ref().is_ok_and(|said| said.contains("59 written")),
-        "{filled:?}"
+        filled
+            .as_ref()
+            .is_ok_and(|said| said.contains(&format!("{expected} written"))),
+        "{expected} expected: {filled:?}"
     );
     let _service = Candela::of(&mut candela(&["run"]));
     wait_until("the service to listen", || {

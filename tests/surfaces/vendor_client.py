@@ -33,6 +33,21 @@ for more in [
     assert series(vendor, **more).as_json() == series(ours, **more).as_json(), more
     assert series(vendor, **more).as_csv() == series(ours, **more).as_csv(), more
 
+week = {"start_date": "2026-02-23", "end_date": "2026-02-27 23:59:00", "outputsize": 5000}
+month = {"start_date": "2026-02-01", "end_date": "2026-02-28 23:59:00", "outputsize": 5000}
+of_week = {"15min": 100, "30min": 50, "45min": 35, "1h": 25, "2h": 15, "4h": 10, "8h": 10}
+of_month = {"1day": 20, "1week": 4, "1month": 1}
+for interval, count in (of_week | of_month).items():
+    stretch = week if interval in of_week else month
+    asked = {"symbol": "USD/COP", "interval": interval, **stretch}
+    theirs, mine = (client.time_series(**asked) for client in (vendor, ours))
+    pandas.testing.assert_frame_equal(theirs.as_pandas(), mine.as_pandas())
+    assert len(mine.as_pandas()) == count, (asked, len(mine.as_pandas()))
+    assert theirs.as_json() == mine.as_json() and theirs.as_csv() == mine.as_csv(), asked
+    other = asked | {"timezone": "America/Bogota", "order": "ASC", "outputsize": 1, "dp": 2}
+    theirs, mine = (client.time_series(**other).as_pandas() for client in (vendor, ours))
+    pandas.testing.assert_frame_equal(theirs, mine)
+
 both = {"symbol": "USD/COP,XXX/YYY", "interval": "5min", **session}
 theirs, mine = vendor.time_series(**both).as_json(), ours.time_series(**both).as_json()
 assert theirs == mine and list(mine) == ["USD/COP"], mine  # the client passes over what is refused
@@ -41,6 +56,7 @@ for client in (vendor, ours):
     for kind, asked in [
         (BadRequestError, lambda: series(client, start_date="2020-01-01", end_date="2020-01-02", outputsize=0).as_json()),
         (BadRequestError, lambda: client.time_series(symbol="USD/COP", interval="7min").as_json()),
+        (BadRequestError, lambda: ours.time_series(symbol="USD/COP", interval="1min").as_json()),  # it has no minutes, and says so
         (TwelveDataError, lambda: client.price(symbol="XXX/YYY").as_json()),
     ]:
         try:
@@ -54,7 +70,7 @@ assert ours.eod(symbol="USD/COP").as_json()["close"] == last["close"], ours.eod(
 quote = ours.quote(symbol="USD/COP").as_pandas()
 assert str(quote.index[0].date()) == "2026-03-02" and float(quote["open"].iloc[0]) > 1000, quote
 assert ours.exchange_rate(symbol="USD/COP").as_json()["rate"] > 1000
-assert ours.get_earliest_timestamp(symbol="USD/COP", interval="5min").as_json()["unix_time"] == 1772456400
+assert ours.get_earliest_timestamp(symbol="USD/COP", interval="5min").as_json()["unix_time"] == 1770037200
 assert [pair["symbol"] for pair in ours.get_forex_pairs_list().as_json()] == ["USD/COP"]
 assert [pair["symbol"] for pair in ours.symbol_search(symbol="COP").as_json()] == ["USD/COP"]
 assert ours.get_market_state().as_json()[0]["name"] == "USD/COP"

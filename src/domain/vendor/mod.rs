@@ -2,6 +2,7 @@
 
 pub mod wire;
 pub mod rest;
+pub mod series_interval;
 pub mod series;
 pub mod events;
 pub mod trouble;
@@ -33,5 +34,6 @@ pub use pulse::{Pulse, Verdict};
 pub use repeats::Repeats;
 pub use rest::{AnswerError, KEY_HEADER, SeriesRequest, vendor_interval};
 pub use series::{ApiError, Params, SeriesQuestion, SeriesRow, currencies, price_text};
+pub use series_interval::{BarSpan, SeriesInterval};
 pub use trouble::{Disposition, Refusal, Trouble};
 pub use wire::{Frame, SubscribeStatus};

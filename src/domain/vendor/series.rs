@@ -2,6 +2,7 @@
 //! simulated vendor and our own surface for the vendor's clients speak it alike.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
+use crate::domain::vendor::SeriesInterval;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
@@ -106,10 +107,8 @@ impl Params {
 /// A question that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesQuestion {
-    /// The interval's name.
-    pub interval: String,
-    /// Its length.
-    pub length: Duration,
+    /// The interval.
+    pub interval: SeriesInterval,
     /// Opening at or after this.
     pub from: Timestamp,
     /// Opening before this.
@@ -118,7 +117,7 @@ pub struct SeriesQuestion {
     pub count: usize,
     /// Earliest first.
     pub ascending: bool,
-    /// In which instants are read and written.
+    /// In which instants are read and written. Of bars that have a date it is UTC, whatever was asked for.
     pub zone: Tz,
     /// How many decimals prices are written with.
     pub decimals: Option<u32>,
@@ -126,21 +125,6 @@ pub struct SeriesQuestion {
 
 /// One bar of an answer: when it opens, and its four prices as texts.
 pub type SeriesRow = (Timestamp, [String; 4]);
-
-const INTERVALS: [(&str, u64); 12] = [
-    ("1min", 60),
-    ("5min", 300),
-    ("15min", 900),
-    ("30min", 1_800),
-    ("45min", 2_700),
-    ("1h", 3_600),
-    ("2h", 7_200),
-    ("4h", 14_400),
-    ("8h", 28_800),
-    ("1day", 86_400),
-    ("1week", 604_800),
-    ("1month", 0),
-];
 
 impl SeriesQuestion {
     /// Reads the parameters; at most `most` bars are answered.
@@ -151,12 +135,15 @@ impl SeriesQuestion {
         let interval = params
             .get("interval")
             .ok_or_else(|| ApiError::new(400, "**interval** parameter is missing or invalid"))?;
-        let length = INTERVALS
-            .into_iter()
-            .find(|(name, secs)| *name == interval && *secs > 0)
-            .map(|(_, secs)| Duration::from_secs(secs))
-            .ok_or_else(|| ApiError::invalid("interval", interval))?;
-        let zone = params.zone()?;
+        let interval = SeriesInterval::named(interval).ok_or_else(|| {
+            let ApiError { code, message } = ApiError::invalid("interval", interval);
+            let names = SeriesInterval::ALL.map(SeriesInterval::name).join(", ");
+            ApiError::new(code, format!("{message} There are {names}."))
+        })?;
+        let zone = match params.zone()? {
+            _ if interval.is_dated() => Tz::UTC,
+            zone => zone,
+        };
         let (from, end) = window(params, zone)?;
         let dated = from.is_some() || end.is_some();
         let count = match params.get("outputsize") {
@@ -175,8 +162,7 @@ impl SeriesQuestion {
         };
         let last_instant = Duration::from_micros(u64::from(!exclusive_end));
         Ok(Self {
-            interval: interval.to_owned(),
-            length,
+            interval,
             from: from.unwrap_or(Timestamp::from_secs(0)),
             to: end.map_or(Timestamp::from_micros(i64::MAX), |end| end + last_instant),
             count,
@@ -192,7 +178,7 @@ impl SeriesQuestion {
             json!({"datetime": self.datetime(*opens_at), "open": open, "high": high, "low": low, "close": close})
         });
         json!({
-            "meta": series_meta(symbol, &self.interval),
+            "meta": series_meta(symbol, self.interval.name()),
             "values": values.collect::<Vec<Value>>(),
             "status": "ok",
         })
@@ -212,7 +198,7 @@ impl SeriesQuestion {
 
     /// An instant as the answer writes it: without an offset, and from a day on without a time.
     pub fn datetime(&self, at: Timestamp) -> String {
-        let format = if self.length >= Duration::from_secs(86_400) {
+        let format = if self.interval.is_dated() {
             "%Y-%m-%d"
         } else {
             "%Y-%m-%d %H:%M:%S"

@@ -2,6 +2,7 @@
 //! the REST interface gives exactly what an undisturbed watcher of the stream would have built.
 
 use crate::domain::model::{Ohlc, Price, Sessions, Symbol, Timestamp};
+use crate::domain::vendor::BarSpan;
 use crate::limits;
 use crate::sim::market::{Day, Dice, Walk, weave::weave};
 use std::collections::BTreeMap;
@@ -138,32 +139,34 @@ impl Market {
         ticks
     }
 
-    /// Bars of `length` whose open lies in `[from, to)`, made of ticks up to and including `now`, earliest first. The last one
+    /// Bars of `span` whose open lies in `[from, to)`, made of ticks up to and including `now`, earliest first. The last one
     /// may still be forming. At most `count` of them, the latest.
     pub fn bars(
         &self,
         symbol: Symbol,
-        length: Duration,
+        span: impl Into<BarSpan>,
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
         count: usize,
     ) -> Vec<MarketBar> {
+        let span = span.into();
         let mut bars: Vec<MarketBar> = Vec::new();
         let mut end = to.min(now + Duration::from_micros(1));
-        let from = from.max(self.begins.floor(length));
+        let from = from.max(span.floor(self.begins));
         let mut quiet = Duration::ZERO;
         while from < end && bars.len() < count && quiet < limits::SIM_LOOK_BACK {
-            let opens_at = (end - Duration::from_micros(1)).floor(length);
+            let opens_at = span.floor(end - Duration::from_micros(1));
             if opens_at < from {
                 break;
             }
-            match ohlc(&self.ticks(symbol, opens_at, opens_at + length, now)) {
+            let ends = span.end(opens_at);
+            match ohlc(&self.ticks(symbol, opens_at, ends, now)) {
                 Some(ohlc) => {
                     bars.push(MarketBar { opens_at, ohlc });
                     quiet = Duration::ZERO;
                 }
-                None => quiet += length,
+                None => quiet += ends.since(opens_at),
             }
             end = opens_at;
         }

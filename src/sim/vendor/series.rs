@@ -46,7 +46,7 @@ impl Question {
     ) -> Result<Vec<MarketBar>, ApiError> {
         let symbol = served(market, symbol)?;
         let asked = &self.0;
-        let mut bars = market.bars(symbol, asked.length, asked.from, asked.to, now, asked.count);
+        let mut bars = market.bars(symbol, asked.interval.span(), asked.from, asked.to, now, asked.count);
         if bars.is_empty() {
             return Err(ApiError::no_data());
         }

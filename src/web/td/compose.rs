@@ -1,6 +1,6 @@
 //! The answers in the vendor's shapes, made of ticks, bars and sessions. Pure.
 
-use crate::domain::model::{AcceptedTick, Bar, Interval, Moment, Price, Session, Symbol, Timestamp};
+use crate::domain::model::{AcceptedTick, Bar, Ohlc, Price, Session, Symbol, Timestamp};
 use crate::domain::vendor::{ApiError, SeriesRow, currencies, price_text};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
@@ -16,16 +16,15 @@ const MAJORS: [&str; 8] = ["AUD", "CAD", "CHF", "EUR", "GBP", "JPY", "NZD", "USD
 /// What is used where no limit is: a client subtracts from it.
 const NO_LIMIT: i32 = i32::MAX;
 
-/// The rows of a series; a day stands at the midnight of its date.
-pub(super) fn rows(bars: &[Bar], zone: Tz, decimals: Option<u32>, ascending: bool) -> Vec<SeriesRow> {
+/// The rows of a series.
+pub(super) fn rows(
+    bars: impl Iterator<Item = (Timestamp, Ohlc)>,
+    decimals: Option<u32>,
+    ascending: bool,
+) -> Vec<SeriesRow> {
     let mut rows: Vec<SeriesRow> = bars
-        .iter()
-        .map(|bar: &Bar| {
-            let at = match bar.key.interval {
-                Interval::D1 => Moment::Day(bar.session_date).in_zone(zone),
-                _ => bar.key.opens_at,
-            };
-            let prices = [bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close];
+        .map(|(at, ohlc)| {
+            let prices = [ohlc.open, ohlc.high, ohlc.low, ohlc.close];
             (at, prices.map(|price| price_text(price, decimals)))
         })
         .collect();

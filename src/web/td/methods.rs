@@ -62,6 +62,25 @@ enum TdAnswer {
     Csv(String),
 }
 
+/// An answer to `/time_series`.
+struct TdSeries {
+    asked: SeriesQuestion,
+    symbol: Symbol,
+    rows: Vec<SeriesRow>,
+    /// The datetimes of bars that lack something. The vendor has no such thing, so only an answer with such bars says it.
+    incomplete: Vec<String>,
+}
+
+impl TdSeries {
+    fn json(self) -> Value {
+        let mut answer = self.asked.json(self.symbol.as_str(), &self.rows);
+        if let Some(Value::Object(meta)) = answer.get_mut("meta").filter(|_| !self.incomplete.is_empty()) {
+            meta.insert("incomplete".to_owned(), self.incomplete.into());
+        }
+        answer
+    }
+}
+
 /// An error, under the HTTP status that is its code.
 pub(super) fn refusal(error: &ApiError) -> HttpResponse {
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST);
@@ -91,8 +110,8 @@ impl TdQuestion {
     async fn of_symbols(&self, method: &str, delimiter: Option<&str>) -> Result<TdAnswer, ApiError> {
         let names = self.names()?;
         if let ([name], Some(delimiter), "time_series") = (names.as_slice(), delimiter, method) {
-            let (asked, rows) = self.series(name).await?;
-            return Ok(TdAnswer::Csv(asked.csv(&rows, delimiter)));
+            let series = self.series(name).await?;
+            return Ok(TdAnswer::Csv(series.asked.csv(&series.rows, delimiter)));
         }
         if let [name] = names.as_slice() {
             return self.of_symbol(method, name).await.map(TdAnswer::Json);
@@ -106,8 +125,7 @@ impl TdQuestion {
 
     async fn of_symbol(&self, method: &str, name: &str) -> Result<Value, ApiError> {
         if method == "time_series" {
-            let (asked, rows) = self.series(name).await?;
-            return Ok(asked.json(self.symbol(name)?.as_str(), &rows));
+            return self.series(name).await.map(|series| series.json());
         }
         let symbol = self.symbol(name)?;
         if method == "earliest_timestamp" {
@@ -133,26 +151,44 @@ impl TdQuestion {
         self.latest(symbol, Interval::BASE, limits::TD_QUOTE_BARS).await
     }
 
-    async fn series(&self, name: &str) -> Result<(SeriesQuestion, Vec<SeriesRow>), ApiError> {
+    async fn series(&self, name: &str) -> Result<TdSeries, ApiError> {
         let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
         let symbol = self.symbol(name)?;
-        let bars = self.bars(self.series_query(&asked, symbol)?).await?;
-        if bars.is_empty() {
+        let mut incomplete = Vec::new();
+        let rows = match self.ours(asked.interval)? {
+            Some(interval) => {
+                let bars = self.series_bars(&asked, symbol, interval).await?;
+                let bars = bars.iter().map(|bar| (bar.key.opens_at, bar.ohlc));
+                compose::rows(bars, asked.decimals, asked.ascending)
+            }
+            None => {
+                let bars = self.series_long_bars(&asked, symbol).await?;
+                let doubtful = bars.iter().filter(|bar| bar.incomplete);
+                incomplete.extend(doubtful.map(|bar| asked.datetime(bar.opens_at)));
+                let bars = bars.iter().map(|bar| (bar.opens_at, bar.ohlc));
+                compose::rows(bars, asked.decimals, asked.ascending)
+            }
+        };
+        if rows.is_empty() {
             return Err(ApiError::no_data());
         }
-        let rows = compose::rows(&bars, asked.zone, asked.decimals, asked.ascending);
-        Ok((asked, rows))
+        Ok(TdSeries {
+            asked,
+            symbol,
+            rows,
+            incomplete,
+        })
     }
 
     async fn earliest(&self, symbol: Symbol) -> Result<Value, ApiError> {
         let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
-        let interval = self.interval(&asked.interval)?;
+        let interval = self.ours(asked.interval)?.unwrap_or(Interval::BASE);
         let bars = self
             .bars(BarQuery::between(symbol, interval, EVER.0, EVER.1, 1))
             .await?;
-        let rows = compose::rows(&bars, asked.zone, None, true);
-        let (at, _) = rows.first().ok_or_else(ApiError::no_data)?;
-        Ok(compose::earliest(&asked.datetime(*at), *at))
+        let first = bars.first().ok_or_else(ApiError::no_data)?;
+        let at = asked.interval.span().floor(first.key.opens_at);
+        Ok(compose::earliest(&asked.datetime(at), at))
     }
 
     fn of_all(&self, method: &str) -> Result<Value, ApiError> {

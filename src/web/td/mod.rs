@@ -2,6 +2,7 @@
 //! registry, the WebSocket our own ticks; the vendor is never asked.
 
 mod compose;
+mod long_bars;
 mod question;
 mod methods;
 mod price_stream;

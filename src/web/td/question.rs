@@ -1,13 +1,13 @@
 //! What a client of the vendor asks: its parameters, the pairs they name, and what its key opens.
 
-use crate::domain::model::{Interval, Moment, Sessions, Symbol, Timestamp};
-use crate::domain::vendor::{ApiError, Params, SeriesQuestion, vendor_interval};
+use crate::domain::model::{Interval, Sessions, Symbol, Timestamp};
+use crate::domain::vendor::{ApiError, Params, SeriesInterval, SeriesQuestion};
 use crate::limits;
 use crate::store::{BarQuery, StoreError};
 use crate::web::shared::{Access, EVER, Thread, layers};
 use crate::web::td::compose::Bars;
+use crate::web::td::long_bars::{LongBar, LongBars};
 use actix_web::{HttpRequest, web};
-use chrono_tz::Tz;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,20 +66,21 @@ impl TdQuestion {
         Err(ApiError::new(403, format!("this key does not open {symbol}")))
     }
 
-    /// Our interval behind the vendor's name, where bars of it are made.
-    pub(super) fn interval(&self, name: &str) -> Result<Interval, ApiError> {
-        let made = self.thread.common.intervals.iter().copied();
-        let made: Vec<Interval> = made.filter(|interval| *interval != Interval::Session).collect();
-        let found = made.iter().find(|interval| vendor_interval(**interval) == name);
-        found.copied().ok_or_else(|| {
-            let names: Vec<&str> = made.iter().map(|interval| vendor_interval(*interval)).collect();
-            let given: String = name.chars().take(20).collect();
-            let message = format!(
-                "Invalid **interval** provided: {given} is not made here; there are {}",
-                names.join(", ")
-            );
-            ApiError::new(400, message)
-        })
+    /// The interval of ours whose bars answer for this one of the vendor's; none where they are made of bars of five minutes.
+    pub(super) fn ours(&self, asked: SeriesInterval) -> Result<Option<Interval>, ApiError> {
+        let made = |interval: Interval| self.thread.common.intervals.contains(&interval);
+        let Some(missing) = asked.ours().filter(|interval| !made(*interval)) else {
+            return Ok(asked.ours());
+        };
+        let there = SeriesInterval::ALL.into_iter();
+        let there = there.filter(|interval| interval.ours() != Some(missing));
+        let names: Vec<&str> = there.map(SeriesInterval::name).collect();
+        let message = format!(
+            "Invalid **interval** provided: {} is not made here; there are {}",
+            asked.name(),
+            names.join(", ")
+        );
+        Err(ApiError::new(400, message))
     }
 
     /// The calendar of a pair.
@@ -110,26 +111,49 @@ impl TdQuestion {
         self.bars(BarQuery { latest: true, ..query }).await
     }
 
-    /// What `/time_series` asks of the store.
-    pub(super) fn series_query(&self, asked: &SeriesQuestion, symbol: Symbol) -> Result<BarQuery, ApiError> {
-        let interval = self.interval(&asked.interval)?;
-        let mut from = asked.from.clamp(EVER.0, EVER.1);
-        let mut to = asked.to.clamp(EVER.0, EVER.1);
-        if interval == Interval::D1 {
-            // A day is asked for by its date, wherever its midnight is.
-            let market = self.thread.zones.of(symbol);
-            from = day(from, asked.zone, market);
-            to = day(to, asked.zone, market) + Duration::from_micros(1);
-        }
+    /// The bars of ours that answer `/time_series`, the earliest first.
+    pub(super) async fn series_bars(
+        &self,
+        asked: &SeriesQuestion,
+        symbol: Symbol,
+        interval: Interval,
+    ) -> Result<Bars, ApiError> {
+        let from = asked.from.clamp(EVER.0, EVER.1);
+        let to = asked.to.clamp(EVER.0, EVER.1);
         let limit = u32::try_from(asked.count).unwrap_or(limits::REST_PAGE_MAX);
         let query = BarQuery::between(symbol, interval, from, to, limit);
-        Ok(BarQuery { latest: true, ..query })
+        self.bars(BarQuery { latest: true, ..query }).await
     }
-}
 
-/// The midnight, in the market's zone, of the date that an instant has in another.
-fn day(at: Timestamp, zone: Tz, market: Tz) -> Timestamp {
-    Moment::Day(at.datetime().with_timezone(&zone).date_naive()).in_zone(market)
+    /// The longer bars that answer `/time_series`, the earliest first.
+    pub(super) async fn series_long_bars(
+        &self,
+        asked: &SeriesQuestion,
+        symbol: Symbol,
+    ) -> Result<Vec<LongBar>, ApiError> {
+        let span = asked.interval.span();
+        let from = asked.from.clamp(EVER.0, EVER.1);
+        let to = asked.to.clamp(EVER.0, EVER.1);
+        let within = span.floor(from);
+        let from = if within == from { from } else { span.end(within) };
+        let mut to = span.end(span.floor(to - Duration::from_micros(1)));
+        let mut bars = LongBars::new(span, self.calendar(symbol), self.now());
+        for _ in 0..limits::TD_PART_PAGES {
+            let query = BarQuery::between(symbol, Interval::BASE, from, to, limits::REST_PAGE_MAX);
+            let page = self.bars(BarQuery { latest: true, ..query }).await?;
+            for part in page.iter().rev() {
+                bars.add(part);
+            }
+            let full = u32::try_from(page.len()).is_ok_and(|rows| rows >= limits::REST_PAGE_MAX);
+            match page.first() {
+                Some(first) if full && !bars.has(asked.count) => to = first.key.opens_at,
+                _ => return Ok(bars.finish(asked.count)),
+            }
+        }
+        let message = "the answer would be made of more than a million bars of five minutes; ask for a shorter stretch with \
+             **start_date**, or for fewer bars with **outputsize**";
+        Err(ApiError::new(400, message))
+    }
 }
 
 /// The key: in the address, in a header of the vendor's, or as our own clients show it.

@@ -58,6 +58,47 @@ async fn a_series_comes_newest_first_in_the_zone_that_is_asked_for() {
 }
 
 #[actix_rt::test]
+async fn longer_bars_are_made_of_those_of_five_minutes_and_say_which_lack_one() {
+    let mut opens = three_days();
+    opens.remove(5);
+    let (_folder, stage) = with_parts(&opens, None, on).await;
+    // The third day's session is not over.
+    for (interval, count, newest) in [
+        ("15min", 40, "2025-10-21 17:45:00"),
+        ("45min", 14, "2025-10-21 17:15:00"),
+        ("1h", 10, "2025-10-21 17:00:00"),
+        ("8h", 4, "2025-10-21 16:00:00"),
+        ("1day", 2, "2025-10-21"),
+    ] {
+        let asked = format!("symbol=USD/COP&interval={interval}&start_date=2025-10-19&timezone=UTC");
+        let (_, answer) = stage.get(&format!("/td/time_series?{asked}")).await;
+        let times = datetimes(&answer);
+        assert_eq!((times.len(), times[0]), (count, newest), "{answer}");
+        let lacking = answer["meta"]["incomplete"].as_array().unwrap();
+        assert_eq!((lacking.len(), &lacking[0]), (1, &lacking_at(interval)), "{answer}");
+    }
+    let day = "symbol=USD/COP&interval=1day&timezone=America/Bogota&start_date=2025-10-21";
+    let (_, answer) = stage.get(&format!("/td/time_series?{day}")).await;
+    assert_eq!(datetimes(&answer), ["2025-10-21"], "a day has no zone");
+    assert!(answer["meta"].get("incomplete").is_none(), "{answer}");
+    let (status, answer) = stage.get("/td/time_series?symbol=USD/COP&interval=1week").await;
+    assert!(status.contains("400"), "the week is not over: {answer}");
+    let (_, first) = stage.get("/td/earliest_timestamp?symbol=USD/COP&interval=1week").await;
+    assert_eq!(first, json!({"datetime": "2025-10-20", "unix_time": MONDAY}));
+}
+
+/// The bar that holds Monday's sixth slot, 13:25 UTC.
+fn lacking_at(interval: &str) -> Value {
+    json!(match interval {
+        "15min" => "2025-10-20 13:15:00",
+        "45min" => "2025-10-20 12:45:00",
+        "1h" => "2025-10-20 13:00:00",
+        "8h" => "2025-10-20 08:00:00",
+        _ => "2025-10-20",
+    })
+}
+
+#[actix_rt::test]
 async fn every_method_answers_in_the_vendors_shape() {
     let (_folder, stage) = with_parts(&three_days(), None, on).await;
     for (path, member) in [
@@ -97,12 +138,12 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
         (
             "time_series?symbol=USD/COP&interval=7min",
             400,
-            "**interval** provided: 7min",
+            "**interval** provided: 7min. Check the documentation for the values it may have. There are 1min, 5min",
         ),
         (
-            "time_series?symbol=USD/COP&interval=45min",
+            "time_series?symbol=USD/COP&interval=1min",
             400,
-            "45min is not made here; there are 5min, 1day",
+            "1min is not made here; there are 5min, 15min, 30min",
         ),
         (
             "time_series?symbol=USD/COP&interval=5min&outputsize=5001",

@@ -91,6 +91,16 @@ fn days_and_sizes_follow_the_documents() {
         datetimes(&ask("interval=1day&outputsize=2", 5).unwrap()),
         ["2025-10-22", "2025-10-21"]
     );
+    let weeks = "interval=1week&outputsize=2&timezone=America/Bogota";
+    assert_eq!(
+        datetimes(&ask(weeks, 5).unwrap()),
+        ["2025-10-20", "2025-10-13"],
+        "Mondays, in no zone"
+    );
+    assert_eq!(
+        datetimes(&ask("interval=1month&outputsize=1", 5).unwrap()),
+        ["2025-10-01"]
+    );
     assert_eq!(datetimes(&ask("interval=1min", 600).unwrap()).len(), 30);
     assert_eq!(
         datetimes(&ask("interval=5min&start_date=2025-10-22", 0).unwrap()).len(),
@@ -106,7 +116,6 @@ fn days_and_sizes_follow_the_documents() {
 fn senseless_questions_are_refused_as_the_vendor_does() {
     check_refused("", 400, "**interval** parameter is missing");
     check_refused("interval=7min", 400, "Invalid **interval** provided: 7min");
-    check_refused("interval=1month", 400, "Invalid **interval**");
     check_refused("interval=5min&outputsize=5001", 400, "Invalid **outputsize**");
     check_refused("interval=5min&order=up", 400, "Invalid **order**");
     check_refused("interval=5min&dp=12", 400, "Invalid **dp**");
