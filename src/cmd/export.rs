@@ -13,9 +13,10 @@ use anyhow::Context;
 use chrono::{DateTime, Days, NaiveDate};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Write bars of a running service into files.
@@ -119,11 +120,12 @@ impl ExportArgs {
         let shown = |path: &Path| format!("write {}", path.display());
         std::fs::create_dir_all(&self.output).with_context(|| shown(&self.output))?;
         self.claim()?;
-        let (written, kept) = actix_rt::System::new().block_on(async {
+        let (written, kept, empty) = actix_rt::System::new().block_on(async {
             let parts = self.parts(&service, to).await?;
             let bar = progress(parts.len(), self.symbol);
             let mut written = 0_usize;
             let mut kept = 0_usize;
+            let mut empty = Vec::new();
             for part in &parts {
                 let file = self.output.join(&part.file);
                 if is_whole(&file, part.over) {
@@ -132,15 +134,18 @@ impl ExportArgs {
                     save(&service, &part.path, &file).await?;
                     written = written.saturating_add(1);
                 }
+                if self.is_empty(&file)? {
+                    empty.push(part.file.as_str());
+                }
                 bar.inc(1);
             }
             bar.finish_and_clear();
-            anyhow::Ok((written, kept))
+            anyhow::Ok((written, kept, emptiness(&empty)))
         })?;
         let folder = self.output.display();
         writeln!(
             std::io::stdout(),
-            "{written} files written to {folder}, {kept} were there already"
+            "{written} files written to {folder}, {kept} were there already{empty}"
         )?;
         Ok(Exit::Clean)
     }
@@ -165,6 +170,19 @@ impl ExportArgs {
                 std::fs::write(&file, format!("{ours}\n")).with_context(|| format!("write {}", file.display()))
             }
             Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+        }
+    }
+
+    /// Whether a file that is there holds no bar.
+    fn is_empty(&self, file: &Path) -> anyhow::Result<bool> {
+        let opened = || File::open(file).with_context(|| format!("read {}", file.display()));
+        match self.format {
+            FileFormat::Parquet => {
+                let reader = SerializedFileReader::new(opened()?);
+                let reader = reader.with_context(|| format!("read {}", file.display()))?;
+                Ok(reader.metadata().file_metadata().num_rows() == 0)
+            }
+            FileFormat::Csv => Ok(BufReader::new(opened()?).lines().nth(1).is_none()),
         }
     }
 
@@ -241,6 +259,24 @@ impl ExportArgs {
             path,
             over,
         }
+    }
+}
+
+/// What is said of files without bars: nobody takes them for a market that was closed.
+fn emptiness(files: &[&str]) -> String {
+    let Some(first) = files.get(..files.len().min(limits::EXPORT_EMPTY_SHOWN)) else {
+        return String::new();
+    };
+    let more = match files.len() - first.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match files.len() {
+        0 => String::new(),
+        count => format!(
+            "\n{count} of them have no bar, though the calendar has sessions there: {}{more}",
+            first.join(", ")
+        ),
     }
 }
 
@@ -329,6 +365,24 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("another folder"), "{refused}");
+    }
+
+    #[test]
+    fn files_without_bars_are_named() {
+        assert_eq!(emptiness(&[]), "");
+        assert_eq!(
+            emptiness(&["a", "b"]),
+            "\n2 of them have no bar, though the calendar has sessions there: a, b"
+        );
+        let many = vec!["x"; limits::EXPORT_EMPTY_SHOWN + 7];
+        assert!(emptiness(&many).ends_with("x, x and 7 more"), "{}", emptiness(&many));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bars.csv");
+        for (text, is_empty) in [("open_time,open\n", true), ("open_time,open\n2026,1\n", false)] {
+            std::fs::write(&file, text).unwrap();
+            let args = args(folder.path(), &["--format", "csv"]);
+            assert_eq!(args.is_empty(&file).unwrap(), is_empty, "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! JSON-RPC 2.0, one message a line. What the service refuses is a tool's error with the service's own sentence; a message that is no
 //! request gets an error of JSON-RPC.
 
+mod expected;
 mod tools;
 
 use crate::cmd::ask::{Service, TokenArg};

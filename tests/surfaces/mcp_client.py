@@ -43,6 +43,15 @@ async def main():
             assert set(quality) == {"complete", "gaps", "safe_to_trade"}, quality
         bars = (await session.call_tool("bars", ARGUMENTS["bars"])).structured_content["data"]["bars"]
         assert len(bars) == 5 and all(isinstance(bar["close"], str) for bar in bars), bars
+        for stretch, complete in [
+            ({"from": "2025-10-14", "to": "2025-10-18", "limit": "1000"}, True),
+            ({"from": "2025-10-14", "limit": "1000", "to": "2025-10-18T08:00", "as_of": "2025-10-01"}, False),
+            ({"from": "1990-01-02", "to": "1990-02-01"}, False),  # before there was anything
+            ({"from": "2025-10-18", "to": "2025-10-20"}, True),  # a weekend
+            ({"to": "1990-02-01"}, False),
+        ]:
+            found = (await session.call_tool("bars", {"symbol": "USD/COP", **stretch})).structured_content
+            assert found["data_quality"]["complete"] is complete, (stretch, found["data_quality"], found["data"]["count"])
         for name, arguments, said in [
             ("bars", {"symbol": "NOPE"}, "NOPE"),
             ("bars", {"interval": "7m"}, "interval"),

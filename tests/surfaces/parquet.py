@@ -152,6 +152,10 @@ def main():
     changed = [file for file in again if again[file] != written[file]]
     past = [file for file in files if file.stat().st_mtime_ns == written[file]]
     assert files[1] in changed and again.keys() == written.keys() and past, changed
+    # Sessions without bars are named.
+    before = [*args[:6], "--from", "1990-01-02", "--to", "1990-01-03", "-o", str(FOLDER / "before")]
+    said = subprocess.run(before, check=True, timeout=120, capture_output=True, text=True).stdout
+    assert "2 of them have no bar" in said and "USDCOP-5m-1990-01-02.parquet" in said, said
     # Another export does not mix with it.
     other = subprocess.run([*args, "--as-of", days[0]], capture_output=True, text=True, timeout=120)
     assert other.returncode != 0 and "another folder" in other.stderr, other

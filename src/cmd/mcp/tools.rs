@@ -4,7 +4,10 @@
 //! are missing.
 
 use crate::cmd::ask::{AskError, Service};
+use crate::cmd::mcp::expected::ShownBars;
+use crate::domain::model::{Interval, Moment, Timestamp};
 use crate::limits;
+use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
 /// A tool.
@@ -105,7 +108,7 @@ impl Tool {
             "outputSchema": {"type": "object", "required": ["data", "data_quality"], "properties": {
                 "data": {"type": "object"},
                 "data_quality": {"type": "object", "required": ["complete", "gaps", "safe_to_trade"], "properties": {
-                    "complete": {"type": "boolean", "description": "no bar of what is shown is missing"},
+                    "complete": {"type": "boolean", "description": "no bar that is expected in what is shown is missing"},
                     "gaps": {"type": "integer", "description": "how many gaps touch it that are not filled"},
                     "safe_to_trade": {"type": "boolean", "description": "whether a strategy may act on the pair now"},
                 }},
@@ -140,7 +143,15 @@ impl Tool {
             "explain" => explain(&status, &symbol, &about),
             _ => data,
         };
-        let gaps = match self.stretch(&given, &data) {
+        let stretch = self.stretch(&given, &data);
+        let lacks_one = match stretch.as_deref().filter(|_| self.name == "bars") {
+            None => false,
+            Some(stretch) => match shown_bars(&status, &symbol, &given, stretch, &data) {
+                None => true, // nothing is shown, and no stretch is named in which nothing would be expected
+                Some(shown) => shown.lack_one(service).await.map_err(said)?,
+            },
+        };
+        let gaps = match stretch {
             None => unfilled(status.get("gaps"), &symbol),
             Some(stretch) => {
                 let mut asked = vec![("symbol", symbol.clone()), ("limit", limits::REST_PAGE_MAX.to_string())];
@@ -153,7 +164,7 @@ impl Tool {
             "status" => symbols.values().all(is_safe),
             _ => is_safe(&about),
         };
-        let quality = json!({"complete": gaps == 0, "gaps": gaps, "safe_to_trade": safe});
+        let quality = json!({"complete": gaps == 0 && !lacks_one, "gaps": gaps, "safe_to_trade": safe});
         Ok(json!({"data": exact(data, ""), "data_quality": quality}))
     }
 
@@ -214,6 +225,30 @@ impl Tool {
             _ => None,
         }
     }
+}
+
+/// The bars of an answer, with the stretch in which others are expected. None where that has no beginning.
+fn shown_bars(
+    status: &Value,
+    symbol: &str,
+    given: &[(&'static str, String)],
+    stretch: &[(&'static str, String)],
+    data: &Value,
+) -> Option<ShownBars> {
+    let moment = |of: &[(&'static str, String)], wanted: &str| -> Option<Moment> {
+        let found = of.iter().find(|(name, _)| *name == wanted);
+        found.and_then(|(_, text)| text.parse().ok())
+    };
+    let now = DateTime::parse_from_rfc3339(status.get("timestamp")?.as_str()?).ok()?;
+    let interval = given.iter().find(|(name, _)| *name == "interval");
+    Some(ShownBars {
+        symbol: symbol.to_owned(),
+        interval: interval.map_or(Some(Interval::BASE), |(_, text)| text.parse().ok())?,
+        from: moment(stretch, "from")?,
+        to: moment(stretch, "to"),
+        now: Timestamp::from_datetime(now),
+        opens: ShownBars::opens_in(data),
+    })
 }
 
 /// The address of a question.

@@ -106,6 +106,7 @@ async fn options() -> HttpResponse {
 async fn only_reading(request: HttpRequest) -> HttpResponse {
     let detail = format!("{} is only read: GET or HEAD", request.path());
     let refusal = Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    let refusal = refusal.of_path(request.path());
     let mut answer = refusal.error_response();
     let allowed = header::HeaderValue::from_static(READS_ALONE);
     answer.headers_mut().insert(header::ALLOW, allowed);
@@ -172,5 +173,5 @@ async fn td_stream(request: HttpRequest, payload: web::Payload) -> Result<HttpRe
 async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {
     let path: String = request.path().chars().take(100).collect();
     let detail = format!("there is nothing at {path}");
-    Err(Trouble::not_found("no_such_path", detail))
+    Err(Trouble::not_found("no_such_path", detail).of_path(request.path()))
 }

@@ -138,6 +138,7 @@ pub(crate) async fn authorize(
             "a token is needed: Authorization: Bearer <token>",
         ),
     };
+    let refusal = refusal.of_path(request.path());
     Ok(ServiceResponse::new(request, refusal.error_response()).map_into_right_body())
 }
 

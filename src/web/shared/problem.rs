@@ -56,6 +56,17 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// The same as a charting library reads it too, where its feed was asked.
+    pub(crate) fn of_path(self, path: &str) -> Self {
+        if !path.starts_with("/udf/") {
+            return self;
+        }
+        let detail = self.detail.clone();
+        self.with("s", "error").with("errmsg", detail)
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)

@@ -2,9 +2,11 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::model::{Channel, Event, Gap, GapStatus, Head, Interval, Sequenced, Symbol, Timestamp};
+use crate::limits;
 use crate::store::{Batch, Sqlite, Store};
 use crate::web::WebParts;
 use crate::web::tests::{
+    guarded::with_tokens,
     paper::epoch,
     stage::{Stage, bar},
 };
@@ -275,6 +277,37 @@ async fn marks_are_the_gaps_that_rest_tells() {
 }
 
 #[actix_rt::test]
+async fn a_stretch_of_more_bars_than_a_page_comes_whole() {
+    let count = i64::from(limits::REST_PAGE_MAX) + 50;
+    let opens: Vec<i64> = (0..count).map(|number| MONDAY + number * 300).collect();
+    let (_folder, stage) = with(&opens, None).await;
+    let to = MONDAY + count * 300;
+    let asked = format!("/udf/history?symbol=USDCOP&resolution=5&from={MONDAY}&to={to}");
+    let (_, said) = stage.get(&asked).await;
+    let times: Vec<i64> = serde_json::from_value(said["t"].clone()).unwrap();
+    assert_eq!(times, opens, "none is left out, and none is there twice");
+}
+
+#[actix_rt::test]
+async fn a_chart_without_a_token_is_refused_in_the_words_of_its_feed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stage = Stage::with(with_tokens(&file));
+    for (path, more, says) in [
+        ("/udf/config", "", "a token is needed"),
+        ("/udf/time", "Authorization: Bearer wrong\r\n", "not valid"),
+    ] {
+        let (head, said) = stage.get_with(path, more).await;
+        assert!(head.contains("401"), "{path}: {head}");
+        assert!(
+            said["s"] == "error" && said["errmsg"].as_str().unwrap().contains(says),
+            "{path}: {said}"
+        );
+    }
+    let (_, elsewhere) = stage.get("/market/latest").await;
+    assert!(elsewhere.get("errmsg").is_none(), "{elsewhere}");
+}
+
+#[actix_rt::test]
 async fn the_feed_refuses_in_its_own_words() {
     let (_folder, stage) = with(&[], None).await;
     for path in [
@@ -289,9 +322,15 @@ async fn the_feed_refuses_in_its_own_words() {
         "/udf/symbols?symbol=EURUSD",
         "/udf/search?query=usd&limit=-1",
         "/udf/quotes",
+        &format!(
+            "/udf/quotes?symbols={}",
+            vec!["USDCOP"; limits::CLIENT_CHANNELS + 1].join(",")
+        ),
+        "/udf/symbol_info?group=candela",
     ] {
         let (status, said) = stage.get(path).await;
-        assert!(status.contains("200"), "{path}: {status}");
+        let expected = if path.contains("symbol_info") { "404" } else { "200" };
+        assert!(status.contains(expected), "{path}: {status}");
         assert_eq!(said["s"], "error", "{path}: {said}");
         assert!(
             said["errmsg"].as_str().is_some_and(|text| text.len() > 8),

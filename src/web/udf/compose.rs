@@ -206,16 +206,16 @@ pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, bars: &[Bar]) -
         Price::from_micros(i64::try_from(hundredths).unwrap_or(0).saturating_mul(10_000))
     }),
         "open_price": of_session().next().map(|bar| bar.ohlc.open),
-        "high_price": of_session().map(|bar| bar.ohlc.high).max(),
-        "low_price": of_session().map(|bar| bar.ohlc.low).min(),
+        "high_price": of_session().map(|bar| bar.ohlc.high).max().map(|high| high.max(price)),
+        "low_price": of_session().map(|bar| bar.ohlc.low).min().map(|low| low.min(price)),
         "prev_close_price": before, "volume": 0}})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::Seam;
-    use crate::web::tests::stage::bar;
+    use crate::domain::model::{Event, Seam};
+    use crate::web::tests::stage::{bar, tick_event};
 
     fn at(secs: i64) -> Bar {
         bar(Timestamp::from_secs(secs))
@@ -285,6 +285,16 @@ mod tests {
             "{quote}"
         );
         assert_eq!(super::quote(Symbol::usdcop(), None, &[])["s"], "error");
+        let Event::Tick(mut tick) = tick_event(Symbol::usdcop(), 1, now.closes_at) else {
+            panic!("no tick");
+        };
+        tick.tick.price = Price::from_micros(4_100_000_000);
+        let quote = super::quote(Symbol::usdcop(), Some(&tick), &[before, now]);
+        assert_eq!(
+            (&quote["v"]["lp"], &quote["v"]["high_price"], &quote["v"]["low_price"]),
+            (&json!(4100), &json!(4100), &json!(4000)),
+            "the last price is the highest"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use chrono::{Datelike, NaiveDate};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A refusal, in a sentence.
 type Refused = String;
@@ -105,6 +106,33 @@ impl ChartQuestion {
     async fn bars(&self, query: BarQuery) -> Result<Vec<Bar>, Refused> {
         let found = self.store()?.bars(query).await.map_err(|error| unread(&error))?;
         Ok(found.into_iter().map(|stored| stored.bar).collect())
+    }
+
+    /// Every bar of a stretch: the library takes what is left out for a time without bars.
+    async fn whole(
+        &self,
+        symbol: Symbol,
+        interval: Interval,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Bar>, Refused> {
+        let mut bars = Vec::new();
+        for _ in 0..limits::UDF_PAGES {
+            let from = bars
+                .last()
+                .map_or(from, |bar: &Bar| bar.key.opens_at + Duration::from_micros(1));
+            let page = BarQuery::between(symbol, interval, from, to, limits::REST_PAGE_MAX);
+            let page = self.bars(page).await?;
+            let full = u32::try_from(page.len()).is_ok_and(|rows| rows >= limits::REST_PAGE_MAX);
+            bars.extend(page);
+            if !full {
+                return Ok(bars);
+            }
+        }
+        let most = limits::UDF_PAGES * usize::try_from(limits::REST_PAGE_MAX).unwrap_or(usize::MAX);
+        Err(format!(
+            "from: the stretch has more than {most} bars; ask for a shorter one, or with countback"
+        ))
     }
 
     /// The latest bars before `to`.
@@ -216,11 +244,10 @@ async fn bars_of(request: &HttpRequest) -> Result<Value, Refused> {
         None => question.stretch()?,
     };
     let (from, to) = compose::opens(interval, from, to, zone);
-    let asked = BarQuery {
-        latest: true,
-        ..BarQuery::between(symbol, interval, from, to, countback.unwrap_or(limits::REST_PAGE_MAX))
+    let found = match countback {
+        Some(count) => question.latest(symbol, interval, to, count).await?,
+        None => question.whole(symbol, interval, from, to).await?,
     };
-    let found = question.bars(asked).await?;
     let before = if found.is_empty() {
         question.latest(symbol, interval, from, 1).await?
     } else {
@@ -286,7 +313,15 @@ pub(crate) async fn quotes(request: HttpRequest) -> HttpResponse {
 async fn quotes_of(request: &HttpRequest) -> Result<Value, Refused> {
     let question = ChartQuestion::of(request)?;
     let mut quotes = Vec::new();
-    for name in question.text("symbols")?.split(',').take(limits::CLIENT_CHANNELS) {
+    let names: Vec<&str> = question.text("symbols")?.split(',').collect();
+    if names.len() > limits::CLIENT_CHANNELS {
+        let most = limits::CLIENT_CHANNELS;
+        return Err(format!(
+            "symbols: {} are named; one question may name {most}",
+            names.len()
+        ));
+    }
+    for name in names {
         let symbol = match question.named(name.trim()) {
             Ok(symbol) => symbol,
             Err(refused) => {
