@@ -21,6 +21,7 @@ mod reads;
 mod pages;
 mod bind;
 mod answer;
+mod choice;
 mod batch;
 mod refusals;
 mod adopt;
@@ -152,20 +153,29 @@ impl Store {
         Ok(bars)
     }
 
-    /// The same for one who reads page after page and can wait: such readers take turns and leave connections for others.
+    /// A page of the same, and whether more follow it, for one who reads page after page and can wait: such readers take turns and
+    /// leave connections for others. A page that more follow may have less than the limit.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn bars_in_turn(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+    pub async fn bars_in_turn(&self, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
         let _turn = match self {
             Self::Sqlite(_) => None, // its one connection for reading is had in turn
             Self::Postgres(store) => store.turn().await,
         };
-        self.bars(query).await
+        if query.as_of.is_none() && !query.latest {
+            let rows = self.rows_of_each_program(query.clone()).await?;
+            if let Some(page) = choice::choose(rows, query.limit) {
+                return Ok(page);
+            }
+        }
+        let limit = query.limit;
+        let bars = self.bars(query).await?;
+        let more = u32::try_from(bars.len()).is_ok_and(|bars| bars >= limit);
+        Ok((bars, more))
     }
 
-    /// The rows of the base interval that each program has written, by slot and then by program: of a query only the pair, the
-    /// stretch and the limit count.
+    /// The rows that each program has written, by slot and then by program, the earliest first. As of now, whatever a query says.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.

@@ -41,6 +41,12 @@ impl BarQuery {
         }
     }
 
+    /// At or after which they open.
+    pub(super) fn begin(&self) -> Timestamp {
+        let behind = self.cursor.map(|cursor| cursor + Duration::from_micros(1));
+        behind.map_or(self.from, |behind| self.from.max(behind))
+    }
+
     /// Before which they open. What was known at an instant opened before it; a day is left for another program's wrong time zone.
     pub(super) fn end(&self) -> Timestamp {
         self.as_of

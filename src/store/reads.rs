@@ -62,17 +62,18 @@ macro_rules! ticks_behind {
     }};
 }
 
-/// The rows of the base interval that every program has written of `[from, to)`, as a [`BarOut`](super::answer::BarOut) each.
+/// The rows that every program has written of a [`BarQuery`](super::query::BarQuery)'s stretch into a table, as a
+/// [`BarOut`](super::answer::BarOut) each.
 macro_rules! rows_of_each_program {
-    ($schema:ident, $query:expr) => {{
-        use crate::schema::$schema::market_data as rows;
-        use crate::store::{rows::BASE, values::Instant};
+    ($schema:ident, $table:ident, $query:expr) => {{
+        use crate::schema::$schema::$table as rows;
+        use crate::store::values::Instant;
         use diesel::{ExpressionMethods, NullableExpressionMethods, QueryDsl};
         let query = $query;
         rows::table
             .filter(rows::symbol.eq(query.symbol.compact()))
-            .filter(rows::interval.eq(BASE.name()))
-            .filter(rows::datetime.ge(Instant(query.from)))
+            .filter(rows::interval.eq(query.interval.name()))
+            .filter(rows::datetime.ge(Instant(query.begin())))
             .filter(rows::datetime.lt(Instant(query.to)))
             .filter(rows::open.is_not_null())
             .filter(rows::high.is_not_null())

@@ -38,6 +38,7 @@ use crate::store::{
         gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
     },
     refusals::Refusals,
+    rows::BASE,
     sql::Dialect,
 };
 use bb8::{ManageConnection, Pool, PooledConnection, RunError};
@@ -305,7 +306,10 @@ impl Postgres {
 
     pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<BarOut> = in_time(rows_of_each_program!(postgres, &query).load(&mut *db)).await?;
+        let rows: Vec<BarOut> = match query.interval == BASE {
+            true => in_time(rows_of_each_program!(postgres, market_data, &query).load(&mut *db)).await?,
+            false => in_time(rows_of_each_program!(postgres, interval_bars, &query).load(&mut *db)).await?,
+        };
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
             .map_err(|damage| damage.of("market_data"))

@@ -23,7 +23,7 @@ use crate::store::{
         gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
     },
     refusals::Refusals,
-    rows::SOURCE,
+    rows::{BASE, SOURCE},
     sql::Dialect,
     values::Instant,
 };
@@ -234,7 +234,11 @@ impl Sqlite {
 
     pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let asked = query.clone();
-        let rows: Vec<BarOut> = run(&self.reading, move |db| rows_of_each_program!(sqlite, &asked).load(db)).await?;
+        let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.interval == BASE {
+            true => rows_of_each_program!(sqlite, market_data, &asked).load(db),
+            false => rows_of_each_program!(sqlite, interval_bars, &asked).load(db),
+        })
+        .await?;
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
             .map_err(|damage| damage.of("market_data"))

@@ -37,13 +37,12 @@ pub(crate) fn stream(thread: &Thread, store: Store, asked: BarQuery) -> HttpResp
             let Some((asked, begins)) = at else {
                 return Ok::<_, StoreError>(None);
             };
-            let found = store.bars_in_turn(asked.clone()).await.inspect_err(|error| {
+            let (found, more) = store.bars_in_turn(asked.clone()).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to read the store for a client");
             })?;
             let mut text = if begins { HEAD.to_owned() } else { String::new() };
             found.iter().for_each(|bar| line(&mut text, &zones, bar));
-            let whole = found.len() >= usize::try_from(asked.limit).unwrap_or(usize::MAX);
-            let next = found.last().filter(|_| whole).map(|last| BarQuery {
+            let next = found.last().filter(|_| more).map(|last| BarQuery {
                 cursor: Some(last.bar.key.opens_at),
                 ..asked
             });

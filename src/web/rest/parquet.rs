@@ -3,7 +3,7 @@
 //! A row group holds a session, so that a reader that looks for a day reads that day; in a long file the later ones hold several. The footer has what the rows lack: the
 //! market's zone, the instant that the bars are as of, and which bars are missing.
 
-use crate::domain::model::{Interval, Price};
+use crate::domain::model::{Flags, Interval, Price};
 use crate::limits;
 use crate::store::{StoredBar, StoredTick};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ enum ParquetCell {
 /// A column: what the schema says of it, and its value in a row.
 struct ParquetColumn<R> {
     schema: String,
-    cell: Box<dyn Fn(&R) -> ParquetCell + Send>,
+    cell: Box<dyn FnMut(&R) -> ParquetCell + Send>,
 }
 
 /// A file being written. Rows of one `group` become one row group, as long as there are few.
@@ -64,7 +64,7 @@ impl<R> std::fmt::Debug for ParquetFile<R> {
 const TEXT: &str = "REQUIRED BYTE_ARRAY {} (STRING)";
 const INSTANT: &str = "REQUIRED INT64 {} (TIMESTAMP(MICROS,true))";
 
-fn column<R>(name: &str, kind: &str, cell: impl Fn(&R) -> ParquetCell + Send + 'static) -> ParquetColumn<R> {
+fn column<R>(name: &str, kind: &str, cell: impl FnMut(&R) -> ParquetCell + Send + 'static) -> ParquetColumn<R> {
     ParquetColumn {
         schema: kind.replace("{}", name),
         cell: Box::new(cell),
@@ -98,6 +98,19 @@ fn float(price: Price) -> f64 {
     whole / 1e6
 }
 
+/// A text that is mostly that of the row before: it is copied when it changes.
+#[derive(Default)]
+struct LastText(Bytes);
+
+impl LastText {
+    fn cell(&mut self, text: &str) -> ParquetCell {
+        if self.0 != text {
+            self.0 = Bytes::copy_from_slice(text.as_bytes());
+        }
+        ParquetCell::Text(self.0.clone())
+    }
+}
+
 fn text(text: &'static str) -> ParquetCell {
     ParquetCell::Text(Bytes::from_static(text.as_bytes()))
 }
@@ -117,10 +130,13 @@ pub(crate) fn bars(
     zone: chrono_tz::Tz,
     prices: Prices,
 ) -> Result<ParquetFile<StoredBar>, ParquetError> {
-    let symbol =
-        |stored: &StoredBar| ParquetCell::Text(Bytes::copy_from_slice(stored.bar.key.symbol.as_str().as_bytes()));
+    let mut symbols = LastText::default();
+    let mut flags = LastText::default();
+    let mut sources = LastText::default();
     let columns = vec![
-        column("symbol", TEXT, symbol),
+        column("symbol", TEXT, move |stored: &StoredBar| {
+            symbols.cell(stored.bar.key.symbol.as_str())
+        }),
         column("interval", TEXT, |stored: &StoredBar| {
             text(stored.bar.key.interval.name())
         }),
@@ -145,9 +161,12 @@ pub(crate) fn bars(
         column("provenance", TEXT, |stored: &StoredBar| {
             text(stored.bar.provenance.name())
         }),
-        column("flags", TEXT, |stored: &StoredBar| {
+        column("flags", TEXT, move |stored: &StoredBar| {
+            if stored.bar.flags == Flags::default() {
+                return text("");
+            }
             let names: Vec<&str> = stored.bar.flags.names().collect();
-            ParquetCell::Text(Bytes::from(names.join("|")))
+            flags.cell(&names.join("|"))
         }),
         column("session_date", "REQUIRED INT32 {} (DATE)", |stored: &StoredBar| {
             date(stored.bar.session_date)
@@ -155,9 +174,7 @@ pub(crate) fn bars(
         column("session_type", TEXT, |stored: &StoredBar| {
             text(stored.bar.session_kind.name())
         }),
-        column("source", TEXT, |stored: &StoredBar| {
-            ParquetCell::Text(Bytes::copy_from_slice(stored.source.as_bytes()))
-        }),
+        column("source", TEXT, move |stored: &StoredBar| sources.cell(&stored.source)),
     ];
     // Bars of a whole session are one a session: with a row group each, the footer would exceed the rows.
     let group_of: fn(&StoredBar, chrono_tz::Tz) -> Option<NaiveDate> = match interval.length() {
@@ -169,12 +186,14 @@ pub(crate) fn bars(
 
 /// A file of ticks of one pair.
 pub(super) fn ticks(zone: chrono_tz::Tz, prices: Prices) -> Result<ParquetFile<StoredTick>, ParquetError> {
-    let symbol =
-        |stored: &StoredTick| ParquetCell::Text(Bytes::copy_from_slice(stored.tick.tick.symbol.as_str().as_bytes()));
+    let mut symbols = LastText::default();
+    let mut epochs = LastText::default();
     let columns = vec![
-        column("symbol", TEXT, symbol),
-        column("epoch", TEXT, |stored: &StoredTick| {
-            ParquetCell::Text(Bytes::from(stored.epoch.to_string()))
+        column("symbol", TEXT, move |stored: &StoredTick| {
+            symbols.cell(stored.tick.tick.symbol.as_str())
+        }),
+        column("epoch", TEXT, move |stored: &StoredTick| {
+            epochs.cell(&stored.epoch.to_string())
         }),
         column("seq", "REQUIRED INT64 {}", |stored: &StoredTick| number(stored.seq)),
         column("timestamp", INSTANT, |stored: &StoredTick| {
@@ -273,9 +292,9 @@ impl<R> ParquetFile<R> {
             return Ok(());
         }
         let mut group = self.writer.next_row_group()?;
-        for column in &self.columns {
+        for column in &mut self.columns {
             if let Some(mut writer) = group.next_column()? {
-                write(&mut writer, self.rows.iter().map(&column.cell))?;
+                write(&mut writer, self.rows.iter().map(&mut column.cell))?;
                 writer.close()?;
             }
         }
@@ -289,13 +308,13 @@ impl<R> ParquetFile<R> {
 /// Writes the cells of one column: those that are there, and for each row whether it is.
 fn write(
     writer: &mut SerializedColumnWriter<'_>,
-    cells: impl Iterator<Item = ParquetCell>,
+    cells: impl ExactSizeIterator<Item = ParquetCell>,
 ) -> Result<(), ParquetError> {
     let mut texts: Vec<ByteArray> = Vec::new();
     let mut wholes: Vec<i64> = Vec::new();
     let mut smalls: Vec<i32> = Vec::new();
     let mut floats: Vec<f64> = Vec::new();
-    let mut present: Vec<i16> = Vec::new();
+    let mut present: Vec<i16> = Vec::with_capacity(cells.len());
     for cell in cells {
         present.push(i16::from(!matches!(cell, ParquetCell::Absent)));
         match cell {

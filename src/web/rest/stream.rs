@@ -25,8 +25,8 @@ pub(super) enum FileError {
     Parquet(#[from] ParquetError),
 }
 
-/// The reader of pages.
-type PageOf<R> = Pin<Box<dyn Future<Output = Result<Vec<R>, StoreError>>>>;
+/// A page that is being read, and whether more follow it.
+type PageOf<R> = Pin<Box<dyn Future<Output = Result<(Vec<R>, bool), StoreError>>>>;
 
 /// A query that is read page by page.
 pub(super) trait Pages: Clone + 'static {
@@ -37,10 +37,8 @@ pub(super) trait Pages: Clone + 'static {
     fn first(self) -> Self;
     /// Reads a page.
     fn read(self, store: Store) -> PageOf<Self::Row>;
-    /// The page after one that was full and ended with `last`.
+    /// The page after one that more follow and that ended with `last`.
     fn after(self, last: &Self::Row) -> Self;
-    /// How many rows a full page has.
-    fn limit(&self) -> u32;
     /// Of which pair, and of which stretch.
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp);
     /// As of when.
@@ -71,10 +69,6 @@ impl Pages for BarQuery {
         }
     }
 
-    fn limit(&self) -> u32 {
-        self.limit
-    }
-
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp) {
         (self.symbol, self.from, self.to)
     }
@@ -99,7 +93,12 @@ impl Pages for TickQuery {
     }
 
     fn read(self, store: Store) -> PageOf<Self::Row> {
-        Box::pin(async move { store.ticks(self).await })
+        Box::pin(async move {
+            let limit = self.limit;
+            let ticks = store.ticks(self).await?;
+            let more = u32::try_from(ticks.len()).is_ok_and(|ticks| ticks >= limit);
+            Ok((ticks, more))
+        })
     }
 
     fn after(self, last: &Self::Row) -> Self {
@@ -107,10 +106,6 @@ impl Pages for TickQuery {
             cursor: Some(last.place()),
             ..self
         }
-    }
-
-    fn limit(&self) -> u32 {
-        self.limit
     }
 
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp) {
@@ -199,9 +194,8 @@ pub(super) fn file<Q: Pages>(
                 return Ok::<_, FileError>(None);
             };
             while let Some(page) = next.take() {
-                let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
-                let rows = page.clone().read(store.clone()).await?;
-                next = rows.last().filter(|_| rows.len() >= limit).map(|last| page.after(last));
+                let (rows, more) = page.clone().read(store.clone()).await?;
+                next = rows.last().filter(|_| more).map(|last| page.after(last));
                 let bytes = table.push(rows)?;
                 if !bytes.is_empty() {
                     return Ok(Some((bytes, (Some((next, table)), store)))); // an empty chunk would end the answer
