@@ -1053,3 +1053,60 @@ pub const EDGE_LOOK: Duration = Duration::from_millis(250);
 /// How often an attach to an edge looks again, each [`CLIENT_PUMP`], whether what the client has from another node is here: two seconds in
 /// all.
 pub const EDGE_PATIENCE: u32 = 100;
+
+// --- candela top ----------------------------------------------------------------------------------------------------
+
+/// How often a service may be asked by one terminal, and how seldom, real time.
+pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(200);
+/// See [`TOP_INTERVAL_MIN`].
+pub const TOP_INTERVAL_MAX: Duration = Duration::from_mins(10);
+
+/// Ages on the screen are counted on this often, real time.
+pub const TOP_REDRAW: Duration = Duration::from_secs(1);
+
+/// What is shown is old when nothing was heard for this long, or for three intervals if that is more, real time.
+pub const TOP_STALE: Duration = Duration::from_secs(5);
+
+/// The smallest window, columns and lines: the verdict, one condition and three rows fit.
+pub const TOP_WINDOW: (u16, u16) = (40, 10);
+
+/// Lines that the list at the bottom keeps however much there is above it, with its titles and the line of keys.
+pub const TOP_PANE_LINES: usize = 7;
+const _: () = assert!(TOP_PANE_LINES < 10, "less than the lines of TOP_WINDOW");
+
+/// Pairs with a line of their own above the list, the unsafe ones first.
+pub const TOP_VERDICTS: usize = 4;
+
+/// Conditions with lines of their own above the list.
+pub const TOP_CONDITIONS: usize = 5;
+
+/// The last column of a list is cut to this rather than that another column is left out.
+pub const TOP_LAST_COLUMN: u16 = 24;
+
+/// Entries of the journal that are kept for its list, and asked for at once.
+pub const TOP_JOURNAL: usize = 500;
+
+/// Pages of the journal in one question: a day of a bad market; older entries are dropped again.
+pub const TOP_JOURNAL_PAGES: usize = 10;
+
+/// Keys that may wait while the screen is drawn.
+pub const TOP_EVENTS: usize = 64;
+
+/// Answers over which the speed of market time is measured, and how long they must span, real time.
+pub const TOP_TIMES: usize = 30;
+/// See [`TOP_TIMES`].
+pub const TOP_SPEED_SEEN: Duration = Duration::from_secs(4);
+
+// --- metrics --------------------------------------------------------------------------------------------------------
+
+/// Upper ends of the histograms' buckets in seconds: from an append without a sync to a store that hardly answers.
+pub const METRIC_BUCKETS: [f64; 14] = [
+    0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+// --- the list of clients --------------------------------------------------------------------------------------------
+
+/// Clients that `/admin/clients` lists, slow ones first, where no limit is given: what a person reads.
+pub const CLIENTS_LISTED: u32 = 100;
+/// The most of them: what every connection that one process may have comes to.
+pub const CLIENTS_LISTED_MAX: u32 = 20_000;

@@ -22,6 +22,7 @@ use candela::cmd::{
     shell::{CompletionsArgs, ManArgs},
     simulate::SimulateArgs,
     status::StatusArgs,
+    top::TopArgs,
 };
 use candela::exit::Exit;
 use candela::log_queue;
@@ -61,6 +62,7 @@ enum Command {
     Simulate(SimulateArgs),
     Check(CheckArgs),
     Status(StatusArgs),
+    Top(TopArgs),
     ProtocolCheck(ProtocolCheckArgs),
     Migrate(MigrateArgs),
     Keys(KeysArgs),
@@ -94,6 +96,7 @@ fn main() -> Exit {
         Command::Simulate(simulate) => simulate.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::Top(top) => top.run(),
         Command::ProtocolCheck(check) => check.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Keys(keys) => keys.run(),

@@ -119,6 +119,11 @@ impl Service {
         Ok(service)
     }
 
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Whether clients are served as they should be.
     ///
     /// # Errors

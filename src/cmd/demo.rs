@@ -217,7 +217,7 @@ fn folder(given: Option<&PathBuf>) -> anyhow::Result<(Option<tempfile::TempDir>,
 }
 
 /// `30s`, `2m`, `1h`, `500ms`, or plain seconds.
-fn real_time(text: &str) -> Result<Duration, String> {
+pub(super) fn real_time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits).unwrap_or_default();
     let seconds = match unit {

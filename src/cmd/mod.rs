@@ -7,6 +7,7 @@ pub mod check;
 pub mod admin;
 pub mod compare;
 pub mod status;
+pub mod top;
 pub mod protocol_check;
 pub mod ask;
 mod own_certificate;

@@ -5,11 +5,30 @@
 
 use crate::limits;
 use crate::log_queue::LogQueue;
+use clap::Args;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
+
+/// Whether colours are wanted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ColourArg {
+    /// Show no colours; the same as NO_COLOR with any text in the environment.
+    #[arg(long)]
+    no_color: bool,
+    /// What the environment says; by the convention of NO_COLOR an empty text is none.
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    no_color_said: Option<String>,
+}
+
+impl ColourArg {
+    /// Whether what is shown may have colours where the output is a terminal.
+    pub fn allows(&self) -> bool {
+        !self.no_color && self.no_color_said.as_deref().is_none_or(str::is_empty)
+    }
+}
 
 /// Standard output. What is written goes out with each flush.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// The page: state, conditions, pairs, feed, keys, actors, readers, clients, gaps. Parts that are missing are left out.
 pub(super) fn page(status: &Value, colours: bool) -> String {
@@ -142,7 +143,7 @@ impl Page {
         if feed.is_object() {
             let age = feed["last_message_age_ms"]
                 .as_u64()
-                .map(|ms| format!(", last message {ms} ms ago"));
+                .map(|ms| format!(", last message {} ago", age(Duration::from_millis(ms))));
             let total = words(&feed["connections_total"]);
             self.line(&format!(
                 "\nfeed: {}{}, {total} connections so far",
@@ -177,13 +178,19 @@ impl Page {
 
     /// A list of objects, a column for each of `fields`.
     fn rows(&mut self, title: &str, list: &Value, fields: &[&str]) {
-        let mut rows = vec![fields.iter().map(|field| field.replace('_', " ")).collect::<Vec<_>>()];
+        let titles = fields
+            .iter()
+            .map(|field| field.trim_end_matches("_ms").replace('_', " "));
+        let mut rows = vec![titles.collect::<Vec<_>>()];
         for item in list.as_array().into_iter().flatten() {
             rows.push(
                 fields
                     .iter()
                     .map(|field: &&str| match *field {
                         "from" | "to" => instant(&item[*field]),
+                        "age_ms" => item[*field]
+                            .as_u64()
+                            .map_or_else(|| words(&item[*field]), |ms| age(Duration::from_millis(ms))),
                         _ => words(&item[*field]),
                     })
                     .collect(),
@@ -224,8 +231,20 @@ impl Page {
     }
 }
 
+/// A stretch of time as people say it.
+pub(super) fn age(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0 => format!("{:.1} s", time.as_secs_f64()),
+        1..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h {} min", secs / 3_600, secs % 3_600 / 60),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
 /// A value as people write it: nothing as a dash, a list with commas.
-fn words(value: &Value) -> String {
+pub(super) fn words(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
@@ -278,7 +297,7 @@ pairs
   pair     feed  last tick             bars  safe to trade
   USD/COP  live  2026-01-02T13:40:04Z  8     no: feed_stale
 
-feed: live, last message 412 ms ago, 2 connections so far
+feed: live, last message 0.4 s ago, 2 connections so far
 
 keys
   id          state  until  used minute  used day

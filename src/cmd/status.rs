@@ -2,7 +2,9 @@
 
 use crate::cmd::{
     ask::{Service, TokenArg},
+    output::ColourArg,
     page::page,
+    top,
 };
 use crate::exit::Exit;
 use crate::settings::{self, SettingsArgs};
@@ -17,7 +19,7 @@ pub struct StatusArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Show it again every two seconds until interrupted.
+    /// Follow it until interrupted: on a terminal as `candela top`, else the page again every two seconds.
     #[arg(long)]
     watch: bool,
     /// Show nothing; exit code 0 when clients are served as they should be, for container health checks.
@@ -26,6 +28,8 @@ pub struct StatusArgs {
     /// For programs: the page as the service gives it, one line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    colour: ColourArg,
     #[command(flatten)]
     token: TokenArg,
     #[command(flatten)]
@@ -44,6 +48,9 @@ impl StatusArgs {
             Some(url) => Service::new(url, &self.token),
             None => Service::at(None, &settings::load(&self.settings.sources())?.server, &self.token)?,
         };
+        if self.watch && !self.json && std::io::stdout().is_terminal() {
+            return actix_rt::System::new().block_on(top::follow(&service, AGAIN, self.colour.allows()));
+        }
         let mut out = std::io::stdout().lock();
         actix_rt::System::new().block_on(self.ask(&service, &mut out))
     }
@@ -53,16 +60,13 @@ impl StatusArgs {
             let ready = service.is_ready().await?;
             return Ok(if ready { Exit::Clean } else { Exit::Found });
         }
-        let colours = std::io::stdout().is_terminal();
+        let colours = std::io::stdout().is_terminal() && self.colour.allows();
         loop {
             let asked = service.get("/status").await;
             if !self.watch {
                 let status = asked?;
                 self.show(&status, colours, out)?;
-                return Ok(if well(&status) { Exit::Clean } else { Exit::Found });
-            }
-            if colours && !self.json {
-                write!(out, "\x1b[H\x1b[2J")?; // to the top of an empty screen
+                return Ok(if is_well(&status) { Exit::Clean } else { Exit::Found });
             }
             match asked {
                 Ok(status) => self.show(&status, colours, out)?,
@@ -82,7 +86,7 @@ impl StatusArgs {
 }
 
 /// In a state that is no error, and without a condition that holds.
-fn well(status: &Value) -> bool {
+pub(super) fn is_well(status: &Value) -> bool {
     let conditions = status.pointer("/conditions").and_then(Value::as_array);
     let state = status.pointer("/state/name").and_then(Value::as_str);
     state.is_some_and(|name| name != "error")
@@ -100,8 +104,8 @@ mod tests {
     #[test]
     fn only_a_state_without_error_and_conditions_is_well() {
         let status = |name: &str, holds: bool| json!({"state": {"name": name}, "conditions": [{"status": holds}]});
-        assert!(well(&status("active", false)));
-        assert!(!well(&status("error", false)));
-        assert!(!well(&status("active", true)));
+        assert!(is_well(&status("active", false)));
+        assert!(!is_well(&status("error", false)));
+        assert!(!is_well(&status("active", true)));
     }
 }

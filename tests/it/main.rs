@@ -90,6 +90,8 @@ mod process_streams;
 #[cfg(test)]
 mod process_time;
 #[cfg(test)]
+mod process_top;
+#[cfg(test)]
 mod process_writers;
 #[cfg(test)]
 mod programs;
