@@ -245,7 +245,7 @@ impl App {
         let view = tree.views.service.subscribe();
         let status = tree.views.status_frame.subscribe();
         let watched = view.clone();
-        let counts = Arc::new(ClientCounts::default());
+        let counts = Arc::new(ClientCounts::listing(tree.views.clients.clone()));
         let mut server = web::serve(WebParts {
             bind: settings.server.address,
             workers: workers(settings),
@@ -266,6 +266,7 @@ impl App {
             door: DoorLimits::of(&settings.server),
             extras: Extras {
                 run_action: tree.run_action.clone(),
+                measures: tree.views.measures.clone(),
                 ..Extras::of(&settings.server, history, noted, sessions(&markets))?
             },
             #[cfg(feature = "test-hooks")]

@@ -15,6 +15,8 @@ pub mod tls;
 pub mod ledger;
 pub mod schema;
 pub mod store;
+pub mod measures;
+pub mod client_list;
 pub mod views;
 pub mod cache;
 pub mod carrier;

@@ -1,5 +1,6 @@
 //! What the children show: each view is written by the child that is named beside it, and read by whoever needs it.
 
+use crate::client_list::ClientList;
 use crate::clock::Stopwatch;
 use crate::domain::cluster::LogNews;
 use crate::domain::followers::ReaderView;
@@ -10,6 +11,7 @@ use crate::domain::pipeline::{AcceptanceView, PairCounts, PipelineCounts, Unchec
 use crate::domain::vendor::{FeedView, Forecast, KeysView, SeriesRequest};
 use crate::exit::Exit;
 use crate::limits;
+use crate::measures::Measures;
 use crate::views::{Overall, ServiceView};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -55,6 +57,10 @@ pub struct Views {
     pub service: watch::Sender<Arc<ServiceView>>,
     /// The `status` message as a ready frame. Health's.
     pub status_frame: watch::Sender<Bytes>,
+    /// What is counted and timed where it happens, for `/metrics`. Everybody's.
+    pub measures: Measures,
+    /// The clients that are connected. The fan-out's.
+    pub clients: ClientList,
 }
 
 impl Views {
@@ -82,6 +88,8 @@ impl Views {
             seams: watch::Sender::default(),
             service: watch::Sender::default(),
             status_frame: watch::Sender::default(),
+            measures: Measures::default(),
+            clients: ClientList::default(),
         }
     }
 }

@@ -72,6 +72,8 @@ mod process_memory;
 #[cfg(test)]
 mod process_actions;
 #[cfg(test)]
+mod process_metrics;
+#[cfg(test)]
 mod process_panics;
 #[cfg(test)]
 mod process_parquet;

@@ -10,6 +10,7 @@ use crate::actors::messages::{Handed, Item, Recorded, Told};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
+use crate::clock::Stopwatch;
 use crate::domain::model::{Event, JournalEntry, Position, Sequenced};
 use crate::ledger::{Ledger, LedgerError};
 use crate::limits;
@@ -84,14 +85,30 @@ impl Recorder {
         if let Some(date) = batch.iter().find_map(JournalEntry::opens_session) {
             ledger.roll(date)?;
         }
-        ledger.append(batch)
+        let took = Stopwatch::start();
+        let appended = ledger.append(batch);
+        let measures = &self.deps.services.views.measures;
+        measures.ledger_append.observe(took.elapsed().as_secs_f64());
+        appended
     }
 
     fn tell(&mut self, batch: &[JournalEntry], head: Position, ctx: &mut Context<Self>) {
         let told: Arc<[Told]> = batch.iter().filter_map(told).collect();
         show(&self.deps.services.views, &told, head);
+        self.count_events(&told);
         self.readers.tell(&Recorded { told, head });
         self.remind_later(ctx);
+    }
+
+    fn count_events(&self, told: &[Told]) {
+        let clock = &self.deps.services.clock;
+        let now = clock.now();
+        for told in told {
+            if let Item::Event(Sequenced { event, .. }) = &told.item {
+                let measures = &self.deps.services.views.measures;
+                measures.count_event(event, now, |market| clock.real(market));
+            }
+        }
     }
 }
 

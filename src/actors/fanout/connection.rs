@@ -56,6 +56,8 @@ pub struct Connection {
     pub outbox: RefCell<Outbox>,
     /// Whether the client is subscribed to the service's status.
     pub status: Cell<bool>,
+    /// Whether it was slow when its timers were checked last.
+    pub was_slow: Cell<bool>,
     transport: RefCell<Transport>,
     /// How a client of another surface than the socket is written to.
     framing: RefCell<Option<Box<dyn Framing>>>,
@@ -77,6 +79,7 @@ impl Connection {
             id,
             outbox: RefCell::new(Outbox::new(window)),
             status: Cell::new(false),
+            was_slow: Cell::new(false),
             transport: RefCell::new(transport),
             framing: RefCell::default(),
             left: RefCell::default(),

@@ -4,6 +4,7 @@
 
 use crate::actors::fanout::{Connection, ConnectionPhase, Transport};
 use crate::actors::messages::ClientId;
+use crate::client_list::ClientList;
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::model::{AcceptedTick, Channel, Head, Interval, Position, Symbol, Timestamp, Topic};
 use crate::domain::protocol::{Close, Framing, Out, Window, frames};
@@ -27,6 +28,8 @@ pub struct ClientCounts {
     pub connections_total: AtomicU64,
     /// Channel messages sent to clients since the process started.
     pub told_total: AtomicU64,
+    /// Each of them.
+    pub list: ClientList,
     closed: [AtomicU64; Close::ALL.len()],
     by_symbol: Mutex<BTreeMap<Symbol, usize>>,
 }
@@ -52,6 +55,14 @@ impl Drop for CountedClient {
 }
 
 impl ClientCounts {
+    /// Counts and lists clients where others see them.
+    pub fn listing(list: ClientList) -> Self {
+        Self {
+            list,
+            ..Self::default()
+        }
+    }
+
     /// Counts a client of `/ws/{symbol}`.
     #[must_use]
     pub fn enter(self: &Arc<Self>, symbol: Symbol) -> CountedClient {
@@ -178,6 +189,7 @@ impl ClientRegistry {
         self.connections
             .borrow_mut()
             .insert(connection.id(), Rc::clone(&connection));
+        self.counts.list.enter(id, self.clock.now());
         self.counts.connected.fetch_add(1, Ordering::Relaxed);
         self.counts.connections_total.fetch_add(1, Ordering::Relaxed);
         connection
@@ -188,6 +200,7 @@ impl ClientRegistry {
         let Some(connection) = self.connections.borrow_mut().remove(&id) else {
             return;
         };
+        self.counts.list.leave(id.0);
         self.counts.connected.fetch_sub(1, Ordering::Relaxed);
         self.counts.count(connection.closed_with().unwrap_or(Close::Normal));
         connection.mark_gone();
@@ -321,12 +334,23 @@ impl ClientRegistry {
         let stood = now.saturating_sub(self.swept.replace(now)) >= limits::PULSE_STALE;
         let mut slow = 0_usize;
         let mut scratch = Vec::new();
+        for id in self.counts.list.to_close() {
+            if let Some(connection) = self.connection(ClientId(id)) {
+                connection.close(Close::TryLater, "an operator closed this connection", now);
+            }
+        }
         for connection in self.connections() {
             if stood {
                 connection.extend_deadlines(now);
             }
             self.sweep_one(&connection, now, &mut scratch);
-            slow = slow.saturating_add(usize::from(connection.outbox.borrow().conflating()));
+            let conflates = connection.outbox.borrow().conflating();
+            slow = slow.saturating_add(usize::from(conflates));
+            if connection.was_slow.replace(conflates) != conflates {
+                self.counts
+                    .list
+                    .describe(connection.id().0, |client| client.slow = conflates);
+            }
         }
         let before = self.slow.replace(slow);
         self.counts.conflating.fetch_add(slow, Ordering::Relaxed);

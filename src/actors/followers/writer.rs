@@ -5,6 +5,7 @@ use crate::actors::followers::{FollowError, LedgerFollower, Outcome, Progress, S
 use crate::actors::messages::Report;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
+use crate::clock::Stopwatch;
 use crate::domain::followers::{Pacer, ReaderView, Step};
 use crate::domain::model::{Position, Sequenced};
 use crate::ledger::{LedgerError, LedgerReader, stands};
@@ -162,7 +163,13 @@ impl StoreSink {
         let batch = read(Arc::clone(&self.ledger), from, limit).await?;
         let mut attempts = 0_u32;
         loop {
-            match self.store.write(batch.clone()).await {
+            let took = Stopwatch::start();
+            let written = self.store.write(batch.clone()).await;
+            if written.is_ok() {
+                let measures = &self.deps.services.views.measures;
+                measures.store_write.observe(took.elapsed().as_secs_f64());
+            }
+            match written {
                 Err(error) if error.disposition() == Disposition::Again && attempts < limits::WRITER_CONFLICTS => {
                     attempts = attempts.saturating_add(1);
                 }

@@ -65,6 +65,14 @@ impl SessionView {
         matches!(self, Self::Open { .. })
     }
 
+    /// Five-minute bars of the whole session that runs.
+    pub const fn expected_bars(&self) -> Option<usize> {
+        match self {
+            Self::Open { session, .. } => Some(session.expected_bars),
+            Self::Closed { .. } => None,
+        }
+    }
+
     /// What the calendar says about an instant.
     pub fn of(calendar: &Calendar, now: Timestamp) -> Self {
         let zone = calendar.rules().zone;

@@ -32,6 +32,9 @@ pub struct SymbolView {
 pub struct CadenceView {
     /// The learned 99th-percentile gap between accepted prices.
     pub gap_p99_seconds: Option<u64>,
+    /// How old the last accepted price may be before it counts as silent.
+    #[serde(default)]
+    pub limit_seconds: Option<u64>,
     /// Accepted prices are overdue.
     pub silent: bool,
     /// Prices come, and none is accepted.
@@ -45,6 +48,7 @@ impl CadenceView {
     pub fn new(line: &LineView) -> Self {
         Self {
             gap_p99_seconds: line.gap_p99.map(|gap| gap.as_secs()),
+            limit_seconds: Some(line.patience.as_secs()),
             silent: line.silent,
             unaccepted: line.unaccepted,
             suspect: line.suspicion.map(|suspicion| suspicion.name().into()),

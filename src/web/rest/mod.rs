@@ -9,5 +9,8 @@ pub(crate) mod csv;
 pub(crate) mod parquet;
 mod stream;
 pub(crate) mod metrics;
+mod metric_samples;
+mod metric_table;
+mod process_numbers;
 pub(crate) mod pages;
 pub(crate) mod runbooks;

@@ -7,6 +7,7 @@ use crate::domain::model::{Interval, Sessions, Symbol};
 use crate::domain::protocol::{Close, Window, Zones, pattern};
 use crate::ledger::LedgerReader;
 use crate::limits;
+use crate::measures::Measures;
 use crate::settings;
 use crate::store::Store;
 use crate::views::ServiceView;
@@ -79,6 +80,8 @@ pub struct Extras {
     pub journal: Option<Arc<Mutex<LedgerReader>>>,
     /// The calendar of each pair.
     pub calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
+    /// What is counted and timed for `/metrics`.
+    pub measures: Measures,
     /// Who runs the actions that operators request; none on an edge.
     pub run_action: Option<Recipient<RunAction>>,
     /// The tokens that clients must show.
@@ -109,6 +112,7 @@ impl Extras {
             store: Some(store),
             journal: Some(Arc::new(Mutex::new(journal))),
             calendars,
+            measures: Measures::default(),
             run_action: None,
             tokens: tokens.map(Arc::new),
             query_tokens: settings.query_tokens,
@@ -290,6 +294,7 @@ fn common(parts: &WebParts, share: ClientShare, drain: watch::Receiver<Option<Dr
         streams_a_worker: share.streams_a_worker(),
         view: parts.view.clone(),
         drain,
+        measures: parts.extras.measures.clone(),
         run_action: parts.extras.run_action.clone(),
         actions: Arc::default(),
         #[cfg(feature = "test-hooks")]

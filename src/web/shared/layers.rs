@@ -1,5 +1,6 @@
 //! Middleware of every request: a request id, security headers, CORS, and the token where one is required.
 
+use crate::clock::Stopwatch;
 use crate::web::shared::{Access, Thread, Trouble};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -23,7 +24,12 @@ pub(crate) async fn identify<B: MessageBody>(
         .cloned();
     let id = given.or_else(|| HeaderValue::from_str(&format!("{:016x}", fastrand::u64(..))).ok());
     let knows_chunks = request.version() >= Version::HTTP_11;
+    let took = Stopwatch::start();
     let mut response = next.call(request).await?;
+    if let Some(thread) = response.request().app_data::<Rc<Thread>>() {
+        let route = response.request().match_pattern();
+        thread.common.measures.count_request(route, took.elapsed());
+    }
     if !knows_chunks && response.response().body().size() == BodySize::Stream {
         // For HTTP/1.0 the end of the connection is the end of a stream.
         let head = response.response_mut().head_mut();

@@ -5,6 +5,7 @@ use crate::actors::messages::{RunAction, Subscribe, Unsubscribe};
 use crate::domain::model::{Interval, Sessions, Symbol};
 use crate::domain::protocol::Close;
 use crate::ledger::LedgerReader;
+use crate::measures::Measures;
 use crate::store::Store;
 use crate::views::ServiceView;
 use crate::web::shared::{Door, RememberedActions, Tokens, Trouble, door::full};
@@ -49,6 +50,7 @@ pub(crate) struct Common {
     pub(crate) streams_a_worker: usize,
     pub(crate) view: watch::Receiver<Arc<ServiceView>>,
     pub(crate) drain: watch::Receiver<Option<Drain>>,
+    pub(crate) measures: Measures,
     /// Who runs the actions that operators request; none on an edge.
     pub(crate) run_action: Option<Recipient<RunAction>>,
     pub(crate) actions: Arc<RememberedActions>,

@@ -155,13 +155,15 @@ impl Client {
         match (Access::of(&self.thread, Some(token)), &self.access) {
             (Access::Granted(grant), Access::Awaited) => {
                 tracing::info!(client = self.connection.id().0, token = %grant.name, "a client showed its token");
+                let list = &self.thread.registry.counts().list;
+                list.describe(self.connection.id().0, |client| client.token = Some(grant.name.clone()));
                 self.access = Access::Granted(grant);
                 self.say(&answers::authenticated(id, &self.symbols()));
                 self.begin(ctx);
             }
             (Access::Granted(_) | Access::Open, _) => self.say(&answers::authenticated(id, &self.symbols())),
             (Access::Awaited | Access::Refused, _) => {
-                self.say(&answers::error(id, Problem::AuthFailed, "the token is not valid"));
+                self.say_error(id, Problem::AuthFailed, "the token is not valid");
                 self.close(Close::Unauthenticated, "the token is not valid");
             }
         }
@@ -187,8 +189,14 @@ impl Client {
         self.connection.flush(now, &mut Vec::new());
     }
 
+    /// An error that leaves the connection open.
+    fn say_error(&self, id: Option<Value>, problem: Problem, message: &str) {
+        self.thread.common.measures.count_ws_error(problem.code());
+        self.say(&answers::error(id, problem, message));
+    }
+
     fn refuse(&self, refusal: &Refusal) {
-        self.say(&answers::error(refusal.id.clone(), refusal.problem, &refusal.message));
+        self.say_error(refusal.id.clone(), refusal.problem, &refusal.message);
     }
 
     fn close(&self, close: Close, reason: &str) {
@@ -207,7 +215,7 @@ impl Client {
     fn hear(&mut self, text: &str, ctx: &mut Context<Self>) {
         if !self.within_rate() {
             let message = format!("over {} messages in a second", limits::CLIENT_INBOUND_PER_SECOND);
-            return self.say(&answers::error(None, Problem::RateLimited, &message));
+            return self.say_error(None, Problem::RateLimited, &message);
         }
         match requests::parse(text) {
             Ok(request) => self.answer(request, ctx),
@@ -224,7 +232,7 @@ impl Client {
                 if matches!(self.access, Access::Awaited) =>
             {
                 let first = "show a token first: {\"action\":\"auth\",\"token\":…}";
-                self.say(&answers::error(id, Problem::Unauthenticated, first));
+                self.say_error(id, Problem::Unauthenticated, first);
             }
             Request::Subscribe(subscribe) => self.subscribe(subscribe, ctx),
             Request::Unsubscribe { id, channels } => match self.expand(&channels) {
@@ -346,7 +354,7 @@ impl StreamHandler<Said> for Client {
                         "a message has at most {} bytes, over all its frames",
                         limits::CLIENT_MESSAGE
                     );
-                    self.say(&answers::error(None, Problem::MessageTooLarge, &message));
+                    self.say_error(None, Problem::MessageTooLarge, &message);
                 }
                 self.connection.fail(close, why, now);
             }

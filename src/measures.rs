@@ -1,0 +1,152 @@
+//! What is counted and timed where it happens, for `/metrics` alone: the rest of that page is made of the snapshot that `/status` shows.
+//!
+//! *Architecture invariant*: nothing that the service decides reads a measure. Each set of labels is bounded by the settings or by the code.
+
+use crate::domain::model::{AcceptedTick, Bar, BarState, Event, Gap, Timestamp};
+use crate::limits;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use std::time::Duration;
+
+/// Labels of a fixed number, each with its name.
+pub type Labels<const N: usize> = [(&'static str, String); N];
+
+/// The measures of one process. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Measures {
+    /// From the arrival of a price to when it is written down and handed to those who follow; real seconds.
+    pub tick_delay: Histogram,
+    /// From the end of a bar's interval to when it is told; real seconds.
+    pub bar_delay: Histogram,
+    /// How long one append to the ledger takes.
+    pub ledger_append: Histogram,
+    /// How long the store takes to write one batch.
+    pub store_write: Histogram,
+    /// How long the head of an answer takes, by the pattern of its address.
+    pub http_request: Family<Labels<1>, Histogram>,
+    /// Bars told, by pair, interval, provenance and state.
+    pub bars: Family<Labels<4>, Counter>,
+    /// Steps of gaps, by status and cause.
+    pub gaps: Family<Labels<2>, Counter>,
+    /// Errors told to WebSocket clients, by code.
+    pub ws_errors: Family<Labels<1>, Counter>,
+}
+
+impl Default for Measures {
+    fn default() -> Self {
+        Self {
+            tick_delay: seconds(),
+            bar_delay: seconds(),
+            ledger_append: seconds(),
+            store_write: seconds(),
+            http_request: Family::new_with_constructor(seconds),
+            bars: Family::default(),
+            gaps: Family::default(),
+            ws_errors: Family::default(),
+        }
+    }
+}
+
+/// A histogram of durations.
+fn seconds() -> Histogram {
+    Histogram::new(limits::METRIC_BUCKETS)
+}
+
+impl Measures {
+    /// Counts an event that was written down and is told. `real` turns market time into real time.
+    pub fn count_event(&self, event: &Event, now: Timestamp, real: impl Fn(Duration) -> Duration) {
+        match event {
+            Event::Tick(AcceptedTick { received_at, .. }) => {
+                self.tick_delay.observe(real(now.since(*received_at)).as_secs_f64());
+            }
+            Event::Bar(bar) => self.count_bar(bar, now, real),
+            Event::Gap(gap) => self.count_gap(gap),
+            _ => {}
+        }
+    }
+
+    fn count_bar(&self, bar: &Bar, now: Timestamp, real: impl Fn(Duration) -> Duration) {
+        let labels = [
+            ("symbol", bar.key.symbol.as_str().to_owned()),
+            ("interval", bar.key.interval.name().to_owned()),
+            ("provenance", bar.provenance.name().to_owned()),
+            ("state", bar.state.name().to_owned()),
+        ];
+        self.bars.get_or_create(&labels).inc();
+        // A bar that was made of ticks and closes now; a correction, and a bar that was fetched, is late by nature.
+        if bar.state == BarState::Closed && bar.ticks > 0 {
+            self.bar_delay.observe(real(now.since(bar.closes_at)).as_secs_f64());
+        }
+    }
+
+    fn count_gap(&self, gap: &Gap) {
+        let labels = [
+            ("status", gap.status.name().to_owned()),
+            ("cause", cause_label(&gap.cause).to_owned()),
+        ];
+        self.gaps.get_or_create(&labels).inc();
+    }
+
+    /// Counts an answer to a request by the pattern of its address.
+    pub fn count_request(&self, route: Option<String>, took: Duration) {
+        let route = route.unwrap_or_else(|| "other".to_owned());
+        self.http_request
+            .get_or_create(&[("route", route)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts an error that a WebSocket client was told.
+    pub fn count_ws_error(&self, code: u16) {
+        self.ws_errors.get_or_create(&[("code", code.to_string())]).inc();
+    }
+}
+
+/// The name of a cause without the numbers and the evidence that may follow it: `upstream_close` of `upstream_close_1006`.
+fn cause_label(cause: &str) -> &str {
+    let end = cause.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+    let name = cause.get(..end.unwrap_or(cause.len())).unwrap_or_default();
+    name.trim_end_matches('_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Price, Provenance, Symbol, Tick};
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+
+    #[test]
+    fn a_cause_is_one_of_few_whatever_the_vendor_says() {
+        for (cause, label) in [
+            ("no_ticks", "no_ticks"),
+            ("upstream_close_1006", "upstream_close"),
+            ("upstream_close_4999", "upstream_close"),
+            ("not_running: the vendor has none", "not_running"),
+        ] {
+            assert_eq!(cause_label(cause), label);
+        }
+    }
+
+    #[test]
+    fn market_time_is_measured_as_real_time() {
+        let measures = Measures::default();
+        let now = Timestamp::from_secs(1_772_460_010);
+        let tick = Tick {
+            symbol: Symbol::usdcop(),
+            price: Price::from_micros(3_886_750_000),
+            bid: None,
+            ask: None,
+            at: now,
+            provenance: Provenance::Live,
+        };
+        let received_at = now - Duration::from_secs(10);
+        let tick = AcceptedTick { tick, received_at };
+        measures.count_event(&Event::Tick(tick), now, |market| market / 100);
+        let mut registry = Registry::default();
+        registry.register("delay", "", measures.tick_delay);
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        assert!(page.contains("delay_sum 0.1\ndelay_count 1\n"), "{page}");
+    }
+}

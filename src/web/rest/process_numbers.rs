@@ -1,0 +1,92 @@
+//! What Linux says of this process, under the names that Prometheus' own clients use.
+
+use std::fs;
+use std::time::Duration;
+
+/// A clock tick in `/proc`, in milliseconds: the same on every Linux, whatever the kernel's own clock.
+const TICK_MS: u64 = 10;
+const PAGE: u64 = 4_096;
+
+/// Read once for a page; what cannot be read is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct ProcessNumbers {
+    /// When it started, Unix time.
+    pub(super) started: Option<f64>,
+    /// Processor time.
+    pub(super) cpu_seconds: Option<f64>,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) virtual_bytes: Option<u64>,
+    pub(super) open_fds: Option<u64>,
+    pub(super) max_fds: Option<u64>,
+}
+
+impl ProcessNumbers {
+    pub(super) fn read() -> Self {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let boot = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let open = fs::read_dir("/proc/self/fd").ok();
+        Self {
+            open_fds: open.and_then(|entries| u64::try_from(entries.count()).ok()),
+            max_fds: rlimit::Resource::NOFILE.get().ok().map(|(soft, _)| soft),
+            ..Self::parse(&stat, &boot)
+        }
+    }
+
+    /// From the one line of `/proc/self/stat`, and the line `btime` of `/proc/stat`.
+    fn parse(stat: &str, boot: &str) -> Self {
+        // The name of the process stands in parentheses and may hold blanks: what follows it begins with the third field.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let number = |field: usize| fields.get(field.checked_sub(3)?)?.parse::<u64>().ok();
+        let seconds = |field: usize| {
+            let ticks = number(field)?;
+            Some(Duration::from_millis(ticks.saturating_mul(TICK_MS)).as_secs_f64())
+        };
+        let booted = boot.lines().find_map(|line| line.strip_prefix("btime "));
+        let booted = booted.and_then(|at| at.trim().parse::<u32>().ok()).map(f64::from);
+        let cpu = seconds(14).zip(seconds(15));
+        Self {
+            started: booted.zip(seconds(22)).map(|(booted, after)| booted + after),
+            cpu_seconds: cpu.map(|(user, system)| user + system),
+            virtual_bytes: number(23),
+            resident_bytes: number(24).map(|pages| pages.saturating_mul(PAGE)),
+            open_fds: None,
+            max_fds: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_parentheses_moves_no_field() {
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 8 0 12345 1048576 7 18446744073709551615";
+        let numbers = ProcessNumbers::parse(stat, "cpu 1 2\nbtime 1700000000\n");
+        assert_eq!(numbers.cpu_seconds, Some(3.0));
+        assert_eq!(numbers.started, Some(1_700_000_123.45));
+        assert_eq!(
+            (numbers.virtual_bytes, numbers.resident_bytes),
+            (Some(1_048_576), Some(7 * 4_096))
+        );
+        assert_eq!(ProcessNumbers::parse("", ""), ProcessNumbers::default());
+    }
+
+    #[test]
+    fn this_process_has_all_of_them() {
+        let numbers = ProcessNumbers::read();
+        assert!(
+            numbers.started.is_some() && numbers.cpu_seconds.is_some(),
+            "{numbers:?}"
+        );
+        assert!(
+            numbers.resident_bytes > Some(1 << 20) && numbers.virtual_bytes > numbers.resident_bytes,
+            "{numbers:?}"
+        );
+        assert!(
+            numbers.open_fds > Some(2) && numbers.max_fds > numbers.open_fds,
+            "{numbers:?}"
+        );
+    }
+}
