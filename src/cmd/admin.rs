@@ -1,5 +1,6 @@
 //! `candela admin`: requests an action of a running service. Needs a token with the scope `operate`.
 
+use crate::client_list::ClientNumber;
 use crate::cmd::ask::{Service, TokenArg};
 use crate::domain::model::{Moment, Symbol};
 use crate::domain::vendor::KeySlot;
@@ -67,6 +68,13 @@ enum AdminAction {
         /// Its group and number, such as G1_3.
         key: KeySlot,
     },
+    /// Close the connection of one client; it may come back.
+    CloseClient {
+        /// Its number, as `candela admin clients` lists it, such as c-1f.
+        client: ClientNumber,
+    },
+    /// List the clients that are connected, slow ones first; needs no reason.
+    Clients,
     /// Stop in order, as SIGTERM does.
     Drain,
 }
@@ -82,9 +90,17 @@ impl AdminArgs {
     /// # Errors
     /// When no reason is given, the settings have problems, or the service does not answer or refuses.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let reason = self.reason.clone().ok_or(NoReason)?;
+        let lists = matches!(self.action, AdminAction::Clients);
+        let reason = self
+            .reason
+            .clone()
+            .or_else(|| lists.then(String::new))
+            .ok_or(NoReason)?;
         let valid = settings::load(&self.settings.sources())?;
         let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        if lists {
+            return self.list_clients(&service);
+        }
         let (name, body) = self.action.request(&reason);
         let path = format!("/admin/{name}");
         let answer = actix_rt::System::new().block_on(service.request_action(&path, &body))?;
@@ -94,6 +110,32 @@ impl AdminArgs {
         } else {
             let text = |name| answer.get(name).and_then(Value::as_str).unwrap_or_default();
             writeln!(out, "{}: {} (by {})", text("at"), text("message"), text("by"))?;
+        }
+        Ok(Exit::Clean)
+    }
+}
+
+impl AdminArgs {
+    fn list_clients(&self, service: &Service) -> anyhow::Result<Exit> {
+        let answer = &actix_rt::System::new().block_on(service.get("/admin/clients"))?;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{answer}")?;
+            return Ok(Exit::Clean);
+        }
+        let clients = answer["clients"].as_array().map_or(&[][..], Vec::as_slice);
+        writeln!(out, "{} connected, {} listed", answer["connected"], clients.len())?;
+        for client in clients {
+            let text = |member: &str| client[member].as_str().unwrap_or("-");
+            let slow = if client["slow"] == true { "  slow" } else { "" };
+            let id = text("id");
+            let since = text("since");
+            writeln!(
+                out,
+                "{id}  {}  since {since}  token {}{slow}",
+                text("address"),
+                text("token")
+            )?;
         }
         Ok(Exit::Clean)
     }
@@ -117,6 +159,8 @@ impl AdminAction {
             }
             Self::RetireKey { key } => ("retire_key", json!({"key": key.to_string(), "reason": reason})),
             Self::ReviveKey { key } => ("revive_key", json!({"key": key.to_string(), "reason": reason})),
+            Self::CloseClient { client } => ("close_client", json!({"client": client.to_string(), "reason": reason})),
+            Self::Clients => ("clients", json!({})),
             Self::Drain => ("drain", json!({"reason": reason})),
         }
     }

@@ -1,6 +1,6 @@
 //! Operators' actions on a real process, by `candela admin`: what is done, what the journal says of it, and what is refused.
 
-use crate::child::{Candela, Ended, wait_until};
+use crate::child::{Candela, Ended, PATIENCE, wait_until};
 use crate::process_gate::{World, prepare};
 use candela::store::Sqlite;
 use chrono::NaiveDate;
@@ -85,6 +85,55 @@ fn takes_a_key_out_and_brings_it_back(service: &Service) {
     });
 }
 
+/// A client follows the service, is listed with the name of its token, and is closed.
+fn closes_a_client(service: &Service) {
+    let mut client = TcpStream::connect(service.world.url.trim_start_matches("http://")).unwrap();
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer hush\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(upgrade.as_bytes()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = client.local_addr().unwrap().to_string();
+    let listed = wait_until("the client to be listed", || {
+        let listed = service.get("/admin/clients");
+        let clients = listed["clients"].as_array().cloned().unwrap_or_default();
+        clients.into_iter().find(|client| client["address"] == address.as_str())
+    });
+    assert_eq!(
+        (&listed["token"], &listed["slow"]),
+        (&"ops".into(), &false.into()),
+        "{listed}"
+    );
+    let id = listed["id"].as_str().unwrap();
+    let shown = service.admin(&["clients"]);
+    assert!(
+        shown.stdout.contains(&format!("{id}  {address}  since ")),
+        "{}",
+        shown.stdout
+    );
+
+    service.done(&["close-client", id, "--reason", "it asks for everything"]);
+    let mut said = Vec::new();
+    wait_until("the connection to end", || {
+        let mut bytes = [0; 4_096];
+        let count = client.read(&mut bytes).unwrap();
+        said.extend_from_slice(&bytes[..count]);
+        let text = String::from_utf8_lossy(&said);
+        text.contains("an operator closed this connection").then_some(())
+    });
+    let entry = service.entry("action", "close_client");
+    assert_eq!(entry["details"]["outcome"], "done", "{entry}");
+    assert!(entry["message"].as_str().unwrap().contains(id), "{entry}");
+    let gone = wait_until("it to be gone", || {
+        let ended = service.admin(&["close-client", id, "--reason", "again"]);
+        (ended.code() != 0).then_some(ended)
+    });
+    assert!(
+        gone.stderr.contains(&format!("there is no client {id} now")),
+        "{}",
+        gone.stderr
+    );
+}
+
 fn refuses_with_a_sentence(service: &Service) {
     for (args, code, says) in [
         (
@@ -133,6 +182,7 @@ fn what_an_operator_requests_is_done_and_stands_in_the_journal_with_who_and_why(
     assert_eq!(restarted["cause"], "requested by ops", "{restarted}");
 
     takes_a_key_out_and_brings_it_back(&service);
+    closes_a_client(&service);
 
     assert!(service.holds("history_unverified"), "no flag has come");
     let until = "2026-03-02 09:00";

@@ -57,6 +57,10 @@ impl Root {
                 let asked = ask(&self.deps.commands.key, UseKey { slot: *slot, use_it }, "key_pool");
                 return Box::pin(async move { asked.await? });
             }
+            OperatorAction::CloseClient { client } => match self.deps.services.views.clients.request_close(*client) {
+                true => Ok(()),
+                false => Err(ActionRefused::NoSuchClient(*client)),
+            },
             OperatorAction::Drain => {
                 self.deps.services.views.ending.send_replace(Some(Exit::Clean));
                 Ok(())

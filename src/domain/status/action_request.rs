@@ -40,6 +40,11 @@ pub enum OperatorAction {
         /// The key.
         slot: KeySlot,
     },
+    /// Close the connection of one client; it may come back.
+    CloseClient {
+        /// Its number.
+        client: u64,
+    },
     /// Stop in order, as after SIGTERM: clients are told to come back.
     Drain,
 }
@@ -54,7 +59,11 @@ impl OperatorAction {
     pub const fn symbol(&self) -> Option<Symbol> {
         match self {
             Self::Backfill { symbol, .. } | Self::OverrideGate { symbol, .. } => Some(*symbol),
-            Self::RestartActor { .. } | Self::RetireKey { .. } | Self::ReviveKey { .. } | Self::Drain => None,
+            Self::RestartActor { .. }
+            | Self::RetireKey { .. }
+            | Self::ReviveKey { .. }
+            | Self::CloseClient { .. }
+            | Self::Drain => None,
         }
     }
 
@@ -70,6 +79,7 @@ impl OperatorAction {
             }
             Self::RetireKey { slot } => format!("the key {slot} is not used any more today"),
             Self::ReviveKey { slot } => format!("the key {slot} is used again"),
+            Self::CloseClient { client } => format!("the connection of the client c-{client:x} is closed"),
             Self::Drain => "the service stops in order".to_owned(),
         }
     }
@@ -142,6 +152,9 @@ pub enum ActionRefused {
         /// Those of the settings.
         known: String,
     },
+    /// No such client.
+    #[error("there is no client c-{0:x} now; GET /admin/clients lists those that are connected")]
+    NoSuchClient(u64),
     /// The key is usable as it is.
     #[error("the key {0} is neither refused nor retired: there is nothing to revive")]
     NothingToRevive(KeySlot),
@@ -182,7 +195,10 @@ pub enum ActionRefused {
 impl ActionRefused {
     /// Whether what was named does not exist.
     pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::NoSuchActor { .. } | Self::NoSuchKey { .. })
+        matches!(
+            self,
+            Self::NoSuchActor { .. } | Self::NoSuchKey { .. } | Self::NoSuchClient(_)
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads the body of a request for an action: a JSON object. All that is wrong with it is said at once.
 
+use crate::client_list::ClientNumber;
 use crate::domain::model::{Moment, Symbol, Timestamp};
 use crate::domain::status::OperatorAction;
 use crate::domain::vendor::{KeySlot, KeySlotError};
@@ -8,12 +9,13 @@ use crate::web::shared::Thread;
 use serde_json::{Map, Value};
 
 /// Every action with the members of its body beside `reason`.
-pub(crate) const ACTIONS: [(&str, &[&str]); 6] = [
+pub(crate) const ACTIONS: [(&str, &[&str]); 7] = [
     ("restart_actor", &["actor"]),
     ("backfill", &["symbol", "from", "to"]),
     ("override_gate", &["symbol", "until"]),
     ("retire_key", &["key"]),
     ("revive_key", &["key"]),
+    ("close_client", &["client"]),
     ("drain", &[]),
 ];
 
@@ -64,6 +66,7 @@ pub(super) fn read(thread: &Thread, action: &str, body: &[u8], now: Timestamp) -
         "override_gate" => reader.override_gate(),
         "retire_key" => reader.key().map(|slot| OperatorAction::RetireKey { slot }),
         "revive_key" => reader.key().map(|slot| OperatorAction::ReviveKey { slot }),
+        "close_client" => reader.client().map(|client| OperatorAction::CloseClient { client }),
         _ => Some(OperatorAction::Drain),
     };
     match (action, reason) {
@@ -127,6 +130,16 @@ impl<'a> BodyReader<'a> {
             Err(error) => {
                 let error: KeySlotError = error;
                 self.problems.push(format!("key {error}"));
+                None
+            }
+        }
+    }
+
+    fn client(&mut self) -> Option<u64> {
+        match self.text("client")?.parse::<ClientNumber>() {
+            Ok(client) => Some(client.0),
+            Err(error) => {
+                self.problems.push(format!("client: {error}"));
                 None
             }
         }

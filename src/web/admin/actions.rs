@@ -1,11 +1,12 @@
 //! `POST /admin/{action}`: a request is checked, run by Root, and answered. `GET /admin`: what this token allows.
 
 use crate::actors::messages::RunAction;
+use crate::client_list::ClientNumber;
 use crate::domain::model::Timestamp;
 use crate::domain::status::{ActionRefused, ActionRequest};
 use crate::limits;
 use crate::web::admin::action_body::{self, ACTIONS, ActionBody};
-use crate::web::shared::{Access, Grant, KnownAction, Thread, Trouble};
+use crate::web::shared::{Access, Grant, KnownAction, Query, Thread, Trouble};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
@@ -21,6 +22,34 @@ pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, Troubl
         .collect();
     let by = grant.map(|grant| grant.name);
     Ok(HttpResponse::Ok().json(json!({"by": by, "actions": actions})))
+}
+
+/// Lists the clients that are connected, slow ones first, to whoever may close them.
+pub(crate) async fn clients(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+    let thread = Thread::of(&request)?;
+    let grant = operator(&request)?;
+    if !grant.is_for_all() {
+        let name = &grant.name;
+        return Err(Trouble::forbidden(format!(
+            "the token {name:?} is for some pairs only, and clients follow every pair"
+        )));
+    }
+    let query = Query::of(&request, &["limit"])?;
+    let limit = query.number("limit", limits::CLIENTS_LISTED, limits::CLIENTS_LISTED_MAX)?;
+    let (clients, connected) = thread
+        .registry
+        .counts()
+        .list
+        .list(usize::try_from(limit).unwrap_or(usize::MAX));
+    let zone = thread.zones.first();
+    let clients: Vec<Value> = clients
+        .iter()
+        .map(|client| {
+            json!({"id": ClientNumber(client.id).to_string(), "since": client.since.rfc3339(zone), "address": client.address, "token": client.token,
+                "slow": client.slow, "closing": client.closing})
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({"connected": connected, "clients": clients})))
 }
 
 /// Runs one action.

@@ -55,7 +55,7 @@ const fn read(
 }
 
 /// Every address that is read.
-pub(super) const READS: [Read; 20] = [
+pub(super) const READS: [Read; 21] = [
     read("/health", "The process and what it needs", &[], "Health", &[]),
     read("/health/live", "Whether the process answers", &[], "Live", &[]),
     read(
@@ -106,6 +106,13 @@ pub(super) const READS: [Read; 20] = [
         &[],
         "AllowedActions",
         &[401],
+    ),
+    read(
+        "/admin/clients",
+        "The clients that are connected, slow ones first; for a token with the scope operate",
+        &[("limit", "limit", "how many at the most; 100 by default")],
+        "ConnectedClients",
+        &[400, 401, 403],
     ),
     read("/metrics", "Numbers for Prometheus", &[], "text/plain", &[401]),
     read(
@@ -232,7 +239,7 @@ pub(super) const READS: [Read; 20] = [
 ];
 
 /// The shapes of the answers.
-pub(super) const SHAPES: [(&str, &str); 41] = [
+pub(super) const SHAPES: [(&str, &str); 43] = [
     (
         "Health",
         "status:healthy|degraded|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
@@ -347,6 +354,11 @@ pub(super) const SHAPES: [(&str, &str); 41] = [
     (
         "Explanation",
         "at:instant symbol:string? state:string? good:boolean sentences:[string] entries:[integer]",
+    ),
+    ("ConnectedClients", "connected:integer clients:[ConnectedClient]"),
+    (
+        "ConnectedClient",
+        "id:string since:instant address:string? token:string? slow:boolean closing:boolean",
     ),
     ("AllowedActions", "by:string? actions:[AllowedAction]"),
     ("AllowedAction", "action:string members:[string]"),

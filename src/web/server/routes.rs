@@ -70,6 +70,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
             .service(open("/udf/timescale_marks", feed::timescale_marks))
             .service(open("/udf/quotes", feed::quotes))
             .service(open("/admin", actions::allowed))
+            .service(open("/admin/clients", actions::clients))
             .service(
                 web::resource("/admin/{action}")
                     .app_data(web::PayloadConfig::new(limits::ACTION_BYTES))

@@ -38,6 +38,14 @@ impl Access {
         }
     }
 
+    /// Whose token was shown, if one was that is valid.
+    pub(crate) fn token(&self) -> Option<&str> {
+        match self {
+            Self::Granted(grant) => Some(&grant.name),
+            Self::Open | Self::Awaited | Self::Refused => None,
+        }
+    }
+
     pub(crate) fn may(&self, symbol: Symbol) -> bool {
         match self {
             Self::Granted(grant) => grant.allows(symbol),

@@ -13,7 +13,7 @@ use crate::web::shared::{
     thread::StreamPlace,
 };
 use crate::web::sse::EventBody;
-use crate::web::ws::{LineOf, answers, handshake, wanted};
+use crate::web::ws::{LineOf, admit::describe, answers, handshake, wanted};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::BytesMut;
@@ -55,6 +55,8 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble
     let connection = thread
         .registry
         .connect_framed(Transport::Body(socket), Box::new(EventStream::default()));
+    let token = access.token().map(str::to_owned);
+    describe(&thread.registry, &connection, request.peer_addr(), token);
     let symbols: Vec<Symbol> = allowed(&thread, &access);
     let welcome = answers::welcome(&thread, connection.id().0, &symbols, true);
     connection.outbox.borrow_mut().say(&welcome, thread.registry.now());

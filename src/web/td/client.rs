@@ -37,6 +37,10 @@ impl TdOpening {
 }
 
 impl Speaker for TdOpening {
+    fn token(&self) -> Option<String> {
+        self.access.token().map(str::to_owned)
+    }
+
     fn framing(&self) -> Option<Box<dyn Framing>> {
         Some(Box::new(PriceStream))
     }

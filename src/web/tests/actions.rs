@@ -118,7 +118,7 @@ async fn a_request_reaches_root_with_who_and_why() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert_eq!(
         (&listed["by"], listed["actions"].as_array().unwrap().len()),
-        (&json!("ops"), 6)
+        (&json!("ops"), 7)
     );
     let (_, listed) = desk.stage.get_with("/admin", "Authorization: Bearer reader\r\n").await;
     assert_eq!(listed, json!({"by": null, "actions": []}));

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use futures_util::Stream;
 use socket2::{SockRef, Socket};
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
@@ -66,6 +67,9 @@ pub(crate) trait Speaker: 'static {
     /// How it writes what the socket's frames say, where it writes something else.
     fn framing(&self) -> Option<Box<dyn Framing>>;
 
+    /// Whose token was shown, if any was yet.
+    fn token(&self) -> Option<String>;
+
     /// Starts on its connection; `hears` are the client's messages.
     fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static);
 }
@@ -84,13 +88,15 @@ pub(crate) fn begin(
     let mut response = client::agree(request)?;
     let registry = Rc::clone(&thread.registry);
     if let Some(handover) = request.extensions().get::<Handover>() {
-        handover.disconnect_client(move |socket, read| start_plain(speaker, &registry, socket, read, pass));
+        let peer = request.peer_addr();
+        handover.disconnect_client(move |socket, read| start_plain(speaker, &registry, (socket, peer), read, pass));
         return Ok(response.finish());
     }
     let socket = request
         .conn_data::<LineOf>()
         .and_then(|line| line.0.borrow_mut().take());
     let connection = connect(&registry, Transport::Body(socket), &speaker);
+    describe(&registry, &connection, request.peer_addr(), speaker.token());
     let body = Body::new(Rc::clone(&connection), registry, pass);
     speaker.start(connection, Reader::new(payload, limits::CLIENT_MESSAGE));
     Ok(response.streaming(body))
@@ -103,8 +109,27 @@ fn connect(registry: &ClientRegistry, transport: Transport, speaker: &impl Speak
     }
 }
 
+/// Lists from where a client came and whose token it showed.
+pub(crate) fn describe(
+    registry: &ClientRegistry,
+    connection: &Connection,
+    peer: Option<SocketAddr>,
+    token: Option<String>,
+) {
+    registry.counts().list.describe(connection.id().0, |client| {
+        client.address = peer.map(|peer| peer.to_string());
+        client.token = token;
+    });
+}
+
 /// Starts a session that owns its plain socket.
-fn start_plain(speaker: impl Speaker, registry: &Rc<ClientRegistry>, socket: TcpStream, read: BytesMut, pass: Pass) {
+fn start_plain(
+    speaker: impl Speaker,
+    registry: &Rc<ClientRegistry>,
+    (socket, peer): (TcpStream, Option<SocketAddr>),
+    read: BytesMut,
+    pass: Pass,
+) {
     let options = SockRef::from(&socket);
     let set = options
         .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)
@@ -115,6 +140,7 @@ fn start_plain(speaker: impl Speaker, registry: &Rc<ClientRegistry>, socket: Tcp
     }
     let socket = Rc::new(socket);
     let connection = connect(registry, Transport::Plain(Rc::clone(&socket)), &speaker);
+    describe(registry, &connection, peer, speaker.token());
     let wire = Wire::new(socket, read, Rc::clone(&connection), Rc::clone(registry), pass);
     speaker.start(connection, wire);
 }
@@ -129,6 +155,10 @@ pub(crate) struct Opening {
 }
 
 impl Speaker for Opening {
+    fn token(&self) -> Option<String> {
+        self.access.token().map(str::to_owned)
+    }
+
     fn framing(&self) -> Option<Box<dyn Framing>> {
         None
     }

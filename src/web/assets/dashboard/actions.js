@@ -5,9 +5,9 @@ import { get, post } from "./rest.js";
 
 const NAMES = {
   restart_actor: "Restart an actor", backfill: "Fetch missing bars", override_gate: "Count the history as verified", retire_key: "Take a key out of use",
-  revive_key: "Use a key again", drain: "Stop the service in order",
+  revive_key: "Use a key again", close_client: "Close a client's connection", drain: "Stop the service in order",
 };
-const MEMBERS = { actor: "Actor", symbol: "Pair", from: "From", to: "To, or empty for now", until: "Until", key: "Key" };
+const MEMBERS = { actor: "Actor", symbol: "Pair", from: "From", to: "To, or empty for now", until: "Until", key: "Key", client: "Client" };
 const EXAMPLES = { from: "2026-03-02 or 2026-03-02 08:00", to: "2026-03-02", until: "2026-03-02 10:00" };
 
 /** A key that makes a request one request, however often it is sent. */
@@ -15,7 +15,7 @@ const onceKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map(byte =
 
 export class Actions {
   constructor(data) {
-    Object.assign(this, { data, allowed: [] });
+    Object.assign(this, { data, allowed: [], clients: [] });
     for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => this.open(button.dataset.action));
     $("action-name").addEventListener("change", () => this.#ask());
     $("action-form").addEventListener("submit", event => {
@@ -37,6 +37,13 @@ export class Actions {
     $("action-reason").value = "";
     this.#ask();
     $("action-dialog").showModal();
+    if (this.allowed.some(one => one.action === "close_client")) this.#learnClients();
+  }
+
+  /** The clients that may be closed, slow ones first: they change, so the list is fetched whenever the dialog opens. */
+  async #learnClients() {
+    this.clients = await get("admin/clients").then(answer => answer.clients, () => []);
+    if ($("action-name").value === "close_client") this.#ask();
   }
 
   /** The fields of the action that is chosen. */
@@ -49,6 +56,10 @@ export class Actions {
   #field(member) {
     const { status, symbols, pair } = this.data;
     const choices = { actor: status?.actors?.map(one => one.name), key: status?.keys?.map(one => one.id.split(" ")[0]), symbol: symbols.map(one => one.symbol) }[member];
+    if (member === "client" && this.clients.length) {
+      const named = one => [one.id, one.address, one.token, one.slow && "slow"].filter(Boolean).join(" · ");
+      return make("select", { name: member }, ...this.clients.map(one => make("option", { value: one.id, text: named(one) })));
+    }
     if (!choices) return make("input", { type: "text", name: member, placeholder: EXAMPLES[member] ?? "", autocomplete: "off", required: member !== "to" });
     return make("select", { name: member }, ...choices.map(choice => make("option", { value: choice, text: choice, selected: choice === pair })));
   }
