@@ -263,7 +263,7 @@ mod tests {
         vec![PairRules::new(Symbol::usdcop(), Arc::new(Always))]
     }
 
-    /// A ledger with two days of ticks, the link down for a while at midnight.
+    /// A ledger with two days of ticks, the link down for a while on the first.
     fn captured() -> tempfile::TempDir {
         let at = |secs: i64| Timestamp::from_secs(MIDNIGHT + secs);
         let mut pipeline = Pipeline::new(&market(), Position(0), [], at(-3_000));
@@ -285,9 +285,9 @@ mod tests {
                 MIDNIGHT + secs
             );
             match secs {
-                -205..-198 => hear(secs, down.clone()),
-                -198..200 => {}
-                200..207 => hear(secs, up.clone()),
+                -905..-898 => hear(secs, down.clone()),
+                -898..-500 => {}
+                -500..-493 => hear(secs, up.clone()),
                 _ => hear(secs + 1, InputKind::Frame(frame.into())),
             }
         }
