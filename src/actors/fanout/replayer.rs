@@ -149,7 +149,7 @@ impl Replayer {
         let mut answers = Vec::new();
         let mut begun = Vec::new();
         for (channel, since) in &ask.channels {
-            let head = self.head(*channel);
+            let mut head = self.head(*channel);
             let span = stored.iter().find(|(asked, _)| asked == channel).map(|(_, span)| *span);
             let question = self.question(*channel, *since);
             let mut beginning = question.find_start(&mut self.log_of(*channel), span.flatten().unwrap_or_default());
@@ -163,6 +163,12 @@ impl Replayer {
                 begun.push((*channel, head.map_or(0, |head| head.seq), beginning.recovered));
             } else {
                 beginning.recovered = None; // a subscribed channel is not sent twice on one connection
+                // What still waits for this client comes after the answer: it must not be told that it has it.
+                let told = connection.outbox.borrow().told_before_an_answer(*channel);
+                head = head.map(|head| Head {
+                    seq: told.unwrap_or(head.seq),
+                    ..head
+                });
             }
             answers.push(describe_channel(*channel, head, &beginning, unread));
         }

@@ -36,7 +36,7 @@ pub enum Cause {
     ArrivalTime,
     /// The other has a price in this bar that candela has in the bar beside it, or the reverse.
     NeighbouringPrice,
-    /// The other writes a session's last bar with the first price of the next session.
+    /// The other writes a session's last bar, or the end of it, with the first price of the next session.
     LastBarNotWritten,
     /// The other has no bar from here to the close.
     StoppedBeforeClose,
@@ -68,7 +68,7 @@ impl Cause {
                 "a price at the edge of the bar stands in the next one; the other service goes by arrival"
             }
             Self::LastBarNotWritten => {
-                "the other service writes a session's last bar with the first price of the next session"
+                "the other service writes a session's last bar, or the end of it, with the first price of the next session"
             }
             Self::StoppedBeforeClose => {
                 "the other service has nothing from here to the close: it does not reconnect after a clean close"
@@ -212,6 +212,9 @@ impl Sides<'_> {
         } else if self.holds_neighbour(opens_at, ours, other) {
             Cause::NeighbouringPrice
         } else if ours.low <= other.low && other.high <= ours.high {
+            if Some(opens_at) == self.last_slot() && other.open == ours.open {
+                return Cause::LastBarNotWritten;
+            }
             Cause::OtherHeardFewer
         } else {
             Cause::Unexplained
@@ -220,10 +223,9 @@ impl Sides<'_> {
 
     fn cause_of_absence(&self, bar: &Bar) -> Cause {
         let opens_at = bar.key.opens_at;
-        let last = self.compared.slots.last().map(|slot| slot.opens_at);
         if !self.by_arrival.contains_key(&opens_at) && !self.compared.ticks.is_empty() && bar.ticks > 0 {
             Cause::ArrivalTime
-        } else if Some(opens_at) == last {
+        } else if Some(opens_at) == self.last_slot() {
             Cause::LastBarNotWritten
         } else if self.theirs.range(opens_at..).next().is_none() {
             Cause::StoppedBeforeClose
@@ -251,6 +253,10 @@ impl Sides<'_> {
         } else {
             (Cause::Unexplained, None)
         }
+    }
+
+    fn last_slot(&self) -> Option<Timestamp> {
+        self.compared.slots.last().map(|slot| slot.opens_at)
     }
 
     fn gap_at(&self, at: Timestamp) -> Option<&Gap> {

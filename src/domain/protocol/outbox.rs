@@ -91,6 +91,17 @@ impl Outbox {
         self.follows.iter().any(|follow| follow.channel == channel)
     }
 
+    /// The last seq of `channel` that reaches the client before what is said now: what waits in the data lane, for its rate or in
+    /// a replay comes after it. `None` where the channel is not followed.
+    pub fn told_before_an_answer(&self, channel: Channel) -> Option<u64> {
+        let follow = self.follows.iter().find(|follow| follow.channel == channel)?;
+        Some(
+            follow
+                .replay
+                .map_or_else(|| follow.sent(&self.data), |replay| replay.after),
+        )
+    }
+
     /// How many channels are followed.
     pub fn follows(&self) -> usize {
         self.follows.len()

@@ -173,6 +173,10 @@ fn a_bar_that_is_not_there_is_the_last_or_one_after_the_end_or_was_missed() {
     let mut theirs = theirs();
     theirs.pop();
     assert_eq!(causes(&ours(), &theirs), [(3, Cause::LastBarNotWritten)]);
+    let mut half = self::theirs();
+    half[3].1.high = Price::from_micros(4_001_700_000);
+    half[3].1.close = half[3].1.high;
+    assert_eq!(causes(&ours(), &half), [(3, Cause::LastBarNotWritten)], "the end of it");
     theirs.truncate(1);
     let stopped = [
         (1, Cause::StoppedBeforeClose),

@@ -67,6 +67,26 @@ fn what_it_has_or_does_not_follow_is_dropped_and_a_hole_is_named() {
 }
 
 #[test]
+fn an_answer_about_a_channel_names_what_the_client_has_before_it() {
+    let mut outbox = Outbox::new(small());
+    assert_eq!(outbox.told_before_an_answer(ticks()), None);
+    outbox.follow(ticks(), 7, Options::default());
+    assert_eq!(outbox.told_before_an_answer(ticks()), Some(7));
+    offer_ticks(&mut outbox, 8, 9);
+    assert_eq!(outbox.told_before_an_answer(ticks()), Some(7), "both wait behind it");
+    assert_eq!(taken(&mut outbox, 1), [Out::Frame(frame(8))]);
+    assert_eq!(outbox.told_before_an_answer(ticks()), Some(8));
+    taken(&mut outbox, usize::MAX);
+    assert_eq!(outbox.told_before_an_answer(ticks()), Some(9));
+    outbox.hold(ticks(), 20, true);
+    assert_eq!(
+        outbox.told_before_an_answer(ticks()),
+        Some(9),
+        "10 to 20 are replayed after it"
+    );
+}
+
+#[test]
 fn from_half_full_the_newest_replaces_and_extends_what_it_covers() {
     let mut outbox = Outbox::new(small());
     outbox.follow(ticks(), 0, Options::default());
