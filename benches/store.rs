@@ -49,7 +49,7 @@ fn main() {
 
 async fn postgres(url: &str) {
     let store = Store::Postgres(Postgres::new(&url.to_owned().into(), 2).unwrap());
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     let floor = "DROP TABLE IF EXISTS floor; CREATE TABLE floor (LIKE realtime_market_data INCLUDING ALL)";

@@ -117,7 +117,7 @@ fn main() -> Exit {
         if failure::is_unread(&error) {
             return Exit::Clean; // as with `candela calendar --ics | head`
         }
-        let (exit, sentence) = failure::of(&error);
+        let (exit, sentence) = failure::from_error(&error);
         telemetry::tell(&format!("candela: {sentence}"));
         exit
     });
@@ -130,7 +130,7 @@ fn say(said: &clap::Error) -> Exit {
     let to_read = !said.use_stderr();
     match said.print() {
         Err(error) if to_read && error.kind() != std::io::ErrorKind::BrokenPipe => {
-            let (exit, sentence) = failure::of(&error.into());
+            let (exit, sentence) = failure::from_error(&error.into());
             telemetry::tell(&format!("candela: {sentence}"));
             exit
         }
@@ -140,7 +140,7 @@ fn say(said: &clap::Error) -> Exit {
 }
 
 fn show_calendar(settings: &SettingsArgs, args: &CalendarArgs) -> anyhow::Result<Exit> {
-    let valid = settings::load(&settings.sources())?;
+    let valid = settings::load(&settings.to_sources())?;
     let Some(first) = valid.market.symbols.first() else {
         return Ok(Exit::Clean);
     };

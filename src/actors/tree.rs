@@ -2,7 +2,7 @@
 //! made before any actor runs and outlives restarts: an address never changes.
 
 mod edge;
-mod nursery;
+mod spawner;
 
 pub use edge::EdgeParts;
 
@@ -20,7 +20,7 @@ use crate::actors::messages::{
 };
 use crate::actors::services::Services;
 use crate::actors::supervision::{Row, Vitals, supervise::mailbox, watchdog};
-use crate::actors::tree::nursery::{Nursery, row};
+use crate::actors::tree::spawner::{Spawner, row};
 use crate::actors::vendor::{
     Backfill, Feed, FeedSettings, KeyPool, KeyPoolLink, Poller, VendorAccess, backfill, feed, key_pool, poller,
 };
@@ -112,7 +112,7 @@ pub struct Tree {
     /// The appending end.
     pub ledger: Arc<Mutex<crate::ledger::Ledger>>,
     /// Starts the fan-out shard of an HTTP thread, on that thread.
-    pub start_shard: Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync>,
+    pub start_shard: Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync>,
     arbiters: Vec<Arbiter>,
 }
 
@@ -132,7 +132,7 @@ impl Tree {
         let TreeParts { markets, clock, ledger, zones, store, cache, tick_retention, taps, shards, vendor, calendars, calendar_file, gate, journal, log } = parts;
         let (root, root_mail) = mailbox::<Root>(&rows::ROOT);
         let services = Services::new(clock.clone(), ledger.reader(), (store, cache), zones, root.clone().recipient());
-        let mut children = Nursery { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
+        let mut children = Spawner { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
         let commit_queue = CommitQueue::default();
         let followed = follow(&calendars);
         let holding = ledger.holding_reader();

@@ -65,7 +65,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         return Err(StartError::Log("cache.redis_url is empty".to_owned())); // the settings were checked for it
     };
     let folder = &settings.ledger.dir;
-    let own = ledger::followed(folder)?;
+    let own = ledger::followed_chain(folder)?;
     let number = own.as_ref().map_or(0, |own| own.number);
     let found = tokio::time::timeout(limits::LOG_START, carrier.look(number)).await;
     let begins = match found
@@ -91,7 +91,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         Start::Nothing(why) => return Err(StartError::Log(why.to_owned())),
         Start::Anew { number } => {
             let opening = opening(&carrier, number).await?;
-            if folder.exists() && !LedgerReader::open(folder)?.dates().is_empty() {
+            if folder.exists() && !LedgerReader::open(folder)?.session_dates().is_empty() {
                 tracing::warn!(
                     parcel = number,
                     "what this edge has does not continue the log: it is put aside, and begun anew"

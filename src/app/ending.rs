@@ -83,11 +83,11 @@ mod tests {
     use crate::clock::Clock;
     use crate::ledger::{
         Options,
-        story::{Story, day},
+        event_script::{EventScript, day},
     };
     use crate::store::{
         Sqlite, Store,
-        probe::{count, execute},
+        probe::{execute_sql, query_count},
     };
     use actix::{Actor, Addr};
     use std::path::Path;
@@ -96,12 +96,12 @@ mod tests {
     struct Stage {
         writing: Writing,
         recorder: Addr<Recorder>,
-        story: Story,
+        story: EventScript,
     }
 
     fn stage(folder: &Path) -> Stage {
         let ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
-        let (story, (root, _)) = (Story::after(&ledger), listen());
+        let (story, (root, _)) = (EventScript::continue_from(&ledger), listen());
         let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
         let services = testing::services(Clock::system(), &ledger, store, root);
         let writer = Writer::new(writer::Deps {
@@ -135,7 +135,7 @@ mod tests {
     impl Stage {
         /// Decides something, as the clock makes a service do at any time, and waits until the Recorder has seen it.
         async fn decide(&mut self, moves: &[u8]) {
-            self.writing.commit_queue.push_all(&mut self.story.tell(moves));
+            self.writing.commit_queue.push_all(&mut self.story.entries_for(moves));
             self.recorder.send(Handed).await.unwrap();
         }
 
@@ -159,8 +159,8 @@ mod tests {
         stage.decide(&MOVES).await; // until the thread ends
         assert_eq!(stage.head(), 4);
         let store = folder.path().join("store.db");
-        assert_eq!(count(&store, "SELECT max(position) FROM reader_positions"), 4);
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 2);
+        assert_eq!(query_count(&store, "SELECT max(position) FROM reader_positions"), 4);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 2);
     }
 
     #[actix_rt::test]
@@ -170,7 +170,7 @@ mod tests {
         stage.decide(&MOVES).await;
         assert_eq!(stage.writing.stored().await, 0);
         let store = folder.path().join("store.db");
-        execute(&store, "ALTER TABLE reader_positions RENAME TO away");
+        execute_sql(&store, "ALTER TABLE reader_positions RENAME TO away");
         stage.decide(&[0, 0, 5]).await;
         assert_eq!(stage.writing.ledger_ends().await, 0);
         assert_eq!(stage.writing.stored().await, 3);
@@ -190,6 +190,6 @@ mod tests {
         assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
         let alone = folder.path().join("copy.db");
         std::fs::copy(&file, &alone).unwrap();
-        assert_eq!(count(&alone, "SELECT count(*) FROM bars"), 1);
+        assert_eq!(query_count(&alone, "SELECT count(*) FROM bars"), 1);
     }
 }

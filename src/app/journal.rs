@@ -23,7 +23,7 @@ pub(super) fn at_start(settings: &Valid, ledger: &Ledger, now: Timestamp) -> Res
     let version = env!("CARGO_PKG_VERSION");
     let message = format!("candela {version} started: {before}.");
     let started = ServiceEvent::new(ServiceEventKind::Started, now, version, message)
-        .because(cause)
+        .with_cause(cause)
         .with("pid", std::process::id().to_string());
     let count = settings.shown.len();
     let message = format!("{count} settings are not at their defaults.");

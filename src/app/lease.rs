@@ -40,7 +40,7 @@ pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError
     store.claim(by);
     let ask = async || match store.renew_lease().await {
         Err(StoreError::WrongTables(_)) => {
-            store.prepare().await?; // before there is a row for it
+            store.migrate_schema().await?; // before there is a row for it
             store.renew_lease().await
         }
         // Another process takes it at this moment, or gives it back.

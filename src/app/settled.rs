@@ -22,7 +22,7 @@ pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
         None => Overrides::default(),
     };
     let overrides = Arc::new(overrides);
-    let calendar = |pair: &SymbolMarket| Calendar::ruled(pair.calendar, Arc::clone(&overrides));
+    let calendar = |pair: &SymbolMarket| Calendar::from_rules(pair.calendar, Arc::clone(&overrides));
     Ok(settings
         .market
         .symbols

@@ -28,9 +28,9 @@ pub(super) async fn open_store(settings: &Valid, history: &L0Table, by: &Holder)
         }
     }
     let preparing = async {
-        store.prepare().await?;
+        store.migrate_schema().await?;
         let (grave, notes): (Vec<_>, Vec<_>) = store
-            .differences(history)
+            .schema_differences(history)
             .await?
             .into_iter()
             .partition(|difference| difference.weight == Weight::Grave);
@@ -73,7 +73,7 @@ fn ends_start(error: &StoreError) -> bool {
 /// Begins new epochs when the store has events beyond the end of the ledger, which is then an older copy: their numbers are
 /// not reused. A store that does not answer now is checked by the Writer as soon as it does.
 pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(), LedgerError> {
-    let asked = store.position(writer::READER, ledger.reader().lineage());
+    let asked = store.reader_position(writer::READER, ledger.reader().lineage());
     match tokio::time::timeout(limits::POSTGRES_START, asked).await {
         Ok(Ok(stored)) if stored > ledger.head() => ledger.renumber(Doubt::StoreAhead, stored),
         _ => Ok(()),

@@ -19,10 +19,9 @@ pub(crate) struct Door {
 
 impl Door {
     pub(super) fn new(info: ConnectionInfo) -> Result<Self, CacheError> {
-        let bad = |error: RedisError| CacheError::BadUrl(error.to_string());
         Ok(Self {
-            client: Client::open(info.clone()).map_err(bad)?,
-            manager: RedisConnectionManager::new(info).map_err(bad)?,
+            client: Client::open(info.clone()).map_err(bad_url)?,
+            manager: RedisConnectionManager::new(info).map_err(bad_url)?,
             refusal: Arc::default(),
         })
     }
@@ -75,4 +74,8 @@ impl ManageConnection for Door {
     fn has_broken(&self, connection: &mut MultiplexedConnection) -> bool {
         self.manager.has_broken(connection)
     }
+}
+
+fn bad_url(error: RedisError) -> CacheError {
+    CacheError::BadUrl(error.to_string())
 }

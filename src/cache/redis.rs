@@ -250,7 +250,6 @@ impl Redis {
 /// Reads the URL. `?sslrootcert=FILE` names the authorities to trust with `rediss` instead of the public ones, as it does for
 /// PostgreSQL.
 pub(super) fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
-    let bad = |problem: String| CacheError::BadUrl(problem);
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (authority, kept): (Vec<&str>, Vec<&str>) = query
         .split('&')
@@ -267,21 +266,24 @@ pub(super) fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
         .map(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
     if let Some(name) = unknown.into_iter().find(|name| !known.contains(name)) {
         let names = known.join(", ");
-        return Err(bad(format!(
+        return Err(CacheError::BadUrl(format!(
             "unknown option `{name}`; there are {names} and sslrootcert"
         )));
     }
-    let info = rest.into_connection_info().map_err(|error| bad(explain(&error)))?;
+    let info = rest
+        .into_connection_info()
+        .map_err(|error| CacheError::BadUrl(explain(&error)))?;
     let Some(file) = authority.first().and_then(|pair| pair.strip_prefix("sslrootcert=")) else {
         return Ok(info);
     };
     let file = file.replace("%2F", "/");
-    let pem = std::fs::read(&file).map_err(|error| bad(format!("its sslrootcert {file} is not usable: {error}")))?;
+    let pem = std::fs::read(&file)
+        .map_err(|error| CacheError::BadUrl(format!("its sslrootcert {file} is not usable: {error}")))?;
     let trusted = TlsCertificates {
         client_tls: None,
         root_cert: Some(pem),
     };
-    let client = redis::Client::build_with_tls(info, trusted).map_err(|error| bad(error.to_string()))?;
+    let client = redis::Client::build_with_tls(info, trusted).map_err(|error| CacheError::BadUrl(error.to_string()))?;
     Ok(client.get_connection_info().clone())
 }
 
@@ -328,7 +330,6 @@ fn found(answer: Value) -> Result<FoundStream, CacheError> {
             _ => Err(CacheError::sort(&error.into())),
         };
     }
-    let odd = || CacheError::Other("its answer to XINFO STREAM is not understood".to_owned());
     let fields = pairs(&answer);
     let field = |name: &str| {
         fields
@@ -337,14 +338,17 @@ fn found(answer: Value) -> Result<FoundStream, CacheError> {
             .map(|(_, value)| *value)
     };
     let length = match field("length") {
-        Some(Value::Int(length)) => u64::try_from(*length).map_err(|_| odd())?,
-        _ => return Err(odd()),
+        Some(Value::Int(length)) => u64::try_from(*length).map_err(|_| not_understood())?,
+        _ => return Err(not_understood()),
     };
     let last_id = field("last-generated-id")
         .and_then(|id| text(id).parse().ok())
-        .ok_or_else(odd)?;
+        .ok_or_else(not_understood)?;
     let ends = match (field("first-entry"), field("last-entry")) {
-        (Some(first), Some(last)) if length > 0 => Some((entry(first).ok_or_else(odd)?, entry(last).ok_or_else(odd)?)),
+        (Some(first), Some(last)) if length > 0 => Some((
+            entry(first).ok_or_else(not_understood)?,
+            entry(last).ok_or_else(not_understood)?,
+        )),
         _ => None,
     };
     Ok(FoundStream::Stream { length, last_id, ends })
@@ -391,4 +395,8 @@ fn text(value: &Value) -> Cow<'_, str> {
         Value::SimpleString(text) => Cow::Borrowed(text),
         _ => Cow::Borrowed(""),
     }
+}
+
+fn not_understood() -> CacheError {
+    CacheError::Other("its answer to XINFO STREAM is not understood".to_owned())
 }

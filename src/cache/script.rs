@@ -108,20 +108,19 @@ pub(super) fn lease(said: Vec<Value>) -> Result<Answer, CacheError> {
 }
 
 fn read(said: Vec<Value>) -> Result<Result<Vec<String>, Held>, CacheError> {
-    let odd = || CacheError::Other("its answer to EVAL is not understood".to_owned());
     let parts = match said.into_iter().next() {
         Some(Value::Array(parts)) => parts,
         Some(Value::ServerError(error)) => return Err(CacheError::sort(&error.into())),
-        _ => return Err(odd()),
+        _ => return Err(not_understood()),
     };
     let mut parts = parts.into_iter();
     let (Some(held), Some(Value::Int(left_ms))) = (parts.next(), parts.next()) else {
-        return Err(odd());
+        return Err(not_understood());
     };
-    let line = text(&held).ok_or_else(odd)?;
+    let line = text(&held).ok_or_else(not_understood)?;
     if line.is_empty() {
         return parts
-            .map(|part| text(&part).ok_or_else(odd))
+            .map(|part| text(&part).ok_or_else(not_understood))
             .collect::<Result<_, _>>()
             .map(Ok);
     }
@@ -142,4 +141,8 @@ fn text(value: &Value) -> Option<String> {
         Value::SimpleString(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+fn not_understood() -> CacheError {
+    CacheError::Other("its answer to EVAL is not understood".to_owned())
 }

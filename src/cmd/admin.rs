@@ -96,12 +96,12 @@ impl AdminArgs {
             .clone()
             .or_else(|| lists.then(String::new))
             .ok_or(NoReason)?;
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
         if lists {
             return self.list_clients(&service);
         }
-        let (name, body) = self.action.request(&reason);
+        let (name, body) = self.action.to_request(&reason);
         let path = format!("/admin/{name}");
         let answer = actix_rt::System::new().block_on(service.request_action(&path, &body))?;
         let mut out = std::io::stdout().lock();
@@ -143,7 +143,7 @@ impl AdminArgs {
 
 impl AdminAction {
     /// The action's name on the wire, and the body of the request.
-    fn request(&self, reason: &str) -> (&'static str, Value) {
+    fn to_request(&self, reason: &str) -> (&'static str, Value) {
         match self {
             Self::RestartActor { actor } => ("restart_actor", json!({"actor": actor, "reason": reason})),
             Self::Backfill { symbol, from, to } => {
@@ -180,7 +180,7 @@ mod tests {
     fn request(line: &[&str]) -> (&'static str, Value) {
         let line = ["x"].iter().chain(line);
         let admin = Line::try_parse_from(line).unwrap().admin;
-        admin.action.request(admin.reason.as_deref().unwrap_or_default())
+        admin.action.to_request(admin.reason.as_deref().unwrap_or_default())
     }
 
     #[test]

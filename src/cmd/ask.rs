@@ -41,7 +41,7 @@ fn usual_url(server: &Server) -> String {
 
 impl TokenArg {
     /// The header that shows it.
-    pub fn header(&self) -> Option<(&'static str, String)> {
+    pub fn authorization_header(&self) -> Option<(&'static str, String)> {
         let token = self.token.as_ref()?;
         Some((AUTHORIZATION.as_str(), format!("Bearer {}", token.expose_secret())))
     }
@@ -107,10 +107,10 @@ impl Service {
     ///
     /// # Errors
     /// [`AskError`] when the certificate of the settings cannot be read.
-    pub fn at(url: Option<&str>, server: &Server, token: &TokenArg) -> Result<Self, AskError> {
+    pub fn connect_to(url: Option<&str>, server: &Server, token: &TokenArg) -> Result<Self, AskError> {
         let mut service = Self::new(url.map_or_else(|| usual_url(server), str::to_owned), token);
         if let (None, Some(files)) = (url, &server.tls) {
-            let tls = own_certificate::trusting(&files.cert);
+            let tls = own_certificate::trust_file(&files.cert);
             service.tls = tls.map_err(|why| AskError::Unreachable {
                 url: service.url.clone(),
                 why,
@@ -129,11 +129,11 @@ impl Service {
     /// # Errors
     /// [`AskError`] when it is not there, or says neither.
     pub async fn is_ready(&self) -> Result<bool, AskError> {
-        let (status, answer) = self.fetch("/health/ready").await?;
+        let (status, answer) = self.fetch_json("/health/ready").await?;
         match answer.get("status").and_then(Value::as_str) {
             Some("ready") => Ok(true),
             Some("not_ready") => Ok(false),
-            _ => Err(self.strange("/health/ready", format!("it answers {status}"))),
+            _ => Err(self.unexpected_answer("/health/ready", format!("it answers {status}"))),
         }
     }
 
@@ -142,19 +142,21 @@ impl Service {
     /// # Errors
     /// [`AskError`] when it is not there, or not JSON.
     pub async fn get(&self, path: &str) -> Result<Value, AskError> {
-        let (status, answer) = self.fetch(path).await?;
-        self.judge(path, status, answer)
+        let (status, answer) = self.fetch_json(path).await?;
+        self.check_answer(path, status, answer)
     }
 
     /// The answer, or why it is none.
-    fn judge(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, AskError> {
+    fn check_answer(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, AskError> {
         let url = self.url.clone();
         match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
-            _ if answer.is_null() => Err(self.strange(path, format!("it answers {status}, which is no JSON"))),
+            _ if answer.is_null() => {
+                Err(self.unexpected_answer(path, format!("it answers {status}, which is no JSON")))
+            }
             _ if status.is_success() => Ok(answer),
             Some(why) if status == StatusCode::UNAUTHORIZED => Err(AskError::NoToken { url, why }),
             Some(why) => Err(AskError::Refused { url, why }),
-            None => Err(self.strange(path, format!("it answers {status}"))),
+            None => Err(self.unexpected_answer(path, format!("it answers {status}"))),
         }
     }
 
@@ -165,21 +167,21 @@ impl Service {
     pub async fn request_action(&self, path: &str, body: &Value) -> Result<Value, AskError> {
         let url = format!("{}{path}", self.url);
         let key = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let client = self.client(limits::REST_ANSWER);
+        let client = self.build_client(limits::REST_ANSWER);
         let request = client.post(url.as_str()).insert_header(("idempotency-key", key));
         let asked = self.shows_token(request).send_json(body).await;
         let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
         let said: Value = answer.json().await.unwrap_or_default();
-        self.judge(path, answer.status(), said)
+        self.check_answer(path, answer.status(), said)
     }
 
     /// Writes what `path` answers to `out`, as it comes.
     ///
     /// # Errors
     /// [`AskError`] when the service refuses it or the answer ends before its end; else why it cannot be written.
-    pub async fn save(&self, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    pub async fn download_to(&self, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
         let url = format!("{}{path}", self.url);
-        let asked = self.request(&url, limits::REST_ANSWER).send().await;
+        let asked = self.build_request(&url, limits::REST_ANSWER).send().await;
         let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
         if !answer.status().is_success() {
             let why: Value = answer.json().await.unwrap_or_default();
@@ -188,7 +190,7 @@ impl Service {
             return Err(match why {
                 Some(why) if answer.status() == StatusCode::UNAUTHORIZED => AskError::NoToken { url, why },
                 Some(why) => AskError::Refused { url, why },
-                None => self.strange(path, format!("it answers {}", answer.status())),
+                None => self.unexpected_answer(path, format!("it answers {}", answer.status())),
             }
             .into());
         }
@@ -207,35 +209,35 @@ impl Service {
     }
 
     /// What `path` answers, and its JSON; nothing where it is none.
-    async fn fetch(&self, path: &str) -> Result<(StatusCode, Value), AskError> {
+    async fn fetch_json(&self, path: &str) -> Result<(StatusCode, Value), AskError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);
-        let asked = self.request(&url, LONGEST).send().await;
+        let asked = self.build_request(&url, LONGEST).send().await;
         let mut answer = asked.map_err(|error| unreachable_at(url, &error))?;
         let said = answer.json().limit(LARGEST).await.unwrap_or_default();
         Ok((answer.status(), said))
     }
 
     /// A question, whose answer begins within `longest`.
-    fn request(&self, url: &str, longest: Duration) -> ClientRequest {
-        self.shows_token(self.client(longest).get(url))
+    fn build_request(&self, url: &str, longest: Duration) -> ClientRequest {
+        self.shows_token(self.build_client(longest).get(url))
     }
 
-    fn client(&self, longest: Duration) -> awc::Client {
+    fn build_client(&self, longest: Duration) -> awc::Client {
         let tls = Arc::clone(&self.tls);
         let connector = awc::Connector::new().rustls_0_23(tls).timeout(longest);
         awc::Client::builder().connector(connector).timeout(longest).finish()
     }
 
     fn shows_token(&self, request: ClientRequest) -> ClientRequest {
-        match self.token.header() {
+        match self.token.authorization_header() {
             Some(header) => request.insert_header(header),
             None => request,
         }
     }
 
-    fn strange(&self, path: &str, why: String) -> AskError {
+    fn unexpected_answer(&self, path: &str, why: String) -> AskError {
         let url = format!("{}{path}", self.url);
         AskError::Strange { url, why }
     }

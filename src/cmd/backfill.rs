@@ -8,7 +8,7 @@ use crate::actors::vendor::{AskError, KeySource, VendorClient};
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::followers::lease::Holder;
-use crate::domain::history::past;
+use crate::domain::history::missing_bars;
 use crate::domain::model::{
     Channel, Decoded, Epoch, Event, Expected, Flawed, Head, Interval, Moment, Position, Sequenced, SlotGrid, Symbol,
     Timestamp,
@@ -87,7 +87,7 @@ pub enum BackfillError {
 
 impl BackfillError {
     /// The exit code it deserves.
-    pub const fn exit(&self) -> Exit {
+    pub const fn exit_code(&self) -> Exit {
         match self {
             Self::Backwards { .. } | Self::Ahead { .. } => Exit::Usage,
             Self::NoKey { .. } => Exit::TryAgain,
@@ -116,10 +116,10 @@ impl BackfillArgs {
     /// # Errors
     /// When settings, store or ledger folder cannot be used, a service is running, or no key is left.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load_for_service(&self.settings.sources())?;
-        let held = ledger::hold(&valid.ledger.dir)?;
-        let done = actix_rt::System::new().block_on(self.fill(&valid, held.holder()))?;
-        self.show(&done, &mut std::io::stdout().lock())?;
+        let valid = settings::load_for_service(&self.settings.to_sources())?;
+        let held = ledger::lock_folder(&valid.ledger.dir)?;
+        let done = actix_rt::System::new().block_on(self.fill_history(&valid, held.holder()))?;
+        self.print_summary(&done, &mut std::io::stdout().lock())?;
         Ok(
             if done
                 .values()
@@ -133,14 +133,14 @@ impl BackfillArgs {
     }
 
     /// Who writes has the store's lease.
-    async fn fill(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
+    async fn fill_history(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
         let store = match &valid.store.database_url {
             Some(url) => Store::Postgres(Postgres::new(url, 2)?),
             None if self.dry_run => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
             None => Store::Sqlite(Sqlite::alone(&valid.store.sqlite_file)?),
         };
         let fill = async {
-            store.prepare().await?;
+            store.migrate_schema().await?;
             self.fill_pairs(valid, &store).await
         };
         if self.dry_run {
@@ -178,7 +178,7 @@ impl BackfillArgs {
         }
         let to = to.min(settled);
         let expected = SlotGrid::BASE.expected(market.sessions.as_ref(), from, to);
-        let missing = missing(store, market.symbol, &expected).await?;
+        let missing = find_missing(store, market.symbol, &expected).await?;
         let mut summary = Summary {
             expected: expected.len(),
             missing: missing.len(),
@@ -187,12 +187,12 @@ impl BackfillArgs {
         if self.dry_run || missing.is_empty() {
             return Ok(summary);
         }
-        let questions = past::questions(market.symbol, &missing);
-        let bar = progress(&questions, market.symbol);
+        let questions = missing_bars::plan_requests(market.symbol, &missing);
+        let bar = progress_bar(&questions, market.symbol);
         for question in questions {
-            let fetched = vendor.ask(&question).await?;
-            let asked = past::answered(&fetched, &missing);
-            let filled = past::fill(&fetched, &missing);
+            let fetched = vendor.request_series(&question).await?;
+            let asked = missing_bars::count_answered(&fetched, &missing);
+            let filled = missing_bars::fill_missing(&fetched, &missing);
             summary.written = summary.written.saturating_add(filled.len());
             summary.unfillable = summary.unfillable.saturating_add(asked.saturating_sub(filled.len()));
             write(store, market.symbol, filled, vendor.clock.now()).await?;
@@ -207,7 +207,7 @@ impl BackfillArgs {
         Ok(summary)
     }
 
-    fn show(&self, done: &BTreeMap<Symbol, Summary>, out: &mut impl Write) -> anyhow::Result<()> {
+    fn print_summary(&self, done: &BTreeMap<Symbol, Summary>, out: &mut impl Write) -> anyhow::Result<()> {
         if self.json {
             let by_name: BTreeMap<&str, &Summary> = done
                 .iter()
@@ -258,7 +258,7 @@ struct LocalKeys {
 }
 
 impl KeySource for LocalKeys {
-    async fn lease(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
+    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
         let leased = self
             .pool
             .borrow_mut()
@@ -270,12 +270,12 @@ impl KeySource for LocalKeys {
         Ok(Lease { slot, key })
     }
 
-    async fn answered(&self, said: KeyAnswered) {
+    async fn return_key(&self, said: KeyAnswered) {
         let now = self.clock.now();
         let mut pool = self.pool.borrow_mut();
         pool.answered(said.slot, now);
         if let Some(used) = pool.used(said.slot)
-            && let Err(error) = self.book.save(&used)
+            && let Err(error) = self.book.save_use(&used)
         {
             self.unwritten.replace(Some(error));
         }
@@ -290,7 +290,7 @@ impl Vendor {
         let keys = app::keys(valid);
         let book = KeyUseBook::open(&valid.ledger.dir)?;
         let slots = keys.iter().map(|(slot, _)| *slot).collect();
-        let pool = Pool::new(slots, app::key_policy(valid), &book.newest()?, clock.now());
+        let pool = Pool::new(slots, app::key_policy(valid), &book.newest_uses()?, clock.now());
         let keys = LocalKeys {
             pool: RefCell::new(pool),
             keys,
@@ -306,7 +306,7 @@ impl Vendor {
     }
 
     /// Asks until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor is in trouble.
-    async fn ask(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::model::Fetched> {
+    async fn request_series(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::model::Fetched> {
         let mut troubles = 0_u32;
         let mut said = None;
         let path = request.path();
@@ -357,7 +357,7 @@ impl Vendor {
     }
 }
 
-async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow::Result<Vec<Expected>> {
+async fn find_missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow::Result<Vec<Expected>> {
     let mut present = BTreeSet::new();
     for page in expected.chunks(limits::SERIES_BARS) {
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
@@ -368,7 +368,7 @@ async fn missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> anyhow
         let query = BarQuery::between(symbol, Interval::M5, first.slot.opens_at, to, limit);
         present.extend(
             store
-                .bars(query)
+                .read_bars(query)
                 .await?
                 .into_iter()
                 .map(|stored| stored.bar.key.opens_at),
@@ -413,7 +413,7 @@ async fn write(
     Ok(())
 }
 
-fn progress(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
+fn progress_bar(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(questions.len()).unwrap_or(0));
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} questions, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -96,12 +96,12 @@ pub fn run(
     out: &mut impl Write,
 ) -> Result<(), CalendarError> {
     let overrides = settings.overrides.as_deref().map(calendar_file::load).transpose()?;
-    let calendar = Calendar::ruled(settings.rules, Arc::new(overrides.unwrap_or_default()));
+    let calendar = Calendar::from_rules(settings.rules, Arc::new(overrides.unwrap_or_default()));
     match &args.verb {
-        None => show(args, &calendar, now, out),
+        None => print_calendar(args, &calendar, now, out),
         Some(Verb::Close { entry }) => {
             let entry = new_entry(entry, Action::Close, &calendar, now).map_err(CalendarError::Wrong)?;
-            record(settings, &calendar, &entry, out)
+            record_override(settings, &calendar, &entry, out)
         }
         Some(Verb::Open { entry, opens, closes }) => {
             let mut wrong = Vec::new();
@@ -112,14 +112,19 @@ pub fn run(
             let made = new_entry(entry, Action::Open(hours), &calendar, now);
             wrong.extend(made.as_ref().err().into_iter().flatten().cloned());
             match made {
-                Ok(entry) if wrong.is_empty() => record(settings, &calendar, &entry, out),
+                Ok(entry) if wrong.is_empty() => record_override(settings, &calendar, &entry, out),
                 _ => Err(CalendarError::Wrong(wrong)),
             }
         }
     }
 }
 
-fn show(args: &CalendarArgs, calendar: &Calendar, now: Timestamp, out: &mut impl Write) -> Result<(), CalendarError> {
+fn print_calendar(
+    args: &CalendarArgs,
+    calendar: &Calendar,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<(), CalendarError> {
     let mut wrong = Vec::new();
     let year = args.year.unwrap_or_else(|| calendar.local_date(now).year());
     let first = read_date(&format!("{year:04}-01-01"), &mut wrong);
@@ -169,7 +174,7 @@ fn new_entry(
     }
 }
 
-fn record(
+fn record_override(
     settings: &CalendarSettings,
     calendar: &Calendar,
     entry: &Override,
@@ -177,7 +182,7 @@ fn record(
 ) -> Result<(), CalendarError> {
     let path = settings.overrides.as_deref().ok_or(CalendarError::NoFile)?;
     let overrides = calendar_file::append(path, entry)?;
-    let after = Calendar::ruled(settings.rules, Arc::new(overrides));
+    let after = Calendar::from_rules(settings.rules, Arc::new(overrides));
     writeln!(out, "before: {}", DayView::of(calendar, entry.date))?;
     writeln!(out, "now:    {}", DayView::of(&after, entry.date))?;
     writeln!(

@@ -94,20 +94,20 @@ impl CheckArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let mut out = std::io::stdout().lock();
         let colours = out.is_terminal() && !self.json;
-        let settings = match settings::load(&self.settings.sources()) {
+        let settings = match settings::load(&self.settings.to_sources()) {
             Ok(settings) => settings,
             Err(problems) => {
                 for problem in problems.0 {
                     let fix = "correct it there; docs/settings.md lists every setting";
-                    self.print(&Finding::fail("settings", problem.to_string(), fix), colours, &mut out)?;
+                    self.print_finding(&Finding::fail("settings", problem.to_string(), fix), colours, &mut out)?;
                 }
                 return Ok(Exit::Settings);
             }
         };
         let mut worst = Verdict::Ok;
-        for finding in self.findings(&settings) {
+        for finding in self.run_checks(&settings) {
             worst = worst.max(finding.verdict);
-            self.print(&finding, colours, &mut out)?;
+            self.print_finding(&finding, colours, &mut out)?;
         }
         Ok(if worst == Verdict::Fail {
             Exit::Found
@@ -116,18 +116,18 @@ impl CheckArgs {
         })
     }
 
-    fn findings(&self, settings: &Valid) -> Vec<Finding> {
-        let mut findings = local::findings(settings);
+    fn run_checks(&self, settings: &Valid) -> Vec<Finding> {
+        let mut findings = local::check_machine(settings);
         let system = actix_rt::System::new();
         findings.extend(if self.offline {
-            system.block_on(remote::addresses(settings))
+            system.block_on(remote::check_addresses(settings))
         } else {
-            system.block_on(remote::findings(settings))
+            system.block_on(remote::check_dependencies(settings))
         });
         findings
     }
 
-    fn print(&self, finding: &Finding, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
+    fn print_finding(&self, finding: &Finding, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
         if self.json {
             return writeln!(out, "{}", serde_json::to_string(finding)?);
         }

@@ -58,7 +58,7 @@ impl CheckedClient {
     async fn connect(&mut self) -> Result<(), AskError> {
         let client = awc::Client::new();
         let mut request = client.ws(&self.url);
-        if let Some((name, value)) = self.token.header() {
+        if let Some((name, value)) = self.token.authorization_header() {
             request = request.header(name, value);
         }
         let connected = request.connect().await;
@@ -100,7 +100,7 @@ impl CheckedClient {
     }
 
     /// The next message of `kind`.
-    pub(super) async fn until(&mut self, kind: &str) -> Option<Value> {
+    pub(super) async fn read_until(&mut self, kind: &str) -> Option<Value> {
         loop {
             let message = self.next(PATIENCE).await?;
             if message["type"] == kind {
@@ -110,20 +110,21 @@ impl CheckedClient {
     }
 
     /// Says something; a connection that is no more is noticed with the next message.
-    pub(super) async fn say(&mut self, message: &Value) {
+    pub(super) async fn send_message(&mut self, message: &Value) {
         if let Some(socket) = &mut self.socket {
             drop(socket.send(Message::Text(message.to_string().into())).await);
         }
     }
 
     /// Follows channels from now on, over all disconnects.
-    pub(super) async fn follow(&mut self, channels: &[String]) {
+    pub(super) async fn follow_channels(&mut self, channels: &[String]) {
         self.channels = channels.to_vec();
-        self.say(&json!({"action": "subscribe", "channels": channels})).await;
+        self.send_message(&json!({"action": "subscribe", "channels": channels}))
+            .await;
     }
 
     /// Listens for some time; comes back whenever the connection ends. Every few seconds it reads nothing for a while.
-    pub(super) async fn listen(&mut self, time: Duration, naps: bool) {
+    pub(super) async fn listen_for(&mut self, time: Duration, naps: bool) {
         const WORK: Duration = Duration::from_secs(4);
         const NAP: Duration = Duration::from_millis(1_500);
         let watch = Stopwatch::start();
@@ -150,7 +151,7 @@ impl CheckedClient {
                 self.reconnects = self.reconnects.saturating_add(1);
                 let channels = self.channels.clone();
                 let since = self.continuity.since();
-                self.say(&json!({"action": "subscribe", "channels": channels, "since": since,
+                self.send_message(&json!({"action": "subscribe", "channels": channels, "since": since,
                     "options": {"snapshot": false}}))
                     .await;
                 return true;
@@ -160,18 +161,18 @@ impl CheckedClient {
     }
 
     /// Position and epoch in a channel.
-    pub(super) fn position(&self, channel: &str) -> (Option<String>, u64) {
+    pub(super) fn position_of(&self, channel: &str) -> (Option<String>, u64) {
         let place = self.continuity.positions().get(channel);
         place.map_or((None, 0), |place| (place.epoch.clone(), place.seq))
     }
 
     /// How many messages it read, and how often it was told that not all can be brought.
-    pub(super) const fn counted(&self) -> (u64, u64) {
+    pub(super) const fn message_counts(&self) -> (u64, u64) {
         (self.continuity.messages(), self.continuity.told())
     }
 
     pub(super) async fn close(mut self) {
-        self.say(&json!({"action": "unsubscribe", "channels": self.channels}))
+        self.send_message(&json!({"action": "unsubscribe", "channels": self.channels}))
             .await;
         if let Some(mut socket) = self.socket.take() {
             drop(socket.send(Message::Close(None)).await);

@@ -4,9 +4,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::domain::calendar::Calendar;
 use crate::domain::history::{BarDifference, Cause, Comparison, TwoSessions};
-use crate::domain::model::{
-    AcceptedTick, Bar, Interval, Ohlc, Price, Session, Sessions, Slot, SlotGrid, Symbol, Timestamp,
-};
+use crate::domain::model::{AcceptedTick, Bar, Interval, Ohlc, Session, Sessions, Slot, SlotGrid, Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, SettingsArgs, Valid};
@@ -90,7 +88,7 @@ pub enum CompareError {
 
 impl CompareError {
     /// The exit code it deserves.
-    pub const fn exit(&self) -> Exit {
+    pub const fn exit_code(&self) -> Exit {
         match self {
             Self::UnknownPair { .. } | Self::NoSession { .. } => Exit::Usage,
             Self::NotOver { .. } => Exit::TryAgain,
@@ -113,14 +111,14 @@ impl CompareArgs {
     /// # Errors
     /// When the settings have problems, the day has no session that is over, or the store cannot be read or lacks rows.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let asked = self.session(&valid)?;
-        let comparison = actix_rt::System::new().block_on(self.compare(&valid, &asked))?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let asked = self.find_session(&valid)?;
+        let comparison = actix_rt::System::new().block_on(self.compare_session(&valid, &asked))?;
         let mut out = std::io::stdout().lock();
         if self.json {
             writeln!(out, "{}", self.for_programs(&asked, &comparison))?;
         } else {
-            self.show(&asked, &comparison, &mut out)?;
+            self.print_comparison(&asked, &comparison, &mut out)?;
         }
         Ok(if comparison.unexplained() == 0 {
             Exit::Clean
@@ -129,7 +127,7 @@ impl CompareArgs {
         })
     }
 
-    fn session(&self, valid: &Valid) -> anyhow::Result<PairSession> {
+    fn find_session(&self, valid: &Valid) -> anyhow::Result<PairSession> {
         let calendars = app::calendars(valid)?;
         let mut pairs = calendars.iter();
         let found = match self.symbol {
@@ -169,28 +167,30 @@ impl CompareArgs {
         Ok(session)
     }
 
-    async fn compare(&self, valid: &Valid, asked: &PairSession) -> anyhow::Result<Comparison> {
+    async fn compare_session(&self, valid: &Valid, asked: &PairSession) -> anyhow::Result<Comparison> {
         let store = open(valid)?;
         let session = asked.session;
         let from = session.opens - limits::COMPARED_BESIDE;
         let to = session.closes + limits::COMPARED_BESIDE;
         let query = BarQuery::between(asked.symbol, Interval::BASE, from, to, limits::REST_PAGE_MAX);
         let rows = store.rows_of_each_program(query).await?;
-        self.complete(asked, &rows)?;
-        let in_session = |bar: &Bar| session.contains(bar.key.opens_at);
+        self.require_complete(asked, &rows)?;
         let ours: Vec<Bar> = rows
             .iter()
             .filter(|row| row.source == SOURCE)
             .map(|row| row.bar)
             .collect();
-        let ours: Vec<Bar> = ours.into_iter().filter(in_session).collect();
+        let ours: Vec<Bar> = ours
+            .into_iter()
+            .filter(|bar: &Bar| session.contains(bar.key.opens_at))
+            .collect();
         let theirs: Vec<(Timestamp, Ohlc)> = rows
             .iter()
             .filter(|row| row.source == self.source)
             .map(|row| (row.bar.key.opens_at, row.bar.ohlc))
             .collect();
         let gaps = store
-            .gaps(GapQuery {
+            .read_gaps(GapQuery {
                 symbol: asked.symbol,
                 from: session.opens,
                 to: session.closes,
@@ -212,7 +212,7 @@ impl CompareArgs {
     }
 
     /// Both must have rows: a session in which one of them did not run is no comparison.
-    fn complete(&self, asked: &PairSession, rows: &[StoredBar]) -> Result<(), CompareError> {
+    fn require_complete(&self, asked: &PairSession, rows: &[StoredBar]) -> Result<(), CompareError> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for row in rows {
             let count = counts.entry(row.source.as_str()).or_default();
@@ -244,7 +244,12 @@ impl CompareArgs {
         })
     }
 
-    fn show(&self, asked: &PairSession, comparison: &Comparison, out: &mut impl Write) -> std::io::Result<()> {
+    fn print_comparison(
+        &self,
+        asked: &PairSession,
+        comparison: &Comparison,
+        out: &mut impl Write,
+    ) -> std::io::Result<()> {
         let Comparison {
             expected,
             ours,
@@ -281,9 +286,9 @@ impl CompareArgs {
                 out,
                 "{:<25}  {:<47}  {:<47}  {}{said}",
                 difference.opens_at.rfc3339(asked.zone),
-                prices(difference.ours),
-                prices(difference.theirs),
-                name(difference.cause)
+                format_prices(difference.ours),
+                format_prices(difference.theirs),
+                cause_name(difference.cause)
             )?;
         }
         writeln!(out)?;
@@ -293,23 +298,12 @@ impl CompareArgs {
             *count = count.saturating_add(1);
         }
         for (cause, count) in counts {
-            writeln!(out, "{count:>4} × {}: {}", name(cause), cause.sentence())?;
+            writeln!(out, "{count:>4} × {}: {}", cause_name(cause), cause.sentence())?;
         }
         Ok(())
     }
 
     fn for_programs(&self, asked: &PairSession, comparison: &Comparison) -> Value {
-        let difference = |difference: &BarDifference| {
-            json!({
-                "open_time": difference.opens_at.rfc3339(asked.zone),
-                "candela": ohlc(difference.ours),
-                "other": ohlc(difference.theirs),
-                "cause": difference.cause,
-                "explained": difference.cause.is_explained(),
-                "message": difference.cause.sentence(),
-                "said": difference.said,
-            })
-        };
         json!({
             "symbol": asked.symbol,
             "session_date": asked.session.date,
@@ -317,7 +311,17 @@ impl CompareArgs {
             "expected": comparison.expected,
             "bars": {"candela": comparison.ours, "other": comparison.theirs, "equal": comparison.equal},
             "unexplained": comparison.unexplained(),
-            "differences": comparison.differences.iter().map(difference).collect::<Vec<Value>>(),
+            "differences": comparison.differences.iter().map(|difference: &BarDifference| {
+            json!({
+                "open_time": difference.opens_at.rfc3339(asked.zone),
+                "candela": ohlc_json(difference.ours),
+                "other": ohlc_json(difference.theirs),
+                "cause": difference.cause,
+                "explained": difference.cause.is_explained(),
+                "message": difference.cause.sentence(),
+                "said": difference.said,
+            })
+        }).collect::<Vec<Value>>(),
         })
     }
 }
@@ -344,7 +348,7 @@ async fn ticks_of(store: &Store, asked: &PairSession) -> anyhow::Result<Vec<Acce
     };
     let mut ticks = Vec::new();
     loop {
-        let page = store.ticks(query.clone()).await?;
+        let page = store.read_ticks(query.clone()).await?;
         let Some(last) = page.last() else { return Ok(ticks) };
         query.cursor = Some(last.place());
         ticks.extend(page.into_iter().map(|stored| stored.tick));
@@ -352,11 +356,11 @@ async fn ticks_of(store: &Store, asked: &PairSession) -> anyhow::Result<Vec<Acce
 }
 
 /// As it is called on every wire.
-fn name(cause: Cause) -> String {
+fn cause_name(cause: Cause) -> String {
     json!(cause).as_str().unwrap_or_default().to_owned()
 }
 
-fn prices(bar: Option<Ohlc>) -> String {
+fn format_prices(bar: Option<Ohlc>) -> String {
     bar.map_or_else(
         || "no bar".to_owned(),
         |bar| format!("{} {} {} {}", bar.open, bar.high, bar.low, bar.close),
@@ -364,9 +368,8 @@ fn prices(bar: Option<Ohlc>) -> String {
 }
 
 /// Prices as exact text.
-fn ohlc(bar: Option<Ohlc>) -> Value {
+fn ohlc_json(bar: Option<Ohlc>) -> Value {
     bar.map_or(Value::Null, |bar| {
-        let text = |price: Price| price.to_string();
-        json!({"open": text(bar.open), "high": text(bar.high), "low": text(bar.low), "close": text(bar.close)})
+        json!({"open": bar.open.to_string(), "high": bar.high.to_string(), "low": bar.low.to_string(), "close": bar.close.to_string()})
     })
 }

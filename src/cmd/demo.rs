@@ -40,7 +40,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds.
-    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = speed, allow_hyphen_values = true)]
+    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = parse_speed, allow_hyphen_values = true)]
     speed: f64,
     /// Play this scenario instead of the built-in outage (docs/scenarios.md).
     #[arg(long, value_name = "FILE")]
@@ -62,12 +62,12 @@ impl DemoArgs {
             Some(path) => Scenario::read(path).with_context(|| format!("read {}", path.display()))?,
             None => Scenario::demo(),
         };
-        let (_temporary, folder) = folder(self.data.as_ref())?;
-        let chosen = day::choose(&self.day, &folder)?;
-        actix_rt::System::new().block_on(self.play(scenario, folder, chosen))
+        let (_temporary, folder) = demo_folder(self.data.as_ref())?;
+        let chosen = day::choose_day(&self.day, &folder)?;
+        actix_rt::System::new().block_on(self.run_demo(scenario, folder, chosen))
     }
 
-    async fn play(self, scenario: Scenario, folder: PathBuf, chosen: Chosen) -> anyhow::Result<Exit> {
+    async fn run_demo(self, scenario: Scenario, folder: PathBuf, chosen: Chosen) -> anyhow::Result<Exit> {
         let clock = Clock::held(chosen.starts, self.speed);
         let upstream = SimConfig {
             scenario,
@@ -75,7 +75,7 @@ impl DemoArgs {
             ..SimConfig::new(clock.clone(), chosen.market.clone())
         };
         let upstream = sim::start(upstream)?;
-        let settings = self.settings(&upstream, &folder, chosen.closes_late)?;
+        let settings = self.demo_settings(&upstream, &folder, chosen.closes_late)?;
         telemetry::start(&settings.log, chosen.zone, clock.clone()).context("start the log's thread")?;
         let zones = Zones::new(
             settings
@@ -85,11 +85,11 @@ impl DemoArgs {
                 .map(|pair| (pair.symbol, chosen.zone))
                 .collect(),
         );
-        let prepared = prepare(&folder, &chosen.prepared).await?;
+        let prepared = prepare_store(&folder, &chosen.prepared).await?;
         let (tap, events) = mpsc::channel(limits::TAP_CHANNEL);
         let app = App::start(settings, clock.clone(), vec![tap]).await?;
         let mut screen = Screen::new(self.json, zones).context("start the thread of the output")?;
-        screen.listening(&app, &folder, self.data.is_some());
+        screen.show_listening(&app, &folder, self.data.is_some());
         let over = async {
             if let Err(error) = lead_in(&app, &clock, &folder, &chosen, prepared).await {
                 tracing::error!(error = format!("{error:#}"), "the demo's history pipeline failed");
@@ -101,11 +101,11 @@ impl DemoArgs {
             tokio::time::sleep(clock.until(chosen.session.closes + limits::DEMO_AFTERGLOW)).await;
             tokio::time::sleep(limits::DEMO_LAST_WORDS).await;
         };
-        let ending = app::until_over(&app, self.run_for, over, screen.follow(&app, events)).await?;
+        let ending = app::until_over(&app, self.run_for, over, screen.follow_events(&app, events)).await?;
         let stopped = app.stop(ending).await;
-        screen.summary(&Summary::of(&stopped, chosen.session.date));
+        screen.show_summary(&Summary::from_stopped(&stopped, chosen.session.date));
         upstream.stop();
-        if let Err(error) = screen.finish() {
+        if let Err(error) = screen.finish_writing() {
             return Err(error).context("cannot write to standard output");
         }
         Ok(match ending {
@@ -115,7 +115,12 @@ impl DemoArgs {
     }
 
     /// Settings that no file and no environment has a part in.
-    fn settings(&self, upstream: &sim::SimHandle, folder: &Path, closes_late: bool) -> anyhow::Result<settings::Valid> {
+    fn demo_settings(
+        &self,
+        upstream: &sim::SimHandle,
+        folder: &Path,
+        closes_late: bool,
+    ) -> anyhow::Result<settings::Valid> {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut flags = vec![
             ("server.port", self.port.to_string()),
@@ -178,7 +183,7 @@ async fn come_to(app: &App, state: State) {
 }
 
 /// What the history pipeline does: stores the bars of the days before. How many there are.
-async fn prepare(folder: &Path, bars: &[VendorBar]) -> anyhow::Result<usize> {
+async fn prepare_store(folder: &Path, bars: &[VendorBar]) -> anyhow::Result<usize> {
     let store = Sqlite::open(&folder.join("candela.db"))?;
     store.prepare_history(Symbol::usdcop(), bars.to_vec()).await?;
     Ok(bars.len())
@@ -198,7 +203,7 @@ fn raise_flag(folder: &Path, at: Timestamp, rows: usize) -> anyhow::Result<()> {
 }
 
 /// The folder for the demo's files; a temporary one goes when the first value is dropped.
-fn folder(given: Option<&PathBuf>) -> anyhow::Result<(Option<tempfile::TempDir>, PathBuf)> {
+fn demo_folder(given: Option<&PathBuf>) -> anyhow::Result<(Option<tempfile::TempDir>, PathBuf)> {
     let Some(given) = given else {
         let temporary = tempfile::tempdir()
             .context("cannot make a temporary folder; set TMPDIR to one that can be written, or pass --data DIR")?;
@@ -233,7 +238,7 @@ pub(super) fn real_time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is no time; write 30s, 2m or 1h"))
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+fn parse_speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
     if (limits::DEMO_SPEED_MIN..=limits::DEMO_SPEED_MAX).contains(&speed) {
         return Ok(speed);
@@ -268,9 +273,9 @@ mod tests {
 
     #[test]
     fn a_speed_that_makes_no_sense_is_refused() {
-        assert_eq!(speed("100"), Ok(100.0));
+        assert_eq!(parse_speed("100"), Ok(100.0));
         for text in ["0", "-1", "fast", "NaN", "inf", "1e9"] {
-            assert!(speed(text).is_err(), "{text}");
+            assert!(parse_speed(text).is_err(), "{text}");
         }
     }
 }

@@ -40,9 +40,9 @@ impl ExplainArgs {
     /// # Errors
     /// When the settings have problems, or neither service nor ledger can be read.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
-        let asked = actix_rt::System::new().block_on(service.get(&self.path()));
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
+        let asked = actix_rt::System::new().block_on(service.get(&self.request_path()));
         let mut out = std::io::stdout().lock();
         let answer = match asked {
             Ok(answer) => answer,
@@ -59,13 +59,13 @@ impl ExplainArgs {
         if self.json {
             writeln!(out, "{answer}")?;
         } else {
-            show(&answer, &mut out)?;
+            print_answer(&answer, &mut out)?;
         }
         let good = answer.get("good") == Some(&Value::Bool(true)) && answer.get("unreachable").is_none();
         Ok(if good { Exit::Clean } else { Exit::Found })
     }
 
-    fn path(&self) -> String {
+    fn request_path(&self) -> String {
         let symbol = self.symbol.map(|symbol| format!("symbol={}", symbol.compact()));
         let at = self.at.map(|at| format!("at={at}"));
         let query: Vec<String> = symbol.into_iter().chain(at).collect();
@@ -101,7 +101,7 @@ impl ExplainArgs {
             after: None,
             limit: limits::EXPLAINED_ENTRIES,
         };
-        let explanation = Explanation::of(&ledger.journal(&query)?, self.symbol, at, zone);
+        let explanation = Explanation::of(&ledger.read_journal(&query)?, self.symbol, at, zone);
         let mut answer = serde_json::to_value(explanation)?;
         if let Some(answer) = answer.as_object_mut() {
             answer.insert("at".to_owned(), json!(at.rfc3339(zone)));
@@ -111,7 +111,7 @@ impl ExplainArgs {
     }
 }
 
-fn show(answer: &Value, out: &mut impl Write) -> std::io::Result<()> {
+fn print_answer(answer: &Value, out: &mut impl Write) -> std::io::Result<()> {
     if let Some(url) = answer.get("unreachable").and_then(Value::as_str) {
         writeln!(
             out,
@@ -141,7 +141,7 @@ mod tests {
 
     fn path(line: &[&str]) -> String {
         let line = ["x"].iter().chain(line);
-        Line::try_parse_from(line).unwrap().explain.path()
+        Line::try_parse_from(line).unwrap().explain.request_path()
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
     fn who_reads_the_ledger_is_told_so() {
         let answer = json!({"at": "2026-03-02T08:30:00-05:00", "unreachable": "http://127.0.0.1:8080", "sentences": ["One.", "Two."]});
         let mut out = Vec::new();
-        show(&answer, &mut out).unwrap();
+        print_answer(&answer, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("candela does not answer at http://127.0.0.1:8080."),

@@ -110,8 +110,8 @@ impl ExportArgs {
     /// # Errors
     /// When the settings have problems, the service does not answer, or a file cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
         let now = Clock::system().now();
         let to = self.to.unwrap_or_else(|| now.datetime().date_naive());
         if to < self.from {
@@ -119,10 +119,10 @@ impl ExportArgs {
         }
         let shown = |path: &Path| format!("write {}", path.display());
         std::fs::create_dir_all(&self.output).with_context(|| shown(&self.output))?;
-        self.claim()?;
+        self.claim_folder()?;
         let (written, kept, empty) = actix_rt::System::new().block_on(async {
-            let parts = self.parts(&service, to).await?;
-            let bar = progress(parts.len(), self.symbol);
+            let parts = self.list_parts(&service, to).await?;
+            let bar = progress_bar(parts.len(), self.symbol);
             let mut written = 0_usize;
             let mut kept = 0_usize;
             let mut empty = Vec::new();
@@ -131,7 +131,7 @@ impl ExportArgs {
                 if is_whole(&file, part.over) {
                     kept = kept.saturating_add(1);
                 } else {
-                    save(&service, &part.path, &file).await?;
+                    save_file(&service, &part.path, &file).await?;
                     written = written.saturating_add(1);
                 }
                 if self.is_empty(&file)? {
@@ -151,8 +151,8 @@ impl ExportArgs {
     }
 
     /// Notes what the folder holds of this pair and interval, or says that it holds something else.
-    fn claim(&self) -> anyhow::Result<()> {
-        let file = self.output.join(format!("{}.export.json", self.stem()));
+    fn claim_folder(&self) -> anyhow::Result<()> {
+        let file = self.output.join(format!("{}.export.json", self.file_stem()));
         let as_of = self.as_of.map(|as_of| as_of.to_string());
         let format = self.extension();
         let ours =
@@ -186,7 +186,7 @@ impl ExportArgs {
         }
     }
 
-    fn stem(&self) -> String {
+    fn file_stem(&self) -> String {
         format!("{}-{}", self.symbol.compact(), self.interval.name())
     }
 
@@ -198,11 +198,11 @@ impl ExportArgs {
     }
 
     /// The files, earliest session first.
-    async fn parts(&self, service: &Service, to: NaiveDate) -> Result<Vec<ExportedFile>, AskError> {
+    async fn list_parts(&self, service: &Service, to: NaiveDate) -> Result<Vec<ExportedFile>, AskError> {
         if self.partition == Partition::None {
             let name = format!("{}-{to}", self.from);
             let after = to + Days::new(1);
-            return Ok(vec![self.part(
+            return Ok(vec![self.part_file(
                 &name,
                 &self.from.to_string(),
                 &after.to_string(),
@@ -220,46 +220,50 @@ impl ExportArgs {
             );
             let answer = service.get(&path).await?;
             let days = answer.get("days").and_then(Value::as_array);
-            parts.extend(days.into_iter().flatten().filter_map(|day| self.session(day)));
+            parts.extend(days.into_iter().flatten().filter_map(|day| self.session_file(day)));
             from = last + Days::new(1);
         }
         Ok(parts)
     }
 
     /// The file of a day of the calendar, if it has a session.
-    fn session(&self, day: &Value) -> Option<ExportedFile> {
+    fn session_file(&self, day: &Value) -> Option<ExportedFile> {
         let text = |name: &str| day.get(name).and_then(Value::as_str);
         let date = text("date")?;
         let opens = text("opens")?;
         let closes = text("closes")?;
         let over = DateTime::parse_from_rfc3339(closes).ok()?.timestamp();
         if self.interval.length().is_some() {
-            return Some(self.part(date, opens, closes, over));
+            return Some(self.part_file(date, opens, closes, over));
         }
         // Bars that follow the session may open before it, at its day's midnight.
         let after = date.parse::<NaiveDate>().ok()? + Days::new(1);
-        Some(self.part(date, date, &after.to_string(), over))
+        Some(self.part_file(date, date, &after.to_string(), over))
     }
 
-    fn part(&self, name: &str, from: &str, to: &str, over: i64) -> ExportedFile {
-        let escaped = |text: &str| text.replace('+', "%2B");
+    fn part_file(&self, name: &str, from: &str, to: &str, over: i64) -> ExportedFile {
         let mut path = format!(
             "/market/bars?symbol={}&interval={}&format={}&from={}&to={}",
             self.symbol.compact(),
             self.interval.name(),
             self.extension(),
-            escaped(from),
-            escaped(to)
+            escape_plus(from),
+            escape_plus(to)
         );
         if let Some(as_of) = self.as_of {
-            path.push_str(&format!("&as_of={}", escaped(&as_of.to_string())));
+            path.push_str(&format!("&as_of={}", escape_plus(&as_of.to_string())));
         }
         ExportedFile {
-            file: format!("{}-{name}.{}", self.stem(), self.extension()),
+            file: format!("{}-{name}.{}", self.file_stem(), self.extension()),
             path,
             over,
         }
     }
+}
+
+/// An instant as an address holds it: a bare plus sign is a blank there.
+fn escape_plus(text: &str) -> String {
+    text.replace('+', "%2B")
 }
 
 /// What is said of files without bars: nobody takes them for a market that was closed.
@@ -288,13 +292,13 @@ fn is_whole(file: &Path, over: i64) -> bool {
 }
 
 /// Writes an answer beside the file, and gives it its name when it is whole.
-async fn save(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> {
+async fn save_file(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".part");
     let beside = PathBuf::from(beside);
     let what = || format!("write {}", beside.display());
     let mut out = BufWriter::new(File::create(&beside).with_context(what)?);
-    service.save(path, &mut out).await?;
+    service.download_to(path, &mut out).await?;
     let whole = out
         .into_inner()
         .map_err(|error| error.into_error())
@@ -303,7 +307,7 @@ async fn save(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> 
     std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
 }
 
-fn progress(files: usize, symbol: Symbol) -> ProgressBar {
+fn progress_bar(files: usize, symbol: Symbol) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(files).unwrap_or(0));
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} files, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -333,7 +337,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let day =
             json!({"date": "2026-01-02", "opens": "2026-01-02T08:00:00-05:00", "closes": "2026-01-02T12:55:00-05:00"});
-        let part = args(folder.path(), &[]).session(&day).unwrap();
+        let part = args(folder.path(), &[]).session_file(&day).unwrap();
         assert_eq!(part.file, "USDCOP-5m-2026-01-02.parquet");
         assert_eq!(part.over, 1_767_376_500);
         assert!(
@@ -342,14 +346,14 @@ mod tests {
             "{part:?}"
         );
         let days = args(folder.path(), &["--interval", "1d", "--format", "csv"])
-            .session(&day)
+            .session_file(&day)
             .unwrap();
         assert!(
             days.path.ends_with("&format=csv&from=2026-01-02&to=2026-01-03"),
             "{days:?}"
         );
         assert_eq!(
-            args(folder.path(), &[]).session(&json!({"date": "2026-01-03", "opens": null, "closes": null})),
+            args(folder.path(), &[]).session_file(&json!({"date": "2026-01-03", "opens": null, "closes": null})),
             None
         );
     }
@@ -357,11 +361,11 @@ mod tests {
     #[test]
     fn a_folder_goes_on_with_its_own_export_only() {
         let folder = tempfile::tempdir().unwrap();
-        args(folder.path(), &[]).claim().unwrap();
-        args(folder.path(), &[]).claim().unwrap();
-        args(folder.path(), &["--interval", "1d"]).claim().unwrap();
+        args(folder.path(), &[]).claim_folder().unwrap();
+        args(folder.path(), &[]).claim_folder().unwrap();
+        args(folder.path(), &["--interval", "1d"]).claim_folder().unwrap();
         let refused = args(folder.path(), &["--as-of", "2026-01-05"])
-            .claim()
+            .claim_folder()
             .unwrap_err()
             .to_string();
         assert!(refused.contains("another folder"), "{refused}");

@@ -12,7 +12,7 @@ use crate::sim::{DayError, HistoryError, ScenarioError, SimError};
 use crate::store::StoreError;
 
 /// The code to end with, and one line for people: what failed, and the causes behind it.
-pub fn of(error: &anyhow::Error) -> (Exit, String) {
+pub fn from_error(error: &anyhow::Error) -> (Exit, String) {
     let exit = if output_error(error).is_some() {
         Exit::Resource
     } else if let Some(start) = error.downcast_ref::<StartError>() {
@@ -20,9 +20,9 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
     } else if error.is::<Problems>() || error.is::<CalendarError>() || error.is::<RootsError>() {
         Exit::Settings
     } else if let Some(backfill) = error.downcast_ref::<BackfillError>() {
-        backfill.exit()
+        backfill.exit_code()
     } else if let Some(compare) = error.downcast_ref::<CompareError>() {
-        compare.exit()
+        compare.exit_code()
     } else if let Some(store) = error.downcast_ref::<StoreError>() {
         exit_of_store(store)
     } else if matches!(
@@ -39,7 +39,7 @@ pub fn of(error: &anyhow::Error) -> (Exit, String) {
     } else {
         Exit::Usage
     };
-    (exit, sentence(error))
+    (exit, error_sentence(error))
 }
 
 /// Whether it failed only because nobody reads its output any more, as when it is piped into `head`.
@@ -60,7 +60,7 @@ fn output_error(error: &anyhow::Error) -> Option<&std::io::Error> {
 }
 
 /// What failed with the causes behind it; a cause that was named already is not repeated.
-fn sentence(error: &anyhow::Error) -> String {
+fn error_sentence(error: &anyhow::Error) -> String {
     let mut said = match error.downcast_ref::<std::io::Error>() {
         Some(full) if error.chain().len() == 1 && full.kind() == std::io::ErrorKind::StorageFull => {
             format!("cannot write to standard output: {full}; make room, or write it elsewhere")
@@ -95,9 +95,9 @@ mod tests {
     fn a_cause_that_was_named_already_is_not_repeated() {
         let refused = || Error::from(ErrorKind::PermissionDenied);
         let named = SimulateError::Output(refused());
-        assert_eq!(of(&named.into()).1, "write output: permission denied");
+        assert_eq!(from_error(&named.into()).1, "write output: permission denied");
         let unnamed = Err::<(), _>(refused()).context("read bars.csv").unwrap_err();
-        assert_eq!(of(&unnamed).1, "read bars.csv: permission denied");
+        assert_eq!(from_error(&unnamed).1, "read bars.csv: permission denied");
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
             SimulateError::Output(full()).into(),
             anyhow::Error::from(full()),
         ] {
-            let (exit, sentence) = of(&unwritable);
+            let (exit, sentence) = from_error(&unwritable);
             assert_eq!(exit, Exit::Resource, "{sentence}");
             assert!(sentence.contains("write"), "{sentence}");
         }

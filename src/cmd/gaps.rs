@@ -42,8 +42,8 @@ impl GapsArgs {
     /// # Errors
     /// When the settings have problems, or the service does not answer.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
         let symbols: Vec<Symbol> = match self.symbol {
             Some(only) => vec![only],
             None => valid.market.symbols.iter().map(|pair| pair.symbol).collect(),
@@ -53,7 +53,7 @@ impl GapsArgs {
             for symbol in symbols {
                 let mut cursor = String::new();
                 loop {
-                    let answer = service.get(&self.path(symbol, &cursor)).await?;
+                    let answer = service.get(&self.request_path(symbol, &cursor)).await?;
                     let found = answer.get("gaps").and_then(Value::as_array).cloned();
                     gaps.extend(found.unwrap_or_default());
                     match answer.get("next_cursor").and_then(Value::as_str) {
@@ -68,12 +68,12 @@ impl GapsArgs {
         if self.json {
             writeln!(out, "{}", json!({ "gaps": gaps }))?;
         } else {
-            table(&gaps, &mut out)?;
+            print_table(&gaps, &mut out)?;
         }
         Ok(
             if gaps
                 .iter()
-                .any(|gap: &Value| matches!(text(gap, "status"), "open" | "filling"))
+                .any(|gap: &Value| matches!(text_member(gap, "status"), "open" | "filling"))
             {
                 Exit::Found
             } else {
@@ -83,18 +83,17 @@ impl GapsArgs {
     }
 
     /// The address of one page; without a cursor, of the first.
-    fn path(&self, symbol: Symbol, cursor: &str) -> String {
+    fn request_path(&self, symbol: Symbol, cursor: &str) -> String {
         let mut path = format!(
             "/market/gaps?limit={}&symbol={}",
             limits::REST_PAGE_MAX,
             symbol.compact()
         );
-        let text = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
         let cursor = (!cursor.is_empty()).then(|| cursor.to_owned());
         let given = [
             ("status", self.status.clone()),
-            ("from", text(&self.from)),
-            ("to", text(&self.to)),
+            ("from", self.from.map(|moment| moment.to_string())),
+            ("to", self.to.map(|moment| moment.to_string())),
             ("cursor", cursor),
         ];
         for (name, value) in given {
@@ -106,7 +105,7 @@ impl GapsArgs {
     }
 }
 
-fn table(gaps: &[Value], out: &mut impl Write) -> std::io::Result<()> {
+fn print_table(gaps: &[Value], out: &mut impl Write) -> std::io::Result<()> {
     if gaps.is_empty() {
         return writeln!(out, "No bars are missing.");
     }
@@ -116,13 +115,13 @@ fn table(gaps: &[Value], out: &mut impl Write) -> std::io::Result<()> {
         "pair", "gap", "status", "bars", "from", "to"
     )?;
     for gap in gaps {
-        let symbol = text(gap, "symbol");
-        let status = text(gap, "status");
-        let cause = text(gap, "cause");
-        let id = text(gap, "id");
+        let symbol = text_member(gap, "symbol");
+        let status = text_member(gap, "status");
+        let cause = text_member(gap, "cause");
+        let id = text_member(gap, "id");
         let bars = gap.get("bars").and_then(Value::as_u64).unwrap_or(0);
-        let from = text(gap, "from");
-        let to = text(gap, "to");
+        let from = text_member(gap, "from");
+        let to = text_member(gap, "to");
         writeln!(
             out,
             "{symbol:<8} {id:<8} {status:<11} {bars:>4}  {from:<25}  {to:<25}  {cause}"
@@ -131,7 +130,7 @@ fn table(gaps: &[Value], out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn text<'a>(gap: &'a Value, name: &str) -> &'a str {
+fn text_member<'a>(gap: &'a Value, name: &str) -> &'a str {
     gap.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -151,15 +150,18 @@ mod tests {
         let line = ["x", "--status", "open", "--from", "2026-03-02T08:00:00+01:00"];
         let gaps = Line::try_parse_from(line).unwrap().gaps;
         assert_eq!(
-            gaps.path(Symbol::usdcop(), ""),
+            gaps.request_path(Symbol::usdcop(), ""),
             "/market/gaps?limit=10000&symbol=USDCOP&status=open&from=2026-03-02T07:00:00Z"
         );
-        assert!(gaps.path(Symbol::usdcop(), "5-1-k3v9").ends_with("&cursor=5-1-k3v9"));
+        assert!(
+            gaps.request_path(Symbol::usdcop(), "5-1-k3v9")
+                .ends_with("&cursor=5-1-k3v9")
+        );
         let local = Line::try_parse_from(["x", "--from", "2026-03-02 08:00", "--to", "2026-03-03"]).unwrap();
         assert!(
             local
                 .gaps
-                .path(Symbol::usdcop(), "")
+                .request_path(Symbol::usdcop(), "")
                 .ends_with("&from=2026-03-02T08:00:00&to=2026-03-03")
         );
         assert!(Line::try_parse_from(["x", "--status", "lost"]).is_err());
@@ -175,7 +177,7 @@ mod tests {
         let gap = json!({"symbol": "USD/COP", "id": "g-19", "status": "unfillable", "bars": 3, "from": "2026-03-02T08:00:00-05:00",
             "to": "2026-03-02T08:15:00-05:00", "cause": "silent; the vendor has no bar"});
         let mut out = Vec::new();
-        table(&[gap], &mut out).unwrap();
+        print_table(&[gap], &mut out).unwrap();
         let page = String::from_utf8(out).unwrap();
         assert!(
             page.lines()

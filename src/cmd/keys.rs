@@ -32,8 +32,8 @@ impl KeysArgs {
     /// # Errors
     /// When the settings have problems, or what answers is no candela.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
         let asked = actix_rt::System::new().block_on(service.get("/status"));
         let shown = match asked {
             Ok(status) => json!({
@@ -51,11 +51,11 @@ impl KeysArgs {
         if self.json {
             writeln!(out, "{shown}")?;
         } else {
-            table(&shown, &mut out)?;
+            print_table(&shown, &mut out)?;
         }
         let any = shown.get("keys").and_then(Value::as_array).is_some_and(|keys| {
             keys.iter()
-                .any(|key: &Value| !matches!(text(key, "state"), "retired" | "spent"))
+                .any(|key: &Value| !matches!(text_member(key, "state"), "retired" | "spent"))
         });
         Ok(if any { Exit::Clean } else { Exit::Found })
     }
@@ -65,7 +65,7 @@ impl KeysArgs {
 fn left_behind(valid: &Valid) -> anyhow::Result<Vec<Value>> {
     let now = Clock::system().now();
     let used = if valid.ledger.dir.join("keys.db").exists() {
-        KeyUseBook::open(&valid.ledger.dir)?.newest()?
+        KeyUseBook::open(&valid.ledger.dir)?.newest_uses()?
     } else {
         Vec::new()
     };
@@ -84,7 +84,7 @@ fn left_behind(valid: &Valid) -> anyhow::Result<Vec<Value>> {
         .collect())
 }
 
-fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
+fn print_table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
     let none = Vec::new();
     let keys = shown.get("keys").and_then(Value::as_array).unwrap_or(&none);
     if shown.get("running") == Some(&Value::Bool(false)) {
@@ -108,9 +108,9 @@ fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
         } else {
             ""
         };
-        let id = text(key, "id");
-        let state = text(key, "state");
-        let until = text(key, "until");
+        let id = text_member(key, "id");
+        let state = text_member(key, "state");
+        let until = text_member(key, "until");
         let line = format!("{id:<12} {state:<9} {minute:>6} {day:>6} {left:>6}  {until}{link}");
         writeln!(out, "{}", line.trim_end())?;
     }
@@ -131,7 +131,7 @@ fn table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn text<'a>(key: &'a Value, name: &str) -> &'a str {
+fn text_member<'a>(key: &'a Value, name: &str) -> &'a str {
     key.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     fn shown(value: &Value) -> String {
         let mut out = Vec::new();
-        table(value, &mut out).unwrap();
+        print_table(value, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

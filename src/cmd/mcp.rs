@@ -69,18 +69,18 @@ impl McpArgs {
     /// # Errors
     /// When the settings have problems, or a line cannot be read or written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
-        let service = Service::at(self.url.as_deref(), &valid.server, &self.token)?;
+        let valid = settings::load(&self.settings.to_sources())?;
+        let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
         let system = actix_rt::System::new();
         let mut input = std::io::stdin().lock();
         let mut out = std::io::stdout().lock();
         while let Some(line) = next_line(&mut input)? {
             let answer = match line {
                 Ok(line) if line.iter().all(u8::is_ascii_whitespace) => None,
-                Ok(line) => system.block_on(answer(&service, &line)),
+                Ok(line) => system.block_on(answer_line(&service, &line)),
                 Err(LineTooLong) => {
                     let sentence = format!("a message has at most {} bytes", limits::MCP_MESSAGE);
-                    Some(error(Value::Null, (INVALID_REQUEST, sentence)))
+                    Some(error_response(Value::Null, (INVALID_REQUEST, sentence)))
                 }
             };
             if let Some(answer) = answer {
@@ -115,16 +115,16 @@ fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Result<Vec<u8>,
 }
 
 /// The answer to one message; none to a notification.
-async fn answer(service: &Service, line: &[u8]) -> Option<Value> {
+async fn answer_line(service: &Service, line: &[u8]) -> Option<Value> {
     let message: Value = match serde_json::from_slice(line) {
         Ok(message) => message,
-        Err(why) => return Some(error(Value::Null, (PARSE_ERROR, format!("no JSON: {why}")))),
+        Err(why) => return Some(error_response(Value::Null, (PARSE_ERROR, format!("no JSON: {why}")))),
     };
     let id = message.get("id").cloned();
     let Some(method) = message.get("method").and_then(Value::as_str) else {
         let is_answer = message.get("result").is_some() || message.get("error").is_some();
         return (!is_answer).then(|| {
-            error(
+            error_response(
                 id.unwrap_or_default(),
                 (INVALID_REQUEST, "no method is named".to_owned()),
             )
@@ -133,26 +133,26 @@ async fn answer(service: &Service, line: &[u8]) -> Option<Value> {
     let id = id?;
     let params = message.get("params").cloned().unwrap_or_default();
     let result = match method {
-        "initialize" => Ok(greeting(&params)),
+        "initialize" => Ok(initialize_result(&params)),
         "ping" => Ok(json!({})),
-        "tools/list" => Ok(json!({"tools": TOOLS.iter().map(Tool::listed).collect::<Vec<Value>>()})),
-        "tools/call" => call(service, &params).await,
-        "resources/list" => Ok(json!({"resources": resources()})),
+        "tools/list" => Ok(json!({"tools": TOOLS.iter().map(Tool::to_listing).collect::<Vec<Value>>()})),
+        "tools/call" => call_tool(service, &params).await,
+        "resources/list" => Ok(json!({"resources": list_resources()})),
         "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
         "resources/read" => read(&params),
         other => Err((METHOD_NOT_FOUND, format!("{other:?} is not served here"))),
     };
     Some(match result {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-        Err(failure) => error(id, failure),
+        Err(failure) => error_response(id, failure),
     })
 }
 
-fn error(id: Value, (code, message): RpcFailure) -> Value {
+fn error_response(id: Value, (code, message): RpcFailure) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 }
 
-fn greeting(params: &Value) -> Value {
+fn initialize_result(params: &Value) -> Value {
     let asked = params.get("protocolVersion").and_then(Value::as_str);
     let spoken = EDITIONS.into_iter().find(|edition| asked == Some(*edition));
     json!({
@@ -164,19 +164,19 @@ fn greeting(params: &Value) -> Value {
     })
 }
 
-async fn call(service: &Service, params: &Value) -> Result<Value, RpcFailure> {
+async fn call_tool(service: &Service, params: &Value) -> Result<Value, RpcFailure> {
     let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
     let tool = TOOLS.iter().find(|tool| tool.name == name);
     let tool = tool.ok_or_else(|| (INVALID_PARAMS, format!("there is no tool {name:?}")))?;
     let arguments = params.get("arguments").cloned().unwrap_or_else(|| json!({}));
-    Ok(match tool.call(service, &arguments).await {
+    Ok(match tool.call_tool(service, &arguments).await {
         Ok(found) => json!({"content": [{"type": "text", "text": found.to_string()}], "structuredContent": found,
             "isError": false}),
         Err(sentence) => json!({"content": [{"type": "text", "text": sentence}], "isError": true}),
     })
 }
 
-fn resources() -> Vec<Value> {
+fn list_resources() -> Vec<Value> {
     RESOURCES.into_iter().map(|(uri, name, what, _): (&str, &str, &str, &str)| json!({"uri": uri, "name": name, "description": what, "mimeType": "text/markdown"})).collect()
 }
 
@@ -194,7 +194,7 @@ mod tests {
     /// What is answered where no service runs.
     fn asked(line: &str) -> Option<Value> {
         let service = Service::new("http://127.0.0.1:1", &TokenArg::default());
-        actix_rt::System::new().block_on(answer(&service, line.as_bytes()))
+        actix_rt::System::new().block_on(answer_line(&service, line.as_bytes()))
     }
 
     #[test]

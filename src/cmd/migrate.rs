@@ -40,7 +40,7 @@ impl MigrateArgs {
     /// # Errors
     /// When the settings have problems, or standard output cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let settings = settings::load(&self.settings.sources())?;
+        let settings = settings::load(&self.settings.to_sources())?;
         let what = match (self.check, self.revert, self.discard) {
             (true, _, _) => Migrate::Check,
             (false, true, false) => Migrate::Revert,
@@ -50,24 +50,24 @@ impl MigrateArgs {
         let mut out = std::io::stdout().lock();
         let system = actix_rt::System::new();
         if self.adapt {
-            let adapted = system.block_on(adapt(&settings.store, what == Migrate::Check));
+            let adapted = system.block_on(adapt_store(&settings.store, what == Migrate::Check));
             let key = if self.check { "would do" } else { "adapted" };
-            self.print(key, &adapted, &mut out)?;
+            self.print_result(key, &adapted, &mut out)?;
             if let Err(error) = adapted {
                 return Ok(exit_of_store(&error));
             }
         }
-        let done = system.block_on(migrate(&settings.store, what));
-        self.print(key_of(what), &done, &mut out)?;
+        let done = system.block_on(migrate_store(&settings.store, what));
+        self.print_result(key_of(what), &done, &mut out)?;
         let differ = match what {
-            Migrate::Check => system.block_on(differences(&settings)),
+            Migrate::Check => system.block_on(store_differences(&settings)),
             Migrate::Run | Migrate::Revert | Migrate::Discard => Ok(Vec::new()),
         };
         let is_grave = differ
             .as_ref()
             .is_ok_and(|differ: &Vec<Difference>| differ.iter().any(|difference| difference.weight == Weight::Grave));
         let said = differ.map(|differ| differ.iter().map(ToString::to_string).collect());
-        self.print("differs", &said, &mut out)?;
+        self.print_result("differs", &said, &mut out)?;
         Ok(match (done, said) {
             (Err(error), _) | (_, Err(error)) => exit_of_store(&error),
             (Ok(missing), Ok(_)) if what == Migrate::Check && (is_grave || !missing.is_empty()) => Exit::Found,
@@ -75,7 +75,12 @@ impl MigrateArgs {
         })
     }
 
-    fn print(&self, key: &str, done: &Result<Vec<String>, StoreError>, out: &mut impl Write) -> anyhow::Result<()> {
+    fn print_result(
+        &self,
+        key: &str,
+        done: &Result<Vec<String>, StoreError>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
         if self.json {
             let line = match done {
                 Ok(steps) if steps.is_empty() && key == "differs" => return Ok(()),
@@ -117,19 +122,19 @@ const fn key_of(what: Migrate) -> &'static str {
 }
 
 /// The tables of the embedded store are candela's own.
-async fn adapt(settings: &StoreSettings, only_says: bool) -> Result<Vec<String>, StoreError> {
+async fn adapt_store(settings: &StoreSettings, only_says: bool) -> Result<Vec<String>, StoreError> {
     let Some(url) = &settings.database_url else {
         return Ok(Vec::new());
     };
     let database = Postgres::new(url, 1)?;
     if only_says {
-        return database.plan().await;
+        return database.plan_changes().await;
     }
-    Box::pin(alone(&database, database.adapt())).await
+    Box::pin(with_lease(&database, database.adapt_schema())).await
 }
 
 /// Changes tables while nobody else writes to them.
-async fn alone(
+async fn with_lease(
     database: &Postgres,
     change: impl Future<Output = Result<Vec<String>, StoreError>>,
 ) -> Result<Vec<String>, StoreError> {
@@ -137,30 +142,30 @@ async fn alone(
     app::while_leased(&store, this_process_alone(), change).await?
 }
 
-async fn differences(settings: &Valid) -> Result<Vec<Difference>, StoreError> {
+async fn store_differences(settings: &Valid) -> Result<Vec<Difference>, StoreError> {
     let Some(url) = &settings.store.database_url else {
         return Ok(Vec::new());
     };
     let history = l0_table(settings).ok();
-    Postgres::new(url, 1)?.differences(history.as_ref()).await
+    Postgres::new(url, 1)?.schema_differences(history.as_ref()).await
 }
 
 /// Where nothing is missing nothing changes, and a service may run.
-async fn migrate(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>, StoreError> {
+async fn migrate_store(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>, StoreError> {
     let Some(url) = &settings.database_url else {
         let file = &settings.sqlite_file;
-        let changes =
-            what != Migrate::Check && (what != Migrate::Run || !Sqlite::migrate(file, Migrate::Check)?.is_empty());
+        let changes = what != Migrate::Check
+            && (what != Migrate::Run || !Sqlite::migrate_schema(file, Migrate::Check)?.is_empty());
         let _lock = changes.then(|| store::lock(file)).transpose()?;
-        return Sqlite::migrate(file, what);
+        return Sqlite::migrate_schema(file, what);
     };
     let database = Postgres::new(url, 1)?;
     let changes =
-        what != Migrate::Check && (what != Migrate::Run || !database.migrate(Migrate::Check).await?.is_empty());
+        what != Migrate::Check && (what != Migrate::Run || !database.migrate_schema(Migrate::Check).await?.is_empty());
     if changes {
-        return Box::pin(alone(&database, database.migrate(what))).await;
+        return Box::pin(with_lease(&database, database.migrate_schema(what))).await;
     }
-    database.migrate(what).await
+    database.migrate_schema(what).await
 }
 
 #[cfg(test)]
@@ -176,23 +181,23 @@ mod tests {
             pool: 2,
             tick_retention: None,
         };
-        let missing = migrate(&settings, Migrate::Check).await.unwrap();
+        let missing = migrate_store(&settings, Migrate::Check).await.unwrap();
         assert_eq!(missing.len(), 6);
         assert!(!settings.sqlite_file.exists(), "a check changes nothing");
         let service = store::lock(&settings.sqlite_file).unwrap();
-        let refused = migrate(&settings, Migrate::Run).await.unwrap_err();
+        let refused = migrate_store(&settings, Migrate::Run).await.unwrap_err();
         assert!(matches!(refused, StoreError::AnotherWriter(_)), "{refused}");
         drop(service);
-        assert_eq!(migrate(&settings, Migrate::Run).await.unwrap().len(), 6);
+        assert_eq!(migrate_store(&settings, Migrate::Run).await.unwrap().len(), 6);
         let service = store::lock(&settings.sqlite_file).unwrap();
-        assert!(migrate(&settings, Migrate::Check).await.unwrap().is_empty());
+        assert!(migrate_store(&settings, Migrate::Check).await.unwrap().is_empty());
         assert!(
-            migrate(&settings, Migrate::Run).await.unwrap().is_empty(),
+            migrate_store(&settings, Migrate::Run).await.unwrap().is_empty(),
             "nothing changes"
         );
-        assert!(migrate(&settings, Migrate::Revert).await.is_err());
+        assert!(migrate_store(&settings, Migrate::Revert).await.is_err());
         drop(service);
-        assert_eq!(migrate(&settings, Migrate::Revert).await.unwrap().len(), 1);
+        assert_eq!(migrate_store(&settings, Migrate::Revert).await.unwrap().len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Output: what a command tells while it runs goes to standard output from a thread of its own.
 //!
-//! A reader that stands still costs lines, which are counted and said, and keeps the command neither from its work nor from its
+//! A reader that stops reading costs lines, which are counted and said, and keeps the command neither from its work nor from its
 //! end.
 
 use crate::limits;
@@ -45,7 +45,7 @@ impl Output {
     /// # Errors
     /// When the system gives no thread or no descriptor.
     pub fn start(lost: impl Fn(u64) -> String + Send + 'static) -> io::Result<Self> {
-        // A handle of its own: a write that stands still must not hold the lock of `std::io::stdout()`.
+        // A handle of its own: a write that blocks must not hold the lock of `std::io::stdout()`.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let failed = Arc::default();
         let noted = Noted {
@@ -61,7 +61,7 @@ impl Output {
     }
 
     /// Tells a line.
-    pub fn line(&self, text: &str) {
+    pub fn write_line(&self, text: &str) {
         self.queue.push(format!("{text}\n").into_bytes());
     }
 
@@ -69,13 +69,13 @@ impl Output {
     ///
     /// # Errors
     /// Why a line could not be written.
-    pub fn finish(&self) -> io::Result<()> {
+    pub fn finish_writing(&self) -> io::Result<()> {
         self.queue.flush(limits::OUTPUT_FLUSH);
-        self.failure()
+        self.take_failure()
     }
 
-    fn failure(&self) -> io::Result<()> {
-        self.failed.get().map_or(Ok(()), |error| Err(copied(error)))
+    fn take_failure(&self) -> io::Result<()> {
+        self.failed.get().map_or(Ok(()), |error| Err(copy_error(error)))
     }
 }
 
@@ -87,7 +87,7 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.queue.push(std::mem::take(&mut self.pending));
-        self.failure()
+        self.take_failure()
     }
 }
 
@@ -108,7 +108,7 @@ impl Write for Noted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes).inspect_err(|error| {
             if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) {
-                self.failed.get_or_init(|| copied(error));
+                self.failed.get_or_init(|| copy_error(error));
             }
         })
     }
@@ -118,7 +118,7 @@ impl Write for Noted {
     }
 }
 
-/// What is said when nobody took lines.
+/// The error for lines that were never read.
 pub(super) fn lines_lost(json: bool, count: u64) -> String {
     if json {
         return json!({"event": "lines_lost", "count": count}).to_string();
@@ -126,7 +126,7 @@ pub(super) fn lines_lost(json: bool, count: u64) -> String {
     format!("{count} lines were lost: nobody took them")
 }
 
-fn copied(error: &io::Error) -> io::Error {
+fn copy_error(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)

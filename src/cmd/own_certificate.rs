@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A sentence, when there is none in it.
-pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn trust_file(file: &Path) -> Result<Arc<ClientConfig>, String> {
     let unread = |error: &dyn std::fmt::Display| format!("the certificate {} cannot be read: {error}", file.display());
     let certificate = CertificateDer::from_pem_file(file).map_err(|error| unread(&error))?;
     let provider = Arc::new(ring::default_provider());
@@ -36,7 +36,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    /// What comes of a handshake at 127.0.0.1 with who shows `shown` and is known by `known`.
+    /// The outcome of a handshake at 127.0.0.1 with a server that shows `shown`, by a client that trusts `known`.
     async fn meets(shown: &rcgen::CertifiedKey<rcgen::KeyPair>, known: &Path) -> Result<(), String> {
         let key = rustls::pki_types::PrivateKeyDer::try_from(shown.signing_key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -54,7 +54,7 @@ mod tests {
         let connect = async {
             let socket = TcpStream::connect(address).await.unwrap();
             let name = ServerName::from(address.ip());
-            let met = TlsConnector::from(trusting(known)?).connect(name, socket).await;
+            let met = TlsConnector::from(trust_file(known)?).connect(name, socket).await;
             met.map(drop).map_err(|error| error.to_string())
         };
         tokio::join!(serve, connect).1
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(meets(&own, &file).await, Ok(()));
         let why = meets(&strange, &file).await.unwrap_err();
         assert!(why.contains("another certificate than server.tls_cert"), "{why}");
-        let why = trusting(&folder.path().join("none.pem")).unwrap_err();
+        let why = trust_file(&folder.path().join("none.pem")).unwrap_err();
         assert!(why.contains("none.pem cannot be read"), "{why}");
     }
 }

@@ -5,33 +5,33 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The page: state, conditions, pairs, feed, keys, actors, readers, clients, gaps. Parts that are missing are left out.
-pub(super) fn page(status: &Value, colours: bool) -> String {
+pub(super) fn status_page(status: &Value, colours: bool) -> String {
     let mut page = Page {
         text: String::new(),
         colours,
     };
-    page.head(status);
-    page.conditions(&status["conditions"]);
-    page.symbols(&status["symbols"]);
-    page.feed(&status["feed"]);
-    page.rows(
+    page.push_head(status);
+    page.push_conditions(&status["conditions"]);
+    page.push_symbols(&status["symbols"]);
+    page.push_feed(&status["feed"]);
+    page.push_rows(
         "keys",
         &status["keys"],
         &["id", "state", "until", "used_minute", "used_day"],
     );
-    page.credits(&status["forecast"]);
-    page.rows(
+    page.push_credits(&status["forecast"]);
+    page.push_rows(
         "actors",
         &status["actors"],
         &["name", "alive", "restarts", "last_cause"],
     );
-    page.rows(
+    page.push_rows(
         "readers",
         &status["readers"],
         &["name", "position", "distance", "age_ms"],
     );
-    page.clients(&status["clients"]);
-    page.rows(
+    page.push_clients(&status["clients"]);
+    page.push_rows(
         "gaps",
         &status["gaps"],
         &["symbol", "interval", "from", "to", "bars", "status", "cause"],
@@ -52,7 +52,7 @@ struct Page {
 }
 
 impl Page {
-    fn paint(&self, text: &str, colour: Colour) -> String {
+    fn paint_text(&self, text: &str, colour: Colour) -> String {
         let code = match colour {
             Colour::Good => 32,
             Colour::Bad => 31,
@@ -65,31 +65,31 @@ impl Page {
         }
     }
 
-    fn line(&mut self, text: &str) {
+    fn push_line(&mut self, text: &str) {
         writeln!(self.text, "{}", text.trim_end()).ok();
     }
 
-    fn head(&mut self, status: &Value) {
+    fn push_head(&mut self, status: &Value) {
         let state = &status["state"];
-        let name = words(&state["name"]).to_uppercase();
+        let name = value_words(&state["name"]).to_uppercase();
         let colour = if name == "ERROR" { Colour::Bad } else { Colour::Good };
         let head = format!(
             "{} since {} ({})",
-            self.paint(&name, colour),
-            instant(&state["since"]),
-            words(&state["reason"])
+            self.paint_text(&name, colour),
+            instant_text(&state["since"]),
+            value_words(&state["reason"])
         );
-        self.line(&head);
+        self.push_line(&head);
         for (symbol, session) in status["sessions"].as_object().into_iter().flatten() {
-            let until = match words(&session["status"]).as_str() {
-                "open" => format!("open until {}", words(&session["current_session_end"])),
-                _ => format!("closed, opens {}", words(&session["next_open"])),
+            let until = match value_words(&session["status"]).as_str() {
+                "open" => format!("open until {}", value_words(&session["current_session_end"])),
+                _ => format!("closed, opens {}", value_words(&session["next_open"])),
             };
-            self.line(&format!("session {symbol}: {until}"));
+            self.push_line(&format!("session {symbol}: {until}"));
         }
     }
 
-    fn conditions(&mut self, conditions: &Value) {
+    fn push_conditions(&mut self, conditions: &Value) {
         let holding: Vec<&Value> = conditions
             .as_array()
             .into_iter()
@@ -97,87 +97,87 @@ impl Page {
             .filter(|one| one["status"] == true)
             .collect();
         if holding.is_empty() {
-            let line = self.paint("no condition", Colour::Good);
-            self.line(&line);
+            let line = self.paint_text("no condition", Colour::Good);
+            self.push_line(&line);
         }
         for condition in holding {
             let of = condition["symbol"]
                 .as_str()
                 .map_or_else(String::new, |symbol| format!(" {symbol}"));
-            let kind = self.paint(&format!("! {}{of}", words(&condition["type"])), Colour::Bad);
-            self.line(&format!(
+            let kind = self.paint_text(&format!("! {}{of}", value_words(&condition["type"])), Colour::Bad);
+            self.push_line(&format!(
                 "{kind} since {}: {}",
-                words(&condition["since"]),
-                words(&condition["message"])
+                value_words(&condition["since"]),
+                value_words(&condition["message"])
             ));
-            let clears = format!("  clears when {}", words(&condition["clears_when"]));
-            let clears = self.paint(&clears, Colour::Faint);
-            self.line(&clears);
+            let clears = format!("  clears when {}", value_words(&condition["clears_when"]));
+            let clears = self.paint_text(&clears, Colour::Faint);
+            self.push_line(&clears);
         }
     }
 
-    fn symbols(&mut self, symbols: &Value) {
+    fn push_symbols(&mut self, symbols: &Value) {
         let mut rows = vec![
             ["pair", "feed", "last tick", "bars", "safe to trade"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
         for (symbol, view) in symbols.as_object().into_iter().flatten() {
-            let safe = match (view["safe_to_trade"] == true, words(&view["reasons"])) {
+            let safe = match (view["safe_to_trade"] == true, value_words(&view["reasons"])) {
                 (true, _) => "yes".to_owned(),
                 (false, reasons) => format!("no: {reasons}"),
             };
             let row = [
                 symbol.clone(),
-                words(&view["feed"]),
-                instant(&view["last_tick"]),
-                words(&view["bars_today"]),
+                value_words(&view["feed"]),
+                instant_text(&view["last_tick"]),
+                value_words(&view["bars_today"]),
                 safe,
             ];
             rows.push(row.to_vec());
         }
-        self.table("pairs", &rows);
+        self.push_table("pairs", &rows);
     }
 
-    fn feed(&mut self, feed: &Value) {
+    fn push_feed(&mut self, feed: &Value) {
         if feed.is_object() {
             let age = feed["last_message_age_ms"]
                 .as_u64()
                 .map(|ms| format!(", last message {} ago", age(Duration::from_millis(ms))));
-            let total = words(&feed["connections_total"]);
-            self.line(&format!(
+            let total = value_words(&feed["connections_total"]);
+            self.push_line(&format!(
                 "\nfeed: {}{}, {total} connections so far",
-                words(&feed["state"]),
+                value_words(&feed["state"]),
                 age.unwrap_or_default()
             ));
         }
     }
 
-    fn credits(&mut self, forecast: &Value) {
+    fn push_credits(&mut self, forecast: &Value) {
         if forecast.is_object() {
-            let expected = words(&forecast["expected"]);
-            let available = words(&forecast["available"]);
+            let expected = value_words(&forecast["expected"]);
+            let available = value_words(&forecast["available"]);
             let fits = if forecast["fits"] == true {
                 "fits"
             } else {
                 "does not fit"
             };
-            self.line(&format!(
+            self.push_line(&format!(
                 "  today is expected to cost {expected} of {available} credits: it {fits}"
             ));
         }
     }
 
-    fn clients(&mut self, clients: &Value) {
+    fn push_clients(&mut self, clients: &Value) {
         if clients.is_object() {
-            let connected = words(&clients["connected"]);
-            let slow = words(&clients["conflating"]);
-            self.line(&format!("\nclients: {connected} connected, {slow} of them slow"));
+            let connected = value_words(&clients["connected"]);
+            let slow = value_words(&clients["conflating"]);
+            self.push_line(&format!("\nclients: {connected} connected, {slow} of them slow"));
         }
     }
 
     /// A list of objects, a column for each of `fields`.
-    fn rows(&mut self, title: &str, list: &Value, fields: &[&str]) {
+    fn push_rows(&mut self, title: &str, list: &Value, fields: &[&str]) {
         let titles = fields
             .iter()
             .map(|field| field.trim_end_matches("_ms").replace('_', " "));
@@ -187,24 +187,24 @@ impl Page {
                 fields
                     .iter()
                     .map(|field: &&str| match *field {
-                        "from" | "to" => instant(&item[*field]),
+                        "from" | "to" => instant_text(&item[*field]),
                         "age_ms" => item[*field]
                             .as_u64()
-                            .map_or_else(|| words(&item[*field]), |ms| age(Duration::from_millis(ms))),
-                        _ => words(&item[*field]),
+                            .map_or_else(|| value_words(&item[*field]), |ms| age(Duration::from_millis(ms))),
+                        _ => value_words(&item[*field]),
                     })
                     .collect(),
             );
         }
-        self.table(title, &rows);
+        self.push_table(title, &rows);
     }
 
     /// Columns as wide as their widest cell; nothing at all when there are only headings.
-    fn table(&mut self, title: &str, rows: &[Vec<String>]) {
+    fn push_table(&mut self, title: &str, rows: &[Vec<String>]) {
         if rows.len() < 2 {
             return;
         }
-        self.line(&format!("\n{title}"));
+        self.push_line(&format!("\n{title}"));
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             rows.iter()
@@ -222,11 +222,11 @@ impl Page {
                 .collect();
             let line = format!("  {}", cells.join("  "));
             let line = if number == 0 {
-                self.paint(line.trim_end(), Colour::Faint)
+                self.paint_text(line.trim_end(), Colour::Faint)
             } else {
                 line
             };
-            self.line(&line);
+            self.push_line(&line);
         }
     }
 }
@@ -244,21 +244,21 @@ pub(super) fn age(time: Duration) -> String {
 }
 
 /// A value as people write it: nothing as a dash, a list with commas.
-pub(super) fn words(value: &Value) -> String {
+pub(super) fn value_words(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => items.iter().map(value_words).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
 
 /// Microseconds since 1970 as UTC; anything else as it is.
-fn instant(value: &Value) -> String {
+fn instant_text(value: &Value) -> String {
     let at = value.as_i64().map(crate::domain::model::Timestamp::from_micros);
-    at.map_or_else(|| words(value), |at| at.to_string())
+    at.map_or_else(|| value_words(value), |at| at.to_string())
 }
 
 #[cfg(test)]
@@ -314,12 +314,12 @@ gaps
   symbol   interval  from                  to                    bars  status  cause
   USD/COP  5m        2026-01-02T13:00:00Z  2026-01-02T13:05:00Z  1     open    no_ticks
 ";
-        assert_eq!(page(&status, false), expect);
-        assert!(page(&status, true).contains("\x1b[32mACTIVE\x1b[0m"));
+        assert_eq!(status_page(&status, false), expect);
+        assert!(status_page(&status, true).contains("\x1b[32mACTIVE\x1b[0m"));
     }
 
     #[test]
     fn an_object_without_the_parts_gives_a_short_page() {
-        assert_eq!(page(&json!({}), false), "- since - (-)\nno condition\n");
+        assert_eq!(status_page(&json!({}), false), "- since - (-)\nno condition\n");
     }
 }

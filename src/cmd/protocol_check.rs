@@ -39,7 +39,7 @@ struct Grade {
 }
 
 impl Grade {
-    const fn of(what: &'static str, wrong: Vec<String>) -> Self {
+    const fn from_problems(what: &'static str, wrong: Vec<String>) -> Self {
         Self {
             what,
             wrong,
@@ -54,7 +54,7 @@ impl ProtocolCheckArgs {
     /// # Errors
     /// [`AskError`] when nobody answers there.
     pub fn run(&self) -> anyhow::Result<Exit> {
-        let grades = actix_rt::System::new().block_on(self.check())?;
+        let grades = actix_rt::System::new().block_on(self.run_checks())?;
         let mut out = std::io::stdout().lock();
         for grade in &grades {
             let passed = grade.wrong.is_empty();
@@ -78,33 +78,39 @@ impl ProtocolCheckArgs {
         Ok(if failed { Exit::Found } else { Exit::Clean })
     }
 
-    async fn check(&self) -> Result<Vec<Grade>, AskError> {
+    async fn run_checks(&self) -> Result<Vec<Grade>, AskError> {
         let mut first = CheckedClient::open(&self.url, &self.token).await?;
         let welcome = first.next(PATIENCE).await.unwrap_or_default();
         let mut grades = vec![welcome_grade(&welcome)];
         let symbol = welcome["symbols"][0].as_str().unwrap_or("USD/COP").to_owned();
         let ticks = format!("ticks:{symbol}");
-        let wrong = answers(&mut first, &symbol).await;
-        grades.push(Grade::of("requests are answered, and mistakes have their codes", wrong));
+        let wrong = check_answers(&mut first, &symbol).await;
+        grades.push(Grade::from_problems(
+            "requests are answered, and mistakes have their codes",
+            wrong,
+        ));
         let every = ["ticks:*", "bars.5m:*", "quality:*", "session:*", "status"].map(str::to_owned);
-        first.follow(&every).await;
-        first.listen(Duration::from_secs(self.seconds), true).await;
-        let (epoch, seq) = first.position(&ticks);
-        grades.push(followed(
+        first.follow_channels(&every).await;
+        first.listen_for(Duration::from_secs(self.seconds), true).await;
+        let (epoch, seq) = first.position_of(&ticks);
+        grades.push(check_followed(
             "live data is contiguous on each channel, over disconnects too",
             &mut first,
         ));
         first.close().await;
         let mut second = CheckedClient::open(&self.url, &self.token).await?;
-        let wrong = resumes(&mut second, &ticks, epoch.as_deref(), seq).await;
-        grades.push(Grade::of("who comes back gets all it missed, once, in order", wrong));
+        let wrong = check_resume(&mut second, &ticks, epoch.as_deref(), seq).await;
+        grades.push(Grade::from_problems(
+            "who comes back gets all it missed, once, in order",
+            wrong,
+        ));
         second
-            .listen(Duration::from_secs(self.seconds.div_ceil(4)), false)
+            .listen_for(Duration::from_secs(self.seconds.div_ceil(4)), false)
             .await;
-        grades.push(followed("data after a resume is contiguous", &mut second));
+        grades.push(check_followed("data after a resume is contiguous", &mut second));
         second.close().await;
         let mut third = CheckedClient::open(&self.url, &self.token).await?;
-        grades.push(conflates(&mut third, &ticks, self.seconds.div_ceil(4)).await);
+        grades.push(check_conflation(&mut third, &ticks, self.seconds.div_ceil(4)).await);
         third.close().await;
         Ok(grades)
     }
@@ -130,13 +136,13 @@ fn welcome_grade(welcome: &Value) -> Grade {
             wrong.push(format!("welcome has no {field}"));
         }
     }
-    Grade::of("welcome comes first and is whole", wrong)
+    Grade::from_problems("welcome comes first and is whole", wrong)
 }
 
 /// What a client saw so far, as a grade.
-fn followed(what: &'static str, client: &mut CheckedClient) -> Grade {
+fn check_followed(what: &'static str, client: &mut CheckedClient) -> Grade {
     let mut wrong = std::mem::take(&mut client.wrong);
-    let (messages, told) = client.counted();
+    let (messages, told) = client.message_counts();
     if messages < 3 {
         wrong.push("hardly anything came".to_owned());
     }
@@ -147,7 +153,7 @@ fn followed(what: &'static str, client: &mut CheckedClient) -> Grade {
     Grade { what, wrong, note }
 }
 
-async fn answers(client: &mut CheckedClient, symbol: &str) -> Vec<String> {
+async fn check_answers(client: &mut CheckedClient, symbol: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let subscribe = |channel: &str| json!({"action": "subscribe", "channels": [channel]});
     for (message, kind, field, expect) in [
@@ -163,37 +169,37 @@ async fn answers(client: &mut CheckedClient, symbol: &str) -> Vec<String> {
             json!(9),
         ),
     ] {
-        client.say(&message).await;
+        client.send_message(&message).await;
         let answer = match kind {
             "subscribed" => loop {
-                match client.until(kind).await {
+                match client.read_until(kind).await {
                     Some(answer) if answer.get("id").is_none() => {}
                     other => break other,
                 }
             },
-            _ => client.until(kind).await,
+            _ => client.read_until(kind).await,
         };
         match answer {
             Some(answer) if answer[field] == expect => {}
             other => wrong.push(format!("{message} was answered {}", other.unwrap_or_default())),
         }
     }
-    client.say(&json!({"type": "heartbeat"})).await;
-    if client.until("heartbeat_response").await.is_none() {
+    client.send_message(&json!({"type": "heartbeat"})).await;
+    if client.read_until("heartbeat_response").await.is_none() {
         wrong.push("the old heartbeat was not answered".to_owned());
     }
     wrong
 }
 
 /// Asks for what came after `seq` less some, and checks that exactly that is brought.
-async fn resumes(client: &mut CheckedClient, channel: &str, epoch: Option<&str>, seq: u64) -> Vec<String> {
+async fn check_resume(client: &mut CheckedClient, channel: &str, epoch: Option<&str>, seq: u64) -> Vec<String> {
     let from = seq.saturating_sub(20);
     client
-        .say(&json!({"action": "subscribe", "id": 10, "channels": [channel],
+        .send_message(&json!({"action": "subscribe", "id": 10, "channels": [channel],
             "since": {channel: {"epoch": epoch, "seq": from}}, "options": {"snapshot": false}}))
         .await;
     let answer = loop {
-        match client.until("subscribed").await {
+        match client.read_until("subscribed").await {
             Some(answer) if answer["id"] != 10 => {}
             other => break other,
         }
@@ -205,7 +211,7 @@ async fn resumes(client: &mut CheckedClient, channel: &str, epoch: Option<&str>,
     if answer["recovered"] != json!(true) {
         return vec![format!("a position seen seconds ago was not recovered: {answer}")];
     }
-    let Some(end) = client.until("replay_end").await else {
+    let Some(end) = client.read_until("replay_end").await else {
         return vec!["the replay does not end".to_owned()];
     };
     let brought = end["seq"].as_u64().unwrap_or(0).saturating_sub(from);
@@ -216,15 +222,17 @@ async fn resumes(client: &mut CheckedClient, channel: &str, epoch: Option<&str>,
 }
 
 /// Asks for fewer ticks than there are: those that come cover the others.
-async fn conflates(client: &mut CheckedClient, channel: &str, seconds: u64) -> Grade {
+async fn check_conflation(client: &mut CheckedClient, channel: &str, seconds: u64) -> Grade {
     let what = "a client that asks for less gets the newest, and is told what it covers";
     client
-        .say(&json!({"action": "subscribe", "channels": [channel], "options": {"max_hz": 2, "snapshot": false}}))
+        .send_message(
+            &json!({"action": "subscribe", "channels": [channel], "options": {"max_hz": 2, "snapshot": false}}),
+        )
         .await;
-    client.listen(Duration::from_secs(seconds.max(2)), false).await;
-    let mut grade = followed(what, client);
+    client.listen_for(Duration::from_secs(seconds.max(2)), false).await;
+    let mut grade = check_followed(what, client);
     let allowed = seconds.max(2).saturating_mul(2).saturating_add(20);
-    let (messages, _) = client.counted();
+    let (messages, _) = client.message_counts();
     if messages > allowed {
         grade.wrong.push(format!("{messages} messages came at two a second"));
     }

@@ -30,7 +30,7 @@ impl RunArgs {
     /// # Errors
     /// A sentence that names what cannot be used, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let sources = self.settings.sources();
+        let sources = self.settings.to_sources();
         let settings = settings::load_for_service(&sources)?;
         let notifier = Notifier::of(&sources.environment, std::process::id())
             .context("NOTIFY_SOCKET names no socket: it is set by systemd")?;
@@ -42,7 +42,10 @@ impl RunArgs {
             let app = App::start(settings.clone(), clock, Vec::new()).await?;
             tracing::info!(address = %app.address(), "candela listens");
             let beside = async {
-                tokio::join!(self.reload(hangups, settings, &notifier), tell(&app, &notifier));
+                tokio::join!(
+                    self.reload_settings(hangups, settings, &notifier),
+                    report_status(&app, &notifier)
+                );
             };
             let ending = app::until_over(&app, None, pending(), beside).await?;
             tracing::info!(?ending, "candela stops");
@@ -63,10 +66,10 @@ impl RunArgs {
 
     /// Reads the settings again at each SIGHUP: takes what can be taken, and says what waits for a restart. Settings with a
     /// problem change nothing.
-    async fn reload(&self, mut hangups: Signal, started: Valid, notifier: &Notifier) {
+    async fn reload_settings(&self, mut hangups: Signal, started: Valid, notifier: &Notifier) {
         while hangups.recv().await.is_some() {
             notifier.say("RELOADING=1");
-            match settings::load_for_service(&self.settings.sources()) {
+            match settings::load_for_service(&self.settings.to_sources()) {
                 Err(problems) => tracing::error!(%problems, "SIGHUP: nothing is changed"),
                 Ok(settings) => match telemetry::set_level(&settings.log) {
                     Ok(()) => say_reloaded(&settings, &started),
@@ -84,7 +87,7 @@ fn say_reloaded(settings: &Valid, started: &Valid) {
         log.level = settings.log.directives,
         "SIGHUP: the settings were read again, and the log's level is in force"
     );
-    let mut waiting = settings.changed(started);
+    let mut waiting = settings.changed_names(started);
     waiting.retain(|name| name != RELOADED);
     if !waiting.is_empty() {
         tracing::warn!(
@@ -95,7 +98,7 @@ fn say_reloaded(settings: &Valid, started: &Valid) {
 }
 
 /// Tells systemd that the service is ready, and from then on that it lives and how it is.
-async fn tell(app: &App, notifier: &Notifier) {
+async fn report_status(app: &App, notifier: &Notifier) {
     if !notifier.is_heard() {
         pending::<()>().await;
     }
@@ -105,7 +108,7 @@ async fn tell(app: &App, notifier: &Notifier) {
         limits::NOTIFY_EVERY.min(watchdog / limits::NOTIFY_SHARE)
     });
     loop {
-        let status = line(&view.borrow());
+        let status = status_line(&view.borrow());
         let alive = if notifier.watchdog().is_some() {
             "\nWATCHDOG=1"
         } else {
@@ -117,7 +120,7 @@ async fn tell(app: &App, notifier: &Notifier) {
 }
 
 /// The service in a line, as `systemctl status` shows it.
-fn line(view: &ServiceView) -> String {
+fn status_line(view: &ServiceView) -> String {
     let mut kinds: Vec<&str> = view.holding().map(|condition| condition.kind.as_ref()).collect();
     kinds.dedup();
     let safe: Vec<String> = view
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn one_line_says_state_pairs_and_conditions() {
         let mut view = ServiceView::default();
-        assert_eq!(line(&view), "initializing");
+        assert_eq!(status_line(&view), "initializing");
         view.state.name = "active".to_owned();
         view.symbols.insert("USD/COP".parse().unwrap(), SymbolView::default());
         let mut conditions = Conditions::default();
@@ -157,6 +160,6 @@ mod tests {
         conditions.clear(ConditionKind::Polling, None, NOON);
         let conditions = conditions.list();
         view.conditions = conditions.iter().map(|one| ConditionView::new(one, Tz::UTC)).collect();
-        assert_eq!(line(&view), "active; USD/COP not safe; conditions: feed_down");
+        assert_eq!(status_line(&view), "active; USD/COP not safe; conditions: feed_down");
     }
 }

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::limits;
 use crate::sim::engine::Report;
 use crate::sim::market::MARKET_ZONE;
-use crate::sim::scenario::script::duration;
+use crate::sim::scenario::script::parse_duration;
 use crate::sim::start;
 use crate::sim::{
     Day, DayError, History, HistoryError, Market, Scenario, ScenarioError, SimConfig, SimError, SimHandle,
@@ -55,7 +55,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = read_speed, allow_hyphen_values = true)]
     speed: f64,
     /// How long before a replayed session opens the clock starts, in market time.
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration, requires = "history")]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration, requires = "history")]
     lead: Duration,
     /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -64,7 +64,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     keys: Vec<String>,
     /// End by itself after so long, in real time.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     length: Option<Duration>,
     /// One JSON object a line on standard output.
     #[arg(long)]
@@ -100,7 +100,7 @@ impl SimulateArgs {
         let json = self.json;
         let mut out = Output::start(move |count| lines_lost(json, count)).map_err(SimulateError::Output)?;
         let exit = run(&self, &mut out)?;
-        out.finish().map_err(SimulateError::Output)?;
+        out.finish_writing().map_err(SimulateError::Output)?;
         Ok(exit)
     }
 }
@@ -108,7 +108,7 @@ impl SimulateArgs {
 fn made_up(args: &SimulateArgs) -> Market {
     let market = Market::walk(args.seed, &args.symbols);
     match args.per_second {
-        Some(per_second) => market.busy(per_second),
+        Some(per_second) => market.with_tick_rate(per_second),
         None => market,
     }
 }
@@ -142,7 +142,7 @@ pub fn run(args: &SimulateArgs, out: &mut impl Write) -> Result<Exit, SimulateEr
             say_rounded(history, &file);
             let day = file.day(Symbol::usdcop(), date, args.history_zone)?;
             let clock = Clock::scaled(day.opens - args.lead, args.speed);
-            (Market::replay(args.seed, &day), clock, described(&day))
+            (Market::replay(args.seed, &day), clock, describe_day(&day))
         }
         _ => {
             let plain = (args.speed - 1.0).abs() < f64::EPSILON;
@@ -170,14 +170,14 @@ pub fn run(args: &SimulateArgs, out: &mut impl Write) -> Result<Exit, SimulateEr
         told: Report::default(),
     };
     let sim = start(config)?;
-    teller.listening(&sim, &what, args.speed)?;
-    let done = actix_rt::System::new().block_on(watch(&sim, &mut teller, args.length));
-    teller.summary(&sim.report())?;
+    teller.report_listening(&sim, &what, args.speed)?;
+    let done = actix_rt::System::new().block_on(watch_simulation(&sim, &mut teller, args.length));
+    teller.report_summary(&sim.report())?;
     done?;
     Ok(Exit::Clean)
 }
 
-fn described(day: &Day) -> String {
+fn describe_day(day: &Day) -> String {
     let left_out = match day.left_out {
         0 => String::new(),
         bars => format!("; {bars} bars outside the session are left out"),
@@ -186,13 +186,17 @@ fn described(day: &Day) -> String {
 }
 
 /// Tells what happens until a signal comes or the time is over.
-async fn watch<W: Write>(sim: &SimHandle, teller: &mut Teller<'_, W>, length: Option<Duration>) -> io::Result<()> {
+async fn watch_simulation<W: Write>(
+    sim: &SimHandle,
+    teller: &mut Teller<'_, W>,
+    length: Option<Duration>,
+) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let begun = Stopwatch::start();
     while length.is_none_or(|length| begun.elapsed() < length) {
-        teller.news(sim.report())?;
+        teller.report_news(sim.report())?;
         tokio::select! {
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
@@ -212,7 +216,7 @@ struct Teller<'a, W> {
 }
 
 impl<W: Write> Teller<'_, W> {
-    fn say(&mut self, object: &Value, text: &str) -> io::Result<()> {
+    fn write_object(&mut self, object: &Value, text: &str) -> io::Result<()> {
         if self.json {
             writeln!(self.out, "{object}")?;
         } else {
@@ -221,12 +225,12 @@ impl<W: Write> Teller<'_, W> {
         self.out.flush()
     }
 
-    fn listening(&mut self, sim: &SimHandle, what: &str, speed: f64) -> io::Result<()> {
+    fn report_listening(&mut self, sim: &SimHandle, what: &str, speed: f64) -> io::Result<()> {
         let address = sim.address();
         let ws = sim.ws_url();
         let rest = sim.rest_url();
         let object = json!({"event": "listening", "address": address.to_string(), "ws_url": ws, "rest_url": rest, "market": what, "speed": speed});
-        self.say(
+        self.write_object(
             &object,
             &format!(
                 "The simulated upstream listens: {ws} and {rest}\nIts market: {what}; {speed} market seconds a second"
@@ -235,25 +239,25 @@ impl<W: Write> Teller<'_, W> {
     }
 
     /// What is new since the last time.
-    fn news(&mut self, report: Report) -> io::Result<()> {
+    fn report_news(&mut self, report: Report) -> io::Result<()> {
         let told = self.told.counters.played.len();
         for (at, act) in report.counters.played.iter().skip(told) {
-            self.say(
+            self.write_object(
                 &json!({"event": "act", "at": at.to_string(), "act": act}),
-                &format!("{}  {act}", wall(*at)),
+                &format!("{}  {act}", wall_time(*at)),
             )?;
         }
         if report.open != self.told.open {
             let open = report.open;
             let now = self.clock.now();
             let object = json!({"event": "connections", "at": now.to_string(), "open": open});
-            self.say(&object, &format!("{}  {open} connected", wall(now)))?;
+            self.write_object(&object, &format!("{}  {open} connected", wall_time(now)))?;
         }
         self.told = report;
         Ok(())
     }
 
-    fn summary(&mut self, report: &Report) -> io::Result<()> {
+    fn report_summary(&mut self, report: &Report) -> io::Result<()> {
         let counters = &report.counters;
         let violations = report.violations();
         let object = json!({
@@ -281,12 +285,12 @@ impl<W: Write> Teller<'_, W> {
             [] => "No rule of the vendor was broken.".to_owned(),
             some => format!("Rules of the vendor that were broken: {}", some.join("; ")),
         };
-        self.say(&object, &format!("{text}\n{broken}"))
+        self.write_object(&object, &format!("{text}\n{broken}"))
     }
 }
 
 /// The market's wall clock.
-fn wall(at: Timestamp) -> String {
+fn wall_time(at: Timestamp) -> String {
     at.datetime()
         .with_timezone(&MARKET_ZONE)
         .format("%Y-%m-%d %H:%M:%S")
@@ -295,7 +299,7 @@ fn wall(at: Timestamp) -> String {
 
 /// Says of how many bars of a file prices had more digits than the scale holds.
 pub(super) fn say_rounded(path: &Path, file: &History) {
-    let count = file.rounded();
+    let count = file.rounded_prices();
     if count > 0 {
         tracing::warn!(file = %path.display(), count, "bars of the history file rounded to six decimals");
     }
@@ -368,7 +372,7 @@ mod tests {
     #[test]
     fn files_that_cannot_be_used_are_named() {
         let error = run_line("--scenario /no/such/play.txt").0.unwrap_err();
-        assert_eq!(crate::cmd::failure::of(&error.into()).0, Exit::Resource);
+        assert_eq!(crate::cmd::failure::from_error(&error.into()).0, Exit::Resource);
         let error = run_line("--scenario /no/such/play.txt").0.unwrap_err();
         assert!(
             error

@@ -3,7 +3,7 @@
 use crate::cmd::{
     ask::{Service, TokenArg},
     output::ColourArg,
-    page::page,
+    page::status_page,
     top,
 };
 use crate::exit::Exit;
@@ -46,16 +46,16 @@ impl StatusArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let service = match &self.url {
             Some(url) => Service::new(url, &self.token),
-            None => Service::at(None, &settings::load(&self.settings.sources())?.server, &self.token)?,
+            None => Service::connect_to(None, &settings::load(&self.settings.to_sources())?.server, &self.token)?,
         };
         if self.watch && !self.json && std::io::stdout().is_terminal() {
             return actix_rt::System::new().block_on(top::follow(&service, AGAIN, self.colour.allows()));
         }
         let mut out = std::io::stdout().lock();
-        actix_rt::System::new().block_on(self.ask(&service, &mut out))
+        actix_rt::System::new().block_on(self.ask_once(&service, &mut out))
     }
 
-    async fn ask(&self, service: &Service, out: &mut impl Write) -> anyhow::Result<Exit> {
+    async fn ask_once(&self, service: &Service, out: &mut impl Write) -> anyhow::Result<Exit> {
         if self.ready {
             let ready = service.is_ready().await?;
             return Ok(if ready { Exit::Clean } else { Exit::Found });
@@ -65,11 +65,11 @@ impl StatusArgs {
             let asked = service.get("/status").await;
             if !self.watch {
                 let status = asked?;
-                self.show(&status, colours, out)?;
+                self.print_status(&status, colours, out)?;
                 return Ok(if is_well(&status) { Exit::Clean } else { Exit::Found });
             }
             match asked {
-                Ok(status) => self.show(&status, colours, out)?,
+                Ok(status) => self.print_status(&status, colours, out)?,
                 Err(error) => writeln!(out, "{error}")?,
             }
             out.flush()?;
@@ -77,11 +77,11 @@ impl StatusArgs {
         }
     }
 
-    fn show(&self, status: &Value, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
+    fn print_status(&self, status: &Value, colours: bool, out: &mut impl Write) -> std::io::Result<()> {
         if self.json {
             return writeln!(out, "{status}");
         }
-        write!(out, "{}", page(status, colours))
+        write!(out, "{}", status_page(status, colours))
     }
 }
 

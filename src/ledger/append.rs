@@ -1,26 +1,26 @@
-//! The one who writes: appends batches of entries, each in one transaction, and starts a new file each session date.
+//! The writing end: appends batches of entries, each in one transaction, and starts a new file each session date.
 
 use super::checkpoint::Checkpointer;
 use super::end::End;
 use super::error::LedgerError;
-use super::files::{self, DayFile, Heads, beside, sql_int};
+use super::files::{self, DayFile, Heads, sql_int, with_suffix};
 use super::follow;
+use super::inserts::Inserts;
 use super::mark::{Doubt, Mark};
 use super::parcel_body::ParcelBody;
 use super::parcels::{self, Parcels};
 use super::place::Place;
 use super::read::LedgerReader;
 use super::renumber::{self, Renumbered, renumber};
-use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
 use super::shared::{Hold, Shared};
 use crate::clock::Stopwatch;
 use crate::domain::cluster::Parcel;
 use crate::domain::followers::lease::Holder;
-use crate::domain::model::{Channel, Event, Input, JournalEntry, Position, Sequenced};
+use crate::domain::model::{Channel, Event, JournalEntry, Position, Sequenced};
 use crate::limits;
 use crate::lock_file::LockFile;
 use chrono::NaiveDate;
-use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct Options {
     pub days: usize,
     /// Where files go that are no longer kept; without it they are deleted.
     pub backup: Option<PathBuf>,
-    /// Channels that will be written. Each has its epoch from the start, so that who follows one before its first message can come
+    /// Channels that will be written. Each has its epoch from the start, so that a client that follows one before its first message can come
     /// back to it.
     pub channels: Vec<Channel>,
     /// Whose parcels it holds.
@@ -87,9 +87,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::InUse`] when another process has it, and whatever keeps the newest file from being read.
     pub fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
-        let lock = files::lock(folder)?;
+        let lock = files::lock_folder(folder)?;
         let log = has_log(folder)?; // before a connection could empty it
-        let shared = Arc::new(Shared::scan(folder)?);
+        let shared = Arc::new(Shared::scan_folder(folder)?);
         let newest = shared
             .state()
             .files
@@ -107,21 +107,21 @@ impl Ledger {
         let mut end = End::read(&db, &path)?;
         let mut new_channels = false;
         let (mark, renumbered) = if let Parcels::Followed(begin) = &options.parcels {
-            let before = earlier(&shared, &path);
+            let before = earlier_files(&shared, &path);
             follow::go_on((&db, &path), &mut end, begin.as_ref(), &before)?;
             let mut mark = Mark::open(folder, end.head, false, false)?.0;
-            mark.begin(end.head)?;
+            mark.begin_run(end.head)?;
             (mark, None)
         } else {
-            new_channels = establish(&db, &path, &mut end, &options)?;
-            prove(folder, (&mut db, &path), &mut end, log, options.random)?
+            new_channels = establish_channels(&db, &path, &mut end, &options)?;
+            prove_end(folder, (&mut db, &path), &mut end, log, options.random)?
         };
-        let lineage = files::lineage(&db, &path)?;
+        let lineage = files::read_lineage(&db, &path)?;
         if options.parcels == Parcels::Counted {
             let told = (date, lineage.as_str(), new_channels);
-            parcels::go_on((&db, &path), &mut end, told, &earlier(&shared, &path))?;
+            parcels::go_on((&db, &path), &mut end, told, &earlier_files(&shared, &path))?;
         }
-        let ancestors = renumber::ancestors(&db, &path)?;
+        let ancestors = renumber::read_ancestors(&db, &path)?;
         {
             let mut state = shared.state_mut();
             state.files.insert(
@@ -140,7 +140,7 @@ impl Ledger {
             state.follows = matches!(options.parcels, Parcels::Followed(_));
         }
         Ok(Self {
-            place: Place::of(folder, &path)?,
+            place: Place::of_day(folder, &path)?,
             looked: Stopwatch::start(),
             mark,
             renumbered,
@@ -170,26 +170,26 @@ impl Ledger {
     /// [`LedgerError`]; nothing was written then, as far as is known, and the same entries may be appended again.
     pub fn append(&mut self, entries: &[JournalEntry]) -> Result<Position, LedgerError> {
         if self.looked.elapsed() >= limits::LEDGER_LOOK {
-            self.look()?;
+            self.check_folder()?;
         }
         self.be_sure()?;
-        let known = self.end.tail.known(entries, self.end.head);
+        let known = self.end.tail.known_prefix(entries, self.end.head);
         let fresh = entries.get(known..).unwrap_or_default();
         if fresh.iter().all(|entry| matches!(entry, JournalEntry::Partial { .. })) {
             return Ok(Position(self.end.head));
         }
         self.sync_fully(fresh.iter().any(needs_sync))?;
         let mut end = self.end.clone();
-        if let Err(error) = self.commit(fresh, &mut end) {
+        if let Err(error) = self.commit_entries(fresh, &mut end) {
             self.unsure = true;
             return Err(error);
         }
-        if let Err(error) = self.mark.acknowledge(end.head) {
+        if let Err(error) = self.mark.raise_head(end.head) {
             self.unsure = true;
             return Err(error);
         }
         self.end = end;
-        self.shared.advance(self.end.head, &self.end.heads);
+        self.shared.advance_head(self.end.head, &self.end.heads);
         self.keep_log_small(fresh.len());
         Ok(Position(self.end.head))
     }
@@ -201,9 +201,9 @@ impl Ledger {
         }
         let mut end = End::read(&self.db, &self.path)?;
         if self.end.chain.is_some() {
-            end.chain = parcels::last(&self.db, &self.path)?.map(|last| last.chain);
+            end.chain = parcels::read_last(&self.db, &self.path)?.map(|last| last.chain);
         }
-        self.mark.acknowledge(end.head)?;
+        self.mark.raise_head(end.head)?;
         self.end = end;
         self.unsure = false;
         Ok(())
@@ -224,7 +224,7 @@ impl Ledger {
     /// The same with the opening that another ledger's file begins with.
     pub(super) fn roll_to(&mut self, date: NaiveDate, with: Option<&Parcel>) -> Result<(), LedgerError> {
         self.be_sure()?;
-        self.seal()?;
+        self.seal_file()?;
         let path = files::path_of(&self.shared.folder, date);
         let first = self.end.head.saturating_add(1);
         let (lineage, ancestors) = {
@@ -232,15 +232,15 @@ impl Ledger {
             (state.lineage.clone(), state.ancestors.clone())
         };
         let db = files::open_to_append(&path, first, &self.end.heads, &lineage)?;
-        renumber::carry(&db, &path, &ancestors)?;
+        renumber::carry_ancestors(&db, &path, &ancestors)?;
         renumber::set_marked(&db, &path, self.end.head)?;
         let mut end = End::read(&db, &path)?;
         end.chain = self.end.chain;
         if end.chain.is_some() {
             parcels::begin_file((&db, &path), &mut end, (date, &lineage), with)?;
         }
-        self.place = Place::of(&self.shared.folder, &path)?;
-        self.checkpointer.finish(std::mem::replace(&mut self.db, db));
+        self.place = Place::of_day(&self.shared.folder, &path)?;
+        self.checkpointer.finish_file(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);
         self.full = true;
         self.end = end;
@@ -257,8 +257,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Gone`]: what is appended now would be lost with them.
-    pub fn look(&mut self) -> Result<(), LedgerError> {
-        self.place.check()?;
+    pub fn check_folder(&mut self) -> Result<(), LedgerError> {
+        self.place.check_present()?;
         self.looked = Stopwatch::start();
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Ledger {
     pub fn renumber(&mut self, why: Doubt, stored: Position) -> Result<(), LedgerError> {
         let head = self.end.head;
         let lineage = renumber(&mut self.db, &self.path, &mut self.end, head, fastrand::u64(..))?;
-        let ancestors = renumber::ancestors(&self.db, &self.path)?;
+        let ancestors = renumber::read_ancestors(&self.db, &self.path)?;
         tracing::warn!(
             why = why.name(),
             head,
@@ -307,19 +307,19 @@ impl Ledger {
     }
 
     /// The session date of the file that is appended to.
-    pub fn date(&self) -> NaiveDate {
+    pub fn session_date(&self) -> NaiveDate {
         self.shared.state().date
     }
 
     /// A reader that takes what is there: it does not keep old files from being dropped.
     pub fn reader(&self) -> LedgerReader {
-        LedgerReader::of(Arc::clone(&self.shared), None)
+        LedgerReader::with_hold(Arc::clone(&self.shared), None)
     }
 
     /// A reader whose files are kept until it says, with [`LedgerReader::done_before`], that it is past them. Until it first
     /// says so, everything is kept.
     pub fn holding_reader(&self) -> LedgerReader {
-        LedgerReader::of(Arc::clone(&self.shared), Some(Hold::on(&self.shared)))
+        LedgerReader::with_hold(Arc::clone(&self.shared), Some(Hold::register(&self.shared)))
     }
 
     /// Sets how much the next commit waits for the disk; SQLite takes the setting only between transactions.
@@ -334,21 +334,20 @@ impl Ledger {
         };
         self.db
             .execute_batch(level)
-            .map_err(|source| LedgerError::sqlite("set up", &self.path, source))?;
+            .map_err(|source| LedgerError::from_sqlite("set up", &self.path, source))?;
         self.full = full;
         Ok(())
     }
 
-    fn commit(&mut self, fresh: &[JournalEntry], end: &mut End) -> Result<(), LedgerError> {
+    fn commit_entries(&mut self, fresh: &[JournalEntry], end: &mut End) -> Result<(), LedgerError> {
         let path = &self.path;
         let random = self.options.random;
-        let error = |source| LedgerError::sqlite("append to", path, source);
-        let unknown = |event: &Sequenced| event.channel.filter(|channel| !end.heads.contains_key(channel));
+        let error = LedgerError::of_sqlite("append to", path);
         let new: Vec<Channel> = match end.chain {
             Some(_) => fresh
                 .iter()
                 .filter_map(JournalEntry::event)
-                .filter_map(unknown)
+                .filter_map(|event: &Sequenced| event.channel.filter(|channel| !end.heads.contains_key(channel)))
                 .collect(),
             None => Vec::new(),
         };
@@ -361,37 +360,37 @@ impl Ledger {
         {
             let mut insert = Inserts::prepare(&transaction).map_err(error)?;
             for channel in new {
-                if end.establish(channel, random).is_some() {
-                    insert.head(end, Some(channel)).map_err(error)?;
+                if end.establish_channel(channel, random).is_some() {
+                    insert.insert_head(end, Some(channel)).map_err(error)?;
                 }
             }
             if due {
-                let (date, lineage) = self.shared.named();
+                let (date, lineage) = self.shared.session_and_lineage();
                 parcels::open(&transaction, end, &parcels::opening_at(end, date, &lineage), None).map_err(error)?;
             }
             for entry in fresh {
                 match entry {
                     JournalEntry::Input(heard) => {
                         if let Some(body) = &mut body {
-                            body.input(end.head, heard).map_err(error)?;
+                            body.push_input(end.head, heard).map_err(error)?;
                         }
-                        insert.heard(heard, end).map_err(error)?;
+                        insert.insert_input(heard, end).map_err(error)?;
                     }
                     JournalEntry::Event(event) => {
                         if let Some(body) = &mut body {
-                            body.event(event).map_err(error)?;
+                            body.push_event(event).map_err(error)?;
                         }
-                        if end.admit(event, random)? {
-                            insert.head(end, event.channel).map_err(error)?;
+                        if end.admit_event(event, random)? {
+                            insert.insert_head(end, event.channel).map_err(error)?;
                         }
-                        insert.event(event).map_err(error)?;
+                        insert.insert_event(event).map_err(error)?;
                     }
                     JournalEntry::Partial { .. } => {}
                 }
             }
         }
         if let Some(body) = body {
-            parcels::add(&transaction, end, &body.finish()).map_err(error)?;
+            parcels::add_parcel(&transaction, end, &body.into_bytes()).map_err(error)?;
         }
         transaction.commit().map_err(error)
     }
@@ -404,10 +403,10 @@ impl Ledger {
         self.unflushed = self.unflushed.saturating_add(grown);
         if self.log >= limits::LEDGER_CHECKPOINT_LOG {
             (self.log, self.unflushed) = (0, 0); // it begins with a flush
-            self.checkpointer.ask(self.path.clone());
+            self.checkpointer.request_checkpoint(self.path.clone());
         } else if self.unflushed >= limits::LEDGER_FLUSH_LOG {
             self.unflushed = 0;
-            self.checkpointer.flush(self.path.clone());
+            self.checkpointer.request_flush(self.path.clone());
         }
     }
 
@@ -419,23 +418,23 @@ impl Ledger {
     pub fn empty_log(&mut self) -> Result<(), LedgerError> {
         let path = &self.path;
         files::sync_log(path)?;
-        self.mark.rest()?;
-        let error = |source| LedgerError::sqlite("empty the log of", path, source);
+        self.mark.mark_at_rest()?;
+        let error = LedgerError::of_sqlite("empty the log of", path);
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
         let mut looks = 0;
-        let mut emptied = truncate(&self.db);
+        let mut emptied = truncate_log(&self.db);
         // SQLite does not wait for another checkpoint.
         while matches!(emptied, Ok(false)) && looks < limits::STOP_CHECKPOINT_LOOKS {
             looks = looks.saturating_add(1);
             files::look_again(looks);
-            emptied = truncate(&self.db);
+            emptied = truncate_log(&self.db);
         }
         files::wait_for_lock(&self.db).map_err(error)?;
         emptied.map(drop).map_err(error)
     }
 
     /// Makes everything in the current file durable before a new file counts on it.
-    fn seal(&mut self) -> Result<(), LedgerError> {
+    fn seal_file(&mut self) -> Result<(), LedgerError> {
         self.sync_fully(true)?;
         self.db
             .execute(
@@ -443,12 +442,12 @@ impl Ledger {
                 params![sql_int(self.end.head)],
             )
             .map(|_| ())
-            .map_err(|source| LedgerError::sqlite("seal", &self.path, source))
+            .map_err(|source| LedgerError::from_sqlite("seal", &self.path, source))
     }
 
     /// Retention, one whole file at a time. A reader that has a dropped file open may finish reading it.
     fn drop_old_files(&self) {
-        let needed = self.shared.needed();
+        let needed = self.shared.first_needed();
         let mut state = self.shared.state_mut();
         while state.files.len() > self.options.days.max(1) {
             let ends = state.files.values().nth(1).map_or(u64::MAX, |next| next.first);
@@ -458,13 +457,13 @@ impl Ledger {
             let Some((_, file)) = state.files.pop_first() else {
                 return;
             };
-            self.checkpointer.retire(file.path, self.options.backup.clone());
+            self.checkpointer.retire_file(file.path, self.options.backup.clone());
         }
     }
 }
 
 /// Takes new names where nothing shows that the ledger ends where it did; makes the mark of this run.
-fn prove(
+fn prove_end(
     folder: &Path,
     (db, path): (&mut Connection, &Path),
     end: &mut End,
@@ -487,21 +486,21 @@ fn prove(
         );
     }
     renumber::set_marked(db, path, end.head)?;
-    mark.begin(end.head)?;
-    renumber::answered(folder)?;
+    mark.begin_run(end.head)?;
+    renumber::remove_request(folder)?;
     let head = end.head;
     let told = last.head.max(end.head);
     Ok((mark, why.map(|why| Renumbered { why, head, told })))
 }
 
 /// Whether all of the log is in the file now.
-fn truncate(db: &Connection) -> rusqlite::Result<bool> {
+fn truncate_log(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         .map(|busy| busy == 0)
 }
 
 /// The day files before the newest, the latest first.
-fn earlier(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
+fn earlier_files(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
     let state = shared.state();
     let files = state.files.values().rev().map(|file: &DayFile| file.path.clone());
     files.filter(|file| file != newest).collect()
@@ -509,18 +508,18 @@ fn earlier(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
 
 /// Whether the newest day file has a log.
 fn has_log(folder: &Path) -> Result<bool, LedgerError> {
-    let newest = files::dates(folder)?.last().copied();
-    let log = newest.map(|date| beside(&files::path_of(folder, date), "-wal"));
+    let newest = files::session_dates(folder)?.last().copied();
+    let log = newest.map(|date| with_suffix(&files::path_of(folder, date), "-wal"));
     Ok(log.is_some_and(|log| std::fs::metadata(log).is_ok_and(|found| found.len() > 0)))
 }
 
 /// Gives the channels that are new their epochs, durably, before anyone can be told of them.
-fn establish(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<bool, LedgerError> {
-    let error = |source| LedgerError::sqlite("begin", path, source);
+fn establish_channels(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<bool, LedgerError> {
+    let error = LedgerError::of_sqlite("begin", path);
     let transaction = db.unchecked_transaction().map_err(error)?;
     let known = end.heads.len();
     for channel in &options.channels {
-        if let Some(head) = end.establish(*channel, options.random) {
+        if let Some(head) = end.establish_channel(*channel, options.random) {
             let values = params![channel.to_string(), head.epoch.as_str()];
             transaction
                 .execute("INSERT INTO heads VALUES (?1, ?2, 0)", values)
@@ -545,54 +544,4 @@ impl Ledger {
 /// Whether an entry must be on the disk before it is told: all but ticks.
 pub const fn needs_sync(entry: &JournalEntry) -> bool {
     matches!(entry, JournalEntry::Event(numbered) if !matches!(numbered.event, Event::Tick(_)))
-}
-
-/// The statements of one append.
-struct Inserts<'t> {
-    transaction: &'t Transaction<'t>,
-    input: CachedStatement<'t>,
-    tick: CachedStatement<'t>,
-}
-
-impl<'t> Inserts<'t> {
-    fn prepare(transaction: &'t Transaction<'t>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            transaction,
-            input: transaction.prepare_cached(INSERT_INPUT)?,
-            tick: transaction.prepare_cached(INSERT_TICK)?,
-        })
-    }
-
-    fn heard(&mut self, heard: &Input, end: &mut End) -> rusqlite::Result<()> {
-        end.input = end.input.saturating_add(1);
-        end.tail.push(heard);
-        rows::insert_input(&mut *self.input, end.input, end.head, heard)
-    }
-
-    fn event(&mut self, numbered: &Sequenced) -> rusqlite::Result<()> {
-        match &numbered.event {
-            Event::Tick(accepted) => rows::insert_tick(&mut *self.tick, numbered, accepted),
-            Event::Bar(bar) => {
-                let mut insert = self.transaction.prepare_cached(INSERT_BAR)?;
-                rows::insert_bar(&mut *insert, numbered, bar)
-            }
-            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {
-                let mut insert = self.transaction.prepare_cached(INSERT_NOTE)?;
-                rows::insert_note(&mut *insert, numbered)
-            }
-        }
-    }
-
-    /// A channel that is new to this ledger.
-    fn head(&self, end: &End, channel: Option<Channel>) -> rusqlite::Result<()> {
-        let Some((channel, head)) = channel.and_then(|channel| Some((channel, end.heads.get(&channel)?))) else {
-            return Ok(());
-        };
-        self.transaction
-            .execute(
-                "INSERT INTO heads VALUES (?1, ?2, 0)",
-                params![channel.to_string(), head.epoch.as_str()],
-            )
-            .map(|_| ())
-    }
 }

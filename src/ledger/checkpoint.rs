@@ -2,7 +2,7 @@
 //! of its own, so that no append waits for it.
 
 use super::error::LedgerError;
-use super::files::beside;
+use super::files::with_suffix;
 use crate::clock::Stopwatch;
 use crate::limits;
 use rusqlite::Connection;
@@ -35,7 +35,7 @@ impl Checkpointer {
         let (jobs, inbox) = sync_channel(limits::LEDGER_CHECKPOINTS_WAITING);
         let thread = Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || work(&inbox))
+            .spawn(move || run_jobs(&inbox))
             .map_err(|source| LedgerError::Folder {
                 path: PathBuf::from("checkpoint thread"),
                 source,
@@ -47,26 +47,26 @@ impl Checkpointer {
     }
 
     /// Asks for the log to be flushed. When more is waiting than can be done, a later one will do.
-    pub(super) fn flush(&self, path: PathBuf) {
-        self.give(Job::Flush(path));
+    pub(super) fn request_flush(&self, path: PathBuf) {
+        self.send_job(Job::Flush(path));
     }
 
     /// Asks for a checkpoint. When one is already asked for, that one will do.
-    pub(super) fn ask(&self, path: PathBuf) {
-        self.give(Job::Checkpoint(path));
+    pub(super) fn request_checkpoint(&self, path: PathBuf) {
+        self.send_job(Job::Checkpoint(path));
     }
 
     /// Hands over the connection of a file that will not be appended to again.
-    pub(super) fn finish(&self, db: Connection) {
-        self.give(Job::Finish(db));
+    pub(super) fn finish_file(&self, db: Connection) {
+        self.send_job(Job::Finish(db));
     }
 
     /// Moves a file that is no longer kept to the backup folder, or deletes it where there is none.
-    pub(super) fn retire(&self, path: PathBuf, backup: Option<PathBuf>) {
-        self.give(Job::Retire(path, backup));
+    pub(super) fn retire_file(&self, path: PathBuf, backup: Option<PathBuf>) {
+        self.send_job(Job::Retire(path, backup));
     }
 
-    fn give(&self, job: Job) {
+    fn send_job(&self, job: Job) {
         let refused = self.jobs.as_ref().map(|jobs| jobs.try_send(job));
         if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = refused {
             // Closing the connection of a finished file empties its log all the same; a file that was to go is found again at
@@ -85,19 +85,19 @@ impl Drop for Checkpointer {
     }
 }
 
-fn work(inbox: &Receiver<Job>) {
+fn run_jobs(inbox: &Receiver<Job>) {
     let mut open: Option<(PathBuf, Connection)> = None;
     for job in inbox {
         let done = match job {
             Job::Flush(path) => {
-                flush(&path);
+                sync_log(&path);
                 Ok(())
             }
             Job::Checkpoint(path) => {
                 if open.as_ref().is_none_or(|(of, _)| *of != path) {
-                    open = connect(&path).map(|db| (path.clone(), db));
+                    open = open_file(&path).map(|db| (path.clone(), db));
                 }
-                open.as_ref().map_or(Ok(()), |(_, db)| checkpoint(db))
+                open.as_ref().map_or(Ok(()), |(_, db)| passive_checkpoint(db))
             }
             Job::Finish(db) => {
                 open = None;
@@ -105,7 +105,7 @@ fn work(inbox: &Receiver<Job>) {
             }
             Job::Retire(path, backup) => {
                 open = None;
-                retire(&path, backup.as_deref());
+                remove_file(&path, backup.as_deref());
                 Ok(())
             }
         };
@@ -115,7 +115,7 @@ fn work(inbox: &Receiver<Job>) {
     }
 }
 
-fn connect(path: &PathBuf) -> Option<Connection> {
+fn open_file(path: &PathBuf) -> Option<Connection> {
     let db = Connection::open(path).ok()?;
     db.busy_timeout(limits::LEDGER_BUSY_MAX).ok()?;
     db.execute_batch("PRAGMA wal_autocheckpoint=0").ok()?;
@@ -123,7 +123,7 @@ fn connect(path: &PathBuf) -> Option<Connection> {
 }
 
 /// A file that cannot be moved stays, and is tried again when the ledger next rolls after a start.
-fn retire(path: &Path, backup: Option<&Path>) {
+fn remove_file(path: &Path, backup: Option<&Path>) {
     let moved = match backup {
         Some(backup) => move_to(path, backup),
         None => fs::remove_file(path),
@@ -133,14 +133,14 @@ fn retire(path: &Path, backup: Option<&Path>) {
         return;
     }
     for suffix in ["-wal", "-shm"] {
-        drop(fs::remove_file(beside(path, suffix))); // usually gone already
+        drop(fs::remove_file(with_suffix(path, suffix))); // usually gone already
     }
 }
 
 /// Nothing counts on it: what must be on the disk is waited for by the commit that says so. SQLite's locks are on the file and its
 /// `-shm`, so closing a descriptor of the log gives none of them up.
-fn flush(path: &Path) {
-    let flushed = fs::File::open(beside(path, "-wal")).and_then(|log| log.sync_data());
+fn sync_log(path: &Path) {
+    let flushed = fs::File::open(with_suffix(path, "-wal")).and_then(|log| log.sync_data());
     if let Err(error) = flushed {
         tracing::debug!(file = %path.display(), error = %error, "the ledger's log could not be flushed ahead");
     }
@@ -149,7 +149,7 @@ fn flush(path: &Path) {
 /// What may still be in the log goes into the file first. The backup may be on another disk: then it is copied whole, under
 /// another name until it is complete.
 fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
-    if let Some(db) = connect(&path.to_owned()) {
+    if let Some(db) = open_file(&path.to_owned()) {
         run(&db, "TRUNCATE").map_err(std::io::Error::other)?;
     }
     let Some(name) = path.file_name() else { return Ok(()) };
@@ -167,20 +167,20 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
 
 /// `PASSIVE` never holds up an append, but under steady appends it never gets all of a log either, and only a log that is wholly
 /// in the file starts over. So one that grew long is forced to: that holds up appends for as long as the last few pages take.
-fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
+fn passive_checkpoint(db: &Connection) -> rusqlite::Result<()> {
     let pages = run(db, "PASSIVE")?;
     if pages <= limits::LEDGER_LOG_PAGES_MAX {
         return Ok(());
     }
     let watch = Stopwatch::start();
     run(db, "PASSIVE")?; // what came while the first round wrote
-    forcing(pages, watch.elapsed()).map_or(Ok(()), |patience| force(db, patience))
+    force_patience(pages, watch.elapsed()).map_or(Ok(()), |patience| truncating_checkpoint(db, patience))
 }
 
 /// How long a log of so many pages may wait for its readers when it is forced to start over; `None` when it is better left alone,
-/// because the disk `took` long for next to nothing: somebody else has it, and appends would wait for them. The next checkpoint
+/// because the disk `took` long for next to nothing: other programs use it, and appends would wait for them. The next checkpoint
 /// tries again.
-fn forcing(pages: i64, took: Duration) -> Option<Duration> {
+fn force_patience(pages: i64, took: Duration) -> Option<Duration> {
     if pages > limits::LEDGER_LOG_PAGES_HOPELESS {
         return Some(limits::LEDGER_BUSY_MAX);
     }
@@ -188,7 +188,7 @@ fn forcing(pages: i64, took: Duration) -> Option<Duration> {
 }
 
 /// Makes the log start over, unless a reader needs it for longer than that.
-fn force(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
+fn truncating_checkpoint(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
     db.busy_timeout(patience)?;
     let forced = run(db, "RESTART");
     db.busy_timeout(limits::LEDGER_BUSY_MAX)?;
@@ -202,7 +202,7 @@ fn run(db: &Connection, mode: &str) -> rusqlite::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{connect, force, forcing, run};
+    use super::{force_patience, open_file, run, truncating_checkpoint};
     use crate::clock::Stopwatch;
     use crate::limits;
     use std::time::Duration;
@@ -211,16 +211,16 @@ mod tests {
     fn a_log_is_left_alone_while_others_have_the_disk_unless_it_is_hopeless() {
         let (long, hopeless) = (limits::LEDGER_LOG_PAGES_MAX + 1, limits::LEDGER_LOG_PAGES_HOPELESS + 1);
         let [quick, slow] = [limits::LEDGER_FORCE_CALM, 2 * limits::LEDGER_FORCE_CALM];
-        assert_eq!(forcing(long, quick), Some(limits::LEDGER_FORCE_MAX));
-        assert_eq!(forcing(long, slow), None);
-        assert_eq!(forcing(hopeless, slow), Some(limits::LEDGER_BUSY_MAX));
+        assert_eq!(force_patience(long, quick), Some(limits::LEDGER_FORCE_MAX));
+        assert_eq!(force_patience(long, slow), None);
+        assert_eq!(force_patience(hopeless, slow), Some(limits::LEDGER_BUSY_MAX));
     }
 
     #[test]
     fn a_log_that_is_made_to_start_over_waits_but_a_moment_for_its_readers_and_keeps_what_they_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let [appender, checkpointer, reader] = [(); 3].map(|()| connect(&path).unwrap());
+        let [appender, checkpointer, reader] = [(); 3].map(|()| open_file(&path).unwrap());
         appender
             .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x)")
             .unwrap();
@@ -231,12 +231,12 @@ mod tests {
         reader.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
         append();
         let (before, watch) = (pages(), Stopwatch::start());
-        force(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
+        truncating_checkpoint(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
         assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
         append();
         assert!(pages() > before, "the reader still has what it reads");
         reader.execute_batch("COMMIT").unwrap();
-        force(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
+        truncating_checkpoint(&checkpointer, limits::LEDGER_FORCE_MAX).unwrap();
         append();
         assert!(pages() < before, "{} pages after {before}", pages());
     }

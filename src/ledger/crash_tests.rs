@@ -1,7 +1,7 @@
 //! The ledger when its process is killed, and when its log is cut.
 
+use super::event_script::{EventScript, day};
 use super::parcel_tests::{all_from, counted};
-use super::story::{Story, day};
 use super::tests::{events, read_all};
 use super::*;
 use crate::domain::model::JournalEntry;
@@ -31,15 +31,15 @@ fn variable(name: &str) -> Option<String> {
 fn child_appends_until_it_is_killed() {
     let Some(folder) = variable(FOLDER) else { return };
     let mut ledger = counted(Path::new(&folder));
-    let mut story = Story::after(&ledger);
+    let mut story = EventScript::continue_from(&ledger);
     println!("\nhead {}", ledger.head().0);
     for round in 0_u8.. {
         // single ticks, bursts, and bars, so that both levels of synchronous and all tables are hit
         let moves: Vec<u8> = (0..=round % 40).map(|i| i.wrapping_mul(round)).collect();
-        let head = ledger.append(&story.tell(&moves)).unwrap();
+        let head = ledger.append(&story.entries_for(&moves)).unwrap();
         println!("\nhead {}", head.0);
         if round == 200 {
-            let next = ledger.date().succ_opt().unwrap();
+            let next = ledger.session_date().succ_opt().unwrap();
             ledger.roll(next).unwrap();
         }
         if round == 255 {
@@ -140,12 +140,12 @@ fn what_was_reported_written_survives_sigkill_at_any_moment() {
 fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = counted(folder.path());
-    let mut story = Story::default();
+    let mut story = EventScript::default();
     let mut written: Vec<JournalEntry> = Vec::new();
     let mut ends = vec![0];
     for size in [1_usize, 7, 3, 30, 2, 12] {
         let moves: Vec<u8> = (0..size).map(|i| u8::try_from(i * 37 % 251).unwrap()).collect();
-        let batch = story.tell(&moves);
+        let batch = story.entries_for(&moves);
         ledger.append(&batch).unwrap();
         written.extend(batch);
         ends.push(ledger.head().0);

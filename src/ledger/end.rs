@@ -25,10 +25,10 @@ impl End {
         let head = files::last_position(db, path)?;
         let input = db
             .query_row("SELECT ifnull(max(id), 0) FROM inputs", [], |row| row.get(0))
-            .map_err(|source| LedgerError::sqlite("read", path, source))?;
+            .map_err(|source| LedgerError::from_sqlite("read", path, source))?;
         Ok(Self {
             head,
-            heads: files::heads(db, path)?,
+            heads: files::read_heads(db, path)?,
             input,
             tail: Tail::read(db, path, head)?,
             chain: None,
@@ -36,7 +36,7 @@ impl End {
     }
 
     /// The head of a channel that is new; nothing when it is known.
-    pub(super) fn establish(&mut self, channel: Channel, random: u64) -> Option<Head> {
+    pub(super) fn establish_channel(&mut self, channel: Channel, random: u64) -> Option<Head> {
         if self.heads.contains_key(&channel) {
             return None;
         }
@@ -49,7 +49,7 @@ impl End {
     }
 
     /// Takes the event's numbers when they continue position and channel. True when the channel is new.
-    pub(super) fn admit(&mut self, event: &Sequenced, random: u64) -> Result<bool, LedgerError> {
+    pub(super) fn admit_event(&mut self, event: &Sequenced, random: u64) -> Result<bool, LedgerError> {
         if event.position.0 != self.head.saturating_add(1) {
             return Err(LedgerError::Hole {
                 head: self.head,
@@ -63,7 +63,7 @@ impl End {
             });
         }
         self.head = event.position.0;
-        self.tail.clear();
+        self.tail.forget();
         let Some(channel) = event.channel else { return Ok(false) };
         let mut new = false;
         let head = self.heads.entry(channel).or_insert_with(|| {

@@ -172,11 +172,11 @@ impl LedgerError {
 
     /// Sorts whatever SQLite says while doing `verb` to `file`.
     pub(super) fn of_sqlite<'p>(verb: &'static str, file: &'p Path) -> impl Fn(rusqlite::Error) -> Self + Copy + 'p {
-        move |source| Self::sqlite(verb, file, source)
+        move |source| Self::from_sqlite(verb, file, source)
     }
 
     /// Sorts what SQLite said while doing `verb` to `file`.
-    pub(super) fn sqlite(verb: &'static str, file: &Path, source: rusqlite::Error) -> Self {
+    pub(super) fn from_sqlite(verb: &'static str, file: &Path, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let file = file.to_owned();
         match source.sqlite_error_code() {

@@ -57,7 +57,7 @@ pub(super) fn path_of(folder: &Path, date: NaiveDate) -> PathBuf {
 }
 
 /// The session dates that have a file in `folder`, earliest first.
-pub(super) fn dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
+pub(super) fn session_dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
     let error = |source| LedgerError::Folder {
         path: folder.to_owned(),
         source,
@@ -77,7 +77,7 @@ pub(super) fn dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError> {
 /// Sends a day file's log to the disk, as far as there is one. Closing this descriptor gives none of SQLite's locks up: they are on
 /// the file and its `-shm`.
 pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
-    let log = beside(path, "-wal");
+    let log = with_suffix(path, "-wal");
     match File::open(&log).and_then(|log| log.sync_data()) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LedgerError::Folder { path: log, source }),
         _ => Ok(()),
@@ -90,7 +90,7 @@ pub fn holder_id(folder: &Path) -> Option<String> {
 }
 
 /// Takes the folder for this process.
-pub(super) fn lock(folder: &Path) -> Result<LockFile, LedgerError> {
+pub(super) fn lock_folder(folder: &Path) -> Result<LockFile, LedgerError> {
     let path = folder.join("lock");
     LockFile::take(&path).map_err(|error| match error {
         LockError::Held(by) => LedgerError::InUse {
@@ -103,7 +103,7 @@ pub(super) fn lock(folder: &Path) -> Result<LockFile, LedgerError> {
 
 /// Opens a day file to append to it; makes it when it is not there, or when its making was cut short.
 pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &str) -> Result<Connection, LedgerError> {
-    let error = |source| LedgerError::sqlite("open", path, source);
+    let error = LedgerError::of_sqlite("open", path);
     let mut db = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -116,14 +116,14 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
     )
     .map_err(error)?;
     if format.is_none() {
-        create(&mut db, first, heads, lineage).map_err(error)?;
+        create_tables(&mut db, first, heads, lineage).map_err(error)?;
         sync_folder(path)?;
     }
     Ok(db)
 }
 
 /// The name of a file that SQLite keeps beside `path`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()
@@ -146,7 +146,7 @@ pub(super) fn look_again(looks: i32) -> bool {
 
 /// Opens a day file to read it.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
-    let error = |source| LedgerError::sqlite("open", path, source);
+    let error = LedgerError::of_sqlite("open", path);
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(error)?;
     db.busy_timeout(limits::LEDGER_BUSY_MAX).map_err(error)?;
@@ -157,11 +157,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
 pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, LedgerError> {
     let read = |pragma: &str| {
         db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
-            .map_err(|source| LedgerError::sqlite("read", path, source))
+            .map_err(|source| LedgerError::from_sqlite("read", path, source))
     };
     let tables = db
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
-        .map_err(|source| LedgerError::sqlite("read", path, source))?;
+        .map_err(|source| LedgerError::from_sqlite("read", path, source))?;
     let application = read("application_id")?;
     let format = read("user_version")?;
     if application == 0 && tables == 0 {
@@ -181,7 +181,7 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, Led
 }
 
 /// All tables, or none of them: one transaction.
-fn create(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) -> rusqlite::Result<()> {
+fn create_tables(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(SCHEMA)?;
     transaction.execute_batch(&format!(
@@ -218,13 +218,13 @@ pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, Ledger
         row.get::<_, i64>(0)
     })
     .map(from_sql_int)
-    .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+    .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
 /// The name of this ledger among all ledgers: positions of another one mean nothing here.
-pub(super) fn lineage(db: &Connection, path: &Path) -> Result<String, LedgerError> {
+pub(super) fn read_lineage(db: &Connection, path: &Path) -> Result<String, LedgerError> {
     db.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
-        .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+        .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
 /// The last position in the file, or the one before its first.
@@ -237,12 +237,12 @@ pub(super) fn last_position(db: &Connection, path: &Path) -> Result<u64, LedgerE
             [],
             |row| row.get::<_, i64>(0),
         )
-        .map_err(|source| LedgerError::sqlite("read", path, source))?;
+        .map_err(|source| LedgerError::from_sqlite("read", path, source))?;
     Ok(from_sql_int(last).max(first.saturating_sub(1)))
 }
 
 /// Where each channel ends after this file.
-pub(super) fn heads(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
+pub(super) fn read_heads(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
     const SQL: &str = "SELECT channel, epoch, max(seq, ifnull(CASE
             WHEN channel LIKE 'ticks:%' THEN (SELECT max(seq) FROM ticks WHERE symbol = substr(channel, 7))
             WHEN channel LIKE 'bars.%' THEN (SELECT max(b.seq) FROM bars b
@@ -257,7 +257,7 @@ pub(super) fn heads_before(db: &Connection, path: &Path) -> Result<Heads, Ledger
 }
 
 fn heads_by(db: &Connection, path: &Path, sql: &str) -> Result<Heads, LedgerError> {
-    let error = |source| LedgerError::sqlite("read heads of", path, source);
+    let error = LedgerError::of_sqlite("read heads of", path);
     let mut statement = db.prepare(sql).map_err(error)?;
     let mut rows = statement.query([]).map_err(error)?;
     let mut heads = Heads::new();

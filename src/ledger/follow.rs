@@ -5,7 +5,7 @@
 use super::append::{Ledger, Options};
 use super::end::End;
 use super::error::LedgerError;
-use super::files::{self, beside};
+use super::files::{self, with_suffix};
 use super::parcel_body::{self, ParcelRow, RowKind};
 use super::parcels::{self, Parcels};
 use super::rows::{INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK, Table};
@@ -33,25 +33,25 @@ pub struct ChainEnd {
 ///
 /// # Errors
 /// [`LedgerError`] when the folder or its newest file cannot be read.
-pub fn followed(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
+pub fn followed_chain(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
     if !folder.exists() {
         return Ok(None);
     }
     let mut head = None;
-    for date in files::dates(folder)?.into_iter().rev() {
+    for date in files::session_dates(folder)?.into_iter().rev() {
         let path = files::path_of(folder, date);
         let db = files::open_to_read(&path)?;
         if files::format_of(&db, &path)?.is_none() {
             continue;
         }
-        let lineage = files::lineage(&db, &path)?;
+        let lineage = files::read_lineage(&db, &path)?;
         let ends = files::last_position(&db, &path)?;
         let head = *head.get_or_insert(ends);
         if ends != head {
             return Ok(None);
         }
         // A file that was begun last may have none yet.
-        if let Some(last) = parcels::last(&db, &path)? {
+        if let Some(last) = parcels::read_last(&db, &path)? {
             return Ok((last.position() == head).then_some(ChainEnd {
                 lineage,
                 number: last.chain.number,
@@ -67,7 +67,9 @@ pub(super) fn begins_with(options: &Options) -> Result<Option<ChainOpening>, Led
     let Parcels::Followed(Some(parcel)) = &options.parcels else {
         return Ok(None);
     };
-    parcel.opening().map_err(|error| refused(parcel, &error.to_string()))
+    parcel
+        .opening()
+        .map_err(|error| refuse_parcel(parcel, &error.to_string()))
 }
 
 /// Date, first position and path of the first file of an empty ledger.
@@ -87,13 +89,13 @@ pub(super) fn go_on(
     files: &[PathBuf],
 ) -> Result<(), LedgerError> {
     parcels::make_table(db, path)?;
-    end.chain = parcels::last(db, path)?.map(|last| last.chain);
+    end.chain = parcels::read_last(db, path)?.map(|last| last.chain);
     for file in files {
         if end.chain.is_some() {
             break;
         }
         let before = files::open_to_read(file)?;
-        end.chain = parcels::last(&before, file)?.map(|last| last.chain);
+        end.chain = parcels::read_last(&before, file)?.map(|last| last.chain);
     }
     let Some(parcel) = begin.filter(|_| end.chain.is_none()) else {
         return Ok(());
@@ -108,16 +110,16 @@ pub(super) fn go_on(
 /// # Errors
 /// [`LedgerError::Folder`], and [`LedgerError::InUse`] while a service runs on it.
 pub fn set_aside(folder: &Path) -> Result<(), LedgerError> {
-    let _held = files::lock(folder)?;
+    let _held = files::lock_folder(folder)?;
     let aside = folder.join("aside");
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(of_folder(&aside))?;
     }
     fs::create_dir(&aside).map_err(of_folder(&aside))?;
-    for date in files::dates(folder)?.into_iter().rev() {
+    for date in files::session_dates(folder)?.into_iter().rev() {
         let path = files::path_of(folder, date);
         // The file goes last: one without its log would be an older ledger.
-        for from in [beside(&path, "-shm"), beside(&path, "-wal"), path] {
+        for from in [with_suffix(&path, "-shm"), with_suffix(&path, "-wal"), path] {
             let Some(name) = from.file_name().filter(|_| from.exists()) else {
                 continue;
             };
@@ -142,18 +144,21 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Parcel`] when it does not continue this ledger, or cannot be read; else what keeps it from being written:
     /// the same parcel may be taken again then.
-    pub fn take(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
+    pub fn apply_parcel(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
         self.be_sure()?;
         let Some(chain) = self.end.chain else {
-            return Err(refused(parcel, "this ledger follows no other"));
+            return Err(refuse_parcel(parcel, "this ledger follows no other"));
         };
         if parcel.number != chain.number.saturating_add(1) || parcel.previous != chain.hash {
-            return Err(refused(parcel, &format!("it does not follow {}", chain.number)));
+            return Err(refuse_parcel(parcel, &format!("it does not follow {}", chain.number)));
         }
         if !parcel.is_whole() {
-            return Err(refused(parcel, "its body does not give its hash"));
+            return Err(refuse_parcel(parcel, "its body does not give its hash"));
         }
-        match parcel.opening().map_err(|error| refused(parcel, &error.to_string()))? {
+        match parcel
+            .opening()
+            .map_err(|error| refuse_parcel(parcel, &error.to_string()))?
+        {
             Some(opening) => self.take_opening(parcel, &opening).map(|()| Vec::new()),
             None => self.take_rows(parcel),
         }
@@ -165,9 +170,9 @@ impl Ledger {
         let mut known = self.end.heads.clone();
         known.extend(new.clone());
         if opening.position != self.end.head || opening.heads != known {
-            return Err(refused(parcel, "it opens elsewhere than where this ledger ends"));
+            return Err(refuse_parcel(parcel, "it opens elsewhere than where this ledger ends"));
         }
-        if opening.date > self.date() && new.is_empty() {
+        if opening.date > self.session_date() && new.is_empty() {
             return self.roll_to(opening.date, Some(parcel));
         }
         let error = LedgerError::of_sqlite("append to", &self.path);
@@ -184,12 +189,12 @@ impl Ledger {
         parcels::put_opening(&transaction, &mut end, (parcel.number, parcel.previous, &text)).map_err(error)?;
         transaction.commit().map_err(error)?;
         self.end = end;
-        self.shared.advance(self.end.head, &self.end.heads);
+        self.shared.advance_head(self.end.head, &self.end.heads);
         Ok(())
     }
 
     fn take_rows(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
-        let rows = parcel_body::read(&parcel.body).map_err(|problem| refused(parcel, &problem))?;
+        let rows = parcel_body::read(&parcel.body).map_err(|problem| refuse_parcel(parcel, &problem))?;
         self.sync_fully(false)?; // what is lost comes again
         let mut end = self.end.clone();
         let random = self.options.random;
@@ -208,30 +213,30 @@ impl Ledger {
                     end.tail.push(heard);
                 }
                 JournalEntry::Event(event) => {
-                    let new = end.admit(event, random)?;
+                    let new = end.admit_event(event, random)?;
                     if new && let Some(channel) = event.channel {
                         let problem = format!("nothing says which epoch channel {channel} has");
-                        return Err(refused(parcel, &problem));
+                        return Err(refuse_parcel(parcel, &problem));
                     }
                 }
                 JournalEntry::Partial { .. } => {}
             }
-            insert(&transaction, kind, columns, end.input).map_err(error)?;
+            insert_row(&transaction, kind, columns, end.input).map_err(error)?;
             entries.push(entry);
         }
-        parcels::add(&transaction, &mut end, &parcel.body).map_err(error)?;
+        parcels::add_parcel(&transaction, &mut end, &parcel.body).map_err(error)?;
         self.unsure = true; // until it is committed and acknowledged
         transaction.commit().map_err(error)?;
-        self.mark.acknowledge(end.head)?;
+        self.mark.raise_head(end.head)?;
         self.unsure = false;
         self.end = end;
-        self.shared.advance(self.end.head, &self.end.heads);
+        self.shared.advance_head(self.end.head, &self.end.heads);
         self.keep_log_small(count);
         Ok(entries)
     }
 }
 
-fn refused(parcel: &Parcel, problem: &str) -> LedgerError {
+fn refuse_parcel(parcel: &Parcel, problem: &str) -> LedgerError {
     LedgerError::Parcel {
         number: parcel.number,
         problem: problem.to_owned(),
@@ -239,7 +244,7 @@ fn refused(parcel: &Parcel, problem: &str) -> LedgerError {
 }
 
 /// Stores a row as it came; an input under the next id of this ledger.
-fn insert(db: &Transaction<'_>, kind: RowKind, mut columns: Vec<Value>, input: i64) -> rusqlite::Result<()> {
+fn insert_row(db: &Transaction<'_>, kind: RowKind, mut columns: Vec<Value>, input: i64) -> rusqlite::Result<()> {
     let sql = match kind {
         RowKind::Input => {
             if let Some(id) = columns.first_mut() {

@@ -17,7 +17,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub(super) const fn of(db: Connection, path: PathBuf) -> Self {
+    pub(super) const fn of_file(db: Connection, path: PathBuf) -> Self {
         Self {
             source: Some((db, path)),
             page: VecDeque::new(),
@@ -25,7 +25,7 @@ impl Inputs {
         }
     }
 
-    pub(super) const fn none() -> Self {
+    pub(super) const fn empty() -> Self {
         Self {
             source: None,
             page: VecDeque::new(),
@@ -33,7 +33,7 @@ impl Inputs {
         }
     }
 
-    fn turn(&mut self) -> Result<(), LedgerError> {
+    fn read_batch(&mut self) -> Result<(), LedgerError> {
         let Some((db, path)) = &self.source else { return Ok(()) };
         self.page = read(db, path, &mut self.last_id)?;
         Ok(())
@@ -46,7 +46,7 @@ impl Iterator for Inputs {
     /// After an error the iterator ends.
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.is_empty()
-            && let Err(error) = self.turn()
+            && let Err(error) = self.read_batch()
         {
             self.source = None;
             return Some(Err(error));
@@ -56,7 +56,7 @@ impl Iterator for Inputs {
 }
 
 fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Input>, LedgerError> {
-    let error = |source| LedgerError::sqlite("read inputs of", path, source);
+    let error = LedgerError::of_sqlite("read inputs of", path);
     let mut statement = db
         .prepare_cached("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE id > ?1 ORDER BY id LIMIT ?2")
         .map_err(error)?;
@@ -65,7 +65,7 @@ fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Inpu
     let mut page = VecDeque::new();
     while let Some(row) = found.next().map_err(error)? {
         let id = row.get(0).map_err(error)?;
-        let heard = rows::input(row).map_err(|problem| LedgerError::Corrupt {
+        let heard = rows::input_from_row(row).map_err(|problem| LedgerError::Corrupt {
             file: path.to_owned(),
             table: "inputs",
             row: id,

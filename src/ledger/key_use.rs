@@ -1,6 +1,6 @@
 //! What today has cost each API key, so that a restart does not forget it.
 //!
-//! A file of its own beside the day files: it is written by the key pool, not by the one who appends to the ledger.
+//! A file of its own beside the day files: it is written by the key pool, not by the ledger's writing end.
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeySlot, KeyUse};
@@ -31,7 +31,7 @@ impl KeyUseBook {
     /// # Errors
     /// [`KeyUseError`] when the file cannot be opened or is no database.
     pub fn open(folder: &Path) -> Result<Self, KeyUseError> {
-        Self::with(Connection::open(folder.join("keys.db"))?)
+        Self::with_tables(Connection::open(folder.join("keys.db"))?)
     }
 
     /// A book that lasts as long as the process.
@@ -39,10 +39,10 @@ impl KeyUseBook {
     /// # Errors
     /// [`KeyUseError`] when there is no memory for it.
     pub fn in_memory() -> Result<Self, KeyUseError> {
-        Self::with(Connection::open_in_memory()?)
+        Self::with_tables(Connection::open_in_memory()?)
     }
 
-    fn with(db: Connection) -> Result<Self, KeyUseError> {
+    fn with_tables(db: Connection) -> Result<Self, KeyUseError> {
         db.busy_timeout(Duration::from_secs(2))?;
         // WAL: `candela keys` reads while the service writes. A power cut may cost the last call of the day its entry.
         db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).optional()?;
@@ -55,7 +55,7 @@ impl KeyUseBook {
     ///
     /// # Errors
     /// [`KeyUseError`] when the book cannot be read.
-    pub fn newest(&self) -> Result<Vec<KeyUse>, KeyUseError> {
+    pub fn newest_uses(&self) -> Result<Vec<KeyUse>, KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut query = db.prepare_cached(
             "SELECT max(day), key_group, key_number, calls, minute, last_us FROM key_use GROUP BY key_group, key_number",
@@ -79,7 +79,7 @@ impl KeyUseBook {
     ///
     /// # Errors
     /// [`KeyUseError`] when the book cannot be written.
-    pub fn save(&self, used: &KeyUse) -> Result<(), KeyUseError> {
+    pub fn save_use(&self, used: &KeyUse) -> Result<(), KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut upsert = db.prepare_cached("INSERT OR REPLACE INTO key_use VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         upsert.execute(params![
@@ -111,18 +111,18 @@ mod tests {
         };
         {
             let book = KeyUseBook::open(folder.path()).unwrap();
-            assert_eq!(book.newest().unwrap(), []);
+            assert_eq!(book.newest_uses().unwrap(), []);
             for calls in 1..=5 {
-                book.save(&entry("2026-03-02", calls)).unwrap();
+                book.save_use(&entry("2026-03-02", calls)).unwrap();
             }
-            book.save(&entry("2026-03-01", 99)).unwrap();
+            book.save_use(&entry("2026-03-01", 99)).unwrap();
         }
         let again = KeyUseBook::open(folder.path()).unwrap();
-        assert_eq!(again.newest().unwrap(), [entry("2026-03-02", 5)]);
+        assert_eq!(again.newest_uses().unwrap(), [entry("2026-03-02", 5)]);
     }
 
     #[test]
     fn a_book_in_memory_forgets_nothing_while_it_lasts() {
-        assert_eq!(KeyUseBook::in_memory().unwrap().newest().unwrap(), []);
+        assert_eq!(KeyUseBook::in_memory().unwrap().newest_uses().unwrap(), []);
     }
 }

@@ -129,7 +129,7 @@ impl Mark {
     /// it was appended to by a version that keeps a mark; `log`: its newest file has a log.
     pub(super) fn open(folder: &Path, head: u64, marked: bool, log: bool) -> Result<(Self, LastRun), LedgerError> {
         let path = folder.join(NAME);
-        let error = |source| failed(&path, source);
+        let error = |source| io_error(&path, source);
         let known = match fs::read_to_string(&path) {
             Ok(text) => MarkText::read(&text),
             Err(source) if source.kind() == io::ErrorKind::NotFound => None,
@@ -146,7 +146,7 @@ impl Mark {
         let boot = boot_id();
         let last = LastRun {
             head: known.as_ref().map_or(0, |known| known.head),
-            doubt: doubt(known.as_ref(), head, marked || log, (&boot, inode)),
+            doubt: find_doubt(known.as_ref(), head, marked || log, (&boot, inode)),
         };
         let mark = Self {
             file,
@@ -162,32 +162,32 @@ impl Mark {
     }
 
     /// From now on events are appended after `head`, numbered so that none is given out twice.
-    pub(super) fn begin(&mut self, head: u64) -> Result<(), LedgerError> {
+    pub(super) fn begin_run(&mut self, head: u64) -> Result<(), LedgerError> {
         (self.text.head, self.text.clean) = (head, false);
-        self.save()?;
+        self.write_file()?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| failed(&self.path, source))
+        synced.map_err(|source| io_error(&self.path, source))
     }
 
     /// `head` is written, and may be told.
-    pub(super) fn acknowledge(&mut self, head: u64) -> Result<(), LedgerError> {
+    pub(super) fn raise_head(&mut self, head: u64) -> Result<(), LedgerError> {
         if self.text.clean {
             self.text.clean = false;
-            self.save()?;
+            self.write_file()?;
         }
         self.text.head = head;
         let written = self.file.write_all_at(head_line(head).as_bytes(), 0);
-        written.map_err(|source| failed(&self.path, source))
+        written.map_err(|source| io_error(&self.path, source))
     }
 
     /// All of the ledger is on the disk.
-    pub(super) fn rest(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn mark_at_rest(&mut self) -> Result<(), LedgerError> {
         self.text.clean = true;
-        self.save()
+        self.write_file()
     }
 
-    fn save(&self) -> Result<(), LedgerError> {
+    fn write_file(&self) -> Result<(), LedgerError> {
         let text = self.text.write();
         let length = u64::try_from(text.len()).unwrap_or(0);
         let saved = self
@@ -195,11 +195,11 @@ impl Mark {
             .write_all_at(text.as_bytes(), 0)
             .and_then(|()| self.file.set_len(length))
             .and_then(|()| self.file.sync_all());
-        saved.map_err(|source| failed(&self.path, source))
+        saved.map_err(|source| io_error(&self.path, source))
     }
 }
 
-fn failed(path: &Path, source: io::Error) -> LedgerError {
+fn io_error(path: &Path, source: io::Error) -> LedgerError {
     LedgerError::Folder {
         path: path.to_owned(),
         source,
@@ -208,7 +208,7 @@ fn failed(path: &Path, source: io::Error) -> LedgerError {
 
 /// Why the ledger, which ends at `head`, cannot be shown to be whole; nothing when it can. A ledger of a version without a mark is
 /// whole when a stop left it without a log (`expected`: it must have a mark, or has a log).
-pub fn doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
+pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
         return (expected && head > 0).then_some(Doubt::MarkMissing);
     };
@@ -259,30 +259,30 @@ mod tests {
     fn only_a_mark_that_shows_all_that_was_told_is_no_doubt() {
         let here = ("b1", 7);
         let clean = MarkText { clean: true, ..text() };
-        assert_eq!(doubt(Some(&text()), 480, true, here), None);
+        assert_eq!(find_doubt(Some(&text()), 480, true, here), None);
         assert_eq!(
-            doubt(Some(&text()), 481, true, here),
+            find_doubt(Some(&text()), 481, true, here),
             None,
             "killed between commit and mark"
         );
-        assert_eq!(doubt(Some(&text()), 479, true, here), Some(Doubt::LostTail));
-        assert_eq!(doubt(Some(&text()), 0, true, here), Some(Doubt::LostTail));
-        assert_eq!(doubt(Some(&text()), 480, true, ("b2", 7)), Some(Doubt::PowerLoss));
-        assert_eq!(doubt(Some(&text()), 480, true, ("", 7)), Some(Doubt::PowerLoss));
-        assert_eq!(doubt(Some(&clean), 480, true, ("b2", 7)), None);
-        assert_eq!(doubt(Some(&clean), 480, true, ("b1", 8)), Some(Doubt::Copied));
-        assert_eq!(doubt(None, 480, true, here), Some(Doubt::MarkMissing));
+        assert_eq!(find_doubt(Some(&text()), 479, true, here), Some(Doubt::LostTail));
+        assert_eq!(find_doubt(Some(&text()), 0, true, here), Some(Doubt::LostTail));
+        assert_eq!(find_doubt(Some(&text()), 480, true, ("b2", 7)), Some(Doubt::PowerLoss));
+        assert_eq!(find_doubt(Some(&text()), 480, true, ("", 7)), Some(Doubt::PowerLoss));
+        assert_eq!(find_doubt(Some(&clean), 480, true, ("b2", 7)), None);
+        assert_eq!(find_doubt(Some(&clean), 480, true, ("b1", 8)), Some(Doubt::Copied));
+        assert_eq!(find_doubt(None, 480, true, here), Some(Doubt::MarkMissing));
         assert_eq!(
-            doubt(None, 480, false, here),
+            find_doubt(None, 480, false, here),
             None,
             "of a version without a mark, cleanly stopped"
         );
-        assert_eq!(doubt(None, 0, true, here), None);
+        assert_eq!(find_doubt(None, 0, true, here), None);
         let empty = MarkText { head: 0, ..text() };
-        assert_eq!(doubt(Some(&empty), 0, true, here), None);
-        assert_eq!(doubt(Some(&empty), 0, true, ("b2", 7)), None);
+        assert_eq!(find_doubt(Some(&empty), 0, true, here), None);
+        assert_eq!(find_doubt(Some(&empty), 0, true, ("b2", 7)), None);
         assert_eq!(
-            doubt(Some(&empty), 0, true, ("b1", 8)),
+            find_doubt(Some(&empty), 0, true, ("b1", 8)),
             Some(Doubt::Copied),
             "a copy of an empty ledger"
         );

@@ -33,30 +33,31 @@ mod checkpoint;
 mod append;
 mod read;
 mod inputs;
+mod inserts;
 mod key_use;
 
 use crate::lock_file::LockFile;
 pub use append::{Ledger, Options, needs_sync};
 pub use error::{Disposition, LedgerError};
 pub use files::holder_id;
-pub use follow::{ChainEnd, followed, set_aside};
+pub use follow::{ChainEnd, followed_chain, set_aside};
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
-pub use mark::{Doubt, MarkText, doubt};
+pub use mark::{Doubt, MarkText, find_doubt};
 pub use parcels::{ParcelEnds, Parcels};
 pub use read::LedgerReader;
-pub use renumber::{Ancestor, Renumbered, stands};
+pub use renumber::{Ancestor, Renumbered, surviving_range};
 
 /// Takes a ledger's folder for as long as what is returned lives: no service can run on it meanwhile.
 ///
 /// # Errors
 /// [`LedgerError::InUse`] while one does.
-pub fn hold(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
-    files::lock(folder)
+pub fn lock_folder(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
+    files::lock_folder(folder)
 }
 
 #[cfg(test)]
-pub(crate) mod story;
+pub(crate) mod event_script;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

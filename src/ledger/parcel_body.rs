@@ -27,7 +27,7 @@ impl RowKind {
         Self::Event(Table::Notes),
     ];
 
-    fn of(code: u8) -> Option<Self> {
+    fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 
@@ -50,12 +50,12 @@ pub(super) struct ParcelBody {
 
 impl ParcelBody {
     /// An input that came after the event at `after`.
-    pub(super) fn input(&mut self, after: u64, heard: &Input) -> rusqlite::Result<()> {
+    pub(super) fn push_input(&mut self, after: u64, heard: &Input) -> rusqlite::Result<()> {
         self.kind = Some(RowKind::Input);
         rows::insert_input(self, 0, after, heard)
     }
 
-    pub(super) fn event(&mut self, numbered: &Sequenced) -> rusqlite::Result<()> {
+    pub(super) fn push_event(&mut self, numbered: &Sequenced) -> rusqlite::Result<()> {
         match &numbered.event {
             Event::Tick(accepted) => {
                 self.kind = Some(RowKind::Event(Table::Ticks));
@@ -73,21 +73,21 @@ impl ParcelBody {
     }
 
     /// A row as a table has it; of an input without its id.
-    pub(super) fn row(&mut self, kind: RowKind, columns: &[Value]) {
-        self.begin(kind, columns.len());
-        columns.iter().for_each(|value| self.value(ValueRef::from(value)));
+    pub(super) fn push_row(&mut self, kind: RowKind, columns: &[Value]) {
+        self.begin_row(kind, columns.len());
+        columns.iter().for_each(|value| self.push_value(ValueRef::from(value)));
     }
 
-    pub(super) fn finish(self) -> Bytes {
+    pub(super) fn into_bytes(self) -> Bytes {
         self.bytes.freeze()
     }
 
-    fn begin(&mut self, kind: RowKind, columns: usize) {
+    fn begin_row(&mut self, kind: RowKind, columns: usize) {
         self.bytes.put_u8(kind.code());
         self.bytes.put_u8(u8::try_from(columns).unwrap_or(u8::MAX)); // no table has as many
     }
 
-    fn value(&mut self, value: ValueRef<'_>) {
+    fn push_value(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.bytes.put_u8(0),
             ValueRef::Integer(number) => {
@@ -98,12 +98,12 @@ impl ParcelBody {
                 self.bytes.put_u8(2);
                 self.bytes.put_f64(number);
             }
-            ValueRef::Text(text) => self.long(3, text),
-            ValueRef::Blob(blob) => self.long(4, blob),
+            ValueRef::Text(text) => self.push_bytes(3, text),
+            ValueRef::Blob(blob) => self.push_bytes(4, blob),
         }
     }
 
-    fn long(&mut self, tag: u8, bytes: &[u8]) {
+    fn push_bytes(&mut self, tag: u8, bytes: &[u8]) {
         self.bytes.put_u8(tag);
         self.bytes.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX)); // SQLite stores none as long
         self.bytes.put_slice(bytes);
@@ -111,17 +111,17 @@ impl ParcelBody {
 }
 
 impl ColumnSink for ParcelBody {
-    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    fn bind_row(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
         let kind = self.kind.unwrap_or(RowKind::Input);
         let columns = match kind {
             RowKind::Input => columns.get(1..).unwrap_or_default(),
             RowKind::Event(_) => columns,
         };
-        self.begin(kind, columns.len());
+        self.begin_row(kind, columns.len());
         for column in columns {
             match column.to_sql()? {
-                ToSqlOutput::Borrowed(value) => self.value(value),
-                ToSqlOutput::Owned(value) => self.value(ValueRef::from(&value)),
+                ToSqlOutput::Borrowed(value) => self.push_value(value),
+                ToSqlOutput::Owned(value) => self.push_value(ValueRef::from(&value)),
                 _ => return Err(rusqlite::Error::InvalidQuery), // none of our types gives one
             }
         }
@@ -145,17 +145,17 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<ParcelRow>, String> {
     let mut rest = body;
     let mut rows = Vec::new();
     while !rest.is_empty() {
-        let code = byte(&mut rest)?;
-        let kind = RowKind::of(code).ok_or_else(|| format!("{code} is no kind of row"))?;
+        let code = read_byte(&mut rest)?;
+        let kind = RowKind::from_code(code).ok_or_else(|| format!("{code} is no kind of row"))?;
         let mut columns = Vec::new();
         if kind == RowKind::Input {
             columns.push(Value::Null); // the id
         }
-        for _ in 0..byte(&mut rest)? {
-            columns.push(value(&mut rest)?);
+        for _ in 0..read_byte(&mut rest)? {
+            columns.push(read_value(&mut rest)?);
         }
         let entry = match kind {
-            RowKind::Input => JournalEntry::Input(rows::input(columns.as_slice())?),
+            RowKind::Input => JournalEntry::Input(rows::input_from_row(columns.as_slice())?),
             RowKind::Event(table) => JournalEntry::Event(table.read(columns.as_slice())?),
         };
         rows.push(ParcelRow { kind, columns, entry });
@@ -163,29 +163,29 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<ParcelRow>, String> {
     Ok(rows)
 }
 
-fn value(rest: &mut &[u8]) -> Result<Value, String> {
-    Ok(match byte(rest)? {
+fn read_value(rest: &mut &[u8]) -> Result<Value, String> {
+    Ok(match read_byte(rest)? {
         0 => Value::Null,
-        1 => Value::Integer(i64::from_be_bytes(fixed(rest)?)),
-        2 => Value::Real(f64::from_be_bytes(fixed(rest)?)),
-        3 => Value::Text(String::from_utf8(long(rest)?).map_err(|error| error.to_string())?),
-        4 => Value::Blob(long(rest)?),
+        1 => Value::Integer(i64::from_be_bytes(read_array(rest)?)),
+        2 => Value::Real(f64::from_be_bytes(read_array(rest)?)),
+        3 => Value::Text(String::from_utf8(read_bytes(rest)?).map_err(|error| error.to_string())?),
+        4 => Value::Blob(read_bytes(rest)?),
         other => return Err(format!("{other} is no kind of column")),
     })
 }
 
-fn byte(rest: &mut &[u8]) -> Result<u8, String> {
-    fixed::<1>(rest).map(|[byte]| byte)
+fn read_byte(rest: &mut &[u8]) -> Result<u8, String> {
+    read_array::<1>(rest).map(|[byte]| byte)
 }
 
-fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
+fn read_array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
     let (bytes, after) = rest.split_first_chunk().ok_or("it is cut short")?;
     *rest = after;
     Ok(*bytes)
 }
 
-fn long(rest: &mut &[u8]) -> Result<Vec<u8>, String> {
-    let length = usize::try_from(u32::from_be_bytes(fixed(rest)?)).unwrap_or(usize::MAX);
+fn read_bytes(rest: &mut &[u8]) -> Result<Vec<u8>, String> {
+    let length = usize::try_from(u32::from_be_bytes(read_array(rest)?)).unwrap_or(usize::MAX);
     let (bytes, after) = rest.split_at_checked(length).ok_or("it is cut short")?;
     *rest = after;
     Ok(bytes.to_vec())

@@ -1,6 +1,6 @@
 //! Parcels: counted, read again, followed by another ledger, and begun anew where the chain cannot go on.
 
-use super::story::{Story, day};
+use super::event_script::{EventScript, day};
 use super::tests::{events, read_all};
 use super::*;
 use crate::domain::cluster::{Parcel, ParcelHash};
@@ -40,7 +40,7 @@ pub(super) fn all_from(reader: &mut LedgerReader, from: u64) -> Vec<Parcel> {
     let mut all: Vec<Parcel> = Vec::new();
     loop {
         let next = all.last().map_or(from, |last| last.number + 1);
-        let page = reader.parcels(next, 5).unwrap();
+        let page = reader.read_parcels(next, 5).unwrap();
         if page.is_empty() {
             return all;
         }
@@ -73,7 +73,7 @@ fn follow(folder: &Path, parcels: &[Parcel]) -> (Ledger, Vec<JournalEntry>) {
     let mut ledger = opened(folder, Parcels::Followed(Some(first.clone())));
     let mut taken = Vec::new();
     for parcel in rest {
-        taken.extend(ledger.take(parcel).unwrap());
+        taken.extend(ledger.apply_parcel(parcel).unwrap());
     }
     (ledger, taken)
 }
@@ -89,14 +89,14 @@ proptest! {
         reopened in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let entries = Story::default().tell(&moves);
+        let entries = EventScript::default().entries_for(&moves);
         let mut ledger = counted(folder.path());
         let mut told = Vec::new();
         let mut rest = entries.as_slice();
         for (round, cut) in cuts.into_iter().enumerate() {
             let (batch, later) = rest.split_at(cut.min(rest.len()));
             if rolls.contains(&round) {
-                let next = ledger.date().succ_opt().unwrap();
+                let next = ledger.session_date().succ_opt().unwrap();
                 ledger.roll(next).unwrap();
             }
             ledger.append(batch).unwrap();
@@ -115,20 +115,20 @@ proptest! {
         prop_assert_eq!(taken, told);
         prop_assert_eq!(follower.heads(), ledger.heads());
         prop_assert_eq!(follower.reader().lineage(), ledger.reader().lineage());
-        prop_assert_eq!(follower.date(), ledger.date());
+        prop_assert_eq!(follower.session_date(), ledger.session_date());
         prop_assert_eq!(read_all(&mut follower.reader()), events(&entries));
         prop_assert_eq!(all_from(&mut follower.reader(), 1), parcels);
         // It goes on after a restart, and what it has is not taken again.
         drop(follower);
-        let end = followed(other.path()).unwrap().unwrap();
+        let end = followed_chain(other.path()).unwrap().unwrap();
         prop_assert_eq!(end.number, ledger.last_parcel());
         follower = opened(other.path(), Parcels::Followed(None));
-        let mut story = Story::after(&ledger);
-        ledger.append(&story.tell(&[0, 5, 14])).unwrap();
+        let mut story = EventScript::continue_from(&ledger);
+        ledger.append(&story.entries_for(&[0, 5, 14])).unwrap();
         let next = all_from(&mut ledger.reader(), end.number + 1);
-        let taken: Vec<JournalEntry> = next.iter().flat_map(|parcel| follower.take(parcel).unwrap()).collect();
+        let taken: Vec<JournalEntry> = next.iter().flat_map(|parcel| follower.apply_parcel(parcel).unwrap()).collect();
         prop_assert_eq!(taken.len(), 3);
-        prop_assert!(follower.take(next.last().unwrap()).is_err());
+        prop_assert!(follower.apply_parcel(next.last().unwrap()).is_err());
         prop_assert_eq!(follower.heads(), ledger.heads());
     }
 }
@@ -137,9 +137,9 @@ proptest! {
 fn a_parcel_that_is_not_the_next_or_was_changed_is_refused_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = knowing(folder.path());
-    let mut story = Story::default();
+    let mut story = EventScript::default();
     for _ in 0..3 {
-        ledger.append(&story.tell(&[0, 5])).unwrap();
+        ledger.append(&story.entries_for(&[0, 5])).unwrap();
     }
     let parcels = all_from(&mut ledger.reader(), 1);
     let other = tempfile::tempdir().unwrap();
@@ -157,11 +157,11 @@ fn a_parcel_that_is_not_the_next_or_was_changed_is_refused_and_leaves_nothing() 
         ..parcels[2].clone()
     };
     for wrong in [&parcels[1], &parcels[3], &changed, &cut] {
-        let refused = follower.take(wrong).unwrap_err();
+        let refused = follower.apply_parcel(wrong).unwrap_err();
         assert!(matches!(refused, LedgerError::Parcel { .. }), "{refused}");
         assert_eq!(follower.head(), Position(2));
     }
-    follower.take(&parcels[2]).unwrap();
+    follower.apply_parcel(&parcels[2]).unwrap();
     assert_eq!(follower.head(), Position(4));
 }
 
@@ -170,7 +170,7 @@ fn a_body_cut_anywhere_or_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = counted(folder.path());
     let moves: Vec<u8> = (0..=255).collect();
-    ledger.append(&Story::default().tell(&moves)).unwrap();
+    ledger.append(&EventScript::default().entries_for(&moves)).unwrap();
     let body = all_from(&mut ledger.reader(), 3).remove(0).body;
     let whole = parcel_body::read(&body).unwrap().len();
     for end in (0..body.len()).step_by(7) {
@@ -186,12 +186,12 @@ fn a_body_cut_anywhere_or_of_another_kind_is_refused() {
 fn a_ledger_that_was_not_counted_begins_with_an_opening_where_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = opened(folder.path(), Parcels::Uncounted);
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 5, 14, 8])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5, 14, 8])).unwrap();
     assert_eq!(all_from(&mut ledger.reader(), 1), []);
     drop(ledger);
     let mut ledger = counted(folder.path());
-    ledger.append(&story.tell(&[1, 2])).unwrap();
+    ledger.append(&story.entries_for(&[1, 2])).unwrap();
     let parcels = all_from(&mut ledger.reader(), 1);
     let opening = parcels[0].opening().unwrap().unwrap();
     assert_eq!((opening.position, opening.date), (3, day(22)));
@@ -199,11 +199,11 @@ fn a_ledger_that_was_not_counted_begins_with_an_opening_where_it_stands() {
     // Alone again for a while: what came then belongs to no parcel.
     drop(ledger);
     let mut ledger = opened(folder.path(), Parcels::Uncounted);
-    ledger.append(&story.tell(&[3])).unwrap();
+    ledger.append(&story.entries_for(&[3])).unwrap();
     drop(ledger);
-    assert_eq!(followed(folder.path()).unwrap(), None);
+    assert_eq!(followed_chain(folder.path()).unwrap(), None);
     let mut ledger = counted(folder.path());
-    ledger.append(&story.tell(&[4])).unwrap();
+    ledger.append(&story.entries_for(&[4])).unwrap();
     let parcels = all_from(&mut ledger.reader(), 1);
     check_chain(&parcels);
     assert_eq!(
@@ -218,8 +218,8 @@ fn a_ledger_that_was_not_counted_begins_with_an_opening_where_it_stands() {
 fn a_ledger_with_a_new_name_begins_a_chain_beyond_all_that_it_may_have_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = counted(folder.path());
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 5])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5])).unwrap();
     let (before, lineage) = (ledger.last_parcel(), ledger.reader().lineage());
     drop(ledger);
     fs::remove_file(folder.path().join("mark")).unwrap();
@@ -230,7 +230,7 @@ fn a_ledger_with_a_new_name_begins_a_chain_beyond_all_that_it_may_have_lost() {
     let renamed = ledger.last_parcel();
     ledger.begin_parcels_after(renamed * 3).unwrap();
     assert_eq!(ledger.last_parcel(), renamed * 3 + 1);
-    ledger.append(&story.tell(&[1])).unwrap();
+    ledger.append(&story.entries_for(&[1])).unwrap();
     let parcels = all_from(&mut ledger.reader(), 1);
     check_chain(&parcels);
     assert_eq!(parcels.iter().filter(|parcel| parcel.begins_chain()).count(), 4);
@@ -253,7 +253,7 @@ fn a_ledger_with_a_new_name_begins_a_chain_beyond_all_that_it_may_have_lost() {
 fn what_follows_is_put_aside_whole_and_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = knowing(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     let parcels = all_from(&mut ledger.reader(), 1);
     let other = tempfile::tempdir().unwrap();
     let (follower, _) = follow(other.path(), &parcels);
@@ -261,25 +261,28 @@ fn what_follows_is_put_aside_whole_and_begun_anew() {
     drop(follower);
     for _ in 0..2 {
         set_aside(other.path()).unwrap();
-        assert_eq!(followed(other.path()).unwrap(), None);
+        assert_eq!(followed_chain(other.path()).unwrap(), None);
         let (follower, taken) = follow(other.path(), &parcels);
         assert_eq!((taken.len(), follower.head()), (2, Position(2)));
     }
     let aside = LedgerReader::open(&other.path().join("aside")).unwrap();
     assert_eq!(aside.head(), Position(2));
-    assert_eq!(followed(&other.path().join("nowhere")).unwrap(), None);
+    assert_eq!(followed_chain(&other.path().join("nowhere")).unwrap(), None);
 }
 
 #[test]
 fn rows_that_do_not_give_a_parcels_hash_are_damage() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = knowing(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     let path = files::path_of(folder.path(), day(22));
     let db = rusqlite::Connection::open(path).unwrap();
     db.execute("UPDATE ticks SET price_micros = price_micros + 1", [])
         .unwrap();
-    let found = ledger.reader().parcels(2, 1).unwrap_err();
+    let found = ledger.reader().read_parcels(2, 1).unwrap_err();
     assert!(found.to_string().contains("do not give its hash"), "{found}");
-    assert_eq!(ParcelHash::NONE, ledger.reader().parcels(1, 1).unwrap()[0].previous);
+    assert_eq!(
+        ParcelHash::NONE,
+        ledger.reader().read_parcels(1, 1).unwrap()[0].previous
+    );
 }

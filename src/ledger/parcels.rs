@@ -89,7 +89,7 @@ pub(super) fn make_table(db: &Connection, path: &Path) -> Result<(), LedgerError
 }
 
 /// The last parcel of a file; nothing where there is none.
-pub(super) fn last(db: &Connection, path: &Path) -> Result<Option<LastParcel>, LedgerError> {
+pub(super) fn read_last(db: &Connection, path: &Path) -> Result<Option<LastParcel>, LedgerError> {
     if !has_table(db, path)? {
         return Ok(None);
     }
@@ -117,7 +117,7 @@ pub(super) fn opening_at(end: &End, date: NaiveDate, lineage: &str) -> ChainOpen
 }
 
 /// Adds the parcel of what was appended in this transaction.
-pub(super) fn add(db: &Connection, end: &mut End, body: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn add_parcel(db: &Connection, end: &mut End, body: &[u8]) -> rusqlite::Result<()> {
     let Some(chain) = &mut end.chain else { return Ok(()) };
     chain.number = chain.number.saturating_add(1);
     chain.hash = chain.hash.then(chain.number, body);
@@ -174,7 +174,7 @@ pub(super) fn go_on(
     files: &[PathBuf],
 ) -> Result<(), LedgerError> {
     make_table(db, path)?;
-    let here = last(db, path)?;
+    let here = read_last(db, path)?;
     let whole = here.is_some_and(|last| last.position == end.head && last.input == end.input);
     let mut named = lineage_of(db, path)?;
     end.chain = here.map(|last| last.chain);
@@ -188,7 +188,9 @@ pub(super) fn go_on(
     if here.is_none() {
         for file in files {
             let before = files::open_to_read(file)?;
-            let Some(last) = last(&before, file)? else { continue };
+            let Some(last) = read_last(&before, file)? else {
+                continue;
+            };
             named = lineage_of(&before, file)?;
             end.chain = Some(last.chain);
             // Nothing came after it, in its file or in this one.
@@ -218,7 +220,7 @@ pub(super) fn lineage_of(db: &Connection, path: &Path) -> Result<Option<String>,
         .optional()
         .map_err(LedgerError::of_sqlite("read parcels of", path))?;
     let opening = body.map(|body| ChainOpening::read(body.as_bytes())).transpose();
-    let opening = opening.map_err(|problem| damaged(path, 0, problem.to_string()))?;
+    let opening = opening.map_err(|problem| damaged_parcel(path, 0, problem.to_string()))?;
     Ok(opening.map(|opening| opening.lineage))
 }
 
@@ -227,7 +229,7 @@ fn last_input(db: &Connection, path: &Path) -> Result<i64, LedgerError> {
         .map_err(LedgerError::of_sqlite("read", path))
 }
 
-fn damaged(path: &Path, number: u64, problem: String) -> LedgerError {
+fn damaged_parcel(path: &Path, number: u64, problem: String) -> LedgerError {
     LedgerError::Corrupt {
         file: path.to_owned(),
         table: "parcels",
@@ -246,7 +248,7 @@ pub struct ParcelEnds {
 }
 
 /// Where the parcels of a file stand; nothing where it has none.
-pub(super) fn ends(db: &Connection, path: &Path) -> Result<Option<ParcelEnds>, LedgerError> {
+pub(super) fn chain_ends(db: &Connection, path: &Path) -> Result<Option<ParcelEnds>, LedgerError> {
     let Some(first) = first_number(db, path)? else {
         return Ok(None);
     };
@@ -301,7 +303,7 @@ pub(super) fn read(
     let mut parcels = Vec::new();
     let mut size = 0_usize;
     while let Some(row) = cursor.next().map_err(error)? {
-        let found = found(row, path)?;
+        let found = parcel_from_row(row, path)?;
         if found.number >= from && size < bytes && parcels.len() < limit {
             let parcel = parcel_of((&snapshot, path), before.as_ref(), &found)?;
             size = size.saturating_add(parcel.body.len());
@@ -312,7 +314,7 @@ pub(super) fn read(
     Ok(parcels)
 }
 
-fn found(row: &Row<'_>, path: &Path) -> Result<FoundParcel, LedgerError> {
+fn parcel_from_row(row: &Row<'_>, path: &Path) -> Result<FoundParcel, LedgerError> {
     let error = LedgerError::of_sqlite("read parcels of", path);
     let number = from_sql_int(row.get(0).map_err(error)?);
     let hash: Vec<u8> = row.get(3).map_err(error)?;
@@ -326,7 +328,7 @@ fn found(row: &Row<'_>, path: &Path) -> Result<FoundParcel, LedgerError> {
         position: from_sql_int(row.get(1).map_err(error)?),
         input: row.get(2).map_err(error)?,
         hash: ParcelHash::of_bytes(&hash)
-            .ok_or_else(|| damaged(path, number, "its hash has not sixteen bytes".to_owned()))?,
+            .ok_or_else(|| damaged_parcel(path, number, "its hash has not sixteen bytes".to_owned()))?,
         opening: opening.map(|body| (previous, body)),
     })
 }
@@ -341,7 +343,7 @@ fn parcel_of(
         (Some((previous, body)), _) => (*previous, true, Bytes::from(body.clone())),
         (None, Some(before)) => (before.hash, false, body_between((db, path), before, found)?),
         (None, None) => {
-            return Err(damaged(
+            return Err(damaged_parcel(
                 path,
                 found.number,
                 "the parcel before it is missing".to_owned(),
@@ -359,7 +361,11 @@ fn parcel_of(
     if parcel.is_whole() {
         return Ok(parcel);
     }
-    Err(damaged(path, found.number, "its rows do not give its hash".to_owned()))
+    Err(damaged_parcel(
+        path,
+        found.number,
+        "its rows do not give its hash".to_owned(),
+    ))
 }
 
 fn body_between(
@@ -400,9 +406,9 @@ fn body_between(
     rows.sort_by_key(|(place, ..)| *place); // inputs keep their order, behind the event that they came after
     let mut body = ParcelBody::default();
     for (_, kind, columns) in &rows {
-        body.row(*kind, columns);
+        body.push_row(*kind, columns);
     }
-    Ok(body.finish())
+    Ok(body.into_bytes())
 }
 
 const INPUTS: &str = "SELECT kind, at_us, after_position, raw FROM inputs WHERE id > ?1 AND id <= ?2 ORDER BY id";
@@ -423,8 +429,8 @@ fn read_rows(
     while let Some(row) = cursor.next()? {
         let values: Vec<Value> = (0..columns).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?;
         let place = match kind {
-            RowKind::Input => (place(values.get(2)), true),
-            RowKind::Event(_) => (place(values.first()), false),
+            RowKind::Input => (position_in(values.get(2)), true),
+            RowKind::Event(_) => (position_in(values.first()), false),
         };
         into.push((place, kind, values));
     }
@@ -432,7 +438,7 @@ fn read_rows(
 }
 
 /// A position among the columns of a row.
-fn place(column: Option<&Value>) -> u64 {
+fn position_in(column: Option<&Value>) -> u64 {
     match column {
         Some(Value::Integer(position)) => from_sql_int(*position),
         _ => 0,
@@ -464,7 +470,7 @@ impl Ledger {
     /// [`LedgerError`] when it cannot be written down.
     pub fn begin_parcels_after(&mut self, number: u64) -> Result<(), LedgerError> {
         let lineage = self.shared.state().lineage.clone();
-        let opening = opening_at(&self.end, self.date(), &lineage);
+        let opening = opening_at(&self.end, self.session_date(), &lineage);
         let own = self.end.chain.map_or(0, |chain| chain.number);
         let next = number
             .max(own.saturating_add(limits::PARCELS_SKIPPED))

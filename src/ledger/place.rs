@@ -2,7 +2,7 @@
 //! appended with it, and SQLite does not say so.
 
 use super::error::LedgerError;
-use super::files::beside;
+use super::files::with_suffix;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ pub(super) struct Place(Vec<(PathBuf, (u64, u64))>);
 
 impl Place {
     /// Those of `folder` and its day file `day`, as they are now.
-    pub(super) fn of(folder: &Path, day: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn of_day(folder: &Path, day: &Path) -> Result<Self, LedgerError> {
         let must = [folder.join("lock"), folder.join("mark"), day.to_owned()];
-        let may = ["-wal", "-shm"].map(|suffix| beside(day, suffix));
+        let may = ["-wal", "-shm"].map(|suffix| with_suffix(day, suffix));
         let mut files = Vec::new();
         for path in must {
-            let found = number(&path).map_err(|source| LedgerError::Folder {
+            let found = inode_of(&path).map_err(|source| LedgerError::Folder {
                 path: path.clone(),
                 source,
             })?;
@@ -26,16 +26,16 @@ impl Place {
         }
         files.extend(
             may.into_iter()
-                .filter_map(|path| Some((path.clone(), number(&path).ok()?))),
+                .filter_map(|path| Some((path.clone(), inode_of(&path).ok()?))),
         );
         Ok(Self(files))
     }
 
     /// # Errors
     /// [`LedgerError::Gone`] with the first that is no longer there, or is another.
-    pub(super) fn check(&self) -> Result<(), LedgerError> {
+    pub(super) fn check_present(&self) -> Result<(), LedgerError> {
         for (path, known) in &self.0 {
-            let what = match number(path) {
+            let what = match inode_of(path) {
                 Ok(found) if found == *known => continue,
                 Ok(_) => "was replaced".to_owned(),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_owned(),
@@ -50,6 +50,6 @@ impl Place {
     }
 }
 
-fn number(path: &Path) -> std::io::Result<(u64, u64)> {
+fn inode_of(path: &Path) -> std::io::Result<(u64, u64)> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }

@@ -27,12 +27,12 @@ pub struct LedgerReader {
 
 impl Clone for LedgerReader {
     fn clone(&self) -> Self {
-        Self::of(Arc::clone(&self.shared), self.hold.clone())
+        Self::with_hold(Arc::clone(&self.shared), self.hold.clone())
     }
 }
 
 impl LedgerReader {
-    pub(super) const fn of(shared: Arc<Shared>, hold: Option<Hold>) -> Self {
+    pub(super) const fn with_hold(shared: Arc<Shared>, hold: Option<Hold>) -> Self {
         Self {
             shared,
             hold,
@@ -45,7 +45,7 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when the folder or one of its files cannot be read.
     pub fn open(folder: &Path) -> Result<Self, LedgerError> {
-        Ok(Self::of(Arc::new(Shared::scan(folder)?), None))
+        Ok(Self::with_hold(Arc::new(Shared::scan_folder(folder)?), None))
     }
 
     /// The last position that is written.
@@ -93,13 +93,13 @@ impl LedgerReader {
     }
 
     /// The first position that is kept.
-    pub fn first(&self) -> Position {
+    pub fn first_position(&self) -> Position {
         let state = self.shared.state();
         Position(state.files.first_key_value().map_or(1, |(_, file)| file.first))
     }
 
     /// The session dates that are kept, each with the position of its first event, earliest first.
-    pub fn dates(&self) -> Vec<(NaiveDate, Position)> {
+    pub fn session_dates(&self) -> Vec<(NaiveDate, Position)> {
         let state = self.shared.state();
         let dates = state.files.iter().map(|(date, file)| (*date, Position(file.first)));
         dates.collect()
@@ -108,7 +108,7 @@ impl LedgerReader {
     /// Says that this reader needs nothing before `position` any more. Only a holding reader is listened to.
     pub fn done_before(&self, position: Position) {
         if let Some(hold) = &self.hold {
-            hold.set(position.0);
+            hold.set_position(position.0);
         }
     }
 
@@ -120,7 +120,7 @@ impl LedgerReader {
     pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
         let limit = limit.min(limits::LEDGER_READ_MAX);
         let from = from.0.max(1);
-        let files = self.files();
+        let files = self.files_snapshot();
         if let Some(first) = files.first().map(|file| file.first).filter(|first| from < *first) {
             return Err(LedgerError::Expired { asked: from, first });
         }
@@ -135,9 +135,9 @@ impl LedgerReader {
                 break;
             }
             if next < file.first {
-                return Err(hole(&file.path, next));
+                return Err(missing_position(&file.path, next));
             }
-            events.extend(events_from(self.connection(&file.path)?, &file.path, next, room)?);
+            events.extend(events_from(self.open_cached(&file.path)?, &file.path, next, room)?);
         }
         Ok(events)
     }
@@ -156,18 +156,18 @@ impl LedgerReader {
     ) -> Result<Vec<Sequenced>, LedgerError> {
         let limit = limit.min(limits::LEDGER_READ_MAX);
         let mut events: Vec<Sequenced> = Vec::new();
-        for file in self.files() {
+        for file in self.files_snapshot() {
             let from = events.last().map_or(from_seq, |last| last.seq.saturating_add(1));
             let room = limit.saturating_sub(events.len());
             if room == 0 || from > to_seq {
                 break;
             }
-            let found = channel_events(self.connection(&file.path)?, &file.path, channel, (from, to_seq), room)?;
+            let found = channel_events(self.open_cached(&file.path)?, &file.path, channel, (from, to_seq), room)?;
             events.extend(found);
         }
         for (one, next) in events.iter().zip(events.iter().skip(1)) {
             if one.seq.saturating_add(1) != next.seq {
-                return Err(hole(&self.shared.folder, one.position.0));
+                return Err(missing_position(&self.shared.folder, one.position.0));
             }
         }
         Ok(events)
@@ -178,8 +178,8 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
     pub fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, LedgerError> {
-        for file in self.files() {
-            let found = channel_events(self.connection(&file.path)?, &file.path, channel, (0, u64::MAX), 1)?;
+        for file in self.files_snapshot() {
+            let found = channel_events(self.open_cached(&file.path)?, &file.path, channel, (0, u64::MAX), 1)?;
             if let Some(event) = found.first() {
                 return Ok(Some(event.seq));
             }
@@ -191,13 +191,13 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
-    pub fn journal(&mut self, query: &JournalQuery) -> Result<Vec<PlacedEntry>, LedgerError> {
+    pub fn read_journal(&mut self, query: &JournalQuery) -> Result<Vec<PlacedEntry>, LedgerError> {
         let most = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let mut found = Vec::new();
-        for file in self.files() {
+        for file in self.files_snapshot() {
             let mut asked = query.clone();
             while found.len() < most {
-                let rows = journal_rows(self.connection(&file.path)?, &file.path, &asked)?;
+                let rows = journal_rows(self.open_cached(&file.path)?, &file.path, &asked)?;
                 let Some(last) = rows.last() else { break };
                 asked.after = Some(last.place);
                 let wanted = rows.into_iter().filter(|placed| query.wants(&placed.entry));
@@ -214,12 +214,12 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
     pub fn journal_begins(&mut self) -> Result<Option<Timestamp>, LedgerError> {
-        for file in self.files() {
-            let db = self.connection(&file.path)?;
+        for file in self.files_snapshot() {
+            let db = self.open_cached(&file.path)?;
             let sql = "SELECT min(at_us) FROM notes WHERE kind <> 'bar_end'";
             let first: Option<i64> = db
                 .query_row(sql, [], |row| row.get(0))
-                .map_err(|source| LedgerError::sqlite("read", &file.path, source))?;
+                .map_err(|source| LedgerError::from_sqlite("read", &file.path, source))?;
             if let Some(first) = first {
                 return Ok(Some(Timestamp::from_micros(first)));
             }
@@ -232,18 +232,18 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
     pub fn last_noted(&mut self) -> Result<Option<PlacedEntry>, LedgerError> {
-        for file in self.files().into_iter().rev() {
+        for file in self.files_snapshot().into_iter().rev() {
             let sql = "SELECT * FROM notes WHERE kind = 'journal' ORDER BY position DESC LIMIT 1";
             let mut events = Vec::new();
-            select(
-                self.connection(&file.path)?,
+            select_rows(
+                self.open_cached(&file.path)?,
                 &file.path,
                 Table::Notes,
                 sql,
                 params![],
                 &mut events,
             )?;
-            if let Some(placed) = events.first().and_then(placed) {
+            if let Some(placed) = events.first().and_then(placed_entry) {
                 return Ok(Some(placed));
             }
         }
@@ -254,11 +254,11 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`LedgerError`] when the file cannot be opened.
-    pub fn inputs(&self, date: NaiveDate) -> Result<Inputs, LedgerError> {
+    pub fn inputs_of(&self, date: NaiveDate) -> Result<Inputs, LedgerError> {
         let file = self.shared.state().files.get(&date).cloned();
         match file {
-            Some(file) => Ok(Inputs::of(files::open_to_read(&file.path)?, file.path)),
-            None => Ok(Inputs::none()),
+            Some(file) => Ok(Inputs::of_file(files::open_to_read(&file.path)?, file.path)),
+            None => Ok(Inputs::empty()),
         }
     }
 
@@ -268,10 +268,10 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read, or what it holds does not give a parcel's hash.
-    pub fn parcels(&mut self, from: u64, limit: usize) -> Result<Vec<Parcel>, LedgerError> {
+    pub fn read_parcels(&mut self, from: u64, limit: usize) -> Result<Vec<Parcel>, LedgerError> {
         let size = (limit.min(limits::LEDGER_READ_MAX), limits::PARCELS_READ);
-        for file in self.files().into_iter().rev() {
-            let db = self.connection(&file.path)?;
+        for file in self.files_snapshot().into_iter().rev() {
+            let db = self.open_cached(&file.path)?;
             if parcels::first_number(db, &file.path)?.is_some_and(|first| first <= from) {
                 let found = parcels::read((db, &file.path), from, size)?;
                 if !found.is_empty() {
@@ -285,8 +285,8 @@ impl LedgerReader {
 
     /// The first parcels that are kept, where they begin after `from`.
     fn parcels_after(&mut self, from: u64, size: (usize, usize)) -> Result<Vec<Parcel>, LedgerError> {
-        for file in self.files() {
-            let db = self.connection(&file.path)?;
+        for file in self.files_snapshot() {
+            let db = self.open_cached(&file.path)?;
             if parcels::first_number(db, &file.path)?.is_some_and(|first| first > from) {
                 return parcels::read((db, &file.path), from, size);
             }
@@ -299,9 +299,9 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
     pub fn parcel_ends(&mut self) -> Result<ParcelEnds, LedgerError> {
-        for file in self.files().into_iter().rev() {
-            let db = self.connection(&file.path)?;
-            if let Some(ends) = parcels::ends(db, &file.path)? {
+        for file in self.files_snapshot().into_iter().rev() {
+            let db = self.open_cached(&file.path)?;
+            if let Some(ends) = parcels::chain_ends(db, &file.path)? {
                 return Ok(ends);
             }
         }
@@ -309,7 +309,7 @@ impl LedgerReader {
     }
 
     /// Whether another node decides what comes next.
-    pub fn follows(&self) -> bool {
+    pub fn is_follower(&self) -> bool {
         self.shared.state().follows
     }
 
@@ -318,21 +318,21 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
     pub fn parcel_hash(&mut self, number: u64) -> Result<Option<ParcelHash>, LedgerError> {
-        let found = self.parcels(number, 1)?;
+        let found = self.read_parcels(number, 1)?;
         Ok(found
             .first()
             .filter(|parcel| parcel.number == number)
             .map(|parcel| parcel.hash))
     }
 
-    fn files(&self) -> Vec<DayFile> {
+    fn files_snapshot(&self) -> Vec<DayFile> {
         self.shared.state().files.values().cloned().collect()
     }
 
     /// The connection to a file, opened on first use. Those to files that are gone are closed then.
-    fn connection(&mut self, path: &Path) -> Result<&Connection, LedgerError> {
+    fn open_cached(&mut self, path: &Path) -> Result<&Connection, LedgerError> {
         if !self.open.iter().any(|(of, _)| of == path) {
-            let kept = self.files();
+            let kept = self.files_snapshot();
             self.open.retain(|(of, _)| kept.iter().any(|file| file.path == *of));
             self.open.push((path.to_owned(), files::open_to_read(path)?));
         }
@@ -353,11 +353,11 @@ fn journal_rows(db: &Connection, path: &Path, query: &JournalQuery) -> Result<Ve
     let rows = i64::try_from(limits::LEDGER_READ_MAX).unwrap_or(i64::MAX);
     let values = params![query.from.micros(), query.to.micros(), after.0, after.1, rows];
     let mut events = Vec::new();
-    select(db, path, Table::Notes, sql, values, &mut events)?;
-    Ok(events.iter().filter_map(placed).collect())
+    select_rows(db, path, Table::Notes, sql, values, &mut events)?;
+    Ok(events.iter().filter_map(placed_entry).collect())
 }
 
-fn placed(numbered: &Sequenced) -> Option<PlacedEntry> {
+fn placed_entry(numbered: &Sequenced) -> Option<PlacedEntry> {
     let place = JournalPlace {
         at: numbered.at,
         position: numbered.position.0,
@@ -367,7 +367,7 @@ fn placed(numbered: &Sequenced) -> Option<PlacedEntry> {
 
 /// All three tables in one snapshot, merged by position.
 fn events_from(db: &Connection, path: &Path, from: u64, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
-    let error = |source| LedgerError::sqlite("read", path, source);
+    let error = LedgerError::of_sqlite("read", path);
     let snapshot = db.unchecked_transaction().map_err(error)?;
     let mut events = Vec::with_capacity(limit.min(64));
     for table in Table::ALL {
@@ -377,14 +377,14 @@ fn events_from(db: &Connection, path: &Path, from: u64, limit: usize) -> Result<
             Table::Notes => "SELECT * FROM notes WHERE position >= ?1 ORDER BY position LIMIT ?2",
         };
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        select(&snapshot, path, table, sql, params![sql_int(from), rows], &mut events)?;
+        select_rows(&snapshot, path, table, sql, params![sql_int(from), rows], &mut events)?;
     }
     snapshot.finish().map_err(error)?;
     events.sort_unstable_by_key(|event| event.position);
     events.truncate(limit);
     for (event, expected) in events.iter().zip(from..) {
         if event.position.0 != expected {
-            return Err(hole(path, expected));
+            return Err(missing_position(path, expected));
         }
     }
     Ok(events)
@@ -406,7 +406,7 @@ fn channel_events(
     match channel.topic {
         Topic::Ticks => {
             let sql = "SELECT * FROM ticks WHERE symbol = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq LIMIT ?4";
-            select(
+            select_rows(
                 db,
                 path,
                 Table::Ticks,
@@ -418,18 +418,18 @@ fn channel_events(
         Topic::Bars(interval) => {
             let sql = "SELECT * FROM bars WHERE symbol = ?1 AND interval = ?2 AND seq BETWEEN ?3 AND ?4 ORDER BY seq LIMIT ?5";
             let values = params![symbol, interval.name(), from, to, rows];
-            select(db, path, Table::Bars, sql, values, &mut events)?;
+            select_rows(db, path, Table::Bars, sql, values, &mut events)?;
         }
         Topic::Quality | Topic::Session | Topic::Events => {
             let sql = "SELECT * FROM notes WHERE channel = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq LIMIT ?4";
             let values = params![channel.to_string(), from, to, rows];
-            select(db, path, Table::Notes, sql, values, &mut events)?;
+            select_rows(db, path, Table::Notes, sql, values, &mut events)?;
         }
     }
     Ok(events)
 }
 
-fn select(
+fn select_rows(
     db: &Connection,
     path: &Path,
     table: Table,
@@ -437,7 +437,7 @@ fn select(
     values: impl Params,
     into: &mut Vec<Sequenced>,
 ) -> Result<(), LedgerError> {
-    let error = |source| LedgerError::sqlite("read", path, source);
+    let error = LedgerError::of_sqlite("read", path);
     let mut statement = db.prepare_cached(sql).map_err(error)?;
     let mut rows = statement.query(values).map_err(error)?;
     while let Some(row) = rows.next().map_err(error)? {
@@ -451,7 +451,7 @@ fn select(
     Ok(())
 }
 
-fn hole(path: &Path, position: u64) -> LedgerError {
+fn missing_position(path: &Path, position: u64) -> LedgerError {
     LedgerError::Corrupt {
         file: path.to_owned(),
         table: "ticks, bars or notes",

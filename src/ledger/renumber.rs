@@ -55,9 +55,9 @@ pub(super) fn renumber(
     upto: u64,
     random: u64,
 ) -> Result<String, LedgerError> {
-    let error = |source| LedgerError::sqlite("renumber", path, source);
-    let lineage = files::lineage(db, path)?;
-    let mut ancestors = ancestors(db, path)?;
+    let error = LedgerError::of_sqlite("renumber", path);
+    let lineage = files::read_lineage(db, path)?;
+    let mut ancestors = read_ancestors(db, path)?;
     ancestors.push(Ancestor {
         lineage: lineage.clone(),
         upto,
@@ -93,7 +93,7 @@ pub(super) fn renumber(
     let text = serde_json::to_string(&ancestors).unwrap_or_default();
     transaction
         .execute("UPDATE meta SET value = ?1 WHERE key = 'lineage'", params![name])
-        .and_then(|_| keep(&transaction, &text))
+        .and_then(|_| write_ancestors(&transaction, &text))
         .map_err(error)?;
     transaction.commit().map_err(error)?;
     Ok(name)
@@ -114,11 +114,11 @@ fn new_name(known: &BTreeSet<&str>, lineage: &str, random: u64) -> (String, u64)
 }
 
 /// What the ledger was called before, earliest first.
-pub(super) fn ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancestor>, LedgerError> {
+pub(super) fn read_ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancestor>, LedgerError> {
     let text: Option<String> = db
         .query_row("SELECT value FROM meta WHERE key = 'ancestors'", [], |row| row.get(0))
         .optional()
-        .map_err(|source| LedgerError::sqlite("read meta of", path, source))?;
+        .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))?;
     let Some(text) = text else { return Ok(Vec::new()) };
     serde_json::from_str(&text).map_err(|problem| LedgerError::Corrupt {
         file: path.to_owned(),
@@ -129,15 +129,15 @@ pub(super) fn ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancestor>, L
 }
 
 /// Takes what the ledger was called before along into a new day file.
-pub(super) fn carry(db: &Connection, path: &Path, ancestors: &[Ancestor]) -> Result<(), LedgerError> {
+pub(super) fn carry_ancestors(db: &Connection, path: &Path, ancestors: &[Ancestor]) -> Result<(), LedgerError> {
     if ancestors.is_empty() {
         return Ok(());
     }
     let text = serde_json::to_string(ancestors).unwrap_or_default();
-    keep(db, &text).map_err(|source| LedgerError::sqlite("write meta of", path, source))
+    write_ancestors(db, &text).map_err(|source| LedgerError::from_sqlite("write meta of", path, source))
 }
 
-fn keep(db: &Connection, ancestors: &str) -> rusqlite::Result<()> {
+fn write_ancestors(db: &Connection, ancestors: &str) -> rusqlite::Result<()> {
     db.execute(
         "INSERT OR REPLACE INTO meta VALUES ('ancestors', ?1)",
         params![ancestors],
@@ -165,7 +165,7 @@ pub(super) fn asked_for(folder: &Path) -> Option<u64> {
 }
 
 /// It is done.
-pub(super) fn answered(folder: &Path) -> Result<(), LedgerError> {
+pub(super) fn remove_request(folder: &Path) -> Result<(), LedgerError> {
     let path = folder.join(WORD);
     match fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(LedgerError::Folder { path, source }),
@@ -179,7 +179,7 @@ pub(super) fn is_marked(db: &Connection, path: &Path) -> Result<bool, LedgerErro
         row.get::<_, i64>(0)
     })
     .map(|found| found > 0)
-    .map_err(|source| LedgerError::sqlite("read meta of", path, source))
+    .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
 /// Says so, with the position where it began to.
@@ -189,12 +189,12 @@ pub(super) fn set_marked(db: &Connection, path: &Path, head: u64) -> Result<(), 
         params![sql_int(head)],
     )
     .map(drop)
-    .map_err(|source| LedgerError::sqlite("write meta of", path, source))
+    .map_err(|source| LedgerError::from_sqlite("write meta of", path, source))
 }
 
 /// Where a reader that had written up to `stored` of `lineage` stands in a ledger of these ancestors, and how many events it has
 /// that the ledger has not; nothing when that name is none of its own.
-pub fn stands(ancestors: &[Ancestor], lineage: &str, stored: u64) -> Option<(u64, u64)> {
+pub fn surviving_range(ancestors: &[Ancestor], lineage: &str, stored: u64) -> Option<(u64, u64)> {
     let at = ancestors.iter().rposition(|ancestor| ancestor.lineage == lineage)?;
     let shared = ancestors.iter().skip(at).map(|ancestor| ancestor.upto).min()?;
     Some((stored.min(shared), stored.saturating_sub(shared)))

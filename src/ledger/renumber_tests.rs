@@ -1,7 +1,7 @@
 //! A ledger that cannot be shown to be whole gives no number out twice.
 
-use super::files::beside;
-use super::story::{Story, day};
+use super::event_script::{EventScript, day};
+use super::files::with_suffix;
 use super::tests::{open, read_all};
 use super::*;
 use crate::domain::model::{Channel, Epoch, Position, Sequenced};
@@ -36,8 +36,8 @@ impl Told {
         }
     }
 
-    fn tell(&mut self, ledger: &mut Ledger, story: &mut Story, moves: &[u8]) {
-        let entries = story.tell(moves);
+    fn tell(&mut self, ledger: &mut Ledger, story: &mut EventScript, moves: &[u8]) {
+        let entries = story.entries_for(moves);
         ledger.append(&entries).unwrap();
         self.note(ledger, &super::tests::events(&entries));
     }
@@ -66,7 +66,7 @@ fn killed(ledger: Ledger, folder: &Path) {
 #[test]
 fn a_log_that_is_cut_after_a_kill_gives_no_number_two_meanings() {
     let folder = tempfile::tempdir().unwrap();
-    let log = beside(&files::path_of(folder.path(), day(22)), "-wal");
+    let log = with_suffix(&files::path_of(folder.path(), day(22)), "-wal");
     let mut random = fastrand::Rng::with_seed(17);
     let (mut told, mut renumbered) = (Told::default(), 0);
     for round in 0..40_u64 {
@@ -77,8 +77,8 @@ fn a_log_that_is_cut_after_a_kill_gives_no_number_two_meanings() {
             renumbered += 1;
         }
         told.note(&ledger, &read_all(&mut ledger.reader()));
-        let mut story = Story::after(&ledger);
-        let _ = story.tell(&vec![9; usize::try_from(round).unwrap()]); // other instants than the last round's
+        let mut story = EventScript::continue_from(&ledger);
+        let _ = story.entries_for(&vec![9; usize::try_from(round).unwrap()]); // other instants than the last round's
         for _ in 0..random.usize(1..12) {
             let moves: Vec<u8> = (0..random.usize(1..9)).map(|_| random.u8(..)).collect();
             told.tell(&mut ledger, &mut story, &moves);
@@ -95,8 +95,8 @@ fn a_log_that_is_cut_after_a_kill_gives_no_number_two_meanings() {
 fn a_kill_alone_keeps_epochs_name_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 5, 7, 16, 21, 14])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5, 7, 16, 21, 14])).unwrap();
     let (heads, lineage) = (ledger.heads().clone(), ledger.reader().lineage());
     killed(ledger, folder.path());
     let ledger = open(folder.path());
@@ -108,8 +108,8 @@ fn a_kill_alone_keeps_epochs_name_and_numbers() {
 fn after_a_loss_of_power_every_channel_has_a_new_epoch_and_what_is_left_its_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 5, 7, 16, 21, 14])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5, 7, 16, 21, 14])).unwrap();
     let (before, all, lineage) = (
         epochs(&ledger),
         read_all(&mut ledger.reader()),
@@ -124,9 +124,9 @@ fn after_a_loss_of_power_every_channel_has_a_new_epoch_and_what_is_left_its_numb
     assert!(epochs(&ledger).iter().all(|(channel, epoch)| before[channel] != *epoch));
     assert_eq!(read_all(&mut ledger.reader()), all);
     let ancestors = ledger.reader().ancestors();
-    assert_eq!(stands(&ancestors, &lineage, 99), Some((5, 94)));
-    assert_eq!(stands(&ancestors, &lineage, 3), Some((3, 0)));
-    assert_eq!(stands(&ancestors, "ffff", 3), None);
+    assert_eq!(surviving_range(&ancestors, &lineage, 99), Some((5, 94)));
+    assert_eq!(surviving_range(&ancestors, &lineage, 3), Some((3, 0)));
+    assert_eq!(surviving_range(&ancestors, "ffff", 3), None);
     drop(ledger);
     assert_eq!(open(folder.path()).renumbered(), None, "it is new once");
 }
@@ -135,7 +135,7 @@ fn after_a_loss_of_power_every_channel_has_a_new_epoch_and_what_is_left_its_numb
 fn after_a_clean_stop_and_another_boot_nothing_is_new() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     ledger.empty_log().unwrap();
     drop(ledger);
     let mark = folder.path().join("mark");
@@ -143,8 +143,8 @@ fn after_a_clean_stop_and_another_boot_nothing_is_new() {
     fs::write(&mark, text.replace(&mark::boot_id(), "another")).unwrap();
     let mut ledger = open(folder.path());
     assert_eq!(ledger.renumbered(), None);
-    let mut story = Story::after(&ledger);
-    ledger.append(&story.tell(&[0])).unwrap();
+    let mut story = EventScript::continue_from(&ledger);
+    ledger.append(&story.entries_for(&[0])).unwrap();
     drop(ledger);
     let text = fs::read_to_string(&mark).unwrap();
     assert!(text.contains("state open"), "{text}");
@@ -154,7 +154,7 @@ fn after_a_clean_stop_and_another_boot_nothing_is_new() {
 fn a_stop_is_clean_while_a_reader_holds_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     let path = files::path_of(folder.path(), day(22));
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN").unwrap();
@@ -162,7 +162,10 @@ fn a_stop_is_clean_while_a_reader_holds_the_log() {
     assert!(count().unwrap() > 0);
     ledger.empty_log().unwrap();
     drop(ledger);
-    assert!(fs::metadata(beside(&path, "-wal")).unwrap().len() > 0, "the log stays");
+    assert!(
+        fs::metadata(with_suffix(&path, "-wal")).unwrap().len() > 0,
+        "the log stays"
+    );
     let mark = folder.path().join("mark");
     let text = fs::read_to_string(&mark).unwrap();
     assert!(text.contains("state clean"), "{text}");
@@ -174,7 +177,7 @@ fn a_stop_is_clean_while_a_reader_holds_the_log() {
 fn a_copied_folder_and_one_without_its_mark_begin_new_epochs() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut ledger = open(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     ledger.empty_log().unwrap();
     drop(ledger);
     for entry in fs::read_dir(folder.path()).unwrap() {
@@ -196,7 +199,7 @@ fn a_copied_folder_and_one_without_its_mark_begin_new_epochs() {
 fn a_ledger_of_a_version_without_a_mark_goes_on_after_a_clean_stop() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5])).unwrap();
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
     ledger.empty_log().unwrap();
     let heads = ledger.heads().clone();
     drop(ledger);
@@ -212,14 +215,14 @@ fn a_ledger_of_a_version_without_a_mark_goes_on_after_a_clean_stop() {
 fn what_a_ledger_was_called_goes_along_into_the_next_day() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 5])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5])).unwrap();
     let first = ledger.reader().lineage();
     ledger.renumber(Doubt::StoreAhead, Position(9)).unwrap();
     let second = ledger.reader().lineage();
-    ledger.append(&story.tell(&[0])).unwrap();
+    ledger.append(&story.entries_for(&[0])).unwrap();
     ledger.roll(day(23)).unwrap();
-    ledger.append(&story.tell(&[0])).unwrap();
+    ledger.append(&story.entries_for(&[0])).unwrap();
     drop(ledger);
     LedgerReader::open(folder.path())
         .unwrap()
@@ -233,7 +236,7 @@ fn what_a_ledger_was_called_goes_along_into_the_next_day() {
         .map(|known| (known.lineage, known.upto))
         .collect();
     assert_eq!(names, [(first.clone(), 2), (second, 1)]);
-    assert_eq!(stands(&ledger.reader().ancestors(), &first, 2), Some((1, 1)));
+    assert_eq!(surviving_range(&ledger.reader().ancestors(), &first, 2), Some((1, 1)));
     drop(ledger);
     assert_eq!(open(folder.path()).renumbered(), None);
 }
@@ -243,11 +246,11 @@ fn a_folder_that_is_gone_or_replaced_takes_no_more_and_goes_on_when_it_is_back()
     let parent = tempfile::tempdir().unwrap();
     let (folder, away) = (parent.path().join("ledger"), parent.path().join("away"));
     let mut ledger = open(&folder);
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0])).unwrap();
-    ledger.look().unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0])).unwrap();
+    ledger.check_folder().unwrap();
     fs::rename(&folder, &away).unwrap();
-    let error = ledger.look().unwrap_err();
+    let error = ledger.check_folder().unwrap_err();
     assert_eq!(
         (error.reason(), error.disposition()),
         ("folder_gone", Disposition::Retry)
@@ -257,11 +260,11 @@ fn a_folder_that_is_gone_or_replaced_takes_no_more_and_goes_on_when_it_is_back()
     for name in ["lock", "mark", "ledger-2025-10-22.db"] {
         fs::copy(away.join(name), folder.join(name)).unwrap();
     }
-    assert!(ledger.look().unwrap_err().to_string().contains("was replaced"));
+    assert!(ledger.check_folder().unwrap_err().to_string().contains("was replaced"));
     fs::remove_dir_all(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
-    ledger.look().unwrap();
-    ledger.append(&story.tell(&[0])).unwrap();
+    ledger.check_folder().unwrap();
+    ledger.append(&story.entries_for(&[0])).unwrap();
     fs::remove_file(folder.join("lock")).unwrap();
-    assert_eq!(ledger.look().unwrap_err().reason(), "folder_gone");
+    assert_eq!(ledger.check_folder().unwrap_err().reason(), "folder_gone");
 }

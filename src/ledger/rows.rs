@@ -37,30 +37,30 @@ const CALENDAR: i64 = 15;
 
 /// What takes the columns of a row: a statement, or a parcel.
 pub(super) trait ColumnSink {
-    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()>;
+    fn bind_row(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()>;
 }
 
 impl ColumnSink for Statement<'_> {
-    fn put(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    fn bind_row(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
         self.execute(columns).map(drop)
     }
 }
 
 /// What columns are read from: a row of a file, or of a parcel.
 pub(super) trait ColumnSource {
-    fn column<T: FromSql>(&self, at: usize) -> Result<T, String>;
+    fn read_column<T: FromSql>(&self, at: usize) -> Result<T, String>;
 }
 
 impl ColumnSource for Row<'_> {
-    fn column<T: FromSql>(&self, at: usize) -> Result<T, String> {
-        self.get(at).map_err(say)
+    fn read_column<T: FromSql>(&self, at: usize) -> Result<T, String> {
+        self.get(at).map_err(error_text)
     }
 }
 
 impl ColumnSource for [Value] {
-    fn column<T: FromSql>(&self, at: usize) -> Result<T, String> {
+    fn read_column<T: FromSql>(&self, at: usize) -> Result<T, String> {
         let value = self.get(at).ok_or_else(|| format!("column {at} is missing"))?;
-        T::column_result(ValueRef::from(value)).map_err(say)
+        T::column_result(ValueRef::from(value)).map_err(error_text)
     }
 }
 
@@ -83,9 +83,9 @@ impl Table {
 
     pub(super) fn read(self, row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
         match self {
-            Self::Ticks => tick(row),
-            Self::Bars => bar(row),
-            Self::Notes => note(row),
+            Self::Ticks => tick_from_row(row),
+            Self::Bars => bar_from_row(row),
+            Self::Notes => note_from_row(row),
         }
     }
 }
@@ -132,7 +132,7 @@ fn insert_raw(
     heard: &Input,
     raw: Option<&[u8]>,
 ) -> rusqlite::Result<()> {
-    to.put(params![id, kind, heard.at.micros(), sql_int(after), raw])
+    to.bind_row(params![id, kind, heard.at.micros(), sql_int(after), raw])
 }
 
 pub(super) fn insert_tick(
@@ -141,7 +141,7 @@ pub(super) fn insert_tick(
     accepted: &AcceptedTick,
 ) -> rusqlite::Result<()> {
     let tick = &accepted.tick;
-    to.put(params![
+    to.bind_row(params![
         sql_int(numbered.position.0),
         sql_int(numbered.seq),
         tick.symbol.as_str(),
@@ -156,7 +156,7 @@ pub(super) fn insert_tick(
 }
 
 pub(super) fn insert_bar(to: &mut impl ColumnSink, numbered: &Sequenced, bar: &Bar) -> rusqlite::Result<()> {
-    to.put(params![
+    to.bind_row(params![
         sql_int(numbered.position.0),
         sql_int(numbered.seq),
         bar.key.symbol.as_str(),
@@ -190,7 +190,7 @@ pub(super) fn insert_note(to: &mut impl ColumnSink, numbered: &Sequenced) -> rus
         Event::Journal(entry) => ("journal", to_json(entry)?),
         Event::Tick(_) | Event::Bar(_) => return Ok(()),
     };
-    to.put(params![
+    to.bind_row(params![
         sql_int(numbered.position.0),
         numbered.channel.map(|channel| channel.to_string()),
         sql_int(numbered.seq),
@@ -200,75 +200,75 @@ pub(super) fn insert_note(to: &mut impl ColumnSink, numbered: &Sequenced) -> rus
     ])
 }
 
-fn tick(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
-    let symbol = parsed(row, 2)?;
-    let provenance: String = get(row, 8)?;
+fn tick_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
+    let symbol = parse_column(row, 2)?;
+    let provenance: String = get_column(row, 8)?;
     let tick = Tick {
         symbol,
-        price: Price::from_micros(get(row, 3)?),
-        bid: get::<Option<i64>>(row, 4)?.map(Price::from_micros),
-        ask: get::<Option<i64>>(row, 5)?.map(Price::from_micros),
-        at: Timestamp::from_micros(get(row, 6)?),
+        price: Price::from_micros(get_column(row, 3)?),
+        bid: get_column::<Option<i64>>(row, 4)?.map(Price::from_micros),
+        ask: get_column::<Option<i64>>(row, 5)?.map(Price::from_micros),
+        at: Timestamp::from_micros(get_column(row, 6)?),
         provenance: named_provenance(&provenance)?,
     };
-    let received_at = Timestamp::from_micros(get(row, 7)?);
+    let received_at = Timestamp::from_micros(get_column(row, 7)?);
     Ok(Sequenced {
-        position: Position(from_sql_int(get(row, 0)?)),
+        position: Position(from_sql_int(get_column(row, 0)?)),
         channel: Some(Channel::ticks(symbol)),
-        seq: from_sql_int(get(row, 1)?),
-        at: Timestamp::from_micros(get(row, 9)?),
+        seq: from_sql_int(get_column(row, 1)?),
+        at: Timestamp::from_micros(get_column(row, 9)?),
         event: Event::Tick(AcceptedTick { tick, received_at }),
     })
 }
 
-fn bar(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
+fn bar_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
     let key = BarKey {
-        symbol: parsed(row, 2)?,
-        interval: parsed(row, 3)?,
-        opens_at: Timestamp::from_micros(get(row, 4)?),
+        symbol: parse_column(row, 2)?,
+        interval: parse_column(row, 3)?,
+        opens_at: Timestamp::from_micros(get_column(row, 4)?),
     };
-    let price = |column| get(row, column).map(Price::from_micros);
-    let instant = |column| get::<Option<i64>>(row, column).map(|us| us.map(Timestamp::from_micros));
-    let state: String = get(row, 13)?;
-    let provenance: String = get(row, 15)?;
-    let kind: String = get(row, 18)?;
+    let price = |column| get_column(row, column).map(Price::from_micros);
+    let instant = |column| get_column::<Option<i64>>(row, column).map(|us| us.map(Timestamp::from_micros));
+    let state: String = get_column(row, 13)?;
+    let provenance: String = get_column(row, 15)?;
+    let kind: String = get_column(row, 18)?;
     let bar = Bar {
         key,
-        closes_at: Timestamp::from_micros(get(row, 5)?),
+        closes_at: Timestamp::from_micros(get_column(row, 5)?),
         ohlc: Ohlc {
             open: price(6)?,
             high: price(7)?,
             low: price(8)?,
             close: price(9)?,
         },
-        ticks: get(row, 10)?,
+        ticks: get_column(row, 10)?,
         first_tick_at: instant(11)?,
         last_tick_at: instant(12)?,
         state: [BarState::Partial, BarState::Closed, BarState::Revised]
             .into_iter()
             .find(|candidate| candidate.name() == state)
             .ok_or_else(|| format!("{state:?} is no state of a bar"))?,
-        revision: get(row, 14)?,
+        revision: get_column(row, 14)?,
         provenance: named_provenance(&provenance)?,
-        flags: Flags::from_bits(get(row, 16)?),
-        session_date: parsed(row, 17)?,
+        flags: Flags::from_bits(get_column(row, 16)?),
+        session_date: parse_column(row, 17)?,
         session_kind: [SessionKind::Spot, SessionKind::NextDay]
             .into_iter()
             .find(|candidate| candidate.name() == kind)
             .ok_or_else(|| format!("{kind:?} is no kind of session"))?,
     };
     Ok(Sequenced {
-        position: Position(from_sql_int(get(row, 0)?)),
+        position: Position(from_sql_int(get_column(row, 0)?)),
         channel: Some(Channel::bars(key.interval, key.symbol)),
-        seq: from_sql_int(get(row, 1)?),
-        at: Timestamp::from_micros(get(row, 19)?),
+        seq: from_sql_int(get_column(row, 1)?),
+        at: Timestamp::from_micros(get_column(row, 19)?),
         event: Event::Bar(bar),
     })
 }
 
-fn note(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
-    let kind: String = get(row, 4)?;
-    let body: String = get(row, 5)?;
+fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
+    let kind: String = get_column(row, 4)?;
+    let body: String = get_column(row, 5)?;
     let event = match kind.as_str() {
         "bar_end" => Event::BarEnd(from_json(&body)?),
         "gap" => Event::Gap(from_json(&body)?),
@@ -277,22 +277,22 @@ fn note(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
         "journal" => Event::Journal(from_json(&body)?),
         _ => return Err(format!("{kind:?} is no kind of note")),
     };
-    let channel: Option<String> = get(row, 1)?;
+    let channel: Option<String> = get_column(row, 1)?;
     Ok(Sequenced {
-        position: Position(from_sql_int(get(row, 0)?)),
-        channel: channel.map(|name| name.parse().map_err(say)).transpose()?,
-        seq: from_sql_int(get(row, 2)?),
-        at: Timestamp::from_micros(get(row, 3)?),
+        position: Position(from_sql_int(get_column(row, 0)?)),
+        channel: channel.map(|name| name.parse().map_err(error_text)).transpose()?,
+        seq: from_sql_int(get_column(row, 2)?),
+        at: Timestamp::from_micros(get_column(row, 3)?),
         event,
     })
 }
 
 /// Reads `id, kind, at_us, after_position, raw`.
-pub(super) fn input(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
-    let at = Timestamp::from_micros(get(row, 2)?);
-    let raw = || get::<Vec<u8>>(row, 4);
-    let json = || raw().and_then(|raw| String::from_utf8(raw).map_err(say));
-    let what = match get::<i64>(row, 1)? {
+pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
+    let at = Timestamp::from_micros(get_column(row, 2)?);
+    let raw = || get_column::<Vec<u8>>(row, 4);
+    let json = || raw().and_then(|raw| String::from_utf8(raw).map_err(error_text));
+    let what = match get_column::<i64>(row, 1)? {
         FRAME => InputKind::Frame(Bytes::from(raw()?)),
         ANSWER => InputKind::Answer(Bytes::from(raw()?)),
         DEADLINE => InputKind::Deadline,
@@ -314,16 +314,16 @@ pub(super) fn input(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String>
     Ok(Input { at, what })
 }
 
-fn say(error: impl Display) -> String {
+fn error_text(error: impl Display) -> String {
     error.to_string()
 }
 
-fn get<T: FromSql>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
-    row.column(column)
+fn get_column<T: FromSql>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
+    row.read_column(column)
 }
 
-fn parsed<T: FromStr<Err: Display>>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
-    get::<String>(row, column)?.parse().map_err(say)
+fn parse_column<T: FromStr<Err: Display>>(row: &(impl ColumnSource + ?Sized), column: usize) -> Result<T, String> {
+    get_column::<String>(row, column)?.parse().map_err(error_text)
 }
 
 fn named_provenance(name: &str) -> Result<Provenance, String> {
@@ -335,5 +335,5 @@ fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
 }
 
 fn from_json<T: DeserializeOwned>(body: &str) -> Result<T, String> {
-    serde_json::from_str(body).map_err(say)
+    serde_json::from_str(body).map_err(error_text)
 }

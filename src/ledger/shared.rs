@@ -35,7 +35,7 @@ pub(super) struct State {
 
 impl Shared {
     /// Reads what is in the folder. A file without tables, whose making was cut short, counts as not there.
-    pub(super) fn scan(folder: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn scan_folder(folder: &Path) -> Result<Self, LedgerError> {
         let mut state = State {
             head: 0,
             heads: Heads::new(),
@@ -46,19 +46,19 @@ impl Shared {
             opened: 0,
             follows: false,
         };
-        for date in files::dates(folder)? {
+        for date in files::session_dates(folder)? {
             let path = files::path_of(folder, date);
             let db = files::open_to_read(&path)?;
             if files::format_of(&db, &path)?.is_none() {
                 continue;
             }
             state.head = files::last_position(&db, &path)?;
-            state.heads = files::heads(&db, &path)?;
-            state.lineage = files::lineage(&db, &path)?;
-            state.ancestors = renumber::ancestors(&db, &path)?;
+            state.heads = files::read_heads(&db, &path)?;
+            state.lineage = files::read_lineage(&db, &path)?;
+            state.ancestors = renumber::read_ancestors(&db, &path)?;
             state.opened = state.head;
             let first = files::first_position(&db, &path)?;
-            state.add(date, path, first);
+            state.add_file(date, path, first);
         }
         Ok(Self {
             folder: folder.to_owned(),
@@ -76,13 +76,13 @@ impl Shared {
     }
 
     /// The date of the newest file, and the ledger's name.
-    pub(super) fn named(&self) -> (NaiveDate, String) {
+    pub(super) fn session_and_lineage(&self) -> (NaiveDate, String) {
         let state = self.state();
         (state.date, state.lineage.clone())
     }
 
     /// The ledger goes further now.
-    pub(super) fn advance(&self, head: u64, heads: &Heads) {
+    pub(super) fn advance_head(&self, head: u64, heads: &Heads) {
         let mut state = self.state_mut();
         state.head = head;
         for (channel, head) in heads {
@@ -94,7 +94,7 @@ impl Shared {
     }
 
     /// The first position that a holding reader still needs.
-    pub(super) fn needed(&self) -> u64 {
+    pub(super) fn first_needed(&self) -> u64 {
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         holds.retain(|hold| hold.strong_count() > 0);
         let live = holds.iter().filter_map(Weak::upgrade);
@@ -103,7 +103,7 @@ impl Shared {
 }
 
 impl State {
-    fn add(&mut self, date: NaiveDate, path: PathBuf, first: u64) {
+    fn add_file(&mut self, date: NaiveDate, path: PathBuf, first: u64) {
         self.files.insert(date, DayFile { path, first });
         self.date = date;
     }
@@ -114,7 +114,7 @@ impl State {
 pub(super) struct Hold(Arc<AtomicU64>);
 
 impl Hold {
-    pub(super) fn on(shared: &Shared) -> Self {
+    pub(super) fn register(shared: &Shared) -> Self {
         let hold = Arc::new(AtomicU64::new(0));
         shared
             .holds
@@ -124,7 +124,7 @@ impl Hold {
         Self(hold)
     }
 
-    pub(super) fn set(&self, position: u64) {
+    pub(super) fn set_position(&self, position: u64) {
         self.0.store(position, Ordering::Release);
     }
 }

@@ -27,13 +27,13 @@ impl Tail {
         self.recent.push_back(heard.clone());
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.count = 0;
         self.recent.clear();
     }
 
     pub(super) fn read(db: &Connection, path: &Path, head: u64) -> Result<Self, LedgerError> {
-        let error = |source| LedgerError::sqlite("read inputs of", path, source);
+        let error = LedgerError::of_sqlite("read inputs of", path);
         let newest = i64::try_from(limits::LEDGER_TAIL_MAX).unwrap_or(i64::MAX);
         let mut statement = db
             .prepare("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE after_position = ?1 AND id > (SELECT ifnull(max(id), 0) FROM inputs) - ?2 ORDER BY id")
@@ -41,7 +41,7 @@ impl Tail {
         let mut found = statement.query(params![sql_int(head), newest]).map_err(error)?;
         let mut tail = Self::default();
         while let Some(row) = found.next().map_err(error)? {
-            tail.push(&rows::input(row).map_err(|problem| LedgerError::Corrupt {
+            tail.push(&rows::input_from_row(row).map_err(|problem| LedgerError::Corrupt {
                 file: path.to_owned(),
                 table: "inputs",
                 row: row.get(0).unwrap_or(0),
@@ -52,7 +52,7 @@ impl Tail {
     }
 
     /// How many of `entries`, from the first, are already written in a ledger that ends at `head`.
-    pub(super) fn known(&self, entries: &[JournalEntry], head: u64) -> usize {
+    pub(super) fn known_prefix(&self, entries: &[JournalEntry], head: u64) -> usize {
         let old = entries
             .iter()
             .position(|entry: &JournalEntry| matches!(entry, JournalEntry::Event(event) if event.position.0 > head))
@@ -68,13 +68,13 @@ impl Tail {
                 after.saturating_add(length_of(old.get(after..).unwrap_or_default(), self.count))
             }
             Some(_) => old.len(),
-            None => length_of(old, self.overlap(old)),
+            None => length_of(old, self.overlap_length(old)),
         }
     }
 
     /// How many inputs at the start of `entries` are those that stand at the end of the ledger. Two inputs are taken for one
     /// when instant and bytes are equal; replaying one of them instead of two gives the same bars.
-    fn overlap(&self, entries: &[JournalEntry]) -> usize {
+    fn overlap_length(&self, entries: &[JournalEntry]) -> usize {
         let heard: Vec<&Input> = entries.iter().filter_map(as_heard).collect();
         let Some(first) = heard.first() else { return 0 };
         let same_instant = self.recent.partition_point(|known| known.at < first.at);

@@ -1,6 +1,6 @@
 //! What the ledger promises, over any entries and any way of cutting them into batches.
 
-use super::story::{Story, day};
+use super::event_script::{EventScript, day};
 use super::*;
 use crate::clock::Stopwatch;
 use crate::domain::model::{
@@ -39,7 +39,7 @@ fn inputs(entries: &[JournalEntry]) -> Vec<Input> {
 pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Sequenced> {
     let mut all: Vec<Sequenced> = Vec::new();
     loop {
-        let from = all.last().map_or(reader.first(), |last| last.position.next());
+        let from = all.last().map_or(reader.first_position(), |last| last.position.next());
         let page = reader.read(from, 7).unwrap();
         if page.is_empty() {
             return all;
@@ -49,9 +49,9 @@ pub(super) fn read_all(reader: &mut LedgerReader) -> Vec<Sequenced> {
 }
 
 fn heard_in(reader: &LedgerReader) -> Vec<Input> {
-    let dates = reader.dates().into_iter();
+    let dates = reader.session_dates().into_iter();
     dates
-        .flat_map(|(date, _)| reader.inputs(date).unwrap().map(Result::unwrap))
+        .flat_map(|(date, _)| reader.inputs_of(date).unwrap().map(Result::unwrap))
         .collect()
 }
 
@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn what_was_appended_in_any_batches_is_read_back(moves in prop::collection::vec(any::<u8>(), 1..80), cuts in prop::collection::vec(1_usize..20, 80)) {
         let folder = tempfile::tempdir().unwrap();
-        let entries = Story::default().tell(&moves);
+        let entries = EventScript::default().entries_for(&moves);
         let mut ledger = open(folder.path());
         let mut rest = entries.as_slice();
         for cut in cuts {
@@ -88,7 +88,7 @@ proptest! {
         reopen in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let entries = Story::default().tell(&moves);
+        let entries = EventScript::default().entries_for(&moves);
         let mut ledger = open(folder.path());
         let written = upto.index(entries.len()) + 1;
         ledger.append(&entries[..written]).unwrap();
@@ -106,7 +106,7 @@ proptest! {
     #[test]
     fn a_channel_is_read_by_its_numbers_across_files(moves in prop::collection::vec(any::<u8>(), 1..80), rolls in 1_usize..4) {
         let folder = tempfile::tempdir().unwrap();
-        let entries = Story::default().tell(&moves);
+        let entries = EventScript::default().entries_for(&moves);
         let mut ledger = open(folder.path());
         for (batch, date) in entries.chunks(entries.len() / rolls + 1).zip(23..) {
             ledger.append(batch).unwrap();
@@ -127,8 +127,8 @@ proptest! {
 #[test]
 fn a_restart_goes_on_with_the_numbers_and_epochs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut story = Story::default();
-    let first = story.tell(&[0, 5, 7, 16, 21, 14, 6, 8]);
+    let mut story = EventScript::default();
+    let first = story.entries_for(&[0, 5, 7, 16, 21, 14, 6, 8]);
     let mut ledger = open(folder.path());
     ledger.append(&first).unwrap();
     ledger.roll(day(23)).unwrap();
@@ -137,12 +137,12 @@ fn a_restart_goes_on_with_the_numbers_and_epochs() {
 
     let mut ledger = Ledger::open(folder.path(), Options::new(day(30), 99)).unwrap();
     assert_eq!((ledger.head(), ledger.heads()), (head, &heads));
-    assert_eq!(ledger.date(), day(23));
+    assert_eq!(ledger.session_date(), day(23));
     assert_eq!(
         (ledger.reader().lineage(), lineage.as_str()),
         (lineage.clone(), "0000000000000007")
     );
-    let second = story.tell(&[0, 5, 5, 3]);
+    let second = story.entries_for(&[0, 5, 5, 3]);
     assert_eq!(ledger.append(&second).unwrap(), Position(head.0 + 4));
     check(&ledger, &[first, second].concat());
 }
@@ -151,7 +151,7 @@ fn a_restart_goes_on_with_the_numbers_and_epochs() {
 fn a_hole_in_positions_or_numbers_is_refused_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut entries = Story::default().tell(&[0, 0, 0, 0]);
+    let mut entries = EventScript::default().entries_for(&[0, 0, 0, 0]);
     assert!(matches!(
         ledger.append(&entries[1..]),
         Err(LedgerError::Hole { head: 0, given: 2 })
@@ -208,24 +208,28 @@ fn retention_drops_whole_files_but_never_one_that_a_reader_holds() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(folder.path(), Options { days: 2, ..options() }).unwrap();
     let holder = ledger.holding_reader();
-    let mut story = Story::default();
+    let mut story = EventScript::default();
     for date in 23..27 {
-        ledger.append(&story.tell(&[0, 5])).unwrap();
+        ledger.append(&story.entries_for(&[0, 5])).unwrap();
         ledger.roll(day(date)).unwrap();
     }
-    assert_eq!(holder.dates().len(), 5, "a holder that has not spoken needs everything");
+    assert_eq!(
+        holder.session_dates().len(),
+        5,
+        "a holder that has not spoken needs everything"
+    );
     holder.done_before(Position(4));
-    ledger.append(&story.tell(&[0, 5])).unwrap();
+    ledger.append(&story.entries_for(&[0, 5])).unwrap();
     ledger.roll(day(27)).unwrap();
     assert_eq!(
-        holder.first(),
+        holder.first_position(),
         Position(3),
         "position 4 is in the file that begins at 3"
     );
     drop(holder);
     ledger.roll(day(28)).unwrap();
     let ledger = reopened(ledger, folder.path());
-    assert_eq!(files::dates(folder.path()).unwrap(), [day(27), day(28)]);
+    assert_eq!(files::session_dates(folder.path()).unwrap(), [day(27), day(28)]);
     let mut reader = ledger.reader();
     let error = reader.read(Position(1), 10).unwrap_err();
     assert!(matches!(error, LedgerError::Expired { asked: 1, first: 11 }), "{error}");
@@ -248,12 +252,12 @@ fn a_file_that_is_no_longer_kept_is_moved_to_the_backup_folder_whole() {
         ..options()
     };
     let mut ledger = Ledger::open(&live, kept).unwrap();
-    let entries = Story::default().tell(&[0, 5, 14, 7]);
+    let entries = EventScript::default().entries_for(&[0, 5, 14, 7]);
     ledger.append(&entries).unwrap();
     ledger.roll(day(23)).unwrap();
     drop(ledger);
-    assert_eq!(files::dates(&live).unwrap(), [day(23)]);
-    assert_eq!(files::dates(&backup).unwrap(), [day(22)]);
+    assert_eq!(files::session_dates(&live).unwrap(), [day(23)]);
+    assert_eq!(files::session_dates(&backup).unwrap(), [day(22)]);
     let mut archive = LedgerReader::open(&backup).unwrap();
     assert_eq!(read_all(&mut archive), events(&entries));
     assert_eq!(heard_in(&archive), inputs(&entries));
@@ -263,11 +267,11 @@ fn a_file_that_is_no_longer_kept_is_moved_to_the_backup_folder_whole() {
 fn a_full_disk_is_an_error_to_try_again_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut story = Story::default();
-    let first = story.tell(&[0, 5, 14]);
+    let mut story = EventScript::default();
+    let first = story.entries_for(&[0, 5, 14]);
     ledger.append(&first).unwrap();
     ledger.limit_pages(Some(20));
-    let more = story.tell(&[0; 3_000]);
+    let more = story.entries_for(&[0; 3_000]);
     let error = ledger.append(&more).unwrap_err();
     assert!(matches!(error, LedgerError::DiskFull { .. }), "{error}");
     assert_eq!(error.disposition(), Disposition::Retry);
@@ -281,7 +285,9 @@ fn a_full_disk_is_an_error_to_try_again_and_nothing_is_lost() {
 fn a_damaged_row_is_named_with_its_file_table_and_position() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    ledger.append(&Story::default().tell(&[0, 5, 7, 14])).unwrap();
+    ledger
+        .append(&EventScript::default().entries_for(&[0, 5, 7, 14]))
+        .unwrap();
     let db = rusqlite::Connection::open(files::path_of(folder.path(), day(22))).unwrap();
     for (damage, table, row) in [
         ("UPDATE inputs SET kind = 77", "inputs", 1),
@@ -297,7 +303,7 @@ fn a_damaged_row_is_named_with_its_file_table_and_position() {
         db.execute_batch(damage).unwrap();
         let mut reader = ledger.reader();
         let error = match table {
-            "inputs" => reader.inputs(day(22)).unwrap().next().unwrap().unwrap_err(),
+            "inputs" => reader.inputs_of(day(22)).unwrap().next().unwrap().unwrap_err(),
             _ => reader.read(Position(1), 10).unwrap_err(),
         };
         let text = error.to_string();
@@ -311,7 +317,7 @@ fn a_damaged_row_is_named_with_its_file_table_and_position() {
 fn a_reader_in_another_process_sees_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let entries = Story::default().tell(&[0, 5, 7, 14]);
+    let entries = EventScript::default().entries_for(&[0, 5, 7, 14]);
     ledger.append(&entries).unwrap();
     let mut reader = LedgerReader::open(folder.path()).unwrap();
     assert_eq!(read_all(&mut reader), events(&entries));
@@ -334,7 +340,9 @@ fn a_channel_has_its_epoch_before_its_first_event_and_keeps_it() {
     assert!(heads.values().all(|head| head.seq == 0));
     let mut ledger = Ledger::open(folder.path(), options(99)).unwrap();
     assert_eq!(*ledger.heads(), heads, "another run has another random number");
-    ledger.append(&Story::after(&ledger).tell(&[0, 0])).unwrap();
+    ledger
+        .append(&EventScript::continue_from(&ledger).entries_for(&[0, 0]))
+        .unwrap();
     ledger.roll(day(23)).unwrap();
     drop(ledger);
     let ledger = Ledger::open(folder.path(), options(5)).unwrap();
@@ -352,9 +360,9 @@ fn a_channel_has_its_epoch_before_its_first_event_and_keeps_it() {
 fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let (mut story, mut told) = (Story::after(&ledger), Vec::new());
+    let (mut story, mut told) = (EventScript::continue_from(&ledger), Vec::new());
     for _ in 0..2 * limits::LEDGER_CHECKPOINT_LOG / limits::LEDGER_LOG_COMMIT {
-        let tick = story.tell(&[0]);
+        let tick = story.entries_for(&[0]);
         ledger.append(&tick).unwrap(); // a commit each
         told.extend(tick);
     }
@@ -376,11 +384,11 @@ fn the_journal_is_read_in_pages_across_files() {
     const NOTED: u8 = 135;
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
-    let mut story = Story::after(&ledger);
-    let mut told = story.tell(&[0, 6, NOTED, 7, 8, 5, NOTED, 6]);
+    let mut story = EventScript::continue_from(&ledger);
+    let mut told = story.entries_for(&[0, 6, NOTED, 7, 8, 5, NOTED, 6]);
     ledger.append(&told).unwrap();
     ledger.roll(day(23)).unwrap();
-    let later = story.tell(&[7, 0, NOTED, 6]);
+    let later = story.entries_for(&[7, 0, NOTED, 6]);
     ledger.append(&later).unwrap();
     told.extend(later);
     let expect: Vec<u64> = events(&told)
@@ -402,7 +410,7 @@ fn the_journal_is_read_in_pages_across_files() {
                 after,
                 limit,
             };
-            let page = reader.journal(&query).unwrap();
+            let page = reader.read_journal(&query).unwrap();
             let Some(last) = page.last() else { return found };
             after = Some(last.place);
             found.extend(page.iter().map(|placed| placed.place.position));

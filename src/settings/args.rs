@@ -12,7 +12,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Override any setting, such as --set market.close=13:00; may be repeated.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_assignment)]
     set: Vec<(String, String)>,
     /// The TCP port to listen on; 0 picks a free one.
     #[arg(long)]
@@ -24,7 +24,7 @@ pub struct SettingsArgs {
 
 impl SettingsArgs {
     /// All sources of this process.
-    pub fn sources(&self) -> Sources {
+    pub fn to_sources(&self) -> Sources {
         let mut flags: Vec<(String, String, String)> = Vec::new();
         for (name, value) in &self.set {
             flags.push((name.clone(), value.clone(), format!("--set {name}")));
@@ -39,7 +39,7 @@ impl SettingsArgs {
     }
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+fn parse_assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once('=')
         .ok_or("give NAME=VALUE, such as market.close=13:00")?;
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn flags_become_settings_that_know_their_flag() {
         let command = Command::try_parse_from(["x", "--port", "0", "--set", "market.close=13:00"]).unwrap();
-        let flags = command.settings.sources().flags;
+        let flags = command.settings.to_sources().flags;
         let file = Some("/dev/null".into());
         let valid = crate::settings::load(&Sources {
             file,

@@ -17,7 +17,7 @@ pub enum Role {
 /// What an ingest does while the log does not take its parcels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alone {
-    /// It goes on for its own clients, and says so.
+    /// It continues for its own clients, and reports that.
     Tell,
     /// It tells nothing that the log does not have.
     Hold,
@@ -36,19 +36,19 @@ pub struct Cluster {
 
 pub(super) fn read(reader: &mut Reader) -> Cluster {
     Cluster {
-        role: reader.choice(
+        role: reader.read_choice(
             "cluster.role",
             "all",
             "all (a single node), ingest (hears the vendor and publishes its ledger to edges) or edge (serves what an ingest publishes)",
             &[("all", Role::All), ("ingest", Role::Ingest), ("edge", Role::Edge)],
         ),
-        alone: reader.choice(
+        alone: reader.read_choice(
             "cluster.alone",
             "tell",
             "an ingest whose log is away: tell (goes on for its own clients) or hold (tells nothing until the log is back)",
             &[("tell", Alone::Tell), ("hold", Alone::Hold)],
         ),
-        log_entries: reader.number(
+        log_entries: reader.read_number(
             "cluster.log_entries",
             "200000",
             limits::CLUSTER_LOG_LEAST..=limits::CLUSTER_LOG_MOST,
@@ -58,7 +58,7 @@ pub(super) fn read(reader: &mut Reader) -> Cluster {
 }
 
 /// What a role cannot do without, and does not have: the setting, and what to do.
-pub fn lacks(settings: &Valid) -> Vec<(&'static str, &'static str)> {
+pub fn missing_settings(settings: &Valid) -> Vec<(&'static str, &'static str)> {
     let mut lacking = Vec::new();
     let role = settings.cluster.role;
     if role != Role::All && settings.cache.redis_url.is_none() {

@@ -8,26 +8,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Every setting, with its default, in the order in which it is read.
-fn declared() -> Vec<Declared> {
+fn declared_settings() -> Vec<Declared> {
     let mut reader = Reader::new(BTreeMap::new(), Vec::new());
     super::read(&mut reader, &[]);
     reader.into_declared()
 }
 
 /// Section and name of a setting.
-fn parts(name: &str) -> (&str, &str) {
+fn split_name(name: &str) -> (&str, &str) {
     name.split_once('.').unwrap_or(("", name))
 }
 
 /// `settings.example.toml`: every setting at its default.
-pub fn example() -> String {
+pub fn example_toml() -> String {
     let mut out = String::from(
         "# Every setting of candela at its default. Copy what you change to candela.toml.\n\
          # In the environment a setting is spelled CANDELA__SECTION__NAME; docs/settings.md says more.\n",
     );
     let mut section = "";
-    for declared in declared() {
-        let (of, name) = parts(declared.name);
+    for declared in declared_settings() {
+        let (of, name) = split_name(declared.name);
         if of != section {
             section = of;
             writeln!(out, "\n[{section}]").ok();
@@ -39,9 +39,9 @@ pub fn example() -> String {
 }
 
 /// The table of `docs/settings.md`.
-pub fn guide() -> String {
+pub fn guide_markdown() -> String {
     let mut out = String::from("| setting | default | meaning |\n|---|---|---|\n");
-    for declared in declared() {
+    for declared in declared_settings() {
         let old = OLD_NAMES.iter().find(|(_, name)| *name == declared.name);
         let old = old.map(|(old, _)| format!(" Also `{old}`.")).unwrap_or_default();
         writeln!(

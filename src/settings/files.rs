@@ -38,7 +38,7 @@ pub(super) struct Variables {
 
 impl Variables {
     /// Where the variable's value came from, as people know it.
-    pub(super) fn origin(&self, name: &str) -> String {
+    pub(super) fn origin_of(&self, name: &str) -> String {
         let in_file = self.files.get(name).cloned();
         in_file.unwrap_or_else(|| format!("environment variable {name}"))
     }
@@ -80,7 +80,7 @@ pub(super) fn resolve(given: &[(String, String)], problems: &mut Vec<Problem>) -
             continue;
         }
         match read(Path::new(value), secret) {
-            Ok(text) => variables.add(secret, text, origin),
+            Ok(text) => variables.add_variable(secret, text, origin),
             Err(message) => problems.push(Problem::new(secret, &origin, message)),
         }
     }
@@ -91,7 +91,7 @@ pub(super) fn resolve(given: &[(String, String)], problems: &mut Vec<Problem>) -
 }
 
 impl Variables {
-    fn add(&mut self, name: &str, text: String, origin: String) {
+    fn add_variable(&mut self, name: &str, text: String, origin: String) {
         if !text.is_empty() {
             self.all.retain(|(known, _)| known != name);
             self.all.push((name.to_owned(), text));
@@ -121,7 +121,7 @@ impl Variables {
             }
             let origin = format!("credential {named}");
             match read(&entry.path(), name) {
-                Ok(text) => self.add(name, text, origin),
+                Ok(text) => self.add_variable(name, text, origin),
                 Err(message) => problems.push(Problem::new(name, &origin, message)),
             }
         }
@@ -188,8 +188,8 @@ mod tests {
         assert_eq!(value(&variables, "CANDELA__SERVER__TOKENS_FILE").unwrap(), "tokens");
         assert_eq!(value(&variables, "DATABASE_URL_FILE"), None);
         let origin = format!("file {}, named by DATABASE_URL_FILE", url.display());
-        assert_eq!(variables.origin("DATABASE_URL"), origin);
-        assert_eq!(variables.origin("PORT"), "environment variable PORT");
+        assert_eq!(variables.origin_of("DATABASE_URL"), origin);
+        assert_eq!(variables.origin_of("PORT"), "environment variable PORT");
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(problems, []);
         assert_eq!(value(&variables, "DATABASE_URL").unwrap(), "from-credential");
         assert_eq!(value(&variables, "REDIS_URL").unwrap(), "from-variable");
-        assert_eq!(variables.origin("DATABASE_URL"), "credential candela_DATABASE_URL");
+        assert_eq!(variables.origin_of("DATABASE_URL"), "credential candela_DATABASE_URL");
         resolve(&pairs(&[(FOLDER, "/nowhere")]), &mut problems);
         assert_eq!(problems.len(), 1);
     }

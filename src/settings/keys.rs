@@ -64,9 +64,9 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Vec
         ),
     ];
     for (group, name, meaning) in lists {
-        let texts = reader.secrets(name, meaning);
+        let texts = reader.read_secrets(name, meaning);
         if texts.len() > usize::from(PER_GROUP) {
-            reader.complain(
+            reader.report_problem(
                 name,
                 format!("holds {} keys; a group has at most {PER_GROUP}", texts.len()),
             );
@@ -79,36 +79,36 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Vec
         }));
     }
     if keys.is_empty() {
-        keys = grouped(environment);
+        keys = grouped_keys(environment);
     }
     if keys.is_empty() {
-        keys = numbered(environment);
+        keys = numbered_keys(environment);
     }
     for (name, _) in environment.iter().filter(|(_, value)| !value.trim().is_empty()) {
-        if let Some(message) = misnamed(name) {
-            reader.add(Problem::new(name, &format!("environment variable {name}"), message));
+        if let Some(message) = key_name_problem(name) {
+            reader.add_problem(Problem::new(name, &format!("environment variable {name}"), message));
         }
     }
-    for problem in problems(&keys) {
-        reader.add(problem);
+    for problem in find_problems(&keys) {
+        reader.add_problem(problem);
     }
     keys
 }
 
 /// `TWELVEDATA_API_KEY_G1_3`, else `API_KEY_G1_3`.
-fn grouped(environment: &[(String, String)]) -> Vec<Key> {
+fn grouped_keys(environment: &[(String, String)]) -> Vec<Key> {
     let mut keys = Vec::new();
     for group in [Group::G1, Group::G2] {
         for number in 1..=PER_GROUP {
             let names = ["TWELVEDATA_API_KEY", "API_KEY"].map(|stem| format!("{stem}_{group}_{number}"));
-            keys.extend(first(environment, &names, group, number));
+            keys.extend(first_given(environment, &names, group, number));
         }
     }
     keys
 }
 
 /// `TWELVEDATA_API_KEY_11` or `API_KEY_11` is G2_3; `TWELVEDATA_API_KEY` alone is G1_1.
-fn numbered(environment: &[(String, String)]) -> Vec<Key> {
+fn numbered_keys(environment: &[(String, String)]) -> Vec<Key> {
     let mut keys = Vec::new();
     for number in 1..=PER_GROUP.saturating_mul(2) {
         let mut names = vec![format!("TWELVEDATA_API_KEY_{number}"), format!("API_KEY_{number}")];
@@ -120,13 +120,13 @@ fn numbered(environment: &[(String, String)]) -> Vec<Key> {
         } else {
             (Group::G1, number)
         };
-        keys.extend(first(environment, &names, group, number));
+        keys.extend(first_given(environment, &names, group, number));
     }
     keys
 }
 
 /// What is wrong with the name of a variable that is meant to hold a key and is not read.
-fn misnamed(name: &str) -> Option<String> {
+fn key_name_problem(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let (ours, rest) = match upper.strip_prefix("TWELVEDATA_API_KEY") {
         Some(rest) => (true, rest),
@@ -136,15 +136,13 @@ fn misnamed(name: &str) -> Option<String> {
     let mut parts = rest.splitn(2, '_');
     let first = parts.next().unwrap_or_default();
     let second = parts.next();
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let group = first.strip_prefix('G').is_some_and(digits);
-    if !(ours || digits(rest) || group) {
+    let group = first.strip_prefix('G').is_some_and(is_number);
+    if !(ours || is_number(rest) || group) {
         return None; // some other program's
     }
-    let known = |last: u8, text: &str| (1..=last).any(|number| number.to_string() == text);
     let read = match second {
-        None => (ours && rest.is_empty()) || known(PER_GROUP.saturating_mul(2), rest),
-        Some(number) => ["G1", "G2"].contains(&first) && known(PER_GROUP, number),
+        None => (ours && rest.is_empty()) || is_number_to(PER_GROUP.saturating_mul(2), rest),
+        Some(number) => ["G1", "G2"].contains(&first) && is_number_to(PER_GROUP, number),
     };
     if read && name == upper {
         return None;
@@ -156,7 +154,7 @@ fn misnamed(name: &str) -> Option<String> {
 }
 
 /// The key in the first of the variables that is set to something.
-fn first(environment: &[(String, String)], names: &[String], group: Group, number: u8) -> Option<Key> {
+fn first_given(environment: &[(String, String)], names: &[String], group: Group, number: u8) -> Option<Key> {
     names.iter().find_map(|name| {
         let (_, value) = environment
             .iter()
@@ -170,11 +168,11 @@ fn first(environment: &[(String, String)], names: &[String], group: Group, numbe
     })
 }
 
-fn problems(keys: &[Key]) -> Vec<Problem> {
+fn find_problems(keys: &[Key]) -> Vec<Problem> {
     let mut found = Vec::new();
     for (key, i) in keys.iter().zip(0..) {
         let text = key.secret.expose_secret();
-        if placeholder(text) {
+        if is_placeholder(text) {
             let message = "is a placeholder, not a key: put a key of your TwelveData account there, or remove it";
             found.push(Problem::new(&format!("key {key}"), &key.origin, message));
         } else if text.contains(['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
@@ -199,7 +197,7 @@ fn problems(keys: &[Key]) -> Vec<Problem> {
 }
 
 /// What templates put where a key belongs.
-fn placeholder(text: &str) -> bool {
+fn is_placeholder(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let words = [
         "your_",
@@ -216,4 +214,12 @@ fn placeholder(text: &str) -> bool {
         "${",
     ];
     words.iter().any(|word| text.contains(word))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_number_to(last: u8, text: &str) -> bool {
+    (1..=last).any(|number| number.to_string() == text)
 }

@@ -43,11 +43,10 @@ pub struct Sources {
 impl Sources {
     /// This process's environment, with what the command line said.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
-        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         Self {
             file,
             environment: std::env::vars_os()
-                .map(|(name, value)| (text(name), text(value)))
+                .map(|(name, value)| (lossy_text(name), lossy_text(value)))
                 .collect(),
             flags,
         }
@@ -66,7 +65,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    fn text(value: &str, origin: String) -> Self {
+    fn from_text(value: &str, origin: String) -> Self {
         Self {
             texts: vec![value.to_owned()],
             list: false,
@@ -80,9 +79,9 @@ pub(super) fn read(sources: &Sources, variables: &Variables, problems: &mut Vec<
     let usual = Path::new(USUAL_FILE);
     let path = sources.file.as_deref().or_else(|| usual.exists().then_some(usual));
     let mut flat = path.map_or_else(BTreeMap::new, |path| read_file(path, problems));
-    flat.extend(environment(variables, problems));
+    flat.extend(given_in_environment(variables, problems));
     for (name, value, flag) in &sources.flags {
-        flat.insert(one_name(name), Given::text(value, format!("flag {flag}")));
+        flat.insert(one_name(name), Given::from_text(value, format!("flag {flag}")));
     }
     flat
 }
@@ -97,8 +96,8 @@ fn read_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Given
     };
     let mut settings = Vec::new();
     match DeTable::parse(&text) {
-        Ok(table) => flatten("", table.get_ref(), &text, &mut settings),
-        Err(error) => problems.push(Problem::of_file(path, syntax(&error))),
+        Ok(table) => flatten_table("", table.get_ref(), &text, &mut settings),
+        Err(error) => problems.push(Problem::of_file(path, syntax_message(&error))),
     }
     settings.sort_by_key(|setting| setting.line);
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
@@ -122,7 +121,7 @@ fn read_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Given
 }
 
 /// What TOML's reader says of a file that is none, without the line it quotes, which may hold a secret.
-fn syntax(error: &toml::de::Error) -> String {
+fn syntax_message(error: &toml::de::Error) -> String {
     let said = error.to_string();
     let plain: Vec<&str> = said
         .lines()
@@ -147,20 +146,20 @@ fn one_name(name: &str) -> String {
 
 /// Old names first, so that a new name beside an old one wins. An old name with an empty value counts as not given, as
 /// compose files produce such.
-fn environment(variables: &Variables, problems: &mut Vec<Problem>) -> Vec<(String, Given)> {
+fn given_in_environment(variables: &Variables, problems: &mut Vec<Problem>) -> Vec<(String, Given)> {
     let given = &variables.all;
-    let origin = |name: &str| variables.origin(name);
+    let origin = |name: &str| variables.origin_of(name);
     let mut settings = Vec::new();
     for (old, name) in OLD_NAMES {
         let found = given
             .iter()
             .find(|(given, value)| given == old && !value.trim().is_empty());
-        settings.extend(found.map(|(_, value)| (name.to_owned(), Given::text(value, origin(old)))));
+        settings.extend(found.map(|(_, value)| (name.to_owned(), Given::from_text(value, origin(old)))));
     }
     for (name, value) in given {
         if let Some(path) = name.strip_prefix(PREFIX) {
             let setting = one_name(&path.to_ascii_lowercase().replace("__", "."));
-            settings.push((setting, Given::text(value, origin(name))));
+            settings.push((setting, Given::from_text(value, origin(name))));
         } else if name.starts_with("CANDELA_") && name.matches('_').count() > 1 && !name.starts_with("CANDELA_TEST_") {
             let message = format!("is not read: settings are spelled {PREFIX}SECTION__NAME, with two underscores");
             problems.push(Problem::new(name, &origin(name), message));
@@ -177,16 +176,16 @@ struct InFile {
     list: bool,
 }
 
-fn flatten(prefix: &str, table: &DeTable<'_>, text: &str, settings: &mut Vec<InFile>) {
+fn flatten_table(prefix: &str, table: &DeTable<'_>, text: &str, settings: &mut Vec<InFile>) {
     for (key, value) in table {
         let name = format!("{prefix}{}", key.get_ref());
         let (texts, list) = match value.get_ref() {
             DeValue::Table(inner) => {
-                flatten(&format!("{name}."), inner, text, settings);
+                flatten_table(&format!("{name}."), inner, text, settings);
                 continue;
             }
-            DeValue::Array(items) => (items.iter().map(|item| plain(item.get_ref())).collect(), true),
-            single => (vec![plain(single)], false),
+            DeValue::Array(items) => (items.iter().map(|item| plain_text(item.get_ref())).collect(), true),
+            single => (vec![plain_text(single)], false),
         };
         let before = text.bytes().take(key.span().start);
         settings.push(InFile {
@@ -199,7 +198,7 @@ fn flatten(prefix: &str, table: &DeTable<'_>, text: &str, settings: &mut Vec<InF
 }
 
 /// A value in the words in which the environment would give it.
-fn plain(value: &DeValue<'_>) -> String {
+fn plain_text(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -209,4 +208,8 @@ fn plain(value: &DeValue<'_>) -> String {
         DeValue::Datetime(instant) => instant.to_string(),
         DeValue::Array(_) | DeValue::Table(_) => format!("{value:?}"),
     }
+}
+
+fn lossy_text(value: std::ffi::OsString) -> String {
+    value.to_string_lossy().into_owned()
 }

@@ -33,13 +33,13 @@ impl Default for Log {
 
 pub(super) fn read(reader: &mut Reader) -> Log {
     Log {
-        directives: reader.parsed(
+        directives: reader.read_parsed(
             "log.level",
             "info",
             "trace, debug, info, warn, error or off; also per part: info,candela::actors=debug",
-            directives,
+            check_directives,
         ),
-        format: reader.choice(
+        format: reader.read_choice(
             "log.format",
             "auto",
             "text for people, json for machines, auto: text on a terminal, else json",
@@ -49,7 +49,7 @@ pub(super) fn read(reader: &mut Reader) -> Log {
 }
 
 /// Accepts the level names of the service that this one replaces as well.
-fn directives(text: &str) -> Result<String, String> {
+fn check_directives(text: &str) -> Result<String, String> {
     let level = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
         "warning" => Some("warn"),
         "critical" | "fatal" => Some("error"),

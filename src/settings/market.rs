@@ -4,7 +4,7 @@ use crate::domain::calendar::{CalendarRules, CalendarSpec};
 use crate::domain::model::{Interval, Symbol, scale};
 use crate::domain::pipeline::Boundary;
 use crate::limits;
-use crate::settings::{Problem, layers::Given, reader::Reader, server::path};
+use crate::settings::{Problem, layers::Given, reader::Reader, server::parse_path};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,12 +46,12 @@ impl Market {
 }
 
 pub(super) fn read(reader: &mut Reader) -> Market {
-    let symbols = reader.list("market.symbols", &["USD/COP"], "the pairs that are served", |text| {
+    let symbols = reader.read_list("market.symbols", &["USD/COP"], "the pairs that are served", |text| {
         text.parse::<Symbol>()
             .map_err(|_| "is not a pair such as USD/COP".to_owned())
     });
-    let common = calendar(reader);
-    let mut intervals = reader.list(
+    let common = read_calendar(reader);
+    let mut intervals = reader.read_list(
         "market.intervals",
         &["5m"],
         "bars that are served; 5m always is",
@@ -64,61 +64,61 @@ pub(super) fn read(reader: &mut Reader) -> Market {
     intervals.sort();
     intervals.dedup();
     for refused in symbols.iter().filter_map(|symbol| scale::refusal(*symbol)) {
-        reader.complain("market.symbols", refused);
+        reader.report_problem("market.symbols", refused);
     }
-    let symbols = each(reader, &symbols, &common);
+    let symbols = read_symbol_markets(reader, &symbols, &common);
     Market {
         symbols,
         intervals,
-        minute_stamps: reader.choice(
+        minute_stamps: reader.read_choice(
             "market.minute_stamps",
             "opens",
             "a tick stamped 08:05:00 belongs to the bar that opens then (opens), or to the one that closes then (closes)",
             &[("opens", Boundary::Opens), ("closes", Boundary::Closes)],
         ),
-        lateness: reader.duration(
+        lateness: reader.read_duration(
             "market.lateness_ms",
             "2000",
             Duration::from_millis(1),
             0..=60_000,
             "milliseconds that a bar waits for late ticks before it is closed",
         ),
-        jump_basis_points: reader.number(
+        jump_basis_points: reader.read_number(
             "market.jump_basis_points",
             "300",
             1..=10_000,
             "a price further from the last good one (300 = 3 %) counts only when those that follow confirm it",
         ),
-        calendar_file: reader.optional("market.calendar_file", "days opened or closed beside the rules; candela calendar writes it", path),
+        calendar_file: reader.read_optional("market.calendar_file", "days opened or closed beside the rules; candela calendar writes it", parse_path),
     }
 }
 
 /// The calendar of every pair that has no other under `market.override`.
-fn calendar(reader: &mut Reader) -> CalendarSpec {
+fn read_calendar(reader: &mut Reader) -> CalendarSpec {
     let text = |text: &str| Ok(text.to_owned());
     CalendarSpec {
-        calendar: reader.parsed(
+        calendar: reader.read_parsed(
             "market.calendar",
             "colombia",
             "which days have sessions: colombia, forex or always",
             text,
         ),
-        zone: reader.optional(
+        zone: reader.read_optional(
             "market.zone",
             "an IANA zone; empty means the calendar's own, America/Bogota for colombia",
             text,
         ),
-        open: reader.optional(
+        open: reader.read_optional(
             "market.open",
             "wall time of the open, a whole five minutes, calendar colombia only; empty means 08:00",
             text,
         ),
-        close: reader.optional(
+        close: reader.read_optional(
             "market.close",
             "wall time of the close, exclusive, calendar colombia only; empty means 12:55",
             text,
         ),
-        next_day: reader.optional(
+        next_day: reader.read_optional(
             "market.next_day",
             "run or close on days when dollars settle the next day; empty means run",
             text,
@@ -127,25 +127,25 @@ fn calendar(reader: &mut Reader) -> CalendarSpec {
 }
 
 /// Each pair with the common calendar or with what `[market.override.USDMXN]` says.
-fn each(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<SymbolMarket> {
+fn read_symbol_markets(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<SymbolMarket> {
     let mut specs: BTreeMap<Symbol, (CalendarSpec, String)> = BTreeMap::new();
-    for (key, setting, given) in reader.named("market.override") {
+    for (key, setting, given) in reader.read_named_sections("market.override") {
         let name = format!("market.override.{key}.{setting}");
         match key.parse::<Symbol>() {
             Ok(symbol) if symbols.contains(&symbol) => {
                 let (spec, _) = specs
                     .entry(symbol)
-                    .or_insert_with(|| (own(&setting, &given, common), given.origin.clone()));
-                if let Err(message) = set(spec, &setting, &given) {
-                    reader.complain(&name, message);
+                    .or_insert_with(|| (symbol_calendar(&setting, &given, common), given.origin.clone()));
+                if let Err(message) = set_field(spec, &setting, &given) {
+                    reader.report_problem(&name, message);
                 }
             }
-            Ok(symbol) => reader.complain(&name, format!("{symbol} is not in market.symbols")),
-            Err(error) => reader.complain(&name, error),
+            Ok(symbol) => reader.report_problem(&name, format!("{symbol} is not in market.symbols")),
+            Err(error) => reader.report_problem(&name, error),
         }
     }
     if symbols.is_empty() || symbols.len() > limits::SYMBOLS {
-        reader.complain(
+        reader.report_problem(
             "market.symbols",
             format!(
                 "holds {} pairs; from 1 to {} can be served",
@@ -157,7 +157,7 @@ fn each(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<S
     let mut markets = Vec::new();
     for (symbol, i) in symbols.iter().zip(0..) {
         if symbols.iter().take(i).any(|earlier| earlier == symbol) {
-            reader.complain("market.symbols", format!("names {symbol} twice"));
+            reader.report_problem("market.symbols", format!("names {symbol} twice"));
         }
         let (spec, origin) = specs
             .get(symbol)
@@ -172,7 +172,7 @@ fn each(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<S
                 let tell = |problem: &dyn std::fmt::Display| {
                     Problem::new(&format!("calendar of {symbol}"), &origin, problem.to_string())
                 };
-                problems.iter().for_each(|problem| reader.add(tell(problem)));
+                problems.iter().for_each(|problem| reader.add_problem(tell(problem)));
             }
         }
     }
@@ -180,14 +180,14 @@ fn each(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<S
 }
 
 /// A pair with another calendar than the common one does not inherit hours that were meant for that.
-fn own(setting: &str, given: &Given, common: &CalendarSpec) -> CalendarSpec {
+fn symbol_calendar(setting: &str, given: &Given, common: &CalendarSpec) -> CalendarSpec {
     match given.texts.first() {
         Some(calendar) if setting == "calendar" && *calendar != common.calendar => CalendarSpec::default(),
         _ => common.clone(),
     }
 }
 
-fn set(spec: &mut CalendarSpec, setting: &str, given: &Given) -> Result<(), String> {
+fn set_field(spec: &mut CalendarSpec, setting: &str, given: &Given) -> Result<(), String> {
     let [text] = given.texts.as_slice() else {
         return Err("is a list; one value is wanted".to_owned());
     };

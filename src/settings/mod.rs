@@ -17,8 +17,8 @@ mod document;
 mod args;
 
 pub use args::SettingsArgs;
-pub use cluster::{Alone, Cluster, Role, lacks};
-pub use document::{example, guide};
+pub use cluster::{Alone, Cluster, Role, missing_settings};
+pub use document::{example_toml, guide_markdown};
 pub use keys::{Group, Key, NO_KEY};
 pub use layers::{OLD_NAMES, Sources};
 pub use log::{Format, Log};
@@ -76,7 +76,7 @@ impl fmt::Debug for Fingerprints {
 
 impl Valid {
     /// The settings that were given differently here and there, by name.
-    pub fn changed(&self, other: &Self) -> Vec<String> {
+    pub fn changed_names(&self, other: &Self) -> Vec<String> {
         let names: BTreeSet<&String> = self.given.0.keys().chain(other.given.0.keys()).collect();
         names
             .into_iter()
@@ -141,7 +141,7 @@ impl std::error::Error for Problems {}
 /// # Errors
 /// [`Problems`]: everything that is wrong, not only the first.
 pub fn load(sources: &Sources) -> Result<Valid, Problems> {
-    checked(sources, |_, _| {})
+    load_checked(sources, |_, _| {})
 }
 
 /// The same for the service itself, which can do nothing without a key unless it is an edge, nor without what its role needs.
@@ -149,12 +149,12 @@ pub fn load(sources: &Sources) -> Result<Valid, Problems> {
 /// # Errors
 /// [`Problems`]: everything that is wrong, not only the first.
 pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
-    checked(sources, |reader, valid| {
-        for (name, message) in cluster::lacks(valid) {
-            reader.complain(name, message);
+    load_checked(sources, |reader, valid| {
+        for (name, message) in cluster::missing_settings(valid) {
+            reader.report_problem(name, message);
         }
         if valid.upstream.keys.is_empty() && valid.cluster.role != Role::Edge {
-            reader.complain("upstream.keys_g1", keys::NO_KEY);
+            reader.report_problem("upstream.keys_g1", keys::NO_KEY);
         }
         read_calendar_file(reader, valid);
     })
@@ -169,22 +169,22 @@ fn read_calendar_file(reader: &mut Reader, valid: &Valid) {
         Ok(_) => {}
         Err(CalendarFileError::Wrong { problems, .. }) => problems
             .iter()
-            .for_each(|problem| reader.add(Problem::of_file(path, problem.to_string()))),
-        Err(error) => reader.add(Problem::of_file(path, error.to_string())),
+            .for_each(|problem| reader.add_problem(Problem::of_file(path, problem.to_string()))),
+        Err(error) => reader.add_problem(Problem::of_file(path, error.to_string())),
     }
 }
 
-fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Valid, Problems> {
+fn load_checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Valid, Problems> {
     let mut problems = Vec::new();
     let variables = files::resolve(&sources.environment, &mut problems);
     let flat = layers::read(sources, &variables, &mut problems);
     let mut given: BTreeMap<String, u64> = flat
         .iter()
-        .map(|(name, given)| (name.clone(), hash(&given.texts)))
+        .map(|(name, given)| (name.clone(), hash_of(&given.texts)))
         .collect();
     let shown = flat
         .iter()
-        .map(|(name, given)| (name.clone(), masked(name, &given.texts)))
+        .map(|(name, given)| (name.clone(), mask_secret(name, &given.texts)))
         .collect();
     let mut reader = Reader::new(flat, problems);
     let valid = read(&mut reader, &variables.all);
@@ -194,7 +194,7 @@ fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Vali
         .iter()
         .map(|key| key.secret.expose_secret())
         .collect();
-    given.insert("upstream.keys".to_owned(), hash(&keys));
+    given.insert("upstream.keys".to_owned(), hash_of(&keys));
     also(&mut reader, &valid);
     let (valid, origins) = reader.finish(valid)?;
     Ok(Valid {
@@ -206,7 +206,7 @@ fn checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result<Vali
 }
 
 /// A setting's value as it may be shown. Keys are counted; of an address, what may hold a password or a key is left out.
-fn masked(name: &str, texts: &[String]) -> String {
+fn mask_secret(name: &str, texts: &[String]) -> String {
     if name.starts_with("upstream.key") {
         return format!("{} set", texts.len());
     }
@@ -236,7 +236,7 @@ fn without_secrets(text: &str) -> String {
     )
 }
 
-fn hash(value: &impl Hash) -> u64 {
+fn hash_of(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

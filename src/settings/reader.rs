@@ -42,36 +42,36 @@ impl Reader {
     }
 
     /// Adds a problem that concerns a setting, from wherever its value came.
-    pub(super) fn complain(&mut self, name: &str, message: impl Display) {
+    pub(super) fn report_problem(&mut self, name: &str, message: impl Display) {
         let origin = self.origins.get(name).map_or("default", String::as_str);
         self.problems.push(Problem::new(name, origin, message.to_string()));
     }
 
     /// A problem found elsewhere.
-    pub(super) fn add(&mut self, problem: Problem) {
+    pub(super) fn add_problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     /// A text that `parse` understands, or else its default.
-    pub(super) fn parsed<T>(
+    pub(super) fn read_parsed<T>(
         &mut self,
         name: &'static str,
         default: &'static str,
         meaning: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> T {
-        self.declare(name, quoted(default), meaning);
-        self.value(name, default, parse)
+        self.declare_setting(name, quoted(default), meaning);
+        self.read_value(name, default, parse)
     }
 
     /// A text that may be empty, which means that there is none.
-    pub(super) fn optional<T>(
+    pub(super) fn read_optional<T>(
         &mut self,
         name: &'static str,
         meaning: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.parsed(name, "", meaning, |text: &str| {
+        self.read_parsed(name, "", meaning, |text: &str| {
             if text.is_empty() {
                 Ok(None)
             } else {
@@ -81,14 +81,14 @@ impl Reader {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(
+    pub(super) fn read_choice<T: Copy>(
         &mut self,
         name: &'static str,
         default: &'static str,
         meaning: &'static str,
         choices: &[(&'static str, T)],
     ) -> T {
-        self.parsed(name, default, meaning, |text| {
+        self.read_parsed(name, default, meaning, |text| {
             let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
             found.map(|(_, value)| *value).ok_or_else(|| {
                 let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
@@ -98,22 +98,22 @@ impl Reader {
     }
 
     /// A whole number within limits.
-    pub(super) fn number<T: FromStr + PartialOrd + Display>(
+    pub(super) fn read_number<T: FromStr + PartialOrd + Display>(
         &mut self,
         name: &'static str,
         default: &'static str,
         range: RangeInclusive<T>,
         meaning: &'static str,
     ) -> T {
-        self.declare(name, default.to_owned(), meaning);
-        self.value(name, default, |text| {
+        self.declare_setting(name, default.to_owned(), meaning);
+        self.read_value(name, default, |text| {
             let number = text.trim().parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
         })
     }
 
     /// A whole number of `unit`.
-    pub(super) fn duration(
+    pub(super) fn read_duration(
         &mut self,
         name: &'static str,
         default: &'static str,
@@ -121,13 +121,13 @@ impl Reader {
         range: RangeInclusive<u32>,
         meaning: &'static str,
     ) -> Duration {
-        unit.saturating_mul(self.number(name, default, range, meaning))
+        unit.saturating_mul(self.read_number(name, default, range, meaning))
     }
 
     /// Yes or no.
-    pub(super) fn flag(&mut self, name: &'static str, default: &'static str, meaning: &'static str) -> bool {
-        self.declare(name, default.to_owned(), meaning);
-        self.value(name, default, |text| match text.trim().to_ascii_lowercase().as_str() {
+    pub(super) fn read_flag(&mut self, name: &'static str, default: &'static str, meaning: &'static str) -> bool {
+        self.declare_setting(name, default.to_owned(), meaning);
+        self.read_value(name, default, |text| match text.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
             "false" | "no" | "off" | "0" => Ok(false),
             _ => Err("is neither true nor false".to_owned()),
@@ -135,7 +135,7 @@ impl Reader {
     }
 
     /// A list; the environment separates its items by commas.
-    pub(super) fn list<T>(
+    pub(super) fn read_list<T>(
         &mut self,
         name: &'static str,
         default: &[&'static str],
@@ -143,8 +143,8 @@ impl Reader {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
         let items: Vec<String> = default.iter().map(|item| quoted(item)).collect();
-        self.declare(name, format!("[{}]", items.join(", ")), meaning);
-        let texts = match self.take(name) {
+        self.declare_setting(name, format!("[{}]", items.join(", ")), meaning);
+        let texts = match self.take_given(name) {
             Some(given) if given.list => given.texts,
             Some(given) => given
                 .texts
@@ -158,41 +158,41 @@ impl Reader {
         for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             match parse(text) {
                 Ok(item) => read.push(item),
-                Err(why) => self.complain(name, format!("{} {why}", shown(text))),
+                Err(why) => self.report_problem(name, format!("{} {why}", shorten(text))),
             }
         }
         read
     }
 
     /// A text that is never shown again; `check` says what is wrong with it without repeating it.
-    pub(super) fn secret(
+    pub(super) fn read_secret(
         &mut self,
         name: &'static str,
         meaning: &'static str,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Option<SecretString> {
-        self.declare(name, quoted(""), meaning);
-        let text = self.take(name).and_then(|given| given.texts.into_iter().next())?;
+        self.declare_setting(name, quoted(""), meaning);
+        let text = self.take_given(name).and_then(|given| given.texts.into_iter().next())?;
         let text = text.trim();
         if text.is_empty() {
             return None;
         }
         if let Err(why) = check(text) {
-            self.complain(name, why);
+            self.report_problem(name, why);
         }
         Some(SecretString::from(text))
     }
 
     /// A list of texts that are never shown again.
-    pub(super) fn secrets(&mut self, name: &'static str, meaning: &'static str) -> Vec<SecretString> {
-        self.declare(name, "[]".to_owned(), meaning);
-        let given = self.take(name).map(|given| given.texts).unwrap_or_default();
+    pub(super) fn read_secrets(&mut self, name: &'static str, meaning: &'static str) -> Vec<SecretString> {
+        self.declare_setting(name, "[]".to_owned(), meaning);
+        let given = self.take_given(name).map(|given| given.texts).unwrap_or_default();
         let items = given.iter().flat_map(|text| text.split(',')).map(str::trim);
         items.filter(|text| !text.is_empty()).map(SecretString::from).collect()
     }
 
     /// Settings of one section whose names are not fixed: `market.override.USDMXN.calendar` gives (`USDMXN`, `calendar`).
-    pub(super) fn named(&mut self, section: &str) -> Vec<(String, String, Given)> {
+    pub(super) fn read_named_sections(&mut self, section: &str) -> Vec<(String, String, Given)> {
         let prefix = format!("{section}.");
         let names: Vec<String> = self
             .given
@@ -203,7 +203,7 @@ impl Reader {
         let mut found = Vec::new();
         for name in names {
             let parts = name.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once('.'));
-            if let (Some((key, setting)), Some(given)) = (parts, self.take(&name)) {
+            if let (Some((key, setting)), Some(given)) = (parts, self.take_given(&name)) {
                 found.push((key.to_owned(), setting.to_owned(), given));
             }
         }
@@ -235,11 +235,11 @@ impl Reader {
         self.declared
     }
 
-    fn declare(&mut self, name: &'static str, default: String, meaning: &'static str) {
+    fn declare_setting(&mut self, name: &'static str, default: String, meaning: &'static str) {
         self.declared.push(Declared { name, default, meaning });
     }
 
-    fn take(&mut self, name: &str) -> Option<Given> {
+    fn take_given(&mut self, name: &str) -> Option<Given> {
         let given = self.given.remove(name)?;
         self.origins.insert(name.to_owned(), given.origin.clone());
         Some(given)
@@ -249,18 +249,20 @@ impl Reader {
         clippy::expect_used,
         reason = "defaults are constants; a test reads every one of them"
     )]
-    fn value<T>(&mut self, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    fn read_value<T>(&mut self, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let default = || parse(default).expect("a default is a valid value");
-        let Some(given) = self.take(name) else { return default() };
+        let Some(given) = self.take_given(name) else {
+            return default();
+        };
         let text = match (given.list, given.texts.as_slice()) {
             (false, [text]) => text.trim(),
             _ => {
-                self.complain(name, "is a list; one value is wanted");
+                self.report_problem(name, "is a list; one value is wanted");
                 return default();
             }
         };
         parse(text).unwrap_or_else(|why| {
-            self.complain(name, format!("{} {why}", shown(text)));
+            self.report_problem(name, format!("{} {why}", shorten(text)));
             default()
         })
     }
@@ -272,7 +274,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A value as a problem names it: cut short, and not at all where a secret may be in it.
-fn shown(text: &str) -> String {
+fn shorten(text: &str) -> String {
     if text.contains('@') || text.to_ascii_lowercase().contains("key=") {
         return "its value, not shown because it may hold a secret,".to_owned();
     }

@@ -43,55 +43,55 @@ pub struct Tls {
 }
 
 pub(super) fn read(reader: &mut Reader) -> Server {
-    let address = address(reader);
+    let address = read_address(reader);
     let server = Server {
         address,
-        cors_origins: reader.list(
+        cors_origins: reader.read_list(
             "server.cors_origins",
             &["http://localhost:3000"],
             "browser pages from these origins may connect; \"*\" lets any",
-            origin,
+            parse_origin,
         ),
-        tokens_file: reader.optional(
+        tokens_file: reader.read_optional(
             "server.tokens_file",
             "a file of hashed tokens, one of which each client must show; read again when it changes",
-            path,
+            parse_path,
         ),
-        query_tokens: reader.flag(
+        query_tokens: reader.read_flag(
             "server.query_tokens",
             "false",
             "take tokens from ?token= too, where access logs see them",
         ),
-        test_channels: reader.flag(
+        test_channels: reader.read_flag(
             "server.test_channels",
             "false",
             "also tell ticks:TEST/USD and bars.1m:TEST/USD: a known pattern with a missing and a revised bar, for writing clients",
         ),
-        twelvedata: reader.flag(
+        twelvedata: reader.read_flag(
             "server.twelvedata",
             "false",
             "answer TwelveData's own clients at /td, from our own data, with our tokens as their API keys (in the address, where access logs see them)",
         ),
-        tls: tls(reader),
-        connections: reader.number(
+        tls: read_tls(reader),
+        connections: reader.read_number(
             "server.connections",
             "20000",
             1..=limits::CLIENTS,
             "client connections at one time",
         ),
-        connections_per_address: reader.number(
+        connections_per_address: reader.read_number(
             "server.connections_per_address",
             "20000",
             1..=limits::CLIENTS,
             "client connections at one time from one address",
         ),
-        accepts_per_second: reader.number(
+        accepts_per_second: reader.read_number(
             "server.accepts_per_second",
             "5000",
             1..=100_000,
             "new connections in a second",
         ),
-        workers: Some(reader.number(
+        workers: Some(reader.read_number(
             "server.workers",
             "0",
             0..=64,
@@ -103,12 +103,12 @@ pub(super) fn read(reader: &mut Reader) -> Server {
     server
 }
 
-fn address(reader: &mut Reader) -> SocketAddr {
-    let bind: IpAddr = reader.parsed("server.bind", "127.0.0.1", "the address to listen on", |text| {
+fn read_address(reader: &mut Reader) -> SocketAddr {
+    let bind: IpAddr = reader.read_parsed("server.bind", "127.0.0.1", "the address to listen on", |text| {
         text.parse()
             .map_err(|_| "is not an IP address such as 127.0.0.1 or 0.0.0.0".to_owned())
     });
-    let port = reader.number(
+    let port = reader.read_number(
         "server.port",
         "8080",
         0..=u16::MAX,
@@ -120,39 +120,39 @@ fn address(reader: &mut Reader) -> SocketAddr {
 /// Listening where strangers can reach us must be meant.
 fn guard_the_door(reader: &mut Reader, server: &Server) {
     let bind = server.address.ip();
-    let open = reader.flag(
+    let open = reader.read_flag(
         "server.allow_open",
         "false",
         "listen on other than loopback addresses although no token is asked for",
     );
     if !bind.is_loopback() && server.tokens_file.is_none() && !open {
-        reader.complain(
+        reader.report_problem(
             "server.bind",
             format!("{bind} can be reached from outside and no token is asked for: set server.tokens_file, or server.allow_open = true"),
         );
     }
 }
 
-fn tls(reader: &mut Reader) -> Option<Tls> {
-    let cert = reader.optional(
+fn read_tls(reader: &mut Reader) -> Option<Tls> {
+    let cert = reader.read_optional(
         "server.tls_cert",
         "a PEM file with the certificate chain: serve TLS",
-        existing,
+        parse_existing_path,
     );
-    let key = reader.optional(
+    let key = reader.read_optional(
         "server.tls_key",
         "a PEM file with the certificate's private key",
-        existing,
+        parse_existing_path,
     );
     match (cert, key) {
         (Some(cert), Some(key)) => Some(Tls { cert, key }),
         (None, None) => None,
         (Some(_), None) => {
-            reader.complain("server.tls_cert", "has no key beside it: set server.tls_key too");
+            reader.report_problem("server.tls_cert", "has no key beside it: set server.tls_key too");
             None
         }
         (None, Some(_)) => {
-            reader.complain(
+            reader.report_problem(
                 "server.tls_key",
                 "has no certificate beside it: set server.tls_cert too",
             );
@@ -162,13 +162,13 @@ fn tls(reader: &mut Reader) -> Option<Tls> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of every reader of a text")]
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, String> {
     let path: Result<PathBuf, Infallible> = text.parse();
     Ok(path.unwrap_or_default())
 }
 
 /// The path of a file that is there.
-pub(super) fn existing(text: &str) -> Result<PathBuf, String> {
+pub(super) fn parse_existing_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_file() {
         Ok(path)
@@ -177,7 +177,7 @@ pub(super) fn existing(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn origin(text: &str) -> Result<String, String> {
+fn parse_origin(text: &str) -> Result<String, String> {
     let host = ["http://", "https://"]
         .into_iter()
         .find_map(|scheme| text.strip_prefix(scheme));

@@ -2,7 +2,7 @@
 
 use crate::domain::history::{OnTimeout, Spelling};
 use crate::limits;
-use crate::settings::{reader::Reader, server::path};
+use crate::settings::{reader::Reader, server::parse_path};
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,35 +60,35 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn read_l0(reader: &mut Reader) -> L0 {
     L0 {
-        dir: reader.parsed(
+        dir: reader.read_parsed(
             "l0.dir",
             "/data/ready-signals",
             "the folder in which l0_ready.flag appears",
-            path,
+            parse_path,
         ),
-        timeout: reader.duration(
+        timeout: reader.read_duration(
             "l0.timeout_minutes",
             "60",
             MINUTE,
             0..=10_080,
             "how long to wait for the flag",
         ),
-        on_timeout: reader.choice(
+        on_timeout: reader.read_choice(
             "l0.on_timeout",
             "degrade",
             "then: degrade (go live, history unverified, safe_to_trade false) or error (do not)",
             &[("degrade", OnTimeout::Degrade), ("error", OnTimeout::Error)],
         ),
-        table: reader.parsed("l0.table", "market_data", "the table that holds the history", |text| {
-            text.split('.').try_for_each(identifier).map(|()| text.to_owned())
+        table: reader.read_parsed("l0.table", "market_data", "the table that holds the history", |text| {
+            text.split('.').try_for_each(check_identifier).map(|()| text.to_owned())
         }),
-        time_column: reader.parsed(
+        time_column: reader.read_parsed(
             "l0.time_column",
             "datetime",
             "its column with the open of each bar",
-            |text| identifier(text).map(|()| text.to_owned()),
+            |text| check_identifier(text).map(|()| text.to_owned()),
         ),
-        spelling: reader.choice(
+        spelling: reader.read_choice(
             "l0.symbol_spelling",
             "USDCOP",
             "how its column symbol spells a pair: USDCOP or USD/COP",
@@ -99,19 +99,19 @@ pub(super) fn read_l0(reader: &mut Reader) -> L0 {
 
 pub(super) fn read_store(reader: &mut Reader) -> Store {
     Store {
-        database_url: reader.secret(
+        database_url: reader.read_secret(
             "store.database_url",
             "PostgreSQL, such as postgresql://user:password@host/name?sslmode=require; empty means the SQLite file",
-            |text| scheme(text, &["postgresql://", "postgres://"]),
+            |text| check_scheme(text, &["postgresql://", "postgres://"]),
         ),
-        sqlite_file: reader.parsed(
+        sqlite_file: reader.read_parsed(
             "store.sqlite_file",
             "data/candela.sqlite",
             "the SQLite file that is used without a database_url",
-            path,
+            parse_path,
         ),
-        pool: reader.number("store.pool", "8", 2..=100, "connections to PostgreSQL at the most"),
-        tick_retention: Some(reader.duration(
+        pool: reader.read_number("store.pool", "8", 2..=100, "connections to PostgreSQL at the most"),
+        tick_retention: Some(reader.read_duration(
             "store.tick_retention_days",
             "0",
             DAY,
@@ -124,38 +124,38 @@ pub(super) fn read_store(reader: &mut Reader) -> Store {
 
 pub(super) fn read_cache(reader: &mut Reader) -> Cache {
     Cache {
-        redis_url: reader.secret(
+        redis_url: reader.read_secret(
             "cache.redis_url",
             "Redis or Valkey, such as redis://:password@host:6379/0, rediss:// for TLS, redis+unix:// for a socket; empty means memory",
-            |text| scheme(text, &["redis://", "rediss://", "redis+unix://", "unix://", "valkey://", "valkeys://"]),
+            |text| check_scheme(text, &["redis://", "rediss://", "redis+unix://", "unix://", "valkey://", "valkeys://"]),
         ),
     }
 }
 
 pub(super) fn read_ledger(reader: &mut Reader) -> Ledger {
     Ledger {
-        dir: reader.parsed(
+        dir: reader.read_parsed(
             "ledger.dir",
             "data/ledger",
             "the folder of the durable record, on a local disk",
-            path,
+            parse_path,
         ),
-        days: reader.number(
+        days: reader.read_number(
             "ledger.days",
             "10",
             2..=3_650,
             "session days that are kept, the current one included",
         ),
-        backup_dir: reader.optional(
+        backup_dir: reader.read_optional(
             "ledger.backup_dir",
             "days that are no longer kept are moved here; empty deletes them",
-            path,
+            parse_path,
         ),
     }
 }
 
 /// Only plain names reach SQL text.
-fn identifier(text: &str) -> Result<(), String> {
+fn check_identifier(text: &str) -> Result<(), String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let starts = text
         .bytes()
@@ -168,7 +168,7 @@ fn identifier(text: &str) -> Result<(), String> {
 }
 
 /// Says what is wrong with a URL without showing it: it may hold a password.
-fn scheme(text: &str, schemes: &[&str]) -> Result<(), String> {
+fn check_scheme(text: &str, schemes: &[&str]) -> Result<(), String> {
     match schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) if !rest.trim_matches('/').is_empty() => Ok(()),
         Some(_) => Err("names no host (its value is not shown, as it may hold a password)".to_owned()),

@@ -322,10 +322,10 @@ fn document(path: &str, bless: impl Fn(&str) -> String) -> String {
 
 #[test]
 fn the_example_file_is_every_setting_at_its_default() {
-    let example = document("settings.example.toml", |_| super::example());
+    let example = document("settings.example.toml", |_| super::example_toml());
     assert_eq!(
         example,
-        super::example(),
+        super::example_toml(),
         "CANDELA_TEST_BLESS=1 cargo test --lib settings mends it"
     );
     let (_folder, sources) = file(&example);
@@ -345,7 +345,7 @@ fn the_example_file_is_every_setting_at_its_default() {
 
 #[test]
 fn the_settings_guide_lists_every_setting() {
-    let table = super::guide();
+    let table = super::guide_markdown();
     let between = |old: &str| {
         let before = old.split("| setting |").next().unwrap_or_default().to_owned();
         let after = old.rsplit_once("|\n\n").map(|(_, after)| after.to_owned());
@@ -360,7 +360,7 @@ fn the_settings_guide_lists_every_setting() {
 
 #[test]
 fn every_setting_can_be_given_in_the_environment() {
-    let example = super::example();
+    let example = super::example_toml();
     let mut section = String::new();
     for line in example.lines() {
         if let Some(name) = line.strip_prefix('[') {
@@ -376,7 +376,7 @@ fn every_setting_can_be_given_in_the_environment() {
 #[test]
 fn deployment_files_and_guides_name_only_settings_that_exist() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let known: Vec<String> = super::guide()
+    let known: Vec<String> = super::guide_markdown()
         .lines()
         .filter_map(|line| {
             Some(

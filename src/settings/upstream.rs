@@ -4,7 +4,7 @@ use crate::domain::pipeline::OnMismatch;
 use crate::settings::{
     keys::{self, Key},
     reader::Reader,
-    server::existing,
+    server::parse_existing_path,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,46 +36,46 @@ const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Upstream {
     Upstream {
-        ws_url: reader.parsed(
+        ws_url: reader.read_parsed(
             "upstream.ws_url",
             "wss://ws.twelvedata.com/v1/quotes/price",
             "the vendor's WebSocket",
-            |text| url(text, &["wss://", "ws://"]),
+            |text| parse_url(text, &["wss://", "ws://"]),
         ),
-        rest_url: reader.parsed(
+        rest_url: reader.read_parsed(
             "upstream.rest_url",
             "https://api.twelvedata.com",
             "the vendor's REST interface",
-            |text| url(text, &["https://", "http://"]),
+            |text| parse_url(text, &["https://", "http://"]),
         ),
         keys: keys::read(reader, environment),
-        credits_per_minute: reader.number(
+        credits_per_minute: reader.read_number(
             "upstream.credits_per_minute",
             "8",
             1..=100_000,
             "calls a minute that one key may make",
         ),
-        credits_per_day: reader.number(
+        credits_per_day: reader.read_number(
             "upstream.credits_per_day",
             "800",
             1..=100_000_000,
             "calls a UTC day that one key may make",
         ),
-        spacing: reader.duration(
+        spacing: reader.read_duration(
             "upstream.spacing_seconds",
             "8",
             SECOND,
             0..=3_600,
             "seconds between two calls on one key",
         ),
-        poll_after: reader.duration(
+        poll_after: reader.read_duration(
             "upstream.poll_after_seconds",
             "30",
             SECOND,
             1..=3_600,
             "a link that is down for longer is replaced by polling",
         ),
-        mismatch: reader.choice(
+        mismatch: reader.read_choice(
             "upstream.mismatch",
             "flag",
             "where the vendor's closed bar differs from ours: keep ours unasked, keep and flag it, or replace it by theirs",
@@ -85,15 +85,15 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Ups
                 ("replace", OnMismatch::Replace),
             ],
         ),
-        ca_file: reader.optional(
+        ca_file: reader.read_optional(
             "upstream.ca_file",
             "a PEM file with authorities to trust beside the web's, such as that of a proxy",
-            existing,
+            parse_existing_path,
         ),
     }
 }
 
-fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
+fn parse_url(text: &str, schemes: &[&str]) -> Result<String, String> {
     let host = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     match host {
         Some(host) if host.contains('@') || text.contains("apikey=") => {

@@ -1,4 +1,4 @@
-//! The simulated upstream: TwelveData as a character in a play. It speaks the vendor's WebSocket and REST on loopback, shows a
+//! The simulated upstream: a stand-in for TwelveData. It speaks the vendor's WebSocket and REST on loopback, shows a
 //! market that is either a seeded walk or a day of real bars, and misbehaves on cue.
 //!
 //! *Architecture invariant*: imports only `domain`, `clock` and `limits`; nothing of the service imports it but `cmd`.

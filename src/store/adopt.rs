@@ -2,7 +2,7 @@
 //! have are known by their new epoch, so that what becomes of them is written into the same rows.
 
 use crate::domain::model::{Channel, Head, Topic};
-use crate::store::sql::Dialect;
+use crate::store::{reads::to_stored, sql::Dialect};
 use std::collections::BTreeMap;
 
 /// A place in a ledger's new name.
@@ -27,17 +27,16 @@ impl Adoption {
         then: impl IntoIterator<Item = (Channel, Head)>,
         now: &BTreeMap<Channel, Head>,
     ) -> Self {
-        let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let quality = then.into_iter().filter(|(channel, _)| channel.topic == Topic::Quality);
         let renamed = quality.filter_map(|(channel, old)| {
             let new = now.get(&channel)?;
             let symbol = channel.pair()?.compact();
-            Some((symbol, old.epoch.to_string(), new.epoch.to_string(), int(old.seq)))
+            Some((symbol, old.epoch.to_string(), new.epoch.to_string(), to_stored(old.seq)))
         });
         Self {
             reader,
             lineage,
-            position: int(position),
+            position: to_stored(position),
             gaps: renamed.collect(),
         }
     }
@@ -48,10 +47,10 @@ impl Dialect {
     pub(super) fn rename_gaps(self) -> String {
         format!(
             "UPDATE gaps SET epoch = {} WHERE symbol = {} AND epoch = {} AND seq <= {}",
-            self.plain(3),
-            self.plain(1),
-            self.plain(2),
-            self.plain(4),
+            self.parameter(3),
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(4),
         )
     }
 }

@@ -63,7 +63,7 @@ impl BarOut {
     pub(super) fn into_bar(self, query: &BarQuery) -> Result<StoredBar, Damage> {
         let opens_at = self.datetime_us.0;
         let length = query.interval.length().unwrap_or(Duration::ZERO);
-        let revision = number(self.revision)?;
+        let revision = to_number(self.revision)?;
         let kind = self.session_kind.as_deref();
         let bar = Bar {
             key: BarKey {
@@ -78,7 +78,7 @@ impl BarOut {
                 low: self.low_micros.0,
                 close: self.close_micros.0,
             },
-            ticks: number(self.ticks)?,
+            ticks: to_number(self.ticks)?,
             first_tick_at: self.first_tick_at_us.map(|at| at.0),
             last_tick_at: self.last_tick_at_us.map(|at| at.0),
             state: if revision == 0 {
@@ -87,8 +87,11 @@ impl BarOut {
                 BarState::Revised
             },
             revision,
-            provenance: self.provenance.as_deref().map_or(Ok(Provenance::L0), provenance)?,
-            flags: Flags::from_bits(number(self.flags)?),
+            provenance: self
+                .provenance
+                .as_deref()
+                .map_or(Ok(Provenance::L0), parse_provenance)?,
+            flags: Flags::from_bits(to_number(self.flags)?),
             session_date: self.session_date.map_or_else(|| bogota_date(opens_at), |day| day.0),
             session_kind: if kind == Some(SessionKind::NextDay.name()) {
                 SessionKind::NextDay
@@ -99,7 +102,7 @@ impl BarOut {
         Ok(StoredBar {
             bar,
             source: self.source.unwrap_or_default(),
-            seq: self.seq.map(number).transpose()?,
+            seq: self.seq.map(to_number).transpose()?,
             known_at: self.known_at_us.map(|at| at.0),
         })
     }
@@ -133,20 +136,23 @@ impl TickOut {
             bid: self.bid_micros.map(|price| price.0),
             ask: self.ask_micros.map(|price| price.0),
             at: self.event_time_us.0,
-            provenance: self.provenance.as_deref().map_or(Ok(Provenance::Live), provenance)?,
+            provenance: self
+                .provenance
+                .as_deref()
+                .map_or(Ok(Provenance::Live), parse_provenance)?,
         };
         Ok(StoredTick {
             tick: AcceptedTick {
                 tick,
                 received_at: self.time_us.0,
             },
-            epoch: epoch(&self.epoch)?,
-            seq: number(self.seq)?,
+            epoch: parse_epoch(&self.epoch)?,
+            seq: to_number(self.seq)?,
         })
     }
 }
 
-fn epoch(text: &str) -> Result<Epoch, Damage> {
+fn parse_epoch(text: &str) -> Result<Epoch, Damage> {
     text.parse().map_err(|_| Damage(format!("{text:?} is no epoch")))
 }
 
@@ -173,12 +179,12 @@ impl GapOut {
             GapStatus::Unfillable,
         ];
         let gap = Gap {
-            id: number(self.id)?,
+            id: to_number(self.id)?,
             symbol: query.symbol,
             interval: self.bar_interval.parse().map_err(|error| Damage(format!("{error}")))?,
             from: self.from_at.0,
             to: self.to_at.0,
-            bars: number(self.bars)?,
+            bars: to_number(self.bars)?,
             status: known
                 .into_iter()
                 .find(|status| status.name() == self.status)
@@ -186,7 +192,7 @@ impl GapOut {
             cause: self.cause,
         };
         Ok(StoredGap {
-            epoch: epoch(&self.epoch)?,
+            epoch: parse_epoch(&self.epoch)?,
             gap,
             opened_at: self.opened_at.0,
             updated_at: self.updated_at.0,
@@ -215,9 +221,9 @@ impl SessionOut {
             start: self.start_time.map(|at| at.0),
             end: self.end_time.map(|at| at.0),
             status: self.status.unwrap_or_default(),
-            ticks: self.ticks.map(number).transpose()?,
-            bars: self.bars.map(number).transpose()?,
-            gaps: self.gaps.map(number).transpose()?,
+            ticks: self.ticks.map(to_number).transpose()?,
+            bars: self.bars.map(to_number).transpose()?,
+            gaps: self.gaps.map(to_number).transpose()?,
         })
     }
 }
@@ -231,15 +237,15 @@ impl Damage {
         Self(problem)
     }
 
-    pub(super) fn of(self, table: &'static str) -> StoreError {
+    pub(super) fn in_table(self, table: &'static str) -> StoreError {
         StoreError::Corrupt { table, problem: self.0 }
     }
 }
 
-fn number<T: TryFrom<i64>>(Whole(number): Whole) -> Result<T, Damage> {
+fn to_number<T: TryFrom<i64>>(Whole(number): Whole) -> Result<T, Damage> {
     T::try_from(number).map_err(|_| Damage(format!("{number} is out of range")))
 }
 
-fn provenance(name: &str) -> Result<Provenance, Damage> {
+fn parse_provenance(name: &str) -> Result<Provenance, Damage> {
     Provenance::named(name).ok_or_else(|| Damage(format!("{name:?} is no provenance")))
 }

@@ -31,12 +31,12 @@ impl Batch {
         i64::try_from(first).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn rows(&self) -> Rows {
-        Rows::of(&self.events, &self.heads, &self.lineage)
+    pub(super) fn to_rows(&self) -> Rows {
+        Rows::from_events(&self.events, &self.heads, &self.lineage)
     }
 
     /// One event of it alone.
-    pub(super) fn of(&self, event: &Sequenced) -> Self {
+    pub(super) fn single(&self, event: &Sequenced) -> Self {
         Self {
             reader: self.reader,
             lineage: self.lineage.clone(),
@@ -49,11 +49,11 @@ impl Batch {
     pub(super) fn newest_after(&self, event: &Sequenced, holds: impl Fn(&Event) -> bool) -> Option<Self> {
         let later = self.events.iter().rev();
         let mut later = later.take_while(|later| later.position > event.position);
-        later.find(|later| holds(&later.event)).map(|later| self.of(later))
+        later.find(|later| holds(&later.event)).map(|later| self.single(later))
     }
 
     /// Two batches that together are this one, or `None` when it is a single event.
-    pub(super) fn halves(&self) -> Option<(Self, Self)> {
+    pub(super) fn split_in_half(&self) -> Option<(Self, Self)> {
         if self.events.len() < 2 {
             return None;
         }

@@ -49,7 +49,7 @@ macro_rules! bind_ticks {
             .bind::<BigInt, _>(query.begin().micros())
             .bind::<BigInt, _>(query.to.micros())
             .bind::<BigInt, _>(i64::from(query.limit))
-            .bind::<BigInt, _>(query.after_seq.map_or(0, crate::store::reads::stored))
+            .bind::<BigInt, _>(query.after_seq.map_or(0, crate::store::reads::to_stored))
     }};
 }
 

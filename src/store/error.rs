@@ -142,7 +142,7 @@ pub enum Disposition {
 
 impl StoreError {
     /// A value that diesel cannot read; it says which column, not of which table.
-    pub(super) const fn unreadable(problem: String) -> Self {
+    pub(super) const fn from_damage(problem: String) -> Self {
         let table = "that was asked for";
         Self::Corrupt { table, problem }
     }

@@ -18,7 +18,7 @@ pub(super) struct JournalRow {
 
 impl JournalRow {
     /// The row of an event that the journal shows.
-    pub(super) fn of(event: &Sequenced, lineage: &str) -> Option<Self> {
+    pub(super) fn from_event(event: &Sequenced, lineage: &str) -> Option<Self> {
         let entry = ServiceEvent::of(event)?;
         Some(Self {
             lineage: lineage.to_owned(),
@@ -36,29 +36,29 @@ impl Dialect {
     pub(super) fn insert_event(self) -> String {
         format!(
             "INSERT INTO candela_events (lineage, position, told_at, kind, symbol, body) VALUES ({}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
-            self.plain(1),
-            self.plain(2),
-            self.instant(3),
-            self.plain(4),
-            self.plain(5),
-            self.plain(6),
+            self.parameter(1),
+            self.parameter(2),
+            self.instant_parameter(3),
+            self.parameter(4),
+            self.parameter(5),
+            self.parameter(6),
         )
     }
 
     /// Parameters: from, to, kind or an empty text, symbol or an empty text, the instant and the position after which, at most so many.
-    pub(super) fn journal(self) -> String {
+    pub(super) fn select_journal(self) -> String {
         format!(
             "SELECT position, {}, body FROM candela_events WHERE told_at >= {} AND told_at < {}
                 AND ({kind} = '' OR kind = {kind}) AND ({symbol} = '' OR symbol IS NULL OR symbol = {symbol})
                 AND (told_at, position) > ({}, {}) ORDER BY told_at, position LIMIT {}",
             self.instant_out("told_at"),
-            self.instant(1),
-            self.instant(2),
-            self.instant(5),
-            self.plain(6),
-            self.plain(7),
-            kind = self.plain(3),
-            symbol = self.plain(4),
+            self.instant_parameter(1),
+            self.instant_parameter(2),
+            self.instant_parameter(5),
+            self.parameter(6),
+            self.parameter(7),
+            kind = self.parameter(3),
+            symbol = self.parameter(4),
         )
     }
 }
@@ -89,11 +89,11 @@ pub(super) fn entries_of(rows: Vec<JournalOut>) -> Result<Vec<PlacedEntry>, Stor
     let entries = rows.into_iter().map(JournalOut::into_entry);
     entries
         .collect::<Result<_, _>>()
-        .map_err(|damage| damage.of("candela_events"))
+        .map_err(|damage| damage.in_table("candela_events"))
 }
 
 /// What a question names after which place: before every entry when it names none.
-pub(super) fn after(query: &JournalQuery) -> (i64, i64) {
+pub(super) fn place_after(query: &JournalQuery) -> (i64, i64) {
     query.after.map_or((query.from.micros(), -1), |place| {
         (place.at.micros(), i64::try_from(place.position).unwrap_or(i64::MAX))
     })
@@ -116,7 +116,7 @@ macro_rules! bind_journal {
     ($sql:expr, $query:expr) => {{
         use diesel::sql_types::{BigInt, Text};
         let query = $query;
-        let (at, position) = crate::store::journal::after(query);
+        let (at, position) = crate::store::journal::place_after(query);
         diesel::sql_query($sql)
             .bind::<BigInt, _>(query.from.micros())
             .bind::<BigInt, _>(query.to.micros())

@@ -109,7 +109,7 @@ pub(super) fn count_rounded(table: &L0Table) -> String {
 }
 
 impl Dialect {
-    const fn parameter(self) -> &'static str {
+    const fn placeholder(self) -> &'static str {
         match self {
             Self::Sqlite => "?1",
             Self::Postgres => "$1",
@@ -125,7 +125,7 @@ impl Dialect {
         format!(
             "FROM {} WHERE symbol = {} AND (source IS NULL OR source NOT IN ({}))",
             table.table(),
-            self.parameter(),
+            self.placeholder(),
             live.join(", "),
         )
     }
@@ -143,11 +143,11 @@ impl Dialect {
             Self::Sqlite => "?2",
             Self::Postgres => "$2",
         };
-        (pair, self.instant(3))
+        (pair, self.instant_parameter(3))
     }
 
     /// Sound bars since an instant: of the history, and of candela.
-    pub(super) fn seam(self, table: &L0Table) -> String {
+    pub(super) fn select_seam(self, table: &L0Table) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
         let (pair, since) = self.pair_and_since();
@@ -167,7 +167,7 @@ impl Dialect {
     }
 
     /// SQLite's first question. Flat counts only rows that are otherwise sound; what is not sound is broken.
-    pub(super) fn history(self, table: &L0Table) -> String {
+    pub(super) fn select_history(self, table: &L0Table) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
         format!(
@@ -178,7 +178,7 @@ impl Dialect {
     /// PostgreSQL's first question: the first and the last row, whoever wrote them, and the bars candela fetched.
     pub(super) fn history_ends(self, table: &L0Table) -> String {
         let time = table.time_column();
-        let symbol = self.parameter();
+        let symbol = self.placeholder();
         let end = |which: &str| {
             let at = self.micros_of_instant("ends.at");
             let ends = format!(
@@ -187,7 +187,7 @@ impl Dialect {
             );
             format!("SELECT 'end' AS kind, {at} AS at_us FROM ({ends}) AS ends WHERE ends.at IS NOT NULL")
         };
-        [end("min"), end("max"), self.fetched()].join(" UNION ALL ")
+        [end("min"), end("max"), self.fetched_column()].join(" UNION ALL ")
     }
 
     /// PostgreSQL's second question, of one half; parameter 2 is the instant between the halves.
@@ -197,7 +197,11 @@ impl Dialect {
     pub(super) fn history_half(self, table: &L0Table, half: Half) -> String {
         let time = table.time_column();
         let side = if half == Half::Older { "<" } else { ">=" };
-        let rows = format!("{} AND {time} {side} {}", self.history_rows(table), self.instant(2));
+        let rows = format!(
+            "{} AND {time} {side} {}",
+            self.history_rows(table),
+            self.instant_parameter(2)
+        );
         let examples = |counted: &str, condition: &str| {
             let at = self.micros_of_instant(&time);
             let newest = format!(
@@ -220,7 +224,7 @@ impl Dialect {
     }
 
     /// The bars that candela fetched.
-    fn fetched(self) -> String {
+    fn fetched_column(self) -> String {
         let (pair, since) = self.pair_and_since();
         format!(
             "SELECT 'fetched' AS kind, {} AS at_us FROM market_data WHERE symbol = {pair} AND source = '{SOURCE}' \
@@ -240,7 +244,7 @@ impl Dialect {
                 limits::VERDICT_EXAMPLES,
             )
         };
-        let mut parts = vec![self.fetched()];
+        let mut parts = vec![self.fetched_column()];
         if history.flat > 0 {
             parts.push(examples("flat", format!("({FLAT})")));
         }
@@ -277,9 +281,9 @@ pub(super) fn with_halves(mut history: History, halves: [HalfOut; 2]) -> History
     for half in halves {
         let bytes = half.instants.unwrap_or_default();
         history.rows.extend(bytes.as_chunks::<8>().0.iter().map(instant));
-        history.flat = history.flat.saturating_add(count(half.flat));
-        history.broken = history.broken.saturating_add(count(half.broken));
-        history.rounded = history.rounded.saturating_add(count(half.rounded));
+        history.flat = history.flat.saturating_add(to_count(half.flat));
+        history.broken = history.broken.saturating_add(to_count(half.broken));
+        history.rounded = history.rounded.saturating_add(to_count(half.rounded));
         newest(&mut history.flat_examples, half.flat_examples);
         newest(&mut history.broken_examples, half.broken_examples);
     }
@@ -330,7 +334,7 @@ pub(super) fn seam_bars(answer: Vec<SeamOut>) -> SeamBars {
     bars
 }
 
-fn count(number: i64) -> u64 {
+fn to_count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 

@@ -31,18 +31,18 @@ pub struct LogQuery {
 
 impl LogQuery {
     /// Whether stores keep the log of a topic.
-    pub const fn kept(topic: Topic) -> bool {
+    pub const fn is_kept(topic: Topic) -> bool {
         matches!(topic, Topic::Bars(_) | Topic::Quality)
     }
 
     /// Its pair as the tables spell it.
-    pub(super) fn symbol(&self) -> String {
+    pub(super) fn symbol_text(&self) -> String {
         let pair = self.channel.pair();
         pair.map_or_else(String::new, |symbol| symbol.compact())
     }
 
     /// What its second parameter is: an interval's name, or a word that says that there is none.
-    pub(super) fn interval(&self) -> &'static str {
+    pub(super) fn interval_text(&self) -> &'static str {
         match self.channel.topic {
             Topic::Bars(interval) => interval.name(),
             Topic::Quality | Topic::Ticks | Topic::Session | Topic::Events => "none",
@@ -51,7 +51,7 @@ impl LogQuery {
 }
 
 /// The last parameter of a question for a span.
-pub(super) const fn instant(before: Option<Timestamp>) -> i64 {
+pub(super) const fn instant_before(before: Option<Timestamp>) -> i64 {
     match before {
         Some(at) => at.micros(),
         None => NEVER.micros(),
@@ -67,11 +67,11 @@ impl Dialect {
         };
         format!(
             "{table} WHERE symbol = {} AND {interval} {} AND epoch = {} AND seq BETWEEN {} AND {}",
-            self.plain(1),
-            self.plain(2),
-            self.plain(3),
-            self.plain(4),
-            self.plain(5),
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(3),
+            self.parameter(4),
+            self.parameter(5),
         )
     }
 
@@ -87,7 +87,7 @@ impl Dialect {
             "SELECT max(seq) AS last_seq, max(CASE WHEN prior IS NULL OR prior <> seq - 1 THEN seq END) AS first_seq,
                 max(CASE WHEN told < {} THEN seq END) AS before_seq
              FROM (SELECT seq, {at} AS told, lag(seq) OVER (ORDER BY seq) AS prior FROM {}) log",
-            self.instant(6),
+            self.instant_parameter(6),
             self.log_rows(topic),
         )
     }
@@ -96,12 +96,12 @@ impl Dialect {
     pub(super) fn insert_quality(self) -> String {
         format!(
             "INSERT INTO quality_log (symbol, epoch, seq, told_at, kind, body) VALUES ({}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
-            self.plain(1),
-            self.plain(2),
-            self.plain(3),
-            self.instant(4),
-            self.plain(5),
-            self.plain(6),
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(3),
+            self.instant_parameter(4),
+            self.parameter(5),
+            self.parameter(6),
         )
     }
 }
@@ -118,13 +118,16 @@ pub(super) struct SpanOut {
 
 impl SpanOut {
     pub(super) fn into_span(self, query: &LogQuery) -> LogSpan {
-        let number = |seq: i64| u64::try_from(seq).ok();
-        let whole = self.last_seq.and_then(number) == Some(query.to);
+        let whole = self.last_seq.and_then(to_seq) == Some(query.to);
         LogSpan {
-            first: self.first_seq.and_then(number).filter(|_| whole),
-            before: self.before_seq.and_then(number),
+            first: self.first_seq.and_then(to_seq).filter(|_| whole),
+            before: self.before_seq.and_then(to_seq),
         }
     }
+}
+
+fn to_seq(stored: i64) -> Option<u64> {
+    u64::try_from(stored).ok()
 }
 
 #[derive(Debug, Queryable)]
@@ -144,12 +147,12 @@ impl QualityOut {
             other => return Err(Damage::new(format!("{other:?} is no kind of quality message"))),
         };
         let seq = u64::try_from(self.seq).unwrap_or(0);
-        Ok(numbered(query, seq, self.told_at.0, event))
+        Ok(sequenced_row(query, seq, self.told_at.0, event))
     }
 }
 
 /// Positions are the ledger's alone.
-const fn numbered(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Sequenced {
+const fn sequenced_row(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Sequenced {
     Sequenced {
         position: Position(0),
         channel: Some(query.channel),
@@ -171,16 +174,16 @@ pub(super) fn bars_of(rows: Vec<BarOut>, query: &LogQuery) -> Result<Vec<Sequenc
             let (seq, known_at) = seq
                 .zip(known_at)
                 .ok_or_else(|| Damage::new("a revision has no number".to_owned()))?;
-            Ok(numbered(query, seq, known_at, Event::Bar(bar)))
+            Ok(sequenced_row(query, seq, known_at, Event::Bar(bar)))
         })
         .collect::<Result<_, _>>();
-    bars.map_err(|damage| damage.of("bar_revisions"))
+    bars.map_err(|damage| damage.in_table("bar_revisions"))
 }
 
 pub(super) fn quality_of(rows: Vec<QualityOut>, query: &LogQuery) -> Result<Vec<Sequenced>, StoreError> {
     let told = rows.into_iter().map(|row| row.into_numbered(query));
     told.collect::<Result<_, _>>()
-        .map_err(|damage| damage.of("quality_log"))
+        .map_err(|damage| damage.in_table("quality_log"))
 }
 
 /// Binds a [`LogQuery`] and the statement's last parameter.
@@ -188,13 +191,13 @@ macro_rules! bind_log {
     ($sql:expr, $query:expr, $last:expr) => {{
         use diesel::sql_types::{BigInt, Text};
         let query = $query;
-        let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        use crate::store::reads::to_stored;
         diesel::sql_query($sql)
-            .bind::<Text, _>(query.symbol())
-            .bind::<Text, _>(query.interval())
+            .bind::<Text, _>(query.symbol_text())
+            .bind::<Text, _>(query.interval_text())
             .bind::<Text, _>(query.epoch.to_string())
-            .bind::<BigInt, _>(number(query.from))
-            .bind::<BigInt, _>(number(query.to))
+            .bind::<BigInt, _>(to_stored(query.from))
+            .bind::<BigInt, _>(to_stored(query.to))
             .bind::<BigInt, _>($last)
     }};
 }

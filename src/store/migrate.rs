@@ -64,7 +64,7 @@ pub(super) const SQLITE: Stakes = &[
 /// undone. What needs no change writes nothing: a database that only reads, or a user who may not make tables, is no trouble then.
 ///
 /// `count` answers one of the questions of `stakes`.
-pub(super) fn act<DB: Backend, C: MigrationHarness<DB>>(
+pub(super) fn run_migration<DB: Backend, C: MigrationHarness<DB>>(
     db: &mut C,
     source: EmbeddedMigrations,
     applied: &[String],
@@ -74,8 +74,10 @@ pub(super) fn act<DB: Backend, C: MigrationHarness<DB>>(
 ) -> Result<Vec<String>, Failure> {
     let known: Vec<Box<dyn Migration<DB>>> = MigrationSource::<DB>::migrations(&source).map_err(Failure::Step)?;
     let version = |migration: &dyn Migration<DB>| migration.name().version().to_string();
-    let unknown = |found: &&String| known.iter().all(|migration| version(&**migration) != **found);
-    if let Some(found) = applied.iter().find(unknown) {
+    if let Some(found) = applied
+        .iter()
+        .find(|found: &&String| known.iter().all(|migration| version(&**migration) != **found))
+    {
         let found = found.clone();
         return Err(Failure::Refused(StoreError::NewerSchema { found }));
     }
@@ -136,7 +138,7 @@ pub(super) enum Failure {
 }
 
 /// The names of all of them.
-pub(super) fn names<DB: Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
+pub(super) fn migration_names<DB: Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
     let known = MigrationSource::<DB>::migrations(source);
     let known = known.map_err(|error| StoreError::Other(error.to_string()))?;
     Ok(known.iter().map(|migration| migration.name().to_string()).collect())
@@ -150,6 +152,6 @@ mod tests {
     fn of_every_step_of_the_embedded_store_it_is_known_what_goes_with_it() {
         const SOURCE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/sqlite");
         let known: Vec<&str> = SQLITE.iter().map(|(step, _)| *step).collect();
-        assert_eq!(names::<diesel::sqlite::Sqlite>(&SOURCE).unwrap(), known);
+        assert_eq!(migration_names::<diesel::sqlite::Sqlite>(&SOURCE).unwrap(), known);
     }
 }

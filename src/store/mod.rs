@@ -51,7 +51,7 @@ pub use sqlite::Sqlite;
 use crate::clock::Stopwatch;
 use crate::domain::history::{History, L0Table};
 use crate::domain::model::{JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp};
-use refusals::{Advice, Refusals, kind};
+use refusals::{Advice, Refusals, row_kind};
 use std::time::Duration;
 
 /// A store. Cheap to clone; clones share its connections.
@@ -94,10 +94,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: [`Disposition::Fatal`] is for a person to mend before the service starts; the rest may pass.
-    pub async fn prepare(&self) -> Result<(), StoreError> {
+    pub async fn migrate_schema(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(store) => store.migrate(Migrate::Run).await.map(drop),
+            Self::Postgres(store) => store.migrate_schema(Migrate::Run).await.map(drop),
         }
     }
 
@@ -105,10 +105,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be looked at.
-    pub async fn differences(&self, history: &L0Table) -> Result<Vec<Difference>, StoreError> {
+    pub async fn schema_differences(&self, history: &L0Table) -> Result<Vec<Difference>, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),
-            Self::Postgres(store) => store.differences(Some(history)).await,
+            Self::Postgres(store) => store.schema_differences(Some(history)).await,
         }
     }
 
@@ -128,32 +128,32 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
-    pub async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
-        either!(self.position(reader, lineage))
+    pub async fn reader_position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+        either!(self.reader_position(reader, lineage))
     }
 
     /// Goes on with a ledger that took a new name, in one transaction.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be written; it may be done again.
-    pub async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
-        either!(self.adopt(adoption))
+    pub async fn adopt_lineage(&self, adoption: Adoption) -> Result<(), StoreError> {
+        either!(self.adopt_lineage(adoption))
     }
 
     /// The best bar of each slot.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+    pub async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let latest = query.latest;
-        let mut bars = either!(self.bars(query))?;
+        let mut bars = either!(self.read_bars(query))?;
         if latest {
             bars.reverse();
         }
         Ok(bars)
     }
 
-    /// A page of the same, and whether more follow it, for one who reads page after page and can wait: such readers take turns and
+    /// A page of the same, and whether more follow it, for a reader of many pages that can wait: such readers take turns and
     /// leave connections for others. A page that more follow may have less than the limit.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Store {
     pub async fn bars_in_turn(&self, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
         let _turn = match self {
             Self::Sqlite(_) => None, // its one connection for reading is had in turn
-            Self::Postgres(store) => store.turn().await,
+            Self::Postgres(store) => store.take_turn().await,
         };
         if query.as_of.is_none() && !query.latest {
             let rows = self.rows_of_each_program(query.clone()).await?;
@@ -170,7 +170,7 @@ impl Store {
             }
         }
         let limit = query.limit;
-        let bars = self.bars(query).await?;
+        let bars = self.read_bars(query).await?;
         let more = u32::try_from(bars.len()).is_ok_and(|bars| bars >= limit);
         Ok((bars, more))
     }
@@ -187,24 +187,24 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
-        either!(self.ticks(query))
+    pub async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+        either!(self.read_ticks(query))
     }
 
     /// The last tick of a pair.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
-    pub async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
-        either!(self.latest(symbol))
+    pub async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+        either!(self.latest_tick(symbol))
     }
 
     /// Gaps that touch a stretch, the latest first.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
-        either!(self.gaps(query))
+    pub async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+        either!(self.read_gaps(query))
     }
 
     /// What is kept of a stretch of a channel's log, and which of its messages was the last before an instant.
@@ -219,32 +219,32 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
-        either!(self.log(query, limit))
+    pub async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
+        either!(self.read_log(query, limit))
     }
 
     /// The entries of the journal that are asked for, in order.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        either!(self.journal(query))
+    pub async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+        either!(self.read_journal(query))
     }
 
     /// The newest sessions, newest first.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
-    pub async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-        either!(self.sessions(limit))
+    pub async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        either!(self.read_sessions(limit))
     }
 
     /// The prepared history of a pair, for the L0 check.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read: also when the table or one of its columns is not there.
-    pub async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
-        either!(self.history(query))
+    pub async fn read_history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        either!(self.read_history(query))
     }
 
     /// The bars around the seam of history and live bars.
@@ -295,27 +295,27 @@ async fn write_to_sqlite(store: &Sqlite, batch: Batch) -> Result<Written, StoreE
     let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
     let mut rejected = 0_usize;
     let mut refusals = store.refusals();
-    refusals.begin();
+    refusals.begin_transaction();
     let mut parts = vec![batch.clone()];
     while let Some(part) = parts.pop() {
         match store.write_once(&part).await {
             Ok(()) => {
                 for event in &part.events {
-                    refusals.accepted(kind(&event.event));
+                    refusals.note_accepted(row_kind(&event.event));
                 }
             }
-            Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
+            Err(error) if error.disposition() == Disposition::Isolate => match part.split_in_half() {
                 Some((first, second)) => parts.extend([second, first]),
                 None => {
                     let reason = error.to_string();
                     advise(store, &batch, &part, error, &mut refusals).await?;
-                    store.reject(&part, reason).await?;
+                    store.reject_batch(&part, reason).await?;
                     rejected = rejected.saturating_add(1);
                 }
             },
             Err(error) => return Err(error),
         }
-        store.remember(&refusals);
+        store.keep_refusals(&refusals);
     }
     Ok(Written { position, rejected })
 }
@@ -331,19 +331,19 @@ async fn advise(
     let Some(event) = part.events.first() else {
         return Ok(());
     };
-    let what = kind(&event.event);
+    let what = row_kind(&event.event);
     let own_reason = matches!(error, StoreError::RowRefused(_));
-    let Advice::Prove(number) = refusals.refused(what, own_reason) else {
+    let Advice::Prove(number) = refusals.note_refused(what, own_reason) else {
         return Ok(());
     };
-    let newest = batch.newest_after(event, |later| kind(later) == what);
+    let newest = batch.newest_after(event, |later| row_kind(later) == what);
     let taken = match newest {
         Some(newest) => store.would_take(&newest).await?,
         None => false,
     };
     if taken {
-        refusals.proven(what);
-        refusals.refused(what, own_reason);
+        refusals.note_proven(what);
+        refusals.note_refused(what, own_reason);
         return Ok(());
     }
     let reason = error.to_string();

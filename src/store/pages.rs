@@ -29,13 +29,13 @@ struct Part {
 }
 
 /// Some rows of a table.
-const fn part(table: &'static str, rows: String, any: Option<String>) -> Part {
+const fn page_part(table: &'static str, rows: String, any: Option<String>) -> Part {
     Part { table, rows, any }
 }
 
 impl Dialect {
     /// Parameters: symbol, interval, from, to, limit.
-    pub(super) fn bars(self, interval: Interval, latest: bool) -> String {
+    pub(super) fn select_bars(self, interval: Interval, latest: bool) -> String {
         let table = if interval == BASE {
             "market_data"
         } else {
@@ -44,10 +44,10 @@ impl Dialect {
         format!(
             "{} SELECT {} FROM (SELECT b.*, row_number() OVER (PARTITION BY datetime ORDER BY {BEST}) AS choice
                 FROM {table} b WHERE {} AND {WHOLE}) chosen WHERE choice = 1 ORDER BY datetime {}",
-            self.page(&[part(table, WHOLE.to_owned(), None)], latest),
+            self.select_page(&[page_part(table, WHOLE.to_owned(), None)], latest),
             self.bar_out(),
             self.on_page(),
-            order(latest),
+            sort_order(latest),
         )
     }
 
@@ -55,25 +55,25 @@ impl Dialect {
     /// another program that was there then, by the rule of the view `market_bars`.
     pub(super) fn bars_as_of(self, interval: Interval, latest: bool) -> String {
         let of_symbol = self.of_symbol();
-        let as_of = self.instant(6);
+        let as_of = self.instant_parameter(6);
         let on_page = self.on_page();
         let ours = format!("known_at <= {as_of}");
         let theirs = format!("source <> 'candela' AND created_at <= {as_of} AND {WHOLE}");
         // By the least one, not by whether there is one: that a server may look for in the whole table.
         let any_of_ours = format!(
             "(SELECT min(known_at) FROM bar_revisions WHERE {of_symbol} AND \"interval\" = {}) <= {as_of}",
-            self.plain(2)
+            self.parameter(2)
         );
         let any_of_theirs =
             format!("(SELECT min(created_at) FROM market_data WHERE {of_symbol} AND source <> 'candela') <= {as_of}");
-        let mut parts = vec![part("bar_revisions", ours.clone(), Some(any_of_ours))];
+        let mut parts = vec![page_part("bar_revisions", ours.clone(), Some(any_of_ours))];
         let mut candidates = format!(
             "SELECT {BAR}, CASE WHEN flags & 3 = 0 THEN 0 ELSE 2 END AS preference, 0 AS id FROM (
                 SELECT r.*, 'candela' AS source, row_number() OVER (PARTITION BY datetime ORDER BY revision DESC) AS newest
                 FROM bar_revisions r WHERE {on_page} AND {ours}) ours WHERE newest = 1"
         );
         if interval == BASE {
-            parts.push(part("market_data", theirs.clone(), Some(any_of_theirs)));
+            parts.push(page_part("market_data", theirs.clone(), Some(any_of_theirs)));
             candidates = format!(
                 "{candidates} UNION ALL
                 SELECT {BAR}, CASE WHEN source = 'twelvedata_websocket_aggregated' THEN 3 ELSE 1 END AS preference, id
@@ -85,24 +85,24 @@ impl Dialect {
                 SELECT c.*, row_number() OVER (PARTITION BY datetime ORDER BY preference, id DESC) AS choice
                 FROM ({candidates}) c
              ) chosen WHERE choice = 1 ORDER BY datetime {}",
-            self.page(&parts, latest),
+            self.select_page(&parts, latest),
             self.bar_out(),
-            order(latest),
+            sort_order(latest),
         )
     }
 
     fn of_symbol(self) -> String {
-        format!("symbol = {}", self.plain(1))
+        format!("symbol = {}", self.parameter(1))
     }
 
     /// The first and the last slot of a page, which these rows fill. Parameters: symbol, interval, from, to, limit.
-    fn page(self, parts: &[Part], latest: bool) -> String {
+    fn select_page(self, parts: &[Part], latest: bool) -> String {
         let of_symbol = self.of_symbol();
-        let interval = self.plain(2);
-        let order = order(latest);
-        let limit = self.plain(5);
-        let from = self.instant(3);
-        let to = self.instant(4);
+        let interval = self.parameter(2);
+        let order = sort_order(latest);
+        let limit = self.parameter(5);
+        let from = self.instant_parameter(3);
+        let to = self.instant_parameter(4);
         let slots = parts.iter().enumerate().map(|(i, part)| {
             let to = match &part.any {
                 Some(any) => format!("CASE WHEN {any} THEN {to} ELSE {from} END"),
@@ -127,7 +127,7 @@ impl Dialect {
         format!(
             "{} AND \"interval\" = {} AND datetime >= (SELECT first_slot FROM page) AND datetime <= (SELECT last_slot FROM page)",
             self.of_symbol(),
-            self.plain(2),
+            self.parameter(2),
         )
     }
 
@@ -144,7 +144,7 @@ impl Dialect {
         format!(
             "SELECT {} FROM realtime_market_data WHERE {} AND time >= {} AND time < {} AND epoch IS NOT NULL AND seq > {}
                 ORDER BY time, seq LIMIT {}",
-            self.tick_out(), self.of_symbol(), self.first_above(&self.instant(2)), self.instant(3), self.plain(5), self.plain(4),
+            self.tick_out(), self.of_symbol(), self.first_above(&self.instant_parameter(2)), self.instant_parameter(3), self.parameter(5), self.parameter(4),
         )
     }
 
@@ -152,7 +152,7 @@ impl Dialect {
     /// it is not looked at. There are few epochs, and each is found in the index.
     fn first_above(self, from: &str) -> String {
         let of_symbol = self.of_symbol();
-        let seq = self.plain(5);
+        let seq = self.parameter(5);
         let next = format!("SELECT min(t.epoch) FROM realtime_market_data t WHERE {of_symbol} AND t.epoch");
         format!(
             "(WITH RECURSIVE epochs (epoch) AS (SELECT ({next} IS NOT NULL) UNION ALL
@@ -165,7 +165,7 @@ impl Dialect {
     }
 }
 
-const fn order(latest: bool) -> &'static str {
+const fn sort_order(latest: bool) -> &'static str {
     if latest { "DESC" } else { "ASC" }
 }
 
@@ -251,11 +251,11 @@ mod tests {
         for latest in [true, false] {
             let (m5, m1) = (Interval::M5, Interval::M1);
             asked.extend([
-                ("five minutes", SQL.bars(m5, latest), bars("5m")),
-                ("one minute", SQL.bars(m1, latest), bars("1m")),
+                ("five minutes", SQL.select_bars(m5, latest), bars("5m")),
+                ("one minute", SQL.select_bars(m1, latest), bars("1m")),
                 (
                     "an hour, of which there is none",
-                    SQL.bars(Interval::H1, latest),
+                    SQL.select_bars(Interval::H1, latest),
                     bars("1h"),
                 ),
                 ("before history", SQL.bars_as_of(m5, latest), as_of("5m", early)),

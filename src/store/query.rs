@@ -101,7 +101,7 @@ impl TickQuery {
     }
 
     /// Where the page begins: without a cursor, before everything of the stretch.
-    pub(super) fn place(&self) -> TickPlace {
+    pub(super) fn start_place(&self) -> TickPlace {
         self.cursor.unwrap_or(TickPlace {
             received_at: self.from - Duration::from_secs(1),
             seq: 0,
@@ -109,7 +109,7 @@ impl TickQuery {
     }
 
     /// Whether a number alone says where they begin.
-    pub(super) const fn above(&self) -> bool {
+    pub(super) const fn starts_after_seq(&self) -> bool {
         self.after_seq.is_some() && self.cursor.is_none()
     }
 }

@@ -3,7 +3,7 @@
 //! subquery in `FROM`, and a table whose name is a setting.
 
 /// A number as both stores keep it.
-pub(super) fn stored(number: u64) -> i64 {
+pub(super) fn to_stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -41,10 +41,10 @@ macro_rules! latest_tick {
 macro_rules! ticks_behind {
     ($schema:ident, $query:expr) => {{
         use crate::schema::$schema::realtime_market_data as ticks;
-        use crate::store::{reads::stored, values::Instant};
+        use crate::store::{reads::to_stored, values::Instant};
         use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl};
         let query = $query;
-        let place = query.place();
+        let place = query.start_place();
         ticks::table
             .filter(ticks::symbol.eq(query.symbol.compact()))
             .filter(ticks::time.ge(Instant(query.begin())))
@@ -53,9 +53,9 @@ macro_rules! ticks_behind {
             .filter(
                 ticks::time
                     .gt(Instant(place.received_at))
-                    .or(ticks::seq.assume_not_null().gt(stored(place.seq))),
+                    .or(ticks::seq.assume_not_null().gt(to_stored(place.seq))),
             )
-            .filter(ticks::seq.gt(query.after_seq.map_or(0, stored)))
+            .filter(ticks::seq.gt(query.after_seq.map_or(0, to_stored)))
             .order((ticks::time, ticks::seq))
             .limit(i64::from(query.limit))
             .select(crate::store::reads::tick_columns!(ticks))
@@ -107,7 +107,7 @@ macro_rules! rows_of_each_program {
 macro_rules! gaps_touching {
     ($schema:ident, $query:expr) => {{
         use crate::schema::$schema::gaps;
-        use crate::store::{reads::stored, values::Instant};
+        use crate::store::{reads::to_stored, values::Instant};
         use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
         let query = $query;
         let mut found = gaps::table
@@ -133,9 +133,9 @@ macro_rules! gaps_touching {
             found = found.filter(gaps::status.eq(status.name()));
         }
         if let Some(place) = query.cursor {
-            let earlier_id = gaps::id.lt(stored(place.id));
+            let earlier_id = gaps::id.lt(to_stored(place.id));
             let earlier_epoch = gaps::id
-                .eq(stored(place.id))
+                .eq(to_stored(place.id))
                 .and(gaps::epoch.lt(place.epoch.to_string()));
             found = found
                 .filter(gaps::from_at.le(Instant(place.from)))
@@ -170,15 +170,15 @@ macro_rules! newest_sessions {
 macro_rules! log_of_bars {
     ($schema:ident, $query:expr, $limit:expr) => {{
         use crate::schema::$schema::bar_revisions as bars;
-        use crate::store::{reads::stored, rows::SOURCE};
+        use crate::store::{reads::to_stored, rows::SOURCE};
         use diesel::sql_types::Text;
         use diesel::{ExpressionMethods, IntoSql, NullableExpressionMethods, QueryDsl};
         let query = $query;
         bars::table
-            .filter(bars::symbol.eq(query.symbol()))
-            .filter(bars::interval.eq(query.interval()))
+            .filter(bars::symbol.eq(query.symbol_text()))
+            .filter(bars::interval.eq(query.interval_text()))
             .filter(bars::epoch.eq(query.epoch.to_string()))
-            .filter(bars::seq.between(stored(query.from), stored(query.to)))
+            .filter(bars::seq.between(to_stored(query.from), to_stored(query.to)))
             .order(bars::seq)
             .limit(i64::from($limit))
             .select((
@@ -207,13 +207,13 @@ macro_rules! log_of_bars {
 macro_rules! log_of_quality {
     ($schema:ident, $query:expr, $limit:expr) => {{
         use crate::schema::$schema::quality_log as log;
-        use crate::store::reads::stored;
+        use crate::store::reads::to_stored;
         use diesel::{ExpressionMethods, QueryDsl};
         let query = $query;
         log::table
-            .filter(log::symbol.eq(query.symbol()))
+            .filter(log::symbol.eq(query.symbol_text()))
             .filter(log::epoch.eq(query.epoch.to_string()))
-            .filter(log::seq.between(stored(query.from), stored(query.to)))
+            .filter(log::seq.between(to_stored(query.from), to_stored(query.to)))
             .order(log::seq)
             .limit(i64::from($limit))
             .select((log::seq, log::told_at, log::kind, log::body))

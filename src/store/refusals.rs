@@ -9,7 +9,7 @@ use crate::limits;
 use std::collections::BTreeMap;
 
 /// What a row is: rows of one kind go into the same tables.
-pub(super) const fn kind(event: &Event) -> &'static str {
+pub(super) const fn row_kind(event: &Event) -> &'static str {
     match event {
         Event::Tick(_) => "tick",
         Event::Bar(_) => "bar",
@@ -44,14 +44,14 @@ pub(super) enum Advice {
 
 impl Refusals {
     /// A transaction begins.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin_transaction(&mut self) {
         for lately in self.0.values_mut() {
             lately.proven = false;
         }
     }
 
     /// A row of this kind was accepted.
-    pub(super) fn accepted(&mut self, kind: &'static str) {
+    pub(super) fn note_accepted(&mut self, kind: &'static str) {
         self.0.insert(
             kind,
             Lately {
@@ -62,12 +62,12 @@ impl Refusals {
     }
 
     /// A later row of this kind would be accepted.
-    pub(super) fn proven(&mut self, kind: &'static str) {
+    pub(super) fn note_proven(&mut self, kind: &'static str) {
         self.0.entry(kind).or_default().proven = true;
     }
 
     /// A row of this kind is refused, for a reason of its own or perhaps for one of the table.
-    pub(super) fn refused(&mut self, kind: &'static str, own_reason: bool) -> Advice {
+    pub(super) fn note_refused(&mut self, kind: &'static str, own_reason: bool) -> Advice {
         let lately = self.0.entry(kind).or_default();
         let few = lately.refused < limits::REFUSED_IN_A_ROW;
         if lately.proven || (own_reason && few) {
@@ -86,40 +86,40 @@ mod tests {
     fn rows_that_name_their_own_fault_are_set_aside_until_it_is_every_row() {
         let mut refusals = Refusals::default();
         for _ in 0..limits::REFUSED_IN_A_ROW {
-            refusals.begin();
-            assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
+            refusals.begin_transaction();
+            assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
         }
         let next = limits::REFUSED_IN_A_ROW + 1;
-        assert_eq!(refusals.refused("tick", true), Advice::Prove(next));
+        assert_eq!(refusals.note_refused("tick", true), Advice::Prove(next));
         assert_eq!(
-            refusals.refused("bar", true),
+            refusals.note_refused("bar", true),
             Advice::RejectReason,
             "each kind by itself"
         );
-        refusals.proven("tick");
-        assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
-        refusals.begin();
+        refusals.note_proven("tick");
+        assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
+        refusals.begin_transaction();
         assert_eq!(
-            refusals.refused("tick", true),
+            refusals.note_refused("tick", true),
             Advice::Prove(next + 1),
             "proof holds for a transaction"
         );
-        refusals.accepted("tick");
-        refusals.begin();
-        assert_eq!(refusals.refused("tick", true), Advice::RejectReason);
+        refusals.note_accepted("tick");
+        refusals.begin_transaction();
+        assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
     }
 
     #[test]
     fn what_may_be_the_tables_fault_needs_another_row_that_is_accepted() {
         let mut refusals = Refusals::default();
-        assert_eq!(refusals.refused("tick", false), Advice::Prove(1));
-        refusals.accepted("bar");
-        assert_eq!(refusals.refused("tick", false), Advice::Prove(1));
-        refusals.accepted("tick");
-        assert_eq!(refusals.refused("tick", false), Advice::RejectReason);
-        refusals.begin();
+        assert_eq!(refusals.note_refused("tick", false), Advice::Prove(1));
+        refusals.note_accepted("bar");
+        assert_eq!(refusals.note_refused("tick", false), Advice::Prove(1));
+        refusals.note_accepted("tick");
+        assert_eq!(refusals.note_refused("tick", false), Advice::RejectReason);
+        refusals.begin_transaction();
         assert_eq!(
-            refusals.refused("tick", false),
+            refusals.note_refused("tick", false),
             Advice::Prove(2),
             "not in this transaction yet"
         );

@@ -85,7 +85,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Sorts `events` of the ledger `lineage` by table. An event whose channel has no head cannot come from the ledger and is left out.
-    pub(super) fn of(events: &[Sequenced], heads: &BTreeMap<Channel, Head>, lineage: &str) -> Self {
+    pub(super) fn from_events(events: &[Sequenced], heads: &BTreeMap<Channel, Head>, lineage: &str) -> Self {
         let mut rows = Self::default();
         for event in events {
             let epoch = event
@@ -94,7 +94,7 @@ impl Rows {
                 .map(|head| head.epoch);
             if let Some(epoch) = epoch {
                 rows.push(event, epoch);
-                rows.journal.extend(JournalRow::of(event, lineage));
+                rows.journal.extend(JournalRow::from_event(event, lineage));
             }
         }
         rows
@@ -108,9 +108,9 @@ impl Rows {
 
     fn push(&mut self, event: &Sequenced, epoch: Epoch) {
         let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
-        self.quality.extend(quality(event, epoch, seq));
+        self.quality.extend(quality_row(event, epoch, seq));
         match &event.event {
-            Event::Tick(accepted) => self.ticks.push(tick(accepted, epoch, seq)),
+            Event::Tick(accepted) => self.ticks.push(tick_row(accepted, epoch, seq)),
             Event::Bar(bar) => self.bars.push(BarRow {
                 bar: *bar,
                 epoch,
@@ -134,7 +134,7 @@ impl Rows {
     }
 }
 
-fn quality(event: &Sequenced, epoch: Epoch, seq: i64) -> Option<QualityRow> {
+fn quality_row(event: &Sequenced, epoch: Epoch, seq: i64) -> Option<QualityRow> {
     let (symbol, kind, body) = match &event.event {
         Event::Gap(gap) => (gap.symbol, "gap", serde_json::to_string(gap)),
         Event::Seam(found) => (found.symbol, "seam", serde_json::to_string(found)),
@@ -150,7 +150,7 @@ fn quality(event: &Sequenced, epoch: Epoch, seq: i64) -> Option<QualityRow> {
     })
 }
 
-fn tick(accepted: &AcceptedTick, epoch: Epoch, seq: i64) -> TickRow {
+fn tick_row(accepted: &AcceptedTick, epoch: Epoch, seq: i64) -> TickRow {
     let tick = &accepted.tick;
     TickRow {
         symbol: tick.symbol.compact(),

@@ -17,7 +17,7 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// Parameter `n` in microseconds, as an instant.
-    pub(super) fn instant(self, n: u8) -> String {
+    pub(super) fn instant_parameter(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("('epoch'::timestamptz + ${n}::float8 * interval '1 microsecond')"),
@@ -25,14 +25,14 @@ impl Dialect {
     }
 
     /// Parameter `n` as `2025-10-22`, as a date.
-    fn date(self, n: u8) -> String {
+    fn date_parameter(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("${n}::date"),
         }
     }
 
-    pub(super) fn plain(self, n: u8) -> String {
+    pub(super) fn parameter(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("${n}"),
@@ -67,7 +67,7 @@ impl Dialect {
         }
     }
 
-    const fn now(self) -> &'static str {
+    const fn now_expression(self) -> &'static str {
         match self {
             Self::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
             Self::Postgres => "now()",
@@ -101,7 +101,7 @@ impl Dialect {
         ]
         .map(|column| format!("{column} = excluded.{column}"))
         .join(", ");
-        let now = self.now();
+        let now = self.now_expression();
         let conflict = format!(
             "ON CONFLICT ({key}) DO UPDATE SET {sets}, updated_at = {now} WHERE {table}.revision < excluded.revision"
         );
@@ -110,7 +110,7 @@ impl Dialect {
 
     /// Parameters: symbol, epoch, id, interval, from, to, bars, status, cause, seq, at.
     pub(super) fn upsert_gap(self) -> String {
-        let p = |n| self.plain(n);
+        let p = |n| self.parameter(n);
         format!(
             "INSERT INTO gaps (symbol, epoch, id, \"interval\", from_at, to_at, bars, status, cause, seq, opened_at, updated_at)
              VALUES ({}, {}, {}, {}, {from}, {to}, {}, {}, {}, {}, {at}, {at})
@@ -118,9 +118,9 @@ impl Dialect {
                 status = excluded.status, cause = excluded.cause, seq = excluded.seq, updated_at = excluded.updated_at
              WHERE gaps.seq < excluded.seq",
             p(1), p(2), p(3), p(4), p(7), p(8), p(9), p(10),
-            from = self.instant(5),
-            to = self.instant(6),
-            at = self.instant(11),
+            from = self.instant_parameter(5),
+            to = self.instant_parameter(6),
+            at = self.instant_parameter(11),
         )
     }
 
@@ -138,7 +138,7 @@ impl Dialect {
     /// one whose open is written again after its close stays closed, because that was told before its end.
     pub(super) fn open_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
-        let goes_on = format!("{table}.end_time <= {}", self.instant(5));
+        let goes_on = format!("{table}.end_time <= {}", self.instant_parameter(5));
         format!(
             "INSERT INTO {table} (session_date, start_time, session_kind, symbol, status) VALUES ({}, {}, {}, {}, 'active')
              ON CONFLICT ({key}) DO UPDATE SET start_time = excluded.start_time, session_kind = excluded.session_kind,
@@ -146,7 +146,7 @@ impl Dialect {
                 end_time = CASE WHEN {goes_on} THEN NULL ELSE {table}.end_time END,
                 updated_at = {}
              WHERE {table}.start_time IS DISTINCT FROM excluded.start_time OR {table}.session_kind IS NULL OR {goes_on}",
-            self.date(1), self.instant(2), self.plain(3), self.plain(4), self.now(),
+            self.date_parameter(1), self.instant_parameter(2), self.parameter(3), self.parameter(4), self.now_expression(),
         )
     }
 
@@ -162,20 +162,20 @@ impl Dialect {
                     AND source = 'candela'),
                 gaps = (SELECT count(*) FROM gaps WHERE {} AND from_at < end_time AND to_at > start_time)
              WHERE session_date = {} AND status = 'closed' AND end_time IS NOT NULL",
-            self.now(),
+            self.now_expression(),
             pair("realtime_market_data"),
             pair("market_data"),
             pair("gaps"),
-            self.date(1),
+            self.date_parameter(1),
         )
     }
 
     /// Parameters: date, opens, kind, symbol, closes. Counts what is stored of the pair's session by now.
     pub(super) fn close_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
-        let opens = self.instant(2);
-        let closes = self.instant(5);
-        let symbol = self.plain(4);
+        let opens = self.instant_parameter(2);
+        let closes = self.instant_parameter(5);
+        let symbol = self.parameter(4);
         format!(
             "INSERT INTO {table} (session_date, start_time, session_kind, symbol, end_time, status, ticks, bars, gaps)
              VALUES ({}, {opens}, {}, {symbol}, {closes}, 'closed',
@@ -187,35 +187,35 @@ impl Dialect {
              ON CONFLICT ({key}) DO UPDATE SET end_time = excluded.end_time, status = excluded.status,
                 session_kind = excluded.session_kind, ticks = excluded.ticks, bars = excluded.bars, gaps = excluded.gaps, updated_at = {}
              WHERE {table}.end_time IS DISTINCT FROM excluded.end_time OR {table}.ticks IS NULL",
-            self.date(1), self.plain(3), self.now(),
+            self.date_parameter(1), self.parameter(3), self.now_expression(),
         )
     }
 
     /// Parameters: reader, lineage, position.
-    pub(super) fn advance(self) -> String {
+    pub(super) fn advance_position(self) -> String {
         format!(
             "INSERT INTO reader_positions (reader, lineage, position) VALUES ({}, {}, {})
              ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
              WHERE reader_positions.position < excluded.position",
-            self.plain(1),
-            self.plain(2),
-            self.plain(3),
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(3),
         )
     }
 
     /// Parameters: lineage, position, reason, event.
-    pub(super) fn reject(self) -> String {
+    pub(super) fn insert_rejected(self) -> String {
         format!(
             "INSERT INTO rejected_events (lineage, position, reason, event) VALUES ({}, {}, {}, {}) ON CONFLICT DO NOTHING",
-            self.plain(1),
-            self.plain(2),
-            self.plain(3),
-            self.plain(4),
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(3),
+            self.parameter(4),
         )
     }
 
     /// Parameters: status, details, response time, error, at. Nothing is written where `fence` gives no row.
-    pub(super) fn health(self, fence: &str) -> String {
+    pub(super) fn insert_health(self, fence: &str) -> String {
         let details = match self {
             Self::Sqlite => "?2",
             Self::Postgres => "$2::jsonb",
@@ -224,10 +224,10 @@ impl Dialect {
             "WITH fence AS ({fence})
              INSERT INTO system_health (service_name, status, details, response_time_ms, error_message, created_at)
              SELECT 'candela', {}, {details}, {}, {}, {} FROM fence",
-            self.plain(1),
-            self.plain(3),
-            self.plain(4),
-            self.instant(5),
+            self.parameter(1),
+            self.parameter(3),
+            self.parameter(4),
+            self.instant_parameter(5),
         )
     }
 
@@ -237,8 +237,8 @@ impl Dialect {
             "WITH fence AS ({fence}) DELETE FROM realtime_market_data WHERE id IN (SELECT id FROM realtime_market_data
                 WHERE time < {} AND source = 'candela' ORDER BY time LIMIT {})
                 AND EXISTS (SELECT 1 FROM fence)",
-            self.instant(1),
-            self.plain(2)
+            self.instant_parameter(1),
+            self.parameter(2)
         )
     }
 

@@ -3,16 +3,18 @@
 use super::*;
 use crate::ledger::{
     Ledger, Options,
-    story::{Story, day},
+    event_script::{EventScript, day},
 };
 use crate::limits;
-use crate::store::probe::{count, execute};
+use crate::store::probe::{execute_sql, query_count};
 use std::sync::Arc;
 
 fn batch(moves: &[u8]) -> Batch {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(folder.path(), Options::new(day(22), 3)).unwrap();
-    ledger.append(&Story::after(&ledger).tell(moves)).unwrap();
+    ledger
+        .append(&EventScript::continue_from(&ledger).entries_for(moves))
+        .unwrap();
     let mut reader = ledger.reader();
     Batch {
         reader: "writer",
@@ -27,22 +29,22 @@ async fn a_row_that_is_refused_is_set_aside_alone_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let store = Store::Sqlite(Sqlite::open(&path).unwrap());
-    execute(
+    execute_sql(
         &path,
         "CREATE TRIGGER picky BEFORE INSERT ON realtime_market_data WHEN NEW.seq IN (3, 9) BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: picky'); END",
     );
     let written = store.write(batch(&[0; 20])).await;
     let written = written.unwrap();
     assert_eq!((written.position, written.rejected), (Position(20), 2));
-    assert_eq!(count(&path, "SELECT count(*) FROM realtime_market_data"), 18);
+    assert_eq!(query_count(&path, "SELECT count(*) FROM realtime_market_data"), 18);
     assert_eq!(
-        count(
+        query_count(
             &path,
             "SELECT count(*) FROM rejected_events WHERE position IN (3, 9) AND reason LIKE '%picky%'"
         ),
         2
     );
-    let position = store.position("writer", format!("{:016x}", 3)).await.unwrap();
+    let position = store.reader_position("writer", format!("{:016x}", 3)).await.unwrap();
     assert_eq!(position, Position(20));
 }
 
@@ -53,13 +55,13 @@ async fn a_row_that_a_trigger_refuses_in_its_own_words_is_set_aside_and_the_othe
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let store = Store::Sqlite(Sqlite::open(&path).unwrap());
-    execute(
+    execute_sql(
         &path,
         &format!("{REFUSE} NEW.seq IN (3, 9) BEGIN SELECT RAISE(ABORT, 'no'); END"),
     );
     let written = store.write(batch(&[0; 20])).await.unwrap();
     assert_eq!((written.position, written.rejected), (Position(20), 2));
-    assert_eq!(count(&path, "SELECT count(*) FROM realtime_market_data"), 18);
+    assert_eq!(query_count(&path, "SELECT count(*) FROM realtime_market_data"), 18);
 }
 
 #[actix_rt::test]
@@ -68,7 +70,7 @@ async fn a_table_that_refuses_every_row_is_an_error_and_its_rows_wait() {
     let path = folder.path().join("store.db");
     let store = Store::Sqlite(Sqlite::open(&path).unwrap());
     let refuse = |words: &str| {
-        execute(
+        execute_sql(
             &path,
             &format!("{REFUSE} true BEGIN SELECT RAISE(ABORT, '{words}'); END"),
         );
@@ -80,9 +82,9 @@ async fn a_table_that_refuses_every_row_is_an_error_and_its_rows_wait() {
         matches!(&error, StoreError::Refused(why) if why.contains("closed for today")),
         "{error}"
     );
-    assert_eq!(count(&path, "SELECT count(*) FROM rejected_events"), 0);
+    assert_eq!(query_count(&path, "SELECT count(*) FROM rejected_events"), 0);
 
-    execute(&path, "DROP TRIGGER refuse");
+    execute_sql(&path, "DROP TRIGGER refuse");
     refuse("CHECK constraint failed: all");
     let error = store.write(all.clone()).await.unwrap_err();
     let number = limits::REFUSED_IN_A_ROW;
@@ -90,17 +92,20 @@ async fn a_table_that_refuses_every_row_is_an_error_and_its_rows_wait() {
         matches!(&error, StoreError::EveryRowRefused { kind: "tick", number: found, .. } if *found == number + 1),
         "{error}"
     );
-    assert_eq!(count(&path, "SELECT count(*) FROM rejected_events"), i64::from(number));
-    execute(&path, "DROP TRIGGER refuse");
+    assert_eq!(
+        query_count(&path, "SELECT count(*) FROM rejected_events"),
+        i64::from(number)
+    );
+    execute_sql(&path, "DROP TRIGGER refuse");
     store.write(all).await.unwrap();
-    assert_eq!(count(&path, "SELECT count(*) FROM realtime_market_data"), 100);
+    assert_eq!(query_count(&path, "SELECT count(*) FROM realtime_market_data"), 100);
 }
 
 #[test]
 fn the_folder_of_the_file_is_made_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/of/candela.sqlite");
-    assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), 6);
+    assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check).unwrap().len(), 6);
     assert!(!folder.path().join("data").exists(), "a check makes nothing");
     drop(Sqlite::open(&path).unwrap());
     assert!(path.exists());
@@ -114,7 +119,7 @@ fn a_schema_that_is_newer_and_a_file_that_is_no_database_are_refused_with_a_sent
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     drop(Sqlite::open(&path).unwrap());
-    execute(
+    execute_sql(
         &path,
         "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')",
     );
@@ -139,15 +144,15 @@ fn every_migration_can_be_undone_and_done_again() {
     drop(Sqlite::open(&path).unwrap());
     let tables =
         "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%'";
-    let before = count(&path, tables);
-    assert_eq!(Sqlite::migrate(&path, Migrate::Check), Ok(vec![]));
+    let before = query_count(&path, tables);
+    assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check), Ok(vec![]));
     let mut undone = 0;
-    while !Sqlite::migrate(&path, Migrate::Revert).unwrap().is_empty() {
+    while !Sqlite::migrate_schema(&path, Migrate::Revert).unwrap().is_empty() {
         undone += 1;
-        assert_eq!(Sqlite::migrate(&path, Migrate::Check).unwrap().len(), undone);
+        assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check).unwrap().len(), undone);
     }
     assert_eq!(undone, 6);
-    assert_eq!(count(&path, tables), 0);
+    assert_eq!(query_count(&path, tables), 0);
     drop(Sqlite::open(&path).unwrap());
-    assert_eq!(count(&path, tables), before);
+    assert_eq!(query_count(&path, tables), before);
 }

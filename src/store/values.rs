@@ -110,7 +110,7 @@ from_big_int!(Instant, |micros| Self(Timestamp::from_micros(micros)));
 
 impl FromSql<NumericType, Pg> for Numeric {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        decimal(value.as_bytes(), 6).map(|micros| Self(Price::from_micros(micros)))
+        decimal_from_bytes(value.as_bytes(), 6).map(|micros| Self(Price::from_micros(micros)))
     }
 }
 
@@ -144,7 +144,7 @@ macro_rules! from_whole {
             fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
                 let bytes = value.as_bytes();
                 if value.get_oid().get() == Type::NUMERIC.oid() {
-                    return decimal(bytes, 0).map(Self);
+                    return decimal_from_bytes(bytes, 0).map(Self);
                 }
                 let number = match bytes.len() {
                     2 => i64::from(i16::from_be_bytes(bytes.try_into()?)),
@@ -196,7 +196,7 @@ pub fn rounded_reads() -> u64 {
 }
 
 /// A `numeric` in units of ten to the minus `places`; what is smaller is rounded, as the server does.
-fn decimal(bytes: &[u8], places: u32) -> deserialize::Result<i64> {
+fn decimal_from_bytes(bytes: &[u8], places: u32) -> deserialize::Result<i64> {
     /// How far behind the point digits are looked at: three to the base of ten thousand.
     const KEPT: u32 = 12;
     let mut words = bytes.as_chunks::<2>().0.iter().map(|word| i16::from_be_bytes(*word));
@@ -261,8 +261,8 @@ mod tests {
             (vec![5, 0, 0, 16, 1, 5000, 0, 0, 9], 1_500_000, 2),
         ] {
             let bytes = bytes(&words);
-            assert_eq!(decimal(&bytes, 6).unwrap(), micros, "{words:?}");
-            assert_eq!(decimal(&bytes, 0).unwrap(), whole, "{words:?}");
+            assert_eq!(decimal_from_bytes(&bytes, 6).unwrap(), micros, "{words:?}");
+            assert_eq!(decimal_from_bytes(&bytes, 0).unwrap(), whole, "{words:?}");
         }
         let before = rounded_reads();
         for words in [
@@ -270,13 +270,13 @@ mod tests {
             vec![5, 0, 0, 16, 1, 5000, 0, 0, 9],
             vec![5, 0, 0, 20, 1, 0, 0, 0, 9],
         ] {
-            decimal(&bytes(&words), 6).unwrap();
+            decimal_from_bytes(&bytes(&words), 6).unwrap();
         }
-        decimal(&bytes(&[2, 0, 0, 6, 4012, 3500]), 6).unwrap();
+        decimal_from_bytes(&bytes(&[2, 0, 0, 6, 4012, 3500]), 6).unwrap();
         assert_eq!(rounded_reads() - before, 3, "what is rounded is counted");
-        assert!(decimal(&bytes(&[0, 0, -0x4000, 0]), 6).is_err(), "NaN");
-        assert!(decimal(&bytes(&[1, 12, 0, 0, 1]), 6).is_err(), "too large");
-        assert!(decimal(&[0, 1], 6).is_err(), "cut off");
+        assert!(decimal_from_bytes(&bytes(&[0, 0, -0x4000, 0]), 6).is_err(), "NaN");
+        assert!(decimal_from_bytes(&bytes(&[1, 12, 0, 0, 1]), 6).is_err(), "too large");
+        assert!(decimal_from_bytes(&[0, 1], 6).is_err(), "cut off");
     }
 
     #[test]

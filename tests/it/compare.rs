@@ -159,7 +159,7 @@ async fn a_session_of_both_services_is_compared_on_postgresql() {
     let database = postgres();
     let url = secrecy::SecretString::from(database.url.clone());
     let store = candela::store::Postgres::new(&url, 1).unwrap();
-    store.migrate(Migrate::Run).await.unwrap();
+    store.migrate_schema(Migrate::Run).await.unwrap();
     let instant = |at: Timestamp| format!("to_timestamp({})", at.secs());
     database.sql(&insert(&rows(), instant, |thousandths| {
         format!("{thousandths} / 1000.0")

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) fn assert_equal(server: &Postgres, database: &Database, ledger: &Ledger) {
     let (mut ticks, mut bars) = (Vec::new(), BTreeMap::new());
     let mut reader = ledger.reader();
-    let mut from = reader.first();
+    let mut from = reader.first_position();
     loop {
         let events = reader.read(from, 5_000).unwrap();
         let Some(last) = events.last() else { break };

@@ -69,8 +69,8 @@ impl Vendor {
 
     /// Answers a call: the credits used and left of this minute, or why not.
     fn call(&mut self, place: u8, credits: u32, now: Timestamp) -> Result<(u32, u32), Trouble> {
-        let account = self.accounts.at(usize::from(place)).unwrap();
-        account.call(&self.plan, Duration::ZERO, now);
+        let account = self.accounts.account_at(usize::from(place)).unwrap();
+        account.count_call(&self.plan, Duration::ZERO, now);
         if place <= self.keys.dead {
             self.asked_again += u32::from(!self.refused.insert(place));
             return Err(Trouble::BadKey);
@@ -79,7 +79,7 @@ impl Vendor {
             self.asked_again += u32::from(!self.refused.insert(place));
             return Err(Trouble::DaySpent);
         }
-        match account.spend(&self.plan, credits, now) {
+        match account.spend_credits(&self.plan, credits, now) {
             Ok(credited) => {
                 self.billed += credits;
                 Ok((credited.used, credited.left))
@@ -219,7 +219,7 @@ fn check(keys: Keys, symbols: &[&str]) {
     for account in lived.vendor.accounts.iter() {
         let used = account.used_for();
         let broken = (used.spacing_broken, used.minute_broken, used.day_broken);
-        assert_eq!(broken, (0, 0, 0), "{name}: {} {used:?}", account.tail());
+        assert_eq!(broken, (0, 0, 0), "{name}: {} {used:?}", account.key_tail());
     }
     assert_eq!(
         lived.vendor.asked_again, 0,

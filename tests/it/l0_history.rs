@@ -87,7 +87,7 @@ async fn fill(client: tokio_postgres::Client, bars: &Bars) {
 async fn in_postgres(bars: &Bars) -> (Store, Database) {
     let database = postgres();
     let store = Postgres::new(&SecretString::from(database.url.clone()), 2).unwrap();
-    store.migrate(Migrate::Run).await.unwrap();
+    store.migrate_schema(Migrate::Run).await.unwrap();
     let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
         .await
         .unwrap();
@@ -122,7 +122,7 @@ async fn check(store: &Store, table: L0Table) -> Verdict {
         symbol: Symbol::usdcop(),
         since: now - Duration::from_secs(8 * 86_400),
     };
-    let history = store.history(query).await.unwrap();
+    let history = store.read_history(query).await.unwrap();
     Verdict::on(&history, None, &Calendar::usdcop(), now)
 }
 
@@ -259,7 +259,7 @@ async fn broken_prices_rows_of_ours_and_fetched_bars_are_told_apart_on_both_stor
             symbol: Symbol::usdcop(),
             since: open,
         };
-        let history = store.history(query).await.unwrap();
+        let history = store.read_history(query).await.unwrap();
         let minutes = |list: &[Timestamp]| list.iter().map(|at| at.since(open).as_secs() / 60).collect::<Vec<_>>();
         assert_eq!(minutes(&history.rows), [0, 5, 10, 22], "{}", store.kind());
         assert_eq!((history.flat, history.broken), (1, 2), "{}", store.kind());
@@ -277,12 +277,12 @@ async fn broken_prices_rows_of_ours_and_fetched_bars_are_told_apart_on_both_stor
         symbol: Symbol::usdcop(),
         since: open,
     };
-    let fetched = postgres.history(query.clone()).await.unwrap().fetched;
+    let fetched = postgres.read_history(query.clone()).await.unwrap().fetched;
     assert_eq!(fetched, [open + Duration::from_secs(900)]);
     let missing = L0Table::new("no_such_table", "time", Spelling::Slash).unwrap();
     for store in [sqlite, postgres] {
         let error = store
-            .history(HistoryQuery {
+            .read_history(HistoryQuery {
                 table: missing.clone(),
                 ..query.clone()
             })

@@ -190,7 +190,7 @@ async fn a_write_that_failed_is_repeated_and_counts_nothing_twice() {
         .await
         .unwrap();
     let store = Store::Sqlite(Sqlite::open(&often).unwrap());
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     let rename = |from: &str, to: &str| {
         let db = rusqlite::Connection::open(&often).unwrap();
         db.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();

@@ -34,7 +34,7 @@ fn start(time: &HurriedTime, data: &Path, days: &str) -> World {
 /// How often a correction was recorded.
 fn corrections(data: &Path) -> usize {
     let reader = LedgerReader::open(&data.join("ledger")).unwrap();
-    let inputs = reader.inputs(date(DATE)).unwrap().map(Result::unwrap);
+    let inputs = reader.inputs_of(date(DATE)).unwrap().map(Result::unwrap);
     let corrected = inputs.filter(|heard| matches!(&heard.what, InputKind::Calendar(known) if !known.carried));
     corrected.count()
 }

@@ -89,7 +89,7 @@ fn slow_readers_of_a_long_stream_from_sqlite_cost_little_memory() {
 async fn slow_readers_of_a_long_stream_from_postgresql_cost_little_memory() {
     let database = postgres();
     let store = Postgres::new(&SecretString::from(database.url.clone()), 1).unwrap();
-    store.migrate(Migrate::Run).await.unwrap();
+    store.migrate_schema(Migrate::Run).await.unwrap();
     database.sql(&fill("to_timestamp(1577854800 + n * 60)", "4000"));
     let mut command = service();
     command.env("DATABASE_URL", &database.url);

@@ -212,7 +212,7 @@ async fn a_long_parquet_file_from_postgresql_costs_little_time_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     let database = postgres();
     let store = Postgres::new(&SecretString::from(database.url.clone()), 1).unwrap();
-    store.migrate(Migrate::Run).await.unwrap();
+    store.migrate_schema(Migrate::Run).await.unwrap();
     let (opens, bars) = sessions();
     let opens: Vec<String> = opens.iter().map(ToString::to_string).collect();
     database.sql(&fill(

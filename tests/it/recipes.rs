@@ -116,7 +116,7 @@ async fn written() -> (Server, Database) {
     });
     let database = server.database();
     let store = Store::Postgres(Postgres::new(&SecretString::from(database.url.clone()), 2).unwrap());
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     store.write(batch(&Day::recorded())).await.unwrap();
     let days = NaiveDate::from_ymd_opt(2025, 10, 14).unwrap().iter_days().take(8);
     let rows: Vec<String> = days

@@ -1,7 +1,7 @@
 //! The scenario files can be played, and their words are documented.
 
 use candela::sim::Scenario;
-use candela::sim::scenario::{oddities, script};
+use candela::sim::scenario::{odd_frames, script};
 use std::path::{Path, PathBuf};
 
 fn root(path: &str) -> PathBuf {
@@ -60,7 +60,7 @@ fn every_word_is_documented_and_played_by_some_file() {
         );
         assert!(played.contains(&format!(" {act}")), "no file in scenarios/ plays {act}");
     }
-    for name in oddities::NAMES {
+    for name in odd_frames::NAMES {
         assert!(
             document.contains(&format!("`{name}`")),
             "docs/scenarios.md does not list {name}"

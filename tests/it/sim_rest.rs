@@ -221,7 +221,7 @@ async fn a_request_can_be_the_cue_of_an_act() {
 async fn the_last_price_is_told_in_three_ways() {
     let (sim, clock) = an_hour_in("");
     let last = Market::walk(1, &[Symbol::usdcop()])
-        .last(Symbol::usdcop(), clock.now())
+        .last_tick(Symbol::usdcop(), clock.now())
         .unwrap();
     assert_eq!(
         get(&sim, "/price?symbol=USD/COP").await.json()["price"],

@@ -133,8 +133,8 @@ async fn one_connection_too_many_closes_the_oldest_of_that_key() {
 async fn acts_can_be_played_from_outside() {
     let (sim, _clock) = simulator("");
     let mut watcher = Watcher::subscribed(&sim).await;
-    assert!(sim.play("explode").is_err());
-    sim.play("drop 1001").unwrap();
+    assert!(sim.perform_action("explode").is_err());
+    sim.perform_action("drop 1001").unwrap();
     assert_eq!(watcher.next().await, Seen::Close(1001));
     assert_eq!(sim.report().counters.played.len(), 1);
 }

@@ -57,8 +57,8 @@ impl Subject {
 
     pub(crate) async fn migrate(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
         match (&self.place, &self.store) {
-            (Place::File { path, .. }, _) => Sqlite::migrate(path, what),
-            (_, Store::Postgres(store)) => store.migrate(what).await,
+            (Place::File { path, .. }, _) => Sqlite::migrate_schema(path, what),
+            (_, Store::Postgres(store)) => store.migrate_schema(what).await,
             (_, Store::Sqlite(_)) => unreachable!("it stands in a file"),
         }
     }
@@ -129,7 +129,7 @@ fn current(batch: &Batch, interval: Interval, symbol: Symbol) -> Vec<Bar> {
 }
 
 async fn bars(subject: &Subject, query: BarQuery) -> Vec<Bar> {
-    let bars = subject.store.bars(query).await.unwrap();
+    let bars = subject.store.read_bars(query).await.unwrap();
     bars.into_iter().map(|stored| stored.bar).collect()
 }
 
@@ -156,7 +156,7 @@ async fn what_is_written_is_read_back(subject: Subject) {
             cursor: None,
             limit: 5_000,
         };
-        let ticks = subject.store.ticks(asked.clone()).await.unwrap();
+        let ticks = subject.store.read_ticks(asked.clone()).await.unwrap();
         let expect: Vec<_> = all
             .events
             .iter()
@@ -171,7 +171,7 @@ async fn what_is_written_is_read_back(subject: Subject) {
         );
         let later = subject
             .store
-            .ticks(TickQuery {
+            .read_ticks(TickQuery {
                 after_seq: Some(7),
                 limit: 3,
                 ..asked
@@ -179,7 +179,7 @@ async fn what_is_written_is_read_back(subject: Subject) {
             .await
             .unwrap();
         assert_eq!(later.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [8, 9, 10]);
-        assert_eq!(subject.store.latest(symbol).await.unwrap(), ticks.last().cloned());
+        assert_eq!(subject.store.latest_tick(symbol).await.unwrap(), ticks.last().cloned());
     }
 }
 
@@ -190,7 +190,7 @@ async fn walked_in_pages_of_one(subject: &Subject, asked: &GapQuery, gaps: &[Sto
         ..asked.clone()
     };
     let mut walked = Vec::new();
-    while let Some(last) = subject.store.gaps(page.clone()).await.unwrap().pop() {
+    while let Some(last) = subject.store.read_gaps(page.clone()).await.unwrap().pop() {
         page.cursor = Some(last.place());
         walked.push(last);
     }
@@ -217,7 +217,7 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
         cursor: None,
         limit: 100,
     };
-    let gaps = subject.store.gaps(asked.clone()).await.unwrap();
+    let gaps = subject.store.read_gaps(asked.clone()).await.unwrap();
     walked_in_pages_of_one(&subject, &asked, &gaps).await;
     let by_id: BTreeMap<u64, Gap> = gaps.iter().map(|stored| (stored.gap.id, stored.gap.clone())).collect();
     assert_eq!(by_id, current);
@@ -228,7 +228,7 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
     );
     let open = subject
         .store
-        .gaps(GapQuery {
+        .read_gaps(GapQuery {
             status: Some(GapStatus::Filled),
             ..asked.clone()
         })
@@ -238,7 +238,7 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
     assert!(
         subject
             .store
-            .gaps(GapQuery {
+            .read_gaps(GapQuery {
                 from: OPEN + SPAN,
                 to: OPEN + SPAN * 2,
                 ..asked
@@ -247,7 +247,7 @@ async fn gaps_and_sessions_are_read_back(subject: Subject) {
             .unwrap()
             .is_empty()
     );
-    let sessions = subject.store.sessions(10).await.unwrap();
+    let sessions = subject.store.read_sessions(10).await.unwrap();
     let closed = all
         .events
         .iter()
@@ -298,7 +298,11 @@ async fn any_stretch_written_again_changes_nothing(subject: Subject) {
         subject.store.write(part(&all, from, to)).await.unwrap();
         assert_eq!(subject.dump(), before, "{from}..{to}");
     }
-    let position = subject.store.position("writer", all.lineage.clone()).await.unwrap();
+    let position = subject
+        .store
+        .reader_position("writer", all.lineage.clone())
+        .await
+        .unwrap();
     assert_eq!(
         position,
         all.events.last().unwrap().position,
@@ -391,14 +395,25 @@ async fn a_position_belongs_to_one_reader_of_one_ledger(subject: Subject) {
     };
     subject.store.write(other).await.unwrap();
     assert_eq!(
-        subject.store.position("writer", all.lineage.clone()).await.unwrap(),
+        subject
+            .store
+            .reader_position("writer", all.lineage.clone())
+            .await
+            .unwrap(),
         Position(50)
     );
     assert_eq!(
-        subject.store.position("writer", "another".to_owned()).await.unwrap(),
+        subject
+            .store
+            .reader_position("writer", "another".to_owned())
+            .await
+            .unwrap(),
         Position(9)
     );
-    assert_eq!(subject.store.position("other", all.lineage).await.unwrap(), Position(0));
+    assert_eq!(
+        subject.store.reader_position("other", all.lineage).await.unwrap(),
+        Position(0)
+    );
 }
 
 async fn old_ticks_are_forgotten_some_at_a_time_and_bars_never(subject: Subject) {
@@ -420,7 +435,7 @@ async fn old_ticks_are_forgotten_some_at_a_time_and_bars_never(subject: Subject)
 }
 
 async fn health_is_kept_and_a_ping_is_answered(subject: Subject) {
-    subject.store.prepare().await.unwrap();
+    subject.store.migrate_schema().await.unwrap();
     let row = HealthRow {
         status: "active".to_owned(),
         details: serde_json::json!({"clients": 3}),
@@ -463,7 +478,7 @@ fn told(events: &[Sequenced], channel: Channel) -> Vec<Sequenced> {
 async fn logs_are_read_back_as_they_were_told(subject: Subject) {
     let all = batch(&Day::recorded());
     subject.store.write(all.clone()).await.unwrap();
-    let kept = all.heads.iter().filter(|(channel, _)| LogQuery::kept(channel.topic));
+    let kept = all.heads.iter().filter(|(channel, _)| LogQuery::is_kept(channel.topic));
     let mut seen = std::collections::HashMap::new();
     for (channel, head) in kept {
         let expect = told(&all.events, *channel);
@@ -474,7 +489,11 @@ async fn logs_are_read_back_as_they_were_told(subject: Subject) {
             from: 1,
             to: head.seq,
         };
-        assert_eq!(subject.store.log(whole, 10_000).await.unwrap(), expect, "{channel}");
+        assert_eq!(
+            subject.store.read_log(whole, 10_000).await.unwrap(),
+            expect,
+            "{channel}"
+        );
         let (Some(middle), Some(last)) = (expect.get(expect.len() / 2), expect.last()) else {
             continue;
         };
@@ -483,7 +502,7 @@ async fn logs_are_read_back_as_they_were_told(subject: Subject) {
             ..whole
         };
         assert_eq!(
-            subject.store.log(page, 2).await.unwrap(),
+            subject.store.read_log(page, 2).await.unwrap(),
             expect[expect.len() / 2..].iter().take(2).cloned().collect::<Vec<_>>()
         );
         let before = expect
@@ -554,7 +573,7 @@ contract! {
 #[tokio::test]
 async fn both_stores_have_the_same_tables_and_columns() {
     let (sqlite, postgres) = (Subject::sqlite(), Subject::postgres());
-    postgres.store.prepare().await.unwrap();
+    postgres.store.migrate_schema().await.unwrap();
     let here = sqlite.rows(
         "SELECT t.name || '.' || c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
          WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY 1",

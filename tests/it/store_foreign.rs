@@ -29,10 +29,10 @@ const NO_SOURCE: &str = "DELETE FROM market_data WHERE source LIKE '%aggregated'
 async fn a_database_that_candela_made_or_the_old_service_differs_in_nothing() {
     for database in [postgres(), old("SELECT 1")] {
         let store = store(&database);
-        assert_eq!(store.differences(None).await.unwrap(), []);
-        store.migrate(Migrate::Run).await.unwrap();
-        assert_eq!(store.differences(None).await.unwrap(), []);
-        assert_eq!(store.plan().await.unwrap(), Vec::<String>::new());
+        assert_eq!(store.schema_differences(None).await.unwrap(), []);
+        store.migrate_schema(Migrate::Run).await.unwrap();
+        assert_eq!(store.schema_differences(None).await.unwrap(), []);
+        assert_eq!(store.plan_changes().await.unwrap(), Vec::<String>::new());
     }
 }
 
@@ -47,7 +47,7 @@ async fn columns_that_round_and_a_key_without_source_are_refused_until_they_are_
             let store = store(&database);
             if after {
                 // Candela was there first: its view stands on the columns.
-                store.migrate(Migrate::Run).await.unwrap();
+                store.migrate_schema(Migrate::Run).await.unwrap();
                 database.sql("CREATE ROLE reading; GRANT SELECT ON market_bars TO reading");
                 let definition = database.sql("SELECT pg_get_viewdef('market_bars'::regclass)");
                 database.sql("DROP VIEW market_bars");
@@ -55,16 +55,20 @@ async fn columns_that_round_and_a_key_without_source_are_refused_until_they_are_
                 database.sql(&format!("CREATE VIEW market_bars AS {definition} "));
                 database.sql("GRANT SELECT ON market_bars TO reading");
             }
-            let refused = store.migrate(Migrate::Run).await.unwrap_err();
+            let refused = store.migrate_schema(Migrate::Run).await.unwrap_err();
             assert!(
                 matches!(&refused, StoreError::DifferentTables(all) if all.iter().any(|one| one.contains(says))),
                 "{refused}"
             );
             let rows = "SELECT count(*), trim_scale(sum(open)), sum(id) FROM market_data";
             let before = database.sql(rows);
-            let plan = store.plan().await.unwrap();
-            assert_eq!(store.adapt().await.unwrap(), plan);
-            assert_eq!(store.adapt().await.unwrap(), Vec::<String>::new(), "once is enough");
+            let plan = store.plan_changes().await.unwrap();
+            assert_eq!(store.adapt_schema().await.unwrap(), plan);
+            assert_eq!(
+                store.adapt_schema().await.unwrap(),
+                Vec::<String>::new(),
+                "once is enough"
+            );
             assert_eq!(database.sql(rows), before);
             let written = Store::Postgres(store.clone())
                 .write(batch(&Day::recorded()))
@@ -89,18 +93,18 @@ async fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
         "{NARROW}; CREATE VIEW of_the_desk AS SELECT open FROM market_data"
     ));
     let store = store(&database);
-    let refused = store.adapt().await.unwrap_err().to_string();
+    let refused = store.adapt_schema().await.unwrap_err().to_string();
     assert!(refused.contains("of_the_desk"), "{refused}");
     database.sql(
         "DROP VIEW of_the_desk; ALTER TABLE market_data DROP CONSTRAINT market_data_symbol_datetime_source_key;
         INSERT INTO market_data (symbol, datetime, source) SELECT symbol, datetime, source FROM market_data LIMIT 1",
     );
-    let refused = store.adapt().await.unwrap_err().to_string();
+    let refused = store.adapt_schema().await.unwrap_err().to_string();
     assert!(
         refused.contains("ADD UNIQUE") && refused.contains("nothing was changed"),
         "{refused}"
     );
-    assert_eq!(store.differences(None).await.unwrap().len(), 5);
+    assert_eq!(store.schema_differences(None).await.unwrap().len(), 5);
 }
 
 #[tokio::test]
@@ -108,9 +112,13 @@ async fn the_table_of_the_history_is_looked_at_as_it_is_named() {
     let database = postgres();
     let store = store(&database);
     let table = L0Table::new("usdcop_m5_ohlcv", "time", Spelling::Slash).unwrap();
-    assert_eq!(store.differences(Some(&table)).await.unwrap(), [], "it may come later");
+    assert_eq!(
+        store.schema_differences(Some(&table)).await.unwrap(),
+        [],
+        "it may come later"
+    );
     database.sql("CREATE TABLE usdcop_m5_ohlcv (symbol text, time timestamptz, open real, high real, low real, close real, source text)");
-    let found = store.differences(Some(&table)).await.unwrap();
+    let found = store.schema_differences(Some(&table)).await.unwrap();
     assert_eq!(
         found
             .iter()
@@ -120,7 +128,7 @@ async fn the_table_of_the_history_is_looked_at_as_it_is_named() {
         "{found:?}"
     );
     database.sql("ALTER TABLE usdcop_m5_ohlcv ALTER time TYPE timestamp");
-    let found = store.differences(Some(&table)).await.unwrap();
+    let found = store.schema_differences(Some(&table)).await.unwrap();
     assert!(
         found
             .iter()
@@ -141,13 +149,13 @@ async fn prices_of_the_history_with_more_than_six_decimals_are_counted_and_named
         ));
         let table = L0Table::new("bars", "time", Spelling::Slash).unwrap();
         assert_eq!(store.rounded_rows(&table).await.unwrap(), 2, "{kind}");
-        store.migrate(Migrate::Run).await.unwrap();
+        store.migrate_schema(Migrate::Run).await.unwrap();
         let query = HistoryQuery {
             table,
             symbol: candela::domain::model::Symbol::usdcop(),
             since: candela::domain::model::Timestamp::from_secs(1_772_000_000),
         };
-        let history = Store::Postgres(store.clone()).history(query).await.unwrap();
+        let history = Store::Postgres(store.clone()).read_history(query).await.unwrap();
         assert_eq!((history.rows.len(), history.rounded), (4, 2), "{kind}");
     }
     let mut command = Candela::command(&[

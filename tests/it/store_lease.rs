@@ -46,7 +46,7 @@ async fn check_says_who_has_the_leases_since_when_and_when_they_run_out() {
     let own = candela::ledger::holder_id(ledger.path()).unwrap();
     for (id, verdict) in [("another", "fail"), (own.as_str(), "ok")] {
         let store = claimed(&database.url, id, 77);
-        store.prepare().await.unwrap();
+        store.migrate_schema().await.unwrap();
         runs_out(&|sql| database.sql(sql));
         assert!(matches!(store.renew_lease().await, Ok(Answer::Granted(_))), "{id}");
         lasts(&|sql| database.sql(sql));
@@ -113,7 +113,7 @@ fn runs_out(sql: Sql<'_>) {
 }
 
 async fn is_one_at_a_time(sql: Sql<'_>, url: &str) {
-    store(url).prepare().await.unwrap();
+    store(url).migrate_schema().await.unwrap();
     let (one, two) = (claimed(url, "one", 11), claimed(url, "two", 12));
     assert_eq!(one.renew_lease().await.unwrap(), Answer::Granted(1));
     assert_eq!(other(&two.renew_lease().await.unwrap()), ("trading-1", 11));
@@ -162,7 +162,7 @@ async fn behind_a_pooler_that_keeps_no_session_the_lease_holds_as_well() {
 #[tokio::test]
 async fn of_many_that_ask_at_once_one_gets_the_lease() {
     let database = postgres();
-    store(&database.url).prepare().await.unwrap();
+    store(&database.url).migrate_schema().await.unwrap();
     let many: Vec<Store> = (0..20)
         .map(|pid| claimed(&database.url, &format!("n{pid}"), pid))
         .collect();
@@ -271,14 +271,14 @@ async fn fences_what_writes(sql: Sql<'_>, url: &str) {
 #[tokio::test]
 async fn who_lost_the_lease_writes_not_one_row_whatever_the_way() {
     let database = postgres();
-    store(&database.url).prepare().await.unwrap();
+    store(&database.url).migrate_schema().await.unwrap();
     fences_what_writes(&|sql| database.sql(sql), &database.url).await;
 }
 
 #[tokio::test]
 async fn a_row_that_is_refused_is_not_set_aside_by_one_without_the_lease() {
     let database = postgres();
-    store(&database.url).prepare().await.unwrap();
+    store(&database.url).migrate_schema().await.unwrap();
     database.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             UPDATE candela_lease SET holder = 'another', term = term + 1; RAISE EXCEPTION 'no'; END $$;
@@ -301,7 +301,7 @@ async fn a_row_that_is_refused_is_not_set_aside_by_one_without_the_lease() {
 #[tokio::test]
 async fn a_long_transaction_keeps_the_lease_from_others_and_not_from_its_holder() {
     let database = postgres();
-    store(&database.url).prepare().await.unwrap();
+    store(&database.url).migrate_schema().await.unwrap();
     let (one, two) = (claimed(&database.url, "one", 1), claimed(&database.url, "two", 2));
     one.renew_lease().await.unwrap();
     let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)

@@ -28,7 +28,7 @@ fn all_ticks(limit: u32) -> TickQuery {
 async fn paged(store: &Store, mut query: TickQuery) -> Vec<StoredTick> {
     let mut all = Vec::new();
     loop {
-        let page = store.ticks(query.clone()).await.unwrap();
+        let page = store.read_ticks(query.clone()).await.unwrap();
         let Some(last) = page.last() else { return all };
         assert!(page.len() <= usize::try_from(query.limit).unwrap());
         query.cursor = Some(last.place().to_string().parse().unwrap());
@@ -47,7 +47,7 @@ async fn ticks_of_two_epochs_come_in_pages_and_none_is_missing(subject: Subject)
         "INSERT INTO realtime_market_data (symbol, time, bid, ask, last, source, epoch, seq, event_time, provenance)
          SELECT symbol, {day_later}, bid, ask, last, source, 'zzzz', seq, event_time, provenance FROM realtime_market_data"
     ));
-    let whole = subject.store.ticks(all_ticks(10_000)).await.unwrap();
+    let whole = subject.store.read_ticks(all_ticks(10_000)).await.unwrap();
     let epochs: BTreeSet<String> = whole.iter().map(|tick| tick.epoch.to_string()).collect();
     assert!(whole.len() > 200 && epochs.len() == 2, "{} {epochs:?}", whole.len());
     assert_eq!(paged(&subject.store, all_ticks(37)).await, whole);
@@ -98,7 +98,7 @@ fn all_bars(interval: Interval) -> BarQuery {
 }
 
 async fn sources(store: &Store, query: BarQuery) -> Vec<(i64, String)> {
-    let bars = store.bars(query).await.unwrap();
+    let bars = store.read_bars(query).await.unwrap();
     let slot = |at: Timestamp| (at.micros() - OPEN.micros()) / 1_000_000;
     bars.into_iter()
         .map(|bar| (slot(bar.bar.key.opens_at), bar.source))
@@ -209,7 +209,7 @@ async fn alone(database: &Database) {
 async fn a_page_costs_a_server_what_it_returns() {
     let database = postgres();
     let store = Postgres::new(&SecretString::from(database.url.clone()), 1).unwrap();
-    store.migrate(candela::store::Migrate::Run).await.unwrap();
+    store.migrate_schema(candela::store::Migrate::Run).await.unwrap();
     drop(store);
     database.sql(FILL);
     let at = |text: &str| Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap());
@@ -231,7 +231,7 @@ async fn a_page_costs_a_server_what_it_returns() {
             (Interval::M1, Some("2026-06-01T00:00:00Z"), 50),
         ] {
             let query = bars(interval, as_of, latest);
-            let (found, read) = read_for(&database, async |store| store.bars(query).await.unwrap().len()).await;
+            let (found, read) = read_for(&database, async |store| store.read_bars(query).await.unwrap().len()).await;
             assert_eq!(found, expect, "{interval} {as_of:?} {latest}");
             assert!(
                 read < 1_500,
@@ -257,7 +257,7 @@ async fn a_page_costs_a_server_what_it_returns() {
         ("above a number", above),
         ("behind a place", behind),
     ] {
-        let (found, read) = read_for(&database, async |store| store.ticks(query).await.unwrap().len()).await;
+        let (found, read) = read_for(&database, async |store| store.read_ticks(query).await.unwrap().len()).await;
         assert_eq!(found, 50, "{name}");
         assert!(read < 1_500, "{name}: {read} rows read");
     }

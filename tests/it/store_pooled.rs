@@ -27,20 +27,20 @@ async fn ticks(store: &Store) -> Result<usize, StoreError> {
         cursor: None,
         limit: 5_000,
     };
-    store.ticks(query).await.map(|ticks| ticks.len())
+    store.read_ticks(query).await.map(|ticks| ticks.len())
 }
 
 async fn ask_everything(store: &Store) -> Result<(), StoreError> {
     let symbol = Symbol::usdcop();
     store
-        .bars(BarQuery::between(symbol, Interval::M5, OPEN, OPEN + SPAN, 500))
+        .read_bars(BarQuery::between(symbol, Interval::M5, OPEN, OPEN + SPAN, 500))
         .await?;
-    store.latest(symbol).await?;
-    store.sessions(5).await?;
+    store.latest_tick(symbol).await?;
+    store.read_sessions(5).await?;
     let table = L0Table::new("market_data", "datetime", Spelling::Compact).unwrap();
     let since = OPEN - Duration::from_secs(86_400);
     let query = HistoryQuery { table, symbol, since };
-    store.history(query.clone()).await?;
+    store.read_history(query.clone()).await?;
     store.seam_bars(query).await?;
     store.ping().await?;
     ticks(store).await.map(drop)

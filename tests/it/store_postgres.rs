@@ -22,7 +22,7 @@ fn store(url: &str) -> Postgres {
 }
 
 async fn problem(url: &str) -> StoreError {
-    let error = store(url).migrate(Migrate::Run).await.unwrap_err();
+    let error = store(url).migrate_schema(Migrate::Run).await.unwrap_err();
     assert!(
         !error.to_string().contains("s3cret") && !error.to_string().contains("wr0ng"),
         "{error}"
@@ -40,9 +40,12 @@ async fn an_old_services_database_keeps_every_row_and_its_writers() {
         database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
     );
     let store = store(&database.url);
-    assert_eq!(store.migrate(Migrate::Check).await.unwrap().len(), 7);
-    assert_eq!(store.migrate(Migrate::Run).await.unwrap().len(), 7);
-    assert_eq!(store.migrate(Migrate::Check).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.migrate_schema(Migrate::Check).await.unwrap().len(), 7);
+    assert_eq!(store.migrate_schema(Migrate::Run).await.unwrap().len(), 7);
+    assert_eq!(
+        store.migrate_schema(Migrate::Check).await.unwrap(),
+        Vec::<String>::new()
+    );
     let after = (
         database.sql(sums),
         database.sql("SELECT count(*), sum(last), sum(id) FROM realtime_market_data"),
@@ -69,7 +72,7 @@ async fn an_old_services_database_keeps_every_row_and_its_writers() {
         OPEN + SPAN * 4,
         500,
     );
-    let bars = store.bars(query.clone()).await.unwrap();
+    let bars = store.read_bars(query.clone()).await.unwrap();
     let sources = |from: u64, to: u64| {
         let (from, to) = (OPEN + Duration::from_secs(from), OPEN + Duration::from_secs(to));
         bars.iter()
@@ -97,13 +100,13 @@ async fn a_migration_is_undone_and_done_again_and_two_at_once_are_one() {
     let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%'";
     let before = database.sql(columns);
     let (one, other) = (store(&database.url), store(&database.url));
-    let (one_did, other_did) = tokio::join!(one.migrate(Migrate::Run), other.migrate(Migrate::Run));
+    let (one_did, other_did) = tokio::join!(one.migrate_schema(Migrate::Run), other.migrate_schema(Migrate::Run));
     assert_eq!(one_did.unwrap().len() + other_did.unwrap().len(), 7);
     for _ in 0..6 {
-        assert_eq!(one.migrate(Migrate::Revert).await.unwrap().len(), 1);
+        assert_eq!(one.migrate_schema(Migrate::Revert).await.unwrap().len(), 1);
     }
     assert_eq!(database.sql(columns), before);
-    assert_eq!(one.migrate(Migrate::Run).await.unwrap().len(), 6);
+    assert_eq!(one.migrate_schema(Migrate::Run).await.unwrap().len(), 6);
     assert_eq!(database.sql("SELECT count(*) FROM market_data"), "71");
 }
 
@@ -136,7 +139,7 @@ async fn what_cannot_work_is_one_sentence_and_never_the_password() {
         &format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name),
     );
 
-    store(&database.url).migrate(Migrate::Run).await.unwrap();
+    store(&database.url).migrate_schema(Migrate::Run).await.unwrap();
     server.sql(
         &database.name,
         "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')",
@@ -170,7 +173,7 @@ async fn what_cannot_work_is_one_sentence_and_never_the_password() {
 async fn a_row_that_is_refused_is_set_aside_alone() {
     let database = postgres();
     let store = Store::Postgres(store(&database.url));
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     database.sql("ALTER TABLE realtime_market_data ADD CHECK (seq NOT IN (3, 9))");
     let all = batch(&Day::recorded());
     let written = store.write(all.clone()).await.unwrap();
@@ -251,7 +254,7 @@ async fn ticks_that_are_there_though_the_position_says_otherwise_are_not_written
     ));
     store.write(part(&all, first, last)).await.unwrap();
     assert_eq!(database.sql("SELECT count(*) FROM realtime_market_data"), rows);
-    let position = store.position("writer", all.lineage.clone()).await.unwrap();
+    let position = store.reader_position("writer", all.lineage.clone()).await.unwrap();
     assert_eq!(position, all.events[last - 1].position);
 }
 
@@ -274,21 +277,23 @@ async fn sslmode_is_honoured() {
         ("verify-ca".to_owned(), false),
         ("disable".to_owned(), false),
     ] {
-        let done = store(&format!("{base}?sslmode={mode}")).migrate(Migrate::Check).await;
+        let done = store(&format!("{base}?sslmode={mode}"))
+            .migrate_schema(Migrate::Check)
+            .await;
         assert_eq!(done.is_ok(), works, "sslmode={mode}: {done:?}");
     }
     let plain = Server::start(TCP);
     let url = plain.database().url;
     assert!(
         store(&format!("{url}?sslmode=require"))
-            .migrate(Migrate::Check)
+            .migrate_schema(Migrate::Check)
             .await
             .is_err(),
         "never without TLS"
     );
     assert!(
         store(&format!("{url}?sslmode=prefer"))
-            .migrate(Migrate::Check)
+            .migrate_schema(Migrate::Check)
             .await
             .is_ok()
     );
@@ -363,7 +368,7 @@ async fn a_connection_cut_inside_a_transaction_is_written_again_once() {
 async fn readers_who_can_wait_take_turns_and_leave_connections_for_others() {
     let database = postgres();
     let store = Store::Postgres(store(&database.url)); // three connections
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     let (lock, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
         .await
         .unwrap();
@@ -375,10 +380,10 @@ async fn readers_who_can_wait_take_turns_and_leave_connections_for_others() {
         let others = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             store.ping().await.expect("a connection is left for others");
-            let one = store.bars(asked());
+            let one = store.read_bars(asked());
             let more = async {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                let refused = store.bars(asked()).await.unwrap_err();
+                let refused = store.read_bars(asked()).await.unwrap_err();
                 lock.batch_execute("COMMIT").await.unwrap();
                 refused
             };

@@ -35,7 +35,7 @@ fn ticks(count: u64) -> Day {
 #[actix_rt::test]
 async fn a_row_that_a_trigger_refuses_is_set_aside_and_the_rest_is_written_within_five_seconds() {
     let database = postgres();
-    store(&database).prepare().await.unwrap();
+    store(&database).migrate_schema().await.unwrap();
     database.sql(&trigger("NEW.last = 4012.351200", "RAISE EXCEPTION 'ese precio no'"));
     let mut stage = Stage::new(&database.url);
     stage.record(&ticks(100).entries);
@@ -66,7 +66,7 @@ async fn whatever_state_a_refusal_gives_its_row_alone_is_set_aside() {
     for body in all {
         let database = postgres();
         let store = store(&database);
-        store.prepare().await.unwrap();
+        store.migrate_schema().await.unwrap();
         database.sql(&trigger("NEW.seq = 7", body));
         let written = store.write(batch(&ticks(20).entries)).await;
         let written = written.unwrap_or_else(|error| panic!("{body}: {error:?}"));
@@ -83,7 +83,7 @@ async fn whatever_state_a_refusal_gives_its_row_alone_is_set_aside() {
 async fn a_refusal_at_the_end_of_a_transaction_or_inside_a_copy_is_a_rows_own_as_well() {
     let database = postgres();
     let store = store(&database);
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     database.sql(
         "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.seq = 1500 THEN RAISE EXCEPTION 'late'; END IF; RETURN NULL; END $$;
          CREATE CONSTRAINT TRIGGER late AFTER INSERT ON realtime_market_data DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()",
@@ -96,7 +96,7 @@ async fn a_refusal_at_the_end_of_a_transaction_or_inside_a_copy_is_a_rows_own_as
 #[actix_rt::test]
 async fn a_table_that_refuses_every_row_is_a_condition_and_not_set_aside_for_ever() {
     let database = postgres();
-    store(&database).prepare().await.unwrap();
+    store(&database).migrate_schema().await.unwrap();
     database.sql(&trigger("true", "RAISE EXCEPTION 'closed for today'"));
     let mut stage = Stage::new(&database.url);
     stage.record(&ticks(100).entries);
@@ -121,7 +121,7 @@ async fn a_table_that_refuses_every_row_is_a_condition_and_not_set_aside_for_eve
 async fn a_note_that_is_refused_keeps_the_row_waiting_and_says_so() {
     let database = postgres();
     let store = store(&database);
-    store.prepare().await.unwrap();
+    store.migrate_schema().await.unwrap();
     database.sql(&trigger("NEW.seq = 7", "RAISE EXCEPTION 'no'"));
     database.sql("ALTER TABLE rejected_events ADD CHECK (false)");
     let all = batch(&ticks(20).entries);

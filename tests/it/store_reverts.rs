@@ -85,7 +85,11 @@ async fn what_was_discarded_is_written_again_once(subject: Subject) {
         }
         subject.migrate(Migrate::Run).await.unwrap();
         subject = subject.again();
-        let stands = subject.store.position("writer", all.lineage.clone()).await.unwrap();
+        let stands = subject
+            .store
+            .reader_position("writer", all.lineage.clone())
+            .await
+            .unwrap();
         assert_eq!(stands, Position(0), "{steps} steps");
         subject.store.write(all.clone()).await.unwrap();
         assert_eq!(subject.dump(), before, "{steps} steps");

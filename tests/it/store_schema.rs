@@ -130,14 +130,18 @@ fn postgres_tables(database: &Database) -> Vec<Table> {
 fn sqlite_file() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store.db");
-    Sqlite::migrate(&file, Migrate::Run).unwrap();
+    Sqlite::migrate_schema(&file, Migrate::Run).unwrap();
     (folder, file)
 }
 
 async fn postgres_database() -> Database {
     let database = postgres();
     let url = SecretString::from(database.url.clone());
-    Postgres::new(&url, 1).unwrap().migrate(Migrate::Run).await.unwrap();
+    Postgres::new(&url, 1)
+        .unwrap()
+        .migrate_schema(Migrate::Run)
+        .await
+        .unwrap();
     database
 }
 

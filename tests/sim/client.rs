@@ -244,8 +244,8 @@ impl World {
                 let now = self.market();
                 if let Some(service) = self.service.as_mut() {
                     service.commit_queue.written();
-                    service.writer.heard(head, now);
-                    service.publisher.heard(head, now);
+                    service.writer.note_head(head, now);
+                    service.publisher.note_head(head, now);
                 }
             }
             Some(Err(crate::disk::DiskError::Hole(hole))) => self.violated(format!("T2: {hole}")),

@@ -1,9 +1,9 @@
 //! The simulated disk: a ledger that commits, syncs, tears, fills up, and is restored from a copy. It keeps what the real one
-//! promises and no more; whether it is believed after a crash is decided by the real `ledger::doubt`.
+//! promises and no more; whether it is believed after a crash is decided by the real `ledger::find_doubt`.
 
 use candela::actors::core::Record;
 use candela::domain::model::{Channel, Epoch, Head, Input, JournalEntry, Position, Sequenced};
-use candela::ledger::{Doubt, MarkText, doubt, needs_sync};
+use candela::ledger::{Doubt, MarkText, find_doubt, needs_sync};
 use chrono::NaiveDate;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -171,7 +171,7 @@ impl Disk {
         }
         let boot = self.boot.to_string();
         let known = self.state.mark.clone();
-        let why = doubt(
+        let why = find_doubt(
             known.as_ref(),
             self.state.head,
             self.state.head > 0,

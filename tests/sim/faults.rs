@@ -470,8 +470,8 @@ impl World {
         for _ in 0..200 {
             let now = self.market();
             let Some(service) = self.service.as_mut() else { return };
-            service.writer.flush();
-            let steps: (Option<Pace>, Option<Step>) = (service.writer.step(now), service.publisher.step(now));
+            service.writer.flush_all();
+            let steps: (Option<Pace>, Option<Step>) = (service.writer.next_step(now), service.publisher.next_step(now));
             if steps == (None, None) {
                 self.now += S;
                 if self

@@ -3,7 +3,7 @@
 use crate::plan::{Fault, S};
 use crate::vendor::{self, NO_DATA, TROUBLES, decimal};
 use crate::world::{Happens, World};
-use candela::domain::history::{Healer, Step};
+use candela::domain::history::{BackfillPlanner, Step};
 use candela::domain::model::{Decoded, Input, InputKind, LinkChange, Requested as Question, Symbol, Timestamp};
 use candela::domain::vendor::{KeySlot, Purpose, SeriesRequest, Trouble, poll, rest, trouble::refusal};
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl World {
         service.heal_signature = signature;
         let gaps: Vec<_> = service.pipeline.pending_gaps().cloned().collect();
         let unchecked: Vec<_> = service.pipeline.unchecked_bars().collect();
-        let (request, purpose) = match service.healer.next(&gaps, &unchecked, now) {
+        let (request, purpose) = match service.planner.next(&gaps, &unchecked, now) {
             Step::Rest => return service.heal_wait = None,
             Step::Wait(at) => return service.heal_wait = Some(at),
             Step::Ask(request) => (request, Purpose::Backfill),
@@ -144,7 +144,7 @@ impl World {
             Err(at) => {
                 let service = self.service.as_mut().expect("it runs");
                 if purpose == Purpose::Compare {
-                    service.healer.poor(at);
+                    service.planner.defer_comparisons(at);
                 }
                 service.heal_wait = Some(at);
             }
@@ -298,15 +298,15 @@ impl World {
         (service.healing, service.heal_signature) = (false, u64::MAX);
         let symbol = request.symbols[0];
         let Some(body) = body else {
-            return service.healer.failed(symbol, trouble, now, luck);
+            return service.planner.note_failure(symbol, trouble, now, luck);
         };
         let raw = rest::capture(&request.path(), now, body.as_bytes());
         let Ok(says) = rest::says(&raw, now) else {
-            return service.healer.failed(symbol, None, now, luck);
+            return service.planner.note_failure(symbol, None, now, luck);
         };
         let gaps: Vec<_> = service.pipeline.pending_gaps().cloned().collect();
         let quiet = match &says {
-            Decoded::Bars(fetched) | Decoded::FlawedBars(fetched, _) => Healer::found_quiet(&gaps, fetched),
+            Decoded::Bars(fetched) | Decoded::FlawedBars(fetched, _) => BackfillPlanner::found_quiet(&gaps, fetched),
             _ => None,
         };
         service.decide(
@@ -316,6 +316,6 @@ impl World {
             },
             says,
         );
-        service.healer.answered(symbol, quiet, now);
+        service.planner.note_answer(symbol, quiet, now);
     }
 }

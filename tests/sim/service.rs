@@ -4,8 +4,8 @@ use crate::disk::{Disk, Reader};
 use crate::plan::{Kind, PairPlan, Plan};
 use candela::actors::core::{CommitQueue, rebuild::rebuild};
 use candela::domain::calendar::{Calendar, CalendarSpec, Overrides};
-use candela::domain::followers::{Pacer, Streams};
-use candela::domain::history::{Flag, Healer, Sighting, WaitPolicy};
+use candela::domain::followers::{FlushSchedule, Streams};
+use candela::domain::history::{BackfillPlanner, Flag, Sighting, WaitPolicy};
 use candela::domain::lifecycle::{Break, Lifecycle, MarketTime, SessionWatch};
 use candela::domain::model::{
     Channel, Decoded, Inbound, Input, InputKind, JournalEntry, LinkChange, Session, Sessions, Symbol, Timestamp,
@@ -101,7 +101,7 @@ pub(crate) struct Service {
     pub(crate) unwritable: bool,
     pub(crate) poll: Poll,
     pub(crate) polling: bool,
-    pub(crate) healer: Healer,
+    pub(crate) planner: BackfillPlanner,
     pub(crate) healing: bool,
     pub(crate) heal_signature: u64,
     pub(crate) heal_wait: Option<Timestamp>,
@@ -114,10 +114,10 @@ pub(crate) struct Service {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) watch: SessionWatch,
     pub(crate) wanted: bool,
-    pub(crate) writer: Pacer,
+    pub(crate) writer: FlushSchedule,
     pub(crate) located: bool,
     pub(crate) opened_at: u64,
-    pub(crate) publisher: Pacer,
+    pub(crate) publisher: FlushSchedule,
     pub(crate) streams: Streams,
     /// When a price of each pair was last answered by polling.
     pub(crate) answered: BTreeMap<Symbol, Timestamp>,
@@ -197,11 +197,11 @@ impl Service {
             wait_max: LEAD,
             ..WaitPolicy::default()
         };
-        let mut writer = Pacer::new();
-        let mut publisher = Pacer::at_once();
+        let mut writer = FlushSchedule::new();
+        let mut publisher = FlushSchedule::at_once();
         let opened = disk.borrow().head();
-        writer.heard(opened, wall);
-        publisher.heard(opened, wall);
+        writer.note_head(opened, wall);
+        publisher.note_head(opened, wall);
         let mut service = Self {
             time,
             breaks: Vec::new(),
@@ -217,7 +217,7 @@ impl Service {
             unwritable: false,
             poll: Poll::new(&symbols, Duration::from_secs(30), wall),
             polling: false,
-            healer: Healer::default(),
+            planner: BackfillPlanner::default(),
             healing: false,
             heal_signature: u64::MAX,
             heal_wait: None,

@@ -9,7 +9,7 @@ use candela::domain::followers::{
 };
 use candela::domain::lifecycle::Event as LifeEvent;
 use candela::domain::model::{BarKey, Channel, Epoch, Event, Position, Sequenced, Symbol, Timestamp};
-use candela::ledger::{Ancestor, stands};
+use candela::ledger::{Ancestor, surviving_range};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub(crate) type Step = batch::Step;
@@ -243,7 +243,7 @@ impl World {
     pub(crate) fn turn_readers(&mut self, now: Timestamp) {
         let life = self.life;
         let service = self.service.as_mut().expect("it runs");
-        let (writing, publishing) = (service.writer.step(now), service.publisher.step(now));
+        let (writing, publishing) = (service.writer.next_step(now), service.publisher.next_step(now));
         let slow = writing.is_some() && self.acting(Fault::StoreSlow, None).is_some();
         if let Some(step) = writing {
             self.after(if slow { (800, 9_000) } else { (1, 60) }, Happens::Wrote(life, step));
@@ -261,7 +261,7 @@ impl World {
         let luck = self.rng.f64();
         if self.store_is_down() {
             self.store.failed = true;
-            return self.service.as_mut().expect("it runs").writer.failed(now, luck);
+            return self.service.as_mut().expect("it runs").writer.note_failure(now, luck);
         }
         let lies = self.acting(Fault::StoreLies, None).is_some() && self.rng.bool();
         let disk = std::rc::Rc::clone(&self.disk);
@@ -275,9 +275,9 @@ impl World {
                 self.reach.see("the store is behind its own past");
                 self.locate(now);
             }
-            Ok(_) if lies => service.writer.failed(now, luck),
+            Ok(_) if lies => service.writer.note_failure(now, luck),
             Ok(position) => {
-                service.writer.wrote(position, now);
+                service.writer.note_written(position, now);
                 if std::mem::take(&mut self.store.failed) {
                     self.reach.see("the store fails and is written again");
                 }
@@ -318,7 +318,9 @@ impl World {
                 .collect();
             for (name, _, _) in disk.state.ancestors.iter().rev() {
                 let at = self.store.rows.positions.get(name).copied().unwrap_or(0);
-                if let Some((position, ahead)) = stands(&ancestors, &format!("{name:016x}"), at).filter(|_| at > 0) {
+                if let Some((position, ahead)) =
+                    surviving_range(&ancestors, &format!("{name:016x}"), at).filter(|_| at > 0)
+                {
                     stored = position;
                     self.store.ahead |= ahead > 0;
                     self.store.rows.positions.insert(disk.state.lineage, position);
@@ -327,7 +329,7 @@ impl World {
             }
         }
         service.located = true;
-        service.writer.located(Position(stored), now);
+        service.writer.note_located(Position(stored), now);
     }
 
     pub(crate) fn published(&mut self, life: u64, step: Step) {
@@ -340,7 +342,7 @@ impl World {
         let service = self.service.as_mut().expect("it runs");
         if down {
             service.streams.doubt_all();
-            return service.publisher.failed(now, luck);
+            return service.publisher.note_failure(now, luck);
         }
         let disk = self.disk.borrow();
         match step {
@@ -348,7 +350,7 @@ impl World {
                 let all: Vec<Channel> = disk.heads().keys().copied().collect();
                 survey(service, &mut self.redis, &disk, &all, now, &mut self.reach);
                 let back = disk.head().0.saturating_sub(2_000);
-                service.publisher.wrote(Position(back), now);
+                service.publisher.note_written(Position(back), now);
             }
             Step::Write { from, limit } => {
                 let mut last = from.0.saturating_sub(1);
@@ -374,7 +376,7 @@ impl World {
                 service.streams.taken(&refused);
                 let doubtful: Vec<Channel> = service.streams.doubtful().iter().copied().collect();
                 survey(service, &mut self.redis, &disk, &doubtful, now, &mut self.reach);
-                service.publisher.wrote(Position(last), now);
+                service.publisher.note_written(Position(last), now);
             }
         }
     }

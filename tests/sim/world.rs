@@ -453,7 +453,7 @@ impl World {
                 service.lifecycle.set(&found);
             }
             if found.by_ms() < 0 {
-                service.healer.set_back(now);
+                service.planner.set_back(now);
             }
         }
         self.link_on(LinkEvent::Broken);

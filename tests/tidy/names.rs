@@ -43,7 +43,7 @@ const TWICE: &[(&str, usize, &str)] = &[
         "whom Root commands, and what Redis is told in one script: no file sees both",
     ),
     ("Day", 3, "of a market, of a simulated market, and a column of a store"),
-    ("Deps", 16, ACTOR),
+    ("Deps", 17, ACTOR),
     (
         "Disposition",
         3,
@@ -68,7 +68,6 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Known", 2, PRIVATE),
     ("Lease", 2, PRIVATE),
     ("Ledger", 2, SECTION),
-    ("Line", 2, PRIVATE),
     ("Link", 2, RENAME),
     ("Look", 2, PRIVATE),
     (
@@ -113,7 +112,6 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Socket", 2, SIM),
     ("Source", 2, PRIVATE),
     ("Spelling", 2, SIM),
-    ("Stage", 2, SIM),
     ("State", 6, MACHINE),
     ("Step", 3, MACHINE),
     ("Store", 2, SECTION),
@@ -121,7 +119,7 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Tail", 2, PRIVATE),
     ("Tls", 2, PRIVATE),
     ("Told", 2, PRIVATE),
-    ("Trouble", 3, RENAME),
+    ("Trouble", 2, RENAME),
     ("Verdict", 3, RENAME),
     ("Wanted", 2, PRIVATE),
     ("Window", 2, PRIVATE),

@@ -126,7 +126,7 @@ impl LogFollower {
                 .ledger
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .take(&entry.parcel);
+                .apply_parcel(&entry.parcel);
             match taken {
                 Ok(entries) => {
                     self.ledger_reports.succeeded(&self.deps.services.root);

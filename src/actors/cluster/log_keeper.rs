@@ -248,7 +248,7 @@ impl Append {
             },
         };
         let head = self.ledger.head(); // before the parcels: where there are none, the log has all of it
-        let parcels = match self.ledger.parcels(next, limits::CLUSTER_APPEND) {
+        let parcels = match self.ledger.read_parcels(next, limits::CLUSTER_APPEND) {
             Ok(parcels) => parcels,
             Err(error) => return LogStep::Away(error.to_string()),
         };

@@ -50,19 +50,21 @@ impl JournalKeeper {
         match report {
             Report::LinkUp => {
                 let message = "The link to the vendor is up.";
-                self.note_news(ServiceEvent::new(ServiceEventKind::LinkUp, now, "link", message).because("live"));
+                self.note_news(ServiceEvent::new(ServiceEventKind::LinkUp, now, "link", message).with_cause("live"));
             }
             Report::LinkDown { cause } => {
                 let message = format!("The link to the vendor is down: {cause}.");
-                self.note_news(ServiceEvent::new(ServiceEventKind::LinkDown, now, "link", message).because(cause));
+                self.note_news(ServiceEvent::new(ServiceEventKind::LinkDown, now, "link", message).with_cause(cause));
             }
             Report::Flag(Ok(flag)) => {
                 let message = format!("A good ready flag of {} is there.", flag.at);
-                self.note_news(ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).because("flag_good"));
+                self.note_news(ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).with_cause("flag_good"));
             }
             Report::Flag(Err(trouble)) => {
                 let message = format!("The gate stays closed: {trouble}.");
-                self.note_news(ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).because(trouble.name()));
+                self.note_news(
+                    ServiceEvent::new(ServiceEventKind::Gate, now, "flag", message).with_cause(trouble.name()),
+                );
             }
             Report::Judged(verdicts) => {
                 for (symbol, verdict) in verdicts.iter() {
@@ -77,7 +79,7 @@ impl JournalKeeper {
                     WhenSpent::KeepTrying => "it is tried again at its longest back-off",
                 };
                 let message = format!("{child} failed more often than its budget allows: {then}.");
-                self.note(ServiceEvent::new(ServiceEventKind::GaveUp, now, child, message).because("budget_spent"));
+                self.note(ServiceEvent::new(ServiceEventKind::GaveUp, now, child, message).with_cause("budget_spent"));
             }
             _ => {} // a condition tells it, or a change of the state
         }
@@ -126,5 +128,5 @@ fn restarted(child: &str, restarts: u32, children: &[(Row, Vitals)], now: Timest
     let cause = cause.unwrap_or_else(|| "unknown".to_owned());
     let message = format!("{child} was restarted ({restarts} times since the start): {cause}.");
     let entry = ServiceEvent::new(ServiceEventKind::Restarted, now, child, message);
-    entry.because(cause).with("restarts", restarts.to_string())
+    entry.with_cause(cause).with("restarts", restarts.to_string())
 }

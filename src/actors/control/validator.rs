@@ -244,7 +244,7 @@ async fn judge(deps: &Deps, symbol: Symbol, calendar: &Calendar, flag: Option<Fl
         symbol,
         since: now - limits::VERDICT_FETCHED,
     };
-    let history = match deps.services.store.history(query).await {
+    let history = match deps.services.store.read_history(query).await {
         Ok(history) => history,
         Err(error) => return Verdict::unreachable(&error.to_string(), flag, now),
     };

@@ -113,7 +113,9 @@ impl Aggregator {
     fn begin(&mut self, pipeline: Pipeline, ctx: &mut Context<Self>) {
         self.deps.services.clock.recorded(pipeline.at());
         self.pipeline = Some(pipeline);
-        if !self.deps.carried.begun.swap(true, Ordering::Relaxed) && !self.deps.services.ledger.dates().is_empty() {
+        if !self.deps.carried.begun.swap(true, Ordering::Relaxed)
+            && !self.deps.services.ledger.session_dates().is_empty()
+        {
             let heard = Input {
                 at: self.deps.services.clock.now(),
                 what: InputKind::Started,

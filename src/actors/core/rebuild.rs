@@ -63,7 +63,7 @@ impl Record for LedgerReader {
     type Inputs = Inputs;
 
     fn dates(&self) -> Vec<(NaiveDate, Position)> {
-        Self::dates(self)
+        Self::session_dates(self)
     }
 
     fn heads_before(&self, date: NaiveDate) -> Result<BTreeMap<Channel, Head>, LedgerError> {
@@ -71,7 +71,7 @@ impl Record for LedgerReader {
     }
 
     fn inputs(&self, date: NaiveDate) -> Result<Inputs, LedgerError> {
-        Self::inputs(self, date)
+        Self::inputs_of(self, date)
     }
 
     fn head(&self) -> Position {
@@ -294,7 +294,7 @@ fn gaps_before<R: Record>(
         })?;
         let mut dates = BTreeSet::new();
         for gap in gaps.values().filter(|gap| gap.status.pending()) {
-            let slots = SlotGrid::of(gap.interval).touching(&*market.sessions, gap.from, gap.to);
+            let slots = SlotGrid::of_interval(gap.interval).touching(&*market.sessions, gap.from, gap.to);
             dates.extend(slots.take(limits::HOLES_RESTORED).map(|expected| expected.session.date));
         }
         let mut bars = BTreeMap::new();

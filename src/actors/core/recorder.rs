@@ -72,7 +72,12 @@ impl Recorder {
 
     /// Checks the ledger's folder, so that a missing one is noticed while there is nothing to append.
     fn look(&mut self) {
-        let looked = self.deps.ledger.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let looked = self
+            .deps
+            .ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .check_folder();
         match looked {
             Err(error) => self.ledger_reports.failed(&error, &self.deps.services.root),
             Ok(()) if self.deps.commit_queue.is_empty() => self.ledger_reports.succeeded(&self.deps.services.root),

@@ -2,7 +2,7 @@
 //!
 //! owns   the recent messages of its channels (for replays); its clients and its position live in the [`ClientRegistry`], which outlives it
 //! hears  Recorded (Recorder) · Subscribe, Unsubscribe (Client) · the service's status (watch)
-//! asks   the store, concurrently, for the parts of a replay that the ledger no longer has
+//! asks   the store, concurrently, for the deps of a replay that the ledger no longer has
 //! says   frames, into the outboxes of its clients
 //! fails  a panic restarts it: recent messages are read from the ledger, the position is the registry's, and messages that a client
 //!        has already are dropped by seq. A ledger that cannot be read is tried again with the next `Recorded`
@@ -34,7 +34,7 @@ pub type SessionStart = Arc<dyn Fn(Symbol, Timestamp) -> Option<Timestamp> + Sen
 
 /// What a shard is given.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Deps {
     /// Its clients.
     pub registry: Rc<ClientRegistry>,
     /// The ledger.
@@ -53,9 +53,9 @@ pub struct Parts {
     pub pattern: bool,
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for Deps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
+        f.debug_struct("Deps")
             .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
@@ -85,9 +85,9 @@ impl fmt::Debug for Fanout {
 
 impl Fanout {
     /// A shard with the state of its registry.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(deps: Deps) -> Self {
         Self {
-            replayer: Replayer::new(parts),
+            replayer: Replayer::new(deps),
             batches: TickBatches::default(),
             behind: None,
             flush_planned: false,
@@ -116,7 +116,7 @@ impl Fanout {
     }
 
     fn receive(&mut self, recorded: &Recorded, ctx: &mut Context<Self>) {
-        let next = self.replayer.parts.registry.next.get().unwrap_or_default();
+        let next = self.replayer.deps.registry.next.get().unwrap_or_default();
         let first = recorded.told.iter().find_map(|told| match &told.item {
             Item::Event(numbered) => Some(numbered.position),
             Item::Partial { .. } => None,
@@ -143,16 +143,16 @@ impl Fanout {
         let Some(target) = self.behind else {
             return;
         };
-        let next = self.replayer.parts.registry.next.get().unwrap_or_default();
+        let next = self.replayer.deps.registry.next.get().unwrap_or_default();
         let read = self.replayer.ledger.read(next, limits::FANOUT_READ);
         match read {
             Ok(events) if !events.is_empty() => {
                 for numbered in &events {
-                    let frame = frames::event(&self.replayer.parts.zones, numbered);
+                    let frame = frames::event(&self.replayer.deps.zones, numbered);
                     self.dispatch_event(numbered, &frame);
                 }
                 self.plan_flush(ctx);
-                match self.replayer.parts.registry.next.get() {
+                match self.replayer.deps.registry.next.get() {
                     Some(next) if next <= target => {
                         ctx.notify_later(CatchUp, std::time::Duration::ZERO);
                     }
@@ -169,7 +169,7 @@ impl Fanout {
 
     /// Sends the outdated status when Health hangs, and the status when it is back.
     fn watch_status(&mut self, ctx: &mut Context<Self>) {
-        let outdated = !self.replayer.parts.view.borrow().fresh();
+        let outdated = !self.replayer.deps.view.borrow().fresh();
         if std::mem::replace(&mut self.told_outdated, outdated) != outdated {
             let frame = self.replayer.status_frame();
             if !frame.is_empty() {
@@ -179,7 +179,7 @@ impl Fanout {
     }
 
     fn send_status(&mut self, frame: &Bytes, ctx: &mut Context<Self>) {
-        let registry = Rc::clone(&self.replayer.parts.registry);
+        let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.now();
         for connection in registry
             .connections()
@@ -223,7 +223,7 @@ impl Fanout {
 
     /// Resumes every replay that waits for room.
     fn resume_replays(&mut self) {
-        let registry = Rc::clone(&self.replayer.parts.registry);
+        let registry = Rc::clone(&self.replayer.deps.registry);
         for connection in registry.take_waiting_replays() {
             self.replayer.resume_replay(&connection);
             registry.mark_dirty(&connection);
@@ -251,14 +251,14 @@ impl Fanout {
 
     /// Sends the events of the test feed since the last call.
     fn send_test_feed(&mut self) {
-        let registry = Rc::clone(&self.replayer.parts.registry);
+        let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.clock().now();
         let since = registry.pattern_at.get().unwrap_or(now);
         let until = now.min(since + limits::PATTERN_STRETCH);
         registry.pattern_at.set(Some(until));
         let told = pattern::between(since, until);
         for numbered in &told {
-            let frame = frames::event(&self.replayer.parts.zones, numbered);
+            let frame = frames::event(&self.replayer.deps.zones, numbered);
             match numbered.channel {
                 // The shard before a restart sent it already.
                 Some(channel) if self.replayer.head(channel).is_some_and(|head| numbered.seq <= head.seq) => {}
@@ -269,7 +269,7 @@ impl Fanout {
         let ticks = told.iter().any(|numbered| matches!(numbered.event, Event::Tick(_)));
         if let Some((bar, base)) = pattern::forming(until).filter(|_| ticks) {
             self.dispatch_all_ticks();
-            let frame = frames::partial(&self.replayer.parts.zones, &bar, base, until);
+            let frame = frames::partial(&self.replayer.deps.zones, &bar, base, until);
             self.dispatch_partial(&bar, base, &frame);
         }
     }
@@ -280,7 +280,7 @@ impl Fanout {
             return;
         };
         self.dispatch_all_ticks();
-        let registry = &self.replayer.parts.registry;
+        let registry = &self.replayer.deps.registry;
         let now = registry.now();
         registry.for_each_of(bars, |connection| {
             let mut outbox = connection.outbox.borrow_mut();
@@ -293,12 +293,12 @@ impl Fanout {
     }
 
     fn dispatch(&mut self, told: &Told) {
-        let zones = &self.replayer.parts.zones;
+        let zones = &self.replayer.deps.zones;
         match &told.item {
             Item::Event(numbered) => {
                 if self
                     .replayer
-                    .parts
+                    .deps
                     .registry
                     .next
                     .get()
@@ -309,7 +309,7 @@ impl Fanout {
                 }
             }
             Item::Partial { bar, base } => {
-                let at = self.replayer.parts.registry.clock().now();
+                let at = self.replayer.deps.registry.clock().now();
                 let frame = told.frame.get_or_init(|| frames::partial(zones, bar, *base, at));
                 let frame = frame.clone();
                 self.dispatch_partial(bar, *base, &frame);
@@ -318,7 +318,7 @@ impl Fanout {
     }
 
     fn dispatch_event(&mut self, numbered: &Sequenced, frame: &Bytes) {
-        let registry = Rc::clone(&self.replayer.parts.registry);
+        let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.now();
         match (numbered.channel, &numbered.event) {
             (Some(channel), _) => {
@@ -363,7 +363,7 @@ impl Fanout {
     fn dispatch_partial(&mut self, bar: &Bar, base: u64, frame: &Bytes) {
         let channel = Channel::bars(bar.key.interval, bar.key.symbol);
         self.replayer.recent.forming(channel, frame);
-        let registry = &self.replayer.parts.registry;
+        let registry = &self.replayer.deps.registry;
         let now = registry.now();
         registry.for_each_of(channel, |connection| {
             connection.outbox.borrow_mut().offer_partial(channel, base, frame, now) == Offered::Queued
@@ -372,13 +372,13 @@ impl Fanout {
 
     /// Offers one message to each client of its channel.
     fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
-        let now = self.replayer.parts.registry.now();
+        let now = self.replayer.deps.registry.now();
         let mut holes = Vec::new();
-        self.replayer.parts.registry.for_each_of(channel, |connection| {
+        self.replayer.deps.registry.for_each_of(channel, |connection| {
             let offered = connection.outbox.borrow_mut().offer(channel, seq, frame, now);
             match offered {
                 Offered::Hole { .. } => holes.push(Rc::clone(connection)),
-                Offered::Later => self.replayer.parts.registry.resume_replay_later(connection),
+                Offered::Later => self.replayer.deps.registry.resume_replay_later(connection),
                 _ => {}
             }
             offered == Offered::Queued
@@ -396,7 +396,7 @@ impl Fanout {
     /// Sends the waiting ticks to at most `budget` clients: in one write to each for which nothing waits, one by one to the
     /// others. Returns whether there are more clients to send to.
     fn dispatch_some_ticks(&mut self, mut budget: usize) -> bool {
-        let registry = Rc::clone(&self.replayer.parts.registry);
+        let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.now();
         let mut batches = self.batches.take();
         for batch in &mut batches {
@@ -417,7 +417,7 @@ impl Fanout {
     }
 
     fn offer_batch(&mut self, connection: &Rc<Connection>, batch: &TickBatch) {
-        let now = self.replayer.parts.registry.now();
+        let now = self.replayer.deps.registry.now();
         let mut hole = false;
         let mut told = 0_usize;
         for (seq, frame) in batch.frames() {
@@ -425,11 +425,11 @@ impl Fanout {
             hole |= matches!(offered, Offered::Hole { .. });
             told = told.saturating_add(usize::from(offered == Offered::Queued));
         }
-        self.replayer.parts.registry.count_told(told);
+        self.replayer.deps.registry.count_told(told);
         if hole {
             self.fill_hole(connection, batch.channel, batch.last());
         }
-        self.replayer.parts.registry.mark_dirty(connection);
+        self.replayer.deps.registry.mark_dirty(connection);
     }
 
     /// Replays messages that a client lacks although this shard counted them as sent.
@@ -444,8 +444,8 @@ impl Actor for Fanout {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let registry = Rc::clone(&self.replayer.parts.registry);
-        if self.replayer.parts.pattern {
+        let registry = Rc::clone(&self.replayer.deps.registry);
+        if self.replayer.deps.pattern {
             let now = registry.clock().now();
             registry.pattern_at.set(registry.pattern_at.get().or(Some(now)));
             ctx.repeat_every(limits::PATTERN_EVERY, |shard, ctx| {
@@ -457,7 +457,7 @@ impl Actor for Fanout {
         let heads = self.replayer.ledger.heads();
         self.replayer
             .recent
-            .fill_from_ledger(self.replayer.ledger.as_mut(), &heads, &self.replayer.parts.zones);
+            .fill_from_ledger(self.replayer.ledger.as_mut(), &heads, &self.replayer.deps.zones);
         match registry.next.get() {
             None => {
                 registry.next.set(Some(head.next()));
@@ -477,14 +477,14 @@ impl Actor for Fanout {
             self.replayer.resume(&connection);
         }
         ctx.repeat_every(limits::CLIENT_SWEEP, |shard, ctx| {
-            shard.replayer.parts.registry.sweep_clients();
+            shard.replayer.deps.registry.sweep_clients();
             shard.watch_status(ctx);
         });
         ctx.repeat_every(limits::CLIENT_PUMP, |shard, ctx| {
             shard.resume_replays();
             shard.fetch_chunks(ctx);
         });
-        let status = self.replayer.parts.status.clone();
+        let status = self.replayer.deps.status.clone();
         ctx.add_stream(stream::unfold(status, |mut status| async move {
             status.changed().await.ok()?;
             let frame = status.borrow_and_update().clone();
@@ -496,7 +496,7 @@ impl Actor for Fanout {
 
 impl Supervised for Fanout {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        *self = Self::new(self.replayer.parts.clone());
+        *self = Self::new(self.replayer.deps.clone());
     }
 }
 
@@ -548,7 +548,7 @@ impl Handler<Flush> for Fanout {
         self.flush_planned = false;
         self.unflushed = 0;
         let more = self.dispatch_some_ticks(limits::FANOUT_VISITS);
-        self.replayer.parts.registry.flush();
+        self.replayer.deps.registry.flush();
         if more {
             self.continue_later(ctx);
         }

@@ -37,7 +37,7 @@ pub trait LedgerSource {
 
 impl LedgerSource for LedgerReader {
     fn follows(&self) -> bool {
-        Self::follows(self)
+        Self::is_follower(self)
     }
 
     fn head(&self) -> Position {
@@ -57,7 +57,7 @@ impl LedgerSource for LedgerReader {
     }
 
     fn since(&mut self) -> Option<Timestamp> {
-        let first = self.first();
+        let first = self.first_position();
         let events = Self::read(self, first, 1).ok()?;
         events.first().map(|event| event.at)
     }

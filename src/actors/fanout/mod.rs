@@ -16,7 +16,7 @@ mod store_log;
 mod test_feed;
 
 pub use connection::{Connection, ConnectionPhase};
-pub use fanout::{Fanout, OpenLedger, Parts, SessionStart};
+pub use fanout::{Deps, Fanout, OpenLedger, SessionStart};
 pub use ledger_source::LedgerSource;
 pub use recent_cache::RecentCache;
 pub use registry::{ClientCounts, ClientRegistry, CountedClient};

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::actors::fanout::{
-    Connection, Fetch, LedgerSource, Parts, RecentCache, SpanQuery, StoreLog, StoredSpans, WithTestFeed,
+    Connection, Deps, Fetch, LedgerSource, RecentCache, SpanQuery, StoreLog, StoredSpans, WithTestFeed,
 };
 use crate::actors::messages::{Subscribe, Unsubscribe};
 use crate::domain::model::{Channel, Event, Head, Sequenced, Timestamp, Topic};
@@ -26,7 +26,7 @@ use std::rc::Rc;
 
 /// The logs of a shard's channels, and the clients that they are replayed to.
 pub(crate) struct Replayer {
-    pub(super) parts: Parts,
+    pub(super) deps: Deps,
     pub(super) ledger: Box<dyn LedgerSource>,
     pub(super) recent: RecentCache,
     pub(super) store_log: StoreLog,
@@ -34,23 +34,23 @@ pub(crate) struct Replayer {
 
 impl Replayer {
     /// With the state of its registry.
-    pub(super) fn new(parts: Parts) -> Self {
-        let mut ledger = (parts.ledger)();
-        if parts.pattern {
-            let clock = parts.registry.clock().clone();
+    pub(super) fn new(deps: Deps) -> Self {
+        let mut ledger = (deps.ledger)();
+        if deps.pattern {
+            let clock = deps.registry.clock().clone();
             ledger = Box::new(WithTestFeed { ledger, clock });
         }
         Self {
-            store_log: StoreLog::new(parts.store.clone()),
+            store_log: StoreLog::new(deps.store.clone()),
             recent: RecentCache::default(),
             ledger,
-            parts,
+            deps,
         }
     }
 
     /// The queries of the store that this answer needs.
     pub(super) fn span_queries(&mut self, ask: &Subscribe) -> Vec<SpanQuery> {
-        let Some(connection) = self.parts.registry.connection(ask.client) else {
+        let Some(connection) = self.deps.registry.connection(ask.client) else {
             return Vec::new();
         };
         let new = |channel| !connection.outbox.borrow().follows_channel(channel);
@@ -88,13 +88,13 @@ impl Replayer {
     fn question(&self, channel: Channel, since: Since) -> ReplayQuestion {
         let instant = match since {
             Since::Time(moment) => {
-                let zones = &self.parts.zones;
+                let zones = &self.deps.zones;
                 let zone = channel.pair().map_or_else(|| zones.first(), |symbol| zones.of(symbol));
                 Some(moment.in_zone(zone))
             }
             Since::SessionStart => {
-                let start = self.parts.session_start.as_ref();
-                start.and_then(|start| start(channel.pair()?, self.parts.registry.clock().now()))
+                let start = self.deps.session_start.as_ref();
+                start.and_then(|start| start(channel.pair()?, self.deps.registry.clock().now()))
             }
             Since::Now | Since::Position { .. } | Since::Last(_) => None,
         };
@@ -139,7 +139,7 @@ impl Replayer {
     }
 
     pub(super) fn subscribe_client(&mut self, ask: Subscribe, stored: &StoredSpans) {
-        let registry = Rc::clone(&self.parts.registry);
+        let registry = Rc::clone(&self.deps.registry);
         let Some(connection) = registry
             .connection(ask.client)
             .filter(|connection| connection.is_open())
@@ -204,7 +204,7 @@ impl Replayer {
         recovered: Option<Result<(), &'static str>>,
         snapshot: bool,
     ) {
-        let now = self.parts.registry.now();
+        let now = self.deps.registry.now();
         if snapshot || recovered.is_some_and(|found| found.is_err()) {
             connection.outbox.borrow_mut().say(&self.snapshot(channel, head), now);
         }
@@ -221,7 +221,7 @@ impl Replayer {
     }
 
     pub(super) fn unsubscribe_client(&self, ask: Unsubscribe) {
-        let registry = &self.parts.registry;
+        let registry = &self.deps.registry;
         let Some(connection) = registry.connection(ask.client) else {
             return;
         };
@@ -243,7 +243,7 @@ impl Replayer {
     }
 
     pub(super) fn head(&self, channel: Channel) -> Option<Head> {
-        self.parts.registry.heads.borrow().get(&channel).copied()
+        self.deps.registry.heads.borrow().get(&channel).copied()
     }
 
     /// What the channel looked like at its head.
@@ -278,12 +278,12 @@ impl Replayer {
 
     /// The status message, or the outdated one when Health hangs; empty before there is one.
     pub(super) fn status_frame(&self) -> Bytes {
-        let status = self.parts.status.borrow().clone();
-        let view = self.parts.view.borrow();
+        let status = self.deps.status.borrow().clone();
+        let view = self.deps.view.borrow();
         if status.is_empty() || view.fresh() {
             return status;
         }
-        let outdated = view.outdated(self.parts.registry.clock().now()).status_message();
+        let outdated = view.outdated(self.deps.registry.clock().now()).status_message();
         frames::text_frame(outdated.to_string().as_bytes())
     }
 
@@ -298,7 +298,7 @@ impl Replayer {
                 return;
             };
             if room < limits::CLIENT_CONTROL_LANE / 8 {
-                return self.parts.registry.resume_replay_later(connection);
+                return self.deps.registry.resume_replay_later(connection);
             }
             self.read_replay(connection, wanted, room.min(limits::FANOUT_READ));
         }
@@ -324,7 +324,7 @@ impl Replayer {
         (channel, from, to): (Channel, u64, u64),
         messages: Result<Vec<(u64, Bytes)>, String>,
     ) {
-        let now = self.parts.registry.now();
+        let now = self.deps.registry.now();
         let promised = connection
             .outbox
             .borrow()
@@ -338,7 +338,7 @@ impl Replayer {
                 return connection.close(Close::ContinuityLost, "what comes next cannot be read now; resume", now);
             }
         };
-        self.parts.registry.count_told(messages.len());
+        self.deps.registry.count_told(messages.len());
         let mut outbox = connection.outbox.borrow_mut();
         let mut done = None;
         for (seq, frame) in &messages {
@@ -362,7 +362,7 @@ impl Replayer {
 
     /// Advances the head of the channel to `seq`.
     pub(super) fn advance_head(&self, channel: Channel, seq: u64) {
-        let mut heads = self.parts.registry.heads.borrow_mut();
+        let mut heads = self.deps.registry.heads.borrow_mut();
         match heads.get_mut(&channel) {
             Some(head) => head.seq = head.seq.max(seq),
             None => heads.extend(self.ledger.heads().get(&channel).map(|head| {
@@ -377,7 +377,7 @@ impl Replayer {
         let positions: Vec<(Channel, u64)> = connection.outbox.borrow().positions().collect();
         for (channel, last) in positions {
             let head = self
-                .parts
+                .deps
                 .registry
                 .heads
                 .borrow()
@@ -389,12 +389,12 @@ impl Replayer {
             }
         }
         self.resume_replay(connection);
-        self.parts.registry.mark_dirty(connection);
+        self.deps.registry.mark_dirty(connection);
     }
 
     /// Notifies subscribers of a channel whose epoch changed: what comes does not continue what they have.
     pub(super) fn reset_epoch(&self, heads: &BTreeMap<Channel, Head>) {
-        let registry = &self.parts.registry;
+        let registry = &self.deps.registry;
         for (channel, head) in heads {
             let known = registry.heads.borrow().get(channel).copied();
             let Some(old) = known.filter(|known| known.epoch != head.epoch) else {
@@ -424,7 +424,7 @@ impl Replayer {
                 .read_channel(*channel, head.seq, head.seq, 1)
                 .unwrap_or_default();
             if let Some(Event::Tick(tick)) = last.into_iter().next().map(|numbered| numbered.event) {
-                self.parts.registry.latest.borrow_mut().insert(tick.tick.symbol, tick);
+                self.deps.registry.latest.borrow_mut().insert(tick.tick.symbol, tick);
             }
         }
     }
@@ -432,18 +432,18 @@ impl Replayer {
     /// Queues a chunk that the store returned, if it is still awaited.
     pub(super) fn take_chunk(&mut self, fetch: Fetch, found: Result<Vec<Sequenced>, String>) {
         self.store_log.is_answered(fetch.client);
-        let Some(connection) = self.parts.registry.connection(fetch.client) else {
+        let Some(connection) = self.deps.registry.connection(fetch.client) else {
             return;
         };
         let asked_for = (fetch.channel, fetch.from, fetch.to);
         if connection.outbox.borrow().replaying() == Some(asked_for) {
-            let zones = &self.parts.zones;
+            let zones = &self.deps.zones;
             let messages =
                 found.map(|events: Vec<_>| events.iter().map(|event| frames::numbered(zones, event)).collect());
             self.hand_over(&connection, asked_for, messages);
         }
         self.resume_replay(&connection);
-        self.parts.registry.mark_dirty(&connection);
+        self.deps.registry.mark_dirty(&connection);
     }
 
     fn replay_from_ledger(
@@ -454,7 +454,7 @@ impl Replayer {
         limit: usize,
     ) -> Result<Vec<(u64, Bytes)>, String> {
         let events = self.ledger.read_channel(channel, from, to, limit)?;
-        let zones = &self.parts.zones;
+        let zones = &self.deps.zones;
         Ok(events.iter().map(|event| frames::numbered(zones, event)).collect())
     }
 }

@@ -54,7 +54,7 @@ impl StoreLog {
 
     /// Whether the store keeps the log of a channel.
     pub(super) fn keeps_log_of(&self, channel: Channel) -> bool {
-        self.store.is_some() && LogQuery::kept(channel.topic)
+        self.store.is_some() && LogQuery::is_kept(channel.topic)
     }
 
     /// Whether a client's replay waits for an answer.
@@ -126,7 +126,7 @@ impl StoreLog {
         let limit = u32::try_from(fetch.limit).unwrap_or(u32::MAX);
         Some(async move {
             let _turn = turns.acquire().await;
-            store.log(log, limit).await.map_err(|error| error.to_string())
+            store.read_log(log, limit).await.map_err(|error| error.to_string())
         })
     }
 }

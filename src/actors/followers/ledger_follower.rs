@@ -1,6 +1,6 @@
 //! LedgerFollower: copies the ledger to one sink. The Writer copies to the store, the Publisher to the cache.
 //!
-//! owns   the schedule (`domain::followers::Pacer`), one timer at its next deadline, at most one step and one probe at a time
+//! owns   the schedule (`domain::followers::FlushSchedule`), one timer at its next deadline, at most one step and one probe at a time
 //! hears  Recorded (Recorder) · Flush (Root)
 //! says   that its sink is lost, and that it is back; what the sink finds → Root · ReaderView → views
 //! fails  never on its sink: the ledger keeps what could not be written, and the step is retried with back-off. After a restart it
@@ -12,7 +12,7 @@ use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::cache::CacheError;
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::followers::{Pacer, ReaderView, Step};
+use crate::domain::followers::{FlushSchedule, ReaderView, Step};
 use crate::domain::model::{Position, Timestamp};
 use crate::ledger::LedgerError;
 use crate::limits;
@@ -34,10 +34,10 @@ pub trait Sink: Clone + Unpin + 'static {
     fn services(deps: &Self::Deps) -> &Services;
 
     /// Its schedule of writes.
-    fn pacer() -> Pacer;
+    fn flush_schedule() -> FlushSchedule;
 
     /// Its messages.
-    fn words() -> Words;
+    fn outage_reports() -> OutageReports;
 
     /// The view of its position.
     fn view(views: &Views) -> &watch::Sender<ReaderView>;
@@ -128,7 +128,7 @@ pub struct LedgerFollower<S: Sink> {
     services: Services,
     deps: S::Deps,
     sink: S,
-    follower: Follower,
+    follower: FollowerState,
     timer: Option<SpawnHandle>,
     /// A probe is running.
     looking: bool,
@@ -140,12 +140,12 @@ impl<S: Sink> LedgerFollower<S> {
         let services = S::services(&deps).clone();
         Self {
             sink: S::new(&deps),
-            follower: Follower {
-                pacer: S::pacer(),
+            follower: FollowerState {
+                schedule: S::flush_schedule(),
                 clock: services.clock.clone(),
                 up: services.root.clone(),
                 view: S::view(&services.views).clone(),
-                words: S::words(),
+                reports: S::outage_reports(),
                 lost: None,
                 at_most: None,
             },
@@ -248,7 +248,7 @@ impl<S: Sink> Handler<Flush> for LedgerFollower<S> {
 
 /// The messages of a follower whose server is lost, or is back.
 #[derive(Debug)]
-pub struct Words {
+pub struct OutageReports {
     /// The error's name for programs, and its sentence for people.
     pub lost: fn(&'static str, String) -> Report,
     /// The report that it is back.
@@ -261,43 +261,43 @@ pub struct Words {
 
 /// Schedules a follower's steps, and reports once when its server is lost and once when it is back.
 #[derive(Debug)]
-struct Follower {
-    pacer: Pacer,
+struct FollowerState {
+    schedule: FlushSchedule,
     clock: Clock,
     up: Recipient<Report>,
     view: watch::Sender<ReaderView>,
-    words: Words,
+    reports: OutageReports,
     /// Root was told that the server is lost, for this reason.
     lost: Option<&'static str>,
     /// Shows at most this position as written: somebody else changed what is behind it.
     at_most: Option<Position>,
 }
 
-impl Follower {
+impl FollowerState {
     /// The ledger goes this far.
     fn heard(&mut self, head: Position) {
-        self.pacer.heard(head, self.clock.now());
+        self.schedule.note_head(head, self.clock.now());
     }
 
     /// Requests that everything up to `head` is written without delay.
     fn flush(&mut self, head: Position) {
         self.heard(head);
-        self.pacer.flush();
+        self.schedule.flush_all();
     }
 
     /// What to do now, if anything.
     fn step(&mut self) -> Option<Step> {
-        self.pacer.step(self.clock.now())
+        self.schedule.next_step(self.clock.now())
     }
 
     /// How long to wait for the next step, in real time.
     fn wait(&self) -> Option<Duration> {
-        self.pacer.next_deadline().map(|due| self.clock.until(due))
+        self.schedule.next_deadline().map(|due| self.clock.until(due))
     }
 
     /// A step was done: written up to `position`, `rejected` events of it set aside.
     fn wrote(&mut self, position: Position, rejected: usize, took: &Stopwatch) {
-        self.pacer.wrote(position, self.clock.now());
+        self.schedule.note_written(position, self.clock.now());
         self.view.send_modify(|view| {
             view.rejected_total = view
                 .rejected_total
@@ -312,12 +312,12 @@ impl Follower {
 
     /// The server is at `position`. Only a write shows that it works.
     fn located(&mut self, position: Position) {
-        self.pacer.located(position, self.clock.now());
+        self.schedule.note_located(position, self.clock.now());
     }
 
     /// A step failed.
     fn failed(&mut self, reason: &'static str, cause: &impl Display) {
-        self.pacer.failed(self.clock.now(), fastrand::f64());
+        self.schedule.note_failure(self.clock.now(), fastrand::f64());
         self.lost(reason, cause.to_string());
     }
 
@@ -341,8 +341,8 @@ impl Follower {
             none => *none = Some((now, cause.clone())),
         });
         if self.lost != Some(reason) {
-            tracing::warn!(reason, error = %cause, "{}", self.words.lost_log);
-            if self.up.try_send((self.words.lost)(reason, cause)).is_ok() {
+            tracing::warn!(reason, error = %cause, "{}", self.reports.lost_log);
+            if self.up.try_send((self.reports.lost)(reason, cause)).is_ok() {
                 self.lost = Some(reason);
             }
         }
@@ -353,7 +353,7 @@ impl Follower {
         self.view.send_modify(|view| view.answer_us = micros(took));
         if took >= limits::FOLLOWER_SLOW {
             self.trouble("slow", format!("a trivial question took {took:.1?}"));
-        } else if self.pacer.written().is_some() && self.pacer.distance() == 0 {
+        } else if self.schedule.written().is_some() && self.schedule.distance() == 0 {
             self.back();
         }
     }
@@ -365,7 +365,7 @@ impl Follower {
 
     /// Whether the rest fits into one step: while events come, something always waits.
     fn caught_up(&self) -> bool {
-        usize::try_from(self.pacer.distance()).is_ok_and(|distance| distance <= limits::WRITER_CATCH_UP)
+        usize::try_from(self.schedule.distance()).is_ok_and(|distance| distance <= limits::WRITER_CATCH_UP)
     }
 
     fn back(&mut self) {
@@ -373,8 +373,8 @@ impl Follower {
             let lost = std::mem::take(&mut view.lost);
             view.trouble.take().is_some() || lost
         });
-        if self.lost.is_some() && self.up.try_send(self.words.back.clone()).is_ok() {
-            tracing::info!("{}", self.words.back_log);
+        if self.lost.is_some() && self.up.try_send(self.reports.back.clone()).is_ok() {
+            tracing::info!("{}", self.reports.back_log);
             self.lost = None;
         }
     }
@@ -382,10 +382,10 @@ impl Follower {
     /// Publishes its position.
     fn show(&self, kind: &'static str) {
         let now = self.clock.now();
-        let written = self.pacer.written().unwrap_or_default();
-        let head = self.pacer.head();
+        let written = self.schedule.written().unwrap_or_default();
+        let head = self.schedule.head();
         let position = self.at_most.map_or(written, |most| most.min(written));
-        let waiting_since: Option<Timestamp> = (head > position).then(|| now - self.pacer.age(now));
+        let waiting_since: Option<Timestamp> = (head > position).then(|| now - self.schedule.age(now));
         self.view.send_modify(|view| {
             view.kind = kind;
             (view.position, view.head, view.waiting_since) = (position, head, waiting_since);

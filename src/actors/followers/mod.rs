@@ -6,7 +6,7 @@ pub mod publisher;
 mod stream_keeper;
 pub mod tap;
 
-pub use ledger_follower::{FollowError, LedgerFollower, Outcome, Progress, Sink, Words};
+pub use ledger_follower::{FollowError, LedgerFollower, OutageReports, Outcome, Progress, Sink};
 pub use publisher::Publisher;
 pub(crate) use stream_keeper::StreamKeeper;
 pub use tap::Tap;

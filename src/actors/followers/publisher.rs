@@ -5,14 +5,14 @@
 //! or lacks an entry, and with each probe.
 
 use crate::actors::followers::{
-    FollowError, LedgerFollower, Outcome, Progress, Sink, StreamKeeper, Words, stream_keeper,
+    FollowError, LedgerFollower, OutageReports, Outcome, Progress, Sink, StreamKeeper, stream_keeper,
 };
 use crate::actors::messages::Report;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::cache::{Cache, News, StreamAdd, price_json};
 use crate::clock::Clock;
-use crate::domain::followers::{Next, Pacer, ReaderView, Step, Streams};
+use crate::domain::followers::{FlushSchedule, Next, ReaderView, Step, Streams};
 use crate::domain::model::{Channel, Epoch, Event, Head, Position, Sequenced};
 use crate::domain::protocol::Zones;
 use crate::ledger::{LedgerError, LedgerReader};
@@ -53,12 +53,12 @@ impl Sink for CacheSink {
         services
     }
 
-    fn pacer() -> Pacer {
-        Pacer::at_once()
+    fn flush_schedule() -> FlushSchedule {
+        FlushSchedule::at_once()
     }
 
-    fn words() -> Words {
-        Words {
+    fn outage_reports() -> OutageReports {
+        OutageReports {
             lost: |reason, cause| Report::CacheLost { reason, cause },
             back: Report::CacheBack,
             lost_log: "failed to tell the cache: its readers see nothing new",
@@ -99,7 +99,7 @@ impl Sink for CacheSink {
 /// The oldest position that a stream may hold.
 fn oldest_told(ledger: &LedgerReader) -> Position {
     let back = ledger.head().0.saturating_sub(limits::STREAM_ENTRIES);
-    Position(back.max(ledger.first().0.saturating_sub(1)))
+    Position(back.max(ledger.first_position().0.saturating_sub(1)))
 }
 
 impl CacheSink {

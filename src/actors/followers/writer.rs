@@ -1,14 +1,14 @@
 //! Writer: the follower that copies the ledger to the store. Its position is stored in the same transaction, so a restart, or
 //! a commit whose answer was lost, writes nothing twice.
 
-use crate::actors::followers::{FollowError, LedgerFollower, Outcome, Progress, Sink, Words};
+use crate::actors::followers::{FollowError, LedgerFollower, OutageReports, Outcome, Progress, Sink};
 use crate::actors::messages::Report;
 use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::clock::Stopwatch;
-use crate::domain::followers::{Pacer, ReaderView, Step};
+use crate::domain::followers::{FlushSchedule, ReaderView, Step};
 use crate::domain::model::{Position, Sequenced};
-use crate::ledger::{LedgerError, LedgerReader, stands};
+use crate::ledger::{LedgerError, LedgerReader, surviving_range};
 use crate::limits;
 use crate::store::{Adoption, Batch, Disposition, Store, StoreError, Written};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,12 +58,12 @@ impl Sink for StoreSink {
         &deps.services
     }
 
-    fn pacer() -> Pacer {
-        Pacer::new()
+    fn flush_schedule() -> FlushSchedule {
+        FlushSchedule::new()
     }
 
-    fn words() -> Words {
-        Words {
+    fn outage_reports() -> OutageReports {
+        OutageReports {
             lost: |reason, cause| Report::StoreLost { reason, cause },
             back: Report::StoreBack,
             lost_log: "failed to write to the store: the ledger holds what is not written",
@@ -131,7 +131,7 @@ impl StoreSink {
     /// of which this one is an older copy.
     async fn locate(&self, reports: &mut Vec<Report>) -> Result<Progress, FollowError> {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let stored = self.store.position(READER, ledger.lineage()).await?;
+        let stored = self.store.reader_position(READER, ledger.lineage()).await?;
         let opened = ledger.opened_at();
         if stored > opened && !self.deps.located.load(Ordering::Relaxed) {
             ledger.renumber_at_next_start(opened)?;
@@ -154,7 +154,7 @@ impl StoreSink {
         }
         self.deps.located.store(true, Ordering::Relaxed);
         Ok(Progress::Located(
-            stored.max(Position(ledger.first().0.saturating_sub(1))),
+            stored.max(Position(ledger.first_position().0.saturating_sub(1))),
         ))
     }
 
@@ -186,12 +186,13 @@ impl StoreSink {
 async fn adopt(store: &Store, ledger: &LedgerReader) -> Result<(Position, u64), FollowError> {
     let ancestors = ledger.ancestors();
     for ancestor in ancestors.iter().rev() {
-        let stored = store.position(READER, ancestor.lineage.clone()).await?;
-        let Some((position, ahead)) = stands(&ancestors, &ancestor.lineage, stored.0).filter(|_| stored.0 > 0) else {
+        let stored = store.reader_position(READER, ancestor.lineage.clone()).await?;
+        let Some((position, ahead)) = surviving_range(&ancestors, &ancestor.lineage, stored.0).filter(|_| stored.0 > 0)
+        else {
             continue;
         };
         let adoption = Adoption::new(READER, ledger.lineage(), position, ancestor.heads(), &ledger.heads());
-        store.adopt(adoption).await?;
+        store.adopt_lineage(adoption).await?;
         tracing::info!(
             position,
             ahead,
@@ -229,11 +230,11 @@ mod tests {
     use crate::clock::Clock;
     use crate::ledger::{
         Doubt, Ledger, Options,
-        story::{Story, day},
+        event_script::{EventScript, day},
     };
     use crate::store::{
         Sqlite,
-        probe::{count, execute},
+        probe::{execute_sql, query_count},
     };
     use actix::{Actor, Addr};
     use std::path::Path;
@@ -241,7 +242,7 @@ mod tests {
 
     struct Stage {
         ledger: Ledger,
-        story: Story,
+        story: EventScript,
         writer: Addr<Writer>,
         reports: UnboundedReceiver<Report>,
         view: watch::Receiver<ReaderView>,
@@ -254,7 +255,7 @@ mod tests {
     fn stage_with(folder: &Path, prepare: impl FnOnce(&mut Ledger)) -> Stage {
         let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
         prepare(&mut ledger);
-        let story = Story::after(&ledger);
+        let story = EventScript::continue_from(&ledger);
         let (root, reports) = listen();
         let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
         let services = testing::services(Clock::system(), &ledger, store, root);
@@ -276,7 +277,7 @@ mod tests {
 
     impl Stage {
         fn record(&mut self, moves: &[u8]) {
-            let head = self.ledger.append(&self.story.tell(moves)).unwrap();
+            let head = self.ledger.append(&self.story.entries_for(moves)).unwrap();
             let told = Arc::new([]);
             self.writer.try_send(Recorded { told, head }).unwrap();
         }
@@ -308,10 +309,13 @@ mod tests {
         stage.writer.try_send(Flush).unwrap();
         stage.written().await;
         let store = folder.path().join("store.db");
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 250 + 1);
-        assert_eq!(count(&store, "SELECT count(*) FROM market_data"), 2);
-        assert_eq!(count(&store, "SELECT count(*) FROM gaps"), 1);
-        assert_eq!(count(&store, "SELECT count(*) FROM market_sessions"), 1);
+        assert_eq!(
+            query_count(&store, "SELECT count(*) FROM realtime_market_data"),
+            6 + 250 + 1
+        );
+        assert_eq!(query_count(&store, "SELECT count(*) FROM market_data"), 2);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM gaps"), 1);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM market_sessions"), 1);
     }
 
     #[actix_rt::test]
@@ -320,18 +324,18 @@ mod tests {
         let mut stage = stage(folder.path());
         let store = folder.path().join("store.db");
         stage.written().await;
-        execute(&store, "ALTER TABLE reader_positions RENAME TO away");
+        execute_sql(&store, "ALTER TABLE reader_positions RENAME TO away");
         stage.record(&[0; 150]);
         stage.until("trouble shows", |view| view.trouble.is_some()).await;
         stage.record(&MOVES);
         assert_eq!(
-            count(&store, "SELECT count(*) FROM realtime_market_data"),
+            query_count(&store, "SELECT count(*) FROM realtime_market_data"),
             0,
             "all or nothing"
         );
-        execute(&store, "ALTER TABLE away RENAME TO reader_positions");
+        execute_sql(&store, "ALTER TABLE away RENAME TO reader_positions");
         stage.written().await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 156);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 156);
         let reports = heard(&mut stage.reports).await;
         assert!(
             matches!(&reports[..], [Report::StoreLost { cause, .. }, Report::StoreBack] if cause.contains("candela migrate")),
@@ -347,16 +351,16 @@ mod tests {
         first.record(&MOVES);
         first.written().await;
         drop(first);
-        execute(&store, "DELETE FROM realtime_market_data"); // would come back if it began anew
+        execute_sql(&store, "DELETE FROM realtime_market_data"); // would come back if it began anew
         let mut second = stage(folder.path());
         second.record(&[0]);
         second.written().await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 1);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 1);
         drop(second);
         std::fs::rename(&store, folder.path().join("old.db")).unwrap();
         let mut third = stage(folder.path());
         third.written().await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 7);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 7);
     }
 
     #[actix_rt::test]
@@ -368,7 +372,7 @@ mod tests {
         first.written().await;
         let lineage = first.ledger.reader().lineage();
         drop(first);
-        execute(
+        execute_sql(
             &store,
             &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
         );
@@ -377,16 +381,16 @@ mod tests {
         });
         second.record(&[0, 0, 7]);
         second.written().await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 2);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 2);
         assert_eq!(
-            count(
+            query_count(
                 &store,
                 "SELECT count(DISTINCT epoch) FROM realtime_market_data WHERE symbol = 'USDCOP'"
             ),
             2
         );
         assert_eq!(
-            count(&store, "SELECT count(DISTINCT epoch) FROM gaps"),
+            query_count(&store, "SELECT count(DISTINCT epoch) FROM gaps"),
             1,
             "the gap that both have goes on"
         );
@@ -405,14 +409,14 @@ mod tests {
         first.written().await;
         let (lineage, opened) = (first.ledger.reader().lineage(), first.ledger.head());
         drop(first);
-        execute(
+        execute_sql(
             &store,
             &format!("UPDATE reader_positions SET position = 40 WHERE lineage = '{lineage}'"),
         );
         let mut second = stage(folder.path());
         second.record(&[0; 60]); // further than the store by now
         second.until("trouble shows", |view| view.trouble.is_some()).await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 6);
         let reports = heard(&mut second.reports).await;
         let told = Report::StoreAhead {
             events: 40 - opened.0,
@@ -422,6 +426,6 @@ mod tests {
         drop(second);
         let mut third = stage(folder.path());
         third.written().await;
-        assert_eq!(count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 60);
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 60);
     }
 }

@@ -1,6 +1,6 @@
 //! The tree of an edge: it hears the log instead of the vendor, and nobody of it writes to a store or to Redis.
 
-use super::{Nursery, Tree, follow, rows};
+use super::{Spawner, Tree, follow, rows};
 use crate::actors::cluster::{EdgeRoot, LogFollower, edge_root, log_follower};
 use crate::actors::control::{Health, JournalKeeper, SessionClock, health, session_clock};
 use crate::actors::core::{Aggregator, CommitQueue};
@@ -58,7 +58,7 @@ impl Tree {
         let cache = Cache::Memory(Memory::default());
         let services = Services::new(clock.clone(), ledger.reader(), (store, cache), zones, root.clone().recipient());
         services.views.log.send_replace(Some(Default::default()));
-        let mut children = Nursery { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
+        let mut children = Spawner { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
         let followed = follow(&calendars);
         let ledger = Arc::new(Mutex::new(ledger));
         let mut readers = Vec::new();

@@ -1,7 +1,7 @@
 //! Backfill: requests missing bars from the vendor's REST interface, and the vendor's bars of finished slots to compare with
 //! ours.
 //!
-//! owns   `domain::history::Healer`, one request at a time, one timer
+//! owns   `domain::history::BackfillPlanner`, one request at a time, one timer
 //! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled, and of what is not compared)
 //! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: each request, and the vendor's answer
 //! fails  never on the vendor: after a refusal it waits, or uses another key. A panic drops the request; the gap is still open, and
@@ -11,7 +11,7 @@ use crate::actors::messages::Arrived;
 use crate::actors::services::Services;
 use crate::actors::vendor::{AskError, KeyPoolLink, VendorAccess, VendorClient};
 use crate::actors::views::BackfillView;
-use crate::domain::history::{Healer, Step};
+use crate::domain::history::{BackfillPlanner, Step};
 use crate::domain::model::{Decoded, Inbound, Input, InputKind, Requested, Symbol, Timestamp};
 use crate::domain::vendor::{Purpose, Repeats, SeriesRequest, Trouble, rest};
 use crate::limits;
@@ -32,7 +32,7 @@ pub struct Deps {
 /// See the module.
 pub struct Backfill {
     deps: Deps,
-    healer: Healer,
+    planner: BackfillPlanner,
     client: Option<VendorClient<KeyPoolLink>>,
     busy: bool,
     timer: Option<SpawnHandle>,
@@ -65,7 +65,7 @@ impl Backfill {
     pub fn new(deps: Deps) -> Self {
         Self {
             deps,
-            healer: Healer::default(),
+            planner: BackfillPlanner::default(),
             client: None,
             busy: false,
             timer: None,
@@ -83,11 +83,11 @@ impl Backfill {
         let now = self.deps.services.clock.now();
         let breaks = self.deps.services.clock.breaks_after(&mut self.breaks);
         if breaks.iter().any(|found| found.by_ms() < 0) {
-            self.healer.set_back(now);
+            self.planner.set_back(now);
         }
         let step = {
             let pipeline = self.deps.services.views.pipeline.borrow();
-            self.healer.next(&pipeline.gaps, &pipeline.unchecked, now)
+            self.planner.next(&pipeline.gaps, &pipeline.unchecked, now)
         };
         match step {
             Step::Rest => {}
@@ -120,7 +120,7 @@ impl Backfill {
         let now = self.deps.services.clock.now();
         match outcome {
             Outcome::NoKey(at) if purpose == Purpose::Compare => {
-                self.healer.poor(at); // requests for missing bars do not wait for this
+                self.planner.defer_comparisons(at); // requests for missing bars do not wait for this
                 self.look(ctx);
             }
             Outcome::NoKey(at) => self.wait_until(at, ctx),
@@ -130,7 +130,7 @@ impl Backfill {
                 tracing::info!(%symbol, bars, comparing, failed, "backfill answered");
                 self.shown.answered_total = self.shown.answered_total.saturating_add(1);
                 self.shown.bars_total = self.shown.bars_total.saturating_add(u64::try_from(bars).unwrap_or(0));
-                self.healer.answered(symbol, quiet, now);
+                self.planner.note_answer(symbol, quiet, now);
                 self.look(ctx);
             }
             Outcome::Failed(trouble, kind, error) => {
@@ -139,7 +139,7 @@ impl Backfill {
                 }
                 self.shown.failed_total = self.shown.failed_total.saturating_add(1);
                 self.shown.last_error = Some(error);
-                self.healer.failed(symbol, trouble, now, fastrand::f64());
+                self.planner.note_failure(symbol, trouble, now, fastrand::f64());
                 self.look(ctx);
             }
         }
@@ -189,7 +189,7 @@ async fn ask(
         Ok(says) => {
             let (bars, quiet) = match &says {
                 Decoded::Bars(fetched) | Decoded::FlawedBars(fetched, _) => {
-                    let quiet = Healer::found_quiet(&deps.services.views.pipeline.borrow().gaps, fetched);
+                    let quiet = BackfillPlanner::found_quiet(&deps.services.views.pipeline.borrow().gaps, fetched);
                     (fetched.bars.len(), quiet)
                 }
                 Decoded::Nothing | Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_) => (0, None),

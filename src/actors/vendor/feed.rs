@@ -471,7 +471,7 @@ async fn open(deps: Deps) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
         purpose: Purpose::Link,
         credits: 0,
     };
-    let lease = match deps.keys.lease(wanted).await {
+    let lease = match deps.keys.lease_key(wanted).await {
         Ok(lease) => lease,
         Err(AskError::NoKey(refused)) => return (None, Err(NotOpen::NoKey(refused))),
         Err(_) => {
@@ -485,7 +485,7 @@ async fn open(deps: Deps) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
     if socket.as_ref().err().is_none_or(ConnectFailure::reached) {
         // The pool keeps the spacing between handshakes; the link decides what a refusal means for the key.
         deps.keys
-            .answered(KeyAnswered::nothing(lease.slot, Purpose::Link))
+            .return_key(KeyAnswered::nothing(lease.slot, Purpose::Link))
             .await;
     }
     (Some(lease.slot), socket.map_err(NotOpen::Failed))

@@ -57,7 +57,7 @@ pub struct KeyPool {
 impl KeyPool {
     /// A pool that continues with the credits spent today.
     pub fn new(deps: Deps) -> Self {
-        let used = deps.book.newest().unwrap_or_else(|error| {
+        let used = deps.book.newest_uses().unwrap_or_else(|error| {
             tracing::error!(%error, "failed to read the credits spent today: counting from nothing");
             Vec::new()
         });
@@ -94,8 +94,7 @@ impl KeyPool {
 
     /// Reports to Root when no key can be used, and when one can again. What a full mailbox refuses is reported at the next look.
     fn report(&mut self, keys: &[KeyView]) {
-        let out = |key: &&KeyView| matches!(key.state, KeyState::Retired | KeyState::Spent);
-        let exhausted = !keys.is_empty() && keys.iter().all(|key| out(&key));
+        let exhausted = !keys.is_empty() && keys.iter().all(is_exhausted);
         if exhausted == self.told_exhausted {
             return;
         }
@@ -130,7 +129,7 @@ impl KeyPool {
 
     fn write_down(&self, slot: KeySlot) {
         if let Some(used) = self.pool.used(slot)
-            && let Err(error) = self.deps.book.save(&used)
+            && let Err(error) = self.deps.book.save_use(&used)
         {
             tracing::error!(%error, key.slot = %slot, "failed to write down the use of a key");
         }
@@ -240,6 +239,10 @@ impl Supervised for KeyPool {
     }
 }
 
+fn is_exhausted(key: &KeyView) -> bool {
+    matches!(key.state, KeyState::Retired | KeyState::Spent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +295,7 @@ mod tests {
             (lease.slot, KeyState::Spacing, "a91f")
         );
         assert_eq!(shown.borrow().keys[1].1, "", "a short key shows nothing");
-        assert_eq!(deps.book.newest().unwrap()[0].calls, 1);
+        assert_eq!(deps.book.newest_uses().unwrap()[0].calls, 1);
     }
 
     #[actix_rt::test]

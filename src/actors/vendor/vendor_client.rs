@@ -114,21 +114,21 @@ impl Rest {
 /// Where keys come from.
 pub(crate) trait KeySource {
     /// A key to use now.
-    async fn lease(&self, wanted: LeaseKey) -> Result<Lease, AskError>;
+    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError>;
 
     /// Reports the vendor's answer. Without a report the key stays in use.
-    async fn answered(&self, said: KeyAnswered);
+    async fn return_key(&self, said: KeyAnswered);
 }
 
 impl KeySource for KeyPoolLink {
-    async fn lease(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
+    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
         match self.lease.send(wanted).await {
             Ok(leased) => leased.map_err(AskError::NoKey),
             Err(error) => Err(AskError::NoPool(error.to_string())),
         }
     }
 
-    async fn answered(&self, said: KeyAnswered) {
+    async fn return_key(&self, said: KeyAnswered) {
         if let Err(error) = self.answered.send(said).await {
             tracing::error!(%error, "failed to tell the key pool how a key was answered");
         }
@@ -191,7 +191,7 @@ impl<K: KeySource> VendorClient<K> {
 
     /// A key to use now.
     pub(crate) async fn lease(&self, purpose: Purpose, credits: u32) -> Result<Lease, AskError> {
-        self.keys.lease(LeaseKey { purpose, credits }).await
+        self.keys.lease_key(LeaseKey { purpose, credits }).await
     }
 
     /// Asks with a leased key. An answer without bars is an answer.
@@ -200,7 +200,7 @@ impl<K: KeySource> VendorClient<K> {
         let answer = match self.rest.get(path, &lease.key).await {
             Ok(answer) => answer,
             Err(failure) => {
-                self.keys.answered(told).await;
+                self.keys.return_key(told).await;
                 return Err(failure.into());
             }
         };
@@ -208,7 +208,7 @@ impl<K: KeySource> VendorClient<K> {
         let refused = refusal(answer.status, &answer.body).filter(|refusal| !is_answer(refusal));
         told.trouble = refused.as_ref().map(|refusal| refusal.trouble);
         (told.retry_after, told.used, told.left) = (answer.retry_after, answer.used, answer.left);
-        self.keys.answered(told).await;
+        self.keys.return_key(told).await;
         refused.map_or(Ok(answer), |refusal| Err(AskError::Refused(refusal)))
     }
 }

@@ -14,23 +14,23 @@ use std::sync::Arc;
 const TOKENS: &str = "one line a token, name:hash or name:hash:USD/COP, as docs/operations.md shows";
 
 /// All of it, in the order in which people would mend it.
-pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
+pub(super) fn check_machine(settings: &Valid) -> Vec<Finding> {
     let mut findings = vec![
-        given(settings),
-        role(settings),
-        keys(settings),
-        calendar(settings),
-        address(settings),
-        descriptors(settings),
-        folder("ledger", &settings.ledger.dir, "ledger.dir"),
-        l0(settings),
+        check_settings(settings),
+        check_role(settings),
+        check_keys(settings),
+        check_calendar(settings),
+        check_address(settings),
+        check_descriptors(settings),
+        check_folder("ledger", &settings.ledger.dir, "ledger.dir"),
+        check_l0(settings),
     ];
     if settings.store.database_url.is_none() {
         let folder_of = settings.store.sqlite_file.parent().unwrap_or(Path::new("."));
-        findings.push(folder("store", folder_of, "store.sqlite_file"));
+        findings.push(check_folder("store", folder_of, "store.sqlite_file"));
     }
     if let Some(backup) = &settings.ledger.backup_dir {
-        findings.push(folder("backup", backup, "ledger.backup_dir"));
+        findings.push(check_folder("backup", backup, "ledger.backup_dir"));
     }
     if let Some(tokens) = &settings.server.tokens_file {
         findings.push(match Tokens::open(tokens) {
@@ -55,7 +55,7 @@ pub(super) fn findings(settings: &Valid) -> Vec<Finding> {
     findings
 }
 
-fn given(settings: &Valid) -> Finding {
+fn check_settings(settings: &Valid) -> Finding {
     let given: Vec<String> = settings
         .origins
         .iter()
@@ -68,8 +68,8 @@ fn given(settings: &Valid) -> Finding {
 }
 
 /// What this node is, and whether it has what that needs.
-fn role(settings: &Valid) -> Finding {
-    let lacking = settings::lacks(settings);
+fn check_role(settings: &Valid) -> Finding {
+    let lacking = settings::missing_settings(settings);
     if let Some((name, message)) = lacking.first() {
         return Finding::fail(
             "role",
@@ -85,7 +85,7 @@ fn role(settings: &Valid) -> Finding {
     Finding::ok("role", says)
 }
 
-fn keys(settings: &Valid) -> Finding {
+fn check_keys(settings: &Valid) -> Finding {
     let keys: Vec<String> = settings.upstream.keys.iter().map(ToString::to_string).collect();
     if settings.cluster.role == Role::Edge {
         return Finding::ok("keys", "an edge uses none");
@@ -96,7 +96,7 @@ fn keys(settings: &Valid) -> Finding {
     Finding::ok("keys", keys.join(", "))
 }
 
-fn calendar(settings: &Valid) -> Finding {
+fn check_calendar(settings: &Valid) -> Finding {
     let overrides = settings
         .market
         .calendar_file
@@ -128,7 +128,7 @@ fn calendar(settings: &Valid) -> Finding {
     }
 }
 
-fn address(settings: &Valid) -> Finding {
+fn check_address(settings: &Valid) -> Finding {
     let address = settings.server.address;
     let open = settings.server.tokens_file.is_none() && !address.ip().is_loopback();
     match TcpListener::bind(address) {
@@ -150,7 +150,7 @@ fn address(settings: &Valid) -> Finding {
 }
 
 /// Each client takes a descriptor; over TLS two: its socket, and the handle by which it can be ended when it stalls.
-fn descriptors(settings: &Valid) -> Finding {
+fn check_descriptors(settings: &Valid) -> Finding {
     let each = if settings.server.tls.is_some() { 2 } else { 1 };
     let wanted = settings.server.connections.saturating_mul(each).saturating_add(1_000);
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -181,7 +181,7 @@ fn descriptors(settings: &Valid) -> Finding {
 }
 
 /// Whether files can be made in `path`, or it can be made itself.
-fn folder(check: &'static str, path: &Path, setting: &str) -> Finding {
+fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
     let existing = path
         .ancestors()
         .find(|folder| folder.exists())
@@ -208,9 +208,9 @@ fn folder(check: &'static str, path: &Path, setting: &str) -> Finding {
 }
 
 /// Not being able to see the folder is no failure: candela then goes live unverified, or not at all, as the settings say.
-fn l0(settings: &Valid) -> Finding {
+fn check_l0(settings: &Valid) -> Finding {
     let dir = &settings.l0.dir;
-    let found = folder("l0", dir, "l0.dir (READY_SIGNALS_DIR)");
+    let found = check_folder("l0", dir, "l0.dir (READY_SIGNALS_DIR)");
     if let (super::Verdict::Fail, Some(fix)) = (found.verdict, &found.fix) {
         return Finding::warn("l0", found.says, fix.clone());
     }
@@ -231,7 +231,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let file = Some("/dev/null".into());
-        findings(
+        check_machine(
             &load(&Sources {
                 file,
                 environment,

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// All of it.
-pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
+pub(super) async fn check_dependencies(settings: &Valid) -> Vec<Finding> {
     let mut findings = match app::upstream_tls(settings) {
         _ if settings.cluster.role == Role::Edge => Vec::new(), // it never asks the vendor
-        Ok(tls) => vendor(&settings.upstream, tls).await,
+        Ok(tls) => check_vendor(&settings.upstream, tls).await,
         Err(error) => vec![Finding::fail(
             "vendor",
             error.to_string(),
@@ -24,16 +24,16 @@ pub(super) async fn findings(settings: &Valid) -> Vec<Finding> {
         )],
     };
     if let Some(url) = &settings.store.database_url {
-        findings.extend(postgres(url, settings).await);
+        findings.extend(check_postgres(url, settings).await);
     }
     if let Some(url) = &settings.cache.redis_url {
-        findings.extend(redis(url, settings).await);
+        findings.extend(check_redis(url, settings).await);
     }
     findings
 }
 
 /// Whether anything answers at the vendor's addresses; what it answers does not matter, and no key is spent.
-async fn vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Finding> {
+async fn check_vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Finding> {
     const LONGEST: Duration = Duration::from_secs(10);
     let connector = awc::Connector::new().rustls_0_23(tls);
     let client = awc::Client::builder()
@@ -67,7 +67,7 @@ async fn vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Find
     clippy::unused_async,
     reason = "a pool is made on a runtime, though it connects to nobody"
 )]
-pub(super) async fn addresses(settings: &Valid) -> Vec<Finding> {
+pub(super) async fn check_addresses(settings: &Valid) -> Vec<Finding> {
     let store = settings.store.database_url.as_ref();
     let store = store.and_then(|url| Postgres::new(url, settings.store.pool).err());
     let store = store.map(|error| Finding::fail("store", error.to_string(), "correct DATABASE_URL"));
@@ -78,10 +78,10 @@ pub(super) async fn addresses(settings: &Valid) -> Vec<Finding> {
 }
 
 /// A server that is away is no failure: candela starts, and catches up when it is there.
-async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
+async fn check_postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     let watch = Stopwatch::start();
     let looked = match Postgres::new(url, settings.store.pool) {
-        Ok(postgres) => look(&postgres, settings).await,
+        Ok(postgres) => inspect_postgres(&postgres, settings).await,
         Err(error) => Err(error),
     };
     match looked {
@@ -103,7 +103,7 @@ async fn postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
                 .chain([lease_of(Place::Database, lease, settings)])
                 .collect()
         }
-        Err(error) if fatal(&error) => vec![Finding::fail("store", error.to_string(), "correct DATABASE_URL")],
+        Err(error) if is_fatal(&error) => vec![Finding::fail("store", error.to_string(), "correct DATABASE_URL")],
         Err(error) => {
             let fix = "start PostgreSQL, or correct DATABASE_URL; candela starts without it, and catches up";
             vec![Finding::warn("store", error.to_string(), fix)]
@@ -119,10 +119,10 @@ struct Looked {
     lease: Option<Held>,
 }
 
-async fn look(postgres: &Postgres, settings: &Valid) -> Result<Looked, StoreError> {
-    let missing = postgres.migrate(Migrate::Check).await?;
+async fn inspect_postgres(postgres: &Postgres, settings: &Valid) -> Result<Looked, StoreError> {
+    let missing = postgres.migrate_schema(Migrate::Check).await?;
     let history = app::l0_table(settings).ok();
-    let differences = postgres.differences(history.as_ref()).await?;
+    let differences = postgres.schema_differences(history.as_ref()).await?;
     let rounded = match &history {
         // A history that cannot be read is among the differences.
         Some(history) => postgres.rounded_rows(history).await.unwrap_or_default(),
@@ -178,12 +178,12 @@ fn tables_differ(difference: Difference) -> Finding {
     }
 }
 
-fn fatal(error: &StoreError) -> bool {
+fn is_fatal(error: &StoreError) -> bool {
     error.disposition() == Disposition::Fatal
         || matches!(error, StoreError::LoginRefused(_) | StoreError::NotAllowed(_))
 }
 
-async fn redis(url: &SecretString, settings: &Valid) -> Vec<Finding> {
+async fn check_redis(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     let asked = match Redis::new(url) {
         Ok(redis) => match Cache::Redis(redis.clone()).ping().await {
             Ok(took) => redis.lease_holder().await.map(|held| (took, held)),

@@ -32,7 +32,7 @@ pub struct DayArgs {
     history_zone: Option<Tz>,
 }
 
-/// What [`choose`] found.
+/// What [`choose_day`] found.
 #[derive(Debug)]
 pub struct Chosen {
     /// What the simulated upstream plays.
@@ -55,7 +55,7 @@ pub struct Chosen {
 ///
 /// # Errors
 /// A sentence that names the file or day that cannot be played, and the remedy.
-pub fn choose(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
+pub fn choose_day(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
     let heard = last_heard(&folder.join("ledger"))?;
     let symbol = Symbol::usdcop();
     let mut prepared = None;
@@ -65,13 +65,13 @@ pub fn choose(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
             let file = History::read(path)?;
             say_rounded(path, &file);
             let day = file.day(symbol, date, args.history_zone)?;
-            prepared = Some(file.before(symbol, history_begins(date), date, args.history_zone)?);
+            prepared = Some(file.close_before(symbol, history_begins(date), date, args.history_zone)?);
             let late = day.bars.iter().any(|bar| day.opens + LATE_SLOT <= bar.opens_at);
             (Some(Market::replay(args.seed, &day)), late, Some(date))
         }
         (_, date) => (None, false, date),
     };
-    let calendar = calendar(closes_late)?;
+    let calendar = demo_calendar(closes_late)?;
     let session = match date {
         Some(date) => session_on(&calendar, date)?,
         None => walk_session(&calendar, heard),
@@ -89,7 +89,7 @@ pub fn choose(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
     let market = market
         .unwrap_or_else(|| Market::walk(args.seed, &[symbol]))
         .only_in(Arc::new(calendar.clone()));
-    let prepared = prepared.unwrap_or_else(|| walked(&market, &calendar, session.date));
+    let prepared = prepared.unwrap_or_else(|| walked_bars(&market, &calendar, session.date));
     Ok(Chosen {
         market,
         session,
@@ -108,7 +108,7 @@ fn history_begins(date: NaiveDate) -> NaiveDate {
 }
 
 /// The bars of the walk on the days before: what was dealt then does not depend on who watches.
-fn walked(market: &Market, calendar: &Calendar, date: NaiveDate) -> Vec<MarketBar> {
+fn walked_bars(market: &Market, calendar: &Calendar, date: NaiveDate) -> Vec<MarketBar> {
     let slot = Interval::BASE.vendor_length();
     let sessions = calendar.sessions(history_begins(date), date.pred_opt().unwrap_or(date));
     sessions
@@ -126,7 +126,7 @@ fn vendor_bar(bar: MarketBar) -> VendorBar {
 }
 
 /// The default calendar, with 60 bars where the file has as many.
-fn calendar(closes_late: bool) -> anyhow::Result<Calendar> {
+fn demo_calendar(closes_late: bool) -> anyhow::Result<Calendar> {
     let mut spec = CalendarSpec::default();
     if closes_late {
         spec.close = Some("13:00".to_owned());
@@ -166,8 +166,8 @@ fn last_heard(folder: &Path) -> anyhow::Result<Option<Timestamp>> {
     }
     let reader = LedgerReader::open(folder)?;
     let mut last = None;
-    for (date, _) in reader.dates().into_iter().rev() {
-        for heard in reader.inputs(date)? {
+    for (date, _) in reader.session_dates().into_iter().rev() {
+        for heard in reader.inputs_of(date)? {
             last = last.max(Some(heard?.at));
         }
         if last.is_some() {

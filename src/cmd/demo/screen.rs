@@ -65,7 +65,7 @@ pub struct Summary {
 
 impl Summary {
     /// From what a stopped service leaves.
-    pub fn of(stopped: &Stopped, session_date: NaiveDate) -> Self {
+    pub fn from_stopped(stopped: &Stopped, session_date: NaiveDate) -> Self {
         let counts = &stopped.pipeline.counts;
         let set_aside = counts
             .ticks_set_aside
@@ -113,23 +113,23 @@ impl Screen {
     ///
     /// # Errors
     /// Why not all could be written.
-    pub fn finish(&self) -> io::Result<()> {
-        self.out.finish().or_else(|error| match error.kind() {
+    pub fn finish_writing(&self) -> io::Result<()> {
+        self.out.finish_writing().or_else(|error| match error.kind() {
             ErrorKind::BrokenPipe => Ok(()),
             _ => Err(error),
         })
     }
 
     /// Where the service is to be reached.
-    pub fn listening(&mut self, app: &App, folder: &Path, kept: bool) {
+    pub fn show_listening(&mut self, app: &App, folder: &Path, kept: bool) {
         let address = app.address();
         if self.json {
-            return self.object(json!({
+            return self.print_object(json!({
                 "event": "listening", "address": address.to_string(), "url": format!("http://{address}"),
                 "ws": format!("ws://{address}/ws"), "data": folder,
             }));
         }
-        self.line(&format!(
+        self.print_line(&format!(
             "candela listens on http://{address}   (status: /status   WebSocket: ws://{address}/ws)"
         ));
         let until = if kept {
@@ -137,95 +137,95 @@ impl Screen {
         } else {
             "and goes with the demo"
         };
-        self.line(&self.paint(FAINT, &format!("its data is in {} {until}", folder.display())));
+        self.print_line(&self.paint_text(FAINT, &format!("its data is in {} {until}", folder.display())));
     }
 
     /// Tells every event until the service stops saying any.
-    pub async fn follow(&mut self, app: &App, mut events: mpsc::Receiver<Sequenced>) {
+    pub async fn follow_events(&mut self, app: &App, mut events: mpsc::Receiver<Sequenced>) {
         let mut states = app.states();
         let mut told = Told::default();
-        self.state(&states.borrow_and_update().clone(), &mut told);
+        self.show_state(&states.borrow_and_update().clone(), &mut told);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(numbered) => self.event(&numbered),
+                    Some(numbered) => self.show_event(&numbered),
                     None => return,
                 },
                 changed = states.changed() => {
                     if changed.is_err() { return }
                     let state = states.borrow_and_update().clone();
-                    self.state(&state, &mut told);
+                    self.show_state(&state, &mut told);
                 }
             }
         }
     }
 
     /// Tells what changed in the life cycle and its conditions since it was last told.
-    fn state(&self, state: &Overall, told: &mut Told) {
+    fn show_state(&self, state: &Overall, told: &mut Told) {
         let news = state.changes_total.saturating_sub(told.changes);
         for change in state.changes.iter().skip(state.changes.len().saturating_sub(news)) {
-            self.change(change);
+            self.show_change(change);
         }
         told.changes = state.changes_total;
         for condition in &state.conditions {
             let known = told.conditions.insert(condition.kind, condition.status);
             if known.unwrap_or(false) != condition.status {
-                self.condition(condition);
+                self.show_condition(condition);
             }
         }
     }
 
-    fn change(&self, change: &Change) {
+    fn show_change(&self, change: &Change) {
         if self.json {
-            return self.object(json!({
+            return self.print_object(json!({
                 "event": "state", "state": change.to.name(), "since": change.at.rfc3339(self.zone), "reason": change.reason,
                 "from": change.from.name(), "lasted_seconds": change.lasted.as_secs(),
             }));
         }
         let colour = if change.to == State::Error { RED } else { GREEN };
         let spent = format!("(after {} s {})", change.lasted.as_secs(), change.from);
-        self.at(
+        self.print_at(
             change.at,
             &format!(
                 "{:<14} {} {}",
-                self.paint(colour, change.to.name()),
+                self.paint_text(colour, change.to.name()),
                 change.reason,
-                self.paint(FAINT, &spent)
+                self.paint_text(FAINT, &spent)
             ),
         );
     }
 
-    fn condition(&self, condition: &Condition) {
+    fn show_condition(&self, condition: &Condition) {
         if self.json {
             let mut object = serde_json::to_value(condition).unwrap_or_default();
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("event".to_owned(), json!("condition"));
             }
-            return self.object(object);
+            return self.print_object(object);
         }
         let (colour, what) = if condition.status {
             (YELLOW, condition.message.as_str())
         } else {
             (GREEN, "over")
         };
-        let kind = self.paint(colour, condition.kind.name());
-        self.line(&format!("{:12} {kind}: {what}", ""));
+        let kind = self.paint_text(colour, condition.kind.name());
+        self.print_line(&format!("{:12} {kind}: {what}", ""));
     }
 
-    fn event(&self, numbered: &Sequenced) {
+    fn show_event(&self, numbered: &Sequenced) {
         match &numbered.event {
-            Event::Bar(bar) => self.bar(numbered, bar),
-            Event::Gap(gap) => self.gap(numbered, gap),
-            Event::Seam(found) => self.seam(numbered, found),
-            Event::Session(change) if !self.json => self.session(change),
+            Event::Bar(bar) => self.show_bar(numbered, bar),
+            Event::Gap(gap) => self.show_gap(numbered, gap),
+            Event::Seam(found) => self.show_seam(numbered, found),
+            Event::Session(change) if !self.json => self.show_session(change),
             Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) | Event::Journal(_) => {}
         }
     }
 
-    fn bar(&self, numbered: &Sequenced, bar: &Bar) {
+    fn show_bar(&self, numbered: &Sequenced, bar: &Bar) {
         if self.json {
             let data: Value = serde_json::from_str(&frames::bar_json(&self.zones, bar)).unwrap_or_default();
-            return self.object(merged("bar", numbered, data));
+            return self.print_object(merge_event("bar", numbered, data));
         }
         let flags = bar.flags.names().collect::<Vec<_>>().join(" ");
         let (colour, mark) = match bar.state {
@@ -233,21 +233,21 @@ impl Screen {
             BarState::Closed | BarState::Partial if bar.flags != Flags::default() => (YELLOW, "closed".to_owned()),
             BarState::Closed | BarState::Partial => (GREEN, "closed".to_owned()),
         };
-        let prices = aligned([bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close]);
+        let prices = align_prices([bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close]);
         let from = format!("{:>4} ticks  {:<8}", bar.ticks, bar.provenance.name());
         let line = format!(
             "{} {} {prices}  {from} {} {flags}",
             bar.key.symbol,
             bar.key.interval,
-            self.paint(colour, &mark)
+            self.paint_text(colour, &mark)
         );
-        self.at(bar.key.opens_at, line.trim_end());
+        self.print_at(bar.key.opens_at, line.trim_end());
     }
 
-    fn gap(&self, numbered: &Sequenced, gap: &Gap) {
+    fn show_gap(&self, numbered: &Sequenced, gap: &Gap) {
         if self.json {
             let data: Value = serde_json::from_str(&frames::gap_json(&self.zones, gap)).unwrap_or_default();
-            return self.object(merged("gap", numbered, data));
+            return self.print_object(merge_event("gap", numbered, data));
         }
         let colour = match gap.status {
             GapStatus::Filled => GREEN,
@@ -259,9 +259,9 @@ impl Screen {
         } else {
             format!("{} bars", gap.bars)
         };
-        let status = self.paint(colour, gap.status.name());
+        let status = self.paint_text(colour, gap.status.name());
         let date = gap.from.datetime().with_timezone(&self.zone).date_naive();
-        self.at(
+        self.print_at(
             gap.from,
             &format!(
                 "{} gap g-{} {status}: {bars} of {date}, {}",
@@ -270,12 +270,12 @@ impl Screen {
         );
     }
 
-    fn seam(&self, numbered: &Sequenced, found: &SeamFound) {
+    fn show_seam(&self, numbered: &Sequenced, found: &SeamFound) {
         if self.json {
             let mut told: Value =
                 serde_json::from_slice(&frames::event_json(&self.zones, numbered)).unwrap_or_default();
             let data = told.get_mut("data").map(Value::take).unwrap_or_default();
-            return self.object(merged("seam", numbered, data));
+            return self.print_object(merge_event("seam", numbered, data));
         }
         let seam = &found.seam;
         let last = seam.last_history_bar.map_or_else(
@@ -289,33 +289,33 @@ impl Screen {
         } else {
             GREEN
         };
-        let what = self.paint(colour, "seam");
-        self.at(
+        let what = self.paint_text(colour, "seam");
+        self.print_at(
             seam.first_live_bar,
             &format!("{} {what}: {last}; {between}; {overlap}", found.symbol),
         );
     }
 
-    fn session(&self, change: &SessionChange) {
+    fn show_session(&self, change: &SessionChange) {
         let (at, what) = match change.phase {
             SessionPhase::Open => (change.opens, "the session is open"),
             SessionPhase::Closed => (change.closes, "the session is closed"),
             SessionPhase::OpeningSoon | SessionPhase::ClosingSoon => return,
         };
-        self.at(
+        self.print_at(
             at,
             &format!("{} {what} ({} {})", change.symbol, change.date, change.kind.name()),
         );
     }
 
     /// The last thing it tells.
-    pub fn summary(&self, summary: &Summary) {
+    pub fn show_summary(&self, summary: &Summary) {
         if self.json {
             let mut object = serde_json::to_value(summary).unwrap_or_default();
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("event".to_owned(), json!("summary"));
             }
-            return self.object(object);
+            return self.print_object(object);
         }
         let aside: u64 = summary.ticks_set_aside.values().sum();
         let reasons: Vec<String> = summary
@@ -328,31 +328,31 @@ impl Screen {
         } else {
             format!(" ({})", reasons.join(", "))
         };
-        self.line("");
-        self.line(&format!("Summary of {}, {} s", summary.session_date, summary.seconds));
-        self.line(&format!(
+        self.print_line("");
+        self.print_line(&format!("Summary of {}, {} s", summary.session_date, summary.seconds));
+        self.print_line(&format!(
             "  ticks     {} accepted, {aside} set aside{reasons}",
             summary.ticks_accepted
         ));
-        self.line(&format!(
+        self.print_line(&format!(
             "  bars      {} closed, {} revised",
             summary.bars_closed, summary.bars_revised
         ));
-        self.line(&format!(
+        self.print_line(&format!(
             "  gaps      {} opened, {} filled, {} unfillable",
             summary.gaps_opened, summary.gaps_filled, summary.gaps_unfillable
         ));
-        self.line(&format!("  clients   {}", summary.clients));
-        self.line(&format!("  restarts  {}", summary.restarts));
-        self.line(&format!("  ledger    {} events", summary.position));
+        self.print_line(&format!("  clients   {}", summary.clients));
+        self.print_line(&format!("  restarts  {}", summary.restarts));
+        self.print_line(&format!("  ledger    {} events", summary.position));
     }
 
-    fn at(&self, at: Timestamp, text: &str) {
+    fn print_at(&self, at: Timestamp, text: &str) {
         let time = at.datetime().with_timezone(&self.zone).format("%H:%M:%S%:::z");
-        self.line(&format!("{}  {text}", self.paint(FAINT, &time.to_string())));
+        self.print_line(&format!("{}  {text}", self.paint_text(FAINT, &time.to_string())));
     }
 
-    fn paint(&self, colour: &str, text: &str) -> String {
+    fn paint_text(&self, colour: &str, text: &str) -> String {
         if self.colours {
             format!("\u{1b}[{colour}m{text}\u{1b}[0m")
         } else {
@@ -360,18 +360,18 @@ impl Screen {
         }
     }
 
-    fn object(&self, object: Value) {
-        self.line(&object.to_string());
+    fn print_object(&self, object: Value) {
+        self.print_line(&object.to_string());
     }
 
     /// The service goes on for its clients whether or not this can be written; the demo says at its end what could not.
-    fn line(&self, text: &str) {
-        self.out.line(text);
+    fn print_line(&self, text: &str) {
+        self.out.write_line(text);
     }
 }
 
 /// An event's data with its kind and its numbers.
-fn merged(kind: &str, numbered: &Sequenced, data: Value) -> Value {
+fn merge_event(kind: &str, numbered: &Sequenced, data: Value) -> Value {
     let mut object = json!({"event": kind, "position": numbered.position.0, "seq": numbered.seq});
     if let (Some(fields), Value::Object(data)) = (object.as_object_mut(), data) {
         fields.extend(data);
@@ -379,7 +379,7 @@ fn merged(kind: &str, numbered: &Sequenced, data: Value) -> Value {
     object
 }
 /// Prices in columns, all with as many decimals as the longest of them, and at least two.
-fn aligned(prices: [Price; 4]) -> String {
+fn align_prices(prices: [Price; 4]) -> String {
     let texts = prices.map(|price| price.to_string());
     let split = |text: &str| {
         text.split_once('.')
@@ -402,9 +402,9 @@ mod tests {
     #[test]
     fn prices_stand_in_columns() {
         let prices = ["3887.62", "3888.3", "3888", "4012.3505"].map(|text| text.parse().unwrap());
-        assert_eq!(aligned(prices), "  3887.6200   3888.3000   3888.0000   4012.3505");
+        assert_eq!(align_prices(prices), "  3887.6200   3888.3000   3888.0000   4012.3505");
         assert_eq!(
-            aligned([Price::from_micros(3_900_000_000); 4]),
+            align_prices([Price::from_micros(3_900_000_000); 4]),
             ["    3900.00"; 4].join(" ")
         );
     }

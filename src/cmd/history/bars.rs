@@ -108,7 +108,7 @@ impl BarsArgs {
     /// # Errors
     /// When the settings have problems, the file cannot be read or has a line that is no tick, or the bars cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
+        let valid = settings::load(&self.settings.to_sources())?;
         let markets = app::markets(&valid, &app::calendars(&valid)?);
         let market = PairRules {
             intervals: intervals(self.bars.interval),

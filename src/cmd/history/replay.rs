@@ -80,7 +80,7 @@ impl ReplayArgs {
     /// # Errors
     /// When the settings have problems, the ledger cannot be read, or the bars cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load(&self.settings.sources())?;
+        let valid = settings::load(&self.settings.to_sources())?;
         let markets = app::markets(&valid, &app::calendars(&valid)?);
         let reader = LedgerReader::open(&self.ledger)?;
         let dates = self.dates(&reader)?;
@@ -104,7 +104,7 @@ impl ReplayArgs {
     }
 
     fn dates(&self, reader: &LedgerReader) -> Result<Vec<NaiveDate>, ReplayError> {
-        let dates: Vec<NaiveDate> = reader.dates().into_iter().map(|(date, _)| date).collect();
+        let dates: Vec<NaiveDate> = reader.session_dates().into_iter().map(|(date, _)| date).collect();
         let folder = self.ledger.clone();
         let Some((first, last)) = dates.first().copied().zip(dates.last().copied()) else {
             return Err(ReplayError::Empty { folder });
@@ -174,7 +174,7 @@ fn compare(
     zones: &Zones,
     date: NaiveDate,
 ) -> Result<(u64, Option<ReplayDifference>), LedgerError> {
-    let dates = reader.dates();
+    let dates = reader.session_dates();
     let from = dates
         .iter()
         .find(|(known, _)| *known == date)
@@ -316,7 +316,7 @@ mod tests {
     fn what_was_captured_gives_what_was_told_until_one_bar_was_changed() {
         let folder = captured();
         let reader = LedgerReader::open(folder.path()).unwrap();
-        let (first, head) = (reader.dates()[1].1, reader.head());
+        let (first, head) = (reader.session_dates()[1].1, reader.head());
         let (one, none) = check(folder.path(), "2025-10-22");
         assert_eq!((one, none), (first.0 - 1, None));
         let (other, none) = check(folder.path(), "2025-10-23");

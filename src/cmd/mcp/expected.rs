@@ -63,7 +63,7 @@ impl ShownBars {
     fn expected(&self, session: &Session, zone: Tz) -> Vec<(Timestamp, Timestamp)> {
         match self.interval {
             Interval::D1 => vec![(Moment::Day(session.date).in_zone(zone), session.closes)],
-            interval => SlotGrid::of(interval)
+            interval => SlotGrid::of_interval(interval)
                 .slots(session)
                 .map(|slot| (slot.opens_at, slot.closes_at))
                 .collect(),

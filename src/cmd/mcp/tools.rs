@@ -3,7 +3,7 @@
 //! Every answer is `{"data": …, "data_quality": {"complete", "gaps", "safe_to_trade"}}`: nobody reads prices without reading whether any
 //! are missing.
 
-use crate::cmd::ask::{AskError, Service};
+use crate::cmd::ask::Service;
 use crate::cmd::mcp::expected::ShownBars;
 use crate::domain::model::{Interval, Moment, Timestamp};
 use crate::limits;
@@ -97,7 +97,7 @@ pub(super) static TOOLS: [Tool; 7] = [
 
 impl Tool {
     /// As `tools/list` shows it.
-    pub(super) fn listed(&self) -> Value {
+    pub(super) fn to_listing(&self) -> Value {
         let argument =
             |(name, what): &(&str, &str)| ((*name).to_owned(), json!({"type": "string", "description": what}));
         let properties: Map<String, Value> = self.arguments.iter().map(argument).collect();
@@ -118,46 +118,54 @@ impl Tool {
     }
 
     /// Asks the service.
-    pub(super) async fn call(&self, service: &Service, arguments: &Value) -> Result<Value, String> {
-        let mut given = self.given(arguments)?;
-        let said = |error: AskError| error.to_string();
+    pub(super) async fn call_tool(&self, service: &Service, arguments: &Value) -> Result<Value, String> {
+        let mut given = self.given_arguments(arguments)?;
         let takes_symbol = self.arguments.contains(&SYMBOL);
         if takes_symbol && !given.iter().any(|(name, _)| *name == "symbol") {
-            let served = service.get("/market/symbols").await.map_err(said)?;
+            let served = service
+                .get("/market/symbols")
+                .await
+                .map_err(|error| error.to_string())?;
             let first = served.pointer("/symbols/0/symbol").and_then(Value::as_str);
             given.push(("symbol", first.ok_or("the service serves no pair")?.to_owned()));
         }
-        let status = service.get("/status").await.map_err(said)?;
+        let status = service.get("/status").await.map_err(|error| error.to_string())?;
         let data = if self.path == "/status" {
             Value::Null
         } else {
-            service.get(&question(self.path, &given)).await.map_err(said)?
+            service
+                .get(&request_path(self.path, &given))
+                .await
+                .map_err(|error| error.to_string())?
         };
         let symbols = status.get("symbols").and_then(Value::as_object).cloned();
         let symbols = symbols.unwrap_or_default();
         let named = given.iter().find(|(name, _)| *name == "symbol");
-        let symbol = known(&symbols, named.map(|(_, symbol)| symbol.as_str()))?;
+        let symbol = check_symbol(&symbols, named.map(|(_, symbol)| symbol.as_str()))?;
         let about = symbols.get(&symbol).cloned().unwrap_or_default();
         let data = match self.name {
-            "status" => brief(&status, &symbols),
-            "explain" => explain(&status, &symbol, &about),
+            "status" => status_brief(&status, &symbols),
+            "explain" => explain_symbol(&status, &symbol, &about),
             _ => data,
         };
-        let stretch = self.stretch(&given, &data);
+        let stretch = self.given_stretch(&given, &data);
         let lacks_one = match stretch.as_deref().filter(|_| self.name == "bars") {
             None => false,
             Some(stretch) => match shown_bars(&status, &symbol, &given, stretch, &data) {
                 None => true, // nothing is shown, and no stretch is named in which nothing would be expected
-                Some(shown) => shown.lack_one(service).await.map_err(said)?,
+                Some(shown) => shown.lack_one(service).await.map_err(|error| error.to_string())?,
             },
         };
         let gaps = match stretch {
-            None => unfilled(status.get("gaps"), &symbol),
+            None => count_unfilled(status.get("gaps"), &symbol),
             Some(stretch) => {
                 let mut asked = vec![("symbol", symbol.clone()), ("limit", limits::REST_PAGE_MAX.to_string())];
                 asked.extend(stretch);
-                let gaps = service.get(&question("/market/gaps", &asked)).await.map_err(said)?;
-                unfilled(gaps.get("gaps"), &symbol)
+                let gaps = service
+                    .get(&request_path("/market/gaps", &asked))
+                    .await
+                    .map_err(|error| error.to_string())?;
+                count_unfilled(gaps.get("gaps"), &symbol)
             }
         };
         let safe = match self.name {
@@ -165,11 +173,11 @@ impl Tool {
             _ => is_safe(&about),
         };
         let quality = json!({"complete": gaps == 0 && !lacks_one, "gaps": gaps, "safe_to_trade": safe});
-        Ok(json!({"data": exact(data, ""), "data_quality": quality}))
+        Ok(json!({"data": exact_number(data, ""), "data_quality": quality}))
     }
 
     /// The arguments as text; numbers are taken as they are written.
-    fn given(&self, arguments: &Value) -> Result<Vec<(&'static str, String)>, String> {
+    fn given_arguments(&self, arguments: &Value) -> Result<Vec<(&'static str, String)>, String> {
         let empty = Map::new();
         let members = match arguments {
             Value::Null => &empty,
@@ -199,7 +207,7 @@ impl Tool {
     }
 
     /// The stretch whose gaps the answer's quality is about; `None`: what the service misses now.
-    fn stretch(&self, given: &[(&'static str, String)], data: &Value) -> Option<Vec<(&'static str, String)>> {
+    fn given_stretch(&self, given: &[(&'static str, String)], data: &Value) -> Option<Vec<(&'static str, String)>> {
         let named = given.iter().filter(|(name, _)| matches!(*name, "from" | "to")).cloned();
         let named: Vec<_> = named.collect();
         match self.name {
@@ -252,7 +260,7 @@ fn shown_bars(
 }
 
 /// The address of a question.
-fn question(path: &str, given: &[(&'static str, String)]) -> String {
+fn request_path(path: &str, given: &[(&'static str, String)]) -> String {
     let escaped = |text: &str| {
         let mut out = String::new();
         for byte in text.bytes() {
@@ -274,15 +282,19 @@ fn question(path: &str, given: &[(&'static str, String)]) -> String {
 }
 
 /// The pair as the service spells it: the first one where none is named.
-fn known(symbols: &Map<String, Value>, named: Option<&str>) -> Result<String, String> {
-    let plain = |text: &str| text.replace(['/', '-', '_'], "").to_ascii_uppercase();
+fn check_symbol(symbols: &Map<String, Value>, named: Option<&str>) -> Result<String, String> {
     let Some(named) = named else {
         let first = symbols.keys().next().cloned();
         return first.ok_or_else(|| "the service serves no pair".to_owned());
     };
-    let found = symbols.keys().find(|known| plain(known) == plain(named)).cloned();
-    let names = || symbols.keys().cloned().collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| format!("{named:?} is not served here; there are {}", names()))
+    let found = symbols
+        .keys()
+        .find(|known| compact_name(known) == compact_name(named))
+        .cloned();
+    found.ok_or_else(|| {
+        let names = symbols.keys().cloned().collect::<Vec<_>>().join(", ");
+        format!("{named:?} is not served here; there are {names}")
+    })
 }
 
 fn is_safe(about: &Value) -> bool {
@@ -290,22 +302,21 @@ fn is_safe(about: &Value) -> bool {
 }
 
 /// How many gaps of the pair are not filled.
-fn unfilled(gaps: Option<&Value>, symbol: &str) -> usize {
-    let is = |gap: &&Value, name: &str, value: &str| gap.get(name).and_then(Value::as_str) == Some(value);
+fn count_unfilled(gaps: Option<&Value>, symbol: &str) -> usize {
     let all = gaps.and_then(Value::as_array).into_iter().flatten();
-    all.filter(|gap| is(gap, "symbol", symbol) && !is(gap, "status", "filled"))
+    all.filter(|gap| has_text(gap, "symbol", symbol) && !has_text(gap, "status", "filled"))
         .count()
 }
 
 /// What matters of `/status` at a glance.
-fn brief(status: &Value, symbols: &Map<String, Value>) -> Value {
+fn status_brief(status: &Value, symbols: &Map<String, Value>) -> Value {
     let of = |name: &str| status.get(name).cloned().unwrap_or_default();
     json!({"state": of("state"), "conditions": of("conditions"), "feed": of("feed"), "symbols": symbols, "gaps": of("gaps"),
         "timestamp": of("timestamp")})
 }
 
 /// What is said of one pair, with the conditions that concern it.
-fn explain(status: &Value, symbol: &str, about: &Value) -> Value {
+fn explain_symbol(status: &Value, symbol: &str, about: &Value) -> Value {
     let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
     let conditions: Vec<&Value> = conditions
         .filter(|condition: &&Value| {
@@ -320,18 +331,18 @@ fn explain(status: &Value, symbol: &str, about: &Value) -> Value {
 }
 
 /// The same with prices as text: an assistant must not round them.
-fn exact(value: Value, name: &str) -> Value {
+fn exact_number(value: Value, name: &str) -> Value {
     match value {
         Value::Object(members) => Value::Object(
             members
                 .into_iter()
                 .map(|(name, value): (String, Value)| {
-                    let shown = exact(value, &name);
+                    let shown = exact_number(value, &name);
                     (name, shown)
                 })
                 .collect(),
         ),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| exact(item, name)).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| exact_number(item, name)).collect()),
         Value::Number(number) if is_price(name) => Value::String(number.to_string()),
         other => other,
     }
@@ -344,6 +355,15 @@ fn is_price(name: &str) -> bool {
     )
 }
 
+/// A pair without what may stand between its currencies.
+fn compact_name(text: &str) -> String {
+    text.replace(['/', '-', '_'], "").to_ascii_uppercase()
+}
+
+fn has_text(object: &Value, name: &str, value: &str) -> bool {
+    object.get(name).and_then(Value::as_str) == Some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,7 +371,7 @@ mod tests {
     #[test]
     fn prices_become_text_and_other_numbers_stay() {
         let bar: Value = serde_json::from_str(r#"{"bars":[{"open":4012.35,"close":4000,"ticks":5}]}"#).unwrap();
-        let shown = exact(bar, "");
+        let shown = exact_number(bar, "");
         assert_eq!(
             shown["bars"][0],
             json!({"open": "4012.35", "close": "4000", "ticks": 5})
@@ -362,15 +382,15 @@ mod tests {
     fn questions_name_what_was_given_and_nothing_else() {
         let bars = TOOLS.iter().find(|tool| tool.name == "bars").unwrap();
         let given = bars
-            .given(&json!({"symbol": "USD/COP", "limit": 5, "from": null}))
+            .given_arguments(&json!({"symbol": "USD/COP", "limit": 5, "from": null}))
             .unwrap();
-        assert_eq!(question(bars.path, &given), "/market/bars?limit=5&symbol=USD%2FCOP");
+        assert_eq!(request_path(bars.path, &given), "/market/bars?limit=5&symbol=USD%2FCOP");
         assert!(
-            bars.given(&json!({"size": 1}))
+            bars.given_arguments(&json!({"size": 1}))
                 .unwrap_err()
                 .contains("no argument of bars")
         );
-        assert!(bars.given(&json!([])).unwrap_err().contains("not an object"));
+        assert!(bars.given_arguments(&json!([])).unwrap_err().contains("not an object"));
     }
 
     #[test]
@@ -378,9 +398,9 @@ mod tests {
         let bars = TOOLS.iter().find(|tool| tool.name == "bars").unwrap();
         let data = json!({"bars": [{"open_time": "a", "close_time": "b"}, {"open_time": "c", "close_time": "d"}], "next_cursor": "d"});
         let given = [("from", "2026-01-02".to_owned()), ("to", "2026-01-03".to_owned())];
-        let stretch = bars.stretch(&given, &data).unwrap();
+        let stretch = bars.given_stretch(&given, &data).unwrap();
         assert_eq!(stretch, [("from", "2026-01-02".to_owned()), ("to", "d".to_owned())]);
-        let none = bars.stretch(&given, &json!({"bars": []})).unwrap();
+        let none = bars.given_stretch(&given, &json!({"bars": []})).unwrap();
         assert_eq!(none, given);
     }
 
@@ -388,6 +408,6 @@ mod tests {
     fn gaps_of_other_pairs_and_filled_ones_are_not_counted() {
         let gaps = json!([{"symbol": "USD/COP", "status": "open"}, {"symbol": "USD/COP", "status": "filled"},
             {"symbol": "EUR/USD", "status": "open"}, {"symbol": "USD/COP", "status": "unfillable"}]);
-        assert_eq!(unfilled(Some(&gaps), "USD/COP"), 2);
+        assert_eq!(count_unfilled(Some(&gaps), "USD/COP"), 2);
     }
 }

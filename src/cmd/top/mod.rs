@@ -12,7 +12,7 @@ use crate::cmd::{
     ask::{Service, TokenArg},
     demo::real_time,
     output::ColourArg,
-    page::page,
+    page::status_page,
     status::is_well,
 };
 use crate::exit::Exit;
@@ -71,7 +71,7 @@ impl TopArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let service = match &self.url {
             Some(url) => Service::new(url, &self.token),
-            None => Service::at(None, &settings::load(&self.settings.sources())?.server, &self.token)?,
+            None => Service::connect_to(None, &settings::load(&self.settings.to_sources())?.server, &self.token)?,
         };
         let system = actix_rt::System::new();
         if self.json || !std::io::stdout().is_terminal() {
@@ -86,7 +86,7 @@ impl TopArgs {
         if self.json {
             writeln!(out, "{status}")?;
         } else {
-            write!(out, "{}", page(&status, false))?;
+            write!(out, "{}", status_page(&status, false))?;
         }
         Ok(if is_well(&status) { Exit::Clean } else { Exit::Found })
     }

@@ -1,6 +1,6 @@
 //! The lists of `/status` as rows for a terminal.
 
-use crate::cmd::page::{age, words};
+use crate::cmd::page::{age, value_words};
 use crate::cmd::top::{
     entries, list,
     state::{Pane, TopState, micros_of},
@@ -164,7 +164,7 @@ impl ListCell {
         let tone = if value.is_null() { Tone::Faint } else { Tone::Plain };
         Self {
             number: value.as_f64(),
-            ..Self::new(words(value), tone)
+            ..Self::new(value_words(value), tone)
         }
     }
 
@@ -234,14 +234,14 @@ pub(super) fn session_words(session: &Value, now: Option<i64>) -> String {
     let next = &session["next_open"];
     match next.is_string() {
         true => format!("closed, opens {}", day_and_clock(next)),
-        false => words(&session["status"]),
+        false => value_words(&session["status"]),
     }
 }
 
 fn pair_row(pair: &str, shown: &Value, session: &Value, now: Option<i64>) -> ListRow {
     let safe = match shown["safe_to_trade"] == true {
         true => ListCell::new("yes", Tone::Good),
-        false => ListCell::new(format!("no: {}", words(&shown["reasons"])), Tone::Bad),
+        false => ListCell::new(format!("no: {}", value_words(&shown["reasons"])), Tone::Bad),
     };
     let feed = match shown["feed"].as_str() {
         Some("live") => Tone::Good,
@@ -255,14 +255,14 @@ fn pair_row(pair: &str, shown: &Value, session: &Value, now: Option<i64>) -> Lis
     let expected = session["expected_bars"].as_u64();
     let expected = expected.map_or_else(String::new, |expected| format!(" of {expected}"));
     let bars = ListCell {
-        text: format!("{}{expected}", words(bars)),
+        text: format!("{}{expected}", value_words(bars)),
         ..ListCell::plain(bars)
     };
     ListRow {
         cells: vec![
             ListCell::new(pair, Tone::Plain),
             safe,
-            ListCell::new(words(&shown["feed"]), feed),
+            ListCell::new(value_words(&shown["feed"]), feed),
             ListCell::since(&shown["last_tick"], now),
             bars,
             ListCell::count(&json!(set_aside), Tone::Plain),
@@ -303,7 +303,7 @@ fn key_row(key: &Value) -> ListRow {
     ListRow {
         cells: vec![
             ListCell::plain(&key["id"]),
-            ListCell::new(words(&key["state"]), tone),
+            ListCell::new(value_words(&key["state"]), tone),
             ListCell::count(&key["used_minute"], Tone::Plain),
             ListCell::count(&key["used_day"], Tone::Plain),
             ListCell::plain(&key["left_day"]),
@@ -319,7 +319,7 @@ fn actor_row(actor: &Value) -> ListRow {
     ListRow {
         cells: vec![
             ListCell::plain(&actor["name"]),
-            ListCell::new(words(&actor["standing"]), tone),
+            ListCell::new(value_words(&actor["standing"]), tone),
             ListCell::count(&actor["restarts"], Tone::Warning),
             ListCell::age(&actor["pulse_age_ms"], " ago", crate::limits::PULSE_STALE),
             ListCell::plain(&actor["mailbox"]),
@@ -364,7 +364,7 @@ fn gap_row(gap: &Value) -> ListRow {
             ListCell::new(day_and_clock(&gap["from"]), Tone::Plain),
             ListCell::new(clock_of(&gap["to"]), Tone::Plain),
             ListCell::plain(&gap["bars"]),
-            ListCell::new(words(&gap["status"]), tone),
+            ListCell::new(value_words(&gap["status"]), tone),
             ListCell::plain(&gap["cause"]),
         ],
         object: gap.clone(),
@@ -380,7 +380,7 @@ fn event_row(event: &Value) -> ListRow {
     ListRow {
         cells: vec![
             ListCell::new(clock_of(&event["at"]), Tone::Faint),
-            ListCell::new(words(&event["type"]), tone),
+            ListCell::new(value_words(&event["type"]), tone),
             ListCell::plain(&event["symbol"]),
             ListCell::plain(&event["message"]),
         ],

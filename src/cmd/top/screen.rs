@@ -1,6 +1,6 @@
 //! What `candela top` draws.
 
-use crate::cmd::page::{age, words};
+use crate::cmd::page::{age, value_words};
 use crate::cmd::top::{
     entries,
     keys::KEYS,
@@ -121,7 +121,7 @@ fn title_line(state: &TopState, look: Paint, now: Duration, width: u16) -> Line<
         return Line::from(left);
     };
     let service = &status["state"];
-    let name = words(&service["name"]);
+    let name = value_words(&service["name"]);
     let tone = match name.as_str() {
         "active" | "ready" | "market_closed" => Tone::Good,
         "error" | "shutdown" => Tone::Bad,
@@ -133,7 +133,10 @@ fn title_line(state: &TopState, look: Paint, now: Duration, width: u16) -> Line<
     let lasts = lasts.map_or_else(String::new, |micros| {
         format!(" for {}", age(Duration::from_micros(micros)))
     });
-    left.push(Span::raw(format!("{lasts}, because {}", words(&service["reason"]))));
+    left.push(Span::raw(format!(
+        "{lasts}, because {}",
+        value_words(&service["reason"])
+    )));
     let mut right = market_words(state, &status["timestamp"]);
     if state.paused {
         let since = state
@@ -208,7 +211,7 @@ fn verdict_line(pair: &str, shown: &Value, session: &Value, now: Option<i64>, lo
         spans.push(look.span("safe to trade", Tone::Good));
     } else {
         spans.push(look.banner("NOT SAFE TO TRADE", Tone::Bad));
-        spans.push(look.span(format!(" {}", words(&shown["reasons"])), Tone::Bad));
+        spans.push(look.span(format!(" {}", value_words(&shown["reasons"])), Tone::Bad));
     }
     spans.push(look.span(format!("  session {}", session_words(session, now)), Tone::Faint));
     Line::from(spans)
@@ -224,14 +227,14 @@ fn condition_lines(state: &TopState, look: Paint) -> Vec<Line<'static>> {
         let pair = condition["symbol"]
             .as_str()
             .map_or_else(String::new, |pair| format!(" {pair}"));
-        let what = format!("! {}{pair}", words(&condition["type"]));
+        let what = format!("! {}{pair}", value_words(&condition["type"]));
         let why = format!(
             " since {}: {}",
             clock_of(&condition["since"]),
-            words(&condition["message"])
+            value_words(&condition["message"])
         );
         lines.push(Line::from(vec![look.span(what, Tone::Bad), Span::raw(why)]));
-        let clears = format!("  clears when {}", words(&condition["clears_when"]));
+        let clears = format!("  clears when {}", value_words(&condition["clears_when"]));
         lines.push(Line::from(look.span(clears, Tone::Faint)));
     }
     if let Some(more) = holding
@@ -260,8 +263,8 @@ fn feed_words(state: &TopState, status: &Value, look: Paint) -> Vec<Span<'static
     let slow = clients["conflating"].as_u64().unwrap_or(0);
     let mut spans = vec![
         Span::raw("feed "),
-        look.span(words(&feed["state"]), tone),
-        Span::raw(format!("{heard}   clients {}", words(&clients["connected"]))),
+        look.span(value_words(&feed["state"]), tone),
+        Span::raw(format!("{heard}   clients {}", value_words(&clients["connected"]))),
     ];
     if slow > 0 {
         spans.push(look.span(format!(", {slow} slow"), Tone::Warning));
@@ -278,15 +281,15 @@ fn feed_words(state: &TopState, status: &Value, look: Paint) -> Vec<Span<'static
         } else {
             format!("{behind} behind")
         };
-        spans.push(Span::raw(format!("   {} ", words(&reader["name"]))));
+        spans.push(Span::raw(format!("   {} ", value_words(&reader["name"]))));
         spans.push(look.span(told, tone));
     }
     let credits = &status["forecast"];
     if credits["fits"] == false {
         let told = format!(
             "   today's calls {} of {}: they do not last",
-            words(&credits["expected"]),
-            words(&credits["available"])
+            value_words(&credits["expected"]),
+            value_words(&credits["available"])
         );
         spans.push(look.span(told, Tone::Warning));
     }
@@ -438,7 +441,7 @@ fn write_members(lines: &mut Vec<Line<'static>>, object: &Value, indent: &str, l
             lines.push(Line::from(name));
             write_members(lines, value, &format!("{indent}  "), look);
         } else {
-            lines.push(Line::from(vec![name, Span::raw(words(value))]));
+            lines.push(Line::from(vec![name, Span::raw(value_words(value))]));
         }
     }
 }

@@ -33,11 +33,11 @@ pub enum Phase {
 impl Calendar {
     /// A calendar from what the settings say.
     pub fn new(spec: &CalendarSpec, overrides: Arc<Overrides>) -> Result<Self, Vec<CalendarProblem>> {
-        Ok(Self::ruled(spec.rules()?, overrides))
+        Ok(Self::from_rules(spec.rules()?, overrides))
     }
 
     /// A calendar from rules that were understood.
-    pub const fn ruled(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
+    pub const fn from_rules(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
         Self {
             book: DayBook { rules, overrides },
             edition: 0,
@@ -48,7 +48,7 @@ impl Calendar {
     pub fn with_overrides(&self, overrides: Arc<Overrides>) -> Self {
         Self {
             edition: self.edition.saturating_add(1),
-            ..Self::ruled(self.book.rules, overrides)
+            ..Self::from_rules(self.book.rules, overrides)
         }
     }
 
@@ -141,7 +141,7 @@ impl Calendar {
 
     /// The first instants of a session's bars.
     pub fn slots(&self, session: &Session, interval: Interval) -> Vec<Timestamp> {
-        SlotGrid::of(interval)
+        SlotGrid::of_interval(interval)
             .slots(session)
             .map(|slot| slot.opens_at)
             .collect()

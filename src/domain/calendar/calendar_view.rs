@@ -24,7 +24,7 @@ pub struct DayView {
     pub closes: Option<String>,
     /// How many five-minute bars it should have.
     pub expected_bars: usize,
-    /// Whether nobody would be surprised: a session on a business day, none on a weekend.
+    /// Whether it is as on most days: a session on a business day, none on a weekend.
     #[serde(skip)]
     pub ordinary: bool,
     #[serde(skip)]
@@ -54,7 +54,7 @@ pub struct CalendarView {
     pub days: Vec<DayView>,
 }
 
-fn weekend(date: NaiveDate) -> bool {
+fn is_weekend(date: NaiveDate) -> bool {
     matches!(date.weekday(), Weekday::Sat | Weekday::Sun)
 }
 
@@ -66,7 +66,7 @@ impl DayView {
         let decided = calendar.overrides().get(calendar.rules().kind, date).is_some();
         let usual = match session {
             Some(session) => session.kind == SessionKind::Spot,
-            None => weekend(date),
+            None => is_weekend(date),
         };
         Self {
             date,
@@ -101,7 +101,7 @@ impl CalendarView {
             to,
             sessions: count(&|day| day.span.is_some()),
             next_day: count(&|day| day.kind == SessionKind::NextDay.name()),
-            closed_weekdays: count(&|day| day.span.is_none() && !weekend(day.date)),
+            closed_weekdays: count(&|day| day.span.is_none() && !is_weekend(day.date)),
             expected_bars: days.iter().map(|day| day.expected_bars).sum(),
             days,
         }
@@ -109,7 +109,6 @@ impl CalendarView {
 
     /// As an iCalendar file: one event a session, and an all-day event for each day that is not ordinary.
     pub fn ics(&self, now: Timestamp) -> String {
-        let stamp = |at: Timestamp| at.datetime().format("%Y%m%dT%H%M%SZ").to_string();
         let mut lines = vec![
             "BEGIN:VCALENDAR".to_owned(),
             "VERSION:2.0".to_owned(),
@@ -121,27 +120,37 @@ impl CalendarView {
                 "BEGIN:VEVENT".to_owned(),
                 format!("UID:{uid}-{}-{}@candela", self.calendar, day.date),
             ]);
-            lines.push(format!("DTSTAMP:{}", stamp(now)));
+            lines.push(format!("DTSTAMP:{}", ics_instant(now)));
             lines.extend(times);
-            lines.push(format!("SUMMARY:{}", escaped(&summary)));
-            lines.push(format!("DESCRIPTION:{}", escaped(&day.reason)));
+            lines.push(format!("SUMMARY:{}", escape_text(&summary)));
+            lines.push(format!("DESCRIPTION:{}", escape_text(&day.reason)));
             lines.extend(["TRANSP:TRANSPARENT".to_owned(), "END:VEVENT".to_owned()]);
         };
         for day in &self.days {
             if let Some((opens, closes)) = day.span {
-                let times = [format!("DTSTART:{}", stamp(opens)), format!("DTEND:{}", stamp(closes))];
+                let times = [
+                    format!("DTSTART:{}", ics_instant(opens)),
+                    format!("DTEND:{}", ics_instant(closes)),
+                ];
                 event("session".to_owned(), times, format!("Session ({})", day.kind), day);
             }
             if !day.ordinary {
                 let next = day.date.succ_opt().unwrap_or(day.date);
-                let all_day = |key: &str, date: NaiveDate| format!("{key};VALUE=DATE:{}", date.format("%Y%m%d"));
-                let times = [all_day("DTSTART", day.date), all_day("DTEND", next)];
+                let times = [ics_date("DTSTART", day.date), ics_date("DTEND", next)];
                 event("day".to_owned(), times, format!("{}: {}", day.kind, day.reason), day);
             }
         }
         lines.push("END:VCALENDAR".to_owned());
-        lines.iter().map(|line| folded(line)).collect()
+        lines.iter().map(|line| fold_line(line)).collect()
     }
+}
+
+fn ics_instant(at: Timestamp) -> String {
+    at.datetime().format("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn ics_date(key: &str, date: NaiveDate) -> String {
+    format!("{key};VALUE=DATE:{}", date.format("%Y%m%d"))
 }
 
 /// The table: every day that is not ordinary, then the counts.
@@ -164,7 +173,7 @@ impl fmt::Display for CalendarView {
 }
 
 /// RFC 5545, 3.3.11.
-fn escaped(text: &str) -> String {
+fn escape_text(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace(';', "\\;")
         .replace(',', "\\,")
@@ -173,7 +182,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// RFC 5545, 3.1: lines of at most 75 bytes, the rest on lines that begin with a blank.
-fn folded(line: &str) -> String {
+fn fold_line(line: &str) -> String {
     let mut text = String::with_capacity(line.len() + 8);
     let mut width = 0;
     for letter in line.chars() {

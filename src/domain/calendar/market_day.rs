@@ -39,20 +39,20 @@ static AMERICAN: LazyLock<Almanac> = LazyLock::new(|| Almanac::of(&UNITED_STATES
 impl DayBook {
     /// What happens on a date, and why.
     pub fn day(&self, date: NaiveDate) -> Day {
-        let (kind, reason) = self.judge(date);
-        let session = kind.and_then(|kind| self.session(date, kind));
+        let (kind, reason) = self.classify_day(date);
+        let session = kind.and_then(|kind| self.session_times(date, kind));
         Day { date, session, reason }
     }
 
     /// The session of a date, without the text.
     pub fn session_on(&self, date: NaiveDate) -> Option<Session> {
-        self.session(date, self.settlement(date)?)
+        self.session_times(date, self.settlement_kind(date)?)
     }
 
     /// The session that a date would have without holidays and entries against it.
     pub fn usual_session_on(&self, date: NaiveDate) -> Option<Session> {
         let weekday = self.rules.kind == CalendarKind::Colombia && !is_weekend(date) && YEARS.contains(&date.year());
-        let usual = weekday.then(|| self.session(date, SessionKind::Spot)).flatten();
+        let usual = weekday.then(|| self.session_times(date, SessionKind::Spot)).flatten();
         self.session_on(date).or(usual)
     }
 
@@ -62,7 +62,7 @@ impl DayBook {
     }
 
     /// How the day settles when it has a session; `None` when it is closed.
-    fn settlement(&self, date: NaiveDate) -> Option<SessionKind> {
+    fn settlement_kind(&self, date: NaiveDate) -> Option<SessionKind> {
         if !YEARS.contains(&date.year()) {
             return None;
         }
@@ -89,8 +89,8 @@ impl DayBook {
     }
 
     /// How a day settles, and the text that says why.
-    fn judge(&self, date: NaiveDate) -> (Option<SessionKind>, String) {
-        let kind = self.settlement(date);
+    fn classify_day(&self, date: NaiveDate) -> (Option<SessionKind>, String) {
+        let kind = self.settlement_kind(date);
         if !YEARS.contains(&date.year()) {
             return (kind, format!("outside the years {} to {}", YEARS.start(), YEARS.end()));
         }
@@ -106,11 +106,11 @@ impl DayBook {
         if self.rules.kind == CalendarKind::Forex {
             return (kind, "weekday".to_owned());
         }
-        let colombian = joined(&COLOMBIAN, date);
+        let colombian = holiday_names(&COLOMBIAN, date);
         if !colombian.is_empty() {
             return (kind, colombian);
         }
-        let american = joined(&AMERICAN, date);
+        let american = holiday_names(&AMERICAN, date);
         if american.is_empty() {
             return (kind, "business day".to_owned());
         }
@@ -122,7 +122,7 @@ impl DayBook {
         (kind, format!("United States: {american}; {settles}"))
     }
 
-    fn session(&self, date: NaiveDate, kind: SessionKind) -> Option<Session> {
+    fn session_times(&self, date: NaiveDate, kind: SessionKind) -> Option<Session> {
         const FIVE_PM: Option<NaiveTime> = NaiveTime::from_hms_opt(17, 0, 0);
         let said = match self.overrides.get(self.rules.kind, date).map(|entry| entry.action) {
             Some(Action::Open(hours)) => hours,
@@ -159,7 +159,7 @@ fn is_weekend(date: NaiveDate) -> bool {
     matches!(date.weekday(), Weekday::Sat | Weekday::Sun)
 }
 
-fn joined(almanac: &Almanac, date: NaiveDate) -> String {
+fn holiday_names(almanac: &Almanac, date: NaiveDate) -> String {
     almanac.on(date).map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

@@ -110,7 +110,6 @@ impl Overrides {
 impl Override {
     /// Its table as it stands in the file.
     pub fn to_toml(&self) -> String {
-        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let mut lines = vec!["[[day]]".to_owned(), format!("date = {}", self.date)];
         let action = if self.action == Action::Close { "close" } else { "open" };
         lines.push(format!("action = \"{action}\""));
@@ -118,15 +117,19 @@ impl Override {
             lines.push(format!("opens = \"{}\"", hours.open.format("%H:%M:%S")));
             lines.push(format!("closes = \"{}\"", hours.close.format("%H:%M:%S")));
         }
-        lines.push(format!("reason = {}", quoted(&self.reason)));
+        lines.push(format!("reason = {}", toml_text(&self.reason)));
         lines.push(format!("calendar = \"{}\"", self.calendar));
-        lines.extend(self.by.iter().map(|by| format!("by = {}", quoted(by))));
-        lines.extend(self.at.iter().map(|at| format!("at = {}", quoted(at))));
+        lines.extend(self.by.iter().map(|by| format!("by = {}", toml_text(by))));
+        lines.extend(self.at.iter().map(|at| format!("at = {}", toml_text(at))));
         if self.replaces {
             lines.push("replaces = true".to_owned());
         }
         lines.join("\n") + "\n"
     }
+}
+
+fn toml_text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 impl fmt::Display for Override {
@@ -174,11 +177,15 @@ fn read_entry(value: &DeValue<'_>, wrong: &mut Vec<CalendarProblem>) -> Option<O
             false
         }
     };
-    let date = text(table, "date", true, wrong).and_then(|given| read_date(&given, wrong));
-    let action = text(table, "action", true, wrong);
-    let reason = text(table, "reason", true, wrong);
-    let calendar = text(table, "calendar", false, wrong).unwrap_or_else(|| CalendarKind::Colombia.name().to_owned());
-    let hours = match (text(table, "opens", false, wrong), text(table, "closes", false, wrong)) {
+    let date = read_text(table, "date", true, wrong).and_then(|given| read_date(&given, wrong));
+    let action = read_text(table, "action", true, wrong);
+    let reason = read_text(table, "reason", true, wrong);
+    let calendar =
+        read_text(table, "calendar", false, wrong).unwrap_or_else(|| CalendarKind::Colombia.name().to_owned());
+    let hours = match (
+        read_text(table, "opens", false, wrong),
+        read_text(table, "closes", false, wrong),
+    ) {
         (None, None) => None,
         (Some(open), Some(close)) if action.as_deref() != Some("close") => Hours::read(&open, &close, wrong),
         _ => {
@@ -198,8 +205,8 @@ fn read_entry(value: &DeValue<'_>, wrong: &mut Vec<CalendarProblem>) -> Option<O
     if kind.is_none() {
         wrong.push(CalendarProblem::Calendar(cut(&calendar)));
     }
-    let by = text(table, "by", false, wrong);
-    let at = text(table, "at", false, wrong);
+    let by = read_text(table, "by", false, wrong);
+    let at = read_text(table, "at", false, wrong);
     let entry = Override {
         date: date?,
         calendar: kind?,
@@ -228,7 +235,7 @@ pub fn read_date(given: &str, wrong: &mut Vec<CalendarProblem>) -> Option<NaiveD
 }
 
 /// A value as text: quoted, or a date or time without quotes.
-fn text(table: &DeTable<'_>, key: &'static str, must: bool, wrong: &mut Vec<CalendarProblem>) -> Option<String> {
+fn read_text(table: &DeTable<'_>, key: &'static str, must: bool, wrong: &mut Vec<CalendarProblem>) -> Option<String> {
     match table.get(key).map(|value| value.get_ref()) {
         Some(DeValue::String(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
         Some(DeValue::Datetime(at)) => Some(at.to_string()),

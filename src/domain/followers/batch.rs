@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Paces one reader: knows how far the ledger goes, how far the reader has come, and when to go on.
 #[derive(Debug, Clone)]
-pub struct Pacer {
+pub struct FlushSchedule {
     /// `None` until the store has said where it stands.
     written: Option<Position>,
     /// Whether the store may stand elsewhere than it did: what answers after trouble may be a copy that was behind.
@@ -48,13 +48,13 @@ pub enum Step {
     },
 }
 
-impl Default for Pacer {
+impl Default for FlushSchedule {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Pacer {
+impl FlushSchedule {
     /// Knows nothing yet.
     pub const fn new() -> Self {
         Self {
@@ -73,14 +73,14 @@ impl Pacer {
 
     /// Writes whatever there is as soon as it can, to what has no place of its own.
     pub const fn at_once() -> Self {
-        let mut pacer = Self::new();
-        pacer.batch = 1;
-        pacer.asks_again = false;
-        pacer
+        let mut schedule = Self::new();
+        schedule.batch = 1;
+        schedule.asks_again = false;
+        schedule
     }
 
     /// The ledger goes this far.
-    pub fn heard(&mut self, head: Position, now: Timestamp) {
+    pub fn note_head(&mut self, head: Position, now: Timestamp) {
         self.head = self.head.max(head);
         if self.distance() > 0 {
             self.waiting_since.get_or_insert(now);
@@ -88,14 +88,14 @@ impl Pacer {
     }
 
     /// Everything heard of so far is to be written without delay.
-    pub fn flush(&mut self) {
+    pub fn flush_all(&mut self) {
         self.flush_to = self.head;
         self.retry_at = None;
     }
 
-    /// What to do now, if anything. The caller does it, and answers with [`Pacer::wrote`] or [`Pacer::failed`].
+    /// What to do now, if anything. The caller does it, and answers with [`FlushSchedule::note_written`] or [`FlushSchedule::note_failure`].
     #[must_use]
-    pub fn step(&mut self, now: Timestamp) -> Option<Step> {
+    pub fn next_step(&mut self, now: Timestamp) -> Option<Step> {
         self.waiting_since = self.waiting_since.map(|at| at.min(now)); // a clock that was set back
         self.retry_at = self.retry_at.map(|at| at.min(now + limits::WRITER_RETRY_LONGEST));
         if self.writing || self.next_deadline().is_none_or(|due| now < due) {
@@ -113,15 +113,15 @@ impl Pacer {
     }
 
     /// Written up to `position`, or found to be there already.
-    pub fn wrote(&mut self, position: Position, now: Timestamp) {
+    pub fn note_written(&mut self, position: Position, now: Timestamp) {
         self.failures = 0;
         self.waiting_since = None;
-        self.located(position, now);
+        self.note_located(position, now);
     }
 
     /// The store stands at `position`, which may be behind where it stood: it is written from there again. Whether it can be
     /// written to is not known by that.
-    pub fn located(&mut self, position: Position, now: Timestamp) {
+    pub fn note_located(&mut self, position: Position, now: Timestamp) {
         self.writing = false;
         self.unsure = false;
         self.retry_at = None;
@@ -135,7 +135,7 @@ impl Pacer {
 
     /// It could not be done. The wait doubles each time; `luck` (from 0 to below 1) shortens it by up to a half, so that several
     /// readers do not come back together.
-    pub fn failed(&mut self, now: Timestamp, luck: f64) {
+    pub fn note_failure(&mut self, now: Timestamp, luck: f64) {
         self.writing = false;
         self.unsure = self.asks_again;
         let first = limits::WRITER_RETRY_FIRST;
@@ -146,7 +146,7 @@ impl Pacer {
         self.retry_at = Some(now + wait.mul_f64(1.0 - luck / 2.0));
     }
 
-    /// When [`Pacer::step`] has something to do; `None` while nothing waits or a step is being done.
+    /// When [`FlushSchedule::next_step`] has something to do; `None` while nothing waits or a step is being done.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         const AT_ONCE: Timestamp = Timestamp::from_micros(i64::MIN);
         if self.writing {
@@ -226,11 +226,11 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_secs(1_761_152_400);
 
-    fn located(at: u64) -> Pacer {
-        let mut pacer = Pacer::new();
-        assert_eq!(pacer.step(NOON), Some(Step::Locate));
-        pacer.wrote(Position(at), NOON);
-        pacer
+    fn located(at: u64) -> FlushSchedule {
+        let mut schedule = FlushSchedule::new();
+        assert_eq!(schedule.next_step(NOON), Some(Step::Locate));
+        schedule.note_written(Position(at), NOON);
+        schedule
     }
 
     fn write(from: u64, limit: usize) -> Option<Step> {
@@ -242,50 +242,54 @@ mod tests {
 
     #[test]
     fn a_hundred_are_written_at_once_and_fewer_when_they_are_old() {
-        let mut pacer = located(7);
-        pacer.heard(Position(106), NOON);
-        assert_eq!(pacer.step(NOON), None);
-        assert_eq!(pacer.next_deadline(), Some(NOON + limits::WRITER_AGE));
-        pacer.heard(Position(107), NOON);
-        assert_eq!(pacer.step(NOON), write(8, 100));
-        assert_eq!(pacer.step(NOON), None, "one at a time");
-        pacer.heard(Position(110), NOON);
-        pacer.wrote(Position(107), NOON);
-        assert_eq!(pacer.step(NOON), None);
-        assert_eq!(pacer.step(NOON + limits::WRITER_AGE), write(108, 3));
+        let mut schedule = located(7);
+        schedule.note_head(Position(106), NOON);
+        assert_eq!(schedule.next_step(NOON), None);
+        assert_eq!(schedule.next_deadline(), Some(NOON + limits::WRITER_AGE));
+        schedule.note_head(Position(107), NOON);
+        assert_eq!(schedule.next_step(NOON), write(8, 100));
+        assert_eq!(schedule.next_step(NOON), None, "one at a time");
+        schedule.note_head(Position(110), NOON);
+        schedule.note_written(Position(107), NOON);
+        assert_eq!(schedule.next_step(NOON), None);
+        assert_eq!(schedule.next_step(NOON + limits::WRITER_AGE), write(108, 3));
     }
 
     #[test]
     fn a_flush_waits_for_nothing() {
-        let mut pacer = located(7);
-        pacer.heard(Position(9), NOON);
-        pacer.flush();
-        assert_eq!(pacer.step(NOON), write(8, 2));
-        pacer.failed(NOON, 0.0);
-        pacer.flush();
-        assert_eq!(pacer.step(NOON), Some(Step::Locate));
-        pacer.located(Position(7), NOON);
-        assert_eq!(pacer.step(NOON), write(8, 2));
-        pacer.wrote(Position(9), NOON);
-        assert_eq!(pacer.next_deadline(), None);
+        let mut schedule = located(7);
+        schedule.note_head(Position(9), NOON);
+        schedule.flush_all();
+        assert_eq!(schedule.next_step(NOON), write(8, 2));
+        schedule.note_failure(NOON, 0.0);
+        schedule.flush_all();
+        assert_eq!(schedule.next_step(NOON), Some(Step::Locate));
+        schedule.note_located(Position(7), NOON);
+        assert_eq!(schedule.next_step(NOON), write(8, 2));
+        schedule.note_written(Position(9), NOON);
+        assert_eq!(schedule.next_deadline(), None);
     }
 
     #[test]
     fn trouble_is_tried_again_ever_later_and_a_success_forgets_it() {
-        let mut pacer = located(0);
-        pacer.heard(Position(500), NOON);
+        let mut schedule = located(0);
+        schedule.note_head(Position(500), NOON);
         let mut now = NOON;
         let mut waits = Vec::new();
-        assert_eq!(pacer.step(now), write(1, 500));
+        assert_eq!(schedule.next_step(now), write(1, 500));
         for i in 0..8 {
             if i > 0 {
-                assert_eq!(pacer.step(now), Some(Step::Locate));
-                pacer.located(Position(0), now);
-                assert_eq!(pacer.step(now), write(1, 500), "at once, and no reason to hope yet");
+                assert_eq!(schedule.next_step(now), Some(Step::Locate));
+                schedule.note_located(Position(0), now);
+                assert_eq!(
+                    schedule.next_step(now),
+                    write(1, 500),
+                    "at once, and no reason to hope yet"
+                );
             }
-            pacer.failed(now, 0.0);
-            assert_eq!(pacer.step(now), None);
-            let due = pacer.next_deadline().unwrap();
+            schedule.note_failure(now, 0.0);
+            assert_eq!(schedule.next_step(now), None);
+            let due = schedule.next_deadline().unwrap();
             waits.push(due.since(now));
             now = due;
         }
@@ -294,60 +298,60 @@ mod tests {
             (waits[0], waits[7]),
             (limits::WRITER_RETRY_FIRST, limits::WRITER_RETRY_LONGEST)
         );
-        assert_eq!(pacer.step(now), Some(Step::Locate));
-        pacer.located(Position(0), now);
-        assert_eq!(pacer.step(now), write(1, 500));
-        pacer.wrote(Position(500), now);
-        pacer.heard(Position(1_000), now);
-        assert_eq!(pacer.step(now), write(501, 500));
-        pacer.failed(now, 0.0);
-        assert_eq!(pacer.next_deadline(), Some(now + limits::WRITER_RETRY_FIRST));
+        assert_eq!(schedule.next_step(now), Some(Step::Locate));
+        schedule.note_located(Position(0), now);
+        assert_eq!(schedule.next_step(now), write(1, 500));
+        schedule.note_written(Position(500), now);
+        schedule.note_head(Position(1_000), now);
+        assert_eq!(schedule.next_step(now), write(501, 500));
+        schedule.note_failure(now, 0.0);
+        assert_eq!(schedule.next_deadline(), Some(now + limits::WRITER_RETRY_FIRST));
     }
 
     #[test]
     fn a_store_that_stands_further_back_after_trouble_is_written_from_there() {
-        let mut pacer = located(500);
-        pacer.heard(Position(600), NOON);
-        assert_eq!(pacer.step(NOON), write(501, 100));
-        pacer.failed(NOON, 0.0);
+        let mut schedule = located(500);
+        schedule.note_head(Position(600), NOON);
+        assert_eq!(schedule.next_step(NOON), write(501, 100));
+        schedule.note_failure(NOON, 0.0);
         let later = NOON + limits::WRITER_RETRY_FIRST;
-        assert_eq!(pacer.step(later), Some(Step::Locate));
-        pacer.located(Position(420), later);
-        assert_eq!(pacer.step(later), write(421, 180));
+        assert_eq!(schedule.next_step(later), Some(Step::Locate));
+        schedule.note_located(Position(420), later);
+        assert_eq!(schedule.next_step(later), write(421, 180));
     }
 
     proptest! {
         #[test]
         fn every_position_is_written_once_and_in_order(moves in prop::collection::vec((0_u8..4, 1_u64..9_000), 1..200)) {
-            let mut pacer = located(0);
+            let mut schedule = located(0);
             let (mut now, mut head, mut written) = (NOON, 0, 0);
             for (what, number) in moves {
                 match what {
-                    0 => { head += number; pacer.heard(Position(head), now); }
+                    0 => { head += number; schedule.note_head(Position(head), now); }
                     1 => now = now + Duration::from_millis(number),
-                    2 => pacer.flush(),
+                    2 => schedule.flush_all(),
                     _ => {}
                 }
-                while let Some(step) = pacer.step(now) {
+                while let Some(step) = schedule.next_step(now) {
                     let Step::Write { from, limit } = step else {
-                        pacer.located(Position(written), now);
+                        schedule.note_located(Position(written), now);
                         continue;
                     };
                     prop_assert_eq!(from.0, written + 1);
                     prop_assert!(limit >= 1 && from.0 + u64::try_from(limit).unwrap() - 1 <= head);
-                    if what == 3 { pacer.failed(now, 0.3); break; }
+                    if what == 3 { schedule.note_failure(now, 0.3); break; }
                     written += u64::try_from(limit).unwrap();
-                    pacer.wrote(Position(written), now);
+                    schedule.note_written(Position(written), now);
                 }
             }
-            pacer.flush();
-            while let Some(step) = pacer.step(now) {
+            schedule.flush_all();
+            while let Some(step) = schedule.next_step(now) {
                 if let Step::Write { limit, .. } = step {
                     written += u64::try_from(limit).unwrap();
                 }
-                pacer.wrote(Position(written), now);
+                schedule.note_written(Position(written), now);
             }
-            prop_assert_eq!((written, pacer.distance()), (head, 0));
+            prop_assert_eq!((written, schedule.distance()), (head, 0));
         }
     }
 }

@@ -4,7 +4,7 @@ pub mod batch;
 pub mod lease;
 pub mod stream;
 
-pub use batch::{Pacer, ReaderView, Step};
+pub use batch::{FlushSchedule, ReaderView, Step};
 pub use stream::{
     ChannelLog, Clear, Disturbance, FoundStream, Next, StreamEntry, StreamId, StreamPlan, StreamState, Streams,
 };

@@ -175,7 +175,7 @@ pub struct StreamPlan {
 }
 
 /// The lowest number that a stream whose last is `last` has to hold.
-const fn floor(last: u64) -> u64 {
+const fn first_kept(last: u64) -> u64 {
     let floor = last.saturating_add(1).saturating_sub(limits::STREAM_ENTRIES);
     if floor == 0 { 1 } else { floor }
 }
@@ -183,7 +183,7 @@ const fn floor(last: u64) -> u64 {
 /// Compares a stream with the ledger. `known`: how this process left it. `now_ms` begins a generation.
 pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &ChannelLog, now_ms: u64) -> StreamPlan {
     let last = log.head.seq;
-    let from = floor(last).max(log.first);
+    let from = first_kept(last).max(log.first);
     let risen = known.map_or(0, |state| state.generation.saturating_add(1)).max(now_ms);
     let continued = known.filter(|state| state.epoch == log.head.epoch);
     let own = continued.map_or(risen, |state| state.generation);
@@ -217,7 +217,7 @@ pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &Channe
             anew(disturbance)
         };
     };
-    if let Err(disturbance) = continues(continued, length, last_id, (begin, end), log) {
+    if let Err(disturbance) = check_continues(continued, length, last_id, (begin, end), log) {
         return anew(disturbance);
     }
     let told = end.id.seq;
@@ -235,7 +235,7 @@ pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &Channe
 
 /// Whether entries can be added behind the stream's last. `Err`: it has to be filled anew, for what somebody else did, or (`None`)
 /// because it is another ledger's or an earlier version's.
-fn continues(
+fn check_continues(
     continued: Option<StreamState>,
     length: u64,
     last_id: StreamId,
@@ -283,8 +283,8 @@ fn continues(
     if unseen && log.message.as_ref().is_some_and(|message| *message != end.message) {
         return Err(foreign);
     }
-    let begins = floor(told).max(continued.map_or(log.first, |state| state.first));
-    if whole(length, begin, end, begins) {
+    let begins = first_kept(told).max(continued.map_or(log.first, |state| state.first));
+    if is_whole(length, begin, end, begins) {
         Ok(())
     } else {
         Err(Some(Disturbance::Trimmed))
@@ -292,7 +292,7 @@ fn continues(
 }
 
 /// Whether a stream of one generation has every number from `begins` (or below) to its end.
-fn whole(length: u64, begin: &StreamEntry, end: &StreamEntry, begins: u64) -> bool {
+fn is_whole(length: u64, begin: &StreamEntry, end: &StreamEntry, begins: u64) -> bool {
     let numbers = end.id.seq.saturating_sub(begin.id.seq).saturating_add(1);
     begin.id.generation == end.id.generation && begin.id.seq <= begins && length == numbers
 }
@@ -399,7 +399,11 @@ impl Streams {
                 length,
                 last_id,
                 ends: Some((begin, last)),
-            } => *last_id == end && last.id == end && whole(*length, begin, last, floor(state.told).max(state.first)),
+            } => {
+                *last_id == end
+                    && last.id == end
+                    && is_whole(*length, begin, last, first_kept(state.told).max(state.first))
+            }
         }
     }
 
@@ -491,7 +495,7 @@ mod tests {
         Some(StreamState {
             epoch: epoch(1),
             generation: 900,
-            first: floor(told),
+            first: first_kept(told),
             told,
         })
     }

@@ -90,7 +90,7 @@ impl Cause {
         }
     }
 
-    /// Whether the difference needs nobody's attention.
+    /// Whether the difference needs no attention.
     pub const fn is_explained(self) -> bool {
         !matches!(self, Self::Unexplained)
     }
@@ -148,7 +148,7 @@ impl Comparison {
             let other = sides.theirs.get(&opens_at).copied();
             if bar.is_some() && bar.map(|bar| bar.ohlc) == other {
                 equal = equal.saturating_add(1);
-            } else if let Some((cause, said)) = sides.explain(opens_at, bar, other) {
+            } else if let Some((cause, said)) = sides.explain_difference(opens_at, bar, other) {
                 differences.push(BarDifference {
                     opens_at,
                     ours: bar.map(|bar| bar.ohlc),
@@ -186,7 +186,12 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     /// The cause, and what candela says of the slot; nothing where neither has a bar and candela says why.
-    fn explain(&self, opens_at: Timestamp, bar: Option<&Bar>, other: Option<Ohlc>) -> Option<(Cause, Option<String>)> {
+    fn explain_difference(
+        &self,
+        opens_at: Timestamp,
+        bar: Option<&Bar>,
+        other: Option<Ohlc>,
+    ) -> Option<(Cause, Option<String>)> {
         match (bar, other) {
             (Some(bar), Some(other)) => Some((self.cause_of_prices(bar, other), flags_of(bar))),
             (Some(bar), None) => Some((self.cause_of_absence(bar), flags_of(bar))),
@@ -283,7 +288,7 @@ fn flags_of(bar: &Bar) -> Option<String> {
 }
 
 /// The prices of both, side by side.
-fn pairs(ours: Ohlc, other: Ohlc) -> [(Price, Price); 4] {
+fn price_pairs(ours: Ohlc, other: Ohlc) -> [(Price, Price); 4] {
     [
         (ours.open, other.open),
         (ours.high, other.high),
@@ -295,7 +300,7 @@ fn pairs(ours: Ohlc, other: Ohlc) -> [(Price, Price); 4] {
 /// Whether the other's prices are ours with two to five decimals.
 fn is_rounded(ours: Ohlc, other: Ohlc) -> bool {
     [10_i64, 100, 1_000, 10_000].into_iter().any(|unit| {
-        pairs(ours, other).into_iter().all(|(our, their)| {
+        price_pairs(ours, other).into_iter().all(|(our, their)| {
             let apart = our.micros().abs_diff(their.micros());
             their.micros().checked_rem(unit) == Some(0) && apart.saturating_mul(2) <= unit.unsigned_abs()
         })

@@ -195,12 +195,12 @@ pub fn judge(found: &Found, window: GateWindow, now: Timestamp) -> Result<Flag, 
             manifest: Manifest::default(),
         }
     } else {
-        read(bytes, modified)?
+        parse_flag(bytes, modified)?
     };
     in_window(flag, window, now)
 }
 
-fn read(bytes: &[u8], modified: Timestamp) -> Result<Flag, FlagTrouble> {
+fn parse_flag(bytes: &[u8], modified: Timestamp) -> Result<Flag, FlagTrouble> {
     if bytes.len() > limits::FLAG_BYTES {
         return Err(FlagTrouble::TooLarge);
     }
@@ -245,7 +245,7 @@ fn in_window(flag: Flag, window: GateWindow, now: Timestamp) -> Result<Flag, Fla
     Ok(flag)
 }
 
-/// What the watcher last saw, as Root hears it.
+/// What the watcher last saw, as it is reported to Root.
 pub type Sighting = Result<Flag, FlagTrouble>;
 
 /// How long to wait for L0, and what then.

@@ -36,9 +36,8 @@ pub struct NameError {
 
 impl Name {
     fn new(text: &str) -> Result<Self, NameError> {
-        let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-        let plain = text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit());
-        if !plain || !text.bytes().next().is_some_and(letter) || text.len() > 63 {
+        let plain = text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
+        if !plain || !text.bytes().next().is_some_and(is_letter) || text.len() > 63 {
             return Err(NameError {
                 given: text.chars().take(80).collect(),
             });
@@ -94,6 +93,10 @@ impl L0Table {
             Spelling::Slash => symbol.as_str().to_owned(),
         }
     }
+}
+
+const fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_'
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ pub mod tally;
 pub mod verdict;
 pub mod verdict_findings;
 pub mod seam;
-pub mod gaps;
+pub mod backfill_planner;
 pub mod comparison;
-pub mod past;
+pub mod missing_bars;
 
+pub use backfill_planner::{BackfillPlanner, Step};
 pub use comparison::{BarDifference, Cause, Comparison, TwoSessions};
-pub use gaps::{Healer, Step};
 pub use l0::{Flag, FlagTrouble, Found, GateWindow, Manifest, OnTimeout, Sighting, WaitPolicy};
 pub use l0_table::{L0Table, Spelling};
 pub use tally::{History, Shift, Survey};

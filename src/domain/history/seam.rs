@@ -36,7 +36,7 @@ impl Seam {
         let differing: Vec<_> = pairs
             .iter()
             .rev()
-            .filter(|(_, theirs, ours)| differ(theirs, ours))
+            .filter(|(_, theirs, ours)| prices_differ(theirs, ours))
             .collect();
         let shown = differing.iter().take(limits::VERDICT_EXAMPLES);
         let seam = Self {
@@ -61,9 +61,13 @@ impl Seam {
     }
 }
 
-fn differ(one: &Ohlc, other: &Ohlc) -> bool {
-    let prices = |ohlc: &Ohlc| [ohlc.open, ohlc.high, ohlc.low, ohlc.close];
-    let pairs = prices(one).into_iter().zip(prices(other));
+fn prices_differ(one: &Ohlc, other: &Ohlc) -> bool {
+    let pairs = [
+        (one.open, other.open),
+        (one.high, other.high),
+        (one.low, other.low),
+        (one.close, other.close),
+    ];
     pairs
         .into_iter()
         .any(|(one, other)| one.minus(other).micros().unsigned_abs() > limits::SEAM_NOISE_MICROS)

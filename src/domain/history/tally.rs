@@ -89,7 +89,7 @@ pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
     let ground = Ground::of(rows, calendar);
     for held in &ground.sessions {
         let date = held.session.date;
-        let (expected, present) = coverage(held, &stored, 0);
+        let (expected, present) = count_covered(held, &stored, 0);
         survey.expected += expected;
         survey.present += present;
         match present {
@@ -104,15 +104,15 @@ pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
     let mut outside = BTreeMap::new();
     let mut beside = BTreeMap::new();
     for (hour, slots) in stored.iter().map(|(hour, slots)| (*hour, *slots)) {
-        let off = slots & !mask(&ground.inside, hour);
-        let at_close = off & mask(&ground.at_close, hour);
-        survey.at_close += count(at_close);
-        let shifted = mask(&ground.usual, hour - hours_off) & !mask(&ground.usual, hour);
+        let off = slots & !mask_of_hour(&ground.inside, hour);
+        let at_close = off & mask_of_hour(&ground.at_close, hour);
+        survey.at_close += count_slots(at_close);
+        let shifted = mask_of_hour(&ground.usual, hour - hours_off) & !mask_of_hour(&ground.usual, hour);
         let explained = off & !at_close & shifted;
         let rest = off & !at_close & !explained;
         let day_of = |hour: i64| calendar.local_date(Timestamp::from_secs(hour * HOUR));
         if explained != 0 {
-            *beside.entry(day_of(hour - hours_off)).or_insert(0) += count(explained);
+            *beside.entry(day_of(hour - hours_off)).or_insert(0) += count_slots(explained);
         }
         if rest != 0 {
             let date = day_of(hour);
@@ -121,12 +121,12 @@ pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
             } else {
                 &mut closed
             };
-            *days.entry(date).or_insert(0) += count(rest);
+            *days.entry(date).or_insert(0) += count_slots(rest);
         }
     }
     survey.closed_days = closed.into_iter().collect();
     survey.outside = outside.into_iter().collect();
-    survey.shift = shift.map(|(hours, shifted)| describe(hours, shifted, &beside, &ground, &stored));
+    survey.shift = shift.map(|(hours, shifted)| describe_shift(hours, shifted, &beside, &ground, &stored));
     survey
 }
 
@@ -167,24 +167,23 @@ impl Ground {
         let days = first.iter_days().take_while(|date| *date <= last);
         let usual = days.filter_map(|date| calendar.usual_session_on(date));
         let usual_sessions: Vec<_> = usual.map(Held::of).collect();
-        let closing = |held: &Held| place(held.session.closes);
         let usual = usual_sessions
             .iter()
-            .flat_map(|held| held.hours.iter().copied().chain([closing(held)]));
+            .flat_map(|held| held.hours.iter().copied().chain([place(held.session.closes)]));
         Self {
-            inside: masks(sessions.iter().flat_map(|held| held.hours.iter().copied())),
-            at_close: masks(sessions.iter().map(closing)),
-            usual: masks(usual),
+            inside: slot_masks(sessions.iter().flat_map(|held| held.hours.iter().copied())),
+            at_close: slot_masks(sessions.iter().map(|held: &Held| place(held.session.closes))),
+            usual: slot_masks(usual),
             sessions,
             usual_sessions,
         }
     }
 
     /// The bars of a session that would lie in it, were they not so many hours beside it where no usual session lies.
-    fn strays(&self, held: &Held, stored: &Masks, shift: i64) -> u64 {
+    fn count_strays(&self, held: &Held, stored: &Masks, shift: i64) -> u64 {
         let there = held.hours.iter().map(|(hour, slots)| (hour + shift, slots));
         there
-            .map(|(hour, slots)| count(slots & mask(stored, hour) & !mask(&self.usual, hour)))
+            .map(|(hour, slots)| count_slots(slots & mask_of_hour(stored, hour) & !mask_of_hour(&self.usual, hour)))
             .sum()
     }
 }
@@ -233,7 +232,7 @@ impl Held {
     }
 }
 
-fn masks(slots: impl Iterator<Item = (i64, u16)>) -> Masks {
+fn slot_masks(slots: impl Iterator<Item = (i64, u16)>) -> Masks {
     let mut masks = Masks::new();
     for (hour, slots) in slots {
         *masks.entry(hour).or_default() |= slots;
@@ -241,16 +240,16 @@ fn masks(slots: impl Iterator<Item = (i64, u16)>) -> Masks {
     masks
 }
 
-fn mask(masks: &Masks, hour: i64) -> u16 {
+fn mask_of_hour(masks: &Masks, hour: i64) -> u16 {
     masks.get(&hour).copied().unwrap_or_default()
 }
 
 /// How many slots a session has, and how many of them have a row that lies `shift` hours beside them.
-fn coverage(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
+fn count_covered(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
     held.hours.iter().fold((0, 0), |(expected, present), (hour, slots)| {
         (
-            expected + count(*slots),
-            present + count(slots & mask(stored, hour + shift)),
+            expected + count_slots(*slots),
+            present + count_slots(slots & mask_of_hour(stored, hour + shift)),
         )
     })
 }
@@ -261,7 +260,7 @@ fn coverage(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
 fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> {
     if stored
         .iter()
-        .all(|(hour, slots)| slots & !mask(&ground.usual, *hour) == 0)
+        .all(|(hour, slots)| slots & !mask_of_hour(&ground.usual, *hour) == 0)
     {
         return None; // as in most histories
     }
@@ -270,11 +269,11 @@ fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> 
         let mut gained = 0;
         let mut dates = Vec::new();
         for held in &ground.sessions {
-            let (expected, beside) = coverage(held, stored, hours);
-            if beside * 2 < expected || ground.strays(held, stored, hours) < STRAYS {
+            let (expected, beside) = count_covered(held, stored, hours);
+            if beside * 2 < expected || ground.count_strays(held, stored, hours) < STRAYS {
                 continue;
             }
-            let inside = coverage(held, stored, 0).1;
+            let inside = count_covered(held, stored, 0).1;
             if beside > inside {
                 gained += beside - inside;
                 dates.push(held.session.date);
@@ -288,7 +287,7 @@ fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> 
 }
 
 /// A shift in full; `beside` counts its bars by the date on which they should lie.
-fn describe(
+fn describe_shift(
     hours: i64,
     shifted: Vec<NaiveDate>,
     beside: &BTreeMap<NaiveDate, u64>,
@@ -296,7 +295,7 @@ fn describe(
     stored: &Masks,
 ) -> Shift {
     let days = || ground.usual_sessions.iter();
-    let has_rows = |held: &&Held| coverage(held, stored, 0).1 > 0;
+    let has_rows = |held: &&Held| count_covered(held, stored, 0).1 > 0;
     let touched = |held: &&Held| beside.contains_key(&held.session.date);
     let mixed = days().filter(|held| touched(held) && has_rows(held));
     let open: BTreeSet<NaiveDate> = ground.sessions.iter().map(|held| held.session.date).collect();
@@ -327,7 +326,7 @@ fn describe(
     }
 }
 
-fn count(slots: u16) -> u64 {
+fn count_slots(slots: u16) -> u64 {
     u64::from(slots.count_ones())
 }
 

@@ -119,7 +119,7 @@ impl Verdict {
         };
         let message = format!("The history of {symbol} {outcome}{why}.").replace("..", ".");
         ServiceEvent::new(ServiceEventKind::Verdict, self.at, cause, message)
-            .because(cause)
+            .with_cause(cause)
             .on(Some(symbol))
             .with("expected", self.expected.to_string())
             .with("present", self.present.to_string())
@@ -242,7 +242,6 @@ impl Verdict {
     }
 
     fn own_findings(&self, calendar: &Calendar) -> Vec<Finding> {
-        let hours = |age: Duration| age.as_secs() / 3_600;
         let mut list = Vec::new();
         match (self.newest, self.age, self.age_in_market_days) {
             (Some(newest), Some(age), Some(counted)) if !self.fresh => list.push(findings::failure(
@@ -250,7 +249,7 @@ impl Verdict {
                 1,
                 format!(
                     "The newest bar is of {}, {} hours old ({} without dates that have no session); it must be less than 24.",
-                    newest.rfc3339(calendar.zone()), hours(age), hours(counted),
+                    newest.rfc3339(calendar.zone()), whole_hours(age), whole_hours(counted),
                 ),
             )),
             (None, ..) => list.push(findings::failure("empty", 1, "The history has no rows.".to_owned())),
@@ -371,6 +370,10 @@ pub fn market_age(newest: Timestamp, now: Timestamp, calendar: &Calendar) -> Dur
         })
         .sum();
     now.since(newest).saturating_sub(idle)
+}
+
+const fn whole_hours(age: Duration) -> u64 {
+    age.as_secs() / 3_600
 }
 
 #[cfg(test)]

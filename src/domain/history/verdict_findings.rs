@@ -42,16 +42,16 @@ pub(crate) fn of(
 ) -> Vec<Finding> {
     let mut list = Vec::new();
     if let Some(shift) = &survey.shift {
-        list.extend(shifted(shift, survey, recent));
+        list.extend(find_shifts(shift, survey, recent));
     }
-    list.extend(missing(survey));
+    list.extend(find_missing(survey));
     list.extend(off_session(survey));
-    list.extend(rows(survey));
-    list.extend(prices(history, survey.rows, recent_at, zone));
+    list.extend(find_few_rows(survey));
+    list.extend(find_bad_prices(history, survey.rows, recent_at, zone));
     list
 }
 
-fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
+fn find_shifts(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
     let touches = |dates: &[NaiveDate]| dates.last().is_some_and(|last| *last >= recent);
     let severity = |dates: &[NaiveDate]| {
         if touches(dates) {
@@ -79,7 +79,6 @@ fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
         };
         message += &format!(" {what} {since}.");
     }
-    let newest_first = |dates: &[NaiveDate]| dates.iter().rev().copied().collect::<Vec<_>>();
     let mut list = vec![finding(
         severity(&shift.shifted),
         "time_shift",
@@ -88,7 +87,7 @@ fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
         newest_first(&shift.shifted),
     )];
     if !shift.mixed.is_empty() {
-        let count = count(shift.mixed.len());
+        let count = to_u64(shift.mixed.len());
         let message = format!("{count} days have bars both inside their session and {hours} {early}.");
         list.push(finding(
             severity(&shift.mixed),
@@ -101,7 +100,7 @@ fn shifted(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
     list
 }
 
-fn missing(survey: &Survey) -> Vec<Finding> {
+fn find_missing(survey: &Survey) -> Vec<Finding> {
     let mut list = Vec::new();
     let lacking = survey.expected - survey.present;
     if lacking > 0 {
@@ -124,7 +123,7 @@ fn missing(survey: &Survey) -> Vec<Finding> {
         list.push(finding(
             Severity::Warning,
             "empty_sessions",
-            count(survey.empty.len()),
+            to_u64(survey.empty.len()),
             message,
             examples,
         ));
@@ -165,7 +164,7 @@ fn off_session(survey: &Survey) -> Vec<Finding> {
     list
 }
 
-fn rows(survey: &Survey) -> Vec<Finding> {
+fn find_few_rows(survey: &Survey) -> Vec<Finding> {
     let mut list = Vec::new();
     for (name, rows, what) in [
         (
@@ -184,7 +183,7 @@ fn rows(survey: &Survey) -> Vec<Finding> {
             list.push(finding(
                 Severity::Warning,
                 name,
-                count(rows.len()),
+                to_u64(rows.len()),
                 message,
                 rows.iter().rev(),
             ));
@@ -193,7 +192,7 @@ fn rows(survey: &Survey) -> Vec<Finding> {
     list
 }
 
-fn prices(history: &History, rows: u64, recent_at: Timestamp, zone: Tz) -> Vec<Finding> {
+fn find_bad_prices(history: &History, rows: u64, recent_at: Timestamp, zone: Tz) -> Vec<Finding> {
     let mut list = Vec::new();
     if history.broken > 0 {
         let touches = history
@@ -243,6 +242,10 @@ fn prices(history: &History, rows: u64, recent_at: Timestamp, zone: Tz) -> Vec<F
     list
 }
 
-fn count(len: usize) -> u64 {
+fn to_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn newest_first(dates: &[NaiveDate]) -> Vec<NaiveDate> {
+    dates.iter().rev().copied().collect()
 }

@@ -1,4 +1,4 @@
-//! What the life cycle makes of verdicts: a pair's gate passes, waits for missing history, or the service goes on without it.
+//! What the life cycle makes of verdicts: a pair's gate passes, waits for missing history, or the service runs without it.
 
 use crate::domain::history::{FlagTrouble, OnTimeout, Stretch, Verdict, Verdicts, verdict::any_passed};
 use crate::domain::lifecycle::{Effect, Lifecycle, State};
@@ -116,7 +116,7 @@ impl Gates {
         self.pairs.values().any(|one| one.unread)
     }
 
-    fn set(&mut self, pair: Symbol, gate: Gate) {
+    fn set_gate(&mut self, pair: Symbol, gate: Gate) {
         if let Some(one) = self.pairs.get_mut(&pair) {
             one.gate = gate;
         }
@@ -129,7 +129,7 @@ impl Gates {
     }
 
     /// Until when an answer to a request for missing history is waited for.
-    fn fetching(&self, now: Timestamp) -> Option<Timestamp> {
+    fn fetching_until(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.pairs.values().filter_map(|one| one.fetched_by);
         waiting.filter(|until| *until > now).max()
     }
@@ -170,10 +170,10 @@ impl Lifecycle {
 
     /// Verdicts that the gate waited for. One pair that passes is enough to go on.
     pub(super) fn judged(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
-        let fetch = self.weigh(verdicts, now);
+        let fetch = self.update_gates(verdicts, now);
         if any_passed(verdicts) {
             let passing = verdicts.iter().filter(|(_, verdict)| verdict.passed());
-            let praise = sentences(verdicts, passing, Verdict::praise);
+            let praise = join_messages(verdicts, passing, Verdict::praise);
             self.gates.degrade_rest();
             let mut effects = self.ready(&praise, now);
             effects.extend(fetch);
@@ -181,11 +181,11 @@ impl Lifecycle {
             return effects;
         }
         let hurried = self.policy.on_timeout == OnTimeout::Degrade && (!self.soon.is_empty() || !self.open.is_empty());
-        if let Some(until) = self.gates.fetching(now).filter(|_| !hurried) {
+        if let Some(until) = self.gates.fetching_until(now).filter(|_| !hurried) {
             self.deadline = Some(until);
             return fetch.into_iter().collect();
         }
-        let message = sentences(verdicts, verdicts.iter(), Verdict::message);
+        let message = join_messages(verdicts, verdicts.iter(), Verdict::message);
         if self.policy.on_timeout == OnTimeout::Error {
             return self.fail(&message, now);
         }
@@ -197,14 +197,14 @@ impl Lifecycle {
 
     /// Verdicts while the service runs: they move conditions, not the state.
     pub(super) fn judged_beside(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
-        let fetch = self.weigh(verdicts, now);
+        let fetch = self.update_gates(verdicts, now);
         self.gates.degrade_rest();
         self.deadline = self.check_again_at(verdicts, now);
         fetch.into_iter().collect()
     }
 
     /// Each pair's verdict moves that pair's gate and condition. Returns the request for what is missing.
-    fn weigh(&mut self, verdicts: &Verdicts, now: Timestamp) -> Option<Effect> {
+    fn update_gates(&mut self, verdicts: &Verdicts, now: Timestamp) -> Option<Effect> {
         self.deadline = None;
         let mut missing = Vec::new();
         for (pair, verdict) in verdicts {
@@ -212,12 +212,12 @@ impl Lifecycle {
                 one.unread = !verdict.reachable;
             }
             if verdict.passed() {
-                self.passed(*pair, now);
+                self.mark_passed(*pair, now);
                 continue;
             }
-            self.gates.set(*pair, Gate::Unchecked);
+            self.gates.set_gate(*pair, Gate::Unchecked);
             self.unverified(*pair, verdict.reason(), &verdict.message(), now);
-            let stretches = self.fetch(*pair, verdict, now);
+            let stretches = self.plan_fetch(*pair, verdict, now);
             missing.extend(stretches.map(|stretches| (*pair, stretches)));
         }
         (!missing.is_empty()).then_some(Effect::FetchHistory(missing))
@@ -230,16 +230,16 @@ impl Lifecycle {
         if failed().any(|verdict| !verdict.reachable) {
             return Some(now + limits::VERDICT_UNREAD);
         }
-        Some(self.gates.fetching(now).unwrap_or(now + limits::VERDICT_AGAIN))
+        Some(self.gates.fetching_until(now).unwrap_or(now + limits::VERDICT_AGAIN))
     }
 
     /// A flag that only grew old with its session is no news; one that vanished before or during a session is.
     pub(super) fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
         let held = self.flag.take().is_some();
         if self.state == State::MarketClosed {
-            return; // nobody waits for it yet
+            return; // it matters again from the gate of the next session on
         }
-        for pair in self.awaited() {
+        for pair in self.awaited_pairs() {
             if self.gates.of(pair) == Gate::Unchecked {
                 self.unverified(pair, trouble.name(), &trouble.to_string(), now);
             }
@@ -249,7 +249,7 @@ impl Lifecycle {
             let message = format!("The ready flag that opened the gate is no longer good: {trouble}.");
             self.conditions
                 .raise(ConditionKind::FlagWithdrawn, None, trouble.name(), &message, now);
-            for pair in self.awaited() {
+            for pair in self.awaited_pairs() {
                 self.unverified(pair, "flag_withdrawn", &message, now);
             }
         }
@@ -261,7 +261,7 @@ impl Lifecycle {
         !runs || self.open.contains(&pair) || self.coming.contains(&pair)
     }
 
-    fn awaited(&self) -> Vec<Symbol> {
+    fn awaited_pairs(&self) -> Vec<Symbol> {
         self.gates.pairs().filter(|pair| self.awaits(*pair)).collect()
     }
 
@@ -289,12 +289,12 @@ impl Lifecycle {
             .map(|(pair, _)| *pair)
             .collect();
         for pair in self.overridden.keys().copied().collect::<Vec<_>>() {
-            self.gates.set(pair, Gate::Passed);
+            self.gates.set_gate(pair, Gate::Passed);
             self.conditions.clear(ConditionKind::HistoryUnverified, Some(pair), now);
         }
         for pair in &over {
             self.end_override(*pair, now);
-            self.gates.set(*pair, Gate::Unchecked);
+            self.gates.set_gate(*pair, Gate::Unchecked);
             if self.awaits(*pair) {
                 let message =
                     format!("The override of the gate of {pair} is over, and its history was not checked since.");
@@ -311,7 +311,7 @@ impl Lifecycle {
     }
 
     /// The missing history of a pair, while there are keys and it was not asked for too often.
-    fn fetch(&mut self, pair: Symbol, verdict: &Verdict, now: Timestamp) -> Option<Vec<Stretch>> {
+    fn plan_fetch(&mut self, pair: Symbol, verdict: &Verdict, now: Timestamp) -> Option<Vec<Stretch>> {
         let stretches = verdict.missing_stretches();
         let can_fetch = self.can_fetch && verdict.reachable && !stretches.is_empty();
         let one = self.gates.pairs.get_mut(&pair).filter(|_| can_fetch)?;
@@ -325,11 +325,11 @@ impl Lifecycle {
 
     /// Good history is verified only together with a good flag (invariant V1). One that was there when the session's gate opened
     /// may have grown old since.
-    fn passed(&mut self, pair: Symbol, now: Timestamp) {
+    fn mark_passed(&mut self, pair: Symbol, now: Timestamp) {
         let opened = self.gates.of(pair) == Gate::Passed && self.open.contains(&pair);
         if self.flag.is_some() || opened {
             self.end_override(pair, now);
-            self.gates.set(pair, Gate::Passed);
+            self.gates.set_gate(pair, Gate::Passed);
             self.conditions.clear(ConditionKind::HistoryUnverified, Some(pair), now);
             return;
         }
@@ -337,7 +337,7 @@ impl Lifecycle {
         if !held && !self.awaits(pair) {
             return; // its next session asks for a flag of its own
         }
-        self.gates.set(pair, Gate::Degraded);
+        self.gates.set_gate(pair, Gate::Degraded);
         let message = "The history passes its check, but no good ready flag says that L0 has finished.";
         self.unverified(pair, "flag_missing", message, now);
     }
@@ -358,7 +358,7 @@ impl Lifecycle {
 }
 
 /// What some of the verdicts say, each with its pair where there is more than one.
-fn sentences<'v>(
+fn join_messages<'v>(
     verdicts: &Verdicts,
     some: impl Iterator<Item = (&'v Symbol, &'v Verdict)>,
     says: impl Fn(&Verdict) -> String,

@@ -11,7 +11,7 @@
 //!                   │           │  └─failed, keys left: fetches history, checks again
 //!                   │           └─failed and on_timeout = error─► ERROR ──heals, or tries again──► CHECKING_DATA, READY
 //!                   └─────────────────────────────────────────────┘  ▲
-//!                                                                    └── from anywhere: a part without which nothing goes on
+//!                                                                    └── from anywhere: a required part failed
 //! SHUTDOWN: from anywhere, when asked to stop.
 //! ```
 //!
@@ -95,7 +95,7 @@ pub enum Event {
     SessionOpened(Symbol),
     /// A pair's session closed.
     SessionClosed(Symbol),
-    /// A part failed without which nothing goes on.
+    /// A required part failed.
     Failed {
         /// Which part: `ledger`, ….
         part: &'static str,
@@ -159,7 +159,7 @@ impl Change {
     pub fn entry(&self) -> ServiceEvent {
         let message = format!("The state changed from {} to {}: {}.", self.from, self.to, self.reason);
         ServiceEvent::new(ServiceEventKind::State, self.at, self.to.name(), message)
-            .because(self.reason.clone())
+            .with_cause(self.reason.clone())
             .with("from", self.from.name())
             .with("lasted_s", self.lasted.as_secs().to_string())
     }
@@ -239,16 +239,16 @@ impl Lifecycle {
             return vec![];
         }
         let held = self.flag.is_some();
-        let mut effects = self.note(&event, now);
+        let mut effects = self.note_facts(&event, now);
         effects.extend(match (self.state, event) {
             (State::Shutdown, _) => vec![],
-            (_, Event::StopAsked) => self.enter(State::Shutdown, "asked to stop", vec![Effect::CloseFeed], now),
+            (_, Event::StopAsked) => self.enter_state(State::Shutdown, "asked to stop", vec![Effect::CloseFeed], now),
             (State::Error, Event::Failed { .. }) => vec![],
             (_, Event::Failed { part, reason }) => self.fail(&format!("{part}: {reason}"), now),
             (State::Error, Event::Healed { part }) if self.faults.is_empty() => {
-                self.resume(&format!("{part} works again"), now)
+                self.leave_error(&format!("{part} works again"), now)
             }
-            (State::Error, Event::Deadline) if self.due(now) => self.try_again(now),
+            (State::Error, Event::Deadline) if self.take_deadline(now) => self.try_again(now),
             (State::Error, Event::L0Ready(_)) if self.faults.is_empty() => self.check("a ready flag came", now),
             (State::Error, Event::Judged(verdicts)) if self.faults.is_empty() && any_passed(&verdicts) => {
                 self.judged(&verdicts, now)
@@ -263,21 +263,21 @@ impl Lifecycle {
                 self.ready(&message, now)
             }
             (State::Initializing, Event::Started) if self.flag.is_some() => self.check("a ready flag is there", now),
-            (State::Initializing, Event::Started) => self.wait("every part is made", now),
+            (State::Initializing, Event::Started) => self.wait_for_flag("every part is made", now),
             (State::WaitingL0, Event::L0Ready(_)) => self.check("a ready flag came", now),
-            (State::WaitingL0, Event::Deadline) if self.due(now) => self.l0_never_came(now),
+            (State::WaitingL0, Event::Deadline) if self.take_deadline(now) => self.l0_never_came(now),
             (State::WaitingL0, Event::SessionClosed(_)) if self.open.is_empty() => {
-                self.settle("the session closed", now)
+                self.enter_market_state("the session closed", now)
             }
             (State::CheckingData, Event::OpeningSoon(_) | Event::SessionOpened(_)) if self.fetches_while_it_waits() => {
                 self.go_on("the session does not wait for missing history", now)
             }
-            (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched(_)) => self.validate(now),
-            (State::CheckingData, Event::L0Lost(trouble)) if held => self.wait(&trouble.to_string(), now),
+            (State::CheckingData, Event::L0Ready(_) | Event::HistoryFetched(_)) => self.start_validation(now),
+            (State::CheckingData, Event::L0Lost(trouble)) if held => self.wait_for_flag(&trouble.to_string(), now),
             (State::CheckingData, Event::Judged(verdicts)) => self.judged(&verdicts, now),
-            (State::CheckingData, Event::Deadline) if self.due(now) => self.validate(now),
+            (State::CheckingData, Event::Deadline) if self.take_deadline(now) => self.start_validation(now),
             (State::Ready, Event::L0Lost(trouble)) if held && !trouble.only_stale() => {
-                self.wait(&trouble.to_string(), now)
+                self.wait_for_flag(&trouble.to_string(), now)
             }
             (State::Ready, Event::OpeningSoon(pair)) => {
                 let mut effects = self.open_feed();
@@ -285,7 +285,7 @@ impl Lifecycle {
                 effects
             }
             (State::Ready, Event::SessionOpened(pair)) => {
-                let mut effects = self.settle("the session opened", now);
+                let mut effects = self.enter_market_state("the session opened", now);
                 effects.extend(self.ask_beside(pair, now));
                 effects
             }
@@ -294,23 +294,27 @@ impl Lifecycle {
             (State::MarketClosed, Event::L0Ready(_)) => self.check("a ready flag came", now),
             (State::MarketClosed, Event::SessionComing(pair) | Event::SessionOpened(pair)) => {
                 match self.gates.of(pair) {
-                    Gate::Passed => self.settle("a session comes, and its gate has passed", now),
-                    Gate::Unchecked | Gate::Degraded => self.wait("a session comes", now),
+                    Gate::Passed => self.enter_market_state("a session comes, and its gate has passed", now),
+                    Gate::Unchecked | Gate::Degraded => self.wait_for_flag("a session comes", now),
                 }
             }
-            (State::Active, Event::SessionClosed(_)) if self.open.is_empty() => self.settle("the session closed", now),
-            (State::Ready | State::Active, Event::L0Ready(_)) => self.validate(now),
+            (State::Active, Event::SessionClosed(_)) if self.open.is_empty() => {
+                self.enter_market_state("the session closed", now)
+            }
+            (State::Ready | State::Active, Event::L0Ready(_)) => self.start_validation(now),
             (State::Ready | State::Active | State::MarketClosed, Event::Judged(verdicts)) => {
                 self.judged_beside(&verdicts, now)
             }
-            (State::Ready | State::Active | State::MarketClosed, Event::HistoryFetched(_)) => self.validate(now),
+            (State::Ready | State::Active | State::MarketClosed, Event::HistoryFetched(_)) => {
+                self.start_validation(now)
+            }
             (State::CheckingData | State::Ready | State::Active | State::MarketClosed, Event::StoreBack)
                 if self.gates.unread() =>
             {
-                self.validate(now)
+                self.start_validation(now)
             }
-            (State::Ready | State::Active | State::MarketClosed, Event::Deadline) if self.due(now) => {
-                self.validate(now)
+            (State::Ready | State::Active | State::MarketClosed, Event::Deadline) if self.take_deadline(now) => {
+                self.start_validation(now)
             }
             _ => vec![],
         });
@@ -318,7 +322,7 @@ impl Lifecycle {
             .iter()
             .any(|effect: &Effect| matches!(effect, Effect::Validate(_)));
         if self.hold_overrides(now) && !checks {
-            effects.extend(self.validate(now));
+            effects.extend(self.start_validation(now));
         }
         effects
     }
@@ -360,7 +364,7 @@ impl Lifecycle {
     }
 
     /// What an event means in every state: the facts that the match decides by.
-    fn note(&mut self, event: &Event, now: Timestamp) -> Vec<Effect> {
+    fn note_facts(&mut self, event: &Event, now: Timestamp) -> Vec<Effect> {
         match event {
             Event::L0Ready(flag) => {
                 self.flag = Some(flag.clone());
@@ -415,7 +419,7 @@ impl Lifecycle {
             self.unverified(pair, "unchecked", &message, now);
         }
         let mut effects = vec![Effect::LookForFlag];
-        effects.extend(self.validate(now));
+        effects.extend(self.start_validation(now));
         effects
     }
 
@@ -427,7 +431,7 @@ impl Lifecycle {
     }
 
     /// Whether the deadline has come; a deadline is met once.
-    fn due(&mut self, now: Timestamp) -> bool {
+    fn take_deadline(&mut self, now: Timestamp) -> bool {
         let due = self.deadline.is_some_and(|deadline| deadline <= now);
         if due {
             self.deadline = None;
@@ -435,7 +439,7 @@ impl Lifecycle {
         due
     }
 
-    fn enter(&mut self, next: State, reason: &str, mut effects: Vec<Effect>, now: Timestamp) -> Vec<Effect> {
+    fn enter_state(&mut self, next: State, reason: &str, mut effects: Vec<Effect>, now: Timestamp) -> Vec<Effect> {
         if next == self.state {
             reason.clone_into(&mut self.reason);
             return effects;
@@ -458,7 +462,7 @@ impl Lifecycle {
     }
 
     /// Waits for the flag: until the end of this gate's waiting time, or once more as long when that is over.
-    fn wait(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    fn wait_for_flag(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         let until = self
             .gate_until
             .filter(|until| *until > now)
@@ -471,31 +475,31 @@ impl Lifecycle {
                 self.unverified(pair, "flag_missing", message, now);
             }
         }
-        self.enter(State::WaitingL0, reason, vec![Effect::LookForFlag], now)
+        self.enter_state(State::WaitingL0, reason, vec![Effect::LookForFlag], now)
     }
 
     pub(super) fn check(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
-        let effects = self.validate(now);
-        self.enter(State::CheckingData, reason, effects, now)
+        let effects = self.start_validation(now);
+        self.enter_state(State::CheckingData, reason, effects, now)
     }
 
-    fn validate(&mut self, now: Timestamp) -> Vec<Effect> {
+    fn start_validation(&mut self, now: Timestamp) -> Vec<Effect> {
         self.deadline = Some(now + limits::VERDICT_WAIT);
         vec![Effect::Validate(self.flag.clone())]
     }
 
     /// Through `ready` to where the market is.
     pub(super) fn ready(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
-        let mut effects = self.enter(State::Ready, reason, Vec::new(), now);
-        effects.extend(self.settle(reason, now));
+        let mut effects = self.enter_state(State::Ready, reason, Vec::new(), now);
+        effects.extend(self.enter_market_state(reason, now));
         effects
     }
 
     /// The state that the market asks for, once the gate is passed or its session over.
-    fn settle(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    fn enter_market_state(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         if !self.open.is_empty() {
             let effects = self.open_feed();
-            return self.enter(State::Active, reason, effects, now);
+            return self.enter_state(State::Active, reason, effects, now);
         }
         self.deadline = None;
         if !self.coming.is_empty() {
@@ -504,9 +508,9 @@ impl Lifecycle {
             } else {
                 self.open_feed()
             };
-            return self.enter(State::Ready, reason, effects, now);
+            return self.enter_state(State::Ready, reason, effects, now);
         }
-        self.enter(State::MarketClosed, reason, Vec::new(), now)
+        self.enter_state(State::MarketClosed, reason, Vec::new(), now)
     }
 
     fn open_feed(&mut self) -> Vec<Effect> {
@@ -519,17 +523,17 @@ impl Lifecycle {
     }
 
     pub(super) fn fail(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
-        self.deadline = Some(now + self.pause());
-        self.enter(State::Error, reason, Vec::new(), now)
+        self.deadline = Some(now + self.error_pause());
+        self.enter_state(State::Error, reason, Vec::new(), now)
     }
 
-    fn pause(&self) -> Duration {
+    fn error_pause(&self) -> Duration {
         backoff::delay(limits::ERROR_PAUSE, self.attempts, limits::ERROR_PAUSE_MAX)
     }
 
     fn try_again(&mut self, now: Timestamp) -> Vec<Effect> {
         self.attempts = self.attempts.saturating_add(1);
-        self.deadline = Some(now + self.pause());
+        self.deadline = Some(now + self.error_pause());
         if !self.faults.is_empty() {
             return Vec::new(); // whoever failed tries again by itself
         }
@@ -540,11 +544,11 @@ impl Lifecycle {
     }
 
     /// Out of `error`: to where it would be without.
-    fn resume(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
+    fn leave_error(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         match self.gates.service() {
             Gate::Passed | Gate::Degraded => self.ready(reason, now),
             Gate::Unchecked if self.flag.is_some() => self.check(reason, now),
-            Gate::Unchecked => self.wait(reason, now),
+            Gate::Unchecked => self.wait_for_flag(reason, now),
         }
     }
 }

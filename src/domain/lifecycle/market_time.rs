@@ -16,7 +16,7 @@ use crate::limits;
 use std::fmt;
 use std::time::Duration;
 
-/// Why market time has a stretch that nobody watched.
+/// Why market time has a stretch that was not observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakCause {
     /// Market time was set to the wall clock.
@@ -61,13 +61,13 @@ impl fmt::Display for Break {
             BreakCause::ProcessPaused => write!(
                 f,
                 "The process did not run for {}, from {since} to {until}.",
-                seconds(self.by_ms())
+                format_seconds(self.by_ms())
             ),
         }
     }
 }
 
-fn seconds(ms: i64) -> String {
+fn format_seconds(ms: i64) -> String {
     let ms = ms.unsigned_abs();
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
@@ -84,7 +84,7 @@ pub struct Distrust {
 impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = if self.ahead_ms < 0 { "behind" } else { "ahead of" };
-        let apart = seconds(self.ahead_ms);
+        let apart = format_seconds(self.ahead_ms);
         let trusted =
             "market time runs on the machine's steady clock until the wall clock has kept pace with it for a minute";
         match self.reason {
@@ -145,11 +145,11 @@ impl Stray {
 /// Microseconds of a difference between clocks that counts as none.
 const PACE_US: u64 = limits::CLOCK_STEP.as_secs() * 1_000_000;
 
-fn micros(span: Duration) -> i64 {
+fn to_micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-const fn near(one: i64, other: i64, us: u64) -> bool {
+const fn is_near(one: i64, other: i64, us: u64) -> bool {
     one.abs_diff(other) <= us
 }
 
@@ -157,7 +157,7 @@ impl MarketTime {
     /// The first reading is taken as it is: there is nothing to measure it against.
     pub fn starting(wall: Timestamp, steady: Duration) -> Self {
         Self {
-            offset: wall.micros().saturating_sub(micros(steady)),
+            offset: wall.micros().saturating_sub(to_micros(steady)),
             adjusted: steady,
             last: wall,
             stray: None,
@@ -166,17 +166,17 @@ impl MarketTime {
 
     /// Market time for one reading of both clocks, and the break when market time is set to the wall clock by it.
     pub fn read(&mut self, wall: Timestamp, steady: Duration) -> (Timestamp, Option<Break>) {
-        let offset = wall.micros().saturating_sub(micros(steady));
+        let offset = wall.micros().saturating_sub(to_micros(steady));
         let set = match &mut self.stray {
-            None if near(offset, self.offset, PACE_US) => {
-                self.follow(offset, steady);
+            None if is_near(offset, self.offset, PACE_US) => {
+                self.follow_offset(offset, steady);
                 false
             }
             None => {
                 self.stray = Some(Stray::new(offset, steady));
                 false
             }
-            Some(stray) if !near(offset, stray.offset, PACE_US) => {
+            Some(stray) if !is_near(offset, stray.offset, PACE_US) => {
                 self.stray = Some(Stray::new(offset, steady));
                 false
             }
@@ -187,13 +187,13 @@ impl MarketTime {
             }
         };
         if !set {
-            self.last = self.last.max(self.at(steady));
+            self.last = self.last.max(self.time_at(steady));
             return (self.last, None);
         }
         self.stray = None;
         self.adjusted = steady;
-        let since = self.last.max(self.at(steady));
-        if near(offset, self.offset, PACE_US) {
+        let since = self.last.max(self.time_at(steady));
+        if is_near(offset, self.offset, PACE_US) {
             self.last = since;
             return (since, None);
         }
@@ -212,11 +212,11 @@ impl MarketTime {
 
     /// The vendor stamped a price that just came: it speaks for one of two clocks that disagree by more than a stamp may be off.
     pub fn witness(&mut self, stamp: Timestamp, steady: Duration) {
-        let market = self.at(steady);
+        let market = self.time_at(steady);
         let Some(stray) = &mut self.stray else { return };
-        let wall = Timestamp::from_micros(micros(steady).saturating_add(stray.offset));
-        let us = u64::try_from(micros(limits::FUTURE_TOLERANCE)).unwrap_or(0);
-        let agrees = |clock: Timestamp| near(clock.micros(), stamp.micros(), us);
+        let wall = Timestamp::from_micros(to_micros(steady).saturating_add(stray.offset));
+        let us = u64::try_from(to_micros(limits::FUTURE_TOLERANCE)).unwrap_or(0);
+        let agrees = |clock: Timestamp| is_near(clock.micros(), stamp.micros(), us);
         match (agrees(market), agrees(wall)) {
             (true, false) => {
                 stray.agreed = 0;
@@ -245,7 +245,7 @@ impl MarketTime {
                 before_ledger: true, ..
             } => "before_ledger",
             Stray { contradicted: true, .. } => "contradicted",
-            Stray { offset, .. } if near(offset, self.offset, PACE_US) => "stepped_back",
+            Stray { offset, .. } if is_near(offset, self.offset, PACE_US) => "stepped_back",
             Stray { .. } => "stepped",
         };
         Some(Distrust {
@@ -254,13 +254,13 @@ impl MarketTime {
         })
     }
 
-    fn at(&self, steady: Duration) -> Timestamp {
-        Timestamp::from_micros(micros(steady).saturating_add(self.offset))
+    fn time_at(&self, steady: Duration) -> Timestamp {
+        Timestamp::from_micros(to_micros(steady).saturating_add(self.offset))
     }
 
     /// Makes up a small difference, never faster than market time runs.
-    fn follow(&mut self, offset: i64, steady: Duration) {
-        let room = micros(steady.saturating_sub(self.adjusted) / limits::CLOCK_SLEW);
+    fn follow_offset(&mut self, offset: i64, steady: Duration) {
+        let room = to_micros(steady.saturating_sub(self.adjusted) / limits::CLOCK_SLEW);
         if room > 0 {
             let difference = offset.saturating_sub(self.offset);
             self.offset = self.offset.saturating_add(difference.clamp(-room, room));

@@ -116,26 +116,26 @@ impl SessionWatch {
 
 impl Market {
     /// The session to follow at an instant: the present one, else the next.
-    fn session(&self, now: Timestamp) -> Option<Session> {
+    fn session_to_follow(&self, now: Timestamp) -> Option<Session> {
         self.calendar.at(now).or_else(|| self.calendar.after(now))
     }
 
     fn look(&mut self, now: Timestamp, lead: Duration) -> Vec<Turn> {
-        let Some(session) = self.session(now) else {
+        let Some(session) = self.session_to_follow(now) else {
             let last = self.seen.take();
             return last
                 .into_iter()
-                .filter_map(|(session, stage)| self.closed(session, stage))
+                .filter_map(|(session, stage)| self.close_turn(session, stage))
                 .collect();
         };
-        let stage = stage(&session, now, lead);
+        let stage = stage_of(&session, now, lead);
         let turns = match self.seen {
             None => {
                 let last = self.calendar.before(now).filter(|_| stage < Stage::Open);
-                let closed = last.and_then(|last| self.closed(last, Stage::Closing));
+                let closed = last.and_then(|last| self.close_turn(last, Stage::Closing));
                 closed
                     .into_iter()
-                    .chain(self.turns(session, Stage::Idle, stage))
+                    .chain(self.turns_between(session, Stage::Idle, stage))
                     .collect()
             }
             Some((seen, before)) if seen.date == session.date => {
@@ -143,23 +143,26 @@ impl Market {
                     return Vec::new(); // the clock was set back a little: the session stays open
                 }
                 let closed = if stage < Stage::Open {
-                    self.closed(seen, before)
+                    self.close_turn(seen, before)
                 } else {
                     None
                 };
                 let from = if closed.is_some() { Stage::Idle } else { before };
-                closed.into_iter().chain(self.turns(session, from, stage)).collect()
+                closed
+                    .into_iter()
+                    .chain(self.turns_between(session, from, stage))
+                    .collect()
             }
             Some((seen, before)) => {
-                let closed = self.closed(seen, before).map(|turn| Turn {
+                let closed = self.close_turn(seen, before).map(|turn| Turn {
                     unbroken: seen.closes == session.opens && stage >= Stage::Open,
                     ..turn
                 });
-                let skipped = self.skipped(seen, before, session);
+                let skipped = self.skipped_turns(seen, before, session);
                 closed
                     .into_iter()
                     .chain(skipped)
-                    .chain(self.turns(session, Stage::Idle, stage))
+                    .chain(self.turns_between(session, Stage::Idle, stage))
                     .collect()
             }
         };
@@ -168,7 +171,7 @@ impl Market {
     }
 
     /// The turn that closes a session, if it was open.
-    fn closed(&self, session: Session, stage: Stage) -> Option<Turn> {
+    fn close_turn(&self, session: Session, stage: Stage) -> Option<Turn> {
         (stage >= Stage::Open).then_some(Turn {
             symbol: self.symbol,
             session,
@@ -178,7 +181,7 @@ impl Market {
     }
 
     /// The turns of one session from one stage (exclusive) to another. A session that is open already was not awaited.
-    fn turns(&self, session: Session, from: Stage, to: Stage) -> Vec<Turn> {
+    fn turns_between(&self, session: Session, from: Stage, to: Stage) -> Vec<Turn> {
         let awaited = [Stage::Coming, Stage::Soon].into_iter().filter(|_| to < Stage::Open);
         let stages = awaited.chain([Stage::Open, Stage::Closing]);
         let passed = stages.filter(|stage| from < *stage && *stage <= to);
@@ -193,7 +196,7 @@ impl Market {
     }
 
     /// Opening and closing of the sessions that no look fell into, the last few.
-    fn skipped(&self, seen: Session, before: Stage, present: Session) -> Vec<Turn> {
+    fn skipped_turns(&self, seen: Session, before: Stage, present: Session) -> Vec<Turn> {
         let mut sessions = Vec::new();
         let mut cursor = present;
         while let Some(session) = self
@@ -222,7 +225,7 @@ impl Market {
     }
 
     fn next_turn(&self, now: Timestamp, lead: Duration) -> Option<Timestamp> {
-        let session = self.session(now)?;
+        let session = self.session_to_follow(now)?;
         let soon = limits::SESSION_SOON;
         let turns = [
             session.opens - lead,
@@ -235,7 +238,7 @@ impl Market {
     }
 }
 
-fn stage(session: &Session, now: Timestamp, lead: Duration) -> Stage {
+fn stage_of(session: &Session, now: Timestamp, lead: Duration) -> Stage {
     match session {
         session if session.contains(now) && session.closes <= now + limits::SESSION_SOON => Stage::Closing,
         session if session.contains(now) => Stage::Open,

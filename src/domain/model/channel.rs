@@ -75,7 +75,7 @@ impl Channel {
     }
 
     /// The channel of a topic and a pair.
-    pub const fn of(topic: Topic, symbol: Symbol) -> Self {
+    pub const fn of_topic(topic: Topic, symbol: Symbol) -> Self {
         match topic {
             Topic::Events => Self::events(),
             _ => Self {
@@ -141,7 +141,7 @@ impl FromStr for Channel {
             None if topic == "session" => Topic::Session,
             None => return Err(unknown()),
         };
-        Ok(Self::of(topic, symbol.parse()?))
+        Ok(Self::of_topic(topic, symbol.parse()?))
     }
 }
 
@@ -170,11 +170,12 @@ impl Epoch {
 impl FromStr for Epoch {
     type Err = ChannelError;
     fn from_str(text: &str) -> Result<Self, ChannelError> {
-        let error = || ChannelError::Unknown(text.chars().take(20).collect());
         if text.len() != 4 || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            return Err(error());
+            return Err(ChannelError::Unknown(text.chars().take(20).collect()));
         }
-        ArrayString::from(text).map(Self).map_err(|_| error())
+        ArrayString::from(text)
+            .map(Self)
+            .map_err(|_| ChannelError::Unknown(text.to_owned()))
     }
 }
 

@@ -331,7 +331,7 @@ pub struct Fetched {
 impl Fetched {
     /// Whether the answer tells what the vendor has for a slot: it covers the whole bar of the vendor that holds the slot.
     pub fn speaks_of(&self, slot: Slot) -> bool {
-        let (from, to) = SlotGrid::of(self.interval).vendor_span(slot.opens_at, slot.closes_at);
+        let (from, to) = SlotGrid::of_interval(self.interval).vendor_span(slot.opens_at, slot.closes_at);
         self.from <= from && to <= self.to
     }
 }

@@ -71,7 +71,7 @@ impl Gap {
     /// The interval in which the vendor is asked for it. The vendor's bar of a slot that its session's end cuts short holds prices
     /// from after the end: such a gap is composed of the vendor's minutes.
     pub fn asked_in(&self) -> Interval {
-        if SlotGrid::of(self.interval).vendor_span(self.from, self.to).1 == self.to {
+        if SlotGrid::of_interval(self.interval).vendor_span(self.from, self.to).1 == self.to {
             self.interval
         } else {
             Interval::M1

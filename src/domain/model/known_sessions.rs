@@ -62,8 +62,9 @@ pub struct RecordedSessions {
 impl Sessions for RecordedSessions {
     fn at(&self, at: Timestamp) -> Option<Session> {
         let known = self.known.sessions.iter().find(|session| session.contains(at));
-        let rest = || self.calendar.at(at).filter(|session| !self.known.covers(session.date));
-        known.copied().or_else(rest)
+        known
+            .copied()
+            .or_else(|| self.calendar.at(at).filter(|session| !self.known.covers(session.date)))
     }
 
     fn after(&self, at: Timestamp) -> Option<Session> {

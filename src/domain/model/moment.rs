@@ -34,11 +34,11 @@ impl Moment {
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.len() == 10 {
-            return date(text).map(Self::Day);
+            return parse_date(text).map(Self::Day);
         }
         let day = text.get(..10)?;
         let rest = text.get(10..)?;
-        let day = date(day)?;
+        let day = parse_date(day)?;
         let rest = rest.strip_prefix(['T', 't', ' ', '+'])?; // an encoded blank may arrive as a plus sign
         let (time, offset) = split_offset(rest);
         let local = day.and_time(time_of_day(time)?);
@@ -94,7 +94,7 @@ impl fmt::Display for Moment {
     }
 }
 
-fn date(text: &str) -> Option<NaiveDate> {
+fn parse_date(text: &str) -> Option<NaiveDate> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()
 }
 

@@ -114,7 +114,7 @@ impl ServiceEvent {
     }
 
     /// The same, with its cause.
-    pub fn because(mut self, cause: impl Into<String>) -> Self {
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.cause = cause.into();
         self
     }
@@ -165,7 +165,7 @@ fn of_gap(gap: &Gap, at: Timestamp) -> ServiceEvent {
         gap.symbol, gap.interval, gap.from, gap.to
     );
     ServiceEvent::new(ServiceEventKind::Gap, at, format!("g-{}", gap.id), message)
-        .because(gap.cause.clone())
+        .with_cause(gap.cause.clone())
         .on(Some(gap.symbol))
         .with("status", gap.status.name())
         .with("interval", gap.interval.name())
@@ -189,7 +189,7 @@ fn of_session(change: &SessionChange, at: Timestamp) -> ServiceEvent {
         what.0,
         format!("The session of {symbol} of {date} {}.", what.1),
     )
-    .because(change.kind.name())
+    .with_cause(change.kind.name())
     .on(Some(symbol))
     .with("opens", change.opens.to_string())
     .with("closes", change.closes.to_string())

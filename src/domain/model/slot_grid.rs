@@ -40,7 +40,7 @@ impl SlotGrid {
     pub const BASE: Self = Self(Interval::BASE);
 
     /// The grid of an interval.
-    pub const fn of(interval: Interval) -> Self {
+    pub const fn of_interval(interval: Interval) -> Self {
         Self(interval)
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_session_has_one_number_of_bars_however_it_is_cut() {
-        let count = |minutes, interval| SlotGrid::of(interval).count(&session(minutes));
+        let count = |minutes, interval| SlotGrid::of_interval(interval).count(&session(minutes));
         assert_eq!(
             [295, 298, 300, 7, 12, 1].map(|minutes| count(minutes, Interval::M5)),
             [59, 60, 60, 2, 3, 1]
@@ -229,7 +229,7 @@ mod tests {
                 closes: Timestamp::from_secs(opens + secs),
                 ..session(1)
             };
-            let grid = SlotGrid::of(Interval::ALL[kind]);
+            let grid = SlotGrid::of_interval(Interval::ALL[kind]);
             let slots: Vec<Slot> = grid.slots(&session).collect();
             prop_assert_eq!(slots.first().map(|slot| slot.opens_at), Some(session.opens));
             prop_assert_eq!(slots.last().map(|slot| slot.closes_at), Some(session.closes));

@@ -57,8 +57,7 @@ impl FromStr for Symbol {
             None => return Err(error()),
         };
         let (base, quote) = joined.split_once('/').ok_or_else(error)?;
-        let currency = |part: &str| (3..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !currency(base) || !currency(quote) {
+        if !is_currency(base) || !is_currency(quote) {
             return Err(error());
         }
         ArrayString::from(&joined).map(Self).map_err(|_| error())
@@ -88,6 +87,10 @@ impl fmt::Debug for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+fn is_currency(part: &str) -> bool {
+    (3..=5).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ impl BarBuilder {
 
     /// Begins a session: bars of the one before it can no longer be revised.
     pub fn open_session(&mut self, session: Session) {
-        self.next = SlotGrid::of(self.interval).slot_of(&session, session.opens);
+        self.next = SlotGrid::of_interval(self.interval).slot_of(&session, session.opens);
         self.session = Some(session);
         self.closed_to = session.opens;
         self.forming.clear();
@@ -164,7 +164,7 @@ impl BarBuilder {
     /// The session that is built, or was last, ends at another time than was known. Nothing is expected before `from`. What is
     /// closed stays closed, but for the bar whose slot grew: that forms again. No bar goes beyond the new end.
     pub fn correct_session(&mut self, session: Session, from: Timestamp) {
-        let grid = SlotGrid::of(self.interval);
+        let grid = SlotGrid::of_interval(self.interval);
         self.session = Some(session);
         self.forming.retain_mut(|forming| {
             let slot = grid.slot_of(&session, forming.slot.opens_at);
@@ -184,7 +184,7 @@ impl BarBuilder {
     /// The clock was set back to `now`: slots that are not over are open again, whatever they came to. A bar that was told of one
     /// goes on forming and is told as its next revision when the slot closes in its time.
     pub fn reopen_slots(&mut self, now: Timestamp) {
-        let grid = SlotGrid::of(self.interval);
+        let grid = SlotGrid::of_interval(self.interval);
         let session = self.session.filter(|session| now < session.closes);
         let first = session.and_then(|session| grid.slot_of(&session, now.max(session.opens)));
         let Some(first) = first.filter(|first| self.next.is_none_or(|next| first.opens_at < next.opens_at)) else {
@@ -206,7 +206,7 @@ impl BarBuilder {
 
     /// The slot that contains `place`, if it is closed.
     pub fn closed_slot(&self, place: Timestamp) -> Option<Slot> {
-        let slot = SlotGrid::of(self.interval).slot_of(self.session.as_ref()?, place)?;
+        let slot = SlotGrid::of_interval(self.interval).slot_of(self.session.as_ref()?, place)?;
         let closed = self.next.is_none_or(|next| slot.opens_at < next.opens_at);
         closed.then_some(slot)
     }
@@ -229,7 +229,7 @@ impl BarBuilder {
         let Some(slot) = self
             .session
             .as_ref()
-            .and_then(|session| SlotGrid::of(self.interval).slot_of(session, place))
+            .and_then(|session| SlotGrid::of_interval(self.interval).slot_of(session, place))
         else {
             return Pushed::TooLate;
         };
@@ -287,7 +287,7 @@ impl BarBuilder {
         let slot = self.next?;
         let session = self.session?;
         self.closed_to = slot.closes_at;
-        self.next = SlotGrid::of(self.interval).slot_after(&session, slot);
+        self.next = SlotGrid::of_interval(self.interval).slot_after(&session, slot);
         if self.forming.front().is_none_or(|forming| forming.slot != slot) {
             return Some(ClosedSlot::Missing(slot));
         }
@@ -329,7 +329,7 @@ impl BarBuilder {
         let opens_at = bar.key.opens_at;
         let Some(slot) = self
             .session
-            .and_then(|session| SlotGrid::of(self.interval).slot_of(&session, opens_at))
+            .and_then(|session| SlotGrid::of_interval(self.interval).slot_of(&session, opens_at))
         else {
             return;
         };
@@ -397,7 +397,7 @@ fn bar_of(symbol: Symbol, interval: Interval, session: &Session, forming: &Formi
         state: BarState::Closed,
         revision: 0,
         provenance: forming.provenance,
-        flags: SlotGrid::of(interval).flags_of(forming.slot),
+        flags: SlotGrid::of_interval(interval).flags_of(forming.slot),
         session_date: session.date,
         session_kind: session.kind,
     }

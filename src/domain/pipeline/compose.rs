@@ -44,7 +44,9 @@ impl Longer<'_> {
             last_tick_at: None,
             state: self.own.map_or(BarState::Closed, |own| own.state),
             revision: self.own.map_or(0, |own| own.revision),
-            flags: SlotGrid::of(self.key.interval).flags_of(self.slot).with(unheard),
+            flags: SlotGrid::of_interval(self.key.interval)
+                .flags_of(self.slot)
+                .with(unheard),
             session_date: self.session.date,
             session_kind: self.session.kind,
             ..first

@@ -110,7 +110,7 @@ impl Pending {
         let slot = decided.slot;
         let bar = back.bar(self.gap.interval, slot.opens_at);
         let ours = bar.is_some_and(|bar| !is_flawed(&bar) && bar.provenance != Provenance::Backfill);
-        let grid = SlotGrid::of(self.gap.interval);
+        let grid = SlotGrid::of_interval(self.gap.interval);
         let expected = grid.touching(back.sessions, slot.opens_at, slot.closes_at).next();
         match expected.filter(|_| back.too_early(slot, decided.at)) {
             Some(_) if ours => self.outcomes.push(Decided {
@@ -184,7 +184,7 @@ impl GapTracker {
         let bars: BTreeMap<Timestamp, Bar> = bars.iter().map(|bar| (bar.key.opens_at, *bar)).collect();
         let mut holes = Vec::new();
         let mut outcomes = Vec::new();
-        let slots = SlotGrid::of(self.interval).touching(sessions, gap.from, gap.to);
+        let slots = SlotGrid::of_interval(self.interval).touching(sessions, gap.from, gap.to);
         for Expected { slot, session } in slots.take(limits::HOLES_RESTORED) {
             let bar = bars.get(&slot.opens_at).copied();
             if bar.as_ref().is_none_or(is_flawed) {
@@ -424,7 +424,7 @@ impl GapTracker {
             holes: Vec::new(),
             outcomes: Vec::new(),
         };
-        let slots = SlotGrid::of(self.interval).touching(back.sessions, gap.from, gap.to);
+        let slots = SlotGrid::of_interval(self.interval).touching(back.sessions, gap.from, gap.to);
         let slots: Vec<Slot> = slots
             .take(limits::HOLES_RESTORED)
             .map(|expected| expected.slot)
@@ -541,7 +541,10 @@ impl VendorWord {
         let mut broken = fetched.unusable.iter();
         let broken = broken.any(|at| slot.opens_at <= *at && *at < slot.closes_at);
         let minutes = fetched.interval != interval;
-        let whole = SlotGrid::of(interval).vendor_span(slot.opens_at, slot.closes_at).1 == slot.closes_at;
+        let whole = SlotGrid::of_interval(interval)
+            .vendor_span(slot.opens_at, slot.closes_at)
+            .1
+            == slot.closes_at;
         match made {
             _ if !whole && !minutes && interval != Interval::M1 => Self::Unsaid, // nothing is finer than a minute
             Some(ohlc) if !minutes || (fetched.speaks_of(slot) && !broken) => Self::Bar(ohlc),
@@ -574,7 +577,7 @@ fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, ohlc: Ohlc)
             state: BarState::Closed,
             revision: 0,
             provenance: Provenance::Backfill,
-            flags: SlotGrid::of(interval).flags_of(hole.slot),
+            flags: SlotGrid::of_interval(interval).flags_of(hole.slot),
             session_date: hole.session.date,
             session_kind: hole.session.kind,
         },

@@ -41,17 +41,17 @@ impl Continuity {
             return (!self.welcomed).then(|| format!("the first message is {kind}, not welcome"));
         }
         match kind {
-            "subscribed" => self.begin(message),
-            "unsubscribed" => self.leave(message),
-            "market_data" | "gap" | "seam" | "session" | "event" => self.advance(message),
+            "subscribed" => self.check_subscribed(message),
+            "unsubscribed" => self.note_unsubscribed(message),
+            "market_data" | "gap" | "seam" | "session" | "event" => self.check_advance(message),
             "skipped" => {
                 self.told = self.told.saturating_add(1);
-                self.advance(message)
+                self.check_advance(message)
             }
             "discontinuity" => self.reset_epoch(message),
             "bar" => self.advance_bar(message),
             "bar_end" => self.end_bar(message),
-            "replay_end" => self.compare(message),
+            "replay_end" => self.check_replay_end(message),
             _ => None,
         }
     }
@@ -90,16 +90,16 @@ impl Continuity {
         &self.last
     }
 
-    fn begin(&mut self, message: &Value) -> Option<String> {
+    fn check_subscribed(&mut self, message: &Value) -> Option<String> {
         let mut wrong = None;
         for answer in message.get("channels").and_then(Value::as_array).into_iter().flatten() {
-            let (Some(channel), Some(seq)) = (text(answer, "channel"), number(answer, "seq")) else {
+            let (Some(channel), Some(seq)) = (text_member(answer, "channel"), number_member(answer, "seq")) else {
                 continue;
             };
-            let epoch = text(answer, "epoch").map(str::to_owned);
-            let begins = seq.saturating_sub(number(answer, "replayed").unwrap_or(0));
+            let epoch = text_member(answer, "epoch").map(str::to_owned);
+            let begins = seq.saturating_sub(number_member(answer, "replayed").unwrap_or(0));
             if let Some(before) = self.before.remove(channel) {
-                let fault = self.resumed(channel, &before, answer, begins);
+                let fault = self.check_resumed(channel, &before, answer, begins);
                 wrong = wrong.or(fault);
             }
             self.last.insert(channel.to_owned(), Place { epoch, seq: begins });
@@ -108,30 +108,30 @@ impl Continuity {
     }
 
     /// What is wrong with the answer to a client that was at `before`.
-    fn resumed(&mut self, channel: &str, before: &Place, answer: &Value, begins: u64) -> Option<String> {
+    fn check_resumed(&mut self, channel: &str, before: &Place, answer: &Value, begins: u64) -> Option<String> {
         match answer.get("recovered").and_then(Value::as_bool) {
             None => Some(format!(
                 "{channel}: asked from {before:?} on, and it was not said whether that is met"
             )),
             Some(false) => {
                 self.told = self.told.saturating_add(1);
-                let silent = text(answer, "reason").is_none();
+                let silent = text_member(answer, "reason").is_none();
                 silent.then(|| format!("{channel}: not recovered, and no reason is given"))
             }
             Some(true)
                 if begins != before.seq
-                    || before.epoch.is_some() && text(answer, "epoch") != before.epoch.as_deref() =>
+                    || before.epoch.is_some() && text_member(answer, "epoch") != before.epoch.as_deref() =>
             {
                 Some(format!(
                     "{channel}: goes on after {begins} of {:?}, where {before:?} was asked for",
-                    text(answer, "epoch")
+                    text_member(answer, "epoch")
                 ))
             }
             Some(true) => None,
         }
     }
 
-    fn leave(&mut self, message: &Value) -> Option<String> {
+    fn note_unsubscribed(&mut self, message: &Value) -> Option<String> {
         for channel in message.get("channels").and_then(Value::as_array).into_iter().flatten() {
             self.last.remove(channel.as_str().unwrap_or_default());
         }
@@ -139,24 +139,24 @@ impl Continuity {
     }
 
     fn reset_epoch(&mut self, message: &Value) -> Option<String> {
-        let (Some(channel), Some(epoch)) = (text(message, "channel"), text(message, "epoch")) else {
+        let (Some(channel), Some(epoch)) = (text_member(message, "channel"), text_member(message, "epoch")) else {
             return Some(format!("a discontinuity without channel or epoch: {message}"));
         };
         self.told = self.told.saturating_add(1);
         let place = Place {
             epoch: Some(epoch.to_owned()),
-            seq: number(message, "seq").unwrap_or(0),
+            seq: number_member(message, "seq").unwrap_or(0),
         };
         let known = self.last.insert(channel.to_owned(), place);
         let strange = known.is_none();
         strange.then(|| format!("{channel}: a discontinuity although the channel was never subscribed"))
     }
 
-    fn advance(&mut self, message: &Value) -> Option<String> {
-        let (Some(channel), Some(seq)) = (text(message, "channel"), number(message, "seq")) else {
+    fn check_advance(&mut self, message: &Value) -> Option<String> {
+        let (Some(channel), Some(seq)) = (text_member(message, "channel"), number_member(message, "seq")) else {
             return Some(format!("a durable message without channel or seq: {message}"));
         };
-        let from = number(message, "from").unwrap_or(seq);
+        let from = number_member(message, "from").unwrap_or(seq);
         let Some(place) = self.last.get_mut(channel) else {
             return Some(format!(
                 "{channel}: a message although the channel was never subscribed"
@@ -175,26 +175,26 @@ impl Continuity {
     }
 
     fn advance_bar(&mut self, message: &Value) -> Option<String> {
-        let channel = text(message, "channel").unwrap_or_default().to_owned();
+        let channel = text_member(message, "channel").unwrap_or_default().to_owned();
         let data = message.get("data")?;
-        let opens = text(data, "open_time").unwrap_or_default();
-        if text(data, "state") == Some("partial") {
+        let opens = text_member(data, "open_time").unwrap_or_default();
+        if text_member(data, "state") == Some("partial") {
             let stale = self.closed.get(&channel).is_some_and(|closed| opens <= closed.as_str());
             return stale.then(|| format!("{channel}: the bar of {opens} still forms after it was closed"));
         }
-        let first = number(data, "revision") == Some(0);
+        let first = number_member(data, "revision") == Some(0);
         let late = first && self.ended.get(&channel).is_some_and(|ended| ended == opens);
         let newest = self.closed.entry(channel.clone()).or_default();
         if newest.as_str() < opens {
             opens.clone_into(newest);
         }
-        let wrong = self.advance(message);
+        let wrong = self.check_advance(message);
         wrong.or_else(|| late.then(|| format!("{channel}: the bar of {opens} came after its bar_end")))
     }
 
     fn end_bar(&mut self, message: &Value) -> Option<String> {
-        let interval = text(message, "interval")?;
-        let opens = text(message, "open_time")?;
+        let interval = text_member(message, "interval")?;
+        let opens = text_member(message, "open_time")?;
         for symbol in message.get("complete").and_then(Value::as_array).into_iter().flatten() {
             let channel = format!("bars.{interval}:{}", symbol.as_str().unwrap_or_default());
             if self.last.contains_key(&channel) {
@@ -204,19 +204,19 @@ impl Continuity {
         None
     }
 
-    fn compare(&self, message: &Value) -> Option<String> {
-        let channel = text(message, "channel")?;
-        let told = number(message, "seq")?;
+    fn check_replay_end(&self, message: &Value) -> Option<String> {
+        let channel = text_member(message, "channel")?;
+        let told = number_member(message, "seq")?;
         let last = self.last.get(channel)?.seq;
         (told != last).then(|| format!("{channel}: the replay ends at {told}, but {last} was the last that came"))
     }
 }
 
-fn text<'a>(message: &'a Value, name: &str) -> Option<&'a str> {
+fn text_member<'a>(message: &'a Value, name: &str) -> Option<&'a str> {
     message.get(name).and_then(Value::as_str)
 }
 
-fn number(message: &Value, name: &str) -> Option<u64> {
+fn number_member(message: &Value, name: &str) -> Option<u64> {
     message.get(name).and_then(Value::as_u64)
 }
 

@@ -141,7 +141,7 @@ pub struct EventStream {
 
 impl EventStream {
     /// Writes one event: `data` has no line break.
-    fn event(&self, moved: bool, name: &str, data: &[u8], into: &mut BytesMut) {
+    fn write_event(&self, moved: bool, name: &str, data: &[u8], into: &mut BytesMut) {
         if moved {
             into.put_slice(format!("id: {}\n", self.positions).as_bytes());
         }
@@ -185,7 +185,7 @@ impl EventStream {
         }
     }
 
-    fn text(&mut self, payload: &[u8], into: &mut BytesMut) {
+    fn write_text(&mut self, payload: &[u8], into: &mut BytesMut) {
         let Ok(message) = serde_json::from_slice::<Message<'_>>(payload) else {
             return; // all that is told has a type
         };
@@ -196,14 +196,14 @@ impl EventStream {
                 into.put_slice(payload);
                 into.put_slice(b"\n\n");
             }
-            "error" => self.event(moved, "problem", payload, into),
+            "error" => self.write_event(moved, "problem", payload, into),
             kind => {
                 let asked = message.reconnect_after_ms.map(Duration::from_millis);
                 let advice = asked.or((kind == "welcome").then_some(limits::EVENTS_RETRY));
                 if let Some(after) = advice {
                     retry(after, into); // never alone: some readers take it for an event
                 }
-                self.event(moved, kind, payload, into);
+                self.write_event(moved, kind, payload, into);
             }
         }
     }
@@ -217,7 +217,7 @@ impl EventStream {
         }
         let said = json!({"type": "close", "code": code, "name": close.map(|close| close.name()),
             "reason": String::from_utf8_lossy(reason), "advice": close.map(|close| close.advice())});
-        self.event(false, "close", said.to_string().as_bytes(), into);
+        self.write_event(false, "close", said.to_string().as_bytes(), into);
     }
 }
 
@@ -225,7 +225,7 @@ impl Framing for EventStream {
     fn encode(&mut self, frame: &[u8], into: &mut BytesMut) {
         let payload = frames::payload(frame);
         match frame.first() {
-            Some(0x81) => self.text(payload, into),
+            Some(0x81) => self.write_text(payload, into),
             Some(0x88) => self.close(payload, into),
             _ => {}
         }

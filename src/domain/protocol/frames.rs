@@ -55,12 +55,14 @@ pub fn numbered(zones: &Zones, numbered: &Sequenced) -> (u64, Bytes) {
 pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {
     let zone = zones.of(bar.key.symbol);
     let mut json = Json::new();
-    json.raw("{\"type\":\"bar\",\"channel\":\"");
-    json.channel(Channel::bars(bar.key.interval, bar.key.symbol));
-    json.raw("\",\"base\":").int(base);
-    json.raw(",\"version\":").int(u64::from(bar.ticks));
-    json.raw(",\"data\":").bar(bar, zone);
-    json.raw(",\"timestamp\":\"").instant(at, zone).raw("\"}");
+    json.push_raw("{\"type\":\"bar\",\"channel\":\"");
+    json.push_channel(Channel::bars(bar.key.interval, bar.key.symbol));
+    json.push_raw("\",\"base\":").push_int(base);
+    json.push_raw(",\"version\":").push_int(u64::from(bar.ticks));
+    json.push_raw(",\"data\":").push_bar(bar, zone);
+    json.push_raw(",\"timestamp\":\"")
+        .push_instant(at, zone)
+        .push_raw("\"}");
     text_frame(&json.0)
 }
 
@@ -68,32 +70,32 @@ pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {
 pub fn event_json(zones: &Zones, numbered: &Sequenced) -> Vec<u8> {
     let mut json = Json::new();
     match &numbered.event {
-        Event::Tick(tick) => json.tick(numbered, tick, zones.of(tick.tick.symbol)),
+        Event::Tick(tick) => json.push_tick(numbered, tick, zones.of(tick.tick.symbol)),
         Event::Bar(bar) => {
             let zone = zones.of(bar.key.symbol);
-            json.open("bar", numbered).bar(bar, zone);
+            json.open("bar", numbered).push_bar(bar, zone);
             json.close(numbered.at, zone);
         }
         Event::BarEnd(end) => json.bar_end(end, zones.first()),
         Event::Gap(gap) => {
             let zone = zones.of(gap.symbol);
-            json.open("gap", numbered).gap(gap, zone);
+            json.open("gap", numbered).push_gap(gap, zone);
             json.close(numbered.at, zone);
         }
         Event::Seam(found) => {
             let zone = zones.of(found.symbol);
-            json.open("seam", numbered).seam(found, zone);
+            json.open("seam", numbered).push_seam(found, zone);
             json.close(numbered.at, zone);
         }
         Event::Session(change) => {
             let zone = zones.of(change.symbol);
-            json.open("session", numbered).session(change, zone);
+            json.open("session", numbered).push_session(change, zone);
             json.close(numbered.at, zone);
         }
         Event::Journal(entry) => {
             let zone = entry.symbol.map_or_else(|| zones.first(), |symbol| zones.of(symbol));
             json.open("event", numbered)
-                .raw(&journal_json(zones, numbered.position.0, entry));
+                .push_raw(&journal_json(zones, numbered.position.0, entry));
             json.close(numbered.at, zone);
         }
     }
@@ -113,7 +115,7 @@ pub fn journal_json(zones: &Zones, position: u64, entry: &ServiceEvent) -> Strin
 /// A bar as the JSON object that both the socket and REST show.
 pub fn bar_json(zones: &Zones, bar: &Bar) -> String {
     let mut json = Json::new();
-    json.bar(bar, zones.of(bar.key.symbol));
+    json.push_bar(bar, zones.of(bar.key.symbol));
     String::from_utf8(json.0).unwrap_or_default()
 }
 
@@ -127,7 +129,7 @@ pub fn tick_json(tick: &AcceptedTick) -> String {
 /// A gap as the JSON object that both the socket and REST show.
 pub fn gap_json(zones: &Zones, gap: &Gap) -> String {
     let mut json = Json::new();
-    json.gap(gap, zones.of(gap.symbol));
+    json.push_gap(gap, zones.of(gap.symbol));
     String::from_utf8(json.0).unwrap_or_default()
 }
 
@@ -185,7 +187,7 @@ pub fn covering(frame: &Bytes, from: u64) -> Bytes {
     let (before, after) = payload.split_at(at);
     let mut json = Json(Vec::with_capacity(payload.len().saturating_add(32)));
     json.0.extend_from_slice(before);
-    json.raw("\"from\":").int(from).raw(",");
+    json.push_raw("\"from\":").push_int(from).push_raw(",");
     json.0.extend_from_slice(after);
     text_frame(&json.0)
 }
@@ -193,20 +195,21 @@ pub fn covering(frame: &Bytes, from: u64) -> Bytes {
 /// Notifies subscribers of a channel that its epoch changed: the next message comes after `new.seq`.
 pub fn discontinuity(channel: Channel, old: &Head, new: &Head) -> Bytes {
     let mut json = Json::new();
-    json.raw("{\"type\":\"discontinuity\",\"channel\":\"").channel(channel);
-    json.raw("\",\"old_epoch\":\"").raw(old.epoch.as_str());
-    json.raw("\",\"epoch\":\"").raw(new.epoch.as_str());
-    json.raw("\",\"seq\":").int(new.seq);
-    json.raw(",\"why\":\"the log of this channel began anew\"}");
+    json.push_raw("{\"type\":\"discontinuity\",\"channel\":\"")
+        .push_channel(channel);
+    json.push_raw("\",\"old_epoch\":\"").push_raw(old.epoch.as_str());
+    json.push_raw("\",\"epoch\":\"").push_raw(new.epoch.as_str());
+    json.push_raw("\",\"seq\":").push_int(new.seq);
+    json.push_raw(",\"why\":\"the log of this channel began anew\"}");
     text_frame(&json.0)
 }
 
 /// Tells a client that it is slow, or no longer.
 pub fn slow(warn: bool, conflated: u64) -> Bytes {
     let mut json = Json::new();
-    json.raw("{\"type\":\"slow\",\"level\":")
-        .raw(if warn { "\"warn\"" } else { "\"clear\"" });
-    json.raw(",\"conflated\":").int(conflated).raw("}");
+    json.push_raw("{\"type\":\"slow\",\"level\":")
+        .push_raw(if warn { "\"warn\"" } else { "\"clear\"" });
+    json.push_raw(",\"conflated\":").push_int(conflated).push_raw("}");
     text_frame(&json.0)
 }
 
@@ -218,164 +221,184 @@ impl Json {
         Self(Vec::with_capacity(512))
     }
 
-    fn raw(&mut self, text: &str) -> &mut Self {
+    fn push_raw(&mut self, text: &str) -> &mut Self {
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
-    fn int(&mut self, number: u64) -> &mut Self {
-        self.raw(itoa::Buffer::new().format(number))
+    fn push_int(&mut self, number: u64) -> &mut Self {
+        self.push_raw(itoa::Buffer::new().format(number))
     }
 
-    fn signed(&mut self, number: i64) -> &mut Self {
-        self.raw(itoa::Buffer::new().format(number))
+    fn push_signed(&mut self, number: i64) -> &mut Self {
+        self.push_raw(itoa::Buffer::new().format(number))
     }
 
-    fn price(&mut self, price: Price) -> &mut Self {
+    fn push_price(&mut self, price: Price) -> &mut Self {
         price.write_to(&mut self.0);
         self
     }
 
-    fn instant(&mut self, at: Timestamp, zone: Tz) -> &mut Self {
-        self.raw(&at.rfc3339(zone))
+    fn push_instant(&mut self, at: Timestamp, zone: Tz) -> &mut Self {
+        self.push_raw(&at.rfc3339(zone))
     }
 
     /// A text that may hold anything, with its quotes.
-    fn quoted(&mut self, text: &str) -> &mut Self {
+    fn push_quoted(&mut self, text: &str) -> &mut Self {
         let quoted = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
-        self.raw(&quoted)
+        self.push_raw(&quoted)
     }
 
     /// Names of channels and symbols hold nothing that JSON would escape.
-    fn channel(&mut self, channel: Channel) -> &mut Self {
-        self.raw(&channel.to_string())
+    fn push_channel(&mut self, channel: Channel) -> &mut Self {
+        self.push_raw(&channel.to_string())
     }
 
     fn open(&mut self, kind: &str, numbered: &Sequenced) -> &mut Self {
-        self.raw("{\"type\":\"").raw(kind).raw("\",\"channel\":\"");
+        self.push_raw("{\"type\":\"")
+            .push_raw(kind)
+            .push_raw("\",\"channel\":\"");
         if let Some(channel) = numbered.channel {
-            self.channel(channel);
+            self.push_channel(channel);
         }
-        self.raw("\",\"seq\":").int(numbered.seq).raw(",\"data\":")
+        self.push_raw("\",\"seq\":")
+            .push_int(numbered.seq)
+            .push_raw(",\"data\":")
     }
 
     fn close(&mut self, at: Timestamp, zone: Tz) {
-        self.raw(",\"timestamp\":\"").instant(at, zone).raw("\"}");
+        self.push_raw(",\"timestamp\":\"")
+            .push_instant(at, zone)
+            .push_raw("\"}");
     }
 
-    fn tick(&mut self, numbered: &Sequenced, tick: &AcceptedTick, zone: Tz) {
+    fn push_tick(&mut self, numbered: &Sequenced, tick: &AcceptedTick, zone: Tz) {
         self.open("market_data", numbered).tick_data(tick);
         self.close(numbered.at, zone);
     }
 
     fn tick_data(&mut self, accepted: &AcceptedTick) {
         let tick = &accepted.tick;
-        self.raw("{\"event\":\"price\",\"symbol\":\"").raw(tick.symbol.as_str());
-        self.raw("\",\"price\":").price(tick.price);
+        self.push_raw("{\"event\":\"price\",\"symbol\":\"")
+            .push_raw(tick.symbol.as_str());
+        self.push_raw("\",\"price\":").push_price(tick.price);
         if let Some(bid) = tick.bid {
-            self.raw(",\"bid\":").price(bid);
+            self.push_raw(",\"bid\":").push_price(bid);
         }
         if let Some(ask) = tick.ask {
-            self.raw(",\"ask\":").price(ask);
+            self.push_raw(",\"ask\":").push_price(ask);
         }
         if let (Some(bid), Some(ask)) = (tick.bid, tick.ask) {
-            self.raw(",\"spread\":").price(ask.minus(bid));
+            self.push_raw(",\"spread\":").push_price(ask.minus(bid));
         }
-        self.raw(",\"timestamp\":").signed(tick.at.secs());
-        self.raw(",\"received_us\":").signed(accepted.received_at.micros());
-        self.raw(",\"source\":\"").raw(tick.provenance.name()).raw("\"}");
+        self.push_raw(",\"timestamp\":").push_signed(tick.at.secs());
+        self.push_raw(",\"received_us\":")
+            .push_signed(accepted.received_at.micros());
+        self.push_raw(",\"source\":\"")
+            .push_raw(tick.provenance.name())
+            .push_raw("\"}");
     }
 
-    fn bar(&mut self, bar: &Bar, zone: Tz) -> &mut Self {
-        self.raw("{\"symbol\":\"").raw(bar.key.symbol.as_str());
-        self.raw("\",\"interval\":\"").raw(bar.key.interval.name());
-        self.raw("\",\"open_time\":\"").instant(bar.key.opens_at, zone);
-        self.raw("\",\"close_time\":\"").instant(bar.closes_at, zone);
-        self.raw("\",\"open\":").price(bar.ohlc.open);
-        self.raw(",\"high\":").price(bar.ohlc.high);
-        self.raw(",\"low\":").price(bar.ohlc.low);
-        self.raw(",\"close\":").price(bar.ohlc.close);
-        self.raw(",\"volume\":null,\"ticks\":").int(u64::from(bar.ticks));
-        self.raw(",\"state\":\"").raw(bar.state.name());
-        self.raw("\",\"revision\":").int(u64::from(bar.revision));
-        self.raw(",\"provenance\":\"").raw(bar.provenance.name());
-        self.raw("\",\"flags\":[");
+    fn push_bar(&mut self, bar: &Bar, zone: Tz) -> &mut Self {
+        self.push_raw("{\"symbol\":\"").push_raw(bar.key.symbol.as_str());
+        self.push_raw("\",\"interval\":\"").push_raw(bar.key.interval.name());
+        self.push_raw("\",\"open_time\":\"")
+            .push_instant(bar.key.opens_at, zone);
+        self.push_raw("\",\"close_time\":\"").push_instant(bar.closes_at, zone);
+        self.push_raw("\",\"open\":").push_price(bar.ohlc.open);
+        self.push_raw(",\"high\":").push_price(bar.ohlc.high);
+        self.push_raw(",\"low\":").push_price(bar.ohlc.low);
+        self.push_raw(",\"close\":").push_price(bar.ohlc.close);
+        self.push_raw(",\"volume\":null,\"ticks\":")
+            .push_int(u64::from(bar.ticks));
+        self.push_raw(",\"state\":\"").push_raw(bar.state.name());
+        self.push_raw("\",\"revision\":").push_int(u64::from(bar.revision));
+        self.push_raw(",\"provenance\":\"").push_raw(bar.provenance.name());
+        self.push_raw("\",\"flags\":[");
         for (i, name) in bar.flags.names().enumerate() {
-            self.raw(if i == 0 { "\"" } else { ",\"" }).raw(name).raw("\"");
+            self.push_raw(if i == 0 { "\"" } else { ",\"" })
+                .push_raw(name)
+                .push_raw("\"");
         }
-        self.raw("],\"session_date\":\"").raw(&bar.session_date.to_string());
-        self.raw("\",\"session_type\":\"")
-            .raw(bar.session_kind.name())
-            .raw("\"");
+        self.push_raw("],\"session_date\":\"")
+            .push_raw(&bar.session_date.to_string());
+        self.push_raw("\",\"session_type\":\"")
+            .push_raw(bar.session_kind.name())
+            .push_raw("\"");
         if bar.state == BarState::Partial {
-            self.raw(",\"forming\":true");
+            self.push_raw(",\"forming\":true");
         }
-        self.raw("}")
+        self.push_raw("}")
     }
 
     fn bar_end(&mut self, end: &BarEnd, zone: Tz) {
-        self.raw("{\"type\":\"bar_end\",\"interval\":\"")
-            .raw(end.interval.name());
-        self.raw("\",\"open_time\":\"").instant(end.opens_at, zone);
-        self.raw("\",\"complete\":[");
+        self.push_raw("{\"type\":\"bar_end\",\"interval\":\"")
+            .push_raw(end.interval.name());
+        self.push_raw("\",\"open_time\":\"").push_instant(end.opens_at, zone);
+        self.push_raw("\",\"complete\":[");
         for (i, symbol) in end.complete.iter().enumerate() {
-            self.raw(if i == 0 { "\"" } else { ",\"" })
-                .raw(symbol.as_str())
-                .raw("\"");
+            self.push_raw(if i == 0 { "\"" } else { ",\"" })
+                .push_raw(symbol.as_str())
+                .push_raw("\"");
         }
-        self.raw("],\"incomplete\":{");
+        self.push_raw("],\"incomplete\":{");
         for (i, (symbol, reason)) in end.incomplete.iter().enumerate() {
-            self.raw(if i == 0 { "\"" } else { ",\"" }).raw(symbol.as_str());
-            self.raw("\":").quoted(reason);
+            self.push_raw(if i == 0 { "\"" } else { ",\"" })
+                .push_raw(symbol.as_str());
+            self.push_raw("\":").push_quoted(reason);
         }
-        self.raw("}}");
+        self.push_raw("}}");
     }
 
-    fn gap(&mut self, gap: &Gap, zone: Tz) -> &mut Self {
-        self.raw("{\"id\":\"g-").int(gap.id);
-        self.raw("\",\"symbol\":\"").raw(gap.symbol.as_str());
-        self.raw("\",\"interval\":\"").raw(gap.interval.name());
-        self.raw("\",\"from\":\"").instant(gap.from, zone);
-        self.raw("\",\"to\":\"").instant(gap.to, zone);
-        self.raw("\",\"bars\":").int(u64::from(gap.bars));
-        self.raw(",\"status\":\"").raw(gap.status.name());
-        self.raw("\",\"cause\":").quoted(&gap.cause).raw("}")
+    fn push_gap(&mut self, gap: &Gap, zone: Tz) -> &mut Self {
+        self.push_raw("{\"id\":\"g-").push_int(gap.id);
+        self.push_raw("\",\"symbol\":\"").push_raw(gap.symbol.as_str());
+        self.push_raw("\",\"interval\":\"").push_raw(gap.interval.name());
+        self.push_raw("\",\"from\":\"").push_instant(gap.from, zone);
+        self.push_raw("\",\"to\":\"").push_instant(gap.to, zone);
+        self.push_raw("\",\"bars\":").push_int(u64::from(gap.bars));
+        self.push_raw(",\"status\":\"").push_raw(gap.status.name());
+        self.push_raw("\",\"cause\":").push_quoted(&gap.cause).push_raw("}")
     }
 
-    fn seam(&mut self, found: &SeamFound, zone: Tz) -> &mut Self {
+    fn push_seam(&mut self, found: &SeamFound, zone: Tz) -> &mut Self {
         let seam = &found.seam;
-        self.raw("{\"symbol\":\"").raw(found.symbol.as_str());
-        self.raw("\",\"last_history_bar\":");
+        self.push_raw("{\"symbol\":\"").push_raw(found.symbol.as_str());
+        self.push_raw("\",\"last_history_bar\":");
         match seam.last_history_bar {
-            Some(at) => self.raw("\"").instant(at, zone).raw("\""),
-            None => self.raw("null"),
+            Some(at) => self.push_raw("\"").push_instant(at, zone).push_raw("\""),
+            None => self.push_raw("null"),
         };
-        self.raw(",\"first_live_bar\":\"").instant(seam.first_live_bar, zone);
+        self.push_raw(",\"first_live_bar\":\"")
+            .push_instant(seam.first_live_bar, zone);
         for (name, bars) in [
             ("\",\"ours\":", seam.ours),
             (",\"missing\":", seam.missing),
             (",\"overlapping\":", seam.overlapping),
             (",\"differing\":", seam.differing),
         ] {
-            self.raw(name).int(u64::try_from(bars).unwrap_or(u64::MAX));
+            self.push_raw(name).push_int(u64::try_from(bars).unwrap_or(u64::MAX));
         }
         let examples = serde_json::to_string(&seam.examples).unwrap_or_else(|_| "[]".to_owned());
-        self.raw(",\"examples\":").raw(&examples).raw("}")
+        self.push_raw(",\"examples\":").push_raw(&examples).push_raw("}")
     }
 
-    fn session(&mut self, change: &SessionChange, zone: Tz) -> &mut Self {
+    fn push_session(&mut self, change: &SessionChange, zone: Tz) -> &mut Self {
         let phase = match change.phase {
             SessionPhase::OpeningSoon => "opening_soon",
             SessionPhase::Open => "open",
             SessionPhase::ClosingSoon => "closing_soon",
             SessionPhase::Closed => "closed",
         };
-        self.raw("{\"symbol\":\"").raw(change.symbol.as_str());
-        self.raw("\",\"status\":\"").raw(phase);
-        self.raw("\",\"session_date\":\"").raw(&change.date.to_string());
-        self.raw("\",\"type\":\"").raw(change.kind.name());
-        self.raw("\",\"opens\":\"").instant(change.opens, zone);
-        self.raw("\",\"closes\":\"").instant(change.closes, zone).raw("\"}")
+        self.push_raw("{\"symbol\":\"").push_raw(change.symbol.as_str());
+        self.push_raw("\",\"status\":\"").push_raw(phase);
+        self.push_raw("\",\"session_date\":\"")
+            .push_raw(&change.date.to_string());
+        self.push_raw("\",\"type\":\"").push_raw(change.kind.name());
+        self.push_raw("\",\"opens\":\"").push_instant(change.opens, zone);
+        self.push_raw("\",\"closes\":\"")
+            .push_instant(change.closes, zone)
+            .push_raw("\"}")
     }
 }
 

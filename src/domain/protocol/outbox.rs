@@ -299,7 +299,7 @@ impl Outbox {
             bytes = bytes.saturating_add(control.out.bytes());
             outs.push(control.out);
         }
-        self.release(now);
+        self.release_parked(now);
         while bytes < budget {
             let Some(datum) = self.data.pop_front() else {
                 break;
@@ -326,7 +326,7 @@ impl Outbox {
     }
 
     /// Releases messages whose rate permits it.
-    fn release(&mut self, now: Duration) {
+    fn release_parked(&mut self, now: Duration) {
         for follow in &mut self.follows {
             let Some(spacing) = follow.options.spacing.filter(|_| follow.due <= now) else {
                 continue;

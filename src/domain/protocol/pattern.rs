@@ -60,7 +60,7 @@ pub fn carries(channel: Channel) -> bool {
 /// Where a channel of it ends by now. A restart changes nothing in it, so its epoch is always the same.
 pub fn head(channel: Channel, now: Timestamp) -> Option<Head> {
     let epoch: Epoch = "test".parse().ok()?;
-    let (cycles, second) = place(now)?;
+    let (cycles, second) = cycle_and_second(now)?;
     let seq = if channel == *channels().first()? {
         let minute = second / MINUTE;
         let second = second % MINUTE;
@@ -83,7 +83,7 @@ pub fn message(channel: Channel, seq: u64) -> Option<Sequenced> {
         let nth = nth % TICKS;
         let minute = nth / MINUTE;
         let minute = minute + u64::from(minute >= SILENT);
-        return Some(tick(
+        return Some(tick_at(
             channel,
             channel.pair()?,
             seq,
@@ -96,12 +96,12 @@ pub fn message(channel: Channel, seq: u64) -> Option<Sequenced> {
     let revised = minute == REVISED && told > (REVISED + 1) * MINUTE;
     let opens = cycle * CYCLE + minute * MINUTE;
     let state = if revised { BarState::Revised } else { BarState::Closed };
-    let bar = bar(channel.pair()?, opens, MINUTE - 1, state);
+    let bar = bar_of_minute(channel.pair()?, opens, MINUTE - 1, state);
     carries(channel).then(|| Sequenced {
         position: Position(0),
         channel: Some(channel),
         seq,
-        at: at(cycle * CYCLE + told),
+        at: instant_of(cycle * CYCLE + told),
         event: Event::Bar(bar),
     })
 }
@@ -110,63 +110,70 @@ pub fn message(channel: Channel, seq: u64) -> Option<Sequenced> {
 pub fn between(after: Timestamp, until: Timestamp) -> Vec<Sequenced> {
     let mut all = Vec::new();
     for channel in channels() {
-        let seq = |now| head(channel, now).map_or(0, |head| head.seq);
-        all.extend((seq(after) + 1..=seq(until)).filter_map(|seq| message(channel, seq)));
+        let before = head(channel, after).map_or(0, |head| head.seq);
+        let last = head(channel, until).map_or(0, |head| head.seq);
+        all.extend((before + 1..=last).filter_map(|seq| message(channel, seq)));
     }
-    let minutes = |now: Timestamp| seconds(now) / MINUTE;
-    all.extend((minutes(after) + 1..=minutes(until)).filter_map(bar_end));
-    let rank = |numbered: &Sequenced| match numbered.event {
-        Event::Bar(_) => 0,
-        Event::BarEnd(_) => 1,
-        _ => 2,
-    };
-    all.sort_by_key(|numbered| (numbered.at, rank(numbered)));
+    let first_minute = seconds_since_start(after) / MINUTE + 1;
+    let last_minute = seconds_since_start(until) / MINUTE;
+    all.extend((first_minute..=last_minute).filter_map(bar_end));
+    all.sort_by_key(|numbered| {
+        let rank = match numbered.event {
+            Event::Bar(_) => 0,
+            Event::BarEnd(_) => 1,
+            _ => 2,
+        };
+        (numbered.at, rank)
+    });
     all
 }
 
 /// The bar that is forming, with the last number before it; nothing in the silent minute.
 pub fn forming(now: Timestamp) -> Option<(Bar, u64)> {
     let bars = *channels().last()?;
-    let (_, second) = place(now)?;
+    let (_, second) = cycle_and_second(now)?;
     if second / MINUTE == SILENT {
         return None;
     }
-    let opens = seconds(now) - second % MINUTE;
+    let opens = seconds_since_start(now) - second % MINUTE;
     let base = head(bars, now)?.seq;
-    Some((bar(bars.pair()?, opens, second % MINUTE, BarState::Partial), base))
+    Some((
+        bar_of_minute(bars.pair()?, opens, second % MINUTE, BarState::Partial),
+        base,
+    ))
 }
 
 const fn bars_a_cycle() -> u64 {
     10
 }
 
-fn seconds(now: Timestamp) -> u64 {
-    now.since(at(0)).as_secs()
+fn seconds_since_start(now: Timestamp) -> u64 {
+    now.since(instant_of(0)).as_secs()
 }
 
 /// The cycle and the second in it; nothing before the pattern began.
-fn place(now: Timestamp) -> Option<(u64, u64)> {
-    let seconds = (now >= at(0)).then(|| seconds(now))?;
+fn cycle_and_second(now: Timestamp) -> Option<(u64, u64)> {
+    let seconds = (now >= instant_of(0)).then(|| seconds_since_start(now))?;
     Some((seconds / CYCLE, seconds % CYCLE))
 }
 
-fn at(second: u64) -> Timestamp {
+fn instant_of(second: u64) -> Timestamp {
     Timestamp::from_secs(BEGAN) + Duration::from_secs(second)
 }
 
 /// The price in a second of a cycle.
-fn price(second: u64) -> Price {
+fn price_at(second: u64) -> Price {
     let micros = 100_000_000 + second / MINUTE * 100_000 + second % MINUTE * 1_000;
     Price::from_micros(i64::try_from(micros).unwrap_or(0))
 }
 
-fn tick(channel: Channel, symbol: Symbol, seq: u64, second: u64) -> Sequenced {
+fn tick_at(channel: Channel, symbol: Symbol, seq: u64, second: u64) -> Sequenced {
     let tick = Tick {
         symbol,
-        price: price(second % CYCLE),
+        price: price_at(second % CYCLE),
         bid: None,
         ask: None,
-        at: at(second),
+        at: instant_of(second),
         provenance: Provenance::Live,
     };
     Sequenced {
@@ -182,18 +189,18 @@ fn tick(channel: Channel, symbol: Symbol, seq: u64, second: u64) -> Sequenced {
 }
 
 /// The bar that opens in a second, up to its `last` second.
-fn bar(symbol: Symbol, opens: u64, last: u64, state: BarState) -> Bar {
-    let first = price(opens % CYCLE);
-    let close = price(opens % CYCLE + last);
+fn bar_of_minute(symbol: Symbol, opens: u64, last: u64, state: BarState) -> Bar {
+    let first = price_at(opens % CYCLE);
+    let close = price_at(opens % CYCLE + last);
     let revised = state == BarState::Revised;
     let above = Price::from_micros(close.micros() + 5_000);
     Bar {
         key: BarKey {
             symbol,
             interval: Interval::M1,
-            opens_at: at(opens),
+            opens_at: instant_of(opens),
         },
-        closes_at: at(opens + MINUTE),
+        closes_at: instant_of(opens + MINUTE),
         ohlc: Ohlc {
             open: first,
             high: if revised { above } else { close },
@@ -201,13 +208,13 @@ fn bar(symbol: Symbol, opens: u64, last: u64, state: BarState) -> Bar {
             close,
         },
         ticks: u32::try_from(last + 1).unwrap_or(0) + u32::from(revised),
-        first_tick_at: Some(at(opens)),
-        last_tick_at: Some(at(opens + last)),
+        first_tick_at: Some(instant_of(opens)),
+        last_tick_at: Some(instant_of(opens + last)),
         state,
         revision: u32::from(revised),
         provenance: Provenance::Live,
         flags: Flags::default(),
-        session_date: at(opens).datetime().date_naive(),
+        session_date: instant_of(opens).datetime().date_naive(),
         session_kind: SessionKind::Spot,
     }
 }
@@ -221,10 +228,10 @@ fn bar_end(minute: u64) -> Option<Sequenced> {
         position: Position(0),
         channel: None,
         seq: 0,
-        at: at(minute * MINUTE),
+        at: instant_of(minute * MINUTE),
         event: Event::BarEnd(BarEnd {
             interval: Interval::M1,
-            opens_at: at(before * MINUTE),
+            opens_at: instant_of(before * MINUTE),
             complete: if silent { Vec::new() } else { vec![symbol] },
             incomplete: if silent {
                 vec![(symbol, "no_ticks".to_owned())]
@@ -241,7 +248,7 @@ mod tests {
 
     /// A second of some cycle.
     fn second(second: u64) -> Timestamp {
-        at(CYCLE * 7 + second)
+        instant_of(CYCLE * 7 + second)
     }
 
     #[test]
@@ -269,7 +276,7 @@ mod tests {
             .collect();
         let minutes: Vec<u64> = bars
             .iter()
-            .map(|bar| seconds(bar.key.opens_at) % CYCLE / MINUTE)
+            .map(|bar| seconds_since_start(bar.key.opens_at) % CYCLE / MINUTE)
             .collect();
         assert_eq!(minutes, [0, 1, 2, 3, 5, 6, 7, 6, 8, 9]);
         assert_eq!((bars[5].revision, bars[7].revision), (0, 1));
@@ -292,7 +299,7 @@ mod tests {
         let cuts = [3, 4, 59, 60, 61, 239, 240, 299, 300, 510, 600, 899, 900];
         let parts = cuts.windows(2).flat_map(|cut| between(second(cut[0]), second(cut[1])));
         assert_eq!(parts.collect::<Vec<_>>(), whole);
-        assert_eq!(between(at(0), at(0)), []);
+        assert_eq!(between(instant_of(0), instant_of(0)), []);
     }
 
     #[test]

@@ -108,11 +108,11 @@ struct WireOptions {
 /// # Errors
 /// [`Refusal`] when it is no JSON object, no known action, or a field of it is wrong.
 pub fn parse(text: &str) -> Result<Request, Refusal> {
-    let no_id = |problem, message: &str| refuse(None, problem, message);
     let value: Value = serde_json::from_str(text)
-        .map_err(|error| no_id(Problem::BadJson, &format!("the message is not JSON: {error}")))?;
+        .map_err(|error| refuse(None, Problem::BadJson, &format!("the message is not JSON: {error}")))?;
     let Value::Object(object) = value else {
-        return Err(no_id(
+        return Err(refuse(
+            None,
             Problem::BadMessage,
             "a message is a JSON object with an \"action\"",
         ));
@@ -120,14 +120,16 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
     let id = match object.get("id") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.len() > 64 => {
-            return Err(no_id(
+            return Err(refuse(
+                None,
                 Problem::BadMessage,
                 "\"id\" is a number or a text of at most 64 bytes",
             ));
         }
         Some(id @ (Value::Number(_) | Value::String(_))) => Some(id.clone()),
         Some(_) => {
-            return Err(no_id(
+            return Err(refuse(
+                None,
                 Problem::BadMessage,
                 "\"id\" is a number or a text of at most 64 bytes",
             ));
@@ -147,7 +149,7 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
             }),
             None => Err(refuse(id, Problem::BadMessage, "\"auth\" needs a \"token\"")),
         },
-        Some("subscribe") => subscribe(&object, id),
+        Some("subscribe") => parse_subscribe(&object, id),
         Some("unsubscribe") => {
             let channels = wanted_list(&object, id.as_ref())?;
             Ok(Request::Unsubscribe { id, channels })
@@ -169,7 +171,7 @@ fn refuse(id: Option<Value>, problem: Problem, message: &str) -> Refusal {
     }
 }
 
-fn subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, Refusal> {
+fn parse_subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, Refusal> {
     let bad = |message: String| refuse(id.clone(), Problem::BadMessage, &message);
     let unmet = |(problem, message): (Problem, String)| refuse(id.clone(), problem, &message);
     let wanted = wanted_list(object, id.as_ref())?;

@@ -125,7 +125,7 @@ impl ActionRequest {
             ),
         };
         let mut entry = ServiceEvent::new(ServiceEventKind::Action, now, action.name(), message)
-            .because(reason)
+            .with_cause(reason)
             .on(action.symbol())
             .with("outcome", if outcome.is_ok() { "done" } else { "refused" });
         entry.by = Some(by.clone());

@@ -98,7 +98,7 @@ impl Journal {
                 .map_or_else(String::new, |until| format!(", until {until}"));
             let message = format!("Key {} (…{tail}) {what}{until}.", key.slot);
             let entry = ServiceEvent::new(ServiceEventKind::Key, now, key.slot.to_string(), message);
-            self.note(entry.because(if out { key.state.name() } else { "usable" }), now);
+            self.note(entry.with_cause(if out { key.state.name() } else { "usable" }), now);
         }
     }
 
@@ -153,7 +153,7 @@ impl Journal {
                 "{left_out} entries were left out: more than {} in a minute.",
                 limits::JOURNAL_A_MINUTE
             );
-            let entry = ServiceEvent::new(ServiceEventKind::LeftOut, now, "journal", message).because("too_many");
+            let entry = ServiceEvent::new(ServiceEventKind::LeftOut, now, "journal", message).with_cause("too_many");
             self.waiting.push_back(entry.with("count", left_out.to_string()));
         }
     }
@@ -162,7 +162,7 @@ impl Journal {
 fn raised(condition: &Condition, now: Timestamp) -> ServiceEvent {
     let kind = ServiceEventKind::ConditionRaised;
     ServiceEvent::new(kind, now, condition.kind.name(), condition.message.clone())
-        .because(condition.reason.clone())
+        .with_cause(condition.reason.clone())
         .on(condition.symbol)
         .with("clears_when", condition.clears_when)
 }
@@ -175,7 +175,7 @@ fn cleared(condition: &Condition) -> ServiceEvent {
         condition.kind.name(),
         message,
     )
-    .because(condition.reason.clone())
+    .with_cause(condition.reason.clone())
     .on(condition.symbol)
 }
 
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_said_again_is_written_once_until_it_changes() {
         let mut journal = Journal::default();
-        let link = |kind, cause: &str| ServiceEvent::new(kind, at(1), "link", "The link changed.").because(cause);
+        let link = |kind, cause: &str| ServiceEvent::new(kind, at(1), "link", "The link changed.").with_cause(cause);
         for entry in [
             link(ServiceEventKind::LinkDown, "refused"),
             link(ServiceEventKind::LinkDown, "refused"),

@@ -1,7 +1,7 @@
 //! What is shown of one pair: on `/status`, in metrics, and by a leader to its edges.
 
 use crate::domain::model::{RejectReason, RoundedSource, Timestamp};
-use crate::domain::vendor::LineView;
+use crate::domain::vendor::SubscriptionView;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub struct CadenceView {
 
 impl CadenceView {
     /// What the link shows of a pair.
-    pub fn new(line: &LineView) -> Self {
+    pub fn new(line: &SubscriptionView) -> Self {
         Self {
             gap_p99_seconds: line.gap_p99.map(|gap| gap.as_secs()),
             limit_seconds: Some(line.patience.as_secs()),

@@ -116,13 +116,13 @@ impl Cadence {
     /// So many prices were accepted since this was said last, the last of them at `now`.
     pub fn accepted(&mut self, count: u64, now: Timestamp) {
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(limits::CADENCE_GAPS);
-        let Some(session) = self.session(now).filter(|session| session.contains(now)) else {
+        let Some(session) = self.session_at(now).filter(|session| session.contains(now)) else {
             self.last_at = Some(now);
             return;
         };
         let watched_from = self.watching_since.unwrap_or(now);
         match self.last_at.filter(|last| *last >= session.opens) {
-            Some(last) if last >= watched_from => self.learn(last, now.since(last), count),
+            Some(last) if last >= watched_from => self.learn_gaps(last, now.since(last), count),
             None if watched_from <= session.opens => self.openings.push(now.since(session.opens)),
             _ => {}
         }
@@ -153,21 +153,20 @@ impl Cadence {
 
     fn silence_after(&mut self, last: Option<Timestamp>, now: Timestamp) -> Option<Silence> {
         let watched_from = self.watching_since?;
-        let session = self.session(now)?;
+        let session = self.session_at(now)?;
         let last = last.filter(|last| *last >= session.opens);
         let since = last.unwrap_or(session.opens).max(watched_from).max(session.opens);
-        let patience = self.patience(since, last.is_none() && since == session.opens);
+        let patience = self.patience_after(since, last.is_none() && since == session.opens);
         let noticed_at = since + patience;
         (noticed_at < session.closes).then_some(Silence { noticed_at, patience })
     }
 
     /// The 99th percentile of the gaps between prices around `at`, as far as it is known.
     pub fn p99(&self, at: Timestamp) -> Option<Duration> {
-        let known = |gaps: &Gaps| (gaps.ring.len() >= limits::CADENCE_LEARNED).then_some(gaps.p99);
         self.half_hours
             .get(&half_hour(at))
-            .and_then(known)
-            .or_else(|| known(&self.whole_day))
+            .and_then(Gaps::learned_p99)
+            .or_else(|| self.whole_day.learned_p99())
     }
 
     /// Whether the prices that do come look wrong.
@@ -177,7 +176,7 @@ impl Cadence {
         if count >= limits::FROZEN_TICKS && last.since(since) >= limits::FROZEN_FOR {
             return Some(Suspicion::Frozen);
         }
-        self.collapsed(now).then_some(Suspicion::Collapsed)
+        self.has_collapsed(now).then_some(Suspicion::Collapsed)
     }
 
     /// When a price was last accepted.
@@ -186,7 +185,7 @@ impl Cadence {
     }
 
     /// Fewer than a tenth of the usual prices in a span that was watched whole and lies in the session.
-    fn collapsed(&self, now: Timestamp) -> bool {
+    fn has_collapsed(&self, now: Timestamp) -> bool {
         let start = now - limits::CADENCE_RATE_SPAN;
         let whole = self
             .session
@@ -204,7 +203,7 @@ impl Cadence {
     }
 
     /// So many prices came in this time, one after the other.
-    fn learn(&mut self, from: Timestamp, time: Duration, count: usize) {
+    fn learn_gaps(&mut self, from: Timestamp, time: Duration, count: usize) {
         let gap = u32::try_from(count).ok().and_then(|count| time.checked_div(count));
         for gap in std::iter::repeat_n(gap.unwrap_or(time), count) {
             self.half_hours.entry(half_hour(from)).or_default().push(gap);
@@ -223,7 +222,7 @@ impl Cadence {
         usual.max(self.p99(base + usual).map_or(unlearned, |p99| p99.saturating_mul(2)))
     }
 
-    fn patience(&self, base: Timestamp, opening: bool) -> Duration {
+    fn patience_after(&self, base: Timestamp, opening: bool) -> Duration {
         let mut usual = self.usual(base);
         if opening {
             let learned = self.openings.ring.len() >= limits::CADENCE_OPENINGS;
@@ -238,7 +237,7 @@ impl Cadence {
     }
 
     /// The session at `now`, or the next one.
-    fn session(&mut self, now: Timestamp) -> Option<Session> {
+    fn session_at(&mut self, now: Timestamp) -> Option<Session> {
         let known = self.session.filter(|session| session.contains(now));
         if known.is_none() {
             self.session = self.sessions.at(now).or_else(|| self.sessions.after(now));
@@ -263,6 +262,11 @@ struct Gaps {
 }
 
 impl Gaps {
+    /// The 99th percentile, once enough gaps are known.
+    fn learned_p99(&self) -> Option<Duration> {
+        (self.ring.len() >= limits::CADENCE_LEARNED).then_some(self.p99)
+    }
+
     fn push(&mut self, gap: Duration) {
         self.ring.push_back(gap);
         self.total = self.total.saturating_add(gap);

@@ -31,8 +31,8 @@ impl StreamAction {
     pub fn read(text: &str) -> Option<Self> {
         let said: Value = serde_json::from_str(text).ok()?;
         match said.get("action")?.as_str()? {
-            "subscribe" => Some(Self::Subscribe(names(&said))),
-            "unsubscribe" => Some(Self::Unsubscribe(names(&said))),
+            "subscribe" => Some(Self::Subscribe(symbol_names(&said))),
+            "unsubscribe" => Some(Self::Unsubscribe(symbol_names(&said))),
             "reset" => Some(Self::Reset),
             "heartbeat" => Some(Self::Heartbeat),
             _ => None,
@@ -41,7 +41,7 @@ impl StreamAction {
 }
 
 /// The names of `params.symbols`: a comma list, or a list of texts or of objects with a `symbol`.
-fn names(said: &Value) -> Vec<String> {
+fn symbol_names(said: &Value) -> Vec<String> {
     match said.pointer("/params/symbols") {
         Some(Value::String(list)) => list
             .split(',')
@@ -61,7 +61,7 @@ fn names(said: &Value) -> Vec<String> {
 }
 
 /// The pair a vendor's name means: spelled with a slash, an exchange after a colon set aside.
-fn known(name: &str) -> Option<Symbol> {
+fn parse_known(name: &str) -> Option<Symbol> {
     let pair = name.split_once(':').map_or(name, |(pair, _)| pair);
     pair.parse().ok().filter(|symbol: &Symbol| symbol.as_str() == pair)
 }
@@ -80,7 +80,7 @@ impl Sorted {
     pub fn of(names: Vec<String>, mut works: impl FnMut(Symbol) -> bool) -> Self {
         let mut sorted = Self::default();
         for name in names {
-            match known(&name).filter(|symbol| works(*symbol)) {
+            match parse_known(&name).filter(|symbol| works(*symbol)) {
                 Some(symbol) => sorted.good.push(symbol),
                 None => sorted.bad.push(name),
             }
@@ -193,9 +193,12 @@ mod tests {
 
     #[test]
     fn a_pair_is_spelled_in_upper_case_with_a_slash() {
-        assert_eq!(known("USD/COP"), Some(Symbol::usdcop()));
-        assert_eq!(known("USD/COP:FOREX"), Some(Symbol::usdcop()));
-        assert_eq!((known("USDCOP"), known("usd/cop"), known("X")), (None, None, None));
+        assert_eq!(parse_known("USD/COP"), Some(Symbol::usdcop()));
+        assert_eq!(parse_known("USD/COP:FOREX"), Some(Symbol::usdcop()));
+        assert_eq!(
+            (parse_known("USDCOP"), parse_known("usd/cop"), parse_known("X")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -22,12 +22,12 @@ pub struct FeedView {
     /// The plan streams none of the pairs: they are refused, though a later attempt will ask again.
     pub refused_all: bool,
     /// Each pair.
-    pub symbols: Vec<LineView>,
+    pub symbols: Vec<SubscriptionView>,
 }
 
 /// One pair on the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineView {
+pub struct SubscriptionView {
     /// The pair.
     pub symbol: Symbol,
     /// Asked, confirmed or refused.
@@ -46,7 +46,7 @@ pub struct LineView {
     pub suspicion: Option<Suspicion>,
 }
 
-impl LineView {
+impl SubscriptionView {
     /// Whether the link brings prices of the pair that are accepted.
     pub fn brings_prices(&self) -> bool {
         self.status == Status::Confirmed && !self.silent && !self.unaccepted

@@ -142,6 +142,11 @@ impl Key {
         key
     }
 
+    /// Whether the link may be opened with it, sooner or later.
+    pub(super) const fn may_link(&self) -> bool {
+        !self.is_out() && !self.no_link
+    }
+
     /// Used for so many credits.
     pub(crate) fn take(&mut self, credits: u32, now: Timestamp) -> KeySlot {
         self.used_day = self.used_day.saturating_add(credits);

@@ -114,22 +114,22 @@ impl Pool {
             return self.lease_link(now);
         }
         if matches!(purpose, Purpose::Poll | Purpose::Compare)
-            && self.left_today() < self.reserved().saturating_add(credits)
+            && self.left_today() < self.reserved_credits().saturating_add(credits)
         {
             return Err(NoLease {
                 at: next_day(now),
                 reason: "reserved",
             });
         }
-        let refused = match self.ready(credits, now, false) {
-            Ok(i) => return self.take(i, credits, now),
+        let refused = match self.find_ready(credits, now, false) {
+            Ok(i) => return self.spend_credits(i, credits, now),
             Err(refused) => refused,
         };
         if refused.at < next_day(now) {
             return Err(refused); // the link's own key is not risked for a short wait
         }
-        match self.ready(credits, now, true) {
-            Ok(i) => self.take(i, credits, now),
+        match self.find_ready(credits, now, true) {
+            Ok(i) => self.spend_credits(i, credits, now),
             Err(other) if other.at < refused.at => Err(other),
             Err(_) => Err(refused),
         }
@@ -306,7 +306,7 @@ impl Pool {
         };
         let used = self.keys.iter().map(|key| key.used_day).fold(0, u32::saturating_add);
         Spendable {
-            left: self.left_today().saturating_sub(self.reserved()),
+            left: self.left_today().saturating_sub(self.reserved_credits()),
             used,
             available: self.left_today().saturating_add(used),
             keys: u32::try_from(polling).unwrap_or(u32::MAX),
@@ -329,16 +329,19 @@ impl Pool {
     }
 
     /// The part of the day that is kept for backfill.
-    fn reserved(&self) -> u32 {
+    fn reserved_credits(&self) -> u32 {
         let usable = u32::try_from(self.usable()).unwrap_or(u32::MAX);
         (self.policy.per_day / limits::BACKFILL_SHARE).saturating_mul(usable)
     }
 
     /// The key in hand while it is good; else the last in the rotation, which REST reaches last.
     fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
-        let good = |key: &&Key| !key.is_out() && !key.no_link;
-        let held = self.keys.iter().filter(good).find(|key| Some(key.slot) == self.link);
-        let others = self.keys.iter().rev().filter(good);
+        let held = self
+            .keys
+            .iter()
+            .filter(|key| key.may_link())
+            .find(|key| Some(key.slot) == self.link);
+        let others = self.keys.iter().rev().filter(|key| key.may_link());
         let order: Vec<&Key> = held.into_iter().chain(others).collect();
         // The first of those that are ready; else the one that is ready first.
         let first = |again: bool| {
@@ -369,7 +372,7 @@ impl Pool {
     }
 
     /// The next key in the rotation that is ready, else the earliest instant at which one will be.
-    fn ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
+    fn find_ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
         let mut earliest = NoLease {
             at: next_day(now) + DAY,
             reason: "no_keys",
@@ -390,7 +393,7 @@ impl Pool {
         Err(earliest)
     }
 
-    fn take(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+    fn spend_credits(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
         self.turn = i.wrapping_add(1);
         match self.keys.get_mut(i) {
             Some(key) => Ok(key.take(credits, now)),

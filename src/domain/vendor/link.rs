@@ -15,7 +15,8 @@
 
 use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{
-    Backoff, FeedView, Frame, Judged, Lines, Pulse, Refusal, SubscribeStatus, Trouble, Verdict, trouble::classify, wire,
+    Backoff, FeedView, Frame, Judged, Liveness, Refusal, SubscribeStatus, Subscriptions, Trouble, Verdict,
+    trouble::classify, wire,
 };
 use crate::limits;
 use std::sync::Arc;
@@ -124,8 +125,8 @@ pub struct Link {
     settings: LinkSettings,
     state: State,
     since: Timestamp,
-    lines: Lines,
-    pulse: Pulse,
+    subscriptions: Subscriptions,
+    liveness: Liveness,
     backoff: Backoff,
     /// No key's plan has streamed any of the pairs since the last that did.
     refused_all: bool,
@@ -150,8 +151,8 @@ impl Link {
         Self {
             state: State::Idle,
             since: now,
-            lines: Lines::new(&settings.symbols, settings.jitter),
-            pulse: Pulse::new(settings.patience),
+            subscriptions: Subscriptions::new(&settings.symbols, settings.jitter),
+            liveness: Liveness::new(settings.patience),
             backoff: Backoff::new(now),
             refused_all: false,
             opened_at: now,
@@ -174,11 +175,11 @@ impl Link {
     pub fn on(&mut self, event: Event<'_>, now: Timestamp, luck: f64) -> Vec<Effect> {
         match (self.state, event) {
             (_, Event::Broken) => {
-                self.broken(now, luck);
+                self.restart_at(now, luck);
                 Vec::new()
             }
             (_, Event::Judged(symbol, judged)) => {
-                if let Some(at) = self.lines.judged(symbol, &judged) {
+                if let Some(at) = self.subscriptions.judged(symbol, &judged) {
                     self.accepted(at, now, luck);
                 }
                 Vec::new()
@@ -187,17 +188,21 @@ impl Link {
             (State::Idle, _) => Vec::new(),
             (_, Event::Stopped) => self.stop(now),
             (State::Connecting { .. }, Event::Opened) => self.open(now),
-            (State::Connecting { .. }, Event::Refused(refusal)) => self.refused(refusal, now, luck),
+            (State::Connecting { .. }, Event::Refused(refusal)) => self.on_refused(refusal, now, luck),
             (State::Connecting { .. }, Event::NoKey(until)) => self.no_key(until, now),
-            (State::Connecting { until }, Event::Deadline) if until <= now => self.fall("connect_timeout", now, luck),
-            (State::Connecting { .. } | State::Confirming { .. } | State::Live, Event::Lost(cause)) => {
-                self.fall(&cause, now, luck)
+            (State::Connecting { until }, Event::Deadline) if until <= now => {
+                self.enter_waiting("connect_timeout", now, luck)
             }
-            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.heard(frame, now, luck),
-            (State::Confirming { .. } | State::Live, Event::Garbled) => self.garbled(now, luck),
-            (State::Confirming { .. } | State::Live, Event::Ponged) => self.ponged(now),
-            (State::Confirming { until }, Event::Deadline) if until <= now => self.fall("unconfirmed", now, luck),
-            (State::Confirming { .. } | State::Live, Event::Deadline) => self.watch(now, luck),
+            (State::Connecting { .. } | State::Confirming { .. } | State::Live, Event::Lost(cause)) => {
+                self.enter_waiting(&cause, now, luck)
+            }
+            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.on_frame(frame, now, luck),
+            (State::Confirming { .. } | State::Live, Event::Garbled) => self.on_garbled(now, luck),
+            (State::Confirming { .. } | State::Live, Event::Ponged) => self.on_pong(now),
+            (State::Confirming { until }, Event::Deadline) if until <= now => {
+                self.enter_waiting("unconfirmed", now, luck)
+            }
+            (State::Confirming { .. } | State::Live, Event::Deadline) => self.on_live_deadline(now, luck),
             (State::Waiting { until }, Event::Deadline) if until <= now => self.connect(now),
             _ => Vec::new(),
         }
@@ -205,14 +210,14 @@ impl Link {
 
     /// Nothing that came due meanwhile proves anything: what the vendor sent may wait in the socket, and stamps of a clock that was
     /// ahead mean nothing. Every wait begins anew, and a new ping asks whether the vendor is there.
-    fn broken(&mut self, now: Timestamp, luck: f64) {
-        self.pulse = Pulse::new(self.settings.patience);
+    fn restart_at(&mut self, now: Timestamp, luck: f64) {
+        self.liveness = Liveness::new(self.settings.patience);
         self.backoff = Backoff::new(now);
         self.unjudged = None;
         self.opened_at = self.opened_at.min(now);
         self.last_frame_at = self.last_frame_at.map(|at| at.min(now));
         self.last_price_at = self.last_price_at.map(|at| at.min(now));
-        self.lines.broken(now);
+        self.subscriptions.broken(now);
         let patience = now + self.settings.patience;
         self.state = match self.state {
             State::Connecting { .. } => State::Connecting { until: patience },
@@ -230,10 +235,12 @@ impl Link {
         match self.state {
             State::Idle => None,
             State::Connecting { until } | State::Waiting { until } => Some(until),
-            State::Confirming { until } => Some(until.min(self.pulse.next_deadline())),
+            State::Confirming { until } => Some(until.min(self.liveness.next_deadline())),
             State::Live => {
-                let silence = self.lines.next_silence(self.last_price_at, now);
-                Some(silence.map_or(self.pulse.next_deadline(), |at| at.min(self.pulse.next_deadline())))
+                let silence = self.subscriptions.next_silence(self.last_price_at, now);
+                Some(silence.map_or(self.liveness.next_deadline(), |at| {
+                    at.min(self.liveness.next_deadline())
+                }))
             }
         }
     }
@@ -262,31 +269,31 @@ impl Link {
             last_price_at: self.last_price_at,
             last_cause: self.last_cause.clone(),
             refused_all: self.refused_all,
-            symbols: self.lines.view(now),
+            symbols: self.subscriptions.view(now),
         }
     }
 
-    fn enter(&mut self, state: State, now: Timestamp) {
+    fn enter_state(&mut self, state: State, now: Timestamp) {
         self.state = state;
         self.since = now;
         self.silent = false;
     }
 
     fn start(&mut self, now: Timestamp) -> Vec<Effect> {
-        self.lines.want_all();
+        self.subscriptions.want_all();
         self.connect(now)
     }
 
     fn stop(&mut self, now: Timestamp) -> Vec<Effect> {
         let mut effects = vec![Effect::Disconnect];
-        effects.extend(self.down("stopped", false));
+        effects.extend(self.down_effects("stopped", false));
         self.told_up = None;
-        self.enter(State::Idle, now);
+        self.enter_state(State::Idle, now);
         effects
     }
 
     fn connect(&mut self, now: Timestamp) -> Vec<Effect> {
-        self.enter(
+        self.enter_state(
             State::Connecting {
                 until: now + self.settings.patience,
             },
@@ -296,8 +303,8 @@ impl Link {
     }
 
     fn no_key(&mut self, until: Timestamp, now: Timestamp) -> Vec<Effect> {
-        let effects = self.down("no_key", false);
-        self.enter(
+        let effects = self.down_effects("no_key", false);
+        self.enter_state(
             State::Waiting {
                 until: until.min(now + limits::RECONNECT_REFUSED).max(now),
             },
@@ -311,23 +318,23 @@ impl Link {
         self.opened_at = now;
         (self.priced, self.accepted) = (false, false);
         self.garbled_in_row = 0;
-        let wanted = self.lines.reopen();
-        let at = self.pulse.open(now);
-        self.enter(
+        let wanted = self.subscriptions.reopen();
+        let at = self.liveness.open(now);
+        self.enter_state(
             State::Confirming {
                 until: at + self.settings.patience,
             },
             now,
         );
-        self.pulse
+        self.liveness
             .say(wire::subscribe(&wanted), now)
             .into_iter()
             .map(Effect::Send)
             .collect()
     }
 
-    fn refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
-        let mut effects = self.fall(&format!("refused_{}", refusal.code), now, luck);
+    fn on_refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let mut effects = self.enter_waiting(&format!("refused_{}", refusal.code), now, luck);
         // A 403 forbids the key the WebSocket; whether it is good for REST, REST will say.
         let trouble = if refusal.code == 403 {
             Trouble::PlanRefused
@@ -344,10 +351,10 @@ impl Link {
     }
 
     /// The one way from any connection to `waiting`.
-    fn fall(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn enter_waiting(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
         let mut effects = vec![Effect::Disconnect];
-        effects.extend(self.doubt(cause));
-        effects.extend(self.down(cause, cause == "silent"));
+        effects.extend(self.doubt_effect(cause));
+        effects.extend(self.down_effects(cause, cause == "silent"));
         let ended = Ended {
             opened_at: self.opened_at,
             lived: now.since(self.opened_at),
@@ -359,7 +366,7 @@ impl Link {
         }
         self.priced = false;
         let wait = self.backoff.wait(luck);
-        self.enter(State::Waiting { until: now + wait }, now);
+        self.enter_state(State::Waiting { until: now + wait }, now);
         effects
     }
 
@@ -377,7 +384,7 @@ impl Link {
     }
 
     /// A death that was noticed late: what was missed in between must not pass for silence.
-    fn doubt(&self, cause: &str) -> Option<Effect> {
+    fn doubt_effect(&self, cause: &str) -> Option<Effect> {
         let last = match cause {
             "silent" => self.last_price_at,
             "pong_timeout" | "heartbeat_unanswered" => self.last_frame_at,
@@ -389,9 +396,9 @@ impl Link {
     }
 
     /// Nobody is watched any more; told once.
-    fn down(&mut self, cause: &str, silent: bool) -> Vec<Effect> {
+    fn down_effects(&mut self, cause: &str, silent: bool) -> Vec<Effect> {
         self.last_cause = Some(cause.to_owned());
-        self.lines.unwatch(silent);
+        self.subscriptions.unwatch(silent);
         if self.told_up == Some(false) {
             return Vec::new();
         }
@@ -401,72 +408,76 @@ impl Link {
         })]
     }
 
-    fn heard(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_frame(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
         self.garbled_in_row = 0;
-        self.pulse.heard(frame, now);
+        self.liveness.heard(frame, now);
         match frame {
-            Frame::Price(tick) | Frame::Rounded(tick) => self.price(tick, now),
-            Frame::SubscribeStatus(status) => self.status(status, now, luck),
-            Frame::Error { code, message } => self.error(code.unwrap_or(0), message, now, luck),
-            _ => Vec::new(), // the pulse has heard it
+            Frame::Price(tick) | Frame::Rounded(tick) => self.on_price(tick, now),
+            Frame::SubscribeStatus(status) => self.on_subscribe_status(status, now, luck),
+            Frame::Error { code, message } => self.on_error_frame(code.unwrap_or(0), message, now, luck),
+            _ => Vec::new(), // the liveness has heard it
         }
     }
 
-    fn garbled(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_garbled(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
         self.garbled_in_row = self.garbled_in_row.saturating_add(1);
         if self.garbled_in_row < limits::GARBLED_IN_A_ROW {
             return Vec::new();
         }
-        self.fall("garbage", now, luck)
+        self.enter_waiting("garbage", now, luck)
     }
 
-    fn ponged(&mut self, now: Timestamp) -> Vec<Effect> {
-        let only_proof = self.pulse.ponged(now);
+    fn on_pong(&mut self, now: Timestamp) -> Vec<Effect> {
+        let only_proof = self.liveness.ponged(now);
         let tell = only_proof && self.state == State::Live;
         tell.then_some(Effect::Tell(LinkChange::Alive)).into_iter().collect()
     }
 
-    fn price(&mut self, tick: &Tick, now: Timestamp) -> Vec<Effect> {
-        let Some(newly_confirmed) = self.lines.price(tick, now) else {
+    fn on_price(&mut self, tick: &Tick, now: Timestamp) -> Vec<Effect> {
+        let Some(newly_confirmed) = self.subscriptions.price(tick, now) else {
             return Vec::new();
         };
         self.priced = true;
         self.silent = false;
         self.last_price_at = Some(now);
-        if newly_confirmed { self.up(now) } else { Vec::new() }
+        if newly_confirmed {
+            self.enter_live(now)
+        } else {
+            Vec::new()
+        }
     }
 
-    fn status(&mut self, said: &SubscribeStatus, now: Timestamp, luck: f64) -> Vec<Effect> {
-        let answer = self.lines.answered(said, now);
+    fn on_subscribe_status(&mut self, said: &SubscribeStatus, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let answer = self.subscriptions.answered(said, now);
         let mut effects = Vec::new();
         if !answer.refused.is_empty() {
             effects.push(Effect::SymbolsRefused(answer.refused));
         }
-        if self.lines.all_refused() {
-            self.lines.want_all(); // under another key's plan, or this one's when it has changed
+        if self.subscriptions.all_refused() {
+            self.subscriptions.want_all(); // under another key's plan, or this one's when it has changed
             self.refused_all = true;
             effects.push(Effect::KeyFailed(Trouble::PlanRefused));
-            effects.extend(self.fall("plan_refused", now, luck));
+            effects.extend(self.enter_waiting("plan_refused", now, luck));
         } else if answer.confirmed {
-            effects.extend(self.up(now));
+            effects.extend(self.enter_live(now));
         }
         effects
     }
 
-    fn up(&mut self, now: Timestamp) -> Vec<Effect> {
+    fn enter_live(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.state != State::Live {
-            self.enter(State::Live, now);
+            self.enter_state(State::Live, now);
         }
         self.told_up = Some(true);
         self.refused_all = false;
         vec![Effect::Tell(LinkChange::Up {
-            symbols: self.lines.confirmed(),
+            symbols: self.subscriptions.confirmed(),
         })]
     }
 
-    fn error(&mut self, code: u16, message: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_error_frame(&mut self, code: u16, message: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
         let refusal = Refusal {
             trouble: classify(code, message),
             code,
@@ -474,37 +485,37 @@ impl Link {
             retry_after: None,
         };
         if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
-            return self.refused(&refusal, now, luck);
+            return self.on_refused(&refusal, now, luck);
         }
         self.last_cause = Some(format!("error_{code}"));
         Vec::new()
     }
 
     /// Heartbeats, pings and silence.
-    fn watch(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
-        match self.pulse.on_deadline(now) {
-            Verdict::Dead(cause) => self.fall(cause, now, luck),
+    fn on_live_deadline(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        match self.liveness.on_deadline(now) {
+            Verdict::Dead(cause) => self.enter_waiting(cause, now, luck),
             Verdict::Fine(said) => {
                 let mut effects: Vec<Effect> = Vec::new();
                 if said.ping {
                     effects.push(Effect::Ping);
                 }
                 effects.extend(said.texts.into_iter().map(Effect::Send));
-                effects.extend(self.listen(now, luck));
+                effects.extend(self.check_silence(now, luck));
                 effects
             }
         }
     }
 
     /// A pair that is silent while others speak is asked for again; if all are, or asking did not help, the link is given up.
-    fn listen(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
-        let overdue = self.lines.overdue(self.last_price_at, now);
+    fn check_silence(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+        let overdue = self.subscriptions.overdue(self.last_price_at, now);
         self.silent = overdue.noticed;
         if overdue.give_up {
-            return self.fall("silent", now, luck);
+            return self.enter_waiting("silent", now, luck);
         }
         let nudge = (!overdue.nudge.is_empty()).then(|| wire::subscribe(&overdue.nudge));
-        let again = nudge.and_then(|text| self.pulse.say(text, now));
+        let again = nudge.and_then(|text| self.liveness.say(text, now));
         again.map(Effect::Send).into_iter().collect()
     }
 }

@@ -13,7 +13,7 @@
 //! prices are the link's, and the bar in between has both.
 
 use crate::domain::model::{Sessions, Symbol, Timestamp};
-use crate::domain::vendor::{FeedView, Forecast, LineView, Spendable, Status, budget};
+use crate::domain::vendor::{FeedView, Forecast, Spendable, Status, SubscriptionView, budget};
 use crate::limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Poll {
         for pair in &mut self.pairs {
             let line = feed.symbols.iter().find(|line| line.symbol == pair.symbol);
             let streaming = matches!(feed.state, "live" | "silent");
-            let covered = streaming && line.is_some_and(LineView::brings_prices);
+            let covered = streaming && line.is_some_and(SubscriptionView::brings_prices);
             pair.refused = line.is_some_and(|line| line.status == Status::Refused) || feed.refused_all;
             pair.uncovered_since = if covered {
                 None
@@ -112,7 +112,7 @@ impl Poll {
             return Step::Wait(self.next_at);
         }
         let count = u32::try_from(ready.len()).unwrap_or(u32::MAX);
-        let Some(every) = budget::poll_every(budget, count, self.remaining(&ready, now)) else {
+        let Some(every) = budget::poll_every(budget, count, self.time_to_close(&ready, now)) else {
             self.next_at = now + limits::POLL_POOR;
             self.every = Some(limits::POLL_POOR);
             return Step::Wait(self.next_at);
@@ -175,7 +175,7 @@ impl Poll {
         let polled = self.polled(now);
         let count = u32::try_from(polled.len()).unwrap_or(u32::MAX);
         let left = self.next_at.max(now);
-        let rest = self.remaining(&polled, now).saturating_sub(left.since(now));
+        let rest = self.time_to_close(&polled, now).saturating_sub(left.since(now));
         let starved = count > 0 && (budget.keys == 0 || budget.left < count);
         let every = self.every.filter(|_| !starved);
         let planned = every.map_or(0, |every| budget::cost(every, count, rest));
@@ -194,7 +194,7 @@ impl Poll {
     }
 
     /// Until the last of these pairs' sessions closes, that which opens in a moment among them.
-    fn remaining(&self, symbols: &[Symbol], now: Timestamp) -> Duration {
+    fn time_to_close(&self, symbols: &[Symbol], now: Timestamp) -> Duration {
         let session = |pair: &Pair| pair.sessions.at(now).or_else(|| pair.sessions.after(now));
         let theirs = self.pairs.iter().filter(|pair| symbols.contains(&pair.symbol));
         theirs

@@ -76,7 +76,7 @@ impl SeriesRequest {
         let when = |at: Timestamp| at.datetime().format("%Y-%m-%dT%H:%M:%S");
         format!(
             "/time_series?symbol={}&interval={}&start_date={}&end_date={}&timezone=UTC&order=asc&outputsize={}",
-            joined(&self.symbols),
+            join_symbols(&self.symbols),
             vendor_interval(self.interval),
             when(self.from),
             when(self.to),
@@ -86,8 +86,8 @@ impl SeriesRequest {
 
     /// Reads [`SeriesRequest::path`] back: a captured answer knows what was asked.
     pub fn from_path(path: &str) -> Option<Self> {
-        let query = query(path.strip_prefix("/time_series?")?);
-        let at = |name: &str| moment(query.get(name)?);
+        let query = parse_query(path.strip_prefix("/time_series?")?);
+        let at = |name: &str| parse_moment(query.get(name)?);
         Some(Self {
             symbols: query
                 .get("symbol")?
@@ -106,7 +106,7 @@ impl SeriesRequest {
 
 /// Asks for the newest price of some pairs; one credit a pair.
 pub fn price_path(symbols: &[Symbol]) -> String {
-    format!("/price?symbol={}&dp=11", joined(symbols))
+    format!("/price?symbol={}&dp=11", join_symbols(symbols))
 }
 
 /// Asks for the vendor's account of our use; one credit.
@@ -115,7 +115,7 @@ pub const USAGE_PATH: &str = "/api_usage";
 /// The key's header: name and how the value begins.
 pub const KEY_HEADER: (&str, &str) = ("Authorization", "apikey ");
 
-fn joined(symbols: &[Symbol]) -> String {
+fn join_symbols(symbols: &[Symbol]) -> String {
     symbols.iter().map(Symbol::as_str).collect::<Vec<_>>().join(",")
 }
 
@@ -131,12 +131,12 @@ pub const fn vendor_interval(interval: Interval) -> &'static str {
     }
 }
 
-fn query(text: &str) -> HashMap<&str, &str> {
+fn parse_query(text: &str) -> HashMap<&str, &str> {
     text.split('&').filter_map(|pair| pair.split_once('=')).collect()
 }
 
 /// `2026-03-02T13:00:00`, with a blank for the T, or a date alone. UTC, as was asked.
-fn moment(text: &str) -> Option<Timestamp> {
+fn parse_moment(text: &str) -> Option<Timestamp> {
     let parsed = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
         .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S"))
         .or_else(|_| NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN)))
@@ -177,7 +177,7 @@ pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Decoded, AnswerError
         });
     }
     if let Some(rest) = path.strip_prefix("/price?") {
-        let symbol = query(rest).get("symbol").and_then(|name| name.parse().ok());
+        let symbol = parse_query(rest).get("symbol").and_then(|name| name.parse().ok());
         let symbol = symbol.ok_or_else(|| AnswerError::Path(cut(path)))?;
         return price(symbol, body, at);
     }
@@ -210,11 +210,13 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
         Some(Refusal {
             trouble: Trouble::NoData,
             ..
-        }) => return Ok((settled(fetched, length, at), Flawed::default())),
+        }) => return Ok((drop_unsettled(fetched, length, at), Flawed::default())),
         Some(refusal) => return Err(refusal.into()),
         None => {}
     }
-    let values = json::<Body<'_>>(body)?.values.ok_or_else(|| missing("values"))?;
+    let values = parse_json::<Body<'_>>(body)?
+        .values
+        .ok_or_else(|| missing_field("values"))?;
     let full = values.len() >= limits::SERIES_BARS;
     let inside = |opens_at: Timestamp| opens_at >= fetched.from && opens_at + length <= fetched.to;
     // Duplicate stamps with different values have been seen; the first one that can be used stays.
@@ -227,7 +229,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
         let opens_at = value.as_ref().and_then(Value::opens_at);
         let read = value
             .ok_or(RejectReason::UnreadablePrice)
-            .and_then(|value| value.ohlc());
+            .and_then(|value| value.parse_ohlc());
         match (opens_at, read) {
             (Some(at), Ok((ohlc, rounded))) if inside(at) => {
                 flawed.rounded = flawed.rounded.saturating_add(u32::from(rounded));
@@ -249,7 +251,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
     if let (true, Some(last)) = (full, fetched.bars.last()) {
         fetched.to = last.opens_at + length; // an answer cut off at its largest size says nothing about what follows
     }
-    let mut fetched = settled(fetched, length, at);
+    let mut fetched = drop_unsettled(fetched, length, at);
     if !timed {
         fetched.from = fetched.to; // a bar without a readable time may be any of those that seem to be missing
     }
@@ -257,7 +259,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
 }
 
 /// The newest bars may still come into being at the vendor: that they are not there says nothing yet.
-fn settled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetched {
+fn drop_unsettled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetched {
     let newest = fetched.bars.last().map_or(fetched.from, |bar| bar.opens_at + length);
     let settled_to = (at - limits::VENDOR_SETTLES).floor(length);
     fetched.to = fetched.to.min(newest.max(settled_to)).max(fetched.from);
@@ -286,7 +288,7 @@ pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Decoded, Answ
     if body.trim_ascii() == b"null" {
         return unusable(RejectReason::UnreadablePrice);
     }
-    let parsed = match number(json::<Body<'_>>(body)?.price) {
+    let parsed = match number(parse_json::<Body<'_>>(body)?.price) {
         Ok(Some(parsed)) if parsed.beyond_scale() => return unusable(RejectReason::BeyondScale),
         Ok(Some(parsed)) => parsed,
         Ok(None) => return unusable(RejectReason::UnreadablePrice),
@@ -326,7 +328,7 @@ pub fn usage(body: &[u8]) -> Result<Usage, AnswerError> {
     if let Some(refusal) = refusal(200, body) {
         return Err(refusal.into());
     }
-    let body = json::<Body<'_>>(body)?;
+    let body = parse_json::<Body<'_>>(body)?;
     let count = |raw: Option<&RawValue>| raw.and_then(|raw| bare(raw).parse().ok());
     Ok(Usage {
         minute_used: count(body.current_usage),
@@ -353,7 +355,7 @@ pub fn parts<'a>(symbols: &[Symbol], body: &'a [u8]) -> Result<Vec<(Symbol, &'a 
         Some(refusal) => return Err(refusal.into()),
         None => {}
     }
-    let members: HashMap<&str, &RawValue> = json(body)?;
+    let members: HashMap<&str, &RawValue> = parse_json(body)?;
     Ok(symbols
         .iter()
         .filter_map(|symbol: &Symbol| members.get(symbol.as_str()).map(|raw| (*symbol, raw.get().as_bytes())))
@@ -378,12 +380,12 @@ struct Value<'a> {
 impl Value<'_> {
     /// `None` when it is not there or cannot be read.
     fn opens_at(&self) -> Option<Timestamp> {
-        moment(&text(self.datetime?)?)
+        parse_moment(&text(self.datetime?)?)
     }
 
     /// The prices, and whether digits of them were rounded away. One bar whose prices cannot be read or break invariant B1 must not
     /// spoil the others.
-    fn ohlc(&self) -> Result<(Ohlc, bool), RejectReason> {
+    fn parse_ohlc(&self) -> Result<(Ohlc, bool), RejectReason> {
         let unreadable = RejectReason::UnreadablePrice;
         let parsed = |raw| {
             let read = number(raw).map_err(|error: PriceError| unread(&error, unreadable))?;
@@ -411,14 +413,14 @@ impl Value<'_> {
     }
 }
 
-fn missing(field: &'static str) -> AnswerError {
+fn missing_field(field: &'static str) -> AnswerError {
     AnswerError::Field {
         field,
         reason: "it is not there".to_owned(),
     }
 }
 
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AnswerError> {
+fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AnswerError> {
     if body.len() > limits::ANSWER_BYTES || !body.trim_ascii_start().starts_with(b"{") {
         return Err(AnswerError::NotJson("it is no object, or too long".to_owned()));
     }

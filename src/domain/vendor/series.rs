@@ -144,7 +144,7 @@ impl SeriesQuestion {
             _ if interval.is_dated() => Tz::UTC,
             zone => zone,
         };
-        let (from, end) = window(params, zone)?;
+        let (from, end) = parse_window(params, zone)?;
         let dated = from.is_some() || end.is_some();
         let count = match params.get("outputsize") {
             None if dated => most,
@@ -217,7 +217,7 @@ fn series_meta(symbol: &str, interval: &str) -> Value {
 }
 
 /// The first and last instant that were asked for.
-fn window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+fn parse_window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
     let date = |name: &str| {
         params
             .get(name)

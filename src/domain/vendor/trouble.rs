@@ -80,12 +80,17 @@ pub struct Refusal {
 /// How long a `Retry-After` header asks to stay away: seconds, or a date that is measured against the answer's own `Date`, because
 /// the vendor's clock is not ours. At most [`limits::RETRY_AFTER_LONGEST`].
 pub fn retry_after(said: &str, date: Option<&str>) -> Option<Duration> {
-    let at = |text: &str| chrono::DateTime::parse_from_rfc2822(text.trim()).ok();
     let wait = match said.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (at(said)? - at(date?)?).to_std().unwrap_or_default(),
+        Err(_) => (parse_http_date(said)? - parse_http_date(date?)?)
+            .to_std()
+            .unwrap_or_default(),
     };
     Some(wait.min(limits::RETRY_AFTER_LONGEST))
+}
+
+fn parse_http_date(text: &str) -> Option<chrono::DateTime<chrono::FixedOffset>> {
+    chrono::DateTime::parse_from_rfc2822(text.trim()).ok()
 }
 
 /// Whether an answer is a refusal. A body that says so is believed under any HTTP status; a bad HTTP status without such a

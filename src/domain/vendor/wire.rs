@@ -120,30 +120,30 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> 
         return Err(WireError::NotJson("it does not begin with a brace".to_owned()));
     }
     match serde_json::from_slice::<Members<'_>>(bytes) {
-        Ok(members) => understood(&members, received_at),
+        Ok(members) => decode_members(&members, received_at),
         Err(error) => {
             let nulled = without_nan(bytes).ok_or_else(|| WireError::NotJson(cut(&error.to_string())))?;
             let members = serde_json::from_slice(&nulled).map_err(|e| WireError::NotJson(cut(&e.to_string())))?;
-            understood(&members, received_at)
+            decode_members(&members, received_at)
         }
     }
 }
 
-fn understood(members: &Members<'_>, received_at: Timestamp) -> Result<Frame, WireError> {
+fn decode_members(members: &Members<'_>, received_at: Timestamp) -> Result<Frame, WireError> {
     let Some(event) = members.event.and_then(text) else {
-        return unnamed(members);
+        return decode_unnamed(members);
     };
     Ok(match &*event {
-        "price" => price(members, received_at),
+        "price" => decode_price(members, received_at),
         "heartbeat" => Frame::Heartbeat,
         "subscribe-status" => Frame::SubscribeStatus(SubscribeStatus {
             status: members.status.and_then(text).map_or_else(String::new, |s| cut(&s)),
-            success: symbols(members.success),
-            fails: symbols(members.fails),
+            success: parse_symbols(members.success),
+            fails: parse_symbols(members.fails),
         }),
         "unsubscribe-status" | "reset-status" => Frame::UnsubscribeStatus,
-        "message-processing" => processing(members),
-        "error" => error(members),
+        "message-processing" => decode_processing(members),
+        "error" => decode_error(members),
         other => Frame::Unknown { event: cut(other) },
     })
 }
@@ -179,14 +179,14 @@ pub fn says(heard: &Input) -> Result<Decoded, WireError> {
 }
 
 /// A price, or why it is none.
-fn price(members: &Members<'_>, received_at: Timestamp) -> Frame {
+fn decode_price(members: &Members<'_>, received_at: Timestamp) -> Frame {
     let Some(symbol) = members.symbol.and_then(text).and_then(|name| name.parse().ok()) else {
         return Frame::Unusable(Unusable {
             symbol: None,
             reason: RejectReason::UnknownSymbol,
         });
     };
-    tick(symbol, members, received_at).unwrap_or_else(|reason| {
+    parse_tick(symbol, members, received_at).unwrap_or_else(|reason| {
         Frame::Unusable(Unusable {
             symbol: Some(symbol),
             reason,
@@ -194,13 +194,12 @@ fn price(members: &Members<'_>, received_at: Timestamp) -> Frame {
     })
 }
 
-fn tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result<Frame, RejectReason> {
+fn parse_tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result<Frame, RejectReason> {
     let price = number(members.price)
         .map_err(|error| unread(&error, RejectReason::UnreadablePrice))?
         .ok_or(RejectReason::UnreadablePrice)?;
-    let quote = |raw| number(raw).map_err(|error| unread(&error, RejectReason::UnreadableQuote));
-    let bid = quote(members.bid)?;
-    let ask = quote(members.ask)?;
+    let bid = parse_quote_price(members.bid)?;
+    let ask = parse_quote_price(members.ask)?;
     if [Some(price), bid, ask].into_iter().flatten().any(Parsed::beyond_scale) {
         return Err(RejectReason::BeyondScale);
     }
@@ -209,7 +208,7 @@ fn tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result
         price: price.price,
         bid: bid.map(|parsed| parsed.price),
         ask: ask.map(|parsed| parsed.price),
-        at: stamp(members.timestamp)
+        at: parse_stamp(members.timestamp)
             .map_err(|()| RejectReason::UnreadableStamp)?
             .unwrap_or(received_at),
         provenance: Provenance::Live,
@@ -223,6 +222,10 @@ fn tick(symbol: Symbol, members: &Members<'_>, received_at: Timestamp) -> Result
     } else {
         Frame::Price(tick)
     })
+}
+
+fn parse_quote_price(raw: Option<&RawValue>) -> Result<Option<Parsed>, RejectReason> {
+    number(raw).map_err(|error| unread(&error, RejectReason::UnreadableQuote))
 }
 
 /// The reason by which a number that is none is counted.
@@ -270,7 +273,7 @@ pub fn without_nan(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whole seconds since 1970, quoted or bare, with or without a fraction.
-fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
+fn parse_stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
     let digits = match raw.map(bare) {
         None | Some("" | "null") => return Ok(None),
         Some(digits) => digits,
@@ -283,7 +286,7 @@ fn stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
 }
 
 /// Objects with a member `symbol`, or plain texts; null, missing and unreadable items are left out.
-fn symbols(raw: Option<&RawValue>) -> Vec<Symbol> {
+fn parse_symbols(raw: Option<&RawValue>) -> Vec<Symbol> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]
@@ -308,7 +311,7 @@ fn symbols(raw: Option<&RawValue>) -> Vec<Symbol> {
         .collect()
 }
 
-fn processing(members: &Members<'_>) -> Frame {
+fn decode_processing(members: &Members<'_>) -> Frame {
     let listed: Option<Vec<&RawValue>> = members.messages.and_then(|raw| serde_json::from_str(raw.get()).ok());
     let messages: Vec<String> = listed
         .unwrap_or_default()
@@ -323,7 +326,7 @@ fn processing(members: &Members<'_>) -> Frame {
     }
 }
 
-fn error(members: &Members<'_>) -> Frame {
+fn decode_error(members: &Members<'_>) -> Frame {
     Frame::Error {
         code: members.code.and_then(|raw| bare(raw).parse().ok()),
         message: members
@@ -334,10 +337,10 @@ fn error(members: &Members<'_>) -> Frame {
 }
 
 /// The body of a refused upgrade has no event: `{code, message, status: "error"}`.
-fn unnamed(members: &Members<'_>) -> Result<Frame, WireError> {
+fn decode_unnamed(members: &Members<'_>) -> Result<Frame, WireError> {
     let failed = members.status.and_then(text).is_some_and(|status| status == "error");
     if failed || members.code.is_some() {
-        return Ok(error(members));
+        return Ok(decode_error(members));
     }
     Err(WireError::Missing("event"))
 }
@@ -363,12 +366,12 @@ pub(crate) fn cut(said: &str) -> String {
 
 /// Asks for pairs. Repeated subscribes are additive.
 pub fn subscribe(symbols: &[Symbol]) -> String {
-    action("subscribe", symbols)
+    action_text("subscribe", symbols)
 }
 
 /// Gives pairs back.
 pub fn unsubscribe(symbols: &[Symbol]) -> String {
-    action("unsubscribe", symbols)
+    action_text("unsubscribe", symbols)
 }
 
 /// Drops all subscriptions of the connection.
@@ -381,7 +384,7 @@ pub fn heartbeat() -> String {
     r#"{"action":"heartbeat"}"#.to_owned()
 }
 
-fn action(name: &str, symbols: &[Symbol]) -> String {
+fn action_text(name: &str, symbols: &[Symbol]) -> String {
     let listed: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
     format!(r#"{{"action":"{name}","params":{{"symbols":"{}"}}}}"#, listed.join(","))
 }

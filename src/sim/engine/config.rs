@@ -29,7 +29,7 @@ pub struct SimConfig {
 }
 
 impl SimConfig {
-    /// A market played by the book, for any key, on a free port of loopback.
+    /// A market without faults, for any key, on a free port of loopback.
     pub fn new(clock: Clock, market: Market) -> Self {
         Self {
             clock,

@@ -44,7 +44,7 @@ impl Outbox {
     }
 
     /// The connection ends after what waits.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub(crate) fn close_after_writes(&self, ending: Ending) {
         let mut inner = self.0.borrow_mut();
         inner.end = inner.end.or(Some(ending));
         inner.wake();
@@ -89,8 +89,8 @@ mod tests {
         let context = Context::from_waker(&waker);
         assert_eq!(outbox.next(&context), Next::Nothing);
         assert!(outbox.push(Bytes::from_static(b"a")) && outbox.push(Bytes::from_static(b"b")));
-        outbox.end(Ending::Reset);
-        outbox.end(Ending::Vanish);
+        outbox.close_after_writes(Ending::Reset);
+        outbox.close_after_writes(Ending::Vanish);
         assert!(outbox.push(Bytes::from_static(b"too late")));
         assert_eq!(outbox.next(&context), Next::Bytes(Bytes::from_static(b"ab")));
         assert_eq!(outbox.next(&context), Next::End(Ending::Reset));

@@ -1,8 +1,8 @@
-//! What the simulated vendor saw: counters, acts played, and what each key broke.
+//! What the simulated vendor saw: counters, actions performed, and what each key broke.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
-use crate::sim::vendor::{Account, KeyUse, accounts::tail};
+use crate::sim::vendor::{Account, KeyUse, accounts::key_tail};
 
 /// Counts of everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,12 +33,12 @@ pub struct Counters {
     pub rest_total: u64,
     /// REST requests answered with an error, whatever the HTTP status.
     pub rest_errors_total: u64,
-    /// Acts played, with their time; the latest when there are many.
+    /// Actions performed, with their time; the latest when there are many.
     pub played: Vec<(Timestamp, String)>,
 }
 
 impl Counters {
-    pub(super) fn played(&mut self, text: &str, now: Timestamp) {
+    pub(super) fn count_action(&mut self, text: &str, now: Timestamp) {
         if self.played.len() >= limits::SIM_SCENARIO_LINES {
             self.played.remove(0);
         }
@@ -73,7 +73,7 @@ impl Report {
             open,
             keys: accounts
                 .map(|account: &Account| KeyReport {
-                    tail: account.tail(),
+                    tail: account.key_tail(),
                     used: account.use_.clone(),
                 })
                 .collect(),
@@ -81,8 +81,8 @@ impl Report {
     }
 
     /// What a key did, found by its last characters.
-    pub fn key(&self, key: &str) -> Option<&KeyUse> {
-        let tail = tail(key);
+    pub fn key_use(&self, key: &str) -> Option<&KeyUse> {
+        let tail = key_tail(key);
         self.keys
             .iter()
             .find(|report| report.tail == tail)
@@ -150,7 +150,7 @@ mod tests {
             report.violations(),
             ["key …0002: 2 calls too soon after the one before, the closest after 3s"]
         );
-        assert_eq!(report.key("secret-0001").map(|used| used.calls_total), Some(5));
-        assert_eq!(report.key("secret-0009"), None);
+        assert_eq!(report.key_use("secret-0001").map(|used| used.calls_total), Some(5));
+        assert_eq!(report.key_use("secret-0009"), None);
     }
 }

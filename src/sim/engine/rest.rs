@@ -1,12 +1,12 @@
 //! The vendor's REST interface: `/time_series`, `/price`, `/quote`, `/exchange_rate`, `/api_usage`.
 
 use crate::domain::model::Timestamp;
-use crate::sim::engine::{Play, Target, Valve};
-use crate::sim::scenario::{Ending, Moment, RestTrouble, Trouble};
+use crate::sim::engine::{ConnectionControl, EngineHandle, Target};
+use crate::sim::scenario::{Ending, Fault, Moment, RestFault};
 use crate::sim::vendor::{
     ApiError, Credits, Params, Question, Shortage, Twists,
     frames::error_body,
-    series::{price_text, served},
+    series::{find_served, price_text},
 };
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
@@ -27,8 +27,8 @@ enum Want {
 }
 
 /// The routes.
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    let to = |want| move |request: HttpRequest| answer(request, want);
+pub(super) fn configure_routes(config: &mut web::ServiceConfig) {
+    let to = |want| move |request: HttpRequest| answer_request(request, want);
     config
         .route("/time_series", web::get().to(to(Want::Series)))
         .route("/price", web::get().to(to(Want::Price)))
@@ -55,60 +55,63 @@ pub(super) async fn not_found() -> HttpResponse {
     )
 }
 
-async fn answer(request: HttpRequest, want: Want) -> HttpResponse {
-    let (Some(play), Some(valve)) = (request.app_data::<Play>(), request.conn_data::<Rc<Valve>>()) else {
+async fn answer_request(request: HttpRequest, want: Want) -> HttpResponse {
+    let (Some(handle), Some(control)) = (
+        request.app_data::<EngineHandle>(),
+        request.conn_data::<Rc<ConnectionControl>>(),
+    ) else {
         return json_response(500, error_body(500, "The simulator lost its stage."), None);
     };
-    play.tell(|stage, now| {
-        stage.counters.rest_total += 1;
-        stage.happened(Moment::Rest, Target::Raw(valve), now);
+    handle.with_engine(|engine, now| {
+        engine.counters.rest_total += 1;
+        engine.note_moment(Moment::Rest, Target::Raw(control), now);
     });
-    if let Some(broken) = misbehave(play, valve).await {
+    if let Some(broken) = apply_fault(handle, control).await {
         return broken;
     }
-    let params = params(&request);
-    let key = key(&request, &params);
-    let reply = play.tell(|stage, now| {
-        let reply = stage.rest(want, &params, key.as_deref(), now);
-        stage.counters.rest_errors_total += u64::from(reply.failed);
+    let params = query_params(&request);
+    let key = api_key(&request, &params);
+    let reply = handle.with_engine(|engine, now| {
+        let reply = engine.handle_rest(want, &params, key.as_deref(), now);
+        engine.counters.rest_errors_total += u64::from(reply.failed);
         reply
     });
     reply.into_response()
 }
 
 /// Goes wrong before the request is looked at.
-async fn misbehave(play: &Play, valve: &Valve) -> Option<HttpResponse> {
-    let trouble = |wanted| play.tell(|stage, now| stage.weather.has_rest(wanted, now));
-    let slow = play.tell(|stage, now| {
-        stage.weather.find(now, |trouble| match trouble {
-            Trouble::Rest(RestTrouble::Slow(by)) => Some(*by),
+async fn apply_fault(handle: &EngineHandle, control: &ConnectionControl) -> Option<HttpResponse> {
+    let trouble = |wanted| handle.with_engine(|engine, now| engine.faults.has_rest(wanted, now));
+    let slow = handle.with_engine(|engine, now| {
+        engine.faults.find_active(now, |trouble| match trouble {
+            Fault::Rest(RestFault::Slow(by)) => Some(*by),
             _ => None,
         })
     });
     if let Some(by) = slow {
-        play.pause(by).await;
+        handle.pause(by).await;
     }
-    if trouble(RestTrouble::Reset) {
-        valve.end(Ending::Reset);
+    if trouble(RestFault::Reset) {
+        control.end_now(Ending::Reset);
         pending::<()>().await;
     }
-    if trouble(RestTrouble::Hang) {
+    if trouble(RestFault::Hang) {
         pending::<()>().await;
     }
-    if trouble(RestTrouble::Html) {
+    if trouble(RestFault::Html) {
         let page = "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>";
         return Some(HttpResponse::BadGateway().content_type("text/html").body(page));
     }
     None
 }
 
-fn params(request: &HttpRequest) -> Params {
+fn query_params(request: &HttpRequest) -> Params {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
     Params::new(pairs.map(web::Query::into_inner).unwrap_or_default())
 }
 
 /// The key, from the query or from one of two headers.
-pub(crate) fn key(request: &HttpRequest, params: &Params) -> Option<String> {
+pub(crate) fn api_key(request: &HttpRequest, params: &Params) -> Option<String> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let bearer = header("Authorization")
         .and_then(|value| value.split_once(' '))
@@ -166,16 +169,16 @@ fn json_response(status: u16, body: String, credits: Option<Credits>) -> HttpRes
     response.body(body)
 }
 
-impl crate::sim::engine::Stage {
-    fn rest(&mut self, want: Want, params: &Params, key: Option<&str>, now: Timestamp) -> Reply {
-        let as_200 = self.weather.has_rest(RestTrouble::ErrorsAs200, now);
-        let cut = self.weather.has_rest(RestTrouble::Cut, now);
+impl crate::sim::engine::Engine {
+    fn handle_rest(&mut self, want: Want, params: &Params, key: Option<&str>, now: Timestamp) -> Reply {
+        let as_200 = self.faults.has_rest(RestFault::ErrorsAs200, now);
+        let cut = self.faults.has_rest(RestFault::Cut, now);
         let batch = want != Want::Usage && params.get("symbol").is_some_and(|list| list.contains(','));
         let as_csv = params
             .get("format")
             .is_some_and(|format| format.eq_ignore_ascii_case("csv"));
         let csv = as_csv && want == Want::Series && !batch;
-        let (result, credits) = self.serve(want, params, csv, key, now);
+        let (result, credits) = self.answer_symbols(want, params, csv, key, now);
         match result {
             Ok(body) => Reply {
                 status: 200,
@@ -189,7 +192,7 @@ impl crate::sim::engine::Stage {
             },
             Err(error) => {
                 let status = if as_200 { 200 } else { error.code };
-                let place = key.and_then(|key| self.accounts.find(key));
+                let place = key.and_then(|key| self.accounts.find_key(key));
                 let retry_after = self.retry_after(error.code, false, place, now);
                 Reply {
                     status,
@@ -206,7 +209,7 @@ impl crate::sim::engine::Stage {
     }
 
     /// The body, and what it cost.
-    fn serve(
+    fn answer_symbols(
         &mut self,
         want: Want,
         params: &Params,
@@ -215,19 +218,19 @@ impl crate::sim::engine::Stage {
         now: Timestamp,
     ) -> (Result<String, ApiError>, Option<Credits>) {
         let known = key
-            .and_then(|key| self.accounts.find(key))
-            .filter(|place| !self.expired(*place, now));
+            .and_then(|key| self.accounts.find_key(key))
+            .filter(|place| !self.refuse_expired_key(*place, now));
         let Some(place) = known else {
             let message = "**apikey** parameter is incorrect or not specified. You can get your free API key instantly following this link: https://twelvedata.com/pricing.";
             return (Err(ApiError::new(401, message)), None);
         };
         let plan = self.plan;
         let slack = self.slack;
-        if let Some(account) = self.accounts.at(place) {
-            account.call(&plan, slack, now);
+        if let Some(account) = self.accounts.account_at(place) {
+            account.count_call(&plan, slack, now);
         }
-        let status = self.weather.find(now, |trouble| match trouble {
-            Trouble::Rest(RestTrouble::Status(status)) => Some(*status),
+        let status = self.faults.find_active(now, |trouble| match trouble {
+            Fault::Rest(RestFault::Status(status)) => Some(*status),
             _ => None,
         });
         if let Some(status) = status {
@@ -245,9 +248,9 @@ impl crate::sim::engine::Stage {
         let mut credits = None;
         let mut answers = Vec::new();
         for symbol in &symbols {
-            let answer = self.charge(place, now).and_then(|left| {
+            let answer = self.charge_credit(place, now).and_then(|left| {
                 credits = Some(left);
-                self.one(want, params, symbol, csv, place, now)
+                self.answer_symbol(want, params, symbol, csv, place, now)
             });
             answers.push(answer);
         }
@@ -259,37 +262,37 @@ impl crate::sim::engine::Stage {
             (1, Some(only)) => only,
             (_, Some(last)) => {
                 answers.push(last);
-                Ok(batch(&symbols, answers))
+                Ok(batch_body(&symbols, answers))
             }
         };
         (result, credits)
     }
 
     /// Whether this key is not known any more; a use of it is then noted.
-    pub(super) fn expired(&mut self, place: usize, now: Timestamp) -> bool {
-        let expired = self.weather.has_for_key(Trouble::ExpiredKey, place, now);
-        if let Some(account) = self.accounts.at(place).filter(|_| expired) {
-            account.refuse(now);
+    pub(super) fn refuse_expired_key(&mut self, place: usize, now: Timestamp) -> bool {
+        let expired = self.faults.has_for_key(Fault::ExpiredKey, place, now);
+        if let Some(account) = self.accounts.account_at(place).filter(|_| expired) {
+            account.count_refusal(now);
         }
         expired
     }
 
     /// Takes the credit of one symbol.
-    fn charge(&mut self, place: usize, now: Timestamp) -> Result<Credits, ApiError> {
+    fn charge_credit(&mut self, place: usize, now: Timestamp) -> Result<Credits, ApiError> {
         let plan = self.plan;
-        let minute_gone = self.weather.has_for_key(Trouble::NoMinuteCredits, place, now);
-        let day_gone = self.weather.has_for_key(Trouble::NoDayCredits, place, now);
+        let minute_gone = self.faults.has_for_key(Fault::NoMinuteCredits, place, now);
+        let day_gone = self.faults.has_for_key(Fault::NoDayCredits, place, now);
         let account = self
             .accounts
-            .at(place)
+            .account_at(place)
             .ok_or_else(|| ApiError::new(401, "**apikey** parameter is incorrect or not specified."))?;
         let shortage = match (day_gone, minute_gone) {
             (true, _) => {
-                account.refuse(now);
+                account.count_refusal(now);
                 Shortage::Day(plan.credits_per_day.saturating_add(1))
             }
             (_, true) => Shortage::Minute(plan.credits_per_minute.saturating_add(1)),
-            _ => match account.spend(&plan, 1, now) {
+            _ => match account.spend_credits(&plan, 1, now) {
                 Ok(credits) => return Ok(credits),
                 Err(shortage) => shortage,
             },
@@ -310,7 +313,7 @@ impl crate::sim::engine::Stage {
     }
 
     /// The answer about one symbol.
-    fn one(
+    fn answer_symbol(
         &mut self,
         want: Want,
         params: &Params,
@@ -320,9 +323,9 @@ impl crate::sim::engine::Stage {
         now: Timestamp,
     ) -> Result<String, ApiError> {
         if self
-            .weather
-            .find(now, |trouble: &Trouble| match trouble {
-                Trouble::Rest(RestTrouble::RefuseSymbol(pair)) if pair.as_str() == symbol => Some(()),
+            .faults
+            .find_active(now, |trouble: &Fault| match trouble {
+                Fault::Rest(RestFault::RefuseSymbol(pair)) if pair.as_str() == symbol => Some(()),
                 _ => None,
             })
             .is_some()
@@ -331,39 +334,39 @@ impl crate::sim::engine::Stage {
             return Err(ApiError::new(403, message));
         }
         match want {
-            Want::Series => self.series(params, symbol, csv, now),
-            Want::Usage => Ok(self.usage(place, now)),
+            Want::Series => self.time_series(params, symbol, csv, now),
+            Want::Usage => Ok(self.api_usage(place, now)),
             Want::Price | Want::Quote | Want::Rate => self.last_price(want, params, symbol, now),
         }
     }
 
-    fn series(&self, params: &Params, symbol: &str, csv: bool, now: Timestamp) -> Result<String, ApiError> {
-        let has = |trouble| self.weather.has_rest(trouble, now);
+    fn time_series(&self, params: &Params, symbol: &str, csv: bool, now: Timestamp) -> Result<String, ApiError> {
+        let has = |trouble| self.faults.has_rest(trouble, now);
         let twists = Twists {
-            noise: has(RestTrouble::Noise),
-            mismatch: has(RestTrouble::Mismatch),
-            duplicates: has(RestTrouble::Duplicates),
-            exclusive_end: has(RestTrouble::ExclusiveEnd),
+            noise: has(RestFault::Noise),
+            mismatch: has(RestFault::Mismatch),
+            duplicates: has(RestFault::Duplicates),
+            exclusive_end: has(RestFault::ExclusiveEnd),
         };
         let question = Question::read(params, twists.exclusive_end)?;
-        if has(RestTrouble::Empty) {
+        if has(RestFault::Empty) {
             return Err(ApiError::no_data());
         }
         let bars = question.bars(&self.market, symbol, twists, now)?;
         if csv {
-            return Ok(question.csv(&bars, params.get("delimiter").unwrap_or(";"), twists));
+            return Ok(question.csv_body(&bars, params.get("delimiter").unwrap_or(";"), twists));
         }
-        Ok(question.json(symbol, &bars, twists).to_string())
+        Ok(question.json_body(symbol, &bars, twists).to_string())
     }
 
     fn last_price(&self, want: Want, params: &Params, symbol: &str, now: Timestamp) -> Result<String, ApiError> {
-        let symbol = served(&self.market, symbol)?;
-        let last = self.market.last(symbol, now).ok_or_else(ApiError::no_data)?;
+        let symbol = find_served(&self.market, symbol)?;
+        let last = self.market.last_tick(symbol, now).ok_or_else(ApiError::no_data)?;
         let decimals = params
             .get("dp")
             .and_then(|text| text.parse().ok())
             .filter(|places| *places <= 11);
-        let text = price_text(last.price, decimals, self.weather.has_rest(RestTrouble::Noise, now));
+        let text = price_text(last.price, decimals, self.faults.has_rest(RestFault::Noise, now));
         let day = Duration::from_secs(86_400);
         Ok(match want {
             Want::Rate => {
@@ -383,8 +386,11 @@ impl crate::sim::engine::Stage {
         .to_string())
     }
 
-    fn usage(&mut self, place: usize, now: Timestamp) -> String {
-        let (minute, day) = self.accounts.at(place).map_or((0, 0), |account| account.used(now));
+    fn api_usage(&mut self, place: usize, now: Timestamp) -> String {
+        let (minute, day) = self
+            .accounts
+            .account_at(place)
+            .map_or((0, 0), |account| account.credits_used(now));
         let timestamp = now.datetime().format("%Y-%m-%d %H:%M:%S").to_string();
         json!({"timestamp": timestamp, "current_usage": minute, "plan_limit": self.plan.credits_per_minute,
             "daily_usage": day, "plan_daily_limit": self.plan.credits_per_day, "plan_category": "basic"})
@@ -393,7 +399,7 @@ impl crate::sim::engine::Stage {
 }
 
 /// An object keyed by symbol, each with its own answer or error.
-fn batch(symbols: &[&str], answers: Vec<Result<String, ApiError>>) -> String {
+fn batch_body(symbols: &[&str], answers: Vec<Result<String, ApiError>>) -> String {
     let mut object = Map::new();
     for (symbol, answer) in symbols.iter().zip(answers) {
         let text = answer.unwrap_or_else(|error| error_body(error.code, &error.message));

@@ -2,8 +2,10 @@
 
 use crate::domain::model::Timestamp;
 use crate::limits;
-use crate::sim::engine::{Pipe, Play, Report, SimConfig, Stage, Target, Valve, rest, socket};
-use crate::sim::scenario::{Act, Ending, Moment, ScenarioError, Trouble};
+use crate::sim::engine::{
+    ConnectionControl, ControlledStream, Engine, EngineHandle, Report, SimConfig, Target, rest, socket,
+};
+use crate::sim::scenario::{Ending, Fault, Moment, ScenarioAction, ScenarioError};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::map_config;
 use actix_web::dev::{AppConfig, Service, ServiceFactory};
@@ -44,7 +46,7 @@ pub struct SimHandle {
 }
 
 enum Command {
-    Act(Act, String),
+    Act(ScenarioAction, String),
     Report(blocking::Sender<Report>),
 }
 
@@ -56,7 +58,7 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
     let (commands, orders) = mpsc::channel(limits::SIM_COMMANDS);
     let (tell, told) = blocking::channel();
     let bind = config.bind;
-    // Read here, so that a clock moved as soon as this returns finds the play begun before.
+    // Read here, so that a clock moved as soon as this returns finds the scenario begun before.
     let begins = config.clock.now();
     let thread = thread::Builder::new()
         .name("simulator".to_owned())
@@ -69,10 +71,10 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
                 match listening {
                     Ok((address, listener)) => {
                         if tell.send(Ok(address)).is_ok() {
-                            serve(config, begins, listener, orders).await;
+                            run_server(config, begins, listener, orders).await;
                         }
                     }
-                    // Whoever waits for the address is told; when nobody waits there is nobody to tell.
+                    // A caller that no longer waits for the address is no failure.
                     Err(error) => drop(tell.send(Err(error))),
                 }
             });
@@ -109,21 +111,21 @@ impl SimHandle {
     ///
     /// # Errors
     /// [`ScenarioError`] when the text is not an act.
-    pub fn play(&self, act: &str) -> Result<(), ScenarioError> {
+    pub fn perform_action(&self, act: &str) -> Result<(), ScenarioError> {
         let parsed = act.parse()?;
-        self.order(Command::Act(parsed, act.to_owned()));
+        self.send_command(Command::Act(parsed, act.to_owned()));
         Ok(())
     }
 
     /// What it saw so far; empty when it has stopped.
     pub fn report(&self) -> Report {
         let (reply, answer) = blocking::channel();
-        self.order(Command::Report(reply));
+        self.send_command(Command::Report(reply));
         answer.recv_timeout(limits::SIM_ANSWER).unwrap_or_default()
     }
 
     /// Hands over an order, waiting for room; a simulator that has stopped takes none.
-    fn order(&self, command: Command) {
+    fn send_command(&self, command: Command) {
         let mut waiting = command;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.commands.try_send(waiting) {
             waiting = back;
@@ -133,10 +135,10 @@ impl SimHandle {
 
     /// Stops, and waits until the port is free.
     pub fn stop(mut self) {
-        self.end();
+        self.stop_thread();
     }
 
-    fn end(&mut self) {
+    fn stop_thread(&mut self) {
         let (unused, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.commands, unused));
         if let Some(thread) = self.thread.take() {
@@ -147,29 +149,29 @@ impl SimHandle {
 
 impl Drop for SimHandle {
     fn drop(&mut self) {
-        self.end();
+        self.stop_thread();
     }
 }
 
 /// Plays until the handle is dropped.
-async fn serve(config: SimConfig, begins: Timestamp, listener: TcpListener, orders: mpsc::Receiver<Command>) {
-    let stage = Stage::new(&config, begins);
-    let play = Play::new(config.clock.clone(), stage);
+async fn run_server(config: SimConfig, begins: Timestamp, listener: TcpListener, orders: mpsc::Receiver<Command>) {
+    let engine = Engine::new(&config, begins);
+    let handle = EngineHandle::new(config.clock.clone(), engine);
     tokio::select! {
-        () = direct(play.clone(), orders) => {}
-        () = accept(play, listener) => {}
+        () = run_commands(handle.clone(), orders) => {}
+        () = accept_connections(handle, listener) => {}
     }
 }
 
-/// Tells the stage the time and the orders from outside, until there is nobody outside.
-async fn direct(play: Play, mut orders: mpsc::Receiver<Command>) {
+/// Gives the engine the time and the commands of its handle, until no handle is left.
+async fn run_commands(handle: EngineHandle, mut orders: mpsc::Receiver<Command>) {
     loop {
-        let nap = play.advance().clamp(Duration::from_micros(100), limits::SIM_NAP);
+        let nap = handle.run_due().clamp(Duration::from_micros(100), limits::SIM_NAP);
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Command::Act(act, text)) => play.tell(|stage, now| stage.play(&act, &text, Target::All, now)),
+                Some(Command::Act(act, text)) => handle.with_engine(|engine, now| engine.perform_action(&act, &text, Target::All, now)),
                 // Whoever asked may have stopped waiting.
-                Some(Command::Report(reply)) => drop(reply.send(play.tell(|stage, _| stage.report()))),
+                Some(Command::Report(reply)) => drop(reply.send(handle.with_engine(|engine, _| engine.report()))),
                 None => return,
             },
             () = actix_rt::time::sleep(nap) => {}
@@ -178,18 +180,18 @@ async fn direct(play: Play, mut orders: mpsc::Receiver<Command>) {
 }
 
 /// Accepts connections and serves them all in this one task.
-async fn accept(play: Play, listener: TcpListener) {
+async fn accept_connections(handle: EngineHandle, listener: TcpListener) {
     let app = App::new()
-        .app_data(play.clone())
-        .route("/v1/quotes/price", web::get().to(socket::upgrade))
-        .configure(rest::routes)
+        .app_data(handle.clone())
+        .route("/v1/quotes/price", web::get().to(socket::upgrade_socket))
+        .configure(rest::configure_routes)
         .default_service(web::to(rest::not_found));
     let factory = HttpService::build()
         .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(Duration::ZERO)
-        .on_connect_ext(|pipe: &Pipe, data| {
-            data.insert(pipe.valve());
+        .on_connect_ext(|pipe: &ControlledStream, data| {
+            data.insert(pipe.control());
         })
         .h1(map_config(app, |()| AppConfig::default()));
     let Ok(service) = factory.new_service(()).await else {
@@ -200,7 +202,7 @@ async fn accept(play: Play, listener: TcpListener) {
         tokio::select! {
             accepted = listener.accept() => {
                 // A failed accept (no descriptors left) is the client's failed connect.
-                if let Ok((stream, peer)) = accepted && let Some(pipe) = welcome(&play, stream) {
+                if let Ok((stream, peer)) = accepted && let Some(pipe) = wrap_stream(&handle, stream) {
                     open.push(service.call((pipe, Some(peer))));
                 }
             }
@@ -210,19 +212,19 @@ async fn accept(play: Play, listener: TcpListener) {
 }
 
 /// A connection was accepted: it may be turned away before a byte is read.
-fn welcome(play: &Play, stream: TcpStream) -> Option<Pipe> {
-    let valve = Valve::new();
+fn wrap_stream(handle: &EngineHandle, stream: TcpStream) -> Option<ControlledStream> {
+    let control = ConnectionControl::new();
     // Without it a small frame may wait 40 ms for the one before; a socket that refuses is one that is gone.
     drop(stream.set_nodelay(true));
-    let pipe = Pipe::new(stream, Rc::clone(&valve));
-    play.tell(|stage, now| {
-        stage.counters.accepted_total += 1;
-        if stage.weather.has(&Trouble::RefuseConnections, now) {
-            valve.end(Ending::Reset);
-        } else if stage.weather.has(&Trouble::HangConnections, now) {
-            valve.die();
+    let pipe = ControlledStream::new(stream, Rc::clone(&control));
+    handle.with_engine(|engine, now| {
+        engine.counters.accepted_total += 1;
+        if engine.faults.is_active(&Fault::RefuseConnections, now) {
+            control.end_now(Ending::Reset);
+        } else if engine.faults.is_active(&Fault::HangConnections, now) {
+            control.go_silent();
         }
-        stage.happened(Moment::Connect, Target::Raw(&valve), now);
+        engine.note_moment(Moment::Connect, Target::Raw(&control), now);
     });
     Some(pipe)
 }

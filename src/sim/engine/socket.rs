@@ -2,8 +2,8 @@
 
 use crate::domain::model::Timestamp;
 use crate::limits;
-use crate::sim::engine::{Next, Outbox, Play, Socket, Target, Valve, rest};
-use crate::sim::scenario::{Ending, Moment, Trouble};
+use crate::sim::engine::{ConnectionControl, EngineHandle, Next, Outbox, Socket, Target, rest};
+use crate::sim::scenario::{Ending, Fault, Moment};
 use crate::sim::vendor::{
     Params,
     frames::{self, error_body},
@@ -24,50 +24,57 @@ use std::time::Duration;
 use tokio_util::codec::Decoder;
 
 /// `GET /v1/quotes/price`.
-pub(crate) async fn upgrade(request: HttpRequest, payload: Payload) -> HttpResponse {
-    let (Some(play), Some(valve)) = (request.app_data::<Play>(), request.conn_data::<Rc<Valve>>()) else {
-        return refusal(500, "The simulator lost its stage.");
+pub(crate) async fn upgrade_socket(request: HttpRequest, payload: Payload) -> HttpResponse {
+    let (Some(handle), Some(control)) = (
+        request.app_data::<EngineHandle>(),
+        request.conn_data::<Rc<ConnectionControl>>(),
+    ) else {
+        return refuse_upgrade(500, "The simulator lost its stage.");
     };
-    play.tell(|stage, now| {
-        stage.counters.upgrades_total += 1;
-        stage.happened(Moment::Upgrade, Target::Raw(valve), now);
+    handle.with_engine(|engine, now| {
+        engine.counters.upgrades_total += 1;
+        engine.note_moment(Moment::Upgrade, Target::Raw(control), now);
     });
-    match grant(&request, play, valve).await {
-        Ok(key) => opened(&request, payload, play, valve, key),
+    match check_upgrade(&request, handle, control).await {
+        Ok(key) => open_socket(&request, payload, handle, control, key),
         Err(response) => {
-            play.tell(|stage, _| stage.counters.refused_total += 1);
+            handle.with_engine(|engine, _| engine.counters.refused_total += 1);
             response
         }
     }
 }
 
 /// The place of the key that may connect, or how it is turned away.
-async fn grant(request: &HttpRequest, play: &Play, valve: &Rc<Valve>) -> Result<usize, HttpResponse> {
-    let slow = play.tell(|stage, now| {
-        stage.weather.find(now, |trouble| match trouble {
-            Trouble::SlowUpgrades(by) => Some(*by),
+async fn check_upgrade(
+    request: &HttpRequest,
+    handle: &EngineHandle,
+    control: &Rc<ConnectionControl>,
+) -> Result<usize, HttpResponse> {
+    let slow = handle.with_engine(|engine, now| {
+        engine.faults.find_active(now, |trouble| match trouble {
+            Fault::SlowUpgrades(by) => Some(*by),
             _ => None,
         })
     });
     if let Some(by) = slow {
-        play.pause(by).await;
+        handle.pause(by).await;
     }
-    if play.tell(|stage, now| stage.weather.has(&Trouble::HangUpgrades, now)) {
+    if handle.with_engine(|engine, now| engine.faults.is_active(&Fault::HangUpgrades, now)) {
         pending::<()>().await;
     }
     let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
     let params = Params::new(pairs.map(Query::into_inner).unwrap_or_default());
-    let key = rest::key(request, &params);
-    let (refused, retry_after) = play.tell(|stage, now| {
-        let place = key.as_deref().and_then(|key| stage.accounts.find(key));
-        stage.handshake(place, now);
-        let refused = stage.weather.find(now, |trouble| match trouble {
-            Trouble::RefuseUpgrades(status) => Some(*status),
+    let key = rest::api_key(request, &params);
+    let (refused, retry_after) = handle.with_engine(|engine, now| {
+        let place = key.as_deref().and_then(|key| engine.accounts.find_key(key));
+        engine.count_handshake(place, now);
+        let refused = engine.faults.find_active(now, |trouble| match trouble {
+            Fault::RefuseUpgrades(status) => Some(*status),
             _ => None,
         });
         (
             refused,
-            refused.and_then(|status| stage.retry_after(status, true, place, now)),
+            refused.and_then(|status| engine.retry_after(status, true, place, now)),
         )
     });
     match refused {
@@ -76,7 +83,7 @@ async fn grant(request: &HttpRequest, play: &Play, valve: &Rc<Valve>) -> Result<
             return Err(HttpResponse::Found().insert_header(elsewhere).finish());
         }
         Some(status) => {
-            let mut response = refusal(status, "The upgrade was refused.");
+            let mut response = refuse_upgrade(status, "The upgrade was refused.");
             if let Some(wait) = retry_after {
                 response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
             }
@@ -84,23 +91,23 @@ async fn grant(request: &HttpRequest, play: &Play, valve: &Rc<Valve>) -> Result<
         }
         None => {}
     }
-    let place = play.tell(|stage, now| {
-        let place = key.and_then(|key| stage.accounts.find(&key))?;
-        (!stage.expired(place, now)).then_some(place)
+    let place = handle.with_engine(|engine, now| {
+        let place = key.and_then(|key| engine.accounts.find_key(&key))?;
+        (!engine.refuse_expired_key(place, now)).then_some(place)
     });
-    let place = place.ok_or_else(|| refusal(401, "**apikey** parameter is incorrect or not specified."))?;
+    let place = place.ok_or_else(|| refuse_upgrade(401, "**apikey** parameter is incorrect or not specified."))?;
     verify_handshake(request.head()).map_err(|error| match error {
-        HandshakeError::GetMethodRequired => refusal(405, "Only GET is allowed."),
-        _ => refusal(400, "A WebSocket upgrade was expected."),
+        HandshakeError::GetMethodRequired => refuse_upgrade(405, "Only GET is allowed."),
+        _ => refuse_upgrade(400, "A WebSocket upgrade was expected."),
     })?;
-    if play.tell(|stage, now| stage.weather.has(&Trouble::CutUpgrades, now)) {
-        valve.ration(limits::SIM_CUT_AFTER_BYTES);
+    if handle.with_engine(|engine, now| engine.faults.is_active(&Fault::CutUpgrades, now)) {
+        control.vanish_after(limits::SIM_CUT_AFTER_BYTES);
     }
     Ok(place)
 }
 
 /// A refusal with a JSON body; status 200 says 401 in its body, as a bad key has been reported to be answered.
-fn refusal(status: u16, message: &str) -> HttpResponse {
+fn refuse_upgrade(status: u16, message: &str) -> HttpResponse {
     let code = if status == 200 { 401 } else { status };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     HttpResponse::build(status)
@@ -108,23 +115,29 @@ fn refusal(status: u16, message: &str) -> HttpResponse {
         .body(error_body(code, message))
 }
 
-fn opened(request: &HttpRequest, payload: Payload, play: &Play, valve: &Rc<Valve>, key: usize) -> HttpResponse {
+fn open_socket(
+    request: &HttpRequest,
+    payload: Payload,
+    handle: &EngineHandle,
+    control: &Rc<ConnectionControl>,
+    key: usize,
+) -> HttpResponse {
     let outbox = Rc::new(Outbox::default());
     let socket = Socket {
         key,
         symbols: BTreeSet::new(),
         outbox: Rc::clone(&outbox),
-        valve: Rc::clone(valve),
+        control: Rc::clone(control),
         silent_until: None,
         priced: false,
     };
-    let (id, forged) = play.tell(|stage, now| {
-        let id = stage.next_socket();
-        stage.sockets.insert(id, socket);
-        stage.counters.opened_total += 1;
-        stage.make_room(key, id);
-        stage.happened(Moment::Open, Target::Socket(id), now);
-        (id, stage.weather.has(&Trouble::ForgeUpgrades, now))
+    let (id, forged) = handle.with_engine(|engine, now| {
+        let id = engine.next_socket();
+        engine.sockets.insert(id, socket);
+        engine.counters.opened_total += 1;
+        engine.make_room(key, id);
+        engine.note_moment(Moment::Open, Target::Socket(id), now);
+        (id, engine.faults.is_active(&Fault::ForgeUpgrades, now))
     });
     let asked = request
         .headers()
@@ -134,8 +147,8 @@ fn opened(request: &HttpRequest, payload: Payload, play: &Play, valve: &Rc<Valve
     let accept = std::str::from_utf8_mut(&mut accept).map_or_else(|_| String::new(), |text| text.to_owned());
     let conversation = Conversation {
         id,
-        play: play.clone(),
-        valve: Rc::clone(valve),
+        handle: handle.clone(),
+        control: Rc::clone(control),
         payload,
         codec: Codec::new().max_size(limits::SIM_EVENT_BYTES),
         heard: BytesMut::new(),
@@ -148,13 +161,13 @@ fn opened(request: &HttpRequest, payload: Payload, play: &Play, valve: &Rc<Valve
         .streaming(conversation)
 }
 
-impl crate::sim::engine::Stage {
+impl crate::sim::engine::Engine {
     /// Notes a handshake on a key.
-    fn handshake(&mut self, place: Option<usize>, now: Timestamp) {
+    fn count_handshake(&mut self, place: Option<usize>, now: Timestamp) {
         let plan = self.plan;
         let slack = self.slack;
-        if let Some(account) = place.and_then(|place| self.accounts.at(place)) {
-            account.handshake(&plan, slack, now);
+        if let Some(account) = place.and_then(|place| self.accounts.account_at(place)) {
+            account.count_handshake(&plan, slack, now);
         }
     }
 
@@ -166,13 +179,13 @@ impl crate::sim::engine::Stage {
         place: Option<usize>,
         now: Timestamp,
     ) -> Option<Duration> {
-        let wait = self.weather.find(now, |trouble| match trouble {
-            Trouble::RetryAfter(wait) => Some(*wait),
+        let wait = self.faults.find_active(now, |trouble| match trouble {
+            Fault::RetryAfter(wait) => Some(*wait),
             _ => None,
         })?;
         match status {
             429 => {
-                if let Some(account) = place.and_then(|place| self.accounts.at(place)) {
+                if let Some(account) = place.and_then(|place| self.accounts.account_at(place)) {
                     account.ask_to_wait(true, true, now + wait);
                 }
             }
@@ -189,10 +202,12 @@ impl crate::sim::engine::Stage {
     /// Notes a connection of a key; one more than the plan allows closes the oldest.
     fn make_room(&mut self, key: usize, id: u64) {
         let most = self.plan.connections;
-        let Some(account) = self.accounts.at(key) else { return };
+        let Some(account) = self.accounts.account_at(key) else {
+            return;
+        };
         account.connections.push_back(id);
         account.use_.connections_total += 1;
-        while let Some(account) = self.accounts.at(key)
+        while let Some(account) = self.accounts.account_at(key)
             && account.connections.len() > most
             && let Some(oldest) = account.connections.pop_front()
         {
@@ -206,8 +221,8 @@ impl crate::sim::engine::Stage {
 /// Both directions of one connection: polled for bytes to write, it first reads what came.
 struct Conversation {
     id: u64,
-    play: Play,
-    valve: Rc<Valve>,
+    handle: EngineHandle,
+    control: Rc<ConnectionControl>,
     payload: Payload,
     codec: Codec,
     heard: BytesMut,
@@ -217,56 +232,58 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn listen(&mut self, context: &mut Context<'_>) {
+    fn read_frames(&mut self, context: &mut Context<'_>) {
         while !self.deaf {
             match Pin::new(&mut self.payload).poll_next(context) {
                 Poll::Ready(Some(Ok(bytes))) => self.heard.extend_from_slice(&bytes),
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.deaf = true;
-                    self.leave();
+                    self.disconnect();
                 }
                 Poll::Pending => return,
             }
-            self.understand();
+            self.decode_frames();
         }
     }
 
-    fn understand(&mut self) {
+    fn decode_frames(&mut self) {
         if self.heard.len() > limits::SIM_EVENT_BYTES * 2 {
-            return self.refuse(1009);
+            return self.close_with(1009);
         }
         while !self.deaf {
             match self.codec.decode(&mut self.heard) {
                 Ok(Some(Frame::Text(text))) => {
                     let text = String::from_utf8_lossy(&text).into_owned();
-                    self.play.tell(|stage, now| stage.heard(self.id, &text, now));
+                    self.handle
+                        .with_engine(|engine, now| engine.handle_text(self.id, &text, now));
                 }
                 Ok(Some(Frame::Ping(payload))) => {
-                    self.play
-                        .tell(|stage, now| stage.say(self.id, frames::frame(frames::PONG, &payload), now));
+                    self.handle.with_engine(|engine, now| {
+                        engine.send_frame(self.id, frames::frame(frames::PONG, &payload), now)
+                    });
                 }
                 Ok(Some(Frame::Close(reason))) => {
                     let code = reason.map_or(1000, |reason| reason.code.into());
-                    self.refuse(code);
+                    self.close_with(code);
                 }
                 Ok(Some(Frame::Pong(_))) => {}
-                Ok(Some(Frame::Binary(_) | Frame::Continuation(_))) => self.refuse(1003),
+                Ok(Some(Frame::Binary(_) | Frame::Continuation(_))) => self.close_with(1003),
                 Ok(None) => return,
-                Err(_) => self.refuse(1002),
+                Err(_) => self.close_with(1002),
             }
         }
     }
 
     /// Says goodbye with a code and listens no more.
-    fn refuse(&mut self, code: u16) {
+    fn close_with(&mut self, code: u16) {
         self.deaf = true;
         self.outbox.push(frames::close(code, ""));
-        self.leave();
+        self.disconnect();
     }
 
-    fn leave(&self) {
-        self.outbox.end(Ending::Vanish);
-        self.play.tell(|stage, _| stage.gone(self.id));
+    fn disconnect(&self) {
+        self.outbox.close_after_writes(Ending::Vanish);
+        self.handle.with_engine(|engine, _| engine.remove_socket(self.id));
     }
 }
 
@@ -274,11 +291,11 @@ impl Stream for Conversation {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.listen(context);
+        self.read_frames(context);
         match self.outbox.next(context) {
             Next::Bytes(bytes) => Poll::Ready(Some(Ok(bytes))),
             Next::End(ending) => {
-                self.valve.end_after_all(ending);
+                self.control.end_after_all(ending);
                 Poll::Ready(None)
             }
             Next::Nothing => Poll::Pending,
@@ -288,6 +305,6 @@ impl Stream for Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        self.play.tell(|stage, _| stage.gone(self.id));
+        self.handle.with_engine(|engine, _| engine.remove_socket(self.id));
     }
 }

@@ -35,7 +35,7 @@ pub struct Day {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DayError {
     /// The file has no bar of that day.
-    #[error("history file {} has no bars of {symbol} on {date}{}", path.display(), covers(.first, .last))]
+    #[error("history file {} has no bars of {symbol} on {date}{}", path.display(), dates_covered(.first, .last))]
     NoBars {
         /// The file.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub enum DayError {
     },
 }
 
-fn covers(first: &Option<NaiveDate>, last: &Option<NaiveDate>) -> String {
+fn dates_covered(first: &Option<NaiveDate>, last: &Option<NaiveDate>) -> String {
     match (first, last) {
         (Some(first), Some(last)) => format!("; it has days from {first} to {last}"),
         _ => ", nor on any other day".to_owned(),
@@ -113,10 +113,13 @@ impl History {
     /// # Errors
     /// [`DayError`] when there is no such day, or bars lie outside the session in a way that this reading does not explain.
     pub fn day(&self, symbol: Symbol, date: NaiveDate, zone: Option<Tz>) -> Result<Day, DayError> {
-        let near = |row: &&Row| row.symbol == symbol && (row.wall.date() - date).num_days().abs() <= 1;
         let mut placed = Vec::new();
-        for row in self.rows.iter().filter(near) {
-            let placed_row = self.place(row, zone)?;
+        for row in self
+            .rows
+            .iter()
+            .filter(|row: &&Row| row.symbol == symbol && (row.wall.date() - date).num_days().abs() <= 1)
+        {
+            let placed_row = self.place_row(row, zone)?;
             if placed_row.market.date() == date {
                 placed.push(placed_row);
             }
@@ -126,7 +129,7 @@ impl History {
         }
         placed.sort_by_key(|bar| bar.at);
         let (inside, outside): (Vec<_>, Vec<_>) = placed.into_iter().partition(|bar| in_session(bar.market));
-        if let Some(error) = judge(date, zone, inside.len(), &outside) {
+        if let Some(error) = check_coverage(date, zone, inside.len(), &outside) {
             return Err(error);
         }
         self.no_slot_twice(symbol, &inside)?;
@@ -151,7 +154,7 @@ impl History {
     ///
     /// # Errors
     /// [`DayError::NoSuchTime`] for a time that the zone skips.
-    pub fn before(
+    pub fn close_before(
         &self,
         symbol: Symbol,
         from: NaiveDate,
@@ -162,7 +165,7 @@ impl History {
             |row: &&Row| row.symbol == symbol && from.pred_opt() <= Some(row.wall.date()) && row.wall.date() <= to;
         let mut bars = Vec::new();
         for row in self.rows.iter().filter(near) {
-            let placed = self.place(row, zone)?;
+            let placed = self.place_row(row, zone)?;
             if (from..to).contains(&placed.market.date()) {
                 bars.push(MarketBar {
                     opens_at: placed.at,
@@ -174,7 +177,7 @@ impl History {
         Ok(bars)
     }
 
-    fn place<'a>(&self, row: &'a Row, zone: Option<Tz>) -> Result<Placed<'a>, DayError> {
+    fn place_row<'a>(&self, row: &'a Row, zone: Option<Tz>) -> Result<Placed<'a>, DayError> {
         let at = match zone {
             None => row
                 .label
@@ -251,7 +254,7 @@ fn market_time(date: NaiveDate, hour: u32) -> Timestamp {
 }
 
 /// Whether the bars outside the session forbid this reading of the day.
-fn judge(date: NaiveDate, zone: Option<Tz>, inside: usize, outside: &[Placed<'_>]) -> Option<DayError> {
+fn check_coverage(date: NaiveDate, zone: Option<Tz>, inside: usize, outside: &[Placed<'_>]) -> Option<DayError> {
     let first = outside.first()?;
     let last = outside.last()?;
     let explains = |hours: i64| {
@@ -264,18 +267,17 @@ fn judge(date: NaiveDate, zone: Option<Tz>, inside: usize, outside: &[Placed<'_>
     if zone.is_some() && inside > 0 && around_the_clock {
         return None; // A dump of the whole day, and a person said how to read it: the session is taken out of it.
     }
-    let clock = |bar: &Placed<'_>| bar.market.format("%H:%M").to_string();
     Some(DayError::OffSession {
         bars: outside.len(),
         date,
-        from: clock(first),
-        to: clock(last),
-        where_: whereabouts(shift, inside),
-        remedy: remedy(zone, shift, inside),
+        from: first.market.format("%H:%M").to_string(),
+        to: last.market.format("%H:%M").to_string(),
+        where_: describe_bounds(shift, inside),
+        remedy: suggest_remedy(zone, shift, inside),
     })
 }
 
-fn whereabouts(shift: Option<i64>, inside: usize) -> String {
+fn describe_bounds(shift: Option<i64>, inside: usize) -> String {
     let side = match shift {
         Some(hours) if hours > 0 => format!("{} before the session", hours_text(hours)),
         Some(hours) => format!("{} after the session", hours_text(-hours)),
@@ -296,7 +298,7 @@ fn hours_text(hours: i64) -> String {
     }
 }
 
-fn remedy(zone: Option<Tz>, shift: Option<i64>, inside: usize) -> String {
+fn suggest_remedy(zone: Option<Tz>, shift: Option<i64>, inside: usize) -> String {
     let given = zone.map_or_else(
         || "the file's labels".to_owned(),
         |zone| format!("--history-zone {zone}"),

@@ -130,7 +130,7 @@ impl History {
         let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(text);
         let mut records = reader.records();
         let header = records.next().and_then(Result::ok).unwrap_or_default();
-        let columns = Columns::of(path, &header)?;
+        let columns = Columns::from_header(path, &header)?;
         let mut rows = Vec::new();
         let mut faults = Vec::new();
         let mut total = 0_usize;
@@ -139,7 +139,7 @@ impl History {
                 .map_err(|error| (line, unreadable_row(&error)))
                 .and_then(|record| {
                     let line = record.position().map_or(line, csv::Position::line);
-                    columns.row(&record, line).map_err(|what| (line, what))
+                    columns.parse_row(&record, line).map_err(|what| (line, what))
                 });
             match read {
                 Ok(row) => rows.push(row),
@@ -164,7 +164,7 @@ impl History {
     }
 
     /// Of how many bars prices had more than six decimals, and were rounded.
-    pub fn rounded(&self) -> usize {
+    pub fn rounded_prices(&self) -> usize {
         self.rows.iter().filter(|row| row.rounded).count()
     }
 
@@ -190,7 +190,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(path: &Path, header: &StringRecord) -> Result<Self, HistoryError> {
+    fn from_header(path: &Path, header: &StringRecord) -> Result<Self, HistoryError> {
         let names: Vec<String> = header
             .iter()
             .map(|name| name.trim().trim_start_matches('\u{feff}').to_ascii_lowercase())
@@ -220,7 +220,7 @@ impl Columns {
         })
     }
 
-    fn row(&self, record: &StringRecord, line: u64) -> Result<Row, String> {
+    fn parse_row(&self, record: &StringRecord, line: u64) -> Result<Row, String> {
         if record.len() != self.count {
             return Err(format!(
                 "has {} fields where the header names {}",
@@ -282,14 +282,13 @@ fn read_time(text: &str) -> Result<(NaiveDateTime, FixedOffset), String> {
         .into_iter()
         .find_map(|format| DateTime::parse_from_str(text, format).ok())
         .map(|at| (at.naive_local(), *at.offset()));
-    let bare = || {
-        ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
-            .into_iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-            .map(|wall| (wall, utc))
-    };
     let (wall, label) = labelled
-        .or_else(bare)
+        .or_else(|| {
+            ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
+                .into_iter()
+                .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+                .map(|wall| (wall, utc))
+        })
         .ok_or_else(|| format!("time {:?} is not like 2025-10-22 13:00:00+00:00", shown()))?;
     if wall.minute() % 5 != 0 || wall.second() != 0 || wall.nanosecond() != 0 {
         return Err(format!("time {:?} is not on a five-minute boundary", shown()));
@@ -309,7 +308,7 @@ mod tests {
     fn bars_whose_prices_were_rounded_are_counted() {
         let text = "time,open,high,low,close\n2025-10-22 08:00,3900,3900,3900,3900\n\
             2025-10-22 08:05,3900.1234567,3901,3900,3900.5\n2025-10-22 08:10,3900.1234560,3901,3900,3900.5\n";
-        assert_eq!(parse(text).unwrap().rounded(), 1);
+        assert_eq!(parse(text).unwrap().rounded_prices(), 1);
     }
 
     fn parse(text: &str) -> Result<History, HistoryError> {

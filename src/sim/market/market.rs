@@ -4,7 +4,7 @@
 use crate::domain::model::{Ohlc, Price, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::BarSpan;
 use crate::limits;
-use crate::sim::market::{Day, Dice, Walk, weave::weave};
+use crate::sim::market::{Day, SeededRng, Walk, bar_path::ticks_of_bar};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,10 +59,10 @@ impl Market {
     }
 
     /// The same market with this many ticks of each made-up pair a second.
-    pub fn busy(mut self, per_second: u16) -> Self {
+    pub fn with_tick_rate(mut self, per_second: u16) -> Self {
         for source in self.pairs.values_mut() {
             if let Source::Walk(walk) = source {
-                *walk = walk.busy(per_second);
+                *walk = walk.with_tick_rate(per_second);
                 self.piece = limits::SIM_BUSY_PIECE;
             }
         }
@@ -72,11 +72,11 @@ impl Market {
     /// A market of one real day: each bar of it becomes ticks, a missing slot stays empty. The seed decides the way between
     /// the four prices of a bar, never the four.
     pub fn replay(seed: u64, day: &Day) -> Self {
-        let dice = Dice::new(seed).of("weave");
+        let rng = SeededRng::new(seed).fork("weave");
         let slots: BTreeMap<_, _> = day
             .bars
             .iter()
-            .map(|bar| (bar.opens_at, weave(dice, bar.opens_at, &bar.ohlc)))
+            .map(|bar| (bar.opens_at, ticks_of_bar(rng, bar.opens_at, &bar.ohlc)))
             .collect();
         let opens = Some(day.opens);
         Self {
@@ -95,7 +95,7 @@ impl Market {
     }
 
     /// The same market without anything before `begins`, as a vendor's history has a first day.
-    pub const fn since(mut self, begins: Timestamp) -> Self {
+    pub const fn starting_at(mut self, begins: Timestamp) -> Self {
         self.begins = begins;
         self
     }
@@ -111,7 +111,7 @@ impl Market {
     }
 
     /// Whether there is such a pair.
-    pub fn has(&self, symbol: &Symbol) -> bool {
+    pub fn has_symbol(&self, symbol: &Symbol) -> bool {
         self.pairs.contains_key(symbol)
     }
 
@@ -121,11 +121,11 @@ impl Market {
     }
 
     /// The ticks of the piece that begins at `from`; empty when the pair is unknown or the piece silent.
-    pub fn piece(&self, symbol: Symbol, from: Timestamp) -> Vec<Quote> {
-        self.seen(symbol, from, |walk| walk.piece(from))
+    pub fn ticks_of_piece(&self, symbol: Symbol, from: Timestamp) -> Vec<Quote> {
+        self.ticks_since_start(symbol, from, |walk| walk.ticks_of_piece(from))
     }
 
-    fn seen(&self, symbol: Symbol, from: Timestamp, of_walk: impl Fn(&Walk) -> Vec<Quote>) -> Vec<Quote> {
+    fn ticks_since_start(&self, symbol: Symbol, from: Timestamp, of_walk: impl Fn(&Walk) -> Vec<Quote>) -> Vec<Quote> {
         let slot = from.floor(limits::SIM_SLOT);
         let mut ticks = match self.pairs.get(&symbol) {
             _ if slot < self.begins => Vec::new(),
@@ -161,7 +161,7 @@ impl Market {
                 break;
             }
             let ends = span.end(opens_at);
-            match ohlc(&self.ticks(symbol, opens_at, ends, now)) {
+            match ohlc_of(&self.ticks(symbol, opens_at, ends, now)) {
                 Some(ohlc) => {
                     bars.push(MarketBar { opens_at, ohlc });
                     quiet = Duration::ZERO;
@@ -179,7 +179,7 @@ impl Market {
         let mut ticks = Vec::new();
         let mut slot = from.floor(limits::SIM_SLOT);
         while slot < to && slot <= now {
-            let outline = self.seen(symbol, slot, |walk| walk.outline(slot, now));
+            let outline = self.ticks_since_start(symbol, slot, |walk| walk.slot_outline(slot, now));
             ticks.extend(
                 outline
                     .into_iter()
@@ -191,11 +191,11 @@ impl Market {
     }
 
     /// The last tick up to and including `now`.
-    pub fn last(&self, symbol: Symbol, now: Timestamp) -> Option<Quote> {
+    pub fn last_tick(&self, symbol: Symbol, now: Timestamp) -> Option<Quote> {
         let mut slot = now.floor(limits::SIM_SLOT);
         let earliest = now - limits::SIM_LOOK_BACK;
         while slot >= earliest && slot + limits::SIM_SLOT > self.begins {
-            let ticks = self.seen(symbol, slot, |walk| walk.outline(slot, now));
+            let ticks = self.ticks_since_start(symbol, slot, |walk| walk.slot_outline(slot, now));
             if let Some(last) = ticks.into_iter().rfind(|tick| tick.at <= now) {
                 return Some(last);
             }
@@ -206,7 +206,7 @@ impl Market {
 }
 
 /// Open, high, low and close of ticks in order; `None` without ticks.
-pub fn ohlc(ticks: &[Quote]) -> Option<Ohlc> {
+pub fn ohlc_of(ticks: &[Quote]) -> Option<Ohlc> {
     let first = ticks.first()?;
     let last = ticks.last()?;
     let prices = || ticks.iter().map(|tick| tick.price);
@@ -237,7 +237,10 @@ mod tests {
         let bars = market.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100);
         assert_eq!(bars.len(), 12);
         for bar in bars {
-            assert_eq!(Some(bar.ohlc), ohlc(&market.piece(Symbol::usdcop(), bar.opens_at)));
+            assert_eq!(
+                Some(bar.ohlc),
+                ohlc_of(&market.ticks_of_piece(Symbol::usdcop(), bar.opens_at))
+            );
             assert!(bar.ohlc.is_ordered());
         }
     }
@@ -249,8 +252,8 @@ mod tests {
         let open_bar = market.bars(Symbol::usdcop(), FIVE, OPEN, OPEN + FIVE, now, 100);
         let seen = market.ticks(Symbol::usdcop(), OPEN, OPEN + FIVE, now);
         assert!(seen.last().unwrap().at <= now);
-        assert_eq!(open_bar.first().map(|bar| bar.ohlc), ohlc(&seen));
-        assert_eq!(market.last(Symbol::usdcop(), now), seen.last().copied());
+        assert_eq!(open_bar.first().map(|bar| bar.ohlc), ohlc_of(&seen));
+        assert_eq!(market.last_tick(Symbol::usdcop(), now), seen.last().copied());
     }
 
     #[test]
@@ -280,11 +283,11 @@ mod tests {
         }));
         let bars = market.bars(Symbol::usdcop(), FIVE, OPEN - FIVE * 10, now, now, 100);
         assert_eq!(bars.iter().map(|bar| bar.opens_at).collect::<Vec<_>>(), [OPEN]);
-        let late = self::market().since(OPEN + FIVE);
+        let late = self::market().starting_at(OPEN + FIVE);
         assert_eq!(
             late.bars(Symbol::usdcop(), FIVE, OPEN, now, now, 100)[0].opens_at,
             OPEN + FIVE
         );
-        assert_eq!(late.last(Symbol::usdcop(), OPEN), None);
+        assert_eq!(late.last_tick(Symbol::usdcop(), OPEN), None);
     }
 }

@@ -6,13 +6,13 @@
 )]
 mod market;
 pub mod walk;
-pub mod dice;
+pub mod seeded_rng;
 pub mod history;
 pub mod day;
-pub mod weave;
+pub mod bar_path;
 
 pub use day::{Day, DayError, MARKET_ZONE};
-pub use dice::Dice;
 pub use history::{History, HistoryError, Row};
-pub use market::{Market, MarketBar, Quote, ohlc};
+pub use market::{Market, MarketBar, Quote, ohlc_of};
+pub use seeded_rng::SeededRng;
 pub use walk::Walk;

@@ -6,12 +6,12 @@
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use crate::limits;
-use crate::sim::market::{Dice, Quote};
+use crate::sim::market::{Quote, SeededRng};
 
 /// One pair of the market that never was.
 #[derive(Debug, Clone, Copy)]
 pub struct Walk {
-    dice: Dice,
+    rng: SeededRng,
     base: i64,
     step: i64,
     /// Ticks a second, each one step above the one before; `None` for one tick each few seconds.
@@ -37,13 +37,13 @@ const KNOWN: [(&str, i64, i64); 9] = [
 impl Walk {
     /// The walk of one pair under a seed.
     pub fn new(seed: u64, symbol: Symbol) -> Self {
-        let dice = Dice::new(seed).of(symbol.as_str());
+        let rng = SeededRng::new(seed).fork(symbol.as_str());
         let (base, step) = KNOWN
             .into_iter()
             .find(|(name, ..)| *name == symbol.as_str())
-            .map_or_else(|| unknown_pair(dice), |(_, base, step)| (base, step));
+            .map_or_else(|| unknown_pair(rng), |(_, base, step)| (base, step));
         Self {
-            dice,
+            rng,
             base,
             step,
             per_second: None,
@@ -51,31 +51,31 @@ impl Walk {
     }
 
     /// The same walk in a market so busy that each second has this many ticks.
-    pub const fn busy(mut self, per_second: u16) -> Self {
+    pub const fn with_tick_rate(mut self, per_second: u16) -> Self {
         self.per_second = Some(per_second);
         self
     }
 
     /// The price at a second.
-    pub fn price(&self, at: Timestamp) -> Price {
+    pub fn price_at(&self, at: Timestamp) -> Price {
         let second = u64::try_from(at.secs()).unwrap_or(0);
         let shift: i64 = WAVES
             .into_iter()
             .enumerate()
-            .map(|(wave, length)| self.wave(wave, length, second))
+            .map(|(wave, length)| self.wave_at(wave, length, second))
             .sum();
         let micros = self.base.saturating_add(shift);
         Price::from_micros(micros.div_euclid(self.step).saturating_mul(self.step).max(self.step))
     }
 
     /// How far one wave moves the price at a second: between its heights at both ends, along a curve that is level there.
-    fn wave(&self, wave: usize, length: u64, second: u64) -> i64 {
+    fn wave_at(&self, wave: usize, length: u64, second: u64) -> i64 {
         const ONE: i64 = 1 << 16;
         let wave = u64::try_from(wave).unwrap_or(0);
         let height = (self.base / 10_000) << wave;
         let count = second / length;
         let into = second % length;
-        let [from, to] = [count, count + 1].map(|end| self.dice.within(end, wave + 1, height));
+        let [from, to] = [count, count + 1].map(|end| self.rng.value_within(end, wave + 1, height));
         let along = i64::try_from(into * ONE.unsigned_abs() / length).unwrap_or(0);
         let smooth = along * along / ONE * (3 * ONE - 2 * along) / ONE;
         let moved = i128::from(to - from) * i128::from(smooth) / i128::from(ONE);
@@ -84,43 +84,43 @@ impl Walk {
 
     /// Every tick of the piece that begins at `from`: of a slot, one each few seconds, whole-second stamps, strictly rising; in a
     /// busy market of a second, spread over it.
-    pub fn piece(&self, from: Timestamp) -> Vec<Quote> {
+    pub fn ticks_of_piece(&self, from: Timestamp) -> Vec<Quote> {
         if let Some(per_second) = self.per_second {
-            return self.second(from.secs(), per_second).collect();
+            return self.ticks_of_second(from.secs(), per_second).collect();
         }
         let open = from.secs();
         let length = limits::SIM_SLOT.as_secs();
         let place = u64::try_from(open).unwrap_or(0);
         let mut ticks = Vec::with_capacity(80);
-        let mut into = self.dice.below(place, 100, 4);
+        let mut into = self.rng.value_below(place, 100, 4);
         while into < length {
             let at = Timestamp::from_secs(open.saturating_add_unsigned(into));
-            let price = self.price(at);
+            let price = self.price_at(at);
             ticks.push(Quote { at, price });
-            into += 1 + self.dice.below(place, 101 + into, 7);
+            into += 1 + self.rng.value_below(place, 101 + into, 7);
         }
         ticks
     }
 
     /// What bars are made of: the ticks of the slot, and of a busy second only the first and the last up to `now`, between which
     /// all others lie. A bar of a busy market need not be made of its hundred thousands of ticks.
-    pub fn outline(&self, slot: Timestamp, now: Timestamp) -> Vec<Quote> {
+    pub fn slot_outline(&self, slot: Timestamp, now: Timestamp) -> Vec<Quote> {
         let Some(per_second) = self.per_second else {
-            return self.piece(slot);
+            return self.ticks_of_piece(slot);
         };
         let seconds = (slot.secs()..=now.secs()).take(usize::try_from(limits::SIM_SLOT.as_secs()).unwrap_or(0));
         let ends = seconds.flat_map(|second| {
             let passed = now.micros().saturating_sub(second.saturating_mul(1_000_000));
-            let last = (passed / apart(per_second)).min(i64::from(per_second) - 1);
-            let first = self.price(Timestamp::from_secs(second));
+            let last = (passed / tick_spacing(per_second)).min(i64::from(per_second) - 1);
+            let first = self.price_at(Timestamp::from_secs(second));
             [0, last].map(|tick| self.busy_tick(first, second, tick, per_second))
         });
         ends.collect()
     }
 
-    fn second(&self, second: i64, per_second: u16) -> impl Iterator<Item = Quote> + use<> {
+    fn ticks_of_second(&self, second: i64, per_second: u16) -> impl Iterator<Item = Quote> + use<> {
         let walk = *self;
-        let first = self.price(Timestamp::from_secs(second));
+        let first = self.price_at(Timestamp::from_secs(second));
         (0..i64::from(per_second)).map(move |tick| walk.busy_tick(first, second, tick, per_second))
     }
 
@@ -128,7 +128,7 @@ impl Walk {
     fn busy_tick(&self, first: Price, second: i64, tick: i64, per_second: u16) -> Quote {
         let micros = second
             .saturating_mul(1_000_000)
-            .saturating_add(tick.saturating_mul(apart(per_second)));
+            .saturating_add(tick.saturating_mul(tick_spacing(per_second)));
         Quote {
             at: Timestamp::from_micros(micros),
             price: Price::from_micros(first.micros().saturating_add(tick.saturating_mul(self.step))),
@@ -137,19 +137,19 @@ impl Walk {
 }
 
 /// Microseconds between the ticks of a busy second.
-fn apart(per_second: u16) -> i64 {
+fn tick_spacing(per_second: u16) -> i64 {
     1_000_000 / i64::from(per_second.max(1))
 }
 
 /// A base price and step for a pair nobody listed.
-fn unknown_pair(dice: Dice) -> (i64, i64) {
-    (1_000_000 + dice.within(0, 0, 400_000), 10)
+fn unknown_pair(rng: SeededRng) -> (i64, i64) {
+    (1_000_000 + rng.value_within(0, 0, 400_000), 10)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::market::ohlc;
+    use crate::sim::market::ohlc_of;
     use proptest::prelude::*;
 
     fn usdcop(seed: u64) -> Walk {
@@ -160,7 +160,9 @@ mod tests {
     fn a_busy_second_has_its_ticks_each_with_a_price_of_its_own() {
         let slot = Timestamp::from_secs(1_761_138_000);
         let seconds = (0..300).map(|second| slot + std::time::Duration::from_secs(second));
-        let ticks: Vec<Quote> = seconds.flat_map(|second| usdcop(1).busy(25).piece(second)).collect();
+        let ticks: Vec<Quote> = seconds
+            .flat_map(|second| usdcop(1).with_tick_rate(25).ticks_of_piece(second))
+            .collect();
         assert_eq!(ticks.len(), 25 * 300);
         let mut known: Vec<_> = ticks.iter().map(|tick| (tick.at, tick.price)).collect();
         known.dedup();
@@ -170,8 +172,8 @@ mod tests {
             slot + std::time::Duration::from_micros(3_530_000),
         ] {
             let seen: Vec<_> = ticks.iter().copied().filter(|tick| tick.at <= now).collect();
-            let outline = usdcop(1).busy(25).outline(slot, now);
-            assert_eq!(ohlc(&outline), ohlc(&seen));
+            let outline = usdcop(1).with_tick_rate(25).slot_outline(slot, now);
+            assert_eq!(ohlc_of(&outline), ohlc_of(&seen));
             assert!(outline.len() < seen.len());
         }
     }
@@ -179,8 +181,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_day_and_another_seed_another() {
         let slot = Timestamp::from_secs(1_761_138_000);
-        assert_eq!(usdcop(1).piece(slot), usdcop(1).piece(slot));
-        assert_ne!(usdcop(1).piece(slot), usdcop(2).piece(slot));
+        assert_eq!(usdcop(1).ticks_of_piece(slot), usdcop(1).ticks_of_piece(slot));
+        assert_ne!(usdcop(1).ticks_of_piece(slot), usdcop(2).ticks_of_piece(slot));
     }
 
     #[test]
@@ -188,7 +190,8 @@ mod tests {
         let walk = usdcop(3);
         let mut moves: Vec<i64> = (0..2_000)
             .map(|slot| {
-                let [from, to] = [slot, slot + 1].map(|at| walk.price(Timestamp::from_secs(1_761_138_000 + at * 300)));
+                let [from, to] =
+                    [slot, slot + 1].map(|at| walk.price_at(Timestamp::from_secs(1_761_138_000 + at * 300)));
                 to.minus(from).micros().abs() * 100_000 / from.micros()
             })
             .collect();
@@ -202,7 +205,7 @@ mod tests {
         #[test]
         fn stamps_are_whole_seconds_that_rise_within_the_slot(seed in any::<u64>(), slot in 0_i64..8_000_000) {
             let opens = Timestamp::from_secs(slot * 300);
-            let ticks = usdcop(seed).piece(opens);
+            let ticks = usdcop(seed).ticks_of_piece(opens);
             prop_assert!(ticks.len() > 30);
             prop_assert!(ticks.iter().all(|tick| tick.at.micros() % 1_000_000 == 0));
             prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));
@@ -211,10 +214,10 @@ mod tests {
 
         #[test]
         fn prices_stay_plausible(seed in any::<u64>(), second in 0_i64..4_000_000_000) {
-            let price = usdcop(seed).price(Timestamp::from_secs(second)).micros();
+            let price = usdcop(seed).price_at(Timestamp::from_secs(second)).micros();
             prop_assert!((3_600_000_000..4_200_000_000).contains(&price), "{price}");
             prop_assert_eq!(price % 10_000, 0);
-            let odd = Walk::new(seed, "ABC/XYZ".parse().unwrap()).price(Timestamp::from_secs(second));
+            let odd = Walk::new(seed, "ABC/XYZ".parse().unwrap()).price_at(Timestamp::from_secs(second));
             prop_assert!(odd.micros() > 0);
         }
     }

@@ -6,10 +6,12 @@
 )]
 mod scenario;
 pub mod script;
-pub mod oddities;
-mod weather;
+pub mod odd_frames;
+mod active_faults;
 
-pub(crate) use oddities::Last;
-pub use scenario::{Act, Cue, Deed, Ending, Line, Moment, Oddity, RestTrouble, Scenario, Trouble, When, Which};
+pub(crate) use active_faults::ActiveFaults;
+pub(crate) use odd_frames::Last;
+pub use scenario::{
+    ConnectionAction, Cue, Ending, Fault, Line, Moment, OddFrame, RestFault, Scenario, ScenarioAction, When, Which,
+};
 pub use script::ScenarioError;
-pub(crate) use weather::Weather;

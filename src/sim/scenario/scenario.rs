@@ -1,4 +1,4 @@
-//! What the simulated upstream does wrong, and when: a play, one act a line.
+//! What the simulated upstream does wrong, and when: a scenario, one action a line.
 //!
 //! ```text
 //! # cue            act
@@ -12,7 +12,7 @@ use crate::domain::model::Symbol;
 use chrono::NaiveTime;
 use std::time::Duration;
 
-/// A play: acts in the order of the file.
+/// Actions in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scenario {
     /// The lines that hold an act.
@@ -29,10 +29,10 @@ pub struct Line {
     /// When.
     pub cue: Cue,
     /// What.
-    pub act: Act,
+    pub act: ScenarioAction,
 }
 
-/// When an act is played.
+/// When an action is performed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cue {
     /// Once, at a moment of market time.
@@ -84,7 +84,7 @@ pub enum Which {
 
 impl Which {
     /// Whether it means the `count`-th time.
-    pub const fn means(self, count: u64) -> bool {
+    pub const fn matches_count(self, count: u64) -> bool {
         match self {
             Self::Between(first, last) => first <= count && count <= last,
             Self::Every => true,
@@ -94,18 +94,18 @@ impl Which {
 
 /// What is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum ScenarioAction {
     /// Something done once: to the connection that gave the cue, else to all.
-    Deed(Deed),
+    OnConnection(ConnectionAction),
     /// Something that lasts: for so long, or for good.
-    Trouble(Trouble, Option<Duration>),
+    Fault(Fault, Option<Duration>),
     /// Every lasting trouble ends, keys included.
-    Relent,
+    ClearFaults,
 }
 
 /// Something done to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum ConnectionAction {
     /// It ends.
     Drop(Ending),
     /// It stays, and neither reads nor writes: the peer vanished, the socket did not.
@@ -113,7 +113,7 @@ pub enum Deed {
     /// It reads, and says nothing any more, not even to heartbeats.
     Stall(Option<Duration>),
     /// It says something odd.
-    Send(Oddity),
+    Send(OddFrame),
     /// It says the last price again, so many times.
     Repeat(u32),
 }
@@ -131,8 +131,8 @@ pub enum Ending {
 
 /// Something odd to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Oddity {
-    /// A named oddity of `crate::sim::scenario::oddities`.
+pub enum OddFrame {
+    /// A named frame of `crate::sim::scenario::odd_frames`.
     Named(&'static str),
     /// A text as it stands in the file.
     Text(String),
@@ -140,7 +140,7 @@ pub enum Oddity {
 
 /// Something wrong that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Fault {
     /// Prices stop; heartbeats are answered.
     Mute,
     /// Prices come so much later than their stamps.
@@ -188,7 +188,7 @@ pub enum Trouble {
     /// Upgrades are granted with a wrong `Sec-WebSocket-Accept`.
     ForgeUpgrades,
     /// REST requests go wrong.
-    Rest(RestTrouble),
+    Rest(RestFault),
     /// A key is not known any more: by its place in the list, from 1; `None` is every key.
     ExpiredKey(Option<usize>),
     /// A key has no credits left this minute.
@@ -199,7 +199,7 @@ pub enum Trouble {
 
 /// What goes wrong with REST requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestTrouble {
+pub enum RestFault {
     /// Answered with this status and a JSON error.
     Status(u16),
     /// Errors come under HTTP 200, only the body names the code.
@@ -246,10 +246,18 @@ impl Scenario {
                 line(
                     1,
                     "at bar 3 refuse upgrades 503 for 3m",
-                    Act::Trouble(Trouble::RefuseUpgrades(503), Some(bar * 3 / 5)),
+                    ScenarioAction::Fault(Fault::RefuseUpgrades(503), Some(bar * 3 / 5)),
                 ),
-                line(2, "at bar 3 stuck for 5m", Act::Trouble(Trouble::Stuck, Some(bar))),
-                line(3, "at bar 3 drop 1006", Act::Deed(Deed::Drop(Ending::Vanish))),
+                line(
+                    2,
+                    "at bar 3 stuck for 5m",
+                    ScenarioAction::Fault(Fault::Stuck, Some(bar)),
+                ),
+                line(
+                    3,
+                    "at bar 3 drop 1006",
+                    ScenarioAction::OnConnection(ConnectionAction::Drop(Ending::Vanish)),
+                ),
             ],
         }
     }

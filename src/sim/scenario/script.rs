@@ -3,14 +3,15 @@
 use crate::domain::model::Symbol;
 use crate::limits;
 use crate::sim::scenario::{
-    Act, Cue, Deed, Ending, Line, Moment, Oddity, RestTrouble, Scenario, Trouble, When, Which, oddities,
+    ConnectionAction, Cue, Ending, Fault, Line, Moment, OddFrame, RestFault, Scenario, ScenarioAction, When, Which,
+    odd_frames,
 };
 use chrono::NaiveTime;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a scenario cannot be played.
+/// Why a scenario cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file cannot be read.
@@ -47,16 +48,16 @@ const MOMENTS: [(&str, Moment); 8] = [
     ("heartbeat", Moment::Heartbeat),
     ("rest", Moment::Rest),
 ];
-const REST: [(&str, RestTrouble); 9] = [
-    ("errors-200", RestTrouble::ErrorsAs200),
-    ("hang", RestTrouble::Hang),
-    ("empty", RestTrouble::Empty),
-    ("duplicates", RestTrouble::Duplicates),
-    ("noise", RestTrouble::Noise),
-    ("mismatch", RestTrouble::Mismatch),
-    ("exclusive-end", RestTrouble::ExclusiveEnd),
-    ("html", RestTrouble::Html),
-    ("reset", RestTrouble::Reset),
+const REST: [(&str, RestFault); 9] = [
+    ("errors-200", RestFault::ErrorsAs200),
+    ("hang", RestFault::Hang),
+    ("empty", RestFault::Empty),
+    ("duplicates", RestFault::Duplicates),
+    ("noise", RestFault::Noise),
+    ("mismatch", RestFault::Mismatch),
+    ("exclusive-end", RestFault::ExclusiveEnd),
+    ("html", RestFault::Html),
+    ("reset", RestFault::Reset),
 ];
 
 impl Scenario {
@@ -80,7 +81,7 @@ impl FromStr for Scenario {
     fn from_str(text: &str) -> Result<Self, ScenarioError> {
         let mut lines = Vec::new();
         for (line, number) in text.lines().zip(1..) {
-            let text = uncommented(line);
+            let text = strip_comment(line);
             if text.is_empty() {
                 continue;
             }
@@ -107,7 +108,7 @@ impl FromStr for Scenario {
     }
 }
 
-impl FromStr for Act {
+impl FromStr for ScenarioAction {
     type Err = ScenarioError;
 
     /// Reads one act without a cue, as a test gives it to a running server.
@@ -122,7 +123,7 @@ impl FromStr for Act {
 }
 
 /// The line up to its comment: a `#` at the start or after a blank, not followed by a digit (`#2` is the second time).
-fn uncommented(line: &str) -> &str {
+fn strip_comment(line: &str) -> &str {
     let mut end = line.len();
     for (at, _) in line.match_indices('#') {
         let (before, after) = line.split_at(at);
@@ -135,7 +136,7 @@ fn uncommented(line: &str) -> &str {
     line.get(..end).unwrap_or(line).trim()
 }
 
-fn read_line(text: &str) -> Result<(Cue, Act), String> {
+fn read_line(text: &str) -> Result<(Cue, ScenarioAction), String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (cue, used) = match words.as_slice() {
         ["at", "bar", number, plus, ..] if plus.starts_with('+') => (bar_cue(number, plus)?, 4),
@@ -157,7 +158,7 @@ fn bar_cue(number: &str, plus: &str) -> Result<Cue, String> {
         .ok()
         .filter(|number| (1..=2_000).contains(number))
         .ok_or_else(|| format!("bar {number:?} is not a number from 1 to 2000; bar 1 opens with the session"))?;
-    let plus = duration(plus.trim_start_matches('+'))?;
+    let plus = parse_duration(plus.trim_start_matches('+'))?;
     Ok(Cue::At(When::AfterOpen(limits::SIM_SLOT * (number - 1) + plus)))
 }
 
@@ -166,7 +167,7 @@ fn read_when(text: &str) -> Result<When, String> {
         return Ok(When::Start);
     }
     if let Some(after) = text.strip_prefix('+') {
-        return duration(after).map(When::AfterOpen);
+        return parse_duration(after).map(When::AfterOpen);
     }
     ["%H:%M:%S", "%H:%M"]
         .into_iter()
@@ -179,7 +180,7 @@ fn read_moment(text: &str) -> Result<Moment, String> {
     one_of(text, &MOMENTS).ok_or_else(|| {
         format!(
             "{text:?} is not something that happens; allowed are {}",
-            names(&MOMENTS)
+            list_names(&MOMENTS)
         )
     })
 }
@@ -201,7 +202,7 @@ fn read_which(text: &str) -> Result<Which, String> {
 ///
 /// # Errors
 /// A sentence when the text is no duration, or longer than a year.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration; allowed are such as 250ms, 90s, 5m, 1h30m, at most a year");
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -233,40 +234,42 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// An act, with its `for DURATION` cut off the end.
-fn read_act(words: &[&str], line: &str) -> Result<Act, String> {
+fn read_act(words: &[&str], line: &str) -> Result<ScenarioAction, String> {
     if let ["send", "text", ..] = words {
         let text = line.split_once("text").map_or("", |(_, text)| text).trim();
-        return Ok(Act::Deed(Deed::Send(Oddity::Text(text.to_owned()))));
+        return Ok(ScenarioAction::OnConnection(ConnectionAction::Send(OddFrame::Text(
+            text.to_owned(),
+        ))));
     }
     let (words, span) = match words {
-        [act @ .., "for", span] => (act, Some(duration(span)?)),
+        [act @ .., "for", span] => (act, Some(parse_duration(span)?)),
         act => (act, None),
     };
     match words {
-        ["half-open"] => return Ok(Act::Deed(Deed::HalfOpen(span))),
-        ["stall"] => return Ok(Act::Deed(Deed::Stall(span))),
+        ["half-open"] => return Ok(ScenarioAction::OnConnection(ConnectionAction::HalfOpen(span))),
+        ["stall"] => return Ok(ScenarioAction::OnConnection(ConnectionAction::Stall(span))),
         [] => return Err(format!("has no act; allowed are {ACTS}")),
         _ => {}
     }
     if let Some(trouble) = read_trouble(words)? {
-        return Ok(Act::Trouble(trouble, span));
+        return Ok(ScenarioAction::Fault(trouble, span));
     }
     if span.is_some() {
         return Err(format!("{:?} is done once and takes no \"for\"", words.join(" ")));
     }
     match words {
-        ["relent"] => Ok(Act::Relent),
-        ["drop", how] => Ok(Act::Deed(Deed::Drop(read_ending(how)?))),
-        ["send", name] => oddities::named(name)
-            .map(|name| Act::Deed(Deed::Send(Oddity::Named(name))))
+        ["relent"] => Ok(ScenarioAction::ClearFaults),
+        ["drop", how] => Ok(ScenarioAction::OnConnection(ConnectionAction::Drop(read_ending(how)?))),
+        ["send", name] => odd_frames::find_name(name)
+            .map(|name| ScenarioAction::OnConnection(ConnectionAction::Send(OddFrame::Named(name))))
             .ok_or_else(|| {
                 format!(
                     "{name:?} is nothing to send; allowed are text TEXT, {}",
-                    oddities::NAMES.join(", ")
+                    odd_frames::NAMES.join(", ")
                 )
             }),
         ["repeat", count] => match count.parse() {
-            Ok(count @ 1..=10_000) => Ok(Act::Deed(Deed::Repeat(count))),
+            Ok(count @ 1..=10_000) => Ok(ScenarioAction::OnConnection(ConnectionAction::Repeat(count))),
             _ => Err(format!("repeat {count:?} is not a count from 1 to 10000")),
         },
         ["drop", ..] => {
@@ -274,7 +277,7 @@ fn read_act(words: &[&str], line: &str) -> Result<Act, String> {
         }
         ["send", ..] => Err(format!(
             "send needs one word; allowed are text TEXT, {}",
-            oddities::NAMES.join(", ")
+            odd_frames::NAMES.join(", ")
         )),
         [act, ..] => Err(format!(
             "{:?} is not an act; it begins with {act:?}, allowed are {ACTS}",
@@ -295,48 +298,48 @@ fn read_ending(how: &str) -> Result<Ending, String> {
     }
 }
 
-fn read_trouble(words: &[&str]) -> Result<Option<Trouble>, String> {
+fn read_trouble(words: &[&str]) -> Result<Option<Fault>, String> {
     Ok(Some(match words {
-        ["mute"] => Trouble::Mute,
-        ["late", by] => Trouble::Late(duration(by)?),
-        ["frozen"] => Trouble::Frozen,
-        ["stuck"] => Trouble::Stuck,
-        ["quoted"] => Trouble::Quoted,
-        ["minute-stamps"] => Trouble::MinuteStamps,
-        ["ahead", by] => Trouble::Ahead(duration(by)?),
-        ["behind", by] => Trouble::Behind(duration(by)?),
-        ["milli-stamps"] => Trouble::MilliStamps,
-        ["bid-ask"] => Trouble::BidAsk,
-        ["null-lists"] => Trouble::NullLists,
-        ["no-lists"] => Trouble::NoLists,
-        ["ignore", "subscribes"] => Trouble::IgnoreSubscribes,
-        ["ignore", "heartbeats"] => Trouble::IgnoreHeartbeats,
+        ["mute"] => Fault::Mute,
+        ["late", by] => Fault::Late(parse_duration(by)?),
+        ["frozen"] => Fault::Frozen,
+        ["stuck"] => Fault::Stuck,
+        ["quoted"] => Fault::Quoted,
+        ["minute-stamps"] => Fault::MinuteStamps,
+        ["ahead", by] => Fault::Ahead(parse_duration(by)?),
+        ["behind", by] => Fault::Behind(parse_duration(by)?),
+        ["milli-stamps"] => Fault::MilliStamps,
+        ["bid-ask"] => Fault::BidAsk,
+        ["null-lists"] => Fault::NullLists,
+        ["no-lists"] => Fault::NoLists,
+        ["ignore", "subscribes"] => Fault::IgnoreSubscribes,
+        ["ignore", "heartbeats"] => Fault::IgnoreHeartbeats,
         ["ignore", ..] => return Err("ignore what? allowed are ignore subscribes, ignore heartbeats".to_owned()),
-        ["refuse", "connections"] => Trouble::RefuseConnections,
+        ["refuse", "connections"] => Fault::RefuseConnections,
         ["refuse", "symbol", symbol] => {
-            Trouble::RefuseSymbol(symbol.parse::<Symbol>().map_err(|error| error.to_string())?)
+            Fault::RefuseSymbol(symbol.parse::<Symbol>().map_err(|error| error.to_string())?)
         }
-        ["refuse", "upgrades", status] => Trouble::RefuseUpgrades(read_status(status, &[200, 302])?),
+        ["refuse", "upgrades", status] => Fault::RefuseUpgrades(read_status(status, &[200, 302])?),
         ["refuse", ..] => {
             return Err(
                 "refuse what? allowed are refuse upgrades STATUS, refuse connections, refuse symbol USD/COP".to_owned(),
             );
         }
-        ["retry-after", by] => Trouble::RetryAfter(duration(by)?),
-        ["hang", "connections"] => Trouble::HangConnections,
-        ["hang", "upgrades"] => Trouble::HangUpgrades,
-        ["slow", "upgrades", by] => Trouble::SlowUpgrades(duration(by)?),
-        ["cut", "upgrades"] => Trouble::CutUpgrades,
-        ["forge", "upgrades"] => Trouble::ForgeUpgrades,
+        ["retry-after", by] => Fault::RetryAfter(parse_duration(by)?),
+        ["hang", "connections"] => Fault::HangConnections,
+        ["hang", "upgrades"] => Fault::HangUpgrades,
+        ["slow", "upgrades", by] => Fault::SlowUpgrades(parse_duration(by)?),
+        ["cut", "upgrades"] => Fault::CutUpgrades,
+        ["forge", "upgrades"] => Fault::ForgeUpgrades,
         [act @ ("hang" | "slow" | "cut" | "forge"), ..] => {
             return Err(format!(
                 "{act} what? allowed are hang connections, hang upgrades, slow upgrades DURATION, cut upgrades, forge upgrades"
             ));
         }
-        ["rest", rest @ ..] => Trouble::Rest(read_rest(rest)?),
-        ["expire", "key", key] => Trouble::ExpiredKey(read_key(key)?),
-        ["exhaust", "key", key, "minute"] => Trouble::NoMinuteCredits(read_key(key)?),
-        ["exhaust", "key", key, "day"] => Trouble::NoDayCredits(read_key(key)?),
+        ["rest", rest @ ..] => Fault::Rest(read_rest(rest)?),
+        ["expire", "key", key] => Fault::ExpiredKey(read_key(key)?),
+        ["exhaust", "key", key, "minute"] => Fault::NoMinuteCredits(read_key(key)?),
+        ["exhaust", "key", key, "day"] => Fault::NoDayCredits(read_key(key)?),
         ["expire" | "exhaust", ..] => {
             return Err("which key? allowed are expire key N, exhaust key N minute, exhaust key N day; N is a number from 1, or all".to_owned());
         }
@@ -344,14 +347,14 @@ fn read_trouble(words: &[&str]) -> Result<Option<Trouble>, String> {
     }))
 }
 
-fn read_rest(words: &[&str]) -> Result<RestTrouble, String> {
+fn read_rest(words: &[&str]) -> Result<RestFault, String> {
     match words {
-        ["status", status] => read_status(status, &[]).map(RestTrouble::Status),
-        ["slow", by] => duration(by).map(RestTrouble::Slow),
-        ["cut"] => Ok(RestTrouble::Cut),
+        ["status", status] => read_status(status, &[]).map(RestFault::Status),
+        ["slow", by] => parse_duration(by).map(RestFault::Slow),
+        ["cut"] => Ok(RestFault::Cut),
         ["refuse", symbol] => symbol
             .parse()
-            .map(RestTrouble::RefuseSymbol)
+            .map(RestFault::RefuseSymbol)
             .map_err(|error| format!("{error}")),
         [name] => one_of(name, &REST).ok_or_else(|| rest_words(words)),
         _ => Err(rest_words(words)),
@@ -362,7 +365,7 @@ fn rest_words(words: &[&str]) -> String {
     format!(
         "rest {:?} is not known; allowed are status CODE, slow DURATION, refuse USD/COP, cut, {}",
         words.join(" "),
-        names(&REST)
+        list_names(&REST)
     )
 }
 
@@ -388,7 +391,7 @@ fn one_of<T: Copy>(text: &str, table: &[(&str, T)]) -> Option<T> {
     table.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
 
-fn names<T>(table: &[(&str, T)]) -> String {
+fn list_names<T>(table: &[(&str, T)]) -> String {
     table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 

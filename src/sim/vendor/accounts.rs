@@ -118,7 +118,7 @@ struct Window {
 }
 
 impl Window {
-    const fn of(length: Duration) -> Self {
+    const fn with_length(length: Duration) -> Self {
         Self {
             length,
             began: Timestamp::from_micros(i64::MIN),
@@ -138,11 +138,11 @@ impl Window {
 
 impl Account {
     fn new(key: &str) -> Self {
-        let minute = Window::of(Duration::from_secs(60));
+        let minute = Window::with_length(Duration::from_secs(60));
         Self {
             key: key.to_owned(),
             minute,
-            day: Window::of(DAY),
+            day: Window::with_length(DAY),
             events: minute,
             last_call: None,
             last_handshake: None,
@@ -160,12 +160,12 @@ impl Account {
     }
 
     /// The key as it may be shown: its last four characters.
-    pub fn tail(&self) -> String {
-        tail(&self.key)
+    pub fn key_tail(&self) -> String {
+        key_tail(&self.key)
     }
 
     /// Counts a client event; the number of this minute when that is beyond the plan.
-    pub fn event(&mut self, plan: &Plan, now: Timestamp) -> Result<(), u32> {
+    pub fn count_event(&mut self, plan: &Plan, now: Timestamp) -> Result<(), u32> {
         self.use_.events_total += 1;
         let count = self.events.add(1, now);
         if count > plan.events_per_minute {
@@ -176,7 +176,7 @@ impl Account {
     }
 
     /// Notes that a REST call came, and whether it came too soon. `slack` is what the network may have taken from the spacing.
-    pub fn call(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
+    pub fn count_call(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
         self.use_.calls_total += 1;
         if let Some(last) = self.last_call.replace(now) {
             let gap = now.since(last);
@@ -187,7 +187,7 @@ impl Account {
     }
 
     /// Notes that a handshake came, and whether it came too soon.
-    pub fn handshake(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
+    pub fn count_handshake(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
         self.use_.handshakes_total += 1;
         if let Some(last) = self.last_handshake.replace(now) {
             let gap = now.since(last);
@@ -209,18 +209,18 @@ impl Account {
 
     /// Notes that it is refused for the rest of the UTC day: as unknown, or because its credits are spent. The pairs of one call
     /// are refused at one instant.
-    pub fn refuse(&mut self, now: Timestamp) {
+    pub fn count_refusal(&mut self, now: Timestamp) {
         let before = self.refused_at.replace(now);
         let again = before.is_some_and(|at| at != now && at.floor(DAY) == now.floor(DAY));
         self.use_.refused_again += u64::from(again);
     }
 
     /// Takes credits. A call beyond the budget is refused, not charged, and counted as broken.
-    pub fn spend(&mut self, plan: &Plan, cost: u32, now: Timestamp) -> Result<Credits, Shortage> {
+    pub fn spend_credits(&mut self, plan: &Plan, cost: u32, now: Timestamp) -> Result<Credits, Shortage> {
         let day_used = self.day.add(0, now).saturating_add(cost);
         if day_used > plan.credits_per_day {
             self.use_.day_broken += 1;
-            self.refuse(now);
+            self.count_refusal(now);
             return Err(Shortage::Day(day_used));
         }
         let minute_used = self.minute.add(0, now).saturating_add(cost);
@@ -239,13 +239,13 @@ impl Account {
     }
 
     /// Credits of this minute and day, without taking any.
-    pub fn used(&mut self, now: Timestamp) -> (u32, u32) {
+    pub fn credits_used(&mut self, now: Timestamp) -> (u32, u32) {
         (self.minute.add(0, now), self.day.add(0, now))
     }
 }
 
 /// The last four characters of a key, or fewer of a short one: never half of it.
-pub fn tail(key: &str) -> String {
+pub fn key_tail(key: &str) -> String {
     let shown = (key.chars().count() / 2).min(4);
     let skipped = key.chars().count() - shown;
     format!("…{}", key.chars().skip(skipped).collect::<String>())
@@ -268,7 +268,7 @@ impl Accounts {
     }
 
     /// The place of a key, from 1; `None` when it is not known.
-    pub fn find(&mut self, key: &str) -> Option<usize> {
+    pub fn find_key(&mut self, key: &str) -> Option<usize> {
         if let Some(at) = self.accounts.iter().position(|account| account.key == key) {
             return Some(at + 1);
         }
@@ -281,7 +281,7 @@ impl Accounts {
     }
 
     /// The account at a place.
-    pub fn at(&mut self, place: usize) -> Option<&mut Account> {
+    pub fn account_at(&mut self, place: usize) -> Option<&mut Account> {
         self.accounts.get_mut(place.checked_sub(1)?)
     }
 
@@ -315,15 +315,15 @@ mod tests {
         let (mut account, plan) = (account(), Plan::default());
         for call in 1..=8 {
             assert_eq!(
-                account.spend(&plan, 1, after(call)),
+                account.spend_credits(&plan, 1, after(call)),
                 Ok(Credits {
                     used: u32::try_from(call).unwrap(),
                     left: 8 - u32::try_from(call).unwrap()
                 })
             );
         }
-        assert_eq!(account.spend(&plan, 1, after(59)), Err(Shortage::Minute(9)));
-        assert!(account.spend(&plan, 1, after(60)).is_ok());
+        assert_eq!(account.spend_credits(&plan, 1, after(59)), Err(Shortage::Minute(9)));
+        assert!(account.spend_credits(&plan, 1, after(60)).is_ok());
         assert_eq!((account.use_.minute_broken, account.use_.credits_total), (1, 9));
     }
 
@@ -336,18 +336,18 @@ mod tests {
                 ..Plan::default()
             },
         );
-        assert!(account.spend(&plan, 2, NOON).is_ok());
-        assert_eq!(account.spend(&plan, 1, after(43_199)), Err(Shortage::Day(3)));
-        assert!(account.spend(&plan, 1, after(43_200)).is_ok());
+        assert!(account.spend_credits(&plan, 2, NOON).is_ok());
+        assert_eq!(account.spend_credits(&plan, 1, after(43_199)), Err(Shortage::Day(3)));
+        assert!(account.spend_credits(&plan, 1, after(43_200)).is_ok());
         assert_eq!(account.use_.day_broken, 1);
     }
 
     #[test]
     fn the_hundred_and_first_event_of_a_minute_is_too_many() {
         let (mut account, plan) = (account(), Plan::default());
-        assert!((0..100).all(|_| account.event(&plan, NOON).is_ok()));
-        assert_eq!(account.event(&plan, NOON), Err(101));
-        assert_eq!(account.event(&plan, after(60)), Ok(()));
+        assert!((0..100).all(|_| account.count_event(&plan, NOON).is_ok()));
+        assert_eq!(account.count_event(&plan, NOON), Err(101));
+        assert_eq!(account.count_event(&plan, after(60)), Ok(()));
         assert_eq!(account.use_.events_broken, 1);
     }
 
@@ -355,26 +355,26 @@ mod tests {
     fn calls_that_follow_too_closely_are_counted() {
         let (mut account, plan) = (account(), Plan::default());
         for at in [0, 8, 15, 30] {
-            account.call(&plan, Duration::ZERO, after(at));
+            account.count_call(&plan, Duration::ZERO, after(at));
         }
         assert_eq!(
             (account.use_.spacing_broken, account.use_.spacing_min),
             (1, Some(Duration::from_secs(7)))
         );
-        account.call(&plan, Duration::from_secs(1), after(37));
+        account.count_call(&plan, Duration::from_secs(1), after(37));
         assert_eq!(account.use_.spacing_broken, 1, "the slack is granted");
     }
 
     #[test]
     fn a_key_that_was_refused_for_the_day_and_is_used_again_that_day_is_noticed() {
         let mut account = account();
-        account.refuse(NOON);
-        account.refuse(after(43_200));
+        account.count_refusal(NOON);
+        account.count_refusal(after(43_200));
         assert_eq!(
             account.use_.refused_again, 0,
             "once a day is how one learns that it is good again"
         );
-        account.refuse(after(43_300));
+        account.count_refusal(after(43_300));
         assert_eq!(account.use_.refused_again, 1);
     }
 
@@ -382,19 +382,24 @@ mod tests {
     fn unknown_keys_are_known_only_when_no_list_was_given() {
         let mut listed = Accounts::new(&["one".to_owned(), "two".to_owned()]);
         assert_eq!(
-            (listed.find("two"), listed.find("three"), listed.find("")),
+            (listed.find_key("two"), listed.find_key("three"), listed.find_key("")),
             (Some(2), None, None)
         );
         let mut open = Accounts::new(&[]);
         assert_eq!(
-            (open.find("a"), open.find("b"), open.find("a"), open.find("")),
+            (
+                open.find_key("a"),
+                open.find_key("b"),
+                open.find_key("a"),
+                open.find_key("")
+            ),
             (Some(1), Some(2), Some(1), None)
         );
     }
 
     #[test]
     fn a_key_is_never_shown_whole() {
-        assert_eq!(account().tail(), "…0001");
-        assert_eq!((tail("abc"), tail("")), ("…c".to_owned(), "…".to_owned()));
+        assert_eq!(account().key_tail(), "…0001");
+        assert_eq!((key_tail("abc"), key_tail("")), ("…c".to_owned(), "…".to_owned()));
     }
 }

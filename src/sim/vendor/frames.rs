@@ -61,7 +61,7 @@ pub(crate) struct Spelling {
 }
 
 /// A price event.
-pub(crate) fn price(symbol: &Symbol, stamp: i64, price: Price, spelling: Spelling) -> String {
+pub(crate) fn price_event(symbol: &Symbol, stamp: i64, price: Price, spelling: Spelling) -> String {
     let written = if spelling.quoted {
         format!("\"{price}\"")
     } else {
@@ -85,12 +85,12 @@ mod tests {
     #[test]
     fn a_price_is_written_as_documented_or_as_reported() {
         let exact = Price::from_micros(3_270_260_010);
-        let plain = price(&Symbol::usdcop(), 1_761_138_000, exact, Spelling::default());
+        let plain = price_event(&Symbol::usdcop(), 1_761_138_000, exact, Spelling::default());
         assert!(
             plain.ends_with(",\"timestamp\":1761138000,\"price\":3270.26001}"),
             "{plain}"
         );
-        let odd = price(
+        let odd = price_event(
             &Symbol::usdcop(),
             0,
             exact,

@@ -44,7 +44,7 @@ impl Question {
         twists: Twists,
         now: Timestamp,
     ) -> Result<Vec<MarketBar>, ApiError> {
-        let symbol = served(market, symbol)?;
+        let symbol = find_served(market, symbol)?;
         let asked = &self.0;
         let mut bars = market.bars(symbol, asked.interval.span(), asked.from, asked.to, now, asked.count);
         if bars.is_empty() {
@@ -63,7 +63,7 @@ impl Question {
             }
         }
         if twists.duplicates {
-            bars = bars.into_iter().flat_map(twice).collect();
+            bars = bars.into_iter().flat_map(duplicate_bar).collect();
         }
         if !asked.ascending {
             bars.reverse();
@@ -72,16 +72,16 @@ impl Question {
     }
 
     /// The answer as JSON.
-    pub fn json(&self, symbol: &str, bars: &[MarketBar], twists: Twists) -> Value {
-        self.0.json(symbol, &self.rows(bars, twists))
+    pub fn json_body(&self, symbol: &str, bars: &[MarketBar], twists: Twists) -> Value {
+        self.0.json(symbol, &self.series_rows(bars, twists))
     }
 
     /// The answer as CSV.
-    pub fn csv(&self, bars: &[MarketBar], delimiter: &str, twists: Twists) -> String {
-        self.0.csv(&self.rows(bars, twists), delimiter)
+    pub fn csv_body(&self, bars: &[MarketBar], delimiter: &str, twists: Twists) -> String {
+        self.0.csv(&self.series_rows(bars, twists), delimiter)
     }
 
-    fn rows(&self, bars: &[MarketBar], twists: Twists) -> Vec<SeriesRow> {
+    fn series_rows(&self, bars: &[MarketBar], twists: Twists) -> Vec<SeriesRow> {
         bars.iter()
             .map(|bar: &MarketBar| {
                 let prices = [bar.ohlc.open, bar.ohlc.high, bar.ohlc.low, bar.ohlc.close];
@@ -93,7 +93,7 @@ impl Question {
 }
 
 /// A bar, and again with another close.
-fn twice(bar: MarketBar) -> [MarketBar; 2] {
+fn duplicate_bar(bar: MarketBar) -> [MarketBar; 2] {
     let mut again = bar;
     again.ohlc.close = bar.ohlc.low;
     [bar, again]
@@ -103,11 +103,11 @@ fn twice(bar: MarketBar) -> [MarketBar; 2] {
 ///
 /// # Errors
 /// [`ApiError`] 404 when it is not.
-pub fn served(market: &Market, symbol: &str) -> Result<Symbol, ApiError> {
+pub fn find_served(market: &Market, symbol: &str) -> Result<Symbol, ApiError> {
     let known = symbol
         .parse()
         .ok()
-        .filter(|known: &Symbol| known.as_str().eq_ignore_ascii_case(symbol) && market.has(known));
+        .filter(|known: &Symbol| known.as_str().eq_ignore_ascii_case(symbol) && market.has_symbol(known));
     known.ok_or_else(|| ApiError::unknown_symbol(symbol))
 }
 

@@ -7,7 +7,7 @@ const SQL: Dialect = Dialect::Postgres;
 
 impl Link {
     /// All of it, or nothing.
-    pub(super) async fn adopt(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+    pub(super) async fn adopt_lineage(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         self.begin().await?;
         let adopted = self.adopt_rows(adoption).await;
         self.end(adopted).await
@@ -21,6 +21,6 @@ impl Link {
         let types = [Type::TEXT, Type::TEXT, Type::INT8];
         let place: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&adoption.reader, &adoption.lineage, &adoption.position];
-        self.run(&SQL.advance(), &types, &place).await
+        self.run(&SQL.advance_position(), &types, &place).await
     }
 }

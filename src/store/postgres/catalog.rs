@@ -53,7 +53,7 @@ struct TextOut {
 }
 
 /// The tables of these names, as far as they are there.
-fn tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, StoreError> {
+fn read_tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, StoreError> {
     let rows: Vec<TextOut> = sql_query(TABLES).bind::<Array<Text>, _>(names).load(db)?;
     let tables = rows
         .iter()
@@ -63,15 +63,15 @@ fn tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, Stor
 }
 
 /// How the tables differ from what candela relies on, those of the history included.
-pub(super) fn differences(
+pub(super) fn schema_differences(
     db: &mut Blocking,
     pending: bool,
     history: Option<&L0Table>,
 ) -> Result<Vec<Difference>, StoreError> {
-    let found = tables(db, layout::tables())?;
-    let mut differences = layout::compare(&found, pending);
+    let found = read_tables(db, layout::table_names())?;
+    let mut differences = layout::compare_tables(&found, pending);
     if let Some(history) = history {
-        for table in tables(db, vec![history.table()])? {
+        for table in read_tables(db, vec![history.table()])? {
             if !found.iter().any(|found: &FoundTable| found.name == table.name) {
                 differences.extend(layout::compare_history(&table, history.time_name()));
             }
@@ -81,9 +81,9 @@ pub(super) fn differences(
 }
 
 /// What `--adapt` would do now, in order; nothing where the tables are as they should be.
-pub(super) fn plan(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
-    let found = tables(db, layout::tables())?;
-    let statements = layout::plan(&layout::compare(&found, pending));
+pub(super) fn plan_changes(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
+    let found = read_tables(db, layout::table_names())?;
+    let statements = layout::plan_statements(&layout::compare_tables(&found, pending));
     let retyped = |table: &FoundTable| {
         statements
             .iter()
@@ -112,8 +112,8 @@ pub(super) fn plan(db: &mut Blocking, pending: bool) -> Result<Vec<String>, Stor
 }
 
 /// Does what the plan says, in the transaction that the caller has begun, and returns it.
-pub(super) fn adapt(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
-    let statements = plan(db, pending)?;
+pub(super) fn adapt_schema(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
+    let statements = plan_changes(db, pending)?;
     for statement in &statements {
         db.batch_execute(statement)
             .map_err(|error| match StoreError::from(error) {

@@ -45,7 +45,7 @@ pub(super) struct FoundColumn {
     pub(super) shown: String,
     /// It may not be null and has no default.
     pub(super) required: bool,
-    /// The database fills it and lets nobody else.
+    /// The database fills it and refuses values of a client.
     pub(super) generated: bool,
 }
 
@@ -111,12 +111,12 @@ impl fmt::Display for Difference {
 }
 
 /// The tables to ask the catalog for.
-pub(super) fn tables() -> Vec<String> {
+pub(super) fn table_names() -> Vec<String> {
     RELIED.iter().map(|relied| relied.table.to_owned()).collect()
 }
 
 /// How the tables that are there differ. While migrations are `pending`, what they will make is not missed.
-pub(super) fn compare(found: &[FoundTable], pending: bool) -> Vec<Difference> {
+pub(super) fn compare_tables(found: &[FoundTable], pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     for relied in &RELIED {
         match found.iter().find(|table| table.name == relied.table) {
@@ -147,14 +147,14 @@ fn of_table(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Differenc
             adapt: None,
         }];
     }
-    let mut differences = rights(relied, table, pending);
-    differences.extend(columns(relied, table, pending));
-    differences.extend(keys(relied, table, pending));
-    differences.extend(others(table));
+    let mut differences = missing_rights(relied, table, pending);
+    differences.extend(column_differences(relied, table, pending));
+    differences.extend(key_differences(relied, table, pending));
+    differences.extend(other_differences(table));
     differences
 }
 
-fn rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+fn missing_rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
     let lacking = table
@@ -193,7 +193,7 @@ fn rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference>
     differences
 }
 
-fn columns(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+fn column_differences(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
     let added = relied.added.iter().map(|column| (column, true));
@@ -213,7 +213,7 @@ fn columns(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference
                     weight: Weight::Grave,
                     says: format!("{name} has no column {column}"),
                     remedy: format!("ALTER TABLE {name} ADD COLUMN \"{column}\" {kind}"),
-                    adapt: Some(alter(name, format!("ADD COLUMN \"{column}\" {kind}"))),
+                    adapt: Some(alter_table(name, format!("ADD COLUMN \"{column}\" {kind}"))),
                 });
             }
         }
@@ -226,14 +226,14 @@ fn columns(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference
                 weight: Weight::Grave,
                 says: format!("{name}.{column} may not be null and has no default: rows without it, such as candela's, are refused"),
                 remedy: format!("ALTER TABLE {name} ALTER COLUMN \"{column}\" SET DEFAULT a value, or DROP NOT NULL"),
-                adapt: Some(alter(name, format!("ALTER COLUMN \"{column}\" DROP NOT NULL"))),
+                adapt: Some(alter_table(name, format!("ALTER COLUMN \"{column}\" DROP NOT NULL"))),
             });
         }
     }
     differences
 }
 
-fn alter(table: &str, clause: String) -> Adapt {
+fn alter_table(table: &str, clause: String) -> Adapt {
     Adapt::Alter {
         table: table.to_owned(),
         clause,
@@ -248,10 +248,10 @@ fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Differenc
             weight: Weight::Grave,
             says: format!("{table}.{column} is filled by the database alone, and candela writes to it"),
             remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" DROP EXPRESSION"),
-            adapt: Some(alter(table, format!("ALTER COLUMN \"{column}\" DROP EXPRESSION"))),
+            adapt: Some(alter_table(table, format!("ALTER COLUMN \"{column}\" DROP EXPRESSION"))),
         });
     }
-    let (why, target) = match need.fits(found) {
+    let (why, target) = match need.check_column(found) {
         Fit::Fits => return differences,
         Fit::Not { why, target } => (why, target),
     };
@@ -261,7 +261,7 @@ fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Differenc
             weight: Weight::Grave,
             says,
             remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {target}"),
-            adapt: Some(alter(table, format!("ALTER COLUMN \"{column}\" TYPE {target}"))),
+            adapt: Some(alter_table(table, format!("ALTER COLUMN \"{column}\" TYPE {target}"))),
         },
         None if need == Need::Instant && found.kind == "timestamp" => Difference {
             weight: Weight::Grave,
@@ -282,17 +282,16 @@ fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Differenc
     differences
 }
 
-fn keys(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
+fn key_differences(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
     let expected: BTreeSet<&str> = relied.key.iter().copied().collect();
     if expected.is_empty() {
         return differences;
     }
-    let listed = quoted(relied.key.iter().copied());
-    let columns = |key: &UniqueKey| key.columns.iter().cloned().collect::<BTreeSet<String>>();
+    let listed = quote_columns(relied.key.iter().copied());
     let is_expected = |key: &&UniqueKey| {
-        columns(key).iter().map(String::as_str).eq(expected.iter().copied())
+        columns_of(key).iter().map(String::as_str).eq(expected.iter().copied())
             && key.usable
             && (relied.key_added || !key.partial)
     };
@@ -302,16 +301,16 @@ fn keys(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
             weight: Weight::Grave,
             says: format!("{name} has no unique key ({listed}), by which candela finds a row that is there"),
             remedy: format!("ALTER TABLE {name} ADD UNIQUE ({listed})"),
-            adapt: (!relied.key_added).then(|| alter(name, format!("ADD UNIQUE ({listed})"))),
+            adapt: (!relied.key_added).then(|| alter_table(name, format!("ADD UNIQUE ({listed})"))),
         });
     }
     for key in table.keys.iter().filter(|key| !key.partial && !key.columns.is_empty()) {
-        let found = columns(key);
+        let found = columns_of(key);
         let narrower = found.len() < expected.len() && found.iter().all(|column| expected.contains(column.as_str()));
         if narrower {
-            let listed = quoted(key.columns.iter().map(String::as_str));
+            let listed = quote_columns(key.columns.iter().map(String::as_str));
             let drop = if key.constraint {
-                alter(name, format!("DROP CONSTRAINT \"{}\"", key.name))
+                alter_table(name, format!("DROP CONSTRAINT \"{}\"", key.name))
             } else {
                 Adapt::Statement(format!("DROP INDEX \"{}\"", key.name))
             };
@@ -335,7 +334,7 @@ fn keys(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
     differences
 }
 
-fn quoted<'c>(columns: impl Iterator<Item = &'c str>) -> String {
+fn quote_columns<'c>(columns: impl Iterator<Item = &'c str>) -> String {
     let quoted: Vec<String> = columns
         .map(|column| {
             if column == "interval" {
@@ -349,7 +348,7 @@ fn quoted<'c>(columns: impl Iterator<Item = &'c str>) -> String {
 }
 
 /// What others added: candela works with it, but it may refuse or change rows.
-fn others(table: &FoundTable) -> Vec<Difference> {
+fn other_differences(table: &FoundTable) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
     for rule in &table.rules {
@@ -437,7 +436,7 @@ pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Diff
 }
 
 /// The statements of `--adapt`: one `ALTER TABLE` a table, so that its rows are written anew once at the most.
-pub(super) fn plan(differences: &[Difference]) -> Vec<String> {
+pub(super) fn plan_statements(differences: &[Difference]) -> Vec<String> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
     let mut statements = Vec::new();
     for adapt in differences.iter().filter_map(|difference| difference.adapt.as_ref()) {
@@ -453,4 +452,8 @@ pub(super) fn plan(differences: &[Difference]) -> Vec<String> {
         .into_iter()
         .map(|(table, clauses)| format!("ALTER TABLE {table} {}", clauses.join(", ")));
     altered.chain(statements).collect()
+}
+
+fn columns_of(key: &UniqueKey) -> BTreeSet<String> {
+    key.columns.iter().cloned().collect()
 }

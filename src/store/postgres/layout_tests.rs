@@ -173,11 +173,11 @@ fn each_difference_is_named_with_its_remedy() {
             "DROP RULE",
         ),
     ];
-    assert_eq!(compare(&[bars()], true), [], "the old table is as it should be");
+    assert_eq!(compare_tables(&[bars()], true), [], "the old table is as it should be");
     for (name, change, says, remedy) in cases {
         let mut table = bars();
         change(&mut table);
-        let found = compare(&[table], true);
+        let found = compare_tables(&[table], true);
         assert_eq!(found.len(), 1, "{name}: {found:?}");
         assert!(
             found[0].weight == Weight::Grave && found[0].says.contains(says),
@@ -195,7 +195,7 @@ fn what_holds_all_that_is_needed_is_no_difference() {
     set(&mut table, "source", |c| c.kind = "text".to_owned());
     set(&mut table, "volume", |c| c.kind = "int8".to_owned());
     set(&mut table, "datetime", |c| c.modifier = 6);
-    assert_eq!(compare(&[table], true), []);
+    assert_eq!(compare_tables(&[table], true), []);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_key_that_knows_no_source_is_replaced_by_one_that_does() {
         key("market_data_pkey", &["id"]),
         key("by_time", &["symbol", "datetime"]),
     ];
-    let found = compare(&[table.clone()], true);
+    let found = compare_tables(&[table.clone()], true);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         found
@@ -213,7 +213,7 @@ fn a_key_that_knows_no_source_is_replaced_by_one_that_does() {
             .all(|difference| difference.weight == Weight::Grave && difference.is_adaptable())
     );
     assert_eq!(
-        plan(&found),
+        plan_statements(&found),
         ["ALTER TABLE market_data ADD UNIQUE (symbol, datetime, source), DROP CONSTRAINT \"by_time\""]
     );
     table.keys = vec![
@@ -221,7 +221,7 @@ fn a_key_that_knows_no_source_is_replaced_by_one_that_does() {
         key("more", &["symbol", "datetime", "source", "volume"]),
     ];
     assert_eq!(
-        compare(&[table.clone()], true),
+        compare_tables(&[table.clone()], true),
         [],
         "the order does not matter, nor does a wider key"
     );
@@ -230,7 +230,7 @@ fn a_key_that_knows_no_source_is_replaced_by_one_that_does() {
         ..key("late", &["symbol", "datetime", "source"])
     }];
     assert_eq!(
-        compare(&[table.clone()], true).len(),
+        compare_tables(&[table.clone()], true).len(),
         1,
         "one that is checked late finds nothing"
     );
@@ -238,7 +238,7 @@ fn a_key_that_knows_no_source_is_replaced_by_one_that_does() {
         partial: true,
         ..key("some", &["symbol", "datetime", "source"])
     });
-    assert_eq!(compare(&[table], true).len(), 1, "one for some rows neither");
+    assert_eq!(compare_tables(&[table], true).len(), 1, "one for some rows neither");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn triggers_and_checks_of_others_are_notes() {
     let mut table = bars();
     table.triggers = vec!["audit".to_owned()];
     table.constraints = vec!["positive".to_owned()];
-    let found = compare(&[table], true);
+    let found = compare_tables(&[table], true);
     assert_eq!(found.len(), 2);
     assert!(
         found
@@ -278,7 +278,7 @@ fn a_plan_alters_each_table_once_and_never_makes_a_column_narrower() {
     for price in ["open", "high", "low", "close"] {
         set(&mut table, price, |c| c.modifier = numeric(18, 2));
     }
-    let plan = plan(&compare(&[table], true));
+    let plan = plan_statements(&compare_tables(&[table], true));
     assert_eq!(plan.len(), 1);
     assert_eq!(plan[0].matches("TYPE numeric(22,6)").count(), 4, "{plan:?}");
 }

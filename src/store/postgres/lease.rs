@@ -12,7 +12,7 @@ use crate::store::{
     error::StoreError,
     postgres::{
         Postgres,
-        sort::sort,
+        sort::sort_error,
         way::{BEGIN_WITH_LIMITS, Made},
         write::Link,
     },
@@ -96,18 +96,21 @@ impl Link {
         let fence = self.fence.sql()?;
         let begin = if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" };
         let begun = self.client.simple_query(&format!("{begin}; {fence}")).await;
-        let fenced = self.answered(begun).map_err(|error| sort(&error)).and_then(|said| {
-            if said
-                .iter()
-                .any(|message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_)))
-            {
-                Ok(())
-            } else {
-                Err(self.fence.is_over())
-            }
-        });
+        let fenced = self
+            .count_answer(begun)
+            .map_err(|error| sort_error(&error))
+            .and_then(|said| {
+                if said
+                    .iter()
+                    .any(|message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_)))
+                {
+                    Ok(())
+                } else {
+                    Err(self.fence.is_over())
+                }
+            });
         if fenced.is_err() {
-            self.say("ROLLBACK").await?;
+            self.execute_sql("ROLLBACK").await?;
         }
         fenced
     }
@@ -115,11 +118,11 @@ impl Link {
     /// Whether this process has the right to write.
     pub(super) async fn look_at_fence(&self) -> Result<(), StoreError> {
         self.begin().await?;
-        self.say("COMMIT").await
+        self.execute_sql("COMMIT").await
     }
 
     pub(super) async fn end<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        let ended = self.say(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        let ended = self.execute_sql(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
         done.and_then(|done| ended.map(|()| done))
     }
 }
@@ -154,7 +157,7 @@ impl Postgres {
             let made = self.way.connect().await?;
             let none: [(&(dyn ToSql + Sync), Type); 0] = [];
             let found = made.client.query_typed_opt(LOOK, &none).await;
-            match found.map_err(|error| sort(&error)) {
+            match found.map_err(|error| sort_error(&error)) {
                 Ok(row) => Ok(row.map(|row| held(&row, 0))),
                 Err(StoreError::WrongTables(_)) => Ok(None),
                 Err(error) => Err(error),
@@ -202,7 +205,7 @@ impl Postgres {
             let values: [(&(dyn ToSql + Sync), Type); 3] =
                 [(&by.id, Type::TEXT), (&term, Type::INT8), (&ttl, Type::INT8)];
             let renewed = made.client.query_typed_opt(RENEW, &values).await;
-            if renewed.map_err(|error| sort(&error))?.is_some() {
+            if renewed.map_err(|error| sort_error(&error))?.is_some() {
                 return Ok(Answer::Granted(term));
             }
             tracing::warn!(term, "the lease of the database was taken over");
@@ -216,7 +219,7 @@ impl Postgres {
             (&pid, Type::INT8),
         ];
         let taken = made.client.query_typed_opt(TAKE, &values).await;
-        let Some(row) = taken.map_err(|error| sort(&error))? else {
+        let Some(row) = taken.map_err(|error| sort_error(&error))? else {
             return Err(StoreError::Conflict(
                 "another takes the lease at this moment".to_owned(),
             ));
@@ -247,7 +250,7 @@ impl Postgres {
             };
             let values: [(&(dyn ToSql + Sync), Type); 2] = [(&by.id, Type::TEXT), (&term, Type::INT8)];
             let done = made.client.execute_typed(RELEASE, &values).await;
-            done.map(drop).map_err(|error| sort(&error))
+            done.map(drop).map_err(|error| sort_error(&error))
         };
         match tokio::time::timeout(limits::LEASE_RELEASE, releasing).await {
             Ok(Ok(())) => {}

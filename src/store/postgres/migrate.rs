@@ -4,7 +4,7 @@ use crate::domain::history::L0Table;
 use crate::store::{
     answer::NumberOut,
     error::StoreError,
-    migrate::{Failure, Migrate, Stakes, act, names},
+    migrate::{Failure, Migrate, Stakes, migration_names, run_migration},
     postgres::{
         catalog,
         layout::{Difference, Weight},
@@ -80,34 +80,37 @@ pub(super) type Blocking = AsyncConnectionWrapper<Asking>;
 
 /// Does it and returns the names of the migrations that are missing, were done or were undone. Tables that differ from what candela
 /// relies on are refused before anything is done.
-pub(super) async fn migrate(connection: Asking, what: Migrate) -> Result<Vec<String>, StoreError> {
-    locked(connection, move |db| steps(db, what)).await
+pub(super) async fn migrate_schema(connection: Asking, what: Migrate) -> Result<Vec<String>, StoreError> {
+    with_lock(connection, move |db| run_steps(db, what)).await
 }
 
 /// How the tables differ from what candela relies on.
-pub(super) async fn differences(connection: Asking, history: Option<L0Table>) -> Result<Vec<Difference>, StoreError> {
-    locked(connection, move |db| {
-        let pending = is_pending(&applied(db)?)?;
-        catalog::differences(db, pending, history.as_ref())
+pub(super) async fn schema_differences(
+    connection: Asking,
+    history: Option<L0Table>,
+) -> Result<Vec<Difference>, StoreError> {
+    with_lock(connection, move |db| {
+        let pending = is_pending(&applied_migrations(db)?)?;
+        catalog::schema_differences(db, pending, history.as_ref())
     })
     .await
 }
 
 /// Makes the tables hold what candela relies on, where nothing is lost by it, and returns the statements; or only says which.
-pub(super) async fn adapt(connection: Asking, does: bool) -> Result<Vec<String>, StoreError> {
-    locked(connection, move |db| {
-        let pending = is_pending(&applied(db)?)?;
+pub(super) async fn adapt_schema(connection: Asking, does: bool) -> Result<Vec<String>, StoreError> {
+    with_lock(connection, move |db| {
+        let pending = is_pending(&applied_migrations(db)?)?;
         if does {
-            catalog::adapt(db, pending)
+            catalog::adapt_schema(db, pending)
         } else {
-            catalog::plan(db, pending)
+            catalog::plan_changes(db, pending)
         }
     })
     .await
 }
 
 /// Works in one transaction, one process at a time.
-async fn locked<T: Send + 'static>(
+async fn with_lock<T: Send + 'static>(
     connection: Asking,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -123,7 +126,7 @@ async fn locked<T: Send + 'static>(
 }
 
 /// What is there is asked for without diesel's harness, which would make its own table first: a check changes nothing.
-fn applied(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
+fn applied_migrations(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
     let found = sql_query(HAS_TABLE).get_result::<NumberOut>(db);
     let has_table = found.map_err(|error| sort_diesel(&error))?.number > 0;
     let applied: Vec<VersionOut> = if has_table {
@@ -136,13 +139,13 @@ fn applied(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
 
 /// Whether a step is missing that would make what is not there.
 fn is_pending(applied: &[String]) -> Result<bool, StoreError> {
-    Ok(names::<diesel::pg::Pg>(&MIGRATIONS)?.len() > applied.len())
+    Ok(migration_names::<diesel::pg::Pg>(&MIGRATIONS)?.len() > applied.len())
 }
 
-fn steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
-    let applied = applied(db)?;
+fn run_steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
+    let applied = applied_migrations(db)?;
     if what == Migrate::Run {
-        let differences = catalog::differences(db, is_pending(&applied)?, None)?;
+        let differences = catalog::schema_differences(db, is_pending(&applied)?, None)?;
         let grave = differences
             .iter()
             .filter(|difference| difference.weight == Weight::Grave);
@@ -151,7 +154,7 @@ fn steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
             return Err(StoreError::DifferentTables(grave));
         }
     }
-    act(
+    run_migration(
         db,
         MIGRATIONS,
         &applied,
@@ -164,13 +167,13 @@ fn steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError> {
     )
     .map_err(|failure| match failure {
         Failure::Refused(error) => error,
-        Failure::Step(error) => failed(db.refusal.take(), &*error),
+        Failure::Step(error) => migration_error(db.refusal.take(), &*error),
     })
 }
 
 /// A migration that failed: its transaction is rolled back, nothing has changed. The harness hides what the server said in a text, so
 /// the connection is asked.
-fn failed(refusal: Option<StoreError>, error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError {
+fn migration_error(refusal: Option<StoreError>, error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError {
     match refusal {
         // What a step says of the rows that are there concerns the table.
         Some(StoreError::Other(_) | StoreError::RowRefused(_) | StoreError::Refused(_)) | None => {
@@ -187,6 +190,6 @@ mod tests {
     #[test]
     fn of_every_step_it_is_known_what_goes_with_it() {
         let known: Vec<&str> = STAKES.iter().map(|(step, _)| *step).collect();
-        assert_eq!(names::<diesel::pg::Pg>(&MIGRATIONS).unwrap(), known);
+        assert_eq!(migration_names::<diesel::pg::Pg>(&MIGRATIONS).unwrap(), known);
     }
 }

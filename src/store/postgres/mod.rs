@@ -2,6 +2,7 @@
 
 mod adopt;
 mod catalog;
+mod columns;
 mod copy;
 mod events;
 mod layout;
@@ -95,7 +96,7 @@ impl ManageConnection for Readers {
     type Error = StoreError;
 
     async fn connect(&self) -> Result<Asking, StoreError> {
-        self.0.reader().await
+        self.0.connect_to_read().await
     }
 
     async fn is_valid(&self, reader: &mut Asking) -> Result<(), StoreError> {
@@ -136,7 +137,7 @@ impl Postgres {
 
     /// Waits for a turn, however long it takes; whoever holds one is among half of the connections' users. First come, first
     /// served.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn take_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.acquire().await.ok() // it is never closed
     }
 
@@ -144,32 +145,32 @@ impl Postgres {
     ///
     /// # Errors
     /// [`StoreError`]: also when the database knows a migration that this binary does not.
-    pub async fn migrate(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
-        migrate::migrate(self.way.unlimited().await?, what).await
+    pub async fn migrate_schema(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
+        migrate::migrate_schema(self.way.connect_unlimited().await?, what).await
     }
 
     /// How the tables differ from what candela relies on, and the table of the history from what can be read without a loss.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be looked at.
-    pub async fn differences(&self, history: Option<&L0Table>) -> Result<Vec<Difference>, StoreError> {
-        migrate::differences(self.way.unlimited().await?, history.cloned()).await
+    pub async fn schema_differences(&self, history: Option<&L0Table>) -> Result<Vec<Difference>, StoreError> {
+        migrate::schema_differences(self.way.connect_unlimited().await?, history.cloned()).await
     }
 
-    /// What [`Postgres::adapt`] would do.
+    /// What [`Postgres::adapt_schema`] would do.
     ///
     /// # Errors
     /// [`StoreError`] when the tables cannot be looked at, or when something stands in the way.
-    pub async fn plan(&self) -> Result<Vec<String>, StoreError> {
-        migrate::adapt(self.way.unlimited().await?, false).await
+    pub async fn plan_changes(&self) -> Result<Vec<String>, StoreError> {
+        migrate::adapt_schema(self.way.connect_unlimited().await?, false).await
     }
 
     /// Widens columns and keys that are narrower than candela needs, all in one transaction, and returns the statements.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed then.
-    pub async fn adapt(&self) -> Result<Vec<String>, StoreError> {
-        migrate::adapt(self.way.unlimited().await?, true).await
+    pub async fn adapt_schema(&self) -> Result<Vec<String>, StoreError> {
+        migrate::adapt_schema(self.way.connect_unlimited().await?, true).await
     }
 
     pub(super) async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
@@ -183,17 +184,17 @@ impl Postgres {
         Ok(Written { position, rejected })
     }
 
-    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
+    pub(super) async fn adopt_lineage(&self, adoption: Adoption) -> Result<(), StoreError> {
         self.with_link(async |link, _| {
             self.ensure_lease().await?;
-            link.adopt(&adoption).await
+            link.adopt_lineage(&adoption).await
         })
         .await
     }
 
-    pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+    pub(super) async fn reader_position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
         let position = self
-            .with_link(async move |link, _| link.position(reader, &lineage).await)
+            .with_link(async move |link, _| link.reader_position(reader, &lineage).await)
             .await?;
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
@@ -205,12 +206,15 @@ impl Postgres {
         work: impl AsyncFnOnce(&mut Link, &mut Refusals) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut writing = self.writing.lock().await;
-        let here = |link: &Link| !link.client.is_closed() && link.generation == self.way.generation();
-        let mut link = match writing.link.take().filter(here) {
+        let mut link = match writing
+            .link
+            .take()
+            .filter(|link: &Link| !link.client.is_closed() && link.generation == self.way.generation())
+        {
             Some(link) => link,
             None => self.open_link().await?,
         };
-        let answers = link.answers();
+        let answers = link.answer_counter();
         let done = while_answered(&answers, work(&mut link, &mut writing.refusals)).await;
         let kept = |error: &StoreError| {
             matches!(
@@ -233,7 +237,7 @@ impl Postgres {
     }
 
     async fn open_link(&self) -> Result<Link, StoreError> {
-        self.migrate(Migrate::Run).await?;
+        self.migrate_schema(Migrate::Run).await?;
         Ok(Link::new(self.way.connect().await?, Arc::clone(&self.fence)))
     }
 
@@ -251,7 +255,7 @@ impl Postgres {
 
     async fn connection(&self) -> Result<PooledConnection<'_, Readers>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
-            RunError::TimedOut => self.way.refusal().unwrap_or_else(|| self.none_in_time()),
+            RunError::TimedOut => self.way.last_refusal().unwrap_or_else(|| self.none_in_time()),
             RunError::User(error) => error,
         })
     }
@@ -268,7 +272,7 @@ impl Postgres {
         StoreError::Unreachable("no connection could be had in time".to_owned())
     }
 
-    pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+    pub(super) async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let mut db = self.connection().await?;
         let rows: Vec<BarOut> = match query.as_of {
             Some(as_of) => {
@@ -276,16 +280,16 @@ impl Postgres {
                 let asked = asked.bind::<BigInt, _>(as_of.micros());
                 in_time(asked.load(&mut *db)).await?
             }
-            None => in_time(bind_bars!(SQL.bars(query.interval, query.latest), &query).load(&mut *db)).await?,
+            None => in_time(bind_bars!(SQL.select_bars(query.interval, query.latest), &query).load(&mut *db)).await?,
         };
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_data"))
+            .map_err(|damage| damage.in_table("market_data"))
     }
 
-    pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+    pub(super) async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
-        let rows: Vec<TickOut> = if query.above() {
+        let rows: Vec<TickOut> = if query.starts_after_seq() {
             in_time(bind_ticks!(SQL.ticks_above(), &query).load(&mut *db)).await?
         } else {
             in_time(ticks_behind!(postgres, &query).load(&mut *db)).await?
@@ -293,15 +297,15 @@ impl Postgres {
         let ticks = rows.into_iter().map(|row| row.into_tick(query.symbol));
         ticks
             .collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("realtime_market_data"))
+            .map_err(|damage| damage.in_table("realtime_market_data"))
     }
 
-    pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+    pub(super) async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
         let mut db = self.connection().await?;
         let asked = latest_tick!(postgres, symbol);
         let row: Option<TickOut> = in_time(asked.get_result(&mut *db).map(OptionalExtension::optional)).await?;
         let tick = row.map(|row| row.into_tick(symbol)).transpose();
-        tick.map_err(|damage| damage.of("realtime_market_data"))
+        tick.map_err(|damage| damage.in_table("realtime_market_data"))
     }
 
     pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
@@ -312,24 +316,24 @@ impl Postgres {
         };
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_data"))
+            .map_err(|damage| damage.in_table("market_data"))
     }
 
-    pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+    pub(super) async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
         let mut db = self.connection().await?;
         let rows: Vec<GapOut> = in_time(gaps_touching!(postgres, &query).load(&mut *db)).await?;
         let gaps = rows.into_iter().map(|row| row.into_gap(&query));
-        gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
+        gaps.collect::<Result<_, _>>().map_err(|damage| damage.in_table("gaps"))
     }
 
     pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
         let mut db = self.connection().await?;
-        let asked = bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before));
+        let asked = bind_log!(SQL.log_span(query.channel.topic), &query, log::instant_before(before));
         let row: SpanOut = in_time(asked.get_result(&mut *db)).await?;
         Ok(row.into_span(&query))
     }
 
-    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
+    pub(super) async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
         let mut db = self.connection().await?;
         if query.channel.topic == Topic::Quality {
             let asked = log_of_quality!(postgres, &query, limit);
@@ -339,28 +343,28 @@ impl Postgres {
         log::bars_of(in_time(asked.load(&mut *db)).await?, &query)
     }
 
-    pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+    pub(super) async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
         let mut db = self.connection().await?;
-        journal::entries_of(in_time(bind_journal!(SQL.journal(), &query).load(&mut *db)).await?)
+        journal::entries_of(in_time(bind_journal!(SQL.select_journal(), &query).load(&mut *db)).await?)
     }
 
-    pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+    pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
         let mut db = self.connection().await?;
         let rows: Vec<SessionOut> = in_time(newest_sessions!(postgres, limit).load(&mut *db)).await?;
         let sessions = rows.into_iter().map(SessionOut::into_session);
         sessions
             .collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_sessions"))
+            .map_err(|damage| damage.in_table("market_sessions"))
     }
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         let mut db = self.connection().await?;
-        in_time(bind_health!(SQL.health(&self.fence.sql()?), row).execute(&mut *db))
+        in_time(bind_health!(SQL.insert_health(&self.fence.sql()?), row).execute(&mut *db))
             .await
             .map(drop)
     }
 
-    pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+    pub(super) async fn read_history(&self, query: HistoryQuery) -> Result<History, StoreError> {
         let ends: Vec<ExampleOut> = {
             let mut db = self.connection().await?;
             in_time(bind_examples!(SQL.history_ends(&query.table), query).load(&mut *db)).await?
@@ -392,7 +396,7 @@ impl Postgres {
 
     pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
         let mut db = self.connection().await?;
-        let rows = in_time(bind_examples!(SQL.seam(&query.table), query).load(&mut *db)).await;
+        let rows = in_time(bind_examples!(SQL.select_seam(&query.table), query).load(&mut *db)).await;
         rows.map(seam_bars)
     }
 

@@ -139,18 +139,18 @@ pub(super) const RELIED: [Relied; 13] = [
         key_added: false,
         rights: CHANGE,
     },
-    own("market_sessions_of_pairs", &["session_date", "symbol"], CHANGE),
-    own("interval_bars", &["symbol", "interval", "datetime", "source"], CHANGE),
-    own("bar_revisions", &["symbol", "interval", "datetime", "revision"], ADD),
-    own("gaps", &["symbol", "epoch", "id"], CHANGE),
-    own("reader_positions", &["reader", "lineage"], CHANGE),
-    own("rejected_events", &["lineage", "position"], ADD),
-    own("candela_lease", &["name"], CHANGE),
-    own("quality_log", &["symbol", "epoch", "seq"], ADD),
-    own("candela_events", &["lineage", "position"], ADD),
+    own_table("market_sessions_of_pairs", &["session_date", "symbol"], CHANGE),
+    own_table("interval_bars", &["symbol", "interval", "datetime", "source"], CHANGE),
+    own_table("bar_revisions", &["symbol", "interval", "datetime", "revision"], ADD),
+    own_table("gaps", &["symbol", "epoch", "id"], CHANGE),
+    own_table("reader_positions", &["reader", "lineage"], CHANGE),
+    own_table("rejected_events", &["lineage", "position"], ADD),
+    own_table("candela_lease", &["name"], CHANGE),
+    own_table("quality_log", &["symbol", "epoch", "seq"], ADD),
+    own_table("candela_events", &["lineage", "position"], ADD),
 ];
 
-const fn own(table: &'static str, key: &'static [&'static str], rights: &'static [&'static str]) -> Relied {
+const fn own_table(table: &'static str, key: &'static [&'static str], rights: &'static [&'static str]) -> Relied {
     Relied {
         table,
         old: false,
@@ -188,7 +188,7 @@ impl Need {
         }
     }
 
-    pub(super) fn fits(self, found: &FoundColumn) -> Fit {
+    pub(super) fn check_column(self, found: &FoundColumn) -> Fit {
         let not = |why, target: Option<&str>| Fit::Not {
             why,
             target: target.map(ToOwned::to_owned),

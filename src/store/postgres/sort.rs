@@ -9,8 +9,8 @@ use tokio_postgres::error::SqlState;
 const RAISE: &str = "exec_stmt_raise";
 
 /// From a connection of tokio-postgres.
-pub(super) fn sort(error: &tokio_postgres::Error) -> StoreError {
-    let text = chain(error);
+pub(super) fn sort_error(error: &tokio_postgres::Error) -> StoreError {
+    let text = error_chain(error);
     let Some(said) = error.as_db_error() else {
         return StoreError::Unreachable(text);
     };
@@ -70,7 +70,7 @@ pub(super) fn sort_diesel(error: &DieselError) -> StoreError {
             let sorted = inner.downcast_ref::<StoreError>().cloned();
             sorted.unwrap_or_else(|| StoreError::Other(error.to_string()))
         }
-        DieselError::DeserializationError(_) => StoreError::unreadable(error.to_string()),
+        DieselError::DeserializationError(_) => StoreError::from_damage(error.to_string()),
         _ => StoreError::Other(error.to_string()),
     }
 }
@@ -82,7 +82,7 @@ impl From<DieselError> for StoreError {
 }
 
 /// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(super) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,7 +2,7 @@
 //! know what the last one prepared; an unnamed statement is parsed, bound and executed in one message, and leaves nothing behind.
 //! It costs a plan for each question, and saves the round trip that prepares.
 
-use crate::store::{error::StoreError, postgres::sort::sort};
+use crate::store::{error::StoreError, postgres::sort::sort_error};
 use diesel::connection::{CacheSize, Instrumentation, InstrumentationEvent};
 use diesel::pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata, PgValue, TypeOidLookup};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
@@ -52,7 +52,7 @@ impl Asking {
     }
 
     /// Asks, in a transaction with limits where need be: three messages that go out together, and one wait.
-    async fn answer<T>(
+    async fn run_question<T>(
         &mut self,
         question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> QueryResult<T> {
@@ -67,11 +67,11 @@ impl Asking {
             None => question(&self.client).await,
         };
         self.asking = false;
-        answer.map_err(|error| self.refused(&error))
+        answer.map_err(|error| self.note_refusal(&error))
     }
 
-    fn refused(&mut self, error: &tokio_postgres::Error) -> DieselError {
-        let sorted = sort(error);
+    fn note_refusal(&mut self, error: &tokio_postgres::Error) -> DieselError {
+        let sorted = sort_error(error);
         self.refusal = Some(sorted.clone());
         DieselError::QueryBuilderError(Box::new(sorted))
     }
@@ -84,7 +84,7 @@ struct UnnamedStatement {
 }
 
 impl UnnamedStatement {
-    fn of(query: &impl QueryFragment<Pg>) -> QueryResult<Self> {
+    fn from_query(query: &impl QueryFragment<Pg>) -> QueryResult<Self> {
         let mut builder = PgQueryBuilder::default();
         query.to_sql(&mut builder, &Pg)?;
         let mut bound = RawBytesBindCollector::<Pg>::new();
@@ -108,7 +108,7 @@ impl UnnamedStatement {
 impl SimpleAsyncConnection for Asking {
     async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
         let done = self.client.batch_execute(query).await;
-        done.map_err(|error| self.refused(&error))
+        done.map_err(|error| self.note_refusal(&error))
     }
 }
 
@@ -124,11 +124,11 @@ impl AsyncConnectionCore for Asking {
         T: AsQuery + 'query,
         T::Query: QueryFragment<Pg> + QueryId + 'query,
     {
-        let question = UnnamedStatement::of(&source.as_query());
+        let question = UnnamedStatement::from_query(&source.as_query());
         async move {
             let UnnamedStatement { sql, values } = question?;
             let rows: Vec<tokio_postgres::Row> = self
-                .answer(async |client| client.query_typed_raw(&sql, values).await?.try_collect().await)
+                .run_question(async |client| client.query_typed_raw(&sql, values).await?.try_collect().await)
                 .await?;
             let oids = rows.first().map(column_oids).unwrap_or_default();
             let answers = rows.into_iter().map(|row| {
@@ -144,11 +144,11 @@ impl AsyncConnectionCore for Asking {
     where
         T: QueryFragment<Pg> + QueryId + 'query,
     {
-        let question = UnnamedStatement::of(&source);
+        let question = UnnamedStatement::from_query(&source);
         async move {
             let UnnamedStatement { sql, values } = question?;
             let done = self
-                .answer(async |client| {
+                .run_question(async |client| {
                     let values: Vec<(&(dyn ToSql + Sync), Type)> = values
                         .iter()
                         .map(|(value, kind)| -> (&(dyn ToSql + Sync), Type) { (value, kind.clone()) })
@@ -183,7 +183,7 @@ impl AsyncConnection for Asking {
     fn set_prepared_statement_cache_size(&mut self, _: CacheSize) {}
 }
 
-/// Tells nobody what is asked.
+/// Reports no statement to anyone: diesel asks for an instrumentation.
 struct Quiet;
 
 impl Instrumentation for Quiet {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What makes TLS connections to this address.
-pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreError> {
+pub(super) fn make_connector(address: &Address) -> Result<MakeRustlsConnect, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -22,11 +22,11 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
     let believed = match address.trust {
         Trust::VerifyHost => None,
         Trust::VerifyAuthority => Some(Believed::AnyName(
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(address)?), Arc::clone(&provider))
+            WebPkiServerVerifier::builder_with_provider(Arc::new(load_roots(address)?), Arc::clone(&provider))
                 .build()
                 .map_err(|error| StoreError::BadUrl(format!("its sslrootcert is not usable: {error}")))?,
         )),
-        // What these have always meant: nobody is asked who he is.
+        // As libpq has it: these modes check no certificate.
         Trust::Plain | Trust::Prefer | Trust::Require => Some(Believed::Anyone),
     };
     let config = match believed {
@@ -34,13 +34,13 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
             let rule = CertificateRule { believed, provider };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(rule))
         }
-        None => builder.with_root_certificates(roots(address)?),
+        None => builder.with_root_certificates(load_roots(address)?),
     };
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }
 
 /// The authorities of `sslrootcert`, or the public ones.
-fn roots(address: &Address) -> Result<RootCertStore, StoreError> {
+fn load_roots(address: &Address) -> Result<RootCertStore, StoreError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = &address.authorities else {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

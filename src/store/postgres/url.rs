@@ -35,7 +35,6 @@ impl Address {
     /// # Errors
     /// [`StoreError::BadUrl`] with what is wrong, in words.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = |text: String| StoreError::BadUrl(text);
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut kept: Vec<&str> = Vec::new();
         let mut trust = Trust::Prefer;
@@ -45,7 +44,7 @@ impl Address {
                 Some(("sslmode", mode)) => trust = trust_named(mode)?,
                 Some(("sslrootcert", path)) => authorities = Some(PathBuf::from(path.replace("%2F", "/"))),
                 Some(_) => kept.push(pair),
-                None => return Err(bad("a parameter after ? has no value".to_owned())),
+                None => return Err(StoreError::BadUrl("a parameter after ? has no value".to_owned())),
             }
         }
         let rest = if kept.is_empty() {
@@ -53,9 +52,11 @@ impl Address {
         } else {
             format!("{base}?{}", kept.join("&"))
         };
-        let mut config: Config = rest.parse().map_err(|error| bad(explain(&error)))?;
+        let mut config: Config = rest
+            .parse()
+            .map_err(|error| StoreError::BadUrl(explain_error(&error)))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(bad("it names no host".to_owned()));
+            return Err(StoreError::BadUrl("it names no host".to_owned()));
         }
         if trust == Trust::Require && authorities.is_some() {
             trust = Trust::VerifyAuthority; // as libpq does
@@ -100,7 +101,7 @@ fn trust_named(mode: &str) -> Result<Trust, StoreError> {
 }
 
 /// What the parser says, without its own prefix. It names options, never values.
-fn explain(error: &tokio_postgres::Error) -> String {
+fn explain_error(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let text = source.map_or_else(|| error.to_string(), ToString::to_string);
     if text.contains("port") {

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::store::{
     error::StoreError,
     postgres::{
-        sort::{chain, sort},
+        sort::{error_chain, sort_error},
         statement::Asking,
         tls,
         url::Address,
@@ -56,7 +56,7 @@ type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::S
 
 impl Way {
     pub(super) fn new(address: Address) -> Result<Self, StoreError> {
-        let tls = tls::connector(&address)?;
+        let tls = tls::make_connector(&address)?;
         Ok(Self {
             address,
             tls,
@@ -69,7 +69,7 @@ impl Way {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Made, StoreError> {
-        let made = match tokio::time::timeout(limits::POSTGRES_GREETING, self.greet()).await {
+        let made = match tokio::time::timeout(limits::POSTGRES_GREETING, self.greet_server()).await {
             Ok(made) => made,
             Err(_) => Err(StoreError::Slow("it took too long to let us in".to_owned())),
         };
@@ -78,20 +78,20 @@ impl Way {
     }
 
     /// A new connection for questions.
-    pub(super) async fn reader(&self) -> Result<Asking, StoreError> {
+    pub(super) async fn connect_to_read(&self) -> Result<Asking, StoreError> {
         let made = self.connect().await?;
         let begin = made.pooled.then_some(BEGIN_WITH_LIMITS);
         Ok(Asking::new(made.client, made.generation, begin))
     }
 
     /// A new connection for work that is a transaction of its own.
-    pub(super) async fn unlimited(&self) -> Result<Asking, StoreError> {
+    pub(super) async fn connect_unlimited(&self) -> Result<Asking, StoreError> {
         let made = self.connect().await?;
         Ok(Asking::new(made.client, made.generation, None))
     }
 
     /// Why the last connection was not had.
-    pub(super) fn refusal(&self) -> Option<StoreError> {
+    pub(super) fn last_refusal(&self) -> Option<StoreError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -115,19 +115,19 @@ impl Way {
         }
     }
 
-    async fn greet(&self) -> Result<Made, StoreError> {
+    async fn greet_server(&self) -> Result<Made, StoreError> {
         let client = self.log_in().await?;
         let (server, limit) = match client.simple_query(WHO).await {
-            Ok(answer) => who(&answer),
+            Ok(answer) => server_and_limit(&answer),
             Err(error) if error.as_db_error().is_some() => (None, None),
-            Err(error) => return Err(sort(&error)),
+            Err(error) => return Err(sort_error(&error)),
         };
         if limit.as_deref() != Some(LIMIT_SHOWN) {
             self.keeps_no_session("settings for the session do not arrive");
         }
         Ok(Made {
             client,
-            generation: self.note(server),
+            generation: self.note_server(server),
             pooled: self.is_pooled(),
         })
     }
@@ -135,15 +135,20 @@ impl Way {
     /// With limits for the session; without them where that is refused, as PgBouncer does.
     async fn log_in(&self) -> Result<Client, StoreError> {
         if !self.is_pooled() {
-            match self.client(&self.with_limits()).await {
+            match self.connect_client(&self.with_limits()).await {
                 Err(error) if refuses_settings(&error) => {}
-                made => return made.map_err(|error| sort(&error)),
+                made => return made.map_err(|error| sort_error(&error)),
             }
-            let client = self.client(&self.address.config).await.map_err(|error| sort(&error))?;
+            let client = self
+                .connect_client(&self.address.config)
+                .await
+                .map_err(|error| sort_error(&error))?;
             self.keeps_no_session("settings for the session are refused");
             return Ok(client);
         }
-        self.client(&self.address.config).await.map_err(|error| sort(&error))
+        self.connect_client(&self.address.config)
+            .await
+            .map_err(|error| sort_error(&error))
     }
 
     fn with_limits(&self) -> Config {
@@ -153,14 +158,14 @@ impl Way {
         config
     }
 
-    async fn client(&self, config: &Config) -> Result<Client, tokio_postgres::Error> {
+    async fn connect_client(&self, config: &Config) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = config.connect(self.tls.clone()).await?;
-        drive(connection);
+        spawn_connection(connection);
         Ok(client)
     }
 
     /// Notes whom the newest connection leads to. Who does not say so counts as the one before.
-    fn note(&self, server: Option<String>) -> u64 {
+    fn note_server(&self, server: Option<String>) -> u64 {
         let mut known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = server
             && known.as_ref() != Some(&server)
@@ -175,7 +180,7 @@ impl Way {
     }
 }
 
-fn who(answer: &[SimpleQueryMessage]) -> (Option<String>, Option<String>) {
+fn server_and_limit(answer: &[SimpleQueryMessage]) -> (Option<String>, Option<String>) {
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -198,10 +203,10 @@ fn refuses_settings(error: &tokio_postgres::Error) -> bool {
     clippy::disallowed_methods,
     reason = "it ends with the client that owns it, and cannot panic on data"
 )]
-fn drive(connection: Connection<Socket, Tls>) {
+fn spawn_connection(connection: Connection<Socket, Tls>) {
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(error = %chain(&error), "the store's connection ended");
+            tracing::debug!(error = %error_chain(&error), "the store's connection ended");
         }
     });
 }

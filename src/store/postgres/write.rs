@@ -12,21 +12,21 @@
 //!
 //! Each transaction is fenced by the lease (see `lease`), in the round trip that begins it or in the one statement that it is.
 
-use crate::domain::model::{Bar, Interval, SessionPhase};
+use crate::domain::model::{Interval, SessionPhase};
 use crate::limits;
 use crate::store::{
     batch::Batch,
     error::{Disposition, StoreError},
     postgres::{
-        copy::{COPY_TICKS, copy},
+        columns::{BAR_TYPES, BarColumns, TICK_TYPES, TickColumns, bars_from_arrays},
+        copy::{COPY_TICKS, copy_ticks},
         lease::Fence,
-        sort::sort,
+        sort::sort_error,
         way::Made,
     },
-    refusals::{Advice, Refusals, kind},
+    refusals::{Advice, Refusals, row_kind},
     rows::{BASE, BarRow, GapRow, Rows, SessionRow, TickRow},
     sql::{BAR_COLUMNS, Dialect},
-    values::{Instant, Numeric},
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -54,45 +54,8 @@ const ADVANCE: &str = "INSERT INTO reader_positions (reader, lineage, position)"
 const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = excluded.position
     WHERE reader_positions.position < excluded.position";
 
-/// The types of [`INSERT_TICKS`]'s parameters.
-const TICK_TYPES: [Type; 11] = [
-    Type::TEXT_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::DATE_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::INT8_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::TEXT_ARRAY,
-];
-/// Those of a reader, a lineage and one or two positions.
+/// The types of a reader, a lineage and one or two positions.
 const PLACE_TYPES: [Type; 4] = [Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
-/// Those of [`bars_from_arrays`].
-const BAR_TYPES: [Type; 19] = [
-    Type::TEXT_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::NUMERIC_ARRAY,
-    Type::INT8_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::INT8_ARRAY,
-    Type::DATE_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::INT8_ARRAY,
-    Type::TIMESTAMPTZ_ARRAY,
-    Type::INT8_ARRAY,
-];
-
 /// A connection and what it has prepared.
 pub(super) struct Link {
     pub(super) client: Client,
@@ -121,26 +84,26 @@ impl Link {
     }
 
     /// Counts what the server answered.
-    pub(super) fn answers(&self) -> Arc<AtomicU64> {
+    pub(super) fn answer_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.answers)
     }
 
     /// Counts an answer, whatever it says.
-    pub(super) fn answered<T>(&self, answer: T) -> T {
+    pub(super) fn count_answer<T>(&self, answer: T) -> T {
         self.answers.fetch_add(1, Ordering::Relaxed);
         answer
     }
 
     /// A statement of our own, without parameters.
-    pub(super) async fn say(&self, sql: &str) -> Result<(), StoreError> {
+    pub(super) async fn execute_sql(&self, sql: &str) -> Result<(), StoreError> {
         let said = self.client.batch_execute(sql).await;
-        self.answered(said).map_err(|e| sort(&e))
+        self.count_answer(said).map_err(|e| sort_error(&e))
     }
 
     /// The batch and the position, but for rows that are refused, which are set aside; or nothing. Says how many were.
     pub(super) async fn write(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
         if !self.located {
-            let at = self.position(batch.reader, &batch.lineage).await?;
+            let at = self.reader_position(batch.reader, &batch.lineage).await?;
             if at < batch.first_position().saturating_sub(1) {
                 return Err(StoreError::Behind { at });
             }
@@ -155,7 +118,7 @@ impl Link {
             whole => {
                 whole?;
                 for event in &batch.events {
-                    refusals.accepted(kind(&event.event));
+                    refusals.note_accepted(row_kind(&event.event));
                 }
                 Ok(0)
             }
@@ -164,7 +127,7 @@ impl Link {
 
     /// All of the batch and the position, or nothing.
     async fn write_whole(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let rows = batch.rows();
+        let rows = batch.to_rows();
         let ticks_alone =
             rows.bars.is_empty() && rows.gaps.is_empty() && rows.journal.is_empty() && rows.sessions.is_empty();
         if ticks_alone && rows.ticks.len() < limits::COPY_FROM && !self.pooled {
@@ -172,7 +135,7 @@ impl Link {
         }
         self.begin().await?;
         let written = match self.write_rows(&rows).await {
-            Ok(()) => self.advance(batch).await,
+            Ok(()) => self.advance_position(batch).await,
             refused => refused,
         };
         self.end(written).await
@@ -186,18 +149,18 @@ impl Link {
     }
 
     async fn write_parts(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
-        self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
-        refusals.begin();
+        self.execute_sql("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        refusals.begin_transaction();
         let mut aside = 0_usize;
         let mut parts = vec![batch.clone()];
         while let Some(part) = parts.pop() {
-            match self.attempt(&part, "RELEASE SAVEPOINT part").await {
+            match self.attempt_rows(&part, "RELEASE SAVEPOINT part").await {
                 Ok(()) => {
                     for event in &part.events {
-                        refusals.accepted(kind(&event.event));
+                        refusals.note_accepted(row_kind(&event.event));
                     }
                 }
-                Err(error) if error.disposition() == Disposition::Isolate => match part.halves() {
+                Err(error) if error.disposition() == Disposition::Isolate => match part.split_in_half() {
                     Some((first, second)) => parts.extend([second, first]),
                     None => {
                         self.set_aside(&part, batch, error, refusals).await?;
@@ -207,16 +170,16 @@ impl Link {
                 Err(error) => return Err(error),
             }
         }
-        self.advance(batch).await.map(|()| aside)
+        self.advance_position(batch).await.map(|()| aside)
     }
 
     /// Writes rows behind a savepoint. When they are taken, `end` decides whether they stay.
-    async fn attempt(&mut self, part: &Batch, end: &str) -> Result<(), StoreError> {
-        self.say("SAVEPOINT part").await?;
-        match self.write_rows(&part.rows()).await {
-            Ok(()) => self.say(end).await,
+    async fn attempt_rows(&mut self, part: &Batch, end: &str) -> Result<(), StoreError> {
+        self.execute_sql("SAVEPOINT part").await?;
+        match self.write_rows(&part.to_rows()).await {
+            Ok(()) => self.execute_sql(end).await,
             Err(error) if error.disposition() == Disposition::Isolate => {
-                self.say("ROLLBACK TO SAVEPOINT part").await?;
+                self.execute_sql("ROLLBACK TO SAVEPOINT part").await?;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -234,11 +197,11 @@ impl Link {
         let Some(event) = part.events.first() else {
             return Ok(());
         };
-        let what = kind(&event.event);
+        let what = row_kind(&event.event);
         let own_reason = matches!(error, StoreError::RowRefused(_));
-        if let Advice::Prove(number) = refusals.refused(what, own_reason) {
-            let taken = match batch.newest_after(event, |later| kind(later) == what) {
-                Some(newest) => match self.attempt(&newest, "ROLLBACK TO SAVEPOINT part").await {
+        if let Advice::Prove(number) = refusals.note_refused(what, own_reason) {
+            let taken = match batch.newest_after(event, |later| row_kind(later) == what) {
+                Some(newest) => match self.attempt_rows(&newest, "ROLLBACK TO SAVEPOINT part").await {
                     Ok(()) => true,
                     Err(error) if error.disposition() == Disposition::Isolate => false,
                     Err(error) => return Err(error),
@@ -256,8 +219,8 @@ impl Link {
                     error
                 });
             }
-            refusals.proven(what);
-            refusals.refused(what, own_reason);
+            refusals.note_proven(what);
+            refusals.note_refused(what, own_reason);
         }
         let reason = error.to_string();
         self.note_rejected(part, &reason).await.map_err(|noted| match noted {
@@ -273,10 +236,10 @@ impl Link {
         let event = format!("{:?}", part.events);
         let values: [&(dyn ToSql + Sync); 4] = [&part.lineage, &position, &reason, &event];
         let types = [Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT];
-        self.run(&SQL.reject(), &types, &values).await
+        self.run(&SQL.insert_rejected(), &types, &values).await
     }
 
-    async fn advance(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    async fn advance_position(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let position = batch.last_position();
         let sql = format!("{ADVANCE} VALUES ($1, $2, $3) {FORWARD}");
         self.run(&sql, &PLACE_TYPES[..3], &[&batch.reader, &batch.lineage, &position])
@@ -284,7 +247,7 @@ impl Link {
     }
 
     async fn write_ticks(&mut self, ticks: &[TickRow], batch: &Batch) -> Result<(), StoreError> {
-        let columns = TickColumns::of(ticks);
+        let columns = TickColumns::from_rows(ticks);
         let position = batch.last_position();
         let mut values = columns.values().to_vec();
         let place: [&(dyn ToSql + Sync); 3] = [&batch.reader, &batch.lineage, &position];
@@ -294,17 +257,21 @@ impl Link {
         let types = [TICK_TYPES.as_slice(), &PLACE_TYPES].concat();
         let before = batch.first_position().saturating_sub(1);
         let after_it = [values.as_slice(), &[&before]].concat();
-        match self.count(&sql, &types, &after_it).await {
+        match self.count_rows(&sql, &types, &after_it).await {
             Ok(0) => {} // the position is somewhere else
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
-            done => return done.map(drop).map_err(|e| sort(&e)),
+            done => return done.map(drop).map_err(|e| sort_error(&e)),
         }
         let sql = format!(
             "WITH fence AS ({fence}), ticks AS ({INSERT_TICKS}, fence {UNLESS_THERE})
             {ADVANCE} SELECT $12::text, $13::text, $14::bigint FROM fence {FORWARD}"
         );
         let types = types.get(..values.len()).unwrap_or_default();
-        match self.count(&sql, types, &values).await.map_err(|e| sort(&e))? {
+        match self
+            .count_rows(&sql, types, &values)
+            .await
+            .map_err(|e| sort_error(&e))?
+        {
             0 => self.look_at_fence().await, // it was there already, or nothing may be written
             _ => Ok(()),
         }
@@ -355,7 +322,7 @@ impl Link {
         if ticks.is_empty() || (copies && self.copy_ticks(ticks).await?) {
             return Ok(());
         }
-        let columns = TickColumns::of(ticks);
+        let columns = TickColumns::from_rows(ticks);
         self.run(
             &format!("{INSERT_TICKS} {UNLESS_THERE}"),
             &TICK_TYPES,
@@ -366,14 +333,14 @@ impl Link {
 
     /// False when one of them was there, or COPY does not suit the table (it casts nothing): then none has been copied.
     async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
-        let statement = self.statement(COPY_TICKS, &[]).await.map_err(|e| sort(&e))?;
-        self.say("SAVEPOINT copying").await?;
-        let copied = copy(&self.client, &statement, ticks).await;
-        match self.answered(copied) {
+        let statement = self.prepare_cached(COPY_TICKS, &[]).await.map_err(|e| sort_error(&e))?;
+        self.execute_sql("SAVEPOINT copying").await?;
+        let copied = copy_ticks(&self.client, &statement, ticks).await;
+        match self.count_answer(copied) {
             Ok(()) => Ok(true),
-            Err(error) => match sort(&error) {
+            Err(error) => match sort_error(&error) {
                 error if error.disposition() == Disposition::Isolate => {
-                    self.say("ROLLBACK TO SAVEPOINT copying").await.map(|()| false)
+                    self.execute_sql("ROLLBACK TO SAVEPOINT copying").await.map(|()| false)
                 }
                 error => Err(error),
             },
@@ -412,7 +379,7 @@ impl Link {
         if rows.is_empty() {
             return Ok(());
         }
-        let columns = BarColumns::of(rows);
+        let columns = BarColumns::from_rows(rows);
         self.run(sql, &BAR_TYPES, &columns.values()).await
     }
 
@@ -449,13 +416,13 @@ impl Link {
     }
 
     /// Where `reader` stands in `lineage`.
-    pub(super) async fn position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
+    pub(super) async fn reader_position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
         let sql = "SELECT position FROM reader_positions WHERE reader = $1 AND lineage = $2";
         let row = self
             .client
             .query_typed_opt(sql, &[(&reader, Type::TEXT), (&lineage, Type::TEXT)])
             .await;
-        let row = self.answered(row).map_err(|e| sort(&e))?;
+        let row = self.count_answer(row).map_err(|e| sort_error(&e))?;
         self.located = true;
         Ok(row.map_or(0, |row| row.get(0)))
     }
@@ -466,11 +433,14 @@ impl Link {
         types: &[Type],
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<(), StoreError> {
-        self.count(sql, types, values).await.map(drop).map_err(|e| sort(&e))
+        self.count_rows(sql, types, values)
+            .await
+            .map(drop)
+            .map_err(|e| sort_error(&e))
     }
 
     /// Executes a statement with parameters of these types, prepared on first use where a session keeps it. How many rows it touched.
-    async fn count(
+    async fn count_rows(
         &mut self,
         sql: &str,
         types: &[Type],
@@ -479,120 +449,20 @@ impl Link {
         if self.pooled {
             let typed: Vec<_> = values.iter().copied().zip(types.iter().cloned()).collect();
             let done = self.client.execute_typed(sql, &typed).await;
-            return self.answered(done);
+            return self.count_answer(done);
         }
-        let statement = self.statement(sql, types).await?;
+        let statement = self.prepare_cached(sql, types).await?;
         let done = self.client.execute(&statement, values).await;
-        self.answered(done)
+        self.count_answer(done)
     }
 
-    async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
+    async fn prepare_cached(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare_typed(sql, types).await;
-        let statement = self.answered(statement)?;
+        let statement = self.count_answer(statement)?;
         self.prepared.insert(sql.to_owned(), statement.clone());
         Ok(statement)
-    }
-}
-
-/// The rows of a batch, column by column.
-pub(super) struct TickColumns<'r> {
-    symbol: Vec<&'r str>,
-    time: Vec<Instant>,
-    bid: Vec<Option<Numeric>>,
-    ask: Vec<Option<Numeric>>,
-    last: Vec<Numeric>,
-    spread: Vec<Option<Numeric>>,
-    session_date: Vec<chrono::NaiveDate>,
-    epoch: Vec<&'r str>,
-    seq: Vec<i64>,
-    event_time: Vec<Instant>,
-    provenance: Vec<&'r str>,
-}
-
-impl<'r> TickColumns<'r> {
-    fn of(rows: &'r [TickRow]) -> Self {
-        Self {
-            symbol: rows.iter().map(|row| row.symbol.as_str()).collect(),
-            time: rows.iter().map(|row| Instant(row.time)).collect(),
-            bid: rows.iter().map(|row| row.bid.map(Numeric)).collect(),
-            ask: rows.iter().map(|row| row.ask.map(Numeric)).collect(),
-            last: rows.iter().map(|row| Numeric(row.last)).collect(),
-            spread: rows.iter().map(|row| row.spread().map(Numeric)).collect(),
-            session_date: rows.iter().map(|row| row.session_date).collect(),
-            epoch: rows.iter().map(|row| row.epoch.as_str()).collect(),
-            seq: rows.iter().map(|row| row.seq).collect(),
-            event_time: rows.iter().map(|row| Instant(row.event_time)).collect(),
-            provenance: rows.iter().map(|row| row.provenance).collect(),
-        }
-    }
-
-    fn values(&self) -> [&(dyn ToSql + Sync); 11] {
-        [
-            &self.symbol,
-            &self.time,
-            &self.bid,
-            &self.ask,
-            &self.last,
-            &self.spread,
-            &self.session_date,
-            &self.epoch,
-            &self.seq,
-            &self.event_time,
-            &self.provenance,
-        ]
-    }
-}
-
-/// `SELECT` of the bar columns from nineteen arrays.
-fn bars_from_arrays(more: &str) -> String {
-    format!(
-        "SELECT {BAR_COLUMNS}{more} FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
-            $6::numeric[], $7::numeric[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-            $13::bigint[], $14::date[], $15::text[], $16::text[], $17::bigint[], $18::timestamptz[], $19::bigint[])
-            AS b ({BAR_COLUMNS})"
-    )
-}
-
-struct BarColumns<'r>(Vec<Column<'r>>);
-
-type Column<'r> = Box<dyn ToSql + Sync + Send + 'r>;
-
-impl<'r> BarColumns<'r> {
-    fn of(rows: &[&'r BarRow]) -> Self {
-        fn column<'r, T: ToSql + Sync + Send + 'r>(rows: &[&'r BarRow], of: impl Fn(&'r BarRow) -> T) -> Column<'r> {
-            Box::new(rows.iter().map(|row| of(row)).collect::<Vec<T>>())
-        }
-        let price = |of: fn(&Bar) -> crate::domain::model::Price| column(rows, move |row| Numeric(of(&row.bar)));
-        Self(vec![
-            column(rows, |row| row.bar.key.symbol.compact()),
-            column(rows, |row| row.bar.key.interval.name()),
-            column(rows, |row| Instant(row.bar.key.opens_at)),
-            price(|bar| bar.ohlc.open),
-            price(|bar| bar.ohlc.high),
-            price(|bar| bar.ohlc.low),
-            price(|bar| bar.ohlc.close),
-            column(rows, |row| i64::from(row.bar.ticks)),
-            column(rows, |row| Instant(row.bar.closes_at)),
-            column(rows, |row| row.bar.first_tick_at.map(Instant)),
-            column(rows, |row| row.bar.last_tick_at.map(Instant)),
-            column(rows, |row| row.bar.provenance.name()),
-            column(rows, |row| i64::from(row.bar.flags.bits())),
-            column(rows, |row| row.bar.session_date),
-            column(rows, |row| row.bar.session_kind.name()),
-            column(rows, |row| row.epoch.as_str()),
-            column(rows, |row| row.seq),
-            column(rows, |row| Instant(row.known_at)),
-            column(rows, |row| i64::from(row.bar.revision)),
-        ])
-    }
-
-    fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
-        fn plain<'c>(column: &'c Column<'_>) -> &'c (dyn ToSql + Sync) {
-            &**column
-        }
-        self.0.iter().map(plain).collect()
     }
 }

@@ -35,7 +35,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
-use write::{advance, reject, write};
+use write::{advance_position, insert_rejected, write};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const SQL: Dialect = Dialect::Sqlite;
@@ -64,11 +64,11 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::BadFile`] when it cannot be opened or is no database; [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::migrate(path, Migrate::Run)?;
+        Self::migrate_schema(path, Migrate::Run)?;
         Ok(Self {
             path: path.to_owned(),
-            writing: Arc::new(Mutex::new(connect(path)?)),
-            reading: Arc::new(Mutex::new(connect(path)?)),
+            writing: Arc::new(Mutex::new(open_connection(path)?)),
+            reading: Arc::new(Mutex::new(open_connection(path)?)),
             refusals: Arc::default(),
             _lock: None,
         })
@@ -80,7 +80,7 @@ impl Sqlite {
     }
 
     /// Keeps what became of rows for the next batch.
-    pub(super) fn remember(&self, refusals: &Refusals) {
+    pub(super) fn keep_refusals(&self, refusals: &Refusals) {
         self.refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -99,17 +99,19 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened, or is of a newer version.
-    pub fn migrate(path: &Path, what: Migrate) -> Result<Vec<String>, StoreError> {
+    pub fn migrate_schema(path: &Path, what: Migrate) -> Result<Vec<String>, StoreError> {
         if what == Migrate::Check && !path.exists() {
-            return migrate::names::<diesel::sqlite::Sqlite>(&MIGRATIONS);
+            return migrate::migration_names::<diesel::sqlite::Sqlite>(&MIGRATIONS);
         }
         if what == Migrate::Run {
             make_folder(path)?;
         }
-        let mut db = connect(path)?;
-        let applied = db.applied_migrations().map_err(|error| bad(path, error.to_string()))?;
+        let mut db = open_connection(path)?;
+        let applied = db
+            .applied_migrations()
+            .map_err(|error| unusable_file(path, error.to_string()))?;
         let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
-        migrate::act(
+        migrate::run_migration(
             &mut db,
             MIGRATIONS,
             &applied,
@@ -119,19 +121,19 @@ impl Sqlite {
                 let found = diesel::sql_query(question).get_result::<NumberOut>(db);
                 found
                     .map(|row| row.number)
-                    .map_err(|error| bad(path, error.to_string()))
+                    .map_err(|error| unusable_file(path, error.to_string()))
             },
         )
         .map_err(|failure| match failure {
             Failure::Refused(error) => error,
-            Failure::Step(error) => bad(path, error.to_string()),
+            Failure::Step(error) => unusable_file(path, error.to_string()),
         })
     }
 
     pub(super) async fn write_once(&self, batch: &Batch) -> Result<(), StoreError> {
         let batch = batch.clone();
-        run(&self.writing, move |db| {
-            db.immediate_transaction(|db| write(db, &batch, &batch.rows()))
+        with_connection(&self.writing, move |db| {
+            db.immediate_transaction(|db| write(db, &batch, &batch.to_rows()))
         })
         .await
     }
@@ -139,34 +141,34 @@ impl Sqlite {
     /// Whether these rows would be taken now. They are not written.
     pub(super) async fn would_take(&self, batch: &Batch) -> Result<bool, StoreError> {
         let batch = batch.clone();
-        let tried = run(&self.writing, move |db| {
+        let tried = with_connection(&self.writing, move |db| {
             Ok(db.immediate_transaction::<(), DieselError, _>(|db| {
-                write(db, &batch, &batch.rows())?;
+                write(db, &batch, &batch.to_rows())?;
                 Err(DieselError::RollbackTransaction)
             }))
         });
         match tried.await? {
             Ok(()) | Err(DieselError::RollbackTransaction) => Ok(true),
-            Err(error) => match sort(error) {
+            Err(error) => match sort_error(error) {
                 error if error.disposition() == Disposition::Isolate => Ok(false),
                 error => Err(error),
             },
         }
     }
 
-    pub(super) async fn reject(&self, batch: &Batch, reason: String) -> Result<(), StoreError> {
+    pub(super) async fn reject_batch(&self, batch: &Batch, reason: String) -> Result<(), StoreError> {
         let batch = batch.clone();
-        run(&self.writing, move |db| {
+        with_connection(&self.writing, move |db| {
             db.immediate_transaction(|db| {
-                reject(db, &batch, &reason)?;
-                advance(db, batch.reader, &batch.lineage, batch.last_position())
+                insert_rejected(db, &batch, &reason)?;
+                advance_position(db, batch.reader, &batch.lineage, batch.last_position())
             })
         })
         .await
     }
 
-    pub(super) async fn position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
-        let row = run(&self.reading, move |db| {
+    pub(super) async fn reader_position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
+        let row = with_connection(&self.reading, move |db| {
             reader_positions::table
                 .find((reader, lineage))
                 .select(reader_positions::position)
@@ -177,8 +179,8 @@ impl Sqlite {
         Ok(Position(row.map_or(0, |position| u64::try_from(position).unwrap_or(0))))
     }
 
-    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<(), StoreError> {
-        run(&self.writing, move |db| {
+    pub(super) async fn adopt_lineage(&self, adoption: Adoption) -> Result<(), StoreError> {
+        with_connection(&self.writing, move |db| {
             db.immediate_transaction(|db| {
                 for (symbol, then, now, seq) in &adoption.gaps {
                     let both_have = gaps::table
@@ -187,30 +189,30 @@ impl Sqlite {
                         .filter(gaps::seq.le(seq));
                     diesel::update(both_have).set(gaps::epoch.eq(now)).execute(db)?;
                 }
-                advance(db, adoption.reader, &adoption.lineage, adoption.position)
+                advance_position(db, adoption.reader, &adoption.lineage, adoption.position)
             })
         })
         .await
     }
 
-    pub(super) async fn bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
+    pub(super) async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let asked = query.clone();
-        let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.as_of {
+        let rows: Vec<BarOut> = with_connection(&self.reading, move |db| match asked.as_of {
             Some(as_of) => bind_bars!(SQL.bars_as_of(asked.interval, asked.latest), &asked)
                 .bind::<BigInt, _>(as_of.micros())
                 .load(db),
-            None => bind_bars!(SQL.bars(asked.interval, asked.latest), &asked).load(db),
+            None => bind_bars!(SQL.select_bars(asked.interval, asked.latest), &asked).load(db),
         })
         .await?;
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_data"))
+            .map_err(|damage| damage.in_table("market_data"))
     }
 
-    pub(super) async fn ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
+    pub(super) async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
         let symbol = query.symbol;
-        let rows: Vec<TickOut> = run(&self.reading, move |db| {
-            if query.above() {
+        let rows: Vec<TickOut> = with_connection(&self.reading, move |db| {
+            if query.starts_after_seq() {
                 bind_ticks!(SQL.ticks_above(), &query).load(db)
             } else {
                 ticks_behind!(sqlite, &query).load(db)
@@ -220,69 +222,73 @@ impl Sqlite {
         let ticks = rows.into_iter().map(|row| row.into_tick(symbol));
         ticks
             .collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("realtime_market_data"))
+            .map_err(|damage| damage.in_table("realtime_market_data"))
     }
 
-    pub(super) async fn latest(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
-        let row: Option<TickOut> = run(&self.reading, move |db| {
+    pub(super) async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
+        let row: Option<TickOut> = with_connection(&self.reading, move |db| {
             latest_tick!(sqlite, symbol).get_result(db).optional()
         })
         .await?;
         let tick = row.map(|row| row.into_tick(symbol)).transpose();
-        tick.map_err(|damage| damage.of("realtime_market_data"))
+        tick.map_err(|damage| damage.in_table("realtime_market_data"))
     }
 
     pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         let asked = query.clone();
-        let rows: Vec<BarOut> = run(&self.reading, move |db| match asked.interval == BASE {
+        let rows: Vec<BarOut> = with_connection(&self.reading, move |db| match asked.interval == BASE {
             true => rows_of_each_program!(sqlite, market_data, &asked).load(db),
             false => rows_of_each_program!(sqlite, interval_bars, &asked).load(db),
         })
         .await?;
         let bars = rows.into_iter().map(|row| row.into_bar(&query));
         bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_data"))
+            .map_err(|damage| damage.in_table("market_data"))
     }
 
-    pub(super) async fn gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
+    pub(super) async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
         let asked = query.clone();
-        let rows: Vec<GapOut> = run(&self.reading, move |db| gaps_touching!(sqlite, &asked).load(db)).await?;
+        let rows: Vec<GapOut> =
+            with_connection(&self.reading, move |db| gaps_touching!(sqlite, &asked).load(db)).await?;
         let gaps = rows.into_iter().map(|row| row.into_gap(&query));
-        gaps.collect::<Result<_, _>>().map_err(|damage| damage.of("gaps"))
+        gaps.collect::<Result<_, _>>().map_err(|damage| damage.in_table("gaps"))
     }
 
     pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
-        let row: SpanOut = run(&self.reading, move |db| {
-            bind_log!(SQL.log_span(query.channel.topic), &query, log::instant(before)).get_result(db)
+        let row: SpanOut = with_connection(&self.reading, move |db| {
+            bind_log!(SQL.log_span(query.channel.topic), &query, log::instant_before(before)).get_result(db)
         })
         .await?;
         Ok(row.into_span(&query))
     }
 
-    pub(super) async fn log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
+    pub(super) async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
         if query.channel.topic == Topic::Quality {
-            let rows = run(&self.reading, move |db| log_of_quality!(sqlite, &query, limit).load(db));
+            let rows = with_connection(&self.reading, move |db| log_of_quality!(sqlite, &query, limit).load(db));
             return log::quality_of(rows.await?, &query);
         }
-        let rows = run(&self.reading, move |db| log_of_bars!(sqlite, &query, limit).load(db));
+        let rows = with_connection(&self.reading, move |db| log_of_bars!(sqlite, &query, limit).load(db));
         log::bars_of(rows.await?, &query)
     }
 
-    pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        let rows = run(&self.reading, move |db| bind_journal!(SQL.journal(), &query).load(db));
+    pub(super) async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
+        let rows = with_connection(&self.reading, move |db| {
+            bind_journal!(SQL.select_journal(), &query).load(db)
+        });
         journal::entries_of(rows.await?)
     }
 
-    pub(super) async fn sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-        let rows: Vec<SessionOut> = run(&self.reading, move |db| newest_sessions!(sqlite, limit).load(db)).await?;
+    pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+        let rows: Vec<SessionOut> =
+            with_connection(&self.reading, move |db| newest_sessions!(sqlite, limit).load(db)).await?;
         let sessions = rows.into_iter().map(SessionOut::into_session);
         sessions
             .collect::<Result<_, _>>()
-            .map_err(|damage| damage.of("market_sessions"))
+            .map_err(|damage| damage.in_table("market_sessions"))
     }
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
-        run(&self.writing, move |db| {
+        with_connection(&self.writing, move |db| {
             let health = (
                 system_health::service_name.eq(SOURCE),
                 system_health::status.eq(row.status),
@@ -299,9 +305,9 @@ impl Sqlite {
         .await
     }
 
-    pub(super) async fn history(&self, query: HistoryQuery) -> Result<History, StoreError> {
-        run(&self.reading, move |db| {
-            let rows: Vec<RowOut> = diesel::sql_query(SQL.history(&query.table))
+    pub(super) async fn read_history(&self, query: HistoryQuery) -> Result<History, StoreError> {
+        with_connection(&self.reading, move |db| {
+            let rows: Vec<RowOut> = diesel::sql_query(SQL.select_history(&query.table))
                 .bind::<Text, _>(query.table.symbol(query.symbol))
                 .load(db)?;
             let history = from_rows(&rows);
@@ -313,14 +319,14 @@ impl Sqlite {
     }
 
     pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
-        let rows = run(&self.reading, move |db| {
-            bind_examples!(SQL.seam(&query.table), query).load(db)
+        let rows = with_connection(&self.reading, move |db| {
+            bind_examples!(SQL.select_seam(&query.table), query).load(db)
         });
         rows.await.map(seam_bars)
     }
 
     pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
-        run(&self.writing, move |db| {
+        with_connection(&self.writing, move |db| {
             let oldest = diesel::alias!(realtime_market_data as oldest);
             let ids = oldest
                 .filter(oldest.field(realtime_market_data::time).lt(Instant(before)))
@@ -341,7 +347,7 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError`] when they cannot be written; none of them is there then.
     pub async fn prepare_history(&self, symbol: Symbol, bars: Vec<VendorBar>) -> Result<(), StoreError> {
-        run(&self.writing, move |db| {
+        with_connection(&self.writing, move |db| {
             db.immediate_transaction(|db| {
                 for bar in &bars {
                     let row = (
@@ -363,7 +369,7 @@ impl Sqlite {
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        run(&self.reading, |db| {
+        with_connection(&self.reading, |db| {
             diesel::select(1_i32.into_sql::<Integer>()).execute(db).map(drop)
         })
         .await
@@ -373,20 +379,21 @@ impl Sqlite {
 /// Runs `work` on a connection, on a thread that may block. Who waits for the connection keeps no thread waiting: each would hold
 /// on to the memory of its last answer. A connection whose work panicked is used again: SQLite rolled the transaction back when it
 /// was dropped.
-async fn run<T: Send + 'static>(
+async fn with_connection<T: Send + 'static>(
     connection: &Arc<Mutex<SqliteConnection>>,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let mut connection = Arc::clone(connection).lock_owned().await;
-    tokio::task::spawn_blocking(move || work(&mut connection).map_err(sort))
+    tokio::task::spawn_blocking(move || work(&mut connection).map_err(sort_error))
         .await
         .map_err(|error| StoreError::Other(error.to_string()))?
 }
 
-fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
-    let mut db = SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| bad(path, error.to_string()))?;
+fn open_connection(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut db =
+        SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| unusable_file(path, error.to_string()))?;
     db.batch_execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
-        .map_err(|error| bad(path, error.to_string()))?;
+        .map_err(|error| unusable_file(path, error.to_string()))?;
     Ok(db)
 }
 
@@ -395,10 +402,10 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
         return Ok(());
     };
-    std::fs::create_dir_all(folder).map_err(|error| bad(path, format!("its folder cannot be made: {error}")))
+    std::fs::create_dir_all(folder).map_err(|error| unusable_file(path, format!("its folder cannot be made: {error}")))
 }
 
-fn bad(path: &Path, problem: String) -> StoreError {
+fn unusable_file(path: &Path, problem: String) -> StoreError {
     StoreError::BadFile {
         file: path.to_owned(),
         problem,
@@ -406,7 +413,7 @@ fn bad(path: &Path, problem: String) -> StoreError {
 }
 
 /// SQLite's errors reach diesel as texts.
-fn sort(error: DieselError) -> StoreError {
+fn sort_error(error: DieselError) -> StoreError {
     let text = error.to_string();
     let has = |part: &str| text.contains(part);
     match &error {
@@ -424,7 +431,7 @@ fn sort(error: DieselError) -> StoreError {
         _ if has("readonly") => StoreError::NotAllowed(text),
         _ if has("disk I/O") || has("unable to open") => StoreError::Unreachable(text),
         _ if has("malformed") || has("not a database") => StoreError::Other(text),
-        DieselError::DeserializationError(_) => StoreError::unreadable(text),
+        DieselError::DeserializationError(_) => StoreError::from_damage(text),
         // What a trigger says is all there is of its refusal.
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) => StoreError::Refused(text),
         _ => StoreError::Other(text),

@@ -9,7 +9,7 @@ use crate::store::{
     batch::Batch,
     bind::bind_session,
     journal::bind_event,
-    reads::stored,
+    reads::to_stored,
     rows::{BASE, BarRow, GapRow, QualityRow, Rows, SOURCE, SessionRow, TickRow},
     sql::Dialect,
 };
@@ -27,7 +27,7 @@ const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), DieselError> {
     for tick in &rows.ticks {
-        let insert = diesel::insert_into(realtime_market_data::table).values(NewTick::of(tick));
+        let insert = diesel::insert_into(realtime_market_data::table).values(NewTick::from_row(tick));
         insert.on_conflict_do_nothing().execute(db)?;
     }
     for row in &rows.bars {
@@ -55,11 +55,11 @@ pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Re
         let recount = diesel::sql_query(SQL.recount_session()).bind::<Text, _>(date.to_string());
         recount.execute(db)?;
     }
-    advance(db, batch.reader, &batch.lineage, batch.last_position())
+    advance_position(db, batch.reader, &batch.lineage, batch.last_position())
 }
 
 /// The reader's position moves on, never back.
-pub(super) fn advance(
+pub(super) fn advance_position(
     db: &mut SqliteConnection,
     reader: &str,
     lineage: &str,
@@ -81,7 +81,7 @@ pub(super) fn advance(
 }
 
 /// Keeps what a table refused, with the reason.
-pub(super) fn reject(db: &mut SqliteConnection, batch: &Batch, reason: &str) -> Result<(), DieselError> {
+pub(super) fn insert_rejected(db: &mut SqliteConnection, batch: &Batch, reason: &str) -> Result<(), DieselError> {
     let event = (
         rejected_events::lineage.eq(&batch.lineage),
         rejected_events::position.eq(batch.last_position()),
@@ -127,7 +127,7 @@ macro_rules! upsert_bar {
 }
 
 fn write_bar(db: &mut SqliteConnection, row: &BarRow) -> Result<(), DieselError> {
-    let new = NewBar::of(row);
+    let new = NewBar::from_row(row);
     if row.bar.key.interval == BASE {
         let key = (market_data::symbol, market_data::datetime, market_data::source);
         upsert_bar!(db, &new, market_data, key)?;
@@ -152,7 +152,7 @@ fn write_gap(db: &mut SqliteConnection, row: &GapRow) -> Result<(), DieselError>
     let new = (
         gaps::symbol.eq(gap.symbol.compact()),
         gaps::epoch.eq(row.epoch.as_str()),
-        gaps::id.eq(stored(gap.id)),
+        gaps::id.eq(to_stored(gap.id)),
         gaps::interval.eq(gap.interval.name()),
         gaps::from_at.eq(gap.from.micros()),
         gaps::to_at.eq(gap.to.micros()),
@@ -221,7 +221,7 @@ struct NewBar<'r> {
 }
 
 impl<'r> NewBar<'r> {
-    fn of(row: &'r BarRow) -> Self {
+    fn from_row(row: &'r BarRow) -> Self {
         let bar = &row.bar;
         Self {
             symbol: bar.key.symbol.compact(),
@@ -265,7 +265,7 @@ struct NewTick<'r> {
 }
 
 impl<'r> NewTick<'r> {
-    fn of(row: &'r TickRow) -> Self {
+    fn from_row(row: &'r TickRow) -> Self {
         Self {
             symbol: &row.symbol,
             time: row.time.micros(),

@@ -136,7 +136,7 @@ async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, 
             limit: room,
             ..query
         };
-        let kept = from_ledger(thread, move |ledger| ledger.journal(&rest)).await?;
+        let kept = from_ledger(thread, move |ledger| ledger.read_journal(&rest)).await?;
         found.extend(kept.unwrap_or_default());
     }
     Ok(found)
@@ -146,7 +146,7 @@ async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEn
     let Some(store) = thread.common.store.clone() else {
         return Ok(Vec::new());
     };
-    store.journal(query).await.map_err(|error| {
+    store.read_journal(query).await.map_err(|error| {
         tracing::warn!(%error, "failed to read the journal from the store for a client");
         let detail = "the database cannot be read now, and the ledger does not reach so far back: ask for a later from";
         Trouble::unavailable("store_unreachable", detail)

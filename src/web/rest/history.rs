@@ -75,7 +75,7 @@ pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         ("parquet", None) => return stream::file(&thread, store, asked, prices).map_err(|error| unwritten(&error)),
         _ => {}
     }
-    let found = store.bars(asked.clone()).await.map_err(|error| failed(&error))?;
+    let found = store.read_bars(asked.clone()).await.map_err(|error| failed(&error))?;
     let next = next_bars(&found, &asked, zone);
     if format == "json" {
         return json_bars(&request, &thread, &asked, &found, next);
@@ -182,7 +182,7 @@ pub(crate) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble>
     if format == "parquet" && query.text("limit").is_none() {
         return stream::file(&thread, store, asked, prices).map_err(|error| unwritten(&error));
     }
-    let found = store.ticks(asked.clone()).await.map_err(|error| failed(&error))?;
+    let found = store.read_ticks(asked.clone()).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found.last().filter(|_| whole_page).map(|last| last.place().to_string());
     if format == "parquet" {
@@ -243,7 +243,7 @@ pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
         cursor: query.gap_place("cursor")?,
         limit,
     };
-    let found = store(&thread)?.gaps(asked).await.map_err(|error| failed(&error))?;
+    let found = store(&thread)?.read_gaps(asked).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found.last().filter(|_| whole_page).map(|last| last.place().to_string());
     let gaps: Vec<Shown> = found

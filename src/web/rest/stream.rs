@@ -95,7 +95,7 @@ impl Pages for TickQuery {
     fn read(self, store: Store) -> PageOf<Self::Row> {
         Box::pin(async move {
             let limit = self.limit;
-            let ticks = store.ticks(self).await?;
+            let ticks = store.read_ticks(self).await?;
             let more = u32::try_from(ticks.len()).is_ok_and(|ticks| ticks >= limit);
             Ok((ticks, more))
         })
@@ -137,7 +137,7 @@ async fn footer<Q: Pages>(
         cursor: None,
         limit: limits::REST_PAGE_MAX,
     };
-    let gaps = store.gaps(gaps).await?;
+    let gaps = store.read_gaps(gaps).await?;
     let gaps: Vec<serde_json::Value> = gaps
         .iter()
         .map(|gap: &crate::store::StoredGap| {

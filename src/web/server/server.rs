@@ -1,6 +1,6 @@
 //! The HTTP server: binds, starts a worker thread with its registry and fan-out shard for each core, and drains.
 
-use crate::actors::fanout::{ClientCounts, ClientRegistry, OpenLedger, Parts, SessionStart};
+use crate::actors::fanout::{self, ClientCounts, ClientRegistry, OpenLedger, SessionStart};
 use crate::actors::messages::RunAction;
 use crate::clock::Clock;
 use crate::domain::model::{Interval, Sessions, Symbol};
@@ -310,7 +310,7 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
     let zones = own.map_or_else(|| parts.zones.clone(), |symbol| parts.zones.clone().and(symbol));
     let shard = (parts.start_shard)(
         number,
-        Parts {
+        fanout::Deps {
             registry: Rc::clone(&registry),
             ledger: Arc::clone(&parts.ledger),
             zones,
@@ -342,7 +342,7 @@ fn drain_when_told(registry: Rc<ClientRegistry>, mut drain: watch::Receiver<Opti
         loop {
             let order = *drain.borrow_and_update();
             if let Some(order) = order {
-                return drain_deck(&registry, order).await;
+                return drain_clients(&registry, order).await;
             }
             if drain.changed().await.is_err() {
                 return;
@@ -351,7 +351,7 @@ fn drain_when_told(registry: Rc<ClientRegistry>, mut drain: watch::Receiver<Opti
     });
 }
 
-async fn drain_deck(registry: &ClientRegistry, order: Drain) {
+async fn drain_clients(registry: &ClientRegistry, order: Drain) {
     let reason = match order.close {
         Close::Restarting => "the service restarts",
         _ => "the service is shutting down",

@@ -1,6 +1,6 @@
 //! What the routes of one HTTP worker thread share: its registry of clients, its fan-out shard, and the views.
 
-use crate::actors::fanout::{ClientRegistry, Fanout, Parts};
+use crate::actors::fanout::{self, ClientRegistry, Fanout};
 use crate::actors::messages::{RunAction, Subscribe, Unsubscribe};
 use crate::domain::model::{Interval, Sessions, Symbol};
 use crate::domain::protocol::Close;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 /// Starts the fan-out shard of worker thread number `n` on the current thread, and gives its address. The caller decides who
 /// supervises it and who sends it `Recorded`.
-pub type StartShard = Arc<dyn Fn(usize, Parts) -> Addr<Fanout> + Send + Sync>;
+pub type StartShard = Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync>;
 
 /// An order to end all sessions.
 #[derive(Debug, Clone, Copy)]

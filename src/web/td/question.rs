@@ -98,7 +98,7 @@ impl TdQuestion {
     pub(super) async fn bars(&self, query: BarQuery) -> Result<Bars, ApiError> {
         let store = self.thread.common.store.as_ref();
         let store = store.ok_or_else(|| ApiError::new(503, "this process keeps no history"))?;
-        let found = store.bars(query).await.map_err(|error: StoreError| {
+        let found = store.read_bars(query).await.map_err(|error: StoreError| {
             tracing::warn!(%error, "failed to read the store for a client");
             ApiError::new(503, "the database cannot be read now; live data goes on")
         })?;

@@ -2,7 +2,7 @@
 
 use crate::actors::fanout::Fanout;
 use crate::domain::model::{Channel, Event, Gap, GapStatus, Interval, Symbol};
-use crate::store::{Sqlite, Store, probe::execute};
+use crate::store::{Sqlite, Store, probe::execute_sql};
 use crate::web::tests::stage::{Client, START, Stage};
 use actix::{AsyncContext, Context};
 use actix_http::ws::Message;
@@ -128,7 +128,7 @@ async fn gaps_that_the_ledger_has_let_go_are_replayed_in_each_of_their_states() 
 async fn a_store_with_a_hole_or_that_cannot_be_read_recovers_nothing_and_says_why() {
     let (folder, stage) = with_history(1_100, 1_100).await;
     let file = folder.path().join("store.db");
-    execute(&file, "DELETE FROM bar_revisions WHERE seq = 20");
+    execute_sql(&file, "DELETE FROM bar_revisions WHERE seq = 20");
     let refused = async |since: Value| {
         let mut client = asks(&stage, &json!(["bars.5m:USD/COP"]), &since).await;
         let messages = client.until("replay_end").await;
@@ -156,7 +156,7 @@ async fn a_store_with_a_hole_or_that_cannot_be_read_recovers_nothing_and_says_wh
         1_080,
         "as many as there are"
     );
-    execute(&file, "ALTER TABLE bar_revisions RENAME TO away");
+    execute_sql(&file, "ALTER TABLE bar_revisions RENAME TO away");
     let answer = refused(json!({"seq": 25})).await;
     assert!(
         answer["detail"].as_str().unwrap().contains("cannot be read now"),

@@ -17,7 +17,7 @@ use crate::domain::model::{
 use crate::domain::pipeline::{AcceptanceView, AcceptedPrice, LagReading, PairCounts, PairRules, PipelineCounts};
 use crate::domain::status::{ConditionKind, Conditions, Journal};
 use crate::domain::vendor::{
-    FeedView, Forecast, KeySlot, KeyState, KeyView, KeysView, LineView, Spendable, Status, Suspicion,
+    FeedView, Forecast, KeySlot, KeyState, KeyView, KeysView, Spendable, Status, SubscriptionView, Suspicion,
 };
 use crate::views::status::ActorStanding;
 use crate::views::{Overall, ServiceView};
@@ -177,8 +177,8 @@ fn all_is_wrong(views: &Views) {
     history(views);
 }
 
-fn line(symbol: Symbol, status: Status, suspicion: Option<Suspicion>) -> LineView {
-    LineView {
+fn line(symbol: Symbol, status: Status, suspicion: Option<Suspicion>) -> SubscriptionView {
+    SubscriptionView {
         symbol,
         status,
         last_price_at: Some(at(298)),

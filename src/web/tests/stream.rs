@@ -2,7 +2,7 @@
 
 use crate::store::{
     Sqlite, Store,
-    probe::{count, execute},
+    probe::{execute_sql, query_count},
 };
 use crate::web::tests::stage::Stage;
 use tokio::io::AsyncReadExt;
@@ -17,7 +17,7 @@ async fn the_first_bytes_of_a_stream_leave_before_its_last_row_is_read() {
     let store = Store::Sqlite(Sqlite::open(&file).unwrap());
     let mut stage = Stage::with(|parts| parts.extras.store = Some(store));
     stage.receive_buffer = 16 * 1_024;
-    execute(
+    execute_sql(
         &file,
         &format!(
             "INSERT INTO market_data (symbol, datetime, open, high, low, close, source)
@@ -35,11 +35,11 @@ async fn the_first_bytes_of_a_stream_leave_before_its_last_row_is_read() {
     let held = client.bytes.len();
     client.stream.read_exact(&mut text[held..]).await.unwrap();
     // What is deleted now was not read: it does not come.
-    execute(
+    execute_sql(
         &file,
         "DELETE FROM market_data WHERE id > (SELECT max(id) - 10000 FROM market_data)",
     );
-    assert_eq!(count(&file, "SELECT count(*) FROM market_data"), 90_000);
+    assert_eq!(query_count(&file, "SELECT count(*) FROM market_data"), 90_000);
     client.stream.read_to_end(&mut text).await.unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.ends_with("0\r\n\r\n"), "it ends as a whole stream does");

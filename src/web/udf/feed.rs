@@ -104,7 +104,7 @@ impl ChartQuestion {
     }
 
     async fn bars(&self, query: BarQuery) -> Result<Vec<Bar>, Refused> {
-        let found = self.store()?.bars(query).await.map_err(|error| unread(&error))?;
+        let found = self.store()?.read_bars(query).await.map_err(|error| unread(&error))?;
         Ok(found.into_iter().map(|stored| stored.bar).collect())
     }
 
@@ -276,7 +276,11 @@ async fn marked(request: &HttpRequest) -> Result<ChartMarks, Refused> {
         cursor: None,
         limit: limits::REST_PAGE_MAX,
     };
-    let gaps = question.store()?.gaps(gaps).await.map_err(|error| unread(&error))?;
+    let gaps = question
+        .store()?
+        .read_gaps(gaps)
+        .await
+        .map_err(|error| unread(&error))?;
     let gaps: Vec<_> = gaps.into_iter().map(|stored| stored.gap).collect();
     let (opens, before) = compose::opens(interval, from, to, question.thread.zones.of(symbol));
     let bars = BarQuery {

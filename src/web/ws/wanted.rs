@@ -71,7 +71,7 @@ pub(crate) fn expand(
             if !allowed.contains(&symbol) {
                 return Err((Problem::UnknownSymbol, unknown_symbol(symbol.as_str(), allowed)));
             }
-            channels.push(Channel::of(topic, symbol));
+            channels.push(Channel::of_topic(topic, symbol));
         }
     }
     let mut seen = HashSet::new();

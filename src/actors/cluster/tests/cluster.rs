@@ -10,7 +10,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::domain::cluster::{LogAnswer, LogEntry};
 use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::model::Position;
-use crate::ledger::story::{Story, day};
+use crate::ledger::event_script::{EventScript, day};
 use crate::ledger::{Ledger, Options, Parcels};
 use crate::limits;
 use crate::store::{Sqlite, Store};
@@ -31,7 +31,7 @@ fn ledger(folder: &Path, parcels: Parcels) -> Ledger {
 struct Ingest {
     keeper: Addr<LogKeeper>,
     ledger: Ledger,
-    story: Story,
+    story: EventScript,
     services: Services,
     log: Carrier,
     told: UnboundedReceiver<Recorded>,
@@ -56,7 +56,7 @@ impl Ingest {
         Self {
             keeper: keeper.start(),
             ledger,
-            story: Story::default(),
+            story: EventScript::default(),
             services,
             log,
             told,
@@ -74,7 +74,7 @@ impl Ingest {
     }
 
     async fn record(&mut self, moves: &[u8]) -> Position {
-        let head = self.ledger.append(&self.story.tell(moves)).unwrap();
+        let head = self.ledger.append(&self.story.entries_for(moves)).unwrap();
         let told = Arc::new([]);
         self.keeper.send(Recorded { told, head }).await.unwrap();
         head
@@ -136,7 +136,7 @@ async fn a_log_of_a_later_leader_or_of_another_ledger_ends_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
         let mut other = ledger(other.path(), Parcels::Counted);
-        other.append(&Story::default().tell(&[5, 0])).unwrap();
+        other.append(&EventScript::default().entries_for(&[5, 0])).unwrap();
         let mut ingest = Ingest::new(folder.path(), false);
         let entries = entries(&other, later);
         assert_eq!(ingest.log.append(later, &entries).await, LogAnswer::Taken);
@@ -156,7 +156,7 @@ async fn a_log_of_a_later_leader_or_of_another_ledger_ends_the_process() {
 }
 
 fn entries(ledger: &Ledger, term: u64) -> Vec<LogEntry> {
-    let parcels = ledger.reader().parcels(1, 100).unwrap();
+    let parcels = ledger.reader().read_parcels(1, 100).unwrap();
     let entry = |parcel| LogEntry {
         term,
         lineage: ledger.reader().lineage(),
@@ -169,8 +169,8 @@ fn entries(ledger: &Ledger, term: u64) -> Vec<LogEntry> {
 async fn a_follower_tells_what_the_log_brings_and_ends_where_it_does_not_continue() {
     let folder = tempfile::tempdir().unwrap();
     let mut leader = ledger(&folder.path().join("leader"), Parcels::Counted);
-    let mut story = Story::default();
-    leader.append(&story.tell(&[0, 5, 14])).unwrap();
+    let mut story = EventScript::default();
+    leader.append(&story.entries_for(&[0, 5, 14])).unwrap();
     let log = MemoryLog::new(100);
     assert_eq!(log.append(3, &entries(&leader, 3)).await, LogAnswer::Taken);
     let opening = entries(&leader, 3).remove(0).parcel;
@@ -192,7 +192,7 @@ async fn a_follower_tells_what_the_log_brings_and_ends_where_it_does_not_continu
     tokio::time::timeout(within, both).await.unwrap();
     assert_eq!(own.lock().unwrap().head(), Position(2));
     assert_eq!(services.views.latest.borrow().ticks.len(), 1);
-    leader.append(&story.tell(&[1])).unwrap();
+    leader.append(&story.entries_for(&[1])).unwrap();
     assert_eq!(log.append(4, &entries(&leader, 4)).await, LogAnswer::Taken);
     let next = async { while told.recv().await.unwrap().told.len() != 1 {} };
     tokio::time::timeout(within, next).await.unwrap();

@@ -45,7 +45,7 @@ impl LedgerSource for Growing {
 async fn what_is_written_while_a_shard_begins_is_known_or_told() {
     let clock = Clock::manual(Timestamp::from_secs(0));
     let registry = ClientRegistry::new(0, Window::default(), Arc::default(), clock);
-    let parts = Parts {
+    let deps = Deps {
         registry: Rc::clone(&registry),
         ledger: Arc::new(|| Box::new(Growing(AtomicU64::new(7)))),
         zones: Zones::new(Vec::new()),
@@ -55,7 +55,7 @@ async fn what_is_written_while_a_shard_begins_is_known_or_told() {
         store: None,
         pattern: false,
     };
-    let shard = Fanout::new(parts).start();
+    let shard = Fanout::new(deps).start();
     while registry.next.get().is_none() {
         tokio::task::yield_now().await;
     }

@@ -5,7 +5,7 @@ use crate::actors::vendor::tests::upstream_stage::{Ground, rest_of};
 use crate::clock::Clock;
 use crate::clock::Stopwatch;
 use crate::domain::model::{Always, Provenance};
-use crate::domain::vendor::{FeedView, LineView, Status};
+use crate::domain::vendor::{FeedView, Status, SubscriptionView};
 use tokio::sync::watch;
 
 /// 2026-03-02T15:00:00Z.
@@ -55,7 +55,7 @@ fn run(url: &str) -> Bench {
 
 impl Bench {
     fn link(&self, state: &'static str, usdcop: Status) {
-        let line = |symbol, status| LineView {
+        let line = |symbol, status| SubscriptionView {
             symbol,
             status,
             last_price_at: None,

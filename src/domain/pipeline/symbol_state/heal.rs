@@ -44,7 +44,7 @@ impl SymbolState {
         let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
         let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
         let sessions = Arc::clone(&self.market.sessions);
-        let slots = |(from, to)| SlotGrid::of(interval).touching(&*sessions, from, to);
+        let slots = |(from, to)| SlotGrid::of_interval(interval).touching(&*sessions, from, to);
         let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
         for Expected { slot, session } in slots {
             let hole = MissingSlot {
@@ -263,7 +263,10 @@ impl SymbolState {
                 if interval == Interval::M1 {
                     continue;
                 }
-                for slot in SlotGrid::of(interval).slots(&session).filter(|slot| touches(*slot)) {
+                for slot in SlotGrid::of_interval(interval)
+                    .slots(&session)
+                    .filter(|slot| touches(*slot))
+                {
                     let closed = builders.get(i).and_then(|builder| builder.closed_slot(slot.opens_at));
                     if closed == Some(slot) && is_accounted(builders, slot, session, gaps) {
                         let lost = gaps.lost_in(slot);
@@ -288,7 +291,7 @@ fn is_accounted(
         closes: slot.closes_at,
         ..session
     };
-    let mut parts = SlotGrid::of(base.interval())
+    let mut parts = SlotGrid::of_interval(base.interval())
         .slots(&within)
         .skip_while(|part| part.closes_at <= slot.opens_at);
     parts.all(|part| base.closed_bar(part.opens_at).is_some() || gaps.knows_slot(part))

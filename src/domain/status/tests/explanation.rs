@@ -52,7 +52,7 @@ fn cop() -> Option<Symbol> {
 }
 
 fn entry(kind: ServiceEventKind, secs: i64, subject: &str, cause: &str, message: &str) -> ServiceEvent {
-    ServiceEvent::new(kind, Timestamp::from_secs(NOON + secs), subject, message).because(cause)
+    ServiceEvent::new(kind, Timestamp::from_secs(NOON + secs), subject, message).with_cause(cause)
 }
 
 fn raised(kind: ConditionKind, secs: i64, reason: &str, message: &str) -> ServiceEvent {

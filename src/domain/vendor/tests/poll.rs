@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::model::{Listed, Session, SessionKind};
-use crate::domain::vendor::LineView;
+use crate::domain::vendor::SubscriptionView;
 
 /// Monday 2026-03-02, 13:00 UTC: 08:00 in Bogota.
 const OPEN: Timestamp = Timestamp::from_secs(1_772_456_400);
@@ -42,7 +42,7 @@ fn rich() -> Spendable {
 }
 
 fn feed(state: &'static str, lines: &[(Symbol, Status, bool)]) -> FeedView {
-    let line = |(symbol, status, silent): &(Symbol, Status, bool)| LineView {
+    let line = |(symbol, status, silent): &(Symbol, Status, bool)| SubscriptionView {
         symbol: *symbol,
         status: *status,
         last_price_at: None,

@@ -3,11 +3,19 @@
 use super::*;
 use proptest::prelude::*;
 
-fn act(text: &str) -> Act {
+fn act(text: &str) -> ScenarioAction {
     text.parse().unwrap()
 }
 
-fn check_line(text: &str, cue: Cue, expect: Act) {
+const fn once(action: ConnectionAction) -> ScenarioAction {
+    ScenarioAction::OnConnection(action)
+}
+
+const fn lasting(fault: Fault, span: Option<Duration>) -> ScenarioAction {
+    ScenarioAction::Fault(fault, span)
+}
+
+fn check_line(text: &str, cue: Cue, expect: ScenarioAction) {
     let scenario: Scenario = text.parse().unwrap();
     assert_eq!(scenario.lines.len(), 1, "{text}");
     assert_eq!(
@@ -72,55 +80,49 @@ fn comments_and_empty_lines_are_passed_over_and_lines_counted() {
 fn acts_say_what() {
     let minute = Some(Duration::from_secs(60));
     for (text, expect) in [
-        ("drop 1011", Act::Deed(Deed::Drop(Ending::Close(1011)))),
-        ("drop 1006", Act::Deed(Deed::Drop(Ending::Vanish))),
-        ("drop rst", Act::Deed(Deed::Drop(Ending::Reset))),
-        ("half-open for 1m", Act::Deed(Deed::HalfOpen(minute))),
-        ("stall", Act::Deed(Deed::Stall(None))),
-        ("repeat 5", Act::Deed(Deed::Repeat(5))),
-        ("relent", Act::Relent),
-        ("send not-json", Act::Deed(Deed::Send(Oddity::Named("not-json")))),
+        ("drop 1011", once(ConnectionAction::Drop(Ending::Close(1011)))),
+        ("drop 1006", once(ConnectionAction::Drop(Ending::Vanish))),
+        ("drop rst", once(ConnectionAction::Drop(Ending::Reset))),
+        ("half-open for 1m", once(ConnectionAction::HalfOpen(minute))),
+        ("stall", once(ConnectionAction::Stall(None))),
+        ("repeat 5", once(ConnectionAction::Repeat(5))),
+        ("relent", ScenarioAction::ClearFaults),
+        (
+            "send not-json",
+            once(ConnectionAction::Send(OddFrame::Named("not-json"))),
+        ),
         (
             "send text {\"a\": 1}",
-            Act::Deed(Deed::Send(Oddity::Text("{\"a\": 1}".to_owned()))),
+            once(ConnectionAction::Send(OddFrame::Text("{\"a\": 1}".to_owned()))),
         ),
-        ("mute for 1m", Act::Trouble(Trouble::Mute, minute)),
-        (
-            "late 10s for 1m",
-            Act::Trouble(Trouble::Late(Duration::from_secs(10)), minute),
-        ),
+        ("mute for 1m", lasting(Fault::Mute, minute)),
+        ("late 10s for 1m", lasting(Fault::Late(Duration::from_secs(10)), minute)),
         (
             "refuse upgrades 200 for 1m",
-            Act::Trouble(Trouble::RefuseUpgrades(200), minute),
+            lasting(Fault::RefuseUpgrades(200), minute),
         ),
         (
             "refuse symbol USD/COP",
-            Act::Trouble(Trouble::RefuseSymbol(Symbol::usdcop()), None),
+            lasting(Fault::RefuseSymbol(Symbol::usdcop()), None),
         ),
         (
             "retry-after 20s",
-            Act::Trouble(Trouble::RetryAfter(Duration::from_secs(20)), None),
+            lasting(Fault::RetryAfter(Duration::from_secs(20)), None),
         ),
-        ("expire key 2", Act::Trouble(Trouble::ExpiredKey(Some(2)), None)),
-        ("exhaust key all day", Act::Trouble(Trouble::NoDayCredits(None), None)),
+        ("expire key 2", lasting(Fault::ExpiredKey(Some(2)), None)),
+        ("exhaust key all day", lasting(Fault::NoDayCredits(None), None)),
         (
             "rest slow 5s",
-            Act::Trouble(Trouble::Rest(RestTrouble::Slow(Duration::from_secs(5))), None),
+            lasting(Fault::Rest(RestFault::Slow(Duration::from_secs(5))), None),
         ),
-        (
-            "rest status 429",
-            Act::Trouble(Trouble::Rest(RestTrouble::Status(429)), None),
-        ),
-        (
-            "behind 2h",
-            Act::Trouble(Trouble::Behind(Duration::from_secs(7_200)), None),
-        ),
-        ("milli-stamps for 1m", Act::Trouble(Trouble::MilliStamps, minute)),
+        ("rest status 429", lasting(Fault::Rest(RestFault::Status(429)), None)),
+        ("behind 2h", lasting(Fault::Behind(Duration::from_secs(7_200)), None)),
+        ("milli-stamps for 1m", lasting(Fault::MilliStamps, minute)),
         (
             "rest refuse USD/COP",
-            Act::Trouble(Trouble::Rest(RestTrouble::RefuseSymbol(Symbol::usdcop())), None),
+            lasting(Fault::Rest(RestFault::RefuseSymbol(Symbol::usdcop())), None),
         ),
-        ("rest cut for 1m", Act::Trouble(Trouble::Rest(RestTrouble::Cut), minute)),
+        ("rest cut for 1m", lasting(Fault::Rest(RestFault::Cut), minute)),
     ] {
         assert_eq!(act(text), expect, "{text}");
     }
@@ -134,7 +136,7 @@ fn durations_add_up() {
         ("1h30m", 5_400_000),
         ("1d", 86_400_000),
     ] {
-        assert_eq!(duration(text), Ok(Duration::from_millis(ms)));
+        assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)));
     }
     for text in [
         "",
@@ -147,7 +149,7 @@ fn durations_add_up() {
         "400d",
         "5 s",
     ] {
-        assert!(duration(text).is_err(), "{text}");
+        assert!(parse_duration(text).is_err(), "{text}");
     }
 }
 
@@ -211,7 +213,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,60}") {
         drop(text.parse::<Scenario>());
-        drop(text.parse::<Act>());
+        drop(text.parse::<ScenarioAction>());
     }
 
     #[test]

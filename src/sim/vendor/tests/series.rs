@@ -21,7 +21,7 @@ fn ask(text: &str, minutes: u64) -> Result<Value, ApiError> {
     let now = OPEN + Duration::from_secs(60 * minutes);
     let question = Question::read(&params(text), false)?;
     let bars = question.bars(&market(), "USD/COP", Twists::default(), now)?;
-    Ok(question.json("USD/COP", &bars, Twists::default()))
+    Ok(question.json_body("USD/COP", &bars, Twists::default()))
 }
 
 fn datetimes(answer: &Value) -> Vec<&str> {
@@ -130,8 +130,8 @@ fn senseless_questions_are_refused_as_the_vendor_does() {
         400,
         "No data is available",
     );
-    assert_eq!(served(&market(), "EUR/USD").unwrap_err().code, 404);
-    assert_eq!(served(&market(), "USDCOP").unwrap_err().code, 404);
+    assert_eq!(find_served(&market(), "EUR/USD").unwrap_err().code, 404);
+    assert_eq!(find_served(&market(), "USDCOP").unwrap_err().code, 404);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn prices_are_written_exactly_rounded_or_noisily() {
 fn csv_has_a_head_and_the_delimiter_asked_for() {
     let question = Question::read(&params("interval=5min&outputsize=1"), false).unwrap();
     let bars = question.bars(&market(), "USD/COP", Twists::default(), OPEN).unwrap();
-    let text = question.csv(&bars, ";", Twists::default());
+    let text = question.csv_body(&bars, ";", Twists::default());
     assert!(
         text.starts_with("datetime;open;high;low;close\n2025-10-22 13:00:00;3796.94;"),
         "{text}"

@@ -88,7 +88,7 @@ fn noted(at: Timestamp) -> ServiceEvent {
         "feed",
         "feed failed and was restarted.",
     )
-    .because("asked")
+    .with_cause("asked")
     .with("restarts", "1")
 }
 

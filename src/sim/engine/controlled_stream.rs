@@ -1,4 +1,4 @@
-//! A TCP connection with a valve: it can be closed without a word, reset, cut after so many bytes, or left open and dead,
+//! A TCP connection that can be controlled from outside: it can be closed without a word, reset, cut after so many bytes, or left open and dead,
 //! beneath whatever speaks HTTP or WebSocket on it.
 
 use crate::sim::scenario::Ending;
@@ -12,19 +12,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What the valve does to the connection.
+/// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Open,
-    /// Nothing is read, what is written is swallowed: the peer is alive to TCP and dead to us.
+    /// Nothing is read and writes are dropped: TCP stays open, and the peer gets no answer.
     Dead,
     /// It ends now, like this.
     Ended(Ending),
 }
 
-/// Steers a [`Pipe`] from outside. One thread only.
+/// Controls a [`ControlledStream`] from outside. One thread only.
 #[derive(Debug)]
-pub(crate) struct Valve {
+pub(crate) struct ConnectionControl {
     flow: Cell<Flow>,
     /// How it is to end once everything was written.
     farewell: Cell<Option<Ending>>,
@@ -33,7 +33,7 @@ pub(crate) struct Valve {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Valve {
+impl ConnectionControl {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             flow: Cell::new(Flow::Open),
@@ -44,23 +44,23 @@ impl Valve {
     }
 
     /// Ends the connection now; what was not written yet is lost.
-    pub(crate) fn end(&self, ending: Ending) {
-        self.turn(Flow::Ended(ending));
+    pub(crate) fn end_now(&self, ending: Ending) {
+        self.set_flow(Flow::Ended(ending));
     }
 
     /// Lets the connection die without ending.
-    pub(super) fn die(&self) {
-        self.turn(Flow::Dead);
+    pub(super) fn go_silent(&self) {
+        self.set_flow(Flow::Dead);
     }
 
-    /// Lets a dead connection live again.
+    /// Lets a silent connection read and write again.
     pub(super) fn revive(&self) {
-        if self.dead() {
-            self.turn(Flow::Open);
+        if self.is_silent() {
+            self.set_flow(Flow::Open);
         }
     }
 
-    pub(super) fn dead(&self) -> bool {
+    pub(super) fn is_silent(&self) -> bool {
         self.flow.get() == Flow::Dead
     }
 
@@ -70,42 +70,42 @@ impl Valve {
     }
 
     /// The connection vanishes after so many more bytes.
-    pub(super) fn ration(&self, bytes: usize) {
+    pub(super) fn vanish_after(&self, bytes: usize) {
         self.ration.set(Some(bytes));
     }
 
-    fn turn(&self, flow: Flow) {
+    fn set_flow(&self, flow: Flow) {
         self.flow.set(flow);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    fn watch(&self, context: &Context<'_>) {
+    fn register_waker(&self, context: &Context<'_>) {
         self.waker.replace(Some(context.waker().clone()));
     }
 }
 
-/// A TCP connection and its valve.
+/// A TCP connection and its control.
 #[derive(Debug)]
-pub(crate) struct Pipe {
+pub(crate) struct ControlledStream {
     stream: TcpStream,
-    valve: Rc<Valve>,
+    control: Rc<ConnectionControl>,
     /// Its end was told to the socket.
     let_go: bool,
 }
 
-impl Pipe {
-    pub(crate) const fn new(stream: TcpStream, valve: Rc<Valve>) -> Self {
+impl ControlledStream {
+    pub(crate) const fn new(stream: TcpStream, control: Rc<ConnectionControl>) -> Self {
         Self {
             stream,
-            valve,
+            control,
             let_go: false,
         }
     }
 
-    pub(super) fn valve(&self) -> Rc<Valve> {
-        Rc::clone(&self.valve)
+    pub(super) fn control(&self) -> Rc<ConnectionControl> {
+        Rc::clone(&self.control)
     }
 
     /// Makes the coming close of the descriptor a reset, or a plain end; the error is for whoever still wants to use it.
@@ -113,7 +113,7 @@ impl Pipe {
         clippy::disallowed_methods,
         reason = "what still comes from a peer that was left is heard out beside, for a while, and no actor is there to do it"
     )]
-    fn ended(&mut self, ending: Ending) -> io::Error {
+    fn shut_down(&mut self, ending: Ending) -> io::Error {
         let socket = SockRef::from(&self.stream);
         let done = match ending {
             Ending::Reset => socket.set_linger(Some(Duration::ZERO)),
@@ -141,36 +141,36 @@ async fn heard_out(mut stream: TcpStream) {
     let _ended_or_overdue = tokio::time::timeout(HEARD_OUT, ended).await;
 }
 
-impl AsyncRead for Pipe {
+impl AsyncRead for ControlledStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.valve.watch(context);
-        match self.valve.flow.get() {
+        self.control.register_waker(context);
+        match self.control.flow.get() {
             Flow::Open => Pin::new(&mut self.stream).poll_read(context, buffer),
             Flow::Dead => Poll::Pending,
-            Flow::Ended(ending) => Poll::Ready(Err(self.ended(ending))),
+            Flow::Ended(ending) => Poll::Ready(Err(self.shut_down(ending))),
         }
     }
 }
 
-impl AsyncWrite for Pipe {
+impl AsyncWrite for ControlledStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match (self.valve.flow.get(), self.valve.ration.get()) {
-            (Flow::Ended(ending), _) => Poll::Ready(Err(self.ended(ending))),
+        match (self.control.flow.get(), self.control.ration.get()) {
+            (Flow::Ended(ending), _) => Poll::Ready(Err(self.shut_down(ending))),
             (Flow::Dead, _) => Poll::Ready(Ok(bytes.len())),
             (Flow::Open, None) => Pin::new(&mut self.stream).poll_write(context, bytes),
             (Flow::Open, Some(0)) => {
-                self.valve.end(Ending::Vanish);
-                Poll::Ready(Err(self.ended(Ending::Vanish)))
+                self.control.end_now(Ending::Vanish);
+                Poll::Ready(Err(self.shut_down(Ending::Vanish)))
             }
             (Flow::Open, Some(left)) => {
                 let part = bytes.get(..left).unwrap_or(bytes);
                 let written = Pin::new(&mut self.stream).poll_write(context, part);
                 if let Poll::Ready(Ok(count)) = written {
-                    self.valve.ration.set(Some(left.saturating_sub(count)));
+                    self.control.ration.set(Some(left.saturating_sub(count)));
                 }
                 written
             }
@@ -178,19 +178,19 @@ impl AsyncWrite for Pipe {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.valve.flow.get() {
+        match self.control.flow.get() {
             Flow::Open => Pin::new(&mut self.stream).poll_flush(context),
             Flow::Dead => Poll::Ready(Ok(())),
-            Flow::Ended(ending) => Poll::Ready(Err(self.ended(ending))),
+            Flow::Ended(ending) => Poll::Ready(Err(self.shut_down(ending))),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match (self.valve.flow.get(), self.valve.farewell.get()) {
-            (Flow::Ended(ending), _) | (Flow::Open, Some(ending)) => Poll::Ready(Err(self.ended(ending))),
+        match (self.control.flow.get(), self.control.farewell.get()) {
+            (Flow::Ended(ending), _) | (Flow::Open, Some(ending)) => Poll::Ready(Err(self.shut_down(ending))),
             (Flow::Open, None) => Pin::new(&mut self.stream).poll_shutdown(context),
             (Flow::Dead, _) => {
-                self.valve.watch(context);
+                self.control.register_waker(context);
                 Poll::Pending
             }
         }
@@ -199,7 +199,7 @@ impl AsyncWrite for Pipe {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pipe, Valve};
+    use super::{ConnectionControl, ControlledStream};
     use crate::sim::scenario::Ending;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -208,10 +208,10 @@ mod tests {
     async fn end_seen(ending: Ending) -> std::io::Result<usize> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut peer = TcpStream::connect(listener.local_addr()?).await?;
-        let valve = Valve::new();
-        let mut pipe = Pipe::new(listener.accept().await?.0, valve.clone());
+        let control = ConnectionControl::new();
+        let mut pipe = ControlledStream::new(listener.accept().await?.0, control.clone());
         peer.write_all(b"on its way").await?;
-        valve.end(ending);
+        control.end_now(ending);
         assert!(pipe.read_u8().await.is_err());
         drop(pipe);
         if ending == Ending::Vanish {

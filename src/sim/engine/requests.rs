@@ -2,12 +2,12 @@
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::vendor::events::{self, Empty, Sorted, StreamAction};
-use crate::sim::engine::{Stage, Target};
-use crate::sim::scenario::{Moment, Trouble};
+use crate::sim::engine::{Engine, Target};
+use crate::sim::scenario::{Fault, Moment};
 
-impl Stage {
+impl Engine {
     /// A client said something. Nothing is answered on a silent connection.
-    pub(super) fn heard(&mut self, id: u64, text: &str, now: Timestamp) {
+    pub(super) fn handle_text(&mut self, id: u64, text: &str, now: Timestamp) {
         let Some(socket) = self.sockets.get(&id) else { return };
         if socket.silent_until.is_some_and(|until| now < until) {
             return;
@@ -15,7 +15,11 @@ impl Stage {
         let key = socket.key;
         let plan = self.plan;
         self.counters.events_total += 1;
-        if let Some(Err(count)) = self.accounts.at(key).map(|account| account.event(&plan, now)) {
+        if let Some(Err(count)) = self
+            .accounts
+            .account_at(key)
+            .map(|account| account.count_event(&plan, now))
+        {
             let limit = plan.events_per_minute;
             let text = format!(
                 "The server received {count} events from you, which exceeds the limit of {limit} events per minute. \
@@ -25,9 +29,9 @@ impl Stage {
             return;
         }
         match StreamAction::read(text) {
-            Some(StreamAction::Heartbeat) => self.heartbeat(id, now),
-            Some(StreamAction::Subscribe(names)) => self.subscribe(id, names, now),
-            Some(StreamAction::Unsubscribe(names)) => self.unsubscribe(id, names, now),
+            Some(StreamAction::Heartbeat) => self.handle_heartbeat(id, now),
+            Some(StreamAction::Subscribe(names)) => self.handle_subscribe(id, names, now),
+            Some(StreamAction::Unsubscribe(names)) => self.handle_unsubscribe(id, names, now),
             Some(StreamAction::Reset) => {
                 if let Some(socket) = self.sockets.get_mut(&id) {
                     socket.symbols.clear();
@@ -40,31 +44,31 @@ impl Stage {
         }
     }
 
-    fn heartbeat(&mut self, id: u64, now: Timestamp) {
+    fn handle_heartbeat(&mut self, id: u64, now: Timestamp) {
         self.counters.heartbeats_total += 1;
-        self.happened(Moment::Heartbeat, Target::Socket(id), now);
-        if !self.weather.has(&Trouble::IgnoreHeartbeats, now) {
+        self.note_moment(Moment::Heartbeat, Target::Socket(id), now);
+        if !self.faults.is_active(&Fault::IgnoreHeartbeats, now) {
             self.say_text(id, events::HEARTBEAT, now);
         }
     }
 
-    fn subscribe(&mut self, id: u64, names: Vec<String>, now: Timestamp) {
+    fn handle_subscribe(&mut self, id: u64, names: Vec<String>, now: Timestamp) {
         self.counters.subscribes_total += 1;
-        self.happened(Moment::Subscribe, Target::Socket(id), now);
-        if self.weather.has(&Trouble::IgnoreSubscribes, now) {
+        self.note_moment(Moment::Subscribe, Target::Socket(id), now);
+        if self.faults.is_active(&Fault::IgnoreSubscribes, now) {
             return;
         }
-        let sorted = Sorted::of(names, |symbol| self.serves(symbol, now));
+        let sorted = Sorted::of(names, |symbol| self.serves_symbol(symbol, now));
         if let Some(socket) = self.sockets.get_mut(&id) {
             socket.symbols.extend(&sorted.good);
         }
         let text = sorted.status("subscribe-status", self.empty_lists(now));
         if self.say_text(id, &text, now) {
-            self.happened(Moment::Status, Target::Socket(id), now);
+            self.note_moment(Moment::Status, Target::Socket(id), now);
         }
     }
 
-    fn unsubscribe(&mut self, id: u64, names: Vec<String>, now: Timestamp) {
+    fn handle_unsubscribe(&mut self, id: u64, names: Vec<String>, now: Timestamp) {
         let Some(socket) = self.sockets.get_mut(&id) else {
             return;
         };
@@ -73,15 +77,15 @@ impl Stage {
         self.say_text(id, &text, now);
     }
 
-    fn serves(&self, symbol: Symbol, now: Timestamp) -> bool {
-        self.market.has(&symbol) && !self.weather.has(&Trouble::RefuseSymbol(symbol), now)
+    fn serves_symbol(&self, symbol: Symbol, now: Timestamp) -> bool {
+        self.market.has_symbol(&symbol) && !self.faults.is_active(&Fault::RefuseSymbol(symbol), now)
     }
 
     fn empty_lists(&self, now: Timestamp) -> Empty {
-        self.weather
-            .find(now, |trouble: &Trouble| match trouble {
-                Trouble::NullLists => Some(Empty::Null),
-                Trouble::NoLists => Some(Empty::Missing),
+        self.faults
+            .find_active(now, |trouble: &Fault| match trouble {
+                Fault::NullLists => Some(Empty::Null),
+                Fault::NoLists => Some(Empty::Missing),
                 _ => None,
             })
             .unwrap_or(Empty::List)

@@ -1,19 +1,19 @@
-//! The stage: everything the simulated vendor knows, in one thread. It is told the time and what clients said; it says what
+//! The engine: the whole state of the simulated vendor, in one thread. It is given the time and what clients sent; it decides what
 //! goes into which outbox, and when it wants to be told the time again.
 //!
 //! ```text
 //! acts of the scenario ─┐                          ┌─► outbox of each subscriber
-//! ticks of the market ──┼─► advance(now): in order ┤
-//! late ticks ───────────┘   act < late < tick      └─► valve of a connection
+//! ticks of the market ──┼─► run_until(now), sorted ┤
+//! late ticks ───────────┘   act < late < tick      └─► control of a connection
 //! ```
 //! Where an act and a tick have the same instant the act comes first: an act at a bar's boundary falls between the last tick
 //! of one bar and the first of the next.
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::limits;
-use crate::sim::engine::{Counters, Outbox, Report, SimConfig, Valve};
+use crate::sim::engine::{ConnectionControl, Counters, Outbox, Report, SimConfig};
 use crate::sim::market::{MARKET_ZONE, Market, Quote};
-use crate::sim::scenario::{Act, Cue, Line, Moment, Trouble, Weather, When};
+use crate::sim::scenario::{ActiveFaults, Cue, Fault, Line, Moment, ScenarioAction, When};
 use crate::sim::vendor::{Accounts, Plan, Spelling, frames};
 use chrono::{NaiveTime, TimeZone};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,7 +27,7 @@ pub(crate) struct Socket {
     pub key: usize,
     pub symbols: BTreeSet<Symbol>,
     pub outbox: Rc<Outbox>,
-    pub valve: Rc<Valve>,
+    pub control: Rc<ConnectionControl>,
     /// Says nothing before this instant.
     pub silent_until: Option<Timestamp>,
     /// Whether a price was sent on it.
@@ -36,21 +36,21 @@ pub(crate) struct Socket {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Engine {
     pub(crate) market: Market,
     pub(crate) plan: Plan,
     pub(crate) accounts: Accounts,
-    pub(crate) weather: Weather,
+    pub(crate) faults: ActiveFaults,
     pub(super) sockets: BTreeMap<u64, Socket>,
     pub(super) counters: Counters,
     pub(crate) slack: Duration,
     /// Connections that live again or may speak again at an instant.
-    pub(super) revivals: BTreeMap<(Timestamp, u64), Rc<Valve>>,
+    pub(super) revivals: BTreeMap<(Timestamp, u64), Rc<ConnectionControl>>,
     /// What the stream showed last of each pair: the true tick and the price as shown.
     pub(crate) shown: BTreeMap<Symbol, Quote>,
     moments: BTreeMap<Moment, u64>,
     cues: Vec<Line>,
-    acts: VecDeque<(Timestamp, Act, String)>,
+    acts: VecDeque<(Timestamp, ScenarioAction, String)>,
     late: BTreeMap<(Timestamp, u64), (Symbol, Quote)>,
     late_count: u64,
     ticks: VecDeque<(Symbol, Quote)>,
@@ -60,7 +60,7 @@ pub(crate) struct Stage {
     sockets_made: u64,
 }
 
-impl Stage {
+impl Engine {
     pub(crate) fn new(config: &SimConfig, now: Timestamp) -> Self {
         let opens = config
             .opens
@@ -75,7 +75,7 @@ impl Stage {
         let mut acts: Vec<_> = timed
             .into_iter()
             .filter_map(|line| match line.cue {
-                Cue::At(when) => Some((instant(when, opens, now), line.act, line.text)),
+                Cue::At(when) => Some((cue_time(when, opens, now), line.act, line.text)),
                 Cue::On(..) => None,
             })
             .collect();
@@ -84,7 +84,7 @@ impl Stage {
             market: config.market.clone(),
             plan: config.plan,
             accounts: Accounts::new(&config.keys),
-            weather: Weather::default(),
+            faults: ActiveFaults::default(),
             sockets: BTreeMap::new(),
             counters: Counters::default(),
             slack: limits::SIM_NETWORK_JITTER.mul_f64(config.clock.speed()),
@@ -103,7 +103,7 @@ impl Stage {
     }
 
     /// Plays everything due until `now`, in order, and says when the next thing is due.
-    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
+    pub(super) fn run_until(&mut self, now: Timestamp) -> Timestamp {
         loop {
             self.fetch_ticks(now);
             let far = Timestamp::from_micros(i64::MAX);
@@ -117,18 +117,18 @@ impl Stage {
             }
             if due == act {
                 if let Some((at, act, text)) = self.acts.pop_front() {
-                    self.play(&act, &text, crate::sim::engine::Target::All, at);
+                    self.perform_action(&act, &text, crate::sim::engine::Target::All, at);
                 }
             } else if due == revival {
-                if let Some((_, valve)) = self.revivals.pop_first() {
-                    valve.revive();
+                if let Some((_, control)) = self.revivals.pop_first() {
+                    control.revive();
                 }
             } else if due == late {
                 if let Some((_, (symbol, quote))) = self.late.pop_first() {
-                    self.show(symbol, quote, due);
+                    self.send_price(symbol, quote, due);
                 }
             } else if let Some((symbol, quote)) = self.ticks.pop_front() {
-                self.tick(symbol, quote);
+                self.route_tick(symbol, quote);
             }
         }
     }
@@ -140,7 +140,7 @@ impl Stage {
             for symbol in self.market.symbols() {
                 ticks.extend(
                     self.market
-                        .piece(symbol, self.piece)
+                        .ticks_of_piece(symbol, self.piece)
                         .into_iter()
                         .map(|quote| (symbol, quote)),
                 );
@@ -153,22 +153,22 @@ impl Stage {
     }
 
     /// One tick of the market: shown now, later, frozen, or not at all.
-    fn tick(&mut self, symbol: Symbol, mut quote: Quote) {
+    fn route_tick(&mut self, symbol: Symbol, mut quote: Quote) {
         let at = quote.at;
-        if self.weather.has(&Trouble::Mute, at) {
+        if self.faults.is_active(&Fault::Mute, at) {
             return;
         }
-        if self.weather.has(&Trouble::Stuck, at) {
+        if self.faults.is_active(&Fault::Stuck, at) {
             if let Some(last) = self.shown.get(&symbol).copied() {
-                self.show(symbol, last, at);
+                self.send_price(symbol, last, at);
             }
             return;
         }
-        if self.weather.has(&Trouble::Frozen, at) {
+        if self.faults.is_active(&Fault::Frozen, at) {
             quote.price = self.shown.get(&symbol).map_or(quote.price, |last| last.price);
         }
-        let late = self.weather.find(at, |trouble| match trouble {
-            Trouble::Late(by) => Some(*by),
+        let late = self.faults.find_active(at, |trouble| match trouble {
+            Fault::Late(by) => Some(*by),
             _ => None,
         });
         match late {
@@ -176,40 +176,43 @@ impl Stage {
                 self.late_count += 1;
                 self.late.insert((at + by, self.late_count), (symbol, quote));
             }
-            None => self.show(symbol, quote, at),
+            None => self.send_price(symbol, quote, at),
         }
     }
 
     /// Sends a price to whoever subscribed.
-    fn show(&mut self, symbol: Symbol, quote: Quote, now: Timestamp) {
+    fn send_price(&mut self, symbol: Symbol, quote: Quote, now: Timestamp) {
         self.shown.insert(symbol, quote);
         let spelling = Spelling {
-            quoted: self.weather.has(&Trouble::Quoted, now),
-            bid_ask: self.weather.has(&Trouble::BidAsk, now),
+            quoted: self.faults.is_active(&Fault::Quoted, now),
+            bid_ask: self.faults.is_active(&Fault::BidAsk, now),
         };
-        let ahead = self.weather.find(now, |trouble| match trouble {
-            Trouble::Ahead(by) => Some(*by),
+        let ahead = self.faults.find_active(now, |trouble| match trouble {
+            Fault::Ahead(by) => Some(*by),
             _ => None,
         });
-        let behind = self.weather.find(now, |trouble| match trouble {
-            Trouble::Behind(by) => Some(*by),
+        let behind = self.faults.find_active(now, |trouble| match trouble {
+            Fault::Behind(by) => Some(*by),
             _ => None,
         });
         let mut stamp = quote.at + ahead.unwrap_or_default() - behind.unwrap_or_default();
-        if self.weather.has(&Trouble::MinuteStamps, now) {
+        if self.faults.is_active(&Fault::MinuteStamps, now) {
             stamp = stamp.floor(Duration::from_secs(60));
         }
-        let unit = if self.weather.has(&Trouble::MilliStamps, now) {
+        let unit = if self.faults.is_active(&Fault::MilliStamps, now) {
             1_000
         } else {
             1
         };
-        let text = frames::price(&symbol, stamp.secs() * unit, quote.price, spelling);
+        let text = frames::price_event(&symbol, stamp.secs() * unit, quote.price, spelling);
         let frame = frames::frame(frames::TEXT, text.as_bytes());
-        let subscribed = |(id, socket): (&u64, &Socket)| socket.symbols.contains(&symbol).then_some(*id);
-        let ids: Vec<u64> = self.sockets.iter().filter_map(subscribed).collect();
+        let ids: Vec<u64> = self
+            .sockets
+            .iter()
+            .filter_map(|(id, socket): (&u64, &Socket)| socket.symbols.contains(&symbol).then_some(*id))
+            .collect();
         for id in ids {
-            if !self.say(id, frame.clone(), now) {
+            if !self.send_frame(id, frame.clone(), now) {
                 continue;
             }
             self.counters.prices_total += 1;
@@ -218,13 +221,13 @@ impl Stage {
                 .get_mut(&id)
                 .is_some_and(|socket| !std::mem::replace(&mut socket.priced, true));
             if first {
-                self.happened(Moment::Price, crate::sim::engine::Target::Socket(id), now);
+                self.note_moment(Moment::Price, crate::sim::engine::Target::Socket(id), now);
             }
         }
     }
 
     /// Puts a frame into an outbox unless the connection is silent; a client hopelessly behind is reset.
-    pub(super) fn say(&mut self, id: u64, frame: bytes::Bytes, now: Timestamp) -> bool {
+    pub(super) fn send_frame(&mut self, id: u64, frame: bytes::Bytes, now: Timestamp) -> bool {
         let Some(socket) = self.sockets.get(&id) else {
             return false;
         };
@@ -232,9 +235,9 @@ impl Stage {
             return false;
         }
         if !socket.outbox.push(frame) {
-            socket.valve.end(crate::sim::scenario::Ending::Reset);
+            socket.control.end_now(crate::sim::scenario::Ending::Reset);
             self.counters.too_slow_total += 1;
-            self.gone(id);
+            self.remove_socket(id);
             return false;
         }
         true
@@ -242,22 +245,24 @@ impl Stage {
 
     /// Says a text.
     pub(super) fn say_text(&mut self, id: u64, text: &str, now: Timestamp) -> bool {
-        self.say(id, frames::frame(frames::TEXT, text.as_bytes()), now)
+        self.send_frame(id, frames::frame(frames::TEXT, text.as_bytes()), now)
     }
 
-    /// Counts a moment and plays the acts that wait for it.
-    pub(super) fn happened(&mut self, moment: Moment, target: crate::sim::engine::Target<'_>, now: Timestamp) {
+    /// Counts a moment and performs the actions that wait for it.
+    pub(super) fn note_moment(&mut self, moment: Moment, target: crate::sim::engine::Target<'_>, now: Timestamp) {
         let count = self.moments.entry(moment).or_default();
         *count += 1;
         let count = *count;
-        let lines: Vec<(Act, String)> = self
+        let lines: Vec<(ScenarioAction, String)> = self
             .cues
             .iter()
-            .filter(|line: &&Line| matches!(line.cue, Cue::On(cue, which) if cue == moment && which.means(count)))
+            .filter(
+                |line: &&Line| matches!(line.cue, Cue::On(cue, which) if cue == moment && which.matches_count(count)),
+            )
             .map(|line| (line.act.clone(), line.text.clone()))
             .collect();
         for (act, text) in lines {
-            self.play(&act, &text, target, now);
+            self.perform_action(&act, &text, target, now);
         }
     }
 
@@ -268,9 +273,9 @@ impl Stage {
     }
 
     /// The connection is not there any more.
-    pub(super) fn gone(&mut self, id: u64) {
+    pub(super) fn remove_socket(&mut self, id: u64) {
         if let Some(socket) = self.sockets.remove(&id)
-            && let Some(account) = self.accounts.at(socket.key)
+            && let Some(account) = self.accounts.account_at(socket.key)
         {
             account.connections.retain(|other| *other != id);
         }
@@ -283,7 +288,7 @@ impl Stage {
 }
 
 /// The instant a timed cue means.
-fn instant(when: When, opens: Timestamp, now: Timestamp) -> Timestamp {
+fn cue_time(when: When, opens: Timestamp, now: Timestamp) -> Timestamp {
     match when {
         When::Start => now,
         When::AfterOpen(after) => opens + after,
@@ -304,5 +309,5 @@ fn next_time(time: NaiveTime, now: Timestamp) -> Timestamp {
 }
 
 #[cfg(test)]
-#[path = "tests/stage.rs"]
+#[path = "tests/engine.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! The pairs on a link: what was asked for, what the vendor made of it, and whose prices are overdue.
 
 use crate::domain::model::{Price, Sessions, Symbol, Tick, Timestamp};
-use crate::domain::vendor::{Cadence, LineView, Silence, SubscribeStatus};
+use crate::domain::vendor::{Cadence, Silence, SubscribeStatus, SubscriptionView};
 use crate::limits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ impl Status {
 
 /// All pairs of a link.
 #[derive(Debug, Clone)]
-pub struct Lines(BTreeMap<Symbol, Line>);
+pub struct Subscriptions(BTreeMap<Symbol, Subscription>);
 
 #[derive(Debug, Clone)]
-struct Line {
+struct Subscription {
     status: Status,
     cadence: Cadence,
     /// Its silence was noticed, and it was asked for again.
@@ -74,7 +74,7 @@ pub struct Overdue {
     pub give_up: bool,
 }
 
-/// Instants at which a line's silence matters.
+/// Instants at which a subscription's silence matters.
 #[derive(Clone, Copy)]
 struct Due {
     noticed_at: Timestamp,
@@ -82,21 +82,21 @@ struct Due {
     give_up_at: Timestamp,
 }
 
-impl Lines {
+impl Subscriptions {
     /// Pairs nobody was asked for yet. `jitter` is what a busy machine may add to any wait.
     pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)], jitter: Duration) -> Self {
         Self(
             symbols
                 .iter()
                 .map(|(symbol, sessions): &(Symbol, Arc<dyn Sessions>)| {
-                    let line = Line {
+                    let subscription = Subscription {
                         status: Status::Pending,
                         cadence: Cadence::new(Arc::clone(sessions), jitter),
                         nudged: false,
                         accepted: None,
                         unaccepted: false,
                     };
-                    (*symbol, line)
+                    (*symbol, subscription)
                 })
                 .collect(),
         )
@@ -104,17 +104,21 @@ impl Lines {
 
     /// Also those that were refused are to be asked for again.
     pub fn want_all(&mut self) {
-        for line in self.0.values_mut() {
-            line.status = Status::Pending;
+        for subscription in self.0.values_mut() {
+            subscription.status = Status::Pending;
         }
     }
 
     /// A new connection knows of no subscription. Returns what to ask for.
     pub fn reopen(&mut self) -> Vec<Symbol> {
-        for line in self.0.values_mut().filter(|line| line.status == Status::Confirmed) {
-            line.status = Status::Pending;
+        for subscription in self
+            .0
+            .values_mut()
+            .filter(|subscription| subscription.status == Status::Confirmed)
+        {
+            subscription.status = Status::Pending;
         }
-        self.with(Status::Pending)
+        self.symbols_with(Status::Pending)
     }
 
     /// The vendor answered. Missing lists mean what the status says of the whole; without either, the first price tells.
@@ -122,16 +126,20 @@ impl Lines {
         let mut answer = Answered::default();
         let all_fine = said.status == "ok" && said.success.is_empty();
         let all_refused = said.status == "error" && said.fails.is_empty();
-        for (symbol, line) in self.0.iter_mut().filter(|(_, line)| line.status != Status::Refused) {
+        for (symbol, subscription) in self
+            .0
+            .iter_mut()
+            .filter(|(_, subscription)| subscription.status != Status::Refused)
+        {
             let failed = said.fails.contains(symbol);
             let succeeded = said.success.contains(symbol);
-            if (succeeded || (all_fine && !failed)) && line.status == Status::Pending {
-                line.status = Status::Confirmed;
-                line.cadence.watch(now);
+            if (succeeded || (all_fine && !failed)) && subscription.status == Status::Pending {
+                subscription.status = Status::Confirmed;
+                subscription.cadence.watch(now);
                 answer.confirmed = true;
             } else if failed || (all_refused && !succeeded) {
-                line.status = Status::Refused;
-                line.cadence.unwatch(false);
+                subscription.status = Status::Refused;
+                subscription.cadence.unwatch(false);
                 answer.refused.push(*symbol);
             }
         }
@@ -140,32 +148,32 @@ impl Lines {
 
     /// A price came. `None` if it is not ours or no price; else whether it confirmed its pair.
     pub fn price(&mut self, tick: &Tick, now: Timestamp) -> Option<bool> {
-        let line = self.0.get_mut(&tick.symbol).filter(|_| tick.price > Price::default())?;
-        let newly_confirmed = line.status != Status::Confirmed;
-        line.status = Status::Confirmed;
-        line.nudged = false;
+        let subscription = self.0.get_mut(&tick.symbol).filter(|_| tick.price > Price::default())?;
+        let newly_confirmed = subscription.status != Status::Confirmed;
+        subscription.status = Status::Confirmed;
+        subscription.nudged = false;
         if newly_confirmed {
-            line.cadence.watch(now);
+            subscription.cadence.watch(now);
         }
-        line.cadence.heard((tick.price, tick.bid, tick.ask), now);
+        subscription.cadence.heard((tick.price, tick.bid, tick.ask), now);
         Some(newly_confirmed)
     }
 
     /// What became of the pair's prices so far. Only a live price that is accepted ends that none is: returns when the last of
     /// those arrived that were not told before.
     pub fn judged(&mut self, symbol: Symbol, judged: &Judged) -> Option<Timestamp> {
-        let line = self.0.get_mut(&symbol)?;
-        let before = line.accepted.replace(judged.accepted);
+        let subscription = self.0.get_mut(&symbol)?;
+        let before = subscription.accepted.replace(judged.accepted);
         // Another day's count, or another feed's, begins anew: of those before it nothing but the last is known.
         let more = before.map_or(1, |before| judged.accepted.checked_sub(before).unwrap_or(1));
         match judged.accepted_at {
             Some(at) if more > 0 => {
-                line.unaccepted = false;
-                line.cadence.accepted(more, at);
+                subscription.unaccepted = false;
+                subscription.cadence.accepted(more, at);
                 Some(at)
             }
             _ => {
-                line.unaccepted |= judged.in_vain && line.status == Status::Confirmed;
+                subscription.unaccepted |= judged.in_vain && subscription.status == Status::Confirmed;
                 None
             }
         }
@@ -173,86 +181,95 @@ impl Lines {
 
     /// Market time broke: the silence of every pair that is watched begins anew.
     pub fn broken(&mut self, now: Timestamp) {
-        for line in self.0.values_mut() {
-            line.cadence.broken(now);
-            line.nudged = false;
+        for subscription in self.0.values_mut() {
+            subscription.cadence.broken(now);
+            subscription.nudged = false;
         }
     }
 
     /// The link is gone.
     pub fn unwatch(&mut self, silent: bool) {
-        for line in self.0.values_mut() {
-            line.cadence.unwatch(silent);
-            line.nudged = false;
-            line.unaccepted = false;
+        for subscription in self.0.values_mut() {
+            subscription.cadence.unwatch(silent);
+            subscription.nudged = false;
+            subscription.unaccepted = false;
         }
     }
 
     /// Whether there is nothing left to wait for.
     pub fn all_refused(&self) -> bool {
-        self.0.values().all(|line| line.status == Status::Refused)
+        self.0
+            .values()
+            .all(|subscription| subscription.status == Status::Refused)
     }
 
     /// The pairs that the vendor sends.
     pub fn confirmed(&self) -> Vec<Symbol> {
-        self.with(Status::Confirmed)
+        self.symbols_with(Status::Confirmed)
     }
 
     /// What silence demands now. `any_price_at` is when a price of any pair last came.
     pub fn overdue(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Overdue {
         let mut overdue = Overdue::default();
-        for (symbol, line) in &mut self.0 {
-            let Some(due) = line.due(any_price_at, now) else {
+        for (symbol, subscription) in &mut self.0 {
+            let Some(due) = subscription.due_times(any_price_at, now) else {
                 continue;
             };
             overdue.noticed |= due.noticed_at <= now;
             overdue.give_up |= due.give_up_at <= now;
             if due.nudge_at.is_some_and(|at| at <= now) {
-                line.nudged = true;
+                subscription.nudged = true;
                 overdue.nudge.push(*symbol);
             }
         }
         overdue
     }
 
-    /// When [`Lines::overdue`] will next have something new to say.
+    /// When [`Subscriptions::overdue`] will next have something new to say.
     pub fn next_silence(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-        let dues = self.0.values_mut().filter_map(|line| line.due(any_price_at, now));
+        let dues = self
+            .0
+            .values_mut()
+            .filter_map(|subscription| subscription.due_times(any_price_at, now));
         let instants = dues.flat_map(|due| [Some(due.noticed_at), due.nudge_at, Some(due.give_up_at)]);
         instants.flatten().filter(|at| *at > now).min()
     }
 
     /// Each pair as `/status` shows it.
     #[must_use]
-    pub fn view(&mut self, now: Timestamp) -> Vec<LineView> {
+    pub fn view(&mut self, now: Timestamp) -> Vec<SubscriptionView> {
         self.0
             .iter_mut()
-            .map(|(symbol, line): (&Symbol, &mut Line)| LineView {
-                symbol: *symbol,
-                status: line.status,
-                last_price_at: line.cadence.last_at(),
-                gap_p99: line.cadence.p99(now),
-                patience: line.cadence.usual(line.cadence.last_at().unwrap_or(now)),
-                silent: line
-                    .cadence
-                    .silence(now)
-                    .is_some_and(|silence| silence.noticed_at <= now),
-                unaccepted: line.unaccepted,
-                suspicion: line.cadence.suspicion(now),
-            })
+            .map(
+                |(symbol, subscription): (&Symbol, &mut Subscription)| SubscriptionView {
+                    symbol: *symbol,
+                    status: subscription.status,
+                    last_price_at: subscription.cadence.last_at(),
+                    gap_p99: subscription.cadence.p99(now),
+                    patience: subscription
+                        .cadence
+                        .usual(subscription.cadence.last_at().unwrap_or(now)),
+                    silent: subscription
+                        .cadence
+                        .silence(now)
+                        .is_some_and(|silence| silence.noticed_at <= now),
+                    unaccepted: subscription.unaccepted,
+                    suspicion: subscription.cadence.suspicion(now),
+                },
+            )
             .collect()
     }
 
-    fn with(&self, status: Status) -> Vec<Symbol> {
-        let held = self.0.iter().filter(|(_, line)| line.status == status);
+    fn symbols_with(&self, status: Status) -> Vec<Symbol> {
+        let held = self.0.iter().filter(|(_, subscription)| subscription.status == status);
         held.map(|(symbol, _)| *symbol).collect()
     }
 }
 
-impl Line {
+impl Subscription {
     /// The link's silence: a price that is set aside shows that it brings the pair, and another link would bring the same. It is acted
     /// on a little later than noticed, so that a feed of many prices a second is not thrown away for a hiccup.
-    fn due(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Due> {
+    fn due_times(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Due> {
         if self.status != Status::Confirmed {
             return None;
         }

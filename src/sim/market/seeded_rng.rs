@@ -3,34 +3,34 @@
 
 /// A source of numbers that depend on the seed and on what is asked, on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// Dice of this seed.
     pub const fn new(seed: u64) -> Self {
         Self(mix(seed ^ 0x5851_f42d_4c95_7f2d))
     }
 
     /// Dice for one subject, unrelated to those for another.
-    pub fn of(self, subject: &str) -> Self {
+    pub fn fork(self, subject: &str) -> Self {
         let folded = subject.bytes().fold(self.0, |state, byte| mix(state ^ u64::from(byte)));
         Self(folded)
     }
 
     /// The number at a place.
-    pub const fn at(self, place: u64, index: u64) -> u64 {
+    pub const fn value_at(self, place: u64, index: u64) -> u64 {
         mix(self.0 ^ mix(place) ^ mix(index.wrapping_mul(0xd6e8_feb8_6659_fd93)))
     }
 
     /// A number in `0..below` at a place; 0 when `below` is 0.
-    pub fn below(self, place: u64, index: u64, below: u64) -> u64 {
-        self.at(place, index).checked_rem(below).unwrap_or(0)
+    pub fn value_below(self, place: u64, index: u64, below: u64) -> u64 {
+        self.value_at(place, index).checked_rem(below).unwrap_or(0)
     }
 
     /// A number in `-reach..=reach` at a place.
-    pub fn within(self, place: u64, index: u64, reach: i64) -> i64 {
+    pub fn value_within(self, place: u64, index: u64, reach: i64) -> i64 {
         let span = reach.unsigned_abs().saturating_mul(2).saturating_add(1);
-        i64::try_from(self.below(place, index, span)).unwrap_or(0) - reach.saturating_abs()
+        i64::try_from(self.value_below(place, index, span)).unwrap_or(0) - reach.saturating_abs()
     }
 }
 
@@ -48,18 +48,22 @@ mod tests {
 
     #[test]
     fn the_same_seed_falls_the_same_way_and_another_does_not() {
-        let throw = |seed| (0..8).map(|place| Dice::new(seed).at(place, 0)).collect::<Vec<_>>();
+        let throw = |seed| {
+            (0..8)
+                .map(|place| SeededRng::new(seed).value_at(place, 0))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(throw(7), throw(7));
         assert_ne!(throw(7), throw(8));
-        assert_ne!(Dice::new(7).of("USD/COP"), Dice::new(7).of("EUR/USD"));
+        assert_ne!(SeededRng::new(7).fork("USD/COP"), SeededRng::new(7).fork("EUR/USD"));
     }
 
     #[test]
     fn numbers_stay_within_reach_and_use_all_of_it() {
-        let dice = Dice::new(1);
-        let seen: Vec<i64> = (0..4_000).map(|place| dice.within(place, 3, 10)).collect();
+        let rng = SeededRng::new(1);
+        let seen: Vec<i64> = (0..4_000).map(|place| rng.value_within(place, 3, 10)).collect();
         assert_eq!((seen.iter().min(), seen.iter().max()), (Some(&-10), Some(&10)));
-        assert_eq!(dice.below(5, 5, 0), 0);
-        assert_eq!(dice.within(5, 5, 0), 0);
+        assert_eq!(rng.value_below(5, 5, 0), 0);
+        assert_eq!(rng.value_within(5, 5, 0), 0);
     }
 }

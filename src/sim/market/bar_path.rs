@@ -6,18 +6,18 @@
 
 use crate::domain::model::{Ohlc, Price, Timestamp};
 use crate::limits;
-use crate::sim::market::{Dice, Quote};
+use crate::sim::market::{Quote, SeededRng};
 
 /// The ticks of a bar that opens at `opens`. Stamps are whole seconds inside the slot, strictly rising, so no two ticks are
 /// alike; every price lies between the bar's low and high.
-pub fn weave(dice: Dice, opens: Timestamp, bar: &Ohlc) -> Vec<Quote> {
+pub fn ticks_of_bar(rng: SeededRng, opens: Timestamp, bar: &Ohlc) -> Vec<Quote> {
     let place = u64::try_from(opens.secs()).unwrap_or(0);
-    let prices = path(dice, place, bar);
+    let prices = path_through(rng, place, bar);
     let seconds = limits::SIM_SLOT.as_secs();
     let count = u64::try_from(prices.len()).unwrap_or(1).max(1);
     let share = (seconds / count).max(1);
     let stamped = prices.into_iter().zip(0_u64..).map(|(price, index)| {
-        let into = index * share + dice.below(place, 1_000 + index, share);
+        let into = index * share + rng.value_below(place, 1_000 + index, share);
         let at = Timestamp::from_secs(opens.secs().saturating_add_unsigned(into));
         Quote { at, price }
     });
@@ -25,13 +25,13 @@ pub fn weave(dice: Dice, opens: Timestamp, bar: &Ohlc) -> Vec<Quote> {
 }
 
 /// The prices from the open to the close, through the high and the low.
-fn path(dice: Dice, place: u64, bar: &Ohlc) -> Vec<Price> {
+fn path_through(rng: SeededRng, place: u64, bar: &Ohlc) -> Vec<Price> {
     if bar.low == bar.high {
-        let count = usize::try_from(1 + dice.below(place, 0, 3)).unwrap_or(1);
+        let count = usize::try_from(1 + rng.value_below(place, 0, 3)).unwrap_or(1);
         return vec![bar.open; count];
     }
     let [up_first, down_first] = [[bar.high, bar.low], [bar.low, bar.high]]
-        .map(|[one, two]| way(bar.open, one) + way(one, two) + way(two, bar.close));
+        .map(|[one, two]| distance(bar.open, one) + distance(one, two) + distance(two, bar.close));
     let turns = if up_first <= down_first {
         [bar.high, bar.low]
     } else {
@@ -41,24 +41,34 @@ fn path(dice: Dice, place: u64, bar: &Ohlc) -> Vec<Price> {
     let mut prices = vec![bar.open];
     for (leg, target) in [(1, first), (2, second), (3, bar.close)] {
         let from = prices.last().copied().unwrap_or(bar.open);
-        let steps = 2 + dice.below(place, 10 + leg, 12);
-        prices.extend((1..steps).map(|step| between(dice, place, leg * 100 + step, from, target, (step, steps), bar)));
+        let steps = 2 + rng.value_below(place, 10 + leg, 12);
+        prices.extend(
+            (1..steps).map(|step| step_between(rng, place, leg * 100 + step, from, target, (step, steps), bar)),
+        );
         prices.push(target);
     }
     prices
 }
 
-fn way(from: Price, to: Price) -> i64 {
+fn distance(from: Price, to: Price) -> i64 {
     to.minus(from).micros().abs()
 }
 
 /// A price on the way from one turn to the next, a little beside the straight line, on the vendor's grid where that stays
 /// inside the bar.
-fn between(dice: Dice, place: u64, index: u64, from: Price, to: Price, (step, steps): (u64, u64), bar: &Ohlc) -> Price {
+fn step_between(
+    rng: SeededRng,
+    place: u64,
+    index: u64,
+    from: Price,
+    to: Price,
+    (step, steps): (u64, u64),
+    bar: &Ohlc,
+) -> Price {
     const GRID: i64 = 10_000;
     let [done, all] = [step, steps].map(|count| i64::try_from(count).unwrap_or(1));
     let span = to.minus(from).micros();
-    let beside = dice.within(place, index, span.abs() / 8);
+    let beside = rng.value_within(place, index, span.abs() / 8);
     let raw = from.micros() + span * done / all + beside;
     let on_grid = (raw + GRID / 2).div_euclid(GRID) * GRID;
     Price::from_micros(on_grid).clamp(bar.low, bar.high)
@@ -87,8 +97,8 @@ mod tests {
         #[test]
         fn ticks_make_exactly_the_bar_they_came_from(seed in any::<u64>(), slot in 5_000_000_i64..6_000_000, bar in bar()) {
             let opens = Timestamp::from_secs(slot * 300);
-            let ticks = weave(Dice::new(seed), opens, &bar);
-            prop_assert_eq!(crate::sim::market::ohlc(&ticks), Some(bar));
+            let ticks = ticks_of_bar(SeededRng::new(seed), opens, &bar);
+            prop_assert_eq!(crate::sim::market::ohlc_of(&ticks), Some(bar));
             prop_assert!(ticks.iter().all(|tick| tick.at.micros() % 1_000_000 == 0));
             prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));
             prop_assert!(ticks[0].at >= opens && ticks[ticks.len() - 1].at < opens + limits::SIM_SLOT);
@@ -96,7 +106,7 @@ mod tests {
 
         #[test]
         fn a_flat_bar_gives_at_least_one_tick(seed in any::<u64>()) {
-            let ticks = weave(Dice::new(seed), Timestamp::from_secs(0), &Ohlc::flat_at(Price::from_micros(5)));
+            let ticks = ticks_of_bar(SeededRng::new(seed), Timestamp::from_secs(0), &Ohlc::flat_at(Price::from_micros(5)));
             prop_assert!((1..=3).contains(&ticks.len()));
         }
     }

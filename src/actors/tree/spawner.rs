@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where children are started.
-pub(super) struct Nursery {
+pub(super) struct Spawner {
     pub(super) up: Recipient<Report>,
     pub(super) rows: Vec<(Row, Vitals)>,
     pub(super) arbiters: Vec<Arbiter>,
 }
 
-impl Nursery {
+impl Spawner {
     /// Makes a child's mailbox and starts the child on a thread of its own.
     pub(super) fn start<A, D>(&mut self, row: Row, new: impl FnOnce(D) -> A + Send + 'static, deps: D) -> Addr<A>
     where
@@ -71,7 +71,7 @@ impl Nursery {
         &mut self,
         count: usize,
         readers: &mut Vec<(String, Recipient<Recorded>)>,
-    ) -> Arc<dyn Fn(usize, fanout::Parts) -> Addr<Fanout> + Send + Sync> {
+    ) -> Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync> {
         let mut waiting = Vec::new();
         for number in 0..count {
             let name = if count == 1 {

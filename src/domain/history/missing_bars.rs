@@ -8,7 +8,7 @@ use crate::limits;
 use std::collections::BTreeMap;
 
 /// What to ask for these bars, newest first, each question as long as one answer can be.
-pub fn questions(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
+pub fn plan_requests(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
     let bars = u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX);
     let most = Interval::BASE.vendor_length().saturating_mul(bars);
     let mut asked: Vec<SeriesRequest> = Vec::new();
@@ -28,7 +28,7 @@ pub fn questions(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
 }
 
 /// The bars of an answer that fill missing ones, as they are written down.
-pub fn fill(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
+pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
     let vendor: BTreeMap<Timestamp, Ohlc> = fetched.bars.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
     missing
         .iter()
@@ -56,7 +56,7 @@ pub fn fill(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
 }
 
 /// How many of these slots the vendor was asked for: its answer covers the whole bar that it would have.
-pub fn answered(fetched: &Fetched, missing: &[Expected]) -> usize {
+pub fn count_answered(fetched: &Fetched, missing: &[Expected]) -> usize {
     missing
         .iter()
         .filter(|expected: &&Expected| fetched.speaks_of(expected.slot))
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn one_question_spans_days_and_the_newest_comes_first() {
         let all = expected(&week(), OPEN, OPEN + DAY * 9);
-        let asked = questions(Symbol::usdcop(), &all);
+        let asked = plan_requests(Symbol::usdcop(), &all);
         assert_eq!(asked.len(), 1);
         assert_eq!((asked[0].from, asked[0].to), (OPEN, all[all.len() - 1].slot.closes_at));
         let session = all[0].session;
@@ -114,12 +114,12 @@ mod tests {
             closes_at: OPEN + DAY * 40 + BASE,
         };
         let far = Expected { slot, session };
-        let two = questions(Symbol::usdcop(), &[all[0], far]);
+        let two = plan_requests(Symbol::usdcop(), &[all[0], far]);
         assert_eq!(
             two.iter().map(|request| request.from).collect::<Vec<_>>(),
             [far.slot.opens_at, OPEN]
         );
-        assert_eq!(questions(Symbol::usdcop(), &[]), []);
+        assert_eq!(plan_requests(Symbol::usdcop(), &[]), []);
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         week.sessions[0].closes = OPEN + Duration::from_secs(420);
         let all = expected(&week, OPEN, OPEN + BASE * 12);
         assert_eq!(all.len(), 2);
-        let asked = questions(Symbol::usdcop(), &all);
+        let asked = plan_requests(Symbol::usdcop(), &all);
         assert_eq!((asked[0].from, asked[0].to), (OPEN, OPEN + BASE * 2));
         let fetched = |to| Fetched {
             symbol: Symbol::usdcop(),
@@ -141,14 +141,14 @@ mod tests {
             }],
             unusable: Vec::new(),
         };
-        let filled = fill(&fetched(OPEN + BASE * 2), &all);
+        let filled = fill_missing(&fetched(OPEN + BASE * 2), &all);
         assert_eq!(filled.len(), 1);
         assert_eq!(
             (filled[0].closes_at, filled[0].flags),
             (week.sessions[0].closes, Flags::PARTIAL_SESSION)
         );
-        assert_eq!(answered(&fetched(OPEN + BASE * 2), &all), 2);
-        assert_eq!(answered(&fetched(OPEN + Duration::from_secs(420)), &all), 1);
+        assert_eq!(count_answered(&fetched(OPEN + BASE * 2), &all), 2);
+        assert_eq!(count_answered(&fetched(OPEN + Duration::from_secs(420)), &all), 1);
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             bars: vec![vendor(OPEN), vendor(OPEN + BASE)],
             unusable: Vec::new(),
         };
-        let filled = fill(&fetched, &all[1..]);
+        let filled = fill_missing(&fetched, &all[1..]);
         assert_eq!(
             filled.iter().map(|bar| bar.key.opens_at).collect::<Vec<_>>(),
             [OPEN + BASE]

@@ -1,4 +1,4 @@
-//! Tests of `stage`.
+//! Tests of `engine`.
 
 use super::*;
 use crate::clock::Clock;
@@ -10,9 +10,9 @@ use std::task::Context;
 
 const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000);
 
-/// A stage at the open with one subscriber, under a scenario.
+/// An engine at the open with one subscriber, under a scenario.
 struct Theatre {
-    stage: Stage,
+    engine: Engine,
     outbox: Rc<Outbox>,
     id: u64,
 }
@@ -23,7 +23,7 @@ impl Theatre {
         let mut config = SimConfig::new(Clock::manual(OPEN), market);
         config.scenario = scenario.parse().unwrap();
         let mut theatre = Self {
-            stage: Stage::new(&config, OPEN),
+            engine: Engine::new(&config, OPEN),
             outbox: Rc::default(),
             id: 0,
         };
@@ -32,24 +32,24 @@ impl Theatre {
     }
 
     fn connect(&mut self) {
-        let key = self.stage.accounts.find("key").unwrap();
+        let key = self.engine.accounts.find_key("key").unwrap();
         self.outbox = Rc::default();
-        self.id = self.stage.next_socket();
+        self.id = self.engine.next_socket();
         let socket = Socket {
             key,
             symbols: BTreeSet::new(),
             outbox: Rc::clone(&self.outbox),
-            valve: Valve::new(),
+            control: ConnectionControl::new(),
             silent_until: None,
             priced: false,
         };
-        self.stage.sockets.insert(self.id, socket);
+        self.engine.sockets.insert(self.id, socket);
     }
 
     fn say(&mut self, text: &str, after: u64) {
         let now = OPEN + Duration::from_secs(after);
-        self.stage.advance(now);
-        self.stage.heard(self.id, text, now);
+        self.engine.run_until(now);
+        self.engine.handle_text(self.id, text, now);
     }
 
     fn subscribe(&mut self, after: u64) {
@@ -58,7 +58,7 @@ impl Theatre {
 
     /// The texts said until so many seconds after the open, and `END` when the connection is to end.
     fn until(&mut self, after: u64) -> Vec<String> {
-        self.stage.advance(OPEN + Duration::from_secs(after));
+        self.engine.run_until(OPEN + Duration::from_secs(after));
         let waker = noop_waker();
         let mut texts = Vec::new();
         loop {
@@ -135,20 +135,20 @@ fn an_act_at_a_boundary_falls_between_two_bars() {
 #[test]
 fn the_demo_outage_swallows_exactly_one_bar() {
     let mut theatre = Theatre::new("");
-    theatre.stage = {
-        let mut config = SimConfig::new(Clock::manual(OPEN), theatre.stage.market.clone());
+    theatre.engine = {
+        let mut config = SimConfig::new(Clock::manual(OPEN), theatre.engine.market.clone());
         config.scenario = Scenario::demo();
-        Stage::new(&config, OPEN)
+        Engine::new(&config, OPEN)
     };
     theatre.connect();
     theatre.subscribe(0);
     assert_eq!(theatre.stamps(700), market_stamps(1, 600));
-    let refused = |stage: &Stage, after| {
-        stage
-            .weather
-            .has(&Trouble::RefuseUpgrades(503), OPEN + Duration::from_secs(after))
+    let refused = |engine: &Engine, after| {
+        engine
+            .faults
+            .is_active(&Fault::RefuseUpgrades(503), OPEN + Duration::from_secs(after))
     };
-    assert!(refused(&theatre.stage, 779) && !refused(&theatre.stage, 780));
+    assert!(refused(&theatre.engine, 779) && !refused(&theatre.engine, 780));
     theatre.connect();
     theatre.subscribe(781);
     let stamps = theatre.stamps(1_500);
@@ -232,7 +232,7 @@ fn too_many_events_are_refused_with_the_vendors_words() {
             .contains("The server received 101 events from you, which exceeds the limit of 100 events per minute.")
     );
     assert_eq!(
-        theatre.stage.report().violations(),
+        theatre.engine.report().violations(),
         ["key …y: 1 events beyond those of a minute"]
     );
 }

@@ -28,7 +28,7 @@ pub enum Step {
 
 /// Remembers what was asked and how it went.
 #[derive(Debug, Clone, Default)]
-pub struct Healer {
+pub struct BackfillPlanner {
     pairs: BTreeMap<Symbol, Pair>,
     /// Until then there are no credits for comparisons.
     poor_until: Option<Timestamp>,
@@ -46,11 +46,11 @@ struct Pair {
 /// The causes of a gap in which the pair was watched and no price was accepted. Which of both it is shows with the next price.
 const QUIET: [&str; 2] = ["no_ticks", "no_accepted_price"];
 
-impl Healer {
+impl BackfillPlanner {
     /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let ripe_at = |gap: &Gap| {
-            let (_, whole) = SlotGrid::of(gap.asked_in()).vendor_span(gap.from, gap.to);
+            let (_, whole) = SlotGrid::of_interval(gap.asked_in()).vendor_span(gap.from, gap.to);
             let pair = self.pairs.get(&gap.symbol);
             let rested = pair.map_or(gap.to, |pair| pair.not_before);
             if !QUIET.contains(&gap.cause.as_str()) {
@@ -67,11 +67,11 @@ impl Healer {
             .filter(|gap| ripe_at(gap) <= now)
             .max_by_key(|gap| (gap.to, gap.interval))
         {
-            return Step::Ask(span(newest, pending()));
+            return Step::Ask(span_request(newest, pending()));
         }
         let comparisons = || unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));
         if let Some((_, due)) = comparisons().find(|(at, _)| *at <= now) {
-            return Step::Compare(compare(due));
+            return Step::Compare(comparison_request(due));
         }
         let comparing = comparisons().map(|(at, _)| at);
         pending()
@@ -98,12 +98,12 @@ impl Healer {
     }
 
     /// There are no credits for comparisons before then.
-    pub const fn poor(&mut self, until: Timestamp) {
+    pub const fn defer_comparisons(&mut self, until: Timestamp) {
         self.poor_until = Some(until);
     }
 
     /// The vendor answered. `quiet`: whether it had bars for slots in which the pair was quiet; `None`: it was not asked for any.
-    pub fn answered(&mut self, symbol: Symbol, quiet: Option<bool>, now: Timestamp) {
+    pub fn note_answer(&mut self, symbol: Symbol, quiet: Option<bool>, now: Timestamp) {
         let before = self
             .pairs
             .get(&symbol)
@@ -141,13 +141,13 @@ impl Healer {
     }
 
     /// The vendor refused, or nobody answered (`None`). `luck` from 0 to below 1.
-    pub fn failed(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
+    pub fn note_failure(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
         let before = self.pairs.get(&symbol);
         let failures = before.map_or(0, |pair| pair.failures).saturating_add(1);
         let (empty, empty_at) = before.map_or((0, now), |pair| (pair.empty, pair.empty_at));
         let wait = match trouble.map_or(Disposition::Retry, Trouble::disposition) {
             Disposition::NextKey => Duration::ZERO, // the pool says when there is one
-            Disposition::Retry => retry(failures, luck),
+            Disposition::Retry => retry_delay(failures, luck),
             Disposition::Final => limits::BACKFILL_HOPELESS,
         };
         self.pairs.insert(
@@ -172,19 +172,19 @@ fn quiet_wait(empty: u32) -> Duration {
 }
 
 /// A wait that doubles, with half of it left to luck.
-fn retry(failures: u32, luck: f64) -> Duration {
+fn retry_delay(failures: u32, luck: f64) -> Duration {
     let failures = failures.saturating_sub(1);
     let ceiling = backoff::delay(limits::BACKFILL_RETRY, failures, limits::BACKFILL_RETRY_LONGEST);
     ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&luck) { luck } else { 0.0 } / 2.0)
 }
 
 /// The gap, with as many older ones of the same pair as one answer can hold.
-fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
+fn span_request<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
     let interval = newest.asked_in();
-    let earliest = newest.to - longest(interval);
+    let earliest = newest.to - longest_span(interval);
     let same = gaps.filter(|gap| gap.symbol == newest.symbol && gap.asked_in() == interval && gap.from >= earliest);
     let from = same.map(|gap| gap.from).fold(newest.from, Timestamp::min).max(earliest);
-    let (from, to) = SlotGrid::of(interval).vendor_span(from, newest.to);
+    let (from, to) = SlotGrid::of_interval(interval).vendor_span(from, newest.to);
     SeriesRequest {
         symbols: vec![newest.symbol],
         interval,
@@ -194,17 +194,17 @@ fn span<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest 
 }
 
 /// The stretch from its beginning, as long as one answer can be: what is left is asked for after it.
-fn compare(some: &Unchecked) -> SeriesRequest {
+fn comparison_request(some: &Unchecked) -> SeriesRequest {
     SeriesRequest {
         symbols: vec![some.symbol],
         interval: some.interval,
         from: some.from,
-        to: some.to.min(some.from + longest(some.interval)),
+        to: some.to.min(some.from + longest_span(some.interval)),
     }
 }
 
 /// One bar less than an answer holds: whether the vendor counts the end is not documented.
-fn longest(interval: Interval) -> Duration {
+fn longest_span(interval: Interval) -> Duration {
     interval
         .vendor_length()
         .saturating_mul(u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX))
@@ -247,19 +247,19 @@ mod tests {
     fn a_slot_that_the_sessions_end_cuts_is_asked_for_in_minutes_and_the_others_in_bars_of_their_own() {
         let mut cut = gap(1, "USD/COP", 1, 2);
         cut.to = cut.from + Duration::from_secs(480);
-        let healer = Healer::default();
+        let planner = BackfillPlanner::default();
         let ripe = cut.to + limits::BACKFILL_SETTLE;
         let early = ripe - Duration::from_micros(1);
-        assert_eq!(healer.next(&[cut.clone()], &[], early), Step::Wait(ripe));
+        assert_eq!(planner.next(&[cut.clone()], &[], early), Step::Wait(ripe));
         let earlier = gap(2, "USD/COP", 0, 1);
-        let Step::Ask(request) = healer.next(&[earlier.clone(), cut.clone()], &[], ripe) else {
+        let Step::Ask(request) = planner.next(&[earlier.clone(), cut.clone()], &[], ripe) else {
             panic!("it is ripe");
         };
         assert_eq!(
             (request.interval, request.from, request.to),
             (Interval::M1, cut.from, cut.to)
         );
-        let Step::Ask(request) = healer.next(&[earlier], &[], ripe) else {
+        let Step::Ask(request) = planner.next(&[earlier], &[], ripe) else {
             panic!("it is ripe");
         };
         assert_eq!(
@@ -276,7 +276,7 @@ mod tests {
             gap(3, "USD/COP", 8, 4),
         ];
         assert_eq!(
-            asked(Healer::default().next(&gaps, &[], late())),
+            asked(BackfillPlanner::default().next(&gaps, &[], late())),
             ("USD/COP".to_owned(), 3, 12)
         );
     }
@@ -285,12 +285,12 @@ mod tests {
     fn one_question_spans_no_more_than_one_answer_holds() {
         let gaps = [gap(1, "USD/COP", 0, 2), gap(2, "USD/COP", 6_000, 1)];
         assert_eq!(
-            asked(Healer::default().next(&gaps, &[], late())),
+            asked(BackfillPlanner::default().next(&gaps, &[], late())),
             ("USD/COP".to_owned(), 6_000, 6_001)
         );
         let long = [gap(1, "USD/COP", 0, 6_000)];
         assert_eq!(
-            asked(Healer::default().next(&long, &[], late())),
+            asked(BackfillPlanner::default().next(&long, &[], late())),
             ("USD/COP".to_owned(), 1_001, 6_000)
         );
     }
@@ -300,13 +300,16 @@ mod tests {
         let gaps = [gap(1, "USD/COP", 0, 1)];
         let closed = gaps[0].to;
         let ripe = closed + limits::BACKFILL_SETTLE;
-        assert_eq!(Healer::default().next(&gaps, &[], closed), Step::Wait(ripe));
-        assert!(matches!(Healer::default().next(&gaps, &[], ripe), Step::Ask(_)));
+        assert_eq!(BackfillPlanner::default().next(&gaps, &[], closed), Step::Wait(ripe));
+        assert!(matches!(
+            BackfillPlanner::default().next(&gaps, &[], ripe),
+            Step::Ask(_)
+        ));
     }
 
     #[test]
     fn a_quiet_pair_costs_a_handful_of_questions_and_not_three_for_each_empty_slot() {
-        let mut healer = Healer::default();
+        let mut planner = BackfillPlanner::default();
         let mut gaps: Vec<Gap> = Vec::new();
         let (mut asked, mut opened) = (0, 0);
         for minute in 0..180_u32 {
@@ -319,7 +322,7 @@ mod tests {
                     ..quiet
                 });
             }
-            if let Step::Ask(request) = healer.next(&gaps, &[], now) {
+            if let Step::Ask(request) = planner.next(&gaps, &[], now) {
                 asked += 1;
                 let empty = Fetched {
                     symbol: request.symbols[0],
@@ -329,7 +332,7 @@ mod tests {
                     bars: Vec::new(),
                     unusable: Vec::new(),
                 };
-                healer.answered(empty.symbol, Healer::found_quiet(&gaps, &empty), now);
+                planner.note_answer(empty.symbol, BackfillPlanner::found_quiet(&gaps, &empty), now);
                 gaps.retain(|gap| gap.to > request.to || gap.to + limits::VENDOR_SETTLES > now);
             }
         }
@@ -339,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_bar_that_the_vendor_has_for_a_quiet_slot_brings_the_next_question_soon() {
-        let mut healer = Healer::default();
+        let mut planner = BackfillPlanner::default();
         let quiet = Gap {
             cause: QUIET[1].to_owned(),
             ..gap(1, "USD/COP", 0, 1)
@@ -347,20 +350,23 @@ mod tests {
         let gaps = [quiet.clone()];
         let ripe = quiet.to + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE;
         assert_eq!(
-            healer.next(&gaps, &[], quiet.to + limits::BACKFILL_SETTLE),
+            planner.next(&gaps, &[], quiet.to + limits::BACKFILL_SETTLE),
             Step::Wait(ripe)
         );
-        healer.answered(quiet.symbol, Some(false), ripe);
-        healer.answered(quiet.symbol, Some(false), ripe);
+        planner.note_answer(quiet.symbol, Some(false), ripe);
+        planner.note_answer(quiet.symbol, Some(false), ripe);
         let again = ripe + limits::BACKFILL_QUIET * 2;
-        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(again));
-        healer.answered(quiet.symbol, Some(true), ripe);
-        assert_eq!(healer.next(&gaps, &[], ripe), Step::Wait(ripe + limits::BACKFILL_AGAIN));
+        assert_eq!(planner.next(&gaps, &[], ripe), Step::Wait(again));
+        planner.note_answer(quiet.symbol, Some(true), ripe);
+        assert_eq!(
+            planner.next(&gaps, &[], ripe),
+            Step::Wait(ripe + limits::BACKFILL_AGAIN)
+        );
         // An outage does not wait for that.
         let outage = [quiet, gap(2, "USD/COP", 9, 1)];
-        healer.answered(outage[1].symbol, Some(false), NOON);
+        planner.note_answer(outage[1].symbol, Some(false), NOON);
         assert!(matches!(
-            healer.next(&outage, &[], outage[1].to + limits::BACKFILL_AGAIN),
+            planner.next(&outage, &[], outage[1].to + limits::BACKFILL_AGAIN),
             Step::Ask(_)
         ));
     }
@@ -369,23 +375,23 @@ mod tests {
     fn settled_gaps_are_nobodys_business() {
         let mut settled = gap(1, "USD/COP", 0, 1);
         settled.status = GapStatus::Unfillable;
-        assert_eq!(Healer::default().next(&[settled], &[], late()), Step::Rest);
-        assert_eq!(Healer::default().next(&[], &[], late()), Step::Rest);
+        assert_eq!(BackfillPlanner::default().next(&[settled], &[], late()), Step::Rest);
+        assert_eq!(BackfillPlanner::default().next(&[], &[], late()), Step::Rest);
     }
 
     #[test]
     fn an_answered_pair_rests_while_others_are_asked() {
         let gaps = [gap(1, "USD/COP", 3, 2), gap(2, "EUR/USD", 1, 1)];
-        let mut healer = Healer::default();
-        healer.answered(gaps[0].symbol, None, late());
-        assert_eq!(asked(healer.next(&gaps, &[], late())).0, "EUR/USD");
-        healer.answered(gaps[1].symbol, None, late());
+        let mut planner = BackfillPlanner::default();
+        planner.note_answer(gaps[0].symbol, None, late());
+        assert_eq!(asked(planner.next(&gaps, &[], late())).0, "EUR/USD");
+        planner.note_answer(gaps[1].symbol, None, late());
         assert_eq!(
-            healer.next(&gaps, &[], late()),
+            planner.next(&gaps, &[], late()),
             Step::Wait(late() + limits::BACKFILL_AGAIN)
         );
         assert_eq!(
-            asked(healer.next(&gaps, &[], late() + limits::BACKFILL_AGAIN)).0,
+            asked(planner.next(&gaps, &[], late() + limits::BACKFILL_AGAIN)).0,
             "USD/COP"
         );
     }
@@ -393,10 +399,10 @@ mod tests {
     #[test]
     fn failures_wait_longer_each_time_and_spent_keys_do_not() {
         let gaps = [gap(1, "USD/COP", 3, 2)];
-        let mut healer = Healer::default();
+        let mut planner = BackfillPlanner::default();
         let mut wait = |trouble| {
-            healer.failed(gaps[0].symbol, trouble, late(), 0.0);
-            match healer.next(&gaps, &[], late()) {
+            planner.note_failure(gaps[0].symbol, trouble, late(), 0.0);
+            match planner.next(&gaps, &[], late()) {
                 Step::Wait(at) => at.since(late()),
                 _ => Duration::ZERO,
             }
@@ -423,41 +429,41 @@ mod tests {
 
     #[test]
     fn an_hour_of_bars_is_compared_by_one_question_once_the_vendors_are_final() {
-        let healer = Healer::default();
+        let planner = BackfillPlanner::default();
         let hour = [unchecked(limits::COMPARE_BARS, false)];
         let settled = hour[0].to + limits::VENDOR_SETTLES;
-        assert_eq!(healer.next(&[], &hour, hour[0].to), Step::Wait(settled));
-        let Step::Compare(request) = healer.next(&[], &hour, settled) else {
+        assert_eq!(planner.next(&[], &hour, hour[0].to), Step::Wait(settled));
+        let Step::Compare(request) = planner.next(&[], &hour, settled) else {
             panic!("an hour is enough")
         };
         assert_eq!((request.from, request.to), (hour[0].from, hour[0].to));
         assert_eq!(
-            healer.next(&[], &[unchecked(5, false)], late()),
+            planner.next(&[], &[unchecked(5, false)], late()),
             Step::Rest,
             "more will come"
         );
         assert!(
-            matches!(healer.next(&[], &[unchecked(5, true)], late()), Step::Compare(_)),
+            matches!(planner.next(&[], &[unchecked(5, true)], late()), Step::Compare(_)),
             "no more will come"
         );
     }
 
     #[test]
     fn missing_bars_come_before_comparisons_and_these_wait_for_credits() {
-        let mut healer = Healer::default();
+        let mut planner = BackfillPlanner::default();
         let session = [unchecked(59, true)];
-        assert_eq!(asked(healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late())).1, 3);
-        healer.poor(late() + FIVE);
-        assert_eq!(healer.next(&[], &session, late()), Step::Wait(late() + FIVE));
+        assert_eq!(asked(planner.next(&[gap(1, "USD/COP", 3, 2)], &session, late())).1, 3);
+        planner.defer_comparisons(late() + FIVE);
+        assert_eq!(planner.next(&[], &session, late()), Step::Wait(late() + FIVE));
         assert!(matches!(
-            healer.next(&[gap(1, "USD/COP", 3, 2)], &session, late()),
+            planner.next(&[gap(1, "USD/COP", 3, 2)], &session, late()),
             Step::Ask(_)
         ));
     }
 
     #[test]
     fn weeks_of_bars_are_compared_from_their_beginning_as_far_as_an_answer_reaches() {
-        let Step::Compare(request) = Healer::default().next(&[], &[unchecked(6_000, true)], late()) else {
+        let Step::Compare(request) = BackfillPlanner::default().next(&[], &[unchecked(6_000, true)], late()) else {
             panic!("it is due")
         };
         assert_eq!((request.from, request.to), (NOON, NOON + FIVE * 4_999));

@@ -8,7 +8,7 @@ use crate::sim::vendor::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Every oddity by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price again with its
+/// Every odd frame by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price again with its
 /// stamp, so that they change no bar; the last one without a stamp, so that it changes none but at a boundary.
 pub const NAMES: [&str; 36] = [
     "not-json",
@@ -50,7 +50,7 @@ pub const NAMES: [&str; 36] = [
 ];
 
 /// The name as the table holds it, if it does.
-pub fn named(name: &str) -> Option<&'static str> {
+pub fn find_name(name: &str) -> Option<&'static str> {
     NAMES.into_iter().find(|known| *known == name)
 }
 
@@ -62,8 +62,8 @@ pub(crate) struct Last {
     pub price: Price,
 }
 
-/// The bytes of an oddity, frames included.
-pub(crate) fn bytes(name: &str, last: Last) -> Bytes {
+/// The bytes of an odd frame, with its header.
+pub(crate) fn frame_bytes(name: &str, last: Last) -> Bytes {
     match name {
         "binary" => frame(BINARY, &[0, 159, 146, 150]),
         "bad-utf8" => frame(TEXT, &[b'{', 0xff, 0xfe, b'}']),
@@ -71,8 +71,8 @@ pub(crate) fn bytes(name: &str, last: Last) -> Bytes {
         "masked" => Bytes::from_static(b"\x81\x82\x00\x00\x00\x00{}"),
         "huge" => frame(TEXT, &vec![b' '; 2 << 20]),
         "endless" => declared_length(),
-        "fragmented" => in_pieces(&whole(last, ("", ""))),
-        _ => frame(TEXT, text(name, last).as_bytes()),
+        "fragmented" => in_pieces(&price_json(last, ("", ""))),
+        _ => frame(TEXT, frame_text(name, last).as_bytes()),
     }
 }
 
@@ -100,23 +100,23 @@ fn in_pieces(text: &str) -> Bytes {
 }
 
 /// A price event whose stamp or price is written as given; an empty text leaves it as it was.
-fn whole(last: Last, (stamp, price): (&str, &str)) -> String {
+fn price_json(last: Last, (stamp, price): (&str, &str)) -> String {
     let or = |given: &str, own: String| if given.is_empty() { own } else { given.to_owned() };
     let [stamp, price] = [or(stamp, last.stamp.to_string()), or(price, last.price.to_string())];
     format!("{},\"timestamp\":{stamp},\"price\":{price}}}", price_head(&last.symbol))
 }
 
-fn text(name: &str, last: Last) -> String {
+fn frame_text(name: &str, last: Last) -> String {
     let stamp = last.stamp;
     let price = last.price;
     let head = price_head(&last.symbol);
-    let stamped = |shift: i64| whole(last, (&(stamp + shift).to_string(), ""));
-    let priced = |price: &str| whole(last, ("", price));
+    let stamped = |shift: i64| price_json(last, (&(stamp + shift).to_string(), ""));
+    let priced = |price: &str| price_json(last, ("", price));
     match name {
         "not-json" => "<html><body>502 Bad Gateway</body></html>".to_owned(),
         "cut-json" => format!("{head},\"timestamp\":{stamp},\"pri"),
         "empty" => String::new(),
-        "array" => format!("[{}]", whole(last, ("", ""))),
+        "array" => format!("[{}]", price_json(last, ("", ""))),
         "number" => "42".to_owned(),
         "unknown-event" => r#"{"event":"maintenance","status":"ok","message":"scheduled for Sunday"}"#.to_owned(),
         "no-event" => r#"{"status":"ok","message":"hello"}"#.to_owned(),
@@ -140,7 +140,7 @@ fn text(name: &str, last: Last) -> String {
         "no-symbol" => format!("{{\"event\":\"price\",\"timestamp\":{stamp},\"price\":{price}}}"),
         "other-symbol" => format!("{{\"event\":\"price\",\"symbol\":\"ZZZ/QQQ\",\"timestamp\":{stamp},\"price\":1.5}}"),
         "no-stamp" => format!("{head},\"price\":{price}}}"),
-        "word-stamp" => whole(last, ("\"yesterday\"", "")),
+        "word-stamp" => price_json(last, ("\"yesterday\"", "")),
         "future" => stamped(600),
         "past" => stamped(-86_400),
         "long-price" => priced(&format!(
@@ -150,7 +150,7 @@ fn text(name: &str, last: Last) -> String {
         )),
         "exponent-price" => priced(&format!("{}e-6", price.micros())),
         "quoted-price" => priced(&format!("\"{price}\"")),
-        "float-stamp" => whole(last, (&format!("{stamp}.0"), "")),
+        "float-stamp" => price_json(last, (&format!("{stamp}.0"), "")),
         "extra-fields" => format!(
             "{head},\"exchange\":\"FOREX\",\"timestamp\":{stamp},\"price\":{price},\"day_volume\":null,\"x\":{{\"y\":[1]}}}}"
         ),
@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn every_oddity_has_bytes_of_its_own() {
-        let all: BTreeSet<Bytes> = NAMES.into_iter().map(|name| bytes(name, last())).collect();
+        let all: BTreeSet<Bytes> = NAMES.into_iter().map(|name| frame_bytes(name, last())).collect();
         assert_eq!(all.len(), NAMES.len());
-        assert_eq!(named("spike"), Some("spike"));
-        assert_eq!(named("flowers"), None);
+        assert_eq!(find_name("spike"), Some("spike"));
+        assert_eq!(find_name("flowers"), None);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
             .into_iter()
             .filter(|name| !BROKEN.contains(name) && *name != "huge")
         {
-            let text = text(name, last());
+            let text = frame_text(name, last());
             assert!(
                 serde_json::from_str::<serde_json::Value>(&text).is_ok(),
                 "{name}: {text}"
@@ -213,7 +213,7 @@ mod tests {
             ("exponent-price", "3270260010e-6"),
         ] {
             assert!(
-                text(name, last()).ends_with(&format!("\"price\":{written}}}")),
+                frame_text(name, last()).ends_with(&format!("\"price\":{written}}}")),
                 "{name}"
             );
             assert_eq!(written.parse::<Price>().unwrap(), last().price);

@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 
 /// Numbers what a pipeline would say.
 #[derive(Default)]
-pub(crate) struct Story {
+pub(crate) struct EventScript {
     position: u64,
     seqs: BTreeMap<Channel, u64>,
     clock: i64,
 }
 
-impl Story {
+impl EventScript {
     /// Goes on where `ledger` ends.
-    pub(crate) fn after(ledger: &Ledger) -> Self {
+    pub(crate) fn continue_from(ledger: &Ledger) -> Self {
         Self {
             position: ledger.head().0,
             seqs: ledger
@@ -33,34 +33,34 @@ impl Story {
     }
 
     /// One entry for each number; the number decides what it is.
-    pub(crate) fn tell(&mut self, moves: &[u8]) -> Vec<JournalEntry> {
-        moves.iter().map(|number| self.entry(*number)).collect()
+    pub(crate) fn entries_for(&mut self, moves: &[u8]) -> Vec<JournalEntry> {
+        moves.iter().map(|number| self.entry_for(*number)).collect()
     }
 
-    fn entry(&mut self, number: u8) -> JournalEntry {
+    fn entry_for(&mut self, number: u8) -> JournalEntry {
         self.clock += 1;
         let at = Timestamp::from_secs(1_761_138_000) + std::time::Duration::from_millis(self.clock.unsigned_abs());
         let symbol: Symbol = ["USD/COP", "USD/MXN"][usize::from(number / 16) % 2].parse().unwrap();
         match number % 16 {
-            0..5 => JournalEntry::Event(self.number(at, Event::Tick(accepted(symbol, at, number)))),
-            5 => JournalEntry::Event(self.number(at, Event::Bar(bar(symbol, at, number)))),
-            6 => JournalEntry::Event(self.number(at, bar_end(symbol, at))),
-            7 if number / 32 == 3 => JournalEntry::Event(self.number(at, seam(symbol, at))),
-            7 if number / 32 == 4 => JournalEntry::Event(self.number(at, Event::Journal(noted(Some(symbol), at)))),
-            7 => JournalEntry::Event(self.number(at, gap(symbol, at))),
-            8 => JournalEntry::Event(self.number(at, session(symbol, at))),
+            0..5 => JournalEntry::Event(self.sequence(at, Event::Tick(accepted(symbol, at, number)))),
+            5 => JournalEntry::Event(self.sequence(at, Event::Bar(bar(symbol, at, number)))),
+            6 => JournalEntry::Event(self.sequence(at, bar_end(symbol, at))),
+            7 if number / 32 == 3 => JournalEntry::Event(self.sequence(at, seam(symbol, at))),
+            7 if number / 32 == 4 => JournalEntry::Event(self.sequence(at, Event::Journal(noted(Some(symbol), at)))),
+            7 => JournalEntry::Event(self.sequence(at, gap(symbol, at))),
+            8 => JournalEntry::Event(self.sequence(at, session(symbol, at))),
             9 => JournalEntry::Partial {
                 bar: bar(symbol, at, number),
                 base: 0,
             },
-            10 => heard(at, InputKind::Link(LinkChange::Up { symbols: vec![symbol] })),
-            11 => heard(
+            10 => input_entry(at, InputKind::Link(LinkChange::Up { symbols: vec![symbol] })),
+            11 => input_entry(
                 at,
                 InputKind::Link(LinkChange::Down {
                     cause: "silent".to_owned(),
                 }),
             ),
-            12 => heard(
+            12 => input_entry(
                 at,
                 match number / 32 {
                     0 => InputKind::Deadline,
@@ -77,7 +77,7 @@ impl Story {
                     }),
                 },
             ),
-            13 if number / 32 == 3 => heard(
+            13 if number / 32 == 3 => input_entry(
                 at,
                 InputKind::MissingBars(MissingBars {
                     symbol,
@@ -85,23 +85,23 @@ impl Story {
                     stretches: vec![(at, at)],
                 }),
             ),
-            13 if number / 32 == 1 => heard(at, InputKind::Opened(symbol)),
-            13 if number / 32 == 2 => heard(
+            13 if number / 32 == 1 => input_entry(at, InputKind::Opened(symbol)),
+            13 if number / 32 == 2 => input_entry(
                 at,
                 InputKind::Unwatched(Unwatched {
                     until: at,
                     cause: "process_paused".to_owned(),
                 }),
             ),
-            13 => heard(at, InputKind::Answer("/time_series\n{}".into())),
-            _ => heard(
+            13 => input_entry(at, InputKind::Answer("/time_series\n{}".into())),
+            _ => input_entry(
                 at,
                 InputKind::Frame(format!("{{\"event\":\"price\",\"n\":{}}}", self.clock).into()),
             ),
         }
     }
 
-    fn number(&mut self, at: Timestamp, event: Event) -> Sequenced {
+    fn sequence(&mut self, at: Timestamp, event: Event) -> Sequenced {
         self.position += 1;
         let channel = rows::channel_of(&event);
         let seq = channel.map_or(0, |channel| {
@@ -119,7 +119,7 @@ impl Story {
     }
 }
 
-fn heard(at: Timestamp, what: InputKind) -> JournalEntry {
+fn input_entry(at: Timestamp, what: InputKind) -> JournalEntry {
     JournalEntry::Input(Input { at, what })
 }
 
@@ -205,7 +205,7 @@ fn noted(symbol: Option<Symbol>, at: Timestamp) -> ServiceEvent {
         "The Redis stream candela:stream:events was trimmed.",
     );
     entry
-        .because("trimmed")
+        .with_cause("trimmed")
         .on(symbol)
         .with("clears_when", "the stream is whole again")
 }

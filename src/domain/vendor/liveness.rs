@@ -9,9 +9,9 @@ use crate::limits;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The pulse of one link at a time. Outlives connections: the vendor counts our events by key, not by connection.
+/// The liveness of one link at a time. Outlives connections: the vendor counts our events by key, not by connection.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub struct Liveness {
     patience: Duration,
     heartbeat_at: Timestamp,
     /// A ping that nothing has answered yet.
@@ -29,7 +29,7 @@ pub struct Pulse {
     muted_until: Timestamp,
 }
 
-/// What the pulse says at a deadline.
+/// What the liveness says at a deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nobody is there, for this cause.
@@ -47,7 +47,7 @@ pub struct Said {
     pub texts: Vec<String>,
 }
 
-impl Pulse {
+impl Liveness {
     /// `patience` is how long a pong may take.
     pub const fn new(patience: Duration) -> Self {
         Self {
@@ -179,22 +179,22 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_secs(1_772_460_000);
 
-    fn pulse() -> Pulse {
-        let mut pulse = Pulse::new(Duration::from_secs(5));
-        assert_eq!(pulse.open(NOON), NOON);
-        pulse
+    fn liveness() -> Liveness {
+        let mut liveness = Liveness::new(Duration::from_secs(5));
+        assert_eq!(liveness.open(NOON), NOON);
+        liveness
     }
 
-    fn beat(pulse: &mut Pulse) -> (Timestamp, Verdict) {
-        let at = pulse.next_deadline();
-        (at, pulse.on_deadline(at))
+    fn beat(liveness: &mut Liveness) -> (Timestamp, Verdict) {
+        let at = liveness.next_deadline();
+        (at, liveness.on_deadline(at))
     }
 
     #[test]
     fn a_heartbeat_and_a_ping_go_out_every_ten_seconds() {
-        let mut pulse = pulse();
+        let mut liveness = liveness();
         for beats in 1..=5 {
-            let (at, verdict) = beat(&mut pulse);
+            let (at, verdict) = beat(&mut liveness);
             assert_eq!(at, NOON + Duration::from_secs(10) * beats);
             assert_eq!(
                 verdict,
@@ -203,36 +203,36 @@ mod tests {
                     texts: vec![wire::heartbeat()]
                 })
             );
-            assert!(pulse.ponged(at), "nothing else proves life");
+            assert!(liveness.ponged(at), "nothing else proves life");
         }
     }
 
     #[test]
     fn a_ping_that_nothing_answers_means_death_after_the_patience() {
-        let mut pulse = pulse();
-        let (sent, _) = beat(&mut pulse);
+        let mut liveness = liveness();
+        let (sent, _) = beat(&mut liveness);
         assert_eq!(
-            beat(&mut pulse),
+            beat(&mut liveness),
             (sent + Duration::from_secs(5), Verdict::Dead("pong_timeout"))
         );
     }
 
     #[test]
     fn any_frame_answers_a_ping() {
-        let mut pulse = pulse();
-        let (sent, _) = beat(&mut pulse);
-        pulse.heard(&Frame::UnsubscribeStatus, sent);
-        assert_eq!(pulse.next_deadline(), sent + Duration::from_secs(10));
+        let mut liveness = liveness();
+        let (sent, _) = beat(&mut liveness);
+        liveness.heard(&Frame::UnsubscribeStatus, sent);
+        assert_eq!(liveness.next_deadline(), sent + Duration::from_secs(10));
     }
 
     #[test]
     fn heartbeats_that_used_to_be_answered_and_are_not_any_more_mean_death() {
-        let mut pulse = pulse();
-        pulse.heard(&Frame::Heartbeat, NOON);
+        let mut liveness = liveness();
+        liveness.heard(&Frame::Heartbeat, NOON);
         let verdicts: Vec<Verdict> = (0..4)
             .map(|_| {
-                let (at, verdict) = beat(&mut pulse);
-                assert!(!pulse.ponged(at), "an echoing vendor is not alive by its pong alone");
+                let (at, verdict) = beat(&mut liveness);
+                assert!(!liveness.ponged(at), "an echoing vendor is not alive by its pong alone");
                 verdict
             })
             .collect();
@@ -242,13 +242,13 @@ mod tests {
 
     #[test]
     fn where_market_time_runs_fast_unanswered_heartbeats_are_given_the_patience_of_the_network() {
-        let mut pulse = Pulse::new(Duration::from_secs(500));
-        pulse.open(NOON);
-        pulse.heard(&Frame::Heartbeat, NOON);
-        let died = (0..100).find_map(|_| match beat(&mut pulse) {
+        let mut liveness = Liveness::new(Duration::from_secs(500));
+        liveness.open(NOON);
+        liveness.heard(&Frame::Heartbeat, NOON);
+        let died = (0..100).find_map(|_| match beat(&mut liveness) {
             (at, Verdict::Dead(cause)) => Some((at.since(NOON), cause)),
             (at, Verdict::Fine(_)) => {
-                pulse.ponged(at);
+                liveness.ponged(at);
                 None
             }
         });
@@ -257,31 +257,31 @@ mod tests {
 
     #[test]
     fn a_vendor_that_never_echoed_is_not_dead_for_it() {
-        let mut pulse = pulse();
+        let mut liveness = liveness();
         for _ in 0..50 {
-            let (at, verdict) = beat(&mut pulse);
+            let (at, verdict) = beat(&mut liveness);
             assert!(matches!(verdict, Verdict::Fine(_)));
-            pulse.ponged(at);
+            liveness.ponged(at);
         }
     }
 
     #[test]
     fn no_minute_has_more_events_than_the_vendor_allows() {
-        let mut pulse = pulse();
-        let said = (0..300).filter(|_| pulse.say(wire::reset(), NOON).is_some()).count();
+        let mut liveness = liveness();
+        let said = (0..300).filter(|_| liveness.say(wire::reset(), NOON).is_some()).count();
         assert_eq!(said, limits::EVENTS_A_MINUTE);
         assert_eq!(
-            pulse.held.len(),
+            liveness.held.len(),
             limits::EVENTS_A_MINUTE,
             "what waits is bounded as well"
         );
         let mut spoken = 0;
         for second in 1..=60 {
             let now = NOON + Duration::from_secs(second);
-            if let Verdict::Fine(said) = pulse.on_deadline(now) {
+            if let Verdict::Fine(said) = liveness.on_deadline(now) {
                 spoken += said.texts.len();
             }
-            pulse.ponged(now);
+            liveness.ponged(now);
         }
         assert_eq!(
             spoken,
@@ -292,15 +292,15 @@ mod tests {
 
     #[test]
     fn told_that_we_talk_too_much_we_are_quiet_until_the_next_minute() {
-        let mut pulse = pulse();
-        pulse.heard(
+        let mut liveness = liveness();
+        liveness.heard(
             &Frame::Processing {
                 too_many: true,
                 messages: vec![],
             },
             NOON,
         );
-        assert_eq!(pulse.say(wire::reset(), NOON + Duration::from_secs(59)), None);
-        assert!(pulse.say(wire::reset(), NOON + MINUTE).is_some());
+        assert_eq!(liveness.say(wire::reset(), NOON + Duration::from_secs(59)), None);
+        assert!(liveness.say(wire::reset(), NOON + MINUTE).is_some());
     }
 }

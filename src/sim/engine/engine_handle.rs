@@ -1,0 +1,44 @@
+//! The engine with its clock, shared by the server and its connections. One thread.
+
+use crate::clock::Clock;
+use crate::domain::model::Timestamp;
+use crate::sim::engine::Engine;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A handle on the engine. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct EngineHandle {
+    clock: Clock,
+    engine: Rc<RefCell<Engine>>,
+}
+
+impl EngineHandle {
+    pub(crate) fn new(clock: Clock, engine: Engine) -> Self {
+        Self {
+            clock,
+            engine: Rc::new(RefCell::new(engine)),
+        }
+    }
+
+    /// Calls the engine. What was due before now is performed first: a client never hears an answer from
+    /// before an act that came first.
+    pub(super) fn with_engine<T>(&self, what: impl FnOnce(&mut Engine, Timestamp) -> T) -> T {
+        let now = self.clock.now();
+        let mut engine = self.engine.borrow_mut();
+        engine.run_until(now);
+        what(&mut engine, now)
+    }
+
+    /// Plays what is due; how long until the next, in real time.
+    pub(super) fn run_due(&self) -> Duration {
+        let next = self.engine.borrow_mut().run_until(self.clock.now());
+        self.clock.until(next)
+    }
+
+    /// Lets market time pass.
+    pub(super) async fn pause(&self, span: Duration) {
+        actix_rt::time::sleep(self.clock.real(span)).await;
+    }
+}
