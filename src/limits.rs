@@ -520,13 +520,13 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
 /// How long the right to write is lent before it must be renewed, real time: a holder that died is succeeded within this. Long enough
 /// that a busy server, a fail-over in the same second or a pause of the process costs no one his lease.
-pub const LEASE_TTL: Duration = Duration::from_secs(5);
-/// Between two renewals, real time: four may fail before the lease runs out.
+pub const LEASE_TTL: Duration = Duration::from_secs(3);
+/// Between two renewals, real time: two may fail before the lease runs out.
 pub const LEASE_RENEW: Duration = Duration::from_secs(1);
 /// Between two tries of a start that waits for a lease, real time: it takes over half a second after the lease ran out at the latest.
 pub const LEASE_TRY: Duration = Duration::from_millis(500);
 /// How long one renewal may take. What is asked and not answered by then is asked again before the lease runs out.
-pub const LEASE_ANSWER: Duration = Duration::from_secs(3);
+pub const LEASE_ANSWER: Duration = Duration::from_millis(1_500);
 const _: () = assert!(
     LEASE_RENEW.as_millis() + LEASE_ANSWER.as_millis() < LEASE_TTL.as_millis(),
     "one renewal that hangs costs no lease"
@@ -538,6 +538,19 @@ const _: () = assert!(
     LEASE_START.as_millis() > LEASE_TTL.as_millis() + LEASE_ANSWER.as_millis(),
     "a dead holder is succeeded"
 );
+/// Between two tries of a standby to take the lease, real time, and by how much more at random: with the lease, the greater part of a
+/// takeover.
+pub const STANDBY_TRY: Duration = Duration::from_millis(250);
+/// See [`STANDBY_TRY`].
+pub const STANDBY_JITTER_MS: u64 = 100;
+/// How long clients of a standby that takes over have to be sent away: its data must flow again.
+pub const TAKEOVER_DRAIN: Duration = Duration::from_millis(300);
+/// How long the end of a tree waits until its actors are gone, and how often it looks.
+pub const TREE_END: Duration = Duration::from_secs(2);
+/// See [`TREE_END`].
+pub const TREE_END_LOOK: Duration = Duration::from_millis(2);
+/// How long a stop waits until the log of the cluster has all of the ledger.
+pub const STOP_LOGGING: Duration = Duration::from_secs(1);
 /// How long a stop takes to give its leases back: they run out by themselves.
 pub const LEASE_RELEASE: Duration = Duration::from_millis(500);
 /// How many rows of one kind may be set aside one after the other, with none accepted between them, before that is a condition and no

@@ -57,7 +57,8 @@ pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError
 pub async fn while_leased<T>(store: &Store, by: Holder, work: impl Future<Output = T>) -> Result<T, StoreError> {
     store.claim(by);
     let ask = async || match store.renew_lease().await {
-        Err(StoreError::WrongTables(_)) => Ok(Answer::Granted(0)),
+        // No table, or one of an earlier version, whose service may run.
+        Err(StoreError::WrongTables(_)) => Ok(store.lease_holder().await?.map_or(Answer::Granted(0), Answer::Held)),
         answer => answer,
     };
     take(store.place(), ask).await??;

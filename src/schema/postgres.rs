@@ -55,6 +55,9 @@ diesel::table! {
         pid -> Int8,
         since -> Timestamptz,
         expires_at -> Timestamptz,
+        provable -> Bool,
+        #[max_length = 128]
+        led_by -> Nullable<Varchar>,
     }
 }
 

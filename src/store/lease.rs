@@ -1,6 +1,6 @@
 //! The right to write to a store.
 
-use crate::domain::followers::lease::{AnotherWriter, Answer, Holder, Place};
+use crate::domain::followers::lease::{AnotherWriter, Answer, Held, Holder, Place, Succession};
 use crate::lock_file::{LockError, LockFile};
 use crate::store::{Sqlite, Store, error::StoreError};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,54 @@ impl Store {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
             Self::Postgres(store) => store.renew_lease().await,
+        }
+    }
+
+    /// From now on a lease that was lost is not asked for again: another may have written meanwhile what this ledger does not have.
+    pub fn claim_once(&self) {
+        if let Self::Postgres(store) = self {
+            store.claim_once();
+        }
+    }
+
+    /// Takes the lease when nobody has it, and holds no writer up where one has.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody answers.
+    pub async fn take_free_lease(&self) -> Result<Answer, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(Answer::Granted(1)),
+            Self::Postgres(store) => store.take_free_lease().await,
+        }
+    }
+
+    /// Who has the lease now, without asking for it; `None` where nobody has it, or where there is no table for it yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody answers in time.
+    pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.lease_holder().await,
+        }
+    }
+
+    /// From whom the lease was taken last.
+    pub fn succession(&self) -> Succession {
+        match self {
+            Self::Sqlite(_) => Succession::default(),
+            Self::Postgres(store) => store.succession(),
+        }
+    }
+
+    /// Says beside the lease that this process leads, and whether the log of the cluster has all that is told under it. `false`: the lease is another's by now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody answers; nothing may be told then that the log does not have.
+    pub async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(store) => store.set_provable(provable).await,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::child::Candela;
 use crate::recorded::{Day, OPEN, batch};
 use crate::servers::{PgBouncer, Postgres as Server, Reach, postgres, redis};
 use candela::cache::{Cache, CacheError, News, StreamAdd};
-use candela::domain::followers::lease::{Answer, Holder};
+use candela::domain::followers::lease::{Answer, Holder, Succession};
 use candela::domain::followers::{Clear, StreamId};
 use candela::domain::model::{Channel, Epoch, Symbol, Timestamp};
 use candela::limits;
@@ -156,6 +156,53 @@ async fn behind_a_pooler_that_keeps_no_session_the_lease_holds_as_well() {
     let sql = |sql: &str| server.sql(&database.name, sql);
     is_one_at_a_time(&sql, &url).await;
     fences_what_writes(&sql, &url).await;
+}
+
+#[tokio::test]
+async fn a_lease_says_who_led_last_and_is_not_taken_again_by_one_that_lost_it() {
+    let database = postgres();
+    let url = &database.url;
+    let sql: Sql<'_> = &|sql| database.sql(sql);
+    store(url).prepare().await.unwrap();
+    let [one, two, three] = [("one", 11), ("two", 12), ("three", 13)].map(|(id, pid)| claimed(url, id, pid));
+    one.claim_once();
+    assert_eq!(one.take_free_lease().await.unwrap(), Answer::Granted(1));
+    let first = Succession {
+        term: 1,
+        from: None,
+        provable: true,
+    };
+    assert_eq!(one.succession(), first);
+    assert!(one.set_provable(false).await.unwrap());
+    assert_eq!(other(&two.take_free_lease().await.unwrap()), ("trading-1", 11));
+    runs_out(sql);
+    assert_eq!(two.take_free_lease().await.unwrap(), Answer::Granted(2));
+    let from_one = |term| Succession {
+        term,
+        from: Some("one".to_owned()),
+        provable: false,
+    };
+    assert_eq!(two.succession(), from_one(2));
+    runs_out(sql);
+    assert_eq!(three.take_free_lease().await.unwrap(), Answer::Granted(3));
+    assert_eq!(three.succession(), from_one(3), "two never led");
+    assert!(!two.set_provable(true).await.unwrap(), "the lease is another's");
+    assert!(three.set_provable(true).await.unwrap());
+    runs_out(sql);
+    for _ in 0..2 {
+        let answer = one.renew_lease().await.unwrap();
+        assert!(
+            matches!(&answer, Answer::Held(held) if held.by.id == "three"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(
+        two.renew_lease().await.unwrap(),
+        Answer::Granted(4),
+        "who may ask again gets it"
+    );
+    assert_eq!(two.succession().from.as_deref(), Some("three"));
+    assert!(two.succession().provable);
 }
 
 /// Twenty that begin at once, on a database that nobody has written to.

@@ -151,6 +151,9 @@ fn lease_of(place: Place, held: Option<Held>, settings: &Valid) -> Finding {
     if settings.cluster.role == Role::Edge {
         return Finding::ok("lease", format!("{says}: an edge needs none"));
     }
+    if settings.cluster.role == Role::Ingest {
+        return Finding::ok("lease", format!("{says}: this ingest stands by while that one leads"));
+    }
     let fix = format!(
         "stop that candela, or let this one write elsewhere ({}): a start ends with code 75 while the lease is renewed",
         place.setting()

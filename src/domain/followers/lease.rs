@@ -113,6 +113,17 @@ pub enum Answer {
     Held(Held),
 }
 
+/// From whom a lease was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Succession {
+    /// The term under which it was granted; 0: not yet.
+    pub term: i64,
+    /// The [`Holder::id`] of the one who led last, if anybody did: who had it and died before he led has told nothing.
+    pub from: Option<String>,
+    /// Whether that one told nothing that the log of the cluster does not have.
+    pub provable: bool,
+}
+
 /// A lease of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {

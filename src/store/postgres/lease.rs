@@ -5,7 +5,7 @@
 //! that row is not there any more. The lock (`FOR KEY SHARE`) lets renewals pass and holds up who takes the lease over, because that
 //! changes the term, which is part of a key.
 
-use crate::domain::followers::lease::{Answer, Held, Holder};
+use crate::domain::followers::lease::{Answer, Held, Holder, Succession};
 use crate::domain::model::Timestamp;
 use crate::limits;
 use crate::store::{
@@ -17,8 +17,8 @@ use crate::store::{
         write::Link,
     },
 };
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, SimpleQueryMessage};
@@ -27,24 +27,34 @@ const RENEW: &str = "UPDATE candela_lease SET expires_at = clock_timestamp() + $
     WHERE name = 'writer' AND holder = $1 AND term = $2 RETURNING term";
 
 /// Takes a lease that nobody has, that has run out, or that this very ledger folder has; says who has it otherwise.
-const TAKE: &str = "WITH taken AS (
+const TAKE: &str = "WITH earlier AS (SELECT term, led_by, provable FROM candela_lease WHERE name = 'writer'), taken AS (
         INSERT INTO candela_lease AS lease (name, term, holder, host, pid, since, expires_at)
         VALUES ('writer', 1, $1, $2, $4, clock_timestamp(), clock_timestamp() + $3 * interval '1 millisecond')
         ON CONFLICT (name) DO UPDATE SET term = lease.term + 1, holder = excluded.holder, host = excluded.host, pid = excluded.pid,
             since = clock_timestamp(), expires_at = clock_timestamp() + $3 * interval '1 millisecond'
         WHERE lease.expires_at <= clock_timestamp() OR lease.holder = excluded.holder
         RETURNING term, holder, host, pid, since, expires_at)
-    SELECT true, term, holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
-        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM taken
+    SELECT true, taken.term, taken.holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, earlier.term, earlier.led_by, earlier.provable
+        FROM taken LEFT JOIN earlier ON true
     UNION ALL
     SELECT false, term, holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
-        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL, NULL, NULL FROM candela_lease
     WHERE name = 'writer' AND NOT EXISTS (SELECT 1 FROM taken)";
+
+/// A process that is stopped inside a transaction does not hold up who takes the lease over for longer.
+const HOLDS: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'";
 
 /// Who has the lease that has not run out.
 const LOOK: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease
     WHERE name = 'writer' AND expires_at > clock_timestamp()";
+
+/// Who has the lease, or had it last.
+const LAST: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease WHERE name = 'writer'";
+
+const PROVE: &str = "UPDATE candela_lease SET provable = $3, led_by = $1 WHERE name = 'writer' AND holder = $1 AND term = $2 RETURNING term";
 
 const RELEASE: &str =
     "UPDATE candela_lease SET expires_at = clock_timestamp() WHERE name = 'writer' AND holder = $1 AND term = $2";
@@ -58,6 +68,10 @@ pub(super) struct Fence {
     term: AtomicI64,
     /// It was given back, and is not asked for again.
     given_back: AtomicBool,
+    /// A lease that was lost is not taken again: what another wrote meanwhile is not in this ledger.
+    once: AtomicBool,
+    /// From whom it was taken last.
+    succession: Mutex<Succession>,
 }
 
 impl Fence {
@@ -85,6 +99,15 @@ impl Fence {
         self.given_back.load(Ordering::Relaxed)
     }
 
+    fn succession(&self) -> MutexGuard<'_, Succession> {
+        self.succession.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lease was lost that is not to be taken again.
+    fn is_spent(&self) -> bool {
+        self.once.load(Ordering::Relaxed) && self.succession().term != 0
+    }
+
     fn lacks_term(&self) -> bool {
         self.by.get().is_some() && self.term.load(Ordering::Relaxed) == 0
     }
@@ -95,7 +118,7 @@ impl Link {
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let fence = self.fence.sql()?;
         let begin = if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" };
-        let begun = self.client.simple_query(&format!("{begin}; {fence}")).await;
+        let begun = self.client.simple_query(&format!("{begin}; {HOLDS}; {fence}")).await;
         let fenced = self
             .count_answer(begun)
             .map_err(|error| sort_error(&error))
@@ -148,6 +171,70 @@ impl Postgres {
         }
     }
 
+    pub(in crate::store) fn claim_once(&self) {
+        self.fence.once.store(true, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn succession(&self) -> Succession {
+        self.fence.succession().clone()
+    }
+
+    /// Takes the lease when nobody has it. Asking locks nothing while another has it: writers are not held up.
+    pub(in crate::store) async fn take_free_lease(&self) -> Result<Answer, StoreError> {
+        let Some(by) = self.fence.by.get() else {
+            return Ok(Answer::Granted(0));
+        };
+        let taking = async {
+            let mut slot = self.leasing.lock().await;
+            let made = self.leasing_connection(&mut slot).await?;
+            let none: [(&(dyn ToSql + Sync), Type); 0] = [];
+            let found = made.client.query_typed_opt(LOOK, &none).await;
+            let found = found.map_err(|error| sort_error(&error))?.map(|row| held(&row, 0));
+            let answer = match found.filter(|held| held.by.id != by.id) {
+                Some(held) => Answer::Held(held),
+                None => self.ask(&made, by).await?,
+            };
+            *slot = Some(made);
+            Ok(answer)
+        };
+        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, taking).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
+    }
+
+    /// The connection that asks for the lease; it is put back into the slot after an answer.
+    async fn leasing_connection(&self, slot: &mut Option<Made>) -> Result<Made, StoreError> {
+        if self.fence.given_back() {
+            return Err(StoreError::NoLease);
+        }
+        let here = |made: &Made| !made.client.is_closed() && made.generation == self.way.generation();
+        match slot.take().filter(here) {
+            Some(made) => Ok(made),
+            None => self.way.connect().await,
+        }
+    }
+
+    /// Says that this process leads, and whether the log of the cluster has all that is told under this lease; `false` when the lease is another's by now.
+    pub(in crate::store) async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
+        let Some(by) = self.fence.by.get() else {
+            return Ok(false);
+        };
+        let saying = async {
+            let slot = self.leasing.lock().await;
+            let Some(made) = slot.as_ref().filter(|made| !made.client.is_closed()) else {
+                return Err(StoreError::Unreachable(
+                    "the connection of the lease is lost".to_owned(),
+                ));
+            };
+            let term = self.fence.term.load(Ordering::Relaxed);
+            let values: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&by.id, Type::TEXT), (&term, Type::INT8), (&provable, Type::BOOL)];
+            let said = made.client.query_typed_opt(PROVE, &values).await;
+            Ok(said.map_err(|error| sort_error(&error))?.is_some())
+        };
+        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, saying).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was written to in vain".to_owned())))
+    }
+
     /// Who has the lease now, without asking for it; `None` where nobody has it, or where there is no table for it yet.
     ///
     /// # Errors
@@ -174,14 +261,7 @@ impl Postgres {
         };
         let renewing = async {
             let mut slot = self.leasing.lock().await;
-            if self.fence.given_back() {
-                return Err(StoreError::NoLease);
-            }
-            let here = |made: &Made| !made.client.is_closed() && made.generation == self.way.generation();
-            let made = match slot.take().filter(here) {
-                Some(made) => made,
-                None => self.way.connect().await?,
-            };
+            let made = self.leasing_connection(&mut slot).await?;
             let answer = self.ask(&made, by).await?;
             *slot = Some(made);
             Ok(answer)
@@ -211,6 +291,9 @@ impl Postgres {
             tracing::warn!(term, "the lease of the database was taken over");
             self.fence.is_over();
         }
+        if self.fence.is_spent() {
+            return self.look_who(made).await;
+        }
         let pid = i64::from(by.pid);
         let values: [(&(dyn ToSql + Sync), Type); 4] = [
             (&by.id, Type::TEXT),
@@ -227,11 +310,29 @@ impl Postgres {
         let mine: bool = row.get(0);
         let term: i64 = row.get(1);
         if mine {
+            let before: Option<i64> = row.get(7);
+            *self.fence.succession() = Succession {
+                term,
+                from: row.get(8),
+                // Somebody who came and went in between may have left anything.
+                provable: row.get::<_, Option<bool>>(9).unwrap_or(true)
+                    && before.is_none_or(|before| before == term - 1),
+            };
             self.fence.term.store(term, Ordering::Relaxed);
             tracing::info!(term, "this process writes to the database");
             return Ok(Answer::Granted(term));
         }
         Ok(Answer::Held(held(&row, 2)))
+    }
+
+    /// Who has the lease that this process lost.
+    async fn look_who(&self, made: &Made) -> Result<Answer, StoreError> {
+        let none: [(&(dyn ToSql + Sync), Type); 0] = [];
+        let found = made.client.query_typed_opt(LAST, &none).await;
+        match found.map_err(|error| sort_error(&error))? {
+            Some(row) => Ok(Answer::Held(held(&row, 0))),
+            None => Err(StoreError::NoLease),
+        }
     }
 
     /// Gives the lease back, so that nobody has to wait until it runs out.

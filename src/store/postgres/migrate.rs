@@ -67,6 +67,7 @@ const STAKES: Stakes = &[
             "SELECT count(*) AS number FROM candela_events",
         )],
     ),
+    ("2025-11-29-000002_provable", &[]),
 ];
 
 #[derive(Debug, QueryableByName)]
