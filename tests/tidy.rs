@@ -112,7 +112,7 @@ const SUB_ARROWS: &[(&str, &[&str])] = &[
     ("domain/lifecycle", &["model", "calendar", "history", "status"]),
     ("domain/protocol", &["model"]),
     ("domain/followers", &["model"]),
-    ("domain/cluster", &["model", "status"]),
+    ("domain/cluster", &["model", "vendor", "status"]),
     ("actors/repeat", &[]),
     ("actors/messages", &[]),
     ("actors/views", &[]),

@@ -5,6 +5,7 @@ use crate::cache::CacheError;
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 pub struct MemoryLog {
     log: Arc<Mutex<MemoryEntries>>,
     news: Arc<Notify>,
+    away: Arc<AtomicBool>,
     keep: usize,
 }
 
@@ -31,8 +33,14 @@ impl MemoryLog {
         Self {
             log: Arc::default(),
             news: Arc::default(),
+            away: Arc::default(),
             keep,
         }
+    }
+
+    /// Takes nothing while it is away.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
     }
 
     fn log(&self) -> MutexGuard<'_, MemoryEntries> {
@@ -82,6 +90,9 @@ impl MemoryEntries {
 
 impl Carry for MemoryLog {
     async fn append(&self, term: u64, entries: &[LogEntry]) -> LogAnswer {
+        if self.away.load(Ordering::Relaxed) {
+            return LogAnswer::Away("it was told to be".to_owned());
+        }
         let mut log = self.log();
         if log.term > term {
             return LogAnswer::Stale { term: log.term };

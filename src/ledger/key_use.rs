@@ -75,6 +75,18 @@ impl KeyUseBook {
         Ok(used.collect::<Result<_, _>>()?)
     }
 
+    /// Writes down what another process says of a key, where that is more than what is known.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the book cannot be read or written.
+    pub fn save_more(&self, used: &KeyUse) -> Result<(), KeyUseError> {
+        let known = self.newest()?.into_iter().find(|known| known.slot == used.slot);
+        if known.is_some_and(|known| (known.day, known.calls) >= (used.day, used.calls)) {
+            return Ok(());
+        }
+        self.save(used)
+    }
+
     /// Writes down what a key's day has come to.
     ///
     /// # Errors

@@ -36,6 +36,8 @@ pub enum Doubt {
     StoreAhead,
     /// The log of the cluster has parcels of it that it does not have.
     LogAhead,
+    /// It was followed from another leader, of whom nothing shows that all that he told is here.
+    Unproven,
 }
 
 impl Doubt {
@@ -55,6 +57,7 @@ impl Doubt {
             }
             Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
             Self::LogAhead => "the log of the cluster has parcels of this ledger that the ledger does not have",
+            Self::Unproven => "nothing shows that all that the leader before told is in the log of the cluster",
         }
     }
 }

@@ -23,11 +23,16 @@ pub struct LedgerReader {
     shared: Arc<Shared>,
     hold: Option<Hold>,
     open: Vec<(PathBuf, Connection)>,
+    /// It is shown what must be elsewhere before it is told.
+    whole: bool,
 }
 
 impl Clone for LedgerReader {
     fn clone(&self) -> Self {
-        Self::with_hold(Arc::clone(&self.shared), self.hold.clone())
+        Self {
+            whole: self.whole,
+            ..Self::with_hold(Arc::clone(&self.shared), self.hold.clone())
+        }
     }
 }
 
@@ -37,7 +42,32 @@ impl LedgerReader {
             shared,
             hold,
             open: Vec::new(),
+            whole: false,
         }
+    }
+
+    /// The same, shown also what is written and may not be told yet: for those who decide or publish.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self {
+            whole: true,
+            ..self.clone()
+        }
+    }
+
+    /// From now on readers are shown no more than this position, until [`LedgerReader::raise_told`] says otherwise.
+    pub fn bound_told(&self, position: Position) {
+        self.shared.bound_told(position.0);
+    }
+
+    /// All up to this position may be told.
+    pub fn raise_told(&self, position: Position) {
+        self.shared.raise_told(position.0);
+    }
+
+    /// The last position that this reader is shown, at the most.
+    fn most(&self) -> u64 {
+        if self.whole { u64::MAX } else { self.shared.told() }
     }
 
     /// Reads a ledger that this process does not append to, as far as it goes now.
@@ -48,14 +78,37 @@ impl LedgerReader {
         Ok(Self::with_hold(Arc::new(Shared::scan_folder(folder)?), None))
     }
 
-    /// The last position that is written.
+    /// The last position that is written and may be told.
     pub fn head(&self) -> Position {
-        Position(self.shared.state().head)
+        Position(self.shared.state().head.min(self.most()))
     }
 
-    /// Where each channel ends.
+    /// Where each channel ends, as far as it may be told.
     pub fn heads(&self) -> Heads {
-        self.shared.state().heads.clone()
+        let (head, mut heads) = {
+            let state = self.shared.state();
+            (state.head, state.heads.clone())
+        };
+        let mut next = self.most().saturating_add(1);
+        let mut untold = self.whole();
+        while next <= head {
+            let events = match untold.read(Position(next), limits::LEDGER_READ_MAX) {
+                Ok(events) if !events.is_empty() => events,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "failed to read what is not told yet: channels are shown with it");
+                    break;
+                }
+            };
+            for event in events.iter().filter(|event| event.position.0 <= head) {
+                let head = event.channel.and_then(|channel| heads.get_mut(&channel));
+                if let Some(head) = head {
+                    head.seq = head.seq.min(event.seq.saturating_sub(1));
+                }
+            }
+            next = events.last().map_or(head, |last| last.position.0).saturating_add(1);
+        }
+        heads
     }
 
     /// Where each channel ended before the file of session `date`; empty when there is no such file.
@@ -139,6 +192,8 @@ impl LedgerReader {
             }
             events.extend(events_from(self.open_cached(&file.path)?, &file.path, next, room)?);
         }
+        let most = self.most();
+        events.retain(|event| event.position.0 <= most);
         Ok(events)
     }
 
@@ -170,6 +225,8 @@ impl LedgerReader {
                 return Err(missing_position(&self.shared.folder, one.position.0));
             }
         }
+        let most = self.most();
+        events.retain(|event| event.position.0 <= most);
         Ok(events)
     }
 
@@ -204,6 +261,8 @@ impl LedgerReader {
                 found.extend(wanted.take(most.saturating_sub(found.len())));
             }
         }
+        let shown = self.most();
+        found.retain(|placed: &PlacedEntry| placed.place.position <= shown);
         // Where the clock was set back, a later file may hold earlier instants.
         found.sort_by_key(|placed| placed.place);
         Ok(found)

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
+    /// The last position that readers are shown; above all of them where nothing has to be elsewhere first.
+    told: AtomicU64,
     state: RwLock<State>,
     holds: Mutex<Vec<Weak<AtomicU64>>>,
 }
@@ -62,6 +64,7 @@ impl Shared {
         }
         Ok(Self {
             folder: folder.to_owned(),
+            told: AtomicU64::new(u64::MAX),
             state: RwLock::new(state),
             holds: Mutex::default(),
         })
@@ -91,6 +94,19 @@ impl Shared {
                 None => drop(state.heads.insert(*channel, *head)),
             }
         }
+    }
+
+    /// The last position that readers are shown, at the most.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    pub(super) fn bound_told(&self, position: u64) {
+        self.told.store(position, Ordering::Release);
+    }
+
+    pub(super) fn raise_told(&self, position: u64) {
+        self.told.fetch_max(position, Ordering::AcqRel);
     }
 
     /// The first position that a holding reader still needs.

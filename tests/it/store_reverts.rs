@@ -81,7 +81,7 @@ async fn what_was_discarded_is_written_again_once(subject: Subject) {
     let mut subject = subject;
     for steps in 1.. {
         let mut undone = 0;
-        undo_views(&subject).await;
+        undo_newest(&subject).await;
         for _ in 0..steps {
             undone += subject.migrate(Migrate::Discard).await.unwrap().len();
         }

@@ -4,22 +4,28 @@
 //! hears  Recorded (Recorder)
 //! says   Recorded → Writer, Publisher, Fanout, once the log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the log
 //! fails  never on the log: what it does not take is read from the ledger again. Away for longer than a moment, it tells all the same
-//!        (`cluster.alone`). After a restart it looks where the log ends
+//!        (`cluster.alone`), once the database says so to whoever leads next. After a restart it looks where the log ends
+//!
+//! Nothing is told but while the lease was renewed, or the log took something under this term, less than a lease ago: a process that
+//! was stopped finds out first whether it still leads.
 
-use crate::actors::core::{TellsReaders, ToldReaders};
+use crate::actors::core::{TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
+use crate::actors::views::LeaseView;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{Contact, LeaderNews, LogAnswer, LogEntry, contact};
-use crate::domain::followers::lease::Standing;
+use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::model::{Position, Timestamp};
+use crate::domain::vendor::{KeySlot, KeyUse};
 use crate::ledger::LedgerReader;
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a LogKeeper is made of; outlives its restarts.
 #[derive(Debug, Clone)]
@@ -46,6 +52,17 @@ pub struct LogKeeper {
     next: Option<u64>,
     /// The last position that it has.
     logged: Position,
+    /// The last position that readers were told of.
+    told: Position,
+    /// When what the log took last under this term was sent.
+    sure: Option<Stopwatch>,
+    /// The log had all when it was looked at last.
+    has_all: bool,
+    alone: TellsAlone,
+    /// What the database says of the log, as far as is known: whether it has all that was told.
+    provable: Option<bool>,
+    /// The database is asked to say so.
+    proving: bool,
     /// Written, and not told yet.
     waiting: VecDeque<Recorded>,
     appending: bool,
@@ -53,6 +70,16 @@ pub struct LogKeeper {
     /// Why it is away, once Root was told.
     told_away: Option<String>,
     said: u64,
+}
+
+/// Whether it may tell what the log does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TellsAlone {
+    No,
+    /// Whoever leads next is being told.
+    Asked,
+    /// Whoever leads next knows.
+    Yes,
 }
 
 /// How an append ended.
@@ -65,6 +92,8 @@ enum LogStep {
         upto: Position,
         /// There may be more to append.
         more: bool,
+        /// When what it took was sent; nothing where nothing was.
+        sent: Option<Stopwatch>,
     },
     /// It must be looked at again.
     Look,
@@ -79,10 +108,16 @@ impl LogKeeper {
     pub fn new(deps: Deps) -> Self {
         Self {
             readers: ToldReaders::new(deps.readers.clone()),
-            ledger: deps.services.ledger.clone(),
+            ledger: deps.services.ledger.whole(),
+            told: deps.services.ledger.head(),
             deps,
             next: None,
             logged: Position(0),
+            sure: None,
+            has_all: false,
+            alone: TellsAlone::No,
+            provable: None,
+            proving: false,
             waiting: VecDeque::new(),
             appending: false,
             away: None,
@@ -95,8 +130,17 @@ impl LogKeeper {
     fn term(&self) -> Option<u64> {
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().find_map(|lease| match lease.standing {
-            Standing::Held { term } => u64::try_from(term).ok(),
+            Standing::Held { term } if lease.place == Place::Database => u64::try_from(term).ok(),
             _ => None,
+        })
+    }
+
+    /// Whether nobody can have taken the lease over by now.
+    fn is_lent(&self) -> bool {
+        let leases = self.deps.services.views.leases.borrow();
+        leases.iter().any(|lease| {
+            let held = lease.place == Place::Database && matches!(lease.standing, Standing::Held { .. });
+            held && lease.renewed.as_ref().is_some_and(is_young)
         })
     }
 
@@ -112,6 +156,8 @@ impl LogKeeper {
             next: self.next,
             term: self.term(),
             begun_after: self.deps.begun_after,
+            lent: self.is_lent(),
+            sure: self.sure.as_ref().is_some_and(is_young),
         };
         let appending = async move {
             let limited = tokio::time::timeout(limits::LOG_ANSWER, work.append()).await;
@@ -125,9 +171,11 @@ impl LogKeeper {
 
     fn on(&mut self, appended: LogStep, ctx: &mut Context<Self>) {
         match appended {
-            LogStep::Has { next, upto, more } => {
+            LogStep::Has { next, upto, more, sent } => {
                 self.next = Some(next);
                 self.logged = self.logged.max(upto);
+                self.sure = sent.or(self.sure.take());
+                self.has_all = !more;
                 self.is_back();
                 self.pass_on(ctx);
                 if more {
@@ -145,7 +193,9 @@ impl LogKeeper {
                 self.try_later(ctx);
             }
             LogStep::Away(cause) => {
+                self.has_all = false;
                 self.is_away(cause);
+                self.go_alone(ctx);
                 self.pass_on(ctx);
                 self.try_later(ctx);
             }
@@ -170,31 +220,88 @@ impl LogKeeper {
 
     fn is_back(&mut self) {
         self.away = None;
+        self.alone = TellsAlone::No;
         if self.told_away.is_some() && self.deps.services.root.try_send(Report::LogBack).is_ok() {
             tracing::info!("the log of the cluster takes parcels again");
             self.told_away = None;
         }
     }
 
+    /// Has the database say to whoever leads next that clients are told what the log does not have. Before it has said so, nothing is.
+    fn go_alone(&mut self, ctx: &mut Context<Self>) {
+        let away = self.away.as_ref().map_or(Duration::ZERO, Stopwatch::elapsed);
+        if self.deps.tells_alone && away >= limits::LOG_PATIENCE && self.alone == TellsAlone::No && self.is_lent() {
+            self.alone = TellsAlone::Asked;
+            self.prove(false, ctx);
+        }
+    }
+
+    fn prove(&mut self, provable: bool, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.proving, true) {
+            if !provable {
+                self.alone = TellsAlone::No; // asked again with the next append
+            }
+            return;
+        }
+        let store = self.deps.services.store.clone();
+        let proving = async move { store.set_provable(provable).await };
+        ctx.spawn(proving.into_actor(self).map(move |said, actor, ctx| {
+            actor.proving = false;
+            let done = matches!(said, Ok(true));
+            actor.provable = done.then_some(provable);
+            if let Err(error) = said {
+                tracing::debug!(%error, "the database does not hear whether the log has all that is told");
+            }
+            if !provable && actor.alone == TellsAlone::Asked {
+                actor.alone = if done { TellsAlone::Yes } else { TellsAlone::No };
+                actor.pass_on(ctx);
+            }
+        }));
+    }
+
     /// Whether it tells what the log does not have.
     fn is_alone(&self) -> bool {
-        let away = self
-            .away
-            .as_ref()
-            .is_some_and(|since| since.elapsed() >= limits::LOG_PATIENCE);
-        away && self.deps.tells_alone
+        self.alone == TellsAlone::Yes && self.is_lent()
     }
 
     /// Tells what the log has, in order.
     fn pass_on(&mut self, ctx: &mut Context<Self>) {
         let alone = self.is_alone();
-        while let Some(recorded) = self
-            .waiting
-            .pop_front_if(|recorded| alone || recorded.head <= self.logged)
-        {
-            self.readers.tell(&recorded);
+        if alone || self.is_lent() || self.sure.as_ref().is_some_and(is_young) {
+            self.told = self.told.max(self.logged);
+            self.ledger.raise_told(self.told);
+            while let Some(recorded) = self
+                .waiting
+                .pop_front_if(|recorded| alone || recorded.head <= self.logged)
+            {
+                self.told = self.told.max(recorded.head);
+                self.ledger.raise_told(self.told);
+                recorder::show(&self.deps.services.views, &recorded.told, recorded.head);
+                self.readers.tell(&recorded);
+            }
         }
         self.remind_later(ctx);
+    }
+
+    /// What today has cost each key, for whoever leads next.
+    fn key_use(&self) -> Vec<KeyUse> {
+        let now = self.deps.services.clock.now();
+        let keys = self.deps.services.views.keys.borrow();
+        let used = keys.keys.iter().filter(|(key, _)| key.used_day > 0);
+        used.map(|(key, _)| KeyUse {
+            day: now.datetime().date_naive(),
+            slot: key.slot,
+            calls: key.used_day,
+            minute: key.used_minute,
+            last_at: now,
+        })
+        .collect()
+    }
+
+    /// The key that the link holds.
+    fn link_key(&self) -> Option<KeySlot> {
+        let keys = self.deps.services.views.keys.borrow();
+        keys.keys.iter().find(|(key, _)| key.of_link).map(|(key, _)| key.slot)
     }
 
     /// What edges show of this leader.
@@ -210,6 +317,8 @@ impl LogKeeper {
             pairs: view.symbols.clone(),
             conditions: view.conditions.clone(),
             gaps: view.gaps.clone(),
+            keys: self.key_use(),
+            link_key: self.link_key(),
         };
         let carrier = self.deps.carrier.clone();
         let saying = async move {
@@ -226,6 +335,11 @@ impl LogKeeper {
     }
 }
 
+/// Whether no lease can have run out since.
+fn is_young(since: &Stopwatch) -> bool {
+    since.elapsed() < limits::LEASE_TTL
+}
+
 /// One append, beside the actor.
 struct Append {
     carrier: Carrier,
@@ -233,6 +347,10 @@ struct Append {
     next: Option<u64>,
     term: Option<u64>,
     begun_after: Option<u64>,
+    /// The lease cannot have run out.
+    lent: bool,
+    /// The log took something lately.
+    sure: bool,
 }
 
 impl Append {
@@ -252,17 +370,28 @@ impl Append {
             Ok(parcels) => parcels,
             Err(error) => return LogStep::Away(error.to_string()),
         };
-        let Some(last) = parcels.last() else {
-            return LogStep::Has {
+        let sent = Stopwatch::start();
+        let has = match parcels.last() {
+            None if self.lent || self.sure => {
+                return LogStep::Has {
+                    next,
+                    upto: head,
+                    more: false,
+                    sent: None,
+                };
+            }
+            None => LogStep::Has {
                 next,
                 upto: head,
                 more: false,
-            };
-        };
-        let has = LogStep::Has {
-            next: last.number.saturating_add(1),
-            upto: Position(last.last),
-            more: true,
+                sent: Some(sent), // nothing to append: it only says whether this leader is still the last
+            },
+            Some(last) => LogStep::Has {
+                next: last.number.saturating_add(1),
+                upto: Position(last.last),
+                more: true,
+                sent: Some(sent),
+            },
         };
         let lineage = self.ledger.lineage();
         let entries: Vec<LogEntry> = parcels
@@ -296,6 +425,10 @@ impl Append {
         let (own, ends) = read(&mut self.ledger).map_err(|error| LogStep::Away(error.to_string()))?;
         match contact(head.as_ref(), ends.last, own) {
             Contact::GoOn { next } => Ok(next),
+            // An empty log does not know who leads.
+            Contact::Fill if !self.lent => Err(LogStep::Away(
+                "it is empty, and nothing shows that this one still leads".to_owned(),
+            )),
             Contact::Fill => Ok(ends.begin),
             Contact::Foreign => Err(LogStep::Foreign(format!(
                 "it ends with parcel {number}, which this ledger does not have"
@@ -310,11 +443,7 @@ impl TellsReaders for LogKeeper {
     }
 
     fn told_head(&self) -> Position {
-        if self.is_alone() {
-            self.ledger.head()
-        } else {
-            self.logged
-        }
+        self.told
     }
 }
 
@@ -322,11 +451,23 @@ impl Actor for LogKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let told = self.told;
+        let latest = &self.deps.services.views.latest;
+        latest.send_modify(|view| view.head = view.head.max(told));
         self.remind_later(ctx); // a fresh one does not know whom it owes
         self.append(ctx);
+        let mut leases = self.deps.services.views.leases.subscribe();
+        let lent = async move {
+            let is_held = |lease: &LeaseView| matches!(lease.standing, Standing::Held { .. });
+            drop(leases.wait_for(|leases| leases.iter().any(is_held)).await);
+        };
+        ctx.spawn(lent.into_actor(self).map(|(), actor, ctx| actor.append(ctx)));
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
             actor.append(ctx); // openings, and what a full mailbox dropped
+            if actor.has_all && actor.provable != Some(true) {
+                actor.prove(true, ctx);
+            }
         });
     }
 }

@@ -91,7 +91,7 @@ impl Aggregator {
             .into_actor(self)
             .map(|(), actor, ctx| {
                 match rebuild(
-                    &actor.deps.services.ledger,
+                    &actor.deps.services.ledger.whole(),
                     &actor.deps.markets,
                     actor.deps.services.clock.now(),
                 ) {

@@ -28,6 +28,8 @@ pub struct Deps {
     pub commit_queue: CommitQueue,
     /// The readers, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
+    /// What is written may be shown at once: nothing stands between the ledger and its readers.
+    pub shows: bool,
 }
 
 /// See the module.
@@ -99,7 +101,9 @@ impl Recorder {
 
     fn tell(&mut self, batch: &[JournalEntry], head: Position, ctx: &mut Context<Self>) {
         let told: Arc<[Told]> = batch.iter().filter_map(told).collect();
-        show(&self.deps.services.views, &told, head);
+        if self.deps.shows {
+            show(&self.deps.services.views, &told, head);
+        }
         self.count_events(&told);
         self.readers.tell(&Recorded { told, head });
         self.remind_later(ctx);
@@ -168,12 +172,14 @@ impl Actor for Recorder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let head = self.deps.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
-        self.deps
-            .services
-            .views
-            .latest
-            .send_modify(|view| view.head = view.head.max(head));
+        if self.deps.shows {
+            let head = self.deps.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
+            self.deps
+                .services
+                .views
+                .latest
+                .send_modify(|view| view.head = view.head.max(head));
+        }
         self.remind_later(ctx); // after a restart it is not known whose mailbox was full
         ctx.repeat_every(limits::LEDGER_LOOK_IDLE, |actor, _| actor.look());
         self.write(ctx);

@@ -2,6 +2,7 @@
 
 use crate::domain::model::{Gap, Symbol};
 use crate::domain::status::{ConditionView, SymbolView};
+use crate::domain::vendor::{KeySlot, KeyUse};
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +25,12 @@ pub struct LeaderNews {
     pub conditions: Vec<ConditionView>,
     /// Gaps that are not healed.
     pub gaps: Vec<Gap>,
+    /// What today has cost each API key.
+    #[serde(default)]
+    pub keys: Vec<KeyUse>,
+    /// The API key of its link to the vendor.
+    #[serde(default)]
+    pub link_key: Option<KeySlot>,
 }
 
 /// What a node that follows the log knows of it.

@@ -68,9 +68,16 @@ impl Ingest {
         let standing = Standing::Held { term };
         let lease = LeaseView {
             standing,
+            renewed: Some(Stopwatch::start()),
             ..LeaseView::new(Place::Database)
         };
         self.services.views.leases.send_replace(vec![lease]);
+    }
+
+    fn set_away(&self, away: bool) {
+        if let Carrier::Memory(log) = &self.log {
+            log.set_away(away);
+        }
     }
 
     async fn record(&mut self, moves: &[u8]) -> Position {
@@ -90,8 +97,14 @@ impl Ingest {
 
 #[actix_rt::test]
 async fn what_the_log_has_is_told_and_nothing_before() {
+    for tells_alone in [false, true] {
+        what_is_not_logged_is_not_told(tells_alone).await;
+    }
+}
+
+async fn what_is_not_logged_is_not_told(tells_alone: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let mut ingest = Ingest::new(folder.path(), false);
+    let mut ingest = Ingest::new(folder.path(), tells_alone);
     let head = ingest.record(&[0, 5]).await;
     let began = Stopwatch::start();
     while began.elapsed() < limits::LOG_PATIENCE + limits::LOG_RETRY {
@@ -116,10 +129,14 @@ async fn what_the_log_has_is_told_and_nothing_before() {
 async fn one_that_may_tell_alone_goes_on_after_a_moment_and_fills_the_log_later() {
     let folder = tempfile::tempdir().unwrap();
     let mut ingest = Ingest::new(folder.path(), true);
-    let head = ingest.record(&[0, 5]).await;
-    ingest.tells(head).await;
-    assert_eq!(ingest.log.head().await.unwrap(), None);
+    ingest.set_away(true);
     ingest.lead(3);
+    let head = ingest.record(&[0, 5]).await;
+    let began = Stopwatch::start();
+    ingest.tells(head).await;
+    assert!(began.elapsed() >= limits::LOG_PATIENCE);
+    assert_eq!(ingest.log.head().await.unwrap(), None);
+    ingest.set_away(false);
     let head = ingest.record(&[0]).await;
     ingest.tells(head).await;
     let filled = async {

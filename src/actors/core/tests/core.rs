@@ -91,6 +91,7 @@ fn core(folder: &Path) -> Core {
         ledger: Arc::clone(&ledger),
         commit_queue: commit_queue.clone(),
         readers: vec![("probe".to_owned(), probe.recipient())],
+        shows: true,
     };
     supervise(
         row("recorder"),
