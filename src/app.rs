@@ -7,6 +7,7 @@
 
 mod stores;
 mod cluster;
+mod standby;
 mod lease;
 mod settled;
 mod ending;
@@ -20,17 +21,19 @@ use crate::actors::views::PipelineView;
 use crate::cache::{Cache, CacheError, Memory};
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
+use crate::domain::cluster::LeaderNews;
 use crate::domain::history::l0_table;
 use crate::domain::model::{Channel, Position, Sequenced, Sessions, Symbol};
 use crate::domain::pipeline::PairRules;
 use crate::domain::protocol::{Close, Window, Zones};
 use crate::exit::Exit;
-use crate::ledger::{KeyUseBook, KeyUseError, Ledger, LedgerError, LedgerReader, Options, Parcels};
+use crate::ledger::{self, Doubt, KeyUseBook, KeyUseError, Ledger, LedgerError, LedgerReader, Options, Parcels};
 use crate::limits;
 use crate::settings::{Role, Valid};
 use crate::store::{Store, StoreError};
 use crate::views::{Overall, ServiceView};
 use crate::web::{self, DoorLimits, Extras, RunningServer, ServeError, WebParts};
+use cluster::Inherited;
 use ending::Writing;
 pub(crate) use settled::{calendars, key_policy, keys, l0_table, markets, upstream_tls};
 use settled::{feed, policy};
@@ -113,6 +116,10 @@ pub struct App {
     lent: (Store, Cache),
     view: watch::Receiver<Arc<ServiceView>>,
     ran: Stopwatch,
+    /// The database whose lease a standby asks for.
+    standby: Option<Store>,
+    /// Whether others go on where this process stops: it leads a cluster.
+    leads_others: bool,
 }
 
 /// Why the service should end.
@@ -122,6 +129,8 @@ pub enum Ending {
     Asked,
     /// There is nothing more to come.
     Over,
+    /// A standby has the lease: it goes on as the leader.
+    Lent,
     /// It cannot go on.
     Failed(Exit),
 }
@@ -151,40 +160,75 @@ impl App {
     /// # Errors
     /// [`StartError`]: what cannot be used, and the remedy.
     pub async fn start(settings: Valid, clock: Clock, taps: Vec<mpsc::Sender<Sequenced>>) -> Result<Self, StartError> {
-        if settings.cluster.role == Role::Edge {
-            return Self::start_edge(&settings, clock).await;
+        match settings.cluster.role {
+            Role::Edge => Self::follow(&settings, clock, None).await,
+            Role::Ingest => standby::start(settings, clock, taps).await,
+            Role::All => Self::lead(settings, clock, taps, None).await,
         }
+    }
+
+    /// Goes on as the leader, in the same process and at the same address, once this standby has the lease.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn take_over(self, mut settings: Valid, clock: Clock) -> Result<Self, StartError> {
+        let took = Stopwatch::start();
+        let address = self.address();
+        self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
+        self.server.drain_quickly(Close::Restarting).await;
+        self.tree.end().await;
+        settings.server.address = address;
+        let leading = Self::lead(settings, clock, Vec::new(), self.standby).await?;
+        tracing::info!(lasted_ms = took.elapsed().as_millis(), "this candela leads");
+        Ok(leading)
+    }
+
+    /// Starts one that decides: alone, or as the leader of a cluster, with the database whose lease it has.
+    async fn lead(
+        settings: Valid,
+        clock: Clock,
+        taps: Vec<mpsc::Sender<Sequenced>>,
+        lent: Option<Store>,
+    ) -> Result<Self, StartError> {
+        let inherited = match &lent {
+            Some(store) => {
+                let own = ledger::lock_folder(&settings.ledger.dir)?.holder().id.clone();
+                cluster::inherit(&settings, &own, store).await?
+            }
+            None => Inherited::default(),
+        };
         let calendars = calendars(&settings)?;
         let markets = markets(&settings, &calendars);
         let mut ledger = open_ledger(&settings, &markets, &clock)?;
-        let journal = journal::at_start(&settings, &ledger, clock.now())?;
+        let journal = journal::at_start(&settings, &ledger, inherited.from.as_deref(), clock.now())?;
         let reader = ledger.reader();
-        let feed = feed(&settings, &markets)?;
         let zones = zones(&markets);
         let by = ledger.holder().clone();
-        let store = stores::open_store(&settings, &l0_table(&settings)?, &by).await?;
-        let cache = stores::open_cache(&settings, &by).await;
+        let store = stores::open_store(&settings, &l0_table(&settings)?, &by, lent).await?;
+        let cache = stores::open_cache(&settings, &by, inherited.from.as_deref()).await;
         if matches!(cache, Err(CacheError::AnotherWriter(_))) {
             store.release_lease().await; // the next holder need not wait
         }
         let cache = cache?;
         stores::look_ahead(&mut ledger, &store).await?;
-        let log = cluster::meet(&settings, &mut ledger).await?;
+        if let Some(problem) = &inherited.unproven {
+            tracing::warn!(
+                error = problem,
+                "what the leader before told cannot be shown to be all here: every channel begins a new epoch"
+            );
+            ledger.renumber(Doubt::Unproven, Position(0))?;
+        }
+        let provable = inherited.unproven.is_some() || store.succession().provable; // in new epochs nothing is told yet
+        let log = cluster::meet(&settings, &mut ledger, (&store, provable)).await?;
+        let leads_others = log.is_some();
         let lent = (store.clone(), cache.clone());
-        let vendor = VendorParts {
-            feed,
-            rest_url: settings.upstream.rest_url.clone(),
-            keys: keys(&settings),
-            key_policy: key_policy(&settings),
-            key_use: KeyUseBook::open(&settings.ledger.dir)?,
-            poll_after: settings.upstream.poll_after,
-        };
-        let gate = GateParts {
-            flag_folder: settings.l0.dir.clone(),
-            l0_table: l0_table(&settings)?,
-            policy: policy(&settings),
-        };
         let parts = TreeParts {
+            vendor: vendor_parts(&settings, &markets, &inherited.said.unwrap_or_default())?,
+            gate: GateParts {
+                flag_folder: settings.l0.dir.clone(),
+                l0_table: l0_table(&settings)?,
+                policy: policy(&settings),
+            },
             markets: markets.clone(),
             clock: clock.clone(),
             ledger,
@@ -194,19 +238,21 @@ impl App {
             tick_retention: settings.store.tick_retention,
             taps,
             shards: workers(&settings),
-            vendor,
             calendars,
             calendar_file: settings.market.calendar_file.clone(),
-            gate,
             journal,
             log,
         };
         let tree = Tree::start(parts)?;
-        Self::serve(&settings, tree, clock, markets, zones, reader, lent)
+        let leading = Self::serve(&settings, tree, clock, markets, zones, reader, lent)?;
+        Ok(Self {
+            leads_others,
+            ..leading
+        })
     }
 
-    /// Starts an edge.
-    async fn start_edge(settings: &Valid, clock: Clock) -> Result<Self, StartError> {
+    /// Starts an edge, or a standby, which asks for the lease of this database.
+    async fn follow(settings: &Valid, clock: Clock, standby: Option<Store>) -> Result<Self, StartError> {
         let calendars = calendars(settings)?;
         let markets = markets(settings, &calendars);
         let zones = zones(&markets);
@@ -226,7 +272,8 @@ impl App {
             calendar_file: settings.market.calendar_file.clone(),
             lead: policy(settings).wait_max,
         })?;
-        Self::serve(settings, tree, clock, markets, zones, reader, lent)
+        let following = Self::serve(settings, tree, clock, markets, zones, reader, lent)?;
+        Ok(Self { standby, ..following })
     }
 
     /// Serves clients from a tree that runs.
@@ -282,6 +329,8 @@ impl App {
             lent,
             view: watched,
             ran: Stopwatch::start(),
+            standby: None,
+            leads_others: false,
         })
     }
 
@@ -298,6 +347,14 @@ impl App {
     /// Everything that `/status` shows, as it changes.
     pub fn view(&self) -> watch::Receiver<Arc<ServiceView>> {
         self.view.clone()
+    }
+
+    /// Waits until this standby has the lease; for ever where it is none.
+    async fn lent(&self) {
+        match &self.standby {
+            Some(store) => standby::until_lent(store).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until the link to the vendor is up.
@@ -319,9 +376,19 @@ impl App {
         tokio::time::sleep(limits::STOP_TELLING).await;
         let close = match ending {
             Ending::Failed(_) => Close::Restarting,
-            Ending::Asked | Ending::Over => Close::GoingAway,
+            Ending::Asked | Ending::Over | Ending::Lent => Close::GoingAway,
         };
-        let ((), unstored) = tokio::join!(self.server.drain(close), writing.stored());
+        let stored = async {
+            if self.leads_others {
+                writing.logged().await;
+            }
+            let unstored = writing.stored().await;
+            if self.leads_others {
+                self.give_leases_back().await; // a standby takes over while clients are sent there
+            }
+            unstored
+        };
+        let ((), unstored) = tokio::join!(self.server.drain(close), stored);
         writing.ledger_rests().await;
         let stopped = Stopped {
             pipeline,
@@ -332,10 +399,14 @@ impl App {
             restarts: self.tree.vitals.iter().map(|vitals| u64::from(vitals.restarts())).sum(),
             ran: self.ran.elapsed(),
         };
+        self.give_leases_back().await;
         self.tree.stop();
+        stopped
+    }
+
+    async fn give_leases_back(&self) {
         let (store, cache) = &self.lent;
         tokio::join!(store.release_lease(), cache.release_lease());
-        stopped
     }
 
     /// Waits until the journal's last entries, those of this stop, are written.
@@ -390,6 +461,7 @@ pub async fn until_over(
         _ = terminate.recv() => Ending::Asked,
         () = after(run_for) => Ending::Asked,
         () = over => Ending::Over,
+        () = app.lent() => Ending::Lent,
         exit = failed => match exit {
             Exit::Clean => Ending::Asked, // an operator requested it
             exit => Ending::Failed(exit),
@@ -403,6 +475,23 @@ async fn after(time: Option<Duration>) {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
     }
+}
+
+/// The vendor, and what its keys have cost today, also those that the leader before used.
+fn vendor_parts(settings: &Valid, markets: &[PairRules], before: &LeaderNews) -> Result<VendorParts, StartError> {
+    let key_use = KeyUseBook::open(&settings.ledger.dir)?;
+    for used in &before.keys {
+        key_use.save_more(used)?;
+    }
+    Ok(VendorParts {
+        feed: feed(settings, markets)?,
+        rest_url: settings.upstream.rest_url.clone(),
+        keys: keys(settings),
+        key_policy: key_policy(settings),
+        key_use,
+        key_away: before.link_key,
+        poll_after: settings.upstream.poll_after,
+    })
 }
 
 /// Opens the ledger; its first file is that of the session that is open or comes next.

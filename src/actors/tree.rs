@@ -19,7 +19,11 @@ use crate::actors::messages::{
     WhenSpent::{Exit, FallBack, KeepTrying},
 };
 use crate::actors::services::Services;
-use crate::actors::supervision::{Row, Vitals, supervise::mailbox, watchdog};
+use crate::actors::supervision::{
+    Row, Vitals,
+    supervise::mailbox,
+    watchdog::{self, WatchdogHold},
+};
 use crate::actors::tree::spawner::{Spawner, row};
 use crate::actors::vendor::{
     Backfill, Feed, FeedSettings, KeyPool, KeyPoolLink, Poller, VendorAccess, backfill, feed, key_pool, poller,
@@ -27,7 +31,7 @@ use crate::actors::vendor::{
 use crate::actors::views::Views;
 use crate::cache::Cache;
 use crate::carrier::Carrier;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Calendar;
 use crate::domain::history::{L0Table, WaitPolicy};
 use crate::domain::model::{Sequenced, Symbol};
@@ -114,6 +118,7 @@ pub struct Tree {
     /// Starts the fan-out shard of an HTTP thread, on that thread.
     pub start_shard: Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync>,
     arbiters: Vec<Arbiter>,
+    _watched: WatchdogHold,
 }
 
 impl std::fmt::Debug for Tree {
@@ -150,17 +155,18 @@ impl Tree {
             readers.push(("tap".to_owned(), tap.recipient()));
         }
         let start_shard = children.shards(shards, &mut readers);
+        let shows = log.is_none();
         if let Some(LogParts { carrier, begun_after, tells_alone }) = log {
             let keeper = children.start(rows::KEEPER, LogKeeper::new, log_keeper::Deps { services: services.clone(), carrier, readers, begun_after, tells_alone });
             readers = vec![("log_keeper".to_owned(), keeper.recipient())];
         }
-        let recorder = children.start(rows::RECORDER, Recorder::new, recorder::Deps { services: services.clone(), ledger: Arc::clone(&ledger), commit_queue: commit_queue.clone(), readers });
+        let recorder = children.start(rows::RECORDER, Recorder::new, recorder::Deps { services: services.clone(), ledger: Arc::clone(&ledger), commit_queue: commit_queue.clone(), readers, shows });
         let aggregator = children.start(rows::AGGREGATOR, Aggregator::new, aggregator::Deps { services: services.clone(), markets: markets.clone(), commit_queue: commit_queue.clone(), recorder: recorder.recipient(), carried: Carried::default() });
         let arrived = aggregator.recipient::<Arrived>();
         let can_fetch = !vendor.keys.is_empty();
         let spacing = vendor.key_policy.spacing;
         let journal = JournalKeeper::new(journal, arrived.clone(), clock.clone());
-        let pool = children.start(rows::KEY_POOL, KeyPool::new, key_pool::Deps { services: services.clone(), keys: vendor.keys, policy: vendor.key_policy, book: vendor.key_use, retired: Arc::default(), withdrawn: Arc::default() });
+        let pool = children.start(rows::KEY_POOL, KeyPool::new, key_pool::Deps { services: services.clone(), keys: vendor.keys, policy: vendor.key_policy, book: vendor.key_use, away: vendor.key_away, retired: Arc::default(), withdrawn: Arc::default() });
         let keys = KeyPoolLink { lease: pool.clone().recipient(), answered: pool.clone().recipient() };
         let rest = VendorAccess { rest_url: vendor.rest_url, tls: Arc::clone(&vendor.feed.tls), keys: keys.clone() };
         children.start(rows::BACKFILL, Backfill::new, backfill::Deps { services: services.clone(), vendor: rest.clone(), arrived: arrived.clone() });
@@ -179,14 +185,24 @@ impl Tree {
         let commands = root::Commands { flag: flag.recipient(), validate: validator.clone().recipient(), fill: validator.clone().recipient(), seam: validator.recipient(), key: pool.recipient() };
         let kept = Arc::new(Mutex::new(root::first_lifecycle(&pairs, gate.policy, can_fetch, renumbered, clock.now())));
         children.supervise(rows::ROOT, root_mail, Root::new, root::Deps { services: services.clone(), kept, children: children.rows.clone(), commands, journal: journal.clone() });
-        watchdog::watch(children.rows.clone(), clock)?;
-        Ok(Self { vitals: children.vitals(), views: services.views, commit_queue, run_action: Some(root.clone().recipient()), root: root.recipient(), writer: Some(writer.recipient()), journal, ledger, start_shard, arbiters: children.arbiters })
+        let watched = watchdog::watch(children.rows.clone(), clock)?;
+        Ok(Self { vitals: children.vitals(), views: services.views, commit_queue, run_action: Some(root.clone().recipient()), root: root.recipient(), writer: Some(writer.recipient()), journal, ledger, start_shard, arbiters: children.arbiters, _watched: watched })
     }
 
     /// Ends the threads of the children, the last started first.
     pub fn stop(self) {
         for arbiter in self.arbiters.into_iter().rev() {
             arbiter.stop();
+        }
+    }
+
+    /// The same, and waits a moment until nobody of it appends to the ledger any more.
+    pub async fn end(self) {
+        let ledger = Arc::clone(&self.ledger);
+        self.stop();
+        let waited = Stopwatch::start();
+        while Arc::strong_count(&ledger) > 1 && waited.elapsed() < limits::TREE_END {
+            tokio::time::sleep(limits::TREE_END_LOOK).await;
         }
     }
 }
@@ -258,6 +274,8 @@ pub struct VendorParts {
     pub key_policy: KeyPolicy,
     /// What today has cost.
     pub key_use: KeyUseBook,
+    /// The key that another process may still have a link with.
+    pub key_away: Option<KeySlot>,
     /// How long the link may be without a pair before it is polled.
     pub poll_after: Duration,
 }

@@ -3,11 +3,14 @@
 use super::StartError;
 use crate::actors::tree::LogParts;
 use crate::carrier::{Carrier, Carry, RedisLog};
-use crate::domain::cluster::{Contact, Parcel, Start, contact, start};
+use crate::clock::Stopwatch;
+use crate::domain::cluster::{Contact, EntryStep, LeaderNews, LogAnswer, LogPlace, Parcel, Start, contact, start};
+use crate::domain::followers::lease::Answer;
 use crate::domain::model::Position;
 use crate::ledger::{self, Doubt, Ledger, LedgerReader, Options, Parcels};
 use crate::limits;
 use crate::settings::{Alone, Role, Valid};
+use crate::store::{Store, StoreError};
 use std::time::Duration;
 
 /// The log that the settings name; nothing for a single node.
@@ -23,18 +26,134 @@ fn log_of(settings: &Valid) -> Result<Option<Carrier>, StartError> {
     Ok(log.map(Carrier::Redis))
 }
 
+/// What a leader takes over from the one before.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// The holder's id of the one before; nothing where this ledger's folder led last, or nobody did.
+    pub(super) from: Option<String>,
+    /// Why nothing shows that all that he told is here.
+    pub(super) unproven: Option<String>,
+    /// What he said last of himself.
+    pub(super) said: Option<LeaderNews>,
+}
+
+/// Fences the log with the new term, and follows it to its end: what the leader before told is all there, and nothing of him comes any
+/// more. Afterwards the ledger in the folder is that of the log, if it can be.
+pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Result<Inherited, StartError> {
+    let succession = store.succession();
+    let Some(from) = succession.from.clone().filter(|from| from != own) else {
+        return Ok(Inherited::default());
+    };
+    let Some(carrier) = log_of(settings)? else {
+        return Ok(Inherited::default());
+    };
+    let term = u64::try_from(succession.term).unwrap_or(0);
+    let fenced = tokio::time::timeout(limits::LOG_ANSWER, carrier.append(term, &[])).await;
+    let unproven = match fenced.unwrap_or_else(|_| LogAnswer::Away("no answer in time".to_owned())) {
+        LogAnswer::Taken => follow_to_end(settings, store).await?,
+        LogAnswer::Stale { term } => {
+            return Err(StartError::Log(format!(
+                "a leader of term {term} has written to it meanwhile"
+            )));
+        }
+        other => Some(format!("the log cannot be fenced: {other:?}")),
+    };
+    let alone = || "the leader before told its own clients what it could not put into the log".to_owned();
+    let unproven = unproven.or_else(|| (!succession.provable).then(alone));
+    let said = tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await;
+    let said = said.ok().and_then(Result::ok).flatten();
+    Ok(Inherited {
+        from: Some(from),
+        unproven,
+        said: said.and_then(|text| serde_json::from_str(&text).ok()),
+    })
+}
+
+/// Takes what the log has, and keeps the lease meanwhile. Says why the ledger does not end where the log does, if it does not.
+async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>, StartError> {
+    let (mut ledger, carrier) = match begin_edge(settings).await {
+        Ok(begun) => begun,
+        Err(StartError::Log(problem)) => return Ok(Some(problem)),
+        Err(error) => return Err(error),
+    };
+    let (number, hash) = ledger.parcel_end();
+    let mut place = LogPlace::at(number, hash);
+    let mut renewed = Stopwatch::start();
+    loop {
+        if renewed.elapsed() >= limits::LEASE_RENEW {
+            renewed = Stopwatch::start();
+            if matches!(store.renew_lease().await, Ok(Answer::Held(_))) {
+                return Err(StartError::Store(StoreError::NoLease));
+            }
+        }
+        let read = carrier.follow(place.number(), limits::CLUSTER_READ, Duration::from_millis(1));
+        let entries = match tokio::time::timeout(limits::LOG_ANSWER, read).await {
+            Ok(Ok(entries)) if entries.is_empty() => break,
+            Ok(Ok(entries)) => entries,
+            Ok(Err(error)) => return Ok(Some(error.to_string())),
+            Err(_) => return Ok(Some("the log does not answer".to_owned())),
+        };
+        for entry in entries {
+            match place.on(&entry) {
+                EntryStep::Take => {
+                    ledger.apply_parcel(&entry.parcel)?;
+                    place.taken(&entry);
+                }
+                EntryStep::Known => {}
+                step => {
+                    return Ok(Some(format!(
+                        "its parcel {} does not continue: {step:?}",
+                        entry.parcel.number
+                    )));
+                }
+            }
+        }
+    }
+    let head = match carrier.head().await {
+        Ok(head) => head,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let (number, hash) = ledger.parcel_end();
+    Ok(match head {
+        Some(head) if (head.number, head.hash) == (number, hash) => None,
+        Some(head) => Some(format!(
+            "the log ends with parcel {}, and this ledger with {number}",
+            head.number
+        )),
+        None => Some("the log is empty".to_owned()),
+    })
+}
+
 /// Has the ledger's parcels continue the log. A log that has more of this ledger than the ledger itself is a doubt, as a store is; one
 /// of another ledger is continued by a chain of its own. One that does not answer now is looked at as soon as it does.
-pub(super) async fn meet(settings: &Valid, ledger: &mut Ledger) -> Result<Option<LogParts>, StartError> {
+///
+/// What the log does not have yet is told only when it has it. Says beside the lease that this process leads; `provable`: as far as its
+/// ledger goes, the log may have all that was told.
+pub(super) async fn meet(
+    settings: &Valid,
+    ledger: &mut Ledger,
+    (store, provable): (&Store, bool),
+) -> Result<Option<LogParts>, StartError> {
     let Some(carrier) = log_of(settings)?.filter(|_| settings.cluster.role == Role::Ingest) else {
         return Ok(None);
     };
+    let mut reader = ledger.reader();
     let mut begun_after = None;
+    let mut provable = provable;
     match tokio::time::timeout(limits::LOG_START, carrier.head()).await {
         Ok(Ok(head)) => {
             let number = head.as_ref().map_or(0, |head| head.number);
-            let own = ledger.reader().parcel_hash(number)?;
-            if let (Contact::Foreign, Some(head)) = (contact(head.as_ref(), ledger.last_parcel(), own), head) {
+            let own = reader
+                .read_parcels(number, 1)?
+                .into_iter()
+                .find(|parcel| parcel.number == number);
+            let hash = own.as_ref().map(|parcel| parcel.hash);
+            let found = contact(head.as_ref(), ledger.last_parcel(), hash);
+            provable = provable && found != Contact::Fill;
+            if let (Contact::GoOn { .. }, Some(parcel)) = (found, &own) {
+                reader.bound_told(Position(parcel.last));
+            }
+            if let (Contact::Foreign, Some(head)) = (found, head) {
                 if head.lineage == ledger.reader().lineage() {
                     ledger.renumber(Doubt::LogAhead, Position(0))?;
                 }
@@ -47,10 +166,20 @@ pub(super) async fn meet(settings: &Valid, ledger: &mut Ledger) -> Result<Option
                 begun_after = Some(head.number);
             }
         }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the log of the cluster is not there yet: it is filled from the ledger when it is");
+        away => {
+            let problem = away.map_or_else(
+                |_| "no answer in time".to_owned(),
+                |found| found.err().map_or_else(String::new, |error| error.to_string()),
+            );
+            tracing::warn!(
+                error = problem,
+                "the log of the cluster is not there yet: it is filled from the ledger when it is"
+            );
+            provable = false; // the end of the ledger may not be in it, and is shown from now on
         }
-        Err(_) => tracing::warn!("the log of the cluster does not answer: it is filled from the ledger when it does"),
+    }
+    if !store.set_provable(provable).await? {
+        return Err(StartError::Store(StoreError::NoLease));
     }
     Ok(Some(LogParts {
         carrier,

@@ -37,6 +37,17 @@ impl Writing {
         left
     }
 
+    /// Waits a moment until the log of the cluster has all of the ledger: what it does not have is told to nobody, and its bars are
+    /// requested by whoever leads next.
+    pub(super) async fn logged(&self) {
+        let head = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
+        let mut latest = self.latest.clone();
+        let logged = latest.wait_for(|view| view.head >= head);
+        if tokio::time::timeout(limits::STOP_LOGGING, logged).await.is_err() {
+            tracing::warn!("the log of the cluster does not have the end of the ledger");
+        }
+    }
+
     /// Waits until the Writer, the last reader, reaches the end of the ledger. Returns how many events the next start has to
     /// write.
     pub(super) async fn stored(&self) -> u64 {
@@ -117,6 +128,7 @@ mod tests {
             ledger: Arc::clone(&ledger),
             commit_queue: commit_queue.clone(),
             readers: vec![("writer".to_owned(), writer.clone().recipient())],
+            shows: true,
         });
         let writing = Writing {
             commit_queue,

@@ -5,11 +5,23 @@ use crate::domain::status::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::settings::Valid;
 
-/// A journal that holds the entries of this start.
-pub(super) fn at_start(settings: &Valid, ledger: &Ledger, now: Timestamp) -> Result<Journal, LedgerError> {
+/// A journal that holds the entries of this start; `from`: the holder whose lease it took over.
+pub(super) fn at_start(
+    settings: &Valid,
+    ledger: &Ledger,
+    from: Option<&str>,
+    now: Timestamp,
+) -> Result<Journal, LedgerError> {
     let last = ledger.reader().last_noted()?;
     let stopped = |entry: &ServiceEvent| entry.kind == ServiceEventKind::State && entry.subject == "shutdown";
     let (cause, before) = match last {
+        Some(last) if from.is_some() => (
+            "took_over",
+            format!(
+                "another candela led before, and this one has its lease; the last entry of that one is of {}",
+                last.place.at
+            ),
+        ),
         None => ("first_start", "it is the first that writes this journal".to_owned()),
         Some(last) if stopped(&last.entry) => ("stopped", format!("the run before was stopped at {}", last.place.at)),
         Some(last) => (

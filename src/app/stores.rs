@@ -13,11 +13,19 @@ use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
 
 /// The store that the settings name, its tables up to date. A server that is down may come later: the ledger keeps what it
 /// will get. What only a person can mend ends the start, also tables of others that would be filled or read wrongly.
-pub(super) async fn open_store(settings: &Valid, history: &L0Table, by: &Holder) -> Result<Store, StoreError> {
-    let Some(url) = &settings.store.database_url else {
-        return Ok(Store::Sqlite(Sqlite::alone(&settings.store.sqlite_file)?));
+///
+/// `lent`: the one whose lease this process has already.
+pub(super) async fn open_store(
+    settings: &Valid,
+    history: &L0Table,
+    by: &Holder,
+    lent: Option<Store>,
+) -> Result<Store, StoreError> {
+    let store = match (lent, &settings.store.database_url) {
+        (Some(store), _) => store,
+        (None, Some(url)) => Store::Postgres(Postgres::new(url, settings.store.pool)?),
+        (None, None) => return Ok(Store::Sqlite(Sqlite::alone(&settings.store.sqlite_file)?)),
     };
-    let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
     let leased = tokio::time::timeout(limits::LEASE_START, lease::of_store(&store, by.clone())).await;
     match leased.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
         Ok(()) => {}
@@ -64,7 +72,7 @@ pub(super) fn open_to_read(settings: &Valid) -> Result<Store, StoreError> {
 }
 
 /// What only a person can mend, and another candela that writes.
-fn ends_start(error: &StoreError) -> bool {
+pub(super) fn ends_start(error: &StoreError) -> bool {
     error.disposition() == Disposition::Fatal
         || matches!(error, StoreError::AnotherWriter(_))
         || exit_of_store(error) == Exit::Settings
@@ -81,12 +89,19 @@ pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(),
 }
 
 /// The cache that the settings name. One that another candela writes to ends the start; one that is down may come later.
-pub(super) async fn open_cache(settings: &Valid, by: &Holder) -> Result<Cache, CacheError> {
+/// `from`: who had the lease of the database before, and so may still have that of Redis.
+pub(super) async fn open_cache(settings: &Valid, by: &Holder, from: Option<&str>) -> Result<Cache, CacheError> {
     let Some(url) = &settings.cache.redis_url else {
         return Ok(Cache::Memory(Memory::default()));
     };
     let cache = Cache::Redis(Redis::new(url)?);
     cache.claim(by.clone());
+    if let Some(from) = from {
+        let succeeding = tokio::time::timeout(limits::LEASE_ANSWER, cache.succeed(from)).await;
+        if let Ok(Err(error)) = succeeding {
+            tracing::debug!(%error, "the lease of Redis is waited for"); // asking for it says so too
+        }
+    }
     let asking = lease::take(Place::Redis, async || {
         let asked = tokio::time::timeout(limits::LEASE_ANSWER, cache.renew_lease()).await;
         asked.unwrap_or_else(|_| Err(CacheError::Unreachable("no answer in time".to_owned())))

@@ -95,6 +95,14 @@ impl Redis {
         script::holder(said.map_err(|error| CacheError::sort(&error))?)
     }
 
+    /// Takes the lease from this holder, where that one still has it.
+    pub(super) async fn succeed(&self, from: &str) -> Result<(), CacheError> {
+        let Some(by) = self.writer()? else { return Ok(()) };
+        let mut connection = self.connection().await?;
+        let done: Result<Vec<Value>, _> = script::succeed(by, from).query_async(&mut *connection).await;
+        done.map(drop).map_err(|error| CacheError::sort(&error))
+    }
+
     pub(super) async fn release_lease(&self) {
         let Ok(Some(by)) = self.writer() else { return };
         self.0.lease.given_back.store(true, Ordering::Relaxed);

@@ -29,6 +29,12 @@ while at <= #ARGV do
 end
 return said";
 
+/// Takes the lease from the one whose right to write to the database passed to this holder.
+const SUCCEED: &str = "
+local held = redis.call('GET', KEYS[1])
+if held and string.match(held, '^%S+') == ARGV[2] then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3]) end
+return 0";
+
 /// Gives this holder's lease back.
 const RELEASE: &str = "
 local held = redis.call('GET', KEYS[1])
@@ -63,6 +69,14 @@ impl Commands {
         script.arg(&self.args);
         pipeline
     }
+}
+
+pub(super) fn succeed(by: &Holder, from: &str) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    let script = pipeline.cmd("EVAL").arg(SUCCEED).arg(1).arg(WRITER);
+    script.arg(by.line()).arg(from);
+    script.arg(u64::try_from(limits::LEASE_TTL.as_millis()).unwrap_or(u64::MAX));
+    pipeline
 }
 
 pub(super) fn release(by: &Holder) -> Pipeline {

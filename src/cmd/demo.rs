@@ -110,7 +110,7 @@ impl DemoArgs {
         }
         Ok(match ending {
             Ending::Failed(exit) => exit,
-            Ending::Asked | Ending::Over => Exit::Clean,
+            Ending::Asked | Ending::Over | Ending::Lent => Exit::Clean,
         })
     }
 

@@ -38,16 +38,22 @@ impl RunArgs {
         app::reserve_descriptors()?;
         telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {
-            let hangups = signal(SignalKind::hangup())?;
-            let app = App::start(settings.clone(), clock, Vec::new()).await?;
-            tracing::info!(address = %app.address(), "candela listens");
-            let beside = async {
-                tokio::join!(
-                    self.reload_settings(hangups, settings, &notifier),
-                    report_status(&app, &notifier)
-                );
+            let mut hangups = signal(SignalKind::hangup())?;
+            let mut app = App::start(settings.clone(), clock.clone(), Vec::new()).await?;
+            let ending = loop {
+                tracing::info!(address = %app.address(), "candela listens");
+                let beside = async {
+                    tokio::join!(
+                        self.reload_settings(&mut hangups, &settings, &notifier),
+                        report_status(&app, &notifier)
+                    );
+                };
+                let ending = app::until_over(&app, None, pending(), beside).await?;
+                match ending {
+                    Ending::Lent => app = app.take_over(settings.clone(), clock.clone()).await?,
+                    ending => break ending,
+                }
             };
-            let ending = app::until_over(&app, None, pending(), beside).await?;
             tracing::info!(?ending, "candela stops");
             notifier.say("STOPPING=1\nSTATUS=clients are told, and what was decided is written");
             let stopped = app.stop(ending).await;
@@ -59,20 +65,20 @@ impl RunArgs {
             );
             Ok(match ending {
                 Ending::Failed(exit) => exit,
-                Ending::Asked | Ending::Over => Exit::Clean,
+                Ending::Asked | Ending::Over | Ending::Lent => Exit::Clean,
             })
         })
     }
 
     /// Reads the settings again at each SIGHUP: takes what can be taken, and says what waits for a restart. Settings with a
     /// problem change nothing.
-    async fn reload_settings(&self, mut hangups: Signal, started: Valid, notifier: &Notifier) {
+    async fn reload_settings(&self, hangups: &mut Signal, started: &Valid, notifier: &Notifier) {
         while hangups.recv().await.is_some() {
             notifier.say("RELOADING=1");
             match settings::load_for_service(&self.settings.to_sources()) {
                 Err(problems) => tracing::error!(%problems, "SIGHUP: nothing is changed"),
                 Ok(settings) => match telemetry::set_level(&settings.log) {
-                    Ok(()) => say_reloaded(&settings, &started),
+                    Ok(()) => say_reloaded(&settings, started),
                     Err(error) => tracing::error!(error, "SIGHUP: the log's level stays as it is"),
                 },
             }

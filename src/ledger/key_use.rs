@@ -80,11 +80,11 @@ impl KeyUseBook {
     /// # Errors
     /// [`KeyUseError`] when the book cannot be read or written.
     pub fn save_more(&self, used: &KeyUse) -> Result<(), KeyUseError> {
-        let known = self.newest()?.into_iter().find(|known| known.slot == used.slot);
+        let known = self.newest_uses()?.into_iter().find(|known| known.slot == used.slot);
         if known.is_some_and(|known| (known.day, known.calls) >= (used.day, used.calls)) {
             return Ok(());
         }
-        self.save(used)
+        self.save_use(used)
     }
 
     /// Writes down what a key's day has come to.

@@ -432,13 +432,13 @@ fn the_journal_is_read_in_pages_across_files() {
 fn readers_are_shown_no_more_than_may_be_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(folder.path(), Options::new(day(22), 7)).unwrap();
-    let mut story = Story::default();
-    ledger.append(&story.tell(&[0, 0, 5])).unwrap();
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 0, 5])).unwrap();
     let bound = ledger.head();
     let told = ledger.heads().clone();
     let mut reader = ledger.reader();
     reader.bound_told(bound);
-    ledger.append(&story.tell(&[0, 0, 5])).unwrap();
+    ledger.append(&story.entries_for(&[0, 0, 5])).unwrap();
     let all = ledger.head();
     assert!(all > bound);
     let ticks = Channel::ticks(Symbol::usdcop());

@@ -17,17 +17,25 @@ use std::sync::{Arc, Mutex};
 const BEGIN: &str = "2026-03-02T13:04:50Z";
 
 /// What every process of a test shares.
-struct World {
-    began: Stopwatch,
-    folder: tempfile::TempDir,
-    vendor: Candela,
-    database: Database,
-    redis: Redis,
+pub(crate) struct World {
+    pub(crate) began: MarketTime,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) vendor: Candela,
+    pub(crate) database: Database,
+    pub(crate) redis: Redis,
 }
 
 impl World {
-    fn new() -> Self {
-        let began = Stopwatch::start();
+    pub(crate) fn new() -> Self {
+        Self::beginning(BEGIN)
+    }
+
+    /// One in which it is this instant now.
+    pub(crate) fn beginning(begin: &str) -> Self {
+        let began = MarketTime {
+            begin: begin.parse().unwrap(),
+            began: Stopwatch::start(),
+        };
         let folder = tempfile::tempdir().unwrap();
         let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
         std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
@@ -42,11 +50,11 @@ impl World {
         }
     }
 
-    fn node(&self, role: &str, ledger: &str) -> Command {
+    pub(crate) fn node(&self, role: &str, ledger: &str) -> Command {
         self.command("run", role, ledger)
     }
 
-    fn command(&self, what: &str, role: &str, ledger: &str) -> Command {
+    pub(crate) fn command(&self, what: &str, role: &str, ledger: &str) -> Command {
         let mut command = in_market(&self.began, &[what]);
         command
             .env("CANDELA__CLUSTER__ROLE", role)
@@ -62,31 +70,41 @@ impl World {
         command
     }
 
-    fn ingest(&mut self) -> Node {
+    pub(crate) fn ingest(&mut self) -> Node {
+        self.ingest_on("ingest")
+    }
+
+    /// One that has a ledger folder of its own: it leads, or stands by.
+    pub(crate) fn ingest_on(&mut self, ledger: &str) -> Node {
+        let mut command = self.ingest_command("run", "ingest", ledger);
+        Node::of(&mut command)
+    }
+
+    pub(crate) fn ingest_command(&mut self, what: &str, role: &str, ledger: &str) -> Command {
         let listening: Value = serde_json::from_str(&self.vendor.line("\"listening\"")).unwrap();
-        let mut command = self.node("ingest", "ingest");
+        let mut command = self.command(what, role, ledger);
         command
             .env("CANDELA__UPSTREAM__WS_URL", listening["ws_url"].as_str().unwrap())
             .env("CANDELA__UPSTREAM__REST_URL", listening["rest_url"].as_str().unwrap())
             .env("DATABASE_URL", &self.database.url)
             .envs((1..=8).map(|key| (format!("API_KEY_G1_{key}"), format!("f00dfeed{key}"))));
-        Node::of(&mut command)
+        command
     }
 
-    fn edge(&self, ledger: &str) -> Node {
+    pub(crate) fn edge(&self, ledger: &str) -> Node {
         let mut command = self.node("edge", ledger);
         command.env("DATABASE_URL", &self.database.url);
         Node::of(&mut command)
     }
 
-    fn ask(&self, command: &[&str]) -> redis::Value {
+    pub(crate) fn ask(&self, command: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.redis.url()).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut built = redis::cmd(command[0]);
         built.arg(&command[1..]).query(&mut connection).unwrap()
     }
 
-    fn log_has(&self, count: i64) {
+    pub(crate) fn log_has(&self, count: i64) {
         wait_until("parcels in the log", || {
             let length = self.ask(&["XLEN", "{candela}:log"]);
             matches!(length, redis::Value::Int(found) if found >= count).then_some(())
@@ -95,20 +113,30 @@ impl World {
 }
 
 /// All processes share a clock, however late they start.
-fn in_market(began: &Stopwatch, args: &[&str]) -> Command {
-    let begin: DateTime<Utc> = BEGIN.parse().unwrap();
-    let now = begin + TimeDelta::from_std(began.elapsed()).unwrap();
-    Candela::at(&now.format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MarketTime {
+    begin: DateTime<Utc>,
+    began: Stopwatch,
+}
+
+impl MarketTime {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.begin + TimeDelta::from_std(self.began.elapsed()).unwrap()
+    }
+}
+
+pub(crate) fn in_market(began: &MarketTime, args: &[&str]) -> Command {
+    Candela::at(&began.now().format("@%Y-%m-%d %H:%M:%S").to_string(), args)
 }
 
 /// A process that listens.
-struct Node {
-    process: Candela,
-    address: String,
+pub(crate) struct Node {
+    pub(crate) process: Candela,
+    pub(crate) address: String,
 }
 
 impl Node {
-    fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let process = Candela::of(command);
         let line = wait_until("a node to listen", || process.stderr.find("candela listens"));
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -116,16 +144,16 @@ impl Node {
         Self { process, address }
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let shown = Candela::run(&["status", "--json", "--url", &format!("http://{}", self.address)]);
         serde_json::from_str(&shown.stdout).unwrap_or_default()
     }
 
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         self.status()["state"]["name"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn holds(&self, kind: &str) -> bool {
+    pub(crate) fn holds(&self, kind: &str) -> bool {
         let status = self.status();
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         conditions
@@ -133,11 +161,11 @@ impl Node {
             .any(|one| one["type"] == kind && one["status"] == true)
     }
 
-    fn comes_to(&self, state: &str) {
+    pub(crate) fn comes_to(&self, state: &str) {
         wait_until(&format!("state {state}"), || (self.state() == state).then_some(()));
     }
 
-    fn kill(self) {
+    pub(crate) fn kill(self) {
         self.process.signal(libc::SIGKILL);
         self.process.output_of_the_killed();
     }
@@ -145,21 +173,21 @@ impl Node {
 
 /// What a client saw.
 #[derive(Debug, Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// What was told, by channel, epoch and number.
-    told: BTreeMap<(String, String, u64), String>,
-    epochs: BTreeMap<String, String>,
-    answers: Vec<Value>,
+    pub(crate) told: BTreeMap<(String, String, u64), String>,
+    pub(crate) epochs: BTreeMap<String, String>,
+    pub(crate) answers: Vec<Value>,
     /// Everything that broke the protocol.
-    wrong: Vec<String>,
-    ended: bool,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) ended: bool,
 }
 
 /// A client that follows everything from a position on, in a thread of its own, until the server ends it.
-struct Client(Arc<Mutex<Seen>>);
+pub(crate) struct Client(pub(crate) Arc<Mutex<Seen>>);
 
 impl Client {
-    fn of(node: &Node, since: Value) -> Self {
+    pub(crate) fn of(node: &Node, since: Value) -> Self {
         let url = format!("http://{}/ws?channels=status", node.address);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = Arc::clone(&seen);
@@ -184,7 +212,7 @@ impl Client {
     }
 
     /// How many ticks it was told.
-    fn ticks(&self) -> usize {
+    pub(crate) fn ticks(&self) -> usize {
         let seen = self.0.lock().unwrap();
         seen.told
             .keys()
@@ -192,7 +220,7 @@ impl Client {
             .count()
     }
 
-    fn hears_more(&self, count: usize) {
+    pub(crate) fn hears_more(&self, count: usize) {
         let before = self.ticks();
         wait_until("more ticks", || {
             let seen = self.0.lock().unwrap();
@@ -202,7 +230,7 @@ impl Client {
         });
     }
 
-    fn last_tick(&self) -> (String, u64) {
+    pub(crate) fn last_tick(&self) -> (String, u64) {
         let seen = self.0.lock().unwrap();
         let last = seen.told.keys().rfind(|(channel, ..)| channel.starts_with("ticks:"));
         last.map(|(_, epoch, seq)| (epoch.clone(), *seq)).unwrap()
@@ -210,7 +238,7 @@ impl Client {
 }
 
 impl Seen {
-    fn hear(&mut self, text: &[u8], continuity: &mut Continuity) {
+    pub(crate) fn hear(&mut self, text: &[u8], continuity: &mut Continuity) {
         let message: Value = serde_json::from_slice(text).unwrap();
         self.wrong.extend(continuity.read(&message));
         let kind = message["type"].as_str().unwrap_or_default();
@@ -240,7 +268,7 @@ impl Seen {
 }
 
 /// Whatever both were told under the same number is the same; returns how much that is.
-fn tell_the_same(one: &Client, other: &Client) -> usize {
+pub(crate) fn tell_the_same(one: &Client, other: &Client) -> usize {
     let one = one.0.lock().unwrap();
     let other = other.0.lock().unwrap();
     assert_eq!((&one.wrong, &other.wrong), (&vec![], &vec![]));
@@ -255,14 +283,14 @@ fn tell_the_same(one: &Client, other: &Client) -> usize {
 
 /// The same once they share more than so much.
 #[track_caller]
-fn come_to_tell_the_same(one: &Client, other: &Client, more_than: usize) {
+pub(crate) fn come_to_tell_the_same(one: &Client, other: &Client, more_than: usize) {
     wait_until("two clients to share enough", || {
         (tell_the_same(one, other) > more_than).then_some(())
     });
 }
 
 /// Numbers of each channel have no hole.
-fn is_gapless(client: &Client) {
+pub(crate) fn is_gapless(client: &Client) {
     let seen = client.0.lock().unwrap();
     let mut last: BTreeMap<&String, (&String, u64)> = BTreeMap::new();
     for (channel, epoch, seq) in seen.told.keys() {

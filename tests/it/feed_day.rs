@@ -304,6 +304,7 @@ fn start_upstream(sim: &SimHandle, clock: &Clock, play: &Play, desk: &Arc<Mutex<
     let arrived: Recipient<Arrived> = probe.recipient();
     let slots = (1..).map(|number| KeySlot { group: 1, number });
     let pool = KeyPool::new(key_pool::Deps {
+        away: None,
         services: services.clone(),
         keys: slots.zip(play.keys().into_iter().map(SecretString::from)).collect(),
         policy: KeyPolicy {

@@ -136,6 +136,10 @@ mod cluster;
 #[cfg(test)]
 mod cluster_log;
 #[cfg(test)]
+mod cluster_takeover;
+#[cfg(test)]
+mod witness;
+#[cfg(test)]
 mod store_lease;
 #[cfg(test)]
 mod store_outages;

@@ -3,14 +3,15 @@
 
 use crate::child::{Candela, Ended, wait_until};
 use crate::servers::{Database, Redis, postgres, redis};
+use crate::witness::Witness;
 use awc::ws::{CloseCode, Frame, Message};
 use candela::clock::Stopwatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -100,55 +101,6 @@ impl World {
             .map(|(_, mut fields)| fields.remove("epoch").unwrap())
             .collect()
     }
-
-    /// All that the vendor tells, from now on, by stamp and price, counted.
-    fn record(&mut self) -> Arc<Mutex<BTreeMap<(i64, String), u64>>> {
-        let listening: Value = serde_json::from_str(&self.vendor.line("\"listening\"")).unwrap();
-        let url = format!("{}?apikey=witness", listening["ws_url"].as_str().unwrap());
-        let record = Arc::new(Mutex::new(BTreeMap::new()));
-        let (shared, subscribed) = (Arc::clone(&record), Arc::new(AtomicBool::new(false)));
-        let ready = Arc::clone(&subscribed);
-        std::thread::spawn(move || {
-            actix_rt::System::new().block_on(async {
-                let (_, mut socket) = awc::Client::new().ws(url).connect().await.unwrap();
-                let follow = json!({"action": "subscribe", "params": {"symbols": "USD/COP"}}).to_string();
-                socket.send(Message::Text(follow.into())).await.unwrap();
-                while let Some(Ok(frame)) = socket.next().await {
-                    let Frame::Text(text) = frame else { continue };
-                    let event: Value = serde_json::from_slice(&text).unwrap();
-                    if event["event"] == "price" {
-                        let tick = (
-                            event["timestamp"].as_i64().unwrap(),
-                            micros(&event["price"].to_string()),
-                        );
-                        *shared.lock().unwrap().entry(tick).or_insert(0) += 1;
-                    }
-                    ready.store(true, Ordering::Relaxed);
-                }
-            });
-        });
-        wait_until("the witness to hear", || {
-            subscribed.load(Ordering::Relaxed).then_some(())
-        });
-        record
-    }
-
-    /// What the database holds of it.
-    fn stored(&self) -> BTreeMap<(i64, String), u64> {
-        let sql = "SELECT extract(epoch FROM event_time)::bigint, (last * 1000000)::bigint, count(*) FROM realtime_market_data GROUP BY 1, 2";
-        let rows = self.database.sql(sql);
-        let row = |line: &str| {
-            let mut parts = line.split('|');
-            let mut next = || parts.next().unwrap().to_owned();
-            ((next().parse().unwrap(), next()), next().parse().unwrap())
-        };
-        rows.lines().map(row).collect()
-    }
-}
-
-fn micros(price: &str) -> String {
-    let price: rust_decimal::Decimal = price.parse().unwrap();
-    (price * rust_decimal::Decimal::from(1_000_000)).normalize().to_string()
 }
 
 /// All processes share a clock, however late they start.
@@ -201,7 +153,7 @@ fn changes_are_refused_beside_a_service(world: &World, service: u32) {
 #[test]
 fn the_second_on_one_database_or_redis_is_refused_and_a_killed_first_is_succeeded_within_seconds() {
     let mut world = World::new();
-    let record = world.record();
+    let record = Witness::of(&mut world.vendor);
     let first = world.service("one", &[]);
     let address = is_in(&first);
     world.more_rows("rows of the first", 20);
@@ -262,20 +214,7 @@ fn the_second_on_one_database_or_redis_is_refused_and_a_killed_first_is_succeede
     let third = world.service("three", &[]); // what was given back need not run out
     is_in(&third);
     assert!(third.stderr.find("another candela has the lease").is_none());
-    is_subset(&world, &record);
-}
-
-/// No tick that the vendor did not tell, and none twice.
-fn is_subset(world: &World, record: &Mutex<BTreeMap<(i64, String), u64>>) {
-    let stored = world.stored();
-    wait_until("the witness to have heard as much", || {
-        let record = record.lock().unwrap();
-        stored
-            .iter()
-            .all(|(tick, count)| record.get(tick).is_some_and(|told| told >= count))
-            .then_some(())
-    });
-    assert!(stored.len() > 40, "{}", stored.len());
+    record.has_all(&world.database, 40);
 }
 
 /// A client that reads until it is closed; gives the close frame's code.
@@ -306,7 +245,7 @@ fn client(address: &str) -> JoinHandle<Option<CloseCode>> {
 #[test]
 fn one_that_was_stopped_while_another_took_over_writes_nothing_more_and_tells_its_clients() {
     let mut world = World::new();
-    let record = world.record();
+    let record = Witness::of(&mut world.vendor);
     let first = world.service("one", &[]);
     let reader = client(&is_in(&first));
     world.more_rows("rows of the first", 20);
@@ -355,7 +294,7 @@ fn one_that_was_stopped_while_another_took_over_writes_nothing_more_and_tells_it
         panic!("nobody has Redis")
     };
     assert!(String::from_utf8(line).unwrap().contains(&format!(" {pid} ")));
-    is_subset(&world, &record);
+    record.has_all(&world.database, 40);
 }
 
 #[test]

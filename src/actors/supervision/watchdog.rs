@@ -11,33 +11,45 @@ use crate::exit::Exit;
 use crate::limits;
 use crate::log_queue;
 use crate::views::status::ActorStanding;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Watches the children whose row says `Exit`, for the life of the process.
+/// Keeps the watchdog watching; it ends with this.
+#[derive(Debug)]
+pub struct WatchdogHold {
+    _alive: Arc<()>,
+}
+
+/// Watches the children whose row says `Exit`, for as long as what is returned lives.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<()> {
+pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<WatchdogHold> {
     let mut vital: Vec<(Vitals, Stuck)> = children
         .into_iter()
         .filter(|(row, _)| row.when_spent == WhenSpent::Exit)
         .map(|(_, vitals)| (vitals, Stuck::default()))
         .collect();
     clock.watched();
+    let alive = Arc::new(());
+    let watched = Arc::downgrade(&alive);
     std::thread::Builder::new()
         .name("watchdog".to_owned())
-        .spawn(move || look(&mut vital, &clock))
-        .map(drop)
+        .spawn(move || look(&mut vital, &clock, &watched))
+        .map(|_| WatchdogHold { _alive: alive })
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "a thread of its own, on which nothing else waits"
 )]
-fn look(children: &mut [(Vitals, Stuck)], clock: &Clock) {
+fn look(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
     let mut parked_for = Duration::ZERO;
     loop {
         std::thread::sleep(limits::PULSE);
+        if watched.strong_count() == 0 {
+            return; // these children have ended in order
+        }
         clock.beat();
         for (child, stuck) in children.iter_mut() {
             let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);

@@ -71,7 +71,7 @@ impl Tree {
         children.enrol(rows::ROOT, "root");
         children.start(rows::HEALTH, Health::new, health::Deps { services: services.clone(), markets, calendars: followed, children: children.vitals(), started_at: clock.now(), spacing: Duration::ZERO, journal: journal.clone() });
         children.supervise(rows::ROOT, root_mail, EdgeRoot::new, edge_root::Deps { services: services.clone(), children: children.rows.clone() });
-        watchdog::watch(children.rows.clone(), clock)?;
-        Ok(Self { vitals: children.vitals(), views: services.views, commit_queue: CommitQueue::default(), run_action: None, root: root.recipient(), writer: None, journal, ledger, start_shard, arbiters: children.arbiters })
+        let watched = watchdog::watch(children.rows.clone(), clock)?;
+        Ok(Self { vitals: children.vitals(), views: services.views, commit_queue: CommitQueue::default(), run_action: None, root: root.recipient(), writer: None, journal, ledger, start_shard, arbiters: children.arbiters, _watched: watched })
     }
 }

@@ -30,6 +30,8 @@ pub struct Deps {
     pub policy: KeyPolicy,
     /// The credits spent today.
     pub book: KeyUseBook,
+    /// A key with which another process may still have a link: another is tried first.
+    pub away: Option<KeySlot>,
     /// Keys that the vendor refused, and when; they outlive a restart of the actor, not of the process.
     pub retired: Arc<Mutex<BTreeMap<KeySlot, Timestamp>>>,
     /// Keys that an operator took out of use; the same.
@@ -64,6 +66,9 @@ impl KeyPool {
         let now = deps.services.clock.now();
         let slots = deps.keys.iter().map(|(slot, _)| *slot).collect();
         let mut pool = Pool::new(slots, deps.policy, &used, now);
+        if let Some(slot) = deps.away {
+            pool.handshaken(slot, now);
+        }
         for (slot, at) in deps.retired.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             pool.retire(*slot, *at);
         }
@@ -263,6 +268,7 @@ mod tests {
         let shown = services.views.keys.subscribe();
         let key = |number: u8, text: &str| (KeySlot { group: 1, number }, SecretString::from(text));
         let deps = Deps {
+            away: None,
             services,
             keys: vec![key(1, "0123456789abcdefa91f"), key(2, "abc")],
             policy: KeyPolicy {

@@ -204,19 +204,29 @@ impl RunningServer {
 
     /// Sends `goaway` to every client, closes all of them within the drain time, a few at a time, and stops.
     pub async fn drain(&self, close: Close) {
+        self.drain_over(close, limits::DRAIN, limits::CLIENT_CLOSE).await;
+    }
+
+    /// The same in a moment: something waits for the address. Clients that do not go are cut off.
+    pub async fn drain_quickly(&self, close: Close) {
+        self.drain_over(close, limits::TAKEOVER_DRAIN, Duration::ZERO).await;
+    }
+
+    async fn drain_over(&self, close: Close, over: Duration, patience: Duration) {
         let order = Drain {
             close,
-            over: limits::DRAIN,
+            over,
             reconnect_after: Duration::from_secs(1),
         };
         self.drain.send_replace(Some(order));
         let step = Duration::from_millis(20);
-        let mut left = limits::DRAIN.saturating_add(limits::CLIENT_CLOSE);
+        let mut left = over.saturating_add(patience);
         while self.counts.connected.load(Ordering::Relaxed) > 0 && !left.is_zero() {
             actix_rt::time::sleep(step).await;
             left = left.saturating_sub(step);
         }
-        self.handle.stop(left > limits::CLIENT_CLOSE).await;
+        let graceful = left > patience && !patience.is_zero();
+        self.handle.stop(graceful).await;
     }
 }
 

@@ -70,6 +70,7 @@ impl Ground {
         let services = testing::services_in(folder.path(), clock, told.clone().recipient());
         let slots = (1..).map(|number| KeySlot { group: 1, number });
         let pool = KeyPool::new(key_pool::Deps {
+            away: None,
             services: services.clone(),
             keys: slots.zip(keys.iter().map(|key| SecretString::from(*key))).collect(),
             policy: KeyPolicy {

@@ -1,0 +1,112 @@
+//! The turns of an ingest: it leads with the lease of the database, and stands by while another has it.
+//!
+//! ```text
+//!  start ── lease free ──► leads ── SIGTERM: the log has all, the lease is given back ──► ends
+//!    │                       ▲
+//!    └─ another has it ──► stands by: an edge that asks for the lease, and becomes the leader in the same process
+//! ```
+
+use super::{App, StartError, stores};
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::followers::lease::Answer;
+use crate::domain::model::Sequenced;
+use crate::ledger;
+use crate::limits;
+use crate::settings::Valid;
+use crate::store::{Postgres, Store, StoreError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Starts an ingest: as the leader where it has the lease, else as a standby.
+pub(super) async fn start(
+    settings: Valid,
+    clock: Clock,
+    taps: Vec<mpsc::Sender<Sequenced>>,
+) -> Result<App, StartError> {
+    let store = open(&settings)?;
+    let mut told = false;
+    loop {
+        match turn(&store).await? {
+            Answer::Granted(_) => return App::lead(settings, clock, taps, Some(store)).await,
+            Answer::Held(held) if !told => {
+                told = true;
+                tracing::info!(by = %held.by, "another candela leads: this one stands by and follows its log");
+            }
+            Answer::Held(_) => {}
+        }
+        match App::follow(&settings, clock.clone(), Some(store.clone())).await {
+            Err(StartError::Log(problem)) => {
+                tracing::warn!(
+                    error = problem,
+                    "there is nothing to follow yet: this standby serves nobody, and asks for the lease"
+                );
+                // Whatever comes first: the lease, or something to follow.
+                let lent = tokio::time::timeout(limits::LOG_START, until_lent(&store)).await;
+                if lent.is_ok() {
+                    return App::lead(settings, clock, taps, Some(store)).await;
+                }
+            }
+            started => return started,
+        }
+    }
+}
+
+/// The database, asked for the lease in the name of the ledger's folder.
+fn open(settings: &Valid) -> Result<Store, StartError> {
+    let Some(url) = &settings.store.database_url else {
+        let problem = StoreError::BadUrl("DATABASE_URL is empty, and an ingest leads by a lease in it".to_owned());
+        return Err(problem.into()); // the settings were checked for it
+    };
+    let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
+    store.claim(ledger::lock_folder(&settings.ledger.dir)?.holder().clone());
+    store.claim_once();
+    Ok(store)
+}
+
+/// Waits until the database says who leads. Without that nobody knows whose the next number is.
+async fn turn(store: &Store) -> Result<Answer, StoreError> {
+    let mut told = false;
+    loop {
+        match ask(store).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if stores::ends_start(&error) => return Err(error),
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(%error, "the database does not say who leads: this ingest waits");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(limits::LEASE_TRY).await;
+    }
+}
+
+async fn ask(store: &Store) -> Result<Answer, StoreError> {
+    match store.take_free_lease().await {
+        Err(StoreError::WrongTables(_)) => {
+            store.migrate_schema().await?; // before there is a row for it
+            store.take_free_lease().await
+        }
+        answer => answer,
+    }
+}
+
+/// Waits until this process has the lease.
+pub(super) async fn until_lent(store: &Store) {
+    let mut silent: Option<Stopwatch> = None;
+    loop {
+        match store.take_free_lease().await {
+            Ok(Answer::Granted(term)) => {
+                tracing::info!(term, "this standby has the lease: it takes over");
+                return;
+            }
+            Ok(Answer::Held(_)) => silent = None,
+            Err(error) if silent.is_none() => {
+                silent = Some(Stopwatch::start());
+                tracing::warn!(%error, "the database does not say who leads: nobody can take over until it does");
+            }
+            Err(_) => {}
+        }
+        let jitter = Duration::from_millis(fastrand::u64(..limits::STANDBY_JITTER_MS));
+        tokio::time::sleep(limits::STANDBY_TRY + jitter).await;
+    }
+}
