@@ -138,6 +138,11 @@ pub enum Report {
         /// Other events were told under their numbers since the start: the process must begin anew, with new epochs.
         restart: bool,
     },
+    /// The store has events of other ledgers alone, of which this one knows nothing.
+    StoreOfAnother {
+        /// How many.
+        events: u64,
+    },
     /// The cache cannot be told anything.
     CacheLost {
         /// The error's name, for programs.

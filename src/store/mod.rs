@@ -132,6 +132,17 @@ impl Store {
         either!(self.reader_position(reader, lineage))
     }
 
+    /// How many events of ledgers that have none of these names `reader` has written here.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub async fn events_of_others(&self, reader: &'static str, known: &[String]) -> Result<u64, StoreError> {
+        let positions: Vec<(String, i64)> = either!(self.reader_positions(reader))?;
+        let others = positions.into_iter().filter(|(lineage, _)| !known.contains(lineage));
+        let events = others.map(|(_, position)| u64::try_from(position).unwrap_or(0));
+        Ok(events.fold(0, u64::saturating_add))
+    }
+
     /// Goes on with a ledger that took a new name, in one transaction.
     ///
     /// # Errors

@@ -381,6 +381,21 @@ impl Root {
         }
     }
 
+    fn store_lost(&mut self, reason: &'static str, cause: &str, ctx: &mut Context<Self>) {
+        let message = format!("The database is behind the ledger: {cause}.");
+        self.raise(ConditionKind::StoreBehind, reason, &message, ctx);
+    }
+
+    /// The store has events of other ledgers alone: the ledger's folder is a new one, or a wrong one, or the database is.
+    fn store_of_another(&mut self, events: u64, ctx: &mut Context<Self>) {
+        let message = format!(
+            "The database has {events} events of another ledger, of which this one knows nothing: they are kept, and what comes is \
+             numbered in new epochs."
+        );
+        self.raise(ConditionKind::StoreAhead, "another_ledger", &message, ctx);
+        self.forget_later(ConditionKind::StoreAhead, ctx);
+    }
+
     /// The store has events that the ledger lacks: they are kept, and their numbers are not reused.
     fn store_ahead(&mut self, events: u64, restart: bool, ctx: &mut Context<Self>) {
         let done = if restart {
@@ -493,15 +508,13 @@ impl Handler<Report> for Root {
             Report::KeysUsable => self.clear(KeysExhausted, ctx),
             Report::LedgerUnwritable { reason, cause } => self.ledger(Some((reason, cause)), ctx),
             Report::LedgerWritable => self.ledger(None, ctx),
-            Report::StoreLost { reason, cause } => {
-                let message = format!("The database is behind the ledger: {cause}.");
-                self.raise(StoreBehind, reason, &message, ctx);
-            }
+            Report::StoreLost { reason, cause } => self.store_lost(reason, &cause, ctx),
             Report::StoreBack => {
                 self.clear(StoreBehind, ctx);
                 self.on(Event::StoreBack, ctx); // history that could not be read is checked at once
             }
             Report::StoreAhead { events, restart } => self.store_ahead(events, restart, ctx),
+            Report::StoreOfAnother { events } => self.store_of_another(events, ctx),
             Report::CacheLost { reason, cause } => {
                 let message = format!("The cache is out of reach: {cause}.");
                 self.raise(CacheDown, reason, &message, ctx);

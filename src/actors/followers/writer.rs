@@ -128,7 +128,8 @@ impl StoreSink {
     /// The store's position in this ledger. A store that does not know the ledger begins with the first event that is kept.
     ///
     /// The first answer after the start must lie within the ledger as it was opened: a store that has more has events of a ledger
-    /// of which this one is an older copy.
+    /// of which this one is an older copy. One that has only events of other ledgers says so: this ledger may be in the wrong place,
+    /// or the store.
     async fn locate(&self, reports: &mut Vec<Report>) -> Result<Progress, FollowError> {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stored = self.store.reader_position(READER, ledger.lineage()).await?;
@@ -151,6 +152,14 @@ impl StoreSink {
                 events: ahead,
                 restart: false,
             });
+        }
+        if stored == Position(0) && !self.deps.located.load(Ordering::Relaxed) {
+            let ancestors = ledger.ancestors().into_iter().map(|ancestor| ancestor.lineage);
+            let known: Vec<String> = ancestors.chain([ledger.lineage()]).collect();
+            let events = self.store.events_of_others(READER, &known).await?;
+            if events > 0 {
+                reports.push(Report::StoreOfAnother { events });
+            }
         }
         self.deps.located.store(true, Ordering::Relaxed);
         Ok(Progress::Located(
@@ -253,7 +262,12 @@ mod tests {
     }
 
     fn stage_with(folder: &Path, prepare: impl FnOnce(&mut Ledger)) -> Stage {
-        let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        stage_of(folder, 3, prepare)
+    }
+
+    /// `random` names a new ledger.
+    fn stage_of(folder: &Path, random: u64, prepare: impl FnOnce(&mut Ledger)) -> Stage {
+        let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), random)).unwrap();
         prepare(&mut ledger);
         let story = EventScript::continue_from(&ledger);
         let (root, reports) = listen();
@@ -398,6 +412,30 @@ mod tests {
         let reports = heard(&mut second.reports).await;
         let events = 40 - head;
         assert_eq!(reports, [Report::StoreAhead { events, restart: false }]);
+    }
+
+    #[actix_rt::test]
+    async fn a_store_that_has_only_events_of_another_ledger_says_so_once_and_gets_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = stage(folder.path());
+        first.record(&MOVES);
+        first.written().await;
+        let written = first.ledger.head().0;
+        assert_eq!(heard(&mut first.reports).await, [], "a new store and a new ledger");
+        drop(first);
+        std::fs::rename(folder.path().join("ledger"), folder.path().join("lost")).unwrap();
+        let mut second = stage_of(folder.path(), 4, |_| {});
+        second.record(&[0, 0]);
+        second.written().await;
+        let told = Report::StoreOfAnother { events: written };
+        assert_eq!(heard(&mut second.reports).await, [told]);
+        drop(second);
+        let mut third = stage(folder.path());
+        third.record(&[0]);
+        third.written().await;
+        assert_eq!(heard(&mut third.reports).await, [], "the store knows this ledger now");
+        let store = folder.path().join("store.db");
+        assert_eq!(query_count(&store, "SELECT count(*) FROM realtime_market_data"), 6 + 3);
     }
 
     #[actix_rt::test]

@@ -1,6 +1,11 @@
 //! How the writing connection goes on with a ledger that took a new name.
 
-use crate::store::{adopt::Adoption, error::StoreError, postgres::write::Link, sql::Dialect};
+use crate::store::{
+    adopt::Adoption,
+    error::StoreError,
+    postgres::{sort::sort_error, write::Link},
+    sql::Dialect,
+};
 use tokio_postgres::types::Type;
 
 const SQL: Dialect = Dialect::Postgres;
@@ -22,5 +27,12 @@ impl Link {
         let place: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&adoption.reader, &adoption.lineage, &adoption.position];
         self.run(&SQL.advance_position(), &types, &place).await
+    }
+    /// Each ledger whose events `reader` has written here, and up to which position.
+    pub(super) async fn reader_positions(&mut self, reader: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT lineage, position FROM reader_positions WHERE reader = $1";
+        let rows = self.client.query_typed(sql, &[(&reader, Type::TEXT)]).await;
+        let rows = self.count_answer(rows).map_err(|e| sort_error(&e))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 }

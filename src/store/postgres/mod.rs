@@ -199,6 +199,11 @@ impl Postgres {
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
 
+    pub(super) async fn reader_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
+        self.with_link(async move |link, _| link.reader_positions(reader).await)
+            .await
+    }
+
     /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row, a lock or a
     /// place closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
     async fn with_link<T>(

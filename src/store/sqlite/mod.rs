@@ -179,6 +179,16 @@ impl Sqlite {
         Ok(Position(row.map_or(0, |position| u64::try_from(position).unwrap_or(0))))
     }
 
+    pub(super) async fn reader_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
+        with_connection(&self.reading, move |db| {
+            reader_positions::table
+                .filter(reader_positions::reader.eq(reader))
+                .select((reader_positions::lineage, reader_positions::position))
+                .load(db)
+        })
+        .await
+    }
+
     pub(super) async fn adopt_lineage(&self, adoption: Adoption) -> Result<(), StoreError> {
         with_connection(&self.writing, move |db| {
             db.immediate_transaction(|db| {
