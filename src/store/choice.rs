@@ -6,23 +6,23 @@ use crate::store::query::StoredBar;
 use crate::store::rows::SOURCE;
 
 /// The bars of a page of at most `limit` rows, and whether more may follow. None where the rule needs more than the rows say.
-pub(super) fn choose(rows: Vec<StoredBar>, limit: u32) -> Option<(Vec<StoredBar>, bool)> {
-    let full = u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit);
-    let mut bars: Vec<StoredBar> = Vec::with_capacity(rows.len());
-    for row in rows {
-        match bars.last_mut() {
-            Some(last) if last.bar.key.opens_at == row.bar.key.opens_at => {
-                let before = rank(last);
-                let now = rank(&row);
-                if before == now {
-                    return None; // the one that was written last, which no column here tells
-                }
-                if now < before {
-                    *last = row;
-                }
-            }
-            _ => bars.push(row),
+pub(super) fn choose(mut bars: Vec<StoredBar>, limit: u32) -> Option<(Vec<StoredBar>, bool)> {
+    let full = u32::try_from(bars.len()).is_ok_and(|rows| rows >= limit);
+    let mut undecided = false;
+    bars.dedup_by(|row, best| {
+        if best.bar.key.opens_at != row.bar.key.opens_at {
+            return false;
         }
+        let before = rank(best);
+        let now = rank(row);
+        undecided |= before == now; // the one that was written last counts, which no column here tells
+        if now < before {
+            std::mem::swap(row, best);
+        }
+        true
+    });
+    if undecided {
+        return None;
     }
     if full {
         // The next page may have more rows of the last slot, and begins with it.
