@@ -22,7 +22,7 @@ use crate::domain::model::{Position, Timestamp};
 use crate::domain::vendor::{KeySlot, KeyUse};
 use crate::ledger::LedgerReader;
 use crate::limits;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub struct LogKeeper {
     away: Option<Stopwatch>,
     /// Why it is away, once Root was told.
     told_away: Option<String>,
+    /// It is tried again by then, and by nobody before where it is away.
+    retry: Option<SpawnHandle>,
     said: u64,
 }
 
@@ -122,6 +124,7 @@ impl LogKeeper {
             appending: false,
             away: None,
             told_away: None,
+            retry: None,
             said: 0,
         }
     }
@@ -202,8 +205,13 @@ impl LogKeeper {
         }
     }
 
-    fn try_later(&self, ctx: &mut Context<Self>) {
-        ctx.run_later(limits::LOG_RETRY, |actor, ctx| actor.append(ctx));
+    fn try_later(&mut self, ctx: &mut Context<Self>) {
+        if self.retry.is_none() {
+            self.retry = Some(ctx.run_later(limits::LOG_RETRY, |actor, ctx| {
+                actor.retry = None;
+                actor.append(ctx);
+            }));
+        }
     }
 
     fn is_away(&mut self, cause: String) {
@@ -213,7 +221,9 @@ impl LogKeeper {
         }
         let message = cause.clone();
         if self.deps.services.root.try_send(Report::LogAway { cause }).is_ok() {
-            tracing::warn!(error = %message, "the log of the cluster takes no parcels: edges stand still");
+            if self.told_away.is_none() {
+                tracing::warn!(error = %message, "the log of the cluster takes no parcels: edges stand still");
+            }
             self.told_away = Some(message);
         }
     }
@@ -337,7 +347,7 @@ impl LogKeeper {
 
 /// Whether no lease can have run out since.
 fn is_young(since: &Stopwatch) -> bool {
-    since.elapsed() < limits::LEASE_TTL
+    since.elapsed() < limits::LEADER_TTL
 }
 
 /// One append, beside the actor.
@@ -489,6 +499,8 @@ impl Handler<Recorded> for LogKeeper {
         if self.is_alone() {
             self.pass_on(ctx);
         }
-        self.append(ctx);
+        if self.away.is_none() || self.retry.is_none() {
+            self.append(ctx);
+        }
     }
 }
