@@ -520,15 +520,20 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
 /// How long the right to write is lent before it must be renewed, real time: a holder that died is succeeded within this. Long enough
 /// that a busy server, a fail-over in the same second or a pause of the process costs no one his lease.
-pub const LEASE_TTL: Duration = Duration::from_secs(3);
-/// Between two renewals, real time: two may fail before the lease runs out.
+pub const LEASE_TTL: Duration = Duration::from_secs(5);
+/// The same of the leader of a cluster, who is succeeded sooner.
+pub const LEADER_TTL: Duration = Duration::from_secs(3);
+/// Between two renewals, real time: four may fail before the lease runs out, and two of a leader's.
 pub const LEASE_RENEW: Duration = Duration::from_secs(1);
 /// Between two tries of a start that waits for a lease, real time: it takes over half a second after the lease ran out at the latest.
 pub const LEASE_TRY: Duration = Duration::from_millis(500);
 /// How long one renewal may take. What is asked and not answered by then is asked again before the lease runs out.
-pub const LEASE_ANSWER: Duration = Duration::from_millis(1_500);
+pub const LEASE_ANSWER: Duration = Duration::from_secs(3);
+/// The same of the leader of a cluster.
+pub const LEADER_ANSWER: Duration = Duration::from_millis(1_500);
 const _: () = assert!(
-    LEASE_RENEW.as_millis() + LEASE_ANSWER.as_millis() < LEASE_TTL.as_millis(),
+    LEASE_RENEW.as_millis() + LEASE_ANSWER.as_millis() < LEASE_TTL.as_millis()
+        && LEASE_RENEW.as_millis() + LEADER_ANSWER.as_millis() < LEADER_TTL.as_millis(),
     "one renewal that hangs costs no lease"
 );
 /// How long a start waits for a database and its lease before it goes on without: a lease that may be of one that died is waited for,

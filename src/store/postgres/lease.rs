@@ -42,8 +42,9 @@ const TAKE: &str = "WITH earlier AS (SELECT term, led_by, provable FROM candela_
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL, NULL, NULL FROM candela_lease
     WHERE name = 'writer' AND NOT EXISTS (SELECT 1 FROM taken)";
 
-/// A process that is stopped inside a transaction does not hold up who takes the lease over for longer.
-const HOLDS: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'";
+/// A leader that is stopped inside a transaction does not hold up its successor for longer. A database that answers as late is lost to
+/// the leader of a cluster anyway.
+const HOLDS: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'; ";
 
 /// Who has the lease that has not run out.
 const LOOK: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
@@ -103,9 +104,32 @@ impl Fence {
         self.succession.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The leader of a cluster is fenced; others wait longer for a slow database.
+    fn is_leaders(&self) -> bool {
+        self.once.load(Ordering::Relaxed)
+    }
+
+    /// How long the lease is lent.
+    fn ttl(&self) -> Duration {
+        if self.is_leaders() {
+            limits::LEADER_TTL
+        } else {
+            limits::LEASE_TTL
+        }
+    }
+
+    /// How long one question for it may take.
+    fn patience(&self) -> Duration {
+        if self.is_leaders() {
+            limits::LEADER_ANSWER
+        } else {
+            limits::LEASE_ANSWER
+        }
+    }
+
     /// A lease was lost that is not to be taken again.
     fn is_spent(&self) -> bool {
-        self.once.load(Ordering::Relaxed) && self.succession().term != 0
+        self.is_leaders() && self.succession().term != 0
     }
 
     fn lacks_term(&self) -> bool {
@@ -118,7 +142,8 @@ impl Link {
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let fence = self.fence.sql()?;
         let begin = if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" };
-        let begun = self.client.simple_query(&format!("{begin}; {HOLDS}; {fence}")).await;
+        let holds = if self.fence.is_leaders() { HOLDS } else { "" };
+        let begun = self.client.simple_query(&format!("{begin}; {holds}{fence}")).await;
         let fenced = self
             .count_answer(begun)
             .map_err(|error| sort_error(&error))
@@ -197,7 +222,7 @@ impl Postgres {
             *slot = Some(made);
             Ok(answer)
         };
-        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, taking).await;
+        let in_time = tokio::time::timeout(self.fence.patience(), taking).await;
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
     }
 
@@ -231,7 +256,7 @@ impl Postgres {
             let said = made.client.query_typed_opt(PROVE, &values).await;
             Ok(said.map_err(|error| sort_error(&error))?.is_some())
         };
-        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, saying).await;
+        let in_time = tokio::time::timeout(self.fence.patience(), saying).await;
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was written to in vain".to_owned())))
     }
 
@@ -266,7 +291,7 @@ impl Postgres {
             *slot = Some(made);
             Ok(answer)
         };
-        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, renewing).await;
+        let in_time = tokio::time::timeout(self.fence.patience(), renewing).await;
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
     }
 
@@ -279,7 +304,7 @@ impl Postgres {
     }
 
     async fn ask(&self, made: &Made, by: &Holder) -> Result<Answer, StoreError> {
-        let ttl = i64::try_from(limits::LEASE_TTL.as_millis()).unwrap_or(i64::MAX);
+        let ttl = i64::try_from(self.fence.ttl().as_millis()).unwrap_or(i64::MAX);
         let term = self.fence.term.load(Ordering::Relaxed);
         if term != 0 {
             let values: [(&(dyn ToSql + Sync), Type); 3] =
