@@ -179,7 +179,7 @@ impl LogKeeper {
                 self.logged = self.logged.max(upto);
                 self.sure = sent.or(self.sure.take());
                 self.has_all = !more;
-                self.is_back();
+                self.note_back();
                 self.pass_on(ctx);
                 if more {
                     self.append(ctx);
@@ -197,7 +197,7 @@ impl LogKeeper {
             }
             LogStep::Away(cause) => {
                 self.has_all = false;
-                self.is_away(cause);
+                self.note_away(cause);
                 self.go_alone(ctx);
                 self.pass_on(ctx);
                 self.try_later(ctx);
@@ -214,7 +214,7 @@ impl LogKeeper {
         }
     }
 
-    fn is_away(&mut self, cause: String) {
+    fn note_away(&mut self, cause: String) {
         let since = self.away.get_or_insert_with(Stopwatch::start);
         if since.elapsed() < limits::LOG_PATIENCE || self.told_away.as_ref() == Some(&cause) {
             return;
@@ -228,7 +228,7 @@ impl LogKeeper {
         }
     }
 
-    fn is_back(&mut self) {
+    fn note_back(&mut self) {
         self.away = None;
         self.alone = TellsAlone::No;
         if self.told_away.is_some() && self.deps.services.root.try_send(Report::LogBack).is_ok() {

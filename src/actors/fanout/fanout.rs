@@ -238,7 +238,7 @@ impl Fanout {
             let head = self.replayer.head(fetch.channel);
             let read = head.and_then(|head| self.replayer.store_log.read_chunk(fetch, head.epoch));
             let Some(read) = read else {
-                self.replayer.store_log.is_answered(fetch.client); // otherwise its replay would wait for ever
+                self.replayer.store_log.mark_answered(fetch.client); // otherwise its replay would wait for ever
                 continue;
             };
             let told = read.into_actor(self).map(move |found, shard, ctx| {

@@ -431,7 +431,7 @@ impl Replayer {
 
     /// Queues a chunk that the store returned, if it is still awaited.
     pub(super) fn take_chunk(&mut self, fetch: Fetch, found: Result<Vec<Sequenced>, String>) {
-        self.store_log.is_answered(fetch.client);
+        self.store_log.mark_answered(fetch.client);
         let Some(connection) = self.deps.registry.connection(fetch.client) else {
             return;
         };

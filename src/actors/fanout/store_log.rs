@@ -105,7 +105,7 @@ impl StoreLog {
     }
 
     /// Marks a request as answered, or as impossible.
-    pub(super) fn is_answered(&mut self, client: ClientId) {
+    pub(super) fn mark_answered(&mut self, client: ClientId) {
         self.waiting.remove(&client);
     }
 

@@ -1,24 +1,29 @@
 //! Which bars of past sessions are missing from a store, and what to ask the vendor for them.
 
-use crate::domain::model::{
-    Bar, BarKey, BarState, Expected, Fetched, Interval, Ohlc, Provenance, SlotGrid, Symbol, Timestamp,
-};
+use crate::domain::model::{Bar, BarKey, BarState, Expected, Fetched, Interval, Provenance, SlotGrid, Symbol};
+use crate::domain::pipeline::SlotAnswer;
 use crate::domain::vendor::SeriesRequest;
 use crate::limits;
-use std::collections::BTreeMap;
 
-/// What to ask for these bars, newest first, each question as long as one answer can be.
+/// What to ask for these bars, newest first, each question as long as one answer can be: whole slots in bars, then those that a
+/// session's end cuts short in minutes.
 pub fn plan_requests(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
+    let mut asked = plan_interval(symbol, Interval::BASE, missing);
+    asked.extend(plan_interval(symbol, Interval::M1, missing));
+    asked
+}
+
+fn plan_interval(symbol: Symbol, interval: Interval, missing: &[Expected]) -> Vec<SeriesRequest> {
     let bars = u32::try_from(limits::SERIES_BARS.saturating_sub(1)).unwrap_or(u32::MAX);
-    let most = Interval::BASE.vendor_length().saturating_mul(bars);
+    let most = interval.vendor_length().saturating_mul(bars);
     let mut asked: Vec<SeriesRequest> = Vec::new();
-    for Expected { slot, .. } in missing.iter().rev() {
-        let (from, to) = SlotGrid::BASE.vendor_span(slot.opens_at, slot.closes_at);
+    for Expected { slot, .. } in missing.iter().rev().filter(|expected| is_asked_in(expected, interval)) {
+        let (from, to) = SlotGrid::of_interval(interval).vendor_span(slot.opens_at, slot.closes_at);
         match asked.last_mut() {
             Some(request) if request.to.since(from) <= most => request.from = from,
             _ => asked.push(SeriesRequest {
                 symbols: vec![symbol],
-                interval: Interval::BASE,
+                interval,
                 from,
                 to,
             }),
@@ -27,12 +32,20 @@ pub fn plan_requests(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest>
     asked
 }
 
+fn is_asked_in(expected: &Expected, interval: Interval) -> bool {
+    let slot = expected.slot;
+    SlotGrid::BASE.asked_in(slot.opens_at, slot.closes_at) == interval
+}
+
 /// The bars of an answer that fill missing ones, as they are written down.
 pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
-    let vendor: BTreeMap<Timestamp, Ohlc> = fetched.bars.iter().map(|bar| (bar.opens_at, bar.ohlc)).collect();
     missing
         .iter()
+        .filter(|expected| is_asked_in(expected, fetched.interval))
         .filter_map(|Expected { slot, session }| {
+            let SlotAnswer::Bar(ohlc) = SlotAnswer::read(fetched, Interval::BASE, *slot) else {
+                return None;
+            };
             Some(Bar {
                 key: BarKey {
                     symbol: fetched.symbol,
@@ -40,7 +53,7 @@ pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
                     opens_at: slot.opens_at,
                 },
                 closes_at: slot.closes_at,
-                ohlc: *vendor.get(&slot.opens_at)?,
+                ohlc,
                 ticks: 0,
                 first_tick_at: None,
                 last_tick_at: None,
@@ -55,18 +68,18 @@ pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
         .collect()
 }
 
-/// How many of these slots the vendor was asked for: its answer covers the whole bar that it would have.
+/// How many of these slots the vendor was asked for: its answer covers the bar, or the minutes, that it would have.
 pub fn count_answered(fetched: &Fetched, missing: &[Expected]) -> usize {
     missing
         .iter()
-        .filter(|expected: &&Expected| fetched.speaks_of(expected.slot))
+        .filter(|expected: &&Expected| is_asked_in(expected, fetched.interval) && fetched.speaks_of(expected.slot))
         .count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::{Flags, Listed, Price, Session, SessionKind, Slot, VendorBar};
+    use crate::domain::model::{Flags, Listed, Ohlc, Price, Session, SessionKind, Slot, Timestamp, VendorBar};
     use std::time::Duration;
 
     /// 2026-03-02T13:00:00Z, a Monday.
@@ -123,32 +136,52 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_slot_is_asked_for_on_the_vendors_grid_and_its_bar_says_that_it_is_cut() {
+    fn a_cut_slot_is_asked_for_in_minutes_and_its_bar_holds_those_of_the_session_alone() {
+        const MINUTE: Duration = Duration::from_secs(60);
         let mut week = week();
         week.sessions[0].closes = OPEN + Duration::from_secs(420);
         let all = expected(&week, OPEN, OPEN + BASE * 12);
         assert_eq!(all.len(), 2);
         let asked = plan_requests(Symbol::usdcop(), &all);
-        assert_eq!((asked[0].from, asked[0].to), (OPEN, OPEN + BASE * 2));
-        let fetched = |to| Fetched {
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|request| (request.interval, request.from, request.to))
+            .collect();
+        let minutes = (Interval::M1, OPEN + BASE, OPEN + MINUTE * 7);
+        assert_eq!(asked, [(Interval::M5, OPEN, OPEN + BASE), minutes]);
+        let bar = |opens_at, micros| VendorBar {
+            opens_at,
+            ohlc: Ohlc::flat_at(Price::from_micros(micros)),
+        };
+        let fetched = |(interval, from, to), bars| Fetched {
             symbol: Symbol::usdcop(),
-            interval: Interval::M5,
-            from: OPEN,
+            interval,
+            from,
             to,
-            bars: vec![VendorBar {
-                opens_at: OPEN + BASE,
-                ohlc: Ohlc::flat_at(Price::from_micros(7)),
-            }],
+            bars,
             unusable: Vec::new(),
         };
-        let filled = fill_missing(&fetched(OPEN + BASE * 2), &all);
+        // The vendor's bar goes on after the close: it fills nothing, and says nothing of the slot.
+        let wide = fetched((Interval::M5, OPEN, OPEN + BASE * 2), vec![bar(OPEN + BASE, 9)]);
+        assert_eq!(fill_missing(&wide, &all), []);
+        assert_eq!(count_answered(&wide, &all), 1);
+        let of_minutes = fetched(minutes, vec![bar(OPEN + MINUTE * 5, 7), bar(OPEN + MINUTE * 6, 8)]);
+        let filled = fill_missing(&of_minutes, &all);
         assert_eq!(filled.len(), 1);
         assert_eq!(
-            (filled[0].closes_at, filled[0].flags),
-            (week.sessions[0].closes, Flags::PARTIAL_SESSION)
+            (filled[0].key.opens_at, filled[0].closes_at, filled[0].flags),
+            (OPEN + BASE, week.sessions[0].closes, Flags::PARTIAL_SESSION)
         );
-        assert_eq!(count_answered(&fetched(OPEN + BASE * 2), &all), 2);
-        assert_eq!(count_answered(&fetched(OPEN + Duration::from_secs(420)), &all), 1);
+        assert_eq!(
+            (filled[0].ohlc.open, filled[0].ohlc.close),
+            (Price::from_micros(7), Price::from_micros(8))
+        );
+        assert_eq!(count_answered(&of_minutes, &all), 1);
+        let (interval, from, to) = minutes;
+        assert_eq!(
+            count_answered(&fetched((interval, from, to - MINUTE), Vec::new()), &all),
+            0
+        );
     }
 
     #[test]

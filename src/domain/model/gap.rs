@@ -68,13 +68,8 @@ impl Gap {
         self.status.pending() && self.cause != NO_TICKS
     }
 
-    /// The interval in which the vendor is asked for it. The vendor's bar of a slot that its session's end cuts short holds prices
-    /// from after the end: such a gap is composed of the vendor's minutes.
+    /// The interval in which the vendor is asked for it ([`SlotGrid::asked_in`]).
     pub fn asked_in(&self) -> Interval {
-        if SlotGrid::of_interval(self.interval).vendor_span(self.from, self.to).1 == self.to {
-            self.interval
-        } else {
-            Interval::M1
-        }
+        SlotGrid::of_interval(self.interval).asked_in(self.from, self.to)
     }
 }

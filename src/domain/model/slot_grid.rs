@@ -116,6 +116,16 @@ impl SlotGrid {
         }
     }
 
+    /// The interval in which the vendor is asked for the slots of `[from, to)`. The vendor's bar of a slot that its session's end
+    /// cuts short holds prices from after the end: such a slot is composed of the vendor's minutes. Nothing is finer than a minute.
+    pub fn asked_in(self, from: Timestamp, to: Timestamp) -> Interval {
+        if self.vendor_span(from, to).1 == to {
+            self.0
+        } else {
+            Interval::M1
+        }
+    }
+
     /// The smallest stretch of the vendor's bars that covers `[from, to)`: they begin at whole multiples of their length.
     pub fn vendor_span(self, from: Timestamp, to: Timestamp) -> (Timestamp, Timestamp) {
         let length = self.0.vendor_length();

@@ -9,7 +9,7 @@ use crate::domain::model::{
     Bar, BarKey, BarState, Expected, Fetched, Flags, Gap, GapStatus, Interval, Ohlc, Provenance, Session, Sessions,
     Slot, SlotGrid, Symbol, Timestamp,
 };
-use crate::domain::pipeline::SetBack;
+use crate::domain::pipeline::{SetBack, SlotAnswer};
 use crate::limits;
 use std::collections::BTreeMap;
 
@@ -343,22 +343,22 @@ impl GapTracker {
                 continue;
             }
             for hole in std::mem::take(&mut pending.holes) {
-                let said = VendorWord::of(fetched, self.interval, hole.slot);
+                let said = SlotAnswer::read(fetched, self.interval, hole.slot);
                 let outcome = match (said, hole.bar) {
                     _ if hole.slot.closes_at > at => {
                         pending.holes.push(hole);
                         continue;
                     }
-                    (VendorWord::Bar(ohlc), _) => {
+                    (SlotAnswer::Bar(ohlc), _) => {
                         findings.push(GapChange::Bar(fill_slot(self.symbol, self.interval, &hole, ohlc)));
                         SlotOutcome::Filled
                     }
-                    (VendorWord::Unsaid, _) => {
+                    (SlotAnswer::Unsaid, _) => {
                         pending.holes.push(hole);
                         continue;
                     }
-                    (VendorWord::Lacks { .. }, Some(ours)) if !is_flawed(&ours) => SlotOutcome::Filled, // a late tick made it
-                    (VendorWord::Lacks { broken }, ours) => SlotOutcome::Lacks {
+                    (SlotAnswer::Lacks { .. }, Some(ours)) if !is_flawed(&ours) => SlotOutcome::Filled, // a late tick made it
+                    (SlotAnswer::Lacks { broken }, ours) => SlotOutcome::Lacks {
                         ours: ours.is_some(),
                         broken,
                     },
@@ -508,49 +508,6 @@ impl GapTracker {
             }
         }
         findings.extend(first.map(GapChange::Gap));
-    }
-}
-
-/// What an answer says of one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum VendorWord {
-    /// These are its prices.
-    Bar(Ohlc),
-    /// There is no bar that can be used.
-    Lacks {
-        /// The vendor has one, and it breaks its own prices.
-        broken: bool,
-    },
-    /// Nothing.
-    Unsaid,
-}
-
-impl VendorWord {
-    /// The vendor's bar of a slot of `interval`, or what its minutes make of it. A bar that reaches beyond the slot says nothing.
-    fn of(fetched: &Fetched, interval: Interval, slot: Slot) -> Self {
-        let parts = fetched
-            .bars
-            .iter()
-            .filter(|bar| slot.opens_at <= bar.opens_at && bar.opens_at < slot.closes_at && bar.ohlc.is_ordered());
-        let made = parts.map(|bar| bar.ohlc).reduce(|so_far, next| Ohlc {
-            high: so_far.high.max(next.high),
-            low: so_far.low.min(next.low),
-            close: next.close,
-            ..so_far
-        });
-        let mut broken = fetched.unusable.iter();
-        let broken = broken.any(|at| slot.opens_at <= *at && *at < slot.closes_at);
-        let minutes = fetched.interval != interval;
-        let whole = SlotGrid::of_interval(interval)
-            .vendor_span(slot.opens_at, slot.closes_at)
-            .1
-            == slot.closes_at;
-        match made {
-            _ if !whole && !minutes && interval != Interval::M1 => Self::Unsaid, // nothing is finer than a minute
-            Some(ohlc) if !minutes || (fetched.speaks_of(slot) && !broken) => Self::Bar(ohlc),
-            _ if !fetched.speaks_of(slot) => Self::Unsaid,
-            _ => Self::Lacks { broken },
-        }
     }
 }
 

@@ -74,8 +74,8 @@ impl TickFilter {
         }
     }
 
-    /// A tick had more digits than the scale holds. The others of such a pair would be flat, also those that fit.
-    pub const fn is_beyond_scale(&mut self) {
+    /// A tick had more digits than the scale holds: the others of such a pair are refused as well, for they would be flat.
+    pub const fn refuse_beyond_scale(&mut self) {
         self.beyond_scale = true;
     }
 

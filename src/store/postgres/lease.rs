@@ -90,8 +90,8 @@ impl Fence {
         }
     }
 
-    /// The database has the lease under another term.
-    pub(super) fn is_over(&self) -> StoreError {
+    /// Ends the term: the database has the lease under another one.
+    pub(super) fn end_term(&self) -> StoreError {
         self.term.store(0, Ordering::Relaxed);
         StoreError::NoLease
     }
@@ -154,7 +154,7 @@ impl Link {
                 {
                     Ok(())
                 } else {
-                    Err(self.fence.is_over())
+                    Err(self.fence.end_term())
                 }
             });
         if fenced.is_err() {
@@ -314,7 +314,7 @@ impl Postgres {
                 return Ok(Answer::Granted(term));
             }
             tracing::warn!(term, "the lease of the database was taken over");
-            self.fence.is_over();
+            self.fence.end_term();
         }
         if self.fence.is_spent() {
             return self.look_who(made).await;

@@ -49,7 +49,7 @@ impl SymbolState {
     /// A price that cannot be used came, over the link or by polling.
     pub(in crate::domain) fn count_unusable(&mut self, reason: RejectReason, live: bool, now: Timestamp) {
         if reason == RejectReason::BeyondScale {
-            self.judge.is_beyond_scale();
+            self.judge.refuse_beyond_scale();
         }
         let open = self.session_at(now);
         let line = live.then(|| self.watch.line());

@@ -255,7 +255,7 @@ fn what_is_held_is_bounded() {
 #[test]
 fn where_a_price_was_beyond_the_scale_those_beside_it_are_not_taken_for_flat() {
     let mut judge = judge(None);
-    judge.is_beyond_scale();
+    judge.refuse_beyond_scale();
     check(&mut judge, "0.00025", &TickVerdict::Aside(RejectReason::BeyondScale));
     check(&mut judge, "3990", &TickVerdict::Held);
 }
