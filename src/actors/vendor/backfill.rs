@@ -54,8 +54,8 @@ impl std::fmt::Debug for Backfill {
 enum Outcome {
     /// No key may be used before then.
     NoKey(Timestamp),
-    /// How many bars came, and whether some are of slots in which the pair was quiet.
-    Answered(usize, Option<bool>),
+    /// How many bars came, of which stretch the vendor told, and whether some bars are of slots in which the pair was quiet.
+    Answered(usize, Option<Requested>, Option<bool>),
     /// Refused, or no answer: what it means, a name that equal failures share, and the error.
     Failed(Option<Trouble>, &'static str, String),
 }
@@ -124,12 +124,16 @@ impl Backfill {
                 self.look(ctx);
             }
             Outcome::NoKey(at) => self.wait_until(at, ctx),
-            Outcome::Answered(bars, quiet) => {
+            Outcome::Answered(bars, told, quiet) => {
                 let failed = self.failures.over().unwrap_or(0);
                 let comparing = purpose == Purpose::Compare;
                 tracing::info!(%symbol, bars, comparing, failed, "backfill answered");
                 self.shown.answered_total = self.shown.answered_total.saturating_add(1);
                 self.shown.bars_total = self.shown.bars_total.saturating_add(u64::try_from(bars).unwrap_or(0));
+                if let Some(told) = told {
+                    let pipeline = self.deps.services.views.pipeline.borrow();
+                    self.planner.note_stretch(&pipeline.gaps, &told);
+                }
                 self.planner.note_answer(symbol, quiet, now);
                 self.look(ctx);
             }
@@ -187,15 +191,21 @@ async fn ask(
     let raw = rest::capture(&path, deps.services.clock.now(), &answer.body);
     match rest::says(&raw, deps.services.clock.now()) {
         Ok(says) => {
-            let (bars, quiet) = match &says {
+            let (bars, told, quiet) = match &says {
                 Decoded::Bars(fetched) | Decoded::FlawedBars(fetched, _) => {
                     let quiet = BackfillPlanner::found_quiet(&deps.services.views.pipeline.borrow().gaps, fetched);
-                    (fetched.bars.len(), quiet)
+                    let told = Requested {
+                        symbol: fetched.symbol,
+                        interval: fetched.interval,
+                        from: fetched.from,
+                        to: fetched.to,
+                    };
+                    (fetched.bars.len(), Some(told), quiet)
                 }
-                Decoded::Nothing | Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_) => (0, None),
+                Decoded::Nothing | Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_) => (0, None, None),
             };
             hand_on(deps, InputKind::Answer(raw), says).await;
-            Outcome::Answered(bars, quiet)
+            Outcome::Answered(bars, told, quiet)
         }
         Err(error) => Outcome::Failed(None, "bad_answer", error.to_string()),
     }

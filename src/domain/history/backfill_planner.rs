@@ -1,12 +1,13 @@
 //! Which gap to ask the vendor about next, and when; and, where nothing is missing, which of our bars to compare with its own.
 //!
 //! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
-//! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh.
+//! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh. A gap that is
+//! longer than one answer is asked for in parts: the next question ends where the last answer began.
 //!
 //! A slot in which a watched pair was quiet is probably empty at the vendor too. It is asked for once its absence there is evidence,
 //! many such slots at a time, and ever more seldom while the answers are empty.
 
-use crate::domain::model::{Fetched, Gap, Interval, SlotGrid, Symbol, Timestamp, backoff};
+use crate::domain::model::{Fetched, Gap, Interval, Requested, SlotGrid, Symbol, Timestamp, backoff};
 use crate::domain::pipeline::Unchecked;
 use crate::domain::vendor::{Disposition, SeriesRequest, Trouble};
 use crate::limits;
@@ -30,6 +31,8 @@ pub enum Step {
 #[derive(Debug, Clone, Default)]
 pub struct BackfillPlanner {
     pairs: BTreeMap<Symbol, Pair>,
+    /// What no answer told of yet of gaps that were answered in part, by pair and id: `[from, to)`.
+    unanswered: BTreeMap<(Symbol, u64), (Timestamp, Timestamp)>,
     /// Until then there are no credits for comparisons.
     poor_until: Option<Timestamp>,
 }
@@ -62,7 +65,9 @@ impl BackfillPlanner {
                 .max(whole + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
                 .max(seldom)
         };
-        let pending = || gaps.iter().filter(|gap| gap.status.pending());
+        let gaps = gaps.iter().filter(|gap| gap.status.pending());
+        let gaps: Vec<Gap> = gaps.map(|gap| self.narrow_gap(gap)).collect();
+        let pending = || gaps.iter();
         if let Some(newest) = pending()
             .filter(|gap| ripe_at(gap) <= now)
             .max_by_key(|gap| (gap.to, gap.interval))
@@ -94,6 +99,7 @@ impl BackfillPlanner {
         for pair in self.pairs.values_mut() {
             pair.not_before = pair.not_before.min(now + limits::BACKFILL_AGAIN);
         }
+        self.unanswered.clear(); // what was told of open slots is no evidence
         self.poor_until = None;
     }
 
@@ -120,6 +126,46 @@ impl BackfillPlanner {
             empty_at,
         };
         self.pairs.insert(symbol, rested);
+    }
+
+    /// The vendor told what it has in a stretch: what remains of each gap is asked for next. A gap of which nothing remains is asked
+    /// for anew if it is still there.
+    pub fn note_stretch(&mut self, gaps: &[Gap], told: &Requested) {
+        let pending = |key: &(Symbol, u64)| {
+            let mut gaps = gaps.iter().filter(|gap| gap.status.pending());
+            gaps.any(|gap| (gap.symbol, gap.id) == *key)
+        };
+        self.unanswered.retain(|key, _| pending(key));
+        for gap in gaps.iter().filter(|gap| gap.symbol == told.symbol) {
+            let left = self.narrow_gap(gap);
+            if left.asked_in() != told.interval || told.to <= left.from || left.to <= told.from {
+                continue;
+            }
+            let grid = SlotGrid::of_interval(gap.interval);
+            let (from, to) = if left.to <= told.to {
+                (left.from, grid.vendor_span(told.from, told.from).1) // a slot that is told in part is asked for again
+            } else if told.from <= left.from {
+                (grid.vendor_span(told.to, told.to).0, left.to)
+            } else {
+                continue; // its newest part was too fresh
+            };
+            if from < to {
+                self.unanswered.insert((gap.symbol, gap.id), (from, to));
+            } else {
+                self.unanswered.remove(&(gap.symbol, gap.id));
+            }
+        }
+    }
+
+    /// The gap without what answers told of.
+    fn narrow_gap(&self, gap: &Gap) -> Gap {
+        let left = self.unanswered.get(&(gap.symbol, gap.id));
+        let (from, to) = left.map_or((gap.from, gap.to), |(from, to)| (gap.from.max(*from), gap.to.min(*to)));
+        Gap {
+            from,
+            to,
+            ..gap.clone()
+        }
     }
 
     /// Whether an answer had bars for slots in which the pair was quiet; `None`: it was not asked for any.
@@ -293,6 +339,63 @@ mod tests {
             asked(BackfillPlanner::default().next(&long, &[], late())),
             ("USD/COP".to_owned(), 1_001, 6_000)
         );
+    }
+
+    #[test]
+    fn a_gap_that_is_longer_than_an_answer_is_asked_for_to_its_beginning() {
+        let gaps = [gap(1, "USD/COP", 0, 12_000), gap(2, "EUR/USD", 0, 6_000)];
+        let mut planner = BackfillPlanner::default();
+        let mut now = late() + FIVE * 10_000;
+        let mut stretches = Vec::new();
+        for _ in 0..6 {
+            let step = planner.next(&gaps, &[], now);
+            let Step::Ask(request) = step.clone() else {
+                panic!("{step:?} asks nothing")
+            };
+            stretches.push(asked(step));
+            let told = Requested {
+                symbol: request.symbols[0],
+                interval: request.interval,
+                from: request.from,
+                to: request.to,
+            };
+            planner.note_stretch(&gaps, &told);
+            planner.note_answer(told.symbol, None, now);
+            now = now + limits::BACKFILL_AGAIN / 2;
+        }
+        let of = |symbol: &str| {
+            let of = stretches.iter().filter(|(of, ..)| of == symbol);
+            of.map(|(_, from, to)| (*from, *to)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("USD/COP"), [(7_001, 12_000), (2_002, 7_001), (0, 2_002)]);
+        // Nothing remains of it, and it is still there: it is asked for anew.
+        assert_eq!(of("EUR/USD"), [(1_001, 6_000), (0, 1_001), (1_001, 6_000)]);
+    }
+
+    #[test]
+    fn a_slot_that_an_answer_in_minutes_cuts_is_asked_for_again() {
+        let mut cut = gap(1, "USD/COP", 0, 2_000);
+        cut.to = cut.to - Duration::from_secs(120);
+        let gaps = [cut];
+        let mut planner = BackfillPlanner::default();
+        let Step::Ask(request) = planner.next(&gaps, &[], late()) else {
+            panic!("it is ripe");
+        };
+        let slots = request.from.since(NOON).as_secs_f64() / 300.0;
+        assert_eq!((request.interval, slots), (Interval::M1, 999.8));
+        let told = Requested {
+            symbol: request.symbols[0],
+            interval: request.interval,
+            from: request.from,
+            to: request.to,
+        };
+        planner.note_stretch(&gaps, &told);
+        assert_eq!(
+            asked(planner.next(&gaps, &[], late())),
+            ("USD/COP".to_owned(), 0, 1_000)
+        );
+        planner.set_back(late());
+        assert_eq!(planner.next(&gaps, &[], late()), Step::Ask(request));
     }
 
     #[test]

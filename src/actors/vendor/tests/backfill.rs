@@ -190,3 +190,26 @@ async fn comparisons_leave_the_reserve_alone_and_missing_bars_do_not_wait_for_th
     bench.open_gap();
     bench.until(|view| view.answered_total == 21).await;
 }
+
+#[actix_rt::test]
+async fn the_second_question_about_a_long_gap_ends_where_the_first_began() {
+    let (url, heads) = rest_of(vec![("400 Bad Request", NONE), ("400 Bad Request", NONE)]);
+    let bench = run(&url, 800);
+    let long = Gap {
+        from: gap().to - Duration::from_secs(300) * 6_000,
+        bars: 6_000,
+        ..gap()
+    };
+    for asked in 1..=2 {
+        bench.pipeline.send_modify(|view| view.gaps = vec![long.clone()]);
+        bench.until(|view| view.answered_total == asked).await;
+        bench.clock.advance(limits::BACKFILL_AGAIN);
+    }
+    let heads = heads.lock().unwrap();
+    let value = |head: &str, name: &str| {
+        let rest = head.split_once(name).unwrap().1;
+        rest.split(['&', ' ']).next().unwrap().to_owned()
+    };
+    assert_eq!(value(&heads[1], "end_date="), value(&heads[0], "start_date="));
+    assert_eq!(value(&heads[1], "start_date="), "2026-02-09T18:10:00");
+}
