@@ -7,6 +7,8 @@ mod documents;
 mod ids;
 #[path = "tidy/logs.rs"]
 mod logs;
+#[path = "tidy/mutations.rs"]
+mod mutations;
 #[path = "tidy/names.rs"]
 mod names;
 #[path = "tidy/numbers.rs"]
