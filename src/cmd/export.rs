@@ -1,11 +1,11 @@
 //! `candela export`: bars of a running service into files, one a session.
 //!
 //! A file appears under its name when it is whole, so a run that was interrupted goes on with the first session that has none. A file
-//! that was written before its session closed is written again.
+//! that was written before the last bar of its session was stored is written again.
 
 use crate::clock::Clock;
 use crate::cmd::ask::{AskError, Service, TokenArg};
-use crate::domain::model::{Interval, Moment, Symbol};
+use crate::domain::model::{Interval, Moment, Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, SettingsArgs};
@@ -232,7 +232,8 @@ impl ExportArgs {
         let date = text("date")?;
         let opens = text("opens")?;
         let closes = text("closes")?;
-        let over = DateTime::parse_from_rfc3339(closes).ok()?.timestamp();
+        let closed = Timestamp::from_datetime(DateTime::parse_from_rfc3339(closes).ok()?);
+        let over = (closed + limits::BAR_STORED).secs(); // the last bar is stored a moment after its close
         if self.interval.length().is_some() {
             return Some(self.part_file(date, opens, closes, over));
         }
@@ -339,7 +340,7 @@ mod tests {
             json!({"date": "2026-01-02", "opens": "2026-01-02T08:00:00-05:00", "closes": "2026-01-02T12:55:00-05:00"});
         let part = args(folder.path(), &[]).session_file(&day).unwrap();
         assert_eq!(part.file, "USDCOP-5m-2026-01-02.parquet");
-        assert_eq!(part.over, 1_767_376_500);
+        assert_eq!(part.over, 1_767_376_530, "the last bar is stored by then");
         assert!(
             part.path
                 .ends_with("&from=2026-01-02T08:00:00-05:00&to=2026-01-02T12:55:00-05:00"),

@@ -1,7 +1,8 @@
 //! The answers in the vendor's shapes, made of ticks, bars and sessions. Pure.
 
-use crate::domain::model::{AcceptedTick, Bar, Ohlc, Price, Session, Symbol, Timestamp};
+use crate::domain::model::{AcceptedTick, Bar, Ohlc, Price, Session, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{ApiError, SeriesRow, currencies, price_text};
+use crate::limits;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde_json::{Map, Value, json};
@@ -94,14 +95,20 @@ fn percent(price: Price, before: Price) -> String {
     price_text(Price::from_micros(i64::try_from(micros).unwrap_or(0)), Some(5))
 }
 
-/// `/eod`: the close of the last session that is over; `open` is the date of the one that is not.
+/// The dates of sessions of which a bar may still come: the last one is stored a moment after its close.
+pub(super) fn unfinished(sessions: Option<&dyn Sessions>, now: Timestamp) -> Vec<NaiveDate> {
+    let at = [now, now - limits::BAR_STORED].map(|at| sessions.and_then(|sessions| sessions.at(at)));
+    at.into_iter().flatten().map(|session| session.date).collect()
+}
+
+/// `/eod`: the close of the last session that is over; `unfinished` are the dates of those that are not.
 pub(super) fn eod(
     symbol: Symbol,
     bars: &[Bar],
-    open: Option<NaiveDate>,
+    unfinished: &[NaiveDate],
     decimals: Option<u32>,
 ) -> Result<Value, ApiError> {
-    let last = bars.iter().rev().find(|bar| Some(bar.session_date) != open);
+    let last = bars.iter().rev().find(|bar| !unfinished.contains(&bar.session_date));
     let last = last.ok_or_else(ApiError::no_data)?;
     Ok(
         json!({"symbol": symbol, "exchange": "PHYSICAL CURRENCY", "datetime": last.session_date.to_string(),

@@ -137,12 +137,16 @@ impl TdQuestion {
             ("price" | "exchange_rate", Some(_)) => Bars::new(),
             _ => self.two_sessions(symbol).await?,
         };
-        let open = self.calendar(symbol).and_then(|sessions| sessions.at(self.now()));
+        let sessions = self.calendar(symbol);
+        let open = || sessions.as_ref().and_then(|sessions| sessions.at(self.now()));
         match method {
             "price" => compose::price(last.as_ref(), &bars, decimals),
             "exchange_rate" => compose::rate(symbol, last.as_ref(), &bars, decimals),
-            "quote" => compose::quote(symbol, last.as_ref(), &bars, open.is_some(), decimals),
-            _ => compose::eod(symbol, &bars, open.map(|session| session.date), decimals),
+            "quote" => compose::quote(symbol, last.as_ref(), &bars, open().is_some(), decimals),
+            _ => {
+                let unfinished = compose::unfinished(sessions.as_deref(), self.now());
+                compose::eod(symbol, &bars, &unfinished, decimals)
+            }
         }
     }
 

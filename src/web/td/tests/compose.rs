@@ -1,6 +1,7 @@
 //! Tests of the answers, apart from them only for their length.
 
 use super::*;
+use crate::domain::calendar::Calendar;
 use crate::domain::model::{Ohlc, SessionKind};
 use crate::web::tests::stage::bar;
 
@@ -46,13 +47,27 @@ fn a_quote_is_of_the_session_and_compares_with_the_close_before_it() {
 
 #[test]
 fn the_end_of_a_day_is_that_of_a_session_that_is_over() {
-    let date = |text: &str| Some(text.parse().unwrap());
-    let of = |open| eod(Symbol::usdcop(), &two_days(), open, None).unwrap();
+    let of = |unfinished: &[NaiveDate]| eod(Symbol::usdcop(), &two_days(), unfinished, None).unwrap();
     assert_eq!(
-        (&of(None)["datetime"], &of(None)["close"]),
+        (&of(&[])["datetime"], &of(&[])["close"]),
         (&json!("2025-10-22"), &json!("3600"))
     );
-    assert_eq!(of(date("2025-10-22"))["datetime"], "2025-10-21");
+    assert_eq!(of(&["2025-10-22".parse().unwrap()])["datetime"], "2025-10-21");
+}
+
+#[test]
+fn a_session_is_unfinished_until_its_last_bar_is_stored() {
+    let calendar = Calendar::usdcop();
+    let today = calendar.at(Timestamp::from_secs(MORNING)).unwrap();
+    let at = |at| unfinished(Some(&calendar), at);
+    assert_eq!(at(today.closes - Duration::from_secs(60)), [today.date, today.date]);
+    assert_eq!(at(today.closes), [today.date]);
+    assert_eq!(
+        at(today.closes + limits::BAR_STORED - Duration::from_secs(1)),
+        [today.date]
+    );
+    assert!(at(today.closes + limits::BAR_STORED).is_empty());
+    assert!(unfinished(None, today.opens).is_empty());
 }
 
 #[test]
