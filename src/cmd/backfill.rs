@@ -365,14 +365,15 @@ async fn find_missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> a
         };
         let to = last.slot.closes_at;
         let limit = u32::try_from(limits::SERIES_BARS).unwrap_or(u32::MAX);
-        let query = BarQuery::between(symbol, Interval::M5, first.slot.opens_at, to, limit);
-        present.extend(
-            store
-                .read_bars(query)
-                .await?
-                .into_iter()
-                .map(|stored| stored.bar.key.opens_at),
-        );
+        let mut query = BarQuery::between(symbol, Interval::M5, first.slot.opens_at, to, limit);
+        loop {
+            let bars = store.read_bars(query.clone()).await?;
+            query.cursor = bars.last().map(|stored| stored.bar.key.opens_at);
+            present.extend(bars.iter().map(|stored| stored.bar.key.opens_at));
+            if bars.len() < limits::SERIES_BARS {
+                break; // bars that no session expects fill pages too
+            }
+        }
     }
     Ok(expected
         .iter()
@@ -419,4 +420,62 @@ fn progress_bar(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(symbol.to_string());
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Fetched, Ohlc, Price, Session, SessionKind, Slot, VendorBar};
+    use std::time::Duration;
+
+    const FIVE: Duration = Duration::from_secs(300);
+
+    fn vendor_bar(opens_at: Timestamp) -> VendorBar {
+        VendorBar {
+            opens_at,
+            ohlc: Ohlc::flat_at(Price::from_micros(4_000_000_000)),
+        }
+    }
+
+    #[actix_rt::test]
+    async fn bars_that_no_session_expects_hide_none_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::Sqlite(Sqlite::alone(&folder.path().join("candela.db")).unwrap());
+        store.migrate_schema().await.unwrap();
+        let opens = Timestamp::from_secs(1_761_138_000);
+        let count = u32::try_from(limits::SERIES_BARS).unwrap() + 100;
+        let slots = (0..=count).map(|number| {
+            let opens_at = opens + FIVE * number;
+            let closes_at = opens_at + FIVE;
+            let session = Session {
+                date: opens_at.datetime().date_naive(),
+                opens: opens_at,
+                closes: closes_at,
+                kind: SessionKind::Spot,
+            };
+            Expected {
+                slot: Slot { opens_at, closes_at },
+                session,
+            }
+        });
+        let slots: Vec<Expected> = slots.collect();
+        let (last, there) = slots.split_last().unwrap();
+        let fetched = Fetched {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: opens,
+            to: last.slot.opens_at,
+            bars: there
+                .iter()
+                .map(|expected| vendor_bar(expected.slot.opens_at))
+                .collect(),
+            unusable: Vec::new(),
+        };
+        let bars = missing_bars::fill_missing(&fetched, there);
+        assert_eq!(bars.len(), there.len());
+        write(&store, Symbol::usdcop(), bars, opens).await.unwrap();
+        let expected = [there[0], there[there.len() - 1], *last];
+        let missing = find_missing(&store, Symbol::usdcop(), &expected).await.unwrap();
+        assert_eq!(missing, [expected[2]]);
+    }
 }
