@@ -39,10 +39,9 @@ impl ShownBars {
         let zone: Tz = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
         let from = self.from.in_zone(zone);
         let to = self.to.map_or(self.now, |to| to.in_zone(zone).min(self.now));
-        let date = |at: Timestamp| at.datetime().with_timezone(&zone).date_naive();
-        let mut first = date(from).max(NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default());
-        while first <= date(to) {
-            let last = date(to).min(first + Days::new(limits::REST_CALENDAR_DAYS.unsigned_abs()));
+        let (mut first, end) = session_dates(from, to, zone);
+        while first <= end {
+            let last = end.min(first + Days::new(limits::REST_CALENDAR_DAYS.unsigned_abs()));
             let answer = service.get(&format!("{address}&from={first}&to={last}")).await?;
             let days = answer.get("days").and_then(Value::as_array).into_iter().flatten();
             for session in days.filter_map(session) {
@@ -71,6 +70,13 @@ impl ShownBars {
     }
 }
 
+/// The first and the last date of sessions that touch a stretch: one may open on the evening before its date.
+fn session_dates(from: Timestamp, to: Timestamp, zone: Tz) -> (NaiveDate, NaiveDate) {
+    let date = |at: Timestamp| at.datetime().with_timezone(&zone).date_naive();
+    let first = date(from).max(NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default());
+    (first, date(to) + Days::new(1))
+}
+
 fn instant(of: &Value, name: &str) -> Option<Timestamp> {
     let text = of.get(name)?.as_str()?;
     DateTime::parse_from_rfc3339(text).ok().map(Timestamp::from_datetime)
@@ -89,7 +95,10 @@ fn session(day: &Value) -> Option<Session> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::calendar::{Calendar, CalendarKind, CalendarSpec};
+    use crate::domain::model::Sessions;
     use serde_json::json;
+    use std::sync::Arc;
 
     fn shown(interval: Interval) -> ShownBars {
         ShownBars {
@@ -112,6 +121,26 @@ mod tests {
         assert_eq!(of(Interval::Session)[0], (session.opens, session.closes));
         assert_eq!(of(Interval::D1)[0].0.rfc3339(Tz::UTC), "2026-01-02T05:00:00+00:00");
         assert_eq!(super::session(&json!({"date": "2026-01-03", "opens": null})), None);
+    }
+
+    #[test]
+    fn the_evening_of_a_day_belongs_to_the_session_of_the_next() {
+        let zone = Tz::America__New_York;
+        let [from, to] = ["2026-03-01T00:00", "2026-03-01T19:00"].map(|at| at.parse::<Moment>().unwrap().in_zone(zone));
+        let (first, last) = session_dates(from, to, zone);
+        let forex = CalendarSpec {
+            calendar: CalendarKind::Forex.name().to_owned(),
+            ..CalendarSpec::default()
+        };
+        let calendar = Calendar::new(&forex, Arc::default()).unwrap();
+        let sessions = first.iter_days().take_while(|date| *date <= last);
+        let sessions: Vec<Session> = sessions.filter_map(|date| calendar.on(date).0).collect();
+        assert!(
+            sessions
+                .iter()
+                .any(|session| session.contains(to - std::time::Duration::from_secs(1))),
+            "{first} to {last}: {sessions:?}"
+        );
     }
 
     #[test]

@@ -157,7 +157,10 @@ impl Tool {
             },
         };
         let gaps = match stretch {
-            None => count_unfilled(status.get("gaps"), &symbol),
+            None => count_unfilled(
+                status.get("gaps"),
+                Some(symbol.as_str()).filter(|_| self.name != "status"),
+            ),
             Some(stretch) => {
                 let mut asked = vec![("symbol", symbol.clone()), ("limit", limits::REST_PAGE_MAX.to_string())];
                 asked.extend(stretch);
@@ -165,7 +168,7 @@ impl Tool {
                     .get(&request_path("/market/gaps", &asked))
                     .await
                     .map_err(|error| error.to_string())?;
-                count_unfilled(gaps.get("gaps"), &symbol)
+                count_unfilled(gaps.get("gaps"), Some(&symbol))
             }
         };
         let safe = match self.name {
@@ -301,11 +304,11 @@ fn is_safe(about: &Value) -> bool {
     about.get("safe_to_trade").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// How many gaps of the pair are not filled.
-fn count_unfilled(gaps: Option<&Value>, symbol: &str) -> usize {
+/// How many gaps of the pair are not filled; without a pair, of all of them.
+fn count_unfilled(gaps: Option<&Value>, symbol: Option<&str>) -> usize {
     let all = gaps.and_then(Value::as_array).into_iter().flatten();
-    all.filter(|gap| has_text(gap, "symbol", symbol) && !has_text(gap, "status", "filled"))
-        .count()
+    let of = all.filter(|gap| symbol.is_none_or(|symbol| has_text(gap, "symbol", symbol)));
+    of.filter(|gap| !has_text(gap, "status", "filled")).count()
 }
 
 /// What matters of `/status` at a glance.
@@ -408,6 +411,7 @@ mod tests {
     fn gaps_of_other_pairs_and_filled_ones_are_not_counted() {
         let gaps = json!([{"symbol": "USD/COP", "status": "open"}, {"symbol": "USD/COP", "status": "filled"},
             {"symbol": "EUR/USD", "status": "open"}, {"symbol": "USD/COP", "status": "unfillable"}]);
-        assert_eq!(count_unfilled(Some(&gaps), "USD/COP"), 2);
+        assert_eq!(count_unfilled(Some(&gaps), Some("USD/COP")), 2);
+        assert_eq!(count_unfilled(Some(&gaps), None), 3);
     }
 }
