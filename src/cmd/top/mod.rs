@@ -103,22 +103,23 @@ pub(super) async fn follow(service: &Service, interval: Duration, colours: bool)
     let clock = Stopwatch::start();
     let mut state = TopState::new(service.url(), interval, colours);
     let mut asking = Box::pin(ask(service, state.journal_path()));
-    let mut asked_at = Some(Duration::ZERO);
+    let mut is_asking = true;
     loop {
         screen
             .terminal
             .draw(|frame| screen::draw(frame, &mut state, clock.elapsed()))
             .context("draw")?;
-        let next = state.next_question(asked_at, clock.elapsed());
+        let next = state.next_wait(is_asking, clock.elapsed());
         tokio::select! {
-            heard = &mut asking, if asked_at.is_some() => {
+            heard = &mut asking, if is_asking => {
                 state.take(heard, clock.elapsed());
-                asked_at = None;
+                is_asking = false;
             }
             () = actix_rt::time::sleep(next) => {
-                if asked_at.is_none() && state.is_due(clock.elapsed()) {
+                if !is_asking && state.is_due(clock.elapsed()) {
+                    state.note_asked(clock.elapsed());
                     asking = Box::pin(ask(service, state.journal_path()));
-                    asked_at = Some(clock.elapsed());
+                    is_asking = true;
                 }
             }
             event = pressed.recv() => match event {

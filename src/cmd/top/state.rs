@@ -163,22 +163,23 @@ impl TopState {
         }
     }
 
-    /// Asks at once.
+    /// Asks at once, or as soon as the question that is on its way has its answer.
     pub(super) fn ask_now(&mut self) {
         self.asked = None;
     }
 
-    /// How long to wait before the screen is drawn anew, or the service asked. `asked_at`: a question is on its way.
-    pub(super) fn next_question(&mut self, asked_at: Option<Duration>, now: Duration) -> Duration {
-        if asked_at.is_some() {
-            self.asked = asked_at;
-        }
-        let due = self.asked.map_or(now, |asked| asked.saturating_add(self.interval));
-        let ask = due.saturating_sub(now);
-        if asked_at.is_some() || self.paused {
+    /// A question begins.
+    pub(super) fn note_asked(&mut self, now: Duration) {
+        self.asked = Some(now);
+    }
+
+    /// How long to wait before the screen is drawn anew, or the service asked. `is_asking`: a question is on its way.
+    pub(super) fn next_wait(&self, is_asking: bool, now: Duration) -> Duration {
+        if is_asking || self.paused {
             return limits::TOP_REDRAW;
         }
-        ask.min(limits::TOP_REDRAW)
+        let due = self.asked.map_or(now, |asked| asked.saturating_add(self.interval));
+        due.saturating_sub(now).min(limits::TOP_REDRAW)
     }
 
     pub(super) fn is_due(&self, now: Duration) -> bool {

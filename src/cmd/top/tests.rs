@@ -287,6 +287,20 @@ fn a_pause_keeps_what_is_shown_and_asks_nothing() {
 }
 
 #[test]
+fn a_wish_to_ask_again_outlasts_the_question_that_is_on_its_way() {
+    let mut state = state();
+    state.note_asked(SECOND * 10);
+    press(&mut state, "r");
+    let wait = state.next_wait(true, SECOND * 10);
+    assert!(wait > Duration::ZERO, "the screen is drawn anew meanwhile");
+    state.take(told(status()), SECOND * 10);
+    assert_eq!(state.next_wait(false, SECOND * 10), Duration::ZERO);
+    assert!(state.is_due(SECOND * 10));
+    state.note_asked(SECOND * 10);
+    assert!(!state.is_due(SECOND * 10) && state.is_due(SECOND * 11));
+}
+
+#[test]
 fn market_time_that_runs_otherwise_is_told_apart_from_real_time() {
     let mut state = state();
     let at = |second: u32| {
