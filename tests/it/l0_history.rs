@@ -163,7 +163,7 @@ fn names_what_is_there(verdict: &Verdict) {
     );
     let flat = found(verdict, "flat_bars");
     assert_eq!((flat.count, flat.severity), (82_456, Severity::Warning));
-    assert_eq!(flat.examples[0], "2025-11-11T08:10:00Z");
+    assert_eq!(flat.examples[0], "2025-11-11T03:10:00-05:00");
     assert!(flat.message.contains("(90 %)"), "{}", flat.message);
 }
 
