@@ -29,7 +29,7 @@ pub struct Server {
     pub connections_per_address: usize,
     /// New connections in a second.
     pub accepts_per_second: u32,
-    /// HTTP worker threads; `None` leaves the choice to the number of cores.
+    /// HTTP worker threads, each with the connections of its clients; `None` means `limits::HTTP_WORKERS`.
     pub workers: Option<usize>,
 }
 
@@ -94,8 +94,8 @@ pub(super) fn read(reader: &mut Reader) -> Server {
         workers: Some(reader.read_number(
             "server.workers",
             "0",
-            0..=64,
-            "HTTP worker threads; 0 means one a core, at most 8",
+            0..=crate::limits::HTTP_WORKERS_MAX,
+            "HTTP worker threads, at most 8; 0 means 2",
         ))
         .filter(|workers| *workers > 0),
     };

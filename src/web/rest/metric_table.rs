@@ -191,7 +191,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "candela_actor_restarts_total",
         "`actor`",
-        "Restarts of the actor: each is a bug",
+        "Restarts of the actor: each that no operator requested is a bug",
     ),
     counter("candela_errors_total", "", "Failures that supervision dealt with"),
     gauge("candela_clients_connected", "", "WebSocket clients"),
