@@ -112,7 +112,7 @@ fn cause_label(cause: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::{Price, Provenance, Symbol, Tick};
+    use crate::domain::model::{BarKey, Flags, Interval, Ohlc, Price, Provenance, SessionKind, Symbol, Tick};
     use prometheus_client::encoding::text;
     use prometheus_client::registry::Registry;
 
@@ -143,10 +143,42 @@ mod tests {
         let received_at = now - Duration::from_secs(10);
         let tick = AcceptedTick { tick, received_at };
         measures.count_event(&Event::Tick(tick), now, |market| market / 100);
+        let whole = Bar {
+            key: BarKey {
+                symbol: Symbol::usdcop(),
+                interval: Interval::M5,
+                opens_at: received_at - Duration::from_secs(300),
+            },
+            closes_at: received_at,
+            ohlc: Ohlc::flat_at(Price::from_micros(3_886_750_000)),
+            ticks: 1,
+            first_tick_at: Some(received_at),
+            last_tick_at: Some(received_at),
+            state: BarState::Closed,
+            revision: 0,
+            provenance: Provenance::Live,
+            flags: Flags::default(),
+            session_date: now.datetime().date_naive(),
+            session_kind: SessionKind::Spot,
+        };
+        let fetched = Bar { ticks: 0, ..whole };
+        let corrected = Bar {
+            state: BarState::Revised,
+            revision: 1,
+            ..whole
+        };
+        for bar in [whole, fetched, corrected] {
+            measures.count_event(&Event::Bar(bar), now, |market| market / 100);
+        }
         let mut registry = Registry::default();
+        registry.register("bar", "", measures.bar_delay);
         registry.register("delay", "", measures.tick_delay);
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();
-        assert!(page.contains("delay_sum 0.1\ndelay_count 1\n"), "{page}");
+        assert!(page.contains("\ndelay_sum 0.1\ndelay_count 1\n"), "{page}");
+        assert!(
+            page.contains("\nbar_sum 0.1\nbar_count 1\n"),
+            "what is late by nature is not measured: {page}"
+        );
     }
 }

@@ -411,6 +411,8 @@ mod tests {
             "a tick of the bar before that came within the lateness counts there"
         );
         assert_eq!((made.ticks, made.others, made.accepted), (5, 1, 5));
+        let first = made.bars.values().last().and_then(|bar| bar.first_tick_at).unwrap();
+        assert_eq!(first, Timestamp::from_micros(1_761_213_900_500_000));
     }
 
     #[test]
@@ -422,6 +424,7 @@ mod tests {
                 "line 2: \"4 000\" is no price: give a positive number",
             ),
             ("time,price\n1761213660,-1\n", "line 2: \"-1\" is no price"),
+            ("time,price\n1761213660,0\n", "line 2: \"0\" is no price"),
             (
                 "time,price\nyesterday,4000\n",
                 "line 2: \"yesterday\" is not an instant",

@@ -313,6 +313,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heard_later_is_no_difference_and_what_no_input_gives_is_one() {
+        let folder = captured();
+        let reader = LedgerReader::open(folder.path()).unwrap();
+        let (first, head) = (reader.session_dates()[1].1, reader.head());
+        let date = "2025-10-23".parse().unwrap();
+        let zones = Zones::new(vec![(Symbol::usdcop(), chrono_tz::UTC)]);
+        let db = rusqlite::Connection::open(folder.path().join("ledger-2025-10-23.db")).unwrap();
+        db.execute(
+            "INSERT INTO inputs (kind, at_us, after_position, raw)
+                SELECT kind, at_us + 900000000, after_position, raw FROM inputs ORDER BY id DESC LIMIT 1",
+            [],
+        )
+        .unwrap();
+        let compared = compare(&reader, &market(), &zones, date).unwrap();
+        let events = head.0 + 1 - first.0;
+        assert_eq!(
+            compared,
+            (events, None),
+            "bars that close later are of a time after the ledger was opened"
+        );
+        db.execute("DELETE FROM inputs WHERE id > (SELECT max(id) - 4 FROM inputs)", [])
+            .unwrap();
+        let (same, difference) = compare(&reader, &market(), &zones, date).unwrap();
+        let difference = difference.unwrap();
+        assert_eq!(
+            (difference.position, difference.again),
+            (Position(first.0 + same), None)
+        );
+        assert!(difference.told.is_some() && same < events);
+    }
+
+    #[test]
     fn what_was_captured_gives_what_was_told_until_one_bar_was_changed() {
         let folder = captured();
         let reader = LedgerReader::open(folder.path()).unwrap();

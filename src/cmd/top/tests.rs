@@ -138,6 +138,8 @@ fn a_narrow_window_keeps_the_columns_that_matter_and_one_that_is_too_small_says_
         screen.contains("\npair     safe to trade                  feed\n"),
         "{screen}"
     );
+    let last = screen.lines().last();
+    assert_eq!(last, Some("q quit  Tab pane  / filter  s sort  p pause"), "{screen}");
     let screen = drawn(&mut state, SECOND, (40, 20));
     assert!(screen.contains("\npair     safe to trade\n"), "{screen}");
     let screen = drawn(&mut state, SECOND, (120, 10));
@@ -180,6 +182,12 @@ fn what_is_old_says_so_with_the_reason_until_the_service_answers_again() {
     );
     state.take(told(status()), SECOND * 15);
     assert!(!drawn(&mut state, SECOND * 15, (120, 24)).contains("DATA OF"));
+    state.take(failed("the connection was refused"), SECOND * 16);
+    let screen = drawn(&mut state, SECOND * 16, (120, 24));
+    assert!(
+        screen.contains(" DATA OF 1 s AGO "),
+        "a failure is told at once: {screen}"
+    );
 }
 
 #[test]
@@ -282,8 +290,9 @@ fn a_pause_keeps_what_is_shown_and_asks_nothing() {
         screen.lines().next().unwrap().ends_with("PAUSED for 40 s: p goes on"),
         "{screen}"
     );
+    state.note_asked(SECOND * 41);
     press(&mut state, "p");
-    assert!(state.is_due(SECOND * 41));
+    assert!(state.is_due(SECOND * 41), "it is asked at once");
 }
 
 #[test]

@@ -178,6 +178,8 @@ mod tests {
         );
         assert_eq!(count_answered(&of_minutes, &all), 1);
         let (interval, from, to) = minutes;
+        let half = fetched((interval, from, to - MINUTE), vec![bar(OPEN + MINUTE * 5, 7)]);
+        assert_eq!(fill_missing(&half, &all), [], "its last minute was not asked for");
         assert_eq!(
             count_answered(&fetched((interval, from, to - MINUTE), Vec::new()), &all),
             0

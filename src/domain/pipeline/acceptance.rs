@@ -417,6 +417,12 @@ mod tests {
         for secs in [125, 135, 145] {
             prices.accept(&tick(secs, Provenance::Polled), at(secs), at(secs), 1);
             assert!(in_vain(&prices, secs), "the link still brings none: {secs}");
+            prices.set_aside(RejectReason::UnreadablePrice, Some(session()), None, at(secs + 2));
+            prices.accept(&tick(secs + 3, Provenance::Polled), at(secs + 3), at(secs + 3), 1);
+            assert!(
+                in_vain(&prices, secs + 3),
+                "one that was polled is none of the link's: {secs}"
+            );
             note(&mut prices, secs + 5, Err(RejectReason::FromTheFuture));
         }
         prices.accept(&tick(160, Provenance::Polled), at(160), at(160), 2);

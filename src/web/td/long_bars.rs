@@ -164,6 +164,7 @@ mod tests {
         let session = session();
         let before = OPEN + FIVE * 59 - Duration::from_secs(1);
         assert_eq!(made("1day", &session[..58], before), []);
+        assert_eq!(made("1day", &session, before), [], "its last slot is not over");
         assert_eq!(made("1h", &session[..58], before).len(), 4, "the hours before are over");
         let after = OPEN + FIVE * 59;
         assert_eq!(made("1day", &session[..58], after), [], "the last bar is being written");

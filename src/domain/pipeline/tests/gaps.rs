@@ -135,6 +135,25 @@ fn a_late_tick_that_makes_a_whole_bar_fills_its_gap_at_once_in_its_own_interval_
     assert_eq!(hour.day.bars(Interval::M5).last().unwrap().provenance, Provenance::Live);
 }
 
+#[test]
+fn a_late_tick_that_makes_the_only_missing_minute_fills_the_gap_of_minutes() {
+    let mut day = CorrectedDay::begun(Some((0, 900))).day;
+    for stamp in (10..900).step_by(60).filter(|stamp| *stamp != 430) {
+        day.tick(stamp, "4000");
+    }
+    day.apply_input(900, down("silent")); // what was not heard is not known to be silence
+    day.until(902);
+    let pending = |day: &Day| {
+        let gaps = day.pipeline.pending_gaps();
+        gaps.map(|gap| (gap.interval, gap.from, gap.to)).collect::<Vec<_>>()
+    };
+    assert_eq!(pending(&day), [(Interval::M1, at(420), at(480))]);
+    day.apply_input(902, InputKind::Frame(frame(430, "4007")));
+    assert_eq!(pending(&day), []);
+    let told = day.gaps().last().cloned().unwrap();
+    assert_eq!((told.interval, told.status), (Interval::M1, GapStatus::Filled));
+}
+
 /// An hour with all intervals; the link was cut for three minutes in its fifth bar.
 fn cut_hour() -> CorrectedDay {
     let mut hour = CorrectedDay::begun(Some((0, 3_600)));

@@ -693,6 +693,7 @@ fn an_answer_that_is_blind_to_any_part_of_its_evidence_is_found_out() {
             }
         }
     }
+    assert_eq!(found.len(), BLIND.len(), "in no second anything was wrong");
     let unnoticed: Vec<_> = found.iter().filter(|(_, times)| **times == 0).collect();
     assert!(
         unnoticed.is_empty(),
