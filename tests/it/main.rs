@@ -82,6 +82,8 @@ mod process_run;
 #[cfg(test)]
 mod process_session;
 #[cfg(test)]
+mod process_slots;
+#[cfg(test)]
 mod process_stamps;
 #[cfg(test)]
 mod process_stop;

@@ -74,20 +74,26 @@ fn real_time() -> Duration {
 }
 
 /// A wall clock that a test moves: the steady clock is the machine's own.
-struct Wall {
+pub(crate) struct Wall {
     file: tempfile::TempPath,
-    /// Seconds from the real time to the time it shows.
+    /// Milliseconds from the real time to the time it shows.
     offset: i64,
 }
 
 impl Wall {
-    fn at(secs: i64) -> Self {
-        let real = real_time();
+    pub(crate) fn at(secs: i64) -> Self {
+        let real = i64::try_from(real_time().as_secs()).unwrap();
+        Self::offset_by((secs - real) * 1_000)
+    }
+
+    /// Another clock that is this much behind this one.
+    pub(crate) fn behind(&self, time: Duration) -> Self {
+        Self::offset_by(self.offset - i64::try_from(time.as_millis()).unwrap())
+    }
+
+    fn offset_by(millis: i64) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let wall = Self {
-            file,
-            offset: secs - i64::try_from(real.as_secs()).unwrap(),
-        };
+        let wall = Self { file, offset: millis };
         wall.jump(0);
         wall
     }
@@ -95,11 +101,14 @@ impl Wall {
     /// It shows so many seconds more than it would if it had never jumped.
     fn jump(&self, by: i64) {
         let new = self.file.with_extension("new");
-        std::fs::write(&new, format!("{:+}\n", self.offset + by)).unwrap();
+        let millis = self.offset + by * 1_000;
+        let sign = if millis < 0 { '-' } else { '+' };
+        let millis = millis.unsigned_abs();
+        std::fs::write(&new, format!("{sign}{}.{:03}\n", millis / 1_000, millis % 1_000)).unwrap();
         std::fs::rename(&new, &self.file).unwrap();
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = Candela::at("", args);
         command
             .env_remove("FAKETIME")
