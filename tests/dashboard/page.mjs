@@ -305,10 +305,26 @@ async function acted(page) {
   await page.fill("#action-reason", "");
   await page.click("#action-send"); // the browser asks for the reason
   assert.equal(await text(page, "action-said"), "");
+  await closed(page);
   await page.keyboard.press("Escape");
   await until("the action among the events", async () => /looks stuck/.test(await page.locator("#journal-list").textContent()));
   await page.screenshot({ path: join(pictures, "actions.png"), fullPage: true });
   holds("an operator's token shows buttons, an action is answered in its dialog and told among the events");
+}
+
+/** An operator closes the connection of this very page: its client resumes. */
+async function closed(page) {
+  await page.selectOption("#action-name", "close_client");
+  const client = page.locator("#action-fields select[name=client]");
+  await until("the list of clients", () => client.isVisible());
+  const id = await client.inputValue();
+  await page.evaluate(() => { globalThis.candela.data.welcome.before = true; });
+  await page.fill("#action-reason", "reads nothing");
+  await page.click("#action-send");
+  await until("the answer", async () => new RegExp(`^Done at .*: .*${id}.*closed`).test(await text(page, "action-said")));
+  const again = () => page.evaluate(() => globalThis.candela.data.welcome.before === undefined);
+  await until("the page to be live again", async () => (await again()) && (await text(page, "link")) === "Live");
+  holds("an operator closes a client's connection, and that client comes back");
 }
 
 try {
