@@ -138,14 +138,16 @@ fn a_terminal_shows_the_service_goes_on_over_its_restart_and_is_given_back() {
         "the screen that was there before is there again: {screen}"
     );
 
-    terminal.enter(&format!("NO_COLOR=1 {candela} top --url http://{address}"));
-    terminal.shows("1 pairs");
-    let screen = terminal.coloured();
-    for colour in [RED, GREEN, YELLOW] {
-        assert!(!screen.contains(colour), "a colour in spite of NO_COLOR: {screen:?}");
+    for without in [format!("NO_COLOR=1 {candela} top"), format!("{candela} top --no-color")] {
+        terminal.enter(&format!("{without} --url http://{address}"));
+        terminal.shows("candela  ACTIVE ");
+        let screen = terminal.coloured();
+        for colour in [RED, GREEN, YELLOW] {
+            assert!(!screen.contains(colour), "a colour in spite of {without}: {screen:?}");
+        }
+        terminal.press("C-c");
+        terminal.shows("ready>");
     }
-    terminal.press("C-c");
-    terminal.shows("ready>");
 
     let once = Candela::run(&["top", "--url", &format!("http://{address}")]);
     assert!(
