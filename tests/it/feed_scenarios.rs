@@ -145,6 +145,7 @@ async fn whatever_the_vendor_says_every_bar_is_right_or_announced() {
         "unknown_symbol",
         "non_positive",
         "crossed_quote",
+        "far_quote",
         "from_the_future",
         "absurd_jump",
     ] {

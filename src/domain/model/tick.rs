@@ -81,6 +81,8 @@ pub enum RejectReason {
     NonPositive,
     /// Bid above ask.
     CrossedQuote,
+    /// Bid or ask as far from its own price as a price may not be from the one before it.
+    FarQuote,
     /// Stamped further ahead of our clock than vendors are known to stamp.
     FromTheFuture,
     /// The same stamp, price and quote as the tick before it.

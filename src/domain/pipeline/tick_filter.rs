@@ -160,6 +160,14 @@ impl TickFilter {
         if tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask) {
             return Some(RejectReason::CrossedQuote);
         }
+        // No spread is that wide: price or quote is another pair's or in another unit, and it does not say which.
+        if [tick.bid, tick.ask]
+            .into_iter()
+            .flatten()
+            .any(|side| self.is_far(tick.price, side))
+        {
+            return Some(RejectReason::FarQuote);
+        }
         if tick.at > now + limits::FUTURE_TOLERANCE {
             return Some(RejectReason::FromTheFuture);
         }

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// Every odd frame by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price again with its
 /// stamp, so that they change no bar; the last one without a stamp, so that it changes none but at a boundary.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 37] = [
     "not-json",
     "cut-json",
     "empty",
@@ -35,6 +35,7 @@ pub const NAMES: [&str; 36] = [
     "negative-price",
     "spike",
     "crossed",
+    "far-quote",
     "no-symbol",
     "other-symbol",
     "word-stamp",
@@ -136,6 +137,10 @@ fn frame_text(name: &str, last: Last) -> String {
             let bid = price.minus(Price::from_micros(-shift.micros()));
             let ask = price.minus(shift);
             format!("{head},\"timestamp\":{stamp},\"price\":{price},\"bid\":{bid},\"ask\":{ask}}}")
+        }
+        "far-quote" => {
+            let bid = Price::from_micros(price.micros() / 10);
+            format!("{head},\"timestamp\":{stamp},\"price\":{price},\"bid\":{bid},\"ask\":{price}}}")
         }
         "no-symbol" => format!("{{\"event\":\"price\",\"timestamp\":{stamp},\"price\":{price}}}"),
         "other-symbol" => format!("{{\"event\":\"price\",\"symbol\":\"ZZZ/QQQ\",\"timestamp\":{stamp},\"price\":1.5}}"),

@@ -80,12 +80,49 @@ fn prices_that_cannot_be_are_set_aside() {
         judge.check_tick(&crossed, NOON),
         TickVerdict::Aside(RejectReason::CrossedQuote)
     );
-    let locked = Tick {
-        bid: Some(Price::from_micros(2)),
-        ask: Some(Price::from_micros(2)),
-        ..tick("4000", NOON)
-    };
+    let locked = quoted("4000", Some("4000"), Some("4000"));
     assert_eq!(judge.check_tick(&locked, NOON), TickVerdict::Good);
+}
+
+/// A tick at noon with a quote.
+fn quoted(price: &str, bid: Option<&str>, ask: Option<&str>) -> Tick {
+    Tick {
+        bid: bid.map(|text| text.parse().unwrap()),
+        ask: ask.map(|text| text.parse().unwrap()),
+        ..tick(price, NOON)
+    }
+}
+
+#[test]
+fn a_bid_or_ask_far_from_its_own_price_is_set_aside_whatever_the_price() {
+    let set_aside = TickVerdict::Aside(RejectReason::FarQuote);
+    for (price, bid, ask) in [
+        ("4000", Some("400"), Some("4001")),
+        ("4000", Some("3999"), Some("40010")),
+        ("4000", Some("3879.99"), None), // 300.025 basis points
+        ("4000", None, Some("4120.01")),
+        ("400", Some("3999"), Some("4001")), // the price is the one that is wrong
+    ] {
+        let tick = quoted(price, bid, ask);
+        assert_eq!(judge(Some("4000")).check_tick(&tick, NOON), set_aside, "{tick:?}");
+        assert_eq!(
+            judge(None).check_tick(&tick, NOON),
+            set_aside,
+            "{tick:?} as the first of all"
+        );
+    }
+    for (bid, ask) in [
+        (Some("3880"), Some("4120")), // 300 basis points
+        (Some("3880"), None),
+        (None, Some("4120")),
+    ] {
+        let tick = quoted("4000", bid, ask);
+        assert_eq!(
+            judge(Some("4000")).check_tick(&tick, NOON),
+            TickVerdict::Good,
+            "{tick:?}"
+        );
+    }
 }
 
 #[test]
