@@ -8,7 +8,7 @@ mod set_back;
 
 use crate::domain::model::{
     AcceptedTick, Bar, BarEnd, Channel, Event, Fetched, Flags, Gap, GapStatus, Interval, JournalEntry, KnownSessions,
-    Provenance, RejectReason, Session, Sessions, Slot, Tick, Timestamp, VendorBar, gap::NO_TICKS,
+    Provenance, RejectReason, Session, Sessions, Slot, Tick, Timestamp, gap::NO_TICKS,
 };
 use crate::domain::pipeline::{
     Acceptance, BarBuilder, Boundary, ChannelNumbers, ClosedSlot, GapChange, GapTracker, MissingSlot, OutageLog,
@@ -415,7 +415,7 @@ impl SymbolState {
     ) -> Vec<GapChange> {
         // With a clock that differs from the vendor's, a missing bar proves nothing: only the bars that came are used.
         let answers = if self.prices.clock_doubtful() {
-            self.bars_of(fetched)
+            runs_of(fetched)
         } else {
             vec![fetched.clone()]
         };
@@ -442,18 +442,6 @@ impl SymbolState {
         counts.bars_mismatched = counts.bars_mismatched.saturating_add(compared.mismatch_count());
         findings.extend(compared.corrected.into_iter().map(GapChange::Bar));
         findings
-    }
-
-    /// Each bar of an answer as an answer of its own, which says nothing of other slots.
-    fn bars_of(&self, fetched: &Fetched) -> Vec<Fetched> {
-        let length = fetched.interval.vendor_length();
-        let one = |bar: &VendorBar| Fetched {
-            from: bar.opens_at,
-            to: bar.opens_at + length,
-            bars: vec![*bar],
-            ..fetched.clone()
-        };
-        fetched.bars.iter().map(one).collect()
     }
 
     /// The bars of the base interval that were not yet compared with the vendor's.
@@ -519,4 +507,26 @@ impl SymbolState {
             Event::Gap(gap),
         )));
     }
+}
+
+/// Each run of adjacent bars as an answer of its own, which says nothing of other slots.
+fn runs_of(fetched: &Fetched) -> Vec<Fetched> {
+    let length = fetched.interval.vendor_length();
+    let mut runs: Vec<Fetched> = Vec::new();
+    for bar in &fetched.bars {
+        match runs.last_mut() {
+            Some(run) if run.to == bar.opens_at => {
+                run.to = bar.opens_at + length;
+                run.bars.push(*bar);
+            }
+            _ => runs.push(Fetched {
+                from: bar.opens_at,
+                to: bar.opens_at + length,
+                bars: vec![*bar],
+                unusable: Vec::new(), // a bar that cannot be used ends its run
+                ..*fetched
+            }),
+        }
+    }
+    runs
 }

@@ -280,6 +280,30 @@ fn a_slot_that_the_sessions_end_cuts_is_healed_by_the_vendors_minutes_and_not_by
 }
 
 #[test]
+fn a_cut_slot_is_healed_also_while_the_clock_is_doubtful_by_minutes_that_cover_it_and_only_by_those() {
+    let minute = |opens| (opens, ["4000", "4003", "3999", "4001"]);
+    let cases = [
+        (vec![minute(600)], GapStatus::Open),
+        (vec![minute(660)], GapStatus::Open),
+        (vec![minute(600), minute(660)], GapStatus::Filled),
+    ];
+    for (minutes, expect) in cases {
+        let mut cut = cut_session();
+        cut.day.apply_input(86_340, up());
+        for stamp in (86_405..86_500).step_by(20) {
+            // On the next day our clock is 40 s ahead of the stamps.
+            cut.day.apply_input(stamp + 40, InputKind::Frame(frame(stamp, "4000")));
+        }
+        let answer = in_minutes(fetched(600, 720, &minutes));
+        cut.day.pipeline.accept(answer, &mut cut.day.entries);
+        assert_eq!(slot_gap(&cut).status, expect, "{minutes:?}");
+        let healed = |bar: &Bar| bar.key.opens_at == at(600) && bar.provenance == Provenance::Backfill;
+        let bars = cut.day.bars(Interval::M5);
+        assert_eq!(bars.iter().any(healed), expect == GapStatus::Filled, "{minutes:?}");
+    }
+}
+
+#[test]
 fn a_cut_slot_is_unfillable_only_when_the_vendor_answered_for_its_minutes() {
     let mut cut = cut_session();
     let entries = &mut cut.day.entries;
