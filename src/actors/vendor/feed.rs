@@ -251,7 +251,7 @@ impl Feed {
         match &change {
             LinkChange::Up { .. } => self.report(Report::LinkUp, ctx),
             LinkChange::Down { cause } => self.report(Report::LinkDown { cause: cause.clone() }, ctx),
-            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Doubt { .. } => {}
+            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Missed { .. } | LinkChange::Doubt { .. } => {}
         }
         self.arrive(InputKind::Link(change), Decoded::Nothing);
     }
@@ -537,7 +537,7 @@ impl FeedLog {
                     _ => tracing::debug!(cause, "link down"),
                 }
             }
-            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Doubt { .. } => {}
+            LinkChange::Alive | LinkChange::Lost { .. } | LinkChange::Missed { .. } | LinkChange::Doubt { .. } => {}
         }
     }
 }

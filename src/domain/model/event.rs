@@ -243,6 +243,15 @@ pub enum LinkChange {
         /// A name fit for a gap's cause.
         cause: String,
     },
+    /// These pairs were not heard until then, and are again. Only a session's opening says so, of an outage that reaches into it.
+    Missed {
+        /// The pairs.
+        symbols: Vec<Symbol>,
+        /// Since when they are heard again.
+        until: Timestamp,
+        /// A name fit for a gap's cause.
+        cause: String,
+    },
     /// No longer connected, or no longer to be believed.
     Down {
         /// `upstream_close_1006`, `silent`, …: a name fit for a gap's cause.

@@ -76,6 +76,20 @@ impl OutageLog {
         }
     }
 
+    /// Why the feed, which had been up before, was down after `since`, and until when, if the newest outage reaches so far.
+    pub fn lost_after(&self, since: Timestamp) -> Option<(&str, Option<Timestamp>)> {
+        let last = self.outages.back()?;
+        (!last.first && last.to.is_none_or(|to| since < to)).then_some((last.cause.as_str(), last.to))
+    }
+
+    /// Where a day is replayed alone: the feed was up on a day before, and then down until `to`.
+    pub fn carry_loss(&mut self, cause: &str, to: Option<Timestamp>) {
+        if let Some(outage) = self.outages.back_mut().filter(|outage| outage.to.is_none()) {
+            (outage.first, outage.to) = (false, to);
+            cause.clone_into(&mut outage.cause);
+        }
+    }
+
     /// The feed was not watched from `from` to `to`, although the link may have been up.
     pub fn mark_unwatched(&mut self, from: Timestamp, to: Timestamp, cause: &str) {
         if self.is_up() {

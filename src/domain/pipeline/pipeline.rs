@@ -34,6 +34,8 @@ pub struct Pipeline {
     at: Timestamp,
     /// Since when the clock was not set, as far as the ledger file of the day tells.
     clock_since: Timestamp,
+    /// Nothing was decided yet in this ledger.
+    blank: bool,
     counts: PipelineCounts,
 }
 
@@ -55,6 +57,7 @@ impl Pipeline {
             books,
             at: now,
             clock_since: now,
+            blank: head == Position(0),
             counts: PipelineCounts::default(),
         }
     }
@@ -142,6 +145,7 @@ impl Pipeline {
 
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
+        self.begin_ledger(out);
         self.correct_calendars(now.max(self.at), out);
         self.keep_deadlines(now, out);
     }
@@ -202,11 +206,14 @@ impl Pipeline {
 
     /// Feeds one captured input again. Deadlines are among them, so nothing else advances the time.
     pub fn replay(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
+        self.begin_ledger(out);
         match &arrival.heard.what {
             InputKind::Deadline => self.keep_deadlines(arrival.heard.at, out),
             InputKind::Started => self.start_again(out),
             // A copy that the opening before it has produced already, unless the replay begins with this day.
             InputKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
+            InputKind::Carried(link @ (LinkChange::Lost { symbols, .. } | LinkChange::Missed { symbols, .. }))
+                if self.knows_link(link, symbols) => {}
             InputKind::CarriedTick(carried) if self.knows_carried(carried) => {}
             InputKind::CarriedClose(close) if self.knows_close(close) => {}
             InputKind::Calendar(known) if known.carried && self.knows_calendar(known) => {}
@@ -244,6 +251,27 @@ impl Pipeline {
             .all(|book| book.watch.is_up())
     }
 
+    /// Whether an opening told this of its pair's link, and not a file that is replayed alone.
+    fn knows_link(&self, link: &LinkChange, symbols: &[Symbol]) -> bool {
+        let mut books = self.books.iter().filter(|book| symbols.contains(&book.market.symbol));
+        books.all(|book| book.link_at_open().as_ref() == Some(link))
+    }
+
+    /// Where a day is replayed alone: what the link was when the session opened.
+    fn carry_link(&mut self, link: &LinkChange, at: Timestamp) {
+        for book in &mut self.books {
+            let symbol = book.market.symbol;
+            match link {
+                LinkChange::Up { symbols } if symbols.contains(&symbol) => book.watch.mark_up(book.opened_at(at)),
+                LinkChange::Lost { symbols, cause } if symbols.contains(&symbol) => book.watch.carry_loss(cause, None),
+                LinkChange::Missed { symbols, until, cause } if symbols.contains(&symbol) => {
+                    book.watch.carry_loss(cause, Some(*until));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Handles a restart of the process: since the last input the feed was not watched.
     fn start_again(&mut self, out: &mut Vec<JournalEntry>) {
         out.push(JournalEntry::Input(Input {
@@ -268,12 +296,10 @@ impl Pipeline {
                     }
                 }
             }
-            InputKind::Carried(LinkChange::Up { symbols }) => {
-                for book in &mut self.books {
-                    if symbols.contains(&book.market.symbol) {
-                        book.watch.mark_up(book.opened_at(at));
-                    }
-                }
+            InputKind::Carried(
+                link @ (LinkChange::Up { .. } | LinkChange::Lost { .. } | LinkChange::Missed { .. }),
+            ) => {
+                self.carry_link(&link, at);
             }
             InputKind::Link(LinkChange::Down { cause }) | InputKind::Carried(LinkChange::Down { cause }) => {
                 self.books.iter_mut().for_each(|book| book.watch.mark_down(at, &cause));
@@ -284,8 +310,7 @@ impl Pipeline {
                     book.doubt_bars(since, &cause, at, &mut self.sequencer, &mut self.counts, out);
                 }
             }
-            InputKind::Link(LinkChange::Lost { symbols, cause })
-            | InputKind::Carried(LinkChange::Lost { symbols, cause }) => {
+            InputKind::Link(LinkChange::Lost { symbols, cause }) => {
                 let lost = |book: &&mut SymbolState| symbols.contains(&book.market.symbol);
                 let books = self.books.iter_mut().filter(lost);
                 books.for_each(|book| book.watch.mark_down(at, &cause));
@@ -319,7 +344,7 @@ impl Pipeline {
                 let events = self.sequencer.channel_numbers(Channel::events());
                 self.tell_event(events, Event::Journal(entry), at, out);
             }
-            InputKind::Link(LinkChange::Alive)
+            InputKind::Link(LinkChange::Alive | LinkChange::Missed { .. })
             | InputKind::Carried(LinkChange::Alive)
             | InputKind::Frame(_)
             | InputKind::Answer(_)
@@ -510,10 +535,7 @@ impl Pipeline {
                 self.carry_closes(i, due, out);
             }
             let Some(book) = self.books.get_mut(i) else { continue };
-            if opened && book.watch.is_up() {
-                let link = LinkChange::Up {
-                    symbols: vec![book.market.symbol],
-                };
+            if let Some(link) = book.link_at_open().filter(|_| opened) {
                 out.push(JournalEntry::Input(Input {
                     at: self.at,
                     what: InputKind::Carried(link),

@@ -48,6 +48,13 @@ impl Pipeline {
         }
     }
 
+    /// A ledger begins with what is known of every pair's calendar: it may be corrected before the first session opens.
+    pub(super) fn begin_ledger(&mut self, out: &mut Vec<JournalEntry>) {
+        if std::mem::take(&mut self.blank) {
+            self.carry_calendars(NaiveDate::MIN, out);
+        }
+    }
+
     /// The file of a session begins with what is known of every pair's calendar.
     pub(super) fn carry_calendars(&mut self, opened: NaiveDate, out: &mut Vec<JournalEntry>) {
         let books = self.books.iter_mut();

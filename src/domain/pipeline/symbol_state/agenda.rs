@@ -10,7 +10,7 @@
 //! prices wait until then and are repeated in its own file ([`InputKind::CarriedTick`](crate::domain::model::InputKind)), so
 //! that its day can be replayed alone.
 
-use crate::domain::model::{AcceptedTick, Session, SessionChange, SessionPhase, Tick, Timestamp};
+use crate::domain::model::{AcceptedTick, LinkChange, Session, SessionChange, SessionPhase, Tick, Timestamp};
 use crate::domain::pipeline::{BarBuilder, PairCounts, SymbolState};
 use crate::limits;
 use std::time::Duration;
@@ -57,6 +57,18 @@ impl SymbolState {
         let waits = self.market.lateness + Duration::from_millis(1);
         let opened = self.session.filter(|session| at.since(session.opens) <= waits);
         opened.map_or(at, |session| session.opens.min(at))
+    }
+
+    /// What the link is when the session opens, for its file: up, or down since before, or up again after an outage that reaches
+    /// into the session.
+    pub(in crate::domain) fn link_at_open(&self) -> Option<LinkChange> {
+        let symbols = vec![self.market.symbol];
+        let lost = self.session.and_then(|session| self.watch.lost_after(session.opens));
+        match lost.map(|(cause, to)| (cause.to_owned(), to)) {
+            Some((cause, None)) => Some(LinkChange::Lost { symbols, cause }),
+            Some((cause, Some(until))) => Some(LinkChange::Missed { symbols, until, cause }),
+            None => self.watch.is_up().then_some(LinkChange::Up { symbols }),
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {

@@ -6,7 +6,7 @@ use crate::domain::model::{
 };
 use crate::domain::pipeline::{
     Pipeline,
-    tests::pipeline::{Day, SPAN, arrival, at, bars, fetched, frame, markets, rebuilt, shown},
+    tests::pipeline::{Day, SPAN, arrival, at, bars, down, fetched, frame, markets, rebuilt, shown, up},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -110,6 +110,49 @@ fn a_session_that_was_opened_by_a_tick_can_be_replayed_from_its_own_first_entry(
         }
     }
     assert_eq!(alone.entries, today);
+}
+
+#[test]
+fn an_outage_that_runs_on_when_a_day_begins_is_the_same_when_the_day_is_replayed_alone() {
+    let cases = [
+        (SPAN + 100, down("stopped"), "stopped"),
+        (86_390, unwatched(86_710, "process_paused"), "process_paused"),
+    ];
+    for (lost_at, lost, cause) in cases {
+        let mut day = Day::begun();
+        day.until(SPAN + 60);
+        day.apply_input(lost_at, lost);
+        day.until(86_390);
+        let (before, yesterday) = (day.entries.len(), last_words(&day));
+        let (heads, head) = (day.pipeline.heads().to_vec(), day.pipeline.head());
+        day.until(86_720);
+        day.apply_input(86_720, up());
+        day.tick(86_730, "4011");
+        day.until(86_400 + 602);
+        let flags = day.bars(Interval::M5).last().unwrap().flags;
+        assert_eq!(
+            (flags, day.gaps().last().unwrap().cause.as_str()),
+            (Flags::FEED_GAP, cause)
+        );
+        let today = &day.entries[before..];
+        let JournalEntry::Input(first) = &today[0] else {
+            panic!("a day begins with an input")
+        };
+        let mut alone = Day {
+            pipeline: Pipeline::new(&markets(), head, heads, first.at),
+            entries: Vec::new(),
+        };
+        for gap in yesterday.into_values() {
+            alone.pipeline.restore_gap(gap, &[]);
+        }
+        for entry in today {
+            if let JournalEntry::Input(heard) = entry {
+                let again = arrival(heard.at, heard.what.clone());
+                alone.pipeline.replay(again, &mut alone.entries);
+            }
+        }
+        assert_eq!(alone.entries, today, "{cause}");
+    }
 }
 
 /// The ends of five-minute bars that were told from an entry on: open, and when.

@@ -183,6 +183,21 @@ fn a_session_that_is_cut_and_extended_goes_on_without_a_gap_and_loses_no_tick() 
 }
 
 #[test]
+fn a_calendar_that_is_corrected_before_the_first_session_of_a_ledger_replays_as_it_was() {
+    for later in [Some((900, 2_700)), Some((0, 1_500)), None] {
+        let mut corrected = CorrectedDay::begun(Some((0, 1_800)));
+        corrected.day.until(-55);
+        corrected.correct_end(-50, later);
+        corrected.ticks(0, 2_700);
+        corrected.day.until(86_400 + 100);
+        for says_now in [later, Some((0, 600)), None] {
+            let again = CorrectedDay::restarted(&corrected.day.entries, says_now);
+            assert!(again.day.entries == corrected.day.entries, "{later:?}, {says_now:?}");
+        }
+    }
+}
+
+#[test]
 fn what_was_not_heard_while_a_session_was_closed_is_a_gap_that_heals_every_interval() {
     let mut corrected = CorrectedDay::begun(Some((0, 720)));
     corrected.ticks(0, 720);
