@@ -49,7 +49,9 @@ pub struct Cadence {
     sessions: Arc<dyn Sessions>,
     /// What a busy machine may add to a gap between prices.
     jitter: Duration,
+    /// The session that runs or comes next, by which edition of the calendar, and since when that is known.
     session: Option<Session>,
+    known_by: (u64, Timestamp),
     half_hours: BTreeMap<i64, Gaps>,
     whole_day: Gaps,
     openings: Gaps,
@@ -71,6 +73,7 @@ impl Cadence {
             sessions,
             jitter,
             session: None,
+            known_by: (0, Timestamp::from_micros(i64::MAX)),
             half_hours: BTreeMap::new(),
             whole_day: Gaps::default(),
             openings: Gaps::default(),
@@ -238,9 +241,14 @@ impl Cadence {
 
     /// The session at `now`, or the next one.
     fn session_at(&mut self, now: Timestamp) -> Option<Session> {
-        let known = self.session.filter(|session| session.contains(now));
+        let edition = self.sessions.edition();
+        let (by, since) = self.known_by;
+        let known = self
+            .session
+            .filter(|session| by == edition && since <= now && now < session.closes);
         if known.is_none() {
             self.session = self.sessions.at(now).or_else(|| self.sessions.after(now));
+            self.known_by = (edition, now);
         }
         self.session
     }

@@ -232,3 +232,44 @@ fn where_market_time_runs_fast_a_hiccup_of_the_machine_is_no_silence() {
     };
     assert_eq!(noticed(jitter), noticed(Duration::ZERO) + jitter);
 }
+
+/// A calendar that is corrected.
+#[derive(Debug)]
+struct Corrected(std::sync::Mutex<(Listed, u64)>);
+
+impl Sessions for Corrected {
+    fn at(&self, at: Timestamp) -> Option<Session> {
+        self.0.lock().unwrap().0.at(at)
+    }
+    fn after(&self, at: Timestamp) -> Option<Session> {
+        self.0.lock().unwrap().0.after(at)
+    }
+    fn zone(&self) -> chrono_tz::Tz {
+        chrono_tz::America::Bogota
+    }
+    fn edition(&self) -> u64 {
+        self.0.lock().unwrap().1
+    }
+}
+
+#[test]
+fn a_calendar_that_is_corrected_before_or_in_a_session_counts_at_once() {
+    let calendar = Arc::new(Corrected(std::sync::Mutex::new((year(), 1))));
+    let mut cadence = Cadence::new(calendar.clone(), Duration::ZERO);
+    let early = FIRST_OPEN - MINUTE * 10;
+    cadence.watch(early);
+    let noticed = silent_at(&mut cadence, early).unwrap();
+    let correct = |by: u32, closes_after: u32| {
+        let mut held = calendar.0.lock().unwrap();
+        held.1 += 1;
+        let session = &mut held.0.sessions[0];
+        session.opens = FIRST_OPEN + MINUTE * by;
+        session.closes = session.opens + MINUTE * closes_after;
+    };
+    correct(60, 200);
+    assert_eq!(silent_at(&mut cadence, early), Some(noticed + MINUTE * 60));
+    let opened = FIRST_OPEN + MINUTE * 60;
+    assert!(silent_at(&mut cadence, opened).is_some());
+    correct(60, 1);
+    assert_eq!(silent_at(&mut cadence, opened), None, "it ends before that is noticed");
+}
