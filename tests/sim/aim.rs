@@ -11,6 +11,11 @@ pub(crate) const fn is_aimed(seed: u64) -> bool {
     seed & 256 != 0
 }
 
+/// Whether the plan of a seed has many faults: every other five hundred and twelve. Most of a run's time is that of its sessions.
+pub(crate) const fn is_dense(seed: u64) -> bool {
+    seed & 512 != 0
+}
+
 /// Every fault in every state and phase in which it can be met.
 fn targets() -> Vec<(Fault, usize, Phase)> {
     let places = (0..STATES.len()).flat_map(|state| PHASES.map(|phase| (state, phase)));
@@ -21,8 +26,9 @@ fn targets() -> Vec<(Fault, usize, Phase)> {
         .collect()
 }
 
-/// So many targets has a plan.
+/// So many targets has a plan, and one with many faults.
 const TARGETS: u64 = 3;
+const MANY_TARGETS: u64 = 12;
 
 /// Faults, each with what brings the service to the state in which it is to be met. Plans take the targets in turn, so that each is
 /// aimed at as often as any other.
@@ -30,8 +36,9 @@ pub(crate) fn aimed(rng: &mut Rng, plan: &Plan) -> Vec<Planned> {
     let targets = targets();
     let turn = (plan.seed >> 9) * 256 + (plan.seed & 255);
     let mut list = Vec::new();
-    for i in 0..TARGETS {
-        let at = usize::try_from(turn * TARGETS + i).unwrap_or(0) % targets.len();
+    let count = if is_dense(plan.seed) { MANY_TARGETS } else { TARGETS };
+    for i in 0..count {
+        let at = usize::try_from(turn * count + i).unwrap_or(0) % targets.len();
         let (fault, state, phase) = targets[at];
         let pair = rng.usize(..plan.pairs.len());
         let Some((opens, at)) = instant(rng, plan, pair, (fault, phase)) else {

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             first,
             runs: Some(1_000),
             seconds: None,
+            least: 0,
             full: false,
         };
         !seeds(Wanted::from_environment(short)).is_empty()

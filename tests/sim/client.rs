@@ -10,6 +10,7 @@ use bytes::Bytes;
 use candela::domain::model::{Channel, Epoch, Event, JournalEntry, Sequenced, Topic};
 use candela::domain::protocol::replay_start;
 use candela::domain::protocol::{Offered, Options, Out, Outbox, Window, Zones, frames};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,26 @@ pub(crate) struct Client {
     /// Opens of the closed bars of each channel on this connection, with the last revision of each.
     closed: BTreeMap<Channel, BTreeMap<String, u64>>,
     pub(crate) wrong: Vec<String>,
+}
+
+/// What a client looks at in a message.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    channel: Option<&'a str>,
+    seq: Option<u64>,
+    from: Option<u64>,
+    #[serde(borrow, default)]
+    data: Data<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Data<'a> {
+    open_time: Option<&'a str>,
+    state: Option<&'a str>,
+    revision: Option<u64>,
 }
 
 impl Client {
@@ -111,27 +132,24 @@ impl Client {
 
     /// A message arrives: the one integer, and that it is what was told.
     fn read(&mut self, payload: &[u8], disk: &Disk, told: &Told) {
-        let Ok(message) = serde_json::from_slice::<Value>(payload) else {
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(payload) else {
             return self
                 .wrong
                 .push(format!("not JSON: {}", String::from_utf8_lossy(payload)));
         };
-        let Some(channel) = message["channel"]
-            .as_str()
-            .and_then(|name| name.parse::<Channel>().ok())
-        else {
+        let Some(channel) = message.channel.and_then(|name| name.parse::<Channel>().ok()) else {
             return;
         };
-        let opens = message["data"]["open_time"].as_str().unwrap_or_default().to_owned();
-        let partial = message["data"]["state"] == "partial";
+        let opens = message.data.open_time.unwrap_or_default().to_owned();
+        let partial = message.data.state == Some("partial");
         let out_of_order = told.clock_moved;
-        let Some(seq) = message["seq"].as_u64() else {
+        let Some(seq) = message.seq else {
             let closed = self.closed.entry(channel).or_default();
             let told = closed.get(&opens).copied();
             let newest = closed.last_key_value().map(|(opens, _)| opens);
             // A bar that is open again goes on from the revision that was told.
             let stale = match told {
-                Some(told) => message["data"]["revision"].as_u64() <= Some(told),
+                Some(told) => message.data.revision <= Some(told),
                 None => newest.is_some_and(|newest| opens <= *newest) && !out_of_order,
             };
             if partial && stale {
@@ -145,25 +163,23 @@ impl Client {
                 .wrong
                 .push(format!("{channel}: a message of a channel that nobody asked for"));
         };
-        let from = message["from"].as_u64().unwrap_or(seq);
+        let from = message.from.unwrap_or(seq);
         if from != place.seq + 1 || from > seq {
             self.wrong
                 .push(format!("C1: {channel}: [{from}, {seq}] came after {}", place.seq));
         }
         place.seq = seq;
-        if message["type"] == "bar" {
-            let revision = message["data"]["revision"].as_u64().unwrap_or_default();
+        if message.kind == "bar" {
+            let revision = message.data.revision.unwrap_or_default();
             self.closed.entry(channel).or_default().insert(opens, revision);
         }
         let known = told.frames.get(&(channel, place.epoch, seq));
-        let plain = if message["from"].is_u64() {
-            let mut plain = message;
-            plain.as_object_mut().map(|members| members.remove("from"));
-            plain
-        } else {
-            message
+        let plain = |payload: &[u8]| {
+            let mut plain = serde_json::from_slice::<Value>(payload).ok()?;
+            plain.as_object_mut()?.remove("from");
+            Some(plain)
         };
-        let same = known.is_some_and(|known| serde_json::from_slice::<Value>(known).is_ok_and(|known| known == plain));
+        let same = known.is_some_and(|known| known.as_ref() == payload || plain(known) == plain(payload));
         if !same {
             let text = String::from_utf8_lossy(payload).into_owned();
             self.wrong.push(format!(

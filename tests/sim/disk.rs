@@ -257,6 +257,19 @@ impl Disk {
         }
     }
 
+    /// Somebody cuts the end of the log off, without a loss of power: some of the newest commits are gone, synced or not.
+    pub(crate) fn cut_log(&mut self, roll: u64) {
+        self.rested = false;
+        let commits = &self.state.commits;
+        let gone = usize::try_from(roll % 40).unwrap_or(0);
+        let kept = commits.len().saturating_sub(gone).checked_sub(1);
+        let lines = kept.and_then(|last| commits.get(last)).copied().unwrap_or(0);
+        if lines < self.state.lines.len() {
+            self.state = self.state.cut(lines);
+            self.synced = self.synced.min(lines);
+        }
+    }
+
     /// A stop: everything is synced, and the mark says so.
     pub(crate) fn rest(&mut self) {
         self.synced = self.state.lines.len();
@@ -324,6 +337,21 @@ impl Disk {
             .get(1)
             .map_or(self.state.lines.len(), |second| second.2);
         &self.state.lines[..end]
+    }
+
+    /// What was told on each date after the first, in order.
+    pub(crate) fn later_dates(&self) -> Vec<(NaiveDate, Vec<Sequenced>)> {
+        let ends = self.state.dates.iter().skip(2).map(|next| next.2);
+        let ends = ends.chain([self.state.lines.len()]);
+        let events = |begin: usize, end: usize| {
+            let event = |entry: &JournalEntry| match entry {
+                JournalEntry::Event(numbered) => Some(numbered.clone()),
+                _ => None,
+            };
+            self.state.lines[begin..end].iter().filter_map(event).collect()
+        };
+        let later = self.state.dates.iter().skip(1).zip(ends);
+        later.map(|(date, end)| (date.0, events(date.2, end))).collect()
     }
 
     pub(crate) fn channel(&self, channel: Channel, from: u64, to: u64, limit: usize) -> Vec<Sequenced> {

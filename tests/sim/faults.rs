@@ -7,7 +7,7 @@ use crate::service::Service;
 use crate::stores::Step;
 use crate::vendor;
 use crate::world::{Delivery, Fate, Happens, World};
-use candela::actors::core::rebuild::rebuild;
+use candela::actors::core::rebuild::{rebuild, replay_session};
 use candela::domain::calendar::Overrides;
 use candela::domain::followers::Step as Pace;
 use candela::domain::model::{Decoded, Gap, Inbound, InputKind, JournalEntry, Position, Timestamp};
@@ -137,6 +137,10 @@ impl World {
                 self.crash();
                 self.disk.borrow_mut().lose_power(planned.roll);
             }
+            Fault::LogCut => {
+                self.crash();
+                self.disk.borrow_mut().cut_log(planned.roll);
+            }
             Fault::Restore => {
                 self.crash();
                 self.disk.borrow_mut().restore();
@@ -227,9 +231,7 @@ impl World {
             return false;
         };
         let known = self.told.corrected.contains_key(&(pair, day));
-        // What held before the ledger's first session is written down with that session.
-        let first = now <= opens && self.told.sessions == 0;
-        if known || first || self.told.clock_moved {
+        if known || self.told.clock_moved {
             return false;
         }
         let some = i64::try_from(roll % 20).unwrap_or(0) * 60;
@@ -451,6 +453,36 @@ impl World {
                 lines.len()
             ));
         }
+        self.check_later_replays();
+    }
+
+    /// B4: what was heard on a later date gives what was told on it, although the replay begins with its file. When gaps of earlier
+    /// days were decided is not in it, so a clock that is set back may open again what a replay does not.
+    fn check_later_replays(&mut self) {
+        let Some(service) = self.service.as_ref().filter(|_| !self.told.clock_moved) else {
+            return;
+        };
+        let mut wrong = Vec::new();
+        for (date, told) in self.disk.borrow().later_dates() {
+            let mut again = Vec::new();
+            let done = replay_session(&Reader(Rc::clone(&self.disk)), &service.markets, date, |entry| {
+                if let JournalEntry::Event(numbered) = entry {
+                    again.push(numbered);
+                }
+            });
+            done.expect("the simulated disk is read");
+            let first = told.iter().zip(&again).position(|(one, other)| one != other);
+            let at = first.unwrap_or(told.len().min(again.len()));
+            if first.is_some() || told.len() > again.len() {
+                wrong.push(format!(
+                    "B4: a replay of {date} alone gives {:?} where the ledger has {:?} (event {at} of {})",
+                    again.get(at),
+                    told.get(at),
+                    told.len()
+                ));
+            }
+        }
+        wrong.into_iter().for_each(|one| self.violated(one));
     }
 
     /// What is decided is written, and the readers read it.

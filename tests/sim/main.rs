@@ -89,6 +89,7 @@ mod tests {
             first: 1,
             runs: Some(640),
             seconds: Some(20),
+            least: 40,
             full: false,
         };
         assert_eq!(seeds(Wanted::from_environment(short)), Vec::<u64>::new());

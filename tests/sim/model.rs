@@ -129,6 +129,50 @@ fn seconds(interval: Interval) -> Option<i64> {
     }
 }
 
+/// Longer bars as they are told: a late price that revises a part revises them at the same instant.
+#[derive(Default)]
+struct Longer {
+    at: i64,
+    bars: BTreeMap<(Symbol, Interval, i64), Bar>,
+    /// The parts that late prices revised at this instant, by their opening.
+    revised: BTreeMap<(Symbol, i64), Bar>,
+}
+
+impl Longer {
+    fn follow(&mut self, numbered: &Sequenced, wrong: &mut Vec<String>) {
+        if self.at != numbered.at.micros() {
+            self.at = numbered.at.micros();
+            for part in std::mem::take(&mut self.revised).values() {
+                self.check(part, wrong);
+            }
+        }
+        let Event::Bar(bar) = &numbered.event else { return };
+        if bar.key.interval == Interval::M5 && bar.revision > 0 && bar.provenance != Provenance::Backfill {
+            self.revised.insert((bar.key.symbol, bar.key.opens_at.secs()), *bar);
+        }
+        self.bars
+            .insert((bar.key.symbol, bar.key.interval, bar.key.opens_at.secs()), *bar);
+    }
+
+    /// What was told of the longer bars that hold a part has its high, its low, and its close if it is the last.
+    fn check(&self, part: &Bar, wrong: &mut Vec<String>) {
+        let (from, to) = (part.key.opens_at, part.closes_at);
+        let holds = |bar: &&Bar| {
+            let longer = !matches!(bar.key.interval, Interval::M1 | Interval::M5);
+            longer && bar.key.symbol == part.key.symbol && bar.key.opens_at <= from && to <= bar.closes_at
+        };
+        for bar in self.bars.values().filter(holds) {
+            let [[_, high, low, close], [_, most, least, last]] = [prices(bar), prices(part)];
+            let stale = high < most || low > least || bar.closes_at == to && close != last;
+            if stale {
+                wrong.push(format!(
+                    "a longer bar is not revised with its part: {bar:?} for {part:?}"
+                ));
+            }
+        }
+    }
+}
+
 /// The log at the end of a run, folded.
 struct Folded<'a> {
     plan: &'a Plan,
@@ -166,6 +210,7 @@ pub(crate) fn check_log(
     };
     let mut seqs: BTreeMap<Channel, u64> = BTreeMap::new();
     let mut times: HashMap<Seen, u32> = HashMap::new();
+    let mut longer = Longer::default();
     for (numbered, position) in disk.events().zip(1..) {
         if numbered.position != Position(position) {
             wrong.push(format!("T2: position {} where {position} is next", numbered.position.0));
@@ -176,6 +221,9 @@ pub(crate) fn check_log(
             if numbered.seq != *seq {
                 wrong.push(format!("T2: {channel} {} where {seq} is next", numbered.seq));
             }
+        }
+        if !told.clock_moved {
+            longer.follow(numbered, &mut wrong);
         }
         match &numbered.event {
             Event::Tick(accepted) => {

@@ -1,7 +1,7 @@
 //! What one seed does: pairs, calendars, days, and the faults with their times. A plan is all that a run depends on, so a failing
 //! seed can be run again with fewer faults.
 
-use crate::aim::{aimed, is_aimed};
+use crate::aim::{aimed, is_aimed, is_dense};
 use candela::domain::model::{Interval, Symbol};
 use candela::domain::pipeline::{Boundary, OnMismatch};
 use fastrand::Rng;
@@ -57,10 +57,11 @@ pub(crate) enum Fault {
     ClientStall,
     ClientGone,
     Stop,
+    LogCut,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::LinkCut,
         Self::LinkRefused,
         Self::LinkMute,
@@ -104,9 +105,15 @@ impl Fault {
         Self::ClientStall,
         Self::ClientGone,
         Self::Stop,
+        Self::LogCut,
     ];
     /// So many of them are drawn where plans are not aimed: a seed with a name stays what it is.
     const DRAWN: usize = 42;
+
+    /// How many are drawn from in a plan.
+    const fn drawn(seed: u64) -> usize {
+        if is_dense(seed) { Self::ALL.len() } else { Self::DRAWN }
+    }
 
     /// Happens at one instant; the others last.
     pub(crate) const fn instant(self) -> bool {
@@ -124,6 +131,7 @@ impl Fault {
                 | Self::CalendarLong
                 | Self::ClientGone
                 | Self::Stop
+                | Self::LogCut
         )
     }
 
@@ -303,6 +311,9 @@ impl Plan {
             keys: rng.u8(2..=4),
             faults: Vec::new(),
         };
+        if is_dense(seed) {
+            plan.keys = plan.keys.saturating_sub(1).max(1); // so that there are some that spend all of their credits
+        }
         plan.faults = if is_aimed(seed) {
             aimed(&mut rng, &plan)
         } else {
@@ -355,10 +366,11 @@ fn pairs(rng: &mut Rng, mixed: bool) -> Vec<PairPlan> {
 
 /// Where the faults of a plan lie: around its sessions, none after the calm.
 fn faults(rng: &mut Rng, plan: &Plan) -> Vec<Planned> {
-    let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..14) };
+    let most = if is_dense(plan.seed) { 70 } else { 14 };
+    let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..most) };
     let mut list: Vec<Planned> = (0..count)
         .map(|_| {
-            let fault = Fault::ALL[rng.usize(..Fault::DRAWN)];
+            let fault = Fault::ALL[rng.usize(..Fault::drawn(plan.seed))];
             let date = plan.dates[rng.usize(..plan.dates.len())];
             let pair = &plan.pairs[rng.usize(..plan.pairs.len())];
             let (opens, closes) = match pair.kind {

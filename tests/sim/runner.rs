@@ -12,6 +12,8 @@ pub(crate) struct Wanted {
     pub(crate) first: u64,
     pub(crate) runs: Option<u64>,
     pub(crate) seconds: Option<u64>,
+    /// So many are run in any case, however long it takes.
+    pub(crate) least: u64,
     /// Every pair of fault and state has to be met.
     pub(crate) full: bool,
 }
@@ -29,6 +31,7 @@ impl Wanted {
             first,
             runs,
             seconds: minutes.map(|minutes| minutes * 60),
+            least: 0,
             full: runs.is_some_and(|runs| runs >= FULL) || minutes.is_some_and(|minutes| minutes >= 60),
         }
     }
@@ -139,7 +142,7 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     let (mut runs, mut sessions, mut ticks, mut bars, mut gaps, mut safe, mut faults) = (0_u64, 0, 0, 0, 0, 0, 0);
     for seed in wanted.first.. {
         let over = wanted.runs.is_some_and(|most| runs >= most)
-            || wanted.seconds.is_some_and(|most| clock.elapsed().as_secs() >= most);
+            || runs >= wanted.least && wanted.seconds.is_some_and(|most| clock.elapsed().as_secs() >= most);
         if over || failed.len() >= most_failures {
             break;
         }

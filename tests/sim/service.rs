@@ -30,19 +30,19 @@ impl Shared {
 
 impl Sessions for Shared {
     fn at(&self, at: Timestamp) -> Option<Session> {
-        self.now().at(at)
+        self.0.read().expect("one thread").at(at)
     }
 
     fn after(&self, at: Timestamp) -> Option<Session> {
-        self.now().after(at)
+        self.0.read().expect("one thread").after(at)
     }
 
     fn zone(&self) -> chrono_tz::Tz {
-        self.now().zone()
+        self.0.read().expect("one thread").zone()
     }
 
     fn edition(&self) -> u64 {
-        self.now().edition()
+        self.0.read().expect("one thread").edition()
     }
 }
 
