@@ -901,11 +901,14 @@ pub const REST_PAGE_MAX: u32 = 10_000;
 /// cost the store a question more often than it answers.
 pub const CSV_PAGE: u32 = 2_000;
 
+/// Bars of a stream of Parquet that are read at a time: half a megabyte, as columns. The question costs little of what they cost then.
+pub const PARQUET_PAGE: u32 = 8_000;
+
 /// Row groups of a Parquet file that hold one session each: a year. Each costs some 15 kB of memory until the file ends.
 pub const PARQUET_SESSION_GROUPS: usize = 250;
 
-/// Rows that a later row group gathers before it ends with a session.
-pub const PARQUET_GATHERED: usize = 4_000;
+/// Rows that a later row group gathers before it ends with a session: a million bars have sixty such groups.
+pub const PARQUET_GATHERED: usize = 16_000;
 
 /// Rows of one row group of a Parquet file at the most: a day of ticks, some megabytes.
 pub const PARQUET_GROUP: usize = 20_000;

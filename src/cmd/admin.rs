@@ -1,7 +1,7 @@
 //! `candela admin`: requests an action of a running service. Needs a token with the scope `operate`.
 
 use crate::client_list::ClientNumber;
-use crate::cmd::ask::{Service, TokenArg};
+use crate::cmd::ask::{Service, TokenArg, read_url};
 use crate::domain::model::{Moment, Symbol};
 use crate::domain::vendor::KeySlot;
 use crate::exit::Exit;
@@ -19,7 +19,7 @@ pub struct AdminArgs {
     #[arg(long, value_name = "TEXT", global = true)]
     reason: Option<String>,
     /// Where the service is; by default the address that the settings name.
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", value_parser = read_url, global = true)]
     url: Option<String>,
     /// For programs: one JSON object.
     #[arg(long, global = true)]

@@ -2,13 +2,14 @@
 
 use crate::actors::vendor;
 use crate::cmd::own_certificate;
+use crate::domain::model::Symbol;
 use crate::limits;
 use crate::settings::Server;
 use anyhow::Context;
 use awc::ClientRequest;
 use awc::error::SendRequestError;
-use awc::http::StatusCode;
 use awc::http::header::AUTHORIZATION;
+use awc::http::{StatusCode, Uri};
 use clap::Args;
 use futures_util::StreamExt;
 use rustls::ClientConfig;
@@ -16,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenArg {
     /// The token to show, where the service asks for one; other users of this machine see a command line, but not CANDELA_TOKEN.
-    #[arg(long, env = "CANDELA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "CANDELA_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        global = true
+    )]
     token: Option<SecretString>,
 }
 
@@ -44,6 +52,108 @@ impl TokenArg {
     pub fn authorization_header(&self) -> Option<(&'static str, String)> {
         let token = self.token.as_ref()?;
         Some((AUTHORIZATION.as_str(), format!("Bearer {}", token.expose_secret())))
+    }
+}
+
+/// Why a text is not the address of a service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not the address of a service: give one such as {example}")]
+pub struct UrlError {
+    given: String,
+    example: &'static str,
+}
+
+/// Reads the address of a service's REST interface.
+///
+/// # Errors
+/// [`UrlError`] when it is none.
+pub fn read_url(text: &str) -> Result<String, UrlError> {
+    read_address(text, &["http", "https"], "http://127.0.0.1:8080")
+}
+
+/// Reads the address of a service's WebSocket.
+///
+/// # Errors
+/// [`UrlError`] when it is none.
+pub fn read_ws_url(text: &str) -> Result<String, UrlError> {
+    read_address(text, &["ws", "wss", "http", "https"], "ws://127.0.0.1:8080/ws")
+}
+
+fn read_address(text: &str, schemes: &[&str], example: &'static str) -> Result<String, UrlError> {
+    let address: Option<Uri> = text.trim().parse().ok();
+    let usable = address.filter(|address| {
+        let scheme = address.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
+        scheme && address.host().is_some_and(|host| !host.is_empty())
+    });
+    let given = || text.chars().take(80).collect();
+    usable.map(|_| text.trim().to_owned()).ok_or_else(|| UrlError {
+        given: given(),
+        example,
+    })
+}
+
+/// Why a path names no file, or no folder, to read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {given}: give the path of one that is there")]
+pub struct PathError {
+    what: &'static str,
+    given: String,
+}
+
+/// The path of a file that is read: one that is there.
+///
+/// # Errors
+/// [`PathError`] when it is not, or is a folder.
+pub fn read_file_path(text: &str) -> Result<PathBuf, PathError> {
+    let path = PathBuf::from(text);
+    let there = path.exists() && !path.is_dir();
+    let given = text.to_owned();
+    there.then_some(path).ok_or(PathError { what: "file", given })
+}
+
+/// The path of a folder that is read: one that is there.
+///
+/// # Errors
+/// [`PathError`] when it is not.
+pub fn read_folder_path(text: &str) -> Result<PathBuf, PathError> {
+    let path = PathBuf::from(text);
+    let there = path.is_dir();
+    let given = text.to_owned();
+    there.then_some(path).ok_or(PathError { what: "folder", given })
+}
+
+/// A pair that the settings do not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given} is none of the pairs that the settings name: give one of {known}{nearest}")]
+pub struct UnknownPair {
+    given: Symbol,
+    known: String,
+    nearest: String,
+}
+
+/// The pair that is asked about: the first that is known where none was given.
+///
+/// # Errors
+/// [`UnknownPair`] when it is not known; a near one is suggested.
+pub fn known_pair(given: Option<Symbol>, known: &[Symbol]) -> Result<Symbol, UnknownPair> {
+    let Some(given) = given else {
+        return Ok(known.first().copied().unwrap_or_else(Symbol::usdcop));
+    };
+    if known.contains(&given) {
+        return Ok(given);
+    }
+    Err(UnknownPair::new(given, known))
+}
+
+impl UnknownPair {
+    /// What was given, and which pairs are known.
+    pub fn new(given: Symbol, known: &[Symbol]) -> Self {
+        let names: Vec<&str> = known.iter().map(Symbol::as_str).collect();
+        let far = |name: &str| strsim::damerau_levenshtein(given.as_str(), name);
+        let nearest = names.iter().min_by_key(|name| far(name)).filter(|name| far(name) <= 2);
+        let nearest = nearest.map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
+        let known = names.join(", ");
+        Self { given, known, nearest }
     }
 }
 
@@ -305,6 +415,43 @@ mod tests {
             let (_, said) = asked(&answer, async |service| service.is_ready().await).await;
             assert_eq!(said.ok(), ready, "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_no_address_path_or_pair_is_refused_with_what_is_allowed() {
+        for bad in [
+            "nonsense",
+            "ftp://x",
+            "http://",
+            "http://a b",
+            "127.0.0.1:8080",
+            "ws://x",
+        ] {
+            let said = read_url(bad).unwrap_err().to_string();
+            assert!(
+                said.contains(bad) && said.ends_with("such as http://127.0.0.1:8080"),
+                "{said}"
+            );
+        }
+        assert_eq!(
+            read_url("https://x.example:8443/a").unwrap(),
+            "https://x.example:8443/a"
+        );
+        assert!(read_ws_url("wss://x/ws").is_ok() && read_ws_url("nonsense").is_err());
+        let said = read_file_path("/nope.csv").unwrap_err().to_string();
+        assert_eq!(said, "there is no file /nope.csv: give the path of one that is there");
+        assert!(read_file_path("/").is_err() && read_file_path("/dev/null").is_ok());
+        assert!(read_folder_path("/nope").is_err() && read_folder_path("/").is_ok());
+        let known = [Symbol::usdcop()];
+        let said = known_pair(Some("USD/COB".parse().unwrap()), &known)
+            .unwrap_err()
+            .to_string();
+        assert!(said.ends_with("give one of USD/COP (did you mean USD/COP?)"), "{said}");
+        let said = known_pair(Some("EUR/CHF".parse().unwrap()), &known)
+            .unwrap_err()
+            .to_string();
+        assert!(said.ends_with("give one of USD/COP"), "{said}");
+        assert_eq!(known_pair(None, &known), Ok(Symbol::usdcop()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::domain::calendar::Calendar;
 use crate::domain::history::{BarDifference, Cause, Comparison, TwoSessions};
+use crate::domain::model::moment::read_date;
 use crate::domain::model::{AcceptedTick, Bar, Interval, Ohlc, Session, Sessions, Slot, SlotGrid, Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
@@ -26,7 +27,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "PAIR")]
     symbol: Option<Symbol>,
     /// The market's date of the session; by default the last one that closed.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = read_date)]
     date: Option<NaiveDate>,
     /// The other service's name in the column `source`.
     #[arg(long, value_name = "NAME", default_value = OTHER_SOURCE)]

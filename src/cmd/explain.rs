@@ -1,13 +1,14 @@
 //! `candela explain`: why the service is, or was, in its state, in sentences from its journal alone.
 
 use crate::app;
-use crate::cmd::ask::{AskError, Service, TokenArg};
+use crate::cmd::ask::{AskError, Service, TokenArg, known_pair, read_url};
 use crate::domain::model::{JournalQuery, Moment, Sessions, Symbol};
 use crate::domain::status::Explanation;
 use crate::exit::Exit;
 use crate::ledger::LedgerReader;
 use crate::limits;
 use crate::settings::{self, SettingsArgs, Valid};
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -23,7 +24,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "WHEN")]
     at: Option<Moment>,
     /// Where the service is; by default the address that the settings name, and its ledger where it does not answer.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// For programs: one JSON object.
     #[arg(long)]
@@ -47,7 +48,7 @@ impl ExplainArgs {
         let answer = match asked {
             Ok(answer) => answer,
             Err(AskError::Unreachable { url, .. }) if self.url.is_none() => {
-                let mut answer = self.read_ledger(&valid)?;
+                let mut answer = self.read_ledger(&valid, service.url())?;
                 if let Some(answer) = answer.as_object_mut() {
                     answer.insert("source".to_owned(), json!("ledger"));
                     answer.insert("unreachable".to_owned(), json!(url));
@@ -76,13 +77,20 @@ impl ExplainArgs {
     }
 
     /// The same answer from the files of a service that does not run.
-    fn read_ledger(&self, valid: &Valid) -> anyhow::Result<Value> {
+    fn read_ledger(&self, valid: &Valid, url: &str) -> anyhow::Result<Value> {
         let calendars = app::calendars(valid)?;
+        if self.symbol.is_some() {
+            let known: Vec<Symbol> = calendars.iter().map(|(pair, _)| *pair).collect();
+            known_pair(self.symbol, &known)?;
+        }
         let calendar = calendars
             .iter()
             .find(|(pair, _)| self.symbol.is_none_or(|symbol| symbol == *pair));
         let zone = calendar.map_or(chrono_tz::Tz::UTC, |(_, calendar)| calendar.borrow().zone());
-        let mut ledger = LedgerReader::open(&valid.ledger.dir)?;
+        let folder = valid.ledger.dir.display();
+        let mut ledger = LedgerReader::open(&valid.ledger.dir).with_context(|| {
+            format!("no candela answers at {url}, and its ledger in {folder} cannot be read instead: give --url or --set ledger.dir=FOLDER")
+        })?;
         let last = ledger
             .last_noted()?
             .map(|placed| placed.place.at + Duration::from_secs(1));

@@ -3,8 +3,8 @@
 //! A file appears under its name when it is whole, so a run that was interrupted goes on with the first session that has none. A file
 //! that was written before the last bar of its session was stored is written again.
 
-use crate::clock::Clock;
-use crate::cmd::ask::{AskError, Service, TokenArg};
+use crate::cmd::ask::{AskError, Service, TokenArg, read_url};
+use crate::domain::model::moment::read_date;
 use crate::domain::model::{Interval, Moment, Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Where the service is; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// The pair.
     #[arg(long, value_name = "PAIR")]
@@ -32,10 +32,10 @@ pub struct ExportArgs {
     #[arg(long, default_value = "5m")]
     interval: Interval,
     /// The first day.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = read_date)]
     from: NaiveDate,
     /// The last day, included; by default today.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = read_date)]
     to: Option<NaiveDate>,
     /// Bars as they were known at this instant.
     #[arg(long, value_name = "WHEN")]
@@ -112,15 +112,18 @@ impl ExportArgs {
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.to_sources())?;
         let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
-        let now = Clock::system().now();
-        let to = self.to.unwrap_or_else(|| now.datetime().date_naive());
+        let system = actix_rt::System::new();
+        let to = match self.to {
+            Some(to) => to,
+            None => system.block_on(self.market_today(&service))?,
+        };
         if to < self.from {
             return Err(ExportError::Backwards { from: self.from, to }.into());
         }
         let shown = |path: &Path| format!("write {}", path.display());
         std::fs::create_dir_all(&self.output).with_context(|| shown(&self.output))?;
         self.claim_folder()?;
-        let (written, kept, empty) = actix_rt::System::new().block_on(async {
+        let (written, kept, empty) = system.block_on(async {
             let parts = self.list_parts(&service, to).await?;
             let bar = progress_bar(parts.len(), self.symbol);
             let mut written = 0_usize;
@@ -184,6 +187,18 @@ impl ExportArgs {
             }
             FileFormat::Csv => Ok(BufReader::new(opened()?).lines().nth(1).is_none()),
         }
+    }
+
+    /// The day that it is in the market: its calendar begins with that.
+    async fn market_today(&self, service: &Service) -> Result<NaiveDate, AskError> {
+        let path = format!("/market/calendar?symbol={}", self.symbol.compact());
+        let answer = service.get(&path).await?;
+        let today = answer.pointer("/days/0/date").and_then(Value::as_str);
+        let today = today.and_then(|date| date.parse().ok());
+        today.ok_or_else(|| AskError::Strange {
+            url: format!("{}{path}", service.url()),
+            why: "its calendar has no day".to_owned(),
+        })
     }
 
     fn file_stem(&self) -> String {

@@ -1,6 +1,6 @@
 //! `candela gaps`: which bars are missing, why, and what became of it.
 
-use crate::cmd::ask::{Service, TokenArg};
+use crate::cmd::ask::{Service, TokenArg, read_url};
 use crate::domain::model::{Moment, Symbol};
 use crate::exit::Exit;
 use crate::limits;
@@ -13,7 +13,7 @@ use std::io::Write;
 #[derive(Debug, Clone, Args)]
 pub struct GapsArgs {
     /// Where the service is; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// Only this pair; by default every pair that the settings name.
     #[arg(long, value_name = "PAIR")]

@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::clock::Clock;
-use crate::cmd::ask::{AskError, Service, TokenArg};
+use crate::cmd::ask::{AskError, Service, TokenArg, read_url};
 use crate::domain::vendor::{KeyView, Pool};
 use crate::exit::Exit;
 use crate::ledger::KeyUseBook;
@@ -15,7 +15,7 @@ use std::io::Write;
 #[derive(Debug, Clone, Args)]
 pub struct KeysArgs {
     /// Where the service is; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// For programs: one JSON object.
     #[arg(long)]

@@ -6,7 +6,7 @@
 mod expected;
 mod tools;
 
-use crate::cmd::ask::{Service, TokenArg};
+use crate::cmd::ask::{Service, TokenArg, read_url};
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, SettingsArgs};
@@ -19,7 +19,7 @@ use tools::{TOOLS, Tool};
 #[derive(Debug, Clone, Args)]
 pub struct McpArgs {
     /// Where the service is; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     #[command(flatten)]
     token: TokenArg,
@@ -27,8 +27,8 @@ pub struct McpArgs {
     settings: SettingsArgs,
 }
 
-/// The editions of the protocol that are spoken, newest first.
-const EDITIONS: [&str; 3] = ["2025-06-18", "2025-03-26", "2024-11-05"];
+/// The editions of the protocol that are spoken, newest first. The one between them has batches, which are not.
+const EDITIONS: [&str; 2] = ["2025-06-18", "2024-11-05"];
 
 /// Documents that an assistant may read: address, name, what it is, text.
 const RESOURCES: [(&str, &str, &str, &str); 3] = [

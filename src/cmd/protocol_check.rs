@@ -6,7 +6,7 @@
 )]
 
 use crate::cmd::{
-    ask::{AskError, TokenArg},
+    ask::{AskError, TokenArg, read_ws_url},
     checked_client::{CheckedClient, PATIENCE},
 };
 use crate::exit::Exit;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Args)]
 pub struct ProtocolCheckArgs {
     /// The server's WebSocket address.
-    #[arg(default_value = "ws://127.0.0.1:8080/ws")]
+    #[arg(default_value = "ws://127.0.0.1:8080/ws", value_parser = read_ws_url)]
     url: String,
     /// How many seconds to follow live data, over restarts and disconnects.
     #[arg(long, default_value_t = 10, value_name = "N")]

@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, Stopwatch};
 use crate::cmd::output::{Output, lines_lost};
+use crate::domain::model::moment::read_date;
 use crate::domain::model::{Symbol, Timestamp};
 use crate::exit::Exit;
 use crate::limits;
@@ -31,7 +32,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE", requires = "date")]
     history: Option<PathBuf>,
     /// The day of the file to replay, such as 2025-10-22.
-    #[arg(long, value_name = "DATE", requires = "history")]
+    #[arg(long, value_name = "DATE", value_parser = read_date, requires = "history")]
     date: Option<NaiveDate>,
     /// The zone whose wall time the file really holds, such as America/Bogota; without it its labels are believed.
     #[arg(long, value_name = "ZONE", requires = "history", value_parser = read_zone)]

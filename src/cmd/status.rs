@@ -1,7 +1,7 @@
 //! `candela status`: the `/status` page of a running service, for a terminal.
 
 use crate::cmd::{
-    ask::{Service, TokenArg},
+    ask::{Service, TokenArg, read_url},
     output::ColourArg,
     page::status_page,
     top,
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// Follow it until interrupted: on a terminal as `candela top`, else the page again every two seconds.
     #[arg(long)]

@@ -9,16 +9,16 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Settings")]
 pub struct SettingsArgs {
     /// Read this file instead of candela.toml in the working folder.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Override any setting, such as --set market.close=13:00; may be repeated.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_assignment, global = true)]
     set: Vec<(String, String)>,
     /// The TCP port to listen on; 0 picks a free one.
-    #[arg(long)]
+    #[arg(long, global = true)]
     port: Option<u16>,
     /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", global = true)]
     bind: Option<String>,
 }
 

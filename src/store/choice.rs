@@ -13,8 +13,8 @@ pub(super) fn choose(mut bars: Vec<StoredBar>, limit: u32) -> Option<(Vec<Stored
         if best.bar.key.opens_at != row.bar.key.opens_at {
             return false;
         }
-        let before = rank(best);
-        let now = rank(row);
+        let before = rank(&best.source, best.bar.flags);
+        let now = rank(&row.source, row.bar.flags);
         undecided |= before == now; // the one that was written last counts, which no column here tells
         if now < before {
             std::mem::swap(row, best);
@@ -35,9 +35,9 @@ pub(super) fn choose(mut bars: Vec<StoredBar>, limit: u32) -> Option<(Vec<Stored
 }
 
 /// The least one is the best.
-fn rank(row: &StoredBar) -> u8 {
-    let doubtful = row.bar.flags.common(Flags::LATE_START.with(Flags::FEED_GAP)) != Flags::default();
-    match row.source.as_str() {
+pub(super) fn rank(source: &str, flags: Flags) -> u8 {
+    let doubtful = flags.common(Flags::LATE_START.with(Flags::FEED_GAP)) != Flags::default();
+    match source {
         SOURCE if !doubtful => 0,
         SOURCE => 2,
         "twelvedata_websocket_aggregated" => 3,

@@ -22,6 +22,7 @@ mod pages;
 mod bind;
 mod answer;
 mod choice;
+mod columns;
 mod batch;
 mod refusals;
 mod adopt;
@@ -35,6 +36,7 @@ mod postgres;
 
 pub use adopt::Adoption;
 pub use batch::Batch;
+pub use columns::{BarTable, Runs};
 pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
 pub use lease::lock;
@@ -184,6 +186,25 @@ impl Store {
         let bars = self.read_bars(query).await?;
         let more = u32::try_from(bars.len()).is_ok_and(|bars| bars >= limit);
         Ok((bars, more))
+    }
+
+    /// The same, column by column: into columns that were read before, if there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn bar_columns_in_turn(&self, query: BarQuery, into: BarTable) -> Result<(BarTable, bool), StoreError> {
+        if query.as_of.is_none() && !query.latest {
+            let _turn = match self {
+                Self::Sqlite(_) => None, // its one connection for this is had in turn
+                Self::Postgres(store) => store.take_turn().await,
+            };
+            let page = either!(self.bars_in_columns(query.clone(), into))?;
+            if page.decided {
+                return Ok((page.columns, page.more));
+            }
+        }
+        let (bars, more) = self.bars_in_turn(query).await?;
+        Ok((bars.into_iter().collect(), more))
     }
 
     /// The rows that each program has written, by slot and then by program, the earliest first. As of now, whatever a query says.

@@ -190,7 +190,7 @@ impl Health {
             redis: reachable(&cache),
             resources: self.resources.clone(),
             processed_ticks: pipeline.counts.ticks_accepted,
-            error_count: self.deps.children.iter().map(|child| u64::from(child.restarts())).sum(),
+            error_count: self.deps.children.iter().map(|child| u64::from(child.failures())).sum(),
             actors: actors.collect(),
             readers: [("writer", &store), ("publisher", &cache)]
                 .map(|(name, reader)| ReaderStatus::new(name, reader, now, zone))

@@ -189,7 +189,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
         self.forgive();
         if let Some(by) = self.vitals.take_restart() {
             // A requested restart is no failure: it costs nothing of the budget.
-            self.vitals.failed(&format!("requested by {by}"));
+            self.vitals.note_cause(&format!("requested by {by}"));
             return self.restart();
         }
         self.phase = Phase::Running(Box::pin(tokio::time::sleep(limits::PULSE)));
@@ -562,6 +562,7 @@ mod tests {
             (Some("requested by ops"), true)
         );
         assert!(!stage.vitals.overspent());
+        assert_eq!(stage.vitals.failures(), 0);
     }
 
     #[actix_rt::test]
@@ -578,6 +579,7 @@ mod tests {
             (stage.vitals.standing(), stage.vitals.restarts()),
             (ActorStanding::Alive, 3)
         );
+        assert_eq!(stage.vitals.failures(), 3);
     }
 
     #[actix_rt::test]

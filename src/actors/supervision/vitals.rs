@@ -17,6 +17,7 @@ struct Shared {
     mailbox: usize,
     standing: AtomicU8,
     restarts: AtomicU32,
+    failures: AtomicU32,
     overspent: AtomicBool,
     last_cause: Mutex<Option<String>>,
     since_start: Stopwatch,
@@ -63,6 +64,7 @@ impl Vitals {
             mailbox,
             standing: AtomicU8::new(0),
             restarts: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
             overspent: AtomicBool::new(false),
             last_cause: Mutex::new(None),
             since_start: Stopwatch::start(),
@@ -82,6 +84,11 @@ impl Vitals {
     /// Restarts since the process started.
     pub fn restarts(&self) -> u32 {
         self.0.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Failures since the process started: a restart that an operator requested is none.
+    pub fn failures(&self) -> u32 {
+        self.0.failures.load(Ordering::Relaxed)
     }
 
     /// Whether it failed more often than its budget allows, and has not run well for the budget's window since.
@@ -160,6 +167,12 @@ impl Vitals {
     }
 
     pub(crate) fn failed(&self, cause: &str) {
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
+        self.note_cause(cause);
+    }
+
+    /// Why it stops or begins anew.
+    pub(super) fn note_cause(&self, cause: &str) {
         *self.0.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
     }
 

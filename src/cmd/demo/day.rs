@@ -3,6 +3,7 @@
 
 use crate::cmd::simulate::say_rounded;
 use crate::domain::calendar::{Calendar, CalendarSpec};
+use crate::domain::model::moment::read_date;
 use crate::domain::model::{Interval, Session, Sessions, Symbol, Timestamp, VendorBar};
 use crate::ledger::LedgerReader;
 use crate::limits;
@@ -25,7 +26,7 @@ pub struct DayArgs {
     #[arg(long, value_name = "FILE", requires = "date")]
     history: Option<PathBuf>,
     /// The day to replay, such as 2025-10-22; without a history file, the day the walk is dated.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = read_date)]
     date: Option<NaiveDate>,
     /// Read the file's times as wall time of this zone, whatever they are labelled, such as America/Bogota.
     #[arg(long, value_name = "ZONE", requires = "history")]

@@ -37,37 +37,34 @@ pub(super) struct BarFileArgs {
     pub(super) output: Option<PathBuf>,
 }
 
-/// A file that is being written.
-pub(super) struct BarFile {
-    out: Box<dyn Write>,
-    /// Its name; standard output has none.
-    name: Option<String>,
-    format: BarFormat,
-    interval: Interval,
+/// A file to be.
+pub(super) struct BarFile<'a> {
+    args: &'a BarFileArgs,
     market: (Symbol, Tz),
     bars: Vec<StoredBar>,
 }
 
 impl BarFileArgs {
-    /// Begins the file: bars of one pair, with the zone of its market.
-    pub(super) fn begin(&self, market: (Symbol, Tz)) -> anyhow::Result<BarFile> {
-        let name = self.output.as_ref().map(|path| path.display().to_string());
-        let out: Box<dyn Write> = match &self.output {
-            None => Box::new(std::io::stdout().lock()),
-            Some(path) => Box::new(File::create(path).with_context(|| format!("write {}", path.display()))?),
-        };
-        Ok(BarFile {
-            out: Box::new(BufWriter::new(out)),
-            name,
-            format: self.format,
-            interval: self.interval,
+    /// Bars of one pair, with the zone of its market. The file is made when all of them are there: what is refused before leaves a
+    /// file that was there as it was.
+    pub(super) const fn begin(&self, market: (Symbol, Tz)) -> BarFile<'_> {
+        BarFile {
+            args: self,
             market,
             bars: Vec::new(),
+        }
+    }
+
+    /// Where the bars go.
+    fn open(&self) -> anyhow::Result<Box<dyn Write>> {
+        Ok(match &self.output {
+            None => Box::new(BufWriter::new(std::io::stdout().lock())),
+            Some(path) => Box::new(BufWriter::new(File::create(path)?)),
         })
     }
 }
 
-impl BarFile {
+impl BarFile<'_> {
     /// Adds a bar. Bars of one session follow each other.
     pub(super) fn push(&mut self, bar: Bar) {
         self.bars.push(StoredBar {
@@ -82,8 +79,8 @@ impl BarFile {
     pub(super) fn finish(mut self) -> anyhow::Result<usize> {
         let count = self.bars.len();
         let written = self.write();
-        match &self.name {
-            Some(name) => written.with_context(|| format!("write {name}"))?,
+        match &self.args.output {
+            Some(path) => written.with_context(|| format!("write {}", path.display()))?,
             None => written?, // whoever reads it may have gone, which is no failure
         }
         Ok(count)
@@ -91,18 +88,19 @@ impl BarFile {
 
     fn write(&mut self) -> anyhow::Result<()> {
         let (symbol, zone) = self.market;
-        match self.format {
+        let mut out = self.args.open()?;
+        match self.args.format {
             BarFormat::Csv => {
                 let zones = Zones::new(vec![(symbol, zone)]);
-                self.out.write_all(csv::page(&zones, &self.bars).as_bytes())?;
+                out.write_all(csv::page(&zones, &self.bars).as_bytes())?;
             }
             BarFormat::Parquet => {
-                let mut file = parquet::bars(self.interval, zone, parquet::Prices::Decimal)?;
-                self.out.write_all(&file.push(self.bars.drain(..))?)?;
-                self.out
-                    .write_all(&file.finish(vec![("timezone", zone.name().to_owned())])?)?;
+                let mut file = parquet::BarFileWriter::new(symbol, self.args.interval, parquet::Prices::Decimal)?;
+                out.write_all(&file.push(&self.bars.drain(..).collect())?)?;
+                let said = vec![("symbol", symbol.to_string()), ("zone", zone.name().to_owned())];
+                out.write_all(&file.finish(said)?)?;
             }
         }
-        Ok(self.out.flush()?)
+        Ok(out.flush()?)
     }
 }

@@ -6,6 +6,7 @@
 use super::bar_file::BarFileArgs;
 use super::replay::picked;
 use crate::app;
+use crate::cmd::ask::read_file_path;
 use crate::domain::model::moment::MomentError;
 use crate::domain::model::{
     Bar, Decoded, Event, Inbound, Input, InputKind, Interval, JournalEntry, LinkChange, Moment, Position, Price,
@@ -32,7 +33,7 @@ use std::time::Duration;
 pub struct BarsArgs {
     /// CSV with the columns time and price; symbol, bid and ask may be there. Times are RFC 3339, seconds since 1970, or the market's
     /// where no offset is given.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = read_file_path)]
     file: PathBuf,
     #[command(flatten)]
     bars: BarFileArgs,
@@ -125,7 +126,7 @@ impl BarsArgs {
         )
         .with_context(|| format!("read {name}"))?;
         bar.finish_and_clear();
-        let mut out = self.bars.begin((market.symbol, zone))?;
+        let mut out = self.bars.begin((market.symbol, zone));
         made.bars.values().for_each(|bar| out.push(*bar));
         let count = out.finish()?;
         telemetry::tell(&made.summary(count));

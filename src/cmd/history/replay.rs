@@ -4,7 +4,9 @@
 use super::bar_file::BarFileArgs;
 use crate::actors::core::rebuild::replay_session;
 use crate::app;
-use crate::domain::model::{Event, JournalEntry, Position, Sequenced};
+use crate::cmd::ask::{UnknownPair, known_pair, read_folder_path};
+use crate::domain::model::moment::read_date;
+use crate::domain::model::{Event, Interval, JournalEntry, Position, Sequenced, Symbol};
 use crate::domain::pipeline::PairRules;
 use crate::domain::protocol::{Zones, frames};
 use crate::exit::Exit;
@@ -21,10 +23,10 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
     /// The ledger's folder; it is only read, also while a service appends to it.
-    #[arg(value_name = "LEDGER")]
+    #[arg(value_name = "LEDGER", value_parser = read_folder_path)]
     ledger: PathBuf,
     /// Only the session of this date; by default every one that the ledger keeps.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = read_date)]
     date: Option<NaiveDate>,
     /// Compare each event with the one that was told, and name the first that differs; no bars are written.
     #[arg(long, conflicts_with_all = ["symbol", "interval", "format", "output"])]
@@ -56,11 +58,11 @@ pub enum ReplayError {
         /// The last that is kept.
         last: NaiveDate,
     },
-    /// The pair is none of the settings'.
-    #[error("{symbol} is none of the pairs that the settings name: give one of {known}")]
-    UnknownPair {
+    /// The interval is none of the settings'.
+    #[error("the settings name no bars of {given}: give --interval one of {known}")]
+    UnknownInterval {
         /// What was given.
-        symbol: crate::domain::model::Symbol,
+        given: Interval,
         /// What there is.
         known: String,
     },
@@ -88,7 +90,8 @@ impl ReplayArgs {
             return verify(&reader, &markets, &dates);
         }
         let market = picked(&self.bars, &markets)?;
-        let mut file = self.bars.begin((market.symbol, market.sessions.zone()))?;
+        check_interval(self.bars.interval, market)?;
+        let mut file = self.bars.begin((market.symbol, market.sessions.zone()));
         for date in dates {
             replay_session(&reader, &markets, date, |entry| {
                 if let JournalEntry::Event(numbered) = entry
@@ -123,19 +126,21 @@ impl ReplayArgs {
 }
 
 /// The pair that bars are asked of.
-pub(super) fn picked<'a>(bars: &BarFileArgs, markets: &'a [PairRules]) -> Result<&'a PairRules, ReplayError> {
-    let found = match bars.symbol {
-        None => markets.first(),
-        Some(symbol) => markets.iter().find(|market| market.symbol == symbol),
-    };
-    found.ok_or_else(|| ReplayError::UnknownPair {
-        symbol: bars.symbol.unwrap_or_else(crate::domain::model::Symbol::usdcop),
-        known: markets
-            .iter()
-            .map(|market| market.symbol.as_str())
-            .collect::<Vec<_>>()
-            .join(", "),
-    })
+pub(super) fn picked<'a>(bars: &BarFileArgs, markets: &'a [PairRules]) -> Result<&'a PairRules, UnknownPair> {
+    let known: Vec<Symbol> = markets.iter().map(|market| market.symbol).collect();
+    let symbol = known_pair(bars.symbol, &known)?;
+    let found = markets.iter().find(|market| market.symbol == symbol);
+    found.ok_or_else(|| UnknownPair::new(symbol, &known))
+}
+
+/// A replay makes the bars of the settings' intervals.
+fn check_interval(given: Interval, market: &PairRules) -> Result<(), ReplayError> {
+    if market.intervals.contains(&given) {
+        return Ok(());
+    }
+    let known: Vec<&str> = market.intervals.iter().map(|interval| interval.name()).collect();
+    let known = known.join(", ");
+    Err(ReplayError::UnknownInterval { given, known })
 }
 
 fn verify(reader: &LedgerReader, markets: &[PairRules], dates: &[NaiveDate]) -> anyhow::Result<Exit> {

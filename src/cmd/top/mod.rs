@@ -9,7 +9,7 @@ mod tests;
 
 use crate::clock::Stopwatch;
 use crate::cmd::{
-    ask::{Service, TokenArg},
+    ask::{Service, TokenArg, read_url},
     demo::real_time,
     output::ColourArg,
     page::status_page,
@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// How often the service is asked, such as 500ms or 5s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]

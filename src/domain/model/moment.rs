@@ -94,6 +94,19 @@ impl fmt::Display for Moment {
     }
 }
 
+/// Why a text is no date.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no date: give one such as 2026-01-02")]
+pub struct DateError(String);
+
+/// Reads a date as people and programs write it.
+///
+/// # Errors
+/// [`DateError`] when it is none.
+pub fn read_date(text: &str) -> Result<NaiveDate, DateError> {
+    parse_date(text.trim()).ok_or_else(|| DateError(text.chars().take(40).collect()))
+}
+
 fn parse_date(text: &str) -> Option<NaiveDate> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()
 }

@@ -1,6 +1,7 @@
 //! The PostgreSQL store: a bounded pool for those who read, one connection for the Writer, migrations before either.
 
 mod adopt;
+mod bar_columns;
 mod catalog;
 mod columns;
 mod copy;

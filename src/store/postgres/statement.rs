@@ -2,7 +2,10 @@
 //! know what the last one prepared; an unnamed statement is parsed, bound and executed in one message, and leaves nothing behind.
 //! It costs a plan for each question, and saves the round trip that prepares.
 
-use crate::store::{error::StoreError, postgres::sort::sort_error};
+use crate::store::{
+    error::StoreError,
+    postgres::sort::{sort_diesel, sort_error},
+};
 use diesel::connection::{CacheSize, Instrumentation, InstrumentationEvent};
 use diesel::pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata, PgValue, TypeOidLookup};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
@@ -68,6 +71,23 @@ impl Asking {
         };
         self.asking = false;
         answer.map_err(|error| self.note_refusal(&error))
+    }
+
+    /// Asks, and hands over each row as it comes in.
+    pub(super) async fn for_each_row(
+        &mut self,
+        sql: &str,
+        values: impl IntoIterator<Item = (&(dyn ToSql + Sync), Type)>,
+        mut each: impl FnMut(&tokio_postgres::Row),
+    ) -> Result<(), StoreError> {
+        let asked = self.run_question(async |client| {
+            let mut rows = std::pin::pin!(client.query_typed_raw(sql, values).await?);
+            while let Some(row) = rows.try_next().await? {
+                each(&row);
+            }
+            Ok(())
+        });
+        asked.await.map_err(|error| sort_diesel(&error))
     }
 
     fn note_refusal(&mut self, error: &tokio_postgres::Error) -> DieselError {
@@ -300,6 +320,13 @@ impl<'a> Field<'a, Pg> for Cell<'a> {
         let oid = self.answer.oids.get(self.at)?;
         raw.map(|raw| PgValue::new(raw.0, oid))
     }
+}
+
+/// What is made of a value of a row, unless it is null.
+pub(super) fn row_value<T>(row: &tokio_postgres::Row, at: usize, read: impl FnOnce(PgValue<'_>) -> T) -> Option<T> {
+    let raw: Option<Raw<'_>> = row.try_get(at).ok()?;
+    let oid = Oid(NonZeroU32::new(row.columns().get(at)?.type_().oid())?);
+    raw.map(|raw| read(PgValue::new(raw.0, &oid)))
 }
 
 /// A value as it came in.

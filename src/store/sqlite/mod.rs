@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file through diesel. No server, no set-up.
 
+mod columns;
 mod write;
 
 use crate::domain::history::History;
@@ -46,6 +47,8 @@ pub struct Sqlite {
     path: PathBuf,
     writing: Arc<Mutex<SqliteConnection>>,
     reading: Arc<Mutex<SqliteConnection>>,
+    /// For those who read bars column by column; opened for the first of them.
+    columns: Arc<Mutex<Option<rusqlite::Connection>>>,
     /// What became of rows lately.
     refusals: Arc<std::sync::Mutex<Refusals>>,
     /// Keeps the file this process's own.
@@ -69,6 +72,7 @@ impl Sqlite {
             path: path.to_owned(),
             writing: Arc::new(Mutex::new(open_connection(path)?)),
             reading: Arc::new(Mutex::new(open_connection(path)?)),
+            columns: Arc::default(),
             refusals: Arc::default(),
             _lock: None,
         })

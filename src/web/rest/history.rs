@@ -82,7 +82,7 @@ pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> 
     }
     let mut page = match format {
         "csv" => tagged(&request, csv::KIND, csv::page(&thread.zones, &found)),
-        _ => stream::page(&thread, &store, &asked, found, prices)
+        _ => stream::page(&thread, &store, &asked, found.into_iter().collect(), prices)
             .await
             .map_err(|error| unwritten(&error))?,
     };

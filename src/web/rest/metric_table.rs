@@ -194,7 +194,11 @@ pub(super) const METRICS: &[Metric] = &[
         "Restarts of the actor: each that no operator requested is a bug",
     ),
     counter("candela_errors_total", "", "Failures that supervision dealt with"),
-    gauge("candela_clients_connected", "", "WebSocket clients"),
+    gauge(
+        "candela_clients_connected",
+        "",
+        "Clients that follow live data: WebSocket, event streams and /td",
+    ),
     gauge(
         "candela_clients_slow",
         "",

@@ -7,6 +7,7 @@ pub(crate) mod market;
 pub(crate) mod history;
 pub(crate) mod csv;
 pub(crate) mod parquet;
+mod parquet_text;
 mod stream;
 pub(crate) mod metrics;
 mod metric_samples;

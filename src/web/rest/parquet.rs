@@ -1,20 +1,21 @@
 //! Bars and ticks as Apache Parquet, written a session at a time: memory does not grow with the range.
 //!
 //! A row group holds a session, so that a reader that looks for a day reads that day; in a long file the later ones hold several. The footer has what the rows lack: the
-//! market's zone, the instant that the bars are as of, and which bars are missing.
+//! market's zone, the instant that the bars are as of, and which bars are missing. A row group is gathered column by column, as it is written.
 
-use crate::domain::model::{Flags, Interval, Price};
+use crate::domain::model::{Flags, Interval, Price, Symbol};
 use crate::limits;
-use crate::store::{StoredBar, StoredTick};
+use crate::store::{BarTable, StoredTick};
+use crate::web::rest::parquet_text::TextRuns;
 use bytes::Bytes;
 use chrono::NaiveDate;
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type::{DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
-use parquet::schema::{parser::parse_message_type, types::ColumnPath};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::{parser::parse_message_type, types::SchemaDescriptor};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The content type.
@@ -29,250 +30,360 @@ pub(crate) enum Prices {
     Float,
 }
 
-/// One value of a row.
-enum ParquetCell {
-    Text(Bytes),
-    Whole(i64),
-    Small(i32),
-    Float(f64),
-    Absent,
+/// The values of a column that no row group has yet.
+#[derive(Debug)]
+enum Values {
+    Text(TextRuns),
+    Whole(Vec<i64>),
+    /// Millionths.
+    Price(Vec<i64>),
+    /// Those that are there, and for each row whether it is.
+    Maybe(Vec<i64>, Vec<i16>),
+    /// Days since 1970.
+    Date(Vec<i32>),
 }
 
-/// A column: what the schema says of it, and its value in a row.
-struct ParquetColumn<R> {
-    schema: String,
-    cell: Box<dyn FnMut(&R) -> ParquetCell + Send>,
+/// A column.
+#[derive(Debug)]
+struct ParquetColumn {
+    name: &'static str,
+    values: Values,
+}
+
+const fn text(name: &'static str) -> ParquetColumn {
+    column(name, Values::Text(TextRuns::new()))
+}
+
+const fn whole(name: &'static str) -> ParquetColumn {
+    column(name, Values::Whole(Vec::new()))
+}
+
+const fn price(name: &'static str) -> ParquetColumn {
+    column(name, Values::Price(Vec::new()))
+}
+
+const fn maybe(name: &'static str) -> ParquetColumn {
+    column(name, Values::Maybe(Vec::new(), Vec::new()))
+}
+
+const fn column(name: &'static str, values: Values) -> ParquetColumn {
+    ParquetColumn { name, values }
+}
+
+impl ParquetColumn {
+    /// Its line of the schema. `volume` is the one number that may be missing and is no price.
+    fn schema(&self, prices: Prices) -> String {
+        let price = match prices {
+            Prices::Decimal => ("INT64", " (DECIMAL(12,6))"),
+            Prices::Float => ("DOUBLE", ""),
+        };
+        let instant = ["open_time", "close_time", "timestamp", "received_at"].contains(&self.name);
+        let (repeated, (kind, logical)) = match &self.values {
+            Values::Text(_) => ("REQUIRED", ("BYTE_ARRAY", " (STRING)")),
+            Values::Whole(_) if instant => ("REQUIRED", ("INT64", " (TIMESTAMP(MICROS,true))")),
+            Values::Whole(_) => ("REQUIRED", ("INT64", "")),
+            Values::Price(_) => ("REQUIRED", price),
+            Values::Maybe(..) if self.name == "volume" => ("OPTIONAL", ("INT64", "")),
+            Values::Maybe(..) => ("OPTIONAL", price),
+            Values::Date(_) => ("REQUIRED", ("INT32", " (DATE)")),
+        };
+        format!("{repeated} {kind} {}{logical};\n", self.name)
+    }
+
+    /// Adds a number, or that there is none.
+    fn push(&mut self, number: Option<i64>) {
+        match &mut self.values {
+            Values::Whole(all) | Values::Price(all) => all.extend(number),
+            Values::Maybe(all, present) => {
+                all.extend(number);
+                present.push(i16::from(number.is_some()));
+            }
+            Values::Text(_) | Values::Date(_) => {}
+        }
+    }
+
+    /// Adds numbers.
+    fn extend(&mut self, numbers: Option<&[i64]>) {
+        if let (Values::Whole(all) | Values::Price(all), Some(numbers)) = (&mut self.values, numbers) {
+            all.extend_from_slice(numbers);
+        }
+    }
+
+    /// Adds a text so many times.
+    fn repeat(&mut self, text: &str, times: usize) {
+        if let Values::Text(runs) = &mut self.values {
+            runs.push(text, times);
+        }
+    }
+
+    /// Writes what there is, and has nothing then.
+    fn write(
+        &mut self,
+        group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+        (schema, at): (&SchemaDescriptor, usize),
+        prices: Prices,
+    ) -> Result<(), ParquetError> {
+        if let Values::Text(runs) = &mut self.values {
+            return runs.write(group, at, schema);
+        }
+        let Some(mut writer) = group.next_column()? else {
+            return Err(ParquetError::General(format!("no column for {}", self.name)));
+        };
+        let levels = match &self.values {
+            Values::Maybe(_, present) => Some(present.as_slice()),
+            _ => None,
+        };
+        let is_price = matches!(self.values, Values::Price(_))
+            || matches!(self.values, Values::Maybe(..)) && self.name != "volume";
+        match &self.values {
+            Values::Price(all) | Values::Maybe(all, _) if is_price && prices == Prices::Float => {
+                let all: Vec<f64> = all.iter().map(|price| float(*price)).collect();
+                writer.typed::<DoubleType>().write_batch(&all, levels, None)?;
+            }
+            Values::Whole(all) | Values::Price(all) | Values::Maybe(all, _) => {
+                writer.typed::<Int64Type>().write_batch(all, levels, None)?;
+            }
+            Values::Date(all) => {
+                writer.typed::<Int32Type>().write_batch(all, None, None)?;
+            }
+            Values::Text(_) => {}
+        }
+        writer.close()?;
+        match &mut self.values {
+            Values::Whole(all) | Values::Price(all) => all.clear(),
+            Values::Maybe(all, present) => {
+                all.clear();
+                present.clear();
+            }
+            Values::Date(all) => all.clear(),
+            Values::Text(_) => {}
+        }
+        Ok(())
+    }
 }
 
 /// A file being written. Rows of one `group` become one row group, as long as there are few.
-pub(crate) struct ParquetFile<R> {
+#[derive(Debug)]
+pub(crate) struct ParquetFile {
     writer: SerializedFileWriter<Vec<u8>>,
-    columns: Vec<ParquetColumn<R>>,
-    group_of: fn(&R, chrono_tz::Tz) -> Option<NaiveDate>,
-    zone: chrono_tz::Tz,
-    rows: Vec<R>,
+    schema: Arc<SchemaDescriptor>,
+    columns: Vec<ParquetColumn>,
+    prices: Prices,
+    /// Rows that no row group has yet, and the day of the last of them.
+    rows: usize,
+    last: Option<NaiveDate>,
     /// Row groups that are written.
     groups: usize,
 }
 
-impl<R> std::fmt::Debug for ParquetFile<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParquetFile").field("rows", &self.rows.len()).finish()
-    }
-}
-
-const TEXT: &str = "REQUIRED BYTE_ARRAY {} (STRING)";
-const INSTANT: &str = "REQUIRED INT64 {} (TIMESTAMP(MICROS,true))";
-
-fn column<R>(name: &str, kind: &str, cell: impl FnMut(&R) -> ParquetCell + Send + 'static) -> ParquetColumn<R> {
-    ParquetColumn {
-        schema: kind.replace("{}", name),
-        cell: Box::new(cell),
-    }
-}
-
-fn price<R>(
-    name: &str,
-    prices: Prices,
-    of: impl Fn(&R) -> Option<Price> + Send + 'static,
-    always: bool,
-) -> ParquetColumn<R> {
-    let repeated = if always { "REQUIRED" } else { "OPTIONAL" };
-    let kind = match prices {
-        Prices::Decimal => "INT64 {} (DECIMAL(12,6))",
-        Prices::Float => "DOUBLE {}",
-    };
-    column(name, &format!("{repeated} {kind}"), move |row: &R| {
-        match (of(row), prices) {
-            (None, _) => ParquetCell::Absent,
-            (Some(price), Prices::Decimal) => ParquetCell::Whole(price.micros()),
-            (Some(price), Prices::Float) => ParquetCell::Float(float(price)),
-        }
-    })
-}
-
 /// The floating-point number that is nearest to a price: both halves and their sum are exact, so only the division rounds.
-fn float(price: Price) -> f64 {
+fn float(micros: i64) -> f64 {
     let half = |micros: i64| f64::from(i32::try_from(micros).unwrap_or(i32::MAX));
-    let whole = half(price.micros() / Price::UNIT) * 1e6 + half(price.micros() % Price::UNIT);
+    let whole = half(micros / Price::UNIT) * 1e6 + half(micros % Price::UNIT);
     whole / 1e6
 }
 
-/// A text that is mostly that of the row before: it is copied when it changes.
-#[derive(Default)]
-struct LastText(Bytes);
-
-impl LastText {
-    fn cell(&mut self, text: &str) -> ParquetCell {
-        if self.0 != text {
-            self.0 = Bytes::copy_from_slice(text.as_bytes());
-        }
-        ParquetCell::Text(self.0.clone())
-    }
-}
-
-fn text(text: &'static str) -> ParquetCell {
-    ParquetCell::Text(Bytes::from_static(text.as_bytes()))
-}
-
-fn number(number: impl TryInto<i64>) -> ParquetCell {
-    ParquetCell::Whole(number.try_into().unwrap_or(i64::MAX))
-}
-
-fn date(date: NaiveDate) -> ParquetCell {
+fn days(date: NaiveDate) -> i32 {
     let days = date.signed_duration_since(NaiveDate::default()).num_days();
-    ParquetCell::Small(i32::try_from(days).unwrap_or(i32::MAX))
+    i32::try_from(days).unwrap_or(i32::MAX)
 }
 
-/// A file of bars of one pair and interval.
-pub(crate) fn bars(
+/// Bars of one pair and interval.
+#[derive(Debug)]
+pub(crate) struct BarFileWriter {
+    file: ParquetFile,
+    symbol: Symbol,
     interval: Interval,
-    zone: chrono_tz::Tz,
-    prices: Prices,
-) -> Result<ParquetFile<StoredBar>, ParquetError> {
-    let mut symbols = LastText::default();
-    let mut flags = LastText::default();
-    let mut sources = LastText::default();
-    let columns = vec![
-        column("symbol", TEXT, move |stored: &StoredBar| {
-            symbols.cell(stored.bar.key.symbol.as_str())
-        }),
-        column("interval", TEXT, |stored: &StoredBar| {
-            text(stored.bar.key.interval.name())
-        }),
-        column("open_time", INSTANT, |stored: &StoredBar| {
-            ParquetCell::Whole(stored.bar.key.opens_at.micros())
-        }),
-        column("close_time", INSTANT, |stored: &StoredBar| {
-            ParquetCell::Whole(stored.bar.closes_at.micros())
-        }),
-        price("open", prices, |stored: &StoredBar| Some(stored.bar.ohlc.open), true),
-        price("high", prices, |stored: &StoredBar| Some(stored.bar.ohlc.high), true),
-        price("low", prices, |stored: &StoredBar| Some(stored.bar.ohlc.low), true),
-        price("close", prices, |stored: &StoredBar| Some(stored.bar.ohlc.close), true),
-        column("volume", "OPTIONAL INT64 {}", |_: &StoredBar| ParquetCell::Absent),
-        column("ticks", "REQUIRED INT64 {}", |stored: &StoredBar| {
-            number(stored.bar.ticks)
-        }),
-        column("state", TEXT, |stored: &StoredBar| text(stored.bar.state.name())),
-        column("revision", "REQUIRED INT64 {}", |stored: &StoredBar| {
-            number(stored.bar.revision)
-        }),
-        column("provenance", TEXT, |stored: &StoredBar| {
-            text(stored.bar.provenance.name())
-        }),
-        column("flags", TEXT, move |stored: &StoredBar| {
-            if stored.bar.flags == Flags::default() {
-                return text("");
-            }
-            let names: Vec<&str> = stored.bar.flags.names().collect();
-            flags.cell(&names.join("|"))
-        }),
-        column("session_date", "REQUIRED INT32 {} (DATE)", |stored: &StoredBar| {
-            date(stored.bar.session_date)
-        }),
-        column("session_type", TEXT, |stored: &StoredBar| {
-            text(stored.bar.session_kind.name())
-        }),
-        column("source", TEXT, move |stored: &StoredBar| sources.cell(&stored.source)),
-    ];
-    // Bars of a whole session are one a session: with a row group each, the footer would exceed the rows.
-    let group_of: fn(&StoredBar, chrono_tz::Tz) -> Option<NaiveDate> = match interval.length() {
-        Some(_) => |stored: &StoredBar, _| Some(stored.bar.session_date),
-        None => |_: &StoredBar, _| None,
-    };
-    ParquetFile::begin("bars", columns, group_of, zone)
 }
 
-/// A file of ticks of one pair.
-pub(super) fn ticks(zone: chrono_tz::Tz, prices: Prices) -> Result<ParquetFile<StoredTick>, ParquetError> {
-    let mut symbols = LastText::default();
-    let mut epochs = LastText::default();
-    let columns = vec![
-        column("symbol", TEXT, move |stored: &StoredTick| {
-            symbols.cell(stored.tick.tick.symbol.as_str())
-        }),
-        column("epoch", TEXT, move |stored: &StoredTick| {
-            epochs.cell(&stored.epoch.to_string())
-        }),
-        column("seq", "REQUIRED INT64 {}", |stored: &StoredTick| number(stored.seq)),
-        column("timestamp", INSTANT, |stored: &StoredTick| {
-            ParquetCell::Whole(stored.tick.tick.at.micros())
-        }),
-        column("received_at", INSTANT, |stored: &StoredTick| {
-            ParquetCell::Whole(stored.tick.received_at.micros())
-        }),
-        price(
-            "price",
-            prices,
-            |stored: &StoredTick| Some(stored.tick.tick.price),
-            true,
-        ),
-        price("bid", prices, |stored: &StoredTick| stored.tick.tick.bid, false),
-        price("ask", prices, |stored: &StoredTick| stored.tick.tick.ask, false),
-        column("provenance", TEXT, |stored: &StoredTick| {
-            text(stored.tick.tick.provenance.name())
-        }),
-    ];
-    ParquetFile::begin(
-        "ticks",
-        columns,
-        |stored: &StoredTick, zone: chrono_tz::Tz| {
-            let at = stored.tick.received_at.datetime();
-            Some(at.with_timezone(&zone).date_naive())
-        },
-        zone,
-    )
-}
-
-impl<R> ParquetFile<R> {
-    fn begin(
-        name: &str,
-        columns: Vec<ParquetColumn<R>>,
-        group_of: fn(&R, chrono_tz::Tz) -> Option<NaiveDate>,
-        zone: chrono_tz::Tz,
-    ) -> Result<Self, ParquetError> {
-        let fields: String = columns.iter().map(|column| format!("{};\n", column.schema)).collect();
-        let schema = parse_message_type(&format!("message {name} {{\n{fields}}}"))?;
-        // A column of a row group is one page: an index of pages would say what its statistics say, and be held until the footer.
-        let mut properties = WriterProperties::builder()
-            .set_created_by("candela".to_owned())
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true);
-        for field in schema.get_fields() {
-            // Strings repeat; numbers of a session hardly do, and looking for repetitions is most of the work.
-            let words = field.get_physical_type() == parquet::basic::Type::BYTE_ARRAY;
-            let path = ColumnPath::from(field.name());
-            properties = properties.set_column_dictionary_enabled(path, words);
-        }
-        let writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties.build()))?;
+impl BarFileWriter {
+    /// Begins a file.
+    pub(crate) fn new(symbol: Symbol, interval: Interval, prices: Prices) -> Result<Self, ParquetError> {
+        let columns = vec![
+            text("symbol"),
+            text("interval"),
+            whole("open_time"),
+            whole("close_time"),
+            price("open"),
+            price("high"),
+            price("low"),
+            price("close"),
+            maybe("volume"),
+            whole("ticks"),
+            text("state"),
+            whole("revision"),
+            text("provenance"),
+            text("flags"),
+            column("session_date", Values::Date(Vec::new())),
+            text("session_type"),
+            text("source"),
+        ];
         Ok(Self {
-            writer,
-            columns,
-            group_of,
-            zone,
-            rows: Vec::new(),
-            groups: 0,
+            file: ParquetFile::begin("bars", columns, prices)?,
+            symbol,
+            interval,
         })
     }
 
-    /// Adds rows, in order, and returns the bytes of the file that are complete.
-    pub(crate) fn push(&mut self, rows: impl IntoIterator<Item = R>) -> Result<Bytes, ParquetError> {
-        for row in rows {
-            let group = |row: &R| (self.group_of)(row, self.zone);
-            let ends = self.rows.last().is_some_and(|last| group(last) != group(&row));
-            // The footer lists every group and is held until the end, so a long file gathers sessions.
-            let gathers = self.groups >= limits::PARQUET_SESSION_GROUPS && self.rows.len() < limits::PARQUET_GATHERED;
-            if (ends && !gathers) || self.rows.len() >= limits::PARQUET_GROUP {
-                self.end_group()?;
+    /// Adds bars, in order, and returns the bytes of the file that are complete.
+    pub(crate) fn push(&mut self, bars: &BarTable) -> Result<Bytes, ParquetError> {
+        let mut begin = 0_usize;
+        for (date, count) in bars.session_date.within(0..bars.len()) {
+            let end = begin.saturating_add(count);
+            // Bars of a whole session are one a session: with a row group each, the footer would exceed the rows.
+            let group = self.interval.length().map(|_| date);
+            while begin < end {
+                let rows = begin..end.min(begin.saturating_add(limits::PARQUET_GROUP));
+                begin = rows.end;
+                self.file.make_room(group, rows.len())?;
+                self.add(bars, rows, date);
             }
-            self.rows.push(row);
         }
-        self.written()
+        self.file.written()
+    }
+
+    /// Adds some bars of a session.
+    fn add(&mut self, bars: &BarTable, rows: Range<usize>, date: NaiveDate) {
+        let count = rows.len();
+        let [open, high, low, close] = &bars.prices;
+        for column in &mut self.file.columns {
+            match (column.name, &mut column.values) {
+                ("volume", Values::Maybe(_, present)) => present.resize(present.len().saturating_add(count), 0),
+                (_, Values::Date(all)) => all.resize(all.len().saturating_add(count), days(date)),
+                ("open_time", _) => column.extend(bars.opens_at.get(rows.clone())),
+                ("close_time", _) => column.extend(bars.closes_at.get(rows.clone())),
+                ("open", _) => column.extend(open.get(rows.clone())),
+                ("high", _) => column.extend(high.get(rows.clone())),
+                ("low", _) => column.extend(low.get(rows.clone())),
+                ("close", _) => column.extend(close.get(rows.clone())),
+                ("ticks", _) => column.extend(bars.ticks.get(rows.clone())),
+                ("revision", _) => column.extend(bars.revision.get(rows.clone())),
+                ("symbol", _) => column.repeat(self.symbol.as_str(), count),
+                ("interval", _) => column.repeat(self.interval.name(), count),
+                ("state", _) => runs(column, bars.state.within(rows.clone()), |state| state.name()),
+                ("provenance", _) => runs(column, bars.provenance.within(rows.clone()), |provenance| {
+                    provenance.name()
+                }),
+                ("session_type", _) => runs(column, bars.session_kind.within(rows.clone()), |kind| kind.name()),
+                ("flags", _) => runs(column, bars.flags.within(rows.clone()), flag_names),
+                ("source", _) => {
+                    let name = |at| bars.sources.get(at).map_or("", String::as_str);
+                    runs(column, bars.source.within(rows.clone()), name);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The rest of the file, with a footer that says this.
     pub(crate) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
+        self.file.finish(said)
+    }
+}
+
+fn flag_names(flags: Flags) -> String {
+    flags.names().collect::<Vec<_>>().join("|")
+}
+
+/// Adds the names of values.
+fn runs<T, N: AsRef<str>>(column: &mut ParquetColumn, values: impl Iterator<Item = (T, usize)>, name: impl Fn(T) -> N) {
+    for (value, count) in values {
+        column.repeat(name(value).as_ref(), count);
+    }
+}
+
+/// Ticks of one pair.
+#[derive(Debug)]
+pub(super) struct TickFileWriter {
+    file: ParquetFile,
+    zone: chrono_tz::Tz,
+}
+
+impl TickFileWriter {
+    /// Begins a file; a row group is a day of the market's zone.
+    pub(super) fn new(zone: chrono_tz::Tz, prices: Prices) -> Result<Self, ParquetError> {
+        let columns = vec![
+            text("symbol"),
+            text("epoch"),
+            whole("seq"),
+            whole("timestamp"),
+            whole("received_at"),
+            price("price"),
+            maybe("bid"),
+            maybe("ask"),
+            text("provenance"),
+        ];
+        let file = ParquetFile::begin("ticks", columns, prices)?;
+        Ok(Self { file, zone })
+    }
+
+    /// Adds ticks, in order, and returns the bytes of the file that are complete.
+    pub(super) fn push(&mut self, ticks: &[StoredTick]) -> Result<Bytes, ParquetError> {
+        for stored in ticks {
+            let tick = &stored.tick.tick;
+            let received_at = stored.tick.received_at;
+            let day = received_at.datetime().with_timezone(&self.zone).date_naive();
+            self.file.make_room(Some(day), 1)?;
+            for column in &mut self.file.columns {
+                match column.name {
+                    "symbol" => column.repeat(tick.symbol.as_str(), 1),
+                    "epoch" => column.repeat(stored.epoch.as_str(), 1),
+                    "seq" => column.push(Some(i64::try_from(stored.seq).unwrap_or(i64::MAX))),
+                    "timestamp" => column.push(Some(tick.at.micros())),
+                    "received_at" => column.push(Some(received_at.micros())),
+                    "price" => column.push(Some(tick.price.micros())),
+                    "bid" => column.push(tick.bid.map(Price::micros)),
+                    "ask" => column.push(tick.ask.map(Price::micros)),
+                    _ => column.repeat(tick.provenance.name(), 1),
+                }
+            }
+        }
+        self.file.written()
+    }
+
+    /// The rest of the file, with a footer that says this.
+    pub(super) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
+        self.file.finish(said)
+    }
+}
+
+impl ParquetFile {
+    fn begin(name: &str, columns: Vec<ParquetColumn>, prices: Prices) -> Result<Self, ParquetError> {
+        let fields: String = columns.iter().map(|column| column.schema(prices)).collect();
+        let schema = parse_message_type(&format!("message {name} {{\n{fields}}}"))?;
+        // A column of a row group is one page: an index of pages would say what its statistics say, and be held until the footer.
+        // Numbers of a session hardly repeat, and looking for repetitions is most of the work.
+        let properties = WriterProperties::builder()
+            .set_created_by("candela".to_owned())
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_dictionary_enabled(false)
+            .set_offset_index_disabled(true);
+        let writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties.build()))?;
+        Ok(Self {
+            schema: Arc::new(writer.schema_descr().clone()),
+            writer,
+            columns,
+            prices,
+            rows: 0,
+            last: None,
+            groups: 0,
+        })
+    }
+
+    /// Ends the row group where rows of this group do not belong into it, and counts them in.
+    fn make_room(&mut self, group: Option<NaiveDate>, rows: usize) -> Result<(), ParquetError> {
+        let ends = self.rows > 0 && self.last != group;
+        // The footer lists every group and is held until the end, so a long file gathers sessions.
+        let gathers = self.groups >= limits::PARQUET_SESSION_GROUPS && self.rows < limits::PARQUET_GATHERED;
+        if (ends && !gathers) || self.rows.saturating_add(rows) > limits::PARQUET_GROUP {
+            self.end_group()?;
+        }
+        self.rows = self.rows.saturating_add(rows);
+        self.last = group;
+        Ok(())
+    }
+
+    fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
         self.end_group()?;
         for (key, value) in said {
             self.writer
@@ -288,56 +399,19 @@ impl<R> ParquetFile<R> {
     }
 
     fn end_group(&mut self) -> Result<(), ParquetError> {
-        if self.rows.is_empty() {
+        if self.rows == 0 {
             return Ok(());
         }
+        let schema = Arc::clone(&self.schema);
         let mut group = self.writer.next_row_group()?;
-        for column in &mut self.columns {
-            if let Some(mut writer) = group.next_column()? {
-                write(&mut writer, self.rows.iter().map(&mut column.cell))?;
-                writer.close()?;
-            }
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            column.write(&mut group, (&schema, at), self.prices)?;
         }
         group.close()?;
         self.groups = self.groups.saturating_add(1);
-        self.rows.clear();
+        self.rows = 0;
         Ok(())
     }
-}
-
-/// Writes the cells of one column: those that are there, and for each row whether it is.
-fn write(
-    writer: &mut SerializedColumnWriter<'_>,
-    cells: impl ExactSizeIterator<Item = ParquetCell>,
-) -> Result<(), ParquetError> {
-    let mut texts: Vec<ByteArray> = Vec::new();
-    let mut wholes: Vec<i64> = Vec::new();
-    let mut smalls: Vec<i32> = Vec::new();
-    let mut floats: Vec<f64> = Vec::new();
-    let mut present: Vec<i16> = Vec::with_capacity(cells.len());
-    for cell in cells {
-        present.push(i16::from(!matches!(cell, ParquetCell::Absent)));
-        match cell {
-            ParquetCell::Text(text) => texts.push(ByteArray::from(text)),
-            ParquetCell::Whole(whole) => wholes.push(whole),
-            ParquetCell::Small(small) => smalls.push(small),
-            ParquetCell::Float(float) => floats.push(float),
-            ParquetCell::Absent => {}
-        }
-    }
-    let levels = Some(present.as_slice());
-    match writer.untyped() {
-        ColumnWriter::ByteArrayColumnWriter(_) => writer.typed::<ByteArrayType>().write_batch(&texts, levels, None),
-        ColumnWriter::Int64ColumnWriter(_) => writer.typed::<Int64Type>().write_batch(&wholes, levels, None),
-        ColumnWriter::Int32ColumnWriter(_) => writer.typed::<Int32Type>().write_batch(&smalls, levels, None),
-        ColumnWriter::DoubleColumnWriter(_) => writer.typed::<DoubleType>().write_batch(&floats, levels, None),
-        _ => {
-            return Err(ParquetError::General(
-                "a column of a kind that is not written".to_owned(),
-            ));
-        }
-    }?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -345,17 +419,17 @@ mod tests {
     use super::*;
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
-    type Row = (NaiveDate, i64);
-
     #[test]
     fn a_long_file_gathers_sessions_in_its_later_row_groups_and_divides_none() {
-        let number = column("n", "REQUIRED INT64 {}", |row: &Row| ParquetCell::Whole(row.1));
-        let group_of = |row: &Row, _: chrono_tz::Tz| Some(row.0);
-        let mut file = ParquetFile::begin("rows", vec![number], group_of, chrono_tz::Tz::UTC).unwrap();
+        const ROWS: usize = 59;
+        let mut file = ParquetFile::begin("rows", vec![whole("n")], Prices::Decimal).unwrap();
         let days = NaiveDate::from_ymd_opt(2020, 1, 1).unwrap().iter_days();
+        let a_group = limits::PARQUET_GATHERED.div_ceil(ROWS);
         let mut bytes = Vec::new();
-        for day in days.take(limits::PARQUET_SESSION_GROUPS + 200) {
-            bytes.extend(file.push((0..59).map(|number| (day, number))).unwrap());
+        for day in days.take(limits::PARQUET_SESSION_GROUPS + 2 * a_group + 7) {
+            file.make_room(Some(day), ROWS).unwrap();
+            file.columns[0].extend(Some(&[4; ROWS]));
+            bytes.extend(file.written().unwrap());
         }
         bytes.extend(file.finish(Vec::new()).unwrap());
         let read = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
@@ -367,7 +441,8 @@ mod tests {
             .collect();
         let (early, late) = groups.split_at(limits::PARQUET_SESSION_GROUPS);
         assert!(early.iter().all(|rows| *rows == 59), "{early:?}");
-        // 68 sessions are the first whole number of them that reaches the limit.
-        assert_eq!(late, [68 * 59, 68 * 59, 64 * 59]);
+        // The first whole number of sessions that reaches the limit, twice, and the rest.
+        let of = |sessions: usize| i64::try_from(sessions * ROWS).unwrap();
+        assert_eq!(late, [of(a_group), of(a_group), of(7)]);
     }
 }

@@ -3,8 +3,8 @@
 use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::protocol::frames;
 use crate::limits;
-use crate::store::{BarQuery, GapQuery, Store, StoreError, TickQuery};
-use crate::web::rest::parquet::{self, ParquetFile, Prices};
+use crate::store::{BarQuery, BarTable, GapQuery, Store, StoreError, StoredTick, TickQuery};
+use crate::web::rest::parquet::{self, BarFileWriter, Prices, TickFileWriter};
 use crate::web::shared::Thread;
 use ::parquet::errors::ParquetError;
 use actix_web::HttpResponse;
@@ -25,48 +25,55 @@ pub(super) enum FileError {
     Parquet(#[from] ParquetError),
 }
 
-/// A page that is being read, and whether more follow it.
-type PageOf<R> = Pin<Box<dyn Future<Output = Result<(Vec<R>, bool), StoreError>>>>;
+/// A page that is being read, and the query of the page after it, if more may follow.
+type PageOf<Q> = Pin<Box<dyn Future<Output = Result<(<Q as Pages>::Rows, Option<Q>), StoreError>>>>;
 
 /// A query that is read page by page.
 pub(super) trait Pages: Clone + 'static {
-    /// What a page holds.
-    type Row: 'static;
+    /// A page.
+    type Rows: Default + 'static;
+    /// The file.
+    type File: 'static;
 
     /// The first page of all.
     fn first(self) -> Self;
-    /// Reads a page.
-    fn read(self, store: Store) -> PageOf<Self::Row>;
-    /// The page after one that more follow and that ended with `last`.
-    fn after(self, last: &Self::Row) -> Self;
+    /// Reads a page, into the memory of one that was written.
+    fn read(self, store: Store, into: Self::Rows) -> PageOf<Self>;
     /// Of which pair, and of which stretch.
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp);
     /// As of when.
     fn as_of(&self) -> Option<Timestamp>;
-    /// The file.
-    fn table(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<ParquetFile<Self::Row>, ParquetError>;
+    /// Begins the file.
+    fn begin(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<Self::File, ParquetError>;
+    /// Adds a page to it, and returns what of it is complete.
+    fn push(file: &mut Self::File, rows: &Self::Rows) -> Result<Bytes, ParquetError>;
+    /// The rest of it.
+    fn finish(file: &mut Self::File, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError>;
 }
 
 impl Pages for BarQuery {
-    type Row = crate::store::StoredBar;
+    type Rows = BarTable;
+    type File = BarFileWriter;
 
     fn first(self) -> Self {
         Self {
-            limit: limits::CSV_PAGE,
+            limit: limits::CSV_PAGE, // the first bytes are soon there
             latest: false,
             ..self
         }
     }
 
-    fn read(self, store: Store) -> PageOf<Self::Row> {
-        Box::pin(async move { store.bars_in_turn(self).await })
-    }
-
-    fn after(self, last: &Self::Row) -> Self {
-        Self {
-            cursor: Some(last.bar.key.opens_at),
-            ..self
-        }
+    fn read(self, store: Store, into: BarTable) -> PageOf<Self> {
+        Box::pin(async move {
+            let (bars, more) = store.bar_columns_in_turn(self.clone(), into).await?;
+            let last = bars.opens_at.last().filter(|_| more).copied();
+            let next = last.map(|last| Self {
+                cursor: Some(Timestamp::from_micros(last)),
+                limit: limits::PARQUET_PAGE,
+                ..self
+            });
+            Ok((bars, next))
+        })
     }
 
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp) {
@@ -77,13 +84,22 @@ impl Pages for BarQuery {
         self.as_of
     }
 
-    fn table(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<ParquetFile<Self::Row>, ParquetError> {
-        parquet::bars(self.interval, zone, prices)
+    fn begin(&self, _: chrono_tz::Tz, prices: Prices) -> Result<BarFileWriter, ParquetError> {
+        BarFileWriter::new(self.symbol, self.interval, prices)
+    }
+
+    fn push(file: &mut BarFileWriter, rows: &BarTable) -> Result<Bytes, ParquetError> {
+        file.push(rows)
+    }
+
+    fn finish(file: &mut BarFileWriter, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
+        file.finish(said)
     }
 }
 
 impl Pages for TickQuery {
-    type Row = crate::store::StoredTick;
+    type Rows = Vec<StoredTick>;
+    type File = TickFileWriter;
 
     fn first(self) -> Self {
         Self {
@@ -92,20 +108,16 @@ impl Pages for TickQuery {
         }
     }
 
-    fn read(self, store: Store) -> PageOf<Self::Row> {
+    fn read(self, store: Store, _: Vec<StoredTick>) -> PageOf<Self> {
         Box::pin(async move {
-            let limit = self.limit;
-            let ticks = store.read_ticks(self).await?;
-            let more = u32::try_from(ticks.len()).is_ok_and(|ticks| ticks >= limit);
-            Ok((ticks, more))
+            let ticks = store.read_ticks(self.clone()).await?;
+            let more = u32::try_from(ticks.len()).is_ok_and(|ticks| ticks >= self.limit);
+            let next = ticks.last().filter(|_| more).map(|last| Self {
+                cursor: Some(last.place()),
+                ..self
+            });
+            Ok((ticks, next))
         })
-    }
-
-    fn after(self, last: &Self::Row) -> Self {
-        Self {
-            cursor: Some(last.place()),
-            ..self
-        }
     }
 
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp) {
@@ -116,8 +128,16 @@ impl Pages for TickQuery {
         None
     }
 
-    fn table(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<ParquetFile<Self::Row>, ParquetError> {
-        parquet::ticks(zone, prices)
+    fn begin(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<TickFileWriter, ParquetError> {
+        TickFileWriter::new(zone, prices)
+    }
+
+    fn push(file: &mut TickFileWriter, rows: &Vec<StoredTick>) -> Result<Bytes, ParquetError> {
+        file.push(rows)
+    }
+
+    fn finish(file: &mut TickFileWriter, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
+        file.finish(said)
     }
 }
 
@@ -166,13 +186,13 @@ pub(super) async fn page<Q: Pages>(
     thread: &Thread,
     store: &Store,
     asked: &Q,
-    rows: Vec<Q::Row>,
+    rows: Q::Rows,
     prices: Prices,
 ) -> Result<HttpResponse, FileError> {
     let zone = thread.zones.of(asked.stretch().0);
-    let mut table = asked.table(zone, prices)?;
-    let rows = table.push(rows)?;
-    let rest = table.finish(footer(asked, store, &thread.zones).await?)?;
+    let mut file = asked.begin(zone, prices)?;
+    let rows = Q::push(&mut file, &rows)?;
+    let rest = Q::finish(&mut file, footer(asked, store, &thread.zones).await?)?;
     Ok(answer().body([rows, rest].concat()))
 }
 
@@ -185,24 +205,24 @@ pub(super) fn file<Q: Pages>(
 ) -> Result<HttpResponse, FileError> {
     let zones = thread.zones.clone();
     let asked = asked.first();
-    let table = asked.table(zones.of(asked.stretch().0), prices)?;
-    let pages = stream::try_unfold((Some((Some(asked.clone()), table)), store), move |(at, store)| {
+    let file = asked.begin(zones.of(asked.stretch().0), prices)?;
+    let begun = (Some(asked.clone()), file, Q::Rows::default());
+    let pages = stream::try_unfold((Some(begun), store), move |(at, store)| {
         let zones = zones.clone();
         let asked = asked.clone();
         async move {
-            let Some((mut next, mut table)) = at else {
+            let Some((mut next, mut file, mut rows)) = at else {
                 return Ok::<_, FileError>(None);
             };
             while let Some(page) = next.take() {
-                let (rows, more) = page.clone().read(store.clone()).await?;
-                next = rows.last().filter(|_| more).map(|last| page.after(last));
-                let bytes = table.push(rows)?;
+                (rows, next) = page.read(store.clone(), rows).await?;
+                let bytes = Q::push(&mut file, &rows)?;
                 if !bytes.is_empty() {
-                    return Ok(Some((bytes, (Some((next, table)), store)))); // an empty chunk would end the answer
+                    return Ok(Some((bytes, (Some((next, file, rows)), store)))); // an empty chunk would end the answer
                 }
             }
             let said = footer(&asked, &store, &zones).await?;
-            let bytes: Bytes = table.finish(said)?;
+            let bytes = Q::finish(&mut file, said)?;
             Ok(Some((bytes, (None, store))))
         }
     });

@@ -60,16 +60,28 @@ pub(super) fn rate(
     Ok(json!({"symbol": symbol, "rate": rate, "timestamp": at.secs()}))
 }
 
-/// `/quote`: the session of the last bars so far, beside the close before it.
+/// `/quote`: the session so far, beside the close before it. `begun` is the session of the last price: until its first bar closes,
+/// its open, high and low are not known.
 pub(super) fn quote(
     symbol: Symbol,
-    last: Option<&AcceptedTick>,
+    (last, begun): (Option<&AcceptedTick>, Option<Session>),
     bars: &[Bar],
     open: bool,
     decimals: Option<u32>,
 ) -> Result<Value, ApiError> {
     let newest = bars.last().ok_or_else(ApiError::no_data)?;
     let (price, at) = last_price(last, bars)?;
+    if let Some(begun) = begun.filter(|begun| begun.date > newest.session_date) {
+        let before = newest.ohlc.close;
+        let (base, quoted) = currencies(&symbol);
+        return Ok(json!({
+            "symbol": symbol, "name": format!("{base} / {quoted}"), "exchange": "PHYSICAL CURRENCY",
+            "datetime": begun.date.to_string(), "timestamp": begun.opens.secs(), "last_quote_at": at.secs(),
+            "open": null, "high": null, "low": null, "close": price_text(price, decimals),
+            "previous_close": price_text(before, decimals), "change": price_text(price.minus(before), decimals),
+            "percent_change": percent(price, before), "is_market_open": open,
+        }));
+    }
     let of_session = || bars.iter().filter(|bar| bar.session_date == newest.session_date);
     let before = bars.iter().rev().find(|bar| bar.session_date != newest.session_date);
     let before = before.map(|bar| bar.ohlc.close);

@@ -142,7 +142,10 @@ impl TdQuestion {
         match method {
             "price" => compose::price(last.as_ref(), &bars, decimals),
             "exchange_rate" => compose::rate(symbol, last.as_ref(), &bars, decimals),
-            "quote" => compose::quote(symbol, last.as_ref(), &bars, open().is_some(), decimals),
+            "quote" => {
+                let begun = last.and_then(|last| sessions.as_ref()?.at(last.tick.at));
+                compose::quote(symbol, (last.as_ref(), begun), &bars, open().is_some(), decimals)
+            }
             _ => {
                 let unfinished = compose::unfinished(sessions.as_deref(), self.now());
                 compose::eod(symbol, &bars, &unfinished, decimals)

@@ -5,7 +5,7 @@
 
 use crate::domain::model::{AcceptedTick, Bar, Flags, Gap, GapStatus, Interval, Price, Symbol, Timestamp};
 use crate::views::status::SeamStatus;
-use chrono::{NaiveTime, TimeZone};
+use chrono::{NaiveDate, NaiveTime, TimeZone};
 use serde_json::{Value, json};
 
 /// A refusal.
@@ -183,14 +183,14 @@ pub(super) fn timescale_marks(marks: Vec<ChartMark>) -> Value {
     shown.collect()
 }
 
-/// One pair of `/quotes`: the last price, and the session's bars so far with the close before them.
-pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, bars: &[Bar]) -> Value {
+/// One pair of `/quotes`: the last price, and the bars so far of its session, which `date` names, with the close before them.
+pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, date: Option<NaiveDate>, bars: &[Bar]) -> Value {
     let name = symbol.compact();
     let close = bars.last().map(|bar| bar.ohlc.close);
     let Some(price) = last.map(|last| last.tick.price).or(close) else {
         return json!({"s": "error", "n": name, "v": {}, "errmsg": "there is no price yet"});
     };
-    let date = bars.last().map(|bar| bar.session_date);
+    let date = date.max(bars.last().map(|bar| bar.session_date));
     let of_session = || bars.iter().filter(|bar| Some(bar.session_date) == date);
     let before = bars.iter().rev().find(|bar| Some(bar.session_date) != date);
     let before = before.map(|bar| bar.ohlc.close);
@@ -278,22 +278,34 @@ mod tests {
         let (mut before, now) = (at(1_761_051_600), at(1_761_138_000));
         before.session_date = before.session_date.pred_opt().unwrap();
         before.ohlc = crate::domain::model::Ohlc::flat_at(Price::from_micros(3_200_000_000));
-        let quote = quote(Symbol::usdcop(), None, &[before, now]);
+        let quote = quote(Symbol::usdcop(), None, None, &[before, now]);
         assert_eq!(
             (&quote["v"]["ch"], &quote["v"]["chp"]),
             (&json!(800), &json!(25)),
             "{quote}"
         );
-        assert_eq!(super::quote(Symbol::usdcop(), None, &[])["s"], "error");
+        assert_eq!(super::quote(Symbol::usdcop(), None, None, &[])["s"], "error");
         let Event::Tick(mut tick) = tick_event(Symbol::usdcop(), 1, now.closes_at) else {
             panic!("no tick");
         };
         tick.tick.price = Price::from_micros(4_100_000_000);
-        let quote = super::quote(Symbol::usdcop(), Some(&tick), &[before, now]);
+        let quote = super::quote(Symbol::usdcop(), Some(&tick), None, &[before, now]);
         assert_eq!(
             (&quote["v"]["lp"], &quote["v"]["high_price"], &quote["v"]["low_price"]),
             (&json!(4100), &json!(4100), &json!(4000)),
             "the last price is the highest"
+        );
+        let next = now.session_date.succ_opt();
+        let quote = super::quote(Symbol::usdcop(), Some(&tick), next, &[before, now]);
+        assert_eq!(
+            (
+                &quote["v"]["open_price"],
+                &quote["v"]["high_price"],
+                &quote["v"]["prev_close_price"],
+                &quote["v"]["ch"]
+            ),
+            (&Value::Null, &Value::Null, &json!(4000), &json!(100)),
+            "a session without a bar has nothing of the one before but its close"
         );
     }
 

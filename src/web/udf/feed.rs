@@ -342,7 +342,18 @@ async fn quotes_of(request: &HttpRequest) -> Result<Value, Refused> {
             }
             None => Vec::new(),
         };
-        quotes.push(compose::quote(symbol, last.as_ref(), &bars));
+        let calendars = &question.thread.common.calendars;
+        let sessions = calendars
+            .iter()
+            .find(|(known, _)| *known == symbol)
+            .map(|(_, sessions)| sessions);
+        let begun = last.and_then(|last| sessions?.at(last.tick.at));
+        quotes.push(compose::quote(
+            symbol,
+            last.as_ref(),
+            begun.map(|begun| begun.date),
+            &bars,
+        ));
     }
     Ok(json!({"s": "ok", "d": quotes}))
 }

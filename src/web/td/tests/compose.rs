@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::calendar::Calendar;
-use crate::domain::model::{Ohlc, SessionKind};
-use crate::web::tests::stage::bar;
+use crate::domain::model::{Event, Ohlc, SessionKind};
+use crate::web::tests::stage::{bar, tick_event};
 
 const MORNING: i64 = 1_761_138_000; // 2025-10-22 13:00 UTC, 08:00 in Bogota
 
@@ -24,7 +24,7 @@ fn two_days() -> Bars {
 
 #[test]
 fn a_quote_is_of_the_session_and_compares_with_the_close_before_it() {
-    let quote = quote(Symbol::usdcop(), None, &two_days(), true, Some(2)).unwrap();
+    let quote = quote(Symbol::usdcop(), (None, None), &two_days(), true, Some(2)).unwrap();
     assert_eq!(quote["datetime"], "2025-10-22");
     assert_eq!(
         (&quote["open"], &quote["high"], &quote["low"]),
@@ -40,8 +40,30 @@ fn a_quote_is_of_the_session_and_compares_with_the_close_before_it() {
     );
     assert_eq!(quote["last_quote_at"], MORNING + 600);
     assert_eq!(
-        super::quote(Symbol::usdcop(), None, &[], true, None),
+        super::quote(Symbol::usdcop(), (None, None), &[], true, None),
         Err(ApiError::no_data())
+    );
+}
+
+#[test]
+fn a_quote_of_a_session_without_a_bar_has_nothing_of_the_session_before_but_its_close() {
+    let begun = Calendar::usdcop().at(Timestamp::from_secs(MORNING + 86_400 + 60));
+    let Event::Tick(mut tick) = tick_event(Symbol::usdcop(), 1, Timestamp::from_secs(MORNING + 86_460)) else {
+        panic!("no tick");
+    };
+    tick.tick.price = Price::from_micros(3_960_000_000);
+    let quote = quote(Symbol::usdcop(), (Some(&tick), begun), &two_days(), true, Some(2)).unwrap();
+    assert_eq!(
+        (&quote["datetime"], &quote["timestamp"]),
+        (&json!("2025-10-23"), &json!(MORNING + 86_400))
+    );
+    assert_eq!(
+        (&quote["open"], &quote["high"], &quote["low"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&quote["close"], &quote["previous_close"], &quote["percent_change"]),
+        (&json!("3960.00"), &json!("3600.00"), &json!("10.00000"))
     );
 }
 
