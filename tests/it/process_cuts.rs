@@ -1,10 +1,11 @@
 //! Candela is killed and the end of its ledger's log cut off, again and again, while clients and a reader of Redis follow: among what
-//! all of them and the tables hold no number has two meanings.
+//! all of them and the tables hold no number has two meanings, and the tables hold what the vendor told, in its order, each tick once.
 //!
 //! The short form is a few rounds and clients; with `CANDELA_TEST_LONG` it is 200 rounds (or as many as its value names) and 20 clients.
 
 use crate::child::wait_until;
 use crate::process_kills::{Client, World, all_saw, condition, is_long, of_service, pass, status};
+use crate::witness::Witness;
 use candela::clock::Stopwatch;
 use candela::domain::model::Price;
 use serde_json::Value;
@@ -115,29 +116,49 @@ impl StreamReader {
     }
 }
 
-/// Epoch, number and price of every tick in the store.
-fn rows(world: &World) -> Vec<(String, u64, i64)> {
+/// A tick in the store.
+struct Row {
+    epoch: String,
+    seq: u64,
+    micros: i64,
+    /// What the vendor stamped it, in seconds.
+    stamp: i64,
+}
+
+/// Every tick in the store, in the order in which they were written.
+fn rows(world: &World) -> Vec<Row> {
     let Some(file) = &world.sqlite else {
-        let sql = "SELECT epoch, seq, (last * 1000000)::bigint FROM realtime_market_data";
+        let sql = "SELECT epoch, seq, (last * 1000000)::bigint, extract(epoch FROM event_time)::bigint FROM realtime_market_data ORDER BY id";
         let said = world.postgres.sql(&world.database.name, sql);
         let row = |line: &str| {
             let mut parts = line.split('|');
             let mut next = || parts.next().unwrap().to_owned();
-            (next(), next().parse().unwrap(), next().parse().unwrap())
+            Row {
+                epoch: next(),
+                seq: next().parse().unwrap(),
+                micros: next().parse().unwrap(),
+                stamp: next().parse().unwrap(),
+            }
         };
         return said.lines().map(row).collect();
     };
     let db = rusqlite::Connection::open(file).unwrap();
-    let mut asked = db.prepare("SELECT epoch, seq, last FROM realtime_market_data").unwrap();
-    let rows = asked
-        .query_map([], |row| {
-            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?))
+    let sql = "SELECT epoch, seq, last, event_time / 1000000 FROM realtime_market_data ORDER BY id";
+    let mut asked = db.prepare(sql).unwrap();
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Row {
+            epoch: row.get(0)?,
+            seq: row.get::<_, i64>(1)?.unsigned_abs(),
+            micros: row.get(2)?,
+            stamp: row.get(3)?,
         })
-        .unwrap();
+    };
+    let rows = asked.query_map([], row).unwrap();
     rows.map(Result::unwrap).collect()
 }
 
 fn cut_again_and_again(world: &World) {
+    let record = Witness::at(&world.at.0);
     let clients: Vec<Client> = (0..if is_long() { 20 } else { 5 }).map(|_| of_service(world)).collect();
     let stream = StreamReader::start(world.redis.url());
     let mut random = fastrand::Rng::with_seed(17);
@@ -173,7 +194,7 @@ fn cut_again_and_again(world: &World) {
     wait_until("the store to have the newest tick", || {
         let all = rows(world);
         all.iter()
-            .any(|(of, seq, _)| *of == epoch && *seq == last)
+            .any(|row| row.epoch == epoch && row.seq == last)
             .then_some(())
     });
     let (numbers, doubles) = stream.end();
@@ -186,16 +207,22 @@ fn cut_again_and_again(world: &World) {
     let all = rows(world);
     let known = all
         .iter()
-        .filter(|(epoch, seq, _)| meanings.0.contains_key(&(epoch.clone(), *seq)))
+        .filter(|row| meanings.0.contains_key(&(row.epoch.clone(), row.seq)))
         .count();
-    for (epoch, seq, micros) in &all {
-        meanings.add("a table", (epoch.clone(), *seq), *micros);
+    for row in &all {
+        meanings.add("a table", (row.epoch.clone(), row.seq), row.micros);
     }
+    // Each kill, with the cut after it, takes one stretch of the vendor's record.
+    let stored: Vec<_> = all.iter().map(|row| (row.stamp, row.micros.to_string())).collect();
+    let stretches = record.stretches(&stored).unwrap();
     println!(
-        "{} rounds, {renumbered} renumbered; {told} numbers told, {} rows, {known} of them told",
+        "{} rounds, {renumbered} renumbered; {told} numbers told, {} rows, {known} of them told, in {} stretches of the vendor's record",
         rounds(),
-        all.len()
+        all.len(),
+        stretches.len()
     );
+    let most = usize::try_from(rounds()).unwrap() + 1;
+    assert!(stretches.len() <= most, "{stretches:?}");
     assert!(meanings.doubles().is_empty(), "{:#?}", meanings.doubles());
     assert!(known > 500, "{known} rows were seen by somebody as well");
     assert!(renumbered > 0, "no cut was noticed");

@@ -52,7 +52,7 @@ pub(super) struct World {
     pub(super) sqlite: Option<PathBuf>,
     _vendor: Candela,
     /// Where the vendor listens: WebSocket, REST.
-    at: (String, String),
+    pub(super) at: (String, String),
     pub(super) port: u16,
 }
 

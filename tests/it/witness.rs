@@ -12,15 +12,20 @@ use std::sync::{Arc, Mutex};
 /// A tick: its stamp in seconds, and its price in millionths.
 pub(crate) type Tick = (i64, String);
 
-/// All that the vendor tells from the beginning on, by stamp and price, counted.
-pub(crate) struct Witness(Arc<Mutex<BTreeMap<Tick, u64>>>);
+/// All that the vendor tells from the beginning on, in its order.
+pub(crate) struct Witness(Arc<Mutex<Vec<Tick>>>);
 
 impl Witness {
-    /// Hears the vendor in a thread of its own.
+    /// Hears a vendor that is about to say where it listens.
     pub(crate) fn of(vendor: &mut Candela) -> Self {
         let listening: Value = serde_json::from_str(&vendor.line("\"listening\"")).unwrap();
-        let url = format!("{}?apikey=witness", listening["ws_url"].as_str().unwrap());
-        let record = Arc::new(Mutex::new(BTreeMap::new()));
+        Self::at(listening["ws_url"].as_str().unwrap())
+    }
+
+    /// Hears the vendor at this address in a thread of its own.
+    pub(crate) fn at(ws_url: &str) -> Self {
+        let url = format!("{ws_url}?apikey=witness");
+        let record = Arc::new(Mutex::new(Vec::new()));
         let (shared, subscribed) = (Arc::clone(&record), Arc::new(AtomicBool::new(false)));
         let ready = Arc::clone(&subscribed);
         std::thread::spawn(move || {
@@ -36,7 +41,7 @@ impl Witness {
                             event["timestamp"].as_i64().unwrap(),
                             micros(&event["price"].to_string()),
                         );
-                        *shared.lock().unwrap().entry(tick).or_insert(0) += 1;
+                        shared.lock().unwrap().push(tick);
                     }
                     ready.store(true, Ordering::Relaxed);
                 }
@@ -48,11 +53,50 @@ impl Witness {
         Self(record)
     }
 
+    /// The stretches of the vendor's record that ticks, in the order in which they are stored, are made of: how many ticks each has.
+    /// A tick that is none of the vendor's, or does not come after the one before it, is an error.
+    pub(crate) fn stretches(&self, stored: &[Tick]) -> Result<Vec<usize>, String> {
+        if let Some(last) = stored.last() {
+            wait_until("the witness to have heard as much", || {
+                self.0.lock().unwrap().contains(last).then_some(())
+            });
+        }
+        let mut record = self.0.lock().unwrap().clone();
+        record.dedup(); // an exact repeat is set aside
+        let (mut next, mut stretches) = (0, Vec::<usize>::new());
+        for tick in stored {
+            if let Some(run) = stretches.last_mut().filter(|_| record.get(next) == Some(tick)) {
+                *run += 1;
+                next += 1;
+                continue;
+            }
+            let ahead = record[next.min(record.len())..].iter().position(|told| told == tick);
+            let Some(ahead) = ahead else {
+                let told = record.iter().filter(|told| *told == tick).count();
+                return Err(format!(
+                    "{tick:?} is stored, the vendor told it {told} times, none of them after {next}"
+                ));
+            };
+            stretches.push(1);
+            next += ahead + 1;
+        }
+        Ok(stretches)
+    }
+
+    /// All that was heard, counted.
+    fn counted(&self) -> BTreeMap<Tick, u64> {
+        let mut counted = BTreeMap::new();
+        for tick in self.0.lock().unwrap().iter() {
+            *counted.entry(tick.clone()).or_insert(0) += 1;
+        }
+        counted
+    }
+
     /// No tick is stored that the vendor did not tell, and none twice; more than so many are.
     pub(crate) fn has_all(&self, database: &Database, more_than: usize) {
         let stored = stored(database);
         wait_until("the witness to have heard as much", || {
-            let record = self.0.lock().unwrap();
+            let record = self.counted();
             stored
                 .iter()
                 .all(|(tick, count)| record.get(tick).is_some_and(|told| told >= count))
@@ -66,7 +110,7 @@ impl Witness {
         let stored = stored(database);
         let first = stored.keys().next().unwrap().0;
         let last = stored.keys().next_back().unwrap().0;
-        let record = self.0.lock().unwrap();
+        let record = self.counted();
         let between = record.iter().filter(|((stamp, _), _)| *stamp > first && *stamp < last);
         let known: BTreeSet<i64> = stored.keys().map(|(stamp, _)| *stamp).collect();
         let lacking = between.filter(|((stamp, _), _)| !known.contains(stamp));
