@@ -143,7 +143,11 @@ impl World {
             }
             Fault::Restore => {
                 self.crash();
-                self.disk.borrow_mut().restore();
+                if self.disk.borrow_mut().restore() {
+                    let now = self.now.div_euclid(S);
+                    let past = self.told.corrected.iter().filter(|(_, (_, closes))| *closes <= now);
+                    self.told.unrecorded.extend(past.map(|(of, _)| *of));
+                }
             }
             Fault::MarkLost => {
                 self.crash();
@@ -459,7 +463,8 @@ impl World {
     /// B4: what was heard on a later date gives what was told on it, although the replay begins with its file. When gaps of earlier
     /// days were decided is not in it, so a clock that is set back may open again what a replay does not.
     fn check_later_replays(&mut self) {
-        let Some(service) = self.service.as_ref().filter(|_| !self.told.clock_moved) else {
+        let comparable = !self.told.clock_moved && self.told.unrecorded.is_empty();
+        let Some(service) = self.service.as_ref().filter(|_| comparable) else {
             return;
         };
         let mut wrong = Vec::new();

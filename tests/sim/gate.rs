@@ -86,6 +86,9 @@ impl World {
     /// The flag is written, late or wrong where a fault acts; then once more when the fault is over.
     pub(crate) fn flag(&mut self, i: usize) {
         if let Some(late) = self.acting(Fault::L0Late, None) {
+            if late.roll % 2 == 1 {
+                self.load_history(); // only its flag is late
+            }
             return self.at((late.to + 1) * S, Happens::Flag(i));
         }
         self.load_history();

@@ -29,6 +29,8 @@ pub(crate) struct Told {
     pub(crate) lies: Vec<(i64, i64)>,
     /// Sessions as the calendar was corrected: pair and day, with what holds.
     pub(crate) corrected: BTreeMap<(usize, i64), (i64, i64)>,
+    /// Those of past days of which an older copy of the ledger knows nothing.
+    pub(crate) unrecorded: BTreeSet<(usize, i64)>,
     /// Market time was moved: instants of ours say nothing.
     pub(crate) clock_moved: bool,
     /// When a price of a pair was last told, and the gaps that were told as open.
@@ -504,6 +506,9 @@ impl Folded<'_> {
             .collect();
         for (pair, i) in self.plan.pairs.iter().zip(0..) {
             for day in &self.plan.dates {
+                if self.told.unrecorded.contains(&(i, *day)) {
+                    continue;
+                }
                 let expected = self
                     .told
                     .corrected

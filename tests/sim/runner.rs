@@ -79,26 +79,34 @@ fn kind(wrong: &[String]) -> String {
         .unwrap_or_default()
 }
 
-/// The fewest faults with which a plan fails in the same way.
+/// The fewest faults with which a plan fails in the same way: halves are left out first, then ever smaller parts.
 fn shrink(plan: &Plan) -> Plan {
     let mut least = plan.clone();
     let fails = kind(&attempt(&least, false).wrong);
-    let mut i = 0;
-    while i < least.faults.len() {
-        let mut fewer = least.clone();
-        fewer.faults.remove(i);
-        if kind(&attempt(&fewer, false).wrong) == fails {
-            least = fewer;
-        } else {
-            i += 1;
+    let mut part = least.faults.len().div_ceil(2);
+    while part > 0 {
+        let mut i = 0;
+        while i < least.faults.len() {
+            let mut fewer = least.clone();
+            fewer.faults.drain(i..(i + part).min(fewer.faults.len()));
+            if kind(&attempt(&fewer, false).wrong) == fails {
+                least = fewer;
+            } else {
+                i += part;
+            }
         }
+        part = if part == 1 { 0 } else { part.div_ceil(2) };
     }
     least
 }
 
 /// Says what a plan violates, and how to run it again.
 fn report(plan: &Plan, outcome: &Outcome) {
-    let least = shrink(plan);
+    let least = if number("SIM_SHRINK") == Some(0) {
+        plan.clone()
+    } else {
+        shrink(plan)
+    };
     let kept: Vec<String> = plan
         .faults
         .iter()
