@@ -8,7 +8,7 @@ use candela::domain::model::{
 };
 use candela::domain::pipeline::{PairRules, Pipeline};
 use candela::domain::vendor::wire;
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use candela::limits;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -135,7 +135,7 @@ fn judge_bars_and_ledger(bencher: Bencher<'_, '_>) {
             let date = NOON.datetime().date_naive();
             let ledger = folder
                 .as_ref()
-                .and_then(|folder| Ledger::open(folder.path(), Options::new(date, 7)).ok());
+                .and_then(|folder| Ledger::open(folder.path(), LedgerOptions::new(date, 7)).ok());
             let ((pipeline, mut said), mut ledger) = (begun(), ledger);
             append(ledger.as_mut(), &mut said);
             (pipeline, arrivals(), ledger, folder)
@@ -172,7 +172,7 @@ fn append_one_tick(bencher: Bencher<'_, '_>) {
     let date = NOON.datetime().date_naive();
     let mut ledger = folder
         .as_ref()
-        .and_then(|folder| Ledger::open(folder.path(), Options::new(date, 7)).ok());
+        .and_then(|folder| Ledger::open(folder.path(), LedgerOptions::new(date, 7)).ok());
     let (mut pipeline, mut said) = begun();
     append(ledger.as_mut(), &mut said);
     let clock = Clock::manual(NOON);

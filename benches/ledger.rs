@@ -13,7 +13,7 @@ use candela::domain::model::{
 };
 use candela::domain::pipeline::{PairRules, Pipeline};
 use candela::domain::vendor::wire;
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ fn pipeline() -> Pipeline {
 
 fn ledger(folder: &std::path::Path) -> Ledger {
     let date = Always.at(Timestamp::from_secs(OPEN)).unwrap().date;
-    Ledger::open(folder, Options::new(date, 1)).unwrap()
+    Ledger::open(folder, LedgerOptions::new(date, 1)).unwrap()
 }
 
 /// What this thread has used of its core: on a shared machine the wall clock says more about the neighbours.

@@ -27,7 +27,7 @@ use crate::domain::model::{Channel, Position, Sequenced, Sessions, Symbol};
 use crate::domain::pipeline::PairRules;
 use crate::domain::protocol::{Close, Window, Zones};
 use crate::exit::Exit;
-use crate::ledger::{self, Doubt, KeyUseBook, KeyUseError, Ledger, LedgerError, LedgerReader, Options, Parcels};
+use crate::ledger::{self, Doubt, KeyUseBook, KeyUseError, Ledger, LedgerError, LedgerOptions, LedgerReader, Parcels};
 use crate::limits;
 use crate::settings::{Role, Valid};
 use crate::store::{Store, StoreError};
@@ -75,8 +75,8 @@ pub enum StartError {
     /// The cache's address is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The log of the cluster gives an edge nothing to begin with.
-    #[error("the log of the cluster in REDIS_URL is of no use to this edge: {0}")]
+    /// The cluster log gives an edge nothing to begin with.
+    #[error("the cluster log in REDIS_URL is of no use to this edge: {0}")]
     Log(String),
     /// The address cannot be had.
     #[error(transparent)]
@@ -113,7 +113,7 @@ pub struct App {
     server: RunningServer,
     counts: Arc<ClientCounts>,
     /// Store and cache, whose leases this process holds.
-    lent: (Store, Cache),
+    leased: (Store, Cache),
     view: watch::Receiver<Arc<ServiceView>>,
     ran: Stopwatch,
     /// The database whose lease a standby asks for.
@@ -130,7 +130,7 @@ pub enum Ending {
     /// There is nothing more to come.
     Over,
     /// A standby has the lease: it goes on as the leader.
-    Lent,
+    Leased,
     /// It cannot go on.
     Failed(Exit),
 }
@@ -188,9 +188,9 @@ impl App {
         settings: Valid,
         clock: Clock,
         taps: Vec<mpsc::Sender<Sequenced>>,
-        lent: Option<Store>,
+        leased: Option<Store>,
     ) -> Result<Self, StartError> {
-        let inherited = match &lent {
+        let inherited = match &leased {
             Some(store) => {
                 let own = ledger::lock_folder(&settings.ledger.dir)?.holder().id.clone();
                 cluster::inherit(&settings, &own, store).await?
@@ -204,7 +204,7 @@ impl App {
         let reader = ledger.reader();
         let zones = zones(&markets);
         let by = ledger.holder().clone();
-        let store = stores::open_store(&settings, &l0_table(&settings)?, &by, lent).await?;
+        let store = stores::open_store(&settings, &l0_table(&settings)?, &by, leased).await?;
         let cache = stores::open_cache(&settings, &by, inherited.from.as_deref()).await;
         if matches!(cache, Err(CacheError::AnotherWriter(_))) {
             store.release_lease().await; // the next holder need not wait
@@ -221,7 +221,7 @@ impl App {
         let provable = inherited.unproven.is_some() || store.succession().provable; // in new epochs nothing is told yet
         let log = cluster::meet(&settings, &mut ledger, (&store, provable)).await?;
         let leads_others = log.is_some();
-        let lent = (store.clone(), cache.clone());
+        let leased = (store.clone(), cache.clone());
         let parts = TreeParts {
             vendor: vendor_parts(&settings, &markets, &inherited.said.unwrap_or_default())?,
             gate: GateParts {
@@ -244,7 +244,7 @@ impl App {
             log,
         };
         let tree = Tree::start(parts)?;
-        let leading = Self::serve(&settings, tree, clock, markets, zones, reader, lent)?;
+        let leading = Self::serve(&settings, tree, clock, markets, zones, reader, leased)?;
         Ok(Self {
             leads_others,
             ..leading
@@ -259,7 +259,7 @@ impl App {
         let (ledger, carrier) = cluster::begin_edge(settings).await?;
         let reader = ledger.reader();
         let store = stores::open_to_read(settings)?;
-        let lent = (store.clone(), Cache::Memory(Memory::default()));
+        let leased = (store.clone(), Cache::Memory(Memory::default()));
         let tree = Tree::start_edge(EdgeParts {
             markets: markets.clone(),
             clock: clock.clone(),
@@ -272,7 +272,7 @@ impl App {
             calendar_file: settings.market.calendar_file.clone(),
             lead: policy(settings).wait_max,
         })?;
-        let following = Self::serve(settings, tree, clock, markets, zones, reader, lent)?;
+        let following = Self::serve(settings, tree, clock, markets, zones, reader, leased)?;
         Ok(Self { standby, ..following })
     }
 
@@ -284,11 +284,11 @@ impl App {
         markets: Vec<PairRules>,
         zones: Zones,
         reader: LedgerReader,
-        lent: (Store, Cache),
+        leased: (Store, Cache),
     ) -> Result<Self, StartError> {
         let noted = reader.clone();
         let reader = Mutex::new(reader);
-        let history = lent.0.clone();
+        let history = leased.0.clone();
         let view = tree.views.service.subscribe();
         let status = tree.views.status_frame.subscribe();
         let watched = view.clone();
@@ -326,7 +326,7 @@ impl App {
             tree,
             server,
             counts,
-            lent,
+            leased,
             view: watched,
             ran: Stopwatch::start(),
             standby: None,
@@ -350,9 +350,9 @@ impl App {
     }
 
     /// Waits until this standby has the lease; for ever where it is none.
-    async fn lent(&self) {
+    async fn leased(&self) {
         match &self.standby {
-            Some(store) => standby::until_lent(store).await,
+            Some(store) => standby::until_leased(store).await,
             None => std::future::pending().await,
         }
     }
@@ -376,7 +376,7 @@ impl App {
         tokio::time::sleep(limits::STOP_TELLING).await;
         let close = match ending {
             Ending::Failed(_) => Close::Restarting,
-            Ending::Asked | Ending::Over | Ending::Lent => Close::GoingAway,
+            Ending::Asked | Ending::Over | Ending::Leased => Close::GoingAway,
         };
         let stored = async {
             if self.leads_others {
@@ -405,7 +405,7 @@ impl App {
     }
 
     async fn give_leases_back(&self) {
-        let (store, cache) = &self.lent;
+        let (store, cache) = &self.leased;
         tokio::join!(store.release_lease(), cache.release_lease());
     }
 
@@ -461,7 +461,7 @@ pub async fn until_over(
         _ = terminate.recv() => Ending::Asked,
         () = after(run_for) => Ending::Asked,
         () = over => Ending::Over,
-        () = app.lent() => Ending::Lent,
+        () = app.leased() => Ending::Leased,
         exit = failed => match exit {
             Exit::Clean => Ending::Asked, // an operator requested it
             exit => Ending::Failed(exit),
@@ -501,7 +501,7 @@ fn open_ledger(settings: &Valid, markets: &[PairRules], clock: &Clock) -> Result
         .first()
         .and_then(|market| market.sessions.at(now).or_else(|| market.sessions.after(now)));
     let date = session.map_or_else(|| now.datetime().date_naive(), |session| session.date);
-    let options = Options {
+    let options = LedgerOptions {
         channels: markets
             .iter()
             .flat_map(channels_of)
@@ -514,7 +514,7 @@ fn open_ledger(settings: &Valid, markets: &[PairRules], clock: &Clock) -> Result
         } else {
             Parcels::Uncounted
         },
-        ..Options::new(date, fastrand::u64(..))
+        ..LedgerOptions::new(date, fastrand::u64(..))
     };
     Ledger::open(&settings.ledger.dir, options)
 }

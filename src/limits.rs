@@ -385,25 +385,25 @@ pub const POLL_REFUSED: Duration = Duration::from_secs(900);
 pub const LEDGER_BUSY_MAX: Duration = Duration::from_secs(5);
 /// How often an append looks whether the lock is free. SQLite's own way is to look less and less often, up to ten times a second.
 pub const LEDGER_BUSY_LOOK: Duration = Duration::from_millis(1);
-/// Bytes of log between two checkpoints, by estimate: the kernel still holds them in memory.
-pub const LEDGER_CHECKPOINT_LOG: usize = 16 << 20;
-/// Bytes of log between two flushes of it to the disk, by estimate. The commit of a bar waits until the disk has everything before
-/// it, and the ticks behind it wait as well, so there must never be much.
-pub const LEDGER_FLUSH_LOG: usize = 1 << 20;
-/// What a commit puts into the log whatever is in it, about: the pages that it touches, of 4 KiB each. A quiet market's ticks are a
-/// commit each.
-pub const LEDGER_LOG_COMMIT: usize = 10_240;
+/// Bytes of write-ahead log between two checkpoints, by estimate: the kernel still holds them in memory.
+pub const LEDGER_CHECKPOINT_WAL: usize = 16 << 20;
+/// Bytes of write-ahead log between two flushes of it to the disk, by estimate. The commit of a bar waits until the disk has
+/// everything before it, and the ticks behind it wait as well, so there must never be much.
+pub const LEDGER_FLUSH_WAL: usize = 1 << 20;
+/// What a commit puts into the write-ahead log whatever is in it, about: the pages that it touches, of 4 KiB each. A quiet
+/// market's ticks are a commit each.
+pub const LEDGER_WAL_COMMIT: usize = 10_240;
 /// What each of its rows adds, about.
-pub const LEDGER_LOG_ROW: usize = 200;
+pub const LEDGER_WAL_ROW: usize = 200;
 /// Jobs of the checkpoint thread that may wait: a month of day files that retention puts away at once.
 pub const LEDGER_CHECKPOINTS_WAITING: usize = 32;
-/// Pages of log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
-pub const LEDGER_LOG_PAGES_MAX: i64 = 32_768;
-/// Pages of log (1 GB) beyond which it starts over whatever else the disk does, and waits for readers as long as it takes.
-pub const LEDGER_LOG_PAGES_HOPELESS: i64 = 8 * LEDGER_LOG_PAGES_MAX;
+/// Pages of the write-ahead log (4 KiB each: 128 MB) beyond which a checkpoint no longer yields to appends.
+pub const LEDGER_WAL_PAGES_MAX: i64 = 32_768;
+/// Pages of it (1 GB) beyond which it starts over whatever else the disk does, and waits for readers as long as it takes.
+pub const LEDGER_WAL_PAGES_FORCED: i64 = 8 * LEDGER_WAL_PAGES_MAX;
 /// What a disk that nobody else uses takes at the most for the pages of a moment; one that takes longer is left alone.
 pub const LEDGER_FORCE_CALM: Duration = Duration::from_millis(30);
-/// How long a forced checkpoint waits for the readers of a log, while appends wait for it. The next one tries again.
+/// How long a forced checkpoint waits for the readers of a write-ahead log, while appends wait for it. The next one tries again.
 pub const LEDGER_FORCE_MAX: Duration = Duration::from_millis(10);
 /// Inputs remembered since the last event, to know them again when they are appended twice. Must exceed one batch.
 pub const LEDGER_TAIL_MAX: usize = 4_096;
@@ -413,7 +413,7 @@ pub const LEDGER_READ_MAX: usize = 5_000;
 pub const LEDGER_LOOK: Duration = Duration::from_millis(250);
 /// The same while nothing is appended. With what a view takes, a folder that is gone shows within five seconds.
 pub const LEDGER_LOOK_IDLE: Duration = Duration::from_secs(1);
-/// How often a stop tries again to empty the log while the checkpoint thread works on it, a millisecond apart.
+/// How often a stop tries again to empty the write-ahead log while the checkpoint thread works on it, a millisecond apart.
 pub const STOP_CHECKPOINT_LOOKS: i32 = 100;
 /// Names that a ledger remembers having had, for readers that were away: one for each start that could not show it to be whole.
 pub const LEDGER_ANCESTORS: usize = 1_000;
@@ -518,7 +518,7 @@ pub const WRITER_RETRY_LONGEST: Duration = Duration::from_secs(4);
 /// How long a store or a cache may take for an answer, real time, before that is trouble, though it is still waited for. A hundred
 /// times what is usual, and below the two seconds of a server in real distress.
 pub const FOLLOWER_SLOW: Duration = Duration::from_millis(1_500);
-/// How long the right to write is lent before it must be renewed, real time: a holder that died is succeeded within this. Long enough
+/// How long the right to write is granted before it must be renewed, real time: a holder that died is succeeded within this. Long enough
 /// that a busy server, a fail-over in the same second or a pause of the process costs no one his lease.
 pub const LEASE_TTL: Duration = Duration::from_secs(5);
 /// The same of the leader of a cluster, who is succeeded sooner.
@@ -554,7 +554,7 @@ pub const TAKEOVER_DRAIN: Duration = Duration::from_millis(300);
 pub const TREE_END: Duration = Duration::from_secs(2);
 /// See [`TREE_END`].
 pub const TREE_END_LOOK: Duration = Duration::from_millis(2);
-/// How long a stop waits until the log of the cluster has all of the ledger.
+/// How long a stop waits until the cluster log has all of the ledger.
 pub const STOP_LOGGING: Duration = Duration::from_secs(1);
 /// How long a stop takes to give its leases back: they run out by themselves.
 pub const LEASE_RELEASE: Duration = Duration::from_millis(500);
@@ -806,7 +806,7 @@ pub const LOG_FLUSH: Duration = Duration::from_millis(250);
 /// How long the end of a command waits until what it told is taken from its standard output, real time.
 pub const OUTPUT_FLUSH: Duration = Duration::from_secs(2);
 
-/// How long a stop takes at the most to empty the ledger's log, real time.
+/// How long a stop takes at the most to empty the ledger's write-ahead log, real time.
 pub const STOP_CHECKPOINT: Duration = Duration::from_millis(500);
 const _: () = assert!(
     STOP_WRITING.as_millis()
@@ -1010,52 +1010,52 @@ pub const JOURNAL_DAYS: u64 = 92;
 /// How many changes of state are kept to be shown: more than a day has.
 pub const CHANGES_SHOWN: usize = 64;
 
-/// Parcels between two openings of the ledger: a node that begins anew finds one in what the log keeps, which is more than twice as
-/// many ([`CLUSTER_LOG_LEAST`]).
+/// Parcels between two openings of the ledger: a node that begins anew finds one in what the cluster log keeps, which is more
+/// than twice as many ([`CLUSTER_LOG_LEAST`]).
 pub const PARCELS_PER_OPENING: u64 = 20_000;
 const _: () = assert!(PARCELS_PER_OPENING * 2 < CLUSTER_LOG_LEAST);
 
 /// Numbers of parcels that are skipped where a ledger takes a new name: it may have lost as many with its end.
 pub const PARCELS_SKIPPED: u64 = 1_000_000;
 
-/// Bytes after which a read of parcels stops: one append to the log.
+/// Bytes after which a read of parcels stops: one append to the cluster log.
 pub const PARCELS_READ: usize = 1 << 20;
 
-/// Parcels that the log of a cluster keeps at the least: some minutes of the busiest market.
+/// Parcels that a cluster log keeps at the least: some minutes of the busiest market.
 pub const CLUSTER_LOG_LEAST: u64 = 50_000;
 
-/// Openings that the log of a cluster lists: more than the parcels that it keeps can hold of a usual size.
+/// Openings that a cluster log lists: more than the parcels that it keeps can hold of a usual size.
 pub const CLUSTER_OPENINGS: u64 = 1_024;
 
 /// How old what is heard of a leader may be before nothing of it is believed, real time.
 pub const LOG_AGE_MOST: Duration = Duration::from_secs(5);
 
-/// Parcels that the log of a cluster keeps at the most: some gigabytes of a Redis.
+/// Parcels that a cluster log keeps at the most: some gigabytes of a Redis.
 pub const CLUSTER_LOG_MOST: u64 = 10_000_000;
 
-/// Parcels of one append to the log.
+/// Parcels of one append to the cluster log.
 pub const CLUSTER_APPEND: usize = 256;
 
-/// Entries of one read of the log.
+/// Entries of one read of the cluster log.
 pub const CLUSTER_READ: usize = 512;
 
-/// How long an append to the log, or a look at it, may take.
+/// How long an append to the cluster log, or a look at it, may take.
 pub const LOG_ANSWER: Duration = Duration::from_secs(2);
 
-/// How long the log may be away before the leader says so, and goes on without it if it may.
+/// How long the cluster log may be away before the leader says so, and goes on without it if it may.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// When the log is tried again.
+/// When the cluster log is tried again.
 pub const LOG_RETRY: Duration = Duration::from_millis(250);
 
-/// How long one read of the log waits for an entry. Below [`REDIS_ANSWER`].
+/// How long one read of the cluster log waits for an entry. Below [`REDIS_ANSWER`].
 pub const LOG_READ_WAIT: Duration = Duration::from_millis(500);
 const _: () = assert!(LOG_READ_WAIT.as_millis() + LOG_ANSWER.as_millis() < REDIS_ANSWER.as_millis());
 
-/// How long a start waits for the log.
+/// How long a start waits for the cluster log.
 pub const LOG_START: Duration = Duration::from_secs(5);
 
-/// Batches that wait until the log has them; beyond it the oldest is left to who reads the ledger.
+/// Batches that wait until the cluster log has them; beyond it the oldest is left to who reads the ledger.
 pub const LOG_WAITING: usize = 4_096;
 
 /// How often a leader says how it is.
@@ -1071,8 +1071,8 @@ const _: () = assert!(LEADER_SAYS.as_millis() + LEADER_HEARD.as_millis() < LOG_A
 /// How often an edge looks how old what it heard is.
 pub const EDGE_LOOK: Duration = Duration::from_millis(250);
 
-/// How often an attach to an edge looks again, each [`CLIENT_PUMP`], whether what the client has from another node is here: two seconds in
-/// all.
+/// How often an attach to an edge looks again, each [`CLIENT_PUMP`], whether what the client has from another node is here: two
+/// seconds in all.
 pub const EDGE_PATIENCE: u32 = 100;
 
 // --- candela top ----------------------------------------------------------------------------------------------------

@@ -285,3 +285,9 @@ pub struct Overall {
     /// What is not as it should be with this process itself.
     pub conditions: Vec<Condition>,
 }
+
+impl Overall {
+    pub(crate) fn holds(&self, kind: ConditionKind) -> bool {
+        self.conditions.iter().any(|one| one.kind == kind && one.status)
+    }
+}

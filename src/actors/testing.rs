@@ -4,7 +4,7 @@ use crate::actors::messages::Report;
 use crate::actors::services::Services;
 use crate::cache::{Cache, Memory};
 use crate::clock::Clock;
-use crate::ledger::{Ledger, Options};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::store::{Sqlite, Store};
 use actix::dev::ToEnvelope;
 use actix::{Actor, Context, Handler, Message, Recipient};
@@ -56,7 +56,7 @@ pub(crate) fn services(clock: Clock, ledger: &Ledger, store: Store, root: Recipi
 
 /// The same over a store and a ledger of its own in `folder`.
 pub(crate) fn services_over(folder: &Path, clock: Clock, store: Store, root: Recipient<Report>) -> Services {
-    let options = Options::new(clock.now().datetime().date_naive(), 7);
+    let options = LedgerOptions::new(clock.now().datetime().date_naive(), 7);
     let ledger = Ledger::open(&folder.join("ledger"), options).unwrap();
     services(clock, &ledger, store, root)
 }

@@ -41,7 +41,7 @@ pub struct Views {
     pub feed: watch::Sender<FeedView>,
     /// The Writer's.
     pub store: watch::Sender<ReaderView>,
-    /// What an edge knows of the log that it follows; nothing on any other node. The LogFollower's.
+    /// What an edge knows of the cluster log that it follows; nothing on any other node. The LogFollower's.
     pub log: watch::Sender<Option<LogNews>>,
     /// The Publisher's.
     pub cache: watch::Sender<ReaderView>,
@@ -66,10 +66,10 @@ pub struct Views {
 impl Views {
     /// Before any child has shown anything; `store` and `cache` are kinds: `sqlite`, `redis`, ….
     pub fn new(now: Timestamp, store: &'static str, cache: &'static str) -> Self {
-        let follower = |kind| ReaderView {
+        let [store, cache] = [store, cache].map(|kind| ReaderView {
             kind,
             ..ReaderView::default()
-        };
+        });
         Self {
             overall: watch::Sender::new(starting(now)),
             wanted: watch::Sender::new(false),
@@ -79,9 +79,9 @@ impl Views {
             latest: watch::Sender::default(),
             pipeline: watch::Sender::default(),
             feed: watch::Sender::new(FeedView::idle(now)),
-            store: watch::Sender::new(follower(store)),
+            store: watch::Sender::new(store),
             log: watch::Sender::default(),
-            cache: watch::Sender::new(follower(cache)),
+            cache: watch::Sender::new(cache),
             keys: watch::Sender::default(),
             backfill: watch::Sender::default(),
             poller: watch::Sender::default(),
@@ -203,6 +203,11 @@ impl LeaseView {
             renewed: None,
             trouble: None,
         }
+    }
+
+    /// Whether it is ours, as far as we know.
+    pub(crate) const fn is_held(&self) -> bool {
+        matches!(self.standing, Standing::Held { .. })
     }
 
     /// Whether no other writer is known, and none can have taken over unnoticed by now. A server that does not answer grants

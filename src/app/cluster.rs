@@ -1,4 +1,4 @@
-//! The log of a cluster at the start of a node: a leader meets it, an edge begins with it.
+//! A cluster log at the start of a node: a leader meets it, an edge begins with it.
 
 use super::StartError;
 use crate::actors::tree::LogParts;
@@ -7,13 +7,13 @@ use crate::clock::Stopwatch;
 use crate::domain::cluster::{Contact, EntryStep, LeaderNews, LogAnswer, LogPlace, Parcel, Start, contact, start};
 use crate::domain::followers::lease::Answer;
 use crate::domain::model::Position;
-use crate::ledger::{self, Doubt, Ledger, LedgerReader, Options, Parcels};
+use crate::ledger::{self, Doubt, Ledger, LedgerOptions, LedgerReader, Parcels};
 use crate::limits;
 use crate::settings::{Alone, Role, Valid};
 use crate::store::{Store, StoreError};
 use std::time::Duration;
 
-/// The log that the settings name; nothing for a single node.
+/// The cluster log that the settings name; nothing for a single node.
 fn log_of(settings: &Valid) -> Result<Option<Carrier>, StartError> {
     let url = settings
         .cache
@@ -37,8 +37,8 @@ pub(super) struct Inherited {
     pub(super) said: Option<LeaderNews>,
 }
 
-/// Fences the log with the new term, and follows it to its end: what the leader before told is all there, and nothing of him comes any
-/// more. Afterwards the ledger in the folder is that of the log, if it can be.
+/// Fences the cluster log with the new term, and follows it to its end: what the leader before told is all there, and nothing of
+/// him comes any more. Afterwards the ledger in the folder is that of the cluster log, if it can be.
 pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Result<Inherited, StartError> {
     let succession = store.succession();
     let Some(from) = succession.from.clone().filter(|from| from != own) else {
@@ -56,10 +56,12 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
                 "a leader of term {term} has written to it meanwhile"
             )));
         }
-        other => Some(format!("the log cannot be fenced: {other:?}")),
+        other => Some(format!("the cluster log cannot be fenced: {other:?}")),
     };
-    let alone = || "the leader before told its own clients what it could not put into the log".to_owned();
-    let unproven = unproven.or_else(|| (!succession.provable).then(alone));
+    let unproven = unproven.or_else(|| {
+        let alone = "the leader before told its own clients what it could not put into the cluster log";
+        (!succession.provable).then(|| alone.to_owned())
+    });
     let said = tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await;
     let said = said.ok().and_then(Result::ok).flatten();
     Ok(Inherited {
@@ -69,7 +71,8 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
     })
 }
 
-/// Takes what the log has, and keeps the lease meanwhile. Says why the ledger does not end where the log does, if it does not.
+/// Takes what the cluster log has, and keeps the lease meanwhile. Says why the ledger does not end where the cluster log does, if
+/// it does not.
 async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>, StartError> {
     let (mut ledger, carrier) = match begin_edge(settings).await {
         Ok(begun) => begun,
@@ -91,7 +94,7 @@ async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>
             Ok(Ok(entries)) if entries.is_empty() => break,
             Ok(Ok(entries)) => entries,
             Ok(Err(error)) => return Ok(Some(error.to_string())),
-            Err(_) => return Ok(Some("the log does not answer".to_owned())),
+            Err(_) => return Ok(Some("the cluster log does not answer".to_owned())),
         };
         for entry in entries {
             match place.on(&entry) {
@@ -117,18 +120,18 @@ async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>
     Ok(match head {
         Some(head) if (head.number, head.hash) == (number, hash) => None,
         Some(head) => Some(format!(
-            "the log ends with parcel {}, and this ledger with {number}",
+            "the cluster log ends with parcel {}, and this ledger with {number}",
             head.number
         )),
-        None => Some("the log is empty".to_owned()),
+        None => Some("the cluster log is empty".to_owned()),
     })
 }
 
-/// Has the ledger's parcels continue the log. A log that has more of this ledger than the ledger itself is a doubt, as a store is; one
-/// of another ledger is continued by a chain of its own. One that does not answer now is looked at as soon as it does.
+/// Has the ledger's parcels continue the cluster log. A log that has more of this ledger than the ledger itself is a doubt, as a
+/// store is; one of another ledger is continued by a chain of its own. One that does not answer now is looked at as soon as it does.
 ///
-/// What the log does not have yet is told only when it has it. Says beside the lease that this process leads; `provable`: as far as its
-/// ledger goes, the log may have all that was told.
+/// What the cluster log does not have yet is told only when it has it. Says beside the lease that this process leads; `provable`:
+/// as far as its ledger goes, the cluster log may have all that was told.
 pub(super) async fn meet(
     settings: &Valid,
     ledger: &mut Ledger,
@@ -161,7 +164,7 @@ pub(super) async fn meet(
                 tracing::warn!(
                     parcel = number,
                     lineage = head.lineage,
-                    "the log is of another ledger, or of more of this one: edges begin anew"
+                    "the cluster log is of another ledger, or of more of this one: edges begin anew"
                 );
                 begun_after = Some(head.number);
             }
@@ -173,7 +176,7 @@ pub(super) async fn meet(
             );
             tracing::warn!(
                 error = problem,
-                "the log of the cluster is not there yet: it is filled from the ledger when it is"
+                "the cluster log is not there yet: it is filled from the ledger when it is"
             );
             provable = false; // the end of the ledger may not be in it, and is shown from now on
         }
@@ -188,7 +191,7 @@ pub(super) async fn meet(
     }))
 }
 
-/// The ledger of an edge and the log that it follows.
+/// The ledger of an edge and the cluster log that it follows.
 pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), StartError> {
     let Some(carrier) = log_of(settings)? else {
         return Err(StartError::Log("cache.redis_url is empty".to_owned())); // the settings were checked for it
@@ -206,7 +209,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
             &found,
         ),
         Err(why) if own.is_some() => {
-            tracing::warn!(error = %why, "the log of the cluster is not there yet: what this edge has is old until it is");
+            tracing::warn!(error = %why, "the cluster log is not there yet: what this edge has is old until it is");
             Start::GoOn
         }
         Err(why) => {
@@ -223,7 +226,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
             if folder.exists() && !LedgerReader::open(folder)?.session_dates().is_empty() {
                 tracing::warn!(
                     parcel = number,
-                    "what this edge has does not continue the log: it is put aside, and begun anew"
+                    "what this edge has does not continue the cluster log: it is put aside, and begun anew"
                 );
                 ledger::set_aside(folder)?;
             }
@@ -231,11 +234,11 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         }
     };
     let date = chrono::NaiveDate::default(); // its files have the leader's dates
-    let options = Options {
+    let options = LedgerOptions {
         days: settings.ledger.days,
         backup: settings.ledger.backup_dir.clone(),
         parcels: Parcels::Followed(begin),
-        ..Options::new(date, fastrand::u64(..))
+        ..LedgerOptions::new(date, fastrand::u64(..))
     };
     Ok((Ledger::open(folder, options)?, carrier))
 }

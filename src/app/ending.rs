@@ -37,14 +37,14 @@ impl Writing {
         left
     }
 
-    /// Waits a moment until the log of the cluster has all of the ledger: what it does not have is told to nobody, and its bars are
+    /// Waits a moment until the cluster log has all of the ledger: what it does not have is told to nobody, and its bars are
     /// requested by whoever leads next.
     pub(super) async fn logged(&self) {
         let head = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
         let mut latest = self.latest.clone();
         let logged = latest.wait_for(|view| view.head >= head);
         if tokio::time::timeout(limits::STOP_LOGGING, logged).await.is_err() {
-            tracing::warn!("the log of the cluster does not have the end of the ledger");
+            tracing::warn!("the cluster log does not have the end of the ledger");
         }
     }
 
@@ -52,15 +52,14 @@ impl Writing {
     /// write.
     pub(super) async fn stored(&self) -> u64 {
         let Some(writer) = &self.writer else { return 0 };
-        let behind = |view: &ReaderView, head: u64| head.saturating_sub(view.position.0);
         let head = self.latest.borrow().head.0;
         let mut store = self.store.clone();
         let there = async {
             writer.send(Flush).await.unwrap_or_default(); // a Writer that fails now restarts by itself
-            drop(store.wait_for(|view| behind(view, head) == 0).await);
+            drop(store.wait_for(|view| view.position.0 >= head).await);
         };
         drop(tokio::time::timeout(limits::STOP_WRITING, there).await);
-        let left = behind(&self.store.borrow(), head);
+        let left = head.saturating_sub(self.store.borrow().position.0);
         if left > 0 {
             tracing::warn!(
                 left,
@@ -70,16 +69,20 @@ impl Writing {
         left
     }
 
-    /// Empties the ledger's log, so that its files alone are complete. A log that is not emptied loses nothing: the next start
-    /// reads it.
+    /// Empties the ledger's write-ahead log, so that its files alone are complete. A write-ahead log that is not emptied loses
+    /// nothing: the next start reads it.
     pub(super) async fn ledger_rests(&self) {
         let ledger = Arc::clone(&self.ledger);
         let emptied =
             tokio::task::spawn_blocking(move || ledger.lock().unwrap_or_else(PoisonError::into_inner).empty_log());
         match tokio::time::timeout(limits::STOP_CHECKPOINT, emptied).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "failed to empty the ledger's log: the next start does"),
-            Ok(Err(_)) | Err(_) => tracing::warn!("the ledger's log is not emptied in time: the next start empties it"),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(%error, "failed to empty the ledger's write-ahead log: the next start does");
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("the ledger's write-ahead log is not emptied in time: the next start empties it");
+            }
         }
     }
 }
@@ -93,7 +96,7 @@ mod tests {
     use crate::actors::testing::{self, listen};
     use crate::clock::Clock;
     use crate::ledger::{
-        Options,
+        LedgerOptions,
         event_script::{EventScript, day},
     };
     use crate::store::{
@@ -111,7 +114,7 @@ mod tests {
     }
 
     fn stage(folder: &Path) -> Stage {
-        let ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), 3)).unwrap();
+        let ledger = Ledger::open(&folder.join("ledger"), LedgerOptions::new(day(22), 3)).unwrap();
         let (story, (root, _)) = (EventScript::continue_from(&ledger), listen());
         let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
         let services = testing::services(Clock::system(), &ledger, store, root);

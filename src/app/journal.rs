@@ -13,7 +13,6 @@ pub(super) fn at_start(
     now: Timestamp,
 ) -> Result<Journal, LedgerError> {
     let last = ledger.reader().last_noted()?;
-    let stopped = |entry: &ServiceEvent| entry.kind == ServiceEventKind::State && entry.subject == "shutdown";
     let (cause, before) = match last {
         Some(last) if from.is_some() => (
             "took_over",
@@ -23,7 +22,9 @@ pub(super) fn at_start(
             ),
         ),
         None => ("first_start", "it is the first that writes this journal".to_owned()),
-        Some(last) if stopped(&last.entry) => ("stopped", format!("the run before was stopped at {}", last.place.at)),
+        Some(last) if last.entry.kind == ServiceEventKind::State && last.entry.subject == "shutdown" => {
+            ("stopped", format!("the run before was stopped at {}", last.place.at))
+        }
         Some(last) => (
             "ended_unasked",
             format!(

@@ -1,7 +1,7 @@
 //! The lease of a process that starts: taken, waited for, or refused.
 
 use crate::clock::Stopwatch;
-use crate::domain::followers::lease::{AnotherWriter, Answer, Change, Holder, Place, Tenure};
+use crate::domain::followers::lease::{AnotherWriter, Answer, Holder, LeaseChange, Place, Tenure};
 use crate::limits;
 use crate::store::{Disposition, Store, StoreError};
 use std::future::Future;
@@ -25,8 +25,8 @@ pub(super) async fn take<E>(
             tracing::warn!(by = %held.by, place = place.name(), "another candela holds the lease: waiting until it runs out or is renewed");
         }
         match tenure.on(answer, since_last) {
-            Some(Change::Gained) => return Ok(Ok(())),
-            Some(Change::Lost(by)) => return Ok(Err(AnotherWriter { place, by: Some(by) })),
+            Some(LeaseChange::Gained) => return Ok(Ok(())),
+            Some(LeaseChange::Lost(by)) => return Ok(Err(AnotherWriter { place, by: Some(by) })),
             None => tokio::time::sleep(limits::LEASE_TRY).await,
         }
     }

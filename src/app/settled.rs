@@ -8,7 +8,7 @@ use crate::domain::history::{L0Table, WaitPolicy};
 use crate::domain::model::{Interval, Session, Sessions, Symbol, Timestamp};
 use crate::domain::pipeline::PairRules;
 use crate::domain::vendor::{KeyPolicy, KeySlot};
-use crate::settings::{Group, Key, L0, SymbolMarket, Valid};
+use crate::settings::{Group, L0, Valid};
 use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -22,13 +22,11 @@ pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
         None => Overrides::default(),
     };
     let overrides = Arc::new(overrides);
-    let calendar = |pair: &SymbolMarket| Calendar::from_rules(pair.calendar, Arc::clone(&overrides));
-    Ok(settings
-        .market
-        .symbols
-        .iter()
-        .map(|pair| (pair.symbol, Arc::new(watch::Sender::new(calendar(pair)))))
-        .collect())
+    let followed = settings.market.symbols.iter().map(|pair| {
+        let calendar = Calendar::from_rules(pair.calendar, Arc::clone(&overrides));
+        (pair.symbol, Arc::new(watch::Sender::new(calendar)))
+    });
+    Ok(followed.collect())
 }
 
 /// The pairs; the base interval stands first.
@@ -122,16 +120,14 @@ pub(crate) const fn key_policy(settings: &Valid) -> KeyPolicy {
 }
 
 pub(crate) fn keys(settings: &Valid) -> Vec<(KeySlot, SecretString)> {
-    let slot = |key: &Key| KeySlot {
-        group: if key.group == Group::G1 { 1 } else { 2 },
-        number: key.number,
-    };
-    settings
-        .upstream
-        .keys
-        .iter()
-        .map(|key| (slot(key), key.secret.clone()))
-        .collect()
+    let keys = settings.upstream.keys.iter().map(|key| {
+        let slot = KeySlot {
+            group: if key.group == Group::G1 { 1 } else { 2 },
+            number: key.number,
+        };
+        (slot, key.secret.clone())
+    });
+    keys.collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The turns of an ingest: it leads with the lease of the database, and stands by while another has it.
 //!
 //! ```text
-//!  start ── lease free ──► leads ── SIGTERM: the log has all, the lease is given back ──► ends
+//!  start ── lease free ──► leads ── SIGTERM: the cluster log has all, the lease is given back ──► ends
 //!    │                       ▲
 //!    └─ another has it ──► stands by: an edge that asks for the lease, and becomes the leader in the same process
 //! ```
@@ -41,8 +41,8 @@ pub(super) async fn start(
                     "there is nothing to follow yet: this standby serves nobody, and asks for the lease"
                 );
                 // Whatever comes first: the lease, or something to follow.
-                let lent = tokio::time::timeout(limits::LOG_START, until_lent(&store)).await;
-                if lent.is_ok() {
+                let leased = tokio::time::timeout(limits::LOG_START, until_leased(&store)).await;
+                if leased.is_ok() {
                     return App::lead(settings, clock, taps, Some(store)).await;
                 }
             }
@@ -59,7 +59,7 @@ fn open(settings: &Valid) -> Result<Store, StartError> {
     };
     let store = Store::Postgres(Postgres::new(url, settings.store.pool)?);
     store.claim(ledger::lock_folder(&settings.ledger.dir)?.holder().clone());
-    store.claim_once();
+    store.claim_for_leader();
     Ok(store)
 }
 
@@ -91,7 +91,7 @@ async fn ask(store: &Store) -> Result<Answer, StoreError> {
 }
 
 /// Waits until this process has the lease.
-pub(super) async fn until_lent(store: &Store) {
+pub(super) async fn until_leased(store: &Store) {
     let mut silent: Option<Stopwatch> = None;
     loop {
         match store.take_free_lease().await {

@@ -14,14 +14,14 @@ use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
 /// The store that the settings name, its tables up to date. A server that is down may come later: the ledger keeps what it
 /// will get. What only a person can mend ends the start, also tables of others that would be filled or read wrongly.
 ///
-/// `lent`: the one whose lease this process has already.
+/// `leased`: the one whose lease this process has already.
 pub(super) async fn open_store(
     settings: &Valid,
     history: &L0Table,
     by: &Holder,
-    lent: Option<Store>,
+    leased: Option<Store>,
 ) -> Result<Store, StoreError> {
-    let store = match (lent, &settings.store.database_url) {
+    let store = match (leased, &settings.store.database_url) {
         (Some(store), _) => store,
         (None, Some(url)) => Store::Postgres(Postgres::new(url, settings.store.pool)?),
         (None, None) => return Ok(Store::Sqlite(Sqlite::alone(&settings.store.sqlite_file)?)),

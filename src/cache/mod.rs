@@ -11,11 +11,11 @@
 mod error;
 mod memory;
 mod payload;
-mod door;
+mod connector;
 mod script;
 mod redis;
 
-pub(crate) use door::Door;
+pub(crate) use connector::Connector;
 pub use error::CacheError;
 pub use memory::Memory;
 pub use payload::{CHANNEL, latest_key, price_json, stream_key, update_json};

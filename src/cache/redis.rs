@@ -3,10 +3,10 @@
 
 use crate::cache::{
     News, StreamAdd,
-    door::Door,
+    connector::Connector,
     error::CacheError,
     payload::{CHANNEL, latest_key, stream_key},
-    script::{self, Commands},
+    script::{self, ScriptCommands},
 };
 use crate::domain::followers::lease::{Answer, Held, Holder};
 use crate::domain::followers::{Clear, FoundStream, StreamEntry};
@@ -27,8 +27,8 @@ use tokio::sync::Mutex;
 pub struct Redis(Arc<Server>);
 
 struct Server {
-    door: Door,
-    pool: Pool<Door>,
+    connector: Connector,
+    pool: Pool<Connector>,
     telling: Mutex<Option<MultiplexedConnection>>,
     lease: Lease,
 }
@@ -55,17 +55,17 @@ impl Redis {
     /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString) -> Result<Self, CacheError> {
         let info = address(url.expose_secret())?;
-        let door = Door::new(info)?;
+        let connector = Connector::new(info)?;
         // Each checkout pings: bb8-redis never calls a connection broken, and would hand out a dead one for ever.
         let pool = Pool::builder()
             .max_size(limits::REDIS_POOL)
             .connection_timeout(limits::REDIS_POOL_WAIT)
             .test_on_check_out(true)
-            .build_unchecked(door.clone());
+            .build_unchecked(connector.clone());
         let telling = Mutex::default();
         let lease = Lease::default();
         Ok(Self(Arc::new(Server {
-            door,
+            connector,
             pool,
             telling,
             lease,
@@ -79,7 +79,7 @@ impl Redis {
     }
 
     pub(super) async fn renew_lease(&self) -> Result<Answer, CacheError> {
-        let script = Commands::default().script(self.writer()?);
+        let script = ScriptCommands::default().script(self.writer()?);
         let mut connection = self.connection().await?;
         let said = script.query_async(&mut *connection).await;
         script::lease(said.map_err(|error| CacheError::sort(&error))?)
@@ -127,7 +127,7 @@ impl Redis {
     }
 
     /// Runs commands under the lease. Returns for each why it was refused, or `None`.
-    async fn write(&self, commands: &Commands) -> Result<Vec<String>, CacheError> {
+    async fn write(&self, commands: &ScriptCommands) -> Result<Vec<String>, CacheError> {
         let script = commands.script(self.writer()?);
         script::answers(self.send(&script).await?)
     }
@@ -137,7 +137,12 @@ impl Redis {
         let mut slot = self.0.telling.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self.0.door.connect().await.map_err(|error| CacheError::sort(&error))?,
+            None => self
+                .0
+                .connector
+                .connect()
+                .await
+                .map_err(|error| CacheError::sort(&error))?,
         };
         let answered = pipeline.query_async(&mut connection).await;
         let answers = answered.map_err(|error| CacheError::sort(&error))?;
@@ -168,7 +173,7 @@ impl Redis {
     /// [`CacheError`] when the server does not do it.
     pub async fn fill(&self, channel: Channel, clear: Clear, entries: &[StreamAdd]) -> Result<bool, CacheError> {
         let key = stream_key(channel);
-        let mut commands = Commands::default();
+        let mut commands = ScriptCommands::default();
         match clear {
             Clear::Keep => {}
             Clear::Trim => commands.add(["XTRIM".to_owned(), key, "MAXLEN".to_owned(), "0".to_owned()]),
@@ -189,13 +194,13 @@ impl Redis {
 
     /// Publishes in one round trip, unless there is much, and returns the channels whose stream refused an entry.
     pub(super) async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
-        let mut parts = vec![(Commands::default(), Vec::new())];
-        let mut part = |channel: Option<Channel>, fill: &dyn Fn(&mut Commands)| {
+        let mut parts = vec![(ScriptCommands::default(), Vec::new())];
+        let mut part = |channel: Option<Channel>, fill: &dyn Fn(&mut ScriptCommands)| {
             if parts
                 .last()
                 .is_none_or(|(commands, _)| commands.len() >= limits::REDIS_SCRIPT)
             {
-                parts.push((Commands::default(), Vec::new()));
+                parts.push((ScriptCommands::default(), Vec::new()));
             }
             if let Some((commands, channels)) = parts.last_mut() {
                 fill(commands);
@@ -243,12 +248,12 @@ impl Redis {
         self.connection().await.map(drop) // each checkout is a ping
     }
 
-    async fn connection(&self) -> Result<PooledConnection<'_, Door>, CacheError> {
+    async fn connection(&self) -> Result<PooledConnection<'_, Connector>, CacheError> {
         self.0.pool.get().await.map_err(|error| match error {
             RunError::User(error) => CacheError::sort(&error),
             RunError::TimedOut => self
                 .0
-                .door
+                .connector
                 .refusal()
                 .unwrap_or_else(|| CacheError::Unreachable("no connection could be had in time".to_owned())),
         })
@@ -300,7 +305,7 @@ fn explain(error: &redis::RedisError) -> String {
     format!("{error}; in a user or password / @ : ? # are written %2F %40 %3A %3F %23")
 }
 
-fn add(commands: &mut Commands, entry: &StreamAdd) {
+fn add(commands: &mut ScriptCommands, entry: &StreamAdd) {
     commands.add([
         "XADD".to_owned(),
         stream_key(entry.channel),
@@ -339,20 +344,14 @@ fn found(answer: Value) -> Result<FoundStream, CacheError> {
         };
     }
     let fields = pairs(&answer);
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| text(key) == name)
-            .map(|(_, value)| *value)
-    };
-    let length = match field("length") {
+    let length = match field(&fields, "length") {
         Some(Value::Int(length)) => u64::try_from(*length).map_err(|_| not_understood())?,
         _ => return Err(not_understood()),
     };
-    let last_id = field("last-generated-id")
+    let last_id = field(&fields, "last-generated-id")
         .and_then(|id| text(id).parse().ok())
         .ok_or_else(not_understood)?;
-    let ends = match (field("first-entry"), field("last-entry")) {
+    let ends = match (field(&fields, "first-entry"), field(&fields, "last-entry")) {
         (Some(first), Some(last)) if length > 0 => Some((
             entry(first).ok_or_else(not_understood)?,
             entry(last).ok_or_else(not_understood)?,
@@ -371,18 +370,17 @@ fn entry(answer: &Value) -> Option<StreamEntry> {
         return None;
     };
     let fields = pairs(fields);
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| text(key) == name)
-            .map(|(_, value)| text(value))
-    };
     Some(StreamEntry {
         id: text(id).parse().ok()?,
-        epoch: field("epoch").and_then(|epoch| epoch.parse().ok()),
-        seq: field("seq").and_then(|seq| seq.parse().ok()),
-        message: field("message").unwrap_or_default().into_owned(),
+        epoch: field(&fields, "epoch").and_then(|epoch| text(epoch).parse().ok()),
+        seq: field(&fields, "seq").and_then(|seq| text(seq).parse().ok()),
+        message: field(&fields, "message").map(text).unwrap_or_default().into_owned(),
     })
+}
+
+fn field<'v>(fields: &[(&'v Value, &'v Value)], name: &str) -> Option<&'v Value> {
+    let found = fields.iter().find(|(key, _)| text(key) == name);
+    found.map(|(_, value)| *value)
 }
 
 /// Names and values, as either protocol version sends them.

@@ -41,14 +41,14 @@ local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^%S+') == string.match(ARGV[1], '^%S+') then redis.call('DEL', KEYS[1]) end
 return 0";
 
-/// Commands that run together.
+/// ScriptCommands that run together.
 #[derive(Debug, Default)]
-pub(super) struct Commands {
+pub(super) struct ScriptCommands {
     args: Vec<String>,
     count: usize,
 }
 
-impl Commands {
+impl ScriptCommands {
     pub(super) fn add<const N: usize>(&mut self, command: [String; N]) {
         self.args.push(N.to_string());
         self.args.extend(command);

@@ -46,6 +46,12 @@ impl MemoryLog {
     fn log(&self) -> MutexGuard<'_, MemoryEntries> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn entries_after(&self, number: u64, limit: usize) -> Vec<LogEntry> {
+        let log = self.log();
+        let entries = log.entries.range(number.saturating_add(1)..);
+        entries.take(limit).map(|(_, entry)| entry.clone()).collect()
+    }
 }
 
 impl MemoryEntries {
@@ -112,15 +118,10 @@ impl Carry for MemoryLog {
     }
 
     async fn follow(&self, after: u64, limit: usize, wait: Duration) -> Result<Vec<LogEntry>, CacheError> {
-        let beyond = || -> Vec<LogEntry> {
-            let log = self.log();
-            let entries = log.entries.range(after.saturating_add(1)..);
-            entries.take(limit).map(|(_, entry)| entry.clone()).collect()
-        };
         let news = self.news.notified(); // made before the look, so that nothing is missed in between
-        let found = beyond();
+        let found = self.entries_after(after, limit);
         if found.is_empty() && tokio::time::timeout(wait, news).await.is_ok() {
-            return Ok(beyond());
+            return Ok(self.entries_after(after, limit));
         }
         Ok(found)
     }

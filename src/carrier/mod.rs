@@ -8,7 +8,7 @@
 //!  {candela}:leader     what the leader says of itself; gone when it is silent
 //! ```
 //!
-//! *Architecture invariant*: a number in the log never gets another content, and a leader of an earlier term appends nothing.
+//! *Architecture invariant*: a number in the cluster log never gets another content, and a leader of an earlier term appends nothing.
 
 mod memory;
 mod redis;
@@ -34,7 +34,7 @@ pub trait Carry: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<LogEntry>, CacheError>> + Send;
 
-    /// The newest entry; nothing when the log is empty.
+    /// The newest entry; nothing when the cluster log is empty.
     fn head(&self) -> impl Future<Output = Result<Option<LogHead>, CacheError>> + Send;
 
     /// What a follower that has all up to `own` finds.
@@ -47,7 +47,7 @@ pub trait Carry: Send + Sync {
     fn hear(&self) -> impl Future<Output = Result<Option<String>, CacheError>> + Send;
 }
 
-/// The log that the settings name. Cheap to clone; clones share it.
+/// The cluster log that the settings name. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub enum Carrier {
     /// In this process, for tests.

@@ -1,7 +1,7 @@
-//! The log as streams of a Redis: one script appends, so that comparing, fencing and adding are one step.
+//! The cluster log as streams of a Redis: one script appends, so that comparing, fencing and adding are one step.
 
 use super::Carry;
-use crate::cache::{CacheError, Door};
+use crate::cache::{CacheError, Connector};
 use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark, Parcel, ParcelHash};
 use crate::limits;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ return 1";
 pub struct RedisLog(Arc<RedisLogParts>);
 
 struct RedisLogParts {
-    door: Door,
+    connector: Connector,
     keep: u64,
     writing: Mutex<Option<MultiplexedConnection>>,
     /// Waits for entries: nothing else may be asked on it.
@@ -77,13 +77,13 @@ impl std::fmt::Debug for RedisLog {
 }
 
 impl RedisLog {
-    /// The log in this Redis, which keeps about so many entries. Connects to nothing yet.
+    /// The cluster log in this Redis, which keeps about so many entries. Connects to nothing yet.
     ///
     /// # Errors
     /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString, keep: u64) -> Result<Self, CacheError> {
         Ok(Self(Arc::new(RedisLogParts {
-            door: Door::of(url)?,
+            connector: Connector::of(url)?,
             keep,
             writing: Mutex::default(),
             reading: Mutex::default(),
@@ -103,7 +103,7 @@ impl RedisLog {
         let mut slot = slot.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self.0.door.open().await?,
+            None => self.0.connector.open().await?,
         };
         let answer = command.query_async(&mut connection).await;
         let answer = answer.map_err(|error| CacheError::sort(&error))?;
@@ -139,11 +139,10 @@ impl Carry for RedisLog {
         let mut script = redis::cmd("EVAL");
         script.arg(APPEND).arg(3).arg(LOG).arg(OPENINGS).arg(TERM);
         script.arg(term).arg(self.0.keep).arg(limits::CLUSTER_OPENINGS);
-        let flag = |holds: bool| if holds { "1" } else { "0" };
         for LogEntry { lineage, parcel, .. } in entries {
             script.arg(parcel.number).arg(lineage).arg(parcel.last);
             script.arg(parcel.previous.bytes()).arg(parcel.hash.bytes());
-            script.arg(flag(parcel.opens)).arg(flag(parcel.begins_chain()));
+            script.arg(u8::from(parcel.opens)).arg(u8::from(parcel.begins_chain()));
             script.arg(parcel.body.as_ref());
         }
         match self.ask::<(String, u64)>(&script).await {
@@ -215,30 +214,39 @@ impl Carry for RedisLog {
 
 /// Reads what XRANGE answers. An entry that cannot be read is an error with its id: nothing is guessed.
 fn entries(found: Value) -> Result<Vec<LogEntry>, CacheError> {
-    let odd = |what: &str| CacheError::Other(format!("an entry of {LOG} {what}: nobody but candela may write there"));
     let found: Vec<(String, Vec<(String, Bytes)>)> =
-        redis::from_redis_value(found).map_err(|error| odd(&format!("cannot be read ({error})")))?;
-    let read = |(id, fields): (String, Vec<(String, Bytes)>)| {
-        entry(&id, &fields).ok_or_else(|| odd(&format!("({id}) lacks a field or has a wrong one")))
-    };
-    found.into_iter().map(read).collect()
+        redis::from_redis_value(found).map_err(|error| odd_entry(&format!("cannot be read ({error})")))?;
+    let entries = found.iter().map(|(id, fields)| {
+        entry(id, fields).ok_or_else(|| odd_entry(&format!("({id}) lacks a field or has a wrong one")))
+    });
+    entries.collect()
+}
+
+fn odd_entry(what: &str) -> CacheError {
+    CacheError::Other(format!("an entry of {LOG} {what}: nobody but candela may write there"))
 }
 
 fn entry(id: &str, fields: &[(String, Bytes)]) -> Option<LogEntry> {
-    let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-    let text = |name: &str| std::str::from_utf8(field(name)?).ok();
     Some(LogEntry {
-        term: text("term")?.parse().ok()?,
-        lineage: text("lineage")?.to_owned(),
+        term: text(fields, "term")?.parse().ok()?,
+        lineage: text(fields, "lineage")?.to_owned(),
         parcel: Parcel {
             number: number_of(id)?,
-            last: text("last")?.parse().ok()?,
-            previous: ParcelHash::of_bytes(field("previous")?)?,
-            hash: ParcelHash::of_bytes(field("hash")?)?,
-            opens: text("opens")? == "1",
-            body: field("body")?.clone(),
+            last: text(fields, "last")?.parse().ok()?,
+            previous: ParcelHash::of_bytes(field(fields, "previous")?)?,
+            hash: ParcelHash::of_bytes(field(fields, "hash")?)?,
+            opens: text(fields, "opens")? == "1",
+            body: field(fields, "body")?.clone(),
         },
     })
+}
+
+fn field<'f>(fields: &'f [(String, Bytes)], name: &str) -> Option<&'f Bytes> {
+    fields.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+fn text<'f>(fields: &'f [(String, Bytes)], name: &str) -> Option<&'f str> {
+    std::str::from_utf8(field(fields, name)?).ok()
 }
 
 /// The parcel's number: an id is `number-0`.

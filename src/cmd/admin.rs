@@ -108,8 +108,9 @@ impl AdminArgs {
         if self.json {
             writeln!(out, "{answer}")?;
         } else {
-            let text = |name| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-            writeln!(out, "{}: {} (by {})", text("at"), text("message"), text("by"))?;
+            let [at, message, by] =
+                ["at", "message", "by"].map(|name| answer.get(name).and_then(Value::as_str).unwrap_or_default());
+            writeln!(out, "{at}: {message} (by {by})")?;
         }
         Ok(Exit::Clean)
     }
@@ -126,16 +127,10 @@ impl AdminArgs {
         let clients = answer["clients"].as_array().map_or(&[][..], Vec::as_slice);
         writeln!(out, "{} connected, {} listed", answer["connected"], clients.len())?;
         for client in clients {
-            let text = |member: &str| client[member].as_str().unwrap_or("-");
+            let [id, address, since, token] =
+                ["id", "address", "since", "token"].map(|member| client[member].as_str().unwrap_or("-"));
             let slow = if client["slow"] == true { "  slow" } else { "" };
-            let id = text("id");
-            let since = text("since");
-            writeln!(
-                out,
-                "{id}  {}  since {since}  token {}{slow}",
-                text("address"),
-                text("token")
-            )?;
+            writeln!(out, "{id}  {address}  since {since}  token {token}{slow}")?;
         }
         Ok(Exit::Clean)
     }

@@ -168,7 +168,7 @@ pub struct Service {
 
 /// Why it gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum ServiceError {
     /// Nobody listens there, or it is no HTTP server.
     #[error("candela does not answer at {url}: {why}; is it running there, or elsewhere?")]
     Unreachable {
@@ -216,12 +216,12 @@ impl Service {
     /// The service at `url`, or else the one with these settings: known by its certificate, wherever that says it is.
     ///
     /// # Errors
-    /// [`AskError`] when the certificate of the settings cannot be read.
-    pub fn connect_to(url: Option<&str>, server: &Server, token: &TokenArg) -> Result<Self, AskError> {
+    /// [`ServiceError`] when the certificate of the settings cannot be read.
+    pub fn connect_to(url: Option<&str>, server: &Server, token: &TokenArg) -> Result<Self, ServiceError> {
         let mut service = Self::new(url.map_or_else(|| usual_url(server), str::to_owned), token);
         if let (None, Some(files)) = (url, &server.tls) {
             let tls = own_certificate::trust_file(&files.cert);
-            service.tls = tls.map_err(|why| AskError::Unreachable {
+            service.tls = tls.map_err(|why| ServiceError::Unreachable {
                 url: service.url.clone(),
                 why,
             })?;
@@ -237,8 +237,8 @@ impl Service {
     /// Whether clients are served as they should be.
     ///
     /// # Errors
-    /// [`AskError`] when it is not there, or says neither.
-    pub async fn is_ready(&self) -> Result<bool, AskError> {
+    /// [`ServiceError`] when it is not there, or says neither.
+    pub async fn is_ready(&self) -> Result<bool, ServiceError> {
         let (status, answer) = self.fetch_json("/health/ready").await?;
         match answer.get("status").and_then(Value::as_str) {
             Some("ready") => Ok(true),
@@ -250,22 +250,22 @@ impl Service {
     /// The JSON object at `path`.
     ///
     /// # Errors
-    /// [`AskError`] when it is not there, or not JSON.
-    pub async fn get(&self, path: &str) -> Result<Value, AskError> {
+    /// [`ServiceError`] when it is not there, or not JSON.
+    pub async fn get(&self, path: &str) -> Result<Value, ServiceError> {
         let (status, answer) = self.fetch_json(path).await?;
         self.check_answer(path, status, answer)
     }
 
     /// The answer, or why it is none.
-    fn check_answer(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, AskError> {
+    fn check_answer(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, ServiceError> {
         let url = self.url.clone();
         match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
             _ if answer.is_null() => {
                 Err(self.unexpected_answer(path, format!("it answers {status}, which is no JSON")))
             }
             _ if status.is_success() => Ok(answer),
-            Some(why) if status == StatusCode::UNAUTHORIZED => Err(AskError::NoToken { url, why }),
-            Some(why) => Err(AskError::Refused { url, why }),
+            Some(why) if status == StatusCode::UNAUTHORIZED => Err(ServiceError::NoToken { url, why }),
+            Some(why) => Err(ServiceError::Refused { url, why }),
             None => Err(self.unexpected_answer(path, format!("it answers {status}"))),
         }
     }
@@ -273,8 +273,8 @@ impl Service {
     /// What the service answers to a request for an action. It carries a key of its own: one that arrives twice is run once.
     ///
     /// # Errors
-    /// [`AskError`] when it is not there, or refuses.
-    pub async fn request_action(&self, path: &str, body: &Value) -> Result<Value, AskError> {
+    /// [`ServiceError`] when it is not there, or refuses.
+    pub async fn request_action(&self, path: &str, body: &Value) -> Result<Value, ServiceError> {
         let url = format!("{}{path}", self.url);
         let key = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let client = self.build_client(limits::REST_ANSWER);
@@ -288,7 +288,7 @@ impl Service {
     /// Writes what `path` answers to `out`, as it comes.
     ///
     /// # Errors
-    /// [`AskError`] when the service refuses it or the answer ends before its end; else why it cannot be written.
+    /// [`ServiceError`] when the service refuses it or the answer ends before its end; else why it cannot be written.
     pub async fn download_to(&self, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
         let url = format!("{}{path}", self.url);
         let asked = self.build_request(&url, limits::REST_ANSWER).send().await;
@@ -298,28 +298,30 @@ impl Service {
             let why = why.get("detail").and_then(Value::as_str).map(str::to_owned);
             let url = self.url.clone();
             return Err(match why {
-                Some(why) if answer.status() == StatusCode::UNAUTHORIZED => AskError::NoToken { url, why },
-                Some(why) => AskError::Refused { url, why },
+                Some(why) if answer.status() == StatusCode::UNAUTHORIZED => ServiceError::NoToken { url, why },
+                Some(why) => ServiceError::Refused { url, why },
                 None => self.unexpected_answer(path, format!("it answers {}", answer.status())),
             }
             .into());
         }
         loop {
-            let cut = |why: String| AskError::Unreachable {
-                url: self.url.clone(),
-                why: format!("its answer ended before its end: {why}"),
-            };
-            match tokio::time::timeout(limits::REST_ANSWER, answer.next()).await {
-                Ok(Some(Ok(bytes))) => out.write_all(&bytes).context("write the answer")?,
-                Ok(Some(Err(error))) => return Err(cut(error.to_string()).into()),
+            let why = match tokio::time::timeout(limits::REST_ANSWER, answer.next()).await {
+                Ok(Some(Ok(bytes))) => {
+                    out.write_all(&bytes).context("write the answer")?;
+                    continue;
+                }
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(cut("nothing more came in time".to_owned()).into()),
-            }
+                Ok(Some(Err(error))) => error.to_string(),
+                Err(_) => "nothing more came in time".to_owned(),
+            };
+            let url = self.url.clone();
+            let why = format!("its answer ended before its end: {why}");
+            return Err(ServiceError::Unreachable { url, why }.into());
         }
     }
 
     /// What `path` answers, and its JSON; nothing where it is none.
-    async fn fetch_json(&self, path: &str) -> Result<(StatusCode, Value), AskError> {
+    async fn fetch_json(&self, path: &str) -> Result<(StatusCode, Value), ServiceError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
         let url = format!("{}{path}", self.url);
@@ -347,15 +349,15 @@ impl Service {
         }
     }
 
-    fn unexpected_answer(&self, path: &str, why: String) -> AskError {
+    fn unexpected_answer(&self, path: &str, why: String) -> ServiceError {
         let url = format!("{}{path}", self.url);
-        AskError::Strange { url, why }
+        ServiceError::Strange { url, why }
     }
 }
 
-fn unreachable_at(url: String, error: &SendRequestError) -> AskError {
+fn unreachable_at(url: String, error: &SendRequestError) -> ServiceError {
     let why = error.to_string();
-    AskError::Unreachable { url, why }
+    ServiceError::Unreachable { url, why }
 }
 
 #[cfg(test)]

@@ -151,15 +151,13 @@ fn new_entry(
 ) -> Result<Override, Vec<CalendarProblem>> {
     let mut wrong = Vec::new();
     let date = read_date(&args.date, &mut wrong);
-    let mut said = |key: &'static str, text: &str| {
-        let text = text.trim().to_owned();
+    let reason = args.reason.trim().to_owned();
+    let by = args.by.trim().to_owned();
+    for (key, text) in [("reason", &reason), ("by", &by)] {
         if text.is_empty() {
             wrong.push(CalendarProblem::Missing { key });
         }
-        text
-    };
-    let reason = said("reason", &args.reason);
-    let by = said("by", &args.by);
+    }
     match date {
         Some(date) if wrong.is_empty() => Ok(Override {
             date,

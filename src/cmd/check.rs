@@ -26,7 +26,7 @@ pub struct CheckArgs {
 /// How a thing that was checked stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum CheckResult {
     /// As it should be.
     Ok,
     /// The service runs, with less than it could have.
@@ -39,7 +39,7 @@ enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     check: &'static str,
-    verdict: Verdict,
+    verdict: CheckResult,
     says: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
@@ -49,7 +49,7 @@ impl Finding {
     fn ok(check: &'static str, says: impl Into<String>) -> Self {
         Self {
             check,
-            verdict: Verdict::Ok,
+            verdict: CheckResult::Ok,
             says: says.into(),
             fix: None,
         }
@@ -57,7 +57,7 @@ impl Finding {
 
     fn warn(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
-            verdict: Verdict::Warn,
+            verdict: CheckResult::Warn,
             fix: Some(fix.into()),
             ..Self::ok(check, says)
         }
@@ -65,7 +65,7 @@ impl Finding {
 
     fn fail(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
-            verdict: Verdict::Fail,
+            verdict: CheckResult::Fail,
             ..Self::warn(check, says, fix)
         }
     }
@@ -74,9 +74,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
+            CheckResult::Ok => "ok",
+            CheckResult::Warn => "warn",
+            CheckResult::Fail => "FAIL",
         };
         write!(f, "{word:<5} {:<12} {}", self.check, self.says)?;
         match &self.fix {
@@ -104,12 +104,12 @@ impl CheckArgs {
                 return Ok(Exit::Settings);
             }
         };
-        let mut worst = Verdict::Ok;
+        let mut worst = CheckResult::Ok;
         for finding in self.run_checks(&settings) {
             worst = worst.max(finding.verdict);
             self.print_finding(&finding, colours, &mut out)?;
         }
-        Ok(if worst == Verdict::Fail {
+        Ok(if worst == CheckResult::Fail {
             Exit::Found
         } else {
             Exit::Clean
@@ -132,9 +132,9 @@ impl CheckArgs {
             return writeln!(out, "{}", serde_json::to_string(finding)?);
         }
         let colour = match finding.verdict {
-            Verdict::Ok => 32,
-            Verdict::Warn => 33,
-            Verdict::Fail => 31,
+            CheckResult::Ok => 32,
+            CheckResult::Warn => 33,
+            CheckResult::Fail => 31,
         };
         if colours {
             writeln!(out, "\x1b[{colour}m{finding}\x1b[0m")

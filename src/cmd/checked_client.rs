@@ -7,7 +7,7 @@
 )]
 
 use crate::clock::Stopwatch;
-use crate::cmd::ask::{AskError, TokenArg};
+use crate::cmd::ask::{ServiceError, TokenArg};
 use crate::domain::protocol::Continuity;
 use actix_codec::Framed;
 use awc::BoxedSocket;
@@ -38,8 +38,8 @@ impl CheckedClient {
     /// Connects, following nothing yet.
     ///
     /// # Errors
-    /// [`AskError`] when nobody answers there.
-    pub(super) async fn open(url: &str, token: &TokenArg) -> Result<Self, AskError> {
+    /// [`ServiceError`] when nobody answers there.
+    pub(super) async fn open(url: &str, token: &TokenArg) -> Result<Self, ServiceError> {
         let separator = if url.contains('?') { '&' } else { '?' };
         let mut client = Self {
             url: format!("{url}{separator}channels=status"),
@@ -55,14 +55,14 @@ impl CheckedClient {
         Ok(client)
     }
 
-    async fn connect(&mut self) -> Result<(), AskError> {
+    async fn connect(&mut self) -> Result<(), ServiceError> {
         let client = awc::Client::new();
         let mut request = client.ws(&self.url);
         if let Some((name, value)) = self.token.authorization_header() {
             request = request.header(name, value);
         }
         let connected = request.connect().await;
-        let (_, socket) = connected.map_err(|error| AskError::Unreachable {
+        let (_, socket) = connected.map_err(|error| ServiceError::Unreachable {
             url: self.url.clone(),
             why: error.to_string(),
         })?;

@@ -110,7 +110,7 @@ impl DemoArgs {
         }
         Ok(match ending {
             Ending::Failed(exit) => exit,
-            Ending::Asked | Ending::Over | Ending::Lent => Exit::Clean,
+            Ending::Asked | Ending::Over | Ending::Leased => Exit::Clean,
         })
     }
 
@@ -121,7 +121,8 @@ impl DemoArgs {
         folder: &Path,
         closes_late: bool,
     ) -> anyhow::Result<settings::Valid> {
-        let path = |name: &str| folder.join(name).display().to_string();
+        let [ledger, store, signals] =
+            ["ledger", "candela.db", "ready-signals"].map(|name| folder.join(name).display().to_string());
         let mut flags = vec![
             ("server.port", self.port.to_string()),
             ("server.bind", self.bind.to_string()),
@@ -131,9 +132,9 @@ impl DemoArgs {
             ("upstream.ws_url", upstream.ws_url()),
             ("upstream.rest_url", upstream.rest_url()),
             ("upstream.keys_g1", "demo-key".to_owned()),
-            ("ledger.dir", path("ledger")),
-            ("store.sqlite_file", path("candela.db")),
-            ("l0.dir", path("ready-signals")),
+            ("ledger.dir", ledger),
+            ("store.sqlite_file", store),
+            ("l0.dir", signals),
             ("upstream.poll_after_seconds", "900".to_owned()), // the outage is to be seen, and healed
             ("log.format", "text".to_owned()),
             ("log.level", "error".to_owned()),

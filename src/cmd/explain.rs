@@ -1,7 +1,7 @@
 //! `candela explain`: why the service is, or was, in its state, in sentences from its journal alone.
 
 use crate::app;
-use crate::cmd::ask::{AskError, Service, TokenArg, known_pair, read_url};
+use crate::cmd::ask::{Service, ServiceError, TokenArg, known_pair, read_url};
 use crate::domain::model::{JournalQuery, Moment, Sessions, Symbol};
 use crate::domain::status::Explanation;
 use crate::exit::Exit;
@@ -47,7 +47,7 @@ impl ExplainArgs {
         let mut out = std::io::stdout().lock();
         let answer = match asked {
             Ok(answer) => answer,
-            Err(AskError::Unreachable { url, .. }) if self.url.is_none() => {
+            Err(ServiceError::Unreachable { url, .. }) if self.url.is_none() => {
                 let mut answer = self.read_ledger(&valid, service.url())?;
                 if let Some(answer) = answer.as_object_mut() {
                     answer.insert("source".to_owned(), json!("ledger"));

@@ -3,7 +3,7 @@
 //! A file appears under its name when it is whole, so a run that was interrupted goes on with the first session that has none. A file
 //! that was written before the last bar of its session was stored is written again.
 
-use crate::cmd::ask::{AskError, Service, TokenArg, read_url};
+use crate::cmd::ask::{Service, ServiceError, TokenArg, read_url};
 use crate::domain::model::moment::read_date;
 use crate::domain::model::{Interval, Moment, Symbol, Timestamp};
 use crate::exit::Exit;
@@ -120,8 +120,7 @@ impl ExportArgs {
         if to < self.from {
             return Err(ExportError::Backwards { from: self.from, to }.into());
         }
-        let shown = |path: &Path| format!("write {}", path.display());
-        std::fs::create_dir_all(&self.output).with_context(|| shown(&self.output))?;
+        std::fs::create_dir_all(&self.output).with_context(|| format!("write {}", self.output.display()))?;
         self.claim_folder()?;
         let (written, kept, empty) = system.block_on(async {
             let parts = self.list_parts(&service, to).await?;
@@ -178,24 +177,24 @@ impl ExportArgs {
 
     /// Whether a file that is there holds no bar.
     fn is_empty(&self, file: &Path) -> anyhow::Result<bool> {
-        let opened = || File::open(file).with_context(|| format!("read {}", file.display()));
+        let opened = File::open(file).with_context(|| format!("read {}", file.display()))?;
         match self.format {
             FileFormat::Parquet => {
-                let reader = SerializedFileReader::new(opened()?);
+                let reader = SerializedFileReader::new(opened);
                 let reader = reader.with_context(|| format!("read {}", file.display()))?;
                 Ok(reader.metadata().file_metadata().num_rows() == 0)
             }
-            FileFormat::Csv => Ok(BufReader::new(opened()?).lines().nth(1).is_none()),
+            FileFormat::Csv => Ok(BufReader::new(opened).lines().nth(1).is_none()),
         }
     }
 
     /// The day that it is in the market: its calendar begins with that.
-    async fn market_today(&self, service: &Service) -> Result<NaiveDate, AskError> {
+    async fn market_today(&self, service: &Service) -> Result<NaiveDate, ServiceError> {
         let path = format!("/market/calendar?symbol={}", self.symbol.compact());
         let answer = service.get(&path).await?;
         let today = answer.pointer("/days/0/date").and_then(Value::as_str);
         let today = today.and_then(|date| date.parse().ok());
-        today.ok_or_else(|| AskError::Strange {
+        today.ok_or_else(|| ServiceError::Strange {
             url: format!("{}{path}", service.url()),
             why: "its calendar has no day".to_owned(),
         })
@@ -213,7 +212,7 @@ impl ExportArgs {
     }
 
     /// The files, earliest session first.
-    async fn list_parts(&self, service: &Service, to: NaiveDate) -> Result<Vec<ExportedFile>, AskError> {
+    async fn list_parts(&self, service: &Service, to: NaiveDate) -> Result<Vec<ExportedFile>, ServiceError> {
         if self.partition == Partition::None {
             let name = format!("{}-{to}", self.from);
             let after = to + Days::new(1);
@@ -243,10 +242,9 @@ impl ExportArgs {
 
     /// The file of a day of the calendar, if it has a session.
     fn session_file(&self, day: &Value) -> Option<ExportedFile> {
-        let text = |name: &str| day.get(name).and_then(Value::as_str);
-        let date = text("date")?;
-        let opens = text("opens")?;
-        let closes = text("closes")?;
+        let date = day.get("date").and_then(Value::as_str)?;
+        let opens = day.get("opens").and_then(Value::as_str)?;
+        let closes = day.get("closes").and_then(Value::as_str)?;
         let closed = Timestamp::from_datetime(DateTime::parse_from_rfc3339(closes).ok()?);
         let over = (closed + limits::BAR_STORED).secs(); // the last bar is stored a moment after its close
         if self.interval.length().is_some() {

@@ -3,7 +3,7 @@
 use crate::actors::vendor::RootsError;
 use crate::app::{StartError, exit_of_store};
 use crate::cmd::{
-    ask::AskError, backfill::BackfillError, calendar::CalendarError, compare::CompareError, simulate::SimulateError,
+    ask::ServiceError, backfill::BackfillError, calendar::CalendarError, compare::CompareError, simulate::SimulateError,
 };
 use crate::exit::Exit;
 use crate::ledger::LedgerError;
@@ -27,10 +27,10 @@ pub fn from_error(error: &anyhow::Error) -> (Exit, String) {
         exit_of_store(store)
     } else if matches!(
         error.downcast_ref(),
-        Some(AskError::Refused { .. } | AskError::NoToken { .. })
+        Some(ServiceError::Refused { .. } | ServiceError::NoToken { .. })
     ) {
         Exit::Usage
-    } else if error.is::<AskError>() {
+    } else if error.is::<ServiceError>() {
         Exit::Unavailable
     } else if matches!(error.downcast_ref(), Some(LedgerError::InUse { .. })) {
         Exit::TryAgain

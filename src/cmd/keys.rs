@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::clock::Clock;
-use crate::cmd::ask::{AskError, Service, TokenArg, read_url};
+use crate::cmd::ask::{Service, ServiceError, TokenArg, read_url};
 use crate::domain::vendor::{KeyView, Pool};
 use crate::exit::Exit;
 use crate::ledger::KeyUseBook;
@@ -42,7 +42,7 @@ impl KeysArgs {
                 "forecast": status.get("forecast"),
                 "api_key_usage": status.get("api_key_usage"),
             }),
-            Err(AskError::Unreachable { .. }) if self.url.is_none() => {
+            Err(ServiceError::Unreachable { .. }) if self.url.is_none() => {
                 json!({ "running": false, "keys": left_behind(&valid)? })
             }
             Err(error) => return Err(error.into()),

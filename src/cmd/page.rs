@@ -206,14 +206,11 @@ impl Page {
         }
         self.push_line(&format!("\n{title}"));
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths = (0..columns).map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        });
+        let widths: Vec<usize> = widths.collect();
         for (number, row) in rows.iter().enumerate() {
             let cells: Vec<String> = row
                 .iter()

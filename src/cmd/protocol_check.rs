@@ -6,7 +6,7 @@
 )]
 
 use crate::cmd::{
-    ask::{AskError, TokenArg, read_ws_url},
+    ask::{ServiceError, TokenArg, read_ws_url},
     checked_client::{CheckedClient, PATIENCE},
 };
 use crate::exit::Exit;
@@ -52,7 +52,7 @@ impl ProtocolCheckArgs {
     /// Runs it.
     ///
     /// # Errors
-    /// [`AskError`] when nobody answers there.
+    /// [`ServiceError`] when nobody answers there.
     pub fn run(&self) -> anyhow::Result<Exit> {
         let grades = actix_rt::System::new().block_on(self.run_checks())?;
         let mut out = std::io::stdout().lock();
@@ -78,7 +78,7 @@ impl ProtocolCheckArgs {
         Ok(if failed { Exit::Found } else { Exit::Clean })
     }
 
-    async fn run_checks(&self) -> Result<Vec<Grade>, AskError> {
+    async fn run_checks(&self) -> Result<Vec<Grade>, ServiceError> {
         let mut first = CheckedClient::open(&self.url, &self.token).await?;
         let welcome = first.next(PATIENCE).await.unwrap_or_default();
         let mut grades = vec![welcome_grade(&welcome)];
@@ -155,12 +155,21 @@ fn check_followed(what: &'static str, client: &mut CheckedClient) -> Grade {
 
 async fn check_answers(client: &mut CheckedClient, symbol: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let subscribe = |channel: &str| json!({"action": "subscribe", "channels": [channel]});
     for (message, kind, field, expect) in [
         (json!({"action": "ping", "id": 41}), "pong", "id", json!(41)),
         (json!({"action": "leap", "id": "x"}), "error", "code", json!(1003)),
-        (subscribe("trades:USD/COP"), "error", "code", json!(1104)),
-        (subscribe("ticks:ZZZ/ZZZ"), "error", "code", json!(1105)),
+        (
+            json!({"action": "subscribe", "channels": ["trades:USD/COP"]}),
+            "error",
+            "code",
+            json!(1104),
+        ),
+        (
+            json!({"action": "subscribe", "channels": ["ticks:ZZZ/ZZZ"]}),
+            "error",
+            "code",
+            json!(1105),
+        ),
         (json!([1]), "error", "code", json!(1002)),
         (
             json!({"action": "subscribe", "id": 9, "channels": [format!("ticks:{symbol}"), format!("bars.5m:{symbol}")]}),

@@ -50,7 +50,7 @@ impl RunArgs {
                 };
                 let ending = app::until_over(&app, None, pending(), beside).await?;
                 match ending {
-                    Ending::Lent => app = app.take_over(settings.clone(), clock.clone()).await?,
+                    Ending::Leased => app = app.take_over(settings.clone(), clock.clone()).await?,
                     ending => break ending,
                 }
             };
@@ -65,7 +65,7 @@ impl RunArgs {
             );
             Ok(match ending {
                 Ending::Failed(exit) => exit,
-                Ending::Asked | Ending::Over | Ending::Lent => Exit::Clean,
+                Ending::Asked | Ending::Over | Ending::Leased => Exit::Clean,
             })
         })
     }

@@ -7,9 +7,9 @@ use super::files::{self, DayFile, Heads, sql_int, with_suffix};
 use super::follow;
 use super::inserts::Inserts;
 use super::mark::{Doubt, Mark};
+use super::open_files::OpenFiles;
 use super::parcel_body::ParcelBody;
 use super::parcels::{self, Parcels};
-use super::place::Place;
 use super::read::LedgerReader;
 use super::renumber::{self, Renumbered, renumber};
 use super::shared::{Hold, Shared};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// What [`Ledger::open`] cannot find out by itself.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct LedgerOptions {
     /// The session date of the first file, when the folder is empty.
     pub date: NaiveDate,
     /// A random number, from which a new ledger gets its name and new channels their epochs.
@@ -35,14 +35,14 @@ pub struct Options {
     pub days: usize,
     /// Where files go that are no longer kept; without it they are deleted.
     pub backup: Option<PathBuf>,
-    /// Channels that will be written. Each has its epoch from the start, so that a client that follows one before its first message can come
-    /// back to it.
+    /// Channels that will be written. Each has its epoch from the start, so that a client that follows one before its first
+    /// message can come back to it.
     pub channels: Vec<Channel>,
     /// Whose parcels it holds.
     pub parcels: Parcels,
 }
 
-impl Options {
+impl LedgerOptions {
     /// A week of files, beginning with `date`.
     pub const fn new(date: NaiveDate, random: u64) -> Self {
         Self {
@@ -61,18 +61,18 @@ impl Options {
 pub struct Ledger {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
-    pub(super) options: Options,
+    pub(super) options: LedgerOptions,
     /// `synchronous` is at FULL now.
     full: bool,
     /// What was committed last is not known: read it before anything else.
     pub(super) unsure: bool,
     pub(super) end: End,
     pub(super) mark: Mark,
-    place: Place,
+    files: OpenFiles,
     /// When the files were last seen in their place.
     looked: Stopwatch,
     renumbered: Option<Renumbered>,
-    /// What the log has grown by since a checkpoint was asked for, by estimate.
+    /// What the write-ahead log has grown by since a checkpoint was asked for, by estimate.
     log: usize,
     /// The same since a flush was asked for.
     unflushed: usize,
@@ -86,7 +86,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::InUse`] when another process has it, and whatever keeps the newest file from being read.
-    pub fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
+    pub fn open(folder: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = files::lock_folder(folder)?;
         let log = has_log(folder)?; // before a connection could empty it
         let shared = Arc::new(Shared::scan_folder(folder)?);
@@ -140,7 +140,7 @@ impl Ledger {
             state.follows = matches!(options.parcels, Parcels::Followed(_));
         }
         Ok(Self {
-            place: Place::of_day(folder, &path)?,
+            files: OpenFiles::of_day(folder, &path)?,
             looked: Stopwatch::start(),
             mark,
             renumbered,
@@ -150,7 +150,7 @@ impl Ledger {
             full: true,
             unsure: false,
             end,
-            log: limits::LEDGER_CHECKPOINT_LOG, // whatever the last run left in the log
+            log: limits::LEDGER_CHECKPOINT_WAL, // whatever the last run left in the write-ahead log
             unflushed: 0,
             shared,
             checkpointer: Checkpointer::start()?,
@@ -239,7 +239,7 @@ impl Ledger {
         if end.chain.is_some() {
             parcels::begin_file((&db, &path), &mut end, (date, &lineage), with)?;
         }
-        self.place = Place::of_day(&self.shared.folder, &path)?;
+        self.files = OpenFiles::of_day(&self.shared.folder, &path)?;
         self.checkpointer.finish_file(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);
         self.full = true;
@@ -258,7 +258,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Gone`]: what is appended now would be lost with them.
     pub fn check_folder(&mut self) -> Result<(), LedgerError> {
-        self.place.check_present()?;
+        self.files.check_present()?;
         self.looked = Stopwatch::start();
         Ok(())
     }
@@ -397,21 +397,21 @@ impl Ledger {
 
     pub(super) fn keep_log_small(&mut self, rows: usize) {
         let grown = rows
-            .saturating_mul(limits::LEDGER_LOG_ROW)
-            .saturating_add(limits::LEDGER_LOG_COMMIT);
+            .saturating_mul(limits::LEDGER_WAL_ROW)
+            .saturating_add(limits::LEDGER_WAL_COMMIT);
         self.log = self.log.saturating_add(grown);
         self.unflushed = self.unflushed.saturating_add(grown);
-        if self.log >= limits::LEDGER_CHECKPOINT_LOG {
+        if self.log >= limits::LEDGER_CHECKPOINT_WAL {
             (self.log, self.unflushed) = (0, 0); // it begins with a flush
             self.checkpointer.request_checkpoint(self.path.clone());
-        } else if self.unflushed >= limits::LEDGER_FLUSH_LOG {
+        } else if self.unflushed >= limits::LEDGER_FLUSH_WAL {
             self.unflushed = 0;
             self.checkpointer.request_flush(self.path.clone());
         }
     }
 
-    /// For a ledger that is left: puts all of it on the disk and says so in the mark, then moves the log into the file. Waits for
-    /// readers a little; where they stay, some of the log stays, on the disk as well.
+    /// For a ledger that is left: puts all of it on the disk and says so in the mark, then moves the write-ahead log into the
+    /// file. Waits for readers a little; where they stay, some of the write-ahead log stays, on the disk as well.
     ///
     /// # Errors
     /// When it cannot be synced or moved. Nothing is lost then.
@@ -419,7 +419,7 @@ impl Ledger {
         let path = &self.path;
         files::sync_log(path)?;
         self.mark.mark_at_rest()?;
-        let error = LedgerError::of_sqlite("empty the log of", path);
+        let error = LedgerError::of_sqlite("empty the write-ahead log of", path);
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
         let mut looks = 0;
         let mut emptied = truncate_log(&self.db);
@@ -493,7 +493,7 @@ fn prove_end(
     Ok((mark, why.map(|why| Renumbered { why, head, told })))
 }
 
-/// Whether all of the log is in the file now.
+/// Whether all of the write-ahead log is in the file now.
 fn truncate_log(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         .map(|busy| busy == 0)
@@ -506,7 +506,7 @@ fn earlier_files(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
     files.filter(|file| file != newest).collect()
 }
 
-/// Whether the newest day file has a log.
+/// Whether the newest day file has a write-ahead log.
 fn has_log(folder: &Path) -> Result<bool, LedgerError> {
     let newest = files::session_dates(folder)?.last().copied();
     let log = newest.map(|date| with_suffix(&files::path_of(folder, date), "-wal"));
@@ -514,7 +514,12 @@ fn has_log(folder: &Path) -> Result<bool, LedgerError> {
 }
 
 /// Gives the channels that are new their epochs, durably, before anyone can be told of them.
-fn establish_channels(db: &Connection, path: &Path, end: &mut End, options: &Options) -> Result<bool, LedgerError> {
+fn establish_channels(
+    db: &Connection,
+    path: &Path,
+    end: &mut End,
+    options: &LedgerOptions,
+) -> Result<bool, LedgerError> {
     let error = LedgerError::of_sqlite("begin", path);
     let transaction = db.unchecked_transaction().map_err(error)?;
     let known = end.heads.len();

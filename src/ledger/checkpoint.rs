@@ -1,5 +1,5 @@
-//! Sends a day file's log (`-wal`) to the disk while it grows, and moves what is in it into the file, on a thread and connection
-//! of its own, so that no append waits for it.
+//! Sends a day file's write-ahead log (`-wal`) to the disk while it grows, and moves what is in it into the file, on a thread and
+//! connection of its own, so that no append waits for it.
 
 use super::error::LedgerError;
 use super::files::with_suffix;
@@ -20,11 +20,11 @@ pub(super) struct Checkpointer {
 }
 
 enum Job {
-    /// The log has grown: let the disk have it, so that a commit that must wait for the disk waits for little.
+    /// The write-ahead log has grown: let the disk have it, so that a commit that must wait for the disk waits for little.
     Flush(PathBuf),
-    /// The log has grown large.
+    /// The write-ahead log has grown large.
     Checkpoint(PathBuf),
-    /// The file is complete: empty its log and close the connection that appended to it.
+    /// The file is complete: empty its write-ahead log and close the connection that appended to it.
     Finish(Connection),
     /// The file is no longer kept: move it there, or delete it.
     Retire(PathBuf, Option<PathBuf>),
@@ -46,7 +46,7 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for the log to be flushed. When more is waiting than can be done, a later one will do.
+    /// Asks for the write-ahead log to be flushed. When more is waiting than can be done, a later one will do.
     pub(super) fn request_flush(&self, path: PathBuf) {
         self.send_job(Job::Flush(path));
     }
@@ -69,7 +69,7 @@ impl Checkpointer {
     fn send_job(&self, job: Job) {
         let refused = self.jobs.as_ref().map(|jobs| jobs.try_send(job));
         if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = refused {
-            // Closing the connection of a finished file empties its log all the same; a file that was to go is found again at
+            // Closing the connection of a finished file empties its write-ahead log all the same; a file that was to go is found again at
             // the next start.
             drop(job);
         }
@@ -138,15 +138,15 @@ fn remove_file(path: &Path, backup: Option<&Path>) {
 }
 
 /// Nothing counts on it: what must be on the disk is waited for by the commit that says so. SQLite's locks are on the file and its
-/// `-shm`, so closing a descriptor of the log gives none of them up.
+/// `-shm`, so closing a descriptor of the write-ahead log gives none of them up.
 fn sync_log(path: &Path) {
     let flushed = fs::File::open(with_suffix(path, "-wal")).and_then(|log| log.sync_data());
     if let Err(error) = flushed {
-        tracing::debug!(file = %path.display(), error = %error, "the ledger's log could not be flushed ahead");
+        tracing::debug!(file = %path.display(), error = %error, "the ledger's write-ahead log could not be flushed ahead");
     }
 }
 
-/// What may still be in the log goes into the file first. The backup may be on another disk: then it is copied whole, under
+/// What may still be in the write-ahead log goes into the file first. The backup may be on another disk: then it is copied whole, under
 /// another name until it is complete.
 fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     if let Some(db) = open_file(&path.to_owned()) {
@@ -165,11 +165,12 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     fs::remove_file(path)
 }
 
-/// `PASSIVE` never holds up an append, but under steady appends it never gets all of a log either, and only a log that is wholly
-/// in the file starts over. So one that grew long is forced to: that holds up appends for as long as the last few pages take.
+/// `PASSIVE` never holds up an append, but under steady appends it never gets all of a write-ahead log either, and only a
+/// write-ahead log that is wholly in the file starts over. So one that grew long is forced to: that holds up appends for as long
+/// as the last few pages take.
 fn passive_checkpoint(db: &Connection) -> rusqlite::Result<()> {
     let pages = run(db, "PASSIVE")?;
-    if pages <= limits::LEDGER_LOG_PAGES_MAX {
+    if pages <= limits::LEDGER_WAL_PAGES_MAX {
         return Ok(());
     }
     let watch = Stopwatch::start();
@@ -177,17 +178,17 @@ fn passive_checkpoint(db: &Connection) -> rusqlite::Result<()> {
     force_patience(pages, watch.elapsed()).map_or(Ok(()), |patience| truncating_checkpoint(db, patience))
 }
 
-/// How long a log of so many pages may wait for its readers when it is forced to start over; `None` when it is better left alone,
-/// because the disk `took` long for next to nothing: other programs use it, and appends would wait for them. The next checkpoint
-/// tries again.
+/// How long a write-ahead log of so many pages may wait for its readers when it is forced to start over; `None` when it is better
+/// left alone, because the disk `took` long for next to nothing: other programs use it, and appends would wait for them. The next
+/// checkpoint tries again.
 fn force_patience(pages: i64, took: Duration) -> Option<Duration> {
-    if pages > limits::LEDGER_LOG_PAGES_HOPELESS {
+    if pages > limits::LEDGER_WAL_PAGES_FORCED {
         return Some(limits::LEDGER_BUSY_MAX);
     }
     (took <= limits::LEDGER_FORCE_CALM).then_some(limits::LEDGER_FORCE_MAX)
 }
 
-/// Makes the log start over, unless a reader needs it for longer than that.
+/// Makes the write-ahead log start over, unless a reader needs it for longer than that.
 fn truncating_checkpoint(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
     db.busy_timeout(patience)?;
     let forced = run(db, "RESTART");
@@ -195,7 +196,7 @@ fn truncating_checkpoint(db: &Connection, patience: Duration) -> rusqlite::Resul
     forced.map(|_| ())
 }
 
-/// How many pages the log holds.
+/// How many pages the write-ahead log holds.
 fn run(db: &Connection, mode: &str) -> rusqlite::Result<i64> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
 }
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_log_is_left_alone_while_others_have_the_disk_unless_it_is_hopeless() {
-        let (long, hopeless) = (limits::LEDGER_LOG_PAGES_MAX + 1, limits::LEDGER_LOG_PAGES_HOPELESS + 1);
+        let (long, hopeless) = (limits::LEDGER_WAL_PAGES_MAX + 1, limits::LEDGER_WAL_PAGES_FORCED + 1);
         let [quick, slow] = [limits::LEDGER_FORCE_CALM, 2 * limits::LEDGER_FORCE_CALM];
         assert_eq!(force_patience(long, quick), Some(limits::LEDGER_FORCE_MAX));
         assert_eq!(force_patience(long, slow), None);

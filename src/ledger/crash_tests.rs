@@ -1,4 +1,4 @@
-//! The ledger when its process is killed, and when its log is cut.
+//! The ledger when its process is killed, and when its write-ahead log is cut.
 
 use super::event_script::{EventScript, day};
 use super::parcel_tests::{all_from, counted};
@@ -159,7 +159,7 @@ fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
     let (database, log) = (fs::read(&path).unwrap(), fs::read(log).unwrap());
     assert!(
         log.len() > 20_000,
-        "the log was not emptied meanwhile: {} bytes",
+        "the write-ahead log was not emptied meanwhile: {} bytes",
         log.len()
     );
     let mut random = fastrand::Rng::with_seed(1);

@@ -74,8 +74,8 @@ pub(super) fn session_dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError
     Ok(dates)
 }
 
-/// Sends a day file's log to the disk, as far as there is one. Closing this descriptor gives none of SQLite's locks up: they are on
-/// the file and its `-shm`.
+/// Sends a day file's write-ahead log to the disk, as far as there is one. Closing this descriptor gives none of SQLite's locks
+/// up: they are on the file and its `-shm`.
 pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
     let log = with_suffix(path, "-wal");
     match File::open(&log).and_then(|log| log.sync_data()) {
@@ -155,15 +155,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
 
 /// The format of a file, or `None` when its tables are not there yet.
 pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, LedgerError> {
-    let read = |pragma: &str| {
-        db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
-            .map_err(|source| LedgerError::from_sqlite("read", path, source))
-    };
-    let tables = db
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+    let numbers = "SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
+         FROM pragma_application_id, pragma_user_version";
+    let (tables, application, format): (i64, i64, i64) = db
+        .query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .map_err(|source| LedgerError::from_sqlite("read", path, source))?;
-    let application = read("application_id")?;
-    let format = read("user_version")?;
     if application == 0 && tables == 0 {
         return Ok(None);
     }
@@ -264,21 +260,22 @@ fn heads_by(db: &Connection, path: &Path, sql: &str) -> Result<Heads, LedgerErro
     while let Some(row) = rows.next().map_err(error)? {
         let channel: String = row.get(0).map_err(error)?;
         let epoch: String = row.get(1).map_err(error)?;
-        let damaged = |problem: String| LedgerError::Corrupt {
+        let seq = from_sql_int(row.get(2).map_err(error)?);
+        let (channel, head) = read_head(&channel, &epoch, seq).map_err(|problem| LedgerError::Corrupt {
             file: path.to_owned(),
             table: "heads",
             row: 0,
             problem,
-        };
-        heads.insert(
-            channel.parse().map_err(|e| damaged(format!("{e}")))?,
-            Head {
-                epoch: epoch.parse().map_err(|e| damaged(format!("{e}")))?,
-                seq: from_sql_int(row.get(2).map_err(error)?),
-            },
-        );
+        })?;
+        heads.insert(channel, head);
     }
     Ok(heads)
+}
+
+fn read_head(channel: &str, epoch: &str, seq: u64) -> Result<(Channel, Head), String> {
+    let channel = channel.parse().map_err(|error| format!("{error}"))?;
+    let epoch = epoch.parse().map_err(|error| format!("{error}"))?;
+    Ok((channel, Head { epoch, seq }))
 }
 
 /// SQLite's integers are signed; our numbers never come near the sign.

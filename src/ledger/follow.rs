@@ -1,8 +1,8 @@
 //! A ledger that follows another's: it takes that one's parcels as they are, under the same numbers, and decides nothing itself.
 //!
-//! What it loses with its end (power, a cut log) comes again from where it came from, so nothing is renumbered here.
+//! What it loses with its end (power, a cut write-ahead log) comes again from where it came from, so nothing is renumbered here.
 
-use super::append::{Ledger, Options};
+use super::append::{Ledger, LedgerOptions};
 use super::end::End;
 use super::error::LedgerError;
 use super::files::{self, with_suffix};
@@ -63,7 +63,7 @@ pub fn followed_chain(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
 }
 
 /// The opening that an empty ledger begins with.
-pub(super) fn begins_with(options: &Options) -> Result<Option<ChainOpening>, LedgerError> {
+pub(super) fn begins_with(options: &LedgerOptions) -> Result<Option<ChainOpening>, LedgerError> {
     let Parcels::Followed(Some(parcel)) = &options.parcels else {
         return Ok(None);
     };
@@ -73,7 +73,7 @@ pub(super) fn begins_with(options: &Options) -> Result<Option<ChainOpening>, Led
 }
 
 /// Date, first position and path of the first file of an empty ledger.
-pub(super) fn first_file(folder: &Path, options: &Options) -> Result<(NaiveDate, u64, PathBuf), LedgerError> {
+pub(super) fn first_file(folder: &Path, options: &LedgerOptions) -> Result<(NaiveDate, u64, PathBuf), LedgerError> {
     let (date, first) = match begins_with(options)? {
         Some(opening) => (opening.date, opening.position.saturating_add(1)),
         None => (options.date, 1),
@@ -118,7 +118,7 @@ pub fn set_aside(folder: &Path) -> Result<(), LedgerError> {
     fs::create_dir(&aside).map_err(of_folder(&aside))?;
     for date in files::session_dates(folder)?.into_iter().rev() {
         let path = files::path_of(folder, date);
-        // The file goes last: one without its log would be an older ledger.
+        // The file goes last: one without its write-ahead log would be an older ledger.
         for from in [with_suffix(&path, "-shm"), with_suffix(&path, "-wal"), path] {
             let Some(name) = from.file_name().filter(|_| from.exists()) else {
                 continue;

@@ -1,5 +1,5 @@
-//! The high-water mark: which position was acknowledged last, kept outside SQLite's log, so that a ledger that ends earlier than
-//! what was told is seen at the next start.
+//! The high-water mark: which position was acknowledged last, kept outside SQLite's write-ahead log, so that a ledger that ends
+//! earlier than what was told is seen at the next start.
 //!
 //! ```text
 //!  folder/mark   head 00000000000000000480      overwritten after each commit, without waiting for the disk
@@ -34,7 +34,7 @@ pub enum Doubt {
     MarkMissing,
     /// A store has events of it that it does not have.
     StoreAhead,
-    /// The log of the cluster has parcels of it that it does not have.
+    /// The cluster log has parcels of it that it does not have.
     LogAhead,
     /// It was followed from another leader, of whom nothing shows that all that he told is here.
     Unproven,
@@ -56,8 +56,8 @@ impl Doubt {
                 "the ledger's file `mark` is missing or damaged, so nothing shows that no event is lost"
             }
             Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
-            Self::LogAhead => "the log of the cluster has parcels of this ledger that the ledger does not have",
-            Self::Unproven => "nothing shows that all that the leader before told is in the log of the cluster",
+            Self::LogAhead => "the cluster log has parcels of this ledger that the ledger does not have",
+            Self::Unproven => "nothing shows that all that the leader before told is in the cluster log",
         }
     }
 }
@@ -94,15 +94,14 @@ pub struct MarkText {
 impl MarkText {
     fn read(text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        let head = value("head")?.parse().ok()?;
-        let clean = match value("state")? {
+        let head = lines.next()?.strip_prefix("head ")?.parse().ok()?;
+        let clean = match lines.next()?.strip_prefix("state ")? {
             "clean" => true,
             "open" => false,
             _ => return None,
         };
-        let boot = value("boot")?.to_owned();
-        let inode = value("inode")?.parse().ok()?;
+        let boot = lines.next()?.strip_prefix("boot ")?.to_owned();
+        let inode = lines.next()?.strip_prefix("inode ")?.parse().ok()?;
         if lines.next() != Some("end") {
             return None;
         }
@@ -129,7 +128,7 @@ fn head_line(head: u64) -> String {
 
 impl Mark {
     /// Reads the mark, makes it when there is none, and says what it shows of the last run. The ledger ends at `head`; `marked`:
-    /// it was appended to by a version that keeps a mark; `log`: its newest file has a log.
+    /// it was appended to by a version that keeps a mark; `log`: its newest file has a write-ahead log.
     pub(super) fn open(folder: &Path, head: u64, marked: bool, log: bool) -> Result<(Self, LastRun), LedgerError> {
         let path = folder.join(NAME);
         let error = |source| io_error(&path, source);
@@ -210,7 +209,7 @@ fn io_error(path: &Path, source: io::Error) -> LedgerError {
 }
 
 /// Why the ledger, which ends at `head`, cannot be shown to be whole; nothing when it can. A ledger of a version without a mark is
-/// whole when a stop left it without a log (`expected`: it must have a mark, or has a log).
+/// whole when a stop left it without a write-ahead log (`expected`: it must have a mark, or has a write-ahead log).
 pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
         return (expected && head > 0).then_some(Doubt::MarkMissing);

@@ -24,7 +24,7 @@ mod shared;
 mod tail;
 mod end;
 mod mark;
-mod place;
+mod open_files;
 mod renumber;
 mod parcel_body;
 mod parcels;
@@ -37,7 +37,7 @@ mod inserts;
 mod key_use;
 
 use crate::lock_file::LockFile;
-pub use append::{Ledger, Options, needs_sync};
+pub use append::{Ledger, LedgerOptions, needs_sync};
 pub use error::{Disposition, LedgerError};
 pub use files::holder_id;
 pub use follow::{ChainEnd, followed_chain, set_aside};

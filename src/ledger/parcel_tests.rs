@@ -16,21 +16,21 @@ pub(super) fn counted(folder: &Path) -> Ledger {
 
 /// One that knows its channels from the start, as a service's does.
 fn knowing(folder: &Path) -> Ledger {
-    let options = Options {
+    let options = LedgerOptions {
         parcels: Parcels::Counted,
         channels: vec![
             Channel::ticks(Symbol::usdcop()),
             Channel::bars(Interval::M5, Symbol::usdcop()),
         ],
-        ..Options::new(day(22), 7)
+        ..LedgerOptions::new(day(22), 7)
     };
     Ledger::open(folder, options).unwrap()
 }
 
 fn opened(folder: &Path, parcels: Parcels) -> Ledger {
-    let options = Options {
+    let options = LedgerOptions {
         parcels,
-        ..Options::new(day(22), 7)
+        ..LedgerOptions::new(day(22), 7)
     };
     Ledger::open(folder, options).unwrap()
 }

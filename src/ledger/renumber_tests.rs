@@ -70,7 +70,7 @@ fn a_log_that_is_cut_after_a_kill_gives_no_number_two_meanings() {
     let mut random = fastrand::Rng::with_seed(17);
     let (mut told, mut renumbered) = (Told::default(), 0);
     for round in 0..40_u64 {
-        let mut ledger = Ledger::open(folder.path(), Options::new(day(22), round)).unwrap(); // a start has its own random number
+        let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(day(22), round)).unwrap(); // a start has its own random number
         if let Some(found) = ledger.renumbered() {
             assert_eq!(found.why, Doubt::LostTail, "round {round}");
             assert!(found.told > found.head);
@@ -164,7 +164,7 @@ fn a_stop_is_clean_while_a_reader_holds_the_log() {
     drop(ledger);
     assert!(
         fs::metadata(with_suffix(&path, "-wal")).unwrap().len() > 0,
-        "the log stays"
+        "the write-ahead log stays"
     );
     let mark = folder.path().join("mark");
     let text = fs::read_to_string(&mark).unwrap();

@@ -227,8 +227,6 @@ fn bar_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String>
         interval: parse_column(row, 3)?,
         opens_at: Timestamp::from_micros(get_column(row, 4)?),
     };
-    let price = |column| get_column(row, column).map(Price::from_micros);
-    let instant = |column| get_column::<Option<i64>>(row, column).map(|us| us.map(Timestamp::from_micros));
     let state: String = get_column(row, 13)?;
     let provenance: String = get_column(row, 15)?;
     let kind: String = get_column(row, 18)?;
@@ -236,14 +234,14 @@ fn bar_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String>
         key,
         closes_at: Timestamp::from_micros(get_column(row, 5)?),
         ohlc: Ohlc {
-            open: price(6)?,
-            high: price(7)?,
-            low: price(8)?,
-            close: price(9)?,
+            open: Price::from_micros(get_column(row, 6)?),
+            high: Price::from_micros(get_column(row, 7)?),
+            low: Price::from_micros(get_column(row, 8)?),
+            close: Price::from_micros(get_column(row, 9)?),
         },
         ticks: get_column(row, 10)?,
-        first_tick_at: instant(11)?,
-        last_tick_at: instant(12)?,
+        first_tick_at: get_column::<Option<i64>>(row, 11)?.map(Timestamp::from_micros),
+        last_tick_at: get_column::<Option<i64>>(row, 12)?.map(Timestamp::from_micros),
         state: [BarState::Partial, BarState::Closed, BarState::Revised]
             .into_iter()
             .find(|candidate| candidate.name() == state)
@@ -290,28 +288,30 @@ fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String
 /// Reads `id, kind, at_us, after_position, raw`.
 pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
     let at = Timestamp::from_micros(get_column(row, 2)?);
-    let raw = || get_column::<Vec<u8>>(row, 4);
-    let json = || raw().and_then(|raw| String::from_utf8(raw).map_err(error_text));
     let what = match get_column::<i64>(row, 1)? {
-        FRAME => InputKind::Frame(Bytes::from(raw()?)),
-        ANSWER => InputKind::Answer(Bytes::from(raw()?)),
+        FRAME => InputKind::Frame(Bytes::from(get_column::<Vec<u8>>(row, 4)?)),
+        ANSWER => InputKind::Answer(Bytes::from(get_column::<Vec<u8>>(row, 4)?)),
         DEADLINE => InputKind::Deadline,
         STARTED => InputKind::Started,
-        LINK => InputKind::Link(from_json(&json()?)?),
-        CARRIED => InputKind::Carried(from_json(&json()?)?),
-        ASKED => InputKind::Requested(from_json(&json()?)?),
-        LACKING => InputKind::MissingBars(from_json(&json()?)?),
-        SEAM => InputKind::Seam(from_json(&json()?)?),
-        OPENED => InputKind::Opened(from_json(&json()?)?),
-        UNWATCHED => InputKind::Unwatched(from_json(&json()?)?),
-        LAST_CLOSE => InputKind::LastClose(from_json(&json()?)?),
-        CARRIED_CLOSE => InputKind::CarriedClose(from_json(&json()?)?),
-        CARRIED_TICK => InputKind::CarriedTick(from_json(&json()?)?),
-        NOTED => InputKind::Noted(from_json(&json()?)?),
-        CALENDAR => InputKind::Calendar(from_json(&json()?)?),
+        LINK => InputKind::Link(json_of_input(row)?),
+        CARRIED => InputKind::Carried(json_of_input(row)?),
+        ASKED => InputKind::Requested(json_of_input(row)?),
+        LACKING => InputKind::MissingBars(json_of_input(row)?),
+        SEAM => InputKind::Seam(json_of_input(row)?),
+        OPENED => InputKind::Opened(json_of_input(row)?),
+        UNWATCHED => InputKind::Unwatched(json_of_input(row)?),
+        LAST_CLOSE => InputKind::LastClose(json_of_input(row)?),
+        CARRIED_CLOSE => InputKind::CarriedClose(json_of_input(row)?),
+        CARRIED_TICK => InputKind::CarriedTick(json_of_input(row)?),
+        NOTED => InputKind::Noted(json_of_input(row)?),
+        CALENDAR => InputKind::Calendar(json_of_input(row)?),
         other => return Err(format!("{other} is no kind of input")),
     };
     Ok(Input { at, what })
+}
+
+fn json_of_input<T: DeserializeOwned>(row: &(impl ColumnSource + ?Sized)) -> Result<T, String> {
+    from_json(&String::from_utf8(get_column(row, 4)?).map_err(error_text)?)
 }
 
 fn error_text(error: impl Display) -> String {

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-fn options() -> Options {
-    Options::new(day(22), 7)
+fn options() -> LedgerOptions {
+    LedgerOptions::new(day(22), 7)
 }
 
 pub(super) fn open(folder: &Path) -> Ledger {
@@ -135,7 +135,7 @@ fn a_restart_goes_on_with_the_numbers_and_epochs() {
     let (head, heads, lineage) = (ledger.head(), ledger.heads().clone(), ledger.reader().lineage());
     drop(ledger);
 
-    let mut ledger = Ledger::open(folder.path(), Options::new(day(30), 99)).unwrap();
+    let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(day(30), 99)).unwrap();
     assert_eq!((ledger.head(), ledger.heads()), (head, &heads));
     assert_eq!(ledger.session_date(), day(23));
     assert_eq!(
@@ -206,7 +206,7 @@ fn a_newer_format_and_a_foreign_file_are_refused() {
 #[test]
 fn retention_drops_whole_files_but_never_one_that_a_reader_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), Options { days: 2, ..options() }).unwrap();
+    let mut ledger = Ledger::open(folder.path(), LedgerOptions { days: 2, ..options() }).unwrap();
     let holder = ledger.holding_reader();
     let mut story = EventScript::default();
     for date in 23..27 {
@@ -246,7 +246,7 @@ fn reopened(ledger: Ledger, folder: &Path) -> Ledger {
 fn a_file_that_is_no_longer_kept_is_moved_to_the_backup_folder_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
-    let kept = Options {
+    let kept = LedgerOptions {
         days: 1,
         backup: Some(backup.clone()),
         ..options()
@@ -331,9 +331,9 @@ fn a_reader_in_another_process_sees_what_is_there() {
 #[test]
 fn a_channel_has_its_epoch_before_its_first_event_and_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |random| Options {
+    let options = |random| LedgerOptions {
         channels: vec![Channel::ticks(Symbol::usdcop()), Channel::quality(Symbol::usdcop())],
-        ..Options::new(day(22), random)
+        ..LedgerOptions::new(day(22), random)
     };
     let heads = Ledger::open(folder.path(), options(7)).unwrap().heads().clone();
     assert_eq!(heads.len(), 2);
@@ -361,7 +361,7 @@ fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(folder.path());
     let (mut story, mut told) = (EventScript::continue_from(&ledger), Vec::new());
-    for _ in 0..2 * limits::LEDGER_CHECKPOINT_LOG / limits::LEDGER_LOG_COMMIT {
+    for _ in 0..2 * limits::LEDGER_CHECKPOINT_WAL / limits::LEDGER_WAL_COMMIT {
         let tick = story.entries_for(&[0]);
         ledger.append(&tick).unwrap(); // a commit each
         told.extend(tick);
@@ -371,7 +371,7 @@ fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
     while fs::metadata(&file).unwrap().len() < 100_000 {
         assert!(
             watch.elapsed() < Duration::from_secs(20),
-            "all of it is still in the log"
+            "all of it is still in the write-ahead log"
         );
         std::thread::yield_now();
     }
@@ -432,7 +432,7 @@ fn the_journal_is_read_in_pages_across_files() {
 fn readers_are_shown_no_more_than_may_be_told() {
     const MOVES: [u8; 4] = [0, 0, 5, 135]; // the last is an entry of the journal
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), Options::new(day(22), 7)).unwrap();
+    let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(day(22), 7)).unwrap();
     let mut story = EventScript::default();
     ledger.append(&story.entries_for(&MOVES)).unwrap();
     let bound = ledger.head();

@@ -8,18 +8,18 @@ use crate::settings::{Valid, reader::Reader};
 pub enum Role {
     /// Everything, alone.
     All,
-    /// Hears the vendor, decides, writes, and publishes its ledger on the log; serves clients as well.
+    /// Hears the vendor, decides, writes, and publishes its ledger on the cluster log; serves clients as well.
     Ingest,
-    /// Follows the log and serves clients.
+    /// Follows the cluster log and serves clients.
     Edge,
 }
 
-/// What an ingest does while the log does not take its parcels.
+/// What an ingest does while the cluster log does not take its parcels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alone {
     /// It continues for its own clients, and reports that.
     Tell,
-    /// It tells nothing that the log does not have.
+    /// It tells nothing that the cluster log does not have.
     Hold,
 }
 
@@ -28,9 +28,9 @@ pub enum Alone {
 pub struct Cluster {
     /// What it does.
     pub role: Role,
-    /// What it does while the log is away.
+    /// What it does while the cluster log is away.
     pub alone: Alone,
-    /// Parcels that the log keeps.
+    /// Parcels that the cluster log keeps.
     pub log_entries: u64,
 }
 
@@ -45,14 +45,14 @@ pub(super) fn read(reader: &mut Reader) -> Cluster {
         alone: reader.read_choice(
             "cluster.alone",
             "tell",
-            "an ingest whose log is away: tell (goes on for its own clients) or hold (tells nothing until the log is back)",
+            "an ingest whose cluster log is away: tell (goes on for its own clients) or hold (tells nothing until it is back)",
             &[("tell", Alone::Tell), ("hold", Alone::Hold)],
         ),
         log_entries: reader.read_number(
             "cluster.log_entries",
             "200000",
             limits::CLUSTER_LOG_LEAST..=limits::CLUSTER_LOG_MOST,
-            "parcels that the log keeps: an edge that was away for longer begins anew",
+            "parcels that the cluster log keeps: an edge that was away for longer begins anew",
         ),
     }
 }

@@ -46,20 +46,16 @@ impl Variables {
 
 /// Whether a variable of this name holds a secret.
 pub(super) fn is_secret(name: &str) -> bool {
-    let key = |stem: &str| name == stem || name.starts_with(&format!("{stem}_"));
     SECRETS.contains(&name)
-        || key("TWELVEDATA_API_KEY")
-        || ["API_KEY_G1_", "API_KEY_G2_"].iter().any(|stem| name.starts_with(stem))
+        || name == "TWELVEDATA_API_KEY"
+        || ["TWELVEDATA_API_KEY_", "API_KEY_G1_", "API_KEY_G2_"]
+            .iter()
+            .any(|stem| name.starts_with(stem))
 }
 
 /// Reads the files. A variable beats a file of systemd's; a variable beside its own `_FILE` is a contradiction.
 pub(super) fn resolve(given: &[(String, String)], problems: &mut Vec<Problem>) -> Variables {
     let mut variables = Variables::default();
-    let is_set = |name: &str| {
-        given
-            .iter()
-            .any(|(known, value)| known == name && !value.trim().is_empty())
-    };
     let mut folder = None;
     for (name, value) in given {
         let secret = name.strip_suffix(SUFFIX).filter(|secret| is_secret(secret));
@@ -74,7 +70,10 @@ pub(super) fn resolve(given: &[(String, String)], problems: &mut Vec<Problem>) -
             continue;
         }
         let origin = format!("file {value}, named by {name}");
-        if is_set(secret) {
+        let is_set = given
+            .iter()
+            .any(|(known, value)| known == secret && !value.trim().is_empty());
+        if is_set {
             let message = format!("is given as well as {secret}: remove one of them");
             problems.push(Problem::new(name, &format!("environment variable {name}"), message));
             continue;

@@ -148,21 +148,20 @@ fn one_name(name: &str) -> String {
 /// compose files produce such.
 fn given_in_environment(variables: &Variables, problems: &mut Vec<Problem>) -> Vec<(String, Given)> {
     let given = &variables.all;
-    let origin = |name: &str| variables.origin_of(name);
     let mut settings = Vec::new();
     for (old, name) in OLD_NAMES {
         let found = given
             .iter()
             .find(|(given, value)| given == old && !value.trim().is_empty());
-        settings.extend(found.map(|(_, value)| (name.to_owned(), Given::from_text(value, origin(old)))));
+        settings.extend(found.map(|(_, value)| (name.to_owned(), Given::from_text(value, variables.origin_of(old)))));
     }
     for (name, value) in given {
         if let Some(path) = name.strip_prefix(PREFIX) {
             let setting = one_name(&path.to_ascii_lowercase().replace("__", "."));
-            settings.push((setting, Given::from_text(value, origin(name))));
+            settings.push((setting, Given::from_text(value, variables.origin_of(name))));
         } else if name.starts_with("CANDELA_") && name.matches('_').count() > 1 && !name.starts_with("CANDELA_TEST_") {
             let message = format!("is not read: settings are spelled {PREFIX}SECTION__NAME, with two underscores");
-            problems.push(Problem::new(name, &origin(name), message));
+            problems.push(Problem::new(name, &variables.origin_of(name), message));
         }
     }
     settings

@@ -50,25 +50,26 @@ pub(super) fn read(reader: &mut Reader) -> Log {
 
 /// Accepts the level names of the service that this one replaces as well.
 fn check_directives(text: &str) -> Result<String, String> {
-    let level = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
-        "warning" => Some("warn"),
-        "critical" | "fatal" => Some("error"),
-        "trace" => Some("trace"),
-        "debug" => Some("debug"),
-        "info" => Some("info"),
-        "warn" => Some("warn"),
-        "error" => Some("error"),
-        "off" => Some("off"),
-        _ => None,
-    };
     let parts: Option<Vec<String>> = text
         .split(',')
         .map(|part: &str| match part.split_once('=') {
-            Some((target, name)) => level(name).map(|level| format!("{}={level}", target.trim())),
-            None => level(part).map(str::to_owned),
+            Some((target, name)) => level_of(name).map(|level| format!("{}={level}", target.trim())),
+            None => level_of(part).map(str::to_owned),
         })
         .collect();
     parts.map(|parts| parts.join(",")).ok_or_else(|| {
         "is not trace, debug, info, warn, error or off, nor a list such as info,candela::actors=debug".to_owned()
     })
+}
+
+fn level_of(name: &str) -> Option<&'static str> {
+    match name.trim().to_ascii_lowercase().as_str() {
+        "trace" => Some("trace"),
+        "debug" => Some("debug"),
+        "info" => Some("info"),
+        "warn" | "warning" => Some("warn"),
+        "error" | "critical" | "fatal" => Some("error"),
+        "off" => Some("off"),
+        _ => None,
+    }
 }

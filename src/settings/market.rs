@@ -93,35 +93,39 @@ pub(super) fn read(reader: &mut Reader) -> Market {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a reader of texts may fail, this one does not")]
+fn as_text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
 /// The calendar of every pair that has no other under `market.override`.
 fn read_calendar(reader: &mut Reader) -> CalendarSpec {
-    let text = |text: &str| Ok(text.to_owned());
     CalendarSpec {
         calendar: reader.read_parsed(
             "market.calendar",
             "colombia",
             "which days have sessions: colombia, forex or always",
-            text,
+            as_text,
         ),
         zone: reader.read_optional(
             "market.zone",
             "an IANA zone; empty means the calendar's own, America/Bogota for colombia",
-            text,
+            as_text,
         ),
         open: reader.read_optional(
             "market.open",
             "wall time of the open, a whole five minutes, calendar colombia only; empty means 08:00",
-            text,
+            as_text,
         ),
         close: reader.read_optional(
             "market.close",
             "wall time of the close, exclusive, calendar colombia only; empty means 12:55",
-            text,
+            as_text,
         ),
         next_day: reader.read_optional(
             "market.next_day",
             "run or close on days when dollars settle the next day; empty means run",
-            text,
+            as_text,
         ),
     }
 }
@@ -169,10 +173,10 @@ fn read_symbol_markets(reader: &mut Reader, symbols: &[Symbol], common: &Calenda
                 calendar,
             }),
             Err(problems) => {
-                let tell = |problem: &dyn std::fmt::Display| {
-                    Problem::new(&format!("calendar of {symbol}"), &origin, problem.to_string())
-                };
-                problems.iter().for_each(|problem| reader.add_problem(tell(problem)));
+                let name = format!("calendar of {symbol}");
+                for problem in problems {
+                    reader.add_problem(Problem::new(&name, &origin, problem.to_string()));
+                }
             }
         }
     }

@@ -58,12 +58,15 @@ impl Batch {
             return None;
         }
         let (first, second) = self.events.split_at(self.events.len() / 2);
-        let part = |events: &[Sequenced]| Self {
+        Some((self.with_events(first), self.with_events(second)))
+    }
+
+    fn with_events(&self, events: &[Sequenced]) -> Self {
+        Self {
             reader: self.reader,
             lineage: self.lineage.clone(),
             events: events.to_vec(),
             heads: Arc::clone(&self.heads),
-        };
-        Some((part(first), part(second)))
+        }
     }
 }

@@ -179,15 +179,15 @@ impl Dialect {
     pub(super) fn history_ends(self, table: &L0Table) -> String {
         let time = table.time_column();
         let symbol = self.placeholder();
-        let end = |which: &str| {
-            let at = self.micros_of_instant("ends.at");
+        let at = self.micros_of_instant("ends.at");
+        let [first, last] = ["min", "max"].map(|which| {
             let ends = format!(
                 "SELECT {which}({time}) AS at FROM {} WHERE symbol = {symbol}",
                 table.table()
             );
             format!("SELECT 'end' AS kind, {at} AS at_us FROM ({ends}) AS ends WHERE ends.at IS NOT NULL")
-        };
-        [end("min"), end("max"), self.fetched_column()].join(" UNION ALL ")
+        });
+        [first, last, self.fetched_column()].join(" UNION ALL ")
     }
 
     /// PostgreSQL's second question, of one half; parameter 2 is the instant between the halves.
@@ -202,24 +202,24 @@ impl Dialect {
             self.history_rows(table),
             self.instant_parameter(2)
         );
-        let examples = |counted: &str, condition: &str| {
-            let at = self.micros_of_instant(&time);
+        let at = self.micros_of_instant(&time);
+        let most = limits::VERDICT_EXAMPLES;
+        let not_sound = format!("({SOUND}) IS NOT TRUE");
+        let [flat, broken] = [
+            ("counted.flat", FLAT),
+            ("counted.total - counted.flat - counted.moving", &not_sound),
+        ]
+        .map(|(counted, condition)| {
             let newest = format!(
                 "SELECT {at} AS at_us, open, high, low, close {rows} AND {counted} > 0 ORDER BY {time} DESC OFFSET 0"
             );
-            let most = limits::VERDICT_EXAMPLES;
             format!("ARRAY(SELECT at_us FROM ({newest}) AS newest WHERE {condition} LIMIT {most})")
-        };
+        });
         format!(
             "WITH counted AS MATERIALIZED (SELECT string_agg(timestamptz_send({time}), '') AS instants, count(*) AS total, \
              count(*) FILTER (WHERE {FLAT}) AS flat, count(*) FILTER (WHERE low < high AND {SOUND}) AS moving, \
              count(*) FILTER (WHERE {FINE}) AS rounded {rows}) \
-             SELECT instants, flat, total - flat - moving AS broken, rounded, {} AS flat_examples, {} AS broken_examples FROM counted",
-            examples("counted.flat", FLAT),
-            examples(
-                "counted.total - counted.flat - counted.moving",
-                &format!("({SOUND}) IS NOT TRUE")
-            ),
+             SELECT instants, flat, total - flat - moving AS broken, rounded, {flat} AS flat_examples, {broken} AS broken_examples FROM counted",
         )
     }
 
@@ -237,19 +237,19 @@ impl Dialect {
     pub(super) fn history_examples(self, table: &L0Table, history: &History) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
-        let examples = |kind: &str, condition: String| {
-            let at = self.micros_of_instant(&time);
-            format!(
-                "SELECT * FROM (SELECT '{kind}' AS kind, {at} AS at_us {rows} AND {condition} ORDER BY {time} DESC LIMIT {}) AS {kind}",
-                limits::VERDICT_EXAMPLES,
-            )
-        };
+        let at = self.micros_of_instant(&time);
+        let most = limits::VERDICT_EXAMPLES;
         let mut parts = vec![self.fetched_column()];
-        if history.flat > 0 {
-            parts.push(examples("flat", format!("({FLAT})")));
-        }
-        if history.broken > 0 {
-            parts.push(examples("broken", format!("(({SOUND}) IS NOT TRUE)")));
+        for (kind, count, condition) in [
+            ("flat", history.flat, format!("({FLAT})")),
+            ("broken", history.broken, format!("(({SOUND}) IS NOT TRUE)")),
+        ] {
+            if count > 0 {
+                parts.push(format!(
+                    "SELECT * FROM (SELECT '{kind}' AS kind, {at} AS at_us {rows} AND {condition} \
+                     ORDER BY {time} DESC LIMIT {most}) AS {kind}"
+                ));
+            }
         }
         parts.join(" UNION ALL ")
     }
@@ -258,11 +258,9 @@ impl Dialect {
 /// PostgreSQL's first answer: the instant between the halves, unless there is no row, and the bars that candela fetched.
 pub(super) fn from_ends(answer: Vec<ExampleOut>) -> (Option<Timestamp>, History) {
     let (ends, fetched): (Vec<_>, Vec<_>) = answer.into_iter().partition(|row| row.kind == "end");
-    let ends = || ends.iter().map(|end| end.at_us);
-    let middle = ends()
-        .min()
-        .zip(ends().max())
-        .map(|(first, last)| i64::midpoint(first, last));
+    let first = ends.iter().map(|end| end.at_us).min();
+    let last = ends.iter().map(|end| end.at_us).max();
+    let middle = first.zip(last).map(|(first, last)| i64::midpoint(first, last));
     (
         middle.map(Timestamp::from_micros),
         with_examples(History::default(), fetched),
@@ -271,35 +269,44 @@ pub(super) fn from_ends(answer: Vec<ExampleOut>) -> (Option<Timestamp>, History)
 
 /// The history with both halves that PostgreSQL described.
 pub(super) fn with_halves(mut history: History, halves: [HalfOut; 2]) -> History {
-    let instant =
-        |bytes: &[u8; 8]| Timestamp::from_micros(i64::from_be_bytes(*bytes).saturating_add(POSTGRES_EPOCH_US));
-    let newest = |list: &mut Vec<Timestamp>, more: Vec<i64>| {
-        list.extend(more.into_iter().map(Timestamp::from_micros));
-        list.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
-        list.truncate(limits::VERDICT_EXAMPLES);
-    };
     for half in halves {
         let bytes = half.instants.unwrap_or_default();
-        history.rows.extend(bytes.as_chunks::<8>().0.iter().map(instant));
+        history
+            .rows
+            .extend(bytes.as_chunks::<8>().0.iter().map(instant_from_bytes));
         history.flat = history.flat.saturating_add(to_count(half.flat));
         history.broken = history.broken.saturating_add(to_count(half.broken));
         history.rounded = history.rounded.saturating_add(to_count(half.rounded));
-        newest(&mut history.flat_examples, half.flat_examples);
-        newest(&mut history.broken_examples, half.broken_examples);
+        add_newest(&mut history.flat_examples, half.flat_examples);
+        add_newest(&mut history.broken_examples, half.broken_examples);
     }
     history.rows.sort_unstable();
     history
 }
 
+fn instant_from_bytes(bytes: &[u8; 8]) -> Timestamp {
+    Timestamp::from_micros(i64::from_be_bytes(*bytes).saturating_add(POSTGRES_EPOCH_US))
+}
+
+/// Keeps the newest of both, as many as a verdict shows.
+fn add_newest(list: &mut Vec<Timestamp>, more: Vec<i64>) {
+    list.extend(more.into_iter().map(Timestamp::from_micros));
+    list.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+    list.truncate(limits::VERDICT_EXAMPLES);
+}
+
 /// The history that SQLite's first answer describes.
 pub(super) fn from_rows(answer: &[RowOut]) -> History {
-    let of = |oddity| u64::try_from(answer.iter().filter(|row| row.oddity == oddity).count()).unwrap_or(u64::MAX);
     History {
         rows: answer.iter().map(|row| Timestamp::from_micros(row.at_us)).collect(),
-        flat: of(1),
-        broken: of(BROKEN),
+        flat: count_oddity(answer, 1),
+        broken: count_oddity(answer, BROKEN),
         ..History::default()
     }
+}
+
+fn count_oddity(answer: &[RowOut], oddity: i64) -> u64 {
+    u64::try_from(answer.iter().filter(|row| row.oddity == oddity).count()).unwrap_or(u64::MAX)
 }
 
 /// Adds the instants of an answer where they belong.

@@ -34,9 +34,9 @@ impl Store {
     }
 
     /// From now on a lease that was lost is not asked for again: another may have written meanwhile what this ledger does not have.
-    pub fn claim_once(&self) {
+    pub fn claim_for_leader(&self) {
         if let Self::Postgres(store) = self {
-            store.claim_once();
+            store.claim_for_leader();
         }
     }
 
@@ -70,10 +70,11 @@ impl Store {
         }
     }
 
-    /// Says beside the lease that this process leads, and whether the log of the cluster has all that is told under it. `false`: the lease is another's by now.
+    /// Says beside the lease that this process leads, and whether the cluster log has all that is told under it. `false`: the
+    /// lease is another's by now.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers; nothing may be told then that the log does not have.
+    /// [`StoreError`] when nobody answers; nothing may be told then that the cluster log does not have.
     pub async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(true),

@@ -140,12 +140,12 @@ pub(super) struct QualityOut {
 
 impl QualityOut {
     fn into_numbered(self, query: &LogQuery) -> Result<Sequenced, Damage> {
-        let wrong = |error: serde_json::Error| Damage::new(format!("the body of {} {}: {error}", self.kind, self.seq));
         let event = match self.kind.as_str() {
-            "gap" => Event::Gap(serde_json::from_str(&self.body).map_err(wrong)?),
-            "seam" => Event::Seam(serde_json::from_str(&self.body).map_err(wrong)?),
+            "gap" => serde_json::from_str(&self.body).map(Event::Gap),
+            "seam" => serde_json::from_str(&self.body).map(Event::Seam),
             other => return Err(Damage::new(format!("{other:?} is no kind of quality message"))),
         };
+        let event = event.map_err(|error| Damage::new(format!("the body of {} {}: {error}", self.kind, self.seq)))?;
         let seq = u64::try_from(self.seq).unwrap_or(0);
         Ok(sequenced_row(query, seq, self.told_at.0, event))
     }

@@ -60,6 +60,10 @@ pub(super) const SQLITE: Stakes = &[
     ("2025-11-29-000002_readable_views", &[]),
 ];
 
+fn version_of<DB: Backend>(migration: &dyn Migration<DB>) -> String {
+    migration.name().version().to_string()
+}
+
 /// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were
 /// undone. What needs no change writes nothing: a database that only reads, or a user who may not make tables, is no trouble then.
 ///
@@ -73,17 +77,16 @@ pub(super) fn run_migration<DB: Backend, C: MigrationHarness<DB>>(
     count: impl FnMut(&mut C, &str) -> Result<i64, StoreError>,
 ) -> Result<Vec<String>, Failure> {
     let known: Vec<Box<dyn Migration<DB>>> = MigrationSource::<DB>::migrations(&source).map_err(Failure::Step)?;
-    let version = |migration: &dyn Migration<DB>| migration.name().version().to_string();
     if let Some(found) = applied
         .iter()
-        .find(|found: &&String| known.iter().all(|migration| version(&**migration) != **found))
+        .find(|found: &&String| known.iter().all(|migration| version_of(&**migration) != **found))
     {
         let found = found.clone();
         return Err(Failure::Refused(StoreError::NewerSchema { found }));
     }
     let missing = known
         .iter()
-        .filter(|migration| !applied.contains(&version(&***migration)));
+        .filter(|migration| !applied.contains(&version_of(&***migration)));
     let missing: Vec<String> = missing.map(|migration| migration.name().to_string()).collect();
     let done = match what {
         Migrate::Check => missing,
@@ -97,12 +100,12 @@ pub(super) fn run_migration<DB: Backend, C: MigrationHarness<DB>>(
             if what == Migrate::Revert {
                 let newest = known
                     .iter()
-                    .rfind(|migration| applied.contains(&version(&***migration)));
+                    .rfind(|migration| applied.contains(&version_of(&***migration)));
                 let step = newest.map_or_else(String::new, |migration| migration.name().to_string());
                 would_lose(db, step, stakes, count).map_err(Failure::Refused)?;
             }
             let undone = db.revert_last_migration(source).map_err(Failure::Step)?.to_string();
-            let name = known.iter().find(|migration| version(&***migration) == undone);
+            let name = known.iter().find(|migration| version_of(&***migration) == undone);
             vec![name.map_or(undone, |migration| migration.name().to_string())]
         }
     };

@@ -110,14 +110,14 @@ impl Dialect {
 
     /// Parameters: symbol, epoch, id, interval, from, to, bars, status, cause, seq, at.
     pub(super) fn upsert_gap(self) -> String {
-        let p = |n| self.parameter(n);
+        let [symbol, epoch, id, interval, bars, status, cause, seq] =
+            [1, 2, 3, 4, 7, 8, 9, 10].map(|n| self.parameter(n));
         format!(
             "INSERT INTO gaps (symbol, epoch, id, \"interval\", from_at, to_at, bars, status, cause, seq, opened_at, updated_at)
-             VALUES ({}, {}, {}, {}, {from}, {to}, {}, {}, {}, {}, {at}, {at})
+             VALUES ({symbol}, {epoch}, {id}, {interval}, {from}, {to}, {bars}, {status}, {cause}, {seq}, {at}, {at})
              ON CONFLICT (symbol, epoch, id) DO UPDATE SET from_at = excluded.from_at, to_at = excluded.to_at, bars = excluded.bars,
                 status = excluded.status, cause = excluded.cause, seq = excluded.seq, updated_at = excluded.updated_at
              WHERE gaps.seq < excluded.seq",
-            p(1), p(2), p(3), p(4), p(7), p(8), p(9), p(10),
             from = self.instant_parameter(5),
             to = self.instant_parameter(6),
             at = self.instant_parameter(11),
@@ -153,19 +153,18 @@ impl Dialect {
     /// Parameter: date. Counts again what is stored of each pair's session that is closed: its last bar comes seconds after its
     /// close, and what backfill brings comes later.
     pub(super) fn recount_session(self) -> String {
-        let pair = |table: &str| format!("{table}.symbol = market_sessions.symbol");
         format!(
             "UPDATE market_sessions SET updated_at = {},
-                ticks = (SELECT count(*) FROM realtime_market_data WHERE {} AND time >= start_time AND time < end_time
+                ticks = (SELECT count(*) FROM realtime_market_data
+                    WHERE realtime_market_data.symbol = market_sessions.symbol AND time >= start_time AND time < end_time
                     AND source = 'candela'),
-                bars = (SELECT count(*) FROM market_data WHERE {} AND datetime >= start_time AND datetime < end_time
+                bars = (SELECT count(*) FROM market_data
+                    WHERE market_data.symbol = market_sessions.symbol AND datetime >= start_time AND datetime < end_time
                     AND source = 'candela'),
-                gaps = (SELECT count(*) FROM gaps WHERE {} AND from_at < end_time AND to_at > start_time)
+                gaps = (SELECT count(*) FROM gaps
+                    WHERE gaps.symbol = market_sessions.symbol AND from_at < end_time AND to_at > start_time)
              WHERE session_date = {} AND status = 'closed' AND end_time IS NOT NULL",
             self.now_expression(),
-            pair("realtime_market_data"),
-            pair("market_data"),
-            pair("gaps"),
             self.date_parameter(1),
         )
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::{
-    Ledger, Options,
+    Ledger, LedgerOptions,
     event_script::{EventScript, day},
 };
 use crate::limits;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 fn batch(moves: &[u8]) -> Batch {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), Options::new(day(22), 3)).unwrap();
+    let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(day(22), 3)).unwrap();
     ledger
         .append(&EventScript::continue_from(&ledger).entries_for(moves))
         .unwrap();

@@ -200,15 +200,14 @@ fn decimal_from_bytes(bytes: &[u8], places: u32) -> deserialize::Result<i64> {
     /// How far behind the point digits are looked at: three to the base of ten thousand.
     const KEPT: u32 = 12;
     let mut words = bytes.as_chunks::<2>().0.iter().map(|word| i16::from_be_bytes(*word));
-    let mut word = || words.next().ok_or("a number is cut off");
-    let _count = word()?;
-    let weight = word()?;
-    let negative = match u16::from_be_bytes(word()?.to_be_bytes()) {
+    let [Some(_), Some(weight), Some(sign), Some(_)] = std::array::from_fn(|_| words.next()) else {
+        return Err("a number is cut off".into());
+    };
+    let negative = match u16::from_be_bytes(sign.to_be_bytes()) {
         0 => false,
         NEGATIVE => true,
         _ => return Err("it is no number".into()),
     };
-    let _scale = word()?;
     let mut total = 0_i128;
     let kept = usize::try_from(weight.saturating_add(4)).unwrap_or(0);
     let mut finer = false;

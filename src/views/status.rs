@@ -174,17 +174,17 @@ pub struct HolderStatus {
 impl LeaseStatus {
     /// How the lease on a place stands, and the error when the server did not answer.
     pub fn new(place: Place, standing: &Standing, trouble: Option<&str>, zone: Tz) -> Self {
-        let holder = |by: &Holder| HolderStatus {
+        let (state, term, by) = match standing {
+            Standing::Unknown => ("unknown", None, None),
+            Standing::Held { term } => ("held", Some(*term), None),
+            Standing::Contested(by) => ("contested", None, Some(by)),
+            Standing::Lost(by) => ("lost", None, Some(by)),
+        };
+        let held_by = by.map(|by: &Holder| HolderStatus {
             host: by.host.clone(),
             pid: by.pid,
             since: ZonedInstant::new(by.since, zone),
-        };
-        let (state, term, held_by) = match standing {
-            Standing::Unknown => ("unknown", None, None),
-            Standing::Held { term } => ("held", Some(*term), None),
-            Standing::Contested(by) => ("contested", None, Some(holder(by))),
-            Standing::Lost(by) => ("lost", None, Some(holder(by))),
-        };
+        });
         Self {
             place: place.name(),
             state,

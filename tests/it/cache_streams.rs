@@ -9,7 +9,7 @@ use candela::actors::followers::Publisher;
 use candela::actors::messages::{Recorded, Report};
 use candela::clock::Clock;
 use candela::domain::followers::ReaderView;
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use candela::limits;
 use redis::streams::StreamRangeReply;
 use redis::{AsyncCommands, Value};
@@ -214,7 +214,7 @@ async fn another_epoch_shows_in_the_id_and_a_stream_is_bounded() {
     assert_eq!(last, 40);
     // The ledger folder is lost: another one begins.
     let folder = tempfile::tempdir().unwrap();
-    scene.ledger = Ledger::open(folder.path(), Options::new(OPEN.datetime().date_naive(), 78)).unwrap();
+    scene.ledger = Ledger::open(folder.path(), LedgerOptions::new(OPEN.datetime().date_naive(), 78)).unwrap();
     (scene.publisher, scene.view, scene.reports) = publish(&scene.ledger, &scene.server.url());
     (scene.day, scene.ticks) = (Day::new(), 0);
     scene.tick(40).await;

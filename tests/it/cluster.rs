@@ -422,7 +422,7 @@ fn an_edge_without_a_log_ends_with_a_sentence() {
     let world = World::new();
     let ended = Candela::of(&mut world.node("edge", "edge")).ended();
     assert_eq!(ended.code(), 75, "{}", ended.stderr);
-    assert!(ended.stderr.contains("the log is empty"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the cluster log is empty"), "{}", ended.stderr);
     let mut ingest = world.node("ingest", "ingest");
     let ended = Candela::of(&mut ingest).ended();
     assert_eq!(ended.code(), 78, "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! The log of a cluster: one contract over each kind of it. The Redis is a real one.
+//! The cluster log: one contract over each kind of it. The Redis is a real one.
 
 use crate::cache_redis::ask;
 use crate::servers::redis;

@@ -16,7 +16,7 @@ use candela::domain::model::{
 };
 use candela::domain::pipeline::{self, AcceptanceView, OnMismatch, Pipeline, Unchecked};
 use candela::domain::vendor::{FeedView, Forecast, KeyPolicy, KeySlot};
-use candela::ledger::{KeyUseBook, Ledger, Options};
+use candela::ledger::{KeyUseBook, Ledger, LedgerOptions};
 use candela::sim::market::MarketBar;
 use candela::sim::start;
 use candela::sim::{Market, Scenario, SimConfig, SimHandle};
@@ -288,7 +288,7 @@ struct Upstream {
 
 /// What the actors stand on: a ledger and a store that none of them uses, and views of which the desk has the pipeline's.
 fn services(folder: &Path, clock: &Clock, desk: &Mutex<Desk>, root: Recipient<Report>) -> Services {
-    let ledger = Ledger::open(folder, Options::new(OPEN.datetime().date_naive(), 77)).unwrap();
+    let ledger = Ledger::open(folder, LedgerOptions::new(OPEN.datetime().date_naive(), 77)).unwrap();
     let places = (any_store(folder), Cache::Memory(Memory::default()));
     let mut services = Services::new(clock.clone(), ledger.reader(), places, Arc::default(), root);
     services.views.pipeline = desk.lock().unwrap().view.clone();

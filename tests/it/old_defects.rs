@@ -10,7 +10,7 @@ use candela::domain::model::{
 };
 use candela::domain::pipeline::{PairRules, Pipeline};
 use candela::domain::vendor::wire;
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use candela::store::{Sqlite, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +159,7 @@ fn the_last_bar_of_a_session_is_told_with_its_close_and_survives_a_restart_befor
     assert_eq!((last.key.opens_at, last.ticks), (at(600), 2));
     // The process is killed before the last bar is closed, and started again: nothing of the bar is lost.
     let folder = tempfile::tempdir().unwrap();
-    let options = || Options::new(at(0).datetime().date_naive(), 7);
+    let options = || LedgerOptions::new(at(0).datetime().date_naive(), 7);
     let mut ledger = Ledger::open(folder.path(), options()).unwrap();
     ledger.append(&unfinished).unwrap();
     drop(ledger);

@@ -10,7 +10,7 @@ use crate::servers::{Database, Postgres, Reach, Redis};
 use awc::ws::{Frame, Message};
 use candela::clock::Stopwatch;
 use candela::domain::model::{Event, Position};
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -120,7 +120,7 @@ impl World {
 
     fn ledger(&self) -> Ledger {
         let today = NaiveDate::from_ymd_opt(2026, 3, 2).unwrap();
-        Ledger::open(&self.folder.path().join("ledger"), Options::new(today, 10)).unwrap()
+        Ledger::open(&self.folder.path().join("ledger"), LedgerOptions::new(today, 10)).unwrap()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::child::{Candela, wait_until};
 use awc::ws::Frame;
 use candela::clock::Stopwatch;
 use candela::domain::model::{Event, Position, Sequenced};
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +95,7 @@ async fn listen(ws: String) -> BTreeMap<String, Vec<u64>> {
 
 fn ledger(data: &Path) -> Vec<Sequenced> {
     let today = chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
-    let ledger = Ledger::open(&data.join("ledger"), Options::new(today, 3_650)).unwrap();
+    let ledger = Ledger::open(&data.join("ledger"), LedgerOptions::new(today, 3_650)).unwrap();
     let (mut reader, mut events) = (ledger.reader(), Vec::new());
     loop {
         let next = Position(1 + u64::try_from(events.len()).unwrap());

@@ -5,7 +5,7 @@ use candela::domain::model::{
     Price, Provenance, Session, SessionKind, Sessions, Symbol, Tick, Timestamp, VendorBar,
 };
 use candela::domain::pipeline::{PairRules, Pipeline};
-use candela::ledger::{Ledger, Options};
+use candela::ledger::{Ledger, LedgerOptions};
 use candela::store::Batch;
 use std::path::Path;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ pub(crate) fn symbols() -> [Symbol; 2] {
 }
 
 pub(crate) fn ledger(folder: &Path) -> Ledger {
-    Ledger::open(folder, Options::new(OPEN.datetime().date_naive(), 77)).unwrap()
+    Ledger::open(folder, LedgerOptions::new(OPEN.datetime().date_naive(), 77)).unwrap()
 }
 
 /// All events of `entries` in one batch, as the Writer would read them.

@@ -165,7 +165,7 @@ async fn a_lease_says_who_led_last_and_is_not_taken_again_by_one_that_lost_it() 
     let sql: Sql<'_> = &|sql| database.sql(sql);
     store(url).migrate_schema().await.unwrap();
     let [one, two, three] = [("one", 11), ("two", 12), ("three", 13)].map(|(id, pid)| claimed(url, id, pid));
-    one.claim_once();
+    one.claim_for_leader();
     assert_eq!(one.take_free_lease().await.unwrap(), Answer::Granted(1));
     let first = Succession {
         term: 1,

@@ -13,8 +13,6 @@ const SECTION: &str = "a section of settings, and the part that it sets up";
 const SIM: &str = "the simulator's own: it imports nothing of the service, and only commands import it";
 /// At most one of them can be named outside its file.
 const PRIVATE: &str = "all but one are private to their file, or to their sub-room";
-/// No reason but that nobody has done it yet.
-const RENAME: &str = "two meanings that a reader meets: to be renamed";
 
 /// Type names of product code with several meanings: how often each stands, and why. May only shrink; a new entry needs a reason
 /// that another word would not mend.
@@ -24,24 +22,9 @@ const TWICE: &[(&str, usize, &str)] = &[
         2,
         "what the vendor answered, and what a lease did: no file sees both",
     ),
-    (
-        "AskError",
-        2,
-        "the vendor was asked, or a running service by a command: no file sees both",
-    ),
     ("Asked", 2, PRIVATE),
     ("Cache", 2, SECTION),
-    (
-        "Change",
-        2,
-        "of a lease, and of the state of the service: no file sees both",
-    ),
     ("Command", 2, PRIVATE),
-    (
-        "Commands",
-        2,
-        "whom Root commands, and what Redis is told in one script: no file sees both",
-    ),
     ("Day", 3, "of a market, of a simulated market, and a column of a store"),
     ("Deps", 17, ACTOR),
     (
@@ -49,15 +32,9 @@ const TWICE: &[(&str, usize, &str)] = &[
         3,
         "what the caller does about an error: one a boundary, as STYLE asks for",
     ),
-    (
-        "Door",
-        2,
-        "admits clients, and lets connections to Redis in: no file sees both",
-    ),
     ("Effect", 2, MACHINE),
     ("Ending", 2, SIM),
     ("Event", 3, MACHINE),
-    ("Feed", 2, RENAME),
     ("Finding", 2, PRIVATE),
     ("Flush", 2, PRIVATE),
     ("Held", 2, PRIVATE),
@@ -68,7 +45,6 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Known", 2, PRIVATE),
     ("Lease", 2, PRIVATE),
     ("Ledger", 2, SECTION),
-    ("Link", 2, RENAME),
     ("Look", 2, PRIVATE),
     (
         "Market",
@@ -78,17 +54,11 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("MarketTime", 2, PRIVATE),
     ("Moment", 2, SIM),
     ("Next", 2, SIM),
-    (
-        "Options",
-        2,
-        "of a subscription, and of a ledger that is opened: no file sees both",
-    ),
     ("Outbox", 2, SIM),
     ("Outcome", 2, PRIVATE),
     ("Page", 2, PRIVATE),
     ("Pair", 2, PRIVATE),
     ("Phase", 2, PRIVATE),
-    ("Place", 3, RENAME),
     ("Plan", 2, SIM),
     (
         "Problem",
@@ -101,11 +71,9 @@ const TWICE: &[(&str, usize, &str)] = &[
         2,
         "reads settings, and reads what a client says: no file sees both",
     ),
-    ("Refusal", 3, RENAME),
     ("Report", 2, SIM),
     ("Round", 2, PRIVATE),
     ("Row", 2, SIM),
-    ("Said", 5, RENAME),
     ("Sample", 2, PRIVATE),
     ("Server", 2, PRIVATE),
     ("Shared", 4, PRIVATE),
@@ -119,8 +87,6 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Tail", 2, PRIVATE),
     ("Tls", 2, PRIVATE),
     ("Told", 2, PRIVATE),
-    ("Trouble", 2, RENAME),
-    ("Verdict", 3, RENAME),
     ("Wanted", 2, PRIVATE),
     ("Window", 2, PRIVATE),
     ("Writer", 2, PRIVATE),

@@ -44,7 +44,7 @@ const LIMITS: &[Limit] = &[
     },
     Limit {
         what: "closures with a name, in 1,000 lines",
-        limit: 3.5,
+        limit: 1.0,
         goal: "1",
         remedy: "write the closure where it is used, or a function",
         measure: named_closures,

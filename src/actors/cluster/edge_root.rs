@@ -1,9 +1,9 @@
 //! EdgeRoot: what an edge is, said from what it hears of its leader. It decides nothing but when the process must end.
 //!
-//! owns   the edge's own conditions, a look at the log's age
+//! owns   the edge's own conditions, a look at the cluster log's age
 //! hears  Report (every child, its supervisor, and the app)
 //! says   Overall → views · how the process must end → app
-//! fails  a panic restarts it from what the log says; a spent budget ends the process
+//! fails  a panic restarts it from what the cluster log says; a spent budget ends the process
 
 use crate::actors::control::root::LOG_LOST;
 use crate::actors::messages::{Report, WhenSpent};
@@ -151,7 +151,7 @@ impl Handler<Report> for EdgeRoot {
             }
             Report::LedgerWritable => self.clear(ConditionKind::LedgerUnwritable),
             Report::LogForeign { cause } => {
-                let message = format!("The log of the cluster does not continue this ledger: {cause}.");
+                let message = format!("The cluster log does not continue this ledger: {cause}.");
                 self.raise(ConditionKind::LogDiverged, "diverged", &message);
                 self.end(Exit::TryAgain);
             }

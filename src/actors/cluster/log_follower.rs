@@ -1,9 +1,9 @@
-//! LogFollower: the Recorder of an edge. It writes down what the log brings, and only then tells it.
+//! LogFollower: the Recorder of an edge. It writes down what the cluster log brings, and only then tells it.
 //!
-//! owns   the ledger's appending end, its place in the log, one read of the log at a time
-//! hears  the log
+//! owns   the ledger's appending end, its place in the cluster log, one read of the cluster log at a time
+//! hears  the cluster log
 //! says   Recorded → each Fanout · LogForeign, LedgerUnwritable, LedgerWritable → Root · LatestView, LogNews → views
-//! fails  a log that is away is asked again; one that does not continue this ledger ends the process, and the next start begins anew.
+//! fails  a cluster log that is away is asked again; one that does not continue this ledger ends the process, and the next start begins anew.
 //!        After a panic it goes on behind its ledger's last parcel
 
 use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
@@ -26,7 +26,7 @@ pub struct Deps {
     pub services: Services,
     /// The appending end.
     pub ledger: Arc<Mutex<Ledger>>,
-    /// The log.
+    /// The cluster log.
     pub carrier: Carrier,
     /// Who is told, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
@@ -153,9 +153,9 @@ impl LogFollower {
         }
     }
 
-    /// Nothing of the log continues this ledger: the next start begins anew.
+    /// Nothing of the cluster log continues this ledger: the next start begins anew.
     fn end(&mut self, cause: String) {
-        tracing::error!(error = %cause, "the log of the cluster does not continue this ledger: the process ends, and a restart begins anew");
+        tracing::error!(error = %cause, "the cluster log does not continue this ledger: the process ends, and a restart begins anew");
         self.ended = self.deps.services.root.try_send(Report::LogForeign { cause }).is_ok();
     }
 

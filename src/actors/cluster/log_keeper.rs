@@ -1,13 +1,13 @@
-//! LogKeeper: appends the ledger's parcels to the log of the cluster, and passes on what the log has.
+//! LogKeeper: appends the ledger's parcels to the cluster log, and passes on what the cluster log has.
 //!
-//! owns   its place in the log, what waits to be told, at most one append at a time, a word of the leader each second
+//! owns   its place in the cluster log, what waits to be told, at most one append at a time, a word of the leader each second
 //! hears  Recorded (Recorder)
-//! says   Recorded → Writer, Publisher, Fanout, once the log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the log
-//! fails  never on the log: what it does not take is read from the ledger again. Away for longer than a moment, it tells all the same
-//!        (`cluster.alone`), once the database says so to whoever leads next. After a restart it looks where the log ends
+//! says   Recorded → Writer, Publisher, Fanout, once the cluster log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the cluster log
+//! fails  never on the cluster log: what it does not take is read from the ledger again. Away for longer than a moment, it tells all the same
+//!        (`cluster.alone`), once the database says so to whoever leads next. After a restart it looks where the cluster log ends
 //!
-//! Nothing is told but while the lease was renewed, or the log took something under this term, less than a lease ago: a process that
-//! was stopped finds out first whether it still leads.
+//! Nothing is told but while the lease was renewed, or the cluster log took something under this term, less than a lease ago: a
+//! process that was stopped finds out first whether it still leads.
 
 use crate::actors::core::{TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report};
@@ -32,13 +32,13 @@ use std::time::Duration;
 pub struct Deps {
     /// What every actor may use.
     pub services: Services,
-    /// The log.
+    /// The cluster log.
     pub carrier: Carrier,
     /// Who is told, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
-    /// The log's last number when this process began its chain behind it.
+    /// The cluster log's last number when this process began its chain behind it.
     pub begun_after: Option<u64>,
-    /// Whether it tells while the log is away.
+    /// Whether it tells while the cluster log is away.
     pub tells_alone: bool,
 }
 
@@ -48,18 +48,18 @@ pub struct LogKeeper {
     deps: Deps,
     readers: ToldReaders,
     ledger: LedgerReader,
-    /// The number that the log takes next; nothing until it was looked at.
+    /// The number that the cluster log takes next; nothing until it was looked at.
     next: Option<u64>,
     /// The last position that it has.
     logged: Position,
     /// The last position that readers were told of.
     told: Position,
-    /// When what the log took last under this term was sent.
+    /// When what the cluster log took last under this term was sent.
     sure: Option<Stopwatch>,
-    /// The log had all when it was looked at last.
+    /// The cluster log had all when it was looked at last.
     has_all: bool,
     alone: TellsAlone,
-    /// What the database says of the log, as far as is known: whether it has all that was told.
+    /// What the database says of the cluster log, as far as is known: whether it has all that was told.
     provable: Option<bool>,
     /// The database is asked to say so.
     proving: bool,
@@ -74,7 +74,7 @@ pub struct LogKeeper {
     said: u64,
 }
 
-/// Whether it may tell what the log does not have.
+/// Whether it may tell what the cluster log does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TellsAlone {
     No,
@@ -87,7 +87,7 @@ enum TellsAlone {
 /// How an append ended.
 #[derive(Debug)]
 enum LogStep {
-    /// The log takes this number next.
+    /// The cluster log takes this number next.
     Has {
         next: u64,
         /// It has all up to this position.
@@ -139,7 +139,7 @@ impl LogKeeper {
     }
 
     /// Whether nobody can have taken the lease over by now.
-    fn is_lent(&self) -> bool {
+    fn is_leased(&self) -> bool {
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().any(|lease| {
             let held = lease.place == Place::Database && matches!(lease.standing, Standing::Held { .. });
@@ -147,7 +147,7 @@ impl LogKeeper {
         })
     }
 
-    /// Appends what the log does not have yet, one batch after the other.
+    /// Appends what the cluster log does not have yet, one batch after the other.
     fn append(&mut self, ctx: &mut Context<Self>) {
         if self.appending {
             return;
@@ -159,7 +159,7 @@ impl LogKeeper {
             next: self.next,
             term: self.term(),
             begun_after: self.deps.begun_after,
-            lent: self.is_lent(),
+            leased: self.is_leased(),
             sure: self.sure.as_ref().is_some_and(is_young),
         };
         let appending = async move {
@@ -190,7 +190,7 @@ impl LogKeeper {
                 self.try_later(ctx);
             }
             LogStep::Foreign(cause) => {
-                tracing::error!(error = %cause, "the log of the cluster is not of this leader: the process ends");
+                tracing::error!(error = %cause, "the cluster log is not of this leader: the process ends");
                 drop(self.deps.services.root.try_send(Report::LogForeign { cause })); // said again with the next append
                 self.next = None;
                 self.try_later(ctx);
@@ -222,7 +222,7 @@ impl LogKeeper {
         let message = cause.clone();
         if self.deps.services.root.try_send(Report::LogAway { cause }).is_ok() {
             if self.told_away.is_none() {
-                tracing::warn!(error = %message, "the log of the cluster takes no parcels: edges stand still");
+                tracing::warn!(error = %message, "the cluster log takes no parcels: edges stand still");
             }
             self.told_away = Some(message);
         }
@@ -232,15 +232,16 @@ impl LogKeeper {
         self.away = None;
         self.alone = TellsAlone::No;
         if self.told_away.is_some() && self.deps.services.root.try_send(Report::LogBack).is_ok() {
-            tracing::info!("the log of the cluster takes parcels again");
+            tracing::info!("the cluster log takes parcels again");
             self.told_away = None;
         }
     }
 
-    /// Has the database say to whoever leads next that clients are told what the log does not have. Before it has said so, nothing is.
+    /// Has the database say to whoever leads next that clients are told what the cluster log does not have. Before it has said
+    /// so, nothing is.
     fn go_alone(&mut self, ctx: &mut Context<Self>) {
         let away = self.away.as_ref().map_or(Duration::ZERO, Stopwatch::elapsed);
-        if self.deps.tells_alone && away >= limits::LOG_PATIENCE && self.alone == TellsAlone::No && self.is_lent() {
+        if self.deps.tells_alone && away >= limits::LOG_PATIENCE && self.alone == TellsAlone::No && self.is_leased() {
             self.alone = TellsAlone::Asked;
             self.prove(false, ctx);
         }
@@ -260,7 +261,7 @@ impl LogKeeper {
             let done = matches!(said, Ok(true));
             actor.provable = done.then_some(provable);
             if let Err(error) = said {
-                tracing::debug!(%error, "the database does not hear whether the log has all that is told");
+                tracing::debug!(%error, "the database does not hear whether the cluster log has all that is told");
             }
             if !provable && actor.alone == TellsAlone::Asked {
                 actor.alone = if done { TellsAlone::Yes } else { TellsAlone::No };
@@ -269,15 +270,15 @@ impl LogKeeper {
         }));
     }
 
-    /// Whether it tells what the log does not have.
+    /// Whether it tells what the cluster log does not have.
     fn is_alone(&self) -> bool {
-        self.alone == TellsAlone::Yes && self.is_lent()
+        self.alone == TellsAlone::Yes && self.is_leased()
     }
 
-    /// Tells what the log has, in order.
+    /// Tells what the cluster log has, in order.
     fn pass_on(&mut self, ctx: &mut Context<Self>) {
         let alone = self.is_alone();
-        if alone || self.is_lent() || self.sure.as_ref().is_some_and(is_young) {
+        if alone || self.is_leased() || self.sure.as_ref().is_some_and(is_young) {
             self.told = self.told.max(self.logged);
             self.ledger.raise_told(self.told);
             while let Some(recorded) = self
@@ -358,8 +359,8 @@ struct Append {
     term: Option<u64>,
     begun_after: Option<u64>,
     /// The lease cannot have run out.
-    lent: bool,
-    /// The log took something lately.
+    leased: bool,
+    /// The cluster log took something lately.
     sure: bool,
 }
 
@@ -375,14 +376,14 @@ impl Append {
                 Err(refused) => return refused,
             },
         };
-        let head = self.ledger.head(); // before the parcels: where there are none, the log has all of it
+        let head = self.ledger.head(); // before the parcels: where there are none, the cluster log has all of it
         let parcels = match self.ledger.read_parcels(next, limits::CLUSTER_APPEND) {
             Ok(parcels) => parcels,
             Err(error) => return LogStep::Away(error.to_string()),
         };
         let sent = Stopwatch::start();
         let has = match parcels.last() {
-            None if self.lent || self.sure => {
+            None if self.leased || self.sure => {
                 return LogStep::Has {
                     next,
                     upto: head,
@@ -421,7 +422,7 @@ impl Append {
         }
     }
 
-    /// Where the log ends, and what it takes next.
+    /// Where the cluster log ends, and what it takes next.
     async fn look(&mut self) -> Result<u64, LogStep> {
         let head = self.carrier.head().await;
         let head = head.map_err(|error| LogStep::Away(error.to_string()))?;
@@ -429,14 +430,14 @@ impl Append {
         if head.is_some() && self.begun_after == Some(number) {
             return Ok(number.saturating_add(1));
         }
-        let read = |ledger: &mut LedgerReader| {
-            Ok::<_, crate::ledger::LedgerError>((ledger.parcel_hash(number)?, ledger.parcel_ends()?))
-        };
-        let (own, ends) = read(&mut self.ledger).map_err(|error| LogStep::Away(error.to_string()))?;
+        let own = self.ledger.parcel_hash(number);
+        let own = own.map_err(|error| LogStep::Away(error.to_string()))?;
+        let ends = self.ledger.parcel_ends();
+        let ends = ends.map_err(|error| LogStep::Away(error.to_string()))?;
         match contact(head.as_ref(), ends.last, own) {
             Contact::GoOn { next } => Ok(next),
             // An empty log does not know who leads.
-            Contact::Fill if !self.lent => Err(LogStep::Away(
+            Contact::Fill if !self.leased => Err(LogStep::Away(
                 "it is empty, and nothing shows that this one still leads".to_owned(),
             )),
             Contact::Fill => Ok(ends.begin),
@@ -467,11 +468,10 @@ impl Actor for LogKeeper {
         self.remind_later(ctx); // a fresh one does not know whom it owes
         self.append(ctx);
         let mut leases = self.deps.services.views.leases.subscribe();
-        let lent = async move {
-            let is_held = |lease: &LeaseView| matches!(lease.standing, Standing::Held { .. });
-            drop(leases.wait_for(|leases| leases.iter().any(is_held)).await);
+        let leased = async move {
+            drop(leases.wait_for(|leases| leases.iter().any(LeaseView::is_held)).await);
         };
-        ctx.spawn(lent.into_actor(self).map(|(), actor, ctx| actor.append(ctx)));
+        ctx.spawn(leased.into_actor(self).map(|(), actor, ctx| actor.append(ctx)));
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
             actor.append(ctx); // openings, and what a full mailbox dropped

@@ -19,10 +19,10 @@ pub(super) fn gather(deps: &Deps) -> AllEvidence {
     let skew_us = clock_skew_us(&readings);
     drop(pipeline);
     let polled = !deps.services.views.poller.borrow().polled.is_empty();
-    let on_the_way = |name: &str| SHARED.contains(&name) || name.starts_with("fanout") || name == "feed";
     let silent = deps.children.iter().filter(|child: &&Vitals| {
         let name = child.name();
-        !lives(child) && (on_the_way(name) || (polled && name == "poller"))
+        let on_the_way = SHARED.contains(&name) || name.starts_with("fanout") || name == "feed";
+        !lives(child) && (on_the_way || (polled && name == "poller"))
     });
     let unresponsive: Vec<String> = silent.map(|child| child.name().to_owned()).collect();
     AllEvidence {
@@ -52,7 +52,6 @@ fn pair(deps: &Deps, market: &PairRules, skew_us: Option<i64>, unresponsive: &[S
     let speed = deps.services.clock.speed();
     let jitter = limits::SILENCE_JITTER.mul_f64((speed - 1.0).max(0.0));
     let overall = views.overall.borrow();
-    let holds = |kind: ConditionKind| overall.conditions.iter().any(|one| one.kind == kind && one.status);
     let (polling, poll_error) = {
         let poller = views.poller.borrow();
         let polling = PollingEvidence {
@@ -85,9 +84,9 @@ fn pair(deps: &Deps, market: &PairRules, skew_us: Option<i64>, unresponsive: &[S
             }),
         }),
         unresponsive: unresponsive.iter().any(|name| name != other_way),
-        clock_stepped: holds(ConditionKind::ClockStepped),
+        clock_stepped: overall.holds(ConditionKind::ClockStepped),
         clock_skewed: skew_us.is_some(),
-        ledger_writable: !holds(ConditionKind::LedgerUnwritable),
+        ledger_writable: !overall.holds(ConditionKind::LedgerUnwritable),
         sole_writer: {
             let leases = views.leases.borrow();
             !leases.is_empty() && leases.iter().all(LeaseView::is_sound)

@@ -18,7 +18,6 @@ use crate::clock::Stopwatch;
 use crate::domain::calendar::{Calendar, SessionView};
 use crate::domain::cluster::LogNews;
 use crate::domain::followers::ReaderView;
-use crate::domain::followers::lease::Standing;
 use crate::domain::history::Verdict;
 use crate::domain::model::{RoundedSource, Symbol, Timestamp, ZonedInstant};
 use crate::domain::pipeline::PairRules;
@@ -115,8 +114,10 @@ impl Health {
             self.deps.services.clock.now(),
         );
         let recorded = self.recorded.as_ref();
-        let fresh = |at: &Timestamp| *at <= now && now.since(*at) < limits::HEALTH_ROW_EVERY;
-        if recorded.is_some_and(|(at, state)| fresh(at) && *state == view.state.name) {
+        if recorded.is_some_and(|(at, state)| {
+            let fresh = *at <= now && now.since(*at) < limits::HEALTH_ROW_EVERY;
+            fresh && *state == view.state.name
+        }) {
             return;
         }
         self.recorded = Some((now, view.state.name.clone()));
@@ -161,7 +162,6 @@ impl Health {
         let verdict = first.and_then(|first| verdicts.get(&first));
         let zone = market.map_or(Tz::UTC, |market| market.sessions.zone());
         let actors = self.deps.children.iter().map(|child| child.signs(limits::PULSE_STALE));
-        let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         ServiceView {
             made_at: Some(Stopwatch::start()),
             started_at: Some(self.deps.started_at),
@@ -183,7 +183,7 @@ impl Health {
                 since: Some(ZonedInstant::new(feed.since, zone)),
                 since_us: Some(feed.since),
                 connections_total: feed.connections_total,
-                last_message_age_ms: feed.last_frame_at.map(age),
+                last_message_age_ms: feed.last_frame_at.map(|at| age_ms(at, now)),
                 connected: feed.state == "live",
             },
             database: reachable(&store),
@@ -317,9 +317,15 @@ fn in_zone<T, S>(each: &BTreeMap<Symbol, T>, show: fn(&T, Tz) -> S, zone: Tz) ->
     each.iter().map(|(symbol, one)| (*symbol, show(one, zone))).collect()
 }
 
+fn age_ms(at: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)
+}
+
 fn lease_statuses(leases: &[LeaseView], zone: Tz) -> Vec<LeaseStatus> {
-    let shown = |lease: &LeaseView| LeaseStatus::new(lease.place, &lease.standing, lease.trouble.as_deref(), zone);
-    leases.iter().map(shown).collect()
+    let statuses = leases
+        .iter()
+        .map(|lease| LeaseStatus::new(lease.place, &lease.standing, lease.trouble.as_deref(), zone));
+    statuses.collect()
 }
 
 /// How many bars of the sessions were compared with the vendor's: of all pairs together, and of each.
@@ -344,8 +350,7 @@ fn reachable(reader: &ReaderView) -> Reachable {
 
 /// Whether this process has the right to write to the store, whose lease is the first.
 fn is_leader(leases: &[LeaseView]) -> bool {
-    let held = |lease: &LeaseView| matches!(lease.standing, Standing::Held { .. });
-    leases.first().is_some_and(held)
+    leases.first().is_some_and(LeaseView::is_held)
 }
 
 /// The old service's fields on the history.

@@ -38,7 +38,7 @@ pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp, zon
 
 /// The old service's fields.
 pub(super) fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
-    let calls = || keys.keys.iter().map(|(key, _)| key.calls_total);
+    let calls = keys.keys.iter().map(|(key, _)| key.calls_total);
     let last = (1..)
         .zip(&keys.keys)
         .find(|(_, (key, _))| key.of_link)
@@ -46,9 +46,9 @@ pub(super) fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
     KeyUsageView {
         total_keys: u64::try_from(keys.keys.len()).unwrap_or(u64::MAX),
         current_key_index: last,
-        total_calls: calls().sum(),
+        total_calls: calls.clone().sum(),
         calls_per_key: (1_u32..)
-            .zip(calls())
+            .zip(calls)
             .map(|(place, calls)| (format!("key_{place}"), calls))
             .collect(),
         rate_limit_delay: spacing.as_secs_f64(),

@@ -417,13 +417,13 @@ impl Root {
     }
 
     fn log_away(&mut self, cause: &str, ctx: &mut Context<Self>) {
-        let message = format!("The log of the cluster takes no parcels, and edges stand still: {cause}.");
+        let message = format!("The cluster log takes no parcels, and edges stand still: {cause}.");
         self.raise(ConditionKind::LogDown, "away", &message, ctx);
     }
 
-    /// This process leads no longer: the next start waits for the lease, and continues the log or begins a chain behind it.
+    /// This process leads no longer: the next start waits for the lease, and continues the cluster log or begins a chain behind it.
     fn log_foreign(&mut self, cause: &str, ctx: &mut Context<Self>) {
-        let message = format!("The log of the cluster is not of this leader: {cause}.");
+        let message = format!("The cluster log is not of this leader: {cause}.");
         self.raise(ConditionKind::LogDiverged, "diverged", &message, ctx);
         self.deps.services.views.ending.send_replace(Some(Exit::TryAgain));
     }

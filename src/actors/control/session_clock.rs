@@ -87,16 +87,12 @@ impl SessionClock {
     }
 
     fn look_at_the_wall_clock(&mut self, ctx: &mut Context<Self>) {
-        let steps = |told: &Distrust, now: &Distrust| {
-            let moved = told.ahead_ms.abs_diff(now.ahead_ms);
-            told.reason != now.reason || u128::from(moved) > limits::CLOCK_STEP.as_millis()
-        };
         match (self.distrust, self.deps.services.clock.distrust()) {
             (Some(_), None) => {
                 self.distrust = None;
                 self.tell(Report::ClockTrusted, ctx);
             }
-            (told, Some(now)) if told.is_none_or(|told| steps(&told, &now)) => {
+            (told, Some(now)) if told.is_none_or(|told| is_step(&told, &now)) => {
                 self.distrust = Some(now);
                 self.tell(Report::ClockStepped(now), ctx);
             }
@@ -134,6 +130,12 @@ impl SessionClock {
         let told = self.deps.services.root.send(report);
         ctx.wait(told.into_actor(self).map(|_, _, _| ()));
     }
+}
+
+/// Whether the wall clock differs from the market's by so much more or less than was told, or for another reason.
+fn is_step(told: &Distrust, now: &Distrust) -> bool {
+    let moved = told.ahead_ms.abs_diff(now.ahead_ms);
+    told.reason != now.reason || u128::from(moved) > limits::CLOCK_STEP.as_millis()
 }
 
 impl Actor for SessionClock {

@@ -135,8 +135,10 @@ impl Aggregator {
         while self.deps.commit_queue.has_room() {
             let arrival = self.deps.carried.inbox.pop();
             // What arrived before a break is decided before it.
-            let after = |found: &Break| arrival.as_ref().is_none_or(|arrival| arrival.heard.at > found.since);
-            while let Some(found) = breaks.pop_front_if(|found| found.by_ms() < 0 || after(found)) {
+            let until = arrival.as_ref().map(|arrival| arrival.heard.at);
+            while let Some(found) =
+                breaks.pop_front_if(|found| found.by_ms() < 0 || until.is_none_or(|until| until > found.since))
+            {
                 self.decide(broken(&found));
             }
             let Some(mut arrival) = arrival else {

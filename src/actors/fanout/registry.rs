@@ -404,11 +404,11 @@ impl ClientRegistry {
 
     fn heartbeat(&self, positions: impl Iterator<Item = (Channel, u64)>) -> bytes::Bytes {
         let heads = self.heads.borrow();
-        let position = |(channel, seq): (Channel, u64)| {
+        let positions = positions.map(|(channel, seq)| {
             let epoch = heads.get(&channel).map(|head| head.epoch.as_str().to_owned());
             (channel.to_string(), json!({"epoch": epoch, "seq": seq}))
-        };
-        let heads: Map<String, Value> = positions.map(position).collect();
+        });
+        let heads: Map<String, Value> = positions.collect();
         let time = self.clock.now().rfc3339(self.zone.get());
         frames::text_frame(
             json!({"type": "heartbeat", "server_time": time, "heads": heads})

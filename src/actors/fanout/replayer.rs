@@ -53,8 +53,8 @@ impl Replayer {
         let Some(connection) = self.deps.registry.connection(ask.client) else {
             return Vec::new();
         };
-        let new = |channel| !connection.outbox.borrow().follows_channel(channel);
-        let new = ask.channels.iter().filter(|(channel, _)| new(*channel));
+        let channels = ask.channels.iter();
+        let new = channels.filter(|(channel, _)| !connection.outbox.borrow().follows_channel(*channel));
         let queries = new.filter_map(|(channel, since)| self.span_query(*channel, *since));
         queries.collect()
     }
@@ -115,15 +115,15 @@ impl Replayer {
 
     /// Whether the client has messages that are written but that this shard has not received: another thread's shard was faster.
     pub(super) fn lags_behind(&self, ask: &Subscribe) -> bool {
-        let beyond = |(channel, since): &(Channel, Since)| match since {
+        let beyond = ask.channels.iter().filter_map(|(channel, since)| match since {
             Since::Position { epoch, seq } => {
                 let head = self.head(*channel)?;
                 let same = epoch.is_none_or(|epoch| epoch == head.epoch);
                 (same && *seq > head.seq).then_some((*channel, *seq))
             }
             _ => None,
-        };
-        let mut beyond = ask.channels.iter().filter_map(beyond).peekable();
+        });
+        let mut beyond = beyond.peekable();
         if beyond.peek().is_none() {
             return false;
         }

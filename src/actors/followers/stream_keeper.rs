@@ -38,10 +38,9 @@ impl StreamKeeper {
     /// Compares the streams whose state is unknown, as far as they may be repaired now.
     pub(super) async fn survey_doubtful(&self, streams: &mut Streams) -> Result<(), FollowError> {
         let now = self.clock.now();
-        let due = |channel: &Channel| streams.doubtful().contains(channel) && streams.may_mend(*channel, now);
-        let heads = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).heads();
-        let due = heads.into_iter().filter(|(channel, _)| due(channel)).collect();
-        self.survey(streams, due).await
+        let mut due = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).heads();
+        due.retain(|channel, _| streams.doubtful().contains(channel) && streams.may_mend(*channel, now));
+        self.survey(streams, due.into_iter().collect()).await
     }
 
     async fn survey(&self, streams: &mut Streams, heads: Vec<(Channel, Head)>) -> Result<(), FollowError> {

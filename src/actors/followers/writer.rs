@@ -238,7 +238,7 @@ mod tests {
     use crate::actors::testing::{self, heard, listen};
     use crate::clock::Clock;
     use crate::ledger::{
-        Doubt, Ledger, Options,
+        Doubt, Ledger, LedgerOptions,
         event_script::{EventScript, day},
     };
     use crate::store::{
@@ -268,7 +268,7 @@ mod tests {
 
     /// `random` names a new ledger.
     fn stage_of(folder: &Path, random: u64, prepare: impl FnOnce(&mut Ledger)) -> Stage {
-        let mut ledger = Ledger::open(&folder.join("ledger"), Options::new(day(22), random)).unwrap();
+        let mut ledger = Ledger::open(&folder.join("ledger"), LedgerOptions::new(day(22), random)).unwrap();
         prepare(&mut ledger);
         let story = EventScript::continue_from(&ledger);
         let (root, reports) = listen();

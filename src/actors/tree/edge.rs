@@ -1,4 +1,4 @@
-//! The tree of an edge: it hears the log instead of the vendor, and nobody of it writes to a store or to Redis.
+//! The tree of an edge: it hears the cluster log instead of the vendor, and nobody of it writes to a store or to Redis.
 
 use super::{Spawner, Tree, follow, rows};
 use crate::actors::cluster::{EdgeRoot, LogFollower, edge_root, log_follower};
@@ -30,7 +30,7 @@ pub struct EdgeParts {
     pub clock: Clock,
     /// A ledger that follows the leader's.
     pub ledger: Ledger,
-    /// The log that it follows.
+    /// The cluster log that it follows.
     pub carrier: Carrier,
     /// In which zone each market's people read times.
     pub zones: Arc<Zones>,

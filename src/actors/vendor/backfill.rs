@@ -60,6 +60,12 @@ enum Outcome {
     Failed(Option<Trouble>, &'static str, String),
 }
 
+impl Outcome {
+    fn of_error(error: &AskError) -> Self {
+        Self::Failed(error.trouble(), error.kind(), error.to_string())
+    }
+}
+
 impl Backfill {
     /// A Backfill that has requested nothing yet.
     pub fn new(deps: Deps) -> Self {
@@ -170,11 +176,10 @@ async fn ask(
     request: SeriesRequest,
     (symbol, purpose): (Symbol, Purpose),
 ) -> Outcome {
-    let failed = |error: AskError| Outcome::Failed(error.trouble(), error.kind(), error.to_string());
     let lease = match client.lease(purpose, 1).await {
         Ok(lease) => lease,
         Err(AskError::NoKey(refused)) => return Outcome::NoKey(refused.at),
-        Err(error) => return failed(error),
+        Err(error) => return Outcome::of_error(&error),
     };
     let asked = Requested {
         symbol,
@@ -186,7 +191,7 @@ async fn ask(
     let path = request.path();
     let answer = match client.ask(&path, &lease, purpose).await {
         Ok(answer) => answer,
-        Err(error) => return failed(error),
+        Err(error) => return Outcome::of_error(&error),
     };
     let raw = rest::capture(&path, deps.services.clock.now(), &answer.body);
     match rest::says(&raw, deps.services.clock.now()) {

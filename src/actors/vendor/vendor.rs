@@ -93,19 +93,22 @@ pub struct RootsError {
 /// # Errors
 /// When the file cannot be read or holds no certificate that an authority could have.
 pub fn roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
-    let bad = |what: String| RootsError {
+    read_roots(file).map_err(|what| RootsError {
         file: file.to_owned(),
         what,
-    };
+    })
+}
+
+fn read_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut found = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))? {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
+        let certificate = certificate.map_err(|error| error.to_string())?;
         let mut alone = rustls::RootCertStore::empty();
-        alone.add(certificate.clone()).map_err(|error| bad(error.to_string()))?;
+        alone.add(certificate.clone()).map_err(|error| error.to_string())?;
         found.push(certificate);
     }
     if found.is_empty() {
-        return Err(bad("there is no certificate in it".to_owned()));
+        return Err("there is no certificate in it".to_owned());
     }
     Ok(found)
 }
@@ -157,11 +160,11 @@ pub(crate) async fn connect(
 
 /// How long an answer asks us to stay away.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    trouble::retry_after(text(RETRY_AFTER)?, text(DATE))
+    let [after, date] = [RETRY_AFTER, DATE].map(|name| headers.get(name).and_then(|value| value.to_str().ok()));
+    trouble::retry_after(after?, date)
 }
 
-fn refused(url: &str, status: StatusCode, said: &Said) -> ConnectFailure {
+fn refused(url: &str, status: StatusCode, said: &RefusedUpgrade) -> ConnectFailure {
     let host = host(url);
     match refusal(status.as_u16(), &said.body) {
         Some(refusal) => ConnectFailure::Refused {
@@ -221,14 +224,14 @@ pub(super) fn host(url: &str) -> String {
 
 /// What a refused upgrade says.
 #[derive(Debug, Default)]
-struct Said {
+struct RefusedUpgrade {
     body: Vec<u8>,
     retry_after: Option<Duration>,
 }
 
 /// The same, before the stock client discards it.
 #[derive(Clone, Default)]
-struct Kept(Rc<RefCell<Said>>);
+struct Kept(Rc<RefCell<RefusedUpgrade>>);
 
 /// Keeps what a refused upgrade says.
 struct KeepBody(Kept);
@@ -272,7 +275,7 @@ where
                     // A refusal is short and comes at once; of one that does not end, the beginning is used.
                     drop(tokio::time::timeout(limits::REFUSAL_BODY_WAIT, read_on(&mut parts.io, &mut body)).await);
                     let retry_after = retry_after(&head.headers);
-                    kept.0.replace(Said { body, retry_after });
+                    kept.0.replace(RefusedUpgrade { body, retry_after });
                     Ok(ConnectResponse::Tunnel(head, Framed::from_parts(parts)))
                 }
                 other => Ok(other),

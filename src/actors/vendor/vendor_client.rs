@@ -83,14 +83,10 @@ impl Rest {
             .get(format!("{}{path}", self.base))
             .insert_header((name, format!("{prefix}{}", key.expose_secret())));
         let mut response = asked.send().await.map_err(|error| vendor::failed(&self.base, &error))?;
-        let count = |name: &str| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        };
-        let used = count("api-credits-used");
-        let left = count("api-credits-left");
+        let [used, left] = ["api-credits-used", "api-credits-left"].map(|name| {
+            let value = response.headers().get(name);
+            value.and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        });
         let status = response.status().as_u16();
         let retry_after = vendor::retry_after(response.headers());
         let reading = response.body().limit(limits::ANSWER_BYTES);
@@ -204,8 +200,9 @@ impl<K: KeySource> VendorClient<K> {
                 return Err(failure.into());
             }
         };
-        let is_answer = |refusal: &Refusal| refusal.trouble == Trouble::NoData && purpose != Purpose::Poll;
-        let refused = refusal(answer.status, &answer.body).filter(|refusal| !is_answer(refusal));
+        // That there is no data is an answer to everybody but the Poller.
+        let refused = refusal(answer.status, &answer.body)
+            .filter(|refusal| refusal.trouble != Trouble::NoData || purpose == Purpose::Poll);
         told.trouble = refused.as_ref().map(|refusal| refusal.trouble);
         (told.retry_after, told.used, told.left) = (answer.retry_after, answer.used, answer.left);
         self.keys.return_key(told).await;

@@ -187,23 +187,19 @@ fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
         .find(|folder| folder.exists())
         .filter(|folder| !folder.as_os_str().is_empty());
     let existing = existing.unwrap_or(Path::new("."));
-    let fix = || format!("let the user of candela write there (chown, chmod), or set {setting} to another folder");
+    let fix = format!("let the user of candela write there (chown, chmod), or set {setting} to another folder");
     if !existing.is_dir() {
         let says = format!(
             "{} is no folder, so {} cannot be in it",
             existing.display(),
             path.display()
         );
-        return Finding::fail(check, says, fix());
+        return Finding::fail(check, says, fix);
     }
     match tempfile::tempfile_in(existing) {
         Ok(_) if path.exists() => Finding::ok(check, format!("{} can be written", path.display())),
         Ok(_) => Finding::ok(check, format!("{} will be made", path.display())),
-        Err(error) => Finding::fail(
-            check,
-            format!("{} cannot be written: {error}", existing.display()),
-            fix(),
-        ),
+        Err(error) => Finding::fail(check, format!("{} cannot be written: {error}", existing.display()), fix),
     }
 }
 
@@ -211,7 +207,7 @@ fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
 fn check_l0(settings: &Valid) -> Finding {
     let dir = &settings.l0.dir;
     let found = check_folder("l0", dir, "l0.dir (READY_SIGNALS_DIR)");
-    if let (super::Verdict::Fail, Some(fix)) = (found.verdict, &found.fix) {
+    if let (super::CheckResult::Fail, Some(fix)) = (found.verdict, &found.fix) {
         return Finding::warn("l0", found.says, fix.clone());
     }
     let flag = dir.join("l0_ready.flag");
@@ -222,7 +218,7 @@ fn check_l0(settings: &Valid) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::check::Verdict;
+    use crate::cmd::check::CheckResult;
     use crate::settings::{Sources, load};
 
     fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
@@ -241,14 +237,14 @@ mod tests {
         )
     }
 
-    fn verdict(findings: &[Finding], check: &str) -> Verdict {
+    fn verdict(findings: &[Finding], check: &str) -> CheckResult {
         findings.iter().find(|finding| finding.check == check).unwrap().verdict
     }
 
     #[test]
     fn a_service_without_keys_does_not_run() {
-        assert_eq!(verdict(&with(&[]), "keys"), Verdict::Fail);
-        assert_eq!(verdict(&with(&[("API_KEY_G1_1", "f00dfeed")]), "keys"), Verdict::Ok);
+        assert_eq!(verdict(&with(&[]), "keys"), CheckResult::Fail);
+        assert_eq!(verdict(&with(&[("API_KEY_G1_1", "f00dfeed")]), "keys"), CheckResult::Ok);
     }
 
     #[test]
@@ -263,7 +259,7 @@ mod tests {
                 .contains(&format!("127.0.0.1:{port} cannot be listened on")),
             "{address}"
         );
-        assert_eq!(verdict(&with(&[("PORT", "0")]), "address"), Verdict::Ok);
+        assert_eq!(verdict(&with(&[("PORT", "0")]), "address"), CheckResult::Ok);
     }
 
     #[test]
@@ -275,13 +271,13 @@ mod tests {
             ("SSL_CERT_PATH", path),
             ("SSL_KEY_PATH", path),
         ];
-        assert_eq!(verdict(&with(&given), "tokens"), Verdict::Ok);
+        assert_eq!(verdict(&with(&given), "tokens"), CheckResult::Ok);
         std::fs::write(path, "secret\n").unwrap();
         let found = with(&given);
         let tokens = found.iter().find(|finding| finding.check == "tokens").unwrap();
         assert!(tokens.says.contains("line 1"), "{tokens}");
         let both = [verdict(&found, "tokens"), verdict(&found, "tls")];
-        assert_eq!(both, [Verdict::Fail, Verdict::Fail]);
+        assert_eq!(both, [CheckResult::Fail, CheckResult::Fail]);
     }
 
     #[test]
@@ -304,13 +300,13 @@ mod tests {
         let below = file.path().join("ledger").display().to_string();
         assert_eq!(
             verdict(&with(&[("CANDELA__LEDGER__DIR", &below)]), "ledger"),
-            Verdict::Fail
+            CheckResult::Fail
         );
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("a/b/ledger").display().to_string();
         assert_eq!(
             verdict(&with(&[("CANDELA__LEDGER__DIR", &below)]), "ledger"),
-            Verdict::Ok
+            CheckResult::Ok
         );
         assert!(!folder.path().join("a").exists(), "a check changes nothing");
     }
@@ -322,7 +318,7 @@ mod tests {
         let path = file.path().display().to_string();
         assert_eq!(
             verdict(&with(&[("CANDELA__MARKET__CALENDAR_FILE", &path)]), "calendar"),
-            Verdict::Fail
+            CheckResult::Fail
         );
     }
 }

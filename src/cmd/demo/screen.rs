@@ -381,17 +381,11 @@ fn merge_event(kind: &str, numbered: &Sequenced, data: Value) -> Value {
 /// Prices in columns, all with as many decimals as the longest of them, and at least two.
 fn align_prices(prices: [Price; 4]) -> String {
     let texts = prices.map(|price| price.to_string());
-    let split = |text: &str| {
-        text.split_once('.')
-            .map_or((text.to_owned(), String::new()), |(whole, part)| {
-                (whole.to_owned(), part.to_owned())
-            })
-    };
-    let places = texts.iter().map(|text| split(text).1.len()).fold(2, usize::max);
-    let columns = texts.map(|text| {
-        let (whole, part) = split(&text);
-        format!("{:>11}", format!("{whole}.{part:0<places$}"))
-    });
+    let parts = texts
+        .each_ref()
+        .map(|text| text.split_once('.').unwrap_or((text.as_str(), "")));
+    let places = parts.iter().map(|(_, part)| part.len()).fold(2, usize::max);
+    let columns = parts.map(|(whole, part)| format!("{:>11}", format!("{whole}.{part:0<places$}")));
     columns.join(" ")
 }
 

@@ -258,7 +258,7 @@ mod tests {
     use crate::domain::model::{Always, Decoded, Inbound, Input, InputKind, LinkChange, Symbol, Timestamp};
     use crate::domain::pipeline::Pipeline;
     use crate::domain::vendor::wire;
-    use crate::ledger::{Ledger, Options};
+    use crate::ledger::{Ledger, LedgerOptions};
     use std::sync::Arc;
 
     /// 2025-10-23 00:00 UTC.
@@ -298,7 +298,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let first = at(-3_000).datetime().date_naive();
-        let mut ledger = Ledger::open(folder.path(), Options::new(first, 7)).unwrap();
+        let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(first, 7)).unwrap();
         let queue = CommitQueue::default();
         queue.push_all(&mut entries);
         while let Some(batch) = queue.take(500) {

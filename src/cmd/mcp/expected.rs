@@ -1,6 +1,6 @@
 //! Which bars the calendar expects and an answer lacks: of the time before the service ran no gap is written down.
 
-use crate::cmd::ask::{AskError, Service};
+use crate::cmd::ask::{Service, ServiceError};
 use crate::domain::model::{Interval, Moment, Session, SessionKind, SlotGrid, Timestamp};
 use crate::limits;
 use chrono::{DateTime, Days, NaiveDate};
@@ -32,7 +32,7 @@ impl ShownBars {
     }
 
     /// Whether a bar that the calendar expects is not among them.
-    pub(super) async fn lack_one(&self, service: &Service) -> Result<bool, AskError> {
+    pub(super) async fn lack_one(&self, service: &Service) -> Result<bool, ServiceError> {
         let address = format!("/market/calendar?symbol={}", self.symbol.replace('/', ""));
         let today = service.get(&address).await?;
         let zone = today.get("zone").and_then(Value::as_str);
@@ -72,9 +72,9 @@ impl ShownBars {
 
 /// The first and the last date of sessions that touch a stretch: one may open on the evening before its date.
 fn session_dates(from: Timestamp, to: Timestamp, zone: Tz) -> (NaiveDate, NaiveDate) {
-    let date = |at: Timestamp| at.datetime().with_timezone(&zone).date_naive();
-    let first = date(from).max(NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default());
-    (first, date(to) + Days::new(1))
+    let [first, last] = [from, to].map(|at| at.datetime().with_timezone(&zone).date_naive());
+    let oldest = NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default();
+    (first.max(oldest), last + Days::new(1))
 }
 
 fn instant(of: &Value, name: &str) -> Option<Timestamp> {

@@ -5,7 +5,7 @@
 
 use crate::cmd::ask::Service;
 use crate::cmd::mcp::expected::ShownBars;
-use crate::domain::model::{Interval, Moment, Timestamp};
+use crate::domain::model::{Interval, Timestamp};
 use crate::limits;
 use chrono::DateTime;
 use serde_json::{Map, Value, json};
@@ -98,9 +98,10 @@ pub(super) static TOOLS: [Tool; 7] = [
 impl Tool {
     /// As `tools/list` shows it.
     pub(super) fn to_listing(&self) -> Value {
-        let argument =
-            |(name, what): &(&str, &str)| ((*name).to_owned(), json!({"type": "string", "description": what}));
-        let properties: Map<String, Value> = self.arguments.iter().map(argument).collect();
+        let mut properties = Map::new();
+        for (name, what) in self.arguments {
+            properties.insert((*name).to_owned(), json!({"type": "string", "description": what}));
+        }
         json!({
             "name": self.name,
             "description": self.what,
@@ -187,26 +188,21 @@ impl Tool {
             Value::Object(members) => members,
             other => return Err(format!("arguments: {other} is not an object")),
         };
-        let read = |(name, value): (&String, &Value)| {
-            let names = || {
-                self.arguments
-                    .iter()
-                    .map(|(name, _)| *name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
+        let mut given = Vec::new();
+        for (name, value) in members {
+            let Some((known, _)) = self.arguments.iter().find(|(known, _)| *known == name.as_str()) else {
+                let names: Vec<&str> = self.arguments.iter().map(|(name, _)| *name).collect();
+                let names = names.join(", ");
+                return Err(format!("{name:?} is no argument of {}: there are {names}", self.name));
             };
-            let known = self.arguments.iter().find(|(known, _)| *known == name.as_str());
-            let (known, _) =
-                known.ok_or_else(|| format!("{name:?} is no argument of {}: there are {}", self.name, names()))?;
             match value {
-                Value::String(text) => Ok(Some((*known, text.clone()))),
-                Value::Number(number) => Ok(Some((*known, number.to_string()))),
-                Value::Null => Ok(None),
-                other => Err(format!("{name}: {other} is not text")),
+                Value::String(text) => given.push((*known, text.clone())),
+                Value::Number(number) => given.push((*known, number.to_string())),
+                Value::Null => {}
+                other => return Err(format!("{name}: {other} is not text")),
             }
-        };
-        let read: Result<Vec<_>, String> = members.iter().map(read).collect();
-        Ok(read?.into_iter().flatten().collect())
+        }
+        Ok(given)
     }
 
     /// The stretch whose gaps the answer's quality is about; `None`: what the service misses now.
@@ -217,21 +213,15 @@ impl Tool {
             "gaps" => Some(named),
             "bars" => {
                 let bars = data.get("bars").and_then(Value::as_array)?;
-                let text = |bar: Option<&Value>, name: &str| Some(bar?.get(name)?.as_str()?.to_owned());
-                let first = text(bars.first(), "open_time");
-                let last = text(bars.last(), "close_time");
-                let of = |name: &str| {
-                    named
-                        .iter()
-                        .find(|(known, _)| *known == name)
-                        .map(|(_, value)| value.clone())
-                };
+                let first = bars.first().and_then(|bar| bar.get("open_time")?.as_str());
+                let last = bars.last().and_then(|bar| bar.get("close_time")?.as_str());
+                let from = value_of(&named, "from").or(first);
                 // A page that is full ends before the stretch does.
                 let whole = data.get("next_cursor").is_none_or(Value::is_null);
-                let from = of("from").or(first);
-                let to = of("to").filter(|_| whole).or(last).or_else(|| of("to"));
-                let ends = [("from", from), ("to", to)];
-                Some(ends.into_iter().filter_map(|(name, at)| Some((name, at?))).collect())
+                let to = value_of(&named, "to");
+                let to = to.filter(|_| whole).or(last).or(to);
+                let ends = [("from", from), ("to", to)].into_iter();
+                Some(ends.filter_map(|(name, at)| Some((name, at?.to_owned()))).collect())
             }
             _ => None,
         }
@@ -246,17 +236,13 @@ fn shown_bars(
     stretch: &[(&'static str, String)],
     data: &Value,
 ) -> Option<ShownBars> {
-    let moment = |of: &[(&'static str, String)], wanted: &str| -> Option<Moment> {
-        let found = of.iter().find(|(name, _)| *name == wanted);
-        found.and_then(|(_, text)| text.parse().ok())
-    };
     let now = DateTime::parse_from_rfc3339(status.get("timestamp")?.as_str()?).ok()?;
-    let interval = given.iter().find(|(name, _)| *name == "interval");
+    let interval = value_of(given, "interval");
     Some(ShownBars {
         symbol: symbol.to_owned(),
-        interval: interval.map_or(Some(Interval::BASE), |(_, text)| text.parse().ok())?,
-        from: moment(stretch, "from")?,
-        to: moment(stretch, "to"),
+        interval: interval.map_or(Some(Interval::BASE), |text| text.parse().ok())?,
+        from: value_of(stretch, "from")?.parse().ok()?,
+        to: value_of(stretch, "to").and_then(|text| text.parse().ok()),
         now: Timestamp::from_datetime(now),
         opens: ShownBars::opens_in(data),
     })
@@ -264,24 +250,30 @@ fn shown_bars(
 
 /// The address of a question.
 fn request_path(path: &str, given: &[(&'static str, String)]) -> String {
-    let escaped = |text: &str| {
-        let mut out = String::new();
-        for byte in text.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' => out.push(char::from(byte)),
-                other => out.push_str(&format!("%{other:02X}")),
-            }
-        }
-        out
-    };
     let pairs: Vec<String> = given
         .iter()
-        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .map(|(name, value)| format!("{name}={}", escape_query(value)))
         .collect();
     if pairs.is_empty() {
         return path.to_owned();
     }
     format!("{path}?{}", pairs.join("&"))
+}
+
+fn escape_query(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+fn value_of<'g>(given: &'g [(&'static str, String)], wanted: &str) -> Option<&'g str> {
+    let found = given.iter().find(|(name, _)| *name == wanted);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// The pair as the service spells it: the first one where none is named.
@@ -313,9 +305,8 @@ fn count_unfilled(gaps: Option<&Value>, symbol: Option<&str>) -> usize {
 
 /// What matters of `/status` at a glance.
 fn status_brief(status: &Value, symbols: &Map<String, Value>) -> Value {
-    let of = |name: &str| status.get(name).cloned().unwrap_or_default();
-    json!({"state": of("state"), "conditions": of("conditions"), "feed": of("feed"), "symbols": symbols, "gaps": of("gaps"),
-        "timestamp": of("timestamp")})
+    json!({"state": status.get("state"), "conditions": status.get("conditions"), "feed": status.get("feed"),
+        "symbols": symbols, "gaps": status.get("gaps"), "timestamp": status.get("timestamp")})
 }
 
 /// What is said of one pair, with the conditions that concern it.

@@ -126,8 +126,8 @@ pub(super) fn rows(state: &TopState) -> Vec<ListRow> {
     };
     let wanted = state.filter.to_lowercase();
     rows.retain(|row| {
-        let contains = |cell: &ListCell| cell.text.to_lowercase().contains(&wanted);
-        wanted.is_empty() || row.cells.iter().any(contains)
+        let mut texts = row.cells.iter().map(|cell: &ListCell| cell.text.to_lowercase());
+        wanted.is_empty() || texts.any(|text| text.contains(&wanted))
     });
     let view = state.view();
     if let Some(column) = view.sorted_by {

@@ -338,14 +338,12 @@ fn fitting(columns: &[ListColumn], widths: &[u16], width: u16) -> Vec<usize> {
         if wanted <= width.saturating_add(2) {
             return kept;
         }
-        let gives_way = |column: &usize| columns.get(*column).map_or(0, |column| column.gives_way);
-        match kept
-            .iter()
-            .copied()
-            .filter(|column| gives_way(column) > 0)
-            .max_by_key(gives_way)
-        {
-            Some(first) => kept.retain(|column| *column != first),
+        let yielding = kept.iter().filter_map(|place| {
+            let column = columns.get(*place).filter(|column| column.gives_way > 0)?;
+            Some((column.gives_way, *place))
+        });
+        match yielding.max_by_key(|(gives_way, _)| *gives_way) {
+            Some((_, first)) => kept.retain(|column| *column != first),
             None => return kept,
         }
     }

@@ -151,8 +151,12 @@ impl Calendar {
 impl Sessions for Calendar {
     fn at(&self, at: Timestamp) -> Option<Session> {
         let date = self.book.local_date(at);
-        let contains = |date| self.book.session_on(date).filter(|session| session.contains(at));
-        contains(date).or_else(|| contains(date.succ_opt()?)) // the evening belongs to the next forex day
+        let dates = [Some(date), date.succ_opt()]; // the evening belongs to the next forex day
+        let mut sessions = dates
+            .into_iter()
+            .flatten()
+            .filter_map(|date| self.book.session_on(date));
+        sessions.find(|session| session.contains(at))
     }
 
     fn after(&self, at: Timestamp) -> Option<Session> {

@@ -93,15 +93,18 @@ impl CalendarView {
     pub fn of(calendar: &Calendar, from: NaiveDate, to: NaiveDate) -> Self {
         let dates = from.iter_days().take_while(|date| *date <= to);
         let days: Vec<_> = dates.map(|date| DayView::of(calendar, date)).collect();
-        let count = |wanted: &dyn Fn(&DayView) -> bool| days.iter().filter(|day| wanted(day)).count();
+        let closed_weekdays = days.iter().filter(|day| day.span.is_none() && !is_weekend(day.date));
         Self {
             calendar: calendar.rules().kind.name(),
             zone: calendar.rules().zone.name(),
             from,
             to,
-            sessions: count(&|day| day.span.is_some()),
-            next_day: count(&|day| day.kind == SessionKind::NextDay.name()),
-            closed_weekdays: count(&|day| day.span.is_none() && !is_weekend(day.date)),
+            sessions: days.iter().filter(|day| day.span.is_some()).count(),
+            next_day: days
+                .iter()
+                .filter(|day| day.kind == SessionKind::NextDay.name())
+                .count(),
+            closed_weekdays: closed_weekdays.count(),
             expected_bars: days.iter().map(|day| day.expected_bars).sum(),
             days,
         }

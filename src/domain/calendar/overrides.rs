@@ -53,12 +53,13 @@ impl Overrides {
     /// Reads a file's text, or says everything that is wrong with it, with line numbers.
     pub fn read(text: &str) -> Result<Self, Vec<CalendarProblem>> {
         let (file, errors) = DeTable::parse_recoverable(text);
-        let line = |error: &toml::de::Error| error.span().map_or(1, |span| line_of(text, span.start));
-        let broken: Vec<usize> = errors.iter().map(line).collect();
-        let told = errors
-            .iter()
-            .map(|error| in_file(line(error), CalendarProblem::Toml(error.message().to_owned())));
-        let mut problems: Vec<_> = told.collect();
+        let mut broken = Vec::new();
+        let mut problems = Vec::new();
+        for error in &errors {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            broken.push(line);
+            problems.push(in_file(line, CalendarProblem::Toml(error.message().to_owned())));
+        }
         let mut read: BTreeMap<_, (usize, Override)> = BTreeMap::new();
         for (key, value) in file.get_ref() {
             let line = line_of(text, key.span().start);

@@ -76,17 +76,16 @@ impl SessionView {
     /// What the calendar says about an instant.
     pub fn of(calendar: &Calendar, now: Timestamp) -> Self {
         let zone = calendar.rules().zone;
-        let minutes_until = |at: Timestamp| at.since(now).as_secs() / 60;
         match calendar.phase(now) {
             Phase::Open(session) => Self::Open {
                 current_session_start: session.opens.rfc3339(zone),
                 current_session_end: session.closes.rfc3339(zone),
-                minutes_until_close: minutes_until(session.closes),
+                minutes_until_close: session.closes.since(now).as_secs() / 60,
                 session: SessionDetail::of(calendar, &session),
             },
             Phase::Closed { next, reason, .. } => Self::Closed {
                 next_open: next.map(|session| session.opens.rfc3339(zone)),
-                minutes_until_open: next.map(|session| minutes_until(session.opens)),
+                minutes_until_open: next.map(|session| session.opens.since(now).as_secs() / 60),
                 reason,
                 next: next.map(|session| SessionDetail::of(calendar, &session)),
             },

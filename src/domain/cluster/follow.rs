@@ -1,4 +1,4 @@
-//! What a node that follows the log makes of it: where it begins, and what it does with each entry.
+//! What a node that follows the cluster log makes of it: where it begins, and what it does with each entry.
 //!
 //! ```text
 //!  entry                                      step
@@ -85,7 +85,7 @@ impl LogPlace {
     }
 }
 
-/// What a follower that starts finds in the log.
+/// What a follower that starts finds in the cluster log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogFound {
     /// Its last entry; nothing when it is empty.
@@ -96,7 +96,7 @@ pub struct LogFound {
     pub at: Option<ParcelHash>,
     /// Number and `previous` of the first entry beyond it.
     pub after: Option<(u64, ParcelHash)>,
-    /// Openings, earliest first; also some that the log has let go.
+    /// Openings, earliest first; also some that the cluster log has let go.
     pub openings: Vec<OpeningMark>,
 }
 
@@ -110,7 +110,7 @@ pub enum Start {
         /// The opening's number.
         number: u64,
     },
-    /// The log has nothing to begin with; a sentence.
+    /// The cluster log has nothing to begin with; a sentence.
     Nothing(&'static str),
 }
 
@@ -118,13 +118,13 @@ pub enum Start {
 pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
     let Some(head) = &found.head else {
         return match own {
-            Some(_) => Start::GoOn, // old, and said to be, until the log is filled
-            None => Start::Nothing("the log is empty: start an ingest on it first"),
+            Some(_) => Start::GoOn, // old, and said to be, until the cluster log is filled
+            None => Start::Nothing("the cluster log is empty: start an ingest on it first"),
         };
     };
     if let Some((number, hash, lineage)) = own {
         let continued = found.after == Some((number.saturating_add(1), hash));
-        let emptied = number > head.number && lineage == head.lineage; // the log lost its end, and is filled again
+        let emptied = number > head.number && lineage == head.lineage; // the cluster log lost its end, and is filled again
         if found.at == Some(hash) || (found.at.is_none() && continued) || emptied {
             return Start::GoOn;
         }
@@ -143,7 +143,7 @@ pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
     }
     match begin {
         Some(number) => Start::Anew { number },
-        None => Start::Nothing("the log no longer holds an opening: raise cluster.log_entries on the ingest"),
+        None => Start::Nothing("the cluster log no longer holds an opening: raise cluster.log_entries on the ingest"),
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(
             start(at(2), &found(&ours[2..], 2)),
             Start::GoOn,
-            "the log begins with the next"
+            "the cluster log begins with the next"
         );
         assert_eq!(
             start(at(2), &found(&ours[3..], 2)),

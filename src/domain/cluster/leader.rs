@@ -1,4 +1,4 @@
-//! What a leader says of itself beside the log, and what a node that hears it may still believe.
+//! What a leader says of itself beside the cluster log, and what a node that hears it may still believe.
 
 use crate::domain::model::{Gap, Symbol};
 use crate::domain::status::{ConditionView, SymbolView};
@@ -33,14 +33,14 @@ pub struct LeaderNews {
     pub link_key: Option<KeySlot>,
 }
 
-/// What a node that follows the log knows of it.
+/// What a node that follows the cluster log knows of it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogNews {
     /// How long ago something came of the leader; nothing: never.
     pub age: Option<Duration>,
     /// What the leader said last.
     pub leader: Option<LeaderNews>,
-    /// Why the log does not answer.
+    /// Why the cluster log does not answer.
     pub trouble: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl LogNews {
             return None;
         }
         if let Some(trouble) = &self.trouble {
-            return Some(("log_away", format!("The log of the cluster cannot be read: {trouble}.")));
+            return Some(("log_away", format!("The cluster log cannot be read: {trouble}.")));
         }
         let since = match self.age {
             Some(age) => format!("for {} s", age.as_secs()),

@@ -1,8 +1,8 @@
-//! The log that carries parcels between nodes: what stands in it, and what it makes of parcels that a leader appends.
+//! The cluster log that carries parcels between nodes: what stands in it, and what it makes of parcels that a leader appends.
 
 use crate::domain::cluster::{Parcel, ParcelHash};
 
-/// An entry of the log: its number is that of its parcel.
+/// An entry of the cluster log: its number is that of its parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The term of the leader that appended it.
@@ -26,7 +26,7 @@ pub struct LogHead {
     pub lineage: String,
 }
 
-/// An opening in the log: a node can begin there.
+/// An opening in the cluster log: a node can begin there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpeningMark {
     /// The number of its parcel.
@@ -35,7 +35,7 @@ pub struct OpeningMark {
     pub begins_chain: bool,
 }
 
-/// What the log made of parcels.
+/// What the cluster log made of parcels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogAnswer {
     /// All of them are in it.
@@ -69,13 +69,14 @@ pub enum Contact {
         /// The next parcel.
         next: u64,
     },
-    /// The log is empty: it begins with the newest opening of the ledger.
+    /// The cluster log is empty: it begins with the newest opening of the ledger.
     Fill,
-    /// The log is of another ledger, or has parcels that this one lost: nothing of ours continues it.
+    /// The cluster log is of another ledger, or has parcels that this one lost: nothing of ours continues it.
     Foreign,
 }
 
-/// What to do about a log that ends at `head`, for a ledger that ends at `last`; `own` is the ledger's hash of the log's last number.
+/// What to do about a log that ends at `head`, for a ledger that ends at `last`; `own` is the ledger's hash of the cluster log's
+/// last number.
 pub fn contact(head: Option<&LogHead>, last: u64, own: Option<ParcelHash>) -> Contact {
     let Some(head) = head else { return Contact::Fill };
     if head.number <= last && own == Some(head.hash) {

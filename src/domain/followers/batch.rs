@@ -133,17 +133,17 @@ impl FlushSchedule {
         }
     }
 
-    /// It could not be done. The wait doubles each time; `luck` (from 0 to below 1) shortens it by up to a half, so that several
+    /// It could not be done. The wait doubles each time; `jitter` (from 0 to below 1) shortens it by up to a half, so that several
     /// readers do not come back together.
-    pub fn note_failure(&mut self, now: Timestamp, luck: f64) {
+    pub fn note_failure(&mut self, now: Timestamp, jitter: f64) {
         self.writing = false;
         self.unsure = self.asks_again;
         let first = limits::WRITER_RETRY_FIRST;
         let longest = limits::WRITER_RETRY_LONGEST;
         let wait = backoff::delay(first, self.failures, longest);
-        let luck = if (0.0..1.0).contains(&luck) { luck } else { 0.0 };
+        let jitter = if (0.0..1.0).contains(&jitter) { jitter } else { 0.0 };
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + wait.mul_f64(1.0 - luck / 2.0));
+        self.retry_at = Some(now + wait.mul_f64(1.0 - jitter / 2.0));
     }
 
     /// When [`FlushSchedule::next_step`] has something to do; `None` while nothing waits or a step is being done.

@@ -79,12 +79,12 @@ impl Holder {
     /// Reads [`Holder::line`].
     pub fn of_line(line: &str) -> Option<Self> {
         let mut parts = line.trim_end().splitn(4, ' ');
-        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let [id, pid, since, host] = std::array::from_fn(|_| parts.next().filter(|part| !part.is_empty()));
         Some(Self {
-            id: next()?.to_owned(),
-            pid: next()?.parse().ok()?,
-            since: Timestamp::from_micros(next()?.parse().ok()?),
-            host: next()?.to_owned(),
+            id: id?.to_owned(),
+            pid: pid?.parse().ok()?,
+            since: Timestamp::from_micros(since?.parse().ok()?),
+            host: host?.to_owned(),
         })
     }
 }
@@ -120,7 +120,7 @@ pub struct Succession {
     pub term: i64,
     /// The [`Holder::id`] of the one who led last, if anybody did: who had it and died before he led has told nothing.
     pub from: Option<String>,
-    /// Whether that one told nothing that the log of the cluster does not have.
+    /// Whether that one told nothing that the cluster log does not have.
     pub provable: bool,
 }
 
@@ -164,7 +164,7 @@ pub enum Standing {
 
 /// Something that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum LeaseChange {
     /// The lease is ours again, or for the first time.
     Gained,
     /// Another has it and lives.
@@ -182,13 +182,13 @@ pub struct Tenure {
 
 impl Tenure {
     /// What was said when it was asked for, `since_last` after the answer before.
-    pub fn on(&mut self, answer: Answer, since_last: Duration) -> Option<Change> {
+    pub fn on(&mut self, answer: Answer, since_last: Duration) -> Option<LeaseChange> {
         match answer {
             Answer::Granted(term) => {
                 let held = matches!(self.standing, Standing::Held { .. });
                 (self.last, self.waited) = (None, Duration::ZERO);
                 self.standing = Standing::Held { term };
-                (!held).then_some(Change::Gained)
+                (!held).then_some(LeaseChange::Gained)
             }
             Answer::Held(held) => {
                 self.waited = match &self.last {
@@ -196,11 +196,10 @@ impl Tenure {
                     None => Duration::ZERO,
                 };
                 // Unless it is renewed it has less left by the time that has passed.
-                let left = |last: &Held| last.left.saturating_sub(since_last / 2);
-                let lives = self
-                    .last
-                    .as_ref()
-                    .is_some_and(|last| held.left > left(last) || held.by != last.by);
+                let lives = self.last.as_ref().is_some_and(|last| {
+                    let left = last.left.saturating_sub(since_last / 2);
+                    held.left > left || held.by != last.by
+                });
                 let refused = lives || self.waited > limits::LEASE_TTL + limits::LEASE_RENEW;
                 let by = held.by.clone();
                 self.last = Some(held);
@@ -210,7 +209,7 @@ impl Tenure {
                 }
                 let news = !matches!(&self.standing, Standing::Lost(known) if *known == by);
                 self.standing = Standing::Lost(by.clone());
-                news.then_some(Change::Lost(by))
+                news.then_some(LeaseChange::Lost(by))
             }
         }
     }
@@ -248,16 +247,16 @@ mod tests {
         assert_eq!(tenure.on(held(7, 4_400), STEP), None);
         assert_eq!(*tenure.standing(), Standing::Contested(holder(7)));
         assert_eq!(tenure.on(held(7, 3_900), STEP), None);
-        assert_eq!(tenure.on(held(7, 4_800), STEP), Some(Change::Lost(holder(7))));
+        assert_eq!(tenure.on(held(7, 4_800), STEP), Some(LeaseChange::Lost(holder(7))));
         assert_eq!(tenure.on(held(7, 4_300), STEP), None, "told once");
         assert_eq!(*tenure.standing(), Standing::Lost(holder(7)));
-        assert_eq!(tenure.on(held(8, 5_000), STEP), Some(Change::Lost(holder(8))));
+        assert_eq!(tenure.on(held(8, 5_000), STEP), Some(LeaseChange::Lost(holder(8))));
         // Asked for as often as it is renewed it always has the same time left.
         let mut tenure = Tenure::default();
         assert_eq!(tenure.on(held(7, 4_400), limits::LEASE_RENEW), None);
         assert_eq!(
             tenure.on(held(7, 4_390), limits::LEASE_RENEW),
-            Some(Change::Lost(holder(7)))
+            Some(LeaseChange::Lost(holder(7)))
         );
     }
 
@@ -267,7 +266,7 @@ mod tests {
         for left in [1_200, 700, 200] {
             assert_eq!(tenure.on(held(7, left), STEP), None);
         }
-        assert_eq!(tenure.on(Answer::Granted(3), STEP), Some(Change::Gained));
+        assert_eq!(tenure.on(Answer::Granted(3), STEP), Some(LeaseChange::Gained));
         assert_eq!(tenure.on(Answer::Granted(3), STEP), None);
         assert_eq!(*tenure.standing(), Standing::Held { term: 3 });
     }
@@ -276,7 +275,7 @@ mod tests {
     fn one_that_takes_the_lease_from_another_who_waits_is_not_waited_for_again() {
         let mut tenure = Tenure::default();
         assert_eq!(tenure.on(held(7, 200), STEP), None);
-        assert_eq!(tenure.on(held(8, 100), STEP), Some(Change::Lost(holder(8))));
+        assert_eq!(tenure.on(held(8, 100), STEP), Some(LeaseChange::Lost(holder(8))));
     }
 
     #[test]
@@ -293,9 +292,9 @@ mod tests {
     #[test]
     fn a_holder_who_finds_another_in_his_place_waits_to_see_whether_that_one_lives() {
         let mut tenure = Tenure::default();
-        assert_eq!(tenure.on(Answer::Granted(1), STEP), Some(Change::Gained));
+        assert_eq!(tenure.on(Answer::Granted(1), STEP), Some(LeaseChange::Gained));
         assert_eq!(tenure.on(held(7, 4_000), STEP), None);
-        assert_eq!(tenure.on(held(7, 4_600), STEP), Some(Change::Lost(holder(7))));
+        assert_eq!(tenure.on(held(7, 4_600), STEP), Some(LeaseChange::Lost(holder(7))));
     }
 
     #[test]

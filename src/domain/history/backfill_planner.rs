@@ -52,38 +52,40 @@ const QUIET: [&str; 2] = ["no_ticks", "no_accepted_price"];
 impl BackfillPlanner {
     /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
-        let ripe_at = |gap: &Gap| {
-            let (_, whole) = SlotGrid::of_interval(gap.asked_in()).vendor_span(gap.from, gap.to);
-            let pair = self.pairs.get(&gap.symbol);
-            let rested = pair.map_or(gap.to, |pair| pair.not_before);
-            if !QUIET.contains(&gap.cause.as_str()) {
-                return rested.max(whole + limits::BACKFILL_SETTLE);
-            }
-            let seldom = pair.filter(|pair| pair.empty > 0);
-            let seldom = seldom.map_or(gap.to, |pair| pair.empty_at + quiet_wait(pair.empty));
-            rested
-                .max(whole + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
-                .max(seldom)
-        };
         let gaps = gaps.iter().filter(|gap| gap.status.pending());
         let gaps: Vec<Gap> = gaps.map(|gap| self.narrow_gap(gap)).collect();
-        let pending = || gaps.iter();
-        if let Some(newest) = pending()
-            .filter(|gap| ripe_at(gap) <= now)
+        if let Some(newest) = gaps
+            .iter()
+            .filter(|gap| self.ripe_at(gap) <= now)
             .max_by_key(|gap| (gap.to, gap.interval))
         {
-            return Step::Ask(span_request(newest, pending()));
+            return Step::Ask(span_request(newest, gaps.iter()));
         }
-        let comparisons = || unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));
-        if let Some((_, due)) = comparisons().find(|(at, _)| *at <= now) {
+        let comparisons = unchecked.iter().filter_map(|some| Some((self.due_at(some)?, some)));
+        if let Some((_, due)) = comparisons.clone().find(|(at, _)| *at <= now) {
             return Step::Compare(comparison_request(due));
         }
-        let comparing = comparisons().map(|(at, _)| at);
-        pending()
-            .map(ripe_at)
+        let comparing = comparisons.map(|(at, _)| at);
+        gaps.iter()
+            .map(|gap| self.ripe_at(gap))
             .chain(comparing)
             .min()
             .map_or(Step::Rest, Step::Wait)
+    }
+
+    /// From when on the vendor may have the bars of a gap.
+    fn ripe_at(&self, gap: &Gap) -> Timestamp {
+        let (_, whole) = SlotGrid::of_interval(gap.asked_in()).vendor_span(gap.from, gap.to);
+        let pair = self.pairs.get(&gap.symbol);
+        let rested = pair.map_or(gap.to, |pair| pair.not_before);
+        if !QUIET.contains(&gap.cause.as_str()) {
+            return rested.max(whole + limits::BACKFILL_SETTLE);
+        }
+        let seldom = pair.filter(|pair| pair.empty > 0);
+        let seldom = seldom.map_or(gap.to, |pair| pair.empty_at + quiet_wait(pair.empty));
+        rested
+            .max(whole + limits::VENDOR_SETTLES + limits::BACKFILL_SETTLE)
+            .max(seldom)
     }
 
     /// When bars are to be compared: enough of them for one question, or all there will be, and old enough to be final.
@@ -131,11 +133,10 @@ impl BackfillPlanner {
     /// The vendor told what it has in a stretch: what remains of each gap is asked for next. A gap of which nothing remains is asked
     /// for anew if it is still there.
     pub fn note_stretch(&mut self, gaps: &[Gap], told: &Requested) {
-        let pending = |key: &(Symbol, u64)| {
+        self.unanswered.retain(|key, _| {
             let mut gaps = gaps.iter().filter(|gap| gap.status.pending());
             gaps.any(|gap| (gap.symbol, gap.id) == *key)
-        };
-        self.unanswered.retain(|key, _| pending(key));
+        });
         for gap in gaps.iter().filter(|gap| gap.symbol == told.symbol) {
             let left = self.narrow_gap(gap);
             if left.asked_in() != told.interval || told.to <= left.from || left.to <= told.from {
@@ -186,14 +187,14 @@ impl BackfillPlanner {
             .reduce(|one, other| one || other)
     }
 
-    /// The vendor refused, or nobody answered (`None`). `luck` from 0 to below 1.
-    pub fn note_failure(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, luck: f64) {
+    /// The vendor refused, or nobody answered (`None`). `jitter` from 0 to below 1.
+    pub fn note_failure(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, jitter: f64) {
         let before = self.pairs.get(&symbol);
         let failures = before.map_or(0, |pair| pair.failures).saturating_add(1);
         let (empty, empty_at) = before.map_or((0, now), |pair| (pair.empty, pair.empty_at));
         let wait = match trouble.map_or(Disposition::Retry, Trouble::disposition) {
             Disposition::NextKey => Duration::ZERO, // the pool says when there is one
-            Disposition::Retry => retry_delay(failures, luck),
+            Disposition::Retry => retry_delay(failures, jitter),
             Disposition::Final => limits::BACKFILL_HOPELESS,
         };
         self.pairs.insert(
@@ -217,11 +218,11 @@ fn quiet_wait(empty: u32) -> Duration {
     )
 }
 
-/// A wait that doubles, with half of it left to luck.
-fn retry_delay(failures: u32, luck: f64) -> Duration {
+/// A wait that doubles, half of it jittered.
+fn retry_delay(failures: u32, jitter: f64) -> Duration {
     let failures = failures.saturating_sub(1);
     let ceiling = backoff::delay(limits::BACKFILL_RETRY, failures, limits::BACKFILL_RETRY_LONGEST);
-    ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&luck) { luck } else { 0.0 } / 2.0)
+    ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&jitter) { jitter } else { 0.0 } / 2.0)
 }
 
 /// The gap, with as many older ones of the same pair as one answer can hold.

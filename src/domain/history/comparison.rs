@@ -310,11 +310,10 @@ fn is_rounded(ours: Ohlc, other: Ohlc) -> bool {
 /// Whether a price of the other is too far from every price of ours.
 fn is_impossible(ours: Ohlc, other: Ohlc) -> bool {
     let allowed = ours.high.micros().checked_div(IMPOSSIBLE_SHARE).unwrap_or(0);
-    let beyond = |price: Price| {
-        price.micros() > ours.high.micros().saturating_add(allowed)
-            || price.micros() < ours.low.micros().saturating_sub(allowed)
-    };
-    beyond(other.high) || beyond(other.low)
+    let highest = ours.high.micros().saturating_add(allowed);
+    let lowest = ours.low.micros().saturating_sub(allowed);
+    let possible = lowest..=highest;
+    !possible.contains(&other.high.micros()) || !possible.contains(&other.low.micros())
 }
 
 /// The bars that candela's ticks give when each counts for the slot in which it arrived, as the other service has it.

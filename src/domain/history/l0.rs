@@ -167,7 +167,7 @@ pub struct GateWindow {
 
 /// What a JSON flag may hold. Unknown members are somebody else's business.
 #[derive(Deserialize)]
-struct Said {
+struct FlagText {
     ready: Option<bool>,
     timestamp: Option<String>,
     #[serde(flatten)]
@@ -204,7 +204,7 @@ fn parse_flag(bytes: &[u8], modified: Timestamp) -> Result<Flag, FlagTrouble> {
     if bytes.len() > limits::FLAG_BYTES {
         return Err(FlagTrouble::TooLarge);
     }
-    let said: Said = serde_json::from_slice(bytes).map_err(|error| match error.is_eof() {
+    let said: FlagText = serde_json::from_slice(bytes).map_err(|error| match error.is_eof() {
         true => FlagTrouble::HalfWritten,
         false => FlagTrouble::Malformed(error.to_string()),
     })?;

@@ -55,9 +55,10 @@ impl Seam {
 
     /// Whether this says something to those who were told of `other`: that more bars agree is no news.
     pub fn news_to(&self, other: &Self) -> bool {
-        let told = |seam: &Self| (seam.last_history_bar, seam.first_live_bar, seam.missing, seam.differing);
+        let [told, known] =
+            [self, other].map(|seam| (seam.last_history_bar, seam.first_live_bar, seam.missing, seam.differing));
         // History that comes later moves neither end: it overlaps, and is compared.
-        told(self) != told(other)
+        told != known
     }
 }
 

@@ -294,33 +294,34 @@ fn describe_shift(
     ground: &Ground,
     stored: &Masks,
 ) -> Shift {
-    let days = || ground.usual_sessions.iter();
-    let has_rows = |held: &&Held| count_covered(held, stored, 0).1 > 0;
-    let touched = |held: &&Held| beside.contains_key(&held.session.date);
-    let mixed = days().filter(|held| touched(held) && has_rows(held));
     let open: BTreeSet<NaiveDate> = ground.sessions.iter().map(|held| held.session.date).collect();
+    let mut mixed = Vec::new();
     let mut since = None;
     let mut clean = 0;
     let mut lasting = false;
-    for held in days()
-        .rev()
-        .filter(|held| touched(held) || open.contains(&held.session.date))
-    {
-        if touched(&held) {
-            lasting |= since.is_none() && clean == 0;
-            (since, clean) = (Some(held.session.date), 0);
-        } else if since.is_some() || has_rows(&held) {
-            clean += 1;
+    for held in ground.usual_sessions.iter().rev() {
+        let date = held.session.date;
+        let touched = beside.contains_key(&date);
+        let has_rows = count_covered(held, stored, 0).1 > 0;
+        if touched && has_rows {
+            mixed.push(date);
         }
         if since.is_some() && clean >= CLEAN_RUN {
-            break;
+            continue; // the last stretch is known
+        }
+        if touched {
+            lasting |= since.is_none() && clean == 0;
+            (since, clean) = (Some(date), 0);
+        } else if open.contains(&date) && (since.is_some() || has_rows) {
+            clean += 1;
         }
     }
+    mixed.reverse();
     Shift {
         hours,
         rows: beside.values().sum(),
         shifted,
-        mixed: mixed.map(|held| held.session.date).collect(),
+        mixed,
         since,
         lasting,
     }

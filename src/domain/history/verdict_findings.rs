@@ -52,14 +52,10 @@ pub(crate) fn of(
 }
 
 fn find_shifts(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding> {
-    let touches = |dates: &[NaiveDate]| dates.last().is_some_and(|last| *last >= recent);
-    let severity = |dates: &[NaiveDate]| {
-        if touches(dates) {
-            Severity::Failure
-        } else {
-            Severity::Warning
-        }
-    };
+    let [shifted, mixed] = [&shift.shifted, &shift.mixed].map(|dates| match dates.last() {
+        Some(last) if *last >= recent => Severity::Failure,
+        _ => Severity::Warning,
+    });
     let hours = match shift.hours.unsigned_abs() {
         1 => "1 hour".to_owned(),
         more => format!("{more} hours"),
@@ -80,7 +76,7 @@ fn find_shifts(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding
         message += &format!(" {what} {since}.");
     }
     let mut list = vec![finding(
-        severity(&shift.shifted),
+        shifted,
         "time_shift",
         shift.rows,
         message,
@@ -89,13 +85,7 @@ fn find_shifts(shift: &Shift, survey: &Survey, recent: NaiveDate) -> Vec<Finding
     if !shift.mixed.is_empty() {
         let count = to_u64(shift.mixed.len());
         let message = format!("{count} days have bars both inside their session and {hours} {early}.");
-        list.push(finding(
-            severity(&shift.mixed),
-            "mixed_days",
-            count,
-            message,
-            newest_first(&shift.mixed),
-        ));
+        list.push(finding(mixed, "mixed_days", count, message, newest_first(&shift.mixed)));
     }
     list
 }

@@ -225,9 +225,9 @@ impl Lifecycle {
 
     /// When history that did not pass is checked again.
     fn check_again_at(&self, verdicts: &Verdicts, now: Timestamp) -> Option<Timestamp> {
-        let failed = || verdicts.values().filter(|verdict| !verdict.passed());
-        failed().next()?;
-        if failed().any(|verdict| !verdict.reachable) {
+        let mut failed = verdicts.values().filter(|verdict| !verdict.passed()).peekable();
+        failed.peek()?;
+        if failed.any(|verdict| !verdict.reachable) {
             return Some(now + limits::VERDICT_UNREAD);
         }
         Some(self.gates.fetching_until(now).unwrap_or(now + limits::VERDICT_AGAIN))

@@ -425,9 +425,9 @@ impl Lifecycle {
 
     /// Market time was set. Where it was set back, what is due is due no later than it was to be.
     pub fn set(&mut self, by: &Break) {
-        let earlier = |at: Timestamp| at - by.since.since(by.until);
-        self.deadline = self.deadline.map(earlier);
-        self.gate_until = self.gate_until.map(earlier);
+        let back = by.since.since(by.until);
+        self.deadline = self.deadline.map(|at| at - back);
+        self.gate_until = self.gate_until.map(|at| at - back);
     }
 
     /// Whether the deadline has come; a deadline is met once.

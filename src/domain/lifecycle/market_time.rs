@@ -216,8 +216,8 @@ impl MarketTime {
         let Some(stray) = &mut self.stray else { return };
         let wall = Timestamp::from_micros(to_micros(steady).saturating_add(stray.offset));
         let us = u64::try_from(to_micros(limits::FUTURE_TOLERANCE)).unwrap_or(0);
-        let agrees = |clock: Timestamp| is_near(clock.micros(), stamp.micros(), us);
-        match (agrees(market), agrees(wall)) {
+        let [market_agrees, wall_agrees] = [market, wall].map(|clock| is_near(clock.micros(), stamp.micros(), us));
+        match (market_agrees, wall_agrees) {
             (true, false) => {
                 stray.agreed = 0;
                 stray.contradicted = true;

@@ -211,17 +211,15 @@ impl Market {
             cursor = session;
         }
         sessions.reverse();
-        let both = [Stage::Open, Stage::Idle];
-        let turn = |session, stage| Turn {
-            symbol: self.symbol,
-            session,
-            stage,
-            unbroken: false,
-        };
-        sessions
-            .into_iter()
-            .flat_map(|session| both.map(|stage| turn(session, stage)))
-            .collect()
+        let turns = sessions.into_iter().flat_map(|session| {
+            [Stage::Open, Stage::Idle].map(|stage| Turn {
+                symbol: self.symbol,
+                session,
+                stage,
+                unbroken: false,
+            })
+        });
+        turns.collect()
     }
 
     fn next_turn(&self, now: Timestamp, lead: Duration) -> Option<Timestamp> {

@@ -151,14 +151,10 @@ impl GapTracker {
 
     /// Whether a slot is, or was, part of a gap, whose outcome is published separately.
     pub fn knows_slot(&self, slot: Slot) -> bool {
-        let holds = |from: Timestamp, to: Timestamp| from <= slot.opens_at && slot.opens_at < to;
-        self.pending
-            .iter()
-            .any(|pending| holds(pending.gap.from, pending.gap.to))
-            || self
-                .settled
-                .iter()
-                .any(|settled| holds(settled.gap.from, settled.gap.to))
+        let pending = self.pending.iter().map(|pending| &pending.gap);
+        let settled = self.settled.iter().map(|settled| &settled.gap);
+        let mut gaps = pending.chain(settled);
+        gaps.any(|gap| gap.from <= slot.opens_at && slot.opens_at < gap.to)
     }
 
     fn settle_gap(&mut self, gap: Gap, at: Timestamp) {
@@ -241,9 +237,9 @@ impl GapTracker {
 
     /// Whether a slot in a stretch has no bar and its gap may still be filled.
     pub fn lost_in(&self, stretch: Slot) -> bool {
-        let within = |slot: Slot| stretch.opens_at <= slot.opens_at && slot.opens_at < stretch.closes_at;
-        let holes = self.pending.iter().flat_map(|pending| &pending.holes);
-        holes.into_iter().any(|hole| hole.bar.is_none() && within(hole.slot))
+        let stretch = stretch.opens_at..stretch.closes_at;
+        let mut holes = self.pending.iter().flat_map(|pending| &pending.holes);
+        holes.any(|hole| hole.bar.is_none() && stretch.contains(&hole.slot.opens_at))
     }
 
     /// A slot that is a hole was closed again, after its session's end moved or the clock was set back, or a late tick made or
@@ -256,17 +252,10 @@ impl GapTracker {
         at: Timestamp,
         ids: &mut u64,
     ) -> Option<Vec<GapChange>> {
-        let holds = |pending: &Pending| {
-            pending
-                .holes
-                .iter()
-                .position(|hole| hole.slot.opens_at == slot.opens_at)
-        };
-        let (i, place) = self
-            .pending
-            .iter()
-            .enumerate()
-            .find_map(|(i, pending)| Some((i, holds(pending)?)))?;
+        let (i, place) = self.pending.iter().enumerate().find_map(|(i, pending)| {
+            let mut holes = pending.holes.iter();
+            Some((i, holes.position(|hole| hole.slot.opens_at == slot.opens_at)?))
+        })?;
         let mut pending = self.pending.remove(i);
         if let Some(hole) = pending.holes.get_mut(place) {
             if pending.gap.to == hole.slot.closes_at {

@@ -214,7 +214,7 @@ impl Pipeline {
             InputKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
             InputKind::Carried(link @ (LinkChange::Lost { symbols, .. } | LinkChange::Missed { symbols, .. }))
                 if self.knows_link(link, symbols) => {}
-            InputKind::CarriedTick(carried) if self.knows_carried(carried) => {}
+            InputKind::CarriedTick(carried) if self.take_carried(carried) => {}
             InputKind::CarriedClose(close) if self.knows_close(close) => {}
             InputKind::Calendar(known) if known.carried && self.knows_calendar(known) => {}
             // A corrected calendar was applied before the deadlines that came with it.
@@ -236,12 +236,11 @@ impl Pipeline {
         books.any(|book| book.judge.close() == Some(*close) || book.has_carried())
     }
 
-    fn knows_carried(&mut self, carried: &AcceptedTick) -> bool {
-        let own = |book: &&mut SymbolState| book.market.symbol == carried.tick.symbol;
+    fn take_carried(&mut self, carried: &AcceptedTick) -> bool {
         self.books
             .iter_mut()
-            .find(own)
-            .is_some_and(|book| book.knows_carried(carried))
+            .find(|book| book.market.symbol == carried.tick.symbol)
+            .is_some_and(|book| book.take_carried(carried))
     }
 
     fn all_up(&self, symbols: &[Symbol]) -> bool {
@@ -311,9 +310,9 @@ impl Pipeline {
                 }
             }
             InputKind::Link(LinkChange::Lost { symbols, cause }) => {
-                let lost = |book: &&mut SymbolState| symbols.contains(&book.market.symbol);
-                let books = self.books.iter_mut().filter(lost);
-                books.for_each(|book| book.watch.mark_down(at, &cause));
+                let books = self.books.iter_mut();
+                let lost = books.filter(|book| symbols.contains(&book.market.symbol));
+                lost.for_each(|book| book.watch.mark_down(at, &cause));
             }
             InputKind::Unwatched(unwatched) => self.apply_unwatched(&unwatched, at, out),
             InputKind::Opened(symbol) => self.open_now(symbol, at, out),
@@ -396,7 +395,7 @@ impl Pipeline {
             return self.set_aside(RejectReason::UnknownSymbol, 1);
         };
         let Some(book) = self.books.get_mut(i) else { return };
-        if book.wait_for_open(tick, received_at) {
+        if book.keep_for_open(tick, received_at) {
             return;
         }
         let (ruling, dropped) = book.check_tick(tick, received_at);

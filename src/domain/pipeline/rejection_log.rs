@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 /// What was logged of each pair and reason.
 #[derive(Debug, Clone, Default)]
 pub struct RejectionLog {
-    rejected: BTreeMap<(Symbol, RejectReason), Said>,
-    rounded: BTreeMap<(Symbol, RoundedSource), Said>,
+    rejected: BTreeMap<(Symbol, RejectReason), LastReport>,
+    rounded: BTreeMap<(Symbol, RoundedSource), LastReport>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Said {
+struct LastReport {
     at: Timestamp,
     count: u64,
 }
@@ -69,14 +69,14 @@ impl RejectionLog {
 }
 
 /// How many there are more than when it was said last, if it is to be said now.
-fn more<K: Ord>(said: &mut BTreeMap<K, Said>, key: K, total: u64, now: Timestamp) -> Option<u64> {
+fn more<K: Ord>(said: &mut BTreeMap<K, LastReport>, key: K, total: u64, now: Timestamp) -> Option<u64> {
     let before = said.get(&key).copied();
     let count = total.saturating_sub(before.map_or(0, |said| said.count));
     let due = before.is_none_or(|said| now.since(said.at) >= limits::REPEATS_LOGGED);
     if count == 0 || !due {
         return None;
     }
-    said.insert(key, Said { at: now, count: total });
+    said.insert(key, LastReport { at: now, count: total });
     Some(count)
 }
 

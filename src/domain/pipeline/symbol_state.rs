@@ -16,7 +16,7 @@ use crate::domain::pipeline::{
     gap_tracker::is_flawed, symbol_state::agenda::Appointment, symbol_state::heal::Past,
 };
 use crate::limits;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,10 +151,14 @@ impl SymbolState {
         }
         let prices = &self.prices;
         let lateness = self.market.lateness;
-        let silent = |gap: &Gap| gap.cause == NO_ACCEPTED_PRICE && prices.proves_silent(gap.from, gap.to, lateness);
-        let books = [Some(&mut self.gaps), self.minutes.as_mut()];
-        let books = books.into_iter().flatten();
-        books.flat_map(|gaps| gaps.explain_gaps(silent, NO_TICKS)).collect()
+        let trackers = [Some(&mut self.gaps), self.minutes.as_mut()];
+        let explained = trackers.into_iter().flatten().flat_map(|gaps| {
+            gaps.explain_gaps(
+                |gap| gap.cause == NO_ACCEPTED_PRICE && prices.proves_silent(gap.from, gap.to, lateness),
+                NO_TICKS,
+            )
+        });
+        explained.collect()
     }
 
     fn in_session(&self, place: Timestamp) -> bool {
@@ -263,8 +267,8 @@ impl SymbolState {
             let (slot, trouble) = match closed {
                 ClosedSlot::Bar(bar) => {
                     self.tell_bar(i, bar, at, sequencer, counts, out);
-                    let flags = || bar.flags.names().collect::<Vec<_>>().join(",");
-                    (bar.slot(), is_flawed(&bar).then(flags))
+                    let flaws = is_flawed(&bar).then(|| bar.flags.names().collect::<Vec<_>>().join(","));
+                    (bar.slot(), flaws)
                 }
                 ClosedSlot::Missing(slot) => (slot, Some(self.cause_of(slot).to_owned())),
             };
@@ -304,8 +308,8 @@ impl SymbolState {
             Some(_) => self.open_gap(i, closed, due, sequencer, counts, out),
             None => {}
         }
-        let over = |builder: &BarBuilder| builder.next_deadline().is_none();
-        if i > 0 && self.builders.get(i).is_some_and(over) {
+        let own = self.builders.get(i);
+        if i > 0 && own.is_some_and(|builder| builder.next_deadline().is_none()) {
             let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
             for slot in std::mem::take(&mut self.quiet) {
                 // A late tick may have made its bar meanwhile.
@@ -428,15 +432,17 @@ impl SymbolState {
         }
         let base = self.builders.first();
         // A late tick may have made a bar in a hole: the answer for the hole applies to it.
-        let healed = |opens_at: Timestamp| {
-            let is = |finding: &GapChange| matches!(finding, GapChange::Bar(bar) if bar.key.opens_at == opens_at);
-            findings.iter().any(is)
-        };
-        let ours = |opens_at| {
-            let base = base.filter(|_| !healed(opens_at))?;
+        let healed: BTreeSet<Timestamp> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                GapChange::Bar(bar) => Some(bar.key.opens_at),
+                _ => None,
+            })
+            .collect();
+        let compared = self.audit.compare_bars(fetched, at, |opens_at| {
+            let base = base.filter(|_| !healed.contains(&opens_at))?;
             base.closed_bar(opens_at).copied()
-        };
-        let compared = self.audit.compare_bars(fetched, at, ours);
+        });
         self.counted.add_compared(&compared);
         counts.bars_compared = counts.bars_compared.saturating_add(compared.bars);
         counts.bars_mismatched = counts.bars_mismatched.saturating_add(compared.mismatch_count());

@@ -116,13 +116,9 @@ impl VendorAudit {
             return compared;
         }
         let settled = at - limits::VENDOR_SETTLES;
-        let asked = |opens_at: &Timestamp, closes_at: &Timestamp| {
-            fetched.from <= *opens_at && *closes_at <= fetched.to && *closes_at <= settled
-        };
-        let answered = self
-            .waiting
-            .iter()
-            .filter(|(opens_at, closes_at)| asked(opens_at, closes_at));
+        let answered = self.waiting.iter().filter(|(opens_at, closes_at)| {
+            fetched.from <= **opens_at && **closes_at <= fetched.to && **closes_at <= settled
+        });
         let answered: Vec<Timestamp> = answered.map(|(opens_at, _)| *opens_at).collect();
         for opens_at in answered {
             self.waiting.remove(&opens_at);
@@ -163,10 +159,9 @@ fn is_comparable(bar: &Bar) -> bool {
 
 /// Whether two bars differ by more than the vendor's float noise.
 pub fn bars_differ(ours: &Ohlc, theirs: &Ohlc) -> bool {
-    let prices = |ohlc: &Ohlc| [ohlc.open, ohlc.high, ohlc.low, ohlc.close];
-    prices(ours)
-        .into_iter()
-        .zip(prices(theirs))
+    let [ours, theirs] = [ours, theirs].map(|ohlc| [ohlc.open, ohlc.high, ohlc.low, ohlc.close]);
+    ours.into_iter()
+        .zip(theirs)
         .any(|(ours, theirs)| ours.minus(theirs).micros().unsigned_abs() > price_noise(ours))
 }
 

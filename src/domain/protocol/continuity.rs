@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// How far a channel was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ChannelPosition {
     /// The incarnation of its log.
     pub epoch: Option<String>,
     /// The last seq.
@@ -16,9 +16,9 @@ pub struct Place {
 /// Reads the messages of one connection after the other, and names each violation of the guarantees.
 #[derive(Debug, Default)]
 pub struct Continuity {
-    last: BTreeMap<String, Place>,
+    last: BTreeMap<String, ChannelPosition>,
     /// Where each channel stood when the last connection ended: there the next must go on, or say that it cannot.
-    before: BTreeMap<String, Place>,
+    before: BTreeMap<String, ChannelPosition>,
     /// Open time of the last closed bar of each channel.
     closed: BTreeMap<String, String>,
     /// Open time of the last bar of each channel that a `bar_end` called complete.
@@ -67,7 +67,7 @@ impl Continuity {
         Value::Object(
             self.before
                 .iter()
-                .map(|(channel, place): (&String, &Place)| {
+                .map(|(channel, place): (&String, &ChannelPosition)| {
                     let position = json!({"epoch": place.epoch, "seq": place.seq});
                     (channel.clone(), position)
                 })
@@ -86,7 +86,7 @@ impl Continuity {
     }
 
     /// How far each channel was read.
-    pub const fn positions(&self) -> &BTreeMap<String, Place> {
+    pub const fn positions(&self) -> &BTreeMap<String, ChannelPosition> {
         &self.last
     }
 
@@ -102,13 +102,20 @@ impl Continuity {
                 let fault = self.check_resumed(channel, &before, answer, begins);
                 wrong = wrong.or(fault);
             }
-            self.last.insert(channel.to_owned(), Place { epoch, seq: begins });
+            self.last
+                .insert(channel.to_owned(), ChannelPosition { epoch, seq: begins });
         }
         wrong
     }
 
     /// What is wrong with the answer to a client that was at `before`.
-    fn check_resumed(&mut self, channel: &str, before: &Place, answer: &Value, begins: u64) -> Option<String> {
+    fn check_resumed(
+        &mut self,
+        channel: &str,
+        before: &ChannelPosition,
+        answer: &Value,
+        begins: u64,
+    ) -> Option<String> {
         match answer.get("recovered").and_then(Value::as_bool) {
             None => Some(format!(
                 "{channel}: asked from {before:?} on, and it was not said whether that is met"
@@ -143,7 +150,7 @@ impl Continuity {
             return Some(format!("a discontinuity without channel or epoch: {message}"));
         };
         self.told = self.told.saturating_add(1);
-        let place = Place {
+        let place = ChannelPosition {
             epoch: Some(epoch.to_owned()),
             seq: number_member(message, "seq").unwrap_or(0),
         };

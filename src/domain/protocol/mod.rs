@@ -24,4 +24,4 @@ pub(crate) use lanes::{Control, Datum, Follow};
 pub use outbox::Outbox;
 pub use protocol::{Close, Problem};
 pub use replay_start::{HeldLog, LogSpan, ReplayQuestion, ReplayStart, SpanWanted, Unreadable};
-pub use requests::{Refusal, Request, Since, SubscribeRequest, Wanted};
+pub use requests::{Request, RequestRefusal, Since, SubscribeRequest, Wanted};

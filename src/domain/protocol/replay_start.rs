@@ -251,7 +251,7 @@ mod tests {
 
     /// A log whose events were told a second apart, the first of all at second 1: memory holds the last few, the ledger more.
     #[derive(Default)]
-    struct Paper {
+    struct MemoryLog {
         memory: Option<u64>,
         ledger: Option<u64>,
         last: u64,
@@ -265,7 +265,7 @@ mod tests {
         Timestamp::from_secs(i64::try_from(second).unwrap())
     }
 
-    impl HeldLog for Paper {
+    impl HeldLog for MemoryLog {
         fn first_in_memory(&self) -> Option<u64> {
             self.memory
         }
@@ -292,12 +292,12 @@ mod tests {
     }
 
     /// 100 events, of which the ledger has those from 41 and memory those from 91.
-    fn paper() -> Paper {
-        Paper {
+    fn memory_log() -> MemoryLog {
+        MemoryLog {
             memory: Some(91),
             ledger: Some(41),
             last: 100,
-            ..Paper::default()
+            ..MemoryLog::default()
         }
     }
 
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn who_misses_no_more_than_memory_holds_costs_no_look_into_a_file() {
         for question in [asks(Since::Now), position(90), position(100), asks(Since::Last(10))] {
-            let mut log = paper();
+            let mut log = memory_log();
             assert_eq!(question.span_wanted(&mut log), None);
             question.find_start(&mut log, LogSpan::default());
             assert_eq!(log.looks, 0, "{question:?}");
@@ -345,27 +345,27 @@ mod tests {
 
     #[test]
     fn the_store_is_asked_only_for_what_memory_and_ledger_do_not_have() {
-        assert_eq!(position(40).span_wanted(&mut paper()), None, "41 is in the ledger");
+        assert_eq!(position(40).span_wanted(&mut memory_log()), None, "41 is in the ledger");
         let wanted = SpanWanted {
             from: 1,
             to: 40,
             before: None,
         };
-        assert_eq!(position(39).span_wanted(&mut paper()), Some(wanted));
-        assert_eq!(asks(Since::Last(61)).span_wanted(&mut paper()), Some(wanted));
-        assert_eq!(asks(Since::Last(60)).span_wanted(&mut paper()), None);
+        assert_eq!(position(39).span_wanted(&mut memory_log()), Some(wanted));
+        assert_eq!(asks(Since::Last(61)).span_wanted(&mut memory_log()), Some(wanted));
+        assert_eq!(asks(Since::Last(60)).span_wanted(&mut memory_log()), None);
         let before = Some(second(20));
         assert_eq!(
-            time(20).span_wanted(&mut paper()),
+            time(20).span_wanted(&mut memory_log()),
             Some(SpanWanted { before, ..wanted })
         );
-        assert_eq!(time(50).span_wanted(&mut paper()), None, "the ledger began before");
+        assert_eq!(time(50).span_wanted(&mut memory_log()), None, "the ledger began before");
         let strange = asks(Since::Position {
             epoch: Some(Epoch::from_random(EPOCH + 1)),
             seq: 39,
         });
         assert_eq!(
-            strange.span_wanted(&mut paper()),
+            strange.span_wanted(&mut memory_log()),
             None,
             "another epoch is answered at once"
         );
@@ -373,11 +373,11 @@ mod tests {
 
     #[test]
     fn a_position_is_recovered_from_the_store_or_not_at_all() {
-        let start = position(39).find_start(&mut paper(), LogSpan::default());
+        let start = position(39).find_start(&mut memory_log(), LogSpan::default());
         assert_eq!((start.after, start.recovered), (100, Some(Err("position_expired"))));
-        let start = position(39).find_start(&mut paper(), stored(30, None));
+        let start = position(39).find_start(&mut memory_log(), stored(30, None));
         assert_eq!((start.after, start.recovered), (39, Some(Ok(()))));
-        let start = position(20).find_start(&mut paper(), stored(30, None));
+        let start = position(20).find_start(&mut memory_log(), stored(30, None));
         assert_eq!(
             start.recovered,
             Some(Err("position_expired")),
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_last_few_are_as_many_as_there_are() {
-        let after = |count, span| asks(Since::Last(count)).find_start(&mut paper(), span).after;
+        let after = |count, span| asks(Since::Last(count)).find_start(&mut memory_log(), span).after;
         assert_eq!(after(10, LogSpan::default()), 90);
         assert_eq!(after(80, LogSpan::default()), 40, "the ledger begins with 41");
         assert_eq!(after(80, stored(30, None)), 29);
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_time_is_found_between_the_events_around_it() {
-        let start = |at, span| time(at).find_start(&mut paper(), span);
+        let start = |at, span| time(at).find_start(&mut memory_log(), span);
         assert_eq!(start(60, LogSpan::default()).after, 59);
         assert_eq!(start(101, LogSpan::default()).after, 100, "nothing was told since");
         assert_eq!(
@@ -410,9 +410,9 @@ mod tests {
             Some(Err("position_expired")),
             "the store lacks 20 to 24"
         );
-        let mut whole = Paper {
+        let mut whole = MemoryLog {
             since: Some(10),
-            ..paper()
+            ..memory_log()
         };
         let found = time(20).find_start(&mut whole, LogSpan::default());
         assert_eq!(
@@ -424,9 +424,9 @@ mod tests {
 
     #[test]
     fn a_ledger_that_cannot_be_read_promises_nothing() {
-        let unreadable = || Paper {
+        let unreadable = || MemoryLog {
             unreadable: true,
-            ..paper()
+            ..memory_log()
         };
         let start = |question: ReplayQuestion| question.find_start(&mut unreadable(), LogSpan::default());
         assert_eq!(start(time(95)).recovered, Some(Err("position_expired")));
@@ -440,7 +440,7 @@ mod tests {
             head: None,
             ..asks(Since::Last(5))
         };
-        let mut log = Paper::default();
+        let mut log = MemoryLog::default();
         assert_eq!(question.span_wanted(&mut log), None);
         assert_eq!(question.find_start(&mut log, LogSpan::default()).after, 0);
     }

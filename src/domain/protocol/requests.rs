@@ -84,7 +84,7 @@ pub enum Since {
 
 /// Why a request was not understood.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
+pub struct RequestRefusal {
     /// The id it came with, to be echoed.
     pub id: Option<Value>,
     /// What is wrong.
@@ -106,8 +106,8 @@ struct WireOptions {
 /// Reads one message of a client.
 ///
 /// # Errors
-/// [`Refusal`] when it is no JSON object, no known action, or a field of it is wrong.
-pub fn parse(text: &str) -> Result<Request, Refusal> {
+/// [`RequestRefusal`] when it is no JSON object, no known action, or a field of it is wrong.
+pub fn parse(text: &str) -> Result<Request, RequestRefusal> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| refuse(None, Problem::BadJson, &format!("the message is not JSON: {error}")))?;
     let Value::Object(object) = value else {
@@ -163,17 +163,16 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
     }
 }
 
-fn refuse(id: Option<Value>, problem: Problem, message: &str) -> Refusal {
-    Refusal {
+fn refuse(id: Option<Value>, problem: Problem, message: &str) -> RequestRefusal {
+    RequestRefusal {
         id,
         problem,
         message: message.to_owned(),
     }
 }
 
-fn parse_subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, Refusal> {
+fn parse_subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Request, RequestRefusal> {
     let bad = |message: String| refuse(id.clone(), Problem::BadMessage, &message);
-    let unmet = |(problem, message): (Problem, String)| refuse(id.clone(), problem, &message);
     let wanted = wanted_list(object, id.as_ref())?;
     let since = match object.get("since") {
         None | Some(Value::Null) => None,
@@ -186,18 +185,17 @@ fn parse_subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Req
             for (name, value) in map {
                 let wanted = self::wanted(name);
                 let wanted = wanted.map_err(|message| refuse(id.clone(), Problem::UnknownChannel, &message))?;
-                each.push((wanted, read_since(value).map_err(&unmet)?));
+                each.push((wanted, read_since(value, id.as_ref())?));
             }
             (Since::Now, each)
         }
-        Some(value) => (read_since(value).map_err(&unmet)?, Vec::new()),
+        Some(value) => (read_since(value, id.as_ref())?, Vec::new()),
     };
-    let place = |wanted: &Wanted| {
-        each.iter()
-            .find(|(named, _)| named == wanted)
-            .map_or(all, |(_, since)| *since)
-    };
-    let channels = wanted.into_iter().map(|wanted| (wanted, place(&wanted))).collect();
+    let channels = wanted.into_iter().map(|wanted| {
+        let own = each.iter().find(|(named, _)| *named == wanted);
+        (wanted, own.map_or(all, |(_, since)| *since))
+    });
+    let channels = channels.collect();
     let single = each.iter().filter_map(|(wanted, since)| match wanted {
         Wanted::One(channel) => Some((*channel, *since)),
         Wanted::Every(_) | Wanted::Status => None,
@@ -241,7 +239,11 @@ fn read_options(wire: &WireOptions) -> Result<Options, String> {
     })
 }
 
-fn read_since(value: &Value) -> Result<Since, (Problem, String)> {
+fn read_since(value: &Value, id: Option<&Value>) -> Result<Since, RequestRefusal> {
+    parse_since(value).map_err(|(problem, message)| refuse(id.cloned(), problem, &message))
+}
+
+fn parse_since(value: &Value) -> Result<Since, (Problem, String)> {
     let unclear = || {
         let forms = "\"since\" is {\"epoch\":…,\"seq\":…}, {\"time\":…}, {\"last\":n} or \"session_start\"";
         (Problem::BadMessage, forms.to_owned())
@@ -279,7 +281,7 @@ fn read_since(value: &Value) -> Result<Since, (Problem, String)> {
     }
 }
 
-fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wanted>, Refusal> {
+fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wanted>, RequestRefusal> {
     let bad = |problem, message: &str| refuse(id.cloned(), problem, message);
     let Some(Value::Array(list)) = object.get("channels") else {
         return Err(bad(Problem::BadMessage, "\"channels\" is a list of channel names"));

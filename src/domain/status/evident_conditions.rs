@@ -42,18 +42,19 @@ pub struct EvidentConditions {
 /// How far our clock is off, microseconds; negative: it is slow. Only where every pair whose stamps are known says the same.
 pub fn clock_skew_us(readings: &[LagReading]) -> Option<i64> {
     let settled: Vec<&LagReading> = readings.iter().filter(|reading| reading.is_settled()).collect();
-    let all = |size: fn(&LagReading) -> Option<i64>| -> Option<Vec<i64>> {
-        let sizes: Option<Vec<i64>> = settled.iter().map(|reading| size(reading)).collect();
-        sizes.filter(|sizes| !sizes.is_empty())
-    };
-    if let Some(ahead) = all(LagReading::ahead_us) {
+    if settled.is_empty() {
+        return None;
+    }
+    let ahead: Option<Vec<i64>> = settled.iter().map(|reading| reading.ahead_us()).collect();
+    if let Some(ahead) = ahead {
         let least = ahead
             .into_iter()
             .min()
             .filter(|us| *us <= micros(limits::CLOCK_SKEW_AHEAD_MOST));
         return least.map(|us| -us);
     }
-    let behind = all(LagReading::behind_us)?;
+    let behind: Option<Vec<i64>> = settled.iter().map(|reading| reading.behind_us()).collect();
+    let behind = behind?;
     let least = behind.iter().min()?;
     let most = behind.iter().max()?;
     let minutes = settled.iter().any(|reading| reading.whole_minutes);

@@ -1,6 +1,6 @@
 //! Why the service is, or was, in its state: sentences from entries of the journal alone. Pure.
 
-use crate::domain::model::{PlacedEntry, ServiceEvent, ServiceEventKind, Symbol, Timestamp};
+use crate::domain::model::{PlacedEntry, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::status::ConditionKind;
 use crate::limits;
 use chrono_tz::Tz;
@@ -36,7 +36,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 27] = [
     (
         ConditionKind::LogDiverged,
         false,
-        "this node ends, and begins again with what the log has",
+        "this node ends, and begins again with what the cluster log has",
     ),
     (ConditionKind::LogDown, false, "clients of edges are told nothing new"),
     (
@@ -192,12 +192,13 @@ impl Explanation {
     /// From the entries up to `at`, in order; those on other pairs than `symbol` are passed over where one is named. Instants are shown
     /// as the people of `zone` read them.
     pub fn of(entries: &[PlacedEntry], symbol: Option<Symbol>, at: Timestamp, zone: Tz) -> Self {
-        let concerns = |entry: &ServiceEvent| symbol.is_none() || entry.symbol.is_none() || entry.symbol == symbol;
-        let before = entries.iter().filter(|placed| placed.entry.at <= at);
         let mut known = Known::default();
-        before
-            .filter(|placed| concerns(&placed.entry))
-            .for_each(|placed| known.learn(placed));
+        for placed in entries.iter().filter(|placed| placed.entry.at <= at) {
+            let of = placed.entry.symbol;
+            if symbol.is_none() || of.is_none() || of == symbol {
+                known.learn(placed);
+            }
+        }
         let mut told = Telling {
             at,
             zone,
@@ -299,9 +300,10 @@ impl Telling {
         if let Some(placed) = known.gate.filter(|placed| placed.entry.cause != "flag_good") {
             self.say_message(placed);
         }
-        let failed = |placed: &&&PlacedEntry| placed.entry.cause != "passed";
-        for placed in known.verdicts.values().filter(failed) {
-            self.say_message(placed);
+        for placed in known.verdicts.values() {
+            if placed.entry.cause != "passed" {
+                self.say_message(placed);
+            }
         }
         let failures: Vec<&&PlacedEntry> = known
             .failures

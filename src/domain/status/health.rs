@@ -59,9 +59,9 @@ pub enum ConditionKind {
     StreamDisturbed,
     /// Another candela writes to the database or the Redis of this one.
     AnotherWriter,
-    /// The log of the cluster takes no parcels: edges stand still.
+    /// The cluster log takes no parcels: edges stand still.
     LogDown,
-    /// The log of the cluster is of another leader or of another ledger.
+    /// The cluster log is of another leader or of another ledger.
     LogDiverged,
     /// An edge hears nothing of its leader.
     LogStale,
@@ -108,8 +108,8 @@ impl ConditionKind {
             Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
             Self::StreamDisturbed => "the stream is whole again and was not disturbed for a minute",
             Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
-            Self::LogDown => "the Redis of the log answers and has room, and all parcels are in it",
-            Self::LogDiverged => "the node has started again: it continues the log, or begins anew from it",
+            Self::LogDown => "the Redis of the cluster log answers and has room, and all parcels are in it",
+            Self::LogDiverged => "the node has started again: it continues the cluster log, or begins anew from it",
             Self::LogStale => "the leader is heard again",
         }
     }

@@ -142,8 +142,10 @@ impl Journal {
 
     /// A minute is over: what was left out in it is told as a number.
     pub fn roll(&mut self, now: Timestamp) {
-        let over = |began: Timestamp| now < began || now.since(began) >= Duration::from_secs(60);
-        if !self.minute.is_some_and(|(began, _)| over(began)) {
+        if !self
+            .minute
+            .is_some_and(|(began, _)| now < began || now.since(began) >= Duration::from_secs(60))
+        {
             return;
         }
         self.minute = None;

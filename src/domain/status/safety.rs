@@ -92,7 +92,7 @@ impl UnsafeReason {
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feed {
+pub enum PriceFeed {
     /// Over the link; the last accepted one is young enough.
     Live,
     /// By polling; the last accepted one is young enough.
@@ -105,7 +105,7 @@ pub enum Feed {
     Closed,
 }
 
-impl Feed {
+impl PriceFeed {
     /// Its name on every wire.
     pub fn name(self) -> &'static str {
         self.into()
@@ -184,7 +184,7 @@ pub struct PriceEvidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Safety {
     /// How prices come.
-    pub feed: Feed,
+    pub feed: PriceFeed,
     /// Every reason not to act on the pair; none: it is safe to trade.
     pub reasons: Vec<UnsafeReason>,
 }
@@ -230,7 +230,7 @@ impl Evidence {
         let feed = match self.session {
             None => {
                 note(true, UnsafeReason::MarketClosed);
-                Feed::Closed
+                PriceFeed::Closed
             }
             Some(session) => self.assess_session(&session, now, &mut note),
         };
@@ -244,7 +244,12 @@ impl Evidence {
     }
 
     /// What counts only while the market is open.
-    fn assess_session(&self, session: &Session, now: Timestamp, note: &mut impl FnMut(bool, UnsafeReason)) -> Feed {
+    fn assess_session(
+        &self,
+        session: &Session,
+        now: Timestamp,
+        note: &mut impl FnMut(bool, UnsafeReason),
+    ) -> PriceFeed {
         note(!self.active, UnsafeReason::NotActive);
         note(!self.history_verified, UnsafeReason::HistoryUnverified);
         let confirmed = self.is_confirmed();
@@ -268,10 +273,10 @@ impl Evidence {
             );
         }
         match (young, confirmed, polled) {
-            (true, _, true) => Feed::Polled,
-            (true, true, false) => Feed::Live,
-            (false, true, _) | (false, _, true) => Feed::Stale,
-            (_, false, false) => Feed::Down,
+            (true, _, true) => PriceFeed::Polled,
+            (true, true, false) => PriceFeed::Live,
+            (false, true, _) | (false, _, true) => PriceFeed::Stale,
+            (_, false, false) => PriceFeed::Down,
         }
     }
 

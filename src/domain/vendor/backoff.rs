@@ -29,12 +29,12 @@ impl Backoff {
         }
     }
 
-    /// The wait before the next attempt: `luck` (from 0 to below 1) of a ceiling that doubles with each failure.
+    /// The wait before the next attempt: `jitter` (from 0 to below 1) of a ceiling that doubles with each failure.
     #[must_use]
-    pub fn wait(&mut self, luck: f64) -> Duration {
+    pub fn wait(&mut self, jitter: f64) -> Duration {
         let ceiling = delay(limits::RECONNECT_FIRST, self.failures, limits::RECONNECT_LONGEST);
         self.failures = self.failures.saturating_add(1);
-        ceiling.mul_f64(if (0.0..1.0).contains(&luck) { luck } else { 1.0 })
+        ceiling.mul_f64(if (0.0..1.0).contains(&jitter) { jitter } else { 1.0 })
     }
 
     /// A link that had delivered an accepted price ended after `lived`: its failures are forgotten, if it earned that.
@@ -85,8 +85,12 @@ mod tests {
 
     #[test]
     fn jitter_is_full_and_senseless_luck_waits_longest() {
-        for (luck, expect) in [(0.5, 125), (f64::NAN, 250), (7.0, 250), (-1.0, 250)] {
-            assert_eq!(Backoff::new(NOON).wait(luck), Duration::from_millis(expect), "{luck}");
+        for (jitter, expect) in [(0.5, 125), (f64::NAN, 250), (7.0, 250), (-1.0, 250)] {
+            assert_eq!(
+                Backoff::new(NOON).wait(jitter),
+                Duration::from_millis(expect),
+                "{jitter}"
+            );
         }
     }
 

@@ -15,7 +15,7 @@
 
 use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{
-    Backoff, FeedView, Frame, Judged, Liveness, Refusal, SubscribeStatus, Subscriptions, Trouble, Verdict,
+    AtDeadline, Backoff, FeedView, Frame, Judged, Liveness, Refusal, SubscribeStatus, Subscriptions, Trouble,
     trouble::classify, wire,
 };
 use crate::limits;
@@ -170,17 +170,17 @@ impl Link {
         }
     }
 
-    /// Total: what does not fit the state changes nothing. `luck` (from 0 to below 1) spreads reconnects.
+    /// Total: what does not fit the state changes nothing. `jitter` (from 0 to below 1) spreads reconnects.
     #[must_use]
-    pub fn on(&mut self, event: Event<'_>, now: Timestamp, luck: f64) -> Vec<Effect> {
+    pub fn on(&mut self, event: Event<'_>, now: Timestamp, jitter: f64) -> Vec<Effect> {
         match (self.state, event) {
             (_, Event::Broken) => {
-                self.restart_at(now, luck);
+                self.restart_at(now, jitter);
                 Vec::new()
             }
             (_, Event::Judged(symbol, judged)) => {
                 if let Some(at) = self.subscriptions.judged(symbol, &judged) {
-                    self.accepted(at, now, luck);
+                    self.accepted(at, now, jitter);
                 }
                 Vec::new()
             }
@@ -188,21 +188,21 @@ impl Link {
             (State::Idle, _) => Vec::new(),
             (_, Event::Stopped) => self.stop(now),
             (State::Connecting { .. }, Event::Opened) => self.open(now),
-            (State::Connecting { .. }, Event::Refused(refusal)) => self.on_refused(refusal, now, luck),
+            (State::Connecting { .. }, Event::Refused(refusal)) => self.on_refused(refusal, now, jitter),
             (State::Connecting { .. }, Event::NoKey(until)) => self.no_key(until, now),
             (State::Connecting { until }, Event::Deadline) if until <= now => {
-                self.enter_waiting("connect_timeout", now, luck)
+                self.enter_waiting("connect_timeout", now, jitter)
             }
             (State::Connecting { .. } | State::Confirming { .. } | State::Live, Event::Lost(cause)) => {
-                self.enter_waiting(&cause, now, luck)
+                self.enter_waiting(&cause, now, jitter)
             }
-            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.on_frame(frame, now, luck),
-            (State::Confirming { .. } | State::Live, Event::Garbled) => self.on_garbled(now, luck),
+            (State::Confirming { .. } | State::Live, Event::Heard(frame)) => self.on_frame(frame, now, jitter),
+            (State::Confirming { .. } | State::Live, Event::Garbled) => self.on_garbled(now, jitter),
             (State::Confirming { .. } | State::Live, Event::Ponged) => self.on_pong(now),
             (State::Confirming { until }, Event::Deadline) if until <= now => {
-                self.enter_waiting("unconfirmed", now, luck)
+                self.enter_waiting("unconfirmed", now, jitter)
             }
-            (State::Confirming { .. } | State::Live, Event::Deadline) => self.on_live_deadline(now, luck),
+            (State::Confirming { .. } | State::Live, Event::Deadline) => self.on_live_deadline(now, jitter),
             (State::Waiting { until }, Event::Deadline) if until <= now => self.connect(now),
             _ => Vec::new(),
         }
@@ -210,7 +210,7 @@ impl Link {
 
     /// Nothing that came due meanwhile proves anything: what the vendor sent may wait in the socket, and stamps of a clock that was
     /// ahead mean nothing. Every wait begins anew, and a new ping asks whether the vendor is there.
-    fn restart_at(&mut self, now: Timestamp, luck: f64) {
+    fn restart_at(&mut self, now: Timestamp, jitter: f64) {
         self.liveness = Liveness::new(self.settings.patience);
         self.backoff = Backoff::new(now);
         self.unjudged = None;
@@ -223,7 +223,7 @@ impl Link {
             State::Connecting { .. } => State::Connecting { until: patience },
             State::Confirming { .. } => State::Confirming { until: patience },
             State::Waiting { until } => State::Waiting {
-                until: until.min(now + self.backoff.wait(luck)),
+                until: until.min(now + self.backoff.wait(jitter)),
             },
             State::Idle | State::Live => self.state,
         };
@@ -333,8 +333,8 @@ impl Link {
             .collect()
     }
 
-    fn on_refused(&mut self, refusal: &Refusal, now: Timestamp, luck: f64) -> Vec<Effect> {
-        let mut effects = self.enter_waiting(&format!("refused_{}", refusal.code), now, luck);
+    fn on_refused(&mut self, refusal: &Refusal, now: Timestamp, jitter: f64) -> Vec<Effect> {
+        let mut effects = self.enter_waiting(&format!("refused_{}", refusal.code), now, jitter);
         // A 403 forbids the key the WebSocket; whether it is good for REST, REST will say.
         let trouble = if refusal.code == 403 {
             Trouble::PlanRefused
@@ -351,7 +351,7 @@ impl Link {
     }
 
     /// The one way from any connection to `waiting`.
-    fn enter_waiting(&mut self, cause: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn enter_waiting(&mut self, cause: &str, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let mut effects = vec![Effect::Disconnect];
         effects.extend(self.doubt_effect(cause));
         effects.extend(self.down_effects(cause, cause == "silent"));
@@ -365,19 +365,19 @@ impl Link {
             self.unjudged = Some(ended);
         }
         self.priced = false;
-        let wait = self.backoff.wait(luck);
+        let wait = self.backoff.wait(jitter);
         self.enter_state(State::Waiting { until: now + wait }, now);
         effects
     }
 
     /// A price that the link brought at `at` was accepted: by this connection, or by the last one, which is over.
-    fn accepted(&mut self, at: Timestamp, now: Timestamp, luck: f64) {
+    fn accepted(&mut self, at: Timestamp, now: Timestamp, jitter: f64) {
         if matches!(self.state, State::Confirming { .. } | State::Live) && at >= self.opened_at {
             self.accepted = true;
         } else if let Some(ended) = self.unjudged.take_if(|ended| ended.opened_at <= at) {
             self.backoff.forgive(ended.lived, now);
             if let State::Waiting { until } = self.state {
-                let until = until.min(now + self.backoff.wait(luck));
+                let until = until.min(now + self.backoff.wait(jitter));
                 self.state = State::Waiting { until };
             }
         }
@@ -408,25 +408,25 @@ impl Link {
         })]
     }
 
-    fn on_frame(&mut self, frame: &Frame, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_frame(&mut self, frame: &Frame, now: Timestamp, jitter: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
         self.garbled_in_row = 0;
         self.liveness.heard(frame, now);
         match frame {
             Frame::Price(tick) | Frame::Rounded(tick) => self.on_price(tick, now),
-            Frame::SubscribeStatus(status) => self.on_subscribe_status(status, now, luck),
-            Frame::Error { code, message } => self.on_error_frame(code.unwrap_or(0), message, now, luck),
+            Frame::SubscribeStatus(status) => self.on_subscribe_status(status, now, jitter),
+            Frame::Error { code, message } => self.on_error_frame(code.unwrap_or(0), message, now, jitter),
             _ => Vec::new(), // the liveness has heard it
         }
     }
 
-    fn on_garbled(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_garbled(&mut self, now: Timestamp, jitter: f64) -> Vec<Effect> {
         self.last_frame_at = Some(now);
         self.garbled_in_row = self.garbled_in_row.saturating_add(1);
         if self.garbled_in_row < limits::GARBLED_IN_A_ROW {
             return Vec::new();
         }
-        self.enter_waiting("garbage", now, luck)
+        self.enter_waiting("garbage", now, jitter)
     }
 
     fn on_pong(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -449,7 +449,7 @@ impl Link {
         }
     }
 
-    fn on_subscribe_status(&mut self, said: &SubscribeStatus, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_subscribe_status(&mut self, said: &SubscribeStatus, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let answer = self.subscriptions.answered(said, now);
         let mut effects = Vec::new();
         if !answer.refused.is_empty() {
@@ -459,7 +459,7 @@ impl Link {
             self.subscriptions.want_all(); // under another key's plan, or this one's when it has changed
             self.refused_all = true;
             effects.push(Effect::KeyFailed(Trouble::PlanRefused));
-            effects.extend(self.enter_waiting("plan_refused", now, luck));
+            effects.extend(self.enter_waiting("plan_refused", now, jitter));
         } else if answer.confirmed {
             effects.extend(self.enter_live(now));
         }
@@ -477,7 +477,7 @@ impl Link {
         })]
     }
 
-    fn on_error_frame(&mut self, code: u16, message: &str, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_error_frame(&mut self, code: u16, message: &str, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let refusal = Refusal {
             trouble: classify(code, message),
             code,
@@ -485,34 +485,34 @@ impl Link {
             retry_after: None,
         };
         if matches!(refusal.trouble, Trouble::BadKey | Trouble::PlanRefused) {
-            return self.on_refused(&refusal, now, luck);
+            return self.on_refused(&refusal, now, jitter);
         }
         self.last_cause = Some(format!("error_{code}"));
         Vec::new()
     }
 
     /// Heartbeats, pings and silence.
-    fn on_live_deadline(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn on_live_deadline(&mut self, now: Timestamp, jitter: f64) -> Vec<Effect> {
         match self.liveness.on_deadline(now) {
-            Verdict::Dead(cause) => self.enter_waiting(cause, now, luck),
-            Verdict::Fine(said) => {
+            AtDeadline::Dead(cause) => self.enter_waiting(cause, now, jitter),
+            AtDeadline::Fine(said) => {
                 let mut effects: Vec<Effect> = Vec::new();
                 if said.ping {
                     effects.push(Effect::Ping);
                 }
                 effects.extend(said.texts.into_iter().map(Effect::Send));
-                effects.extend(self.check_silence(now, luck));
+                effects.extend(self.check_silence(now, jitter));
                 effects
             }
         }
     }
 
     /// A pair that is silent while others speak is asked for again; if all are, or asking did not help, the link is given up.
-    fn check_silence(&mut self, now: Timestamp, luck: f64) -> Vec<Effect> {
+    fn check_silence(&mut self, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let overdue = self.subscriptions.overdue(self.last_price_at, now);
         self.silent = overdue.noticed;
         if overdue.give_up {
-            return self.enter_waiting("silent", now, luck);
+            return self.enter_waiting("silent", now, jitter);
         }
         let nudge = (!overdue.nudge.is_empty()).then(|| wire::subscribe(&overdue.nudge));
         let again = nudge.and_then(|text| self.liveness.say(text, now));

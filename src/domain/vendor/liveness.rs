@@ -31,16 +31,16 @@ pub struct Liveness {
 
 /// What the liveness says at a deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AtDeadline {
     /// Nobody is there, for this cause.
     Dead(&'static str),
     /// Go on, saying this.
-    Fine(Said),
+    Fine(ToSend),
 }
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Said {
+pub struct ToSend {
     /// A protocol ping.
     pub ping: bool,
     /// Text frames.
@@ -125,11 +125,11 @@ impl Liveness {
 
     /// The time came.
     #[must_use]
-    pub fn on_deadline(&mut self, now: Timestamp) -> Verdict {
+    pub fn on_deadline(&mut self, now: Timestamp) -> AtDeadline {
         if self.pinged_at.is_some_and(|at| at + self.patience <= now) {
-            return Verdict::Dead("pong_timeout");
+            return AtDeadline::Dead("pong_timeout");
         }
-        let mut said = Said::default();
+        let mut said = ToSend::default();
         while self.may_speak_at(now) <= now
             && let Some(text) = self.held.pop_front()
         {
@@ -139,7 +139,7 @@ impl Liveness {
         if self.heartbeat_at <= now {
             let waited = now.since(self.unanswered_since) >= self.patience;
             if self.echoes && self.unanswered >= limits::HEARTBEATS_UNANSWERED && waited {
-                return Verdict::Dead("heartbeat_unanswered");
+                return AtDeadline::Dead("heartbeat_unanswered");
             }
             self.heartbeat_at = now + limits::HEARTBEAT;
             self.pinged_at = self.pinged_at.or(Some(now));
@@ -153,7 +153,7 @@ impl Liveness {
                 said.texts.push(wire::heartbeat());
             }
         }
-        Verdict::Fine(said)
+        AtDeadline::Fine(said)
     }
 
     /// The earliest instant at which one more event keeps within the vendor's limit.
@@ -185,7 +185,7 @@ mod tests {
         liveness
     }
 
-    fn beat(liveness: &mut Liveness) -> (Timestamp, Verdict) {
+    fn beat(liveness: &mut Liveness) -> (Timestamp, AtDeadline) {
         let at = liveness.next_deadline();
         (at, liveness.on_deadline(at))
     }
@@ -198,7 +198,7 @@ mod tests {
             assert_eq!(at, NOON + Duration::from_secs(10) * beats);
             assert_eq!(
                 verdict,
-                Verdict::Fine(Said {
+                AtDeadline::Fine(ToSend {
                     ping: true,
                     texts: vec![wire::heartbeat()]
                 })
@@ -213,7 +213,7 @@ mod tests {
         let (sent, _) = beat(&mut liveness);
         assert_eq!(
             beat(&mut liveness),
-            (sent + Duration::from_secs(5), Verdict::Dead("pong_timeout"))
+            (sent + Duration::from_secs(5), AtDeadline::Dead("pong_timeout"))
         );
     }
 
@@ -229,15 +229,15 @@ mod tests {
     fn heartbeats_that_used_to_be_answered_and_are_not_any_more_mean_death() {
         let mut liveness = liveness();
         liveness.heard(&Frame::Heartbeat, NOON);
-        let verdicts: Vec<Verdict> = (0..4)
+        let verdicts: Vec<AtDeadline> = (0..4)
             .map(|_| {
                 let (at, verdict) = beat(&mut liveness);
                 assert!(!liveness.ponged(at), "an echoing vendor is not alive by its pong alone");
                 verdict
             })
             .collect();
-        assert!(matches!(verdicts[2], Verdict::Fine(_)));
-        assert_eq!(verdicts[3], Verdict::Dead("heartbeat_unanswered"));
+        assert!(matches!(verdicts[2], AtDeadline::Fine(_)));
+        assert_eq!(verdicts[3], AtDeadline::Dead("heartbeat_unanswered"));
     }
 
     #[test]
@@ -246,8 +246,8 @@ mod tests {
         liveness.open(NOON);
         liveness.heard(&Frame::Heartbeat, NOON);
         let died = (0..100).find_map(|_| match beat(&mut liveness) {
-            (at, Verdict::Dead(cause)) => Some((at.since(NOON), cause)),
-            (at, Verdict::Fine(_)) => {
+            (at, AtDeadline::Dead(cause)) => Some((at.since(NOON), cause)),
+            (at, AtDeadline::Fine(_)) => {
                 liveness.ponged(at);
                 None
             }
@@ -260,7 +260,7 @@ mod tests {
         let mut liveness = liveness();
         for _ in 0..50 {
             let (at, verdict) = beat(&mut liveness);
-            assert!(matches!(verdict, Verdict::Fine(_)));
+            assert!(matches!(verdict, AtDeadline::Fine(_)));
             liveness.ponged(at);
         }
     }
@@ -278,7 +278,7 @@ mod tests {
         let mut spoken = 0;
         for second in 1..=60 {
             let now = NOON + Duration::from_secs(second);
-            if let Verdict::Fine(said) = liveness.on_deadline(now) {
+            if let AtDeadline::Fine(said) = liveness.on_deadline(now) {
                 spoken += said.texts.len();
             }
             liveness.ponged(now);

@@ -28,7 +28,7 @@ pub use key::{KeyPolicy, KeySlot, KeySlotError, KeyUse};
 pub use keys::{NoLease, Pool, Purpose};
 pub use keys_view::{KeyState, KeyView, KeysView};
 pub use link::{Effect, Event, Link, LinkSettings};
-pub use liveness::{Liveness, Verdict};
+pub use liveness::{AtDeadline, Liveness};
 pub use poll::{Poll, Step};
 pub use repeats::Repeats;
 pub use rest::{AnswerError, KEY_HEADER, SeriesRequest, vendor_interval};

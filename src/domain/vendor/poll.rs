@@ -195,10 +195,10 @@ impl Poll {
 
     /// Until the last of these pairs' sessions closes, that which opens in a moment among them.
     fn time_to_close(&self, symbols: &[Symbol], now: Timestamp) -> Duration {
-        let session = |pair: &Pair| pair.sessions.at(now).or_else(|| pair.sessions.after(now));
         let theirs = self.pairs.iter().filter(|pair| symbols.contains(&pair.symbol));
         theirs
-            .filter_map(|pair: &Pair| session(pair).map(|session| session.closes.since(now)))
+            .filter_map(|pair| pair.sessions.at(now).or_else(|| pair.sessions.after(now)))
+            .map(|session| session.closes.since(now))
             .max()
             .unwrap_or_default()
     }

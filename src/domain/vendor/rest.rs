@@ -6,8 +6,8 @@
 //! A key never stands in a path: it travels in a header, so that a path may be kept in the capture and logged.
 
 use crate::domain::model::{
-    Decoded, Fetched, Flawed, Interval, Ohlc, Parsed, Price, PriceError, Provenance, RejectReason, Symbol, Tick,
-    Timestamp, Unusable, VendorBar,
+    Decoded, Fetched, Flawed, Interval, Ohlc, Parsed, Price, Provenance, RejectReason, Symbol, Tick, Timestamp,
+    Unusable, VendorBar,
 };
 use crate::domain::vendor::{
     Refusal, Trouble,
@@ -73,13 +73,11 @@ pub struct Usage {
 impl SeriesRequest {
     /// Path and query. UTC, earliest first, and as many bars as one answer may hold.
     pub fn path(&self) -> String {
-        let when = |at: Timestamp| at.datetime().format("%Y-%m-%dT%H:%M:%S");
+        let [from, to] = [self.from, self.to].map(|at| at.datetime().format("%Y-%m-%dT%H:%M:%S"));
         format!(
-            "/time_series?symbol={}&interval={}&start_date={}&end_date={}&timezone=UTC&order=asc&outputsize={}",
+            "/time_series?symbol={}&interval={}&start_date={from}&end_date={to}&timezone=UTC&order=asc&outputsize={}",
             join_symbols(&self.symbols),
             vendor_interval(self.interval),
-            when(self.from),
-            when(self.to),
             limits::SERIES_BARS
         )
     }
@@ -87,7 +85,6 @@ impl SeriesRequest {
     /// Reads [`SeriesRequest::path`] back: a captured answer knows what was asked.
     pub fn from_path(path: &str) -> Option<Self> {
         let query = parse_query(path.strip_prefix("/time_series?")?);
-        let at = |name: &str| parse_moment(query.get(name)?);
         Some(Self {
             symbols: query
                 .get("symbol")?
@@ -98,8 +95,8 @@ impl SeriesRequest {
                 .iter()
                 .copied()
                 .find(|i| Some(&vendor_interval(*i)) == query.get("interval"))?,
-            from: at("start_date")?,
-            to: at("end_date")?,
+            from: parse_moment(query.get("start_date")?)?,
+            to: parse_moment(query.get("end_date")?)?,
         })
     }
 }
@@ -329,12 +326,18 @@ pub fn usage(body: &[u8]) -> Result<Usage, AnswerError> {
         return Err(refusal.into());
     }
     let body = parse_json::<Body<'_>>(body)?;
-    let count = |raw: Option<&RawValue>| raw.and_then(|raw| bare(raw).parse().ok());
+    let counts = [
+        body.current_usage,
+        body.plan_limit,
+        body.daily_usage,
+        body.plan_daily_limit,
+    ];
+    let [minute_used, minute_limit, day_used, day_limit] = counts.map(|raw| raw.and_then(|raw| bare(raw).parse().ok()));
     Ok(Usage {
-        minute_used: count(body.current_usage),
-        minute_limit: count(body.plan_limit),
-        day_used: count(body.daily_usage),
-        day_limit: count(body.plan_daily_limit),
+        minute_used,
+        minute_limit,
+        day_used,
+        day_limit,
     })
 }
 
@@ -387,15 +390,10 @@ impl Value<'_> {
     /// spoil the others.
     fn parse_ohlc(&self) -> Result<(Ohlc, bool), RejectReason> {
         let unreadable = RejectReason::UnreadablePrice;
-        let parsed = |raw| {
-            let read = number(raw).map_err(|error: PriceError| unread(&error, unreadable))?;
-            let parsed = read.filter(|parsed| parsed.price > Price::default());
-            parsed.ok_or(unreadable)
-        };
-        let open = parsed(self.open)?;
-        let high = parsed(self.high)?;
-        let low = parsed(self.low)?;
-        let close = parsed(self.close)?;
+        let open = positive_number(self.open)?;
+        let high = positive_number(self.high)?;
+        let low = positive_number(self.low)?;
+        let close = positive_number(self.close)?;
         if [open, high, low, close].into_iter().any(Parsed::beyond_scale) {
             return Err(RejectReason::BeyondScale);
         }
@@ -411,6 +409,13 @@ impl Value<'_> {
         let rounded = [open, high, low, close].into_iter().any(|parsed| parsed.rounded);
         Ok((ohlc, rounded))
     }
+}
+
+fn positive_number(raw: Option<&RawValue>) -> Result<Parsed, RejectReason> {
+    let unreadable = RejectReason::UnreadablePrice;
+    let read = number(raw).map_err(|error| unread(&error, unreadable))?;
+    let parsed = read.filter(|parsed| parsed.price > Price::default());
+    parsed.ok_or(unreadable)
 }
 
 fn missing_field(field: &'static str) -> AnswerError {

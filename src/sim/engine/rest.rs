@@ -28,14 +28,16 @@ enum Want {
 
 /// The routes.
 pub(super) fn configure_routes(config: &mut web::ServiceConfig) {
-    let to = |want| move |request: HttpRequest| answer_request(request, want);
-    config
-        .route("/time_series", web::get().to(to(Want::Series)))
-        .route("/price", web::get().to(to(Want::Price)))
-        .route("/quote", web::get().to(to(Want::Quote)))
-        .route("/exchange_rate", web::get().to(to(Want::Rate)))
-        .route("/api_usage", web::get().to(to(Want::Usage)))
-        .route("/technical_indicators", web::get().to(no_indicators));
+    for (path, want) in [
+        ("/time_series", Want::Series),
+        ("/price", Want::Price),
+        ("/quote", Want::Quote),
+        ("/exchange_rate", Want::Rate),
+        ("/api_usage", Want::Usage),
+    ] {
+        config.route(path, web::get().to(move |request| answer_request(request, want)));
+    }
+    config.route("/technical_indicators", web::get().to(no_indicators));
 }
 
 /// The official Python client asks for this before anything else. There are none, and it costs nothing.
@@ -112,15 +114,18 @@ fn query_params(request: &HttpRequest) -> Params {
 
 /// The key, from the query or from one of two headers.
 pub(crate) fn api_key(request: &HttpRequest, params: &Params) -> Option<String> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let bearer = header("Authorization")
+    let bearer = header_text(request, "Authorization")
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("apikey"));
     let found = params
         .get("apikey")
         .or_else(|| bearer.map(|(_, key)| key.trim()))
-        .or_else(|| header("X-TD-APIKEY"));
+        .or_else(|| header_text(request, "X-TD-APIKEY"));
     found.map(str::to_owned)
+}
+
+fn header_text<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// What goes back.

@@ -161,10 +161,9 @@ impl History {
         to: NaiveDate,
         zone: Option<Tz>,
     ) -> Result<Vec<MarketBar>, DayError> {
-        let near =
-            |row: &&Row| row.symbol == symbol && from.pred_opt() <= Some(row.wall.date()) && row.wall.date() <= to;
         let mut bars = Vec::new();
-        for row in self.rows.iter().filter(near) {
+        let own = self.rows.iter().filter(|row| row.symbol == symbol);
+        for row in own.filter(|row| from.pred_opt() <= Some(row.wall.date()) && row.wall.date() <= to) {
             let placed = self.place_row(row, zone)?;
             if (from..to).contains(&placed.market.date()) {
                 bars.push(MarketBar {
@@ -200,18 +199,14 @@ impl History {
     }
 
     fn no_bars(&self, symbol: Symbol, date: NaiveDate) -> DayError {
-        let days = || {
-            self.rows
-                .iter()
-                .filter(|row| row.symbol == symbol)
-                .map(|row| row.wall.date())
-        };
+        let own = self.rows.iter().filter(|row| row.symbol == symbol);
+        let days = own.map(|row| row.wall.date());
         DayError::NoBars {
             path: self.path.clone(),
             symbol,
             date,
-            first: days().min(),
-            last: days().max(),
+            first: days.clone().min(),
+            last: days.max(),
         }
     }
 
@@ -257,12 +252,10 @@ fn market_time(date: NaiveDate, hour: u32) -> Timestamp {
 fn check_coverage(date: NaiveDate, zone: Option<Tz>, inside: usize, outside: &[Placed<'_>]) -> Option<DayError> {
     let first = outside.first()?;
     let last = outside.last()?;
-    let explains = |hours: i64| {
-        outside
-            .iter()
-            .all(|bar| in_session(bar.market + Duration::hours(hours)))
-    };
-    let shift = [5, -5].into_iter().chain(-12..=12).find(|hours| explains(*hours));
+    let shift = [5, -5].into_iter().chain(-12..=12).find(|hours| {
+        let shift = Duration::hours(*hours);
+        outside.iter().all(|bar| in_session(bar.market + shift))
+    });
     let around_the_clock = shift.is_none();
     if zone.is_some() && inside > 0 && around_the_clock {
         return None; // A dump of the whole day, and a person said how to read it: the session is taken out of it.

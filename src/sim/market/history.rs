@@ -103,19 +103,11 @@ impl History {
     /// # Errors
     /// [`HistoryError`] when it cannot be read, lacks a column, or has rows that are no bars.
     pub fn read(path: &Path) -> Result<Self, HistoryError> {
-        let unreadable = |source| HistoryError::Unreadable {
+        let limit = limits::SIM_HISTORY_BYTES.saturating_add(1);
+        let text = read_unpacked(path, limit).map_err(|source| HistoryError::Unreadable {
             path: path.to_owned(),
             source,
-        };
-        let packed = std::fs::read(path).map_err(unreadable)?;
-        let mut text = Vec::new();
-        let limit = limits::SIM_HISTORY_BYTES.saturating_add(1);
-        if packed.starts_with(&[0x1f, 0x8b]) {
-            let unpacked = flate2::read::MultiGzDecoder::new(Cursor::new(packed));
-            unpacked.take(limit).read_to_end(&mut text).map_err(unreadable)?;
-        } else {
-            text = packed;
-        }
+        })?;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) >= limit {
             return Err(HistoryError::TooLarge { path: path.to_owned() });
         }
@@ -195,27 +187,28 @@ impl Columns {
             .iter()
             .map(|name| name.trim().trim_start_matches('\u{feff}').to_ascii_lowercase())
             .collect();
-        let find = |wanted: &[&str]| names.iter().position(|name| wanted.contains(&name.as_str()));
-        let need = |column: &'static str, wanted: &[&str]| {
-            find(wanted).ok_or_else(|| HistoryError::NoColumn {
-                path: path.to_owned(),
-                column,
-                found: if header.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    names.join(", ")
-                },
-            })
-        };
+        Self::from_names(&names).map_err(|column| HistoryError::NoColumn {
+            path: path.to_owned(),
+            column,
+            found: if header.is_empty() {
+                "nothing".to_owned()
+            } else {
+                names.join(", ")
+            },
+        })
+    }
+
+    /// Or the column that is not there.
+    fn from_names(names: &[String]) -> Result<Self, &'static str> {
         Ok(Self {
             count: names.len(),
-            time: need("time", &["time", "datetime", "timestamp"])?,
-            symbol: find(&["symbol", "pair"]),
+            time: find_column(names, &["time", "datetime", "timestamp"]).ok_or("time")?,
+            symbol: find_column(names, &["symbol", "pair"]),
             prices: [
-                need("open", &["open"])?,
-                need("high", &["high"])?,
-                need("low", &["low"])?,
-                need("close", &["close"])?,
+                find_column(names, &["open"]).ok_or("open")?,
+                find_column(names, &["high"]).ok_or("high")?,
+                find_column(names, &["low"]).ok_or("low")?,
+                find_column(names, &["close"]).ok_or("close")?,
             ],
         })
     }
@@ -274,10 +267,26 @@ fn read_price(text: &str) -> Result<Parsed, String> {
     Ok(parsed)
 }
 
+/// The file as text, or as much of it as `limit` says.
+fn read_unpacked(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let packed = std::fs::read(path)?;
+    if !packed.starts_with(&[0x1f, 0x8b]) {
+        return Ok(packed);
+    }
+    let mut text = Vec::new();
+    let unpacked = flate2::read::MultiGzDecoder::new(Cursor::new(packed));
+    unpacked.take(limit).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn find_column(names: &[String], wanted: &[&str]) -> Option<usize> {
+    names.iter().position(|name| wanted.contains(&name.as_str()))
+}
+
 /// The wall time and the offset the file claims for it.
 fn read_time(text: &str) -> Result<(NaiveDateTime, FixedOffset), String> {
-    let shown = || text.chars().take(40).collect::<String>();
-    let utc = FixedOffset::east_opt(0).ok_or_else(shown)?;
+    let shown: String = text.chars().take(40).collect();
+    let utc = FixedOffset::east_opt(0).ok_or_else(|| shown.clone())?;
     let labelled = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"]
         .into_iter()
         .find_map(|format| DateTime::parse_from_str(text, format).ok())
@@ -289,9 +298,9 @@ fn read_time(text: &str) -> Result<(NaiveDateTime, FixedOffset), String> {
                 .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
                 .map(|wall| (wall, utc))
         })
-        .ok_or_else(|| format!("time {:?} is not like 2025-10-22 13:00:00+00:00", shown()))?;
+        .ok_or_else(|| format!("time {shown:?} is not like 2025-10-22 13:00:00+00:00"))?;
     if wall.minute() % 5 != 0 || wall.second() != 0 || wall.nanosecond() != 0 {
-        return Err(format!("time {:?} is not on a five-minute boundary", shown()));
+        return Err(format!("time {shown:?} is not on a five-minute boundary"));
     }
     Ok((wall, label))
 }

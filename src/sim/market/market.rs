@@ -209,11 +209,11 @@ impl Market {
 pub fn ohlc_of(ticks: &[Quote]) -> Option<Ohlc> {
     let first = ticks.first()?;
     let last = ticks.last()?;
-    let prices = || ticks.iter().map(|tick| tick.price);
+    let prices = ticks.iter().map(|tick| tick.price);
     Some(Ohlc {
         open: first.price,
-        high: prices().max()?,
-        low: prices().min()?,
+        high: prices.clone().max()?,
+        low: prices.min()?,
         close: last.price,
     })
 }

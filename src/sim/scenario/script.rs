@@ -85,18 +85,17 @@ impl FromStr for Scenario {
             if text.is_empty() {
                 continue;
             }
-            let error = |what| ScenarioError::Line {
+            let most = limits::SIM_SCENARIO_LINES;
+            let read = if lines.len() < most {
+                read_line(text)
+            } else {
+                Err(format!("a scenario has at most {most} acts"))
+            };
+            let (cue, act) = read.map_err(|what| ScenarioError::Line {
                 line: number,
                 text: text.chars().take(80).collect(),
                 what,
-            };
-            if lines.len() >= limits::SIM_SCENARIO_LINES {
-                return Err(error(format!(
-                    "a scenario has at most {} acts",
-                    limits::SIM_SCENARIO_LINES
-                )));
-            }
-            let (cue, act) = read_line(text).map_err(error)?;
+            })?;
             lines.push(Line {
                 number,
                 text: text.to_owned(),
@@ -186,15 +185,14 @@ fn read_moment(text: &str) -> Result<Moment, String> {
 }
 
 fn read_which(text: &str) -> Result<Which, String> {
-    let wrong = || format!("{text:?} does not say which time; allowed are #2, #2-5, every");
     if text == "every" {
         return Ok(Which::Every);
     }
-    let counts = text.strip_prefix('#').ok_or_else(wrong)?;
+    let counts = text.strip_prefix('#').unwrap_or_default();
     let (first, last) = counts.split_once('-').unwrap_or((counts, counts));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if 1 <= first && first <= last => Ok(Which::Between(first, last)),
-        _ => Err(wrong()),
+        _ => Err(format!("{text:?} does not say which time; allowed are #2, #2-5, every")),
     }
 }
 
@@ -203,11 +201,16 @@ fn read_which(text: &str) -> Result<Which, String> {
 /// # Errors
 /// A sentence when the text is no duration, or longer than a year.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; allowed are such as 250ms, 90s, 5m, 1h30m, at most a year");
+    sum_durations(text)
+        .filter(|total| !text.is_empty() && *total <= limits::SIM_LONGEST_ACT)
+        .ok_or_else(|| format!("{text:?} is not a duration; allowed are such as 250ms, 90s, 5m, 1h30m, at most a year"))
+}
+
+fn sum_durations(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let unit_len = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_len);
@@ -217,20 +220,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
-            _ => return Err(wrong()),
+            _ => return None,
         };
-        let ms = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|count| count.checked_mul(unit_ms))
-            .ok_or_else(wrong)?;
+        let ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
         total = total.saturating_add(Duration::from_millis(ms));
         rest = tail;
     }
-    if text.is_empty() || total > limits::SIM_LONGEST_ACT {
-        return Err(wrong());
-    }
-    Ok(total)
+    Some(total)
 }
 
 /// An act, with its `for DURATION` cut off the end.

@@ -69,8 +69,8 @@ pub(crate) fn price_event(symbol: &Symbol, stamp: i64, price: Price, spelling: S
     };
     let half = Price::from_micros((price.micros() / 20_000).max(1));
     let ask = price.minus(Price::from_micros(-half.micros()));
-    let beside = |side: Price| spelling.bid_ask.then_some(side);
-    events::price(symbol, stamp, &written, beside(price.minus(half)), beside(ask))
+    let [bid, ask] = [price.minus(half), ask].map(|side| spelling.bid_ask.then_some(side));
+    events::price(symbol, stamp, &written, bid, ask)
 }
 
 /// The body of an error, REST or upgrade.

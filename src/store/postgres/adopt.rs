@@ -3,14 +3,14 @@
 use crate::store::{
     adopt::Adoption,
     error::StoreError,
-    postgres::{sort::sort_error, write::Link},
+    postgres::{sort::sort_error, write::WriteConnection},
     sql::Dialect,
 };
 use tokio_postgres::types::Type;
 
 const SQL: Dialect = Dialect::Postgres;
 
-impl Link {
+impl WriteConnection {
     /// All of it, or nothing.
     pub(super) async fn adopt_lineage(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         self.begin().await?;

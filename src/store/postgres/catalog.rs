@@ -84,14 +84,14 @@ pub(super) fn schema_differences(
 pub(super) fn plan_changes(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
     let found = read_tables(db, layout::table_names())?;
     let statements = layout::plan_statements(&layout::compare_tables(&found, pending));
-    let retyped = |table: &FoundTable| {
-        statements
-            .iter()
-            .any(|text| text.starts_with(&format!("ALTER TABLE {} ", table.name)) && text.contains(" TYPE "))
-    };
     let mut views: Vec<&String> = found
         .iter()
-        .filter(|table| retyped(table))
+        .filter(|table| {
+            let alters = format!("ALTER TABLE {} ", table.name);
+            statements
+                .iter()
+                .any(|text| text.starts_with(&alters) && text.contains(" TYPE "))
+        })
         .flat_map(|table| &table.views)
         .collect();
     views.sort_unstable();

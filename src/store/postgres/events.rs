@@ -1,9 +1,9 @@
 //! How an entry of the journal is written.
 
-use crate::store::{error::StoreError, journal::JournalRow, postgres::write::Link, sql::Dialect};
+use crate::store::{error::StoreError, journal::JournalRow, postgres::write::WriteConnection, sql::Dialect};
 use tokio_postgres::types::{ToSql, Type};
 
-impl Link {
+impl WriteConnection {
     pub(super) async fn write_event(&mut self, row: &JournalRow) -> Result<(), StoreError> {
         let at = row.told_at.micros();
         let values: [&(dyn ToSql + Sync); 6] = [&row.lineage, &row.position, &at, &row.kind, &row.symbol, &row.body];

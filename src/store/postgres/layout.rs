@@ -94,6 +94,15 @@ pub(super) enum Adapt {
 }
 
 impl Difference {
+    const fn note(says: String, remedy: String) -> Self {
+        Self {
+            weight: Weight::Note,
+            says,
+            remedy,
+            adapt: None,
+        }
+    }
+
     /// Whether `candela migrate --adapt` mends it.
     pub const fn is_adaptable(&self) -> bool {
         self.adapt.is_some()
@@ -290,13 +299,13 @@ fn key_differences(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Di
         return differences;
     }
     let listed = quote_columns(relied.key.iter().copied());
-    let is_expected = |key: &&UniqueKey| {
+    let is_there = table.keys.iter().any(|key| {
         columns_of(key).iter().map(String::as_str).eq(expected.iter().copied())
             && key.usable
             && (relied.key_added || !key.partial)
-    };
+    });
     let comes = relied.key_added && pending;
-    if !comes && !table.keys.iter().any(|key| is_expected(&key)) {
+    if !comes && !is_there {
         differences.push(Difference {
             weight: Weight::Grave,
             says: format!("{name} has no unique key ({listed}), by which candela finds a row that is there"),
@@ -383,38 +392,30 @@ fn other_differences(table: &FoundTable) -> Vec<Difference> {
 pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
-    let mut note = |says: String, remedy: String| {
-        differences.push(Difference {
-            weight: Weight::Note,
-            says,
-            remedy,
-            adapt: None,
-        });
-    };
     if table.lacking.iter().any(|right| right == "SELECT") {
-        note(
+        differences.push(Difference::note(
             format!("the user of DATABASE_URL may not SELECT on {name}, the table of the history"),
             format!("as {}: GRANT SELECT ON {name} TO the user", table.owner),
-        );
+        ));
     }
     for price in ["open", "high", "low", "close"] {
         let found = table.columns.iter().find(|column| column.name == price);
         if let Some(column) = found.filter(|column| matches!(column.kind.as_str(), "float4" | "float8")) {
-            note(
+            differences.push(Difference::note(
                 format!(
                     "{name}.{price} is {}: prices of the history are compared as it rounded them",
                     column.shown
                 ),
                 format!("ALTER TABLE {name} ALTER COLUMN {price} TYPE numeric USING {price}::numeric"),
-            );
+            ));
         }
     }
     for column in ["symbol", "open", "high", "low", "close", "source", time_column] {
         if !table.columns.iter().any(|found| found.name == column) {
-            note(
+            differences.push(Difference::note(
                 format!("{name} has no column {column}: the history cannot be read"),
                 "correct l0.table and l0.time_column, or make a view with the columns that they name".to_owned(),
-            );
+            ));
         }
     }
     let time = table.columns.iter().find(|column| column.name == time_column);

@@ -14,7 +14,7 @@ use crate::store::{
         Postgres,
         sort::sort_error,
         way::{BEGIN_WITH_LIMITS, Made},
-        write::Link,
+        write::WriteConnection,
     },
 };
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -70,7 +70,7 @@ pub(super) struct Fence {
     /// It was given back, and is not asked for again.
     given_back: AtomicBool,
     /// A lease that was lost is not taken again: what another wrote meanwhile is not in this ledger.
-    once: AtomicBool,
+    for_leader: AtomicBool,
     /// From whom it was taken last.
     succession: Mutex<Succession>,
 }
@@ -106,10 +106,10 @@ impl Fence {
 
     /// The leader of a cluster is fenced; others wait longer for a slow database.
     fn is_leaders(&self) -> bool {
-        self.once.load(Ordering::Relaxed)
+        self.for_leader.load(Ordering::Relaxed)
     }
 
-    /// How long the lease is lent.
+    /// How long the lease is granted.
     fn ttl(&self) -> Duration {
         if self.is_leaders() {
             limits::LEADER_TTL
@@ -137,7 +137,7 @@ impl Fence {
     }
 }
 
-impl Link {
+impl WriteConnection {
     /// Begins a transaction in which this process has the right to write, to its end; or none.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let fence = self.fence.sql()?;
@@ -196,8 +196,8 @@ impl Postgres {
         }
     }
 
-    pub(in crate::store) fn claim_once(&self) {
-        self.fence.once.store(true, Ordering::Relaxed);
+    pub(in crate::store) fn claim_for_leader(&self) {
+        self.fence.for_leader.store(true, Ordering::Relaxed);
     }
 
     pub(in crate::store) fn succession(&self) -> Succession {
@@ -231,14 +231,14 @@ impl Postgres {
         if self.fence.given_back() {
             return Err(StoreError::NoLease);
         }
-        let here = |made: &Made| !made.client.is_closed() && made.generation == self.way.generation();
-        match slot.take().filter(here) {
-            Some(made) => Ok(made),
-            None => self.way.connect().await,
+        match slot.take() {
+            Some(made) if !made.client.is_closed() && made.generation == self.way.generation() => Ok(made),
+            _ => self.way.connect().await,
         }
     }
 
-    /// Says that this process leads, and whether the log of the cluster has all that is told under this lease; `false` when the lease is another's by now.
+    /// Says that this process leads, and whether the cluster log has all that is told under this lease; `false` when the lease is
+    /// another's by now.
     pub(in crate::store) async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
         let Some(by) = self.fence.by.get() else {
             return Ok(false);

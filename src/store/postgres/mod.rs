@@ -57,7 +57,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Address;
 use way::{Made, Way};
-use write::Link;
+use write::WriteConnection;
 
 const SQL: Dialect = Dialect::Postgres;
 
@@ -79,7 +79,7 @@ pub struct Postgres {
 /// The connection that writes, and what became of rows lately.
 #[derive(Default)]
 struct WriteState {
-    link: Option<Link>,
+    link: Option<WriteConnection>,
     refusals: Refusals,
 }
 
@@ -209,42 +209,39 @@ impl Postgres {
     /// place closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
     async fn with_link<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Link, &mut Refusals) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&mut WriteConnection, &mut Refusals) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut writing = self.writing.lock().await;
         let mut link = match writing
             .link
             .take()
-            .filter(|link: &Link| !link.client.is_closed() && link.generation == self.way.generation())
+            .filter(|link: &WriteConnection| !link.client.is_closed() && link.generation == self.way.generation())
         {
             Some(link) => link,
             None => self.open_link().await?,
         };
         let answers = link.answer_counter();
         let done = while_answered(&answers, work(&mut link, &mut writing.refusals)).await;
-        let kept = |error: &StoreError| {
-            matches!(
-                error,
-                StoreError::Conflict(_)
-                    | StoreError::RowRefused(_)
-                    | StoreError::Refused(_)
-                    | StoreError::EveryRowRefused { .. }
-                    | StoreError::NotSetAside(_)
-                    | StoreError::Behind { .. }
-                    | StoreError::NoLease
-            )
-        };
         match &done {
             Err(error @ StoreError::NoSession(_)) => self.way.keeps_no_session(&error.to_string()),
-            Err(error) if !kept(error) => {}
-            _ => writing.link = Some(link),
+            Ok(_)
+            | Err(
+                StoreError::Conflict(_)
+                | StoreError::RowRefused(_)
+                | StoreError::Refused(_)
+                | StoreError::EveryRowRefused { .. }
+                | StoreError::NotSetAside(_)
+                | StoreError::Behind { .. }
+                | StoreError::NoLease,
+            ) => writing.link = Some(link),
+            Err(_) => {}
         }
         done
     }
 
-    async fn open_link(&self) -> Result<Link, StoreError> {
+    async fn open_link(&self) -> Result<WriteConnection, StoreError> {
         self.migrate_schema(Migrate::Run).await?;
-        Ok(Link::new(self.way.connect().await?, Arc::clone(&self.fence)))
+        Ok(WriteConnection::new(self.way.connect().await?, Arc::clone(&self.fence)))
     }
 
     /// Makes a connection that is used for nothing else: each asks whom it reached.
@@ -377,8 +374,11 @@ impl Postgres {
         };
         let (middle, history) = from_ends(ends);
         let Some(middle) = middle else { return Ok(history) };
-        let half = |half| self.history_half(&query, half, middle);
-        let (older, newer) = future::try_join(half(Half::Older), half(Half::Newer)).await?;
+        let (older, newer) = future::try_join(
+            self.history_half(&query, Half::Older, middle),
+            self.history_half(&query, Half::Newer, middle),
+        )
+        .await?;
         Ok(with_halves(history, [older, newer]))
     }
 

@@ -189,28 +189,24 @@ impl Need {
     }
 
     pub(super) fn check_column(self, found: &FoundColumn) -> Fit {
-        let not = |why, target: Option<&str>| Fit::Not {
-            why,
-            target: target.map(ToOwned::to_owned),
-        };
         match (self, found.kind.as_str()) {
             (Self::Price, "numeric") => numeric_fits(found.modifier),
             (Self::Price, "float4" | "float8") => Fit::Not {
                 why: "prices are exact decimals and lose digits there",
                 target: Some(format!("numeric USING \"{}\"::numeric", found.name)),
             },
-            (Self::Price, "int2" | "int4" | "int8" | "money") => not(
+            (Self::Price, "int2" | "int4" | "int8" | "money") => misfit(
                 "prices have six digits after the point, which are rounded away there",
                 Some("numeric"),
             ),
             (Self::Instant, "timestamptz") if (0..6).contains(&found.modifier) => {
-                not("instants are rounded there", Some("timestamptz"))
+                misfit("instants are rounded there", Some("timestamptz"))
             }
             (Self::Instant, "timestamptz")
             | (Self::Date, "date")
             | (Self::Flag, "bool")
             | (Self::Json, "json" | "jsonb" | "text") => Fit::Fits,
-            (Self::Instant, "timestamp") => not(
+            (Self::Instant, "timestamp") => misfit(
                 "it has no time zone, so instants move by hours with the server's setting",
                 None,
             ),
@@ -224,7 +220,7 @@ impl Need {
                 if has >= bytes {
                     Fit::Fits
                 } else {
-                    not("numbers do not fit", Some("bigint"))
+                    misfit("numbers do not fit", Some("bigint"))
                 }
             }
             (Self::Whole(_), "numeric") => Fit::Fits,
@@ -243,8 +239,15 @@ impl Need {
                     length.max(50).max(found.modifier.saturating_sub(4))
                 )),
             },
-            _ => not("candela cannot write to it", None),
+            _ => misfit("candela cannot write to it", None),
         }
+    }
+}
+
+fn misfit(why: &'static str, target: Option<&str>) -> Fit {
+    Fit::Not {
+        why,
+        target: target.map(ToOwned::to_owned),
     }
 }
 

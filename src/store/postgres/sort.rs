@@ -14,7 +14,7 @@ pub(super) fn sort_error(error: &tokio_postgres::Error) -> StoreError {
     let Some(said) = error.as_db_error() else {
         return StoreError::Unreachable(text);
     };
-    by_state(Refusal {
+    by_state(SqlRefusal {
         state: said.code(),
         raised: said.routine() == Some(RAISE),
         inside: said.where_().is_some(),
@@ -24,7 +24,7 @@ pub(super) fn sort_error(error: &tokio_postgres::Error) -> StoreError {
 
 /// What an answer says besides its text, which nothing depends on.
 #[derive(Debug, Clone)]
-struct Refusal<'e> {
+struct SqlRefusal<'e> {
     state: &'e SqlState,
     /// It comes from a `RAISE` in somebody's function.
     raised: bool,
@@ -33,7 +33,7 @@ struct Refusal<'e> {
     text: String,
 }
 
-fn by_state(said: Refusal<'_>) -> StoreError {
+fn by_state(said: SqlRefusal<'_>) -> StoreError {
     let text = said.text;
     if said.raised {
         return StoreError::RowRefused(text);
@@ -98,7 +98,7 @@ mod tests {
     use crate::store::error::Disposition;
 
     fn sorted(state: &str, raised: bool, inside: bool) -> StoreError {
-        by_state(Refusal {
+        by_state(SqlRefusal {
             state: &SqlState::from_code(state),
             raised,
             inside,

@@ -18,7 +18,7 @@ use crate::store::{
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};
+use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Limits that the server keeps for us: they hold whatever becomes of this process.
@@ -185,11 +185,12 @@ fn server_and_limit(answer: &[SimpleQueryMessage]) -> (Option<String>, Option<St
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    let said = |at| {
-        row.and_then(|row| row.try_get(at).ok().flatten())
-            .map(ToOwned::to_owned)
-    };
-    (said(0), said(1))
+    (text_at(row, 0), text_at(row, 1))
+}
+
+fn text_at(row: Option<&SimpleQueryRow>, at: usize) -> Option<String> {
+    row.and_then(|row| row.try_get(at).ok().flatten())
+        .map(ToOwned::to_owned)
 }
 
 /// A server takes settings at the start; what refuses them stands in between.

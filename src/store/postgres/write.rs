@@ -57,7 +57,7 @@ const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = ex
 /// The types of a reader, a lineage and one or two positions.
 const PLACE_TYPES: [Type; 4] = [Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
 /// A connection and what it has prepared.
-pub(super) struct Link {
+pub(super) struct WriteConnection {
     pub(super) client: Client,
     /// Which server it leads to.
     pub(super) generation: u64,
@@ -70,7 +70,7 @@ pub(super) struct Link {
     located: bool,
 }
 
-impl Link {
+impl WriteConnection {
     pub(super) fn new(made: Made, fence: Arc<Fence>) -> Self {
         Self {
             client: made.client,

@@ -429,7 +429,6 @@ fn unusable_file(path: &Path, problem: String) -> StoreError {
 /// SQLite's errors reach diesel as texts.
 fn sort_error(error: DieselError) -> StoreError {
     let text = error.to_string();
-    let has = |part: &str| text.contains(part);
     match &error {
         DieselError::DatabaseError(
             DatabaseErrorKind::UniqueViolation
@@ -438,13 +437,13 @@ fn sort_error(error: DieselError) -> StoreError {
             | DatabaseErrorKind::ForeignKeyViolation,
             _,
         ) => StoreError::RowRefused(text),
-        _ if has("constraint failed") => StoreError::RowRefused(text),
-        _ if has("is full") => StoreError::Full(text),
-        _ if has("locked") || has("busy") => StoreError::Conflict(text),
-        _ if has("no such table") || has("no such column") => StoreError::WrongTables(text),
-        _ if has("readonly") => StoreError::NotAllowed(text),
-        _ if has("disk I/O") || has("unable to open") => StoreError::Unreachable(text),
-        _ if has("malformed") || has("not a database") => StoreError::Other(text),
+        _ if text.contains("constraint failed") => StoreError::RowRefused(text),
+        _ if text.contains("is full") => StoreError::Full(text),
+        _ if text.contains("locked") || text.contains("busy") => StoreError::Conflict(text),
+        _ if text.contains("no such table") || text.contains("no such column") => StoreError::WrongTables(text),
+        _ if text.contains("readonly") => StoreError::NotAllowed(text),
+        _ if text.contains("disk I/O") || text.contains("unable to open") => StoreError::Unreachable(text),
+        _ if text.contains("malformed") || text.contains("not a database") => StoreError::Other(text),
         DieselError::DeserializationError(_) => StoreError::from_damage(text),
         // What a trigger says is all there is of its refusal.
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) => StoreError::Refused(text),

@@ -6,14 +6,14 @@ use crate::domain::model::Timestamp;
 use crate::domain::status::{ActionRefused, ActionRequest};
 use crate::limits;
 use crate::web::admin::action_body::{self, ACTIONS, ActionBody};
-use crate::web::shared::{Access, Grant, KnownAction, Query, Thread, Trouble};
+use crate::web::shared::{Access, Grant, HttpError, KnownAction, Query, Thread};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::{Value, json};
 
 /// Lists the actions that the token allows; none where it may not operate, and none on an edge.
-pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let runs_actions = Thread::of(&request)?.common.run_action.is_some();
     let grant = operator(&request).ok().filter(|_| runs_actions);
     let actions = ACTIONS.iter().filter(|_| grant.is_some());
@@ -25,12 +25,12 @@ pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, Troubl
 }
 
 /// Lists the clients that are connected, slow ones first, to whoever may close them.
-pub(crate) async fn clients(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn clients(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let grant = operator(&request)?;
     if !grant.is_for_all() {
         let name = &grant.name;
-        return Err(Trouble::forbidden(format!(
+        return Err(HttpError::forbidden(format!(
             "the token {name:?} is for some pairs only, and clients follow every pair"
         )));
     }
@@ -57,14 +57,14 @@ pub(crate) async fn run(
     request: HttpRequest,
     action: web::Path<String>,
     body: web::Bytes,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let grant = operator(&request)?;
     let action = known(&action)?;
     let now = thread.registry.clock().now();
     let ActionBody { action, reason } = action_body::read(&thread, action, &body, now).map_err(|problems| {
         let detail = problems.join("; ");
-        Trouble::bad_request(detail).with("problems", Value::from(problems))
+        HttpError::bad_request(detail).with("problems", Value::from(problems))
     })?;
     let wanted = ActionRequest {
         action,
@@ -83,11 +83,11 @@ pub(crate) async fn run(
         KnownAction::New => {}
         KnownAction::Running => {
             let detail = "the action with this Idempotency-Key was begun, and its end is not known: /status/events says whether it was done";
-            return Err(Trouble::new(StatusCode::CONFLICT, "action_running", detail));
+            return Err(HttpError::new(StatusCode::CONFLICT, "action_running", detail));
         }
         KnownAction::OtherRequest => {
             let detail = "this Idempotency-Key was sent with another action: send each with a key of its own";
-            return Err(Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", detail));
+            return Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", detail));
         }
         KnownAction::Answered(done) => {
             let mut answer = answer(&done);
@@ -110,16 +110,16 @@ fn answer(done: &Value) -> HttpResponse {
     HttpResponse::Ok().json(done)
 }
 
-fn no_answer() -> Trouble {
+fn no_answer() -> HttpError {
     let detail = "the service did not answer in time: /status/events says whether the action was done";
-    Trouble::unavailable("no_answer", detail)
+    HttpError::unavailable("no_answer", detail)
 }
 
 /// Asks Root. What it refuses is an error, and was not done; nothing where it did not answer in time.
-async fn run_by_root(thread: &Thread, wanted: ActionRequest) -> Option<Result<Value, Trouble>> {
+async fn run_by_root(thread: &Thread, wanted: ActionRequest) -> Option<Result<Value, HttpError>> {
     let Some(run_action) = &thread.common.run_action else {
         let detail = "this node is an edge: request the action of its ingest";
-        return Some(Err(Trouble::unavailable("not_here", detail)));
+        return Some(Err(HttpError::unavailable("not_here", detail)));
     };
     let at = thread.registry.clock().now();
     let said = said(thread, &wanted, at);
@@ -140,18 +140,18 @@ fn said(thread: &Thread, wanted: &ActionRequest, at: Timestamp) -> Value {
     })
 }
 
-fn refusal(refused: &ActionRefused) -> Trouble {
+fn refusal(refused: &ActionRefused) -> HttpError {
     let detail = refused.to_string();
     match refused {
-        ActionRefused::Busy(_) => Trouble::unavailable("busy", detail),
-        ActionRefused::NothingToRevive(_) => Trouble::new(StatusCode::CONFLICT, "nothing_to_do", detail),
-        _ if refused.is_unknown() => Trouble::not_found("no_such_target", detail),
-        _ => Trouble::bad_request(detail),
+        ActionRefused::Busy(_) => HttpError::unavailable("busy", detail),
+        ActionRefused::NothingToRevive(_) => HttpError::new(StatusCode::CONFLICT, "nothing_to_do", detail),
+        _ if refused.is_unknown() => HttpError::not_found("no_such_target", detail),
+        _ => HttpError::bad_request(detail),
     }
 }
 
 /// The action of that name.
-fn known(given: &str) -> Result<&'static str, Trouble> {
+fn known(given: &str) -> Result<&'static str, HttpError> {
     let names = ACTIONS.iter().map(|(name, _)| *name);
     if let Some(name) = names.clone().find(|name| *name == given) {
         return Ok(name);
@@ -166,25 +166,25 @@ fn known(given: &str) -> Result<&'static str, Trouble> {
         Some(near) => format!("there is no action {shown:?}; did you mean {near}? There are {all}"),
         None => format!("there is no action {shown:?}; there are {all}"),
     };
-    Err(Trouble::not_found("no_such_action", detail))
+    Err(HttpError::not_found("no_such_action", detail))
 }
 
 /// Whose token it is, if it may operate.
-fn operator(request: &HttpRequest) -> Result<Grant, Trouble> {
+fn operator(request: &HttpRequest) -> Result<Grant, HttpError> {
     match request.extensions().get::<Access>() {
         Some(Access::Granted(grant)) if grant.operates => Ok(grant.clone()),
-        Some(Access::Granted(grant)) => Err(Trouble::forbidden(format!(
+        Some(Access::Granted(grant)) => Err(HttpError::forbidden(format!(
             "the token {:?} lacks the scope operate: add it to its line in the tokens file, as name:hash:*:operate",
             grant.name
         ))),
-        _ => Err(Trouble::forbidden(
+        _ => Err(HttpError::forbidden(
             "actions need a token with the scope operate, and this service asks for no tokens: set server.tokens_file",
         )),
     }
 }
 
 /// A token for some pairs requests nothing that concerns others.
-fn may(grant: &Grant, wanted: &ActionRequest) -> Result<(), Trouble> {
+fn may(grant: &Grant, wanted: &ActionRequest) -> Result<(), HttpError> {
     let allowed = match wanted.action.symbol() {
         Some(symbol) => grant.allows(symbol),
         None => grant.is_for_all(),
@@ -197,27 +197,28 @@ fn may(grant: &Grant, wanted: &ActionRequest) -> Result<(), Trouble> {
         .symbol()
         .map_or_else(|| "every pair".to_owned(), |symbol| symbol.to_string());
     let name = &grant.name;
-    Err(Trouble::forbidden(format!(
+    Err(HttpError::forbidden(format!(
         "the token {name:?} is for some pairs only, and {} concerns {concerns}",
         wanted.action.name()
     )))
 }
 
 /// The key that makes it safe to send a request again.
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Trouble> {
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, HttpError> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
     let key = value.to_str().ok().map(str::trim);
     let good = key.filter(|key| !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_graphic()));
-    good.map(|key| Some(key.to_owned()))
-        .ok_or_else(|| Trouble::bad_request("Idempotency-Key must be 1 to 64 visible ASCII characters, such as a UUID"))
+    good.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        HttpError::bad_request("Idempotency-Key must be 1 to 64 visible ASCII characters, such as a UUID")
+    })
 }
 
 /// An action is posted and nothing else.
 pub(crate) async fn only_posting(request: HttpRequest) -> HttpResponse {
     let detail = format!("{} is an action: POST it", request.path());
-    let refusal = Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    let refusal = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     let mut answer = refusal.error_response();
     answer
         .headers_mut()

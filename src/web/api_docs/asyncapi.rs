@@ -3,7 +3,7 @@
 use crate::domain::protocol::{Close, Problem};
 use crate::web::api_docs::shapes::object;
 use crate::web::rest::history::page;
-use crate::web::shared::Trouble;
+use crate::web::shared::HttpError;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
@@ -194,8 +194,14 @@ const SHAPES: [(&str, &str); 10] = [
 ];
 
 /// `GET /asyncapi.json`.
-pub(crate) async fn asyncapi(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn asyncapi(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     page(&request, &asyncapi_json())
+}
+
+fn messages_from(sender: &str) -> Vec<Value> {
+    let own = MESSAGES.iter().filter(|(_, by, ..)| *by == sender);
+    own.map(|(name, ..)| json!({"$ref": format!("#/channels/ws/messages/{name}")}))
+        .collect()
 }
 
 pub(super) fn asyncapi_json() -> Value {
@@ -212,11 +218,6 @@ pub(super) fn asyncapi_json() -> Value {
         .iter()
         .map(|(name, shape)| ((*name).to_owned(), object(shape)))
         .collect();
-    let of = |sender: &str| -> Vec<Value> {
-        let own = MESSAGES.iter().filter(|(_, by, ..)| *by == sender);
-        own.map(|(name, ..)| json!({"$ref": format!("#/channels/ws/messages/{name}")}))
-            .collect()
-    };
     let references: Map<String, Value> = MESSAGES
         .iter()
         .map(|(name, ..)| {
@@ -226,18 +227,16 @@ pub(super) fn asyncapi_json() -> Value {
             )
         })
         .collect();
-    let error =
-        |problem: &Problem| json!({"code": problem.code(), "name": problem.name(), "temporary": problem.temporary()});
     json!({
         "asyncapi": "3.0.0",
         "info": {"title": "candela.v1", "version": env!("CARGO_PKG_VERSION")},
         "channels": {"ws": {"address": "/ws", "messages": references}},
         "operations": {
-            "tell": {"action": "send", "channel": {"$ref": "#/channels/ws"}, "messages": of("server")},
-            "hear": {"action": "receive", "channel": {"$ref": "#/channels/ws"}, "messages": of("client")},
+            "tell": {"action": "send", "channel": {"$ref": "#/channels/ws"}, "messages": messages_from("server")},
+            "hear": {"action": "receive", "channel": {"$ref": "#/channels/ws"}, "messages": messages_from("client")},
         },
         "components": {"messages": messages, "schemas": schemas},
-        "x-errors": Problem::ALL.iter().map(error).collect::<Vec<_>>(),
+        "x-errors": Problem::ALL.iter().map(|problem: &Problem| json!({"code": problem.code(), "name": problem.name(), "temporary": problem.temporary()})).collect::<Vec<_>>(),
         "x-closes": Close::ALL.iter().map(|close: &Close| json!({"code": close.code(), "name": close.name(), "advice": close.advice()})).collect::<Vec<_>>(),
     })
 }

@@ -3,7 +3,7 @@
 use crate::web::admin::ACTIONS;
 use crate::web::api_docs::shapes::{object, schema};
 use crate::web::rest::history::page;
-use crate::web::shared::{Thread, Trouble};
+use crate::web::shared::{HttpError, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
@@ -377,7 +377,7 @@ pub(super) const SHAPES: [(&str, &str); 43] = [
 ];
 
 /// `GET /openapi.json`.
-pub(crate) async fn openapi(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn openapi(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let intervals: Vec<&str> = thread.common.intervals.iter().map(|interval| interval.name()).collect();
     page(&request, &document(&intervals))

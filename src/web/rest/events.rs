@@ -6,7 +6,7 @@ use crate::domain::status::Explanation;
 use crate::ledger::LedgerError;
 use crate::limits;
 use crate::web::rest::history::page;
-use crate::web::shared::{Query, Thread, Trouble, query::wrong};
+use crate::web::shared::{HttpError, Query, Thread, query::wrong};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +17,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_hours(24);
 
 /// `GET /status/events`: the last day by default, in the order of writing.
-pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let query = Query::of(&request, &["from", "to", "type", "symbol", "cursor", "limit"])?;
     let symbol = one_symbol(&thread, &query)?;
@@ -32,7 +32,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble
         let most = limits::JOURNAL_DAYS;
         let detail =
             format!("from and to are {days} days apart, and one question spans at most {most}: ask in several");
-        return Err(Trouble::bad_request(detail));
+        return Err(HttpError::bad_request(detail));
     }
     let asked = JournalQuery {
         from,
@@ -56,7 +56,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble
 }
 
 /// `GET /status/explain`: why the service is, or was, in its state.
-pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     #[derive(Serialize)]
     struct Shown {
         at: String,
@@ -93,11 +93,11 @@ pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, Troubl
 }
 
 /// `symbol`, where it is given. Entries of the whole service belong to no pair.
-fn one_symbol(thread: &Thread, query: &Query) -> Result<Option<Symbol>, Trouble> {
+fn one_symbol(thread: &Thread, query: &Query) -> Result<Option<Symbol>, HttpError> {
     query.text("symbol").map(|_| query.symbol(thread)).transpose()
 }
 
-fn kind(query: &Query) -> Result<Option<ServiceEventKind>, Trouble> {
+fn kind(query: &Query) -> Result<Option<ServiceEventKind>, HttpError> {
     let Some(text) = query.text("type") else {
         return Ok(None);
     };
@@ -113,7 +113,7 @@ fn shown(zones: &Zones, placed: &PlacedEntry) -> Option<Box<RawValue>> {
 }
 
 /// Entries that the ledger no longer keeps are read from the store.
-async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, Trouble> {
+async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, HttpError> {
     let begins = from_ledger(thread, |ledger| ledger.journal_begins()).await?;
     let begins = begins.flatten().unwrap_or(query.to).max(query.from).min(query.to);
     let mut found = Vec::new();
@@ -142,14 +142,14 @@ async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, 
     Ok(found)
 }
 
-async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, Trouble> {
+async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, HttpError> {
     let Some(store) = thread.common.store.clone() else {
         return Ok(Vec::new());
     };
     store.read_journal(query).await.map_err(|error| {
         tracing::warn!(%error, "failed to read the journal from the store for a client");
         let detail = "the database cannot be read now, and the ledger does not reach so far back: ask for a later from";
-        Trouble::unavailable("store_unreachable", detail)
+        HttpError::unavailable("store_unreachable", detail)
     })
 }
 
@@ -157,15 +157,18 @@ async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEn
 async fn from_ledger<T: Send + 'static>(
     thread: &Thread,
     read: impl FnOnce(&mut crate::ledger::LedgerReader) -> Result<T, LedgerError> + Send + 'static,
-) -> Result<Option<T>, Trouble> {
+) -> Result<Option<T>, HttpError> {
     let Some(journal) = thread.common.journal.as_ref().map(Arc::clone) else {
         return Ok(None);
     };
     let answer = actix_web::web::block(move || read(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
-    let failed = || Trouble::unavailable("ledger_unreadable", "the ledger cannot be read now");
-    let answer = answer.await.map_err(|_| failed())?;
-    answer.map(Some).map_err(|error| {
-        tracing::warn!(%error, "failed to read the journal from the ledger for a client");
-        failed()
-    })
+    match answer.await {
+        Ok(Ok(found)) => return Ok(Some(found)),
+        Ok(Err(error)) => tracing::warn!(%error, "failed to read the journal from the ledger for a client"),
+        Err(_) => {} // the thread pool is shut down
+    }
+    Err(HttpError::unavailable(
+        "ledger_unreadable",
+        "the ledger cannot be read now",
+    ))
 }

@@ -1,7 +1,7 @@
 //! `/health`: the old service's fields with their names and types, and later ones.
 
 use crate::domain::calendar::SessionView;
-use crate::web::shared::{Thread, Trouble};
+use crate::web::shared::{HttpError, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const SERVICE: &str = "enhanced_websocket_service";
 
 /// `GET /health`: 200 whenever the process can answer, as it was.
-pub(crate) async fn health(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn health(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     Ok(HttpResponse::Ok().json(health_of(&thread)))
 }
@@ -20,7 +20,7 @@ pub(crate) async fn live() -> HttpResponse {
 }
 
 /// `GET /health/ready`: 200 when clients are served as they should be, else 503.
-pub(crate) async fn ready(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn ready(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let view = thread.view();
     let draining = thread.common.drain.borrow().is_some();

@@ -7,7 +7,7 @@ use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredBar, StoredGap, 
 use crate::web::rest::csv;
 use crate::web::rest::parquet::Prices;
 use crate::web::rest::stream::{self, FileError};
-use crate::web::shared::{BarPlace, EVER, Query, Thread, Trouble, query::wrong};
+use crate::web::shared::{BarPlace, EVER, HttpError, Query, Thread, query::wrong};
 use actix_web::http::header::{self, ETag, EntityTag, HeaderName, HeaderValue, IfNoneMatch};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chrono::{Days, NaiveDate};
@@ -19,21 +19,21 @@ use sha2::{Digest, Sha256};
 /// The header with the cursor of the next CSV page, as `next_cursor` in JSON.
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
-fn store(thread: &Thread) -> Result<Store, Trouble> {
+fn store(thread: &Thread) -> Result<Store, HttpError> {
     let store = thread.common.store.clone();
-    store.ok_or_else(|| Trouble::unavailable("no_store", "this process keeps no history"))
+    store.ok_or_else(|| HttpError::unavailable("no_store", "this process keeps no history"))
 }
 
-fn failed(error: &StoreError) -> Trouble {
+fn failed(error: &StoreError) -> HttpError {
     tracing::warn!(%error, "failed to read the store for a client");
-    Trouble::unavailable(
+    HttpError::unavailable(
         "store_unreachable",
         "the database cannot be read now; live data goes on",
     )
 }
 
 /// `GET /market/bars`.
-pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let known = [
         "symbol", "interval", "from", "to", "as_of", "order", "limit", "cursor", "format", "price",
@@ -106,7 +106,7 @@ fn next_bars(found: &[StoredBar], asked: &BarQuery, zone: chrono_tz::Tz) -> Opti
 }
 
 /// How prices of a Parquet file are written; the other formats are always exact.
-fn prices(query: &Query, format: &str) -> Result<Prices, Trouble> {
+fn prices(query: &Query, format: &str) -> Result<Prices, HttpError> {
     let price = query.choice_of("price", &["decimal", "float64"])?;
     match price {
         Some(price) if format != "parquet" => Err(wrong("price", price, "left out unless format is parquet")),
@@ -115,12 +115,12 @@ fn prices(query: &Query, format: &str) -> Result<Prices, Trouble> {
     }
 }
 
-fn unwritten(error: &FileError) -> Trouble {
+fn unwritten(error: &FileError) -> HttpError {
     match error {
         FileError::Store(error) => failed(error),
         FileError::Parquet(error) => {
             tracing::error!(%error, "failed to begin a Parquet file");
-            Trouble::unavailable("internal", "the file cannot be written")
+            HttpError::unavailable("internal", "the file cannot be written")
         }
     }
 }
@@ -131,7 +131,7 @@ fn json_bars(
     asked: &BarQuery,
     found: &[StoredBar],
     next: Option<String>,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, HttpError> {
     let shown: Vec<Box<RawValue>> = found
         .iter()
         .filter_map(|bar| raw(frames::bar_json(&thread.zones, &bar.bar)))
@@ -145,7 +145,7 @@ fn json_bars(
 }
 
 /// `GET /market/ticks`.
-pub(crate) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn ticks(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     #[derive(Serialize)]
     struct Shown {
         epoch: String,
@@ -208,7 +208,7 @@ pub(crate) async fn ticks(request: HttpRequest) -> Result<HttpResponse, Trouble>
 }
 
 /// `GET /market/gaps`.
-pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     #[derive(Serialize)]
     struct Shown {
         #[serde(flatten)]
@@ -261,7 +261,7 @@ pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, Trouble> 
 }
 
 /// `GET /market/symbols`.
-pub(crate) async fn symbols(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn symbols(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     Query::of(&request, &[])?;
     let intervals: Vec<&str> = thread.common.intervals.iter().map(|interval| interval.name()).collect();
@@ -278,7 +278,7 @@ pub(crate) async fn symbols(request: HttpRequest) -> Result<HttpResponse, Troubl
 }
 
 /// `GET /market/calendar`: each day of a stretch, with its session or why it has none.
-pub(crate) async fn calendar(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn calendar(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let query = Query::of(&request, &["symbol", "from", "to"])?;
     let symbol = query.symbol(&thread)?;
@@ -298,7 +298,7 @@ pub(crate) async fn calendar(request: HttpRequest) -> Result<HttpResponse, Troub
     }
     let known = thread.common.calendars.iter().find(|(known, _)| *known == symbol);
     let Some((_, calendar)) = known else {
-        return Err(Trouble::unavailable(
+        return Err(HttpError::unavailable(
             "no_calendar",
             format!("{symbol} has no calendar here"),
         ));
@@ -331,10 +331,10 @@ fn raw(json: String) -> Option<Box<RawValue>> {
     RawValue::from_string(json).ok()
 }
 
-pub(crate) fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, Trouble> {
+pub(crate) fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<HttpResponse, HttpError> {
     let text = serde_json::to_string(body).map_err(|error| {
         tracing::error!(%error, "failed to encode an answer");
-        Trouble::unavailable("internal", "the answer cannot be encoded")
+        HttpError::unavailable("internal", "the answer cannot be encoded")
     })?;
     Ok(tagged(request, "application/json", text))
 }

@@ -3,12 +3,12 @@
 use crate::domain::model::AcceptedTick;
 use crate::limits;
 use crate::web::rest::history::page;
-use crate::web::shared::{Query, Thread, Trouble};
+use crate::web::shared::{HttpError, Query, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 /// `GET /market/latest`: the object that the cache holds under the old key; 404 when there is none or it is too old.
-pub(crate) async fn latest(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn latest(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let last = thread.registry.latest.borrow().get(&symbol).copied();
@@ -16,16 +16,16 @@ pub(crate) async fn latest(request: HttpRequest) -> Result<HttpResponse, Trouble
     let fresh = last.filter(|last| now.since(last.received_at) <= limits::LATEST_PRICE_AGE);
     match fresh {
         Some(last) => page(&request, &latest_json(&thread, &last)),
-        None => Err(Trouble::not_found("no_data", "No data available")),
+        None => Err(HttpError::not_found("no_data", "No data available")),
     }
 }
 
 /// `GET /market/session`: the old service's fields, and later ones.
-pub(crate) async fn session(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn session(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;
     let session = thread.view().sessions.get(&symbol).cloned();
-    let session = session.ok_or_else(|| Trouble::unavailable("not_ready", "the session is not known yet"))?;
+    let session = session.ok_or_else(|| HttpError::unavailable("not_ready", "the session is not known yet"))?;
     page(&request, &json!(session))
 }
 

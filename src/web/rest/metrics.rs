@@ -6,7 +6,7 @@
 use crate::measures::Measures;
 use crate::web::rest::metric_samples::{Number, Sample, samples};
 use crate::web::rest::metric_table::{METRICS, Metric};
-use crate::web::shared::{Thread, Trouble};
+use crate::web::shared::{HttpError, Thread};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::collector::Collector;
@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 
 /// `GET /metrics`: OpenMetrics where `Accept` names it.
-pub(crate) async fn metrics(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn metrics(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let numbers = Numbers {
         samples: samples(&thread.view(), thread.registry.counts(), thread.registry.clock().now()),

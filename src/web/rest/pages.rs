@@ -3,7 +3,7 @@
 //! Each file is compressed once, when it is first asked for, and has an ETag of its content. The pages name their files by
 //! relative paths, so that they work behind a path prefix.
 
-use crate::web::shared::Trouble;
+use crate::web::shared::HttpError;
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use flate2::Compression;
@@ -133,26 +133,26 @@ fn takes_gzip(request: &HttpRequest) -> bool {
     accepted.and_then(|accepted| accepted.negotiate(choices.iter())) == Some(Encoding::gzip())
 }
 
-fn served(request: &HttpRequest, name: &str) -> Result<HttpResponse, Trouble> {
+fn served(request: &HttpRequest, name: &str) -> Result<HttpResponse, HttpError> {
     let found = SERVED.iter().find(|served| served.asset.name == name);
     found.map(|served| served.answer(request)).ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
-        Trouble::not_found("no_such_path", format!("there is nothing at /assets/{name}"))
+        HttpError::not_found("no_such_path", format!("there is nothing at /assets/{name}"))
     })
 }
 
 /// `GET /`: the dashboard.
-pub(crate) async fn dashboard(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn dashboard(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     served(&request, DASHBOARD)
 }
 
 /// `GET /docs`: both documents for people.
-pub(crate) async fn docs(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn docs(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     served(&request, DOCS)
 }
 
 /// `GET /assets/…`: the files of the pages.
-pub(crate) async fn asset(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn asset(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, HttpError> {
     served(&request, &name)
 }
 

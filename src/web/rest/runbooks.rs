@@ -1,7 +1,7 @@
 //! `/runbooks`: what to do about a condition or an alert, from the document of this version.
 
 use crate::web::shared::{
-    Trouble,
+    HttpError,
     query::{twice, unknown},
 };
 use actix_web::http::header;
@@ -11,9 +11,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 const RUNBOOKS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks.md"));
 
 /// `GET /runbooks`: all of them, or with `?name=feed_down` the one of that condition or alert.
-pub(crate) async fn runbooks(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn runbooks(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
-        .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
+        .map_err(|error| HttpError::bad_request(format!("the query string cannot be read: {error}")))?;
     let mut wanted = None;
     for (name, value) in pairs.into_inner() {
         if name != "name" {
@@ -28,7 +28,7 @@ pub(crate) async fn runbooks(request: HttpRequest) -> Result<HttpResponse, Troub
         Some(name) => runbook(&name).ok_or_else(|| {
             let name: String = name.chars().take(100).collect();
             let detail = format!("there is no runbook {name}: /runbooks shows all of them");
-            Trouble::not_found("no_such_runbook", detail)
+            HttpError::not_found("no_such_runbook", detail)
         })?,
     };
     Ok(HttpResponse::Ok()

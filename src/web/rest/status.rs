@@ -6,7 +6,7 @@ use crate::domain::protocol::{Zones, frames};
 use crate::domain::status::CadenceView;
 use crate::views::status::{SeamStatus, VerdictStatus};
 use crate::views::{ServiceView, SymbolView};
-use crate::web::shared::{Thread, Trouble};
+use crate::web::shared::{HttpError, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -49,7 +49,7 @@ struct SymbolStatus<'a> {
 }
 
 /// `GET /status`. The members are sent in the order of their names.
-pub(crate) async fn status(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn status(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let page = page(&thread, &thread.view(), thread.registry.clock().now());
     Ok(HttpResponse::Ok().json(page))

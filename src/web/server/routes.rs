@@ -8,7 +8,7 @@ use crate::web::rest::{events, health, history, market, metrics, pages, runbooks
 #[cfg(feature = "test-hooks")]
 use crate::web::server::test_routes;
 use crate::web::shared::{
-    Thread, Trouble, layers,
+    HttpError, Thread, layers,
     query::{twice, unknown},
 };
 use crate::web::sse;
@@ -106,7 +106,7 @@ async fn options() -> HttpResponse {
 
 async fn only_reading(request: HttpRequest) -> HttpResponse {
     let detail = format!("{} is only read: GET or HEAD", request.path());
-    let refusal = Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    let refusal = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     let refusal = refusal.of_path(request.path());
     let mut answer = refusal.error_response();
     let allowed = header::HeaderValue::from_static(READS_ALONE);
@@ -116,9 +116,9 @@ async fn only_reading(request: HttpRequest) -> HttpResponse {
 
 /// The parameters of a WebSocket's address. An unknown parameter is refused: if `?symbol=` were ignored, the client would get
 /// every pair.
-fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> {
+fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, HttpError> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
-        .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
+        .map_err(|error| HttpError::bad_request(format!("the query string cannot be read: {error}")))?;
     let mut channels = None;
     let mut token = None;
     for (name, value) in pairs.into_inner() {
@@ -142,7 +142,7 @@ fn plan(request: &HttpRequest, symbol: Option<Symbol>) -> Result<Plan, Trouble> 
     })
 }
 
-async fn ws_all(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Trouble> {
+async fn ws_all(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, HttpError> {
     admit::upgrade(&request, payload, plan(&request, None)?)
 }
 
@@ -150,13 +150,13 @@ async fn ws_symbol(
     request: HttpRequest,
     payload: web::Payload,
     symbol: web::Path<String>,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, HttpError> {
     let symbol = Thread::of(&request)?.symbol(&symbol)?;
     admit::upgrade(&request, payload, plan(&request, Some(symbol))?)
 }
 
 /// The vendor's methods, where the settings let them be answered.
-async fn td_method(request: HttpRequest, method: web::Path<String>) -> Result<HttpResponse, Trouble> {
+async fn td_method(request: HttpRequest, method: web::Path<String>) -> Result<HttpResponse, HttpError> {
     if Thread::of(&request)?.common.twelvedata {
         return Ok(td::answer(request, method).await);
     }
@@ -164,15 +164,15 @@ async fn td_method(request: HttpRequest, method: web::Path<String>) -> Result<Ht
 }
 
 /// The vendor's WebSocket, likewise.
-async fn td_stream(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Trouble> {
+async fn td_stream(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, HttpError> {
     if Thread::of(&request)?.common.twelvedata {
         return Ok(td::stream(&request, payload));
     }
     nowhere(request).await
 }
 
-async fn nowhere(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+async fn nowhere(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let path: String = request.path().chars().take(100).collect();
     let detail = format!("there is nothing at {path}");
-    Err(Trouble::not_found("no_such_path", detail).of_path(request.path()))
+    Err(HttpError::not_found("no_such_path", detail).of_path(request.path()))
 }

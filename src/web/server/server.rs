@@ -273,19 +273,20 @@ pub fn serve(mut parts: WebParts) -> Result<RunningServer, ServeError> {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT))?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(4_096)?;
-        Ok(TcpListener::from(socket))
-    };
-    open().map_err(|source: io::Error| match source.kind() {
+    open_listener(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ServeError::InUse(address),
         _ => ServeError::Bind { address, source },
     })
+}
+
+fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_user_timeout(Some(limits::CLIENT_TCP_TIMEOUT))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    Ok(TcpListener::from(socket))
 }
 
 fn common(parts: &WebParts, share: ClientShare, drain: watch::Receiver<Option<Drain>>) -> Common {

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -90,25 +90,32 @@ pub(crate) fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
-    let wrong_cert = |what: String| TlsError::Cert {
+    let chain = read_chain(&files.cert).map_err(|what| TlsError::Cert {
         file: files.cert.clone(),
         what,
-    };
-    let wrong_key = |what: String| TlsError::Key {
+    })?;
+    certify(&files.key, chain).map_err(|what| TlsError::Key {
         file: files.key.clone(),
         what,
-    };
-    let chain = CertificateDer::pem_file_iter(&files.cert).map_err(|error| wrong_cert(error.to_string()))?;
-    let chain: Vec<CertificateDer<'static>> = chain
-        .collect::<Result<_, _>>()
-        .map_err(|error| wrong_cert(error.to_string()))?;
+    })
+}
+
+fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    let chain = chain
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.to_string())?;
     if chain.is_empty() {
-        return Err(wrong_cert("it holds no certificate".to_owned()));
+        return Err("it holds no certificate".to_owned());
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong_key(error.to_string()))?;
-    let signing = ring::sign::any_supported_type(&key).map_err(|error| wrong_key(error.to_string()))?;
+    Ok(chain)
+}
+
+fn certify(file: &Path, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, String> {
+    let key = PrivateKeyDer::from_pem_file(file).map_err(|error| error.to_string())?;
+    let signing = ring::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
     let certified = CertifiedKey::new(chain, signing);
-    certified.keys_match().map_err(|error| wrong_key(error.to_string()))?;
+    certified.keys_match().map_err(|error| error.to_string())?;
     Ok(certified)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::settings;
-use crate::web::shared::Trouble;
+use crate::web::shared::HttpError;
 use actix_web::http::StatusCode;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -64,7 +64,7 @@ impl Door {
     }
 
     /// Admits a client, or returns why not.
-    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, Trouble> {
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, HttpError> {
         let now = self.since.elapsed();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_sub(state.second) >= Duration::from_secs(1) {
@@ -96,8 +96,8 @@ impl Door {
 }
 
 /// An answer to who comes when there is no room.
-pub(super) fn full(detail: &str) -> Trouble {
-    Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).with("code", 1203)
+pub(super) fn full(detail: &str) -> HttpError {
+    HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).with("code", 1203)
 }
 
 impl Drop for Pass {

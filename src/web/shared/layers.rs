@@ -1,7 +1,7 @@
 //! Middleware of every request: a request id, security headers, CORS, and the token where one is required.
 
 use crate::clock::Stopwatch;
-use crate::web::shared::{Access, Thread, Trouble};
+use crate::web::shared::{Access, HttpError, Thread};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -137,8 +137,8 @@ pub(crate) async fn authorize(
     }
     let (request, _) = request.into_parts();
     let refusal = match access {
-        Access::Refused => Trouble::unauthorized("the token is not valid"),
-        _ => Trouble::new(
+        Access::Refused => HttpError::unauthorized("the token is not valid"),
+        _ => HttpError::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
             "a token is needed: Authorization: Bearer <token>",

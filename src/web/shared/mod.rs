@@ -14,7 +14,7 @@ pub(crate) mod hooks;
 pub(crate) use access::{Access, InboundWindow};
 pub use door::DoorLimits;
 pub(crate) use door::{Door, Pass};
-pub(crate) use problem::Trouble;
+pub(crate) use problem::HttpError;
 pub(crate) use query::{BarPlace, EVER, Query};
 pub(crate) use remembered_actions::{KnownAction, RememberedActions};
 pub use thread::StartShard;

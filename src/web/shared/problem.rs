@@ -8,14 +8,14 @@ use std::fmt;
 
 /// An answer that is an error.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
+pub(crate) struct HttpError {
     status: StatusCode,
     kind: &'static str,
     detail: String,
     more: Map<String, Value>,
 }
 
-impl Trouble {
+impl HttpError {
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -56,7 +56,7 @@ impl Trouble {
     }
 }
 
-impl Trouble {
+impl HttpError {
     /// The same as a charting library reads it too, where its feed was asked.
     pub(crate) fn of_path(self, path: &str) -> Self {
         if !path.starts_with("/udf/") {
@@ -67,13 +67,13 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
     }
 }
 
-impl ResponseError for Trouble {
+impl ResponseError for HttpError {
     fn status_code(&self) -> StatusCode {
         self.status
     }

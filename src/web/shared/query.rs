@@ -3,7 +3,7 @@
 
 use crate::domain::model::{Interval, JournalPlace, MOMENT_FORMS, Moment, Symbol, Timestamp};
 use crate::store::{GapPlace, TickPlace};
-use crate::web::shared::{Access, Thread, Trouble};
+use crate::web::shared::{Access, HttpError, Thread};
 use actix_web::{HttpMessage, HttpRequest, web};
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
@@ -29,11 +29,12 @@ const BEFORE: &str = "before:";
 impl BarPlace {
     /// As `next_cursor` shows it.
     pub(crate) fn text(self, zone: chrono_tz::Tz) -> String {
-        let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.rfc3339(zone));
-        match self {
-            Self::After(at) => shown(at),
-            Self::Before(at) => format!("{BEFORE}{}", shown(at)),
-        }
+        let (before, at) = match self {
+            Self::After(at) => ("", at),
+            Self::Before(at) => (BEFORE, at),
+        };
+        let at = at.map_or_else(String::new, |at| at.rfc3339(zone));
+        format!("{before}{at}")
     }
 }
 
@@ -46,9 +47,9 @@ pub(crate) struct Query {
 
 impl Query {
     /// Those of `request`; each must be in `known`, and come once.
-    pub(crate) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Trouble> {
+    pub(crate) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, HttpError> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
-            .map_err(|error| Trouble::bad_request(format!("the query string cannot be read: {error}")))?;
+            .map_err(|error| HttpError::bad_request(format!("the query string cannot be read: {error}")))?;
         let mut given = BTreeMap::new();
         for (name, value) in pairs.into_inner() {
             if !known.contains(&name.as_str()) {
@@ -69,7 +70,7 @@ impl Query {
     }
 
     /// `symbol`, in any spelling; the first that the token opens by default.
-    pub(crate) fn symbol(&self, thread: &Thread) -> Result<Symbol, Trouble> {
+    pub(crate) fn symbol(&self, thread: &Thread) -> Result<Symbol, HttpError> {
         if let Some(text) = self.text("symbol") {
             let names: Vec<&str> = thread.common.symbols.iter().map(Symbol::as_str).collect();
             let symbol = thread
@@ -79,15 +80,15 @@ impl Query {
                 .access
                 .may(symbol)
                 .then_some(symbol)
-                .ok_or_else(|| Trouble::forbidden(format!("this token does not open {symbol}")));
+                .ok_or_else(|| HttpError::forbidden(format!("this token does not open {symbol}")));
         }
         let mut open = thread.common.symbols.iter().filter(|symbol| self.access.may(**symbol));
         let first = open.next().copied();
-        first.ok_or_else(|| Trouble::forbidden("this token opens no pair that is served here"))
+        first.ok_or_else(|| HttpError::forbidden("this token opens no pair that is served here"))
     }
 
     /// `interval`; five minutes by default.
-    pub(crate) fn interval(&self, thread: &Thread) -> Result<Interval, Trouble> {
+    pub(crate) fn interval(&self, thread: &Thread) -> Result<Interval, HttpError> {
         let Some(text) = self.text("interval") else {
             return Ok(Interval::M5);
         };
@@ -102,7 +103,7 @@ impl Query {
     }
 
     /// A number within bounds.
-    pub(crate) fn number(&self, name: &str, default: u32, most: u32) -> Result<u32, Trouble> {
+    pub(crate) fn number(&self, name: &str, default: u32, most: u32) -> Result<u32, HttpError> {
         let Some(text) = self.text(name) else {
             return Ok(default);
         };
@@ -111,7 +112,7 @@ impl Query {
     }
 
     /// A sequence number.
-    pub(crate) fn seq(&self, name: &str) -> Result<Option<u64>, Trouble> {
+    pub(crate) fn seq(&self, name: &str) -> Result<Option<u64>, HttpError> {
         self.text(name)
             .map(|text: &str| {
                 let number = text.parse().ok().filter(|number| i64::try_from(*number).is_ok());
@@ -121,7 +122,7 @@ impl Query {
     }
 
     /// The `next_cursor` of a page of bars.
-    pub(crate) fn bar_place(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<BarPlace>, Trouble> {
+    pub(crate) fn bar_place(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<BarPlace>, HttpError> {
         self.text(name)
             .map(|text: &str| {
                 let place = match text.strip_prefix(BEFORE) {
@@ -134,7 +135,7 @@ impl Query {
     }
 
     /// The `next_cursor` of a page of gaps.
-    pub(crate) fn gap_place(&self, name: &str) -> Result<Option<GapPlace>, Trouble> {
+    pub(crate) fn gap_place(&self, name: &str) -> Result<Option<GapPlace>, HttpError> {
         let ever = EVER.0.micros()..=EVER.1.micros();
         self.text(name)
             .map(|text: &str| {
@@ -146,7 +147,7 @@ impl Query {
     }
 
     /// The `next_cursor` of a page of the journal.
-    pub(crate) fn journal_place(&self, name: &str) -> Result<Option<JournalPlace>, Trouble> {
+    pub(crate) fn journal_place(&self, name: &str) -> Result<Option<JournalPlace>, HttpError> {
         let ever = EVER.0.micros()..=EVER.1.micros();
         self.text(name)
             .map(|text: &str| {
@@ -163,7 +164,7 @@ impl Query {
     }
 
     /// The `next_cursor` of a page of ticks.
-    pub(crate) fn tick_place(&self, name: &str) -> Result<Option<TickPlace>, Trouble> {
+    pub(crate) fn tick_place(&self, name: &str) -> Result<Option<TickPlace>, HttpError> {
         let ever = EVER.0.micros()..=EVER.1.micros();
         self.text(name)
             .map(|text: &str| {
@@ -175,14 +176,14 @@ impl Query {
     }
 
     /// An instant, as [`Moment`] reads it; a date is its midnight in the market's zone.
-    pub(crate) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, Trouble> {
+    pub(crate) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, HttpError> {
         self.text(name)
             .map(|text: &str| instant(text, zone).ok_or_else(|| wrong(name, text, MOMENT_FORMS)))
             .transpose()
     }
 
     /// A date.
-    pub(crate) fn date(&self, name: &str) -> Result<Option<NaiveDate>, Trouble> {
+    pub(crate) fn date(&self, name: &str) -> Result<Option<NaiveDate>, HttpError> {
         self.text(name)
             .map(|text: &str| {
                 let date = text
@@ -195,7 +196,7 @@ impl Query {
     }
 
     /// `from` and `to`, where the second is not before the first.
-    pub(crate) fn stretch(&self, zone: chrono_tz::Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), Trouble> {
+    pub(crate) fn stretch(&self, zone: chrono_tz::Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), HttpError> {
         let from = self.instant("from", zone)?;
         let to = self.instant("to", zone)?;
         match (from, to, self.text("to")) {
@@ -205,13 +206,13 @@ impl Query {
     }
 
     /// One of a list; the first by default.
-    pub(crate) fn choice(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Trouble> {
+    pub(crate) fn choice(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, HttpError> {
         let first = allowed.first().copied().unwrap_or_default();
         Ok(self.choice_of(name, allowed)?.unwrap_or(first))
     }
 
     /// One of a list, if it was given.
-    pub(crate) fn choice_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, Trouble> {
+    pub(crate) fn choice_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, HttpError> {
         self.text(name)
             .map(|text: &str| {
                 let found = allowed.iter().find(|one| **one == text).copied();
@@ -227,37 +228,45 @@ fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
 }
 
 /// An answer to a value that is not what it may be.
-pub(crate) fn wrong(parameter: &str, given: &str, allowed: &str) -> Trouble {
+pub(crate) fn wrong(parameter: &str, given: &str, allowed: &str) -> HttpError {
     let shown = cut(given);
     let detail = format!("{}: {shown:?} is not {allowed}", cut(parameter));
-    name(Trouble::bad_request(detail), parameter, given, allowed)
+    name(HttpError::bad_request(detail), parameter, given, allowed)
 }
 
 /// An answer to a parameter that comes more than once.
-pub(crate) fn twice(parameter: &str, given: &str) -> Trouble {
+pub(crate) fn twice(parameter: &str, given: &str) -> HttpError {
     let detail = format!("{} is given more than once", cut(parameter));
-    name(Trouble::bad_request(detail), parameter, given, "one value")
+    name(HttpError::bad_request(detail), parameter, given, "one value")
+}
+
+/// The name that is at most `most` typing errors away from what was given.
+pub(crate) fn find_nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>, most: usize) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .min_by_key(|(far, _)| *far)
+        .filter(|(far, _)| *far <= most)
+        .map(|(_, name)| name)
 }
 
 /// An answer to a parameter that is not known here; `hint` ends the sentence.
-pub(crate) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) -> Trouble {
+pub(crate) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) -> HttpError {
     let there = if known.is_empty() {
         "none".to_owned()
     } else {
         known.join(", ")
     };
-    let near = |name: &&&str| strsim::damerau_levenshtein(parameter, name);
-    let meant = known.iter().min_by_key(near).filter(|name| near(name) <= 2);
+    let meant = find_nearest(parameter, known.iter().copied(), 2);
     let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
     let detail = format!(
         "{:?} is no parameter of this address: there are {there}{meant}{hint}",
         cut(parameter)
     );
-    name(Trouble::bad_request(detail), parameter, given, &there)
+    name(HttpError::bad_request(detail), parameter, given, &there)
 }
 
 /// Names the parameter, what was given, and what is allowed.
-pub(crate) fn name(trouble: Trouble, parameter: &str, given: &str, allowed: &str) -> Trouble {
+pub(crate) fn name(trouble: HttpError, parameter: &str, given: &str, allowed: &str) -> HttpError {
     let named = trouble.with("parameter", cut(parameter)).with("given", cut(given));
     named.with("allowed", allowed)
 }

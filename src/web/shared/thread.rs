@@ -8,7 +8,7 @@ use crate::ledger::LedgerReader;
 use crate::measures::Measures;
 use crate::store::Store;
 use crate::views::ServiceView;
-use crate::web::shared::{Door, RememberedActions, Tokens, Trouble, door::full};
+use crate::web::shared::{Door, HttpError, RememberedActions, Tokens, door::full, query::find_nearest};
 use actix::{Addr, Recipient};
 use actix_web::HttpRequest;
 use std::cell::Cell;
@@ -74,7 +74,7 @@ pub(crate) struct StreamPlace(Rc<Thread>);
 
 impl StreamPlace {
     /// Takes one, or says that there is none.
-    pub(crate) fn take(thread: &Rc<Thread>) -> Result<Self, Trouble> {
+    pub(crate) fn take(thread: &Rc<Thread>) -> Result<Self, HttpError> {
         let held = thread.streams.get();
         if held >= thread.common.streams_a_worker {
             return Err(full(
@@ -94,9 +94,9 @@ impl Drop for StreamPlace {
 
 impl Thread {
     /// The thread that serves `request`.
-    pub(crate) fn of(request: &HttpRequest) -> Result<Rc<Self>, Trouble> {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Rc<Self>, HttpError> {
         let thread = request.app_data::<Rc<Self>>().map(Rc::clone);
-        thread.ok_or_else(|| Trouble::unavailable("not_ready", "the service is starting"))
+        thread.ok_or_else(|| HttpError::unavailable("not_ready", "the service is starting"))
     }
 
     /// The published view of the service; one that is too old is replaced by an outdated one.
@@ -109,17 +109,17 @@ impl Thread {
     }
 
     /// Reads a symbol in any spelling, if it is served here.
-    pub(crate) fn symbol(&self, text: &str) -> Result<Symbol, Trouble> {
+    pub(crate) fn symbol(&self, text: &str) -> Result<Symbol, HttpError> {
         let parsed = text.parse::<Symbol>().ok();
         let found = parsed.filter(|symbol| self.common.symbols.contains(symbol));
         found.ok_or_else(|| self.not_served(unknown_symbol(text, &self.common.symbols)))
     }
 
     /// The error that lists the pairs that are served.
-    pub(crate) fn not_served(&self, message: String) -> Trouble {
+    pub(crate) fn not_served(&self, message: String) -> HttpError {
         let names = self.common.symbols.iter();
         let names = names.map(|symbol| serde_json::json!(symbol.as_str())).collect();
-        Trouble::not_found("unknown_symbol", message).with("symbols", serde_json::Value::Array(names))
+        HttpError::not_found("unknown_symbol", message).with("symbols", serde_json::Value::Array(names))
     }
 }
 
@@ -129,8 +129,7 @@ pub(crate) fn unknown_symbol(text: &str, symbols: &[Symbol]) -> String {
     let upper = asked.to_ascii_uppercase();
     let shows = !asked.is_empty() && asked.chars().all(|letter| letter.is_ascii_graphic());
     let asked = if shows { asked } else { format!("{asked:?}") };
-    let near = |symbol: &&Symbol| strsim::damerau_levenshtein(&upper, symbol.as_str());
-    match symbols.iter().min_by_key(near).filter(|symbol| near(symbol) <= 2) {
+    match find_nearest(&upper, symbols.iter().map(Symbol::as_str), 2) {
         Some(symbol) => format!("{asked} is not served here; did you mean {symbol}?"),
         None => format!("{asked} is not served here"),
     }

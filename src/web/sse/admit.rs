@@ -7,7 +7,7 @@ use crate::domain::model::{Channel, Symbol};
 use crate::domain::protocol::{EventStream, Options, Positions, Wanted, event_stream::retry, requests};
 use crate::limits;
 use crate::web::shared::{
-    Access, Query, Thread, Trouble,
+    Access, HttpError, Query, Thread,
     access::shown_token,
     query::{name, wrong},
     thread::StreamPlace,
@@ -23,7 +23,7 @@ use socket2::Socket;
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `GET /sse`.
-pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     handshake::check_origin(&request, &thread.common.origins)?;
     let query = Query::of(&request, &["channels", "last_event_id", "token"])?;
@@ -86,21 +86,21 @@ fn answer() -> HttpResponseBuilder {
 }
 
 /// What the token that is shown opens, where one is asked for.
-fn admitted(request: &HttpRequest, thread: &Thread, in_query: Option<&str>) -> Result<Access, Trouble> {
+fn admitted(request: &HttpRequest, thread: &Thread, in_query: Option<&str>) -> Result<Access, HttpError> {
     let shown = shown_token(request, thread, in_query);
     match Access::of(thread, shown.as_deref()) {
-        Access::Refused => Err(Trouble::unauthorized("the token is not valid")),
+        Access::Refused => Err(HttpError::unauthorized("the token is not valid")),
         Access::Awaited => {
             let wanted =
                 "a token is needed: Authorization: Bearer <token>, or ?token= where server.query_tokens allows it";
-            Err(Trouble::new(StatusCode::UNAUTHORIZED, "unauthenticated", wanted))
+            Err(HttpError::new(StatusCode::UNAUTHORIZED, "unauthenticated", wanted))
         }
         access => Ok(access),
     }
 }
 
 /// Where the client's last stream ended: the header is newer than the address, which a browser repeats.
-fn positions(request: &HttpRequest, query: &Query) -> Result<Positions, Trouble> {
+fn positions(request: &HttpRequest, query: &Query) -> Result<Positions, HttpError> {
     let header = request.headers().get(LAST_EVENT_ID);
     let (parameter, text) = match header {
         Some(value) => ("Last-Event-ID", value.to_str().unwrap_or("\u{fffd}")),
@@ -111,12 +111,12 @@ fn positions(request: &HttpRequest, query: &Query) -> Result<Positions, Trouble>
 }
 
 /// The channels to follow, and whether the status is among them; those of `/ws` where none are named.
-fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec<Channel>, bool), Trouble> {
+fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec<Channel>, bool), HttpError> {
     let allowed = allowed(thread, access);
     let Some(list) = list else {
         let channels = wanted::default_channels(&allowed);
         return match channels.is_empty() {
-            true => Err(Trouble::forbidden("this token opens no pair that is served here")),
+            true => Err(HttpError::forbidden("this token opens no pair that is served here")),
             false => Ok((channels, true)),
         };
     };
@@ -125,11 +125,11 @@ fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec
     for one in names {
         let read = requests::wanted(one).map_err(|_| unknown(thread, one))?;
         wanted::expand(&thread.common, &thread.common.symbols, &[read])
-            .map_err(|(_, message)| name(Trouble::bad_request(message), "channels", one, &served(thread)))?;
+            .map_err(|(_, message)| name(HttpError::bad_request(message), "channels", one, &served(thread)))?;
         asked.push(read);
     }
     let channels =
-        wanted::expand(&thread.common, &allowed, &asked).map_err(|(_, message)| Trouble::forbidden(message))?;
+        wanted::expand(&thread.common, &allowed, &asked).map_err(|(_, message)| HttpError::forbidden(message))?;
     let status = asked.contains(&Wanted::Status);
     if channels.is_empty() && !status {
         return Err(wrong("channels", list, &served(thread)));
@@ -142,17 +142,15 @@ fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec
 }
 
 /// An answer to a name that is no channel's, with the one that may have been meant.
-fn unknown(thread: &Thread, given: &str) -> Trouble {
+fn unknown(thread: &Thread, given: &str) -> HttpError {
     let common = &thread.common;
     let bars = common.intervals.iter().map(|interval| format!("bars.{interval}"));
     let topics = bars.chain(["ticks", "quality", "session"].map(str::to_owned));
-    let each = |topic: String| {
+    let there = topics.flat_map(|topic| {
         let symbols = common.symbols.iter().map(Symbol::as_str).chain(["*"]);
-        symbols
-            .map(move |symbol| format!("{topic}:{symbol}"))
-            .collect::<Vec<_>>()
-    };
-    let there = topics.flat_map(each).chain(["events", "status"].map(str::to_owned));
+        symbols.map(move |symbol| format!("{topic}:{symbol}"))
+    });
+    let there = there.chain(["events", "status"].map(str::to_owned));
     let near = there
         .map(|name| (strsim::damerau_levenshtein(given, &name), name))
         .min_by_key(|(far, _)| *far)

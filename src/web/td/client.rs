@@ -14,7 +14,7 @@ use crate::domain::vendor::events::{self, Empty, Sorted, StreamAction};
 use crate::limits;
 use crate::web::shared::{Access, InboundWindow, Thread};
 use crate::web::td::{PriceStream, TdQuestion};
-use crate::web::ws::{Said, Speaker};
+use crate::web::ws::{InboundMessage, Speaker};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -45,7 +45,7 @@ impl Speaker for TdOpening {
         Some(Box::new(PriceStream))
     }
 
-    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static) {
+    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = InboundMessage> + 'static) {
         TdClient::create(|ctx| {
             ctx.set_mailbox_capacity(1);
             ctx.add_stream(hears);
@@ -82,7 +82,7 @@ impl TdClient {
     }
 
     fn hear(&mut self, text: &str, ctx: &mut Context<Self>) {
-        if !self.within_rate() {
+        if !self.count_message() {
             let limit = limits::CLIENT_INBOUND_PER_SECOND;
             return self.complain(&format!(
                 "The server received more than {limit} events from you in a second. You may wait for the next second."
@@ -168,8 +168,8 @@ impl TdClient {
         self.thread.common.symbols.contains(&symbol) && self.access.may(symbol)
     }
 
-    /// Whether the client is within its rate. Beyond a grace it is closed.
-    fn within_rate(&mut self) -> bool {
+    /// Counts a message of the client, and says whether it is within its rate. Beyond a grace the client is closed.
+    fn count_message(&mut self) -> bool {
         let over = self.window.over(self.thread.registry.now());
         if over > limits::CLIENT_INBOUND_GRACE {
             self.close(Close::TooManyRequests, "too many messages in a second");
@@ -204,24 +204,24 @@ impl Actor for TdClient {
     }
 }
 
-impl StreamHandler<Said> for TdClient {
-    fn handle(&mut self, said: Said, ctx: &mut Context<Self>) {
+impl StreamHandler<InboundMessage> for TdClient {
+    fn handle(&mut self, said: InboundMessage, ctx: &mut Context<Self>) {
         let now = self.thread.registry.now();
         self.connection.mark_alive(now);
         if !self.connection.is_open() {
             return;
         }
         match said {
-            Said::Text(text) => self.hear(&text, ctx),
-            Said::Ping(payload) => {
-                if self.within_rate() {
+            InboundMessage::Text(text) => self.hear(&text, ctx),
+            InboundMessage::Ping(payload) => {
+                if self.count_message() {
                     self.say(&frames::frame(frames::PONG, &payload));
                 }
             }
-            Said::Pong => {}
-            Said::Binary(_) => self.close(Close::Unsupported, "messages are text"),
-            Said::Close(code) => self.connection.close_answered(code, now),
-            Said::Violation(close, why) => self.connection.fail(close, why, now),
+            InboundMessage::Pong => {}
+            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages are text"),
+            InboundMessage::Close(code) => self.connection.close_answered(code, now),
+            InboundMessage::Violation(close, why) => self.connection.fail(close, why, now),
         }
     }
 

@@ -82,12 +82,17 @@ pub(super) fn quote(
             "percent_change": percent(price, before), "is_market_open": open,
         }));
     }
-    let of_session = || bars.iter().filter(|bar| bar.session_date == newest.session_date);
+    let of_session = bars.iter().filter(|bar| bar.session_date == newest.session_date);
     let before = bars.iter().rev().find(|bar| bar.session_date != newest.session_date);
     let before = before.map(|bar| bar.ohlc.close);
-    let first = of_session().next().unwrap_or(newest);
-    let high = of_session().map(|bar| bar.ohlc.high).max().unwrap_or(price).max(price);
-    let low = of_session().map(|bar| bar.ohlc.low).min().unwrap_or(price).min(price);
+    let first = of_session.clone().next().unwrap_or(newest);
+    let high = of_session
+        .clone()
+        .map(|bar| bar.ohlc.high)
+        .max()
+        .unwrap_or(price)
+        .max(price);
+    let low = of_session.map(|bar| bar.ohlc.low).min().unwrap_or(price).min(price);
     let (base, quoted) = currencies(&symbol);
     Ok(json!({
         "symbol": symbol, "name": format!("{base} / {quoted}"), "exchange": "PHYSICAL CURRENCY",

@@ -138,13 +138,15 @@ impl TdQuestion {
             _ => self.two_sessions(symbol).await?,
         };
         let sessions = self.calendar(symbol);
-        let open = || sessions.as_ref().and_then(|sessions| sessions.at(self.now()));
         match method {
             "price" => compose::price(last.as_ref(), &bars, decimals),
             "exchange_rate" => compose::rate(symbol, last.as_ref(), &bars, decimals),
             "quote" => {
+                let open = sessions
+                    .as_ref()
+                    .is_some_and(|sessions| sessions.at(self.now()).is_some());
                 let begun = last.and_then(|last| sessions.as_ref()?.at(last.tick.at));
-                compose::quote(symbol, (last.as_ref(), begun), &bars, open().is_some(), decimals)
+                compose::quote(symbol, (last.as_ref(), begun), &bars, open, decimals)
             }
             _ => {
                 let unfinished = compose::unfinished(sessions.as_deref(), self.now());

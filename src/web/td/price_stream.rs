@@ -9,7 +9,7 @@
 //!  everything else                         nothing
 //! ```
 
-use crate::domain::model::{Price, Symbol};
+use crate::domain::model::Symbol;
 use crate::domain::protocol::{Close, Framing, frames};
 use crate::domain::vendor::events;
 use bytes::BytesMut;
@@ -48,14 +48,8 @@ struct TickData<'a> {
 
 impl TickData<'_> {
     fn event(&self) -> String {
-        let side = |raw: Option<&RawValue>| raw.and_then(|raw| raw.get().parse::<Price>().ok());
-        events::price(
-            &self.symbol,
-            self.timestamp,
-            self.price.get(),
-            side(self.bid),
-            side(self.ask),
-        )
+        let [bid, ask] = [self.bid, self.ask].map(|side| side.and_then(|raw| raw.get().parse().ok()));
+        events::price(&self.symbol, self.timestamp, self.price.get(), bid, ask)
     }
 }
 
@@ -99,7 +93,7 @@ impl Framing for PriceStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::{Event, Timestamp};
+    use crate::domain::model::{Event, Price, Timestamp};
     use crate::domain::protocol::frames::{frame, text_frame};
     use crate::domain::vendor::events::HEARTBEAT;
     use crate::web::tests::stage::tick_event;

@@ -68,8 +68,8 @@ impl TdQuestion {
 
     /// The interval of ours whose bars answer for this one of the vendor's; none where they are made of bars of five minutes.
     pub(super) fn ours(&self, asked: SeriesInterval) -> Result<Option<Interval>, ApiError> {
-        let made = |interval: Interval| self.thread.common.intervals.contains(&interval);
-        let Some(missing) = asked.ours().filter(|interval| !made(*interval)) else {
+        let made = &self.thread.common.intervals;
+        let Some(missing) = asked.ours().filter(|interval| !made.contains(interval)) else {
             return Ok(asked.ours());
         };
         let there = SeriesInterval::ALL.into_iter();

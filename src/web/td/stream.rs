@@ -1,7 +1,7 @@
 //! Admits the vendor's clients to the WebSocket: looks at key, handshake, origin and room.
 
 use crate::domain::vendor::ApiError;
-use crate::web::shared::Trouble;
+use crate::web::shared::HttpError;
 use crate::web::td::{TdOpening, TdQuestion, methods::refusal};
 use crate::web::ws::{admit, handshake};
 use actix_web::http::StatusCode;
@@ -26,7 +26,7 @@ fn upgrade(request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse,
 }
 
 /// Our refusal in the vendor's shape. It has no code for a request that is no handshake but 400.
-fn as_the_vendor(trouble: Trouble) -> ApiError {
+fn as_the_vendor(trouble: HttpError) -> ApiError {
     let code = match trouble.status_code() {
         StatusCode::UPGRADE_REQUIRED => StatusCode::BAD_REQUEST,
         status => status,

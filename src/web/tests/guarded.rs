@@ -3,7 +3,7 @@
 use crate::domain::model::{Always, Symbol};
 use crate::store::{Batch, Sqlite, Store};
 use crate::web::server::{TlsFiles, tls::config};
-use crate::web::tests::{paper::epoch, stage::Stage};
+use crate::web::tests::{memory_ledger::epoch, stage::Stage};
 use crate::web::{Tokens, WebParts};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -3,7 +3,7 @@
 use crate::domain::model::{Channel, Event, Head, Interval, Symbol, Timestamp};
 use crate::store::{Batch, Sqlite, Store};
 use crate::web::tests::{
-    paper::epoch,
+    memory_ledger::epoch,
     stage::{Stage, bar},
 };
 use chrono::DateTime;

@@ -5,7 +5,7 @@ mod guarded;
 mod history;
 mod hostile;
 pub(crate) mod misfits;
-pub(crate) mod paper;
+pub(crate) mod memory_ledger;
 mod actions;
 mod pattern;
 mod replays;

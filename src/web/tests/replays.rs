@@ -21,8 +21,8 @@ async fn with_history(bars: usize, in_ledger: u64) -> (tempfile::TempDir, Stage)
         bar
     };
     stage.tell_events((0..bars).map(write).collect());
-    store.write(stage.paper.batch()).await.unwrap();
-    stage.paper.forget_before(in_ledger);
+    store.write(stage.ledger.batch()).await.unwrap();
+    stage.ledger.forget_before(in_ledger);
     (folder, stage)
 }
 
@@ -110,8 +110,8 @@ async fn gaps_that_the_ledger_has_let_go_are_replayed_in_each_of_their_states() 
     let states = |id| [gap(id, GapStatus::Open), gap(id, GapStatus::Filled)];
     let gaps = (1..=600).flat_map(states);
     stage.tell_events(gaps.map(|gap| stage.number(Some(channel), Event::Gap(gap))).collect());
-    store.write(stage.paper.batch()).await.unwrap();
-    stage.paper.forget_before(1_190);
+    store.write(stage.ledger.batch()).await.unwrap();
+    stage.ledger.forget_before(1_190);
     let mut client = asks(&stage, &json!(["quality:USD/COP"]), &json!({"seq": 3})).await;
     let messages = client.until("replay_end").await;
     assert_eq!(messages[0]["channels"][0]["replayed"], 1_197);
@@ -180,7 +180,7 @@ async fn midway() -> (Stage, Client) {
 #[actix_rt::test]
 async fn a_replay_whose_rest_expires_is_not_passed_off_as_whole() {
     let (stage, mut client) = midway().await;
-    stage.paper.forget_before(4_500);
+    stage.ledger.forget_before(4_500);
     let error = client.until("error").await.pop().unwrap();
     assert_eq!(
         (&error["code"], &error["name"]),
@@ -193,7 +193,7 @@ async fn a_replay_whose_rest_expires_is_not_passed_off_as_whole() {
 #[actix_rt::test]
 async fn a_replay_whose_rest_cannot_be_read_ends_the_connection_and_nothing_is_lost() {
     let (stage, mut client) = midway().await;
-    stage.paper.wet();
+    stage.ledger.make_unreadable();
     let (code, reason) = client.closed().await;
     assert_eq!((code, reason.contains("resume")), (4011, true), "{reason}");
 }

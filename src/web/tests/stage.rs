@@ -10,7 +10,7 @@ use crate::domain::model::{
 use crate::domain::protocol::{Window, Zones};
 use crate::views::ServiceView;
 use crate::web::serve;
-use crate::web::tests::paper::Paper;
+use crate::web::tests::memory_ledger::MemoryLedger;
 use crate::web::{DoorLimits, Extras, RunningServer, WebParts};
 use actix::{Addr, Context};
 use actix_codec::{Decoder, Encoder};
@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(25);
 /// The stage.
 pub(crate) struct Stage {
     pub(crate) server: RunningServer,
-    pub(crate) paper: Paper,
+    pub(crate) ledger: MemoryLedger,
     pub(super) shards: Arc<Mutex<Vec<Addr<Fanout>>>>,
     pub(crate) counts: Arc<ClientCounts>,
     pub(crate) view: watch::Sender<Arc<ServiceView>>,
@@ -47,7 +47,7 @@ impl Stage {
 
     #[expect(clippy::disallowed_methods, reason = "the server must live as long as the test")]
     pub(crate) fn with(change: impl FnOnce(&mut WebParts)) -> Self {
-        let paper = Paper::default();
+        let ledger = MemoryLedger::default();
         let shards: Arc<Mutex<Vec<Addr<Fanout>>>> = Arc::default();
         let counts: Arc<ClientCounts> = Arc::default();
         let (view, views) = watch::channel(Arc::new(ServiceView {
@@ -56,7 +56,7 @@ impl Stage {
         }));
         let (status, statuses) = watch::channel(Bytes::new());
         let clock = Clock::manual(Timestamp::from_secs(START));
-        let (started, opened) = (Arc::clone(&shards), paper.clone());
+        let (started, opened) = (Arc::clone(&shards), ledger.clone());
         let mut parts = WebParts {
             bind: "127.0.0.1:0".parse().unwrap(),
             workers: 1,
@@ -92,7 +92,7 @@ impl Stage {
         actix_rt::spawn(server.take_server().unwrap());
         Self {
             server,
-            paper,
+            ledger,
             shards,
             counts,
             view,
@@ -104,7 +104,7 @@ impl Stage {
 
     /// Writes down an event, telling nobody.
     pub(crate) fn number(&self, channel: Option<Channel>, event: Event) -> Sequenced {
-        self.paper.number(channel, self.clock.now(), event)
+        self.ledger.number(channel, self.clock.now(), event)
     }
 
     /// Writes down so many ticks, telling nobody.
@@ -123,7 +123,7 @@ impl Stage {
     /// Tells the shards.
     pub(crate) fn tell(&self, items: Vec<Item>) {
         let told: Arc<[Told]> = items.into_iter().map(Told::from).collect();
-        let head = self.paper.head();
+        let head = self.ledger.head();
         for shard in self.shards.lock().unwrap().iter() {
             shard
                 .try_send(Recorded {

@@ -7,7 +7,7 @@ use crate::store::{Batch, Sqlite, Store};
 use crate::web::WebParts;
 use crate::web::tests::{
     guarded::with_tokens,
-    paper::epoch,
+    memory_ledger::epoch,
     stage::{Stage, bar},
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};

@@ -74,13 +74,15 @@ pub(super) fn opens(interval: Interval, from: Timestamp, to: Timestamp, zone: ch
     if interval != Interval::D1 {
         return (from, to);
     }
-    let midnight = |at: Timestamp| {
-        let date = at.datetime().date_naive();
-        let begins = date.and_time(NaiveTime::MIN).and_utc().timestamp() == at.secs();
-        let date = if begins { date } else { date + chrono::Days::new(1) };
-        crate::domain::model::Moment::Day(date).in_zone(zone)
-    };
-    (midnight(from), midnight(to))
+    (next_midnight(from, zone), next_midnight(to, zone))
+}
+
+/// Midnight in the zone of the day that begins at this instant of UTC, or else of the next one.
+fn next_midnight(at: Timestamp, zone: chrono_tz::Tz) -> Timestamp {
+    let date = at.datetime().date_naive();
+    let begins = date.and_time(NaiveTime::MIN).and_utc().timestamp() == at.secs();
+    let date = if begins { date } else { date + chrono::Days::new(1) };
+    crate::domain::model::Moment::Day(date).in_zone(zone)
 }
 
 /// `/history`: the bars, or where the last bar before them stands.
@@ -91,14 +93,13 @@ pub(super) fn history(bars: &[Bar], before: Option<&Bar>) -> Value {
             None => json!({"s": "no_data"}),
         };
     }
-    let prices = |of: fn(&Bar) -> Price| bars.iter().map(of).collect::<Vec<Price>>();
     json!({
         "s": "ok",
         "t": bars.iter().map(time).collect::<Vec<i64>>(),
-        "o": prices(|bar| bar.ohlc.open),
-        "h": prices(|bar| bar.ohlc.high),
-        "l": prices(|bar| bar.ohlc.low),
-        "c": prices(|bar| bar.ohlc.close),
+        "o": bars.iter().map(|bar| bar.ohlc.open).collect::<Vec<Price>>(),
+        "h": bars.iter().map(|bar| bar.ohlc.high).collect::<Vec<Price>>(),
+        "l": bars.iter().map(|bar| bar.ohlc.low).collect::<Vec<Price>>(),
+        "c": bars.iter().map(|bar| bar.ohlc.close).collect::<Vec<Price>>(),
     })
 }
 
@@ -191,7 +192,7 @@ pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, date: Option<Na
         return json!({"s": "error", "n": name, "v": {}, "errmsg": "there is no price yet"});
     };
     let date = date.max(bars.last().map(|bar| bar.session_date));
-    let of_session = || bars.iter().filter(|bar| Some(bar.session_date) == date);
+    let of_session = bars.iter().filter(|bar| Some(bar.session_date) == date);
     let before = bars.iter().rev().find(|bar| Some(bar.session_date) != date);
     let before = before.map(|bar| bar.ohlc.close);
     let change = before.map(|before| price.minus(before));
@@ -205,9 +206,9 @@ pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, date: Option<Na
         let hundredths = i128::from(price.minus(before).micros()) * 10_000 / i128::from(before.micros().max(1));
         Price::from_micros(i64::try_from(hundredths).unwrap_or(0).saturating_mul(10_000))
     }),
-        "open_price": of_session().next().map(|bar| bar.ohlc.open),
-        "high_price": of_session().map(|bar| bar.ohlc.high).max().map(|high| high.max(price)),
-        "low_price": of_session().map(|bar| bar.ohlc.low).min().map(|low| low.min(price)),
+        "open_price": of_session.clone().next().map(|bar| bar.ohlc.open),
+        "high_price": of_session.clone().map(|bar| bar.ohlc.high).max().map(|high| high.max(price)),
+        "low_price": of_session.map(|bar| bar.ohlc.low).min().map(|low| low.min(price)),
         "prev_close_price": before, "volume": 0}})
 }
 

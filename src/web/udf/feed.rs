@@ -64,8 +64,10 @@ impl ChartQuestion {
     fn interval(&self) -> Result<Interval, Refused> {
         let text = self.text("resolution")?;
         let made = &self.thread.common.intervals;
-        let there = || compose::resolutions(made).join(", ");
-        compose::interval(text, made).ok_or_else(|| format!("resolution: {:?} is not one of {}", cut(text), there()))
+        compose::interval(text, made).ok_or_else(|| {
+            let there = compose::resolutions(made).join(", ");
+            format!("resolution: {:?} is not one of {there}", cut(text))
+        })
     }
 
     /// An instant in Unix seconds.
@@ -221,9 +223,9 @@ async fn symbol_info(request: &HttpRequest) -> Result<Value, Refused> {
     };
     let now = thread.registry.clock().now().datetime().with_timezone(&zone).year();
     let oldest = bars.first().map_or(now, |bar| bar.session_date.year());
-    let day = |year: i32, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default();
-    let first = day(oldest.min(now) - limits::UDF_CALENDAR_YEARS, 1, 1);
-    let hours = market::TradedHours::of(calendar.as_ref(), first, day(now + 1, 12, 31));
+    let first = NaiveDate::from_ymd_opt(oldest.min(now) - limits::UDF_CALENDAR_YEARS, 1, 1).unwrap_or_default();
+    let last = NaiveDate::from_ymd_opt(now + 1, 12, 31).unwrap_or_default();
+    let hours = market::TradedHours::of(calendar.as_ref(), first, last);
     let decimals = market::decimals(&bars);
     Ok(market::symbol(symbol, zone, &hours, decimals, &thread.common.intervals))
 }

@@ -31,11 +31,14 @@ impl TradedHours {
         }
         let usual = counted.iter().max_by_key(|(_, count)| **count);
         let usual = usual.map_or("", |(hours, _)| *hours).to_owned();
-        let traded = |weekday: u32| {
-            let of_weekday = || days.iter().filter(|(date, _)| number(*date) == weekday);
-            of_weekday().filter(|(_, hours)| hours.is_some()).count() * 2 > of_weekday().count()
-        };
-        let week: Vec<u32> = (1..=7).filter(|weekday| traded(*weekday)).collect();
+        let mut week: Vec<u32> = Vec::new();
+        for weekday in 1..=7 {
+            let of_weekday = days.iter().filter(|(date, _)| number(*date) == weekday);
+            let traded = of_weekday.clone().filter(|(_, hours)| hours.is_some());
+            if traded.count() * 2 > of_weekday.count() {
+                week.push(weekday);
+            }
+        }
         let names: String = week.iter().map(u32::to_string).collect();
         let mut holidays: Vec<String> = Vec::new();
         let mut others: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -71,8 +74,9 @@ fn number(date: NaiveDate) -> u32 {
 }
 
 fn hours(session: &Session, zone: chrono_tz::Tz) -> String {
-    let text = |at: crate::domain::model::Timestamp| at.datetime().with_timezone(&zone).format("%H%M").to_string();
-    format!("{}-{}", text(session.opens), text(session.closes))
+    let [opens, closes] =
+        [session.opens, session.closes].map(|at| at.datetime().with_timezone(&zone).format("%H%M").to_string());
+    format!("{opens}-{closes}")
 }
 
 /// How many decimals these prices are written with, from two to six.

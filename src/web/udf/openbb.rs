@@ -1,12 +1,12 @@
 //! `/widgets.json` and `/apps.json`: what OpenBB Workspace shows of this service, a chart on the feed.
 
 use crate::domain::model::Symbol;
-use crate::web::shared::{Thread, Trouble};
+use crate::web::shared::{HttpError, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 /// `GET /widgets.json`.
-pub(crate) async fn widgets(request: HttpRequest) -> Result<HttpResponse, Trouble> {
+pub(crate) async fn widgets(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let first = thread.common.symbols.first().map(Symbol::compact);
     Ok(HttpResponse::Ok().json(json!({"prices": {

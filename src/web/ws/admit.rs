@@ -5,8 +5,8 @@ use crate::actors::fanout::{ClientRegistry, Connection, Transport};
 use crate::domain::model::Symbol;
 use crate::domain::protocol::{Framing, Wanted};
 use crate::limits;
-use crate::web::shared::{Access, Pass, Thread, Trouble, access::shown_token, layers};
-use crate::web::ws::{Body, Client, Handover, Reader, Said, Wire, client, handshake, wanted::wanted_of};
+use crate::web::shared::{Access, HttpError, Pass, Thread, access::shown_token, layers};
+use crate::web::ws::{Body, Client, Handover, InboundMessage, Reader, Wire, client, handshake, wanted::wanted_of};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::BytesMut;
 use futures_util::Stream;
@@ -33,16 +33,16 @@ pub(crate) struct Plan {
 }
 
 /// Upgrades a request and starts its session.
-pub(crate) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) -> Result<HttpResponse, Trouble> {
+pub(crate) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(request)?;
     handshake::check(request, &thread.common.origins)?;
     if thread.common.drain.borrow().is_some() {
-        return Err(Trouble::unavailable("shutting_down", "the service is shutting down"));
+        return Err(HttpError::unavailable("shutting_down", "the service is shutting down"));
     }
     let shown = shown_token(request, &thread, plan.token.as_deref());
     let access = Access::of(&thread, shown.as_deref());
     if matches!(access, Access::Refused) && layers::bearer(request).is_some() {
-        return Err(Trouble::unauthorized("the token is not valid"));
+        return Err(HttpError::unauthorized("the token is not valid"));
     }
     let pass = thread
         .common
@@ -71,7 +71,7 @@ pub(crate) trait Speaker: 'static {
     fn token(&self) -> Option<String>;
 
     /// Starts on its connection; `hears` are the client's messages.
-    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static);
+    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = InboundMessage> + 'static);
 }
 
 /// Answers a request that was admitted, and starts its session on its transport.
@@ -84,7 +84,7 @@ pub(crate) fn begin(
     thread: &Thread,
     pass: Pass,
     speaker: impl Speaker,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, HttpError> {
     let mut response = client::agree(request)?;
     let registry = Rc::clone(&thread.registry);
     if let Some(handover) = request.extensions().get::<Handover>() {
@@ -163,7 +163,7 @@ impl Speaker for Opening {
         None
     }
 
-    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static) {
+    fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = InboundMessage> + 'static) {
         Client::start(self, connection, hears);
     }
 }

@@ -10,12 +10,12 @@ use crate::actors::messages::{Subscribe, Unsubscribe};
 use crate::actors::repeat::RepeatEvery;
 use crate::domain::model::{Channel, Symbol};
 use crate::domain::protocol::{
-    Close, Options, Problem, Refusal, Request, Since, SubscribeRequest, Wanted, frames, requests,
+    Close, Options, Problem, Request, RequestRefusal, Since, SubscribeRequest, Wanted, frames, requests,
 };
 use crate::limits;
-use crate::web::shared::{Access, InboundWindow, Thread, Trouble};
+use crate::web::shared::{Access, HttpError, InboundWindow, Thread};
 use crate::web::ws::{
-    Opening, Said, answers,
+    InboundMessage, Opening, answers,
     wanted::{default_channels, expand},
 };
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, MailboxError, StreamHandler, WrapFuture};
@@ -27,8 +27,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 /// Accepts a handshake: the response, without a body.
-pub(super) fn agree(request: &HttpRequest) -> Result<HttpResponseBuilder, Trouble> {
-    ws::handshake_with_protocols(request, &["candela.v1"]).map_err(|error| Trouble::bad_request(error.to_string()))
+pub(super) fn agree(request: &HttpRequest) -> Result<HttpResponseBuilder, HttpError> {
+    ws::handshake_with_protocols(request, &["candela.v1"]).map_err(|error| HttpError::bad_request(error.to_string()))
 }
 
 /// The session.
@@ -50,7 +50,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Starts a session that reads from `hears`.
-    pub(crate) fn start(opening: Opening, connection: Rc<Connection>, hears: impl Stream<Item = Said> + 'static) {
+    pub(crate) fn start(
+        opening: Opening,
+        connection: Rc<Connection>,
+        hears: impl Stream<Item = InboundMessage> + 'static,
+    ) {
         let counts = opening.thread.registry.counts();
         let counted = opening.symbol.map(|symbol| counts.enter(symbol));
         Self::create(|ctx| {
@@ -173,7 +177,7 @@ impl Client {
     fn ask(&self, asked: impl Future<Output = Result<(), MailboxError>> + 'static, ctx: &mut Context<Self>) {
         let answered = asked.into_actor(self).map(|result, client, _| {
             if result.is_err() {
-                client.refuse(&Refusal {
+                client.refuse(&RequestRefusal {
                     id: None,
                     problem: Problem::NotReady,
                     message: "the request was lost in a restart; ask again".to_owned(),
@@ -195,7 +199,7 @@ impl Client {
         self.say(&answers::error(id, problem, message));
     }
 
-    fn refuse(&self, refusal: &Refusal) {
+    fn refuse(&self, refusal: &RequestRefusal) {
         self.say_error(refusal.id.clone(), refusal.problem, &refusal.message);
     }
 
@@ -203,8 +207,8 @@ impl Client {
         self.connection.close(close, reason, self.thread.registry.now());
     }
 
-    /// Whether the client is within its rate. Beyond a grace it is closed.
-    fn within_rate(&mut self) -> bool {
+    /// Counts a message of the client, and says whether it is within its rate. Beyond a grace the client is closed.
+    fn count_message(&mut self) -> bool {
         let over = self.window.over(self.thread.registry.now());
         if over > limits::CLIENT_INBOUND_GRACE {
             self.close(Close::TooManyRequests, "too many messages in a second");
@@ -213,7 +217,7 @@ impl Client {
     }
 
     fn hear(&mut self, text: &str, ctx: &mut Context<Self>) {
-        if !self.within_rate() {
+        if !self.count_message() {
             let message = format!("over {} messages in a second", limits::CLIENT_INBOUND_PER_SECOND);
             return self.say_error(None, Problem::RateLimited, &message);
         }
@@ -245,7 +249,7 @@ impl Client {
                     };
                     self.ask(self.thread.detach.send(detach), ctx);
                 }
-                Err((problem, message)) => self.refuse(&Refusal { id, problem, message }),
+                Err((problem, message)) => self.refuse(&RequestRefusal { id, problem, message }),
             },
         }
     }
@@ -260,7 +264,7 @@ impl Client {
                 })),
                 Err((problem, message)) => {
                     let id = subscribe.id;
-                    return self.refuse(&Refusal { id, problem, message });
+                    return self.refuse(&RequestRefusal { id, problem, message });
                 }
             }
         }
@@ -274,7 +278,7 @@ impl Client {
         };
         if follows.saturating_add(channels.len()) > limits::CLIENT_CHANNELS {
             let message = format!("{} channels are allowed on one connection", limits::CLIENT_CHANNELS);
-            return self.refuse(&Refusal {
+            return self.refuse(&RequestRefusal {
                 id: subscribe.id,
                 problem: Problem::ChannelLimit,
                 message,
@@ -320,10 +324,10 @@ impl Client {
         all.filter(|symbol| self.access.may(*symbol)).collect()
     }
 
-    fn hear_echo(&self, said: Said) {
+    fn hear_echo(&self, said: InboundMessage) {
         match said {
-            Said::Text(text) => self.say(&frames::text_frame(text.as_bytes())),
-            Said::Binary(bytes) => self.say(&frames::frame(frames::BINARY, &bytes)),
+            InboundMessage::Text(text) => self.say(&frames::text_frame(text.as_bytes())),
+            InboundMessage::Binary(bytes) => self.say(&frames::frame(frames::BINARY, &bytes)),
             _ => {}
         }
     }
@@ -337,18 +341,18 @@ impl Actor for Client {
     }
 }
 
-impl StreamHandler<Said> for Client {
-    fn handle(&mut self, said: Said, ctx: &mut Context<Self>) {
+impl StreamHandler<InboundMessage> for Client {
+    fn handle(&mut self, said: InboundMessage, ctx: &mut Context<Self>) {
         let now = self.thread.registry.now();
         self.connection.mark_alive(now);
         if !self.connection.is_open() {
-            if let Said::Close(code) = said {
+            if let InboundMessage::Close(code) = said {
                 self.connection.close_answered(code, now);
             }
             return;
         }
         match said {
-            Said::Violation(close, why) => {
+            InboundMessage::Violation(close, why) => {
                 if close == Close::TooLarge && !self.echo {
                     let message = format!(
                         "a message has at most {} bytes, over all its frames",
@@ -358,16 +362,16 @@ impl StreamHandler<Said> for Client {
                 }
                 self.connection.fail(close, why, now);
             }
-            Said::Close(code) => self.connection.close_answered(code, now),
-            Said::Pong => {}
-            Said::Ping(payload) => {
-                if self.echo || self.within_rate() {
+            InboundMessage::Close(code) => self.connection.close_answered(code, now),
+            InboundMessage::Pong => {}
+            InboundMessage::Ping(payload) => {
+                if self.echo || self.count_message() {
                     self.say(&frames::frame(frames::PONG, &payload));
                 }
             }
             said if self.echo => self.hear_echo(said),
-            Said::Text(text) => self.hear(&text, ctx),
-            Said::Binary(_) => self.close(Close::Unsupported, "messages are text"),
+            InboundMessage::Text(text) => self.hear(&text, ctx),
+            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages are text"),
         }
     }
 

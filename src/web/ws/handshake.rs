@@ -3,7 +3,7 @@
 //! The check in `actix_web_actors` accepts short keys, version 8 and HTTP/1.0, and no middleware covers the origin of an
 //! upgrade: any page on the web could open a socket in its visitor's name.
 
-use crate::web::shared::Trouble;
+use crate::web::shared::HttpError;
 use actix_web::HttpRequest;
 use actix_web::http::{Version, header};
 
@@ -11,24 +11,20 @@ use actix_web::http::{Version, header};
 ///
 /// # Errors
 /// The answer to send instead.
-pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), Trouble> {
+pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     if request.version() != Version::HTTP_11 {
-        return Err(Trouble::bad_request("a WebSocket handshake is made over HTTP/1.1"));
+        return Err(HttpError::bad_request("a WebSocket handshake is made over HTTP/1.1"));
     }
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let says = |name, word: &str| {
-        text(name).is_some_and(|value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
-    };
-    if !says(header::UPGRADE, "websocket") || !says(header::CONNECTION, "upgrade") {
-        return Err(Trouble::upgrade_required(
+    if !has_word(request, header::UPGRADE, "websocket") || !has_word(request, header::CONNECTION, "upgrade") {
+        return Err(HttpError::upgrade_required(
             "this address speaks WebSocket: send Upgrade: websocket",
         ));
     }
-    if text(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-        return Err(Trouble::upgrade_required("only Sec-WebSocket-Version 13 is spoken"));
+    if text_of(request, header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(HttpError::upgrade_required("only Sec-WebSocket-Version 13 is spoken"));
     }
-    if !text(header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
-        return Err(Trouble::bad_request(
+    if !text_of(request, header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(HttpError::bad_request(
             "Sec-WebSocket-Key is not the Base64 text of 16 bytes",
         ));
     }
@@ -39,18 +35,25 @@ pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), Tro
 ///
 /// # Errors
 /// The answer to give instead.
-pub(crate) fn check_origin(request: &HttpRequest, origins: &[String]) -> Result<(), Trouble> {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+pub(crate) fn check_origin(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(()); // not a browser
     };
-    let host = text(header::HOST).unwrap_or_default();
+    let host = text_of(request, header::HOST).unwrap_or_default();
     match origin.to_str() {
         Ok(origin) if may(origin, host, origins) => Ok(()),
-        _ => Err(Trouble::forbidden(
+        _ => Err(HttpError::forbidden(
             "pages of this origin may not connect: add it to CORS_ORIGINS",
         )),
     }
+}
+
+fn text_of(request: &HttpRequest, name: header::HeaderName) -> Option<&str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+fn has_word(request: &HttpRequest, name: header::HeaderName, word: &str) -> bool {
+    text_of(request, name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
 }
 
 /// Base64 of 16 bytes: 22 digits, of which the last holds two bits, and two signs of padding.

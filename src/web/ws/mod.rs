@@ -13,6 +13,6 @@ pub(crate) mod answers;
 pub(crate) use admit::{LineOf, Opening, Plan, Speaker};
 pub(crate) use body::Body;
 pub(crate) use client::Client;
-pub(crate) use reader::{Messages, Reader, Said};
+pub(crate) use reader::{InboundMessage, Messages, Reader};
 pub(crate) use upgrade::{Handover, Upgrades};
 pub(crate) use wire::Wire;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 /// An inbound message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum InboundMessage {
     /// A whole text message, valid UTF-8.
     Text(String),
     /// A whole binary message.
@@ -60,12 +60,12 @@ impl Messages {
     }
 
     /// The next message of what has arrived, if there is a whole one.
-    pub(crate) fn next(&mut self) -> Option<Said> {
+    pub(crate) fn next(&mut self) -> Option<InboundMessage> {
         if self.deaf {
             return None;
         }
         let said = self.decode();
-        if matches!(said, Some(Said::Violation(..) | Said::Close(_))) {
+        if matches!(said, Some(InboundMessage::Violation(..) | InboundMessage::Close(_))) {
             self.deafen();
         }
         said
@@ -77,7 +77,7 @@ impl Messages {
         self.bytes = BytesMut::new();
     }
 
-    fn decode(&mut self) -> Option<Said> {
+    fn decode(&mut self) -> Option<InboundMessage> {
         loop {
             let frame = match self
                 .guard()
@@ -94,10 +94,10 @@ impl Messages {
             };
             let said = match frame {
                 Frame::Text(text) => text_of(&text),
-                Frame::Binary(bytes) => Said::Binary(bytes),
-                Frame::Ping(bytes) => Said::Ping(bytes),
-                Frame::Pong(_) => Said::Pong,
-                Frame::Close(reason) => Said::Close(reason.map(|reason| reason.code.into())),
+                Frame::Binary(bytes) => InboundMessage::Binary(bytes),
+                Frame::Ping(bytes) => InboundMessage::Ping(bytes),
+                Frame::Pong(_) => InboundMessage::Pong,
+                Frame::Close(reason) => InboundMessage::Close(reason.map(|reason| reason.code.into())),
                 Frame::Continuation(item) => match self.fragment(item) {
                     Some(said) => said,
                     None => continue,
@@ -108,7 +108,7 @@ impl Messages {
     }
 
     /// Refuses a frame whose header declares too much.
-    fn guard(&self) -> Result<(), Said> {
+    fn guard(&self) -> Result<(), InboundMessage> {
         let Some(declared) = declared_length(&self.bytes) else {
             return Ok(());
         };
@@ -116,12 +116,15 @@ impl Messages {
         let held = u64::try_from(held).unwrap_or(u64::MAX);
         let limit = u64::try_from(self.limit).unwrap_or(u64::MAX);
         if held.saturating_add(declared) > limit {
-            return Err(Said::Violation(Close::TooLarge, "the message is larger than the limit"));
+            return Err(InboundMessage::Violation(
+                Close::TooLarge,
+                "the message is larger than the limit",
+            ));
         }
         Ok(())
     }
 
-    fn fragment(&mut self, item: Item) -> Option<Said> {
+    fn fragment(&mut self, item: Item) -> Option<InboundMessage> {
         match item {
             Item::FirstText(bytes) => {
                 self.fragments = Some((true, BytesMut::from(bytes.as_ref())));
@@ -141,7 +144,11 @@ impl Messages {
                 let (text, mut held) = self.fragments.take()?;
                 held.extend_from_slice(&bytes);
                 let whole = held.freeze();
-                Some(if text { text_of(&whole) } else { Said::Binary(whole) })
+                Some(if text {
+                    text_of(&whole)
+                } else {
+                    InboundMessage::Binary(whole)
+                })
             }
         }
     }
@@ -156,14 +163,14 @@ fn declared_length(bytes: &[u8]) -> Option<u64> {
     }
 }
 
-fn text_of(bytes: &[u8]) -> Said {
+fn text_of(bytes: &[u8]) -> InboundMessage {
     match std::str::from_utf8(bytes) {
-        Ok(text) => Said::Text(text.to_owned()),
-        Err(_) => Said::Violation(Close::BadText, "the text is not UTF-8"),
+        Ok(text) => InboundMessage::Text(text.to_owned()),
+        Err(_) => InboundMessage::Violation(Close::BadText, "the text is not UTF-8"),
     }
 }
 
-fn violation(error: ProtocolError) -> Said {
+fn violation(error: ProtocolError) -> InboundMessage {
     let (close, why) = match error {
         ProtocolError::UnmaskedFrame => (Close::Protocol, "a client masks its frames"),
         ProtocolError::MaskedFrame => (Close::Protocol, "a masked frame"),
@@ -175,7 +182,7 @@ fn violation(error: ProtocolError) -> Said {
         ProtocolError::ContinuationFragment(_) => (Close::Protocol, "a fragmented control frame"),
         ProtocolError::Io(_) => (Close::Protocol, "a malformed frame"),
     };
-    Said::Violation(close, why)
+    InboundMessage::Violation(close, why)
 }
 
 /// A stream of messages out of the body of a request: over TLS.
@@ -192,9 +199,9 @@ impl<P> Reader<P> {
 }
 
 impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Reader<P> {
-    type Item = Said;
+    type Item = InboundMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Said>> {
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<InboundMessage>> {
         let this = &mut *self;
         loop {
             if let Some(said) = this.messages.next() {
@@ -229,7 +236,7 @@ mod tests {
         bytes
     }
 
-    fn read_in_pieces(bytes: &[u8], piece: usize) -> Vec<Said> {
+    fn read_in_pieces(bytes: &[u8], piece: usize) -> Vec<InboundMessage> {
         let chunks: Vec<_> = bytes
             .chunks(piece.max(1))
             .map(|c| Ok(Bytes::copy_from_slice(c)))
@@ -237,7 +244,7 @@ mod tests {
         futures_util::FutureExt::now_or_never(Reader::new(stream::iter(chunks), 1_000).collect()).unwrap()
     }
 
-    fn check(frames: &[Vec<u8>], expect: &[Said]) {
+    fn check(frames: &[Vec<u8>], expect: &[InboundMessage]) {
         let bytes = frames.concat();
         for piece in [1, 7, 100_000] {
             assert_eq!(read_in_pieces(&bytes, piece), expect, "in pieces of {piece}");
@@ -254,10 +261,10 @@ mod tests {
                 frame(0x8a, b""),
             ],
             &[
-                Said::Text("hi".to_owned()),
-                Said::Binary(Bytes::from_static(b"\xff")),
-                Said::Ping(Bytes::from_static(b"p")),
-                Said::Pong,
+                InboundMessage::Text("hi".to_owned()),
+                InboundMessage::Binary(Bytes::from_static(b"\xff")),
+                InboundMessage::Ping(Bytes::from_static(b"p")),
+                InboundMessage::Pong,
             ],
         );
     }
@@ -270,7 +277,7 @@ mod tests {
                 frame(0x89, b""),
                 frame(0x80, "€".as_bytes().get(1..).unwrap()),
             ],
-            &[Said::Ping(Bytes::new()), Said::Text("€".to_owned())],
+            &[InboundMessage::Ping(Bytes::new()), InboundMessage::Text("€".to_owned())],
         );
     }
 
@@ -280,7 +287,10 @@ mod tests {
         header.extend_from_slice(&(8_u64 << 30).to_be_bytes());
         check(
             &[header],
-            &[Said::Violation(Close::TooLarge, "the message is larger than the limit")],
+            &[InboundMessage::Violation(
+                Close::TooLarge,
+                "the message is larger than the limit",
+            )],
         );
     }
 
@@ -289,7 +299,10 @@ mod tests {
         let part = vec![b'x'; 600];
         check(
             &[frame(0x01, &part), frame(0x80, &part)],
-            &[Said::Violation(Close::TooLarge, "the message is larger than the limit")],
+            &[InboundMessage::Violation(
+                Close::TooLarge,
+                "the message is larger than the limit",
+            )],
         );
     }
 
@@ -307,7 +320,7 @@ mod tests {
         ] {
             let said = read_in_pieces(&[first.clone(), after.clone()].concat(), 3);
             assert!(
-                matches!(said.as_slice(), [Said::Violation(code, _)] if *code == close),
+                matches!(said.as_slice(), [InboundMessage::Violation(code, _)] if *code == close),
                 "{first:?}: {said:?}"
             );
         }
@@ -317,7 +330,7 @@ mod tests {
         #[test]
         fn no_bytes_panic_and_at_most_one_violation_comes(bytes in prop::collection::vec(any::<u8>(), 0..400), piece in 1..50_usize) {
             let said = read_in_pieces(&bytes, piece);
-            let violations = said.iter().filter(|said| matches!(said, Said::Violation(..))).count();
+            let violations = said.iter().filter(|said| matches!(said, InboundMessage::Violation(..))).count();
             prop_assert!(violations <= 1);
         }
     }

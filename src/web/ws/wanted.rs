@@ -3,14 +3,14 @@
 use crate::domain::model::{Channel, Interval, Symbol, Topic};
 use crate::domain::protocol::{Problem, Wanted, pattern, requests};
 use crate::limits;
-use crate::web::shared::{Common, Thread, Trouble, query::wrong, thread::unknown_symbol};
+use crate::web::shared::{Common, HttpError, Thread, query::wrong, thread::unknown_symbol};
 use std::collections::HashSet;
 
 /// Reads `?channels=a,b`.
-pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trouble> {
+pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, HttpError> {
     let names = list.split(',').filter(|name| !name.trim().is_empty());
     let wanted = names
-        .map(|name: &str| requests::wanted(name.trim()).map_err(|error| Trouble::not_found("unknown_channel", error)))
+        .map(|name: &str| requests::wanted(name.trim()).map_err(|error| HttpError::not_found("unknown_channel", error)))
         .collect::<Result<Vec<_>, _>>()?;
     if wanted.len() > limits::CLIENT_CHANNELS {
         let allowed = format!("a list of at most {} channels", limits::CLIENT_CHANNELS);
@@ -19,17 +19,17 @@ pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Trou
     match expand(&thread.common, &thread.common.symbols, &wanted) {
         Ok(_) => Ok(wanted),
         Err((Problem::UnknownSymbol, message)) => Err(thread.not_served(message)),
-        Err((_, message)) => Err(Trouble::not_found("unknown_channel", message)),
+        Err((_, message)) => Err(HttpError::not_found("unknown_channel", message)),
     }
 }
 
 /// What is followed where nothing is named, beside the status.
 pub(crate) fn default_channels(symbols: &[Symbol]) -> Vec<Channel> {
-    let each = |symbol: &Symbol| {
+    let channels = symbols.iter().flat_map(|symbol| {
         let bars = Channel::bars(Interval::M5, *symbol);
         [Channel::ticks(*symbol), bars, Channel::session(*symbol)]
-    };
-    symbols.iter().flat_map(each).collect()
+    });
+    channels.collect()
 }
 
 /// Resolves names to channels, if all of them are served and allowed.

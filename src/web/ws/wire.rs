@@ -7,7 +7,7 @@ use crate::actors::fanout::{ClientRegistry, Connection};
 use crate::domain::protocol::Close;
 use crate::limits;
 use crate::web::shared::Pass;
-use crate::web::ws::{Messages, Said};
+use crate::web::ws::{InboundMessage, Messages};
 use bytes::BytesMut;
 use futures_util::Stream;
 use socket2::SockRef;
@@ -78,9 +78,9 @@ impl Wire {
 }
 
 impl Stream for Wire {
-    type Item = Said;
+    type Item = InboundMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Said>> {
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<InboundMessage>> {
         let this = &mut *self;
         match this.connection.poll_write(this.registry.now(), task) {
             Poll::Ready(Ok(())) if !this.done => {

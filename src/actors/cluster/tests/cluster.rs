@@ -11,7 +11,7 @@ use crate::domain::cluster::{LogAnswer, LogEntry};
 use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::model::Position;
 use crate::ledger::event_script::{EventScript, day};
-use crate::ledger::{Ledger, Options, Parcels};
+use crate::ledger::{Ledger, LedgerOptions, Parcels};
 use crate::limits;
 use crate::store::{Sqlite, Store};
 use actix::{Actor, Addr};
@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 fn ledger(folder: &Path, parcels: Parcels) -> Ledger {
-    let options = Options {
+    let options = LedgerOptions {
         parcels,
-        ..Options::new(day(22), 7)
+        ..LedgerOptions::new(day(22), 7)
     };
     Ledger::open(folder, options).unwrap()
 }

@@ -13,7 +13,7 @@ use crate::domain::model::{
 };
 use crate::domain::pipeline::PairRules;
 use crate::domain::vendor::wire;
-use crate::ledger::{Ledger, Options};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::store::{Sqlite, Store};
 use actix::prelude::*;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn markets() -> Vec<PairRules> {
 
 fn core(folder: &Path) -> Core {
     let clock = Clock::manual(NOON);
-    let ledger = Ledger::open(folder, Options::new(NOON.datetime().date_naive(), 7)).unwrap();
+    let ledger = Ledger::open(folder, LedgerOptions::new(NOON.datetime().date_naive(), 7)).unwrap();
     let (root, _) = listen();
     let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
     let services = testing::services(clock.clone(), &ledger, store, root.clone());

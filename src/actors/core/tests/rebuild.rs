@@ -7,7 +7,7 @@ use crate::domain::model::{
 };
 use crate::domain::pipeline::{PairRules, Pipeline, Unchecked};
 use crate::domain::vendor::wire;
-use crate::ledger::{Ledger, Options};
+use crate::ledger::{Ledger, LedgerOptions};
 use std::sync::Arc;
 
 /// 2025-10-23 00:00 UTC.
@@ -77,7 +77,7 @@ fn check_rebuild(from: i64, to: i64, interrupted: &[i64]) {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), Options::new(at(from).datetime().date_naive(), 7)).unwrap();
+    let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(at(from).datetime().date_naive(), 7)).unwrap();
     let queue = CommitQueue::default();
     queue.push_all(&mut entries);
     while let Some(batch) = queue.take(500) {

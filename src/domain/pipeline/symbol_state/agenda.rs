@@ -80,19 +80,17 @@ impl SymbolState {
     /// Performs the phase that is due.
     pub(in crate::domain) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
         let Appointment { phase, mut session, .. } = self.agenda.filter(|next| next.at <= due)?;
-        let next = |at, phase| Some(Appointment { at, phase, session });
         match phase {
-            SessionPhase::OpeningSoon => self.agenda = next(self.can_open(session), SessionPhase::Open),
+            SessionPhase::OpeningSoon => self.appoint(self.can_open(session), SessionPhase::Open, session),
             SessionPhase::Open => {
                 match self.session.filter(|told| told.date == session.date) {
                     Some(told) => session = self.reopen_session(told, session),
                     None => self.begin_session(session),
                 }
-                let next = |at, phase| Some(Appointment { at, phase, session });
                 let soon = (session.closes - limits::SESSION_SOON).max(due);
-                self.agenda = next(soon.min(session.closes), SessionPhase::ClosingSoon);
+                self.appoint(soon.min(session.closes), SessionPhase::ClosingSoon, session);
             }
-            SessionPhase::ClosingSoon => self.agenda = next(session.closes, SessionPhase::Closed),
+            SessionPhase::ClosingSoon => self.appoint(session.closes, SessionPhase::Closed, session),
             SessionPhase::Closed => {
                 self.prices.end_session();
                 self.await_session(due);
@@ -114,12 +112,16 @@ impl SymbolState {
         })
     }
 
+    const fn appoint(&mut self, at: Timestamp, phase: SessionPhase, session: Session) {
+        self.agenda = Some(Appointment { at, phase, session });
+    }
+
     /// Whether a price is stamped inside the session that opens in a moment, no further ahead of our clock than clocks differ.
     pub(in crate::domain) fn opens_with(&self, tick: &Tick, at: Timestamp) -> bool {
-        let near = |session: Session| at < session.opens && session.opens <= at + limits::FUTURE_TOLERANCE;
-        let coming = self
-            .agenda
-            .filter(|next| next.phase == SessionPhase::Open && near(next.session));
+        let coming = self.agenda.filter(|next| {
+            let opens = next.session.opens;
+            next.phase == SessionPhase::Open && at < opens && opens <= at + limits::FUTURE_TOLERANCE
+        });
         tick.symbol == self.market.symbol
             && tick.at <= at + limits::FUTURE_TOLERANCE
             && coming.is_some_and(|next| next.session.contains(self.place(tick)))
@@ -149,7 +151,7 @@ impl SymbolState {
     }
 
     /// Keeps a tick of a session that cannot open yet, and says whether it is one.
-    pub(in crate::domain) fn wait_for_open(&mut self, tick: &Tick, received_at: Timestamp) -> bool {
+    pub(in crate::domain) fn keep_for_open(&mut self, tick: &Tick, received_at: Timestamp) -> bool {
         let place = self.place(tick);
         let opening = self.agenda.filter(|next| next.phase == SessionPhase::Open);
         let waits = opening.is_some_and(|next| next.session.contains(place) && next.session.opens <= received_at);
@@ -174,8 +176,8 @@ impl SymbolState {
         !self.carried.is_empty()
     }
 
-    /// Whether a tick that is repeated in the session's file was released by its opening already.
-    pub(in crate::domain) fn knows_carried(&mut self, carried: &AcceptedTick) -> bool {
+    /// Removes a tick that is repeated in the session's file, and says whether its opening released it already.
+    pub(in crate::domain) fn take_carried(&mut self, carried: &AcceptedTick) -> bool {
         let place = self.carried.iter().position(|known| known == carried);
         place.map(|place| self.carried.remove(place)).is_some()
     }

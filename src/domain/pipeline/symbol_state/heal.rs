@@ -44,9 +44,10 @@ impl SymbolState {
         let stretches: BTreeSet<_> = lacking.stretches.iter().copied().collect();
         let mut opened: BTreeMap<u64, Gap> = BTreeMap::new();
         let sessions = Arc::clone(&self.market.sessions);
-        let slots = |(from, to)| SlotGrid::of_interval(interval).touching(&*sessions, from, to);
-        let slots = stretches.into_iter().flat_map(slots).take(limits::HOLES_RESTORED);
-        for Expected { slot, session } in slots {
+        let slots = stretches
+            .into_iter()
+            .flat_map(|(from, to)| SlotGrid::of_interval(interval).touching(&*sessions, from, to));
+        for Expected { slot, session } in slots.take(limits::HOLES_RESTORED) {
             let hole = MissingSlot {
                 slot,
                 session,
@@ -247,11 +248,6 @@ impl SymbolState {
         if changed.is_empty() {
             return revised;
         }
-        let touches = |slot: Slot| {
-            changed
-                .iter()
-                .any(|(from, to)| *from < slot.closes_at && slot.opens_at < *to)
-        };
         let gaps = &self.gaps;
         let present = self.session.map(|session| (session, &mut self.builders));
         let past = self.past.iter_mut().map(|past| (past.session, &mut past.builders));
@@ -263,10 +259,11 @@ impl SymbolState {
                 if interval == Interval::M1 {
                     continue;
                 }
-                for slot in SlotGrid::of_interval(interval)
-                    .slots(&session)
-                    .filter(|slot| touches(*slot))
-                {
+                for slot in SlotGrid::of_interval(interval).slots(&session) {
+                    let mut stretches = changed.iter();
+                    if !stretches.any(|(from, to)| *from < slot.closes_at && slot.opens_at < *to) {
+                        continue;
+                    }
                     let closed = builders.get(i).and_then(|builder| builder.closed_slot(slot.opens_at));
                     if closed == Some(slot) && is_accounted(builders, slot, session, gaps) {
                         let lost = gaps.lost_in(slot);

@@ -1,7 +1,7 @@
 //! Eight prepared faults, and what is said of each.
 
 use super::*;
-use crate::domain::model::JournalPlace;
+use crate::domain::model::{JournalPlace, ServiceEvent};
 
 const NOON: i64 = 1_767_373_200;
 

@@ -715,11 +715,11 @@ fn a_line_that_is_asked_for_and_not_confirmed_is_a_reason_of_its_own() {
         answer.reasons.contains(&UnsafeReason::StatusUnknown),
         "nothing was ever published: {answer:?}"
     );
-    assert_eq!(answer.feed, Feed::Down);
+    assert_eq!(answer.feed, PriceFeed::Down);
     evidence.link.line = Some(Status::Confirmed);
     let answer = evidence.assess(at(0));
     assert!(answer.reasons.contains(&UnsafeReason::FeedRateCollapsed), "{answer:?}");
-    assert_eq!(answer.feed, Feed::Stale);
+    assert_eq!(answer.feed, PriceFeed::Stale);
 }
 
 /// A pair of which the link brings nothing but old stamps is polled: its polled prices are fresh, and the vendor contradicts itself.

@@ -1,4 +1,4 @@
-//! A ledger on paper, for tests: events in memory, which can be forgotten or become unreadable.
+//! A ledger in memory, for tests: its events which can be forgotten or become unreadable.
 
 use crate::actors::fanout::LedgerSource;
 use crate::domain::model::{Channel, Epoch, Event, Head, Interval, Position, Sequenced, Symbol, Timestamp};
@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex};
 
 /// Events in memory, as a ledger.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Paper(Arc<Mutex<Sheet>>);
+pub(crate) struct MemoryLedger(Arc<Mutex<Events>>);
 
 #[derive(Debug, Default)]
-struct Sheet {
+struct Events {
     all: Vec<Sequenced>,
     /// Events before this are no longer kept.
     kept_from: Position,
     unreadable: bool,
 }
 
-impl Paper {
+impl MemoryLedger {
     /// Writes down an event of a channel, with its numbers.
     pub(crate) fn number(&self, channel: Option<Channel>, at: Timestamp, event: Event) -> Sequenced {
         let all = &mut self.0.lock().unwrap().all;
@@ -39,10 +39,10 @@ impl Paper {
     }
 
     fn kept(&self) -> Result<Vec<Sequenced>, String> {
-        let sheet = self.0.lock().unwrap();
-        let kept = sheet.all.iter().filter(|n| n.position >= sheet.kept_from);
-        if sheet.unreadable {
-            Err("the paper is wet".to_owned())
+        let events = self.0.lock().unwrap();
+        let kept = events.all.iter().filter(|n| n.position >= events.kept_from);
+        if events.unreadable {
+            Err("the ledger cannot be read".to_owned())
         } else {
             Ok(kept.cloned().collect())
         }
@@ -53,8 +53,8 @@ impl Paper {
         self.0.lock().unwrap().kept_from = Position(position);
     }
 
-    /// Cannot be read from now on.
-    pub(super) fn wet(&self) {
+    /// From now on it cannot be read.
+    pub(super) fn make_unreadable(&self) {
         self.0.lock().unwrap().unreadable = true;
     }
 
@@ -62,7 +62,7 @@ impl Paper {
     pub(super) fn batch(&self) -> Batch {
         Batch {
             reader: "writer",
-            lineage: "paper".to_owned(),
+            lineage: "memory".to_owned(),
             events: self.all(),
             heads: Arc::new(self.heads()),
         }
@@ -73,7 +73,7 @@ pub(crate) fn epoch() -> Epoch {
     "ab12".parse().unwrap()
 }
 
-impl LedgerSource for Paper {
+impl LedgerSource for MemoryLedger {
     fn head(&self) -> Position {
         self.all().last().map_or(Position(0), |last| last.position)
     }

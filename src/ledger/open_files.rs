@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// The files of the appending end, each with the device and number that it had when it was opened.
 #[derive(Debug)]
-pub(super) struct Place(Vec<(PathBuf, (u64, u64))>);
+pub(super) struct OpenFiles(Vec<(PathBuf, (u64, u64))>);
 
-impl Place {
+impl OpenFiles {
     /// Those of `folder` and its day file `day`, as they are now.
     pub(super) fn of_day(folder: &Path, day: &Path) -> Result<Self, LedgerError> {
         let must = [folder.join("lock"), folder.join("mark"), day.to_owned()];

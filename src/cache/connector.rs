@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes connections, for the pool and for the one that publishes. Clones share the reason of the last failure.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct Connector {
     client: Client,
     manager: RedisConnectionManager,
     refusal: Arc<Mutex<Option<CacheError>>>,
 }
 
-impl Door {
+impl Connector {
     pub(super) fn new(info: ConnectionInfo) -> Result<Self, CacheError> {
         Ok(Self {
             client: Client::open(info.clone()).map_err(bad_url)?,
@@ -47,7 +47,7 @@ impl Door {
     }
 }
 
-impl ManageConnection for Door {
+impl ManageConnection for Connector {
     type Connection = MultiplexedConnection;
     type Error = RedisError;
 
