@@ -1055,7 +1055,7 @@ const _: () = assert!(LOG_READ_WAIT.as_millis() + LOG_ANSWER.as_millis() < REDIS
 /// How long a start waits for the cluster log.
 pub const LOG_START: Duration = Duration::from_secs(5);
 
-/// Batches that wait until the cluster log has them; beyond it the oldest is left to who reads the ledger.
+/// Batches that wait until the cluster log has them; beyond it the oldest is read from the ledger.
 pub const LOG_WAITING: usize = 4_096;
 
 /// How often a leader says how it is.

@@ -229,9 +229,9 @@ impl World {
     /// Tells the link, and does what it says, as the feed does.
     pub(crate) fn link_on(&mut self, event: Event<'_>) {
         let now = self.market();
-        let luck = self.rng.f64();
+        let jitter = self.rng.f64();
         let Some(service) = self.service.as_mut() else { return };
-        for effect in service.link.on(event, now, luck) {
+        for effect in service.link.on(event, now, jitter) {
             self.link_act(effect, now);
         }
     }

@@ -293,16 +293,16 @@ impl World {
     }
 
     fn series_came(&mut self, request: &SeriesRequest, trouble: Option<Trouble>, body: Option<&str>, now: Timestamp) {
-        let luck = self.rng.f64();
+        let jitter = self.rng.f64();
         let service = self.service.as_mut().expect("it runs");
         (service.healing, service.heal_signature) = (false, u64::MAX);
         let symbol = request.symbols[0];
         let Some(body) = body else {
-            return service.planner.note_failure(symbol, trouble, now, luck);
+            return service.planner.note_failure(symbol, trouble, now, jitter);
         };
         let raw = rest::capture(&request.path(), now, body.as_bytes());
         let Ok(says) = rest::says(&raw, now) else {
-            return service.planner.note_failure(symbol, None, now, luck);
+            return service.planner.note_failure(symbol, None, now, jitter);
         };
         let gaps: Vec<_> = service.pipeline.pending_gaps().cloned().collect();
         let quiet = match &says {

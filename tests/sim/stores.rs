@@ -258,10 +258,10 @@ impl World {
             return;
         }
         let now = self.market();
-        let luck = self.rng.f64();
+        let jitter = self.rng.f64();
         if self.store_is_down() {
             self.store.failed = true;
-            return self.service.as_mut().expect("it runs").writer.note_failure(now, luck);
+            return self.service.as_mut().expect("it runs").writer.note_failure(now, jitter);
         }
         let lies = self.acting(Fault::StoreLies, None).is_some() && self.rng.bool();
         let disk = std::rc::Rc::clone(&self.disk);
@@ -275,7 +275,7 @@ impl World {
                 self.reach.see("the store is behind its own past");
                 self.locate(now);
             }
-            Ok(_) if lies => service.writer.note_failure(now, luck),
+            Ok(_) if lies => service.writer.note_failure(now, jitter),
             Ok(position) => {
                 service.writer.note_written(position, now);
                 if std::mem::take(&mut self.store.failed) {
@@ -337,12 +337,12 @@ impl World {
             return;
         }
         let now = self.market();
-        let luck = self.rng.f64();
+        let jitter = self.rng.f64();
         let down = self.acting(Fault::CacheDown, None).is_some();
         let service = self.service.as_mut().expect("it runs");
         if down {
             service.streams.doubt_all();
-            return service.publisher.note_failure(now, luck);
+            return service.publisher.note_failure(now, jitter);
         }
         let disk = self.disk.borrow();
         match step {

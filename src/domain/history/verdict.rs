@@ -222,8 +222,8 @@ impl Verdict {
             .join(" ")
     }
 
-    /// What a verdict that passed says for itself.
-    pub fn praise(&self) -> String {
+    /// A verdict that passed, as a sentence.
+    pub fn summarize(&self) -> String {
         format!(
             "the history passed its check: {} of {} bars of the last week's sessions are there",
             self.present, self.expected,

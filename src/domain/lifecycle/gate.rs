@@ -173,9 +173,9 @@ impl Lifecycle {
         let fetch = self.update_gates(verdicts, now);
         if any_passed(verdicts) {
             let passing = verdicts.iter().filter(|(_, verdict)| verdict.passed());
-            let praise = join_messages(verdicts, passing, Verdict::praise);
+            let summary = join_messages(verdicts, passing, Verdict::summarize);
             self.gates.degrade_rest();
-            let mut effects = self.ready(&praise, now);
+            let mut effects = self.ready(&summary, now);
             effects.extend(fetch);
             self.deadline = self.check_again_at(verdicts, now);
             return effects;

@@ -152,7 +152,7 @@ fn open_socket(
         payload,
         codec: Codec::new().max_size(limits::SIM_EVENT_BYTES),
         heard: BytesMut::new(),
-        deaf: false,
+        ended: false,
         outbox,
     };
     HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS)
@@ -227,17 +227,17 @@ struct Conversation {
     codec: Codec,
     heard: BytesMut,
     /// The client will say nothing more, or nothing that can be understood.
-    deaf: bool,
+    ended: bool,
     outbox: Rc<Outbox>,
 }
 
 impl Conversation {
     fn read_frames(&mut self, context: &mut Context<'_>) {
-        while !self.deaf {
+        while !self.ended {
             match Pin::new(&mut self.payload).poll_next(context) {
                 Poll::Ready(Some(Ok(bytes))) => self.heard.extend_from_slice(&bytes),
                 Poll::Ready(Some(Err(_)) | None) => {
-                    self.deaf = true;
+                    self.ended = true;
                     self.disconnect();
                 }
                 Poll::Pending => return,
@@ -250,7 +250,7 @@ impl Conversation {
         if self.heard.len() > limits::SIM_EVENT_BYTES * 2 {
             return self.close_with(1009);
         }
-        while !self.deaf {
+        while !self.ended {
             match self.codec.decode(&mut self.heard) {
                 Ok(Some(Frame::Text(text))) => {
                     let text = String::from_utf8_lossy(&text).into_owned();
@@ -276,7 +276,7 @@ impl Conversation {
 
     /// Says goodbye with a code and listens no more.
     fn close_with(&mut self, code: u16) {
-        self.deaf = true;
+        self.ended = true;
         self.outbox.push(frames::close(code, ""));
         self.disconnect();
     }

@@ -1,17 +1,17 @@
-//! Dice that always fall the same way: a hash of a seed and a place. Any number can be asked for without those before it, so
-//! yesterday's market is the same whether or not anybody watched it.
+//! Random numbers that are the same in every run: a hash of a seed and a place. Any number can be asked for without those before it, so
+//! yesterday's market is the same whether or not a program ran then.
 
 /// A source of numbers that depend on the seed and on what is asked, on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeededRng(u64);
 
 impl SeededRng {
-    /// Dice of this seed.
+    /// The numbers of this seed.
     pub const fn new(seed: u64) -> Self {
         Self(mix(seed ^ 0x5851_f42d_4c95_7f2d))
     }
 
-    /// Dice for one subject, unrelated to those for another.
+    /// The numbers for one subject, unrelated to those for another.
     pub fn fork(self, subject: &str) -> Self {
         let folded = subject.bytes().fold(self.0, |state, byte| mix(state ^ u64::from(byte)));
         Self(folded)

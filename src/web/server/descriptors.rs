@@ -46,7 +46,7 @@ impl ClientShare {
         }
     }
 
-    /// Event streams that a worker thread may hold: they are among its connections, and must leave some to who asks and goes.
+    /// Event streams that a worker thread may hold: they are among its connections, and must leave some for short requests.
     pub(super) const fn streams_a_worker(self) -> usize {
         self.connections_a_worker / limits::EVENTS_SHARE
     }

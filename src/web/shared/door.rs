@@ -95,7 +95,7 @@ impl Door {
     }
 }
 
-/// An answer to who comes when there is no room.
+/// The answer to a client for which there is no room.
 pub(super) fn full(detail: &str) -> HttpError {
     HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).with("code", 1203)
 }

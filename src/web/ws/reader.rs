@@ -37,7 +37,7 @@ pub(crate) struct Messages {
     /// The fragments so far, and whether they are text.
     fragments: Option<(bool, BytesMut)>,
     /// After a violation or a close the rest is read and discarded, so that our close frame arrives.
-    deaf: bool,
+    discards: bool,
 }
 
 impl Messages {
@@ -48,20 +48,20 @@ impl Messages {
             codec: Codec::new().max_size(limit),
             limit,
             fragments: None,
-            deaf: false,
+            discards: false,
         }
     }
 
     /// More bytes arrived.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        if !self.deaf {
+        if !self.discards {
             self.bytes.extend_from_slice(chunk);
         }
     }
 
     /// The next message of what has arrived, if there is a whole one.
     pub(crate) fn next(&mut self) -> Option<InboundMessage> {
-        if self.deaf {
+        if self.discards {
             return None;
         }
         let said = self.decode();
@@ -73,7 +73,7 @@ impl Messages {
 
     /// Discards all further input.
     pub(super) fn deafen(&mut self) {
-        self.deaf = true;
+        self.discards = true;
         self.bytes = BytesMut::new();
     }
 

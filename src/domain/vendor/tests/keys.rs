@@ -417,9 +417,9 @@ proptest! {
         let mut pool = pool(count);
         let mut vendor = Vendor::default();
         let mut retired: Vec<(KeySlot, Timestamp)> = Vec::new();
-        for (millis, credits, luck) in steps {
-            now = now + Duration::from_millis(millis * if luck == 39 { 1_000 } else { 1 });
-            let purpose = if luck % 2 == 0 { Purpose::Poll } else { Purpose::Backfill };
+        for (millis, credits, draw) in steps {
+            now = now + Duration::from_millis(millis * if draw == 39 { 1_000 } else { 1 });
+            let purpose = if draw % 2 == 0 { Purpose::Poll } else { Purpose::Backfill };
             match pool.lease(purpose, credits, now) {
                 Ok(slot) => {
                     let today = |at: Timestamp| at.floor(DAY) == now.floor(DAY);
@@ -434,7 +434,7 @@ proptest! {
                     vendor.call(slot, credits, seen);
                     now = seen + Duration::from_millis(millis / 7);
                     pool.answered(slot, now);
-                    match luck {
+                    match draw {
                         0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push((slot, now)); }
                         1 => pool.refused(slot, purpose, Trouble::MinuteSpent, now),
                         2 => pool.refused(slot, purpose, Trouble::DaySpent, now),
