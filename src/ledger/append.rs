@@ -205,6 +205,7 @@ impl Ledger {
         }
         self.mark.raise_head(end.head)?;
         self.end = end;
+        self.shared.advance_head(self.end.head, &self.end.heads);
         self.unsure = false;
         Ok(())
     }
@@ -236,10 +237,11 @@ impl Ledger {
         renumber::set_marked(&db, &path, self.end.head)?;
         let mut end = End::read(&db, &path)?;
         end.chain = self.end.chain;
+        let open_files = OpenFiles::of_day(&self.shared.folder, &path)?;
         if end.chain.is_some() {
-            parcels::begin_file((&db, &path), &mut end, (date, &lineage), with)?;
+            parcels::begin_file((&db, &path), &mut end, (date, &lineage), with)?; // last: what failed before it is done again whole
         }
-        self.files = OpenFiles::of_day(&self.shared.folder, &path)?;
+        self.files = open_files;
         self.checkpointer.finish_file(std::mem::replace(&mut self.db, db));
         self.path.clone_from(&path);
         self.full = true;
@@ -538,7 +540,7 @@ fn establish_channels(
 #[cfg(test)]
 impl Ledger {
     /// Pretends that the disk has room for so many pages and no more.
-    pub(super) fn limit_pages(&self, pages: Option<u32>) {
+    pub(crate) fn limit_pages(&self, pages: Option<u32>) {
         let pages = pages.unwrap_or(u32::MAX - 1);
         self.db
             .query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(()))

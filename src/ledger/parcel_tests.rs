@@ -166,6 +166,51 @@ fn a_parcel_that_is_not_the_next_or_was_changed_is_refused_and_leaves_nothing() 
 }
 
 #[test]
+fn a_parcel_whose_commit_was_not_acknowledged_gives_its_entries_again_and_is_not_written_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = knowing(folder.path());
+    let mut story = EventScript::default();
+    ledger.append(&story.entries_for(&[0, 5])).unwrap();
+    ledger.append(&story.entries_for(&[0, 5])).unwrap();
+    let parcels = all_from(&mut ledger.reader(), 1);
+    let other = tempfile::tempdir().unwrap();
+    let (mut follower, _) = follow(other.path(), &parcels[..2]);
+    let before = follower.end.clone();
+    let taken = follower.apply_parcel(&parcels[2]).unwrap();
+    assert_eq!(taken.len(), 2);
+    // As a commit leaves it that reached the disk and failed all the same.
+    follower.end = before;
+    follower.unsure = true;
+    let again = follower.apply_parcel(&parcels[2]).unwrap();
+    assert_eq!((again, follower.head()), (taken, Position(4)));
+    assert_eq!(follower.parcel_end(), (parcels[2].number, parcels[2].hash));
+    assert_eq!(read_all(&mut follower.reader()).len(), 4);
+    let twice = follower.apply_parcel(&parcels[2]);
+    assert!(twice.is_err(), "only what was uncertain is given again");
+}
+
+#[test]
+fn a_file_whose_opening_was_not_acknowledged_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = knowing(folder.path());
+    ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
+    ledger.roll(day(23)).unwrap();
+    let parcels = all_from(&mut ledger.reader(), 1);
+    let (opening, rest) = parcels.split_last().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (mut follower, _) = follow(other.path(), rest);
+    let path = files::path_of(other.path(), day(23));
+    {
+        let db = files::open_to_append(&path, 3, follower.heads(), &ledger.reader().lineage()).unwrap();
+        let mut end = follower.end.clone();
+        parcels::begin_file((&db, &path), &mut end, (day(23), ""), Some(opening)).unwrap();
+    }
+    follower.apply_parcel(opening).unwrap();
+    assert_eq!(follower.session_date(), day(23));
+    assert_eq!(all_from(&mut follower.reader(), 1), parcels);
+}
+
+#[test]
 fn a_body_cut_anywhere_or_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = counted(folder.path());

@@ -150,8 +150,9 @@ pub(super) fn put_opening(
     (number, previous, body): (u64, ParcelHash, &str),
 ) -> rusqlite::Result<()> {
     let hash = previous.then(number, body.as_bytes());
+    // One that was committed and not acknowledged stands there already, and is the same.
     db.execute(
-        "INSERT INTO parcels VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO parcels VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             sql_int(number),
             sql_int(end.head),
