@@ -4,8 +4,9 @@ use super::Carry;
 use crate::cache::CacheError;
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::limits;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -16,13 +17,15 @@ pub struct MemoryLog {
     log: Arc<Mutex<MemoryEntries>>,
     news: Arc<Notify>,
     away: Arc<AtomicBool>,
+    /// How often it was followed.
+    reads: Arc<AtomicU64>,
     keep: usize,
 }
 
 #[derive(Debug, Default)]
 struct MemoryEntries {
     entries: BTreeMap<u64, LogEntry>,
-    openings: Vec<OpeningMark>,
+    openings: VecDeque<OpeningMark>,
     term: u64,
     said: Option<(String, Stopwatch, Duration)>,
 }
@@ -34,23 +37,37 @@ impl MemoryLog {
             log: Arc::default(),
             news: Arc::default(),
             away: Arc::default(),
+            reads: Arc::default(),
             keep,
         }
     }
 
-    /// Takes nothing while it is away.
+    /// Answers nothing while it is away.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    fn log(&self) -> MutexGuard<'_, MemoryEntries> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Loses its entries.
+    pub fn empty(&self) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = MemoryEntries::default();
     }
 
-    fn entries_after(&self, number: u64, limit: usize) -> Vec<LogEntry> {
-        let log = self.log();
+    /// How often it was followed.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    fn log(&self) -> Result<MutexGuard<'_, MemoryEntries>, CacheError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(CacheError::Unreachable("it was told to be away".to_owned()));
+        }
+        Ok(self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn entries_after(&self, number: u64, limit: usize) -> Result<Vec<LogEntry>, CacheError> {
+        let log = self.log()?;
         let entries = log.entries.range(number.saturating_add(1)..);
-        entries.take(limit).map(|(_, entry)| entry.clone()).collect()
+        Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
     }
 }
 
@@ -83,10 +100,13 @@ impl MemoryEntries {
             }
         }
         if parcel.opens {
-            self.openings.push(OpeningMark {
+            self.openings.push_back(OpeningMark {
                 number: parcel.number,
                 begins_chain: parcel.begins_chain(),
             });
+            if u64::try_from(self.openings.len()).is_ok_and(|count| count > limits::CLUSTER_OPENINGS) {
+                self.openings.pop_front();
+            }
         }
         let entry = LogEntry { term, ..entry.clone() };
         self.entries.insert(entry.parcel.number, entry);
@@ -96,10 +116,10 @@ impl MemoryEntries {
 
 impl Carry for MemoryLog {
     async fn append(&self, term: u64, entries: &[LogEntry]) -> LogAnswer {
-        if self.away.load(Ordering::Relaxed) {
-            return LogAnswer::Away("it was told to be".to_owned());
-        }
-        let mut log = self.log();
+        let mut log = match self.log() {
+            Ok(log) => log,
+            Err(away) => return LogAnswer::Away(away.to_string()),
+        };
         if log.term > term {
             return LogAnswer::Stale { term: log.term };
         }
@@ -118,32 +138,33 @@ impl Carry for MemoryLog {
     }
 
     async fn follow(&self, after: u64, limit: usize, wait: Duration) -> Result<Vec<LogEntry>, CacheError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let news = self.news.notified(); // made before the look, so that nothing is missed in between
-        let found = self.entries_after(after, limit);
+        let found = self.entries_after(after, limit)?;
         if found.is_empty() && tokio::time::timeout(wait, news).await.is_ok() {
-            return Ok(self.entries_after(after, limit));
+            return self.entries_after(after, limit);
         }
         Ok(found)
     }
 
     async fn head(&self) -> Result<Option<LogHead>, CacheError> {
-        Ok(self.log().head())
+        Ok(self.log()?.head())
     }
 
     async fn look(&self, own: u64) -> Result<LogFound, CacheError> {
-        let log = self.log();
+        let log = self.log()?;
         let after = log.entries.range(own.saturating_add(1)..).next();
         Ok(LogFound {
             head: log.head(),
             first: log.entries.first_key_value().map_or(0, |(number, _)| *number),
             at: log.entries.get(&own).map(|entry| entry.parcel.hash),
             after: after.map(|(number, entry)| (*number, entry.parcel.previous)),
-            openings: log.openings.clone(),
+            openings: log.openings.iter().cloned().collect(),
         })
     }
 
     async fn say(&self, term: u64, what: &str, ttl: Duration) -> Result<bool, CacheError> {
-        let mut log = self.log();
+        let mut log = self.log()?;
         if log.term > term {
             return Ok(false);
         }
@@ -152,8 +173,57 @@ impl Carry for MemoryLog {
     }
 
     async fn hear(&self) -> Result<Option<String>, CacheError> {
-        let log = self.log();
+        let log = self.log()?;
         let fresh = log.said.as_ref().filter(|(_, said, ttl)| said.elapsed() < *ttl);
         Ok(fresh.map(|(what, ..)| what.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cluster::{Parcel, ParcelHash};
+
+    fn opening(number: u64) -> LogEntry {
+        let body = bytes::Bytes::from_static(b"{}");
+        LogEntry {
+            term: 1,
+            lineage: "a".to_owned(),
+            parcel: Parcel {
+                number,
+                last: number,
+                previous: ParcelHash::NONE,
+                hash: ParcelHash::NONE.then(number, &body),
+                opens: true,
+                body,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_away_answers_nothing_and_one_that_is_back_has_what_it_had() {
+        let log = MemoryLog::new(10);
+        let ttl = Duration::from_secs(9);
+        assert_eq!(log.append(1, &[opening(1)]).await, LogAnswer::Taken);
+        assert!(log.say(1, "here", ttl).await.unwrap());
+        log.set_away(true);
+        assert!(matches!(log.append(1, &[opening(2)]).await, LogAnswer::Away(_)));
+        assert!(log.follow(0, 9, Duration::from_millis(1)).await.is_err());
+        assert!(log.head().await.is_err() && log.look(0).await.is_err());
+        assert!(log.say(1, "away", ttl).await.is_err() && log.hear().await.is_err());
+        log.set_away(false);
+        assert_eq!(log.head().await.unwrap().unwrap().number, 1);
+        assert_eq!(log.hear().await.unwrap().as_deref(), Some("here"));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_openings_go_as_those_in_redis_do() {
+        let log = MemoryLog::new(10);
+        for number in 1..=limits::CLUSTER_OPENINGS + 5 {
+            assert_eq!(log.append(1, &[opening(number)]).await, LogAnswer::Taken);
+        }
+        let openings = log.look(0).await.unwrap().openings;
+        assert_eq!(u64::try_from(openings.len()).unwrap(), limits::CLUSTER_OPENINGS);
+        assert_eq!(openings.first().unwrap().number, 6);
     }
 }

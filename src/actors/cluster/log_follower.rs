@@ -41,7 +41,10 @@ pub struct LogFollower {
     news: LogNews,
     heard: Option<Stopwatch>,
     ledger_reports: LedgerReports,
-    ended: bool,
+    /// Why nothing of the log continues this ledger.
+    ended: Option<String>,
+    /// Root does not know yet.
+    owes_end: bool,
 }
 
 impl LogFollower {
@@ -54,7 +57,8 @@ impl LogFollower {
             news: LogNews::default(),
             heard: None,
             ledger_reports: LedgerReports::default(),
-            ended: false,
+            ended: None,
+            owes_end: false,
             deps,
         }
     }
@@ -74,25 +78,30 @@ impl LogFollower {
             found
         };
         ctx.spawn(reading.into_actor(self).map(|found, actor, ctx| {
+            let mut written = true;
             match found {
                 Ok(entries) => {
                     actor.news.trouble = None;
-                    actor.take(entries, ctx);
+                    written = actor.take(entries, ctx);
                 }
                 Err(error) => actor.news.trouble = Some(error.to_string()),
             }
-            if actor.ledger_reports.is_unwritable() {
-                ctx.run_later(limits::APPEND_RETRY, |actor, ctx| actor.follow(ctx));
-            } else if !actor.ended {
+            if actor.ended.is_some() {
+                return;
+            }
+            if written {
                 actor.follow(ctx);
+            } else {
+                ctx.run_later(limits::APPEND_RETRY, |actor, ctx| actor.follow(ctx));
             }
         }));
     }
 
-    /// Writes down what continues, in order, and tells it in one message.
-    fn take(&mut self, entries: Vec<LogEntry>, ctx: &mut Context<Self>) {
+    /// Writes down what continues, in order, and tells it in one message. `false`: the ledger did not take all of it.
+    fn take(&mut self, entries: Vec<LogEntry>, ctx: &mut Context<Self>) -> bool {
         let mut told: Vec<Told> = Vec::new();
         let mut head = None;
+        let mut written = true;
         for entry in entries {
             match self.follower.on(&entry) {
                 EntryStep::Take => {}
@@ -140,39 +149,55 @@ impl LogFollower {
                 }
                 Err(error) => {
                     self.ledger_reports.failed(&error, &self.deps.services.root);
+                    written = false;
                     break; // read again from here
                 }
             }
         }
         if let Some(head) = head {
-            self.heard = Some(Stopwatch::start());
             let told: Arc<[Told]> = told.into();
             recorder::show(&self.deps.services.views, &told, head);
             self.readers.tell(&Recorded { told, head });
             self.remind_later(ctx);
         }
+        written
     }
 
     /// Nothing of the cluster log continues this ledger: the next start begins anew.
     fn end(&mut self, cause: String) {
         tracing::error!(error = %cause, "the cluster log does not continue this ledger: the process ends, and a restart begins anew");
-        self.ended = self.deps.services.root.try_send(Report::LogForeign { cause }).is_ok();
+        self.ended = Some(cause);
+        self.owes_end = true;
+        self.tell_end();
+    }
+
+    /// Tells Root; where its mailbox is full, again later.
+    fn tell_end(&mut self) {
+        if let Some(cause) = self.ended.clone().filter(|_| self.owes_end) {
+            self.owes_end = self.deps.services.root.try_send(Report::LogForeign { cause }).is_err();
+        }
     }
 
     /// Hears what the leader says of itself.
     fn hear(&mut self, ctx: &mut Context<Self>) {
+        self.tell_end();
         self.show();
         let carrier = self.deps.carrier.clone();
         let hearing = async move { tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await };
         ctx.spawn(hearing.into_actor(self).map(|heard, actor, _| {
             let Ok(Ok(Some(text))) = heard else { return };
             match serde_json::from_str::<LeaderNews>(&text) {
-                Ok(news) if actor.news.leader.as_ref().map(|known| known.said) != Some(news.said) => {
-                    actor.heard = Some(Stopwatch::start());
-                    actor.news.leader = Some(news);
-                    actor.show();
+                Ok(news) => {
+                    // Parcels do not count: those of a leader that is gone come as well. Nor does the first word, which may be its last.
+                    let known = actor.news.leader.as_ref().map(|known| known.said);
+                    if known.is_some_and(|known| known != news.said) {
+                        actor.heard = Some(Stopwatch::start());
+                    }
+                    if known != Some(news.said) {
+                        actor.news.leader = Some(news);
+                        actor.show();
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "what the leader says is not understood"),
             }
         }));

@@ -52,8 +52,10 @@ pub struct LogKeeper {
     next: Option<u64>,
     /// The last position that it has.
     logged: Position,
-    /// The last position that readers were told of.
+    /// The last position that readers may be told of.
     told: Position,
+    /// The last position that they were told of.
+    said_head: Position,
     /// When what the cluster log took last under this term was sent.
     sure: Option<Stopwatch>,
     /// The cluster log had all when it was looked at last.
@@ -112,6 +114,7 @@ impl LogKeeper {
             readers: ToldReaders::new(deps.readers.clone()),
             ledger: deps.services.ledger.whole(),
             told: deps.services.ledger.head(),
+            said_head: deps.services.ledger.head(),
             deps,
             next: None,
             logged: Position(0),
@@ -287,11 +290,28 @@ impl LogKeeper {
             {
                 self.told = self.told.max(recorded.head);
                 self.ledger.raise_told(self.told);
-                recorder::show(&self.deps.services.views, &recorded.told, recorded.head);
-                self.readers.tell(&recorded);
+                self.tell(&recorded);
+            }
+            if self.said_head < self.told {
+                // Appended while this one was not there: who reads the ledger finds it there.
+                let head = self.told;
+                self.tell(&Recorded {
+                    told: Arc::new([]),
+                    head,
+                });
             }
         }
         self.remind_later(ctx);
+    }
+
+    fn tell(&mut self, recorded: &Recorded) {
+        recorder::show(
+            &self.deps.services.views,
+            &recorded.told,
+            recorded.head.max(self.said_head),
+        );
+        self.readers.tell(recorded);
+        self.said_head = self.said_head.max(recorded.head);
     }
 
     /// What today has cost each key, for whoever leads next.
@@ -469,11 +489,18 @@ impl Actor for LogKeeper {
         self.append(ctx);
         let mut leases = self.deps.services.views.leases.subscribe();
         let leased = async move {
-            drop(leases.wait_for(|leases| leases.iter().any(LeaseView::is_held)).await);
+            let is_held = |lease: &LeaseView| lease.place == Place::Database && lease.is_held();
+            drop(leases.wait_for(|leases| leases.iter().any(is_held)).await);
         };
-        ctx.spawn(leased.into_actor(self).map(|(), actor, ctx| actor.append(ctx)));
+        ctx.spawn(leased.into_actor(self).map(|(), actor, ctx| {
+            actor.say(ctx);
+            actor.append(ctx);
+        }));
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
+            if actor.has_all {
+                actor.next = None; // looks whether it still ends there: a Redis that was emptied meanwhile is filled again
+            }
             actor.append(ctx); // openings, and what a full mailbox dropped
             if actor.has_all && actor.provable != Some(true) {
                 actor.prove(true, ctx);

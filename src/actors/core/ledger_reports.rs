@@ -28,9 +28,4 @@ impl LedgerReports {
             self.told_unwritable = false;
         }
     }
-
-    /// Whether Root believes that it cannot be written.
-    pub(crate) const fn is_unwritable(&self) -> bool {
-        self.told_unwritable
-    }
 }

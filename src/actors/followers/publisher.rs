@@ -170,6 +170,13 @@ impl CacheSink {
             Ok::<_, LedgerError>((events, messages, ledger.heads()))
         });
         let (events, messages, heads) = read.await.map_err(|error| FollowError::Cut(error.to_string()))??;
+        let Some(last) = events.last().map(|event| event.position) else {
+            let nothing = format!(
+                "the ledger gives nothing from position {} on, and was said to have it",
+                begin.0
+            );
+            return Err(FollowError::Cut(nothing));
+        };
         let mut news = News::default();
         add_prices(&mut news, &events, now);
         let keeper = self.keeper();
@@ -198,7 +205,7 @@ impl CacheSink {
         if let Some(keeper) = keeper {
             keeper.survey_doubtful(streams).await?;
         }
-        Ok(events.last().map_or(head, |last| last.position))
+        Ok(last)
     }
 }
 
@@ -224,4 +231,42 @@ fn add_prices(news: &mut News, events: &[Sequenced], now: crate::domain::model::
         .into_iter()
         .map(|(symbol, (at, price))| (symbol, at, price))
         .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::messages::Recorded;
+    use crate::actors::testing::{listen, services};
+    use crate::ledger::event_script::{EventScript, day};
+    use crate::ledger::{Ledger, LedgerOptions};
+    use crate::store::{Sqlite, Store};
+    use actix::Actor;
+
+    #[actix_rt::test]
+    async fn what_was_announced_and_cannot_be_read_yet_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&folder.path().join("ledger"), LedgerOptions::new(day(22), 3)).unwrap();
+        let store = Store::Sqlite(Sqlite::open(&folder.path().join("store.db")).unwrap());
+        let (root, mut reports) = listen();
+        let services = services(Clock::system(), &ledger, store, root);
+        let head = ledger.append(&EventScript::default().entries_for(&[0, 5])).unwrap();
+        services.ledger.bound_told(Position(0));
+        let publisher = Publisher::new(services.clone()).start();
+        let told = Arc::new([]);
+        publisher.send(Recorded { told, head }).await.unwrap();
+        let within = Duration::from_secs(5);
+        let lost = async {
+            loop {
+                if let Report::CacheLost { reason, .. } = reports.recv().await.unwrap() {
+                    return reason;
+                }
+            }
+        };
+        assert_eq!(tokio::time::timeout(within, lost).await.unwrap(), "cut_short");
+        services.ledger.raise_told(head);
+        let mut cache = services.views.cache.subscribe();
+        let there = cache.wait_for(|view| view.position == head && !view.lost);
+        drop(tokio::time::timeout(within, there).await.unwrap().unwrap());
+    }
 }

@@ -13,14 +13,15 @@ use crate::domain::model::Position;
 use crate::ledger::event_script::{EventScript, day};
 use crate::ledger::{Ledger, LedgerOptions, Parcels};
 use crate::limits;
-use crate::store::{Sqlite, Store};
+use crate::store::{Postgres, Sqlite, Store};
 use actix::{Actor, Addr};
+use secrecy::SecretString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-fn ledger(folder: &Path, parcels: Parcels) -> Ledger {
+pub(super) fn ledger(folder: &Path, parcels: Parcels) -> Ledger {
     let options = LedgerOptions {
         parcels,
         ..LedgerOptions::new(day(22), 7)
@@ -40,10 +41,14 @@ struct Ingest {
 
 impl Ingest {
     fn new(folder: &Path, tells_alone: bool) -> Self {
+        let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
+        Self::over(store, folder, tells_alone)
+    }
+
+    fn over(store: Store, folder: &Path, tells_alone: bool) -> Self {
         let ledger = ledger(&folder.join("ledger"), Parcels::Counted);
         let (root, reports) = listen();
         let (reader, told) = listen();
-        let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
         let services = services(Clock::system(), &ledger, store, root);
         let log = Carrier::Memory(MemoryLog::new(100));
         let keeper = LogKeeper::new(log_keeper::Deps {
@@ -135,8 +140,8 @@ async fn one_that_may_tell_alone_goes_on_after_a_moment_and_fills_the_log_later(
     let head = ingest.record(&[0, 5]).await;
     ingest.tells(head).await;
     assert!(began.elapsed() >= limits::LOG_PATIENCE);
-    assert_eq!(ingest.log.head().await.unwrap(), None);
     ingest.set_away(false);
+    assert_eq!(ingest.log.head().await.unwrap(), None);
     let head = ingest.record(&[0]).await;
     ingest.tells(head).await;
     let filled = async {
@@ -145,6 +150,61 @@ async fn one_that_may_tell_alone_goes_on_after_a_moment_and_fills_the_log_later(
         }
     };
     tokio::time::timeout(Duration::from_secs(5), filled).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn what_was_appended_while_it_was_not_there_is_told_and_the_leader_is_heard_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ingest = Ingest::new(folder.path(), false);
+    let head = ingest.ledger.append(&ingest.story.entries_for(&[0, 5])).unwrap();
+    ingest.services.ledger.bound_told(Position(0));
+    let began = Stopwatch::start();
+    ingest.lead(3);
+    let said = async {
+        while ingest.log.hear().await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), said).await.unwrap();
+    assert!(began.elapsed() < limits::LEADER_SAYS / 2, "{:?}", began.elapsed());
+    ingest.tells(head).await;
+}
+
+#[actix_rt::test]
+async fn a_log_that_was_emptied_while_nothing_came_is_filled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ingest = Ingest::new(folder.path(), false);
+    ingest.lead(3);
+    let head = ingest.record(&[0, 5]).await;
+    ingest.tells(head).await;
+    let Carrier::Memory(log) = &ingest.log else { panic!() };
+    log.empty();
+    ingest.lead(3);
+    let filled = async {
+        while ingest.log.head().await.unwrap().map(|head| head.number) != Some(ingest.ledger.last_parcel()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), filled).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn one_that_may_tell_alone_tells_nothing_while_the_database_does_not_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = SecretString::from("postgresql://candela@127.0.0.1:1/candela".to_owned());
+    let store = Store::Postgres(Postgres::new(&nobody, 1).unwrap());
+    let mut ingest = Ingest::over(store, folder.path(), true);
+    ingest.set_away(true);
+    let head = ingest.record(&[0, 5]).await;
+    let began = Stopwatch::start();
+    while began.elapsed() < limits::LOG_PATIENCE + limits::LOG_RETRY * 4 {
+        ingest.lead(3); // renewed all the time
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let told = heard(&mut ingest.told).await;
+        assert!(told.iter().all(|told| told.head < head), "{told:?}");
+    }
+    ingest.set_away(false);
+    ingest.tells(head).await;
 }
 
 #[actix_rt::test]
@@ -172,7 +232,7 @@ async fn a_log_of_a_later_leader_or_of_another_ledger_ends_the_process() {
     }
 }
 
-fn entries(ledger: &Ledger, term: u64) -> Vec<LogEntry> {
+pub(super) fn entries(ledger: &Ledger, term: u64) -> Vec<LogEntry> {
     let parcels = ledger.reader().read_parcels(1, 100).unwrap();
     let entry = |parcel| LogEntry {
         term,

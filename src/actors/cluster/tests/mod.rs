@@ -1,3 +1,4 @@
 //! Tests of this room as a whole.
 
 mod cluster;
+mod log_follower;
