@@ -37,14 +37,13 @@ use cluster::Inherited;
 use ending::Writing;
 pub(crate) use settled::{calendars, key_policy, keys, l0_table, markets, upstream_tls};
 use settled::{feed, policy};
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+pub use ending::{Ending, until_over};
 pub use lease::while_leased;
 pub use stores::exit_of_store;
 
@@ -122,19 +121,6 @@ pub struct App {
     leads_others: bool,
 }
 
-/// Why the service should end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// A signal, or the time that was given.
-    Asked,
-    /// There is nothing more to come.
-    Over,
-    /// A standby has the lease: it goes on as the leader.
-    Leased,
-    /// It cannot go on.
-    Failed(Exit),
-}
-
 /// What a stopped service leaves.
 #[derive(Debug, Clone)]
 pub struct Stopped {
@@ -174,7 +160,7 @@ impl App {
     pub async fn take_over(self, mut settings: Valid, clock: Clock) -> Result<Self, StartError> {
         let took = Stopwatch::start();
         let address = self.address();
-        self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
+        self.root_stops().await;
         self.server.drain_quickly(Close::Restarting).await;
         self.tree.end().await;
         settings.server.address = address;
@@ -183,8 +169,23 @@ impl App {
         Ok(leading)
     }
 
-    /// Starts one that decides: alone, or as the leader of a cluster, with the database whose lease it has.
+    /// Starts one that decides: alone, or as the leader of a cluster, with the database whose lease it has. That is renewed meanwhile,
+    /// however long a server lets the start wait.
     async fn lead(
+        settings: Valid,
+        clock: Clock,
+        taps: Vec<mpsc::Sender<Sequenced>>,
+        leased: Option<Store>,
+    ) -> Result<Self, StartError> {
+        let lease = leased.clone();
+        let beginning = Box::pin(Self::begin(settings, clock, taps, leased));
+        match lease {
+            Some(store) => lease::keep_while(&store, beginning).await,
+            None => beginning.await,
+        }
+    }
+
+    async fn begin(
         settings: Valid,
         clock: Clock,
         taps: Vec<mpsc::Sender<Sequenced>>,
@@ -368,7 +369,7 @@ impl App {
     pub async fn stop(self, ending: Ending) -> Stopped {
         let views = &self.tree.views;
         let pipeline = views.pipeline.borrow().clone();
-        self.tree.root.send(Report::Stopping).await.unwrap_or_default(); // a Root that is gone has stopped already
+        self.root_stops().await;
         self.journal_ends().await;
         // What was decided is written and published before any client is closed.
         let writing = self.writing();
@@ -404,6 +405,12 @@ impl App {
         stopped
     }
 
+    /// Tells Root; one that is gone or hangs has stopped already.
+    async fn root_stops(&self) {
+        let told = self.tree.root.send(Report::Stopping);
+        drop(tokio::time::timeout(limits::STOP_JOURNAL, told).await);
+    }
+
     async fn give_leases_back(&self) {
         let (store, cache) = &self.leased;
         tokio::join!(store.release_lease(), cache.release_lease());
@@ -430,50 +437,6 @@ impl App {
             writer: tree.writer.clone(),
             store: views.store.subscribe(),
         }
-    }
-}
-
-/// Waits for a reason to end while `beside` goes on: a signal, the time given, the end of what there is, or a failure.
-///
-/// # Errors
-/// When the system gives no signal handler.
-pub async fn until_over(
-    app: &App,
-    run_for: Option<Duration>,
-    over: impl Future<Output = ()>,
-    beside: impl Future<Output = ()>,
-) -> std::io::Result<Ending> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut failing = app.tree.views.ending.subscribe();
-    let failed = async {
-        loop {
-            if let Some(exit) = *failing.borrow_and_update() {
-                return exit;
-            }
-            if failing.changed().await.is_err() {
-                return Exit::GaveUp;
-            }
-        }
-    };
-    Ok(tokio::select! {
-        _ = interrupt.recv() => Ending::Asked,
-        _ = terminate.recv() => Ending::Asked,
-        () = after(run_for) => Ending::Asked,
-        () = over => Ending::Over,
-        () = app.leased() => Ending::Leased,
-        exit = failed => match exit {
-            Exit::Clean => Ending::Asked, // an operator requested it
-            exit => Ending::Failed(exit),
-        },
-        () = beside => Ending::Over,
-    })
-}
-
-async fn after(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
     }
 }
 

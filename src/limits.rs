@@ -186,7 +186,7 @@ pub const FANOUT_PATIENCE: u32 = 50;
 pub const REPLAY: u64 = 100_000;
 
 /// How long a drain may take, from the first goaway to the last close. `docker stop` kills after ten seconds.
-pub const DRAIN: Duration = Duration::from_secs(5);
+pub const DRAIN: Duration = Duration::from_secs(4);
 
 /// Worker threads that serve HTTP; each has a fan-out shard.
 pub const HTTP_WORKERS_MAX: usize = 8;
@@ -546,6 +546,8 @@ const _: () = assert!(
 /// Between two tries of a standby to take the lease, real time, and by how much more at random: with the lease, the greater part of a
 /// takeover.
 pub const STANDBY_TRY: Duration = Duration::from_millis(250);
+/// How often a standby says again that the database does not tell it who leads, real time.
+pub const STANDBY_WARNS: Duration = Duration::from_mins(1);
 /// See [`STANDBY_TRY`].
 pub const STANDBY_JITTER_MS: u64 = 100;
 /// How long clients of a standby that takes over have to be sent away: its data must flow again.
@@ -809,14 +811,21 @@ pub const OUTPUT_FLUSH: Duration = Duration::from_secs(2);
 /// How long a stop takes at the most to empty the ledger's write-ahead log, real time.
 pub const STOP_CHECKPOINT: Duration = Duration::from_millis(500);
 const _: () = assert!(
-    STOP_WRITING.as_millis()
+    2 * STOP_JOURNAL.as_millis()
+        + STOP_WRITING.as_millis()
         + STOP_TELLING.as_millis()
         + DRAIN.as_millis()
         + CLIENT_CLOSE.as_millis()
         + STOP_CHECKPOINT.as_millis()
+        + LEASE_RELEASE.as_millis()
         + LOG_FLUSH.as_millis()
         < 10_000,
     "a stop ends before docker kills"
+);
+const _: () = assert!(
+    STOP_LOGGING.as_millis() + STOP_WRITING.as_millis() + LEASE_RELEASE.as_millis()
+        < DRAIN.as_millis() + CLIENT_CLOSE.as_millis(),
+    "a leader hands on while clients are sent away"
 );
 
 /// How many events a command that shows them may be behind before it reads them from the ledger.
@@ -1001,7 +1010,8 @@ pub const EXPLAINED: Duration = Duration::from_hours(24 * 7);
 /// Entries that are read to explain a state: a week of bad days.
 pub const EXPLAINED_ENTRIES: u32 = 50_000;
 
-/// How long a stop waits until the journal's last entries are written, real time. They are on their way already.
+/// How long a stop waits until Root knows of it, and again until the journal's last entries are written, real time. They are on their
+/// way already.
 pub const STOP_JOURNAL: Duration = Duration::from_millis(300);
 
 /// Days of the journal that one question may span: a quarter.

@@ -3,9 +3,7 @@
 use super::StartError;
 use crate::actors::tree::LogParts;
 use crate::carrier::{Carrier, Carry, RedisLog};
-use crate::clock::Stopwatch;
 use crate::domain::cluster::{Contact, EntryStep, LeaderNews, LogAnswer, LogPlace, Parcel, Start, contact, start};
-use crate::domain::followers::lease::Answer;
 use crate::domain::model::Position;
 use crate::ledger::{self, Doubt, Ledger, LedgerOptions, LedgerReader, Parcels};
 use crate::limits;
@@ -50,7 +48,7 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
     let term = u64::try_from(succession.term).unwrap_or(0);
     let fenced = tokio::time::timeout(limits::LOG_ANSWER, carrier.append(term, &[])).await;
     let unproven = match fenced.unwrap_or_else(|_| LogAnswer::Away("no answer in time".to_owned())) {
-        LogAnswer::Taken => follow_to_end(settings, store).await?,
+        LogAnswer::Taken => follow_to_end(settings).await?,
         LogAnswer::Stale { term } => {
             return Err(StartError::Log(format!(
                 "a leader of term {term} has written to it meanwhile"
@@ -71,9 +69,8 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
     })
 }
 
-/// Takes what the cluster log has, and keeps the lease meanwhile. Says why the ledger does not end where the cluster log does, if
-/// it does not.
-async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>, StartError> {
+/// Takes what the cluster log has. Says why the ledger does not end where the cluster log does, if it does not.
+async fn follow_to_end(settings: &Valid) -> Result<Option<String>, StartError> {
     let (mut ledger, carrier) = match begin_edge(settings).await {
         Ok(begun) => begun,
         Err(StartError::Log(problem)) => return Ok(Some(problem)),
@@ -81,14 +78,7 @@ async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>
     };
     let (number, hash) = ledger.parcel_end();
     let mut place = LogPlace::at(number, hash);
-    let mut renewed = Stopwatch::start();
     loop {
-        if renewed.elapsed() >= limits::LEASE_RENEW {
-            renewed = Stopwatch::start();
-            if matches!(store.renew_lease().await, Ok(Answer::Held(_))) {
-                return Err(StartError::Store(StoreError::NoLease));
-            }
-        }
         let read = carrier.follow(place.number(), limits::CLUSTER_READ, Duration::from_millis(1));
         let entries = match tokio::time::timeout(limits::LOG_ANSWER, read).await {
             Ok(Ok(entries)) if entries.is_empty() => break,
@@ -112,9 +102,10 @@ async fn follow_to_end(settings: &Valid, store: &Store) -> Result<Option<String>
             }
         }
     }
-    let head = match carrier.head().await {
-        Ok(head) => head,
-        Err(error) => return Ok(Some(error.to_string())),
+    let head = match tokio::time::timeout(limits::LOG_ANSWER, carrier.head()).await {
+        Ok(Ok(head)) => head,
+        Ok(Err(error)) => return Ok(Some(error.to_string())),
+        Err(_) => return Ok(Some("the log does not answer".to_owned())),
     };
     let (number, hash) = ledger.parcel_end();
     Ok(match head {

@@ -1,15 +1,33 @@
-//! What a stop writes. Bars close by the clock as long as anything is decided, so the commit queue is closed first: then the
+//! Why a service ends, and what its stop writes. Bars close by the clock as long as anything is decided, so the commit queue is closed first: then the
 //! ledger has a last event, which its readers can reach.
 
+use super::App;
 use crate::actors::core::CommitQueue;
 use crate::actors::messages::Flush;
 use crate::actors::views::LatestView;
 use crate::domain::followers::ReaderView;
+use crate::exit::Exit;
 use crate::ledger::Ledger;
 use crate::limits;
 use actix::Recipient;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// Why the service should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal, or the time that was given.
+    Asked,
+    /// There is nothing more to come.
+    Over,
+    /// A standby has the lease: it goes on as the leader.
+    Leased,
+    /// It cannot go on.
+    Failed(Exit),
+}
 
 /// The parts that write, as a stop needs them.
 #[derive(Debug, Clone)]
@@ -84,6 +102,50 @@ impl Writing {
                 tracing::warn!("the ledger's write-ahead log is not emptied in time: the next start empties it");
             }
         }
+    }
+}
+
+/// Waits for a reason to end while `beside` goes on: a signal, the time given, the end of what there is, or a failure.
+///
+/// # Errors
+/// When the system gives no signal handler.
+pub async fn until_over(
+    app: &App,
+    run_for: Option<Duration>,
+    over: impl Future<Output = ()>,
+    beside: impl Future<Output = ()>,
+) -> std::io::Result<Ending> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut failing = app.tree.views.ending.subscribe();
+    let failed = async {
+        loop {
+            if let Some(exit) = *failing.borrow_and_update() {
+                return exit;
+            }
+            if failing.changed().await.is_err() {
+                return Exit::GaveUp;
+            }
+        }
+    };
+    Ok(tokio::select! {
+        _ = interrupt.recv() => Ending::Asked,
+        _ = terminate.recv() => Ending::Asked,
+        () = after(run_for) => Ending::Asked,
+        () = over => Ending::Over,
+        () = app.leased() => Ending::Leased,
+        exit = failed => match exit {
+            Exit::Clean => Ending::Asked, // an operator requested it
+            exit => Ending::Failed(exit),
+        },
+        () = beside => Ending::Over,
+    })
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

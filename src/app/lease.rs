@@ -1,5 +1,6 @@
 //! The lease of a process that starts: taken, waited for, or refused.
 
+use super::StartError;
 use crate::clock::Stopwatch;
 use crate::domain::followers::lease::{AnotherWriter, Answer, Holder, LeaseChange, Place, Tenure};
 use crate::limits;
@@ -48,6 +49,36 @@ pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError
         answer => answer,
     };
     Ok(take(store.place(), ask).await??)
+}
+
+/// Starts a leader, and renews its lease meanwhile.
+///
+/// # Errors
+/// As `start`; [`StoreError::AnotherWriter`] when another has taken the lease.
+pub(super) async fn keep_while<T>(
+    store: &Store,
+    start: impl Future<Output = Result<T, StartError>>,
+) -> Result<T, StartError> {
+    let place = store.place();
+    let lost = async {
+        loop {
+            tokio::time::sleep(limits::LEASE_RENEW).await;
+            match store.renew_lease().await {
+                Ok(Answer::Granted(_)) => {}
+                Ok(Answer::Held(held)) => {
+                    let by = Some(held.by);
+                    return StoreError::AnotherWriter(AnotherWriter { place, by });
+                }
+                Err(error) => tracing::warn!(%error, "the lease of the database was not renewed"),
+            }
+        }
+    };
+    let mut start = pin!(start);
+    let mut lost = pin!(lost);
+    tokio::select! {
+        started = &mut start => started,
+        error = &mut lost => Err(error.into()),
+    }
 }
 
 /// Runs work that changes a store under its lease, and gives the lease back. A database without the lease's table has no holder.

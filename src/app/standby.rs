@@ -63,18 +63,29 @@ fn open(settings: &Valid) -> Result<Store, StartError> {
     Ok(store)
 }
 
+/// What the log of this process says of a database that does not say who leads: each new sentence, and again while it lasts.
+#[derive(Default)]
+struct LeaseTrouble(Option<(String, Stopwatch)>);
+
+impl LeaseTrouble {
+    fn warn(&mut self, error: &StoreError) {
+        let sentence = error.to_string();
+        let known = self.0.as_ref();
+        if known.is_none_or(|(said, since)| *said != sentence || since.elapsed() >= limits::STANDBY_WARNS) {
+            tracing::warn!(%error, "the database does not say who leads: nobody can take over until it does");
+            self.0 = Some((sentence, Stopwatch::start()));
+        }
+    }
+}
+
 /// Waits until the database says who leads. Without that nobody knows whose the next number is.
 async fn turn(store: &Store) -> Result<Answer, StoreError> {
-    let mut told = false;
+    let mut trouble = LeaseTrouble::default();
     loop {
         match ask(store).await {
             Ok(answer) => return Ok(answer),
             Err(error) if stores::ends_start(&error) => return Err(error),
-            Err(error) if !told => {
-                told = true;
-                tracing::warn!(%error, "the database does not say who leads: this ingest waits");
-            }
-            Err(_) => {}
+            Err(error) => trouble.warn(&error),
         }
         tokio::time::sleep(limits::LEASE_TRY).await;
     }
@@ -90,21 +101,18 @@ async fn ask(store: &Store) -> Result<Answer, StoreError> {
     }
 }
 
-/// Waits until this process has the lease.
+/// Waits until this process has the lease. What only a person can mend does not end a standby, which serves clients: it is said again
+/// while it lasts.
 pub(super) async fn until_leased(store: &Store) {
-    let mut silent: Option<Stopwatch> = None;
+    let mut trouble = LeaseTrouble::default();
     loop {
         match store.take_free_lease().await {
             Ok(Answer::Granted(term)) => {
                 tracing::info!(term, "this standby has the lease: it takes over");
                 return;
             }
-            Ok(Answer::Held(_)) => silent = None,
-            Err(error) if silent.is_none() => {
-                silent = Some(Stopwatch::start());
-                tracing::warn!(%error, "the database does not say who leads: nobody can take over until it does");
-            }
-            Err(_) => {}
+            Ok(Answer::Held(_)) => trouble = LeaseTrouble::default(),
+            Err(error) => trouble.warn(&error),
         }
         let jitter = Duration::from_millis(fastrand::u64(..limits::STANDBY_JITTER_MS));
         tokio::time::sleep(limits::STANDBY_TRY + jitter).await;

@@ -302,3 +302,66 @@ fn a_leader_that_is_told_to_end_hands_on_in_a_moment() {
     let ended = cluster.leader.process.ended();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
+
+#[test]
+fn a_standby_that_takes_over_beside_a_redis_that_hangs_keeps_its_lease_meanwhile() {
+    let cluster = Cluster::new("2026-03-02T13:05:20Z");
+    cluster.world.redis.pause();
+    cluster.leader.process.signal(libc::SIGKILL);
+    let lease = || {
+        let lease = "SELECT term, expires_at > clock_timestamp() FROM candela_lease";
+        cluster.world.database.sql(lease)
+    };
+    wait_until("the standby to have the lease", || (lease() == "2|t").then_some(()));
+    wait_until("the standby to lead", || {
+        assert_eq!(lease(), "2|t", "it ran out while the new leader started");
+        cluster.standby.process.stderr.find("this candela leads").map(drop)
+    });
+    cluster.world.redis.resume();
+}
+
+/// Twenty takeovers of each kind in a row; with `CANDELA_TEST_LONG` alone.
+#[test]
+fn one_takeover_after_the_other_is_quick() {
+    if !is_long() {
+        return;
+    }
+    let Cluster {
+        mut world,
+        mut leader,
+        mut standby,
+        at_edge,
+        edge,
+        ..
+    } = Cluster::new("2026-03-02T13:05:20Z");
+    let mut names = ["one", "two"];
+    for (signal, most) in [
+        (libc::SIGTERM, Duration::from_millis(1_500)),
+        (libc::SIGKILL, Duration::from_secs(5)),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..20 {
+            leader.process.signal(signal);
+            let lost = Stopwatch::start();
+            wait_until("the standby to lead", || {
+                standby.process.stderr.find("this candela leads").map(drop)
+            });
+            let (_, before) = at_edge.last_tick();
+            wait_until("data at the edge again", || {
+                (at_edge.last_tick().1 > before).then_some(())
+            });
+            took.push(lost.elapsed());
+            println!("{took:?} after signal {signal}");
+            drop(leader.process.output_of_the_killed()); // then its folder is free
+            leader = standby;
+            standby = world.ingest_on(names[0]);
+            names.reverse();
+            standby.comes_to("active");
+            leader.comes_to("active");
+        }
+        assert!(took.iter().all(|one| *one < most), "{took:?}");
+    }
+    is_gapless(&at_edge);
+    assert!(!at_edge.0.lock().unwrap().ended);
+    edge.comes_to("active");
+}
