@@ -30,6 +30,14 @@ fn each_alert_is_silent_while_all_is_well_fires_and_has_a_runbook() {
     run("alerts");
 }
 
+/// The long form only: it takes some minutes, and market time runs twenty times as fast meanwhile.
+#[test]
+fn each_alert_is_fired_by_a_real_fault() {
+    if std::env::var_os("CANDELA_TEST_LONG").is_some() {
+        run("firing.py");
+    }
+}
+
 #[test]
 fn each_command_of_a_runbook_answers_on_a_running_service() {
     run("runbooks");

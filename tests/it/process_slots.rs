@@ -108,7 +108,7 @@ fn prices_that_are_stamped_in_the_session_belong_to_it_though_our_clock_has_not_
         "2026-02-18".parse::<chrono::NaiveDate>().unwrap().iter_days().take(12),
     );
     raise_flag(data.path(), FLAG);
-    let vendor = Wall::at(OPENS - 15);
+    let vendor = Wall::at(OPENS - 25);
     let simulate = vendor.command(&["simulate", "--symbols", "USD/COP", "--per-second", "20", "--json"]);
     let wall = vendor.behind(Duration::from_millis(1_500));
     let minutes = [("CANDELA__MARKET__INTERVALS", "5m,1m")];

@@ -284,7 +284,7 @@ impl World {
                 JournalEntry::Event(numbered) => {
                     let frame = frames::event(&zones, numbered);
                     let payload = Bytes::copy_from_slice(frames::payload(&frame));
-                    let wrong = self.told.tell(&self.disk.borrow(), numbered, payload);
+                    let wrong = self.told.tell(&self.disk.borrow(), numbered, payload, self.now);
                     wrong.into_iter().for_each(|one| self.violated(one));
                     self.offer(numbered, &frame);
                 }

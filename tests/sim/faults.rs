@@ -376,7 +376,7 @@ impl World {
         note(!streamed && !polled, "nobody brings its prices");
         let young = self
             .told
-            .last_tick
+            .last_told
             .get(&symbol)
             .is_some_and(|at| self.now - at < 3_700 * S);
         note(

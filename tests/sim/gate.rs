@@ -57,11 +57,17 @@ impl History {
     }
 
     /// Whether a naive count finds the history of a pair complete enough: all but one in twenty of the last seven days' slots.
-    fn complete(&self, pair: usize, now: i64) -> bool {
+    /// `corrected`: sessions of which the calendar says something else by now.
+    fn complete(&self, pair: usize, now: i64, corrected: &[(i64, i64)]) -> bool {
         if self.stored[pair].len() == self.whole[pair].len() {
             return true; // what is stored is a part of the whole
         }
-        let wanted = self.whole[pair].range(now - 7 * DAY..);
+        let held = |slot: &&i64| {
+            !corrected
+                .iter()
+                .any(|(opens, closes)| *opens <= **slot && **slot < *closes)
+        };
+        let wanted = self.whole[pair].range(now - 7 * DAY..).filter(held);
         let there = wanted
             .clone()
             .filter(|slot| self.stored[pair].contains(slot) || self.fetched[pair].contains(slot));
@@ -348,7 +354,11 @@ impl World {
             if self.told.clock_moved || withdrawn {
                 continue;
             }
-            if !self.history.complete(pair, now) {
+            let corrected = self.told.corrected.keys().filter(|(of, _)| *of == pair);
+            let corrected: Vec<_> = corrected
+                .filter_map(|(_, day)| self.plan.pairs[pair].session(*day))
+                .collect();
+            if !self.history.complete(pair, now, &corrected) {
                 wrong.push(format!("V1: {symbol} is verified, and its history has holes"));
             }
             // A pair whose session runs passed its gate before it opened: what closed since says nothing.

@@ -33,8 +33,9 @@ pub(crate) struct Told {
     pub(crate) unrecorded: BTreeSet<(usize, i64)>,
     /// Market time was moved: instants of ours say nothing.
     pub(crate) clock_moved: bool,
-    /// When a price of a pair was last told, and the gaps that were told as open.
+    /// When a price of a pair was last told, by our clock and by the true one; and the gaps that were told as open.
     pub(crate) last_tick: BTreeMap<Symbol, i64>,
+    pub(crate) last_told: BTreeMap<Symbol, i64>,
     pub(crate) pending: BTreeMap<(Symbol, u64), (i64, i64)>,
     pub(crate) ticks: u64,
     pub(crate) bars: u64,
@@ -45,8 +46,8 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// An event is told. Checks T1, T2, B1, and that a bar is on the disk for good.
-    pub(crate) fn tell(&mut self, disk: &Disk, numbered: &Sequenced, payload: Bytes) -> Vec<String> {
+    /// An event is told, at this true time. Checks T1, T2, B1, and that a bar is on the disk for good.
+    pub(crate) fn tell(&mut self, disk: &Disk, numbered: &Sequenced, payload: Bytes, now: i64) -> Vec<String> {
         let mut wrong = Vec::new();
         let written = disk.event(numbered.position);
         if written != Some(numbered) {
@@ -82,6 +83,7 @@ impl Told {
             Event::Tick(accepted) => {
                 self.ticks += 1;
                 self.last_tick.insert(accepted.tick.symbol, numbered.at.micros());
+                self.last_told.insert(accepted.tick.symbol, now);
             }
             Event::Bar(bar) => {
                 self.bars += 1;

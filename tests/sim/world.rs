@@ -321,6 +321,9 @@ impl World {
             return;
         }
         self.life += 1;
+        // A restart asks at once with keys that were refused.
+        let accounts = self.vendor.accounts.values_mut();
+        accounts.for_each(|account| account.refused_at = None);
         let random = self.rng.u64(..);
         let channels = service::channels(&self.plan);
         let renumbered = self.disk.borrow_mut().open(&channels, random);
