@@ -32,7 +32,7 @@ fn each_alert_is_silent_while_all_is_well_fires_and_has_a_runbook() {
 
 /// The long form only: it takes some minutes, and market time runs twenty times as fast meanwhile.
 #[test]
-fn each_alert_is_fired_by_a_real_fault() {
+fn alerts_are_fired_by_real_faults() {
     if std::env::var_os("CANDELA_TEST_LONG").is_some() {
         run("firing.py");
     }
