@@ -79,7 +79,7 @@ pub enum Report {
     },
     /// Prices are overdue on a link that is up.
     FeedSilent,
-    /// They come again, or the link is another, or none is wanted.
+    /// A price is accepted again, or none is wanted.
     FeedHeard,
     /// These pairs are asked for over REST, because the link does not bring them.
     Polling(Vec<Symbol>),

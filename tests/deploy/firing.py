@@ -166,6 +166,8 @@ class Prometheus:
 # What the pipeline prepared: a bar for each five minutes of twelve days.
 HISTORY = """INSERT INTO market_data (symbol, datetime, open, high, low, close, source)
     SELECT 'USDCOP', at, 3808, 3809, 3807, 3808, 'l0' FROM generate_series('2026-02-18'::timestamptz, '2026-03-02 13:55Z', '5 minutes') AS at"""
+# 14:00 UTC is 09:00 in Bogota, and a minute of real time twenty of the market.
+MUTE = "at 09:35:00 mute for 35m\n"
 WITHOUT_LINK = "at start refuse connections for 9h\n"
 
 
@@ -178,7 +180,7 @@ def play():
     migrated = subprocess.run([CANDELA, "migrate"], env={"PATH": os.environ["PATH"], "DATABASE_URL": database.url}, capture_output=True, text=True)
     assert migrated.returncode == 0, migrated.stderr
     database.sql(HISTORY)
-    main = Candela("main", market, "", first, DATABASE_URL=database.url, REDIS_URL=f"redis://127.0.0.1:{cache.port}")
+    main = Candela("main", market, MUTE, first, DATABASE_URL=database.url, REDIS_URL=f"redis://127.0.0.1:{cache.port}")
     alerts.fires("CandelaNotReady", "the history pipeline raised no flag", first)
     alerts.fires("CandelaCondition", "the history is not verified", first)
     main.raise_flag()
@@ -188,6 +190,10 @@ def play():
     alerts.fires("CandelaKeysForecastShort", "a key of 12 calls a day, and no link", second)
     alerts.fires("CandelaKeysNearlySpent", "polling on that key", second)
     alerts.fires("CandelaKeysExhausted", "polling on that key", second)
+    mute = "the vendor sends no price, on one link after the other"
+    alerts.fires("CandelaFeedSilentInSession", mute, first)
+    alerts.fires("CandelaNotSafeInSession", mute, first)
+    alerts.is_silent("CandelaFeedSilentInSession", first)
     print(f"{len(alerts.fired)} alerts fired; without a fault here: {', '.join(sorted(alerts.names - set(alerts.fired)))}")
 
 

@@ -16,7 +16,7 @@ use crate::actors::views::changes;
 use crate::clock::Stopwatch;
 use crate::domain::model::{Decoded, Inbound, Input, InputKind, LinkChange, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{
-    Effect, Event, Frame, Judged, KeySlot, Link, LinkSettings, NoLease, Purpose, Repeats, Trouble, wire,
+    Effect, Event, Frame, Judged, KeySlot, Link, LinkSettings, NoLease, Purpose, Repeats, SilenceReport, Trouble, wire,
 };
 use crate::limits;
 use actix::prelude::*;
@@ -68,8 +68,7 @@ pub struct Feed {
     outgoing: Vec<Inbound>,
     viewed: Option<Stopwatch>,
     log: FeedLog,
-    /// Root was told that prices are overdue.
-    told_silent: bool,
+    silence: SilenceReport,
     /// The pool was told that this connection delivered a price.
     told_served: bool,
     /// The breaks of market time that the link knows of.
@@ -106,7 +105,7 @@ impl Feed {
             outgoing: Vec::new(),
             viewed: None,
             log: FeedLog::default(),
-            told_silent: false,
+            silence: SilenceReport::default(),
             told_served: false,
             breaks: deps.services.clock.breaks(),
             deps,
@@ -353,10 +352,11 @@ impl Feed {
             return;
         }
         self.viewed = Some(Stopwatch::start());
-        let view = self.link.view(self.deps.services.clock.now());
-        let silent = view.all_silent();
+        let now = self.deps.services.clock.now();
+        let view = self.link.view(now);
+        let silence = self.silence.note_view(&view, now);
         self.deps.services.views.feed.send_replace(view);
-        if std::mem::replace(&mut self.told_silent, silent) != silent {
+        if let Some(silent) = silence {
             self.report(if silent { Report::FeedSilent } else { Report::FeedHeard }, ctx);
         }
     }

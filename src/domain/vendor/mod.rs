@@ -22,7 +22,7 @@ pub mod poll;
 pub use backoff::Backoff;
 pub use budget::{Forecast, Spendable};
 pub use cadence::{Cadence, Silence, Suspicion};
-pub use feed_view::{FeedView, SubscriptionView};
+pub use feed_view::{FeedView, SilenceReport, SubscriptionView};
 pub(crate) use key::{DAY, Key};
 pub use key::{KeyPolicy, KeySlot, KeySlotError, KeyUse};
 pub use keys::{NoLease, Pool, Purpose};
