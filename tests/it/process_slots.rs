@@ -2,8 +2,8 @@
 //! the open.
 
 use crate::child::{Candela, wait_until};
-use crate::process_gate::{FLAG, World, prepare, raise_flag};
-use crate::process_time::Wall;
+use crate::process_gate::World;
+use crate::process_time::{Wall, prepared};
 use candela::domain::model::{AcceptedTick, Event, Position, Symbol, Timestamp};
 use candela::ledger::LedgerReader;
 use candela::sim::Market;
@@ -33,11 +33,7 @@ fn an_open_off_the_grid_is_refused_with_the_opens_that_are_on_it() {
 #[test]
 fn a_session_that_ends_within_a_slot_has_one_number_of_bars_wherever_it_is_asked_for() {
     let data = tempfile::tempdir().unwrap();
-    prepare(
-        data.path(),
-        "2026-02-18".parse::<chrono::NaiveDate>().unwrap().iter_days().take(12),
-    );
-    raise_flag(data.path(), FLAG);
+    prepared(data.path());
     let close = [("CANDELA__MARKET__CLOSE", "12:58")];
     let world = World::new("@2026-03-02 13:01:00", data.path(), &close);
     let session = wait_until("the session", || {
@@ -103,11 +99,7 @@ const OPENS: i64 = 1_772_456_400;
 #[test]
 fn prices_that_are_stamped_in_the_session_belong_to_it_though_our_clock_has_not_opened_it() {
     let data = tempfile::tempdir().unwrap();
-    prepare(
-        data.path(),
-        "2026-02-18".parse::<chrono::NaiveDate>().unwrap().iter_days().take(12),
-    );
-    raise_flag(data.path(), FLAG);
+    prepared(data.path());
     let vendor = Wall::at(OPENS - 25);
     let simulate = vendor.command(&["simulate", "--symbols", "USD/COP", "--per-second", "20", "--json"]);
     let wall = vendor.behind(Duration::from_millis(1_500));

@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-fn prepared(data: &Path) {
+/// Verified history of twelve days before 2026-03-02, and the flag of that morning.
+pub(crate) fn prepared(data: &Path) {
     let first: chrono::NaiveDate = "2026-02-18".parse().unwrap();
     prepare(data, first.iter_days().take(12));
     raise_flag(data, FLAG);

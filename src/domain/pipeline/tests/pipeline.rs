@@ -130,6 +130,21 @@ impl Day {
         day
     }
 
+    /// One that knows nothing of the day before but where its numbers end; these are the entries of the day that it is to hear.
+    pub(super) fn begun_with(
+        entries: &[JournalEntry],
+        head: Position,
+        heads: Vec<(crate::domain::model::Channel, u64)>,
+    ) -> Self {
+        let JournalEntry::Input(first) = &entries[0] else {
+            panic!("a day begins with an input")
+        };
+        Self {
+            pipeline: Pipeline::new(&markets(), head, heads, first.at),
+            entries: Vec::new(),
+        }
+    }
+
     pub(crate) fn apply_input(&mut self, now: i64, what: InputKind) {
         self.pipeline.accept(arrival(at(now), what), &mut self.entries);
     }
@@ -451,13 +466,7 @@ fn a_new_session_can_be_replayed_from_its_own_first_entry() {
     day.tick(86_400 + 100, "4011");
     day.until(86_400 + 302);
     let today = &day.entries[before..];
-    let JournalEntry::Input(first) = &today[0] else {
-        panic!("a day begins with an input")
-    };
-    let mut alone = Day {
-        pipeline: Pipeline::new(&markets(), head, heads, first.at),
-        entries: Vec::new(),
-    };
+    let mut alone = Day::begun_with(today, head, heads);
     for entry in today {
         if let JournalEntry::Input(heard) = entry {
             alone

@@ -4,9 +4,8 @@ use crate::domain::model::{
     Bar, Event, Flags, Gap, GapStatus, InputKind, Interval, JournalEntry, RejectReason, SessionPhase, Symbol,
     Timestamp, Unwatched,
 };
-use crate::domain::pipeline::{
-    Pipeline,
-    tests::pipeline::{Day, SPAN, arrival, at, bars, down, fetched, frame, markets, rebuilt, shown, up},
+use crate::domain::pipeline::tests::pipeline::{
+    Day, SPAN, arrival, at, bars, down, fetched, frame, rebuilt, shown, up,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -98,10 +97,7 @@ fn a_session_that_was_opened_by_a_tick_can_be_replayed_from_its_own_first_entry(
         panic!("a day begins with an input")
     };
     assert_eq!(first.what, InputKind::Opened(Symbol::usdcop()));
-    let mut alone = Day {
-        pipeline: Pipeline::new(&markets(), head, heads, first.at),
-        entries: Vec::new(),
-    };
+    let mut alone = Day::begun_with(today, head, heads);
     for entry in today {
         if let JournalEntry::Input(heard) = entry {
             alone
@@ -135,13 +131,7 @@ fn an_outage_that_runs_on_when_a_day_begins_is_the_same_when_the_day_is_replayed
             (Flags::FEED_GAP, cause)
         );
         let today = &day.entries[before..];
-        let JournalEntry::Input(first) = &today[0] else {
-            panic!("a day begins with an input")
-        };
-        let mut alone = Day {
-            pipeline: Pipeline::new(&markets(), head, heads, first.at),
-            entries: Vec::new(),
-        };
+        let mut alone = Day::begun_with(today, head, heads);
         for gap in yesterday.into_values() {
             alone.pipeline.restore_gap(gap, &[]);
         }
