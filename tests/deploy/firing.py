@@ -3,7 +3,7 @@
 Names at its end the alerts for which it has no fault.
 Only the waits (`for`) are shortened to two seconds. Market time runs twenty times as fast as real time.
 
-`CANDELA` is a binary with the feature test-hooks, `SCRATCH` an empty folder. Prints how long each alert took; ends with 77 where a tool lacks.
+`CANDELA` is the binary, `SCRATCH` an empty folder. Prints how long each alert took; ends with 77 where a tool lacks.
 """
 import glob, json, os, pathlib, re, shutil, signal, socket, subprocess, sys, time, urllib.request
 
