@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +120,18 @@ pub fn read_folder_path(text: &str) -> Result<PathBuf, PathError> {
     let there = path.is_dir();
     let given = text.to_owned();
     there.then_some(path).ok_or(PathError { what: "folder", given })
+}
+
+/// A file that is to be written.
+///
+/// # Errors
+/// When the folder that is to hold it is not there.
+pub fn read_output_path(text: &str) -> Result<PathBuf, PathError> {
+    let path = PathBuf::from(text);
+    if let Some(folder) = path.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) {
+        read_folder_path(folder)?;
+    }
+    Ok(path)
 }
 
 /// A pair that the settings do not name.
@@ -444,6 +456,9 @@ mod tests {
         assert_eq!(said, "there is no file /nope.csv: give the path of one that is there");
         assert!(read_file_path("/").is_err() && read_file_path("/dev/null").is_ok());
         assert!(read_folder_path("/nope").is_err() && read_folder_path("/").is_ok());
+        let said = read_output_path("/nope/bars.csv").unwrap_err().to_string();
+        assert_eq!(said, "there is no folder /nope: give the path of one that is there");
+        assert!(read_output_path("bars.csv").is_ok() && read_output_path("/bars.csv").is_ok());
         let known = [Symbol::usdcop()];
         let said = known_pair(Some("USD/COB".parse().unwrap()), &known)
             .unwrap_err()

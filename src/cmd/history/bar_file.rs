@@ -1,5 +1,6 @@
 //! A file of bars that a command makes: CSV, or Parquet as the REST interface writes it.
 
+use crate::cmd::ask::read_output_path;
 use crate::domain::model::{Bar, Interval, Symbol};
 use crate::domain::protocol::Zones;
 use crate::store::StoredBar;
@@ -33,7 +34,7 @@ pub(super) struct BarFileArgs {
     #[arg(long, value_enum, default_value = "csv")]
     format: BarFormat,
     /// The file; by default standard output.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = read_output_path)]
     pub(super) output: Option<PathBuf>,
 }
 
