@@ -1,6 +1,7 @@
-//! Every message between actors, with its edge and what happens when the receiver's mailbox is full.
+//! Every message between actors, with its sender, its receiver, and what happens when the receiver's mailbox is full.
 //!
-//! Facts are past tense, commands imperative, asks name the want. Data flows right, commands down, reports up.
+//! Facts are past tense, commands imperative, questions (marked *Ask*) are named after what is wanted. Data flows right, commands down,
+//! reports up.
 
 use crate::domain::followers::Disturbance;
 use crate::domain::followers::lease::{AnotherWriter, Place};
@@ -16,38 +17,38 @@ use secrecy::SecretString;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Feed, Poller, Backfill, Validator → Aggregator. What was heard from upstream, or found of the history, in order. *Wait*: a
-/// full mailbox stops the reading of the socket, and in the end the vendor's TCP window.
+/// Feed, Poller, Backfill, Validator, Root, Health → Aggregator. Inputs from the vendor, findings about the history, and entries of the
+/// journal, in order. *Wait*: a full mailbox stops the reading of the socket, and in the end the vendor's TCP window closes.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Arrived(pub Vec<Inbound>);
 
-/// Recorder → Writer, Publisher, Fanout. Written down; immutable; shared. *Lag*: a full mailbox drops the message, and the
-/// reader catches up from the ledger when the next one shows it a position beyond its own.
+/// Recorder, LogKeeper, LogFollower → Writer, Publisher, Fanout, Tap. Events that are in the ledger; immutable and shared. *Lag*: a full
+/// mailbox drops the message, and the reader catches up from the ledger when the next message shows it a position beyond its own.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
 pub struct Recorded {
-    /// What was written, in order; may be empty, which only tells how far the ledger goes.
+    /// The events and forming bars, in order. Empty when the message only says how far the ledger goes.
     pub told: Arc<[Told]>,
-    /// The last position that is written down.
+    /// The last position in the ledger.
     pub head: Position,
 }
 
-/// One thing to tell.
+/// An item to publish, with its encoded frame.
 #[derive(Debug)]
 pub struct Told {
-    /// What it is.
+    /// The item.
     pub item: Item,
-    /// Its frame for WebSocket clients, encoded by the first who needs it and shared by all.
+    /// Its frame for WebSocket clients, encoded on first use and shared by all.
     pub frame: OnceLock<Bytes>,
 }
 
-/// What can be told.
+/// What is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A durable event.
     Event(Sequenced),
-    /// A bar still forming; `base` is the last durable seq of its channel.
+    /// A forming bar.
     Partial {
         /// The bar so far.
         bar: Bar,
@@ -65,8 +66,8 @@ impl From<Item> for Told {
     }
 }
 
-/// children → Root: the only message that travels upward. Facts. *Wait*: the supervisor and the children keep a report that
-/// finds the mailbox full and try again.
+/// Children, their supervisors and the app → Root: the only message that travels upward. Facts. *Wait*: the sender keeps a report that
+/// finds the mailbox full, and retries.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub enum Report {
@@ -74,18 +75,18 @@ pub enum Report {
     LinkUp,
     /// The link to the vendor is down.
     LinkDown {
-        /// A name fit for a gap's cause.
+        /// The cause that gaps are given.
         cause: String,
     },
     /// Prices are overdue on a link that is up.
     FeedSilent,
-    /// A price is accepted again, or none is wanted.
+    /// A price is accepted again, or no prices are wanted.
     FeedHeard,
-    /// These pairs are asked for over REST, because the link does not bring them.
+    /// These pairs are polled over REST, because the link does not deliver them.
     Polling(Vec<Symbol>),
-    /// The link has every pair again, or none is wanted.
+    /// The link delivers every pair again, or no prices are wanted.
     PollingOver,
-    /// No key may be used before then.
+    /// No key may be used before `until`.
     KeysExhausted {
         /// `retired` or `day_spent`.
         reason: &'static str,
@@ -105,15 +106,15 @@ pub enum Report {
     GaveUp {
         /// Its name in the tree.
         child: String,
-        /// What its row says must happen now.
+        /// What its row of the tree says must happen now.
         then: WhenSpent,
     },
-    /// A child that had given up has run well for its budget's window.
+    /// A child whose budget was spent has run for the budget's window without a failure.
     Steady {
         /// Its name in the tree.
         child: String,
     },
-    /// The ledger cannot be written: nothing new is told.
+    /// The ledger cannot be written: nothing new is published.
     LedgerUnwritable {
         /// The error's name, for programs.
         reason: &'static str,
@@ -131,37 +132,37 @@ pub enum Report {
     },
     /// The store can be written again.
     StoreBack,
-    /// The store has events of this ledger that the ledger does not have.
+    /// The store has events of this ledger that the ledger itself lacks.
     StoreAhead {
         /// How many.
         events: u64,
-        /// Other events were told under their numbers since the start: the process must begin anew, with new epochs.
+        /// Since the start, other events were published under their numbers: the process must restart with new epochs.
         restart: bool,
     },
-    /// The store has events of other ledgers alone, of which this one knows nothing.
+    /// The store has events of other ledgers only, of which this ledger knows nothing.
     StoreOfAnother {
         /// How many.
         events: u64,
     },
-    /// The cache cannot be told anything.
+    /// The cache cannot be written.
     CacheLost {
         /// The error's name, for programs.
         reason: &'static str,
         /// The error, for people.
         cause: String,
     },
-    /// The cache can be told again.
+    /// The cache can be written again.
     CacheBack,
-    /// Somebody else changed a channel's stream, or (said again with each look) it is not whole yet.
+    /// Another program changed a channel's Redis stream, or (repeated with each check) the stream is not whole yet.
     StreamDisturbed {
         /// The channel.
         channel: Channel,
-        /// What was done.
+        /// What happened to the stream.
         disturbance: Disturbance,
     },
-    /// What stands in the place of the ready flag now.
+    /// The current state of the ready flag.
     Flag(Sighting),
-    /// A pair's session turned. The first look of a session clock also tells that a pair's market is closed.
+    /// A pair's session opened, closed or is about to open. The first report of a session clock also says that a pair's market is closed.
     SessionTurned(Turn),
     /// The wall clock is not trusted; market time runs on the machine's steady clock.
     ClockStepped(Distrust),
@@ -171,36 +172,36 @@ pub enum Report {
     ClockSet(Break),
     /// The process did not run for a while.
     ProcessPaused(Break),
-    /// The calendar's override file changed and was read; `Err`: it is wrong, and what it said before holds.
+    /// The calendar's override file changed and was read. `Err`: the file is invalid, and the previous calendar stays in force.
     CalendarRead(Result<(), String>),
     /// The history of every pair was checked.
     Judged(Arc<Verdicts>),
-    /// A pair's missing history was asked for: it came, or does not exist, or takes too long.
+    /// A pair's missing history was requested, and the request is over: it was answered, there is no such history, or it takes too long.
     HistoryFetched(Symbol),
-    /// Log lines are being lost, or (`false`) are not any more.
+    /// Log lines are being lost, or (`false`) no longer.
     LogLinesLost(bool),
-    /// Another candela writes where this one should, and nothing of ours is written there.
+    /// Another candela holds the right to write here; this one writes nothing there.
     AnotherWriter(AnotherWriter),
-    /// The log of the cluster takes no parcels.
+    /// The cluster log takes no parcels.
     LogAway {
         /// Why.
         cause: String,
     },
-    /// It takes them again.
+    /// The cluster log takes parcels again.
     LogBack,
-    /// It is of another leader or of another ledger than this node's: the process must begin anew.
+    /// The cluster log belongs to another leader or to another ledger than this node's: the process must restart.
     LogForeign {
         /// How that shows.
         cause: String,
     },
-    /// Only this one writes there again.
+    /// This process is the only writer there again.
     SoleWriter(Place),
-    /// The process is asked to stop: no more prices are wanted. From the app.
+    /// The process was asked to stop: no more prices are wanted. Sent by the app.
     Stopping,
 }
 
-/// Root → L0Watcher. Look now, and tell what there is, changed or not. *Latest*: one that finds the mailbox full has others
-/// before it.
+/// Root → L0Watcher. Check the ready flag now and report it, changed or not. *Latest*: when the mailbox is full, another such message is in
+/// it.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct LookAtFlag;
@@ -216,9 +217,9 @@ pub struct MarkSeam {
     pub session: Session,
 }
 
-/// Root → Validator. Have these stretches of each pair's missing history fetched, then say `HistoryFetched` of that pair. *Latest*:
-/// one that finds the mailbox full is asked for again with the next check. The answer is whether all of it is asked for: a pair whose
-/// history is waited for already is passed over.
+/// Root → Validator. Request these stretches of each pair's missing history, then report `HistoryFetched` for that pair. *Latest*: what
+/// finds the mailbox full is requested again with the next check. The answer says whether all of it was requested: a pair with a request
+/// under way is skipped.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "bool")]
 pub struct FillHistory(pub Vec<(Symbol, Vec<Stretch>)>);
@@ -227,94 +228,93 @@ pub struct FillHistory(pub Vec<(Symbol, Vec<Stretch>)>);
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
 pub struct Validate {
-    /// The flag that asks for it.
+    /// The flag that the check is for.
     pub flag: Option<Flag>,
 }
 
 /// Web → Root. Ask: run an action that an operator requests; the answer says that it was done, or why not. *Wait*: the operator waits, for
-/// [`limits::ACTION_ANSWER`](crate::limits::ACTION_ANSWER) at the longest.
+/// [`limits::ACTION_ANSWER`](crate::limits::ACTION_ANSWER) at most.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<(), ActionRefused>")]
 pub struct RunAction(pub ActionRequest);
 
-/// Root → KeyPool. Take a key out of use, or use it again. *Wait*: Root tells the operator when the mailbox is full.
+/// Root → KeyPool. Take a key out of use, or put it back. *Wait*: the operator is told when the mailbox is full.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "Result<(), ActionRefused>")]
 pub struct UseKey {
-    /// Which key.
+    /// The key.
     pub slot: KeySlot,
-    /// Whether it is to be used.
+    /// Whether it may be used.
     pub use_it: bool,
 }
 
-/// Root → Writer, Publisher. Write all that the ledger holds by now without waiting for count or age; how far it has come is in
-/// the view. *Latest*: one that finds the mailbox full may be sent again.
+/// App → Writer. Write everything that the ledger holds now, without waiting for count or age; the view shows how far the Writer is.
+/// *Latest*: a message that finds the mailbox full may be sent again.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Flush;
 
-/// Aggregator → Recorder. There is something on the commit queue. *Latest*: one that finds the mailbox full says nothing new.
+/// Aggregator → Recorder. The commit queue has entries. *Latest*: a message that finds the mailbox full adds nothing to those in it.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Handed;
-/// Client → Fanout. Ask: follow these channels; the answer, snapshots and replays go to the client's outbox in their order.
-/// *Wait*: a full mailbox holds this client's next request back, and no one else's.
+/// Client → Fanout. Ask: subscribe to these channels; the answer, snapshots and replays go to the client's outbox in that order. *Wait*: a
+/// full mailbox delays only this client's next request.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Subscribe {
-    /// Who.
+    /// The client.
     pub client: ClientId,
     /// Echoed in the answer.
     pub id: Option<serde_json::Value>,
-    /// What, and where to begin.
+    /// The channels, each with where to begin.
     pub channels: Vec<(Channel, Since)>,
-    /// Also the service's status.
+    /// Also subscribe to the service's status.
     pub status: bool,
-    /// How.
+    /// The client's options.
     pub options: Options,
-    /// Whether a snapshot comes first.
+    /// Whether a snapshot is sent first.
     pub snapshot: bool,
 }
 
-/// Client → Fanout. Follow these channels no longer. *Wait*, as [`Subscribe`].
+/// Client → Fanout. Unsubscribe from these channels. *Wait*, as [`Subscribe`].
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Unsubscribe {
-    /// Who.
+    /// The client.
     pub client: ClientId,
     /// Echoed in the answer.
     pub id: Option<serde_json::Value>,
-    /// What.
+    /// The channels.
     pub channels: Vec<Channel>,
-    /// Also the service's status.
+    /// Also unsubscribe from the service's status.
     pub status: bool,
 }
 
-/// Feed, Poller, Backfill → KeyPool. Ask: a key to use now, or when to come back. *Wait*: whoever asks has nothing else to do.
+/// Feed, Poller, Backfill → KeyPool. Ask: a key to use now, or when to ask again. *Wait*: the sender has nothing else to do.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<Lease, NoLease>")]
 pub struct LeaseKey {
-    /// What for.
+    /// What the key is for.
     pub purpose: Purpose,
-    /// What the call will cost; nothing for the link.
+    /// What the call will cost; 0 for the link.
     pub credits: u32,
 }
 
-/// The right to use one key once; for the link, until it is refused.
+/// The right to use one key once, or, for the link, until the vendor refuses the key.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Which key.
+    /// The key's place in the settings.
     pub slot: KeySlot,
-    /// Its text.
+    /// The key's text.
     pub key: SecretString,
 }
 
-/// Feed, Poller, Backfill → KeyPool. What the vendor made of a leased key. *Wait*: an answer that is not told leaves the key
-/// in use.
+/// Feed, Poller, Backfill → KeyPool. How the vendor answered a call with a leased key. *Wait*: without this message the key stays in use.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct KeyAnswered {
-    /// Which key.
+    /// The key.
     pub slot: KeySlot,
     /// What it was used for.
     pub purpose: Purpose,
@@ -322,7 +322,7 @@ pub struct KeyAnswered {
     pub trouble: Option<Trouble>,
     /// The link that was opened with it delivered a price.
     pub link_served: bool,
-    /// How long the vendor asked us to stay away, when it refused.
+    /// How long the vendor asked us to wait, when it refused.
     pub retry_after: Option<Duration>,
     /// Credits used this minute, as the vendor counts.
     pub used: Option<u32>,
@@ -331,7 +331,7 @@ pub struct KeyAnswered {
 }
 
 impl KeyAnswered {
-    /// The key was used, and the vendor said nothing of it.
+    /// The key was used, and the vendor's answer said nothing about it.
     pub const fn nothing(slot: KeySlot, purpose: Purpose) -> Self {
         Self {
             slot,
@@ -345,9 +345,9 @@ impl KeyAnswered {
     }
 }
 
-// --- what messages name -----------------------------------------------------------------------------------------------
+// --- types that messages use -------------------------------------------------------------------------------------------
 
-/// Names one connection within its process.
+/// Identifies one connection within its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
@@ -355,10 +355,10 @@ pub struct ClientId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenSpent {
-    /// The process ends with exit code 70, and whoever runs it starts it anew.
+    /// The process ends with exit code 70; the container or service manager restarts it.
     Exit,
     /// The child is parked; the service continues without it, with polling and backfill, and Root resumes it later.
     FallBack,
-    /// It keeps restarting at its longest back-off, and is a condition on `/status`.
+    /// It keeps restarting at its longest back-off, with a condition on `/status`.
     KeepTrying,
 }

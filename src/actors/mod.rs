@@ -1,4 +1,4 @@
-//! Thin shells: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
+//! //! Actors: each owns one domain value, turns messages into calls and effects into messages, and holds one timer.
 
 pub mod repeat;
 pub mod supervision;

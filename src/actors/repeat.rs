@@ -1,5 +1,5 @@
-//! Work that an actor repeats. actix's own `run_interval` makes up for every call that it missed: after a pause of the process, or
-//! where the machine is short of processor time, an actor would do nothing else.
+//! Work that an actor repeats. actix's `run_interval` catches up on every call that it missed: after a pause of the process, or on a
+//! machine short of processor time, an actor would do nothing else.
 
 use actix::prelude::*;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use tokio::time::Sleep;
 
 /// The context of an actor that repeats work.
 pub trait RepeatEvery<A: Actor<Context = Self>>: AsyncContext<A> {
-    /// Calls `work` each `period`, for the first time after one. A late call is not made up for: the next one is a whole period
-    /// later.
+    /// Calls `work` every `period`, first after one period. Missed calls are not made up for: after a late call the next one follows a
+    /// whole period later.
     fn repeat_every(&mut self, period: Duration, work: impl FnMut(&mut A, &mut Self) + 'static) {
         let repeated = Repeated {
             work,

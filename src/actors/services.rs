@@ -1,4 +1,4 @@
-//! What every actor may use.
+//! The services that every actor may use.
 
 use crate::actors::messages::Report;
 use crate::actors::views::Views;
@@ -10,27 +10,27 @@ use crate::store::Store;
 use actix::Recipient;
 use std::sync::Arc;
 
-/// What every actor may use; outlives restarts. Clones share it.
+/// The services that every actor may use; they outlive restarts. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Services {
     /// Market time.
     pub clock: Clock,
-    /// What is written down. It holds no file.
+    /// Reads the ledger. It holds no file open.
     pub ledger: LedgerReader,
-    /// Where bars and ticks are kept.
+    /// Bars, ticks and gaps in the database.
     pub store: Store,
-    /// Where latest prices are told.
+    /// Latest prices and streams, in Redis or memory.
     pub cache: Cache,
-    /// In which zone each market's people read times.
+    /// The time zone in which each market's times are shown.
     pub zones: Arc<Zones>,
-    /// What the children show.
+    /// The views of the children.
     pub views: Views,
-    /// To Root.
+    /// The address of Root.
     pub root: Recipient<Report>,
 }
 
 impl Services {
-    /// With views that show nothing yet.
+    /// With empty views.
     pub fn new(
         clock: Clock,
         ledger: LedgerReader,

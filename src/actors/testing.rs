@@ -11,7 +11,7 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use std::path::Path;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Stands in for an actor and forwards its messages.
+/// Stands in for an actor and forwards the messages that it receives.
 pub(crate) struct Listener<M>(UnboundedSender<M>);
 
 impl<M: Unpin + 'static> Actor for Listener<M> {
@@ -25,7 +25,7 @@ impl<M: Message<Result = ()> + Unpin + 'static> Handler<M> for Listener<M> {
     }
 }
 
-/// An address, and all messages to it, in order.
+/// An address, and the messages sent to it, in order.
 pub(crate) fn listen<M>() -> (Recipient<M>, UnboundedReceiver<M>)
 where
     M: Message<Result = ()> + Send + Unpin + 'static,
@@ -35,7 +35,7 @@ where
     (Listener(heard).start().recipient(), said)
 }
 
-/// All messages so far.
+/// All messages received so far.
 pub(crate) async fn heard<M>(said: &mut UnboundedReceiver<M>) -> Vec<M> {
     for _ in 0..8 {
         tokio::task::yield_now().await; // the listener takes what is in its mailbox
@@ -43,7 +43,7 @@ pub(crate) async fn heard<M>(said: &mut UnboundedReceiver<M>) -> Vec<M> {
     std::iter::from_fn(|| said.try_recv().ok()).collect()
 }
 
-/// What actors share, over a ledger and a store that are there already; the cache is memory.
+/// Services over an existing ledger and store; the cache is in memory.
 pub(crate) fn services(clock: Clock, ledger: &Ledger, store: Store, root: Recipient<Report>) -> Services {
     Services::new(
         clock,
@@ -54,14 +54,14 @@ pub(crate) fn services(clock: Clock, ledger: &Ledger, store: Store, root: Recipi
     )
 }
 
-/// The same over a store and a ledger of its own in `folder`.
+/// Services over the given store and a new ledger in `folder`.
 pub(crate) fn services_over(folder: &Path, clock: Clock, store: Store, root: Recipient<Report>) -> Services {
     let options = LedgerOptions::new(clock.now().datetime().date_naive(), 7);
     let ledger = Ledger::open(&folder.join("ledger"), options).unwrap();
     services(clock, &ledger, store, root)
 }
 
-/// The same over a ledger and a store of their own in `folder`.
+/// Services over a new ledger and a new store in `folder`.
 pub(crate) fn services_in(folder: &Path, clock: Clock, root: Recipient<Report>) -> Services {
     let store = Store::Sqlite(Sqlite::open(&folder.join("services.db")).unwrap());
     services_over(folder, clock, store, root)

@@ -1,5 +1,5 @@
-//! The whole supervision tree on one page. Children start in this order, sinks first, and stop in the reverse. Every mailbox is
-//! made before any actor runs and outlives restarts: an address never changes.
+//! The whole supervision tree on one page. Children start in this order, sinks first, and stop in the reverse order. Every mailbox is made
+//! before any actor runs and outlives restarts: an address never changes.
 
 mod edge;
 mod spawner;
@@ -101,19 +101,19 @@ pub const CHILDREN: [Row; 18] = [
 pub struct Tree {
     /// Every child, in starting order.
     pub vitals: Vec<Vitals>,
-    /// What they show.
+    /// The views that they write.
     pub views: Views,
-    /// Decided, not written yet.
+    /// Decided entries that are not in the ledger yet.
     pub commit_queue: CommitQueue,
-    /// Tells Root that the service stops.
+    /// Sends `Stopping` to Root.
     pub root: Recipient<Report>,
     /// Runs the actions that operators request; none on an edge.
     pub run_action: Option<Recipient<RunAction>>,
-    /// Tells the Writer to write what waits; an edge has none.
+    /// Has the Writer write what waits; `None` on an edge.
     pub writer: Option<Recipient<Flush>>,
-    /// What Root and Health write down.
+    /// Takes the journal's entries from Root and Health.
     pub journal: JournalKeeper,
-    /// The appending end.
+    /// The ledger, for appending.
     pub ledger: Arc<Mutex<crate::ledger::Ledger>>,
     /// Starts the fan-out shard of an HTTP thread, on that thread.
     pub start_shard: Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync>,
@@ -196,7 +196,7 @@ impl Tree {
         }
     }
 
-    /// The same, and waits a moment until nobody of it appends to the ledger any more.
+    /// Stops the tree, and waits up to [`limits::TREE_END`] until no child can append to the ledger.
     pub async fn end(self) {
         let ledger = Arc::clone(&self.ledger);
         self.stop();
@@ -207,7 +207,7 @@ impl Tree {
     }
 }
 
-/// The calendars, to be read as they were corrected last.
+/// Subscribes to the calendars: each receiver sees the latest correction.
 fn follow(shared: &[(Symbol, Arc<watch::Sender<Calendar>>)]) -> Vec<(Symbol, watch::Receiver<Calendar>)> {
     shared
         .iter()
@@ -215,53 +215,53 @@ fn follow(shared: &[(Symbol, Arc<watch::Sender<Calendar>>)]) -> Vec<(Symbol, wat
         .collect()
 }
 
-/// What the tree is made of.
+/// The parts that the tree is built from.
 #[derive(Debug)]
 pub struct TreeParts {
     /// The pairs.
     pub markets: Vec<PairRules>,
     /// Market time.
     pub clock: Clock,
-    /// The appending end of the ledger.
+    /// The ledger, for appending.
     pub ledger: Ledger,
-    /// In which zone each market's people read times.
+    /// The time zone in which each market's times are shown.
     pub zones: Arc<Zones>,
-    /// Where bars and ticks are kept.
+    /// Bars, ticks and gaps in the database.
     pub store: Store,
-    /// Where latest prices are told.
+    /// Latest prices and streams, in Redis or memory.
     pub cache: Cache,
     /// How long ticks are kept in the store.
     pub tick_retention: Option<Duration>,
-    /// Commands that show bars, gaps and sessions.
+    /// Where the demo's screen receives bars, gaps and sessions.
     pub taps: Vec<mpsc::Sender<Sequenced>>,
-    /// How many HTTP worker threads, each with a fan-out shard, there will be.
+    /// How many HTTP worker threads there will be, each with a fan-out shard.
     pub shards: usize,
-    /// The vendor.
+    /// The vendor's side.
     pub vendor: VendorParts,
     /// The pairs' calendars, to follow and to correct.
     pub calendars: Vec<(Symbol, Arc<watch::Sender<Calendar>>)>,
-    /// The override file, when there is one.
+    /// The calendar's override file, if any.
     pub calendar_file: Option<PathBuf>,
     /// What the gate waits for.
     pub gate: GateParts,
-    /// The journal, with what the start has to tell.
+    /// The journal, with the entries of this start.
     pub journal: Journal,
-    /// The log of the cluster, on an ingest.
+    /// The cluster log, on an ingest.
     pub log: Option<LogParts>,
 }
 
-/// The log that an ingest publishes its ledger on.
+/// The cluster log to which an ingest publishes its ledger.
 #[derive(Debug)]
 pub struct LogParts {
-    /// Carries it.
+    /// The log's transport.
     pub carrier: Carrier,
     /// The log's last number when this process began its chain behind it.
     pub begun_after: Option<u64>,
-    /// Whether it tells while the log is away.
+    /// Whether events are published while the cluster log is away.
     pub tells_alone: bool,
 }
 
-/// The vendor, and what it allows.
+/// The vendor's side: the link, REST, keys and limits.
 #[derive(Debug)]
 pub struct VendorParts {
     /// The link to it.
@@ -272,11 +272,11 @@ pub struct VendorParts {
     pub keys: Vec<(KeySlot, SecretString)>,
     /// What it allows on one key.
     pub key_policy: KeyPolicy,
-    /// What today has cost.
+    /// The credits used today, and where that is kept.
     pub key_use: KeyUseBook,
-    /// The key that another process may still have a link with.
+    /// The key with which another process may still have a link.
     pub key_away: Option<KeySlot>,
-    /// How long the link may be without a pair before it is polled.
+    /// How long the link may be without a pair before the pair is polled.
     pub poll_after: Duration,
 }
 
@@ -285,8 +285,8 @@ pub struct VendorParts {
 pub struct GateParts {
     /// The folder of the ready flag.
     pub flag_folder: PathBuf,
-    /// Where the history lies.
+    /// The table that holds the history.
     pub l0_table: L0Table,
-    /// How long to wait for it, and what then.
+    /// How long to wait for the history, and what follows then.
     pub policy: WaitPolicy,
 }

@@ -1,4 +1,4 @@
-//! What the children show: each view is written by the child that is named beside it, and read by whoever needs it.
+//! The snapshots that children publish: each view is written by the child that its comment names, and read by any part that needs it.
 
 use crate::client_list::ClientList;
 use crate::clock::Stopwatch;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What the children show. Clones share it, and it outlives restarts.
+/// The views of all children. Clones share them; they outlive restarts.
 #[derive(Debug, Clone)]
 pub struct Views {
     /// The state of the service. Root's.
@@ -31,9 +31,10 @@ pub struct Views {
     pub ending: watch::Sender<Option<Exit>>,
     /// The last verdict on each pair's history. Root's.
     pub verdicts: watch::Sender<Arc<Verdicts>>,
-    /// How the right to write stands. The LeaseKeeper's.
+    /// The state of each lease. The LeaseKeeper's.
     pub leases: watch::Sender<Vec<LeaseView>>,
-    /// The Recorder's.
+    /// The newest price, bars and position in the ledger. The Recorder's; the LogKeeper's on an ingest with a cluster log, the
+    /// LogFollower's on an edge.
     pub latest: watch::Sender<LatestView>,
     /// The Aggregator's.
     pub pipeline: watch::Sender<PipelineView>,
@@ -41,7 +42,7 @@ pub struct Views {
     pub feed: watch::Sender<FeedView>,
     /// The Writer's.
     pub store: watch::Sender<ReaderView>,
-    /// What an edge knows of the cluster log that it follows; nothing on any other node. The LogFollower's.
+    /// What an edge knows of the cluster log that it follows; `None` on any other node. The LogFollower's.
     pub log: watch::Sender<Option<LogNews>>,
     /// The Publisher's.
     pub cache: watch::Sender<ReaderView>,
@@ -55,16 +56,16 @@ pub struct Views {
     pub seams: watch::Sender<BTreeMap<Symbol, Seam>>,
     /// The snapshot that REST reads. Health's.
     pub service: watch::Sender<Arc<ServiceView>>,
-    /// The `status` message as a ready frame. Health's.
+    /// The `status` message as an encoded frame. Health's.
     pub status_frame: watch::Sender<Bytes>,
-    /// What is counted and timed where it happens, for `/metrics`. Everybody's.
+    /// Counters and timings for `/metrics`, recorded where they happen. Every part's.
     pub measures: Measures,
-    /// The clients that are connected. The fan-out's.
+    /// The connected clients. The fan-out's.
     pub clients: ClientList,
 }
 
 impl Views {
-    /// Before any child has shown anything; `store` and `cache` are kinds: `sqlite`, `redis`, ….
+    /// Empty views; `store` and `cache` are kinds: `sqlite`, `redis`, ….
     pub fn new(now: Timestamp, store: &'static str, cache: &'static str) -> Self {
         let [store, cache] = [store, cache].map(|kind| ReaderView {
             kind,
@@ -94,7 +95,7 @@ impl Views {
     }
 }
 
-/// The state of the service before Root has begun.
+/// The state of the service before Root has started.
 fn starting(now: Timestamp) -> Overall {
     Overall {
         name: "initializing".to_owned(),
@@ -109,93 +110,93 @@ fn starting(now: Timestamp) -> Overall {
     }
 }
 
-/// The newest of everything that is written down.
+/// The newest of what the ledger has and readers may see.
 #[derive(Debug, Clone, Default)]
 pub struct LatestView {
-    /// How far the ledger goes.
+    /// The last position of the ledger.
     pub head: Position,
     /// The last tick of each pair, with its seq.
     pub ticks: BTreeMap<Symbol, (u64, AcceptedTick)>,
-    /// How many entries of the journal this process wrote down.
+    /// How many entries of the journal this process has written.
     pub journal: u64,
-    /// The last bar told of each pair and interval.
+    /// The last bar published of each pair and interval.
     pub bars: BTreeMap<(Symbol, Interval), Bar>,
 }
 
-/// What the pipeline shows.
+/// The state of the pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct PipelineView {
-    /// When it was made; `None`: never.
+    /// When this view was made; `None`: never.
     pub made_at: Option<Stopwatch>,
-    /// The last position given out: everything else shown here came of events up to it.
+    /// The last position assigned: everything else here follows from events up to it.
     pub head: Position,
     /// Counted since the session's file began.
     pub counts: PipelineCounts,
-    /// Counted of each pair in its session.
+    /// Counts of each pair in its current session.
     pub pairs: BTreeMap<Symbol, PairCounts>,
-    /// What became of each pair's prices.
+    /// How many prices of each pair were accepted or set aside, and why.
     pub prices: BTreeMap<Symbol, AcceptanceView>,
     /// Gaps that may still be filled.
     pub gaps: Vec<Gap>,
-    /// Bars that were not yet compared with the vendor's.
+    /// Bars that are not yet compared with the vendor's.
     pub unchecked: Vec<Unchecked>,
 }
 
-/// What backfill shows.
+/// The state of backfill.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackfillView {
-    /// What the vendor is being asked now.
+    /// The request under way.
     pub asking: Option<SeriesRequest>,
-    /// Questions that were answered.
+    /// Requests that were answered.
     pub answered_total: u64,
-    /// Bars that came.
+    /// Bars that were received.
     pub bars_total: u64,
-    /// Questions that failed.
+    /// Requests that failed.
     pub failed_total: u64,
     /// The last failure, for people.
     pub last_error: Option<String>,
-    /// When to look again, if not at once.
+    /// When the next attempt is due, unless at once.
     pub next_at: Option<Timestamp>,
 }
 
-/// What polling shows.
+/// The state of polling.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PollerView {
     /// The pairs that are polled now.
     pub polled: Vec<Symbol>,
-    /// The last round brought no price of them.
+    /// The last round returned no price of these pairs.
     pub failing: bool,
-    /// When a price of each pair was last answered.
+    /// When the vendor last returned a price of each pair.
     pub answered: BTreeMap<Symbol, Timestamp>,
-    /// The pairs whose last answer was none, and what the vendor said.
+    /// The pairs whose last request returned no price, and what the vendor said.
     pub failed: BTreeMap<Symbol, String>,
-    /// Between two rounds.
+    /// The interval between rounds.
     pub every: Option<Duration>,
-    /// Prices that came.
+    /// Prices that were received.
     pub prices_total: u64,
     /// Calls that failed.
     pub failed_total: u64,
     /// The last failure, for people.
     pub last_error: Option<String>,
-    /// What today will have cost.
+    /// What polling will have cost by the end of today.
     pub forecast: Option<Forecast>,
 }
 
-/// How one lease stands.
+/// The state of one lease.
 #[derive(Debug, Clone)]
 pub struct LeaseView {
-    /// What may be written to.
+    /// What the lease guards.
     pub place: Place,
-    /// Whose it is.
+    /// Who holds it.
     pub standing: Standing,
-    /// When it was asked for what was granted last.
+    /// When the last lease that was granted was requested.
     pub renewed: Option<Stopwatch>,
-    /// Why the last request was not answered.
+    /// Why the last request had no answer.
     pub trouble: Option<String>,
 }
 
 impl LeaseView {
-    /// Of a lease that was not asked for yet.
+    /// A lease that was not requested yet.
     pub(crate) const fn new(place: Place) -> Self {
         Self {
             place,
@@ -205,13 +206,13 @@ impl LeaseView {
         }
     }
 
-    /// Whether it is ours, as far as we know.
+    /// Whether this process holds it, as far as it knows.
     pub(crate) const fn is_held(&self) -> bool {
         matches!(self.standing, Standing::Held { .. })
     }
 
-    /// Whether no other writer is known, and none can have taken over unnoticed by now. A server that does not answer grants
-    /// no lease that we know of, and checks our lease before each write.
+    /// Whether no other writer is known, and none can have taken over unnoticed. A server that does not answer grants no lease to another
+    /// writer that we know of, and checks our lease before each write.
     pub fn is_sound(&self) -> bool {
         match self.standing {
             Standing::Held { .. } => {
@@ -227,7 +228,7 @@ impl LeaseView {
     }
 }
 
-/// One look at once, then at most one in each [`limits::LOOK_EVERY`] while the snapshot changes.
+/// Yields at once, then at most once in each [`limits::LOOK_EVERY`] while the snapshot changes.
 pub(crate) fn changes<T: Send + Sync + 'static>(mut snapshot: watch::Receiver<T>) -> impl Stream<Item = ()> {
     snapshot.mark_changed();
     stream::unfold(snapshot, |mut snapshot| async move {

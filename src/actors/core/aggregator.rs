@@ -1,10 +1,10 @@
-//! Aggregator: turns what arrives into accepted ticks, bars and gaps.
+//! Aggregator: turns inputs into accepted ticks, bars and gaps.
 //!
 //! owns   `domain::pipeline::Pipeline`, one timer at its next deadline
-//! hears  Arrived (Feed, Poller, Backfill)
+//! hears  Arrived (Feed, Poller, Backfill, Validator; Root and Health for the journal)
 //! says   Handed → Recorder (the commit queue has something) · PipelineView → views
-//! fails  never on data: a bad tick is counted and set aside. After a panic it waits until everything decided is written, and
-//!        rebuilds by feeding the session's captured inputs through a fresh pipeline
+//! fails  never on data: a bad tick is counted and set aside. After a panic it waits until every decided entry is written, then rebuilds by
+//!        feeding the session's recorded inputs through a fresh pipeline
 
 use crate::actors::core::{CommitQueue, rebuild::rebuild};
 use crate::actors::messages::{Arrived, Handed};
@@ -20,33 +20,33 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What an Aggregator is made of; outlives its restarts.
+/// The dependencies of an Aggregator; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The pairs.
     pub markets: Vec<PairRules>,
-    /// Where decisions go.
+    /// Takes the decided entries.
     pub commit_queue: CommitQueue,
-    /// Who looks at the commit queue.
+    /// The Recorder, which empties the commit queue.
     pub recorder: Recipient<Handed>,
-    /// What a restart continues with.
+    /// The state that outlives a restart.
     pub carried: Carried,
 }
 
-/// What outlives a restart.
+/// The state that outlives a restart.
 #[derive(Debug, Clone, Default)]
 pub struct Carried {
-    /// Arrivals that are not decided yet.
+    /// Inputs that are not decided yet.
     inbox: Inbox,
-    /// Whether this process has rebuilt before. The first time, the time since the last input counts as an outage.
+    /// Whether this process has rebuilt before. At the first rebuild, the time since the last input counts as an outage.
     begun: Arc<AtomicBool>,
-    /// The breaks of market time that the pipeline was told of.
+    /// The last break of market time that the pipeline knows.
     breaks: Arc<AtomicU64>,
 }
 
-/// Arrivals in order. Bounded by the mailbox: the actor handles no message while some are undecided.
+/// Inputs in order. Bounded by the mailbox: the actor handles no message while some are undecided.
 #[derive(Debug, Clone, Default)]
 struct Inbox(Arc<Mutex<VecDeque<Inbound>>>);
 
@@ -68,7 +68,7 @@ pub struct Aggregator {
     pipeline: Option<Pipeline>,
     decided: Vec<JournalEntry>,
     timer: Option<SpawnHandle>,
-    /// What the log says of prices that were set aside.
+    /// Aggregates rejected prices into log lines.
     rejections: RejectionLog,
 }
 
@@ -84,7 +84,7 @@ impl Aggregator {
         }
     }
 
-    /// Rebuilds once everything that was decided is written; until then the mailbox waits.
+    /// Rebuilds once every decided entry is written; until then no message is handled.
     fn rebuild(&self, ctx: &mut Context<Self>) {
         let commit_queue = self.deps.commit_queue.clone();
         let rebuilt = async move { commit_queue.wait_until_empty().await }
@@ -128,13 +128,13 @@ impl Aggregator {
         self.work(ctx);
     }
 
-    /// Decides the waiting arrivals, as far as the commit queue has room.
+    /// Decides the waiting inputs, as far as the commit queue has room.
     fn work(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.services.clock.now();
         let mut breaks = self.breaks(now);
         while self.deps.commit_queue.has_room() {
             let arrival = self.deps.carried.inbox.pop();
-            // What arrived before a break is decided before it.
+            // An input that arrived before a break is decided before it.
             let until = arrival.as_ref().map(|arrival| arrival.heard.at);
             while let Some(found) =
                 breaks.pop_front_if(|found| found.by_ms() < 0 || until.is_none_or(|until| until > found.since))
@@ -157,8 +157,7 @@ impl Aggregator {
         );
     }
 
-    /// The breaks of market time that the pipeline does not know yet. A trusted clock that is behind the last recorded input is
-    /// one as well.
+    /// The breaks of market time that the pipeline does not know yet. A trusted clock that is behind the last recorded input counts as one.
     fn breaks(&self, until: Timestamp) -> VecDeque<Break> {
         let mut seen = self.deps.carried.breaks.load(Ordering::Relaxed);
         let mut breaks = VecDeque::from(self.deps.services.clock.breaks_after(&mut seen));
@@ -181,7 +180,7 @@ impl Aggregator {
         }
     }
 
-    /// Closes what is due, hands it over, and arms the timer: at most a second ahead, because wall clocks step.
+    /// Closes what is due, passes it on, and arms the timer: at most a second ahead, because wall clocks step.
     fn look_at_the_clock(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let Some(pipeline) = &mut self.pipeline else { return };
         pipeline.advance(now, &mut self.decided);
@@ -227,7 +226,7 @@ impl Aggregator {
             });
         }
         if !self.deps.commit_queue.is_empty() {
-            // A full mailbox does no harm: with each message the Recorder looks at the whole commit queue.
+            // A full mailbox does no harm: each message makes the Recorder look at the whole commit queue.
             drop(self.deps.recorder.try_send(Handed));
         }
     }

@@ -1,7 +1,7 @@
-//! The commit queue between Aggregator and Recorder: what was decided and is not written down yet.
+//! The commit queue between Aggregator and Recorder: entries that are decided and not yet in the ledger.
 //!
-//! It outlives both actors. Every event on it has its numbers, so none may be lost: the Recorder takes a batch in hand and
-//! removes it only when it is written. A Recorder that fails takes the same batch again.
+//! It outlives both actors. Every event on it has its numbers, so none may be lost: the Recorder removes a batch only when it is written. A
+//! Recorder that fails takes the same batch again.
 //!
 //! *Architecture invariant*: bounded by [`limits::COMMIT_QUEUE_ENTRIES`]; when it is full the Aggregator waits, then the Feed, and
 //! the vendor's TCP window fills.
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// A batch that is written, and the position that it reached.
+/// A written batch, and the position that it reached.
 pub type Appended = (Arc<[JournalEntry]>, Position);
 
 /// Shared by one Aggregator and one Recorder. Cheap to clone.
@@ -22,7 +22,7 @@ pub struct CommitQueue(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Something was written.
+    /// Signals that a batch was written.
     written: Notify,
 }
 
@@ -43,13 +43,13 @@ impl CommitQueue {
         state.queue.extend(entries.drain(..));
     }
 
-    /// Closes the queue: later entries are dropped. They were never published, and the next start decides them anew from the
-    /// recorded inputs.
+    /// Closes the queue: later entries are dropped. They were never published, and the next start decides them again from the recorded
+    /// inputs.
     pub fn close(&self) {
         self.state().closed = true;
     }
 
-    /// Whether there is room for another arrival and its events.
+    /// Whether there is room for another input and its events.
     pub fn has_room(&self) -> bool {
         self.len() < limits::COMMIT_QUEUE_ENTRIES
     }
@@ -65,8 +65,8 @@ impl CommitQueue {
         self.len() == 0
     }
 
-    /// The batch in hand, else the next: whole transactions, about `most` entries. A transaction that opens a session begins a
-    /// batch, because the ledger begins a new file with it.
+    /// The batch in hand, else the next one: whole transactions, about `most` entries. A transaction that opens a session begins a batch,
+    /// because the ledger begins a new file with it.
     pub fn take(&self, most: usize) -> Option<Arc<[JournalEntry]>> {
         let mut state = self.state();
         if state.in_hand.is_none() && !state.queue.is_empty() {
@@ -77,11 +77,11 @@ impl CommitQueue {
         state.in_hand.clone()
     }
 
-    /// Appends the next batch, as [`CommitQueue::take`] gives it. It may be published only afterwards, with the position that was
-    /// reached, and stays in hand until [`CommitQueue::written`].
+    /// Appends the next batch, as [`CommitQueue::take`] returns it. Only afterwards may it be published, with the position that was
+    /// reached. It stays in hand until [`CommitQueue::written`].
     ///
     /// # Errors
-    /// What `append` fails with: the same batch is next again.
+    /// The error of `append`: the same batch is next again.
     pub fn append_next<E>(
         &self,
         most: usize,
@@ -91,13 +91,13 @@ impl CommitQueue {
         Some(append(&batch).map(|head| (batch, head)))
     }
 
-    /// The batch in hand is written down.
+    /// Removes the batch in hand, which is written.
     pub fn written(&self) {
         self.state().in_hand = None;
         self.0.written.notify_waiters();
     }
 
-    /// Waits until everything on it is written.
+    /// Waits until every entry is written.
     pub async fn wait_until_empty(&self) {
         self.wait_until(Self::is_empty).await;
     }

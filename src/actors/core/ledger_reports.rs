@@ -1,17 +1,17 @@
-//! Tells Root once that the ledger cannot be written, and once that it can be again.
+//! Reports to Root once that the ledger cannot be written, and once that it can be again.
 
 use crate::actors::messages::Report;
 use crate::ledger::LedgerError;
 use actix::Recipient;
 
-/// What Root was told of the ledger.
+/// What was last reported to Root about the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerReports {
     told_unwritable: bool,
 }
 
 impl LedgerReports {
-    /// An append failed. What a full mailbox does not take is told with the next failure.
+    /// An append failed. A report that finds Root's mailbox full is sent with the next failure.
     pub(crate) fn failed(&mut self, error: &LedgerError, root: &Recipient<Report>) {
         if !self.told_unwritable {
             tracing::error!(error = %error, "failed to append to the ledger: nothing new is told until it can be written");

@@ -1,4 +1,4 @@
-//! From arrivals to the ledger: decide, queue, write down, rebuild.
+//! From inputs to the ledger: decide, queue, append, rebuild.
 
 pub mod commit_queue;
 pub mod rebuild;

@@ -1,4 +1,4 @@
-//! Who is told what was written, and whom a full mailbox keeps owing a reminder.
+//! The readers of the ledger that are sent each batch, and reminders for those whose mailbox was full.
 
 use crate::actors::messages::Recorded;
 use crate::domain::model::Position;
@@ -6,18 +6,18 @@ use crate::limits;
 use actix::{Actor, AsyncContext, Context, Recipient};
 use std::sync::Arc;
 
-/// Readers of what is written, by name.
+/// The readers of what is written, by name.
 #[derive(Debug)]
 pub(crate) struct ToldReaders {
     readers: Vec<(String, Recipient<Recorded>)>,
-    /// For each reader: its mailbox was full, so it must be reminded.
+    /// For each reader: whether its mailbox was full, so that it must be reminded.
     owed: Vec<bool>,
-    /// A reminder is planned.
+    /// Whether a reminder is scheduled.
     reminding: bool,
 }
 
 impl ToldReaders {
-    /// Of whom nothing is known yet: each is reminded first.
+    /// Nothing is known of the readers yet: each is reminded first.
     pub(crate) fn new(readers: Vec<(String, Recipient<Recorded>)>) -> Self {
         Self {
             owed: vec![true; readers.len()],
@@ -26,19 +26,19 @@ impl ToldReaders {
         }
     }
 
-    /// Tells all.
+    /// Sends the batch to every reader.
     pub(crate) fn tell(&mut self, recorded: &Recorded) {
         for ((_, reader), owed) in self.readers.iter().zip(&mut self.owed) {
             *owed = reader.try_send(recorded.clone()).is_err();
         }
     }
 
-    /// Whether somebody must be reminded.
+    /// Whether a reader must be reminded.
     fn owes(&self) -> bool {
         self.owed.contains(&true)
     }
 
-    /// A reader whose mailbox was full hears how far the ledger goes as soon as it has room, and catches up from there.
+    /// Sends the ledger's head to each reader whose mailbox was full; the reader catches up from the ledger.
     fn remind(&mut self, head: Position) {
         let reminder = Recorded {
             told: Arc::new([]),
@@ -50,15 +50,15 @@ impl ToldReaders {
     }
 }
 
-/// An actor that tells readers what was written.
+/// An actor that sends readers what was written.
 pub(crate) trait TellsReaders: Actor<Context = Context<Self>> {
-    /// Whom it tells.
+    /// The readers.
     fn readers(&mut self) -> &mut ToldReaders;
 
-    /// Up to where they may read by themselves.
+    /// The last position that readers may read.
     fn told_head(&self) -> Position;
 
-    /// Reminds those whose mailbox was full, until each has room.
+    /// Reminds the readers whose mailbox was full, until each has room.
     fn remind_later(&mut self, ctx: &mut Context<Self>) {
         let readers = self.readers();
         if readers.reminding || !readers.owes() {

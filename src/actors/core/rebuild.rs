@@ -1,4 +1,4 @@
-//! Rebuilds the pipeline from the ledger. A cold start, a restart of the process and a restart of the actor do the same.
+//! Rebuilds the pipeline from the ledger: the same at a cold start, a restart of the process, and a restart of the actor.
 
 use crate::domain::model::{
     AcceptedTick, Channel, Decoded, Event, Gap, Head, Inbound, Input, InputKind, JournalEntry, KnownSessions,
@@ -11,11 +11,11 @@ use crate::limits;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a pipeline is rebuilt from: the ledger, or in a simulation a disk that crashes.
+/// The record that a pipeline is rebuilt from: the ledger, or, in simulation, a disk that crashes.
 pub trait Record: Clone {
-    /// What keeps it from being read.
+    /// Why a read failed.
     type Error;
-    /// What was heard in one session, in order.
+    /// The inputs of one session, in order.
     type Inputs: Iterator<Item = Result<Input, Self::Error>>;
 
     /// The session dates that are kept, each with the position of its first event, earliest first.
@@ -24,16 +24,16 @@ pub trait Record: Clone {
     /// Where each channel ended before the session of `date`.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// When the record cannot be read.
     fn heads_before(&self, date: NaiveDate) -> Result<BTreeMap<Channel, Head>, Self::Error>;
 
-    /// What was heard in the session of `date`, in order.
+    /// The inputs of the session of `date`, in order.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// When the record cannot be read.
     fn inputs(&self, date: NaiveDate) -> Result<Self::Inputs, Self::Error>;
 
-    /// The last position that is written.
+    /// The last written position.
     fn head(&self) -> Position;
 
     /// Where each channel ends.
@@ -42,13 +42,13 @@ pub trait Record: Clone {
     /// The lowest number of a channel that is kept, if any.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// When the record cannot be read.
     fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, Self::Error>;
 
     /// The events of a channel with numbers in `[from, to]`, in order, at most `limit` of them.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// When the record cannot be read.
     fn read_channel(
         &mut self,
         channel: Channel,
@@ -97,10 +97,10 @@ impl Record for LedgerReader {
     }
 }
 
-/// A pipeline in the state that the ledger records. `now` matters only for a ledger without inputs.
+/// The pipeline in the state that the ledger records. `now` matters only for a ledger without inputs.
 ///
 /// # Errors
-/// What keeps the ledger from being read.
+/// When the ledger cannot be read.
 pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> Result<Pipeline, R::Error> {
     let mut reader = ledger.clone();
     let dates = reader.dates();
@@ -111,7 +111,7 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
     let mut pipeline = at_file(&mut reader, markets, (earlier, last), now)?;
     replay_date(&mut pipeline, &reader, last.0, drop)?;
     if pipeline.head() != reader.head() {
-        // An earlier version or other settings decided this session: the numbers that were published are kept.
+        // An earlier version or other settings decided this session: the published numbers are kept.
         tracing::warn!(
             rebuilt = pipeline.head().0,
             written = reader.head().0,
@@ -129,11 +129,11 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
     Ok(pipeline)
 }
 
-/// Decides once more on everything that was heard in the session of `date`, and shows what comes of it, in order: what the ledger
-/// has of that date, while the same settings and the same program decide.
+/// Decides again on the recorded inputs of the session of `date`, and passes the outcome to `show`, in order. It equals what the ledger has
+/// of that date, as long as settings and program are the same.
 ///
 /// # Errors
-/// What keeps the ledger from being read.
+/// When the ledger cannot be read.
 pub fn replay_session<R: Record>(
     ledger: &R,
     markets: &[PairRules],
@@ -153,7 +153,7 @@ pub fn replay_session<R: Record>(
     replay_date(&mut pipeline, &reader, date, show)
 }
 
-/// A pipeline as the first input of a file finds it, where the file before it may hold the beginning of a session that runs on.
+/// A pipeline as it was before the first input of a file; the file before it may hold the beginning of a session that goes on.
 fn at_file<R: Record>(
     reader: &mut R,
     markets: &[PairRules],
@@ -172,7 +172,7 @@ fn at_file<R: Record>(
     Ok(pipeline)
 }
 
-/// Whether a session runs on when the file of `date` begins: its bars, gaps and outages are known from the file before.
+/// Whether a session goes on when the file of `date` begins: its bars, gaps and outages are known from the file before.
 fn any_runs_on<R: Record>(reader: &mut R, markets: &[PairRules], date: NaiveDate) -> Result<bool, R::Error> {
     let heads = reader.heads_before(date)?;
     for market in markets {
@@ -196,7 +196,7 @@ fn numbers_before<R: Record>(reader: &R, date: NaiveDate) -> Result<Vec<(Channel
     Ok(heads.map(|(channel, head)| (channel, head.seq)).collect())
 }
 
-/// A pipeline as the first input of a file finds it.
+/// A pipeline as it was before the first input of a file.
 fn begin<R: Record>(
     reader: &mut R,
     markets: &[PairRules],
@@ -223,8 +223,8 @@ fn begin<R: Record>(
     Ok(pipeline)
 }
 
-/// The file before this one is replayed. Where that file began in the middle of another session, the replay differs from what was
-/// told until that session was over: numbers and gaps are those that were told.
+/// The file before this one was replayed. If that file began in the middle of another session, the replay may differ from what was
+/// published until that session was over: the published numbers and gaps are used.
 fn enter_file<R: Record>(
     pipeline: &mut Pipeline,
     reader: &mut R,
@@ -244,7 +244,7 @@ fn enter_file<R: Record>(
     Ok(())
 }
 
-/// Replays what was heard on a date, and shows what comes of it.
+/// Replays the inputs of a date, and passes the outcome to `show`.
 fn replay_date<R: Record>(
     pipeline: &mut Pipeline,
     reader: &R,
@@ -261,7 +261,7 @@ fn replay_date<R: Record>(
     Ok(())
 }
 
-/// What was known of each pair's calendar when a day's file began: its opening repeats it. Older files have no such input.
+/// What was known of each pair's calendar when a day's file began: the file's opening entries repeat it. Older files have no such input.
 fn calendars<R: Record>(inputs: R::Inputs, markets: &[PairRules]) -> Result<Vec<KnownSessions>, R::Error> {
     let mut found: Vec<KnownSessions> = Vec::new();
     for heard in inputs.take(limits::LEDGER_READ_MAX) {
@@ -313,7 +313,7 @@ fn gaps_before<R: Record>(
     Ok(found)
 }
 
-/// What was published of a pair: the last revisions of its bars, earliest first, and the last gap id.
+/// What was published of a pair: the last revision of each bar, earliest first, and the last gap id.
 fn told<R: Record>(reader: &mut R, market: &PairRules) -> Result<(Vec<crate::domain::model::Bar>, u64), R::Error> {
     let mut bars = BTreeMap::new();
     let mut last_gap = 0;

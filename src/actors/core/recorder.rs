@@ -1,9 +1,10 @@
-//! Recorder: writes decided events to the ledger, and publishes them only then (T1).
+//! Recorder: appends decided entries to the ledger, and publishes them only then (T1).
 //!
-//! owns   the ledger's appending end, the list of readers, a look at the ledger's folder each second
-//! hears  Handed (Aggregator: the commit queue has something)
-//! says   Recorded → Writer, Publisher, each Fanout · LedgerUnwritable, LedgerWritable → Root · LatestView → views
-//! fails  on a full or broken disk it keeps the batch, publishes nothing, and tries again; after a panic the batch is still in hand
+//! owns   the right to append to the ledger, the list of readers, a check of the ledger's folder each second
+//! hears  Handed (Aggregator: the commit queue has entries)
+//! says   Recorded → Writer, Publisher, Tap and each Fanout, or LogKeeper, which stands before them · LedgerUnwritable, LedgerWritable →
+//!        Root · LatestView → views
+//! fails  on a full or broken disk it keeps the batch, publishes nothing, and retries; after a panic the batch is still in hand
 
 use crate::actors::core::{CommitQueue, LedgerReports, TellsReaders, ToldReaders};
 use crate::actors::messages::{Handed, Item, Recorded, Told};
@@ -17,18 +18,18 @@ use crate::limits;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, Supervised};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a Recorder is made of; outlives its restarts.
+/// The dependencies of a Recorder; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// The appending end.
+    /// The ledger, for appending.
     pub ledger: Arc<Mutex<Ledger>>,
-    /// Where decisions come from.
+    /// The source of decided entries.
     pub commit_queue: CommitQueue,
     /// The readers, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
-    /// What is written may be shown at once: nothing stands between the ledger and its readers.
+    /// Whether it may show what it wrote at once: no LogKeeper stands between the ledger and its readers.
     pub shows: bool,
 }
 
@@ -72,7 +73,7 @@ impl Recorder {
         }
     }
 
-    /// Checks the ledger's folder, so that a missing one is noticed while there is nothing to append.
+    /// Checks the ledger's folder, so that a missing one is noticed even when there is nothing to append.
     fn look(&mut self) {
         let looked = self
             .deps
@@ -121,7 +122,7 @@ impl Recorder {
     }
 }
 
-/// Shows the newest of what was written.
+/// Updates the view of the latest prices and bars.
 pub(crate) fn show(views: &Views, told: &[Told], head: Position) {
     views.latest.send_modify(|view| {
         view.head = head;
@@ -149,7 +150,7 @@ pub(crate) fn show(views: &Views, told: &[Told], head: Position) {
     });
 }
 
-/// What is told of an entry; nothing of an input.
+/// The item to publish of an entry; `None` for an input.
 pub(crate) fn told(entry: &JournalEntry) -> Option<Told> {
     match entry {
         JournalEntry::Event(numbered) => Some(Item::Event(numbered.clone()).into()),

@@ -2,8 +2,8 @@
 //!
 //! `actix::Supervisor` dies with a panicking actor: the address closes for good and messages are lost silently (actix issues
 //! 158 and 204). Here the actor's own future is polled inside `catch_unwind`; after a panic the same future is restarted, so
-//! the address, and every message queued behind the panic, stay. The message that panicked is lost: before it does
-//! anything that may fail, an actor stores what must survive where it outlives a restart.
+//! the address, and every message queued behind the panic, stay. The message that panicked is lost: before an actor does anything that may
+//! fail, it stores what must survive where a restart does not reach.
 //!
 //! ```text
 //!               panic or stop                             budget left
@@ -13,7 +13,7 @@
 //!     │                                └─ KeepTrying ──► Sleeping(longest)      │  │
 //!     └──────────────── ContextFut::restart() → Supervised::restarting() ◄──────┴──┘
 //! ```
-//! Root hears `GaveUp` when the budget is spent, and `Steady` when the child has then run for the window without a failure.
+//! Root receives `GaveUp` when the budget is spent, and `Steady` when the child has then run for the window without a failure.
 
 use crate::actors::messages::{Report, WhenSpent};
 use crate::actors::repeat::RepeatEvery;
@@ -42,7 +42,7 @@ pub struct Row {
     pub restarts: usize,
     /// The window of the budget, real time.
     pub window: Duration,
-    /// Real time before the first restart; doubled with each that follows within the window.
+    /// Real time before the first restart; doubled with each further failure within the window.
     pub backoff_first: Duration,
     /// The longest back-off, real time.
     pub backoff_longest: Duration,
@@ -102,10 +102,10 @@ struct Guarded<A: Actor<Context = Context<A>> + Supervised + Unpin> {
     random: fastrand::Rng,
     /// When the restarts of the window happened.
     recent: VecDeque<Stopwatch>,
-    /// When it failed for the last time.
+    /// When it last failed.
     failed_at: Option<Stopwatch>,
     phase: Phase,
-    /// A report that found Root's mailbox full; tried again at each turn.
+    /// A report that found Root's mailbox full; retried at each poll.
     owed: Option<Report>,
 }
 
@@ -158,7 +158,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Future for Guarded<A> 
 }
 
 impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
-    /// Polls the actor. Returns the cause when it failed.
+    /// Polls the actor. Returns the cause if it failed.
     fn turn(&mut self, task: &mut Task<'_>) -> Option<String> {
         let future = &mut self.future;
         let vitals = &self.vitals;
@@ -176,7 +176,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
         }
     }
 
-    /// Starts the pulse inside the actor, where it stops with the handling of messages, and the timer that checks it.
+    /// Starts the pulse inside the actor, where it stops when message handling stops, and the timer that checks it.
     fn run(&mut self) -> Phase {
         let vitals = self.vitals.clone();
         vitals.beat();
@@ -184,11 +184,11 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
         Phase::Running(Box::pin(tokio::time::sleep(limits::PULSE)))
     }
 
-    /// Rearms the timer; each check may find that a child that was out of budget has run well for long enough.
+    /// Rearms the timer. A child whose budget was spent is reported as steady here once it has run for the window.
     fn check_pulse(&mut self) {
         self.forgive();
         if let Some(by) = self.vitals.take_restart() {
-            // A requested restart is no failure: it costs nothing of the budget.
+            // A requested restart is no failure and does not count against the budget.
             self.vitals.note_cause(&format!("requested by {by}"));
             return self.restart();
         }
@@ -234,7 +234,7 @@ impl<A: Actor<Context = Context<A>> + Supervised + Unpin> Guarded<A> {
         };
     }
 
-    /// Doubled with each failure in the window, plus up to a quarter so that children do not restart in step.
+    /// Doubled with each failure in the window, plus up to a quarter at random so that children do not restart in step.
     fn backoff(&mut self, failures: usize) -> Duration {
         let failures = u32::try_from(failures).unwrap_or(u32::MAX);
         let plain = backoff::delay(self.row.backoff_first, failures, self.row.backoff_longest);
@@ -286,7 +286,7 @@ mod tests {
     use actix::prelude::*;
     use std::sync::{Arc, Mutex};
 
-    /// Adds up what it hears, and remembers each sum outside itself.
+    /// Adds up the numbers that it receives, and records each sum outside itself.
     struct Adder {
         sum: u32,
         seen: Arc<Mutex<Vec<u32>>>,
@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    /// Keeps what it is told, as Root would hear it.
+    /// Keeps the reports that Root would receive.
     struct Probe(Arc<Mutex<Vec<Report>>>);
     impl Actor for Probe {
         type Context = Context<Self>;
@@ -463,7 +463,7 @@ mod tests {
         assert!(!stage.seen.lock().unwrap().is_empty());
     }
 
-    /// The real rows: each is restarted as often as it says, and what then happens is what it says.
+    /// The real rows: each child is restarted as often as its row says, and then escalates as its row says.
     #[actix_rt::test]
     async fn every_row_of_the_tree_keeps_its_budget_and_escalates_as_it_says() {
         tokio::time::pause();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// One child's state and history. Cheap to clone; clones see the same.
+/// The state and history of one child. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Vitals(Arc<Shared>);
 
@@ -86,12 +86,12 @@ impl Vitals {
         self.0.restarts.load(Ordering::Relaxed)
     }
 
-    /// Failures since the process started: a restart that an operator requested is none.
+    /// Failures since the process started, without the restarts that an operator requested.
     pub fn failures(&self) -> u32 {
         self.0.failures.load(Ordering::Relaxed)
     }
 
-    /// Whether it failed more often than its budget allows, and has not run well for the budget's window since.
+    /// Whether it failed more often than its budget allows, and has not since run for the window without a failure.
     pub fn overspent(&self) -> bool {
         self.0.overspent.load(Ordering::Relaxed)
     }
@@ -115,7 +115,7 @@ impl Vitals {
         }
     }
 
-    /// A copy to show. A pulse older than `stale` counts as not alive.
+    /// A snapshot for `/status`. A child with a pulse older than `stale` is not alive.
     pub fn signs(&self, stale: Duration) -> ActorStatus {
         let age = self.pulse_age();
         ActorStatus {
@@ -129,8 +129,8 @@ impl Vitals {
         }
     }
 
-    /// Requests a restart, which is done within a pulse: a parked child begins with a fresh budget, one that waits out its back-off is
-    /// restarted anyway. A thread that hangs is not helped by it.
+    /// Requests a restart: a running child restarts within a pulse, a parked one at once and with a fresh budget; one in back-off restarts
+    /// anyway. It does not help a thread that hangs.
     pub fn request_restart(&self, by: &str) {
         match self.standing() {
             ActorStanding::Alive => {
@@ -141,7 +141,7 @@ impl Vitals {
         }
     }
 
-    /// Who requested a restart that was not done yet. It counts as done.
+    /// Takes the requested restart: the name of the operator who requested it.
     pub(super) fn take_restart(&self) -> Option<String> {
         self.0.restart_for.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -171,7 +171,7 @@ impl Vitals {
         self.note_cause(cause);
     }
 
-    /// Why it stops or begins anew.
+    /// Records why the child stops or restarts.
     pub(super) fn note_cause(&self, cause: &str) {
         *self.0.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
     }

@@ -1,8 +1,8 @@
-//! Ends the process when a required child is parked or stuck: from a thread of its own, because a stuck arbiter cannot be
-//! restarted from inside.
+//! Ends the process when a required child is parked or stuck. It has a thread of its own, because a stuck arbiter cannot be restarted from
+//! inside.
 //!
-//! It counts only time in which it ran itself: after a pause of the process every pulse is old, and no child is stuck. It
-//! reads the clock all the time, so that such a pause is noticed (`Clock::watched`).
+//! It counts only time in which it ran itself: after a pause of the process every pulse is old, but no child is stuck. It also reads the
+//! clock continually, so that such a pause is noticed (`Clock::watched`).
 
 use crate::actors::messages::WhenSpent;
 use crate::actors::supervision::{Row, Stuck, Vitals};
@@ -14,13 +14,13 @@ use crate::views::status::ActorStanding;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Keeps the watchdog watching; it ends with this.
+/// Keeps the watchdog running; dropping it ends the watchdog.
 #[derive(Debug)]
 pub struct WatchdogHold {
     _alive: Arc<()>,
 }
 
-/// Watches the children whose row says `Exit`, for as long as what is returned lives.
+/// Watches the children whose row says `Exit`, until the returned value is dropped.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -61,7 +61,7 @@ fn look(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
             .iter()
             .find(|(child, _)| child.standing() == ActorStanding::Parked)
         {
-            // Root ends the process in order; the watchdog does it only when Root has not within the grace.
+            // Root ends the process in order; the watchdog does it only when Root has not done so within the grace period.
             Some((child, _)) if parked_for >= limits::EXIT_GRACE => {
                 end(child, "failed more often than its budget allows")
             }

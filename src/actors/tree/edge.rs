@@ -1,4 +1,4 @@
-//! The tree of an edge: it hears the cluster log instead of the vendor, and nobody of it writes to a store or to Redis.
+//! The tree of an edge: it follows the cluster log instead of the vendor, and no child writes to a store or to Redis.
 
 use super::{Spawner, Tree, follow, rows};
 use crate::actors::cluster::{EdgeRoot, LogFollower, edge_root, log_follower};
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What the tree of an edge is made of.
+/// The parts that the tree of an edge is built from.
 #[derive(Debug)]
 pub struct EdgeParts {
     /// The pairs.
@@ -32,17 +32,17 @@ pub struct EdgeParts {
     pub ledger: Ledger,
     /// The cluster log that it follows.
     pub carrier: Carrier,
-    /// In which zone each market's people read times.
+    /// The time zone in which each market's times are shown.
     pub zones: Arc<Zones>,
-    /// Where history is read.
+    /// The store that history is read from.
     pub store: Store,
-    /// How many HTTP worker threads, each with a fan-out shard, there will be.
+    /// How many HTTP worker threads there will be, each with a fan-out shard.
     pub shards: usize,
     /// The pairs' calendars, to follow and to correct.
     pub calendars: Vec<(Symbol, Arc<watch::Sender<Calendar>>)>,
-    /// The override file, when there is one.
+    /// The calendar's override file, if any.
     pub calendar_file: Option<PathBuf>,
-    /// How long before a session its coming is told.
+    /// How long before a session its opening is announced.
     pub lead: Duration,
 }
 

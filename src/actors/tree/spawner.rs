@@ -1,4 +1,4 @@
-//! Where the children of the tree are started, each on a thread of its own.
+//! Starts the children of the tree, each on a thread of its own.
 
 use crate::actors::fanout::{self, Fanout};
 use crate::actors::messages::{
@@ -14,7 +14,7 @@ use actix::{Actor, Addr, Arbiter, Context, Recipient, Supervised};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Where children are started.
+/// Starts children and keeps the row and vitals of each.
 pub(super) struct Spawner {
     pub(super) up: Recipient<Report>,
     pub(super) rows: Vec<(Row, Vitals)>,
@@ -33,7 +33,7 @@ impl Spawner {
         address
     }
 
-    /// Starts a child whose mailbox is there already.
+    /// Starts a child whose mailbox exists already.
     pub(super) fn supervise<A, D>(
         &mut self,
         row: Row,
@@ -51,12 +51,12 @@ impl Spawner {
         self.arbiters.push(arbiter);
     }
 
-    /// The vitals of every child that is known by now.
+    /// The vitals of every child that is enrolled by now.
     pub(super) fn vitals(&self) -> Vec<Vitals> {
         self.rows.iter().map(|(_, vitals)| vitals.clone()).collect()
     }
 
-    /// The vitals of a child by its name, made when first asked for: who shows them all may start before the last of them.
+    /// A child's vitals by name, created on first use: a child that shows all vitals may start before the last child.
     pub(super) fn enrol(&mut self, row: Row, name: &str) -> Vitals {
         if let Some((_, vitals)) = self.rows.iter().find(|(_, vitals)| vitals.name() == name) {
             return vitals.clone();
@@ -66,7 +66,7 @@ impl Spawner {
         vitals
     }
 
-    /// Makes the mailboxes of the fan-out shards, and what starts each on its HTTP thread.
+    /// Makes the mailboxes of the fan-out shards, and returns the function that starts each shard on its HTTP thread.
     pub(super) fn shards(
         &mut self,
         count: usize,
@@ -89,7 +89,7 @@ impl Spawner {
         Arc::new(move |number, parts| {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((shard, mail, vitals)) = waiting.get_mut(number).and_then(Option::take) else {
-                // An HTTP thread that died and came back: nobody tells its shard anything, so the process starts anew.
+                // An HTTP thread died and was started again: no reader sends to its shard any more, so the process must restart.
                 let (shard, _) = mailbox::<Fanout>(&rows::FANOUT);
                 drop(up.try_send(Report::GaveUp {
                     child: format!("fanout-{number}"),

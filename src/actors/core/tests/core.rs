@@ -34,7 +34,7 @@ fn row(name: &'static str) -> Row {
     }
 }
 
-/// Hears everything that is told, with a mailbox that overflows.
+/// Receives everything that is published, with a mailbox that overflows.
 #[derive(Default)]
 struct Reader {
     told: Arc<Mutex<Vec<Sequenced>>>,

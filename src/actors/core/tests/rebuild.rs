@@ -1,4 +1,4 @@
-//! A rebuild knows what the pipeline knew whose ledger it reads, also of sessions that run on when a file begins.
+//! A rebuilt pipeline knows what the pipeline knew whose ledger it reads, also of sessions that go on when a file begins.
 
 use crate::actors::core::{CommitQueue, rebuild::rebuild};
 use crate::domain::model::{
@@ -21,7 +21,7 @@ fn euro() -> Symbol {
     "EUR/USD".parse().unwrap()
 }
 
-/// USD/COP trades from midnight to midnight, EUR/USD from 22:00 to 22:00: one of both always runs on when the other opens.
+/// USD/COP trades from midnight to midnight, EUR/USD from 22:00 to 22:00: one of them always goes on when the other opens.
 fn markets() -> Vec<PairRules> {
     let session = |day: i64| Session {
         date: at(day * 86_400).datetime().date_naive(),
@@ -51,7 +51,7 @@ fn known(pipeline: &Pipeline) -> (Position, Vec<Gap>, Vec<Unchecked>) {
     )
 }
 
-/// Ticks of both pairs from one instant to another (seconds from midnight), the link interrupted at others.
+/// Ticks of both pairs between two instants (seconds from midnight), with the link interrupted at others.
 fn check_rebuild(from: i64, to: i64, interrupted: &[i64]) {
     let mut pipeline = Pipeline::new(&markets(), Position(0), [], at(from));
     let mut entries = Vec::new();
