@@ -1,6 +1,6 @@
-//! EdgeRoot: what an edge is, said from what it hears of its leader. It decides nothing but when the process must end.
+//! EdgeRoot: derives the state of an edge from what its leader publishes. Its only decision is when the process must end.
 //!
-//! owns   the edge's own conditions, a look at the cluster log's age
+//! owns   the edge's own conditions, a check of how long the leader has been silent
 //! hears  Report (every child, its supervisor, and the app)
 //! says   Overall → views · how the process must end → app
 //! fails  a panic restarts it from what the cluster log says; a spent budget ends the process
@@ -17,12 +17,12 @@ use crate::limits;
 use crate::views::Overall;
 use actix::{Actor, AsyncContext, Context, Handler, Supervised};
 
-/// What an EdgeRoot is made of; outlives its restarts.
+/// The dependencies of an EdgeRoot; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// The children, to resume those that were parked.
+    /// The children, to resume those that are parked.
     pub children: Vec<(Row, Vitals)>,
 }
 
@@ -46,7 +46,7 @@ impl EdgeRoot {
         }
     }
 
-    /// Shows the leader's state while it is heard, and that it is not when it is not.
+    /// Shows the leader's state while news of it arrive, else that they do not.
     fn show(&mut self) {
         let now = self.deps.services.clock.now();
         let log = self.deps.services.views.log.borrow().clone().unwrap_or_default();

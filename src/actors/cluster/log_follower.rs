@@ -1,10 +1,10 @@
-//! LogFollower: the Recorder of an edge. It writes down what the cluster log brings, and only then tells it.
+//! LogFollower: the Recorder of an edge. It appends parcels from the cluster log to its ledger, and only then publishes their events.
 //!
-//! owns   the ledger's appending end, its place in the cluster log, one read of the cluster log at a time
+//! owns   the right to append to the ledger, its place in the cluster log, one read of the cluster log at a time
 //! hears  the cluster log
 //! says   Recorded → each Fanout · LogForeign, LedgerUnwritable, LedgerWritable → Root · LatestView, LogNews → views
-//! fails  a cluster log that is away is asked again; one that does not continue this ledger ends the process, and the next start begins anew.
-//!        After a panic it goes on behind its ledger's last parcel
+//! fails  a cluster log that does not answer is read again; one that does not continue this ledger ends the process, and the next start
+//!        begins a new ledger. After a panic it continues after its ledger's last parcel
 
 use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report, Told};
@@ -19,16 +19,16 @@ use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a LogFollower is made of; outlives its restarts.
+/// The dependencies of a LogFollower; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// The appending end.
+    /// The ledger, for appending.
     pub ledger: Arc<Mutex<Ledger>>,
     /// The cluster log.
     pub carrier: Carrier,
-    /// Who is told, by name.
+    /// The readers, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
 }
 
@@ -41,9 +41,9 @@ pub struct LogFollower {
     news: LogNews,
     heard: Option<Stopwatch>,
     ledger_reports: LedgerReports,
-    /// Why nothing of the log continues this ledger.
+    /// Why the cluster log does not continue this ledger, once that was found.
     ended: Option<String>,
-    /// Root does not know yet.
+    /// Whether Root still has to be sent `LogForeign`.
     owes_end: bool,
 }
 
@@ -63,7 +63,7 @@ impl LogFollower {
         }
     }
 
-    /// Waits for what comes next, and for ever again.
+    /// Waits for the next parcels, again and again.
     fn follow(&self, ctx: &mut Context<Self>) {
         let carrier = self.deps.carrier.clone();
         let after = self.follower.number();
@@ -97,7 +97,8 @@ impl LogFollower {
         }));
     }
 
-    /// Writes down what continues, in order, and tells it in one message. `false`: the ledger did not take all of it.
+    /// Appends the parcels that continue this ledger, in order, and publishes their events in one message. `false`: the ledger did not take
+    /// all.
     fn take(&mut self, entries: Vec<LogEntry>, ctx: &mut Context<Self>) -> bool {
         let mut told: Vec<Told> = Vec::new();
         let mut head = None;
@@ -163,7 +164,7 @@ impl LogFollower {
         written
     }
 
-    /// Nothing of the cluster log continues this ledger: the next start begins anew.
+    /// The cluster log does not continue this ledger: the process must restart.
     fn end(&mut self, cause: String) {
         tracing::error!(error = %cause, "the cluster log does not continue this ledger: the process ends, and a restart begins anew");
         self.ended = Some(cause);
@@ -171,14 +172,14 @@ impl LogFollower {
         self.tell_end();
     }
 
-    /// Tells Root; where its mailbox is full, again later.
+    /// Sends `LogForeign` to Root; if the mailbox is full, again later.
     fn tell_end(&mut self) {
         if let Some(cause) = self.ended.clone().filter(|_| self.owes_end) {
             self.owes_end = self.deps.services.root.try_send(Report::LogForeign { cause }).is_err();
         }
     }
 
-    /// Hears what the leader says of itself.
+    /// Reads the leader's latest news.
     fn hear(&mut self, ctx: &mut Context<Self>) {
         self.tell_end();
         self.show();
@@ -188,7 +189,7 @@ impl LogFollower {
             let Ok(Ok(Some(text))) = heard else { return };
             match serde_json::from_str::<LeaderNews>(&text) {
                 Ok(news) => {
-                    // Parcels do not count: those of a leader that is gone come as well. Nor does the first word, which may be its last.
+                    // Parcels do not count: those of a leader that is gone arrive as well. Nor does the first news, which may be its last.
                     let known = actor.news.leader.as_ref().map(|known| known.said);
                     if known.is_some_and(|known| known != news.said) {
                         actor.heard = Some(Stopwatch::start());

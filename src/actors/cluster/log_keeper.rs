@@ -1,13 +1,15 @@
-//! LogKeeper: appends the ledger's parcels to the cluster log, and passes on what the cluster log has.
+//! LogKeeper: appends the ledger's parcels to the cluster log, and passes on the events that the cluster log has.
 //!
-//! owns   its place in the cluster log, what waits to be told, at most one append at a time, a word of the leader each second
+//! owns   its place in the cluster log, events not passed on yet, at most one append at a time, the leader's news each second
 //! hears  Recorded (Recorder)
-//! says   Recorded → Writer, Publisher, Fanout, once the cluster log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the cluster log
-//! fails  never on the cluster log: what it does not take is read from the ledger again. Away for longer than a moment, it tells all the same
-//!        (`cluster.alone`), once the database says so to whoever leads next. After a restart it looks where the cluster log ends
+//! says   Recorded → Writer, Publisher, Fanout, once the cluster log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the
+//!        cluster log
+//! fails  never on the cluster log: what it does not take is read from the ledger again. If it is away for longer than a moment, events are
+//!        passed on without it (`cluster.alone`), once the database records that for the next leader. After a restart it looks up where the
+//!        cluster log ends
 //!
-//! Nothing is told but while the lease was renewed, or the cluster log took something under this term, less than a lease ago: a
-//! process that was stopped finds out first whether it still leads.
+//! It passes events on only while less than a lease's time has passed since the lease was renewed, or since the cluster log last took a
+//! parcel under this term: a process that was stopped first finds out whether it still leads.
 
 use crate::actors::core::{TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report};
@@ -27,18 +29,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a LogKeeper is made of; outlives its restarts.
+/// The dependencies of a LogKeeper; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The cluster log.
     pub carrier: Carrier,
-    /// Who is told, by name.
+    /// The readers, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
     /// The cluster log's last number when this process began its chain behind it.
     pub begun_after: Option<u64>,
-    /// Whether it tells while the cluster log is away.
+    /// Whether events are passed on while the cluster log is away.
     pub tells_alone: bool,
 }
 
@@ -48,62 +50,62 @@ pub struct LogKeeper {
     deps: Deps,
     readers: ToldReaders,
     ledger: LedgerReader,
-    /// The number that the cluster log takes next; nothing until it was looked at.
+    /// The number that the cluster log takes next; `None` until its end was looked up.
     next: Option<u64>,
-    /// The last position that it has.
+    /// The last position that the cluster log has.
     logged: Position,
-    /// The last position that readers may be told of.
+    /// The last position that readers may read.
     told: Position,
-    /// The last position that they were told of.
+    /// The last position that readers were sent.
     said_head: Position,
-    /// When what the cluster log took last under this term was sent.
+    /// When the last append that the cluster log took under this term was sent.
     sure: Option<Stopwatch>,
-    /// The cluster log had all when it was looked at last.
+    /// Whether the cluster log had all of the ledger at the last append.
     has_all: bool,
     alone: TellsAlone,
-    /// What the database says of the cluster log, as far as is known: whether it has all that was told.
+    /// Whether the database says that the cluster log has everything that was published; `None` while unknown.
     provable: Option<bool>,
-    /// The database is asked to say so.
+    /// A change of that is being written to the database.
     proving: bool,
-    /// Written, and not told yet.
+    /// Written to the ledger and not passed on yet.
     waiting: VecDeque<Recorded>,
     appending: bool,
     away: Option<Stopwatch>,
-    /// Why it is away, once Root was told.
+    /// Why the cluster log is away, once Root was sent it.
     told_away: Option<String>,
-    /// It is tried again by then, and by nobody before where it is away.
+    /// The scheduled retry; while it is set, no other one is scheduled.
     retry: Option<SpawnHandle>,
     said: u64,
 }
 
-/// Whether it may tell what the cluster log does not have.
+/// Whether events may be passed on that the cluster log does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TellsAlone {
     No,
-    /// Whoever leads next is being told.
+    /// The database is being told, for the next leader.
     Asked,
-    /// Whoever leads next knows.
+    /// The database records it.
     Yes,
 }
 
-/// How an append ended.
+/// The outcome of an append.
 #[derive(Debug)]
 enum LogStep {
     /// The cluster log takes this number next.
     Has {
         next: u64,
-        /// It has all up to this position.
+        /// The cluster log has everything up to this position.
         upto: Position,
         /// There may be more to append.
         more: bool,
-        /// When what it took was sent; nothing where nothing was.
+        /// When the append was sent; `None` if there was none.
         sent: Option<Stopwatch>,
     },
-    /// It must be looked at again.
+    /// The end of the cluster log must be looked up again.
     Look,
-    /// Somebody else's: this process leads no longer.
+    /// The cluster log is another's: this process no longer leads.
     Foreign(String),
-    /// It does not take anything now.
+    /// The cluster log takes nothing now.
     Away(String),
 }
 
@@ -132,7 +134,7 @@ impl LogKeeper {
         }
     }
 
-    /// The term of the lease of the database, once it was had.
+    /// The term of the database's lease, if this process holds it.
     fn term(&self) -> Option<u64> {
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().find_map(|lease| match lease.standing {
@@ -141,7 +143,7 @@ impl LogKeeper {
         })
     }
 
-    /// Whether nobody can have taken the lease over by now.
+    /// Whether no other process can have taken the lease yet.
     fn is_leased(&self) -> bool {
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().any(|lease| {
@@ -150,7 +152,7 @@ impl LogKeeper {
         })
     }
 
-    /// Appends what the cluster log does not have yet, one batch after the other.
+    /// Appends what the cluster log lacks, one batch after the other.
     fn append(&mut self, ctx: &mut Context<Self>) {
         if self.appending {
             return;
@@ -240,8 +242,8 @@ impl LogKeeper {
         }
     }
 
-    /// Has the database say to whoever leads next that clients are told what the cluster log does not have. Before it has said
-    /// so, nothing is.
+    /// Has the database record, for the next leader, that clients are sent events which the cluster log does not have. Before it is
+    /// recorded, none are sent.
     fn go_alone(&mut self, ctx: &mut Context<Self>) {
         let away = self.away.as_ref().map_or(Duration::ZERO, Stopwatch::elapsed);
         if self.deps.tells_alone && away >= limits::LOG_PATIENCE && self.alone == TellsAlone::No && self.is_leased() {
@@ -273,12 +275,12 @@ impl LogKeeper {
         }));
     }
 
-    /// Whether it tells what the cluster log does not have.
+    /// Whether events are passed on that the cluster log does not have.
     fn is_alone(&self) -> bool {
         self.alone == TellsAlone::Yes && self.is_leased()
     }
 
-    /// Tells what the cluster log has, in order.
+    /// Passes on the events that the cluster log has, in order.
     fn pass_on(&mut self, ctx: &mut Context<Self>) {
         let alone = self.is_alone();
         if alone || self.is_leased() || self.sure.as_ref().is_some_and(is_young) {
@@ -293,7 +295,7 @@ impl LogKeeper {
                 self.tell(&recorded);
             }
             if self.said_head < self.told {
-                // Appended while this one was not there: who reads the ledger finds it there.
+                // They were appended while this actor was not running: readers find them in the ledger.
                 let head = self.told;
                 self.tell(&Recorded {
                     told: Arc::new([]),
@@ -314,7 +316,7 @@ impl LogKeeper {
         self.said_head = self.said_head.max(recorded.head);
     }
 
-    /// What today has cost each key, for whoever leads next.
+    /// The credits that each key has used today, for the next leader.
     fn key_use(&self) -> Vec<KeyUse> {
         let now = self.deps.services.clock.now();
         let keys = self.deps.services.views.keys.borrow();
@@ -329,13 +331,13 @@ impl LogKeeper {
         .collect()
     }
 
-    /// The key that the link holds.
+    /// The key of the link.
     fn link_key(&self) -> Option<KeySlot> {
         let keys = self.deps.services.views.keys.borrow();
         keys.keys.iter().find(|(key, _)| key.of_link).map(|(key, _)| key.slot)
     }
 
-    /// What edges show of this leader.
+    /// Publishes this leader's news, which edges show.
     fn say(&mut self, ctx: &mut Context<Self>) {
         let Some(term) = self.term() else { return };
         self.said = self.said.saturating_add(1);
@@ -366,21 +368,21 @@ impl LogKeeper {
     }
 }
 
-/// Whether no lease can have run out since.
+/// Whether a lease renewed then cannot have run out.
 fn is_young(since: &Stopwatch) -> bool {
     since.elapsed() < limits::LEADER_TTL
 }
 
-/// One append, beside the actor.
+/// One append, which runs beside the actor.
 struct Append {
     carrier: Carrier,
     ledger: LedgerReader,
     next: Option<u64>,
     term: Option<u64>,
     begun_after: Option<u64>,
-    /// The lease cannot have run out.
+    /// Whether the lease cannot have run out.
     leased: bool,
-    /// The cluster log took something lately.
+    /// Whether the cluster log took a parcel lately.
     sure: bool,
 }
 
@@ -442,7 +444,7 @@ impl Append {
         }
     }
 
-    /// Where the cluster log ends, and what it takes next.
+    /// Looks up where the cluster log ends; returns the number that it takes next.
     async fn look(&mut self) -> Result<u64, LogStep> {
         let head = self.carrier.head().await;
         let head = head.map_err(|error| LogStep::Away(error.to_string()))?;
@@ -456,7 +458,7 @@ impl Append {
         let ends = ends.map_err(|error| LogStep::Away(error.to_string()))?;
         match contact(head.as_ref(), ends.last, own) {
             Contact::GoOn { next } => Ok(next),
-            // An empty log does not know who leads.
+            // An empty log does not say who leads.
             Contact::Fill if !self.leased => Err(LogStep::Away(
                 "it is empty, and nothing shows that this one still leads".to_owned(),
             )),

@@ -1,4 +1,4 @@
-//! More than one machine: what an ingest publishes, and what an edge makes of it.
+//! More than one machine: LogKeeper publishes an ingest's ledger; LogFollower and EdgeRoot make an edge.
 
 pub mod log_keeper;
 pub mod log_follower;

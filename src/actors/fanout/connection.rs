@@ -8,8 +8,8 @@
 //!   Idle ── flush: written straight to the socket ── all taken ──► Idle
 //! ```
 //!
-//! Why straight to the socket: waking the session's task costs more than the write itself. Order is kept because every write
-//! passes here, and none passes while an earlier one is incomplete. Over TLS the response's body carries everything.
+//! Why straight to the socket: waking the session's task costs more than the write itself. Order is kept because every write goes through
+//! this type, and none begins while an earlier one is incomplete. Over TLS the response's body carries everything.
 
 use crate::actors::fanout::{
     Transport,
@@ -26,20 +26,20 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// The phase of a connection, from open to gone.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionPhase {
     /// Open.
     Open,
     /// Our close frame was queued at this time; the client's is awaited.
     Closing(Duration),
-    /// The body ends when everything is written; since this time.
+    /// The body ends when everything is written. Since this time.
     Ended(Duration),
     /// The connection has ended.
     Gone,
 }
 
-/// When things last happened on a connection.
+/// When a connection last sent, received and pinged.
 #[derive(Debug, Clone, Copy)]
 struct ConnectionTimes {
     sent: Duration,
@@ -52,28 +52,28 @@ struct ConnectionTimes {
 #[derive(Debug)]
 pub struct Connection {
     id: ClientId,
-    /// What waits for the client.
+    /// The messages that wait for the client.
     pub outbox: RefCell<Outbox>,
     /// Whether the client is subscribed to the service's status.
     pub status: Cell<bool>,
-    /// Whether it was slow when its timers were checked last.
+    /// Whether the client was slow when its timers were last checked.
     pub was_slow: Cell<bool>,
     transport: RefCell<Transport>,
-    /// How a client of another surface than the socket is written to.
+    /// Converts frames for a client that speaks another protocol than ours.
     framing: RefCell<Option<Box<dyn Framing>>>,
-    /// Bytes that the socket did not take yet; sent before everything else.
+    /// Bytes that the socket did not take yet; they are sent before everything else.
     left: RefCell<Bytes>,
     waker: RefCell<Option<Waker>>,
     phase: Cell<ConnectionPhase>,
     clocks: Cell<ConnectionTimes>,
     dirty: Cell<bool>,
     closed_with: Cell<Option<Close>>,
-    /// Since when it has had no subscription, where one is expected.
+    /// Since when the client has had no subscription, where one is expected.
     aimless: Cell<Option<Duration>>,
 }
 
 impl Connection {
-    /// A connection that begins now.
+    /// A connection that opens now.
     pub fn new(id: ClientId, transport: Transport, window: Window, now: Duration) -> Self {
         Self {
             id,
@@ -97,14 +97,14 @@ impl Connection {
         }
     }
 
-    /// The same for a client of another surface than the socket.
+    /// Converts everything that is sent to another protocol.
     #[must_use]
     pub fn framed(self, framing: Box<dyn Framing>) -> Self {
         self.framing.replace(Some(framing));
         self
     }
 
-    /// Its name.
+    /// Its number.
     pub const fn id(&self) -> ClientId {
         self.id
     }
@@ -114,12 +114,12 @@ impl Connection {
         self.phase.get()
     }
 
-    /// Why it was closed, once it was.
+    /// Why this side closed it, if it did.
     pub const fn closed_with(&self) -> Option<Close> {
         self.closed_with.get()
     }
 
-    /// Marks it as having something to send; `true` for the first mark since [`Connection::flush`].
+    /// Marks it as having something to send; `true` at the first mark since [`Connection::flush`].
     pub fn mark_dirty(&self) -> bool {
         !self.dirty.replace(true)
     }
@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// What to write next; nothing when nothing waits that this client is told.
+    /// The next bytes to write; `None` when nothing waits, or nothing that this client's protocol has.
     fn take_bytes(&self, now: Duration, scratch: &mut Vec<Out>) -> Option<Bytes> {
         loop {
             scratch.clear();
@@ -157,8 +157,8 @@ impl Connection {
         }
     }
 
-    /// Sends those of the ticks `first..=last` of a channel that the client lacks, where nothing waits before them; `ready` gives
-    /// their bytes from a seq on. Returns how many it sent; `None` when they must be offered to the outbox.
+    /// Sends the ticks in `first..=last` of a channel that the client lacks, if nothing waits before them; `ready` returns their bytes from
+    /// a seq on. Returns how many it sent; `None` when they must be offered to the outbox.
     pub fn write_through(
         &self,
         channel: Channel,
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Writes to an idle socket; the session writes what it does not take. Returns whether the socket is still good.
+    /// Writes to an idle socket; the session writes what the socket does not take. Returns whether the socket is still good.
     fn write(&self, socket: &TcpStream, mut bytes: Bytes, now: Duration) -> bool {
         self.mark_sent(now);
         match socket.try_write(&bytes) {
@@ -207,8 +207,8 @@ impl Connection {
         true
     }
 
-    /// The session's side of a plain transport: writes what waits as far as the socket takes it. Ready with `Ok` when the
-    /// connection is to end and everything is written, with an error when it has ended.
+    /// The session's side of a plain transport: writes what waits as far as the socket takes it. Ready with `Ok` when the connection is to
+    /// end and everything is written; with an error when the connection has ended.
     pub fn poll_write(&self, now: Duration, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.remember_waker(task);
         let transport = self.transport.borrow();
@@ -235,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// The body's side: the next bytes. The dispatcher asks only when everything before is in the kernel.
+    /// The body's side: the next bytes. The dispatcher polls only when everything before is in the kernel.
     pub fn poll_next(&self, now: Duration, task: &Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(bytes) = self.take_bytes(now, &mut Vec::new()) {
             self.mark_sent(now);
@@ -266,7 +266,7 @@ impl Connection {
         self.clocks.set(ConnectionTimes { sent: now, ..clocks });
     }
 
-    /// The client sent something.
+    /// Notes that the client sent something.
     pub fn mark_alive(&self, now: Duration) {
         let clocks = self.clocks.get();
         self.clocks.set(ConnectionTimes {
@@ -276,7 +276,7 @@ impl Connection {
         });
     }
 
-    /// Whether a ping is due; if so it counts as sent.
+    /// Whether a ping is due; if so, it counts as sent.
     pub fn ping_due(&self, now: Duration) -> bool {
         if self.framing.borrow().as_ref().is_some_and(|framing| !framing.pings()) {
             return false;
@@ -316,7 +316,7 @@ impl Connection {
         self.close_frame(close_frame(close.code(), reason), Some(close), now);
     }
 
-    /// Fails the connection as RFC 6455 7.1.7 says: the peer that broke the protocol is not waited for after the close frame.
+    /// Fails the connection as in RFC 6455 7.1.7: after the close frame it does not wait for the peer, which broke the protocol.
     pub fn fail(&self, close: Close, reason: &str, now: Duration) {
         self.close(close, reason, now);
         if matches!(&*self.transport.borrow(), Transport::Plain(_)) {
@@ -324,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// Answers the client's own close frame with the same code, and ends.
+    /// Answers the client's own close frame with the same code, and ends the connection.
     pub fn close_answered(&self, code: Option<u16>, now: Duration) {
         match self.phase.get() {
             ConnectionPhase::Open => {
@@ -373,7 +373,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection and frees what it holds.
+    /// Ends the connection and frees its buffers.
     pub fn mark_gone(&self) {
         self.phase.set(ConnectionPhase::Gone);
         self.outbox.borrow_mut().clear();
@@ -382,12 +382,12 @@ impl Connection {
         self.transport.replace(Transport::Cut); // others may hold this connection for a while; the descriptor is closed now
     }
 
-    /// From now on a subscription is expected.
+    /// From now on, a subscription is expected.
     pub fn expect_wishes(&self, now: Duration) {
         self.aimless.set(Some(now));
     }
 
-    /// Whether it has had no subscription for too long.
+    /// Whether it has been without a subscription for too long.
     pub fn idles_too_long(&self, now: Duration) -> bool {
         let Some(since) = self.aimless.get() else {
             return false;

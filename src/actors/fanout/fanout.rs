@@ -1,11 +1,11 @@
-//! Fanout: sends what was written to the clients of one HTTP thread. One shard a thread, on that thread.
+//! Fanout: sends the ledger's events to the clients of one HTTP thread. Each HTTP thread has one shard, which runs on it.
 //!
-//! owns   the recent messages of its channels (for replays); its clients and its position live in the [`ClientRegistry`], which outlives it
-//! hears  Recorded (Recorder) · Subscribe, Unsubscribe (Client) · the service's status (watch)
-//! asks   the store, concurrently, for the deps of a replay that the ledger no longer has
+//! owns   the recent messages of its channels (for replays). Its clients and its position live in the [`ClientRegistry`], which outlives it
+//! hears  Recorded (Recorder, LogKeeper, LogFollower) · Subscribe, Unsubscribe (Client) · the service's status (watch)
+//! asks   the store, concurrently, for the parts of a replay that the ledger no longer has
 //! says   frames, into the outboxes of its clients
-//! fails  a panic restarts it: recent messages are read from the ledger, the position is the registry's, and messages that a client
-//!        has already are dropped by seq. A ledger that cannot be read is tried again with the next `Recorded`
+//! fails  a panic restarts it: recent messages are read from the ledger, the position is the registry's, and messages that a client already
+//!        has are dropped by seq. A ledger that cannot be read is read again with the next `Recorded`
 
 use crate::actors::fanout::{ClientRegistry, Connection, LedgerSource, Replayer, StoredSpans, TickBatch, TickBatches};
 use crate::actors::messages::{Item, Recorded, Subscribe, Told, Unsubscribe};
@@ -26,30 +26,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Opens a reading end of the ledger.
+/// Opens a reader of the ledger.
 pub type OpenLedger = Arc<dyn Fn() -> Box<dyn LedgerSource> + Send + Sync>;
 
-/// When the session that is open, or the last that was, began.
+/// When the open session of a pair, or else its last one, began.
 pub type SessionStart = Arc<dyn Fn(Symbol, Timestamp) -> Option<Timestamp> + Send + Sync>;
 
-/// What a shard is given.
+/// The dependencies of a shard.
 #[derive(Clone)]
 pub struct Deps {
-    /// Its clients.
+    /// The clients of its thread.
     pub registry: Rc<ClientRegistry>,
     /// The ledger.
     pub ledger: OpenLedger,
-    /// In which zones times are shown.
+    /// The time zones in which times are shown.
     pub zones: Zones,
-    /// The status message as a ready frame; empty before there is one.
+    /// The `status` message as an encoded frame; empty before the first one.
     pub status: watch::Receiver<Bytes>,
-    /// The service's snapshot: when Health stops making them, this shard sends an outdated status.
+    /// The service's snapshot. When Health stops publishing it, this shard sends a status that says so.
     pub view: watch::Receiver<Arc<ServiceView>>,
-    /// Knows the sessions; without it `since: "session_start"` begins now.
+    /// Finds the start of a session; without it `since: "session_start"` begins now.
     pub session_start: Option<SessionStart>,
     /// Keeps the logs of bars and quality longer than the ledger does.
     pub store: Option<Store>,
-    /// Also serves the test feed.
+    /// Whether it also serves the test feed.
     pub pattern: bool,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Debug for Deps {
     }
 }
 
-/// The shard.
+/// A fan-out shard.
 pub struct Fanout {
     replayer: Replayer,
     /// Ticks that are not sent yet.
@@ -69,7 +69,7 @@ pub struct Fanout {
     /// The position that a read of the ledger must reach before live messages are sent again.
     behind: Option<Position>,
     flush_planned: bool,
-    /// Clients were sent that the status is outdated.
+    /// Whether clients were sent that the status is outdated.
     told_outdated: bool,
     /// Events dispatched since the last flush.
     unflushed: usize,
@@ -84,7 +84,7 @@ impl fmt::Debug for Fanout {
 }
 
 impl Fanout {
-    /// A shard with the state of its registry.
+    /// A shard that continues with the state of its registry.
     pub fn new(deps: Deps) -> Self {
         Self {
             replayer: Replayer::new(deps),
@@ -96,7 +96,7 @@ impl Fanout {
         }
     }
 
-    /// Flushes after everything that waits in the mailbox is handled, so that it goes out in one write.
+    /// Schedules a flush after everything that waits in the mailbox is handled, so that it goes out in one write.
     fn plan_flush(&mut self, ctx: &mut Context<Self>) {
         self.fetch_chunks(ctx);
         if !self.flush_planned {
@@ -105,8 +105,8 @@ impl Fanout {
         }
     }
 
-    /// Continues after the messages that came meanwhile and after a turn of this thread's sessions: a shard with more clients
-    /// than it can serve must not keep them from leaving.
+    /// Continues after the messages that arrived meanwhile, and after this thread's sessions had a turn: clients must be able to leave a
+    /// shard that has more than it can serve.
     fn continue_later(&mut self, ctx: &mut Context<Self>) {
         if !self.flush_planned {
             self.flush_planned = true;
@@ -138,7 +138,7 @@ impl Fanout {
         }
     }
 
-    /// Reads one chunk of what was missed.
+    /// Reads one chunk of the events that were missed.
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         let Some(target) = self.behind else {
             return;
@@ -167,7 +167,7 @@ impl Fanout {
         }
     }
 
-    /// Sends the outdated status when Health hangs, and the status when it is back.
+    /// Sends the outdated status when Health hangs, and the current one when it recovers.
     fn watch_status(&mut self, ctx: &mut Context<Self>) {
         let outdated = !self.replayer.deps.view.borrow().fresh();
         if std::mem::replace(&mut self.told_outdated, outdated) != outdated {
@@ -192,8 +192,8 @@ impl Fanout {
         self.plan_flush(ctx);
     }
 
-    /// Answers at once where it can; else after a query of the store, or when this shard has caught up with the shard of
-    /// another thread from which the client has messages.
+    /// Answers at once if possible; else after a query of the store, or when this shard has caught up with another thread's shard or
+    /// another node, from which the client already has messages.
     fn subscribe_when_told(
         &mut self,
         ask: Subscribe,
@@ -249,7 +249,7 @@ impl Fanout {
         }
     }
 
-    /// Sends the events of the test feed since the last call.
+    /// Sends the events that the test feed produced since the last call.
     fn send_test_feed(&mut self) {
         let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.clock().now();
@@ -260,7 +260,7 @@ impl Fanout {
         for numbered in &told {
             let frame = frames::event(&self.replayer.deps.zones, numbered);
             match numbered.channel {
-                // The shard before a restart sent it already.
+                // The shard sent it before its restart.
                 Some(channel) if self.replayer.head(channel).is_some_and(|head| numbered.seq <= head.seq) => {}
                 Some(channel) => self.dispatch_numbered(channel, numbered.seq, &frame),
                 None => self.dispatch_test_bar_end(&frame),
@@ -274,7 +274,7 @@ impl Fanout {
         }
     }
 
-    /// Sends the end of an interval of the test feed to subscribers of its bars only: it belongs to no market.
+    /// Sends the end of a test-feed interval to subscribers of its bars only: it belongs to no market.
     fn dispatch_test_bar_end(&mut self, frame: &Bytes) {
         let Some(bars) = pattern::channels().last().copied() else {
             return;
@@ -347,7 +347,7 @@ impl Fanout {
         }
     }
 
-    /// Keeps one message of a channel for replays, and sends it; ticks are sent in batches.
+    /// Keeps a message of a channel for replays, and sends it; ticks are sent in batches.
     fn dispatch_numbered(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
         self.replayer.advance_head(channel, seq);
         self.replayer.recent.push(channel, seq, frame);
@@ -359,7 +359,7 @@ impl Fanout {
         }
     }
 
-    /// A bar still forming.
+    /// Keeps and sends a forming bar.
     fn dispatch_partial(&mut self, bar: &Bar, base: u64, frame: &Bytes) {
         let channel = Channel::bars(bar.key.interval, bar.key.symbol);
         self.replayer.recent.forming(channel, frame);
@@ -370,7 +370,7 @@ impl Fanout {
         });
     }
 
-    /// Offers one message to each client of its channel.
+    /// Offers a message to each client of its channel.
     fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
         let now = self.replayer.deps.registry.now();
         let mut holes = Vec::new();
@@ -388,13 +388,13 @@ impl Fanout {
         }
     }
 
-    /// Sends all the ticks that wait.
+    /// Sends all waiting ticks.
     fn dispatch_all_ticks(&mut self) {
         while self.dispatch_some_ticks(usize::MAX) {}
     }
 
-    /// Sends the waiting ticks to at most `budget` clients: in one write to each for which nothing waits, one by one to the
-    /// others. Returns whether there are more clients to send to.
+    /// Sends the waiting ticks to at most `budget` clients: in one write to a client whose queue is empty, one by one to the others.
+    /// Returns whether there are more clients to send to.
     fn dispatch_some_ticks(&mut self, mut budget: usize) -> bool {
         let registry = Rc::clone(&self.replayer.deps.registry);
         let now = registry.now();
@@ -537,7 +537,7 @@ impl StreamHandler<StatusFrame> for Fanout {
     fn finished(&mut self, _: &mut Context<Self>) {} // the sender of the status is gone: the service stops
 }
 
-/// To itself: send what waits, to some of the clients.
+/// To itself: send the waiting messages to some of the clients.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Flush;
@@ -555,7 +555,7 @@ impl Handler<Flush> for Fanout {
     }
 }
 
-/// To itself: read on in the ledger.
+/// To itself: read the next chunk of the ledger.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct CatchUp;

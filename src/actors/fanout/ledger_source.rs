@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// What a shard reads of the ledger.
 pub trait LedgerSource {
-    /// The last position that is written down.
+    /// The last position in the ledger.
     fn head(&self) -> Position;
     /// Where each channel ends.
     fn heads(&self) -> BTreeMap<Channel, Head>;
@@ -20,11 +20,11 @@ pub trait LedgerSource {
     /// # Errors
     /// A sentence, when they cannot be read.
     fn read_channel(&mut self, channel: Channel, from: u64, to: u64, limit: usize) -> Result<Vec<Sequenced>, String>;
-    /// Since when all published events are kept; `None` where that is not known.
+    /// The instant since which all published events are kept; `None` where that is not known.
     fn since(&mut self) -> Option<Timestamp> {
         None
     }
-    /// Whether another node decides what comes next, so that it may have told what is not here yet.
+    /// Whether another node decides what comes next: that node may have published events that are not here yet.
     fn follows(&self) -> bool {
         false
     }

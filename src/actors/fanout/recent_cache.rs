@@ -1,4 +1,4 @@
-//! The latest messages of each channel, in memory: replays and snapshots are served from here before the ledger is asked.
+//! The latest messages of each channel, in memory: replays and snapshots are served from here first, then from the ledger.
 
 use crate::actors::fanout::LedgerSource;
 use crate::domain::model::{Channel, Head};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 struct RingBuffer {
     /// Contiguous by seq.
     frames: VecDeque<(u64, Bytes)>,
-    /// The bar still forming.
+    /// The forming bar.
     forming: Option<Bytes>,
 }
 
@@ -21,8 +21,8 @@ struct RingBuffer {
 pub struct RecentCache(HashMap<Channel, RingBuffer>);
 
 impl RecentCache {
-    /// Fills the caches from the ledger. One that cannot be read stays empty: replays then read the ledger, and report if that
-    /// fails.
+    /// Fills the caches from the ledger. A channel that cannot be read stays empty: replays then read the ledger, and report an error if
+    /// that fails.
     pub fn fill_from_ledger(&mut self, ledger: &mut dyn LedgerSource, heads: &BTreeMap<Channel, Head>, zones: &Zones) {
         let depth = u64::try_from(limits::FANOUT_RECENT / 2).unwrap_or(0);
         for (channel, head) in heads {
@@ -40,7 +40,7 @@ impl RecentCache {
         }
     }
 
-    /// A durable message.
+    /// Adds a durable message.
     pub fn push(&mut self, channel: Channel, seq: u64, frame: &Bytes) {
         let ring = self.0.entry(channel).or_default();
         match ring.frames.back() {
@@ -55,7 +55,7 @@ impl RecentCache {
         }
     }
 
-    /// A bar still forming.
+    /// Replaces the forming bar.
     pub fn forming(&mut self, channel: Channel, frame: &Bytes) {
         self.0.entry(channel).or_default().forming = Some(frame.clone());
     }
@@ -70,7 +70,7 @@ impl RecentCache {
         self.0.get(&channel)?.frames.back().map(|(_, frame)| frame)
     }
 
-    /// The bar still forming.
+    /// The forming bar.
     pub fn now_forming(&self, channel: Channel) -> Option<&Bytes> {
         self.0.get(&channel)?.forming.as_ref()
     }

@@ -17,18 +17,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Counts of clients over all threads.
+/// Counts of clients on all threads.
 #[derive(Debug, Default)]
 pub struct ClientCounts {
-    /// Connections now.
+    /// Open connections.
     pub connected: AtomicUsize,
-    /// Of these, slow ones.
+    /// Those that are slow.
     pub conflating: AtomicUsize,
     /// Connections since the process started.
     pub connections_total: AtomicU64,
     /// Channel messages sent to clients since the process started.
     pub told_total: AtomicU64,
-    /// Each of them.
+    /// The list of all clients.
     pub list: ClientList,
     closed: [AtomicU64; Close::ALL.len()],
     by_symbol: Mutex<BTreeMap<Symbol, usize>>,
@@ -55,7 +55,7 @@ impl Drop for CountedClient {
 }
 
 impl ClientCounts {
-    /// Counts and lists clients where others see them.
+    /// Counters that also enter each client in `list`.
     pub fn listing(list: ClientList) -> Self {
         Self {
             list,
@@ -80,7 +80,7 @@ impl ClientCounts {
         self.by_symbol.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many connections were closed for each reason so far; reasons that never happened are left out.
+    /// How many connections were closed for each reason; reasons without a connection are left out.
     pub fn closed(&self) -> BTreeMap<&'static str, u64> {
         let all = Close::ALL.iter().zip(&self.closed);
         let counted = all.map(|(close, count)| (close.name(), count.load(Ordering::Relaxed)));
@@ -101,32 +101,32 @@ pub struct ClientRegistry {
     connections: RefCell<BTreeMap<ClientId, Rc<Connection>>>,
     /// The subscribers of each channel. Those that left are removed in the next sweep.
     audience: RefCell<HashMap<Channel, Vec<Rc<Connection>>>>,
-    /// Rises whenever a client leaves an audience and places in it move.
+    /// Rises when a client leaves an audience, which shifts the indexes of the others.
     audience_moved: Cell<u64>,
     dirty: RefCell<Vec<Rc<Connection>>>,
-    /// Clients whose replays wait for room.
+    /// Clients whose replays wait for room in their outboxes.
     waiting_replays: RefCell<Vec<Rc<Connection>>>,
     scratch: RefCell<Vec<Out>>,
     left: Cell<bool>,
-    /// When the clients' timers were checked last.
+    /// When the clients' timers were last checked.
     swept: Cell<Duration>,
     next_id: Cell<u64>,
     window: Window,
     slow: Cell<usize>,
-    /// Clients that asked for a rate limit.
+    /// Clients with a rate limit.
     paced: RefCell<Vec<Rc<Connection>>>,
     /// The last accepted tick of each pair.
     pub latest: RefCell<BTreeMap<Symbol, AcceptedTick>>,
-    /// The next position that was not sent to the clients of this thread; `None` before the shard first started.
+    /// The next position to send to the clients of this thread; `None` before the shard first started.
     pub next: Cell<Option<Position>>,
-    /// Where each channel ends, as far as this thread knows.
+    /// The head of each channel, as far as this thread knows.
     pub heads: RefCell<HashMap<Channel, Head>>,
     counts: Arc<ClientCounts>,
     since: Stopwatch,
     clock: Clock,
-    /// Up to which instant the test feed was sent.
+    /// The instant up to which the test feed was sent.
     pub pattern_at: Cell<Option<Timestamp>>,
-    /// In which zone heartbeats show the time.
+    /// The time zone of heartbeats.
     pub zone: Cell<chrono_tz::Tz>,
 }
 
@@ -157,27 +157,27 @@ impl ClientRegistry {
         })
     }
 
-    /// How long this registry exists: the time of all its clients' timers.
+    /// The age of this registry: the clock of all its clients' timers.
     pub fn now(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// The market's clock.
+    /// Market time.
     pub const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The counters of all registries.
+    /// The counters of all threads.
     pub const fn counts(&self) -> &Arc<ClientCounts> {
         &self.counts
     }
 
-    /// A client came.
+    /// Adds a connection.
     pub fn connect_client(&self, transport: Transport) -> Rc<Connection> {
         self.connect(|id, window, now| Connection::new(id, transport, window, now))
     }
 
-    /// A client of another surface than the socket came.
+    /// Adds a connection of a client that speaks another protocol.
     pub fn connect_framed(&self, transport: Transport, framing: Box<dyn Framing>) -> Rc<Connection> {
         self.connect(|id, window, now| Connection::new(id, transport, window, now).framed(framing))
     }
@@ -195,7 +195,7 @@ impl ClientRegistry {
         connection
     }
 
-    /// A client went.
+    /// Removes a client.
     pub fn disconnect_client(&self, id: ClientId) {
         let Some(connection) = self.connections.borrow_mut().remove(&id) else {
             return;
@@ -207,7 +207,7 @@ impl ClientRegistry {
         self.left.set(true);
     }
 
-    /// The connection of a client, while it lasts.
+    /// The connection of a client, while it is open.
     pub fn connection(&self, id: ClientId) -> Option<Rc<Connection>> {
         self.connections.borrow().get(&id).map(Rc::clone)
     }
@@ -217,13 +217,13 @@ impl ClientRegistry {
         self.connections.borrow().values().map(Rc::clone).collect()
     }
 
-    /// Puts a client into the audience of a channel that it did not follow before.
+    /// Adds a client to the audience of a channel to which it was not subscribed before.
     pub fn add_to_audience(&self, channel: Channel, connection: &Rc<Connection>) {
         let mut audience = self.audience.borrow_mut();
         audience.entry(channel).or_default().push(Rc::clone(connection));
     }
 
-    /// Takes a client out of the audience of a channel.
+    /// Removes a client from the audience of a channel.
     pub fn remove_from_audience(&self, channel: Channel, id: ClientId) {
         if let Some(connections) = self.audience.borrow_mut().get_mut(&channel) {
             connections.retain(|connection| connection.id() != id);
@@ -235,7 +235,7 @@ impl ClientRegistry {
         self.audience_moved.set(self.audience_moved.get().wrapping_add(1));
     }
 
-    /// Calls `show` with the audience of a channel and a number that changes when places in it move.
+    /// Calls `show` with the audience of a channel and a number that changes when indexes in it shift.
     pub fn with_audience(&self, channel: Channel, show: impl FnOnce(&[Rc<Connection>], u64)) {
         let audience = self.audience.borrow();
         show(
@@ -244,7 +244,7 @@ impl ClientRegistry {
         );
     }
 
-    /// Calls `tell` for each client of a channel's audience; those for which it returns `true` are flushed later.
+    /// Calls `tell` for each client of a channel; those for which it returns `true` are flushed later.
     pub fn for_each_of(&self, channel: Channel, mut tell: impl FnMut(&Rc<Connection>) -> bool) {
         let audience = self.audience.borrow();
         let Some(connections) = audience.get(&channel) else {
@@ -263,7 +263,7 @@ impl ClientRegistry {
         self.count_told(told);
     }
 
-    /// Counts messages that were sent to clients.
+    /// Counts messages sent to clients.
     pub fn count_told(&self, messages: usize) {
         let messages = u64::try_from(messages).unwrap_or(u64::MAX);
         self.counts.told_total.fetch_add(messages, Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl ClientRegistry {
         self.waiting_replays.borrow_mut().push(Rc::clone(connection));
     }
 
-    /// A client asked for a rate limit: its parked messages are checked often.
+    /// A client has a rate limit: its conflated messages are checked often.
     pub fn watch_rate_of(&self, connection: &Rc<Connection>) {
         let mut paced = self.paced.borrow_mut();
         if !paced.iter().any(|known| known.id() == connection.id()) {
@@ -296,7 +296,7 @@ impl ClientRegistry {
         }
     }
 
-    /// Marks the clients whose parked messages are due.
+    /// Marks the clients whose conflated messages are due.
     pub fn release_paced(&self) {
         let now = self.now();
         for connection in self.paced.borrow().iter() {
@@ -312,7 +312,7 @@ impl ClientRegistry {
         std::mem::take(&mut self.waiting_replays.borrow_mut())
     }
 
-    /// Sends what waits for each client that has something to send.
+    /// Writes to each client that has something to send.
     pub fn flush(&self) {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let now = self.now();
@@ -330,7 +330,7 @@ impl ClientRegistry {
     /// Checks every client's timers: pings, heartbeats, rates, slow and silent clients, closes without an answer.
     pub fn sweep_clients(&self) {
         let now = self.now();
-        // After a pause of this process the answers wait in the sockets: no client is late by time in which we did not read.
+        // After a pause of this process the answers are still in the sockets: time in which we did not read makes no client late.
         let stood = now.saturating_sub(self.swept.replace(now)) >= limits::PULSE_STALE;
         let mut slow = 0_usize;
         let mut scratch = Vec::new();

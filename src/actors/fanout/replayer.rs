@@ -1,5 +1,5 @@
-//! Subscribes clients to channels without a hole: answers `Subscribe` and `Unsubscribe`, and runs the replays that follow, from
-//! memory, ledger and store. Where a replay begins is arithmetic (`domain::protocol::replay_start`).
+//! Subscribes clients to channels without a gap: answers `Subscribe` and `Unsubscribe`, and runs the replays that follow, from memory,
+//! ledger and store. `domain::protocol::replay_start` computes where a replay begins.
 //!
 //! ```text
 //!  Subscribe ─► subscribed ─► snapshot ─► replay of (since, head] ─► replay_end ─► live from head + 1
@@ -33,7 +33,7 @@ pub(crate) struct Replayer {
 }
 
 impl Replayer {
-    /// With the state of its registry.
+    /// A replayer that continues with the state of its registry.
     pub(super) fn new(deps: Deps) -> Self {
         let mut ledger = (deps.ledger)();
         if deps.pattern {
@@ -59,7 +59,7 @@ impl Replayer {
         queries.collect()
     }
 
-    /// The query of the store that one channel needs.
+    /// The query of the store that one channel needs, if any.
     fn span_query(&mut self, channel: Channel, since: Since) -> Option<SpanQuery> {
         if !self.store_log.keeps_log_of(channel) {
             return None;
@@ -76,7 +76,7 @@ impl Replayer {
         Some(SpanQuery { log, before })
     }
 
-    /// How often an attach looks again whether what the client has is here.
+    /// How often an attach checks again whether the messages that the client has are here.
     pub(super) fn patience(&self) -> u32 {
         if self.ledger.follows() {
             limits::EDGE_PATIENCE
@@ -113,7 +113,7 @@ impl Replayer {
         }
     }
 
-    /// Whether the client has messages that are written but that this shard has not received: another thread's shard was faster.
+    /// Whether the client has messages that this shard has not received: another thread's shard, or another node, was faster.
     pub(super) fn lags_behind(&self, ask: &Subscribe) -> bool {
         let beyond = ask.channels.iter().filter_map(|(channel, since)| match since {
             Since::Position { epoch, seq } => {
@@ -128,7 +128,7 @@ impl Replayer {
             return false;
         }
         if self.ledger.follows() {
-            // Another node may have told it already; what is far beyond was never told by anybody.
+            // Another node may have sent it already; a seq far beyond the head was never sent by any node.
             return beyond.any(|(channel, seq)| {
                 let head = self.head(channel).map_or(0, |head| head.seq);
                 seq.saturating_sub(head) <= limits::REPLAY
@@ -163,7 +163,7 @@ impl Replayer {
                 begun.push((*channel, head.map_or(0, |head| head.seq), beginning.recovered));
             } else {
                 beginning.recovered = None; // a subscribed channel is not sent twice on one connection
-                // What still waits for this client comes after the answer: it must not be told that it has it.
+                // Messages still queued for this client come after the answer: the answer must not say that the client has them.
                 let told = connection.outbox.borrow().told_before_an_answer(*channel);
                 head = head.map(|head| Head {
                     seq: told.unwrap_or(head.seq),
@@ -246,7 +246,7 @@ impl Replayer {
         self.deps.registry.heads.borrow().get(&channel).copied()
     }
 
-    /// What the channel looked like at its head.
+    /// The channel's snapshot at its head.
     fn snapshot(&self, channel: Channel, head: u64) -> Bytes {
         let last = self.recent.last(channel).and_then(data_member);
         let data = match channel.topic {
@@ -317,7 +317,7 @@ impl Replayer {
         self.hand_over(connection, (channel, from, to), messages);
     }
 
-    /// Queues a chunk of a replay, or a notice that there is none.
+    /// Queues a chunk of a replay, or closes the connection if the messages are no longer kept.
     pub(super) fn hand_over(
         &mut self,
         connection: &Connection,
@@ -392,7 +392,7 @@ impl Replayer {
         self.deps.registry.mark_dirty(connection);
     }
 
-    /// Notifies subscribers of a channel whose epoch changed: what comes does not continue what they have.
+    /// Notifies subscribers of a channel whose epoch changed: what follows does not continue what they have.
     pub(super) fn reset_epoch(&self, heads: &BTreeMap<Channel, Head>) {
         let registry = &self.deps.registry;
         for (channel, head) in heads {
@@ -413,7 +413,7 @@ impl Replayer {
         }
     }
 
-    /// The last tick of each pair, from the ledger: what REST shows before the first live one.
+    /// Reads the last tick of each pair from the ledger: what REST shows before the first live tick.
     pub(super) fn recall_latest(&mut self, heads: &BTreeMap<Channel, Head>) {
         for (channel, head) in heads
             .iter()
@@ -459,7 +459,7 @@ impl Replayer {
     }
 }
 
-/// What memory and ledger of this shard hold of one channel.
+/// The messages of one channel in this shard's memory and ledger.
 struct ShardLog<'a> {
     channel: Channel,
     recent: &'a RecentCache,
@@ -551,7 +551,7 @@ fn replay_end(channel: Channel, replay: Replay) -> Bytes {
     frames::text_frame(end.to_string().as_bytes())
 }
 
-/// The `data` member of a frame, as it stands there.
+/// The `data` member of a frame, as the frame spells it.
 fn data_member(frame: &Bytes) -> Option<Box<RawValue>> {
     #[derive(Deserialize)]
     struct Message {

@@ -1,6 +1,6 @@
-//! What a fan-out shard reads of the store: the part of a channel's log that the ledger no longer keeps.
+//! The store, as a fan-out shard reads it: the part of a channel's log that the ledger no longer keeps.
 //!
-//! A query never blocks the shard: few run at a time, concurrently, and each result is queued when it comes.
+//! A query never blocks the shard: few run at a time, concurrently, and each result is queued when it arrives.
 
 use crate::actors::fanout::Connection;
 use crate::actors::messages::ClientId;
@@ -80,7 +80,7 @@ impl StoreLog {
         });
     }
 
-    /// What is kept of each log.
+    /// Reads what the store keeps of each log.
     pub(super) fn read_spans(&self, queries: Vec<SpanQuery>) -> impl Future<Output = StoredSpans> + use<> {
         let store = self.store.clone();
         let turns = Rc::clone(&self.turns);
@@ -99,7 +99,7 @@ impl StoreLog {
         }
     }
 
-    /// Takes the requests that were not sent yet, as far as queries may run.
+    /// Takes the requests that were not sent yet.
     pub(super) fn take_requests(&mut self) -> Vec<Fetch> {
         std::mem::take(&mut self.wanted)
     }

@@ -1,8 +1,8 @@
-//! Ticks on their way to clients: what came together goes to each client in one write.
+//! Ticks on their way to clients: ticks that arrive together go to each client in one write.
 //!
-//! A pass visits the clients of a channel one after the other. It stops every few clients, so that the shard handles what came
-//! meanwhile. Clients not yet visited get the new ticks in the same write; the pass ends when every client is up to date. So a
-//! burst costs one write a client, although its first tick does not wait for its last.
+//! A pass visits the clients of a channel one after the other. It stops every few clients, so that the shard handles what arrived
+//! meanwhile. Clients not yet visited get the new ticks in the same write; the pass ends when every client is up to date. So a burst costs
+//! one write a client, although its first tick does not wait for its last.
 
 use crate::actors::fanout::{ClientRegistry, Connection};
 use crate::domain::model::Channel;
@@ -17,9 +17,9 @@ pub struct TickBatch {
     pub channel: Channel,
     first: u64,
     frames: Vec<Bytes>,
-    /// Joined bytes of all frames from an index on. One entry for most batches; two or three while ticks keep coming.
+    /// Joined bytes of all frames from an index on. One entry for most batches; two or three while ticks keep arriving.
     joined: Vec<(usize, Bytes)>,
-    /// The state of the pass; `None` before it begins, or when it must begin anew.
+    /// The state of the pass; `None` before it begins, or when it must begin again.
     round: Option<Round>,
 }
 
@@ -27,7 +27,7 @@ pub struct TickBatch {
 struct Round {
     next: usize,
     left: usize,
-    /// The audience's number and size: each client that joins meanwhile is one more to visit.
+    /// The audience's generation and size: each client that joins meanwhile is one more to visit.
     audience: u64,
     of: usize,
 }
@@ -50,7 +50,7 @@ impl TickBatch {
             .saturating_sub(1)
     }
 
-    /// Each with its seq.
+    /// Each frame with its seq.
     pub fn frames(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         (self.first..).zip(&self.frames)
     }
@@ -83,8 +83,8 @@ impl TickBatch {
         bytes
     }
 
-    /// Visits at most `budget` clients. Those whose ticks must wait behind something go to `others`. Returns how many were
-    /// visited; the pass is over when that is less than `budget`.
+    /// Visits at most `budget` clients. Those with other messages waiting before the ticks go to `others`. Returns how many were visited;
+    /// the pass is over when that is less than `budget`.
     pub fn write_to_clients(
         &mut self,
         registry: &ClientRegistry,

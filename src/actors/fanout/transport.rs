@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 pub enum Transport {
     /// Plain TCP, written to directly.
     Plain(Rc<TcpStream>),
-    /// The body of a response; the duplicated descriptor is there to shut it.
+    /// The body of a response; the duplicated descriptor is only for shutting it.
     Body(Option<Socket>),
     /// The connection has ended.
     Cut,

@@ -1,10 +1,10 @@
 //! LedgerFollower: copies the ledger to one sink. The Writer copies to the store, the Publisher to the cache.
 //!
 //! owns   the schedule (`domain::followers::FlushSchedule`), one timer at its next deadline, at most one step and one probe at a time
-//! hears  Recorded (Recorder) · Flush (Root)
-//! says   that its sink is lost, and that it is back; what the sink finds → Root · ReaderView → views
-//! fails  never on its sink: the ledger keeps what could not be written, and the step is retried with back-off. After a restart it
-//!        asks the sink for its position
+//! hears  Recorded (Recorder, LogKeeper) · Flush (the app)
+//! says   that its sink is lost or back, and what the sink finds → Root · ReaderView → views
+//! fails  never on its sink: the ledger keeps what could not be written, and the step is retried with back-off. After a restart it asks the
+//!        sink for its position
 
 use crate::actors::messages::{Flush, Recorded, Report};
 use crate::actors::repeat::RepeatEvery;
@@ -22,37 +22,37 @@ use std::fmt::Display;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What a follower writes to.
+/// A sink that a follower writes to.
 pub trait Sink: Clone + Unpin + 'static {
-    /// What it is made of; outlives restarts.
+    /// Its dependencies; they outlive restarts.
     type Deps: Clone + Unpin + 'static;
 
     /// A sink that has done nothing yet.
     fn new(deps: &Self::Deps) -> Self;
 
-    /// What every actor may use.
+    /// The services that every actor may use.
     fn services(deps: &Self::Deps) -> &Services;
 
     /// Its schedule of writes.
     fn flush_schedule() -> FlushSchedule;
 
-    /// Its messages.
+    /// Its reports to Root.
     fn outage_reports() -> OutageReports;
 
-    /// The view of its position.
+    /// The view that shows its position.
     fn view(views: &Views) -> &watch::Sender<ReaderView>;
 
-    /// Its name on `/status`.
+    /// Its kind, for `/status`.
     fn kind(&self) -> &'static str;
 
-    /// Does one step, off the actor's thread where it blocks.
+    /// Performs one step, off the actor's thread where it blocks.
     fn step(self, step: Step) -> impl Future<Output = Outcome<Progress>> + 'static;
 
-    /// Probes the server, also when there is nothing to write, so that an outage is noticed at any time. Returns how long a
-    /// trivial query took.
+    /// Probes the server, also when there is nothing to write, so that an outage is noticed at any time. Returns how long a trivial query
+    /// took.
     fn look(self) -> impl Future<Output = Outcome<Duration>> + 'static;
 
-    /// Deletes what is no longer kept there.
+    /// Deletes what is past its retention.
     fn forget(self) -> impl Future<Output = ()> + 'static;
 }
 
@@ -61,22 +61,22 @@ pub trait Sink: Clone + Unpin + 'static {
 pub struct Outcome<T> {
     /// What it did, or why it failed.
     pub result: Result<T, FollowError>,
-    /// What Root must know of it.
+    /// Reports to send to Root.
     pub reports: Vec<Report>,
     /// Writes after this position may be lost.
     pub at_most: Option<Position>,
 }
 
-/// How far a step came.
+/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The sink is at this position. Only a write shows that it works.
+    /// The sink is at this position. That alone does not show that writing works.
     Located(Position),
-    /// Written up to `position`, `rejected` events of it set aside.
+    /// Events up to `position` are written, `rejected` of them set aside.
     Wrote {
         /// The last position.
         position: Position,
-        /// How many were set aside.
+        /// How many events were set aside.
         rejected: usize,
     },
 }
@@ -93,10 +93,10 @@ pub enum FollowError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The thread that read the ledger.
+    /// The thread that read the ledger failed.
     #[error("the work was cut short: {0}")]
     Cut(String),
-    /// The store has other events, from a ledger of which ours is an older copy.
+    /// The store has events that the ledger lacks: the ledger is an older copy.
     #[error(
         "the database has the ledger's events up to position {stored}, and the ledger ended at {opened} when it was opened: a restart \
          begins new epochs"

@@ -1,4 +1,4 @@
-//! Followers of the ledger: they keep a position and write or publish from there.
+//! Followers of the ledger: they keep a position, and write or publish from there.
 
 pub mod ledger_follower;
 pub mod writer;

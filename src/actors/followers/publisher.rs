@@ -1,8 +1,8 @@
-//! Publisher: the follower that copies the ledger to the cache and publishes to its listeners. After an outage it publishes as
-//! much of what it missed as a stream holds.
+//! Publisher: the follower that copies the ledger to the cache and publishes it to subscribers. After an outage it publishes as much of
+//! what it missed as a stream holds.
 //!
-//! It compares each stream with the ledger (`domain::followers::stream`) at the start, after a failure, when a stream refuses
-//! or lacks an entry, and with each probe.
+//! It compares each stream with the ledger (`domain::followers::stream`) at the start, after a failure, when a stream refuses or lacks an
+//! entry, and with each probe.
 
 use crate::actors::followers::{
     FollowError, LedgerFollower, OutageReports, Outcome, Progress, Sink, StreamKeeper, stream_keeper,
@@ -32,7 +32,7 @@ pub struct CacheSink {
     ledger: Arc<Mutex<LedgerReader>>,
     zones: Arc<Zones>,
     clock: Clock,
-    /// Changed by one step or probe at a time.
+    /// Locked by one step or probe at a time.
     streams: Arc<tokio::sync::Mutex<Streams>>,
 }
 
@@ -103,8 +103,8 @@ fn oldest_told(ledger: &LedgerReader) -> Position {
 }
 
 impl CacheSink {
-    /// Reports changes by others to Root, and shows no incomplete stream as up to date. After a failure the state of the
-    /// streams is unknown.
+    /// Reports changes by other programs to Root, and shows no incomplete stream as up to date. After a failure the state of the streams is
+    /// unknown.
     fn outcome<T>(&self, streams: &mut Streams, result: Result<T, FollowError>) -> Outcome<T> {
         if result.is_err() {
             streams.doubt_all();
@@ -138,7 +138,7 @@ impl CacheSink {
         })
     }
 
-    /// Repairs the streams, and publishes prices as far back as streams reach.
+    /// Repairs the streams, and publishes prices as far back as a stream holds.
     async fn locate(&self, streams: &mut Streams) -> Result<Position, FollowError> {
         if let Some(keeper) = self.keeper() {
             keeper.survey_all(streams).await?;
@@ -147,7 +147,7 @@ impl CacheSink {
         Ok(oldest_told(&ledger))
     }
 
-    /// Publishes the events from `from` on; of more than a stream holds, the newest.
+    /// Publishes the events from `from` on; if they are more than a stream holds, only the newest.
     async fn tell(&self, streams: &mut Streams, from: Position, limit: usize) -> Result<Position, FollowError> {
         let head = Position(
             from.0
@@ -215,7 +215,7 @@ fn of_channel(event: &Sequenced, heads: &BTreeMap<Channel, Head>) -> Option<(Cha
     Some((channel, heads.get(&channel)?.epoch))
 }
 
-/// Every tick that is recent enough is published; of older ones the last of each pair is stored.
+/// Publishes every tick that is recent enough; of older ones, stores the last of each pair.
 fn add_prices(news: &mut News, events: &[Sequenced], now: crate::domain::model::Timestamp) {
     let mut latest = BTreeMap::new();
     for event in events {

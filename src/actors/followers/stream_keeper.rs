@@ -1,4 +1,4 @@
-//! Compares the Redis streams with the ledger, and refills those that lack entries or were changed by others.
+//! Compares the Redis streams with the ledger, and refills those that lack entries or that other programs changed.
 
 use crate::actors::followers::FollowError;
 use crate::cache::{Redis, StreamAdd, stream_key};
@@ -12,7 +12,7 @@ use crate::ledger::{Ancestor, LedgerError, LedgerReader};
 use crate::limits;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a comparison needs.
+/// The dependencies of a comparison.
 #[derive(Clone)]
 pub(crate) struct StreamKeeper {
     pub(crate) redis: Redis,
@@ -154,7 +154,7 @@ fn earlier(ancestors: &[Ancestor], channel: Channel, epoch: Epoch) -> Option<Hea
     found.map(|(_, head)| head)
 }
 
-/// A message as clients see it.
+/// An event as JSON, as clients receive it.
 pub(crate) fn json(zones: &Zones, event: &Sequenced) -> String {
     String::from_utf8(frames::event_json(zones, event)).unwrap_or_default()
 }

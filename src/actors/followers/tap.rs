@@ -1,8 +1,8 @@
-//! Tap: sends bars, gaps and sessions to a command that shows them, in order and without a hole.
+//! Tap: sends bars, gaps and sessions to the demo's screen, in order and without a gap.
 //!
 //! owns   its position in the ledger
 //! hears  Recorded (Recorder)
-//! says   events, through a bounded channel, to whoever reads it
+//! says   events, through a bounded channel, to the screen
 //! fails  when the channel is full it keeps its position and continues from the ledger; a restart does the same
 
 use crate::actors::messages::{Item, Recorded};
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// What a Tap is made of; outlives its restarts.
+/// The dependencies of a Tap; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The command's channel.
     pub out: mpsc::Sender<Sequenced>,
@@ -42,7 +42,7 @@ impl Tap {
         Position(self.deps.next.load(Ordering::Relaxed))
     }
 
-    /// Sends one event; `false` when there is no room.
+    /// Sends one event; `false` when the channel is full.
     fn pass(&self, numbered: &Sequenced) -> bool {
         if numbered.position < self.next() {
             return true;
@@ -63,7 +63,7 @@ impl Tap {
         true
     }
 
-    /// Reads from the ledger until nothing is left or there is no room; then tries again later.
+    /// Reads from the ledger until nothing is left or the channel is full, and tries again later in that case.
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         match self.deps.services.ledger.read(self.next(), limits::CATCH_UP_EVENTS) {
             Ok(page) if page.is_empty() => {}

@@ -1,5 +1,5 @@
-//! Writer: the follower that copies the ledger to the store. Its position is stored in the same transaction, so a restart, or
-//! a commit whose answer was lost, writes nothing twice.
+//! Writer: the follower that copies the ledger to the store. Its position is stored in the same transaction, so after a restart, or a
+//! commit whose answer was lost, it writes nothing twice.
 
 use crate::actors::followers::{FollowError, LedgerFollower, OutageReports, Outcome, Progress, Sink};
 use crate::actors::messages::Report;
@@ -16,18 +16,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The name that the Writer's position is kept under.
+/// The name under which the Writer's position is stored.
 pub const READER: &str = "writer";
 
 /// Copies the ledger to the store.
 pub type Writer = LedgerFollower<StoreSink>;
 
-/// What a Writer is made of; outlives its restarts.
+/// The dependencies of a Writer; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// A holding reader: no file is dropped before the store has it.
+    /// A reader that holds files: the ledger drops no file before the store has it.
     pub ledger: LedgerReader,
     /// How long ticks are kept in the store; `None` keeps them. Bars are always kept.
     pub tick_retention: Option<Duration>,
@@ -79,8 +79,8 @@ impl Sink for StoreSink {
         self.store.kind()
     }
 
-    /// A store that answers on a new connection with an earlier position than before is a replica that was behind: it gets
-    /// what it lacks.
+    /// A store that answers on a new connection with an earlier position than before is a replica that was behind: it is sent what it
+    /// lacks.
     async fn step(self, step: Step) -> Outcome<Progress> {
         let mut reports = Vec::new();
         let result = match step {
@@ -110,7 +110,7 @@ impl Sink for StoreSink {
         }
     }
 
-    /// Deletes ticks that are past their retention, some at a time; the rest is deleted the next time.
+    /// Deletes ticks that are past their retention, a batch at a time; the rest is deleted the next time.
     async fn forget(self) {
         let Some(retention) = self.deps.tick_retention else {
             return;
@@ -125,11 +125,11 @@ impl Sink for StoreSink {
 }
 
 impl StoreSink {
-    /// The store's position in this ledger. A store that does not know the ledger begins with the first event that is kept.
+    /// The store's position in this ledger. For a store that does not know the ledger it is the first event that is kept.
     ///
-    /// The first answer after the start must lie within the ledger as it was opened: a store that has more has events of a ledger
-    /// of which this one is an older copy. One that has only events of other ledgers says so: this ledger may be in the wrong place,
-    /// or the store.
+    /// The first answer after the start must lie within the ledger as it was opened: a store that has more has events of a ledger of which
+    /// this one is an older copy. A store that has only events of other ledgers is reported: either this ledger or the store may be the
+    /// wrong one.
     async fn locate(&self, reports: &mut Vec<Report>) -> Result<Progress, FollowError> {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stored = self.store.reader_position(READER, ledger.lineage()).await?;
@@ -167,7 +167,7 @@ impl StoreSink {
         ))
     }
 
-    /// Repeats the write at once after a deadlock or a serialization failure.
+    /// Retries the write at once after a deadlock or a serialization failure.
     async fn write(&self, from: Position, limit: usize) -> Result<Progress, FollowError> {
         let batch = read(Arc::clone(&self.ledger), from, limit).await?;
         let mut attempts = 0_u32;
@@ -191,7 +191,7 @@ impl StoreSink {
     }
 }
 
-/// The position of a store that knows this ledger by an earlier name.
+/// The position of a store that knows this ledger by an earlier name, and how many events it has beyond it.
 async fn adopt(store: &Store, ledger: &LedgerReader) -> Result<(Position, u64), FollowError> {
     let ancestors = ledger.ancestors();
     for ancestor in ancestors.iter().rev() {
@@ -266,7 +266,7 @@ mod tests {
         stage_of(folder, 3, prepare)
     }
 
-    /// `random` names a new ledger.
+    /// Each `random` gives the ledger another name.
     fn stage_of(folder: &Path, random: u64, prepare: impl FnOnce(&mut Ledger)) -> Stage {
         let mut ledger = Ledger::open(&folder.join("ledger"), LedgerOptions::new(day(22), random)).unwrap();
         prepare(&mut ledger);
@@ -430,7 +430,7 @@ mod tests {
         let told = Report::StoreOfAnother { events: written };
         let first = tokio::time::timeout(Duration::from_secs(20), second.reports.recv()).await;
         assert_eq!(first, Ok(Some(told)));
-        // As after a restart of the actor, which wrote nothing yet.
+        // As after a restart of the actor, which has written nothing yet.
         second.writer = Writer::new(second.deps.clone()).start();
         second.record(&[0, 0]);
         second.written().await;

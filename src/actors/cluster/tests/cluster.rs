@@ -92,7 +92,7 @@ impl Ingest {
         head
     }
 
-    /// Waits until a reader was told of a position.
+    /// Waits until a reader was sent a position.
     async fn tells(&mut self, head: Position) {
         let within = Duration::from_secs(5);
         let until = async { while self.told.recv().await.unwrap().head < head {} };

@@ -1,4 +1,4 @@
-//! LogFollower: what it believes of its leader, a ledger that takes nothing, and a Root that is busy.
+//! LogFollower: what it believes of its leader, a ledger that takes nothing, and a Root whose mailbox is full.
 
 use super::cluster::{entries, ledger};
 use crate::actors::cluster::{LogFollower, log_follower};
@@ -84,7 +84,7 @@ impl Edge {
         assert!(self.log.say(1, &text, limits::LEADER_SILENT).await.unwrap());
     }
 
-    /// What it shows of the log when it looks next but one.
+    /// What it shows of the log after the next two checks.
     async fn shows(&self) -> LogNews {
         tokio::time::sleep(limits::LEADER_HEARD * 2).await;
         self.services.views.log.borrow().clone().unwrap()
@@ -113,7 +113,7 @@ async fn only_a_new_word_of_the_leader_shows_that_it_lives() {
     );
 }
 
-/// A Root that does nothing for a moment, its mailbox full.
+/// A Root that handles nothing for a moment, its mailbox full.
 struct Busy(UnboundedSender<Report>);
 
 impl Actor for Busy {
@@ -130,7 +130,7 @@ impl Handler<Report> for Busy {
     }
 }
 
-/// Makes its mailbox full when it is asked.
+/// A Root that fills its own mailbox on request.
 fn busy() -> (Recipient<Report>, UnboundedReceiver<Report>) {
     let (sender, reports) = unbounded_channel();
     let busy = Busy::create(|ctx| {

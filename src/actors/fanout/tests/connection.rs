@@ -1,4 +1,4 @@
-//! The clocks of a connection, and its ways to the socket.
+//! A connection's timers, and its ways of writing to the socket.
 
 use super::*;
 use crate::domain::model::Symbol;

@@ -1,4 +1,4 @@
-//! What a shard knows when it begins, while others write.
+//! What a shard knows when it starts, while others append.
 
 use super::*;
 use crate::clock::Clock;
@@ -8,7 +8,7 @@ use crate::domain::protocol::Window;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A ledger that grows by one bar whenever it is asked how far it goes.
+/// A ledger that grows by one bar whenever its head is read.
 struct Growing(AtomicU64);
 
 impl Growing {

@@ -1,4 +1,4 @@
-//! Rounds over real sockets: what each client reads, and in how many writes.
+//! Passes over real sockets: what each client reads, and in how many writes.
 
 use super::*;
 use crate::actors::fanout::{ClientCounts, Transport};
@@ -24,7 +24,7 @@ fn batch(seqs: std::ops::RangeInclusive<u64>) -> TickBatch {
     taken.remove(0)
 }
 
-/// A registry with clients that follow from `after` on, and the other ends of their sockets.
+/// A registry with clients subscribed from `after` on, and the other ends of their sockets.
 async fn registry(after: &[u64]) -> (Rc<ClientRegistry>, Vec<TcpStream>) {
     let clock = Clock::manual(Timestamp::from_secs(0));
     let registry = ClientRegistry::new(0, Window::default(), Arc::new(ClientCounts::default()), clock);
@@ -35,7 +35,7 @@ async fn registry(after: &[u64]) -> (Rc<ClientRegistry>, Vec<TcpStream>) {
     (registry, readers)
 }
 
-/// One more client, that follows from `after` on.
+/// One more client, subscribed from `after` on.
 async fn join(registry: &ClientRegistry, after: u64) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
