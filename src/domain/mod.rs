@@ -1,5 +1,5 @@
-//! What candela knows and decides, as plain values. No actors, no runtime, no files, no sockets, no clock, no logs, no
-//! randomness: time and ids are arguments, so that any run can be replayed.
+//! What candela knows and decides, as plain values. No actors, runtime, files, sockets, clock, logs or randomness: time and ids are
+//! arguments, so any run can be replayed.
 //!
 //! *Architecture invariant*: nothing here imports another room of this crate but `limits`.
 

@@ -1,8 +1,8 @@
-//! How long to wait after so many failures.
+//! The delay after a number of failures.
 
 use std::time::Duration;
 
-/// `first`, doubled for each of the `failures`, and never more than `longest`. Jitter is the caller's.
+/// `first`, doubled for each of the `failures`, and at most `longest`. The caller adds jitter.
 pub fn delay(first: Duration, failures: u32, longest: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(failures)).min(longest)
 }

@@ -45,39 +45,39 @@ impl Ohlc {
     }
 }
 
-/// How finished a bar is.
+/// Whether a bar is final.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BarState {
-    /// Still forming: told, never stored.
+    /// Still forming: published, never stored.
     Partial,
     /// Its interval is over.
     Closed,
-    /// Closed before, and corrected since.
+    /// Corrected since it was closed.
     Revised,
 }
 
 impl BarState {
-    /// Its name on every wire.
+    /// Its name in every protocol.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// What a reader of a bar should know before trusting it. A set.
+/// A set of warnings about a bar's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Flags(u8);
 
 impl Flags {
-    /// We began to watch after the bar had begun.
+    /// Candela began to receive prices after the bar had begun.
     pub const LATE_START: Self = Self(1);
     /// The feed was down for part of the bar.
     pub const FEED_GAP: Self = Self(2);
-    /// The feed was alive and no price came.
+    /// The feed was up and no price came.
     pub const NO_TICKS: Self = Self(4);
-    /// The vendor's own bar differs by more than its float noise.
+    /// The vendor's own bar differs by more than floating-point noise.
     pub const VENDOR_MISMATCH: Self = Self(8);
     /// The session was shorter than the interval.
     pub const PARTIAL_SESSION: Self = Self(16);
@@ -90,27 +90,27 @@ impl Flags {
         (Self::PARTIAL_SESSION, "partial_session"),
     ];
 
-    /// Both sets together.
+    /// The union of both sets.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// What both sets have.
+    /// The intersection of both sets.
     pub const fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// This set without those of `other`.
+    /// This set without the flags of `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Whether all of `other` is in this set.
+    /// Whether this set contains all of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// As the number the stores keep.
+    /// The number that the stores keep.
     pub const fn bits(self) -> u8 {
         self.0
     }
@@ -120,7 +120,7 @@ impl Flags {
         Self(bits & 31)
     }
 
-    /// The names of those that are set, in a fixed order.
+    /// The names of the flags that are set, in a fixed order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES
             .into_iter()
@@ -135,7 +135,7 @@ impl Serialize for Flags {
     }
 }
 
-/// One revision of one bar. Never changed once told (invariant B2).
+/// One revision of one bar. Immutable once published (invariant B2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bar {
     /// Symbol, interval and first instant.
@@ -144,19 +144,19 @@ pub struct Bar {
     pub closes_at: Timestamp,
     /// The prices.
     pub ohlc: Ohlc,
-    /// How many accepted ticks are in it; zero for a bar the vendor made.
+    /// How many accepted ticks it was made of; zero for a bar of the vendor's.
     pub ticks: u32,
-    /// Stamp of the first tick, when it was made of ticks.
+    /// Timestamp of the first tick, for a bar made of ticks.
     pub first_tick_at: Option<Timestamp>,
-    /// Stamp of the last tick, when it was made of ticks.
+    /// Timestamp of the last tick, for a bar made of ticks.
     pub last_tick_at: Option<Timestamp>,
     /// Partial, closed or revised.
     pub state: BarState,
-    /// 0 when first closed, one more with each correction.
+    /// 0 when first closed; each correction adds one.
     pub revision: u32,
     /// Where its prices came from.
     pub provenance: Provenance,
-    /// What to know before trusting it.
+    /// Warnings about its data.
     pub flags: Flags,
     /// The market's date of its session.
     pub session_date: NaiveDate,
@@ -165,7 +165,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Where it lies.
+    /// The slot that it fills.
     pub const fn slot(&self) -> Slot {
         Slot {
             opens_at: self.key.opens_at,
@@ -173,7 +173,7 @@ impl Bar {
         }
     }
 
-    /// Makes it the next revision of itself.
+    /// Turns it into its next revision.
     pub const fn revise(&mut self) {
         self.state = BarState::Revised;
         self.revision = self.revision.saturating_add(1);

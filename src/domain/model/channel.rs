@@ -1,4 +1,4 @@
-//! A channel: one gapless, numbered log of durable messages that clients follow.
+//! A channel: one gapless, numbered log of durable messages that clients subscribe to.
 
 use crate::domain::model::{Interval, IntervalError, Symbol, SymbolError};
 use arrayvec::ArrayString;
@@ -13,11 +13,11 @@ pub enum Topic {
     Ticks,
     /// Closed and revised bars of one interval.
     Bars(Interval),
-    /// Gaps opened and healed, the seam, mismatches.
+    /// Gaps and seams.
     Quality,
-    /// Opening and closing of sessions.
+    /// Opening and closing of sessions, and their announcements.
     Session,
-    /// The journal of the service; it belongs to no pair.
+    /// The journal of the service; has no pair.
     Events,
 }
 
@@ -26,11 +26,11 @@ pub enum Topic {
 pub struct Channel {
     /// What it carries.
     pub topic: Topic,
-    /// For which pair; the journal's channel alone has none.
+    /// The pair; `None` for the journal's channel alone.
     pair: Option<Symbol>,
 }
 
-/// Why a text names no channel.
+/// Why a text is not a channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
     /// No `topic:symbol`, or an unknown topic.
@@ -66,7 +66,7 @@ impl Channel {
         }
     }
 
-    /// Gaps and other news on the data's quality.
+    /// The gaps and seams of a pair.
     pub const fn quality(symbol: Symbol) -> Self {
         Self {
             topic: Topic::Quality,
@@ -74,7 +74,7 @@ impl Channel {
         }
     }
 
-    /// The channel of a topic and a pair.
+    /// The channel of a topic and a pair; the journal's channel ignores the pair.
     pub const fn of_topic(topic: Topic, symbol: Symbol) -> Self {
         match topic {
             Topic::Events => Self::events(),
@@ -85,7 +85,7 @@ impl Channel {
         }
     }
 
-    /// The pair it is of, if it is of one.
+    /// The pair, unless this is the journal's channel.
     pub const fn pair(&self) -> Option<Symbol> {
         self.pair
     }
@@ -145,12 +145,12 @@ impl FromStr for Channel {
     }
 }
 
-/// A channel's incarnation: changes only when the log's continuity cannot be shown.
+/// The incarnation of a channel's numbers. Changes only when continuity cannot be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Epoch(ArrayString<4>);
 
 impl Epoch {
-    /// Four characters of base 36 made from a random number; the number is an argument so that tests can name it.
+    /// Four base-36 digits made from a random number; the number is an argument so that tests can choose it.
     pub fn from_random(mut random: u64) -> Self {
         let mut text = ArrayString::new();
         for _ in 0..4 {
@@ -161,7 +161,7 @@ impl Epoch {
         Self(text)
     }
 
-    /// Four characters.
+    /// The four characters.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -191,12 +191,12 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// Where a channel's log ends.
+/// The end of a channel's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The log's incarnation.
+    /// The channel's incarnation.
     pub epoch: Epoch,
-    /// The last number given out; 0 before the first.
+    /// The last number assigned; 0 before the first.
     pub seq: u64,
 }
 

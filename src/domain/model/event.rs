@@ -1,8 +1,8 @@
-//! What the service writes down, in the order in which it happened.
+//! What the ledger records, in the order in which it happened.
 //!
 //! ```text
 //! Input      everything that entered the pipeline, raw, in order: replaying it gives the same bars (invariant B4)
-//! Sequenced  what came of it: accepted ticks, bars, gaps, sessions; each has a position, and a seq in its channel (T2)
+//! Sequenced  what the pipeline made of it: accepted ticks, bars, gaps, sessions; each has a position, and a seq in its channel (T2)
 //! ```
 
 use crate::domain::model::{
@@ -19,28 +19,28 @@ use serde::{Deserialize, Serialize};
 pub struct Position(pub u64);
 
 impl Position {
-    /// The one after it.
+    /// The next position.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// A durable event.
+/// A durable event, written to the ledger and then published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A tick was accepted.
     Tick(AcceptedTick),
     /// A bar was closed or revised.
     Bar(Bar),
-    /// All bars of an interval are out.
+    /// Every pair's bar of an interval was closed or found missing.
     BarEnd(BarEnd),
     /// A gap was opened or changed its status.
     Gap(Gap),
-    /// A session opened or closed.
+    /// A session opened or closed, or soon will.
     Session(SessionChange),
-    /// It was found, or found anew, where prepared history ends and our bars begin.
+    /// The seam was found, or found anew.
     Seam(SeamFound),
-    /// The service did or found something that its journal tells.
+    /// An entry of the service's journal.
     Journal(ServiceEvent),
 }
 
@@ -49,9 +49,9 @@ pub enum Event {
 pub struct Sequenced {
     /// Its place in the ledger.
     pub position: Position,
-    /// The channel it belongs to; `None` for [`Event::BarEnd`], which speaks of all symbols.
+    /// The channel it belongs to; `None` for [`Event::BarEnd`], which concerns all symbols.
     pub channel: Option<Channel>,
-    /// Its number in that channel, from 1; 0 when there is no channel.
+    /// Its number in that channel, from 1; 0 without a channel.
     pub seq: u64,
     /// When the service decided it (market time).
     pub at: Timestamp,
@@ -59,21 +59,21 @@ pub struct Sequenced {
     pub event: Event,
 }
 
-/// Told after the last bar of an interval: strategies trigger on it.
+/// Published after the last bar of an interval, as the trigger for strategies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BarEnd {
-    /// Which bars.
+    /// The interval of the bars.
     pub interval: Interval,
-    /// Their open.
+    /// The open of the bars.
     pub opens_at: Timestamp,
-    /// Symbols whose bar is there.
+    /// Symbols whose bar is available.
     pub complete: Vec<Symbol>,
     /// Symbols whose bar is missing or flawed, with the reason.
     pub incomplete: Vec<(Symbol, String)>,
 }
 
 impl BarEnd {
-    /// Adds a symbol's outcome to the end of its interval.
+    /// Adds a symbol's outcome to the end of its interval in `ends`. `trouble` is the reason why its bar is incomplete.
     pub fn note(
         ends: &mut Vec<Self>,
         interval: Interval,
@@ -102,7 +102,7 @@ impl BarEnd {
     }
 }
 
-/// What a session did.
+/// The phases of a session that are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionPhase {
@@ -121,7 +121,7 @@ pub enum SessionPhase {
 pub struct SessionChange {
     /// The pair.
     pub symbol: Symbol,
-    /// What it did.
+    /// The phase that began.
     pub phase: SessionPhase,
     /// The market's date.
     pub date: NaiveDate,
@@ -133,72 +133,72 @@ pub struct SessionChange {
     pub closes: Timestamp,
 }
 
-/// One input of the pipeline, kept as it came.
+/// One input of the pipeline, recorded as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// When it arrived (market time). Runs backwards within a ledger only where the clock was set back ([`Unwatched`]).
+    /// When it arrived (market time). Decreases within a ledger only where the clock was set back ([`Unwatched`]).
     pub at: Timestamp,
     /// What arrived.
     pub what: InputKind,
 }
 
-/// What can enter the pipeline.
+/// The kinds of input to the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputKind {
     /// A frame of the vendor's WebSocket, whatever was in it.
     Frame(Bytes),
     /// The link to the vendor went up or down.
     Link(LinkChange),
-    /// What the link was when a session opened, repeated so that the session's day can be replayed without the day before it.
+    /// The state of the link when a session opened, recorded again so that the session's day can be replayed without the day before it.
     Carried(LinkChange),
-    /// A deadline came: what follows was closed by it, not by an arrival.
+    /// A deadline passed: the events that follow were caused by it, not by an arrival.
     Deadline,
-    /// The process was started again; since the moment this is stamped with, nothing was heard.
+    /// The process was started again. Nothing was received between this input's `at` and the next input.
     Started,
-    /// Market time went on without anybody watching, or was set: from the moment this is stamped with to the one it names.
+    /// Market time passed while nothing was received, or the clock was set: from this input's `at` to [`Unwatched::until`].
     Unwatched(Unwatched),
-    /// A pair's session is open before our clock says so: a price came that is stamped inside it.
+    /// A pair's session is open although our clock does not say so yet: a price came that is timestamped inside it.
     Opened(Symbol),
-    /// The vendor is being asked for bars.
+    /// Bars are being requested from the vendor.
     Requested(Requested),
-    /// Bars of past sessions are missing that nobody has: neither the prepared history nor we.
+    /// Bars of past sessions are missing from the prepared history and from our own bars.
     MissingBars(MissingBars),
-    /// It was found where prepared history ends and our bars begin.
+    /// The seam was found, or found anew.
     Seam(SeamFound),
-    /// The last close of a pair was found in the store: the first price is judged against it.
+    /// The last close of a pair was found in the store; the first price is judged against it.
     LastClose(LastClose),
-    /// The service did or found something that its journal tells.
+    /// An entry of the service's journal.
     Noted(ServiceEvent),
-    /// The last good price of a pair when a session opened, repeated for the same reason as [`InputKind::Carried`].
+    /// The last good price of a pair when a session opened, recorded again for the same reason as [`InputKind::Carried`].
     CarriedClose(LastClose),
-    /// A price that came while the bars of the session before were still to be closed, repeated for the same reason.
+    /// A price that came while the bars of the session before were still to be closed, recorded again for the same reason.
     CarriedTick(AcceptedTick),
-    /// What a pair's calendar says from now on: it was corrected, or a session opened and repeats it for the same reason.
+    /// A pair's calendar from now on: it was corrected, or the opening of a session records it again for the same reason.
     Calendar(KnownSessions),
-    /// An answer of the vendor's REST interface that carried prices or bars: the request's path, a line feed, the body.
+    /// An answer of the vendor's REST interface with prices or bars, in the form of `domain::vendor::rest::capture`: path, instant, body.
     Answer(Bytes),
 }
 
 /// A break of market time: the process did not run, or the clock was set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unwatched {
-    /// The first instant after it; before the input's own stamp where the clock was set back.
+    /// The end of the break, exclusive. Lies before the input's own `at` where the clock was set back.
     pub until: Timestamp,
-    /// A name fit for a gap's cause.
+    /// A name that can be the cause of a gap.
     pub cause: String,
 }
 
-/// A question to the vendor: bars of one stretch.
+/// A request to the vendor for the bars of one range of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requested {
     /// The pair.
     pub symbol: Symbol,
-    /// Of which bars; older ledgers do not say, and mean the base interval.
+    /// The interval of the bars. Older ledgers omit it and mean the base interval.
     #[serde(default = "base_interval")]
     pub interval: Interval,
-    /// Start of the stretch.
+    /// Start of the range.
     pub from: Timestamp,
-    /// End of the stretch, exclusive.
+    /// End of the range, exclusive.
     pub to: Timestamp,
 }
 
@@ -206,18 +206,18 @@ const fn base_interval() -> Interval {
     Interval::BASE
 }
 
-/// Bars of past sessions that nobody has.
+/// Bars of past sessions that are neither in the prepared history nor our own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingBars {
     /// The pair.
     pub symbol: Symbol,
-    /// Who found it: a name fit for a gap's cause.
+    /// What found them missing: a name that can be the cause of a gap.
     pub cause: String,
-    /// The stretches, exclusive of their ends, in any order.
+    /// The ranges, exclusive of their ends, in any order.
     pub stretches: Vec<(Timestamp, Timestamp)>,
 }
 
-/// The link to the vendor changed: a disconnect is data.
+/// The link to the vendor changed. A disconnect is an input like any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "link")]
 pub enum LinkChange {
@@ -226,48 +226,47 @@ pub enum LinkChange {
         /// The pairs the vendor confirmed.
         symbols: Vec<Symbol>,
     },
-    /// Still connected: a heartbeat was answered or a frame came. Proof that silence is silence.
+    /// Still connected: the vendor answered. While the link is alive, silence means that the market is silent.
     Alive,
-    /// It only shows now that nothing more was heard since then: what was told as whole since may not be. [`LinkChange::Down`]
-    /// follows.
+    /// The link failed unnoticed at `since`: data published as complete since then may not be. [`LinkChange::Down`] follows.
     Doubt {
-        /// When the link was last known to bring what there was.
+        /// When the link was last known to deliver every price.
         since: Timestamp,
-        /// A name fit for a gap's cause.
+        /// A name that can be the cause of a gap.
         cause: String,
     },
-    /// These pairs are no longer heard, whatever becomes of the others.
+    /// These pairs are no longer received; the other pairs are not affected.
     Lost {
         /// The pairs.
         symbols: Vec<Symbol>,
-        /// A name fit for a gap's cause.
+        /// A name that can be the cause of a gap.
         cause: String,
     },
-    /// These pairs were not heard until then, and are again. Only a session's opening says so, of an outage that reaches into it.
+    /// These pairs were not received until `until`, and are again. Recorded only when a session opens, for an outage that reaches into it.
     Missed {
         /// The pairs.
         symbols: Vec<Symbol>,
-        /// Since when they are heard again.
+        /// Since when they are received again.
         until: Timestamp,
-        /// A name fit for a gap's cause.
+        /// A name that can be the cause of a gap.
         cause: String,
     },
-    /// No longer connected, or no longer to be believed.
+    /// No longer connected, or no longer trusted.
     Down {
-        /// `upstream_close_1006`, `silent`, …: a name fit for a gap's cause.
+        /// A name that can be the cause of a gap: `upstream_close_1006`, `silent`, ….
         cause: String,
     },
 }
 
-/// What goes to the recorder: written down in this order, then told. An input and what came of it are a *transaction*
-/// ([`JournalEntry::begins_transaction`]): written in one transaction or not at all.
+/// What the recorder receives: written in this order, then published. An input and the events it caused are a *transaction*
+/// ([`JournalEntry::begins_transaction`]): all are written, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalEntry {
-    /// Kept, not told.
+    /// Written, not published.
     Input(Input),
-    /// Kept and told.
+    /// Written and published.
     Event(Sequenced),
-    /// Told, not kept: a forming bar is derived from ticks that are.
+    /// Published, not written: a forming bar is derived from ticks that are written.
     Partial {
         /// The bar so far.
         bar: Bar,
@@ -277,7 +276,7 @@ pub enum JournalEntry {
 }
 
 impl JournalEntry {
-    /// Whether it begins a transaction: an input does, unless it is one that a session's opening repeats.
+    /// Whether it begins a transaction. An input does, unless the opening of a session records it again.
     pub const fn begins_transaction(&self) -> bool {
         match self {
             Self::Input(heard) => !matches!(
@@ -299,7 +298,7 @@ impl JournalEntry {
         }
     }
 
-    /// Whether it opens a session, and of which date: the ledger begins a new file there.
+    /// The date of the session that it opens, if it opens one: the ledger begins a new file there.
     pub const fn opens_session(&self) -> Option<NaiveDate> {
         match self {
             Self::Event(Sequenced {
@@ -320,74 +319,74 @@ pub struct VendorBar {
     pub ohlc: Ohlc,
 }
 
-/// The vendor's whole answer for one symbol and stretch of time: bars that are not in it do not exist there.
+/// The vendor's complete answer for one symbol and range of time: the vendor has no bar in that range that is not listed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The pair.
     pub symbol: Symbol,
-    /// Of which bars.
+    /// The interval of the bars.
     pub interval: Interval,
-    /// Start of the stretch that was asked for.
+    /// Start of the requested range.
     pub from: Timestamp,
-    /// End of the stretch, exclusive.
+    /// End of the range, exclusive.
     pub to: Timestamp,
-    /// What there is, earliest first.
+    /// The bars, earliest first.
     pub bars: Vec<VendorBar>,
-    /// When bars begin that the vendor has and whose prices cannot be used.
+    /// The opens of bars that the vendor has with unusable prices.
     pub unusable: Vec<Timestamp>,
 }
 
 impl Fetched {
-    /// Whether the answer tells what the vendor has for a slot: it covers the whole bar of the vendor that holds the slot.
+    /// Whether the answer shows what the vendor has for a slot: it covers the whole vendor bar that holds the slot.
     pub fn speaks_of(&self, slot: Slot) -> bool {
         let (from, to) = SlotGrid::of_interval(self.interval).vendor_span(slot.opens_at, slot.closes_at);
         self.from <= from && to <= self.to
     }
 }
 
-/// An input together with what it says, decoded once by whoever heard it (`domain::vendor::wire`).
+/// An input with its decoded content, decoded once by the actor that received it (`domain::vendor::wire`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
-    /// The input as it came.
+    /// The input as it was received.
     pub heard: Input,
-    /// What it says to the pipeline.
+    /// Its decoded content.
     pub says: Decoded,
 }
 
-/// What an input says to the pipeline.
+/// The decoded content of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// Nothing but that the feed lives: heartbeats, confirmations, link changes (those are in [`InputKind::Link`]).
+    /// Only a sign that the feed is alive: heartbeats, confirmations, link changes (those are in [`InputKind::Link`]).
     Nothing,
     /// A price.
     Price(Tick),
-    /// A price with digits beyond the sixth decimal, which were rounded away.
+    /// A price whose digits beyond the sixth decimal were rounded away.
     Rounded(Tick),
-    /// A price that cannot be used: it concerns its own pair, and nobody else.
+    /// A price that cannot be used. It affects its own pair only.
     Unusable(Unusable),
     /// Closed bars.
     Bars(Fetched),
-    /// Closed bars, of which some were not as the vendor gave them.
+    /// Closed bars, some of which were rounded or left out.
     FlawedBars(Fetched, Flawed),
 }
 
 /// A price that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unusable {
-    /// The pair; `None` where not even that can be read.
+    /// The pair; `None` when it cannot be read either.
     pub symbol: Option<Symbol>,
-    /// What is wrong with it.
+    /// Why the price cannot be used.
     pub reason: RejectReason,
 }
 
-/// What became of the bars of one answer that could not be taken as they were.
+/// How many bars of one answer were rounded or left out, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flawed {
-    /// Bars of which a price lost digits beyond the sixth decimal.
+    /// Bars with a price that lost digits beyond the sixth decimal.
     pub rounded: u32,
-    /// Bars left out because they cannot be read or break invariant B1.
+    /// Bars left out because they cannot be parsed or break invariant B1.
     pub unreadable: u32,
-    /// Bars left out because a price of theirs is larger than the tables hold.
+    /// Bars left out because one of their prices is larger than the tables hold.
     pub out_of_range: u32,
     /// Bars left out because six decimals cannot hold their prices.
     pub beyond_scale: u32,

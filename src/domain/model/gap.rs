@@ -1,9 +1,9 @@
-//! A gap: consecutive expected bars that are not there, why, and what became of them.
+//! A gap: consecutive expected bars that are missing, the cause, and whether they were obtained.
 
 use crate::domain::model::{Interval, SlotGrid, Symbol, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How far the healing of a gap has come.
+/// How far the filling of a gap has come.
 ///
 /// ```text
 /// open ──asked for──► filling ──all bars came──► filled
@@ -15,40 +15,39 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapStatus {
-    /// Nobody has asked the vendor yet.
+    /// The vendor has not been asked yet.
     Open,
-    /// The vendor was asked.
+    /// The vendor has been asked.
     Filling,
-    /// Every bar of it is there now.
+    /// Every bar of it was obtained.
     Filled,
-    /// The vendor was asked and has no such bars.
+    /// The vendor was asked and does not have the bars.
     Unfillable,
 }
 
 impl GapStatus {
-    /// Its name on every wire and in every table.
+    /// Its name in every protocol and table.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Whether bars are still missing and may yet come.
+    /// Whether bars are still missing and may yet be obtained.
     pub const fn pending(self) -> bool {
         matches!(self, Self::Open | Self::Filling)
     }
 }
 
-/// The cause of a stretch in which accepted prices before and after it, on one line without interruption, prove that the market was
-/// silent.
+/// The cause of a gap in which the market was proved silent: prices were accepted before and after it on one uninterrupted link.
 pub const NO_TICKS: &str = "no_ticks";
 
-/// A stretch of missing bars. Told again, whole, each time its status or its cause changes.
+/// Consecutive missing bars. Published again, whole, each time its status or its cause changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Counted up per symbol; shown as `g-19`.
+    /// Numbered per symbol; shown as `g-19`.
     pub id: u64,
     /// The pair.
     pub symbol: Symbol,
-    /// Of which bars.
+    /// The interval of the missing bars.
     pub interval: Interval,
     /// Open of the first missing bar.
     pub from: Timestamp,
@@ -56,19 +55,20 @@ pub struct Gap {
     pub to: Timestamp,
     /// How many bars are missing.
     pub bars: u32,
-    /// How far healing has come.
+    /// How far the filling has come.
     pub status: GapStatus,
-    /// `no_ticks`, `no_accepted_price`, `upstream_close_1006`, `not_running`, …: why they are missing; for `unfillable` the evidence follows it.
+    /// Why the bars are missing: `no_ticks`, `no_accepted_price`, `upstream_close_1006`, `not_running`, …; for `unfillable` the evidence
+    /// follows it.
     pub cause: String,
 }
 
 impl Gap {
-    /// Whether something that the market had may be missing: bars may yet come, and nothing proves that there was nothing to hear.
+    /// Whether market data may be missing: bars may yet be obtained, and the market is not proved silent.
     pub fn is_hole(&self) -> bool {
         self.status.pending() && self.cause != NO_TICKS
     }
 
-    /// The interval in which the vendor is asked for it ([`SlotGrid::asked_in`]).
+    /// The interval of the vendor's bars to request for it ([`SlotGrid::asked_in`]).
     pub fn asked_in(&self) -> Interval {
         SlotGrid::of_interval(self.interval).asked_in(self.from, self.to)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a bar spans. `Session` and `Day` are one bar a session: from its open to its close, and its calendar day.
+/// What a bar spans. `Session` and `D1` each have one bar a session, from its open to its close ([`crate::domain::model::SlotGrid`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[derive(strum::VariantArray)]
@@ -20,9 +20,9 @@ pub enum Interval {
     M30,
     /// One hour.
     H1,
-    /// One trading session.
+    /// One trading session, as a bar of the session.
     Session,
-    /// One calendar day of the market's zone.
+    /// One trading session, as the bar of its calendar date.
     D1,
 }
 
@@ -32,7 +32,7 @@ pub enum Interval {
 pub struct IntervalError(pub String);
 
 impl Interval {
-    /// The interval that is always built, and whose bars are expected, asked for and healed.
+    /// The interval that is always built. Gaps are detected, requested and filled in it.
     pub const BASE: Self = Self::M5;
 
     /// Every interval, shortest first.
@@ -51,7 +51,7 @@ impl Interval {
         }
     }
 
-    /// The fixed length, or `None` for those that follow the session.
+    /// The fixed length, or `None` for intervals that follow the session.
     pub const fn length(self) -> Option<Duration> {
         match self {
             Self::M1 => Some(Duration::from_secs(60)),
@@ -63,7 +63,7 @@ impl Interval {
         }
     }
 
-    /// The length of the vendor's bars of this interval: where it follows the session, the vendor has days.
+    /// The length of the vendor's bars for this interval: a day for intervals that follow the session.
     pub const fn vendor_length(self) -> Duration {
         match self.length() {
             Some(length) => length,

@@ -1,29 +1,30 @@
-//! What a pair's calendar says of the present and of the next session, as it is recorded in the ledger: a calendar that people
-//! correct is an input like any other, and a day replays by what was known of it at each moment.
+//! The sessions around the present, as the ledger records them. A calendar that people correct is an input like any other: a day is
+//! replayed with what was known of the calendar at each moment.
 
 use crate::domain::model::{Session, Sessions, Symbol, Timestamp};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The sessions of a stretch of dates.
+/// The sessions of a range of dates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownSessions {
     /// The pair.
     pub symbol: Symbol,
-    /// The first date of which it speaks, as the market's clocks show it.
+    /// The first date of the range, in the market's zone.
     pub from: NaiveDate,
-    /// The last one.
+    /// The last date of the range.
     pub to: NaiveDate,
-    /// The sessions of these dates, earliest first: a date without one is closed.
+    /// The sessions of these dates, earliest first; a date without one is closed.
     pub sessions: Vec<Session>,
-    /// A copy that a session's opening makes, so that its day can be replayed alone; else the calendar was corrected.
+    /// Whether this is a copy that the opening of a session records, so that its day can be replayed alone; otherwise the calendar was
+    /// corrected.
     pub carried: bool,
 }
 
 impl KnownSessions {
-    /// What a calendar says at `now`: from this date to that of the next session whose date is later than this one, and than
-    /// `after`.
+    /// What a calendar says at `now`, from the present date to the date of the next session. That session is later than the present date
+    /// and than `after`.
     pub fn at(now: Timestamp, after: NaiveDate, symbol: Symbol, calendar: &dyn Sessions, carried: bool) -> Self {
         let date = now.datetime().with_timezone(&calendar.zone()).date_naive();
         let present = calendar.at(now).map_or(date, |session| session.date);
@@ -44,18 +45,18 @@ impl KnownSessions {
         }
     }
 
-    /// Whether it speaks of a date.
+    /// Whether the range includes a date.
     pub fn covers(&self, date: NaiveDate) -> bool {
         self.from <= date && date <= self.to
     }
 }
 
-/// A calendar of which a stretch is known from the ledger.
+/// A calendar of which a range of dates is known from the ledger.
 #[derive(Debug, Clone)]
 pub struct RecordedSessions {
-    /// What is known.
+    /// The recorded range.
     pub known: KnownSessions,
-    /// Says the rest.
+    /// The calendar for all other dates.
     pub calendar: Arc<dyn Sessions>,
 }
 

@@ -1,11 +1,11 @@
-//! The last good price of a pair: the next one is measured against it.
+//! The last good price of a pair, against which the next price is measured.
 
 use crate::domain::model::{Price, SeamBars, Symbol, Timestamp};
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The last good price of a pair: the next one is measured against it.
+/// The last good price of a pair, against which the next price is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastClose {
     /// The pair.
@@ -15,12 +15,12 @@ pub struct LastClose {
     pub price: Price,
     /// When it held.
     pub at: Timestamp,
-    /// From when on it is firm: a firm one is given up for a price of another magnitude only after a long confirmation.
+    /// From when the price is firm: a firm price is replaced by one of another magnitude only after a long confirmation.
     pub firm_from: Timestamp,
 }
 
 impl LastClose {
-    /// One that is known for certain.
+    /// A price that is firm at once.
     pub const fn firm(symbol: Symbol, price: Price, at: Timestamp) -> Self {
         Self {
             symbol,
@@ -30,8 +30,8 @@ impl LastClose {
         }
     }
 
-    /// The last close among the bars of a store; `verified` if the history there passed its gate. Where it is of another magnitude
-    /// than the few before it, it is a bad row, and the one in the middle stands for it.
+    /// The last close among the bars of a store; `verified` when the history there passed the gate. When it is of another magnitude than
+    /// the median of the last few closes, the row is bad and the median replaces it.
     pub fn of(symbol: Symbol, bars: &SeamBars, verified: bool, now: Timestamp) -> Option<Self> {
         let mut closes: BTreeMap<Timestamp, Price> = BTreeMap::new();
         for bar in bars.history.iter().chain(&bars.fetched).chain(&bars.live) {

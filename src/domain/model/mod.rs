@@ -1,4 +1,4 @@
-//! The nouns of the market: instants, pairs, prices, sessions, ticks, bars, gaps, and the events that are written down.
+//! The nouns of the market: instants, pairs, prices, sessions, ticks, bars, gaps, and the events written to the ledger.
 
 pub mod timestamp;
 pub mod zoned_instant;

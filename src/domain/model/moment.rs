@@ -1,7 +1,7 @@
-//! An instant as people and programs write it, read alike by REST, WebSocket and commands.
+//! An instant as people and programs write it. REST, WebSocket and commands parse it alike.
 //!
-//! Date and time are joined by `T` or a blank; seconds, fraction and offset may be absent. Without an offset the time is the
-//! market's. That covers RFC 3339, Python's `datetime.isoformat()`, `str(pandas.Timestamp)`, and what `/status` shows.
+//! Date and time are joined by `T` or a blank; seconds, fraction and offset are optional. Without an offset the time is in the market's
+//! zone. Covers RFC 3339, Python's `datetime.isoformat()`, `str(pandas.Timestamp)`, and what `/status` shows.
 
 use crate::domain::model::Timestamp;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
@@ -9,11 +9,11 @@ use chrono_tz::Tz;
 use std::fmt;
 use std::str::FromStr;
 
-/// The spellings, for the end of a sentence about one that cannot be read.
+/// The accepted spellings, for the end of an error message.
 pub const MOMENT_FORMS: &str =
     "an instant such as 2026-01-02T08:00:00-05:00 or 2026-01-02 08:00 (market time), or a date such as 2026-01-02";
 
-/// Why a text is no instant.
+/// The text is not an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not {MOMENT_FORMS}")]
 pub struct MomentError(String);
@@ -30,7 +30,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// Reads any of the spellings; `None` when the text is none of them.
+    /// Parses any of the spellings; `None` when the text is none of them.
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.len() == 10 {
@@ -51,8 +51,8 @@ impl Moment {
         }
     }
 
-    /// The instant it names in `zone`; a date is its midnight. A local time that clocks showed twice is the first of both; one that
-    /// they skipped is an hour later.
+    /// The instant in `zone`; a date is its midnight. A local time that occurs twice is the first of the two; one that the clocks skip is
+    /// an hour later.
     pub fn in_zone(self, zone: Tz) -> Timestamp {
         let local = match self {
             Self::Instant(at) => return at,
@@ -66,7 +66,7 @@ impl Moment {
         found.map_or_else(|| Timestamp::from_datetime(local.and_utc()), Timestamp::from_datetime)
     }
 
-    /// The first instant after it: of a date the next midnight, of an instant itself. For ends that are exclusive.
+    /// The end of a range that this moment closes, exclusive: the next midnight for a date, the instant itself otherwise.
     pub fn end_in_zone(self, zone: Tz) -> Timestamp {
         match self {
             Self::Day(day) => Self::Day(day.succ_opt().unwrap_or(day)).in_zone(zone),
@@ -84,7 +84,7 @@ impl FromStr for Moment {
 }
 
 impl fmt::Display for Moment {
-    /// In a spelling that [`Moment::read`] reads and a URL holds as it is.
+    /// A spelling that [`Moment::read`] parses and that needs no escaping in a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instant(at) => write!(f, "{at}"),
@@ -94,15 +94,15 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Why a text is no date.
+/// The text is not a date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no date: give one such as 2026-01-02")]
 pub struct DateError(String);
 
-/// Reads a date as people and programs write it.
+/// Parses a date (`2026-01-02`).
 ///
 /// # Errors
-/// [`DateError`] when it is none.
+/// [`DateError`] when the text is not a date.
 pub fn read_date(text: &str) -> Result<NaiveDate, DateError> {
     parse_date(text.trim()).ok_or_else(|| DateError(text.chars().take(40).collect()))
 }
@@ -117,8 +117,7 @@ fn time_of_day(text: &str) -> Option<NaiveTime> {
         .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
 }
 
-/// Separates a time of day from what says its offset: `Z`, `UTC`, `+05:00`, `-0500`, or ` 05:00` where a client did not encode
-/// the plus sign.
+/// Splits a time of day from its offset: `Z`, `UTC`, `+05:00`, `-0500`, or ` 05:00` where a client did not encode the plus sign.
 fn split_offset(text: &str) -> (&str, Option<&str>) {
     let begin = text.find(['Z', 'z', 'U', '+', '-', ' ']);
     match begin.and_then(|at| text.split_at_checked(at)) {

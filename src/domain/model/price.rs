@@ -1,7 +1,7 @@
 //! An exact price: an integer count of millionths, the scale of the stores' `DECIMAL(12,6)`.
 //!
-//! A vendor number with more digits than six is rounded half to even here, once, and [`Parsed::rounded`] says so; nothing
-//! after this file rounds. No float ever holds a price.
+//! A vendor number with more than six decimals is rounded half to even here, once, and [`Parsed::rounded`] reports it; no later code
+//! rounds. No float ever holds a price.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Price(i64);
 
-/// What reading a number gave: the price, and whether digits beyond the sixth had to be rounded away.
+/// A parsed number: the price, and whether digits beyond the sixth decimal were rounded away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parsed {
     /// The price, exact to six decimals.
@@ -20,7 +20,7 @@ pub struct Parsed {
     pub rounded: bool,
 }
 
-/// Where prices come from that had more digits than the scale holds.
+/// The sources of prices with more digits than the scale holds.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,19 +32,19 @@ pub enum RoundedSource {
     Poll,
     /// The vendor's bars over REST.
     VendorBars,
-    /// The table of the history.
+    /// The table of prepared history.
     History,
 }
 
 impl RoundedSource {
-    /// Its name on every wire.
+    /// Its name in every protocol.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl Parsed {
-    /// Whether the digits that were rounded away are so much of the price that it would be another one: the scale is too coarse.
+    /// Whether rounding removed a significant part of the price: the scale is too coarse for this pair.
     pub fn beyond_scale(self) -> bool {
         self.rounded && self.price.0.saturating_abs() < crate::limits::FINE_PRICE_MICROS
     }
@@ -133,7 +133,7 @@ impl Price {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// Appends the exact decimal text (`4012.35`, no trailing zeros) to `out`: what JSON carries.
+    /// Appends the exact decimal text (`4012.35`, no trailing zeros) to `out`, as JSON carries it.
     pub fn write_to(self, out: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
         if self.0 < 0 {
@@ -209,7 +209,7 @@ impl Serialize for Price {
     }
 }
 
-/// A price inside the ledger's own notes: its millionths, which every reader reads back exactly.
+/// Serializes a price as its millionths, exactly, inside the ledger's own records.
 pub mod as_micros {
     use super::Price;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -225,13 +225,13 @@ pub mod as_micros {
     /// From a whole number.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the input is not a whole number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
         i64::deserialize(deserializer).map(Price::from_micros)
     }
 }
 
-/// The same of a price that may be absent.
+/// [`as_micros`] for a price that may be absent.
 pub mod maybe_as_micros {
     use super::Price;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -247,7 +247,7 @@ pub mod maybe_as_micros {
     /// From a whole number, or null.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When the input is neither.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Price>, D::Error> {
         Ok(Option::<i64>::deserialize(deserializer)?.map(Price::from_micros))
     }

@@ -1,13 +1,13 @@
-//! Which pairs have prices that six decimals cannot hold, known by their currencies alone.
+//! Which pairs have prices too small for six decimals, judged by their currencies alone.
 //!
 //! Prices are whole millionths (`DECIMAL(12,6)`). A price below [`limits::FINE_PRICE_MICROS`] loses more than a basis point by rounding:
-//! its bars would be flat. Such a pair is refused, and its inverse is named.
+//! its bars would be flat. Such a pair is refused, and the message names its inverse.
 
 use crate::domain::model::{Price, Symbol};
 use crate::limits;
 
-/// About how many units of a currency one US dollar buys, for currencies of low value. Those not listed count as one dollar:
-/// nothing is refused for a currency that is not known. A factor of two does not matter.
+/// Roughly how many units of a currency one US dollar buys, for currencies of low value. A currency that is not listed counts as one
+/// dollar, so an unknown currency is never refused. A factor of two does not matter.
 const UNITS_A_DOLLAR: [(&str, i64); 66] = [
     ("ALL", 90),
     ("AMD", 390),
@@ -77,14 +77,14 @@ const UNITS_A_DOLLAR: [(&str, i64); 66] = [
     ("YER", 250),
 ];
 
-/// Why a pair cannot be served, and what to do instead; `None` for one whose prices the scale holds.
+/// Why a pair cannot be served, and what to do instead; `None` when the scale holds its prices.
 pub fn refusal(symbol: Symbol) -> Option<String> {
     let (base, quote) = symbol.as_str().split_once('/')?;
     let about = Price::from_micros(units(quote).saturating_mul(Price::UNIT).checked_div(units(base))?);
     (about.micros() < limits::FINE_PRICE_MICROS).then(|| sentence(symbol, about))
 }
 
-/// The same for a pair whose last price is known.
+/// [`refusal`] for a pair whose last price is known.
 pub fn refusal_at(symbol: Symbol, price: Price) -> Option<String> {
     (price > Price::default() && price.micros() < limits::FINE_PRICE_MICROS).then(|| sentence(symbol, price))
 }

@@ -1,4 +1,4 @@
-//! The seam as it is told: where prepared history ends and bars of our own begin. `domain::history::seam` finds it.
+//! The seam as it is published: where prepared history ends and our own bars begin. `domain::history::seam` finds it.
 
 use crate::domain::model::{Symbol, Timestamp, VendorBar};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The five-minute bars around a seam, each list earliest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SeamBars {
-    /// Of the prepared history.
+    /// From the prepared history.
     pub history: Vec<VendorBar>,
     /// Made by candela from live or polled prices.
     pub live: Vec<VendorBar>,
@@ -14,7 +14,7 @@ pub struct SeamBars {
     pub fetched: Vec<VendorBar>,
 }
 
-/// A pair's seam, to be told.
+/// A pair's seam, as it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeamFound {
     /// The pair.
@@ -38,14 +38,14 @@ pub struct Seam {
         deserialize_with = "crate::domain::model::timestamp::from_text"
     )]
     pub first_live_bar: Timestamp,
-    /// Bars between them that candela has: fetched, or made in an earlier session.
+    /// Bars between them that candela has: fetched from the vendor, or made in an earlier session.
     pub ours: usize,
-    /// Expected bars between them that nobody has.
+    /// Expected bars between them that are in neither.
     pub missing: usize,
-    /// Bars that both have.
+    /// Slots for which both have a bar.
     pub overlapping: usize,
-    /// Of them, those whose prices differ by more than the noise of single-precision numbers.
+    /// Of those, the slots where the prices differ by more than the noise of single-precision numbers.
     pub differing: usize,
-    /// Some of those, newest first.
+    /// Examples of differing slots, newest first.
     pub examples: Vec<String>,
 }

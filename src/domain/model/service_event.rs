@@ -1,5 +1,5 @@
-//! One entry of the journal: what the service did or found, when, and why. From such entries alone it can be said later why the
-//! service was in the state it was in.
+//! One entry of the journal: what the service did or found, when, and why. The entries alone suffice to explain later why the service was
+//! in a given state.
 
 use crate::domain::model::{
     Event, Gap, GapStatus, SeamFound, Sequenced, SessionChange, SessionPhase, Symbol, Timestamp,
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// What an entry tells of.
+/// What a journal entry is about.
 #[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,13 +21,13 @@ pub enum ServiceEventKind {
     Settings,
     /// The state of the service changed.
     State,
-    /// A good ready flag was found, or there is none (any more).
+    /// A valid ready flag was found, or there is none (any more).
     Gate,
     /// A pair's history was checked.
     Verdict,
-    /// A condition holds from now, or for another reason.
+    /// A condition was raised, or its reason changed.
     ConditionRaised,
-    /// A condition holds no longer.
+    /// A condition was cleared.
     ConditionCleared,
     /// The link to the vendor is up.
     LinkUp,
@@ -37,30 +37,30 @@ pub enum ServiceEventKind {
     Restarted,
     /// An actor failed more often than its budget allows.
     GaveUp,
-    /// A key may be used again, or no longer.
+    /// A key became usable or unusable.
     Key,
     /// An operator acted.
     Action,
-    /// Entries were left out, because there were too many.
+    /// Entries were dropped because there were too many.
     LeftOut,
     /// A gap was opened or changed its status.
     Gap,
     /// A session opened or closed, or soon will.
     Session,
-    /// It was found where prepared history ends and our bars begin.
+    /// The seam between prepared history and our own bars was found.
     Seam,
 }
 
 impl ServiceEventKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// Its name on every wire and in every table.
+    /// Its name in every protocol and table.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// The kind of that name.
+    /// The kind with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
@@ -72,34 +72,34 @@ impl fmt::Display for ServiceEventKind {
     }
 }
 
-/// One entry.
+/// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEvent {
-    /// What it tells of.
+    /// What it is about.
     #[serde(rename = "type")]
     pub kind: ServiceEventKind,
-    /// When it happened (market time); it may be written down a little later.
+    /// When it happened (market time); it may be written a little later.
     pub at: Timestamp,
-    /// The pair that it concerns; `None`: the service as a whole.
+    /// The pair that it concerns; `None` for the service as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<Symbol>,
-    /// Which state, condition, actor, key, gap or action.
+    /// The state, condition, actor, key, gap or action that it concerns.
     pub subject: String,
-    /// Why: a name for programs.
+    /// The cause, as a name for programs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cause: String,
-    /// The same as a sentence for people.
+    /// What happened, as a sentence for people.
     pub message: String,
-    /// Who acted.
+    /// The operator who acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// What else belongs to it, by name.
+    /// Further details, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
 
 impl ServiceEvent {
-    /// An entry on the service as a whole.
+    /// An entry that concerns the service as a whole.
     pub fn new(kind: ServiceEventKind, at: Timestamp, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -113,30 +113,31 @@ impl ServiceEvent {
         }
     }
 
-    /// The same, with its cause.
+    /// Sets the cause.
     pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.cause = cause.into();
         self
     }
 
-    /// The same, on one pair where there is one.
+    /// Sets the pair, if there is one.
     pub const fn on(mut self, symbol: Option<Symbol>) -> Self {
         self.symbol = symbol;
         self
     }
 
-    /// The same, with one more detail.
+    /// Adds a detail.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
     }
 
-    /// A detail.
+    /// The detail with this name.
     pub fn detail(&self, name: &str) -> Option<&str> {
         self.details.get(name).map(String::as_str)
     }
 
-    /// What the journal shows of an event of the ledger. Gaps, sessions and seams are events of their own, and are not written twice.
+    /// The journal entry that an event of the ledger is shown as. Gaps, sessions and seams are events already and are not written a second
+    /// time as entries.
     pub fn of(numbered: &Sequenced) -> Option<Self> {
         match &numbered.event {
             Event::Journal(entry) => Some(entry.clone()),
@@ -211,10 +212,10 @@ fn of_seam(found: &SeamFound, at: Timestamp) -> ServiceEvent {
         .with("differing", seam.differing.to_string())
 }
 
-/// Where an entry stands in the journal: entries are in the order of their places. Written `1767361204000000-4711`.
+/// The place of an entry in the journal, ordered as the entries are. Written `1767361204000000-4711`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JournalPlace {
-    /// When it was written down.
+    /// When it was written.
     pub at: Timestamp,
     /// Its position in the ledger.
     pub position: u64,
@@ -237,34 +238,34 @@ impl FromStr for JournalPlace {
     }
 }
 
-/// An entry and where it stands.
+/// An entry with its place in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedEntry {
-    /// Where.
+    /// The place of the entry.
     pub place: JournalPlace,
-    /// What.
+    /// The entry.
     pub entry: ServiceEvent,
 }
 
-/// Which entries are asked for, in order.
+/// Which entries to return, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalQuery {
-    /// Written down at or after.
+    /// Written at or after this instant.
     pub from: Timestamp,
-    /// Written down before.
+    /// Written before this instant.
     pub to: Timestamp,
-    /// Only of this kind.
+    /// Only entries of this kind.
     pub kind: Option<ServiceEventKind>,
-    /// Only those that concern this pair or the service as a whole.
+    /// Only entries that concern this pair or the service as a whole.
     pub symbol: Option<Symbol>,
-    /// Only those after this place.
+    /// Only entries after this place.
     pub after: Option<JournalPlace>,
-    /// At most so many.
+    /// The maximum number of entries.
     pub limit: u32,
 }
 
 impl JournalQuery {
-    /// Whether an entry is one of them, wherever it stands.
+    /// Whether the query selects an entry by its kind and pair. Its place is not compared.
     pub fn wants(&self, entry: &ServiceEvent) -> bool {
         self.kind.is_none_or(|kind| kind == entry.kind)
             && (self.symbol.is_none() || entry.symbol.is_none() || entry.symbol == self.symbol)

@@ -1,4 +1,4 @@
-//! A trading session: the stretch of one market day in which bars are expected.
+//! A trading session: the span of one market day in which bars are expected.
 
 use crate::domain::model::Timestamp;
 use chrono::NaiveDate;
@@ -17,7 +17,7 @@ pub enum SessionKind {
 }
 
 impl SessionKind {
-    /// `spot` or `next_day`: its name on every wire.
+    /// `spot` or `next_day`: its name in every protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Spot => "spot",
@@ -46,7 +46,7 @@ impl Session {
     }
 }
 
-/// Knows when a market has sessions. The calendar implements it; tests use [`Always`] or a fixed list.
+/// When a market has sessions. The calendar implements it; tests use [`Always`] or a fixed list.
 pub trait Sessions: fmt::Debug + Send + Sync {
     /// The session that contains `at`, if there is one.
     fn at(&self, at: Timestamp) -> Option<Session>;
@@ -54,7 +54,7 @@ pub trait Sessions: fmt::Debug + Send + Sync {
     /// The first session that opens after `at`. `None` only when the calendar ends.
     fn after(&self, at: Timestamp) -> Option<Session>;
 
-    /// The session that is open, or the last that was; `None` where the market was closed for two weeks.
+    /// The session open at `at`, or the last one before it; `None` when the market was closed for the two weeks before.
     fn latest(&self, at: Timestamp) -> Option<Session> {
         let from = at - Duration::from_secs(14 * 86_400);
         let mut next = self.at(from).or_else(|| self.after(from));
@@ -66,15 +66,15 @@ pub trait Sessions: fmt::Debug + Send + Sync {
         latest
     }
 
-    /// The zone in which the market's people read times.
+    /// The zone in which times are shown to people.
     fn zone(&self) -> chrono_tz::Tz;
 
-    /// Changes whenever the calendar is corrected.
+    /// A number that changes whenever the calendar is corrected.
     fn edition(&self) -> u64 {
         0
     }
 
-    /// The session of one of the market's dates, and why the day is what it is.
+    /// The session of a market date, with the reason why the day has one or not.
     fn on(&self, date: NaiveDate) -> (Option<Session>, String) {
         let noon = date.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
         let before = Timestamp::from_datetime(noon) - Duration::from_secs(172_800);
@@ -89,7 +89,7 @@ pub trait Sessions: fmt::Debug + Send + Sync {
     }
 }
 
-/// One session a UTC day, without a break: calendar `always`.
+/// One session per UTC day, without a break: calendar `always`.
 #[derive(Debug, Clone, Copy)]
 pub struct Always;
 
@@ -114,12 +114,12 @@ impl Sessions for Always {
     }
 }
 
-/// A fixed list of sessions, in order: a replayed day, or a test's.
+/// A fixed list of sessions, for a replayed day or a test.
 #[derive(Debug, Clone)]
 pub struct Listed {
     /// The sessions, earliest first.
     pub sessions: Vec<Session>,
-    /// The zone people read.
+    /// The zone in which times are shown to people.
     pub zone: chrono_tz::Tz,
 }
 

@@ -1,14 +1,14 @@
-//! The slots of a session: where its bars begin and end. Bars, gaps, verdict, seam, backfill and REST all ask here.
+//! The slots of a session: where its bars begin and end. Bars, gaps, verdict, seam, backfill and REST all use this grid.
 //!
 //! ```text
 //! opens                                         closes
 //! │ slot │ slot │ slot │ …              │ slot │cut│      every slot is as long as its interval;
 //! 08:00  08:05  08:10                   12:50  12:55 12:58  the last is cut where the session ends
 //! ```
-//! Slots count from the session's open. Opens lie on the grid of the base interval (settings and override files are refused
-//! otherwise), so base slots begin where the vendor's own bars begin. A slot that is cut short is expected like any other; its bar
-//! carries `partial_session`. The vendor knows no sessions: its bar of a cut slot reaches beyond the close, so such a slot is healed by
-//! the vendor's minutes.
+//! Slots are counted from the session's open. Opens lie on the grid of the base interval (settings and override files are refused
+//! otherwise), so base slots begin where the vendor's own bars begin. A slot that is cut short is expected like any other; its bar carries
+//! `partial_session`. The vendor has no sessions: its bar of a cut slot extends beyond the close, so such a slot is filled from the
+//! vendor's one-minute bars.
 
 use crate::domain::model::{Flags, Interval, Session, Sessions, Timestamp};
 use std::iter;
@@ -36,7 +36,7 @@ pub struct Expected {
 pub struct SlotGrid(Interval);
 
 impl SlotGrid {
-    /// The grid of the base interval, which decides what is expected and missing.
+    /// The grid of the base interval, in which bars are expected and gaps are detected.
     pub const BASE: Self = Self(Interval::BASE);
 
     /// The grid of an interval.
@@ -80,7 +80,7 @@ impl SlotGrid {
         self.slots(session).count()
     }
 
-    /// The slots that lie in `[from, to)` at least in part, earliest first.
+    /// The slots that overlap `[from, to)`, earliest first.
     pub fn touching(
         self,
         sessions: &dyn Sessions,
@@ -99,14 +99,14 @@ impl SlotGrid {
             .take_while(move |expected| expected.slot.opens_at < to)
     }
 
-    /// The slots that lie in `[from, to)` as a whole, earliest first.
+    /// The slots that lie entirely in `[from, to)`, earliest first.
     pub fn expected(self, sessions: &dyn Sessions, from: Timestamp, to: Timestamp) -> Vec<Expected> {
         self.touching(sessions, from, to)
             .filter(|expected: &Expected| from <= expected.slot.opens_at && expected.slot.closes_at <= to)
             .collect()
     }
 
-    /// The flag of a bar whose slot is cut short by the session's end.
+    /// `partial_session` for a slot that the end of the session cuts short; no flag otherwise.
     pub fn flags_of(self, slot: Slot) -> Flags {
         let span = slot.closes_at.since(slot.opens_at);
         if self.0.length().is_some_and(|length| span < length) {
@@ -116,8 +116,8 @@ impl SlotGrid {
         }
     }
 
-    /// The interval in which the vendor is asked for the slots of `[from, to)`. The vendor's bar of a slot that its session's end
-    /// cuts short holds prices from after the end: such a slot is composed of the vendor's minutes. Nothing is finer than a minute.
+    /// The interval of the vendor's bars to request for the slots of `[from, to)`. The vendor's bar of a slot that the session's end cuts
+    /// short holds prices from after the end, so such a slot is composed of one-minute bars, the finest that the vendor has.
     pub fn asked_in(self, from: Timestamp, to: Timestamp) -> Interval {
         if self.vendor_span(from, to).1 == to {
             self.0
@@ -126,7 +126,7 @@ impl SlotGrid {
         }
     }
 
-    /// The smallest stretch of the vendor's bars that covers `[from, to)`: they begin at whole multiples of their length.
+    /// The smallest range of whole vendor bars that covers `[from, to)`; the vendor's bars begin at multiples of their length.
     pub fn vendor_span(self, from: Timestamp, to: Timestamp) -> (Timestamp, Timestamp) {
         let length = self.0.vendor_length();
         let floor = to.floor(length);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the session's edges, an off-grid open of an old file included: slots cover it once, without holes.
+        /// For any session, including one with an off-grid open from an old file, the slots cover it once, without holes.
         #[test]
         fn slots_cover_a_session_exactly(opens in 0_i64..100_000, secs in 1_i64..100_000, kind in 0_usize..7, probe in 0_i64..100_000) {
             let session = Session {

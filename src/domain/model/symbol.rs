@@ -1,4 +1,4 @@
-//! A currency pair, spelled in one way inside and in three outside.
+//! A currency pair: one spelling inside the service, three that are accepted from outside.
 
 use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::str::FromStr;
 #[serde(try_from = "String", into = "String")]
 pub struct Symbol(ArrayString<{ Self::MAX_LEN }>);
 
-/// Why a text is not a symbol.
+/// The text is not a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("symbol {given:?} is not a pair such as USD/COP (also accepted: USDCOP, USD-COP)")]
 pub struct SymbolError {
@@ -42,7 +42,7 @@ impl Symbol {
 impl FromStr for Symbol {
     type Err = SymbolError;
 
-    /// Reads `USD/COP`, `USD-COP`, `USD%2FCOP` and, for six letters, `USDCOP`; any case; blanks around it are ignored.
+    /// Parses `USD/COP`, `USD-COP`, `USD%2FCOP` and, for six letters, `USDCOP`, in any case; surrounding blanks are ignored.
     fn from_str(text: &str) -> Result<Self, SymbolError> {
         let error = || SymbolError {
             given: text.chars().take(40).collect(),

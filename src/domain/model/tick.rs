@@ -1,4 +1,4 @@
-//! One price from upstream, before and after it was judged.
+//! One price from upstream, before and after the filter judges it.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub enum Provenance {
     /// The vendor's WebSocket.
     Live,
-    /// Asked for over REST, price by price.
+    /// Polled over REST, price by price.
     Polled,
-    /// Asked for over REST, as closed bars.
+    /// Fetched over REST, as closed bars.
     Backfill,
     /// Prepared by the upstream history pipeline.
     L0,
@@ -22,7 +22,7 @@ pub enum Provenance {
 }
 
 impl Provenance {
-    /// Its name on every wire and in every table.
+    /// Its name in every protocol and table.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -34,13 +34,13 @@ impl Provenance {
             .find(|p| p.name() == name)
     }
 
-    /// The provenance of something made of both.
+    /// The provenance of something made from both.
     pub fn with(self, other: Self) -> Self {
         if self == other { self } else { Self::Mixed }
     }
 }
 
-/// One price as the vendor sent it, decoded, not yet judged.
+/// One price as the vendor sent it: decoded, not yet judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
     /// The pair.
@@ -54,13 +54,13 @@ pub struct Tick {
     /// Best ask, where the vendor sent one.
     #[serde(with = "crate::domain::model::price::maybe_as_micros")]
     pub ask: Option<Price>,
-    /// The vendor's stamp, whole seconds and often whole minutes; many ticks share one.
+    /// The vendor's timestamp, in whole seconds and often whole minutes; many ticks share one.
     pub at: Timestamp,
     /// How it reached us.
     pub provenance: Provenance,
 }
 
-/// A tick that was judged good. Numbered by the [`crate::domain::model::Sequenced`] around it.
+/// A tick that the filter accepted. Its numbers are in the [`crate::domain::model::Sequenced`] around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptedTick {
     /// The tick.
@@ -69,41 +69,41 @@ pub struct AcceptedTick {
     pub received_at: Timestamp,
 }
 
-/// Why a tick was not accepted. Each is counted under its name.
+/// Why a tick was not accepted. Each reason has its own counter.
 #[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
-    /// A symbol nobody asked for.
+    /// The symbol was not subscribed.
     UnknownSymbol,
     /// Zero or negative.
     NonPositive,
     /// Bid above ask.
     CrossedQuote,
-    /// Bid or ask as far from its own price as a price may not be from the one before it.
+    /// The bid or ask differs from the tick's own price by more than two consecutive prices may differ.
     FarQuote,
-    /// Stamped further ahead of our clock than vendors are known to stamp.
+    /// Timestamped further ahead of our clock than vendors are known to do.
     FromTheFuture,
-    /// The same stamp, price and quote as the tick before it.
+    /// The same timestamp, price and quote as the tick before it.
     ExactRepeat,
     /// Too far from the last good price, and not confirmed by the ticks that followed.
     AbsurdJump,
     /// Belongs to a bar that can no longer be revised.
     TooLate,
-    /// Stamped outside the market's session.
+    /// Timestamped outside the market's session.
     OffSession,
-    /// No price was known to measure it against, and those that followed did not confirm it.
+    /// No earlier price was known to compare it with, and the prices that followed did not confirm it.
     Unconfirmed,
-    /// Its price is missing, null or no number.
+    /// The price is missing, null or not a number.
     UnreadablePrice,
-    /// Its bid or ask is no number.
+    /// The bid or ask is not a number.
     UnreadableQuote,
-    /// Its stamp is no instant.
+    /// The timestamp is not an instant.
     UnreadableStamp,
     /// Its price, bid or ask is larger than the tables hold.
     OutOfRange,
-    /// Six decimals cannot hold its price: rounding would change it by more than [`crate::limits::FINE_PRICE_MICROS`] allows.
+    /// Six decimals cannot hold the price: rounding would change it by more than [`crate::limits::FINE_PRICE_MICROS`] allows.
     BeyondScale,
 }
 

@@ -1,4 +1,4 @@
-//! An instant: microseconds since 1970-01-01T00:00:00Z. The only instant that crosses module borders.
+//! An instant: microseconds since 1970-01-01T00:00:00Z. Modules pass no other type of instant to each other.
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Microseconds since the Unix epoch, UTC. Ordered, copied, never a zone: zones enter when a person reads it.
+/// Microseconds since the Unix epoch, UTC. Has no zone: a zone is applied only where an instant is formatted for a person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -55,7 +55,7 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 with offset in `zone`, whole seconds: what people and clients read.
+    /// RFC 3339 in whole seconds with the offset of `zone`, for people and clients.
     pub fn rfc3339(self, zone: chrono_tz::Tz) -> String {
         self.datetime()
             .with_timezone(&zone)
@@ -63,12 +63,12 @@ impl Timestamp {
     }
 }
 
-/// For views: RFC 3339 in UTC instead of a number. Used as `#[serde(serialize_with = "…")]`.
+/// Serializes as RFC 3339 text in UTC instead of a number, for views. Used as `#[serde(serialize_with = "…")]`.
 pub fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
-/// The same for an instant that may be missing.
+/// [`as_text`] for an instant that may be absent.
 pub fn as_text_or_null<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),

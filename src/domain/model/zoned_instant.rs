@@ -1,16 +1,16 @@
-//! An instant as people read it: with the offset of a zone, in whole seconds.
+//! An instant formatted for people: with the offset of a zone, in whole seconds.
 
 use crate::domain::model::Timestamp;
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// An instant that is written and read as RFC 3339 with its offset, whichever program shows it.
+/// An instant that is serialized as RFC 3339 with its offset, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ZonedInstant(DateTime<FixedOffset>);
 
 impl ZonedInstant {
-    /// The instant as it is read in `zone`.
+    /// The instant with the offset of `zone`.
     pub fn new(at: Timestamp, zone: chrono_tz::Tz) -> Self {
         Self(at.datetime().with_timezone(&zone).fixed_offset())
     }

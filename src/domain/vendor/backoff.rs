@@ -1,17 +1,17 @@
 //! The wait before the next attempt: exponential with full jitter, reset only by an accepted price.
 //!
-//! A link that was accepted and then closed proves nothing: a client that reset on *connect* once made 17,000 handshakes a
-//! day. So only an accepted price resets the wait, and even that only [`limits::RECONNECT_FAST`] times in a row: two processes
-//! that displace each other on one key each get a price in between.
+//! A link that was opened and then closed proves nothing: a client that reset its backoff on *connect* once made 17,000 handshakes a day.
+//! So only an accepted price resets the wait, and only [`limits::RECONNECT_FAST`] times in a row: two processes that displace each other on
+//! one key each receive a price in between.
 
 use crate::domain::model::{Timestamp, backoff::delay};
 use crate::limits;
 use std::time::Duration;
 
-/// The waits of one link.
+/// The backoff of one link.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    /// Attempts since the last one that was forgiven.
+    /// Attempts since the last reset.
     failures: u32,
     /// How many short-lived links may still reset the wait.
     fast_left: u32,
@@ -20,7 +20,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet.
+    /// A backoff without failures.
     pub const fn new(now: Timestamp) -> Self {
         Self {
             failures: 0,
@@ -37,7 +37,7 @@ impl Backoff {
         ceiling.mul_f64(if (0.0..1.0).contains(&jitter) { jitter } else { 1.0 })
     }
 
-    /// A link that had delivered an accepted price ended after `lived`: its failures are forgotten, if it earned that.
+    /// Resets the failures after a link with an accepted price ended, having lived for `lived`, unless too many short-lived links did so.
     pub fn forgive(&mut self, lived: Duration, now: Timestamp) {
         let refills = now.since(self.refilled_at).as_secs() / limits::RECONNECT_FAST_REFILL.as_secs();
         if refills > 0 {
@@ -55,7 +55,7 @@ impl Backoff {
         }
     }
 
-    /// Attempts since the last one that was forgiven.
+    /// Attempts since the last reset.
     pub const fn failures(&self) -> u32 {
         self.failures
     }

@@ -1,27 +1,27 @@
-//! The credit budget of polling: how often to poll so that the credits last until the session closes, and whether they will.
+//! The credit budget of polling: the interval at which credits last until the session closes, and whether they suffice.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
 use std::time::Duration;
 
-/// The credits that may be spent.
+/// The credits available to polling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spendable {
     /// Credits that polling may still use today.
     pub left: u32,
     /// Credits used today, for anything.
     pub used: u32,
-    /// Credits that all usable keys have in a day.
+    /// Credits of all usable keys: those used today and those left.
     pub available: u32,
     /// Keys that polling may use today.
     pub keys: u32,
-    /// Between two calls on one key.
+    /// Minimum time between two calls with one key.
     pub spacing: Duration,
-    /// Credits a key has in a minute, and so the most pairs one call may name.
+    /// Credits of a key in a minute, and so the maximum number of pairs in one call.
     pub per_minute: u32,
 }
 
-/// Whether today's plan fits.
+/// A forecast of the day's credits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forecast {
     /// When it was made.
@@ -32,7 +32,7 @@ pub struct Forecast {
     pub expected: u32,
     /// Credits that all usable keys have in a day.
     pub available: u32,
-    /// Prices should be polled, and no credits are left.
+    /// Pairs should be polled and no credits are left.
     pub starved: bool,
 }
 
@@ -43,7 +43,7 @@ impl Forecast {
     }
 }
 
-/// How long to wait between two rounds of polling so many pairs; `None` when there is nothing to spend.
+/// The wait between two rounds of polling `symbols` pairs; `None` when no credits are left.
 pub fn poll_every(budget: Spendable, symbols: u32, remaining: Duration) -> Option<Duration> {
     if budget.keys == 0 || symbols == 0 {
         return None;
@@ -63,7 +63,7 @@ pub fn poll_every(budget: Spendable, symbols: u32, remaining: Duration) -> Optio
     Some(lasting.max(spaced).max(by_minute).max(limits::POLL_FASTEST))
 }
 
-/// Credits that rounds of polling at this pace will use until the session closes.
+/// The credits that polling at this interval uses until the session closes.
 pub fn cost(every: Duration, symbols: u32, remaining: Duration) -> u32 {
     let rounds = remaining.as_millis().checked_div(every.as_millis().max(1)).unwrap_or(0);
     u32::try_from(rounds).unwrap_or(u32::MAX).saturating_mul(symbols)

@@ -1,10 +1,11 @@
-//! The cadence of one pair's accepted prices, learned per half-hour of the day, and when their absence is silence.
+//! The cadence of one pair's accepted prices, learned per half-hour of the day, and the silence that is judged against it.
 //!
-//! *Heard* (any price, whatever the judgement) proves the link; only *accepted* prices teach the cadence and end the pair's silence.
+//! A price that is *heard* (received, whatever its judgement) proves the link; only an *accepted* price teaches the cadence and ends the
+//! pair's silence.
 //!
-//! Silence is judged against the 99th percentile of the gaps seen in the same half-hour: twice that is noticed. A quiet pair
-//! is not a dead link, so each silence that a new link did not end doubles the patience. Outside the session nothing is
-//! expected, and the wait for a session's first price is learned apart, because it is longer on many mornings.
+//! A silence is noticed after twice the 99th percentile of the gaps in the same half-hour. A quiet pair is not a dead link, so each silence
+//! that a new link did not end doubles the patience. Outside the session no price is expected. The wait for a session's first price is
+//! learned separately, because it is longer on many mornings.
 
 use crate::domain::model::{Price, Session, Sessions, Timestamp};
 use crate::limits;
@@ -12,12 +13,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why prices that do come are not to be trusted.
+/// Why the prices that come are suspicious.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Suspicion {
-    /// Many in a row over a long time, and never another value.
+    /// The same value many times in a row over a long time.
     Frozen,
-    /// Far fewer than this half-hour usually has.
+    /// Far fewer prices than usual in this half-hour.
     Collapsed,
 }
 
@@ -31,43 +32,43 @@ impl Suspicion {
     }
 }
 
-/// A price and its quote: what a frozen feed repeats.
+/// A price and its quote, which a frozen feed repeats.
 pub type Quote = (Price, Option<Price>, Option<Price>);
 
-/// A stretch without prices.
+/// A period without prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
-    /// When it is long enough to be noticed.
+    /// When the silence is long enough to be noticed.
     pub noticed_at: Timestamp,
-    /// How long that takes after the last accepted price.
+    /// How long after the last price it is noticed.
     pub patience: Duration,
 }
 
-/// The learned rhythm of one pair.
+/// The learned cadence of one pair.
 #[derive(Debug, Clone)]
 pub struct Cadence {
     sessions: Arc<dyn Sessions>,
-    /// What a busy machine may add to a gap between prices.
+    /// The delay that a busy machine may add to a gap between prices.
     jitter: Duration,
-    /// The session that runs or comes next, by which edition of the calendar, and since when that is known.
+    /// The current or next session; the edition of the calendar that it comes from, and when it was looked up.
     session: Option<Session>,
     known_by: (u64, Timestamp),
     half_hours: BTreeMap<i64, Gaps>,
     whole_day: Gaps,
     openings: Gaps,
-    /// When a price was last accepted, and when one was last heard.
+    /// When a price was last accepted, and when one was last received.
     last_at: Option<Timestamp>,
     heard_at: Option<Timestamp>,
-    /// Since when an unbroken link has been watching.
+    /// Since when an uninterrupted link has delivered the pair.
     watching_since: Option<Timestamp>,
-    /// Silences in a row that a new link did not end.
+    /// Consecutive silences that a new link did not end.
     strikes: u32,
     same: Option<(Quote, Timestamp, u32)>,
     recent: VecDeque<Timestamp>,
 }
 
 impl Cadence {
-    /// Nothing learned yet. `jitter` is added to every patience.
+    /// A cadence without observations. `jitter` is added to every patience.
     pub fn new(sessions: Arc<dyn Sessions>, jitter: Duration) -> Self {
         Self {
             sessions,
@@ -91,7 +92,7 @@ impl Cadence {
         self.watching_since = Some(now);
     }
 
-    /// Market time broke: it is watched from `now` on, if it was.
+    /// Market time is discontinuous: a watched pair is watched from `now` on.
     pub fn broken(&mut self, now: Timestamp) {
         self.watching_since = self.watching_since.map(|_| now);
         self.last_at = self.last_at.filter(|at| *at <= now);
@@ -100,13 +101,13 @@ impl Cadence {
         self.session = None;
     }
 
-    /// The link is gone, or was given up as silent.
+    /// The link ended; `silent` if it was given up for its silence.
     pub fn unwatch(&mut self, silent: bool) {
         self.watching_since = None;
         self.strikes = self.strikes.saturating_add(u32::from(silent));
     }
 
-    /// A price arrived, and is not judged yet.
+    /// A price arrived and is not judged yet.
     pub fn heard(&mut self, quote: Quote, now: Timestamp) {
         self.strikes = 0;
         self.heard_at = Some(now);
@@ -116,7 +117,7 @@ impl Cadence {
         };
     }
 
-    /// So many prices were accepted since this was said last, the last of them at `now`.
+    /// `count` more prices were accepted, the last of them at `now`.
     pub fn accepted(&mut self, count: u64, now: Timestamp) {
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(limits::CADENCE_GAPS);
         let Some(session) = self.session_at(now).filter(|session| session.contains(now)) else {
@@ -141,14 +142,14 @@ impl Cadence {
         }
     }
 
-    /// The pair's silence that now is or may come, after its last accepted price; `None` while the pair is not watched or where the
-    /// session ends before it is noticed.
+    /// The pair's current or coming silence, after its last accepted price; `None` while the pair is not watched, or if the session ends
+    /// before the silence is noticed.
     #[must_use]
     pub fn silence(&mut self, now: Timestamp) -> Option<Silence> {
         self.silence_after(self.last_at, now)
     }
 
-    /// The same from the last price that was heard: as long as any comes, the link is none to be given up.
+    /// The silence after the last received price, accepted or not: while any price comes, the link is not given up.
     #[must_use]
     pub fn stillness(&mut self, now: Timestamp) -> Option<Silence> {
         self.silence_after(self.last_at.max(self.heard_at), now)
@@ -164,7 +165,7 @@ impl Cadence {
         (noticed_at < session.closes).then_some(Silence { noticed_at, patience })
     }
 
-    /// The 99th percentile of the gaps between prices around `at`, as far as it is known.
+    /// The 99th percentile of the gaps between prices around `at`, once it is learned.
     pub fn p99(&self, at: Timestamp) -> Option<Duration> {
         self.half_hours
             .get(&half_hour(at))
@@ -172,7 +173,7 @@ impl Cadence {
             .or_else(|| self.whole_day.learned_p99())
     }
 
-    /// Whether the prices that do come look wrong.
+    /// Whether the prices that come look wrong.
     pub fn suspicion(&self, now: Timestamp) -> Option<Suspicion> {
         let (_, since, count) = self.same?;
         let (_, last) = self.watching_since.zip(self.heard_at)?;
@@ -187,7 +188,7 @@ impl Cadence {
         self.last_at
     }
 
-    /// Fewer than a tenth of the usual prices in a span that was watched whole and lies in the session.
+    /// Whether a span that was watched entirely and lies in the session had fewer than a tenth of the usual prices.
     fn has_collapsed(&self, now: Timestamp) -> bool {
         let start = now - limits::CADENCE_RATE_SPAN;
         let whole = self
@@ -205,7 +206,7 @@ impl Cadence {
         usual >= limits::COLLAPSE_USUAL_MIN && u128::try_from(seen).unwrap_or(0).saturating_mul(10) < usual
     }
 
-    /// So many prices came in this time, one after the other.
+    /// Learns `count` equal gaps that add up to `time`.
     fn learn_gaps(&mut self, from: Timestamp, time: Duration, count: usize) {
         let gap = u32::try_from(count).ok().and_then(|count| time.checked_div(count));
         for gap in std::iter::repeat_n(gap.unwrap_or(time), count) {
@@ -214,14 +215,14 @@ impl Cadence {
         }
     }
 
-    /// Twice the longest usual wait after a price at `base`; a bounded default before that is learned.
+    /// Twice the 99th percentile of the gaps after a price at `base`; a default before that is learned.
     pub fn usual(&self, base: Timestamp) -> Duration {
         let unlearned = limits::SILENCE_UNLEARNED;
         let usual = self.p99(base).map_or(unlearned, |p99| p99.saturating_mul(2));
         if half_hour(base) == half_hour(base + usual) {
             return usual;
         }
-        // The next half-hour may be a quieter one.
+        // The next half-hour may be quieter.
         usual.max(self.p99(base + usual).map_or(unlearned, |p99| p99.saturating_mul(2)))
     }
 
@@ -254,7 +255,7 @@ impl Cadence {
     }
 }
 
-/// Which half-hour of the UTC day.
+/// The half-hour of the UTC day.
 const fn half_hour(at: Timestamp) -> i64 {
     at.secs().rem_euclid(86_400) / 1_800
 }
@@ -265,12 +266,12 @@ struct Gaps {
     ring: VecDeque<Duration>,
     total: Duration,
     p99: Duration,
-    /// How many came since the percentile was read.
+    /// How many gaps were added since the percentile was computed.
     unsorted: u32,
 }
 
 impl Gaps {
-    /// The 99th percentile, once enough gaps are known.
+    /// The 99th percentile, once there are enough gaps.
     fn learned_p99(&self) -> Option<Duration> {
         (self.ring.len() >= limits::CADENCE_LEARNED).then_some(self.p99)
     }

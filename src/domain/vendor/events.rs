@@ -1,5 +1,5 @@
-//! The vendor's WebSocket from its own side: what a client says as the vendor reads it, what it is told as the vendor writes it.
-//! The simulated vendor and our own surface for the vendor's clients speak it alike.
+//! The vendor's WebSocket protocol from the server's side: parses what clients send, encodes what the vendor sends. Shared by the simulated
+//! vendor and by our own interface for the vendor's clients.
 
 use crate::domain::model::{Price, Symbol};
 use crate::domain::vendor::currencies;
@@ -9,25 +9,25 @@ use serde_json::{Value, json};
 pub const HEARTBEAT: &str = r#"{"event":"heartbeat","status":"ok"}"#;
 /// The answer to a reset.
 pub const RESET: &str = r#"{"event":"reset-status","status":"ok"}"#;
-/// The complaint about an event that is not understood.
+/// The error text for an event that cannot be parsed.
 pub const NOT_RECOGNIZED: &str =
     "The event was not recognized. Allowed actions are subscribe, unsubscribe, reset, heartbeat.";
 
-/// What a client asks on the WebSocket.
+/// A request of a client on the WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamAction {
-    /// To be told the prices of these names.
+    /// Subscribe to these symbols.
     Subscribe(Vec<String>),
-    /// Not to be told them any longer.
+    /// Unsubscribe from these symbols.
     Unsubscribe(Vec<String>),
-    /// To be told nothing.
+    /// Drop all subscriptions.
     Reset,
-    /// To be answered.
+    /// A heartbeat, to be answered.
     Heartbeat,
 }
 
 impl StreamAction {
-    /// Reads what a client said; none when it is not understood.
+    /// Parses a client's message; `None` if it is not a known action.
     pub fn read(text: &str) -> Option<Self> {
         let said: Value = serde_json::from_str(text).ok()?;
         match said.get("action")?.as_str()? {
@@ -40,7 +40,7 @@ impl StreamAction {
     }
 }
 
-/// The names of `params.symbols`: a comma list, or a list of texts or of objects with a `symbol`.
+/// The symbols of `params.symbols`: a comma-separated list, or a list of texts or of objects with a `symbol`.
 fn symbol_names(said: &Value) -> Vec<String> {
     match said.pointer("/params/symbols") {
         Some(Value::String(list)) => list
@@ -60,23 +60,23 @@ fn symbol_names(said: &Value) -> Vec<String> {
     }
 }
 
-/// The pair a vendor's name means: spelled with a slash, an exchange after a colon set aside.
+/// Parses a symbol in the vendor's spelling: with a slash, and optionally `:` and an exchange, which is ignored.
 fn parse_known(name: &str) -> Option<Symbol> {
     let pair = name.split_once(':').map_or(name, |(pair, _)| pair);
     pair.parse().ok().filter(|symbol: &Symbol| symbol.as_str() == pair)
 }
 
-/// The names for which an action worked, and those for which it did not.
+/// The symbols for which an action succeeded, and those for which it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sorted {
-    /// The pairs for which it worked.
+    /// The pairs for which it succeeded.
     pub good: Vec<Symbol>,
-    /// The names for which it did not.
+    /// The symbols for which it failed.
     pub bad: Vec<String>,
 }
 
 impl Sorted {
-    /// Sorts `names` by whether they are pairs for which `works` holds.
+    /// Splits `names` into pairs for which `works` holds, and the rest.
     pub fn of(names: Vec<String>, mut works: impl FnMut(Symbol) -> bool) -> Self {
         let mut sorted = Self::default();
         for name in names {
@@ -88,7 +88,7 @@ impl Sorted {
         sorted
     }
 
-    /// The answer: a subscribe-status or an unsubscribe-status.
+    /// The answer: a `subscribe-status` or `unsubscribe-status` event.
     pub fn status(&self, event: &str, empty: Empty) -> String {
         let status = match (self.good.as_slice(), self.bad.as_slice()) {
             (_, []) => "ok",
@@ -115,18 +115,18 @@ impl Sorted {
     }
 }
 
-/// How empty lists of a status are written.
+/// How an empty list is written in a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
     /// `[]`.
     List,
     /// `null`.
     Null,
-    /// Not at all.
+    /// Omitted.
     Missing,
 }
 
-/// A price event: its stamp in Unix seconds, its price as it is to stand there, a bid and an ask where there are any.
+/// A price event: timestamp in Unix seconds, price as the given text, bid and ask if present.
 pub fn price(symbol: &Symbol, stamp: i64, price: &str, bid: Option<Price>, ask: Option<Price>) -> String {
     let mut text = price_head(symbol);
     text += &format!(",\"timestamp\":{stamp},\"price\":{price}");
@@ -139,7 +139,7 @@ pub fn price(symbol: &Symbol, stamp: i64, price: &str, bid: Option<Price>, ask: 
     text
 }
 
-/// The part of a price event before its stamp, its brace still open.
+/// The part of a price event before its timestamp; the JSON object is left open.
 pub fn price_head(symbol: &Symbol) -> String {
     let (base, quote) = currencies(symbol);
     let [symbol, base, quote] = [symbol.as_str(), base, quote].map(|text| Value::from(text).to_string());
@@ -149,7 +149,7 @@ pub fn price_head(symbol: &Symbol) -> String {
     )
 }
 
-/// Said when a client sent too many events, or one that is not understood.
+/// Sent to a client that sent too many events, or one that cannot be parsed.
 pub fn processing_error(message: &str) -> String {
     json!({"event": "message-processing", "status": "error", "messages": [message]}).to_string()
 }

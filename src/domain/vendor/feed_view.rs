@@ -4,22 +4,22 @@ use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::vendor::{Status, Suspicion};
 use std::time::Duration;
 
-/// The whole link.
+/// The state of the link and its pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedView {
     /// `idle`, `connecting`, `confirming`, `live`, `silent` or `waiting`.
     pub state: &'static str,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: Timestamp,
-    /// Handshakes that succeeded.
+    /// Successful handshakes.
     pub connections_total: u64,
-    /// When anything last came.
+    /// When any frame last came.
     pub last_frame_at: Option<Timestamp>,
     /// When a price last came.
     pub last_price_at: Option<Timestamp>,
     /// Why the last link ended.
     pub last_cause: Option<String>,
-    /// The plan streams none of the pairs: they are refused, though a later attempt will ask again.
+    /// The key's plan streams none of the pairs. A later attempt subscribes them again.
     pub refused_all: bool,
     /// Each pair.
     pub symbols: Vec<SubscriptionView>,
@@ -30,31 +30,31 @@ pub struct FeedView {
 pub struct SubscriptionView {
     /// The pair.
     pub symbol: Symbol,
-    /// Asked, confirmed or refused.
+    /// Pending, confirmed or refused.
     pub status: Status,
-    /// When a price of it was last accepted.
+    /// When one of its prices was last accepted.
     pub last_price_at: Option<Timestamp>,
-    /// Its learned 99th-percentile gap between accepted prices.
+    /// The learned 99th percentile of the gaps between its accepted prices.
     pub gap_p99: Option<Duration>,
-    /// Twice that, or a default before it is learned: how old its last price may be.
+    /// The allowed age of its last price: twice `gap_p99`, or a default before that is learned.
     pub patience: Duration,
     /// Accepted prices are overdue.
     pub silent: bool,
-    /// Prices come, and none is accepted.
+    /// Prices come, but none is accepted.
     pub unaccepted: bool,
-    /// Prices come, and look wrong.
+    /// Why the prices that come look wrong.
     pub suspicion: Option<Suspicion>,
 }
 
 impl SubscriptionView {
-    /// Whether the link brings prices of the pair that are accepted.
+    /// Whether the link delivers prices of the pair that are accepted.
     pub fn brings_prices(&self) -> bool {
         self.status == Status::Confirmed && !self.silent && !self.unaccepted
     }
 }
 
 impl FeedView {
-    /// A link before prices were first wanted.
+    /// The view of a link that was never started.
     pub const fn idle(now: Timestamp) -> Self {
         Self {
             state: "idle",
@@ -68,24 +68,24 @@ impl FeedView {
         }
     }
 
-    /// Whether the link is up, and the prices of every pair it brings are overdue: one quiet pair does not make the link silent.
+    /// Whether the link is up and the prices of every confirmed pair are overdue. One quiet pair does not make the link silent.
     pub fn all_silent(&self) -> bool {
         let mut brought = self.symbols.iter().filter(|line| line.status == Status::Confirmed);
         self.state == "silent" && brought.all(|line| line.silent)
     }
 }
 
-/// Whether prices are overdue, as it is reported: from when those of every pair are until one is accepted or the link is stopped. A
-/// silent link is ended and opened anew; that proves nothing.
+/// Decides what to report about silence: overdue from when every pair's prices are, until one is accepted or the link is stopped. A silent
+/// link is closed and opened again; that alone changes nothing.
 #[derive(Debug, Default)]
 pub struct SilenceReport {
-    /// What was reported last; `None` at a start, when an earlier incarnation may have reported anything.
+    /// The last report; `None` after a start, when an earlier incarnation may have reported either.
     reported: Option<bool>,
     since: Option<Timestamp>,
 }
 
 impl SilenceReport {
-    /// What is to be reported after this view: prices are overdue (`true`) or come again (`false`); `None` when nothing changed.
+    /// The report to make after this view: prices are overdue (`true`) or come again (`false`); `None` when nothing changed.
     #[must_use]
     pub fn note_view(&mut self, view: &FeedView, now: Timestamp) -> Option<bool> {
         let accepted = view.symbols.iter().any(|line| line.last_price_at > self.since);

@@ -1,4 +1,4 @@
-//! One API key: what was used of it, and when it may be used again.
+//! One API key: its usage, and when it may be used again.
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeyState, KeyView, Purpose, Trouble};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Which key: its group and its number in it. Shown as `G1_3`.
+/// The identity of a key: its group, and its number in the group. Shown as `G1_3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeySlot {
     /// From 1.
@@ -40,38 +40,38 @@ impl FromStr for KeySlot {
     }
 }
 
-/// A text that names no key.
+/// The text does not name a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} names no key: write its group and number, such as G1_3; `candela keys` lists them")]
 pub struct KeySlotError(String);
 
-/// What the vendor allows on one key.
+/// The vendor's limits for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyPolicy {
-    /// Between two calls.
+    /// Minimum time between two calls.
     pub spacing: Duration,
-    /// Credits in any sixty seconds.
+    /// Credits in any 60 seconds.
     pub per_minute: u32,
     /// Credits in a UTC day.
     pub per_day: u32,
 }
 
-/// What is remembered of a key across restarts.
+/// The usage of a key that survives restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUse {
-    /// The UTC day.
+    /// The UTC day of the last use.
     pub day: NaiveDate,
     /// The key.
     pub slot: KeySlot,
-    /// Credits used that day.
+    /// Credits used on that day.
     pub calls: u32,
-    /// Credits used in the sixty seconds up to the last use.
+    /// Credits used in the 60 seconds up to the last use.
     pub minute: u32,
-    /// The last use.
+    /// When it was last used.
     pub last_at: Timestamp,
 }
 
-/// What the vendor says of one of its minutes, and what we have used of it since.
+/// The vendor's count of one of its minutes, and our usage since.
 #[derive(Debug, Clone, Copy)]
 struct VendorMinute {
     starts: Timestamp,
@@ -87,26 +87,26 @@ pub(crate) struct Key {
     pub(super) used_day: u32,
     calls_total: u64,
     last_at: Option<Timestamp>,
-    /// Leased, and not yet answered.
+    /// Leased and not answered yet.
     out: bool,
-    /// Credits of the last minute: when, and how many.
+    /// Recent uses: when, and how many credits.
     recent: VecDeque<(Timestamp, u32)>,
     cooling_until: Option<(Timestamp, &'static str)>,
     /// When the vendor last saw the key in a handshake of the link.
     handshake_at: Option<Timestamp>,
-    /// That link delivered a price: the vendor serves the key.
+    /// Whether that link delivered a price, so that the vendor is known to serve the key.
     link_served: bool,
-    /// The vendor refused handshakes on the key: until when, and why. They cost no credits, and are refused for reasons of their own.
+    /// Until when the vendor refuses handshakes with the key, and why. Handshakes cost no credits and are refused for their own reasons.
     link_cooling_until: Option<(Timestamp, &'static str)>,
-    /// The vendor asked that the key be used for nothing before then.
+    /// Until when the vendor asked that the key not be used at all.
     barred_until: Option<Timestamp>,
-    /// When the vendor said that it does not know the key.
+    /// When the vendor reported the key as unknown.
     pub(super) retired_at: Option<Timestamp>,
-    /// An operator took it out of use: only an operator, or a restart of the process, brings it back.
+    /// Whether an operator withdrew it. Only an operator, or a restart of the process, brings it back.
     pub(super) withdrawn: bool,
-    /// The plan of this key streams nothing.
+    /// Whether the key's plan streams nothing.
     pub(super) no_link: bool,
-    /// The vendor's account of a minute.
+    /// The vendor's count of the current minute.
     vendor: Option<VendorMinute>,
 }
 
@@ -114,7 +114,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 impl Key {
-    /// `used` is what an earlier run left of it.
+    /// A key with the usage that an earlier run recorded.
     pub(crate) fn new(slot: KeySlot, used: Option<&KeyUse>, now: Timestamp) -> Self {
         let mut key = Self {
             slot,
@@ -142,12 +142,12 @@ impl Key {
         key
     }
 
-    /// Whether the link may be opened with it, sooner or later.
+    /// Whether the key may ever open the link: it is neither out of use nor without streams.
     pub(super) const fn may_link(&self) -> bool {
         !self.is_out() && !self.no_link
     }
 
-    /// Used for so many credits.
+    /// Leases the key for `credits` credits.
     pub(crate) fn take(&mut self, credits: u32, now: Timestamp) -> KeySlot {
         self.used_day = self.used_day.saturating_add(credits);
         self.calls_total = self.calls_total.saturating_add(1);
@@ -161,7 +161,7 @@ impl Key {
         self.slot
     }
 
-    /// The call is over. The vendor saw it at some time since the lease: what must lie between calls is counted from now.
+    /// The call ended. The vendor saw it at some time since the lease, so spacing is counted from now.
     pub(crate) fn answered(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.out) {
             self.last_at = Some(now);
@@ -171,7 +171,7 @@ impl Key {
         }
     }
 
-    /// The vendor refused a call.
+    /// The vendor refused a call with this key.
     pub(crate) fn refused(&mut self, purpose: Purpose, trouble: Trouble, now: Timestamp) {
         let cooling = match purpose {
             Purpose::Link => &mut self.link_cooling_until,
@@ -186,12 +186,12 @@ impl Key {
         }
     }
 
-    /// The vendor asked that the key be left alone so long.
+    /// The vendor asked that the key not be used for `wait`.
     pub(crate) fn bar(&mut self, wait: Duration, now: Timestamp) {
         self.barred_until = self.barred_until.max(Some(now + wait));
     }
 
-    /// The vendor saw the key in a handshake.
+    /// The vendor saw the key in a handshake of the link.
     pub(super) fn handshaken(&mut self, now: Timestamp) {
         self.handshake_at = Some(now);
         self.link_served = false;
@@ -202,8 +202,8 @@ impl Key {
         self.link_served = true;
     }
 
-    /// The earliest instant at which the link may try this key, and what stands in the way until then. `again`: no other key is
-    /// ready, so one that served the link until it ended is tried again at once.
+    /// The earliest instant at which the link may use this key, and the reason for the wait. `again`: no other key is ready, so a key whose
+    /// link delivered a price ignores the spacing of handshakes.
     pub(super) fn link_ready_at(&self, policy: KeyPolicy, again: bool, now: Timestamp) -> (Timestamp, &'static str) {
         let handshake_at = self.handshake_at.filter(|_| !(again && self.link_served));
         let spaced = handshake_at.map(|at| (at + policy.spacing, "spacing"));
@@ -215,7 +215,7 @@ impl Key {
             .unwrap_or((now, "ready"))
     }
 
-    /// The vendor's own account of the current minute.
+    /// Applies the vendor's own count of the current minute.
     pub(super) fn believe(&mut self, used: Option<u32>, left: Option<u32>, now: Timestamp) {
         if used.is_some() || left.is_some() {
             let starts = now.floor(MINUTE);
@@ -224,7 +224,7 @@ impl Key {
         }
     }
 
-    /// What to remember across restarts.
+    /// The usage to record for the next start.
     pub(super) fn used(&self) -> Option<KeyUse> {
         let last_at = self.last_at?;
         let minute = self.recent.iter().filter(|(at, _)| last_at.since(*at) < MINUTE);
@@ -237,7 +237,7 @@ impl Key {
         })
     }
 
-    /// A new UTC day forgets what was used.
+    /// Applies the passage of time: a new UTC day resets the day's usage and retired keys; cooling ends.
     pub(super) fn turn_day(&mut self, now: Timestamp) {
         let today = now.datetime().date_naive();
         if today > self.day {
@@ -253,7 +253,7 @@ impl Key {
         }
     }
 
-    /// Stamps that lie ahead were made by a clock that was ahead: they count as of now.
+    /// Treats instants in the future as now: they were recorded by a clock that was ahead.
     fn set_back(&mut self, now: Timestamp, today: NaiveDate) {
         self.day = self.day.min(today);
         self.last_at = self.last_at.map(|at| at.min(now));
@@ -270,7 +270,7 @@ impl Key {
         }
     }
 
-    /// Whether the vendor refused it, or an operator took it out of use.
+    /// Whether the vendor refused the key, or an operator withdrew it.
     pub(super) const fn is_out(&self) -> bool {
         self.withdrawn || self.retired_at.is_some()
     }
@@ -279,7 +279,7 @@ impl Key {
         !self.is_out() && self.cooling_until.is_none_or(|(_, why)| why != "day_spent")
     }
 
-    /// The earliest instant at which this key may be used for so many credits, and what stands in the way until then.
+    /// The earliest instant at which the key may be used for `credits` credits, and the reason for the wait.
     pub(super) fn ready_at(&mut self, policy: KeyPolicy, credits: u32, now: Timestamp) -> (Timestamp, &'static str) {
         while self.recent.front().is_some_and(|(at, _)| now.since(*at) >= MINUTE) {
             self.recent.pop_front();

@@ -1,4 +1,4 @@
-//! The pool of API keys: which key may be used now, and when to ask again (invariant K1).
+//! The pool of API keys: which key may be used now, and otherwise when to ask again (invariant K1).
 //!
 //! ```text
 //!            leased            spacing over
@@ -6,20 +6,21 @@
 //!     │ the minute is spent ► cooling ── next minute ──► ready
 //!     │ the day is spent    ► spent   ── next UTC day ─► ready
 //!     │ 401, 403            ► retired ── next UTC day ─► ready
-//!     │ an operator says so ► retired ── an operator says so ─► ready
+//!     │ withdrawn by an operator ──► retired ── revived by an operator ─► ready
 //! ```
 //!
-//! A refused key is one the vendor does not know, or no longer: it is asked once a day at the most. When that leaves no key at
-//! all, the vendor may be the one who is wrong: the key that was refused first is tried again every quarter of an hour.
+//! A key that the vendor refuses as unknown is retired and used once a day at most. When every key is retired, the vendor may be wrong: the
+//! key that was refused first is tried again every quarter of an hour.
 //!
-//! Where the vendor says with `Retry-After` how long to stay away, that holds instead: a key that it refused (429) is
-//! suspended and the next is tried; for trouble of its own (503) no request is made before then.
+//! A `Retry-After` of the vendor takes precedence: a key that it refused (429) is suspended for that time and the next key is used; after a
+//! fault of the vendor's own (503) no request is made before then.
 //!
-//! Handshakes of the link keep the spacing among themselves, like calls do: the next key is tried. Only where no other key is
-//! ready, one whose link delivered a price may open the next link at once.
+//! Handshakes of the link keep the spacing among themselves, as calls do; the next handshake uses the next key. If no other key is ready, a
+//! key whose link delivered a price may open the next link at once.
 //!
-//! Keys rotate across groups, then within them. The link holds a key of its own that REST calls use only when there is no
-//! other; a part of the day is kept for backfill, which heals what polling cannot. The pool knows slots, never a key's text.
+//! Keys rotate across groups, then within them. The link holds a key of its own, which REST calls use only when no other key is ready for
+//! the rest of the day. Part of each day's credits is reserved for backfill, which fills what polling cannot. The pool knows slots, never a
+//! key's text.
 
 use crate::domain::vendor::{
     DAY, Disposition, Key, KeyPolicy, KeySlot, KeyUse, KeyView, Spendable, Trouble, key::next_day,
@@ -30,20 +31,20 @@ use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a key is wanted for.
+/// The purpose of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// The WebSocket: costs no credits, but at most one connection a key.
+    /// The WebSocket: costs no credits; at most one connection per key.
     Link,
-    /// A price over REST.
+    /// Prices over REST.
     Poll,
     /// Missing bars over REST.
     Backfill,
-    /// Bars over REST to compare ours with: leaves as much to backfill as polling does.
+    /// Bars over REST, to compare with ours. Leaves the same reserve for backfill as polling does.
     Compare,
 }
 
-/// No key now.
+/// No key may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no key may be used before {at} ({reason})")]
 pub struct NoLease {
@@ -53,7 +54,7 @@ pub struct NoLease {
     pub reason: &'static str,
 }
 
-/// The machine.
+/// The key pool.
 #[derive(Debug, Clone)]
 pub struct Pool {
     policy: KeyPolicy,
@@ -62,16 +63,16 @@ pub struct Pool {
     turn: usize,
     /// The key that the link holds.
     link: Option<KeySlot>,
-    /// The key that is tried again after every one was refused.
+    /// The key that is being tried after every key was refused.
     trying: Option<KeySlot>,
-    /// Until when the vendor's WebSocket, in trouble itself, asked to be left alone.
+    /// Until when the vendor's WebSocket, because of its own fault, asked not to be contacted.
     link_away_until: Option<Timestamp>,
-    /// The same of its REST interface.
+    /// Until when its REST interface asked the same.
     rest_away_until: Option<Timestamp>,
 }
 
 impl Pool {
-    /// Fresh keys. `used` is what an earlier run of today left.
+    /// A pool with the usage that an earlier run recorded.
     pub fn new(mut slots: Vec<KeySlot>, policy: KeyPolicy, used: &[KeyUse], now: Timestamp) -> Self {
         slots.sort_by_key(|slot| (slot.number, slot.group)); // G1_1, G2_1, G1_2, …: the rotation goes across groups first
         slots.dedup();
@@ -90,7 +91,7 @@ impl Pool {
         }
     }
 
-    /// A key for `credits` credits, used up by this call; for the link, a key it holds until it asks for another.
+    /// Leases a key and spends `credits` credits of it. A key for the link costs none and is held until the link's next lease.
     ///
     /// # Errors
     /// [`NoLease`] with the instant at which to ask again.
@@ -135,7 +136,7 @@ impl Pool {
         }
     }
 
-    /// What time alone changes: a new UTC day, or one more try after every key was refused. Returns the key of that try.
+    /// Applies the passage of time: a new UTC day, or one more try after every key was refused. Returns the key to try.
     pub fn turn(&mut self, now: Timestamp) -> Option<KeySlot> {
         for key in &mut self.keys {
             key.turn_day(now);
@@ -148,14 +149,14 @@ impl Pool {
         self.trying
     }
 
-    /// When a key is tried again, if every one that is in use is refused.
+    /// When a key is tried again, if every key that is not withdrawn is refused.
     pub fn retry_at(&self) -> Option<Timestamp> {
         let in_use = self.keys.iter().filter(|key| !key.withdrawn);
         let refused: Option<Vec<Timestamp>> = in_use.map(|key| key.retired_at).collect();
         Some(refused?.into_iter().max()? + limits::KEYS_RETRY)
     }
 
-    /// The vendor served this key. If that was the try after every key had been refused, the vendor was wrong about all of them.
+    /// The vendor served this key. If it was the try after every key had been refused, all refusals are dropped.
     pub fn served(&mut self, slot: KeySlot) {
         if self.trying == Some(slot) {
             self.trying = None;
@@ -163,21 +164,21 @@ impl Pool {
         }
     }
 
-    /// This key was refused for good at that time, as far as an earlier incarnation knew.
+    /// Restores the refusal of a key from an earlier incarnation of the actor.
     pub fn retire(&mut self, slot: KeySlot, at: Timestamp) {
         if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
             key.retired_at = Some(at);
         }
     }
 
-    /// An operator takes this key out of use. A link that was opened with it stays until it ends.
+    /// An operator withdraws this key. A link that it opened stays until it ends.
     pub fn withdraw(&mut self, slot: KeySlot) {
         if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
             key.withdrawn = true;
         }
     }
 
-    /// An operator has this key used again; `false` when it was neither refused nor taken out of use.
+    /// An operator makes this key usable again; `false` when it was neither refused nor withdrawn.
     pub fn revive(&mut self, slot: KeySlot) -> bool {
         let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot && key.is_out()) else {
             return false;
@@ -187,18 +188,18 @@ impl Pool {
         true
     }
 
-    /// The keys that an operator took out of use.
+    /// The keys that an operator withdrew.
     pub fn withdrawn(&self) -> BTreeSet<KeySlot> {
         let out = self.keys.iter().filter(|key| key.withdrawn);
         out.map(|key: &Key| key.slot).collect()
     }
 
-    /// Every key.
+    /// All keys.
     pub fn slots(&self) -> impl Iterator<Item = KeySlot> {
         self.keys.iter().map(|key| key.slot)
     }
 
-    /// The keys that are refused, each with when it was.
+    /// The refused keys, with the instant of the refusal.
     pub fn retired(&self) -> BTreeMap<KeySlot, Timestamp> {
         self.keys
             .iter()
@@ -206,7 +207,7 @@ impl Pool {
             .collect()
     }
 
-    /// The call for which this key was leased is over, however it went.
+    /// The call for which this key was leased ended, with any result.
     pub fn answered(&mut self, slot: KeySlot, now: Timestamp) {
         if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
             key.answered(now);
@@ -227,8 +228,8 @@ impl Pool {
         }
     }
 
-    /// The vendor refused a call on this key, and may have said how long to stay away: with this key, or, when the trouble is its
-    /// own, with any.
+    /// The vendor refused a call with this key, perhaps with a time to wait: for this key, or for all keys when the fault is the vendor's
+    /// own.
     pub fn turned_away(
         &mut self,
         slot: KeySlot,
@@ -255,7 +256,7 @@ impl Pool {
         }
     }
 
-    /// The vendor refused a call on this key.
+    /// The vendor refused a call with this key.
     pub fn refused(&mut self, slot: KeySlot, purpose: Purpose, trouble: Trouble, now: Timestamp) {
         let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
             return;
@@ -263,7 +264,7 @@ impl Pool {
         key.refused(purpose, trouble, now);
     }
 
-    /// The vendor's own account of the current minute: believed over ours, because others may use the key as well.
+    /// Applies the vendor's own count of the current minute. It takes precedence over ours, because others may use the key as well.
     pub fn credits(&mut self, slot: KeySlot, used: Option<u32>, left: Option<u32>, now: Timestamp) {
         let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
             return;
@@ -271,12 +272,12 @@ impl Pool {
         key.believe(used, left, now);
     }
 
-    /// What to remember of a key across restarts.
+    /// The usage of a key to record for the next start.
     pub fn used(&self, slot: KeySlot) -> Option<KeyUse> {
         self.keys.iter().find(|key| key.slot == slot)?.used()
     }
 
-    /// Credits that all keys together still have today.
+    /// Credits that remain today for all keys together.
     pub fn left_today(&self) -> u32 {
         self.keys
             .iter()
@@ -290,7 +291,7 @@ impl Pool {
             .fold(0, u32::saturating_add)
     }
 
-    /// What polling may still spend today.
+    /// The credits that polling may still spend today.
     pub fn spendable(&self) -> Spendable {
         let of_link = self
             .keys
@@ -298,7 +299,7 @@ impl Pool {
             .filter(|key| Some(key.slot) == self.link && key.usable_today())
             .count();
         let usable = self.usable();
-        // The link's own key is not polled with while there is another.
+        // Polling does not use the link's key while there is another.
         let polling = if usable > of_link {
             usable.saturating_sub(of_link)
         } else {
@@ -315,12 +316,12 @@ impl Pool {
         }
     }
 
-    /// How many keys may be used today.
+    /// The number of keys that may be used today.
     pub fn usable(&self) -> usize {
         self.keys.iter().filter(|key| key.usable_today()).count()
     }
 
-    /// Each key as it is shown.
+    /// Each key as `/status` shows it.
     pub fn view(&self, now: Timestamp) -> Vec<KeyView> {
         self.keys
             .iter()
@@ -328,13 +329,13 @@ impl Pool {
             .collect()
     }
 
-    /// The part of the day that is kept for backfill.
+    /// The day's credits that are reserved for backfill.
     fn reserved_credits(&self) -> u32 {
         let usable = u32::try_from(self.usable()).unwrap_or(u32::MAX);
         (self.policy.per_day / limits::BACKFILL_SHARE).saturating_mul(usable)
     }
 
-    /// The key in hand while it is good; else the last in the rotation, which REST reaches last.
+    /// The link's present key while it is ready; otherwise the last key in the rotation, which REST reaches last.
     fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
         let held = self
             .keys
@@ -343,7 +344,7 @@ impl Pool {
             .find(|key| Some(key.slot) == self.link);
         let others = self.keys.iter().rev().filter(|key| key.may_link());
         let order: Vec<&Key> = held.into_iter().chain(others).collect();
-        // The first of those that are ready; else the one that is ready first.
+        // The first key that is ready, else the key that is ready first.
         let first = |again: bool| {
             order
                 .iter()
@@ -371,7 +372,7 @@ impl Pool {
         }
     }
 
-    /// The next key in the rotation that is ready, else the earliest instant at which one will be.
+    /// The next ready key in the rotation; otherwise the earliest instant at which one is ready.
     fn find_ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
         let mut earliest = NoLease {
             at: next_day(now) + DAY,

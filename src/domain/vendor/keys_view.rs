@@ -1,4 +1,4 @@
-//! The key pool as `/status` and `candela keys` show it. Never a key's text.
+//! The key pool as `/status` and `candela keys` show it. Never contains a key's text.
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeySlot, Spendable};
@@ -10,15 +10,15 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
-    /// Now.
+    /// Usable now.
     Ready,
-    /// Used a moment ago.
+    /// In use, or used a moment ago.
     Spacing,
-    /// Its minute is spent.
+    /// Its minute is spent, or the vendor asked to wait.
     Cooling,
     /// Its UTC day is spent.
     Spent,
-    /// The vendor does not know it; it is asked again on another day.
+    /// Refused by the vendor until the next UTC day, or withdrawn by an operator.
     Retired,
 }
 
@@ -29,27 +29,27 @@ impl KeyState {
     }
 }
 
-/// One key. Its place and its instant are not serialized: whoever shows it adds the end of its text and the zone.
+/// One key. `slot` and `until` are not serialized; the caller adds the end of the key's text, and the instant in a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct KeyView {
-    /// Which.
+    /// The key.
     #[serde(skip)]
     pub slot: KeySlot,
     /// Whether it may be used.
     pub state: KeyState,
-    /// Until when not.
+    /// When it may be used again, if not now.
     #[serde(skip)]
     pub until: Option<Timestamp>,
-    /// Credits of the last sixty seconds.
+    /// Credits used in the last 60 seconds, or in the current minute by the vendor's count.
     pub used_minute: u32,
-    /// Credits of this UTC day.
+    /// Credits used in this UTC day.
     pub used_day: u32,
-    /// Credits left of this UTC day.
+    /// Credits left in this UTC day.
     pub left_day: u32,
     /// Calls since the process started.
     #[serde(skip)]
     pub calls_total: u64,
-    /// The link holds it.
+    /// Whether the link holds it.
     pub of_link: bool,
 }
 
@@ -58,6 +58,6 @@ pub struct KeyView {
 pub struct KeysView {
     /// Each key, with the last four characters of its text.
     pub keys: Vec<(KeyView, String)>,
-    /// What polling may still spend today.
+    /// The credits that polling may still spend today.
     pub spendable: Spendable,
 }

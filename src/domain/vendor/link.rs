@@ -1,4 +1,4 @@
-//! The link to the vendor's WebSocket, as a machine: told what happened, it says what to do.
+//! The link to the vendor's WebSocket, as a state machine: events in, effects out.
 //!
 //! ```text
 //!           Started                 Opened                  a pair confirmed
@@ -9,9 +9,9 @@
 //!                      └──────── Deadline ────────┘
 //! ```
 //!
-//! Every end of a link is the same edge to `waiting`, a clean close like any other: attempts are unlimited. Only an accepted
-//! price shortens the next wait (`backoff`), also one that is judged after the link's end. A refused pair is not asked for again
-//! before the next [`Event::Started`].
+//! Every end of a link, a clean close included, is the same edge to `waiting`; attempts are unlimited. Only an accepted price shortens the
+//! next wait (`backoff`), even if it is judged after the link's end. A refused pair is not subscribed again before the next
+//! [`Event::Started`], unless every pair is refused: then the next connection, with another key, subscribes all of them.
 
 use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{
@@ -22,47 +22,47 @@ use crate::limits;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the link needs to know beforehand.
+/// The configuration of a link.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
-    /// The pairs to ask for, each with its market's sessions.
+    /// The pairs to subscribe, each with its market's sessions.
     pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// How long a handshake, a confirmation or a pong may take, in market time: networks do not run faster under `demo`.
+    /// How long a handshake, a confirmation or a pong may take, in market time: `demo` speeds up market time, not networks.
     pub patience: Duration,
-    /// What a busy machine may add to any wait, in market time: nothing, unless market time runs faster than real time.
+    /// The delay that a busy machine may add to any wait, in market time: zero, unless market time runs faster than real time.
     pub jitter: Duration,
 }
 
-/// What happened.
+/// An input of the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
-    /// Prices are wanted.
+    /// The link is wanted.
     Started,
-    /// They are not any more.
+    /// The link is no longer wanted.
     Stopped,
     /// The vendor accepted the upgrade.
     Opened,
     /// The vendor refused the upgrade.
     Refused(&'a Refusal),
-    /// No connection, or the end of one: `connect_failed`, `upstream_close_1006`, …
+    /// The connection failed or ended: `connect_failed`, `upstream_close_1006`, …
     Lost(String),
-    /// No key may be used before then.
+    /// No key may be used before this instant.
     NoKey(Timestamp),
     /// A frame came.
     Heard(&'a Frame),
-    /// Bytes came that are no frame.
+    /// Bytes came that are not a frame.
     Garbled,
     /// A protocol pong came.
     Ponged,
-    /// What became of a pair's prices.
+    /// The pipeline's judgement of a pair's prices so far.
     Judged(Symbol, Judged),
     /// The time of [`Link::next_deadline`] came.
     Deadline,
-    /// Market time broke: the process did not run, or the clock was set.
+    /// Market time is discontinuous: the process did not run, or the clock was set.
     Broken,
 }
 
-/// What to do.
+/// An action for the caller to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Open a connection.
@@ -73,22 +73,22 @@ pub enum Effect {
     Send(String),
     /// Send a protocol ping.
     Ping,
-    /// Tell the pipeline.
+    /// Report the change to the pipeline.
     Tell(LinkChange),
     /// The key in use was refused, for this reason.
     KeyFailed(Trouble),
-    /// The vendor asks to be left alone: with this key, or, when the trouble is its own, by all.
+    /// The vendor asks not to be contacted: with this key, or with any key when the trouble is the vendor's own.
     StayAway {
         /// Why.
         trouble: Trouble,
-        /// For how long, where it says so.
+        /// For how long, if the vendor says so.
         wait: Option<Duration>,
     },
-    /// The plan does not stream these pairs: somebody else must ask for them.
+    /// The key's plan does not stream these pairs: they must be obtained in another way.
     SymbolsRefused(Vec<Symbol>),
 }
 
-/// Where the link stands.
+/// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not wanted.
@@ -98,28 +98,28 @@ pub enum State {
         /// When it has taken too long.
         until: Timestamp,
     },
-    /// Connected, and asked for pairs.
+    /// Connected, and the pairs are subscribed.
     Confirming {
-        /// When the answer has taken too long.
+        /// When the confirmation has taken too long.
         until: Timestamp,
     },
     /// At least one pair is confirmed.
     Live,
     /// Between attempts.
     Waiting {
-        /// When the next one begins.
+        /// When the next attempt begins.
         until: Timestamp,
     },
 }
 
-/// A connection that is over.
+/// A connection that has ended.
 #[derive(Debug, Clone, Copy)]
 struct Ended {
     opened_at: Timestamp,
     lived: Duration,
 }
 
-/// The machine.
+/// The state machine.
 #[derive(Debug, Clone)]
 pub struct Link {
     settings: LinkSettings,
@@ -128,13 +128,13 @@ pub struct Link {
     subscriptions: Subscriptions,
     liveness: Liveness,
     backoff: Backoff,
-    /// No key's plan has streamed any of the pairs since the last that did.
+    /// No key's plan has streamed any of the pairs since a pair was last confirmed.
     refused_all: bool,
     opened_at: Timestamp,
-    /// This connection delivered a price, and one that was accepted.
+    /// Whether this connection delivered a price, and whether one of its prices was accepted.
     priced: bool,
     accepted: bool,
-    /// The last connection that ended before any of its prices was judged.
+    /// The last connection, if it ended before any of its prices was judged.
     unjudged: Option<Ended>,
     garbled_in_row: u32,
     told_up: Option<bool>,
@@ -146,7 +146,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link nobody wants yet.
+    /// A link in state `idle`.
     pub fn new(settings: LinkSettings, now: Timestamp) -> Self {
         Self {
             state: State::Idle,
@@ -170,7 +170,7 @@ impl Link {
         }
     }
 
-    /// Total: what does not fit the state changes nothing. `jitter` (from 0 to below 1) spreads reconnects.
+    /// Handles an event. Total: an event that does not fit the state changes nothing. `jitter` (from 0 to below 1) spreads reconnects.
     #[must_use]
     pub fn on(&mut self, event: Event<'_>, now: Timestamp, jitter: f64) -> Vec<Effect> {
         match (self.state, event) {
@@ -208,8 +208,8 @@ impl Link {
         }
     }
 
-    /// Nothing that came due meanwhile proves anything: what the vendor sent may wait in the socket, and stamps of a clock that was
-    /// ahead mean nothing. Every wait begins anew, and a new ping asks whether the vendor is there.
+    /// Begins every wait anew after a discontinuity of market time. Deadlines that passed meanwhile prove nothing: frames may wait in the
+    /// socket, and times of a clock that was ahead are meaningless. A new ping checks whether the vendor still answers.
     fn restart_at(&mut self, now: Timestamp, jitter: f64) {
         self.liveness = Liveness::new(self.settings.patience);
         self.backoff = Backoff::new(now);
@@ -250,7 +250,7 @@ impl Link {
         self.priced
     }
 
-    /// What `/status` shows.
+    /// The link as `/status` shows it.
     #[must_use]
     pub fn view(&mut self, now: Timestamp) -> FeedView {
         let state = match self.state {
@@ -335,7 +335,7 @@ impl Link {
 
     fn on_refused(&mut self, refusal: &Refusal, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let mut effects = self.enter_waiting(&format!("refused_{}", refusal.code), now, jitter);
-        // A 403 forbids the key the WebSocket; whether it is good for REST, REST will say.
+        // A 403 refuses the WebSocket to the key; whether the key works for REST is decided by REST answers.
         let trouble = if refusal.code == 403 {
             Trouble::PlanRefused
         } else {
@@ -350,7 +350,7 @@ impl Link {
         effects
     }
 
-    /// The one way from any connection to `waiting`.
+    /// The only transition from a connection to `waiting`.
     fn enter_waiting(&mut self, cause: &str, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let mut effects = vec![Effect::Disconnect];
         effects.extend(self.doubt_effect(cause));
@@ -370,7 +370,7 @@ impl Link {
         effects
     }
 
-    /// A price that the link brought at `at` was accepted: by this connection, or by the last one, which is over.
+    /// Handles the acceptance of a price that arrived at `at`, from this connection or from the last one, which has ended.
     fn accepted(&mut self, at: Timestamp, now: Timestamp, jitter: f64) {
         if matches!(self.state, State::Confirming { .. } | State::Live) && at >= self.opened_at {
             self.accepted = true;
@@ -383,7 +383,7 @@ impl Link {
         }
     }
 
-    /// A death that was noticed late: what was missed in between must not pass for silence.
+    /// A failure that was noticed late: data missed in between must not pass for market silence.
     fn doubt_effect(&self, cause: &str) -> Option<Effect> {
         let last = match cause {
             "silent" => self.last_price_at,
@@ -395,7 +395,7 @@ impl Link {
         (self.told_up == Some(true)).then_some(Effect::Tell(LinkChange::Doubt { since, cause }))
     }
 
-    /// Nobody is watched any more; told once.
+    /// Marks every pair as not received. Reports [`LinkChange::Down`] once.
     fn down_effects(&mut self, cause: &str, silent: bool) -> Vec<Effect> {
         self.last_cause = Some(cause.to_owned());
         self.subscriptions.unwatch(silent);
@@ -491,7 +491,7 @@ impl Link {
         Vec::new()
     }
 
-    /// Heartbeats, pings and silence.
+    /// Handles deadlines of heartbeats, pings and silence.
     fn on_live_deadline(&mut self, now: Timestamp, jitter: f64) -> Vec<Effect> {
         match self.liveness.on_deadline(now) {
             AtDeadline::Dead(cause) => self.enter_waiting(cause, now, jitter),
@@ -507,7 +507,8 @@ impl Link {
         }
     }
 
-    /// A pair that is silent while others speak is asked for again; if all are, or asking did not help, the link is given up.
+    /// Subscribes again a pair that is silent while others are not. Gives the link up when all pairs are silent, or when subscribing again
+    /// did not help.
     fn check_silence(&mut self, now: Timestamp, jitter: f64) -> Vec<Effect> {
         let overdue = self.subscriptions.overdue(self.last_price_at, now);
         self.silent = overdue.noticed;

@@ -1,7 +1,7 @@
-//! Whether the other end of a link is there: heartbeats, pings, and the vendor's limit on what we may say.
+//! Detects whether the vendor still answers on a link: heartbeats, pings, and the vendor's limit on messages from us.
 //!
-//! Three proofs of life, from the weakest: a protocol pong (something answers at that address), a heartbeat's echo (the vendor's
-//! program answers), a price. Heartbeats that used to be answered and are not any more mean a dead program behind a live socket.
+//! Three proofs of life, weakest first: a protocol pong (the address answers), a heartbeat's answer (the vendor's program answers), a
+//! price. When heartbeats that used to be answered no longer are, the program behind the open socket is dead.
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{Frame, wire};
@@ -9,32 +9,32 @@ use crate::limits;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The liveness of one link at a time. Outlives connections: the vendor counts our events by key, not by connection.
+/// The liveness of the current connection. Outlives connections: the vendor counts messages by key, not by connection.
 #[derive(Debug, Clone)]
 pub struct Liveness {
     patience: Duration,
     heartbeat_at: Timestamp,
-    /// A ping that nothing has answered yet.
+    /// When a ping was sent that nothing has answered yet.
     pinged_at: Option<Timestamp>,
     last_heard_at: Option<Timestamp>,
-    /// The vendor has answered a heartbeat before.
+    /// Whether the vendor has ever answered a heartbeat.
     echoes: bool,
     unanswered: u32,
-    /// When the first of the unanswered heartbeats went out.
+    /// When the first of the unanswered heartbeats was sent.
     unanswered_since: Timestamp,
-    /// When we spoke, within the last minute.
+    /// When messages were sent within the last minute.
     said_at: VecDeque<Timestamp>,
-    /// What could not be said yet.
+    /// Messages that wait for the limit to allow them.
     held: VecDeque<String>,
     muted_until: Timestamp,
 }
 
-/// What the liveness says at a deadline.
+/// The result of a deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AtDeadline {
-    /// Nobody is there, for this cause.
+    /// The vendor does not answer, with the cause.
     Dead(&'static str),
-    /// Go on, saying this.
+    /// The link goes on; send this.
     Fine(ToSend),
 }
 
@@ -64,7 +64,7 @@ impl Liveness {
         }
     }
 
-    /// A connection opened. Returns when we may speak on it: now, unless the minute's events are used up.
+    /// A connection opened. Returns when the first message may be sent: now, unless the limit of this minute is used up.
     pub fn open(&mut self, now: Timestamp) -> Timestamp {
         self.heartbeat_at = now + limits::HEARTBEAT;
         self.pinged_at = None;
@@ -73,7 +73,7 @@ impl Liveness {
         self.may_speak_at(now)
     }
 
-    /// Says a text now if the vendor's limit allows, else keeps it for later.
+    /// Returns the text if the vendor's limit allows sending it now, and otherwise holds it for later.
     #[must_use]
     pub fn say(&mut self, text: String, now: Timestamp) -> Option<String> {
         if self.may_speak_at(now) > now {
@@ -87,7 +87,7 @@ impl Liveness {
         Some(text)
     }
 
-    /// A frame came.
+    /// A frame was received.
     pub fn heard(&mut self, frame: &Frame, now: Timestamp) {
         self.last_heard_at = Some(now);
         self.pinged_at = None;
@@ -102,14 +102,14 @@ impl Liveness {
         }
     }
 
-    /// A pong came. Whether it is the only proof of life since the last heartbeat.
+    /// A pong was received. Returns whether it is the only proof of life since the last heartbeat.
     pub fn ponged(&mut self, now: Timestamp) -> bool {
         self.pinged_at = None;
         let silent = self.last_heard_at.is_none_or(|at| at + limits::HEARTBEAT < now);
         silent && !self.echoes
     }
 
-    /// When something is to be said or decided.
+    /// When [`Liveness::on_deadline`] is due.
     pub fn next_deadline(&self) -> Timestamp {
         let pong_due = self.pinged_at.map(|at| at + self.patience);
         let held = self
@@ -123,7 +123,7 @@ impl Liveness {
             .fold(self.heartbeat_at, Timestamp::min)
     }
 
-    /// The time came.
+    /// Checks answers, and decides what to send.
     #[must_use]
     pub fn on_deadline(&mut self, now: Timestamp) -> AtDeadline {
         if self.pinged_at.is_some_and(|at| at + self.patience <= now) {
@@ -156,7 +156,7 @@ impl Liveness {
         AtDeadline::Fine(said)
     }
 
-    /// The earliest instant at which one more event keeps within the vendor's limit.
+    /// The earliest instant at which one more message keeps within the vendor's limit.
     fn may_speak_at(&mut self, now: Timestamp) -> Timestamp {
         while self.said_at.front().is_some_and(|at| now.since(*at) >= MINUTE) {
             self.said_at.pop_front();

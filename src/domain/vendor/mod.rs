@@ -1,4 +1,4 @@
-//! The vendor's side: its wire format and REST, the link to it, the keys and credits that it grants.
+//! The vendor's side: its WebSocket and REST formats, the link to it, and the keys and credits that it grants.
 
 pub mod wire;
 pub mod rest;

@@ -1,4 +1,4 @@
-//! When to ask for prices over REST, pair by pair, because the link does not bring them.
+//! When to poll prices over REST, pair by pair, because the link does not deliver them.
 //!
 //! ```text
 //!             the link has the pair
@@ -8,9 +8,9 @@
 //!   waiting ── longer than the limit, or refused by the plan ──► polled
 //! ```
 //!
-//! The link has a pair whose prices it brings and that are accepted. A pair that is heard and of which every price is set aside is one
-//! without data. A polled pair goes back to the link with the link's first confirmation, or its first accepted price: from then on its
-//! prices are the link's, and the bar in between has both.
+//! The link covers a pair when it delivers prices of it that are accepted; a pair whose every price is rejected counts as a pair without
+//! data. A polled pair is covered again with the link's first confirmation, or its first accepted price: from then on its prices are the
+//! link's, and the bar in between has both.
 
 use crate::domain::model::{Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{FeedView, Forecast, Spendable, Status, SubscriptionView, budget};
@@ -18,21 +18,21 @@ use crate::limits;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What to do.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Ask for these pairs, as many a call as one key's minute allows.
+    /// Poll these pairs, as many in one call as one key's minute allows.
     Poll(Vec<Symbol>),
-    /// Look again then.
+    /// Call again at this instant.
     Wait(Timestamp),
     /// Nothing to do until something changes.
     Rest,
 }
 
-/// The machine.
+/// The state of polling.
 #[derive(Debug, Clone)]
 pub struct Poll {
-    /// How long the link may be without a pair.
+    /// How long the link may fail to deliver a pair before the pair is polled.
     patience: Duration,
     pairs: Vec<Pair>,
     next_at: Timestamp,
@@ -45,15 +45,15 @@ pub struct Poll {
 struct Pair {
     symbol: Symbol,
     sessions: Arc<dyn Sessions>,
-    /// Since when the link has not brought prices of it that are accepted; `None` while it does.
+    /// Since when the link has not delivered accepted prices of it; `None` while it does.
     uncovered_since: Option<Timestamp>,
     refused: bool,
-    /// The vendor refused it over REST: not asked for again before then.
+    /// The vendor refused it over REST; it is not polled before this instant.
     rests_until: Option<Timestamp>,
 }
 
 impl Poll {
-    /// Nothing is covered yet.
+    /// No pair is covered yet.
     pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)], patience: Duration, now: Timestamp) -> Self {
         Self {
             patience,
@@ -73,7 +73,7 @@ impl Poll {
         }
     }
 
-    /// The link shows itself.
+    /// Applies the state of the link.
     pub fn watch(&mut self, feed: &FeedView, now: Timestamp) {
         for pair in &mut self.pairs {
             let line = feed.symbols.iter().find(|line| line.symbol == pair.symbol);
@@ -88,7 +88,7 @@ impl Poll {
         }
     }
 
-    /// What to do now.
+    /// The action to take now.
     #[must_use]
     pub fn step(&mut self, budget: Spendable, now: Timestamp) -> Step {
         self.set_back(now);
@@ -117,7 +117,7 @@ impl Poll {
             self.every = Some(limits::POLL_POOR);
             return Step::Wait(self.next_at);
         };
-        // By the plan, not by when the last answer came: else the day would cost less than was forecast.
+        // By the plan, not by when the last answer came: otherwise the day would cost less than was forecast.
         let planned = if self.every.is_some() { self.next_at } else { now };
         self.next_at = if planned + every > now {
             planned + every
@@ -128,7 +128,7 @@ impl Poll {
         Step::Poll(ready)
     }
 
-    /// What was planned by a clock that was ahead is planned by this one.
+    /// Moves instants that a clock ahead of this one recorded back to `now`.
     fn set_back(&mut self, now: Timestamp) {
         let longest = now + self.every.unwrap_or_default();
         self.next_at = self.next_at.min(longest);
@@ -138,18 +138,18 @@ impl Poll {
         }
     }
 
-    /// A round brought prices.
+    /// A round returned prices.
     pub const fn succeeded(&mut self) {
         self.failing_since = None;
     }
 
-    /// A round brought none. Whether that has lasted so long that the polled pairs must be called lost.
+    /// A round returned none. Returns whether rounds have failed so long that the polled pairs are lost.
     pub fn failed(&mut self, now: Timestamp) -> bool {
         let since = *self.failing_since.get_or_insert(now);
         now.since(since) >= self.patience
     }
 
-    /// The vendor does not serve this pair under our plan: others are asked for, and this one again in a while.
+    /// The vendor does not serve this pair over REST under our plan: it is polled again after a while.
     pub fn refused(&mut self, symbol: Symbol, now: Timestamp) {
         for pair in self.pairs.iter_mut().filter(|pair| pair.symbol == symbol) {
             pair.rests_until = Some(now + limits::POLL_REFUSED);
@@ -165,12 +165,12 @@ impl Poll {
             .collect()
     }
 
-    /// Between two rounds, while there are any.
+    /// The interval between two rounds, while pairs are polled.
     pub const fn every(&self) -> Option<Duration> {
         self.every
     }
 
-    /// What today will have cost when the sessions close, if nothing changes.
+    /// The credits that today will have cost when the sessions close, if nothing changes.
     pub fn forecast(&self, budget: Spendable, now: Timestamp) -> Forecast {
         let polled = self.polled(now);
         let count = u32::try_from(polled.len()).unwrap_or(u32::MAX);
@@ -188,12 +188,12 @@ impl Poll {
         }
     }
 
-    /// Whether the last rounds brought nothing.
+    /// Whether the last round returned nothing.
     pub const fn failing(&self) -> bool {
         self.failing_since.is_some()
     }
 
-    /// Until the last of these pairs' sessions closes, that which opens in a moment among them.
+    /// The time until the last of these pairs' current or next sessions closes.
     fn time_to_close(&self, symbols: &[Symbol], now: Timestamp) -> Duration {
         let theirs = self.pairs.iter().filter(|pair| symbols.contains(&pair.symbol));
         theirs
@@ -205,12 +205,12 @@ impl Poll {
 }
 
 impl Pair {
-    /// From when on it is polled; `None` while the link has it, or its market has no session before this matters.
+    /// From when the pair is polled; `None` while the link covers it, or if its market has no further session.
     fn due_at(&self, patience: Duration, now: Timestamp) -> Option<Timestamp> {
         let since = self.uncovered_since?;
         let session = self.sessions.at(now).or_else(|| self.sessions.after(now))?;
         let patience = if self.refused { Duration::ZERO } else { patience };
-        // A little before the open, so that the first bar is heard from its beginning.
+        // A little before the open, so that the first bar has prices from its beginning.
         let due = (since + patience).max(session.opens - limits::POLL_EARLY);
         Some(self.rests_until.map_or(due, |until| due.max(until)))
     }

@@ -1,10 +1,10 @@
-//! A failure that repeats, as an operator wants to read it: the first time, when it changes, now and then how often, and that it is over.
+//! Thins out the log lines of a repeating failure: logged the first time, when it changes, at intervals with a count, and when it ends.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
 use std::collections::BTreeMap;
 
-/// The failures of one kind of attempt, by what they were.
+/// The current failures of one kind of attempt, by their text.
 #[derive(Debug, Clone, Default)]
 pub struct Repeats(BTreeMap<String, Run>);
 
@@ -16,7 +16,7 @@ struct Run {
 }
 
 impl Repeats {
-    /// It happened. How many times it has, if that is to be said now. Failures that take turns are each said once.
+    /// Counts a failure. Returns its count if it should be logged now. Failures that alternate are each logged once.
     pub fn again(&mut self, what: &str, now: Timestamp) -> Option<u64> {
         if let Some(run) = self.0.get_mut(what) {
             run.times = run.times.saturating_add(1);
@@ -34,7 +34,7 @@ impl Repeats {
         Some(1)
     }
 
-    /// It is over. How many failures there had been, if any.
+    /// The attempt succeeded. Returns how many failures preceded it, if any.
     pub fn over(&mut self) -> Option<u64> {
         let runs = std::mem::take(&mut self.0);
         let times = runs.values().map(|run| run.times).fold(0, u64::saturating_add);

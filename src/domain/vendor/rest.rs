@@ -1,9 +1,9 @@
-//! The vendor's REST language: the paths we ask for, and what the answers say.
+//! The vendor's REST interface: the paths that we request, and the parsing of the answers.
 //!
-//! An answer is judged by its body first and by its HTTP status second, because the vendor sends errors under HTTP 200. An
-//! empty stretch of time comes as an error (400 "No data is available…") and means: no bars.
+//! The body decides first whether an answer is an error, the HTTP status second, because the vendor sends errors under HTTP 200. An empty
+//! range of time is answered with an error (400 "No data is available…") and means no bars.
 //!
-//! A key never stands in a path: it travels in a header, so that a path may be kept in the capture and logged.
+//! A path never holds a key: the key is sent in a header, so that paths may be captured and logged.
 
 use crate::domain::model::{
     Decoded, Fetched, Flawed, Interval, Ohlc, Parsed, Price, Provenance, RejectReason, Symbol, Tick, Timestamp,
@@ -22,16 +22,16 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// Closed bars of some pairs over `[from, to)`; one credit a pair.
+/// A request for the closed bars of some pairs over `[from, to)`; one credit a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesRequest {
     /// The pairs; at least one.
     pub symbols: Vec<Symbol>,
-    /// Of which bars.
+    /// The interval of the bars.
     pub interval: Interval,
-    /// Start of the stretch.
+    /// Start of the range.
     pub from: Timestamp,
-    /// End of the stretch, exclusive.
+    /// End of the range, exclusive.
     pub to: Timestamp,
 }
 
@@ -41,10 +41,10 @@ pub enum AnswerError {
     /// The vendor refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Not the JSON that was expected.
+    /// The body is not the expected JSON.
     #[error("the answer is not the JSON that was expected ({0})")]
     NotJson(String),
-    /// A field that is needed is missing or unreadable.
+    /// A required field is missing or unreadable.
     #[error("the answer's `{field}` cannot be read: {reason}")]
     Field {
         /// Its name.
@@ -52,12 +52,12 @@ pub enum AnswerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The path above the body is none of ours.
+    /// The path of the captured answer is not one that we request.
     #[error("the path {0:?} is not one that candela asks for")]
     Path(String),
 }
 
-/// The vendor's account of our use.
+/// Our usage, as the vendor counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Credits used in the current minute.
@@ -71,7 +71,7 @@ pub struct Usage {
 }
 
 impl SeriesRequest {
-    /// Path and query. UTC, earliest first, and as many bars as one answer may hold.
+    /// Path and query: UTC, earliest first, and the largest number of bars that one answer may hold.
     pub fn path(&self) -> String {
         let [from, to] = [self.from, self.to].map(|at| at.datetime().format("%Y-%m-%dT%H:%M:%S"));
         format!(
@@ -82,7 +82,7 @@ impl SeriesRequest {
         )
     }
 
-    /// Reads [`SeriesRequest::path`] back: a captured answer knows what was asked.
+    /// Parses [`SeriesRequest::path`]: a captured answer holds the path of its request.
     pub fn from_path(path: &str) -> Option<Self> {
         let query = parse_query(path.strip_prefix("/time_series?")?);
         Some(Self {
@@ -101,22 +101,22 @@ impl SeriesRequest {
     }
 }
 
-/// Asks for the newest price of some pairs; one credit a pair.
+/// The path for the newest price of some pairs; one credit a pair.
 pub fn price_path(symbols: &[Symbol]) -> String {
     format!("/price?symbol={}&dp=11", join_symbols(symbols))
 }
 
-/// Asks for the vendor's account of our use; one credit.
+/// The path for our usage as the vendor counts it; one credit.
 pub const USAGE_PATH: &str = "/api_usage";
 
-/// The key's header: name and how the value begins.
+/// The key's header: its name, and the prefix of its value.
 pub const KEY_HEADER: (&str, &str) = ("Authorization", "apikey ");
 
 fn join_symbols(symbols: &[Symbol]) -> String {
     symbols.iter().map(Symbol::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// The vendor's word for an interval. It has none for a session; a day stands in, and no caller asks for one.
+/// The vendor's name for an interval. A session has none; the day's name stands in, and no caller requests it.
 pub const fn vendor_interval(interval: Interval) -> &'static str {
     match interval {
         Interval::M1 => "1min",
@@ -132,7 +132,7 @@ fn parse_query(text: &str) -> HashMap<&str, &str> {
     text.split('&').filter_map(|pair| pair.split_once('=')).collect()
 }
 
-/// `2026-03-02T13:00:00`, with a blank for the T, or a date alone. UTC, as was asked.
+/// Parses `2026-03-02T13:00:00`, with a blank for the `T`, or a date alone. UTC, as requested.
 fn parse_moment(text: &str) -> Option<Timestamp> {
     let parsed = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
         .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S"))
@@ -141,18 +141,18 @@ fn parse_moment(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_datetime(parsed.and_utc()))
 }
 
-/// An answer as it is captured: the path, the instant at which it was judged, a line feed, the body. The instant is part of it
-/// because what an answer says depends on it, and a replay must say the same.
+/// The captured form of an answer: path, `#`, the instant at which it was judged (microseconds), a line feed, the body. The instant is
+/// included because the content depends on it, and a replay must decode the same.
 pub fn capture(path: &str, at: Timestamp, body: &[u8]) -> Bytes {
     [path.as_bytes(), b"#", at.micros().to_string().as_bytes(), b"\n", body]
         .concat()
         .into()
 }
 
-/// What a captured answer says. Bars not closed when it was judged are left out: the vendor's newest is provisional.
+/// Decodes a captured answer. Bars that were not closed at that instant are left out: the vendor's newest bar is provisional.
 ///
 /// # Errors
-/// [`AnswerError`] when the body is a refusal other than "no data", or cannot be read.
+/// [`AnswerError`] when the body is a refusal other than "no data", or cannot be parsed.
 pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Decoded, AnswerError> {
     let mut parts = captured.splitn(2, |byte| *byte == b'\n');
     let head = std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
@@ -181,10 +181,10 @@ pub fn says(captured: &[u8], heard_at: Timestamp) -> Result<Decoded, AnswerError
     Err(AnswerError::Path(cut(path)))
 }
 
-/// The bars of one pair.
+/// Parses the bars of one pair.
 ///
 /// # Errors
-/// [`AnswerError`], except that "no data" is an answer without bars.
+/// [`AnswerError`]; "no data" is not an error, but an answer without bars.
 pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fetched, Flawed), AnswerError> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -216,7 +216,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
         .ok_or_else(|| missing_field("values"))?;
     let full = values.len() >= limits::SERIES_BARS;
     let inside = |opens_at: Timestamp| opens_at >= fetched.from && opens_at + length <= fetched.to;
-    // Duplicate stamps with different values have been seen; the first one that can be used stays.
+    // Duplicate timestamps with different values have been seen; the first usable one is kept.
     let mut bars = BTreeMap::new();
     let mut unusable = BTreeSet::new();
     let mut flawed = Flawed::default();
@@ -255,7 +255,7 @@ pub fn series(request: &SeriesRequest, body: &[u8], at: Timestamp) -> Result<(Fe
     Ok((fetched, flawed))
 }
 
-/// The newest bars may still come into being at the vendor: that they are not there says nothing yet.
+/// Ends the answer before the newest bars that it lacks: the vendor may still produce them, so their absence proves nothing yet.
 fn drop_unsettled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetched {
     let newest = fetched.bars.last().map_or(fetched.from, |bar| bar.opens_at + length);
     let settled_to = (at - limits::VENDOR_SETTLES).floor(length);
@@ -263,10 +263,10 @@ fn drop_unsettled(mut fetched: Fetched, length: Duration, at: Timestamp) -> Fetc
     fetched
 }
 
-/// The newest price of one pair, stamped with its arrival: the vendor does not stamp it.
+/// Parses the newest price of one pair. It is timestamped with its arrival, because the vendor gives no timestamp.
 ///
 /// # Errors
-/// [`AnswerError`] when it was refused or is no answer. A price that cannot be read is [`Decoded::Unusable`] for its pair.
+/// [`AnswerError`] when the request was refused or the body cannot be parsed. An unreadable price is [`Decoded::Unusable`] for its pair.
 pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Decoded, AnswerError> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -306,10 +306,10 @@ pub fn price(symbol: Symbol, body: &[u8], at: Timestamp) -> Result<Decoded, Answ
     })
 }
 
-/// The vendor's account of our use.
+/// Parses our usage as the vendor counts it.
 ///
 /// # Errors
-/// [`AnswerError`] when it was refused or is no object.
+/// [`AnswerError`] when the request was refused or the body is not an object.
 pub fn usage(body: &[u8]) -> Result<Usage, AnswerError> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -341,11 +341,11 @@ pub fn usage(body: &[u8]) -> Result<Usage, AnswerError> {
     })
 }
 
-/// The answer to a question about several pairs, taken apart: each pair's own body. Pairs that were left out have none. The
-/// answer to a question about one pair is its own body.
+/// Splits the answer for several pairs into each pair's own body; pairs that the vendor left out have none. The answer for one pair is that
+/// pair's body.
 ///
 /// # Errors
-/// [`AnswerError`] when the whole was refused or is no object.
+/// [`AnswerError`] when the whole request was refused or the body is not an object.
 pub fn parts<'a>(symbols: &[Symbol], body: &'a [u8]) -> Result<Vec<(Symbol, &'a [u8])>, AnswerError> {
     if let [symbol] = symbols {
         return Ok(vec![(*symbol, body)]);
@@ -365,7 +365,7 @@ pub fn parts<'a>(symbols: &[Symbol], body: &'a [u8]) -> Result<Vec<(Symbol, &'a 
         .collect())
 }
 
-/// One bar as the vendor writes it: all texts, though numbers are read as well.
+/// One bar as the vendor writes it: every value is a text, but numbers are accepted too.
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(borrow)]
@@ -381,13 +381,13 @@ struct Value<'a> {
 }
 
 impl Value<'_> {
-    /// `None` when it is not there or cannot be read.
+    /// `None` when it is missing or unreadable.
     fn opens_at(&self) -> Option<Timestamp> {
         parse_moment(&text(self.datetime?)?)
     }
 
-    /// The prices, and whether digits of them were rounded away. One bar whose prices cannot be read or break invariant B1 must not
-    /// spoil the others.
+    /// The prices, and whether digits were rounded away. A bar whose prices are unreadable or break invariant B1 does not affect the
+    /// others.
     fn parse_ohlc(&self) -> Result<(Ohlc, bool), RejectReason> {
         let unreadable = RejectReason::UnreadablePrice;
         let open = positive_number(self.open)?;

@@ -1,5 +1,5 @@
-//! The vendor's `/time_series` from its own side: the question as the vendor reads it, the answer as the vendor writes it. The
-//! simulated vendor and our own surface for the vendor's clients speak it alike.
+//! The vendor's `/time_series` from the server's side: parses requests, writes answers. Shared by the simulated vendor and by our own
+//! interface for the vendor's clients.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use crate::domain::vendor::SeriesInterval;
@@ -12,14 +12,14 @@ use std::time::Duration;
 /// An error as the vendor reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// The code in the body, and the HTTP status unless told otherwise.
+    /// The code in the body, and the HTTP status unless the caller chooses another.
     pub code: u16,
     /// The message in the body.
     pub message: String,
 }
 
 impl ApiError {
-    /// An error of this code.
+    /// An error with this code.
     pub fn new(code: u16, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -27,7 +27,7 @@ impl ApiError {
         }
     }
 
-    /// The error of an empty window.
+    /// The error for a range without bars.
     pub fn no_data() -> Self {
         Self::new(
             400,
@@ -35,14 +35,14 @@ impl ApiError {
         )
     }
 
-    /// The complaint about a parameter.
+    /// The error for an invalid parameter.
     pub fn invalid(name: &str, given: &str) -> Self {
         let given: String = given.chars().take(60).collect();
         let text = format!("Invalid **{name}** provided: {given}. Check the documentation for the values it may have.");
         Self::new(400, text)
     }
 
-    /// The complaint about a pair that is not served.
+    /// The error for a pair that is not served.
     pub fn unknown_symbol(given: &str) -> Self {
         let given: String = given.chars().take(60).collect();
         Self::new(
@@ -54,29 +54,29 @@ impl ApiError {
         )
     }
 
-    /// Its body.
+    /// The JSON body of the error.
     pub fn body(&self) -> Value {
         json!({"code": self.code, "message": self.message, "status": "error"})
     }
 }
 
-/// The parameters of a request. Names are found in any case.
+/// The parameters of a request. Names are case-insensitive.
 #[derive(Debug, Clone, Default)]
 pub struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// These pairs of name and value.
+    /// Parameters from pairs of name and value.
     pub const fn new(pairs: Vec<(String, String)>) -> Self {
         Self(pairs)
     }
 
-    /// The value of a parameter; none when it is empty.
+    /// The value of a parameter; `None` when it is missing or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// `dp`: how many decimals prices are written with.
+    /// `dp`: the number of decimals of prices.
     ///
     /// # Errors
     /// [`ApiError`] 400 when it is not -1 to 11.
@@ -92,7 +92,7 @@ impl Params {
         }
     }
 
-    /// `timezone`; that of the exchange is UTC for a pair.
+    /// `timezone`; `Exchange` is UTC for a pair.
     ///
     /// # Errors
     /// [`ApiError`] 400 when there is no such zone.
@@ -104,33 +104,33 @@ impl Params {
     }
 }
 
-/// A question that makes sense.
+/// A valid request for bars.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesQuestion {
     /// The interval.
     pub interval: SeriesInterval,
-    /// Opening at or after this.
+    /// Bars that open at or after this instant.
     pub from: Timestamp,
-    /// Opening before this.
+    /// Bars that open before this instant.
     pub to: Timestamp,
-    /// At most so many, the latest.
+    /// The maximum number of bars; the latest are kept.
     pub count: usize,
     /// Earliest first.
     pub ascending: bool,
-    /// In which instants are read and written. Of bars that have a date it is UTC, whatever was asked for.
+    /// The zone in which instants are parsed and written. Bars with dates only use UTC, whatever was requested.
     pub zone: Tz,
-    /// How many decimals prices are written with.
+    /// The number of decimals of prices.
     pub decimals: Option<u32>,
 }
 
-/// One bar of an answer: when it opens, and its four prices as texts.
+/// One bar of an answer: its open time, and its four prices as texts.
 pub type SeriesRow = (Timestamp, [String; 4]);
 
 impl SeriesQuestion {
-    /// Reads the parameters; at most `most` bars are answered.
+    /// Parses the parameters; at most `most` bars are answered.
     ///
     /// # Errors
-    /// [`ApiError`] 400 naming the parameter.
+    /// [`ApiError`] 400 that names the parameter.
     pub fn read(params: &Params, exclusive_end: bool, most: usize) -> Result<Self, ApiError> {
         let interval = params
             .get("interval")
@@ -196,7 +196,7 @@ impl SeriesQuestion {
         text
     }
 
-    /// An instant as the answer writes it: without an offset, and from a day on without a time.
+    /// An instant as the answer writes it: without an offset, and without a time for intervals of a day and more.
     pub fn datetime(&self, at: Timestamp) -> String {
         let format = if self.interval.is_dated() {
             "%Y-%m-%d"
@@ -216,7 +216,7 @@ fn series_meta(symbol: &str, interval: &str) -> Value {
         "type": "Physical Currency"})
 }
 
-/// The first and last instant that were asked for.
+/// The first and last instant that were requested.
 fn parse_window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
     let date = |name: &str| {
         params
@@ -238,7 +238,7 @@ fn parse_window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<
     Ok((from, end))
 }
 
-/// `2006-01-02`, `2006-01-02 15:04:05` or with a `T`, in `zone`.
+/// Parses `2006-01-02`, `2006-01-02 15:04`, or `2006-01-02 15:04:05` with a blank or a `T` between, in `zone`.
 fn read_date(text: &str, zone: Tz) -> Option<Timestamp> {
     let wall = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
         .into_iter()
@@ -253,7 +253,7 @@ fn read_date(text: &str, zone: Tz) -> Option<Timestamp> {
     zone.from_local_datetime(&wall).earliest().map(Timestamp::from_datetime)
 }
 
-/// A price as REST writes it: exact, or rounded.
+/// A price as REST writes it: exact, or rounded to `decimals`.
 pub fn price_text(price: Price, decimals: Option<u32>) -> String {
     let Some(decimals) = decimals else {
         return price.to_string();

@@ -1,17 +1,17 @@
-//! The intervals that the vendor has, and where its bars of them begin: on the grid of UTC, weeks on Mondays, months on their first day.
+//! The vendor's intervals, and where their bars begin: on the UTC grid, weeks on Mondays, months on their first day.
 
 use crate::domain::model::{Interval, Timestamp};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Utc};
 use std::time::Duration;
 
-/// What a bar of the vendor's spans.
+/// The span of a vendor's bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BarSpan {
-    /// Always as long.
+    /// A fixed length.
     Fixed(Duration),
     /// From Monday to Monday.
     Week,
-    /// A month of the calendar.
+    /// A calendar month.
     Month,
 }
 
@@ -30,7 +30,7 @@ const fn fixed(name: &'static str, minutes: u64) -> SeriesInterval {
 }
 
 impl SeriesInterval {
-    /// All of them, the shortest first.
+    /// All intervals, shortest first.
     pub const ALL: [Self; 12] = [
         fixed("1min", 1),
         fixed("5min", 5),
@@ -52,7 +52,7 @@ impl SeriesInterval {
         },
     ];
 
-    /// The interval of this name.
+    /// The interval with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|interval| interval.name == name)
     }
@@ -62,17 +62,17 @@ impl SeriesInterval {
         self.name
     }
 
-    /// What its bars span.
+    /// The span of its bars.
     pub const fn span(self) -> BarSpan {
         self.span
     }
 
-    /// Whether its bars have dates and no times.
+    /// Whether its bars have dates without times.
     pub fn is_dated(self) -> bool {
         !matches!(self.span, BarSpan::Fixed(length) if length < crate::domain::vendor::DAY)
     }
 
-    /// Our interval whose bars are bars of it; the others are made of bars of five minutes.
+    /// Our interval with the same bars; bars of the other intervals are composed of five-minute bars.
     pub fn ours(self) -> Option<Interval> {
         [Interval::M1, Interval::M5]
             .into_iter()
@@ -87,7 +87,7 @@ impl From<Duration> for BarSpan {
 }
 
 impl BarSpan {
-    /// When the bar opens that contains `at`.
+    /// The open of the bar that contains `at`.
     pub fn floor(self, at: Timestamp) -> Timestamp {
         let day = at.datetime().date_naive();
         match self {
@@ -97,7 +97,7 @@ impl BarSpan {
         }
     }
 
-    /// When the bar ends that opens at `opens_at`.
+    /// The end of the bar that opens at `opens_at`.
     pub fn end(self, opens_at: Timestamp) -> Timestamp {
         let day = opens_at.datetime().date_naive();
         match self {
@@ -108,7 +108,7 @@ impl BarSpan {
     }
 }
 
-/// The midnight of a date. There is none at the ends of time, where nothing is asked for.
+/// Midnight of a date. `None` occurs only at the ends of the calendar, for which no bars are requested.
 fn midnight(day: Option<NaiveDate>) -> Timestamp {
     let at: DateTime<Utc> = day.unwrap_or_default().and_time(NaiveTime::MIN).and_utc();
     Timestamp::from_datetime(at)

@@ -1,4 +1,4 @@
-//! The pairs on a link: what was asked for, what the vendor made of it, and whose prices are overdue.
+//! The pairs on a link: what was subscribed, what the vendor answered, and whose prices are overdue.
 
 use crate::domain::model::{Price, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{Cadence, Silence, SubscribeStatus, SubscriptionView};
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What became of our asking for a pair.
+/// The state of a pair's subscription.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Asked, or to be asked.
+    /// Sent, or to be sent.
     Pending,
-    /// The vendor sends it.
+    /// The vendor streams the pair.
     Confirmed,
-    /// The vendor will not send it under this plan.
+    /// The vendor does not stream the pair under this plan.
     Refused,
 }
 
@@ -35,31 +35,31 @@ pub struct Subscriptions(BTreeMap<Symbol, Subscription>);
 struct Subscription {
     status: Status,
     cadence: Cadence,
-    /// Its silence was noticed, and it was asked for again.
+    /// Its silence was noticed, and it was subscribed again.
     nudged: bool,
-    /// How many of its live prices were accepted, as far as it was told.
+    /// How many of its live prices were accepted, by the last report.
     accepted: Option<u64>,
-    /// Its prices come, and none is accepted.
+    /// Prices come, but none is accepted.
     unaccepted: bool,
 }
 
-/// What became of the prices that the link brought of a pair.
+/// The pipeline's judgement of the prices that the link delivered for a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Judged {
-    /// How many were accepted since the ledger file of the day began.
+    /// How many were accepted since the day's ledger file began.
     pub accepted: u64,
-    /// When the last of them arrived.
+    /// When the last accepted price arrived.
     pub accepted_at: Option<Timestamp>,
-    /// The newest prices of the pair were all set aside, or wait in vain to be confirmed.
+    /// The newest prices of the pair were all rejected, or wait for a confirmation that does not come.
     pub in_vain: bool,
 }
 
-/// What a status changed.
+/// The changes that a subscribe status made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answered {
-    /// A pair was confirmed that was not before.
+    /// A pair was newly confirmed.
     pub confirmed: bool,
-    /// Pairs that are refused now and were not before.
+    /// Pairs that were newly refused.
     pub refused: Vec<Symbol>,
 }
 
@@ -68,13 +68,13 @@ pub struct Answered {
 pub struct Overdue {
     /// Some pair's prices are overdue.
     pub noticed: bool,
-    /// Ask for these again: others speak.
+    /// Pairs to subscribe again: other pairs still have prices.
     pub nudge: Vec<Symbol>,
-    /// Nothing speaks any more, or asking did not help.
+    /// No pair has prices any more, or subscribing again did not help.
     pub give_up: bool,
 }
 
-/// Instants at which a subscription's silence matters.
+/// The deadlines of a subscription's silence.
 #[derive(Clone, Copy)]
 struct Due {
     noticed_at: Timestamp,
@@ -83,7 +83,7 @@ struct Due {
 }
 
 impl Subscriptions {
-    /// Pairs nobody was asked for yet. `jitter` is what a busy machine may add to any wait.
+    /// Subscriptions that were not sent yet. `jitter` is the delay that a busy machine may add to any wait.
     pub fn new(symbols: &[(Symbol, Arc<dyn Sessions>)], jitter: Duration) -> Self {
         Self(
             symbols
@@ -102,14 +102,14 @@ impl Subscriptions {
         )
     }
 
-    /// Also those that were refused are to be asked for again.
+    /// Marks every pair to be subscribed again, refused pairs included.
     pub fn want_all(&mut self) {
         for subscription in self.0.values_mut() {
             subscription.status = Status::Pending;
         }
     }
 
-    /// A new connection knows of no subscription. Returns what to ask for.
+    /// A new connection has no subscriptions. Returns the pairs to subscribe.
     pub fn reopen(&mut self) -> Vec<Symbol> {
         for subscription in self
             .0
@@ -121,7 +121,7 @@ impl Subscriptions {
         self.symbols_with(Status::Pending)
     }
 
-    /// The vendor answered. Missing lists mean what the status says of the whole; without either, the first price tells.
+    /// Applies the vendor's answer. A missing list is derived from the overall status; without either, the pair's first price confirms it.
     pub fn answered(&mut self, said: &SubscribeStatus, now: Timestamp) -> Answered {
         let mut answer = Answered::default();
         let all_fine = said.status == "ok" && said.success.is_empty();
@@ -146,7 +146,7 @@ impl Subscriptions {
         answer
     }
 
-    /// A price came. `None` if it is not ours or no price; else whether it confirmed its pair.
+    /// Applies a price. `None` if its pair is unknown or the price is not positive; otherwise whether it newly confirmed its pair.
     pub fn price(&mut self, tick: &Tick, now: Timestamp) -> Option<bool> {
         let subscription = self.0.get_mut(&tick.symbol).filter(|_| tick.price > Price::default())?;
         let newly_confirmed = subscription.status != Status::Confirmed;
@@ -159,12 +159,12 @@ impl Subscriptions {
         Some(newly_confirmed)
     }
 
-    /// What became of the pair's prices so far. Only a live price that is accepted ends that none is: returns when the last of
-    /// those arrived that were not told before.
+    /// Applies the judgement of a pair's prices so far. Returns when the last accepted price arrived, if any was accepted since the
+    /// previous judgement; only that clears `unaccepted`.
     pub fn judged(&mut self, symbol: Symbol, judged: &Judged) -> Option<Timestamp> {
         let subscription = self.0.get_mut(&symbol)?;
         let before = subscription.accepted.replace(judged.accepted);
-        // Another day's count, or another feed's, begins anew: of those before it nothing but the last is known.
+        // The count of another day, or of another feed, starts anew: of the prices before it only the last is known.
         let more = before.map_or(1, |before| judged.accepted.checked_sub(before).unwrap_or(1));
         match judged.accepted_at {
             Some(at) if more > 0 => {
@@ -179,7 +179,7 @@ impl Subscriptions {
         }
     }
 
-    /// Market time broke: the silence of every pair that is watched begins anew.
+    /// Market time is discontinuous: restarts the silence of every watched pair.
     pub fn broken(&mut self, now: Timestamp) {
         for subscription in self.0.values_mut() {
             subscription.cadence.broken(now);
@@ -187,7 +187,7 @@ impl Subscriptions {
         }
     }
 
-    /// The link is gone.
+    /// The link ended; `silent` if it was given up for its silence.
     pub fn unwatch(&mut self, silent: bool) {
         for subscription in self.0.values_mut() {
             subscription.cadence.unwatch(silent);
@@ -196,19 +196,19 @@ impl Subscriptions {
         }
     }
 
-    /// Whether there is nothing left to wait for.
+    /// Whether every pair is refused.
     pub fn all_refused(&self) -> bool {
         self.0
             .values()
             .all(|subscription| subscription.status == Status::Refused)
     }
 
-    /// The pairs that the vendor sends.
+    /// The pairs that the vendor streams.
     pub fn confirmed(&self) -> Vec<Symbol> {
         self.symbols_with(Status::Confirmed)
     }
 
-    /// What silence demands now. `any_price_at` is when a price of any pair last came.
+    /// What to do about silence now. `any_price_at` is when the last price of any pair came.
     pub fn overdue(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Overdue {
         let mut overdue = Overdue::default();
         for (symbol, subscription) in &mut self.0 {
@@ -225,7 +225,7 @@ impl Subscriptions {
         overdue
     }
 
-    /// When [`Subscriptions::overdue`] will next have something new to say.
+    /// When [`Subscriptions::overdue`] will next give another result.
     pub fn next_silence(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         let dues = self
             .0
@@ -267,8 +267,8 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    /// The link's silence: a price that is set aside shows that it brings the pair, and another link would bring the same. It is acted
-    /// on a little later than noticed, so that a feed of many prices a second is not thrown away for a hiccup.
+    /// The deadlines of the link's silence. A rejected price counts, because it shows that the link delivers the pair and a new link would
+    /// deliver the same. Action follows a little later than notice, so that a feed of many prices a second is not dropped for a hiccup.
     fn due_times(&mut self, any_price_at: Option<Timestamp>, now: Timestamp) -> Option<Due> {
         if self.status != Status::Confirmed {
             return None;

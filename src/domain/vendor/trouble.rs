@@ -1,4 +1,4 @@
-//! What the vendor means when it refuses: told apart by the body, then by the status, because the two can disagree.
+//! Classifies the vendor's refusals: by the body first, then by the HTTP status, because the two can disagree.
 
 use crate::domain::vendor::wire::{bare, cut, text};
 use crate::limits;
@@ -17,33 +17,33 @@ pub enum Trouble {
     DaySpent,
     /// The key is unknown or withdrawn.
     BadKey,
-    /// The key's plan does not include what was asked.
+    /// The key's plan does not include what was requested.
     PlanRefused,
     /// The vendor does not serve this pair.
     UnknownSymbol,
-    /// There is nothing in the stretch of time that was asked for.
+    /// The requested range has no data.
     NoData,
-    /// The question was wrong; asking again changes nothing.
+    /// The request was wrong; repeating it changes nothing.
     BadRequest,
-    /// Something else answers at this address: a path that is not there, a redirect.
+    /// Something other than the vendor's interface answers at this address: an unknown path, a redirect.
     WrongAddress,
-    /// The vendor is in trouble itself.
+    /// The vendor itself has a fault.
     ServerFault,
 }
 
-/// What to do about a refusal.
+/// How to handle a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// Ask again later, with any key.
+    /// Repeat the request later, with any key.
     Retry,
-    /// Ask again at once, with another key.
+    /// Repeat the request at once, with another key.
     NextKey,
-    /// The refusal is the answer.
+    /// The refusal is final.
     Final,
 }
 
 impl Trouble {
-    /// What to do about it.
+    /// How to handle it.
     pub const fn disposition(self) -> Disposition {
         match self {
             Self::MinuteSpent | Self::DaySpent | Self::BadKey | Self::PlanRefused => Disposition::NextKey,
@@ -52,7 +52,7 @@ impl Trouble {
         }
     }
 
-    /// Whether it is about the key that asked, and not about what was asked for or the vendor.
+    /// Whether the cause is the key, and not the request or the vendor.
     pub const fn concerns_key(self) -> bool {
         matches!(self, Self::MinuteSpent | Self::DaySpent | Self::BadKey)
     }
@@ -63,7 +63,7 @@ impl Trouble {
     }
 }
 
-/// A refusal, with the vendor's own words.
+/// A refusal, with the vendor's own text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the vendor refused with {code} ({}): {message:?}", trouble.name())]
 pub struct Refusal {
@@ -71,14 +71,14 @@ pub struct Refusal {
     pub trouble: Trouble,
     /// The body's code, or the HTTP status where the body has none.
     pub code: u16,
-    /// What the vendor says, cut to a safe length.
+    /// The vendor's text, cut to a safe length.
     pub message: String,
-    /// How long the vendor asks us to stay away (`Retry-After`).
+    /// How long the vendor asks us to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
 
-/// How long a `Retry-After` header asks to stay away: seconds, or a date that is measured against the answer's own `Date`, because
-/// the vendor's clock is not ours. At most [`limits::RETRY_AFTER_LONGEST`].
+/// Parses a `Retry-After` header: seconds, or a date, which is compared with the answer's own `Date` because the vendor's clock is not
+/// ours. At most [`limits::RETRY_AFTER_LONGEST`].
 pub fn retry_after(said: &str, date: Option<&str>) -> Option<Duration> {
     let wait = match said.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -93,8 +93,8 @@ fn parse_http_date(text: &str) -> Option<chrono::DateTime<chrono::FixedOffset>> 
     chrono::DateTime::parse_from_rfc2822(text.trim()).ok()
 }
 
-/// Whether an answer is a refusal. A body that says so is believed under any HTTP status; a bad HTTP status without such a
-/// body is a refusal as well.
+/// The refusal in an answer, if it is one. A body that reports an error is a refusal under any HTTP status; a bad HTTP status without such
+/// a body is one as well.
 pub fn refusal(http: u16, body: &[u8]) -> Option<Refusal> {
     #[derive(Deserialize, Default)]
     struct Body<'a> {
@@ -126,7 +126,7 @@ pub fn refusal(http: u16, body: &[u8]) -> Option<Refusal> {
     })
 }
 
-/// What a code and the words beside it mean.
+/// Classifies a code with its message.
 pub fn classify(code: u16, message: &str) -> Trouble {
     let said = message.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));

@@ -1,8 +1,8 @@
-//! The vendor's WebSocket language: bytes in, [`Frame`]s out, and the few sentences we say to it.
+//! The vendor's WebSocket protocol: decodes bytes into [`Frame`]s, and encodes the few messages that we send.
 //!
-//! Tolerant where the vendor is loose (numbers quoted or bare, lists null or missing, fields unknown), strict where a guess
-//! would be a wrong price: a frame that announces a price and has none readable is [`Frame::Unusable`] for its pair, with the
-//! reason. It is a frame like any other for the link: one pair's nulls do not cost the other pairs their prices.
+//! Tolerant where the vendor is loose (numbers quoted or bare, lists null or missing, fields unknown), strict where a guess would be a
+//! wrong price: a price frame without a readable price is [`Frame::Unusable`] for its pair, with the reason. To the link it is a frame like
+//! any other, so one pair's nulls do not cost the other pairs their prices.
 //!
 //! *Architecture invariant*: whatever the bytes, nothing here panics, and nothing grows beyond [`limits::FRAME_BYTES`].
 
@@ -15,54 +15,54 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// One frame of the vendor, understood.
+/// One decoded frame of the vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A price.
     Price(Tick),
-    /// A price with more digits than six decimals hold; the others were rounded away.
+    /// A price with more than six decimals, which was rounded.
     Rounded(Tick),
     /// A price that cannot be used.
     Unusable(Unusable),
-    /// The answer to a subscribe: per pair.
+    /// The answer to a subscribe, per pair.
     SubscribeStatus(SubscribeStatus),
     /// The answer to an unsubscribe or a reset.
     UnsubscribeStatus,
     /// The answer to our heartbeat.
     Heartbeat,
-    /// The vendor talks about our own messages: too many of them, or one it cannot read.
+    /// The vendor complains about our messages: too many of them, or one that it cannot parse.
     Processing {
         /// Whether it complains about the number of events a minute.
         too_many: bool,
-        /// What it says, cut to a safe length.
+        /// The vendor's text, cut to a safe length.
         messages: Vec<String>,
     },
-    /// An error in band, or the body of a refused upgrade.
+    /// An error sent on the WebSocket, or the body of a refused upgrade.
     Error {
         /// The vendor's code, usually an HTTP status.
         code: Option<u16>,
-        /// What it says, cut to a safe length.
+        /// The vendor's text, cut to a safe length.
         message: String,
     },
-    /// An event we know nothing about: counted, kept in the capture, otherwise ignored.
+    /// An unknown event: counted and captured, otherwise ignored.
     Unknown {
         /// Its name, cut to a safe length.
         event: String,
     },
 }
 
-/// What became of a subscription.
+/// The answer to a subscribe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubscribeStatus {
     /// `ok`, `warning` (some refused) or `error` (all refused), as sent.
     pub status: String,
-    /// The pairs that will be sent.
+    /// The pairs that will be streamed.
     pub success: Vec<Symbol>,
     /// The pairs that will not.
     pub fails: Vec<Symbol>,
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// More bytes than any frame of the vendor has.
@@ -71,15 +71,15 @@ pub enum WireError {
     /// Not a JSON object.
     #[error("the frame is not a JSON object ({0})")]
     NotJson(String),
-    /// A field that this kind of frame needs is not there.
+    /// A field is missing that this kind of frame needs.
     #[error("the frame has no field `{0}`")]
     Missing(&'static str),
-    /// An answer of the REST interface that could not be read.
+    /// An answer of the REST interface that could not be parsed.
     #[error(transparent)]
     Answer(#[from] rest::AnswerError),
 }
 
-/// The members that any event may have. Each is kept raw, so that a surprise in one does not spoil another.
+/// The members that any event may have. Each stays raw, so that an unexpected value in one does not affect another.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow)]
@@ -108,10 +108,10 @@ struct Members<'a> {
     messages: Option<&'a RawValue>,
 }
 
-/// Understands one text frame. `received_at` stamps a price that the vendor left unstamped.
+/// Decodes one text frame. `received_at` becomes the timestamp of a price that has none.
 ///
 /// # Errors
-/// [`WireError`] when the bytes are no JSON object, or a frame lacks what its kind needs.
+/// [`WireError`] when the bytes are not a JSON object, or the frame lacks a field that its kind needs.
 pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> {
     if bytes.len() > limits::FRAME_BYTES {
         return Err(WireError::TooLong(bytes.len()));
@@ -148,10 +148,10 @@ fn decode_members(members: &Members<'_>, received_at: Timestamp) -> Result<Frame
     })
 }
 
-/// What a captured input says to the pipeline: live and replayed inputs are read by this one function.
+/// Decodes a captured input. Live and replayed inputs are decoded by this one function.
 ///
 /// # Errors
-/// [`WireError`] when it cannot be understood; for the pipeline it then says [`Decoded::Nothing`].
+/// [`WireError`] when it cannot be decoded; the pipeline then takes it as [`Decoded::Nothing`].
 pub fn says(heard: &Input) -> Result<Decoded, WireError> {
     match &heard.what {
         InputKind::Frame(bytes) => Ok(match decode(bytes, heard.at)? {
@@ -178,7 +178,7 @@ pub fn says(heard: &Input) -> Result<Decoded, WireError> {
     }
 }
 
-/// A price, or why it is none.
+/// Decodes a price frame, or gives the reason why its price cannot be used.
 fn decode_price(members: &Members<'_>, received_at: Timestamp) -> Frame {
     let Some(symbol) = members.symbol.and_then(text).and_then(|name| name.parse().ok()) else {
         return Frame::Unusable(Unusable {
@@ -228,7 +228,7 @@ fn parse_quote_price(raw: Option<&RawValue>) -> Result<Option<Parsed>, RejectRea
     number(raw).map_err(|error| unread(&error, RejectReason::UnreadableQuote))
 }
 
-/// The reason by which a number that is none is counted.
+/// The reject reason for a price that cannot be parsed.
 pub(crate) const fn unread(error: &PriceError, not_a_number: RejectReason) -> RejectReason {
     match error {
         PriceError::NotANumber(_) => not_a_number,
@@ -236,7 +236,7 @@ pub(crate) const fn unread(error: &PriceError, not_a_number: RejectReason) -> Re
     }
 }
 
-/// A number, quoted or bare; `null` and an empty text are absence.
+/// Parses a number, quoted or bare; `null` and an empty text are `None`.
 pub(crate) fn number(raw: Option<&RawValue>) -> Result<Option<Parsed>, PriceError> {
     match raw.map(bare) {
         None | Some("" | "null") => Ok(None),
@@ -244,7 +244,7 @@ pub(crate) fn number(raw: Option<&RawValue>) -> Result<Option<Parsed>, PriceErro
     }
 }
 
-/// The same JSON with `null` where some writers of JSON put NaN or an infinity, which no JSON has; `None` where there is neither.
+/// Replaces NaN and the infinities, which some JSON writers emit and JSON does not have, by `null`; `None` if there are none.
 pub fn without_nan(bytes: &[u8]) -> Option<Vec<u8>> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
     let mut out = Vec::with_capacity(bytes.len());
@@ -272,7 +272,7 @@ pub fn without_nan(bytes: &[u8]) -> Option<Vec<u8>> {
     found.then_some(out)
 }
 
-/// Whole seconds since 1970, quoted or bare, with or without a fraction.
+/// Parses whole seconds since 1970, quoted or bare; a fraction is dropped.
 fn parse_stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
     let digits = match raw.map(bare) {
         None | Some("" | "null") => return Ok(None),
@@ -285,7 +285,7 @@ fn parse_stamp(raw: Option<&RawValue>) -> Result<Option<Timestamp>, ()> {
     }
 }
 
-/// Objects with a member `symbol`, or plain texts; null, missing and unreadable items are left out.
+/// Parses a list of objects with a member `symbol`, or of plain texts; null, missing and unreadable items are skipped.
 fn parse_symbols(raw: Option<&RawValue>) -> Vec<Symbol> {
     #[derive(Deserialize)]
     struct Item<'a> {
@@ -345,7 +345,7 @@ fn decode_unnamed(members: &Members<'_>) -> Result<Frame, WireError> {
     Err(WireError::Missing("event"))
 }
 
-/// A JSON text without its quotes and escapes; `None` for what is no text.
+/// A JSON text without its quotes and escapes; `None` for any other value.
 pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -354,22 +354,22 @@ pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-/// A number as it was written, without the quotes it may wear.
+/// A number as it was written, without quotes.
 pub(super) fn bare(raw: &RawValue) -> &str {
     raw.get().trim_matches('"').trim()
 }
 
-/// What a stranger said, short enough to log and to show.
+/// Cuts a foreign text to a length that is safe to log and show.
 pub(crate) fn cut(said: &str) -> String {
     said.chars().take(limits::QUOTE_CHARS).collect()
 }
 
-/// Asks for pairs. Repeated subscribes are additive.
+/// Subscribes to pairs, in addition to those already subscribed.
 pub fn subscribe(symbols: &[Symbol]) -> String {
     action_text("subscribe", symbols)
 }
 
-/// Gives pairs back.
+/// Unsubscribes from pairs.
 pub fn unsubscribe(symbols: &[Symbol]) -> String {
     action_text("unsubscribe", symbols)
 }
@@ -379,7 +379,7 @@ pub fn reset() -> String {
     r#"{"action":"reset"}"#.to_owned()
 }
 
-/// Says that we are here; the vendor answers in kind.
+/// A heartbeat; the vendor answers with one.
 pub fn heartbeat() -> String {
     r#"{"action":"heartbeat"}"#.to_owned()
 }

@@ -1,4 +1,4 @@
-//! A year of quiet days raises no alarm, and a stall on any of them does.
+//! A year of quiet days causes no alarm; a stall on any of these days does.
 
 use super::*;
 use crate::domain::model::{Listed, SessionKind};
@@ -8,7 +8,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Monday 2026-01-05, 13:00 UTC.
 const FIRST_OPEN: Timestamp = Timestamp::from_secs(1_767_618_000);
 
-/// A year of Bogota mornings: weekdays, without every seventeenth of them, which stands for a holiday.
+/// A year of Bogota mornings: weekdays, except that every seventeenth is closed like a holiday.
 fn year() -> Listed {
     let days = (0..364_u32).filter(|day| day % 7 < 5 && day % 17 != 3);
     let sessions = days.map(|day| {
@@ -43,7 +43,7 @@ fn quote(price: i64) -> Quote {
     (Price::from_micros(price), None, None)
 }
 
-/// Plays one session of a price a minute with some seconds of jitter and, now and then, a minute left out.
+/// Plays one session with a price a minute, some seconds of jitter and an occasional missing minute.
 fn play(
     cadence: &mut Cadence,
     session: Session,
@@ -226,14 +226,14 @@ fn where_market_time_runs_fast_a_hiccup_of_the_machine_is_no_silence() {
         cadence.watch(FIRST_OPEN - DAY);
         play(&mut cadence, list.sessions[0], &mut dice, |_, _| {});
         let last = cadence.last_at().unwrap();
-        // Judged in the middle of the session, where its close does not matter.
+        // Checked in the middle of the session, where its close has no effect.
         cadence.last_at = Some(last - Duration::from_secs(7_200));
         silent_at(&mut cadence, last - Duration::from_secs(7_200)).unwrap()
     };
     assert_eq!(noticed(jitter), noticed(Duration::ZERO) + jitter);
 }
 
-/// A calendar that is corrected.
+/// A calendar that can be corrected.
 #[derive(Debug)]
 struct Corrected(std::sync::Mutex<(Listed, u64)>);
 

@@ -141,7 +141,6 @@ fn a_refused_key_is_asked_once_a_day_at_the_most() {
     assert_eq!(pool.usable(), 1);
 }
 
-/// Three keys, all refused within a few seconds.
 #[test]
 fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
     let mut pool = pool(2);
@@ -151,7 +150,7 @@ fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
         assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(second));
     }
     assert_eq!((pool.usable(), pool.view(NOON)[0].state), (1, KeyState::Retired));
-    // The vendor that refuses all others is tried again with them, never with this one.
+    // The vendor refuses all other keys; the retry uses one of those, never the withdrawn one.
     pool.refused(second, Purpose::Poll, Trouble::BadKey, NOON);
     let later = NOON + limits::KEYS_RETRY;
     assert_eq!(pool.turn(later), Some(second));
@@ -161,7 +160,7 @@ fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
     assert_eq!(pool.withdrawn(), BTreeSet::from([first]));
     assert!(pool.revive(first) && !pool.revive(first));
     assert_eq!(pool.usable(), 2);
-    // Every key is out by an operator: none is tried.
+    // An operator withdrew every key: none is tried.
     pool.withdraw(first);
     pool.withdraw(second);
     assert_eq!(pool.retry_at(), None);
@@ -271,7 +270,7 @@ fn a_key_whose_handshake_was_refused_rests_as_long_as_the_vendor_asked_and_the_n
         refused.at
     );
     assert!(pool.lease(Purpose::Link, 0, NOON + seconds(20)).is_ok());
-    // Without a word of how long, the minute that is spent is waited for, and only by the link.
+    // Without `Retry-After`, only the link waits for the next minute.
     let mut single = self::pool(1);
     let slot = single.lease(Purpose::Link, 0, NOON + seconds(50)).unwrap();
     single.turned_away(slot, Purpose::Link, Trouble::MinuteSpent, None, NOON + seconds(50));
@@ -291,7 +290,7 @@ fn no_handshake_follows_another_on_the_same_key_within_its_spacing() {
     let refused = pool.lease(Purpose::Link, 0, NOON + seconds(2)).unwrap_err();
     assert_eq!((refused.at, refused.reason), (NOON + seconds(8), "spacing"));
     assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
-    // A link that delivered a price and ended is opened again at once, with the key that it had where no other is ready.
+    // A link that delivered a price and ended is opened again at once, with its own key if no other is ready.
     pool.handshaken(first, NOON + seconds(8));
     pool.link_served(first);
     assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
@@ -378,7 +377,7 @@ fn a_view_shows_each_key_and_its_state() {
     assert_eq!(view.iter().filter(|key| key.state == KeyState::Ready).count(), 2);
 }
 
-/// Counts as the vendor would.
+/// Counts usage as the vendor does.
 #[derive(Default)]
 struct Vendor(BTreeMap<KeySlot, Vec<(Timestamp, u32)>>);
 
@@ -429,7 +428,7 @@ proptest! {
                         && last.is_some_and(|at| at + limits::KEYS_RETRY <= now);
                     prop_assert!(resting.is_none() || may_try, "{} was retired", slot);
                     retired.retain(|(known, _)| *known != slot);
-                    // The vendor sees the call some time between lease and answer.
+                    // The vendor sees the call at some time between lease and answer.
                     let seen = now + Duration::from_millis(millis / 9);
                     vendor.call(slot, credits, seen);
                     now = seen + Duration::from_millis(millis / 7);

@@ -1,4 +1,4 @@
-//! Every edge of the diagram, and what a vendor's bad day does to it.
+//! Every edge of the diagram, and the vendor's faults.
 
 use super::*;
 use crate::domain::model::{Always, Sessions, Symbol};
@@ -16,11 +16,11 @@ fn eurusd() -> Symbol {
     "EUR/USD".parse().unwrap()
 }
 
-/// A link under test, its clock, and what it said last.
+/// A link under test, and its clock.
 struct Bench {
     link: Link,
     now: Timestamp,
-    /// How many prices of each pair were accepted.
+    /// The number of accepted prices of each pair.
     accepted: std::collections::BTreeMap<Symbol, u64>,
 }
 
@@ -62,7 +62,7 @@ impl Bench {
         self.on(Event::Heard(&frame))
     }
 
-    /// A price that is accepted.
+    /// Delivers a price that is accepted.
     fn price(&mut self, symbol: Symbol) -> Vec<Effect> {
         let effects = self.unjudged_price(symbol);
         let accepted = self.accepted.entry(symbol).or_default();
@@ -84,7 +84,7 @@ impl Bench {
         self.hear(&json)
     }
 
-    /// Goes to the next deadline.
+    /// Advances to the next deadline.
     fn deadline(&mut self) -> Vec<Effect> {
         self.now = self.link.next_deadline(self.now).expect("a deadline").max(self.now);
         self.on(Event::Deadline)
@@ -98,7 +98,7 @@ impl Bench {
         self.link.view(self.now).state
     }
 
-    /// Lets heartbeats go by, each answered, until something else happens.
+    /// Answers heartbeats until something else happens.
     fn until_something_else(&mut self, limit: u32) -> Option<Vec<Effect>> {
         for _ in 0..limit {
             let effects = self.deadline();
@@ -577,7 +577,7 @@ fn a_vendor_without_echo_is_told_to_be_alive_by_its_pong() {
     assert_eq!(bench.on(Event::Ponged), [Effect::Tell(LinkChange::Alive)]);
 }
 
-/// Plays random events; the answer to a connect is always open or lost, so the machine must never get stuck.
+/// Plays random events. A connect is always answered with open or lost, so the machine must never get stuck.
 fn play(steps: &[(u8, u16)]) {
     let mut bench = Bench::both();
     bench.on(Event::Started);

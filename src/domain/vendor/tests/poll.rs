@@ -1,4 +1,4 @@
-//! A pair is polled when, and only when, the link does not bring it.
+//! A pair is polled if and only if the link does not deliver it.
 
 use super::*;
 use crate::domain::model::{Listed, Session, SessionKind};
@@ -59,7 +59,7 @@ fn feed(state: &'static str, lines: &[(Symbol, Status, bool)]) -> FeedView {
     }
 }
 
-/// EUR/USD is heard on a link that brings both, and none of its prices is accepted.
+/// The link delivers both pairs, and every price of EUR/USD is rejected.
 fn in_vain() -> FeedView {
     let mut view = both("live", Status::Confirmed);
     view.symbols[1].unaccepted = true;

@@ -1,4 +1,4 @@
-//! Answers as they were seen, and as they might be.
+//! Answers that were observed, and answers that are possible.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Frames as they were seen on the wire, and as they might be.
+//! Frames that were observed on the wire, and frames that are possible.
 
 use super::*;
 use bytes::Bytes;
