@@ -1,4 +1,5 @@
-//! Runs the actions that operators request: what Root decides itself, and what it asks of others. Each request is an entry of the journal.
+//! Runs the actions that operators request: Root decides some itself, and asks other actors for the rest. Each request is an entry of the
+//! journal.
 
 use crate::actors::control::Root;
 use crate::actors::messages::{FillHistory, RunAction, UseKey};
@@ -27,7 +28,7 @@ impl Handler<RunAction> for Root {
 }
 
 impl Root {
-    /// Does it, or asks whoever can.
+    /// Runs the action, or asks the actor that can.
     fn run_action(&mut self, request: &ActionRequest, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, Done> {
         let outcome = match &request.action {
             OperatorAction::RestartActor { actor } => self.restart_actor(actor, &request.by),

@@ -1,5 +1,5 @@
-//! Completes a pair's history ("L0 incremental"): reports the missing bars of past sessions to the pipeline, which opens gaps for
-//! them, and waits until Backfill has settled the gaps and the store holds the bars that came.
+//! Completes a pair's history ("L0 incremental"): reports the missing bars of past sessions to the pipeline, which opens gaps for them, and
+//! waits until Backfill has settled the gaps and the store has the bars.
 
 use crate::actors::control::validator::Deps;
 use crate::actors::messages::Arrived;
@@ -11,7 +11,7 @@ use crate::limits;
 use crate::store::{HistoryQuery, StoreError};
 use std::collections::BTreeSet;
 
-/// Requests the bars of a pair in these stretches, and waits until each one came or is known not to exist; at most
+/// Requests the bars of a pair in these stretches, and waits until each one is stored or known not to exist; at most
 /// [`limits::HISTORY_WAIT`].
 pub(crate) async fn complete(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) {
     let patience = deps.services.clock.real(limits::HISTORY_WAIT);
@@ -50,8 +50,8 @@ async fn ask_and_wait(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) -> Result
     Ok(())
 }
 
-/// Waits until the store has all events that were numbered before the call; at most [`limits::STORE_WAIT`]. Returns whether it
-/// has. Later events are not waited for: on a busy day they never end.
+/// Waits until the store has all events that were numbered before the call; at most [`limits::STORE_WAIT`]. Returns whether it has. Later
+/// events are not waited for: on a busy day there is no end of them.
 pub(super) async fn is_written(deps: &Deps) -> bool {
     let asked = decided(deps);
     let mut written = deps.services.views.store.subscribe();
@@ -59,7 +59,7 @@ pub(super) async fn is_written(deps: &Deps) -> bool {
     matches!(tokio::time::timeout(limits::STORE_WAIT, reached).await, Ok(Ok(_)))
 }
 
-/// The last position given out so far, whether its event is in the ledger already or in the commit queue.
+/// The last position assigned so far, whether its event is in the ledger already or in the commit queue.
 fn decided(deps: &Deps) -> Position {
     let in_ledger = deps
         .services
@@ -71,7 +71,7 @@ fn decided(deps: &Deps) -> Position {
     deps.services.views.pipeline.borrow().head.max(in_ledger)
 }
 
-/// The parts of the stretches that have a bar neither in the history nor in ours.
+/// The parts of the stretches for which the store has no bar, neither in the history nor among ours.
 async fn nobody_has(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) -> Result<Vec<Stretch>, StoreError> {
     let Some(since) = wanted.iter().map(|(from, _)| *from).min() else {
         return Ok(Vec::new());
@@ -108,7 +108,7 @@ pub(crate) fn lacks(symbol: Symbol, cause: &str, stretches: Vec<Stretch>) -> Inp
     })
 }
 
-/// Sends the findings to the pipeline.
+/// Sends the findings to the pipeline as input.
 pub(crate) async fn hear(deps: &Deps, found: Vec<InputKind>) {
     if found.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Gathers the views of all parts into the evidence, pair by pair, that `safe_to_trade` is decided from.
+//! Gathers from the views, for each pair, the evidence that decides `safe_to_trade`.
 
 use crate::actors::control::health::Deps;
 use crate::actors::supervision::Vitals;
@@ -39,7 +39,7 @@ pub(super) fn gather(deps: &Deps) -> AllEvidence {
 /// The actors between the vendor and clients that every pair depends on, besides the fan-out shards.
 const SHARED: [&str; 5] = ["recorder", "aggregator", "key_pool", "session_clock", "root"];
 
-/// Whether a child handles its messages now: one that hangs, sleeps in its back-off or is parked does not.
+/// Whether a child handles its messages now: not while it hangs, is in back-off or is parked.
 fn lives(child: &Vitals) -> bool {
     child.standing() == ActorStanding::Alive && child.pulse_age() <= limits::PULSE_FRESH
 }

@@ -1,9 +1,10 @@
-//! Health: gathers what every part shows into the one snapshot that REST and `welcome` read.
+//! Health: combines the views of all parts into the one snapshot that REST and `welcome` read.
 //!
-//! owns   nothing but a look at the machine
+//! owns   the conditions that follow from evidence, and readings of the machine
 //! hears  its own timer
-//! says   `ServiceView` and the ready `status` frame → views · LogLinesLost → Root
-//! fails  a panic restarts it; until then the last snapshot stands
+//! says   `ServiceView` and the encoded `status` frame → views · LogLinesLost → Root · entries of the journal → Aggregator · a row a minute
+//!        → the store's `system_health`
+//! fails  a panic restarts it; until then the last snapshot stays
 
 use crate::actors::control::{
     JournalKeeper, evidence,
@@ -40,14 +41,14 @@ use std::time::Duration;
 use sysinfo::{Disks, System};
 use tokio::sync::watch;
 
-/// What Health is made of; outlives its restarts.
+/// The dependencies of Health; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The pairs.
     pub markets: Vec<PairRules>,
-    /// Their calendars, as they were corrected last.
+    /// The pairs' calendars, with their latest corrections.
     pub calendars: Vec<(Symbol, watch::Receiver<Calendar>)>,
     /// The children.
     pub children: Vec<Vitals>,
@@ -55,7 +56,7 @@ pub struct Deps {
     pub started_at: Timestamp,
     /// Records what Health finds.
     pub journal: JournalKeeper,
-    /// Between two calls on a key.
+    /// The spacing between two calls on a key.
     pub spacing: Duration,
 }
 
@@ -69,9 +70,9 @@ pub struct Health {
     last_status: Value,
     /// The conditions that follow from evidence.
     evident: EvidentConditions,
-    /// When a row was last put into `system_health`, and the state it told.
+    /// When a row was last written to `system_health`, and the state in it.
     recorded: Option<(Timestamp, String)>,
-    /// Whether Root was told that log lines are lost.
+    /// Whether Root was sent that log lines are lost.
     losing_log_lines: Option<bool>,
 }
 
@@ -133,7 +134,7 @@ impl Health {
         ctx.spawn(async move { drop(store.record_health(row).await) }.into_actor(self));
     }
 
-    /// Root's conditions, on an edge those of its leader, and those that follow from evidence; those that hold come first.
+    /// Root's conditions (on an edge, those of its leader) and those that follow from evidence; conditions that hold come first.
     fn conditions(&self, overall: &Overall, log: Option<&LogNews>, zone: Tz) -> Vec<ConditionView> {
         let shown = |condition: &Condition| ConditionView::new(condition, zone);
         let mut conditions: Vec<_> = overall.conditions.iter().map(shown).collect();
@@ -302,7 +303,7 @@ impl Health {
     }
 }
 
-/// What an edge shows of a pair: what its leader does, while it is heard.
+/// What an edge shows of a pair: the leader's view, while news of the leader arrive.
 fn log_pair(log: &LogNews, symbol: Symbol) -> SymbolView {
     let shown = log.believed().and_then(|leader| leader.pairs.get(&symbol).cloned());
     shown.unwrap_or_else(|| SymbolView {
@@ -312,7 +313,7 @@ fn log_pair(log: &LogNews, symbol: Symbol) -> SymbolView {
     })
 }
 
-/// Each pair's, as it is read in `zone`.
+/// Each pair's value, shown in `zone`.
 fn in_zone<T, S>(each: &BTreeMap<Symbol, T>, show: fn(&T, Tz) -> S, zone: Tz) -> BTreeMap<Symbol, S> {
     each.iter().map(|(symbol, one)| (*symbol, show(one, zone))).collect()
 }
@@ -328,7 +329,7 @@ fn lease_statuses(leases: &[LeaseView], zone: Tz) -> Vec<LeaseStatus> {
     statuses.collect()
 }
 
-/// How many bars of the sessions were compared with the vendor's: of all pairs together, and of each.
+/// How many bars of the sessions were compared with the vendor's: in total, and of each pair.
 fn comparisons(pipeline: &PipelineView) -> ComparisonStatus {
     ComparisonStatus {
         bars: pipeline.counts.bars_compared,
@@ -348,12 +349,12 @@ fn reachable(reader: &ReaderView) -> Reachable {
     }
 }
 
-/// Whether this process has the right to write to the store, whose lease is the first.
+/// Whether this process may write to the store, whose lease is the first in the list.
 fn is_leader(leases: &[LeaseView]) -> bool {
     leases.first().is_some_and(LeaseView::is_held)
 }
 
-/// The old service's fields on the history.
+/// The old service's fields about the history.
 fn l0(overall: &Overall, verdict: Option<&Verdict>, zone: Tz) -> L0View {
     L0View {
         ready_signal_exists: overall.flag.is_some(),

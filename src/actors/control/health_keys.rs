@@ -1,4 +1,4 @@
-//! The keys as `/status` shows them: the old service's fields, and the forecast of today's credits.
+//! The keys on `/status`: the old service's fields, and the forecast of today's credits.
 
 use crate::actors::views::PollerView;
 use crate::domain::model::{Timestamp, ZonedInstant};
@@ -8,13 +8,13 @@ use crate::views::status::{ForecastStatus, KeyStatus};
 use chrono_tz::Tz;
 use std::time::Duration;
 
-/// Each key.
+/// The status of each key.
 pub(super) fn key_statuses(keys: &KeysView, zone: Tz) -> Vec<KeyStatus> {
     let keys = keys.keys.iter();
     keys.map(|(key, tail)| KeyStatus::new(key, tail, zone)).collect()
 }
 
-/// The credits that today will have cost; without polling, those that are spent.
+/// The credits that will be used by the end of today; without polling, those used so far.
 pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp, zone: Tz) -> ForecastStatus {
     let Spendable { used, available, .. } = keys.spendable;
     let today = Forecast {
@@ -36,7 +36,7 @@ pub(crate) fn forecast(keys: &KeysView, poller: &PollerView, now: Timestamp, zon
     }
 }
 
-/// The old service's fields.
+/// The old service's fields about keys.
 pub(super) fn key_usage(keys: &KeysView, spacing: Duration) -> KeyUsageView {
     let calls = keys.keys.iter().map(|(key, _)| key.calls_total);
     let last = (1..)

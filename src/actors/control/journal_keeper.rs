@@ -1,5 +1,5 @@
-//! The journal that Root and Health share. Entries go to the Aggregator as input, are numbered like every event, and are
-//! published once they are written.
+//! The journal that Root and Health share. Entries go to the Aggregator as input, are numbered like every event, and are published once
+//! they are in the ledger.
 
 use crate::actors::messages::{Arrived, Report, WhenSpent};
 use crate::actors::supervision::{Row, Vitals};
@@ -20,7 +20,7 @@ pub struct JournalKeeper {
 }
 
 impl JournalKeeper {
-    /// Continues a journal that may hold entries already.
+    /// Continues a journal that may already have entries.
     pub fn new(journal: Journal, to: Recipient<Arrived>, clock: Clock) -> Self {
         Self {
             journal: Arc::new(Mutex::new(journal)),

@@ -1,10 +1,10 @@
 //! L0Watcher: follows the ready flag of the upstream history pipeline.
 //!
-//! owns   the folder's inotify watch, the poll timer, the last sighting that Root was told
-//! hears  LookAtFlag (Root) · changes of the folder · its own poll, which also serves network mounts that tell no changes
-//! says   Report::Flag → Root, when what it sees changes or when it is asked
-//! fails  never on what it finds: every case is a named sighting. Without a watch it polls. A panic restarts it, and it looks and
-//!        reports anew
+//! owns   the folder's inotify watch, the poll timer, the last sighting that Root was sent
+//! hears  LookAtFlag (Root) · changes of the folder · its own poll, also for network mounts, which report no changes
+//! says   Report::Flag → Root, when the sighting changes or when Root asks
+//! fails  never on what it finds: every case is a named sighting. Without a watch it polls. A panic restarts it; it then checks and reports
+//!        again
 
 use crate::actors::messages::{LookAtFlag, Report};
 use crate::actors::repeat::RepeatEvery;
@@ -25,38 +25,38 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
 
-/// The flag's name in its folder.
+/// The file name of the ready flag.
 pub const FLAG_NAME: &str = "l0_ready.flag";
 
-/// Identifies a folder, so that one that replaced it is noticed; inode numbers alone are reused.
+/// Identifies a folder, so that a replaced folder is noticed; inode numbers alone are reused.
 type FolderId = (u64, u64, Option<SystemTime>);
 
-/// What a watcher is made of; outlives its restarts.
+/// The dependencies of a watcher; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// Setting `READY_SIGNALS_DIR`; created when it is not there.
+    /// Setting `READY_SIGNALS_DIR`; created if it does not exist.
     pub folder: PathBuf,
     /// The calendar whose sessions bound the gate window; watched, because it may be corrected.
     pub calendar: watch::Receiver<Calendar>,
 }
 
-/// The actor.
+/// See the module.
 #[derive(Debug)]
 pub struct L0Watcher {
     deps: Deps,
     told: Option<Sighting>,
-    /// Which folder is watched, and what watches it.
+    /// The watched folder and its watcher.
     watching: Option<(FolderId, RecommendedWatcher)>,
     changed: Arc<Notify>,
     looking: bool,
-    /// Look once more when the present look is over; with `true`, report the result even if unchanged.
+    /// Check again when the present check is over; with `true`, report the result even if unchanged.
     again: Option<bool>,
 }
 
 impl L0Watcher {
-    /// A watcher that looks as soon as it runs.
+    /// A watcher that checks as soon as it runs.
     pub fn new(deps: Deps) -> Self {
         Self {
             deps,
@@ -68,7 +68,7 @@ impl L0Watcher {
         }
     }
 
-    /// Looks at the file on a thread that may block: a network mount can hang. One look at a time.
+    /// Reads the flag on a thread that may block: a network mount can hang. One check at a time.
     fn look(&mut self, tell: bool, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.looking, true) {
             self.again = Some(tell || self.again.unwrap_or(false));
@@ -106,7 +106,7 @@ impl L0Watcher {
         }
     }
 
-    /// Watches the folder that is there now, also after it was replaced by another.
+    /// Watches the folder that exists now, also after it was replaced by another.
     fn rewatch(&mut self, folder: Option<FolderId>) {
         if self.watching.as_ref().map(|(id, _)| *id) == folder {
             return;
@@ -133,7 +133,7 @@ impl L0Watcher {
     }
 }
 
-/// Whether the event is only a read: otherwise each look of ours would trigger the next.
+/// Whether the event is only a read: otherwise each check of ours would trigger the next.
 fn only_read(event: &notify::Result<notify::Event>) -> bool {
     let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
     event
@@ -219,7 +219,7 @@ impl Supervised for L0Watcher {
     }
 }
 
-/// Something happened in the folder.
+/// The folder changed.
 #[derive(Debug)]
 struct Changed;
 

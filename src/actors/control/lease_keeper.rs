@@ -1,9 +1,9 @@
-//! LeaseKeeper: renews the right to write to the store and to Redis, and says when another has it.
+//! LeaseKeeper: renews the leases of the store and of Redis, and reports when another process has one.
 //!
-//! owns   a `domain::followers::lease::Tenure` for each, one interval
+//! owns   a `domain::followers::lease::Tenure` for each lease, one interval
 //! hears  nothing
 //! says   AnotherWriter, SoleWriter → Root · LeaseView → views
-//! fails  a panic restarts it from fresh state: the leases keep running meanwhile, and fence each write by themselves
+//! fails  a panic restarts it from fresh state: the leases go on meanwhile, and each write is fenced by its lease
 
 use crate::actors::messages::Report;
 use crate::actors::repeat::RepeatEvery;
@@ -24,7 +24,7 @@ struct Kept {
     asked: Stopwatch,
     answered: Stopwatch,
     asking: bool,
-    /// The other writer that Root was told of.
+    /// The other writer that was last reported to Root.
     told: Option<Holder>,
 }
 
@@ -110,7 +110,7 @@ impl Kept {
         }
     }
 
-    /// Reports news to Root; what a full mailbox refuses is reported again with the next look.
+    /// Reports news to Root; a report that a full mailbox refuses is sent again with the next check.
     fn tell(&mut self, up: &Recipient<Report>) {
         let place = self.view.place;
         let (report, told) = match &self.view.standing {

@@ -1,4 +1,4 @@
-//! What decides and watches: Root, the history gate, sessions, validation, health.
+//! Deciding and watching: Root, the ready flag, the session clock, validation, leases, the journal, health.
 
 pub mod l0_watcher;
 pub mod session_clock;

@@ -1,10 +1,10 @@
-//! Root: the only one who decides what the service does.
+//! Root: the only actor that decides what the service does.
 //!
 //! owns   `domain::lifecycle::Lifecycle`, one timer at its next deadline
-//! hears  Report (every child, its supervisor, and the app)
-//! says   LookAtFlag → L0Watcher · Validate, FillHistory, MarkSeam → Validator · whether prices are wanted → Feed, Poller ·
-//!        Overall → views · entries of the journal → Aggregator · how the process must end → app
-//! fails  a panic restarts it from the last life cycle that was whole; a spent budget ends the process
+//! hears  Report (every child, its supervisor, and the app) · RunAction (web)
+//! says   LookAtFlag → L0Watcher · Validate, FillHistory, MarkSeam → Validator · UseKey → KeyPool · whether prices are wanted → Feed,
+//!        Poller · Overall → views · entries of the journal → Aggregator · how the process must end → app
+//! fails  a panic restarts it from the last complete life cycle; a spent budget ends the process
 
 use crate::actors::control::JournalKeeper;
 use crate::actors::messages::{FillHistory, LookAtFlag, MarkSeam, Report, UseKey, Validate, WhenSpent};
@@ -25,33 +25,33 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, Super
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What Root is made of; outlives its restarts.
+/// The dependencies of Root; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// The life cycle after the last event that was dealt with to its end.
+    /// The life cycle after the last event that was handled completely.
     pub kept: Arc<Mutex<Lifecycle>>,
     /// The children, to resume those that are parked.
     pub children: Vec<(Row, Vitals)>,
-    /// Whom it commands.
+    /// The actors that it commands.
     pub commands: Commands,
-    /// Records what it did and was told.
+    /// Records what it does and what is reported to it.
     pub journal: JournalKeeper,
 }
 
-/// Whom Root commands.
+/// The actors that Root commands, one address for each command.
 #[derive(Debug, Clone)]
 pub struct Commands {
-    /// Looks at the ready flag.
+    /// Checks the ready flag.
     pub flag: Recipient<LookAtFlag>,
     /// Checks the history.
     pub validate: Recipient<Validate>,
-    /// Has missing history fetched.
+    /// Has missing history requested.
     pub fill: Recipient<FillHistory>,
     /// Finds the seam of a session.
     pub seam: Recipient<MarkSeam>,
-    /// Takes a key out of use, or brings it back.
+    /// Takes a key out of use, or puts it back.
     pub key: Recipient<UseKey>,
 }
 
@@ -61,20 +61,20 @@ pub struct Root {
     pub(super) deps: Deps,
     lifecycle: Lifecycle,
     timer: Option<SpawnHandle>,
-    /// Ends the condition that tells of a pause.
+    /// Clears the condition of a pause.
     pause_told: Option<SpawnHandle>,
-    /// End the conditions that tell of disturbed streams, by pair.
+    /// Clear the conditions of disturbed streams, by pair.
     disturbance_told: BTreeMap<Option<Symbol>, SpawnHandle>,
 }
 
-/// What the condition `feed_silent` says.
+/// The message of the condition `feed_silent`.
 const SILENT: &str = "The link is up, and prices are overdue by this half-hour's habit.";
 
-/// What the condition `log_lines_lost` says.
+/// The message of the condition `log_lines_lost`.
 pub(crate) const LOG_LOST: &str =
     "Whoever reads the log is too slow, away or out of room: lines are dropped, nothing else waits for it.";
 
-/// The life cycle of a service that begins; a ledger that was renumbered is a condition of it.
+/// The life cycle at the start; a renumbered ledger is a condition of it.
 pub fn first_lifecycle(
     pairs: &[Symbol],
     policy: WaitPolicy,
@@ -93,7 +93,7 @@ pub fn first_lifecycle(
     lifecycle
 }
 
-/// What the condition `ledger_renumbered` says.
+/// The message of the condition `ledger_renumbered`.
 fn renumbered(found: Renumbered) -> String {
     let Renumbered { why, head, told } = found;
     let lost = match told.saturating_sub(head) {
@@ -125,7 +125,7 @@ impl Root {
         self.settled(ctx);
     }
 
-    /// Closes the feed and clears the conditions that say that no prices come.
+    /// Closes the feed and clears the conditions that concern missing prices.
     fn close_feed(&mut self) {
         self.deps.services.views.wanted.send_replace(false);
         let conditions = self.lifecycle.conditions_mut();
@@ -164,7 +164,7 @@ impl Root {
         }
     }
 
-    /// Ends the handling of an event: keeps the life cycle, publishes it, arms the timer.
+    /// Ends the handling of an event: stores the life cycle, publishes it, arms the timer.
     fn settled(&mut self, ctx: &mut Context<Self>) {
         *self.deps.kept.lock().unwrap_or_else(PoisonError::into_inner) = self.lifecycle.clone();
         self.show();
@@ -305,7 +305,7 @@ impl Root {
         self.raise(ConditionKind::ClockStepped, distrust.reason, &message, ctx);
     }
 
-    /// The condition stands for a while after the pause, so that it is seen.
+    /// The condition holds for a while after the pause, so that it is seen.
     fn paused(&mut self, pause: &Break, ctx: &mut Context<Self>) {
         let lasted_ms = pause.by_ms();
         let message = pause.to_string();
@@ -319,7 +319,7 @@ impl Root {
         }));
     }
 
-    /// The condition stands for a while after the last disturbance of a pair's streams, or of the journal's, so that it is seen.
+    /// The condition holds for a while after the last disturbance of a pair's streams, or of the journal's, so that it is seen.
     fn stream_disturbed(&mut self, channel: Channel, disturbance: Disturbance, ctx: &mut Context<Self>) {
         let symbol = channel.pair();
         let message = format!(
@@ -356,8 +356,8 @@ impl Root {
         }
     }
 
-    /// Clears the conditions of disturbed streams after a panic: their timers are gone, and a stream that is still incomplete is
-    /// reported again.
+    /// Clears the conditions of disturbed streams after a panic, which lost their timers; a stream that is still incomplete is reported
+    /// again.
     fn streams_calm(&mut self, ctx: &mut Context<Self>) {
         let conditions = self.lifecycle.conditions_mut();
         let symbols: Vec<Option<Symbol>> = conditions
@@ -386,7 +386,7 @@ impl Root {
         self.raise(ConditionKind::StoreBehind, reason, &message, ctx);
     }
 
-    /// The store has events of other ledgers alone: the ledger's folder is a new one, or a wrong one, or the database is.
+    /// The store has events of other ledgers only: the ledger's folder is new or wrong, or the database is wrong.
     fn store_of_another(&mut self, events: u64, ctx: &mut Context<Self>) {
         let message = format!(
             "The database has {events} events of another ledger, of which this one knows nothing: they are kept, and what comes is \
@@ -396,7 +396,7 @@ impl Root {
         self.forget_later(ConditionKind::StoreAhead, ctx);
     }
 
-    /// The store has events that the ledger lacks: they are kept, and their numbers are not reused.
+    /// The store has events that the ledger lacks: they are kept, and their numbers are not used again.
     fn store_ahead(&mut self, events: u64, restart: bool, ctx: &mut Context<Self>) {
         let done = if restart {
             "candela starts again, and numbers what comes in new epochs"
@@ -421,14 +421,14 @@ impl Root {
         self.raise(ConditionKind::LogDown, "away", &message, ctx);
     }
 
-    /// This process leads no longer: the next start waits for the lease, and continues the cluster log or begins a chain behind it.
+    /// This process no longer leads: the next start waits for the lease, and continues the cluster log or begins a chain behind it.
     fn log_foreign(&mut self, cause: &str, ctx: &mut Context<Self>) {
         let message = format!("The cluster log is not of this leader: {cause}.");
         self.raise(ConditionKind::LogDiverged, "diverged", &message, ctx);
         self.deps.services.views.ending.send_replace(Some(Exit::TryAgain));
     }
 
-    /// Another process writes to the store or to Redis. For the store this process ends, and its next start waits for the lease.
+    /// Another process writes to the store or to Redis. If it is the store, this process ends, and its next start waits for the lease.
     /// Redis is optional: the service continues without it.
     fn another_writer(&mut self, other: &AnotherWriter, ctx: &mut Context<Self>) {
         let message = format!("Nothing is written to {} by this one: {other}.", other.place.words());
@@ -439,7 +439,7 @@ impl Root {
         }
     }
 
-    /// Clears a condition of the start after a while.
+    /// Clears a condition that was found at the start, after a while.
     fn forget_later(&self, kind: ConditionKind, ctx: &mut Context<Self>) {
         let real = self.deps.services.clock.real(limits::START_FINDING_SHOWN);
         ctx.run_later(real, move |root, ctx| root.clear(kind, ctx));

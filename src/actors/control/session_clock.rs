@@ -1,12 +1,12 @@
 //! SessionClock: reports each change of each pair's session to Root, within a fraction of a second of its instant.
 //!
-//! owns   `domain::lifecycle::SessionWatch`, one timer at its next deadline, one that looks whether the wall clock is trusted,
-//!        the mark of the calendar's override file
+//! owns   `domain::lifecycle::SessionWatch`, one timer at its next deadline, one that checks the wall clock, the mark of the calendar's
+//!        override file
 //! hears  its own timers
-//! says   Report::SessionTurned, Report::ClockStepped, Report::ClockTrusted, Report::ClockSet, Report::ProcessPaused,
-//!        Report::CalendarRead → Root · the corrected calendars → views
-//! fails  a broken override file is reported, and the last good calendar stays in force. A panic restarts it: its first look
-//!        reports the changes that it missed, and reports an open session once more
+//! says   Report::SessionTurned, Report::ClockStepped, Report::ClockTrusted, Report::ClockSet, Report::ProcessPaused, Report::CalendarRead
+//!        → Root · the corrected calendars → every part that watches them
+//! fails  an invalid override file is reported, and the last good calendar stays in force. A panic restarts it: its first check reports the
+//!        changes that it missed, and reports an open session once more
 
 use crate::actors::messages::Report;
 use crate::actors::repeat::RepeatEvery;
@@ -22,25 +22,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What a session clock is made of; outlives its restarts.
+/// The dependencies of a session clock; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// The pairs with their calendars, to follow and to correct; the first one's bounds the gate.
+    /// The pairs with their calendars, to follow and to correct; the calendar of the first pair bounds the gate.
     pub calendars: Vec<(Symbol, Arc<watch::Sender<Calendar>>)>,
-    /// The override file, when there is one.
+    /// The calendar's override file, if any.
     pub calendar_file: Option<PathBuf>,
     /// How long before the open the gate begins to wait: the flag's timeout.
     pub lead: Duration,
 }
 
-/// The actor.
+/// See the module.
 #[derive(Debug)]
 pub struct SessionClock {
     deps: Deps,
     watch: SessionWatch,
-    /// What was last reported of the wall clock.
+    /// What was last reported about the wall clock.
     distrust: Option<Distrust>,
     /// How many breaks of market time were reported.
     breaks: u64,
@@ -49,7 +49,7 @@ pub struct SessionClock {
 }
 
 impl SessionClock {
-    /// A clock that looks as soon as it runs.
+    /// A clock that checks as soon as it runs.
     pub fn new(deps: Deps) -> Self {
         let markets = deps
             .calendars
@@ -132,7 +132,7 @@ impl SessionClock {
     }
 }
 
-/// Whether the wall clock differs from the market's by so much more or less than was told, or for another reason.
+/// Whether the wall clock's distance from market time differs by a step from what was reported, or has another reason.
 fn is_step(told: &Distrust, now: &Distrust) -> bool {
     let moved = told.ahead_ms.abs_diff(now.ahead_ms);
     told.reason != now.reason || u128::from(moved) > limits::CLOCK_STEP.as_millis()

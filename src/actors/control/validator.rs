@@ -1,11 +1,11 @@
 //! Validator: checks the prepared history of every pair when Root asks, one check at a time.
 //!
-//! owns   the check that runs, the last question that came meanwhile, each pair's session whose seam is looked for
+//! owns   the running check, the last request that arrived meanwhile, each pair's session whose seam is looked for
 //! hears  Validate, FillHistory, MarkSeam (Root)
-//! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: missing bars, the seam · the seam → views ·
-//!        one row of `system_health` for each verdict and each change of a seam
-//! fails  never on what it finds: a database that does not answer is a verdict. A panic drops the check; Root asks again when no
-//!        verdict comes. The sessions whose seams are looked for outlive it
+//! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: missing bars, the seam · the seam → views · one row of
+//!        `system_health` for each verdict and each change of a seam
+//! fails  never on what it finds: a database that does not answer is a verdict. A panic drops the check; Root asks again when no verdict
+//!        comes. The sessions whose seams are looked for outlive it
 
 use crate::actors::control::completion;
 use crate::actors::messages::{Arrived, FillHistory, MarkSeam, Report, Validate};
@@ -21,18 +21,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// What a validator is made of; outlives its restarts.
+/// The dependencies of a validator; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// In which table the history lies.
+    /// The table that holds the history.
     pub table: L0Table,
-    /// The pairs with their calendars, which are watched because they may be corrected. The first is the one that L0 is for.
+    /// The pairs with their calendars, which are watched because they may be corrected. L0 is the history of the first pair.
     pub pairs: Vec<(Symbol, watch::Receiver<Calendar>)>,
     /// Each pair's session whose seam is looked for.
     pub marked: Arc<Mutex<BTreeMap<Symbol, Session>>>,
-    /// To the pipeline.
+    /// The Aggregator, which takes the findings as input.
     pub arrived: Recipient<Arrived>,
 }
 
@@ -43,13 +43,13 @@ impl Deps {
     }
 }
 
-/// The actor.
+/// See the module.
 #[derive(Debug)]
 pub struct Validator {
     deps: Deps,
     checking: bool,
     next: Option<Validate>,
-    /// Pairs whose missing history is waited for.
+    /// Pairs whose missing history is being requested.
     filling: BTreeSet<Symbol>,
     seam_timers: BTreeMap<Symbol, SpawnHandle>,
     /// The outcome of the last check of each pair: an equal one is not logged again.
@@ -57,7 +57,7 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// A validator that waits to be asked.
+    /// A validator that waits for requests.
     pub const fn new(deps: Deps) -> Self {
         Self {
             deps,
@@ -69,15 +69,14 @@ impl Validator {
         }
     }
 
-    /// Looks for the seam, and again each minute until the session is over: bars of the history may come later, and are then
-    /// compared.
+    /// Looks for the seam, and again each minute until the session is over: bars of the history may arrive later, and are then compared.
     fn look_for_seam(&mut self, symbol: Symbol, session: Session, ctx: &mut Context<Self>) {
         self.cancel_seam_timer(symbol, ctx);
         let looked = find_seam(self.deps.clone(), symbol, session).into_actor(self);
         ctx.spawn(looked.map(move |(), actor, ctx| actor.look_again(symbol, session, ctx)));
     }
 
-    /// Ends a look. A result for a session that was replaced is dropped.
+    /// Ends a search. A result for a session that was replaced is dropped.
     fn look_again(&mut self, symbol: Symbol, session: Session, ctx: &mut Context<Self>) {
         let marked = self.deps.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let replaced = marked.get(&symbol) != Some(&session);
@@ -188,7 +187,7 @@ async fn learn_close(deps: &Deps, symbol: Symbol, verified: bool) {
     }
 }
 
-/// Looks for the seam of a session once; a new result is published and stored.
+/// Looks once for the seam of a session; publishes and stores a new result.
 async fn find_seam(deps: Deps, symbol: Symbol, session: Session) {
     if !completion::is_written(&deps).await {
         // Without this, a bar that is not in the store yet would count as missing.
@@ -251,7 +250,7 @@ async fn judge(deps: &Deps, symbol: Symbol, calendar: &Calendar, flag: Option<Fl
     let kept = flag.clone();
     let calendar = calendar.clone();
     let first = deps.pairs.first().is_some_and(|(first, _)| *first == symbol);
-    // Comparing six years with the calendar takes milliseconds: off the thread that handles ticks.
+    // Comparing six years with the calendar takes milliseconds: it runs off the thread that handles messages.
     let judged = tokio::task::spawn_blocking(move || {
         let judge = if first { Verdict::on } else { Verdict::on_other_pair };
         judge(&history, flag, &calendar, now)

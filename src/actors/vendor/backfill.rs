@@ -1,11 +1,10 @@
-//! Backfill: requests missing bars from the vendor's REST interface, and the vendor's bars of finished slots to compare with
-//! ours.
+//! Backfill: requests missing bars from the vendor's REST interface, and the vendor's bars of finished slots to compare with ours.
 //!
 //! owns   `domain::history::BackfillPlanner`, one request at a time, one timer
-//! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled, and of what is not compared)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: each request, and the vendor's answer
-//! fails  never on the vendor: after a refusal it waits, or uses another key. A panic drops the request; the gap is still open, and
-//!        is requested again
+//! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled, and of bars that are not compared)
+//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: each request, and the vendor's answer · `BackfillView` → views
+//! fails  never on the vendor: after a refusal it waits, or uses another key. A panic drops the request; the gap is still open, and is
+//!        requested again
 
 use crate::actors::messages::Arrived;
 use crate::actors::services::Services;
@@ -18,14 +17,14 @@ use crate::limits;
 use actix::prelude::*;
 use futures_util::stream;
 
-/// What a Backfill is made of; outlives its restarts.
+/// The dependencies of a Backfill; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The vendor's REST interface.
     pub vendor: VendorAccess,
-    /// To the aggregator.
+    /// The Aggregator.
     pub arrived: Recipient<Arrived>,
 }
 
@@ -38,7 +37,7 @@ pub struct Backfill {
     timer: Option<SpawnHandle>,
     shown: BackfillView,
     failures: Repeats,
-    /// The breaks of market time that were handled.
+    /// The breaks of market time that it knows.
     breaks: u64,
 }
 
@@ -54,9 +53,9 @@ impl std::fmt::Debug for Backfill {
 enum Outcome {
     /// No key may be used before then.
     NoKey(Timestamp),
-    /// How many bars came, of which stretch the vendor told, and whether some bars are of slots in which the pair was quiet.
+    /// How many bars were received, which stretch the answer covers, and whether some bars are of slots in which the pair was quiet.
     Answered(usize, Option<Requested>, Option<bool>),
-    /// Refused, or no answer: what it means, a name that equal failures share, and the error.
+    /// Refused, or no answer: what that means, a name that equal failures share, and the error.
     Failed(Option<Trouble>, &'static str, String),
 }
 
@@ -81,7 +80,7 @@ impl Backfill {
         }
     }
 
-    /// Looks at the gaps; requests bars or waits.
+    /// Checks the gaps; requests bars or waits.
     fn look(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             return;
@@ -244,7 +243,7 @@ impl Actor for Backfill {
         self.client = Some(VendorClient::open(&self.deps.vendor));
         let mut pipeline = self.deps.services.views.pipeline.subscribe();
         pipeline.mark_changed();
-        // The view changes with every price: an occasional look sees the same gaps.
+        // The view changes with every price: an occasional check sees the same gaps.
         ctx.add_stream(stream::unfold(pipeline, |mut pipeline| async move {
             pipeline.changed().await.ok()?;
             pipeline.mark_unchanged();

@@ -1,11 +1,11 @@
-//! Feed: keeps the link to the vendor's WebSocket, and forwards what arrives to the Aggregator.
+//! Feed: keeps the link to the vendor's WebSocket, and sends every frame to the Aggregator.
 //!
 //! owns   `domain::vendor::Link`, at most one socket, one timer at the link's next deadline
-//! hears  whether prices are wanted (a watched flag that Root sets; it outlives a restart) · the socket · what became of prices
+//! hears  whether prices are wanted (a watched flag that Root sets; it outlives a restart) · the socket · which prices were accepted
 //!        (`PipelineView`, a watched snapshot)
 //! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator · Report → Root · `FeedView` → `/status`
-//! fails  never on the vendor's bytes: a bad frame is recorded and counted. Any end of the link is a transition of
-//!        the machine. A panic restarts it without a socket; the machine then connects anew
+//! fails  never on the vendor's bytes: a bad frame is recorded and counted. Any end of the link is a transition of the machine. A panic
+//!        restarts it without a socket; the machine then connects again
 
 use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
 use crate::actors::services::Services;
@@ -27,7 +27,7 @@ use futures_util::{FutureExt, SinkExt};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the link needs from settings.
+/// The link's settings.
 #[derive(Debug, Clone)]
 pub struct FeedSettings {
     /// The vendor's WebSocket, without a key: `wss://ws.twelvedata.com/v1/quotes/price`.
@@ -38,20 +38,20 @@ pub struct FeedSettings {
     pub tls: Arc<rustls::ClientConfig>,
 }
 
-/// What a Feed is made of; outlives its restarts.
+/// The dependencies of a Feed; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
-    /// From settings.
+    /// The link's settings.
     pub settings: FeedSettings,
-    /// The keys to open it with.
+    /// The key pool.
     pub keys: KeyPoolLink,
-    /// To the aggregator.
+    /// The Aggregator.
     pub arrived: Recipient<Arrived>,
 }
 
-/// The actor.
+/// See the module.
 pub struct Feed {
     deps: Deps,
     link: Link,
@@ -62,16 +62,16 @@ pub struct Feed {
     connecting: Option<SpawnHandle>,
     reading: Option<SpawnHandle>,
     writer: Option<SplitSink<Socket, ws::Message>>,
-    /// The fragments of a message so far.
+    /// The fragments received of a message.
     fragments: Fragments,
     timer: Option<(Timestamp, SpawnHandle)>,
     outgoing: Vec<Inbound>,
     viewed: Option<Stopwatch>,
     log: FeedLog,
     silence: SilenceReport,
-    /// The pool was told that this connection delivered a price.
+    /// Whether the pool was told that this connection delivered a price.
     told_served: bool,
-    /// The breaks of market time that the link knows of.
+    /// The breaks of market time that the link knows.
     breaks: u64,
 }
 
@@ -84,9 +84,9 @@ impl std::fmt::Debug for Feed {
 }
 
 impl Feed {
-    /// A feed that connects as soon as it is wanted.
+    /// A feed that connects as soon as prices are wanted.
     pub fn new(deps: Deps) -> Self {
-        // Networks do not run faster when market time does: the link's waits are real time.
+        // Networks do not run faster when market time does: the link waits in real time.
         let speed = deps.services.clock.speed();
         let settings = LinkSettings {
             symbols: deps.settings.symbols.clone(),
@@ -112,7 +112,7 @@ impl Feed {
         }
     }
 
-    /// Checks for breaks of market time since the last turn.
+    /// Handles breaks of market time that are new to the link.
     fn mind_breaks(&mut self, ctx: &mut Context<Self>) {
         if self.deps.services.clock.breaks_after(&mut self.breaks).is_empty() {
             return;
@@ -146,7 +146,7 @@ impl Feed {
         }
     }
 
-    /// The pool keeps the link's key until it is told that it was refused.
+    /// The pool keeps the link's key until it is told that the vendor refused the key.
     fn connect(&mut self, ctx: &mut Context<Self>) {
         self.generation = self.generation.wrapping_add(1);
         self.told_served = false;
@@ -160,7 +160,7 @@ impl Feed {
         self.connecting = Some(handle);
     }
 
-    /// Tells the pool that the key serves, so that it may open the next link without delay.
+    /// Tells the pool that the key works, so that it may open the next link without delay.
     fn tell_served(&mut self, ctx: &mut Context<Self>) {
         let Some(slot) = self.key.filter(|_| self.link.priced() && !self.told_served) else {
             return;
@@ -181,7 +181,7 @@ impl Feed {
             retry_after,
             ..KeyAnswered::nothing(slot, Purpose::Link)
         };
-        // Before anything else, so that the next lease is not the same key.
+        // Sent before anything else, so that the next lease is another key.
         let telling = self.deps.keys.answered.send(told);
         ctx.wait(telling.into_actor(self).map(|_, _, _| ()));
     }
@@ -232,8 +232,8 @@ impl Feed {
         }
     }
 
-    /// Frames of ours are few and small. One the socket does not take at once stays in its buffer and goes with the next; a
-    /// socket that takes nothing at all is noticed by its missing pong.
+    /// Our frames are few and small. A frame that the socket does not take at once stays in its buffer and goes with the next; a socket
+    /// that takes nothing at all is noticed by its missing pong.
     fn write(&mut self, message: ws::Message, ctx: &mut Context<Self>) {
         let sent = self
             .writer
@@ -272,7 +272,7 @@ impl Feed {
         });
     }
 
-    /// A whole text message.
+    /// Handles a whole text message.
     fn text(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
         let frame = match wire::decode(&bytes, self.deps.services.clock.now()) {
             Ok(frame) => frame,
@@ -285,7 +285,7 @@ impl Feed {
         if let Frame::Price(tick) = &frame {
             self.deps.services.clock.witness(tick.at);
         }
-        // The link first: a price that confirms its pair must reach a pipeline that counts the pair as watched.
+        // The link first: when a price confirms its pair, the pipeline must already count the pair as watched.
         self.on(Event::Heard(&frame), ctx);
         self.tell_served(ctx);
         let says = match frame {
@@ -314,13 +314,13 @@ impl Feed {
         }
     }
 
-    /// Ends a turn: sends the arrivals on, in order, and arms the timer for the next deadline.
+    /// Ends a turn: sends the arrivals to the Aggregator, in order, and arms the timer for the next deadline.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         let outgoing = std::mem::take(&mut self.outgoing);
         if !outgoing.is_empty()
             && let Err(SendError::Full(arrived)) = self.deps.arrived.try_send(Arrived(outgoing))
         {
-            // The mailbox is full: the socket is not read until there is room, and the vendor's TCP window fills.
+            // The mailbox is full: the socket is not read until there is room, and the vendor's TCP window closes.
             let waiting = self.deps.arrived.send(arrived);
             ctx.wait(waiting.into_actor(self).map(|_, _, _| ()));
         }
@@ -397,7 +397,7 @@ impl StreamHandler<FromSocket> for Feed {
     fn finished(&mut self, _: &mut Context<Self>) {} // the link ended, not the feed
 }
 
-/// The Aggregator has shown what became of prices.
+/// The Aggregator published which prices it accepted.
 struct PricesJudged;
 
 impl StreamHandler<PricesJudged> for Feed {
@@ -475,7 +475,7 @@ async fn open(deps: Deps) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
         Ok(lease) => lease,
         Err(AskError::NoKey(refused)) => return (None, Err(NotOpen::NoKey(refused))),
         Err(_) => {
-            // The pool is being restarted and answers again in a moment.
+            // The pool is restarting and answers again in a moment.
             let at = deps.services.clock.now() + limits::RECONNECT_FIRST;
             let reason = "no_key_pool";
             return (None, Err(NotOpen::NoKey(NoLease { at, reason })));
@@ -491,12 +491,12 @@ async fn open(deps: Deps) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
     (Some(lease.slot), socket.map_err(NotOpen::Failed))
 }
 
-/// The log of the link: the first of equal failures, every other change, and each ten minutes how often.
+/// Logs the link: the first of equal failures, every other change, and every ten minutes how often a failure happened.
 #[derive(Debug, Default)]
 struct FeedLog {
     attempts: Repeats,
     falls: Repeats,
-    /// The last fall was logged: so is the next rise.
+    /// Whether the last fall was logged; if so, the next rise is logged too.
     fall_said: bool,
     down_since: Option<Timestamp>,
 }

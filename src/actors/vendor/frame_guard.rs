@@ -1,19 +1,19 @@
-//! A WebSocket codec that refuses a frame when its length is declared, not when it has arrived.
+//! A WebSocket codec that refuses a frame by its declared length, before the frame has arrived.
 //!
-//! The stock codec checks its limit only once the whole frame is buffered: a peer that declares eight gigabytes and sends them
-//! grows our memory until we die. This one reads the header as it passes.
+//! The stock codec checks its limit only once the whole frame is buffered: a peer that declares eight gigabytes and sends them fills our
+//! memory. This one reads the header as it arrives.
 
 use crate::limits;
 use actix_codec::{Decoder, Encoder};
 use actix_http::ws::{Codec, Frame, Item, Message, ProtocolError};
 use bytes::{Bytes, BytesMut};
 
-/// The client side's codec behind a guard.
+/// The client side's codec, with the guard in front of it.
 #[derive(Debug)]
 pub(crate) struct GuardedCodec(Codec);
 
 impl GuardedCodec {
-    /// A codec for our end of a link.
+    /// A codec for our side of a link.
     pub(crate) fn client() -> Self {
         Self(Codec::new().max_size(limits::FRAME_BYTES).client_mode())
     }
@@ -39,7 +39,7 @@ impl Encoder<Message> for GuardedCodec {
     }
 }
 
-/// The fragments of a message so far.
+/// The fragments received of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments(BytesMut);
 
@@ -59,7 +59,7 @@ impl Fragments {
     }
 }
 
-/// A name, fit for a gap's cause, for what broke a link.
+/// The cause that gaps are given, for an error that broke the link.
 pub(super) const fn cause_of(error: &ProtocolError) -> &'static str {
     match error {
         ProtocolError::Overflow => "frame_too_long",

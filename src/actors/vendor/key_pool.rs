@@ -2,9 +2,8 @@
 //!
 //! owns   `domain::vendor::Pool`, the keys' texts, the book of today's credits
 //! hears  LeaseKey, KeyAnswered (Feed, Poller, Backfill) · UseKey (Root) · its own timer
-//! says   the answer to LeaseKey · `KeysView` → `/status` · Report → Root: no key may be used, one may be again
-//! fails  never on the vendor's refusals: they are states of a key. A panic rebuilds the pool from the book and the list of refused
-//!        keys
+//! says   the answer to LeaseKey · `KeysView` → `/status` · Report → Root: no key may be used, or one may be again
+//! fails  never on the vendor's refusals: they are states of a key. A panic rebuilds the pool from the book and the list of refused keys
 
 use crate::actors::messages::{KeyAnswered, Lease, LeaseKey, Report, UseKey};
 use crate::actors::repeat::RepeatEvery;
@@ -19,31 +18,31 @@ use secrecy::{ExposeSecret, SecretString};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a KeyPool is made of; outlives its restarts.
+/// The dependencies of a KeyPool; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The keys.
     pub keys: Vec<(KeySlot, SecretString)>,
     /// What the vendor allows on one key.
     pub policy: KeyPolicy,
-    /// The credits spent today.
+    /// The credits used today.
     pub book: KeyUseBook,
-    /// A key with which another process may still have a link: another is tried first.
+    /// A key with which another process may still have a link: it is tried last.
     pub away: Option<KeySlot>,
-    /// Keys that the vendor refused, and when; they outlive a restart of the actor, not of the process.
+    /// Keys that the vendor refused, and when. They outlive a restart of the actor, not of the process.
     pub retired: Arc<Mutex<BTreeMap<KeySlot, Timestamp>>>,
-    /// Keys that an operator took out of use; the same.
+    /// Keys that an operator took out of use. They outlive a restart of the actor, not of the process.
     pub withdrawn: Arc<Mutex<BTreeSet<KeySlot>>>,
 }
 
 /// The addresses of the key pool.
 #[derive(Debug, Clone)]
 pub struct KeyPoolLink {
-    /// Asks for a key.
+    /// Takes requests for a key.
     pub lease: Recipient<LeaseKey>,
-    /// Reports the vendor's answer.
+    /// Takes reports of the vendor's answers.
     pub answered: Recipient<KeyAnswered>,
 }
 
@@ -52,12 +51,12 @@ pub struct KeyPoolLink {
 pub struct KeyPool {
     deps: Deps,
     pool: Pool,
-    /// Root was told that no key may be used.
+    /// Whether Root was sent that no key may be used.
     told_exhausted: bool,
 }
 
 impl KeyPool {
-    /// A pool that continues with the credits spent today.
+    /// A pool that continues with the credits used today.
     pub fn new(deps: Deps) -> Self {
         let used = deps.book.newest_uses().unwrap_or_else(|error| {
             tracing::error!(%error, "failed to read the credits spent today: counting from nothing");
@@ -97,7 +96,7 @@ impl KeyPool {
         });
     }
 
-    /// Reports to Root when no key can be used, and when one can again. What a full mailbox refuses is reported at the next look.
+    /// Reports to Root when no key can be used, and when one can again. A report that a full mailbox refuses is sent at the next check.
     fn report(&mut self, keys: &[KeyView]) {
         let exhausted = !keys.is_empty() && keys.iter().all(is_exhausted);
         if exhausted == self.told_exhausted {
@@ -191,7 +190,7 @@ impl Handler<KeyAnswered> for KeyPool {
             self.write_down(slot);
         }
         if let Some(trouble) = answered.trouble {
-            // Data that the vendor does not have, or not under this plan, is no fault of the key.
+            // Data that the vendor lacks, or does not serve under this plan, is no fault of the key.
             if trouble.concerns_key() || purpose == Purpose::Link || answered.retry_after.is_some() {
                 let retry_after_s = answered.retry_after.map(|wait| wait.as_secs());
                 tracing::warn!(key.slot = %slot, cause = trouble.name(), retry_after_s, "key refused");
@@ -260,7 +259,7 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_secs(1_772_452_800);
 
-    /// A pool's parts, and the folder that they stand on.
+    /// The dependencies of a pool, and the folder that they use.
     fn parts(heap: &Heap) -> (Deps, watch::Receiver<KeysView>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let root = heap.clone().start().recipient();
@@ -343,7 +342,7 @@ mod tests {
         };
         until("exhausted", || heap.reports() == [told.clone()]).await;
         assert_eq!(pool.send(ONE).await.unwrap().unwrap_err().at, until_then);
-        // Nobody asks: the pool looks at the time by itself.
+        // No request is made: the pool checks the time by itself.
         deps.services.clock.advance(limits::KEYS_RETRY);
         until("usable", || heap.reports() == [told.clone(), Report::KeysUsable]).await;
         assert_eq!(shown.borrow().keys[0].0.state, KeyState::Ready);

@@ -2,9 +2,9 @@
 //!
 //! owns   `domain::vendor::Poll`, one round at a time, one timer
 //! hears  whether prices are wanted (a watched flag that Root sets) · `FeedView`, `KeysView` (watched snapshots)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are up or lost · `PollerView` ·
-//!        Report → Root: which pairs are polled
-//! fails  never on the vendor: after an empty round comes the next. A panic forgets which pairs it polled; the views say it again
+//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are up or lost · `PollerView` → views · Report
+//!        → Root: which pairs are polled
+//! fails  never on the vendor: after an empty round comes the next. A panic forgets which pairs it polled; the views tell it again
 
 use crate::actors::messages::{Arrived, Report};
 use crate::actors::services::Services;
@@ -18,18 +18,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a Poller is made of; outlives its restarts.
+/// The dependencies of a Poller; they outlive its restarts.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// What every actor may use.
+    /// The services that every actor may use.
     pub services: Services,
     /// The vendor's REST interface.
     pub vendor: VendorAccess,
     /// The pairs, each with its market's sessions.
     pub symbols: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// How long the link may be without a pair.
+    /// How long the link may be without a pair before the pair is polled.
     pub patience: Duration,
-    /// To the aggregator.
+    /// The Aggregator.
     pub arrived: Recipient<Arrived>,
 }
 
@@ -42,7 +42,7 @@ pub struct Poller {
     timer: Option<SpawnHandle>,
     shown: PollerView,
     failures: Repeats,
-    /// The pairs that Root knows of.
+    /// The pairs that were last reported to Root.
     told: Vec<Symbol>,
 }
 
@@ -54,10 +54,10 @@ impl std::fmt::Debug for Poller {
     }
 }
 
-/// The outcome of a round: the pairs whose prices came, and the last failure with a name that equal failures share.
+/// The outcome of a round: the pairs whose prices were received, and the last failure with a name that equal failures share.
 struct Round {
     priced: Vec<Symbol>,
-    /// The pairs that the vendor does not serve under our plan, and what it said of each.
+    /// The pairs that the vendor does not serve under our plan, each with the vendor's words.
     refused: BTreeMap<Symbol, String>,
     error: Option<(&'static str, String)>,
 }
@@ -125,7 +125,7 @@ impl Poller {
         let now = self.deps.services.clock.now();
         if let Some((kind, error)) = &round.error {
             match self.failures.again(kind, now) {
-                // The next round gets the key: nothing is wrong.
+                // The next round gets the key: this is no failure.
                 _ if ["spacing", "in_use"].contains(kind) => tracing::debug!(error, "no key for this round"),
                 Some(times) => tracing::warn!(error, times, "failed to poll"),
                 None => {}
@@ -194,7 +194,7 @@ impl Poller {
         self.report();
     }
 
-    /// Reports to Root which pairs are polled, when that has changed. What a full mailbox refuses is reported at the next look.
+    /// Reports to Root which pairs are polled, when that changes. A report that a full mailbox refuses is sent at the next check.
     fn report(&mut self) {
         let polled = if *self.deps.services.views.wanted.borrow() {
             self.shown.polled.clone()
@@ -215,7 +215,7 @@ impl Poller {
     }
 }
 
-/// Whether a request was dealt with.
+/// How a request ended.
 #[derive(PartialEq, Eq)]
 enum Asked {
     /// Answered, refused or failed.
@@ -224,7 +224,7 @@ enum Asked {
     Apart,
 }
 
-/// The vendor refuses the pair, not the key.
+/// Whether the vendor refuses the pair, not the key.
 const fn concerns_pair(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::PlanRefused | Trouble::UnknownSymbol)
 }
@@ -258,10 +258,10 @@ async fn ask(deps: &Deps, client: &VendorClient<KeyPoolLink>, symbols: &[Symbol]
     }
 }
 
-/// The kind of an answer without prices.
+/// The kind of failure of an answer without prices.
 const BAD_ANSWER: &str = "bad_answer";
 
-/// Sends prices to the Aggregator, after a message that their pairs are up, as a link sends one.
+/// Sends prices to the Aggregator, after an input that their pairs are up, as the link does.
 async fn hand_on(deps: &Deps, symbols: &[Symbol], body: &[u8], round: &mut Round) {
     let at = deps.services.clock.now();
     let nulled = wire::without_nan(body);

@@ -1,7 +1,7 @@
-//! Connections to the vendor: TLS, the WebSocket handshake, and the reasons of failures, without a key in the text.
+//! Connections to the vendor: TLS, the WebSocket handshake, and the reasons of failures, without a key in their text.
 //!
-//! A refused upgrade has a body that says why, under any status, even 200. The stock client throws it away; a middleware around
-//! its connector keeps it.
+//! A refused upgrade has a body that says why, under any status, even 200. The stock client discards it; a middleware around its connector
+//! keeps it.
 
 use crate::actors::vendor::GuardedCodec;
 use crate::domain::vendor::{
@@ -29,26 +29,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// An open WebSocket whose frames pass the guard.
+/// An open WebSocket whose frames pass through the guard.
 pub(crate) type Socket = Framed<BoxedSocket, GuardedCodec>;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConnectFailure {
-    /// Somebody answered, and refused.
+    /// The server answered, and refused.
     #[error("{host} refused the connection: {refusal}")]
     Refused {
-        /// Who.
+        /// The server's host.
         host: String,
         /// Why.
         refusal: Refusal,
     },
-    /// No answer, or one that cannot be understood.
+    /// No answer, or one that cannot be decoded.
     #[error("could not connect to {host}: {cause} ({detail})")]
     Failed {
-        /// Whom we asked.
+        /// The host that was asked.
         host: String,
-        /// A name fit for a gap's cause.
+        /// The cause that gaps are given.
         cause: &'static str,
         /// The error, for people.
         detail: String,
@@ -80,7 +80,7 @@ impl ConnectFailure {
     }
 }
 
-/// Why the file of further authorities cannot be used.
+/// Why the file of additional authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the authorities in {file} cannot be used: {what}; correct upstream.ca_file, a PEM file with certificates")]
 pub struct RootsError {
@@ -88,7 +88,7 @@ pub struct RootsError {
     what: String,
 }
 
-/// The authorities of a PEM file, to be trusted beside the web's.
+/// Reads the authorities of a PEM file, which are trusted in addition to the web's.
 ///
 /// # Errors
 /// When the file cannot be read or holds no certificate that an authority could have.
@@ -113,9 +113,9 @@ fn read_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(found)
 }
 
-/// Trusts the web's roots and those given; speaks HTTP/1.1 only, because a WebSocket cannot be opened over HTTP/2 here.
+/// Trusts the web's roots and the given ones; speaks HTTP/1.1 only, because a WebSocket cannot be opened over HTTP/2 here.
 pub fn tls(extra_roots: &[CertificateDer<'static>]) -> Arc<rustls::ClientConfig> {
-    // The first provider that is installed stays, and every caller wants this one.
+    // The provider that is installed first stays, and every caller wants this one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -158,7 +158,7 @@ pub(crate) async fn connect(
     }
 }
 
-/// How long an answer asks us to stay away.
+/// How long the answer asks us to wait.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let [after, date] = [RETRY_AFTER, DATE].map(|name| headers.get(name).and_then(|value| value.to_str().ok()));
     trouble::retry_after(after?, date)
@@ -182,7 +182,7 @@ fn refused(url: &str, status: StatusCode, said: &RefusedUpgrade) -> ConnectFailu
     }
 }
 
-/// Names what went wrong.
+/// Names the cause of a failure.
 pub(crate) fn failed(url: &str, error: &SendRequestError) -> ConnectFailure {
     let cause = match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "connect_timeout",
@@ -215,25 +215,25 @@ pub(crate) fn failed(url: &str, error: &SendRequestError) -> ConnectFailure {
     }
 }
 
-/// Host and port of an address: all of it that may be shown.
+/// Host and port of an address: the only part that may be shown.
 pub(super) fn host(url: &str) -> String {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-/// What a refused upgrade says.
+/// The body of a refused upgrade, and how long it asks us to wait.
 #[derive(Debug, Default)]
 struct RefusedUpgrade {
     body: Vec<u8>,
     retry_after: Option<Duration>,
 }
 
-/// The same, before the stock client discards it.
+/// Shared with the middleware, which fills it before the stock client discards the body.
 #[derive(Clone, Default)]
 struct Kept(Rc<RefCell<RefusedUpgrade>>);
 
-/// Keeps what a refused upgrade says.
+/// The middleware that keeps the body of a refused upgrade.
 struct KeepBody(Kept);
 
 struct KeepBodyService<S> {
@@ -272,7 +272,7 @@ where
                 ConnectResponse::Tunnel(head, framed) if head.status != StatusCode::SWITCHING_PROTOCOLS => {
                     let mut parts = framed.into_parts();
                     let mut body = std::mem::take(&mut parts.read_buf).to_vec();
-                    // A refusal is short and comes at once; of one that does not end, the beginning is used.
+                    // A refusal is short and arrives at once; of one that does not end, the beginning is used.
                     drop(tokio::time::timeout(limits::REFUSAL_BODY_WAIT, read_on(&mut parts.io, &mut body)).await);
                     let retry_after = retry_after(&head.headers);
                     kept.0.replace(RefusedUpgrade { body, retry_after });
@@ -285,7 +285,7 @@ where
     }
 }
 
-/// Reads until the object is complete, the other end closes, or [`limits::REFUSAL_BODY_BYTES`] are there.
+/// Reads until the JSON value is complete, the peer closes, or [`limits::REFUSAL_BODY_BYTES`] are there.
 async fn read_on(io: &mut BoxedSocket, body: &mut Vec<u8>) {
     while body.len() < limits::REFUSAL_BODY_BYTES && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
         let mut space = [0; 1_024];

@@ -12,14 +12,14 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What it takes to ask the vendor's REST interface.
+/// What a request to the vendor's REST interface needs.
 #[derive(Debug, Clone)]
 pub struct VendorAccess {
-    /// Its address without a slash at its end.
+    /// The interface's address, without a trailing slash.
     pub rest_url: String,
     /// The trusted authorities: `actors::vendor::tls`.
     pub tls: Arc<rustls::ClientConfig>,
-    /// The keys to ask it with.
+    /// The key pool.
     pub keys: KeyPoolLink,
 }
 
@@ -30,7 +30,7 @@ struct Rest {
     base: String,
 }
 
-/// What came back.
+/// The vendor's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -39,11 +39,11 @@ pub(crate) struct Answer {
     pub(crate) used: Option<u32>,
     /// Credits left this minute, as the vendor counts.
     pub(crate) left: Option<u32>,
-    /// How long it asks us to stay away.
+    /// How long it asks us to wait.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Why no answer came back.
+/// Why there was no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallFailure {
     #[error(transparent)]
@@ -107,7 +107,7 @@ impl Rest {
     }
 }
 
-/// Where keys come from.
+/// A source of keys.
 pub(crate) trait KeySource {
     /// A key to use now.
     async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError>;
@@ -131,7 +131,7 @@ impl KeySource for KeyPoolLink {
     }
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
     #[error(transparent)]
@@ -155,7 +155,7 @@ impl AskError {
         }
     }
 
-    /// What a refusal means.
+    /// What a refusal means; `None` for any other failure.
     pub(crate) const fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::Refused(refusal) => Some(refusal.trouble),
@@ -164,7 +164,7 @@ impl AskError {
     }
 }
 
-/// Asks the vendor with the keys of one source.
+/// Sends requests to the vendor with the keys of one source.
 #[derive(Clone)]
 pub(crate) struct VendorClient<K> {
     rest: Rest,
@@ -172,14 +172,14 @@ pub(crate) struct VendorClient<K> {
 }
 
 impl VendorClient<KeyPoolLink> {
-    /// With the keys of the pool.
+    /// A client with the keys of the pool.
     pub(crate) fn open(access: &VendorAccess) -> Self {
         Self::new(Arc::clone(&access.tls), access.rest_url.clone(), access.keys.clone())
     }
 }
 
 impl<K: KeySource> VendorClient<K> {
-    /// `rest_url` is the address without a slash at its end.
+    /// A client; `rest_url` is the address without a trailing slash.
     pub(crate) fn new(tls: Arc<rustls::ClientConfig>, rest_url: String, keys: K) -> Self {
         let rest = Rest::new(tls, rest_url);
         Self { rest, keys }
@@ -190,7 +190,7 @@ impl<K: KeySource> VendorClient<K> {
         self.keys.lease_key(LeaseKey { purpose, credits }).await
     }
 
-    /// Asks with a leased key. An answer without bars is an answer.
+    /// Sends a request with a leased key. An answer without bars is an answer, too.
     pub(crate) async fn ask(&self, path: &str, lease: &Lease, purpose: Purpose) -> Result<Answer, AskError> {
         let mut told = KeyAnswered::nothing(lease.slot, purpose);
         let answer = match self.rest.get(path, &lease.key).await {
@@ -200,7 +200,7 @@ impl<K: KeySource> VendorClient<K> {
                 return Err(failure.into());
             }
         };
-        // That there is no data is an answer to everybody but the Poller.
+        // For every purpose but polling, "no data" is a valid answer.
         let refused = refusal(answer.status, &answer.body)
             .filter(|refusal| refusal.trouble != Trouble::NoData || purpose == Purpose::Poll);
         told.trouble = refused.as_ref().map(|refusal| refusal.trouble);

@@ -40,7 +40,7 @@ impl Watched {
         self.folder.path().join("made/signals").join(FLAG_NAME)
     }
 
-    /// Waits until this is seen; other sightings on the way are allowed.
+    /// Waits for this sighting; others may come before it.
     async fn sees(&mut self, expect: &str) {
         let seen = async {
             while let Some(report) = self.reports.recv().await {
@@ -152,7 +152,7 @@ async fn a_flag_that_says_something_else_than_ready_now_is_named() {
     fs::write(watched.flag(), "x".repeat(limits::FLAG_BYTES + 1)).unwrap();
     watched.sees("flag_too_large").await;
     fs::remove_file(watched.flag()).unwrap();
-    // Readable by nobody, not even by root: reading the memory at address 0 of a process is an error.
+    // Not even root can read this: reading address 0 of a process's memory is an error.
     std::os::unix::fs::symlink("/proc/self/mem", watched.flag()).unwrap();
     watched.sees("flag_unreadable").await;
 }

@@ -11,14 +11,14 @@ fn at(text: &str) -> Timestamp {
     Timestamp::from_datetime(chrono::DateTime::parse_from_rfc3339(text).unwrap())
 }
 
-/// What Root hears, each with the market time at which it was heard.
+/// The reports to Root, each with the market time of its arrival.
 struct Reports {
     told: mpsc::UnboundedReceiver<Report>,
     clock: Clock,
     _folder: tempfile::TempDir,
 }
 
-/// What a session clock stands on: made before the clock that runs fast.
+/// What a session clock needs: made before the clock that runs fast.
 struct Bench {
     services: Services,
     told: mpsc::UnboundedReceiver<Report>,
@@ -63,7 +63,7 @@ async fn next(reports: &mut Reports) -> (Timestamp, Report) {
     (reports.clock.now(), report.expect("a session clock that runs"))
 }
 
-/// The next turn, as its stage; other reports are passed over.
+/// The stage of the next turn; other reports are skipped.
 async fn next_stage(reports: &mut Reports) -> (Timestamp, Stage) {
     loop {
         if let (heard, Report::SessionTurned(turn)) = next(reports).await {

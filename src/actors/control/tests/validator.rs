@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 const NOON: Timestamp = Timestamp::from_secs(1_768_478_400); // Thursday 15 January 2026, 12:00 UTC
 
-/// What the pipeline hears, one by one.
+/// The inputs of the pipeline, one by one.
 struct Facts {
     arrived: mpsc::UnboundedReceiver<Arrived>,
     waiting: VecDeque<InputKind>,
@@ -41,7 +41,7 @@ impl Facts {
     }
 }
 
-/// A validator and all that it speaks to.
+/// A validator and everything that it sends to.
 struct Bench {
     validator: Addr<Validator>,
     reports: mpsc::UnboundedReceiver<Report>,

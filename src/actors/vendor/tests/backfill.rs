@@ -63,7 +63,7 @@ impl Bench {
         self.pipeline.send_modify(|view| view.gaps = vec![gap()]);
     }
 
-    /// An hour of bars that were not compared, and are old enough.
+    /// An hour of bars that are old enough to be compared and are not.
     fn uncompared(&self) {
         let unchecked = Unchecked {
             symbol: Symbol::usdcop(),
@@ -173,7 +173,7 @@ async fn bars_that_were_not_compared_are_asked_for_like_missing_ones() {
 
 #[actix_rt::test]
 async fn comparisons_leave_the_reserve_alone_and_missing_bars_do_not_wait_for_them() {
-    // Two keys of eleven credits: two are kept for missing bars, and twenty are gone.
+    // Two keys of eleven credits: two are reserved for missing bars, and twenty are used.
     let (url, heads) = rest_of(vec![("200 OK", BARS)]);
     let bench = run(&url, 11);
     for spent in 1..=20 {

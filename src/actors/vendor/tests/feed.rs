@@ -1,4 +1,4 @@
-//! The feed against a vendor of flesh and blood: a real socket, and every way in which one can end.
+//! The feed against a scripted vendor on a real socket, with every way in which a link can end.
 
 use super::*;
 use crate::actors::vendor::{
@@ -24,13 +24,13 @@ const PRICE: &str = r#"{"event":"price","symbol":"USD/COP","timestamp":177235254
 /// What the vendor does with one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
-    /// Ends before it answered the upgrade.
+    /// Closes before it answers the upgrade.
     HangUp,
     /// Answers the upgrade with this status and body.
     Refuse(&'static str, &'static str),
-    /// Confirms, sends a price, then this.
+    /// Confirms, sends a price, then ends in this way.
     Serve(End),
-    /// Ends after the upgrade, before the status.
+    /// Ends after the upgrade, before the status message.
     Upgrade(End),
 }
 
@@ -41,9 +41,9 @@ enum End {
     Reset,
     Garbage,
     BadOpcode,
-    /// Declares a frame of eight gigabytes and begins to send it.
+    /// Declares a frame of eight gigabytes and starts to send it.
     Huge,
-    /// Goes on as long as the other end does.
+    /// Stays open as long as the other end does.
     Stay,
 }
 
@@ -124,7 +124,7 @@ fn serve(stream: &mut TcpStream, act: Act) -> std::io::Result<()> {
             assert!(stream.read(&mut subscribe)? > 0);
             stream.write_all(&frame(1, CONFIRMED.as_bytes()))?;
             stream.write_all(&frame(1, PRICE.as_bytes()))?;
-            // A pong proves that the price was read: a reset would take it back otherwise.
+            // A pong proves that the price was read: a reset would discard it otherwise.
             stream.write_all(&frame(9, b"are you there"))?;
             assert!(stream.read(&mut subscribe)? > 0);
             end(stream, how)
@@ -132,7 +132,7 @@ fn serve(stream: &mut TcpStream, act: Act) -> std::io::Result<()> {
     }
 }
 
-/// Listens, and plays one act a connection; after the last it stays up for good. Returns its address and a count of connections.
+/// Listens, and plays one act a connection; after the last act it serves without end. Returns its address and a count of connections.
 fn vendor(acts: Vec<Act>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/v1/quotes/price", listener.local_addr().unwrap());
@@ -196,7 +196,7 @@ fn run(url: String, keys: &[&str]) -> Running {
     }
 }
 
-/// Every price is accepted, and shown as an aggregator shows it.
+/// Accepts every price, and publishes the view that an Aggregator would.
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's own runtime")]
 fn accept_all(running: &Running) {
     let (heap, services) = (running.heap.clone(), running.ground.services.clone());
@@ -254,7 +254,7 @@ async fn every_end_at_every_step_is_survived_and_named() {
     );
 }
 
-/// How long each of `count` kills kept prices away.
+/// How long prices were missing after each of `count` kills.
 async fn recoveries(count: usize) -> Vec<Duration> {
     let kinds = [End::Close(1000), End::Drop, End::Reset, End::Garbage];
     let (url, _) = vendor((0..count).map(|i| Act::Serve(kinds[i % 4])).collect());
@@ -276,7 +276,7 @@ async fn recoveries(count: usize) -> Vec<Duration> {
 
 #[actix_rt::test]
 async fn a_hundred_kills_are_each_recovered_from_within_a_second() {
-    // Four links: one alone would say more to the vendor in a minute than it allows.
+    // Four links: a single one would make more requests a minute than the vendor allows.
     let links = futures_util::future::join_all((0..4).map(|_| recoveries(25)));
     let mut took = links.await.concat();
     took.sort();

@@ -73,7 +73,7 @@ impl Bench {
         });
     }
 
-    /// Lets market time pass until the view is as wished.
+    /// Lets market time pass until the view is as expected.
     async fn until(&self, what: &str, met: impl Fn(&PollerView) -> bool) {
         let since = Stopwatch::start();
         while !met(&self.shown.borrow()) {

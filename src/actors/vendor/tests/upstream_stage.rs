@@ -1,5 +1,5 @@
-//! What the tests of feed, poller and backfill play on: a key pool, a heap of all that was said, and a REST interface that
-//! answers from a script.
+//! The stage of the tests of feed, poller and backfill: a key pool, a collection of all messages sent, and a REST interface with scripted
+//! answers.
 
 use crate::actors::messages::{Arrived, Report};
 use crate::actors::services::Services;
@@ -16,7 +16,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Everything that was said to the aggregator and to Root; each arrival with when it came.
+/// Every message to the Aggregator and to Root; each input with the time of its arrival.
 #[derive(Clone, Default)]
 pub(crate) struct Heap {
     pub(crate) stamped: Arc<Mutex<Vec<(Stopwatch, Inbound)>>>,
@@ -53,7 +53,7 @@ impl Handler<Report> for Heap {
     }
 }
 
-/// What actors of this room stand on: services whose folder goes with it, and a heap of all that is said.
+/// The services and the message collection of these tests; the services' folder is removed with it.
 pub(crate) struct Ground {
     pub(crate) services: Services,
     pub(crate) heap: Heap,
@@ -63,7 +63,7 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// With a pool of these keys on the free plan, but for the credits of a day.
+    /// A pool of these keys on the free plan, with `per_day` credits a day.
     pub(crate) fn new(keys: &[&str], per_day: u32, clock: Clock) -> Self {
         let (heap, folder) = (Heap::default(), tempfile::tempdir().unwrap());
         let told = heap.clone().start();
@@ -105,8 +105,8 @@ impl Ground {
     }
 }
 
-/// Answers each request with the next of `answers` (status with headers, and body), the last for good. Collects the heads of
-/// the requests.
+/// Answers each request with the next of `answers` (status with headers, and body); the last one is repeated. Collects the heads of the
+/// requests.
 pub(crate) fn rest_of(answers: Vec<(&'static str, &'static str)>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
