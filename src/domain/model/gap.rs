@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 /// How far the filling of a gap has come.
 ///
 /// ```text
-/// open ──asked for──► filling ──all bars came──► filled
-///   ▲                    │ └──the vendor has none──► unfillable
-///   └──attempt failed────┘
+/// open ──requested──► filling ──all bars came──► filled
+///                        └──the vendor has none──► unfillable
 /// ```
+/// A failed request leaves it `filling`. When the clock is set back, a filled or unfillable gap may become `open` again.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

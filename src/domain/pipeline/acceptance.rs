@@ -1,6 +1,6 @@
-//! The prices of one pair: the last that was accepted, and counts of those that were set aside, by reason.
+//! The judgement of one pair's prices: the last accepted price, and counts of the rejected ones by reason.
 //!
-//! *Heard* (any frame) proves the link; only *accepted* (judged good) proves the pair.
+//! A price that is *heard* (any frame) proves the link; only an *accepted* price proves the pair.
 
 use crate::domain::model::{Interval, Provenance, RejectReason, Session, Tick, Timestamp};
 use crate::domain::pipeline::{LagReading, StampLag};
@@ -8,50 +8,50 @@ use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// The prices of one pair since the ledger file of the day began.
+/// How one pair's prices were judged since the day's ledger file began.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acceptance {
     accepted: u64,
-    /// How many of them the link brought, and when the last of these arrived.
+    /// How many of them came over the link, and when the last of these arrived.
     live: u64,
     live_at: Option<Timestamp>,
     rejected: BTreeMap<RejectReason, u64>,
-    /// Those of them that are trouble: neither repeats nor quotes outside the session.
+    /// The rejected prices that indicate trouble: neither repeats nor quotes outside the session.
     troubling: BTreeMap<RejectReason, u64>,
     last: Option<AcceptedPrice>,
-    /// Stretches of this session in which live prices were accepted without interruption, newest last.
+    /// The periods of this session in which live prices were accepted without interruption, newest last.
     watched: VecDeque<Watched>,
-    /// The two longest waits between live prices of this session, the longest first, and of how many.
+    /// The two longest waits between live prices of this session, longest first, and the number of waits.
     longest: [Duration; 2],
     waits: u32,
-    /// The last accepted price ended a wait in which a slot may have stayed empty.
+    /// Whether the last accepted price ended a wait in which a slot may have stayed empty.
     waited: bool,
     streak: Option<Streak>,
-    /// One bit for each of the newest judged prices, the newest lowest; set: it was set aside.
+    /// One bit for each of the newest judged prices, the newest lowest; set if the price was rejected.
     recent: u32,
     judged: u32,
     lag: StampLag,
-    /// Minutes of our clock in which a price came that was set aside or waits to be confirmed, newest last.
+    /// Minutes of our clock in which a price was rejected or held for confirmation, newest last.
     unaccepted_in: VecDeque<i64>,
 }
 
-/// Live prices that were accepted one after the other on one line: nothing interrupted it, no streak was set aside, and no wait
-/// between two of them was longer than usual.
+/// Consecutive accepted live prices on one line: nothing interrupted the line, no streak was rejected, and no wait between two of them was
+/// unusually long.
 #[derive(Debug, Clone, Copy)]
 struct Watched {
     line: u64,
-    /// The first of them: when it arrived.
+    /// When the first of them arrived.
     since: Timestamp,
-    /// The earliest and the latest instant to which one of them belongs.
+    /// The earliest and the latest instant for which one of them counts.
     first_place: Timestamp,
     last_place: Timestamp,
     last_received: Timestamp,
-    /// Nothing is added any more.
+    /// Whether no more prices are added.
     ended: bool,
 }
 
 impl Watched {
-    /// Whether a stretch lies between two of the prices.
+    /// Whether a range of time lies between two of the prices.
     fn encloses(&self, from: Timestamp, to: Timestamp, lateness: Duration) -> bool {
         let before = self.first_place < from && self.since <= from + lateness;
         before && to <= self.last_place
@@ -61,56 +61,56 @@ impl Watched {
 /// The last accepted price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedPrice {
-    /// When it arrived here.
+    /// When it arrived.
     pub received: Timestamp,
-    /// The instant by which it belongs to a bar.
+    /// The instant that decides to which bar it belongs.
     pub place: Timestamp,
-    /// How it reached us.
+    /// Whether it was live or polled.
     pub provenance: Provenance,
 }
 
-/// Prices set aside in a row, none accepted between them.
+/// Consecutive rejected prices, with none accepted between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streak {
     /// When the first arrived.
     pub since: Timestamp,
-    /// When the newest did.
+    /// When the newest arrived.
     pub newest: Timestamp,
-    /// How many.
+    /// The number of prices.
     pub count: u32,
-    /// Why the newest was set aside.
+    /// Why the newest was rejected.
     pub reason: RejectReason,
-    /// The line on which the link brought the newest of its own; `None`: all were polled. What is polled proves no price of the link's.
+    /// The line of the newest price that came over the link; `None` if all were polled. A polled price proves nothing about the link.
     pub line: Option<u64>,
 }
 
-/// What is shown of one pair's prices.
+/// The judgement of one pair's prices, as views show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AcceptanceView {
-    /// Prices judged good.
+    /// Accepted prices.
     pub accepted: u64,
-    /// How many of them the link brought.
+    /// How many of them came over the link.
     pub live: u64,
     /// When the last of these arrived.
     pub live_at: Option<Timestamp>,
-    /// Prices set aside, by reason.
+    /// Rejected prices, by reason.
     pub rejected: BTreeMap<RejectReason, u64>,
-    /// Those of them that are trouble: neither repeats nor quotes outside the session.
+    /// The rejected prices that indicate trouble: neither repeats nor quotes outside the session.
     pub troubling: BTreeMap<RejectReason, u64>,
-    /// The last that was accepted.
+    /// The last accepted price.
     pub last: Option<AcceptedPrice>,
-    /// The newest prices were all set aside.
+    /// The newest prices, if all of them were rejected.
     pub streak: Option<Streak>,
-    /// How many of the newest prices were set aside, of how many.
+    /// How many of the newest prices were rejected, and how many newest prices that is.
     pub recent: (u32, u32),
-    /// How far stamps are from our clock.
+    /// How far the vendor's timestamps are from our clock.
     pub lag: Option<LagReading>,
-    /// Since when prices wait to be confirmed.
+    /// Since when prices are held for confirmation.
     pub held_since: Option<Timestamp>,
 }
 
 impl Acceptance {
-    /// Begins a session: evidence of the session before does not count for it.
+    /// Begins a session. Evidence of the previous session does not count for it.
     pub(super) fn open_session(&mut self) {
         self.forget_watched();
         (self.longest, self.waits) = ([Duration::ZERO; 2], 0);
@@ -118,15 +118,14 @@ impl Acceptance {
         self.unaccepted_in.clear();
     }
 
-    /// Ends a session: no prices are expected any more.
+    /// Ends a session. No prices are expected any more.
     pub(super) fn end_session(&mut self) {
         self.streak = None;
         (self.recent, self.judged) = (0, 0);
         self.lag.clear();
     }
 
-    /// The clock was set back to `now`: what was watched by it was watched at other instants, what it says of stamps was measured
-    /// wrongly, and nothing came later.
+    /// The clock was set back to `now`: instants from the wrong clock are dropped or moved back.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         self.forget_watched();
         self.lag.clear();
@@ -148,14 +147,14 @@ impl Acceptance {
         self.waited = false;
     }
 
-    /// The stamp of a price that is no repeat. `session` is the one that is open at `now`.
+    /// Notes the timestamp of a price that is not a repeat. `session` is the one that is open at `now`.
     pub(super) fn note_stamp(&mut self, tick: &Tick, session: Option<Session>, now: Timestamp) {
         if session.is_some() && tick.provenance == Provenance::Live {
             self.lag.note(tick.at, now);
         }
     }
 
-    /// A price waits to be confirmed.
+    /// A price is held for confirmation.
     pub(super) fn hold(&mut self, tick: &Tick, session: Option<Session>, now: Timestamp) {
         self.note_stamp(tick, session, now);
         if session.is_some() {
@@ -163,7 +162,7 @@ impl Acceptance {
         }
     }
 
-    /// A price was judged good. `line` is the [`OutageLog::line`](crate::domain::pipeline::OutageLog::line) on which it came.
+    /// A price was accepted. `line` is the [`OutageLog::line`](crate::domain::pipeline::OutageLog::line) on which it came.
     pub(super) fn accept(&mut self, tick: &Tick, place: Timestamp, now: Timestamp, line: u64) {
         self.accepted = self.accepted.saturating_add(1);
         if tick.provenance == Provenance::Live {
@@ -182,7 +181,7 @@ impl Acceptance {
         self.judge(false);
     }
 
-    /// A price was set aside. `line` is that on which the link brought it.
+    /// A price was rejected. `line` is the line on which it came; `None` if it was polled.
     pub(super) fn set_aside(
         &mut self,
         reason: RejectReason,
@@ -193,7 +192,7 @@ impl Acceptance {
         count(&mut self.rejected, reason);
         let expected = match reason {
             RejectReason::ExactRepeat => true, // a quiet market repeats its last price
-            // The vendor quotes round the clock, and around the open stamps belong to the time before it.
+            // The vendor quotes round the clock, and around the open timestamps still belong to the time before it.
             RejectReason::OffSession => session.is_none_or(|session| now < session.opens + limits::REJECTED_AFTER_OPEN),
             _ => session.is_none(),
         };
@@ -227,7 +226,7 @@ impl Acceptance {
         }
     }
 
-    /// An accepted price goes on with what was watched before it, or begins anew. Only the link watches: who polls samples.
+    /// Extends the present watched period by an accepted price, or begins a new one. Polled prices are samples and prove nothing.
     fn watch(&mut self, tick: &Tick, place: Timestamp, now: Timestamp, line: u64) {
         if tick.provenance != Provenance::Live {
             return self.end_watched();
@@ -255,8 +254,8 @@ impl Acceptance {
         });
     }
 
-    /// Whether a wait is no longer than this pair's may be. One that is far longer than all others may be a fault of the
-    /// vendor's; two of them are the pair's way.
+    /// Whether a wait is usual for this pair. One that is far longer than all others may be a fault of the vendor's; two such waits are
+    /// usual.
     fn learn_wait(&mut self, wait: Duration) -> bool {
         let [longest, second] = self.longest;
         let usual = self.waits < limits::WAITS_LEARNED || wait <= second.saturating_mul(2).max(limits::PRICE_AGE_LEAST);
@@ -271,7 +270,7 @@ impl Acceptance {
         }
     }
 
-    /// Whether a price ended a wait since this was asked last, so that gaps may be explained.
+    /// Whether a price ended a wait since the last call, so that gaps may be explained.
     pub(super) fn take_wait(&mut self) -> bool {
         std::mem::take(&mut self.waited)
     }
@@ -281,16 +280,16 @@ impl Acceptance {
         self.judged = self.judged.saturating_add(1);
     }
 
-    /// Whether the market was silent in a stretch without accepted prices: some came before and after it on one line without
-    /// interruption, none came in it that was not accepted, and stamps and our clock agree. A price that comes no later than
-    /// `lateness` after a slot is one before the next.
+    /// Whether the market was silent in a range without accepted prices: prices were accepted before and after it on one uninterrupted
+    /// line, no price came in it that was not accepted, and the vendor's timestamps agree with our clock. A price that arrives within
+    /// `lateness` after the start of the range may be the one before it.
     pub(super) fn proves_silent(&self, from: Timestamp, to: Timestamp, lateness: Duration) -> bool {
         let enclosed = self.watched.iter().any(|watched| watched.encloses(from, to, lateness));
         let minutes = from.secs().div_euclid(60)..=to.secs().div_euclid(60);
         enclosed && !self.unaccepted_in.iter().any(|minute| minutes.contains(minute)) && !self.clock_doubtful()
     }
 
-    /// Whether stamps and our clock differ so much, for so many prices, that our slots do not match the vendor's.
+    /// Whether the vendor's timestamps differ from our clock so much, over so many prices, that our slots do not match the vendor's.
     pub(super) fn clock_doubtful(&self) -> bool {
         let reading = self.lag.read_lag().filter(LagReading::is_settled);
         reading.is_some_and(|reading| reading.ahead_us().is_some() || reading.behind_us().is_some())
@@ -318,13 +317,12 @@ fn count(counts: &mut BTreeMap<RejectReason, u64>, reason: RejectReason) {
 }
 
 impl AcceptanceView {
-    /// Whether the newest prices were all set aside, or wait in vain to be confirmed.
+    /// Whether the newest prices were all rejected, or have been held too long.
     pub fn is_in_vain(&self, now: Timestamp) -> bool {
         matches!(self.rejection_reason(now), Some("streak" | "unconfirmed"))
     }
 
-    /// Why the share of prices that are set aside is a condition: `streak`, `share`, or `unconfirmed` where they wait to be
-    /// confirmed.
+    /// Why the rejected prices raise a condition: `streak`, `share`, or `unconfirmed` when prices have been held too long.
     pub fn rejection_reason(&self, now: Timestamp) -> Option<&'static str> {
         let (rejected, judged) = self.recent;
         if self.streak.as_ref().is_some_and(|streak: &Streak| {

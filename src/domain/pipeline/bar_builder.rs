@@ -1,4 +1,4 @@
-//! Bars of one symbol and one interval, made of ticks by their event time.
+//! Builds the bars of one symbol and one interval from ticks, by their event time.
 //!
 //! ```text
 //!                first tick of the slot          slot's end + lateness (a deadline, not the next tick)
@@ -8,10 +8,10 @@
 //!      └── slot's end + lateness, no tick ──► missing ──vendor's bar──► closed    revised, revision + 1
 //! ```
 //!
-//! A bar is never changed after it was published: a correction is a new revision (invariant B2). Slots come from the session,
-//! so the last bar of a session closes with it, and a slot without ticks is noticed on time. A session whose end moves goes
-//! on: a bar that was cut short forms again where its slot grew, and is published as the next revision. So do the slots that
-//! were closed by a clock that was ahead, when it is set back before they are over.
+//! A published bar is never changed: a correction is a new revision (invariant B2). Slots come from the session, so the last bar of a
+//! session closes with it, and a slot without ticks is noticed on time. When a session's end moves, the session continues: a bar whose slot
+//! was cut short and has grown forms again, and is published as the next revision. The same holds for slots that a clock that was ahead
+//! closed too early, once it is set back.
 
 use crate::domain::model::{
     Bar, BarKey, BarState, Flags, Interval, Ohlc, Price, Provenance, Session, Slot, SlotGrid, Symbol, Tick, Timestamp,
@@ -22,20 +22,20 @@ use std::time::Duration;
 /// The effect of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// It is in the forming bar.
+    /// It was added to the forming bar.
     Forming,
-    /// It came late and corrected a closed bar; this is the new revision.
+    /// It came late and corrected a closed bar, or made one; this is the new revision.
     Revised(Bar),
-    /// It came late and its bar can no longer be corrected.
+    /// It came late, and its bar can no longer be corrected.
     TooLate,
 }
 
-/// The result of a slot whose time is over.
+/// The result of closing a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedSlot {
-    /// The bar.
+    /// The closed bar.
     Bar(Bar),
-    /// No tick came.
+    /// The slot had no tick.
     Missing(Slot),
 }
 
@@ -45,13 +45,13 @@ pub struct BarBuilder {
     symbol: Symbol,
     interval: Interval,
     lateness: Duration,
-    /// The session that is being built.
+    /// The session whose bars are built.
     session: Option<Session>,
-    /// The next slot to close, while the session has one.
+    /// The next slot to close; `None` when the session has no more.
     next: Option<Slot>,
-    /// Everything before this is closed.
+    /// Every slot that ends by then is closed.
     closed_to: Timestamp,
-    /// Bars still forming, earliest first: one, or two while the earlier waits for late ticks.
+    /// Forming bars, earliest first: one, or more while earlier ones wait for late ticks.
     forming: VecDeque<Forming>,
     /// The last revision of each closed bar of this session, earliest first.
     closed: VecDeque<Bar>,
@@ -65,7 +65,7 @@ struct Forming {
     first_at: Timestamp,
     last_at: Timestamp,
     provenance: Provenance,
-    /// The last revision that was published, when it was closed before and its slot grew.
+    /// The last published revision, if the bar was closed before and forms again.
     told: Option<Bar>,
 }
 
@@ -83,7 +83,7 @@ impl Forming {
         }
     }
 
-    /// Reopens a published bar whose slot grew.
+    /// Reopens a published bar, so that it forms again.
     fn reopen_bar(slot: Slot, told: Bar) -> Self {
         Self {
             slot,
@@ -110,7 +110,7 @@ impl Forming {
     }
 }
 
-/// Adds one price. By event time; among equal stamps the order of arrival decides.
+/// Adds one price. Event time decides which price is first and last; among equal timestamps the order of arrival does.
 fn merge_price(ohlc: &mut Ohlc, price: Price, first: bool, last: bool) {
     ohlc.high = ohlc.high.max(price);
     ohlc.low = ohlc.low.min(price);
@@ -123,7 +123,7 @@ fn merge_price(ohlc: &mut Ohlc, price: Price, first: bool, last: bool) {
 }
 
 impl BarBuilder {
-    /// Of one symbol and interval, before any session.
+    /// A builder without a session.
     pub const fn new(symbol: Symbol, interval: Interval, lateness: Duration) -> Self {
         Self {
             symbol,
@@ -142,12 +142,12 @@ impl BarBuilder {
         self.symbol
     }
 
-    /// The interval it builds.
+    /// The interval that it builds.
     pub const fn interval(&self) -> Interval {
         self.interval
     }
 
-    /// Begins a session: bars of the one before it can no longer be revised.
+    /// Begins a session. Bars of the previous one can no longer be revised.
     pub fn open_session(&mut self, session: Session) {
         self.next = SlotGrid::of_interval(self.interval).slot_of(&session, session.opens);
         self.session = Some(session);
@@ -161,8 +161,8 @@ impl BarBuilder {
         self.session
     }
 
-    /// The session that is built, or was last, ends at another time than was known. Nothing is expected before `from`. What is
-    /// closed stays closed, but for the bar whose slot grew: that forms again. No bar goes beyond the new end.
+    /// The session has another end than was known. No bar is expected before `from`. Closed bars stay closed, except the one whose slot
+    /// grew, which forms again. No bar extends beyond the new end.
     pub fn correct_session(&mut self, session: Session, from: Timestamp) {
         let grid = SlotGrid::of_interval(self.interval);
         self.session = Some(session);
@@ -181,8 +181,8 @@ impl BarBuilder {
         }
     }
 
-    /// The clock was set back to `now`: slots that are not over are open again, whatever they came to. A bar that was told of one
-    /// goes on forming and is told as its next revision when the slot closes in its time.
+    /// The clock was set back to `now`: slots that are not over are open again, whatever their outcome was. A bar that was published for
+    /// such a slot forms again, and is published as its next revision when the slot closes.
     pub fn reopen_slots(&mut self, now: Timestamp) {
         let grid = SlotGrid::of_interval(self.interval);
         let session = self.session.filter(|session| now < session.closes);
@@ -211,8 +211,8 @@ impl BarBuilder {
         closed.then_some(slot)
     }
 
-    /// Adds an accepted tick to the bar that contains `place`: its stamp, or a moment before it where stamps name the end of
-    /// what they describe. `place` lies in the session.
+    /// Adds an accepted tick to the bar that contains `place`: the tick's timestamp, or a moment before it where timestamps name the end of
+    /// a minute. `place` lies in the session.
     pub fn push(&mut self, tick: &Tick, place: Timestamp) -> Pushed {
         if let Some(newest) = self.forming.back_mut()
             && newest.slot.opens_at <= place
@@ -224,7 +224,7 @@ impl BarBuilder {
         self.push_elsewhere(tick, place)
     }
 
-    /// The tick begins a bar, or is late.
+    /// Adds a tick that begins a bar or is late.
     fn push_elsewhere(&mut self, tick: &Tick, place: Timestamp) -> Pushed {
         let Some(slot) = self
             .session
@@ -282,7 +282,7 @@ impl BarBuilder {
         self.next.map(|slot| slot.closes_at + self.lateness)
     }
 
-    /// Closes the next slot, whose deadline has come. `flags` is what happened to the feed in it.
+    /// Closes the next slot, whose deadline has passed. `flags` gives the flags for outages of the feed in it.
     pub fn close_next(&mut self, flags: impl FnOnce(Slot) -> Flags) -> Option<ClosedSlot> {
         let slot = self.next?;
         let session = self.session?;
@@ -301,8 +301,8 @@ impl BarBuilder {
         Some(ClosedSlot::Bar(self.insert(bar)))
     }
 
-    /// Takes over a revision that was made elsewhere (the vendor's bar), so that later corrections build on it. A bar of another
-    /// session is left alone.
+    /// Takes over a revision that was made elsewhere (the vendor's bar), so that later corrections build on it. Ignores a bar of another
+    /// session.
     pub fn adopt_bar(&mut self, bar: Bar) {
         if self.session.is_none_or(|session| !session.contains(bar.key.opens_at)) {
             return;
@@ -324,7 +324,7 @@ impl BarBuilder {
         }
     }
 
-    /// Restores a published bar of this session in place of what was built here; later revisions start from it.
+    /// Restores a published bar of this session in place of the one built here; later revisions start from it.
     pub fn restore(&mut self, bar: Bar) {
         let opens_at = bar.key.opens_at;
         let Some(slot) = self
@@ -347,7 +347,7 @@ impl BarBuilder {
         self.closed.iter().find(|bar| bar.key.opens_at == opens_at)
     }
 
-    /// The closed bars of this session that begin in a slot, earliest first.
+    /// The closed bars of this session that open in `slot`, earliest first.
     pub fn closed_in(&self, slot: Slot) -> impl Iterator<Item = &Bar> {
         self.closed
             .iter()
@@ -360,7 +360,7 @@ impl BarBuilder {
         late.copied().collect()
     }
 
-    /// The bar that forms now, once every bar before it is closed.
+    /// The bar that is forming now; `None` while an earlier slot is not closed.
     pub fn forming_bar(&self) -> Option<Bar> {
         let forming = self.forming.front().filter(|forming| Some(forming.slot) == self.next)?;
         Some(Bar {

@@ -1,31 +1,30 @@
-//! Bars of longer intervals, composed of the base bars in them: a correction of a part corrects the whole.
+//! Composes bars of longer intervals from the base bars in them: a correction of a base bar corrects the longer bars.
 //!
-//! Prices of a longer bar are those of its parts, so a part that the vendor corrected corrects every bar that holds it. The
-//! flags say what is still wrong with the parts; a part without a bar leaves the flags as they were while its gap may still be
-//! filled.
+//! The prices of a longer bar are those of its base bars, so a base bar that the vendor corrected corrects every bar that contains it. The
+//! flags show what is still wrong with the base bars. A base slot without a bar leaves the flags unchanged while its gap is pending.
 
 use crate::domain::model::{Bar, BarKey, BarState, Flags, Ohlc, Provenance, Session, Slot, SlotGrid};
 
-/// The flags of a bar that was not heard all the time.
+/// The flags of a bar that was not received throughout.
 const UNHEARD: Flags = Flags::FEED_GAP.with(Flags::LATE_START);
 
-/// One longer slot, and what is known of it.
+/// One longer slot, and what is known about it.
 #[derive(Debug)]
 pub struct Longer<'a> {
-    /// What identifies its bar.
+    /// The key of its bar.
     pub key: BarKey,
-    /// Where it lies.
+    /// The slot.
     pub slot: Slot,
     /// Its session.
     pub session: Session,
-    /// Its bar as it was told, or as its ticks made it.
+    /// Its bar as published, or as made from ticks.
     pub own: Option<&'a Bar>,
-    /// A part has no bar, and its gap may still be filled.
+    /// Whether a base slot in it has no bar while its gap is pending.
     pub lost: bool,
 }
 
 impl Longer<'_> {
-    /// The bar that its parts (earliest first) make, in the revision of its own; `None` while too few parts are known.
+    /// The bar composed of `parts` (earliest first), with the revision of `own`; `None` while too few parts are known.
     pub fn compose_bar<'b>(&self, parts: impl Iterator<Item = &'b Bar>) -> Option<Bar> {
         let mut parts = parts.peekable();
         let first = **parts.peek()?; // it goes through the loop too, for its ticks and flags

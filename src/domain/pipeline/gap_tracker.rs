@@ -1,9 +1,9 @@
 //! Tracks gaps: which expected bars are missing or flawed, and the outcome of each (invariant B3).
 //!
-//! A *hole* is one slot whose bar is missing, or was made while the feed was interrupted. Neighbouring holes with one
-//! cause are one gap. A hole is filled when a bar came for it. It is `unfillable` when the vendor answered for that very slot and
-//! has no bar: nothing is there then, or our flawed bar stands, and the gap's cause says which. What was decided by a clock that was
-//! set back since is no evidence any more ([`GapTracker::set_back`]).
+//! A *hole* is one slot whose bar is missing, or was made while the feed was interrupted. Adjacent holes with one cause form one gap. A
+//! hole is filled when a bar came for it. It is `unfillable` when the vendor answered for that very slot and has no bar: the slot stays
+//! empty, or our flawed bar stays, and the gap's cause says which. Decisions made by a clock that was set back since are no longer evidence
+//! ([`GapTracker::set_back`]).
 
 use crate::domain::model::{
     Bar, BarKey, BarState, Expected, Fetched, Flags, Gap, GapStatus, Interval, Ohlc, Provenance, Session, Sessions,
@@ -20,16 +20,16 @@ pub struct MissingSlot {
     pub slot: Slot,
     /// The session it belongs to.
     pub session: Session,
-    /// The flawed bar, when there is one.
+    /// The flawed bar, if there is one.
     pub bar: Option<Bar>,
 }
 
-/// A decision of the tracker, to be published.
+/// A change to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapChange {
-    /// A bar the vendor had.
+    /// A bar from the vendor.
     Bar(Bar),
-    /// A gap was opened or changed.
+    /// A gap that was opened or has changed.
     Gap(Gap),
 }
 
@@ -38,17 +38,17 @@ pub enum GapChange {
 enum SlotOutcome {
     /// A bar came for it.
     Filled,
-    /// The vendor answered for this very slot, and has no bar that could be used.
+    /// The vendor answered for this very slot, and has no usable bar.
     Lacks {
-        /// Our flawed bar stays.
+        /// Whether our flawed bar stays.
         ours: bool,
-        /// The vendor has a bar that breaks its own prices.
+        /// Whether the vendor has a bar whose prices cannot be used.
         broken: bool,
     },
 }
 
 impl SlotOutcome {
-    /// The cause of a gap of such slots: why bars were missing, then the evidence.
+    /// The cause of a gap of slots with this outcome: why the bars were missing, then the evidence.
     fn cause_of(self, cause: &str) -> String {
         let Self::Lacks { ours, broken } = self else {
             return cause.to_owned();
@@ -70,7 +70,7 @@ impl SlotOutcome {
     }
 }
 
-/// The outcome of one slot, and when that was decided.
+/// The outcome of one slot, and when it was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Decided {
     slot: Slot,
@@ -78,34 +78,34 @@ struct Decided {
     at: Timestamp,
 }
 
-/// A gap that was told as filled or unfillable, and when the first of its slots was decided.
+/// A gap that was published as filled or unfillable, and when the first of its slots was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SettledGap {
     gap: Gap,
     at: Timestamp,
 }
 
-/// The gaps of one symbol and interval. Ids are counted over all intervals of the symbol, so they are an argument.
+/// The gaps of one symbol and interval. Gap ids are shared by all intervals of the symbol, so the counter is an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapTracker {
     symbol: Symbol,
     interval: Interval,
     pending: Vec<Pending>,
-    /// Gaps that were filled or found unfillable: they are not opened again, unless the clock that decided was wrong.
+    /// Filled and unfillable gaps. They are not opened again, unless the clock that decided them was wrong.
     settled: Vec<SettledGap>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pending {
     gap: Gap,
-    /// Slots without an outcome yet.
+    /// Slots without an outcome.
     holes: Vec<MissingSlot>,
-    /// The outcomes of the others.
+    /// The outcomes of the other slots.
     outcomes: Vec<Decided>,
 }
 
 impl Pending {
-    /// What was decided of a slot before it was over is open again, unless our own bar is whole.
+    /// Reopens a slot that was decided before it was over, unless our own bar is whole.
     fn decide_again(&mut self, decided: Decided, back: &SetBack<'_>) {
         let slot = decided.slot;
         let bar = back.bar(self.gap.interval, slot.opens_at);
@@ -122,7 +122,7 @@ impl Pending {
         }
     }
 
-    /// The gap is as long as its slots.
+    /// Sets the range and length of the gap by its slots.
     fn measure(&mut self) {
         let decided = self.outcomes.iter().map(|decided| decided.slot);
         let mut slots: Vec<Slot> = self.holes.iter().map(|hole| hole.slot).chain(decided).collect();
@@ -134,7 +134,7 @@ impl Pending {
 }
 
 impl GapTracker {
-    /// Without gaps.
+    /// A tracker without gaps.
     pub const fn new(symbol: Symbol, interval: Interval) -> Self {
         Self {
             symbol,
@@ -144,7 +144,7 @@ impl GapTracker {
         }
     }
 
-    /// Of which bars.
+    /// The interval of the bars.
     pub const fn interval(&self) -> Interval {
         self.interval
     }
@@ -169,7 +169,7 @@ impl GapTracker {
         self.pending.iter().map(|pending| &pending.gap)
     }
 
-    /// Restores a gap of an earlier run, with the bars (last revisions) that exist in its stretch.
+    /// Restores a gap of an earlier run. `bars` are the last revisions of the bars that exist in its range.
     pub fn restore(&mut self, gap: Gap, sessions: &dyn Sessions, bars: &[Bar]) {
         if !gap.status.pending() {
             return self.settle_gap(gap, Timestamp::from_micros(i64::MIN));
@@ -198,7 +198,7 @@ impl GapTracker {
         }
     }
 
-    /// Opens a gap for a hole, or adds the hole to the open gap before it.
+    /// Opens a gap for a hole, or adds the hole to the open gap that ends where it begins.
     pub fn open(&mut self, hole: MissingSlot, cause: &str, ids: &mut u64) -> Gap {
         if let Some(last) = self.pending.last_mut()
             && last.gap.status == GapStatus::Open
@@ -228,23 +228,22 @@ impl GapTracker {
         gap
     }
 
-    /// Whether a gap that may still be filled touches a stretch.
+    /// Whether a pending gap overlaps `[from, to)`.
     pub fn pending_in(&self, from: Timestamp, to: Timestamp) -> bool {
         self.pending
             .iter()
             .any(|pending: &Pending| pending.gap.from < to && from < pending.gap.to)
     }
 
-    /// Whether a slot in a stretch has no bar and its gap may still be filled.
+    /// Whether a slot within `stretch` has no bar and belongs to a pending gap.
     pub fn lost_in(&self, stretch: Slot) -> bool {
         let stretch = stretch.opens_at..stretch.closes_at;
         let mut holes = self.pending.iter().flat_map(|pending| &pending.holes);
         holes.any(|hole| hole.bar.is_none() && stretch.contains(&hole.slot.opens_at))
     }
 
-    /// A slot that is a hole was closed again, after its session's end moved or the clock was set back, or a late tick made or
-    /// corrected its bar; `bar` is what it has now.
-    /// `None` when it is no hole.
+    /// A hole's slot was closed again: its session's end moved, the clock was set back, or a late tick made or corrected its bar. `bar` is
+    /// its present bar. `None` when the slot is not a hole.
     pub fn closed_again(
         &mut self,
         slot: Slot,
@@ -281,7 +280,7 @@ impl GapTracker {
         Some(findings)
     }
 
-    /// The vendor is being asked for bars of a stretch: gaps that touch it and are healed by such bars are `filling`.
+    /// Marks gaps as `filling` that overlap the requested range and are filled by bars of `interval`.
     pub fn mark_requested(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
         let touched = self.pending.iter_mut().filter(|Pending { gap, .. }| {
             gap.status == GapStatus::Open && gap.asked_in() == interval && gap.from < to && from < gap.to
@@ -294,7 +293,7 @@ impl GapTracker {
             .collect()
     }
 
-    /// Gaps without any bar that may still be filled and that `which` picks get another cause. Returns them.
+    /// Sets the cause of pending gaps that have no bar at all and that `which` selects. Returns them.
     pub fn explain_gaps(&mut self, which: impl Fn(&Gap) -> bool, cause: &str) -> Vec<Gap> {
         let mut explained = Vec::new();
         for Pending { gap, holes, outcomes } in &mut self.pending {
@@ -306,8 +305,8 @@ impl GapTracker {
         explained
     }
 
-    /// A late tick made or corrected the bar of a slot. A whole bar fills its hole; a flawed one may still be corrected by the
-    /// vendor's. Returns the gaps that are settled by it.
+    /// A late tick made or corrected the bar of a slot. A whole bar fills its hole; a flawed one may still be corrected by the vendor's.
+    /// Returns the gaps that are settled by it.
     pub fn note_revision(&mut self, bar: &Bar, at: Timestamp, ids: &mut u64) -> Vec<GapChange> {
         if bar.key.interval != self.interval {
             return Vec::new();
@@ -317,9 +316,9 @@ impl GapTracker {
         findings
     }
 
-    /// The vendor's answer: bars for the holes it covers, and the outcome of the gaps. Only an answer for the very slot is
-    /// evidence that the vendor has no bar. It is none about a slot that is not over at `at`: that was asked for by a clock that
-    /// was set back since. A gap whose last slot is cut is settled by minutes ([`Gap::asked_in`]).
+    /// Applies the vendor's answer: bars for the holes it covers, and the outcomes of gaps. Only an answer for the very slot is evidence
+    /// that the vendor has no bar, and only if the slot is over at `at`: otherwise a clock that was set back since made the request. A gap
+    /// whose last slot is cut short is settled by one-minute bars ([`Gap::asked_in`]).
     pub fn apply_answer(&mut self, fetched: &Fetched, at: Timestamp, ids: &mut u64) -> Vec<GapChange> {
         if fetched.symbol != self.symbol {
             return Vec::new();
@@ -368,8 +367,8 @@ impl GapTracker {
         findings
     }
 
-    /// The clock was set back. Slots that are open again are no part of any gap: a gap of nothing else is withdrawn, told again as
-    /// filled without a bar. What was decided of a slot before it was over is no evidence: its gap may be filled again.
+    /// The clock was set back. Slots that are open again leave their gaps; a gap without other slots is withdrawn, which is published as
+    /// filled without a bar. A decision about a slot before it was over is no evidence: its gap may be filled again.
     pub(crate) fn set_back(&mut self, back: &SetBack<'_>, ids: &mut u64) -> Vec<GapChange> {
         let mut findings = Vec::new();
         for mut pending in std::mem::take(&mut self.pending) {
@@ -396,13 +395,13 @@ impl GapTracker {
         findings
     }
 
-    /// Whether a slot is a hole of a gap that may still be filled.
+    /// Whether a slot is a hole of a pending gap.
     fn lacks(&self, slot: Slot) -> bool {
         let mut holes = self.pending.iter().flat_map(|pending| &pending.holes);
         holes.any(|hole| hole.slot.opens_at == slot.opens_at)
     }
 
-    /// A settled gap of which a slot was decided before it was over, as one that may be filled; `None`: it stays settled.
+    /// Reopens a settled gap if one of its slots was decided before it was over; `None` when it stays settled.
     fn reopen_gap(&self, settled: &SettledGap, back: &SetBack<'_>) -> Option<Pending> {
         let SettledGap { gap, at } = settled;
         if *at < back.wrong_since {
@@ -440,7 +439,7 @@ impl GapTracker {
         (withdrawn || bettered || !pending.holes.is_empty()).then_some(pending)
     }
 
-    /// Tells a gap whose slots have changed, and its outcome if none is left to be filled.
+    /// Publishes a gap whose slots have changed, or its outcome if none is left to be filled.
     fn tell_again(&mut self, mut pending: Pending, back: &SetBack<'_>, ids: &mut u64, findings: &mut Vec<GapChange>) {
         pending.measure();
         if !pending.gap.status.pending() {
@@ -458,8 +457,8 @@ impl GapTracker {
         findings.push(GapChange::Gap(pending.gap));
     }
 
-    /// Every slot of a gap has its outcome. The gap keeps its first run of filled slots, or else its first run; each further run
-    /// of slots with one outcome is a gap record of its own.
+    /// Settles a gap whose every slot has an outcome. The gap keeps its first run of filled slots, or else its first run; each further run
+    /// of slots with one outcome becomes a gap of its own.
     fn conclude_gap(&mut self, pending: Pending, ids: &mut u64, findings: &mut Vec<GapChange>) {
         let Pending { gap, mut outcomes, .. } = pending;
         outcomes.sort_by_key(|decided| decided.slot.opens_at);
@@ -500,13 +499,13 @@ impl GapTracker {
     }
 }
 
-/// Gap ids count up.
+/// The next gap id.
 const fn next_id(ids: &mut u64) -> u64 {
     *ids = ids.saturating_add(1);
     *ids
 }
 
-/// The vendor's bar in a hole: the first revision where none was told, the next one where ours was flawed.
+/// The vendor's bar for a hole: revision 0 where no bar was published, the next revision where ours was flawed.
 fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, ohlc: Ohlc) -> Bar {
     match hole.bar {
         None => Bar {
@@ -538,7 +537,7 @@ fn fill_slot(symbol: Symbol, interval: Interval, hole: &MissingSlot, ohlc: Ohlc)
     }
 }
 
-/// Whether a bar's flags make it worth requesting from the vendor.
+/// Whether the vendor's bar should replace this one, by its flags.
 pub const fn is_flawed(bar: &Bar) -> bool {
     bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START)
 }

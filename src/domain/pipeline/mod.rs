@@ -1,4 +1,4 @@
-//! From an arriving price to ticks, bars and gaps: filters, numbers, builds, audits.
+//! From an arriving price to ticks, bars and gaps: filter, numbering, bar building, comparison with the vendor's bars.
 
 pub mod stamp_lag;
 pub mod acceptance;

@@ -1,7 +1,7 @@
-//! When the feed of one symbol was watched, and when and why it was not.
+//! When the feed of one symbol was received, and when and why it was not.
 //!
 //! ```text
-//!   never watched ──up──► up ◄──up── down(cause)
+//!   never received ──up──► up ◄──up── down(cause)
 //!                          └──down──────▲
 //! ```
 
@@ -9,27 +9,27 @@ use crate::domain::model::{Flags, Slot, Timestamp};
 use crate::limits;
 use std::collections::VecDeque;
 
-/// A stretch in which no price could arrive.
+/// A period in which no price could arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outage {
     from: Timestamp,
     /// `None` while it lasts.
     to: Option<Timestamp>,
     cause: String,
-    /// The feed had never been up before it.
+    /// Whether the feed had never been up before it.
     first: bool,
 }
 
-/// The outages of one symbol's feed, newest last, as far back as bars can ask for.
+/// The outages of one symbol's feed, newest last, as far back as bars may need them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutageLog {
     outages: VecDeque<Outage>,
-    /// Counted up with each interruption.
+    /// Incremented with each interruption.
     line: u64,
 }
 
 impl OutageLog {
-    /// Not watched until the first [`OutageLog::mark_up`].
+    /// A log that is down until the first [`OutageLog::mark_up`].
     pub fn new() -> Self {
         let never = Outage {
             from: Timestamp::from_micros(i64::MIN),
@@ -43,7 +43,7 @@ impl OutageLog {
         }
     }
 
-    /// Which uninterrupted line this is: another number after each loss of the link, pause of the process or step of the clock.
+    /// The number of the present uninterrupted line. Changes with each loss of the link, pause of the process and step of the clock.
     pub const fn line(&self) -> u64 {
         self.line
     }
@@ -76,13 +76,13 @@ impl OutageLog {
         }
     }
 
-    /// Why the feed, which had been up before, was down after `since`, and until when, if the newest outage reaches so far.
+    /// The cause and the end of the newest outage, if it lasted beyond `since` and the feed had been up before it.
     pub fn lost_after(&self, since: Timestamp) -> Option<(&str, Option<Timestamp>)> {
         let last = self.outages.back()?;
         (!last.first && last.to.is_none_or(|to| since < to)).then_some((last.cause.as_str(), last.to))
     }
 
-    /// Where a day is replayed alone: the feed was up on a day before, and then down until `to`.
+    /// Applies a recorded outage to a day that is replayed alone: the feed was up on an earlier day, and then down until `to`.
     pub fn carry_loss(&mut self, cause: &str, to: Option<Timestamp>) {
         if let Some(outage) = self.outages.back_mut().filter(|outage| outage.to.is_none()) {
             (outage.first, outage.to) = (false, to);
@@ -90,7 +90,7 @@ impl OutageLog {
         }
     }
 
-    /// The feed was not watched from `from` to `to`, although the link may have been up.
+    /// Nothing was received from `from` to `to`, although the link may have been up.
     pub fn mark_unwatched(&mut self, from: Timestamp, to: Timestamp, cause: &str) {
         if self.is_up() {
             self.mark_down(from, cause);
@@ -98,8 +98,8 @@ impl OutageLog {
         }
     }
 
-    /// The clock was set back to `now`: what was stamped later was stamped by a wrong clock. Nothing counts as watched before
-    /// now.
+    /// The clock was set back to `now`: later instants come from the wrong clock and are moved back. Nothing counts as received before
+    /// `now`.
     pub fn set_back(&mut self, now: Timestamp, cause: &str) {
         self.line = self.line.saturating_add(1);
         let up = self.is_up();
@@ -107,7 +107,7 @@ impl OutageLog {
             outage.from = outage.from.min(now);
             outage.to = outage.to.map(|to| to.min(now));
         }
-        // Only by the wrong clock is it known when watching began.
+        // Only the wrong clock knows since when the feed was up.
         if up && let Some(outage) = self.outages.back_mut() {
             outage.to = Some(now);
             if !outage.first {
@@ -121,7 +121,7 @@ impl OutageLog {
         self.outages.back().is_none_or(|outage| outage.to.is_some())
     }
 
-    /// The flags of a bar of this slot.
+    /// The outage flags of a bar of this slot.
     pub fn flags_of(&self, slot: Slot) -> Flags {
         let mut flags = Flags::default();
         for outage in self.outages_in(slot) {
@@ -134,7 +134,7 @@ impl OutageLog {
         flags
     }
 
-    /// The cause of the longest outage in this slot; `None`: the feed was up all the time.
+    /// The cause of the longest outage in this slot; `None` when the feed was up throughout.
     pub fn cause_of(&self, slot: Slot) -> Option<&str> {
         let longest = self.outages_in(slot).max_by_key(|outage: &&Outage| {
             outage

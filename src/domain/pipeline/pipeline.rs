@@ -1,4 +1,4 @@
-//! The pipeline: filters ticks, numbers events, builds bars, tracks gaps. One value with one entry, where every decision is made.
+//! The pipeline: filters ticks, numbers events, builds bars, tracks gaps. A single value that makes all of these decisions.
 //!
 //! ```text
 //!              ┌────────────── advance(now): every deadline that has come, in order ──────────────┐
@@ -7,9 +7,8 @@
 //!                price → TickFilter → Sequencer → BarBuilder   link → OutageLog   bars → GapTracker
 //! ```
 //!
-//! Time enters only with arrivals and deadlines, and both are among the entries: feeding the [`JournalEntry::Input`] of a day
-//! through [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). That is also how a restart
-//! rebuilds.
+//! Time enters only with arrivals and deadlines, and both are recorded as entries: feeding the [`JournalEntry::Input`]s of a day
+//! to [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). A restart rebuilds its state in this way.
 
 mod corrections;
 
@@ -25,22 +24,22 @@ use crate::domain::model::{
 };
 use std::collections::BTreeMap;
 
-/// Judges, numbers and builds. See the module.
+/// The state of the pipeline, of all pairs.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     sequencer: Sequencer,
     books: Vec<SymbolState>,
-    /// The stamp of the last input: time runs backwards here only where the clock was set back.
+    /// The time of the last input. Decreases only where the clock was set back.
     at: Timestamp,
-    /// Since when the clock was not set, as far as the ledger file of the day tells.
+    /// When the clock was last set, as far as the day's ledger file records it.
     clock_since: Timestamp,
-    /// Nothing was decided yet in this ledger.
+    /// Whether the ledger is still empty.
     blank: bool,
     counts: PipelineCounts,
 }
 
 impl Pipeline {
-    /// Starts at `now`, numbering on after `head` and `heads`.
+    /// A pipeline that begins at `now` and continues the numbers after `head` and `heads`.
     pub fn new(
         markets: &[PairRules],
         head: Position,
@@ -62,12 +61,12 @@ impl Pipeline {
         }
     }
 
-    /// What was counted.
+    /// The counters over all pairs.
     pub const fn counts(&self) -> &PipelineCounts {
         &self.counts
     }
 
-    /// What was counted of each pair.
+    /// The counters of each pair.
     pub fn counts_of_pairs(&self) -> BTreeMap<Symbol, PairCounts> {
         self.books
             .iter()
@@ -75,7 +74,7 @@ impl Pipeline {
             .collect()
     }
 
-    /// The last position given out.
+    /// The last position assigned.
     pub const fn head(&self) -> Position {
         self.sequencer.head()
     }
@@ -90,36 +89,35 @@ impl Pipeline {
         self.books.iter().flat_map(SymbolState::pending_gaps)
     }
 
-    /// The bars that were not yet compared with the vendor's.
+    /// The bars that are still to be compared with the vendor's.
     pub fn unchecked_bars(&self) -> impl Iterator<Item = Unchecked> {
         self.books.iter().filter_map(SymbolState::unchecked_bars)
     }
 
-    /// What became of each pair's prices.
+    /// How each pair's prices were judged.
     pub fn prices(&self) -> impl Iterator<Item = (Symbol, AcceptanceView)> {
         self.books.iter().map(|book| (book.market.symbol, book.prices()))
     }
 
-    /// The stamp of the last input.
+    /// The time of the last input.
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Restores a gap of an earlier day: pending, with the bars (last revisions) that exist in its stretch; or settled, for
-    /// its id.
+    /// Restores a gap of an earlier day. `bars` are the last revisions of the bars that exist in a pending gap; a settled gap is restored
+    /// for its id.
     pub fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
         if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == gap.symbol) {
             book.restore_gap(gap, bars);
         }
     }
 
-    /// Forgets every gap, before those are restored that were published.
+    /// Drops every gap, before the published ones are restored.
     pub fn forget_gaps(&mut self) {
         self.books.iter_mut().for_each(SymbolState::forget_gaps);
     }
 
-    /// Restores what was published of the newest session where a replay differs from it: the last revisions of its bars, and the
-    /// last id of a gap.
+    /// Restores published state of the newest session where a replay differs from it: the last revisions of its bars, and the last gap id.
     pub fn restore_told(&mut self, symbol: Symbol, bars: &[Bar], last_gap: u64) {
         if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == symbol) {
             book.restore_told(bars, last_gap);
@@ -138,12 +136,12 @@ impl Pipeline {
         self.books.iter().filter_map(|book| book.judge.close())
     }
 
-    /// When something is due without anything arriving.
+    /// The next instant at which [`Pipeline::advance`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.books.iter().filter_map(SymbolState::next_deadline).min()
     }
 
-    /// Does everything that is due at `now`.
+    /// Processes every deadline up to `now`.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
         self.begin_ledger(out);
         self.correct_calendars(now.max(self.at), out);
@@ -162,7 +160,7 @@ impl Pipeline {
         }
     }
 
-    /// Decides one arrival, after everything that was due before it.
+    /// Processes one arrival, after every deadline before it.
     pub fn accept(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
         if arrival.heard.what == InputKind::Started {
             self.start_again(out);
@@ -204,20 +202,20 @@ impl Pipeline {
         }
     }
 
-    /// Feeds one captured input again. Deadlines are among them, so nothing else advances the time.
+    /// Processes one captured input again. Deadlines are captured too, so only inputs advance the time.
     pub fn replay(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
         self.begin_ledger(out);
         match &arrival.heard.what {
             InputKind::Deadline => self.keep_deadlines(arrival.heard.at, out),
             InputKind::Started => self.start_again(out),
-            // A copy that the opening before it has produced already, unless the replay begins with this day.
+            // A copy that the replayed opening has already produced, unless the replay begins with this day.
             InputKind::Carried(LinkChange::Up { symbols }) if self.all_up(symbols) => {}
             InputKind::Carried(link @ (LinkChange::Lost { symbols, .. } | LinkChange::Missed { symbols, .. }))
                 if self.knows_link(link, symbols) => {}
             InputKind::CarriedTick(carried) if self.take_carried(carried) => {}
             InputKind::CarriedClose(close) if self.knows_close(close) => {}
             InputKind::Calendar(known) if known.carried && self.knows_calendar(known) => {}
-            // A corrected calendar was applied before the deadlines that came with it.
+            // A corrected calendar is applied before the deadlines that are due at the same time.
             InputKind::Calendar(_) | InputKind::MissingBars(_) => self.decide(arrival, out),
             _ => {
                 self.keep_deadlines(arrival.heard.at, out);
@@ -226,7 +224,7 @@ impl Pipeline {
         }
     }
 
-    /// Adopts the published numbers where a replay gives others.
+    /// Continues with the published numbers where a replay gives others.
     pub fn align_numbers(&mut self, head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) {
         self.sequencer.align_numbers(head, heads);
     }
@@ -250,13 +248,13 @@ impl Pipeline {
             .all(|book| book.watch.is_up())
     }
 
-    /// Whether an opening told this of its pair's link, and not a file that is replayed alone.
+    /// Whether the opening that was replayed produced this state of the link, so that the recorded copy is redundant.
     fn knows_link(&self, link: &LinkChange, symbols: &[Symbol]) -> bool {
         let mut books = self.books.iter().filter(|book| symbols.contains(&book.market.symbol));
         books.all(|book| book.link_at_open().as_ref() == Some(link))
     }
 
-    /// Where a day is replayed alone: what the link was when the session opened.
+    /// Applies the state of the link when the session opened, for a day that is replayed alone.
     fn carry_link(&mut self, link: &LinkChange, at: Timestamp) {
         for book in &mut self.books {
             let symbol = book.market.symbol;
@@ -271,7 +269,7 @@ impl Pipeline {
         }
     }
 
-    /// Handles a restart of the process: since the last input the feed was not watched.
+    /// Handles a restart of the process: nothing was received since the last input.
     fn start_again(&mut self, out: &mut Vec<JournalEntry>) {
         out.push(JournalEntry::Input(Input {
             at: self.at,
@@ -352,7 +350,7 @@ impl Pipeline {
         }
     }
 
-    /// A request to the vendor: the gaps that it covers are `filling`.
+    /// Marks the gaps that a request to the vendor covers as `filling`.
     fn apply_requested(&mut self, asked: &Requested, at: Timestamp, out: &mut Vec<JournalEntry>) {
         for i in 0..self.books.len() {
             let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
@@ -368,7 +366,7 @@ impl Pipeline {
         out.push(JournalEntry::Event(sequenced));
     }
 
-    /// Opens the next session a moment early when a price is stamped inside it: clocks differ.
+    /// Opens the next session a moment early when a price is timestamped inside it, because clocks differ.
     fn open_early(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
         if self.books.iter().any(|book| book.opens_with(tick, at)) {
             out.push(JournalEntry::Input(Input {
@@ -389,7 +387,7 @@ impl Pipeline {
         self.take_price(tick, at, at, out);
     }
 
-    /// A price that arrived at `received_at` and is decided on at `at`.
+    /// Processes a price that arrived at `received_at`; `at` is the pipeline's time.
     fn take_price(&mut self, tick: &Tick, received_at: Timestamp, at: Timestamp, out: &mut Vec<JournalEntry>) {
         let Some(i) = self.books.iter().position(|book| book.market.symbol == tick.symbol) else {
             return self.set_aside(RejectReason::UnknownSymbol, 1);
@@ -417,7 +415,7 @@ impl Pipeline {
         }
     }
 
-    /// Processes ticks that came between a session's old end and its continuation.
+    /// Processes ticks that came between a session's old end and its continuation. They are no longer counted as rejected.
     fn take_back(&mut self, held: Vec<(Tick, Timestamp)>, now: Timestamp, out: &mut Vec<JournalEntry>) {
         for (tick, received_at) in held {
             if let Some(count) = self.counts.ticks_set_aside.get_mut(&RejectReason::OffSession) {
@@ -427,7 +425,7 @@ impl Pipeline {
         }
     }
 
-    /// Numbers ticks that were judged good, and builds bars of them.
+    /// Numbers accepted ticks and adds them to bars.
     fn take_good(&mut self, i: usize, ticks: &[AcceptedTick], at: Timestamp, out: &mut Vec<JournalEntry>) {
         let Some(book) = self.books.get_mut(i) else { return };
         for accepted in ticks {
@@ -445,7 +443,7 @@ impl Pipeline {
         }
     }
 
-    /// The vendor's bars of one stretch.
+    /// Applies the vendor's bars for one range of time.
     fn apply_bars(&mut self, fetched: &Fetched, at: Timestamp, out: &mut Vec<JournalEntry>) {
         for i in 0..self.books.len() {
             let Some(book) = self.books.get_mut(i) else { continue };
@@ -498,7 +496,7 @@ impl Pipeline {
         }
     }
 
-    /// Closes every slot that is due, and publishes the end of each interval after its last symbol.
+    /// Closes every slot that is due, and publishes [`BarEnd`] after the last symbol's bar of each interval.
     fn close_due(&mut self, due: Timestamp, out: &mut Vec<JournalEntry>) {
         let mut ends: Vec<BarEnd> = Vec::new();
         for book in &mut self.books {
@@ -512,7 +510,8 @@ impl Pipeline {
         }
     }
 
-    /// Opens and closes sessions that are due. A new session begins with what the link is and with the last good price, so that
+    /// Opens and closes sessions that are due. When a session opens, the state of the link and the last good prices are recorded again, so
+    /// that
     /// its day can be replayed alone.
     fn turn_sessions(&mut self, due: Timestamp, out: &mut Vec<JournalEntry>) {
         let mut released = Vec::new();
@@ -541,7 +540,7 @@ impl Pipeline {
                 }));
             }
             let back = if opened { book.release_held(self.at) } else { Vec::new() };
-            // With ticks to take back, the session is one that goes on: its day has a copy already.
+            // A session with released ticks is one that continues; its day has a copy already.
             if let Some(close) = book.judge.close().filter(|_| opened && back.is_empty()) {
                 out.push(JournalEntry::Input(Input {
                     at: due,
@@ -565,7 +564,7 @@ impl Pipeline {
         }
     }
 
-    /// The last good price of every pair but the one that opens, which repeats its own.
+    /// Records the last good price of every pair except the one that opens, which records its own.
     fn carry_closes(&self, opens: usize, due: Timestamp, out: &mut Vec<JournalEntry>) {
         for (i, book) in self.books.iter().enumerate() {
             if let Some(close) = book.judge.close().filter(|_| i != opens) {

@@ -1,11 +1,11 @@
-//! Log lines for prices that were set aside: the first of a reason at once, then at intervals how many.
+//! Log lines about rejected and rounded prices: the first of a reason at once, later ones at intervals with a count.
 
 use crate::domain::model::{RejectReason, RoundedSource, Symbol, Timestamp};
 use crate::domain::pipeline::AcceptanceView;
 use crate::limits;
 use std::collections::BTreeMap;
 
-/// What was logged of each pair and reason.
+/// What was last logged for each pair and reason.
 #[derive(Debug, Clone, Default)]
 pub struct RejectionLog {
     rejected: BTreeMap<(Symbol, RejectReason), LastReport>,
@@ -18,19 +18,19 @@ struct LastReport {
     count: u64,
 }
 
-/// One line to log.
+/// One log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rejected {
     /// The pair.
     pub symbol: Symbol,
-    /// Why.
+    /// The reason.
     pub reason: RejectReason,
-    /// How many since the line before it.
+    /// How many since the previous line.
     pub count: u64,
 }
 
 impl RejectionLog {
-    /// The lines to log now.
+    /// The lines about rejected prices to log now.
     pub fn describe_rejections<'a>(
         &mut self,
         pairs: impl IntoIterator<Item = (&'a Symbol, &'a AcceptanceView)>,
@@ -51,7 +51,7 @@ impl RejectionLog {
         lines
     }
 
-    /// What is to be said now of prices that were rounded: of which pair, where they came from, and how many.
+    /// The lines about rounded prices to log now: pair, source and count.
     pub fn describe_rounded(
         &mut self,
         counts: &BTreeMap<Symbol, BTreeMap<RoundedSource, u64>>,
@@ -68,7 +68,7 @@ impl RejectionLog {
     }
 }
 
-/// How many there are more than when it was said last, if it is to be said now.
+/// The count since the last line, if a line is due.
 fn more<K: Ord>(said: &mut BTreeMap<K, LastReport>, key: K, total: u64, now: Timestamp) -> Option<u64> {
     let before = said.get(&key).copied();
     let count = total.saturating_sub(before.map_or(0, |said| said.count));

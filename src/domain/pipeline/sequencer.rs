@@ -1,20 +1,20 @@
-//! Numbers: one position for every event, one gapless seq for every channel (invariant T2).
+//! Assigns numbers: one position to every event, one gapless seq in every channel (invariant T2).
 
 use crate::domain::model::{Channel, Event, Position, Sequenced, Timestamp};
 
-/// Assigns numbers; nothing else does.
+/// Assigns all positions and seqs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequencer {
     head: Position,
     logs: Vec<(Channel, u64)>,
 }
 
-/// A channel's place in the sequencer, looked up once.
+/// A channel's index in the sequencer, looked up once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelNumbers(usize);
 
 impl Sequencer {
-    /// Continues after `head` and the given last numbers; a channel not named starts at 1.
+    /// Continues after `head` and the given last numbers; a channel that is not listed starts at 1.
     pub fn after(head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) -> Self {
         Self {
             head,
@@ -22,7 +22,7 @@ impl Sequencer {
         }
     }
 
-    /// The place of a channel, made when it is new.
+    /// The index of a channel, which is added if it is new.
     pub fn channel_numbers(&mut self, channel: Channel) -> ChannelNumbers {
         let found = self.logs.iter().position(|(known, _)| *known == channel);
         ChannelNumbers(found.unwrap_or_else(|| {
@@ -31,7 +31,7 @@ impl Sequencer {
         }))
     }
 
-    /// Takes other last numbers; places of channels stay.
+    /// Sets the last numbers; channels keep their index.
     pub fn align_numbers(&mut self, head: Position, heads: impl IntoIterator<Item = (Channel, u64)>) {
         self.head = head;
         for (channel, seq) in heads {
@@ -42,12 +42,12 @@ impl Sequencer {
         }
     }
 
-    /// The last position given out.
+    /// The last position assigned.
     pub const fn head(&self) -> Position {
         self.head
     }
 
-    /// The last seq given out in a channel.
+    /// The last seq assigned in a channel.
     pub fn seq(&self, log: ChannelNumbers) -> u64 {
         self.logs.get(log.0).map_or(0, |(_, seq)| *seq)
     }
@@ -74,7 +74,7 @@ impl Sequencer {
         }
     }
 
-    /// Numbers an event that belongs to no channel.
+    /// Numbers an event without a channel.
     #[must_use]
     pub fn number_for_all(&mut self, at: Timestamp, event: Event) -> Sequenced {
         self.head = self.head.next();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        /// T2, over any interleaving of channels and over a restart at any point.
+        /// T2, over any interleaving of channels and a restart at any point.
         #[test]
         fn numbers_are_gapless_per_channel_and_over_all(picks in prop::collection::vec(0_usize..3, 0..200), restart in 0_u64..200) {
             let symbol = Symbol::usdcop();

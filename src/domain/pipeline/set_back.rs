@@ -1,36 +1,36 @@
-//! A clock that was ahead and was set back, as far as gaps are concerned.
+//! The effect on gaps when a clock that was ahead is set back.
 
 use crate::domain::model::{Bar, Interval, Session, Sessions, Slot, Timestamp};
 use crate::domain::pipeline::BarBuilder;
 
-/// The clock was set back, and what a tracker has to know of it.
+/// The correction of the clock, with what a gap tracker needs to know about it.
 pub(crate) struct SetBack<'a> {
     /// Since when the clock was wrong, as far as is known.
     pub(crate) wrong_since: Timestamp,
     /// The last instant of the wrong clock.
     pub(crate) since: Timestamp,
-    /// The first instant after it, which is earlier.
+    /// The first instant of the corrected clock, which is earlier.
     pub(crate) until: Timestamp,
-    /// Why: a name fit for a gap's cause.
+    /// A name that can be the cause of a gap.
     pub(crate) cause: &'a str,
-    /// When there are sessions.
+    /// The sessions of the market.
     pub(crate) sessions: &'a dyn Sessions,
     /// The session whose slots are open again.
     pub(crate) session: Option<Session>,
-    /// Those that are not over at this instant are.
+    /// The slots that end after this instant are open again.
     pub(crate) from: Timestamp,
-    /// What is known of bars, of every interval.
+    /// The known bars, of every interval.
     pub(crate) builders: &'a [&'a BarBuilder],
 }
 
 impl SetBack<'_> {
-    /// Whether a slot that was closed is open again.
+    /// Whether a closed slot is open again.
     pub(crate) fn reopened(&self, slot: Slot) -> bool {
         let own = self.session.is_some_and(|session| session.contains(slot.opens_at));
         own && self.from < slot.closes_at
     }
 
-    /// Whether the bars of a slot's session are known still.
+    /// Whether the bars of a slot's session are still known.
     fn knows(&self, slot: Slot) -> bool {
         let mut sessions = self.builders.iter().filter_map(|builder| builder.session());
         sessions.any(|session| session.contains(slot.opens_at))
@@ -42,7 +42,7 @@ impl SetBack<'_> {
         own.find_map(|builder| builder.closed_bar(opens_at)).copied()
     }
 
-    /// Whether a slot was not over yet when something was decided of it: the wrong clock says by how much it was wrong.
+    /// Whether the slot was not over yet when its outcome was decided, given how far the wrong clock was ahead.
     pub(crate) fn too_early(&self, slot: Slot, decided_at: Timestamp) -> bool {
         let ahead = self.since.since(self.until);
         self.wrong_since <= decided_at && self.knows(slot) && slot.closes_at > decided_at - ahead

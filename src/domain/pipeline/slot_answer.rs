@@ -1,23 +1,24 @@
-//! What an answer of the vendor says of one slot.
+//! What an answer of the vendor shows for one slot.
 
 use crate::domain::model::{Fetched, Interval, Ohlc, Slot, SlotGrid};
 
-/// What an answer says of one slot.
+/// What an answer shows for one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::domain) enum SlotAnswer {
-    /// These are its prices.
+    /// The prices of its bar.
     Bar(Ohlc),
-    /// There is no bar that can be used.
+    /// There is no usable bar.
     Lacks {
-        /// The vendor has one, and it breaks its own prices.
+        /// Whether the vendor has a bar whose prices cannot be used.
         broken: bool,
     },
-    /// Nothing.
+    /// The answer does not cover the slot.
     Unsaid,
 }
 
 impl SlotAnswer {
-    /// The vendor's bar of a slot of `interval`, or what its minutes make of it. A bar that reaches beyond the slot says nothing.
+    /// Reads the vendor's bar of a slot of `interval`, or composes it from one-minute bars. A vendor bar that extends beyond the slot is
+    /// not used.
     pub(in crate::domain) fn read(fetched: &Fetched, interval: Interval, slot: Slot) -> Self {
         let parts = fetched
             .bars

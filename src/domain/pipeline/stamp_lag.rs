@@ -1,39 +1,39 @@
-//! How far the vendor's stamps are from our clock, measured all the time.
+//! Measures continuously how far the vendor's timestamps are from our clock.
 //!
-//! Stamps are whole seconds and often whole minutes, and single ones are odd. So a difference counts only where the newest stamps
-//! agree on it: the *least* lag of the newest samples shows stamps that are old, the *median* a clock of ours that is slow.
+//! Timestamps are whole seconds and often whole minutes, and single ones are odd. So a difference counts only where the newest timestamps
+//! agree on it: the *least* lag of the newest samples detects old timestamps, the *median* a clock of ours that is slow.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
 use std::collections::VecDeque;
 
-/// The newest differences between arrival and stamp of one pair, one a second.
+/// The newest differences between arrival and timestamp of one pair, one per second.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StampLag(VecDeque<Sample>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     received: Timestamp,
-    /// Arrival minus stamp; negative: the stamp is ahead of our clock.
+    /// Arrival minus timestamp; negative when the timestamp is ahead of our clock.
     lag_us: i64,
     whole_minute: bool,
 }
 
-/// The reading of the newest stamps.
+/// A reading of the newest timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagReading {
-    /// How many stamps it is based on.
+    /// The number of samples.
     pub samples: usize,
-    /// The smallest difference, microseconds; positive: even the freshest stamp is that old.
+    /// The smallest difference, microseconds; positive when even the freshest timestamp is that old.
     pub least_us: i64,
-    /// The middle one, microseconds.
+    /// The median difference, microseconds.
     pub median_us: i64,
-    /// Every stamp is a whole minute: each may be almost a minute away from its price.
+    /// Whether every timestamp is a whole minute, and so may be almost a minute away from its price.
     pub whole_minutes: bool,
 }
 
 impl StampLag {
-    /// A price arrived with this stamp.
+    /// A price with this timestamp arrived.
     pub fn note(&mut self, stamp: Timestamp, received: Timestamp) {
         let lag_us = received.micros().saturating_sub(stamp.micros());
         let whole_minute = stamp.secs() % 60 == 0;
@@ -62,12 +62,12 @@ impl StampLag {
         }
     }
 
-    /// Forgets all: another session begins.
+    /// Drops all samples: another session begins.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The reading of the newest stamps; `None` before the first.
+    /// The present reading; `None` without samples.
     pub fn read_lag(&self) -> Option<LagReading> {
         let mut lags: Vec<i64> = self.0.iter().map(|sample| sample.lag_us).collect();
         lags.sort_unstable();
@@ -81,17 +81,17 @@ impl StampLag {
 }
 
 impl LagReading {
-    /// Whether enough stamps agree for a condition; one alone may be odd.
+    /// Whether there are enough samples for a condition; a single one may be odd.
     pub const fn is_settled(&self) -> bool {
         self.samples >= limits::LAG_SAMPLES_LEAST
     }
 
-    /// How old even the freshest stamp is, if that is more than the limit.
+    /// How old even the freshest timestamp is, microseconds, if that is more than the limit.
     pub fn behind_us(&self) -> Option<i64> {
         (self.least_us > self.limit_us()).then_some(self.least_us)
     }
 
-    /// How far the stamps are ahead of our clock, if that is more than the limit.
+    /// How far the timestamps are ahead of our clock, microseconds, if that is more than the limit.
     pub fn ahead_us(&self) -> Option<i64> {
         (self.median_us < -self.limit_us()).then_some(-self.median_us)
     }
@@ -112,7 +112,7 @@ mod tests {
 
     const NOON: i64 = 1_772_460_000;
 
-    /// Prices each five seconds, stamped so many seconds away from their arrival, with a fraction of a second on the way.
+    /// Prices every five seconds whose timestamps are `away` seconds from their arrival, plus a fraction of a second of transit.
     fn stamped(away: i64, stamps: impl Fn(i64) -> i64) -> LagReading {
         let mut lag = StampLag::default();
         for i in 0..24 {

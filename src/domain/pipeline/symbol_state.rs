@@ -1,4 +1,4 @@
-//! Everything the pipeline keeps of one pair: its tick filter, outages, bars and gaps, and the phase of its session.
+//! The pipeline's state of one pair: its tick filter, outages, bars and gaps, and the phase of its session.
 
 mod agenda;
 mod heal;
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The cause of a slot in which the feed was up and no price was accepted, for an unknown reason.
 const NO_ACCEPTED_PRICE: &str = "no_accepted_price";
 
-/// Where the channels of one pair stand in the sequencer.
+/// The indexes of one pair's channels in the sequencer.
 #[derive(Debug, Clone)]
 pub(crate) struct Logs {
     pub(crate) ticks: ChannelNumbers,
@@ -32,51 +32,51 @@ pub(crate) struct Logs {
     bars: Vec<ChannelNumbers>,
 }
 
-/// Held ticks that were dropped: why, and how many.
+/// Dropped held ticks: the reason, and how many.
 pub(crate) type Dropped = Option<(RejectReason, u64)>;
 
-/// One pair's part of the pipeline.
+/// The pipeline's state of one pair.
 #[derive(Debug, Clone)]
 pub(crate) struct SymbolState {
     pub(crate) market: PairRules,
     pub(crate) watch: OutageLog,
     /// The gaps of the base bars.
     gaps: GapTracker,
-    /// The gaps of the one-minute bars, where these are served: the vendor is asked for them too.
+    /// The gaps of the one-minute bars, if these are built: the vendor is asked for them too.
     minutes: Option<GapTracker>,
-    /// Minutes of this session without a tick, while the feed was heard. They become gaps when the session has no further
-    /// bars, so that one question asks for them all.
+    /// Minutes of this session without a tick while the feed was up. They become gaps when the session has no further bars, so that one
+    /// request covers them all.
     quiet: Vec<Slot>,
-    /// The last id of a gap.
+    /// The last gap id.
     gap_ids: u64,
     pub(crate) logs: Logs,
     audit: VendorAudit,
     pub(crate) judge: TickFilter,
-    /// What became of the pair's prices.
+    /// How the pair's prices were judged.
     prices: Acceptance,
-    /// One for each interval of the market, in its order.
+    /// One builder for each interval of the market, in its order.
     builders: Vec<BarBuilder>,
-    /// Earlier sessions whose bars may still be healed.
+    /// Earlier sessions with pending gaps.
     past: VecDeque<Past>,
-    /// Stretches between the end of this session and its next opening on the same day.
+    /// Breaks between an end of this session and its next opening on the same day.
     pauses: Vec<(Timestamp, Timestamp)>,
-    /// Ticks after the end of the last session, for the case that it goes on.
+    /// Ticks after the end of the last session, in case it continues.
     held: VecDeque<(Tick, Timestamp)>,
-    /// Ticks of the session that opens as soon as the bars of the one before it are closed.
+    /// Ticks of the next session, which opens as soon as the bars of the previous one are closed.
     waiting: Vec<AcceptedTick>,
-    /// Those of them that the last opening released.
+    /// The waiting ticks that the last opening released.
     carried: Vec<AcceptedTick>,
     /// The session that is open, or was last.
     session: Option<Session>,
-    /// What the session does next, and which edition of the calendar says so.
+    /// The next phase of the session, and the edition of the calendar that it was planned by.
     agenda: Option<Appointment>,
     edition: Option<u64>,
-    /// The calendar as people correct it: `market.sessions` says what is recorded of it.
+    /// The calendar as people correct it; `market.sessions` is the recorded calendar.
     calendar: Arc<dyn Sessions>,
-    /// What is recorded, once something is.
+    /// The recorded part of the calendar, once there is one.
     known: Option<KnownSessions>,
     partial_told_at: Timestamp,
-    /// Counted in the session that is open, or was last.
+    /// Counters of the session that is open, or was last.
     pub(crate) counted: PairCounts,
 }
 
@@ -131,7 +131,7 @@ impl SymbolState {
         book
     }
 
-    /// Why no bar, or a flawed one, is in this slot. That the market was silent is said only where accepted prices prove it.
+    /// Why the slot has no bar, or a flawed one. `no_ticks` only where accepted prices prove that the market was silent.
     fn cause_of(&self, slot: Slot) -> &str {
         match self.watch.cause_of(slot) {
             Some(cause) => cause,
@@ -144,7 +144,7 @@ impl SymbolState {
         self.prices.proves_silent(from, to, self.market.lateness)
     }
 
-    /// The price that was accepted last may prove that the market was silent before it. Returns the gaps that say so now.
+    /// The last accepted price may prove that the market was silent before it. Returns the gaps whose cause changes to `no_ticks`.
     pub(super) fn prove_silence(&mut self) -> Vec<Gap> {
         if !self.prices.take_wait() {
             return Vec::new();
@@ -166,7 +166,7 @@ impl SymbolState {
         !paused && self.session.is_some_and(|session| session.contains(place))
     }
 
-    /// The instant by which a tick belongs to a bar.
+    /// The instant that decides to which bar a tick belongs.
     fn place(&self, tick: &Tick) -> Timestamp {
         match self.market.boundary {
             Boundary::Closes if tick.at.secs() % 60 == 0 => tick.at - Duration::from_micros(1),
@@ -174,7 +174,7 @@ impl SymbolState {
         }
     }
 
-    /// Adds an accepted tick to every bar it belongs to.
+    /// Adds an accepted tick to every bar to which it belongs.
     pub(super) fn build(
         &mut self,
         tick: &Tick,
@@ -224,8 +224,8 @@ impl SymbolState {
         }
     }
 
-    /// Adds a tick to the bars of one interval. A slot that was over without a tick lacks what was not heard in it, also when a
-    /// late tick makes its bar.
+    /// Adds a tick to the bars of one interval. A late tick that makes the bar of a missing slot leaves it flagged by the outages in that
+    /// slot.
     fn push(&mut self, i: usize, tick: &Tick, place: Timestamp) -> Pushed {
         let Some(builder) = self.builders.get_mut(i) else {
             return Pushed::TooLate;
@@ -241,7 +241,7 @@ impl SymbolState {
         Pushed::Revised(bar)
     }
 
-    /// Closes the slots whose deadline is `due`, at the instant `at`, which is later where a session goes on.
+    /// Closes the slots whose deadline is `due`. `at` is the pipeline's time, which is later where a session continues.
     pub(super) fn close_due(
         &mut self,
         due: Timestamp,
@@ -279,7 +279,7 @@ impl SymbolState {
         }
     }
 
-    /// A slot of an interval that the vendor is asked for is closed: if its bar is missing or flawed, that is a gap.
+    /// Opens a gap for a closed slot whose bar is missing or flawed, in an interval that is requested from the vendor.
     #[expect(
         clippy::too_many_arguments,
         reason = "what happened, and where decisions are written down"
@@ -361,8 +361,8 @@ impl SymbolState {
         }
     }
 
-    /// The whole bars of the `i`th interval that an outage since then makes flawed. The vendor's bars are whole whatever we heard,
-    /// and so is a longer bar whose parts since then are.
+    /// The whole bars of the `i`th interval that an outage since `since` makes flawed. A vendor's bar is whole whatever was received, and
+    /// so is a longer bar whose base bars since then are.
     fn doubtful_bars(&self, i: usize, since: Timestamp) -> Vec<Bar> {
         let (Some(base), Some(builder)) = (self.builders.first(), self.builders.get(i)) else {
             return Vec::new();
@@ -384,7 +384,7 @@ impl SymbolState {
         bars
     }
 
-    /// An outage since then was noticed late: bars published as complete since are published again as flawed.
+    /// An outage since `since` was noticed late: bars published as whole since then are published again as flawed.
     pub(crate) fn doubt_bars(
         &mut self,
         since: Timestamp,
@@ -410,14 +410,14 @@ impl SymbolState {
         }
     }
 
-    /// The vendor's answer: bars for the holes it covers, and corrections of ours that tell something else.
+    /// Applies the vendor's answer: bars for the holes it covers, and corrections of bars that differ.
     pub(crate) fn apply_answer(
         &mut self,
         fetched: &Fetched,
         at: Timestamp,
         counts: &mut PipelineCounts,
     ) -> Vec<GapChange> {
-        // With a clock that differs from the vendor's, a missing bar proves nothing: only the bars that came are used.
+        // With a clock that differs from the vendor's, a missing bar proves nothing: only the bars in the answer are used.
         let answers = if self.prices.clock_doubtful() {
             runs_of(fetched)
         } else {
@@ -431,7 +431,7 @@ impl SymbolState {
             }
         }
         let base = self.builders.first();
-        // A late tick may have made a bar in a hole: the answer for the hole applies to it.
+        // A late tick may have made a bar in a hole: the answer for the hole applies to it, not the comparison.
         let healed: BTreeSet<Timestamp> = findings
             .iter()
             .filter_map(|finding| match finding {
@@ -450,13 +450,13 @@ impl SymbolState {
         findings
     }
 
-    /// The bars of the base interval that were not yet compared with the vendor's.
+    /// The bars of the base interval that are still to be compared with the vendor's.
     pub(super) fn unchecked_bars(&self) -> Option<Unchecked> {
         let over = self.builders.first().is_none_or(|base| base.next_deadline().is_none());
         self.audit.unchecked_bars(over)
     }
 
-    /// Numbers a bar of the `i`th interval.
+    /// Numbers and counts a bar of the `i`th interval.
     pub(super) fn tell_bar(
         &mut self,
         i: usize,
@@ -467,7 +467,7 @@ impl SymbolState {
         out: &mut Vec<JournalEntry>,
     ) {
         let Some(log) = self.logs.bars.get(i) else { return };
-        // A bar that completes the history of earlier days is none of this session's.
+        // A bar that fills a gap of an earlier day is not counted for this session.
         let counted = self.session.is_none_or(|session| session.date == bar.session_date);
         if i == 0 && counted {
             let count = if bar.revision == 0 {
@@ -499,7 +499,7 @@ impl SymbolState {
         self.number_gap(gap, at, sequencer, out);
     }
 
-    /// Tells a gap again of which nothing but the cause is another.
+    /// Numbers a gap without counting it.
     pub(super) fn number_gap(
         &mut self,
         gap: Gap,
@@ -515,7 +515,7 @@ impl SymbolState {
     }
 }
 
-/// Each run of adjacent bars as an answer of its own, which says nothing of other slots.
+/// Splits an answer into runs of adjacent bars, each an answer that covers no other slots.
 fn runs_of(fetched: &Fetched) -> Vec<Fetched> {
     let length = fetched.interval.vendor_length();
     let mut runs: Vec<Fetched> = Vec::new();

@@ -1,14 +1,14 @@
-//! Filters ticks before they are numbered: what cannot be a price of this market now is set aside with a reason and counted.
+//! Filters ticks before they are numbered. A tick that cannot be a current price of this market is rejected with a reason and counted.
 //!
 //! ```text
 //!             near the last good price
-//!   tick ───────────────────────────────────────────────► good; what is held is dropped
+//!   tick ───────────────────────────────────────────────► good; held ticks are dropped
 //!     │ far from it, or none is known                       ▲
-//!     └──────────────► held ──── enough that agree ─────────┘ in the order in which they came
+//!     └──────────────► held ──── enough ticks agree ────────┘ in order of arrival
 //!                        └────── too old, too many, a good price, a new session ──► dropped
 //! ```
 //!
-//! The last good price outlives nights, weekends, silences and restarts: the first price of a session is measured against it.
+//! The last good price is kept over nights, weekends, silences and restarts: the first price of a session is measured against it.
 
 use crate::domain::model::{
     AcceptedTick, LastClose, Price, RejectReason, Tick, Timestamp, last_close::another_magnitude,
@@ -19,35 +19,35 @@ use std::collections::VecDeque;
 /// The verdict on a tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TickVerdict {
-    /// It is good.
+    /// Accepted.
     Good,
-    /// It is kept until others confirm or refute it.
+    /// Held until other ticks confirm or refute it.
     Held,
-    /// It confirms those that were held: all of these are good, in this order. It is the last.
+    /// Confirms held ticks: all of these are accepted, in this order; this tick is the last.
     Confirmed(Vec<AcceptedTick>),
-    /// It is set aside.
+    /// Rejected.
     Aside(RejectReason),
 }
 
 /// Filters the ticks of one symbol.
 #[derive(Debug, Clone)]
 pub struct TickFilter {
-    /// How far a price may jump without confirmation.
+    /// How far a price may jump without confirmation, in basis points.
     jump_basis_points: u64,
     /// The last good price.
     close: Option<LastClose>,
     /// The last good tick of this session.
     last: Option<Tick>,
-    /// Ticks that nothing confirms yet, earliest first.
+    /// Held ticks, earliest first.
     held: VecDeque<AcceptedTick>,
     /// Held ticks that were dropped since the last [`TickFilter::take_dropped`].
     dropped: u64,
-    /// A price of this session had digits that the scale cannot hold.
+    /// Whether a price of this session had digits that the scale cannot hold.
     beyond_scale: bool,
 }
 
 impl TickFilter {
-    /// Without a last good price.
+    /// A filter without a last good price.
     pub const fn new(jump_basis_points: u64) -> Self {
         Self {
             jump_basis_points,
@@ -59,7 +59,7 @@ impl TickFilter {
         }
     }
 
-    /// The verdict on `tick`, which arrived at `now`. The next tick is measured against a good one.
+    /// Judges `tick`, which arrived at `now`. An accepted tick becomes the last good price.
     pub fn check_tick(&mut self, tick: &Tick, now: Timestamp) -> TickVerdict {
         if let Some(reason) = self.find_impossible(tick, now) {
             return TickVerdict::Aside(reason);
@@ -74,19 +74,19 @@ impl TickFilter {
         }
     }
 
-    /// A tick had more digits than the scale holds: the others of such a pair are refused as well, for they would be flat.
+    /// A tick had more digits than the scale holds. The pair's other prices are rejected as well, because their bars would be flat.
     pub const fn refuse_beyond_scale(&mut self) {
         self.beyond_scale = true;
     }
 
-    /// A new session begins: what nothing confirmed in the one before is dropped. The last good price stays.
+    /// A new session begins: held ticks are dropped. The last good price stays.
     pub fn open_session(&mut self) {
         self.drop_held();
         self.last = None;
         self.beyond_scale = false;
     }
 
-    /// The clock was set back to `now`: what it says of the last good price and of what is held is no later.
+    /// The clock was set back to `now`: instants of the last good price and of held ticks are moved back to it.
     pub fn set_back(&mut self, now: Timestamp) {
         if let Some(close) = &mut self.close {
             close.firm_from = close.firm_from.min(now + limits::FIRM_AFTER);
@@ -96,19 +96,19 @@ impl TickFilter {
             .for_each(|heard| heard.received_at = heard.received_at.min(now));
     }
 
-    /// The last good price, as the next session begins with it.
+    /// The last good price, with which the next session begins.
     pub const fn close(&self) -> Option<LastClose> {
         self.close
     }
 
-    /// Carries over the close of the session before.
+    /// Sets the last good price of the session before.
     pub const fn carry_close(&mut self, close: LastClose) {
         self.close = Some(close);
     }
 
-    /// A close was found in the store or at the vendor. Returns the held ticks that it shows to be good.
+    /// Applies a close that was found in the store or at the vendor. Returns the held ticks that it confirms.
     ///
-    /// A close that is firm here yields only to a newer one near it: one wrong row must not refuse a day's prices.
+    /// A firm close is replaced only by a newer one near it: one wrong row must not reject a day's prices.
     pub fn learn(&mut self, found: LastClose, now: Timestamp) -> Vec<AcceptedTick> {
         let yields = self.close.is_none_or(|known| {
             let newer = found.at > known.at && !self.is_far(known.price, found.price);
@@ -152,7 +152,7 @@ impl TickFilter {
         (dropped > 0).then_some((reason, dropped))
     }
 
-    /// Why the tick is impossible at any level of the market.
+    /// Why the tick is impossible, whatever the market's level.
     fn find_impossible(&self, tick: &Tick, now: Timestamp) -> Option<RejectReason> {
         if tick.price.micros() <= 0 || tick.bid.is_some_and(is_negative) || tick.ask.is_some_and(is_negative) {
             return Some(RejectReason::NonPositive);
@@ -160,7 +160,7 @@ impl TickFilter {
         if tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask) {
             return Some(RejectReason::CrossedQuote);
         }
-        // No spread is that wide: price or quote is another pair's or in another unit, and it does not say which.
+        // No spread is that wide: price or quote belongs to another pair or has another unit, and the tick does not show which.
         if [tick.bid, tick.ask]
             .into_iter()
             .flatten()
@@ -174,7 +174,7 @@ impl TickFilter {
         if self.beyond_scale && tick.price.micros() < limits::FINE_PRICE_MICROS {
             return Some(RejectReason::BeyondScale);
         }
-        // Only the one before it counts: with stamps of whole minutes A, B, A are three prices, and the last is the close.
+        // Only the tick before it is compared: with timestamps of whole minutes, A, B, A are three prices, and the last is the close.
         let repeats = self.last == Some(*tick) || self.held.back().is_some_and(|heard| heard.tick == *tick);
         repeats.then_some(RejectReason::ExactRepeat)
     }
@@ -189,8 +189,7 @@ impl TickFilter {
         });
     }
 
-    /// Keeps a tick until enough others agree with it. A market can really jump, and the first price of all has nothing before
-    /// it.
+    /// Holds a tick until enough others agree with it. A market can really jump, and the very first price has no predecessor.
     fn hold(&mut self, tick: &Tick, now: Timestamp) -> TickVerdict {
         while self.held.front().is_some_and(|first| {
             now.since(first.received_at) > limits::HELD_FOR || self.held.len() >= limits::HELD_TICKS
@@ -219,8 +218,8 @@ impl TickFilter {
         TickVerdict::Confirmed(agreeing)
     }
 
-    /// Whether so many ticks that agree over such a time show where the market is. A price of another magnitude is more likely a
-    /// fault of the feed (a wrong unit, the inverse quote, the value of another pair), and faults repeat themselves.
+    /// Whether `count` agreeing ticks over `lasted` suffice. A price of another magnitude is more likely a fault of the feed (a wrong unit,
+    /// the inverse quote, another pair's price), and such faults repeat themselves.
     fn is_believed(&self, count: usize, lasted: std::time::Duration, price: Price, now: Timestamp) -> bool {
         let firm = self.close.filter(|close| close.firm_from <= now);
         if firm.is_some_and(|close| another_magnitude(close.price, price)) {
@@ -238,7 +237,7 @@ impl TickFilter {
         }
     }
 
-    /// Whether two prices differ by more than the limit, measured on the first.
+    /// Whether two prices differ by more than the limit, relative to the first.
     const fn is_far(&self, from: Price, to: Price) -> bool {
         let difference = to.micros().abs_diff(from.micros());
         difference.saturating_mul(10_000) > from.micros().unsigned_abs().saturating_mul(self.jump_basis_points)

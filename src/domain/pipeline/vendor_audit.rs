@@ -1,71 +1,71 @@
-//! Compares our bars with the vendor's of the same interval: which are still to be compared, and what to do where they differ.
+//! Compares our bars with the vendor's of the same interval: which are still to be compared, and what to do when they differ.
 //!
-//! Only bars that are made of the link's ticks alone, and whole, are compared: a polled bar is a sample and says so by its
-//! provenance, a flawed one is healed anyway. A difference within the noise of the vendor's single-precision prices is none.
-//! A bar is published again, as its next revision, only when a comparison changes it.
+//! Only whole bars made entirely of live ticks are compared: a polled bar is a sample, as its provenance says, and a flawed one is filled
+//! anyway. A difference within the noise of the vendor's single-precision prices is ignored. A bar is published again, as its next
+//! revision, only when a comparison changes it.
 
 use crate::domain::model::{Bar, BarState, Fetched, Flags, Interval, Ohlc, Price, Provenance, Symbol, Timestamp};
 use crate::domain::pipeline::gap_tracker::is_flawed;
 use crate::limits;
 use std::collections::BTreeMap;
 
-/// What to do where the vendor's closed bar differs from ours by more than its float noise.
+/// What to do when the vendor's closed bar differs from ours by more than its float noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnMismatch {
-    /// Keep ours, and request nothing.
+    /// Keep ours, and do not compare.
     Keep,
     /// Keep ours, flagged.
     #[default]
     Flag,
-    /// Revise ours to theirs, flagged.
+    /// Revise ours to the vendor's prices, flagged.
     Replace,
 }
 
-/// A stretch of bars that were not yet compared with the vendor's.
+/// The bars that are still to be compared with the vendor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unchecked {
     /// The pair.
     pub symbol: Symbol,
-    /// Of which bars.
+    /// The interval of the bars.
     pub interval: Interval,
-    /// Open of the first.
+    /// Open of the first bar.
     pub from: Timestamp,
-    /// Close of the last.
+    /// Close of the last bar.
     pub to: Timestamp,
-    /// How many there are.
+    /// The number of bars.
     pub bars: usize,
-    /// The session has no further bars: nothing is gained by waiting for more.
+    /// Whether the session has no further bars, so that there is no reason to wait for more.
     pub over: bool,
 }
 
-/// The result of an answer.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// How many bars were compared.
+    /// The number of bars compared.
     pub bars: u64,
-    /// The next revisions of those that differ.
+    /// The next revisions of the bars that differ.
     pub corrected: Vec<Bar>,
 }
 
 impl Compared {
-    /// How many differ.
+    /// The number of bars that differ.
     pub fn mismatch_count(&self) -> u64 {
         u64::try_from(self.corrected.len()).unwrap_or(u64::MAX)
     }
 }
 
-/// The bars of one pair's session that wait to be compared.
+/// The bars of one pair's session that are to be compared.
 #[derive(Debug, Clone)]
 pub struct VendorAudit {
     symbol: Symbol,
     interval: Interval,
     policy: OnMismatch,
-    /// Open and close of each.
+    /// Open and close of each bar.
     waiting: BTreeMap<Timestamp, Timestamp>,
 }
 
 impl VendorAudit {
-    /// Nothing to compare yet.
+    /// An audit without bars to compare.
     pub const fn new(symbol: Symbol, interval: Interval, policy: OnMismatch) -> Self {
         Self {
             symbol,
@@ -75,7 +75,7 @@ impl VendorAudit {
         }
     }
 
-    /// Notes a published revision of a bar: it waits for its comparison, or needs none any more.
+    /// Notes a published revision of a bar, which is to be compared or no longer needs to be.
     pub fn note_told(&mut self, bar: &Bar) {
         let asks = self.policy != OnMismatch::Keep && self.interval.length().is_some();
         if asks && is_comparable(bar) {
@@ -85,12 +85,12 @@ impl VendorAudit {
         }
     }
 
-    /// A session begins: bars of the one before can no longer be revised.
+    /// A session begins: bars of the previous one can no longer be revised.
     pub fn forget(&mut self) {
         self.waiting.clear();
     }
 
-    /// The bars that wait. `over` says that the session has no further bars.
+    /// The bars that are to be compared. `over`: the session has no further bars.
     pub fn unchecked_bars(&self, over: bool) -> Option<Unchecked> {
         let (from, to) = self.waiting.first_key_value().zip(self.waiting.last_key_value())?;
         Some(Unchecked {
@@ -103,8 +103,8 @@ impl VendorAudit {
         })
     }
 
-    /// The vendor answered at `at`. `ours` finds the last revision of a closed bar. A bar so young that the vendor may still
-    /// change it keeps waiting.
+    /// Applies the vendor's answer, received at `at`. `ours` returns the last revision of a closed bar. A bar so young that the vendor may
+    /// still change it stays in the list.
     pub fn compare_bars(
         &mut self,
         fetched: &Fetched,
@@ -148,7 +148,7 @@ impl VendorAudit {
     }
 }
 
-/// Whether the vendor's bar can tell anything about this one.
+/// Whether a comparison with the vendor's bar is meaningful.
 fn is_comparable(bar: &Bar) -> bool {
     bar.provenance == Provenance::Live
         && bar.state != BarState::Partial
@@ -165,7 +165,7 @@ pub fn bars_differ(ours: &Ohlc, theirs: &Ohlc) -> bool {
         .any(|(ours, theirs)| ours.minus(theirs).micros().unsigned_abs() > price_noise(ours))
 }
 
-/// Noise grows with the price: single precision has 24 bits, whatever the pair.
+/// Noise grows with the price, because single precision has 24 bits for any pair.
 fn price_noise(price: Price) -> u64 {
     let relative = price.micros().unsigned_abs().checked_div(limits::VENDOR_NOISE_PART);
     relative.unwrap_or_default().max(limits::VENDOR_NOISE_MICROS)
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Three bars of ours, compared with an answer that came so long after the third closed.
+    /// Compares three of our bars with an answer that came `later` after the third closed.
     fn compare(policy: OnMismatch, answer: &Fetched, later: Duration) -> (VendorAudit, Compared) {
         let mut audit = VendorAudit::new(Symbol::usdcop(), Interval::M5, policy);
         let bars = [bar(0, "4000"), bar(1, "4001"), bar(2, "4002")];

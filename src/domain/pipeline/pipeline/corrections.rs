@@ -1,14 +1,14 @@
-//! Corrections of what decides when bars close: calendars that people correct, and a clock that is set.
+//! Corrections of what decides when bars close: corrected calendars, and a clock that is set.
 
 use super::Pipeline;
 use crate::domain::model::{Input, InputKind, JournalEntry, KnownSessions, Timestamp, Unwatched};
 use chrono::NaiveDate;
 
-/// The cause of a stretch that was not watched where the clock was right all the time.
+/// The cause of a period in which nothing was received although the clock was right throughout.
 const PROCESS_PAUSED: &str = "process_paused";
 
 impl Pipeline {
-    /// Restores what was known of a pair's calendar when the day's file began. Nothing was replayed yet.
+    /// Restores the calendar that was known for a pair when the day's file began, before any replay.
     pub fn restore_calendar(&mut self, known: &KnownSessions) {
         let books = self.books.iter_mut();
         for book in books.filter(|book| book.market.symbol == known.symbol) {
@@ -17,7 +17,7 @@ impl Pipeline {
         }
     }
 
-    /// Records and applies calendars that were corrected.
+    /// Records and applies corrected calendars.
     pub(super) fn correct_calendars(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
         for book in &mut self.books {
             let Some(known) = book.find_correction(now) else {
@@ -39,7 +39,8 @@ impl Pipeline {
         }
     }
 
-    /// A correction is replayed: what it lacks is an input of its own, and the calendar is looked at when the replay is over.
+    /// Applies a recorded correction in a replay. The bars that it makes expected are an input of their own; the calendar itself is checked
+    /// after the replay.
     pub(super) fn apply_calendar(&mut self, known: &KnownSessions, at: Timestamp) {
         let books = self.books.iter_mut();
         for book in books.filter(|book| book.market.symbol == known.symbol) {
@@ -48,14 +49,14 @@ impl Pipeline {
         }
     }
 
-    /// A ledger begins with what is known of every pair's calendar: it may be corrected before the first session opens.
+    /// An empty ledger begins with the known calendar of every pair, which may be corrected before the first session opens.
     pub(super) fn begin_ledger(&mut self, out: &mut Vec<JournalEntry>) {
         if std::mem::take(&mut self.blank) {
             self.carry_calendars(NaiveDate::MIN, out);
         }
     }
 
-    /// The file of a session begins with what is known of every pair's calendar.
+    /// Records the known calendar of every pair at the beginning of a session's file.
     pub(super) fn carry_calendars(&mut self, opened: NaiveDate, out: &mut Vec<JournalEntry>) {
         let books = self.books.iter_mut();
         out.extend(books.map(|book| {
@@ -70,7 +71,7 @@ impl Pipeline {
         self.books.iter().any(|book| book.knows_calendar(known))
     }
 
-    /// Market time went from `at` to another instant while the feed was not watched.
+    /// Market time moved from `at` to another instant while nothing was received.
     pub(super) fn apply_unwatched(&mut self, unwatched: &Unwatched, at: Timestamp, out: &mut Vec<JournalEntry>) {
         let Unwatched { until, cause } = unwatched;
         let wrong_since = self.clock_since;

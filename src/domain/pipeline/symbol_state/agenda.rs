@@ -1,4 +1,4 @@
-//! The next phase of a pair's session, and when it begins: opening soon, open, closing soon, closed.
+//! Schedules the phases of a pair's session: opening soon, open, closing soon, closed.
 //!
 //! ```text
 //!  … opening soon ──► open ──► closing soon ──► closed ──► (night) ──► opening soon …
@@ -6,9 +6,9 @@
 //!                       └─ its last bars closed ◄──┘  the next session opens where this one closes
 //! ```
 //!
-//! A session that follows without a pause opens when the bars of the one before it are closed, a moment after its time. Its
-//! prices wait until then and are repeated in its own file ([`InputKind::CarriedTick`](crate::domain::model::InputKind)), so
-//! that its day can be replayed alone.
+//! A session that follows without a break opens when the bars of the previous one are closed, a moment after its time. Its prices wait
+//! until then and are recorded again in its own file ([`InputKind::CarriedTick`](crate::domain::model::InputKind)), so that its day can be
+//! replayed alone.
 
 use crate::domain::model::{AcceptedTick, LinkChange, Session, SessionChange, SessionPhase, Tick, Timestamp};
 use crate::domain::pipeline::{BarBuilder, PairCounts, SymbolState};
@@ -28,7 +28,7 @@ impl SymbolState {
     pub(super) fn await_session(&mut self, now: Timestamp) {
         let last = self.session.map(|last| last.date);
         let sessions = &self.market.sessions;
-        // It may have opened already: at the very instant at which the last one closed.
+        // The next session may have opened already, at the very instant at which the last one closed.
         let follows = sessions
             .at(now)
             .filter(|next| last.is_some_and(|last| last < next.date));
@@ -43,8 +43,7 @@ impl SymbolState {
         });
     }
 
-    /// When a session can open: not before the bars of the one before it are closed. They belong to the file of their own
-    /// session.
+    /// When a session can open: not before the bars of the previous one are closed, because these belong to their own session's file.
     pub(super) fn can_open(&self, session: Session) -> Timestamp {
         let unclosed = self.builders.iter().any(|builder| builder.next_deadline().is_some());
         let last = self.session.filter(|last| unclosed && last.date != session.date);
@@ -52,15 +51,15 @@ impl SymbolState {
         closed.map_or(session.opens, |closed| closed.max(session.opens))
     }
 
-    /// Since when a session counts as watched whose opening says at `at` that the link is up: it may have opened a moment late.
+    /// Since when the link counts as up in a session whose opening at `at` records that it is: the session may have opened a moment late.
     pub(in crate::domain) fn opened_at(&self, at: Timestamp) -> Timestamp {
         let waits = self.market.lateness + Duration::from_millis(1);
         let opened = self.session.filter(|session| at.since(session.opens) <= waits);
         opened.map_or(at, |session| session.opens.min(at))
     }
 
-    /// What the link is when the session opens, for its file: up, or down since before, or up again after an outage that reaches
-    /// into the session.
+    /// The state of the link when the session opens, for its file: up, down since before, or up again after an outage that reaches into the
+    /// session.
     pub(in crate::domain) fn link_at_open(&self) -> Option<LinkChange> {
         let symbols = vec![self.market.symbol];
         let lost = self.session.and_then(|session| self.watch.lost_after(session.opens));
@@ -73,11 +72,11 @@ impl SymbolState {
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let slots = self.builders.iter().filter_map(BarBuilder::next_deadline);
-        // A session is not turned while bars of the one before it wait to be closed.
+        // A session does not change phase while bars of the previous one wait to be closed.
         slots.chain(self.agenda.map(|next| next.at)).min()
     }
 
-    /// Performs the phase that is due.
+    /// Begins the phase that is due.
     pub(in crate::domain) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
         let Appointment { phase, mut session, .. } = self.agenda.filter(|next| next.at <= due)?;
         match phase {
@@ -116,7 +115,7 @@ impl SymbolState {
         self.agenda = Some(Appointment { at, phase, session });
     }
 
-    /// Whether a price is stamped inside the session that opens in a moment, no further ahead of our clock than clocks differ.
+    /// Whether a price is timestamped inside the session that is about to open, no further ahead of our clock than clocks differ.
     pub(in crate::domain) fn opens_with(&self, tick: &Tick, at: Timestamp) -> bool {
         let coming = self.agenda.filter(|next| {
             let opens = next.session.opens;
@@ -134,7 +133,7 @@ impl SymbolState {
         }
     }
 
-    /// A session of a date that was not open before.
+    /// Begins a session of a new date.
     fn begin_session(&mut self, session: Session) {
         self.keep_session();
         self.counted = PairCounts::default();
@@ -150,7 +149,7 @@ impl SymbolState {
         }
     }
 
-    /// Keeps a tick of a session that cannot open yet, and says whether it is one.
+    /// Keeps a tick of a session that cannot open yet. Returns whether the tick is one.
     pub(in crate::domain) fn keep_for_open(&mut self, tick: &Tick, received_at: Timestamp) -> bool {
         let place = self.place(tick);
         let opening = self.agenda.filter(|next| next.phase == SessionPhase::Open);
@@ -165,24 +164,24 @@ impl SymbolState {
         waits && follows
     }
 
-    /// The ticks that waited for the session that opened now.
+    /// The ticks that waited for the session that has just opened.
     pub(in crate::domain) fn take_waiting(&mut self) -> Vec<AcceptedTick> {
         self.carried = std::mem::take(&mut self.waiting);
         self.carried.clone()
     }
 
-    /// Whether the opening released ticks that are still to be repeated: the close before them is known then.
+    /// Whether ticks that the opening released are still to be replayed. The recorded close before them is then already known.
     pub(in crate::domain) const fn has_carried(&self) -> bool {
         !self.carried.is_empty()
     }
 
-    /// Removes a tick that is repeated in the session's file, and says whether its opening released it already.
+    /// Removes a tick that is recorded again in the session's file. Returns whether the opening has already released it.
     pub(in crate::domain) fn take_carried(&mut self, carried: &AcceptedTick) -> bool {
         let place = self.carried.iter().position(|known| known == carried);
         place.map(|place| self.carried.remove(place)).is_some()
     }
 
-    /// Keeps a tick that came after the last session's end: the session may go on.
+    /// Keeps a tick after the last session's end, in case the session continues.
     pub(crate) fn hold(&mut self, tick: Tick, at: Timestamp) {
         if self
             .session

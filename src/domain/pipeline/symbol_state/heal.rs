@@ -1,4 +1,4 @@
-//! Applies the vendor's bars to ours: a corrected bar corrects the longer ones that contain it, also of earlier sessions.
+//! Applies the vendor's bars: a corrected bar corrects the longer bars that contain it, also in earlier sessions.
 
 use crate::domain::model::{
     Bar, BarKey, Expected, Gap, Interval, JournalEntry, MissingBars, Session, Slot, SlotGrid, Timestamp,
@@ -10,7 +10,7 @@ use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The bars of an earlier session, one builder an interval, in the market's order.
+/// The bars of an earlier session: one builder per interval, in the market's order.
 #[derive(Debug, Clone)]
 pub(super) struct Past {
     session: Session,
@@ -18,20 +18,20 @@ pub(super) struct Past {
 }
 
 impl SymbolState {
-    /// The gaps that may still be filled, those of base bars first.
+    /// The pending gaps, those of base bars first.
     pub(in crate::domain) fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
         let minutes = self.minutes.iter().flat_map(|minutes| minutes.pending());
         self.gaps.pending().chain(minutes)
     }
 
-    /// The vendor is being asked for bars of a stretch.
+    /// Marks the gaps that a request covers as `filling`.
     pub(in crate::domain) fn mark_requested(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
         let books = [Some(&mut self.gaps), self.minutes.as_mut()];
         let books = books.into_iter().flatten();
         books.flat_map(|book| book.mark_requested(interval, from, to)).collect()
     }
 
-    /// Opens gaps for missing bars of past sessions, each published once; none for slots that were part of a gap before.
+    /// Opens gaps for missing bars of past sessions, each published once; slots that were part of a gap before are skipped.
     pub(in crate::domain) fn open_missing(
         &mut self,
         lacking: &MissingBars,
@@ -66,7 +66,7 @@ impl SymbolState {
         }
     }
 
-    /// Forgets every gap, before those are restored that were published.
+    /// Drops every gap, before the published ones are restored.
     pub(in crate::domain) fn forget_gaps(&mut self) {
         self.gap_ids = 0;
         for gaps in [Some(&mut self.gaps), self.minutes.as_mut()].into_iter().flatten() {
@@ -74,7 +74,7 @@ impl SymbolState {
         }
     }
 
-    /// Restores a gap of an earlier day: `bars` are the last revisions of its sessions' bars, of all intervals.
+    /// Restores a gap of an earlier day. `bars` are the last revisions of its sessions' bars, of all intervals.
     pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
         self.gap_ids = self.gap_ids.max(gap.id);
         let sessions = Arc::clone(&self.market.sessions);
@@ -109,7 +109,7 @@ impl SymbolState {
         }
     }
 
-    /// Restores published bars where a replay of the day made others; later revisions start from the published ones.
+    /// Restores published bars where a replay of the day made different ones; later revisions start from the published ones.
     pub(in crate::domain) fn restore_told(&mut self, told: &[Bar], last_gap: u64) {
         self.gap_ids = self.gap_ids.max(last_gap);
         for bar in told {
@@ -119,7 +119,7 @@ impl SymbolState {
         }
     }
 
-    /// Keeps the session that was built last while its bars may still be healed, and forgets those that are settled.
+    /// Keeps the last session while it has pending gaps, and drops earlier sessions without any.
     pub(super) fn keep_session(&mut self) {
         let gaps = &self.gaps;
         self.past
@@ -130,7 +130,7 @@ impl SymbolState {
         }
     }
 
-    /// The bars that are known of an earlier session; `None` for the present one.
+    /// The known bars of an earlier session; `None` for the present one.
     pub(super) fn past_of(&mut self, session: Session) -> Option<&mut Past> {
         if self.session.is_some_and(|present| present.date == session.date) {
             return None;
@@ -157,12 +157,12 @@ impl SymbolState {
         self.past.push_back(past);
     }
 
-    /// Whether the `i`th interval is shorter than the base, and has gaps of its own.
+    /// Whether the `i`th interval is one minute, which has gaps of its own.
     pub(super) fn is_minutes(&self, i: usize) -> bool {
         self.market.intervals.get(i) == Some(&Interval::M1)
     }
 
-    /// The slot of a longer interval that contains `place`, if it is closed: its bar is composed, whatever comes.
+    /// The slot of a longer interval that contains `place`, if it is closed: its bar is then composed only.
     pub(super) fn closed_longer(&self, i: usize, place: Timestamp) -> Option<Slot> {
         if i == 0 || self.is_minutes(i) {
             return None;
@@ -170,7 +170,7 @@ impl SymbolState {
         self.builders.get(i)?.closed_slot(place)
     }
 
-    /// The result of a slot that was just closed: a longer bar is composed of its parts.
+    /// Composes the bar of a longer slot that was just closed. Other intervals are unchanged.
     pub(super) fn compose_closed(&mut self, i: usize, closed: ClosedSlot) -> ClosedSlot {
         let (slot, own) = match closed {
             ClosedSlot::Bar(bar) => (bar.slot(), Some(bar)),
@@ -191,7 +191,7 @@ impl SymbolState {
         ClosedSlot::Bar(bar)
     }
 
-    /// The next revision of a longer bar of the present session, when its parts make another than was told.
+    /// The next revision of a longer bar of the present session, if its base bars make another one than was published.
     pub(super) fn recompose_bar(&mut self, i: usize, slot: Slot) -> Option<Bar> {
         let lost = self.gaps.lost_in(slot);
         revise(&mut self.builders, i, slot, lost)
@@ -230,7 +230,7 @@ impl SymbolState {
         }
     }
 
-    /// The vendor's bar takes the place of ours, in the present session or an earlier one.
+    /// Replaces our bar with the vendor's, in the present session or an earlier one.
     fn adopt_bar(&mut self, i: usize, bar: Bar) {
         let past = self
             .past
@@ -242,7 +242,7 @@ impl SymbolState {
         }
     }
 
-    /// The next revisions of the closed longer bars that touch these stretches, in the present session and earlier ones.
+    /// The next revisions of the closed longer bars that overlap these ranges, in the present session and earlier ones.
     fn recompose_all(&mut self, changed: &[(Timestamp, Timestamp)]) -> Vec<(usize, Bar)> {
         let mut revised = Vec::new();
         if changed.is_empty() {
@@ -276,7 +276,7 @@ impl SymbolState {
     }
 }
 
-/// Whether it is known of every base slot what it has: a bar, or a gap.
+/// Whether every base slot has a bar or a gap.
 fn is_accounted(
     builders: &[BarBuilder],
     slot: Slot,
@@ -294,7 +294,7 @@ fn is_accounted(
     parts.all(|part| base.closed_bar(part.opens_at).is_some() || gaps.knows_slot(part))
 }
 
-/// What the base bars in a slot make of the `i`th interval's bar, in the revision of `own`.
+/// Composes the bar of the `i`th interval from the base bars in a slot, with the revision of `own`.
 fn compose_bar(builders: &[BarBuilder], i: usize, slot: Slot, own: Option<&Bar>, lost: bool) -> Option<Bar> {
     let base = builders.first()?;
     let builder = builders.get(i)?;
@@ -312,7 +312,7 @@ fn compose_bar(builders: &[BarBuilder], i: usize, slot: Slot, own: Option<&Bar>,
     longer.compose_bar(base.closed_in(slot))
 }
 
-/// The same as the next revision of what was told, unless it is no other.
+/// Composes the bar as the next revision of the published one; `None` if nothing changed.
 fn revise(builders: &mut [BarBuilder], i: usize, slot: Slot, lost: bool) -> Option<Bar> {
     let own = builders.get(i)?.closed_bar(slot.opens_at).copied();
     let mut bar = compose_bar(builders, i, slot, own.as_ref(), lost)?;

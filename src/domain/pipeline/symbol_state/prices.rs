@@ -1,15 +1,15 @@
-//! Which prices of a pair are accepted: its tick filter, the close that the first price is measured against, and the counts.
+//! Judges the prices of a pair: its tick filter, the close that the first price is measured against, and the counts.
 
 use crate::domain::model::{AcceptedTick, Fetched, LastClose, Provenance, RejectReason, Session, Tick, Timestamp};
 use crate::domain::pipeline::{AcceptanceView, Dropped, SymbolState, TickVerdict};
 use crate::limits;
 
 impl SymbolState {
-    /// Whether a tick is good and of this session.
+    /// Judges a tick by the session and the tick filter.
     pub(in crate::domain) fn check_tick(&mut self, tick: &Tick, now: Timestamp) -> (TickVerdict, Dropped) {
         let place = self.place(tick);
         let ruling = if !self.in_session(place) {
-            // Minutes before the open a stamp may already be inside; what is far outside is the vendor's round-the-clock quote.
+            // Minutes before the open a timestamp may already be inside; one far outside is the vendor's round-the-clock quote.
             TickVerdict::Aside(RejectReason::OffSession)
         } else {
             self.judge.check_tick(tick, now)
@@ -38,7 +38,7 @@ impl SymbolState {
         (ruling, dropped)
     }
 
-    /// A close was found. Returns the held ticks that it shows to be good, and what was dropped.
+    /// Applies a close that was found. Returns the held ticks that it confirms, and the dropped ones.
     pub(in crate::domain) fn learn_close(&mut self, found: LastClose, now: Timestamp) -> (Vec<AcceptedTick>, Dropped) {
         let good = self.judge.learn(found, now);
         let dropped = self.take_dropped(self.watch.is_up(), now);
@@ -46,7 +46,7 @@ impl SymbolState {
         (good, dropped)
     }
 
-    /// A price that cannot be used came, over the link or by polling.
+    /// A price that cannot be used came, live or polled.
     pub(in crate::domain) fn count_unusable(&mut self, reason: RejectReason, live: bool, now: Timestamp) {
         if reason == RejectReason::BeyondScale {
             self.judge.refuse_beyond_scale();
@@ -56,7 +56,7 @@ impl SymbolState {
         self.prices.set_aside(reason, open, line, now);
     }
 
-    /// Held ticks that the filter dropped. `live`: the link brought what made it drop them.
+    /// Counts held ticks that the filter dropped as rejected. `live`: a live price caused the drop.
     pub(in crate::domain) fn take_dropped(&mut self, live: bool, now: Timestamp) -> Dropped {
         let (reason, count) = self.judge.take_dropped()?;
         let open = self.session_at(now);
@@ -79,7 +79,7 @@ impl SymbolState {
         self.session.filter(|session| session.contains(now))
     }
 
-    /// What is shown of the pair's prices.
+    /// The judgement of the pair's prices, for views.
     pub(in crate::domain) fn prices(&self) -> AcceptanceView {
         AcceptanceView {
             held_since: self.judge.held_ticks().map(|(_, since)| since),
@@ -87,8 +87,8 @@ impl SymbolState {
         }
     }
 
-    /// Where no close is known, the vendor's newest bars give a level. One of them may be wrong, so it is the median of a few.
-    /// Returns the held ticks that it shows to be good.
+    /// Takes a level from the vendor's newest bars when no close is known. One bar may be wrong, so the level is the median of a few
+    /// closes. Returns the held ticks that it confirms.
     pub(in crate::domain) fn learn(&mut self, fetched: &Fetched, at: Timestamp) -> (Vec<AcceptedTick>, Dropped) {
         if self.judge.close().is_some() || fetched.symbol != self.market.symbol {
             return (Vec::new(), None);

@@ -1,7 +1,7 @@
-//! Applies a calendar that was corrected while the service runs: its present and next session are in force from now on.
+//! Applies a calendar that is corrected while the service runs: its present and next session take effect at once.
 //!
-//! A session keeps its published open. Its end may move, also after it was closed: the session of the same date goes on then,
-//! with every bar and revision that it has. Slots that a corrected calendar puts before the open are missing history.
+//! A session keeps its published open. Its end may move, even after it was closed: the session of the same date then continues, with all
+//! its bars and revisions. Slots that a corrected calendar puts before the open are missing history.
 
 use super::agenda::Appointment;
 use crate::domain::model::{KnownSessions, MissingBars, RecordedSessions, Session, SessionPhase, Timestamp};
@@ -11,7 +11,7 @@ use chrono::NaiveDate;
 use std::sync::Arc;
 
 impl SymbolState {
-    /// Makes the opening of the first session the first appointment.
+    /// Schedules the opening of the first session.
     pub(super) fn plan_first(&mut self, now: Timestamp) {
         let open = self.market.sessions.at(now).map(|session| Appointment {
             at: now,
@@ -24,8 +24,7 @@ impl SymbolState {
         }
     }
 
-    /// Looks at the calendar again, if it may be another than at the last look, and returns what it says now of the present and the
-    /// next session; `None` where that is what is known.
+    /// Checks the calendar if its edition changed, and returns its present and next session; `None` if they are already known.
     pub(in crate::domain) fn find_correction(&mut self, now: Timestamp) -> Option<KnownSessions> {
         let edition = Some(self.calendar.edition());
         if std::mem::replace(&mut self.edition, edition) == edition {
@@ -39,14 +38,14 @@ impl SymbolState {
         (!same).then_some(said)
     }
 
-    /// What is known of the present and the next session, for the file of the date that opened now.
+    /// Records the present and the next session, for the file of the date that has just opened.
     pub(in crate::domain) fn carry_calendar(&mut self, opened: NaiveDate, now: Timestamp) -> KnownSessions {
         let known = KnownSessions::at(now, opened, self.market.symbol, &*self.market.sessions, true);
         self.record_calendar(known.clone());
         known
     }
 
-    /// Begins a day whose file says what was known of the calendar, before anything else is replayed.
+    /// Begins a day with the calendar that its file records, before any replay.
     pub(in crate::domain) fn restore_calendar(&mut self, known: KnownSessions, now: Timestamp) {
         self.record_calendar(known);
         self.plan_first(now);
@@ -56,7 +55,7 @@ impl SymbolState {
         self.known.as_ref() == Some(known)
     }
 
-    /// The calendar is looked at again as soon as nothing is replayed.
+    /// Makes the next check look at the calendar again.
     pub(in crate::domain) const fn doubt_calendar(&mut self) {
         self.edition = None;
     }
@@ -69,7 +68,7 @@ impl SymbolState {
         });
     }
 
-    /// Applies what the calendar says. What it puts before the open of a session that runs comes back, to be asked for.
+    /// Applies a calendar. Returns the slots that it puts before the open of a running session, to be requested.
     #[must_use]
     pub(in crate::domain) fn apply_calendar(&mut self, known: KnownSessions, now: Timestamp) -> Option<MissingBars> {
         self.record_calendar(known);
@@ -111,7 +110,7 @@ impl SymbolState {
         })
     }
 
-    /// The session that runs ends at another time than was told.
+    /// Sets the end of the running session.
     fn correct_end(&mut self, session: Session, phase: SessionPhase, now: Timestamp) {
         self.go_on(session, session.opens);
         let soon = session.closes - limits::SESSION_SOON;
@@ -122,7 +121,7 @@ impl SymbolState {
         self.agenda = Some(Appointment { at, phase, session });
     }
 
-    /// A session opens whose date was open before: it goes on. Nothing is expected from its old end until it opens again.
+    /// Reopens the session of a date that was open before. No bar is expected between its old end and this opening.
     pub(super) fn reopen_session(&mut self, told: Session, session: Session) -> Session {
         let goes_on = Session {
             opens: told.opens,

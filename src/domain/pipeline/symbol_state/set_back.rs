@@ -1,7 +1,7 @@
-//! A clock that was ahead and was set back: what it closed, declared and remembered before its time is open again.
+//! Sets back what a clock that was ahead closed or decided too early.
 //!
-//! Slots that are not over by the right time form again, a session that was closed early goes on, and what the vendor was asked
-//! about a slot before it was over is no evidence any more.
+//! Slots that are not over by the right time form again, a session that was closed early continues, and an answer of the vendor about a
+//! slot that was not over is no longer evidence.
 
 use super::agenda::Appointment;
 use crate::domain::model::{SessionPhase, Timestamp};
@@ -9,7 +9,7 @@ use crate::domain::pipeline::{BarBuilder, GapChange, SetBack, SymbolState};
 use std::sync::Arc;
 
 impl SymbolState {
-    /// Market time, wrong since `wrong_since`, was set back from `since` to `until`. Returns the gaps that change by it.
+    /// Market time, wrong since `wrong_since`, was set back from `since` to `until`. Returns the gaps that change.
     #[must_use]
     pub(in crate::domain) fn set_back(
         &mut self,
@@ -22,7 +22,7 @@ impl SymbolState {
         self.judge.set_back(until);
         self.prices.set_back(until);
         self.partial_told_at = self.partial_told_at.min(until);
-        // Where the session was interrupted, nothing is expected before its last part.
+        // When the session was interrupted, no bar is expected before its last part.
         let from = self.pauses.iter().fold(until, |from, (_, to)| from.max(*to));
         self.builders.iter_mut().for_each(|builder| builder.reopen_slots(from));
         self.quiet.retain(|slot| slot.closes_at <= from);
@@ -48,7 +48,7 @@ impl SymbolState {
         findings
     }
 
-    /// A session that was closed before its time opens again, as one that goes on.
+    /// Reopens a session that was closed before its time.
     fn go_on_early(&mut self, now: Timestamp) {
         let running = self
             .agenda

@@ -1,4 +1,4 @@
-//! Our bars against the vendor's, through the whole pipeline: what is told, what a replay makes of it, and on random days.
+//! Comparison of our bars with the vendor's through the whole pipeline: published events, replays, and random days.
 
 use crate::domain::model::{
     Bar, Decoded, Event, Flags, InputKind, Interval, JournalEntry, Position, Provenance, Symbol,
@@ -14,7 +14,7 @@ use crate::domain::vendor::{SeriesRequest, rest::capture, wire};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// The vendor's answer for `[from, to)` as it is captured: flat bars at these prices.
+/// The captured answer of the vendor for `[from, to)`: flat bars at these prices.
 fn answer(now: i64, (from, to): (i64, i64), bars: &[(i64, &str)]) -> InputKind {
     let request = SeriesRequest {
         symbols: vec![Symbol::usdcop()],
@@ -47,7 +47,7 @@ fn begun(policy: OnMismatch) -> Day {
     day
 }
 
-/// Three bars of ours, each of one price, and the vendor's answer once all are old enough: the second is another.
+/// Three bars of one price each, and the vendor's answer once all are old enough; its second bar differs.
 fn compared(policy: OnMismatch) -> Day {
     let mut day = begun(policy);
     for (slot, price) in [(0, "4000"), (1, "4001"), (2, "4002")] {
@@ -152,7 +152,7 @@ fn a_bar_that_was_doubted_meanwhile_is_healed_and_not_compared() {
     assert_eq!(day.pipeline.counts().bars_compared, 0);
 }
 
-/// A random day with the vendor's answers at random moments in it, some of them wrong.
+/// A random day with the vendor's answers at random moments, some of them wrong.
 fn answered(day_steps: &[Step], answers: &[(usize, i64, i64)], policy: OnMismatch) -> Day {
     let plain = lived(day_steps);
     let inputs: Vec<_> = plain
@@ -190,7 +190,7 @@ fn answered(day_steps: &[Step], answers: &[(usize, i64, i64)], policy: OnMismatc
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// B1, B2 and B4 with comparisons: revisions rise by one, no bar is told again unless something changed, a replay agrees.
+    /// B1, B2 and B4 with comparisons: revisions rise by one, no bar is published again unless it changed, a replay agrees.
     #[test]
     fn invariants_hold_with_comparisons_on_any_day(
         steps in steps(),

@@ -1,4 +1,4 @@
-//! The first price of a session, and prices that cannot be used, through the whole pipeline.
+//! The first price of a session, and unusable prices, through the whole pipeline.
 
 use crate::domain::model::{
     Event, InputKind, Interval, JournalEntry, LastClose, Listed, Position, RejectReason, RoundedSource, Symbol,
@@ -10,7 +10,7 @@ use crate::domain::pipeline::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The prices of the accepted ticks, in the order in which they were numbered.
+/// The prices of the accepted ticks, in the order of their numbers.
 fn accepted(entries: &[JournalEntry]) -> Vec<String> {
     let price = |entry: &JournalEntry| match entry {
         JournalEntry::Event(numbered) => match &numbered.event {

@@ -1,4 +1,4 @@
-//! Sessions that follow each other without a pause: the next one opens at the instant at which the last one closes.
+//! Sessions that follow each other without a break: the next one opens at the instant at which the last one closes.
 
 use crate::domain::model::{
     Always, Event, Input, InputKind, Interval, JournalEntry, Position, RejectReason, SessionPhase, Symbol, Timestamp,
@@ -24,7 +24,7 @@ fn markets() -> Vec<PairRules> {
     }]
 }
 
-/// A price stamped so many seconds after midnight, heard so many milliseconds after it.
+/// A price timestamped `stamp` seconds after midnight and received `heard` milliseconds after it.
 fn hear(day: &mut Day, heard: i64, stamp: i64, price: &str) {
     let text = format!(
         r#"{{"event":"price","symbol":"USD/COP","timestamp":{},"price":{price}}}"#,
@@ -70,7 +70,7 @@ fn replayed(mut pipeline: Pipeline, entries: &[JournalEntry]) -> Vec<JournalEntr
     again
 }
 
-/// The entries of the second session, as the ledger's file holds them, and where the first ends.
+/// The entries of the second session, as its ledger file holds them, and the index at which the first session's end.
 fn second(day: &Day) -> (Vec<JournalEntry>, usize) {
     let opens = |entry: &JournalEntry| entry.opens_session().is_some();
     let opened: Vec<usize> = (0..day.entries.len()).filter(|i| opens(&day.entries[*i])).collect();

@@ -1,4 +1,4 @@
-//! Gaps and their evidence: what a gap says became of its slots, on scripted days.
+//! Gaps and their evidence: the recorded outcomes of their slots, on scripted days.
 
 use crate::domain::model::{
     Bar, BarKey, Channel, Decoded, Flags, Gap, GapStatus, Inbound, InputKind, Interval, LinkChange, Position, Price,
@@ -13,7 +13,7 @@ use crate::domain::pipeline::{
 };
 use std::collections::BTreeMap;
 
-/// A day whose first bar was not watched all the time.
+/// A day whose first bar was received only in part.
 fn flawed_day() -> Day {
     let mut day = Day::begun();
     day.tick(10, "4000");
@@ -128,7 +128,7 @@ fn a_late_tick_that_makes_a_whole_bar_fills_its_gap_at_once_in_its_own_interval_
             "{interval}"
         );
     }
-    // What the vendor says of the slot is compared with the bar, like any other.
+    // The vendor's bar of the slot is compared with ours, like any other.
     hour.day
         .pipeline
         .accept(fetched(300, 600, &[(300, ["4007"; 4])]), &mut hour.day.entries);
@@ -154,7 +154,7 @@ fn a_late_tick_that_makes_the_only_missing_minute_fills_the_gap_of_minutes() {
     assert_eq!((told.interval, told.status), (Interval::M1, GapStatus::Filled));
 }
 
-/// An hour with all intervals; the link was cut for three minutes in its fifth bar.
+/// An hour with all intervals; the link was down for three minutes in its fifth bar.
 fn cut_hour() -> CorrectedDay {
     let mut hour = CorrectedDay::begun(Some((0, 3_600)));
     let ticks = |hour: &mut CorrectedDay, from: i64, to: i64| {
@@ -220,7 +220,7 @@ fn in_minutes(mut answer: Inbound) -> Inbound {
     answer
 }
 
-/// A session of twelve minutes; its last slot, which its end cuts, was not heard.
+/// A session of twelve minutes; its last slot, which is cut short, was not received.
 fn cut_session() -> CorrectedDay {
     let mut cut = CorrectedDay::begun(Some((0, 720)));
     for stamp in (5..600).step_by(20) {
@@ -291,7 +291,7 @@ fn a_cut_slot_is_healed_also_while_the_clock_is_doubtful_by_minutes_that_cover_i
         let mut cut = cut_session();
         cut.day.apply_input(86_340, up());
         for stamp in (86_405..86_500).step_by(20) {
-            // On the next day our clock is 40 s ahead of the stamps.
+            // On the next day our clock is 40 s ahead of the timestamps.
             cut.day.apply_input(stamp + 40, InputKind::Frame(frame(stamp, "4000")));
         }
         let answer = in_minutes(fetched(600, 720, &minutes));
@@ -555,7 +555,7 @@ fn a_session_that_is_over_is_healed_in_every_interval_also_after_a_restart() {
     let expect = [healed.clone(), healed.clone(), healed];
     let mut lived = two_days();
     assert_eq!(heal(&mut lived), expect);
-    // The newest file begins with the second session: what lies before comes from the ledger.
+    // The newest file begins with the second session; earlier bars come from the ledger.
     let lived = two_days();
     let mut last: BTreeMap<BarKey, Bar> = BTreeMap::new();
     for interval in [Interval::M5, Interval::M15, Interval::Session] {

@@ -1,4 +1,4 @@
-//! Tests of this room as a whole.
+//! Tests of the pipeline as a whole.
 
 mod audit;
 mod first_price;

@@ -47,7 +47,7 @@ fn pipeline() -> Pipeline {
     known(Pipeline::new(&markets(), Position(0), [], at(-600)))
 }
 
-/// The day before closed at this price.
+/// A pipeline that knows the close of the day before.
 pub(crate) fn known(mut pipeline: Pipeline) -> Pipeline {
     pipeline.restore_close(LastClose {
         symbol: Symbol::usdcop(),
@@ -65,7 +65,7 @@ pub(crate) fn frame(stamp: i64, price: &str) -> Bytes {
     ))
 }
 
-/// Decodes as the feed would.
+/// Decodes an input as the feed does.
 pub(crate) fn arrival(now: Timestamp, what: InputKind) -> Inbound {
     let heard = Input { at: now, what };
     let says = wire::says(&heard).unwrap_or(Decoded::Nothing);
@@ -113,14 +113,14 @@ pub(crate) fn fetched(from: i64, to: i64, bars: &[(i64, [&str; 4])]) -> Inbound 
     }
 }
 
-/// A pipeline and all that it said.
+/// A pipeline and all its entries.
 pub(crate) struct Day {
     pub(crate) pipeline: Pipeline,
     pub(crate) entries: Vec<JournalEntry>,
 }
 
 impl Day {
-    /// Subscribed before the open.
+    /// A day that is subscribed before the open.
     pub(super) fn begun() -> Self {
         let mut day = Self {
             pipeline: pipeline(),
@@ -130,7 +130,7 @@ impl Day {
         day
     }
 
-    /// One that knows nothing of the day before but where its numbers end; these are the entries of the day that it is to hear.
+    /// A day that knows nothing of the day before but the last numbers; `entries` are the entries of the day to replay.
     pub(super) fn begun_with(
         entries: &[JournalEntry],
         head: Position,
@@ -252,7 +252,7 @@ fn a_silent_slot_is_a_gap_for_want_of_ticks_and_a_dead_link_is_named() {
     let mut day = Day::begun();
     day.tick(10, "4000");
     day.until(602);
-    // That the market was silent is not known before a price comes after it.
+    // That the market was silent is not known before a later price.
     assert_eq!(day.gaps().last().unwrap().cause, "no_accepted_price");
     day.apply_input(610, down("upstream_close_1006"));
     day.until(1_202);
@@ -433,7 +433,7 @@ fn after_a_restart_the_time_in_between_is_a_gap_that_says_so() {
     assert_eq!(again.bars(Interval::M5)[0].flags, Flags::FEED_GAP);
 }
 
-/// What a restart makes of what was written down.
+/// The state that a restart rebuilds from the written entries.
 pub(super) fn rebuilt(entries: &[JournalEntry]) -> Day {
     let mut day = Day {
         pipeline: pipeline(),

@@ -84,7 +84,7 @@ proptest! {
         }
     }
 
-    /// The last revision of each bar is what sorting all its ticks by stamp, then arrival, gives.
+    /// The last revision of each bar equals the result of sorting all its ticks by timestamp, then arrival.
     #[test]
     fn bars_equal_a_naive_model(steps in steps()) {
         let day = lived(&steps);
@@ -103,7 +103,7 @@ proptest! {
             for tick in &ticks {
                 model.entry(tick.at.floor(length)).or_default().push(tick.price);
             }
-            // A longer bar that no tick made in time is told once its missing parts are settled.
+            // A longer bar that had no tick in time is published once its missing base bars are settled.
             let unsettled = |opens_at: &Timestamp| {
                 let mut pending = day.pipeline.pending_gaps();
                 interval != Interval::M5 && pending.any(|gap| gap.from < *opens_at + length && *opens_at < gap.to)
@@ -127,7 +127,7 @@ proptest! {
     fn a_captured_day_gives_the_same_entries_again(steps in steps(), cut in 0_usize..400) {
         let day = lived(&steps);
         prop_assert_eq!(&rebuilt(&day.entries).entries, &day.entries);
-        // Cut where a transaction ends: that is what a crash leaves.
+        // Cut at the end of a transaction, as a crash would.
         let heard: Vec<usize> = (0..day.entries.len()).filter(|i| day.entries[*i].begins_transaction()).collect();
         let end = heard.get(cut % heard.len().max(1)).copied().unwrap_or(0);
         let before = &day.entries[..end];

@@ -1,4 +1,4 @@
-//! The pipeline on days on which time itself is disturbed: pauses, clocks that differ from the vendor's, clocks that are set.
+//! The pipeline on days with disturbed time: pauses, clocks that differ from the vendor's, clocks that are set.
 
 use crate::domain::model::{
     Bar, Event, Flags, Gap, GapStatus, InputKind, Interval, JournalEntry, RejectReason, SessionPhase, Symbol,
@@ -145,7 +145,7 @@ fn an_outage_that_runs_on_when_a_day_begins_is_the_same_when_the_day_is_replayed
     }
 }
 
-/// The ends of five-minute bars that were told from an entry on: open, and when.
+/// The ends of five-minute bars published from an entry on: the open, and when.
 fn ends(entries: &[JournalEntry]) -> Vec<(Timestamp, Timestamp)> {
     let end = |entry: &JournalEntry| match entry {
         JournalEntry::Event(numbered) => match &numbered.event {
@@ -157,7 +157,7 @@ fn ends(entries: &[JournalEntry]) -> Vec<(Timestamp, Timestamp)> {
     entries.iter().filter_map(end).collect()
 }
 
-/// Ticks each half minute whose stamps are right, and that arrive by a clock which is so far ahead.
+/// Ticks every half minute with correct timestamps, received by a clock that is `ahead` seconds ahead.
 fn ticks(day: &mut Day, (from, to): (i64, i64), ahead: i64) {
     for stamp in (from..to).filter(|stamp| stamp.rem_euclid(30) == 10) {
         let price = (4_000 + stamp / 30).to_string();
@@ -165,12 +165,12 @@ fn ticks(day: &mut Day, (from, to): (i64, i64), ahead: i64) {
     }
 }
 
-/// The last word on each gap.
+/// The last state of each gap.
 fn last_words(day: &Day) -> BTreeMap<u64, Gap> {
     day.gaps().into_iter().map(|gap| (gap.id, gap)).collect()
 }
 
-/// Ten minutes ahead from the start: at the open by the right time, two slots are closed without a tick.
+/// The clock is ten minutes ahead from the start: by the right time's open, two slots are closed without a tick.
 fn ahead_from_the_start() -> Day {
     let mut day = Day::begun();
     ticks(&mut day, (0, 400), 600);
@@ -209,7 +209,7 @@ fn bars_close_in_their_time_after_a_clock_that_was_ahead_is_corrected() {
 #[test]
 fn what_a_clock_that_was_ahead_declared_of_slots_that_were_not_over_is_withdrawn() {
     let mut day = Day::begun();
-    // Asked twenty seconds after the open, when the vendor's first bar has only begun.
+    // Requested twenty seconds after the open, when the vendor's first bar has only begun.
     day.until(615);
     let mut answer = fetched(0, 600, &[(0, ["4000"; 4])]);
     answer.heard.at = at(620);
@@ -228,7 +228,7 @@ fn what_a_clock_that_was_ahead_declared_of_slots_that_were_not_over_is_withdrawn
     ticks(&mut day, (20, 700), 600);
     day.until(1_300);
     day.apply_input(1_300, unwatched(700, "clock_stepped"));
-    // The vendor's bar was none yet, ours of the next slot is whole, and the slots that are not over are nobody's.
+    // The vendor's bar was not final, our bar of the next slot is whole, and the slots that are not over belong to no gap.
     let pending: Vec<_> = day.pipeline.pending_gaps().cloned().collect();
     let stretches: Vec<_> = pending.iter().map(|gap| (gap.from, gap.to, gap.status)).collect();
     assert_eq!(stretches, [(at(0), at(300), GapStatus::Open)], "{pending:?}");
@@ -316,8 +316,8 @@ fn a_bar_that_was_told_as_closed_forms_again_under_a_higher_revision_and_at_once
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// Wherever the clock is set, in a session and beyond it: revisions rise by one, the day replays to the same, and once the clock
-    /// is right every slot that is not over yet ends in its time, with all its ticks.
+    /// Wherever the clock is set, in a session and beyond it: revisions rise by one, the day replays to the same, and once the clock is
+    /// right every slot that is not over yet closes in its time, with all its ticks.
     #[test]
     fn a_day_whose_clock_is_set_at_random_and_then_right_stays_whole(
         steps in prop::collection::vec((10_i64..300, 0_i64..2_400), 0..6),

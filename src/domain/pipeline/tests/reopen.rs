@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A calendar that people correct while the service runs.
+/// A calendar that is corrected while the service runs.
 #[derive(Debug)]
 struct Corrected(Mutex<(Vec<Session>, u64)>);
 
@@ -40,13 +40,13 @@ impl Sessions for Corrected {
     }
 }
 
-/// A day of one session whose calendar is corrected; bars of every interval are built.
+/// A day of one session whose calendar is corrected, with bars of every interval.
 pub(crate) struct CorrectedDay {
     pub(crate) day: Day,
     calendar: Arc<Corrected>,
 }
 
-/// Seconds from the open: where the session of the day lies, if it has one.
+/// Seconds from the open to the beginning and end of the day's session, if it has one.
 pub(crate) type Hours = Option<(i64, i64)>;
 
 fn sessions_of(hours: Hours) -> Vec<Session> {
@@ -65,7 +65,7 @@ impl CorrectedDay {
         corrected
     }
 
-    /// A restart when the calendar says this: it replays what was heard from the beginning of the file.
+    /// A restart with this calendar, which replays the inputs from the beginning of the file.
     fn restarted(entries: &[JournalEntry], hours: Hours) -> Self {
         let mut again = Self::waiting(hours);
         let inputs = || {
@@ -108,14 +108,14 @@ impl CorrectedDay {
         self.day.until(now);
     }
 
-    /// A tick every half minute, each of another price.
+    /// A tick every half minute, each with another price.
     fn ticks(&mut self, from: i64, to: i64) {
         for stamp in (from..to).filter(|stamp| stamp.rem_euclid(30) == 10) {
             self.day.tick(stamp, &(4_000 + stamp / 30).to_string());
         }
     }
 
-    /// Revisions of each bar rise by one from 0 (B2), and its last revision is what the accepted ticks make of its slot.
+    /// Checks that revisions of each bar rise by one from 0 (B2), and that its last revision is what the accepted ticks in its slot give.
     fn check_bars(&self) {
         let mut bars: BTreeMap<BarKey, Vec<Bar>> = BTreeMap::new();
         let mut ticks = Vec::new();
@@ -330,7 +330,7 @@ fn bars_that_were_told_are_revised_from_there_when_a_replay_comes_to_others() {
     corrected.correct_end(780, Some((0, 1_800)));
     corrected.ticks(780, 870);
     let told = corrected.day.bars(Interval::M5);
-    // A restart knows only the calendar as it is now.
+    // A restart knows only the present calendar.
     let mut again = CorrectedDay::begun(Some((0, 1_800)));
     for entry in &corrected.day.entries {
         if let JournalEntry::Input(heard) = entry {
@@ -394,7 +394,7 @@ fn a_calendar_that_was_corrected_while_the_service_did_not_run_is_recorded_and_a
     assert_eq!(opens, [at(0), at(300)]);
     let third = CorrectedDay::restarted(&again.day.entries, None);
     assert_eq!(third.day.entries, again.day.entries);
-    // Unchanged, it is not recorded again.
+    // An unchanged calendar is not recorded again.
     let mut same = CorrectedDay::restarted(&corrected.day.entries, Some((0, 1_800)));
     let begun = same.day.entries.len();
     same.day.until(410);
@@ -404,8 +404,8 @@ fn a_calendar_that_was_corrected_while_the_service_did_not_run_is_recorded_and_a
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// However often the end of a session is moved, the day cancelled and reinstated: revisions rise by one, every bar is what its
-    /// ticks make, and no gap is left over a bar.
+    /// However often a session's end is moved, or the day cancelled and reinstated: revisions rise by one, every bar is what its ticks
+    /// give, and no gap is left where a bar is.
     #[test]
     fn a_day_whose_calendar_is_corrected_at_random_stays_whole(
         corrections in prop::collection::vec((1_i64..400, prop::option::weighted(0.8, 1_i64..40)), 0..8),

@@ -1,4 +1,4 @@
-//! Heard is not accepted: what is said of slots and stamps when prices come and are not believed.
+//! Received is not accepted: gaps and clock conditions when prices come and are rejected.
 
 use crate::domain::model::{
     Decoded, Fetched, Gap, GapStatus, Inbound, Input, InputKind, Interval, LinkChange, RejectReason, Requested, Symbol,
@@ -26,7 +26,7 @@ fn ask(day: &mut Day, from: i64, to: i64, now: i64) {
     day.apply_input(now, InputKind::Requested(asked));
 }
 
-/// The vendor has no bar in this stretch.
+/// The vendor answers that it has no bar in this range.
 fn none(day: &mut Day, from: i64, to: i64, now: i64) {
     let fetched = Fetched {
         unusable: Vec::new(),
@@ -48,7 +48,7 @@ fn prices(day: &Day) -> AcceptanceView {
     day.pipeline.prices().next().unwrap().1
 }
 
-/// All is well but for the prices.
+/// Evidence in which everything is well but the prices.
 fn evidence(prices: &AcceptanceView) -> Evidence {
     Evidence {
         session: Some(session(0)),
@@ -74,7 +74,7 @@ fn evidence(prices: &AcceptanceView) -> Evidence {
     }
 }
 
-/// The conditions that hold at a moment of the session.
+/// The conditions at a moment of the session.
 fn conditions(day: &Day, now: i64) -> Vec<(ConditionKind, String, String)> {
     let prices = prices(day);
     let evidence = Evidence {
@@ -197,7 +197,7 @@ fn with_our_clock_seventy_seconds_slow_nothing_is_called_silent_or_unfillable() 
     assert!(!gaps.is_empty());
     assert!(gaps.iter().all(|gap| gap.status.pending()), "{gaps:?}");
     assert!(gaps.iter().all(|gap| gap.cause == "no_accepted_price"), "{gaps:?}");
-    // The clock is put right: the vendor's word counts again.
+    // The clock is corrected: the vendor's answer counts again.
     for secs in (1_500..1_680).step_by(5) {
         day.apply_input(secs, InputKind::Frame(frame(secs, &format!("{}", 4_000 + secs % 7))));
     }

@@ -1,4 +1,4 @@
-//! The judge, by what comes of sequences of prices.
+//! The tick filter, by its verdicts on sequences of prices.
 
 use super::*;
 use crate::domain::model::{Ohlc, Provenance, SeamBars, Symbol, VendorBar};
@@ -27,7 +27,7 @@ fn closed_at(price: &str) -> LastClose {
     }
 }
 
-/// A judge that knows yesterday's close, if there is one.
+/// A filter that knows yesterday's close, if there is one.
 fn judge(close: Option<&str>) -> TickFilter {
     let mut judge = TickFilter::new(limits::JUMP_BASIS_POINTS);
     if let Some(close) = close {
@@ -40,7 +40,7 @@ fn check(judge: &mut TickFilter, price: &str, expect: &TickVerdict) {
     assert_eq!(judge.check_tick(&tick(price, NOON), NOON), *expect, "{price}");
 }
 
-/// What the judge lets through of prices that come `every` so many seconds, in its order, and what it dropped.
+/// The accepted prices of a sequence that arrives `every` seconds apart, in order, and the number of dropped ones.
 fn accepted(judge: &mut TickFilter, prices: &[&str], every: u64) -> (Vec<String>, u64) {
     let (mut good, mut dropped) = (Vec::new(), 0);
     for (i, price) in (0_u32..).zip(prices) {
