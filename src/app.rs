@@ -1,4 +1,4 @@
-//! Puts the parts together, runs them, and takes them down in order.
+//! Builds the service from its parts, runs it, and stops it in order.
 //!
 //! ```text
 //!  start:  ledger → tree (sinks first) → HTTP server with a fan-out shard a thread
@@ -62,7 +62,7 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The history's table is named wrongly.
+    /// The name of the history's table is invalid.
     #[error(transparent)]
     L0Table(#[from] l0_table::NameError),
     /// The book of key use cannot be opened.
@@ -74,13 +74,13 @@ pub enum StartError {
     /// The cache's address is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The cluster log gives an edge nothing to begin with.
+    /// The cluster log holds nothing that an edge can begin with.
     #[error("the cluster log in REDIS_URL is of no use to this edge: {0}")]
     Log(String),
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The file of further authorities cannot be used.
+    /// The file of additional authorities cannot be used.
     #[error(transparent)]
     Roots(#[from] RootsError),
     /// The calendar's own entries cannot be read.
@@ -92,7 +92,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code it deserves.
+    /// The exit code for this error.
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Ledger(LedgerError::InUse { .. }) | Self::Cache(CacheError::AnotherWriter(_)) | Self::Log(_) => {
@@ -111,24 +111,24 @@ pub struct App {
     tree: Tree,
     server: RunningServer,
     counts: Arc<ClientCounts>,
-    /// Store and cache, whose leases this process holds.
+    /// Store and cache; this process holds their leases.
     leased: (Store, Cache),
     view: watch::Receiver<Arc<ServiceView>>,
     ran: Stopwatch,
-    /// The database whose lease a standby asks for.
+    /// The database whose lease this standby asks for; `None` on any other node.
     standby: Option<Store>,
-    /// Whether others go on where this process stops: it leads a cluster.
+    /// Whether other nodes continue where this process stops: it leads a cluster.
     leads_others: bool,
 }
 
-/// What a stopped service leaves.
+/// The outcome of a run, once the service has stopped.
 #[derive(Debug, Clone)]
 pub struct Stopped {
-    /// What was counted.
+    /// Counts of the pipeline.
     pub pipeline: PipelineView,
-    /// Where the ledger ends.
+    /// The last position of the ledger.
     pub head: Position,
-    /// Decisions that could not be written to it.
+    /// Decided entries that could not be written to the ledger.
     pub unwritten: usize,
     /// Events that the store does not have yet.
     pub unstored: u64,
@@ -141,7 +141,7 @@ pub struct Stopped {
 }
 
 impl App {
-    /// Starts everything. `taps` are told bars, gaps and sessions.
+    /// Starts everything. `taps` receive bars, gaps and sessions.
     ///
     /// # Errors
     /// [`StartError`]: what cannot be used, and the remedy.
@@ -169,8 +169,8 @@ impl App {
         Ok(leading)
     }
 
-    /// Starts one that decides: alone, or as the leader of a cluster, with the database whose lease it has. That is renewed meanwhile,
-    /// however long a server lets the start wait.
+    /// Starts a node that decides: alone, or as the leader of a cluster, with the database whose lease it has. The lease is renewed
+    /// meanwhile, however long a server delays the start.
     async fn lead(
         settings: Valid,
         clock: Clock,
@@ -252,7 +252,7 @@ impl App {
         })
     }
 
-    /// Starts an edge, or a standby, which asks for the lease of this database.
+    /// Starts an edge, or, with `standby`, an edge that asks for the lease of that database.
     async fn follow(settings: &Valid, clock: Clock, standby: Option<Store>) -> Result<Self, StartError> {
         let calendars = calendars(settings)?;
         let markets = markets(settings, &calendars);
@@ -277,7 +277,7 @@ impl App {
         Ok(Self { standby, ..following })
     }
 
-    /// Serves clients from a tree that runs.
+    /// Serves clients from a running tree.
     fn serve(
         settings: &Valid,
         tree: Tree,
@@ -335,7 +335,7 @@ impl App {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub const fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -345,12 +345,12 @@ impl App {
         self.tree.views.overall.subscribe()
     }
 
-    /// Everything that `/status` shows, as it changes.
+    /// The snapshot that `/status` shows, as it changes.
     pub fn view(&self) -> watch::Receiver<Arc<ServiceView>> {
         self.view.clone()
     }
 
-    /// Waits until this standby has the lease; for ever where it is none.
+    /// Waits until this standby has the lease; for ever on a node that is no standby.
     async fn leased(&self) {
         match &self.standby {
             Some(store) => standby::until_leased(store).await,
@@ -364,14 +364,14 @@ impl App {
         drop(feed.wait_for(|view| view.state == "live").await);
     }
 
-    /// Stops in order, within ten seconds, and returns what was done. After a failure clients are told that the service
-    /// restarts: its supervisor starts it again.
+    /// Stops in order, within ten seconds, and returns the outcome. After a failure clients are sent that the service restarts: its
+    /// supervisor starts it again.
     pub async fn stop(self, ending: Ending) -> Stopped {
         let views = &self.tree.views;
         let pipeline = views.pipeline.borrow().clone();
         self.root_stops().await;
         self.journal_ends().await;
-        // What was decided is written and published before any client is closed.
+        // Decided entries are written and published before any client is closed.
         let writing = self.writing();
         let unwritten = writing.ledger_ends().await;
         tokio::time::sleep(limits::STOP_TELLING).await;
@@ -405,7 +405,7 @@ impl App {
         stopped
     }
 
-    /// Tells Root; one that is gone or hangs has stopped already.
+    /// Sends `Stopping` to Root; a Root that is gone or hangs is not waited for.
     async fn root_stops(&self) {
         let told = self.tree.root.send(Report::Stopping);
         drop(tokio::time::timeout(limits::STOP_JOURNAL, told).await);
@@ -416,7 +416,7 @@ impl App {
         tokio::join!(store.release_lease(), cache.release_lease());
     }
 
-    /// Waits until the journal's last entries, those of this stop, are written.
+    /// Waits until the journal's last entries, those of this stop, are in the ledger.
     async fn journal_ends(&self) {
         if self.tree.writer.is_none() {
             return; // an edge has no journal of its own
@@ -440,7 +440,7 @@ impl App {
     }
 }
 
-/// The vendor, and what its keys have cost today, also those that the leader before used.
+/// The vendor's side, with the credits that its keys have used today, also under the leader before.
 fn vendor_parts(settings: &Valid, markets: &[PairRules], before: &LeaderNews) -> Result<VendorParts, StartError> {
     let key_use = KeyUseBook::open(&settings.ledger.dir)?;
     for used in &before.keys {
@@ -457,7 +457,7 @@ fn vendor_parts(settings: &Valid, markets: &[PairRules], before: &LeaderNews) ->
     })
 }
 
-/// Opens the ledger; its first file is that of the session that is open or comes next.
+/// Opens the ledger; its first file is that of the session that is open or opens next.
 fn open_ledger(settings: &Valid, markets: &[PairRules], clock: &Clock) -> Result<Ledger, LedgerError> {
     let now = clock.now();
     let session = markets
@@ -482,7 +482,7 @@ fn open_ledger(settings: &Valid, markets: &[PairRules], clock: &Clock) -> Result
     Ledger::open(&settings.ledger.dir, options)
 }
 
-/// In which zone each market's people read times.
+/// The time zone in which each market's times are shown.
 fn zones(markets: &[PairRules]) -> Zones {
     Zones::new(
         markets
@@ -515,7 +515,7 @@ fn sessions(markets: &[PairRules]) -> Vec<(Symbol, Arc<dyn Sessions>)> {
         .collect()
 }
 
-/// When the session that is open, or was last, began.
+/// Finds when the session that is open, or else the last one, opened.
 fn session_start(markets: &[PairRules]) -> SessionStart {
     let sessions = sessions(markets);
     Arc::new(move |symbol, now| {
@@ -526,7 +526,7 @@ fn session_start(markets: &[PairRules]) -> SessionStart {
 
 #[cfg(feature = "test-hooks")]
 fn hooks(tree: &Tree) -> web::Hooks {
-    // `fanout` names every shard; any other name one child.
+    // `fanout` names every shard; any other name is one child.
     fn named(vitals: &[crate::actors::supervision::Vitals], name: &str) -> Vec<crate::actors::supervision::Vitals> {
         let is = |known: &str| known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
         vitals.iter().filter(|vitals| is(vitals.name())).cloned().collect()

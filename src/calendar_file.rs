@@ -1,4 +1,4 @@
-//! The calendar's override file on disk: read whole, appended to by one writer at a time, noticed when it changes.
+//! The calendar's override file: read as a whole, appended to by one writer at a time, and checked for changes.
 
 use crate::domain::calendar::{CalendarProblem, Override, Overrides};
 use std::fs::{self, File, OpenOptions};
@@ -9,27 +9,27 @@ use std::time::SystemTime;
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CalendarFileError {
-    /// It says wrong things, all of which are listed, one a line.
+    /// The file has invalid entries, which are listed, one a line.
     #[error("{}", problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect::<Vec<_>>().join("\n"))]
     Wrong {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The problems in it.
         problems: Vec<CalendarProblem>,
     },
-    /// The system does not let us.
+    /// The system refused.
     #[error("cannot {verb} {}: {source}", path.display())]
     System {
-        /// What was tried.
+        /// The attempted operation.
         verb: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What tells one state of the file from another without reading it; `None` while it does not exist.
+/// Tells two states of the file apart without reading it; `None` while the file does not exist.
 pub type FileMark = Option<(Option<SystemTime>, u64)>;
 
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CalendarFileError {
@@ -52,7 +52,7 @@ pub fn mark(path: &Path) -> FileMark {
     Some((meta.modified().ok(), meta.len()))
 }
 
-/// Adds an entry, unless the file is wrong already or would become so.
+/// Appends an entry, unless the file is invalid already or would become so.
 pub fn append(path: &Path, entry: &Override) -> Result<Overrides, CalendarFileError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed("create the folder of", path))?;

@@ -1,7 +1,7 @@
-//! The clients that are connected, over all threads: listed for operators, and closed when one of them says so.
+//! The connected clients of all threads: listed for operators, and closed when an operator requests it.
 //!
-//! *Architecture invariant*: a thread enters, describes and removes its own clients only. Whoever wants one closed says so here; the
-//! thread that has it closes it at its next look.
+//! *Architecture invariant*: a thread enters, describes and removes its own clients only. A request to close a client is noted here; the
+//! client's thread closes it at its next sweep.
 
 use crate::domain::model::Timestamp;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A client's number as people and programs write it: `c-1f`, as its welcome says.
+/// A client's number as people and programs write it: `c-1f`, as in its `welcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientNumber(pub u64);
 
@@ -40,17 +40,17 @@ pub struct ListedClient {
     pub id: u64,
     /// When it connected (market time).
     pub since: Timestamp,
-    /// From where, as far as the socket shows it.
+    /// The address that it connected from, as far as the socket shows it.
     pub address: Option<String>,
-    /// Whose token it showed.
+    /// The name of its token.
     pub token: Option<String>,
-    /// It reads more slowly than data comes.
+    /// It reads more slowly than data arrives.
     pub slow: bool,
-    /// An operator wants it closed.
+    /// An operator requested that it be closed.
     pub closing: bool,
 }
 
-/// The clients of a process. Clones share it.
+/// The clients of a process. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub struct ClientList {
     clients: Arc<Mutex<BTreeMap<u64, ListedClient>>>,
@@ -76,14 +76,14 @@ impl ClientList {
         self.locked().insert(id, client);
     }
 
-    /// What became known of a client.
+    /// Changes what is known of a client.
     pub fn describe(&self, id: u64, describe: impl FnOnce(&mut ListedClient)) {
         if let Some(client) = self.locked().get_mut(&id) {
             describe(client);
         }
     }
 
-    /// A client went.
+    /// A client disconnected.
     pub fn leave(&self, id: u64) {
         let gone = self.locked().remove(&id);
         if gone.is_some_and(|client| client.closing) {
@@ -91,7 +91,7 @@ impl ClientList {
         }
     }
 
-    /// Wants a client closed. `false`: there is none of that number.
+    /// Requests that a client be closed. `false`: no client has that number.
     pub fn request_close(&self, id: u64) -> bool {
         let mut clients = self.locked();
         let Some(client) = clients.get_mut(&id) else {
@@ -103,7 +103,7 @@ impl ClientList {
         true
     }
 
-    /// Those that are to be closed; costs nothing while there is none.
+    /// The clients that are to be closed; costs nothing while there are none.
     pub fn to_close(&self) -> Vec<u64> {
         if self.wanted.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -116,7 +116,7 @@ impl ClientList {
             .collect()
     }
 
-    /// At most `limit` of them, slow ones first, and how many there are.
+    /// At most `limit` clients, slow ones first, and how many there are in all.
     pub fn list(&self, limit: usize) -> (Vec<ListedClient>, usize) {
         let clients = self.locked();
         let slow = clients.values().filter(|client| client.slow);

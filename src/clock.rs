@@ -1,8 +1,8 @@
-//! The one reader of clocks. Everything else is told the time.
+//! The only reader of clocks. All other code takes the time as an argument or from a [`Clock`].
 //!
-//! *Market time* is what the service believes the wall clock says: each reading compares the wall clock with the steady clock
-//! (`domain::lifecycle::market_time`), so that nobody ever acts on a jump. Under `demo` it runs faster than real time and starts where
-//! the replayed session starts. *Real time* is only ever a duration: what to sleep, how long something took.
+//! *Market time* is what the service takes for the wall clock's time: each reading compares the wall clock with the steady clock
+//! (`domain::lifecycle::market_time`), so that no part acts on a jump. Under `demo` it runs faster than real time and starts where the
+//! replayed session starts. *Real time* is only ever a duration: how long to sleep, how long something took.
 
 use crate::domain::lifecycle::{Break, BreakCause, Distrust, MarketTime};
 use crate::domain::model::Timestamp;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant; // the standard one, but tests can pause it
 
-/// Where market time comes from. Cheap to clone; clones agree.
+/// The source of market time. Cheap to clone; clones agree.
 #[derive(Debug, Clone)]
 pub struct Clock {
     source: Source,
@@ -27,7 +27,7 @@ enum Source {
     /// `origin + (real time since started) × speed`, plus what [`Clock::advance`] added.
     Scaled {
         origin: Timestamp,
-        /// Empty while it is held.
+        /// Empty while the clock is held.
         started: Arc<OnceLock<Instant>>,
         speed: f64,
         added_us: Arc<AtomicI64>,
@@ -39,9 +39,9 @@ enum Source {
 /// The two clocks of the machine.
 #[derive(Debug, Clone)]
 enum Hands {
-    /// The machine's; the steady one counts from here.
+    /// The machine's clocks; the steady one counts from here.
     Machine(std::time::Instant),
-    /// A test's: wall time, and steady time since the start, in microseconds.
+    /// A test's clocks: wall time, and steady time since the start, in microseconds.
     #[cfg(test)]
     Moved(Arc<(AtomicI64, AtomicI64)>),
 }
@@ -65,10 +65,10 @@ impl Hands {
     }
 }
 
-/// The breaks of market time, for those who have to be told.
+/// The breaks of market time, for the parts that must know them.
 #[derive(Debug)]
 struct Breaks {
-    /// A thread reads the clock all the time: when nothing has, the process did not run.
+    /// A thread reads the clock continually: when no reading was made, the process did not run.
     watched: AtomicBool,
     origin: std::time::Instant,
     state: Mutex<BreakList>,
@@ -78,9 +78,9 @@ struct Breaks {
 struct BreakList {
     /// When the clock was last read, while it is watched.
     read: Duration,
-    /// All that there were.
+    /// How many there were in all.
     total: u64,
-    /// The last of them, oldest first.
+    /// The newest of them, oldest first.
     last: VecDeque<Break>,
 }
 
@@ -108,7 +108,7 @@ impl Breaks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The clock is read and shows `now`. The first reader after a pause notes it before anybody goes on.
+    /// Notes a reading of `now`. The first reader after a pause notes the pause before any reader goes on.
     fn read(&self, now: Timestamp, speed: f64) {
         let mut list = self.list();
         let read = self.origin.elapsed();
@@ -167,7 +167,7 @@ impl Clock {
         Self::of(source, Breaks::new())
     }
 
-    /// Lets a held clock run. Once; again, or on another clock, changes nothing.
+    /// Starts a held clock. Has no effect on a clock that runs already, or was never held.
     #[expect(clippy::disallowed_methods, reason = "this file is the one place that reads clocks")]
     pub fn release(&self) {
         if let Source::Scaled { started, .. } = &self.source {
@@ -180,7 +180,7 @@ impl Clock {
         Self::of(Source::Manual(Arc::new(AtomicI64::new(at.micros()))), Breaks::new())
     }
 
-    /// Whether it is held: made so, and not released yet.
+    /// Whether it is held: made held, and not released yet.
     pub fn stands(&self) -> bool {
         matches!(&self.source, Source::Scaled { started, .. } if started.get().is_none())
     }
@@ -215,7 +215,7 @@ impl Clock {
         }
     }
 
-    /// The wall clock is read between two readings of the steady one: a thread that is put aside in between has read nothing.
+    /// Reads the wall clock between two readings of the steady clock: if the thread was suspended in between, it reads again.
     fn disciplined_now(&self, hands: &Hands, time: &Mutex<MarketTime>) -> Timestamp {
         let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -233,14 +233,13 @@ impl Clock {
         }
     }
 
-    /// From now on a thread reads the clock all the time: when nothing has read it for [`limits::PROCESS_PAUSED`], the process
-    /// did not run.
+    /// From now on a thread reads the clock continually: when it was not read for [`limits::PROCESS_PAUSED`], the process did not run.
     pub fn watched(&self) {
         self.breaks.list().read = self.breaks.origin.elapsed();
         self.breaks.watched.store(true, Ordering::Relaxed);
     }
 
-    /// Reads the clock for the reading's sake: the wall clock is compared, and a pause is noticed.
+    /// Reads the clock only to compare the wall clock and to notice a pause.
     pub fn beat(&self) {
         let now = self.look();
         self.note(now);
@@ -251,7 +250,7 @@ impl Clock {
         self.breaks.list().total
     }
 
-    /// The breaks of market time after the first `seen` of them, which then counts them as well.
+    /// The breaks of market time after the first `seen`, and counts them in `seen`.
     pub fn breaks_after(&self, seen: &mut u64) -> Vec<Break> {
         let list = self.breaks.list();
         let news = usize::try_from(list.total.saturating_sub(*seen)).unwrap_or(usize::MAX);
@@ -260,7 +259,7 @@ impl Clock {
         list.last.iter().skip(skipped).copied().collect()
     }
 
-    /// Why the wall clock is not trusted now; `None`: it is, or time is not taken from it.
+    /// Why the wall clock is not trusted now; `None`: it is trusted, or time is not taken from it.
     pub fn distrust(&self) -> Option<Distrust> {
         let Source::System(_, time) = &self.source else {
             return None;
@@ -269,7 +268,7 @@ impl Clock {
         time.lock().unwrap_or_else(PoisonError::into_inner).distrust()
     }
 
-    /// The vendor stamped a price that just came: where the wall clock is not trusted, it speaks for it or against it.
+    /// The vendor's stamp on a price that has just arrived: evidence for or against a wall clock that is not trusted.
     pub fn witness(&self, stamp: Timestamp) {
         if let Source::System(hands, time) = &self.source {
             let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,7 +276,7 @@ impl Clock {
         }
     }
 
-    /// The last instant that was recorded before the start. A wall clock that shows less by more than a step is not trusted.
+    /// The last instant that was recorded before the start. A wall clock that is behind it by more than a step is not trusted.
     pub fn recorded(&self, last: Timestamp) {
         if let Source::System(hands, time) = &self.source
             && self.now() + limits::CLOCK_STEP < last

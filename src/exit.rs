@@ -1,23 +1,23 @@
-//! How the process ends: one table of exit codes. `docs/operations.md` prints it, and a test compares.
+//! How the process ends: the one table of exit codes. `docs/operations.md` prints it, and a test compares the two.
 
 use std::process::{ExitCode, Termination};
 
 /// Why the process ends.
 #[derive(strum::VariantArray, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// It was told to stop, or did what it was asked to.
+    /// It was asked to stop, or did what it was asked to do.
     Clean,
-    /// A check or verification ran and found something wrong.
+    /// A check or verification found a problem.
     Found,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage,
-    /// A dependency that the settings declare required is not there.
+    /// A dependency that the settings require is missing.
     Unavailable,
     /// Supervision gave up: a part failed more often than its budget allows.
     GaveUp,
     /// A file, folder or address cannot be used.
     Resource,
-    /// Not now: try again later.
+    /// Not possible now: try again later.
     TryAgain,
     /// The settings have problems.
     Settings,

@@ -1,4 +1,4 @@
-//! A file that one process holds for as long as it lives, and that says who it is.
+//! A file that one process locks as long as it lives, and that names the process.
 
 use crate::clock::Clock;
 use crate::domain::followers::lease::Holder;
@@ -7,23 +7,23 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The kernel's name for the time since this machine was started.
+/// The kernel's id of the time since this machine was booted.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const HOST: &str = "/proc/sys/kernel/hostname";
 
-/// A file that is held. It ends with the process, however that ends.
+/// A locked file. The lock ends with the process, however that ends.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
     holder: Holder,
 }
 
-/// Why a file could not be had.
+/// Why a file could not be locked.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process has it, and may have said who it is.
+    /// Another process has locked it, and may have written its name.
     Held(Option<Holder>),
-    /// What the system said.
+    /// The system's error.
     Io(io::Error),
 }
 
@@ -34,7 +34,7 @@ impl From<io::Error> for LockError {
 }
 
 impl LockFile {
-    /// Takes a file for this process, making it and its folder when need be.
+    /// Locks a file for this process, and creates it and its folder if needed.
     ///
     /// # Errors
     /// [`LockError`].
@@ -64,19 +64,19 @@ impl LockFile {
         Ok(Self { file, holder })
     }
 
-    /// This process, known by the file: whoever holds the file after it is known by the same id.
+    /// This process, identified by the file: a later process that locks the file has the same id.
     pub const fn holder(&self) -> &Holder {
         &self.holder
     }
 }
 
-/// The id by which whoever takes a file is known; `None` where the file is not there yet.
+/// The id of a process that locks this file; `None` if the file does not exist.
 pub fn id_at(path: &Path) -> Option<String> {
     File::open(path).and_then(|file| id_of(&file)).ok()
 }
 
 impl Drop for LockFile {
-    /// Closing the file is not enough while a child that was forked has not yet begun its program: it has the file as well.
+    /// Closing the file is not enough while a forked child has not yet started its program: the child has the file open as well.
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
             tracing::debug!(error = %error, "the lock ends with its file");
@@ -94,18 +94,18 @@ fn this_process(id: String) -> Holder {
     }
 }
 
-/// This process under an id that no other has, and that it will not have again.
+/// This process under an id that no other process has or will have.
 pub fn this_process_alone() -> Holder {
     this_process(format!("{}:{}:{:x}", boot(), std::process::id(), fastrand::u64(..)))
 }
 
-/// A file by its place on this machine: a copy has another, and so has the same file on another machine.
+/// Identifies a file by its place on this machine: a copy has another id, and so has the same file on another machine.
 fn id_of(file: &File) -> io::Result<String> {
     let found = file.metadata()?;
     Ok(format!("{}:{:x}:{:x}", boot(), found.dev(), found.ino()))
 }
 
-/// Where the kernel does not say it, a number that no other machine gives: then a restart is another holder.
+/// If the kernel does not say, a random number: then a restart counts as another holder.
 fn boot() -> String {
     let boot = fs::read_to_string(BOOT).unwrap_or_default();
     match boot.trim() {

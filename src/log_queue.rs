@@ -1,12 +1,12 @@
-//! LogQueue: takes log lines from any thread without making it wait, and writes them from a thread of its own.
+//! LogQueue: takes log lines from any thread without blocking it, and writes them from a thread of its own.
 //!
 //! ```text
 //!  any thread ── push ──► bounded queue ──► one thread ── write ──► standard error
 //!                  full: the line is dropped and counted   error: the same; later "log lines were lost"
 //! ```
 //!
-//! A reader that stands still, a full disk and a closed pipe therefore cost log lines, and nothing else. There is one queue
-//! for the log of the process, because the process has one standard error; what a command tells on standard output has its own.
+//! A reader that stands still, a full disk and a closed pipe therefore cost log lines, and nothing else. The process has one queue for its
+//! log, because it has one standard error; what a command prints on standard output has a queue of its own.
 
 use crate::clock::Stopwatch;
 use crate::limits;
@@ -25,7 +25,7 @@ static PROCESS: OnceLock<LogQueue> = OnceLock::new();
 pub struct LogLoss {
     /// How many.
     pub lost_total: u64,
-    /// Whether lines are being lost: some were, and the line that says so is not written yet.
+    /// Whether lines are being lost: some were, and the line that reports it is not written yet.
     pub losing: bool,
 }
 
@@ -34,30 +34,30 @@ pub fn loss() -> LogLoss {
     PROCESS.get().map(LogQueue::loss).unwrap_or_default()
 }
 
-/// Waits until all lines of the process are written, for [`limits::LOG_FLUSH`] at the most. Called before the process ends.
+/// Waits until all lines of the process are written, at most [`limits::LOG_FLUSH`]. Called before the process ends.
 pub fn flush() {
     if let Some(queue) = PROCESS.get() {
         queue.flush(limits::LOG_FLUSH);
     }
 }
 
-/// The queue that [`start`] made, if it did.
+/// The queue that [`start`] made, if it was called.
 pub fn process() -> Option<LogQueue> {
     PROCESS.get().cloned()
 }
 
-/// Starts the process's queue in front of standard error. `report` makes the line that says how many lines were lost.
+/// Starts the process's queue in front of standard error. `report` formats the line that reports how many lines were lost.
 ///
 /// # Errors
 /// When the system gives no thread or no descriptor.
 pub fn start(report: impl FnMut(u64) -> Vec<u8> + Send + 'static) -> io::Result<LogQueue> {
-    // A handle of its own: a write that stands still must not hold the lock of `std::io::stderr()`.
+    // A handle of its own: a write that blocks must not hold the lock of `std::io::stderr()`.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let queue = LogQueue::spawn(stderr, report)?;
     Ok(PROCESS.get_or_init(|| queue).clone())
 }
 
-/// The queue. Cheap to clone; clones share it.
+/// A queue of log lines. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub struct LogQueue(Arc<Shared>);
 
@@ -73,12 +73,12 @@ struct Shared {
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The writer has a line in hand.
+    /// The writer is writing a line.
     writing: bool,
 }
 
 impl LogQueue {
-    /// A queue in front of `out`, which may make its writer wait. `report` makes the line that says how many lines were lost.
+    /// A queue in front of `out`, which may block. `report` formats the line that reports how many lines were lost.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -102,7 +102,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Puts a line, with its line feed, behind the others. A line that finds no room is dropped and counted.
+    /// Appends a line, which ends with its line feed. A line that finds no room is dropped and counted.
     pub fn push(&self, line: Vec<u8>) {
         let mut waiting = self.waiting();
         if waiting.bytes.saturating_add(line.len()) > limits::LOG_QUEUE_BYTES {
@@ -116,7 +116,7 @@ impl LogQueue {
         self.0.filled.notify_one();
     }
 
-    /// What was lost so far.
+    /// The losses so far.
     pub fn loss(&self) -> LogLoss {
         LogLoss {
             lost_total: self.0.lost.load(Ordering::Relaxed),
@@ -124,7 +124,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits until every line is written, for `longest` at the most. Says whether every line is.
+    /// Waits until every line is written, at most `longest`. Returns whether every line is.
     pub fn flush(&self, longest: Duration) -> bool {
         let waited = Stopwatch::start();
         while !self.is_written() {
@@ -150,7 +150,7 @@ impl LogQueue {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next line, and whether few lines wait behind it. Waits for a line, but while a loss is to be reported only a moment.
+    /// The next line, and whether few lines wait behind it. Waits for a line; while a loss is to be reported, only for a moment.
     fn next(&self) -> (Option<Vec<u8>>, bool) {
         let mut waiting = self.waiting();
         waiting.writing = false;
@@ -168,12 +168,12 @@ impl LogQueue {
     }
 }
 
-/// One line on its way into the queue: what the log's formatter writes to.
+/// One line on its way into the queue: the log's formatter writes to it.
 #[derive(Debug)]
 pub struct LogLine(pub LogQueue);
 
 impl Write for LogLine {
-    /// The formatter hands over a whole line at once.
+    /// The formatter writes a whole line at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push(bytes.to_vec());
         Ok(bytes.len())
@@ -184,8 +184,8 @@ impl Write for LogLine {
     }
 }
 
-/// Sleeps a moment. Not a timed wait on a lock: those wait for an instant of the kernel's clock, which is another one than the
-/// process's under libfaketime.
+/// Sleeps a moment. A timed wait on a lock would wait for an instant of the kernel's clock, which under libfaketime differs from the
+/// process's clock.
 #[expect(
     clippy::disallowed_methods,
     reason = "on the log's own thread, or at the end of the process"
@@ -194,16 +194,16 @@ fn pause() {
     std::thread::sleep(limits::LOG_WAIT);
 }
 
-/// The thread that writes.
+/// The writing thread.
 struct Writer<W, R> {
     queue: LogQueue,
     out: W,
     report: R,
-    /// The last line that was written is not whole.
+    /// The last line was written only in part.
     torn: bool,
     /// How many lost lines were reported so far.
     reported: u64,
-    /// How many lines were lost when the writer last looked, since when no more were, and when it last tried to report.
+    /// How many lines were lost at the writer's last check, the time since the last loss, and the time since the last try to report.
     seen: u64,
     since_loss: Stopwatch,
     since_try: Stopwatch,
@@ -220,7 +220,7 @@ impl<W: Write, R: FnMut(u64) -> Vec<u8>> Writer<W, R> {
         }
     }
 
-    /// Says how many lines were lost once no more are. Where nothing can be written, it tries again later.
+    /// Reports how many lines were lost, once no more are being lost. If nothing can be written, it tries again later.
     fn report_loss(&mut self, roomy: bool) {
         let lost = self.queue.loss().lost_total;
         if lost != self.seen {
@@ -240,7 +240,7 @@ impl<W: Write, R: FnMut(u64) -> Vec<u8>> Writer<W, R> {
         }
     }
 
-    /// Writes one line; says whether all of it was taken. A line after one that was cut short begins on a line of its own.
+    /// Writes one line; returns whether all of it was taken. After a line that was cut short, it begins a new line first.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.torn && !self.write_all(b"\n") {
             return false;
@@ -259,7 +259,7 @@ impl<W: Write, R: FnMut(u64) -> Vec<u8>> Writer<W, R> {
                     self.torn = !bytes.is_empty();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Whoever shares standard error with us made it non-blocking: its reader is waited for all the same.
+                // Another process that shares standard error made it non-blocking: its reader is waited for all the same.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
                 Err(_) => return false,
             }
@@ -273,14 +273,14 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// What is written to, as a test wants it to behave.
+    /// An output that a test controls.
     #[derive(Debug, Clone, Default)]
     struct Page(Arc<Mutex<Written>>);
 
     #[derive(Debug, Default)]
     struct Written {
         text: String,
-        /// How many more bytes there is room for.
+        /// How many more bytes it takes.
         room: Option<usize>,
     }
 
@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    /// A reader that takes nothing until it is let go.
+    /// A reader that takes nothing until it is released.
     struct Pipe {
         gate: mpsc::Receiver<()>,
         open: bool,

@@ -31,11 +31,11 @@ use candela::telemetry;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::sync::LazyLock;
 
-/// Memory is taken and given back once a tick and client; this allocator does that in half the time of the system's.
+/// Memory is allocated and freed once for each tick and client; this allocator takes half the time of the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What was built: the version, and the commit where the build was told it.
+/// The version, and the commit if the build was given it.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let commit = option_env!("CANDELA_COMMIT").filter(|commit| !commit.is_empty());
     format!("{} (commit {})", env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"))
@@ -125,7 +125,7 @@ fn main() -> Exit {
     exit
 }
 
-/// Help and version go to standard output and are no error; anything else clap says is about the command line.
+/// Help and version go to standard output and are no error; any other message of clap is about the command line.
 fn say(said: &clap::Error) -> Exit {
     let to_read = !said.use_stderr();
     match said.print() {

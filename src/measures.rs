@@ -1,6 +1,7 @@
-//! What is counted and timed where it happens, for `/metrics` alone: the rest of that page is made of the snapshot that `/status` shows.
+//! Counters and timings, recorded where they happen, for `/metrics` alone: the rest of that page comes from the snapshot that `/status`
+//! shows.
 //!
-//! *Architecture invariant*: nothing that the service decides reads a measure. Each set of labels is bounded by the settings or by the code.
+//! *Architecture invariant*: no decision of the service reads a measure. Each set of labels is bounded by the settings or by the code.
 
 use crate::domain::model::{AcceptedTick, Bar, BarState, Event, Gap, Timestamp};
 use crate::limits;
@@ -9,27 +10,27 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use std::time::Duration;
 
-/// Labels of a fixed number, each with its name.
+/// A fixed number of labels, each with its name.
 pub type Labels<const N: usize> = [(&'static str, String); N];
 
 /// The measures of one process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Measures {
-    /// From the arrival of a price to when it is written down and handed to those who follow; real seconds.
+    /// From the arrival of a price until it is in the ledger and sent to the ledger's readers; real seconds.
     pub tick_delay: Histogram,
-    /// From the end of a bar's interval to when it is told; real seconds.
+    /// From the end of a bar's interval until it is published; real seconds.
     pub bar_delay: Histogram,
     /// How long one append to the ledger takes.
     pub ledger_append: Histogram,
     /// How long the store takes to write one batch.
     pub store_write: Histogram,
-    /// How long the head of an answer takes, by the pattern of its address.
+    /// How long the head of a response takes, by the pattern of its address.
     pub http_request: Family<Labels<1>, Histogram>,
-    /// Bars told, by pair, interval, provenance and state.
+    /// Bars published, by pair, interval, provenance and state.
     pub bars: Family<Labels<4>, Counter>,
-    /// Steps of gaps, by status and cause.
+    /// Changes of gaps, by status and cause.
     pub gaps: Family<Labels<2>, Counter>,
-    /// Errors told to WebSocket clients, by code.
+    /// Errors sent to WebSocket clients, by code.
     pub ws_errors: Family<Labels<1>, Counter>,
 }
 
@@ -54,7 +55,7 @@ fn seconds() -> Histogram {
 }
 
 impl Measures {
-    /// Counts an event that was written down and is told. `real` turns market time into real time.
+    /// Counts an event that is in the ledger and is published. `real` turns market time into real time.
     pub fn count_event(&self, event: &Event, now: Timestamp, real: impl Fn(Duration) -> Duration) {
         match event {
             Event::Tick(AcceptedTick { received_at, .. }) => {
@@ -74,7 +75,7 @@ impl Measures {
             ("state", bar.state.name().to_owned()),
         ];
         self.bars.get_or_create(&labels).inc();
-        // A bar that was made of ticks and closes now; a correction, and a bar that was fetched, is late by nature.
+        // A bar made of ticks that closes now. Corrections and fetched bars are late by nature.
         if bar.state == BarState::Closed && bar.ticks > 0 {
             self.bar_delay.observe(real(now.since(bar.closes_at)).as_secs_f64());
         }
@@ -88,7 +89,7 @@ impl Measures {
         self.gaps.get_or_create(&labels).inc();
     }
 
-    /// Counts an answer to a request by the pattern of its address.
+    /// Counts a response by the pattern of its request's address.
     pub fn count_request(&self, route: Option<String>, took: Duration) {
         let route = route.unwrap_or_else(|| "other".to_owned());
         self.http_request
@@ -96,13 +97,13 @@ impl Measures {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts an error that a WebSocket client was told.
+    /// Counts an error that was sent to a WebSocket client.
     pub fn count_ws_error(&self, code: u16) {
         self.ws_errors.get_or_create(&[("code", code.to_string())]).inc();
     }
 }
 
-/// The name of a cause without the numbers and the evidence that may follow it: `upstream_close` of `upstream_close_1006`.
+/// The cause without the numbers and the evidence that may follow it: `upstream_close` of `upstream_close_1006`.
 fn cause_label(cause: &str) -> &str {
     let end = cause.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
     let name = cause.get(..end.unwrap_or(cause.len())).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Tells systemd how the service is, by its protocol `sd_notify`: datagrams of `NAME=value` lines to the socket that the
-//! environment names. Where it names none, nobody is told.
+//! Reports the service's state to systemd with the protocol `sd_notify`: datagrams of `NAME=value` lines to the socket that the environment
+//! names. Without such a socket nothing is sent.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The way to systemd.
+/// The connection to systemd.
 #[derive(Debug)]
 pub struct Notifier {
     way: Option<(UnixDatagram, SocketAddr)>,
@@ -16,10 +16,10 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// What this environment asks the process `pid` for.
+    /// What the environment asks of the process `pid`.
     ///
     /// # Errors
-    /// When the socket that it names cannot be one.
+    /// When the socket's name is invalid.
     pub fn of(environment: &[(String, String)], pid: u32) -> io::Result<Self> {
         let value = |wanted: &str| {
             let found = environment.iter().find(|(name, _)| name == wanted);
@@ -39,7 +39,7 @@ impl Notifier {
         Ok(Self { way, watchdog })
     }
 
-    /// Whether anybody is told.
+    /// Whether there is a socket to send to.
     pub const fn is_heard(&self) -> bool {
         self.way.is_some()
     }
@@ -49,7 +49,7 @@ impl Notifier {
         self.watchdog
     }
 
-    /// Says `lines`. A socket that takes nothing is no reason to stop, and is said at the next try again.
+    /// Sends `lines`. An error is logged, and the next call tries again.
     pub fn say(&self, lines: &str) {
         if let Some((socket, address)) = &self.way
             && let Err(error) = socket.send_to_addr(lines.as_bytes(), address)
@@ -59,7 +59,7 @@ impl Notifier {
     }
 }
 
-/// A path, or behind `@` a name without a file.
+/// A path, or, after `@`, an abstract name.
 fn address(name: &str) -> io::Result<SocketAddr> {
     match name.strip_prefix('@') {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),

@@ -1,7 +1,7 @@
-//! The tables of both stores, as Diesel prints them from the migrations: among them those of the service that candela replaces.
+//! The tables of both stores, as Diesel prints them from the migrations, including those of the service that candela replaces.
 //!
 //! After a new migration, print them again with the Diesel CLI (`cargo install diesel_cli --no-default-features --features
-//! postgres,sqlite-bundled`) from databases that `candela migrate` has just made:
+//! postgres,sqlite-bundled`) from databases that `candela migrate` has just created:
 //!
 //! ```text
 //! diesel print-schema --database-url FILE > src/schema/sqlite.rs

@@ -1,7 +1,7 @@
-//! Logs: for people on a terminal, as JSON for machines. Always on standard error; standard output is for results. Nobody who
-//! logs waits for whoever reads the log: [`crate::log_queue`] stands between them.
+//! Logs: for people on a terminal, as JSON for machines. Always on standard error; standard output is for results. A thread that logs never
+//! waits for the log's reader: [`crate::log_queue`] stands between them.
 //!
-//! Levels: ERROR someone must act; WARN degraded but coping; INFO a state changed; DEBUG and TRACE for those who build it.
+//! Levels: see docs/logging.md.
 
 use crate::clock::Clock;
 use crate::log_queue::{self, LogLine};
@@ -19,18 +19,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// Crates that speak of their own workings at INFO: heard from WARN on, unless the directives name them. One calls whatever a client
-/// sends that is no HTTP an ERROR: nobody must act on that, and strangers could fill a disk with it.
+/// Crates that log their own workings at INFO: shown from WARN on, unless the directives name them. One of them logs everything from a
+/// client that is no HTTP as an ERROR: no operator must act on that, and strangers could fill a disk with it.
 const CHATTY: &str =
     "actix_server=warn,actix_http=warn,actix_http::h1::dispatcher=off,mio=warn,rustls=warn,tokio_postgres=warn";
 
 /// Changes what is logged from now on.
 type SetLevel = Box<dyn Fn(&Log) -> Result<(), String> + Send + Sync>;
 
-/// That of the process's log.
+/// The function that changes the level of the process's log.
 static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
 
-/// Sends logs of the whole process to standard error, and panics with them. Once a process; again changes nothing.
+/// Sends the logs of the whole process to standard error, panics included. A second call changes nothing.
 ///
 /// # Errors
 /// When the system gives no thread to write from.
@@ -50,16 +50,16 @@ pub fn start(log: &Log, zone: Tz, clock: Clock) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Logs what these settings say from now on; their format is that of the start.
+/// Changes what is logged from now on; the format stays that of the start.
 ///
 /// # Errors
-/// Why the log stays as it is.
+/// Why the log stays unchanged.
 pub fn set_level(log: &Log) -> Result<(), String> {
     let set_level = SET_LEVEL.get().ok_or("nothing is logged")?;
     set_level(log)
 }
 
-/// Tells the person who started the command one sentence on standard error, behind what was logged before it.
+/// Prints a sentence for the person who started the command on standard error, after what was logged before.
 pub fn tell(sentence: &str) {
     match log_queue::process() {
         Some(queue) => queue.push(format!("{sentence}\n").into_bytes()),
@@ -67,7 +67,7 @@ pub fn tell(sentence: &str) {
     }
 }
 
-/// The line that says how many lines were lost, whatever levels are logged.
+/// The line that reports how many lines were lost, whatever levels are logged.
 fn loss_line(lost: u64, log: &Log, zone: Tz, clock: Clock, terminal: bool) -> Vec<u8> {
     let line = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&line);
@@ -84,7 +84,7 @@ fn loss_line(lost: u64, log: &Log, zone: Tz, clock: Clock, terminal: bool) -> Ve
     std::mem::take(&mut *line.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Keeps what is written to it.
+/// Collects what is written to it.
 #[derive(Debug)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -102,7 +102,7 @@ fn filter(log: &Log) -> EnvFilter {
     EnvFilter::new(format!("{CHATTY},{}", log.directives))
 }
 
-/// The subscriber that [`start`] installs, writing wherever a test wants it, and what changes its level.
+/// The subscriber that [`start`] installs, with `writer` as its output, and the function that changes its level.
 fn subscriber<W>(log: &Log, zone: Tz, clock: Clock, terminal: bool, writer: W) -> (Dispatch, SetLevel)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -139,7 +139,7 @@ where
     }
 }
 
-/// The time as the market's people read it: market time, in their zone, with its offset.
+/// Market time in the market's zone, with its offset.
 #[derive(Debug, Clone)]
 struct MarketTime {
     clock: Clock,
@@ -153,7 +153,7 @@ impl FormatTime for MarketTime {
     }
 }
 
-/// A panic is a bug: says where and in which thread. The span around it, which the log line carries, names the actor.
+/// A panic is a bug: logs its place and thread. The span around it, which the log line carries, names the actor.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let text = info.payload().downcast_ref::<&str>().map(|text| (*text).to_owned());
     let message = text.or_else(|| info.payload().downcast_ref::<String>().cloned());
@@ -169,7 +169,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     );
 }
 
-/// Of a backtrace what lies in candela's own files, the innermost first: the runtime below is the same every time.
+/// The lines of a backtrace in candela's own files, the innermost first: the runtime below is the same every time.
 fn ours(backtrace: &str) -> String {
     let places = backtrace.lines().filter_map(|line| line.trim().strip_prefix("at ./"));
     places.collect::<Vec<_>>().join(" < ")
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::domain::model::Timestamp;
 
-    /// What is logged by `work` under these settings, at 2026-01-02 13:40:04.250 UTC.
+    /// The log of `work` under these settings, at 2026-01-02 13:40:04.250 UTC.
     fn logged(directives: &str, format: Format, work: impl FnOnce()) -> String {
         let page = Arc::<Mutex<Vec<u8>>>::default();
         let log = Log {

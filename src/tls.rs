@@ -1,4 +1,4 @@
-//! Whom a TLS client believes where the rule is another than the web's: the database's `sslmode`, and the service's own certificate.
+//! Which certificates a TLS client accepts where the rule is not the web's: the database's `sslmode`, and the service's own certificate.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -7,18 +7,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
 
-/// Who is believed.
+/// The certificates that are accepted.
 #[derive(Debug)]
 pub enum Believed {
-    /// Whoever is there: the connection is encrypted, no more.
+    /// Any certificate: the connection is encrypted, no more.
     Anyone,
-    /// Whom a known authority vouches for, under whatever name.
+    /// Those that a known authority signed, for any name.
     AnyName(Arc<WebPkiServerVerifier>),
-    /// Who shows this very certificate, under whatever name.
+    /// This certificate only, for any name.
     Only(CertificateDer<'static>),
 }
 
-/// Believes by this rule; signatures are always checked.
+/// Accepts certificates by this rule; signatures are always checked.
 #[derive(Debug)]
 pub struct CertificateRule {
     /// The rule.

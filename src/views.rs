@@ -1,4 +1,4 @@
-//! Published snapshots: whoever owns a part shows it, and REST reads it without waiting for an actor.
+//! Published snapshots: the owner of a part publishes its view, and REST reads it without waiting for an actor.
 //!
 //! The old service's fields keep their names and types; parts without an old name follow them.
 
@@ -19,14 +19,13 @@ use status::{
 };
 use std::collections::BTreeMap;
 
-/// Everything that `/health`, `/status` and `/market/session` show, but for what the web room knows itself. What is serialized is
-/// a part of `/status`.
+/// What `/health`, `/status` and `/market/session` show, without what `web` adds itself. The serialized fields are part of `/status`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ServiceView {
-    /// When it was made; `None`: never.
+    /// When this view was made; `None`: never.
     #[serde(skip)]
     pub made_at: Option<Stopwatch>,
-    /// It does not grow old.
+    /// It never counts as stale.
     #[cfg(test)]
     #[serde(skip)]
     pub ageless: bool,
@@ -35,12 +34,12 @@ pub struct ServiceView {
     pub started_at: Option<Timestamp>,
     /// The life cycle's state.
     pub state: StateView,
-    /// What is not as it should be, those that hold first.
+    /// Whatever is not as it should be; conditions that hold come first.
     pub conditions: Vec<ConditionView>,
-    /// The first pair of the settings: what the old service's fields are about.
+    /// The first pair of the settings, which the old service's fields are about.
     #[serde(skip)]
     pub first: Option<Symbol>,
-    /// The zone of its market, in which instants are shown.
+    /// The time zone of the first pair's market, in which instants are shown.
     #[serde(skip)]
     pub zone: Tz,
     /// Each pair.
@@ -70,9 +69,9 @@ pub struct ServiceView {
     pub api_key_usage: KeyUsageView,
     /// The keys.
     pub keys: Vec<KeyStatus>,
-    /// What today will have cost.
+    /// What today will have cost in credits.
     pub forecast: Option<ForecastStatus>,
-    /// Our bars of the sessions against the vendor's.
+    /// Our bars compared with the vendor's.
     pub comparisons: ComparisonStatus,
     /// The supervised actors.
     pub actors: Vec<ActorStatus>,
@@ -85,14 +84,14 @@ pub struct ServiceView {
     pub seams: BTreeMap<Symbol, SeamStatus>,
     /// The last verdict on each pair's history.
     pub verdicts: BTreeMap<Symbol, VerdictStatus>,
-    /// Log lines that were lost since the process started.
+    /// Log lines lost since the process started.
     #[serde(skip)]
     pub log_lines_lost: u64,
-    /// Prices of the store that had more than six decimals and were rounded as they were read, since the process started.
+    /// Prices in the store with more than six decimals, rounded when they were read, since the process started.
     pub rounded_reads: u64,
     /// Whether this process has the right to write to the store.
     pub leader: bool,
-    /// Rights to write, the store's first.
+    /// The leases, the store's first.
     pub leases: Vec<LeaseStatus>,
     /// The session of each pair.
     pub sessions: BTreeMap<Symbol, SessionView>,
@@ -105,7 +104,7 @@ impl ServiceView {
         first.or_else(|| self.sessions.values().next())
     }
 
-    /// Whether it is young enough to be believed. One that is not says nothing about now.
+    /// Whether it is young enough to describe the present.
     pub fn fresh(&self) -> bool {
         #[cfg(test)]
         if self.ageless {
@@ -115,7 +114,7 @@ impl ServiceView {
             .is_some_and(|made_at| made_at.elapsed() <= limits::VIEW_FRESH)
     }
 
-    /// The same, saying of itself that it is too old: no pair is safe to trade, and Health does not answer.
+    /// The same view, marked as stale: no pair is safe to trade, and Health does not answer.
     pub fn outdated(&self, now: Timestamp) -> Self {
         let mut view = self.clone();
         for shown in view.symbols.values_mut() {
@@ -157,7 +156,7 @@ impl ServiceView {
         self.conditions.iter().filter(|condition| condition.status)
     }
 
-    /// Whether a part on the way from vendor to clients shows no sign of life.
+    /// Whether a part between vendor and clients shows no sign of life.
     pub fn unresponsive(&self) -> bool {
         self.holding()
             .any(|condition| condition.is(ConditionKind::ActorUnresponsive))
@@ -171,7 +170,7 @@ pub struct StateView {
     pub name: String,
     /// Since when, for people.
     pub since: Option<ZonedInstant>,
-    /// The same for programs.
+    /// The same instant, for programs.
     pub since_us: Option<Timestamp>,
     /// Why.
     pub reason: String,
@@ -195,7 +194,7 @@ pub struct FeedStatus {
     pub state: String,
     /// Since when, for people.
     pub since: Option<ZonedInstant>,
-    /// The same for programs.
+    /// The same instant, for programs.
     pub since_us: Option<Timestamp>,
     /// Connections made since the process started.
     pub connections_total: u64,
@@ -210,54 +209,54 @@ pub struct FeedStatus {
 pub struct Reachable {
     /// Whether the last check reached it.
     pub connected: bool,
-    /// How long that took.
+    /// How long the check took.
     pub response_time_ms: Option<f64>,
 }
 
 /// The machine.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ResourcesView {
-    /// Of all cores.
+    /// Processor time used, over all cores.
     pub cpu_percent: f64,
-    /// Used.
+    /// Memory used.
     pub memory_percent: f64,
-    /// Free.
+    /// Memory free.
     pub memory_available_mb: f64,
-    /// Used, of the file system with our data.
+    /// Space used on the file system with our data.
     pub disk_percent: f64,
-    /// Free there.
+    /// Space free there.
     pub disk_free_gb: f64,
 }
 
 /// The history pipeline, in the old fields.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct L0View {
-    /// The flag is there.
+    /// Whether the flag exists.
     pub ready_signal_exists: bool,
     /// The flag's time.
     pub ready_signal_timestamp: Option<String>,
     /// Age of the newest bar.
     pub data_freshness_hours: Option<f64>,
-    /// Slots present of slots expected.
+    /// The share of expected slots that have a bar.
     pub completeness_percentage: Option<f64>,
-    /// Bars counted.
+    /// How many bars there are.
     pub total_records: u64,
-    /// Less than 24 trading hours old.
+    /// The newest bar is less than 24 trading hours old.
     pub is_fresh: bool,
-    /// At least 95 %.
+    /// At least 95 % of the slots have a bar.
     pub is_complete: bool,
 }
 
 /// The keys, in the old fields.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct KeyUsageView {
-    /// How many there are.
+    /// How many keys there are.
     pub total_keys: u64,
-    /// Which was used last, from 1.
+    /// The key that was used last, from 1.
     pub current_key_index: u64,
     /// Calls today.
     pub total_calls: u64,
-    /// By key: `key_1`, …
+    /// Calls of each key: `key_1`, …
     pub calls_per_key: BTreeMap<String, u64>,
     /// Seconds between two calls on a key.
     pub rate_limit_delay: f64,
@@ -266,21 +265,21 @@ pub struct KeyUsageView {
 /// The service as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overall {
-    /// `active`, `market_closed`, …
+    /// The state's name: `active`, `market_closed`, …
     pub name: String,
     /// Since when.
     pub since: Timestamp,
     /// Why, as a sentence for people.
     pub reason: String,
-    /// Nothing is wrong.
+    /// Whether nothing is wrong.
     pub good: bool,
     /// The pairs whose session runs and whose history passed the gate for it.
     pub verified: Vec<Symbol>,
     /// The time of the good ready flag, while there is one.
     pub flag: Option<Timestamp>,
-    /// The changes of state so far, the newest last; of a long run the newest [`limits::CHANGES_SHOWN`].
+    /// The newest changes of state, at most [`limits::CHANGES_SHOWN`], the newest last.
     pub changes: Vec<Change>,
-    /// How many there were in all.
+    /// How many changes there were in all.
     pub changes_total: usize,
     /// What is not as it should be with this process itself.
     pub conditions: Vec<Condition>,

@@ -1,4 +1,4 @@
-//! A cluster log at the start of a node: a leader meets it, an edge begins with it.
+//! The cluster log at the start of a node: a leader joins it, an edge begins with it.
 
 use super::StartError;
 use crate::actors::tree::LogParts;
@@ -11,7 +11,7 @@ use crate::settings::{Alone, Role, Valid};
 use crate::store::{Store, StoreError};
 use std::time::Duration;
 
-/// The cluster log that the settings name; nothing for a single node.
+/// The cluster log in the settings; `None` for a single node.
 fn log_of(settings: &Valid) -> Result<Option<Carrier>, StartError> {
     let url = settings
         .cache
@@ -24,19 +24,19 @@ fn log_of(settings: &Valid) -> Result<Option<Carrier>, StartError> {
     Ok(log.map(Carrier::Redis))
 }
 
-/// What a leader takes over from the one before.
+/// What a leader inherits from the leader before.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    /// The holder's id of the one before; nothing where this ledger's folder led last, or nobody did.
+    /// The former leader's holder id; `None` if this ledger's folder led last, or no node did.
     pub(super) from: Option<String>,
-    /// Why nothing shows that all that he told is here.
+    /// Why it is not certain that everything that the former leader published is here.
     pub(super) unproven: Option<String>,
-    /// What he said last of himself.
+    /// The former leader's last news.
     pub(super) said: Option<LeaderNews>,
 }
 
-/// Fences the cluster log with the new term, and follows it to its end: what the leader before told is all there, and nothing of
-/// him comes any more. Afterwards the ledger in the folder is that of the cluster log, if it can be.
+/// Fences the cluster log with the new term, and follows it to its end: it then has everything that the former leader published, and takes
+/// nothing more from that leader. Afterwards the ledger in the folder is that of the cluster log, if that is possible.
 pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Result<Inherited, StartError> {
     let succession = store.succession();
     let Some(from) = succession.from.clone().filter(|from| from != own) else {
@@ -69,7 +69,7 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
     })
 }
 
-/// Takes what the cluster log has. Says why the ledger does not end where the cluster log does, if it does not.
+/// Follows the cluster log to its end. Returns why the ledger does not end where the cluster log does, if it does not.
 async fn follow_to_end(settings: &Valid) -> Result<Option<String>, StartError> {
     let (mut ledger, carrier) = match begin_edge(settings).await {
         Ok(begun) => begun,
@@ -118,11 +118,12 @@ async fn follow_to_end(settings: &Valid) -> Result<Option<String>, StartError> {
     })
 }
 
-/// Has the ledger's parcels continue the cluster log. A log that has more of this ledger than the ledger itself is a doubt, as a
-/// store is; one of another ledger is continued by a chain of its own. One that does not answer now is looked at as soon as it does.
+/// Makes the ledger's parcels continue the cluster log. A cluster log that has more of this ledger than the ledger itself makes new epochs
+/// necessary, as such a store does; behind that of another ledger this ledger begins a chain of its own. A cluster log that does not answer
+/// now is filled when it does.
 ///
-/// What the cluster log does not have yet is told only when it has it. Says beside the lease that this process leads; `provable`:
-/// as far as its ledger goes, the cluster log may have all that was told.
+/// Events that the cluster log lacks are published only when it has them. Records beside the lease that this process leads; `provable`: as
+/// far as this ledger goes, the cluster log may have everything that was published.
 pub(super) async fn meet(
     settings: &Valid,
     ledger: &mut Ledger,

@@ -1,5 +1,5 @@
-//! Why a service ends, and what its stop writes. Bars close by the clock as long as anything is decided, so the commit queue is closed first: then the
-//! ledger has a last event, which its readers can reach.
+//! Why a service ends, and what its stop writes. Bars close by the clock as long as the pipeline decides, so the commit queue is closed
+//! first: then the ledger has a last event, which its readers can reach.
 
 use super::App;
 use crate::actors::core::CommitQueue;
@@ -19,13 +19,13 @@ use tokio::sync::watch;
 /// Why the service should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// A signal, or the time that was given.
+    /// A signal, the drain that an operator requested, or the end of the given time.
     Asked,
-    /// There is nothing more to come.
+    /// There is nothing more to do: the demo is over.
     Over,
-    /// A standby has the lease: it goes on as the leader.
+    /// A standby has the lease, and goes on as the leader.
     Leased,
-    /// It cannot go on.
+    /// The service cannot go on.
     Failed(Exit),
 }
 
@@ -35,13 +35,13 @@ pub(super) struct Writing {
     pub(super) commit_queue: CommitQueue,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) latest: watch::Receiver<LatestView>,
-    /// Nothing on an edge, which writes to no store.
+    /// `None` on an edge, which writes to no store.
     pub(super) writer: Option<Recipient<Flush>>,
     pub(super) store: watch::Receiver<ReaderView>,
 }
 
 impl Writing {
-    /// Closes the commit queue, and waits until its entries are written and published. Returns how many could not be.
+    /// Closes the commit queue, and waits until its entries are written and published. Returns how many could not be written.
     pub(super) async fn ledger_ends(&self) -> usize {
         self.commit_queue.close();
         drop(tokio::time::timeout(limits::STOP_WRITING, self.commit_queue.wait_until_empty()).await);
@@ -55,8 +55,8 @@ impl Writing {
         left
     }
 
-    /// Waits a moment until the cluster log has all of the ledger: what it does not have is told to nobody, and its bars are
-    /// requested by whoever leads next.
+    /// Waits a moment until the cluster log has all of the ledger: events that it lacks are sent to no client, and the next leader requests
+    /// their bars.
     pub(super) async fn logged(&self) {
         let head = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).head();
         let mut latest = self.latest.clone();
@@ -66,8 +66,7 @@ impl Writing {
         }
     }
 
-    /// Waits until the Writer, the last reader, reaches the end of the ledger. Returns how many events the next start has to
-    /// write.
+    /// Waits until the Writer reaches the end of the ledger. Returns how many events the next start has to write.
     pub(super) async fn stored(&self) -> u64 {
         let Some(writer) = &self.writer else { return 0 };
         let head = self.latest.borrow().head.0;
@@ -87,8 +86,8 @@ impl Writing {
         left
     }
 
-    /// Empties the ledger's write-ahead log, so that its files alone are complete. A write-ahead log that is not emptied loses
-    /// nothing: the next start reads it.
+    /// Empties the ledger's write-ahead log, so that its files alone are complete. A write-ahead log that is not emptied loses nothing: the
+    /// next start reads it.
     pub(super) async fn ledger_rests(&self) {
         let ledger = Arc::clone(&self.ledger);
         let emptied =
@@ -105,7 +104,8 @@ impl Writing {
     }
 }
 
-/// Waits for a reason to end while `beside` goes on: a signal, the time given, the end of what there is, or a failure.
+/// Waits until the service should end, while `beside` runs: a signal, the end of `run_for`, of `over` or of `beside`, the lease of a
+/// standby, or a failure.
 ///
 /// # Errors
 /// When the system gives no signal handler.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     impl Stage {
-        /// Decides something, as the clock makes a service do at any time, and waits until the Recorder has seen it.
+        /// Decides some entries, as the clock makes a service do at any time, and waits until the Recorder was sent `Handed`.
         async fn decide(&mut self, moves: &[u8]) {
             self.writing.commit_queue.push_all(&mut self.story.entries_for(moves));
             self.recorder.send(Handed).await.unwrap();

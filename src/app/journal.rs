@@ -5,7 +5,7 @@ use crate::domain::status::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::settings::Valid;
 
-/// A journal that holds the entries of this start; `from`: the holder whose lease it took over.
+/// The journal with the entries of this start; `from`: the holder whose lease it took over.
 pub(super) fn at_start(
     settings: &Valid,
     ledger: &Ledger,

@@ -1,4 +1,4 @@
-//! The lease of a process that starts: taken, waited for, or refused.
+//! The lease of a starting process: taken, waited for, or refused.
 
 use super::StartError;
 use crate::clock::Stopwatch;
@@ -8,7 +8,7 @@ use crate::store::{Disposition, Store, StoreError};
 use std::future::Future;
 use std::pin::pin;
 
-/// Retries until the lease is granted, or its holder is seen to renew it. The lease of a dead holder is waited for until it
+/// Retries until the lease is granted, or until its holder renews it, which is an error. The lease of a dead holder is waited for until it
 /// runs out.
 pub(super) async fn take<E>(
     place: Place,
@@ -33,10 +33,10 @@ pub(super) async fn take<E>(
     }
 }
 
-/// The store's lease, for this holder. A server that does not answer is asked again by the LeaseKeeper.
+/// Takes the store's lease for this holder. A server that does not answer is asked again by the LeaseKeeper.
 ///
 /// # Errors
-/// [`StoreError::AnotherWriter`], or what a person must mend.
+/// [`StoreError::AnotherWriter`], or an error that only a person can mend.
 pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError> {
     store.claim(by);
     let ask = async || match store.renew_lease().await {
@@ -44,17 +44,17 @@ pub(super) async fn of_store(store: &Store, by: Holder) -> Result<(), StoreError
             store.migrate_schema().await?; // before there is a row for it
             store.renew_lease().await
         }
-        // Another process takes it at this moment, or gives it back.
+        // Another process takes the lease at this moment, or gives it back.
         Err(error) if error.disposition() == Disposition::Again => store.renew_lease().await,
         answer => answer,
     };
     Ok(take(store.place(), ask).await??)
 }
 
-/// Starts a leader, and renews its lease meanwhile.
+/// Runs the start of a leader, and renews its lease meanwhile.
 ///
 /// # Errors
-/// As `start`; [`StoreError::AnotherWriter`] when another has taken the lease.
+/// Those of `start`; [`StoreError::AnotherWriter`] when another process has taken the lease.
 pub(super) async fn keep_while<T>(
     store: &Store,
     start: impl Future<Output = Result<T, StartError>>,
@@ -81,14 +81,14 @@ pub(super) async fn keep_while<T>(
     }
 }
 
-/// Runs work that changes a store under its lease, and gives the lease back. A database without the lease's table has no holder.
+/// Runs work that changes a store under its lease, and gives the lease back. A database without the table of leases has no holder.
 ///
 /// # Errors
-/// [`StoreError::AnotherWriter`] before the work is begun; [`StoreError`] when the lease cannot be asked for.
+/// [`StoreError::AnotherWriter`] before the work begins; [`StoreError`] when the lease cannot be requested.
 pub async fn while_leased<T>(store: &Store, by: Holder, work: impl Future<Output = T>) -> Result<T, StoreError> {
     store.claim(by);
     let ask = async || match store.renew_lease().await {
-        // No table, or one of an earlier version, whose service may run.
+        // There is no table, or one of an earlier version, whose service may be running.
         Err(StoreError::WrongTables(_)) => Ok(store.lease_holder().await?.map_or(Answer::Granted(0), Answer::Held)),
         answer => answer,
     };

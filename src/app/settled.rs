@@ -1,4 +1,4 @@
-//! What the settings say, as the parts take it.
+//! The settings in the form in which the parts take them.
 
 use super::StartError;
 use crate::actors::vendor::{self, FeedSettings, RootsError};
@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A pair's calendar, which people may correct while the service runs.
+/// A pair's calendar, which may be corrected while the service runs.
 pub(crate) type Followed = (Symbol, Arc<watch::Sender<Calendar>>);
 
 pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
@@ -29,7 +29,7 @@ pub(crate) fn calendars(settings: &Valid) -> Result<Vec<Followed>, StartError> {
     Ok(followed.collect())
 }
 
-/// The pairs; the base interval stands first.
+/// The pairs' rules; the base interval comes first.
 pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<PairRules> {
     let mut intervals = settings.market.intervals.clone();
     intervals.sort_by_key(|interval| *interval != Interval::M5);
@@ -46,7 +46,7 @@ pub(crate) fn markets(settings: &Valid, calendars: &[Followed]) -> Vec<PairRules
         .collect()
 }
 
-/// A calendar as it was corrected last.
+/// A calendar with its latest correction.
 #[derive(Debug)]
 struct Corrected(watch::Receiver<Calendar>);
 
@@ -73,7 +73,7 @@ impl Sessions for Corrected {
     }
 }
 
-/// Where the prepared history lies.
+/// The table that holds the prepared history.
 pub(crate) fn l0_table(settings: &Valid) -> Result<L0Table, StartError> {
     let L0 {
         table,
@@ -91,7 +91,7 @@ pub(super) fn policy(settings: &Valid) -> WaitPolicy {
     }
 }
 
-/// Whom to trust at the vendor's addresses.
+/// The authorities that are trusted for the vendor's addresses.
 pub(crate) fn upstream_tls(settings: &Valid) -> Result<Arc<rustls::ClientConfig>, RootsError> {
     let further = match &settings.upstream.ca_file {
         Some(file) => vendor::roots(file)?,
@@ -169,7 +169,7 @@ mod tests {
             self.pipeline.advance(at(to), &mut self.told);
         }
 
-        /// Sessions that opened and closed, with when; and how many bars are missing.
+        /// The sessions that opened and closed, with their instants, and how many bars are missing.
         fn lived(&self) -> (Vec<String>, u32) {
             let (mut turns, mut missing) = (Vec::new(), std::collections::BTreeMap::new());
             for entry in &self.told {

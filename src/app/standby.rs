@@ -1,4 +1,4 @@
-//! The turns of an ingest: it leads with the lease of the database, and stands by while another has it.
+//! How an ingest takes turns: it leads while it has the database's lease, and stands by while another process has it.
 //!
 //! ```text
 //!  start ── lease free ──► leads ── SIGTERM: the cluster log has all, the lease is given back ──► ends
@@ -17,7 +17,7 @@ use crate::store::{Postgres, Store, StoreError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Starts an ingest: as the leader where it has the lease, else as a standby.
+/// Starts an ingest: as the leader if it has the lease, else as a standby.
 pub(super) async fn start(
     settings: Valid,
     clock: Clock,
@@ -40,7 +40,7 @@ pub(super) async fn start(
                     error = problem,
                     "there is nothing to follow yet: this standby serves nobody, and asks for the lease"
                 );
-                // Whatever comes first: the lease, or something to follow.
+                // Whichever comes first: the lease, or a log to follow.
                 let leased = tokio::time::timeout(limits::LOG_START, until_leased(&store)).await;
                 if leased.is_ok() {
                     return App::lead(settings, clock, taps, Some(store)).await;
@@ -51,7 +51,7 @@ pub(super) async fn start(
     }
 }
 
-/// The database, asked for the lease in the name of the ledger's folder.
+/// The database; its lease is requested in the name of the ledger's folder.
 fn open(settings: &Valid) -> Result<Store, StartError> {
     let Some(url) = &settings.store.database_url else {
         let problem = StoreError::BadUrl("DATABASE_URL is empty, and an ingest leads by a lease in it".to_owned());
@@ -63,7 +63,7 @@ fn open(settings: &Valid) -> Result<Store, StartError> {
     Ok(store)
 }
 
-/// What the log of this process says of a database that does not say who leads: each new sentence, and again while it lasts.
+/// Logs that the database does not say who leads: each new error, and again while it lasts.
 #[derive(Default)]
 struct LeaseTrouble(Option<(String, Stopwatch)>);
 
@@ -78,7 +78,7 @@ impl LeaseTrouble {
     }
 }
 
-/// Waits until the database says who leads. Without that nobody knows whose the next number is.
+/// Waits until the database says who leads. Without that, no node knows who assigns the next number.
 async fn turn(store: &Store) -> Result<Answer, StoreError> {
     let mut trouble = LeaseTrouble::default();
     loop {
@@ -101,8 +101,8 @@ async fn ask(store: &Store) -> Result<Answer, StoreError> {
     }
 }
 
-/// Waits until this process has the lease. What only a person can mend does not end a standby, which serves clients: it is said again
-/// while it lasts.
+/// Waits until this process has the lease. An error that only a person can mend does not end a standby, which serves clients: it is logged
+/// again while it lasts.
 pub(super) async fn until_leased(store: &Store) {
     let mut trouble = LeaseTrouble::default();
     loop {

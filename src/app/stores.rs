@@ -11,10 +11,10 @@ use crate::limits;
 use crate::settings::Valid;
 use crate::store::{Disposition, Postgres, Sqlite, Store, StoreError, Weight};
 
-/// The store that the settings name, its tables up to date. A server that is down may come later: the ledger keeps what it
-/// will get. What only a person can mend ends the start, also tables of others that would be filled or read wrongly.
+/// The store in the settings, with its tables up to date. A server that is down may come later: the ledger keeps the events for it. An
+/// error that only a person can mend ends the start, also foreign tables that would be filled or read wrongly.
 ///
-/// `leased`: the one whose lease this process has already.
+/// `leased`: the store whose lease this process has already.
 pub(super) async fn open_store(
     settings: &Valid,
     history: &L0Table,
@@ -63,7 +63,7 @@ pub(super) async fn open_store(
     }
 }
 
-/// The store that an edge reads history from; it writes nothing there, so a read replica will do.
+/// The store that an edge reads history from. It writes nothing there, so a read replica will do.
 pub(super) fn open_to_read(settings: &Valid) -> Result<Store, StoreError> {
     match &settings.store.database_url {
         Some(url) => Ok(Store::Postgres(Postgres::new(url, settings.store.pool)?)),
@@ -71,15 +71,15 @@ pub(super) fn open_to_read(settings: &Valid) -> Result<Store, StoreError> {
     }
 }
 
-/// What only a person can mend, and another candela that writes.
+/// Whether an error ends the start: only a person can mend it, or another candela writes.
 pub(super) fn ends_start(error: &StoreError) -> bool {
     error.disposition() == Disposition::Fatal
         || matches!(error, StoreError::AnotherWriter(_))
         || exit_of_store(error) == Exit::Settings
 }
 
-/// Begins new epochs when the store has events beyond the end of the ledger, which is then an older copy: their numbers are
-/// not reused. A store that does not answer now is checked by the Writer as soon as it does.
+/// Begins new epochs when the store has events beyond the end of the ledger, which is then an older copy: the events' numbers are not used
+/// again. A store that does not answer now is checked by the Writer as soon as it does.
 pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(), LedgerError> {
     let asked = store.reader_position(writer::READER, ledger.reader().lineage());
     match tokio::time::timeout(limits::POSTGRES_START, asked).await {
@@ -88,8 +88,8 @@ pub(super) async fn look_ahead(ledger: &mut Ledger, store: &Store) -> Result<(),
     }
 }
 
-/// The cache that the settings name. One that another candela writes to ends the start; one that is down may come later.
-/// `from`: who had the lease of the database before, and so may still have that of Redis.
+/// The cache in the settings. One that another candela writes to ends the start; one that is down may come later. `from`: who had the lease
+/// of the database before, and so may still have that of Redis.
 pub(super) async fn open_cache(settings: &Valid, by: &Holder, from: Option<&str>) -> Result<Cache, CacheError> {
     let Some(url) = &settings.cache.redis_url else {
         return Ok(Cache::Memory(Memory::default()));

@@ -1,4 +1,4 @@
-//! The parts of `/status`, each as it is shown. Instants have the offset of the first pair's market.
+//! The parts of `/status`, as they are shown. Instants have the offset of the first pair's market.
 
 use crate::domain::followers::ReaderView;
 use crate::domain::followers::lease::{Holder, Place, Standing};
@@ -17,13 +17,13 @@ pub struct ActorStatus {
     pub name: String,
     /// Whether it runs, waits to be restarted, or is parked.
     pub standing: ActorStanding,
-    /// It runs, and its pulse is not stale.
+    /// Whether it runs and its pulse is not stale.
     pub alive: bool,
     /// Restarts since the process started.
     pub restarts: u32,
     /// The cause of the last failure.
     pub last_cause: Option<String>,
-    /// How many messages its mailbox holds at the most.
+    /// The capacity of its mailbox, in messages.
     pub mailbox: usize,
     /// Real milliseconds since it last showed that it handles its messages.
     pub pulse_age_ms: u64,
@@ -35,7 +35,7 @@ pub struct ActorStatus {
 pub enum ActorStanding {
     /// Running.
     Alive,
-    /// Failed; sleeps in its back-off before it is restarted.
+    /// Failed, and in back-off before it is restarted.
     Restarting,
     /// Out of budget: its address is valid, its mailbox fills and then answers `Full`.
     Parked,
@@ -52,25 +52,25 @@ pub struct ReaderStatus {
     pub position: u64,
     /// Events between it and the end of the ledger.
     pub distance: u64,
-    /// Market milliseconds for which the first of them has waited.
+    /// Market milliseconds that the first of them has waited.
     pub age_ms: u64,
     /// Events that were refused and set aside since the process started.
     pub rejected_total: u64,
-    /// What is wrong with where it writes to.
+    /// The problem of the sink that it writes to, if any.
     pub trouble: Option<ReaderTrouble>,
 }
 
-/// What is wrong with where a reader writes to.
+/// The problem of a reader's sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReaderTrouble {
     /// Since when.
     pub since: ZonedInstant,
-    /// What was said last.
+    /// The last error.
     pub message: String,
 }
 
 impl ReaderStatus {
-    /// What the reader of that name shows.
+    /// The status of the reader with that name.
     pub fn new(name: &'static str, reader: &ReaderView, now: Timestamp, zone: Tz) -> Self {
         let waited = reader.waiting_since.map_or(0, |at| now.since(at).as_millis());
         let trouble = reader.trouble.as_ref().map(|(since, message)| ReaderTrouble {
@@ -89,16 +89,16 @@ impl ReaderStatus {
     }
 }
 
-/// An API key: its last four characters at the most.
+/// An API key: at most its last four characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyStatus {
-    /// Its place, and the end of its text: `G1_1 …a91f`.
+    /// Its place in the settings, and the end of its text: `G1_1 …a91f`.
     pub id: String,
-    /// `G1`.
+    /// Its group: `G1`.
     pub group: String,
     /// Until when it may not be used.
     pub until: Option<ZonedInstant>,
-    /// What it may do, and what it has cost.
+    /// Its state, and the credits used.
     #[serde(flatten)]
     pub key: KeyView,
 }
@@ -122,15 +122,15 @@ pub struct ForecastStatus {
     pub at: ZonedInstant,
     /// Used so far.
     pub used: u32,
-    /// Used when the session closes.
+    /// What will have been used when the session closes.
     pub expected: u32,
-    /// What all usable keys have in a day.
+    /// The credits of all usable keys in a day.
     pub available: u32,
-    /// Whether that suffices.
+    /// Whether they suffice.
     pub fits: bool,
     /// The pairs that are polled now.
     pub polled: Vec<Symbol>,
-    /// Between two rounds of polling.
+    /// The interval between rounds of polling.
     pub every_seconds: Option<f64>,
 }
 
@@ -139,28 +139,28 @@ pub struct ForecastStatus {
 pub struct ComparisonStatus {
     /// How many were compared.
     pub bars: u64,
-    /// How many of them tell something else.
+    /// How many of them differ.
     pub mismatched: u64,
-    /// The same of each pair.
+    /// The same for each pair.
     pub pairs: BTreeMap<Symbol, PairCounts>,
 }
 
-/// A right to write.
+/// A lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeaseStatus {
     /// `database`, `store_file` or `redis`.
     pub place: &'static str,
     /// `unknown`, `held`, `contested` or `lost`.
     pub state: &'static str,
-    /// A number that rises with each holder, while it is ours.
+    /// The term, which rises with each holder; only while this process holds the lease.
     pub term: Option<i64>,
-    /// Who else has it.
+    /// The other holder.
     pub held_by: Option<HolderStatus>,
     /// Why the last request was not answered.
     pub trouble: Option<String>,
 }
 
-/// Who has a right to write.
+/// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HolderStatus {
     /// The machine.
@@ -172,7 +172,7 @@ pub struct HolderStatus {
 }
 
 impl LeaseStatus {
-    /// How the lease on a place stands, and the error when the server did not answer.
+    /// The state of the lease on `place`; `trouble`: the error when the server did not answer.
     pub fn new(place: Place, standing: &Standing, trouble: Option<&str>, zone: Tz) -> Self {
         let (state, term, by) = match standing {
             Standing::Unknown => ("unknown", None, None),
@@ -202,20 +202,20 @@ pub struct SeamStatus {
     pub last_history_bar: Option<ZonedInstant>,
     /// The first bar made of live prices.
     pub first_live_bar: ZonedInstant,
-    /// Bars between them that candela has.
+    /// Bars between them that candela has itself.
     pub ours: usize,
-    /// Expected bars between them that nobody has.
+    /// Expected bars between them that neither has.
     pub missing: usize,
     /// Bars that both have.
     pub overlapping: usize,
-    /// Of them, those whose prices differ.
+    /// Those of them whose prices differ.
     pub differing: usize,
     /// Some of those, newest first.
     pub examples: Vec<String>,
 }
 
 impl SeamStatus {
-    /// The seam as it is read in `zone`.
+    /// The seam, shown in `zone`.
     pub fn new(seam: &Seam, zone: Tz) -> Self {
         Self {
             last_history_bar: seam.last_history_bar.map(|at| ZonedInstant::new(at, zone)),
@@ -234,7 +234,7 @@ impl SeamStatus {
 pub struct VerdictStatus {
     /// When it was made.
     pub at: ZonedInstant,
-    /// The flag that asked for it.
+    /// The flag that the check was for.
     pub flag: Option<FlagStatus>,
     /// The newest bar.
     pub newest: Option<ZonedInstant>,
@@ -246,15 +246,15 @@ pub struct VerdictStatus {
 /// A ready flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FlagStatus {
-    /// When L0 says it was ready.
+    /// The time that L0 wrote as that of its completion.
     pub at: ZonedInstant,
-    /// What the file says beyond that.
+    /// The other fields of the file.
     #[serde(flatten)]
     pub manifest: Manifest,
 }
 
 impl VerdictStatus {
-    /// The verdict as it is read in `zone`.
+    /// The verdict, shown in `zone`.
     pub fn new(verdict: &Verdict, zone: Tz) -> Self {
         let flag = verdict.flag.as_ref().map(|flag| FlagStatus {
             at: ZonedInstant::new(flag.at, zone),
