@@ -28,6 +28,7 @@ project=${CANDELA_PROJECT:-candela}
 port=${CANDELA_PORT:-8080}
 build=1
 [ -z "${CANDELA_IMAGE:-}" ] || build=0
+demo_image=${CANDELA_IMAGE:-candela:demo}
 export CANDELA_IMAGE=${CANDELA_IMAGE:-candela:latest}
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 CANDELA_COMMIT=${CANDELA_COMMIT:-$(git -C "$root" rev-parse HEAD 2>/dev/null || true)}
@@ -121,10 +122,10 @@ validate() {
     say "everything is there: deploy/deploy.sh deploy-compose starts candela"
 }
 
-build_image() {
+build_image() { # build_image NAME PROFILE
     [ "$build" = 1 ] || return 0
-    docker build -f "$here/Dockerfile" -t "$CANDELA_IMAGE" --target "${CANDELA_TARGET:-distroless}" \
-        --build-arg COMMIT="$CANDELA_COMMIT" "$root"
+    docker build -f "$here/Dockerfile" -t "$1" --target "${CANDELA_TARGET:-distroless}" \
+        --build-arg PROFILE="$2" --build-arg COMMIT="$CANDELA_COMMIT" "$root"
 }
 
 wait_until_served() { # wait_until_served CONTAINER: or until it waits for what only others can bring
@@ -158,7 +159,7 @@ deploy_compose() {
     needs_docker
     needs_secrets
     stop_if_lacking
-    build_image
+    build_image "$CANDELA_IMAGE" dist
     compose ${profiles[@]+"${profiles[@]}"} up -d --no-build
     if [ "${CANDELA_WAIT:-}" = 0 ]; then return; fi
     wait_until_served "$(running)"
@@ -168,7 +169,7 @@ deploy_ha() {
     needs_docker
     needs_secrets
     stop_if_lacking
-    build_image
+    build_image "$CANDELA_IMAGE" dist
     compose --profile ha up -d --no-build proxy
     if [ "${CANDELA_WAIT:-}" = 0 ]; then return; fi
     wait_until_served "$(running)"
@@ -190,7 +191,7 @@ deploy_standalone() {
     needs_docker
     needs_secrets
     stop_if_lacking
-    build_image
+    build_image "$CANDELA_IMAGE" dist
     local group mounts=()
     for group in g1 g2; do
         mounts+=(-v "$secrets/twelvedata_keys_$group:/run/secrets/twelvedata_keys_$group:ro"
@@ -205,8 +206,8 @@ deploy_standalone() {
 demo() {
     needs_docker
     stop_if_lacking
-    build_image
-    run_alone demo -e CANDELA__SERVER__ALLOW_OPEN=true "$CANDELA_IMAGE" demo --bind 0.0.0.0
+    build_image "$demo_image" release # without link-time optimisation: built sooner
+    run_alone demo -e CANDELA__SERVER__ALLOW_OPEN=true "$demo_image" demo --bind 0.0.0.0
 }
 
 logs() {
