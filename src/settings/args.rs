@@ -1,4 +1,4 @@
-//! The flags by which any command that reads settings takes them.
+//! The command-line flags that give settings; every command that reads settings has them.
 
 use crate::settings::Sources;
 use clap::Args;
@@ -23,7 +23,7 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// All sources of this process.
+    /// The sources of this process's settings.
     pub fn to_sources(&self) -> Sources {
         let mut flags: Vec<(String, String, String)> = Vec::new();
         for (name, value) in &self.set {

@@ -1,14 +1,14 @@
-//! Section `cluster`: what this node is where there is more than one machine.
+//! Section `cluster`: the role of this node where there is more than one machine.
 
 use crate::limits;
 use crate::settings::{Valid, reader::Reader};
 
-/// What a node does.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Everything, alone.
     All,
-    /// Hears the vendor, decides, writes, and publishes its ledger on the cluster log; serves clients as well.
+    /// Is connected to the vendor, decides, writes, and publishes its ledger to the cluster log; serves clients as well.
     Ingest,
     /// Follows the cluster log and serves clients.
     Edge,
@@ -19,16 +19,16 @@ pub enum Role {
 pub enum Alone {
     /// It continues for its own clients, and reports that.
     Tell,
-    /// It tells nothing that the cluster log does not have.
+    /// It publishes nothing that the cluster log does not have.
     Hold,
 }
 
-/// What this node is.
+/// The role of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cluster {
-    /// What it does.
+    /// The role.
     pub role: Role,
-    /// What it does while the cluster log is away.
+    /// What it does while the cluster log takes nothing.
     pub alone: Alone,
     /// Parcels that the cluster log keeps.
     pub log_entries: u64,
@@ -57,7 +57,7 @@ pub(super) fn read(reader: &mut Reader) -> Cluster {
     }
 }
 
-/// What a role cannot do without, and does not have: the setting, and what to do.
+/// Settings that the role requires and that are missing, each with its remedy.
 pub fn missing_settings(settings: &Valid) -> Vec<(&'static str, &'static str)> {
     let mut lacking = Vec::new();
     let role = settings.cluster.role;

@@ -1,4 +1,4 @@
-//! The example file and the settings guide, rendered from the same words that the code reads settings by.
+//! Renders the example file and the settings guide from the declarations that the code reads settings by.
 
 use crate::settings::{
     OLD_NAMES,

@@ -1,5 +1,5 @@
-//! Secrets that stand in files: `DATABASE_URL_FILE=/run/secrets/database_url` of containers, and the credentials of systemd, which
-//! names a folder in `CREDENTIALS_DIRECTORY`. Each becomes the variable it stands for, before anything else reads the environment.
+//! Secrets in files: `DATABASE_URL_FILE=/run/secrets/database_url` of containers, and the credentials of systemd, which names a folder in
+//! `CREDENTIALS_DIRECTORY`. Each becomes the variable that it stands for before any other code reads the environment.
 
 use crate::limits;
 use crate::settings::Problem;
@@ -8,16 +8,16 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-/// What a variable's name ends with when its value is the path of the file that holds it.
+/// The end of a variable's name when its value is the path of a file with the secret.
 const SUFFIX: &str = "_FILE";
 
-/// The folder with credentials that systemd hands over (`LoadCredential=`).
+/// The variable that names systemd's folder of credentials (`LoadCredential=`).
 const FOLDER: &str = "CREDENTIALS_DIRECTORY";
 
-/// What systemd puts before the names of a folder's files: `LoadCredential=candela:/etc/candela/credentials`.
+/// The prefix that systemd puts before the names of a folder's files: `LoadCredential=candela:/etc/candela/credentials`.
 const OURS: &str = "candela";
 
-/// Variables that hold secrets and so may stand in files. Others end in `_FILE` because they name a file for good.
+/// Variables with secrets, which may therefore be in files. Other names that end in `_FILE` are settings that name a file.
 const SECRETS: [&str; 6] = [
     "DATABASE_URL",
     "REDIS_URL",
@@ -27,17 +27,17 @@ const SECRETS: [&str; 6] = [
     "CANDELA__UPSTREAM__KEYS_G2",
 ];
 
-/// The environment with the values that stood in files.
+/// The environment, with the values of secrets from files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
     /// Names and values.
     pub(super) all: Vec<(String, String)>,
-    /// Where those came from that stood in files.
+    /// The origin of each value that came from a file.
     files: BTreeMap<String, String>,
 }
 
 impl Variables {
-    /// Where the variable's value came from, as people know it.
+    /// The origin of a variable's value, for people.
     pub(super) fn origin_of(&self, name: &str) -> String {
         let in_file = self.files.get(name).cloned();
         in_file.unwrap_or_else(|| format!("environment variable {name}"))
@@ -53,7 +53,7 @@ pub(super) fn is_secret(name: &str) -> bool {
             .any(|stem| name.starts_with(stem))
 }
 
-/// Reads the files. A variable beats a file of systemd's; a variable beside its own `_FILE` is a contradiction.
+/// Reads the files. A variable overrides a file of systemd's; a variable together with its own `_FILE` is a contradiction.
 pub(super) fn resolve(given: &[(String, String)], problems: &mut Vec<Problem>) -> Variables {
     let mut variables = Variables::default();
     let mut folder = None;
@@ -98,7 +98,7 @@ impl Variables {
         }
     }
 
-    /// Credentials whose names are those of secrets; systemd may hand over others, which are not ours.
+    /// Adds the credentials that have names of secrets; systemd may provide others, which are not ours.
     fn add_credentials(&mut self, folder: &Path, problems: &mut Vec<Problem>) {
         let Ok(entries) = std::fs::read_dir(folder) else {
             let message = "cannot be listed: it should hold the credentials that the unit loads";
@@ -127,7 +127,7 @@ impl Variables {
     }
 }
 
-/// A file's text without the blanks around it. Of a list of keys each line is one.
+/// A file's text, trimmed. In a list of keys each line is a key.
 fn read(path: &Path, name: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let limit = limits::SECRET_FILE_BYTES;

@@ -1,13 +1,13 @@
-//! The vendor's API keys: from the settings, or from the variables that the old services used, in all their spellings.
+//! The vendor's API keys: from the settings, or from the variables of the old services, in all their spellings.
 
 use crate::settings::{Problem, reader::Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
-/// Keys a group may have.
+/// The most keys in a group.
 const PER_GROUP: u8 = 8;
 
-/// What to do without a key.
+/// The error when there is no key.
 pub const NO_KEY: &str = "there is no API key: put one of your TwelveData account in TWELVEDATA_API_KEY_G1_1, or try \
                           `candela demo`, which needs none";
 
@@ -29,7 +29,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// One API key. Shown as `G1_3`; its text is a secret.
+/// One API key. Displayed as `G1_3`; its text is a secret.
 #[derive(Debug, Clone)]
 pub struct Key {
     /// Its group.
@@ -38,7 +38,7 @@ pub struct Key {
     pub number: u8,
     /// Its text.
     pub secret: SecretString,
-    /// Where it came from.
+    /// Its origin.
     origin: String,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The settings' own lists win over the variables; of the variables the grouped spellings win over the numbered ones.
+/// Lists in the settings override the variables; among the variables, the grouped spellings override the numbered ones.
 pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Vec<Key> {
     let mut keys = Vec::new();
     let lists = [
@@ -125,7 +125,7 @@ fn numbered_keys(environment: &[(String, String)]) -> Vec<Key> {
     keys
 }
 
-/// What is wrong with the name of a variable that is meant to hold a key and is not read.
+/// Why a variable whose name looks like that of a key is not read.
 fn key_name_problem(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let (ours, rest) = match upper.strip_prefix("TWELVEDATA_API_KEY") {
@@ -153,7 +153,7 @@ fn key_name_problem(name: &str) -> Option<String> {
     ))
 }
 
-/// The key in the first of the variables that is set to something.
+/// The key in the first of the variables that is not empty.
 fn first_given(environment: &[(String, String)], names: &[String], group: Group, number: u8) -> Option<Key> {
     names.iter().find_map(|name| {
         let (_, value) = environment
@@ -196,7 +196,7 @@ fn find_problems(keys: &[Key]) -> Vec<Problem> {
     found
 }
 
-/// What templates put where a key belongs.
+/// Whether a key is a placeholder from a template.
 fn is_placeholder(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let words = [

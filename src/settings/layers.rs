@@ -1,7 +1,7 @@
-//! Where settings come from, and in which order: defaults < file < environment < flags.
+//! The sources of settings, and their order: defaults < file < environment < flags.
 //!
-//! Every source becomes one flat table, by dotted name; a higher layer replaces what a lower one said. The environment also knows
-//! the names of the service that candela replaces.
+//! Every source becomes one flat table, by dotted name; a higher layer replaces the value of a lower one. The environment also has the
+//! names of the service that candela replaces.
 
 use crate::domain::model::Symbol;
 use crate::settings::{Problem, files::Variables};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
-/// Names of the service that this one replaces, and the settings they are.
+/// Names of the service that candela replaces, and the settings that they stand for.
 pub const OLD_NAMES: [(&str, &str); 10] = [
     ("DATABASE_URL", "store.database_url"),
     ("REDIS_URL", "cache.redis_url"),
@@ -23,25 +23,25 @@ pub const OLD_NAMES: [(&str, &str); 10] = [
     ("SSL_KEY_PATH", "server.tls_key"),
 ];
 
-/// Every setting has this name in the environment: the prefix, section and name, joined by two underscores.
+/// The prefix of every setting's name in the environment: prefix, section and name are joined by two underscores.
 const PREFIX: &str = "CANDELA__";
 
-/// The file that is read where there is one and no other is named.
+/// The file that is read if it exists and no other is named.
 const USUAL_FILE: &str = "candela.toml";
 
-/// What settings are loaded from.
+/// The sources that settings are loaded from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// A file that must exist; without it `candela.toml` of the working folder, if there is one.
+    /// A file that must exist; without it `candela.toml` in the working folder, if it exists.
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: Vec<(String, String)>,
-    /// Settings given on the command line: name, value, and the flag as people know it.
+    /// Settings given on the command line: name, value, and the flag, for messages.
     pub flags: Vec<(String, String, String)>,
 }
 
 impl Sources {
-    /// This process's environment, with what the command line said.
+    /// This process's environment, with the file and the flags of the command line.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
         Self {
             file,
@@ -53,12 +53,12 @@ impl Sources {
     }
 }
 
-/// One setting as it was given: texts where a list, else one text.
+/// One setting as it was given: several texts for a list, else one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Given {
-    /// One text, or each of a list.
+    /// The text, or the items of the list.
     pub(super) texts: Vec<String>,
-    /// It was written as a list.
+    /// Whether it was written as a list.
     pub(super) list: bool,
     /// `candela.toml line 3`, `environment variable PORT`, `flag --port`.
     pub(super) origin: String,
@@ -74,7 +74,7 @@ impl Given {
     }
 }
 
-/// Reads all sources: settings by dotted name, each from the highest layer that gives it.
+/// Reads all sources: the settings by dotted name, each from the highest layer that gives it.
 pub(super) fn read(sources: &Sources, variables: &Variables, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
     let usual = Path::new(USUAL_FILE);
     let path = sources.file.as_deref().or_else(|| usual.exists().then_some(usual));
@@ -120,7 +120,7 @@ fn read_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Given
     flat
 }
 
-/// What TOML's reader says of a file that is none, without the line it quotes, which may hold a secret.
+/// The TOML parser's error, without the line that it quotes, which may hold a secret.
 fn syntax_message(error: &toml::de::Error) -> String {
     let said = error.to_string();
     let plain: Vec<&str> = said
@@ -133,7 +133,7 @@ fn syntax_message(error: &toml::de::Error) -> String {
 /// The sections whose tables are named by pairs.
 const BY_PAIR: &str = "market.override.";
 
-/// A setting's name with the pair in it spelled in one way, so that a higher layer wins however either spells it.
+/// Spells the pair in a setting's name in one way, so that a higher layer wins whichever spelling is used.
 fn one_name(name: &str) -> String {
     name.strip_prefix(BY_PAIR)
         .and_then(|rest: &str| {
@@ -144,8 +144,8 @@ fn one_name(name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
-/// Old names first, so that a new name beside an old one wins. An old name with an empty value counts as not given, as
-/// compose files produce such.
+/// Old names first, so that a new name overrides an old one. An old name with an empty value counts as not given, because compose files
+/// produce such values.
 fn given_in_environment(variables: &Variables, problems: &mut Vec<Problem>) -> Vec<(String, Given)> {
     let given = &variables.all;
     let mut settings = Vec::new();
@@ -167,7 +167,7 @@ fn given_in_environment(variables: &Variables, problems: &mut Vec<Problem>) -> V
     settings
 }
 
-/// A setting as a file gives it.
+/// A setting in a file.
 struct InFile {
     name: String,
     line: usize,
@@ -196,7 +196,7 @@ fn flatten_table(prefix: &str, table: &DeTable<'_>, text: &str, settings: &mut V
     }
 }
 
-/// A value in the words in which the environment would give it.
+/// A value as the environment would spell it.
 fn plain_text(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => text.to_string(),

@@ -1,8 +1,8 @@
-//! Section `log`: what is logged, and how.
+//! Section `log`: which lines are logged, and in which format.
 
 use crate::settings::reader::Reader;
 
-/// What is logged, and how.
+/// Which lines are logged, and in which format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Directives of `tracing_subscriber::EnvFilter`, such as `info` or `info,candela::actors=debug`.
@@ -11,12 +11,12 @@ pub struct Log {
     pub format: Format,
 }
 
-/// The shape of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Text on a terminal, else JSON.
     Auto,
-    /// For people: wall time of the market with its offset.
+    /// For people: market time with its offset.
     Text,
     /// For machines: one object a line.
     Json,
@@ -48,7 +48,7 @@ pub(super) fn read(reader: &mut Reader) -> Log {
     }
 }
 
-/// Accepts the level names of the service that this one replaces as well.
+/// Also accepts the level names of the service that candela replaces.
 fn check_directives(text: &str) -> Result<String, String> {
     let parts: Option<Vec<String>> = text
         .split(',')

@@ -1,4 +1,4 @@
-//! Section `market`: what is traded, and when.
+//! Section `market`: which pairs are traded, and when.
 
 use crate::domain::calendar::{CalendarRules, CalendarSpec};
 use crate::domain::model::{Interval, Symbol, scale};
@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is traded, and when.
+/// Which pairs are traded, and when.
 #[derive(Debug, Clone)]
 pub struct Market {
     /// The pairs served, in the order given, each with its calendar.
     pub symbols: Vec<SymbolMarket>,
     /// Intervals that are served, 5 minutes among them, shortest first.
     pub intervals: Vec<Interval>,
-    /// On which side of a bar's boundary a stamp of a whole minute falls.
+    /// The side of a bar's boundary on which a stamp of a whole minute falls.
     pub minute_stamps: Boundary,
     /// How long after its interval a bar waits for late ticks.
     pub lateness: Duration,
-    /// A price that is further from the last good one, in hundredths of a percent, must be confirmed by those that follow.
+    /// How far a price may be from the last good one, in hundredths of a percent, before later prices must confirm it.
     pub jump_basis_points: u64,
-    /// Days that are opened or closed beside the rules.
+    /// The file of days that are opened or closed in addition to the calendar's rules.
     pub calendar_file: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ pub struct SymbolMarket {
 }
 
 impl Market {
-    /// The zone in which people read times: that of the first pair.
+    /// The time zone in which times are shown: that of the first pair.
     pub fn zone(&self) -> Tz {
         self.symbols
             .first()
@@ -98,7 +98,7 @@ fn as_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The calendar of every pair that has no other under `market.override`.
+/// The calendar of every pair without an entry under `market.override`.
 fn read_calendar(reader: &mut Reader) -> CalendarSpec {
     CalendarSpec {
         calendar: reader.read_parsed(
@@ -130,7 +130,7 @@ fn read_calendar(reader: &mut Reader) -> CalendarSpec {
     }
 }
 
-/// Each pair with the common calendar or with what `[market.override.USDMXN]` says.
+/// Each pair with the common calendar or with that of `[market.override.USDMXN]`.
 fn read_symbol_markets(reader: &mut Reader, symbols: &[Symbol], common: &CalendarSpec) -> Vec<SymbolMarket> {
     let mut specs: BTreeMap<Symbol, (CalendarSpec, String)> = BTreeMap::new();
     for (key, setting, given) in reader.read_named_sections("market.override") {
@@ -183,7 +183,7 @@ fn read_symbol_markets(reader: &mut Reader, symbols: &[Symbol], common: &Calenda
     markets
 }
 
-/// A pair with another calendar than the common one does not inherit hours that were meant for that.
+/// A pair whose calendar differs from the common one does not inherit the common hours, which belong to that calendar.
 fn symbol_calendar(setting: &str, given: &Given, common: &CalendarSpec) -> CalendarSpec {
     match given.texts.first() {
         Some(calendar) if setting == "calendar" && *calendar != common.calendar => CalendarSpec::default(),

@@ -1,7 +1,7 @@
 //! Settings: typed, layered (defaults < file < environment < flags), every problem reported at once with its origin.
 //!
-//! *Architecture invariant*: nothing else reads the environment or a settings file. What [`load`] returned is valid: no part
-//! checks a setting again.
+//! *Architecture invariant*: no other code reads the environment or a settings file. What [`load`] returned is valid: no other code checks
+//! a setting again.
 
 mod files;
 mod layers;
@@ -35,36 +35,36 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::Path;
 
-/// Settings without a contradiction.
+/// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Valid {
-    /// How clients reach us.
+    /// How clients reach the service.
     pub server: Server,
-    /// How we reach the vendor.
+    /// How the service reaches the vendor.
     pub upstream: Upstream,
-    /// What is traded, and when.
+    /// Which pairs are traded, and when.
     pub market: Market,
-    /// The history that must be there before we go live.
+    /// The history that must exist before the service goes live.
     pub l0: L0,
-    /// Where bars and ticks are kept.
+    /// The database of bars and ticks.
     pub store: Store,
-    /// Where latest prices are published.
+    /// The latest prices and streams.
     pub cache: Cache,
-    /// The local, durable, numbered record.
+    /// The ledger.
     pub ledger: Ledger,
-    /// What this node is where there is more than one.
+    /// The role of this node.
     pub cluster: Cluster,
-    /// What is logged, and how.
+    /// Which lines are logged, and in which format.
     pub log: Log,
-    /// Where each setting that is not at its default came from.
+    /// The origin of each setting that is not at its default.
     pub origins: BTreeMap<String, String>,
-    /// The settings that were given, with their values as they may be shown.
+    /// The settings that were given, with their values masked where they may hold a secret.
     pub shown: BTreeMap<String, String>,
-    /// What each setting was given as.
+    /// A hash of each given setting's value.
     given: Fingerprints,
 }
 
-/// The settings that were given, each with a hash of its value: secrets are among them, so nothing of it is shown.
+/// A hash of each given setting's value, to find changes. Secrets are among them, so nothing of it is shown.
 #[derive(Clone, Default)]
 struct Fingerprints(BTreeMap<String, u64>);
 
@@ -75,7 +75,7 @@ impl fmt::Debug for Fingerprints {
 }
 
 impl Valid {
-    /// The settings that were given differently here and there, by name.
+    /// The names of the settings that differ between the two.
     pub fn changed_names(&self, other: &Self) -> Vec<String> {
         let names: BTreeSet<&String> = self.given.0.keys().chain(other.given.0.keys()).collect();
         names
@@ -86,18 +86,18 @@ impl Valid {
     }
 }
 
-/// One thing that is wrong.
+/// One invalid setting or file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The setting, or the file.
+    /// The name of the setting or of the file.
     pub name: String,
-    /// Where its value came from.
+    /// The origin of its value.
     pub origin: String,
-    /// What is wrong with it, and what would be right.
+    /// Why it is invalid, and what would be valid.
     pub message: String,
 }
 
-/// Everything that is wrong.
+/// All problems of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -139,15 +139,15 @@ impl std::error::Error for Problems {}
 /// Reads all sources and checks all settings.
 ///
 /// # Errors
-/// [`Problems`]: everything that is wrong, not only the first.
+/// [`Problems`]: all of them, not only the first.
 pub fn load(sources: &Sources) -> Result<Valid, Problems> {
     load_checked(sources, |_, _| {})
 }
 
-/// The same for the service itself, which can do nothing without a key unless it is an edge, nor without what its role needs.
+/// The same for the service itself, which also needs a key, unless it is an edge, and the settings that its role requires.
 ///
 /// # Errors
-/// [`Problems`]: everything that is wrong, not only the first.
+/// [`Problems`]: all of them, not only the first.
 pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
     load_checked(sources, |reader, valid| {
         for (name, message) in cluster::missing_settings(valid) {
@@ -160,7 +160,7 @@ pub fn load_for_service(sources: &Sources) -> Result<Valid, Problems> {
     })
 }
 
-/// What is wrong with the days that people opened or closed stands beside what is wrong with the settings.
+/// Reports the problems of the calendar's override file with those of the settings.
 fn read_calendar_file(reader: &mut Reader, valid: &Valid) {
     let Some(path) = &valid.market.calendar_file else {
         return;
@@ -205,7 +205,7 @@ fn load_checked(sources: &Sources, also: impl Fn(&mut Reader, &Valid)) -> Result
     })
 }
 
-/// A setting's value as it may be shown. Keys are counted; of an address, what may hold a password or a key is left out.
+/// A setting's value without secrets. Keys are only counted; in an address, parts that may hold a password or a key are left out.
 fn mask_secret(name: &str, texts: &[String]) -> String {
     if name.starts_with("upstream.key") {
         return format!("{} set", texts.len());
@@ -217,7 +217,7 @@ fn mask_secret(name: &str, texts: &[String]) -> String {
         .join(", ")
 }
 
-/// A text without the user of an address and what follows its question mark.
+/// An address without its user and without its query.
 fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
@@ -226,7 +226,7 @@ fn without_secrets(text: &str) -> String {
     let (host, path) = rest
         .split_once('/')
         .map_or((rest, None), |(host, path)| (host, Some(path)));
-    // A password may hold a slash: what stands before the last at sign is no host.
+    // A password may hold a slash: the host begins only after the last at sign.
     if let Some((_, after)) = rest.rsplit_once('@') {
         return format!("{scheme}://…@{after}");
     }
@@ -242,7 +242,7 @@ fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Every section in the order in which people meet them.
+/// Reads every section, in the order of the guide.
 fn read(reader: &mut Reader, environment: &[(String, String)]) -> Valid {
     Valid {
         server: server::read(reader),

@@ -1,7 +1,7 @@
-//! Reads one setting after the other out of the flat table, and collects everything that is wrong on the way.
+//! Reads one setting after the other from the flat table, and collects every problem.
 //!
-//! Each reading states name, default and meaning once; the example file and the documentation are rendered from the same
-//! words, so they cannot differ from what the code does.
+//! Each call states name, default and meaning once; the example file and the documentation are rendered from these calls, so they cannot
+//! differ from the code.
 
 use crate::settings::{Problem, Problems, layers::Given};
 use secrecy::SecretString;
@@ -18,11 +18,11 @@ pub(super) struct Declared {
     pub(super) name: &'static str,
     /// The default as TOML writes it.
     pub(super) default: String,
-    /// What it is for.
+    /// Its description.
     pub(super) meaning: &'static str,
 }
 
-/// What is being read.
+/// Reads settings, and collects their declarations and problems.
 #[derive(Debug)]
 pub(super) struct Reader {
     given: BTreeMap<String, Given>,
@@ -41,7 +41,7 @@ impl Reader {
         }
     }
 
-    /// Adds a problem that concerns a setting, from wherever its value came.
+    /// Adds a problem of a setting, with the origin of its value.
     pub(super) fn report_problem(&mut self, name: &str, message: impl Display) {
         let origin = self.origins.get(name).map_or("default", String::as_str);
         self.problems.push(Problem::new(name, origin, message.to_string()));
@@ -52,7 +52,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    /// A text that `parse` understands, or else its default.
+    /// A text that `parse` accepts, or else the default.
     pub(super) fn read_parsed<T>(
         &mut self,
         name: &'static str,
@@ -64,7 +64,7 @@ impl Reader {
         self.read_value(name, default, parse)
     }
 
-    /// A text that may be empty, which means that there is none.
+    /// An optional text; empty means none.
     pub(super) fn read_optional<T>(
         &mut self,
         name: &'static str,
@@ -112,7 +112,7 @@ impl Reader {
         })
     }
 
-    /// A whole number of `unit`.
+    /// A duration, as a whole number of `unit`.
     pub(super) fn read_duration(
         &mut self,
         name: &'static str,
@@ -134,7 +134,7 @@ impl Reader {
         })
     }
 
-    /// A list; the environment separates its items by commas.
+    /// A list; in the environment its items are separated by commas.
     pub(super) fn read_list<T>(
         &mut self,
         name: &'static str,
@@ -164,7 +164,7 @@ impl Reader {
         read
     }
 
-    /// A text that is never shown again; `check` says what is wrong with it without repeating it.
+    /// A text that is never shown; `check` describes a problem without repeating the text.
     pub(super) fn read_secret(
         &mut self,
         name: &'static str,
@@ -183,7 +183,7 @@ impl Reader {
         Some(SecretString::from(text))
     }
 
-    /// A list of texts that are never shown again.
+    /// A list of texts that are never shown.
     pub(super) fn read_secrets(&mut self, name: &'static str, meaning: &'static str) -> Vec<SecretString> {
         self.declare_setting(name, "[]".to_owned(), meaning);
         let given = self.take_given(name).map(|given| given.texts).unwrap_or_default();
@@ -210,7 +210,7 @@ impl Reader {
         found
     }
 
-    /// What was read, or everything that is wrong, unknown names included.
+    /// The value, or all problems, unknown names included.
     pub(super) fn finish<T>(mut self, value: T) -> Result<(T, BTreeMap<String, String>), Problems> {
         for (name, given) in std::mem::take(&mut self.given) {
             let known = self.declared.iter().map(|declared| declared.name);
@@ -273,7 +273,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A value as a problem names it: cut short, and not at all where a secret may be in it.
+/// A value as a problem quotes it: shortened, and not at all if it may hold a secret.
 fn shorten(text: &str) -> String {
     if text.contains('@') || text.to_ascii_lowercase().contains("key=") {
         return "its value, not shown because it may hold a secret,".to_owned();

@@ -1,4 +1,4 @@
-//! Section `server`: where clients reach us, and what they may do there.
+//! Section `server`: the address for clients, and what they may do.
 
 use crate::limits;
 use crate::settings::reader::Reader;
@@ -6,22 +6,22 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// How clients reach us.
+/// How clients reach the service.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Where to listen; port 0 picks a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub address: SocketAddr,
-    /// Browser pages from these origins may connect; `*` lets any.
+    /// Origins of browser pages that may connect; `*` allows any.
     pub cors_origins: Vec<String>,
-    /// Tokens that clients must show; without it anyone who can reach the address may connect.
+    /// The file of tokens that clients must present; without it, any client that can reach the address may connect.
     pub tokens_file: Option<PathBuf>,
-    /// Tokens are also taken from `?token=`, where access logs see them.
+    /// Whether tokens are also accepted in `?token=`, where access logs record them.
     pub query_tokens: bool,
-    /// `ticks:TEST/USD` and `bars.1m:TEST/USD` are there too: a known pattern, for those who write clients.
+    /// Whether `ticks:TEST/USD` and `bars.1m:TEST/USD` are served: a known pattern for developers of clients.
     pub test_channels: bool,
-    /// `/td` answers the vendor's clients from our own data.
+    /// Whether `/td` answers the vendor's clients from our own data.
     pub twelvedata: bool,
-    /// Serve TLS.
+    /// Certificate and key, if TLS is served.
     pub tls: Option<Tls>,
     /// Client connections at one time.
     pub connections: usize,
@@ -33,7 +33,7 @@ pub struct Server {
     pub workers: Option<usize>,
 }
 
-/// A certificate and its key, both PEM, read again when they change.
+/// A certificate and its key, both PEM, read again when the files change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The chain, own certificate first.
@@ -117,7 +117,7 @@ fn read_address(reader: &mut Reader) -> SocketAddr {
     SocketAddr::new(bind, port)
 }
 
-/// Listening where strangers can reach us must be meant.
+/// Listening on an address that strangers can reach needs an explicit setting.
 fn guard_the_door(reader: &mut Reader, server: &Server) {
     let bind = server.address.ip();
     let open = reader.read_flag(
@@ -167,7 +167,7 @@ pub(super) fn parse_path(text: &str) -> Result<PathBuf, String> {
     Ok(path.unwrap_or_default())
 }
 
-/// The path of a file that is there.
+/// The path of an existing file.
 pub(super) fn parse_existing_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_file() {

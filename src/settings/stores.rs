@@ -1,4 +1,4 @@
-//! Sections `l0`, `store`, `cache` and `ledger`: where data comes from before we are live, and where it goes after.
+//! Sections `l0`, `store`, `cache` and `ledger`: where history comes from, and where data is kept and published.
 
 use crate::domain::history::{OnTimeout, Spelling};
 use crate::limits;
@@ -7,14 +7,14 @@ use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The history that must be there before we go live.
+/// The history that must exist before the service goes live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct L0 {
     /// The folder of `l0_ready.flag`.
     pub dir: PathBuf,
     /// How long to wait for the flag.
     pub timeout: Duration,
-    /// What to do when that time is over.
+    /// What to do when that time has passed.
     pub on_timeout: OnTimeout,
     /// The table that holds the history; an SQL identifier, perhaps with a schema before it.
     pub table: String,
@@ -24,34 +24,34 @@ pub struct L0 {
     pub spelling: Spelling,
 }
 
-/// Where bars and ticks are kept.
+/// The database of bars and ticks.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// PostgreSQL; `None` means the SQLite file.
     pub database_url: Option<SecretString>,
     /// The SQLite file, used without `database_url`.
     pub sqlite_file: PathBuf,
-    /// Connections to PostgreSQL at the most.
+    /// The most connections to PostgreSQL.
     pub pool: u32,
     /// Ticks older than this are deleted; `None` keeps them. Bars are always kept.
     pub tick_retention: Option<Duration>,
 }
 
-/// Where latest prices are published.
+/// The latest prices and streams.
 #[derive(Debug, Clone)]
 pub struct Cache {
     /// Redis; `None` means memory.
     pub redis_url: Option<SecretString>,
 }
 
-/// The local, durable, numbered record.
+/// The ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
-    /// Its folder, created if need be.
+    /// Its folder, created if needed.
     pub dir: PathBuf,
-    /// Days that are kept, the current one included.
+    /// Days that are kept, including the current one.
     pub days: usize,
-    /// Where days that are no longer kept are moved to; without it they are deleted.
+    /// The folder to which days beyond that are moved; without it they are deleted.
     pub backup_dir: Option<PathBuf>,
 }
 
@@ -167,7 +167,7 @@ fn check_identifier(text: &str) -> Result<(), String> {
     Err("is not a plain SQL name of letters, digits and underscores".to_owned())
 }
 
-/// Says what is wrong with a URL without showing it: it may hold a password.
+/// Checks the scheme of a URL without quoting the URL: it may hold a password.
 fn check_scheme(text: &str, schemes: &[&str]) -> Result<(), String> {
     match schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) if !rest.trim_matches('/').is_empty() => Ok(()),

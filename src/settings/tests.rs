@@ -1,4 +1,4 @@
-//! What people may write, what they get for it, and what they are told when it makes no sense.
+//! Accepted spellings of settings, their values, and the problems of invalid ones.
 
 use super::*;
 use secrecy::ExposeSecret;
@@ -15,7 +15,7 @@ fn environment(pairs: &[(&str, &str)]) -> Sources {
     }
 }
 
-/// A file of its own, gone when the test ends.
+/// A settings file, removed when the test ends.
 fn file(text: &str) -> (tempfile::TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("candela.toml");
@@ -27,7 +27,7 @@ fn file(text: &str) -> (tempfile::TempDir, Sources) {
     (folder, sources)
 }
 
-/// What is wrong with these variables, a sentence each.
+/// The problems of these variables, a sentence each.
 fn wrong(pairs: &[(&str, &str)]) -> Vec<String> {
     load(&environment(pairs))
         .unwrap_err()
@@ -312,7 +312,7 @@ fn a_market_that_makes_no_sense_is_refused() {
     }
 }
 
-/// The file as it stands in the repository; rewritten first where `CANDELA_TEST_BLESS` asks for it.
+/// The file in the repository; it is written first if `CANDELA_TEST_BLESS` is set.
 fn document(path: &str, bless: impl Fn(&str) -> String) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("CANDELA_TEST_BLESS").is_some() {

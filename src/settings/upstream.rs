@@ -1,4 +1,4 @@
-//! Section `upstream`: where the vendor is, with which keys, and what we may cost.
+//! Section `upstream`: the vendor's addresses, the keys, and the credits that may be used.
 
 use crate::domain::pipeline::OnMismatch;
 use crate::settings::{
@@ -9,26 +9,26 @@ use crate::settings::{
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How we reach the vendor.
+/// How the service reaches the vendor.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     /// The vendor's WebSocket.
     pub ws_url: String,
-    /// The vendor's REST interface, without a slash at its end.
+    /// The vendor's REST interface, without a trailing slash.
     pub rest_url: String,
-    /// In the order in which the old service rotated: G1, then G2.
+    /// The keys, in the order in which the old service rotated: G1, then G2.
     pub keys: Vec<Key>,
-    /// Calls a minute that one key may make.
+    /// Credits a minute that the plan allows each key.
     pub credits_per_minute: u32,
-    /// Calls a UTC day that one key may make.
+    /// Credits a UTC day that the plan allows each key.
     pub credits_per_day: u32,
-    /// Between two calls on one key.
+    /// The least time between two calls on one key.
     pub spacing: Duration,
-    /// A link that is down for longer is replaced by polling.
+    /// How long the link may be down before it is replaced by polling.
     pub poll_after: Duration,
-    /// What to do where the vendor's closed bar differs from ours.
+    /// What to do when the vendor's closed bar differs from ours.
     pub mismatch: OnMismatch,
-    /// Authorities to trust beside the web's: a proxy that looks into TLS has one of its own.
+    /// Authorities to trust in addition to the web's: a proxy that inspects TLS has its own.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -1,5 +1,5 @@
-//! The simulated upstream: a stand-in for TwelveData. It speaks the vendor's WebSocket and REST on loopback, shows a
-//! market that is either a seeded walk or a day of real bars, and misbehaves on cue.
+//! The simulated upstream: a stand-in for TwelveData. It serves the vendor's WebSocket and REST interface on loopback, with a market that
+//! is either a seeded walk or a day of real bars, and misbehaves as a scenario says.
 //!
 //! *Architecture invariant*: imports only `domain`, `clock` and `limits`; nothing of the service imports it but `cmd`.
 

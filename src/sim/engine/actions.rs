@@ -1,4 +1,4 @@
-//! Performs an action of the scenario: on the connection that gave the cue, or on all.
+//! Performs an action of the scenario: on the connection that gave the cue, or on all connections.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use crate::limits;
@@ -8,7 +8,7 @@ use crate::sim::scenario::{ConnectionAction, Ending, Last, OddFrame, ScenarioAct
 use crate::sim::vendor::frames;
 use std::rc::Rc;
 
-/// Which connections an action concerns.
+/// The connections that an action concerns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target<'a> {
     /// Every WebSocket connection.
@@ -84,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// Ends a WebSocket connection after what was already said on it.
+    /// Ends a WebSocket connection after the frames that were already sent on it.
     pub(super) fn drop_socket(&mut self, id: u64, ending: Ending) {
         let Some(socket) = self.sockets.get(&id) else { return };
         if socket.control.is_silent() {
@@ -105,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// The last price a connection was shown; a plausible one before the first.
+    /// The last price sent on a connection; a plausible one before the first.
     fn last_shown(&self, id: u64, now: Timestamp) -> Last {
         let symbols = self.sockets.get(&id).map(|socket| &socket.symbols);
         let symbol = symbols

@@ -1,4 +1,4 @@
-//! What a simulated upstream is started with.
+//! The configuration of a simulated upstream.
 
 use crate::clock::Clock;
 use crate::domain::model::Timestamp;
@@ -15,16 +15,16 @@ pub struct SimConfig {
     pub clock: Clock,
     /// The pairs and their prices.
     pub market: Market,
-    /// What goes wrong, and when.
+    /// The faults, and when they happen.
     pub scenario: Scenario,
-    /// The keys that are known; without any, every key is.
+    /// The known keys; an empty list accepts every key.
     pub keys: Vec<String>,
     /// What the plan allows each key.
     pub plan: Plan,
-    /// When the session opens that a scenario counts from. Without it: the replayed day's open, or the five-minute slot in
-    /// which the server starts.
+    /// When the session opens from which a scenario counts. If `None`: the replayed day's open, or the five-minute slot in which the server
+    /// starts.
     pub opens: Option<Timestamp>,
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub bind: SocketAddr,
 }
 
@@ -44,7 +44,7 @@ impl SimConfig {
 }
 
 impl fmt::Debug for SimConfig {
-    /// Without the keys.
+    /// Leaves the keys out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             clock,

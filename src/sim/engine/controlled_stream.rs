@@ -1,5 +1,5 @@
-//! A TCP connection that can be controlled from outside: it can be closed without a word, reset, cut after so many bytes, or left open and dead,
-//! beneath whatever speaks HTTP or WebSocket on it.
+//! A TCP connection with a control: beneath HTTP or WebSocket it can be closed without a close frame, reset, cut after some bytes, or left
+//! open and dead.
 
 use crate::sim::scenario::Ending;
 use socket2::SockRef;
@@ -12,23 +12,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What becomes of the connection.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Open,
     /// Nothing is read and writes are dropped: TCP stays open, and the peer gets no answer.
     Dead,
-    /// It ends now, like this.
+    /// The connection ends now, in this way.
     Ended(Ending),
 }
 
-/// Controls a [`ControlledStream`] from outside. One thread only.
+/// Controls a [`ControlledStream`]. One thread only.
 #[derive(Debug)]
 pub(crate) struct ConnectionControl {
     flow: Cell<Flow>,
-    /// How it is to end once everything was written.
+    /// How the connection ends once everything is written.
     farewell: Cell<Option<Ending>>,
-    /// Bytes that may still be written before it vanishes.
+    /// Bytes that may still be written before the connection vanishes.
     ration: Cell<Option<usize>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -43,17 +43,17 @@ impl ConnectionControl {
         })
     }
 
-    /// Ends the connection now; what was not written yet is lost.
+    /// Ends the connection now; bytes that were not written yet are lost.
     pub(crate) fn end_now(&self, ending: Ending) {
         self.set_flow(Flow::Ended(ending));
     }
 
-    /// Lets the connection die without ending.
+    /// Makes the connection dead without ending it.
     pub(super) fn go_silent(&self) {
         self.set_flow(Flow::Dead);
     }
 
-    /// Lets a silent connection read and write again.
+    /// Lets a dead connection read and write again.
     pub(super) fn revive(&self) {
         if self.is_silent() {
             self.set_flow(Flow::Open);
@@ -64,12 +64,12 @@ impl ConnectionControl {
         self.flow.get() == Flow::Dead
     }
 
-    /// When whoever writes shuts the connection down, it ends like this.
+    /// Sets how the connection ends when its writer shuts it down.
     pub(super) fn end_after_all(&self, ending: Ending) {
         self.farewell.set(Some(ending));
     }
 
-    /// The connection vanishes after so many more bytes.
+    /// Makes the connection vanish after `bytes` more bytes.
     pub(super) fn vanish_after(&self, bytes: usize) {
         self.ration.set(Some(bytes));
     }
@@ -91,7 +91,7 @@ impl ConnectionControl {
 pub(crate) struct ControlledStream {
     stream: TcpStream,
     control: Rc<ConnectionControl>,
-    /// Its end was told to the socket.
+    /// Whether the socket was already shut down.
     let_go: bool,
 }
 
@@ -108,7 +108,7 @@ impl ControlledStream {
         Rc::clone(&self.control)
     }
 
-    /// Makes the coming close of the descriptor a reset, or a plain end; the error is for whoever still wants to use it.
+    /// Makes the coming close of the descriptor a reset or a plain end; returns the error for any further use.
     #[expect(
         clippy::disallowed_methods,
         reason = "what still comes from a peer that was left is heard out beside, for a while, and no actor is there to do it"
@@ -125,16 +125,16 @@ impl ControlledStream {
                 .map(|twin| drop(actix_rt::spawn(heard_out(twin)))),
         };
         self.let_go = true;
-        // A socket that cannot be told any more is already gone, which is what was wanted.
+        // A socket that cannot be shut down is gone already, as intended.
         done.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into())
     }
 }
 
-/// How long a peer that was left may go on talking.
+/// How long a peer may go on sending after the connection ended.
 const HEARD_OUT: Duration = Duration::from_secs(5);
 
-/// Reads what the peer still says, until it ends too. Closing a descriptor that has something to read is a reset to the peer,
-/// and an end without a word must not turn into one because a heartbeat happened to be on its way.
+/// Reads what the peer still sends, until it ends too. Closing a descriptor with unread bytes is a reset to the peer, and an end without a
+/// close frame must not become a reset because a heartbeat happened to be under way.
 async fn heard_out(mut stream: TcpStream) {
     let mut nowhere = tokio::io::sink();
     let ended = tokio::io::copy(&mut stream, &mut nowhere);
@@ -204,7 +204,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// What a peer that talks all the while reads at the end.
+    /// What a peer that sends all the while reads at the end.
     async fn end_seen(ending: Ending) -> std::io::Result<usize> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut peer = TcpStream::connect(listener.local_addr()?).await?;

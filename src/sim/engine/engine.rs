@@ -1,13 +1,13 @@
-//! The engine: the whole state of the simulated vendor, in one thread. It is given the time and what clients sent; it decides what
-//! goes into which outbox, and when it wants to be told the time again.
+//! The engine: the whole state of the simulated vendor, in one thread. It takes the time and what clients sent; it decides which frames go
+//! into which outbox, and returns when it must be called next.
 //!
 //! ```text
 //! acts of the scenario ─┐                          ┌─► outbox of each subscriber
 //! ticks of the market ──┼─► run_until(now), sorted ┤
 //! late ticks ───────────┘   act < late < tick      └─► control of a connection
 //! ```
-//! Where an act and a tick have the same instant the act comes first: an act at a bar's boundary falls between the last tick
-//! of one bar and the first of the next.
+//! If an act and a tick have the same instant, the act comes first: an act at a bar's boundary falls between the last tick of one bar and
+//! the first of the next.
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::limits;
@@ -23,18 +23,18 @@ use std::time::Duration;
 /// One WebSocket connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    /// Place of its key.
+    /// The place of its key.
     pub key: usize,
     pub symbols: BTreeSet<Symbol>,
     pub outbox: Rc<Outbox>,
     pub control: Rc<ConnectionControl>,
-    /// Says nothing before this instant.
+    /// Until this instant nothing is sent on it.
     pub silent_until: Option<Timestamp>,
     /// Whether a price was sent on it.
     pub priced: bool,
 }
 
-/// See the head of the file.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) market: Market,
@@ -44,9 +44,9 @@ pub(crate) struct Engine {
     pub(super) sockets: BTreeMap<u64, Socket>,
     pub(super) counters: Counters,
     pub(crate) slack: Duration,
-    /// Connections that live again or may speak again at an instant.
+    /// Connections that are revived, or may send again, at an instant.
     pub(super) revivals: BTreeMap<(Timestamp, u64), Rc<ConnectionControl>>,
-    /// What the stream showed last of each pair: the true tick and the price as shown.
+    /// The last price streamed of each pair: the true tick with the price as it was shown.
     pub(crate) shown: BTreeMap<Symbol, Quote>,
     moments: BTreeMap<Moment, u64>,
     cues: Vec<Line>,
@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     late: BTreeMap<(Timestamp, u64), (Symbol, Quote)>,
     late_count: u64,
     ticks: VecDeque<(Symbol, Quote)>,
-    /// Where the piece begins whose ticks are taken next.
+    /// Where the piece begins whose ticks are fetched next.
     piece: Timestamp,
     began: Timestamp,
     sockets_made: u64,
@@ -102,7 +102,7 @@ impl Engine {
         }
     }
 
-    /// Plays everything due until `now`, in order, and says when the next thing is due.
+    /// Performs everything due until `now`, in order; returns when the next thing is due.
     pub(super) fn run_until(&mut self, now: Timestamp) -> Timestamp {
         loop {
             self.fetch_ticks(now);
@@ -133,7 +133,7 @@ impl Engine {
         }
     }
 
-    /// Takes the ticks of the next pieces from the market, of all pairs in order of time.
+    /// Fetches the ticks of the next pieces from the market, of all pairs in order of time.
     fn fetch_ticks(&mut self, now: Timestamp) {
         while self.ticks.is_empty() && self.piece <= now {
             let mut ticks: Vec<(Symbol, Quote)> = Vec::new();
@@ -152,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// One tick of the market: shown now, later, frozen, or not at all.
+    /// Sends one tick of the market now, later, or not at all; it may repeat an earlier price instead.
     fn route_tick(&mut self, symbol: Symbol, mut quote: Quote) {
         let at = quote.at;
         if self.faults.is_active(&Fault::Mute, at) {
@@ -180,7 +180,7 @@ impl Engine {
         }
     }
 
-    /// Sends a price to whoever subscribed.
+    /// Sends a price to the subscribers of its pair.
     fn send_price(&mut self, symbol: Symbol, quote: Quote, now: Timestamp) {
         self.shown.insert(symbol, quote);
         let spelling = Spelling {
@@ -226,7 +226,7 @@ impl Engine {
         }
     }
 
-    /// Puts a frame into an outbox unless the connection is silent; a client hopelessly behind is reset.
+    /// Puts a frame into an outbox unless the connection is silent; a client that is too far behind is reset.
     pub(super) fn send_frame(&mut self, id: u64, frame: bytes::Bytes, now: Timestamp) -> bool {
         let Some(socket) = self.sockets.get(&id) else {
             return false;
@@ -243,7 +243,7 @@ impl Engine {
         true
     }
 
-    /// Says a text.
+    /// Sends a text frame.
     pub(super) fn say_text(&mut self, id: u64, text: &str, now: Timestamp) -> bool {
         self.send_frame(id, frames::frame(frames::TEXT, text.as_bytes()), now)
     }
@@ -266,13 +266,13 @@ impl Engine {
         }
     }
 
-    /// A number for a new connection.
+    /// The number of a new connection.
     pub(super) fn next_socket(&mut self) -> u64 {
         self.sockets_made += 1;
         self.sockets_made
     }
 
-    /// The connection is not there any more.
+    /// Removes a connection that has ended.
     pub(super) fn remove_socket(&mut self, id: u64) {
         if let Some(socket) = self.sockets.remove(&id)
             && let Some(account) = self.accounts.account_at(socket.key)
@@ -281,13 +281,13 @@ impl Engine {
         }
     }
 
-    /// What happened so far.
+    /// The counts so far.
     pub(super) fn report(&self) -> Report {
         Report::new(&self.counters, self.sockets.len(), self.accounts.iter())
     }
 }
 
-/// The instant a timed cue means.
+/// The instant of a timed cue.
 fn cue_time(when: When, opens: Timestamp, now: Timestamp) -> Timestamp {
     match when {
         When::Start => now,

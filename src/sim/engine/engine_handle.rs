@@ -22,8 +22,7 @@ impl EngineHandle {
         }
     }
 
-    /// Calls the engine. What was due before now is performed first: a client never hears an answer from
-    /// before an act that came first.
+    /// Calls the engine. Everything that was due before now is performed first: no answer to a client precedes an act that came first.
     pub(super) fn with_engine<T>(&self, what: impl FnOnce(&mut Engine, Timestamp) -> T) -> T {
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
@@ -31,7 +30,7 @@ impl EngineHandle {
         what(&mut engine, now)
     }
 
-    /// Plays what is due; how long until the next, in real time.
+    /// Performs what is due; returns how long until the next call, in real time.
     pub(super) fn run_due(&self) -> Duration {
         let next = self.engine.borrow_mut().run_until(self.clock.now());
         self.clock.until(next)

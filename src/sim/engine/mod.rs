@@ -1,4 +1,4 @@
-//! Runs the simulation: sockets, REST, and the state that they share.
+//! Runs the simulation: sockets, REST, and their shared state.
 
 pub mod config;
 #[expect(

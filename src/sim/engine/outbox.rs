@@ -1,4 +1,4 @@
-//! What waits to be said on one WebSocket connection.
+//! The frames that wait to be sent on one WebSocket connection.
 
 use crate::limits;
 use crate::sim::scenario::Ending;
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-/// What comes next out of an outbox.
+/// The next thing to send from an outbox.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// These bytes, frames included.
@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Outbox {
-    /// Adds a frame; `false` when the client is so far behind that it must go. Nothing is added after the end.
+    /// Adds a frame; `false` when the client is so far behind that it must be reset. Nothing is added after the end.
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let mut inner = self.0.borrow_mut();
         if inner.end.is_some() {
@@ -43,14 +43,14 @@ impl Outbox {
         inner.waiting <= limits::SIM_OUTBOX_BYTES
     }
 
-    /// The connection ends after what waits.
+    /// Ends the connection after the waiting frames.
     pub(crate) fn close_after_writes(&self, ending: Ending) {
         let mut inner = self.0.borrow_mut();
         inner.end = inner.end.or(Some(ending));
         inner.wake();
     }
 
-    /// Takes what waits, many frames at once; when nothing does, the context is woken by the next push.
+    /// Takes the waiting frames, many at once; if there are none, the next push wakes the context.
     pub(crate) fn next(&self, context: &Context<'_>) -> Next {
         let mut inner = self.0.borrow_mut();
         if inner.frames.is_empty() {

@@ -1,15 +1,15 @@
-//! What the simulated vendor saw: counters, actions performed, and what each key broke.
+//! What the simulated vendor observed: counters, performed actions, and the rules that each key broke.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
 use crate::sim::vendor::{Account, KeyUse, accounts::key_tail};
 
-/// Counts of everything.
+/// All counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     /// TCP connections accepted.
     pub accepted_total: u64,
-    /// WebSocket upgrades asked for.
+    /// WebSocket upgrades requested.
     pub upgrades_total: u64,
     /// Upgrades not granted.
     pub refused_total: u64,
@@ -17,15 +17,15 @@ pub struct Counters {
     pub opened_total: u64,
     /// Connections ended by an act.
     pub dropped_total: u64,
-    /// Connections closed because a newer one of the same key came.
+    /// Connections closed because the same key opened a newer one.
     pub evicted_total: u64,
     /// Connections reset because the client did not read.
     pub too_slow_total: u64,
     /// Events from clients.
     pub events_total: u64,
-    /// Of these, subscribes.
+    /// Subscribes among them.
     pub subscribes_total: u64,
-    /// Of these, heartbeats.
+    /// Heartbeats among them.
     pub heartbeats_total: u64,
     /// Price events sent, once for each connection.
     pub prices_total: u64,
@@ -33,7 +33,7 @@ pub struct Counters {
     pub rest_total: u64,
     /// REST requests answered with an error, whatever the HTTP status.
     pub rest_errors_total: u64,
-    /// Actions performed, with their time; the latest when there are many.
+    /// Actions performed, with their time; only the latest if there are many.
     pub played: Vec<(Timestamp, String)>,
 }
 
@@ -46,23 +46,23 @@ impl Counters {
     }
 }
 
-/// What one key did.
+/// The use of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyReport {
     /// Its last characters; a key is never shown whole.
     pub tail: String,
-    /// What it was used for, and what it broke.
+    /// Its use, and the rules that it broke.
     pub used: KeyUse,
 }
 
-/// A snapshot of all that.
+/// A snapshot of all counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Counts of everything.
+    /// All counts.
     pub counters: Counters,
     /// WebSocket connections open now.
     pub open: usize,
-    /// The keys, in the order of the list or of coming.
+    /// The keys, in the order of the list or of their first use.
     pub keys: Vec<KeyReport>,
 }
 
@@ -80,7 +80,7 @@ impl Report {
         }
     }
 
-    /// What a key did, found by its last characters.
+    /// The use of a key, found by its last characters.
     pub fn key_use(&self, key: &str) -> Option<&KeyUse> {
         let tail = key_tail(key);
         self.keys
@@ -89,7 +89,7 @@ impl Report {
             .map(|report| &report.used)
     }
 
-    /// A sentence for each rule of the vendor that a key broke; empty when all behaved.
+    /// A sentence for each rule of the vendor that a key broke; empty if none did.
     pub fn violations(&self) -> Vec<String> {
         let sentences = self.keys.iter().flat_map(|key| {
             let tail = &key.tail;

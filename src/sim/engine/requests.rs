@@ -1,4 +1,4 @@
-//! What clients say on a WebSocket, and what the vendor answers.
+//! Requests that clients send on a WebSocket, and the vendor's answers.
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::vendor::events::{self, Empty, Sorted, StreamAction};
@@ -6,7 +6,7 @@ use crate::sim::engine::{Engine, Target};
 use crate::sim::scenario::{Fault, Moment};
 
 impl Engine {
-    /// A client said something. Nothing is answered on a silent connection.
+    /// Handles a text from a client. A silent connection is not answered.
     pub(super) fn handle_text(&mut self, id: u64, text: &str, now: Timestamp) {
         let Some(socket) = self.sockets.get(&id) else { return };
         if socket.silent_until.is_some_and(|until| now < until) {

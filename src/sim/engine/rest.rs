@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a request may ask for.
+/// The endpoint that a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Want {
     Series,
@@ -40,7 +40,7 @@ pub(super) fn configure_routes(config: &mut web::ServiceConfig) {
     config.route("/technical_indicators", web::get().to(no_indicators));
 }
 
-/// The official Python client asks for this before anything else. There are none, and it costs nothing.
+/// The official Python client requests this before anything else. There are no indicators, and it costs no credits.
 async fn no_indicators() -> HttpResponse {
     json_response(200, json!({"data": {}, "status": "ok"}).to_string(), None)
 }
@@ -81,7 +81,7 @@ async fn answer_request(request: HttpRequest, want: Want) -> HttpResponse {
     reply.into_response()
 }
 
-/// Goes wrong before the request is looked at.
+/// Applies a fault before the request is read.
 async fn apply_fault(handle: &EngineHandle, control: &ConnectionControl) -> Option<HttpResponse> {
     let trouble = |wanted| handle.with_engine(|engine, now| engine.faults.has_rest(wanted, now));
     let slow = handle.with_engine(|engine, now| {
@@ -128,12 +128,12 @@ fn header_text<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// What goes back.
+/// The response to a request.
 struct Reply {
     status: u16,
     body: String,
     csv: bool,
-    /// An object of several answers: the official Python client looks for this header.
+    /// Whether the body is an object of several answers: the official Python client looks for this header.
     batch: bool,
     credits: Option<Credits>,
     failed: bool,
@@ -213,7 +213,7 @@ impl crate::sim::engine::Engine {
         }
     }
 
-    /// The body, and what it cost.
+    /// The body, and its cost in credits.
     fn answer_symbols(
         &mut self,
         want: Want,
@@ -273,7 +273,7 @@ impl crate::sim::engine::Engine {
         (result, credits)
     }
 
-    /// Whether this key is not known any more; a use of it is then noted.
+    /// Whether this key is no longer known; its use is then counted.
     pub(super) fn refuse_expired_key(&mut self, place: usize, now: Timestamp) -> bool {
         let expired = self.faults.has_for_key(Fault::ExpiredKey, place, now);
         if let Some(account) = self.accounts.account_at(place).filter(|_| expired) {
@@ -282,7 +282,7 @@ impl crate::sim::engine::Engine {
         expired
     }
 
-    /// Takes the credit of one symbol.
+    /// Charges the credit for one symbol.
     fn charge_credit(&mut self, place: usize, now: Timestamp) -> Result<Credits, ApiError> {
         let plan = self.plan;
         let minute_gone = self.faults.has_for_key(Fault::NoMinuteCredits, place, now);
@@ -317,7 +317,7 @@ impl crate::sim::engine::Engine {
         Err(ApiError::new(429, text))
     }
 
-    /// The answer about one symbol.
+    /// The answer for one symbol.
     fn answer_symbol(
         &mut self,
         want: Want,
@@ -403,7 +403,7 @@ impl crate::sim::engine::Engine {
     }
 }
 
-/// An object keyed by symbol, each with its own answer or error.
+/// An object keyed by symbol, with the answer or error of each.
 fn batch_body(symbols: &[&str], answers: Vec<Result<String, ApiError>>) -> String {
     let mut object = Map::new();
     for (symbol, answer) in symbols.iter().zip(answers) {

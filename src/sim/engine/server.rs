@@ -1,4 +1,4 @@
-//! Runs the simulated upstream on a thread of its own, with its own actix system: it works beside any other.
+//! Runs the simulated upstream on a thread of its own with its own actix system, which works beside any other system.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
@@ -29,10 +29,10 @@ pub enum SimError {
     Bind {
         /// The address.
         bind: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// No thread, or no runtime on it.
+    /// The system gives no thread, or there is no runtime on it.
     #[error("cannot start the simulator's thread: {0}; free some memory or raise the limit on threads")]
     Thread(io::Error),
 }
@@ -58,7 +58,7 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
     let (commands, orders) = mpsc::channel(limits::SIM_COMMANDS);
     let (tell, told) = blocking::channel();
     let bind = config.bind;
-    // Read here, so that a clock moved as soon as this returns finds the scenario begun before.
+    // Read here, so that the scenario begins before any later change of the clock.
     let begins = config.clock.now();
     let thread = thread::Builder::new()
         .name("simulator".to_owned())
@@ -92,7 +92,7 @@ pub fn start(config: SimConfig) -> Result<SimHandle, SimError> {
 }
 
 impl SimHandle {
-    /// Where it listens.
+    /// The address on which it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -107,7 +107,7 @@ impl SimHandle {
         format!("http://{}", self.address)
     }
 
-    /// Plays an act now, written as in a scenario but without a cue: `drop rst`.
+    /// Performs an act now, written as in a scenario but without a cue: `drop rst`.
     ///
     /// # Errors
     /// [`ScenarioError`] when the text is not an act.
@@ -117,14 +117,14 @@ impl SimHandle {
         Ok(())
     }
 
-    /// What it saw so far; empty when it has stopped.
+    /// The counts so far; empty if the simulator has stopped.
     pub fn report(&self) -> Report {
         let (reply, answer) = blocking::channel();
         self.send_command(Command::Report(reply));
         answer.recv_timeout(limits::SIM_ANSWER).unwrap_or_default()
     }
 
-    /// Hands over an order, waiting for room; a simulator that has stopped takes none.
+    /// Sends a command, waiting for room; a simulator that has stopped takes none.
     fn send_command(&self, command: Command) {
         let mut waiting = command;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.commands.try_send(waiting) {
@@ -153,7 +153,7 @@ impl Drop for SimHandle {
     }
 }
 
-/// Plays until the handle is dropped.
+/// Serves until the handle is dropped.
 async fn run_server(config: SimConfig, begins: Timestamp, listener: TcpListener, orders: mpsc::Receiver<Command>) {
     let engine = Engine::new(&config, begins);
     let handle = EngineHandle::new(config.clock.clone(), engine);
@@ -163,14 +163,14 @@ async fn run_server(config: SimConfig, begins: Timestamp, listener: TcpListener,
     }
 }
 
-/// Gives the engine the time and the commands of its handle, until no handle is left.
+/// Runs the engine by the clock and by the commands of its handle, until no handle is left.
 async fn run_commands(handle: EngineHandle, mut orders: mpsc::Receiver<Command>) {
     loop {
         let nap = handle.run_due().clamp(Duration::from_micros(100), limits::SIM_NAP);
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Command::Act(act, text)) => handle.with_engine(|engine, now| engine.perform_action(&act, &text, Target::All, now)),
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 Some(Command::Report(reply)) => drop(reply.send(handle.with_engine(|engine, _| engine.report()))),
                 None => return,
             },
@@ -211,10 +211,10 @@ async fn accept_connections(handle: EngineHandle, listener: TcpListener) {
     }
 }
 
-/// A connection was accepted: it may be turned away before a byte is read.
+/// Takes an accepted connection; it may be refused before a byte is read.
 fn wrap_stream(handle: &EngineHandle, stream: TcpStream) -> Option<ControlledStream> {
     let control = ConnectionControl::new();
-    // Without it a small frame may wait 40 ms for the one before; a socket that refuses is one that is gone.
+    // Without it a small frame may wait 40 ms for the one before. An error means that the socket is gone.
     drop(stream.set_nodelay(true));
     let pipe = ControlledStream::new(stream, Rc::clone(&control));
     handle.with_engine(|engine, now| {

@@ -1,4 +1,4 @@
-//! The vendor's WebSocket: the handshake with all that can go wrong in it, then one stream that reads and writes.
+//! The vendor's WebSocket: the handshake with its faults, then one stream that reads and writes.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
@@ -44,7 +44,7 @@ pub(crate) async fn upgrade_socket(request: HttpRequest, payload: Payload) -> Ht
     }
 }
 
-/// The place of the key that may connect, or how it is turned away.
+/// The place of the key that may connect, or the refusal.
 async fn check_upgrade(
     request: &HttpRequest,
     handle: &EngineHandle,
@@ -106,7 +106,7 @@ async fn check_upgrade(
     Ok(place)
 }
 
-/// A refusal with a JSON body; status 200 says 401 in its body, as a bad key has been reported to be answered.
+/// A refusal with a JSON body; with status 200 the body says 401, as reported of answers to bad keys.
 fn refuse_upgrade(status: u16, message: &str) -> HttpResponse {
     let code = if status == 200 { 401 } else { status };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -162,7 +162,7 @@ fn open_socket(
 }
 
 impl crate::sim::engine::Engine {
-    /// Notes a handshake on a key.
+    /// Counts a handshake on a key.
     fn count_handshake(&mut self, place: Option<usize>, now: Timestamp) {
         let plan = self.plan;
         let slack = self.slack;
@@ -171,7 +171,7 @@ impl crate::sim::engine::Engine {
         }
     }
 
-    /// How long a refusal asks to stay away: with 429 the key that was used, with 503 all of them.
+    /// The `Retry-After` of a refusal: 429 concerns the key that was used, 503 all keys.
     pub(super) fn retry_after(
         &mut self,
         status: u16,
@@ -199,7 +199,7 @@ impl crate::sim::engine::Engine {
         Some(wait)
     }
 
-    /// Notes a connection of a key; one more than the plan allows closes the oldest.
+    /// Adds a connection to a key; one more than the plan allows closes the oldest.
     fn make_room(&mut self, key: usize, id: u64) {
         let most = self.plan.connections;
         let Some(account) = self.accounts.account_at(key) else {
@@ -218,7 +218,7 @@ impl crate::sim::engine::Engine {
     }
 }
 
-/// Both directions of one connection: polled for bytes to write, it first reads what came.
+/// Both directions of one connection: when polled for bytes to write, it first reads what has arrived.
 struct Conversation {
     id: u64,
     handle: EngineHandle,
@@ -226,7 +226,7 @@ struct Conversation {
     payload: Payload,
     codec: Codec,
     heard: BytesMut,
-    /// The client will say nothing more, or nothing that can be understood.
+    /// The client will send nothing more, or nothing that can be decoded.
     ended: bool,
     outbox: Rc<Outbox>,
 }
@@ -274,7 +274,7 @@ impl Conversation {
         }
     }
 
-    /// Says goodbye with a code and listens no more.
+    /// Closes with a code and reads no more.
     fn close_with(&mut self, code: u16) {
         self.ended = true;
         self.outbox.push(frames::close(code, ""));

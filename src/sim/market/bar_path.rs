@@ -1,4 +1,4 @@
-//! Ticks that make a given bar: their open, high, low and close are exactly the bar's.
+//! Ticks that make up a given bar: their open, high, low and close are exactly the bar's.
 //!
 //! ```text
 //! open → first turn → second turn → close      the turns are the high and the low, in the order that needs less way
@@ -54,8 +54,7 @@ fn distance(from: Price, to: Price) -> i64 {
     to.minus(from).micros().abs()
 }
 
-/// A price on the way from one turn to the next, a little beside the straight line, on the vendor's grid where that stays
-/// inside the bar.
+/// A price on the way from one turn to the next, near the straight line, and on the vendor's grid if that stays inside the bar.
 fn step_between(
     rng: SeededRng,
     place: u64,

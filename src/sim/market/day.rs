@@ -1,7 +1,7 @@
-//! One day out of a file of bars, its times read either as the file labels them or as wall time of a zone.
+//! One day from a file of bars; its times are read either as the file labels them or as wall time of a zone.
 //!
-//! Real files hold Bogota wall time under the label `+00:00`, sometimes on the same day as true UTC. A reading that puts bars
-//! outside the session is refused with the shift that would explain it; it is never quietly taken.
+//! Real files hold Bogota wall time under the label `+00:00`, sometimes on the same day as true UTC. A reading that puts bars outside the
+//! session is refused with the shift that would explain it; it is never accepted silently.
 
 use crate::domain::model::{Ohlc, Symbol, Timestamp};
 use crate::sim::market::{History, MarketBar, Row};
@@ -43,12 +43,12 @@ pub enum DayError {
         symbol: Symbol,
         /// The day.
         date: NaiveDate,
-        /// First day there is.
+        /// The first day in the file.
         first: Option<NaiveDate>,
-        /// Last day there is.
+        /// The last day in the file.
         last: Option<NaiveDate>,
     },
-    /// Read like this, bars lie outside the session.
+    /// With this reading, bars lie outside the session.
     #[error("{bars} bars of {date} lie at {from}–{to} Bogota, {where_}: {remedy}")]
     OffSession {
         /// How many.
@@ -64,7 +64,7 @@ pub enum DayError {
         /// The likely cause, and what to pass.
         remedy: String,
     },
-    /// Two rows claim the same slot.
+    /// Two rows are for the same slot.
     #[error("history file {} has the bar {at} of {symbol} twice, on lines {first} and {second}; remove one of them", path.display())]
     Twice {
         /// The file.
@@ -85,7 +85,7 @@ pub enum DayError {
         path: PathBuf,
         /// The line.
         line: u64,
-        /// What it says.
+        /// The wall time.
         wall: NaiveDateTime,
         /// The zone.
         zone: Tz,
@@ -99,7 +99,7 @@ fn dates_covered(first: &Option<NaiveDate>, last: &Option<NaiveDate>) -> String 
     }
 }
 
-/// A row, and where it lies in market time when its own time is read in the chosen way.
+/// A row, and its market time under the chosen reading.
 struct Placed<'a> {
     row: &'a Row,
     at: Timestamp,
@@ -111,7 +111,7 @@ impl History {
     /// are taken as labelled.
     ///
     /// # Errors
-    /// [`DayError`] when there is no such day, or bars lie outside the session in a way that this reading does not explain.
+    /// [`DayError`] when there is no such day, or bars lie outside the session so that this reading is not plausible.
     pub fn day(&self, symbol: Symbol, date: NaiveDate, zone: Option<Tz>) -> Result<Day, DayError> {
         let mut placed = Vec::new();
         for row in self
@@ -228,7 +228,7 @@ impl History {
     }
 }
 
-/// The prices of a slot, if the day has it.
+/// The bars of a day by their slots.
 impl Day {
     /// The bar that opens at `at`.
     pub fn bar(&self, at: Timestamp) -> Option<Ohlc> {
@@ -248,7 +248,7 @@ fn market_time(date: NaiveDate, hour: u32) -> Timestamp {
         .map_or(Timestamp::from_secs(0), Timestamp::from_datetime)
 }
 
-/// Whether the bars outside the session forbid this reading of the day.
+/// The error if the bars outside the session rule out this reading of the day.
 fn check_coverage(date: NaiveDate, zone: Option<Tz>, inside: usize, outside: &[Placed<'_>]) -> Option<DayError> {
     let first = outside.first()?;
     let last = outside.last()?;

@@ -1,6 +1,6 @@
-//! A file of real five-minute bars: CSV, plain or gzipped, columns found by their names in the header.
+//! A file of real five-minute bars: CSV, plain or gzipped; columns are found by their names in the header.
 //!
-//! *Architecture invariant*: nothing is guessed and no row is skipped. A row that is no bar is named with its line.
+//! *Architecture invariant*: nothing is guessed and no row is skipped. A row that is no bar is reported with its line.
 
 use crate::domain::model::{Ohlc, Parsed, Price, Symbol};
 use crate::limits;
@@ -10,20 +10,20 @@ use std::fmt;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-/// One bar of the file, its time not yet read as an instant: that needs a zone (`crate::sim::market::day`).
+/// One bar of the file. Its time is not an instant yet: that needs a zone (`crate::sim::market::day`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// Line of the file, the header being line 1.
     pub line: u64,
     /// The pair.
     pub symbol: Symbol,
-    /// What a clock on the wall showed when the bar opened.
+    /// The wall time at which the bar opened.
     pub wall: NaiveDateTime,
-    /// The offset the file claims for it; UTC when it claims none.
+    /// The offset that the file gives for it; UTC if it gives none.
     pub label: FixedOffset,
     /// The prices.
     pub ohlc: Ohlc,
-    /// One of them had more than six decimals in the file.
+    /// Whether a price had more than six decimals in the file.
     pub rounded: bool,
 }
 
@@ -34,12 +34,12 @@ pub struct History {
     pub(super) rows: Vec<Row>,
 }
 
-/// What is wrong with one row.
+/// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFault {
     /// Line of the file.
     pub line: u64,
-    /// What is wrong, naming the column and what stands there.
+    /// What is wrong, with the column and its text.
     pub what: String,
 }
 
@@ -51,7 +51,7 @@ pub enum HistoryError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Far larger than a few years of bars.
@@ -65,9 +65,9 @@ pub enum HistoryError {
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// The column that is not there.
+        /// The missing column.
         column: &'static str,
-        /// The columns that are.
+        /// The columns that the header has.
         found: String,
     },
     /// Rows that are no bars.
@@ -77,7 +77,7 @@ pub enum HistoryError {
         path: PathBuf,
         /// The first few.
         faults: Vec<RowFault>,
-        /// How many there are.
+        /// How many there are in all.
         total: usize,
     },
 }
@@ -155,7 +155,7 @@ impl History {
         self.rows.len()
     }
 
-    /// Of how many bars prices had more than six decimals, and were rounded.
+    /// The number of bars with prices of more than six decimals, which were rounded.
     pub fn rounded_prices(&self) -> usize {
         self.rows.iter().filter(|row| row.rounded).count()
     }
@@ -173,7 +173,7 @@ fn unreadable_row(error: &csv::Error) -> String {
     }
 }
 
-/// Where the columns stand.
+/// The indexes of the columns.
 struct Columns {
     count: usize,
     time: usize,
@@ -198,7 +198,7 @@ impl Columns {
         })
     }
 
-    /// Or the column that is not there.
+    /// The columns by name, or the name of the missing one.
     fn from_names(names: &[String]) -> Result<Self, &'static str> {
         Ok(Self {
             count: names.len(),
@@ -267,7 +267,7 @@ fn read_price(text: &str) -> Result<Parsed, String> {
     Ok(parsed)
 }
 
-/// The file as text, or as much of it as `limit` says.
+/// The unpacked file, or its first `limit` bytes.
 fn read_unpacked(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     let packed = std::fs::read(path)?;
     if !packed.starts_with(&[0x1f, 0x8b]) {
@@ -283,7 +283,7 @@ fn find_column(names: &[String], wanted: &[&str]) -> Option<usize> {
     names.iter().position(|name| wanted.contains(&name.as_str()))
 }
 
-/// The wall time and the offset the file claims for it.
+/// The wall time, and the offset that the file gives for it.
 fn read_time(text: &str) -> Result<(NaiveDateTime, FixedOffset), String> {
     let shown: String = text.chars().take(40).collect();
     let utc = FixedOffset::east_opt(0).ok_or_else(|| shown.clone())?;

@@ -1,5 +1,5 @@
-//! The simulated market: for each pair the ticks of every five-minute slot, whoever watches. Bars are made of these ticks, so
-//! the REST interface gives exactly what an undisturbed watcher of the stream would have built.
+//! The simulated market: for each pair the ticks of every five-minute slot, whichever client watches. Bars are made of these ticks, so the
+//! REST interface gives exactly the bars that an undisturbed client of the stream would build.
 
 use crate::domain::model::{Ohlc, Price, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::BarSpan;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A price of the simulated market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// When; frames give its whole second.
+    /// The instant; frames give its whole second.
     pub at: Timestamp,
     /// The price.
     pub price: Price,
@@ -27,7 +27,7 @@ pub struct MarketBar {
     pub ohlc: Ohlc,
 }
 
-/// Every pair there is, and what it does at any time.
+/// All pairs, with their prices at any time.
 #[derive(Debug, Clone)]
 pub struct Market {
     pairs: BTreeMap<Symbol, Source>,
@@ -44,7 +44,7 @@ enum Source {
 }
 
 impl Market {
-    /// A market of seeded walks, round the clock, from the beginning of time.
+    /// A market of seeded walks, round the clock, without a first day.
     pub fn walk(seed: u64, symbols: &[Symbol]) -> Self {
         let pairs = symbols
             .iter()
@@ -58,7 +58,7 @@ impl Market {
         }
     }
 
-    /// The same market with this many ticks of each made-up pair a second.
+    /// The same market with this many ticks a second of each generated pair.
     pub fn with_tick_rate(mut self, per_second: u16) -> Self {
         for source in self.pairs.values_mut() {
             if let Source::Walk(walk) = source {
@@ -69,8 +69,8 @@ impl Market {
         self
     }
 
-    /// A market of one real day: each bar of it becomes ticks, a missing slot stays empty. The seed decides the way between
-    /// the four prices of a bar, never the four.
+    /// A market of one real day: each bar becomes ticks, a missing slot stays empty. The seed decides the path between the four prices of a
+    /// bar, never the four.
     pub fn replay(seed: u64, day: &Day) -> Self {
         let rng = SeededRng::new(seed).fork("weave");
         let slots: BTreeMap<_, _> = day
@@ -100,7 +100,7 @@ impl Market {
         self
     }
 
-    /// When the session opens that a scenario counts from, if the market knows.
+    /// When the session opens from which a scenario counts, if the market knows.
     pub const fn opens(&self) -> Option<Timestamp> {
         self.opens
     }
@@ -110,12 +110,12 @@ impl Market {
         self.pairs.keys().copied()
     }
 
-    /// Whether there is such a pair.
+    /// Whether the market has this pair.
     pub fn has_symbol(&self, symbol: &Symbol) -> bool {
         self.pairs.contains_key(symbol)
     }
 
-    /// How long the pieces are in which it is played.
+    /// The length of the pieces in which ticks are generated.
     pub const fn piece_length(&self) -> Duration {
         self.piece
     }
@@ -174,7 +174,7 @@ impl Market {
         bars
     }
 
-    /// The ticks in `[from, to)` up to and including `now`, in order; of a busy second those that a bar shows.
+    /// The ticks in `[from, to)` up to and including `now`, in order; of a busy second, those that its bar needs.
     pub fn ticks(&self, symbol: Symbol, from: Timestamp, to: Timestamp, now: Timestamp) -> Vec<Quote> {
         let mut ticks = Vec::new();
         let mut slot = from.floor(limits::SIM_SLOT);

@@ -1,7 +1,7 @@
-//! Random numbers that are the same in every run: a hash of a seed and a place. Any number can be asked for without those before it, so
+//! Random numbers that are the same in every run: a hash of a seed and a place. Each number can be computed without those before it, so
 //! yesterday's market is the same whether or not a program ran then.
 
-/// A source of numbers that depend on the seed and on what is asked, on nothing else.
+/// A source of numbers that depend on the seed and on the place, on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeededRng(u64);
 

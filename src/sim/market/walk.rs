@@ -1,27 +1,27 @@
-//! A market that never was: prices as a function of seed, pair and time.
+//! A generated market: prices as a function of seed, pair and time.
 //!
-//! The price is a sum of slow and fast waves of random height, each four times as long and twice as high as the one before,
-//! which is how a random walk looks at every scale; and unlike a walk it can be asked for any instant at once, so that the
-//! REST interface knows yesterday without having lived it. All arithmetic is in whole millionths: the same on every machine.
+//! The price is a sum of slow and fast waves of random height, each four times as long and twice as high as the one before, which is how a
+//! random walk looks at every scale. Unlike a walk it can be computed for any instant at once, so the REST interface has yesterday's bars
+//! without having run then. All arithmetic is in whole millionths: the same on every machine.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use crate::limits;
 use crate::sim::market::{Quote, SeededRng};
 
-/// One pair of the market that never was.
+/// One pair of the generated market.
 #[derive(Debug, Clone, Copy)]
 pub struct Walk {
     rng: SeededRng,
     base: i64,
     step: i64,
-    /// Ticks a second, each one step above the one before; `None` for one tick each few seconds.
+    /// Ticks a second, each one step above the one before; `None` for one tick every few seconds.
     per_second: Option<u16>,
 }
 
 /// Lengths of the waves in seconds, shortest first. The height of wave `k` is `2^k` hundredths of a percent.
 const WAVES: [u64; 9] = [20, 80, 320, 1_280, 5_120, 20_480, 81_920, 327_680, 1_310_720];
 
-/// Base price and smallest step, in millionths, of the pairs whose size people know.
+/// Base price and smallest step, in millionths, of the pairs with a known magnitude.
 const KNOWN: [(&str, i64, i64); 9] = [
     ("USD/COP", 3_900_000_000, 10_000),
     ("EUR/USD", 1_090_000, 10),
@@ -50,7 +50,7 @@ impl Walk {
         }
     }
 
-    /// The same walk in a market so busy that each second has this many ticks.
+    /// The same walk with this many ticks in each second.
     pub const fn with_tick_rate(mut self, per_second: u16) -> Self {
         self.per_second = Some(per_second);
         self
@@ -68,7 +68,7 @@ impl Walk {
         Price::from_micros(micros.div_euclid(self.step).saturating_mul(self.step).max(self.step))
     }
 
-    /// How far one wave moves the price at a second: between its heights at both ends, along a curve that is level there.
+    /// How far one wave moves the price at a second: an interpolation between its heights at both ends, along a curve that is level there.
     fn wave_at(&self, wave: usize, length: u64, second: u64) -> i64 {
         const ONE: i64 = 1 << 16;
         let wave = u64::try_from(wave).unwrap_or(0);
@@ -82,8 +82,8 @@ impl Walk {
         from + i64::try_from(moved).unwrap_or(0)
     }
 
-    /// Every tick of the piece that begins at `from`: of a slot, one each few seconds, whole-second stamps, strictly rising; in a
-    /// busy market of a second, spread over it.
+    /// Every tick of the piece that begins at `from`. A piece is a slot, with a tick every few seconds on whole, strictly rising seconds;
+    /// in a busy market it is a second, with ticks spread over it.
     pub fn ticks_of_piece(&self, from: Timestamp) -> Vec<Quote> {
         if let Some(per_second) = self.per_second {
             return self.ticks_of_second(from.secs(), per_second).collect();
@@ -102,8 +102,8 @@ impl Walk {
         ticks
     }
 
-    /// What bars are made of: the ticks of the slot, and of a busy second only the first and the last up to `now`, between which
-    /// all others lie. A bar of a busy market need not be made of its hundred thousands of ticks.
+    /// The ticks that a bar needs: those of the slot; of a busy second only the first and the last up to `now`, between which all others
+    /// lie. So a bar of a busy market is not computed from hundreds of thousands of ticks.
     pub fn slot_outline(&self, slot: Timestamp, now: Timestamp) -> Vec<Quote> {
         let Some(per_second) = self.per_second else {
             return self.ticks_of_piece(slot);
@@ -141,7 +141,7 @@ fn tick_spacing(per_second: u16) -> i64 {
     1_000_000 / i64::from(per_second.max(1))
 }
 
-/// A base price and step for a pair nobody listed.
+/// A base price and step for a pair that is not in [`KNOWN`].
 fn unknown_pair(rng: SeededRng) -> (i64, i64) {
     (1_000_000 + rng.value_within(0, 0, 400_000), 10)
 }

@@ -1,25 +1,25 @@
-//! The troubles that last, and until when.
+//! The lasting faults, and until when each lasts.
 
 use crate::domain::model::Timestamp;
 use crate::sim::scenario::{Fault, RestFault};
 
-/// Troubles in force. A later one of the same kind wins.
+/// Faults in force. A later one of the same kind wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ActiveFaults(Vec<(Fault, Option<Timestamp>)>);
 
 impl ActiveFaults {
-    /// A trouble begins; without an end it stays.
+    /// Starts a fault; without an end it stays.
     pub(crate) fn start_fault(&mut self, trouble: Fault, until: Option<Timestamp>, now: Timestamp) {
         self.0.retain(|(_, until)| until.is_none_or(|until| now < until));
         self.0.push((trouble, until));
     }
 
-    /// All troubles end.
+    /// Ends all faults.
     pub(crate) fn clear_faults(&mut self) {
         self.0.clear();
     }
 
-    /// The answer of the latest trouble in force that has one.
+    /// The value of `what` for the latest fault in force that has one.
     pub(crate) fn find_active<T>(&self, now: Timestamp, what: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         let in_force = self
             .0
@@ -29,18 +29,18 @@ impl ActiveFaults {
         in_force.map(|(trouble, _)| trouble).find_map(what)
     }
 
-    /// Whether exactly this trouble is in force.
+    /// Whether exactly this fault is in force.
     pub(crate) fn is_active(&self, wanted: &Fault, now: Timestamp) -> bool {
         self.find_active(now, |trouble| (trouble == wanted).then_some(()))
             .is_some()
     }
 
-    /// Whether this goes wrong with REST requests.
+    /// Whether this fault of REST requests is in force.
     pub(crate) fn has_rest(&self, wanted: RestFault, now: Timestamp) -> bool {
         self.is_active(&Fault::Rest(wanted), now)
     }
 
-    /// Whether a trouble with keys is in force for the key at `place`.
+    /// Whether a fault of this kind is in force for the key at `place`.
     pub(crate) fn has_for_key(&self, kind: fn(Option<usize>) -> Fault, place: usize, now: Timestamp) -> bool {
         self.is_active(&kind(None), now) || self.is_active(&kind(Some(place)), now)
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, and when: scenarios, their parser, odd frames, faults that last.
+//! Faults, and when they happen: scenarios, their parser, odd frames, and lasting faults.
 
 #[expect(
     clippy::module_inception,

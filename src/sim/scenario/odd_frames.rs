@@ -1,4 +1,4 @@
-//! Odd things a vendor has said, or might: each by a name that a scenario can use.
+//! Odd frames that a vendor has sent, or might send, each with a name for scenarios.
 
 use crate::domain::model::{Price, Symbol};
 use crate::domain::vendor::events::{price_head, processing_error};
@@ -8,8 +8,8 @@ use crate::sim::vendor::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Every odd frame by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price again with its
-/// stamp, so that they change no bar; the last one without a stamp, so that it changes none but at a boundary.
+/// Every odd frame by name. Those from `long-price` on are prices that a tolerant reader accepts: the last price with its own stamp, so
+/// that they change no bar; the last frame has no stamp, so that it changes a bar only at a boundary.
 pub const NAMES: [&str; 37] = [
     "not-json",
     "cut-json",
@@ -50,12 +50,12 @@ pub const NAMES: [&str; 37] = [
     "no-stamp",
 ];
 
-/// The name as the table holds it, if it does.
+/// The name in the table, if it is there.
 pub fn find_name(name: &str) -> Option<&'static str> {
     NAMES.into_iter().find(|known| *known == name)
 }
 
-/// The last price a connection was told, or what it would have been.
+/// The last price sent on a connection, or what it would have been.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Last {
     pub symbol: Symbol,
@@ -77,7 +77,7 @@ pub(crate) fn frame_bytes(name: &str, last: Last) -> Bytes {
     }
 }
 
-/// The head of a frame of 2^40 bytes, and only the first of them.
+/// The header of a frame of 2^40 bytes, and only the first of its bytes.
 fn declared_length() -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(0x80 | TEXT);

@@ -1,4 +1,4 @@
-//! What the simulated upstream does wrong, and when: a scenario, one action a line.
+//! The faults of the simulated upstream, and when they happen: a scenario, one action a line.
 //!
 //! ```text
 //! # cue            act
@@ -24,11 +24,11 @@ pub struct Scenario {
 pub struct Line {
     /// The line of the file, from 1.
     pub number: usize,
-    /// What stands there, without comment.
+    /// Its text, without the comment.
     pub text: String,
-    /// When.
+    /// When the act is performed.
     pub cue: Cue,
-    /// What.
+    /// The act.
     pub act: ScenarioAction,
 }
 
@@ -44,15 +44,15 @@ pub enum Cue {
 /// A moment of market time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// When the server starts, before anybody connects.
+    /// When the server starts, before any client connects.
     Start,
     /// The next time the market's clock shows this.
     Clock(NaiveTime),
-    /// So long after the session opened.
+    /// This long after the session opened.
     AfterOpen(Duration),
 }
 
-/// Something that happens on the server, in the order of a connection's life.
+/// A moment in the life of a connection, in the order in which they happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Moment {
     /// A TCP connection was accepted; nothing was read from it.
@@ -73,7 +73,7 @@ pub enum Moment {
     Rest,
 }
 
-/// Which of the times that something happens. Counted over the life of the server.
+/// Which occurrences of a moment. Counted over the life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// From the first to the second, both included, counted from 1.
@@ -83,7 +83,7 @@ pub enum Which {
 }
 
 impl Which {
-    /// Whether it means the `count`-th time.
+    /// Whether it includes the `count`-th occurrence.
     pub const fn matches_count(self, count: u64) -> bool {
         match self {
             Self::Between(first, last) => first <= count && count <= last,
@@ -92,29 +92,29 @@ impl Which {
     }
 }
 
-/// What is done.
+/// The act of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScenarioAction {
-    /// Something done once: to the connection that gave the cue, else to all.
+    /// Done once: to the connection that gave the cue, else to all.
     OnConnection(ConnectionAction),
-    /// Something that lasts: for so long, or for good.
+    /// A fault that lasts: for the duration, or for good.
     Fault(Fault, Option<Duration>),
-    /// Every lasting trouble ends, keys included.
+    /// Ends every lasting fault, those of keys included.
     ClearFaults,
 }
 
-/// Something done to a connection.
+/// An act on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionAction {
     /// It ends.
     Drop(Ending),
-    /// It stays, and neither reads nor writes: the peer vanished, the socket did not.
+    /// It stays open, and neither reads nor writes: the peer vanished, the socket did not.
     HalfOpen(Option<Duration>),
-    /// It reads, and says nothing any more, not even to heartbeats.
+    /// It reads, and sends nothing any more, not even answers to heartbeats.
     Stall(Option<Duration>),
-    /// It says something odd.
+    /// It sends an odd frame.
     Send(OddFrame),
-    /// It says the last price again, so many times.
+    /// It sends the last price again, this many times.
     Repeat(u32),
 }
 
@@ -129,25 +129,25 @@ pub enum Ending {
     Reset,
 }
 
-/// Something odd to say.
+/// An odd frame to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OddFrame {
     /// A named frame of `crate::sim::scenario::odd_frames`.
     Named(&'static str),
-    /// A text as it stands in the file.
+    /// A text, as it is in the file.
     Text(String),
 }
 
-/// Something wrong that lasts.
+/// A fault that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Prices stop; heartbeats are answered.
     Mute,
-    /// Prices come so much later than their stamps.
+    /// Prices are sent this long after their stamps.
     Late(Duration),
     /// The price does not change, though the market moves.
     Frozen,
-    /// The last price is told again, stamp and all, wherever a new one was due: the connection lives, the market seems not to.
+    /// The last price is sent again with its stamp, wherever a new one is due: the connection lives, the market seems to stand still.
     Stuck,
     /// Prices are JSON strings.
     Quoted,
@@ -155,7 +155,7 @@ pub enum Fault {
     MinuteStamps,
     /// Stamps run ahead of the clock.
     Ahead(Duration),
-    /// Stamps are so old.
+    /// Stamps are this old.
     Behind(Duration),
     /// Stamps are milliseconds.
     MilliStamps,
@@ -169,7 +169,7 @@ pub enum Fault {
     IgnoreSubscribes,
     /// Heartbeats are not answered.
     IgnoreHeartbeats,
-    /// The plan does not have this pair on its WebSocket.
+    /// The plan does not include this pair on its WebSocket.
     RefuseSymbol(Symbol),
     /// TCP connections are reset as soon as they are accepted.
     RefuseConnections,
@@ -177,9 +177,9 @@ pub enum Fault {
     HangConnections,
     /// Upgrades are answered with this status.
     RefuseUpgrades(u16),
-    /// Refusals with 429 or 503, of upgrades and of REST requests, ask to come back after so long.
+    /// Refusals with 429 or 503, of upgrades and of REST requests, ask the client to wait this long.
     RetryAfter(Duration),
-    /// Upgrades are answered so much later.
+    /// Upgrades are answered this much later.
     SlowUpgrades(Duration),
     /// Upgrades are never answered.
     HangUpgrades,
@@ -187,9 +187,9 @@ pub enum Fault {
     CutUpgrades,
     /// Upgrades are granted with a wrong `Sec-WebSocket-Accept`.
     ForgeUpgrades,
-    /// REST requests go wrong.
+    /// A fault of REST requests.
     Rest(RestFault),
-    /// A key is not known any more: by its place in the list, from 1; `None` is every key.
+    /// A key is no longer known: by its place in the list, from 1; `None` is every key.
     ExpiredKey(Option<usize>),
     /// A key has no credits left this minute.
     NoMinuteCredits(Option<usize>),
@@ -197,22 +197,22 @@ pub enum Fault {
     NoDayCredits(Option<usize>),
 }
 
-/// What goes wrong with REST requests.
+/// A fault of REST requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestFault {
     /// Answered with this status and a JSON error.
     Status(u16),
-    /// Errors come under HTTP 200, only the body names the code.
+    /// Errors have HTTP status 200; only the body has the code.
     ErrorsAs200,
-    /// Answered so much later.
+    /// Answered this much later.
     Slow(Duration),
     /// Never answered.
     Hang,
     /// Every window is empty: 400, no data is available.
     Empty,
-    /// The plan does not have this pair over REST: 403.
+    /// The plan does not include this pair over REST: 403.
     RefuseSymbol(Symbol),
-    /// Each bar comes twice, the second time with another close.
+    /// Each bar is listed twice, the second time with another close.
     Duplicates,
     /// Prices carry single-precision noise at the fifth decimal.
     Noise,
@@ -220,7 +220,7 @@ pub enum RestFault {
     Mismatch,
     /// `end_date` is exclusive instead of inclusive.
     ExclusiveEnd,
-    /// An HTML page, as a proxy answers.
+    /// An HTML page, as from a proxy.
     Html,
     /// JSON that stops half-way.
     Cut,
@@ -229,9 +229,9 @@ pub enum RestFault {
 }
 
 impl Scenario {
-    /// The outage of the demo. It begins exactly between two bars and swallows the whole of one: connections end without a
-    /// close frame, upgrades are refused for most of that bar, and after that the last price is repeated until the next bar
-    /// begins, so that no bar is seen in part and no watcher of silence is alarmed.
+    /// The outage of the demo. It begins exactly between two bars and covers the whole of one: connections end without a close frame,
+    /// upgrades are refused for most of that bar, and after that the last price is repeated until the next bar begins, so that no bar is
+    /// partial and no check for silence reports.
     pub fn demo() -> Self {
         let bar = crate::limits::SIM_SLOT;
         let from = When::AfterOpen(bar * 2);

@@ -1,4 +1,4 @@
-//! Reads a scenario from its text. Every error names the line, what stands there, and what may stand there.
+//! Parses a scenario. Every error names the line, its text, and what is allowed there.
 
 use crate::domain::model::Symbol;
 use crate::limits;
@@ -19,7 +19,7 @@ pub enum ScenarioError {
     Unreadable {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A line is not an act.
@@ -27,7 +27,7 @@ pub enum ScenarioError {
     Line {
         /// The line, from 1.
         line: usize,
-        /// What stands there.
+        /// The text of the line.
         text: String,
         /// What is wrong, and what is allowed.
         what: String,
@@ -110,7 +110,7 @@ impl FromStr for Scenario {
 impl FromStr for ScenarioAction {
     type Err = ScenarioError;
 
-    /// Reads one act without a cue, as a test gives it to a running server.
+    /// Parses one act without a cue, as a test gives it to a running server.
     fn from_str(text: &str) -> Result<Self, ScenarioError> {
         let words: Vec<&str> = text.split_whitespace().collect();
         read_act(&words, text).map_err(|what| ScenarioError::Line {
@@ -229,7 +229,7 @@ fn sum_durations(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// An act, with its `for DURATION` cut off the end.
+/// Parses an act; `for DURATION` is cut off its end.
 fn read_act(words: &[&str], line: &str) -> Result<ScenarioAction, String> {
     if let ["send", "text", ..] = words {
         let text = line.split_once("text").map_or("", |(_, text)| text).trim();

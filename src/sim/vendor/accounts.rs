@@ -1,5 +1,5 @@
-//! API keys as the vendor counts them: credits a minute and a day, events a minute, connections; and what no vendor tells,
-//! how closely two calls followed each other. Pure: time is an argument.
+//! API keys as the vendor accounts for them: credits a minute and a day, events a minute, connections; and, which no vendor reports, how
+//! closely two calls followed each other. Pure: time is an argument.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
@@ -48,9 +48,9 @@ pub struct Credits {
 /// Why a call is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {
-    /// No credits left this minute; how many were asked for in it.
+    /// No credits are left this minute; how many were requested in it.
     Minute(u32),
-    /// No credits left this UTC day; how many were asked for in it.
+    /// No credits are left this UTC day; how many were requested in it.
     Day(u32),
 }
 
@@ -68,18 +68,18 @@ pub struct Account {
     calls_from: Option<Timestamp>,
     /// When it was last refused for the rest of the UTC day.
     refused_at: Option<Timestamp>,
-    /// Facts for the report.
+    /// Its use, for the report.
     pub(crate) use_: KeyUse,
     /// Its connections, oldest first.
     pub(crate) connections: VecDeque<u64>,
 }
 
-/// What a key was used for, and what it broke.
+/// The use of a key, and the rules that it broke.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUse {
     /// WebSocket connections opened.
     pub connections_total: u64,
-    /// Connections closed because a newer one came.
+    /// Connections closed because the key opened a newer one.
     pub evicted_total: u64,
     /// Client events.
     pub events_total: u64,
@@ -91,13 +91,13 @@ pub struct KeyUse {
     pub spacing_min: Option<Duration>,
     /// Calls that came too soon after the one before.
     pub spacing_broken: u64,
-    /// WebSocket handshakes asked for.
+    /// WebSocket handshakes requested.
     pub handshakes_total: u64,
     /// The shortest time between two handshakes.
     pub handshakes_apart_min: Option<Duration>,
     /// Handshakes that came too soon after the one before.
     pub handshakes_too_soon: u64,
-    /// Uses before the time of a `Retry-After` was over.
+    /// Uses before the time of a `Retry-After` had passed.
     pub came_early: u64,
     /// Calls beyond the credits of a minute.
     pub minute_broken: u64,
@@ -154,17 +154,17 @@ impl Account {
         }
     }
 
-    /// What it was used for, and what it broke.
+    /// Its use, and the rules that it broke.
     pub const fn used_for(&self) -> &KeyUse {
         &self.use_
     }
 
-    /// The key as it may be shown: its last four characters.
+    /// The part of the key that may be shown: its last four characters.
     pub fn key_tail(&self) -> String {
         key_tail(&self.key)
     }
 
-    /// Counts a client event; the number of this minute when that is beyond the plan.
+    /// Counts a client event; returns the minute's count as an error if it is beyond the plan.
     pub fn count_event(&mut self, plan: &Plan, now: Timestamp) -> Result<(), u32> {
         self.use_.events_total += 1;
         let count = self.events.add(1, now);
@@ -175,7 +175,7 @@ impl Account {
         Ok(())
     }
 
-    /// Notes that a REST call came, and whether it came too soon. `slack` is what the network may have taken from the spacing.
+    /// Counts a REST call, and whether it came too soon. `slack` is how much the network may have shortened the spacing.
     pub fn count_call(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
         self.use_.calls_total += 1;
         if let Some(last) = self.last_call.replace(now) {
@@ -186,7 +186,7 @@ impl Account {
         self.use_.came_early += u64::from(self.calls_from.is_some_and(|from| now + slack < from));
     }
 
-    /// Notes that a handshake came, and whether it came too soon.
+    /// Counts a handshake, and whether it came too soon.
     pub fn count_handshake(&mut self, plan: &Plan, slack: Duration, now: Timestamp) {
         self.use_.handshakes_total += 1;
         if let Some(last) = self.last_handshake.replace(now) {
@@ -197,7 +197,7 @@ impl Account {
         self.use_.came_early += u64::from(self.handshakes_from.is_some_and(|from| now + slack < from));
     }
 
-    /// Notes that it was asked to make no handshake, or no call, before then.
+    /// Records that the key was asked to make no handshake, or no call, before `until`.
     pub fn ask_to_wait(&mut self, handshakes: bool, calls: bool, until: Timestamp) {
         if handshakes {
             self.handshakes_from = self.handshakes_from.max(Some(until));
@@ -207,15 +207,15 @@ impl Account {
         }
     }
 
-    /// Notes that it is refused for the rest of the UTC day: as unknown, or because its credits are spent. The pairs of one call
-    /// are refused at one instant.
+    /// Records that the key is refused for the rest of the UTC day: as unknown, or because its credits are spent. The pairs of one call are
+    /// refused at one instant.
     pub fn count_refusal(&mut self, now: Timestamp) {
         let before = self.refused_at.replace(now);
         let again = before.is_some_and(|at| at != now && at.floor(DAY) == now.floor(DAY));
         self.use_.refused_again += u64::from(again);
     }
 
-    /// Takes credits. A call beyond the budget is refused, not charged, and counted as broken.
+    /// Charges credits. A call beyond the budget is refused, not charged, and counted as broken.
     pub fn spend_credits(&mut self, plan: &Plan, cost: u32, now: Timestamp) -> Result<Credits, Shortage> {
         let day_used = self.day.add(0, now).saturating_add(cost);
         if day_used > plan.credits_per_day {
@@ -238,7 +238,7 @@ impl Account {
         })
     }
 
-    /// Credits of this minute and day, without taking any.
+    /// Credits used in this minute and day.
     pub fn credits_used(&mut self, now: Timestamp) -> (u32, u32) {
         (self.minute.add(0, now), self.day.add(0, now))
     }
@@ -259,7 +259,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// These keys are known. Without any, every key is, in the order of coming.
+    /// Accounts of the known keys. An empty list accepts every key, in the order of first use.
     pub fn new(keys: &[String]) -> Self {
         Self {
             accounts: keys.iter().map(|key| Account::new(key)).collect(),
@@ -267,7 +267,7 @@ impl Accounts {
         }
     }
 
-    /// The place of a key, from 1; `None` when it is not known.
+    /// The place of a key, from 1; `None` if it is not known.
     pub fn find_key(&mut self, key: &str) -> Option<usize> {
         if let Some(at) = self.accounts.iter().position(|account| account.key == key) {
             return Some(at + 1);

@@ -1,5 +1,4 @@
-//! What the simulated vendor says on its WebSocket, byte for byte: the frames around its events, and a price as it has been seen
-//! spelled.
+//! The frames that the simulated vendor sends on its WebSocket, byte for byte, and the spellings of a price that were seen.
 
 use crate::domain::model::{Price, Symbol};
 use crate::domain::vendor::events;
@@ -51,12 +50,12 @@ pub(crate) fn close(code: u16, reason: &str) -> Bytes {
     frame(CLOSE, &payload)
 }
 
-/// How a price is written.
+/// The spelling of a price.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spelling {
     /// As a JSON string.
     pub quoted: bool,
-    /// With bid and ask beside it.
+    /// With bid and ask in addition.
     pub bid_ask: bool,
 }
 

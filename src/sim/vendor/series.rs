@@ -1,5 +1,5 @@
-//! `/time_series` of the simulated vendor: the bars of the market that answer a question, with the small lies that a scenario asks
-//! for. Pure; question and answer are read and written in `src/domain/vendor/series.rs`.
+//! `/time_series` of the simulated vendor: the market's bars that answer a request, with the errors in the data that a scenario asks for.
+//! Pure; requests and answers are read and written in `src/domain/vendor/series.rs`.
 
 use crate::domain::model::{Price, Symbol, Timestamp};
 use crate::domain::vendor::{ApiError, Params, SeriesQuestion, SeriesRow};
@@ -7,20 +7,20 @@ use crate::limits;
 use crate::sim::market::{Market, MarketBar};
 use serde_json::Value;
 
-/// Small lies about the data that a scenario asks for.
+/// Errors in the data that a scenario asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Twists {
     /// Single-precision noise at the fifth decimal.
     pub noise: bool,
-    /// A thousandth off.
+    /// Prices are a thousandth off.
     pub mismatch: bool,
-    /// Each bar twice.
+    /// Each bar is listed twice.
     pub duplicates: bool,
     /// `end_date` is exclusive.
     pub exclusive_end: bool,
 }
 
-/// A question that makes sense.
+/// A valid request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question(SeriesQuestion);
 
@@ -33,7 +33,7 @@ impl Question {
         SeriesQuestion::read(params, exclusive_end, limits::SIM_BARS_PER_ANSWER).map(Self)
     }
 
-    /// The bars of a pair that answer it, in the order asked for.
+    /// The bars of a pair that answer it, in the requested order.
     ///
     /// # Errors
     /// [`ApiError`] when the pair is not served, or there is no bar.
@@ -92,14 +92,14 @@ impl Question {
     }
 }
 
-/// A bar, and again with another close.
+/// A bar, and the same bar with another close.
 fn duplicate_bar(bar: MarketBar) -> [MarketBar; 2] {
     let mut again = bar;
     again.ohlc.close = bar.ohlc.low;
     [bar, again]
 }
 
-/// The pair of a name, if it is served.
+/// The pair with this name, if it is served.
 ///
 /// # Errors
 /// [`ApiError`] 404 when it is not.

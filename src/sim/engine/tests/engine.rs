@@ -56,7 +56,7 @@ impl Theatre {
         self.say(r#"{"action":"subscribe","params":{"symbols":"USD/COP"}}"#, after);
     }
 
-    /// The texts said until so many seconds after the open, and `END` when the connection is to end.
+    /// The texts sent until so many seconds after the open, and `END` if the connection is to end.
     fn until(&mut self, after: u64) -> Vec<String> {
         self.engine.run_until(OPEN + Duration::from_secs(after));
         let waker = noop_waker();
@@ -84,7 +84,7 @@ impl Theatre {
         }
     }
 
-    /// Stamps, in seconds after the open, of the prices said until then.
+    /// The stamps, in seconds after the open, of the prices sent until then.
     fn stamps(&mut self, after: u64) -> Vec<i64> {
         let texts = self.until(after);
         let stamp = |text: &String| {

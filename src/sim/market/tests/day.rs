@@ -143,7 +143,7 @@ fn missing_slots_stay_missing() {
     assert_eq!(day.bar(day.opens), None);
 }
 
-/// The real file, where it lies beside the repository.
+/// The real file, if it exists beside the repository.
 #[test]
 fn real_days_are_read_or_refused_as_they_deserve() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/usdcop_m5_2020_2026.csv.gz");
