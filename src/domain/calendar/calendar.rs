@@ -1,4 +1,4 @@
-//! When a symbol's market has sessions, and why not on other days. Asked by everyone, for any instant of [`YEARS`].
+//! When a symbol's market has sessions, and why there is none on other days, for any instant of [`YEARS`].
 
 use crate::domain::calendar::{CalendarProblem, CalendarRules, CalendarSpec, Day, DayBook, Overrides, YEARS};
 use crate::domain::model::{Interval, Session, Sessions, SlotGrid, Timestamp};
@@ -10,11 +10,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Calendar {
     book: DayBook,
-    /// How often it was corrected.
+    /// How often the calendar was corrected.
     edition: u64,
 }
 
-/// What the calendar says about an instant.
+/// The state of the market at an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// In this session.
@@ -25,18 +25,18 @@ pub enum Phase {
         previous: Option<Session>,
         /// The session that opens next; `None` after the calendar ends.
         next: Option<Session>,
-        /// Why there is none now.
+        /// Why there is no session now.
         reason: String,
     },
 }
 
 impl Calendar {
-    /// A calendar from what the settings say.
+    /// A calendar from the settings and the override entries.
     pub fn new(spec: &CalendarSpec, overrides: Arc<Overrides>) -> Result<Self, Vec<CalendarProblem>> {
         Ok(Self::from_rules(spec.rules()?, overrides))
     }
 
-    /// A calendar from rules that were understood.
+    /// A calendar from valid rules.
     pub const fn from_rules(rules: CalendarRules, overrides: Arc<Overrides>) -> Self {
         Self {
             book: DayBook { rules, overrides },
@@ -44,7 +44,7 @@ impl Calendar {
         }
     }
 
-    /// The same calendar with other entries.
+    /// The same calendar with other override entries, as a new edition.
     pub fn with_overrides(&self, overrides: Arc<Overrides>) -> Self {
         Self {
             edition: self.edition.saturating_add(1),
@@ -52,33 +52,33 @@ impl Calendar {
         }
     }
 
-    /// The calendar of the pair this service exists for: Colombia, 08:00 to 12:55.
+    /// The calendar of USD/COP: Colombia, 08:00 to 12:55.
     #[expect(clippy::expect_used, reason = "the default settings are tested to be right")]
     pub fn usdcop() -> Self {
         Self::new(&CalendarSpec::default(), Arc::default()).expect("the default calendar has rules")
     }
 
-    /// The rules it follows.
+    /// The rules of the calendar.
     pub const fn rules(&self) -> &CalendarRules {
         &self.book.rules
     }
 
-    /// The entries people made.
+    /// The override entries.
     pub fn overrides(&self) -> &Overrides {
         &self.book.overrides
     }
 
-    /// What happens on a date, and why.
+    /// The session of a date, if any, with the reason.
     pub fn day(&self, date: NaiveDate) -> Day {
         self.book.day(date)
     }
 
-    /// The session of a date, without the text.
+    /// The session of a date, without computing the reason.
     pub fn session_on(&self, date: NaiveDate) -> Option<Session> {
         self.book.session_on(date)
     }
 
-    /// The instant of a wall time in the market's zone.
+    /// The instant of a local time in the market's zone.
     pub fn instant(&self, local: NaiveDateTime) -> Option<Timestamp> {
         self.book.instant(local)
     }
@@ -88,12 +88,12 @@ impl Calendar {
         self.book.usual_session_on(date)
     }
 
-    /// The date that the market's clocks show.
+    /// The date in the market's zone.
     pub fn local_date(&self, at: Timestamp) -> NaiveDate {
         self.book.local_date(at)
     }
 
-    /// Where `now` lies.
+    /// The state of the market at `now`.
     pub fn phase(&self, now: Timestamp) -> Phase {
         if let Some(session) = self.at(now) {
             return Phase::Open(session);
@@ -131,7 +131,7 @@ impl Calendar {
             .filter_map(|date| self.book.session_on(date))
     }
 
-    /// The first instants of the bars expected on a date; none when it is closed.
+    /// The opens of the bars expected on a date; none when the market is closed.
     pub fn slots_on(&self, date: NaiveDate, interval: Interval) -> Vec<Timestamp> {
         self.book
             .session_on(date)
@@ -139,7 +139,7 @@ impl Calendar {
             .unwrap_or_default()
     }
 
-    /// The first instants of a session's bars.
+    /// The opens of a session's bars.
     pub fn slots(&self, session: &Session, interval: Interval) -> Vec<Timestamp> {
         SlotGrid::of_interval(interval)
             .slots(session)

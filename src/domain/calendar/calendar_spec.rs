@@ -1,4 +1,4 @@
-//! What people may say about a symbol's calendar, and every way to say it wrong.
+//! The calendar of a symbol in the settings, and its validation.
 
 use crate::domain::model::Interval;
 use chrono::{NaiveDate, NaiveTime, Timelike};
@@ -12,7 +12,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CalendarKind {
-    /// Monday to Friday without Colombian holidays; United States bank holidays settle the next day.
+    /// Monday to Friday without Colombian holidays; on United States bank holidays dollars settle the next day.
     Colombia,
     /// Sunday 17:00 to Friday 17:00 New York: five sessions a week, each named after the day on which it ends.
     Forex,
@@ -21,7 +21,7 @@ pub enum CalendarKind {
 }
 
 impl CalendarKind {
-    /// Every calendar.
+    /// All calendars.
     pub const ALL: [Self; 3] = [Self::Colombia, Self::Forex, Self::Always];
 
     /// Its name in settings and override files.
@@ -53,14 +53,14 @@ impl fmt::Display for CalendarKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NextDay {
-    /// Have a session of type `next_day`: quotes move as on other days.
+    /// A session of type `next_day`: prices move as on other days.
     #[default]
     Run,
-    /// Have none.
+    /// No session.
     Close,
 }
 
-/// Hours of a day, `[open, close)`, as wall time of the market's zone.
+/// Hours of a day, `[open, close)`, as local time in the market's zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hours {
     /// The first instant.
@@ -70,7 +70,7 @@ pub struct Hours {
 }
 
 impl Hours {
-    /// Reads `08:00` and `12:55`; every problem is added to `problems`, each naming the value.
+    /// Parses `08:00` and `12:55`. Every problem is added to `problems` and names the value.
     pub fn read(open: &str, close: &str, problems: &mut Vec<CalendarProblem>) -> Option<Self> {
         let mut time = |key: &'static str, given: &str| {
             let time = read_time(given);
@@ -104,7 +104,7 @@ impl fmt::Display for Hours {
     }
 }
 
-/// A calendar as the settings spell it; what is `None` has the calendar's own default.
+/// A calendar as the settings spell it; `None` means the calendar's own default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CalendarSpec {
@@ -112,9 +112,9 @@ pub struct CalendarSpec {
     pub calendar: String,
     /// An IANA zone such as `America/Bogota`.
     pub zone: Option<String>,
-    /// Wall time of the open; calendar `colombia` only; default 08:00.
+    /// Local time of the open; calendar `colombia` only; default 08:00.
     pub open: Option<String>,
-    /// Wall time of the close, exclusive; calendar `colombia` only; default 12:55.
+    /// Local time of the close, exclusive; calendar `colombia` only; default 12:55.
     pub close: Option<String>,
     /// `run` or `close`; calendar `colombia` only; default `run`.
     pub next_day: Option<String>,
@@ -132,20 +132,20 @@ impl Default for CalendarSpec {
     }
 }
 
-/// A [`CalendarSpec`] that was understood.
+/// A valid [`CalendarSpec`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CalendarRules {
-    /// Which days.
+    /// Which days have sessions.
     pub kind: CalendarKind,
-    /// In which zone days and hours are meant.
+    /// The zone of days and hours.
     pub zone: Tz,
-    /// Which hours; `forex` and `always` have their own.
+    /// The hours of calendar `colombia`; `forex` and `always` have their own.
     pub hours: Hours,
-    /// What to do on next-day dates.
+    /// What to do on days on which dollars settle the next day.
     pub next_day: NextDay,
 }
 
-/// What can be wrong with what people say about a calendar.
+/// A problem in a calendar's settings or in an override file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum CalendarProblem {
@@ -195,7 +195,7 @@ pub enum CalendarProblem {
 }
 
 impl CalendarSpec {
-    /// The rules that it spells, or everything that is wrong with it.
+    /// The rules, or all problems of the settings.
     pub fn rules(&self) -> Result<CalendarRules, Vec<CalendarProblem>> {
         let mut problems = Vec::new();
         let kind = CalendarKind::named(&self.calendar);
@@ -240,7 +240,7 @@ impl CalendarSpec {
     }
 }
 
-/// `08:00` or `08:00:30`, nothing else.
+/// Parses `08:00` or `08:00:30`, nothing else.
 fn read_time(text: &str) -> Option<NaiveTime> {
     NaiveTime::parse_from_str(text, "%H:%M")
         .or_else(|_| NaiveTime::parse_from_str(text, "%H:%M:%S"))

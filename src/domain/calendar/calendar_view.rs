@@ -1,4 +1,4 @@
-//! A stretch of calendar as people and programs read it: table, JSON, iCalendar.
+//! A range of the calendar for people and programs: table, JSON, iCalendar.
 
 use crate::domain::calendar::{Calendar, Day};
 use crate::domain::model::{SessionKind, SlotGrid, Timestamp};
@@ -16,22 +16,22 @@ pub struct DayView {
     /// `spot`, `next_day` or `closed`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Why.
+    /// Why the day is open or closed.
     pub reason: String,
     /// When its session opens, in the market's zone.
     pub opens: Option<String>,
-    /// When it closes, exclusive.
+    /// When its session closes, exclusive.
     pub closes: Option<String>,
-    /// How many five-minute bars it should have.
+    /// Number of five-minute bars of its session.
     pub expected_bars: usize,
-    /// Whether it is as on most days: a session on a business day, none on a weekend.
+    /// Whether the day is ordinary: a spot session on any day or no session on a weekend, without an override.
     #[serde(skip)]
     pub ordinary: bool,
     #[serde(skip)]
     span: Option<(Timestamp, Timestamp)>,
 }
 
-/// All dates from one to another.
+/// All dates of a range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CalendarView {
     /// `colombia`, `forex` or `always`.
@@ -44,13 +44,13 @@ pub struct CalendarView {
     pub to: NaiveDate,
     /// Dates with a session.
     pub sessions: usize,
-    /// Of them, those of type `next_day`.
+    /// Of these, dates of type `next_day`.
     pub next_day: usize,
-    /// Dates from Monday to Friday without one.
+    /// Dates from Monday to Friday without a session.
     pub closed_weekdays: usize,
-    /// Five-minute bars of all sessions.
+    /// Number of five-minute bars of all sessions.
     pub expected_bars: usize,
-    /// Every date.
+    /// All dates.
     pub days: Vec<DayView>,
 }
 
@@ -59,7 +59,7 @@ fn is_weekend(date: NaiveDate) -> bool {
 }
 
 impl DayView {
-    /// What the calendar says about a date.
+    /// The view of one date.
     pub fn of(calendar: &Calendar, date: NaiveDate) -> Self {
         let Day { date, session, reason } = calendar.day(date);
         let zone = calendar.rules().zone;
@@ -89,7 +89,7 @@ impl fmt::Display for DayView {
 }
 
 impl CalendarView {
-    /// What the calendar says about the dates from `from` to `to`.
+    /// The view of the dates from `from` to `to`.
     pub fn of(calendar: &Calendar, from: NaiveDate, to: NaiveDate) -> Self {
         let dates = from.iter_days().take_while(|date| *date <= to);
         let days: Vec<_> = dates.map(|date| DayView::of(calendar, date)).collect();
@@ -110,7 +110,7 @@ impl CalendarView {
         }
     }
 
-    /// As an iCalendar file: one event a session, and an all-day event for each day that is not ordinary.
+    /// The range as an iCalendar file: one event per session, and an all-day event for each day that is not ordinary.
     pub fn ics(&self, now: Timestamp) -> String {
         let mut lines = vec![
             "BEGIN:VCALENDAR".to_owned(),
@@ -156,7 +156,7 @@ fn ics_date(key: &str, date: NaiveDate) -> String {
     format!("{key};VALUE=DATE:{}", date.format("%Y%m%d"))
 }
 
-/// The table: every day that is not ordinary, then the counts.
+/// The table: all days that are not ordinary, then the counts.
 impl fmt::Display for CalendarView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -175,7 +175,7 @@ impl fmt::Display for CalendarView {
     }
 }
 
-/// RFC 5545, 3.3.11.
+/// Escapes a text as RFC 5545, 3.3.11 requires.
 fn escape_text(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace(';', "\\;")
@@ -184,7 +184,7 @@ fn escape_text(text: &str) -> String {
         .replace('\r', "")
 }
 
-/// RFC 5545, 3.1: lines of at most 75 bytes, the rest on lines that begin with a blank.
+/// Folds a line as RFC 5545, 3.1 requires: at most 75 bytes, the rest on lines that begin with a blank.
 fn fold_line(line: &str) -> String {
     let mut text = String::with_capacity(line.len() + 8);
     let mut width = 0;

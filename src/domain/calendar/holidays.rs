@@ -1,6 +1,6 @@
 //! Public holidays of Colombia and bank holidays of the United States, computed by rule for any year of [`YEARS`].
 //!
-//! A rule that has a date in the law books says so; nothing here is a list of dates.
+//! A rule that a law dates cites the law; nothing here is a list of dates.
 
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 use std::fmt;
@@ -9,17 +9,18 @@ use std::ops::RangeInclusive;
 /// The years for which the rules hold: Ley 51 of 1983 was first observed in 1984.
 pub const YEARS: RangeInclusive<i32> = 1984..=2100;
 
-/// How a holiday finds its date in a year.
+/// How the date of a holiday is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Always this day of the year, also when it is a Saturday or Sunday.
+    /// Always this day of the year, weekends included.
     Fixed(u32, u32),
-    /// Ley 51 of 1983 (Ley Emiliani): this day, moved to the following Monday unless it is one.
+    /// Ley 51 of 1983 (Ley Emiliani): this day, or the following Monday if it is not a Monday.
     MovedToMonday(u32, u32),
-    /// So many days after Easter Sunday; negative before it. Movable feasts of Ley 51 carry their Monday in the number.
+    /// This number of days after Easter Sunday; negative before it. For movable feasts of Ley 51 the number already includes the move to
+    /// Monday.
     Easter(i64),
-    /// Reserve Banks of the United States: this day, or the Monday after it when it is a Sunday. When it is a Saturday the
-    /// banks keep the Friday before it open (unlike federal offices), dollars settle that day, and it is a spot day in Bogota.
+    /// Reserve Banks of the United States: this day, or the Monday after it when it is a Sunday. When it is a Saturday, the banks keep the
+    /// Friday before it open (unlike federal offices), dollars settle that Friday, and it is a spot day in Bogota.
     SundayToMonday(u32, u32),
     /// The nth such weekday of a month.
     Nth(u8, Weekday, u32),
@@ -34,7 +35,7 @@ pub enum Rule {
 pub struct Holiday {
     /// Its name.
     pub name: &'static str,
-    /// How it finds its date.
+    /// How its date is computed.
     pub rule: Rule,
     /// The first year in which it is observed.
     pub since: i32,
@@ -94,7 +95,7 @@ pub const UNITED_STATES: [Holiday; 11] = [
 ];
 
 impl Holiday {
-    /// Its date in `year`, when it is observed then.
+    /// Its date in `year`, if it is observed in that year.
     pub fn date(&self, year: i32) -> Option<NaiveDate> {
         (YEARS.contains(&year) && year >= self.since)
             .then(|| self.rule.date(year))
@@ -109,7 +110,7 @@ impl fmt::Display for Holiday {
 }
 
 impl Rule {
-    /// The date that it names in `year`.
+    /// The date in `year`.
     pub fn date(self, year: i32) -> Option<NaiveDate> {
         match self {
             Self::Fixed(month, day) => NaiveDate::from_ymd_opt(year, month, day),
@@ -177,7 +178,7 @@ pub fn easter(year: i32) -> Option<NaiveDate> {
     )
 }
 
-/// All holidays of a list over [`YEARS`], by date: made once, then asked with a binary search.
+/// All holidays of a list over [`YEARS`], by date: computed once, looked up by binary search.
 #[derive(Debug, Clone)]
 pub struct Almanac(Vec<(NaiveDate, &'static Holiday)>);
 
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    /// What independent libraries publish; the file names them with their versions.
+    /// Holidays that independent libraries publish; the file names the libraries and their versions.
     const PUBLISHED: &str = include_str!("../../../tests/fixtures/published_holidays_2000_2050.txt");
 
     fn published(source: &str) -> BTreeSet<NaiveDate> {
@@ -230,7 +231,7 @@ mod tests {
         dates
     }
 
-    /// Dates from Monday to Friday in the years that are published.
+    /// Computed dates from Monday to Friday in the published years.
     fn computed(list: &'static [Holiday]) -> BTreeSet<NaiveDate> {
         (2000..=2050)
             .flat_map(|year| list.iter().filter_map(move |h| h.date(year)))

@@ -1,10 +1,10 @@
-//! What the calendar says about one date: open or closed, when, and why.
+//! Classifies one date: open or closed, when, and why.
 //!
 //! ```text
 //! entry of the override file ─► weekend ─► Colombian holiday ─► United States bank holiday ─► ordinary business day
 //!   closed, or a session        closed       closed               next_day session, or closed    spot session
 //! ```
-//! The first that applies decides the day, and its text is the day's reason.
+//! The first rule that applies decides, and its text is the day's reason.
 
 use crate::domain::calendar::{
     Action, Almanac, COLOMBIA, CalendarKind, CalendarRules, Hours, NextDay, Overrides, UNITED_STATES, YEARS,
@@ -13,23 +13,23 @@ use crate::domain::model::{Session, SessionKind, Timestamp};
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Weekday};
 use std::sync::{Arc, LazyLock};
 
-/// What the calendar says about one date.
+/// One date of the calendar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
     /// The market's date.
     pub date: NaiveDate,
     /// Its session, unless it is closed.
     pub session: Option<Session>,
-    /// Why it is what it is.
+    /// Why the day is open or closed.
     pub reason: String,
 }
 
-/// Says what each date is. Cheap to clone.
+/// Classifies dates. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DayBook {
-    /// The rules it follows.
+    /// The rules of the calendar.
     pub rules: CalendarRules,
-    /// The entries people made.
+    /// The override entries.
     pub overrides: Arc<Overrides>,
 }
 
@@ -37,31 +37,31 @@ static COLOMBIAN: LazyLock<Almanac> = LazyLock::new(|| Almanac::of(&COLOMBIA));
 static AMERICAN: LazyLock<Almanac> = LazyLock::new(|| Almanac::of(&UNITED_STATES));
 
 impl DayBook {
-    /// What happens on a date, and why.
+    /// The session of a date, if any, with the reason.
     pub fn day(&self, date: NaiveDate) -> Day {
         let (kind, reason) = self.classify_day(date);
         let session = kind.and_then(|kind| self.session_times(date, kind));
         Day { date, session, reason }
     }
 
-    /// The session of a date, without the text.
+    /// The session of a date, without computing the reason.
     pub fn session_on(&self, date: NaiveDate) -> Option<Session> {
         self.session_times(date, self.settlement_kind(date)?)
     }
 
-    /// The session that a date would have without holidays and entries against it.
+    /// The session that a date would have without holidays and without an entry that closes it.
     pub fn usual_session_on(&self, date: NaiveDate) -> Option<Session> {
         let weekday = self.rules.kind == CalendarKind::Colombia && !is_weekend(date) && YEARS.contains(&date.year());
         let usual = weekday.then(|| self.session_times(date, SessionKind::Spot)).flatten();
         self.session_on(date).or(usual)
     }
 
-    /// The date that the market's clocks show.
+    /// The date in the market's zone.
     pub fn local_date(&self, at: Timestamp) -> NaiveDate {
         at.datetime().with_timezone(&self.rules.zone).date_naive()
     }
 
-    /// How the day settles when it has a session; `None` when it is closed.
+    /// How the day settles if it has a session; `None` when it is closed.
     fn settlement_kind(&self, date: NaiveDate) -> Option<SessionKind> {
         if !YEARS.contains(&date.year()) {
             return None;
@@ -88,7 +88,7 @@ impl DayBook {
         (entry.is_some() || !ruled_out).then_some(kind)
     }
 
-    /// How a day settles, and the text that says why.
+    /// How the day settles, with the reason.
     fn classify_day(&self, date: NaiveDate) -> (Option<SessionKind>, String) {
         let kind = self.settlement_kind(date);
         if !YEARS.contains(&date.year()) {
@@ -145,7 +145,7 @@ impl DayBook {
         })
     }
 
-    /// Wall time to instant. A time that occurs twice is its first occurrence; one that clocks skip is as far after the skip.
+    /// The instant of a local time. A time that occurs twice is its first occurrence; one that the clocks skip is an hour later.
     pub fn instant(&self, local: NaiveDateTime) -> Option<Timestamp> {
         let zone = self.rules.zone;
         zone.from_local_datetime(&local)

@@ -1,4 +1,4 @@
-//! When the market is open: holidays, exceptions, the sessions of a day, and how they are shown.
+//! When the market is open: holidays, exceptions, the sessions of a day, and their views.
 
 pub mod holidays;
 pub mod calendar_spec;

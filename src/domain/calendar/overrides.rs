@@ -1,4 +1,4 @@
-//! Days that people opened or closed against the rules: a TOML file, in which the `calendar` command also records its entries.
+//! Override entries: days opened or closed against the rules, in a TOML file that the `calendar` command also writes.
 //!
 //! ```toml
 //! [[day]]
@@ -8,7 +8,7 @@
 //! calendar = "colombia"       # the default
 //! by = "ana"                  # who and when: written by `candela calendar close`, optional by hand
 //! at = "2026-05-04T16:10:00-05:00"
-//! replaces = true             # takes the place of an earlier entry for the same day, which stays as history
+//! replaces = true             # replaces an earlier entry for the same day, which stays as history
 //! ```
 
 use crate::domain::calendar::{CalendarKind, CalendarProblem, Hours, YEARS, calendar_spec::cut};
@@ -20,9 +20,9 @@ use toml::de::{DeTable, DeValue};
 /// What an entry does to its day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// No session.
+    /// Removes the session.
     Close,
-    /// A session, in these hours or the usual ones.
+    /// Adds a session, with these hours or the usual ones.
     Open(Option<Hours>),
 }
 
@@ -31,26 +31,26 @@ pub enum Action {
 pub struct Override {
     /// The market's date.
     pub date: NaiveDate,
-    /// For the symbols of which calendar.
+    /// The calendar whose symbols it applies to.
     pub calendar: CalendarKind,
     /// What it does.
     pub action: Action,
-    /// Why.
+    /// Why the day is opened or closed.
     pub reason: String,
-    /// Who decided.
+    /// Who decided it.
     pub by: Option<String>,
-    /// When they did, as they wrote it.
+    /// When it was decided, as written.
     pub at: Option<String>,
-    /// Whether it takes the place of an earlier entry.
+    /// Whether it replaces an earlier entry.
     pub replaces: bool,
 }
 
-/// All entries that hold, by calendar and date.
+/// The valid entries, by calendar and date.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides(BTreeMap<(CalendarKind, NaiveDate), Override>);
 
 impl Overrides {
-    /// Reads a file's text, or says everything that is wrong with it, with line numbers.
+    /// Parses a file's text, or returns all its problems with line numbers.
     pub fn read(text: &str) -> Result<Self, Vec<CalendarProblem>> {
         let (file, errors) = DeTable::parse_recoverable(text);
         let mut broken = Vec::new();
@@ -97,19 +97,19 @@ impl Overrides {
         Err(problems)
     }
 
-    /// The entry that holds for a day.
+    /// The valid entry for a day.
     pub fn get(&self, calendar: CalendarKind, date: NaiveDate) -> Option<&Override> {
         self.0.get(&(calendar, date))
     }
 
-    /// All entries that hold, by calendar and date.
+    /// The valid entries, by calendar and date.
     pub fn iter(&self) -> impl Iterator<Item = &Override> {
         self.0.values()
     }
 }
 
 impl Override {
-    /// Its table as it stands in the file.
+    /// The entry's table, as written to the file.
     pub fn to_toml(&self) -> String {
         let mut lines = vec!["[[day]]".to_owned(), format!("date = {}", self.date)];
         let action = if self.action == Action::Close { "close" } else { "open" };
@@ -159,7 +159,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
-/// One `[[day]]`; `None` when anything in it is wrong.
+/// Parses one `[[day]]`; `None` when anything in it is wrong.
 fn read_entry(value: &DeValue<'_>, wrong: &mut Vec<CalendarProblem>) -> Option<Override> {
     const KEYS: [&str; 9] = [
         "date", "action", "reason", "calendar", "opens", "closes", "by", "at", "replaces",
@@ -220,7 +220,7 @@ fn read_entry(value: &DeValue<'_>, wrong: &mut Vec<CalendarProblem>) -> Option<O
     wrong.is_empty().then_some(entry)
 }
 
-/// A day such as `2026-05-05` in the years the calendar knows.
+/// Parses a date such as `2026-05-05` in the calendar's years.
 pub fn read_date(given: &str, wrong: &mut Vec<CalendarProblem>) -> Option<NaiveDate> {
     let Ok(date) = given.parse::<NaiveDate>() else {
         wrong.push(CalendarProblem::Date(cut(given)));
@@ -235,7 +235,7 @@ pub fn read_date(given: &str, wrong: &mut Vec<CalendarProblem>) -> Option<NaiveD
     Some(date)
 }
 
-/// A value as text: quoted, or a date or time without quotes.
+/// A value as text: quoted, or an unquoted date or time.
 fn read_text(table: &DeTable<'_>, key: &'static str, must: bool, wrong: &mut Vec<CalendarProblem>) -> Option<String> {
     match table.get(key).map(|value| value.get_ref()) {
         Some(DeValue::String(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),

@@ -1,10 +1,10 @@
-//! The session of one pair as `/market/session` shows it: the old service's members, and what came since.
+//! The session of one pair as `/market/session` shows it: the old service's members and newer ones.
 
 use crate::domain::calendar::{Calendar, Phase};
 use crate::domain::model::{Session, SlotGrid, Timestamp};
 use serde::Serialize;
 
-/// Where a pair's market is.
+/// Whether a pair's market is in a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum SessionView {
@@ -14,7 +14,7 @@ pub enum SessionView {
         current_session_start: String,
         /// When it closes, exclusive.
         current_session_end: String,
-        /// Whole minutes until then.
+        /// Whole minutes until it closes.
         minutes_until_close: u64,
         /// The session.
         #[serde(flatten)]
@@ -22,9 +22,9 @@ pub enum SessionView {
     },
     /// Between sessions.
     Closed {
-        /// When the next opens, in the market's zone; `None` after the calendar's last year.
+        /// When the next session opens, in the market's zone; `None` after the calendar's last year.
         next_open: Option<String>,
-        /// Whole minutes until then.
+        /// Whole minutes until it opens.
         minutes_until_open: Option<u64>,
         /// Why there is no session now.
         reason: String,
@@ -41,10 +41,10 @@ pub struct SessionDetail {
     /// `spot` or `next_day`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Why it has one: `business day`, the holiday of another country, who opened it.
+    /// Why there is a session: `business day`, a United States holiday, or the override that opens the day.
     #[serde(rename = "reason")]
     pub why: String,
-    /// Five-minute bars of the whole session.
+    /// Number of five-minute bars of the whole session.
     pub expected_bars: usize,
 }
 
@@ -65,7 +65,7 @@ impl SessionView {
         matches!(self, Self::Open { .. })
     }
 
-    /// Five-minute bars of the whole session that runs.
+    /// Number of five-minute bars of the whole present session.
     pub const fn expected_bars(&self) -> Option<usize> {
         match self {
             Self::Open { session, .. } => Some(session.expected_bars),
@@ -73,7 +73,7 @@ impl SessionView {
         }
     }
 
-    /// What the calendar says about an instant.
+    /// The view at `now`.
     pub fn of(calendar: &Calendar, now: Timestamp) -> Self {
         let zone = calendar.rules().zone;
         match calendar.phase(now) {

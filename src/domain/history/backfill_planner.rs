@@ -1,11 +1,11 @@
-//! Which gap to ask the vendor about next, and when; and, where nothing is missing, which of our bars to compare with its own.
+//! Plans the next request to the vendor: which gap to fill, and when; and, if nothing is missing, which of our bars to compare.
 //!
-//! Newest first, because the newest bars are traded on. One question spans as many gaps of a pair as one answer can hold. After
-//! an answer the pair rests a moment: what was answered is closed by the pipeline, and what is left was too fresh. A gap that is
-//! longer than one answer is asked for in parts: the next question ends where the last answer began.
+//! Newest bars first, because they are traded on. One request spans as many gaps of a pair as one answer can hold. After an answer the pair
+//! rests a moment: the pipeline settles the answered slots, and what is left was too fresh. A gap that is longer than one answer is
+//! requested in parts: the next request ends where the last answer began.
 //!
-//! A slot in which a watched pair was quiet is probably empty at the vendor too. It is asked for once its absence there is evidence,
-//! many such slots at a time, and ever more seldom while the answers are empty.
+//! A slot in which a watched pair had no accepted price is probably empty at the vendor too. It is requested once an empty answer would be
+//! evidence, many such slots at a time, and at growing intervals while the answers are empty.
 
 use crate::domain::model::{Fetched, Gap, Interval, Requested, SlotGrid, Symbol, Timestamp, backoff};
 use crate::domain::pipeline::Unchecked;
@@ -14,26 +14,26 @@ use crate::limits;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What to do about gaps.
+/// The next step of backfill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Ask this: bars are missing.
+    /// Request missing bars.
     Ask(SeriesRequest),
-    /// Ask this if there are credits to spare: bars of ours are to be compared.
+    /// Request bars for a comparison, if there are credits to spare.
     Compare(SeriesRequest),
-    /// Look again then.
+    /// Call again at this instant.
     Wait(Timestamp),
-    /// Nothing is missing, and nothing to be compared.
+    /// Nothing is missing or to be compared.
     Rest,
 }
 
-/// Remembers what was asked and how it went.
+/// Plans requests, and keeps the results of earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct BackfillPlanner {
     pairs: BTreeMap<Symbol, Pair>,
-    /// What no answer told of yet of gaps that were answered in part, by pair and id: `[from, to)`.
+    /// The part `[from, to)` that no answer has covered yet of gaps that were answered in part, by pair and gap id.
     unanswered: BTreeMap<(Symbol, u64), (Timestamp, Timestamp)>,
-    /// Until then there are no credits for comparisons.
+    /// Until when there are no credits for comparisons.
     poor_until: Option<Timestamp>,
 }
 
@@ -41,16 +41,16 @@ pub struct BackfillPlanner {
 struct Pair {
     failures: u32,
     not_before: Timestamp,
-    /// Answers in a row that had no bar for a quiet slot, and when the last one came.
+    /// Consecutive answers without a bar for a quiet slot, and when the last one came.
     empty: u32,
     empty_at: Timestamp,
 }
 
-/// The causes of a gap in which the pair was watched and no price was accepted. Which of both it is shows with the next price.
+/// The causes of a gap in which the feed was up and no price was accepted. Which of the two it is turns out with the next price.
 const QUIET: [&str; 2] = ["no_ticks", "no_accepted_price"];
 
 impl BackfillPlanner {
-    /// The next step, given the gaps that may still be filled and the bars that nobody has compared. Missing bars come first.
+    /// The next step, given the pending gaps and the bars that are still to be compared. Missing bars come first.
     pub fn next(&self, gaps: &[Gap], unchecked: &[Unchecked], now: Timestamp) -> Step {
         let gaps = gaps.iter().filter(|gap| gap.status.pending());
         let gaps: Vec<Gap> = gaps.map(|gap| self.narrow_gap(gap)).collect();
@@ -73,7 +73,7 @@ impl BackfillPlanner {
             .map_or(Step::Rest, Step::Wait)
     }
 
-    /// From when on the vendor may have the bars of a gap.
+    /// From when the vendor may have the bars of a gap.
     fn ripe_at(&self, gap: &Gap) -> Timestamp {
         let (_, whole) = SlotGrid::of_interval(gap.asked_in()).vendor_span(gap.from, gap.to);
         let pair = self.pairs.get(&gap.symbol);
@@ -88,7 +88,7 @@ impl BackfillPlanner {
             .max(seldom)
     }
 
-    /// When bars are to be compared: enough of them for one question, or all there will be, and old enough to be final.
+    /// When to compare bars: when there are enough for one request, or no more will come, and they are old enough to be final.
     fn due_at(&self, some: &Unchecked) -> Option<Timestamp> {
         let enough = some.over || some.bars >= limits::COMPARE_BARS;
         let rested = self.pairs.get(&some.symbol).map_or(some.to, |pair| pair.not_before);
@@ -96,7 +96,7 @@ impl BackfillPlanner {
         enough.then(|| rested.max(settled).max(self.poor_until.unwrap_or(settled)))
     }
 
-    /// The clock was set back to `now`: what was to rest rests no longer than it would from now on.
+    /// The clock was set back to `now`: waits are cut to the length that they would have from now.
     pub fn set_back(&mut self, now: Timestamp) {
         for pair in self.pairs.values_mut() {
             pair.not_before = pair.not_before.min(now + limits::BACKFILL_AGAIN);
@@ -105,12 +105,12 @@ impl BackfillPlanner {
         self.poor_until = None;
     }
 
-    /// There are no credits for comparisons before then.
+    /// There are no credits for comparisons until `until`.
     pub const fn defer_comparisons(&mut self, until: Timestamp) {
         self.poor_until = Some(until);
     }
 
-    /// The vendor answered. `quiet`: whether it had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    /// The vendor answered. `quiet`: whether it had bars for slots in which the pair was quiet; `None` if it was not asked for any.
     pub fn note_answer(&mut self, symbol: Symbol, quiet: Option<bool>, now: Timestamp) {
         let before = self
             .pairs
@@ -130,8 +130,8 @@ impl BackfillPlanner {
         self.pairs.insert(symbol, rested);
     }
 
-    /// The vendor told what it has in a stretch: what remains of each gap is asked for next. A gap of which nothing remains is asked
-    /// for anew if it is still there.
+    /// The vendor's answer covered the range of `told`: the remainder of each gap is requested next. A gap without a remainder is requested
+    /// anew if it is still pending.
     pub fn note_stretch(&mut self, gaps: &[Gap], told: &Requested) {
         self.unanswered.retain(|key, _| {
             let mut gaps = gaps.iter().filter(|gap| gap.status.pending());
@@ -158,7 +158,7 @@ impl BackfillPlanner {
         }
     }
 
-    /// The gap without what answers told of.
+    /// The gap without the part that answers have covered.
     fn narrow_gap(&self, gap: &Gap) -> Gap {
         let left = self.unanswered.get(&(gap.symbol, gap.id));
         let (from, to) = left.map_or((gap.from, gap.to), |(from, to)| (gap.from.max(*from), gap.to.min(*to)));
@@ -169,7 +169,7 @@ impl BackfillPlanner {
         }
     }
 
-    /// Whether an answer had bars for slots in which the pair was quiet; `None`: it was not asked for any.
+    /// Whether an answer had bars for slots in which the pair was quiet; `None` if it was not asked for any.
     pub fn found_quiet(gaps: &[Gap], fetched: &Fetched) -> Option<bool> {
         gaps.iter()
             .filter(|gap: &&Gap| {
@@ -187,7 +187,7 @@ impl BackfillPlanner {
             .reduce(|one, other| one || other)
     }
 
-    /// The vendor refused, or nobody answered (`None`). `jitter` from 0 to below 1.
+    /// The vendor refused, or did not answer (`None`). `jitter` from 0 to below 1.
     pub fn note_failure(&mut self, symbol: Symbol, trouble: Option<Trouble>, now: Timestamp, jitter: f64) {
         let before = self.pairs.get(&symbol);
         let failures = before.map_or(0, |pair| pair.failures).saturating_add(1);
@@ -209,7 +209,7 @@ impl BackfillPlanner {
     }
 }
 
-/// How long after so many empty answers a quiet slot is asked for again.
+/// How long to wait before quiet slots are requested again, after `empty` empty answers.
 fn quiet_wait(empty: u32) -> Duration {
     backoff::delay(
         limits::BACKFILL_QUIET,
@@ -218,14 +218,14 @@ fn quiet_wait(empty: u32) -> Duration {
     )
 }
 
-/// A wait that doubles, half of it jittered.
+/// A wait that doubles with each failure, half of it jittered.
 fn retry_delay(failures: u32, jitter: f64) -> Duration {
     let failures = failures.saturating_sub(1);
     let ceiling = backoff::delay(limits::BACKFILL_RETRY, failures, limits::BACKFILL_RETRY_LONGEST);
     ceiling.mul_f64(0.5 + if (0.0..1.0).contains(&jitter) { jitter } else { 0.0 } / 2.0)
 }
 
-/// The gap, with as many older ones of the same pair as one answer can hold.
+/// A request for the gap and as many older gaps of the same pair as one answer can hold.
 fn span_request<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> SeriesRequest {
     let interval = newest.asked_in();
     let earliest = newest.to - longest_span(interval);
@@ -240,7 +240,7 @@ fn span_request<'a>(newest: &Gap, gaps: impl Iterator<Item = &'a Gap>) -> Series
     }
 }
 
-/// The stretch from its beginning, as long as one answer can be: what is left is asked for after it.
+/// A request for the first part of the range, as long as one answer can hold; the rest is requested later.
 fn comparison_request(some: &Unchecked) -> SeriesRequest {
     SeriesRequest {
         symbols: vec![some.symbol],
@@ -250,7 +250,7 @@ fn comparison_request(some: &Unchecked) -> SeriesRequest {
     }
 }
 
-/// One bar less than an answer holds: whether the vendor counts the end is not documented.
+/// One bar less than an answer holds, because it is not documented whether the vendor includes the end.
 fn longest_span(interval: Interval) -> Duration {
     interval
         .vendor_length()
@@ -369,7 +369,7 @@ mod tests {
             of.map(|(_, from, to)| (*from, *to)).collect::<Vec<_>>()
         };
         assert_eq!(of("USD/COP"), [(7_001, 12_000), (2_002, 7_001), (0, 2_002)]);
-        // Nothing remains of it, and it is still there: it is asked for anew.
+        // Nothing remains of it, and it is still pending: it is requested anew.
         assert_eq!(of("EUR/USD"), [(1_001, 6_000), (0, 1_001), (1_001, 6_000)]);
     }
 
@@ -466,7 +466,7 @@ mod tests {
             planner.next(&gaps, &[], ripe),
             Step::Wait(ripe + limits::BACKFILL_AGAIN)
         );
-        // An outage does not wait for that.
+        // A gap of an outage does not wait for that.
         let outage = [quiet, gap(2, "USD/COP", 9, 1)];
         planner.note_answer(outage[1].symbol, Some(false), NOON);
         assert!(matches!(

@@ -1,28 +1,28 @@
-//! A session's bars of candela beside those of another service on the same tables, with the likely cause of each difference.
+//! Compares candela's bars of a session with those of another service on the same tables, and names the likely cause of each difference.
 //!
-//! The other service is the one before candela: it puts prices into bars by when they arrive, checks no price, writes a bar when
-//! the next price comes, and does not reconnect after a clean close. Each cause below is one of its known habits, something that
-//! candela itself says of the bar, or [`Cause::Unexplained`].
+//! The other service is candela's predecessor: it assigns prices to bars by arrival, checks no price, writes a bar when the next price
+//! comes, and does not reconnect after a clean close. Each cause below is one of its known habits, a statement of candela's about the bar,
+//! or [`Cause::Unexplained`].
 
 use crate::domain::model::{AcceptedTick, Bar, Flags, Gap, Interval, Ohlc, Price, Provenance, Slot, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Prices that differ by more than one part in so many are not of the same market: one of them was never traded.
+/// Prices that differ by more than one part in this many are not of the same market: one of them was never traded.
 const IMPOSSIBLE_SHARE: i64 = 50;
 
-/// What of a session is compared. All of one pair and of the base interval.
+/// The data of one session to compare, all of one pair and of the base interval.
 #[derive(Debug, Clone, Copy)]
 pub struct TwoSessions<'a> {
     /// The slots that the calendar expects, earliest first.
     pub slots: &'a [Slot],
-    /// The bars of candela, the last revision of each.
+    /// Candela's bars, the last revision of each.
     pub ours: &'a [Bar],
-    /// The bars of the other service: open instant and prices.
+    /// The other service's bars: open time and prices.
     pub theirs: &'a [(Timestamp, Ohlc)],
-    /// What candela says is missing.
+    /// Candela's gaps.
     pub gaps: &'a [Gap],
-    /// The prices that candela accepted, as far as they are still kept.
+    /// The prices that candela accepted, as far as they are still stored.
     pub ticks: &'a [AcceptedTick],
 }
 
@@ -32,34 +32,34 @@ pub struct TwoSessions<'a> {
 pub enum Cause {
     /// The other has the same prices with fewer decimals.
     Rounding,
-    /// The other's bar is what candela's ticks give when they are put into bars by when they arrived.
+    /// The other's bar equals the bar of candela's ticks when these are assigned by arrival.
     ArrivalTime,
-    /// The other has a price in this bar that candela has in the bar beside it, or the reverse.
+    /// The other has a price in this bar that candela has in the adjacent bar, or the reverse.
     NeighbouringPrice,
     /// The other writes a session's last bar, or the end of it, with the first price of the next session.
     LastBarNotWritten,
     /// The other has no bar from here to the close.
     StoppedBeforeClose,
-    /// Candela heard prices in the slot and the other wrote no bar.
+    /// Candela received prices in the slot, and the other wrote no bar.
     OtherMissed,
-    /// Candela's bar is the vendor's, fetched later.
+    /// Candela's bar was fetched later from the vendor.
     FilledByCandela,
-    /// The bar carries flags of candela's: it was not connected for all of it, or the vendor's own bar differs.
+    /// Candela flagged the bar: it was not connected throughout, or the vendor's own bar differs.
     FlaggedByCandela,
-    /// The other's bar has a price that is too far off to have been traded; candela set it aside.
+    /// The other's bar has a price that is too far off to have been traded; candela rejected it.
     ImpossiblePrice,
-    /// The other's range lies inside candela's: it heard fewer prices.
+    /// The other's range lies inside candela's: it received fewer prices.
     OtherHeardFewer,
     /// The other has a bar where the calendar has no session.
     OutsideSession,
-    /// Candela has no bar and says why in a gap.
+    /// Candela has no bar and gives the cause in a gap.
     GapOfCandela,
-    /// None of these.
+    /// None of the above.
     Unexplained,
 }
 
 impl Cause {
-    /// What it means, as a sentence for a person.
+    /// An explanation as a sentence for people.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Rounding => "the same prices, kept with fewer decimals by the other service",
@@ -96,10 +96,10 @@ impl Cause {
     }
 }
 
-/// One slot in which the two differ.
+/// One slot in which the two services differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BarDifference {
-    /// The slot's first instant.
+    /// The open of the slot.
     pub opens_at: Timestamp,
     /// Candela's prices, if it has the bar.
     pub ours: Option<Ohlc>,
@@ -107,27 +107,27 @@ pub struct BarDifference {
     pub theirs: Option<Ohlc>,
     /// The likely cause.
     pub cause: Cause,
-    /// What candela says of the slot: the bar's flags, or the gap's status and cause.
+    /// Candela's flags of the bar, or the status and cause of its gap.
     pub said: Option<String>,
 }
 
-/// What came of comparing.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// How many bars the calendar expects.
     pub expected: usize,
-    /// How many candela has.
+    /// How many bars candela has.
     pub ours: usize,
-    /// How many the other has.
+    /// How many bars the other has.
     pub theirs: usize,
-    /// How many are equal to the last decimal.
+    /// How many bars are equal to the last decimal.
     pub equal: usize,
-    /// The others, earliest first.
+    /// The differing slots, earliest first.
     pub differences: Vec<BarDifference>,
 }
 
 impl Comparison {
-    /// Compares slot by slot.
+    /// Compares the two services slot by slot.
     pub fn of(compared: &TwoSessions<'_>) -> Self {
         let ours: BTreeMap<Timestamp, &Bar> = compared.ours.iter().map(|bar| (bar.key.opens_at, bar)).collect();
         let theirs: BTreeMap<Timestamp, Ohlc> = compared.theirs.iter().copied().collect();
@@ -176,7 +176,7 @@ impl Comparison {
     }
 }
 
-/// Both services' bars by their first instant.
+/// Both services' bars, by open time.
 struct Sides<'a> {
     compared: &'a TwoSessions<'a>,
     ours: BTreeMap<Timestamp, &'a Bar>,
@@ -185,7 +185,7 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    /// The cause, and what candela says of the slot; nothing where neither has a bar and candela says why.
+    /// The cause, and candela's statement about the slot; `None` where neither has a bar and candela has a gap.
     fn explain_difference(
         &self,
         opens_at: Timestamp,
@@ -268,8 +268,8 @@ impl Sides<'_> {
         self.compared.gaps.iter().find(|gap| gap.from <= at && at < gap.to)
     }
 
-    /// Whether the bars are equal but for the last price of the bar before, which the other has in this one, and this one's
-    /// last, which it may have in the next.
+    /// Whether the bars are equal except for the last price of the previous bar, which the other has in this one, or for this bar's last
+    /// price, which the other has in the next.
     fn holds_neighbour(&self, opens_at: Timestamp, ours: Ohlc, other: Ohlc) -> bool {
         let before = self.ours.range(..opens_at).next_back().map(|(_, bar)| bar.ohlc.close);
         let after = (self.theirs.range(opens_at..).nth(1)).map(|(_, next)| next.open);
@@ -281,13 +281,13 @@ impl Sides<'_> {
     }
 }
 
-/// The flags of a bar, as they are called on every wire.
+/// The names of a bar's flags, joined.
 fn flags_of(bar: &Bar) -> Option<String> {
     let names: Vec<&str> = bar.flags.names().collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// The prices of both, side by side.
+/// The prices of both services, side by side.
 fn price_pairs(ours: Ohlc, other: Ohlc) -> [(Price, Price); 4] {
     [
         (ours.open, other.open),
@@ -316,7 +316,7 @@ fn is_impossible(ours: Ohlc, other: Ohlc) -> bool {
     !possible.contains(&other.high.micros()) || !possible.contains(&other.low.micros())
 }
 
-/// The bars that candela's ticks give when each counts for the slot in which it arrived, as the other service has it.
+/// The bars of candela's ticks when each is assigned to the slot in which it arrived, as the other service does.
 fn bars_by_arrival(compared: &TwoSessions<'_>) -> BTreeMap<Timestamp, Ohlc> {
     let Some(first) = compared.slots.first() else {
         return BTreeMap::new();

@@ -1,7 +1,7 @@
-//! The ready flag: the file by which the upstream history pipeline ("L0") says that it has finished.
+//! The ready flag: the file by which the upstream history pipeline ("L0") reports that it has finished.
 //!
-//! The shell looks at the file and says what it [`Found`]; whether that is a flag to trust is decided here, against the
-//! *gate window*: from the close of the last session to now.
+//! The caller reads the file and passes what it [`Found`]; this module decides whether that is a valid flag for the *gate window*, the time
+//! from the close of the last session to now.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
@@ -9,36 +9,36 @@ use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A ready flag that holds.
+/// A valid ready flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// When L0 says it was ready: the time in the file, else the file's own time.
+    /// When L0 was ready: the time in the file, else the file's modification time.
     pub at: Timestamp,
-    /// What the file says beyond that.
+    /// The other members of the file.
     pub manifest: Manifest,
 }
 
-/// What a full flag says of the run that wrote it. Everything may be missing: an empty file is a flag.
+/// What the flag says about the run that wrote it. All members are optional: an empty file is a flag.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The run.
+    /// The identifier of the run.
     pub run_id: Option<String>,
-    /// The last trading date it loaded, or the coming one.
+    /// The last trading date that it loaded, or the coming one.
     pub trading_date: Option<NaiveDate>,
-    /// How many rows the history has.
+    /// The number of rows of the history.
     pub rows: Option<u64>,
-    /// Of the rows; shown, not recomputed.
+    /// A checksum of the rows; shown, not verified.
     pub checksum: Option<String>,
 }
 
-/// What the shell found at the flag's path, symbolic links followed.
+/// What was found at the flag's path, with symbolic links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
     Nothing,
     /// A regular file.
     File {
-        /// Its content, or as much as one byte more than is allowed.
+        /// Its content, up to one byte more than the allowed size.
         bytes: Vec<u8>,
         /// When it was last written.
         modified: Timestamp,
@@ -47,53 +47,53 @@ pub enum Found {
     Folder,
     /// A pipe, socket or device.
     Special,
-    /// A symbolic link to nothing, or in a circle.
+    /// A symbolic link to nothing, or in a cycle.
     DanglingLink,
-    /// The system refuses to show it.
+    /// Permission denied.
     Denied,
-    /// Any other failure, as the system said it.
+    /// Any other failure, in the system's words.
     Failed(String),
 }
 
-/// Why there is no flag to trust.
+/// Why there is no valid flag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagTrouble {
     /// No file.
     #[error("there is no ready flag")]
     Missing,
-    /// Written before the last session closed: left from another day.
+    /// Written before the last session closed: it belongs to an earlier day.
     #[error("the ready flag is of {at}, before the last session closed at {since}: it is left from an earlier run")]
     Stale {
-        /// Its time.
+        /// The flag's time.
         at: Timestamp,
         /// Start of the gate window.
         since: Timestamp,
     },
-    /// Its time has not come yet.
+    /// Its time lies in the future.
     #[error("the ready flag is of {at}, which is yet to come: a clock is wrong here or there")]
     FromTheFuture {
-        /// Its time.
+        /// The flag's time.
         at: Timestamp,
     },
     /// Empty and just created: its writer may be about to fill it.
     #[error("the ready flag is empty and was written a moment ago; it counts when it stays so until {until}")]
     Settling {
-        /// When it counts.
+        /// When the flag becomes valid.
         until: Timestamp,
     },
-    /// Its JSON ends too early.
+    /// Its JSON is incomplete.
     #[error("the ready flag is half-written: its JSON ends too early")]
     HalfWritten,
-    /// Its content is something else.
+    /// Its content is not a flag.
     #[error("the ready flag holds neither nothing nor a JSON object that says ready: {0}")]
     Malformed(String),
     /// It says that L0 is not ready.
     #[error("the ready flag says ready = false")]
     NotReady,
-    /// It speaks of another trading day.
+    /// It names another trading day.
     #[error("the ready flag is for trading date {date}; it must be from {first} to {last}")]
     OtherDay {
-        /// What it says.
+        /// The date that it names.
         date: NaiveDate,
         /// Date of the last session.
         first: NaiveDate,
@@ -109,13 +109,13 @@ pub enum FlagTrouble {
     /// A pipe, socket or device is in its place.
     #[error("the ready flag is not a regular file: remove it")]
     NotAFile,
-    /// A link without a file.
+    /// A symbolic link to nothing, or in a cycle.
     #[error("the ready flag is a symbolic link that leads to no file")]
     DanglingLink,
     /// No permission.
     #[error("the ready flag may not be read: give the service's user permission to read it and to enter its folder")]
     Denied,
-    /// The system failed.
+    /// Any other failure, in the system's words.
     #[error("the ready flag cannot be read: {0}")]
     Unreadable(String),
 }
@@ -141,12 +141,12 @@ impl FlagTrouble {
         }
     }
 
-    /// Whether it was good once and only grew old.
+    /// Whether the flag was valid once and has only become too old.
     pub const fn only_stale(&self) -> bool {
         matches!(self, Self::Stale { .. })
     }
 
-    /// When to look again although nothing may change; `None`: at the next change or poll.
+    /// When to look again without a change of the file; `None` to wait for the next change or poll.
     pub fn look_again_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Settling { until } => Some(*until),
@@ -156,7 +156,7 @@ impl FlagTrouble {
     }
 }
 
-/// In which time a flag counts for the coming session.
+/// The time in which a flag counts for the coming session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GateWindow {
     /// When the last session closed; `None` when there was none.
@@ -165,7 +165,7 @@ pub struct GateWindow {
     pub dates: Option<(NaiveDate, NaiveDate)>,
 }
 
-/// What a JSON flag may hold. Unknown members are somebody else's business.
+/// The members of a JSON flag. Unknown members are ignored.
 #[derive(Deserialize)]
 struct FlagText {
     ready: Option<bool>,
@@ -174,7 +174,7 @@ struct FlagText {
     manifest: Manifest,
 }
 
-/// Judges what was found.
+/// Judges what was found at the flag's path.
 pub fn judge(found: &Found, window: GateWindow, now: Timestamp) -> Result<Flag, FlagTrouble> {
     let (bytes, modified) = match found {
         Found::File { bytes, modified } => (bytes, *modified),
@@ -245,10 +245,10 @@ fn in_window(flag: Flag, window: GateWindow, now: Timestamp) -> Result<Flag, Fla
     Ok(flag)
 }
 
-/// What the watcher last saw, as it is reported to Root.
+/// What the watcher last found, as it reports it to Root.
 pub type Sighting = Result<Flag, FlagTrouble>;
 
-/// How long to wait for L0, and what then.
+/// How long to wait for L0, and what to do then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitPolicy {
     /// Setting `STARTUP_TIMEOUT_MINUTES`.
@@ -257,14 +257,14 @@ pub struct WaitPolicy {
     pub on_timeout: OnTimeout,
 }
 
-/// What happens when L0 does not come, or its history fails the check.
+/// What to do when L0 does not finish, or its history fails the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTimeout {
-    /// Go on, and say that history is unverified.
+    /// Go on, and report the history as unverified.
     #[default]
     Degrade,
-    /// Be in `error` until it comes.
+    /// Stay in `error` until L0 finishes.
     Error,
 }
 

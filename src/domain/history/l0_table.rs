@@ -1,9 +1,9 @@
-//! Where the prepared history lies: which table, which column, which spelling. The names come from people and go into SQL.
+//! The names of the prepared history: table, time column, spelling of pairs. The names come from people and go into SQL.
 
 use crate::domain::model::Symbol;
 use std::fmt;
 
-/// A table of five-minute bars with columns `symbol`, `open`, `high`, `low`, `close`, `source` and one for the time.
+/// A table of five-minute bars with columns `symbol`, `open`, `high`, `low`, `close`, `source` and a time column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct L0Table {
     table: Vec<Name>,
@@ -24,7 +24,7 @@ pub enum Spelling {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Name(String);
 
-/// Why a text names no table or column.
+/// The text is not the name of a table or column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{given:?} is not a plain SQL name of letters, digits and underscores (a table may have a schema before a dot)"
@@ -56,7 +56,7 @@ impl L0Table {
     /// A table by its names.
     ///
     /// # Errors
-    /// [`NameError`] for the first that is no plain SQL name.
+    /// [`NameError`] for the first name that is not a plain SQL name.
     pub fn new(table: &str, time_column: &str, spelling: Spelling) -> Result<Self, NameError> {
         let parts: Vec<_> = table.split('.').map(Name::new).collect::<Result<_, _>>()?;
         if parts.len() > 2 {
@@ -71,17 +71,17 @@ impl L0Table {
         })
     }
 
-    /// The table for SQL, quoted.
+    /// The quoted table name for SQL.
     pub fn table(&self) -> String {
         self.table.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
     }
 
-    /// The column with the open of each bar for SQL, quoted.
+    /// The quoted name of the column with each bar's open, for SQL.
     pub fn time_column(&self) -> String {
         self.time_column.to_string()
     }
 
-    /// The name of that column, as the catalog has it.
+    /// The unquoted name of that column, as in the catalog.
     pub fn time_name(&self) -> &str {
         &self.time_column.0
     }

@@ -1,12 +1,12 @@
-//! Which bars of past sessions are missing from a store, and what to ask the vendor for them.
+//! Requests missing bars of past sessions for a store, and reads them from the answers.
 
 use crate::domain::model::{Bar, BarKey, BarState, Expected, Fetched, Interval, Provenance, SlotGrid, Symbol};
 use crate::domain::pipeline::SlotAnswer;
 use crate::domain::vendor::SeriesRequest;
 use crate::limits;
 
-/// What to ask for these bars, newest first, each question as long as one answer can be: whole slots in bars, then those that a
-/// session's end cuts short in minutes.
+/// The requests for these bars, newest first and each as long as one answer allows: whole slots as base bars, then slots that a session's
+/// end cuts short as one-minute bars.
 pub fn plan_requests(symbol: Symbol, missing: &[Expected]) -> Vec<SeriesRequest> {
     let mut asked = plan_interval(symbol, Interval::BASE, missing);
     asked.extend(plan_interval(symbol, Interval::M1, missing));
@@ -37,7 +37,7 @@ fn is_asked_in(expected: &Expected, interval: Interval) -> bool {
     SlotGrid::BASE.asked_in(slot.opens_at, slot.closes_at) == interval
 }
 
-/// The bars of an answer that fill missing ones, as they are written down.
+/// The bars of an answer that fill missing slots, in the form in which they are stored.
 pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
     missing
         .iter()
@@ -68,7 +68,7 @@ pub fn fill_missing(fetched: &Fetched, missing: &[Expected]) -> Vec<Bar> {
         .collect()
 }
 
-/// How many of these slots the vendor was asked for: its answer covers the bar, or the minutes, that it would have.
+/// How many of these slots the answer covers, whether the vendor has a bar or not.
 pub fn count_answered(fetched: &Fetched, missing: &[Expected]) -> usize {
     missing
         .iter()
@@ -161,7 +161,7 @@ mod tests {
             bars,
             unusable: Vec::new(),
         };
-        // The vendor's bar goes on after the close: it fills nothing, and says nothing of the slot.
+        // The vendor's bar extends beyond the close: it fills nothing, and shows nothing about the slot.
         let wide = fetched((Interval::M5, OPEN, OPEN + BASE * 2), vec![bar(OPEN + BASE, 9)]);
         assert_eq!(fill_missing(&wide, &all), []);
         assert_eq!(count_answered(&wide, &all), 1);

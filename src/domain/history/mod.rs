@@ -1,4 +1,4 @@
-//! What is known of past sessions: the ready flag, the survey and its verdict, the seam to live bars, and what backfill asks for.
+//! Past sessions: the ready flag, the survey of the history and its verdict, the seam to live bars, and the planning of backfill requests.
 
 pub mod l0;
 pub mod l0_table;

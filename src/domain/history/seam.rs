@@ -1,5 +1,4 @@
-//! The seam: where prepared history ends and bars of our own begin, what lies between, and whether both say the same where
-//! they overlap.
+//! Finds the seam: where prepared history ends and our own bars begin, what is missing between, and whether both agree where they overlap.
 
 use crate::domain::calendar::Calendar;
 use crate::domain::history::verdict::stretches;
@@ -8,7 +7,7 @@ use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Seam {
-    /// The seam of the session that opened at `opens`, with the stretches to ask the vendor for, newest first; `None` while it
+    /// The seam of the session that opened at `opens`, with the ranges of missing bars to request, newest first; `None` while the session
     /// has no live bar.
     pub fn of(bars: &SeamBars, opens: Timestamp, calendar: &Calendar) -> Option<(Self, Vec<(Timestamp, Timestamp)>)> {
         let first_live_bar = bars.live.iter().find(|bar| bar.opens_at >= opens)?.opens_at;
@@ -53,11 +52,11 @@ impl Seam {
         Some((seam, stretches(&missing)))
     }
 
-    /// Whether this says something to those who were told of `other`: that more bars agree is no news.
+    /// Whether this seam is worth publishing after `other`. More bars that agree are not.
     pub fn news_to(&self, other: &Self) -> bool {
         let [told, known] =
             [self, other].map(|seam| (seam.last_history_bar, seam.first_live_bar, seam.missing, seam.differing));
-        // History that comes later moves neither end: it overlaps, and is compared.
+        // History that arrives later moves neither end: it overlaps, and is compared.
         told != known
     }
 }

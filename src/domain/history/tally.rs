@@ -1,88 +1,88 @@
-//! What a whole history looks like against the calendar, from the instants of its rows: which slots are there, which lie
-//! outside every session, and whether whole days lie beside their session because their hours were labelled with another zone.
+//! Surveys a whole history against the calendar, by the instants of its rows: which slots have a row, which rows lie outside every session,
+//! and whether whole days are displaced because their hours were labelled with another zone.
 
 use crate::domain::calendar::Calendar;
 use crate::domain::model::{Interval, Session, SlotGrid, Timestamp};
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Seconds of an hour.
+/// Seconds in an hour.
 const HOUR: i64 = 3_600;
 
-/// What the store found of the history: every row's instant, and what is odd about its prices.
+/// The history as read from the store: the instant of every row, and oddities of its prices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
-    /// When each row's bar begins, earliest first; equal instants are rows for the same slot.
+    /// The open of each row's bar, earliest first; equal instants are rows for the same slot.
     pub rows: Vec<Timestamp>,
     /// How many rows have open = high = low = close.
     pub flat: u64,
-    /// Some of them, newest first.
+    /// Examples of them, newest first.
     pub flat_examples: Vec<Timestamp>,
     /// How many rows break low ≤ open, close ≤ high, or have a price that is missing or not positive.
     pub broken: u64,
-    /// Some of them, newest first.
+    /// Examples of them, newest first.
     pub broken_examples: Vec<Timestamp>,
-    /// How many rows have a price with more than six decimals, which are rounded where they are read.
+    /// How many rows have a price with more than six decimals, which is rounded when read.
     pub rounded: u64,
-    /// Closed bars that candela fetched from the vendor to complete the history, in the last week or so.
+    /// Closed bars of the last week or so that candela fetched from the vendor to complete the history.
     pub fetched: Vec<Timestamp>,
 }
 
-/// Which of the twelve five-minute slots of which UTC hours (since 1970) have something; bit 0 is the first slot.
+/// For each UTC hour (since 1970), which of its twelve five-minute slots have a row; bit 0 is the first slot.
 type Masks = HashMap<i64, u16>;
 
-/// A history whose days lie a whole number of hours beside their sessions.
+/// A displacement of a history's days by a whole number of hours from their sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shift {
-    /// How far: −5 when Bogota hours are labelled UTC.
+    /// The displacement in hours: −5 when Bogota hours are labelled UTC.
     pub hours: i64,
-    /// Bars outside sessions that the shift explains.
+    /// Bars outside sessions that the displacement explains.
     pub rows: u64,
-    /// Sessions that have more bars beside them than inside.
+    /// Sessions with more bars displaced than in place.
     pub shifted: Vec<NaiveDate>,
-    /// Days that have bars both inside and beside.
+    /// Days with bars both in place and displaced.
     pub mixed: Vec<NaiveDate>,
-    /// First day of the last stretch that is not interrupted by [`CLEAN_RUN`] clean sessions.
+    /// First day of the last run of displaced days that is not interrupted by [`CLEAN_RUN`] clean sessions.
     pub since: Option<NaiveDate>,
-    /// Whether that stretch reaches the last session of the history.
+    /// Whether that run reaches the last session of the history.
     pub lasting: bool,
 }
 
-/// So many sessions in a row without a shifted bar end a stretch of shifted days: a week.
+/// The number of consecutive sessions without a displaced bar that end a run: a week.
 const CLEAN_RUN: usize = 5;
 
-/// So many bars where no session ever lies make a session one that lies beside itself: half an hour. A session that begins
-/// late and has gaps is none.
+/// The number of bars at times without any session that make a session a displaced one: half an hour. A session that begins late and has
+/// gaps does not count.
 const STRAYS: u64 = 6;
 
-/// The history in numbers.
+/// The survey in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Survey {
     /// All rows.
     pub rows: u64,
-    /// Rows that do not begin at a whole five minutes, by when they do.
+    /// The instants of rows that do not lie on the five-minute grid.
     pub off_grid: Vec<Timestamp>,
-    /// Rows beyond the first for the same instant, by instant.
+    /// The instants of rows beyond the first for the same instant.
     pub duplicates: Vec<Timestamp>,
-    /// Slots that the calendar expects between the first and the last row.
+    /// Slots of the sessions from the first row's date to the last row's date.
     pub expected: u64,
-    /// Of them, those that have a row.
+    /// Of these, slots that have a row.
     pub present: u64,
-    /// Sessions that lack some bars, with how many.
+    /// Sessions that lack some bars, with the number of missing bars.
     pub partial: Vec<(NaiveDate, u64)>,
     /// Sessions without any bar inside.
     pub empty: Vec<NaiveDate>,
-    /// Dates without a session that have bars, with how many.
+    /// Dates without a session that have bars, with the number of bars.
     pub closed_days: Vec<(NaiveDate, u64)>,
     /// Bars that begin exactly when their session closes.
     pub at_close: u64,
-    /// Bars before or after the session of their day that no shift explains, by date.
+    /// Bars before or after the session of their day that no displacement explains, by date.
     pub outside: Vec<(NaiveDate, u64)>,
-    /// The shift, when there is one.
+    /// The displacement, if there is one.
     pub shift: Option<Shift>,
 }
 
-/// Compares a history with the calendar.
+/// Surveys a history against the calendar.
 pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
     let mut survey = Survey::default();
     let stored = count_rows(&mut survey, rows);
@@ -130,7 +130,7 @@ pub fn survey(rows: &[Timestamp], calendar: &Calendar) -> Survey {
     survey
 }
 
-/// A session with the hours that it touches, each with the slots that begin inside it.
+/// A session with the hours that it touches, and for each hour the slots that open in it.
 struct Held {
     session: Session,
     hours: Vec<(i64, u16)>,
@@ -138,15 +138,15 @@ struct Held {
 
 /// The calendar over the days of a history.
 struct Ground {
-    /// The sessions there are.
+    /// The sessions.
     sessions: Vec<Held>,
-    /// The sessions there would be without holidays: a feed does not stop for them.
+    /// The sessions that there would be without holidays: a feed does not stop for them.
     usual_sessions: Vec<Held>,
     /// The slots of the sessions.
     inside: Masks,
-    /// The slots that begin when a session closes.
+    /// The slots that open when a session closes.
     at_close: Masks,
-    /// The slots of the usual sessions, and those that begin when they close.
+    /// The slots of the usual sessions, and those that open when they close.
     usual: Masks,
 }
 
@@ -179,7 +179,7 @@ impl Ground {
         }
     }
 
-    /// The bars of a session that would lie in it, were they not so many hours beside it where no usual session lies.
+    /// The number of bars that a displacement would put into a session and that lie outside every usual session.
     fn count_strays(&self, held: &Held, stored: &Masks, shift: i64) -> u64 {
         let there = held.hours.iter().map(|(hour, slots)| (hour + shift, slots));
         there
@@ -188,7 +188,7 @@ impl Ground {
     }
 }
 
-/// Counts the rows, and says which slots of which hours have one.
+/// Counts the rows. Returns which slots of which hours have one.
 fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
     let mut stored = Masks::new();
     let mut before = None;
@@ -214,7 +214,7 @@ fn count_rows(survey: &mut Survey, rows: &[Timestamp]) -> Masks {
     stored
 }
 
-/// The hour of an instant, and the bit of its slot.
+/// The hour of an instant, and the bit of its slot in that hour.
 pub(crate) fn place(at: Timestamp) -> (i64, u16) {
     (at.secs().div_euclid(HOUR), 1 << (at.secs().rem_euclid(HOUR) / 300))
 }
@@ -244,7 +244,7 @@ fn mask_of_hour(masks: &Masks, hour: i64) -> u16 {
     masks.get(&hour).copied().unwrap_or_default()
 }
 
-/// How many slots a session has, and how many of them have a row that lies `shift` hours beside them.
+/// The number of slots of a session, and how many of them have a row `shift` hours away.
 fn count_covered(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
     held.hours.iter().fold((0, 0), |(expected, present), (hour, slots)| {
         (
@@ -254,9 +254,8 @@ fn count_covered(held: &Held, stored: &Masks, shift: i64) -> (u64, u64) {
     })
 }
 
-/// The number of hours by which sessions lie beside themselves, and the dates of those that do: more of the session lies
-/// there than in its place, and at least half of it. Of several candidates the one that puts most bars into sessions wins,
-/// then the nearest.
+/// The displacement in hours, and the dates of the displaced sessions: those with more bars there than in place, and at least half of all.
+/// Of several candidates the one that puts most bars into sessions wins, then the nearest.
 fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> {
     if stored
         .iter()
@@ -286,7 +285,7 @@ fn find_shift(ground: &Ground, stored: &Masks) -> Option<(i64, Vec<NaiveDate>)> 
     best.1
 }
 
-/// A shift in full; `beside` counts its bars by the date on which they should lie.
+/// Describes a displacement in full; `beside` counts its bars by the date on which they should lie.
 fn describe_shift(
     hours: i64,
     shifted: Vec<NaiveDate>,

@@ -1,8 +1,8 @@
-//! The outcome of an L0 check: is the history fresh, is it complete, and what else is in it.
+//! The outcome of the check of the L0 history: whether it is fresh and complete, and what else was found.
 //!
-//! *Fresh*: the newest bar is less than a day old, not counting dates without a session.
-//! *Complete*: at least 95 % of the slots that the calendar expects in the sessions of the last seven days have a bar.
-//! Rows that candela or its predecessor made from live prices are not history and do not count.
+//! *Fresh*: the newest bar is less than a day old, not counting dates without a session. *Complete*: at least 95 % of the slots that the
+//! calendar expects in the finished sessions of the last seven days have a bar. Rows that candela or its predecessor made from live prices
+//! are not history and do not count.
 
 use crate::domain::calendar::Calendar;
 use crate::domain::history::{Flag, History, tally::survey, verdict_findings as findings};
@@ -13,45 +13,45 @@ use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Informative.
     Note,
-    /// Whoever uses the whole history should know.
+    /// Relevant for users of the whole history.
     Warning,
-    /// The verdict is no.
+    /// The check fails.
     Failure,
 }
 
-/// One thing that was found.
+/// A finding of the check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Its name: `time_shift`, `mixed_days`, `missing_slots`, ….
     pub name: &'static str,
-    /// How much it matters.
+    /// Its severity.
     pub severity: Severity,
-    /// How many rows, slots or days.
+    /// The number of rows, slots or days.
     pub count: u64,
     /// A sentence with the numbers.
     pub message: String,
-    /// Some of them.
+    /// Examples.
     pub examples: Vec<String>,
 }
 
-/// The outcome of one check. Its instants are not serialized: whoever shows it knows in which zone.
+/// The outcome of one check. Its instants are not serialized: the caller writes them in its zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// When it was made.
+    /// When the history was checked.
     #[serde(skip)]
     pub at: Timestamp,
-    /// The flag that asked for it.
+    /// The flag that requested the check.
     #[serde(skip)]
     pub flag: Option<Flag>,
     /// Whether the database answered.
     pub reachable: bool,
-    /// Rows of history.
+    /// Rows of the history.
     pub rows: u64,
     /// The newest bar.
     #[serde(skip)]
@@ -59,32 +59,32 @@ pub struct Verdict {
     /// Wall time since the newest bar.
     #[serde(rename = "age_hours", serialize_with = "as_hours")]
     pub age: Option<Duration>,
-    /// The same, without dates that have no session.
+    /// The same, not counting dates without a session.
     #[serde(rename = "age_hours_in_market_days", serialize_with = "as_hours")]
     pub age_in_market_days: Option<Duration>,
-    /// Whether that is less than a day.
+    /// Whether `age_in_market_days` is less than a day.
     pub fresh: bool,
-    /// Rows with prices of more than six decimals, which are rounded where they are read.
+    /// Rows with prices of more than six decimals, which are rounded when read.
     pub rounded: u64,
-    /// Slots that the calendar expects in the sessions of the last seven days.
+    /// Slots that the calendar expects in the finished sessions of the last seven days.
     pub expected: u64,
-    /// Of them, those with a bar.
+    /// Of these, slots with a bar.
     pub present: u64,
-    /// Of those, the ones that candela had to fetch itself.
+    /// Of those, slots whose bar candela fetched itself.
     pub fetched: u64,
-    /// Whether that is enough.
+    /// Whether enough of the expected slots have a bar.
     pub complete: bool,
-    /// The slots without a bar, earliest first, as many as are listed.
+    /// The slots without a bar, earliest first, up to a limit.
     #[serde(skip)]
     pub missing: Vec<Timestamp>,
-    /// Everything else.
+    /// All findings.
     pub findings: Vec<Finding>,
 }
 
-/// From the open of a missing bar to the close of the last that is missing with it.
+/// A range from the open of a missing bar to the close of the last bar missing with it.
 pub type Stretch = (Timestamp, Timestamp);
 
-/// The verdict on each pair's history, of one check.
+/// The verdicts of one check, one for each pair.
 pub type Verdicts = BTreeMap<Symbol, Verdict>;
 
 /// Whether the history of at least one pair passed.
@@ -92,15 +92,15 @@ pub fn any_passed(verdicts: &Verdicts) -> bool {
     verdicts.values().any(Verdict::passed)
 }
 
-/// The part of the expected slots that must be there.
+/// The percentage of expected slots that must have a bar.
 const COMPLETE_PERCENT: u64 = 95;
-/// The age from which history is not fresh.
+/// The age from which history is no longer fresh.
 const FRESH: Duration = Duration::from_secs(86_400);
-/// How many days back completeness looks.
+/// How many days back completeness is checked.
 const RECENT_DAYS: u64 = 7;
 
 impl Verdict {
-    /// What the journal tells of it.
+    /// The journal entry of this verdict.
     pub fn entry(&self, symbol: Symbol) -> ServiceEvent {
         let failures = self
             .findings
@@ -125,7 +125,7 @@ impl Verdict {
             .with("present", self.present.to_string())
     }
 
-    /// The verdict on a history that was read.
+    /// The verdict on a history that could be read.
     pub fn on(history: &History, flag: Option<Flag>, calendar: &Calendar, now: Timestamp) -> Self {
         let survey = survey(&history.rows, calendar);
         let recent = Recent::of(history, calendar, now);
@@ -162,8 +162,8 @@ impl Verdict {
         verdict
     }
 
-    /// The verdict on a pair beside the one that L0 is for, the first of the settings. The flag's count of rows is not about this
-    /// pair, and an empty history means that L0 does not hold the pair: `no_history`.
+    /// The verdict on a pair other than the first of the settings, which is the pair that L0 is for. The flag's row count does not concern
+    /// this pair, and an empty history means that L0 does not hold the pair: `no_history`.
     pub fn on_other_pair(history: &History, flag: Option<Flag>, calendar: &Calendar, now: Timestamp) -> Self {
         let mut verdict = Self {
             flag,
@@ -197,12 +197,12 @@ impl Verdict {
         }
     }
 
-    /// Whether the gate may open.
+    /// Whether the history passed, so that the gate may open.
     pub fn passed(&self) -> bool {
         self.reachable && self.fresh && self.complete && self.failures().next().is_none()
     }
 
-    /// What it failed on.
+    /// The findings on which it failed.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()
@@ -214,7 +214,7 @@ impl Verdict {
         self.failures().next().map_or("passed", |finding| finding.name)
     }
 
-    /// The sentences of all failures.
+    /// The messages of all failures, joined.
     pub fn message(&self) -> String {
         self.failures()
             .map(|finding| finding.message.as_str())
@@ -222,7 +222,7 @@ impl Verdict {
             .join(" ")
     }
 
-    /// A verdict that passed, as a sentence.
+    /// A sentence about a verdict that passed.
     pub fn summarize(&self) -> String {
         format!(
             "the history passed its check: {} of {} bars of the last week's sessions are there",
@@ -230,13 +230,13 @@ impl Verdict {
         )
     }
 
-    /// Percent of the expected slots that are there, as the old service showed it; 100 when none is expected.
+    /// Percentage of the expected slots with a bar, as the old service showed it; 100 when none is expected.
     pub fn completeness_percent(&self) -> f64 {
         let per_mille = (self.present * 10_000).checked_div(self.expected).unwrap_or(10_000);
         f64::from(u32::try_from(per_mille).unwrap_or(u32::MAX)) / 100.0
     }
 
-    /// The missing slots as stretches to ask the vendor for.
+    /// The missing slots as ranges to request from the vendor.
     pub fn missing_stretches(&self) -> Vec<Stretch> {
         stretches(&self.missing)
     }
@@ -288,8 +288,8 @@ impl Verdict {
     }
 }
 
-/// Base slots, earliest first, as stretches `[from, to)` of the vendor's bars, newest first. Where a session's last slot is cut, the
-/// vendor's bar reaches beyond it.
+/// Base slots, earliest first, as ranges `[from, to)` of the vendor's bars, newest first. A range that ends with a session's cut slot
+/// extends beyond the session, as the vendor's bar does.
 pub fn stretches(slots: &[Timestamp]) -> Vec<Stretch> {
     let length = Interval::BASE.vendor_length();
     let mut stretches: Vec<Stretch> = Vec::new();
@@ -303,7 +303,7 @@ pub fn stretches(slots: &[Timestamp]) -> Vec<Stretch> {
     stretches
 }
 
-/// The completed sessions of the last seven days.
+/// The finished sessions of the last seven days.
 struct Recent {
     date: NaiveDate,
     first: Timestamp,
@@ -344,7 +344,7 @@ impl Recent {
     }
 }
 
-/// Hours to two decimals, or null.
+/// Serializes hours with two decimals, or null.
 fn as_hours<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match age {
         Some(age) => serializer.serialize_f64((age.as_secs_f64() / 36.0).round() / 100.0),
@@ -352,7 +352,7 @@ fn as_hours<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::O
     }
 }
 
-/// Time from `newest` to `now` without the dates of the market's zone that have no session.
+/// Time from `newest` to `now`, not counting dates without a session in the market's zone.
 pub fn market_age(newest: Timestamp, now: Timestamp, calendar: &Calendar) -> Duration {
     if now.since(newest) > Duration::from_secs(366 * 86_400) {
         return now.since(newest); // a year of holidays would not make it fresh

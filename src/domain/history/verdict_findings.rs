@@ -1,4 +1,4 @@
-//! What a survey of the history found, as sentences with numbers and examples.
+//! The findings of a survey, as sentences with numbers and examples.
 
 use crate::domain::history::{Finding, History, Severity, Shift, Survey};
 use crate::domain::model::Timestamp;
@@ -27,12 +27,12 @@ fn finding<T: Display>(
     }
 }
 
-/// Something on which the verdict fails.
+/// A finding that fails the verdict.
 pub(crate) fn failure(name: &'static str, count: u64, message: String) -> Finding {
     finding(Severity::Failure, name, count, message, [""; 0])
 }
 
-/// Everything a survey shows. What touches the recent sessions, which begin on `recent`, fails the verdict.
+/// All findings of a survey. A finding that affects the recent sessions, which begin on `recent`, fails the verdict.
 pub(crate) fn of(
     survey: &Survey,
     history: &History,

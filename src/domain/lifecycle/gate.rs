@@ -1,4 +1,4 @@
-//! What the life cycle makes of verdicts: a pair's gate passes, waits for missing history, or the service runs without it.
+//! The gate of each pair, by the verdicts: it passes, waits for missing history, or the service runs without it.
 
 use crate::domain::history::{FlagTrouble, OnTimeout, Stretch, Verdict, Verdicts, verdict::any_passed};
 use crate::domain::lifecycle::{Effect, Lifecycle, State};
@@ -8,7 +8,7 @@ use crate::limits;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether the gate of a pair's coming (or present) session holds.
+/// The state of a pair's gate for its coming (or present) session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
@@ -17,7 +17,7 @@ pub enum Gate {
     Unchecked,
     /// Flag and history are good.
     Passed,
-    /// Gone on without, as `on_timeout = degrade` says.
+    /// The service goes on without it, as `on_timeout = degrade` says.
     Degraded,
 }
 
@@ -25,11 +25,11 @@ pub enum Gate {
 #[derive(Debug, Clone, Copy, Default)]
 struct PairGate {
     gate: Gate,
-    /// How often its missing history was asked for since the flag came.
+    /// How often its missing history was requested since the flag came.
     requests: u32,
-    /// Missing history was asked for: until when the answer is waited for.
+    /// Until when the answer to a request for missing history is awaited.
     fetched_by: Option<Timestamp>,
-    /// At the last check the database did not answer.
+    /// Whether the database did not answer at the last check.
     unread: bool,
 }
 
@@ -62,7 +62,7 @@ impl Gates {
         self.pairs.get(&pair).map_or(Gate::Unchecked, |one| one.gate)
     }
 
-    /// The best of all gates: one pair whose history is bad does not take down another.
+    /// The best of all gates: one pair with bad history does not stop the others.
     pub(super) fn service(&self) -> Gate {
         let any = |gate| self.pairs.values().any(|one| one.gate == gate);
         match (any(Gate::Passed), any(Gate::Degraded)) {
@@ -72,12 +72,12 @@ impl Gates {
         }
     }
 
-    /// Whether the close of this pair's session ends the flag's time.
+    /// Whether the close of this pair's session ends the flag's validity.
     pub(super) fn bounds_the_flag(&self, pair: Symbol) -> bool {
         self.first == Some(pair)
     }
 
-    /// The pair's session is over: the next one has a gate of its own.
+    /// The pair's session ended: the next session has a gate of its own.
     pub(super) fn forget(&mut self, pair: Symbol) {
         if let Some(one) = self.pairs.get_mut(&pair) {
             let unread = one.unread;
@@ -88,30 +88,30 @@ impl Gates {
         }
     }
 
-    /// The flag's time is over: what was found with it holds no longer where no session runs.
+    /// The flag's validity ended: gates of pairs without an open session are reset.
     pub(super) fn forget_idle(&mut self, open: &BTreeSet<Symbol>) {
         let idle: Vec<Symbol> = self.pairs().filter(|pair| !open.contains(pair)).collect();
         idle.into_iter().for_each(|pair| self.forget(pair));
     }
 
-    /// A new flag: missing history may be asked for again.
+    /// A new flag came: missing history may be requested again.
     pub(super) fn flag_came(&mut self) {
         self.pairs.values_mut().for_each(|one| one.requests = 0);
     }
 
-    /// The flag that opened the gates is gone.
+    /// The flag that opened the gates was withdrawn.
     pub(super) fn withdraw(&mut self) {
         self.pairs.values_mut().for_each(|one| one.gate = Gate::Unchecked);
     }
 
-    /// The missing history of a pair was asked for.
+    /// The missing history of a pair was requested.
     pub(super) fn fetched(&mut self, pair: Symbol) {
         if let Some(one) = self.pairs.get_mut(&pair) {
             one.fetched_by = None;
         }
     }
 
-    /// Whether the database did not answer when history was checked last.
+    /// Whether the database did not answer at the last check.
     pub(super) fn unread(&self) -> bool {
         self.pairs.values().any(|one| one.unread)
     }
@@ -122,13 +122,13 @@ impl Gates {
         }
     }
 
-    /// Whatever did not pass is gone on with as it is.
+    /// Marks every gate that did not pass as degraded.
     fn degrade_rest(&mut self) {
         let unchecked = self.pairs.values_mut().filter(|one| one.gate == Gate::Unchecked);
         unchecked.for_each(|one| one.gate = Gate::Degraded);
     }
 
-    /// Until when an answer to a request for missing history is waited for.
+    /// Until when answers to requests for missing history are awaited.
     fn fetching_until(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.pairs.values().filter_map(|one| one.fetched_by);
         waiting.filter(|until| *until > now).max()
@@ -136,7 +136,7 @@ impl Gates {
 }
 
 impl Lifecycle {
-    /// Whether the gate of this pair's coming (or present) session holds.
+    /// The gate of this pair's coming (or present) session.
     pub fn gate_of(&self, pair: Symbol) -> Gate {
         self.gates.of(pair)
     }
@@ -168,7 +168,7 @@ impl Lifecycle {
         }
     }
 
-    /// Verdicts that the gate waited for. One pair that passes is enough to go on.
+    /// Applies verdicts that the gate waits for. One pair that passes is enough to go on.
     pub(super) fn judged(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
         let fetch = self.update_gates(verdicts, now);
         if any_passed(verdicts) {
@@ -195,7 +195,7 @@ impl Lifecycle {
         effects
     }
 
-    /// Verdicts while the service runs: they move conditions, not the state.
+    /// Applies verdicts while the service runs: they change conditions, not the state.
     pub(super) fn judged_beside(&mut self, verdicts: &Verdicts, now: Timestamp) -> Vec<Effect> {
         let fetch = self.update_gates(verdicts, now);
         self.gates.degrade_rest();
@@ -203,7 +203,7 @@ impl Lifecycle {
         fetch.into_iter().collect()
     }
 
-    /// Each pair's verdict moves that pair's gate and condition. Returns the request for what is missing.
+    /// Updates each pair's gate and condition by its verdict. Returns the request for missing history.
     fn update_gates(&mut self, verdicts: &Verdicts, now: Timestamp) -> Option<Effect> {
         self.deadline = None;
         let mut missing = Vec::new();
@@ -233,7 +233,8 @@ impl Lifecycle {
         Some(self.gates.fetching_until(now).unwrap_or(now + limits::VERDICT_AGAIN))
     }
 
-    /// A flag that only grew old with its session is no news; one that vanished before or during a session is.
+    /// The flag is no longer valid. One that only became too old with its session changes nothing; one that vanished before or during a
+    /// session withdraws the gates.
     pub(super) fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
         let held = self.flag.take().is_some();
         if self.state == State::MarketClosed {
@@ -255,7 +256,7 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a pair's history counts now: while the service runs, only when its session is open or comes.
+    /// Whether a pair's gate matters now: while the service runs, only when its session is open or coming.
     pub(super) fn awaits(&self, pair: Symbol) -> bool {
         let runs = matches!(self.state, State::Ready | State::Active | State::MarketClosed);
         !runs || self.open.contains(&pair) || self.coming.contains(&pair)
@@ -270,7 +271,7 @@ impl Lifecycle {
             .raise(ConditionKind::HistoryUnverified, Some(pair), reason, message, now);
     }
 
-    /// From now until `until` this pair's gate counts as passed.
+    /// Makes this pair's gate count as passed until `until`.
     pub(super) fn override_gate(&mut self, pair: Symbol, until: Timestamp, message: &str, now: Timestamp) {
         if self.gates.has(pair) {
             self.overridden.insert(pair, until);
@@ -279,8 +280,8 @@ impl Lifecycle {
         }
     }
 
-    /// Keeps the gates open that an operator overrode, whatever verdict or flag say meanwhile, and ends the overrides whose time is
-    /// over. History that passes ends one early. Whether history is to be checked: an override is over while the service runs.
+    /// Keeps overridden gates passed, whatever verdict or flag say, and ends overrides that have expired. History that passes ends an
+    /// override early. Returns whether to check the history: an override has expired while the service runs.
     pub(super) fn hold_overrides(&mut self, now: Timestamp) -> bool {
         let over: Vec<Symbol> = self
             .overridden
@@ -310,7 +311,7 @@ impl Lifecycle {
         self.conditions.clear(ConditionKind::GateOverridden, Some(pair), now);
     }
 
-    /// The missing history of a pair, while there are keys and it was not asked for too often.
+    /// The missing history of a pair to request, if there are keys and the limit of requests is not reached.
     fn plan_fetch(&mut self, pair: Symbol, verdict: &Verdict, now: Timestamp) -> Option<Vec<Stretch>> {
         let stretches = verdict.missing_stretches();
         let can_fetch = self.can_fetch && verdict.reachable && !stretches.is_empty();
@@ -323,8 +324,8 @@ impl Lifecycle {
         Some(stretches)
     }
 
-    /// Good history is verified only together with a good flag (invariant V1). One that was there when the session's gate opened
-    /// may have grown old since.
+    /// Marks a pair's history as passed. It counts as verified only together with a valid flag (invariant V1), but the flag may have become
+    /// too old since the session's gate opened.
     fn mark_passed(&mut self, pair: Symbol, now: Timestamp) {
         let opened = self.gates.of(pair) == Gate::Passed && self.open.contains(&pair);
         if self.flag.is_some() || opened {
@@ -342,13 +343,13 @@ impl Lifecycle {
         self.unverified(pair, "flag_missing", message, now);
     }
 
-    /// Whether it is only missing history that the gate waits for, and may go on without.
+    /// Whether the gate waits only for missing history, and may go on without it.
     pub(super) fn fetches_while_it_waits(&self) -> bool {
         let asked = self.gates.pairs.values().any(|one| one.requests > 0);
         asked && self.policy.on_timeout == OnTimeout::Degrade
     }
 
-    /// Goes on with history that is not verified; it is checked again beside the session.
+    /// Goes on with unverified history, which is checked again during the session.
     pub(super) fn go_on(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         self.gates.degrade_rest();
         let effects = self.ready(reason, now);
@@ -357,7 +358,7 @@ impl Lifecycle {
     }
 }
 
-/// What some of the verdicts say, each with its pair where there is more than one.
+/// The messages of some verdicts, each with its pair if there are several.
 fn join_messages<'v>(
     verdicts: &Verdicts,
     some: impl Iterator<Item = (&'v Symbol, &'v Verdict)>,

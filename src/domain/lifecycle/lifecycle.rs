@@ -1,4 +1,4 @@
-//! The life cycle of the service: one machine, one match, driven by facts and by time.
+//! The life cycle of the service: one state machine, driven by events and by time.
 //!
 //! ```text
 //!                         gate opens, not passed                        session opens
@@ -15,11 +15,11 @@
 //! SHUTDOWN: from anywhere, when asked to stop.
 //! ```
 //!
-//! An operator may override a pair's gate until an instant: it counts as passed until then, and a condition says so.
+//! An operator may override a pair's gate until an instant: the gate counts as passed until then, and a condition says so.
 //!
-//! *Gate*: a flag of this gate window, and history that passed the check. The flag is one for all pairs; each pair has its own gate,
-//! asked for anew for each of its sessions. The service goes on as soon as one pair's history passed: the others are unverified.
-//! Degradations are conditions beside the state and never stop a session that runs.
+//! *Gate*: a flag of this gate window, and history that passed the check. The flag is one for all pairs; each pair has its own gate, which
+//! is checked anew for each of its sessions. The service goes on as soon as one pair's history passed; the other pairs are unverified.
+//! Degradations are conditions beside the state and never stop a running session.
 
 use crate::domain::history::{Flag, FlagTrouble, Stretch, Verdicts, WaitPolicy, verdict::any_passed};
 use crate::domain::lifecycle::{Break, Gate, Gates};
@@ -32,35 +32,35 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the service is.
+/// The state of the service.
 #[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Parts are being made.
+    /// The parts of the service are being created.
     Initializing,
     /// Waiting for the ready flag.
     WaitingL0,
-    /// The history is being checked, or completed and checked again.
+    /// The history is being checked, or fetched and checked again.
     CheckingData,
     /// The gate passed; the session opens soon.
     Ready,
-    /// A session runs.
+    /// A session is running.
     Active,
     /// Between sessions.
     MarketClosed,
-    /// Something must heal first.
+    /// A required part must recover first.
     Error,
     /// Stopping.
     Shutdown,
 }
 
 impl State {
-    /// Every state.
+    /// All states.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// Its name on every wire.
+    /// Its name in every protocol.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -72,18 +72,18 @@ impl fmt::Display for State {
     }
 }
 
-/// What can happen to it.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Every part is made.
+    /// The parts of the service are created.
     Started,
-    /// A good flag is there.
+    /// A valid flag was found.
     L0Ready(Flag),
-    /// There is no good flag (any more).
+    /// There is no valid flag (any more).
     L0Lost(FlagTrouble),
     /// The history of every pair was checked.
     Judged(Arc<Verdicts>),
-    /// The missing history of a pair was asked for; whether it came, the next check shows.
+    /// The missing history of a pair was requested; the next check shows whether it came.
     HistoryFetched(Symbol),
     /// The database answers again.
     StoreBack,
@@ -97,65 +97,65 @@ pub enum Event {
     SessionClosed(Symbol),
     /// A required part failed.
     Failed {
-        /// Which part: `ledger`, ….
+        /// The part: `ledger`, ….
         part: &'static str,
-        /// How, as a sentence.
+        /// The failure, as a sentence.
         reason: String,
     },
-    /// That part works again.
+    /// A failed part works again.
     Healed {
-        /// Which part.
+        /// The part: `ledger`, ….
         part: &'static str,
     },
-    /// An operator has a pair's history count as verified for a while.
+    /// An operator made a pair's history count as verified for a while.
     GateOverridden {
         /// The pair.
         pair: Symbol,
-        /// When the gate decides again.
+        /// When the override ends.
         until: Timestamp,
-        /// Who says so and why, as a sentence.
+        /// The operator and the reason, as a sentence.
         message: String,
     },
-    /// The deadline that was asked for has come.
+    /// The time of [`Lifecycle::next_deadline`] came.
     Deadline,
-    /// The process is asked to stop.
+    /// The process was asked to stop.
     StopAsked,
 }
 
-/// What to do about it.
+/// An action for the caller to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Look at the flag now.
+    /// Check the flag now.
     LookForFlag,
-    /// Check the history; the flag that asked for it goes along.
+    /// Check the history, on behalf of this flag.
     Validate(Option<Flag>),
-    /// Ask the vendor for these stretches of each pair's missing bars, newest first, then say `HistoryFetched` of each.
+    /// Request these ranges of each pair's missing bars from the vendor, newest first, then report `HistoryFetched` for each pair.
     FetchHistory(Vec<(Symbol, Vec<Stretch>)>),
     /// Open the feed.
     OpenFeed,
     /// Close the feed.
     CloseFeed,
-    /// The state changed: log it, write it to `system_health`.
+    /// The state changed: log it and write it to `system_health`.
     Changed(Change),
 }
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The state before.
+    /// The previous state.
     pub from: State,
-    /// The state now.
+    /// The new state.
     pub to: State,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// When.
+    /// When it changed.
     pub at: Timestamp,
-    /// How long the state before lasted.
+    /// How long the previous state lasted.
     pub lasted: Duration,
 }
 
 impl Change {
-    /// What the journal tells of it.
+    /// The journal entry of this change.
     pub fn entry(&self) -> ServiceEvent {
         let message = format!("The state changed from {} to {}: {}.", self.from, self.to, self.reason);
         ServiceEvent::new(ServiceEventKind::State, self.at, self.to.name(), message)
@@ -165,7 +165,7 @@ impl Change {
     }
 }
 
-/// The machine.
+/// The state machine.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     pub(super) policy: WaitPolicy,
@@ -179,7 +179,7 @@ pub struct Lifecycle {
     pub(super) open: BTreeSet<Symbol>,
     /// Pairs whose session opens within the gate's lead time.
     pub(super) coming: BTreeSet<Symbol>,
-    /// Of them, those whose session opens within minutes: a gate that passes now opens the feed at once.
+    /// Of these, pairs whose session opens within minutes: a gate that passes now opens the feed at once.
     pub(super) soon: BTreeSet<Symbol>,
     feed_open: bool,
     feed_closes_at: Option<Timestamp>,
@@ -192,8 +192,8 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A service of these pairs that begins; the first one's sessions bound the flag. `can_fetch` says whether there are keys to ask
-    /// the vendor for missing history.
+    /// A life cycle of these pairs in its first state; the first pair's sessions bound the flag. `can_fetch`: there are keys with which to
+    /// request missing history.
     pub fn new(pairs: &[Symbol], policy: WaitPolicy, can_fetch: bool, now: Timestamp) -> Self {
         let mut conditions = Conditions::default();
         for pair in pairs {
@@ -228,7 +228,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes an event; total over states and events.
+    /// Handles an event. Total over states and events.
     #[must_use]
     #[expect(
         clippy::too_many_lines,
@@ -327,43 +327,43 @@ impl Lifecycle {
         effects
     }
 
-    /// Where it is.
+    /// The present state.
     pub const fn state(&self) -> State {
         self.state
     }
 
-    /// When [`Event::Deadline`] is due; the shell arms one timer with it.
+    /// When [`Event::Deadline`] is due; the caller arms one timer with it.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let overrides = self.overridden.values().copied();
         overrides.chain(self.deadline).chain(self.feed_closes_at).min()
     }
 
-    /// Since when.
+    /// When the present state began.
     pub const fn since(&self) -> Timestamp {
         self.since
     }
 
-    /// Why.
+    /// The reason for the present state.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The good flag, while there is one.
+    /// The valid flag, if there is one.
     pub const fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()
     }
 
-    /// What is not as it should be.
+    /// The conditions of the service.
     pub const fn conditions(&self) -> &Conditions {
         &self.conditions
     }
 
-    /// The same, to raise and clear what other parts report.
+    /// The conditions, to be raised and cleared on behalf of other parts.
     pub const fn conditions_mut(&mut self) -> &mut Conditions {
         &mut self.conditions
     }
 
-    /// What an event means in every state: the facts that the match decides by.
+    /// Applies an event's effect in every state: the facts on which the match decides.
     fn note_facts(&mut self, event: &Event, now: Timestamp) -> Vec<Effect> {
         match event {
             Event::L0Ready(flag) => {
@@ -408,8 +408,8 @@ impl Lifecycle {
         Vec::new()
     }
 
-    /// A session comes or opens beside one that runs, or that the service is ready for: its pair's gate is asked for without a
-    /// change of state.
+    /// Checks the gate of a pair whose session comes or opens while the service is ready or another session runs, without a change of
+    /// state.
     fn ask_beside(&mut self, pair: Symbol, now: Timestamp) -> Vec<Effect> {
         if !self.gates.has(pair) || self.gates.of(pair) != Gate::Unchecked {
             return Vec::new();
@@ -423,14 +423,14 @@ impl Lifecycle {
         effects
     }
 
-    /// Market time was set. Where it was set back, what is due is due no later than it was to be.
+    /// Market time was set. If it was set back, deadlines move back with it.
     pub fn set(&mut self, by: &Break) {
         let back = by.since.since(by.until);
         self.deadline = self.deadline.map(|at| at - back);
         self.gate_until = self.gate_until.map(|at| at - back);
     }
 
-    /// Whether the deadline has come; a deadline is met once.
+    /// Whether the deadline has passed; clears it if so.
     fn take_deadline(&mut self, now: Timestamp) -> bool {
         let due = self.deadline.is_some_and(|deadline| deadline <= now);
         if due {
@@ -461,7 +461,7 @@ impl Lifecycle {
         effects
     }
 
-    /// Waits for the flag: until the end of this gate's waiting time, or once more as long when that is over.
+    /// Waits for the flag: until the end of this gate's waiting time, or for another waiting time if that has ended.
     fn wait_for_flag(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         let until = self
             .gate_until
@@ -488,14 +488,14 @@ impl Lifecycle {
         vec![Effect::Validate(self.flag.clone())]
     }
 
-    /// Through `ready` to where the market is.
+    /// Enters `ready`, and then the state that the market requires.
     pub(super) fn ready(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         let mut effects = self.enter_state(State::Ready, reason, Vec::new(), now);
         effects.extend(self.enter_market_state(reason, now));
         effects
     }
 
-    /// The state that the market asks for, once the gate is passed or its session over.
+    /// Enters the state that the market requires, after the gate passed or a session ended.
     fn enter_market_state(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         if !self.open.is_empty() {
             let effects = self.open_feed();
@@ -543,7 +543,7 @@ impl Lifecycle {
         }
     }
 
-    /// Out of `error`: to where it would be without.
+    /// Leaves `error` for the state that the gate requires.
     fn leave_error(&mut self, reason: &str, now: Timestamp) -> Vec<Effect> {
         match self.gates.service() {
             Gate::Passed | Gate::Degraded => self.ready(reason, now),

@@ -1,22 +1,22 @@
-//! Market time, disciplined: it follows the wall clock while that keeps pace with the machine's steady clock, and no jump.
+//! Disciplined market time: follows the wall clock while that keeps pace with the machine's steady clock, and follows no jump.
 //!
 //! ```text
 //!             wall clock jumps by more than CLOCK_STEP
 //!  trusted ──────────────────────────────────────────► distrusted: market time runs on the steady clock
 //!     ▲                                                    │  ▲ it jumps again, or drifts
 //!     │        keeps pace for CLOCK_TRUSTED_AFTER,         │  └── the wait begins anew
-//!     └─ or the vendor's stamps agree with it alone ───────┘
-//!          where it is elsewhere: market time is set to it, as a Break that everybody is told
+//!     └─ or the vendor's timestamps agree with it alone ───┘
+//!          if it differs, market time is set to it, which is published as a Break
 //! ```
-//! Small differences (a clock that is slewed) are made up at a bounded rate, so that market time never runs backwards without a
-//! [`Break`]. While the vendor's stamps agree with market time and not with the wall clock, the wall clock is not adopted.
+//! Small differences (a slewed clock) are corrected at a bounded rate, so that market time never runs backwards without a [`Break`]. While
+//! the vendor's timestamps agree with market time and not with the wall clock, the wall clock is not adopted.
 
 use crate::domain::model::Timestamp;
 use crate::limits;
 use std::fmt;
 use std::time::Duration;
 
-/// Why market time has a stretch that was not observed.
+/// Why market time is discontinuous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakCause {
     /// Market time was set to the wall clock.
@@ -26,7 +26,7 @@ pub enum BreakCause {
 }
 
 impl BreakCause {
-    /// A name fit for a gap's cause.
+    /// A name that can be the cause of a gap.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ClockStepped => "clock_stepped",
@@ -35,19 +35,19 @@ impl BreakCause {
     }
 }
 
-/// Market time went from one instant to another without anybody watching what lies between.
+/// A discontinuity of market time: nothing was observed between its two instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Break {
     /// The last instant before it.
     pub since: Timestamp,
     /// The first instant after it; earlier than `since` where the clock was set back.
     pub until: Timestamp,
-    /// Why.
+    /// The cause.
     pub cause: BreakCause,
 }
 
 impl Break {
-    /// By how many milliseconds market time moved; negative: back.
+    /// How far market time moved, in milliseconds; negative if it moved back.
     pub const fn by_ms(&self) -> i64 {
         self.until.micros().saturating_sub(self.since.micros()) / 1_000
     }
@@ -75,7 +75,7 @@ fn format_seconds(ms: i64) -> String {
 /// Why the wall clock is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Distrust {
-    /// By how many milliseconds it is ahead of market time; negative: behind.
+    /// How far it is ahead of market time, in milliseconds; negative if it is behind.
     pub ahead_ms: i64,
     /// A name for programs: `stepped`, `stepped_back`, `contradicted` or `before_ledger`.
     pub reason: &'static str,
@@ -103,14 +103,14 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// The machine. Steady time is given as what has passed since a fixed instant.
+/// Market time. Steady time is the time passed since a fixed instant.
 #[derive(Debug, Clone)]
 pub struct MarketTime {
-    /// Market time less steady time, in microseconds.
+    /// Market time minus steady time, in microseconds.
     offset: i64,
     /// The steady clock when `offset` was last adjusted.
     adjusted: Duration,
-    /// The last market time given out.
+    /// The last market time returned.
     last: Timestamp,
     stray: Option<Stray>,
 }
@@ -118,15 +118,15 @@ pub struct MarketTime {
 /// A wall clock that is not trusted.
 #[derive(Debug, Clone, Copy)]
 struct Stray {
-    /// Wall time less steady time, in microseconds.
+    /// Wall time minus steady time, in microseconds.
     offset: i64,
-    /// Since when it keeps pace with the steady clock there.
+    /// Since when it has kept pace with the steady clock at that offset.
     since: Duration,
-    /// Stamps in a row that agree with it and not with market time.
+    /// Consecutive vendor timestamps that agree with it and not with market time.
     agreed: u32,
-    /// Stamps agree with market time and not with it.
+    /// Whether vendor timestamps agree with market time and not with it.
     contradicted: bool,
-    /// It was distrusted at the start: it shows less than the ledger's last stamp.
+    /// Whether it was distrusted at the start, because it shows less than the ledger's last time.
     before_ledger: bool,
 }
 
@@ -142,7 +142,7 @@ impl Stray {
     }
 }
 
-/// Microseconds of a difference between clocks that counts as none.
+/// The difference between clocks that is ignored, in microseconds.
 const PACE_US: u64 = limits::CLOCK_STEP.as_secs() * 1_000_000;
 
 fn to_micros(span: Duration) -> i64 {
@@ -154,7 +154,7 @@ const fn is_near(one: i64, other: i64, us: u64) -> bool {
 }
 
 impl MarketTime {
-    /// The first reading is taken as it is: there is nothing to measure it against.
+    /// Market time that begins with the wall clock, because there is nothing to compare it with.
     pub fn starting(wall: Timestamp, steady: Duration) -> Self {
         Self {
             offset: wall.micros().saturating_sub(to_micros(steady)),
@@ -164,7 +164,7 @@ impl MarketTime {
         }
     }
 
-    /// Market time for one reading of both clocks, and the break when market time is set to the wall clock by it.
+    /// Market time for one reading of both clocks, and the break if this reading sets market time to the wall clock.
     pub fn read(&mut self, wall: Timestamp, steady: Duration) -> (Timestamp, Option<Break>) {
         let offset = wall.micros().saturating_sub(to_micros(steady));
         let set = match &mut self.stray {
@@ -210,7 +210,8 @@ impl MarketTime {
         )
     }
 
-    /// The vendor stamped a price that just came: it speaks for one of two clocks that disagree by more than a stamp may be off.
+    /// Takes the timestamp of a price that has just come as evidence for one of two clocks that disagree by more than a timestamp may be
+    /// off.
     pub fn witness(&mut self, stamp: Timestamp, steady: Duration) {
         let market = self.time_at(steady);
         let Some(stray) = &mut self.stray else { return };
@@ -230,14 +231,14 @@ impl MarketTime {
         }
     }
 
-    /// At the start the wall clock shows less than what was recorded last: one of them was wrong.
+    /// At the start the wall clock shows less than the last recorded time: one of them is wrong.
     pub const fn before_ledger(&mut self, steady: Duration) {
         let mut stray = Stray::new(self.offset, steady);
         stray.before_ledger = true;
         self.stray = Some(stray);
     }
 
-    /// Why the wall clock is not trusted; `None`: it is.
+    /// Why the wall clock is not trusted; `None` if it is.
     pub fn distrust(&self) -> Option<Distrust> {
         let stray = self.stray?;
         let reason = match stray {
@@ -258,7 +259,7 @@ impl MarketTime {
         Timestamp::from_micros(to_micros(steady).saturating_add(self.offset))
     }
 
-    /// Makes up a small difference, never faster than market time runs.
+    /// Corrects a small difference at a bounded rate.
     fn follow_offset(&mut self, offset: i64, steady: Duration) {
         let room = to_micros(steady.saturating_sub(self.adjusted) / limits::CLOCK_SLEW);
         if room > 0 {

@@ -1,10 +1,10 @@
-//! Follows the sessions of every pair through time, and tells each turn once, whatever the clock or the calendar does.
+//! Follows the sessions of every pair, and reports each turn once, whatever the clock or the calendar does.
 //!
 //! ```text
 //! idle ──lead──► coming ──soon──► soon ──opens──► open ──soon──► closing ──closes──► idle
 //! ```
-//! The first look tells where each market is, be it closed. A look may come late, or after the clock jumped: what lies between is made up in order, a skipped session included. A clock
-//! that steps back a little never opens a session twice.
+//! The first look reports where each market is, closed markets included. If a look comes late, or the clock jumped ahead, the turns in
+//! between are reported in order, skipped sessions included. A clock that steps back a little never opens a session twice.
 
 use crate::domain::calendar::Calendar;
 use crate::domain::lifecycle::Event;
@@ -12,10 +12,10 @@ use crate::domain::model::{Session, Sessions, Symbol, Timestamp};
 use crate::limits;
 use std::time::Duration;
 
-/// How far a pair's session has come.
+/// The stage of a pair's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The next session is far.
+    /// The next session is not near.
     Idle,
     /// It opens within the gate's lead time.
     Coming,
@@ -27,21 +27,21 @@ pub enum Stage {
     Closing,
 }
 
-/// A turn of a pair's session.
+/// A change of stage of a pair's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// The pair.
     pub symbol: Symbol,
     /// Its session.
     pub session: Session,
-    /// The stage that begins; `Idle`: the session has closed.
+    /// The stage that begins; `Idle` when the session closed.
     pub stage: Stage,
-    /// The session that closes here is followed by the next without a break.
+    /// Whether the next session follows the one that closes without a break.
     pub unbroken: bool,
 }
 
 impl Turn {
-    /// What it means to the life cycle. A close without a break means nothing to it.
+    /// The life cycle's event for this turn. A close without a break is none.
     pub const fn event(&self) -> Option<Event> {
         match self.stage {
             Stage::Coming => Some(Event::SessionComing(self.symbol)),
@@ -53,16 +53,16 @@ impl Turn {
     }
 }
 
-/// One pair's market.
+/// The market of one pair.
 #[derive(Debug, Clone)]
 struct Market {
     symbol: Symbol,
     calendar: Calendar,
-    /// The session followed now and its stage; `None` before the first look.
+    /// The session that is followed, and its stage; `None` before the first look.
     seen: Option<(Session, Stage)>,
 }
 
-/// All pairs' markets.
+/// The markets of all pairs.
 #[derive(Debug, Clone)]
 pub struct SessionWatch {
     markets: Vec<Market>,
@@ -70,7 +70,7 @@ pub struct SessionWatch {
 }
 
 impl SessionWatch {
-    /// Follows these pairs; `lead` is how long before the open the gate begins to wait.
+    /// Follows these pairs. `lead` is how long before the open the gate begins to wait.
     pub fn new(markets: impl IntoIterator<Item = (Symbol, Calendar)>, lead: Duration) -> Self {
         let markets = markets.into_iter().map(|(symbol, calendar)| Market {
             symbol,
@@ -83,19 +83,19 @@ impl SessionWatch {
         }
     }
 
-    /// Takes a pair's corrected calendar; the next look tells what that changes.
+    /// Sets a pair's corrected calendar; the next look reports the turns that follow from it.
     pub fn recalendar(&mut self, symbol: Symbol, calendar: Calendar) {
         for market in self.markets.iter_mut().filter(|market| market.symbol == symbol) {
             market.calendar = calendar.clone();
         }
     }
 
-    /// The calendars as they are followed now.
+    /// The present calendars.
     pub fn calendars(&self) -> impl Iterator<Item = (Symbol, &Calendar)> {
         self.markets.iter().map(|market| (market.symbol, &market.calendar))
     }
 
-    /// Tells every turn up to `now`, in order of time for each pair.
+    /// Reports every turn up to `now`, in order of time for each pair.
     #[must_use]
     pub fn look(&mut self, now: Timestamp) -> Vec<Turn> {
         let lead = self.lead;
@@ -105,7 +105,7 @@ impl SessionWatch {
             .collect()
     }
 
-    /// When to look again at the latest. `None`: no calendar has another session.
+    /// When the next look is due; `None` if no calendar has another session.
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         self.markets
             .iter()
@@ -180,7 +180,8 @@ impl Market {
         })
     }
 
-    /// The turns of one session from one stage (exclusive) to another. A session that is open already was not awaited.
+    /// The turns of one session from one stage (exclusive) to another. For a session that is already open, `Coming` and `Soon` are left
+    /// out.
     fn turns_between(&self, session: Session, from: Stage, to: Stage) -> Vec<Turn> {
         let awaited = [Stage::Coming, Stage::Soon].into_iter().filter(|_| to < Stage::Open);
         let stages = awaited.chain([Stage::Open, Stage::Closing]);
@@ -195,7 +196,7 @@ impl Market {
             .collect()
     }
 
-    /// Opening and closing of the sessions that no look fell into, the last few.
+    /// Opening and closing of the last few sessions during which there was no look.
     fn skipped_turns(&self, seen: Session, before: Stage, present: Session) -> Vec<Turn> {
         let mut sessions = Vec::new();
         let mut cursor = present;

@@ -53,7 +53,7 @@ fn bar(number: u32, prices: Ohlc) -> Bar {
     }
 }
 
-/// Four bars: 4000.00 … and each opens where the one before closed, plus ten.
+/// Four bars: the first opens at 4000.00, and each opens 0.10 above the close of the one before.
 fn ours() -> Vec<Bar> {
     (0..4)
         .map(|number| {
@@ -81,7 +81,7 @@ fn tick(at: Timestamp, arrives: Timestamp, hundredths: i64) -> AcceptedTick {
     }
 }
 
-/// The causes by number of slot.
+/// The causes, by slot number.
 fn causes(ours: &[Bar], theirs: &[(Timestamp, Ohlc)]) -> Vec<(u64, Cause)> {
     found(ours, theirs, &[], &[])
 }
@@ -151,7 +151,7 @@ fn what_the_ticks_give_by_arrival_is_explained_by_it() {
     let gaps = [gap(2, 4)];
     let expected = [(0, Cause::ArrivalTime), (1, Cause::ArrivalTime)];
     assert_eq!(found(&ours, &theirs, &gaps, &ticks), expected);
-    // Without the ticks only the neighbours show it.
+    // Without the ticks, only the adjacent bars show it.
     assert_eq!(found(&ours, &theirs, &gaps, &[])[1], (1, Cause::NeighbouringPrice));
 }
 
@@ -204,7 +204,7 @@ fn a_bar_that_candela_lacks_is_a_gap_or_none_of_the_session_or_unexplained() {
     let mut more = theirs();
     more.push((slot_at(4), ohlc(1, 1, 1, 1)));
     assert_eq!(causes(&self::ours(), &more), [(4, Cause::OutsideSession)]);
-    // Neither has it, and nobody says why.
+    // Neither has the bar, and no gap explains it.
     let neither: Vec<_> = theirs().into_iter().filter(|(at, _)| *at != slot_at(2)).collect();
     assert_eq!(causes(&ours, &neither), [(2, Cause::Unexplained)]);
     assert_eq!(found(&ours, &neither, &[gap(2, 3)], &[]), []);
@@ -225,7 +225,7 @@ fn prices_that_differ_have_the_cause_that_is_known_best() {
     assert_eq!(causes(&flagged, &other), [(1, Cause::FlaggedByCandela)]);
     flagged[1].provenance = Provenance::Backfill;
     assert_eq!(causes(&flagged, &other), [(1, Cause::FilledByCandela)]);
-    // A bar that is only cut short by the close explains nothing.
+    // A bar whose only flag is that the close cuts it short explains nothing.
     flagged[1].provenance = Provenance::Live;
     flagged[1].flags = Flags::PARTIAL_SESSION;
     assert_eq!(causes(&flagged, &other), [(1, Cause::Unexplained)]);

@@ -10,7 +10,7 @@ fn date(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-/// The rows in the order in which a store gives them.
+/// The rows in the order in which a store returns them.
 fn sorted(rows: impl IntoIterator<Item = Timestamp>) -> Vec<Timestamp> {
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort();

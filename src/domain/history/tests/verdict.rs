@@ -1,4 +1,4 @@
-//! Tests of [`super`], on the old service's promises among others.
+//! Tests of [`super`], including the promises of the old service.
 
 use super::*;
 use crate::domain::calendar::CalendarSpec;

@@ -1,4 +1,4 @@
-//! Tests of [`super`]: every pair of state and event (written to `docs/lifecycle.md`), and the stories of the gate.
+//! Tests of [`super`]: every pair of state and event (written to `docs/lifecycle.md`), and scenarios of the gate.
 
 use super::*;
 use crate::domain::history::{OnTimeout, Verdict, verdict_findings::failure};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 const HOUR: Duration = Duration::from_secs(3_600);
 const START: Timestamp = Timestamp::from_secs(1_768_478_400); // 15 January 2026, 12:00 UTC: 07:00 in Bogota
 
-/// A session that closes was open: where the way to a state has none, one opens first.
+/// A session must be open before it closes: where the way to a state has no open session, one opens first.
 const CLOSED: &str = "the last session closed";
 
 fn flag() -> Flag {
@@ -56,7 +56,7 @@ fn unreachable() -> Event {
     judged(&[(Symbol::usdcop(), Verdict::unreachable("refused", None, START))])
 }
 
-/// The reasons for which each pair's history counts as unverified.
+/// The reasons why each pair's history counts as unverified.
 fn unverified(life: &Lifecycle) -> Vec<(Symbol, &str)> {
     let holding = life.conditions().holding();
     let of_history = holding.filter(|condition| condition.kind == ConditionKind::HistoryUnverified);
@@ -103,7 +103,7 @@ fn machine_of(pairs: &[Symbol], on_timeout: OnTimeout, can_fetch: bool) -> Lifec
     Lifecycle::new(pairs, policy, can_fetch, START)
 }
 
-/// A machine to which these events happened, a second apart.
+/// A life cycle after these events, a second apart.
 fn after(mut life: Lifecycle, events: &[Event]) -> Lifecycle {
     for (second, event) in (1..).zip(events) {
         drop(life.on(event.clone(), START + Duration::from_secs(second)));
@@ -111,12 +111,12 @@ fn after(mut life: Lifecycle, events: &[Event]) -> Lifecycle {
     life
 }
 
-/// A machine of the default policy to which these events happened.
+/// A life cycle of the default policy after these events.
 fn lived(events: &[Event]) -> Lifecycle {
     after(machine(OnTimeout::Degrade, false), events)
 }
 
-/// The events that lead to a state in the ordinary way.
+/// The events that ordinarily lead to a state.
 fn way_to(state: State) -> Vec<Event> {
     let day = [
         coming(),

@@ -1,5 +1,4 @@
-//! A whole year in an instant: calendar, session watch and life cycle together, against days and clock changes worked out
-//! without them.
+//! A whole year in an instant: calendar, session watch and life cycle together, compared with independently derived days and clock changes.
 
 use super::*;
 use crate::domain::calendar::{Calendar, CalendarSpec};
@@ -16,7 +15,7 @@ const PUBLISHED: &str = include_str!("../../../../tests/fixtures/published_holid
 enum L0 {
     /// The flag comes half an hour before the open.
     InTime,
-    /// Twenty minutes after it.
+    /// Twenty minutes after the open.
     Late,
     /// Not at all.
     Never,
@@ -43,7 +42,7 @@ fn days_of(year: i32) -> impl Iterator<Item = NaiveDate> {
     first.iter_days().take_while(move |date| date.year() == year)
 }
 
-/// The session days of 2026 as others publish them: the exchange's, less the holiday that its list lacks.
+/// The session days of 2026 as others publish them: the exchange's list, less the holiday that it lacks.
 fn published_sessions(year: i32) -> Vec<NaiveDate> {
     let line = PUBLISHED
         .lines()
@@ -56,7 +55,7 @@ fn published_sessions(year: i32) -> Vec<NaiveDate> {
         .collect()
 }
 
-/// Lives from one instant to another; returns every change of state with the reasons not to trade then.
+/// Simulates the time between two instants; returns every change of state with the reasons not to trade then.
 fn live(
     calendar: &Calendar,
     from: Timestamp,
@@ -118,7 +117,7 @@ fn live(
     changes
 }
 
-/// What a validator says of good history.
+/// A validator's verdict on good history.
 fn good(flag: Option<Flag>, now: Timestamp) -> Event {
     let verdict = Verdict::unreachable("", flag, now);
     let verdict = Verdict {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const START: Timestamp = Timestamp::from_secs(1_772_456_400);
 
-/// Two clocks and the machine between them.
+/// Two clocks, and market time between them.
 struct Stage {
     time: MarketTime,
     wall: Timestamp,
@@ -29,7 +29,7 @@ impl Stage {
         now
     }
 
-    /// Both clocks run, read twice a second. The last market time.
+    /// Runs both clocks, which are read twice a second. Returns the last market time.
     fn run(&mut self, ms: u64) -> Timestamp {
         let mut now = self.read();
         for _ in 0..ms / 500 {
@@ -162,8 +162,8 @@ fn a_start_before_the_ledgers_last_stamp_is_trusted_only_after_a_minute() {
 }
 
 proptest! {
-    /// Whatever the wall clock does, market time keeps within the slew of the steady clock, and moves otherwise only by a break
-    /// to where the wall clock has kept pace for the whole time.
+    /// Whatever the wall clock does, market time stays within the slew of the steady clock, and moves otherwise only by a break to where
+    /// the wall clock has kept pace for the whole time.
     #[test]
     fn no_reader_ever_sees_a_jump_before_it_is_trusted(moves in prop::collection::vec((0_u64..40, -9_000_000_i64..9_000_000), 1..60)) {
         let mut stage = Stage::new();

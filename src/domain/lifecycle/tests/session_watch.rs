@@ -22,7 +22,7 @@ fn calendar(kind: &str) -> Calendar {
     Calendar::new(&spec, Arc::default()).unwrap()
 }
 
-/// The turns told by a look, as `date stage`.
+/// The turns that a look reports, as `date stage`.
 fn look(watch: &mut SessionWatch, now: &str) -> Vec<String> {
     let turns = watch.look(at(now)).into_iter();
     turns
