@@ -1,11 +1,12 @@
-//! The interface to the outside: WebSocket sessions and REST, on HTTP worker threads that each own their clients.
+//! The service's interface to clients: WebSocket sessions and REST, on HTTP worker threads that each own their clients.
 //!
 //! ```text
 //!  listener ─► worker thread: routes ─► ClientRegistry ◄── fan-out shard of this thread ◄── Recorded
 //!                               └─► Client (an actor a session): reads what the client says
 //! ```
 //!
-//! *Architecture invariant*: REST reads snapshots and the ledger; it never waits for an actor, but for an operator's order.
+//! *Architecture invariant*: REST reads snapshots, the ledger and the store; it never waits for an actor, except for the answer to an
+//! operator's action.
 
 pub mod server;
 mod shared;

@@ -1,4 +1,4 @@
-//! Reads the body of a request for an action: a JSON object. All that is wrong with it is said at once.
+//! Reads the body of a request for an action: a JSON object. All its problems are reported at once.
 
 use crate::client_list::ClientNumber;
 use crate::domain::model::{Moment, Symbol, Timestamp};
@@ -8,7 +8,7 @@ use crate::limits;
 use crate::web::shared::Thread;
 use serde_json::{Map, Value};
 
-/// Every action with the members of its body beside `reason`.
+/// Every action, with the members of its body in addition to `reason`.
 pub(crate) const ACTIONS: [(&str, &[&str]); 7] = [
     ("restart_actor", &["actor"]),
     ("backfill", &["symbol", "from", "to"]),
@@ -19,24 +19,24 @@ pub(crate) const ACTIONS: [(&str, &[&str]); 7] = [
     ("drain", &[]),
 ];
 
-/// What is requested, and why.
+/// The requested action, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ActionBody {
     pub(super) action: OperatorAction,
     pub(super) reason: String,
 }
 
-/// A body that is being read.
+/// Reads a body and collects its problems.
 struct BodyReader<'a> {
     members: &'a Map<String, Value>,
     thread: &'a Thread,
     problems: Vec<String>,
 }
 
-/// The request that `body` is, for the action of that name.
+/// Reads `body` as a request for the action of that name.
 ///
 /// # Errors
-/// Every problem, as a sentence each.
+/// Every problem, a sentence each.
 pub(super) fn read(thread: &Thread, action: &str, body: &[u8], now: Timestamp) -> Result<ActionBody, Vec<String>> {
     let example = "send a JSON object such as {\"reason\": \"why\"}";
     let body: Value = if body.is_empty() {
@@ -87,7 +87,7 @@ impl<'a> BodyReader<'a> {
         }
     }
 
-    /// A text that must be there.
+    /// A required text.
     fn text(&mut self, name: &str) -> Option<&'a str> {
         let found = self.members.get(name);
         let text = found.and_then(Value::as_str).filter(|text| !text.trim().is_empty());
@@ -101,7 +101,7 @@ impl<'a> BodyReader<'a> {
         text
     }
 
-    /// Why: a line that stands in the journal.
+    /// The reason: one line, which the journal keeps.
     fn reason(&mut self) -> Option<String> {
         let reason = self.text("reason")?.trim();
         if reason.chars().count() > limits::ACTION_REASON || reason.chars().any(char::is_control) {
@@ -159,7 +159,7 @@ impl<'a> BodyReader<'a> {
         symbol.map_or_else(|| self.thread.zones.first(), |symbol| self.thread.zones.of(symbol))
     }
 
-    /// `to` is now by default.
+    /// Reads a backfill; `to` is now by default.
     fn backfill(&mut self, now: Timestamp) -> Option<OperatorAction> {
         let symbol = self.symbol();
         let zone = self.zone(symbol);

@@ -1,4 +1,4 @@
-//! `POST /admin/{action}`: a request is checked, run by Root, and answered. `GET /admin`: what this token allows.
+//! `POST /admin/{action}`: checks a request, has Root run it, and answers. `GET /admin`: what this token allows.
 
 use crate::actors::messages::RunAction;
 use crate::client_list::ClientNumber;
@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::{Value, json};
 
-/// Lists the actions that the token allows; none where it may not operate, and none on an edge.
+/// Lists the actions that the token allows: none if it may not operate, and none on an edge.
 pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let runs_actions = Thread::of(&request)?.common.run_action.is_some();
     let grant = operator(&request).ok().filter(|_| runs_actions);
@@ -24,7 +24,7 @@ pub(crate) async fn allowed(request: HttpRequest) -> Result<HttpResponse, HttpEr
     Ok(HttpResponse::Ok().json(json!({"by": by, "actions": actions})))
 }
 
-/// Lists the clients that are connected, slow ones first, to whoever may close them.
+/// Lists the connected clients, slow ones first, if the token may operate.
 pub(crate) async fn clients(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let grant = operator(&request)?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(
             remembered.answered(&by, &key, outcome.as_ref().ok().cloned());
             outcome.map(|done| answer(&done))
         }
-        // It may be done yet: with this key it is not run a second time.
+        // It may be done later: with this key it is not run a second time.
         None => Err(no_answer()),
     }
 }
@@ -115,7 +115,7 @@ fn no_answer() -> HttpError {
     HttpError::unavailable("no_answer", detail)
 }
 
-/// Asks Root. What it refuses is an error, and was not done; nothing where it did not answer in time.
+/// Asks Root. An action that Root refuses is an error, and was not done; `None` if Root did not answer in time.
 async fn run_by_root(thread: &Thread, wanted: ActionRequest) -> Option<Result<Value, HttpError>> {
     let Some(run_action) = &thread.common.run_action else {
         let detail = "this node is an edge: request the action of its ingest";
@@ -128,7 +128,7 @@ async fn run_by_root(thread: &Thread, wanted: ActionRequest) -> Option<Result<Va
     Some(outcome.map(|()| said).map_err(|refused| refusal(&refused)))
 }
 
-/// The answer to an action that was done.
+/// The response about an action that was done.
 fn said(thread: &Thread, wanted: &ActionRequest, at: Timestamp) -> Value {
     json!({
         "action": wanted.action.name(),
@@ -169,7 +169,7 @@ fn known(given: &str) -> Result<&'static str, HttpError> {
     Err(HttpError::not_found("no_such_action", detail))
 }
 
-/// Whose token it is, if it may operate.
+/// The request's token, if it may operate.
 fn operator(request: &HttpRequest) -> Result<Grant, HttpError> {
     match request.extensions().get::<Access>() {
         Some(Access::Granted(grant)) if grant.operates => Ok(grant.clone()),
@@ -183,7 +183,7 @@ fn operator(request: &HttpRequest) -> Result<Grant, HttpError> {
     }
 }
 
-/// A token for some pairs requests nothing that concerns others.
+/// Refuses an action that concerns other pairs than the token's.
 fn may(grant: &Grant, wanted: &ActionRequest) -> Result<(), HttpError> {
     let allowed = match wanted.action.symbol() {
         Some(symbol) => grant.allows(symbol),
@@ -203,7 +203,7 @@ fn may(grant: &Grant, wanted: &ActionRequest) -> Result<(), HttpError> {
     )))
 }
 
-/// The key that makes it safe to send a request again.
+/// The idempotency key, which makes it safe to repeat a request.
 fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, HttpError> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
@@ -215,7 +215,7 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, HttpError> {
     })
 }
 
-/// An action is posted and nothing else.
+/// Refuses any method but POST.
 pub(crate) async fn only_posting(request: HttpRequest) -> HttpResponse {
     let detail = format!("{} is an action: POST it", request.path());
     let refusal = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);

@@ -1,4 +1,4 @@
-//! Actions that operators request: one address each, behind a token with the scope `operate`.
+//! Actions that operators request: one route each, behind a token with the scope `operate`.
 
 pub(crate) mod actions;
 mod action_body;

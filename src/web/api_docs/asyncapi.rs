@@ -1,4 +1,4 @@
-//! `/asyncapi.json`, made from the same tables that the code runs on.
+//! `/asyncapi.json`, generated from the tables that the code itself uses.
 
 use crate::domain::protocol::{Close, Problem};
 use crate::web::api_docs::shapes::object;
@@ -152,7 +152,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     ("ping", "client", "asks for a pong", "id~:any …"),
 ];
 
-/// The parts of these messages.
+/// The parts that these messages share.
 const SHAPES: [(&str, &str); 10] = [
     (
         "State",

@@ -1,4 +1,4 @@
-//! The two documents of the interface, made from the tables that the code runs on.
+//! The two documents of the interface, generated from the tables that the code itself uses.
 
 mod shapes;
 pub(crate) mod openapi;

@@ -1,4 +1,4 @@
-//! `/openapi.json`, made from one table of addresses and one of shapes.
+//! `/openapi.json`, generated from a table of routes and a table of shapes.
 
 use crate::web::admin::ACTIONS;
 use crate::web::api_docs::shapes::{object, schema};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// One parameter: name, kind, description.
 type Parameter = (&'static str, &'static str, &'static str);
 
-/// One address: path, summary, parameters, the shape of its answer (or its content type), the status codes beside 200.
+/// One route: path, summary, parameters, the shape of its response (or its content type), the status codes other than 200.
 pub(crate) struct Read {
     pub(crate) path: &'static str,
     pub(super) summary: &'static str,
@@ -54,7 +54,7 @@ const fn read(
     }
 }
 
-/// Every address that is read.
+/// Every route that is read with GET.
 pub(super) const READS: [Read; 21] = [
     read("/health", "The process and what it needs", &[], "Health", &[]),
     read("/health/live", "Whether the process answers", &[], "Live", &[]),
@@ -238,7 +238,7 @@ pub(super) const READS: [Read; 21] = [
     ),
 ];
 
-/// The shapes of the answers.
+/// The shapes of the responses.
 pub(super) const SHAPES: [(&str, &str); 43] = [
     (
         "Health",
@@ -383,7 +383,7 @@ pub(crate) async fn openapi(request: HttpRequest) -> Result<HttpResponse, HttpEr
     page(&request, &document(&intervals))
 }
 
-/// The document of a server that makes bars of these intervals.
+/// The document of a server whose bars have these intervals.
 pub(crate) fn document(intervals: &[&str]) -> Value {
     let mut paths = Map::new();
     for read in READS {

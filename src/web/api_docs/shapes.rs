@@ -1,9 +1,8 @@
-//! The notation of messages and answers in both documents.
+//! The notation of messages and responses in both documents.
 //!
-//! A shape is a line of `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, `any`, a
-//! shape's name, `[type]` for a list, `{type}` for an object whose members all have that type, `type?` where it may be null,
-//! `a|b|c` for one of a few words or shapes. `name~` may be left out. A shape that ends with `…` may have more members than
-//! are named; every other has exactly these.
+//! A shape is a line of `name:type` pairs: `string`, `integer`, `number`, `boolean`, `instant`, `date`, `object`, `any`, a shape's name,
+//! `[type]` for a list, `{type}` for an object whose members all have that type, `type?` where it may be null, `a|b|c` for one of a few
+//! words or shapes. `name~` is optional. A shape that ends with `…` may have more members than are named; any other has exactly these.
 
 use serde_json::{Map, Value, json};
 

@@ -15,14 +15,14 @@ pub(super) const KIND: &str = "text/csv; charset=utf-8";
 const HEAD: &str =
     "symbol,interval,open_time,close_time,open,high,low,close,volume,ticks,state,revision,provenance,flags,source\n";
 
-/// One page, with the names of the columns.
+/// One page, with a header line.
 pub(crate) fn page(zones: &Zones, bars: &[StoredBar]) -> String {
     let mut text = String::from(HEAD);
     bars.iter().for_each(|bar| line(&mut text, zones, bar));
     text
 }
 
-/// All bars of a stretch. A store that fails midway ends the connection: a stream cut short must not look whole.
+/// All bars of a stretch. If the store fails midway the connection ends: a truncated stream must not look complete.
 pub(crate) fn stream(thread: &Thread, store: Store, asked: BarQuery) -> HttpResponse {
     let first = BarQuery {
         limit: limits::CSV_PAGE,

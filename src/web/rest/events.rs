@@ -1,4 +1,4 @@
-//! `/status/events` and `/status/explain`: the journal, from the ledger as far as it reaches, and from the store before that.
+//! `/status/events` and `/status/explain`: the journal, from the ledger as far back as it reaches, and from the store before that.
 
 use crate::domain::model::{JournalQuery, PlacedEntry, ServiceEventKind, Symbol};
 use crate::domain::protocol::{Zones, frames};
@@ -92,7 +92,7 @@ pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, HttpEr
     )
 }
 
-/// `symbol`, where it is given. Entries of the whole service belong to no pair.
+/// `symbol`, if given. Entries of the whole service belong to no pair.
 fn one_symbol(thread: &Thread, query: &Query) -> Result<Option<Symbol>, HttpError> {
     query.text("symbol").map(|_| query.symbol(thread)).transpose()
 }
@@ -112,7 +112,7 @@ fn shown(zones: &Zones, placed: &PlacedEntry) -> Option<Box<RawValue>> {
     RawValue::from_string(frames::journal_json(zones, placed.place.position, &placed.entry)).ok()
 }
 
-/// Entries that the ledger no longer keeps are read from the store.
+/// Reads the journal: entries that the ledger no longer keeps come from the store.
 async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, HttpError> {
     let begins = from_ledger(thread, |ledger| ledger.journal_begins()).await?;
     let begins = begins.flatten().unwrap_or(query.to).max(query.from).min(query.to);

@@ -1,14 +1,14 @@
-//! `/health`: the old service's fields with their names and types, and later ones.
+//! `/health`: the old service's fields with their names and types, and newer fields.
 
 use crate::domain::calendar::SessionView;
 use crate::web::shared::{HttpError, Thread};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-/// The name under which the old service's users know this one.
+/// The old service's name, which its users expect.
 const SERVICE: &str = "enhanced_websocket_service";
 
-/// `GET /health`: 200 whenever the process can answer, as it was.
+/// `GET /health`: 200 whenever the process can answer, as in the old service.
 pub(crate) async fn health(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     Ok(HttpResponse::Ok().json(health_of(&thread)))
@@ -39,7 +39,7 @@ fn health_of(thread: &Thread) -> Value {
     let now = thread.registry.clock().now();
     let zone = thread.zones.first();
     let healthy = !matches!(view.state.name.as_str(), "error" | "shutdown") && view.database.connected;
-    // While a condition holds, such as an expired wait for the history, the service is not healthy, although it serves.
+    // While a condition holds, such as an expired wait for the history, the service is not healthy, although it serves clients.
     let degraded = view.holding().next().is_some();
     let health = match (healthy, degraded) {
         (false, _) => "unhealthy",

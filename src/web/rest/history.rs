@@ -16,7 +16,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// The header with the cursor of the next CSV page, as `next_cursor` in JSON.
+/// The header with the cursor of the next CSV page; JSON has it as `next_cursor`.
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 fn store(thread: &Thread) -> Result<Store, HttpError> {
@@ -92,7 +92,7 @@ pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, HttpError
     Ok(page)
 }
 
-/// Where the page after this one begins, if there is more.
+/// The cursor of the next page, if there is more.
 fn next_bars(found: &[StoredBar], asked: &BarQuery, zone: chrono_tz::Tz) -> Option<String> {
     let whole_page = found.len() >= usize::try_from(asked.limit).unwrap_or(usize::MAX);
     let end = if asked.latest { found.first() } else { found.last() };
@@ -105,7 +105,7 @@ fn next_bars(found: &[StoredBar], asked: &BarQuery, zone: chrono_tz::Tz) -> Opti
     Some(place.text(zone))
 }
 
-/// How prices of a Parquet file are written; the other formats are always exact.
+/// The format of prices in a Parquet file; in the other formats they are always exact.
 fn prices(query: &Query, format: &str) -> Result<Prices, HttpError> {
     let price = query.choice_of("price", &["decimal", "float64"])?;
     match price {
@@ -277,7 +277,7 @@ pub(crate) async fn symbols(request: HttpRequest) -> Result<HttpResponse, HttpEr
     page(&request, &json!({"symbols": symbols}))
 }
 
-/// `GET /market/calendar`: each day of a stretch, with its session or why it has none.
+/// `GET /market/calendar`: each day of a stretch, with its session or the reason why it has none.
 pub(crate) async fn calendar(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let query = Query::of(&request, &["symbol", "from", "to"])?;
@@ -339,7 +339,7 @@ pub(crate) fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<Http
     Ok(tagged(request, "application/json", text))
 }
 
-/// An answer with the ETag of its content; only the ETag when the client has it already.
+/// A response with the ETag of its content; 304 if the client has it already.
 pub(super) fn tagged(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
     let digest = Sha256::digest(body.as_bytes());
     let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();

@@ -20,7 +20,7 @@ pub(crate) async fn latest(request: HttpRequest) -> Result<HttpResponse, HttpErr
     }
 }
 
-/// `GET /market/session`: the old service's fields, and later ones.
+/// `GET /market/session`: the old service's fields, and newer fields.
 pub(crate) async fn session(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let symbol = Query::of(&request, &["symbol"])?.symbol(&thread)?;

@@ -71,7 +71,7 @@ impl Samples {
         self.0.push(Sample { name, labels, value });
     }
 
-    /// A condition of the service as a whole has its type alone, one of a pair the pair as well.
+    /// A condition of the whole service has only the label of its type; that of a pair has the pair as well.
     fn conditions(&mut self, conditions: &[ConditionView]) {
         for condition in conditions {
             let symbol = condition.symbol.map(|symbol| ("symbol", symbol.to_string()));
@@ -81,7 +81,7 @@ impl Samples {
     }
 }
 
-/// Everything that is known.
+/// The samples of everything that is known.
 pub(super) fn samples(view: &ServiceView, clients: &ClientCounts, now: Timestamp) -> Vec<Sample> {
     let mut samples = Samples::default();
     let commit = option_env!("CANDELA_COMMIT").filter(|commit| !commit.is_empty());

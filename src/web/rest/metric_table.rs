@@ -1,14 +1,14 @@
-//! Every metric with its kind, labels and meaning: the page `/metrics` and the table of docs/operations.md are made of it.
+//! Every metric with its kind, labels and meaning: the page `/metrics` and the table of docs/operations.md are generated from it.
 
 use prometheus_client::metrics::MetricType;
 
 /// One metric.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metric {
-    /// As scrapers see it; a counter's ends in `_total`.
+    /// Its name for scrapers; a counter's ends in `_total`.
     pub(super) name: &'static str,
     pub(super) kind: MetricType,
-    /// Its labels, as the document names them.
+    /// Its labels, as the document lists them.
     #[cfg_attr(not(test), expect(dead_code, reason = "the document shows them; a test compares it"))]
     pub(super) labels: &'static str,
     pub(super) help: &'static str,
@@ -41,7 +41,7 @@ const fn histogram(name: &'static str, labels: &'static str, help: &'static str)
     }
 }
 
-/// Every metric, in the order of the page. What is deprecated goes with the next version.
+/// Every metric, in the order of the page. Deprecated metrics go with the next version.
 pub(super) const METRICS: &[Metric] = &[
     gauge("candela_build_info", "`version`, `commit`", "1: what was built"),
     gauge(

@@ -1,7 +1,7 @@
-//! `/metrics`: the service in numbers, in the text formats of Prometheus and of OpenMetrics.
+//! `/metrics`: the service's metrics in the text formats of Prometheus and of OpenMetrics.
 //!
-//! Most of it is made from the snapshot of `/status` when it is requested, so that the two pages cannot disagree; what a snapshot cannot
-//! say, such as how long things took, is counted where it happens (`src/measures.rs`). `METRICS` lists every name.
+//! Most of them come from the snapshot of `/status` at the request, so that the two pages cannot disagree; what a snapshot cannot hold,
+//! such as how long things took, is counted where it happens (`src/measures.rs`). `METRICS` lists every name.
 
 use crate::measures::Measures;
 use crate::web::rest::metric_samples::{Number, Sample, samples};
@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-/// `GET /metrics`: OpenMetrics where `Accept` names it.
+/// `GET /metrics`: OpenMetrics if `Accept` names it.
 pub(crate) async fn metrics(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
     let numbers = Numbers {
@@ -67,7 +67,7 @@ impl TextFormat {
     }
 }
 
-/// Whether one of the media types is that of OpenMetrics, and not refused.
+/// Whether OpenMetrics is among the accepted media types.
 fn asks_for_open_metrics(accept: &str) -> bool {
     accept.split(',').any(|one| {
         let mut parts = one.split(';').map(str::trim);
@@ -78,7 +78,7 @@ fn asks_for_open_metrics(accept: &str) -> bool {
     })
 }
 
-/// What one page is made of.
+/// The sources of one page.
 #[derive(Debug)]
 struct Numbers {
     samples: Vec<Sample>,
@@ -86,7 +86,7 @@ struct Numbers {
 }
 
 impl Collector for Numbers {
-    /// A metric of which nothing is known is left out.
+    /// Leaves out a metric without samples.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for Metric { name, kind, help, .. } in METRICS {
             let stem = name.strip_suffix("_total").filter(|_| *kind == MetricType::Counter);
@@ -113,7 +113,7 @@ impl Collector for Numbers {
 }
 
 impl Numbers {
-    /// What is counted where it happens under this name.
+    /// The measure with this name, if it is counted where it happens.
     fn measure(&self, name: &str) -> Option<&dyn EncodeMetric> {
         let measures = &self.measures;
         let measure: &dyn EncodeMetric = match name {

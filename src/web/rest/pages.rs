@@ -1,7 +1,7 @@
-//! Pages and their files, compiled in: none needs the network or another host.
+//! Pages and their files, compiled in: none needs another host or the network.
 //!
-//! Each file is compressed once, when it is first asked for, and has an ETag of its content. The pages name their files by
-//! relative paths, so that they work behind a path prefix.
+//! Each file is compressed once, at its first request, and has an ETag of its content. The pages refer to their files by relative paths, so
+//! that they work behind a path prefix.
 
 use crate::web::shared::HttpError;
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch};
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::sync::LazyLock;
 
-/// Scripts, styles, fonts and connections of this origin alone. The hash is that of the one style sheet which lightweight-charts
-/// puts into the page itself, that of its attribution logo.
+/// Allows scripts, styles, fonts and connections of this origin only. The hash is that of the one style sheet that lightweight-charts adds
+/// to the page, for its attribution logo.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// A file of the repository.
 struct Asset {
-    /// Behind `assets/`; that of a page is its name.
+    /// Its path below `assets/`; for a page, its name.
     name: &'static str,
     kind: &'static str,
     bytes: &'static [u8],
@@ -40,7 +40,7 @@ const DOCS: &str = "docs.html";
 const ICON: &str = "image/svg+xml";
 const FONT: &str = "font/woff2";
 
-/// Every file that a page needs. The client module is the one that clients/js gives to others.
+/// Every file of the pages. The client module is the one in clients/js, which other programs use as well.
 static ASSETS: [Asset; 30] = assets![
     "index.html" HTML "src/web/assets/dashboard/index.html",
     "docs.html" HTML "src/web/assets/docs/docs.html",
@@ -78,7 +78,7 @@ static ASSETS: [Asset; 30] = assets![
 struct Served {
     asset: &'static Asset,
     tag: EntityTag,
-    /// Where that is smaller.
+    /// The compressed bytes, if they are fewer.
     zipped: Option<Vec<u8>>,
 }
 
@@ -146,7 +146,7 @@ pub(crate) async fn dashboard(request: HttpRequest) -> Result<HttpResponse, Http
     served(&request, DASHBOARD)
 }
 
-/// `GET /docs`: both documents for people.
+/// `GET /docs`: the page that shows both documents.
 pub(crate) async fn docs(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     served(&request, DOCS)
 }

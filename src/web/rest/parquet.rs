@@ -1,7 +1,8 @@
 //! Bars and ticks as Apache Parquet, written a session at a time: memory does not grow with the range.
 //!
-//! A row group holds a session, so that a reader that looks for a day reads that day; in a long file the later ones hold several. The footer has what the rows lack: the
-//! market's zone, the instant that the bars are as of, and which bars are missing. A row group is gathered column by column, as it is written.
+//! A row group holds a session, so that a reader of one day reads only that day; in a long file the later row groups hold several sessions.
+//! The footer has what the rows lack: the market's zone, the instant that the bars are as of, and which bars are missing. A row group is
+//! collected column by column, as it is written.
 
 use crate::domain::model::{Flags, Interval, Price, Symbol};
 use crate::limits;
@@ -30,14 +31,14 @@ pub(crate) enum Prices {
     Float,
 }
 
-/// The values of a column that no row group has yet.
+/// The values of a column that are in no row group yet.
 #[derive(Debug)]
 enum Values {
     Text(TextRuns),
     Whole(Vec<i64>),
     /// Millionths.
     Price(Vec<i64>),
-    /// Those that are there, and for each row whether it is.
+    /// The existing values, and for each row whether it has one.
     Maybe(Vec<i64>, Vec<i16>),
     /// Days since 1970.
     Date(Vec<i32>),
@@ -71,7 +72,7 @@ const fn column(name: &'static str, values: Values) -> ParquetColumn {
 }
 
 impl ParquetColumn {
-    /// Its line of the schema. `volume` is the one number that may be missing and is no price.
+    /// Its line of the schema. `volume` is the only number that may be missing and is no price.
     fn schema(&self, prices: Prices) -> String {
         let price = match prices {
             Prices::Decimal => ("INT64", " (DECIMAL(12,6))"),
@@ -90,7 +91,7 @@ impl ParquetColumn {
         format!("{repeated} {kind} {}{logical};\n", self.name)
     }
 
-    /// Adds a number, or that there is none.
+    /// Adds a number or a missing value.
     fn push(&mut self, number: Option<i64>) {
         match &mut self.values {
             Values::Whole(all) | Values::Price(all) => all.extend(number),
@@ -109,14 +110,14 @@ impl ParquetColumn {
         }
     }
 
-    /// Adds a text so many times.
+    /// Adds a text `times` times.
     fn repeat(&mut self, text: &str, times: usize) {
         if let Values::Text(runs) = &mut self.values {
             runs.push(text, times);
         }
     }
 
-    /// Writes what there is, and has nothing then.
+    /// Writes the collected values to the row group, and empties the column.
     fn write(
         &mut self,
         group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
@@ -162,21 +163,21 @@ impl ParquetColumn {
     }
 }
 
-/// A file being written. Rows of one `group` become one row group, as long as there are few.
+/// A file being written. Rows of one `group` form one row group, up to a limit.
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
     writer: SerializedFileWriter<Vec<u8>>,
     schema: Arc<SchemaDescriptor>,
     columns: Vec<ParquetColumn>,
     prices: Prices,
-    /// Rows that no row group has yet, and the day of the last of them.
+    /// Rows that are in no row group yet, and the day of the last one.
     rows: usize,
     last: Option<NaiveDate>,
     /// Row groups that are written.
     groups: usize,
 }
 
-/// The floating-point number that is nearest to a price: both halves and their sum are exact, so only the division rounds.
+/// The floating-point number nearest to a price: both halves and their sum are exact, so only the division rounds.
 fn float(micros: i64) -> f64 {
     let half = |micros: i64| f64::from(i32::try_from(micros).unwrap_or(i32::MAX));
     let whole = half(micros / Price::UNIT) * 1e6 + half(micros % Price::UNIT);
@@ -230,7 +231,7 @@ impl BarFileWriter {
         let mut begin = 0_usize;
         for (date, count) in bars.session_date.within(0..bars.len()) {
             let end = begin.saturating_add(count);
-            // Bars of a whole session are one a session: with a row group each, the footer would exceed the rows.
+            // Bars of a whole session are one a session: with a row group for each, the footer would exceed the rows.
             let group = self.interval.length().map(|_| date);
             while begin < end {
                 let rows = begin..end.min(begin.saturating_add(limits::PARQUET_GROUP));
@@ -275,7 +276,7 @@ impl BarFileWriter {
         }
     }
 
-    /// The rest of the file, with a footer that says this.
+    /// The rest of the file, with `said` in its footer.
     pub(crate) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
         self.file.finish(said)
     }
@@ -285,7 +286,7 @@ fn flag_names(flags: Flags) -> String {
     flags.names().collect::<Vec<_>>().join("|")
 }
 
-/// Adds the names of values.
+/// Adds the name of each value, as often as it repeats.
 fn runs<T, N: AsRef<str>>(column: &mut ParquetColumn, values: impl Iterator<Item = (T, usize)>, name: impl Fn(T) -> N) {
     for (value, count) in values {
         column.repeat(name(value).as_ref(), count);
@@ -341,7 +342,7 @@ impl TickFileWriter {
         self.file.written()
     }
 
-    /// The rest of the file, with a footer that says this.
+    /// The rest of the file, with `said` in its footer.
     pub(super) fn finish(&mut self, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError> {
         self.file.finish(said)
     }
@@ -351,8 +352,8 @@ impl ParquetFile {
     fn begin(name: &str, columns: Vec<ParquetColumn>, prices: Prices) -> Result<Self, ParquetError> {
         let fields: String = columns.iter().map(|column| column.schema(prices)).collect();
         let schema = parse_message_type(&format!("message {name} {{\n{fields}}}"))?;
-        // A column of a row group is one page: an index of pages would say what its statistics say, and be held until the footer.
-        // Numbers of a session hardly repeat, and looking for repetitions is most of the work.
+        // A column of a row group is one page: an index of pages would repeat its statistics, and be held until the footer. Numbers of a
+        // session hardly repeat, and looking for repetitions is most of the work.
         let properties = WriterProperties::builder()
             .set_created_by("candela".to_owned())
             .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -370,10 +371,10 @@ impl ParquetFile {
         })
     }
 
-    /// Ends the row group where rows of this group do not belong into it, and counts them in.
+    /// Ends the row group if the next rows do not belong to it, and counts them.
     fn make_room(&mut self, group: Option<NaiveDate>, rows: usize) -> Result<(), ParquetError> {
         let ends = self.rows > 0 && self.last != group;
-        // The footer lists every group and is held until the end, so a long file gathers sessions.
+        // The footer lists every group and is held until the end, so a long file collects several sessions in a group.
         let gathers = self.groups >= limits::PARQUET_SESSION_GROUPS && self.rows < limits::PARQUET_GATHERED;
         if (ends && !gathers) || self.rows.saturating_add(rows) > limits::PARQUET_GROUP {
             self.end_group()?;
@@ -441,7 +442,7 @@ mod tests {
             .collect();
         let (early, late) = groups.split_at(limits::PARQUET_SESSION_GROUPS);
         assert!(early.iter().all(|rows| *rows == 59), "{early:?}");
-        // The first whole number of sessions that reaches the limit, twice, and the rest.
+        // Twice the first whole number of sessions that reaches the limit, and the rest.
         let of = |sessions: usize| i64::try_from(sessions * ROWS).unwrap();
         assert_eq!(late, [of(a_group), of(a_group), of(7)]);
     }

@@ -1,5 +1,5 @@
-//! A column of texts that repeat. The library looks up each value in a table; here a run of the same text is one entry, however
-//! long it is, so that what most columns of bars hold costs nothing.
+//! A column of texts that repeat. The library looks up each value in a table; here a run of the same text is one entry, however long it is,
+//! so that most columns of bars cost almost nothing.
 
 use bytes::{BufMut, Bytes};
 use parquet::basic::{Compression, Encoding};
@@ -17,7 +17,7 @@ use parquet::schema::types::SchemaDescriptor;
 pub(super) struct TextRuns {
     /// Each text once.
     texts: Vec<String>,
-    /// Which text, and how often it follows itself.
+    /// The index of a text, and how often it repeats.
     runs: Vec<(usize, usize)>,
 }
 
@@ -29,7 +29,7 @@ impl TextRuns {
         }
     }
 
-    /// Adds a text so many times.
+    /// Adds a text `times` times.
     pub(super) fn push(&mut self, text: &str, times: usize) {
         let at = self.texts.iter().rposition(|known| known == text).unwrap_or_else(|| {
             self.texts.push(text.to_owned());
@@ -41,7 +41,7 @@ impl TextRuns {
         }
     }
 
-    /// Writes them as column `at` of a row group: a dictionary, and a page of runs of its entries. There are none then.
+    /// Writes the texts as column `at` of a row group: a dictionary, and a page with runs of its entries. Empties the column.
     pub(super) fn write(
         &mut self,
         group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
@@ -100,7 +100,7 @@ impl TextRuns {
         group.append_column(&Bytes::from(out.into_inner()?), close)
     }
 
-    /// Each text with its length before it.
+    /// Each text, preceded by its length.
     fn dictionary(&self) -> Result<Bytes, ParquetError> {
         let mut plain = Vec::new();
         for text in &self.texts {
@@ -110,7 +110,7 @@ impl TextRuns {
         Ok(Bytes::from(plain))
     }
 
-    /// How many bits an entry has, and each run: its length, doubled, seven bits a byte, then the entry in whole bytes.
+    /// The bits of an entry, then the runs: the length of each, doubled, seven bits a byte, then the entry in whole bytes.
     fn entries(&self) -> Result<Bytes, ParquetError> {
         let bits = usize::BITS.saturating_sub(self.texts.len().saturating_sub(1).leading_zeros());
         let mut runs = vec![u8::try_from(bits)?];
@@ -139,7 +139,7 @@ mod tests {
     use parquet::schema::parser::parse_message_type;
     use std::sync::Arc;
 
-    /// What a reader finds in a file of one column with these texts.
+    /// The texts that a reader finds in a file of one column.
     fn read_back(texts: &[(&str, usize)]) -> Vec<String> {
         let schema = Arc::new(parse_message_type("message m { REQUIRED BYTE_ARRAY t (STRING); }").unwrap());
         let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::default())).unwrap();

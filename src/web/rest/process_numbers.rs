@@ -1,4 +1,4 @@
-//! What Linux says of this process, under the names that Prometheus' own clients use.
+//! Linux's numbers about this process, under the names that Prometheus' own clients use.
 
 use std::fs;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 /// A clock tick in `/proc`, in milliseconds: the same on every Linux, whatever the kernel's own clock.
 const TICK_MS: u64 = 10;
 
-/// Read once for a page; what cannot be read is left out.
+/// Read once for a page; numbers that cannot be read are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct ProcessNumbers {
-    /// When it started, Unix time.
+    /// When the process started, in Unix time.
     pub(super) started: Option<f64>,
     /// Processor time.
     pub(super) cpu_seconds: Option<f64>,
@@ -32,10 +32,10 @@ impl ProcessNumbers {
         }
     }
 
-    /// From the one line of `/proc/self/stat`, the lines `VmSize` and `VmRSS` of `/proc/self/status`, which depend on no size of a page,
-    /// and the line `btime` of `/proc/stat`.
+    /// Parses the one line of `/proc/self/stat`, the lines `VmSize` and `VmRSS` of `/proc/self/status`, which do not depend on the page
+    /// size, and the line `btime` of `/proc/stat`.
     fn parse(stat: &str, status: &str, boot: &str) -> Self {
-        // The name of the process stands in parentheses and may hold blanks: what follows it begins with the third field.
+        // The process's name is in parentheses and may contain blanks: the third field follows it.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         let number = |field: usize| fields.get(field.checked_sub(3)?)?.parse::<u64>().ok();

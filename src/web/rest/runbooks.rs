@@ -1,4 +1,4 @@
-//! `/runbooks`: what to do about a condition or an alert, from the document of this version.
+//! `/runbooks`: what to do about a condition or an alert, from this version's document.
 
 use crate::web::shared::{
     HttpError,
@@ -7,10 +7,10 @@ use crate::web::shared::{
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-/// All runbooks; each is a part that its name heads.
+/// All runbooks; each is a section under its name.
 const RUNBOOKS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks.md"));
 
-/// `GET /runbooks`: all of them, or with `?name=feed_down` the one of that condition or alert.
+/// `GET /runbooks`: all of them, or with `?name=feed_down` that of the condition or alert.
 pub(crate) async fn runbooks(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
         .map_err(|error| HttpError::bad_request(format!("the query string cannot be read: {error}")))?;
@@ -37,7 +37,7 @@ pub(crate) async fn runbooks(request: HttpRequest) -> Result<HttpResponse, HttpE
         .body(text))
 }
 
-/// The part that `name` heads.
+/// The section under `name`.
 fn runbook(name: &str) -> Option<String> {
     let mut parts = RUNBOOKS.split("\n## ").skip(1);
     let part = parts.find(|part| part.lines().next() == Some(name))?;

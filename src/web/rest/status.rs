@@ -1,4 +1,4 @@
-//! `/status`: the old service's fields with their names and types, and later ones.
+//! `/status`: the old service's fields with their names and types, and newer fields.
 
 use crate::domain::calendar::SessionView;
 use crate::domain::model::{Gap, RejectReason, RoundedSource, Symbol, Timestamp, ZonedInstant};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-/// The view, and what the web room alone knows.
+/// The view, and what `web` adds.
 #[derive(Debug, Serialize)]
 struct StatusPage<'a> {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! Parquet files as answers: one page, or a whole range in a stream that holds one session in memory.
+//! Parquet files as responses: one page, or a whole range in a stream that holds one session in memory.
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::protocol::frames;
@@ -25,29 +25,29 @@ pub(super) enum FileError {
     Parquet(#[from] ParquetError),
 }
 
-/// A page that is being read, and the query of the page after it, if more may follow.
+/// A page, and the query of the next page if more may follow.
 type PageOf<Q> = Pin<Box<dyn Future<Output = Result<(<Q as Pages>::Rows, Option<Q>), StoreError>>>>;
 
-/// A query that is read page by page.
+/// A query that is read page by page, and the file that it is written to.
 pub(super) trait Pages: Clone + 'static {
     /// A page.
     type Rows: Default + 'static;
     /// The file.
     type File: 'static;
 
-    /// The first page of all.
+    /// The query of the first page.
     fn first(self) -> Self;
-    /// Reads a page, into the memory of one that was written.
+    /// Reads a page, into the memory of an earlier page that was written.
     fn read(self, store: Store, into: Self::Rows) -> PageOf<Self>;
-    /// Of which pair, and of which stretch.
+    /// The pair, and the stretch.
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp);
-    /// As of when.
+    /// The instant that the rows are as of.
     fn as_of(&self) -> Option<Timestamp>;
     /// Begins the file.
     fn begin(&self, zone: chrono_tz::Tz, prices: Prices) -> Result<Self::File, ParquetError>;
-    /// Adds a page to it, and returns what of it is complete.
+    /// Adds a page to the file, and returns the bytes that are complete.
     fn push(file: &mut Self::File, rows: &Self::Rows) -> Result<Bytes, ParquetError>;
-    /// The rest of it.
+    /// The rest of the file.
     fn finish(file: &mut Self::File, said: Vec<(&str, String)>) -> Result<Bytes, ParquetError>;
 }
 
@@ -141,7 +141,7 @@ impl Pages for TickQuery {
     }
 }
 
-/// What a footer says of the rows.
+/// What a footer says about the rows.
 async fn footer<Q: Pages>(
     asked: &Q,
     store: &Store,
@@ -196,7 +196,7 @@ pub(super) async fn page<Q: Pages>(
     Ok(answer().body([rows, rest].concat()))
 }
 
-/// A file of all rows of a stretch. A store that fails midway ends the connection: a file cut short has no footer.
+/// A file of all rows of a stretch. If the store fails midway the connection ends: a truncated file has no footer.
 pub(super) fn file<Q: Pages>(
     thread: &Thread,
     store: Store,

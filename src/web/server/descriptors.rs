@@ -1,17 +1,17 @@
 //! File descriptors: how many the process may have, and how many of them clients may take.
 //!
-//! The link, the stores and the ledger open theirs at any time, also during a session. A reserve is kept for them and clients
-//! get the rest, so that many clients cannot cost the service its prices.
+//! The link, the stores and the ledger open descriptors at any time, also during a session. A reserve is kept for them and clients get the
+//! rest, so that many clients cannot cost the service its prices.
 
 use crate::limits;
 use crate::web::server::ServeError;
 
-/// The share of clients.
+/// The connections that clients may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientShare {
     /// WebSocket sessions at one time.
     pub(crate) sessions: usize,
-    /// Connections that a worker thread serves at one time beside them.
+    /// Other connections that a worker thread serves at one time.
     pub(super) connections_a_worker: usize,
 }
 
@@ -33,8 +33,8 @@ pub fn reserve_descriptors() -> Result<u64, ServeError> {
 }
 
 impl ClientShare {
-    /// Of `may` descriptors. A connection that the HTTP server holds takes two: its socket, and the handle by which it can be ended
-    /// when it stalls. Over TLS a session is one of them; over plain TCP it owns its socket.
+    /// The share out of `may` descriptors. A connection that the HTTP server holds takes two: its socket, and the handle by which a stalled
+    /// connection is ended. Over TLS a session is such a connection; over plain TCP a session owns its socket.
     pub(crate) fn of(may: u64, workers: usize, tls: bool) -> Self {
         let left = usize::try_from(may.saturating_sub(limits::DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
         let each = if tls { 2 } else { 1 };

@@ -73,7 +73,7 @@ pub(super) fn listen_plain(
     Ok(builder.run())
 }
 
-/// HTTPS, whose WebSocket sessions speak through the bodies of their responses.
+/// HTTPS, whose WebSocket sessions send through the bodies of their responses.
 pub(super) fn listen_secured(
     listener: TcpListener,
     workers: usize,

@@ -1,4 +1,4 @@
-//! Listener, worker threads, TLS, and every address that answers.
+//! Listener, worker threads, TLS, and every route.
 
 pub(crate) mod descriptors;
 #[expect(

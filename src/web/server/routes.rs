@@ -1,4 +1,4 @@
-//! Every address that answers, on one page.
+//! Every route, on one page.
 
 use crate::domain::model::Symbol;
 use crate::limits;
@@ -20,7 +20,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, ResponseError, web};
 
-/// Registers them.
+/// Registers the routes.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
         .service(open("/ws", ws_all))
@@ -95,7 +95,7 @@ where
         .default_service(web::to(only_reading))
 }
 
-/// The methods that a read-only resource allows.
+/// The methods of a read-only resource.
 const READS_ALONE: &str = "GET, HEAD, OPTIONS";
 
 async fn options() -> HttpResponse {
@@ -155,7 +155,7 @@ async fn ws_symbol(
     admit::upgrade(&request, payload, plan(&request, Some(symbol))?)
 }
 
-/// The vendor's methods, where the settings let them be answered.
+/// The vendor's methods, if the settings enable them.
 async fn td_method(request: HttpRequest, method: web::Path<String>) -> Result<HttpResponse, HttpError> {
     if Thread::of(&request)?.common.twelvedata {
         return Ok(td::answer(request, method).await);
@@ -163,7 +163,7 @@ async fn td_method(request: HttpRequest, method: web::Path<String>) -> Result<Ht
     nowhere(request).await
 }
 
-/// The vendor's WebSocket, likewise.
+/// The vendor's WebSocket, if the settings enable it.
 async fn td_stream(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, HttpError> {
     if Thread::of(&request)?.common.twelvedata {
         return Ok(td::stream(&request, payload));

@@ -31,38 +31,38 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What the server is given.
+/// The parts that the server is built from.
 #[derive(Clone)]
 pub struct WebParts {
-    /// Where to listen; port 0 picks a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub bind: SocketAddr,
     /// Worker threads.
     pub workers: usize,
     /// The pairs that are served; the first is the default.
     pub symbols: Vec<Symbol>,
-    /// The bars that are made.
+    /// The intervals of the bars.
     pub intervals: Vec<Interval>,
-    /// In which zones times are shown.
+    /// The time zones in which times are shown.
     pub zones: Zones,
     /// Market time.
     pub clock: Clock,
-    /// Counts clients over all threads.
+    /// Counts of clients on all threads.
     pub counts: Arc<ClientCounts>,
     /// The service's snapshot.
     pub view: watch::Receiver<Arc<ServiceView>>,
-    /// The `status` message as a ready frame (`frames::text_frame`); empty before there is one.
+    /// The `status` message as an encoded frame (`frames::text_frame`); empty before the first one.
     pub status: watch::Receiver<Bytes>,
-    /// Opens the ledger to read.
+    /// Opens a reader of the ledger.
     pub ledger: OpenLedger,
-    /// Knows when a session began.
+    /// Finds the start of a session.
     pub session_start: Option<SessionStart>,
     /// Starts the fan-out shard of each worker thread.
     pub start_shard: StartShard,
-    /// Origins that may connect and read, besides this server's own.
+    /// Origins that may connect and read, in addition to this server's own.
     pub origins: Vec<String>,
     /// The limits on connections.
     pub door: DoorLimits,
-    /// How much may wait for one client, and how long.
+    /// How many messages may wait for one client, and how long.
     pub window: Window,
     /// Optional parts.
     pub extras: Extras,
@@ -74,30 +74,30 @@ pub struct WebParts {
 /// The optional parts of a server.
 #[derive(Clone, Default)]
 pub struct Extras {
-    /// Where history is read from.
+    /// The store that history is read from.
     pub store: Option<Store>,
-    /// Where the journal is read from, as far as the ledger reaches.
+    /// The ledger that the journal is read from, as far back as it reaches.
     pub journal: Option<Arc<Mutex<LedgerReader>>>,
     /// The calendar of each pair.
     pub calendars: Vec<(Symbol, Arc<dyn Sessions>)>,
-    /// What is counted and timed for `/metrics`.
+    /// The counters and timings of `/metrics`.
     pub measures: Measures,
-    /// Who runs the actions that operators request; none on an edge.
+    /// Root, which runs the actions that operators request; `None` on an edge.
     pub run_action: Option<Recipient<RunAction>>,
-    /// The tokens that clients must show.
+    /// The tokens that clients must present.
     pub tokens: Option<Arc<Tokens>>,
-    /// Tokens are also taken from `?token=`.
+    /// Whether tokens are also accepted in `?token=`.
     pub query_tokens: bool,
-    /// `/td` answers the vendor's clients.
+    /// Whether `/td` answers the vendor's clients.
     pub twelvedata: bool,
-    /// The test feed is served.
+    /// Whether the test feed is served.
     pub pattern: bool,
-    /// Serve TLS instead of plain TCP.
+    /// Certificate and key, if TLS is served instead of plain TCP.
     pub tls: Option<TlsFiles>,
 }
 
 impl Extras {
-    /// From settings.
+    /// The optional parts that the settings ask for.
     ///
     /// # Errors
     /// [`ServeError`] when the file of tokens cannot be used.
@@ -143,7 +143,7 @@ impl std::fmt::Debug for WebParts {
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Another process listens there.
+    /// Another process listens on the address.
     #[error(
         "cannot listen on {0}: another program does already; stop it, or choose another port (--port 0 picks a free one)"
     )]
@@ -153,7 +153,7 @@ pub enum ServeError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The process may open too few files and sockets.
@@ -163,7 +163,7 @@ pub enum ServeError {
         least = limits::DESCRIPTORS_LEAST
     )]
     Descriptors(u64),
-    /// The system does not say how many files may be open.
+    /// The limit of open files cannot be read.
     #[error("cannot read how many files may be open: {0}")]
     NoDescriptors(io::Error),
     /// The certificate or key cannot be used.
@@ -174,7 +174,7 @@ pub enum ServeError {
     Tokens(#[from] TokensError),
 }
 
-/// A server that listens.
+/// A listening server.
 pub struct RunningServer {
     address: SocketAddr,
     handle: ServerHandle,
@@ -192,12 +192,12 @@ impl std::fmt::Debug for RunningServer {
 }
 
 impl RunningServer {
-    /// Where it listens.
+    /// The address on which it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server's own future: it must be polled for the server to live. Given once.
+    /// The server's own future: it must be polled for the server to work. `None` after the first call.
     pub const fn take_server(&mut self) -> Option<Server> {
         self.server.take()
     }
@@ -207,7 +207,7 @@ impl RunningServer {
         self.drain_over(close, limits::DRAIN, limits::CLIENT_CLOSE).await;
     }
 
-    /// The same in a moment: something waits for the address. Clients that do not go are cut off.
+    /// The same within a moment: a takeover needs the address. Clients that do not close are cut off.
     pub async fn drain_quickly(&self, close: Close) {
         self.drain_over(close, limits::TAKEOVER_DRAIN, Duration::ZERO).await;
     }
@@ -233,7 +233,7 @@ impl RunningServer {
 /// Binds and starts the worker threads. Signals are left to the caller, who calls [`RunningServer::drain`].
 ///
 /// # Errors
-/// [`ServeError`] when the address cannot be had.
+/// [`ServeError`] when the address cannot be bound.
 pub fn serve(mut parts: WebParts) -> Result<RunningServer, ServeError> {
     let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
     let share = ClientShare::of(reserve_descriptors()?, workers, parts.extras.tls.is_some());

@@ -1,4 +1,4 @@
-//! Routes that panic, hang and echo on purpose, for external tests. Compiled in only with the feature `test-hooks`.
+//! Routes that panic, hang and echo on purpose, for external tests. Compiled only with the feature `test-hooks`.
 
 use crate::web::shared::{HttpError, Thread};
 use crate::web::ws::{Plan, admit::upgrade};

@@ -1,4 +1,4 @@
-//! TLS for clients: the certificate and key of two PEM files, read again when they change, so that a renewal needs no restart.
+//! TLS for clients: a certificate and its key in two PEM files, read again when they change, so that a renewal needs no restart.
 
 use crate::clock::Stopwatch;
 use crate::limits;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-/// Where certificate and key are.
+/// The files of certificate and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, own certificate first; PEM.
@@ -22,7 +22,7 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Whether certificate and key can be used.
+    /// Checks that certificate and key can be used.
     ///
     /// # Errors
     /// [`TlsError`] when they cannot.
@@ -50,7 +50,7 @@ pub enum TlsError {
         /// What is wrong.
         what: String,
     },
-    /// Certificate and key do not fit, or TLS cannot be set up.
+    /// Certificate and key do not match, or TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] Error),
 }
@@ -69,7 +69,7 @@ struct State {
     looked: Duration,
 }
 
-/// A configuration that follows the files.
+/// A TLS configuration that follows changes of the files.
 ///
 /// # Errors
 /// [`TlsError`] when they cannot be used now.

@@ -1,4 +1,4 @@
-//! What one client may do: which pairs its token opens, and how often it may send.
+//! What one client may do: which pairs its token allows, and how often it may send.
 
 use crate::domain::model::Symbol;
 use crate::limits;
@@ -7,21 +7,21 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::time::Duration;
 
-/// What the client may see.
+/// Which data a client may read.
 #[derive(Debug, Clone)]
 pub(crate) enum Access {
-    /// No token is asked for.
+    /// No token is required.
     Open,
-    /// A token was shown.
+    /// A valid token was presented.
     Granted(Grant),
-    /// A token is awaited.
+    /// A token is required and was not presented yet.
     Awaited,
-    /// A token was shown that is not valid.
+    /// An invalid token was presented.
     Refused,
 }
 
 impl Access {
-    /// What a token opens, or its absence.
+    /// The access that the presented token gives, or none.
     pub(crate) fn of(thread: &Thread, shown: Option<&str>) -> Self {
         match (&thread.common.tokens, shown) {
             (None, _) => Self::Open,
@@ -30,7 +30,7 @@ impl Access {
         }
     }
 
-    /// Whether the token that was shown is still one of ours, unchanged.
+    /// Whether the presented token is still valid and unchanged.
     pub(crate) fn still_stands(&self, thread: &Thread) -> bool {
         match (self, &thread.common.tokens) {
             (Self::Granted(grant), Some(tokens)) => tokens.still(grant),
@@ -38,7 +38,7 @@ impl Access {
         }
     }
 
-    /// Whose token was shown, if one was that is valid.
+    /// The name of the presented token, if it is valid.
     pub(crate) fn token(&self) -> Option<&str> {
         match self {
             Self::Granted(grant) => Some(&grant.name),
@@ -55,7 +55,7 @@ impl Access {
     }
 }
 
-/// The token that a request shows: in a header, as a subprotocol (browsers cannot set headers), or in the address if allowed.
+/// The token in a request: in a header, as a subprotocol (browsers cannot set headers), or in the address if that is allowed.
 pub(crate) fn shown_token(request: &HttpRequest, thread: &Thread, query: Option<&str>) -> Option<String> {
     let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let protocols = protocols.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -73,7 +73,7 @@ pub(crate) struct InboundWindow {
 }
 
 impl InboundWindow {
-    /// Counts one message; returns how many are above the rate.
+    /// Counts one message; returns how many are beyond the rate.
     pub(crate) fn over(&mut self, now: Duration) -> u32 {
         if now.saturating_sub(self.began) >= Duration::from_secs(1) {
             *self = Self { began: now, heard: 0 };

@@ -21,7 +21,7 @@ pub struct DoorLimits {
 }
 
 impl DoorLimits {
-    /// From settings.
+    /// The limits in the settings.
     pub const fn of(settings: &settings::Server) -> Self {
         Self {
             connections: settings.connections,
@@ -95,7 +95,7 @@ impl Door {
     }
 }
 
-/// The answer to a client for which there is no room.
+/// The response to a client for which there is no room.
 pub(super) fn full(detail: &str) -> HttpError {
     HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).with("code", 1203)
 }

@@ -1,4 +1,4 @@
-//! What external tests may do to an actor. Compiled in only with the feature `test-hooks`.
+//! What external tests may do to an actor. Compiled only with the feature `test-hooks`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub type Does<T> = Arc<dyn Fn(&str, T) -> bool + Send + Sync>;
 pub struct Hooks {
     /// Makes an actor panic at its next turn.
     pub panic: Does<()>,
-    /// Makes an actor block its thread for so long.
+    /// Makes an actor block its thread for this long.
     pub hang: Does<Duration>,
 }
 

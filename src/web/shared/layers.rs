@@ -1,4 +1,4 @@
-//! Middleware of every request: a request id, security headers, CORS, and the token where one is required.
+//! Middleware of every request: a request id, security headers, CORS, and the token if one is required.
 
 use crate::clock::Stopwatch;
 use crate::web::shared::{Access, HttpError, Thread};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Adds the request's id to each answer, and headers that keep browsers from guessing types.
+/// Adds the request's id to each response, and headers that keep browsers from guessing types.
 pub(crate) async fn identify<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -47,7 +47,7 @@ pub(crate) async fn identify<B: MessageBody>(
     Ok(response)
 }
 
-/// Lets pages of the listed origins read the answers.
+/// Lets pages of the listed origins read the responses.
 pub(crate) async fn cors(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -79,12 +79,12 @@ pub(crate) async fn cors(
     if let Some(origin) = origin {
         allow(response.headers_mut(), origin);
     }
-    // A cache must not serve one origin's answer to another, nor an answer without CORS to all.
+    // A cache must not serve one origin's response to another, nor a response without CORS to all.
     varies(response.headers_mut(), "Origin");
     Ok(response)
 }
 
-/// Marks the answer as one that may be compressed for another client, also where it is not for this one.
+/// Marks the response as compressible for other clients, also if it is not compressed for this one.
 pub(crate) async fn may_be_compressed<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -94,7 +94,7 @@ pub(crate) async fn may_be_compressed<B: MessageBody>(
     Ok(response)
 }
 
-/// Names a header of the request in `Vary`, once.
+/// Adds a request header to `Vary`, once.
 fn varies(headers: &mut HeaderMap, by: &'static str) {
     if !headers
         .get_all(header::VARY)
@@ -124,7 +124,7 @@ fn allowed_origin(request: &HttpRequest) -> Option<HeaderValue> {
         .then(|| origin.clone())
 }
 
-/// Requires a token, where tokens are configured.
+/// Requires a token if tokens are configured.
 pub(crate) async fn authorize(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

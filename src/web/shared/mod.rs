@@ -1,4 +1,4 @@
-//! What every route shares: the context of its thread, authentication, admission, parameters, errors.
+//! Shared by every route: the context of its thread, authentication, admission, parameters, errors.
 
 mod problem;
 mod remembered_actions;

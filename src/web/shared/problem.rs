@@ -1,4 +1,4 @@
-//! Errors of the REST interface: `application/problem+json`, with the old service's `error` member kept.
+//! Errors of the REST interface: `application/problem+json`, with the old service's member `error`.
 
 use crate::limits;
 use actix_web::http::{StatusCode, header};
@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, ResponseError, body::BoxBody};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-/// An answer that is an error.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpError {
     status: StatusCode,
@@ -49,7 +49,7 @@ impl HttpError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail)
     }
 
-    /// One more member.
+    /// Adds a member.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
@@ -57,7 +57,7 @@ impl HttpError {
 }
 
 impl HttpError {
-    /// The same as a charting library reads it too, where its feed was asked.
+    /// Under `/udf/`, adds the members by which a charting library recognizes an error.
     pub(crate) fn of_path(self, path: &str) -> Self {
         if !path.starts_with("/udf/") {
             return self;

@@ -1,5 +1,4 @@
-//! Reads the parameters of a request, each once, and names what is wrong with them: the parameter, what was given, what is
-//! allowed.
+//! Reads the parameters of a request, each at most once. An error names the parameter, its value, and what is allowed.
 
 use crate::domain::model::{Interval, JournalPlace, MOMENT_FORMS, Moment, Symbol, Timestamp};
 use crate::store::{GapPlace, TickPlace};
@@ -8,13 +7,13 @@ use actix_web::{HttpMessage, HttpRequest, web};
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
-/// Before and after all data.
+/// Instants before and after all data.
 pub(crate) const EVER: (Timestamp, Timestamp) = (
     Timestamp::from_secs(-2_208_988_800),
     Timestamp::from_secs(7_258_118_400),
 );
 
-/// Where a page of bars begins: behind a bar and towards the latest, or before one and towards the earliest.
+/// Where a page of bars begins: after a bar, towards the latest, or before a bar, towards the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BarPlace {
     /// Bars that open after this, the earliest of them.
@@ -27,7 +26,7 @@ pub(crate) enum BarPlace {
 const BEFORE: &str = "before:";
 
 impl BarPlace {
-    /// As `next_cursor` shows it.
+    /// The form of `next_cursor`.
     pub(crate) fn text(self, zone: chrono_tz::Tz) -> String {
         let (before, at) = match self {
             Self::After(at) => ("", at),
@@ -41,12 +40,12 @@ impl BarPlace {
 /// The parameters of one request.
 pub(crate) struct Query {
     given: BTreeMap<String, String>,
-    /// Which pairs may be asked for.
+    /// The pairs that may be requested.
     access: Access,
 }
 
 impl Query {
-    /// Those of `request`; each must be in `known`, and come once.
+    /// The parameters of `request`; each must be in `known`, and be given once.
     pub(crate) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, HttpError> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
             .map_err(|error| HttpError::bad_request(format!("the query string cannot be read: {error}")))?;
@@ -69,7 +68,7 @@ impl Query {
         self.given.get(name).map(String::as_str)
     }
 
-    /// `symbol`, in any spelling; the first that the token opens by default.
+    /// `symbol`, in any spelling; by default the first pair that the token allows.
     pub(crate) fn symbol(&self, thread: &Thread) -> Result<Symbol, HttpError> {
         if let Some(text) = self.text("symbol") {
             let names: Vec<&str> = thread.common.symbols.iter().map(Symbol::as_str).collect();
@@ -158,7 +157,7 @@ impl Query {
             .transpose()
     }
 
-    /// Whether the token opens a pair.
+    /// Whether the token allows a pair.
     pub(crate) fn may(&self, symbol: Symbol) -> bool {
         self.access.may(symbol)
     }
@@ -175,7 +174,7 @@ impl Query {
             .transpose()
     }
 
-    /// An instant, as [`Moment`] reads it; a date is its midnight in the market's zone.
+    /// An instant, as [`Moment`] reads it; a date means midnight in the market's zone.
     pub(crate) fn instant(&self, name: &str, zone: chrono_tz::Tz) -> Result<Option<Timestamp>, HttpError> {
         self.text(name)
             .map(|text: &str| instant(text, zone).ok_or_else(|| wrong(name, text, MOMENT_FORMS)))
@@ -195,7 +194,7 @@ impl Query {
             .transpose()
     }
 
-    /// `from` and `to`, where the second is not before the first.
+    /// `from` and `to`; `to` may not be before `from`.
     pub(crate) fn stretch(&self, zone: chrono_tz::Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), HttpError> {
         let from = self.instant("from", zone)?;
         let to = self.instant("to", zone)?;
@@ -205,13 +204,13 @@ impl Query {
         }
     }
 
-    /// One of a list; the first by default.
+    /// One value of a list; by default the first.
     pub(crate) fn choice(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, HttpError> {
         let first = allowed.first().copied().unwrap_or_default();
         Ok(self.choice_of(name, allowed)?.unwrap_or(first))
     }
 
-    /// One of a list, if it was given.
+    /// One value of a list, if given.
     pub(crate) fn choice_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, HttpError> {
         self.text(name)
             .map(|text: &str| {
@@ -227,20 +226,20 @@ fn instant(text: &str, zone: chrono_tz::Tz) -> Option<Timestamp> {
     Some(Moment::read(text)?.in_zone(zone).clamp(EVER.0, EVER.1))
 }
 
-/// An answer to a value that is not what it may be.
+/// The error for a value that is not allowed.
 pub(crate) fn wrong(parameter: &str, given: &str, allowed: &str) -> HttpError {
     let shown = cut(given);
     let detail = format!("{}: {shown:?} is not {allowed}", cut(parameter));
     name(HttpError::bad_request(detail), parameter, given, allowed)
 }
 
-/// An answer to a parameter that comes more than once.
+/// The error for a parameter that is given more than once.
 pub(crate) fn twice(parameter: &str, given: &str) -> HttpError {
     let detail = format!("{} is given more than once", cut(parameter));
     name(HttpError::bad_request(detail), parameter, given, "one value")
 }
 
-/// The name that is at most `most` typing errors away from what was given.
+/// The name that is nearest to `given`, at most `most` typing errors away.
 pub(crate) fn find_nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>, most: usize) -> Option<&'n str> {
     names
         .map(|name| (strsim::damerau_levenshtein(given, name), name))
@@ -249,7 +248,7 @@ pub(crate) fn find_nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>
         .map(|(_, name)| name)
 }
 
-/// An answer to a parameter that is not known here; `hint` ends the sentence.
+/// The error for an unknown parameter; `hint` ends the sentence.
 pub(crate) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) -> HttpError {
     let there = if known.is_empty() {
         "none".to_owned()
@@ -265,7 +264,7 @@ pub(crate) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) 
     name(HttpError::bad_request(detail), parameter, given, &there)
 }
 
-/// Names the parameter, what was given, and what is allowed.
+/// Adds the parameter, its value, and what is allowed.
 pub(crate) fn name(trouble: HttpError, parameter: &str, given: &str, allowed: &str) -> HttpError {
     let named = trouble.with("parameter", cut(parameter)).with("given", cut(given));
     named.with("allowed", allowed)

@@ -1,39 +1,39 @@
-//! Answers to requests for actions that carried an `Idempotency-Key`: one that is sent again gets the first answer, and nothing is done twice.
+//! Answers to requests for actions with an `Idempotency-Key`: a repeated request gets the first answer, and no action runs twice.
 
 use crate::limits;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// The newest of them, over all HTTP threads. Forgotten at the end of the process.
+/// The newest requests, over all HTTP threads. Lost at the end of the process.
 #[derive(Debug, Default)]
 pub(crate) struct RememberedActions(Mutex<VecDeque<RememberedAction>>);
 
 #[derive(Debug)]
 struct RememberedAction {
-    /// Whose it is, and the key that was sent with it.
+    /// The name of the token, and the idempotency key.
     sender: (String, String),
-    /// What was asked for.
+    /// The request.
     request: String,
-    /// The answer; none while it runs, or where Root did not answer in time.
+    /// The answer; `None` while the action runs, or if Root did not answer in time.
     answer: Option<Value>,
 }
 
-/// What is known of a request.
+/// What is known about a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum KnownAction {
-    /// Nothing: it is to be run, and its answer given to [`RememberedActions::answered`].
+    /// The request is new: run it, and pass its answer to [`RememberedActions::answered`].
     New,
-    /// It was begun, and its end is not known.
+    /// The action was started, and its outcome is not known.
     Running,
-    /// It was done: the body of the answer.
+    /// The action was done; the body of the answer.
     Answered(Value),
-    /// The key was used for something else.
+    /// The key was used for another request.
     OtherRequest,
 }
 
 impl RememberedActions {
-    /// Looks for a request, and notes a new one as running.
+    /// Looks up a request, and records a new one as running.
     pub(crate) fn begin(&self, by: &str, key: &str, request: &str) -> KnownAction {
         let mut actions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = (by.to_owned(), key.to_owned());
@@ -55,7 +55,7 @@ impl RememberedActions {
         KnownAction::New
     }
 
-    /// Keeps the answer; without one the request may be sent again.
+    /// Stores the answer; without one the request may be repeated.
     pub(crate) fn answered(&self, by: &str, key: &str, answer: Option<Value>) {
         let mut actions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = actions

@@ -1,4 +1,4 @@
-//! What the routes of one HTTP worker thread share: its registry of clients, its fan-out shard, and the views.
+//! The state that the routes of one HTTP worker thread share: its registry of clients, its fan-out shard, and the views.
 
 use crate::actors::fanout::{self, ClientRegistry, Fanout};
 use crate::actors::messages::{RunAction, Subscribe, Unsubscribe};
@@ -17,18 +17,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Starts the fan-out shard of worker thread number `n` on the current thread, and gives its address. The caller decides who
-/// supervises it and who sends it `Recorded`.
+/// Starts the fan-out shard of worker thread number `n` on the current thread, and returns its address. The caller decides how the shard is
+/// supervised and who sends it `Recorded`.
 pub type StartShard = Arc<dyn Fn(usize, fanout::Deps) -> Addr<Fanout> + Send + Sync>;
 
-/// An order to end all sessions.
+/// A request to end all sessions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
-    /// How they are closed: going away or restarting.
+    /// The close code: going away or restarting.
     pub close: Close,
     /// Over how long the closes are spread.
     pub over: Duration,
-    /// When the clients should come back.
+    /// When the clients should reconnect.
     pub reconnect_after: Duration,
 }
 
@@ -51,29 +51,29 @@ pub(crate) struct Common {
     pub(crate) view: watch::Receiver<Arc<ServiceView>>,
     pub(crate) drain: watch::Receiver<Option<Drain>>,
     pub(crate) measures: Measures,
-    /// Who runs the actions that operators request; none on an edge.
+    /// Root, which runs the actions that operators request; `None` on an edge.
     pub(crate) run_action: Option<Recipient<RunAction>>,
     pub(crate) actions: Arc<RememberedActions>,
     #[cfg(feature = "test-hooks")]
     pub(crate) hooks: crate::web::shared::hooks::Hooks,
 }
 
-/// One worker thread.
+/// The state of one worker thread.
 pub(crate) struct Thread {
     pub(crate) registry: Rc<ClientRegistry>,
     pub(crate) zones: crate::domain::protocol::Zones,
     pub(crate) attach: Recipient<Subscribe>,
     pub(crate) detach: Recipient<Unsubscribe>,
     pub(crate) common: Common,
-    /// Event streams that are read now.
+    /// Event streams that are open now.
     pub(crate) streams: Cell<usize>,
 }
 
-/// The right to one of the event streams of a thread; given back when dropped.
+/// A permit for one of a thread's event streams; given back when dropped.
 pub(crate) struct StreamPlace(Rc<Thread>);
 
 impl StreamPlace {
-    /// Takes one, or says that there is none.
+    /// Takes a permit, or fails if all are taken.
     pub(crate) fn take(thread: &Rc<Thread>) -> Result<Self, HttpError> {
         let held = thread.streams.get();
         if held >= thread.common.streams_a_worker {
@@ -99,7 +99,7 @@ impl Thread {
         thread.ok_or_else(|| HttpError::unavailable("not_ready", "the service is starting"))
     }
 
-    /// The published view of the service; one that is too old is replaced by an outdated one.
+    /// The published view of the service; a stale one is replaced by one that says so.
     pub(crate) fn view(&self) -> Arc<ServiceView> {
         let view = Arc::clone(&self.common.view.borrow());
         if view.fresh() {
@@ -123,7 +123,7 @@ impl Thread {
     }
 }
 
-/// A sentence that names the request, and what may have been meant.
+/// A sentence with the requested symbol, and the one that may have been meant.
 pub(crate) fn unknown_symbol(text: &str, symbols: &[Symbol]) -> String {
     let asked: String = text.chars().take(20).collect();
     let upper = asked.to_ascii_uppercase();

@@ -1,5 +1,5 @@
-//! The tokens that clients must send, where any are configured. Hashed at rest, compared in constant time, and read again when
-//! their file changes, so that one can be revoked without a restart.
+//! The tokens that clients must present, if any are configured. Hashed at rest, compared in constant time, and read again when their file
+//! changes, so that a token can be revoked without a restart.
 //!
 //! ```text
 //! # name : SHA-256 of the token in hex [ : symbols [ : scopes ] ]        printf %s "$TOKEN" | sha256sum
@@ -19,17 +19,17 @@ use std::time::{Duration, SystemTime};
 /// What a token allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// Whose token it is.
+    /// The token's name.
     pub(crate) name: String,
     digest: [u8; 32],
-    /// The pairs it may follow; `None` for all.
+    /// The pairs that it allows; `None` for all.
     symbols: Option<Vec<Symbol>>,
-    /// Whether it may order actions.
+    /// Whether it allows operators' actions.
     pub(crate) operates: bool,
 }
 
 impl Grant {
-    /// Whether it is for every pair.
+    /// Whether it allows every pair.
     pub(crate) const fn is_for_all(&self) -> bool {
         self.symbols.is_none()
     }
@@ -47,17 +47,17 @@ pub enum TokensError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line is not what it should be.
+    /// A line of the file is invalid.
     #[error("the tokens file {file} is wrong in line {line}: {what}")]
     Wrong {
         /// The file.
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Why it is invalid.
         what: &'static str,
     },
 }
@@ -81,7 +81,7 @@ impl Tokens {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`TokensError`] when it cannot be read or a line of it is wrong.
+    /// [`TokensError`] when the file cannot be read or a line of it is invalid.
     pub fn open(file: &Path) -> Result<Self, TokensError> {
         let grants = read(file)?;
         Ok(Self {
@@ -95,7 +95,7 @@ impl Tokens {
         })
     }
 
-    /// What `token` allows, if it is one of ours.
+    /// What `token` allows, if it is a known token.
     pub(crate) fn check(&self, token: &str) -> Option<Grant> {
         self.look_again();
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
@@ -109,7 +109,7 @@ impl Tokens {
         found
     }
 
-    /// Whether a grant given earlier still stands, unchanged.
+    /// Whether a grant given earlier is still valid and unchanged.
     pub(crate) fn still(&self, grant: &Grant) -> bool {
         self.look_again();
         self.known
@@ -119,7 +119,7 @@ impl Tokens {
             .contains(grant)
     }
 
-    /// Reads the file again when it changed. A file that became wrong changes nothing: the last good one holds.
+    /// Reads the file again when it changed. If the changed file is invalid, the last good one stays in force.
     fn look_again(&self) {
         let now = self.since.elapsed();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,4 @@
-//! Admits readers of event streams: looks at origin, token, channels and room, and begins the stream where the client's last one
-//! ended.
+//! Admits clients of event streams: checks origin, token, channels and room, and begins the stream where the client's last one ended.
 
 use crate::actors::fanout::Transport;
 use crate::actors::messages::Subscribe;
@@ -19,7 +18,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::BytesMut;
 use socket2::Socket;
 
-/// The header in which a browser that comes back sends the last id that it read.
+/// The header in which a reconnecting browser sends the last id that it read.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `GET /sse`.
@@ -32,7 +31,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
     let (channels, status) = channels(&thread, &access, query.text("channels"))?;
     let drain = *thread.common.drain.borrow();
     if let Some(drain) = drain {
-        // A browser that is refused never comes back; one whose stream ends does.
+        // A browser whose request is refused never reconnects; one whose stream ends does.
         let mut farewell = BytesMut::new();
         retry(drain.reconnect_after, &mut farewell);
         farewell.extend_from_slice(
@@ -85,7 +84,7 @@ fn answer() -> HttpResponseBuilder {
     answer
 }
 
-/// What the token that is shown opens, where one is asked for.
+/// The access that the presented token gives, if one is required.
 fn admitted(request: &HttpRequest, thread: &Thread, in_query: Option<&str>) -> Result<Access, HttpError> {
     let shown = shown_token(request, thread, in_query);
     match Access::of(thread, shown.as_deref()) {
@@ -110,7 +109,7 @@ fn positions(request: &HttpRequest, query: &Query) -> Result<Positions, HttpErro
     text.parse().map_err(|_| wrong(parameter, text, allowed))
 }
 
-/// The channels to follow, and whether the status is among them; those of `/ws` where none are named.
+/// The channels to subscribe to, and whether the status is among them; the default channels of `/ws` if none are named.
 fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec<Channel>, bool), HttpError> {
     let allowed = allowed(thread, access);
     let Some(list) = list else {
@@ -141,7 +140,7 @@ fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec
     Ok((channels, status))
 }
 
-/// An answer to a name that is no channel's, with the one that may have been meant.
+/// The error for a name that is no channel's, with the name that may have been meant.
 fn unknown(thread: &Thread, given: &str) -> HttpError {
     let common = &thread.common;
     let bars = common.intervals.iter().map(|interval| format!("bars.{interval}"));
@@ -179,7 +178,7 @@ fn allowed(thread: &Thread, access: &Access) -> Vec<Symbol> {
     all.filter(|symbol| access.may(*symbol)).collect()
 }
 
-/// The kernel holds for this client what it holds for one of the socket.
+/// Limits what the kernel holds for this client, as for a client of the socket.
 fn bound_buffers(socket: &Socket) {
     let set = socket
         .set_send_buffer_size(limits::CLIENT_SOCKET_BUFFER)

@@ -1,4 +1,4 @@
-//! The body of a stream of events: drains the client's outbox whenever the socket has room, and ends when its token does.
+//! The body of an event stream: drains the client's outbox when the socket has room, and ends when its token is revoked.
 
 use crate::actors::fanout::Connection;
 use crate::domain::protocol::Close;
@@ -14,12 +14,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// One stream. Its end drops it, and with it the connection.
+/// One event stream. Dropping it disconnects the client.
 pub(crate) struct EventBody {
     thread: Rc<Thread>,
     connection: Rc<Connection>,
     access: Access,
-    /// The shard's answer to the subscription, until it is there.
+    /// The shard's answer to the subscription, until it arrives.
     attaches: Option<LocalBoxFuture<'static, Result<(), MailboxError>>>,
     looks: Interval,
     _room: (Pass, StreamPlace),

@@ -1,4 +1,4 @@
-//! Channels as a stream of events over plain HTTP: what the socket tells, with the client's positions as `Last-Event-ID`.
+//! Channels as an event stream over plain HTTP: the messages of the socket, with the client's positions as `Last-Event-ID`.
 
 mod admit;
 mod body;

@@ -1,9 +1,9 @@
-//! TdClient: one WebSocket session of a client of the vendor's. It speaks the vendor's language where `Client` speaks ours.
+//! TdClient: one WebSocket session of a vendor's client. It speaks the vendor's protocol where `Client` speaks ours.
 //!
 //! owns   the reading half of one connection, the pairs that it is subscribed to, and its rate of inbound messages
 //! hears  the client's messages (from the socket)
 //! says   Subscribe, Unsubscribe → Fanout of its thread · answers, into its own outbox
-//! fails  a panic ends this one connection without a close frame: the client comes back and subscribes. Not supervised, as `Client`
+//! fails  a panic ends this one connection without a close frame: the client reconnects and subscribes. Not supervised, as `Client`
 
 use crate::actors::fanout::Connection;
 use crate::actors::messages::{Subscribe, Unsubscribe};
@@ -21,7 +21,7 @@ use futures_util::Stream;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// A session of the vendor's client that was admitted.
+/// A session of a vendor's client before it starts.
 pub(crate) struct TdOpening {
     thread: Rc<Thread>,
     access: Access,
@@ -63,12 +63,12 @@ impl Speaker for TdOpening {
     }
 }
 
-/// The session as it runs.
+/// A running session.
 struct TdClient {
     thread: Rc<Thread>,
     access: Access,
     connection: Rc<Connection>,
-    /// What it is subscribed to.
+    /// The pairs that it is subscribed to.
     pairs: BTreeSet<Symbol>,
     window: InboundWindow,
 }
@@ -154,7 +154,7 @@ impl TdClient {
         self.ask(self.thread.detach.send(detach), ctx);
     }
 
-    /// Waits for the shard; meanwhile nothing is read from this client. When it fails, the client comes back and subscribes.
+    /// Waits for the shard; meanwhile no message is read from this client. If the shard fails, the client reconnects and subscribes.
     fn ask(&self, asked: impl Future<Output = Result<(), MailboxError>> + 'static, ctx: &mut Context<Self>) {
         let answered = asked.into_actor(self).map(|result, client, _| {
             if result.is_err() {
@@ -168,7 +168,7 @@ impl TdClient {
         self.thread.common.symbols.contains(&symbol) && self.access.may(symbol)
     }
 
-    /// Counts a message of the client, and says whether it is within its rate. Beyond a grace the client is closed.
+    /// Counts a message of the client, and returns whether it is within its rate. Beyond a grace the client is closed.
     fn count_message(&mut self) -> bool {
         let over = self.window.over(self.thread.registry.now());
         if over > limits::CLIENT_INBOUND_GRACE {

@@ -1,4 +1,4 @@
-//! The answers in the vendor's shapes, made of ticks, bars and sessions. Pure.
+//! Answers in the vendor's formats, from ticks, bars and sessions. Pure.
 
 use crate::domain::model::{AcceptedTick, Bar, Ohlc, Price, Session, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{ApiError, SeriesRow, currencies, price_text};
@@ -14,7 +14,7 @@ pub(super) type Bars = Vec<Bar>;
 /// The currencies of the major pairs.
 const MAJORS: [&str; 8] = ["AUD", "CAD", "CHF", "EUR", "GBP", "JPY", "NZD", "USD"];
 
-/// What is used where no limit is: a client subtracts from it.
+/// The limit that is reported where there is none: clients subtract from it.
 const NO_LIMIT: i32 = i32::MAX;
 
 /// The rows of a series.
@@ -35,7 +35,7 @@ pub(super) fn rows(
     rows
 }
 
-/// The last price there is, and when it was.
+/// The last known price, and its time.
 fn last_price(last: Option<&AcceptedTick>, bars: &[Bar]) -> Result<(Price, Timestamp), ApiError> {
     let of_bar = bars.last().map(|bar| (bar.ohlc.close, bar.closes_at));
     let of_tick = last.map(|last| (last.tick.price, last.tick.at));
@@ -60,8 +60,8 @@ pub(super) fn rate(
     Ok(json!({"symbol": symbol, "rate": rate, "timestamp": at.secs()}))
 }
 
-/// `/quote`: the session so far, beside the close before it. `begun` is the session of the last price: until its first bar closes,
-/// its open, high and low are not known.
+/// `/quote`: the session so far, and the close before it. `begun` is the session of the last price: until its first bar closes, its open,
+/// high and low are not known.
 pub(super) fn quote(
     symbol: Symbol,
     (last, begun): (Option<&AcceptedTick>, Option<Session>),
@@ -112,13 +112,13 @@ fn percent(price: Price, before: Price) -> String {
     price_text(Price::from_micros(i64::try_from(micros).unwrap_or(0)), Some(5))
 }
 
-/// The dates of sessions of which a bar may still come: the last one is stored a moment after its close.
+/// The dates of sessions for which a bar may still appear: the last one is stored a moment after its close.
 pub(super) fn unfinished(sessions: Option<&dyn Sessions>, now: Timestamp) -> Vec<NaiveDate> {
     let at = [now, now - limits::BAR_STORED].map(|at| sessions.and_then(|sessions| sessions.at(at)));
     at.into_iter().flatten().map(|session| session.date).collect()
 }
 
-/// `/eod`: the close of the last session that is over; `unfinished` are the dates of those that are not.
+/// `/eod`: the close of the last session that is over; `unfinished` are the dates of sessions that are not.
 pub(super) fn eod(
     symbol: Symbol,
     bars: &[Bar],
@@ -138,7 +138,7 @@ pub(super) fn earliest(datetime: &str, at: Timestamp) -> Value {
     json!({"datetime": datetime, "unix_time": at.secs()})
 }
 
-/// `/forex_pairs`: those of `symbols` that the filters let through.
+/// `/forex_pairs`: those of `symbols` that pass the filters.
 pub(super) fn pairs(symbols: impl Iterator<Item = Symbol>, keep: impl Fn(&Symbol, &str, &str) -> bool) -> Value {
     let shown = symbols.filter_map(|symbol| {
         let (base, quoted) = currencies(&symbol);
@@ -176,19 +176,19 @@ pub(super) fn state(symbol: Symbol, now: Timestamp, open: Option<Session>, next:
         "time_after_open": clock(since), "time_to_open": clock(until), "time_to_close": clock(left)})
 }
 
-/// `02:39:03`; nothing is `00:00:00`.
+/// `02:39:03`; `None` is `00:00:00`.
 fn clock(length: Option<Duration>) -> String {
     let secs = length.unwrap_or_default().as_secs();
     format!("{:02}:{:02}:{:02}", secs / 3_600, secs / 60 % 60, secs % 60)
 }
 
-/// `/api_usage`: nothing is ever spent.
+/// `/api_usage`: no credits are ever spent.
 pub(super) fn usage(now: Timestamp) -> Value {
     json!({"timestamp": now.datetime().format("%Y-%m-%d %H:%M:%S").to_string(), "current_usage": 0, "plan_limit": NO_LIMIT,
         "plan_category": "candela"})
 }
 
-/// An answer to several symbols: an object keyed by them, each with its own answer or error.
+/// The answer for several symbols: an object keyed by them, with the answer or error of each.
 pub(super) fn batch(answers: Vec<(&str, Result<Value, ApiError>)>) -> Value {
     let each = answers.into_iter().map(|(name, answer)| {
         let answer = answer.unwrap_or_else(|error| error.body());
@@ -197,7 +197,7 @@ pub(super) fn batch(answers: Vec<(&str, Result<Value, ApiError>)>) -> Value {
     Value::Object(each.collect::<Map<String, Value>>())
 }
 
-/// An answer as CSV: a line for each record, with the names first.
+/// An answer as CSV: a header line, then a line for each record.
 pub(super) fn csv(answer: &Value, delimiter: &str) -> String {
     let records = answer.get("data").unwrap_or(answer);
     let records = match records {

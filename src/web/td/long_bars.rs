@@ -1,4 +1,4 @@
-//! Bars of the vendor's longer intervals, made of bars of five minutes: those are expected and healed, so a long bar heals with them. Pure.
+//! Bars of the vendor's longer intervals, made of five-minute bars: those are expected and filled, so a long bar is filled with them. Pure.
 
 use crate::domain::model::{Bar, Flags, Ohlc, Sessions, SlotGrid, Timestamp};
 use crate::domain::vendor::BarSpan;
@@ -6,24 +6,24 @@ use crate::limits;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A bar that is made of others.
+/// A bar made of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LongBar {
     pub(super) opens_at: Timestamp,
     pub(super) ohlc: Ohlc,
-    /// A part that the calendar expects is missing, or was watched only in part.
+    /// Whether a part that the calendar expects is missing or partial.
     pub(super) incomplete: bool,
 }
 
-/// Puts bars together. They are given from the latest to the earliest.
+/// Combines bars. They are added from the latest to the earliest.
 #[derive(Debug)]
 pub(super) struct LongBars {
     span: BarSpan,
     sessions: Option<Arc<dyn Sessions>>,
     now: Timestamp,
-    /// Those that are whole, the latest first.
+    /// The complete bars, the latest first.
     done: Vec<LongBar>,
-    /// The one whose parts come, and the opens of the parts.
+    /// The bar whose parts are being added, and the opens of its parts.
     current: Option<(LongBar, BTreeSet<Timestamp>)>,
 }
 
@@ -38,7 +38,7 @@ impl LongBars {
         }
     }
 
-    /// Takes the next earlier part.
+    /// Adds the next earlier part.
     pub(super) fn add(&mut self, part: &Bar) {
         let opens_at = self.span.floor(part.key.opens_at);
         if self.current.as_ref().is_some_and(|(bar, _)| bar.opens_at != opens_at) {
@@ -60,12 +60,12 @@ impl LongBars {
         parts.insert(part.key.opens_at);
     }
 
-    /// Whether so many are whole.
+    /// Whether `count` bars are complete.
     pub(super) const fn has(&self, count: usize) -> bool {
         self.done.len() >= count
     }
 
-    /// The latest `count` of them, the earliest first.
+    /// The latest `count` bars, the earliest first.
     pub(super) fn finish(mut self, count: usize) -> Vec<LongBar> {
         self.end_bar();
         self.done.truncate(count);
@@ -85,7 +85,7 @@ impl LongBars {
         }
         let last = expected.last();
         let closes_at = last.map_or(ends, |slot| slot.closes_at);
-        // The last part is written down a moment after its close.
+        // The last part is stored a moment after its close.
         let awaited = last.is_some_and(|slot| !parts.contains(&slot.opens_at));
         if closes_at > self.now || (awaited && closes_at + limits::BAR_STORED > self.now) {
             return;
@@ -110,7 +110,7 @@ mod tests {
     const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000); // 2025-10-22 13:00 UTC, 08:00 in Bogota
     const FIVE: Duration = Duration::from_secs(300);
 
-    /// The slots of the session, at rising prices.
+    /// The bars of the session's slots, with rising prices.
     fn session() -> Vec<Bar> {
         (0..59_u32)
             .map(|number| {
@@ -122,7 +122,7 @@ mod tests {
             .collect()
     }
 
-    /// Open, in minutes after the session's, first and last price, and whether it is incomplete.
+    /// For each bar: its open in minutes after the session's, its first and last price, and whether it is incomplete.
     fn made(interval: &str, parts: &[Bar], now: Timestamp) -> Vec<(i64, String, String, bool)> {
         let span = SeriesInterval::named(interval).unwrap().span();
         let mut bars = LongBars::new(span, Some(Arc::new(Calendar::usdcop())), now);

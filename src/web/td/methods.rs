@@ -1,4 +1,4 @@
-//! The vendor's methods, by their names.
+//! The vendor's methods, by name.
 
 use crate::domain::model::{Interval, Symbol};
 use crate::domain::vendor::{ApiError, SeriesQuestion, SeriesRow};
@@ -10,7 +10,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-/// What is answered about one pair or several.
+/// Methods about one pair or several.
 const OF_SYMBOLS: [&str; 6] = [
     "time_series",
     "price",
@@ -19,7 +19,7 @@ const OF_SYMBOLS: [&str; 6] = [
     "exchange_rate",
     "earliest_timestamp",
 ];
-/// What is answered about the service.
+/// Methods about the service.
 const OF_ALL: [&str; 5] = [
     "forex_pairs",
     "market_state",
@@ -54,7 +54,7 @@ pub(crate) async fn answer(request: HttpRequest, method: web::Path<String>) -> H
     }
 }
 
-/// An answer in its form.
+/// An answer in its format.
 enum TdAnswer {
     Json(Value),
     /// Keyed by symbol.
@@ -67,7 +67,7 @@ struct TdSeries {
     asked: SeriesQuestion,
     symbol: Symbol,
     rows: Vec<SeriesRow>,
-    /// The datetimes of bars that lack something. The vendor has no such thing, so only an answer with such bars says it.
+    /// The datetimes of incomplete bars. The vendor has no such member, so only an answer with such bars has it.
     incomplete: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl TdSeries {
     }
 }
 
-/// An error, under the HTTP status that is its code.
+/// An error, with its code as the HTTP status.
 pub(super) fn refusal(error: &ApiError) -> HttpResponse {
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST);
     json_answer(status, &error.body(), false)
@@ -155,7 +155,7 @@ impl TdQuestion {
         }
     }
 
-    /// The bars of the last session and of the one before it, as far as they are at hand.
+    /// The bars of the last session and of the one before it, as far as they are stored.
     async fn two_sessions(&self, symbol: Symbol) -> Result<Bars, ApiError> {
         self.latest(symbol, Interval::BASE, limits::TD_QUOTE_BARS).await
     }
@@ -221,7 +221,7 @@ impl TdQuestion {
                 Ok(states.collect())
             }
             "api_usage" => Ok(compose::usage(self.now())),
-            // No indicator is computed here, but the official Python client asks for their list before all else.
+            // No indicator is computed here, but the official Python client requests their list before anything else.
             "technical_indicators" => Ok(json!({"data": {}, "status": "ok"})),
             "symbol_search" => {
                 let asked = self.upper("symbol");
@@ -248,7 +248,7 @@ impl TdQuestion {
     }
 }
 
-/// Whether a text is the one that was asked for, if any was.
+/// Whether a text is the requested one, if one was requested.
 fn is_wanted(asked: Option<&String>, text: &str) -> bool {
     asked.is_none_or(|asked| text.eq_ignore_ascii_case(asked))
 }

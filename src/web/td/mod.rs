@@ -1,5 +1,5 @@
-//! The vendor's interface as our own surface: its clients read our bars and prices, unchanged. REST reads the store and the
-//! registry, the WebSocket our own ticks; the vendor is never asked.
+//! The vendor's interface, served by us: the vendor's clients read our bars and prices, unchanged. REST reads the store and the registry,
+//! the WebSocket sends our own ticks; the vendor is never asked.
 
 mod compose;
 mod long_bars;

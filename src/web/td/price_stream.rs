@@ -1,5 +1,5 @@
-//! The socket's frames as the vendor's events: a tick is a price, what the session itself says stays as it is, and all else has no
-//! meaning to the vendor's clients.
+//! Converts the socket's frames to the vendor's events: a tick is a price, the session's own messages stay as they are, and other frames
+//! have no meaning to the vendor's clients.
 //!
 //! ```text
 //!  {"type":"market_data",…,"data":{…}}     {"event":"price",…}
@@ -17,11 +17,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// One client's stream of prices.
+/// The conversion of one client's frames.
 #[derive(Debug)]
 pub(crate) struct PriceStream;
 
-/// What of a message says what it is: ours have a type, the vendor's an event.
+/// The member that names a message's kind: ours have `type`, the vendor's `event`.
 #[derive(Deserialize)]
 struct TypedMessage<'a> {
     #[serde(borrow, rename = "type", default)]
@@ -32,11 +32,11 @@ struct TypedMessage<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// What of a tick is a price to the vendor.
+/// The members of a tick that a price event has.
 #[derive(Deserialize)]
 struct TickData<'a> {
     symbol: Symbol,
-    /// As it is written: its decimals are those of the vendor.
+    /// As spelled in the tick: its decimals are the vendor's.
     #[serde(borrow)]
     price: &'a RawValue,
     #[serde(borrow, default)]
@@ -67,7 +67,7 @@ impl PriceStream {
         }
     }
 
-    /// Whether a close frame tells a client to stay away.
+    /// Whether a close frame tells a client not to reconnect.
     fn is_final(frame: &[u8]) -> bool {
         let code = frames::payload(frame).first_chunk::<2>();
         let code = code.map_or(Close::Normal.code(), |code| u16::from_be_bytes(*code));

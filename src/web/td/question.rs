@@ -1,4 +1,4 @@
-//! What a client of the vendor asks: its parameters, the pairs they name, and what its key opens.
+//! A request of a vendor's client: its parameters, the pairs that they name, and what its key allows.
 
 use crate::domain::model::{Interval, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{ApiError, Params, SeriesInterval, SeriesQuestion};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One question.
+/// One request.
 pub(crate) struct TdQuestion {
     pub(super) thread: Rc<Thread>,
     pub(super) params: Params,
@@ -20,7 +20,7 @@ pub(crate) struct TdQuestion {
 }
 
 impl TdQuestion {
-    /// Reads it, and looks at its key.
+    /// Reads the request, and checks its key.
     pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let thread = Thread::of(request).map_err(|trouble| ApiError::new(503, trouble.to_string()))?;
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
@@ -34,7 +34,7 @@ impl TdQuestion {
         Ok(Self { thread, params, access })
     }
 
-    /// The pairs that its key opens.
+    /// The pairs that its key allows.
     pub(super) fn open(&self) -> impl Iterator<Item = Symbol> + '_ {
         let all = self.thread.common.symbols.iter().copied();
         all.filter(|symbol| self.access.may(*symbol))
@@ -66,7 +66,7 @@ impl TdQuestion {
         Err(ApiError::new(403, format!("this key does not open {symbol}")))
     }
 
-    /// The interval of ours whose bars answer for this one of the vendor's; none where they are made of bars of five minutes.
+    /// Our interval whose bars answer for this interval of the vendor's; `None` if they are made of five-minute bars.
     pub(super) fn ours(&self, asked: SeriesInterval) -> Result<Option<Interval>, ApiError> {
         let made = &self.thread.common.intervals;
         let Some(missing) = asked.ours().filter(|interval| !made.contains(interval)) else {
@@ -105,13 +105,13 @@ impl TdQuestion {
         Ok(found.into_iter().map(|stored| stored.bar).collect())
     }
 
-    /// The latest bars of all.
+    /// The latest bars.
     pub(super) async fn latest(&self, symbol: Symbol, interval: Interval, limit: u32) -> Result<Bars, ApiError> {
         let query = BarQuery::between(symbol, interval, EVER.0, EVER.1, limit);
         self.bars(BarQuery { latest: true, ..query }).await
     }
 
-    /// The bars of ours that answer `/time_series`, the earliest first.
+    /// Our bars that answer `/time_series`, the earliest first.
     pub(super) async fn series_bars(
         &self,
         asked: &SeriesQuestion,
@@ -156,7 +156,7 @@ impl TdQuestion {
     }
 }
 
-/// The key: in the address, in a header of the vendor's, or as our own clients show it.
+/// The key: in the address, in a header of the vendor's, or as our own clients present it.
 fn shown_key(request: &HttpRequest, params: &Params) -> Option<String> {
     let authorization = header_text(request, "authorization");
     let named = authorization.and_then(|value| {

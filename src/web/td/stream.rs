@@ -1,4 +1,4 @@
-//! Admits the vendor's clients to the WebSocket: looks at key, handshake, origin and room.
+//! Admits the vendor's clients to the WebSocket: checks key, handshake, origin and room.
 
 use crate::domain::vendor::ApiError;
 use crate::web::shared::HttpError;
@@ -25,7 +25,7 @@ fn upgrade(request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse,
     admit::begin(request, payload, &thread, pass, TdOpening::new(question)).map_err(as_the_vendor)
 }
 
-/// Our refusal in the vendor's shape. It has no code for a request that is no handshake but 400.
+/// Our refusal in the vendor's format. The vendor's only code for a request that is no handshake is 400.
 fn as_the_vendor(trouble: HttpError) -> ApiError {
     let code = match trouble.status_code() {
         StatusCode::UPGRADE_REQUIRED => StatusCode::BAD_REQUEST,

@@ -1,4 +1,4 @@
-//! Operators' actions: who may request them, what is wrong with a request, and that one that is sent twice is run once.
+//! Operators' actions: who may request them, the problems of a request, and that a repeated request runs once.
 
 use crate::actors::messages::RunAction;
 use crate::domain::status::{ActionRefused, ActionRequest, OperatorAction};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Stands for Root: keeps the requests, refuses to restart `nobody`, and is gone when it is to restart `silent`.
+/// Stands in for Root: collects the requests, refuses to restart `nobody`, and does not answer when it is to restart `silent`.
 #[derive(Clone, Default)]
 struct Requests(Arc<Mutex<Vec<ActionRequest>>>);
 
@@ -44,7 +44,7 @@ struct Desk {
     _tokens: tempfile::NamedTempFile,
 }
 
-/// Three tokens, each the name of its line; the file is read again while it is there.
+/// Three tokens, each the same as its name; the file is read again while it exists.
 fn tokens() -> (tempfile::NamedTempFile, Arc<Tokens>) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let line = |name: &str, rest: &str| {
@@ -73,7 +73,7 @@ impl Desk {
         }
     }
 
-    /// The token is the name of its line.
+    /// Requests an action; the token is the same as its name.
     async fn request(&self, token: &str, action: &str, more: &str, body: &Value) -> (String, Value) {
         let headers = format!("Authorization: Bearer {token}\r\n{more}");
         let (head, answer) = self
@@ -214,14 +214,14 @@ async fn a_request_that_is_sent_again_with_its_key_is_run_once() {
         .request("ops", "drain", "Idempotency-Key: a b\r\n", &json!({"reason": "x"}))
         .await;
     assert_eq!(status, "400");
-    // Without an end a backfill goes up to now, which is another instant each time: it is the same request all the same.
+    // A backfill without an end goes up to now, which is another instant each time: it is still the same request.
     let backfill = json!({"symbol": "usdcop", "from": "2025-10-20", "reason": "late"});
     let key = "Idempotency-Key: b1\r\n";
     for _ in 0..2 {
         assert_eq!(desk.request("ops", "backfill", key, &backfill).await.0, "200");
         desk.stage.clock.advance(Duration::from_secs(1));
     }
-    // One that was refused may be sent again.
+    // A refused request may be repeated.
     let nobody = json!({"actor": "nobody", "reason": "x"});
     for _ in 0..2 {
         assert_eq!(

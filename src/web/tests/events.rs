@@ -1,4 +1,4 @@
-//! Event streams: a client of the fan-out like any other, in another framing.
+//! Event streams: a client of the fan-out like any other, with another framing.
 
 use crate::actors::messages::Item;
 use crate::domain::protocol::Close;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// One event: its id, where it has one, its name, and its data.
+/// One event: its id, if any, its name, and its data.
 #[derive(Debug, Clone, PartialEq)]
 struct Heard {
     id: Option<String>,
@@ -75,7 +75,7 @@ impl Listener {
         }
     }
 
-    /// Events up to and with the first of this name.
+    /// Events up to and including the first with this name.
     async fn until(&mut self, name: &str) -> Vec<Heard> {
         let mut heard = Vec::new();
         loop {
@@ -88,7 +88,7 @@ impl Listener {
         }
     }
 
-    /// The seqs of the next so many ticks, and the id after them.
+    /// The seqs of the next `count` ticks, and the id after them.
     async fn ticks(&mut self, count: usize) -> (Vec<u64>, String) {
         let (mut seqs, mut id) = (Vec::new(), String::new());
         while seqs.len() < count {
@@ -116,7 +116,7 @@ async fn a_stream_goes_on_where_its_last_id_says() {
     let (seqs, id) = listener.ticks(3).await;
     assert_eq!(seqs, [1, 2, 3]);
     drop(listener);
-    // Missed while it was away.
+    // Missed while the client was away.
     stage.ticks(4);
     let bar = stage.write_bar();
     stage.tell(vec![Item::Event(bar)]);
@@ -133,7 +133,7 @@ async fn a_stream_goes_on_where_its_last_id_says() {
         let bar = listener.until("bar").await.pop().unwrap();
         assert!(bar.id.unwrap().contains("bars.5m:USD/COP@"), "its place is in the id");
     }
-    // A position of another incarnation is not met, and that is said.
+    // A position of another epoch cannot be resumed, and the answer says so.
     let mut listener = Listener::open(&stage, path, "Last-Event-ID: ticks:USD/COP@zzzz.2\r\n").await;
     let answer = listener.until("subscribed").await.pop().unwrap();
     assert_eq!(answer.data["channels"][0]["reason"], "epoch_changed", "{answer:?}");
@@ -183,7 +183,7 @@ async fn there_is_room_for_so_many_and_no_more() {
     );
     assert_eq!(body["code"], 1203, "{body}");
     drop(first);
-    // Who is gone is noticed when it is written to.
+    // A client that is gone is noticed when it is written to.
     let counts = &stage.counts;
     for _ in 0..500 {
         stage.ticks(1);

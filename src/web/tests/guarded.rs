@@ -1,4 +1,4 @@
-//! What a server with tokens, origins and history shows to whom.
+//! What a server with tokens, origins and history shows to which client.
 
 use crate::domain::model::{Always, Symbol};
 use crate::store::{Batch, Sqlite, Store};

@@ -1,4 +1,4 @@
-//! How history is read: page by page, as a stream, by caches, and what is refused.
+//! How history is read: page by page, as a stream, by caches, and which requests are refused.
 
 use crate::domain::model::{Channel, Event, Head, Interval, Symbol, Timestamp};
 use crate::store::{Batch, Sqlite, Store};
@@ -28,7 +28,7 @@ async fn an_answer_that_a_client_has_is_not_sent_again_and_caches_are_told_what_
     }
 }
 
-/// A server with so many stored bars of five minutes, the first at the start of 2025-10-22 UTC.
+/// A server with `count` stored bars of five minutes, the first at the start of 2025-10-22 UTC.
 async fn with_bars(count: u32) -> (tempfile::TempDir, Stage, Vec<String>) {
     const FIRST: Timestamp = Timestamp::from_secs(1_761_091_200);
     let folder = tempfile::tempdir().unwrap();

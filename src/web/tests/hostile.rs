@@ -1,4 +1,4 @@
-//! What hostile and broken clients get, and that the others do not notice.
+//! What hostile and broken clients are answered, and that the others do not notice.
 
 use crate::web::tests::stage::{Stage, eventually};
 use actix_http::ws::{Frame, Message};
@@ -163,8 +163,8 @@ async fn a_port_in_use_is_named_with_a_remedy() {
     assert!(text.contains("InUse"), "{text}");
 }
 
-/// Actix gives up the connection of a request's head that comes slowly, and asks whether its time is over before it reads what waits in
-/// the socket: a machine that was too busy to read must not be taken for a slow client.
+/// Actix gives up a connection when a request's head arrives slowly, and checks its deadline before it reads what waits in the socket: when
+/// the machine was too busy to read, the client must not count as slow.
 #[cfg(feature = "test-hooks")]
 #[actix_rt::test]
 #[expect(clippy::disallowed_methods, reason = "the server's thread is to stand still")]

@@ -1,4 +1,4 @@
-//! A ledger in memory, for tests: its events which can be forgotten or become unreadable.
+//! A ledger in memory, for tests: its events can be forgotten or become unreadable.
 
 use crate::actors::fanout::LedgerSource;
 use crate::domain::model::{Channel, Epoch, Event, Head, Interval, Position, Sequenced, Symbol, Timestamp};
@@ -19,7 +19,7 @@ struct Events {
 }
 
 impl MemoryLedger {
-    /// Writes down an event of a channel, with its numbers.
+    /// Appends an event of a channel, and assigns its numbers.
     pub(crate) fn number(&self, channel: Option<Channel>, at: Timestamp, event: Event) -> Sequenced {
         let all = &mut self.0.lock().unwrap().all;
         let seq = all.iter().filter(|n| n.channel == channel).count() + 1;
@@ -48,17 +48,17 @@ impl MemoryLedger {
         }
     }
 
-    /// Drops what lies before a position.
+    /// Forgets the events before a position.
     pub(super) fn forget_before(&self, position: u64) {
         self.0.lock().unwrap().kept_from = Position(position);
     }
 
-    /// From now on it cannot be read.
+    /// Makes every further read fail.
     pub(super) fn make_unreadable(&self) {
         self.0.lock().unwrap().unreadable = true;
     }
 
-    /// All events so far, as a store is given them.
+    /// All events so far, as a batch for a store.
     pub(super) fn batch(&self) -> Batch {
         Batch {
             reader: "writer",

@@ -1,8 +1,8 @@
-//! Holds what is said against a document.
+//! Checks messages against a document.
 
 use serde_json::Value;
 
-/// What of `value` does not fit `schema`; a validator of just the words that the document uses.
+/// The parts of `value` that do not fit `schema`; a validator of only the keywords that the document uses.
 pub(crate) fn misfits(value: &Value, schema: &Value, document: &Value, place: &str, found: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let named = document.pointer(reference.trim_start_matches('#')).unwrap();

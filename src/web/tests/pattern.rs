@@ -1,4 +1,4 @@
-//! The pattern for those who write clients, and who sees it.
+//! The test feed, and which clients can see it.
 
 use crate::web::tests::stage::Stage;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What clients see who come back for more than memory and ledger have, and of promises that cannot be kept.
+//! Clients that come back for more than memory and ledger have, and promises that cannot be kept.
 
 use crate::actors::fanout::Fanout;
 use crate::domain::model::{Channel, Event, Gap, GapStatus, Interval, Symbol};
@@ -9,7 +9,7 @@ use actix_http::ws::Message;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A stage with a store that holds so many bars, of which the ledger holds those from one on.
+/// A stage with a store that holds `bars` bars, of which the ledger holds those from `in_ledger` on.
 async fn with_history(bars: usize, in_ledger: u64) -> (tempfile::TempDir, Stage) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::Sqlite(Sqlite::open(&folder.path().join("store.db")).unwrap());
@@ -42,7 +42,7 @@ fn seqs(messages: &[Value]) -> Vec<u64> {
 
 #[actix_rt::test]
 async fn bars_that_the_ledger_has_let_go_are_replayed_from_the_store_and_live_ones_follow() {
-    // More than the ring in memory holds, so that all three have a part.
+    // More than the ring buffer holds, so that memory, ledger and store each serve a part.
     let (_folder, stage) = with_history(2_200, 2_000).await;
     let at = crate::domain::model::Timestamp::from_secs(START + 300 * 39).to_string();
     let mut clients = Vec::new();
@@ -164,7 +164,7 @@ async fn a_store_with_a_hole_or_that_cannot_be_read_recovers_nothing_and_says_wh
     );
 }
 
-/// A client whose replay of ticks has begun and cannot go on before it reads.
+/// A client whose replay of ticks has begun and cannot continue until the client reads.
 async fn midway() -> (Stage, Client) {
     let mut stage = Stage::new();
     stage.receive_buffer = 16 * 1024;

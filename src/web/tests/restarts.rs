@@ -1,4 +1,4 @@
-//! What clients see of a fan-out shard that fails and comes back.
+//! What clients see of a fan-out shard that fails and restarts.
 
 use crate::actors::fanout::{Fanout, LedgerSource};
 use crate::domain::model::{Channel, Head, Position, Sequenced};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Ends the shard's life; its supervisor begins the next.
+/// Ends the shard; its supervisor starts the next.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Stumble;
@@ -21,7 +21,7 @@ impl Handler<Stumble> for Fanout {
     }
 }
 
-/// A ledger that can be another one, with the same in it.
+/// A ledger that can be replaced by another one with the same content.
 struct Replaced {
     ledger: Box<dyn LedgerSource>,
     replaced: Arc<AtomicBool>,
@@ -49,7 +49,7 @@ impl LedgerSource for Replaced {
     }
 }
 
-/// A stage whose shards come back, and the switch that replaces its ledger.
+/// A stage whose shards restart, and the switch that replaces its ledger.
 fn supervised() -> (Stage, Arc<AtomicBool>) {
     let replaced: Arc<AtomicBool> = Arc::default();
     let shards = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Clients over TLS: the session speaks through the body of its response, and must keep the same promises.
+//! Clients over TLS: the session sends through the body of its response, and must keep the same promises.
 
 use crate::domain::protocol::Close;
 use crate::web::server::TlsFiles;

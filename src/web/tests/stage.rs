@@ -1,4 +1,4 @@
-//! A stage for tests of this room: a server on a free port, a ledger in memory, and clients that speak over raw sockets.
+//! A stage for the tests of `web`: a server on a free port, a ledger in memory, and clients on raw sockets.
 
 use crate::actors::fanout::{ClientCounts, Fanout, LedgerSource};
 use crate::actors::messages::{Item, Recorded, Told};
@@ -36,7 +36,7 @@ pub(crate) struct Stage {
     pub(crate) view: watch::Sender<Arc<ServiceView>>,
     pub(crate) status: watch::Sender<Bytes>,
     pub(crate) clock: Clock,
-    /// What the kernel holds for a client that does not read.
+    /// How much the kernel holds for a client that does not read.
     pub(super) receive_buffer: u32,
 }
 
@@ -102,25 +102,25 @@ impl Stage {
         }
     }
 
-    /// Writes down an event, telling nobody.
+    /// Appends an event without publishing it.
     pub(crate) fn number(&self, channel: Option<Channel>, event: Event) -> Sequenced {
         self.ledger.number(channel, self.clock.now(), event)
     }
 
-    /// Writes down so many ticks, telling nobody.
+    /// Appends `count` ticks without publishing them.
     pub(super) fn write_ticks(&self, count: usize) -> Vec<Sequenced> {
         let tick = |i| tick_event(Symbol::usdcop(), i, self.clock.now());
         let channel = Channel::ticks(Symbol::usdcop());
         (0..count).map(|i| self.number(Some(channel), tick(i))).collect()
     }
 
-    /// Writes down a closed bar, telling nobody.
+    /// Appends a closed bar without publishing it.
     pub(crate) fn write_bar(&self) -> Sequenced {
         let bar = bar(self.clock.now());
         self.number(Some(Channel::bars(Interval::M5, Symbol::usdcop())), Event::Bar(bar))
     }
 
-    /// Tells the shards.
+    /// Sends the items to the shards.
     pub(crate) fn tell(&self, items: Vec<Item>) {
         let told: Arc<[Told]> = items.into_iter().map(Told::from).collect();
         let head = self.ledger.head();
@@ -138,7 +138,7 @@ impl Stage {
         self.tell(events.into_iter().map(Item::Event).collect());
     }
 
-    /// Ticks written down and told.
+    /// Appends and publishes `count` ticks.
     pub(crate) fn ticks(&self, count: usize) {
         let events = self.write_ticks(count);
         self.tell_events(events);
@@ -151,7 +151,7 @@ impl Stage {
         client
     }
 
-    /// A client that has sent its handshake, with these extra header lines.
+    /// A client that has sent its handshake, with these additional header lines.
     pub(super) async fn raw(&self, path: &str, more: &str) -> Client {
         self.send(&format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -174,13 +174,13 @@ impl Stage {
         }
     }
 
-    /// The answer to a GET: status line and body.
+    /// The response to a GET: status line and body.
     pub(crate) async fn get(&self, path: &str) -> (String, Value) {
         let (head, body) = self.get_with(path, "").await;
         (head.lines().next().unwrap_or_default().to_owned(), body)
     }
 
-    /// The answer to a POST of JSON with more header lines: head and body.
+    /// The response to a POST of JSON with additional header lines: head and body.
     pub(crate) async fn post(&self, path: &str, more: &str, body: &str) -> (String, Value) {
         let host = self.server.address();
         let length = body.len();
@@ -195,7 +195,7 @@ impl Stage {
         (head, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    /// The answer to a GET with more header lines: head and body.
+    /// The response to a GET with additional header lines: head and body.
     pub(crate) async fn get_with(&self, path: &str, more: &str) -> (String, Value) {
         let host = self.server.address();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n");
@@ -208,7 +208,7 @@ impl Stage {
     }
 }
 
-/// A price that only depends on `i`.
+/// A price that depends only on `i`.
 pub(crate) fn tick_event(symbol: Symbol, i: usize, at: Timestamp) -> Event {
     let price = Price::from_micros(4_000_000_000 + i64::try_from(i).unwrap() * 10_000);
     Event::Tick(AcceptedTick {
@@ -291,7 +291,7 @@ impl Client {
         }
     }
 
-    /// Messages up to and with the first of type `kind`.
+    /// Messages up to and including the first of type `kind`.
     pub(crate) async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
@@ -304,7 +304,7 @@ impl Client {
         }
     }
 
-    /// The welcome and all that comes with the default channels.
+    /// The welcome and the messages that follow for the default channels.
     pub(crate) async fn settle(&mut self) -> Vec<Value> {
         let mut messages = self.until("subscribed").await;
         let count = messages.last().unwrap()["channels"].as_array().unwrap().len();
@@ -326,7 +326,7 @@ impl Client {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    /// The close frame that ends what is to come, and that the connection ends after it.
+    /// The close frame that ends the connection; checks that the connection ends after it.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.frame().await {

@@ -1,4 +1,4 @@
-//! `/status` byte for byte: of a service with which many things are wrong, and of an edge that shows what its leader does.
+//! `/status` byte for byte: of a service with many problems, and of an edge that shows its leader's state.
 
 use crate::actors::control::{Health, JournalKeeper, health};
 use crate::actors::messages::{Arrived, Report};
@@ -28,10 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// The pages, a line for each member; where one is changed on purpose, so is this text.
+/// The pages, a line for each member. An intended change of a page changes this text.
 const PAGES: &str = include_str!("status.txt");
 
-/// What a leader says of itself, as it is written into the log; one condition is of a later version.
+/// A leader's news as it is in the cluster log; one condition is of a later version.
 const NEWS: &str = r#"{"said":7,"state":"active","since_us":1761137500000000,"reason":"the session is open",
     "pairs":{"USD/COP":{"feed":"live","cadence":{"gap_p99_seconds":4,"silent":false,"suspect":null,"unaccepted":false},
         "safe_to_trade":true,"reasons":[],"rejected":{"off_session":3},"rounded":{"link":2},"last_tick":1761138590000000,
@@ -60,7 +60,7 @@ async fn the_page_stays_as_it_is() {
     assert_eq!(pages, PAGES);
 }
 
-/// The body of `/status` when Health has looked at such views, each member on a line of its own.
+/// The body of `/status` when Health has read these views, each member on a line of its own.
 async fn page(fill: fn(&Views)) -> String {
     let stage = Stage::new();
     stage.clock.advance(Duration::from_secs(600));

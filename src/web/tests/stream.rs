@@ -1,4 +1,4 @@
-//! Bars in one stream: what is read, is sent.
+//! Bars in one stream: every bar that is read is sent.
 
 use crate::store::{
     Sqlite, Store,
@@ -34,7 +34,7 @@ async fn the_first_bytes_of_a_stream_leave_before_its_last_row_is_read() {
     text.resize(4_096, 0);
     let held = client.bytes.len();
     client.stream.read_exact(&mut text[held..]).await.unwrap();
-    // What is deleted now was not read: it does not come.
+    // Bars deleted now were not read yet: they are not sent.
     execute_sql(
         &file,
         "DELETE FROM market_data WHERE id > (SELECT max(id) - 10000 FROM market_data)",

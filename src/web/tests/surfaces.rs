@@ -1,4 +1,4 @@
-//! What other programs' conventions get: Parquet files, and the feed of a charting library.
+//! Formats of other programs: Parquet files, and the feed of a charting library.
 
 use crate::domain::calendar::Calendar;
 use crate::domain::model::{Channel, Event, Gap, GapStatus, Head, Interval, Sequenced, Symbol, Timestamp};
@@ -77,7 +77,7 @@ pub(super) async fn with_parts(
     (folder, stage)
 }
 
-/// A body that is no JSON.
+/// A body that is not JSON.
 pub(super) async fn bytes(stage: &Stage, path: &str) -> (String, bytes::Bytes) {
     let mut client = stage.send(&format!("GET {path} HTTP/1.0\r\n\r\n")).await;
     let head = client.head().await;
@@ -173,7 +173,7 @@ async fn a_page_of_parquet_says_where_the_next_begins_and_an_empty_file_is_a_fil
     }
 }
 
-/// The charting library's way through history: windows towards the past, until nothing is said to be before.
+/// Reads history as the charting library does: windows towards the past, until the answer names no earlier bars.
 async fn walk(stage: &Stage, mut to: i64, window: i64) -> (Vec<i64>, Vec<(i64, i64)>) {
     let (mut found, mut empty) = (Vec::new(), Vec::new());
     loop {
@@ -230,7 +230,7 @@ async fn a_chart_that_goes_into_the_past_never_asks_twice_for_the_same_nothing()
     let (found, empty) = walk(&stage, MONDAY + 4 * 86_400, 7_200).await;
     assert_eq!(found, opens);
     assert_eq!(empty.len(), 4, "one for each stretch without bars: {empty:?}");
-    // So many bars outrank where they begin.
+    // A count of bars overrides the beginning of the window.
     let to = opens[100];
     let path = format!(
         "/udf/history?symbol=candela:USDCOP&resolution=5&from={}&to={to}&countback=70",

@@ -1,4 +1,4 @@
-//! What the vendor's own clients get from `/td`.
+//! What the vendor's own clients receive from `/td`.
 
 use crate::web::WebParts;
 use crate::web::tests::guarded::with_tokens;

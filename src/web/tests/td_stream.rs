@@ -1,4 +1,4 @@
-//! What the vendor's own clients get from the WebSocket below `/td`.
+//! What the vendor's own clients receive from the WebSocket below `/td`.
 
 use crate::domain::protocol::Close;
 use crate::web::WebParts;
@@ -18,19 +18,19 @@ fn symbols(action: &str, symbols: &str) -> Value {
     json!({"action": action, "params": {"symbols": symbols}})
 }
 
-/// Says something; the answer.
+/// Sends a text; returns the answer.
 async fn ask(client: &mut Client, said: &Value) -> Value {
     client.say(said).await;
     client.json().await
 }
 
-/// Waits until all that was said before has been carried out.
+/// Waits until everything that was sent before has been handled.
 async fn settle(client: &mut Client) {
     let answer = ask(client, &json!({"action": "heartbeat"})).await;
     assert_eq!(answer, json!({"event": "heartbeat", "status": "ok"}));
 }
 
-/// One tick of another pair than the first.
+/// One tick of a pair other than the first.
 fn euro(stage: &Stage) {
     let symbol = "EUR/USD".parse().unwrap();
     let channel = crate::domain::model::Channel::ticks(symbol);

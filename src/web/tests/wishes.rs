@@ -1,4 +1,4 @@
-//! What clients ask for, well and badly.
+//! Clients' requests, valid and invalid.
 
 use crate::clock::Stopwatch;
 use crate::domain::calendar::{Calendar, SessionView};

@@ -1,7 +1,7 @@
-//! The answers of the feed, made of bars, gaps and sessions.
+//! The answers of the data feed, from bars, gaps and sessions.
 //!
-//! The library reads `{"s":"error","errmsg":…}` as a refusal, and `no_data` with `nextTime` as "go on before that": without it,
-//! it asks for ever older stretches.
+//! The library reads `{"s":"error","errmsg":…}` as a refusal, and `no_data` with `nextTime` as "continue before that": without it, it
+//! requests ever older stretches.
 
 use crate::domain::model::{AcceptedTick, Bar, Flags, Gap, GapStatus, Interval, Price, Symbol, Timestamp};
 use crate::views::status::SeamStatus;
@@ -13,7 +13,7 @@ pub(super) fn error(message: &str) -> Value {
     json!({"s": "error", "errmsg": message})
 }
 
-/// The library's name of an interval; a session has none.
+/// The library's name of an interval; the session's bar has none.
 pub(super) const fn resolution(interval: Interval) -> Option<&'static str> {
     match interval {
         Interval::M1 => Some("1"),
@@ -26,7 +26,7 @@ pub(super) const fn resolution(interval: Interval) -> Option<&'static str> {
     }
 }
 
-/// The interval behind the library's name, where bars of it are made.
+/// The interval with the library's name, if such bars are made.
 pub(super) fn interval(text: &str, made: &[Interval]) -> Option<Interval> {
     let name = if text == "D" { "1D" } else { text };
     made.iter()
@@ -59,7 +59,7 @@ pub(super) fn found(symbol: Symbol) -> Value {
         "exchange": "candela", "ticker": symbol.compact(), "type": "forex"})
 }
 
-/// When a bar stands on the time axis: that of a day at midnight UTC of its date, as the library counts days.
+/// The time of a bar on the time axis: that of a daily bar is midnight UTC of its date, as the library counts days.
 pub(super) fn time(bar: &Bar) -> i64 {
     match bar.key.interval {
         Interval::D1 => chrono::Utc
@@ -69,7 +69,7 @@ pub(super) fn time(bar: &Bar) -> i64 {
     }
 }
 
-/// The stretch of opens whose bars stand within `[from, to)` of the time axis.
+/// The range of opens whose bars lie within `[from, to)` on the time axis.
 pub(super) fn opens(interval: Interval, from: Timestamp, to: Timestamp, zone: chrono_tz::Tz) -> (Timestamp, Timestamp) {
     if interval != Interval::D1 {
         return (from, to);
@@ -77,7 +77,7 @@ pub(super) fn opens(interval: Interval, from: Timestamp, to: Timestamp, zone: ch
     (next_midnight(from, zone), next_midnight(to, zone))
 }
 
-/// Midnight in the zone of the day that begins at this instant of UTC, or else of the next one.
+/// Midnight in the zone, on the UTC date of `at` if `at` is midnight UTC, else on the next date.
 fn next_midnight(at: Timestamp, zone: chrono_tz::Tz) -> Timestamp {
     let date = at.datetime().date_naive();
     let begins = date.and_time(NaiveTime::MIN).and_utc().timestamp() == at.secs();
@@ -85,7 +85,7 @@ fn next_midnight(at: Timestamp, zone: chrono_tz::Tz) -> Timestamp {
     crate::domain::model::Moment::Day(date).in_zone(zone)
 }
 
-/// `/history`: the bars, or where the last bar before them stands.
+/// `/history`: the bars, or the time of the last bar before them.
 pub(super) fn history(bars: &[Bar], before: Option<&Bar>) -> Value {
     if bars.is_empty() {
         return match before {
@@ -113,7 +113,7 @@ pub(super) struct ChartMark {
     text: String,
 }
 
-/// Marks of gaps. A gap that began before the stretch stands at its beginning.
+/// Marks of gaps. A gap that began before the stretch is marked at the stretch's beginning.
 pub(super) fn gap_marks(gaps: &[Gap], from: Timestamp) -> Vec<ChartMark> {
     gaps.iter()
         .map(|gap: &Gap| ChartMark {
@@ -130,7 +130,7 @@ pub(super) fn gap_marks(gaps: &[Gap], from: Timestamp) -> Vec<ChartMark> {
         .collect()
 }
 
-/// Marks of bars that were revised, or that the vendor's own bar differs from.
+/// Marks of bars that were revised, or that differ from the vendor's own bar.
 pub(super) fn bar_marks(bars: &[Bar]) -> Vec<ChartMark> {
     bars.iter()
         .filter_map(|bar: &Bar| {
@@ -184,7 +184,7 @@ pub(super) fn timescale_marks(marks: Vec<ChartMark>) -> Value {
     shown.collect()
 }
 
-/// One pair of `/quotes`: the last price, and the bars so far of its session, which `date` names, with the close before them.
+/// One pair of `/quotes`: the last price, and the bars so far of its session `date`, with the close before them.
 pub(super) fn quote(symbol: Symbol, last: Option<&AcceptedTick>, date: Option<NaiveDate>, bars: &[Bar]) -> Value {
     let name = symbol.compact();
     let close = bars.last().map(|bar| bar.ohlc.close);

@@ -1,4 +1,4 @@
-//! The feed's addresses: each reads the request and answers in the library's terms, also when it refuses.
+//! The routes of the data feed: each reads the request and answers in the library's format, also when it refuses.
 
 use crate::domain::model::{Bar, Interval, Symbol, Timestamp};
 use crate::limits;
@@ -47,7 +47,7 @@ impl ChartQuestion {
         all.filter(|symbol| self.access.may(*symbol))
     }
 
-    /// A pair by its name, with or without that of the exchange before it.
+    /// A pair by its name, with or without the exchange before it.
     fn named(&self, text: &str) -> Result<Symbol, Refused> {
         let name = text.rsplit_once(':').map_or(text, |(_, name)| name);
         let symbol = self.thread.symbol(name).map_err(|trouble| trouble.to_string())?;
@@ -110,7 +110,7 @@ impl ChartQuestion {
         Ok(found.into_iter().map(|stored| stored.bar).collect())
     }
 
-    /// Every bar of a stretch: the library takes what is left out for a time without bars.
+    /// Every bar of a stretch: the library takes a missing bar for a time without bars.
     async fn whole(
         &self,
         symbol: Symbol,
@@ -157,7 +157,7 @@ fn cut(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// The library reads the body whatever the status is; a refusal is an answer of its own kind.
+/// The library reads the body whatever the status is; a refusal has its own format.
 fn answer(found: Result<Value, Refused>) -> HttpResponse {
     let body = found.unwrap_or_else(|refused| compose::error(&refused));
     HttpResponse::Ok()
@@ -258,7 +258,7 @@ async fn bars_of(request: &HttpRequest) -> Result<Value, Refused> {
     Ok(compose::history(&found, before.last()))
 }
 
-/// Gaps of bars, bars and the seam of a stretch: which of them a chart shows where.
+/// The marks of a stretch: gaps, bars and the seam.
 struct ChartMarks {
     gaps: Vec<compose::ChartMark>,
     bars: Vec<compose::ChartMark>,
@@ -299,13 +299,13 @@ async fn marked(request: &HttpRequest) -> Result<ChartMarks, Refused> {
     })
 }
 
-/// `GET /udf/marks`: on the bars.
+/// `GET /udf/marks`: marks on the bars.
 pub(crate) async fn marks(request: HttpRequest) -> HttpResponse {
     let marked = marked(&request).await;
     answer(marked.map(|marked| compose::marks([marked.gaps, marked.bars].concat())))
 }
 
-/// `GET /udf/timescale_marks`: below them.
+/// `GET /udf/timescale_marks`: marks below the bars.
 pub(crate) async fn timescale_marks(request: HttpRequest) -> HttpResponse {
     let marked = marked(&request).await;
     answer(marked.map(|marked| compose::timescale_marks(marked.gaps.into_iter().chain(marked.seam).collect())))

@@ -1,7 +1,7 @@
-//! `/symbols`: when a pair is traded, as the library writes it, and how its prices are written.
+//! `/symbols`: when a pair is traded, and the format of its prices, as the library expects them.
 //!
-//! The library knows a week and what differs from it: `session` is the usual hours of each weekday, `corrections` are days with
-//! other hours, `session_holidays` days of the week's list that have none.
+//! The library has a week and exceptions from it: `session` has the usual hours of each weekday, `corrections` are days with other hours,
+//! `session_holidays` days of the week without any.
 
 use crate::domain::model::{Bar, Interval, Price, Session, Sessions, Symbol};
 use crate::web::udf::compose::resolutions;
@@ -18,7 +18,7 @@ pub(super) struct TradedHours {
 }
 
 impl TradedHours {
-    /// Those of the days from `first` to `last`.
+    /// The hours of the days from `first` to `last`.
     pub(super) fn of(sessions: &dyn Sessions, first: NaiveDate, last: NaiveDate) -> Self {
         let zone = sessions.zone();
         let days = first.iter_days().take_while(|date| *date <= last);
@@ -68,7 +68,7 @@ impl TradedHours {
     }
 }
 
-/// The library counts weekdays from Sunday, 1.
+/// The library's number of a weekday: Sunday is 1.
 fn number(date: NaiveDate) -> u32 {
     date.weekday().number_from_sunday()
 }
@@ -79,7 +79,7 @@ fn hours(session: &Session, zone: chrono_tz::Tz) -> String {
     format!("{opens}-{closes}")
 }
 
-/// How many decimals these prices are written with, from two to six.
+/// How many decimals these prices need, from two to six.
 pub(super) fn decimals(bars: &[Bar]) -> u32 {
     let prices = bars
         .iter()

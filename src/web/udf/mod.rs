@@ -1,4 +1,4 @@
-//! UDF at `/udf`: the feed that TradingView's charting library asks, and OpenBB Workspace through it.
+//! UDF at `/udf`: the data feed that TradingView's charting library requests, and OpenBB Workspace through it.
 
 mod compose;
 mod market;

@@ -1,4 +1,4 @@
-//! `/widgets.json` and `/apps.json`: what OpenBB Workspace shows of this service, a chart on the feed.
+//! `/widgets.json` and `/apps.json`: the description of this service for OpenBB Workspace, with a chart on the data feed.
 
 use crate::domain::model::Symbol;
 use crate::web::shared::{HttpError, Thread};

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
-/// Put into a connection's data when it is accepted over TLS, taken out when it is upgraded.
+/// A duplicate of the socket's descriptor: put into a connection's data when it is accepted over TLS, taken out when it is upgraded.
 #[derive(Debug, Default)]
 pub(crate) struct LineOf(pub(crate) RefCell<Option<Socket>>);
 
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     pub(crate) channels: Option<String>,
     /// `?token=`.
     pub(crate) token: Option<String>,
-    /// An echo, for conformance suites.
+    /// Whether the session echoes, for conformance suites.
     pub(crate) echo: bool,
 }
 
@@ -62,22 +62,22 @@ pub(crate) fn upgrade(request: &HttpRequest, payload: web::Payload, plan: Plan) 
     begin(request, payload, &thread, pass, opening)
 }
 
-/// Who speaks on a connection: a session that was admitted and has no transport yet.
+/// A kind of session: admitted, and not yet started on a transport.
 pub(crate) trait Speaker: 'static {
-    /// How it writes what the socket's frames say, where it writes something else.
+    /// How frames are converted, if the session speaks another protocol.
     fn framing(&self) -> Option<Box<dyn Framing>>;
 
-    /// Whose token was shown, if any was yet.
+    /// The name of the presented token, if any.
     fn token(&self) -> Option<String>;
 
-    /// Starts on its connection; `hears` are the client's messages.
+    /// Starts the session on its connection; `hears` yields the client's messages.
     fn start(self, connection: Rc<Connection>, hears: impl Stream<Item = InboundMessage> + 'static);
 }
 
-/// Answers a request that was admitted, and starts its session on its transport.
+/// Responds to an admitted request, and starts its session on its transport.
 ///
 /// # Errors
-/// The answer to give instead.
+/// The response to send instead.
 pub(crate) fn begin(
     request: &HttpRequest,
     payload: web::Payload,
@@ -109,7 +109,7 @@ fn connect(registry: &ClientRegistry, transport: Transport, speaker: &impl Speak
     }
 }
 
-/// Lists from where a client came and whose token it showed.
+/// Adds the client's address and the name of its token to the client list.
 pub(crate) fn describe(
     registry: &ClientRegistry,
     connection: &Connection,
@@ -145,7 +145,7 @@ fn start_plain(
     speaker.start(connection, wire);
 }
 
-/// A session that speaks `candela.v1`.
+/// A session of the protocol `candela.v1` before it starts.
 pub(crate) struct Opening {
     pub(crate) thread: Rc<Thread>,
     pub(crate) symbol: Option<Symbol>,

@@ -43,7 +43,7 @@ pub(crate) fn welcome(thread: &Thread, connection: u64, symbols: &[Symbol], auth
     }))
 }
 
-/// A session as REST shows it, with its next end named as on the session channel.
+/// A session as in REST, with its next end named as on the session channel.
 fn with_ends(mut session: Value) -> Value {
     for (name, of_rest) in [("closes", "current_session_end"), ("opens", "next_open")] {
         let at = session.get(of_rest).cloned();
@@ -75,7 +75,7 @@ pub(crate) fn pong(thread: &Thread, id: Option<Value>) -> Bytes {
     frame(&answer)
 }
 
-/// The answer to a token that is valid.
+/// The answer to a valid token.
 pub(crate) fn authenticated(id: Option<Value>, symbols: &[Symbol]) -> Bytes {
     let symbols: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
     let mut answer = json!({"type": "authenticated", "symbols": symbols});

@@ -26,12 +26,12 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// Accepts a handshake: the response, without a body.
+/// Accepts a handshake: a response without a body.
 pub(super) fn agree(request: &HttpRequest) -> Result<HttpResponseBuilder, HttpError> {
     ws::handshake_with_protocols(request, &["candela.v1"]).map_err(|error| HttpError::bad_request(error.to_string()))
 }
 
-/// The session.
+/// One WebSocket session.
 pub(crate) struct Client {
     thread: Rc<Thread>,
     connection: Rc<Connection>,
@@ -39,11 +39,11 @@ pub(crate) struct Client {
     symbol: Option<Symbol>,
     /// Echoes what it receives, and does nothing else.
     echo: bool,
-    /// The default channels, until the client asks for its own.
+    /// Whether it has only the default channels: the client has not subscribed to any itself.
     untouched: bool,
     window: InboundWindow,
     access: Access,
-    /// `?channels=`, until they are subscribed.
+    /// `?channels=`, until they are subscribed to.
     wanted: Option<Vec<Wanted>>,
     _counted: Option<CountedClient>,
 }
@@ -102,14 +102,14 @@ impl Client {
         self.connection.expect_wishes(self.thread.registry.now());
     }
 
-    /// The pairs that this client may follow here.
+    /// The pairs that this client may subscribe to here.
     fn symbols(&self) -> Vec<Symbol> {
         let mut allowed = self.allowed();
         allowed.retain(|symbol| self.symbol.is_none_or(|own| own == *symbol));
         allowed
     }
 
-    /// Subscribes to the channels of the address, or to the default ones, and checks the token from time to time.
+    /// Subscribes to the channels in the address, or to the default ones, and checks the token from time to time.
     fn begin(&mut self, ctx: &mut Context<Self>) {
         if matches!(self.access, Access::Granted(_)) {
             ctx.repeat_every(limits::CLIENT_AUTH, |client, _| client.look_at_grant());
@@ -173,7 +173,7 @@ impl Client {
         }
     }
 
-    /// Waits for the shard; meanwhile nothing is read from this client.
+    /// Waits for the shard; meanwhile no message is read from this client.
     fn ask(&self, asked: impl Future<Output = Result<(), MailboxError>> + 'static, ctx: &mut Context<Self>) {
         let answered = asked.into_actor(self).map(|result, client, _| {
             if result.is_err() {
@@ -193,7 +193,7 @@ impl Client {
         self.connection.flush(now, &mut Vec::new());
     }
 
-    /// An error that leaves the connection open.
+    /// Sends an error that leaves the connection open.
     fn say_error(&self, id: Option<Value>, problem: Problem, message: &str) {
         self.thread.common.measures.count_ws_error(problem.code());
         self.say(&answers::error(id, problem, message));
@@ -207,7 +207,7 @@ impl Client {
         self.connection.close(close, reason, self.thread.registry.now());
     }
 
-    /// Counts a message of the client, and says whether it is within its rate. Beyond a grace the client is closed.
+    /// Counts a message of the client, and returns whether it is within its rate. Beyond a grace the client is closed.
     fn count_message(&mut self) -> bool {
         let over = self.window.over(self.thread.registry.now());
         if over > limits::CLIENT_INBOUND_GRACE {
@@ -298,7 +298,7 @@ impl Client {
         self.ask(self.thread.attach.send(attach), ctx);
     }
 
-    /// A first subscription replaces what came by default.
+    /// Drops the default channels when the client first subscribes.
     fn forget_defaults(&self) {
         let followed: Vec<Channel> = self
             .connection

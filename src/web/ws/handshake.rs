@@ -1,16 +1,16 @@
 //! Checks before a connection is upgraded: RFC 6455 in full, and the page's origin.
 //!
-//! The check in `actix_web_actors` accepts short keys, version 8 and HTTP/1.0, and no middleware covers the origin of an
-//! upgrade: any page on the web could open a socket in its visitor's name.
+//! The check in `actix_web_actors` accepts short keys, version 8 and HTTP/1.0, and no middleware covers the origin of an upgrade: any page
+//! on the web could open a socket in its visitor's name.
 
 use crate::web::shared::HttpError;
 use actix_web::HttpRequest;
 use actix_web::http::{Version, header};
 
-/// Whether this request may become a WebSocket.
+/// Checks that this request may become a WebSocket.
 ///
 /// # Errors
-/// The answer to send instead.
+/// The response to send instead.
 pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     if request.version() != Version::HTTP_11 {
         return Err(HttpError::bad_request("a WebSocket handshake is made over HTTP/1.1"));
@@ -31,10 +31,10 @@ pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), Htt
     check_origin(request, origins)
 }
 
-/// Whether the page, where the request comes from one, may connect.
+/// Checks that the page that the request comes from, if any, may connect.
 ///
 /// # Errors
-/// The answer to give instead.
+/// The response to send instead.
 pub(crate) fn check_origin(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(()); // not a browser
@@ -56,7 +56,7 @@ fn has_word(request: &HttpRequest, name: header::HeaderName, word: &str) -> bool
     text_of(request, name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
 }
 
-/// Base64 of 16 bytes: 22 digits, of which the last holds two bits, and two signs of padding.
+/// Whether `key` is Base64 of 16 bytes: 22 digits, the last with two bits, and two padding signs.
 fn is_key(key: &str) -> bool {
     let Some(digits) = key.strip_suffix("==") else {
         return false;
@@ -68,7 +68,7 @@ fn is_key(key: &str) -> bool {
         && digits.ends_with(['A', 'Q', 'g', 'w'])
 }
 
-/// A page may connect when it is listed, or when this server served it.
+/// Whether a page may connect: it is listed, or this server served it.
 fn may(origin: &str, host: &str, origins: &[String]) -> bool {
     let own = origin
         .split_once("://")

@@ -1,4 +1,4 @@
-//! A WebSocket session: admission, handshake, what the client says, and what it is answered.
+//! A WebSocket session: admission, handshake, the client's requests, and the answers.
 
 pub(crate) mod admit;
 pub(crate) mod handshake;

@@ -1,7 +1,7 @@
-//! Reads a client's frames into whole messages, within limits.
+//! Assembles a client's frames into whole messages, within limits.
 //!
-//! The codec checks a frame's size only when all of it has arrived, and would buffer gigabytes until then. So the declared
-//! length is checked here as soon as the header is there, together with the fragments before it.
+//! The codec checks a frame's size only when all of it has arrived, and would buffer gigabytes until then. So the declared length, added to
+//! that of the fragments before it, is checked as soon as the header has arrived.
 
 use crate::domain::protocol::Close;
 use actix_codec::Decoder;
@@ -29,19 +29,19 @@ pub(crate) enum InboundMessage {
     Violation(Close, &'static str),
 }
 
-/// Messages out of bytes.
+/// Extracts messages from bytes.
 pub(crate) struct Messages {
     bytes: BytesMut,
     codec: Codec,
     limit: usize,
-    /// The fragments so far, and whether they are text.
+    /// The fragments received of a message, and whether it is text.
     fragments: Option<(bool, BytesMut)>,
-    /// After a violation or a close the rest is read and discarded, so that our close frame arrives.
+    /// Whether further input is read and discarded, after a violation or a close, so that our close frame arrives.
     discards: bool,
 }
 
 impl Messages {
-    /// `bytes` came with the request for the upgrade.
+    /// `bytes` arrived with the request for the upgrade.
     pub(crate) fn new(bytes: BytesMut, limit: usize) -> Self {
         Self {
             bytes,
@@ -52,14 +52,14 @@ impl Messages {
         }
     }
 
-    /// More bytes arrived.
+    /// Adds bytes that have arrived.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         if !self.discards {
             self.bytes.extend_from_slice(chunk);
         }
     }
 
-    /// The next message of what has arrived, if there is a whole one.
+    /// The next message, if it has arrived completely.
     pub(crate) fn next(&mut self) -> Option<InboundMessage> {
         if self.discards {
             return None;
@@ -107,7 +107,7 @@ impl Messages {
         }
     }
 
-    /// Refuses a frame whose header declares too much.
+    /// Refuses a frame whose header declares too great a length.
     fn guard(&self) -> Result<(), InboundMessage> {
         let Some(declared) = declared_length(&self.bytes) else {
             return Ok(());
@@ -154,7 +154,7 @@ impl Messages {
     }
 }
 
-/// The payload length that the frame at the start of `bytes` declares, once its header is there.
+/// The payload length that the frame at the start of `bytes` declares, once its header is complete.
 fn declared_length(bytes: &[u8]) -> Option<u64> {
     match bytes.get(1)? & 0x7f {
         126 => Some(u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
@@ -185,7 +185,7 @@ fn violation(error: ProtocolError) -> InboundMessage {
     InboundMessage::Violation(close, why)
 }
 
-/// A stream of messages out of the body of a request: over TLS.
+/// A stream of messages from the body of a request: over TLS.
 pub(crate) struct Reader<P> {
     payload: P,
     messages: Messages,

@@ -1,8 +1,8 @@
-//! Takes a plain connection out of the HTTP dispatcher once its request for a WebSocket is granted: the session owns the
-//! socket, and the dispatcher with its two buffers ends.
+//! Takes a plain connection from the HTTP dispatcher once its upgrade is granted: the session owns the socket, and the dispatcher with its
+//! two buffers ends.
 //!
 //! The routes decide, as for any other request; the handler that grants an upgrade leaves a continuation for the socket in the
-//! [`Handover`]. Over TLS there is no handover, and the session speaks through the response's body.
+//! [`Handover`]. Over TLS there is no handover, and the session sends through the response's body.
 
 use actix_codec::Framed;
 use actix_http::h1::{Codec, SendResponse};
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 /// Continues with the socket and the bytes that were read after the request's head.
 type GoesOn = Box<dyn FnOnce(TcpStream, BytesMut)>;
 
-/// Where a handler that grants an upgrade leaves the continuation for the socket.
+/// Holds the continuation for the socket, which the handler that grants an upgrade leaves here.
 #[derive(Clone, Default)]
 pub(crate) struct Handover(Rc<RefCell<Option<GoesOn>>>);
 
@@ -34,7 +34,7 @@ impl Handover {
     }
 }
 
-/// Makes the upgrade services from the application.
+/// Builds the upgrade services from the application.
 pub(crate) struct Upgrades<F>(pub(crate) F);
 
 /// Answers requests for an upgrade.

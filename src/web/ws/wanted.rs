@@ -1,4 +1,4 @@
-//! From the names that clients use to the channels that are served.
+//! Resolves the channel names of clients to channels that are served.
 
 use crate::domain::model::{Channel, Interval, Symbol, Topic};
 use crate::domain::protocol::{Problem, Wanted, pattern, requests};
@@ -23,7 +23,7 @@ pub(super) fn wanted_of(thread: &Thread, list: &str) -> Result<Vec<Wanted>, Http
     }
 }
 
-/// What is followed where nothing is named, beside the status.
+/// The channels of a client that names none, in addition to the status.
 pub(crate) fn default_channels(symbols: &[Symbol]) -> Vec<Channel> {
     let channels = symbols.iter().flat_map(|symbol| {
         let bars = Channel::bars(Interval::M5, *symbol);

@@ -1,7 +1,7 @@
-//! The session's side of a plain connection: reads messages from the socket, and writes what it did not take at once.
+//! The session's side of a plain connection: reads messages from the socket, and writes what the socket did not take at once.
 //!
-//! An idle client has no buffer: bytes are read into one of the thread, and kept only while a message is incomplete.
-//! With the buffers of an HTTP dispatcher an idle client would cost three times as much.
+//! An idle client has no buffer: bytes are read into the thread's buffer, and kept only while a message is incomplete. With the buffers of
+//! an HTTP dispatcher an idle client would cost three times as much.
 
 use crate::actors::fanout::{ClientRegistry, Connection};
 use crate::domain::protocol::Close;
@@ -30,13 +30,13 @@ pub(crate) struct Wire {
     messages: Messages,
     connection: Rc<Connection>,
     registry: Rc<ClientRegistry>,
-    /// Everything is written; further input is read and discarded, so that what we wrote arrives.
+    /// Whether everything is written; further input is read and discarded, so that what was written arrives.
     done: bool,
     _pass: Pass,
 }
 
 impl Wire {
-    /// `read` came with the request for the upgrade.
+    /// `read` arrived with the request for the upgrade.
     pub(crate) fn new(
         socket: Rc<TcpStream>,
         read: BytesMut,

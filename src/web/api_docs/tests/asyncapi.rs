@@ -1,4 +1,4 @@
-//! The document against what the sessions say, and against the guide.
+//! Compares the document with the messages of sessions, and with the guide.
 
 use super::*;
 use crate::actors::messages::Item;
@@ -65,7 +65,7 @@ fn the_guide_and_the_documents_show_the_same_addresses_and_messages() {
     assert_eq!(messages, known);
 }
 
-/// Holds messages against the document; the kinds that were seen.
+/// Checks messages against the document; returns the kinds that occurred.
 fn held(messages: &[Value]) -> BTreeSet<String> {
     let document = asyncapi_json();
     let mut seen = BTreeSet::new();
@@ -92,7 +92,7 @@ fn noted(at: Timestamp) -> ServiceEvent {
     .with("restarts", "1")
 }
 
-/// The frames of what happens seldom.
+/// The frames of rare events.
 fn seldom() -> Vec<bytes::Bytes> {
     let at = Timestamp::from_secs(START);
     let zones = Zones::default();

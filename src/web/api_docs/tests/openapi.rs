@@ -1,4 +1,4 @@
-//! The document against what the server answers.
+//! Compares the document with the server's responses.
 
 use super::*;
 use crate::web::tests::{misfits::misfits, stage::Stage};

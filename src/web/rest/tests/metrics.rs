@@ -1,4 +1,4 @@
-//! The pages of `/metrics`, their table, and the document.
+//! The formats of `/metrics`, their table, and the document.
 
 use super::super::metric_table::document;
 use super::*;

@@ -1,4 +1,4 @@
-//! Tests of the answers, apart from them only for their length.
+//! Tests of `compose`.
 
 use super::*;
 use crate::domain::calendar::Calendar;
