@@ -1,18 +1,18 @@
-//! What a node that follows the cluster log makes of it: where it begins, and what it does with each entry.
+//! Decides for a node that follows the cluster log where it begins, and what to do with each entry.
 //!
 //! ```text
 //!  entry                                      step
-//!  term lower than one seen before            Lower      a leader that no longer leads: not taken
-//!  number not beyond the last                 Known, or Diverged where the hash is another
+//!  term lower than one seen before            Lower      a leader that no longer leads: ignored
+//!  number not beyond the last                 Known, or Diverged if the last number has another hash
 //!  opening that begins a chain                Anew       the ledger has another name, or went on unnumbered: begin there
 //!  number = last + 1 and previous = its hash  Take
 //!  number = last + 1, other hash              Diverged   begin anew
-//!  beyond that                                Hole       fetch again; what is not there any more: begin anew
+//!  beyond that                                Hole       fetch again; if it is no longer there, begin anew
 //! ```
 
 use crate::domain::cluster::{LogEntry, LogHead, OpeningMark, ParcelHash};
 
-/// Where a follower stands.
+/// The last parcel that a follower took, and the highest term that it has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPlace {
     number: u64,
@@ -23,22 +23,22 @@ pub struct LogPlace {
 /// What to do with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryStep {
-    /// Append and tell it.
+    /// Append and publish it.
     Take,
-    /// It is there already.
+    /// The follower has it.
     Known,
-    /// Between it and the last one some are missing.
+    /// Parcels before it are missing.
     Hole,
-    /// A chain begins with it that does not continue what is there.
+    /// It begins a chain that does not continue what the follower has.
     Anew,
-    /// It is not the one that is there under its number, or does not continue it.
+    /// It differs from the parcel that the follower has under its number, or does not continue it.
     Diverged,
-    /// It was appended under a term that is over.
+    /// It was appended under a term that has ended.
     Lower,
 }
 
 impl LogPlace {
-    /// One that has all up to this parcel. Which term wrote it shows with the next.
+    /// A follower that has everything up to this parcel. The term of that parcel is learned with the next entry.
     pub const fn at(number: u64, hash: ParcelHash) -> Self {
         Self { number, hash, term: 0 }
     }
@@ -53,7 +53,7 @@ impl LogPlace {
         self.term
     }
 
-    /// Looks at an entry; one that is to be taken counts as taken when [`LogPlace::taken`] says so.
+    /// Decides on an entry. The caller confirms one that it takes with [`LogPlace::taken`].
     pub fn on(&mut self, entry: &LogEntry) -> EntryStep {
         let parcel = &entry.parcel;
         if entry.term < self.term {
@@ -79,42 +79,42 @@ impl LogPlace {
         }
     }
 
-    /// The entry is written down.
+    /// The entry was written to the follower's ledger.
     pub fn taken(&mut self, entry: &LogEntry) {
         (self.number, self.hash) = (entry.parcel.number, entry.parcel.hash);
     }
 }
 
-/// What a follower that starts finds in the cluster log.
+/// What a starting follower finds in the cluster log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogFound {
-    /// Its last entry; nothing when it is empty.
+    /// Its last entry; `None` when it is empty.
     pub head: Option<LogHead>,
     /// Its first number.
     pub first: u64,
-    /// The hash of the entry with the follower's last number, where it is there.
+    /// The hash of the entry with the follower's last number, if it is there.
     pub at: Option<ParcelHash>,
-    /// Number and `previous` of the first entry beyond it.
+    /// Number and `previous` of the first entry after it.
     pub after: Option<(u64, ParcelHash)>,
-    /// Openings, earliest first; also some that the cluster log has let go.
+    /// Openings, earliest first, including some that the cluster log no longer holds.
     pub openings: Vec<OpeningMark>,
 }
 
-/// Where a follower that starts begins.
+/// Where a starting follower begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Its own ledger continues.
+    /// With its own ledger, which the cluster log continues.
     GoOn,
-    /// What it has does not continue, or is nothing: it begins with this opening.
+    /// With this opening, because its ledger is empty or is not continued.
     Anew {
         /// The opening's number.
         number: u64,
     },
-    /// The cluster log has nothing to begin with; a sentence.
+    /// Nowhere, because the cluster log has no opening; a sentence.
     Nothing(&'static str),
 }
 
-/// Where a follower begins that has all up to parcel `own`, of the ledger with this name.
+/// Decides where a follower begins that has everything up to parcel `own` of the ledger with this name.
 pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
     let Some(head) = &found.head else {
         return match own {
@@ -153,7 +153,7 @@ mod tests {
     use crate::domain::cluster::Parcel;
     use bytes::Bytes;
 
-    /// Parcels 1 to 9; a chain begins with the numbers that are named.
+    /// Parcels 1 to 9; a chain begins with each number in `begins`.
     fn chain(begins: &[u64], body: &str) -> Vec<Parcel> {
         let mut hash = ParcelHash::NONE;
         let parcels = (1..10).map(|number| {

@@ -1,4 +1,4 @@
-//! What a leader says of itself beside the cluster log, and what a node that hears it may still believe.
+//! A leader's report beside the cluster log, and for how long a node may believe it.
 
 use crate::domain::model::{Gap, Symbol};
 use crate::domain::status::{ConditionView, SymbolView};
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a leader shows of itself each second: an edge shows the same, as long as it hears it.
+/// A leader's report, sent each second. An edge shows it as its own state while it is recent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct LeaderNews {
-    /// Counts up with each time it is said: what does not change was not said again.
+    /// Incremented with each report: an unchanged number means that there was no new report.
     pub said: u64,
     /// The state of its life cycle.
     pub state: String,
-    /// Since when; microseconds since 1970.
+    /// Since when it is in that state; microseconds since 1970.
     pub since_us: i64,
-    /// Why.
+    /// The reason for that state.
     pub reason: String,
-    /// Each pair.
+    /// The view of each pair.
     pub pairs: BTreeMap<Symbol, SymbolView>,
-    /// What is not as it should be, as `/status` shows it.
+    /// The conditions, as `/status` shows them.
     pub conditions: Vec<ConditionView>,
-    /// Gaps that are not healed.
+    /// Pending gaps.
     pub gaps: Vec<Gap>,
-    /// What today has cost each API key.
+    /// Today's use of each API key.
     #[serde(default)]
     pub keys: Vec<KeyUse>,
     /// The API key of its link to the vendor.
@@ -33,25 +33,25 @@ pub struct LeaderNews {
     pub link_key: Option<KeySlot>,
 }
 
-/// What a node that follows the cluster log knows of it.
+/// What a follower knows about the cluster log.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogNews {
-    /// How long ago something came of the leader; nothing: never.
+    /// How long ago anything came from the leader; `None` if nothing ever did.
     pub age: Option<Duration>,
-    /// What the leader said last.
+    /// The leader's last report.
     pub leader: Option<LeaderNews>,
     /// Why the cluster log does not answer.
     pub trouble: Option<String>,
 }
 
 impl LogNews {
-    /// What the leader said, when it is young enough to be believed.
+    /// The leader's report, if it is recent enough to be believed.
     pub fn believed(&self) -> Option<&LeaderNews> {
         let young = self.age.is_some_and(|age| age <= limits::LOG_AGE_MOST);
         self.leader.as_ref().filter(|_| young)
     }
 
-    /// Why nothing of the leader is believed, as a name and a sentence; nothing when it is.
+    /// Why no report of the leader is believed, as a name and a sentence; `None` if one is.
     pub fn stale(&self) -> Option<(&'static str, String)> {
         if self.believed().is_some() {
             return None;

@@ -1,15 +1,15 @@
-//! The cluster log that carries parcels between nodes: what stands in it, and what it makes of parcels that a leader appends.
+//! The cluster log that carries parcels between nodes: its entries, and its answers to a leader that appends.
 
 use crate::domain::cluster::{Parcel, ParcelHash};
 
-/// An entry of the cluster log: its number is that of its parcel.
+/// An entry of the cluster log. Its number is that of its parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The term of the leader that appended it.
     pub term: u64,
     /// The name of the leader's ledger.
     pub lineage: String,
-    /// What it carries.
+    /// The parcel.
     pub parcel: Parcel,
 }
 
@@ -26,57 +26,57 @@ pub struct LogHead {
     pub lineage: String,
 }
 
-/// An opening in the cluster log: a node can begin there.
+/// An opening in the cluster log, where a node can begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpeningMark {
     /// The number of its parcel.
     pub number: u64,
-    /// Whether a chain begins with it: what came before belongs to another.
+    /// Whether a chain begins with it, so that earlier parcels belong to another chain.
     pub begins_chain: bool,
 }
 
-/// What the cluster log made of parcels.
+/// The cluster log's answer to appended parcels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogAnswer {
-    /// All of them are in it.
+    /// It has all of them.
     Taken,
-    /// A leader of a later term has written there.
+    /// A leader of a later term has written to it.
     Stale {
         /// The later term.
         term: u64,
     },
-    /// Under this number it has another parcel, or one that cannot be compared: another leader's, or of another ledger.
+    /// It has another parcel under this number, or one that cannot be compared: of another leader or another ledger.
     Differs {
         /// The number.
         number: u64,
     },
-    /// It ends before the first of them, so that one is missing in between; 0 when it is empty and they begin without an opening.
+    /// It ends before the first of them, so that parcels are missing in between; 0 when it is empty and they do not begin with an opening.
     Hole {
         /// Its last number.
         head: u64,
     },
-    /// It has no room; a sentence.
+    /// It is full; a sentence.
     Full(String),
     /// It does not answer; a sentence.
     Away(String),
 }
 
-/// What a leader does about a log that it did not write to before, or that is not as it left it.
+/// What a leader does with a cluster log that it has not written to before, or that is not as it left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
-    /// It goes on with this number.
+    /// Continue with this number.
     GoOn {
         /// The next parcel.
         next: u64,
     },
-    /// The cluster log is empty: it begins with the newest opening of the ledger.
+    /// The cluster log is empty: begin with the newest opening of the ledger.
     Fill,
-    /// The cluster log is of another ledger, or has parcels that this one lost: nothing of ours continues it.
+    /// The cluster log belongs to another ledger, or has parcels that this ledger lost: this ledger cannot continue it.
     Foreign,
 }
 
-/// What to do about a log that ends at `head`, for a ledger that ends at `last`; `own` is the ledger's hash of the cluster log's
-/// last number.
+/// Decides what to do with a cluster log that ends at `head`, for a ledger that ends at `last`. `own` is the ledger's hash of the parcel
+/// with the cluster log's last number.
 pub fn contact(head: Option<&LogHead>, last: u64, own: Option<ParcelHash>) -> Contact {
     let Some(head) = head else { return Contact::Fill };
     if head.number <= last && own == Some(head.hash) {

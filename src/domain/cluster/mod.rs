@@ -1,6 +1,6 @@
-//! More than one machine: the parcels in which the ledger of one node reaches the others, and what a node makes of each.
+//! More than one machine: the parcels in which the ledger of one node reaches the others, and what a node does with each.
 //!
-//! Pure decisions. What carries parcels is in the room `carrier`, what numbers and keeps them in the ledger.
+//! Pure decisions. `src/carrier` transports parcels; `src/ledger` numbers and stores them.
 
 mod parcel;
 mod log;

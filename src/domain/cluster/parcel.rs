@@ -1,14 +1,14 @@
-//! A parcel: what the ledger appends in one transaction, under a gapless number, chained to the parcel before by a hash.
+//! A parcel: what the ledger appends in one transaction, with a gapless number, chained by a hash to the previous parcel.
 //!
 //! ```text
 //!  number   hash                                   what it is
 //!  41       h41 = sha256(h40, 41, body)            inputs and events, as the ledger stores them
-//!  42       h42 = sha256(h41, 42, opening)         opens a file or a stretch: date, name and channels, so that a node can begin here
+//! 42       h42 = sha256(h41, 42, opening)         opens a file or a range: date, name and channels, so that a node can begin here
 //!  43       h43 = sha256(h42, 43, body)
 //! ```
 //!
-//! A number never has two contents. Where the chain cannot go on (the ledger took a new name, or went on without counting
-//! parcels), an opening begins another chain, under a number that is higher than any before.
+//! A number never has two contents. Where the chain cannot continue (the ledger took a new name, or went on without counting parcels), an
+//! opening begins another chain, with a number higher than any before.
 
 use crate::domain::model::{Channel, Head};
 use bytes::Bytes;
@@ -18,15 +18,15 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The hash of a parcel and of all before it in its chain: the first sixteen bytes of a SHA-256.
+/// The hash of a parcel and of all earlier ones in its chain: the first sixteen bytes of a SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ParcelHash([u8; 16]);
 
 impl ParcelHash {
-    /// Before the first parcel of a chain.
+    /// The hash before the first parcel of a chain.
     pub const NONE: Self = Self([0; 16]);
 
-    /// Of the parcel that follows one with this hash.
+    /// The hash of the parcel that follows one with this hash.
     #[must_use]
     pub fn then(self, number: u64, body: &[u8]) -> Self {
         let mut hasher = Sha256::new();
@@ -45,12 +45,12 @@ impl ParcelHash {
         &self.0
     }
 
-    /// Reads [`ParcelHash::bytes`]; nothing when they are not sixteen.
+    /// Parses [`ParcelHash::bytes`]; `None` unless there are sixteen bytes.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Reads what is shown of it: 32 hexadecimal digits.
+    /// Parses the displayed form: 32 hexadecimal digits.
     pub fn of_hex(text: &str) -> Option<Self> {
         let plain = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         let whole = u128::from_str_radix(text, 16).ok().filter(|_| plain)?;
@@ -73,22 +73,22 @@ impl fmt::Debug for ParcelHash {
 /// One parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parcel {
-    /// 1, 2, 3, …: skips only where an opening begins another chain.
+    /// 1, 2, 3, …: skips numbers only where an opening begins another chain.
     pub number: u64,
-    /// The last position of the ledger after it.
+    /// The last position of the ledger after this parcel.
     pub last: u64,
-    /// The hash of the parcel before; [`ParcelHash::NONE`] where a chain begins.
+    /// The hash of the previous parcel; [`ParcelHash::NONE`] where a chain begins.
     pub previous: ParcelHash,
-    /// Its own.
+    /// The hash of this parcel.
     pub hash: ParcelHash,
-    /// Whether the body is an [`ChainOpening`].
+    /// Whether the body is a [`ChainOpening`].
     pub opens: bool,
     /// The rows as the ledger stores them, or the opening as JSON.
     pub body: Bytes,
 }
 
 impl Parcel {
-    /// Whether number, body and the hash before give its hash.
+    /// Whether the hash matches number, body and previous hash.
     pub fn is_whole(&self) -> bool {
         self.previous.then(self.number, &self.body) == self.hash
     }
@@ -98,16 +98,16 @@ impl Parcel {
         self.previous == ParcelHash::NONE
     }
 
-    /// What it opens; nothing for one that holds rows.
+    /// The opening in the body; `None` for a parcel with rows.
     ///
     /// # Errors
-    /// [`OpeningError`] when the body is no opening that this version can read.
+    /// [`OpeningError`] when this version cannot parse the body as an opening.
     pub fn opening(&self) -> Result<Option<ChainOpening>, OpeningError> {
         self.opens.then(|| ChainOpening::read(&self.body)).transpose()
     }
 }
 
-/// An opening cannot be read.
+/// An opening that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the opening of a parcel cannot be read: {0}")]
 pub struct OpeningError(String);
@@ -118,7 +118,7 @@ impl OpeningError {
     }
 }
 
-/// Where the ledger stands at a parcel: all that a node needs to begin there.
+/// The state of the ledger at a parcel: everything that a node needs to begin there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainOpening {
     /// The session date of the ledger's file.
@@ -127,7 +127,7 @@ pub struct ChainOpening {
     pub lineage: String,
     /// Its last position.
     pub position: u64,
-    /// Where each channel ends.
+    /// The head of each channel.
     pub heads: BTreeMap<Channel, Head>,
 }
 
@@ -140,7 +140,7 @@ struct WrittenOpening {
 }
 
 impl ChainOpening {
-    /// As JSON, the body of its parcel.
+    /// The JSON body of its parcel.
     pub fn write(&self) -> String {
         let heads = self.heads.iter();
         let written = WrittenOpening {
@@ -154,7 +154,7 @@ impl ChainOpening {
         serde_json::to_string(&written).unwrap_or_default()
     }
 
-    /// Reads [`ChainOpening::write`].
+    /// Parses [`ChainOpening::write`].
     ///
     /// # Errors
     /// [`OpeningError`] with what is wrong.

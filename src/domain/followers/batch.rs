@@ -1,7 +1,7 @@
-//! When a reader of the ledger writes what waits: by count, by age, when told to, and again after trouble.
+//! Decides when a follower of the ledger writes waiting events: by count, by age, on request, and again after a failure.
 //!
 //! ```text
-//!            heard, and count or age reached               wrote: all
+//!            events known, and count or age reached        wrote: all
 //!  Waiting ───────────────────────────────────► Writing ──────────────► Waiting
 //!     ▲                                          │   ▲
 //!     └── (nothing waits)            failed      │   └─ wrote: more waits, enough of it
@@ -13,37 +13,37 @@ use crate::domain::model::{Position, Timestamp, backoff};
 use crate::limits;
 use std::time::Duration;
 
-/// Paces one reader: knows how far the ledger goes, how far the reader has come, and when to go on.
+/// The schedule of one follower: the ledger's head, the follower's position, and when to write next.
 #[derive(Debug, Clone)]
 pub struct FlushSchedule {
-    /// `None` until the store has said where it stands.
+    /// `None` until the store has reported its position.
     written: Option<Position>,
-    /// Whether the store may stand elsewhere than it did: what answers after trouble may be a copy that was behind.
+    /// Whether the store may be at another position than before: after a failure a copy that lags may answer.
     unsure: bool,
     /// Whether there can be such a copy.
     asks_again: bool,
     head: Position,
-    /// When the oldest event that waits was first heard of.
+    /// Since when the oldest waiting event is known.
     waiting_since: Option<Timestamp>,
     writing: bool,
     failures: u32,
     retry_at: Option<Timestamp>,
-    /// Write up to here without waiting for count or age.
+    /// Write up to this position without waiting for count or age.
     flush_to: Position,
-    /// Write as soon as so many wait.
+    /// Write as soon as this number of events waits.
     batch: u64,
 }
 
-/// What to write now.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Ask the store where it stands.
+    /// Ask the store for its position.
     Locate,
-    /// Write the events that begin here, so many at the most.
+    /// Write events from this position on.
     Write {
-        /// The first of them.
+        /// The position of the first event.
         from: Position,
-        /// How many.
+        /// The maximum number of events.
         limit: usize,
     },
 }
@@ -55,7 +55,7 @@ impl Default for FlushSchedule {
 }
 
 impl FlushSchedule {
-    /// Knows nothing yet.
+    /// A schedule whose follower's position is not known yet.
     pub const fn new() -> Self {
         Self {
             written: None,
@@ -71,7 +71,7 @@ impl FlushSchedule {
         }
     }
 
-    /// Writes whatever there is as soon as it can, to what has no place of its own.
+    /// A schedule that writes as soon as possible, for a target that has no position of its own.
     pub const fn at_once() -> Self {
         let mut schedule = Self::new();
         schedule.batch = 1;
@@ -79,7 +79,7 @@ impl FlushSchedule {
         schedule
     }
 
-    /// The ledger goes this far.
+    /// The ledger's head has advanced to `head`.
     pub fn note_head(&mut self, head: Position, now: Timestamp) {
         self.head = self.head.max(head);
         if self.distance() > 0 {
@@ -87,13 +87,14 @@ impl FlushSchedule {
         }
     }
 
-    /// Everything heard of so far is to be written without delay.
+    /// Makes everything known so far due at once.
     pub fn flush_all(&mut self) {
         self.flush_to = self.head;
         self.retry_at = None;
     }
 
-    /// What to do now, if anything. The caller does it, and answers with [`FlushSchedule::note_written`] or [`FlushSchedule::note_failure`].
+    /// The next step, if one is due. The caller runs it, and reports the result with [`FlushSchedule::note_written`] or
+    /// [`FlushSchedule::note_failure`].
     #[must_use]
     pub fn next_step(&mut self, now: Timestamp) -> Option<Step> {
         self.waiting_since = self.waiting_since.map(|at| at.min(now)); // a clock that was set back
@@ -112,15 +113,15 @@ impl FlushSchedule {
         })
     }
 
-    /// Written up to `position`, or found to be there already.
+    /// Events up to `position` were written, or found to be there already.
     pub fn note_written(&mut self, position: Position, now: Timestamp) {
         self.failures = 0;
         self.waiting_since = None;
         self.note_located(position, now);
     }
 
-    /// The store stands at `position`, which may be behind where it stood: it is written from there again. Whether it can be
-    /// written to is not known by that.
+    /// The store is at `position`, which may lie behind its earlier position: events are written again from there. This does not show that
+    /// it can be written to.
     pub fn note_located(&mut self, position: Position, now: Timestamp) {
         self.writing = false;
         self.unsure = false;
@@ -133,8 +134,8 @@ impl FlushSchedule {
         }
     }
 
-    /// It could not be done. The wait doubles each time; `jitter` (from 0 to below 1) shortens it by up to a half, so that several
-    /// readers do not come back together.
+    /// A step failed. The wait doubles each time; `jitter` (from 0 to below 1) shortens it by up to a half, so that several followers do
+    /// not retry together.
     pub fn note_failure(&mut self, now: Timestamp, jitter: f64) {
         self.writing = false;
         self.unsure = self.asks_again;
@@ -146,7 +147,7 @@ impl FlushSchedule {
         self.retry_at = Some(now + wait.mul_f64(1.0 - jitter / 2.0));
     }
 
-    /// When [`FlushSchedule::next_step`] has something to do; `None` while nothing waits or a step is being done.
+    /// When [`FlushSchedule::next_step`] has something to do; `None` while nothing waits or a step is running.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         const AT_ONCE: Timestamp = Timestamp::from_micros(i64::MIN);
         if self.writing {
@@ -165,7 +166,7 @@ impl FlushSchedule {
         Some(since + limits::WRITER_AGE)
     }
 
-    /// How many events wait; none as long as the store has not said where it stands.
+    /// The number of waiting events; 0 until the store has reported its position.
     pub const fn distance(&self) -> u64 {
         match self.written {
             Some(written) => self.head.0.saturating_sub(written.0),
@@ -173,47 +174,47 @@ impl FlushSchedule {
         }
     }
 
-    /// Where the reader stands, once it is known.
+    /// The follower's position, once it is known.
     pub const fn written(&self) -> Option<Position> {
         self.written
     }
 
-    /// How far the ledger goes.
+    /// The ledger's head.
     pub const fn head(&self) -> Position {
         self.head
     }
 
-    /// For how long something has waited.
+    /// How long events have waited.
     pub fn age(&self, now: Timestamp) -> Duration {
         self.waiting_since.map_or(Duration::ZERO, |since| now.since(since))
     }
 }
 
-/// How a reader of the ledger stands, for `/status`.
+/// A follower of the ledger, as `/status` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct ReaderView {
     /// `sqlite`, `postgresql`, `redis`, `memory`.
     pub kind: &'static str,
-    /// The last position it has written.
+    /// The last position that it has written.
     pub position: Position,
-    /// How far the ledger goes.
+    /// The ledger's head.
     pub head: Position,
-    /// Since when something has waited that is not written yet.
+    /// Since when events wait that are not written yet.
     pub waiting_since: Option<Timestamp>,
-    /// What is wrong with where it writes to, and since when.
+    /// What is wrong with its target, and since when.
     pub trouble: Option<(Timestamp, String)>,
-    /// It did not do what it was asked last. One that is only slow is not lost.
+    /// Whether its last operation failed. A target that is only slow is not lost.
     pub lost: bool,
-    /// Events that were refused and set aside since the process started.
+    /// Events that the target refused and that were set aside since the process started.
     pub rejected_total: u64,
-    /// How long the last write took, real time.
+    /// How long the last write took, microseconds of real time.
     pub last_write_us: u64,
-    /// How long the last answer to something trivial took, real time.
+    /// How long the last trivial request took, microseconds of real time.
     pub answer_us: u64,
 }
 
 impl ReaderView {
-    /// How many events wait.
+    /// The number of waiting events.
     pub const fn distance(&self) -> u64 {
         self.head.0.saturating_sub(self.position.0)
     }

@@ -1,7 +1,7 @@
-//! The right to write to a database, a store file or a Redis: one candela at a time, for as long as it renews its lease.
+//! The exclusive right to write to a database, a store file or a Redis: one candela has it, as long as it renews its lease.
 //!
 //! ```text
-//!             granted                    the lease runs out, or its holder is this one
+//!             granted                    the lease expires, or its holder is this process
 //!  Unknown ───────────► Held ──┐   ┌──────────────────────────────► Held
 //!     │                  ▲     ▼   │
 //!     └─ held by another ┼──► Contested ── the other renews it ───► Lost
@@ -13,7 +13,7 @@ use crate::limits;
 use std::fmt;
 use std::time::Duration;
 
-/// What only one candela may write to.
+/// A place that only one candela may write to.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +27,12 @@ pub enum Place {
 }
 
 impl Place {
-    /// Its name for programs: the reason of the condition `another_writer`.
+    /// Its name for programs, which is the reason of the condition `another_writer`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// What people call it.
+    /// Its name for people.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Database => "the database",
@@ -41,7 +41,7 @@ impl Place {
         }
     }
 
-    /// The setting that names it.
+    /// The setting that configures it.
     pub const fn setting(self) -> &'static str {
         match self {
             Self::Database => "DATABASE_URL",
@@ -51,16 +51,16 @@ impl Place {
     }
 }
 
-/// Who writes.
+/// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The ledger folder on its machine, as it is known there: the same one again may go on at once.
+    /// The identity of its ledger folder. A process with the same folder may take the lease at once.
     pub id: String,
-    /// The machine.
+    /// The name of the machine.
     pub host: String,
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// Since when, by the clock of what is written to.
+    /// Since when it holds the lease, by the clock of the place.
     pub since: Timestamp,
 }
 
@@ -71,12 +71,12 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// One line: what stands in Redis and in lock files.
+    /// The holder as one line, as in Redis and in lock files.
     pub fn line(&self) -> String {
         format!("{} {} {} {}", self.id, self.pid, self.since.micros(), self.host)
     }
 
-    /// Reads [`Holder::line`].
+    /// Parses [`Holder::line`].
     pub fn of_line(line: &str) -> Option<Self> {
         let mut parts = line.trim_end().splitn(4, ' ');
         let [id, pid, since, host] = std::array::from_fn(|_| parts.next().filter(|part| !part.is_empty()));
@@ -89,7 +89,7 @@ impl Holder {
     }
 }
 
-/// Another candela writes there.
+/// Another candela writes to the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "another candela writes to {}{}: stop that one, or let this one write elsewhere ({})",
@@ -98,38 +98,38 @@ impl Holder {
     place.setting()
 )]
 pub struct AnotherWriter {
-    /// What is written to.
+    /// The place.
     pub place: Place,
-    /// Who that is, where it says so.
+    /// The other writer, if the place records it.
     pub by: Option<Holder>,
 }
 
-/// What was said to one who asked for a lease.
+/// The answer to a request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It is his, under this term: a number that rises with each holder.
+    /// The lease is granted, under this term, a number that rises with each holder.
     Granted(i64),
-    /// Another has it.
+    /// Another process holds it.
     Held(Held),
 }
 
-/// From whom a lease was taken.
+/// The process that held a lease before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Succession {
-    /// The term under which it was granted; 0: not yet.
+    /// The term under which this process was granted the lease; 0 before that.
     pub term: i64,
-    /// The [`Holder::id`] of the one who led last, if anybody did: who had it and died before he led has told nothing.
+    /// The [`Holder::id`] of the last leader, if there was one. A holder that died before it led has published nothing.
     pub from: Option<String>,
-    /// Whether that one told nothing that the cluster log does not have.
+    /// Whether everything that it published is in the cluster log.
     pub provable: bool,
 }
 
-/// A lease of another.
+/// A lease that another process holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Who has it.
     pub by: Holder,
-    /// How long it still runs, unless it is renewed.
+    /// When it expires, unless it is renewed.
     pub left: Duration,
 }
 
@@ -145,34 +145,34 @@ impl fmt::Display for Held {
     }
 }
 
-/// How a lease stands with this process.
+/// The state of a lease for this process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Standing {
-    /// Nobody has answered yet.
+    /// No answer yet.
     #[default]
     Unknown,
-    /// Ours.
+    /// Held by this process.
     Held {
-        /// Under this term.
+        /// The term of the lease.
         term: i64,
     },
-    /// Another has it, and may be dead.
+    /// Held by another process, which may be dead.
     Contested(Holder),
-    /// Another has it and renews it.
+    /// Held by another process, which renews it.
     Lost(Holder),
 }
 
-/// Something that has changed.
+/// A change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseChange {
-    /// The lease is ours again, or for the first time.
+    /// This process has gained the lease, or gained it back.
     Gained,
-    /// Another has it and lives.
+    /// Another process holds the lease and renews it.
     Lost(Holder),
 }
 
-/// Follows one lease. A lease that another holds may be of one that died: only when it is renewed, or does not run out in time, is it
-/// lost.
+/// Follows one lease. Another holder of the lease may be dead: the lease counts as lost only when it is renewed, or does not expire in
+/// time.
 #[derive(Debug, Clone, Default)]
 pub struct Tenure {
     standing: Standing,
@@ -181,7 +181,7 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// What was said when it was asked for, `since_last` after the answer before.
+    /// Applies the answer to a request, `since_last` after the previous answer.
     pub fn on(&mut self, answer: Answer, since_last: Duration) -> Option<LeaseChange> {
         match answer {
             Answer::Granted(term) => {
@@ -195,7 +195,7 @@ impl Tenure {
                     Some(_) => self.waited.saturating_add(since_last),
                     None => Duration::ZERO,
                 };
-                // Unless it is renewed it has less left by the time that has passed.
+                // Unless it was renewed, the time left has decreased by the elapsed time.
                 let lives = self.last.as_ref().is_some_and(|last| {
                     let left = last.left.saturating_sub(since_last / 2);
                     held.left > left || held.by != last.by
@@ -214,7 +214,7 @@ impl Tenure {
         }
     }
 
-    /// How it stands.
+    /// The state of the lease.
     pub const fn standing(&self) -> &Standing {
         &self.standing
     }
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(tenure.on(held(7, 4_300), STEP), None, "told once");
         assert_eq!(*tenure.standing(), Standing::Lost(holder(7)));
         assert_eq!(tenure.on(held(8, 5_000), STEP), Some(LeaseChange::Lost(holder(8))));
-        // Asked for as often as it is renewed it always has the same time left.
+        // When it is renewed as often as it is requested, the time left is always the same.
         let mut tenure = Tenure::default();
         assert_eq!(tenure.on(held(7, 4_400), limits::LEASE_RENEW), None);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What followers of the ledger decide: who may write, when a batch is written, and how a Redis stream is kept equal to the ledger.
+//! Decisions of the ledger's followers: who may write, when a batch is written, and how a Redis stream is kept equal to the ledger.
 
 pub mod batch;
 pub mod lease;

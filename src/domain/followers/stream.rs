@@ -1,7 +1,7 @@
-//! The Redis stream of a channel, compared with the ledger: what is wrong with it, and how it is mended.
+//! Compares the Redis stream of a channel with the ledger, and plans how to repair it.
 //!
-//! An entry's id is `GENERATION-SEQ`. A generation begins with another epoch of the channel, or when Redis has given out ids above
-//! ours. So a reader that keeps its last id sees by the id whether the next entry continues what it has.
+//! An entry's id is `GENERATION-SEQ`. A new generation begins with another epoch of the channel, or when Redis has assigned ids above ours.
+//! So a reader that keeps its last id sees from the next id whether the entry continues what it has.
 
 use crate::domain::model::{Channel, Epoch, Head, Timestamp};
 use crate::limits;
@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// The id of a stream entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StreamId {
-    /// The first part. Redis itself puts milliseconds there.
+    /// The first part, in which Redis itself puts milliseconds.
     pub generation: u64,
     /// The second part.
     pub seq: u64,
@@ -45,7 +45,7 @@ impl FromStr for StreamId {
 pub struct StreamEntry {
     /// Its id.
     pub id: StreamId,
-    /// The field `epoch`; `None` where somebody else wrote the entry.
+    /// The field `epoch`; `None` if another program wrote the entry.
     pub epoch: Option<Epoch>,
     /// The field `seq`; `None` in entries of earlier versions, whose ids were `SEQ-0`.
     pub seq: Option<u64>,
@@ -53,47 +53,47 @@ pub struct StreamEntry {
     pub message: String,
 }
 
-/// What Redis holds under a stream's key.
+/// The state of a stream's key in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundStream {
-    /// Nothing.
+    /// There is no such key.
     Absent,
     /// A key of another type.
     OtherType,
     /// A stream.
     Stream {
-        /// How many entries it has.
+        /// The number of entries.
         length: u64,
-        /// The highest id that it has given out.
+        /// The highest id that was assigned.
         last_id: StreamId,
-        /// Its first entry and its last.
+        /// Its first and last entry.
         ends: Option<(StreamEntry, StreamEntry)>,
     },
 }
 
-/// What the ledger has of a channel.
+/// The ledger's part of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelLog {
-    /// Its epoch and last number.
+    /// Its epoch and last seq.
     pub head: Head,
-    /// The lowest number that is kept; one above the last where nothing is.
+    /// The lowest seq in the ledger; one above the last if there is none.
     pub first: u64,
-    /// The message under the number of the stream's last entry, where the ledger has it.
+    /// The message with the seq of the stream's last entry, if the ledger has it.
     pub message: Option<String>,
-    /// Where the stream's last entry is of an earlier epoch of this ledger: that epoch, and the last number that is still there.
+    /// If the stream's last entry is of an earlier epoch of this ledger: that epoch, and its last seq that is still in the ledger.
     pub before: Option<Head>,
 }
 
-/// A stream as candela left it.
+/// A stream as this process left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamState {
     /// The channel's epoch.
     pub epoch: Epoch,
     /// The first part of its ids.
     pub generation: u64,
-    /// The lowest number that was put into it; one above `told` where none was.
+    /// The lowest seq that was added; one above `told` if none was.
     pub first: u64,
-    /// The highest.
+    /// The highest seq that was added.
     pub told: u64,
 }
 
@@ -107,34 +107,34 @@ impl StreamState {
     }
 }
 
-/// What somebody else did to a stream.
+/// A change to a stream by another program.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
-    /// The key is gone.
+    /// The key was deleted.
     Deleted,
     /// The key has another type.
     WrongType,
     /// It holds entries that candela did not write.
     ForeignEntry,
-    /// It has given out ids above its last entry.
+    /// It has assigned ids above its last entry.
     Renumbered,
-    /// Entries that it should hold are gone.
+    /// Entries that it should hold are missing.
     Trimmed,
-    /// Its newest entries are gone: an older copy took over.
+    /// Its newest entries are missing: an older copy of Redis took over.
     LostTail,
-    /// It goes further than the ledger.
+    /// It has entries beyond the end of the ledger.
     AheadOfLedger,
 }
 
 impl Disturbance {
-    /// Its name, for programs: the reason of the condition `stream_disturbed`.
+    /// Its name for programs, which is the reason of the condition `stream_disturbed`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// A sentence for people, after the stream's name.
+    /// A clause for people, which follows the stream's name.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Deleted => "was deleted",
@@ -148,39 +148,39 @@ impl Disturbance {
     }
 }
 
-/// What to do to the key before entries are added.
+/// What to do with the key before entries are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clear {
     /// Nothing.
     Keep,
-    /// Empty the stream. Its consumer groups stay, and its ids go on rising.
+    /// Empty the stream. Its consumer groups are kept, and its ids continue to rise.
     Trim,
-    /// Delete the key: it is of another type, or no higher id exists.
+    /// Delete the key, because it has another type or no higher id exists.
     Delete,
 }
 
-/// How to make a stream whole: clear it, then add the entries `from..` up to the ledger's last.
+/// How to repair a stream: clear it, then add the entries from `from` to the ledger's last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamPlan {
-    /// What comes first.
+    /// The first step.
     pub clear: Clear,
     /// The first part of the new entries' ids.
     pub generation: u64,
-    /// The first number that is added. Above the ledger's last: nothing is.
+    /// The first seq to add; above the ledger's last if there is none.
     pub from: u64,
-    /// The lowest number that the stream holds then.
+    /// The lowest seq in the stream afterwards.
     pub first: u64,
-    /// What somebody else did to it.
+    /// The change by another program, if there was one.
     pub disturbance: Option<Disturbance>,
 }
 
-/// The lowest number that a stream whose last is `last` has to hold.
+/// The lowest seq that a stream ending at `last` must hold.
 const fn first_kept(last: u64) -> u64 {
     let floor = last.saturating_add(1).saturating_sub(limits::STREAM_ENTRIES);
     if floor == 0 { 1 } else { floor }
 }
 
-/// Compares a stream with the ledger. `known`: how this process left it. `now_ms` begins a generation.
+/// Plans the repair of a stream. `known` is how this process left it; `now_ms` is used for a new generation.
 pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &ChannelLog, now_ms: u64) -> StreamPlan {
     let last = log.head.seq;
     let from = first_kept(last).max(log.first);
@@ -233,8 +233,8 @@ pub fn plan_stream(known: Option<StreamState>, found: &FoundStream, log: &Channe
     }
 }
 
-/// Whether entries can be added behind the stream's last. `Err`: it has to be filled anew, for what somebody else did, or (`None`)
-/// because it is another ledger's or an earlier version's.
+/// Whether entries can be added after the stream's last. On `Err` it must be filled anew, because of a change by another program or, if
+/// `None`, because it is another ledger's or an earlier version's.
 fn check_continues(
     continued: Option<StreamState>,
     length: u64,
@@ -248,7 +248,7 @@ fn check_continues(
         return Err(Some(Disturbance::ForeignEntry));
     }
     if end.epoch != Some(log.head.epoch) || end.seq.is_none() {
-        // A ledger that lost its end goes on under another epoch: the stream has what it lost.
+        // A ledger that lost its end continues under another epoch: the stream has what the ledger lost.
         let before = log.before.filter(|before| end.epoch == Some(before.epoch));
         let ahead = before.is_some_and(|before| before.seq < told && end.seq == Some(told));
         return Err(if ahead {
@@ -267,7 +267,7 @@ fn check_continues(
         return Err(if older { Some(Disturbance::LostTail) } else { foreign });
     }
     if end.id != last_id {
-        // Where the highest id is the one that was given last, its entry was deleted.
+        // If the highest id is the last one that this process added, its entry was deleted.
         let deleted = continued.is_some_and(|state| last_id == state.last_id());
         return Err(Some(if deleted {
             Disturbance::Trimmed
@@ -278,7 +278,7 @@ fn check_continues(
     if told > log.head.seq {
         return Err(Some(Disturbance::AheadOfLedger));
     }
-    // Only entries that this process did not see arrive are compared: the others are what it sent.
+    // Only entries whose arrival this process did not see are compared; the others are what it sent.
     let unseen = continued.is_none_or(|state| told > state.told);
     if unseen && log.message.as_ref().is_some_and(|message| *message != end.message) {
         return Err(foreign);
@@ -291,7 +291,7 @@ fn check_continues(
     }
 }
 
-/// Whether a stream of one generation has every number from `begins` (or below) to its end.
+/// Whether a stream of one generation has every seq from `begins` (or below) to its end.
 fn is_whole(length: u64, begin: &StreamEntry, end: &StreamEntry, begins: u64) -> bool {
     let numbers = end.id.seq.saturating_sub(begin.id.seq).saturating_add(1);
     begin.id.generation == end.id.generation && begin.id.seq <= begins && length == numbers
@@ -300,30 +300,30 @@ fn is_whole(length: u64, begin: &StreamEntry, end: &StreamEntry, begins: u64) ->
 /// What to do with an event of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Add it under this id.
+    /// Add it with this id.
     Add(StreamId),
-    /// The stream has it.
+    /// The stream has it already.
     Has,
-    /// How the stream stands is not known: compare it with the ledger first.
+    /// The state of the stream is not known: compare it with the ledger first.
     Unknown,
 }
 
-/// All streams: how each was left, and which are to be compared with the ledger.
+/// The known state of all streams, and which of them must be compared with the ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Streams {
     states: BTreeMap<Channel, StreamState>,
-    /// The highest number that is on its way into each.
+    /// The highest seq that is being sent to each stream.
     sending: BTreeMap<Channel, u64>,
     doubtful: BTreeSet<Channel>,
-    /// Those that Redis may have lost in an outage of its own.
+    /// Streams that Redis may have lost in an outage of its own.
     unreached: BTreeSet<Channel>,
     mended: BTreeMap<Channel, Timestamp>,
-    /// What was noticed since it was last taken.
+    /// Changes by other programs that were noticed and not taken yet.
     disturbances: BTreeMap<Channel, Disturbance>,
 }
 
 impl Streams {
-    /// How a stream was left.
+    /// How this process left a stream.
     pub fn state(&self, channel: Channel) -> Option<StreamState> {
         self.states.get(&channel).copied()
     }
@@ -348,12 +348,12 @@ impl Streams {
         }
     }
 
-    /// An event is on its way into the stream.
+    /// An event is being sent to the stream.
     pub fn sent(&mut self, channel: Channel, seq: u64) {
         self.sending.insert(channel, seq);
     }
 
-    /// Redis took what was on its way, except into the streams that `refused` it: how those stand is not known.
+    /// Redis accepted what was sent, except for the streams in `refused`, whose state is now unknown.
     pub fn taken(&mut self, refused: &BTreeSet<Channel>) {
         for (channel, seq) in std::mem::take(&mut self.sending) {
             if refused.contains(&channel) {
@@ -364,24 +364,24 @@ impl Streams {
         }
     }
 
-    /// How this stream stands is not known any more.
+    /// The state of this stream is no longer known.
     pub fn doubt(&mut self, channel: Channel) {
         self.doubtful.insert(channel);
     }
 
-    /// How any stream stands is not known any more.
+    /// The state of every stream is no longer known.
     pub fn doubt_all(&mut self) {
         self.sending.clear();
         self.unreached.extend(self.states.keys());
         self.doubtful.extend(self.states.keys());
     }
 
-    /// Those that are to be compared with the ledger.
+    /// The streams that must be compared with the ledger.
     pub const fn doubtful(&self) -> &BTreeSet<Channel> {
         &self.doubtful
     }
 
-    /// Whether Redis holds the stream as it was left.
+    /// Whether Redis holds the stream as this process left it.
     pub fn is_as_left(&self, channel: Channel, epoch: Epoch, found: &FoundStream) -> bool {
         let known = self.states.get(&channel).filter(|_| !self.doubtful.contains(&channel));
         let Some(state) = known.filter(|state| state.epoch == epoch) else {
@@ -407,37 +407,38 @@ impl Streams {
         }
     }
 
-    /// Whether a disturbed stream may be mended now. Who disturbs it again and again does not make candela write without end.
+    /// Whether a disturbed stream may be repaired now. The spacing bounds what candela writes if another program disturbs it repeatedly.
     pub fn may_mend(&self, channel: Channel, now: Timestamp) -> bool {
         let last = self.mended.get(&channel);
         last.is_none_or(|last| now.since(*last) >= limits::STREAM_MEND_SPACING || now < *last)
     }
 
-    /// The stream is whole, up to `state.told`.
+    /// The stream is complete, up to `state.told`.
     pub fn made_whole(&mut self, channel: Channel, state: StreamState) {
         self.states.insert(channel, state);
         self.doubtful.remove(&channel);
         self.unreached.remove(&channel);
     }
 
-    /// Whether somebody else did that. After an outage of Redis, which is told as such, it may be empty or an older copy.
+    /// Whether another program caused a disturbance. After an outage of Redis, which is reported as such, a stream may be missing or an
+    /// older copy.
     pub fn is_others_doing(&self, channel: Channel, disturbance: Disturbance) -> bool {
         let lost = matches!(disturbance, Disturbance::Deleted | Disturbance::LostTail);
         !(lost && self.unreached.contains(&channel))
     }
 
-    /// Somebody else changed this stream.
+    /// Another program changed this stream.
     pub fn note_disturbance(&mut self, channel: Channel, disturbance: Disturbance) {
         self.disturbances.insert(channel, disturbance);
     }
 
-    /// What was noticed since the last call.
+    /// The changes that were noticed since the last call.
     #[must_use]
     pub fn take_disturbances(&mut self) -> BTreeMap<Channel, Disturbance> {
         std::mem::take(&mut self.disturbances)
     }
 
-    /// A disturbed stream is being mended.
+    /// A disturbed stream is being repaired.
     pub fn mending(&mut self, channel: Channel, now: Timestamp) {
         self.mended.insert(channel, now);
     }

@@ -1,23 +1,23 @@
-//! What a client can check by itself: that nothing is missing, repeated or out of order, on a connection and from one to the
-//! next. One integer and one epoch a channel.
+//! A client's own check that no message is missing, repeated or out of order, on a connection and from one connection to the next. It needs
+//! one integer and one epoch per channel.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// How far a channel was read.
+/// The position up to which a channel was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelPosition {
-    /// The incarnation of its log.
+    /// The epoch of its log.
     pub epoch: Option<String>,
     /// The last seq.
     pub seq: u64,
 }
 
-/// Reads the messages of one connection after the other, and names each violation of the guarantees.
+/// Checks the messages of consecutive connections, and names each violation of the guarantees.
 #[derive(Debug, Default)]
 pub struct Continuity {
     last: BTreeMap<String, ChannelPosition>,
-    /// Where each channel stood when the last connection ended: there the next must go on, or say that it cannot.
+    /// The position of each channel when the last connection ended: the next connection must continue there, or say that it cannot.
     before: BTreeMap<String, ChannelPosition>,
     /// Open time of the last closed bar of each channel.
     closed: BTreeMap<String, String>,
@@ -29,7 +29,7 @@ pub struct Continuity {
 }
 
 impl Continuity {
-    /// The next message of the same connection; what is wrong with it, if anything.
+    /// Checks the next message of the connection. Returns the violation, if there is one.
     pub fn read(&mut self, message: &Value) -> Option<String> {
         self.messages = self.messages.saturating_add(1);
         let kind = message.get("type").and_then(Value::as_str);
@@ -56,13 +56,13 @@ impl Continuity {
         }
     }
 
-    /// The connection ended and another begins.
+    /// The connection ended, and another begins.
     pub fn reconnected(&mut self) {
         self.welcomed = false;
         self.before.append(&mut self.last);
     }
 
-    /// The `since` with which the next connection is to ask.
+    /// The `since` for the next connection's request.
     pub fn since(&self) -> Value {
         Value::Object(
             self.before
@@ -80,12 +80,12 @@ impl Continuity {
         self.messages
     }
 
-    /// How often the server said that it could not bring all.
+    /// How often the server reported that it could not send everything.
     pub const fn told(&self) -> u64 {
         self.told
     }
 
-    /// How far each channel was read.
+    /// The position of each channel.
     pub const fn positions(&self) -> &BTreeMap<String, ChannelPosition> {
         &self.last
     }
@@ -108,7 +108,7 @@ impl Continuity {
         wrong
     }
 
-    /// What is wrong with the answer to a client that was at `before`.
+    /// The violation in the answer to a client that was at `before`.
     fn check_resumed(
         &mut self,
         channel: &str,

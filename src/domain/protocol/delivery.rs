@@ -1,27 +1,27 @@
-//! The words in which one client's delivery is spoken of: how much may wait, what was asked for, what became of a message.
+//! The types of one client's delivery: limits, options, and the outcome of a message.
 
 use crate::limits;
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::time::Duration;
 
-/// How a surface other than the socket writes what the socket's frames say. One is made for each client, and may remember.
+/// Encodes frames for an interface other than the WebSocket. One value is made for each client, and may have state.
 pub trait Framing: fmt::Debug {
-    /// Writes what `frame` is there; nothing where it has no meaning.
+    /// Encodes `frame`; writes nothing if it has no meaning there.
     fn encode(&mut self, frame: &[u8], into: &mut BytesMut);
 
     /// Whether its clients are pinged, and must answer.
     fn pings(&self) -> bool;
 }
 
-/// How much may wait.
+/// How many messages may wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Messages in the control lane.
     pub control: usize,
     /// Messages in the data lane.
     pub data: usize,
-    /// The oldest a control message may become.
+    /// The maximum age of a control message.
     pub age: Duration,
 }
 
@@ -35,14 +35,14 @@ impl Default for Window {
     }
 }
 
-/// What a client asked for with a channel.
+/// The options of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Also bars that are still forming.
+    /// Whether to send forming bars.
     pub partials: bool,
-    /// At least this long between two data messages of the channel; what comes between is conflated.
+    /// The minimum time between two data messages of the channel; messages in between are conflated.
     pub spacing: Option<Duration>,
-    /// End the connection rather than conflate.
+    /// Close the connection rather than conflate.
     pub close_when_slow: bool,
 }
 
@@ -56,37 +56,37 @@ impl Default for Options {
     }
 }
 
-/// What became of an offered message.
+/// The outcome of an offered message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
     /// It waits to be sent.
     Queued,
-    /// The client follows nothing that this belongs to.
+    /// The client is not subscribed to anything it belongs to.
     NotFollowed,
-    /// The client has it already.
+    /// The client has received it already.
     Duplicate,
-    /// A replay is on its way; this message is part of what it will bring.
+    /// A replay is running that includes this message.
     Held,
-    /// The control lane is crowded: a replay brings this message, and what follows it, as there is room. A burst of what must not
-    /// be dropped makes nobody a slow consumer; only a lane that does not move does.
+    /// The control lane is crowded: a replay sends this message and later ones as there is room. A burst of messages that must not be
+    /// dropped does not make a client a slow consumer; only a lane that does not move does.
     Later,
-    /// Messages before it are missing: the caller brings those first, or says that they are skipped.
+    /// Messages before it are missing: the caller sends those first, or reports them as skipped.
     Hole {
         /// The seq that must come next.
         expected: u64,
     },
 }
 
-/// Whether ticks may go to a client past its queues.
+/// Whether ticks may be written to a client without queueing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Passed {
-    /// Those from this seq on.
+    /// The ticks from this seq on may be written.
     From(u64),
-    /// It has them already, or does not follow the channel.
+    /// The client has them already, or does not subscribe to the channel.
     Nothing,
-    /// Something stands before them: they must be offered.
+    /// Messages are queued before them: the ticks must be offered.
     No,
 }
 
@@ -95,9 +95,9 @@ pub enum Passed {
 pub enum Evict {
     /// The control lane is full.
     ControlFull,
-    /// The oldest control message waits too long.
+    /// The oldest control message has waited too long.
     ControlOld,
-    /// It asked to be closed rather than conflated.
+    /// The client asked to be closed rather than conflated.
     Refuses,
 }
 
@@ -112,29 +112,29 @@ impl Evict {
     }
 }
 
-/// Something to send.
+/// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
-    /// A ready frame.
+    /// An encoded frame.
     Frame(Bytes),
-    /// A ready frame that stands for all from `from` up to its own seq.
+    /// An encoded frame that stands for all messages from `from` up to its own seq.
     Covering {
-        /// The frame of the newest.
+        /// The frame of the newest message.
         frame: Bytes,
-        /// The first seq it covers.
+        /// The first seq that it covers.
         from: u64,
     },
-    /// The client is slow, or no longer.
+    /// A notice that the client has become slow, or is no longer.
     Slow {
-        /// Slow from now on, or caught up.
+        /// Whether it has become slow.
         warn: bool,
-        /// How many messages were conflated away meanwhile.
+        /// How many messages were conflated meanwhile.
         conflated: u64,
     },
 }
 
 impl Out {
-    /// How many bytes it will be, about.
+    /// Its approximate size in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Frame(frame) | Self::Covering { frame, .. } => frame.len(),

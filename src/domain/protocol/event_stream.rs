@@ -1,13 +1,13 @@
-//! The socket's frames as events of a stream (`text/event-stream`), and the client's positions as their id.
+//! Encodes WebSocket frames as events of a stream (`text/event-stream`), with the client's positions as their id.
 //!
 //! ```text
-//!  id: bars.5m:USD/COP@k3v9.41216,ticks:USD/COP@p07c.981221      where it moved: a client that comes back sends the last one
+//!  id: bars.5m:USD/COP@k3v9.41216,ticks:USD/COP@p07c.981221      when a position changed: a client that reconnects sends the last one
 //!  event: market_data                                            the message's type
-//!  data: {"type":"market_data","channel":"ticks:USD/COP",…}      the message as the socket tells it
+//!  data: {"type":"market_data","channel":"ticks:USD/COP",…}      the message as the WebSocket sends it
 //! ```
 //!
-//! A heartbeat is a comment: a browser passes it over, and whoever reads the bytes finds the positions in it. An error is called
-//! `problem`, because a browser's own event for a lost connection is called `error`.
+//! A heartbeat is written as a comment: a browser ignores it, and a reader of the raw bytes finds the positions in it. An error is named
+//! `problem`, because a browser's own event for a lost connection is named `error`.
 
 use crate::domain::model::{Channel, Epoch};
 use crate::domain::protocol::{Close, Framing, Since, frames};
@@ -21,17 +21,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How far a client has read: the epoch and the last seq of each channel.
+/// How far a client has read: epoch and last seq of each channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions(BTreeMap<String, (Option<Epoch>, u64)>);
 
-/// A text that is no `Last-Event-ID` of ours.
+/// The text is not a `Last-Event-ID` of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not the id of an event of this service, such as ticks:USD/COP@k3v9.981221")]
 pub struct NoPositions;
 
 impl Positions {
-    /// Where to begin with `channel`.
+    /// Where a subscription to `channel` begins.
     pub fn since(&self, channel: Channel) -> Since {
         let place = self.0.get(&channel.to_string());
         place.map_or(Since::Now, |(epoch, seq)| Since::Position {
@@ -40,7 +40,7 @@ impl Positions {
         })
     }
 
-    /// Notes a position; whether it is another than was known.
+    /// Updates a position. Returns whether it changed.
     fn note(&mut self, channel: &str, epoch: Option<Epoch>, seq: u64) -> bool {
         match self.0.get_mut(channel) {
             Some(place) => {
@@ -90,7 +90,7 @@ impl FromStr for Positions {
     }
 }
 
-/// What of a message moves a position.
+/// The members of a message that change positions.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow, rename = "type")]
@@ -107,7 +107,7 @@ struct Message<'a> {
     heads: Option<BTreeMap<Cow<'a, str>, HeadPlace<'a>>>,
 }
 
-/// A channel's place, as a heartbeat and an answer tell it.
+/// The position of a channel in a heartbeat or an answer.
 #[derive(Deserialize)]
 struct HeadPlace<'a> {
     #[serde(borrow, default)]
@@ -133,14 +133,14 @@ struct ChannelAnswer<'a> {
     replayed: u64,
 }
 
-/// One client's stream.
+/// The stream of one client.
 #[derive(Debug, Default)]
 pub struct EventStream {
     positions: Positions,
 }
 
 impl EventStream {
-    /// Writes one event: `data` has no line break.
+    /// Writes one event; `data` has no line break.
     fn write_event(&self, moved: bool, name: &str, data: &[u8], into: &mut BytesMut) {
         if moved {
             into.put_slice(format!("id: {}\n", self.positions).as_bytes());
@@ -152,7 +152,7 @@ impl EventStream {
         into.put_slice(b"\n\n");
     }
 
-    /// Takes note of what a message says of positions; whether one moved.
+    /// Updates the positions by a message. Returns whether the event needs a new id.
     fn note(&mut self, message: &Message<'_>, payload: &[u8]) -> bool {
         match message.kind.as_ref() {
             "subscribed" => {
@@ -176,7 +176,7 @@ impl EventStream {
                 }
                 false
             }
-            // These name a seq to which the client has yet to come.
+            // These contain a seq that the client has not reached yet.
             "snapshot" | "replay_end" | "problem" | "error" => false,
             _ => match (&message.channel, message.seq) {
                 (Some(channel), Some(seq)) => self.positions.note(channel, epoch_of(message.epoch.as_deref()), seq),
@@ -236,7 +236,7 @@ impl Framing for EventStream {
     }
 }
 
-/// Advises after how long to come back.
+/// Tells the client how long to wait before it reconnects.
 pub fn retry(after: Duration, into: &mut BytesMut) {
     into.put_slice(format!("retry: {}\n", after.as_millis()).as_bytes());
 }

@@ -1,7 +1,7 @@
 //! Encodes messages to clients as WebSocket text frames, once for all clients.
 //!
-//! Written by hand rather than through a serializer: a tick is encoded in well under a microsecond, and the exact decimal text
-//! of a price is written where it belongs.
+//! Written by hand rather than through a serializer: a tick is encoded in well under a microsecond, and prices are written as exact decimal
+//! text.
 
 use crate::domain::model::{
     AcceptedTick, Bar, BarEnd, BarState, Channel, Event, Gap, Head, Price, SeamFound, Sequenced, ServiceEvent,
@@ -10,20 +10,20 @@ use crate::domain::model::{
 use bytes::{BufMut, Bytes, BytesMut};
 use chrono_tz::Tz;
 
-/// The key before which a conflated frame gets its `from`.
+/// The key before which `from` is inserted into a conflated frame.
 const SEQ_KEY: &[u8] = b"\"seq\":";
 
-/// The zone of each market's times.
+/// The zone of each market.
 #[derive(Debug, Clone, Default)]
 pub struct Zones(Vec<(Symbol, Tz)>);
 
 impl Zones {
-    /// From a list; symbols that are not in it have UTC.
+    /// Zones from a list; symbols that are not listed have UTC.
     pub const fn new(zones: Vec<(Symbol, Tz)>) -> Self {
         Self(zones)
     }
 
-    /// The same, with one more symbol, whose times are read as those of the first.
+    /// Adds a symbol with the zone of the first symbol.
     pub fn and(mut self, symbol: Symbol) -> Self {
         self.0.push((symbol, self.first()));
         self
@@ -35,23 +35,23 @@ impl Zones {
         found.map_or(Tz::UTC, |(_, zone)| *zone)
     }
 
-    /// The zone for what belongs to no symbol: the first symbol's.
+    /// The zone for events without a symbol: that of the first symbol.
     pub fn first(&self) -> Tz {
         self.0.first().map_or(Tz::UTC, |(_, zone)| *zone)
     }
 }
 
-/// A durable event as a frame.
+/// Encodes a durable event as a frame.
 pub fn event(zones: &Zones, numbered: &Sequenced) -> Bytes {
     text_frame(&event_json(zones, numbered))
 }
 
-/// A durable event as a frame, with its number.
+/// Encodes a durable event as a frame, with its seq.
 pub fn numbered(zones: &Zones, numbered: &Sequenced) -> (u64, Bytes) {
     (numbered.seq, event(zones, numbered))
 }
 
-/// A bar still forming as a frame: `base` is the last durable seq of its channel.
+/// Encodes a forming bar as a frame; `base` is the last durable seq of its channel.
 pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {
     let zone = zones.of(bar.key.symbol);
     let mut json = Json::new();
@@ -66,7 +66,7 @@ pub fn partial(zones: &Zones, bar: &Bar, base: u64, at: Timestamp) -> Bytes {
     text_frame(&json.0)
 }
 
-/// A durable event as JSON text.
+/// Encodes a durable event as JSON text.
 pub fn event_json(zones: &Zones, numbered: &Sequenced) -> Vec<u8> {
     let mut json = Json::new();
     match &numbered.event {
@@ -102,7 +102,7 @@ pub fn event_json(zones: &Zones, numbered: &Sequenced) -> Vec<u8> {
     json.0
 }
 
-/// An entry of the journal, with its position in the ledger, as the JSON object that both the socket and REST show.
+/// A journal entry with its position in the ledger, as the JSON object that WebSocket and REST share.
 pub fn journal_json(zones: &Zones, position: u64, entry: &ServiceEvent) -> String {
     let zone = entry.symbol.map_or_else(|| zones.first(), |symbol| zones.of(symbol));
     serde_json::json!({
@@ -112,28 +112,28 @@ pub fn journal_json(zones: &Zones, position: u64, entry: &ServiceEvent) -> Strin
     .to_string()
 }
 
-/// A bar as the JSON object that both the socket and REST show.
+/// A bar as the JSON object that WebSocket and REST share.
 pub fn bar_json(zones: &Zones, bar: &Bar) -> String {
     let mut json = Json::new();
     json.push_bar(bar, zones.of(bar.key.symbol));
     String::from_utf8(json.0).unwrap_or_default()
 }
 
-/// A tick as the `data` object that both the socket and REST show.
+/// A tick as the `data` object that WebSocket and REST share.
 pub fn tick_json(tick: &AcceptedTick) -> String {
     let mut json = Json::new();
     json.tick_data(tick);
     String::from_utf8(json.0).unwrap_or_default()
 }
 
-/// A gap as the JSON object that both the socket and REST show.
+/// A gap as the JSON object that WebSocket and REST share.
 pub fn gap_json(zones: &Zones, gap: &Gap) -> String {
     let mut json = Json::new();
     json.push_gap(gap, zones.of(gap.symbol));
     String::from_utf8(json.0).unwrap_or_default()
 }
 
-/// First bytes of whole frames: the FIN bit and the opcode.
+/// The first byte of a complete frame of each kind: FIN bit and opcode.
 pub const TEXT: u8 = 0x81;
 /// See [`TEXT`].
 pub const BINARY: u8 = 0x82;
@@ -149,7 +149,7 @@ pub fn text_frame(payload: &[u8]) -> Bytes {
     frame(TEXT, payload)
 }
 
-/// One final, unmasked frame: `first` is its FIN bit and opcode.
+/// One final, unmasked frame; `first` is its FIN bit and opcode.
 pub fn frame(first: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(payload.len().saturating_add(10));
     out.put_u8(first);
@@ -178,7 +178,7 @@ pub fn payload(frame: &[u8]) -> &[u8] {
     frame.get(header..).unwrap_or_default()
 }
 
-/// The frame of the newest message, saying that it stands for all from `from` on.
+/// The newest message's frame with `from` added: it stands for all messages from `from` on.
 pub fn covering(frame: &Bytes, from: u64) -> Bytes {
     let payload = payload(frame);
     let Some(at) = payload.windows(SEQ_KEY.len()).position(|part| part == SEQ_KEY) else {
@@ -192,7 +192,7 @@ pub fn covering(frame: &Bytes, from: u64) -> Bytes {
     text_frame(&json.0)
 }
 
-/// Notifies subscribers of a channel that its epoch changed: the next message comes after `new.seq`.
+/// Notifies a channel's subscribers that its epoch changed: the next message comes after `new.seq`.
 pub fn discontinuity(channel: Channel, old: &Head, new: &Head) -> Bytes {
     let mut json = Json::new();
     json.push_raw("{\"type\":\"discontinuity\",\"channel\":\"")
@@ -204,7 +204,7 @@ pub fn discontinuity(channel: Channel, old: &Head, new: &Head) -> Bytes {
     text_frame(&json.0)
 }
 
-/// Tells a client that it is slow, or no longer.
+/// Notifies a client that it has become slow, or is no longer.
 pub fn slow(warn: bool, conflated: u64) -> Bytes {
     let mut json = Json::new();
     json.push_raw("{\"type\":\"slow\",\"level\":")
@@ -213,7 +213,7 @@ pub fn slow(warn: bool, conflated: u64) -> Bytes {
     text_frame(&json.0)
 }
 
-/// JSON text being written.
+/// A JSON text under construction.
 struct Json(Vec<u8>);
 
 impl Json {
@@ -243,13 +243,13 @@ impl Json {
         self.push_raw(&at.rfc3339(zone))
     }
 
-    /// A text that may hold anything, with its quotes.
+    /// Writes any text, quoted and escaped.
     fn push_quoted(&mut self, text: &str) -> &mut Self {
         let quoted = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
         self.push_raw(&quoted)
     }
 
-    /// Names of channels and symbols hold nothing that JSON would escape.
+    /// Writes a channel name, which holds nothing that JSON would escape.
     fn push_channel(&mut self, channel: Channel) -> &mut Self {
         self.push_raw(&channel.to_string())
     }

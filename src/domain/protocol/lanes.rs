@@ -1,4 +1,4 @@
-//! The entries of an outbox's lanes, and its state of each subscribed channel.
+//! The entries of an outbox's lanes, and its state of each subscription.
 
 use crate::domain::model::Channel;
 use crate::domain::protocol::{Options, Out};
@@ -6,29 +6,29 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A channel this client follows.
+/// A subscription of this client.
 #[derive(Debug)]
 pub(crate) struct Follow {
     pub(crate) channel: Channel,
     pub(super) options: Options,
-    /// The last durable seq that was queued: coverage continues from here.
+    /// The last durable seq that was queued, after which coverage continues.
     pub(crate) last: u64,
-    /// A replay is running; live messages wait for it.
+    /// A running replay, for which live messages wait.
     pub(crate) replay: Option<Replay>,
-    /// The message that waits for its time, where the client asked for a rate.
+    /// The message that waits for its rate limit, if the client requested one.
     pub(crate) parked: Option<Datum>,
-    /// When the next data message may go.
+    /// When the next data message may be sent.
     pub(crate) due: Duration,
 }
 
-/// A replay of all in (`after`, `to`].
+/// A replay of all messages in (`after`, `to`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay {
-    /// The seq before its first.
+    /// The seq before the first message.
     pub after: u64,
-    /// Its last seq.
+    /// The seq of the last message.
     pub to: u64,
-    /// Whether the client asked for it and is told of its end; else it fills a hole of ours.
+    /// Whether the client requested it and is notified of its end; otherwise it fills a hole of ours.
     pub asked: bool,
 }
 
@@ -36,12 +36,12 @@ pub struct Replay {
 #[derive(Debug)]
 pub(crate) struct Datum {
     pub(crate) channel: Channel,
-    /// First and last durable seq it covers; `None` for a partial bar.
+    /// First and last durable seq that it covers; `None` for a partial bar.
     pub(crate) covers: Option<(u64, u64)>,
     pub(crate) frame: Bytes,
 }
 
-/// A message of the control lane.
+/// A message of the control lane, and when it was queued.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) since: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct Control {
 }
 
 impl Follow {
-    /// The last seq before whatever of this channel waits in `data` or for its rate.
+    /// The last seq before any message of this channel that waits in `data` or for its rate limit.
     pub(super) fn sent(&self, data: &VecDeque<Datum>) -> u64 {
         let queued = data.iter().filter(|datum| datum.channel == self.channel);
         let waiting = queued.chain(&self.parked).filter_map(|datum| datum.covers);
@@ -59,7 +59,7 @@ impl Follow {
 }
 
 impl Datum {
-    /// The newer takes the place of the older, and covers what it covered.
+    /// Replaces the message with a newer one, which then also covers what the older one covered.
     pub(crate) fn replace(&mut self, newer: Self) {
         let from = self.covers.map(|(from, _)| from);
         let covers = newer.covers.map(|(own, to)| (from.unwrap_or(own), to));

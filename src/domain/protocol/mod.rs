@@ -1,4 +1,4 @@
-//! The protocol of clients: requests, encoding, the queue of each client, replays, streams of events, the test feed.
+//! The clients' protocol: requests, encoding, each client's queue, replays, event streams, the test feed.
 
 #[expect(
     clippy::module_inception,

@@ -1,4 +1,4 @@
-//! The outbox of one client: two bounded lanes, with coverage that never has a hole (invariant C1).
+//! The outbox of one client: two bounded lanes whose coverage never has a hole (invariant C1).
 //!
 //! ```text
 //!            control: answers, errors, closed bars, gaps, replays …   never dropped; full or too old closes the client
@@ -7,10 +7,9 @@
 //!
 //!                 half full                      below a quarter
 //!  Keeping up ───────────────► Conflating ────────────────────────────► Keeping up
-//!                 say warn                       say clear, with the number conflated
-//! ```
+//!                 send warn                      send clear, with the number conflated
 //!
-//! Times are how long the process has run: a client's network does not speed up with market time.
+//! Times are durations since the process started: a client's network does not speed up with market time.
 
 mod replays;
 
@@ -20,27 +19,27 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// All that waits for one client.
+/// All messages that wait for one client.
 #[derive(Debug, Default)]
 pub struct Outbox {
     window: Window,
     control: VecDeque<Control>,
     data: VecDeque<Datum>,
     follows: Vec<Follow>,
-    /// The last event without a channel that was queued.
+    /// The position of the last queued event without a channel.
     loose: Position,
-    /// Ends of intervals whose bars a replay has still to bring.
+    /// `bar_end` messages of intervals with bars that a replay has still to send.
     ends: Vec<(Interval, Bytes)>,
     conflating: bool,
     conflated: u64,
     evict: Option<Evict>,
-    /// The close frame: goes last, and nothing is accepted after it.
+    /// The close frame: it goes last, and nothing is accepted after it.
     last: Option<Bytes>,
     finished: bool,
 }
 
 impl Outbox {
-    /// An empty one.
+    /// An empty outbox.
     pub fn new(window: Window) -> Self {
         Self {
             window,
@@ -48,8 +47,8 @@ impl Outbox {
         }
     }
 
-    /// Follows `channel`; the next live message is the one after `last`. Where it is followed already, only the options change
-    /// and `false` comes back: nothing is sent twice on one connection.
+    /// Subscribes to `channel`; the next live message is the one after `last`. If it is subscribed already, only the options change and
+    /// `false` is returned: nothing is sent twice on one connection.
     pub fn follow(&mut self, channel: Channel, last: u64, options: Options) -> bool {
         if let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) {
             follow.options = options;
@@ -73,7 +72,7 @@ impl Outbox {
         true
     }
 
-    /// No longer follows `channel`, and forgets what waits of it. Whether it was followed.
+    /// Unsubscribes from `channel` and drops its waiting data messages. Returns whether it was subscribed.
     pub fn unfollow(&mut self, channel: Channel) -> bool {
         let before = self.follows.len();
         self.follows.retain(|follow| follow.channel != channel);
@@ -81,18 +80,18 @@ impl Outbox {
         self.follows.len() < before
     }
 
-    /// What is followed, with the last seq queued for each.
+    /// The subscribed channels, with the last seq queued for each.
     pub fn positions(&self) -> impl Iterator<Item = (Channel, u64)> + '_ {
         self.follows.iter().map(|follow| (follow.channel, follow.last))
     }
 
-    /// Whether `channel` is followed.
+    /// Whether `channel` is subscribed.
     pub fn follows_channel(&self, channel: Channel) -> bool {
         self.follows.iter().any(|follow| follow.channel == channel)
     }
 
-    /// The last seq of `channel` that reaches the client before what is said now: what waits in the data lane, for its rate or in
-    /// a replay comes after it. `None` where the channel is not followed.
+    /// The last seq of `channel` that is sent before an answer queued now: messages in the data lane, waiting for the rate limit or in a
+    /// replay are sent after it. `None` if the channel is not subscribed.
     pub fn told_before_an_answer(&self, channel: Channel) -> Option<u64> {
         let follow = self.follows.iter().find(|follow| follow.channel == channel)?;
         Some(
@@ -102,17 +101,17 @@ impl Outbox {
         )
     }
 
-    /// How many channels are followed.
+    /// The number of subscribed channels.
     pub fn follows(&self) -> usize {
         self.follows.len()
     }
 
-    /// An answer, an error, a notice: goes before data, never dropped.
+    /// Queues an answer, an error or a notice in the control lane.
     pub fn say(&mut self, frame: &Bytes, now: Duration) {
         self.push_control(Out::Frame(frame.clone()), now);
     }
 
-    /// A durable message of a channel. Ticks wait in the data lane, all else in the control lane.
+    /// Queues a durable message of a channel: ticks in the data lane, everything else in the control lane.
     pub fn offer(&mut self, channel: Channel, seq: u64, frame: &Bytes, now: Duration) -> Offered {
         let followed = self.follows.iter_mut().find(|follow| follow.channel == channel);
         let Some(follow) = followed.filter(|_| !self.finished) else {
@@ -144,7 +143,7 @@ impl Outbox {
         Offered::Queued
     }
 
-    /// A bar still forming: the newest takes the place of any before it.
+    /// Queues a forming bar, which replaces an older one of its channel.
     pub fn offer_partial(&mut self, channel: Channel, base: u64, frame: &Bytes, now: Duration) -> Offered {
         let Some(follow) = self.follows.iter().find(|follow| follow.channel == channel) else {
             return Offered::NotFollowed;
@@ -159,7 +158,7 @@ impl Outbox {
         Offered::Queued
     }
 
-    /// The end of an interval, told to all who follow bars of it; once each, and behind the bars.
+    /// Queues a `bar_end` if the client subscribes to bars of the interval: once each, and after the bars.
     pub fn offer_loose(&mut self, interval: Interval, position: Position, frame: &Bytes, now: Duration) -> Offered {
         let topic = Topic::Bars(interval);
         if !self.follows.iter().any(|follow| follow.channel.topic == topic) {
@@ -174,7 +173,7 @@ impl Outbox {
         Offered::Queued
     }
 
-    /// Releases the ends of intervals whose bars no replay is pending for.
+    /// Queues the `bar_end`s of intervals without a pending replay.
     fn release_ends(&mut self, now: Duration) {
         for (interval, frame) in std::mem::take(&mut self.ends) {
             let topic = Topic::Bars(interval);
@@ -192,8 +191,8 @@ impl Outbox {
         }
     }
 
-    /// Counts what this client misses of the ticks `first..=last` as sent, where nothing stands between them and the socket:
-    /// the caller writes them at once.
+    /// Marks the ticks in `first..=last` that this client has not received as sent, if nothing is queued before them: the caller writes
+    /// them to the socket at once.
     pub fn mark_passed(&mut self, channel: Channel, first: u64, last: u64) -> Passed {
         let Some(follow) = self.follows.iter_mut().find(|follow| follow.channel == channel) else {
             return Passed::Nothing;
@@ -281,14 +280,14 @@ impl Outbox {
         self.control.push_back(Control { since: now, out });
     }
 
-    /// Restarts the ages of waiting messages: this process did not run.
+    /// Restarts the ages of waiting messages, because the process did not run.
     pub fn extend_deadlines(&mut self, now: Duration) {
         for control in &mut self.control {
             control.since = now;
         }
     }
 
-    /// Takes what is to be sent now into `outs`, control first, until `budget` bytes are there.
+    /// Takes messages to send into `outs`, control lane first, until `budget` bytes are reached.
     pub fn take(&mut self, budget: usize, now: Duration, outs: &mut Vec<Out>) {
         let mut bytes = 0_usize;
         self.release_ends(now);
@@ -317,7 +316,7 @@ impl Outbox {
         }
     }
 
-    /// Sends `frame` after all that waits, and accepts nothing more.
+    /// Sends `frame` after all waiting messages, and accepts no more.
     pub fn finish(&mut self, frame: &Bytes) {
         if !self.finished {
             self.finished = true;
@@ -325,7 +324,7 @@ impl Outbox {
         }
     }
 
-    /// Releases messages whose rate permits it.
+    /// Queues messages whose rate limit has passed.
     fn release_parked(&mut self, now: Duration) {
         for follow in &mut self.follows {
             let Some(spacing) = follow.options.spacing.filter(|_| follow.due <= now) else {
@@ -338,13 +337,13 @@ impl Outbox {
         }
     }
 
-    /// When the next message that waits for its rate is due.
+    /// When the next message that waits for its rate limit is due.
     pub fn next_deadline(&self) -> Option<Duration> {
         let parked = self.follows.iter().filter(|follow| follow.parked.is_some());
         parked.map(|follow| follow.due).min()
     }
 
-    /// Whether this client must be closed.
+    /// Whether this client must be closed, and why.
     pub fn overdue(&self, now: Duration) -> Option<Evict> {
         let oldest = self.control.front().map(|control| now.saturating_sub(control.since));
         self.evict
@@ -356,7 +355,7 @@ impl Outbox {
         self.control.is_empty() && self.data.is_empty()
     }
 
-    /// Gives back the memory of lanes that stand empty: most clients wait for nothing most of the time.
+    /// Frees the memory of empty lanes: most clients have nothing queued most of the time.
     pub fn shrink(&mut self) {
         if self.control.is_empty() {
             self.control = VecDeque::new();
@@ -367,17 +366,17 @@ impl Outbox {
         self.follows.shrink_to_fit();
     }
 
-    /// Whether the client is told to be slow.
+    /// Whether the client was notified that it is slow.
     pub const fn conflating(&self) -> bool {
         self.conflating
     }
 
-    /// Free places in the control lane: a replay brings no more than this.
+    /// Free places in the control lane, the limit of a replay's next part.
     pub fn room(&self) -> usize {
         self.window.control.saturating_sub(self.control.len())
     }
 
-    /// Forgets all that waits and all that is followed: the connection ends.
+    /// Drops all messages and subscriptions: the connection ends.
     pub fn clear(&mut self) {
         *self = Self::new(self.window);
     }

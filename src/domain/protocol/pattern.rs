@@ -1,10 +1,10 @@
-//! A known pattern for those who write clients: ticks and one-minute bars of `TEST/USD`, the same forever, with a missing bar and
-//! a revised one in every ten minutes. A function of time: nothing of it is stored, and any stretch can be computed again.
+//! A known pattern for authors of clients: ticks and one-minute bars of `TEST/USD`, repeating forever, with a missing bar and a revised one
+//! in every ten minutes. A function of time: nothing is stored, and any part can be computed again.
 //!
 //! ```text
 //!  minute        0     1     2     3     4     5     6     7     8     9
 //!  ticks         60    60    60    60    none  60    60    60    60    60      one a second: 100 + 0.1 × minute + 0.001 × second
-//!  bar           ●     ●     ●     ●     –     ●     ●     ●     ●     ●       told when its minute ends
+//!  bar           ●     ●     ●     ●     –     ●     ●     ●     ●     ●       published when its minute ends
 //!  revision                                                └──────► at 8:30, with a higher high
 //! ```
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// When the pattern began: 2025-01-01T00:00:00Z.
 const BEGAN: i64 = 1_735_689_600;
-/// Seconds after which it comes again.
+/// The length of a cycle in seconds.
 const CYCLE: u64 = 600;
 const MINUTE: u64 = 60;
 /// The minute of each cycle without ticks.
@@ -24,7 +24,7 @@ const SILENT: u64 = 4;
 const TICKS: u64 = 540;
 /// The minute whose bar is revised.
 const REVISED: u64 = 6;
-/// When, in each cycle, which minute's bar is told; the one told 30 seconds later is the revision.
+/// When each minute's bar is published, in seconds of the cycle; the second entry for one minute is its revision.
 const TOLD: [(u64, u64); 10] = [
     (60, 0),
     (120, 1),
@@ -43,7 +43,7 @@ pub fn symbol() -> Option<Symbol> {
     "TEST/USD".parse().ok()
 }
 
-/// The two channels that carry it.
+/// The two channels of the pattern.
 pub fn channels() -> Vec<Channel> {
     symbol()
         .map(|symbol| [Channel::ticks(symbol), Channel::bars(Interval::M1, symbol)])
@@ -52,12 +52,12 @@ pub fn channels() -> Vec<Channel> {
         .collect()
 }
 
-/// Whether a channel carries it.
+/// Whether a channel belongs to the pattern.
 pub fn carries(channel: Channel) -> bool {
     channels().contains(&channel)
 }
 
-/// Where a channel of it ends by now. A restart changes nothing in it, so its epoch is always the same.
+/// The head of one of its channels at `now`. Restarts do not affect it, so its epoch is always the same.
 pub fn head(channel: Channel, now: Timestamp) -> Option<Head> {
     let epoch: Epoch = "test".parse().ok()?;
     let (cycles, second) = cycle_and_second(now)?;
@@ -74,7 +74,7 @@ pub fn head(channel: Channel, now: Timestamp) -> Option<Head> {
     carries(channel).then_some(Head { epoch, seq })
 }
 
-/// One message of a channel of it.
+/// One message of one of its channels.
 pub fn message(channel: Channel, seq: u64) -> Option<Sequenced> {
     let nth = seq.checked_sub(1)?;
     let ticks = *channels().first()?;
@@ -106,7 +106,7 @@ pub fn message(channel: Channel, seq: u64) -> Option<Sequenced> {
     })
 }
 
-/// All that happens in (`after`, `until`], in order: bars and the end of their interval before the ticks of what follows.
+/// All events in (`after`, `until`], in order: bars and `bar_end` before the ticks at the same instant.
 pub fn between(after: Timestamp, until: Timestamp) -> Vec<Sequenced> {
     let mut all = Vec::new();
     for channel in channels() {
@@ -128,7 +128,7 @@ pub fn between(after: Timestamp, until: Timestamp) -> Vec<Sequenced> {
     all
 }
 
-/// The bar that is forming, with the last number before it; nothing in the silent minute.
+/// The forming bar, with the last seq before it; `None` in the silent minute.
 pub fn forming(now: Timestamp) -> Option<(Bar, u64)> {
     let bars = *channels().last()?;
     let (_, second) = cycle_and_second(now)?;
@@ -151,7 +151,7 @@ fn seconds_since_start(now: Timestamp) -> u64 {
     now.since(instant_of(0)).as_secs()
 }
 
-/// The cycle and the second in it; nothing before the pattern began.
+/// The cycle, and the second in it; `None` before the pattern began.
 fn cycle_and_second(now: Timestamp) -> Option<(u64, u64)> {
     let seconds = (now >= instant_of(0)).then(|| seconds_since_start(now))?;
     Some((seconds / CYCLE, seconds % CYCLE))
@@ -161,7 +161,7 @@ fn instant_of(second: u64) -> Timestamp {
     Timestamp::from_secs(BEGAN) + Duration::from_secs(second)
 }
 
-/// The price in a second of a cycle.
+/// The price at a second of a cycle.
 fn price_at(second: u64) -> Price {
     let micros = 100_000_000 + second / MINUTE * 100_000 + second % MINUTE * 1_000;
     Price::from_micros(i64::try_from(micros).unwrap_or(0))
@@ -188,7 +188,7 @@ fn tick_at(channel: Channel, symbol: Symbol, seq: u64, second: u64) -> Sequenced
     }
 }
 
-/// The bar that opens in a second, up to its `last` second.
+/// The bar that opens at second `opens`, with the ticks up to its second `last`.
 fn bar_of_minute(symbol: Symbol, opens: u64, last: u64, state: BarState) -> Bar {
     let first = price_at(opens % CYCLE);
     let close = price_at(opens % CYCLE + last);
@@ -219,7 +219,7 @@ fn bar_of_minute(symbol: Symbol, opens: u64, last: u64, state: BarState) -> Bar 
     }
 }
 
-/// The end of the minute before this one.
+/// The `bar_end` of the minute before this one.
 fn bar_end(minute: u64) -> Option<Sequenced> {
     let symbol = symbol()?;
     let before = minute.checked_sub(1)?;
@@ -246,7 +246,7 @@ fn bar_end(minute: u64) -> Option<Sequenced> {
 mod tests {
     use super::*;
 
-    /// A second of some cycle.
+    /// A second of an arbitrary cycle.
     fn second(second: u64) -> Timestamp {
         instant_of(CYCLE * 7 + second)
     }

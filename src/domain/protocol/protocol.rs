@@ -1,23 +1,23 @@
-//! The one table of error codes and close codes that WebSocket clients meet. Documents are made from it and compared with it.
+//! The table of error codes and close codes for WebSocket clients. Documents are generated from it and checked against it.
 
-/// What can be wrong with a client's message, answered with an error and no close.
+/// An error in a client's request, answered with an error and no close.
 #[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Problem {
-    /// Not JSON, or not an object.
+    /// The message is not JSON, or not an object.
     BadJson,
-    /// JSON, but a field is missing or of the wrong kind.
+    /// A field is missing or of the wrong kind.
     BadMessage,
-    /// No such action.
+    /// The action is unknown.
     UnknownAction,
-    /// A token is needed first.
+    /// A token is required first.
     Unauthenticated,
     /// The token is not valid.
     AuthFailed,
-    /// No such channel.
+    /// The channel does not exist.
     UnknownChannel,
-    /// A symbol that is not served.
+    /// The symbol is not served.
     UnknownSymbol,
     /// Too many messages.
     RateLimited,
@@ -25,21 +25,21 @@ pub enum Problem {
     ChannelLimit,
     /// Too many connections.
     ConnectionLimit,
-    /// A message above the size limit.
+    /// A message larger than the limit.
     MessageTooLarge,
-    /// More to replay than the limit.
+    /// The replay is larger than the limit.
     ReplayTooLarge,
-    /// The position is older than what is kept.
+    /// The position is older than the stored messages.
     PositionExpired,
     /// The service cannot answer yet.
     NotReady,
 }
 
 impl Problem {
-    /// Every problem, by code.
+    /// All problems, by code.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// Its number on the wire.
+    /// Its code on the wire.
     pub const fn code(self) -> u16 {
         match self {
             Self::BadJson => 1001,
@@ -75,30 +75,30 @@ impl Problem {
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Close {
-    /// The client asked for it.
+    /// The client requested it.
     Normal,
-    /// The service stops.
+    /// The service is stopping.
     GoingAway,
     /// A violation of RFC 6455.
     #[strum(serialize = "protocol_violation")]
     Protocol,
-    /// A kind of message that is not understood.
+    /// A kind of message that is not supported.
     #[strum(serialize = "unsupported_data")]
     Unsupported,
-    /// Text that is not UTF-8.
+    /// A text that is not UTF-8.
     BadText,
-    /// A message above the size limit.
+    /// A message larger than the limit.
     #[strum(serialize = "message_too_large")]
     TooLarge,
-    /// Our mistake.
+    /// A fault of the service.
     Internal,
-    /// The service restarts.
+    /// The service is restarting.
     Restarting,
-    /// Come again later.
+    /// The service is busy; the client may retry later.
     TryLater,
     /// The service is not ready.
     NotReady,
-    /// Nothing was subscribed.
+    /// The client subscribed to nothing.
     Idle,
     /// The client reads too slowly.
     SlowConsumer,
@@ -115,10 +115,10 @@ pub enum Close {
 }
 
 impl Close {
-    /// Every close, by code.
+    /// All closes, by code.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// Its number on the wire.
+    /// Its code on the wire.
     pub const fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
@@ -160,7 +160,7 @@ impl Close {
         }
     }
 
-    /// Whether the client may come back as it is.
+    /// Whether the client may reconnect unchanged.
     pub const fn invites(self) -> bool {
         !matches!(
             self,

@@ -1,27 +1,27 @@
-//! Where a client's replay of a channel begins: which messages it has, and whether all later ones can be replayed.
+//! Decides where the replay of a channel begins: which messages the client has, and whether all later ones can be replayed.
 //!
-//! Messages are in memory, in the ledger, and those of bars and quality in the store. Memory and ledger are read at once
-//! ([`HeldLog`]). The store is queried beforehand, for what [`ReplayQuestion::span_wanted`] names.
+//! Messages are in memory and in the ledger, and those of bars and quality also in the store. Memory and ledger are read during the
+//! decision ([`HeldLog`]). The store is queried beforehand, for the range that [`ReplayQuestion::span_wanted`] names.
 
 use crate::domain::model::{Epoch, Head, Timestamp};
 use crate::domain::protocol::Since;
 use crate::limits;
 
-/// What memory and ledger hold of one channel's log.
+/// The parts of a channel's log in memory and in the ledger.
 pub trait HeldLog {
     /// The lowest seq in memory.
     fn first_in_memory(&self) -> Option<u64>;
 
-    /// The lowest seq in the ledger; a look into a file.
+    /// The lowest seq in the ledger; reads a file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     fn first_in_ledger(&mut self) -> Result<Option<u64>, Unreadable>;
 
-    /// When an event was told, if the ledger has it; a look into a file.
+    /// When an event was published, if the ledger has it; reads a file.
     fn told_at(&mut self, seq: u64) -> Option<Timestamp>;
 
-    /// Since when the ledger has all that was told; nothing where that is not known.
+    /// Since when the ledger has every published event; `None` if unknown.
     fn complete_since(&mut self) -> Option<Timestamp>;
 }
 
@@ -29,49 +29,49 @@ pub trait HeldLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// A stretch of a log that the store may keep: the numbers `[from, to]`, and where they stand to an instant.
+/// A range of a log to query from the store: the seqs `[from, to]`, and their relation to an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanWanted {
-    /// The first number.
+    /// The first seq.
     pub from: u64,
-    /// The last one.
+    /// The last seq.
     pub to: u64,
-    /// The last number before this instant is wanted as well.
+    /// Also return the last seq before this instant.
     pub before: Option<Timestamp>,
 }
 
-/// What the store keeps of a stretch.
+/// The store's part of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSpan {
-    /// Where the run without a hole begins that ends with the stretch's last number; nothing when that number is not there.
+    /// The first seq of the run without a hole that ends with the range's last seq; `None` when that seq is not in the store.
     pub first: Option<u64>,
-    /// The last number that was told before the instant that was asked for.
+    /// The last seq that was published before the instant in question.
     pub before: Option<u64>,
 }
 
-/// The answer to "where do I begin".
+/// Where a replay begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayStart {
     /// The last seq that is not replayed.
     pub after: u64,
-    /// `None` when nothing was asked; else whether all was found, or why not.
+    /// `None` if the client did not ask for earlier messages; else whether all of them can be replayed, or why not.
     pub recovered: Option<Result<(), &'static str>>,
 }
 
-/// What a client asks of a channel, and how far the channel goes.
+/// A client's request for a channel, and the channel's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayQuestion {
-    /// Where the client says that it begins.
+    /// Where the client asks to begin.
     pub since: Since,
     /// Where the channel ends; `None` before its first message.
     pub head: Option<Head>,
-    /// The instant that `since` names; that of the session for `session_start`, if there is one.
+    /// The instant that `since` names; for `session_start` the open of the session, if there is one.
     pub instant: Option<Timestamp>,
 }
 
 impl ReplayQuestion {
-    /// What the store must be asked: where memory and ledger do not reach back far enough. Whoever begins with what comes
-    /// next, or missed no more than memory holds, costs no look into a file.
+    /// The range to query from the store, if memory and ledger do not reach back far enough. No file is read for a client that begins with
+    /// the next message, or that missed no more than memory holds.
     pub fn span_wanted(&self, log: &mut impl HeldLog) -> Option<SpanWanted> {
         if self.since == Since::Now {
             return None;
@@ -102,7 +102,7 @@ impl ReplayQuestion {
         (wanted < own && from <= to).then_some(SpanWanted { from, to, before })
     }
 
-    /// Where the client begins, after the store was asked what was wanted of it.
+    /// Decides where the replay begins, given the store's answer to [`ReplayQuestion::span_wanted`].
     pub fn find_start(&self, log: &mut impl HeldLog, stored: LogSpan) -> ReplayStart {
         let last = self.head.map_or(0, |head| head.seq);
         let found = match self.since {
@@ -134,8 +134,8 @@ impl ReplayQuestion {
 }
 
 /// The last seq that is not replayed to a client that has everything up to `seq` of `epoch`, in a channel that ends at `head`.
-/// `first_at_hand` finds the lowest seq that can be brought, at least as far back as the seq it is given where that is at hand;
-/// it is asked only when something is to be brought.
+/// `first_at_hand` returns the lowest seq that can be replayed, at least as far back as its argument where possible; it is called only when
+/// something is to be replayed.
 ///
 /// # Errors
 /// Why nothing is replayed. A replay is never partial.
@@ -161,7 +161,7 @@ pub fn after_position(
     Ok(seq)
 }
 
-/// The lowest seq that memory or ledger can bring; the ledger is asked only when memory does not go on after `seq`.
+/// The lowest seq that memory or ledger can replay; the ledger is read only when memory does not continue after `seq`.
 fn first_at_hand(log: &mut impl HeldLog, seq: u64, last: u64) -> u64 {
     let in_memory = log.first_in_memory();
     match in_memory.filter(|first| *first <= seq.saturating_add(1)) {
@@ -170,7 +170,7 @@ fn first_at_hand(log: &mut impl HeldLog, seq: u64, last: u64) -> u64 {
     }
 }
 
-/// The lowest seq that memory or ledger can bring; the one after the last when there is none.
+/// The lowest seq that memory or ledger can replay; the one after the last if there is none.
 fn own_first(log: &mut impl HeldLog, last: u64) -> u64 {
     let in_memory = log.first_in_memory();
     let in_ledger = log.first_in_ledger().unwrap_or_default();
@@ -178,7 +178,7 @@ fn own_first(log: &mut impl HeldLog, last: u64) -> u64 {
     first.unwrap_or_else(|| last.saturating_add(1))
 }
 
-/// Whether all that was told of a channel at or after an instant lies in the ledger, of which `own` is the first.
+/// Whether the ledger has every event of a channel that was published at or after an instant; `own` is its first.
 fn reaches_back(log: &mut impl HeldLog, own: u64, at: Timestamp) -> bool {
     own <= 1
         || log.complete_since().is_some_and(|since| since <= at)
@@ -249,7 +249,7 @@ mod tests {
         );
     }
 
-    /// A log whose events were told a second apart, the first of all at second 1: memory holds the last few, the ledger more.
+    /// A log whose events were published a second apart, the first at second 1: memory has the last few, the ledger more.
     #[derive(Default)]
     struct MemoryLog {
         memory: Option<u64>,
@@ -257,7 +257,7 @@ mod tests {
         last: u64,
         unreadable: bool,
         since: Option<u64>,
-        /// How often a file was looked into.
+        /// How often a file was read.
         looks: u32,
     }
 
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// 100 events, of which the ledger has those from 41 and memory those from 91.
+    /// A log of 100 events, of which the ledger has those from 41 and memory those from 91.
     fn memory_log() -> MemoryLog {
         MemoryLog {
             memory: Some(91),
@@ -325,7 +325,7 @@ mod tests {
         asks(Since::Time(Moment::Instant(second(at))))
     }
 
-    /// What the store says of a log of which it has everything from `first` on.
+    /// The store's answer for a log that it has from `first` on.
     fn stored(first: u64, before: Option<u64>) -> LogSpan {
         LogSpan {
             first: Some(first),

@@ -1,4 +1,4 @@
-//! Parses clients' messages: JSON text in, a request or a problem out. Never panics, whatever the text.
+//! Parses clients' messages: JSON text in, a request or a problem out. Never panics.
 
 use crate::domain::model::{Channel, ChannelError, Epoch, Moment, Symbol, Topic};
 use crate::domain::protocol::{Options, Problem};
@@ -7,64 +7,64 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// The old service's heartbeat.
     Heartbeat,
     /// A ping in JSON.
     Ping {
-        /// Echoed.
+        /// Echoed in the answer.
         id: Option<Value>,
     },
     /// A token.
     Auth {
-        /// Echoed.
+        /// Echoed in the answer.
         id: Option<Value>,
-        /// The secret.
+        /// The token's secret.
         token: String,
     },
-    /// Follow channels.
+    /// Subscribe to channels.
     Subscribe(SubscribeRequest),
-    /// Follow them no longer.
+    /// Unsubscribe from channels.
     Unsubscribe {
-        /// Echoed.
+        /// Echoed in the answer.
         id: Option<Value>,
-        /// Which.
+        /// The channels.
         channels: Vec<Wanted>,
     },
 }
 
-/// A request to follow channels.
+/// A request to subscribe to channels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubscribeRequest {
-    /// Echoed.
+    /// Echoed in the answer.
     pub id: Option<Value>,
-    /// Which, each with where to begin.
+    /// The channels, each with where to begin.
     pub channels: Vec<(Wanted, Since)>,
-    /// Where to begin with single channels: these may be among those that a wildcard stands for.
+    /// Where to begin with single channels, which may be among those of a wildcard.
     pub places: Vec<(Channel, Since)>,
-    /// How.
+    /// The options of the subscriptions.
     pub options: Options,
-    /// Whether a snapshot comes first.
+    /// Whether to send a snapshot first.
     pub snapshot: bool,
 }
 
-/// A channel, or the same topic for every symbol.
+/// A channel, or a topic for every symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// One channel.
     One(Channel),
-    /// `ticks:*`.
+    /// A topic for every symbol, such as `ticks:*`.
     Every(Topic),
     /// The service's status.
     Status,
 }
 
-/// Where to begin.
+/// Where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Since {
-    /// With what comes next.
+    /// With the next message.
     #[default]
     Now,
     /// After this position.
@@ -74,26 +74,26 @@ pub enum Since {
         /// The last seq that it has.
         seq: u64,
     },
-    /// With the first message at or after this instant; a local time is one of the channel's market.
+    /// With the first message at or after this instant; a local time is in the zone of the channel's market.
     Time(Moment),
-    /// With the last so many messages.
+    /// With this number of latest messages.
     Last(u64),
     /// With the first message of the current session.
     SessionStart,
 }
 
-/// Why a request was not understood.
+/// Why a request was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRefusal {
-    /// The id it came with, to be echoed.
+    /// The request's id, to be echoed.
     pub id: Option<Value>,
-    /// What is wrong.
+    /// The kind of problem.
     pub problem: Problem,
-    /// The same for a person.
+    /// The problem as a sentence for people.
     pub message: String,
 }
 
-/// The wire's spelling of the options.
+/// The options as they are sent on the wire.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireOptions {
@@ -103,10 +103,10 @@ struct WireOptions {
     on_slow: Option<String>,
 }
 
-/// Reads one message of a client.
+/// Parses one message of a client.
 ///
 /// # Errors
-/// [`RequestRefusal`] when it is no JSON object, no known action, or a field of it is wrong.
+/// [`RequestRefusal`] when it is not a JSON object, has no known action, or a field is wrong.
 pub fn parse(text: &str) -> Result<Request, RequestRefusal> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| refuse(None, Problem::BadJson, &format!("the message is not JSON: {error}")))?;
@@ -304,7 +304,7 @@ fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wa
         .collect()
 }
 
-/// Reads one name: `ticks:USD/COP`, `bars.5m:*`, `status`.
+/// Parses a channel name: `ticks:USD/COP`, `bars.5m:*`, `status`.
 ///
 /// # Errors
 /// A sentence when there is no such channel.

@@ -1,20 +1,20 @@
-//! What an operator may have the service do, who asks for it and why. Each request is an entry of the journal, whatever comes of it.
+//! Operators' actions, with who requests them and why. Each request becomes a journal entry, whatever its outcome.
 
 use crate::domain::model::{ServiceEvent, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::vendor::KeySlot;
 use crate::limits;
 
-/// What is to be done.
+/// An action that an operator may request.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorAction {
-    /// Start an actor of the supervision tree anew. Its restart budget is not touched.
+    /// Restart an actor of the supervision tree. Does not count against its restart budget.
     RestartActor {
         /// Its name in the tree, as on `/status`.
         actor: String,
     },
-    /// Ask the vendor for the bars of `[from, to)` that nobody has.
+    /// Request the missing bars of `[from, to)` from the vendor.
     Backfill {
         /// The pair.
         symbol: Symbol,
@@ -27,35 +27,35 @@ pub enum OperatorAction {
     OverrideGate {
         /// The pair.
         symbol: Symbol,
-        /// When the gate decides again.
+        /// When the override ends.
         until: Timestamp,
     },
-    /// Use a key no more today, as if the vendor had refused it.
+    /// Withdraw a key, until it is revived or the process restarts.
     RetireKey {
         /// The key.
         slot: KeySlot,
     },
-    /// Use a key again that was refused or retired.
+    /// Use a key again that the vendor refused or an operator withdrew.
     ReviveKey {
         /// The key.
         slot: KeySlot,
     },
-    /// Close the connection of one client; it may come back.
+    /// Close the connection of one client; it may reconnect.
     CloseClient {
-        /// Its number.
+        /// The number of the client.
         client: u64,
     },
-    /// Stop in order, as after SIGTERM: clients are told to come back.
+    /// Shut down gracefully, as after SIGTERM: clients are told to reconnect.
     Drain,
 }
 
 impl OperatorAction {
-    /// Its name on every wire and in the journal.
+    /// Its name in every protocol and in the journal.
     pub fn name(&self) -> &'static str {
         self.into()
     }
 
-    /// The pair that it concerns, if it concerns one.
+    /// The pair that it concerns, if any.
     pub const fn symbol(&self) -> Option<Symbol> {
         match self {
             Self::Backfill { symbol, .. } | Self::OverrideGate { symbol, .. } => Some(*symbol),
@@ -67,7 +67,7 @@ impl OperatorAction {
         }
     }
 
-    /// What is done, as a clause: `the actor feed is restarted`.
+    /// A clause that says what is done: `the actor feed is restarted`.
     pub fn clause(&self) -> String {
         match self {
             Self::RestartActor { actor } => format!("the actor {actor} is restarted"),
@@ -84,10 +84,10 @@ impl OperatorAction {
         }
     }
 
-    /// Whether it may be done at all, whatever the service's state.
+    /// Checks whether the action is allowed, whatever the service's state.
     ///
     /// # Errors
-    /// [`ActionRefused`] when its stretch or its end is not what is allowed.
+    /// [`ActionRefused`] when its range or its end is not allowed.
     pub fn check(&self, now: Timestamp) -> Result<(), ActionRefused> {
         match self {
             Self::Backfill { from, to, .. } if to <= from => Err(ActionRefused::Backwards { from: *from, to: *to }),
@@ -102,19 +102,19 @@ impl OperatorAction {
     }
 }
 
-/// An action with who asks for it and why.
+/// An action, with who requests it and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRequest {
-    /// What is to be done.
+    /// The action.
     pub action: OperatorAction,
-    /// The name of the token that was shown.
+    /// The name of the token that was used.
     pub by: String,
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub reason: String,
 }
 
 impl ActionRequest {
-    /// What the journal tells of it.
+    /// The journal entry of the request.
     pub fn entry(&self, outcome: &Result<(), ActionRefused>, now: Timestamp) -> ServiceEvent {
         let Self { action, by, reason } = self;
         let message = match outcome {
@@ -133,67 +133,67 @@ impl ActionRequest {
     }
 }
 
-/// Why an action is not run. Nothing is done then.
+/// Why an action is refused. Nothing was done then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ActionRefused {
     /// No such actor.
     #[error("there is no actor {given}; there are {known}")]
     NoSuchActor {
-        /// As it was given.
+        /// The name in the request.
         given: String,
-        /// Those of the tree.
+        /// The actors of the tree.
         known: String,
     },
     /// No such key.
     #[error("there is no key {given}; there are {known}")]
     NoSuchKey {
-        /// As it was given.
+        /// The key in the request.
         given: KeySlot,
-        /// Those of the settings.
+        /// The keys of the settings.
         known: String,
     },
     /// No such client.
     #[error("there is no client c-{0:x} now; GET /admin/clients lists those that are connected")]
     NoSuchClient(u64),
-    /// The key is usable as it is.
+    /// The key was neither refused nor withdrawn.
     #[error("the key {0} is neither refused nor retired: there is nothing to revive")]
     NothingToRevive(KeySlot),
-    /// The stretch ends before it begins.
+    /// The range ends before it begins.
     #[error("to {to} is not after from {from}")]
     Backwards {
-        /// As it was given.
+        /// The start of the range.
         from: Timestamp,
-        /// As it was given.
+        /// The end of the range.
         to: Timestamp,
     },
-    /// The stretch lies ahead.
+    /// The range lies in the future.
     #[error("from {from} lies ahead: only bars of the past can be asked for")]
     Ahead {
-        /// As it was given.
+        /// The start of the range.
         from: Timestamp,
     },
-    /// The stretch is too long.
+    /// The range is too long.
     #[error("the stretch is longer than {} days: ask for a part of it, or use candela backfill", limits::ACTION_BACKFILL.as_secs() / 86_400)]
     TooLong,
-    /// The override would be over already.
+    /// The override would have ended already.
     #[error("until {until} has passed already")]
     OverBefore {
-        /// As it was given.
+        /// The end of the override.
         until: Timestamp,
     },
     /// The override would last too long.
     #[error("until {until} is more than {} hours ahead: an override ends within a day", limits::GATE_OVERRIDE.as_secs() / 3_600)]
     TooFar {
-        /// As it was given.
+        /// The end of the override.
         until: Timestamp,
     },
-    /// The part that would do it does not answer.
+    /// The actor that would run the action does not answer.
     #[error("{0} does not answer now: try again")]
     Busy(&'static str),
 }
 
 impl ActionRefused {
-    /// Whether what was named does not exist.
+    /// Whether the actor, key or client does not exist.
     pub const fn is_unknown(&self) -> bool {
         matches!(
             self,

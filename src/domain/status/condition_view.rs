@@ -1,17 +1,17 @@
-//! A condition as `/status` shows it, and as a leader tells its edges.
+//! A condition as `/status` shows it, and as a leader sends it to its edges.
 
 use crate::domain::model::{Symbol, ZonedInstant};
 use crate::domain::status::{Condition, ConditionKind};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// One condition. Its kind is a text: an edge shows the conditions of a leader of a later version as well.
+/// One condition. Its kind is a text, because an edge may show the conditions of a leader of a later version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionView {
     /// The name of a [`ConditionKind`].
     #[serde(rename = "type")]
     pub kind: Cow<'static, str>,
-    /// The pair that it concerns; `None`: the service as a whole.
+    /// The pair that it concerns; `None` for the service as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<Symbol>,
     /// Whether it holds now.
@@ -20,16 +20,16 @@ pub struct ConditionView {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
-    /// Since when the status is what it is.
+    /// Since when it holds or is cleared.
     pub since: ZonedInstant,
     /// What would clear it.
     pub clears_when: Cow<'static, str>,
-    /// Where to read what to do about it.
+    /// The page that says what to do about it.
     pub runbook: String,
 }
 
 impl ConditionView {
-    /// The condition as it is read in `zone`.
+    /// The condition, with its instant in `zone`.
     pub fn new(condition: &Condition, zone: chrono_tz::Tz) -> Self {
         Self {
             kind: condition.kind.name().into(),
@@ -43,7 +43,7 @@ impl ConditionView {
         }
     }
 
-    /// Whether it is of that kind, and whether it holds or not.
+    /// Whether it is of this kind; it need not hold.
     pub fn is(&self, kind: ConditionKind) -> bool {
         self.kind == kind.name()
     }

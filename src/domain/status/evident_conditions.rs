@@ -1,5 +1,5 @@
-//! Conditions that follow from evidence alone, as long as the evidence shows them. Health holds them, so that they are told even when
-//! the part that decides is the one that hangs.
+//! Conditions that follow from evidence alone, and hold as long as the evidence shows them. Health holds them, so that they are reported
+//! even when Root hangs.
 
 use crate::domain::model::{Symbol, Timestamp};
 use crate::domain::pipeline::{AcceptanceView, LagReading};
@@ -7,39 +7,39 @@ use crate::domain::status::{Condition, ConditionKind, Conditions, Evidence};
 use crate::limits;
 use std::collections::BTreeMap;
 
-/// One pair's evidence, and what its conditions tell beside it.
+/// One pair's evidence, with details for its conditions.
 #[derive(Debug, Clone)]
 pub struct PairEvidence {
     /// The pair.
     pub symbol: Symbol,
-    /// What safety is judged by.
+    /// The evidence for the safety assessment.
     pub evidence: Evidence,
-    /// What became of its prices.
+    /// The judgement of its prices.
     pub prices: Option<AcceptanceView>,
-    /// Polling was tried and brought nothing: what the vendor said.
+    /// The vendor's text, if polling was tried and returned nothing.
     pub poll_error: Option<String>,
 }
 
-/// Everything that is judged at one look.
+/// All evidence of one look.
 #[derive(Debug, Clone, Default)]
 pub struct AllEvidence {
-    /// Each pair's.
+    /// The evidence of each pair.
     pub pairs: Vec<PairEvidence>,
-    /// How far our clock is off, as [`clock_skew_us`] has it.
+    /// How far our clock is off, in microseconds ([`clock_skew_us`]).
     pub skew_us: Option<i64>,
-    /// The parts on the way from vendor to clients that show no sign of life.
+    /// The actors between the vendor and the clients that have no fresh pulse.
     pub unresponsive: Vec<String>,
 }
 
-/// The conditions, and the sizes they tell.
+/// The conditions, and the sizes in their messages.
 #[derive(Debug, Clone, Default)]
 pub struct EvidentConditions {
     conditions: Conditions,
-    /// A size that wanders by a second is not told anew.
+    /// The reported sizes, whole seconds: a change within the accuracy of the measurement is not reported.
     told: BTreeMap<(ConditionKind, Option<Symbol>), i64>,
 }
 
-/// How far our clock is off, microseconds; negative: it is slow. Only where every pair whose stamps are known says the same.
+/// How far our clock is off, microseconds; negative if it is slow. `None` unless every pair with a settled reading shows the same.
 pub fn clock_skew_us(readings: &[LagReading]) -> Option<i64> {
     let settled: Vec<&LagReading> = readings.iter().filter(|reading| reading.is_settled()).collect();
     if settled.is_empty() {
@@ -59,12 +59,12 @@ pub fn clock_skew_us(readings: &[LagReading]) -> Option<i64> {
     let most = behind.iter().max()?;
     let minutes = settled.iter().any(|reading| reading.whole_minutes);
     let tolerance = micros(limits::LAG) + if minutes { micros(limits::LAG_MINUTE) } else { 0 };
-    // Older than that is the vendor's affair: no clock that somebody looks after is so wrong.
+    // An older timestamp is a fault of the vendor's: no maintained clock is so wrong.
     (most - least <= tolerance && *most <= micros(limits::CLOCK_SKEW_MOST)).then_some(*least)
 }
 
 impl EvidentConditions {
-    /// Looks at all evidence and says what holds now.
+    /// Updates the conditions by all evidence.
     pub fn look(&mut self, evidence: &AllEvidence, now: Timestamp) {
         self.clock(evidence.skew_us, now);
         for pair in &evidence.pairs {
@@ -78,12 +78,12 @@ impl EvidentConditions {
         self.set(ConditionKind::ActorUnresponsive, None, holds, now);
     }
 
-    /// All, those that hold first.
+    /// All conditions, those that hold first.
     pub fn list(&self) -> Vec<Condition> {
         self.conditions.list()
     }
 
-    /// Whether it holds for that very pair, or (`None`) for the service as a whole.
+    /// Whether a condition holds for this pair, or (`None`) for the service as a whole.
     pub fn holds(&self, kind: ConditionKind, symbol: Option<Symbol>) -> bool {
         self.conditions.holds(kind, symbol)
     }
@@ -196,7 +196,7 @@ impl EvidentConditions {
         };
     }
 
-    /// Whole seconds as they were told, until they differ by more than measuring does.
+    /// The size in whole seconds as reported before, until it differs by more than the accuracy of the measurement.
     fn steady(&mut self, kind: ConditionKind, symbol: Option<Symbol>, us: i64) -> i64 {
         let secs = (us + 500_000 * us.signum()) / 1_000_000;
         let told = self.told.entry((kind, symbol)).or_insert(secs);

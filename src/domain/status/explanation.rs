@@ -1,4 +1,4 @@
-//! Why the service is, or was, in its state: sentences from entries of the journal alone. Pure.
+//! Explains from journal entries alone why the service is, or was, in its state. Pure.
 
 use crate::domain::model::{PlacedEntry, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::status::ConditionKind;
@@ -8,20 +8,20 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the journal says of one instant.
+/// The explanation of one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The state of the service; nothing when the journal does not reach so far back.
+    /// The state of the service; `None` when the journal does not reach back so far.
     pub state: Option<String>,
-    /// Whether nothing that was written down keeps data from being good.
+    /// Whether no recorded condition or state makes the data bad.
     pub good: bool,
-    /// The answer, the most important sentence first.
+    /// The explanation, most important sentence first.
     pub sentences: Vec<String>,
-    /// Where the entries stand that say so, by position in the ledger.
+    /// The entries that the sentences are based on, by position in the ledger.
     pub entries: Vec<u64>,
 }
 
-/// Conditions by what they mean for the data, the worst first, each with that meaning.
+/// Conditions with their consequence for the data, worst first.
 const MEANINGS: [(ConditionKind, bool, &str); 27] = [
     (
         ConditionKind::LedgerUnwritable,
@@ -132,7 +132,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 27] = [
     (ConditionKind::LogLinesLost, true, "data goes on; the log has holes"),
 ];
 
-/// What a reader of the journal knows at one instant.
+/// What the journal shows at one instant.
 #[derive(Debug, Default)]
 struct Known<'e> {
     started: Option<&'e PlacedEntry>,
@@ -189,8 +189,8 @@ impl<'e> Known<'e> {
 }
 
 impl Explanation {
-    /// From the entries up to `at`, in order; those on other pairs than `symbol` are passed over where one is named. Instants are shown
-    /// as the people of `zone` read them.
+    /// The explanation from the entries up to `at`, in order. If `symbol` is given, entries on other pairs are skipped. Instants are
+    /// written in `zone`.
     pub fn of(entries: &[PlacedEntry], symbol: Option<Symbol>, at: Timestamp, zone: Tz) -> Self {
         let mut known = Known::default();
         for placed in entries.iter().filter(|placed| placed.entry.at <= at) {
@@ -215,7 +215,7 @@ impl Explanation {
     }
 }
 
-/// Sentences as they are found.
+/// The sentences that were written so far.
 struct Telling {
     at: Timestamp,
     zone: Tz,
@@ -224,7 +224,7 @@ struct Telling {
 }
 
 impl Telling {
-    /// Says whether nothing keeps data from being good.
+    /// Writes all sentences. Returns whether the data is good.
     fn tell(&mut self, known: &Known<'_>) -> bool {
         let Some(state) = known.state else {
             let at = self.at.rfc3339(self.zone);
@@ -257,7 +257,7 @@ impl Telling {
         bad == 0 && running
     }
 
-    /// The conditions that hold and do (`harmless`: do not) keep data from being good. How many there are.
+    /// Writes the conditions that hold and make the data bad, or (`harmless`) do not. Returns how many there are.
     fn conditions(&mut self, known: &Known<'_>, harmless: bool) -> usize {
         let mut count = 0_usize;
         for (kind, mild, meaning) in MEANINGS {
@@ -286,7 +286,7 @@ impl Telling {
         count
     }
 
-    /// What lies behind the conditions: keys, link, gate, checks, failures of parts.
+    /// Writes the causes behind the conditions: keys, link, gate, checks, failures of actors.
     fn reasons(&mut self, known: &Known<'_>, bad: bool) {
         for placed in known.keys_out.values() {
             self.say_message(placed);
@@ -320,7 +320,7 @@ impl Telling {
         }
     }
 
-    /// Gaps, sessions, what operators did, the start.
+    /// Writes gaps, sessions, operators' actions, and the start.
     fn rest(&mut self, known: &Known<'_>) {
         if let Some(first) = known.gaps.values().min_by_key(|placed| placed.entry.at) {
             let count = match known.gaps.len() {
@@ -364,7 +364,7 @@ impl Telling {
         self.entries.push(placed.place.position);
     }
 
-    /// The instant, and how long before the one that is explained it was.
+    /// The instant of an entry, and how long before the explained instant it was.
     fn when(&self, placed: &PlacedEntry) -> String {
         let at = placed.entry.at;
         format!("{}, {} before", at.rfc3339(self.zone), lasted(self.at.since(at)))
@@ -376,12 +376,12 @@ impl Telling {
     }
 }
 
-/// A sentence without its full stop, so that more can follow.
+/// A sentence without its full stop, so that it can be continued.
 fn plain(sentence: &str) -> &str {
     sentence.trim_end_matches('.')
 }
 
-/// A stretch of time as people say it.
+/// A duration as people say it.
 fn lasted(time: Duration) -> String {
     let secs = time.as_secs();
     match secs {

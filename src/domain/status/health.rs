@@ -1,4 +1,4 @@
-//! Conditions: what is not as it should be, since when, why, and what would clear it. They stand beside the state.
+//! Conditions beside the state: what is wrong, since when, why, and what would clear it.
 
 use crate::domain::model::{Symbol, Timestamp};
 use serde::{Serialize, Serializer};
@@ -13,7 +13,7 @@ use std::fmt;
 pub enum ConditionKind {
     /// The gate did not verify the history.
     HistoryUnverified,
-    /// The flag that opened the gate is gone or no longer good.
+    /// The flag that opened the gate is gone or no longer valid.
     FlagWithdrawn,
     /// A pair's history counts as verified because an operator says so.
     GateOverridden,
@@ -21,54 +21,54 @@ pub enum ConditionKind {
     ClockStepped,
     /// The process did not run for a while.
     ProcessPaused,
-    /// The calendar's override file cannot be used; the last good one holds.
+    /// The calendar's override file is invalid; the last valid one is in force.
     CalendarFileWrong,
     /// The link to the vendor is down.
     FeedDown,
-    /// Prices come by polling.
+    /// Prices are polled.
     Polling,
-    /// No price came for longer than this pair's habit.
+    /// The accepted prices of every pair on the link are overdue.
     FeedSilent,
     /// The database is behind the ledger.
     StoreBehind,
-    /// The cache is out of reach.
+    /// The cache does not answer.
     CacheDown,
-    /// The ledger cannot be written: nothing new is told.
+    /// The ledger cannot be written: nothing new is published.
     LedgerUnwritable,
     /// An actor used up its restarts.
     ActorParked,
     /// No API key can be used now.
     KeysExhausted,
-    /// A part on the way from vendor to client shows no sign of life.
+    /// An actor between the vendor and the clients has no fresh pulse.
     ActorUnresponsive,
-    /// Our clock and the vendor's stamps differ, for every pair alike.
+    /// Our clock and the vendor's timestamps differ, for every pair alike.
     ClockSkewed,
-    /// A pair's prices are stamped too far from our clock.
+    /// The timestamps of a pair's prices differ too much from our clock.
     StampsLagging,
-    /// Many of a pair's newest prices are set aside.
+    /// Many of a pair's newest prices are rejected.
     TicksRejected,
-    /// The vendor refuses a pair on the link, and polling does not bring it either.
+    /// The vendor refuses a pair on the link, and polling does not deliver it either.
     SymbolRefused,
-    /// Whoever reads the log takes no lines: they are dropped and counted.
+    /// The reader of the log does not take its lines: they are dropped and counted.
     LogLinesLost,
-    /// This start could not show the ledger to be whole: all channels have new epochs.
+    /// At this start the ledger could not be shown to be whole: all channels have new epochs.
     LedgerRenumbered,
     /// The database has events that the ledger does not have.
     StoreAhead,
-    /// Somebody else wrote to, trimmed or deleted a Redis stream of candela's.
+    /// Another program wrote to, trimmed or deleted a Redis stream of candela's.
     StreamDisturbed,
-    /// Another candela writes to the database or the Redis of this one.
+    /// Another candela writes to this one's database or Redis.
     AnotherWriter,
-    /// The cluster log takes no parcels: edges stand still.
+    /// The cluster log takes no parcels: edges receive nothing new.
     LogDown,
-    /// The cluster log is of another leader or of another ledger.
+    /// The cluster log belongs to another leader or to another ledger.
     LogDiverged,
-    /// An edge hears nothing of its leader.
+    /// An edge receives nothing from its leader.
     LogStale,
 }
 
 impl ConditionKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name on `/status` and in metrics.
@@ -76,7 +76,7 @@ impl ConditionKind {
         self.into()
     }
 
-    /// What would clear it, as a sentence for who is called at night.
+    /// What would clear it, as a sentence for the operator on call.
     pub const fn clears_when(self) -> &'static str {
         match self {
             Self::HistoryUnverified => "a good ready flag is there and the history passes its check",
@@ -118,28 +118,28 @@ impl ConditionKind {
 /// One condition as `/status` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// What.
+    /// Its kind.
     #[serde(rename = "type")]
     pub kind: ConditionKind,
-    /// The pair that it concerns; `None`: the service as a whole.
+    /// The pair that it concerns; `None` for the service as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<Symbol>,
-    /// Whether it holds now; one that was cleared stays in the list, so that its end can be read.
+    /// Whether it holds now. A cleared condition stays in the list, so that its end is visible.
     pub status: bool,
     /// A name for programs, such as `flag_stale`.
     pub reason: String,
     /// A sentence for people.
     pub message: String,
-    /// Since when the status is what it is.
+    /// Since when it holds or is cleared.
     #[serde(serialize_with = "crate::domain::model::timestamp::as_text")]
     pub since: Timestamp,
     /// What would clear it.
     pub clears_when: &'static str,
-    /// Where to read what to do about it.
+    /// The page that says what to do about it.
     pub runbook: Runbook,
 }
 
-/// The address of the runbook of a condition, on the service itself.
+/// The address of a condition's runbook on the service itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Runbook(pub ConditionKind);
 
@@ -155,13 +155,13 @@ impl Serialize for Runbook {
     }
 }
 
-/// All conditions that hold or held: one of a kind for the service as a whole, and one of a kind for each pair.
+/// All conditions that hold or held: at most one of each kind for the service as a whole, and one of each kind per pair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions(BTreeMap<(ConditionKind, Option<Symbol>), Condition>);
 
 impl Conditions {
-    /// Says that something is wrong, with one pair or (`None`) with the service as a whole. Returns whether that, or the reason for
-    /// it, is news; `since` is kept while it holds.
+    /// Raises a condition for one pair or (`None`) for the service as a whole. Returns whether it, or its reason, is new; `since` is kept
+    /// while it holds.
     pub fn raise(
         &mut self,
         kind: ConditionKind,
@@ -186,7 +186,7 @@ impl Conditions {
         news
     }
 
-    /// Says that it is over for that pair, or for the service as a whole. Returns whether that is news.
+    /// Clears a condition for one pair or for the service as a whole. Returns whether it held.
     pub fn clear(&mut self, kind: ConditionKind, symbol: Option<Symbol>, now: Timestamp) -> bool {
         let Some(condition) = self.0.get_mut(&(kind, symbol)).filter(|condition| condition.status) else {
             return false;
@@ -196,22 +196,22 @@ impl Conditions {
         true
     }
 
-    /// Whether it holds for that very pair, or (`None`) for the service as a whole.
+    /// Whether a condition holds for this pair, or (`None`) for the service as a whole.
     pub fn holds(&self, kind: ConditionKind, symbol: Option<Symbol>) -> bool {
         self.0.get(&(kind, symbol)).is_some_and(|condition| condition.status)
     }
 
-    /// Whether it concerns a pair: it holds for that pair or for the service as a whole.
+    /// Whether a condition holds for this pair or for the service as a whole.
     pub fn concerns(&self, kind: ConditionKind, symbol: Symbol) -> bool {
         self.holds(kind, Some(symbol)) || self.holds(kind, None)
     }
 
-    /// Those that hold.
+    /// The conditions that hold.
     pub fn holding(&self) -> impl Iterator<Item = &Condition> {
         self.0.values().filter(|condition| condition.status)
     }
 
-    /// All, those that hold first.
+    /// All conditions, those that hold first.
     pub fn list(&self) -> Vec<Condition> {
         let over = self.0.values().filter(|condition| !condition.status);
         self.holding().chain(over).cloned().collect()

@@ -1,5 +1,5 @@
-//! The journal as it is kept: takes what Root decides and hears, leaves out what says nothing new, and holds the entries until they are
-//! on their way to the ledger. Pure; bounded in what waits and in what is written a minute.
+//! The journal: takes entries from Root and Health, drops those that say nothing new, and holds the rest until they are on their way to the
+//! ledger. Pure; bounded in the number of waiting entries and in the entries per minute.
 
 use crate::domain::model::{ServiceEvent, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::status::{Condition, ConditionKind};
@@ -8,35 +8,35 @@ use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Who holds conditions: each knows only its own.
+/// The actors that hold conditions. Each knows only its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionHolder {
-    /// Root, which hears of them.
+    /// Root, to which other actors report.
     Root,
-    /// Health, which finds them in the evidence.
+    /// Health, which derives them from evidence.
     Health,
 }
 
-/// See the module.
+/// The state of the journal.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     waiting: VecDeque<ServiceEvent>,
-    /// The reason of each condition that was told and holds.
+    /// The reason of each condition that was noted and holds.
     holding: BTreeMap<(ConditionHolder, ConditionKind, Option<Symbol>), String>,
-    /// What was told last of each thing that is told only when it changes.
+    /// The last cause and message of entries that are noted only when they change.
     told: BTreeMap<(ServiceEventKind, Option<Symbol>), (String, String)>,
-    /// The keys that may not be used any more today, and why.
+    /// The keys that are out of use, and why.
     keys_out: BTreeMap<KeySlot, &'static str>,
-    /// The minute in which entries are counted, and how many there were.
+    /// The present minute, and the number of entries in it.
     minute: Option<(Timestamp, u32)>,
-    /// Entries of this minute that were left out.
+    /// Entries of this minute that were dropped.
     left_out: u32,
-    /// Entries that went on their way.
+    /// Entries that were taken for the ledger.
     handed: u64,
 }
 
 impl Journal {
-    /// Takes an entry.
+    /// Adds an entry.
     pub fn note(&mut self, entry: ServiceEvent, now: Timestamp) {
         self.count(now);
         let counted = self.minute.map_or(0, |(_, count)| count);
@@ -47,7 +47,7 @@ impl Journal {
         self.waiting.push_back(entry);
     }
 
-    /// Takes an entry on something that is said again and again: only when its cause or its sentence is another than the last time.
+    /// Adds an entry only if its cause or message differs from the last one of its kind and pair.
     pub fn note_news(&mut self, entry: ServiceEvent, now: Timestamp) {
         let kind = match entry.kind {
             ServiceEventKind::LinkUp => ServiceEventKind::LinkDown, // one thing
@@ -59,7 +59,7 @@ impl Journal {
         }
     }
 
-    /// Takes note of the conditions that began, ended or hold for another reason.
+    /// Adds entries for conditions that were raised or cleared, or hold for another reason.
     pub fn note_conditions(&mut self, holder: ConditionHolder, conditions: &[Condition], now: Timestamp) {
         for condition in conditions {
             let key = (holder, condition.kind, condition.symbol);
@@ -74,7 +74,7 @@ impl Journal {
         }
     }
 
-    /// Takes note of the keys that may not be used any more today, and of those that may be again.
+    /// Adds entries for keys that went out of use or became usable again.
     pub fn note_keys(&mut self, keys: &KeysView, now: Timestamp) {
         for (key, tail) in &keys.keys {
             let out = matches!(key.state, KeyState::Retired | KeyState::Spent);
@@ -102,7 +102,7 @@ impl Journal {
         }
     }
 
-    /// Takes the entries that wait, at most so many, the earliest first.
+    /// Takes at most `most` waiting entries, earliest first.
     #[must_use]
     pub fn take(&mut self, most: usize, now: Timestamp) -> Vec<ServiceEvent> {
         self.roll(now);
@@ -113,7 +113,7 @@ impl Journal {
         taken
     }
 
-    /// Takes back entries that could not go on their way.
+    /// Puts entries back that could not be passed on.
     pub fn put_back(&mut self, entries: Vec<ServiceEvent>) {
         self.handed = self
             .handed
@@ -124,12 +124,12 @@ impl Journal {
             .for_each(|entry| self.waiting.push_front(entry));
     }
 
-    /// How many entries went on their way.
+    /// How many entries were passed on.
     pub const fn handed(&self) -> u64 {
         self.handed
     }
 
-    /// Whether none waits.
+    /// Whether no entry waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -140,7 +140,7 @@ impl Journal {
         self.minute = Some((began, count.saturating_add(1)));
     }
 
-    /// A minute is over: what was left out in it is told as a number.
+    /// Ends a minute: adds one entry with the number of entries that were dropped in it.
     pub fn roll(&mut self, now: Timestamp) {
         if !self
             .minute

@@ -1,4 +1,4 @@
-//! What candela says of itself: conditions, and whether a strategy may act on a pair.
+//! The health of the service: conditions, the journal, and whether a strategy may act on a pair.
 
 pub mod health;
 pub mod safety;

@@ -1,6 +1,7 @@
-//! Whether a strategy should act on a pair now: one pure function from evidence to an answer with every reason against it.
+//! Decides whether a strategy may act on a pair now: a pure function from evidence to an answer with every reason against it.
 //!
-//! True only if all of it is *known*. What was never published, or is older than its limit, counts as unknown, and unknown is a reason.
+//! The answer is yes only if everything is *known* to be good. Evidence that was never published, or is older than its limit, is unknown,
+//! and unknown is a reason.
 
 use crate::domain::model::{Provenance, Session, Timestamp};
 use crate::domain::pipeline::{AcceptedPrice, LagReading};
@@ -15,54 +16,54 @@ use std::time::Duration;
 pub enum UnsafeReason {
     /// The pair's market is closed.
     MarketClosed,
-    /// The service starts, waits for its gate, stops, or is in error.
+    /// The service is starting, waiting for its gate, stopping, or in error.
     NotActive,
     /// The pair's own history did not pass the gate for this session.
     HistoryUnverified,
-    /// The link is down, and polling does not answer for the pair.
+    /// The link is down, and polling does not deliver the pair.
     FeedDown,
-    /// The link is up and the vendor has not confirmed the pair on it; polling does not answer for it either.
+    /// The link is up, the vendor has not confirmed the pair on it, and polling does not deliver the pair either.
     LineUnconfirmed,
-    /// The vendor refuses the pair on the link, and polling does not answer for it.
+    /// The vendor refuses the pair on the link, and polling does not deliver it.
     SymbolRefused,
     /// No price of this session was accepted yet.
     NoAcceptedPrice,
     /// The last accepted price is older than the pair's cadence allows.
     PriceOverdue,
-    /// The newest prices were all set aside.
+    /// The newest prices were all rejected.
     TicksRejected,
-    /// The pair's stamps are further from our clock than the limit.
+    /// The timestamps of the pair's prices differ from our clock by more than the limit.
     StampsLagging,
-    /// The price is the same for suspiciously long.
+    /// The price has been the same for suspiciously long.
     FeedFrozen,
     /// Far fewer prices come than usual.
     FeedRateCollapsed,
-    /// A bar of this session is missing or flawed, may still be filled, and nothing proves that the market was silent.
+    /// A bar of this session is missing or flawed, may still be filled, and the market is not proved silent.
     OpenGap,
-    /// A part on the way from the vendor to the client shows no fresh pulse.
+    /// An actor between the vendor and the clients has no fresh pulse.
     ActorUnresponsive,
     /// The wall clock jumped and is not trusted yet.
     ClockStepped,
-    /// Our clock and the vendor's stamps differ by more than the limit.
+    /// Our clock and the vendor's timestamps differ by more than the limit.
     ClockSkewed,
     /// The ledger cannot be written.
     LedgerUnwritable,
-    /// Another candela writes to the database or the Redis of this one, or may do so by now.
+    /// Another candela writes to this one's database or Redis, or may do so by now.
     AnotherWriter,
-    /// What the answer depends on was never published, or is older than its limit.
+    /// Evidence was never published, or is older than its limit.
     StatusUnknown,
 }
 
 impl UnsafeReason {
-    /// Every reason, in the order in which they are shown.
+    /// All reasons, in the order in which they are shown.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// Its name on every wire.
+    /// Its name in every protocol.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// What ends it, as a sentence for people.
+    /// When it ends, as a sentence for people.
     pub const fn clears_when(self) -> &'static str {
         match self {
             Self::MarketClosed => "the pair's session opens",
@@ -88,116 +89,116 @@ impl UnsafeReason {
     }
 }
 
-/// How prices of a pair come.
+/// How a pair's prices arrive.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceFeed {
-    /// Over the link; the last accepted one is young enough.
+    /// Over the link; the last accepted price is recent enough.
     Live,
-    /// By polling; the last accepted one is young enough.
+    /// By polling; the last accepted price is recent enough.
     Polled,
-    /// A way is there, and no accepted price is young enough; or nothing is known.
+    /// Over link or polling, but no accepted price is recent enough; or nothing is known.
     Stale,
-    /// No way is there.
+    /// Neither the link nor polling delivers the pair.
     Down,
     /// The market is closed.
     Closed,
 }
 
 impl PriceFeed {
-    /// Its name on every wire.
+    /// Its name in every protocol.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// What is known of one pair. Each part comes from who owns it.
+/// The evidence on one pair. Each part comes from the actor that owns it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// The pair's open session, as the calendar has it.
+    /// The pair's open session, by the calendar.
     pub session: Option<Session>,
-    /// The life cycle's state is `active`.
+    /// Whether the life cycle's state is `active`.
     pub active: bool,
-    /// The pair's history passed the gate of this session.
+    /// Whether the pair's history passed the gate of this session.
     pub history_verified: bool,
-    /// The link and the pair on it.
+    /// The state of the link and of the pair on it.
     pub link: LinkEvidence,
-    /// Polling for the pair.
+    /// The state of polling for the pair.
     pub polling: PollingEvidence,
-    /// What was accepted, and how stamps stand; `None`: the pipeline never said, or too long ago.
+    /// The accepted prices and the clock difference; `None` if the pipeline never published them, or not recently.
     pub prices: Option<PriceEvidence>,
-    /// A part on the way has no fresh pulse.
+    /// Whether an actor between the vendor and the clients has no fresh pulse.
     pub unresponsive: bool,
-    /// The wall clock jumped lately.
+    /// Whether the wall clock jumped recently.
     pub clock_stepped: bool,
-    /// Our clock and the vendor's stamps differ.
+    /// Whether our clock and the vendor's timestamps differ.
     pub clock_skewed: bool,
-    /// The ledger can be written.
+    /// Whether the ledger can be written.
     pub ledger_writable: bool,
-    /// No other is known to write where this one does, or could by now without its knowing.
+    /// Whether no other candela is known to write to the same place, or could do so by now unnoticed.
     pub sole_writer: bool,
-    /// What a busy machine may add to any age, market time: nothing but where market time runs faster than real time.
+    /// The delay that a busy machine may add to any age, in market time: zero, unless market time runs faster than real time.
     pub jitter: Duration,
 }
 
-/// The link and one pair on it.
+/// The state of the link, and of one pair on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkEvidence {
-    /// Connected, and some pair confirmed.
+    /// Whether it is connected and a pair is confirmed.
     pub up: bool,
-    /// What the vendor made of the subscription.
+    /// The status of the pair's subscription.
     pub line: Option<Status>,
-    /// The plan streams none of the pairs.
+    /// Whether the plan streams none of the pairs.
     pub refused_all: bool,
-    /// Twice the usual longest wait between two prices, once it is learned.
+    /// Twice the 99th percentile of the waits between prices, once it is learned.
     pub patience: Option<Duration>,
-    /// Prices come, and look wrong.
+    /// Why the prices that come look wrong.
     pub suspicion: Option<Suspicion>,
 }
 
-/// Polling for one pair.
+/// The state of polling for one pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PollingEvidence {
-    /// The pair is asked for.
+    /// Whether the pair is polled.
     pub wanted: bool,
-    /// Between two rounds.
+    /// The interval between two rounds.
     pub every: Option<Duration>,
-    /// When a price of it was last answered.
+    /// When polling last returned a price of it.
     pub answered_at: Option<Timestamp>,
 }
 
-/// What the pipeline knows of one pair.
+/// The pipeline's evidence on one pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PriceEvidence {
     /// The last accepted price.
     pub last: Option<AcceptedPrice>,
-    /// The newest prices were all set aside.
+    /// Whether the newest prices were all rejected.
     pub rejected_in_row: bool,
-    /// How far stamps are from our clock.
+    /// How far the vendor's timestamps are from our clock.
     pub lag: Option<LagReading>,
-    /// A bar of the open session is missing or flawed, may still be filled, and nothing proves that the market was silent.
+    /// Whether a bar of the open session is missing or flawed, may still be filled, and the market is not proved silent.
     pub open_gap: bool,
 }
 
-/// The answer.
+/// The result of the assessment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Safety {
-    /// How prices come.
+    /// How prices arrive.
     pub feed: PriceFeed,
-    /// Every reason not to act on the pair; none: it is safe to trade.
+    /// Every reason not to act on the pair; if empty, it is safe to trade.
     pub reasons: Vec<UnsafeReason>,
 }
 
 impl Safety {
-    /// Whether a strategy should act on the pair.
+    /// Whether a strategy may act on the pair.
     pub const fn safe(&self) -> bool {
         self.reasons.is_empty()
     }
 }
 
 impl PollingEvidence {
-    /// Whether polling answers for the pair.
+    /// Whether polling delivers the pair.
     pub fn answers(&self, jitter: Duration, now: Timestamp) -> bool {
         let limit = self.every.unwrap_or_default().saturating_mul(2) + limits::REST_ANSWER + jitter;
         self.wanted && self.answered_at.is_some_and(|at| now.since(at) <= limit)
@@ -205,13 +206,13 @@ impl PollingEvidence {
 }
 
 impl Evidence {
-    /// Whether the vendor refuses the pair on the link, and polling does not answer for it.
+    /// Whether the vendor refuses the pair on the link, and polling does not deliver it.
     pub fn refused(&self, now: Timestamp) -> bool {
         let on_link = self.link.line == Some(Status::Refused) || self.link.refused_all;
         on_link && !self.polling.answers(self.jitter, now)
     }
 
-    /// How old the last accepted price may be.
+    /// The allowed age of the last accepted price.
     pub fn price_age_limit(&self) -> Duration {
         let usual = self.link.patience.unwrap_or(limits::SILENCE_UNLEARNED);
         let polled = self.polling.every.filter(|_| self.polling.wanted).unwrap_or_default();
@@ -219,7 +220,7 @@ impl Evidence {
         usual.clamp(limits::PRICE_AGE_LEAST, limits::PRICE_AGE_MOST).max(polled) + self.jitter
     }
 
-    /// The answer.
+    /// Assesses the evidence.
     pub fn assess(&self, now: Timestamp) -> Safety {
         let mut reasons = Vec::new();
         let mut note = |holds: bool, reason| {
@@ -243,7 +244,7 @@ impl Evidence {
         Safety { feed, reasons }
     }
 
-    /// What counts only while the market is open.
+    /// Assesses the evidence that matters only while the market is open.
     fn assess_session(
         &self,
         session: &Session,
@@ -285,7 +286,7 @@ impl Evidence {
         self.link.up && self.link.line == Some(Status::Confirmed)
     }
 
-    /// Returns whether the last accepted price is young enough.
+    /// Returns whether the last accepted price is recent enough.
     fn assess_prices(
         &self,
         prices: &PriceEvidence,
@@ -298,8 +299,8 @@ impl Evidence {
         note(last.is_none(), UnsafeReason::NoAcceptedPrice);
         note(last.is_some() && !young, UnsafeReason::PriceOverdue);
         note(prices.rejected_in_row, UnsafeReason::TicksRejected);
-        // Polled prices have no stamp of the vendor's. Stamps may lag so far that none of their prices is accepted, and the pair is
-        // polled beside a link that brings them: then the vendor contradicts itself.
+        // Polled prices have no timestamp of the vendor's. Timestamps may lag so far that none of the live prices is accepted, and the pair
+        // is polled although the link delivers it: then the vendor contradicts itself.
         let polled = last.is_some_and(|last| last.provenance != Provenance::Live);
         let lagging = match prices.lag {
             Some(lag) => lag.behind_us().or(lag.ahead_us()).is_some() && (!polled || self.is_confirmed()),

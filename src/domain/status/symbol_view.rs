@@ -1,4 +1,4 @@
-//! What is shown of one pair: on `/status`, in metrics, and by a leader to its edges.
+//! The view of one pair: on `/status`, in metrics, and from a leader to its edges.
 
 use crate::domain::model::{RejectReason, RoundedSource, Timestamp};
 use crate::domain::vendor::SubscriptionView;
@@ -6,45 +6,45 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// One pair.
+/// The view of one pair.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SymbolView {
     /// `live`, `polled`, `stale`, `down`, `closed`.
     pub feed: String,
-    /// What is known of the feed's rhythm, while the pair is on the link.
+    /// The learned cadence of the pair's prices, while it is on the link.
     pub cadence: Option<CadenceView>,
-    /// Whether a strategy should act on it.
+    /// Whether a strategy may act on it.
     pub safe_to_trade: bool,
-    /// Why not: names of [`UnsafeReason`](super::UnsafeReason).
+    /// The reasons against it: names of [`UnsafeReason`](super::UnsafeReason).
     pub reasons: Vec<String>,
-    /// Prices set aside, by reason.
+    /// Rejected prices, by reason.
     pub rejected: BTreeMap<RejectReason, u64>,
-    /// Prices and bars of which digits beyond the sixth decimal were rounded away, by where they came from.
+    /// Prices and bars whose digits beyond the sixth decimal were rounded away, by source.
     pub rounded: BTreeMap<RoundedSource, u64>,
-    /// The last accepted tick's stamp.
+    /// The timestamp of the last accepted tick.
     pub last_tick: Option<Timestamp>,
     /// Bars closed in the session.
     pub bars_today: u64,
 }
 
-/// What is known of the rhythm of a pair's prices.
+/// The learned cadence of a pair's prices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CadenceView {
-    /// The learned 99th-percentile gap between accepted prices.
+    /// The learned 99th percentile of the gaps between accepted prices.
     pub gap_p99_seconds: Option<u64>,
-    /// How old the last accepted price may be before it counts as silent.
+    /// The age of the last accepted price from which the pair counts as silent.
     #[serde(default)]
     pub limit_seconds: Option<u64>,
     /// Accepted prices are overdue.
     pub silent: bool,
-    /// Prices come, and none is accepted.
+    /// Prices come, but none is accepted.
     pub unaccepted: bool,
-    /// Prices come, and look wrong: the name of a [`Suspicion`](crate::domain::vendor::Suspicion).
+    /// Why the prices that come look wrong: the name of a [`Suspicion`](crate::domain::vendor::Suspicion).
     pub suspect: Option<Cow<'static, str>>,
 }
 
 impl CadenceView {
-    /// What the link shows of a pair.
+    /// The view of a pair's subscription.
     pub fn new(line: &SubscriptionView) -> Self {
         Self {
             gap_p99_seconds: line.gap_p99.map(|gap| gap.as_secs()),

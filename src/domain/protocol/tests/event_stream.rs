@@ -1,4 +1,4 @@
-//! Tests of event streams, apart from them only for their length.
+//! Tests of event streams.
 
 use super::*;
 use crate::domain::model::Symbol;
@@ -29,7 +29,7 @@ fn the_id_names_how_far_every_channel_was_read() {
         answer.starts_with("id: bars.5m:USD/COP@.0,ticks:USD/COP@aaaa.5\nevent: subscribed\n"),
         "{answer}"
     );
-    // What lies ahead of the replay moves nothing.
+    // Messages about a seq that is still to be replayed change no position.
     for ahead in ["snapshot", "replay_end"] {
         let text = format!(r#"{{"type":"{ahead}","channel":"ticks:USD/COP","seq":7}}"#);
         assert!(
@@ -45,7 +45,7 @@ fn the_id_names_how_far_every_channel_was_read() {
         );
         assert_eq!(event, expect);
     }
-    // A bar that still forms is not in the log.
+    // A forming bar is not in the log.
     let partial = r#"{"type":"bar","channel":"bars.5m:USD/COP","base":0,"version":3,"data":{}}"#;
     assert!(said(&mut stream, partial).starts_with("event: bar\n"));
     let anew = r#"{"type":"discontinuity","channel":"ticks:USD/COP","old_epoch":"aaaa","epoch":"bbbb","seq":2}"#;

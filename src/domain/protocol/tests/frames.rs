@@ -1,4 +1,4 @@
-//! Tests of the frames, apart from them only for their length.
+//! Tests of the frames.
 
 use super::*;
 use crate::domain::model::{BarKey, Flags, GapStatus, Interval, Ohlc, Position, Provenance, SessionKind, Tick};

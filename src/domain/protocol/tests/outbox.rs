@@ -1,4 +1,4 @@
-//! Tests of the outbox, apart from it only for its length.
+//! Tests of the outbox.
 
 use super::*;
 use crate::domain::model::Symbol;
@@ -16,7 +16,7 @@ fn bars() -> Channel {
     Channel::bars(Interval::M5, Symbol::usdcop())
 }
 
-/// A frame that says which seq it is.
+/// A frame that contains its seq.
 fn frame(seq: u64) -> Bytes {
     Bytes::from(seq.to_string())
 }
@@ -327,7 +327,7 @@ fn a_close_frame_goes_last_and_nothing_follows_it() {
     assert_eq!(taken(&mut outbox, usize::MAX), vec![]);
 }
 
-/// One step of a client's history.
+/// One step in the life of a client.
 #[derive(Debug, Clone)]
 enum Step {
     Tick(bool),
@@ -350,7 +350,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// A client that checks continuity with one integer a channel, as PROTOCOL 3 promises it can.
+/// A client that checks continuity with one integer per channel, as PROTOCOL 3 promises.
 #[derive(Default)]
 struct Reader {
     last: BTreeMap<u64, u64>,

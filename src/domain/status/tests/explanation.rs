@@ -1,4 +1,4 @@
-//! Eight prepared faults, and what is said of each.
+//! Eight prepared faults and their explanations.
 
 use super::*;
 use crate::domain::model::{JournalPlace, ServiceEvent};
@@ -77,7 +77,7 @@ fn explain_at(entries: Vec<ServiceEvent>, secs: i64) -> Explanation {
     )
 }
 
-/// The first sentence must say what is wrong, and all of `parts` must be said somewhere.
+/// Checks that the first sentence names the fault, and that all of `parts` occur.
 fn check(fault: Vec<ServiceEvent>, first: &str, parts: &[&str]) {
     let explanation = explain(running().into_iter().chain(fault).collect());
     let all = explanation.sentences.join("\n");

@@ -1,7 +1,7 @@
-//! Safety against an oracle: the words of the design, recomputed naively from what the test itself did.
+//! Safety against an oracle: the rules of the design, computed naively from the test's own actions.
 //!
-//! The oracle has three answers. *Wrong*: something that must be known is unknown or wrong; then no pair may be safe. *Well*: all is
-//! known and well; two seconds of it, and the pair must be safe. Between them, where the words leave a moment open, it says nothing.
+//! The oracle has three answers. *Wrong*: something that must be known is unknown or wrong; no pair may be safe. *Well*: everything is
+//! known and well; after two seconds of it the pair must be safe. In between, where the rules leave a moment undecided, it has no answer.
 
 use super::*;
 use crate::domain::model::{
@@ -21,7 +21,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(OPEN + secs)
 }
 
-/// What goes wrong for a while, with one pair or with all.
+/// A fault that lasts for a while, of one pair or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     LinkDown,
@@ -63,41 +63,41 @@ const FAULTS: [Fault; 17] = [
     Fault::Unconfirmed,
 ];
 
-/// A fault, from when to when, and the pair that it concerns (`None`: all).
+/// A fault, its start and end, and the pair that it concerns (`None` for all).
 type Planned = (Fault, i64, i64, Option<usize>);
 
-/// A slot that is over, as the oracle judges it.
+/// The oracle's judgement of a slot that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hole {
     None,
     Open,
-    /// Prices of it were stamped elsewhere, or there may have been none: only the vendor's answer makes it clear.
+    /// Its prices were timestamped elsewhere, or there may have been none: only the vendor's answer decides.
     Unclear,
 }
 
-/// One pair of one day, and all that the oracle remembers of it.
+/// One pair of one day, with the oracle's state.
 struct Pair {
     symbol: Symbol,
     session: Session,
     every: i64,
     patience: i64,
-    /// The vendor never streams it.
+    /// Whether the vendor never streams it.
     refused: bool,
     price: i64,
-    /// When it was last answered by polling.
+    /// When polling last delivered it.
     polled_at: Option<i64>,
     last_good: Option<i64>,
     last_was_live: bool,
-    /// Arrivals of live prices that prove something of the stamps, newest last: when, and how far the stamp was away.
+    /// Arrivals of live prices that are evidence about timestamps, newest last: when, and how far the timestamp was off.
     stamps: Vec<(i64, i64)>,
     rejected_since_good: u32,
-    /// When a price of the session that is none came since then, the first and the last time, and how often.
+    /// The first and last arrival of an impossible price in the session since then, and their number.
     impossible: Option<(i64, i64, u32)>,
-    /// A price stamped inside the session came before it.
+    /// Whether a price timestamped inside the session came before it.
     early: bool,
-    /// Since when the pair is not heard; `None` while it is.
+    /// Since when the pair is not received; `None` while it is.
     unheard_since: Option<i64>,
-    /// Seconds in which it was not heard, in which a good price belongs, or in which stamps were off.
+    /// Seconds in which it was not received, that have a good price, or in which timestamps were off.
     unheard: Vec<bool>,
     good: Vec<bool>,
     off: Vec<bool>,
@@ -110,7 +110,7 @@ struct Day {
     plan: Vec<Planned>,
     pairs: Vec<Pair>,
     pipeline: Pipeline,
-    /// Arrivals that an aggregator that hangs has not taken.
+    /// Arrivals that a hanging aggregator has not taken.
     waiting: Vec<Inbound>,
     shown: BTreeMap<Symbol, (AcceptanceView, bool)>,
     shown_at: Option<i64>,
@@ -208,7 +208,7 @@ impl Day {
         self.waiting.push(Inbound { heard, says });
     }
 
-    /// One second of the world: the link, polling, prices, the vendor's answers, and the aggregator that takes them in.
+    /// Simulates one second: the link, polling, prices, the vendor's answers, and the aggregator that processes them.
     fn second(&mut self, now: i64) {
         let index = usize::try_from(now - FIRST).unwrap();
         let link_up = !self.is(Fault::LinkDown, None, now);
@@ -276,7 +276,7 @@ impl Day {
         }
     }
 
-    /// A pair that the link does not bring is polled.
+    /// Polls a pair that the link does not deliver.
     fn poll(&mut self, i: usize, now: i64) {
         let pair = &mut self.pairs[i];
         let wanted = pair.refused || !self.link_up;
@@ -337,7 +337,7 @@ impl Day {
         if stamp != now {
             pair.off[index] = true;
         }
-        // Old stamps of this session are prices all the same: they are late.
+        // Prices of this session with old timestamps count as prices that are late.
         let good = pair.session.contains(at(now)) && pair.session.contains(tick.at) && !negative && stamp - now <= 60;
         if good {
             pair.last_good = Some(now);
@@ -371,7 +371,7 @@ impl Day {
         }
     }
 
-    /// The vendor has a bar for every slot that is over, and gives them all.
+    /// The vendor answers with a bar for every slot that is over.
     fn answer(&mut self, now: i64) {
         for i in 0..self.pairs.len() {
             let pair = &mut self.pairs[i];
@@ -450,7 +450,7 @@ impl Day {
         }
     }
 
-    /// `Some(false)`: wrong; `Some(true)`: well; `None`: the words leave it open.
+    /// `Some(false)`: wrong; `Some(true)`: well; `None`: undecided.
     fn oracle(&self, i: usize, now: i64) -> Option<bool> {
         let pair = &self.pairs[i];
         if !pair.session.contains(at(now)) {
@@ -526,7 +526,7 @@ impl Day {
 }
 
 impl Pair {
-    /// Judges the slots that are over, once the time for late prices is.
+    /// Judges the slots that are over, after the time for late prices.
     fn close_slots(&mut self, now: i64) {
         let (opens, closes) = (self.session.opens.secs() - OPEN, self.session.closes.secs() - OPEN);
         for slot in (opens..closes).step_by(60).filter(|slot| slot + SLOT + 3 <= now) {
@@ -542,7 +542,7 @@ impl Pair {
                 let to = usize::try_from((slot + 120).min(LAST) - FIRST).unwrap();
                 self.off[from..to].iter().any(|is| *is)
             };
-            // While little is known of how often its prices come, an empty slot between two of them may be a silent market's.
+            // While the cadence is not learned, an empty slot between two prices may be a silent market's.
             let before = self.good.iter().take(usize::try_from(slot - FIRST).unwrap());
             let may_be_quiet = !of(&self.unheard) && before.filter(|is| **is).count() < 10;
             let unclear = unclear || (may_be_quiet && !of(&self.good));
@@ -555,7 +555,7 @@ impl Pair {
         }
     }
 
-    /// Every slot that is over is judged: none waits for late prices.
+    /// Whether every slot that is over is judged, so that none waits for late prices.
     fn slots_clear(&self, now: i64) -> bool {
         let (opens, closes) = (self.session.opens.secs() - OPEN, self.session.closes.secs() - OPEN);
         let mut over = (opens..closes).step_by(60).filter(|slot| slot + SLOT <= now);
@@ -612,7 +612,7 @@ fn just_polled(now: Timestamp) -> AcceptedPrice {
     }
 }
 
-/// Evidence of which one part always looks good: what would be told by an answer that does not look at it.
+/// Evidence in which one part always looks good, as for an assessment that ignores it.
 type Blind = (&'static str, fn(&mut Evidence, Timestamp));
 
 const BLIND: [Blind; 16] = [
@@ -722,7 +722,7 @@ fn a_line_that_is_asked_for_and_not_confirmed_is_a_reason_of_its_own() {
     assert_eq!(answer.feed, PriceFeed::Stale);
 }
 
-/// A pair of which the link brings nothing but old stamps is polled: its polled prices are fresh, and the vendor contradicts itself.
+/// A pair for which the link delivers only old timestamps is polled: its polled prices are fresh, and the vendor contradicts itself.
 #[test]
 fn old_stamps_on_a_link_that_stands_make_polled_prices_no_safer() {
     let mut day = Day::new(0);
