@@ -1,4 +1,4 @@
-//! `candela admin`: requests an action of a running service. Needs a token with the scope `operate`.
+//! `candela admin`: requests an action from a running service. Needs a token with the scope `operate`.
 
 use crate::client_list::ClientNumber;
 use crate::cmd::ask::{Service, TokenArg, read_url};
@@ -88,7 +88,7 @@ impl AdminArgs {
     /// Sends the request and shows the answer.
     ///
     /// # Errors
-    /// When no reason is given, the settings have problems, or the service does not answer or refuses.
+    /// When no reason is given, the settings have problems, or the service does not answer or refuses the action.
     pub fn run(self) -> anyhow::Result<Exit> {
         let lists = matches!(self.action, AdminAction::Clients);
         let reason = self
@@ -137,7 +137,7 @@ impl AdminArgs {
 }
 
 impl AdminAction {
-    /// The action's name on the wire, and the body of the request.
+    /// The action's name in the request, and the request's body.
     fn to_request(&self, reason: &str) -> (&'static str, Value) {
         match self {
             Self::RestartActor { actor } => ("restart_actor", json!({"actor": actor, "reason": reason})),

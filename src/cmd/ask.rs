@@ -1,4 +1,4 @@
-//! Asks a running service over HTTP.
+//! Sends requests to a running service over HTTP.
 
 use crate::actors::vendor;
 use crate::cmd::own_certificate;
@@ -35,7 +35,7 @@ pub struct TokenArg {
     token: Option<SecretString>,
 }
 
-/// Where the service with these settings is to be asked: at loopback, when it listens everywhere.
+/// The URL of the service with these settings: loopback, if it listens on every address.
 fn usual_url(server: &Server) -> String {
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     let mut address = server.address;
@@ -48,14 +48,14 @@ fn usual_url(server: &Server) -> String {
 }
 
 impl TokenArg {
-    /// The header that shows it.
+    /// The header with the token.
     pub fn authorization_header(&self) -> Option<(&'static str, String)> {
         let token = self.token.as_ref()?;
         Some((AUTHORIZATION.as_str(), format!("Bearer {}", token.expose_secret())))
     }
 }
 
-/// Why a text is not the address of a service.
+/// Why a text is no address of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not the address of a service: give one such as {example}")]
 pub struct UrlError {
@@ -66,7 +66,7 @@ pub struct UrlError {
 /// Reads the address of a service's REST interface.
 ///
 /// # Errors
-/// [`UrlError`] when it is none.
+/// [`UrlError`] when the text is no such address.
 pub fn read_url(text: &str) -> Result<String, UrlError> {
     read_address(text, &["http", "https"], "http://127.0.0.1:8080")
 }
@@ -74,7 +74,7 @@ pub fn read_url(text: &str) -> Result<String, UrlError> {
 /// Reads the address of a service's WebSocket.
 ///
 /// # Errors
-/// [`UrlError`] when it is none.
+/// [`UrlError`] when the text is no such address.
 pub fn read_ws_url(text: &str) -> Result<String, UrlError> {
     read_address(text, &["ws", "wss", "http", "https"], "ws://127.0.0.1:8080/ws")
 }
@@ -92,7 +92,7 @@ fn read_address(text: &str, schemes: &[&str], example: &'static str) -> Result<S
     })
 }
 
-/// Why a path names no file, or no folder, to read.
+/// Why a path cannot be read as a file, or as a folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {what} {given}: give the path of one that is there")]
 pub struct PathError {
@@ -100,10 +100,10 @@ pub struct PathError {
     given: String,
 }
 
-/// The path of a file that is read: one that is there.
+/// The path of an existing file.
 ///
 /// # Errors
-/// [`PathError`] when it is not, or is a folder.
+/// [`PathError`] when it does not exist, or is a folder.
 pub fn read_file_path(text: &str) -> Result<PathBuf, PathError> {
     let path = PathBuf::from(text);
     let there = path.exists() && !path.is_dir();
@@ -111,10 +111,10 @@ pub fn read_file_path(text: &str) -> Result<PathBuf, PathError> {
     there.then_some(path).ok_or(PathError { what: "file", given })
 }
 
-/// The path of a folder that is read: one that is there.
+/// The path of an existing folder.
 ///
 /// # Errors
-/// [`PathError`] when it is not.
+/// [`PathError`] when it does not exist or is no folder.
 pub fn read_folder_path(text: &str) -> Result<PathBuf, PathError> {
     let path = PathBuf::from(text);
     let there = path.is_dir();
@@ -122,10 +122,10 @@ pub fn read_folder_path(text: &str) -> Result<PathBuf, PathError> {
     there.then_some(path).ok_or(PathError { what: "folder", given })
 }
 
-/// A file that is to be written.
+/// The path of a file that will be written.
 ///
 /// # Errors
-/// When the folder that is to hold it is not there.
+/// When the folder of the file does not exist.
 pub fn read_output_path(text: &str) -> Result<PathBuf, PathError> {
     let path = PathBuf::from(text);
     if let Some(folder) = path.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) {
@@ -134,7 +134,7 @@ pub fn read_output_path(text: &str) -> Result<PathBuf, PathError> {
     Ok(path)
 }
 
-/// A pair that the settings do not name.
+/// A pair that is not in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given} is none of the pairs that the settings name: give one of {known}{nearest}")]
 pub struct UnknownPair {
@@ -143,10 +143,10 @@ pub struct UnknownPair {
     nearest: String,
 }
 
-/// The pair that is asked about: the first that is known where none was given.
+/// The requested pair; by default the first known one.
 ///
 /// # Errors
-/// [`UnknownPair`] when it is not known; a near one is suggested.
+/// [`UnknownPair`] when it is not known; a similar one is suggested.
 pub fn known_pair(given: Option<Symbol>, known: &[Symbol]) -> Result<Symbol, UnknownPair> {
     let Some(given) = given else {
         return Ok(known.first().copied().unwrap_or_else(Symbol::usdcop));
@@ -158,7 +158,7 @@ pub fn known_pair(given: Option<Symbol>, known: &[Symbol]) -> Result<Symbol, Unk
 }
 
 impl UnknownPair {
-    /// What was given, and which pairs are known.
+    /// An error with the given pair and the known ones.
     pub fn new(given: Symbol, known: &[Symbol]) -> Self {
         let names: Vec<&str> = known.iter().map(Symbol::as_str).collect();
         let far = |name: &str| strsim::damerau_levenshtein(given.as_str(), name);
@@ -174,43 +174,43 @@ impl UnknownPair {
 pub struct Service {
     url: String,
     token: TokenArg,
-    /// How its certificate is known.
+    /// How its certificate is verified.
     tls: Arc<ClientConfig>,
 }
 
-/// Why it gave no answer.
+/// Why the service gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// Nobody listens there, or it is no HTTP server.
+    /// No program listens there, or it is no HTTP server.
     #[error("candela does not answer at {url}: {why}; is it running there, or elsewhere?")]
     Unreachable {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// What the network said.
+        /// The network's error.
         why: String,
     },
-    /// It asks for a token.
+    /// The service requires a token.
     #[error("{url} asks for a token: {why}; put one into CANDELA_TOKEN")]
     NoToken {
-        /// Where it is.
+        /// The service's URL.
         url: String,
-        /// What it says of the one that was shown, if any.
+        /// What it says about the token that was presented, if any.
         why: String,
     },
-    /// It does not take the question.
+    /// The service refuses the request.
     #[error("the service at {url} does not take the question: {why}")]
     Refused {
-        /// Where it is.
+        /// The service's URL.
         url: String,
-        /// What it says is wrong.
+        /// Why it refuses.
         why: String,
     },
-    /// It answers, but not with what a candela says.
+    /// The server answers, but not as a candela does.
     #[error("what answers at {url} is no candela: {why}")]
     Strange {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// What is odd about it.
+        /// What is wrong with the answer.
         why: String,
     },
 }
@@ -225,7 +225,7 @@ impl Service {
         }
     }
 
-    /// The service at `url`, or else the one with these settings: known by its certificate, wherever that says it is.
+    /// The service at `url`, or else the one with these settings, recognized by its certificate, whichever names that has.
     ///
     /// # Errors
     /// [`ServiceError`] when the certificate of the settings cannot be read.
@@ -241,15 +241,15 @@ impl Service {
         Ok(service)
     }
 
-    /// Where it is.
+    /// Its base URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether clients are served as they should be.
+    /// Whether the service serves clients as it should.
     ///
     /// # Errors
-    /// [`ServiceError`] when it is not there, or says neither.
+    /// [`ServiceError`] when it does not answer, or with neither yes nor no.
     pub async fn is_ready(&self) -> Result<bool, ServiceError> {
         let (status, answer) = self.fetch_json("/health/ready").await?;
         match answer.get("status").and_then(Value::as_str) {
@@ -262,13 +262,13 @@ impl Service {
     /// The JSON object at `path`.
     ///
     /// # Errors
-    /// [`ServiceError`] when it is not there, or not JSON.
+    /// [`ServiceError`] when the service does not answer, or not with JSON.
     pub async fn get(&self, path: &str) -> Result<Value, ServiceError> {
         let (status, answer) = self.fetch_json(path).await?;
         self.check_answer(path, status, answer)
     }
 
-    /// The answer, or why it is none.
+    /// The answer, or the error that it means.
     fn check_answer(&self, path: &str, status: StatusCode, answer: Value) -> Result<Value, ServiceError> {
         let url = self.url.clone();
         match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
@@ -282,10 +282,10 @@ impl Service {
         }
     }
 
-    /// What the service answers to a request for an action. It carries a key of its own: one that arrives twice is run once.
+    /// Requests an action and returns the answer. The request has an idempotency key: if it arrives twice, it runs once.
     ///
     /// # Errors
-    /// [`ServiceError`] when it is not there, or refuses.
+    /// [`ServiceError`] when the service does not answer, or refuses.
     pub async fn request_action(&self, path: &str, body: &Value) -> Result<Value, ServiceError> {
         let url = format!("{}{path}", self.url);
         let key = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
@@ -297,10 +297,10 @@ impl Service {
         self.check_answer(path, answer.status(), said)
     }
 
-    /// Writes what `path` answers to `out`, as it comes.
+    /// Writes the answer of `path` to `out` as it arrives.
     ///
     /// # Errors
-    /// [`ServiceError`] when the service refuses it or the answer ends before its end; else why it cannot be written.
+    /// [`ServiceError`] when the service refuses the request or the answer is cut short; else why it cannot be written.
     pub async fn download_to(&self, path: &str, out: &mut impl Write) -> anyhow::Result<()> {
         let url = format!("{}{path}", self.url);
         let asked = self.build_request(&url, limits::REST_ANSWER).send().await;
@@ -332,7 +332,7 @@ impl Service {
         }
     }
 
-    /// What `path` answers, and its JSON; nothing where it is none.
+    /// The status and the JSON of the answer at `path`; null if the body is no JSON.
     async fn fetch_json(&self, path: &str) -> Result<(StatusCode, Value), ServiceError> {
         const LONGEST: Duration = Duration::from_secs(5);
         const LARGEST: usize = 16 * 1_024 * 1_024;
@@ -343,7 +343,7 @@ impl Service {
         Ok((answer.status(), said))
     }
 
-    /// A question, whose answer begins within `longest`.
+    /// A request whose answer must begin within `longest`.
     fn build_request(&self, url: &str, longest: Duration) -> ClientRequest {
         self.shows_token(self.build_client(longest).get(url))
     }
@@ -379,7 +379,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// What a service asks that gives this answer, and what comes of it.
+    /// The request that reaches a service which gives this answer, and the outcome of `ask`.
     async fn asked<T>(answer: &str, ask: impl AsyncFnOnce(Service) -> T) -> (String, T) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let token = TokenArg {

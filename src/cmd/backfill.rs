@@ -1,7 +1,7 @@
-//! `candela backfill`: asks the vendor for the bars of past sessions that the store lacks, and writes them.
+//! `candela backfill`: requests the bars of past sessions that the store lacks from the vendor, and writes them.
 //!
-//! Holds the ledger's folder while it works: a running service heals by itself, and two programs that use the same keys at
-//! once would break their spacing. It writes under the store's lease, as a service does.
+//! It holds the lock of the ledger's folder while it works: a running service fills gaps by itself, and two programs that use the same keys
+//! at once would break their spacing. It writes under the store's lease, as a service does.
 
 use crate::actors::messages::{KeyAnswered, Lease, LeaseKey};
 use crate::actors::vendor::{AskError, KeySource, VendorClient};
@@ -51,21 +51,21 @@ pub struct BackfillArgs {
     settings: SettingsArgs,
 }
 
-/// Why bars could not be asked for.
+/// Why bars could not be requested.
 #[derive(Debug, thiserror::Error)]
 pub enum BackfillError {
     /// The stretch ends before it begins.
     #[error("--to {to} ends before --from {from} begins: give the earlier one first")]
     Backwards {
-        /// As it was read.
+        /// As it was parsed.
         from: Moment,
-        /// As it was read.
+        /// As it was parsed.
         to: Moment,
     },
-    /// There is nothing to ask for yet.
+    /// The stretch is in the future.
     #[error("--from {from} lies ahead: only bars of the past can be asked for")]
     Ahead {
-        /// As it was read.
+        /// As it was parsed.
         from: Moment,
     },
     /// No key may be used for a while.
@@ -73,12 +73,12 @@ pub enum BackfillError {
         "no key may be used before {at} ({why}); what was written stays, and running this again goes on from there"
     )]
     NoKey {
-        /// When one may be.
+        /// When one may be used again.
         at: Timestamp,
         /// The vendor's last refusal, or what the pool waits for.
         why: String,
     },
-    /// The vendor does not answer, or not well.
+    /// The vendor does not answer, or gives an error.
     #[error(
         "the vendor does not give the bars: {0}; what was written stays, and running this again goes on from there"
     )]
@@ -86,7 +86,7 @@ pub enum BackfillError {
 }
 
 impl BackfillError {
-    /// The exit code it deserves.
+    /// The exit code for this error.
     pub const fn exit_code(&self) -> Exit {
         match self {
             Self::Backwards { .. } | Self::Ahead { .. } => Exit::Usage,
@@ -96,22 +96,22 @@ impl BackfillError {
     }
 }
 
-/// What became of one pair.
+/// The outcome for one pair.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 struct Summary {
     expected: usize,
     missing: usize,
     written: usize,
-    /// The vendor was asked and has none.
+    /// Bars that the vendor was asked for and does not have.
     unfillable: usize,
-    /// Bars of the vendor of which digits beyond the sixth decimal were rounded away.
+    /// Bars of the vendor whose prices were rounded to six decimals.
     rounded: u32,
-    /// Bars of the vendor that cannot be read or kept; they count as bars that it does not have.
+    /// Bars of the vendor that cannot be read or stored; they count as bars that it does not have.
     unusable: u32,
 }
 
 impl BackfillArgs {
-    /// Asks, writes, and sums up. Code 1 when bars are still missing that the vendor was not asked for.
+    /// Requests, writes, and sums up. Code 1 when bars are missing that the vendor was not asked for.
     ///
     /// # Errors
     /// When settings, store or ledger folder cannot be used, a service is running, or no key is left.
@@ -132,7 +132,7 @@ impl BackfillArgs {
         )
     }
 
-    /// Who writes has the store's lease.
+    /// Fills the history under the store's lease.
     async fn fill_history(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
         let store = match &valid.store.database_url {
             Some(url) => Store::Postgres(Postgres::new(url, 2)?),
@@ -239,11 +239,11 @@ impl BackfillArgs {
     }
 }
 
-/// The vendor, asked with the keys of the settings.
+/// The vendor, with the keys of the settings.
 struct Vendor {
     client: VendorClient<LocalKeys>,
     clock: Clock,
-    /// Answers with bars that could not be taken as they were.
+    /// Answers with bars that could not be used unchanged.
     flawed: Vec<Flawed>,
 }
 
@@ -253,7 +253,7 @@ struct LocalKeys {
     keys: Vec<(KeySlot, SecretString)>,
     book: KeyUseBook,
     clock: Clock,
-    /// Why the use of a key could not be written down.
+    /// Why the use of a key could not be stored.
     unwritten: RefCell<Option<KeyUseError>>,
 }
 
@@ -305,7 +305,7 @@ impl Vendor {
         })
     }
 
-    /// Asks until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor is in trouble.
+    /// Retries until there is an answer, with the keys in turn; gives up when no key can be used today, or the vendor fails too often.
     async fn request_series(&mut self, request: &SeriesRequest) -> anyhow::Result<crate::domain::model::Fetched> {
         let mut troubles = 0_u32;
         let mut said = None;
@@ -382,7 +382,7 @@ async fn find_missing(store: &Store, symbol: Symbol, expected: &[Expected]) -> a
         .collect())
 }
 
-/// As a log of its own: these numbers continue no channel of the ledger.
+/// Writes bars as a log of its own: their numbers continue no channel of the ledger.
 async fn write(
     store: &Store,
     symbol: Symbol,

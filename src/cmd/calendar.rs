@@ -1,4 +1,4 @@
-//! `candela calendar`: shows the sessions of a year, and records the days that people open or close against the rules.
+//! `candela calendar`: shows the sessions of a year, and records days that are opened or closed against the rules.
 
 use crate::calendar_file::{self, CalendarFileError};
 use crate::domain::calendar::{
@@ -62,25 +62,25 @@ struct EntryArgs {
     replace: bool,
 }
 
-/// What the settings say about the calendar.
+/// The calendar's settings.
 #[derive(Debug, Clone)]
 pub struct CalendarSettings {
     /// Calendar, zone, hours.
     pub rules: CalendarRules,
-    /// The override file, when the settings name one; it need not exist yet.
+    /// The override file, if the settings name one; it need not exist yet.
     pub overrides: Option<PathBuf>,
 }
 
-/// Why the command could not do its work.
+/// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CalendarError {
-    /// Settings or arguments are wrong, everything at once.
+    /// Settings or arguments are invalid; all problems at once.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Wrong(Vec<CalendarProblem>),
-    /// The override file is wrong or out of reach.
+    /// The override file is invalid or cannot be read or written.
     #[error(transparent)]
     File(#[from] CalendarFileError),
-    /// Nowhere to record.
+    /// There is no file to record in.
     #[error("no override file is set: name one as market.calendar_file in the settings")]
     NoFile,
     /// The output cannot be written.
@@ -88,7 +88,7 @@ pub enum CalendarError {
     Output(#[from] io::Error),
 }
 
-/// Does what the command line asks; `now` is when.
+/// Runs the command; `now` is the present.
 pub fn run(
     args: &CalendarArgs,
     settings: &CalendarSettings,
@@ -203,7 +203,7 @@ mod tests {
         args: CalendarArgs,
     }
 
-    /// What the command prints, or why it refuses.
+    /// The output of the command, or its error.
     fn check(line: &[&str], file: Option<&Path>) -> Result<String, String> {
         let args = Line::try_parse_from(line).map_err(|error| error.to_string())?.args;
         let settings = CalendarSettings {

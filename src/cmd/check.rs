@@ -1,4 +1,4 @@
-//! `candela check`: the settings, the machine and every dependency, with a fix for each problem. Changes nothing.
+//! `candela check`: checks the settings, the machine and every dependency, and names a fix for each problem. Changes nothing.
 
 mod local;
 mod remote;
@@ -23,19 +23,19 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// How a thing that was checked stands.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CheckResult {
     /// As it should be.
     Ok,
-    /// The service runs, with less than it could have.
+    /// The service runs, but with restrictions.
     Warn,
-    /// The service does not run with this.
+    /// The service does not run.
     Fail,
 }
 
-/// One thing that was checked.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     check: &'static str,

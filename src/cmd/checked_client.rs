@@ -1,5 +1,4 @@
-//! The client with which `protocol-check` looks at a server: follows channels, checks every message, and comes back after each
-//! disconnect with the positions it has.
+//! The client of `protocol-check`: subscribes to channels, checks every message, and reconnects after each disconnect with its positions.
 
 #![expect(
     clippy::indexing_slicing,
@@ -16,29 +15,29 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long an answer may take, and how long a server that went away may stay away.
+/// How long an answer may take, and how long a server may be away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const AWAY: Duration = Duration::from_secs(60);
 
-/// One client and all that it saw.
+/// One client, with everything that it observed.
 pub(super) struct CheckedClient {
     url: String,
     token: TokenArg,
     socket: Option<Framed<BoxedSocket, Codec>>,
     continuity: Continuity,
-    /// What it follows, and asks for again when it comes back.
+    /// The channels that it subscribes to, also after a reconnect.
     channels: Vec<String>,
     pub(super) wrong: Vec<String>,
     pub(super) reconnects: u32,
-    /// What a farewell asked for.
+    /// The wait that a `goaway` asked for.
     delay: Duration,
 }
 
 impl CheckedClient {
-    /// Connects, following nothing yet.
+    /// Connects, without a subscription yet.
     ///
     /// # Errors
-    /// [`ServiceError`] when nobody answers there.
+    /// [`ServiceError`] when no server answers there.
     pub(super) async fn open(url: &str, token: &TokenArg) -> Result<Self, ServiceError> {
         let separator = if url.contains('?') { '&' } else { '?' };
         let mut client = Self {
@@ -70,7 +69,7 @@ impl CheckedClient {
         Ok(())
     }
 
-    /// The next JSON message of this connection, if one comes in time. `None` also at its end.
+    /// The next JSON message of this connection, if one arrives in time. `None` also at its end.
     pub(super) async fn next(&mut self, patience: Duration) -> Option<Value> {
         loop {
             let socket = self.socket.as_mut()?;
@@ -109,21 +108,21 @@ impl CheckedClient {
         }
     }
 
-    /// Says something; a connection that is no more is noticed with the next message.
+    /// Sends a message; a connection that has ended is noticed when the next message is read.
     pub(super) async fn send_message(&mut self, message: &Value) {
         if let Some(socket) = &mut self.socket {
             drop(socket.send(Message::Text(message.to_string().into())).await);
         }
     }
 
-    /// Follows channels from now on, over all disconnects.
+    /// Subscribes to channels from now on, also after each disconnect.
     pub(super) async fn follow_channels(&mut self, channels: &[String]) {
         self.channels = channels.to_vec();
         self.send_message(&json!({"action": "subscribe", "channels": channels}))
             .await;
     }
 
-    /// Listens for some time; comes back whenever the connection ends. Every few seconds it reads nothing for a while.
+    /// Reads messages for some time, and reconnects whenever the connection ends. With `naps`, it pauses reading every few seconds.
     pub(super) async fn listen_for(&mut self, time: Duration, naps: bool) {
         const WORK: Duration = Duration::from_secs(4);
         const NAP: Duration = Duration::from_millis(1_500);
@@ -140,7 +139,7 @@ impl CheckedClient {
         }
     }
 
-    /// Connects again, with what it has; whether the server was back in time.
+    /// Reconnects with its positions; returns whether the server was back in time.
     async fn come_back(&mut self) -> bool {
         self.continuity.reconnected();
         let watch = Stopwatch::start();
@@ -160,13 +159,13 @@ impl CheckedClient {
         false
     }
 
-    /// Position and epoch in a channel.
+    /// The epoch and seq in a channel.
     pub(super) fn position_of(&self, channel: &str) -> (Option<String>, u64) {
         let place = self.continuity.positions().get(channel);
         place.map_or((None, 0), |place| (place.epoch.clone(), place.seq))
     }
 
-    /// How many messages it read, and how often it was told that not all can be brought.
+    /// How many messages it read, and how often the server said that it could not replay everything.
     pub(super) const fn message_counts(&self) -> (u64, u64) {
         (self.continuity.messages(), self.continuity.told())
     }
@@ -181,7 +180,7 @@ impl CheckedClient {
     }
 }
 
-/// Closes after which a client comes back; any other says that one of the two broke the protocol.
+/// Whether a client reconnects after this close code; any other code says that one side broke the protocol.
 const fn may_close(code: u16) -> bool {
     matches!(
         code,

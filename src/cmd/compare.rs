@@ -1,4 +1,4 @@
-//! `candela compare`: a session's bars of candela beside those of the service before it, from the store that both write to.
+//! `candela compare`: compares a session's bars with those of the service before candela, from the store that both write to.
 
 use crate::app;
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// The rows of the service before candela that are bars.
+/// The `source` of the rows that are bars of the service before candela.
 const OTHER_SOURCE: &str = "twelvedata_websocket_aggregated";
 
 /// Compare a session's bars with those of the service before candela, and say why they differ.
@@ -39,15 +39,15 @@ pub struct CompareArgs {
     settings: SettingsArgs,
 }
 
-/// Why nothing can be compared.
+/// Why bars cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// The pair is none of the settings'.
+    /// The pair is not in the settings.
     #[error("{given} is not among the pairs of the settings ({known}): give one of them with --symbol")]
     UnknownPair {
-        /// As it was given.
+        /// The given pair.
         given: Symbol,
-        /// Those of the settings.
+        /// The pairs of the settings.
         known: String,
     },
     /// The day has no session.
@@ -65,10 +65,10 @@ pub enum CompareError {
     NotOver {
         /// The day.
         date: NaiveDate,
-        /// In the market's time.
+        /// The close, in the market's time.
         closes: String,
     },
-    /// The store has no row of one of the two.
+    /// The store has no row from one of the two services.
     #[error("the store has no bar of {missing} for {symbol} on {date}; it has {there}{remedy}")]
     NoRows {
         /// The source without rows.
@@ -77,18 +77,18 @@ pub enum CompareError {
         symbol: Symbol,
         /// The day.
         date: NaiveDate,
-        /// Which sources have rows, and how many.
+        /// The sources that have rows, and how many.
         there: String,
-        /// What to do, if it is known.
+        /// What to do, if known.
         remedy: &'static str,
     },
-    /// The embedded store is not there.
+    /// The embedded store does not exist.
     #[error("there is no store: neither DATABASE_URL is set nor is there a file {0}")]
     NoStore(String),
 }
 
 impl CompareError {
-    /// The exit code it deserves.
+    /// The exit code for this error.
     pub const fn exit_code(&self) -> Exit {
         match self {
             Self::UnknownPair { .. } | Self::NoSession { .. } => Exit::Usage,
@@ -107,10 +107,10 @@ struct PairSession {
 }
 
 impl CompareArgs {
-    /// Reads the store and compares. Code 1 when a difference has no known cause.
+    /// Reads the store and compares. Code 1 if a difference has no known cause.
     ///
     /// # Errors
-    /// When the settings have problems, the day has no session that is over, or the store cannot be read or lacks rows.
+    /// When the settings have problems, the day has no finished session, or the store cannot be read or lacks rows.
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.to_sources())?;
         let asked = self.find_session(&valid)?;
@@ -212,7 +212,7 @@ impl CompareArgs {
         }))
     }
 
-    /// Both must have rows: a session in which one of them did not run is no comparison.
+    /// Both services must have rows: a session in which one of them did not run cannot be compared.
     fn require_complete(&self, asked: &PairSession, rows: &[StoredBar]) -> Result<(), CompareError> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for row in rows {
@@ -327,7 +327,7 @@ impl CompareArgs {
     }
 }
 
-/// The store of the settings, to read only. It takes no lease: the service may run.
+/// Opens the store of the settings for reading only. It takes no lease: the service may be running.
 fn open(valid: &Valid) -> anyhow::Result<Store> {
     let file = &valid.store.sqlite_file;
     match &valid.store.database_url {
@@ -337,7 +337,7 @@ fn open(valid: &Valid) -> anyhow::Result<Store> {
     }
 }
 
-/// What candela accepted in the session, in the order in which it arrived. Ticks of sessions long past are deleted.
+/// The ticks that candela accepted in the session, in the order of their arrival. Ticks of sessions long past are deleted.
 async fn ticks_of(store: &Store, asked: &PairSession) -> anyhow::Result<Vec<AcceptedTick>> {
     let mut query = TickQuery {
         symbol: asked.symbol,
@@ -356,7 +356,7 @@ async fn ticks_of(store: &Store, asked: &PairSession) -> anyhow::Result<Vec<Acce
     }
 }
 
-/// As it is called on every wire.
+/// The name of a cause in JSON.
 fn cause_name(cause: Cause) -> String {
     json!(cause).as_str().unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! `candela demo`: the whole service on embedded parts, on a day that takes minutes, with one scripted outage that heals.
+//! `candela demo`: the whole service on embedded parts, with a day that takes minutes and one scripted outage that is repaired.
 
 pub mod day;
 pub mod screen;
@@ -53,10 +53,10 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// Runs it to its end.
+    /// Runs the demo to its end.
     ///
     /// # Errors
-    /// A sentence that names what cannot be used, and the remedy.
+    /// A sentence that names the unusable part, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
         let scenario = match &self.scenario {
             Some(path) => Scenario::read(path).with_context(|| format!("read {}", path.display()))?,
@@ -114,7 +114,7 @@ impl DemoArgs {
         })
     }
 
-    /// Settings that no file and no environment has a part in.
+    /// Settings without any file or environment.
     fn demo_settings(
         &self,
         upstream: &sim::SimHandle,
@@ -142,7 +142,7 @@ impl DemoArgs {
         if closes_late {
             flags.push(("market.close", "13:00".to_owned()));
         }
-        // What a busy machine may keep a tick waiting does not shrink when the market runs faster.
+        // The delay that a busy machine adds to a tick does not shrink when the market runs faster.
         let lateness = limits::DEMO_JITTER
             .mul_f64(self.speed)
             .clamp(limits::LATENESS, limits::DEMO_LATENESS);
@@ -158,8 +158,8 @@ impl DemoArgs {
     }
 }
 
-/// What happens before the open, on a clock that stands and is moved: the history pipeline finishes, the service checks, gets
-/// ready and links. The market waits for the link, so that no bar begins unwatched however slow this machine is to start.
+/// The time before the open, on a held clock that is moved: the history pipeline finishes, the service checks the history, becomes ready
+/// and connects. The market waits for the link, so that no bar begins unwatched, however slowly this machine starts.
 async fn lead_in(app: &App, clock: &Clock, folder: &Path, chosen: &Chosen, prepared: usize) -> anyhow::Result<()> {
     let to = |at: Timestamp| clock.advance(at.since(clock.now()));
     come_to(app, State::WaitingL0).await;
@@ -171,7 +171,7 @@ async fn lead_in(app: &App, clock: &Clock, folder: &Path, chosen: &Chosen, prepa
     Ok(())
 }
 
-/// Waits until the service has been in a state.
+/// Waits until the service has reached a state.
 async fn come_to(app: &App, state: State) {
     let mut states = app.states();
     drop(
@@ -183,14 +183,14 @@ async fn come_to(app: &App, state: State) {
     );
 }
 
-/// What the history pipeline does: stores the bars of the days before. How many there are.
+/// Acts as the history pipeline: stores the bars of the days before. Returns how many there are.
 async fn prepare_store(folder: &Path, bars: &[VendorBar]) -> anyhow::Result<usize> {
     let store = Sqlite::open(&folder.join("candela.db"))?;
     store.prepare_history(Symbol::usdcop(), bars.to_vec()).await?;
     Ok(bars.len())
 }
 
-/// What the history pipeline does when it has finished: writes the flag under another name, then renames it.
+/// Acts as the history pipeline at its end: writes the flag under another name, then renames it.
 fn raise_flag(folder: &Path, at: Timestamp, rows: usize) -> anyhow::Result<()> {
     let unusable = || format!("cannot write the ready flag in {}", folder.display());
     std::fs::create_dir_all(folder).with_context(unusable)?;
@@ -203,7 +203,7 @@ fn raise_flag(folder: &Path, at: Timestamp, rows: usize) -> anyhow::Result<()> {
     std::fs::rename(new, folder.join("l0_ready.flag")).with_context(unusable)
 }
 
-/// The folder for the demo's files; a temporary one goes when the first value is dropped.
+/// The folder for the demo's files; a temporary one is removed when the first value is dropped.
 fn demo_folder(given: Option<&PathBuf>) -> anyhow::Result<(Option<tempfile::TempDir>, PathBuf)> {
     let Some(given) = given else {
         let temporary = tempfile::tempdir()

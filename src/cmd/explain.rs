@@ -1,4 +1,4 @@
-//! `candela explain`: why the service is, or was, in its state, in sentences from its journal alone.
+//! `candela explain`: why the service is, or was, in its state, as sentences from its journal alone.
 
 use crate::app;
 use crate::cmd::ask::{Service, ServiceError, TokenArg, known_pair, read_url};
@@ -36,7 +36,7 @@ pub struct ExplainArgs {
 }
 
 impl ExplainArgs {
-    /// Asks the service, or reads its ledger where it does not answer. Code 1 when data is not good.
+    /// Asks the service, or reads its ledger if it does not answer. Code 1 when data is not good.
     ///
     /// # Errors
     /// When the settings have problems, or neither service nor ledger can be read.
@@ -76,7 +76,7 @@ impl ExplainArgs {
         }
     }
 
-    /// The same answer from the files of a service that does not run.
+    /// The same answer from the files of a service that is not running.
     fn read_ledger(&self, valid: &Valid, url: &str) -> anyhow::Result<Value> {
         let calendars = app::calendars(valid)?;
         if self.symbol.is_some() {

@@ -1,7 +1,7 @@
-//! `candela export`: bars of a running service into files, one a session.
+//! `candela export`: writes the bars of a running service into files, one a session.
 //!
-//! A file appears under its name when it is whole, so a run that was interrupted goes on with the first session that has none. A file
-//! that was written before the last bar of its session was stored is written again.
+//! A file gets its name when it is complete, so an interrupted run continues with the first session without a file. A file that was written
+//! before the last bar of its session was stored is written again.
 
 use crate::cmd::ask::{Service, ServiceError, TokenArg, read_url};
 use crate::domain::model::moment::read_date;
@@ -73,7 +73,7 @@ enum Partition {
     None,
 }
 
-/// Why nothing can be exported.
+/// Why bars cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The stretch ends before it begins.
@@ -84,28 +84,28 @@ pub enum ExportError {
         /// The last day.
         to: NaiveDate,
     },
-    /// The folder holds an export of something else.
+    /// The folder holds another export.
     #[error("{file} belongs to an export of {other}; give another folder")]
     OtherExport {
-        /// The file that says so.
+        /// The file that describes it.
         file: PathBuf,
-        /// What it is of.
+        /// What it exports.
         other: String,
     },
 }
 
-/// One file to be.
+/// One file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ExportedFile {
     file: String,
-    /// The question that brings it.
+    /// The request for its bars.
     path: String,
-    /// When nothing more comes into it, seconds UTC.
+    /// When its bars are final, in seconds UTC.
     over: i64,
 }
 
 impl ExportArgs {
-    /// Asks the running service, file by file.
+    /// Requests each file from the running service.
     ///
     /// # Errors
     /// When the settings have problems, the service does not answer, or a file cannot be written.
@@ -152,7 +152,7 @@ impl ExportArgs {
         Ok(Exit::Clean)
     }
 
-    /// Notes what the folder holds of this pair and interval, or says that it holds something else.
+    /// Records which pair and interval the folder holds, or fails if it holds another export.
     fn claim_folder(&self) -> anyhow::Result<()> {
         let file = self.output.join(format!("{}.export.json", self.file_stem()));
         let as_of = self.as_of.map(|as_of| as_of.to_string());
@@ -175,7 +175,7 @@ impl ExportArgs {
         }
     }
 
-    /// Whether a file that is there holds no bar.
+    /// Whether an existing file holds no bar.
     fn is_empty(&self, file: &Path) -> anyhow::Result<bool> {
         let opened = File::open(file).with_context(|| format!("read {}", file.display()))?;
         match self.format {
@@ -188,7 +188,7 @@ impl ExportArgs {
         }
     }
 
-    /// The day that it is in the market: its calendar begins with that.
+    /// Today's date in the market, with which the answer of its calendar begins.
     async fn market_today(&self, service: &Service) -> Result<NaiveDate, ServiceError> {
         let path = format!("/market/calendar?symbol={}", self.symbol.compact());
         let answer = service.get(&path).await?;
@@ -240,7 +240,7 @@ impl ExportArgs {
         Ok(parts)
     }
 
-    /// The file of a day of the calendar, if it has a session.
+    /// The file of a day of the calendar, if the day has a session.
     fn session_file(&self, day: &Value) -> Option<ExportedFile> {
         let date = day.get("date").and_then(Value::as_str)?;
         let opens = day.get("opens").and_then(Value::as_str)?;
@@ -250,7 +250,7 @@ impl ExportArgs {
         if self.interval.length().is_some() {
             return Some(self.part_file(date, opens, closes, over));
         }
-        // Bars that follow the session may open before it, at its day's midnight.
+        // The session's bars may also open before it, at midnight of its day.
         let after = date.parse::<NaiveDate>().ok()? + Days::new(1);
         Some(self.part_file(date, date, &after.to_string(), over))
     }
@@ -275,12 +275,12 @@ impl ExportArgs {
     }
 }
 
-/// An instant as an address holds it: a bare plus sign is a blank there.
+/// Escapes plus signs for a URL, where they mean a blank.
 fn escape_plus(text: &str) -> String {
     text.replace('+', "%2B")
 }
 
-/// What is said of files without bars: nobody takes them for a market that was closed.
+/// The message about files without bars, so that they are not taken for a closed market.
 fn emptiness(files: &[&str]) -> String {
     let Some(first) = files.get(..files.len().min(limits::EXPORT_EMPTY_SHOWN)) else {
         return String::new();
@@ -298,14 +298,14 @@ fn emptiness(files: &[&str]) -> String {
     }
 }
 
-/// Whether the file is there and was written after nothing more came into it.
+/// Whether the file exists and was written after its bars were final.
 fn is_whole(file: &Path, over: i64) -> bool {
     let written = std::fs::metadata(file).and_then(|metadata| metadata.modified());
     let since = written.map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
     since.is_ok_and(|since| i64::try_from(since.as_secs()).unwrap_or(0) >= over)
 }
 
-/// Writes an answer beside the file, and gives it its name when it is whole.
+/// Writes an answer under a temporary name, and renames the file when it is complete.
 async fn save_file(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".part");

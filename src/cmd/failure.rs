@@ -1,4 +1,4 @@
-//! What a command's failure means: the exit code, and the sentence.
+//! Maps a command's error to an exit code and a sentence.
 
 use crate::actors::vendor::RootsError;
 use crate::app::{StartError, exit_of_store};
@@ -11,7 +11,7 @@ use crate::settings::Problems;
 use crate::sim::{DayError, HistoryError, ScenarioError, SimError};
 use crate::store::StoreError;
 
-/// The code to end with, and one line for people: what failed, and the causes behind it.
+/// The exit code, and one line for people: what failed, and its causes.
 pub fn from_error(error: &anyhow::Error) -> (Exit, String) {
     let exit = if output_error(error).is_some() {
         Exit::Resource
@@ -42,12 +42,12 @@ pub fn from_error(error: &anyhow::Error) -> (Exit, String) {
     (exit, error_sentence(error))
 }
 
-/// Whether it failed only because nobody reads its output any more, as when it is piped into `head`.
+/// Whether it failed only because its output is no longer read, as when it is piped into `head`.
 pub fn is_unread(error: &anyhow::Error) -> bool {
     output_error(error).is_some_and(|written| written.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Why the output of a command could not be written, if that is what failed.
+/// The error of writing a command's output, if that is what failed.
 fn output_error(error: &anyhow::Error) -> Option<&std::io::Error> {
     match (
         error.downcast_ref::<CalendarError>(),
@@ -59,7 +59,7 @@ fn output_error(error: &anyhow::Error) -> Option<&std::io::Error> {
     }
 }
 
-/// What failed with the causes behind it; a cause that was named already is not repeated.
+/// The error with its causes; a cause that was named already is not repeated.
 fn error_sentence(error: &anyhow::Error) -> String {
     let mut said = match error.downcast_ref::<std::io::Error>() {
         Some(full) if error.chain().len() == 1 && full.kind() == std::io::ErrorKind::StorageFull => {

@@ -1,4 +1,4 @@
-//! `candela gaps`: which bars are missing, why, and what became of it.
+//! `candela gaps`: which bars are missing, why, and how each gap stands.
 
 use crate::cmd::ask::{Service, TokenArg, read_url};
 use crate::domain::model::{Moment, Symbol};
@@ -37,7 +37,7 @@ pub struct GapsArgs {
 }
 
 impl GapsArgs {
-    /// Asks the running service. Code 1 when bars are missing that may yet come.
+    /// Asks the running service. Code 1 when bars are missing that may still be filled.
     ///
     /// # Errors
     /// When the settings have problems, or the service does not answer.
@@ -82,7 +82,7 @@ impl GapsArgs {
         )
     }
 
-    /// The address of one page; without a cursor, of the first.
+    /// The request for one page; with an empty cursor, for the first.
     fn request_path(&self, symbol: Symbol, cursor: &str) -> String {
         let mut path = format!(
             "/market/gaps?limit={}&symbol={}",

@@ -1,4 +1,4 @@
-//! Bars made again: of what a ledger captured, and of ticks in a file.
+//! Bars computed again: from a ledger's recorded inputs, and from ticks in a file.
 
 mod bar_file;
 pub mod replay;

@@ -1,4 +1,4 @@
-//! `candela keys`: what each API key may do now, and what today has cost. Never a key's text.
+//! `candela keys`: the state of each API key, and the credits that it has used today. Never a key's text.
 
 use crate::app;
 use crate::clock::Clock;
@@ -27,10 +27,10 @@ pub struct KeysArgs {
 }
 
 impl KeysArgs {
-    /// Asks the running service, or reads what it left behind. Code 1 when no key may be used today.
+    /// Asks the running service, or reads the files that it left. Code 1 when no key may be used today.
     ///
     /// # Errors
-    /// When the settings have problems, or what answers is no candela.
+    /// When the settings have problems, or the server that answers is no candela.
     pub fn run(self) -> anyhow::Result<Exit> {
         let valid = settings::load(&self.settings.to_sources())?;
         let service = Service::connect_to(self.url.as_deref(), &valid.server, &self.token)?;
@@ -61,7 +61,7 @@ impl KeysArgs {
     }
 }
 
-/// What the last service wrote down of today.
+/// What the last service stored about today.
 fn left_behind(valid: &Valid) -> anyhow::Result<Vec<Value>> {
     let now = Clock::system().now();
     let used = if valid.ledger.dir.join("keys.db").exists() {

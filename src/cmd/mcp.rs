@@ -1,7 +1,7 @@
-//! `candela mcp`: an assistant asks a running service, over the Model Context Protocol on standard input and output. Read only.
+//! `candela mcp`: lets an assistant query a running service, over the Model Context Protocol on standard input and output. Read only.
 //!
-//! JSON-RPC 2.0, one message a line. What the service refuses is a tool's error with the service's own sentence; a message that is no
-//! request gets an error of JSON-RPC.
+//! JSON-RPC 2.0, one message a line. A request that the service refuses is a tool's error with the service's own sentence; a message that
+//! is no request gets an error of JSON-RPC.
 
 mod expected;
 mod tools;
@@ -27,10 +27,10 @@ pub struct McpArgs {
     settings: SettingsArgs,
 }
 
-/// The editions of the protocol that are spoken, newest first. The one between them has batches, which are not.
+/// The supported versions of the protocol, newest first. The version between them requires batches, which are not supported.
 const EDITIONS: [&str; 2] = ["2025-06-18", "2024-11-05"];
 
-/// Documents that an assistant may read: address, name, what it is, text.
+/// Documents that an assistant may read: address, name, description, text.
 const RESOURCES: [(&str, &str, &str, &str); 3] = [
     (
         "candela://docs/runbooks",
@@ -57,14 +57,14 @@ const PARSE_ERROR: i32 = -32_700;
 const INVALID_REQUEST: i32 = -32_600;
 const METHOD_NOT_FOUND: i32 = -32_601;
 const INVALID_PARAMS: i32 = -32_602;
-/// Of the protocol: there is no such resource.
+/// The protocol's code for an unknown resource.
 const RESOURCE_NOT_FOUND: i32 = -32_002;
 
 /// Why a request has no result: code and sentence.
 type RpcFailure = (i32, String);
 
 impl McpArgs {
-    /// Answers until standard input ends.
+    /// Answers requests until standard input ends.
     ///
     /// # Errors
     /// When the settings have problems, or a line cannot be read or written.
@@ -92,7 +92,7 @@ impl McpArgs {
     }
 }
 
-/// A line is longer than a message may be. The rest of it was passed over.
+/// A line that is longer than a message may be. Its rest was skipped.
 #[derive(Debug)]
 struct LineTooLong;
 
@@ -114,7 +114,7 @@ fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Result<Vec<u8>,
     }
 }
 
-/// The answer to one message; none to a notification.
+/// The response to one message; `None` to a notification.
 async fn answer_line(service: &Service, line: &[u8]) -> Option<Value> {
     let message: Value = match serde_json::from_slice(line) {
         Ok(message) => message,
@@ -191,7 +191,7 @@ fn read(params: &Value) -> Result<Value, RpcFailure> {
 mod tests {
     use super::*;
 
-    /// What is answered where no service runs.
+    /// The response when no service is running.
     fn asked(line: &str) -> Option<Value> {
         let service = Service::new("http://127.0.0.1:1", &TokenArg::default());
         actix_rt::System::new().block_on(answer_line(&service, line.as_bytes()))

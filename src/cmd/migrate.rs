@@ -1,4 +1,4 @@
-//! `candela migrate`: brings the store's tables up to date, says what is missing, or undoes the newest step.
+//! `candela migrate`: brings the store's tables up to date, lists missing steps, or reverts the newest step.
 
 use crate::app::{self, exit_of_store, l0_table};
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ pub struct MigrateArgs {
 }
 
 impl MigrateArgs {
-    /// Does it and prints the steps.
+    /// Runs the command and prints the steps.
     ///
     /// # Errors
     /// When the settings have problems, or standard output cannot be written.
@@ -121,7 +121,7 @@ const fn key_of(what: Migrate) -> &'static str {
     }
 }
 
-/// The tables of the embedded store are candela's own.
+/// Adapts the tables of PostgreSQL; those of the embedded store are candela's own.
 async fn adapt_store(settings: &StoreSettings, only_says: bool) -> Result<Vec<String>, StoreError> {
     let Some(url) = &settings.database_url else {
         return Ok(Vec::new());
@@ -133,7 +133,7 @@ async fn adapt_store(settings: &StoreSettings, only_says: bool) -> Result<Vec<St
     Box::pin(with_lease(&database, database.adapt_schema())).await
 }
 
-/// Changes tables while nobody else writes to them.
+/// Changes tables under the lease, while no other program writes to them.
 async fn with_lease(
     database: &Postgres,
     change: impl Future<Output = Result<Vec<String>, StoreError>>,
@@ -150,7 +150,7 @@ async fn store_differences(settings: &Valid) -> Result<Vec<Difference>, StoreErr
     Postgres::new(url, 1)?.schema_differences(history.as_ref()).await
 }
 
-/// Where nothing is missing nothing changes, and a service may run.
+/// Migrates the store. If no step is missing nothing changes, and a service may be running.
 async fn migrate_store(settings: &StoreSettings, what: Migrate) -> Result<Vec<String>, StoreError> {
     let Some(url) = &settings.database_url else {
         let file = &settings.sqlite_file;

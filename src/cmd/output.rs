@@ -1,7 +1,6 @@
-//! Output: what a command tells while it runs goes to standard output from a thread of its own.
+//! Output: a command's standard output is written by a thread of its own.
 //!
-//! A reader that stops reading costs lines, which are counted and said, and keeps the command neither from its work nor from its
-//! end.
+//! A reader that stops reading costs lines, which are counted and reported; it delays neither the command's work nor its end.
 
 use crate::limits;
 use crate::log_queue::LogQueue;
@@ -24,23 +23,23 @@ pub struct ColourArg {
 }
 
 impl ColourArg {
-    /// Whether what is shown may have colours where the output is a terminal.
+    /// Whether output may have colours, if it is a terminal.
     pub fn allows(&self) -> bool {
         !self.no_color && self.no_color_said.as_deref().is_none_or(str::is_empty)
     }
 }
 
-/// Standard output. What is written goes out with each flush.
+/// Standard output. Written bytes are sent with each flush.
 #[derive(Debug)]
 pub struct Output {
     queue: LogQueue,
-    /// Why the first line that failed could not be written.
+    /// The error of the first line that could not be written.
     failed: Arc<OnceLock<io::Error>>,
     pending: Vec<u8>,
 }
 
 impl Output {
-    /// Starts the thread. `lost` is the line that says how many lines were lost.
+    /// Starts the thread. `lost` formats the line that reports how many lines were lost.
     ///
     /// # Errors
     /// When the system gives no thread or no descriptor.
@@ -60,12 +59,12 @@ impl Output {
         })
     }
 
-    /// Tells a line.
+    /// Writes a line.
     pub fn write_line(&self, text: &str) {
         self.queue.push(format!("{text}\n").into_bytes());
     }
 
-    /// Waits until every line is written, for [`limits::OUTPUT_FLUSH`] at the most.
+    /// Waits until every line is written, at most [`limits::OUTPUT_FLUSH`].
     ///
     /// # Errors
     /// Why a line could not be written.
@@ -91,14 +90,14 @@ impl Write for Output {
     }
 }
 
-/// A command that ends with an error has told something before.
+/// A command that ends with an error may have written lines before.
 impl Drop for Output {
     fn drop(&mut self) {
         self.queue.flush(limits::OUTPUT_FLUSH);
     }
 }
 
-/// Keeps the first error: the queue only counts lines.
+/// Stores the first error: the queue only counts lines.
 struct Noted {
     out: File,
     failed: Arc<OnceLock<io::Error>>,
@@ -118,7 +117,7 @@ impl Write for Noted {
     }
 }
 
-/// The error for lines that were never read.
+/// The message about lines that were never written.
 pub(super) fn lines_lost(json: bool, count: u64) -> String {
     if json {
         return json!({"event": "lines_lost", "count": count}).to_string();

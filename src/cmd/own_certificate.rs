@@ -1,5 +1,5 @@
-//! How a command knows the service of its own settings over TLS: by the very certificate that the settings name. Names do not
-//! matter: the certificate says where clients find the service, which is hardly ever 127.0.0.1.
+//! How a command verifies the service of its own settings over TLS: by exactly the certificate in the settings. Names do not matter: the
+//! certificate has the name that clients use, which is hardly ever 127.0.0.1.
 
 use crate::tls::{Believed, CertificateRule};
 use rustls::ClientConfig;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Trusts the first certificate of this PEM file and no other.
 ///
 /// # Errors
-/// A sentence, when there is none in it.
+/// A sentence, when the file holds none.
 pub(super) fn trust_file(file: &Path) -> Result<Arc<ClientConfig>, String> {
     let unread = |error: &dyn std::fmt::Display| format!("the certificate {} cannot be read: {error}", file.display());
     let certificate = CertificateDer::from_pem_file(file).map_err(|error| unread(&error))?;
@@ -36,7 +36,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    /// The outcome of a handshake at 127.0.0.1 with a server that shows `shown`, by a client that trusts `known`.
+    /// The outcome of a handshake at 127.0.0.1 with a server that presents `shown`, by a client that trusts `known`.
     async fn meets(shown: &rcgen::CertifiedKey<rcgen::KeyPair>, known: &Path) -> Result<(), String> {
         let key = rustls::pki_types::PrivateKeyDer::try_from(shown.signing_key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The page: state, conditions, pairs, feed, keys, actors, readers, clients, gaps. Parts that are missing are left out.
+/// The page: state, conditions, pairs, feed, keys, actors, readers, clients, gaps. Missing parts are left out.
 pub(super) fn status_page(status: &Value, colours: bool) -> String {
     let mut page = Page {
         text: String::new(),
@@ -199,7 +199,7 @@ impl Page {
         self.push_table(title, &rows);
     }
 
-    /// Columns as wide as their widest cell; nothing at all when there are only headings.
+    /// Columns as wide as their widest cell; nothing if there are only headings.
     fn push_table(&mut self, title: &str, rows: &[Vec<String>]) {
         if rows.len() < 2 {
             return;
@@ -228,7 +228,7 @@ impl Page {
     }
 }
 
-/// A stretch of time as people say it.
+/// A duration, for people.
 pub(super) fn age(time: Duration) -> String {
     let secs = time.as_secs();
     match secs {
@@ -240,7 +240,7 @@ pub(super) fn age(time: Duration) -> String {
     }
 }
 
-/// A value as people write it: nothing as a dash, a list with commas.
+/// A value, for people: null as a dash, a list with commas.
 pub(super) fn value_words(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -252,7 +252,7 @@ pub(super) fn value_words(value: &Value) -> String {
     }
 }
 
-/// Microseconds since 1970 as UTC; anything else as it is.
+/// Microseconds since 1970 as UTC; anything else unchanged.
 fn instant_text(value: &Value) -> String {
     let at = value.as_i64().map(crate::domain::model::Timestamp::from_micros);
     at.map_or_else(|| value_words(value), |at| at.to_string())

@@ -1,4 +1,4 @@
-//! `candela protocol-check URL`: grades a server from outside against what clients are promised.
+//! `candela protocol-check URL`: checks a server from outside against the promises of its protocol.
 
 #![expect(
     clippy::indexing_slicing,
@@ -31,7 +31,7 @@ pub struct ProtocolCheckArgs {
     token: TokenArg,
 }
 
-/// One thing that was checked, what was wrong with it, and what else there is to say.
+/// The result of one check: its problems, and further remarks.
 struct Grade {
     what: &'static str,
     wrong: Vec<String>,
@@ -49,10 +49,10 @@ impl Grade {
 }
 
 impl ProtocolCheckArgs {
-    /// Runs it.
+    /// Runs all checks.
     ///
     /// # Errors
-    /// [`ServiceError`] when nobody answers there.
+    /// [`ServiceError`] when no server answers there.
     pub fn run(&self) -> anyhow::Result<Exit> {
         let grades = actix_rt::System::new().block_on(self.run_checks())?;
         let mut out = std::io::stdout().lock();
@@ -139,7 +139,7 @@ fn welcome_grade(welcome: &Value) -> Grade {
     Grade::from_problems("welcome comes first and is whole", wrong)
 }
 
-/// What a client saw so far, as a grade.
+/// The result of what a client observed so far.
 fn check_followed(what: &'static str, client: &mut CheckedClient) -> Grade {
     let mut wrong = std::mem::take(&mut client.wrong);
     let (messages, told) = client.message_counts();
@@ -200,7 +200,7 @@ async fn check_answers(client: &mut CheckedClient, symbol: &str) -> Vec<String> 
     wrong
 }
 
-/// Asks for what came after `seq` less some, and checks that exactly that is brought.
+/// Resumes from some messages before `seq`, and checks that exactly those are replayed.
 async fn check_resume(client: &mut CheckedClient, channel: &str, epoch: Option<&str>, seq: u64) -> Vec<String> {
     let from = seq.saturating_sub(20);
     client
@@ -230,7 +230,7 @@ async fn check_resume(client: &mut CheckedClient, channel: &str, epoch: Option<&
     std::mem::take(&mut client.wrong)
 }
 
-/// Asks for fewer ticks than there are: those that come cover the others.
+/// Subscribes with a rate below that of the ticks: those that arrive must cover the others.
 async fn check_conflation(client: &mut CheckedClient, channel: &str, seconds: u64) -> Grade {
     let what = "a client that asks for less gets the newest, and is told what it covers";
     client

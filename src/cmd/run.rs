@@ -20,15 +20,14 @@ pub struct RunArgs {
     settings: SettingsArgs,
 }
 
-/// The one setting that a running service takes anew. Tokens, certificate and calendar stand in files that are read again
-/// when they change.
+/// The one setting that a running service reloads. Tokens, certificate and calendar are in files that are read again when they change.
 const RELOADED: &str = "log.level";
 
 impl RunArgs {
-    /// Runs it to its end.
+    /// Runs the service to its end.
     ///
     /// # Errors
-    /// A sentence that names what cannot be used, and the remedy.
+    /// A sentence that names the unusable part, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
         let sources = self.settings.to_sources();
         let settings = settings::load_for_service(&sources)?;
@@ -70,8 +69,8 @@ impl RunArgs {
         })
     }
 
-    /// Reads the settings again at each SIGHUP: takes what can be taken, and says what waits for a restart. Settings with a
-    /// problem change nothing.
+    /// Reads the settings again at each SIGHUP: applies the setting that can be reloaded, and reports those that need a restart. Settings
+    /// with a problem change nothing.
     async fn reload_settings(&self, hangups: &mut Signal, started: &Valid, notifier: &Notifier) {
         while hangups.recv().await.is_some() {
             notifier.say("RELOADING=1");
@@ -103,7 +102,7 @@ fn say_reloaded(settings: &Valid, started: &Valid) {
     }
 }
 
-/// Tells systemd that the service is ready, and from then on that it lives and how it is.
+/// Reports to systemd that the service is ready, and from then on that it is alive and in which state.
 async fn report_status(app: &App, notifier: &Notifier) {
     if !notifier.is_heard() {
         pending::<()>().await;
@@ -125,7 +124,7 @@ async fn report_status(app: &App, notifier: &Notifier) {
     }
 }
 
-/// The service in a line, as `systemctl status` shows it.
+/// The service's state in a line, for `systemctl status`.
 fn status_line(view: &ServiceView) -> String {
     let mut kinds: Vec<&str> = view.holding().map(|condition| condition.kind.as_ref()).collect();
     kinds.dedup();

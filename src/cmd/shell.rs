@@ -1,4 +1,4 @@
-//! `candela completions` and `candela man`: what a package puts beside the binary.
+//! `candela completions` and `candela man`: files that a package installs with the binary.
 
 use crate::exit::Exit;
 use anyhow::Context as _;
@@ -23,7 +23,7 @@ pub struct ManArgs {
 }
 
 impl CompletionsArgs {
-    /// Prints them.
+    /// Prints the completions.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -36,7 +36,7 @@ impl CompletionsArgs {
 }
 
 impl ManArgs {
-    /// Prints or writes them.
+    /// Prints or writes the manual pages.
     ///
     /// # Errors
     /// When they cannot be written.

@@ -1,4 +1,4 @@
-//! `candela simulate`: the simulated upstream alone, for any client of the vendor to talk to, with a scenario of what goes wrong.
+//! `candela simulate`: the simulated upstream alone, for any client of the vendor, with a scenario of faults.
 
 use crate::clock::{Clock, Stopwatch};
 use crate::cmd::output::{Output, lines_lost};
@@ -72,19 +72,19 @@ pub struct SimulateArgs {
     json: bool,
 }
 
-/// Why there is no simulator.
+/// Why the simulator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
-    /// The file of bars.
+    /// The file of bars cannot be used.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The day of it.
+    /// The day in the file cannot be used.
     #[error(transparent)]
     Day(#[from] DayError),
-    /// The scenario.
+    /// The scenario cannot be used.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// The server.
+    /// The server cannot start.
     #[error(transparent)]
     Start(#[from] SimError),
     /// The output cannot be written.
@@ -93,10 +93,10 @@ pub enum SimulateError {
 }
 
 impl SimulateArgs {
-    /// Runs until it is told to stop, or its time is over.
+    /// Runs until it is asked to stop, or its time is over.
     ///
     /// # Errors
-    /// A sentence that names what cannot be used, and the remedy.
+    /// A sentence that names the unusable part, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
         let json = self.json;
         let mut out = Output::start(move |count| lines_lost(json, count)).map_err(SimulateError::Output)?;
@@ -126,7 +126,7 @@ fn read_speed(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{text:?} is not a speed from 0.001 to {}", limits::SIM_FASTEST))
 }
 
-/// Runs until it is told to stop, or its time is over.
+/// Runs until it is asked to stop, or its time is over.
 ///
 /// # Errors
 /// [`SimulateError`] when a file or the port cannot be used.
@@ -186,7 +186,7 @@ fn describe_day(day: &Day) -> String {
     format!("{} of {}, {} bars{left_out}", day.symbol, day.date, day.bars.len())
 }
 
-/// Tells what happens until a signal comes or the time is over.
+/// Prints events until a signal arrives or the time is over.
 async fn watch_simulation<W: Write>(
     sim: &SimHandle,
     teller: &mut Teller<'_, W>,
@@ -207,12 +207,12 @@ async fn watch_simulation<W: Write>(
     Ok(())
 }
 
-/// Writes what a person or a program wants to see.
+/// Prints events for people or for programs.
 struct Teller<'a, W> {
     json: bool,
     out: &'a mut W,
     clock: Clock,
-    /// The report last told of.
+    /// The report that was printed last.
     told: Report,
 }
 
@@ -239,7 +239,7 @@ impl<W: Write> Teller<'_, W> {
         )
     }
 
-    /// What is new since the last time.
+    /// Prints what is new since the last report.
     fn report_news(&mut self, report: Report) -> io::Result<()> {
         let told = self.told.counters.played.len();
         for (at, act) in report.counters.played.iter().skip(told) {
@@ -298,7 +298,7 @@ fn wall_time(at: Timestamp) -> String {
         .to_string()
 }
 
-/// Says of how many bars of a file prices had more digits than the scale holds.
+/// Reports how many bars of a file had prices with more than six decimals.
 pub(super) fn say_rounded(path: &Path, file: &History) {
     let count = file.rounded_prices();
     if count > 0 {

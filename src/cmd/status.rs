@@ -39,10 +39,10 @@ pub struct StatusArgs {
 const AGAIN: Duration = Duration::from_secs(2);
 
 impl StatusArgs {
-    /// Asks and shows. Code 1 when the service is not as it should be.
+    /// Requests the status and prints it. Code 1 when the service is not as it should be.
     ///
     /// # Errors
-    /// When it does not answer; with `--watch` that is shown, and asked again.
+    /// When the service does not answer; with `--watch` that is shown, and the request is repeated.
     pub fn run(self) -> anyhow::Result<Exit> {
         let service = match &self.url {
             Some(url) => Service::new(url, &self.token),
@@ -85,7 +85,7 @@ impl StatusArgs {
     }
 }
 
-/// In a state that is no error, and without a condition that holds.
+/// Whether the state is no error, and no condition holds.
 pub(super) fn is_well(status: &Value) -> bool {
     let conditions = status.pointer("/conditions").and_then(Value::as_array);
     let state = status.pointer("/state/name").and_then(Value::as_str);

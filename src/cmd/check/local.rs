@@ -1,4 +1,4 @@
-//! What can be checked on this machine alone.
+//! Checks that need only this machine.
 
 use super::Finding;
 use crate::app;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const TOKENS: &str = "one line a token, name:hash or name:hash:USD/COP, as docs/operations.md shows";
 
-/// All of it, in the order in which people would mend it.
+/// All of these checks, in the order in which problems should be fixed.
 pub(super) fn check_machine(settings: &Valid) -> Vec<Finding> {
     let mut findings = vec![
         check_settings(settings),
@@ -67,7 +67,7 @@ fn check_settings(settings: &Valid) -> Finding {
     }
 }
 
-/// What this node is, and whether it has what that needs.
+/// The role of this node, and whether the settings that it requires are there.
 fn check_role(settings: &Valid) -> Finding {
     let lacking = settings::missing_settings(settings);
     if let Some((name, message)) = lacking.first() {
@@ -149,7 +149,7 @@ fn check_address(settings: &Valid) -> Finding {
     }
 }
 
-/// Each client takes a descriptor; over TLS two: its socket, and the handle by which it can be ended when it stalls.
+/// Each client takes one descriptor; over TLS two: its socket, and the handle by which a stalled connection is ended.
 fn check_descriptors(settings: &Valid) -> Finding {
     let each = if settings.server.tls.is_some() { 2 } else { 1 };
     let wanted = settings.server.connections.saturating_mul(each).saturating_add(1_000);
@@ -180,7 +180,7 @@ fn check_descriptors(settings: &Valid) -> Finding {
     }
 }
 
-/// Whether files can be made in `path`, or it can be made itself.
+/// Whether files can be created in `path`, or the folder itself can be.
 fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
     let existing = path
         .ancestors()
@@ -203,7 +203,7 @@ fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
     }
 }
 
-/// Not being able to see the folder is no failure: candela then goes live unverified, or not at all, as the settings say.
+/// An unreadable folder is no failure: candela then goes live unverified, or not at all, as the settings say.
 fn check_l0(settings: &Valid) -> Finding {
     let dir = &settings.l0.dir;
     let found = check_folder("l0", dir, "l0.dir (READY_SIGNALS_DIR)");

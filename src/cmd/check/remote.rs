@@ -1,4 +1,4 @@
-//! What can be checked only by asking others: the vendor, the databases.
+//! Checks that need other machines: the vendor, the databases.
 
 use super::Finding;
 use crate::app;
@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All of it.
+/// All of these checks.
 pub(super) async fn check_dependencies(settings: &Valid) -> Vec<Finding> {
     let mut findings = match app::upstream_tls(settings) {
         _ if settings.cluster.role == Role::Edge => Vec::new(), // it never asks the vendor
@@ -32,7 +32,7 @@ pub(super) async fn check_dependencies(settings: &Valid) -> Vec<Finding> {
     findings
 }
 
-/// Whether anything answers at the vendor's addresses; what it answers does not matter, and no key is spent.
+/// Whether a server answers at the vendor's addresses; its answer does not matter, and no key is used.
 async fn check_vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Vec<Finding> {
     const LONGEST: Duration = Duration::from_secs(10);
     let connector = awc::Connector::new().rustls_0_23(tls);
@@ -62,7 +62,7 @@ async fn check_vendor(upstream: &Upstream, tls: Arc<rustls::ClientConfig>) -> Ve
     findings
 }
 
-/// What is wrong with the servers' addresses as they are written, without asking anybody.
+/// Checks the spelling of the servers' addresses, without a connection.
 #[expect(
     clippy::unused_async,
     reason = "a pool is made on a runtime, though it connects to nobody"
@@ -77,7 +77,7 @@ pub(super) async fn check_addresses(settings: &Valid) -> Vec<Finding> {
     store.into_iter().chain(cache).collect()
 }
 
-/// A server that is away is no failure: candela starts, and catches up when it is there.
+/// A server that is down is no failure: candela starts, and catches up when the server is back.
 async fn check_postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     let watch = Stopwatch::start();
     let looked = match Postgres::new(url, settings.store.pool) {
@@ -111,7 +111,7 @@ async fn check_postgres(url: &SecretString, settings: &Valid) -> Vec<Finding> {
     }
 }
 
-/// What a database said.
+/// What a database returned.
 struct Looked {
     missing: Vec<String>,
     differences: Vec<Difference>,
@@ -124,7 +124,7 @@ async fn inspect_postgres(postgres: &Postgres, settings: &Valid) -> Result<Looke
     let history = app::l0_table(settings).ok();
     let differences = postgres.schema_differences(history.as_ref()).await?;
     let rounded = match &history {
-        // A history that cannot be read is among the differences.
+        // A history that cannot be read is already among the differences.
         Some(history) => postgres.rounded_rows(history).await.unwrap_or_default(),
         None => 0,
     };
@@ -137,7 +137,7 @@ async fn inspect_postgres(postgres: &Postgres, settings: &Valid) -> Result<Looke
     })
 }
 
-/// Whose the right to write is. One that this ledger folder has is its own service's, which would go on with it.
+/// Who holds the lease. If this ledger folder holds it, it is the own service's, which would continue with it.
 fn lease_of(place: Place, held: Option<Held>, settings: &Valid) -> Finding {
     let words = place.words();
     let Some(held) = held else {

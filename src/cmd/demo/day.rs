@@ -1,5 +1,5 @@
-//! Which market the demo plays, and when its clock begins: a seeded walk, or a real day from a file; where a folder was used
-//! before, right after the last thing that was heard.
+//! The market that the demo plays, and when its clock begins: a seeded walk, or a real day from a file; in a folder that was used before,
+//! right after the last input.
 
 use crate::cmd::simulate::say_rounded;
 use crate::domain::calendar::{Calendar, CalendarSpec};
@@ -33,29 +33,29 @@ pub struct DayArgs {
     history_zone: Option<Tz>,
 }
 
-/// What [`choose_day`] found.
+/// The outcome of [`choose_day`].
 #[derive(Debug)]
 pub struct Chosen {
-    /// What the simulated upstream plays.
+    /// The market of the simulated upstream.
     pub market: Market,
-    /// The session that is played.
+    /// The session that the demo plays.
     pub session: Session,
-    /// What the market's clock shows when the demo begins.
+    /// Market time when the demo begins.
     pub starts: Timestamp,
-    /// The session ends at 13:00, because the file has a bar that opens at 12:55.
+    /// Whether the session ends at 13:00, because the file has a bar that opens at 12:55.
     pub closes_late: bool,
-    /// The bars of the days before, as a history pipeline would have stored them.
+    /// The bars of the days before, as a history pipeline would store them.
     pub prepared: Vec<VendorBar>,
-    /// The demo is over when the session is.
+    /// Whether the demo ends with the session.
     pub ends_with_session: bool,
     /// The market's zone.
     pub zone: Tz,
 }
 
-/// Finds the day.
+/// Chooses the day.
 ///
 /// # Errors
-/// A sentence that names the file or day that cannot be played, and the remedy.
+/// A sentence that names the file or day that cannot be used, and the remedy.
 pub fn choose_day(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
     let heard = last_heard(&folder.join("ledger"))?;
     let symbol = Symbol::usdcop();
@@ -108,7 +108,7 @@ fn history_begins(date: NaiveDate) -> NaiveDate {
         .unwrap_or(date)
 }
 
-/// The bars of the walk on the days before: what was dealt then does not depend on who watches.
+/// The bars of the walk on the days before, which do not depend on whether a program ran then.
 fn walked_bars(market: &Market, calendar: &Calendar, date: NaiveDate) -> Vec<MarketBar> {
     let slot = Interval::BASE.vendor_length();
     let sessions = calendar.sessions(history_begins(date), date.pred_opt().unwrap_or(date));
@@ -126,7 +126,7 @@ fn vendor_bar(bar: MarketBar) -> VendorBar {
     VendorBar { opens_at, ohlc }
 }
 
-/// The default calendar, with 60 bars where the file has as many.
+/// The default calendar, with a session of 60 bars if the file's session has as many.
 fn demo_calendar(closes_late: bool) -> anyhow::Result<Calendar> {
     let mut spec = CalendarSpec::default();
     if closes_late {
@@ -145,7 +145,7 @@ fn session_on(calendar: &Calendar, date: NaiveDate) -> anyhow::Result<Session> {
         .ok_or_else(|| anyhow::anyhow!("{date} has no USD/COP session ({}); choose a business day", day.reason))
 }
 
-/// The session that the ledger is in, else the next after it; on an empty ledger a fixed day, so that a seed gives one demo.
+/// The session that the ledger is in, else the next one; for an empty ledger a fixed day, so that a seed always gives the same demo.
 fn walk_session(calendar: &Calendar, heard: Option<Timestamp>) -> Session {
     let from = heard.unwrap_or(Timestamp::from_secs(limits::DEMO_DATE_SECS));
     let closed = Session {
@@ -160,7 +160,7 @@ fn walk_session(calendar: &Calendar, heard: Option<Timestamp>) -> Session {
         .unwrap_or(closed)
 }
 
-/// When the last input of a ledger was heard.
+/// The time of a ledger's last input.
 fn last_heard(folder: &Path) -> anyhow::Result<Option<Timestamp>> {
     if !folder.exists() {
         return Ok(None);

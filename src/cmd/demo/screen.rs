@@ -1,4 +1,4 @@
-//! What the demo tells: a line a bar for people, an object a line for programs.
+//! The output of the demo: a line a bar for people, an object a line for programs.
 
 use crate::app::{App, Stopped};
 use crate::cmd::output::{Output, lines_lost};
@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 use tokio::sync::mpsc;
 
-/// Prints. Colours only on a terminal, and not when `NO_COLOR` says so.
+/// Prints events. Colours only on a terminal, and not when `NO_COLOR` is set.
 #[derive(Debug)]
 pub struct Screen {
     json: bool,
@@ -27,19 +27,19 @@ pub struct Screen {
     out: Output,
 }
 
-/// What was told of the life cycle already.
+/// The part of the life cycle that was printed already.
 #[derive(Debug, Default)]
 struct Told {
     changes: usize,
     conditions: BTreeMap<ConditionKind, bool>,
 }
 
-/// The numbers at the end.
+/// The counts at the end.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// The market's date.
     pub session_date: NaiveDate,
-    /// Ticks that were judged good.
+    /// Ticks accepted.
     pub ticks_accepted: u64,
     /// Ticks set aside, by reason.
     pub ticks_set_aside: BTreeMap<String, u64>,
@@ -49,22 +49,22 @@ pub struct Summary {
     pub bars_revised: u64,
     /// Gaps opened.
     pub gaps_opened: u64,
-    /// Gaps healed.
+    /// Gaps filled.
     pub gaps_filled: u64,
-    /// Gaps the vendor has no bars for.
+    /// Gaps for which the vendor has no bars.
     pub gaps_unfillable: u64,
     /// WebSocket clients that connected.
     pub clients: u64,
     /// Actors restarted.
     pub restarts: u64,
-    /// Where the ledger ends.
+    /// The last position of the ledger.
     pub position: u64,
     /// Real seconds from start to stop.
     pub seconds: u64,
 }
 
 impl Summary {
-    /// From what a stopped service leaves.
+    /// The counts of a stopped service.
     pub fn from_stopped(stopped: &Stopped, session_date: NaiveDate) -> Self {
         let counts = &stopped.pipeline.counts;
         let set_aside = counts
@@ -94,7 +94,7 @@ const RED: &str = "31";
 const FAINT: &str = "2";
 
 impl Screen {
-    /// For people, or for programs.
+    /// Output for people, or, with `json`, for programs.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -109,10 +109,10 @@ impl Screen {
         })
     }
 
-    /// Waits until what was told is written. A reader that has gone away (`candela demo | head`) is no failure: the service has others.
+    /// Waits until all output is written. A reader that is gone (`candela demo | head`) is no failure: the service has other clients.
     ///
     /// # Errors
-    /// Why not all could be written.
+    /// Why some output could not be written.
     pub fn finish_writing(&self) -> io::Result<()> {
         self.out.finish_writing().or_else(|error| match error.kind() {
             ErrorKind::BrokenPipe => Ok(()),
@@ -120,7 +120,7 @@ impl Screen {
         })
     }
 
-    /// Where the service is to be reached.
+    /// Prints the addresses of the service.
     pub fn show_listening(&mut self, app: &App, folder: &Path, kept: bool) {
         let address = app.address();
         if self.json {
@@ -140,7 +140,7 @@ impl Screen {
         self.print_line(&self.paint_text(FAINT, &format!("its data is in {} {until}", folder.display())));
     }
 
-    /// Tells every event until the service stops saying any.
+    /// Prints every event until the service sends no more.
     pub async fn follow_events(&mut self, app: &App, mut events: mpsc::Receiver<Sequenced>) {
         let mut states = app.states();
         let mut told = Told::default();
@@ -160,7 +160,7 @@ impl Screen {
         }
     }
 
-    /// Tells what changed in the life cycle and its conditions since it was last told.
+    /// Prints the changes of the life cycle and of its conditions since the last call.
     fn show_state(&self, state: &Overall, told: &mut Told) {
         let news = state.changes_total.saturating_sub(told.changes);
         for change in state.changes.iter().skip(state.changes.len().saturating_sub(news)) {
@@ -308,7 +308,7 @@ impl Screen {
         );
     }
 
-    /// The last thing it tells.
+    /// Prints the summary, the last output.
     pub fn show_summary(&self, summary: &Summary) {
         if self.json {
             let mut object = serde_json::to_value(summary).unwrap_or_default();
@@ -364,7 +364,7 @@ impl Screen {
         self.print_line(&object.to_string());
     }
 
-    /// The service goes on for its clients whether or not this can be written; the demo says at its end what could not.
+    /// The service continues whether or not a line can be written; at its end the demo reports what could not be written.
     fn print_line(&self, text: &str) {
         self.out.write_line(text);
     }

@@ -1,4 +1,4 @@
-//! A file of bars that a command makes: CSV, or Parquet as the REST interface writes it.
+//! A file of bars that a command writes: CSV, or Parquet as the REST interface writes it.
 
 use crate::cmd::ask::read_output_path;
 use crate::domain::model::{Bar, Interval, Symbol};
@@ -38,7 +38,7 @@ pub(super) struct BarFileArgs {
     pub(super) output: Option<PathBuf>,
 }
 
-/// A file to be.
+/// A file to write.
 pub(super) struct BarFile<'a> {
     args: &'a BarFileArgs,
     market: (Symbol, Tz),
@@ -46,8 +46,8 @@ pub(super) struct BarFile<'a> {
 }
 
 impl BarFileArgs {
-    /// Bars of one pair, with the zone of its market. The file is made when all of them are there: what is refused before leaves a
-    /// file that was there as it was.
+    /// Bars of one pair, with the zone of its market. The file is created when all of them are computed: an earlier error leaves an
+    /// existing file unchanged.
     pub(super) const fn begin(&self, market: (Symbol, Tz)) -> BarFile<'_> {
         BarFile {
             args: self,
@@ -56,7 +56,7 @@ impl BarFileArgs {
         }
     }
 
-    /// Where the bars go.
+    /// The output for the bars.
     fn open(&self) -> anyhow::Result<Box<dyn Write>> {
         Ok(match &self.output {
             None => Box::new(BufWriter::new(std::io::stdout().lock())),
@@ -66,7 +66,7 @@ impl BarFileArgs {
 }
 
 impl BarFile<'_> {
-    /// Adds a bar. Bars of one session follow each other.
+    /// Adds a bar. Bars of one session must be added together.
     pub(super) fn push(&mut self, bar: Bar) {
         self.bars.push(StoredBar {
             bar,
@@ -76,7 +76,7 @@ impl BarFile<'_> {
         });
     }
 
-    /// Writes all of it. Returns how many bars there are.
+    /// Writes the file. Returns how many bars it holds.
     pub(super) fn finish(mut self) -> anyhow::Result<usize> {
         let count = self.bars.len();
         let written = self.write();

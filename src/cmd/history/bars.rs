@@ -1,7 +1,7 @@
-//! `candela bars`: the bars of a pair from a file of ticks, by the same rules as those of a running service, as fast as they are read.
+//! `candela bars`: makes the bars of a pair from a file of ticks, by the rules of a running service, as fast as the file can be read.
 //!
-//! The file is CSV with a line of column names: `time` and `price`, and where there are, `symbol`, `bid` and `ask`; other columns are
-//! passed over. Lines are in the order in which the prices arrived.
+//! The file is CSV with a line of column names: `time` and `price`, and optionally `symbol`, `bid` and `ask`; other columns are ignored.
+//! Lines are in the order in which the prices arrived.
 
 use super::bar_file::BarFileArgs;
 use super::replay::picked;
@@ -55,7 +55,7 @@ pub enum TickFileError {
     /// A line has fewer fields than the first.
     #[error("there are {fields} fields where the first line names more: give every line each column, if need be empty")]
     Short {
-        /// How many there are.
+        /// How many fields it has.
         fields: usize,
     },
     /// Not an instant.
@@ -64,15 +64,15 @@ pub enum TickFileError {
     /// Not a price.
     #[error("{given:?} is no price: give a positive number with at most six decimals, such as 4012.35")]
     Price {
-        /// What was given.
+        /// The given text.
         given: String,
     },
-    /// Longer than any line of ticks.
+    /// The line is longer than any line of ticks.
     #[error("it is longer than {} bytes: is the file CSV?", limits::TICK_LINE)]
     Long,
 }
 
-/// Where each column stands in a line.
+/// The index of each column in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TickFields {
     time: usize,
@@ -82,29 +82,29 @@ struct TickFields {
     ask: Option<usize>,
 }
 
-/// A line of ticks.
+/// A line of a tick file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TickLine {
     Tick(Tick),
     OtherPair,
-    /// Names of columns, or a blank line.
+    /// Column names, or a blank line.
     Nothing,
 }
 
-/// What came of a file.
+/// The outcome for a file.
 #[derive(Debug, Default)]
 struct MadeBars {
-    /// By opening: the last revision of each bar.
+    /// By open: the last revision of each bar.
     bars: BTreeMap<Timestamp, Bar>,
     ticks: u64,
-    /// Lines of another pair.
+    /// Lines of other pairs.
     others: u64,
     accepted: u64,
     set_aside: Vec<String>,
 }
 
 impl BarsArgs {
-    /// Reads, decides, writes.
+    /// Reads the file, makes the bars, and writes them.
     ///
     /// # Errors
     /// When the settings have problems, the file cannot be read or has a line that is no tick, or the bars cannot be written.
@@ -147,7 +147,7 @@ impl MadeBars {
     }
 }
 
-/// The base interval stands first.
+/// The intervals to build; the base interval comes first.
 fn intervals(wanted: Interval) -> Vec<Interval> {
     let mut intervals = vec![Interval::M5];
     intervals.extend(Some(wanted).filter(|wanted| *wanted != Interval::M5));
@@ -212,7 +212,7 @@ fn make(mut lines: impl BufRead, market: &PairRules, interval: Interval) -> anyh
     Ok(made)
 }
 
-/// What a line holds. The first one names the columns.
+/// Parses a line. The first one names the columns.
 fn read_line(
     line: &[u8],
     columns: &mut Option<TickFields>,
@@ -234,7 +234,7 @@ fn read_line(
     columns.tick(text, symbol, zone)
 }
 
-/// A pipeline that hears the pair from the first tick on.
+/// A pipeline whose link to the pair is up from the first tick on.
 fn begin(market: &PairRules, at: Timestamp) -> Pipeline {
     let mut pipeline = Pipeline::new(std::slice::from_ref(market), Position(0), [], at);
     let up = LinkChange::Up {
@@ -256,7 +256,7 @@ fn begin(market: &PairRules, at: Timestamp) -> Pipeline {
 }
 
 impl MadeBars {
-    /// Keeps the bars of what was decided.
+    /// Takes the bars from the decided entries.
     fn take(&mut self, decided: &mut Vec<JournalEntry>, interval: Interval) {
         for entry in decided.drain(..) {
             let JournalEntry::Event(numbered) = entry else { continue };
@@ -270,7 +270,7 @@ impl MadeBars {
 }
 
 impl TickFields {
-    /// Reads the line with the names of the columns.
+    /// Parses the line with the column names.
     fn read(line: &str) -> Result<Self, TickFileError> {
         let names: Vec<String> = line
             .split(',')
@@ -298,7 +298,7 @@ impl TickFields {
         })
     }
 
-    /// The tick of a line.
+    /// The tick in a line.
     fn tick(self, line: &str, symbol: Symbol, zone: Tz) -> Result<TickLine, TickFileError> {
         let mut fields = [None; 5];
         let places = [Some(self.time), Some(self.price), self.symbol, self.bid, self.ask];
@@ -346,7 +346,7 @@ fn read_time(text: &str, zone: Tz) -> Result<Timestamp, TickFileError> {
     Ok(text.parse::<Moment>()?.in_zone(zone))
 }
 
-/// Seconds since 1970, and millionths of one.
+/// Parses seconds since 1970; returns whole seconds and millionths.
 fn seconds(text: &str) -> Option<(i64, u64)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! `candela replay`: what a ledger captured goes through the pipeline once more. Bars come out, or the proof that they are the ones
-//! that were told.
+//! `candela replay`: runs a ledger's recorded inputs through the pipeline again. The result is bars, or the proof that they equal those
+//! that were published.
 
 use super::bar_file::BarFileArgs;
 use crate::actors::core::rebuild::replay_session;
@@ -37,38 +37,38 @@ pub struct ReplayArgs {
     settings: SettingsArgs,
 }
 
-/// Why nothing can be replayed.
+/// Why a ledger cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The ledger keeps nothing.
+    /// The ledger holds no session.
     #[error("{folder} has no session: give the folder that `ledger.dir` names")]
     Empty {
         /// The folder.
         folder: PathBuf,
     },
-    /// The date is not kept.
+    /// The date is not in the ledger.
     #[error("{folder} has no session of {date}; it keeps {first} to {last}")]
     NoSuchDate {
         /// The folder.
         folder: PathBuf,
-        /// The date that was asked for.
+        /// The requested date.
         date: NaiveDate,
-        /// The first that is kept.
+        /// The first date in the ledger.
         first: NaiveDate,
-        /// The last that is kept.
+        /// The last date in the ledger.
         last: NaiveDate,
     },
-    /// The interval is none of the settings'.
+    /// The interval is not in the settings.
     #[error("the settings name no bars of {given}: give --interval one of {known}")]
     UnknownInterval {
-        /// What was given.
+        /// The given interval.
         given: Interval,
-        /// What there is.
+        /// The intervals of the settings.
         known: String,
     },
 }
 
-/// The first event that a replay makes other than it was told. One of both may be absent.
+/// The first event that differs between the replay and the ledger. One of the two may be absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ReplayDifference {
     position: Position,
@@ -77,7 +77,7 @@ struct ReplayDifference {
 }
 
 impl ReplayArgs {
-    /// Replays. Code 1 when a session differs from what was told.
+    /// Replays sessions. Code 1 if one differs from what was published.
     ///
     /// # Errors
     /// When the settings have problems, the ledger cannot be read, or the bars cannot be written.
@@ -125,7 +125,7 @@ impl ReplayArgs {
     }
 }
 
-/// The pair that bars are asked of.
+/// The pair whose bars are requested.
 pub(super) fn picked<'a>(bars: &BarFileArgs, markets: &'a [PairRules]) -> Result<&'a PairRules, UnknownPair> {
     let known: Vec<Symbol> = markets.iter().map(|market| market.symbol).collect();
     let symbol = known_pair(bars.symbol, &known)?;
@@ -133,7 +133,7 @@ pub(super) fn picked<'a>(bars: &BarFileArgs, markets: &'a [PairRules]) -> Result
     found.ok_or_else(|| UnknownPair::new(symbol, &known))
 }
 
-/// A replay makes the bars of the settings' intervals.
+/// Checks that the settings have this interval: a replay makes no others.
 fn check_interval(given: Interval, market: &PairRules) -> Result<(), ReplayError> {
     if market.intervals.contains(&given) {
         return Ok(());
@@ -172,7 +172,7 @@ fn verify(reader: &LedgerReader, markets: &[PairRules], dates: &[NaiveDate]) -> 
     Ok(exit)
 }
 
-/// Replays a session beside the ledger: how many events are the same, byte for byte, and the first that is not.
+/// Replays a session and compares it with the ledger: how many events are equal byte for byte, and the first that is not.
 fn compare(
     reader: &LedgerReader,
     markets: &[PairRules],
@@ -233,7 +233,7 @@ fn is_same(zones: &Zones, told: &Sequenced, again: &Sequenced) -> bool {
     told == again && frames::event_json(zones, told) == frames::event_json(zones, again)
 }
 
-/// The events of a session as they were told, a page at a time.
+/// The events of a session as they were published, a page at a time.
 struct ToldEvents {
     reader: LedgerReader,
     page: VecDeque<Sequenced>,
@@ -268,7 +268,7 @@ mod tests {
         vec![PairRules::new(Symbol::usdcop(), Arc::new(Always))]
     }
 
-    /// A ledger with two days of ticks, the link down for a while on the first.
+    /// A ledger with two days of ticks; the link is down for a while on the first day.
     fn captured() -> tempfile::TempDir {
         let at = |secs: i64| Timestamp::from_secs(MIDNIGHT + secs);
         let mut pipeline = Pipeline::new(&market(), Position(0), [], at(-3_000));

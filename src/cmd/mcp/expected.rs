@@ -1,4 +1,4 @@
-//! Which bars the calendar expects and an answer lacks: of the time before the service ran no gap is written down.
+//! Which bars the calendar expects and an answer lacks: for the time before the service ran, no gap is recorded.
 
 use crate::cmd::ask::{Service, ServiceError};
 use crate::domain::model::{Interval, Moment, Session, SessionKind, SlotGrid, Timestamp};
@@ -8,10 +8,10 @@ use chrono_tz::Tz;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Bars of a stretch as an answer shows them.
+/// The bars of a stretch in an answer.
 #[derive(Debug)]
 pub(super) struct ShownBars {
-    /// Of whom.
+    /// Their pair.
     pub(super) symbol: String,
     /// Their interval.
     pub(super) interval: Interval,
@@ -25,13 +25,13 @@ pub(super) struct ShownBars {
 }
 
 impl ShownBars {
-    /// The opens that an answer shows.
+    /// The opens of the bars in an answer.
     pub(super) fn opens_in(answer: &Value) -> BTreeSet<Timestamp> {
         let bars = answer.get("bars").and_then(Value::as_array).into_iter().flatten();
         bars.filter_map(|bar| instant(bar, "open_time")).collect()
     }
 
-    /// Whether a bar that the calendar expects is not among them.
+    /// Whether a bar that the calendar expects is missing.
     pub(super) async fn lack_one(&self, service: &Service) -> Result<bool, ServiceError> {
         let address = format!("/market/calendar?symbol={}", self.symbol.replace('/', ""));
         let today = service.get(&address).await?;
@@ -70,7 +70,7 @@ impl ShownBars {
     }
 }
 
-/// The first and the last date of sessions that touch a stretch: one may open on the evening before its date.
+/// The first and the last date of sessions that overlap a stretch: one may open on the evening before its date.
 fn session_dates(from: Timestamp, to: Timestamp, zone: Tz) -> (NaiveDate, NaiveDate) {
     let [first, last] = [from, to].map(|at| at.datetime().with_timezone(&zone).date_naive());
     let oldest = NaiveDate::from_ymd_opt(1900, 1, 1).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The tools: which question each asks the service, and how its answer is shown.
+//! The tools: the request that each sends to the service, and the form of its answer.
 //!
-//! Every answer is `{"data": …, "data_quality": {"complete", "gaps", "safe_to_trade"}}`: nobody reads prices without reading whether any
-//! are missing.
+//! Every answer is `{"data": …, "data_quality": {"complete", "gaps", "safe_to_trade"}}`, so that prices are never read without the
+//! information whether any are missing.
 
 use crate::cmd::ask::Service;
 use crate::cmd::mcp::expected::ShownBars;
@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 pub(super) struct Tool {
     pub(super) name: &'static str,
     what: &'static str,
-    /// The address that it asks.
+    /// The route that it requests.
     path: &'static str,
-    /// Names of arguments, and what they are; all are text and may be left out.
+    /// Names and descriptions of the arguments; all are texts and optional.
     arguments: &'static [(&'static str, &'static str)],
 }
 
@@ -96,7 +96,7 @@ pub(super) static TOOLS: [Tool; 7] = [
 ];
 
 impl Tool {
-    /// As `tools/list` shows it.
+    /// Its entry in `tools/list`.
     pub(super) fn to_listing(&self) -> Value {
         let mut properties = Map::new();
         for (name, what) in self.arguments {
@@ -118,7 +118,7 @@ impl Tool {
         })
     }
 
-    /// Asks the service.
+    /// Sends the request to the service.
     pub(super) async fn call_tool(&self, service: &Service, arguments: &Value) -> Result<Value, String> {
         let mut given = self.given_arguments(arguments)?;
         let takes_symbol = self.arguments.contains(&SYMBOL);
@@ -180,7 +180,7 @@ impl Tool {
         Ok(json!({"data": exact_number(data, ""), "data_quality": quality}))
     }
 
-    /// The arguments as text; numbers are taken as they are written.
+    /// The arguments as text; numbers are taken as they are spelled.
     fn given_arguments(&self, arguments: &Value) -> Result<Vec<(&'static str, String)>, String> {
         let empty = Map::new();
         let members = match arguments {
@@ -205,7 +205,7 @@ impl Tool {
         Ok(given)
     }
 
-    /// The stretch whose gaps the answer's quality is about; `None`: what the service misses now.
+    /// The stretch whose gaps the answer's quality counts; `None`: the gaps of now.
     fn given_stretch(&self, given: &[(&'static str, String)], data: &Value) -> Option<Vec<(&'static str, String)>> {
         let named = given.iter().filter(|(name, _)| matches!(*name, "from" | "to")).cloned();
         let named: Vec<_> = named.collect();
@@ -216,7 +216,7 @@ impl Tool {
                 let first = bars.first().and_then(|bar| bar.get("open_time")?.as_str());
                 let last = bars.last().and_then(|bar| bar.get("close_time")?.as_str());
                 let from = value_of(&named, "from").or(first);
-                // A page that is full ends before the stretch does.
+                // A full page ends before the stretch does.
                 let whole = data.get("next_cursor").is_none_or(Value::is_null);
                 let to = value_of(&named, "to");
                 let to = to.filter(|_| whole).or(last).or(to);
@@ -228,7 +228,7 @@ impl Tool {
     }
 }
 
-/// The bars of an answer, with the stretch in which others are expected. None where that has no beginning.
+/// The bars of an answer, with the stretch in which the calendar expects bars. `None` if the stretch has no beginning.
 fn shown_bars(
     status: &Value,
     symbol: &str,
@@ -248,7 +248,7 @@ fn shown_bars(
     })
 }
 
-/// The address of a question.
+/// The path and query of a request.
 fn request_path(path: &str, given: &[(&'static str, String)]) -> String {
     let pairs: Vec<String> = given
         .iter()
@@ -276,7 +276,7 @@ fn value_of<'g>(given: &'g [(&'static str, String)], wanted: &str) -> Option<&'g
     found.map(|(_, value)| value.as_str())
 }
 
-/// The pair as the service spells it: the first one where none is named.
+/// The pair in the service's spelling; by default the first one.
 fn check_symbol(symbols: &Map<String, Value>, named: Option<&str>) -> Result<String, String> {
     let Some(named) = named else {
         let first = symbols.keys().next().cloned();
@@ -303,13 +303,13 @@ fn count_unfilled(gaps: Option<&Value>, symbol: Option<&str>) -> usize {
     of.filter(|gap| !has_text(gap, "status", "filled")).count()
 }
 
-/// What matters of `/status` at a glance.
+/// The parts of `/status` that matter at a glance.
 fn status_brief(status: &Value, symbols: &Map<String, Value>) -> Value {
     json!({"state": status.get("state"), "conditions": status.get("conditions"), "feed": status.get("feed"),
         "symbols": symbols, "gaps": status.get("gaps"), "timestamp": status.get("timestamp")})
 }
 
-/// What is said of one pair, with the conditions that concern it.
+/// The view of one pair, with the conditions that concern it.
 fn explain_symbol(status: &Value, symbol: &str, about: &Value) -> Value {
     let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
     let conditions: Vec<&Value> = conditions
@@ -324,7 +324,7 @@ fn explain_symbol(status: &Value, symbol: &str, about: &Value) -> Value {
         "gaps": status.get("gaps")})
 }
 
-/// The same with prices as text: an assistant must not round them.
+/// Replaces prices by texts: an assistant must not round them.
 fn exact_number(value: Value, name: &str) -> Value {
     match value {
         Value::Object(members) => Value::Object(
@@ -349,7 +349,7 @@ fn is_price(name: &str) -> bool {
     )
 }
 
-/// A pair without what may stand between its currencies.
+/// A pair without a separator between its currencies.
 fn compact_name(text: &str) -> String {
     text.replace(['/', '-', '_'], "").to_ascii_uppercase()
 }

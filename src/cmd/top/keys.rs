@@ -3,14 +3,14 @@
 use crate::cmd::top::state::{Pane, TopState};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// What a key leads to.
+/// The effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pressed {
     Stay,
     Leave,
 }
 
-/// Every key with what it does: the help, and the order of the line at the bottom.
+/// Every key with its effect: the help, and the order of the line at the bottom.
 pub(super) const KEYS: [(&str, &str, &str); 13] = [
     ("q", "quit", "leave; also Esc and Ctrl-C"),
     (
@@ -36,7 +36,7 @@ pub(super) const KEYS: [(&str, &str, &str); 13] = [
 ];
 
 impl TopState {
-    /// Does what the key says.
+    /// Performs the effect of a key.
     pub(super) fn press(&mut self, key: KeyEvent) -> Pressed {
         if key.kind == KeyEventKind::Release {
             return Pressed::Stay;
@@ -111,7 +111,7 @@ impl TopState {
         }
     }
 
-    /// By the next column; after the last one as the service lists them.
+    /// Sorts by the next column; after the last one, in the service's order.
     fn sort(&mut self) {
         let columns = self.columns;
         self.change_view(|view| {

@@ -1,4 +1,4 @@
-//! `candela top`: `/status` on a terminal, asked again and again until a key ends it.
+//! `candela top`: `/status` on a terminal, requested again and again until a key ends it.
 
 mod keys;
 mod rows;
@@ -50,7 +50,7 @@ pub struct TopArgs {
     settings: SettingsArgs,
 }
 
-/// A real time that a service may be asked at.
+/// Parses the interval of the requests, in real time.
 fn interval(text: &str) -> Result<Duration, String> {
     let given = real_time(text)?;
     if (limits::TOP_INTERVAL_MIN..=limits::TOP_INTERVAL_MAX).contains(&given) {
@@ -64,10 +64,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 impl TopArgs {
-    /// Follows the service; where the output is no terminal, shows it once, with code 1 when it is not as it should be.
+    /// Follows the service; if the output is no terminal, prints the status once, with code 1 when it is not as it should be.
     ///
     /// # Errors
-    /// When the settings have problems, or the terminal cannot be used; when it is shown once, also when the service does not answer.
+    /// When the settings have problems, or the terminal cannot be used; for a single print, also when the service does not answer.
     pub fn run(self) -> anyhow::Result<Exit> {
         let service = match &self.url {
             Some(url) => Service::new(url, &self.token),
@@ -134,7 +134,7 @@ pub(super) async fn follow(service: &Service, interval: Duration, colours: bool)
     }
 }
 
-/// The state of the service, and where it is wanted its journal.
+/// Requests the service's status, and its journal if `journal` names a page.
 async fn ask(service: &Service, journal: Option<String>) -> Heard {
     let status = service.get("/status").await.map_err(|error| error.to_string());
     let mut events = Vec::new();
@@ -152,7 +152,7 @@ async fn ask(service: &Service, journal: Option<String>) -> Heard {
     Heard { status, events }
 }
 
-/// The terminal while it is ours. It is given back however this ends; a panic gives it back before its message.
+/// The terminal while the command uses it. Dropping it restores the terminal; a panic restores it before its message.
 struct Screen {
     terminal: DefaultTerminal,
 }
@@ -170,7 +170,7 @@ impl Drop for Screen {
     }
 }
 
-/// What the terminal says, read by a thread of its own: a read waits, and must keep nothing else waiting.
+/// Reads the terminal's events on a thread of its own, because a read blocks.
 fn read_terminal() -> std::io::Result<mpsc::Receiver<TerminalEvent>> {
     let (sender, receiver) = mpsc::channel(limits::TOP_EVENTS);
     std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// How a text is to be taken.
+/// The meaning of a text, for its style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -19,14 +19,14 @@ pub(super) enum Tone {
     Faint,
 }
 
-/// A column: its title, and how early it gives way where the window is narrow (0: never).
+/// A column: its title, and how early it is dropped when the window is narrow (0: never).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ListColumn {
     pub(super) title: &'static str,
     pub(super) gives_way: u8,
 }
 
-/// A cell, with what it is sorted by where that is no text.
+/// A cell, with its sort key if that is not the text.
 #[derive(Debug, Clone)]
 pub(super) struct ListCell {
     pub(super) text: String,
@@ -34,7 +34,7 @@ pub(super) struct ListCell {
     number: Option<f64>,
 }
 
-/// A row, and the object that it was made of.
+/// A row, and the object that it shows.
 #[derive(Debug, Clone)]
 pub(super) struct ListRow {
     pub(super) cells: Vec<ListCell>,
@@ -104,7 +104,7 @@ pub(super) fn columns(pane: Pane) -> Vec<ListColumn> {
     column.collect()
 }
 
-/// The rows of the pane, filtered and sorted as it is looked at.
+/// The rows of the pane, filtered and sorted.
 pub(super) fn rows(state: &TopState) -> Vec<ListRow> {
     let Some(status) = &state.status else { return Vec::new() };
     let now = state.market_now();
@@ -168,7 +168,7 @@ impl ListCell {
         }
     }
 
-    /// A number that is nothing to be looked at while it is 0.
+    /// A count that needs no attention while it is 0.
     fn count(value: &Value, tone: Tone) -> Self {
         let none = value.as_u64().is_none_or(|count| count == 0);
         Self {
@@ -177,7 +177,7 @@ impl ListCell {
         }
     }
 
-    /// Milliseconds, as people say them.
+    /// A duration in milliseconds, for people.
     fn age(value: &Value, ending: &str, late: Duration) -> Self {
         let Some(time) = value.as_u64().map(Duration::from_millis) else {
             return Self::new("-", Tone::Faint);
@@ -207,7 +207,7 @@ impl ListCell {
     }
 }
 
-/// The time of day of an instant, as the market has it.
+/// The time of day of an instant, in the market's zone.
 pub(super) fn clock_of(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     let time = text.split('T').nth(1).and_then(|time| time.get(..8));
@@ -220,7 +220,7 @@ fn day_and_clock(value: &Value) -> String {
     text.get(..16).unwrap_or(text).replace('T', " ")
 }
 
-/// Whether a session runs, and until when.
+/// Whether a session is open, and until when.
 pub(super) fn session_words(session: &Value, now: Option<i64>) -> String {
     if session["status"] == "open" {
         let end = &session["current_session_end"];

@@ -1,4 +1,4 @@
-//! What `candela top` draws.
+//! Draws the screen of `candela top`.
 
 use crate::cmd::page::{age, value_words};
 use crate::cmd::top::{
@@ -17,7 +17,7 @@ use ratatui::widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableSta
 use serde_json::Value;
 use std::time::Duration;
 
-/// How texts look, with colours and without.
+/// The style of texts, with and without colours.
 #[derive(Debug, Clone, Copy)]
 struct Paint {
     colours: bool,
@@ -41,7 +41,7 @@ impl Paint {
         Span::styled(text.into(), self.style(tone))
     }
 
-    /// A text on a ground of its tone: it is seen from afar.
+    /// A text on a background of its tone, which is seen from afar.
     fn banner(self, text: &str, tone: Tone) -> Span<'static> {
         let style = self.style(tone).add_modifier(Modifier::REVERSED | Modifier::BOLD);
         Span::styled(format!(" {text} "), style)
@@ -86,7 +86,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut TopState, now: Duration) {
     }
 }
 
-/// State, whether each pair may be traded on, what is wrong, the link and the clients.
+/// The state, whether each pair is safe to trade, the conditions, the link and the clients.
 fn head(state: &TopState, look: Paint, now: Duration, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![title_line(state, look, now, width)];
     if let Some(line) = trouble_line(state, look, now) {
@@ -95,7 +95,7 @@ fn head(state: &TopState, look: Paint, now: Duration, width: u16) -> Vec<Line<'s
     let Some(status) = &state.status else { return lines };
     let market = state.market_now();
     let pairs: Vec<(&String, &Value)> = entries(&status["symbols"]).collect();
-    // Pairs that are not safe come first: of many pairs they are the ones to be seen.
+    // Pairs that are not safe come first: of many pairs, they are the ones that must be seen.
     let (safe, unsafe_): (Vec<_>, Vec<_>) = pairs.iter().partition(|(_, shown)| shown["safe_to_trade"] == true);
     let sessions = &status["sessions"];
     for (pair, shown) in unsafe_.iter().chain(&safe).take(limits::TOP_VERDICTS) {
@@ -147,7 +147,7 @@ fn title_line(state: &TopState, look: Paint, now: Duration, width: u16) -> Line<
     fill(left, &right, width, look)
 }
 
-/// The market's time, and how it runs where it is not the real one; then the same in fewer words.
+/// Market time, with its speed if that is not real time's; then the same in fewer words.
 fn market_words(state: &TopState, timestamp: &Value) -> Vec<String> {
     let text = timestamp.as_str().unwrap_or_default();
     let day = text.get(..10).unwrap_or_default();
@@ -167,7 +167,7 @@ fn market_words(state: &TopState, timestamp: &Value) -> Vec<String> {
     }
 }
 
-/// `left` at the left, and the first of `right` that fits at the right edge.
+/// `left` at the left edge, and the first of `right` that fits at the right edge.
 fn fill(mut left: Vec<Span<'static>>, right: &[String], width: u16, look: Paint) -> Line<'static> {
     let used: usize = left.iter().map(Span::width).sum();
     for right in right {
@@ -181,7 +181,7 @@ fn fill(mut left: Vec<Span<'static>>, right: &[String], width: u16, look: Paint)
     Line::from(left)
 }
 
-/// Why what is shown may not be what is.
+/// Why the screen may not show the present state.
 fn trouble_line(state: &TopState, look: Paint, now: Duration) -> Option<Line<'static>> {
     let asks = format!("asked again every {}", age(state.interval));
     if state.status.is_none() {
@@ -320,7 +320,7 @@ fn tab_line(state: &TopState, look: Paint) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The columns that fit, in order: those that give way first go until the rest fit.
+/// The columns that fit, in order: columns are dropped until the rest fits.
 fn fitting(columns: &[ListColumn], widths: &[u16], width: u16) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..columns.len()).collect();
     loop {
@@ -329,7 +329,7 @@ fn fitting(columns: &[ListColumn], widths: &[u16], width: u16) -> Vec<usize> {
             .enumerate()
             .map(|(place, column)| {
                 let own = widths.get(*column).copied().unwrap_or(0);
-                // The last one is cut rather than that another goes.
+                // The last column is cut before another one is dropped.
                 let last = place.saturating_add(1) == kept.len();
                 let own = if last { own.min(limits::TOP_LAST_COLUMN) } else { own };
                 own.saturating_add(2)
@@ -423,7 +423,7 @@ fn nothing_words(state: &TopState) -> String {
     }
 }
 
-/// Everything that is known of a row: a member a line.
+/// All members of a row, one a line.
 fn draw_detail(frame: &mut Frame<'_>, row: &ListRow, look: Paint, area: Rect) {
     let mut lines = Vec::new();
     write_members(&mut lines, &row.object, "", look);

@@ -1,4 +1,4 @@
-//! What `candela top` knows, and how it is looked at.
+//! The state of `candela top`: what the service answered, and how it is viewed.
 
 use crate::cmd::top::list;
 use crate::limits;
@@ -7,12 +7,12 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// One question's answer.
+/// The answer of one request.
 #[derive(Debug)]
 pub(super) struct Heard {
-    /// `/status`, or a sentence why there is none.
+    /// `/status`, or why there is none.
     pub(super) status: Result<Value, String>,
-    /// Entries of the journal, where they were asked for.
+    /// Entries of the journal, if they were requested.
     pub(super) events: Vec<Value>,
 }
 
@@ -51,7 +51,7 @@ impl Pane {
         }
     }
 
-    /// The pane `by` places further, round and round.
+    /// The pane `by` places further, in a circle.
     pub(super) fn moved(self, by: usize) -> Self {
         let here = Self::ALL.iter().position(|pane| *pane == self).unwrap_or(0);
         let there = here.saturating_add(by).checked_rem(Self::ALL.len());
@@ -59,47 +59,47 @@ impl Pane {
     }
 }
 
-/// How one pane is looked at.
+/// How one pane is viewed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PaneView {
     /// The selected row.
     pub(super) selected: usize,
-    /// The column that rows are sorted by; none: as the service lists them.
+    /// The column that rows are sorted by; `None`: the service's order.
     pub(super) sorted_by: Option<usize>,
-    /// From high to low.
+    /// Whether the order is from high to low.
     pub(super) descending: bool,
 }
 
-/// Everything that a screen is made of.
+/// Everything that the screen shows.
 #[derive(Debug)]
 pub(super) struct TopState {
     pub(super) url: String,
     pub(super) interval: Duration,
     pub(super) colours: bool,
-    /// What the service said last.
+    /// The last status.
     pub(super) status: Option<Value>,
-    /// When it said that, real time since the start.
+    /// When it arrived, in real time since the start.
     pub(super) heard_at: Option<Duration>,
-    /// Why the last question has no answer.
+    /// Why the last request failed.
     pub(super) trouble: Option<String>,
     /// The newest entries of the journal, the newest last.
     pub(super) events: VecDeque<Value>,
     pub(super) pane: Pane,
     views: [PaneView; Pane::ALL.len()],
-    /// Only rows that contain this are shown.
+    /// Only rows that contain this text are shown.
     pub(super) filter: String,
-    /// Keys are written into the filter.
+    /// Whether keys are typed into the filter.
     pub(super) types_filter: bool,
     pub(super) paused: bool,
     pub(super) shows_help: bool,
-    /// Every member of the selected row is shown.
+    /// Whether every member of the selected row is shown.
     pub(super) shows_detail: bool,
-    /// Rows that the pane had and could show when it was drawn last.
+    /// Rows that the pane had and could show when it was last drawn.
     pub(super) rows: usize,
     pub(super) page: usize,
     /// Columns that the pane had.
     pub(super) columns: usize,
-    /// When the last question was asked; none: now.
+    /// When the last request was sent; `None`: send one now.
     asked: Option<Duration>,
     /// Real and market time of past answers, the oldest first.
     times: VecDeque<(Duration, i64)>,
@@ -130,7 +130,7 @@ impl TopState {
         }
     }
 
-    /// Takes an answer. While it is paused nothing that is shown changes.
+    /// Takes an answer. While the view is paused, nothing that is shown changes.
     pub(super) fn take(&mut self, heard: Heard, now: Duration) {
         if self.paused {
             return;
@@ -163,17 +163,17 @@ impl TopState {
         }
     }
 
-    /// Asks at once, or as soon as the question that is on its way has its answer.
+    /// Requests the status at once, or as soon as the request under way is answered.
     pub(super) fn ask_now(&mut self) {
         self.asked = None;
     }
 
-    /// A question begins.
+    /// Notes that a request was sent.
     pub(super) fn note_asked(&mut self, now: Duration) {
         self.asked = Some(now);
     }
 
-    /// How long to wait before the screen is drawn anew, or the service asked. `is_asking`: a question is on its way.
+    /// How long to wait before the screen is drawn again, or the next request is due. `is_asking`: a request is under way.
     pub(super) fn next_wait(&self, is_asking: bool, now: Duration) -> Duration {
         if is_asking || self.paused {
             return limits::TOP_REDRAW;
@@ -189,7 +189,7 @@ impl TopState {
                 .is_none_or(|asked| asked.saturating_add(self.interval) <= now)
     }
 
-    /// Where the journal goes on, while it is looked at.
+    /// The request for the next entries of the journal, while that pane is shown.
     pub(super) fn journal_path(&self) -> Option<String> {
         if self.pane != Pane::Journal {
             return None;
@@ -199,14 +199,14 @@ impl TopState {
         Some(format!("/status/events?limit={}{from}", limits::TOP_JOURNAL))
     }
 
-    /// How long ago the service said what is shown, when that is too long ago to be taken for now.
+    /// The age of the shown status, if it is too old to be the present state.
     pub(super) fn stale_for(&self, now: Duration) -> Option<Duration> {
         let age = now.saturating_sub(self.heard_at?);
         let late = self.interval.saturating_mul(3).max(limits::TOP_STALE);
         (self.trouble.is_some() || age > late).then_some(age)
     }
 
-    /// How many times faster than real time the market's runs, where that was seen for long enough.
+    /// How many times faster than real time market time runs, if that was measured for long enough.
     pub(super) fn speed(&self) -> Option<f64> {
         let (first_real, first_market) = *self.times.front()?;
         let (last_real, last_market) = *self.times.back()?;
@@ -218,12 +218,12 @@ impl TopState {
         Some(Duration::from_micros(market).as_secs_f64() / real.as_secs_f64())
     }
 
-    /// Whether market time is another than real time, as in a demo.
+    /// Whether market time differs from real time, as in a demo.
     pub(super) fn is_simulated(&self) -> bool {
         self.speed().is_some_and(|speed| (speed - 1.0).abs() > 0.25)
     }
 
-    /// Market time of what is shown.
+    /// Market time of the shown status.
     pub(super) fn market_now(&self) -> Option<i64> {
         market_time(self.status.as_ref()?)
     }
@@ -251,12 +251,12 @@ impl TopState {
     }
 }
 
-/// When the service made the page.
+/// When the service made the status.
 fn market_time(status: &Value) -> Option<i64> {
     micros_of(&status["timestamp"])
 }
 
-/// Where an entry of the journal stands in the ledger.
+/// The position of a journal entry in the ledger.
 fn position(event: &Value) -> Option<u64> {
     event["position"].as_u64()
 }

@@ -1,4 +1,4 @@
-//! What the screen of `candela top` shows, drawn into memory, and what each key does.
+//! The screen of `candela top`, drawn into memory, and the effect of each key.
 
 use super::keys::Pressed;
 use super::screen::draw;
