@@ -8,6 +8,7 @@
 //!                 half full                      below a quarter
 //!  Keeping up ───────────────► Conflating ────────────────────────────► Keeping up
 //!                 send warn                      send clear, with the number conflated
+//! ```
 //!
 //! Times are durations since the process started: a client's network does not speed up with market time.
 
