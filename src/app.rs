@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  start:  ledger → tree (sinks first) → HTTP server with a fan-out shard a thread
-//!  stop:   feed off → the commit queue is closed and written → clients are told and closed, the store catches up → threads end
+//!  stop:   feed off → the commit queue is closed and written → clients are sent `goaway` and closed, the store catches up → threads end
 //! ```
 
 mod stores;

@@ -238,7 +238,7 @@ pub struct Validate {
 #[rtype(result = "Result<(), ActionRefused>")]
 pub struct RunAction(pub ActionRequest);
 
-/// Root → KeyPool. Take a key out of use, or put it back. *Wait*: the operator is told when the mailbox is full.
+/// Root → KeyPool. Take a key out of use, or put it back. *Wait*: the operator's request fails when the mailbox is full.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "Result<(), ActionRefused>")]
 pub struct UseKey {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  listener ─► worker thread: routes ─► ClientRegistry ◄── fan-out shard of this thread ◄── Recorded
-//!                               └─► Client (an actor a session): reads what the client says
+//!                               └─► Client (an actor a session): reads the client's messages
 //! ```
 //!
 //! *Architecture invariant*: REST reads snapshots, the ledger and the store; it never waits for an actor, except for the answer to an

@@ -82,7 +82,7 @@ pub struct LogKeeper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TellsAlone {
     No,
-    /// The database is being told, for the next leader.
+    /// The change is being written to the database, for the next leader.
     Asked,
     /// The database records it.
     Yes,

@@ -246,16 +246,16 @@ impl<S: Sink> Handler<Flush> for LedgerFollower<S> {
     }
 }
 
-/// The messages of a follower whose server is lost, or is back.
+/// The reports and log messages of a follower whose server is lost, or is back.
 #[derive(Debug)]
 pub struct OutageReports {
-    /// The error's name for programs, and its sentence for people.
+    /// Makes the report that it is lost, from the error's name for programs and its sentence for people.
     pub lost: fn(&'static str, String) -> Report,
     /// The report that it is back.
     pub back: Report,
-    /// The log's sentence when it is lost.
+    /// The log message when it is lost.
     pub lost_log: &'static str,
-    /// The log's sentence when it is back.
+    /// The log message when it is back.
     pub back_log: &'static str,
 }
 
@@ -267,25 +267,25 @@ struct FollowerState {
     up: Recipient<Report>,
     view: watch::Sender<ReaderView>,
     reports: OutageReports,
-    /// Root was told that the server is lost, for this reason.
+    /// The reason with which Root was last sent that the server is lost.
     lost: Option<&'static str>,
-    /// Shows at most this position as written: somebody else changed what is behind it.
+    /// The highest position to show as written: another program changed what is after it.
     at_most: Option<Position>,
 }
 
 impl FollowerState {
-    /// The ledger goes this far.
+    /// Notes the ledger's last position.
     fn heard(&mut self, head: Position) {
         self.schedule.note_head(head, self.clock.now());
     }
 
-    /// Requests that everything up to `head` is written without delay.
+    /// Makes everything up to `head` due for writing now.
     fn flush(&mut self, head: Position) {
         self.heard(head);
         self.schedule.flush_all();
     }
 
-    /// What to do now, if anything.
+    /// The step that is due, if any.
     fn step(&mut self) -> Option<Step> {
         self.schedule.next_step(self.clock.now())
     }
@@ -295,7 +295,7 @@ impl FollowerState {
         self.schedule.next_deadline().map(|due| self.clock.until(due))
     }
 
-    /// A step was done: written up to `position`, `rejected` events of it set aside.
+    /// Notes a write up to `position`, with `rejected` events set aside.
     fn wrote(&mut self, position: Position, rejected: usize, took: &Stopwatch) {
         self.schedule.note_written(position, self.clock.now());
         self.view.send_modify(|view| {
@@ -310,30 +310,30 @@ impl FollowerState {
         }
     }
 
-    /// The server is at `position`. Only a write shows that it works.
+    /// Notes that the server is at `position`. That alone does not show that writing works.
     fn located(&mut self, position: Position) {
         self.schedule.note_located(position, self.clock.now());
     }
 
-    /// A step failed.
+    /// Notes a failed step.
     fn failed(&mut self, reason: &'static str, cause: &impl Display) {
         self.schedule.note_failure(self.clock.now(), fastrand::f64());
         self.lost(reason, cause.to_string());
     }
 
-    /// A step takes too long; it is still awaited.
+    /// Notes a step that takes too long; it is still awaited.
     fn slow(&mut self) {
         let text = format!("no answer for {:?}; still waiting", limits::FOLLOWER_SLOW);
         self.trouble("slow", text);
     }
 
-    /// The server refused or failed.
+    /// Notes that the server refused or failed.
     fn lost(&mut self, reason: &'static str, cause: String) {
         self.view.send_modify(|view| view.lost = true);
         self.trouble(reason, cause);
     }
 
-    /// Something is wrong with the server, for this cause.
+    /// Shows a problem of the server.
     fn trouble(&mut self, reason: &'static str, cause: String) {
         let now = self.clock.now();
         self.view.send_modify(|view| match &mut view.trouble {
@@ -348,7 +348,7 @@ impl FollowerState {
         }
     }
 
-    /// The server answered a probe in this time. While something waits, only a write shows that it works.
+    /// Notes that the server answered a probe in this time. While events wait, only a write shows that writing works.
     fn answered(&mut self, took: Duration) {
         self.view.send_modify(|view| view.answer_us = micros(took));
         if took >= limits::FOLLOWER_SLOW {
@@ -358,12 +358,12 @@ impl FollowerState {
         }
     }
 
-    /// The server did not answer a probe.
+    /// Notes that the server did not answer a probe.
     fn unanswered(&mut self, reason: &'static str, cause: &impl Display) {
         self.lost(reason, cause.to_string());
     }
 
-    /// Whether the rest fits into one step: while events come, something always waits.
+    /// Whether the waiting events fit into one step: while events arrive, some always wait.
     fn caught_up(&self) -> bool {
         usize::try_from(self.schedule.distance()).is_ok_and(|distance| distance <= limits::WRITER_CATCH_UP)
     }
@@ -379,7 +379,7 @@ impl FollowerState {
         }
     }
 
-    /// Publishes its position.
+    /// Publishes the view.
     fn show(&self, kind: &'static str) {
         let now = self.clock.now();
         let written = self.schedule.written().unwrap_or_default();

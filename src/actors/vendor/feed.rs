@@ -69,7 +69,7 @@ pub struct Feed {
     viewed: Option<Stopwatch>,
     log: FeedLog,
     silence: SilenceReport,
-    /// Whether the pool was told that this connection delivered a price.
+    /// Whether the pool was sent that this connection delivered a price.
     told_served: bool,
     /// The breaks of market time that the link knows.
     breaks: u64,
@@ -146,7 +146,7 @@ impl Feed {
         }
     }
 
-    /// The pool keeps the link's key until it is told that the vendor refused the key.
+    /// The pool keeps the link's key in use until it receives that the vendor refused the key.
     fn connect(&mut self, ctx: &mut Context<Self>) {
         self.generation = self.generation.wrapping_add(1);
         self.told_served = false;

@@ -4,7 +4,7 @@
 //! hears  whether prices are wanted (a watched flag that Root sets) · `FeedView`, `KeysView` (watched snapshots)
 //! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are up or lost · `PollerView` → views · Report
 //!        → Root: which pairs are polled
-//! fails  never on the vendor: after an empty round comes the next. A panic forgets which pairs it polled; the views tell it again
+//! fails  never on the vendor: after an empty round comes the next. A panic forgets which pairs it polled; the views show it again
 
 use crate::actors::messages::{Arrived, Report};
 use crate::actors::services::Services;

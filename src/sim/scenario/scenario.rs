@@ -3,7 +3,7 @@
 //! ```text
 //! # cue            act
 //! at bar 3         drop 1006                     all connections end without a close frame
-//! at bar 3         refuse upgrades 503 for 3m    whoever comes back within three minutes is turned away
+//! at bar 3         refuse upgrades 503 for 3m    a client that reconnects within three minutes is refused
 //! on subscribe #2  half-open                     the second subscriber is never answered, nor is its socket closed
 //! ```
 //! The words are read by `crate::sim::scenario::script`; docs/scenarios.md lists them all.
