@@ -1,4 +1,4 @@
-//! The writing end: appends batches of entries, each in one transaction, and starts a new file each session date.
+//! The writing end of the ledger: appends batches of entries, each in one transaction, and starts a new file for each session date.
 
 use super::checkpoint::Checkpointer;
 use super::end::End;
@@ -24,26 +24,26 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What [`Ledger::open`] cannot find out by itself.
+/// The options of [`Ledger::open`].
 #[derive(Debug, Clone)]
 pub struct LedgerOptions {
     /// The session date of the first file, when the folder is empty.
     pub date: NaiveDate,
-    /// A random number, from which a new ledger gets its name and new channels their epochs.
+    /// A random number, from which a new ledger's name and new channels' epochs are made.
     pub random: u64,
-    /// How many day files to keep. Older ones go when the ledger rolls, unless a reader holds them.
+    /// How many day files to keep. Older ones are removed when the ledger rolls, unless a holding reader needs them.
     pub days: usize,
-    /// Where files go that are no longer kept; without it they are deleted.
+    /// Where removed files are moved; `None` deletes them.
     pub backup: Option<PathBuf>,
-    /// Channels that will be written. Each has its epoch from the start, so that a client that follows one before its first
-    /// message can come back to it.
+    /// Channels that will be written. Each gets its epoch at the start, so that a client that subscribes before its first message can
+    /// resume later.
     pub channels: Vec<Channel>,
-    /// Whose parcels it holds.
+    /// The source of its parcels.
     pub parcels: Parcels,
 }
 
 impl LedgerOptions {
-    /// A week of files, beginning with `date`.
+    /// The default number of files, beginning with `date`.
     pub const fn new(date: NaiveDate, random: u64) -> Self {
         Self {
             date,
@@ -56,25 +56,25 @@ impl LedgerOptions {
     }
 }
 
-/// The appending end of the ledger. One for each folder.
+/// The writing end of the ledger. A folder has one at most.
 #[derive(Debug)]
 pub struct Ledger {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
     pub(super) options: LedgerOptions,
-    /// `synchronous` is at FULL now.
+    /// Whether `synchronous` is FULL now.
     full: bool,
-    /// What was committed last is not known: read it before anything else.
+    /// Whether the result of the last commit is unknown: the end must be read before anything else.
     pub(super) unsure: bool,
     pub(super) end: End,
     pub(super) mark: Mark,
     files: OpenFiles,
-    /// When the files were last seen in their place.
+    /// When the files were last checked to be in place.
     looked: Stopwatch,
     renumbered: Option<Renumbered>,
-    /// What the write-ahead log has grown by since a checkpoint was asked for, by estimate.
+    /// The estimated growth of the write-ahead log since the last request for a checkpoint.
     log: usize,
-    /// The same since a flush was asked for.
+    /// The same since the last request for a flush.
     unflushed: usize,
     pub(super) shared: Arc<Shared>,
     checkpointer: Checkpointer,
@@ -82,10 +82,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in `folder`, making it when there is none.
+    /// Opens the ledger in `folder`, creating it if there is none.
     ///
     /// # Errors
-    /// [`LedgerError::InUse`] when another process has it, and whatever keeps the newest file from being read.
+    /// [`LedgerError::InUse`] when another process has it open, and any error that keeps the newest file from being read.
     pub fn open(folder: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = files::lock_folder(folder)?;
         let log = has_log(folder)?; // before a connection could empty it
@@ -158,16 +158,16 @@ impl Ledger {
         })
     }
 
-    /// Who appends: this process, known by the ledger's folder.
+    /// The holder of the folder: this process, identified by the ledger's folder.
     pub const fn holder(&self) -> &Holder {
         self.lock.holder()
     }
 
-    /// Writes what is new in `entries`, all of it or nothing, and returns the last position that is written. Events up to
-    /// that position are known and skipped, with the inputs around them: appending again what may have been committed is safe.
+    /// Writes the new entries of `entries` in one transaction, and returns the last written position. Events up to that position are known
+    /// and skipped, together with the inputs before them: appending entries again that may have been committed is safe.
     ///
     /// # Errors
-    /// [`LedgerError`]; nothing was written then, as far as is known, and the same entries may be appended again.
+    /// [`LedgerError`]; as far as is known nothing was written, and the same entries may be appended again.
     pub fn append(&mut self, entries: &[JournalEntry]) -> Result<Position, LedgerError> {
         if self.looked.elapsed() >= limits::LEDGER_LOOK {
             self.check_folder()?;
@@ -194,7 +194,7 @@ impl Ledger {
         Ok(Position(self.end.head))
     }
 
-    /// Reads again where the ledger ends, when that is not known.
+    /// Reads the ledger's end again if it is unknown.
     pub(super) fn be_sure(&mut self) -> Result<(), LedgerError> {
         if !self.unsure {
             return Ok(());
@@ -210,11 +210,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Begins the file of session `date`. Nothing happens when that, or a later one, is already the newest. Drops files
-    /// beyond the number to keep, oldest first, up to the first that a holding reader still needs.
+    /// Begins the file of session `date`, unless that file or a later one is the newest. Removes files beyond the number to keep, oldest
+    /// first, up to the first that a holding reader still needs.
     ///
     /// # Errors
-    /// [`LedgerError`] when the new file cannot be made; appends then go on into the old one.
+    /// [`LedgerError`] when the new file cannot be created; appends then continue in the old one.
     pub fn roll(&mut self, date: NaiveDate) -> Result<(), LedgerError> {
         if date <= self.shared.state().date {
             return Ok(());
@@ -222,7 +222,7 @@ impl Ledger {
         self.roll_to(date, None)
     }
 
-    /// The same with the opening that another ledger's file begins with.
+    /// Begins a file, with `with` as its opening if given: the opening of the file of the ledger that this one follows.
     pub(super) fn roll_to(&mut self, date: NaiveDate, with: Option<&Parcel>) -> Result<(), LedgerError> {
         self.be_sure()?;
         self.seal_file()?;
@@ -255,25 +255,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether the files that are open still stand in the folder.
+    /// Checks that the open files are still in the folder.
     ///
     /// # Errors
-    /// [`LedgerError::Gone`]: what is appended now would be lost with them.
+    /// [`LedgerError::Gone`]: entries appended now would be lost with the files.
     pub fn check_folder(&mut self) -> Result<(), LedgerError> {
         self.files.check_present()?;
         self.looked = Stopwatch::start();
         Ok(())
     }
 
-    /// Whether this start took new names, and why.
+    /// Whether this start renumbered the ledger, and why.
     pub const fn renumbered(&self) -> Option<Renumbered> {
         self.renumbered
     }
 
-    /// Takes new names before anything is told of them: `stored` is a position that a reader has, beyond the end.
+    /// Renumbers the ledger before any of its numbers is published; `stored` is a reader's position beyond the end.
     ///
     /// # Errors
-    /// [`LedgerError`] when they cannot be written down.
+    /// [`LedgerError`] when the new names cannot be written.
     pub fn renumber(&mut self, why: Doubt, stored: Position) -> Result<(), LedgerError> {
         let head = self.end.head;
         let lineage = renumber(&mut self.db, &self.path, &mut self.end, head, fastrand::u64(..))?;
@@ -298,33 +298,33 @@ impl Ledger {
         Ok(())
     }
 
-    /// The last position that is written.
+    /// The last written position.
     pub const fn head(&self) -> Position {
         Position(self.end.head)
     }
 
-    /// Where each channel ends.
+    /// The head of each channel.
     pub const fn heads(&self) -> &Heads {
         &self.end.heads
     }
 
-    /// The session date of the file that is appended to.
+    /// The session date of the newest file.
     pub fn session_date(&self) -> NaiveDate {
         self.shared.state().date
     }
 
-    /// A reader that takes what is there: it does not keep old files from being dropped.
+    /// A reader that does not keep old files from being removed.
     pub fn reader(&self) -> LedgerReader {
         LedgerReader::with_hold(Arc::clone(&self.shared), None)
     }
 
-    /// A reader whose files are kept until it says, with [`LedgerReader::done_before`], that it is past them. Until it first
-    /// says so, everything is kept.
+    /// A reader whose files are kept until it reports, with [`LedgerReader::done_before`], that it is past them. Before its first report
+    /// every file is kept.
     pub fn holding_reader(&self) -> LedgerReader {
         LedgerReader::with_hold(Arc::clone(&self.shared), Some(Hold::register(&self.shared)))
     }
 
-    /// Sets how much the next commit waits for the disk; SQLite takes the setting only between transactions.
+    /// Sets whether the next commit waits for the disk; SQLite accepts the setting only between transactions.
     pub(super) fn sync_fully(&mut self, full: bool) -> Result<(), LedgerError> {
         if full == self.full {
             return Ok(());
@@ -412,11 +412,11 @@ impl Ledger {
         }
     }
 
-    /// For a ledger that is left: puts all of it on the disk and says so in the mark, then moves the write-ahead log into the
-    /// file. Waits for readers a little; where they stay, some of the write-ahead log stays, on the disk as well.
+    /// Syncs the whole ledger to disk and records that in the mark, then moves the write-ahead log into the file. Called when the process
+    /// stops. Waits briefly for readers; if they stay, part of the synced write-ahead log remains.
     ///
     /// # Errors
-    /// When it cannot be synced or moved. Nothing is lost then.
+    /// When the log cannot be synced or moved. Nothing is lost then.
     pub fn empty_log(&mut self) -> Result<(), LedgerError> {
         let path = &self.path;
         files::sync_log(path)?;
@@ -425,7 +425,7 @@ impl Ledger {
         self.db.busy_timeout(limits::STOP_CHECKPOINT / 2).map_err(error)?;
         let mut looks = 0;
         let mut emptied = truncate_log(&self.db);
-        // SQLite does not wait for another checkpoint.
+        // SQLite does not wait for another connection's checkpoint.
         while matches!(emptied, Ok(false)) && looks < limits::STOP_CHECKPOINT_LOOKS {
             looks = looks.saturating_add(1);
             files::look_again(looks);
@@ -435,7 +435,7 @@ impl Ledger {
         emptied.map(drop).map_err(error)
     }
 
-    /// Makes everything in the current file durable before a new file counts on it.
+    /// Makes the current file durable before a new file relies on it.
     fn seal_file(&mut self) -> Result<(), LedgerError> {
         self.sync_fully(true)?;
         self.db
@@ -447,7 +447,7 @@ impl Ledger {
             .map_err(|source| LedgerError::from_sqlite("seal", &self.path, source))
     }
 
-    /// Retention, one whole file at a time. A reader that has a dropped file open may finish reading it.
+    /// Removes old files, one whole file at a time. A reader that has a removed file open may finish reading it.
     fn drop_old_files(&self) {
         let needed = self.shared.first_needed();
         let mut state = self.shared.state_mut();
@@ -464,7 +464,7 @@ impl Ledger {
     }
 }
 
-/// Takes new names where nothing shows that the ledger ends where it did; makes the mark of this run.
+/// Renumbers the ledger if it cannot be shown to be whole, and begins the mark of this run.
 fn prove_end(
     folder: &Path,
     (db, path): (&mut Connection, &Path),
@@ -495,13 +495,13 @@ fn prove_end(
     Ok((mark, why.map(|why| Renumbered { why, head, told })))
 }
 
-/// Whether all of the write-ahead log is in the file now.
+/// Empties the write-ahead log. Returns whether all of it is in the file now.
 fn truncate_log(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         .map(|busy| busy == 0)
 }
 
-/// The day files before the newest, the latest first.
+/// The day files before the newest, latest first.
 fn earlier_files(shared: &Shared, newest: &Path) -> Vec<PathBuf> {
     let state = shared.state();
     let files = state.files.values().rev().map(|file: &DayFile| file.path.clone());
@@ -515,7 +515,7 @@ fn has_log(folder: &Path) -> Result<bool, LedgerError> {
     Ok(log.is_some_and(|log| std::fs::metadata(log).is_ok_and(|found| found.len() > 0)))
 }
 
-/// Gives the channels that are new their epochs, durably, before anyone can be told of them.
+/// Gives new channels their epochs, durably, before any client can receive them.
 fn establish_channels(
     db: &Connection,
     path: &Path,
@@ -539,7 +539,7 @@ fn establish_channels(
 
 #[cfg(test)]
 impl Ledger {
-    /// Pretends that the disk has room for so many pages and no more.
+    /// Simulates a disk with room for `pages` pages.
     pub(crate) fn limit_pages(&self, pages: Option<u32>) {
         let pages = pages.unwrap_or(u32::MAX - 1);
         self.db
@@ -548,7 +548,7 @@ impl Ledger {
     }
 }
 
-/// Whether an entry must be on the disk before it is told: all but ticks.
+/// Whether an entry must be on disk before it is published: every event except a tick.
 pub const fn needs_sync(entry: &JournalEntry) -> bool {
     matches!(entry, JournalEntry::Event(numbered) if !matches!(numbered.event, Event::Tick(_)))
 }

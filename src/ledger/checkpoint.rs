@@ -1,5 +1,5 @@
-//! Sends a day file's write-ahead log (`-wal`) to the disk while it grows, and moves what is in it into the file, on a thread and
-//! connection of its own, so that no append waits for it.
+//! Syncs a day file's write-ahead log (`-wal`) while it grows, and moves its content into the file, on a separate thread and connection, so
+//! that no append waits for it.
 
 use super::error::LedgerError;
 use super::files::with_suffix;
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// The thread, and the way to it. Dropping it lets the thread finish its work and waits for it.
+/// The checkpoint thread, and its queue of jobs. Dropping it waits until the queue is worked off.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     jobs: Option<SyncSender<Job>>,
@@ -20,13 +20,13 @@ pub(super) struct Checkpointer {
 }
 
 enum Job {
-    /// The write-ahead log has grown: let the disk have it, so that a commit that must wait for the disk waits for little.
+    /// The write-ahead log has grown: sync it ahead, so that a commit that must wait for the disk waits briefly.
     Flush(PathBuf),
     /// The write-ahead log has grown large.
     Checkpoint(PathBuf),
     /// The file is complete: empty its write-ahead log and close the connection that appended to it.
     Finish(Connection),
-    /// The file is no longer kept: move it there, or delete it.
+    /// The file is no longer kept: move it into this folder, or delete it.
     Retire(PathBuf, Option<PathBuf>),
 }
 
@@ -46,22 +46,22 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for the write-ahead log to be flushed. When more is waiting than can be done, a later one will do.
+    /// Requests a sync of the write-ahead log. Dropped when the queue is full; a later request serves as well.
     pub(super) fn request_flush(&self, path: PathBuf) {
         self.send_job(Job::Flush(path));
     }
 
-    /// Asks for a checkpoint. When one is already asked for, that one will do.
+    /// Requests a checkpoint. Dropped when the queue is full; a later request serves as well.
     pub(super) fn request_checkpoint(&self, path: PathBuf) {
         self.send_job(Job::Checkpoint(path));
     }
 
-    /// Hands over the connection of a file that will not be appended to again.
+    /// Passes on the connection of a file that is complete.
     pub(super) fn finish_file(&self, db: Connection) {
         self.send_job(Job::Finish(db));
     }
 
-    /// Moves a file that is no longer kept to the backup folder, or deletes it where there is none.
+    /// Moves a file that is no longer kept to the backup folder, or deletes it if there is none.
     pub(super) fn retire_file(&self, path: PathBuf, backup: Option<PathBuf>) {
         self.send_job(Job::Retire(path, backup));
     }
@@ -69,7 +69,7 @@ impl Checkpointer {
     fn send_job(&self, job: Job) {
         let refused = self.jobs.as_ref().map(|jobs| jobs.try_send(job));
         if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = refused {
-            // Closing the connection of a finished file empties its write-ahead log all the same; a file that was to go is found again at
+            // Closing the connection of a finished file also empties its write-ahead log; a file that was to be removed is found again at
             // the next start.
             drop(job);
         }
@@ -122,7 +122,7 @@ fn open_file(path: &PathBuf) -> Option<Connection> {
     Some(db)
 }
 
-/// A file that cannot be moved stays, and is tried again when the ledger next rolls after a start.
+/// Removes a file. One that cannot be moved stays, and is tried again when the ledger next rolls after a start.
 fn remove_file(path: &Path, backup: Option<&Path>) {
     let moved = match backup {
         Some(backup) => move_to(path, backup),
@@ -137,8 +137,8 @@ fn remove_file(path: &Path, backup: Option<&Path>) {
     }
 }
 
-/// Nothing counts on it: what must be on the disk is waited for by the commit that says so. SQLite's locks are on the file and its
-/// `-shm`, so closing a descriptor of the write-ahead log gives none of them up.
+/// Syncs the write-ahead log ahead of time. Nothing relies on it: a commit that must be on disk waits for that itself. SQLite's locks are
+/// on the file and its `-shm`, so closing a descriptor of the write-ahead log releases none of them.
 fn sync_log(path: &Path) {
     let flushed = fs::File::open(with_suffix(path, "-wal")).and_then(|log| log.sync_data());
     if let Err(error) = flushed {
@@ -146,8 +146,8 @@ fn sync_log(path: &Path) {
     }
 }
 
-/// What may still be in the write-ahead log goes into the file first. The backup may be on another disk: then it is copied whole, under
-/// another name until it is complete.
+/// Moves a file to the backup folder, after its write-ahead log is moved into it. If the backup is on another disk, the file is copied
+/// under a temporary name first.
 fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     if let Some(db) = open_file(&path.to_owned()) {
         run(&db, "TRUNCATE").map_err(std::io::Error::other)?;
@@ -165,9 +165,9 @@ fn move_to(path: &Path, backup: &Path) -> std::io::Result<()> {
     fs::remove_file(path)
 }
 
-/// `PASSIVE` never holds up an append, but under steady appends it never gets all of a write-ahead log either, and only a
-/// write-ahead log that is wholly in the file starts over. So one that grew long is forced to: that holds up appends for as long
-/// as the last few pages take.
+/// Runs a `PASSIVE` checkpoint, which never blocks an append. Under steady appends it never moves all of the write-ahead log, though, and
+/// the log starts over only when all of it is in the file. So a long log is forced to start over, which blocks appends while the last few
+/// pages are written.
 fn passive_checkpoint(db: &Connection) -> rusqlite::Result<()> {
     let pages = run(db, "PASSIVE")?;
     if pages <= limits::LEDGER_WAL_PAGES_MAX {
@@ -178,9 +178,8 @@ fn passive_checkpoint(db: &Connection) -> rusqlite::Result<()> {
     force_patience(pages, watch.elapsed()).map_or(Ok(()), |patience| truncating_checkpoint(db, patience))
 }
 
-/// How long a write-ahead log of so many pages may wait for its readers when it is forced to start over; `None` when it is better
-/// left alone, because the disk `took` long for next to nothing: other programs use it, and appends would wait for them. The next
-/// checkpoint tries again.
+/// How long a write-ahead log of `pages` pages may wait for its readers when it is forced to start over; `None` to leave it until the next
+/// checkpoint, because the disk `took` long for very little: other programs use it, and appends would wait for them.
 fn force_patience(pages: i64, took: Duration) -> Option<Duration> {
     if pages > limits::LEDGER_WAL_PAGES_FORCED {
         return Some(limits::LEDGER_BUSY_MAX);
@@ -188,7 +187,7 @@ fn force_patience(pages: i64, took: Duration) -> Option<Duration> {
     (took <= limits::LEDGER_FORCE_CALM).then_some(limits::LEDGER_FORCE_MAX)
 }
 
-/// Makes the write-ahead log start over, unless a reader needs it for longer than that.
+/// Makes the write-ahead log start over, unless a reader needs it for longer than `patience`.
 fn truncating_checkpoint(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
     db.busy_timeout(patience)?;
     let forced = run(db, "RESTART");
@@ -196,7 +195,7 @@ fn truncating_checkpoint(db: &Connection, patience: Duration) -> rusqlite::Resul
     forced.map(|_| ())
 }
 
-/// How many pages the write-ahead log holds.
+/// Runs a checkpoint. Returns the number of pages in the write-ahead log.
 fn run(db: &Connection, mode: &str) -> rusqlite::Result<i64> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
 }

@@ -1,4 +1,4 @@
-//! The ledger when its process is killed, and when its write-ahead log is cut.
+//! The ledger when its process is killed, and when its write-ahead log is cut short.
 
 use super::event_script::{EventScript, day};
 use super::parcel_tests::{all_from, counted};
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Set for the child: the folder to append to.
+/// Set for the child process: the folder to append to.
 const FOLDER: &str = "CANDELA_TEST_LEDGER_FOLDER";
 
-/// Rounds in the short form; `CANDELA_TEST_ROUNDS` asks for more.
+/// The default number of rounds; `CANDELA_TEST_ROUNDS` sets another.
 const ROUNDS: u64 = 24;
 
 #[expect(
@@ -26,7 +26,8 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Not a test of its own: what the child of the next one does. Appends for ever, and says after each append what is written.
+/// Not a test by itself: the child process of the next test. Appends until it is killed, and prints the last written position after each
+/// append.
 #[test]
 fn child_appends_until_it_is_killed() {
     let Some(folder) = variable(FOLDER) else { return };
@@ -48,7 +49,7 @@ fn child_appends_until_it_is_killed() {
     }
 }
 
-/// Runs the child for `life` at most, kills it with SIGKILL, and returns what it last said was written.
+/// Runs the child for at most `life`, kills it with SIGKILL, and returns the position that it printed last.
 fn run_and_kill(folder: &Path, life: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -120,7 +121,7 @@ fn what_was_reported_written_survives_sigkill_at_any_moment() {
         usize::try_from(ledger.last_parcel()).unwrap(),
         "numbers have no hole"
     );
-    // the story is the same for any reader: positions without a hole, numbers of each channel without a hole
+    // Every reader sees the same: positions without a hole, seqs of each channel without a hole.
     let all = read_all(&mut ledger.reader());
     assert_eq!(u64::try_from(all.len()).unwrap(), ledger.head().0);
     let mut seqs = std::collections::BTreeMap::new();
@@ -184,8 +185,8 @@ fn a_log_cut_at_any_byte_never_gives_part_of_a_transaction() {
         assert_eq!(read_all(&mut torn.reader()), kept);
         torn.append(&written).unwrap();
         assert_eq!(read_all(&mut torn.reader()), events(&written));
-        // A number that was given out before the cut is kept as it was, or not given out again. Without its mark a ledger that has
-        // lost everything is a new one; with it, it is a doubt.
+        // A number from before the cut keeps its content or is not assigned again. Without its mark, a ledger that has lost everything is a
+        // new ledger; with the mark, the loss is detected.
         for parcel in all_from(&mut torn.reader(), 1) {
             let known = whole.get(&parcel.number);
             assert!(

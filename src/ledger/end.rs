@@ -1,4 +1,4 @@
-//! Where the ledger ends: what the next entry must continue.
+//! The end of the ledger, which the next entry must continue.
 
 use super::error::LedgerError;
 use super::files::{self, Heads};
@@ -9,14 +9,14 @@ use crate::domain::model::{Channel, Epoch, Head, Sequenced};
 use rusqlite::Connection;
 use std::path::Path;
 
-/// Where the ledger ends. Replaced as a whole when a transaction is committed.
+/// The end of the ledger. Replaced as a whole when a transaction is committed.
 #[derive(Debug, Clone)]
 pub(super) struct End {
     pub(super) head: u64,
     pub(super) heads: Heads,
     pub(super) input: i64,
     pub(super) tail: Tail,
-    /// Where its parcels end; nothing where they are not counted.
+    /// The end of its chain of parcels; `None` if parcels are not counted.
     pub(super) chain: Option<Chain>,
 }
 
@@ -35,7 +35,7 @@ impl End {
         })
     }
 
-    /// The head of a channel that is new; nothing when it is known.
+    /// Adds a channel. Returns its head, or `None` if the channel is known.
     pub(super) fn establish_channel(&mut self, channel: Channel, random: u64) -> Option<Head> {
         if self.heads.contains_key(&channel) {
             return None;
@@ -48,7 +48,7 @@ impl End {
         Some(head)
     }
 
-    /// Takes the event's numbers when they continue position and channel. True when the channel is new.
+    /// Checks that the event continues position and channel, and advances both. Returns whether the channel is new.
     pub(super) fn admit_event(&mut self, event: &Sequenced, random: u64) -> Result<bool, LedgerError> {
         if event.position.0 != self.head.saturating_add(1) {
             return Err(LedgerError::Hole {
@@ -85,7 +85,8 @@ impl End {
     }
 }
 
-/// Two channels that begin in the same run get different epochs (FNV-1a over the name, from the run's random number).
+/// The epoch of a channel that begins in this run. Different channels get different epochs (FNV-1a over the name, from the run's random
+/// number).
 pub(super) fn epoch_of(channel: Channel, random: u64) -> Epoch {
     let hash = channel
         .to_string()

@@ -1,11 +1,11 @@
-//! What can go wrong with the ledger, and what the caller should do about it.
+//! The errors of the ledger, and how the caller should handle them.
 
 use crate::domain::followers::lease::Holder;
 use crate::domain::model::Channel;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the ledger could not do what it was asked.
+/// Why an operation of the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Another process appends to it.
@@ -17,18 +17,18 @@ pub enum LedgerError {
     InUse {
         /// The ledger's folder.
         folder: PathBuf,
-        /// Who that is, where it says so.
+        /// The other process, if the lock names it.
         by: Option<Holder>,
     },
-    /// The folder cannot be made, listed or locked.
+    /// The folder cannot be created, listed or locked.
     #[error("the ledger folder {} cannot be used: {source}", path.display())]
     Folder {
         /// The folder or the file in it.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Written by a version that is ahead of this one.
+    /// The file was written by a newer version.
     #[error(
         "{} has ledger format {found} and this candela knows formats up to {known}: run the newer version, or name another folder",
         file.display()
@@ -41,7 +41,7 @@ pub enum LedgerError {
         /// The newest format that this version reads.
         known: i64,
     },
-    /// Some other program's database.
+    /// The file is another program's database.
     #[error("{} is no candela ledger: name another folder, or move that file away", file.display())]
     NotALedger {
         /// The file.
@@ -50,9 +50,9 @@ pub enum LedgerError {
     /// The entries do not continue the ledger.
     #[error("position {given} does not continue the ledger, which ends at {head}")]
     Hole {
-        /// The last position that is written.
+        /// The last written position.
         head: u64,
-        /// The position that should have been one more.
+        /// The position of the entry, which should have been one more.
         given: u64,
     },
     /// The entries do not continue a channel.
@@ -60,28 +60,28 @@ pub enum LedgerError {
     SeqHole {
         /// The channel.
         channel: Channel,
-        /// Its last number.
+        /// The channel's last seq.
         head: u64,
-        /// The number that should have been one more.
+        /// The entry's seq, which should have been one more.
         given: u64,
     },
-    /// An event whose channel is not that of its kind.
+    /// An event's channel does not match its kind.
     #[error("the event at position {position} is not of channel {}", channel.map_or_else(|| "none".to_owned(), |c| c.to_string()))]
     Misfiled {
-        /// The event's place.
+        /// The position of the event.
         position: u64,
-        /// The channel it was given.
+        /// The event's channel.
         channel: Option<Channel>,
     },
-    /// The reader wants what retention has dropped.
+    /// The requested position was removed by retention.
     #[error("position {asked} is no longer kept: the ledger begins at {first}")]
     Expired {
-        /// What was asked for.
+        /// The requested position.
         asked: u64,
         /// The first position that is kept.
         first: u64,
     },
-    /// A row that this program cannot have written, or that is missing.
+    /// A row is missing, or cannot have been written by this program.
     #[error(
         "row {row} of table {table} in {file} is damaged: {problem}; stop candela, move {file} (with its -wal and -shm) out of the \
          folder and start again: what the store and the vendor have comes from there; or put back a copy of the folder",
@@ -97,15 +97,15 @@ pub enum LedgerError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A parcel of another ledger that does not continue this one, or cannot be read.
+    /// A parcel of another ledger does not continue this one, or cannot be parsed.
     #[error("parcel {number} cannot be appended: {problem}")]
     Parcel {
-        /// Its number.
+        /// The parcel's number.
         number: u64,
         /// What is wrong with it.
         problem: String,
     },
-    /// What is open is not what stands in the folder.
+    /// An open file is not the one in the folder.
     #[error(
         "the ledger's file {} {what}: put the folder back as it was, and the ledger goes on by itself; or restart candela, and a new \
          ledger begins, with new epochs",
@@ -114,38 +114,38 @@ pub enum LedgerError {
     Gone {
         /// The file.
         file: PathBuf,
-        /// What became of it.
+        /// What happened to it.
         what: String,
     },
-    /// No room left.
+    /// The disk is full.
     #[error("the disk that holds {} is full: make room, and the ledger goes on by itself", file.display())]
     DiskFull {
         /// The file.
         file: PathBuf,
     },
-    /// Anything else that SQLite reports.
+    /// Any other error of SQLite.
     #[error("cannot {verb} {}: {source}", file.display())]
     Sqlite {
         /// What was attempted.
         verb: &'static str,
         /// The file.
         file: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
 }
 
-/// What to do about an error.
+/// How to handle an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// Keep the entries and try the same again: the trouble is outside and may pass.
+    /// Keep the entries and try again: the cause is outside and may pass.
     Retry,
-    /// Trying again cannot help: a person must look.
+    /// Trying again cannot help: an operator must act.
     Fatal,
 }
 
 impl LedgerError {
-    /// Its name, for programs: the reason of the condition `ledger_unwritable`.
+    /// Its name for programs, which is the reason of the condition `ledger_unwritable`.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Gone { .. } => "folder_gone",
@@ -154,7 +154,7 @@ impl LedgerError {
         }
     }
 
-    /// What to do about it.
+    /// How to handle it.
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::DiskFull { .. } | Self::Sqlite { .. } | Self::Folder { .. } | Self::Gone { .. } => Disposition::Retry,
@@ -170,12 +170,12 @@ impl LedgerError {
         }
     }
 
-    /// Sorts whatever SQLite says while doing `verb` to `file`.
+    /// Returns a function that converts SQLite's errors while doing `verb` to `file`.
     pub(super) fn of_sqlite<'p>(verb: &'static str, file: &'p Path) -> impl Fn(rusqlite::Error) -> Self + Copy + 'p {
         move |source| Self::from_sqlite(verb, file, source)
     }
 
-    /// Sorts what SQLite said while doing `verb` to `file`.
+    /// Converts SQLite's error while doing `verb` to `file`.
     pub(super) fn from_sqlite(verb: &'static str, file: &Path, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let file = file.to_owned();

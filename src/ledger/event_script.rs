@@ -1,4 +1,4 @@
-//! Stories that a pipeline could tell, for tests: any list of numbers is one.
+//! Scripted events for tests: any list of numbers gives entries that a pipeline could produce.
 
 use super::{Ledger, rows};
 use crate::domain::model::{
@@ -10,7 +10,7 @@ use crate::domain::model::{
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
-/// Numbers what a pipeline would say.
+/// Numbers scripted events as a pipeline does.
 #[derive(Default)]
 pub(crate) struct EventScript {
     position: u64,
@@ -19,7 +19,7 @@ pub(crate) struct EventScript {
 }
 
 impl EventScript {
-    /// Goes on where `ledger` ends.
+    /// Continues at the end of `ledger`.
     pub(crate) fn continue_from(ledger: &Ledger) -> Self {
         Self {
             position: ledger.head().0,
@@ -32,7 +32,7 @@ impl EventScript {
         }
     }
 
-    /// One entry for each number; the number decides what it is.
+    /// One entry for each number, which determines its kind.
     pub(crate) fn entries_for(&mut self, moves: &[u8]) -> Vec<JournalEntry> {
         moves.iter().map(|number| self.entry_for(*number)).collect()
     }

@@ -1,4 +1,4 @@
-//! The folder of day files: their names, their tables, and the lock that admits one appender.
+//! The day files of a folder: their names, their tables, and the lock that admits one writer.
 
 use super::error::LedgerError;
 use crate::domain::model::{Channel, Head};
@@ -11,13 +11,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The format that this version writes, kept in `user_version`. A file with a higher one is refused.
+/// The format that this version writes, stored in `user_version`. A file with a higher one is refused.
 pub(super) const FORMAT: i64 = 1;
-/// `cndl`, in `application_id`: tells our files from anybody else's.
+/// `cndl`, stored in `application_id` to recognise our files.
 const APPLICATION: i64 = 0x636e_646c;
 
-/// Prices are millionths, instants microseconds since 1970 UTC. `heads` holds where each channel ended *before* this file, so
-/// an append never rewrites it; where a channel ends now is the highest `seq` of its rows.
+/// Prices are millionths, instants microseconds since 1970 UTC. `heads` holds the head of each channel *before* this file, so that an
+/// append never rewrites it; a channel's present head is the highest `seq` of its rows.
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE heads (channel TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -37,21 +37,21 @@ CREATE TABLE notes (position INTEGER PRIMARY KEY, channel TEXT, seq INTEGER NOT 
 CREATE UNIQUE INDEX notes_by_seq ON notes (channel, seq) WHERE channel IS NOT NULL;
 ";
 
-/// Where each channel ends.
+/// The head of each channel.
 pub(super) type Heads = BTreeMap<Channel, Head>;
 
 /// One day file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DayFile {
     pub(super) path: PathBuf,
-    /// The position of the first event it may hold.
+    /// The position of the first event that it may hold.
     pub(super) first: u64,
 }
 
 /// The day files of a folder, earliest first.
 pub(super) type DayFiles = BTreeMap<NaiveDate, DayFile>;
 
-/// `ledger-2025-10-22.db`.
+/// The path of a day file, such as `ledger-2025-10-22.db`.
 pub(super) fn path_of(folder: &Path, date: NaiveDate) -> PathBuf {
     folder.join(format!("ledger-{date}.db"))
 }
@@ -74,8 +74,8 @@ pub(super) fn session_dates(folder: &Path) -> Result<Vec<NaiveDate>, LedgerError
     Ok(dates)
 }
 
-/// Sends a day file's write-ahead log to the disk, as far as there is one. Closing this descriptor gives none of SQLite's locks
-/// up: they are on the file and its `-shm`.
+/// Syncs a day file's write-ahead log, if there is one. Closing this descriptor releases none of SQLite's locks: they are on the file and
+/// its `-shm`.
 pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
     let log = with_suffix(path, "-wal");
     match File::open(&log).and_then(|log| log.sync_data()) {
@@ -84,12 +84,12 @@ pub(super) fn sync_log(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// The id by which a service with this folder holds its leases; `None` before the first.
+/// The id with which a service with this folder holds its leases; `None` before the first one.
 pub fn holder_id(folder: &Path) -> Option<String> {
     id_at(&folder.join("lock"))
 }
 
-/// Takes the folder for this process.
+/// Locks the folder for this process.
 pub(super) fn lock_folder(folder: &Path) -> Result<LockFile, LedgerError> {
     let path = folder.join("lock");
     LockFile::take(&path).map_err(|error| match error {
@@ -101,7 +101,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<LockFile, LedgerError> {
     })
 }
 
-/// Opens a day file to append to it; makes it when it is not there, or when its making was cut short.
+/// Opens a day file for writing. Creates it if it does not exist, or if its creation was interrupted.
 pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &str) -> Result<Connection, LedgerError> {
     let error = LedgerError::of_sqlite("open", path);
     let mut db = Connection::open_with_flags(
@@ -122,19 +122,19 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
     Ok(db)
 }
 
-/// The name of a file that SQLite keeps beside `path`.
+/// The name of a companion file that SQLite keeps beside `path`.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()
 }
 
-/// How a connection that appends waits for another's lock.
+/// Makes a writing connection wait for locks of other connections.
 pub(super) fn wait_for_lock(db: &Connection) -> rusqlite::Result<()> {
     db.busy_handler(Some(look_again))
 }
 
-/// Waits a moment for the lock; no longer after so many looks.
+/// Sleeps briefly. Returns whether to wait longer for the lock after `looks` attempts.
 #[expect(
     clippy::disallowed_methods,
     reason = "SQLite asks in the middle of a call, on a thread that has nothing else to do"
@@ -144,7 +144,7 @@ pub(super) fn look_again(looks: i32) -> bool {
     limits::LEDGER_BUSY_LOOK.saturating_mul(looks.unsigned_abs()) < limits::LEDGER_BUSY_MAX
 }
 
-/// Opens a day file to read it.
+/// Opens a day file for reading.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let error = LedgerError::of_sqlite("open", path);
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -153,7 +153,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     Ok(db)
 }
 
-/// The format of a file, or `None` when its tables are not there yet.
+/// The format of a file; `None` when its tables do not exist yet.
 pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, LedgerError> {
     let numbers = "SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
          FROM pragma_application_id, pragma_user_version";
@@ -176,7 +176,7 @@ pub(super) fn format_of(db: &Connection, path: &Path) -> Result<Option<i64>, Led
     Ok(Some(format))
 }
 
-/// All tables, or none of them: one transaction.
+/// Creates all tables in one transaction.
 fn create_tables(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(SCHEMA)?;
@@ -217,13 +217,13 @@ pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, Ledger
     .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
-/// The name of this ledger among all ledgers: positions of another one mean nothing here.
+/// The name of this ledger among all ledgers. Positions of another ledger mean nothing here.
 pub(super) fn read_lineage(db: &Connection, path: &Path) -> Result<String, LedgerError> {
     db.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
         .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
-/// The last position in the file, or the one before its first.
+/// The last position in the file, or the position before its first.
 pub(super) fn last_position(db: &Connection, path: &Path) -> Result<u64, LedgerError> {
     let first = first_position(db, path)?;
     let last = db
@@ -237,7 +237,7 @@ pub(super) fn last_position(db: &Connection, path: &Path) -> Result<u64, LedgerE
     Ok(from_sql_int(last).max(first.saturating_sub(1)))
 }
 
-/// Where each channel ends after this file.
+/// The head of each channel after this file.
 pub(super) fn read_heads(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
     const SQL: &str = "SELECT channel, epoch, max(seq, ifnull(CASE
             WHEN channel LIKE 'ticks:%' THEN (SELECT max(seq) FROM ticks WHERE symbol = substr(channel, 7))
@@ -247,7 +247,7 @@ pub(super) fn read_heads(db: &Connection, path: &Path) -> Result<Heads, LedgerEr
     heads_by(db, path, SQL)
 }
 
-/// Where each channel ended before this file.
+/// The head of each channel before this file.
 pub(super) fn heads_before(db: &Connection, path: &Path) -> Result<Heads, LedgerError> {
     heads_by(db, path, "SELECT channel, epoch, seq FROM heads")
 }
@@ -278,12 +278,12 @@ fn read_head(channel: &str, epoch: &str, seq: u64) -> Result<(Channel, Head), St
     Ok((channel, Head { epoch, seq }))
 }
 
-/// SQLite's integers are signed; our numbers never come near the sign.
+/// Converts to SQLite's signed integers; our numbers never reach the sign.
 pub(super) fn sql_int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The inverse of [`sql_int`]; a negative number, which we never write, becomes 0 and is caught as out of order.
+/// The inverse of [`sql_int`]. A negative number, which is never written, becomes 0 and is then detected as out of order.
 pub(super) fn from_sql_int(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
-//! A ledger that follows another's: it takes that one's parcels as they are, under the same numbers, and decides nothing itself.
+//! A ledger that follows another: it stores that ledger's parcels unchanged, under the same numbers, and decides nothing itself.
 //!
-//! What it loses with its end (power, a cut write-ahead log) comes again from where it came from, so nothing is renumbered here.
+//! If its end is lost (power, a cut write-ahead log), the same parcels are fetched again, so nothing is renumbered here.
 
 use super::append::{Ledger, LedgerOptions};
 use super::end::End;
@@ -18,18 +18,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a ledger stands in the chain of parcels.
+/// The end of a ledger's chain of parcels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainEnd {
-    /// Its name.
+    /// The ledger's name.
     pub lineage: String,
     /// The number of its last parcel.
     pub number: u64,
-    /// Its hash.
+    /// The hash of its last parcel.
     pub hash: ParcelHash,
 }
 
-/// Where the ledger in a folder stands; nothing where it has no parcels, or none that reach to its end.
+/// The end of the chain in a folder; `None` if the ledger has no parcels, or none that reach its end.
 ///
 /// # Errors
 /// [`LedgerError`] when the folder or its newest file cannot be read.
@@ -50,7 +50,7 @@ pub fn followed_chain(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
         if ends != head {
             return Ok(None);
         }
-        // A file that was begun last may have none yet.
+        // A file that was begun last may have no parcels yet.
         if let Some(last) = parcels::read_last(&db, &path)? {
             return Ok((last.position() == head).then_some(ChainEnd {
                 lineage,
@@ -62,7 +62,7 @@ pub fn followed_chain(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
     Ok(None)
 }
 
-/// The opening that an empty ledger begins with.
+/// The opening with which an empty ledger begins.
 pub(super) fn begins_with(options: &LedgerOptions) -> Result<Option<ChainOpening>, LedgerError> {
     let Parcels::Followed(Some(parcel)) = &options.parcels else {
         return Ok(None);
@@ -81,7 +81,7 @@ pub(super) fn first_file(folder: &Path, options: &LedgerOptions) -> Result<(Naiv
     Ok((date, first, files::path_of(folder, date)))
 }
 
-/// Goes on where the parcels end that were taken; an empty ledger begins with `begin`.
+/// Continues after the last parcel that was taken; an empty ledger begins with `begin`.
 pub(super) fn go_on(
     (db, path): (&Connection, &Path),
     end: &mut End,
@@ -105,7 +105,7 @@ pub(super) fn go_on(
         .map_err(LedgerError::of_sqlite("begin parcels of", path))
 }
 
-/// Moves the ledger in a folder into its sub-folder `aside`, where one that was put there before is deleted.
+/// Moves the ledger in a folder into its sub-folder `aside`, where an earlier one is deleted.
 ///
 /// # Errors
 /// [`LedgerError::Folder`], and [`LedgerError::InUse`] while a service runs on it.
@@ -118,7 +118,7 @@ pub fn set_aside(folder: &Path) -> Result<(), LedgerError> {
     fs::create_dir(&aside).map_err(of_folder(&aside))?;
     for date in files::session_dates(folder)?.into_iter().rev() {
         let path = files::path_of(folder, date);
-        // The file goes last: one without its write-ahead log would be an older ledger.
+        // The day file is moved last: without its write-ahead log it would be an older ledger.
         for from in [with_suffix(&path, "-shm"), with_suffix(&path, "-wal"), path] {
             let Some(name) = from.file_name().filter(|_| from.exists()) else {
                 continue;
@@ -139,12 +139,12 @@ fn of_folder(path: &Path) -> impl FnOnce(io::Error) -> LedgerError + use<> {
 }
 
 impl Ledger {
-    /// Appends the next parcel of the ledger that this one follows, and returns what it holds. All of it or nothing. One whose commit
-    /// was not acknowledged may be there: it is given again then, and nothing is written.
+    /// Appends the next parcel of the followed ledger in one transaction, and returns its entries. A parcel whose commit was not
+    /// acknowledged may be there already: its entries are then returned again, and nothing is written.
     ///
     /// # Errors
-    /// [`LedgerError::Parcel`] when it does not continue this ledger, or cannot be read; else what keeps it from being written:
-    /// the same parcel may be taken again then.
+    /// [`LedgerError::Parcel`] when it does not continue this ledger, or cannot be parsed; otherwise the error that kept it from being
+    /// written, after which the same parcel may be appended again.
     pub fn apply_parcel(&mut self, parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
         let unsure = self.unsure;
         self.be_sure()?;
@@ -243,7 +243,7 @@ impl Ledger {
     }
 }
 
-/// What a parcel holds; nothing where it opens.
+/// The entries of a parcel; none for an opening.
 fn entries_of(parcel: &Parcel) -> Result<Vec<JournalEntry>, LedgerError> {
     if parcel.opens {
         return Ok(Vec::new());
@@ -259,7 +259,7 @@ fn refuse_parcel(parcel: &Parcel, problem: &str) -> LedgerError {
     }
 }
 
-/// Stores a row as it came; an input under the next id of this ledger.
+/// Stores a row unchanged; an input gets the next id of this ledger.
 fn insert_row(db: &Transaction<'_>, kind: RowKind, mut columns: Vec<Value>, input: i64) -> rusqlite::Result<()> {
     let sql = match kind {
         RowKind::Input => {

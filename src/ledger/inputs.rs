@@ -1,4 +1,4 @@
-//! The capture of one session, read a page at a time.
+//! Reads the captured inputs of one session, a page at a time.
 
 use super::error::LedgerError;
 use super::rows;
@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-/// Everything heard in one session, in order.
+/// All inputs of one session, in order.
 #[derive(Debug)]
 pub struct Inputs {
     source: Option<(Connection, PathBuf)>,

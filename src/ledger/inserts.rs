@@ -1,4 +1,4 @@
-//! The statements of one append, prepared in its transaction: inputs, ticks, bars, other events, and channels that are new.
+//! The prepared statements of one append: inputs, ticks, bars, other events, and new channels.
 
 use super::end::End;
 use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
@@ -41,7 +41,7 @@ impl<'t> Inserts<'t> {
         }
     }
 
-    /// A channel that is new to this ledger.
+    /// Inserts the head of a channel that is new to this ledger.
     pub(super) fn insert_head(&self, end: &End, channel: Option<Channel>) -> rusqlite::Result<()> {
         let Some((channel, head)) = channel.and_then(|channel| Some((channel, end.heads.get(&channel)?))) else {
             return Ok(());

@@ -1,6 +1,6 @@
-//! What today has cost each API key, so that a restart does not forget it.
+//! Today's use of each API key, stored so that it survives a restart.
 //!
-//! A file of its own beside the day files: it is written by the key pool, not by the ledger's writing end.
+//! A separate file beside the day files, because the key pool writes it, not the ledger's writing end.
 
 use crate::domain::model::Timestamp;
 use crate::domain::vendor::{KeySlot, KeyUse};
@@ -16,45 +16,45 @@ CREATE TABLE IF NOT EXISTS key_use (day TEXT NOT NULL, key_group INTEGER NOT NUL
     PRIMARY KEY (day, key_group, key_number)) WITHOUT ROWID;
 ";
 
-/// Why the book of key use cannot be read or written: what today has cost would be forgotten by a restart.
+/// The record of key use cannot be read or written; a restart would forget today's use.
 #[derive(Debug, thiserror::Error)]
 #[error("the book of key use (keys.db beside the ledger) cannot be used: {0}")]
 pub struct KeyUseError(#[from] rusqlite::Error);
 
-/// The book. Clones share it.
+/// The record of key use. Clones share it.
 #[derive(Debug, Clone)]
 pub struct KeyUseBook(Arc<Mutex<Connection>>);
 
 impl KeyUseBook {
-    /// Opens or makes `keys.db` in the ledger's folder.
+    /// Opens or creates `keys.db` in the ledger's folder.
     ///
     /// # Errors
-    /// [`KeyUseError`] when the file cannot be opened or is no database.
+    /// [`KeyUseError`] when the file cannot be opened or is not a database.
     pub fn open(folder: &Path) -> Result<Self, KeyUseError> {
         Self::with_tables(Connection::open(folder.join("keys.db"))?)
     }
 
-    /// A book that lasts as long as the process.
+    /// A record in memory, for the life of the process.
     ///
     /// # Errors
-    /// [`KeyUseError`] when there is no memory for it.
+    /// [`KeyUseError`] when memory is exhausted.
     pub fn in_memory() -> Result<Self, KeyUseError> {
         Self::with_tables(Connection::open_in_memory()?)
     }
 
     fn with_tables(db: Connection) -> Result<Self, KeyUseError> {
         db.busy_timeout(Duration::from_secs(2))?;
-        // WAL: `candela keys` reads while the service writes. A power cut may cost the last call of the day its entry.
+        // WAL: `candela keys` reads while the service writes. A power cut may lose the entry of the day's last call.
         db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).optional()?;
         db.execute_batch("PRAGMA synchronous = NORMAL;")?;
         db.execute_batch(SCHEMA)?;
         Ok(Self(Arc::new(Mutex::new(db))))
     }
 
-    /// Each key's newest day.
+    /// The use of each key on its newest day.
     ///
     /// # Errors
-    /// [`KeyUseError`] when the book cannot be read.
+    /// [`KeyUseError`] when the record cannot be read.
     pub fn newest_uses(&self) -> Result<Vec<KeyUse>, KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut query = db.prepare_cached(
@@ -75,10 +75,10 @@ impl KeyUseBook {
         Ok(used.collect::<Result<_, _>>()?)
     }
 
-    /// Writes down what another process says of a key, where that is more than what is known.
+    /// Stores another process's record of a key, if it counts more than the known one.
     ///
     /// # Errors
-    /// [`KeyUseError`] when the book cannot be read or written.
+    /// [`KeyUseError`] when the record cannot be read or written.
     pub fn save_more(&self, used: &KeyUse) -> Result<(), KeyUseError> {
         let known = self.newest_uses()?.into_iter().find(|known| known.slot == used.slot);
         if known.is_some_and(|known| (known.day, known.calls) >= (used.day, used.calls)) {
@@ -87,10 +87,10 @@ impl KeyUseBook {
         self.save_use(used)
     }
 
-    /// Writes down what a key's day has come to.
+    /// Stores a key's use of its day.
     ///
     /// # Errors
-    /// [`KeyUseError`] when the book cannot be written.
+    /// [`KeyUseError`] when the record cannot be written.
     pub fn save_use(&self, used: &KeyUse) -> Result<(), KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut upsert = db.prepare_cached("INSERT OR REPLACE INTO key_use VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;

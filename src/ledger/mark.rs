@@ -1,15 +1,15 @@
-//! The high-water mark: which position was acknowledged last, kept outside SQLite's write-ahead log, so that a ledger that ends
-//! earlier than what was told is seen at the next start.
+//! The high-water mark: the last acknowledged position, kept outside SQLite's write-ahead log. A ledger that ends before it is detected at
+//! the next start.
 //!
 //! ```text
 //!  folder/mark   head 00000000000000000480      overwritten after each commit, without waiting for the disk
-//!                state open | clean             clean: a stop synced all of it, and nothing was written since
-//!                boot 614d90e9-…                of the kernel whose page cache has what is not synced
-//!                inode 1311071                  the mark's own: a copied or restored folder has another
+//!                state open | clean             clean: a stop synced everything, and nothing was written since
+//!                boot 614d90e9-…                the boot of the kernel whose page cache has what is not synced
+//!                inode 1311071                  of the mark itself: a copied or restored folder has another
 //! ```
 //!
-//! SIGKILL loses nothing that the kernel has: under the same boot the mark is as new as the last acknowledged commit. After another
-//! boot without a clean stop the unsynced tail may be gone, and the mark's own last write with it: then nothing is shown.
+//! SIGKILL loses nothing that the kernel has: under the same boot the mark is as recent as the last acknowledged commit. After another boot
+//! without a clean stop the unsynced tail may be lost, and the mark's own last write with it: then the mark proves nothing.
 
 use super::error::LedgerError;
 use std::fs::{self, File};
@@ -19,34 +19,34 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "mark";
 
-/// Why a ledger cannot be shown to end where it was told to.
+/// Why a ledger cannot be shown to be whole.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// It ends before the last position that was acknowledged.
+    /// It ends before the last acknowledged position.
     LostTail,
     /// The machine went down without a clean stop.
     PowerLoss,
-    /// The folder is a copy: another may have gone on from the same numbers.
+    /// The folder is a copy: another ledger may have continued from the same numbers.
     Copied,
-    /// Its mark is missing or cannot be read.
+    /// Its mark is missing or unreadable.
     MarkMissing,
-    /// A store has events of it that it does not have.
+    /// A store has events of this ledger that the ledger lacks.
     StoreAhead,
-    /// The cluster log has parcels of it that it does not have.
+    /// The cluster log has parcels of this ledger that the ledger lacks.
     LogAhead,
-    /// It was followed from another leader, of whom nothing shows that all that he told is here.
+    /// It followed another leader, and nothing shows that it has everything that the leader published.
     Unproven,
 }
 
 impl Doubt {
-    /// Its name: the reason of the condition `ledger_renumbered`.
+    /// Its name, which is the reason of the condition `ledger_renumbered`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// What is known, for people.
+    /// Its meaning, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::LostTail => "the ledger ends before the last event that was told",
@@ -62,15 +62,15 @@ impl Doubt {
     }
 }
 
-/// What the folder says about the last run.
+/// What the mark shows about the last run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LastRun {
-    /// The last position that was acknowledged, as far as the mark shows.
+    /// The last acknowledged position, as far as the mark shows.
     pub(super) head: u64,
     pub(super) doubt: Option<Doubt>,
 }
 
-/// The file. There is one in each folder that is appended to.
+/// The mark file. Each folder that is appended to has one.
 #[derive(Debug)]
 pub(super) struct Mark {
     file: File,
@@ -78,16 +78,16 @@ pub(super) struct Mark {
     text: MarkText,
 }
 
-/// What the mark says.
+/// The content of the mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkText {
-    /// The last position that was acknowledged.
+    /// The last acknowledged position.
     pub head: u64,
-    /// A stop synced all of it, and nothing was written since.
+    /// Whether a stop synced everything and nothing was written since.
     pub clean: bool,
-    /// Names the time since the kernel started under which it was written.
+    /// The boot id of the kernel under which it was written.
     pub boot: String,
-    /// The mark's own.
+    /// The inode of the mark itself.
     pub inode: u64,
 }
 
@@ -121,14 +121,14 @@ impl MarkText {
     }
 }
 
-/// As long as any other, so that it can be overwritten in place.
+/// A line of constant length, so that it can be overwritten in place.
 fn head_line(head: u64) -> String {
     format!("head {head:020}")
 }
 
 impl Mark {
-    /// Reads the mark, makes it when there is none, and says what it shows of the last run. The ledger ends at `head`; `marked`:
-    /// it was appended to by a version that keeps a mark; `log`: its newest file has a write-ahead log.
+    /// Reads the mark, creating it if there is none, and returns what it shows about the last run. The ledger ends at `head`; `marked`: it
+    /// was appended to by a version that keeps a mark; `log`: its newest file has a write-ahead log.
     pub(super) fn open(folder: &Path, head: u64, marked: bool, log: bool) -> Result<(Self, LastRun), LedgerError> {
         let path = folder.join(NAME);
         let error = |source| io_error(&path, source);
@@ -163,7 +163,7 @@ impl Mark {
         Ok((mark, last))
     }
 
-    /// From now on events are appended after `head`, numbered so that none is given out twice.
+    /// Begins a run that appends events after `head`. The mark and its folder entry are durable when this returns.
     pub(super) fn begin_run(&mut self, head: u64) -> Result<(), LedgerError> {
         (self.text.head, self.text.clean) = (head, false);
         self.write_file()?;
@@ -172,7 +172,7 @@ impl Mark {
         synced.map_err(|source| io_error(&self.path, source))
     }
 
-    /// `head` is written, and may be told.
+    /// `head` is written and may be published.
     pub(super) fn raise_head(&mut self, head: u64) -> Result<(), LedgerError> {
         if self.text.clean {
             self.text.clean = false;
@@ -183,7 +183,7 @@ impl Mark {
         written.map_err(|source| io_error(&self.path, source))
     }
 
-    /// All of the ledger is on the disk.
+    /// Everything in the ledger is on disk.
     pub(super) fn mark_at_rest(&mut self) -> Result<(), LedgerError> {
         self.text.clean = true;
         self.write_file()
@@ -208,8 +208,8 @@ fn io_error(path: &Path, source: io::Error) -> LedgerError {
     }
 }
 
-/// Why the ledger, which ends at `head`, cannot be shown to be whole; nothing when it can. A ledger of a version without a mark is
-/// whole when a stop left it without a write-ahead log (`expected`: it must have a mark, or has a write-ahead log).
+/// Why the ledger, which ends at `head`, cannot be shown to be whole; `None` if it can. Without a mark it is whole unless `expected`: a
+/// version with a mark has written it, or it has a write-ahead log.
 pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
         return (expected && head > 0).then_some(Doubt::MarkMissing);
@@ -226,7 +226,7 @@ pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, in
     (!known.clean && (known.boot != boot || boot.is_empty())).then_some(Doubt::PowerLoss)
 }
 
-/// Names the time since the kernel started. Empty where the system does not say: then only a clean stop shows a whole ledger.
+/// The kernel's boot id. Empty if the system has none: then only a clean stop shows a whole ledger.
 pub(super) fn boot_id() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()

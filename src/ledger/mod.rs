@@ -1,21 +1,21 @@
-//! The ledger: the local, durable, numbered record of what was heard and what came of it. Nothing is told that is not in it.
+//! The ledger: the local, durable, numbered record of inputs and of the events they caused. Nothing is published that is not in it (T1).
 //!
 //! ```text
 //!  folder/lock                       held by the one process that appends
 //!  folder/mark                       the last position that was acknowledged
-//!  folder/ledger-2025-10-22.db       one SQLite file a session date: inputs · ticks · bars · notes · heads · meta · parcels
-//!  folder/ledger-2025-10-23.db ◄──── Ledger::append (one transaction a call)
-//!         │                     └──► wal ──► checkpoint, by a connection and thread of its own
+//!  folder/ledger-2025-10-22.db       one SQLite file per session date: inputs · ticks · bars · notes · heads · meta · parcels
+//!  folder/ledger-2025-10-23.db ◄──── Ledger::append (one transaction per call)
+//!         │                     └──► wal ──► checkpoint, by a separate connection and thread
 //!         └──────────────► LedgerReader (read-only; any number): Writer, Publisher, Fanout, replay, REST
 //! ```
 //!
-//! SQLite in WAL mode, because torn writes, checksums and concurrent readers are solved there. What survives: an acknowledged
-//! append survives the death of the process; one that holds anything but ticks also survives power loss
-//! (`synchronous=FULL`), and with it all that was appended before. After power loss the ticks since then may be gone: a ledger that
-//! cannot be shown to be whole begins new epochs and takes a new name (`mark`, `renumber`).
+//! SQLite in WAL mode handles torn writes, checksums and concurrent readers. Durability: an acknowledged append survives the death of the
+//! process; one that holds an event other than a tick also survives power loss (`synchronous=FULL`), together with everything that was
+//! appended before. Power loss may take the ticks since then: a ledger that cannot be shown to be whole begins new epochs and takes a new
+//! name (`mark`, `renumber`).
 //!
-//! *Architecture invariant*: only `Ledger` writes, and there is one in the world for each folder. Positions count 1, 2, 3, …
-//! over all files, are gapless and never reused (T2).
+//! *Architecture invariant*: only `Ledger` writes, and each folder has one at most. Positions count 1, 2, 3, … over all files, without
+//! gaps, and are never reused (T2).
 
 mod error;
 mod rows;
@@ -48,10 +48,10 @@ pub use parcels::{ParcelEnds, Parcels};
 pub use read::LedgerReader;
 pub use renumber::{Ancestor, Renumbered, surviving_range};
 
-/// Takes a ledger's folder for as long as what is returned lives: no service can run on it meanwhile.
+/// Locks a ledger's folder until the result is dropped: no service can run on it meanwhile.
 ///
 /// # Errors
-/// [`LedgerError::InUse`] while one does.
+/// [`LedgerError::InUse`] while a service runs on it.
 pub fn lock_folder(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
     files::lock_folder(folder)
 }

@@ -1,5 +1,5 @@
-//! Whether the files that are open are those that stand in the folder: a file that was deleted, moved or replaced takes what is
-//! appended with it, and SQLite does not say so.
+//! Detects that an open file is no longer the one in the folder. A file that was deleted, moved or replaced takes appended entries with it,
+//! and SQLite does not report that.
 
 use super::error::LedgerError;
 use super::files::with_suffix;
@@ -7,12 +7,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The files of the appending end, each with the device and number that it had when it was opened.
+/// The files of the writing end, each with the device and inode that it had when it was opened.
 #[derive(Debug)]
 pub(super) struct OpenFiles(Vec<(PathBuf, (u64, u64))>);
 
 impl OpenFiles {
-    /// Those of `folder` and its day file `day`, as they are now.
+    /// The present files of `folder` and of its day file `day`.
     pub(super) fn of_day(folder: &Path, day: &Path) -> Result<Self, LedgerError> {
         let must = [folder.join("lock"), folder.join("mark"), day.to_owned()];
         let may = ["-wal", "-shm"].map(|suffix| with_suffix(day, suffix));
@@ -31,8 +31,10 @@ impl OpenFiles {
         Ok(Self(files))
     }
 
+    /// Checks that every file is the one that was opened.
+    ///
     /// # Errors
-    /// [`LedgerError::Gone`] with the first that is no longer there, or is another.
+    /// [`LedgerError::Gone`] with the first file that is missing or was replaced.
     pub(super) fn check_present(&self) -> Result<(), LedgerError> {
         for (path, known) in &self.0 {
             let what = match inode_of(path) {

@@ -1,10 +1,10 @@
-//! The body of a parcel: rows as the tables store them, one after the other, so that another node stores the very same.
+//! The body of a parcel: rows as the tables store them, in sequence, so that another node stores identical rows.
 //!
 //! ```text
 //!  row    kind (1 byte: input, tick, bar or note) · number of columns (1 byte) · columns
-//!  column 0 null · 1 integer (8 bytes) · 2 real (8 bytes) · 3 text · 4 blob, these two with a length of 4 bytes before them
+//! column 0 null · 1 integer (8 bytes) · 2 real (8 bytes) · 3 text · 4 blob; the last two after a length of 4 bytes
 //! ```
-//! Numbers are big-endian. The id of an input is left out: each node counts its own.
+//! Numbers are big-endian. The id of an input is left out, because each node counts its own.
 
 use super::rows::{self, ColumnSink, Table};
 use crate::domain::model::{Event, Input, JournalEntry, Sequenced};
@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
-/// What a row of a parcel is.
+/// The kind of a row in a parcel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowKind {
     Input,
@@ -41,7 +41,7 @@ impl RowKind {
     }
 }
 
-/// Writes a body, row by row.
+/// Writes a body row by row.
 #[derive(Debug, Default)]
 pub(super) struct ParcelBody {
     bytes: BytesMut,
@@ -49,7 +49,7 @@ pub(super) struct ParcelBody {
 }
 
 impl ParcelBody {
-    /// An input that came after the event at `after`.
+    /// Writes an input that came after the event at `after`.
     pub(super) fn push_input(&mut self, after: u64, heard: &Input) -> rusqlite::Result<()> {
         self.kind = Some(RowKind::Input);
         rows::insert_input(self, 0, after, heard)
@@ -72,7 +72,7 @@ impl ParcelBody {
         }
     }
 
-    /// A row as a table has it; of an input without its id.
+    /// Writes a row with the columns of its table; for an input without the id.
     pub(super) fn push_row(&mut self, kind: RowKind, columns: &[Value]) {
         self.begin_row(kind, columns.len());
         columns.iter().for_each(|value| self.push_value(ValueRef::from(value)));
@@ -129,7 +129,7 @@ impl ColumnSink for ParcelBody {
     }
 }
 
-/// A row of a parcel: what it says, and its columns as they are stored.
+/// A row of a parcel: its entry, and its columns as stored.
 #[derive(Debug)]
 pub(super) struct ParcelRow {
     pub(super) kind: RowKind,
@@ -137,10 +137,10 @@ pub(super) struct ParcelRow {
     pub(super) entry: JournalEntry,
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// A sentence, when it was cut, or holds a row that this version does not know.
+/// A sentence, when the body is cut short or has a row that this version does not know.
 pub(super) fn read(body: &[u8]) -> Result<Vec<ParcelRow>, String> {
     let mut rest = body;
     let mut rows = Vec::new();

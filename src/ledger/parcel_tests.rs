@@ -1,4 +1,4 @@
-//! Parcels: counted, read again, followed by another ledger, and begun anew where the chain cannot go on.
+//! Parcels: counted, read, followed by another ledger, and begun anew when the chain cannot continue.
 
 use super::event_script::{EventScript, day};
 use super::tests::{events, read_all};
@@ -14,7 +14,7 @@ pub(super) fn counted(folder: &Path) -> Ledger {
     opened(folder, Parcels::Counted)
 }
 
-/// One that knows its channels from the start, as a service's does.
+/// A ledger that knows its channels from the start, as a service's does.
 fn knowing(folder: &Path) -> Ledger {
     let options = LedgerOptions {
         parcels: Parcels::Counted,
@@ -48,7 +48,7 @@ pub(super) fn all_from(reader: &mut LedgerReader, from: u64) -> Vec<Parcel> {
     }
 }
 
-/// Each follows the one before, or begins a chain with an opening.
+/// Checks that each parcel follows the previous one, or begins a chain with an opening.
 fn check_chain(parcels: &[Parcel]) {
     for (one, next) in parcels.iter().zip(parcels.iter().skip(1)) {
         assert!(next.is_whole());
@@ -67,7 +67,7 @@ fn durable(entries: &[JournalEntry]) -> Vec<JournalEntry> {
     kept.cloned().collect()
 }
 
-/// A ledger that takes all parcels of another, from its first opening on.
+/// A ledger that follows another from its first opening on.
 fn follow(folder: &Path, parcels: &[Parcel]) -> (Ledger, Vec<JournalEntry>) {
     let (first, rest) = parcels.split_first().unwrap();
     let mut ledger = opened(folder, Parcels::Followed(Some(first.clone())));
@@ -118,7 +118,7 @@ proptest! {
         prop_assert_eq!(follower.session_date(), ledger.session_date());
         prop_assert_eq!(read_all(&mut follower.reader()), events(&entries));
         prop_assert_eq!(all_from(&mut follower.reader(), 1), parcels);
-        // It goes on after a restart, and what it has is not taken again.
+        // It continues after a restart, and does not take again what it has.
         drop(follower);
         let end = followed_chain(other.path()).unwrap().unwrap();
         prop_assert_eq!(end.number, ledger.last_parcel());
@@ -178,7 +178,7 @@ fn a_parcel_whose_commit_was_not_acknowledged_gives_its_entries_again_and_is_not
     let before = follower.end.clone();
     let taken = follower.apply_parcel(&parcels[2]).unwrap();
     assert_eq!(taken.len(), 2);
-    // As a commit leaves it that reached the disk and failed all the same.
+    // The state after a commit that reached the disk and reported an error.
     follower.end = before;
     follower.unsure = true;
     let again = follower.apply_parcel(&parcels[2]).unwrap();
@@ -226,7 +226,7 @@ fn a_body_cut_anywhere_or_of_another_kind_is_refused() {
     assert!(parcel_body::read(&[1, 1, 3, 255, 255, 255, 255, 0]).is_err());
 }
 
-/// The ledger of a version that does not count, and what it costs to take over.
+/// Taking over the ledger of a version that does not count parcels.
 #[test]
 fn a_ledger_that_was_not_counted_begins_with_an_opening_where_it_stands() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn a_ledger_that_was_not_counted_begins_with_an_opening_where_it_stands() {
     let opening = parcels[0].opening().unwrap().unwrap();
     assert_eq!((opening.position, opening.date), (3, day(22)));
     assert_eq!(parcels.iter().map(|parcel| parcel.number).collect::<Vec<_>>(), [1, 2]);
-    // Alone again for a while: what came then belongs to no parcel.
+    // A single node again for a while: what it appends belongs to no parcel.
     drop(ledger);
     let mut ledger = opened(folder.path(), Parcels::Uncounted);
     ledger.append(&story.entries_for(&[3])).unwrap();

@@ -1,14 +1,14 @@
-//! Parcels in the ledger: each append is one, with a number and a hash, in the transaction that appends.
+//! Parcels in the ledger: each append is one, numbered and hashed in the same transaction.
 //!
 //! ```text
 //!  parcels   number · last_position · last_input · hash · previous · opening
-//!            the rows of a parcel are those after the parcel before it, up to these two;
-//!            an opening has none: it is the JSON, and the hash of the parcel before it
+//!           the rows of a parcel are those after the previous parcel, up to last_position and last_input;
+//!           an opening has none: it holds its JSON, and the hash of the previous parcel
 //! ```
 //!
-//! Each day file begins with an opening, and another comes after every [`limits::PARCELS_PER_OPENING`] parcels. The table is made where
-//! parcels are counted first: older versions, and ledgers that count none, do not look at it. What they append is seen by
-//! what the last parcel does not reach, and an opening begins another chain behind it.
+//! Each day file begins with an opening, and another follows after every [`limits::PARCELS_PER_OPENING`] parcels. The table is created when
+//! parcels are first counted; older versions, and ledgers that count none, ignore it. Rows that these append lie beyond the last parcel,
+//! which is detected, and an opening begins another chain after them.
 
 use super::append::Ledger;
 use super::end::End;
@@ -27,28 +27,28 @@ use std::path::{Path, PathBuf};
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS parcels (number INTEGER PRIMARY KEY, last_position INTEGER NOT NULL,
     last_input INTEGER NOT NULL, hash BLOB NOT NULL, previous BLOB, opening TEXT)";
 
-/// Whose parcels a ledger holds.
+/// The source of a ledger's parcels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Parcels {
-    /// None: it is the ledger of a single node.
+    /// No parcels: the ledger of a single node.
     #[default]
     Uncounted,
-    /// Its own: it gives each append a number.
+    /// Its own appends, each of which gets a number.
     Counted,
-    /// Those of another ledger, as they come. One that is empty begins with this opening.
+    /// Another ledger, whose parcels it takes. An empty ledger begins with this opening.
     Followed(Option<Parcel>),
 }
 
-/// Where the chain ends.
+/// The end of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) number: u64,
     pub(super) hash: ParcelHash,
-    /// Parcels since the last opening.
+    /// The number of parcels since the last opening.
     since: u64,
 }
 
-/// The last parcel of a file, and how far it reaches.
+/// The last parcel of a file, and the last rows that it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LastParcel {
     pub(super) chain: Chain,
@@ -57,7 +57,7 @@ pub(super) struct LastParcel {
 }
 
 impl Chain {
-    /// Whether it is time for another opening.
+    /// Whether another opening is due.
     pub(super) const fn opening_is_due(&self) -> bool {
         self.since >= limits::PARCELS_PER_OPENING
     }
@@ -77,7 +77,7 @@ impl LastParcel {
         })
     }
 
-    /// The last position that it reaches.
+    /// The last position that it covers.
     pub(super) const fn position(&self) -> u64 {
         self.position
     }
@@ -88,7 +88,7 @@ pub(super) fn make_table(db: &Connection, path: &Path) -> Result<(), LedgerError
         .map_err(LedgerError::of_sqlite("begin parcels of", path))
 }
 
-/// The last parcel of a file; nothing where there is none.
+/// The last parcel of a file; `None` if there is none.
 pub(super) fn read_last(db: &Connection, path: &Path) -> Result<Option<LastParcel>, LedgerError> {
     if !has_table(db, path)? {
         return Ok(None);
@@ -106,7 +106,7 @@ fn has_table(db: &Connection, path: &Path) -> Result<bool, LedgerError> {
         .map_err(LedgerError::of_sqlite("read", path))
 }
 
-/// What an opening at the ledger's end says.
+/// The opening for the ledger's present end.
 pub(super) fn opening_at(end: &End, date: NaiveDate, lineage: &str) -> ChainOpening {
     ChainOpening {
         date,
@@ -116,7 +116,7 @@ pub(super) fn opening_at(end: &End, date: NaiveDate, lineage: &str) -> ChainOpen
     }
 }
 
-/// Adds the parcel of what was appended in this transaction.
+/// Adds the parcel of the rows that this transaction appends.
 pub(super) fn add_parcel(db: &Connection, end: &mut End, body: &[u8]) -> rusqlite::Result<()> {
     let Some(chain) = &mut end.chain else { return Ok(()) };
     chain.number = chain.number.saturating_add(1);
@@ -127,7 +127,7 @@ pub(super) fn add_parcel(db: &Connection, end: &mut End, body: &[u8]) -> rusqlit
     insert.execute(values).map(drop)
 }
 
-/// Adds an opening. `Some` number: another chain begins with it, under that number at the least.
+/// Adds an opening. If `anew` is a number, another chain begins with it, under that number or a higher one.
 pub(super) fn open(db: &Connection, end: &mut End, opening: &ChainOpening, anew: Option<u64>) -> rusqlite::Result<()> {
     let before = end.chain.unwrap_or(Chain {
         number: 0,
@@ -143,14 +143,14 @@ pub(super) fn open(db: &Connection, end: &mut End, opening: &ChainOpening, anew:
     put_opening(db, end, (number, previous, &body))
 }
 
-/// Adds an opening under the number and in the chain that it has already.
+/// Adds an opening with its given number and previous hash.
 pub(super) fn put_opening(
     db: &Connection,
     end: &mut End,
     (number, previous, body): (u64, ParcelHash, &str),
 ) -> rusqlite::Result<()> {
     let hash = previous.then(number, body.as_bytes());
-    // One that was committed and not acknowledged stands there already, and is the same.
+    // An opening that was committed and not acknowledged is there already, and equal.
     db.execute(
         "INSERT OR REPLACE INTO parcels VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -166,8 +166,8 @@ pub(super) fn put_opening(
     Ok(())
 }
 
-/// Goes on with the chain of a ledger that is opened, or begins one. `files` are the day files before the newest, the latest first.
-/// Where channels are new, an opening tells their epochs.
+/// Continues the chain of a ledger that is opened, or begins one. `files` are the day files before the newest, latest first. For new
+/// channels an opening is added, which contains their epochs.
 pub(super) fn go_on(
     (db, path): (&Connection, &Path),
     end: &mut End,
@@ -194,7 +194,7 @@ pub(super) fn go_on(
             };
             named = lineage_of(&before, file)?;
             end.chain = Some(last.chain);
-            // Nothing came after it, in its file or in this one.
+            // Nothing was appended after it, in its file or in this one.
             let head = files::last_position(&before, file)?;
             let all_of_it = last.position == head && last.input == last_input(&before, file)?;
             reaches = all_of_it && head == end.head && end.input == 0;
@@ -203,7 +203,7 @@ pub(super) fn go_on(
     }
     let same = named.as_deref() == Some(lineage);
     let number = end.chain.map_or(0, |chain| chain.number);
-    // What was lost with the end of the ledger may have had numbers too.
+    // Parcels that were lost with the end of the ledger may have had numbers too.
     let skipped = if same || number == 0 {
         1
     } else {
@@ -213,7 +213,7 @@ pub(super) fn go_on(
     open(db, end, &opening_at(end, date, lineage), anew).map_err(LedgerError::of_sqlite("begin parcels of", path))
 }
 
-/// The name in the last opening of a file.
+/// The lineage in the last opening of a file.
 pub(super) fn lineage_of(db: &Connection, path: &Path) -> Result<Option<String>, LedgerError> {
     let sql = "SELECT opening FROM parcels WHERE opening IS NOT NULL ORDER BY number DESC LIMIT 1";
     let body: Option<String> = db
@@ -239,16 +239,16 @@ fn damaged_parcel(path: &Path, number: u64, problem: String) -> LedgerError {
     }
 }
 
-/// Where the parcels of a ledger stand.
+/// The first and last number of a ledger's parcels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ParcelEnds {
-    /// The newest opening that a node can begin with and have the whole session: that of the file, or of the chain.
+    /// The newest opening with which a node can begin and receive the whole session: that of the file, or of the chain.
     pub begin: u64,
     /// The last number.
     pub last: u64,
 }
 
-/// Where the parcels of a file stand; nothing where it has none.
+/// The first and last number of a file's parcels; `None` if it has none.
 pub(super) fn chain_ends(db: &Connection, path: &Path) -> Result<Option<ParcelEnds>, LedgerError> {
     let Some(first) = first_number(db, path)? else {
         return Ok(None);
@@ -264,7 +264,7 @@ pub(super) fn chain_ends(db: &Connection, path: &Path) -> Result<Option<ParcelEn
     .map_err(LedgerError::of_sqlite("read parcels of", path))
 }
 
-/// The lowest number of a file; nothing where it has no parcel.
+/// The lowest number in a file; `None` if it has no parcel.
 pub(super) fn first_number(db: &Connection, path: &Path) -> Result<Option<u64>, LedgerError> {
     if !has_table(db, path)? {
         return Ok(None);
@@ -284,7 +284,7 @@ struct FoundParcel {
     opening: Option<(ParcelHash, String)>,
 }
 
-/// The parcels of a file from a number on, at most `limit`, and no more once their bodies have `bytes`.
+/// The parcels of a file from a number on, at most `limit`, ending once their bodies reach `bytes`.
 pub(super) fn read(
     (db, path): (&Connection, &Path),
     from: u64,
@@ -334,7 +334,7 @@ fn parcel_from_row(row: &Row<'_>, path: &Path) -> Result<FoundParcel, LedgerErro
     })
 }
 
-/// One parcel with its body, which must give its hash.
+/// Reads one parcel with its body, which must match its hash.
 fn parcel_of(
     (db, path): (&Connection, &Path),
     before: Option<&FoundParcel>,
@@ -414,7 +414,7 @@ fn body_between(
 
 const INPUTS: &str = "SELECT kind, at_us, after_position, raw FROM inputs WHERE id > ?1 AND id <= ?2 ORDER BY id";
 
-/// A row with the event that it is or came after, and whether it came after it.
+/// A row with its sort key: the position of the event that it is or follows, and whether it follows it.
 type PlacedRow = ((u64, bool), RowKind, Vec<Value>);
 
 fn read_rows(
@@ -438,7 +438,7 @@ fn read_rows(
     Ok(())
 }
 
-/// A position among the columns of a row.
+/// The position in a column.
 fn position_in(column: Option<&Value>) -> u64 {
     match column {
         Some(Value::Integer(position)) => from_sql_int(*position),
@@ -446,7 +446,7 @@ fn position_in(column: Option<&Value>) -> u64 {
     }
 }
 
-/// Begins a file with the opening that is given, or with one of the ledger's own.
+/// Begins a file with the given opening, or with one of the ledger's own.
 pub(super) fn begin_file(
     (db, path): (&Connection, &Path),
     end: &mut End,
@@ -465,10 +465,10 @@ pub(super) fn begin_file(
 }
 
 impl Ledger {
-    /// Begins another chain of parcels, under a number beyond any of this ledger and beyond `number`.
+    /// Begins another chain of parcels, with a number beyond `number` and beyond any of this ledger.
     ///
     /// # Errors
-    /// [`LedgerError`] when it cannot be written down.
+    /// [`LedgerError`] when it cannot be written.
     pub fn begin_parcels_after(&mut self, number: u64) -> Result<(), LedgerError> {
         let lineage = self.shared.state().lineage.clone();
         let opening = opening_at(&self.end, self.session_date(), &lineage);

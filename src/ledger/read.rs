@@ -1,4 +1,4 @@
-//! Reads the ledger from a position or a channel's number, across its files, beside the appender.
+//! Reads the ledger from a position or from a channel's seq, across its files, concurrently with the writer.
 
 use super::error::LedgerError;
 use super::files::{self, DayFile, Heads, sql_int};
@@ -17,13 +17,13 @@ use rusqlite::{Connection, Params, params};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A reading end of the ledger. Cheap to clone; each clone opens its own connections, when it first reads.
+/// The reading end of the ledger. Cheap to clone; each clone opens its own connections when it first reads.
 #[derive(Debug)]
 pub struct LedgerReader {
     shared: Arc<Shared>,
     hold: Option<Hold>,
     open: Vec<(PathBuf, Connection)>,
-    /// It is shown what must be elsewhere before it is told.
+    /// Whether it also returns events that may not be published yet.
     whole: bool,
 }
 
@@ -46,7 +46,7 @@ impl LedgerReader {
         }
     }
 
-    /// The same, shown also what is written and may not be told yet: for those who decide or publish.
+    /// A reader that also returns events that may not be published yet, for actors that decide or publish.
     #[must_use]
     pub fn whole(&self) -> Self {
         Self {
@@ -55,22 +55,22 @@ impl LedgerReader {
         }
     }
 
-    /// From now on readers are shown no more than this position, until [`LedgerReader::raise_told`] says otherwise.
+    /// Limits readers to this position until [`LedgerReader::raise_told`] raises the limit.
     pub fn bound_told(&self, position: Position) {
         self.shared.bound_told(position.0);
     }
 
-    /// All up to this position may be told.
+    /// Allows everything up to this position to be published.
     pub fn raise_told(&self, position: Position) {
         self.shared.raise_told(position.0);
     }
 
-    /// The last position that this reader is shown, at the most.
+    /// The highest position that this reader returns.
     fn most(&self) -> u64 {
         if self.whole { u64::MAX } else { self.shared.told() }
     }
 
-    /// Reads a ledger that this process does not append to, as far as it goes now.
+    /// Opens a ledger that this process does not append to, as far as it goes now.
     ///
     /// # Errors
     /// [`LedgerError`] when the folder or one of its files cannot be read.
@@ -78,12 +78,12 @@ impl LedgerReader {
         Ok(Self::with_hold(Arc::new(Shared::scan_folder(folder)?), None))
     }
 
-    /// The last position that is written and may be told.
+    /// The last written position that may be published.
     pub fn head(&self) -> Position {
         Position(self.shared.state().head.min(self.most()))
     }
 
-    /// Where each channel ends, as far as it may be told.
+    /// The head of each channel, as far as it may be published.
     pub fn heads(&self) -> Heads {
         let (head, mut heads) = {
             let state = self.shared.state();
@@ -111,10 +111,10 @@ impl LedgerReader {
         heads
     }
 
-    /// Where each channel ended before the file of session `date`; empty when there is no such file.
+    /// The head of each channel before the file of session `date`; empty if there is no such file.
     ///
     /// # Errors
-    /// What keeps the file from being read.
+    /// [`LedgerError`] when the file cannot be read.
     pub fn heads_before(&self, date: NaiveDate) -> Result<Heads, LedgerError> {
         let Some(path) = self.shared.state().files.get(&date).map(|file| file.path.clone()) else {
             return Ok(Heads::new());
@@ -122,25 +122,25 @@ impl LedgerReader {
         files::heads_before(&files::open_to_read(&path)?, &path)
     }
 
-    /// The name of this ledger among all ledgers: a stored position belongs to one.
+    /// The name of this ledger among all ledgers. A stored position belongs to one ledger.
     pub fn lineage(&self) -> String {
         self.shared.state().lineage.clone()
     }
 
-    /// What this ledger was called before, earliest first.
+    /// The earlier names of this ledger, earliest first.
     pub fn ancestors(&self) -> Vec<Ancestor> {
         self.shared.state().ancestors.clone()
     }
 
-    /// The last position that was there when the ledger was opened.
+    /// The last position when the ledger was opened.
     pub fn opened_at(&self) -> Position {
         Position(self.shared.state().opened)
     }
 
-    /// Has the next start take new names: this reader has other events after `shared`, the last position that both have.
+    /// Requests that the next start renumber the ledger: this reader has other events after `shared`, the last position that both have.
     ///
     /// # Errors
-    /// [`LedgerError`] when that cannot be written down.
+    /// [`LedgerError`] when the request cannot be written.
     pub fn renumber_at_next_start(&self, shared: Position) -> Result<(), LedgerError> {
         renumber::at_next_start(&self.shared.folder, shared.0)
     }
@@ -151,25 +151,25 @@ impl LedgerReader {
         Position(state.files.first_key_value().map_or(1, |(_, file)| file.first))
     }
 
-    /// The session dates that are kept, each with the position of its first event, earliest first.
+    /// The session dates that are kept, each with its first position, earliest first.
     pub fn session_dates(&self) -> Vec<(NaiveDate, Position)> {
         let state = self.shared.state();
         let dates = state.files.iter().map(|(date, file)| (*date, Position(file.first)));
         dates.collect()
     }
 
-    /// Says that this reader needs nothing before `position` any more. Only a holding reader is listened to.
+    /// Reports that this reader needs nothing before `position` any more. Has an effect only for a holding reader.
     pub fn done_before(&self, position: Position) {
         if let Some(hold) = &self.hold {
             hold.set_position(position.0);
         }
     }
 
-    /// The events from `from` on, in order and without a hole, at most `limit` of them (and never more than
-    /// [`limits::LEDGER_READ_MAX`]). Empty when there are none yet.
+    /// The events from `from` on, in order and without a hole, at most `limit` of them and never more than [`limits::LEDGER_READ_MAX`].
+    /// Empty if there are none yet.
     ///
     /// # Errors
-    /// [`LedgerError::Expired`] when retention has dropped `from`; otherwise what keeps a file from being read.
+    /// [`LedgerError::Expired`] when retention has removed `from`; otherwise any error that keeps a file from being read.
     pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
         let limit = limit.min(limits::LEDGER_READ_MAX);
         let from = from.0.max(1);
@@ -197,8 +197,8 @@ impl LedgerReader {
         Ok(events)
     }
 
-    /// The events of a channel with numbers in `[from_seq, to_seq]`, in order, at most `limit` of them (and never more than
-    /// [`limits::LEDGER_READ_MAX`]). Those that retention dropped are not there: see [`LedgerReader::first_seq`].
+    /// The events of a channel with seqs in `[from_seq, to_seq]`, in order, at most `limit` of them and never more than
+    /// [`limits::LEDGER_READ_MAX`]. Events that retention removed are missing at the beginning: see [`LedgerReader::first_seq`].
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -230,7 +230,7 @@ impl LedgerReader {
         Ok(events)
     }
 
-    /// The lowest number of a channel that is kept, if any.
+    /// The lowest seq of a channel that is kept, if any.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -244,7 +244,7 @@ impl LedgerReader {
         Ok(None)
     }
 
-    /// The entries of the journal that are asked for, in order: what was noted, and gaps, sessions and seams as they were told.
+    /// The journal entries that match `query`, in order: noted entries, and gaps, sessions and seams as they were published.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -263,12 +263,12 @@ impl LedgerReader {
         }
         let shown = self.most();
         found.retain(|placed: &PlacedEntry| placed.place.position <= shown);
-        // Where the clock was set back, a later file may hold earlier instants.
+        // If the clock was set back, a later file may hold earlier instants.
         found.sort_by_key(|placed| placed.place);
         Ok(found)
     }
 
-    /// When the first entry of the journal was written down that is kept, if there is one.
+    /// When the first journal entry that is kept was written, if there is one.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -286,7 +286,7 @@ impl LedgerReader {
         Ok(None)
     }
 
-    /// The last entry that was noted.
+    /// The last noted entry.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -309,7 +309,7 @@ impl LedgerReader {
         Ok(None)
     }
 
-    /// What was heard in the session of `date`, in order: the capture that a replay eats. Nothing when there is no such file.
+    /// The inputs of the session of `date`, in order, as a replay needs them. Empty if there is no such file.
     ///
     /// # Errors
     /// [`LedgerError`] when the file cannot be opened.
@@ -321,12 +321,11 @@ impl LedgerReader {
         }
     }
 
-    /// The parcels from number `from` on, in order, at most `limit` of them, and no more once their bodies have
-    /// [`limits::PARCELS_READ`] bytes. Where numbers skip, or `from` is no longer kept, from the next that there is. Empty when there is
-    /// none yet.
+    /// The parcels from `from` on, in order, at most `limit` of them, ending once their bodies reach [`limits::PARCELS_READ`] bytes. If
+    /// numbers skip, or `from` is no longer kept, it begins with the next number that exists. Empty if there is none yet.
     ///
     /// # Errors
-    /// [`LedgerError`] when a file cannot be read, or what it holds does not give a parcel's hash.
+    /// [`LedgerError`] when a file cannot be read, or a parcel's content does not match its hash.
     pub fn read_parcels(&mut self, from: u64, limit: usize) -> Result<Vec<Parcel>, LedgerError> {
         let size = (limit.min(limits::LEDGER_READ_MAX), limits::PARCELS_READ);
         for file in self.files_snapshot().into_iter().rev() {
@@ -342,7 +341,7 @@ impl LedgerReader {
         self.parcels_after(from, size)
     }
 
-    /// The first parcels that are kept, where they begin after `from`.
+    /// The first parcels that are kept, if they begin after `from`.
     fn parcels_after(&mut self, from: u64, size: (usize, usize)) -> Result<Vec<Parcel>, LedgerError> {
         for file in self.files_snapshot() {
             let db = self.open_cached(&file.path)?;
@@ -353,7 +352,7 @@ impl LedgerReader {
         Ok(Vec::new())
     }
 
-    /// Where parcels stand; all zero where none are counted.
+    /// The first and last number of the parcels; all zero if none are counted.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -367,12 +366,12 @@ impl LedgerReader {
         Ok(ParcelEnds::default())
     }
 
-    /// Whether another node decides what comes next.
+    /// Whether this ledger follows another node's.
     pub fn is_follower(&self) -> bool {
         self.shared.state().follows
     }
 
-    /// The hash of a parcel that is kept.
+    /// The hash of a parcel, if the parcel is kept.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be read.
@@ -388,7 +387,7 @@ impl LedgerReader {
         self.shared.state().files.values().cloned().collect()
     }
 
-    /// The connection to a file, opened on first use. Those to files that are gone are closed then.
+    /// The connection to a file, opened on first use. Opening one closes connections to files that are gone.
     fn open_cached(&mut self, path: &Path) -> Result<&Connection, LedgerError> {
         if !self.open.iter().any(|(of, _)| of == path) {
             let kept = self.files_snapshot();
@@ -424,7 +423,7 @@ fn placed_entry(numbered: &Sequenced) -> Option<PlacedEntry> {
     ServiceEvent::of(numbered).map(|entry| PlacedEntry { place, entry })
 }
 
-/// All three tables in one snapshot, merged by position.
+/// Reads all three tables in one snapshot, merged by position.
 fn events_from(db: &Connection, path: &Path, from: u64, limit: usize) -> Result<Vec<Sequenced>, LedgerError> {
     let error = LedgerError::of_sqlite("read", path);
     let snapshot = db.unchecked_transaction().map_err(error)?;

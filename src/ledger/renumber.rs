@@ -1,5 +1,5 @@
-//! What a ledger that cannot be shown to be whole does: it takes a new name, and each of its channels a new epoch, so that no
-//! number is given out twice with two contents. What it still has stays, under the same numbers in the new epochs.
+//! Renumbers a ledger that cannot be shown to be whole: it gets a new name, and each of its channels a new epoch, so that no number ever
+//! has two contents. Its events stay, with the same numbers in the new epochs.
 
 use super::end::{self, End};
 use super::error::LedgerError;
@@ -13,19 +13,19 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 
-/// What this ledger was called before, up to where.
+/// An earlier name of this ledger, and the last position that it shares with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestor {
-    /// Its name then.
+    /// The earlier name.
     pub lineage: String,
     /// The last position that both have.
     pub upto: u64,
-    /// Each channel's epoch then, and its last number that both have.
+    /// Each channel's earlier epoch, and its last seq that both have.
     channels: Vec<(String, String, u64)>,
 }
 
 impl Ancestor {
-    /// Each channel's epoch then, and its last number that both have.
+    /// Each channel's earlier epoch, and its last seq that both have.
     pub fn heads(&self) -> impl Iterator<Item = (Channel, Head)> + '_ {
         self.channels.iter().filter_map(|(channel, epoch, seq)| {
             let channel = channel.parse().ok()?;
@@ -35,19 +35,19 @@ impl Ancestor {
     }
 }
 
-/// That a ledger took new names, and why.
+/// The renumbering of a ledger at a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renumbered {
-    /// Why.
+    /// The reason.
     pub why: Doubt,
-    /// The last position that is still there.
+    /// The last position in the ledger.
     pub head: u64,
-    /// The last position that is known to have been told, where that is more.
+    /// The last position that is known to have been published, if it is higher than `head`; otherwise `head`.
     pub told: u64,
 }
 
-/// Gives the ledger a name, and its channels epochs, that none of them had before; the first `upto` positions are what it shares
-/// with what it was. One transaction, on the disk before it returns. Returns the new name.
+/// Gives the ledger a name, and its channels epochs, that were not used before. The first `upto` positions are shared with the ledger's
+/// earlier name. One transaction, durable when it returns. Returns the new name.
 pub(super) fn renumber(
     db: &mut Connection,
     path: &Path,
@@ -99,7 +99,7 @@ pub(super) fn renumber(
     Ok(name)
 }
 
-/// A name, and the random number that it was made from.
+/// An unused name, and the random number from which it was made.
 fn new_name(known: &BTreeSet<&str>, lineage: &str, random: u64) -> (String, u64) {
     let mut random = random;
     loop {
@@ -113,7 +113,7 @@ fn new_name(known: &BTreeSet<&str>, lineage: &str, random: u64) -> (String, u64)
     }
 }
 
-/// What the ledger was called before, earliest first.
+/// The earlier names of the ledger, earliest first.
 pub(super) fn read_ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancestor>, LedgerError> {
     let text: Option<String> = db
         .query_row("SELECT value FROM meta WHERE key = 'ancestors'", [], |row| row.get(0))
@@ -128,7 +128,7 @@ pub(super) fn read_ancestors(db: &Connection, path: &Path) -> Result<Vec<Ancesto
     })
 }
 
-/// Takes what the ledger was called before along into a new day file.
+/// Copies the ledger's earlier names into a new day file.
 pub(super) fn carry_ancestors(db: &Connection, path: &Path, ancestors: &[Ancestor]) -> Result<(), LedgerError> {
     if ancestors.is_empty() {
         return Ok(());
@@ -145,10 +145,10 @@ fn write_ancestors(db: &Connection, ancestors: &str) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// Where a reader leaves word that it has other events after a position.
+/// The file in which a reader requests a renumbering.
 const WORD: &str = "renumber_after";
 
-/// Has the next start take new names: a reader has other events after `shared`, the last position that both have.
+/// Requests that the next start renumber the ledger: a reader has other events after `shared`, the last position that both have.
 pub(super) fn at_next_start(folder: &Path, shared: u64) -> Result<(), LedgerError> {
     let path = folder.join(WORD);
     let partial = folder.join("renumber_after.partial");
@@ -159,12 +159,12 @@ pub(super) fn at_next_start(folder: &Path, shared: u64) -> Result<(), LedgerErro
     written.map_err(|source| LedgerError::Folder { path, source })
 }
 
-/// What a reader left word of.
+/// The position in a reader's request.
 pub(super) fn asked_for(folder: &Path) -> Option<u64> {
     fs::read_to_string(folder.join(WORD)).ok()?.trim().parse().ok()
 }
 
-/// It is done.
+/// Removes the request, once it is fulfilled.
 pub(super) fn remove_request(folder: &Path) -> Result<(), LedgerError> {
     let path = folder.join(WORD);
     match fs::remove_file(&path) {
@@ -182,7 +182,7 @@ pub(super) fn is_marked(db: &Connection, path: &Path) -> Result<bool, LedgerErro
     .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
 
-/// Says so, with the position where it began to.
+/// Records that a version that keeps a mark appends to this file, from this position on.
 pub(super) fn set_marked(db: &Connection, path: &Path, head: u64) -> Result<(), LedgerError> {
     db.execute(
         "INSERT OR IGNORE INTO meta VALUES ('marked', ?1)",
@@ -192,8 +192,8 @@ pub(super) fn set_marked(db: &Connection, path: &Path, head: u64) -> Result<(), 
     .map_err(|source| LedgerError::from_sqlite("write meta of", path, source))
 }
 
-/// Where a reader that had written up to `stored` of `lineage` stands in a ledger of these ancestors, and how many events it has
-/// that the ledger has not; nothing when that name is none of its own.
+/// The position up to which a reader that had written up to `stored` of `lineage` agrees with a ledger of these ancestors, and how many
+/// events it has that the ledger lacks; `None` if that name is none of the ledger's.
 pub fn surviving_range(ancestors: &[Ancestor], lineage: &str, stored: u64) -> Option<(u64, u64)> {
     let at = ancestors.iter().rposition(|ancestor| ancestor.lineage == lineage)?;
     let shared = ancestors.iter().skip(at).map(|ancestor| ancestor.upto).min()?;

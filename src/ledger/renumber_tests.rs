@@ -1,4 +1,4 @@
-//! A ledger that cannot be shown to be whole gives no number out twice.
+//! A ledger that cannot be shown to be whole assigns no number twice.
 
 use super::event_script::{EventScript, day};
 use super::files::with_suffix;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What was told: the content of each number, by channel and epoch, and of each position, by the ledger's name.
+/// The published content of each number, by channel and epoch, and of each position, by the ledger's name.
 #[derive(Default)]
 struct Told {
     numbers: BTreeMap<(String, String, u64), String>,
@@ -48,7 +48,7 @@ fn epochs(ledger: &Ledger) -> BTreeMap<Channel, Epoch> {
     heads.map(|(channel, head)| (*channel, head.epoch)).collect()
 }
 
-/// The folder as a process leaves it that is killed now: SQLite closes no log then.
+/// The folder as a process leaves it that is killed now: SQLite does not close the write-ahead log.
 fn killed(ledger: Ledger, folder: &Path) {
     let kept = tempfile::tempdir().unwrap();
     let files = || fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());

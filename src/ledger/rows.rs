@@ -1,4 +1,4 @@
-//! Events and inputs as rows, and back. A row that does not read back is an error with its place, never a guess.
+//! Converts events and inputs to rows and back. A row that cannot be parsed is an error that names its place, never a guess.
 
 use super::files::{from_sql_int, sql_int};
 use crate::domain::model::{
@@ -35,7 +35,7 @@ const CARRIED_TICK: i64 = 13;
 const NOTED: i64 = 14;
 const CALENDAR: i64 = 15;
 
-/// What takes the columns of a row: a statement, or a parcel.
+/// Takes the columns of a row: a statement, or a parcel.
 pub(super) trait ColumnSink {
     fn bind_row(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()>;
 }
@@ -46,7 +46,7 @@ impl ColumnSink for Statement<'_> {
     }
 }
 
-/// What columns are read from: a row of a file, or of a parcel.
+/// Provides the columns of a row: a row of a file, or of a parcel.
 pub(super) trait ColumnSource {
     fn read_column<T: FromSql>(&self, at: usize) -> Result<T, String>;
 }
@@ -90,7 +90,7 @@ impl Table {
     }
 }
 
-/// The channel that an event belongs to by its kind.
+/// The channel of an event, by its kind.
 pub(super) fn channel_of(event: &Event) -> Option<Channel> {
     match event {
         Event::Tick(accepted) => Some(Channel::ticks(accepted.tick.symbol)),
@@ -180,7 +180,7 @@ pub(super) fn insert_bar(to: &mut impl ColumnSink, numbered: &Sequenced, bar: &B
     ])
 }
 
-/// Everything rare: kept as JSON beside its numbers.
+/// Writes an event of a rare kind as JSON beside its numbers.
 pub(super) fn insert_note(to: &mut impl ColumnSink, numbered: &Sequenced) -> rusqlite::Result<()> {
     let (kind, body) = match &numbered.event {
         Event::BarEnd(end) => ("bar_end", to_json(end)?),
@@ -285,7 +285,7 @@ fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String
     })
 }
 
-/// Reads `id, kind, at_us, after_position, raw`.
+/// Parses `id, kind, at_us, after_position, raw`.
 pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
     let at = Timestamp::from_micros(get_column(row, 2)?);
     let what = match get_column::<i64>(row, 1)? {

@@ -1,5 +1,4 @@
-//! What the appender tells its readers: how far the ledger goes and which files it has; and what they tell it: from where on
-//! they still need it.
+//! State that the writer shares with its readers: the ledger's end and files, and the first position that each reader still needs.
 
 use super::error::LedgerError;
 use super::files::{self, DayFile, DayFiles, Heads};
@@ -12,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
-    /// The last position that readers are shown; above all of them where nothing has to be elsewhere first.
+    /// The last position that readers return; the maximum if nothing has to be elsewhere before it is published.
     told: AtomicU64,
     state: RwLock<State>,
     holds: Mutex<Vec<Weak<AtomicU64>>>,
@@ -23,20 +22,20 @@ pub(super) struct State {
     pub(super) head: u64,
     pub(super) heads: Heads,
     pub(super) files: DayFiles,
-    /// Of the newest file.
+    /// The session date of the newest file.
     pub(super) date: NaiveDate,
-    /// Empty while there is no file.
+    /// The ledger's name; empty while there is no file.
     pub(super) lineage: String,
-    /// What it was called before.
+    /// The earlier names of the ledger.
     pub(super) ancestors: Vec<Ancestor>,
-    /// Where it ended when it was opened.
+    /// The last position when the ledger was opened.
     pub(super) opened: u64,
-    /// It takes what another ledger appends.
+    /// Whether it appends what another ledger appended.
     pub(super) follows: bool,
 }
 
 impl Shared {
-    /// Reads what is in the folder. A file without tables, whose making was cut short, counts as not there.
+    /// Reads the state of the folder. A file without tables, whose creation was interrupted, is ignored.
     pub(super) fn scan_folder(folder: &Path) -> Result<Self, LedgerError> {
         let mut state = State {
             head: 0,
@@ -78,13 +77,13 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The date of the newest file, and the ledger's name.
+    /// The session date of the newest file, and the ledger's name.
     pub(super) fn session_and_lineage(&self) -> (NaiveDate, String) {
         let state = self.state();
         (state.date, state.lineage.clone())
     }
 
-    /// The ledger goes further now.
+    /// The ledger's end has advanced.
     pub(super) fn advance_head(&self, head: u64, heads: &Heads) {
         let mut state = self.state_mut();
         state.head = head;
@@ -96,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// The last position that readers are shown, at the most.
+    /// The highest position that readers return.
     pub(super) fn told(&self) -> u64 {
         self.told.load(Ordering::Acquire)
     }
@@ -125,7 +124,7 @@ impl State {
     }
 }
 
-/// From where on one reader, with all its clones, needs the ledger.
+/// The first position that one reader, with all its clones, still needs.
 #[derive(Debug, Clone)]
 pub(super) struct Hold(Arc<AtomicU64>);
 

@@ -1,5 +1,5 @@
-//! The inputs since the last event. Events know whether they are written by their position; inputs are known again by the
-//! event around them, and those at the very end by being the same.
+//! The inputs since the last event, by which entries that are appended again are recognised. An event is known by its position, an input by
+//! the events around it or, if there are none, by being equal.
 
 use super::error::LedgerError;
 use super::files::sql_int;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tail {
-    /// How many inputs came since the last event.
+    /// The number of inputs since the last event.
     count: usize,
     /// The newest of them.
     recent: VecDeque<Input>,
@@ -51,7 +51,7 @@ impl Tail {
         Ok(tail)
     }
 
-    /// How many of `entries`, from the first, are already written in a ledger that ends at `head`.
+    /// How many leading entries of `entries` are already written in a ledger that ends at `head`.
     pub(super) fn known_prefix(&self, entries: &[JournalEntry], head: u64) -> usize {
         let old = entries
             .iter()
@@ -72,8 +72,8 @@ impl Tail {
         }
     }
 
-    /// How many inputs at the start of `entries` are those that stand at the end of the ledger. Two inputs are taken for one
-    /// when instant and bytes are equal; replaying one of them instead of two gives the same bars.
+    /// How many leading inputs of `entries` are those at the end of the ledger. Inputs with equal instant and bytes count as the same one;
+    /// replaying one of them instead of two gives the same bars.
     fn overlap_length(&self, entries: &[JournalEntry]) -> usize {
         let heard: Vec<&Input> = entries.iter().filter_map(as_heard).collect();
         let Some(first) = heard.first() else { return 0 };
@@ -96,7 +96,7 @@ fn as_heard(entry: &JournalEntry) -> Option<&Input> {
     }
 }
 
-/// The number of entries that hold the first `inputs` inputs.
+/// The number of leading entries that contain the first `inputs` inputs.
 fn length_of(entries: &[JournalEntry], inputs: usize) -> usize {
     if inputs == 0 {
         return 0;

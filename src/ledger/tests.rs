@@ -1,4 +1,4 @@
-//! What the ledger promises, over any entries and any way of cutting them into batches.
+//! The ledger's guarantees, for any entries and any division into batches.
 
 use super::event_script::{EventScript, day};
 use super::*;
@@ -236,7 +236,7 @@ fn retention_drops_whole_files_but_never_one_that_a_reader_holds() {
     assert_eq!(ledger.heads()[&Channel::ticks(Symbol::usdcop())].seq, 5);
 }
 
-/// Closing waits for the thread that puts files away.
+/// Closes and opens the ledger. Closing waits for the thread that removes files.
 fn reopened(ledger: Ledger, folder: &Path) -> Ledger {
     drop(ledger);
     open(folder)
@@ -378,7 +378,7 @@ fn the_log_of_a_quiet_market_goes_into_the_file_while_the_day_lasts() {
     check(&ledger, &told);
 }
 
-/// Over a roll to another file, whatever the size of a page: nothing is left out or told twice.
+/// Across a roll to another file and for any page size, no entry is left out or read twice.
 #[test]
 fn the_journal_is_read_in_pages_across_files() {
     const NOTED: u8 = 135;
