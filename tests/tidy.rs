@@ -596,7 +596,7 @@ fn a_release_has_no_test_hooks() {
     );
     let image = read("deploy/Dockerfile").unwrap_or_default();
     assert!(
-        image.contains("cargo build --profile dist --locked &&"),
+        image.contains(r#"cargo build --profile "${PROFILE}" --locked &&"#),
         "the image is built with features: {image}"
     );
     let router = read("src/web/server/routes.rs").unwrap_or_default();
