@@ -1,4 +1,4 @@
-//! Makes connections to Redis: with time for a slow server, and keeping the reason of the last failure.
+//! Makes connections to Redis, with timeouts for a slow server, and keeps the reason of the last failure.
 
 use crate::cache::error::CacheError;
 use crate::limits;
@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Makes connections, for the pool and for the one that publishes. Clones share the reason of the last failure.
+/// Makes connections, for the pool and for the publishing connection. Clones share the reason of the last failure.
 #[derive(Clone)]
 pub(crate) struct Connector {
     client: Client,
@@ -26,12 +26,12 @@ impl Connector {
         })
     }
 
-    /// To the Redis that a URL names.
+    /// A connector to the Redis of a URL.
     pub(crate) fn of(url: &SecretString) -> Result<Self, CacheError> {
         Self::new(super::redis::address(url.expose_secret())?)
     }
 
-    /// A connection of its own.
+    /// Opens a connection outside the pool.
     pub(crate) async fn open(&self) -> Result<MultiplexedConnection, CacheError> {
         self.connect().await.map_err(|error| CacheError::sort(&error))
     }
@@ -41,7 +41,7 @@ impl Connector {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// Why the last connection failed or could not be used; `None` after one that works.
+    /// Why the last connection failed or was unusable; `None` after one that works.
     pub(super) fn refusal(&self) -> Option<CacheError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

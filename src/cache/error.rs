@@ -1,4 +1,4 @@
-//! What can go wrong with the cache. No text here ever holds a password.
+//! The errors of the cache. No text here ever contains a password.
 
 use crate::domain::followers::lease::AnotherWriter;
 
@@ -7,25 +7,25 @@ use crate::domain::followers::lease::AnotherWriter;
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
-    /// The server is not there, went away, or answers too late.
+    /// The server cannot be reached, went away, or answers too late.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
-    /// User or password.
+    /// The user or the password is wrong.
     #[error("Redis refused the login: {0}; correct the user or password in REDIS_URL")]
     LoginRefused(String),
-    /// It only reads, or the user may not do this.
+    /// The server is read-only, or the user lacks a permission.
     #[error("Redis does not allow it: {0}; name the primary in REDIS_URL, or grant its user the commands")]
     NotAllowed(String),
-    /// Its memory is full and it evicts nothing, or it cannot save.
+    /// The server's memory is full and it evicts nothing, or it cannot save.
     #[error("Redis has no room left: {0}; raise its maxmemory, or let its maxmemory-policy evict keys")]
     Full(String),
-    /// The URL's number is none of its databases.
+    /// The server does not have the URL's database number.
     #[error("Redis does not have the database: {0}; correct the number in REDIS_URL")]
     NoSuchDatabase(String),
-    /// Another candela has the right to write.
+    /// Another candela holds the lease.
     #[error(transparent)]
     AnotherWriter(#[from] AnotherWriter),
-    /// The setting names no server.
+    /// The setting does not name a server.
     #[error("REDIS_URL is not usable: {0}")]
     BadUrl(String),
     /// Any other error of the server.
@@ -35,12 +35,12 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Its name, for programs: the reason of the condition `cache_down`.
+    /// Its name for programs, which is the reason of the condition `cache_down`.
     pub fn reason(&self) -> &'static str {
         self.into()
     }
 
-    /// The error of a command in a script: a code and a text, which older servers put behind its place in the script.
+    /// Classifies the error of a command in a script: a code and a text, which older servers put after its place in the script.
     pub(super) fn of_script(said: &str) -> Self {
         let said = match said.split_once(": -") {
             Some((place, said)) if place.starts_with('@') => said,
@@ -62,7 +62,7 @@ impl CacheError {
 
     pub(crate) fn sort(error: &redis::RedisError) -> Self {
         use redis::{ErrorKind, ServerErrorKind};
-        // A transaction is discarded because a command of it was refused: that error says why.
+        // A transaction is discarded because one of its commands was refused: that command's error is the cause.
         if let Some((_, cause)) = error.clone().into_server_errors().as_deref().and_then(<[_]>::first)
             && error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
             && cause.kind() != Some(ServerErrorKind::ExecAbort)

@@ -1,4 +1,4 @@
-//! The cache in this process: the latest prices, without listeners.
+//! The cache in this process: the latest prices, without pub/sub.
 
 use crate::cache::{News, error::CacheError};
 use crate::domain::model::{Channel, Symbol, Timestamp};

@@ -1,11 +1,11 @@
-//! The cache: the latest price of each pair, and messages for listeners. Redis (or Valkey), or memory where there is none.
-//! Never in the path of a tick: what it misses is in the ledger.
+//! The cache: the latest price of each pair, and messages for subscribers. Redis (or Valkey), or memory without a server. Never in the path
+//! of a tick: what the cache misses is in the ledger.
 //!
 //! ```text
-//!  usdcop:latest_price        JSON of the last tick, gone after 300 s; one key a pair         as the old service had it
+//!  usdcop:latest_price        JSON of the last tick, expires after 300 s; one key per pair    as the old service had it
 //!  market_data:realtime       {"type":"price_update","data":…} of every tick, pub/sub         as the old service had it
-//!  candela:writer             who writes here; runs out unless it is renewed
-//!  candela:stream:CHANNEL     the channel's durable messages as clients see them, the newest of them (domain::followers::stream)
+//!  candela:writer             the lease of the process that writes; expires unless it is renewed
+//!  candela:stream:CHANNEL     the newest durable messages of the channel, as clients receive them (domain::followers::stream)
 //! ```
 
 mod error;
@@ -42,9 +42,9 @@ pub enum Cache {
 pub struct News {
     /// The last tick of each pair that had one, as the old service's JSON, with when it was received.
     pub latest: Vec<(Symbol, Timestamp, String)>,
-    /// Every tick, for present listeners.
+    /// Every tick, for present subscribers.
     pub updates: Vec<String>,
-    /// Durable messages.
+    /// Durable messages, for the streams.
     pub entries: Vec<StreamAdd>,
 }
 
@@ -53,11 +53,11 @@ pub struct News {
 pub struct StreamAdd {
     /// The channel.
     pub channel: Channel,
-    /// Its id; the second part is the message's number.
+    /// The entry's id; its second part is the message's seq.
     pub id: StreamId,
     /// The channel's epoch.
     pub epoch: Epoch,
-    /// The message, JSON.
+    /// The message as JSON.
     pub message: String,
 }
 
@@ -79,7 +79,7 @@ impl Cache {
         }
     }
 
-    /// The server that keeps streams; memory keeps none.
+    /// The Redis server, which keeps streams; memory keeps none.
     pub const fn streams(&self) -> Option<&Redis> {
         match self {
             Self::Memory(_) => None,
@@ -87,14 +87,14 @@ impl Cache {
         }
     }
 
-    /// From now on writes need this holder's lease. Memory needs none.
+    /// From now on writes require this holder's lease. Memory requires none.
     pub fn claim(&self, by: Holder) {
         if let Self::Redis(redis) = self {
             redis.claim(by);
         }
     }
 
-    /// Asks for the lease, or renews it.
+    /// Requests the lease, or renews it.
     ///
     /// # Errors
     /// [`CacheError`] when the server does not answer.
@@ -105,7 +105,7 @@ impl Cache {
         }
     }
 
-    /// Takes the lease from the holder with this id, whose right to write to the database passed to this one.
+    /// Takes the lease from the holder with this id, which lost the right to write to the database to this one.
     ///
     /// # Errors
     /// [`CacheError`] when the server does not answer.
@@ -116,23 +116,23 @@ impl Cache {
         }
     }
 
-    /// Gives the lease back. One that cannot be given back runs out.
+    /// Releases the lease. If that fails, the lease expires.
     pub async fn release_lease(&self) {
         if let Self::Redis(redis) = self {
             redis.release_lease().await;
         }
     }
 
-    /// Writes everything in one round trip. Returns the channels whose stream refused an entry because others changed it: they
+    /// Writes everything in one round trip. Returns the channels whose stream refused an entry because another program changed it: they
     /// must be compared with the ledger.
     ///
     /// # Errors
-    /// [`CacheError`] when the server does not take it; some of it may have been written.
+    /// [`CacheError`] when the server refuses; some of it may have been written.
     pub async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
         either!(self.tell(news, now))
     }
 
-    /// The last tick's JSON, as long as it is not too old.
+    /// The JSON of the last tick, unless it is too old.
     ///
     /// # Errors
     /// [`CacheError`] when the server does not answer.

@@ -1,22 +1,22 @@
-//! Keys and payloads, byte for byte as the old service had them.
+//! Keys and payloads, byte for byte as in the old service.
 
 use crate::domain::model::{AcceptedTick, Channel, Price, Provenance, Symbol};
 use chrono::SecondsFormat;
 
-/// Where every tick is published.
+/// The pub/sub channel of every tick.
 pub const CHANNEL: &str = "market_data:realtime";
 
-/// `usdcop:latest_price`.
+/// The key of a pair's last price, such as `usdcop:latest_price`.
 pub fn latest_key(symbol: Symbol) -> String {
     format!("{}:latest_price", symbol.compact().to_ascii_lowercase())
 }
 
-/// `candela:stream:ticks:USD/COP`.
+/// The key of a channel's stream, such as `candela:stream:ticks:USD/COP`.
 pub fn stream_key(channel: Channel) -> String {
     format!("candela:stream:{channel}")
 }
 
-/// The last price: `timestamp` is when it was received, with the offset of Bogota; a missing bid or ask is the price.
+/// The JSON of the last price: `timestamp` is when it was received, with the offset of Bogota; a missing bid or ask is the price.
 pub fn price_json(accepted: &AcceptedTick) -> String {
     let tick = &accepted.tick;
     let bid = tick.bid.unwrap_or(tick.price);
@@ -37,18 +37,18 @@ pub fn price_json(accepted: &AcceptedTick) -> String {
     )
 }
 
-/// What is published for one tick.
+/// The message that is published for one tick.
 pub fn update_json(price: &str) -> String {
     format!(r#"{{"type":"price_update","data":{price}}}"#)
 }
 
-/// Always with a fraction, as a reader that tells integers from floats is used to.
+/// A number with a fraction in any case, because readers that distinguish integers from floats expect one.
 fn number(price: Price) -> String {
     let text = price.to_string();
     if text.contains('.') { text } else { format!("{text}.0") }
 }
 
-/// The old service's names for where a price came from.
+/// The old service's name for a price's source.
 const fn source(provenance: Provenance) -> &'static str {
     match provenance {
         Provenance::Live => "twelvedata_websocket",

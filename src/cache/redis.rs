@@ -1,5 +1,5 @@
-//! Redis, from version 6 on, or Valkey. One multiplexed connection publishes, each time in one script that the lease fences; a
-//! small pool serves the rest.
+//! Redis 6 or later, or Valkey. One multiplexed connection publishes, in scripts that the lease fences; a small pool serves everything
+//! else.
 
 use crate::cache::{
     News, StreamAdd,
@@ -38,7 +38,7 @@ struct Server {
 struct Lease {
     /// The holder it is requested for; `None`: it is not requested.
     by: OnceLock<Holder>,
-    /// It was given back, and is not requested again.
+    /// Whether it was released and is not requested again.
     given_back: AtomicBool,
 }
 
@@ -49,14 +49,14 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Reads the URL: user, password, TLS (`rediss`), database number. Connects to nothing yet: the server may come later.
+    /// Parses the URL: user, password, TLS (`rediss`), database number. Does not connect yet: the server may start later.
     ///
     /// # Errors
     /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString) -> Result<Self, CacheError> {
         let info = address(url.expose_secret())?;
         let connector = Connector::new(info)?;
-        // Each checkout pings: bb8-redis never calls a connection broken, and would hand out a dead one for ever.
+        // Each checkout pings, because bb8-redis never reports a connection as broken, and would hand out a dead one forever.
         let pool = Pool::builder()
             .max_size(limits::REDIS_POOL)
             .connection_timeout(limits::REDIS_POOL_WAIT)
@@ -85,7 +85,7 @@ impl Redis {
         script::lease(said.map_err(|error| CacheError::sort(&error))?)
     }
 
-    /// Who has the lease now, without asking for it; `None`: nobody.
+    /// The present holder of the lease, without requesting it; `None` if nobody has it.
     ///
     /// # Errors
     /// [`CacheError`] when Redis does not answer.
@@ -95,7 +95,7 @@ impl Redis {
         script::holder(said.map_err(|error| CacheError::sort(&error))?)
     }
 
-    /// Takes the lease from this holder, where that one still has it.
+    /// Takes the lease from this holder, if it still has it.
     pub(super) async fn succeed(&self, from: &str) -> Result<(), CacheError> {
         let Some(by) = self.writer()? else { return Ok(()) };
         let mut connection = self.connection().await?;
@@ -118,7 +118,7 @@ impl Redis {
         }
     }
 
-    /// The holder in the script; anyone where no lease was requested.
+    /// The holder for the script; `None` if no lease was requested, so that anyone may write.
     fn writer(&self) -> Result<Option<&Holder>, CacheError> {
         if self.0.lease.given_back.load(Ordering::Relaxed) {
             return Err(CacheError::Other("the lease was given back".to_owned()));
@@ -126,13 +126,13 @@ impl Redis {
         Ok(self.0.lease.by.get())
     }
 
-    /// Runs commands under the lease. Returns for each why it was refused, or `None`.
+    /// Runs commands under the lease. Returns for each the reason why it was refused, or an empty text.
     async fn write(&self, commands: &ScriptCommands) -> Result<Vec<String>, CacheError> {
         let script = commands.script(self.writer()?);
         script::answers(self.send(&script).await?)
     }
 
-    /// Sends a pipeline on the one connection. Any failure closes it: the next call connects anew.
+    /// Sends a pipeline on the publishing connection. Any failure closes the connection, and the next call connects anew.
     async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, CacheError> {
         let mut slot = self.0.telling.lock().await;
         let mut connection = match slot.take() {
@@ -150,10 +150,10 @@ impl Redis {
         Ok(answers)
     }
 
-    /// What stands under each channel's key, in their order.
+    /// The state of each channel's key, in order.
     ///
     /// # Errors
-    /// [`CacheError`] when the server does not say it.
+    /// [`CacheError`] when the server does not answer.
     pub async fn inspect(&self, channels: &[Channel]) -> Result<Vec<FoundStream>, CacheError> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors(); // each is checked: a missing key is answered by an error
@@ -166,11 +166,11 @@ impl Redis {
         self.send(&pipeline).await?.into_iter().map(found).collect()
     }
 
-    /// Clears a channel's stream and adds these entries, all at once. `false`: the server refused an entry, because somebody
-    /// else wrote to the stream at the same time.
+    /// Clears a channel's stream and adds these entries, atomically. `false` when the server refused an entry because another program wrote
+    /// to the stream at the same time.
     ///
     /// # Errors
-    /// [`CacheError`] when the server does not do it.
+    /// [`CacheError`] when the server refuses otherwise.
     pub async fn fill(&self, channel: Channel, clear: Clear, entries: &[StreamAdd]) -> Result<bool, CacheError> {
         let key = stream_key(channel);
         let mut commands = ScriptCommands::default();
@@ -192,7 +192,7 @@ impl Redis {
         Ok(whole)
     }
 
-    /// Publishes in one round trip, unless there is much, and returns the channels whose stream refused an entry.
+    /// Publishes in one round trip, or in several if there is much. Returns the channels whose stream refused an entry.
     pub(super) async fn tell(&self, news: News, now: Timestamp) -> Result<BTreeSet<Channel>, CacheError> {
         let mut parts = vec![(ScriptCommands::default(), Vec::new())];
         let mut part = |channel: Option<Channel>, fill: &dyn Fn(&mut ScriptCommands)| {
@@ -260,8 +260,7 @@ impl Redis {
     }
 }
 
-/// Reads the URL. `?sslrootcert=FILE` names the authorities to trust with `rediss` instead of the public ones, as it does for
-/// PostgreSQL.
+/// Parses the URL. `?sslrootcert=FILE` names the authorities to trust with `rediss` instead of the public ones, as for PostgreSQL.
 pub(super) fn address(url: &str) -> Result<ConnectionInfo, CacheError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (authority, kept): (Vec<&str>, Vec<&str>) = query
@@ -322,7 +321,8 @@ fn add(commands: &mut ScriptCommands, entry: &StreamAdd) {
     ]);
 }
 
-/// Whether a command was applied. `false`: the key was changed by others, an id is not above the last or its type is another.
+/// Whether a command was applied. `false` when another program changed the key: an id is not above the last one, or the key has another
+/// type.
 fn taken(said: &str) -> Result<bool, CacheError> {
     if said.is_empty() {
         return Ok(true);
@@ -334,7 +334,7 @@ fn taken(said: &str) -> Result<bool, CacheError> {
     Err(CacheError::of_script(said))
 }
 
-/// Reads an answer of XINFO STREAM.
+/// Parses an answer of XINFO STREAM.
 fn found(answer: Value) -> Result<FoundStream, CacheError> {
     if let Value::ServerError(error) = answer {
         return match error.details() {
@@ -361,7 +361,7 @@ fn found(answer: Value) -> Result<FoundStream, CacheError> {
     Ok(FoundStream::Stream { length, last_id, ends })
 }
 
-/// One entry: its id, and its fields one after the other.
+/// Parses one entry: its id, and its fields in sequence.
 fn entry(answer: &Value) -> Option<StreamEntry> {
     let Value::Array(parts) = answer else {
         return None;

@@ -7,11 +7,11 @@ use crate::limits;
 use redis::{Pipeline, Value};
 use std::time::Duration;
 
-/// Who writes, as [`Holder::line`] has it.
+/// The key of the lease, whose value is [`Holder::line`].
 pub(super) const WRITER: &str = "candela:writer";
 
-/// Takes the lease or renews it, and runs each command; with another holder, returns who and for how long. A command that is
-/// refused has its error as its answer, and the others run. Without a holder no lease is needed.
+/// Takes or renews the lease, and runs each command; if another process holds the lease, returns the holder and the time left. The answer
+/// of a refused command is its error, and the others still run. Without a holder no lease is needed.
 const SCRIPT: &str = "
 local line, at, said = ARGV[1], 3, {'', 0}
 if line ~= '' then
@@ -29,19 +29,19 @@ while at <= #ARGV do
 end
 return said";
 
-/// Takes the lease from the one whose right to write to the database passed to this holder.
+/// Takes the lease from a holder that lost the right to write to the database to this one.
 const SUCCEED: &str = "
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^%S+') == ARGV[2] then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3]) end
 return 0";
 
-/// Gives this holder's lease back.
+/// Releases this holder's lease.
 const RELEASE: &str = "
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^%S+') == string.match(ARGV[1], '^%S+') then redis.call('DEL', KEYS[1]) end
 return 0";
 
-/// ScriptCommands that run together.
+/// Commands that run in one script.
 #[derive(Debug, Default)]
 pub(super) struct ScriptCommands {
     args: Vec<String>,
@@ -59,7 +59,7 @@ impl ScriptCommands {
         self.count
     }
 
-    /// The script with all of them, for this holder or without one.
+    /// The script with all commands, for this holder or without one.
     pub(super) fn script(&self, by: Option<&Holder>) -> Pipeline {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors(); // the reader of the answer sorts them
@@ -85,7 +85,7 @@ pub(super) fn release(by: &Holder) -> Pipeline {
     pipeline
 }
 
-/// The answer of the script: for each command why it was refused, or `None`.
+/// Parses the script's answer: for each command the reason why it was refused, or an empty text.
 pub(super) fn answers(said: Vec<Value>) -> Result<Vec<String>, CacheError> {
     match read(said)? {
         Ok(answers) => Ok(answers),
@@ -97,10 +97,10 @@ pub(super) fn answers(said: Vec<Value>) -> Result<Vec<String>, CacheError> {
     }
 }
 
-/// Says who has the lease, as [`SCRIPT`] does.
+/// Returns the holder of the lease, as [`SCRIPT`] does.
 const LOOK: &str = "return {redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1])}";
 
-/// Asks who has the lease. Its answer is for [`holder`].
+/// Asks for the holder of the lease; [`holder`] parses the answer.
 pub(super) fn look() -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.ignore_errors();
@@ -108,12 +108,12 @@ pub(super) fn look() -> Pipeline {
     pipeline
 }
 
-/// Who has the lease; `None`: nobody.
+/// The holder of the lease; `None` if nobody has it.
 pub(super) fn holder(said: Vec<Value>) -> Result<Option<Held>, CacheError> {
     Ok(read(said)?.err())
 }
 
-/// The same for a script that only requests the lease.
+/// Parses the answer of a script that only requests the lease.
 pub(super) fn lease(said: Vec<Value>) -> Result<Answer, CacheError> {
     Ok(match read(said)? {
         Ok(_) => Answer::Granted(1),
@@ -138,7 +138,7 @@ fn read(said: Vec<Value>) -> Result<Result<Vec<String>, Held>, CacheError> {
             .collect::<Result<_, _>>()
             .map(Ok);
     }
-    // A key without expiry is no valid lease, and not ours either.
+    // A key without expiry is not a valid lease, and not ours either.
     let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(u64::MAX));
     let by = Holder::of_line(&line).unwrap_or_else(|| Holder {
         host: format!("an unknown host ({WRITER} is {line:?})"),

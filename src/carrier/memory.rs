@@ -1,4 +1,4 @@
-//! A log in this process: what the contract says, in its plainest form.
+//! The cluster log in this process, as the simplest implementation of the contract.
 
 use super::Carry;
 use crate::cache::CacheError;
@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Entries by number. Cheap to clone; clones share it.
+/// Entries by number. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
 pub struct MemoryLog {
     log: Arc<Mutex<MemoryEntries>>,
     news: Arc<Notify>,
     away: Arc<AtomicBool>,
-    /// How often it was followed.
+    /// How often `follow` was called.
     reads: Arc<AtomicU64>,
     keep: usize,
 }
@@ -31,7 +31,7 @@ struct MemoryEntries {
 }
 
 impl MemoryLog {
-    /// One that keeps so many entries.
+    /// A cluster log that keeps `keep` entries.
     pub fn new(keep: usize) -> Self {
         Self {
             log: Arc::default(),
@@ -42,17 +42,17 @@ impl MemoryLog {
         }
     }
 
-    /// Answers nothing while it is away.
+    /// Makes every call fail while it is away.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// Loses its entries.
+    /// Removes all entries.
     pub fn empty(&self) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = MemoryEntries::default();
     }
 
-    /// How often it was followed.
+    /// How often `follow` was called.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }

@@ -1,14 +1,14 @@
-//! What carries parcels between nodes: one log, written by the leader, read by every other node. It need not be durable, because each
-//! node's ledger is: what it loses is a hole that is seen, and filled from the leader's ledger.
+//! The cluster log, which carries parcels between nodes: the leader writes it, every other node reads it. It need not be durable, because
+//! each node's ledger is: a loss is detected as a hole, and filled from the leader's ledger.
 //!
 //! ```text
-//!  {candela}:log        stream: one entry a parcel, its id is the parcel's number
+//!  {candela}:log        stream: one entry per parcel, whose id is the parcel's number
 //!  {candela}:openings   stream: the numbers of the newest openings, where a node can begin
 //!  {candela}:term       the highest term that appended
-//!  {candela}:leader     what the leader says of itself; gone when it is silent
+//!  {candela}:leader     the leader's report; expires when the leader is silent
 //! ```
 //!
-//! *Architecture invariant*: a number in the cluster log never gets another content, and a leader of an earlier term appends nothing.
+//! *Architecture invariant*: a number in the cluster log never has two contents, and a leader of an earlier term cannot append.
 
 mod memory;
 mod redis;
@@ -21,12 +21,12 @@ use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead};
 use std::future::Future;
 use std::time::Duration;
 
-/// A log. A second kind is one more file.
+/// A cluster log. Another kind is one more file.
 pub trait Carry: Send + Sync {
-    /// Appends entries of one term, in order. Those that are there already are compared.
+    /// Appends entries of one term, in order. Entries that exist already are compared.
     fn append(&self, term: u64, entries: &[LogEntry]) -> impl Future<Output = LogAnswer> + Send;
 
-    /// The entries beyond a number, at most `limit`; waits up to `wait` while there are none.
+    /// The entries after a number, at most `limit`; waits up to `wait` while there are none.
     fn follow(
         &self,
         after: u64,
@@ -34,20 +34,20 @@ pub trait Carry: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<LogEntry>, CacheError>> + Send;
 
-    /// The newest entry; nothing when the cluster log is empty.
+    /// The newest entry; `None` when the cluster log is empty.
     fn head(&self) -> impl Future<Output = Result<Option<LogHead>, CacheError>> + Send;
 
-    /// What a follower that has all up to `own` finds.
+    /// What a starting follower that has everything up to `own` finds.
     fn look(&self, own: u64) -> impl Future<Output = Result<LogFound, CacheError>> + Send;
 
-    /// Says what the leader shows of itself, for as long as `ttl`. `false`: a leader of a later term has written.
+    /// Publishes the leader's report for as long as `ttl`. `false` when a leader of a later term has written.
     fn say(&self, term: u64, what: &str, ttl: Duration) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
-    /// What the leader said, while it holds.
+    /// The leader's report, until it expires.
     fn hear(&self) -> impl Future<Output = Result<Option<String>, CacheError>> + Send;
 }
 
-/// The cluster log that the settings name. Cheap to clone; clones share it.
+/// The configured cluster log. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub enum Carrier {
     /// In this process, for tests.

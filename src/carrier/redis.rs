@@ -17,8 +17,8 @@ const OPENINGS: &str = "{candela}:openings";
 const TERM: &str = "{candela}:term";
 const LEADER: &str = "{candela}:leader";
 
-/// Keys: log, openings, term. Arguments: term, entries to keep, openings to keep, then eight of each parcel: number, lineage, last
-/// position, hash before, hash, whether it opens, whether it begins a chain, body. Says what became of them, and a number.
+/// Keys: log, openings, term. Arguments: term, entries to keep, openings to keep, then eight for each parcel: number, lineage, last
+/// position, previous hash, hash, whether it opens, whether it begins a chain, body. Returns the outcome, and a number.
 const APPEND: &str = "
 local function field(entry, name)
   for i = 1, #entry[2], 2 do if entry[2][i] == name then return entry[2][i + 1] end end
@@ -52,13 +52,13 @@ for at = 4, #ARGV, 8 do
 end
 return {'taken', head}";
 
-/// Keys: term, leader. Arguments: term, what is said, milliseconds.
+/// Keys: term, leader. Arguments: term, report, milliseconds.
 const SAY: &str = "
 if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1";
 
-/// A log in a Redis. Cheap to clone; clones share its connections.
+/// The cluster log in a Redis. Cheap to clone; clones share its connections.
 #[derive(Clone)]
 pub struct RedisLog(Arc<RedisLogParts>);
 
@@ -66,7 +66,7 @@ struct RedisLogParts {
     connector: Connector,
     keep: u64,
     writing: Mutex<Option<MultiplexedConnection>>,
-    /// Waits for entries: nothing else may be asked on it.
+    /// For calls that wait for entries; no other command may be sent on it.
     reading: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -77,7 +77,7 @@ impl std::fmt::Debug for RedisLog {
 }
 
 impl RedisLog {
-    /// The cluster log in this Redis, which keeps about so many entries. Connects to nothing yet.
+    /// The cluster log in this Redis, which keeps about `keep` entries. Does not connect yet.
     ///
     /// # Errors
     /// [`CacheError::BadUrl`].
@@ -94,7 +94,7 @@ impl RedisLog {
         self.ask_on(&self.0.writing, command).await
     }
 
-    /// Any failure closes the connection: the next call connects anew.
+    /// Sends a command. Any failure closes the connection, and the next call connects anew.
     async fn ask_on<T: FromRedisValue>(
         &self,
         slot: &Mutex<Option<MultiplexedConnection>>,
@@ -212,7 +212,7 @@ impl Carry for RedisLog {
     }
 }
 
-/// Reads what XRANGE answers. An entry that cannot be read is an error with its id: nothing is guessed.
+/// Parses the answer of XRANGE. An entry that cannot be parsed is an error with its id, never a guess.
 fn entries(found: Value) -> Result<Vec<LogEntry>, CacheError> {
     let found: Vec<(String, Vec<(String, Bytes)>)> =
         redis::from_redis_value(found).map_err(|error| odd_entry(&format!("cannot be read ({error})")))?;

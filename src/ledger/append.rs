@@ -164,7 +164,7 @@ impl Ledger {
     }
 
     /// Writes the new entries of `entries` in one transaction, and returns the last written position. Events up to that position are known
-    /// and skipped, together with the inputs before them: appending entries again that may have been committed is safe.
+    /// and skipped, together with the inputs around them: appending entries again that may have been committed is safe.
     ///
     /// # Errors
     /// [`LedgerError`]; as far as is known nothing was written, and the same entries may be appended again.

@@ -1,25 +1,25 @@
-//! How a store goes on with a ledger that took a new name: its reader stands where both have the same events, and gaps that both
-//! have are known by their new epoch, so that what becomes of them is written into the same rows.
+//! How a store continues with a ledger that took a new name: its reader's position is the last that both share, and gaps that both have get
+//! their new epoch, so that later changes are written to the same rows.
 
 use crate::domain::model::{Channel, Head, Topic};
 use crate::store::{reads::to_stored, sql::Dialect};
 use std::collections::BTreeMap;
 
-/// A place in a ledger's new name.
+/// The adoption of a ledger's new name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adoption {
-    /// Who reads: the name its position is kept under.
+    /// The reader, under whose name the position is stored.
     pub reader: &'static str,
-    /// The ledger's name now.
+    /// The ledger's new name.
     pub lineage: String,
-    /// The last position that store and ledger both have.
+    /// The last position that store and ledger share.
     pub position: i64,
-    /// Of each pair: the name, the epoch of its quality channel then, the epoch now, and the last number that both have.
+    /// For each pair: its name, the old and the new epoch of its quality channel, and the last seq that both share.
     pub(super) gaps: Vec<(String, String, String, i64)>,
 }
 
 impl Adoption {
-    /// Of channels that ended at `then` where the ledger took its name, and are called as in `now`.
+    /// An adoption for channels that had the heads `then` when the ledger took its name, and have the heads `now`.
     pub fn new(
         reader: &'static str,
         lineage: String,
@@ -43,7 +43,7 @@ impl Adoption {
 }
 
 impl Dialect {
-    /// Parameters: symbol, epoch then, epoch now, last number.
+    /// Parameters: symbol, old epoch, new epoch, last seq.
     pub(super) fn rename_gaps(self) -> String {
         format!(
             "UPDATE gaps SET epoch = {} WHERE symbol = {} AND epoch = {} AND seq <= {}",

@@ -1,5 +1,5 @@
-//! What is read, and how it becomes the domain's values again. Rows of statements written by hand ([`super::sql`]) are found by name,
-//! those of diesel's queries ([`super::reads`]) by place.
+//! Rows of the stores, and their conversion to domain values. Columns of statements written by hand ([`super::sql`]) are found by name,
+//! those of diesel's queries ([`super::reads`]) by position.
 
 use crate::domain::model::{
     AcceptedTick, Bar, BarKey, BarState, Epoch, Flags, Gap, GapStatus, Ohlc, Provenance, SessionKind, Symbol, Tick,
@@ -59,7 +59,7 @@ pub(super) struct BarOut {
 }
 
 impl BarOut {
-    /// A row of another program lacks what only we know: it counts as prepared, settled and of no ticks.
+    /// Converts a row. A row of another program lacks columns that only candela fills: it counts as prepared, final and without ticks.
     pub(super) fn into_bar(self, query: &BarQuery) -> Result<StoredBar, Damage> {
         let opens_at = self.datetime_us.0;
         let length = query.interval.length().unwrap_or(Duration::ZERO);
@@ -228,7 +228,7 @@ impl SessionOut {
     }
 }
 
-/// What is wrong with a stored row; the caller knows its table.
+/// What is wrong with a stored row; the caller adds the table.
 #[derive(Debug)]
 pub(super) struct Damage(String);
 

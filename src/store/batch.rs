@@ -1,4 +1,4 @@
-//! What one transaction writes: events of the ledger, in order, and how far its reader has come with them.
+//! The content of one transaction: events of the ledger, in order, and the reader's position after them.
 
 use crate::domain::model::{Channel, Event, Head, Sequenced};
 use crate::store::rows::Rows;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// Events for one transaction.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Who reads: the name its position is kept under.
+    /// The reader, under whose name the position is stored.
     pub reader: &'static str,
-    /// Which ledger.
+    /// The ledger's name.
     pub lineage: String,
     /// The events, by position.
     pub events: Vec<Sequenced>,
@@ -19,13 +19,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The reader's position once this is written.
+    /// The reader's position after the batch.
     pub(super) fn last_position(&self) -> i64 {
         let last = self.events.last().map_or(0, |event| event.position.0);
         i64::try_from(last).unwrap_or(i64::MAX)
     }
 
-    /// Where the reader must stand for none of this to be written yet: one before this.
+    /// The position of the first event. Before the batch the reader is at the position before it.
     pub(super) fn first_position(&self) -> i64 {
         let first = self.events.first().map_or(0, |event| event.position.0);
         i64::try_from(first).unwrap_or(i64::MAX)
@@ -35,7 +35,7 @@ impl Batch {
         Rows::from_events(&self.events, &self.heads, &self.lineage)
     }
 
-    /// One event of it alone.
+    /// A batch with one event of this one.
     pub(super) fn single(&self, event: &Sequenced) -> Self {
         Self {
             reader: self.reader,
@@ -45,14 +45,14 @@ impl Batch {
         }
     }
 
-    /// The newest event after `event` of which this holds, alone.
+    /// A batch with the newest event after `event` for which `holds` is true.
     pub(super) fn newest_after(&self, event: &Sequenced, holds: impl Fn(&Event) -> bool) -> Option<Self> {
         let later = self.events.iter().rev();
         let mut later = later.take_while(|later| later.position > event.position);
         later.find(|later| holds(&later.event)).map(|later| self.single(later))
     }
 
-    /// Two batches that together are this one, or `None` when it is a single event.
+    /// Splits the batch in two; `None` for a single event.
     pub(super) fn split_in_half(&self) -> Option<(Self, Self)> {
         if self.events.len() < 2 {
             return None;

@@ -1,5 +1,5 @@
-//! The parameters of the statements in [`super::sql`], in their order. Macros, because the type of a bound query is different
-//! after each bind, and the same lines must serve a blocking and an async connection.
+//! Binds the parameters of the statements in [`super::sql`], in their order. Macros, because the type of a bound query changes with each
+//! bind, and the same lines must serve a blocking and an async connection.
 
 macro_rules! bind_session {
     ($sql:expr, $change:expr, $instant:expr) => {{

@@ -1,11 +1,11 @@
-//! Which row of a slot is its bar, for rows that come in the order of their slots: the rule of the view `market_bars`, without asking
-//! the database to sort what an index has in order already.
+//! Chooses the bar of each slot from rows that come in the order of slots, by the rule of the view `market_bars`, so that the database need
+//! not sort what an index has in order.
 
 use crate::domain::model::Flags;
 use crate::store::query::StoredBar;
 use crate::store::rows::SOURCE;
 
-/// The bars of a page of at most `limit` rows, and whether more may follow. None where the rule needs more than the rows say.
+/// The bars of a page of at most `limit` rows, and whether more may follow. `None` if the rule needs more than the rows contain.
 pub(super) fn choose(mut bars: Vec<StoredBar>, limit: u32) -> Option<(Vec<StoredBar>, bool)> {
     let full = u32::try_from(bars.len()).is_ok_and(|rows| rows >= limit);
     let mut undecided = false;
@@ -34,7 +34,7 @@ pub(super) fn choose(mut bars: Vec<StoredBar>, limit: u32) -> Option<(Vec<Stored
     Some((bars, full))
 }
 
-/// The least one is the best.
+/// The rank of a row; the lowest is the best.
 pub(super) fn rank(source: &str, flags: Flags) -> u8 {
     let doubtful = flags.common(Flags::LATE_START.with(Flags::FEED_GAP)) != Flags::default();
     match source {

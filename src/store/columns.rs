@@ -1,5 +1,5 @@
-//! Bars column by column, as a file of columns takes them: a row of the database becomes numbers in some arrays and runs of texts,
-//! and no value is made that the file does not hold.
+//! Bars column by column, as a columnar file takes them: a row of the database goes into arrays of numbers and runs of equal values, and no
+//! value is made that the file does not hold.
 
 use crate::domain::model::{BarState, Flags, Interval, Price, Provenance, SessionKind, Timestamp};
 use crate::store::{
@@ -13,7 +13,7 @@ use chrono::NaiveDate;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Values of a column, of which many in a row are the same.
+/// A column in which many consecutive values are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runs<T>(Vec<(T, usize)>);
 
@@ -31,7 +31,7 @@ impl<T: Copy + PartialEq> Runs<T> {
         }
     }
 
-    /// The values of some rows, and how often each follows itself.
+    /// The values of the given rows, each with the length of its run.
     pub fn within(&self, rows: Range<usize>) -> impl Iterator<Item = (T, usize)> {
         let mut end = 0_usize;
         self.0.iter().filter_map(move |(value, count)| {
@@ -43,7 +43,7 @@ impl<T: Copy + PartialEq> Runs<T> {
     }
 }
 
-/// Bars of one pair and interval, in order: the columns that a file has.
+/// Bars of one pair and interval, in order, with the columns of a file.
 #[derive(Debug, Default)]
 #[expect(
     missing_docs,
@@ -60,13 +60,13 @@ pub struct BarTable {
     pub flags: Runs<Flags>,
     pub session_date: Runs<NaiveDate>,
     pub session_kind: Runs<SessionKind>,
-    /// Which of `sources`.
+    /// The index in `sources`.
     pub source: Runs<usize>,
-    /// Each program once.
+    /// The name of each program, once.
     pub sources: Vec<String>,
 }
 
-/// One row of them.
+/// One row of the table.
 #[derive(Debug, Clone, Copy)]
 struct ColumnRow {
     opens_at: i64,
@@ -82,17 +82,17 @@ struct ColumnRow {
 }
 
 impl BarTable {
-    /// How many bars there are.
+    /// The number of bars.
     pub const fn len(&self) -> usize {
         self.opens_at.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no bars.
     pub const fn is_empty(&self) -> bool {
         self.opens_at.is_empty()
     }
 
-    /// Empty again, with its memory.
+    /// Removes all bars and keeps the memory.
     pub fn clear(&mut self) {
         for column in [
             &mut self.opens_at,
@@ -149,7 +149,7 @@ impl BarTable {
     }
 
     fn source_index(&mut self, source: &str) -> usize {
-        // The last one first: most rows are of the program of the row before.
+        // Searched from the end, because most rows are of the same program as the row before.
         if let Some(at) = self.sources.iter().rposition(|known| known == source) {
             return at;
         }
@@ -166,7 +166,7 @@ impl FromIterator<StoredBar> for BarTable {
     }
 }
 
-/// What was read last and what became of it: most texts of a column are that of the row before.
+/// The last text of a column with its parsed value: most texts equal that of the row before.
 #[derive(Debug)]
 struct LastRead<T>(String, Option<T>);
 
@@ -188,7 +188,7 @@ impl<T: Copy> LastRead<T> {
     }
 }
 
-/// What a row of the database says of a bar; texts are borrowed from it.
+/// The columns of a bar's row in the database; texts are borrowed from it.
 #[derive(Debug, Default)]
 pub(super) struct BarCells<'r> {
     pub(super) opens_at: i64,
@@ -203,7 +203,7 @@ pub(super) struct BarCells<'r> {
     pub(super) session_date: Option<DateCell<'r>>,
 }
 
-/// A date as one or the other store has it.
+/// A date in the form of either store.
 #[derive(Debug)]
 pub(super) enum DateCell<'r> {
     Day(NaiveDate),
@@ -215,18 +215,18 @@ pub(super) enum DateCell<'r> {
 pub(super) struct ColumnReader {
     columns: BarTable,
     length: Duration,
-    /// The best row of the last slot, which may have more.
+    /// The best row of the last slot, which may have more rows.
     best: Option<ColumnRow>,
-    /// The rule needs more than the rows say.
+    /// Whether the rule needs more than the rows contain.
     undecided: bool,
-    /// How many rows came.
+    /// The number of rows taken.
     rows: u32,
     provenance: LastRead<Provenance>,
     session_date: LastRead<NaiveDate>,
 }
 
 impl ColumnReader {
-    /// Reads into `columns`, which lose what they had.
+    /// A reader that fills `columns`, whose content is dropped.
     pub(super) fn new(mut columns: BarTable, interval: Interval) -> Self {
         columns.clear();
         Self {
@@ -240,8 +240,8 @@ impl ColumnReader {
         }
     }
 
-    /// A row of another program lacks what only we know: it counts as prepared, settled and of no ticks. One that lacks a price is
-    /// no bar.
+    /// Takes a row. A row of another program lacks columns that only candela fills: it counts as prepared, final and without ticks. A row
+    /// without all prices is not a bar.
     pub(super) fn take(&mut self, cells: &BarCells<'_>) -> Result<(), Damage> {
         self.rows = self.rows.saturating_add(1);
         let [Some(open), Some(high), Some(low), Some(close)] = cells.prices else {
@@ -317,7 +317,8 @@ impl ColumnReader {
         }
     }
 
-    /// The page of at most `limit` rows. As [`choice::choose`](super::choice::choose): the last slot of a full page begins the next one.
+    /// The page of at most `limit` rows. As in [`choice::choose`](super::choice::choose), the last slot of a full page begins the next
+    /// page.
     pub(super) fn finish(mut self, limit: u32) -> ColumnPage {
         let full = self.rows >= limit;
         if full {
@@ -336,15 +337,15 @@ impl ColumnReader {
 #[derive(Debug)]
 pub(super) struct ColumnPage {
     pub(super) columns: BarTable,
-    /// Whether the rows alone say which of them are the bars.
+    /// Whether the rows alone decide which of them are the bars.
     pub(super) decided: bool,
     /// Whether more may follow.
     pub(super) more: bool,
 }
 
 impl Dialect {
-    /// The rows that each program has written, with the columns that [`BarCells`] names, by slot and then by program. Parameters:
-    /// symbol, interval, from, to, limit.
+    /// The rows that each program has written, with the columns of [`BarCells`], by slot and then by program. Parameters: symbol, interval,
+    /// from, to, limit.
     pub(super) fn rows_for_columns(self, interval: Interval) -> String {
         let table = if interval == BASE {
             "market_data"

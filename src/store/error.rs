@@ -1,111 +1,111 @@
-//! What can go wrong with a store, and what the caller should do about it. No text here ever holds a password.
+//! The errors of a store, and how the caller should handle them. No text here ever contains a password.
 
 use crate::domain::followers::lease::AnotherWriter;
 use std::path::PathBuf;
 
-/// Why the store could not do what it was asked.
+/// Why an operation of the store failed.
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The server or the file is not there, or went away. Whether the last transaction was committed is not known.
+    /// The server or the file is missing, or went away. Whether the last transaction was committed is unknown.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
-    /// It answered too late.
+    /// The answer took too long.
     #[error("the database did not answer in time: {0}")]
     Slow(String),
-    /// A deadlock, a serialization failure or a lock that another holds: the same again may succeed at once.
+    /// A deadlock, a serialization failure or a lock held by another: the same operation may succeed at once.
     #[error("the database asked for the transaction to be repeated: {0}")]
     Conflict(String),
-    /// A row that the tables refuse.
+    /// The tables refuse a row.
     #[error("a row was refused: {0}")]
     RowRefused(String),
-    /// A refusal whose reason may be a row's or the table's: rows that others outlive are set aside.
+    /// A refusal whose cause may be a row or the table. The row is set aside if other rows are accepted.
     #[error("the database refuses what it is given: {0}")]
     #[strum(serialize = "write_failed")]
     Refused(String),
-    /// One kind of row is refused again and again, and none is accepted: then it is not the row.
+    /// Every row of one kind is refused, so the cause is not the row.
     #[error(
         "the database refuses each {kind}, {number} in a row: {reason}; mend what refuses them (a trigger, a check, a sequence at its end), \
          then they are written"
     )]
     #[strum(serialize = "rows_refused")]
     EveryRowRefused {
-        /// What is refused.
+        /// The kind of row.
         kind: &'static str,
-        /// How many were, one after the other.
+        /// How many were refused in a row.
         number: u32,
-        /// Why the last one was.
+        /// Why the last one was refused.
         reason: String,
     },
-    /// A row was refused, and so is the note of it.
+    /// A row was refused, and so was the note about it.
     #[error("a row was refused and cannot be set aside in rejected_events: {0}")]
     NotSetAside(String),
-    /// Something between us and the server keeps no session for us. Noticed once, then done without.
+    /// A pooler between us and the server keeps no session. Detected once; from then on nothing relies on a session.
     #[error("the database is reached by way of a pooler that keeps no session: {0}")]
     NoSession(String),
     /// The disk of the database is full.
     #[error("the database has no room left: {0}")]
     Full(String),
-    /// User or password.
+    /// The user, the password or the database's name is wrong.
     #[error(
         "the database refused the login: {0}; correct the user, the password or the database's name in DATABASE_URL"
     )]
     LoginRefused(String),
-    /// A right is missing, or the server only reads.
+    /// A privilege is missing, or the server is read-only.
     #[error(
         "the database does not allow it: {0}; grant the user of DATABASE_URL the right, or name a server that may be written to"
     )]
     NotAllowed(String),
-    /// A table or column is missing, or of another type than ours.
+    /// A table or column is missing, or has another type than ours.
     #[error(
         "the tables are not as candela needs them: {0}; candela migrate --check names each difference with its remedy"
     )]
     WrongTables(String),
-    /// Tables that others made, and that candela would fill wrongly or not at all: each difference with its remedy.
+    /// Tables that others created and that candela would fill wrongly or not at all: each difference with its remedy.
     #[error("the tables differ from what candela relies on: {}", .0.join(" | "))]
     #[strum(serialize = "wrong_tables")]
     DifferentTables(Vec<String>),
-    /// Made by a version that is ahead of this one.
+    /// The tables were made by a newer version.
     #[error(
         "the database has migration {found}, which this candela does not know: run the newer version, or revert with it"
     )]
     NewerSchema {
-        /// The first migration that is not known.
+        /// The first unknown migration.
         found: String,
     },
-    /// A step that was to be undone holds rows.
+    /// A migration that was to be reverted has rows in its tables.
     #[error(
         "undoing {step} would delete {rows} that candela wrote, so nothing is undone: add --discard to delete them; what the ledger still has of them is written again by the next start after candela migrate"
     )]
     WouldLose {
-        /// The step.
+        /// The migration.
         step: String,
-        /// How many rows of which kinds.
+        /// The number of rows of each kind.
         rows: String,
     },
-    /// Migrations have to run first.
+    /// Migrations must run first.
     #[error("the database lacks migration {missing}: run candela migrate")]
     OlderSchema {
-        /// The first migration that is missing.
+        /// The first missing migration.
         missing: String,
     },
-    /// It lacks events before those that it was given: it is not the one that had them, or no longer as it was.
+    /// The store lacks events that it had: it is another server, or an older copy.
     #[error("the database has the ledger's events up to position {at} only: they are written again from there")]
     Behind {
-        /// Where it stands.
+        /// The position of the store.
         at: i64,
     },
-    /// Another candela has the right to write.
+    /// Another candela holds the lease.
     #[error(transparent)]
     AnotherWriter(#[from] AnotherWriter),
-    /// This one does not have the right to write now.
+    /// This process does not hold the lease now.
     #[error("this candela does not have the lease of the database, so it writes nothing")]
     NoLease,
-    /// The setting names no database.
+    /// The setting does not name a database.
     #[error("DATABASE_URL is not usable: {0}")]
     BadUrl(String),
-    /// The file of the embedded store.
+    /// The file of the embedded store cannot be used.
     #[error("the store file {} cannot be used: {problem}", file.display())]
     BadFile {
         /// The file.
@@ -113,7 +113,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A stored row that does not read back.
+    /// A stored row cannot be parsed.
     #[error("a stored row of table {table} is damaged: {problem}")]
     Corrupt {
         /// The table.
@@ -121,38 +121,38 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Anything else that the database says.
+    /// Any other error of the database.
     #[error("the database says: {0}")]
     #[strum(serialize = "write_failed")]
     Other(String),
 }
 
-/// What to do about an error.
+/// How to handle an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// Do the same again at once, a few times.
+    /// Repeat the operation at once, a few times.
     Again,
-    /// Do the same again after a while.
+    /// Repeat the operation after a while.
     Later,
-    /// Find the row that is refused, set it aside, go on with the others.
+    /// Find the refused row, set it aside, and continue with the others.
     Isolate,
-    /// Trying again cannot help: a person must act.
+    /// Repeating cannot help: an operator must act.
     Fatal,
 }
 
 impl StoreError {
-    /// A value that diesel cannot read; it says which column, not of which table.
+    /// An error for a value that diesel cannot read. It names the column, not the table.
     pub(super) const fn from_damage(problem: String) -> Self {
         let table = "that was asked for";
         Self::Corrupt { table, problem }
     }
 
-    /// Its name, for programs: the reason of the condition `store_behind`.
+    /// Its name for programs, which is the reason of the condition `store_behind`.
     pub fn reason(&self) -> &'static str {
         self.into()
     }
 
-    /// What to do about it.
+    /// How to handle it.
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::Conflict(_) => Disposition::Again,

@@ -1,4 +1,4 @@
-//! The journal as the store keeps it: every entry by its position in the ledger, for questions that reach further back than the ledger.
+//! The journal in the store: every entry by its position in the ledger, for queries that reach back further than the ledger.
 
 use crate::domain::model::{JournalPlace, JournalQuery, PlacedEntry, Sequenced, ServiceEvent, Timestamp};
 use crate::store::{answer::Damage, error::StoreError, sql::Dialect};
@@ -17,7 +17,7 @@ pub(super) struct JournalRow {
 }
 
 impl JournalRow {
-    /// The row of an event that the journal shows.
+    /// The row of an event, if the journal shows the event.
     pub(super) fn from_event(event: &Sequenced, lineage: &str) -> Option<Self> {
         let entry = ServiceEvent::of(event)?;
         Some(Self {
@@ -32,7 +32,7 @@ impl JournalRow {
 }
 
 impl Dialect {
-    /// Parameters: lineage, position, told at, kind, symbol or nothing, body.
+    /// Parameters: lineage, position, published at, kind, symbol or null, body.
     pub(super) fn insert_event(self) -> String {
         format!(
             "INSERT INTO candela_events (lineage, position, told_at, kind, symbol, body) VALUES ({}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
@@ -45,7 +45,7 @@ impl Dialect {
         )
     }
 
-    /// Parameters: from, to, kind or an empty text, symbol or an empty text, the instant and the position after which, at most so many.
+    /// Parameters: from, to, kind or an empty text, symbol or an empty text, the instant and the position of the place before, limit.
     pub(super) fn select_journal(self) -> String {
         format!(
             "SELECT position, {}, body FROM candela_events WHERE told_at >= {} AND told_at < {}
@@ -92,7 +92,7 @@ pub(super) fn entries_of(rows: Vec<JournalOut>) -> Result<Vec<PlacedEntry>, Stor
         .map_err(|damage| damage.in_table("candela_events"))
 }
 
-/// What a question names after which place: before every entry when it names none.
+/// The place after which a query's entries begin; before every entry if it has none.
 pub(super) fn place_after(query: &JournalQuery) -> (i64, i64) {
     query.after.map_or((query.from.micros(), -1), |place| {
         (place.at.micros(), i64::try_from(place.position).unwrap_or(i64::MAX))

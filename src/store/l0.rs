@@ -1,10 +1,10 @@
-//! The questions that the L0 check asks, in two round trips: where the history begins and ends with the bars that candela fetched
-//! itself, then all rows' instants with the counts and examples of odd prices. SQLite, where a trip costs nothing, is asked for
-//! the rows first and the rest after. They are text, because a setting names their table.
+//! The queries of the L0 check. PostgreSQL is queried in two round trips: first the ends of the history and the bars that candela fetched,
+//! then the instants of all rows with counts and examples of odd prices. SQLite, where a round trip costs nothing, is queried for the rows
+//! first. The queries are texts, because a setting names their table.
 //!
-//! Six years of bars cross as one value of eight bytes a row, because collecting instants costs the database a quarter of what
-//! grouping them does; comparing them with the calendar is done here. PostgreSQL 15 gathers in one process only, so each half of
-//! the history is asked for on a connection of its own: two processes work at once.
+//! Six years of bars are returned as one value of eight bytes per row, because collecting instants costs the database a quarter of what
+//! grouping them does; they are compared with the calendar here. PostgreSQL 15 aggregates in one process only, so each half of the history
+//! is queried on a connection of its own, and two processes work at once.
 
 use crate::domain::history::{History, L0Table};
 use crate::domain::model::{Ohlc, Price, SeamBars, Symbol, Timestamp, VendorBar};
@@ -13,20 +13,20 @@ use crate::store::{rows::SOURCE, sql::Dialect};
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
-/// Rows made from live prices by candela's predecessor, besides [`SOURCE`]: they are no history.
+/// Sources, besides [`SOURCE`], of rows that candela's predecessor made from live prices: they are not history.
 const LIVE_SOURCES: [&str; 3] = ["websocket", "twelvedata_websocket", "twelvedata_websocket_aggregated"];
 
 /// Microseconds from the Unix epoch to 2000-01-01, where PostgreSQL's instants begin.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
-/// What the check is about.
+/// The parameters of the check.
 #[derive(Debug, Clone)]
 pub struct HistoryQuery {
-    /// Where the history lies.
+    /// The table of the history.
     pub table: L0Table,
-    /// Of which pair.
+    /// The pair.
     pub symbol: Symbol,
-    /// From when bars of our own, and the bars around a seam, are asked for.
+    /// The instant from which our own bars, and the bars around a seam, are returned.
     pub since: Timestamp,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Half {
     Newer,
 }
 
-/// What PostgreSQL says of one half.
+/// PostgreSQL's result for one half.
 #[derive(Debug, QueryableByName)]
 pub(super) struct HalfOut {
     #[diesel(sql_type = Nullable<Binary>)]
@@ -56,7 +56,7 @@ pub(super) struct HalfOut {
     broken_examples: Vec<i64>,
 }
 
-/// One row of the first round trip on SQLite.
+/// One row of SQLite's first query.
 #[derive(Debug, QueryableByName)]
 pub(super) struct RowOut {
     #[diesel(sql_type = BigInt)]
@@ -65,7 +65,7 @@ pub(super) struct RowOut {
     pub(super) oddity: i64,
 }
 
-/// One instant of the other round trip, and what it is one of.
+/// One instant of the other queries, with its kind.
 #[derive(Debug, QueryableByName)]
 pub(super) struct ExampleOut {
     #[diesel(sql_type = Text)]
@@ -74,7 +74,7 @@ pub(super) struct ExampleOut {
     pub(super) at_us: i64,
 }
 
-/// How a broken row is marked; a flat one with 1.
+/// The mark of a broken row; a flat row is marked 1.
 const BROKEN: i64 = 2;
 
 /// One bar around a seam.
@@ -94,16 +94,17 @@ pub(super) struct SeamOut {
     close_micros: i64,
 }
 
-/// One price all over. A row is flat only when it is also sound.
+/// All four prices are equal. A flat row is also sound.
 const FLAT: &str = "high = low AND open = low AND close = low AND low > 0";
 const SOUND: &str = "low <= open AND low <= close AND open <= high AND close <= high AND low > 0";
 
-/// A row of PostgreSQL's that has more than six decimals. What is not sound or too large is broken, and a column may be of floats.
+/// Whether a row of PostgreSQL's has more than six decimals. A row that is not sound or too large counts as broken instead, and a column
+/// may be of floats.
 const FINE: &str = "CASE WHEN low > 0 AND low <= high AND high < 1000000 AND open BETWEEN low AND high AND close BETWEEN low AND high \
     THEN open::numeric <> round(open::numeric, 6) OR high::numeric <> round(high::numeric, 6) \
     OR low::numeric <> round(low::numeric, 6) OR close::numeric <> round(close::numeric, 6) ELSE false END";
 
-/// How many rows of a table of PostgreSQL's have more than six decimals.
+/// Counts the rows of a PostgreSQL table with more than six decimals.
 pub(super) fn count_rounded(table: &L0Table) -> String {
     format!("SELECT count(*) AS number FROM {} WHERE {FINE}", table.table())
 }
@@ -146,7 +147,7 @@ impl Dialect {
         (pair, self.instant_parameter(3))
     }
 
-    /// Sound bars since an instant: of the history, and of candela.
+    /// Selects the sound bars since an instant, of the history and of candela.
     pub(super) fn select_seam(self, table: &L0Table) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
@@ -166,7 +167,7 @@ impl Dialect {
         )
     }
 
-    /// SQLite's first question. Flat counts only rows that are otherwise sound; what is not sound is broken.
+    /// SQLite's first query. Flat rows are otherwise sound; rows that are not sound are broken.
     pub(super) fn select_history(self, table: &L0Table) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
@@ -175,7 +176,7 @@ impl Dialect {
         )
     }
 
-    /// PostgreSQL's first question: the first and the last row, whoever wrote them, and the bars candela fetched.
+    /// PostgreSQL's first query: the first and the last row, of any program, and the bars that candela fetched.
     pub(super) fn history_ends(self, table: &L0Table) -> String {
         let time = table.time_column();
         let symbol = self.placeholder();
@@ -190,10 +191,10 @@ impl Dialect {
         [first, last, self.fetched_column()].join(" UNION ALL ")
     }
 
-    /// PostgreSQL's second question, of one half; parameter 2 is the instant between the halves.
+    /// PostgreSQL's second query, for one half; parameter 2 is the instant between the halves.
     ///
-    /// A row is counted as flat or as moving, and is broken when it is neither. Examples are sought only where there are some,
-    /// from the newest row back (`OFFSET 0` keeps the planner from sorting every row first).
+    /// A row is counted as flat or as moving, and is broken if it is neither. Examples are searched only if there are any, from the newest
+    /// row back (`OFFSET 0` keeps the planner from sorting all rows first).
     pub(super) fn history_half(self, table: &L0Table, half: Half) -> String {
         let time = table.time_column();
         let side = if half == Half::Older { "<" } else { ">=" };
@@ -223,7 +224,7 @@ impl Dialect {
         )
     }
 
-    /// The bars that candela fetched.
+    /// Selects the bars that candela fetched.
     fn fetched_column(self) -> String {
         let (pair, since) = self.pair_and_since();
         format!(
@@ -233,7 +234,7 @@ impl Dialect {
         )
     }
 
-    /// SQLite's second question: examples of what the first one counted, and the bars candela fetched.
+    /// SQLite's second query: examples of what the first one counted, and the bars that candela fetched.
     pub(super) fn history_examples(self, table: &L0Table, history: &History) -> String {
         let time = table.time_column();
         let rows = self.history_rows(table);
@@ -255,7 +256,7 @@ impl Dialect {
     }
 }
 
-/// PostgreSQL's first answer: the instant between the halves, unless there is no row, and the bars that candela fetched.
+/// Reads PostgreSQL's first result: the instant between the halves, unless there is no row, and the bars that candela fetched.
 pub(super) fn from_ends(answer: Vec<ExampleOut>) -> (Option<Timestamp>, History) {
     let (ends, fetched): (Vec<_>, Vec<_>) = answer.into_iter().partition(|row| row.kind == "end");
     let first = ends.iter().map(|end| end.at_us).min();
@@ -267,7 +268,7 @@ pub(super) fn from_ends(answer: Vec<ExampleOut>) -> (Option<Timestamp>, History)
     )
 }
 
-/// The history with both halves that PostgreSQL described.
+/// Adds both halves of PostgreSQL's second result to the history.
 pub(super) fn with_halves(mut history: History, halves: [HalfOut; 2]) -> History {
     for half in halves {
         let bytes = half.instants.unwrap_or_default();
@@ -288,14 +289,14 @@ fn instant_from_bytes(bytes: &[u8; 8]) -> Timestamp {
     Timestamp::from_micros(i64::from_be_bytes(*bytes).saturating_add(POSTGRES_EPOCH_US))
 }
 
-/// Keeps the newest of both, as many as a verdict shows.
+/// Adds instants, and keeps the newest, as many as a verdict shows.
 fn add_newest(list: &mut Vec<Timestamp>, more: Vec<i64>) {
     list.extend(more.into_iter().map(Timestamp::from_micros));
     list.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
     list.truncate(limits::VERDICT_EXAMPLES);
 }
 
-/// The history that SQLite's first answer describes.
+/// Reads SQLite's first result.
 pub(super) fn from_rows(answer: &[RowOut]) -> History {
     History {
         rows: answer.iter().map(|row| Timestamp::from_micros(row.at_us)).collect(),
@@ -309,7 +310,7 @@ fn count_oddity(answer: &[RowOut], oddity: i64) -> u64 {
     u64::try_from(answer.iter().filter(|row| row.oddity == oddity).count()).unwrap_or(u64::MAX)
 }
 
-/// Adds the instants of an answer where they belong.
+/// Adds the instants of a result to the lists of their kinds.
 pub(super) fn with_examples(mut history: History, answer: Vec<ExampleOut>) -> History {
     for example in answer {
         let list = match example.kind.as_str() {
@@ -322,7 +323,7 @@ pub(super) fn with_examples(mut history: History, answer: Vec<ExampleOut>) -> Hi
     history
 }
 
-/// The bars around a seam, sorted by whose they are.
+/// Sorts the bars around a seam by their origin.
 pub(super) fn seam_bars(answer: Vec<SeamOut>) -> SeamBars {
     let mut bars = SeamBars::default();
     for row in answer {
@@ -345,7 +346,7 @@ fn to_count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// Binds the pair, as both tables spell it, and since when.
+/// Binds the pair, as both tables spell it, and the instant `since`.
 macro_rules! bind_examples {
     ($sql:expr, $query:expr) => {
         diesel::sql_query($sql)

@@ -1,4 +1,4 @@
-//! The right to write to a store.
+//! The lease of a store: the exclusive right to write to it.
 
 use crate::domain::followers::lease::{AnotherWriter, Answer, Held, Holder, Place, Succession};
 use crate::lock_file::{LockError, LockFile};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Store {
-    /// What is written to.
+    /// The place that the lease is for.
     pub const fn place(&self) -> Place {
         match self {
             Self::Sqlite(_) => Place::StoreFile,
@@ -15,17 +15,17 @@ impl Store {
         }
     }
 
-    /// From now on nothing is written but while this holder has the lease. A file is held as long as it is open ([`Sqlite::alone`]).
+    /// From now on nothing is written unless this holder has the lease. A file is locked as long as it is open ([`Sqlite::alone`]).
     pub fn claim(&self, by: Holder) {
         if let Self::Postgres(store) = self {
             store.claim(by);
         }
     }
 
-    /// Asks for the lease, or renews it.
+    /// Requests the lease, or renews it.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers.
+    /// [`StoreError`] when the store does not answer.
     pub async fn renew_lease(&self) -> Result<Answer, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
@@ -33,17 +33,17 @@ impl Store {
         }
     }
 
-    /// From now on a lease that was lost is not asked for again: another may have written meanwhile what this ledger does not have.
+    /// From now on a lease that was lost is not requested again: another process may have written events that this ledger lacks.
     pub fn claim_for_leader(&self) {
         if let Self::Postgres(store) = self {
             store.claim_for_leader();
         }
     }
 
-    /// Takes the lease when nobody has it, and holds no writer up where one has.
+    /// Takes the lease if nobody has it, without blocking the writes of a holder.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers.
+    /// [`StoreError`] when the store does not answer.
     pub async fn take_free_lease(&self) -> Result<Answer, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
@@ -51,10 +51,10 @@ impl Store {
         }
     }
 
-    /// Who has the lease now, without asking for it; `None` where nobody has it, or where there is no table for it yet.
+    /// The present holder of the lease, without requesting it; `None` if nobody has it, or if its table does not exist yet.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers in time.
+    /// [`StoreError`] when the store does not answer in time.
     pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(None),
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// From whom the lease was taken last.
+    /// The previous holder of the lease.
     pub fn succession(&self) -> Succession {
         match self {
             Self::Sqlite(_) => Succession::default(),
@@ -70,11 +70,11 @@ impl Store {
         }
     }
 
-    /// Says beside the lease that this process leads, and whether the cluster log has all that is told under it. `false`: the
-    /// lease is another's by now.
+    /// Records with the lease that this process leads, and whether the cluster log has everything that is published under it. `false` when
+    /// another process has the lease by now.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers; nothing may be told then that the cluster log does not have.
+    /// [`StoreError`] when the store does not answer; then only what the cluster log has may be published.
     pub async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(true),
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// Gives the lease back. One that cannot be given back runs out.
+    /// Releases the lease. If that fails, the lease expires.
     pub async fn release_lease(&self) {
         if let Self::Postgres(store) = self {
             store.release_lease().await;
@@ -94,17 +94,17 @@ impl Sqlite {
     /// Opens the file for this process alone, for as long as one of the clones lives.
     ///
     /// # Errors
-    /// [`StoreError::AnotherWriter`] when another candela has it; else as [`Sqlite::open`].
+    /// [`StoreError::AnotherWriter`] when another candela has it open; otherwise as [`Sqlite::open`].
     pub fn alone(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         Ok(Self::open(path)?.held_by(Arc::new(lock)))
     }
 }
 
-/// Takes a store's file for this process.
+/// Locks a store's file for this process.
 ///
 /// # Errors
-/// [`StoreError::AnotherWriter`] when another candela has it.
+/// [`StoreError::AnotherWriter`] when another candela has it open.
 pub fn lock(path: &Path) -> Result<LockFile, StoreError> {
     LockFile::take(&lock_of(path)).map_err(|error| match error {
         LockError::Held(by) => StoreError::AnotherWriter(AnotherWriter {
@@ -118,7 +118,7 @@ pub fn lock(path: &Path) -> Result<LockFile, StoreError> {
     })
 }
 
-/// Beside the file itself, by whatever way it is named.
+/// The lock file beside the store's file, which is the same for every name of that file.
 fn lock_of(path: &Path) -> PathBuf {
     let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");

@@ -1,5 +1,5 @@
-//! The logs of channels as the store keeps them: every durable message of bars and quality, by epoch and number. Replays reach
-//! here when the ledger has let a day go.
+//! The logs of channels in the store: every durable message of bars and quality, by epoch and seq. Replays use them when the ledger has
+//! removed a day.
 
 use crate::domain::model::{Channel, Epoch, Event, Position, Sequenced, Timestamp, Topic};
 pub use crate::domain::protocol::LogSpan;
@@ -13,19 +13,19 @@ use crate::store::{
 use diesel::sql_types::{BigInt, Nullable};
 use diesel::{Queryable, QueryableByName};
 
-/// Before every message there is.
+/// An instant before every message.
 const NEVER: Timestamp = Timestamp::from_secs(-2_208_988_800);
 
-/// A stretch of one channel's log.
+/// A range of one channel's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogQuery {
     /// The channel.
     pub channel: Channel,
-    /// The log's incarnation.
+    /// The channel's epoch.
     pub epoch: Epoch,
-    /// Its first number.
+    /// The first seq.
     pub from: u64,
-    /// Its last number.
+    /// The last seq.
     pub to: u64,
 }
 
@@ -35,13 +35,13 @@ impl LogQuery {
         matches!(topic, Topic::Bars(_) | Topic::Quality)
     }
 
-    /// Its pair as the tables spell it.
+    /// The pair as the tables spell it.
     pub(super) fn symbol_text(&self) -> String {
         let pair = self.channel.pair();
         pair.map_or_else(String::new, |symbol| symbol.compact())
     }
 
-    /// What its second parameter is: an interval's name, or a word that says that there is none.
+    /// The second parameter of the statements: an interval's name, or `none` for a channel without an interval.
     pub(super) fn interval_text(&self) -> &'static str {
         match self.channel.topic {
             Topic::Bars(interval) => interval.name(),
@@ -50,7 +50,7 @@ impl LogQuery {
     }
 }
 
-/// The last parameter of a question for a span.
+/// The last parameter of a query for a span.
 pub(super) const fn instant_before(before: Option<Timestamp>) -> i64 {
     match before {
         Some(at) => at.micros(),
@@ -59,7 +59,7 @@ pub(super) const fn instant_before(before: Option<Timestamp>) -> i64 {
 }
 
 impl Dialect {
-    /// The rows of a log. Parameters: symbol, interval, epoch, from, to.
+    /// Selects the rows of a log. Parameters: symbol, interval, epoch, from, to.
     fn log_rows(self, topic: Topic) -> String {
         let (table, interval) = match topic {
             Topic::Bars(_) => ("bar_revisions", "\"interval\" ="),
@@ -75,8 +75,8 @@ impl Dialect {
         )
     }
 
-    /// Parameters: those of the rows, and an instant. Text, because diesel has no subquery in `FROM`, and each number is compared with
-    /// the one before it (`lag`).
+    /// Parameters: those of the rows, and an instant. A text, because diesel has no subquery in `FROM`, and each seq is compared with the
+    /// previous one (`lag`).
     pub(super) fn log_span(self, topic: Topic) -> String {
         let at = if matches!(topic, Topic::Bars(_)) {
             "known_at"
@@ -92,7 +92,7 @@ impl Dialect {
         )
     }
 
-    /// Parameters: symbol, epoch, seq, told at, kind, body.
+    /// Parameters: symbol, epoch, seq, published at, kind, body.
     pub(super) fn insert_quality(self) -> String {
         format!(
             "INSERT INTO quality_log (symbol, epoch, seq, told_at, kind, body) VALUES ({}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
@@ -151,7 +151,7 @@ impl QualityOut {
     }
 }
 
-/// Positions are the ledger's alone.
+/// An event without a position, which only the ledger has.
 const fn sequenced_row(query: &LogQuery, seq: u64, at: Timestamp, event: Event) -> Sequenced {
     Sequenced {
         position: Position(0),

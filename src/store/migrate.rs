@@ -1,28 +1,28 @@
-//! Steps that bring tables up to date, for both stores.
+//! The migrations of both stores.
 
 use crate::store::error::StoreError;
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-/// What to do about migrations.
+/// What to do with migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Migrate {
-    /// Only say which are missing.
+    /// List the missing ones.
     Check,
-    /// Do those that are missing.
+    /// Run the missing ones.
     Run,
-    /// Undo the newest, unless rows would go with it.
+    /// Revert the newest, unless rows would be lost.
     Revert,
-    /// Undo the newest, with the rows that cannot be without it.
+    /// Revert the newest, with the rows that depend on it.
     Discard,
 }
 
-/// What goes with a step that is undone: its name, and for each kind of rows how it is called and how it is counted. Text, because a
-/// step is older than the tables of `crate::schema`.
+/// The rows that are lost when a migration is reverted: its name, and each kind of rows with the query that counts them. Texts, because a
+/// migration is older than the tables of `crate::schema`.
 pub(super) type Stakes = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
-/// All tables of the embedded store are ours, with whatever rows there are.
+/// All tables of the embedded store are ours, with all their rows.
 pub(super) const SQLITE: Stakes = &[
     (
         "2025-11-01-000001_tables",
@@ -64,10 +64,11 @@ fn version_of<DB: Backend>(migration: &dyn Migration<DB>) -> String {
     migration.name().version().to_string()
 }
 
-/// Does it on a connection whose database has `applied` some, and returns the names of those that are missing, were done or were
-/// undone. What needs no change writes nothing: a database that only reads, or a user who may not make tables, is no trouble then.
+/// Checks, runs or reverts migrations on a database that has those in `applied`. Returns the names of the migrations that are missing, were
+/// run or were reverted. Without a change nothing is written, so a read-only database, or a user who may not create tables, is no problem
+/// then.
 ///
-/// `count` answers one of the questions of `stakes`.
+/// `count` runs one of the queries of `stakes`.
 pub(super) fn run_migration<DB: Backend, C: MigrationHarness<DB>>(
     db: &mut C,
     source: EmbeddedMigrations,
@@ -112,7 +113,7 @@ pub(super) fn run_migration<DB: Backend, C: MigrationHarness<DB>>(
     Ok(done)
 }
 
-/// Refuses where a step holds rows.
+/// Refuses to revert a migration that has rows.
 fn would_lose<C>(
     db: &mut C,
     step: String,
@@ -134,13 +135,13 @@ fn would_lose<C>(
     Err(StoreError::WouldLose { step, rows })
 }
 
-/// Why not. What a failed step says is for the store to sort; nothing has changed then.
+/// Why the operation failed. The store classifies the error of a failed migration; nothing has changed then.
 pub(super) enum Failure {
     Refused(StoreError),
     Step(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The names of all of them.
+/// The names of all migrations.
 pub(super) fn migration_names<DB: Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
     let known = MigrationSource::<DB>::migrations(source);
     let known = known.map_err(|error| StoreError::Other(error.to_string()))?;

@@ -1,13 +1,13 @@
-//! The stores: where bars, ticks, gaps and sessions are kept for others to read. PostgreSQL, or SQLite where there is no server.
+//! The stores, which keep bars, ticks, gaps and sessions for other programs to read: PostgreSQL, or SQLite where there is no server.
 //!
 //! ```text
-//!             ┌─ Sqlite ───► one file, WAL, one connection that writes and one that reads
+//!             ┌─ Sqlite ───► one file, WAL, one connection that writes and two that read
 //!  Store ─────┤                      the same tables, the same statements (`sql`), the same contract (tests)
 //!             └─ Postgres ─► a bounded pool, migrations under a lock, UNNEST and COPY
 //! ```
 //!
-//! A store is a reader of the ledger: each batch is one transaction that also holds the reader's position, so any prefix of
-//! events written twice leaves the same rows (S1), and the outcome of a commit whose answer was lost does not matter.
+//! A store is a reader of the ledger: events and the reader's position are written in one transaction, so any prefix of events written
+//! twice leaves the same rows (S1), and a lost answer to a commit does no harm.
 //!
 //! *Architecture invariant*: the only user of `schema.rs` and of diesel.
 
@@ -59,18 +59,18 @@ use std::time::Duration;
 /// A store. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
 pub enum Store {
-    /// The embedded one.
+    /// The embedded store.
     Sqlite(Sqlite),
-    /// A server's.
+    /// A PostgreSQL server.
     Postgres(Postgres),
 }
 
-/// What became of a batch.
+/// The result of writing a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Up to where the reader has come.
+    /// The reader's position after the batch.
     pub position: Position,
-    /// How many events were refused and set aside in `rejected_events`.
+    /// The number of events that were refused and set aside in `rejected_events`.
     pub rejected: usize,
 }
 
@@ -92,10 +92,10 @@ impl Store {
         }
     }
 
-    /// Brings the tables up to date, where that was not done when it was opened. The Writer does it as well, as soon as it can.
+    /// Migrates the tables, unless that was done when the store was opened. The Writer does it as well, as soon as it can.
     ///
     /// # Errors
-    /// [`StoreError`]: [`Disposition::Fatal`] is for a person to mend before the service starts; the rest may pass.
+    /// [`StoreError`]: [`Disposition::Fatal`] requires an operator before the service starts; the others may pass.
     pub async fn migrate_schema(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -103,10 +103,10 @@ impl Store {
         }
     }
 
-    /// How tables that others made differ from what candela relies on. The embedded store has none.
+    /// The differences between tables that others created and what candela relies on. The embedded store has none.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be looked at.
+    /// [`StoreError`] when the tables cannot be inspected.
     pub async fn schema_differences(&self, history: &L0Table) -> Result<Vec<Difference>, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),
@@ -114,11 +114,11 @@ impl Store {
         }
     }
 
-    /// Writes a batch and the reader's new position in one transaction. A row that the tables refuse is found, set aside with
-    /// its reason, and the others are written.
+    /// Writes a batch and the reader's new position. A row that the tables refuse is found and set aside with its reason, and the others
+    /// are written.
     ///
     /// # Errors
-    /// [`StoreError`]; the same batch may be written again whatever became of it.
+    /// [`StoreError`]; the same batch may be written again in any case.
     pub async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
         match self {
             Self::Sqlite(store) => write_to_sqlite(store, batch).await,
@@ -126,7 +126,7 @@ impl Store {
         }
     }
 
-    /// The last position that `reader` has written of the ledger `lineage`; 0 when it never has.
+    /// The last position that `reader` has written of the ledger `lineage`; 0 if it never has.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
@@ -134,7 +134,7 @@ impl Store {
         either!(self.reader_position(reader, lineage))
     }
 
-    /// How many events of ledgers that have none of these names `reader` has written here.
+    /// How many events `reader` has written here of ledgers with other names than these.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
@@ -145,10 +145,10 @@ impl Store {
         Ok(events.fold(0, u64::saturating_add))
     }
 
-    /// Goes on with a ledger that took a new name, in one transaction.
+    /// Continues with a ledger that took a new name, in one transaction.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be written; it may be done again.
+    /// [`StoreError`] when it cannot be written; the call may be repeated.
     pub async fn adopt_lineage(&self, adoption: Adoption) -> Result<(), StoreError> {
         either!(self.adopt_lineage(adoption))
     }
@@ -166,8 +166,8 @@ impl Store {
         Ok(bars)
     }
 
-    /// A page of the same, and whether more follow it, for a reader of many pages that can wait: such readers take turns and
-    /// leave connections for others. A page that more follow may have less than the limit.
+    /// A page of the same bars, and whether more follow, for a reader of many pages that can wait: such readers take turns and leave
+    /// connections for others. A page that is not the last may have fewer bars than the limit.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -188,7 +188,7 @@ impl Store {
         Ok((bars, more))
     }
 
-    /// The same, column by column: into columns that were read before, if there are.
+    /// A page of the same bars, column by column, into the memory of `into`.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -207,7 +207,7 @@ impl Store {
         Ok((bars.into_iter().collect(), more))
     }
 
-    /// The rows that each program has written, by slot and then by program, the earliest first. As of now, whatever a query says.
+    /// The rows that each program has written, by slot and then by program, earliest first. The present rows, whatever `as_of` says.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -215,7 +215,7 @@ impl Store {
         either!(self.rows_of_each_program(query))
     }
 
-    /// Ticks of a stretch.
+    /// The ticks of a range of time.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -231,7 +231,7 @@ impl Store {
         either!(self.latest_tick(symbol))
     }
 
-    /// Gaps that touch a stretch, the latest first.
+    /// The gaps that overlap a range of time, latest first.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -239,7 +239,7 @@ impl Store {
         either!(self.read_gaps(query))
     }
 
-    /// What is kept of a stretch of a channel's log, and which of its messages was the last before an instant.
+    /// The stored part of a range of a channel's log, and the last seq before an instant.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
@@ -247,7 +247,7 @@ impl Store {
         either!(self.log_span(query, before))
     }
 
-    /// The messages of a stretch of a channel's log, in order, at most `limit`; those that are not kept are not there.
+    /// The stored messages of a range of a channel's log, in order, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -255,7 +255,7 @@ impl Store {
         either!(self.read_log(query, limit))
     }
 
-    /// The entries of the journal that are asked for, in order.
+    /// The journal entries that match `query`, in order.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -274,12 +274,12 @@ impl Store {
     /// The prepared history of a pair, for the L0 check.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be read: also when the table or one of its columns is not there.
+    /// [`StoreError`] when it cannot be read, also when the table or one of its columns does not exist.
     pub async fn read_history(&self, query: HistoryQuery) -> Result<History, StoreError> {
         either!(self.read_history(query))
     }
 
-    /// The bars around the seam of history and live bars.
+    /// The bars around the seam between history and live bars.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be read.
@@ -295,7 +295,7 @@ impl Store {
         either!(self.record_health(row))
     }
 
-    /// Deletes ticks of ours that were received before `before`, at most `limit` of them, and says how many there were.
+    /// Deletes candela's ticks that were received before `before`, at most `limit` of them. Returns how many were deleted.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
@@ -303,7 +303,7 @@ impl Store {
         either!(self.forget_ticks(before, limit))
     }
 
-    /// Asks the store something trivial, and says how long the answer took.
+    /// Sends a trivial query, and returns how long the answer took.
     ///
     /// # Errors
     /// [`StoreError`] when it does not answer.
@@ -313,8 +313,8 @@ impl Store {
         Ok(asked.elapsed())
     }
 
-    /// Looks whether the address leads to another server than it did, as after a failover: then the connections to the one before
-    /// are used no more. Nothing to do for a file.
+    /// Checks whether the address leads to another server than before, as after a failover; connections to the previous server are then no
+    /// longer used. Does nothing for a file.
     pub async fn look_for_another_server(&self) {
         if let Self::Postgres(store) = self {
             store.look_for_another_server().await;
@@ -322,7 +322,8 @@ impl Store {
     }
 }
 
-/// Each part is a transaction of its own, which also moves the position: what was written before a refusal stays.
+/// Writes a batch in parts if a row is refused. Each part is a transaction of its own that also moves the position, so what was written
+/// before a refusal stays.
 async fn write_to_sqlite(store: &Sqlite, batch: Batch) -> Result<Written, StoreError> {
     let position = Position(u64::try_from(batch.last_position()).unwrap_or(0));
     let mut rejected = 0_usize;
@@ -352,7 +353,7 @@ async fn write_to_sqlite(store: &Sqlite, batch: Batch) -> Result<Written, StoreE
     Ok(Written { position, rejected })
 }
 
-/// Whether a row that is refused may be set aside: not where every row of its kind is refused.
+/// Whether a refused row may be set aside: not if every row of its kind is refused.
 async fn advise(
     store: &Sqlite,
     batch: &Batch,

@@ -1,34 +1,34 @@
-//! The statements that read bars and ticks in pages, as far as they need `WITH`, a subquery in `FROM` or recursion, which diesel
-//! cannot say. A page costs what it returns, however much there is beside it: first the ends
-//! of the page are found in an index alone, then the rows between them are read.
+//! Statements that read bars and ticks in pages, where they need `WITH`, a subquery in `FROM` or recursion, which diesel cannot express.
+//! The cost of a page depends on what it returns, not on the size of the tables: the ends of the page are found in an index alone, then the
+//! rows between them are read.
 //!
-//! A condition on two columns, such as an instant to open at and one to be known at, has no index of its own. What
-//! is known at all is asked first: nothing, where a history was loaded after the instant.
+//! A condition on two columns, such as open time and time of knowledge, has no index of its own. So the statement first checks whether
+//! anything is known at all: nothing is, if a history was loaded after the instant.
 
 use crate::domain::model::Interval;
 use crate::store::{rows::BASE, sql::Dialect};
 
-/// A row of another program may lack a price: it is no bar.
+/// A row of another program may lack a price, and is then not a bar.
 const WHOLE: &str = "open IS NOT NULL AND high IS NOT NULL AND low IS NOT NULL AND close IS NOT NULL";
 
-/// What a bar is made of, in both tables that hold revisions.
+/// The columns of a bar, in both tables that hold revisions.
 const BAR: &str = "datetime, open, high, low, close, ticks, closes_at, first_tick_at, last_tick_at, provenance, flags,
     session_date, session_kind, seq, known_at, revision, source";
 
-/// Of the rows of one slot, the best first: the rule of the view `market_bars`.
+/// The order of the rows of one slot, best first: the rule of the view `market_bars`.
 const BEST: &str = "CASE WHEN source = 'candela' AND flags & 3 = 0 THEN 0 WHEN source = 'candela' THEN 2
     WHEN source = 'twelvedata_websocket_aggregated' THEN 3 ELSE 1 END, id DESC";
 
 /// Rows of a table that may be on a page.
 struct Part {
     table: &'static str,
-    /// Which rows.
+    /// The condition for the rows.
     rows: String,
-    /// That there is any such row at all, where asking costs less than looking for one in the order of slots.
+    /// A condition that there is any such row at all, if it is cheaper to check than to search in the order of slots.
     any: Option<String>,
 }
 
-/// Some rows of a table.
+/// Rows of a table.
 const fn page_part(table: &'static str, rows: String, any: Option<String>) -> Part {
     Part { table, rows, any }
 }
@@ -51,15 +51,15 @@ impl Dialect {
         )
     }
 
-    /// Parameters: symbol, interval, from, to, limit, as of. The last of our revisions that was known then, or the row of
-    /// another program that was there then, by the rule of the view `market_bars`.
+    /// Parameters: symbol, interval, from, to, limit, as of. Selects the last of our revisions that was known at that instant, or the row
+    /// of another program that existed at it, by the rule of the view `market_bars`.
     pub(super) fn bars_as_of(self, interval: Interval, latest: bool) -> String {
         let of_symbol = self.of_symbol();
         let as_of = self.instant_parameter(6);
         let on_page = self.on_page();
         let ours = format!("known_at <= {as_of}");
         let theirs = format!("source <> 'candela' AND created_at <= {as_of} AND {WHOLE}");
-        // By the least one, not by whether there is one: that a server may look for in the whole table.
+        // With `min`, not `EXISTS`, for which a server may scan the whole table.
         let any_of_ours = format!(
             "(SELECT min(known_at) FROM bar_revisions WHERE {of_symbol} AND \"interval\" = {}) <= {as_of}",
             self.parameter(2)
@@ -95,7 +95,7 @@ impl Dialect {
         format!("symbol = {}", self.parameter(1))
     }
 
-    /// The first and the last slot of a page, which these rows fill. Parameters: symbol, interval, from, to, limit.
+    /// The first and the last slot of a page that these rows fill. Parameters: symbol, interval, from, to, limit.
     fn select_page(self, parts: &[Part], latest: bool) -> String {
         let of_symbol = self.of_symbol();
         let interval = self.parameter(2);
@@ -122,7 +122,7 @@ impl Dialect {
         )
     }
 
-    /// That a row is of a slot of the page.
+    /// The condition that a row's slot is on the page.
     fn on_page(self) -> String {
         format!(
             "{} AND \"interval\" = {} AND datetime >= (SELECT first_slot FROM page) AND datetime <= (SELECT last_slot FROM page)",
@@ -139,7 +139,7 @@ impl Dialect {
         columns.join(", ")
     }
 
-    /// Parameters: symbol, from, to, limit, and the number they are above.
+    /// Parameters: symbol, from, to, limit, and the seq after which ticks are returned.
     pub(super) fn ticks_above(self) -> String {
         format!(
             "SELECT {} FROM realtime_market_data WHERE {} AND time >= {} AND time < {} AND epoch IS NOT NULL AND seq > {}
@@ -148,8 +148,8 @@ impl Dialect {
         )
     }
 
-    /// Where the first tick arrived whose number is above parameter 5, in any epoch, if that is later than `from`: what was before
-    /// it is not looked at. There are few epochs, and each is found in the index.
+    /// When the first tick with a seq above parameter 5 arrived, in any epoch, or `from` if that is later: earlier rows are not read. There
+    /// are few epochs, and each is found in the index.
     fn first_above(self, from: &str) -> String {
         let of_symbol = self.of_symbol();
         let seq = self.parameter(5);
@@ -177,7 +177,7 @@ mod tests {
     use diesel::debug_query;
     use rusqlite::{Connection, StatementStatus, params_from_iter, types::Value};
 
-    /// The interval, the seconds between bars, and how many there are of history, of ours and of ticks.
+    /// Parameters: the interval, the seconds between bars, and the numbers of history bars, own bars and ticks.
     const FILL: [&str; 5] = [
         "INSERT INTO market_data (symbol, datetime, open, high, low, close, source, created_at)
          SELECT 'USDCOP', g * 300000000, 1, 1, 1, 1, 'l0', 9000000000000 FROM numbers",
@@ -191,10 +191,10 @@ mod tests {
          SELECT 'USDCOP', g * 1000000, 1, 'candela', 'a1b2', g, g * 1000000 FROM numbers",
     ];
 
-    /// After every row, in microseconds.
+    /// An instant after every row, in microseconds.
     const FOREVER: i64 = 10_000_000_000_000;
 
-    /// What is asked for ticks.
+    /// The statements that read ticks, with their parameters.
     fn asked_for_ticks(rows: i64) -> Vec<(&'static str, String, Vec<Value>)> {
         let last = rows - 60;
         let above = vec![text("USDCOP"), whole(0), whole(FOREVER), whole(50), whole(last)];
@@ -228,7 +228,7 @@ mod tests {
         ]
     }
 
-    /// What is asked of tables of `rows` rows: each statement with its parameters.
+    /// The statements on tables of `rows` rows, each with its parameters.
     fn asked(rows: i64) -> Vec<(&'static str, String, Vec<Value>)> {
         const SQL: Dialect = Dialect::Sqlite;
         let (forever, early) = (FOREVER, 30_000_000_001_i64);
@@ -275,7 +275,7 @@ mod tests {
         asked
     }
 
-    /// How many steps SQLite takes for each statement where each table has `rows` rows, and how many rows each returns.
+    /// The number of SQLite steps for each statement on tables of `rows` rows, and the number of rows that it returns.
     fn steps(rows: i64) -> Vec<(&'static str, i32, usize)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");

@@ -1,4 +1,4 @@
-//! Looks into a store's file from outside, for tests.
+//! Reads a store's file from outside, for tests.
 
 use std::path::Path;
 

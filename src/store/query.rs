@@ -1,28 +1,28 @@
-//! What can be asked of a store, and what it answers.
+//! The queries of a store, and their results.
 
 use crate::domain::model::{AcceptedTick, Bar, Epoch, Gap, GapStatus, Interval, Symbol, Timestamp};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Which bars: the best one of each slot, earliest first.
+/// A query for bars: the best one of each slot, earliest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BarQuery {
     /// The pair.
     pub symbol: Symbol,
     /// The interval.
     pub interval: Interval,
-    /// Opening at or after this.
+    /// Bars that open at or after this instant.
     pub from: Timestamp,
-    /// Opening before this.
+    /// Bars that open before this instant.
     pub to: Timestamp,
-    /// As they were known then; later revisions did not happen.
+    /// The bars as they were known at this instant, without later revisions.
     pub as_of: Option<Timestamp>,
-    /// Only those that open after this: the `opens_at` of the last bar of the page before.
+    /// Only bars that open after this instant, which is the `opens_at` of the last bar of the previous page.
     pub cursor: Option<Timestamp>,
-    /// At most so many.
+    /// The maximum number of bars.
     pub limit: u32,
-    /// The latest ones instead of the earliest, where there are more than the limit. Still earliest first.
+    /// Whether to return the latest bars instead of the earliest when there are more than the limit. Still earliest first.
     pub latest: bool,
 }
 
@@ -41,66 +41,67 @@ impl BarQuery {
         }
     }
 
-    /// At or after which they open.
+    /// The earliest open.
     pub(super) fn begin(&self) -> Timestamp {
         let behind = self.cursor.map(|cursor| cursor + Duration::from_micros(1));
         behind.map_or(self.from, |behind| self.from.max(behind))
     }
 
-    /// Before which they open. What was known at an instant opened before it; a day is left for another program's wrong time zone.
+    /// The end of the opens, exclusive. A bar known at an instant opened before it; a day is added for rows of another program with a wrong
+    /// time zone.
     pub(super) fn end(&self) -> Timestamp {
         self.as_of
             .map_or(self.to, |as_of| self.to.min(as_of + Duration::from_hours(24)))
     }
 }
 
-/// A bar with what the store knows of it beside.
+/// A bar, with the store's information about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBar {
-    /// The bar. One that another program prepared has provenance `l0` and no ticks.
+    /// The bar. One that another program wrote has provenance `l0` and no ticks.
     pub bar: Bar,
-    /// `candela` for ours, else the other program's name.
+    /// `candela` for ours, otherwise the other program's name.
     pub source: String,
-    /// Its number in its channel, for ours.
+    /// Its seq in its channel, for ours.
     pub seq: Option<u64>,
-    /// When this revision was told, for ours; when it was inserted, for others.
+    /// When this revision was published, for ours; when it was inserted, for others.
     pub known_at: Option<Timestamp>,
 }
 
-/// Which ticks, by arrival, earliest first.
+/// A query for ticks, by arrival, earliest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TickQuery {
     /// The pair.
     pub symbol: Symbol,
-    /// Received at or after this.
+    /// Ticks received at or after this instant.
     pub from: Timestamp,
-    /// Received before this.
+    /// Ticks received before this instant.
     pub to: Timestamp,
-    /// Only those with a number above this one, of any epoch.
+    /// Only ticks with a seq above this one, of any epoch.
     pub after_seq: Option<u64>,
-    /// Only those behind this place: the last tick of the page before.
+    /// Only ticks after this place, which is the last tick of the previous page.
     pub cursor: Option<TickPlace>,
-    /// At most so many.
+    /// The maximum number of ticks.
     pub limit: u32,
 }
 
-/// A place among the ticks of a pair, which stand by when they were received, then by number. Numbers alone are no places: they begin
+/// The place of a tick among those of its pair, which are ordered by arrival, then by seq. A seq alone is not a place, because seqs begin
 /// anew with each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TickPlace {
     /// When the tick was received.
     pub received_at: Timestamp,
-    /// Its number.
+    /// Its seq.
     pub seq: u64,
 }
 
 impl TickQuery {
-    /// The earliest instant at which one of them may have been received.
+    /// The earliest instant of arrival.
     pub(super) fn begin(&self) -> Timestamp {
         self.cursor.map_or(self.from, |place| self.from.max(place.received_at))
     }
 
-    /// Where the page begins: without a cursor, before everything of the stretch.
+    /// The place after which the page begins; without a cursor, before the whole range.
     pub(super) fn start_place(&self) -> TickPlace {
         self.cursor.unwrap_or(TickPlace {
             received_at: self.from - Duration::from_secs(1),
@@ -108,14 +109,14 @@ impl TickQuery {
         })
     }
 
-    /// Whether a number alone says where they begin.
+    /// Whether the page begins after a seq, not after a place.
     pub(super) const fn starts_after_seq(&self) -> bool {
         self.after_seq.is_some() && self.cursor.is_none()
     }
 }
 
 impl StoredGap {
-    /// Where it stands.
+    /// Its place.
     pub const fn place(&self) -> GapPlace {
         GapPlace {
             from: self.gap.from,
@@ -126,7 +127,7 @@ impl StoredGap {
 }
 
 impl StoredTick {
-    /// Where it stands.
+    /// Its place.
     pub const fn place(&self) -> TickPlace {
         TickPlace {
             received_at: self.tick.received_at,
@@ -160,38 +161,38 @@ impl FromStr for TickPlace {
 pub struct StoredTick {
     /// The tick.
     pub tick: AcceptedTick,
-    /// The incarnation of its channel.
+    /// The epoch of its channel.
     pub epoch: Epoch,
-    /// Its number in its channel.
+    /// Its seq in its channel.
     pub seq: u64,
 }
 
-/// Which gaps: those that touch a stretch, the latest first.
+/// A query for gaps: those that overlap a range of time, latest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapQuery {
     /// The pair.
     pub symbol: Symbol,
-    /// Ending after this.
+    /// Gaps that end after this instant.
     pub from: Timestamp,
-    /// Beginning before this.
+    /// Gaps that begin before this instant.
     pub to: Timestamp,
-    /// Only in this status.
+    /// Only gaps with this status.
     pub status: Option<GapStatus>,
-    /// Only those before this place: the last gap of the page before.
+    /// Only gaps before this place, which is the last gap of the previous page.
     pub cursor: Option<GapPlace>,
-    /// At most so many.
+    /// The maximum number of gaps.
     pub limit: u32,
 }
 
-/// A place among the gaps of a pair, which stand by their first missing bar. Ids alone are no places: they begin anew with each
-/// epoch.
+/// The place of a gap among those of its pair, which are ordered by their first missing bar. An id alone is not a place, because ids begin
+/// anew with each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GapPlace {
     /// Open of the first missing bar.
     pub from: Timestamp,
     /// Its id.
     pub id: u64,
-    /// The incarnation of its channel.
+    /// The epoch of its channel.
     pub epoch: Epoch,
 }
 
@@ -217,12 +218,12 @@ impl FromStr for GapPlace {
     }
 }
 
-/// A gap with its history.
+/// A gap with its dates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGap {
-    /// The gap as it stands.
+    /// The gap in its present state.
     pub gap: Gap,
-    /// The incarnation of its channel.
+    /// The epoch of its channel.
     pub epoch: Epoch,
     /// When it was opened.
     pub opened_at: Timestamp,
@@ -243,11 +244,11 @@ pub struct StoredSession {
     pub end: Option<Timestamp>,
     /// `active` or `closed`.
     pub status: String,
-    /// Ticks that were stored in it, once closed.
+    /// The number of stored ticks, once it is closed.
     pub ticks: Option<u64>,
-    /// Five-minute bars that were stored of it, once closed.
+    /// The number of stored five-minute bars, once it is closed.
     pub bars: Option<u64>,
-    /// Gaps that touch it, once closed.
+    /// The number of gaps that overlap it, once it is closed.
     pub gaps: Option<u64>,
 }
 
@@ -256,12 +257,12 @@ pub struct StoredSession {
 pub struct HealthRow {
     /// The state's name.
     pub status: String,
-    /// Everything else, as JSON.
+    /// Further details, as JSON.
     pub details: serde_json::Value,
-    /// How long the database took to answer.
+    /// How long the database took to answer, in milliseconds.
     pub response_ms: Option<u32>,
     /// What is wrong, if anything.
     pub error: Option<String>,
-    /// When.
+    /// When the row was made.
     pub at: Timestamp,
 }

@@ -1,13 +1,13 @@
-//! Questions in diesel's own language: each is written once, as a macro, because the tables of the two stores are different types
-//! (`crate::schema`). What it cannot say stands in [`super::pages`], [`super::log`] and [`super::l0`]: windows, recursion, a
+//! Queries in diesel's own language. Each is written once, as a macro, because the tables of the two stores are different types
+//! (`crate::schema`). Queries that diesel cannot express are in [`super::pages`], [`super::log`] and [`super::l0`]: windows, recursion, a
 //! subquery in `FROM`, and a table whose name is a setting.
 
-/// A number as both stores keep it.
+/// A number in the form in which both stores keep it.
 pub(super) fn to_stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The columns of a [`TickOut`](super::answer::TickOut). Rows with an epoch are candela's own, which have a price and both times.
+/// The columns of a [`TickOut`](super::answer::TickOut). Rows with an epoch are candela's own and have a price and both times.
 macro_rules! tick_columns {
     ($ticks:ident) => {
         (
@@ -37,7 +37,7 @@ macro_rules! latest_tick {
     }};
 }
 
-/// The ticks of a [`TickQuery`](super::query::TickQuery) that says where its page begins.
+/// The ticks of a [`TickQuery`](super::query::TickQuery) with a cursor.
 macro_rules! ticks_behind {
     ($schema:ident, $query:expr) => {{
         use crate::schema::$schema::realtime_market_data as ticks;
@@ -62,8 +62,7 @@ macro_rules! ticks_behind {
     }};
 }
 
-/// The rows that every program has written of a [`BarQuery`](super::query::BarQuery)'s stretch into a table, as a
-/// [`BarOut`](super::answer::BarOut) each.
+/// The rows of every program in a table for a [`BarQuery`](super::query::BarQuery), each as a [`BarOut`](super::answer::BarOut).
 macro_rules! rows_of_each_program {
     ($schema:ident, $table:ident, $query:expr) => {{
         use crate::schema::$schema::$table as rows;
@@ -166,7 +165,7 @@ macro_rules! newest_sessions {
     }};
 }
 
-/// The rows of a [`LogQuery`](super::log::LogQuery) of bars, as a [`BarOut`](super::answer::BarOut) each.
+/// The bars of a [`LogQuery`](super::log::LogQuery), each as a [`BarOut`](super::answer::BarOut).
 macro_rules! log_of_bars {
     ($schema:ident, $query:expr, $limit:expr) => {{
         use crate::schema::$schema::bar_revisions as bars;
@@ -203,7 +202,7 @@ macro_rules! log_of_bars {
     }};
 }
 
-/// The rows of a [`LogQuery`](super::log::LogQuery) of messages about quality.
+/// The quality messages of a [`LogQuery`](super::log::LogQuery).
 macro_rules! log_of_quality {
     ($schema:ident, $query:expr, $limit:expr) => {{
         use crate::schema::$schema::quality_log as log;

@@ -1,14 +1,14 @@
-//! Whether a refusal concerns one row or every row: a row may be set aside, a table that takes nothing is a condition. Pure.
+//! Decides whether a refusal concerns one row or every row: a row may be set aside; a table that accepts nothing is a condition. Pure.
 //!
-//! A refusal that names the row's own values is believed, but not for ever: after [`limits::REFUSED_IN_A_ROW`] of one kind with none
-//! accepted between them, a later row must be accepted first. A refusal whose reason may as well be the table's is believed only when
-//! another row of its kind was accepted in the same transaction.
+//! A refusal that names the row's own values is accepted as the row's fault, with a limit: after [`limits::REFUSED_IN_A_ROW`] of one kind
+//! without an accepted one, a later row must be accepted first. A refusal whose cause may be the table is accepted only if another row of
+//! its kind was accepted in the same transaction.
 
 use crate::domain::model::Event;
 use crate::limits;
 use std::collections::BTreeMap;
 
-/// What a row is: rows of one kind go into the same tables.
+/// The kind of a row. Rows of one kind go into the same tables.
 pub(super) const fn row_kind(event: &Event) -> &'static str {
     match event {
         Event::Tick(_) => "tick",
@@ -21,24 +21,24 @@ pub(super) const fn row_kind(event: &Event) -> &'static str {
     }
 }
 
-/// What became of each kind of row lately.
+/// Recent results for each kind of row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Refusals(BTreeMap<&'static str, Lately>);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Lately {
-    /// How many were set aside since one was accepted.
+    /// How many were set aside since the last accepted one.
     refused: u32,
-    /// One was accepted in this transaction, or would be.
+    /// Whether one was accepted in this transaction, or would be.
     proven: bool,
 }
 
-/// What to do with a row that is refused.
+/// What to do with a refused row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advice {
     /// Set it aside.
     RejectReason,
-    /// See first whether a later one of its kind is accepted; so many were refused in a row.
+    /// First check whether a later row of its kind is accepted. This many were refused in a row.
     Prove(u32),
 }
 
@@ -66,7 +66,7 @@ impl Refusals {
         self.0.entry(kind).or_default().proven = true;
     }
 
-    /// A row of this kind is refused, for a reason of its own or perhaps for one of the table.
+    /// A row of this kind was refused, for its own values or (`own_reason` is false) perhaps because of the table.
     pub(super) fn note_refused(&mut self, kind: &'static str, own_reason: bool) -> Advice {
         let lately = self.0.entry(kind).or_default();
         let few = lately.refused < limits::REFUSED_IN_A_ROW;

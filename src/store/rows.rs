@@ -1,4 +1,4 @@
-//! Events as rows of the stores: which table, which columns, which units. Pure; the same for both stores.
+//! Converts events to rows of the stores: tables, columns and units. Pure; the same for both stores.
 
 use crate::domain::model::{
     AcceptedTick, Bar, Channel, Epoch, Event, Gap, Head, Interval, Price, Sequenced, SessionChange, SessionPhase,
@@ -8,14 +8,13 @@ use crate::store::journal::JournalRow;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What our rows have in the column `source`.
+/// The value of the column `source` in our rows.
 pub const SOURCE: &str = "candela";
 
-/// The interval whose bars stand in `market_data`, where the old service's readers expect no other.
+/// The interval of the bars in `market_data`, where the old service's readers expect no other.
 pub(super) const BASE: Interval = Interval::M5;
 
-/// One row of `realtime_market_data`. `time` is when the tick arrived, as the old service had it; `event_time` is the vendor's
-/// stamp.
+/// One row of `realtime_market_data`. `time` is when the tick arrived, as in the old service; `event_time` is the vendor's timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TickRow {
     pub(super) symbol: String,
@@ -54,7 +53,7 @@ pub(super) struct GapRow {
     pub(super) at: Timestamp,
 }
 
-/// One row of `quality_log`: a message as it was told.
+/// One row of `quality_log`: a message as it was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QualityRow {
     pub(super) symbol: String,
@@ -65,14 +64,14 @@ pub(super) struct QualityRow {
     pub(super) body: String,
 }
 
-/// What a row of `market_sessions` becomes by the open or the close of a session, and when that was told.
+/// The open or the close of a session for its row of `market_sessions`, and when it was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SessionRow {
     pub(super) change: SessionChange,
     pub(super) at: Timestamp,
 }
 
-/// What a batch of events writes, in order within each table.
+/// The rows of a batch of events, in order within each table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) ticks: Vec<TickRow>,
@@ -84,7 +83,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Sorts `events` of the ledger `lineage` by table. An event whose channel has no head cannot come from the ledger and is left out.
+    /// Sorts `events` of the ledger `lineage` by table. An event whose channel has no head cannot come from the ledger and is skipped.
     pub(super) fn from_events(events: &[Sequenced], heads: &BTreeMap<Channel, Head>, lineage: &str) -> Self {
         let mut rows = Self::default();
         for event in events {
@@ -100,7 +99,7 @@ impl Rows {
         rows
     }
 
-    /// The dates of the sessions whose five-minute bars are among them.
+    /// The dates of the sessions whose five-minute bars are in the batch.
     pub(super) fn session_dates(&self) -> BTreeSet<NaiveDate> {
         let base = self.bars.iter().filter(|row| row.bar.key.interval == BASE);
         base.map(|row| row.bar.session_date).collect()
@@ -166,7 +165,7 @@ fn tick_row(accepted: &AcceptedTick, epoch: Epoch, seq: i64) -> TickRow {
     }
 }
 
-/// The old service's `session_date`: the day in Bogota, whatever the symbol.
+/// The old service's `session_date`: the date in Bogota, for any symbol.
 pub(super) fn bogota_date(at: Timestamp) -> NaiveDate {
     at.datetime().with_timezone(&chrono_tz::America::Bogota).date_naive()
 }

@@ -1,14 +1,14 @@
-//! Statements that diesel's language cannot say. A dialect says how prices and instants, which cross as integers, become the store's
-//! own types and come back.
+//! Statements that diesel cannot express. A dialect converts prices and instants, which are passed as integers, to the store's own types
+//! and back.
 //!
-//! What PostgreSQL alone is told is text because the connection that writes is no diesel connection (`postgres::write` says why); a
-//! row of health and the deletion of ticks are text because each is one statement with the fence of the lease (`WITH`). Sessions are
-//! text, once for both stores, because what becomes of one is counted in subqueries of the very statement that writes it.
+//! Statements for PostgreSQL alone are text because the writing connection is not a diesel connection (`postgres::write` says why); a row
+//! of health and the deletion of ticks are text because each is one statement with the fence of the lease (`WITH`). Sessions are text, once
+//! for both stores, because the statement that writes a session counts other tables in subqueries.
 
 use crate::domain::model::{Interval, Symbol};
 use crate::store::rows::BASE;
 
-/// Which SQL.
+/// The SQL dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -74,7 +74,7 @@ impl Dialect {
         }
     }
 
-    /// The table of an interval's bars, and what to do there with a bar that is there: a later revision takes its place.
+    /// The table of an interval's bars, and its conflict clause: a later revision replaces an existing bar.
     pub(super) fn bar_conflict(self, interval: Interval) -> (&'static str, String) {
         let (table, key) = if interval == BASE {
             ("market_data", "symbol, datetime, source")
@@ -124,8 +124,8 @@ impl Dialect {
         )
     }
 
-    /// Where a pair's sessions stand, and by which key. The programs before candela upsert USD/COP's rows by their date alone, so
-    /// PostgreSQL keeps those of other pairs in a table that inherits from theirs.
+    /// The table of a pair's sessions, and its key. The programs before candela upsert USD/COP's rows by their date alone, so PostgreSQL
+    /// keeps those of other pairs in a table that inherits from theirs.
     fn sessions_of(self, pair: Symbol) -> (&'static str, &'static str) {
         match self {
             Self::Postgres if pair == Symbol::usdcop() => ("market_sessions", "session_date"),
@@ -134,8 +134,8 @@ impl Dialect {
         }
     }
 
-    /// Parameters: date, opens, kind, symbol, when it was told. A session that opens after its end was closed early and goes on;
-    /// one whose open is written again after its close stays closed, because that was told before its end.
+    /// Parameters: date, opens, kind, symbol, when it was published. A session whose open was published after its stored end was closed
+    /// early and continues; one whose open is written again after its close stays closed, because that was published before its end.
     pub(super) fn open_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
         let goes_on = format!("{table}.end_time <= {}", self.instant_parameter(5));
@@ -150,8 +150,8 @@ impl Dialect {
         )
     }
 
-    /// Parameter: date. Counts again what is stored of each pair's session that is closed: its last bar comes seconds after its
-    /// close, and what backfill brings comes later.
+    /// Parameter: date. Counts the stored rows of each pair's closed session again: its last bar comes seconds after its close, and
+    /// backfilled bars come later.
     pub(super) fn recount_session(self) -> String {
         format!(
             "UPDATE market_sessions SET updated_at = {},
@@ -169,7 +169,7 @@ impl Dialect {
         )
     }
 
-    /// Parameters: date, opens, kind, symbol, closes. Counts what is stored of the pair's session by now.
+    /// Parameters: date, opens, kind, symbol, closes. Counts the rows of the pair's session that are stored by now.
     pub(super) fn close_session(self, pair: Symbol) -> String {
         let (table, key) = self.sessions_of(pair);
         let opens = self.instant_parameter(2);
@@ -213,7 +213,7 @@ impl Dialect {
         )
     }
 
-    /// Parameters: status, details, response time, error, at. Nothing is written where `fence` gives no row.
+    /// Parameters: status, details, response time, error, at. Writes nothing if `fence` gives no row.
     pub(super) fn insert_health(self, fence: &str) -> String {
         let details = match self {
             Self::Sqlite => "?2",
@@ -230,7 +230,7 @@ impl Dialect {
         )
     }
 
-    /// Parameters: before, at most so many. Nothing is deleted where `fence` gives no row.
+    /// Parameters: before, limit. Deletes nothing if `fence` gives no row.
     pub(super) fn forget_ticks(self, fence: &str) -> String {
         format!(
             "WITH fence AS ({fence}) DELETE FROM realtime_market_data WHERE id IN (SELECT id FROM realtime_market_data
@@ -254,7 +254,7 @@ impl Dialect {
     }
 }
 
-/// In the order of the parameters of a bar.
+/// The columns of a bar, in the order of its parameters.
 pub(super) const BAR_COLUMNS: &str =
     "symbol, \"interval\", datetime, open, high, low, close, ticks, closes_at, first_tick_at, last_tick_at,
     provenance, flags, session_date, session_kind, epoch, seq, known_at, revision";

@@ -1,4 +1,4 @@
-//! The embedded store by itself. What both stores promise is tested on both, in `tests/it/store_contract.rs`.
+//! Tests of the embedded store alone. The contract of both stores is tested in `tests/it/store_contract.rs`.
 
 use super::*;
 use crate::ledger::{

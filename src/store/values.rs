@@ -1,8 +1,8 @@
-//! Values as the columns of both stores hold them: PostgreSQL has `numeric`, `timestamptz` and `date`, SQLite whole numbers (millionths
-//! and microseconds) and texts. Without a detour through text or a decimal library.
+//! Values as the columns of both stores hold them: PostgreSQL has `numeric`, `timestamptz` and `date`, SQLite whole numbers (millionths and
+//! microseconds) and texts. Converted without a detour through text or a decimal library.
 //!
-//! A table that others made may hold a number in another type than candela would have chosen, so what comes from PostgreSQL is read
-//! by the type that the server names, not by the one in `src/schema`.
+//! A table that others created may hold a number in another type than candela would choose, so values from PostgreSQL are read by the type
+//! that the server reports, not by the one in `src/schema`.
 
 use crate::domain::model::{Price, Timestamp};
 use bytes::{BufMut, BytesMut};
@@ -18,9 +18,9 @@ use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-/// Microseconds from 1970 to 2000, where PostgreSQL begins to count.
+/// Microseconds from 1970 to 2000, where PostgreSQL's instants begin.
 const YEAR_2000_US: i64 = 946_684_800_000_000;
-/// `numeric` is made of digits to the base of ten thousand; a price has two before the point and two after it at the most.
+/// The base of the digits of `numeric`. A price of `DECIMAL(12,6)` has at most two digits before the point and two after it.
 const BASE: u64 = 10_000;
 /// The sign word of a negative `numeric`.
 const NEGATIVE: u16 = 0x4000;
@@ -91,7 +91,7 @@ pub(super) struct Whole(pub(super) i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
 pub(super) struct Day(pub(super) NaiveDate);
 
-/// What SQLite holds, and what a statement written by hand makes of PostgreSQL's columns: millionths, microseconds, numbers.
+/// Reads SQLite's columns, and PostgreSQL's columns that a statement written by hand converted: millionths, microseconds, numbers.
 macro_rules! from_big_int {
     ($value:ident, $of:expr) => {
         impl<DB: Backend> FromSql<BigInt, DB> for $value
@@ -137,7 +137,7 @@ impl serialize::ToSql<BigInt, Sqlite> for Instant {
     }
 }
 
-/// A macro, because each width of PostgreSQL's is a type of its own.
+/// A macro, because each width of PostgreSQL's integers is a type of its own.
 macro_rules! from_whole {
     ($kind:ty) => {
         impl FromSql<$kind, Pg> for Whole {
@@ -187,17 +187,17 @@ where
     }
 }
 
-/// How many prices of the database had more than six decimals and were rounded as they were read.
+/// How many prices of the database had more than six decimals and were rounded when read.
 static ROUNDED: AtomicU64 = AtomicU64::new(0);
 
-/// Prices of the database's that had more than six decimals, rounded as they were read since the process started.
+/// How many prices of the database had more than six decimals and were rounded when read, since the process started.
 pub fn rounded_reads() -> u64 {
     ROUNDED.load(Ordering::Relaxed)
 }
 
-/// A `numeric` in units of ten to the minus `places`; what is smaller is rounded, as the server does.
+/// Reads a `numeric` in units of ten to the minus `places`; smaller digits are rounded, as the server does.
 fn decimal_from_bytes(bytes: &[u8], places: u32) -> deserialize::Result<i64> {
-    /// How far behind the point digits are looked at: three to the base of ten thousand.
+    /// Decimals that are read: three digits of base ten thousand.
     const KEPT: u32 = 12;
     let mut words = bytes.as_chunks::<2>().0.iter().map(|word| i16::from_be_bytes(*word));
     let [Some(_), Some(weight), Some(sign), Some(_)] = std::array::from_fn(|_| words.next()) else {

@@ -1,4 +1,4 @@
-//! How the writing connection goes on with a ledger that took a new name.
+//! How the writing connection continues with a ledger that took a new name.
 
 use crate::store::{
     adopt::Adoption,
@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 const SQL: Dialect = Dialect::Postgres;
 
 impl WriteConnection {
-    /// All of it, or nothing.
+    /// Writes all of the adoption, or nothing.
     pub(super) async fn adopt_lineage(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         self.begin().await?;
         let adopted = self.adopt_rows(adoption).await;
@@ -28,7 +28,7 @@ impl WriteConnection {
             [&adoption.reader, &adoption.lineage, &adoption.position];
         self.run(&SQL.advance_position(), &types, &place).await
     }
-    /// Each ledger whose events `reader` has written here, and up to which position.
+    /// Each ledger of which `reader` has written events here, with the last position.
     pub(super) async fn reader_positions(&mut self, reader: &str) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT lineage, position FROM reader_positions WHERE reader = $1";
         let rows = self.client.query_typed(sql, &[(&reader, Type::TEXT)]).await;

@@ -1,4 +1,4 @@
-//! Bars read column by column: values as the server sends them, without a row of values in between.
+//! Reads bars column by column, from the server's encoding, without an intermediate row of values.
 
 use crate::limits;
 use crate::store::{
@@ -79,7 +79,7 @@ fn missing(row: &Row, at: usize) -> Damage {
     Damage::new(format!("{name} is null"))
 }
 
-/// A value, read by the type that the server names.
+/// Reads a value by the type that the server reports.
 fn value<T: FromSql<S, Pg>, S>(row: &Row, at: usize) -> Result<Option<T>, Damage> {
     let value = row_value(row, at, |value| T::from_sql(value));
     value.transpose().map_err(|error| Damage::new(error.to_string()))

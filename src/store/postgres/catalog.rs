@@ -1,4 +1,4 @@
-//! Reads from PostgreSQL's catalog what [`super::layout`] compares, and does what `candela migrate --adapt` says.
+//! Reads from PostgreSQL's catalog what [`super::layout`] compares, and executes `candela migrate --adapt`.
 
 use crate::domain::history::L0Table;
 use crate::store::{
@@ -12,7 +12,7 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Array, Text};
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
 
-/// One row a table that is there, as JSON; parameter 1 names them as SQL does. Text: diesel has no schema of PostgreSQL's catalog.
+/// One row per existing table, as JSON; parameter 1 lists the names. A text, because diesel has no schema of PostgreSQL's catalog.
 const TABLES: &str = "SELECT json_build_object(
     'name', c.relname, 'kind', c.relkind::text, 'owner', pg_get_userbyid(c.relowner),
     'own', pg_has_role(c.relowner, 'USAGE'), 'filtered', row_security_active(c.oid),
@@ -40,7 +40,7 @@ const TABLES: &str = "SELECT json_build_object(
     )::text AS text
     FROM unnest($1::text[]) AS wanted (name) JOIN pg_class c ON c.oid = to_regclass(wanted.name)";
 
-/// What must be made again after the view was taken away: itself, and the rights on it.
+/// The statements that restore the view after it was dropped: the view, and the privileges on it.
 const VIEW: &str = "SELECT 'CREATE VIEW market_bars AS ' || pg_get_viewdef('market_bars'::regclass) AS text
     UNION ALL SELECT format('GRANT %s ON market_bars TO %s', privilege_type, CASE grantee WHEN 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(grantee) END)
     FROM information_schema.table_privileges WHERE table_schema = current_schema() AND table_name = 'market_bars' AND grantee <> current_user";
@@ -52,7 +52,7 @@ struct TextOut {
     text: String,
 }
 
-/// The tables of these names, as far as they are there.
+/// The existing tables with these names.
 fn read_tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>, StoreError> {
     let rows: Vec<TextOut> = sql_query(TABLES).bind::<Array<Text>, _>(names).load(db)?;
     let tables = rows
@@ -62,7 +62,7 @@ fn read_tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>,
     tables.map_err(|error| StoreError::Other(format!("the catalog says what is not understood: {error}")))
 }
 
-/// How the tables differ from what candela relies on, those of the history included.
+/// The differences between the tables, those of the history included, and what candela relies on.
 pub(super) fn schema_differences(
     db: &mut Blocking,
     pending: bool,
@@ -80,7 +80,7 @@ pub(super) fn schema_differences(
     Ok(differences)
 }
 
-/// What `--adapt` would do now, in order; nothing where the tables are as they should be.
+/// The statements that `--adapt` would execute now, in order; none if the tables are as they should be.
 pub(super) fn plan_changes(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
     let found = read_tables(db, layout::table_names())?;
     let statements = layout::plan_statements(&layout::compare_tables(&found, pending));
@@ -111,7 +111,7 @@ pub(super) fn plan_changes(db: &mut Blocking, pending: bool) -> Result<Vec<Strin
     Ok(all)
 }
 
-/// Does what the plan says, in the transaction that the caller has begun, and returns it.
+/// Executes the planned statements in the caller's transaction, and returns them.
 pub(super) fn adapt_schema(db: &mut Blocking, pending: bool) -> Result<Vec<String>, StoreError> {
     let statements = plan_changes(db, pending)?;
     for statement in &statements {

@@ -1,4 +1,4 @@
-//! The rows of a batch, column by column: one array a column, as `unnest` takes them.
+//! The rows of a batch in columns: one array per column, as `unnest` takes them.
 
 use crate::domain::model::Bar;
 use crate::store::{
@@ -45,7 +45,7 @@ pub(super) const BAR_TYPES: [Type; 19] = [
     Type::INT8_ARRAY,
 ];
 
-/// The rows of a batch, column by column.
+/// The ticks of a batch in columns.
 pub(super) struct TickColumns<'r> {
     symbol: Vec<&'r str>,
     time: Vec<Instant>,
@@ -94,7 +94,7 @@ impl<'r> TickColumns<'r> {
     }
 }
 
-/// `SELECT` of the bar columns from nineteen arrays.
+/// A `SELECT` of the bar columns from nineteen arrays.
 pub(super) fn bars_from_arrays(more: &str) -> String {
     format!(
         "SELECT {BAR_COLUMNS}{more} FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
@@ -104,7 +104,7 @@ pub(super) fn bars_from_arrays(more: &str) -> String {
     )
 }
 
-/// Those of a batch of bars, in the order of [`BAR_TYPES`].
+/// The bars of a batch in columns, in the order of [`BAR_TYPES`].
 pub(super) struct BarColumns<'r>(Vec<Column<'r>>);
 
 type Column<'r> = Box<dyn ToSql + Sync + Send + 'r>;

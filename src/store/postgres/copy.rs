@@ -1,5 +1,5 @@
-//! COPY in its binary form: the fastest way into a table, for batches that catch up. It knows no `ON CONFLICT`: a batch that
-//! holds a row twice is refused whole, and goes in by the statement that does.
+//! COPY in binary format: the fastest way into a table, for batches that catch up. It has no `ON CONFLICT`: a batch with a row that exists
+//! is refused as a whole, and is then written by the statement that has.
 
 use crate::domain::model::Price;
 use crate::store::{
@@ -22,7 +22,7 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const END: i16 = -1;
 const NULL: i32 = -1;
 
-/// Copies the rows in; all of them or none.
+/// Copies the rows; all of them or none.
 pub(super) async fn copy_ticks(client: &Client, statement: &Statement, rows: &[TickRow]) -> Result<(), Error> {
     let mut sink = pin!(client.copy_in::<_, Bytes>(statement).await?);
     sink.send(encode_ticks(rows)).await?;
@@ -69,7 +69,7 @@ fn put_price(out: &mut BytesMut, price: Option<Price>) {
     }
 }
 
-/// A value that knows its own binary form, with its length before it.
+/// Writes a value in its binary form, after its length.
 fn put_value(out: &mut BytesMut, value: &impl ToSql, kind: &Type) {
     let mut bytes = BytesMut::with_capacity(24);
     match value.to_sql(kind, &mut bytes) {

@@ -1,4 +1,4 @@
-//! How an entry of the journal is written.
+//! Writes entries of the journal.
 
 use crate::store::{error::StoreError, journal::JournalRow, postgres::write::WriteConnection, sql::Dialect};
 use tokio_postgres::types::{ToSql, Type};

@@ -1,7 +1,7 @@
-//! What candela relies on in tables that others made, and how what is there differs. Pure: the catalog is read elsewhere.
+//! What candela relies on in tables that others created, and the differences to the existing tables. Pure: the catalog is read elsewhere.
 //!
 //! ```text
-//! catalog ──► FoundTable (what is there) ──► compare ──► Difference: what, how grave, the remedy, what --adapt would do
+//! catalog ──► FoundTable (what exists) ──► compare ──► Difference: what, how grave, the remedy, what --adapt would do
 //! ```
 
 use crate::store::postgres::relied::{Fit, Need, RELIED, Relied};
@@ -13,19 +13,19 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct FoundTable {
     pub(super) name: String,
-    /// `r` a table, `p` a partitioned one, `v` a view, `m` a materialized one, `f` a foreign one.
+    /// `r` for a table, `p` a partitioned one, `v` a view, `m` a materialized view, `f` a foreign table.
     pub(super) kind: String,
     pub(super) owner: String,
-    /// The user is the owner, or has the owner's role.
+    /// Whether the user is the owner, or has the owner's role.
     pub(super) own: bool,
-    /// Row security hides rows from the user.
+    /// Whether row security hides rows from the user.
     pub(super) filtered: bool,
-    /// Rights on it that the user lacks.
+    /// The privileges on it that the user lacks.
     pub(super) lacking: Vec<String>,
     pub(super) columns: Vec<FoundColumn>,
     /// Unique indexes.
     pub(super) keys: Vec<UniqueKey>,
-    /// Triggers of others that see inserts or updates.
+    /// Triggers of others on inserts or updates.
     pub(super) triggers: Vec<String>,
     /// Rules on inserts or updates.
     pub(super) rules: Vec<String>,
@@ -35,17 +35,17 @@ pub(super) struct FoundTable {
     pub(super) views: Vec<String>,
 }
 
-/// A column. `kind` and `modifier` are those of the base type where it is a domain.
+/// A column. For a domain, `kind` and `modifier` are those of its base type.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct FoundColumn {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) modifier: i32,
-    /// The type as people write it.
+    /// The type as it is shown to people.
     pub(super) shown: String,
-    /// It may not be null and has no default.
+    /// Whether it may not be null and has no default.
     pub(super) required: bool,
-    /// The database fills it and refuses values of a client.
+    /// Whether the database generates it and refuses values of a client.
     pub(super) generated: bool,
 }
 
@@ -54,11 +54,11 @@ pub(super) struct FoundColumn {
 pub(super) struct UniqueKey {
     pub(super) name: String,
     pub(super) columns: Vec<String>,
-    /// It belongs to a constraint of its name.
+    /// Whether it belongs to a constraint of the same name.
     pub(super) constraint: bool,
-    /// It holds for some rows only.
+    /// Whether it covers some rows only.
     pub(super) partial: bool,
-    /// It can stand behind `ON CONFLICT`: valid, checked at once, of plain columns.
+    /// Whether it can be the target of `ON CONFLICT`: valid, checked at once, of plain columns.
     pub(super) usable: bool,
 }
 
@@ -67,29 +67,29 @@ pub(super) struct UniqueKey {
 pub enum Weight {
     /// Candela works with it.
     Note,
-    /// Values would change in silence, or rows be refused: candela does not start with it.
+    /// Values would change silently, or rows be refused: candela does not start.
     Grave,
 }
 
-/// One way in which the tables differ from what candela relies on.
+/// A difference between the tables and what candela relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// How grave.
+    /// How grave it is.
     pub weight: Weight,
-    /// What is there and what should be.
+    /// What exists and what should.
     pub says: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
     /// What `candela migrate --adapt` would do about it.
     pub(super) adapt: Option<Adapt>,
 }
 
-/// A change that takes nothing away but a rule.
+/// A change that loses nothing but a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Adapt {
-    /// A clause of `ALTER TABLE` on this table.
+    /// A clause of `ALTER TABLE` for this table.
     Alter { table: String, clause: String },
-    /// A statement of its own.
+    /// A separate statement.
     Statement(String),
 }
 
@@ -103,7 +103,7 @@ impl Difference {
         }
     }
 
-    /// Whether `candela migrate --adapt` mends it.
+    /// Whether `candela migrate --adapt` corrects it.
     pub const fn is_adaptable(&self) -> bool {
         self.adapt.is_some()
     }
@@ -119,12 +119,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The tables to ask the catalog for.
+/// The names of the tables to read from the catalog.
 pub(super) fn table_names() -> Vec<String> {
     RELIED.iter().map(|relied| relied.table.to_owned()).collect()
 }
 
-/// How the tables that are there differ. While migrations are `pending`, what they will make is not missed.
+/// Compares existing tables with what candela relies on. While migrations are `pending`, what they will create is not missing.
 pub(super) fn compare_tables(found: &[FoundTable], pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     for relied in &RELIED {
@@ -387,8 +387,8 @@ fn other_differences(table: &FoundTable) -> Vec<Difference> {
     differences
 }
 
-/// How the table of the history differs from one that can be read without a loss. Without the table there is nothing to say: the gate
-/// waits for it.
+/// Compares the history's table with one that can be read without loss. A table that does not exist has no differences: the gate waits for
+/// it.
 pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
@@ -436,7 +436,7 @@ pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Diff
     differences
 }
 
-/// The statements of `--adapt`: one `ALTER TABLE` a table, so that its rows are written anew once at the most.
+/// The statements of `--adapt`: one `ALTER TABLE` per table, so that its rows are rewritten once at most.
 pub(super) fn plan_statements(differences: &[Difference]) -> Vec<String> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
     let mut statements = Vec::new();

@@ -1,4 +1,4 @@
-//! Tables as they are found, and what is said of them.
+//! Tables as they may exist, and their differences.
 
 use super::layout::*;
 
@@ -27,7 +27,7 @@ const fn numeric(precision: i32, scale: i32) -> i32 {
     (precision << 16 | scale) + 4
 }
 
-/// The table of the old service.
+/// The old service's table of bars.
 fn bars() -> FoundTable {
     let price = numeric(12, 6);
     FoundTable {
@@ -68,7 +68,7 @@ fn set(table: &mut FoundTable, column: &str, change: impl Fn(&mut FoundColumn)) 
         .for_each(change);
 }
 
-/// One change to the old table.
+/// A change to that table.
 type Change = fn(&mut FoundTable);
 
 #[test]

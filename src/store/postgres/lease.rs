@@ -1,9 +1,8 @@
-//! The right to write to a database: one row that its holder renews by the database's own clock, each time in one statement, so that
-//! it holds behind a pooler too.
+//! The lease of a database: one row that its holder renews by the database's own clock, each time in one statement, so that it works behind
+//! a pooler too.
 //!
-//! What writes is fenced: it locks the row with the term that it relies on, in the transaction that writes, and writes nothing where
-//! that row is not there any more. The lock (`FOR KEY SHARE`) lets renewals pass and holds up who takes the lease over, because that
-//! changes the term, which is part of a key.
+//! Every write is fenced: its transaction locks the row with the term that it relies on, and writes nothing if that row no longer exists.
+//! The lock (`FOR KEY SHARE`) allows renewals and blocks a takeover, which changes the term, a part of a key.
 
 use crate::domain::followers::lease::{Answer, Held, Holder, Succession};
 use crate::domain::model::Timestamp;
@@ -26,7 +25,7 @@ use tokio_postgres::{Row, SimpleQueryMessage};
 const RENEW: &str = "UPDATE candela_lease SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
     WHERE name = 'writer' AND holder = $1 AND term = $2 RETURNING term";
 
-/// Takes a lease that nobody has, that has run out, or that this very ledger folder has; says who has it otherwise.
+/// Takes a lease that nobody has, that has expired, or that this ledger folder has; otherwise returns the holder.
 const TAKE: &str = "WITH earlier AS (SELECT term, led_by, provable FROM candela_lease WHERE name = 'writer'), taken AS (
         INSERT INTO candela_lease AS lease (name, term, holder, host, pid, since, expires_at)
         VALUES ('writer', 1, $1, $2, $4, clock_timestamp(), clock_timestamp() + $3 * interval '1 millisecond')
@@ -42,16 +41,16 @@ const TAKE: &str = "WITH earlier AS (SELECT term, led_by, provable FROM candela_
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL, NULL, NULL FROM candela_lease
     WHERE name = 'writer' AND NOT EXISTS (SELECT 1 FROM taken)";
 
-/// A leader that is stopped inside a transaction does not hold up its successor for longer. A database that answers as late is lost to
-/// the leader of a cluster anyway.
+/// Limits how long a leader that is stopped inside a transaction blocks its successor. The leader of a cluster gives up a database that
+/// answers so late anyway.
 const HOLDS: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'; ";
 
-/// Who has the lease that has not run out.
+/// Selects the holder of the lease, unless it has expired.
 const LOOK: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease
     WHERE name = 'writer' AND expires_at > clock_timestamp()";
 
-/// Who has the lease, or had it last.
+/// Selects the present or last holder of the lease.
 const LAST: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease WHERE name = 'writer'";
 
@@ -60,23 +59,23 @@ const PROVE: &str = "UPDATE candela_lease SET provable = $3, led_by = $1 WHERE n
 const RELEASE: &str =
     "UPDATE candela_lease SET expires_at = clock_timestamp() WHERE name = 'writer' AND holder = $1 AND term = $2";
 
-/// What a store knows of its right to write.
+/// A store's right to write.
 #[derive(Debug, Default)]
 pub(super) struct Fence {
-    /// For whom it is asked for; nobody: it is not asked for, and nothing is fenced.
+    /// The holder that it is requested for; if empty, it is not requested, and nothing is fenced.
     by: OnceLock<Holder>,
-    /// The term that was granted last, as long as it is not known to be over; 0: none.
+    /// The last term granted, unless it is known to have ended; 0 if none.
     term: AtomicI64,
-    /// It was given back, and is not asked for again.
+    /// Whether the lease was released and is not requested again.
     given_back: AtomicBool,
-    /// A lease that was lost is not taken again: what another wrote meanwhile is not in this ledger.
+    /// Whether a lost lease is not taken again, because this ledger lacks what another process wrote meanwhile.
     for_leader: AtomicBool,
-    /// From whom it was taken last.
+    /// The previous holder.
     succession: Mutex<Succession>,
 }
 
 impl Fence {
-    /// A statement that gives a row while this process may write, and keeps it so until the transaction ends.
+    /// A statement that returns a row if this process may write, and keeps it so until the transaction ends.
     pub(super) fn sql(&self) -> Result<String, StoreError> {
         let Some(by) = self.by.get() else {
             return Ok("SELECT 1".to_owned());
@@ -104,12 +103,12 @@ impl Fence {
         self.succession.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The leader of a cluster is fenced; others wait longer for a slow database.
+    /// Whether this is the leader of a cluster, which waits less long for a slow database.
     fn is_leaders(&self) -> bool {
         self.for_leader.load(Ordering::Relaxed)
     }
 
-    /// How long the lease is granted.
+    /// For how long the lease is granted.
     fn ttl(&self) -> Duration {
         if self.is_leaders() {
             limits::LEADER_TTL
@@ -118,7 +117,7 @@ impl Fence {
         }
     }
 
-    /// How long one question for it may take.
+    /// How long one request for it may take.
     fn patience(&self) -> Duration {
         if self.is_leaders() {
             limits::LEADER_ANSWER
@@ -127,7 +126,7 @@ impl Fence {
         }
     }
 
-    /// A lease was lost that is not to be taken again.
+    /// Whether a lease was lost that must not be taken again.
     fn is_spent(&self) -> bool {
         self.is_leaders() && self.succession().term != 0
     }
@@ -138,7 +137,7 @@ impl Fence {
 }
 
 impl WriteConnection {
-    /// Begins a transaction in which this process has the right to write, to its end; or none.
+    /// Begins a transaction in which this process has the right to write until its end, or fails.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let fence = self.fence.sql()?;
         let begin = if self.pooled { BEGIN_WITH_LIMITS } else { "BEGIN" };
@@ -163,7 +162,7 @@ impl WriteConnection {
         fenced
     }
 
-    /// Whether this process has the right to write.
+    /// Checks whether this process has the right to write.
     pub(super) async fn look_at_fence(&self) -> Result<(), StoreError> {
         self.begin().await?;
         self.execute_sql("COMMIT").await
@@ -175,7 +174,7 @@ impl WriteConnection {
     }
 }
 
-/// A lease as a row has it, from its `first` column on.
+/// Reads a lease from a row, from column `first` on.
 fn held(row: &Row, first: usize) -> Held {
     let pid: i64 = row.get(first + 2);
     let left_ms: i64 = row.get(first + 4);
@@ -204,7 +203,7 @@ impl Postgres {
         self.fence.succession().clone()
     }
 
-    /// Takes the lease when nobody has it. Asking locks nothing while another has it: writers are not held up.
+    /// Takes the lease if nobody has it. The request locks nothing while another process has it, so writers are not blocked.
     pub(in crate::store) async fn take_free_lease(&self) -> Result<Answer, StoreError> {
         let Some(by) = self.fence.by.get() else {
             return Ok(Answer::Granted(0));
@@ -226,7 +225,7 @@ impl Postgres {
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
     }
 
-    /// The connection that asks for the lease; it is put back into the slot after an answer.
+    /// The connection that requests the lease; the caller puts it back into the slot after an answer.
     async fn leasing_connection(&self, slot: &mut Option<Made>) -> Result<Made, StoreError> {
         if self.fence.given_back() {
             return Err(StoreError::NoLease);
@@ -237,8 +236,8 @@ impl Postgres {
         }
     }
 
-    /// Says that this process leads, and whether the cluster log has all that is told under this lease; `false` when the lease is
-    /// another's by now.
+    /// Records that this process leads, and whether the cluster log has everything that is published under this lease; `false` when another
+    /// process has the lease by now.
     pub(in crate::store) async fn set_provable(&self, provable: bool) -> Result<bool, StoreError> {
         let Some(by) = self.fence.by.get() else {
             return Ok(false);
@@ -260,10 +259,10 @@ impl Postgres {
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was written to in vain".to_owned())))
     }
 
-    /// Who has the lease now, without asking for it; `None` where nobody has it, or where there is no table for it yet.
+    /// The present holder of the lease, without requesting it; `None` if nobody has it, or if its table does not exist yet.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody answers in time.
+    /// [`StoreError`] when the database does not answer in time.
     pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
         let looking = async {
             let made = self.way.connect().await?;
@@ -279,7 +278,7 @@ impl Postgres {
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was looked at in vain".to_owned())))
     }
 
-    /// Asks for the lease, or renews it.
+    /// Requests the lease, or renews it.
     pub(in crate::store) async fn renew_lease(&self) -> Result<Answer, StoreError> {
         let Some(by) = self.fence.by.get() else {
             return Ok(Answer::Granted(0));
@@ -295,7 +294,7 @@ impl Postgres {
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
     }
 
-    /// The lease, before something is written, where it was not had yet.
+    /// Requests the lease before a write, if it was not granted yet.
     pub(super) async fn ensure_lease(&self) -> Result<(), StoreError> {
         if self.fence.lacks_term() {
             self.renew_lease().await?;
@@ -339,7 +338,7 @@ impl Postgres {
             *self.fence.succession() = Succession {
                 term,
                 from: row.get(8),
-                // Somebody who came and went in between may have left anything.
+                // A process that held the lease in between may have left anything.
                 provable: row.get::<_, Option<bool>>(9).unwrap_or(true)
                     && before.is_none_or(|before| before == term - 1),
             };
@@ -350,7 +349,7 @@ impl Postgres {
         Ok(Answer::Held(held(&row, 2)))
     }
 
-    /// Who has the lease that this process lost.
+    /// The holder of the lease that this process lost.
     async fn look_who(&self, made: &Made) -> Result<Answer, StoreError> {
         let none: [(&(dyn ToSql + Sync), Type); 0] = [];
         let found = made.client.query_typed_opt(LAST, &none).await;
@@ -360,7 +359,7 @@ impl Postgres {
         }
     }
 
-    /// Gives the lease back, so that nobody has to wait until it runs out.
+    /// Releases the lease, so that no process has to wait until it expires.
     pub(in crate::store) async fn release_lease(&self) {
         let Some(by) = self.fence.by.get() else { return };
         self.fence.given_back.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Migrations of the PostgreSQL store, in the binary, one process at a time.
+//! The embedded migrations of the PostgreSQL store, run by one process at a time.
 
 use crate::domain::history::L0Table;
 use crate::store::{
@@ -20,15 +20,15 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Held while migrating, so that two processes that start together do it one after the other: any number that is ours. It ends with
-/// the transaction, as the limits do; a lock of the session would stay behind in a pooler. Building an index may take minutes.
+/// Taken before migrating, so that processes that start together migrate one after the other; the number is arbitrary. Lock and limits end
+/// with the transaction; a lock of the session would remain in a pooler. Building an index may take minutes.
 const LOCK: &str =
     "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7163391042)";
-/// Text, as the next one: the table is diesel's own, which it prints no schema of.
+/// A text, as the next one: the table is diesel's own, which has no printed schema.
 const HAS_TABLE: &str = "SELECT count(*)::bigint AS number FROM to_regclass('__diesel_schema_migrations') AS t (found) WHERE found IS NOT NULL";
 const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
 
-/// The tables of the service before candela are never dropped, nor the rows of others in them.
+/// The tables of the service before candela are never dropped, nor other programs' rows in them.
 const STAKES: Stakes = &[
     ("2025-11-01-000001_old_tables", &[]),
     (
@@ -76,16 +76,16 @@ struct VersionOut {
     version: String,
 }
 
-/// A connection that blocks, for diesel's harness and the catalog.
+/// A blocking connection, for diesel's harness and the catalog.
 pub(super) type Blocking = AsyncConnectionWrapper<Asking>;
 
-/// Does it and returns the names of the migrations that are missing, were done or were undone. Tables that differ from what candela
-/// relies on are refused before anything is done.
+/// Checks, runs or reverts migrations. Returns the names of the migrations that are missing, were run or were reverted. Tables with grave
+/// differences are refused before anything is done.
 pub(super) async fn migrate_schema(connection: Asking, what: Migrate) -> Result<Vec<String>, StoreError> {
     with_lock(connection, move |db| run_steps(db, what)).await
 }
 
-/// How the tables differ from what candela relies on.
+/// The differences between the tables and what candela relies on.
 pub(super) async fn schema_differences(
     connection: Asking,
     history: Option<L0Table>,
@@ -97,7 +97,7 @@ pub(super) async fn schema_differences(
     .await
 }
 
-/// Makes the tables hold what candela relies on, where nothing is lost by it, and returns the statements; or only says which.
+/// Widens the tables to what candela relies on, where nothing is lost, and returns the statements; or only returns them.
 pub(super) async fn adapt_schema(connection: Asking, does: bool) -> Result<Vec<String>, StoreError> {
     with_lock(connection, move |db| {
         let pending = is_pending(&applied_migrations(db)?)?;
@@ -110,7 +110,7 @@ pub(super) async fn adapt_schema(connection: Asking, does: bool) -> Result<Vec<S
     .await
 }
 
-/// Works in one transaction, one process at a time.
+/// Runs `work` in one transaction, one process at a time.
 async fn with_lock<T: Send + 'static>(
     connection: Asking,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send + 'static,
@@ -126,7 +126,7 @@ async fn with_lock<T: Send + 'static>(
     work.await.map_err(|error| StoreError::Other(error.to_string()))?
 }
 
-/// What is there is asked for without diesel's harness, which would make its own table first: a check changes nothing.
+/// The applied migrations, read without diesel's harness, which would create its own table first: a check changes nothing.
 fn applied_migrations(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
     let found = sql_query(HAS_TABLE).get_result::<NumberOut>(db);
     let has_table = found.map_err(|error| sort_diesel(&error))?.number > 0;
@@ -138,7 +138,7 @@ fn applied_migrations(db: &mut Blocking) -> Result<Vec<String>, StoreError> {
     Ok(applied.into_iter().map(|row| row.version).collect())
 }
 
-/// Whether a step is missing that would make what is not there.
+/// Whether a migration is missing.
 fn is_pending(applied: &[String]) -> Result<bool, StoreError> {
     Ok(migration_names::<diesel::pg::Pg>(&MIGRATIONS)?.len() > applied.len())
 }
@@ -172,11 +172,11 @@ fn run_steps(db: &mut Blocking, what: Migrate) -> Result<Vec<String>, StoreError
     })
 }
 
-/// A migration that failed: its transaction is rolled back, nothing has changed. The harness hides what the server said in a text, so
-/// the connection is asked.
+/// The error of a failed migration, whose transaction was rolled back, so that nothing has changed. The harness hides the server's error in
+/// a text, so it is taken from the connection.
 fn migration_error(refusal: Option<StoreError>, error: &(dyn std::error::Error + Send + Sync + 'static)) -> StoreError {
     match refusal {
-        // What a step says of the rows that are there concerns the table.
+        // A migration's error about existing rows concerns the table.
         Some(StoreError::Other(_) | StoreError::RowRefused(_) | StoreError::Refused(_)) | None => {
             StoreError::WrongTables(error.to_string())
         }

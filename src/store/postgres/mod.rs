@@ -1,4 +1,4 @@
-//! The PostgreSQL store: a bounded pool for those who read, one connection for the Writer, migrations before either.
+//! The PostgreSQL store: a bounded pool for reading, one connection for the Writer and one for the lease; migrations run first.
 
 mod adopt;
 mod bar_columns;
@@ -61,22 +61,22 @@ use write::WriteConnection;
 
 const SQL: Dialect = Dialect::Postgres;
 
-/// A PostgreSQL database. Cheap to clone; clones share pool and writing connection.
+/// A PostgreSQL database. Cheap to clone; clones share the pool and the writing connection.
 #[derive(Clone)]
 pub struct Postgres {
     way: Arc<Way>,
     pool: Pool<Readers>,
     writing: Arc<tokio::sync::Mutex<WriteState>>,
-    /// Held by the one who looks for another server.
+    /// Held while another server is looked for.
     looking: Arc<tokio::sync::Mutex<()>>,
-    /// One for each of the connections that readers who can wait may use at once.
+    /// One permit for each connection that patient readers may use at once.
     turns: Arc<Semaphore>,
     fence: Arc<Fence>,
-    /// The connection that renews the lease: what is written meanwhile may take minutes.
+    /// The connection that renews the lease, because a write may take minutes.
     leasing: Arc<tokio::sync::Mutex<Option<Made>>>,
 }
 
-/// The connection that writes, and what became of rows lately.
+/// The writing connection, and recent results for each kind of row.
 #[derive(Default)]
 struct WriteState {
     link: Option<WriteConnection>,
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Postgres {
     }
 }
 
-/// Makes connections for those who read, and gives none out that leads to a server of before.
+/// Makes connections for reading, and hands out none that leads to a previous server.
 struct Readers(Arc<Way>);
 
 impl ManageConnection for Readers {
@@ -113,7 +113,7 @@ impl ManageConnection for Readers {
 }
 
 impl Postgres {
-    /// Reads the URL. Connects to nothing yet: the server may come later.
+    /// Parses the URL. Does not connect yet: the server may start later.
     ///
     /// # Errors
     /// [`StoreError::BadUrl`].
@@ -136,37 +136,37 @@ impl Postgres {
         })
     }
 
-    /// Waits for a turn, however long it takes; whoever holds one is among half of the connections' users. First come, first
-    /// served.
+    /// Waits for a turn, for any time, first come, first served. Holders of a turn use at most half of the connections.
     pub(super) async fn take_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.acquire().await.ok() // it is never closed
     }
 
-    /// Checks, runs or reverts migrations; returns the names of those that are missing, were done or were undone.
+    /// Checks, runs or reverts migrations. Returns the names of the migrations that are missing, were run or were reverted.
     ///
     /// # Errors
-    /// [`StoreError`]: also when the database knows a migration that this binary does not.
+    /// [`StoreError`], also when the database has a migration that this binary does not know.
     pub async fn migrate_schema(&self, what: Migrate) -> Result<Vec<String>, StoreError> {
         migrate::migrate_schema(self.way.connect_unlimited().await?, what).await
     }
 
-    /// How the tables differ from what candela relies on, and the table of the history from what can be read without a loss.
+    /// The differences between the tables and what candela relies on, and between the history's table and one that can be read without
+    /// loss.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be looked at.
+    /// [`StoreError`] when the tables cannot be inspected.
     pub async fn schema_differences(&self, history: Option<&L0Table>) -> Result<Vec<Difference>, StoreError> {
         migrate::schema_differences(self.way.connect_unlimited().await?, history.cloned()).await
     }
 
-    /// What [`Postgres::adapt_schema`] would do.
+    /// The statements that [`Postgres::adapt_schema`] would execute.
     ///
     /// # Errors
-    /// [`StoreError`] when the tables cannot be looked at, or when something stands in the way.
+    /// [`StoreError`] when the tables cannot be inspected, or cannot be adapted.
     pub async fn plan_changes(&self) -> Result<Vec<String>, StoreError> {
         migrate::adapt_schema(self.way.connect_unlimited().await?, false).await
     }
 
-    /// Widens columns and keys that are narrower than candela needs, all in one transaction, and returns the statements.
+    /// Widens columns and keys that are narrower than candela needs, in one transaction. Returns the statements.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed then.
@@ -205,8 +205,9 @@ impl Postgres {
             .await
     }
 
-    /// Works on the writing connection, making it, and the tables, first when need be. Any trouble but that of a row, a lock or a
-    /// place closes it: what it had begun is rolled back there, and a new one may find another server, or other rights.
+    /// Runs `work` on the writing connection, after making it and the tables if needed. Any error except that of a row, a lock or a
+    /// position closes the connection: the server rolls back what was begun, and a new connection may find another server, or other
+    /// privileges.
     async fn with_link<T>(
         &self,
         work: impl AsyncFnOnce(&mut WriteConnection, &mut Refusals) -> Result<T, StoreError>,
@@ -244,7 +245,7 @@ impl Postgres {
         Ok(WriteConnection::new(self.way.connect().await?, Arc::clone(&self.fence)))
     }
 
-    /// Makes a connection that is used for nothing else: each asks whom it reached.
+    /// Makes a connection only to check which server it reaches, as every connection does.
     pub(super) async fn look_for_another_server(&self) {
         let Ok(_looking) = self.looking.try_lock() else {
             return;
@@ -263,7 +264,7 @@ impl Postgres {
         })
     }
 
-    /// Why no connection was had, where none was refused.
+    /// Why no connection was available, if none was refused.
     fn none_in_time(&self) -> StoreError {
         let state = self.pool.state();
         if state.connections > 0 && state.idle_connections == 0 {
@@ -382,7 +383,7 @@ impl Postgres {
         Ok(with_halves(history, [older, newer]))
     }
 
-    /// How many rows of a history have prices with more than six decimals.
+    /// The number of rows of a history with prices of more than six decimals.
     ///
     /// # Errors
     /// [`StoreError`] when the table cannot be read.
@@ -420,7 +421,7 @@ impl Postgres {
     }
 }
 
-/// Waits for work of many round trips as long as answers come: a slow server may take minutes for all of them.
+/// Waits for work of many round trips as long as answers arrive: a slow server may take minutes for all of them.
 async fn while_answered<T>(
     answers: &AtomicU64,
     work: impl Future<Output = Result<T, StoreError>>,
@@ -437,7 +438,7 @@ async fn while_answered<T>(
     }
 }
 
-/// A question that was given up leaves no transaction behind: each is one statement.
+/// Waits for the answer to a query, with a limit. A query that is given up leaves no transaction behind, because each is one statement.
 async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(limits::POSTGRES_READ, answer).await {
         Ok(answer) => answer.map_err(|e| sort::sort_diesel(&e)),

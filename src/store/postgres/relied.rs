@@ -1,20 +1,20 @@
-//! What candela relies on of each table: the columns that it fills and reads, the key that `ON CONFLICT` names, the rights.
+//! What candela relies on in each table: the columns that it fills and reads, the key that `ON CONFLICT` names, the privileges.
 
 use crate::store::postgres::layout::FoundColumn;
 
-/// What a column must be able to hold.
+/// The values that a column must be able to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Six digits before the point and six after it.
+    /// A price: six digits before the point and six after it.
     Price,
     Instant,
     Date,
-    /// A whole number of so many bytes.
+    /// A whole number with this many bytes.
     Whole(u8),
-    /// Any number: only nothing is written to it.
+    /// Any number type, because only zero is written to it.
     Zero,
     Flag,
-    /// A text of so many characters.
+    /// A text with this many characters.
     Text(i32),
     Json,
 }
@@ -22,22 +22,22 @@ pub(super) enum Need {
 /// One table: its columns, those that a migration adds, and the key that `ON CONFLICT` names.
 pub(super) struct Relied {
     pub(super) table: &'static str,
-    /// Somebody else may have made it.
+    /// Whether another program may have created it.
     pub(super) old: bool,
     pub(super) columns: &'static [(&'static str, Need)],
     pub(super) added: &'static [(&'static str, Need)],
     pub(super) key: &'static [&'static str],
-    /// The index of the key is made by a migration.
+    /// Whether a migration creates the index of the key.
     pub(super) key_added: bool,
-    /// What the user must be allowed to do with it.
+    /// The privileges that the user needs.
     pub(super) rights: &'static [&'static str],
 }
 
-/// Rights on tables whose rows change, and on those to which rows are only added.
+/// Privileges on tables whose rows change, and on those to which rows are only added.
 const CHANGE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 const ADD: &[&str] = &["SELECT", "INSERT"];
 
-/// Longest texts that candela writes: a pair without its slash, `session`, `backfill`, `next_day`, an epoch.
+/// The longest texts that candela writes: a pair without its slash, `session`, `backfill`, `next_day`, an epoch.
 const PAIR: Need = Need::Text(10);
 const SOURCE: Need = Need::Text(7);
 const BAR: [(&str, Need); 13] = [
@@ -162,10 +162,10 @@ const fn own_table(table: &'static str, key: &'static [&'static str], rights: &'
     }
 }
 
-/// Whether a column can hold what is needed.
+/// Whether a column can hold the needed values.
 pub(super) enum Fit {
     Fits,
-    /// Why not, and the type to which it can be widened without a loss.
+    /// The reason, and the type to which it can be widened without loss.
     Not {
         why: &'static str,
         target: Option<String>,
@@ -173,7 +173,7 @@ pub(super) enum Fit {
 }
 
 impl Need {
-    /// The type that candela itself would make.
+    /// The type that candela itself would create.
     pub(super) const fn target(self) -> &'static str {
         match self {
             Self::Price => "numeric(12,6)",
@@ -251,7 +251,7 @@ fn misfit(why: &'static str, target: Option<&str>) -> Fit {
     }
 }
 
-/// `numeric(p,s)` is known by its modifier; without one it holds everything.
+/// Checks `numeric(p,s)` by its modifier; without a modifier it holds everything.
 fn numeric_fits(modifier: i32) -> Fit {
     const DIGITS: i32 = 6;
     if modifier < 4 {

@@ -1,14 +1,14 @@
-//! What PostgreSQL and the way to it say, sorted by what to do about it: by SQLSTATE, because texts are translated.
+//! Classifies the errors of PostgreSQL and of the connection by how to handle them: by SQLSTATE, because texts are translated.
 
 use crate::store::error::StoreError;
 use diesel::result::Error as DieselError;
 use std::error::Error;
 use tokio_postgres::error::SqlState;
 
-/// The server's function that executes PL/pgSQL's `RAISE`: whatever state it gives, somebody's code refused what it was given.
+/// The server's function that executes PL/pgSQL's `RAISE`: whatever SQLSTATE it gives, a user's function refused the row.
 const RAISE: &str = "exec_stmt_raise";
 
-/// From a connection of tokio-postgres.
+/// Classifies an error of a tokio-postgres connection.
 pub(super) fn sort_error(error: &tokio_postgres::Error) -> StoreError {
     let text = error_chain(error);
     let Some(said) = error.as_db_error() else {
@@ -22,13 +22,13 @@ pub(super) fn sort_error(error: &tokio_postgres::Error) -> StoreError {
     })
 }
 
-/// What an answer says besides its text, which nothing depends on.
+/// The parts of an error besides its text, on which nothing depends.
 #[derive(Debug, Clone)]
 struct SqlRefusal<'e> {
     state: &'e SqlState,
-    /// It comes from a `RAISE` in somebody's function.
+    /// Whether it comes from a `RAISE` in a user's function.
     raised: bool,
-    /// It came up inside a function, such as a trigger's: what our statement names may be all right.
+    /// Whether it occurred inside a function, such as a trigger's: the names in our statement may be correct.
     inside: bool,
     text: String,
 }
@@ -48,7 +48,7 @@ fn by_state(said: SqlRefusal<'_>) -> StoreError {
             StoreError::WrongTables(text)
         }
         SqlState::QUERY_CANCELED => StoreError::Slow(text),
-        // A named statement that is not there, or there already: what answers is not the server that was asked to keep it.
+        // A named statement does not exist, or exists already: the server that answers is not the one that prepared it.
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => StoreError::NoSession(text),
         _ => match said.state.code().get(..2) {
             Some("40") => StoreError::Conflict(text),
@@ -63,7 +63,7 @@ fn by_state(said: SqlRefusal<'_>) -> StoreError {
     }
 }
 
-/// From a connection that diesel asks. Ours has sorted what the server said already; the rest is diesel's own.
+/// Classifies an error of a diesel connection. Our connection has classified the server's errors already; the rest are diesel's own.
 pub(super) fn sort_diesel(error: &DieselError) -> StoreError {
     match error {
         DieselError::QueryBuilderError(inner) => {

@@ -1,6 +1,6 @@
-//! A connection that diesel asks with unnamed statements. A pooler may hand the next transaction to another server, which does not
-//! know what the last one prepared; an unnamed statement is parsed, bound and executed in one message, and leaves nothing behind.
-//! It costs a plan for each question, and saves the round trip that prepares.
+//! A connection on which diesel uses unnamed statements. A pooler may hand the next transaction to another server, which does not know
+//! statements prepared before; an unnamed statement is parsed, bound and executed in one message, and leaves nothing behind. It costs a
+//! plan for each query, and saves the round trip that prepares.
 
 use crate::store::{
     error::StoreError,
@@ -21,16 +21,16 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-/// A connection for questions and migrations.
+/// A connection for queries and migrations.
 pub(super) struct Asking {
     client: Client,
-    /// What begins the transaction of each question, where the server keeps no limits for the session.
+    /// The statement that begins each query's transaction, if the server keeps no limits for the session.
     begin: Option<&'static str>,
-    /// Which server it leads to; see [`super::Way`].
+    /// The generation of the server that it leads to; see [`super::Way`].
     pub(super) generation: u64,
-    /// What the server said last that was no answer, for the harness of migrations, which hides it.
+    /// The server's last error, for the migration harness, which hides it.
     pub(super) refusal: Option<StoreError>,
-    /// A question was begun and not ended: what arrives next may be its answer.
+    /// Whether a query was begun and not ended, so that its answer may still arrive.
     asking: bool,
     transaction: AnsiTransactionManager,
     quiet: Quiet,
@@ -49,12 +49,12 @@ impl Asking {
         }
     }
 
-    /// Nobody may ask on it again.
+    /// Whether the connection must not be used again.
     pub(super) fn is_broken(&self) -> bool {
         self.asking || self.client.is_closed()
     }
 
-    /// Asks, in a transaction with limits where need be: three messages that go out together, and one wait.
+    /// Runs a query, in a transaction with limits if needed: three messages that are sent together, and one wait.
     async fn run_question<T>(
         &mut self,
         question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
@@ -73,7 +73,7 @@ impl Asking {
         answer.map_err(|error| self.note_refusal(&error))
     }
 
-    /// Asks, and hands over each row as it comes in.
+    /// Runs a query, and passes on each row as it arrives.
     pub(super) async fn for_each_row(
         &mut self,
         sql: &str,
@@ -97,7 +97,7 @@ impl Asking {
     }
 }
 
-/// A statement with its parameters, as they go out.
+/// A statement with its parameters, ready to be sent.
 struct UnnamedStatement {
     sql: String,
     values: Vec<(BoundValue, Type)>,
@@ -203,14 +203,14 @@ impl AsyncConnection for Asking {
     fn set_prepared_statement_cache_size(&mut self, _: CacheSize) {}
 }
 
-/// Reports no statement to anyone: diesel asks for an instrumentation.
+/// Reports nothing; diesel requires an instrumentation.
 struct Quiet;
 
 impl Instrumentation for Quiet {
     fn on_connection_event(&mut self, _: InstrumentationEvent<'_>) {}
 }
 
-/// Knows the built-in types only; no statement of ours binds another.
+/// Knows only the built-in types, because our statements bind no others.
 struct BuiltIn;
 
 impl PgMetadataLookup for BuiltIn {
@@ -219,7 +219,7 @@ impl PgMetadataLookup for BuiltIn {
     }
 }
 
-/// A parameter that diesel has encoded.
+/// A parameter in diesel's encoding.
 #[derive(Debug)]
 struct BoundValue(Option<Vec<u8>>);
 
@@ -258,7 +258,7 @@ fn column_oids(row: &tokio_postgres::Row) -> Arc<[Oid]> {
     oids.collect()
 }
 
-/// A row, as diesel reads it.
+/// A row in the form that diesel reads.
 pub(super) struct AnswerRow {
     row: tokio_postgres::Row,
     oids: Arc<[Oid]>,
@@ -322,14 +322,14 @@ impl<'a> Field<'a, Pg> for Cell<'a> {
     }
 }
 
-/// What is made of a value of a row, unless it is null.
+/// Converts a value of a row; `None` if it is null.
 pub(super) fn row_value<T>(row: &tokio_postgres::Row, at: usize, read: impl FnOnce(PgValue<'_>) -> T) -> Option<T> {
     let raw: Option<Raw<'_>> = row.try_get(at).ok()?;
     let oid = Oid(NonZeroU32::new(row.columns().get(at)?.type_().oid())?);
     raw.map(|raw| read(PgValue::new(raw.0, &oid)))
 }
 
-/// A value as it came in.
+/// A value as the server sent it.
 struct Raw<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, as much of it as `sslmode` asks for.
+//! TLS to PostgreSQL, as `sslmode` requires.
 
 use crate::store::{
     error::StoreError,
@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What makes TLS connections to this address.
+/// Makes the TLS connector for this address.
 pub(super) fn make_connector(address: &Address) -> Result<MakeRustlsConnect, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -26,7 +26,7 @@ pub(super) fn make_connector(address: &Address) -> Result<MakeRustlsConnect, Sto
                 .build()
                 .map_err(|error| StoreError::BadUrl(format!("its sslrootcert is not usable: {error}")))?,
         )),
-        // As libpq has it: these modes check no certificate.
+        // As in libpq, these modes check no certificate.
         Trust::Plain | Trust::Prefer | Trust::Require => Some(Believed::Anyone),
     };
     let config = match believed {

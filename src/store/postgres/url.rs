@@ -1,5 +1,5 @@
-//! `DATABASE_URL` as PostgreSQL's own tools read it, with short timeouts where it names none. Errors never show its text: it
-//! may hold a password.
+//! Parses `DATABASE_URL` as PostgreSQL's own tools do, with short timeouts where it has none. Errors never show its text, which may contain
+//! a password.
 
 use crate::limits;
 use crate::store::error::StoreError;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-/// How much of TLS is asked for: libpq's `sslmode`.
+/// How much of TLS is required: libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
     /// `disable`: never TLS.
@@ -22,7 +22,7 @@ pub(super) enum Trust {
     VerifyHost,
 }
 
-/// Where the server is and how to talk to it.
+/// The server's address and how to connect to it.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) config: Config,
@@ -32,8 +32,10 @@ pub(super) struct Address {
 }
 
 impl Address {
+    /// Parses the URL.
+    ///
     /// # Errors
-    /// [`StoreError::BadUrl`] with what is wrong, in words.
+    /// [`StoreError::BadUrl`] with a description of the problem.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut kept: Vec<&str> = Vec::new();
@@ -100,7 +102,7 @@ fn trust_named(mode: &str) -> Result<Trust, StoreError> {
     })
 }
 
-/// What the parser says, without its own prefix. It names options, never values.
+/// The parser's message without its own prefix. It names options, never values.
 fn explain_error(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let text = source.map_or_else(|| error.to_string(), ToString::to_string);

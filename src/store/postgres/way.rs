@@ -1,10 +1,10 @@
-//! The way to the server: how connections are made, which server they lead to, and whether it keeps a session for us.
+//! The way to the server: makes connections, and detects which server they lead to and whether it keeps a session.
 //!
-//! Two things may change while the service runs. After a failover the address leads to another server, while connections made
-//! before still lead to the old one, which may answer for ever: so each new connection asks whom it reached, and when that is
-//! another than before, the older ones are used no more ([`Way::generation`]). And a pooler may hand each transaction to another
-//! connection of its own: limits, prepared statements and locks of a session are then nobody's. Limits that are given at the start
-//! and do not arrive show it; see [`Way::keeps_no_session`].
+//! Two things may change while the service runs. After a failover the address leads to another server, while earlier connections still lead
+//! to the old one, which may keep answering: so each new connection asks which server it reached, and if that is another one than before,
+//! earlier connections are no longer used ([`Way::generation`]). And a pooler may hand each transaction to another connection: limits,
+//! prepared statements and locks of a session then have no effect. That is detected by limits in the startup message that do not take
+//! effect; see [`Way::keeps_no_session`].
 
 use crate::limits;
 use crate::store::{
@@ -21,31 +21,31 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Limits that the server keeps for us: they hold whatever becomes of this process.
+/// Limits that the server enforces, even if this process fails.
 const LIMITS: &str = "-c statement_timeout=25s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s";
-/// What shows that they hold.
+/// The limit that shows whether they are in force.
 const LIMIT_SHOWN: &str = "25s";
-/// The same limits for one transaction, where no session keeps them.
+/// The same limits for one transaction, if no session keeps them.
 pub(super) const BEGIN_WITH_LIMITS: &str = "BEGIN; SET LOCAL statement_timeout = '25s'; SET LOCAL lock_timeout = '5s'; \
     SET LOCAL idle_in_transaction_session_timeout = '30s'";
-/// A server is known by when it was started: no two have that in common to the microsecond.
+/// A server is identified by its start time, which no two share to the microsecond.
 const WHO: &str = "SELECT pg_postmaster_start_time()::text, current_setting('statement_timeout')";
 
-/// How connections are made.
+/// Makes connections to the server.
 pub(super) struct Way {
     address: Address,
     tls: MakeRustlsConnect,
-    /// Why the last one was not had; nothing when it was.
+    /// Why the last connection failed; `None` if it succeeded.
     refusal: Mutex<Option<StoreError>>,
-    /// Something between us and the server keeps no session. Never taken back: doing without costs little.
+    /// Whether a pooler keeps no session. Never reset, because the cost is small.
     pooled: AtomicBool,
     /// The server that the newest connection leads to.
     server: Mutex<Option<String>>,
-    /// How many servers there were.
+    /// The number of changes of the server.
     generation: AtomicU64,
 }
 
-/// A connection that was made.
+/// A new connection.
 pub(super) struct Made {
     pub(super) client: Client,
     pub(super) generation: u64,
@@ -67,7 +67,7 @@ impl Way {
         })
     }
 
-    /// A new connection.
+    /// Makes a connection.
     pub(super) async fn connect(&self) -> Result<Made, StoreError> {
         let made = match tokio::time::timeout(limits::POSTGRES_GREETING, self.greet_server()).await {
             Ok(made) => made,
@@ -77,25 +77,25 @@ impl Way {
         made
     }
 
-    /// A new connection for questions.
+    /// Makes a connection for queries.
     pub(super) async fn connect_to_read(&self) -> Result<Asking, StoreError> {
         let made = self.connect().await?;
         let begin = made.pooled.then_some(BEGIN_WITH_LIMITS);
         Ok(Asking::new(made.client, made.generation, begin))
     }
 
-    /// A new connection for work that is a transaction of its own.
+    /// Makes a connection for work that is a transaction of its own.
     pub(super) async fn connect_unlimited(&self) -> Result<Asking, StoreError> {
         let made = self.connect().await?;
         Ok(Asking::new(made.client, made.generation, None))
     }
 
-    /// Why the last connection was not had.
+    /// Why the last connection failed.
     pub(super) fn last_refusal(&self) -> Option<StoreError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Rises when another server answers at the address. Connections of an earlier one lead to a server that may have been demoted.
+    /// Incremented when another server answers at the address. Earlier connections lead to a server that may have been demoted.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
@@ -104,7 +104,7 @@ impl Way {
         self.pooled.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing is left to a session.
+    /// From now on nothing relies on a session.
     pub(super) fn keeps_no_session(&self, because: &str) {
         if !self.pooled.swap(true, Ordering::Relaxed) {
             tracing::info!(
@@ -132,7 +132,7 @@ impl Way {
         })
     }
 
-    /// With limits for the session; without them where that is refused, as PgBouncer does.
+    /// Logs in with limits for the session; without them if they are refused, as PgBouncer does.
     async fn log_in(&self) -> Result<Client, StoreError> {
         if !self.is_pooled() {
             match self.connect_client(&self.with_limits()).await {
@@ -164,7 +164,7 @@ impl Way {
         Ok(client)
     }
 
-    /// Notes whom the newest connection leads to. Who does not say so counts as the one before.
+    /// Notes which server the newest connection leads to. A server that does not report it counts as the previous one.
     fn note_server(&self, server: Option<String>) -> u64 {
         let mut known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = server
@@ -193,13 +193,13 @@ fn text_at(row: Option<&SimpleQueryRow>, at: usize) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-/// A server takes settings at the start; what refuses them stands in between.
+/// A server accepts settings in the startup message; a refusal comes from something in between.
 fn refuses_settings(error: &tokio_postgres::Error) -> bool {
     let class = error.code().and_then(|state| state.code().get(..2));
     matches!(class, Some("08" | "0A" | "22" | "42"))
 }
 
-/// Runs the socket's side of a connection until either side closes it.
+/// Drives the socket of a connection until either side closes it.
 #[expect(
     clippy::disallowed_methods,
     reason = "it ends with the client that owns it, and cannot panic on data"

@@ -1,16 +1,15 @@
-//! The connection that writes. The Writer owns it: it is in no pool, so a transaction that was given up is closed with it and
-//! can never be found half-done by somebody else (diesel-async issue 198). It is tokio-postgres itself, because diesel-async
-//! has no COPY and keeps SQLSTATEs to itself.
+//! The writing connection. The Writer owns it: it is in no pool, so a transaction that was given up is closed with it and can never be
+//! found half-done by another user (diesel-async issue 198). It is a tokio-postgres connection, because diesel-async has no COPY and does
+//! not expose SQLSTATEs.
 //!
-//! All rows of a table go in one statement, from arrays (`unnest`): no limit of parameters, and as many round trips for five
-//! thousand events as for one; where there are very many, ticks go in by COPY. Events that are ticks
-//! alone, the usual batch, are one statement together with the position. Where a pooler keeps no session, statements have no names
-//! and every batch is a transaction.
+//! All rows of a table go into one statement, as arrays (`unnest`): there is no limit of parameters, and five thousand events take as many
+//! round trips as one; very many ticks are written by COPY. A batch of ticks alone, the usual one, is one statement together with the
+//! position. Behind a pooler that keeps no session, statements have no names and every batch is a transaction.
 //!
-//! A batch in which a row is refused is written apart: by halves, each behind a savepoint, until the row stands alone and is set
-//! aside. Rows, notes of what was set aside and position are one transaction, as ever.
+//! A batch with a refused row is written in parts: halves, each behind a savepoint, until the row is alone and is set aside. Rows, notes of
+//! rows that were set aside, and position are still one transaction.
 //!
-//! Each transaction is fenced by the lease (see `lease`), in the round trip that begins it or in the one statement that it is.
+//! Each transaction is fenced by the lease (see `lease`), in the round trip that begins it or in its only statement.
 
 use crate::domain::model::{Interval, SessionPhase};
 use crate::limits;
@@ -37,7 +36,7 @@ use tokio_postgres::{Client, Statement};
 
 const SQL: Dialect = Dialect::Postgres;
 
-/// Seven arrays and four that may hold nothing; see [`TickColumns`].
+/// Seven arrays, and four whose values may be null; see [`TickColumns`].
 const INSERT_TICKS: &str = "INSERT INTO realtime_market_data
     (symbol, time, bid, ask, last, spread, volume, session_date, trading_session, source, epoch, seq, event_time, provenance)
     SELECT symbol, time, bid, ask, last, spread, 0, session_date, true, 'candela', epoch, seq, event_time, provenance
@@ -46,7 +45,7 @@ const INSERT_TICKS: &str = "INSERT INTO realtime_market_data
         AS t (symbol, time, bid, ask, last, spread, session_date, epoch, seq, event_time, provenance)";
 const UNLESS_THERE: &str = "ON CONFLICT (symbol, epoch, seq) WHERE epoch IS NOT NULL DO NOTHING";
 
-/// Moves the position on only from where the batch begins: then none of its rows can be there, and looking for each costs nothing.
+/// Advances the position only from where the batch begins: then none of its rows can exist, and need not be looked up.
 const STEP_ON: &str = "stepped AS (UPDATE reader_positions SET position = $14 FROM fence
     WHERE reader = $12 AND lineage = $13 AND position = $15 RETURNING 1)";
 
@@ -56,17 +55,17 @@ const FORWARD: &str = "ON CONFLICT (reader, lineage) DO UPDATE SET position = ex
 
 /// The types of a reader, a lineage and one or two positions.
 const PLACE_TYPES: [Type; 4] = [Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
-/// A connection and what it has prepared.
+/// The writing connection, with its prepared statements.
 pub(super) struct WriteConnection {
     pub(super) client: Client,
-    /// Which server it leads to.
+    /// The generation of the server that it leads to.
     pub(super) generation: u64,
-    /// Nothing may be left to the session.
+    /// Whether nothing may rely on the session.
     pub(super) pooled: bool,
     pub(super) fence: Arc<Fence>,
     prepared: HashMap<String, Statement>,
     answers: Arc<AtomicU64>,
-    /// Where its reader stands was asked for on this connection: another may lead to a server that was behind.
+    /// Whether the reader's position was read on this connection: another connection may lead to a server that lags.
     located: bool,
 }
 
@@ -83,24 +82,25 @@ impl WriteConnection {
         }
     }
 
-    /// Counts what the server answered.
+    /// The counter of the server's answers.
     pub(super) fn answer_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.answers)
     }
 
-    /// Counts an answer, whatever it says.
+    /// Counts an answer, whether it is an error or not.
     pub(super) fn count_answer<T>(&self, answer: T) -> T {
         self.answers.fetch_add(1, Ordering::Relaxed);
         answer
     }
 
-    /// A statement of our own, without parameters.
+    /// Executes a statement of our own, without parameters.
     pub(super) async fn execute_sql(&self, sql: &str) -> Result<(), StoreError> {
         let said = self.client.batch_execute(sql).await;
         self.count_answer(said).map_err(|e| sort_error(&e))
     }
 
-    /// The batch and the position, but for rows that are refused, which are set aside; or nothing. Says how many were.
+    /// Writes the batch and the position, except rows that are refused, which are set aside; or nothing. Returns the number of refused
+    /// rows.
     pub(super) async fn write(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
         if !self.located {
             let at = self.reader_position(batch.reader, &batch.lineage).await?;
@@ -125,7 +125,7 @@ impl WriteConnection {
         }
     }
 
-    /// All of the batch and the position, or nothing.
+    /// Writes all of the batch and the position, or nothing.
     async fn write_whole(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.to_rows();
         let ticks_alone =
@@ -141,7 +141,8 @@ impl WriteConnection {
         self.end(written).await
     }
 
-    /// The batch without the rows that are refused. What is checked only at the end of a transaction is checked at once here.
+    /// Writes the batch without the rows that are refused. Constraints that are deferred to the end of a transaction are checked at once
+    /// here.
     async fn write_apart(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<usize, StoreError> {
         self.begin().await?;
         let written = self.write_parts(batch, refusals).await;
@@ -173,7 +174,7 @@ impl WriteConnection {
         self.advance_position(batch).await.map(|()| aside)
     }
 
-    /// Writes rows behind a savepoint. When they are taken, `end` decides whether they stay.
+    /// Writes rows behind a savepoint. If they are accepted, `end` releases them or rolls them back.
     async fn attempt_rows(&mut self, part: &Batch, end: &str) -> Result<(), StoreError> {
         self.execute_sql("SAVEPOINT part").await?;
         match self.write_rows(&part.to_rows()).await {
@@ -186,7 +187,7 @@ impl WriteConnection {
         }
     }
 
-    /// Sets aside a row that is refused, unless every row of its kind is.
+    /// Sets a refused row aside, unless every row of its kind is refused.
     async fn set_aside(
         &mut self,
         part: &Batch,
@@ -316,7 +317,7 @@ impl WriteConnection {
         Ok(())
     }
 
-    /// By COPY when they are many; by the statement that passes over what is there when they are few or some of them are there.
+    /// Inserts many ticks by COPY; few ticks, or ticks of which some exist already, by the statement that skips existing rows.
     async fn insert_ticks(&mut self, ticks: &[TickRow]) -> Result<(), StoreError> {
         let copies = ticks.len() >= limits::COPY_FROM && !self.pooled;
         if ticks.is_empty() || (copies && self.copy_ticks(ticks).await?) {
@@ -331,7 +332,7 @@ impl WriteConnection {
         .await
     }
 
-    /// False when one of them was there, or COPY does not suit the table (it casts nothing): then none has been copied.
+    /// Copies ticks. `false` when one of them exists, or COPY does not suit the table (it casts nothing): then none was copied.
     async fn copy_ticks(&mut self, ticks: &[TickRow]) -> Result<bool, StoreError> {
         let statement = self.prepare_cached(COPY_TICKS, &[]).await.map_err(|e| sort_error(&e))?;
         self.execute_sql("SAVEPOINT copying").await?;
@@ -347,7 +348,7 @@ impl WriteConnection {
         }
     }
 
-    /// Every revision is kept; the table of current bars gets the last of each.
+    /// Writes every revision, and the last revision of each bar to the table of current bars.
     async fn write_bars(&mut self, rows: &[BarRow]) -> Result<(), StoreError> {
         let mut last: BTreeMap<_, &BarRow> = BTreeMap::new();
         for row in rows {
@@ -415,7 +416,7 @@ impl WriteConnection {
         self.run(&SQL.upsert_gap(), &types, &values).await
     }
 
-    /// Where `reader` stands in `lineage`.
+    /// The position of `reader` in `lineage`.
     pub(super) async fn reader_position(&mut self, reader: &str, lineage: &str) -> Result<i64, StoreError> {
         let sql = "SELECT position FROM reader_positions WHERE reader = $1 AND lineage = $2";
         let row = self
@@ -439,7 +440,8 @@ impl WriteConnection {
             .map_err(|e| sort_error(&e))
     }
 
-    /// Executes a statement with parameters of these types, prepared on first use where a session keeps it. How many rows it touched.
+    /// Executes a statement with parameters of these types, prepared on first use if the session keeps it. Returns the number of affected
+    /// rows.
     async fn count_rows(
         &mut self,
         sql: &str,

@@ -1,5 +1,5 @@
-//! Bars read column by column. diesel asks SQLite with a lock around each value, which takes longer than the value: this has a
-//! connection of its own that only one thread uses at a time.
+//! Reads bars column by column. diesel locks SQLite around each value, which takes longer than reading the value; this uses a connection of
+//! its own, which one thread uses at a time.
 
 use crate::store::{
     Sqlite,
@@ -13,7 +13,7 @@ use diesel::result::Error as DieselError;
 use rusqlite::{Connection, OpenFlags, Row, params, types::ValueRef};
 use std::path::Path;
 
-/// Why a page cannot be read.
+/// Why a page could not be read.
 enum ReadError {
     Sqlite(rusqlite::Error),
     Damage(Damage),

@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file through diesel. No server, no set-up.
+//! The embedded store: one SQLite file through diesel, without a server or set-up.
 
 mod columns;
 mod write;
@@ -47,11 +47,11 @@ pub struct Sqlite {
     path: PathBuf,
     writing: Arc<Mutex<SqliteConnection>>,
     reading: Arc<Mutex<SqliteConnection>>,
-    /// For those who read bars column by column; opened for the first of them.
+    /// For reading bars column by column; opened on first use.
     columns: Arc<Mutex<Option<rusqlite::Connection>>>,
-    /// What became of rows lately.
+    /// Recent results for each kind of row.
     refusals: Arc<std::sync::Mutex<Refusals>>,
-    /// Keeps the file this process's own.
+    /// Locks the file for this process.
     _lock: Option<Arc<LockFile>>,
 }
 
@@ -62,10 +62,10 @@ impl std::fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, making it when there is none, and brings its tables up to date. Blocks for some milliseconds.
+    /// Opens the file, creating it if there is none, and migrates its tables. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// [`StoreError::BadFile`] when it cannot be opened or is no database; [`StoreError::NewerSchema`].
+    /// [`StoreError::BadFile`] when it cannot be opened or is not a database; [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::migrate_schema(path, Migrate::Run)?;
         Ok(Self {
@@ -78,12 +78,12 @@ impl Sqlite {
         })
     }
 
-    /// What became of rows lately.
+    /// Recent results for each kind of row.
     pub(super) fn refusals(&self) -> Refusals {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps what became of rows for the next batch.
+    /// Keeps the results for the next batch.
     pub(super) fn keep_refusals(&self, refusals: &Refusals) {
         self.refusals
             .lock()
@@ -98,8 +98,8 @@ impl Sqlite {
         }
     }
 
-    /// Checks, runs or reverts migrations; returns the names of those that are missing, were done or were undone. A check
-    /// makes no file.
+    /// Checks, runs or reverts migrations. Returns the names of the migrations that are missing, were run or were reverted. A check creates
+    /// no file.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened, or is of a newer version.
@@ -142,7 +142,7 @@ impl Sqlite {
         .await
     }
 
-    /// Whether these rows would be taken now. They are not written.
+    /// Whether these rows would be accepted now. They are not written.
     pub(super) async fn would_take(&self, batch: &Batch) -> Result<bool, StoreError> {
         let batch = batch.clone();
         let tried = with_connection(&self.writing, move |db| {
@@ -355,11 +355,10 @@ impl Sqlite {
         .await
     }
 
-    /// Adds bars the way a history pipeline does, with source `l0`; those that are there stay. For the demo, beside which no
-    /// pipeline runs.
+    /// Adds bars as a history pipeline does, with source `l0`; existing bars stay. For the demo, which has no pipeline.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be written; none of them is there then.
+    /// [`StoreError`] when they cannot be written; none of them is added then.
     pub async fn prepare_history(&self, symbol: Symbol, bars: Vec<VendorBar>) -> Result<(), StoreError> {
         with_connection(&self.writing, move |db| {
             db.immediate_transaction(|db| {
@@ -390,9 +389,8 @@ impl Sqlite {
     }
 }
 
-/// Runs `work` on a connection, on a thread that may block. Who waits for the connection keeps no thread waiting: each would hold
-/// on to the memory of its last answer. A connection whose work panicked is used again: SQLite rolled the transaction back when it
-/// was dropped.
+/// Runs `work` on a connection, on a thread that may block. Waiting for the connection blocks no thread, because each would hold on to the
+/// memory of its last answer. A connection whose work panicked is used again: SQLite rolled the transaction back when it was dropped.
 async fn with_connection<T: Send + 'static>(
     connection: &Arc<Mutex<SqliteConnection>>,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
@@ -411,7 +409,7 @@ fn open_connection(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(db)
 }
 
-/// The folder of the file is made with it, as the ledger's is.
+/// Creates the folder of the file, as the ledger does for its own.
 fn make_folder(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
         return Ok(());
@@ -426,7 +424,7 @@ fn unusable_file(path: &Path, problem: String) -> StoreError {
     }
 }
 
-/// SQLite's errors reach diesel as texts.
+/// Classifies SQLite's errors, which diesel passes on as texts.
 fn sort_error(error: DieselError) -> StoreError {
     let text = error.to_string();
     match &error {
@@ -445,7 +443,7 @@ fn sort_error(error: DieselError) -> StoreError {
         _ if text.contains("disk I/O") || text.contains("unable to open") => StoreError::Unreachable(text),
         _ if text.contains("malformed") || text.contains("not a database") => StoreError::Other(text),
         DieselError::DeserializationError(_) => StoreError::from_damage(text),
-        // What a trigger says is all there is of its refusal.
+        // The text of a trigger is all that is known of its refusal.
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) => StoreError::Refused(text),
         _ => StoreError::Other(text),
     }

@@ -1,4 +1,4 @@
-//! What a batch writes, row by row. Diesel prepares each of these statements once and keeps it.
+//! Writes a batch row by row. Diesel prepares each of these statements once and keeps it.
 
 use crate::domain::model::{Price, SessionPhase};
 use crate::schema::sqlite::{
@@ -22,7 +22,7 @@ use diesel::{ExpressionMethods, Insertable, RunQueryDsl, SqliteConnection};
 
 const SQL: Dialect = Dialect::Sqlite;
 
-/// This moment, in microseconds.
+/// The present instant, in microseconds.
 const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Result<(), DieselError> {
@@ -43,7 +43,7 @@ pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Re
         write_quality(db, row)?;
     }
     for SessionRow { change, at } in &rows.sessions {
-        // What becomes of a session that is there hangs on what the row says and on counts of other tables: one text for both stores.
+        // The change of an existing session depends on its row and on counts of other tables: one text for both stores.
         match change.phase {
             SessionPhase::Closed => {
                 bind_session!(SQL.close_session(change.symbol), change, change.closes).execute(db)?
@@ -58,7 +58,7 @@ pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Re
     advance_position(db, batch.reader, &batch.lineage, batch.last_position())
 }
 
-/// The reader's position moves on, never back.
+/// Advances the reader's position; it never moves back.
 pub(super) fn advance_position(
     db: &mut SqliteConnection,
     reader: &str,
@@ -80,7 +80,7 @@ pub(super) fn advance_position(
         .map(drop)
 }
 
-/// Keeps what a table refused, with the reason.
+/// Stores an event that a table refused, with the reason.
 pub(super) fn insert_rejected(db: &mut SqliteConnection, batch: &Batch, reason: &str) -> Result<(), DieselError> {
     let event = (
         rejected_events::lineage.eq(&batch.lineage),
@@ -95,7 +95,7 @@ pub(super) fn insert_rejected(db: &mut SqliteConnection, batch: &Batch, reason: 
         .map(drop)
 }
 
-/// A bar, or its later revision in its place. A macro, because each table is a type of its own.
+/// Inserts a bar, or replaces it with a later revision. A macro, because each table is a type of its own.
 macro_rules! upsert_bar {
     ($db:expr, $row:expr, $table:ident, $key:expr) => {
         diesel::insert_into($table::table)
