@@ -419,7 +419,8 @@ pub const STOP_CHECKPOINT_LOOKS: i32 = 100;
 pub const LEDGER_ANCESTORS: usize = 1_000;
 /// How long a condition about a finding of the start holds, market time: long enough for a person who looks every few minutes.
 pub const START_FINDING_SHOWN: Duration = Duration::from_secs(600);
-/// Day files that are always kept: a week of sessions and its weekend, so that a client can resume after a holiday.
+/// Day files that a ledger keeps if it is opened without settings, as in tests: a week of sessions and its weekend, so that a client can
+/// resume after a holiday.
 pub const LEDGER_DAYS: usize = 10;
 // --- from decision to ledger ----------------------------------------------------------------------------------------
 
@@ -554,7 +555,7 @@ pub const STANDBY_JITTER_MS: u64 = 100;
 pub const TAKEOVER_DRAIN: Duration = Duration::from_millis(300);
 /// How long the end of a tree waits until its actors are gone.
 pub const TREE_END: Duration = Duration::from_secs(2);
-/// How often the end of a tree checks for that.
+/// Between two checks of the end of a tree whether its actors are gone.
 pub const TREE_END_LOOK: Duration = Duration::from_millis(2);
 /// How long a stop waits until the cluster log has all of the ledger.
 pub const STOP_LOGGING: Duration = Duration::from_secs(1);

@@ -42,7 +42,7 @@ pub struct Carried {
     inbox: Inbox,
     /// Whether this process has rebuilt before. At the first rebuild, the time since the last input counts as an outage.
     begun: Arc<AtomicBool>,
-    /// The last break of market time that the pipeline knows.
+    /// How many breaks of market time the pipeline knows.
     breaks: Arc<AtomicU64>,
 }
 

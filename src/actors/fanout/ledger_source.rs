@@ -1,10 +1,10 @@
-//! What a fan-out shard reads of the ledger, as a trait: tests and benches read from memory.
+//! A fan-out shard's access to the ledger, as a trait: tests and benches read from memory.
 
 use crate::domain::model::{Channel, Head, Position, Sequenced, Timestamp};
 use crate::ledger::LedgerReader;
 use std::collections::BTreeMap;
 
-/// What a shard reads of the ledger.
+/// A fan-out shard's access to the ledger.
 pub trait LedgerSource {
     /// The last position in the ledger.
     fn head(&self) -> Position;

@@ -1,4 +1,4 @@
-//! What the supervisor knows of one child, shared with `/status`, the watchdog and the test hooks.
+//! The supervisor's view of one child, shared with `/status`, the watchdog and the test hooks.
 
 use crate::clock::Stopwatch;
 use crate::views::status::{ActorStanding, ActorStatus};

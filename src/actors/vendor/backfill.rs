@@ -37,7 +37,7 @@ pub struct Backfill {
     timer: Option<SpawnHandle>,
     shown: BackfillView,
     failures: Repeats,
-    /// The breaks of market time that it knows.
+    /// How many breaks of market time it knows.
     breaks: u64,
 }
 

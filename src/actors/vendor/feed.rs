@@ -71,7 +71,7 @@ pub struct Feed {
     silence: SilenceReport,
     /// Whether the pool was sent that this connection delivered a price.
     told_served: bool,
-    /// The breaks of market time that the link knows.
+    /// How many breaks of market time the link knows.
     breaks: u64,
 }
 

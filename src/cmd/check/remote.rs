@@ -137,7 +137,7 @@ async fn inspect_postgres(postgres: &Postgres, settings: &Valid) -> Result<Looke
     })
 }
 
-/// Who holds the lease. If this ledger folder holds it, it is the own service's, which would continue with it.
+/// Who holds the lease. If this ledger folder holds it, its own service does, which would continue with it.
 fn lease_of(place: Place, held: Option<Held>, settings: &Valid) -> Finding {
     let words = place.words();
     let Some(held) = held else {

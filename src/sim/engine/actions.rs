@@ -84,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// Ends a WebSocket connection after the frames that were already sent on it.
+    /// Ends a WebSocket connection after its queued frames.
     pub(super) fn drop_socket(&mut self, id: u64, ending: Ending) {
         let Some(socket) = self.sockets.get(&id) else { return };
         if socket.control.is_silent() {

@@ -149,7 +149,7 @@ impl History {
         })
     }
 
-    /// Every bar of the days from `from` to the day before `to`, wherever it lies, earliest first: what a history pipeline that
+    /// Every bar of the days from `from` to the day before `to`, at whatever time of day, earliest first: what a history pipeline that
     /// trusts the file would have stored.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! ```text
 //!  {"type":"market_data",…,"data":{…}}     {"event":"price",…}
 //!  {"event":…}, a ping, a pong             the same
-//!  a close frame, come back later          nothing: the vendor's clients come back only after an end without one
+//!  a close frame, come back later          nothing: the vendor's clients reconnect only after an end without one
 //!  a close frame, do not come back         the same
 //!  everything else                         nothing
 //! ```

@@ -1,4 +1,4 @@
-//! What hostile and broken clients are answered, and that the others do not notice.
+//! How hostile and broken clients are answered, and that other clients do not notice.
 
 use crate::web::tests::stage::{Stage, eventually};
 use actix_http::ws::{Frame, Message};
