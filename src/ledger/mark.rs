@@ -208,8 +208,8 @@ fn io_error(path: &Path, source: io::Error) -> LedgerError {
     }
 }
 
-/// Why the ledger, which ends at `head`, cannot be shown to be whole; `None` if it can. Without a mark it is whole unless `expected`: a
-/// version with a mark has written it, or it has a write-ahead log.
+/// Why the ledger, which ends at `head`, cannot be shown to be whole; `None` if it can. Without a mark it is whole if it is empty, or
+/// unless `expected`: a version with a mark has written it, or it has a write-ahead log.
 pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
         return (expected && head > 0).then_some(Doubt::MarkMissing);

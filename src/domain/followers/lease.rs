@@ -127,7 +127,7 @@ pub struct Succession {
 /// A lease that another process holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Who has it.
+    /// Its holder.
     pub by: Holder,
     /// When it expires, unless it is renewed.
     pub left: Duration,

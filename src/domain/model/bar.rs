@@ -79,7 +79,7 @@ impl Flags {
     pub const NO_TICKS: Self = Self(4);
     /// The vendor's own bar differs by more than floating-point noise.
     pub const VENDOR_MISMATCH: Self = Self(8);
-    /// The session was shorter than the interval.
+    /// The end of the session cuts the bar short.
     pub const PARTIAL_SESSION: Self = Self(16);
 
     const NAMES: [(Self, &'static str); 5] = [
@@ -115,7 +115,7 @@ impl Flags {
         self.0
     }
 
-    /// From the number the stores keep; unknown bits are dropped.
+    /// The set with this number, as the stores keep it; unknown bits are dropped.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits & 31)
     }

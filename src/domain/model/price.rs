@@ -69,12 +69,12 @@ impl Price {
     /// The largest price that `DECIMAL(12,6)` holds.
     pub const MAX: Self = Self(999_999_999_999);
 
-    /// From millionths, unchecked against [`Price::MAX`].
+    /// The price of this many millionths, not checked against [`Price::MAX`].
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// In millionths.
+    /// The number of millionths.
     pub const fn micros(self) -> i64 {
         self.0
     }
@@ -173,7 +173,7 @@ impl Tail {
         self.any |= digit != 0;
     }
 
-    /// Half to even, as decimal arithmetic standards round.
+    /// Whether to round up: half to even, as decimal arithmetic standards do.
     const fn rounds_up(&self, kept: i64) -> bool {
         self.first > 5 || (self.first == 5 && (self.rest || kept % 2 == 1))
     }
@@ -214,7 +214,7 @@ pub mod as_micros {
     use super::Price;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// As a whole number.
+    /// Writes the millionths as a whole number.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -222,7 +222,7 @@ pub mod as_micros {
         serializer.serialize_i64(price.micros())
     }
 
-    /// From a whole number.
+    /// Reads the millionths from a whole number.
     ///
     /// # Errors
     /// When the input is not a whole number.
@@ -236,7 +236,7 @@ pub mod maybe_as_micros {
     use super::Price;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// As a whole number, or null.
+    /// Writes the millionths as a whole number, or null.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -244,7 +244,7 @@ pub mod maybe_as_micros {
         price.map(Price::micros).serialize(serializer)
     }
 
-    /// From a whole number, or null.
+    /// Reads the millionths from a whole number, or null.
     ///
     /// # Errors
     /// When the input is neither.

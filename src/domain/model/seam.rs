@@ -26,13 +26,13 @@ pub struct SeamFound {
 /// One seam.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seam {
-    /// The last bar of the history before the first live one.
+    /// The last bar of the history before `first_live_bar`.
     #[serde(
         serialize_with = "crate::domain::model::timestamp::as_text_or_null",
         deserialize_with = "crate::domain::model::timestamp::from_text_or_null"
     )]
     pub last_history_bar: Option<Timestamp>,
-    /// The first bar made of live prices.
+    /// The first bar of the session that candela made from live or polled prices.
     #[serde(
         serialize_with = "crate::domain::model::timestamp::as_text",
         deserialize_with = "crate::domain::model::timestamp::from_text"

@@ -12,17 +12,17 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From microseconds since the Unix epoch.
+    /// The instant at this many microseconds since the Unix epoch.
     pub const fn from_micros(us: i64) -> Self {
         Self(us)
     }
 
-    /// From whole seconds since the Unix epoch, as the vendor stamps ticks. Saturates.
+    /// The instant at this many seconds since the Unix epoch, the unit of the vendor's timestamps. Saturates.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1_000_000))
     }
 
-    /// From a chrono instant of any zone.
+    /// Converts a chrono instant of any zone.
     pub fn from_datetime<Z: TimeZone>(at: DateTime<Z>) -> Self {
         Self(at.timestamp_micros())
     }
@@ -37,7 +37,7 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// As a chrono instant, UTC. Instants beyond what chrono holds (262,000 years) become the epoch.
+    /// Converts to a chrono instant, UTC. Instants beyond chrono's range (262,000 years) become the epoch.
     pub fn datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()
     }
@@ -76,12 +76,12 @@ pub fn as_text_or_null<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> 
     }
 }
 
-/// Reads what [`as_text`] wrote.
+/// Reads the text that [`as_text`] writes.
 pub fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     DateTime::<Utc>::deserialize(deserializer).map(Timestamp::from_datetime)
 }
 
-/// Reads what [`as_text_or_null`] wrote.
+/// Reads the text or null that [`as_text_or_null`] writes.
 pub fn from_text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let at = Option::<DateTime<Utc>>::deserialize(deserializer)?;
     Ok(at.map(Timestamp::from_datetime))

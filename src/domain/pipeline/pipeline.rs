@@ -215,7 +215,7 @@ impl Pipeline {
             InputKind::CarriedTick(carried) if self.take_carried(carried) => {}
             InputKind::CarriedClose(close) if self.knows_close(close) => {}
             InputKind::Calendar(known) if known.carried && self.knows_calendar(known) => {}
-            // A corrected calendar is applied before the deadlines that are due at the same time.
+            // A corrected calendar is applied before the deadlines that are processed with it.
             InputKind::Calendar(_) | InputKind::MissingBars(_) => self.decide(arrival, out),
             _ => {
                 self.keep_deadlines(arrival.heard.at, out);

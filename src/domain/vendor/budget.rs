@@ -11,7 +11,7 @@ pub struct Spendable {
     pub left: u32,
     /// Credits used today, for anything.
     pub used: u32,
-    /// Credits of all usable keys: those used today and those left.
+    /// Credits used today, plus the credits that usable keys have left today.
     pub available: u32,
     /// Keys that polling may use today.
     pub keys: u32,
@@ -30,7 +30,7 @@ pub struct Forecast {
     pub used: u32,
     /// Credits that will have been used when the session closes.
     pub expected: u32,
-    /// Credits that all usable keys have in a day.
+    /// Credits used today, plus the credits that usable keys have left today.
     pub available: u32,
     /// Pairs should be polled and no credits are left.
     pub starved: bool,

@@ -13,9 +13,9 @@ use std::time::Duration;
 /// The identity of a key: its group, and its number in the group. Shown as `G1_3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeySlot {
-    /// From 1.
+    /// The group, from 1.
     pub group: u8,
-    /// From 1.
+    /// The number in the group, from 1.
     pub number: u8,
 }
 

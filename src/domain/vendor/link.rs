@@ -11,7 +11,7 @@
 //!
 //! Every end of a link, a clean close included, is the same edge to `waiting`; attempts are unlimited. Only an accepted price shortens the
 //! next wait (`backoff`), even if it is judged after the link's end. A refused pair is not subscribed again before the next
-//! [`Event::Started`], unless every pair is refused: then the next connection, with another key, subscribes all of them.
+//! [`Event::Started`], unless every pair is refused: then the next connection subscribes all of them, with another key if there is one.
 
 use crate::domain::model::{LinkChange, Sessions, Symbol, Tick, Timestamp};
 use crate::domain::vendor::{
@@ -79,7 +79,7 @@ pub enum Effect {
     KeyFailed(Trouble),
     /// The vendor asks not to be contacted: with this key, or with any key when the trouble is the vendor's own.
     StayAway {
-        /// Why.
+        /// The cause.
         trouble: Trouble,
         /// For how long, if the vendor says so.
         wait: Option<Duration>,
@@ -91,7 +91,7 @@ pub enum Effect {
 /// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Not wanted.
+    /// The link is not wanted.
     Idle,
     /// The handshake is under way.
     Connecting {

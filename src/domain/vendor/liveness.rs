@@ -73,7 +73,8 @@ impl Liveness {
         self.may_speak_at(now)
     }
 
-    /// Returns the text if the vendor's limit allows sending it now, and otherwise holds it for later.
+    /// Returns the text if the vendor's limit allows sending it now. Otherwise holds it for later; when too many wait, the oldest is
+    /// dropped.
     #[must_use]
     pub fn say(&mut self, text: String, now: Timestamp) -> Option<String> {
         if self.may_speak_at(now) > now {

@@ -67,7 +67,7 @@ impl Trouble {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the vendor refused with {code} ({}): {message:?}", trouble.name())]
 pub struct Refusal {
-    /// What it means.
+    /// The classified cause.
     pub trouble: Trouble,
     /// The body's code, or the HTTP status where the body has none.
     pub code: u16,

@@ -66,7 +66,7 @@ impl Outbox {
         follow.replay.take()
     }
 
-    /// The subscribed channels, with the last seq before anything that waits: everything up to it was sent.
+    /// The subscribed channels, each with the last seq that is sent before a control message queued now.
     pub fn complete(&self) -> impl Iterator<Item = (Channel, u64)> + '_ {
         self.follows
             .iter()
