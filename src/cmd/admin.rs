@@ -15,7 +15,7 @@ use std::io::Write;
 pub struct AdminArgs {
     #[command(subcommand)]
     action: AdminAction,
-    /// Why: it stands in the journal, beside the name of the token.
+    /// The reason; the journal keeps it with the name of the token.
     #[arg(long, value_name = "TEXT", global = true)]
     reason: Option<String>,
     /// Where the service is; by default the address that the settings name.
@@ -32,12 +32,12 @@ pub struct AdminArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum AdminAction {
-    /// Start an actor anew; `/status` names them.
+    /// Restart an actor; `/status` lists their names.
     RestartActor {
         /// Its name, such as feed.
         actor: String,
     },
-    /// Ask the vendor for bars that nobody has.
+    /// Request bars from the vendor that neither the history nor candela has.
     Backfill {
         /// The pair.
         #[arg(long, value_name = "PAIR")]
@@ -58,7 +58,7 @@ enum AdminAction {
         #[arg(long, value_name = "WHEN")]
         until: Moment,
     },
-    /// Use a key no more, until it is revived or the service restarts.
+    /// Take a key out of use, until it is revived or the service restarts.
     RetireKey {
         /// Its group and number, such as G1_3.
         key: KeySlot,
@@ -68,12 +68,12 @@ enum AdminAction {
         /// Its group and number, such as G1_3.
         key: KeySlot,
     },
-    /// Close the connection of one client; it may come back.
+    /// Close the connection of one client; it may reconnect.
     CloseClient {
         /// Its number, as `candela admin clients` lists it, such as c-1f.
         client: ClientNumber,
     },
-    /// List the clients that are connected, slow ones first; needs no reason.
+    /// List the connected clients, slow ones first; needs no reason.
     Clients,
     /// Stop in order, as SIGTERM does.
     Drain,

@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The token that a command shows.
+/// The token that a command presents.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenArg {
-    /// The token to show, where the service asks for one; other users of this machine see a command line, but not CANDELA_TOKEN.
+    /// The token to present, if the service requires one; other users of this machine see a command line, but not CANDELA_TOKEN.
     #[arg(
         long,
         env = "CANDELA_TOKEN",

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
-/// Ask the vendor for bars of past sessions that are missing, and keep them.
+/// Request missing bars of past sessions from the vendor, and store them.
 #[derive(Debug, Clone, Args)]
 pub struct BackfillArgs {
     /// The first day (2026-03-02) or instant (2026-03-02T08:00:00-05:00), in the market's time where no offset is given.
@@ -41,7 +41,7 @@ pub struct BackfillArgs {
     /// Only this pair.
     #[arg(long, value_name = "PAIR")]
     symbol: Option<Symbol>,
-    /// Only say what is missing.
+    /// Only list what is missing.
     #[arg(long)]
     dry_run: bool,
     /// For programs: one JSON object.

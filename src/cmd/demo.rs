@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Watch the service work: a simulated upstream, a compressed session, an outage that heals.
+/// Watch the service work: a simulated upstream, a compressed session, an outage that is repaired.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// End by itself after this long, such as 30s or 2m, with a summary.
@@ -33,10 +33,10 @@ pub struct DemoArgs {
     /// The TCP port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The address to listen on; another than loopback, such as 0.0.0.0 in a container, shows the demo to everybody there.
+    /// The address to listen on; one other than loopback, such as 0.0.0.0 in a container, shows the demo to everyone who can reach it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     bind: IpAddr,
-    /// Keep the ledger and the database in this folder, and go on from what is there; without it they go with the demo.
+    /// Keep the ledger and the database in this folder, and continue from its content; without it they are removed after the demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds.
@@ -45,7 +45,7 @@ pub struct DemoArgs {
     /// Play this scenario instead of the built-in outage (docs/scenarios.md).
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Tell every event as one JSON object a line instead of text.
+    /// Print every event as one JSON object a line instead of text.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

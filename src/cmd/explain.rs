@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
 
-/// Say why the service is, or was, in its state: from its journal, also when it does not run.
+/// Explain why the service is, or was, in its state: from its journal, even if it is not running.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
     /// Only what concerns this pair or the service as a whole.
@@ -23,7 +23,7 @@ pub struct ExplainArgs {
     /// At this instant, in the market's time where no offset is given; now by default.
     #[arg(long, value_name = "WHEN")]
     at: Option<Moment>,
-    /// Where the service is; by default the address that the settings name, and its ledger where it does not answer.
+    /// Where the service is; by default the address that the settings name, or its ledger if it does not answer.
     #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
     /// For programs: one JSON object.

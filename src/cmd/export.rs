@@ -46,7 +46,7 @@ pub struct ExportArgs {
     /// How the bars are divided: a file a session, or one file.
     #[arg(long, value_enum, default_value = "session")]
     partition: Partition,
-    /// The folder, made if it is not there.
+    /// The folder, created if it does not exist.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
@@ -250,7 +250,7 @@ impl ExportArgs {
         if self.interval.length().is_some() {
             return Some(self.part_file(date, opens, closes, over));
         }
-        // The session's bars may also open before it, at midnight of its day.
+        // Bars as long as the session may open before it, at midnight of its day.
         let after = date.parse::<NaiveDate>().ok()? + Days::new(1);
         Some(self.part_file(date, date, &after.to_string(), over))
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Show which bars are missing, why, and what became of it.
+/// Show which bars are missing, why, and how each gap stands.
 #[derive(Debug, Clone, Args)]
 pub struct GapsArgs {
     /// Where the service is; by default the address that the settings name.

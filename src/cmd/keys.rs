@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Show what each API key may do now, and what today has cost.
+/// Show the state of each API key, and the credits used today.
 #[derive(Debug, Clone, Args)]
 pub struct KeysArgs {
     /// Where the service is; by default the address that the settings name.

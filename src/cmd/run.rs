@@ -13,7 +13,7 @@ use clap::Args;
 use std::future::pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Run the service until it is told to stop.
+/// Run the service until it is asked to stop.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]

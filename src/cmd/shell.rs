@@ -17,7 +17,7 @@ pub struct CompletionsArgs {
 /// Print the manual page, or write those of all commands into a folder.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// The folder in which candela.1, candela-run.1 and so on are written; it is made if it is not there.
+    /// The folder in which candela.1, candela-run.1 and so on are written; it is created if it does not exist.
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }

@@ -25,10 +25,10 @@ use std::time::Duration;
 /// Run a server on loopback that speaks TwelveData's WebSocket and REST, and misbehaves on cue.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// What goes wrong, and when: a file as docs/scenarios.md describes. Without it everything goes well.
+    /// The faults, and when they happen: a file as docs/scenarios.md describes. Without it there are none.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Real five-minute bars (.csv or .csv.gz) to replay instead of a made-up market.
+    /// Real five-minute bars (.csv or .csv.gz) to replay instead of a generated market.
     #[arg(long, value_name = "FILE", requires = "date")]
     history: Option<PathBuf>,
     /// The day of the file to replay, such as 2025-10-22.
@@ -37,7 +37,7 @@ pub struct SimulateArgs {
     /// The zone whose wall time the file really holds, such as America/Bogota; without it its labels are believed.
     #[arg(long, value_name = "ZONE", requires = "history", value_parser = read_zone)]
     history_zone: Option<Tz>,
-    /// The pairs of the made-up market.
+    /// The pairs of the generated market.
     #[arg(
         long,
         value_name = "PAIRS",
@@ -46,10 +46,10 @@ pub struct SimulateArgs {
         conflicts_with = "history"
     )]
     symbols: Vec<Symbol>,
-    /// How many ticks of each made-up pair come a second of the market; without it one each few seconds.
+    /// Ticks of each generated pair in a second of market time; without it, one every few seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5_000), conflicts_with = "history")]
     per_second: Option<u16>,
-    /// The number that decides the made-up market, and the way between the prices of real bars.
+    /// The seed of the generated market, and of the path between the prices of real bars.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How many seconds of the market pass in one.
@@ -58,13 +58,13 @@ pub struct SimulateArgs {
     /// How long before a replayed session opens the clock starts, in market time.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration, requires = "history")]
     lead: Duration,
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 picks a free one.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
-    /// The API keys that are known, in the order in which a scenario counts them. Without any, every key is.
+    /// The known API keys, in the order in which a scenario counts them. Without any, every key is accepted.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     keys: Vec<String>,
-    /// End by itself after so long, in real time.
+    /// End after this long, in real time.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     length: Option<Duration>,
     /// One JSON object a line on standard output.

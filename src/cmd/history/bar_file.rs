@@ -21,7 +21,7 @@ pub(super) enum BarFormat {
     Parquet,
 }
 
-/// Where bars go, and as what.
+/// The output for bars, and its format.
 #[derive(Debug, Clone, Args)]
 pub(super) struct BarFileArgs {
     /// The pair; by default the first that the settings name.

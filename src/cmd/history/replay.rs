@@ -19,16 +19,16 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Make bars again of what a ledger captured, or prove that they are the ones that were told.
+/// Make bars again from a ledger's recorded inputs, or prove that they equal the published ones.
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
-    /// The ledger's folder; it is only read, also while a service appends to it.
+    /// The ledger's folder; it is only read, even while a service appends to it.
     #[arg(value_name = "LEDGER", value_parser = read_folder_path)]
     ledger: PathBuf,
     /// Only the session of this date; by default every one that the ledger keeps.
     #[arg(long, value_name = "DATE", value_parser = read_date)]
     date: Option<NaiveDate>,
-    /// Compare each event with the one that was told, and name the first that differs; no bars are written.
+    /// Compare each event with the published one, and name the first that differs; no bars are written.
     #[arg(long, conflicts_with_all = ["symbol", "interval", "format", "output"])]
     verify: bool,
     #[command(flatten)]

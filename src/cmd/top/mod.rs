@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Follow how a running service is, on a screen that is drawn anew every second.
+/// Follow the state of a running service, on a screen that is drawn again every second.
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
