@@ -89,7 +89,7 @@ pub enum Event {
     StoreBack,
     /// A pair's session opens within the gate's lead time.
     SessionComing(Symbol),
-    /// A pair's session opens within a minute or so.
+    /// A pair's session opens within [`limits::SESSION_SOON`].
     OpeningSoon(Symbol),
     /// A pair's session opened.
     SessionOpened(Symbol),

@@ -2,9 +2,10 @@
 //! found half-done by another user (diesel-async issue 198). It is a tokio-postgres connection, because diesel-async has no COPY and does
 //! not expose SQLSTATEs.
 //!
-//! All rows of a table go into one statement, as arrays (`unnest`): there is no limit of parameters, and five thousand events take as many
-//! round trips as one; very many ticks are written by COPY. A batch of ticks alone, the usual one, is one statement together with the
-//! position. Behind a pooler that keeps no session, statements have no names and every batch is a transaction.
+//! Ticks and bars go into one statement per table, as arrays (`unnest`): there is no limit of parameters, and five thousand ticks take as
+//! many round trips as one; very many ticks are written by COPY. Rows of the other tables, which are rare, take a statement each. A batch
+//! of ticks alone, the usual one, is one statement together with the position. Behind a pooler that keeps no session, statements have no
+//! names and every batch is a transaction.
 //!
 //! A batch with a refused row is written in parts: halves, each behind a savepoint, until the row is alone and is set aside. Rows, notes of
 //! rows that were set aside, and position are still one transaction.

@@ -1,4 +1,5 @@
-//! Writes a batch row by row. Diesel prepares each of these statements once and keeps it.
+//! Writes a batch row by row. Diesel prepares each insert in its own language once and keeps it; a statement that is a text is prepared
+//! each time.
 
 use crate::domain::model::{Price, SessionPhase};
 use crate::schema::sqlite::{
