@@ -841,8 +841,8 @@ pub const DEMO_LEAD: Duration = Duration::from_secs(900);
 pub const DEMO_L0_TAKES: Duration = Duration::from_secs(300);
 /// How long before the open the demo's market waits for the link, market time: it is opened [`SESSION_SOON`] before.
 pub const DEMO_HELD: Duration = Duration::from_secs(120);
-/// How many days before the session the demo's history begins: the check looks at the sessions of seven.
-pub const DEMO_HISTORY_DAYS: u64 = 10;
+/// How many days before the session the demo's history begins: a month to look at; the check looks at the sessions of seven.
+pub const DEMO_HISTORY_DAYS: u64 = 31;
 /// How long the demo waits for the service to reach the next state before it goes on anyway, real time.
 pub const DEMO_STATE_WAIT: Duration = Duration::from_secs(10);
 /// How long a tick of the demo may be under way, in real time: a bar that closed without it would have to be revised.

@@ -3,7 +3,7 @@
 //!
 //! *Architecture invariant*: no decision of the service reads a measure. Each set of labels is bounded by the settings or by the code.
 
-use crate::domain::model::{AcceptedTick, Bar, BarState, Event, Gap, Timestamp};
+use crate::domain::model::{AcceptedTick, Bar, BarState, Event, Gap, GapStatus, Timestamp};
 use crate::limits;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -82,11 +82,16 @@ impl Measures {
     }
 
     fn count_gap(&self, gap: &Gap) {
-        let labels = [
-            ("status", gap.status.name().to_owned()),
-            ("cause", cause_label(&gap.cause).to_owned()),
-        ];
-        self.gaps.get_or_create(&labels).inc();
+        self.expect_gap(&gap.cause);
+        self.gaps.get_or_create(&gap_labels(gap.status, &gap.cause)).inc();
+    }
+
+    /// Shows the count of every step that a gap of that cause may still take, from zero: the rise of a counter that is first seen at one
+    /// is no rise to Prometheus.
+    pub fn expect_gap(&self, cause: &str) {
+        for status in GapStatus::ALL {
+            drop(self.gaps.get_or_create(&gap_labels(*status, cause)));
+        }
     }
 
     /// Counts a response by the pattern of its request's address.
@@ -101,6 +106,13 @@ impl Measures {
     pub fn count_ws_error(&self, code: u16) {
         self.ws_errors.get_or_create(&[("code", code.to_string())]).inc();
     }
+}
+
+fn gap_labels(status: GapStatus, cause: &str) -> Labels<2> {
+    [
+        ("status", status.name().to_owned()),
+        ("cause", cause_label(cause).to_owned()),
+    ]
 }
 
 /// The cause without the numbers and the evidence that may follow it: `upstream_close` of `upstream_close_1006`.
@@ -126,6 +138,42 @@ mod tests {
             ("not_running: the vendor has none", "not_running"),
         ] {
             assert_eq!(cause_label(cause), label);
+        }
+    }
+
+    #[test]
+    fn each_step_that_a_gap_may_take_is_shown_before_it_is_taken() {
+        let measures = Measures::default();
+        measures.count_event(
+            &Event::Gap(gap("upstream_close_1006")),
+            Timestamp::from_secs(9),
+            |time| time,
+        );
+        measures.expect_gap("not_running");
+        let mut registry = Registry::default();
+        registry.register("gaps", "", measures.gaps);
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        for (status, cause, count) in [
+            ("open", "upstream_close", 1),
+            ("unfillable", "upstream_close", 0),
+            ("unfillable", "not_running", 0),
+        ] {
+            let line = format!("gaps_total{{status=\"{status}\",cause=\"{cause}\"}} {count}\n");
+            assert!(page.contains(&line), "no {line} in\n{page}");
+        }
+    }
+
+    fn gap(cause: &str) -> Gap {
+        Gap {
+            id: 1,
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: Timestamp::from_secs(0),
+            to: Timestamp::from_secs(300),
+            bars: 1,
+            status: GapStatus::Open,
+            cause: cause.to_owned(),
         }
     }
 

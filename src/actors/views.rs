@@ -115,6 +115,8 @@ fn starting(now: Timestamp) -> Overall {
 pub struct LatestView {
     /// The last position of the ledger.
     pub head: Position,
+    /// How many ticks this process wrote down.
+    pub ticks_total: u64,
     /// The last tick of each pair, with its seq.
     pub ticks: BTreeMap<Symbol, (u64, AcceptedTick)>,
     /// How many entries of the journal this process has written.

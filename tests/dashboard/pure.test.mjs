@@ -7,7 +7,7 @@ const { MarketClock, age, clockTime, dayName, duration, instantOf, offsetMinutes
 const { BarBook, chartTimes, coverage, emptySlots, intervalMilliseconds, wallSeconds } = await at("bars");
 const { formatLink, parseLink } = await at("link");
 const { Journal, conditionEvent, gapEvent, serviceEvent } = await at("journal");
-const { causeOf, verdict } = await at("verdict");
+const { causeOf, troubles, verdict } = await at("verdict");
 const { stretches } = await at("timeline");
 const words = await at("words");
 const BOGOTA = "America/Bogota";
@@ -139,8 +139,20 @@ test("a verdict says why not, since when and what ends it, and never safe when t
   assert.equal(verdict({ ...told, live: false }).word, "Not known");
   const down = verdict({ ...told, safe: false, reasons: ["feed_down", "open_gap"], conditions: [{ type: "feed_down", since: "1970-01-01T00:00:40Z" }] });
   assert.equal(down.tone, "warn");
+  assert.equal(verdict({ ...told, safe: false, reasons: ["not_active"], state: "waiting_l0" }).why, "The service is not active yet: waits for the history.");
   assert.equal(down.why, "The link to the vendor is down, since 00:00:40 (60 s).");
   assert.equal(down.more, "Clears when the link is up, or polling answers. Also: bars of this session are missing.");
+});
+
+test("what is wrong is told with its time and its cure, the worst first, in the service's own words", () => {
+  const held = [
+    { type: "store_behind", status: true, message: "The database does not answer.", since: "1970-01-01T00:00:40Z", clears_when: "it answers", runbook: "/runbooks?name=store_behind" },
+    { type: "feed_down", status: true, symbol: "EUR/USD", message: "The link is down.", since: "1970-01-01T00:00:50Z", clears_when: "it is up" },
+    { type: "polling", status: false, message: "Prices come by polling.", since: "1970-01-01T00:00:50Z" },
+  ];
+  const told = troubles(held, 100_000, "UTC");
+  assert.deepEqual(told.map(one => [one.name, one.mild, one.message]), [["Feed down EUR/USD", false, "The link is down."], ["Store behind", true, "The database does not answer."]]);
+  assert.equal(told[0].more, "Since 00:00:50 (50 s). Clears when it is up.");
 });
 
 test("a closed market is no fault, and a holiday is named", () => {

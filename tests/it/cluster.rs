@@ -10,6 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -165,6 +167,16 @@ impl Node {
         wait_until(&format!("state {state}"), || (self.state() == state).then_some(()));
     }
 
+    /// The first sample of `/metrics` that begins so.
+    pub(crate) fn metric(&self, begins: &str) -> Option<f64> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        let line = page.lines().find(|line| line.starts_with(begins))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
     pub(crate) fn kill(self) {
         self.process.signal(libc::SIGKILL);
         self.process.output_of_the_killed();
@@ -316,6 +328,22 @@ fn are_rows_once(world: &World, client: &Client) {
     );
 }
 
+/// An edge counts what it told, as its ingest does.
+fn counts_what_it_tells(edge: &Node) {
+    for (counter, least) in [
+        ("candela_ticks_accepted_total", 50.0),
+        ("candela_tick_delay_seconds_count", 50.0),
+        ("candela_ledger_append_seconds_count", 3.0),
+        ("candela_bars_total{symbol=\"USD/COP\",interval=\"5m\"", 1.0),
+        ("candela_clients_connected", 1.0),
+        ("candela_clients_messages_total", 50.0),
+    ] {
+        wait_until(&format!("{counter} of at least {least} on an edge"), || {
+            (edge.metric(counter) >= Some(least)).then_some(())
+        });
+    }
+}
+
 /// Beside an ingest that has the lease, and without a way to the vendor.
 fn is_checked_as_an_edge(world: &World) {
     let mut check = world.command("check", "edge", "checked");
@@ -337,6 +365,7 @@ fn an_edge_tells_what_its_ingest_tells_and_keeps_its_clients_while_the_ingest_di
     let at_ingest = Client::of(&ingest, start.clone());
     let at_edge = Client::of(&edge, start.clone());
     at_edge.hears_more(100);
+    counts_what_it_tells(&edge);
     // Where a client is ahead of the edge, the edge waits until it is there.
     let (epoch, seq) = at_ingest.last_tick();
     let ahead = json!({"ticks:USD/COP": {"epoch": epoch, "seq": seq + 25}});

@@ -13,8 +13,8 @@ use crate::actors::services::Services;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{EntryStep, LeaderNews, LogEntry, LogNews, LogPlace};
-use crate::domain::model::Position;
-use crate::ledger::{Disposition, Ledger};
+use crate::domain::model::{JournalEntry, Position};
+use crate::ledger::{Disposition, Ledger, LedgerError};
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,13 +131,7 @@ impl LogFollower {
                     break;
                 }
             }
-            let taken = self
-                .deps
-                .ledger
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .apply_parcel(&entry.parcel);
-            match taken {
+            match self.append(&entry) {
                 Ok(entries) => {
                     self.ledger_reports.succeeded(&self.deps.services.root);
                     self.follower.taken(&entry);
@@ -158,10 +152,20 @@ impl LogFollower {
         if let Some(head) = head {
             let told: Arc<[Told]> = told.into();
             recorder::show(&self.deps.services.views, &told, head);
+            recorder::count_events(&self.deps.services, &told);
             self.readers.tell(&Recorded { told, head });
             self.remind_later(ctx);
         }
         written
+    }
+
+    fn append(&self, entry: &LogEntry) -> Result<Vec<JournalEntry>, LedgerError> {
+        let mut ledger = self.deps.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = Stopwatch::start();
+        let taken = ledger.apply_parcel(&entry.parcel);
+        let measures = &self.deps.services.views.measures;
+        measures.ledger_append.observe(took.elapsed().as_secs_f64());
+        taken
     }
 
     /// The cluster log does not continue this ledger: the process must restart.

@@ -190,7 +190,7 @@ impl Health {
             database: reachable(&store),
             redis: reachable(&cache),
             resources: self.resources.clone(),
-            processed_ticks: pipeline.counts.ticks_accepted,
+            processed_ticks: self.ticks_total(&pipeline),
             error_count: self.deps.children.iter().map(|child| u64::from(child.failures())).sum(),
             actors: actors.collect(),
             readers: [("writer", &store), ("publisher", &cache)]
@@ -216,6 +216,15 @@ impl Health {
             #[cfg(test)]
             ageless: false,
         }
+    }
+
+    /// An edge has no pipeline: it counts the ticks that it wrote down.
+    fn ticks_total(&self, pipeline: &PipelineView) -> u64 {
+        let views = &self.deps.services.views;
+        if views.log.borrow().is_some() {
+            return views.latest.borrow().ticks_total;
+        }
+        pipeline.counts.ticks_accepted
     }
 
     fn symbol(&self, pair: &PairEvidence, feed: &FeedView, now: Timestamp) -> SymbolView {

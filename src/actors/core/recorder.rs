@@ -105,19 +105,19 @@ impl Recorder {
         if self.deps.shows {
             show(&self.deps.services.views, &told, head);
         }
-        self.count_events(&told);
+        count_events(&self.deps.services, &told);
         self.readers.tell(&Recorded { told, head });
         self.remind_later(ctx);
     }
+}
 
-    fn count_events(&self, told: &[Told]) {
-        let clock = &self.deps.services.clock;
-        let now = clock.now();
-        for told in told {
-            if let Item::Event(Sequenced { event, .. }) = &told.item {
-                let measures = &self.deps.services.views.measures;
-                measures.count_event(event, now, |market| clock.real(market));
-            }
+/// Counts for the metrics what was written down.
+pub(crate) fn count_events(services: &Services, told: &[Told]) {
+    let now = services.clock.now();
+    for told in told {
+        if let Item::Event(Sequenced { event, .. }) = &told.item {
+            let measures = &services.views.measures;
+            measures.count_event(event, now, |market| services.clock.real(market));
         }
     }
 }
@@ -133,6 +133,7 @@ pub(crate) fn show(views: &Views, told: &[Told], head: Position) {
                     seq,
                     ..
                 }) => {
+                    view.ticks_total = view.ticks_total.saturating_add(1);
                     view.ticks.insert(tick.tick.symbol, (*seq, *tick));
                 }
                 Item::Event(Sequenced {

@@ -80,11 +80,11 @@ impl ClientCounts {
         self.by_symbol.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many connections were closed for each reason; reasons without a connection are left out.
+    /// How many connections were closed for each reason, zero included.
     pub fn closed(&self) -> BTreeMap<&'static str, u64> {
         let all = Close::ALL.iter().zip(&self.closed);
-        let counted = all.map(|(close, count)| (close.name(), count.load(Ordering::Relaxed)));
-        counted.filter(|(_, count)| *count > 0).collect()
+        all.map(|(close, count)| (close.name(), count.load(Ordering::Relaxed)))
+            .collect()
     }
 
     fn count(&self, close: Close) {

@@ -241,6 +241,17 @@ impl Verdict {
         stretches(&self.missing)
     }
 
+    /// On which days slots are missing, as the end of a sentence.
+    fn missing_days(&self, calendar: &Calendar) -> String {
+        let mut days: Vec<NaiveDate> = self.missing.iter().map(|slot| calendar.local_date(*slot)).collect();
+        days.dedup();
+        match days.as_slice() {
+            [] => String::new(),
+            [day] => format!(", all of {day}"),
+            [first, .., last] => format!(", on {} days from {first} to {last}", days.len()),
+        }
+    }
+
     fn own_findings(&self, calendar: &Calendar) -> Vec<Finding> {
         let mut list = Vec::new();
         match (self.newest, self.age, self.age_in_market_days) {
@@ -258,10 +269,11 @@ impl Verdict {
         let lacking = self.expected - self.present;
         if lacking > 0 {
             let message = format!(
-                "{} of {} bars of the last {RECENT_DAYS} days' sessions are there ({} %, needed {COMPLETE_PERCENT} %): {lacking} are missing.",
+                "The history has {} of {} bars of the last {RECENT_DAYS} days' sessions ({} %, needed {COMPLETE_PERCENT} %): {lacking} are missing{}.",
                 self.present,
                 self.expected,
                 self.completeness_percent(),
+                self.missing_days(calendar),
             );
             let mut finding = findings::failure("incomplete", lacking, message);
             if self.complete {

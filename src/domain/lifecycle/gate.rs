@@ -242,7 +242,8 @@ impl Lifecycle {
         }
         for pair in self.awaited_pairs() {
             if self.gates.of(pair) == Gate::Unchecked {
-                self.unverified(pair, trouble.name(), &trouble.to_string(), now);
+                let message = format!("The history of {pair} is not verified: {trouble}.");
+                self.unverified(pair, trouble.name(), &message, now);
             }
         }
         if held && !trouble.only_stale() && self.gates.service() != Gate::Unchecked {

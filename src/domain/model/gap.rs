@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 ///                        └──the vendor has none──► unfillable
 /// ```
 /// A failed request leaves it `filling`. When the clock is set back, a filled or unfillable gap may become `open` again.
-#[derive(strum::IntoStaticStr)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +26,9 @@ pub enum GapStatus {
 }
 
 impl GapStatus {
+    /// Every one.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Its name in every protocol and table.
     pub fn name(self) -> &'static str {
         self.into()

@@ -346,7 +346,10 @@ pub(super) const SHAPES: [(&str, &str); 43] = [
         "Problem",
         "type:string title:string status:integer detail:string error:string …",
     ),
-    ("Events", "count:integer events:[ServiceEvent] next_cursor:string?"),
+    (
+        "Events",
+        "count:integer events:[ServiceEvent] next_cursor:string? lacks_before:instant?",
+    ),
     (
         "ServiceEvent",
         "position:integer type:string at:instant symbol:string? subject:string cause:string message:string by:string? details:{string}",

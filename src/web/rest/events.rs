@@ -1,6 +1,6 @@
 //! `/status/events` and `/status/explain`: the journal, from the ledger as far back as it reaches, and from the store before that.
 
-use crate::domain::model::{JournalQuery, PlacedEntry, ServiceEventKind, Symbol};
+use crate::domain::model::{JournalQuery, PlacedEntry, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::protocol::{Zones, frames};
 use crate::domain::status::Explanation;
 use crate::ledger::LedgerError;
@@ -42,7 +42,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
         after: query.journal_place("cursor")?,
         limit,
     };
-    let found = read(&thread, asked).await?;
+    let FoundEntries { entries: found, lacks } = read(&thread, asked).await?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found.last().filter(|_| whole_page).map(|last| last.place.to_string());
     let open = found
@@ -51,7 +51,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
     let events: Vec<Box<RawValue>> = open.filter_map(|placed| shown(&thread.zones, placed)).collect();
     page(
         &request,
-        &json!({"count": events.len(), "events": events, "next_cursor": next}),
+        &json!({"count": events.len(), "events": events, "next_cursor": next, "lacks_before": lacks.map(|at| at.rfc3339(zone))}),
     )
 }
 
@@ -78,9 +78,18 @@ pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, HttpEr
         after: None,
         limit: limits::EXPLAINED_ENTRIES,
     };
-    let mut found = read(&thread, asked).await?;
+    let FoundEntries {
+        entries: mut found,
+        lacks,
+    } = read(&thread, asked).await?;
     found.retain(|placed| placed.entry.symbol.is_none_or(|symbol| query.may(symbol)));
-    let explanation = Explanation::of(&found, symbol, at, zone);
+    let mut explanation = Explanation::of(&found, symbol, at, zone);
+    if let Some(lacks) = lacks {
+        let lacks = lacks.rfc3339(zone);
+        let sentence =
+            format!("Entries of the journal from before {lacks} are in the database, which cannot be read now.");
+        explanation.sentences.push(sentence);
+    }
     let at = at.rfc3339(zone);
     page(
         &request,
@@ -112,24 +121,34 @@ fn shown(zones: &Zones, placed: &PlacedEntry) -> Option<Box<RawValue>> {
     RawValue::from_string(frames::journal_json(zones, placed.place.position, &placed.entry)).ok()
 }
 
-/// Reads the journal: entries that the ledger no longer keeps come from the store.
-async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, HttpError> {
+/// Entries of the journal.
+struct FoundEntries {
+    entries: Vec<PlacedEntry>,
+    /// Where they begin, if the store could not be read for the entries before.
+    lacks: Option<Timestamp>,
+}
+
+/// Reads the journal: entries that the ledger no longer keeps come from the store. If the store cannot be read, the ledger's entries are
+/// returned alone: they say why it is away.
+async fn read(thread: &Thread, query: JournalQuery) -> Result<FoundEntries, HttpError> {
     let begins = from_ledger(thread, |ledger| ledger.journal_begins()).await?;
     let begins = begins.flatten().unwrap_or(query.to).max(query.from).min(query.to);
-    let mut found = Vec::new();
+    let mut entries = Vec::new();
+    let mut lacks = None;
     if query.from < begins && query.after.is_none_or(|after| after.at < begins) {
-        found = from_store(
-            thread,
-            JournalQuery {
-                to: begins,
-                ..query.clone()
-            },
-        )
-        .await?;
+        let older = JournalQuery {
+            to: begins,
+            ..query.clone()
+        };
+        match from_store(thread, older).await {
+            Ok(found) => entries = found,
+            Err(error) if begins >= query.to || query.after.is_some() => return Err(error),
+            Err(_) => lacks = Some(begins),
+        }
     }
     let room = query
         .limit
-        .saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        .saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
     if room > 0 {
         let rest = JournalQuery {
             from: begins,
@@ -137,9 +156,9 @@ async fn read(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, 
             ..query
         };
         let kept = from_ledger(thread, move |ledger| ledger.read_journal(&rest)).await?;
-        found.extend(kept.unwrap_or_default());
+        entries.extend(kept.unwrap_or_default());
     }
-    Ok(found)
+    Ok(FoundEntries { entries, lacks })
 }
 
 async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEntry>, HttpError> {

@@ -109,7 +109,13 @@ fn next_bars(found: &[StoredBar], asked: &BarQuery, zone: chrono_tz::Tz) -> Opti
 fn prices(query: &Query, format: &str) -> Result<Prices, HttpError> {
     let price = query.choice_of("price", &["decimal", "float64"])?;
     match price {
-        Some(price) if format != "parquet" => Err(wrong("price", price, "left out unless format is parquet")),
+        Some(price) if format != "parquet" => {
+            let refusal = HttpError::bad_request(format!(
+                "price: {price:?} is for format=parquet alone; leave it out here"
+            ));
+            let refusal = refusal.with("parameter", "price").with("given", price);
+            Err(refusal.with("allowed", "left out unless format is parquet"))
+        }
         Some("float64") => Ok(Prices::Float),
         _ => Ok(Prices::Decimal),
     }

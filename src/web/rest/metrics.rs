@@ -18,8 +18,12 @@ use std::fmt;
 /// `GET /metrics`: OpenMetrics if `Accept` names it.
 pub(crate) async fn metrics(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let thread = Thread::of(&request)?;
+    let view = thread.view();
+    for gap in &view.gaps {
+        thread.common.measures.expect_gap(&gap.cause); // it may be of an earlier run
+    }
     let numbers = Numbers {
-        samples: samples(&thread.view(), thread.registry.counts(), thread.registry.clock().now()),
+        samples: samples(&view, thread.registry.counts(), thread.registry.clock().now()),
         measures: thread.common.measures.clone(),
     };
     let format = TextFormat::of(&request);

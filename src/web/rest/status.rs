@@ -58,7 +58,8 @@ pub(crate) async fn status(request: HttpRequest) -> Result<HttpResponse, HttpErr
 fn page(thread: &Thread, view: &ServiceView, now: Timestamp) -> Value {
     let counts = thread.registry.counts();
     let connected = counts.connected.load(Ordering::Relaxed);
-    let closed = counts.closed();
+    let mut closed = counts.closed();
+    closed.retain(|_, count| *count > 0);
     let by_symbol = counts.by_symbol().into_iter();
     json!(StatusPage {
         view,

@@ -13,6 +13,8 @@ pub(crate) struct HttpError {
     kind: &'static str,
     detail: String,
     more: Map<String, Value>,
+    /// It is said as the vendor says its errors, to the vendor's own clients.
+    vendors: bool,
 }
 
 impl HttpError {
@@ -22,6 +24,7 @@ impl HttpError {
             kind,
             detail: detail.into(),
             more: Map::new(),
+            vendors: false,
         }
     }
 
@@ -57,13 +60,36 @@ impl HttpError {
 }
 
 impl HttpError {
-    /// Under `/udf/`, adds the members by which a charting library recognizes an error.
+    /// Under `/udf/`, adds the members by which a charting library recognizes an error; under `/td/`, the error takes the vendor's form.
     pub(crate) fn of_path(self, path: &str) -> Self {
+        if path.starts_with("/td/") {
+            return Self { vendors: true, ..self };
+        }
         if !path.starts_with("/udf/") {
             return self;
         }
         let detail = self.detail.clone();
         self.with("s", "error").with("errmsg", detail)
+    }
+
+    /// The body, and its media type.
+    fn body(&self) -> (Value, &'static str) {
+        if self.vendors {
+            let body = json!({"code": self.status.as_u16(), "message": self.detail, "status": "error"});
+            return (body, "application/json; charset=utf-8");
+        }
+        let mut body = self.more.clone();
+        let members = json!({
+            "type": format!("urn:candela:problem:{}", self.kind),
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "error": self.detail,
+        });
+        if let Value::Object(members) = members {
+            body.extend(members);
+        }
+        (Value::Object(body), "application/problem+json")
     }
 }
 
@@ -79,19 +105,9 @@ impl ResponseError for HttpError {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut body = self.more.clone();
-        let members = json!({
-            "type": format!("urn:candela:problem:{}", self.kind),
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "error": self.detail,
-        });
-        if let Value::Object(members) = members {
-            body.extend(members);
-        }
+        let (body, media_type) = self.body();
         let mut response = HttpResponse::build(self.status);
-        response.content_type("application/problem+json");
+        response.content_type(media_type);
         if self.status == StatusCode::UPGRADE_REQUIRED {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             response.insert_header((header::UPGRADE, "websocket"));
@@ -105,6 +121,6 @@ impl ResponseError for HttpError {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.insert_header((header::ALLOW, "GET, HEAD, OPTIONS"));
         }
-        response.body(Value::Object(body).to_string())
+        response.body(body.to_string())
     }
 }

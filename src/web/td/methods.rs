@@ -35,10 +35,11 @@ pub(crate) async fn answer(request: HttpRequest, method: web::Path<String>) -> H
         Err(error) => return refusal(&error),
     };
     let method = method.as_str();
-    let csv = question
-        .params
-        .get("format")
-        .is_some_and(|format| format.eq_ignore_ascii_case("csv"));
+    let format = question.params.get("format").unwrap_or("JSON");
+    let csv = format.eq_ignore_ascii_case("csv");
+    if !csv && !format.eq_ignore_ascii_case("json") {
+        return refusal(&ApiError::invalid("format", format));
+    }
     let delimiter = question.params.get("delimiter").unwrap_or(";");
     let found = if OF_SYMBOLS.contains(&method) {
         question.of_symbols(method, csv.then_some(delimiter)).await

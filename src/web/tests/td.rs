@@ -136,6 +136,11 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
     for (path, code, says) in [
         ("time_series?symbol=USD/COP", 400, "**interval**"),
         (
+            "price?symbol=USD/COP&format=xml",
+            400,
+            "Invalid **format** provided: xml",
+        ),
+        (
             "time_series?symbol=USD/COP&interval=7min",
             400,
             "**interval** provided: 7min. Check the documentation for the values it may have. There are 1min, 5min",
@@ -180,6 +185,10 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
         );
         assert!(answer["message"].as_str().unwrap().contains(says), "{path}: {answer}");
     }
+    let (head, answer) = stage.post("/td/price?symbol=USD/COP", "", "").await;
+    assert!(head.contains(" 405 ") && head.contains("application/json"), "{head}");
+    let said = json!({"code": 405, "message": "/td/price is only read: GET or HEAD", "status": "error"});
+    assert_eq!(answer, said);
     let many = vec!["USD/COP"; 65].join(",");
     assert_eq!(stage.get(&format!("/td/price?symbol={many}")).await.1["code"], 414);
 }

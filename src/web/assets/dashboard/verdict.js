@@ -1,6 +1,6 @@
 // Can I trade on this now: one line a pair, why not, since when, and what ends it.
 
-import { $, make, put } from "./dom.js";
+import { $, fill, make, put } from "./dom.js";
 import { age, dayAndTime, dayName, duration, isoDate, minuteTime } from "./time.js";
 import { conditionEvent } from "./journal.js";
 import * as words from "./words.js";
@@ -12,13 +12,25 @@ export function verdict({ live, safe, reasons, since, conditions, session, tick,
   const ticked = tick ? `Last tick ${age(tick.stamp, now)}` : "No tick yet";
   if (safe) return { tone: "good", word: "Safe to trade", why: `${ticked}, ${words.PROVENANCE[tick?.source] ?? "live"}.`, more: "" };
   if (reasons[0] === "market_closed" && reasons.length <= 2) return { tone: "plain", word: "Market closed", why: closed(session, now, zone), more: tick ? `${ticked}.` : "" };
-  const [first, ...others] = reasons, [meaning, ends] = words.REASONS[first] ?? [words.plain(first), ""];
-  const condition = conditions.find(one => one.type === first) ?? conditions.find(one => one.type === { price_overdue: "feed_silent", open_gap: "feed_down", not_active: "history_unverified" }[first]);
-  const begun = condition && condition.type === first ? Date.parse(condition.since) : since;
+  const [first, ...others] = reasons, [named, ends] = words.REASONS[first] ?? [words.plain(first), ""];
+  const meaning = first === "not_active" && words.STATES[state] ? `${named}: ${words.STATES[state].toLowerCase()}` : named;
+  const condition = conditions.find(one => one.type === first), begun = condition ? Date.parse(condition.since) : since;
   const parts = [`${meaning}${begun ? `, since ${dayAndTime(begun, now, zone)} (${duration(now - begun)})` : ""}.`];
   const rest = others.filter(name => name !== "market_closed").map(name => (words.REASONS[name]?.[0] ?? words.plain(name)).toLowerCase());
   const more = [ends && `Clears when ${ends}.`, rest.length ? `Also: ${rest.join("; ")}.` : ""].filter(Boolean).join(" ");
   return { tone: state === "error" ? "bad" : "warn", word: "Not safe to trade", why: parts[0], more };
+}
+
+/** What holds, the worst first: what is wrong, since when, and what ends it, in the service's own words. Pure. */
+export function troubles(conditions, now, zone) {
+  const place = one => words.MILD.indexOf(one.type) + 1;
+  return conditions.filter(one => one.status !== false).sort((a, b) => place(a) - place(b)).map(one => {
+    const since = Date.parse(one.since), name = words.plain(one.type);
+    return {
+      name: `${words.sentence(name)}${one.symbol ? ` ${one.symbol}` : ""}`, mild: place(one) > 0, message: one.message, runbook: one.runbook,
+      more: `Since ${dayAndTime(since, now, zone)} (${duration(now - since)}). ${one.clears_when ? `Clears when ${one.clears_when}.` : ""}`.trim(),
+    };
+  });
 }
 
 function closed(session, now, zone) {
@@ -91,7 +103,15 @@ export class Verdicts {
       put(line.left, left);
       return line.root;
     });
+    this.#drawTroubles(now);
     if (roots.length !== list.children.length || roots.some((root, index) => root !== list.children[index])) list.replaceChildren(...roots);
+  }
+
+  #drawTroubles(now) {
+    const { data } = this, held = data.live ? troubles(data.conditions ?? [], now, data.zone) : [];
+    $("troubles").hidden = !held.length;
+    fill($("trouble-list"), held.map(one => make("li", { class: one.mild ? "mild" : "" }, make("b", { text: one.name }), make("p", {}, one.message, " ", make("span", { class: "more", text: one.more }), " ",
+      one.runbook ? make("a", { text: "What to do", attributes: { href: one.runbook.replace(/^\//, ""), "aria-label": `What to do about ${one.name}` } }) : ""))));
   }
 
   decimals(tick, book) {

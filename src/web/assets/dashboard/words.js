@@ -22,6 +22,11 @@ export const REASONS = {
   status_unknown: ["The service's status is not known", "the service publishes it again"],
 };
 
+/** Conditions with which live data is good all the same: told after the others. */
+export const MILD = [
+  "store_ahead", "ledger_renumbered", "calendar_file_wrong", "polling", "store_behind", "cache_down", "stream_disturbed", "log_lines_lost",
+];
+
 /** Several reasons hold at once; the one that explains the others comes first. */
 const FIRST = [
   "market_closed", "not_active", "actor_unresponsive", "status_unknown", "ledger_unwritable", "feed_down", "symbol_refused",
