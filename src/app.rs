@@ -21,7 +21,7 @@ use crate::actors::views::PipelineView;
 use crate::cache::{Cache, CacheError, Memory};
 use crate::calendar_file;
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::cluster::LeaderNews;
+use crate::domain::cluster::{LeaderNews, NodeRole};
 use crate::domain::history::l0_table;
 use crate::domain::model::{Channel, Position, Sequenced, Sessions, Symbol};
 use crate::domain::pipeline::PairRules;
@@ -198,10 +198,11 @@ impl App {
             }
             None => Inherited::default(),
         };
+        let term = leased.as_ref().map_or(0, |store| store.succession().term);
         let calendars = calendars(&settings)?;
         let markets = markets(&settings, &calendars);
         let mut ledger = open_ledger(&settings, &markets, &clock)?;
-        let journal = journal::at_start(&settings, &ledger, inherited.from.as_deref(), clock.now())?;
+        let journal = journal::at_start(&settings, &ledger, (inherited.from.as_deref(), term), clock.now())?;
         let reader = ledger.reader();
         let zones = zones(&markets);
         let by = ledger.holder().clone();
@@ -220,7 +221,10 @@ impl App {
             ledger.renumber(Doubt::Unproven, Position(0))?;
         }
         let provable = inherited.unproven.is_some() || store.succession().provable; // in new epochs nothing is told yet
-        let log = cluster::meet(&settings, &mut ledger, (&store, provable)).await?;
+        let mut log = cluster::meet(&settings, &mut ledger, (&store, provable)).await?;
+        if let Some(log) = &mut log {
+            log.took_over = inherited.from.is_some();
+        }
         let leads_others = log.is_some();
         let leased = (store.clone(), cache.clone());
         let parts = TreeParts {
@@ -266,6 +270,11 @@ impl App {
             clock: clock.clone(),
             ledger,
             carrier,
+            role: if standby.is_some() {
+                NodeRole::Standby
+            } else {
+                NodeRole::Edge
+            },
             zones: Arc::new(zones.clone()),
             store,
             shards: workers(settings),
@@ -320,6 +329,7 @@ impl App {
             #[cfg(feature = "test-hooks")]
             hooks: hooks(&tree),
         })?;
+        tree.views.address.send_replace(Some(server.address()));
         if let Some(serving) = server.take_server() {
             run_beside(serving);
         }

@@ -1087,6 +1087,18 @@ pub const EDGE_LOOK: Duration = Duration::from_millis(250);
 /// seconds in all.
 pub const EDGE_PATIENCE: u32 = 100;
 
+/// How often a node says how it is, and hears how the others are.
+pub const NODE_SAYS: Duration = Duration::from_secs(1);
+
+/// How long a node that says nothing more is remembered.
+pub const NODE_FORGOTTEN: Duration = Duration::from_mins(10);
+
+/// Nodes that are shown: more than one Redis serves.
+pub const NODES_SHOWN: usize = 64;
+
+/// Marks that a measure of lag keeps: at one a second, ten minutes. Of a longer lag the beginning counts, so that later ones are left out.
+pub const LAG_MARKS: usize = 600;
+
 // --- candela top ----------------------------------------------------------------------------------------------------
 
 /// How often one terminal may poll a service at most, real time.

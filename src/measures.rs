@@ -32,6 +32,10 @@ pub struct Measures {
     pub gaps: Family<Labels<2>, Counter>,
     /// Errors sent to WebSocket clients, by code.
     pub ws_errors: Family<Labels<1>, Counter>,
+    /// How long the cluster log takes to take one batch of parcels.
+    pub log_append: Histogram,
+    /// Writes that were refused because another leads, by what was written to.
+    pub fence_refusals: Family<Labels<1>, Counter>,
 }
 
 impl Default for Measures {
@@ -45,6 +49,8 @@ impl Default for Measures {
             bars: Family::default(),
             gaps: Family::default(),
             ws_errors: Family::default(),
+            log_append: seconds(),
+            fence_refusals: Family::default(),
         }
     }
 }
@@ -100,6 +106,11 @@ impl Measures {
         self.http_request
             .get_or_create(&[("route", route)])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a write that was refused because another leads. `place` is `database`, `redis` or `log`.
+    pub fn count_fence_refusal(&self, place: &'static str) {
+        self.fence_refusals.get_or_create(&[("place", place.to_owned())]).inc();
     }
 
     /// Counts an error that was sent to a WebSocket client.

@@ -6,6 +6,7 @@ pub mod status;
 
 use crate::clock::Stopwatch;
 use crate::domain::calendar::SessionView;
+use crate::domain::cluster::ClusterView;
 use crate::domain::lifecycle::Change;
 use crate::domain::model::{Gap, Symbol, Timestamp, ZonedInstant};
 pub use crate::domain::status::SymbolView;
@@ -93,6 +94,8 @@ pub struct ServiceView {
     pub leader: bool,
     /// The leases, the store's first.
     pub leases: Vec<LeaseStatus>,
+    /// The cluster, as this node sees it; nothing on a single node.
+    pub cluster: Option<ClusterView>,
     /// The session of each pair.
     pub sessions: BTreeMap<Symbol, SessionView>,
 }

@@ -114,7 +114,7 @@ const SUB_ARROWS: &[(&str, &[&str])] = &[
     ("domain/lifecycle", &["model", "calendar", "history", "status"]),
     ("domain/protocol", &["model"]),
     ("domain/followers", &["model"]),
-    ("domain/cluster", &["model", "vendor", "status"]),
+    ("domain/cluster", &["model", "vendor", "status", "followers"]),
     ("actors/repeat", &[]),
     ("actors/messages", &[]),
     ("actors/views", &[]),

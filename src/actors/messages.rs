@@ -182,6 +182,13 @@ pub enum Report {
     LogLinesLost(bool),
     /// Another candela holds the right to write here; this one writes nothing there.
     AnotherWriter(AnotherWriter),
+    /// The lease of a leader was not renewed for as long as it lasts.
+    LeaseUnrenewable {
+        /// Why.
+        cause: String,
+    },
+    /// It is renewed again.
+    LeaseRenewed,
     /// The cluster log takes no parcels.
     LogAway {
         /// Why.

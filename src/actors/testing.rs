@@ -1,9 +1,11 @@
 //! Test doubles and fixtures of actors.
 
+use crate::actors::cluster::NodeName;
 use crate::actors::messages::Report;
 use crate::actors::services::Services;
 use crate::cache::{Cache, Memory};
 use crate::clock::Clock;
+use crate::domain::cluster::NodeRole;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::store::{Sqlite, Store};
 use actix::dev::ToEnvelope;
@@ -41,6 +43,15 @@ pub(crate) async fn heard<M>(said: &mut UnboundedReceiver<M>) -> Vec<M> {
         tokio::task::yield_now().await; // the listener takes what is in its mailbox
     }
     std::iter::from_fn(|| said.try_recv().ok()).collect()
+}
+
+/// What other nodes know a node as.
+pub(crate) fn node_name(ledger: &Ledger, role: NodeRole) -> NodeName {
+    NodeName {
+        by: ledger.holder().clone(),
+        role,
+        took_over: false,
+    }
 }
 
 /// Services over an existing ledger and store; the cache is in memory.

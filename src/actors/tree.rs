@@ -6,7 +6,7 @@ mod spawner;
 
 pub use edge::EdgeParts;
 
-use crate::actors::cluster::{LogKeeper, log_keeper};
+use crate::actors::cluster::{LogKeeper, NodeName, log_keeper};
 use crate::actors::control::{
     Health, JournalKeeper, L0Watcher, LeaseKeeper, Root, SessionClock, Validator, health, l0_watcher, root,
     session_clock, validator,
@@ -33,6 +33,7 @@ use crate::cache::Cache;
 use crate::carrier::Carrier;
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Calendar;
+use crate::domain::cluster::NodeRole;
 use crate::domain::history::{L0Table, WaitPolicy};
 use crate::domain::model::{Sequenced, Symbol};
 use crate::domain::pipeline::PairRules;
@@ -140,6 +141,7 @@ impl Tree {
         let mut children = Spawner { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
         let commit_queue = CommitQueue::default();
         let followed = follow(&calendars);
+        let by = ledger.holder().clone();
         let holding = ledger.holding_reader();
         let next = ledger.head().next();
         let renumbered = ledger.renumbered();
@@ -156,8 +158,9 @@ impl Tree {
         }
         let start_shard = children.shards(shards, &mut readers);
         let shows = log.is_none();
-        if let Some(LogParts { carrier, begun_after, tells_alone }) = log {
-            let keeper = children.start(rows::KEEPER, LogKeeper::new, log_keeper::Deps { services: services.clone(), carrier, readers, begun_after, tells_alone });
+        if let Some(LogParts { carrier, begun_after, tells_alone, took_over }) = log {
+            let name = NodeName { by, role: NodeRole::Leader, took_over };
+            let keeper = children.start(rows::KEEPER, LogKeeper::new, log_keeper::Deps { services: services.clone(), carrier, readers, begun_after, tells_alone, name });
             readers = vec![("log_keeper".to_owned(), keeper.recipient())];
         }
         let recorder = children.start(rows::RECORDER, Recorder::new, recorder::Deps { services: services.clone(), ledger: Arc::clone(&ledger), commit_queue: commit_queue.clone(), readers, shows });
@@ -259,6 +262,8 @@ pub struct LogParts {
     pub begun_after: Option<u64>,
     /// Whether events are published while the cluster log is away.
     pub tells_alone: bool,
+    /// Whether it took over from another leader.
+    pub took_over: bool,
 }
 
 /// The vendor's side: the link, REST, keys and limits.

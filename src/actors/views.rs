@@ -2,7 +2,7 @@
 
 use crate::client_list::ClientList;
 use crate::clock::Stopwatch;
-use crate::domain::cluster::LogNews;
+use crate::domain::cluster::{ClusterView, LogNews};
 use crate::domain::followers::ReaderView;
 use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::history::Verdicts;
@@ -16,6 +16,7 @@ use crate::views::{Overall, ServiceView};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,6 +45,10 @@ pub struct Views {
     pub store: watch::Sender<ReaderView>,
     /// What an edge knows of the cluster log that it follows; `None` on any other node. The LogFollower's.
     pub log: watch::Sender<Option<LogNews>>,
+    /// The cluster as this node sees it; nothing on a single node. The LogKeeper's, or the LogFollower's.
+    pub cluster: watch::Sender<Option<ClusterView>>,
+    /// Where clients are served, once they are. The app's.
+    pub address: watch::Sender<Option<SocketAddr>>,
     /// The Publisher's.
     pub cache: watch::Sender<ReaderView>,
     /// The KeyPool's.
@@ -82,6 +87,8 @@ impl Views {
             feed: watch::Sender::new(FeedView::idle(now)),
             store: watch::Sender::new(store),
             log: watch::Sender::default(),
+            cluster: watch::Sender::default(),
+            address: watch::Sender::default(),
             cache: watch::Sender::new(cache),
             keys: watch::Sender::default(),
             backfill: watch::Sender::default(),

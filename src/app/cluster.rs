@@ -180,6 +180,7 @@ pub(super) async fn meet(
         carrier,
         begun_after,
         tells_alone: settings.cluster.alone == Alone::Tell,
+        took_over: false,
     }))
 }
 

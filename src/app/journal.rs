@@ -5,11 +5,11 @@ use crate::domain::status::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::settings::Valid;
 
-/// The journal with the entries of this start; `from`: the holder whose lease it took over.
+/// The journal with the entries of this start; `from`: the holder whose lease it took over, under this `term`; 0: a single node.
 pub(super) fn at_start(
     settings: &Valid,
     ledger: &Ledger,
-    from: Option<&str>,
+    (from, term): (Option<&str>, i64),
     now: Timestamp,
 ) -> Result<Journal, LedgerError> {
     let last = ledger.reader().last_noted()?;
@@ -17,7 +17,7 @@ pub(super) fn at_start(
         Some(last) if from.is_some() => (
             "took_over",
             format!(
-                "another candela led before, and this one has its lease; the last entry of that one is of {}",
+                "another candela led before, and this one has its lease under term {term}; the last entry of that one is of {}",
                 last.place.at
             ),
         ),
@@ -38,6 +38,11 @@ pub(super) fn at_start(
     let started = ServiceEvent::new(ServiceEventKind::Started, now, version, message)
         .with_cause(cause)
         .with("pid", std::process::id().to_string());
+    let started = if term > 0 {
+        started.with("term", term.to_string())
+    } else {
+        started
+    };
     let count = settings.shown.len();
     let message = format!("{count} settings are not at their defaults.");
     let mut in_force = ServiceEvent::new(ServiceEventKind::Settings, now, "settings", message);

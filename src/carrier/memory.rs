@@ -3,7 +3,7 @@
 use super::Carry;
 use crate::cache::CacheError;
 use crate::clock::Stopwatch;
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound, OpeningMark};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +28,7 @@ struct MemoryEntries {
     openings: VecDeque<OpeningMark>,
     term: u64,
     said: Option<(String, Stopwatch, Duration)>,
+    nodes: BTreeMap<String, (String, Stopwatch)>,
 }
 
 impl MemoryLog {
@@ -176,6 +177,28 @@ impl Carry for MemoryLog {
         let log = self.log()?;
         let fresh = log.said.as_ref().filter(|(_, said, ttl)| said.elapsed() < *ttl);
         Ok(fresh.map(|(what, ..)| what.clone()))
+    }
+
+    async fn nodes(&self, own: Option<(&str, &str)>) -> Result<NodesFound, CacheError> {
+        let mut log = self.log()?;
+        if let Some((name, said)) = own {
+            log.nodes.insert(name.to_owned(), (said.to_owned(), Stopwatch::start()));
+        }
+        log.nodes
+            .retain(|_, (_, since)| since.elapsed() < limits::NODE_FORGOTTEN);
+        let said = log.nodes.values().take(limits::NODES_SHOWN);
+        Ok(NodesFound {
+            head: log.head().map_or(0, |head| head.number),
+            term: log.term,
+            said: said
+                .map(|(said, since)| {
+                    (
+                        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                        said.clone(),
+                    )
+                })
+                .collect(),
+        })
     }
 }
 

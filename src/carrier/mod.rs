@@ -6,6 +6,7 @@
 //!  {candela}:openings   stream: the numbers of the newest openings, where a node can begin
 //!  {candela}:term       the highest term that appended
 //!  {candela}:leader     the leader's report; expires when the leader is silent
+//!  {candela}:nodes      hash: what each node said of itself last, and when
 //! ```
 //!
 //! *Architecture invariant*: a number in the cluster log never has two contents, and a leader of an earlier term cannot append.
@@ -17,7 +18,7 @@ pub use memory::MemoryLog;
 pub use redis::RedisLog;
 
 use crate::cache::CacheError;
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound};
 use std::future::Future;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ pub trait Carry: Send + Sync {
 
     /// The leader's report, until it expires.
     fn hear(&self) -> impl Future<Output = Result<Option<String>, CacheError>> + Send;
+
+    /// Says what a node is, by its name, and hears what all said; nothing is said where there is no `own`.
+    fn nodes(&self, own: Option<(&str, &str)>) -> impl Future<Output = Result<NodesFound, CacheError>> + Send;
 }
 
 /// The configured cluster log. Cheap to clone; clones share it.
@@ -88,5 +92,9 @@ impl Carry for Carrier {
 
     async fn hear(&self) -> Result<Option<String>, CacheError> {
         either!(self.hear())
+    }
+
+    async fn nodes(&self, own: Option<(&str, &str)>) -> Result<NodesFound, CacheError> {
+        either!(self.nodes(own))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Carry;
 use crate::cache::{CacheError, Connector};
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, OpeningMark, Parcel, ParcelHash};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound, OpeningMark, Parcel, ParcelHash};
 use crate::limits;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -16,6 +16,7 @@ const LOG: &str = "{candela}:log";
 const OPENINGS: &str = "{candela}:openings";
 const TERM: &str = "{candela}:term";
 const LEADER: &str = "{candela}:leader";
+const NODES: &str = "{candela}:nodes";
 
 /// Keys: log, openings, term. Arguments: term, entries to keep, openings to keep, then eight for each parcel: number, lineage, last
 /// position, previous hash, hash, whether it opens, whether it begins a chain, body. Returns the outcome, and a number.
@@ -57,6 +58,29 @@ const SAY: &str = "
 if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1";
+
+/// Keys: log, term, nodes. Arguments: milliseconds after which a node is forgotten, how many are told, and then, to say something, a
+/// node's name and what it says. Answers the log's last number, its term, and for each node how long ago it said what, as text.
+const MEET: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[3] then
+  redis.call('HSET', KEYS[3], ARGV[3], string.format('%d %s', now, ARGV[4]))
+  redis.call('PEXPIRE', KEYS[3], ARGV[1])
+end
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local told = {newest and string.match(newest[1], '^%d+') or '0', redis.call('GET', KEYS[2]) or '0'}
+local nodes = redis.call('HGETALL', KEYS[3])
+for i = 1, #nodes, 2 do
+  local at, said = string.match(nodes[i + 1], '^(%d+) (.*)$')
+  local age = math.max(now - (tonumber(at) or 0), 0)
+  if age > tonumber(ARGV[1]) then
+    if ARGV[3] then redis.call('HDEL', KEYS[3], nodes[i]) end
+  elseif #told < 2 + 2 * tonumber(ARGV[2]) then
+    told[#told + 1], told[#told + 2] = string.format('%d', age), said
+  end
+end
+return told";
 
 /// The cluster log in a Redis. Cheap to clone; clones share its connections.
 #[derive(Clone)]
@@ -210,6 +234,19 @@ impl Carry for RedisLog {
         get.arg(LEADER);
         self.ask(&get).await
     }
+
+    async fn nodes(&self, own: Option<(&str, &str)>) -> Result<NodesFound, CacheError> {
+        let mut script = redis::cmd("EVAL");
+        script.arg(MEET).arg(3).arg(LOG).arg(TERM).arg(NODES);
+        script.arg(u64::try_from(limits::NODE_FORGOTTEN.as_millis()).unwrap_or(u64::MAX));
+        script.arg(limits::NODES_SHOWN);
+        if let Some((name, said)) = own {
+            script.arg(name).arg(said);
+        }
+        let told: Vec<String> = self.ask(&script).await?;
+        nodes(&told)
+            .ok_or_else(|| CacheError::Other(format!("{NODES} cannot be read: nobody but candela may write there")))
+    }
 }
 
 /// Parses the answer of XRANGE. An entry that cannot be parsed is an error with its id, never a guess.
@@ -220,6 +257,21 @@ fn entries(found: Value) -> Result<Vec<LogEntry>, CacheError> {
         entry(id, fields).ok_or_else(|| odd_entry(&format!("({id}) lacks a field or has a wrong one")))
     });
     entries.collect()
+}
+
+/// Reads what [`MEET`] answers.
+fn nodes(told: &[String]) -> Option<NodesFound> {
+    let (ends, nodes) = told.split_at_checked(2)?;
+    let [head, term] = ends else { return None };
+    let said = nodes.chunks_exact(2).map(|node| match node {
+        [age, said] => Some((age.parse().ok()?, said.clone())),
+        _ => None,
+    });
+    Some(NodesFound {
+        head: head.parse().ok()?,
+        term: term.parse().ok()?,
+        said: said.collect::<Option<_>>()?,
+    })
 }
 
 fn odd_entry(what: &str) -> CacheError {

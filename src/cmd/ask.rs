@@ -1,7 +1,8 @@
 //! Sends requests to a running service over HTTP.
 
+mod own_certificate;
+
 use crate::actors::vendor;
-use crate::cmd::own_certificate;
 use crate::domain::model::Symbol;
 use crate::limits;
 use crate::settings::Server;

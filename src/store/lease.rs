@@ -40,6 +40,14 @@ impl Store {
         }
     }
 
+    /// Whether it is the lease of a cluster's leader.
+    pub fn is_leaders(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(store) => store.is_leaders(),
+        }
+    }
+
     /// Takes the lease if nobody has it, without blocking the writes of a holder.
     ///
     /// # Errors

@@ -67,6 +67,16 @@ async fn keeps_the_contract(log: &impl Carry) {
     assert_eq!(log.hear().await.unwrap(), None);
     assert!(log.say(4, "new", Duration::from_secs(9)).await.unwrap());
     assert_eq!(log.hear().await.unwrap().as_deref(), Some("new"));
+    // Each node is known by what it said last.
+    for (name, said) in [("one", "{\"a\": 1}"), ("two", "2"), ("one", "3 and ó")] {
+        log.nodes(Some((name, said))).await.unwrap();
+    }
+    let found = log.nodes(None).await.unwrap();
+    assert_eq!((found.head, found.term), (6, 4));
+    let mut said: Vec<&str> = found.said.iter().map(|(_, said)| said.as_str()).collect();
+    said.sort_unstable();
+    assert_eq!(said, ["2", "3 and ó"]);
+    assert!(found.said.iter().all(|(age_ms, _)| *age_ms < 5_000), "{found:?}");
     // Another chain begins where it wants, beyond the last.
     assert_eq!(log.append(4, &ours[6..8]).await, LogAnswer::Taken);
     let far = chain(5_000, 2, &[], "far");

@@ -2,10 +2,12 @@
 //!
 //! owns   the right to append to the ledger, its place in the cluster log, one read of the cluster log at a time
 //! hears  the cluster log
-//! says   Recorded → each Fanout · LogForeign, LedgerUnwritable, LedgerWritable → Root · LatestView, LogNews → views
+//! says   Recorded → each Fanout · LogForeign, LedgerUnwritable, LedgerWritable → Root · LatestView, LogNews, ClusterView → views ·
+//!        what this node is → the cluster log
 //! fails  a cluster log that does not answer is read again; one that does not continue this ledger ends the process, and the next start
 //!        begins a new ledger. After a panic it continues after its ledger's last parcel
 
+use crate::actors::cluster::node_teller::{NodeFacts, NodeName, NodeTeller};
 use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report, Told};
 use crate::actors::repeat::RepeatEvery;
@@ -30,6 +32,8 @@ pub struct Deps {
     pub carrier: Carrier,
     /// The readers, by name.
     pub readers: Vec<(String, Recipient<Recorded>)>,
+    /// What other nodes know this one as.
+    pub name: NodeName,
 }
 
 /// See the module.
@@ -41,6 +45,7 @@ pub struct LogFollower {
     news: LogNews,
     heard: Option<Stopwatch>,
     ledger_reports: LedgerReports,
+    teller: NodeTeller,
     /// Why the cluster log does not continue this ledger, once that was found.
     ended: Option<String>,
     /// Whether Root still has to be sent `LogForeign`.
@@ -57,6 +62,7 @@ impl LogFollower {
             news: LogNews::default(),
             heard: None,
             ledger_reports: LedgerReports::default(),
+            teller: NodeTeller::new(deps.services.clone(), deps.carrier.clone(), deps.name.clone()),
             ended: None,
             owes_end: false,
             deps,
@@ -149,6 +155,7 @@ impl LogFollower {
                 }
             }
         }
+        self.teller.reach(self.follower.number());
         if let Some(head) = head {
             let told: Arc<[Told]> = told.into();
             recorder::show(&self.deps.services.views, &told, head);
@@ -208,7 +215,25 @@ impl LogFollower {
         }));
     }
 
+    /// What changes of this node.
+    fn facts(&self) -> NodeFacts {
+        NodeFacts {
+            term: self.follower.term(),
+            alone: false,
+            leader_age: self.heard.as_ref().map(Stopwatch::elapsed),
+        }
+    }
+
+    /// Says how this node is, and hears how all are.
+    fn say(&mut self, ctx: &mut Context<Self>) {
+        let saying = self.teller.say(self.facts());
+        ctx.spawn(saying.into_actor(self).map(|found, actor, _| {
+            actor.teller.heard(found, actor.follower.number(), actor.facts());
+        }));
+    }
+
     fn show(&mut self) {
+        self.news.lag = self.teller.lag();
         self.news.age = self.heard.as_ref().map(Stopwatch::elapsed);
         self.deps.services.views.log.send_replace(Some(self.news.clone()));
     }
@@ -238,6 +263,8 @@ impl Actor for LogFollower {
         self.follow(ctx);
         self.hear(ctx);
         ctx.repeat_every(limits::LEADER_HEARD, Self::hear);
+        self.say(ctx);
+        ctx.repeat_every(limits::NODE_SAYS, Self::say);
     }
 }
 

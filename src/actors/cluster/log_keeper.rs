@@ -2,8 +2,8 @@
 //!
 //! owns   its place in the cluster log, events not passed on yet, at most one append at a time, the leader's news each second
 //! hears  Recorded (Recorder)
-//! says   Recorded → Writer, Publisher, Fanout, once the cluster log has it · LogAway, LogBack, LogForeign → Root · LeaderNews → the
-//!        cluster log
+//! says   Recorded → Writer, Publisher, Fanout, once the cluster log has it · LogAway, LogBack, LogForeign → Root · LeaderNews and what
+//!        this node is → the cluster log · ClusterView → views
 //! fails  never on the cluster log: what it does not take is read from the ledger again. If it is away for longer than a moment, events are
 //!        passed on without it (`cluster.alone`), once the database records that for the next leader. After a restart it looks up where the
 //!        cluster log ends
@@ -11,6 +11,7 @@
 //! It passes events on only while less than a lease's time has passed since the lease was renewed, or since the cluster log last took a
 //! parcel under this term: a process that was stopped first finds out whether it still leads.
 
+use crate::actors::cluster::node_teller::{NodeFacts, NodeName, NodeTeller};
 use crate::actors::core::{TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::repeat::RepeatEvery;
@@ -24,6 +25,7 @@ use crate::domain::model::{Position, Timestamp};
 use crate::domain::vendor::{KeySlot, KeyUse};
 use crate::ledger::LedgerReader;
 use crate::limits;
+use crate::measures::Measures;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub struct Deps {
     pub begun_after: Option<u64>,
     /// Whether events are passed on while the cluster log is away.
     pub tells_alone: bool,
+    /// What other nodes know this one as.
+    pub name: NodeName,
 }
 
 /// See the module.
@@ -76,6 +80,7 @@ pub struct LogKeeper {
     /// The scheduled retry; while it is set, no other one is scheduled.
     retry: Option<SpawnHandle>,
     said: u64,
+    teller: NodeTeller,
 }
 
 /// Whether events may be passed on that the cluster log does not have.
@@ -117,6 +122,7 @@ impl LogKeeper {
             ledger: deps.services.ledger.whole(),
             told: deps.services.ledger.head(),
             said_head: deps.services.ledger.head(),
+            teller: NodeTeller::new(deps.services.clone(), deps.carrier.clone(), deps.name.clone()),
             deps,
             next: None,
             logged: Position(0),
@@ -166,6 +172,7 @@ impl LogKeeper {
             begun_after: self.deps.begun_after,
             leased: self.is_leased(),
             sure: self.sure.as_ref().is_some_and(is_young),
+            measures: self.deps.services.views.measures.clone(),
         };
         let appending = async move {
             let limited = tokio::time::timeout(limits::LOG_ANSWER, work.append()).await;
@@ -366,6 +373,29 @@ impl LogKeeper {
         };
         ctx.spawn(saying.into_actor(self));
     }
+
+    /// What changes of this node.
+    fn facts(&self) -> NodeFacts {
+        NodeFacts {
+            term: self.term().unwrap_or(0),
+            alone: self.is_alone(),
+            leader_age: None,
+        }
+    }
+
+    /// Says how this node is, and hears how all are.
+    fn say_node(&mut self, ctx: &mut Context<Self>) {
+        let mut ledger = self.ledger.clone();
+        let saying = self.teller.say(self.facts());
+        let saying = async move {
+            let found = saying.await;
+            (found, ledger.parcel_ends())
+        };
+        ctx.spawn(saying.into_actor(self).map(|(found, ends), actor, _| match ends {
+            Ok(ends) => actor.teller.heard(found, ends.last, actor.facts()),
+            Err(error) => tracing::warn!(%error, "where the ledger's parcels end cannot be read"),
+        }));
+    }
 }
 
 /// Whether a lease renewed then cannot have run out.
@@ -384,6 +414,7 @@ struct Append {
     leased: bool,
     /// Whether the cluster log took a parcel lately.
     sure: bool,
+    measures: Measures,
 }
 
 impl Append {
@@ -436,9 +467,17 @@ impl Append {
             })
             .collect();
         match self.carrier.append(term, &entries).await {
-            LogAnswer::Taken => has,
+            LogAnswer::Taken => {
+                if !entries.is_empty() {
+                    self.measures.log_append.observe(sent.elapsed().as_secs_f64());
+                }
+                has
+            }
             LogAnswer::Hole { .. } => LogStep::Look,
-            LogAnswer::Stale { term } => LogStep::Foreign(format!("a leader of term {term} has written to it")),
+            LogAnswer::Stale { term } => {
+                self.measures.count_fence_refusal("log");
+                LogStep::Foreign(format!("a leader of term {term} has written to it"))
+            }
             LogAnswer::Differs { number } => LogStep::Foreign(format!("it has another parcel {number}")),
             LogAnswer::Full(cause) | LogAnswer::Away(cause) => LogStep::Away(cause),
         }
@@ -496,8 +535,10 @@ impl Actor for LogKeeper {
         };
         ctx.spawn(leased.into_actor(self).map(|(), actor, ctx| {
             actor.say(ctx);
+            actor.say_node(ctx);
             actor.append(ctx);
         }));
+        ctx.repeat_every(limits::NODE_SAYS, Self::say_node);
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
             if actor.has_all {

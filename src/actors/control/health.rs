@@ -211,6 +211,7 @@ impl Health {
             },
             log_lines_lost: log_queue::loss().lost_total,
             rounded_reads: rounded_reads(),
+            cluster: views.cluster.borrow().clone(),
             leader: is_leader(&leases),
             leases: lease_statuses(&leases, zone),
             #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! owns   a `domain::followers::lease::Tenure` for each lease, one interval
 //! hears  nothing
-//! says   AnotherWriter, SoleWriter → Root · LeaseView → views
+//! says   AnotherWriter, SoleWriter, LeaseUnrenewable, LeaseRenewed → Root · LeaseView → views
 //! fails  a panic restarts it from fresh state: the leases go on meanwhile, and each write is fenced by its lease
 
 use crate::actors::messages::Report;
@@ -26,6 +26,10 @@ struct Kept {
     asking: bool,
     /// The other writer that was last reported to Root.
     told: Option<Holder>,
+    /// It is the lease of a leader, who is succeeded when it runs out.
+    leaders: bool,
+    /// Root was told that it is not renewed.
+    told_unrenewable: bool,
 }
 
 /// See the module.
@@ -51,6 +55,8 @@ impl LeaseKeeper {
                     answered: Stopwatch::start(),
                     asking: false,
                     told: None,
+                    leaders: place == Place::Database && services.store.is_leaders(),
+                    told_unrenewable: false,
                 })
                 .collect(),
             services,
@@ -60,6 +66,7 @@ impl LeaseKeeper {
     fn look(&mut self, ctx: &mut Context<Self>) {
         for (at, kept) in self.leases.iter_mut().enumerate() {
             kept.tell(&self.services.root);
+            kept.tell_renewal(&self.services.root);
             if std::mem::replace(&mut kept.asking, true) {
                 continue; // the server is slow; there is a limit to that
             }
@@ -79,6 +86,7 @@ impl LeaseKeeper {
                     kept.answered = Stopwatch::start();
                     kept.heard(answer, since_last);
                     kept.tell(&actor.services.root);
+                    kept.tell_renewal(&actor.services.root);
                 }
                 actor.show();
             }));
@@ -125,6 +133,31 @@ impl Kept {
             self.told = told;
         }
     }
+
+    /// Why the lease of a leader may have run out by now, though nobody else is known to have it.
+    fn unrenewable(&self) -> Option<&str> {
+        let old = self
+            .view
+            .renewed
+            .as_ref()
+            .is_none_or(|renewed| renewed.elapsed() > limits::LEADER_TTL);
+        let trouble = self.view.trouble.as_deref();
+        trouble.filter(|_| self.leaders && self.view.is_held() && old)
+    }
+
+    /// Reports to Root that the lease is not renewed, and that it is again.
+    fn tell_renewal(&mut self, up: &Recipient<Report>) {
+        let report = match (self.unrenewable(), self.told_unrenewable) {
+            (Some(cause), false) => Report::LeaseUnrenewable {
+                cause: cause.to_owned(),
+            },
+            (None, true) => Report::LeaseRenewed,
+            _ => return,
+        };
+        if up.try_send(report).is_ok() {
+            self.told_unrenewable = !self.told_unrenewable;
+        }
+    }
 }
 
 impl Actor for LeaseKeeper {
@@ -147,6 +180,39 @@ mod tests {
     use super::*;
     use crate::domain::model::Timestamp;
 
+    #[actix_rt::test]
+    async fn a_lease_that_is_not_renewed_for_as_long_as_it_lasts_is_reported_once_and_so_is_its_end() {
+        let (up, mut reports) = crate::actors::testing::listen();
+        let mut lease = kept();
+        let away = || Err("connection refused".to_owned());
+        lease.heard(Ok(Answer::Granted(2)), limits::LEASE_RENEW);
+        lease.heard(away(), limits::LEASE_RENEW);
+        lease.tell_renewal(&up);
+        assert!(
+            crate::actors::testing::heard(&mut reports).await.is_empty(),
+            "it still runs"
+        );
+        lease.view.renewed = None; // as when it was renewed last longer ago than it lasts
+        lease.tell_renewal(&up);
+        lease.tell_renewal(&up);
+        lease.heard(Ok(Answer::Granted(2)), limits::LEASE_RENEW);
+        lease.tell_renewal(&up);
+        lease.tell_renewal(&up);
+        let said = crate::actors::testing::heard(&mut reports).await;
+        assert!(
+            matches!(said.as_slice(), [Report::LeaseUnrenewable { cause }, Report::LeaseRenewed] if cause == "connection refused"),
+            "{said:?}"
+        );
+        lease.leaders = false;
+        lease.heard(away(), limits::LEASE_RENEW);
+        lease.view.renewed = None;
+        lease.tell_renewal(&up);
+        assert!(
+            crate::actors::testing::heard(&mut reports).await.is_empty(),
+            "a single node has no successor"
+        );
+    }
+
     fn kept() -> Kept {
         Kept {
             tenure: Tenure::default(),
@@ -155,6 +221,8 @@ mod tests {
             answered: Stopwatch::start(),
             asking: true,
             told: None,
+            leaders: true,
+            told_unrenewable: false,
         }
     }
 

@@ -416,6 +416,13 @@ impl Root {
         }
     }
 
+    fn lease_unrenewable(&mut self, cause: &str, ctx: &mut Context<Self>) {
+        let message = format!(
+            "The lease cannot be renewed, and nobody can take over; this leader goes on while the cluster log takes its parcels: {cause}."
+        );
+        self.raise(ConditionKind::LeaseUnrenewable, "away", &message, ctx);
+    }
+
     fn log_away(&mut self, cause: &str, ctx: &mut Context<Self>) {
         let message = format!("The cluster log takes no parcels, and edges stand still: {cause}.");
         self.raise(ConditionKind::LogDown, "away", &message, ctx);
@@ -552,6 +559,8 @@ impl Handler<Report> for Root {
             Report::Steady { .. } => self.overspent(ctx),
             Report::AnotherWriter(other) => self.another_writer(&other, ctx),
             Report::LogAway { cause } => self.log_away(&cause, ctx),
+            Report::LeaseUnrenewable { cause } => self.lease_unrenewable(&cause, ctx),
+            Report::LeaseRenewed => self.clear(ConditionKind::LeaseUnrenewable, ctx),
             Report::LogBack => self.clear(ConditionKind::LogDown, ctx),
             Report::LogForeign { cause } => self.log_foreign(&cause, ctx),
             Report::SoleWriter(place) => {

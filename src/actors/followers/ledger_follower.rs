@@ -12,6 +12,7 @@ use crate::actors::services::Services;
 use crate::actors::views::Views;
 use crate::cache::CacheError;
 use crate::clock::{Clock, Stopwatch};
+use crate::domain::followers::lease::Place;
 use crate::domain::followers::{FlushSchedule, ReaderView, Step};
 use crate::domain::model::{Position, Timestamp};
 use crate::ledger::LedgerError;
@@ -110,6 +111,15 @@ pub enum FollowError {
 }
 
 impl FollowError {
+    /// Whose lease refuses it, when it is because another leads.
+    const fn fenced_by(&self) -> Option<Place> {
+        match self {
+            Self::Store(StoreError::NoLease | StoreError::AnotherWriter(_)) => Some(Place::Database),
+            Self::Cache(CacheError::AnotherWriter(_)) => Some(Place::Redis),
+            _ => None,
+        }
+    }
+
     /// Its name, for programs.
     fn reason(&self) -> &'static str {
         match self {
@@ -170,7 +180,12 @@ impl<S: Sink> LedgerFollower<S> {
                 match actor.note(outcome) {
                     Ok(Progress::Located(position)) => actor.follower.located(position),
                     Ok(Progress::Wrote { position, rejected }) => actor.follower.wrote(position, rejected, &took),
-                    Err(error) => actor.follower.failed(error.reason(), &error),
+                    Err(error) => {
+                        if let Some(place) = error.fenced_by() {
+                            actor.services.views.measures.count_fence_refusal(place.name());
+                        }
+                        actor.follower.failed(error.reason(), &error);
+                    }
                 }
                 actor.proceed(ctx);
             }));

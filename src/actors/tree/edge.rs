@@ -1,7 +1,7 @@
 //! The tree of an edge: it follows the cluster log instead of the vendor, and no child writes to a store or to Redis.
 
 use super::{Spawner, Tree, follow, rows};
-use crate::actors::cluster::{EdgeRoot, LogFollower, edge_root, log_follower};
+use crate::actors::cluster::{EdgeRoot, LogFollower, NodeName, edge_root, log_follower};
 use crate::actors::control::{Health, JournalKeeper, SessionClock, health, session_clock};
 use crate::actors::core::{Aggregator, CommitQueue};
 use crate::actors::services::Services;
@@ -10,6 +10,7 @@ use crate::cache::{Cache, Memory};
 use crate::carrier::Carrier;
 use crate::clock::Clock;
 use crate::domain::calendar::Calendar;
+use crate::domain::cluster::NodeRole;
 use crate::domain::model::Symbol;
 use crate::domain::pipeline::PairRules;
 use crate::domain::protocol::Zones;
@@ -32,6 +33,8 @@ pub struct EdgeParts {
     pub ledger: Ledger,
     /// The cluster log that it follows.
     pub carrier: Carrier,
+    /// Whether it stands by, or is an edge for good.
+    pub role: NodeRole,
     /// The time zone in which each market's times are shown.
     pub zones: Arc<Zones>,
     /// The store that history is read from.
@@ -53,17 +56,18 @@ impl Tree {
     /// When the system gives no thread for the watchdog.
     #[rustfmt::skip]
     pub fn start_edge(parts: EdgeParts) -> std::io::Result<Self> {
-        let EdgeParts { markets, clock, ledger, carrier, zones, store, shards, calendars, calendar_file, lead } = parts;
+        let EdgeParts { markets, clock, ledger, carrier, role, zones, store, shards, calendars, calendar_file, lead } = parts;
         let (root, root_mail) = mailbox::<EdgeRoot>(&rows::ROOT);
         let cache = Cache::Memory(Memory::default());
         let services = Services::new(clock.clone(), ledger.reader(), (store, cache), zones, root.clone().recipient());
         services.views.log.send_replace(Some(Default::default()));
         let mut children = Spawner { up: services.root.clone(), rows: Vec::new(), arbiters: Vec::new() };
         let followed = follow(&calendars);
+        let name = NodeName { by: ledger.holder().clone(), role, took_over: false };
         let ledger = Arc::new(Mutex::new(ledger));
         let mut readers = Vec::new();
         let start_shard = children.shards(shards, &mut readers);
-        children.start(rows::FOLLOWER, LogFollower::new, log_follower::Deps { services: services.clone(), ledger: Arc::clone(&ledger), carrier, readers });
+        children.start(rows::FOLLOWER, LogFollower::new, log_follower::Deps { services: services.clone(), ledger: Arc::clone(&ledger), carrier, readers, name });
         let (nobody, _) = mailbox::<Aggregator>(&rows::AGGREGATOR); // an edge numbers nothing, so it has no journal of its own
         let journal = JournalKeeper::new(Journal::default(), nobody.recipient(), clock.clone());
         children.start(rows::CLOCK, SessionClock::new, session_clock::Deps { services: services.clone(), calendars, calendar_file, lead });

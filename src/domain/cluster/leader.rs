@@ -38,6 +38,8 @@ pub struct LeaderNews {
 pub struct LogNews {
     /// How long ago anything came from the leader; `None` if nothing ever did.
     pub age: Option<Duration>,
+    /// For how long this node has lacked what the cluster log has.
+    pub lag: Duration,
     /// The leader's last report.
     pub leader: Option<LeaderNews>,
     /// Why the cluster log does not answer.
@@ -45,9 +47,9 @@ pub struct LogNews {
 }
 
 impl LogNews {
-    /// The leader's report, if it is recent enough to be believed.
+    /// The leader's report, if it is recent enough to be believed, and this node is not behind the cluster log.
     pub fn believed(&self) -> Option<&LeaderNews> {
-        let young = self.age.is_some_and(|age| age <= limits::LOG_AGE_MOST);
+        let young = self.lag <= limits::LOG_AGE_MOST && self.age.is_some_and(|age| age <= limits::LOG_AGE_MOST);
         self.leader.as_ref().filter(|_| young)
     }
 
@@ -58,6 +60,11 @@ impl LogNews {
         }
         if let Some(trouble) = &self.trouble {
             return Some(("log_away", format!("The cluster log cannot be read: {trouble}.")));
+        }
+        if self.lag > limits::LOG_AGE_MOST {
+            let seconds = self.lag.as_secs();
+            let message = format!("This node has been behind the cluster log for {seconds} s: what is shown is old.");
+            return Some(("behind", message));
         }
         let since = match self.age {
             Some(age) => format!("for {} s", age.as_secs()),
@@ -79,7 +86,7 @@ mod tests {
         let fresh = LogNews {
             age: Some(limits::LOG_AGE_MOST),
             leader: Some(LeaderNews::default()),
-            trouble: None,
+            ..LogNews::default()
         };
         assert_eq!((fresh.believed().is_some(), fresh.stale()), (true, None));
         let old = LogNews {
@@ -87,6 +94,15 @@ mod tests {
             ..fresh.clone()
         };
         assert_eq!(old.stale().unwrap().0, "leader_silent");
+        let behind = LogNews {
+            lag: limits::LOG_AGE_MOST + Duration::from_secs(1),
+            ..fresh.clone()
+        };
+        assert!(
+            behind.believed().is_none(),
+            "the leader is well, and its ticks do not come"
+        );
+        assert_eq!(behind.stale().unwrap().0, "behind");
         let away = LogNews {
             trouble: Some("connection refused".to_owned()),
             ..old

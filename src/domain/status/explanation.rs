@@ -22,7 +22,7 @@ pub struct Explanation {
 }
 
 /// Conditions with their consequence for the data, worst first.
-const MEANINGS: [(ConditionKind, bool, &str); 27] = [
+const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::LedgerUnwritable,
         false,
@@ -39,6 +39,11 @@ const MEANINGS: [(ConditionKind, bool, &str); 27] = [
         "this node ends, and begins again with what the cluster log has",
     ),
     (ConditionKind::LogDown, false, "clients of edges are told nothing new"),
+    (
+        ConditionKind::LeaseUnrenewable,
+        true,
+        "data goes on; if this leader is lost, nobody takes over",
+    ),
     (
         ConditionKind::AnotherWriter,
         false,

@@ -59,11 +59,13 @@ pub enum ConditionKind {
     StreamDisturbed,
     /// Another candela writes to this one's database or Redis.
     AnotherWriter,
+    /// The leader of a cluster cannot renew its lease: nobody can take over.
+    LeaseUnrenewable,
     /// The cluster log takes no parcels: edges receive nothing new.
     LogDown,
     /// The cluster log belongs to another leader or to another ledger.
     LogDiverged,
-    /// An edge receives nothing from its leader.
+    /// An edge receives nothing from its leader, or is behind the cluster log.
     LogStale,
 }
 
@@ -108,9 +110,10 @@ impl ConditionKind {
             Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
             Self::StreamDisturbed => "the stream is whole again and was not disturbed for a minute",
             Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
+            Self::LeaseUnrenewable => "the database renews the lease",
             Self::LogDown => "the Redis of the cluster log answers and has room, and all parcels are in it",
             Self::LogDiverged => "the node has started again: it continues the cluster log, or begins anew from it",
-            Self::LogStale => "the leader is heard again",
+            Self::LogStale => "the leader is heard again, and this node has what the cluster log has",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Every write is fenced: its transaction locks the row with the term that it relies on, and writes nothing if that row no longer exists.
 //! The lock (`FOR KEY SHARE`) allows renewals and blocks a takeover, which changes the term, a part of a key.
 
+use crate::domain::cluster::LeaseFound;
 use crate::domain::followers::lease::{Answer, Held, Holder, Succession};
 use crate::domain::model::Timestamp;
 use crate::limits;
@@ -53,6 +54,10 @@ const LOOK: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 10000
 /// Selects the present or last holder of the lease.
 const LAST: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
         (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM candela_lease WHERE name = 'writer'";
+
+/// The whole row, also where the lease has run out.
+const REPORT: &str = "SELECT holder, host, pid, (extract(epoch FROM since) * 1000000)::bigint,
+        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, term, provable FROM candela_lease WHERE name = 'writer'";
 
 const PROVE: &str = "UPDATE candela_lease SET provable = $3, led_by = $1 WHERE name = 'writer' AND holder = $1 AND term = $2 RETURNING term";
 
@@ -188,6 +193,20 @@ fn held(row: &Row, first: usize) -> Held {
     Held { by, left }
 }
 
+fn lease_found(row: &Row) -> LeaseFound {
+    let left_ms: i64 = row.get(4);
+    let term: i64 = row.get(5);
+    LeaseFound {
+        term: u64::try_from(term).unwrap_or(0),
+        left: u64::try_from(left_ms)
+            .ok()
+            .filter(|left| *left > 0)
+            .map(Duration::from_millis),
+        provable: row.get(6),
+        by: held(row, 0).by,
+    }
+}
+
 impl Postgres {
     pub(in crate::store) fn claim(&self, by: Holder) {
         if self.fence.by.set(by).is_err() {
@@ -197,6 +216,10 @@ impl Postgres {
 
     pub(in crate::store) fn claim_for_leader(&self) {
         self.fence.for_leader.store(true, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn is_leaders(&self) -> bool {
+        self.fence.is_leaders()
     }
 
     pub(in crate::store) fn succession(&self) -> Succession {
@@ -270,6 +293,25 @@ impl Postgres {
             let found = made.client.query_typed_opt(LOOK, &none).await;
             match found.map_err(|error| sort_error(&error)) {
                 Ok(row) => Ok(row.map(|row| held(&row, 0))),
+                Err(StoreError::WrongTables(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let in_time = tokio::time::timeout(limits::LEASE_ANSWER, looking).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was looked at in vain".to_owned())))
+    }
+
+    /// The row of the lease, whoever has it and whether it has run out; `None` where nobody ever had it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody answers in time.
+    pub async fn lease_report(&self) -> Result<Option<LeaseFound>, StoreError> {
+        let looking = async {
+            let made = self.way.connect().await?;
+            let none: [(&(dyn ToSql + Sync), Type); 0] = [];
+            let found = made.client.query_typed_opt(REPORT, &none).await;
+            match found.map_err(|error| sort_error(&error)) {
+                Ok(row) => Ok(row.map(|row| lease_found(&row))),
                 Err(StoreError::WrongTables(_)) => Ok(None),
                 Err(error) => Err(error),
             }

@@ -1,6 +1,7 @@
 //! The snapshot of `/status` as samples of metrics.
 
 use crate::actors::fanout::ClientCounts;
+use crate::domain::cluster::{ClusterView, NodeRole, is_heard};
 use crate::domain::lifecycle::State;
 use crate::domain::model::Timestamp;
 use crate::domain::status::ConditionView;
@@ -105,6 +106,9 @@ pub(super) fn samples(view: &ServiceView, clients: &ClientCounts, now: Timestamp
     pairs(view, &mut samples);
     keys(view, &mut samples);
     stores(view, &mut samples);
+    if let Some(cluster) = &view.cluster {
+        self::cluster(cluster, &mut samples);
+    }
     for actor in &view.actors {
         samples.of("candela_actor_alive", "actor", &actor.name, actor.alive);
         let restarts = u64::from(actor.restarts);
@@ -211,6 +215,25 @@ fn stores(view: &ServiceView, samples: &mut Samples) {
         let age = seconds(reader.age_ms);
         samples.of("candela_reader_age_seconds", "reader", reader.name, age);
     }
+}
+
+/// What a node shows of its cluster.
+fn cluster(view: &ClusterView, samples: &mut Samples) {
+    let own = &view.own;
+    for role in NodeRole::ALL {
+        samples.of("candela_cluster_role", "role", role.name(), own.role == *role);
+        let heard = view
+            .nodes
+            .iter()
+            .filter(|node| node.news.role == *role && is_heard(node));
+        samples.of("candela_cluster_nodes", "role", role.name(), heard.count());
+    }
+    samples.one("candela_cluster_term", own.term);
+    samples.one("candela_cluster_takeovers_total", view.takeovers_total);
+    samples.one("candela_cluster_lag_parcels", own.lag_parcels);
+    samples.one("candela_cluster_lag_seconds", seconds(own.lag_ms));
+    samples.known("candela_cluster_leader_age_seconds", view.leader_age_ms.map(seconds));
+    samples.one("candela_cluster_alone", own.alone);
 }
 
 fn seconds(ms: u64) -> f64 {

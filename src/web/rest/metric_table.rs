@@ -184,6 +184,56 @@ pub(super) const METRICS: &[Metric] = &[
         "Prices of the store with more than six decimals, rounded as they were read",
     ),
     gauge(
+        "candela_cluster_role",
+        "`role`: `leader`, `standby` or `edge`",
+        "1 for what the node does now; absent on a single node",
+    ),
+    gauge(
+        "candela_cluster_term",
+        "",
+        "The highest term that the node knows: it rises with each leader",
+    ),
+    counter(
+        "candela_cluster_takeovers_total",
+        "",
+        "Takeovers from another leader by this process",
+    ),
+    gauge(
+        "candela_cluster_lag_parcels",
+        "",
+        "Parcels of the cluster log that the node lacks; on the leader, parcels that the cluster log lacks",
+    ),
+    gauge(
+        "candela_cluster_lag_seconds",
+        "",
+        "How long the first of them has been lacking",
+    ),
+    gauge(
+        "candela_cluster_leader_age_seconds",
+        "",
+        "How long ago a standby or an edge heard its leader",
+    ),
+    gauge(
+        "candela_cluster_alone",
+        "",
+        "1 while the leader tells its own clients what the cluster log does not have",
+    ),
+    gauge(
+        "candela_cluster_nodes",
+        "`role`: `leader`, `standby` or `edge`",
+        "Nodes that said something in the last five seconds",
+    ),
+    histogram(
+        "candela_cluster_append_seconds",
+        "",
+        "How long the cluster log takes to take one batch of parcels",
+    ),
+    counter(
+        "candela_cluster_fence_refusals_total",
+        "`place`: `database`, `redis` or `log`",
+        "Writes that were refused because another candela leads",
+    ),
+    gauge(
         "candela_actor_alive",
         "`actor`",
         "1 while the actor handles its messages",

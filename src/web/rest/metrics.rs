@@ -129,6 +129,8 @@ impl Numbers {
             "candela_bars_total" => &measures.bars,
             "candela_gaps_total" => &measures.gaps,
             "candela_ws_errors_total" => &measures.ws_errors,
+            "candela_cluster_append_seconds" => &measures.log_append,
+            "candela_cluster_fence_refusals_total" => &measures.fence_refusals,
             _ => return None,
         };
         Some(measure)

@@ -407,6 +407,6 @@ fn an_edge(views: &Views) {
     views.log.send_replace(Some(LogNews {
         age: Some(Duration::from_secs(1)),
         leader: Some(leader),
-        trouble: None,
+        ..LogNews::default()
     }));
 }

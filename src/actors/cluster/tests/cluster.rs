@@ -3,11 +3,11 @@
 use crate::actors::cluster::{LogFollower, LogKeeper, log_follower, log_keeper};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::services::Services;
-use crate::actors::testing::{heard, listen, services};
+use crate::actors::testing::{heard, listen, node_name, services};
 use crate::actors::views::LeaseView;
 use crate::carrier::{Carrier, Carry, MemoryLog};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::cluster::{LogAnswer, LogEntry};
+use crate::domain::cluster::{LogAnswer, LogEntry, NodeRole};
 use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::model::Position;
 use crate::ledger::event_script::{EventScript, day};
@@ -57,6 +57,7 @@ impl Ingest {
             readers: vec![("reader".to_owned(), reader)],
             begun_after: None,
             tells_alone,
+            name: node_name(&ledger, NodeRole::Leader),
         });
         Self {
             keeper: keeper.start(),
@@ -256,8 +257,10 @@ async fn a_follower_tells_what_the_log_brings_and_ends_where_it_does_not_continu
     let (reader, mut told) = listen::<Recorded>();
     let store = Store::Sqlite(Sqlite::open(&folder.path().join("store.db")).unwrap());
     let services = services(Clock::system(), &own, store, root);
+    let name = node_name(&own, NodeRole::Edge);
     let own = Arc::new(Mutex::new(own));
     let deps = log_follower::Deps {
+        name,
         services: services.clone(),
         ledger: Arc::clone(&own),
         carrier: Carrier::Memory(log.clone()),

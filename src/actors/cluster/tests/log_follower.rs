@@ -4,10 +4,10 @@ use super::cluster::{entries, ledger};
 use crate::actors::cluster::{LogFollower, log_follower};
 use crate::actors::messages::{Recorded, Report};
 use crate::actors::services::Services;
-use crate::actors::testing::{listen, services};
+use crate::actors::testing::{listen, node_name, services};
 use crate::carrier::{Carrier, Carry, MemoryLog};
 use crate::clock::Clock;
-use crate::domain::cluster::{LeaderNews, LogAnswer, LogNews};
+use crate::domain::cluster::{LeaderNews, LogAnswer, LogNews, NodeRole};
 use crate::domain::model::Position;
 use crate::ledger::event_script::EventScript;
 use crate::ledger::{Ledger, Parcels};
@@ -42,9 +42,11 @@ impl Edge {
         let own = ledger(&folder.join("edge"), Parcels::Followed(Some(all[0].parcel.clone())));
         let store = Store::Sqlite(Sqlite::open(&folder.join("store.db")).unwrap());
         let services = services(Clock::system(), &own, store, root);
+        let name = node_name(&own, NodeRole::Edge);
         let own = Arc::new(Mutex::new(own));
         let (reader, told) = listen();
         LogFollower::new(log_follower::Deps {
+            name,
             services: services.clone(),
             ledger: Arc::clone(&own),
             carrier: Carrier::Memory(log.clone()),

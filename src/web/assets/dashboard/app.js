@@ -217,7 +217,7 @@ const drawVerdicts = eachFrame(() => verdicts.draw(), 120);
 const drawReadOut = eachFrame(() => readOut(pointed), 250);
 const drawEvents = eachFrame(() => events.draw(), 300);
 const drawStatus = eachFrame(() => {
-  for (const draw of ["feed", "keys", "pipeline", "clients", "actors", "reconciliation", "service"]) panels[draw](data);
+  for (const draw of ["feed", "keys", "pipeline", "clients", "actors", "reconciliation", "service", "cluster"]) panels[draw](data);
 }, 500);
 const drawSession = eachFrame(() => {
   const now = data.now(), one = session(), gaps = data.gapsOf(data.pair, "5m"), base = data.interval === "5m";

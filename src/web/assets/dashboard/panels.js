@@ -1,4 +1,4 @@
-// The panels that show /status in parts: feed, keys, pipeline, clients, actors, reconciliation, service.
+// The panels that show /status in parts: feed, keys, pipeline, clients, actors, reconciliation, service, cluster.
 
 import { $, fill, make, put, row } from "./dom.js";
 import { age, clockTime, dayAndTime, duration } from "./time.js";
@@ -110,6 +110,32 @@ export function actors(data) {
     const about = [actor.standing === "alive" ? "" : words.plain(actor.standing), actor.restarts ? `${actor.restarts} restart${actor.restarts === 1 ? "" : "s"}` : "", actor.last_cause ?? "", `mailbox ${words.number(actor.mailbox)}`].filter(Boolean).join(" · ");
     return make("li", { class: tone }, make("b", { class: `state ${tone}`, text: words.plain(actor.name) }), make("small", { text: about, title: about }));
   }));
+}
+
+/** What a node lacks of the cluster log, and for how long. */
+export const behind = node => (node.lag_parcels ? `${words.number(node.lag_parcels)} (${seconds(node.lag_ms)})` : "–");
+const SILENT = 5_000, STANDS = { active: "", ready: "", market_closed: "", error: "bad" };
+
+/** The nodes of the cluster; a single node has no such panel. */
+export function cluster(data) {
+  const own = data.status?.cluster;
+  $("cluster").hidden = !own;
+  if (!own) return;
+  put($("cluster-note"), `this node ${words.ROLES[own.role] ?? words.plain(own.role)}, term ${words.number(own.term)}`);
+  fill($("cluster-rows"), own.nodes.map(node => {
+    const silent = node.age_ms > SILENT, about = node.conditions.map(words.plain).join(", "), mine = node.id === own.id ? " · this one" : "";
+    return row([
+      { node: make("span", {}, node.address ?? node.host, " ", make("small", { class: "soft", text: `${words.plain(node.role)}${mine}` })), class: "text" },
+      { node: make("span", {}, state(silent ? "not heard" : words.STATES[node.state] ?? words.plain(node.state), silent ? "bad" : STANDS[node.state] ?? "warn"), about ? make("small", { class: "warn-text", text: ` ${about}` }) : ""), class: "text" },
+      words.number(node.term), { text: behind(node), class: node.lag_ms > SILENT ? "warn-text" : "" }, { text: `${seconds(node.age_ms)} ago`, class: silent ? "warn-text" : "soft" },
+    ]);
+  }));
+  const heard = own.nodes.filter(node => node.age_ms <= SILENT), leads = heard.some(node => node.role === "leader"), standbys = heard.filter(node => node.role === "standby").length;
+  facts("cluster-facts",
+    fact("Cluster log", own.trouble ? state(own.trouble, "bad") : state("answers")),
+    own.role === "leader" ? fact("Clients are told", own.alone ? "what the cluster log lacks too" : "what the cluster log has", { tone: own.alone ? "warn" : undefined })
+      : fact("Leader heard", own.leader_age_ms === null ? "not yet" : `${seconds(own.leader_age_ms)} ago`, { tone: own.leader_age_ms === null || own.leader_age_ms > SILENT ? "warn" : undefined }),
+    fact("Standbys", standbys ? words.number(standbys) : leads ? "none: nobody takes over" : "none", { tone: standbys ? undefined : "warn" }));
 }
 
 export function reconciliation(data) {

@@ -45,6 +45,8 @@ export const STATES = {
   active: "Active", market_closed: "Market closed", error: "In error", shutdown: "Stopping",
 };
 
+export const ROLES = { leader: "leads", standby: "stands by", edge: "is an edge" };
+
 export const PROVENANCE = { live: "live", polled: "polled", backfill: "backfilled", l0: "history", mixed: "live and polled" };
 
 export const FLAGS = {

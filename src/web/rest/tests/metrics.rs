@@ -4,6 +4,7 @@ use super::super::metric_table::document;
 use super::*;
 use crate::actors::fanout::ClientCounts;
 use crate::domain::calendar::{Calendar, SessionView};
+use crate::domain::cluster::{ClusterView, NodeNews, NodeRole, NodeSeen};
 use crate::domain::followers::ReaderView;
 use crate::domain::model::{Position, Symbol, Timestamp, ZonedInstant};
 use crate::domain::pipeline::PairCounts;
@@ -111,7 +112,35 @@ fn full() -> ServiceView {
         },
         keys: vec![KeyStatus::new(&key(), "a91f", Tz::UTC)],
         readers: vec![ReaderStatus::new("writer", &writer, now, Tz::UTC)],
+        cluster: Some(cluster()),
         ..ServiceView::default()
+    }
+}
+
+/// A standby that is twelve parcels behind, and an edge that is not heard any more.
+fn cluster() -> ClusterView {
+    let own = NodeNews {
+        role: NodeRole::Standby,
+        term: 3,
+        lag_parcels: 12,
+        lag_ms: 340,
+        ..NodeNews::default()
+    };
+    let silent = NodeNews::default();
+    ClusterView {
+        nodes: vec![
+            NodeSeen {
+                news: own.clone(),
+                age_ms: 20,
+            },
+            NodeSeen {
+                news: silent,
+                age_ms: 60_000,
+            },
+        ],
+        own,
+        leader_age_ms: Some(700),
+        ..ClusterView::default()
     }
 }
 
@@ -119,6 +148,7 @@ fn numbers(view: &ServiceView) -> Numbers {
     let measures = Measures::default();
     measures.count_request(Some("/status".to_owned()), Duration::from_millis(3));
     measures.count_ws_error(1_001);
+    measures.count_fence_refusal("log");
     Numbers {
         samples: samples(view, &ClientCounts::default(), Timestamp::from_secs(1_767_361_210)),
         measures,
@@ -158,6 +188,14 @@ fn the_page_shows_every_part_of_the_view() {
         "candela_http_request_seconds_count{route=\"/status\"} 1",
         "candela_ws_errors_total{code=\"1001\"} 1",
         "candela_clients_closed_total{reason=\"slow_consumer\"} 0",
+        "candela_cluster_role{role=\"standby\"} 1",
+        "candela_cluster_role{role=\"leader\"} 0",
+        "candela_cluster_nodes{role=\"standby\"} 1",
+        "candela_cluster_nodes{role=\"edge\"} 0",
+        "candela_cluster_lag_parcels 12",
+        "candela_cluster_lag_seconds 0.34",
+        "candela_cluster_leader_age_seconds 0.7",
+        "candela_cluster_fence_refusals_total{place=\"log\"} 1",
     ] {
         assert!(page.contains(&format!("{line}\n")), "no {line} in\n{page}");
     }
