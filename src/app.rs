@@ -393,7 +393,13 @@ impl App {
             if self.leads_others {
                 writing.logged().await;
             }
-            let unstored = writing.stored().await;
+            // What the store still lacks then the next leader writes: it has all of it.
+            let within = if self.leads_others {
+                limits::HAND_ON_STORING
+            } else {
+                limits::STOP_WRITING
+            };
+            let unstored = writing.stored(within).await;
             if self.leads_others {
                 self.give_leases_back().await; // a standby takes over while clients are sent there
             }

@@ -559,6 +559,8 @@ pub const TREE_END: Duration = Duration::from_secs(2);
 pub const TREE_END_LOOK: Duration = Duration::from_millis(2);
 /// How long a stop waits until the cluster log has all of the ledger.
 pub const STOP_LOGGING: Duration = Duration::from_secs(1);
+/// How long a leader that hands on waits for the Writer: clients have no data meanwhile, and the next leader writes the rest.
+pub const HAND_ON_STORING: Duration = Duration::from_millis(250);
 /// How long a stop may take to give its leases back: they run out by themselves.
 pub const LEASE_RELEASE: Duration = Duration::from_millis(500);
 /// How many rows of one kind may be set aside in a row, with none accepted between them, before that is a condition and no longer the rows'
@@ -1095,6 +1097,9 @@ pub const NODE_FORGOTTEN: Duration = Duration::from_mins(10);
 
 /// Nodes that are shown: more than one Redis serves.
 pub const NODES_SHOWN: usize = 64;
+
+/// Messages with forming bars that a cluster log keeps: an edge that reads later than that misses some, and the next take their place.
+pub const FORMING_KEPT: u64 = 256;
 
 /// Marks that a measure of lag keeps: at one a second, ten minutes. Of a longer lag the beginning counts, so that later ones are left out.
 pub const LAG_MARKS: usize = 600;

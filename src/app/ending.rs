@@ -67,7 +67,7 @@ impl Writing {
     }
 
     /// Waits until the Writer reaches the end of the ledger. Returns how many events the next start has to write.
-    pub(super) async fn stored(&self) -> u64 {
+    pub(super) async fn stored(&self, within: Duration) -> u64 {
         let Some(writer) = &self.writer else { return 0 };
         let head = self.latest.borrow().head.0;
         let mut store = self.store.clone();
@@ -75,12 +75,12 @@ impl Writing {
             writer.send(Flush).await.unwrap_or_default(); // a Writer that fails now restarts by itself
             drop(store.wait_for(|view| view.position.0 >= head).await);
         };
-        drop(tokio::time::timeout(limits::STOP_WRITING, there).await);
+        drop(tokio::time::timeout(within, there).await);
         let left = head.saturating_sub(self.store.borrow().position.0);
         if left > 0 {
             tracing::warn!(
                 left,
-                "the database does not have all events yet: the ledger keeps the rest, and the next start writes it"
+                "the database does not have all events yet: the ledger keeps the rest, and the next start or the next leader writes it"
             );
         }
         left
@@ -232,7 +232,7 @@ mod tests {
         stage.decide(&MOVES).await;
         assert_eq!(stage.writing.ledger_ends().await, 0);
         stage.decide(&MOVES).await; // while clients are sent away
-        assert_eq!(stage.writing.stored().await, 0);
+        assert_eq!(stage.writing.stored(limits::STOP_WRITING).await, 0);
         stage.decide(&MOVES).await; // until the thread ends
         assert_eq!(stage.head(), 4);
         let store = folder.path().join("store.db");
@@ -245,12 +245,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut stage = stage(folder.path());
         stage.decide(&MOVES).await;
-        assert_eq!(stage.writing.stored().await, 0);
+        assert_eq!(stage.writing.stored(limits::STOP_WRITING).await, 0);
         let store = folder.path().join("store.db");
         execute_sql(&store, "ALTER TABLE reader_positions RENAME TO away");
         stage.decide(&[0, 0, 5]).await;
         assert_eq!(stage.writing.ledger_ends().await, 0);
-        assert_eq!(stage.writing.stored().await, 3);
+        assert_eq!(stage.writing.stored(limits::STOP_WRITING).await, 3);
     }
 
     #[actix_rt::test]
@@ -262,7 +262,7 @@ mod tests {
         let log = file.with_extension("db-wal");
         assert!(std::fs::metadata(&log).unwrap().len() > 0);
         stage.writing.ledger_ends().await;
-        stage.writing.stored().await;
+        stage.writing.stored(limits::STOP_WRITING).await;
         stage.writing.ledger_rests().await;
         assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
         let alone = folder.path().join("copy.db");

@@ -3,7 +3,7 @@
 use super::Carry;
 use crate::cache::CacheError;
 use crate::clock::Stopwatch;
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound, OpeningMark};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, LogRead, NodesFound, OpeningMark};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +29,8 @@ struct MemoryEntries {
     term: u64,
     said: Option<(String, Stopwatch, Duration)>,
     nodes: BTreeMap<String, (String, Stopwatch)>,
+    forming: VecDeque<(u64, String)>,
+    formed: u64,
 }
 
 impl MemoryLog {
@@ -146,6 +148,45 @@ impl Carry for MemoryLog {
             return self.entries_after(after, limit);
         }
         Ok(found)
+    }
+
+    async fn read(&self, after: u64, mark: &str, limit: usize, wait: Duration) -> Result<LogRead, CacheError> {
+        let mark = match mark.parse::<u64>() {
+            Ok(mark) => mark,
+            Err(_) => self.log()?.formed,
+        };
+        let news = self.news.notified();
+        let is_still = {
+            let log = self.log()?;
+            log.formed <= mark && log.entries.range(after.saturating_add(1)..).next().is_none()
+        };
+        if is_still {
+            drop(tokio::time::timeout(wait, news).await);
+        }
+        let entries = self.follow(after, limit, Duration::ZERO).await?;
+        let log = self.log()?;
+        let forming = log.forming.iter().filter(|(number, _)| *number > mark);
+        Ok(LogRead {
+            entries,
+            forming: forming.map(|(_, what)| what.clone()).collect(),
+            mark: log.formed.to_string(),
+        })
+    }
+
+    async fn form(&self, term: u64, what: &str) -> Result<bool, CacheError> {
+        let mut log = self.log()?;
+        if log.term > term {
+            return Ok(false);
+        }
+        log.formed = log.formed.saturating_add(1);
+        let number = log.formed;
+        log.forming.push_back((number, what.to_owned()));
+        if u64::try_from(log.forming.len()).is_ok_and(|count| count > limits::FORMING_KEPT) {
+            log.forming.pop_front();
+        }
+        drop(log);
+        self.news.notify_waiters();
+        Ok(true)
     }
 
     async fn head(&self) -> Result<Option<LogHead>, CacheError> {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  {candela}:log        stream: one entry per parcel, whose id is the parcel's number
+//!  {candela}:forming    stream: bars that are still forming, the newest few
 //!  {candela}:openings   stream: the numbers of the newest openings, where a node can begin
 //!  {candela}:term       the highest term that appended
 //!  {candela}:leader     the leader's report; expires when the leader is silent
@@ -18,7 +19,7 @@ pub use memory::MemoryLog;
 pub use redis::RedisLog;
 
 use crate::cache::CacheError;
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound};
+use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, LogRead, NodesFound};
 use std::future::Future;
 use std::time::Duration;
 
@@ -34,6 +35,18 @@ pub trait Carry: Send + Sync {
         limit: usize,
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<LogEntry>, CacheError>> + Send;
+
+    /// The same with what was said of forming bars behind a mark; with an empty one, from now on.
+    fn read(
+        &self,
+        after: u64,
+        mark: &str,
+        limit: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<LogRead, CacheError>> + Send;
+
+    /// Says how bars form that are in no parcel yet. `false`: a leader of a later term has written.
+    fn form(&self, term: u64, what: &str) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
     /// The newest entry; `None` when the cluster log is empty.
     fn head(&self) -> impl Future<Output = Result<Option<LogHead>, CacheError>> + Send;
@@ -76,6 +89,14 @@ impl Carry for Carrier {
 
     async fn follow(&self, after: u64, limit: usize, wait: Duration) -> Result<Vec<LogEntry>, CacheError> {
         either!(self.follow(after, limit, wait))
+    }
+
+    async fn read(&self, after: u64, mark: &str, limit: usize, wait: Duration) -> Result<LogRead, CacheError> {
+        either!(self.read(after, mark, limit, wait))
+    }
+
+    async fn form(&self, term: u64, what: &str) -> Result<bool, CacheError> {
+        either!(self.form(term, what))
     }
 
     async fn head(&self) -> Result<Option<LogHead>, CacheError> {

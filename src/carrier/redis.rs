@@ -2,7 +2,9 @@
 
 use super::Carry;
 use crate::cache::{CacheError, Connector};
-use crate::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, NodesFound, OpeningMark, Parcel, ParcelHash};
+use crate::domain::cluster::{
+    LogAnswer, LogEntry, LogFound, LogHead, LogRead, NodesFound, OpeningMark, Parcel, ParcelHash,
+};
 use crate::limits;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -16,6 +18,7 @@ const LOG: &str = "{candela}:log";
 const OPENINGS: &str = "{candela}:openings";
 const TERM: &str = "{candela}:term";
 const LEADER: &str = "{candela}:leader";
+const FORMING: &str = "{candela}:forming";
 const NODES: &str = "{candela}:nodes";
 
 /// Keys: log, openings, term. Arguments: term, entries to keep, openings to keep, then eight for each parcel: number, lineage, last
@@ -57,6 +60,12 @@ return {'taken', head}";
 const SAY: &str = "
 if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1";
+
+/// Keys: term, forming. Arguments: term, what is said, messages to keep.
+const FORM: &str = "
+if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'said', ARGV[2])
 return 1";
 
 /// Keys: log, term, nodes. Arguments: milliseconds after which a node is forgotten, how many are told, and then, to say something, a
@@ -193,6 +202,49 @@ impl Carry for RedisLog {
             Some((_, found)) => entries(found),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// One read of both streams: whoever sees a forming bar has seen, or sees with it, the parcels that were there before.
+    async fn read(&self, after: u64, mark: &str, limit: usize, wait: Duration) -> Result<LogRead, CacheError> {
+        let mut mark = mark.to_owned();
+        if mark.is_empty() {
+            let mut newest = redis::cmd("XREVRANGE");
+            newest.arg(FORMING).arg("+").arg("-").arg("COUNT").arg(1);
+            let newest: Vec<(String, Value)> = self.ask(&newest).await?;
+            mark = newest.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id);
+        }
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(limit);
+        read.arg("BLOCK")
+            .arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1)); // 0 waits for ever
+        read.arg("STREAMS").arg(LOG).arg(FORMING);
+        read.arg(format!("{after}-0")).arg(&mark);
+        let found: Option<Vec<(String, Value)>> = self.ask_on(&self.0.reading, &read).await?;
+        let mut brought = LogRead {
+            mark,
+            ..LogRead::default()
+        };
+        for (stream, found) in found.unwrap_or_default() {
+            if stream == LOG {
+                brought.entries = entries(found)?;
+                continue;
+            }
+            let said: Vec<(String, Vec<(String, String)>)> =
+                redis::from_redis_value(found).map_err(|error| odd_entry(&format!("cannot be read ({error})")))?;
+            for (id, fields) in said {
+                brought.forming.extend(fields.into_iter().map(|(_, said)| said));
+                brought.mark = id;
+            }
+        }
+        Ok(brought)
+    }
+
+    async fn form(&self, term: u64, what: &str) -> Result<bool, CacheError> {
+        let mut script = redis::cmd("EVAL");
+        script.arg(FORM).arg(2).arg(TERM).arg(FORMING);
+        script.arg(term).arg(what).arg(limits::FORMING_KEPT);
+        let said: i64 = self.ask(&script).await?;
+        Ok(said == 1)
     }
 
     async fn head(&self) -> Result<Option<LogHead>, CacheError> {

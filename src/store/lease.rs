@@ -40,6 +40,14 @@ impl Store {
         }
     }
 
+    /// Whether this process has given its lease back, and so leads no longer.
+    pub fn has_given_back(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(store) => store.has_given_back(),
+        }
+    }
+
     /// Whether it is the lease of a cluster's leader.
     pub fn is_leaders(&self) -> bool {
         match self {

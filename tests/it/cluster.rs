@@ -190,6 +190,8 @@ pub(crate) struct Seen {
     pub(crate) told: BTreeMap<(String, String, u64), String>,
     pub(crate) epochs: BTreeMap<String, String>,
     pub(crate) answers: Vec<Value>,
+    /// Bars that were still forming, by channel, the last number before them, and version.
+    pub(crate) forming: BTreeMap<(String, u64, u64), Value>,
     /// Everything that broke the protocol.
     pub(crate) wrong: Vec<String>,
     pub(crate) ended: bool,
@@ -261,6 +263,12 @@ impl Seen {
                 }
             }
             return self.answers.push(message);
+        }
+        let number = |name: &str| message[name].as_u64().unwrap_or_default();
+        if message["data"]["forming"] == true {
+            let channel = message["channel"].as_str().unwrap_or_default().to_owned();
+            let place = (channel, number("base"), number("version"));
+            self.forming.insert(place, message["data"].clone());
         }
         let numbered = message["data"].is_object() && !["snapshot", "replay_end"].contains(&kind);
         if let (true, Some(channel), Some(seq)) = (numbered, message["channel"].as_str(), message["seq"].as_u64()) {
@@ -366,6 +374,17 @@ fn an_edge_tells_what_its_ingest_tells_and_keeps_its_clients_while_the_ingest_di
     let at_edge = Client::of(&edge, start.clone());
     at_edge.hears_more(100);
     counts_what_it_tells(&edge);
+    // Bars form there as on the ingest.
+    wait_until("an edge's clients to see a bar form", || {
+        let told = at_ingest.0.lock().unwrap().forming.clone();
+        let seen = at_edge.0.lock().unwrap().forming.clone();
+        let both: Vec<_> = seen.iter().filter(|(place, _)| told.contains_key(*place)).collect();
+        assert!(
+            both.iter().all(|(place, bar)| told.get(*place) == Some(*bar)),
+            "{both:?}"
+        );
+        (both.len() >= 3).then_some(())
+    });
     // Where a client is ahead of the edge, the edge waits until it is there.
     let (epoch, seq) = at_ingest.last_tick();
     let ahead = json!({"ticks:USD/COP": {"epoch": epoch, "seq": seq + 25}});

@@ -77,6 +77,21 @@ async fn keeps_the_contract(log: &impl Carry) {
     said.sort_unstable();
     assert_eq!(said, ["2", "3 and ó"]);
     assert!(found.said.iter().all(|(age_ms, _)| *age_ms < 5_000), "{found:?}");
+    // Bars that form are heard from now on, each after the entries before it, and not from a leader of an earlier term.
+    assert!(log.form(4, "unheard").await.unwrap());
+    let read = log.read(4, "", 9, soon).await.unwrap();
+    assert_eq!((read.entries.len(), read.forming.len()), (2, 0));
+    assert!(!log.form(3, "old").await.unwrap());
+    assert!(log.form(4, "first").await.unwrap() && log.form(4, "second").await.unwrap());
+    let read = log.read(6, &read.mark, 9, soon).await.unwrap();
+    assert_eq!(
+        (read.entries.len(), read.forming),
+        (0, vec!["first".to_owned(), "second".to_owned()])
+    );
+    assert_eq!(
+        log.read(6, &read.mark, 9, soon).await.unwrap().forming,
+        Vec::<String>::new()
+    );
     // Another chain begins where it wants, beyond the last.
     assert_eq!(log.append(4, &ours[6..8]).await, LogAnswer::Taken);
     let far = chain(5_000, 2, &[], "far");

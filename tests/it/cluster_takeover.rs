@@ -290,7 +290,14 @@ fn a_leader_that_is_told_to_end_hands_on_in_a_moment() {
     });
     let took = told.elapsed();
     println!("data at the edge {took:?} after SIGTERM");
-    assert!(took < within(Duration::from_millis(1_500)), "{took:?}");
+    let logs = || {
+        format!(
+            "{}\n\n{}",
+            cluster.leader.process.stderr.text(),
+            cluster.standby.process.stderr.text()
+        )
+    };
+    assert!(took < within(Duration::from_millis(1_500)), "{took:?}\n{}", logs());
     let again = cluster.world.began.now().timestamp() + 2;
     cluster.is_taken_over();
     cluster.at_edge.hears_more(100);
@@ -301,6 +308,11 @@ fn a_leader_that_is_told_to_end_hands_on_in_a_moment() {
     cluster.log_is_of("2");
     let ended = cluster.leader.process.ended();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("ERROR"),
+        "it hands on, which is no error: {}",
+        ended.stderr
+    );
 }
 
 #[test]

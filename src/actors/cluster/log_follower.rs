@@ -9,13 +9,13 @@
 
 use crate::actors::cluster::node_teller::{NodeFacts, NodeName, NodeTeller};
 use crate::actors::core::{LedgerReports, TellsReaders, ToldReaders, recorder};
-use crate::actors::messages::{Recorded, Report, Told};
+use crate::actors::messages::{Item, Recorded, Report, Told};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
-use crate::domain::cluster::{EntryStep, LeaderNews, LogEntry, LogNews, LogPlace};
-use crate::domain::model::{JournalEntry, Position};
+use crate::domain::cluster::{EntryStep, FormingBar, LeaderNews, LogEntry, LogNews, LogPlace};
+use crate::domain::model::{Channel, JournalEntry, Position};
 use crate::ledger::{Disposition, Ledger, LedgerError};
 use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
@@ -46,6 +46,8 @@ pub struct LogFollower {
     heard: Option<Stopwatch>,
     ledger_reports: LedgerReports,
     teller: NodeTeller,
+    /// Up to where forming bars were heard.
+    forming_mark: String,
     /// Why the cluster log does not continue this ledger, once that was found.
     ended: Option<String>,
     /// Whether Root still has to be sent `LogForeign`.
@@ -63,6 +65,7 @@ impl LogFollower {
             heard: None,
             ledger_reports: LedgerReports::default(),
             teller: NodeTeller::new(deps.services.clone(), deps.carrier.clone(), deps.name.clone()),
+            forming_mark: String::new(),
             ended: None,
             owes_end: false,
             deps,
@@ -73,8 +76,9 @@ impl LogFollower {
     fn follow(&self, ctx: &mut Context<Self>) {
         let carrier = self.deps.carrier.clone();
         let after = self.follower.number();
+        let mark = self.forming_mark.clone();
         let reading = async move {
-            let read = carrier.follow(after, limits::CLUSTER_READ, limits::LOG_READ_WAIT);
+            let read = carrier.read(after, &mark, limits::CLUSTER_READ, limits::LOG_READ_WAIT);
             let limited = tokio::time::timeout(limits::LOG_READ_WAIT + limits::LOG_ANSWER, read).await;
             let found =
                 limited.unwrap_or_else(|_| Err(crate::cache::CacheError::Unreachable("no answer in time".to_owned())));
@@ -86,9 +90,13 @@ impl LogFollower {
         ctx.spawn(reading.into_actor(self).map(|found, actor, ctx| {
             let mut written = true;
             match found {
-                Ok(entries) => {
+                Ok(read) => {
                     actor.news.trouble = None;
-                    written = actor.take(entries, ctx);
+                    written = actor.take(read.entries, ctx);
+                    actor.forming_mark = read.mark;
+                    if written && actor.ended.is_none() {
+                        actor.tell_forming(&read.forming);
+                    }
                 }
                 Err(error) => actor.news.trouble = Some(error.to_string()),
             }
@@ -173,6 +181,32 @@ impl LogFollower {
         let measures = &self.deps.services.views.measures;
         measures.ledger_append.observe(took.elapsed().as_secs_f64());
         taken
+    }
+
+    /// Tells how bars form, where this node has told all that was told before them. One that comes late is left out.
+    fn tell_forming(&mut self, said: &[String]) {
+        let mut told: Vec<Told> = Vec::new();
+        for text in said {
+            let Ok(bars) = serde_json::from_str::<Vec<FormingBar>>(text) else {
+                tracing::debug!("how bars form is not understood");
+                continue;
+            };
+            let heads = self.deps.services.ledger.heads();
+            told.extend(bars.into_iter().filter_map(|forming| {
+                let (symbol, interval) = forming.channel();
+                let head = heads.get(&Channel::bars(interval, symbol))?;
+                let bar = forming.bar().filter(|_| head.seq == forming.base)?;
+                let base = forming.base;
+                Some(Told::from(Item::Partial { bar, base }))
+            }));
+        }
+        if !told.is_empty() {
+            let head = self.told_head();
+            self.readers.tell(&Recorded {
+                told: told.into(),
+                head,
+            });
+        }
     }
 
     /// The cluster log does not continue this ledger: the process must restart.

@@ -11,23 +11,23 @@
 //! It passes events on only while less than a lease's time has passed since the lease was renewed, or since the cluster log last took a
 //! parcel under this term: a process that was stopped first finds out whether it still leads.
 
+use crate::actors::cluster::log_append::{Append, LogStep};
 use crate::actors::cluster::node_teller::{NodeFacts, NodeName, NodeTeller};
 use crate::actors::core::{TellsReaders, ToldReaders, recorder};
-use crate::actors::messages::{Recorded, Report};
+use crate::actors::messages::{Item, Recorded, Report};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::actors::views::LeaseView;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
-use crate::domain::cluster::{Contact, LeaderNews, LogAnswer, LogEntry, contact};
+use crate::domain::cluster::{FormingBar, LeaderNews};
 use crate::domain::followers::lease::{Place, Standing};
-use crate::domain::model::{Position, Timestamp};
+use crate::domain::model::{Interval, Position, Symbol, Timestamp};
 use crate::domain::vendor::{KeySlot, KeyUse};
 use crate::ledger::LedgerReader;
 use crate::limits;
-use crate::measures::Measures;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,10 @@ pub struct LogKeeper {
     retry: Option<SpawnHandle>,
     said: u64,
     teller: NodeTeller,
+    /// The newest forming bars that other nodes were not told yet, of each pair and interval.
+    forming: BTreeMap<(Symbol, Interval), FormingBar>,
+    /// They are being told.
+    telling_forming: bool,
 }
 
 /// Whether events may be passed on that the cluster log does not have.
@@ -93,27 +97,6 @@ enum TellsAlone {
     Yes,
 }
 
-/// The outcome of an append.
-#[derive(Debug)]
-enum LogStep {
-    /// The cluster log takes this number next.
-    Has {
-        next: u64,
-        /// The cluster log has everything up to this position.
-        upto: Position,
-        /// There may be more to append.
-        more: bool,
-        /// When the append was sent; `None` if there was none.
-        sent: Option<Stopwatch>,
-    },
-    /// The end of the cluster log must be looked up again.
-    Look,
-    /// The cluster log is another's: this process no longer leads.
-    Foreign(String),
-    /// The cluster log takes nothing now.
-    Away(String),
-}
-
 impl LogKeeper {
     /// Not started yet.
     pub fn new(deps: Deps) -> Self {
@@ -123,6 +106,8 @@ impl LogKeeper {
             told: deps.services.ledger.head(),
             said_head: deps.services.ledger.head(),
             teller: NodeTeller::new(deps.services.clone(), deps.carrier.clone(), deps.name.clone()),
+            forming: BTreeMap::new(),
+            telling_forming: false,
             deps,
             next: None,
             logged: Position(0),
@@ -140,8 +125,11 @@ impl LogKeeper {
         }
     }
 
-    /// The term of the database's lease, if this process holds it.
+    /// The term of the database's lease, if this process holds it; one that has handed on publishes nothing more.
     fn term(&self) -> Option<u64> {
+        if self.deps.services.store.has_given_back() {
+            return None;
+        }
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().find_map(|lease| match lease.standing {
             Standing::Held { term } if lease.place == Place::Database => u64::try_from(term).ok(),
@@ -160,7 +148,7 @@ impl LogKeeper {
 
     /// Appends what the cluster log lacks, one batch after the other.
     fn append(&mut self, ctx: &mut Context<Self>) {
-        if self.appending {
+        if self.appending || self.deps.services.store.has_given_back() {
             return;
         }
         self.appending = true;
@@ -201,6 +189,8 @@ impl LogKeeper {
                 self.next = None;
                 self.try_later(ctx);
             }
+            // It was on its way when the lease was given back.
+            LogStep::Foreign(_) if self.deps.services.store.has_given_back() => {}
             LogStep::Foreign(cause) => {
                 tracing::error!(error = %cause, "the cluster log is not of this leader: the process ends");
                 drop(self.deps.services.root.try_send(Report::LogForeign { cause })); // said again with the next append
@@ -310,6 +300,7 @@ impl LogKeeper {
                 });
             }
         }
+        self.tell_forming(ctx);
         self.remind_later(ctx);
     }
 
@@ -319,8 +310,48 @@ impl LogKeeper {
             &recorded.told,
             recorded.head.max(self.said_head),
         );
+        self.note_forming(recorded);
         self.readers.tell(recorded);
         self.said_head = self.said_head.max(recorded.head);
+    }
+
+    /// Keeps the newest of each bar that forms: who is told it has the parcels before it.
+    fn note_forming(&mut self, recorded: &Recorded) {
+        if self.away.is_some() {
+            return self.forming.clear(); // losing one is right: the next takes its place
+        }
+        for told in recorded.told.iter() {
+            if let Item::Partial { bar, base } = &told.item {
+                let forming = FormingBar::new(bar, *base);
+                self.forming.insert(forming.channel(), forming);
+            }
+        }
+    }
+
+    /// Tells other nodes how bars form.
+    fn tell_forming(&mut self, ctx: &mut Context<Self>) {
+        let Some(term) = self
+            .term()
+            .filter(|_| !self.forming.is_empty() && !self.telling_forming)
+        else {
+            return;
+        };
+        self.telling_forming = true;
+        let bars: Vec<FormingBar> = std::mem::take(&mut self.forming).into_values().collect();
+        let carrier = self.deps.carrier.clone();
+        let telling = async move {
+            let text = match serde_json::to_string(&bars) {
+                Ok(text) => text,
+                Err(error) => return tracing::error!(%error, "failed to write how bars form"),
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(limits::LOG_ANSWER, carrier.form(term, &text)).await {
+                tracing::debug!(%error, "edges do not hear how bars form");
+            }
+        };
+        ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
+            actor.telling_forming = false;
+            actor.tell_forming(ctx);
+        }));
     }
 
     /// The credits that each key has used today, for the next leader.
@@ -401,112 +432,6 @@ impl LogKeeper {
 /// Whether a lease renewed then cannot have run out.
 fn is_young(since: &Stopwatch) -> bool {
     since.elapsed() < limits::LEADER_TTL
-}
-
-/// One append, which runs beside the actor.
-struct Append {
-    carrier: Carrier,
-    ledger: LedgerReader,
-    next: Option<u64>,
-    term: Option<u64>,
-    begun_after: Option<u64>,
-    /// Whether the lease cannot have run out.
-    leased: bool,
-    /// Whether the cluster log took a parcel lately.
-    sure: bool,
-    measures: Measures,
-}
-
-impl Append {
-    async fn append(mut self) -> LogStep {
-        let Some(term) = self.term else {
-            return LogStep::Away("no lease of the database was had yet, and so no term".to_owned());
-        };
-        let next = match self.next {
-            Some(next) => next,
-            None => match self.look().await {
-                Ok(next) => next,
-                Err(refused) => return refused,
-            },
-        };
-        let head = self.ledger.head(); // before the parcels: where there are none, the cluster log has all of it
-        let parcels = match self.ledger.read_parcels(next, limits::CLUSTER_APPEND) {
-            Ok(parcels) => parcels,
-            Err(error) => return LogStep::Away(error.to_string()),
-        };
-        let sent = Stopwatch::start();
-        let has = match parcels.last() {
-            None if self.leased || self.sure => {
-                return LogStep::Has {
-                    next,
-                    upto: head,
-                    more: false,
-                    sent: None,
-                };
-            }
-            None => LogStep::Has {
-                next,
-                upto: head,
-                more: false,
-                sent: Some(sent), // nothing to append: it only says whether this leader is still the last
-            },
-            Some(last) => LogStep::Has {
-                next: last.number.saturating_add(1),
-                upto: Position(last.last),
-                more: true,
-                sent: Some(sent),
-            },
-        };
-        let lineage = self.ledger.lineage();
-        let entries: Vec<LogEntry> = parcels
-            .into_iter()
-            .map(|parcel| LogEntry {
-                term,
-                lineage: lineage.clone(),
-                parcel,
-            })
-            .collect();
-        match self.carrier.append(term, &entries).await {
-            LogAnswer::Taken => {
-                if !entries.is_empty() {
-                    self.measures.log_append.observe(sent.elapsed().as_secs_f64());
-                }
-                has
-            }
-            LogAnswer::Hole { .. } => LogStep::Look,
-            LogAnswer::Stale { term } => {
-                self.measures.count_fence_refusal("log");
-                LogStep::Foreign(format!("a leader of term {term} has written to it"))
-            }
-            LogAnswer::Differs { number } => LogStep::Foreign(format!("it has another parcel {number}")),
-            LogAnswer::Full(cause) | LogAnswer::Away(cause) => LogStep::Away(cause),
-        }
-    }
-
-    /// Looks up where the cluster log ends; returns the number that it takes next.
-    async fn look(&mut self) -> Result<u64, LogStep> {
-        let head = self.carrier.head().await;
-        let head = head.map_err(|error| LogStep::Away(error.to_string()))?;
-        let number = head.as_ref().map_or(0, |head| head.number);
-        if head.is_some() && self.begun_after == Some(number) {
-            return Ok(number.saturating_add(1));
-        }
-        let own = self.ledger.parcel_hash(number);
-        let own = own.map_err(|error| LogStep::Away(error.to_string()))?;
-        let ends = self.ledger.parcel_ends();
-        let ends = ends.map_err(|error| LogStep::Away(error.to_string()))?;
-        match contact(head.as_ref(), ends.last, own) {
-            Contact::GoOn { next } => Ok(next),
-            // An empty log does not say who leads.
-            Contact::Fill if !self.leased => Err(LogStep::Away(
-                "it is empty, and nothing shows that this one still leads".to_owned(),
-            )),
-            Contact::Fill => Ok(ends.begin),
-            Contact::Foreign => Err(LogStep::Foreign(format!(
-                "it ends with parcel {number}, which this ledger does not have"
-            ))),
-        }
-    }
 }
 
 impl TellsReaders for LogKeeper {

@@ -3,6 +3,7 @@
 pub mod log_keeper;
 pub mod log_follower;
 pub mod edge_root;
+mod log_append;
 mod node_teller;
 
 pub use edge_root::EdgeRoot;

@@ -13,6 +13,17 @@ pub struct LogEntry {
     pub parcel: Parcel,
 }
 
+/// What one read of the cluster log brings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogRead {
+    /// Entries, in order.
+    pub entries: Vec<LogEntry>,
+    /// Bars that are still forming, as texts, each told after the entries before it.
+    pub forming: Vec<String>,
+    /// Where the next read of those begins.
+    pub mark: String,
+}
+
 /// The newest entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogHead {

@@ -5,13 +5,15 @@
 mod parcel;
 mod log;
 mod follow;
+mod forming;
 mod leader;
 mod node;
 mod report;
 
 pub use follow::{EntryStep, LogFound, LogPlace, Start, start};
+pub use forming::FormingBar;
 pub use leader::{LeaderNews, LogNews};
-pub use log::{Contact, LogAnswer, LogEntry, LogHead, OpeningMark, contact};
+pub use log::{Contact, LogAnswer, LogEntry, LogHead, LogRead, OpeningMark, contact};
 pub use node::{ClusterView, LagMeter, NodeNews, NodeRole, NodeSeen, NodesFound};
 pub use parcel::{ChainOpening, OpeningError, Parcel, ParcelHash};
 pub use report::{ClusterReport, Inquiry, LeaseFound, LogEnd, is_heard, name_of};

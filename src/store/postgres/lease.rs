@@ -218,6 +218,10 @@ impl Postgres {
         self.fence.for_leader.store(true, Ordering::Relaxed);
     }
 
+    pub(in crate::store) fn has_given_back(&self) -> bool {
+        self.fence.given_back()
+    }
+
     pub(in crate::store) fn is_leaders(&self) -> bool {
         self.fence.is_leaders()
     }
@@ -266,17 +270,15 @@ impl Postgres {
             return Ok(false);
         };
         let saying = async {
-            let slot = self.leasing.lock().await;
-            let Some(made) = slot.as_ref().filter(|made| !made.client.is_closed()) else {
-                return Err(StoreError::Unreachable(
-                    "the connection of the lease is lost".to_owned(),
-                ));
-            };
+            let mut slot = self.leasing.lock().await;
+            let made = self.leasing_connection(&mut slot).await?;
             let term = self.fence.term.load(Ordering::Relaxed);
             let values: [(&(dyn ToSql + Sync), Type); 3] =
                 [(&by.id, Type::TEXT), (&term, Type::INT8), (&provable, Type::BOOL)];
             let said = made.client.query_typed_opt(PROVE, &values).await;
-            Ok(said.map_err(|error| sort_error(&error))?.is_some())
+            let said = said.map_err(|error| sort_error(&error))?;
+            *slot = Some(made);
+            Ok(said.is_some())
         };
         let in_time = tokio::time::timeout(self.fence.patience(), saying).await;
         in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was written to in vain".to_owned())))
