@@ -2,7 +2,7 @@
 
 use crate::carrier::{Carry, RedisLog};
 use crate::cmd::ask::{Service, TokenArg, read_url};
-use crate::domain::cluster::{ClusterReport, LeaseFound, LogEnd, NodeSeen, NodesFound, name_of};
+use crate::domain::cluster::{ClusterReport, LeaseFound, LogEnd, NodeSeen, NodesFound, name_of, role_of};
 use crate::exit::Exit;
 use crate::limits;
 use crate::settings::{self, Role, SettingsArgs, Valid};
@@ -191,7 +191,7 @@ fn print_report(report: &ClusterReport, out: &mut impl Write) -> std::io::Result
 fn print_nodes(nodes: &[NodeSeen], out: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         out,
-        "\n{:<8} {:<24} {:<14} {:>5} {:>10} {:>8} {:>8} {:>6}  version",
+        "\n{:<14} {:<24} {:<14} {:>5} {:>10} {:>8} {:>8} {:>6}  version",
         "role", "node", "state", "term", "parcel", "behind", "for", "heard"
     )?;
     for node in nodes {
@@ -199,11 +199,11 @@ fn print_nodes(nodes: &[NodeSeen], out: &mut impl Write) -> std::io::Result<()> 
         let behind = news.lag_parcels;
         let lasts = format!("{} ms", news.lag_ms);
         let heard = format!("{:.1} s", std::time::Duration::from_millis(node.age_ms).as_secs_f64());
-        let role = news.role.name();
+        let role = role_of(node);
         let name = name_of(node);
         writeln!(
             out,
-            "{role:<8} {name:<24} {:<14} {:>5} {:>10} {behind:>8} {lasts:>8} {heard:>6}  {}",
+            "{role:<14} {name:<24} {:<14} {:>5} {:>10} {behind:>8} {lasts:>8} {heard:>6}  {}",
             news.state, news.term, news.parcel, news.version
         )?;
     }
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(lines[2], "log: parcel 4711, term 3");
         assert_eq!(
             lines[6],
-            "edge     edge-1 (process 9)       active             3       4711       12   340 ms  1.2 s  0.1.0"
+            "edge           edge-1 (process 9)       active             3       4711       12   340 ms  1.2 s  0.1.0"
         );
         assert!(
             page.ends_with("  No standby: when the leader is lost, nobody takes over until it is started again.\n"),

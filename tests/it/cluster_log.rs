@@ -67,31 +67,7 @@ async fn keeps_the_contract(log: &impl Carry) {
     assert_eq!(log.hear().await.unwrap(), None);
     assert!(log.say(4, "new", Duration::from_secs(9)).await.unwrap());
     assert_eq!(log.hear().await.unwrap().as_deref(), Some("new"));
-    // Each node is known by what it said last.
-    for (name, said) in [("one", "{\"a\": 1}"), ("two", "2"), ("one", "3 and ó")] {
-        log.nodes(Some((name, said))).await.unwrap();
-    }
-    let found = log.nodes(None).await.unwrap();
-    assert_eq!((found.head, found.term), (6, 4));
-    let mut said: Vec<&str> = found.said.iter().map(|(_, said)| said.as_str()).collect();
-    said.sort_unstable();
-    assert_eq!(said, ["2", "3 and ó"]);
-    assert!(found.said.iter().all(|(age_ms, _)| *age_ms < 5_000), "{found:?}");
-    // Bars that form are heard from now on, each after the entries before it, and not from a leader of an earlier term.
-    assert!(log.form(4, "unheard").await.unwrap());
-    let read = log.read(4, "", 9, soon).await.unwrap();
-    assert_eq!((read.entries.len(), read.forming.len()), (2, 0));
-    assert!(!log.form(3, "old").await.unwrap());
-    assert!(log.form(4, "first").await.unwrap() && log.form(4, "second").await.unwrap());
-    let read = log.read(6, &read.mark, 9, soon).await.unwrap();
-    assert_eq!(
-        (read.entries.len(), read.forming),
-        (0, vec!["first".to_owned(), "second".to_owned()])
-    );
-    assert_eq!(
-        log.read(6, &read.mark, 9, soon).await.unwrap().forming,
-        Vec::<String>::new()
-    );
+    hears_nodes_and_forming_bars(log).await;
     // Another chain begins where it wants, beyond the last.
     assert_eq!(log.append(4, &ours[6..8]).await, LogAnswer::Taken);
     let far = chain(5_000, 2, &[], "far");
@@ -118,6 +94,36 @@ async fn keeps_the_contract(log: &impl Carry) {
     });
     assert_eq!(found.openings, marks);
     assert_eq!(found.head, Some(expect));
+}
+
+/// Of a log that ends with parcel 6, under term 4: what stands beside the parcels.
+async fn hears_nodes_and_forming_bars(log: &impl Carry) {
+    let soon = Duration::from_millis(1);
+    // Each node is known by what it said last.
+    for (name, said) in [("one", "{\"a\": 1}"), ("two", "2"), ("one", "3 and ó")] {
+        log.nodes(Some((name, said))).await.unwrap();
+    }
+    let found = log.nodes(None).await.unwrap();
+    assert_eq!((found.head, found.term), (6, 4));
+    let mut said: Vec<&str> = found.said.iter().map(|(_, said)| said.as_str()).collect();
+    said.sort_unstable();
+    assert_eq!(said, ["2", "3 and ó"]);
+    assert!(found.said.iter().all(|(age_ms, _)| *age_ms < 5_000), "{found:?}");
+    // Bars that form are heard from now on, each after the entries before it, and not from a leader of an earlier term.
+    assert!(log.form(4, "unheard").await.unwrap());
+    let read = log.read(4, "", 9, soon).await.unwrap();
+    assert_eq!((read.entries.len(), read.forming.len()), (2, 0));
+    assert!(!log.form(3, "old").await.unwrap());
+    assert!(log.form(4, "first").await.unwrap() && log.form(4, "second").await.unwrap());
+    let read = log.read(6, &read.mark, 9, soon).await.unwrap();
+    assert_eq!(
+        (read.entries.len(), read.forming),
+        (0, vec!["first".to_owned(), "second".to_owned()])
+    );
+    assert_eq!(
+        log.read(6, &read.mark, 9, soon).await.unwrap().forming,
+        Vec::<String>::new()
+    );
 }
 
 /// Who waits hears at once.

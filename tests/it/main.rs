@@ -139,6 +139,7 @@ mod cluster;
 mod cluster_log;
 #[cfg(test)]
 mod cluster_takeover;
+#[cfg(test)]
 mod cluster_view;
 #[cfg(test)]
 mod witness;

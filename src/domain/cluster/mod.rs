@@ -16,4 +16,4 @@ pub use leader::{LeaderNews, LogNews};
 pub use log::{Contact, LogAnswer, LogEntry, LogHead, LogRead, OpeningMark, contact};
 pub use node::{ClusterView, LagMeter, NodeNews, NodeRole, NodeSeen, NodesFound};
 pub use parcel::{ChainOpening, OpeningError, Parcel, ParcelHash};
-pub use report::{ClusterReport, Inquiry, LeaseFound, LogEnd, is_heard, name_of};
+pub use report::{ClusterReport, Inquiry, LeaseFound, LogEnd, is_heard, name_of, role_of};

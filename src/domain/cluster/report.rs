@@ -142,7 +142,7 @@ pub fn is_heard(node: &NodeSeen) -> bool {
 
 fn look_at_node(node: &NodeSeen, obstacles: &mut Vec<String>) {
     let news = &node.news;
-    let name = format!("{} {}", news.role.name(), name_of(node));
+    let name = format!("{} {}", role_of(node), name_of(node));
     if !is_heard(node) {
         return obstacles.push(format!("The {name} was heard last {} s ago.", node.age_ms / 1_000));
     }
@@ -160,6 +160,16 @@ fn look_at_node(node: &NodeSeen, obstacles: &mut Vec<String>) {
     }
     if !news.conditions.is_empty() {
         obstacles.push(format!("The {name} says: {}.", news.conditions.join(", ")));
+    }
+}
+
+/// What a node is; what it was, where it is not heard any more: another may be it by now.
+pub fn role_of(node: &NodeSeen) -> String {
+    let role = node.news.role.name();
+    if is_heard(node) {
+        role.to_owned()
+    } else {
+        format!("former {role}")
     }
 }
 
@@ -274,7 +284,7 @@ mod tests {
                 "under term 5, and the lease is of term 3",
                 "The cluster log is empty.",
                 "The leader one:8080 says: log_down, store_behind.",
-                "The standby two:8080 was heard last 61 s ago.",
+                "The former standby two:8080 was heard last 61 s ago.",
                 "The edge edge:8080 is behind the cluster log: 812 parcels, for 9 s.",
             ],
         );

@@ -125,7 +125,7 @@ export function cluster(data) {
   fill($("cluster-rows"), own.nodes.map(node => {
     const silent = node.age_ms > SILENT, about = node.conditions.map(words.plain).join(", "), mine = node.id === own.id ? " · this one" : "";
     return row([
-      { node: make("span", {}, node.address ?? node.host, " ", make("small", { class: "soft", text: `${words.plain(node.role)}${mine}` })), class: "text" },
+      { node: make("span", {}, node.address ?? node.host, " ", make("small", { class: "soft", text: `${silent ? "former " : ""}${words.plain(node.role)}${mine}` })), class: "text" },
       { node: make("span", {}, state(silent ? "not heard" : words.STATES[node.state] ?? words.plain(node.state), silent ? "bad" : STANDS[node.state] ?? "warn"), about ? make("small", { class: "warn-text", text: ` ${about}` }) : ""), class: "text" },
       words.number(node.term), { text: behind(node), class: node.lag_ms > SILENT ? "warn-text" : "" }, { text: `${seconds(node.age_ms)} ago`, class: silent ? "warn-text" : "soft" },
     ]);
@@ -160,7 +160,7 @@ export function service(data) {
     fact("State", state(words.STATES[status.state.name] ?? words.plain(status.state.name), status.state.name === "error" ? "bad" : status.conditions.some(one => one.status) ? "warn" : "")),
     fact("Since", status.state.since_us ? [dayAndTime(status.state.since_us / 1000, now, data.zone), " ", small(duration(now - status.state.since_us / 1000))] : "–"),
     fact("Up for", duration(info.uptime_seconds * 1000)),
-    status.leader === undefined ? [] : fact("Role", status.leader ? "leads" : "stands by"),
+    status.leader === undefined ? [] : fact("Role", words.ROLES[status.cluster?.role] ?? (status.leader ? "leads" : "stands by")),
     verdict ? fact("History", [`${words.number(verdict.present)} of ${words.number(verdict.expected)} bars`, " ", small(verdict.complete && verdict.fresh ? "passed" : "not passed")], { tone: verdict.complete && verdict.fresh ? undefined : "warn" }) : [],
     fact("Intervals", data.symbol?.intervals.join(", ") ?? "–"), fact("Zone", data.zone),
     welcome ? fact("Heartbeat", `${welcome.heartbeat_seconds} s`) : [],
