@@ -119,14 +119,35 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Frame, WireError> 
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(WireError::NotJson("it does not begin with a brace".to_owned()));
     }
-    match serde_json::from_slice::<Members<'_>>(bytes) {
-        Ok(members) => decode_members(&members, received_at),
-        Err(error) => {
-            let nulled = without_nan(bytes).ok_or_else(|| WireError::NotJson(cut(&error.to_string())))?;
-            let members = serde_json::from_slice(&nulled).map_err(|e| WireError::NotJson(cut(&e.to_string())))?;
-            decode_members(&members, received_at)
-        }
+    let error = match serde_json::from_slice::<Members<'_>>(bytes) {
+        Ok(members) => return decode_members(&members, received_at),
+        Err(error) => error,
+    };
+    let nulled = without_nan(bytes);
+    if let Some(Ok(members)) = nulled.as_deref().map(serde_json::from_slice::<Members<'_>>) {
+        return decode_members(&members, received_at);
     }
+    announced_price(bytes).ok_or_else(|| WireError::NotJson(cut(&error.to_string())))
+}
+
+/// A frame that is no JSON and yet announces a price of a pair, as one with a decimal comma or two prices does: it concerns that pair alone.
+fn announced_price(bytes: &[u8]) -> Option<Frame> {
+    let frame = std::str::from_utf8(bytes).ok()?;
+    if quoted_member(frame, "\"event\"")? != "price" {
+        return None;
+    }
+    let name = quoted_member(frame, "\"symbol\"")?.replace("\\/", "/");
+    Some(Frame::Unusable(Unusable {
+        symbol: Some(name.parse().ok()?),
+        reason: RejectReason::UnreadablePrice,
+    }))
+}
+
+/// The text that follows the first member of this name, where it is a text that ends.
+fn quoted_member<'a>(frame: &'a str, quoted_name: &str) -> Option<&'a str> {
+    let (_, after) = frame.split_once(quoted_name)?;
+    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    value.split_once('"').map(|(text, _)| text)
 }
 
 fn decode_members(members: &Members<'_>, received_at: Timestamp) -> Result<Frame, WireError> {

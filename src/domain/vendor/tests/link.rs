@@ -551,7 +551,11 @@ fn a_link_that_only_sends_garbage_is_given_up_and_a_single_bad_frame_is_not_enou
 #[test]
 fn one_pairs_unreadable_prices_cost_nobody_the_link() {
     let mut bench = Bench::live();
-    for price in ["null", "NaN", "1e99", r#""-""#, "0.000000249"].iter().cycle().take(50) {
+    for price in ["null", "NaN", "1e99", r#""-""#, "0.000000249", "1,08", ".5", "nan"]
+        .iter()
+        .cycle()
+        .take(50)
+    {
         let json = format!(r#"{{"event":"price","symbol":"EUR/USD","timestamp":1772352540,"price":{price}}}"#);
         let effects = bench.hear(&json);
         assert_eq!(effects, [], "{json}");

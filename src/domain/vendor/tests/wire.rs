@@ -96,6 +96,43 @@ fn a_price_that_cannot_be_read_concerns_its_own_pair_and_has_a_reason() {
 }
 
 #[test]
+fn a_price_that_makes_its_frame_no_json_concerns_its_own_pair_as_well() {
+    let head = r#"{"event":"price","symbol":"EUR/USD""#;
+    for rest in [
+        r#","price":1,08}"#,
+        r#","price":.5}"#,
+        r#","price":01.08}"#,
+        r#","price":$1.08}"#,
+        r#","price":nan}"#,
+        r#","price":None}"#,
+        r#","price":1 080}"#,
+        r#","price":1.08,"price":1.09}"#,
+        r#","symbol":"USD/COP","price":1.09}"#,
+        r#","price":1.08}}"#,
+        r#","timestamp":1772352540,"pri"#,
+        ",\"price\":\u{1}}",
+    ] {
+        for head in [head, r#"{ "event" : "price", "symbol" : "EUR\/USD""#] {
+            let json = format!("{head}{rest}");
+            let Frame::Unusable(unusable) = frame(&json) else {
+                panic!("{json} gave {:?}", frame(&json))
+            };
+            let symbol = unusable.symbol.map(|symbol| symbol.to_string());
+            assert_eq!(symbol.as_deref(), Some("EUR/USD"), "{json}");
+            assert_eq!(unusable.reason, RejectReason::UnreadablePrice, "{json}");
+        }
+    }
+    for junk in [
+        r#"{"event":"price","symbol":"EUR/U"#,
+        r#"{"event":"price","price":1,08}"#,
+        r#"{"event":"heartbeat","symbol":"EUR/USD","price":1,08}"#,
+        r#"{"event":"price","symbol":"AAPL","price":1,08}"#,
+    ] {
+        refused(junk);
+    }
+}
+
+#[test]
 fn a_price_that_loses_digits_says_so_and_one_that_the_scale_holds_does_not() {
     let rounded = |price: &str| {
         let json = format!(r#"{{"event":"price","symbol":"EUR/USD","price":{price}}}"#);
