@@ -119,6 +119,7 @@ pub const fn exit_of_store(error: &StoreError) -> Exit {
         StoreError::BadUrl(_)
         | StoreError::LoginRefused(_)
         | StoreError::NotAllowed(_)
+        | StoreError::NoTransaction(_)
         | StoreError::WrongTables(_)
         | StoreError::DifferentTables(_)
         | StoreError::NewerSchema { .. }

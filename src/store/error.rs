@@ -44,6 +44,12 @@ pub enum StoreError {
     /// A pooler between us and the server keeps no session. Detected once; from then on nothing relies on a session.
     #[error("the database is reached by way of a pooler that keeps no session: {0}")]
     NoSession(String),
+    /// Something between us and the server hands each statement to another connection, so that nothing can be written as a whole.
+    #[error(
+        "the database is reached by way of a pooler that keeps no transaction: {0}; set its pool_mode to transaction or session, or name the \
+         server itself in DATABASE_URL"
+    )]
+    NoTransaction(String),
     /// The disk of the database is full.
     #[error("the database has no room left: {0}")]
     Full(String),
@@ -167,6 +173,7 @@ impl StoreError {
             | Self::EveryRowRefused { .. }
             | Self::NotSetAside(_)
             | Self::NoSession(_)
+            | Self::NoTransaction(_)
             | Self::Full(_)
             | Self::LoginRefused(_)
             | Self::NotAllowed(_)

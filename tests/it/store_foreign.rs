@@ -37,6 +37,39 @@ async fn a_database_that_candela_made_or_the_old_service_differs_in_nothing() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_number_rows_is_told_which_sequence_to_open() {
+    let database = postgres();
+    store(&database).migrate_schema(Migrate::Run).await.unwrap();
+    let role = format!("numberless_{}", database.name);
+    database.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}"
+    ));
+    let url = database.url.replacen("postgres@", &format!("{role}@"), 1);
+    let other = Postgres::new(&SecretString::from(url), 1).unwrap();
+    let found = other.schema_differences(None).await.unwrap();
+    assert!(found.iter().all(|one| one.weight == Weight::Grave), "{found:?}");
+    for sequence in [
+        "market_data_id_seq",
+        "realtime_market_data_id_seq",
+        "interval_bars_id_seq",
+    ] {
+        let named = format!("may not take numbers from sequence {sequence}");
+        assert!(found.iter().any(|one| one.says.contains(&named)), "{found:?}");
+    }
+    for one in &found {
+        let remedy = one
+            .remedy
+            .split_once(": ")
+            .unwrap()
+            .1
+            .replace("TO the user", &format!("TO {role}"));
+        database.sql(&remedy);
+    }
+    assert_eq!(other.schema_differences(None).await.unwrap(), []);
+    database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[tokio::test]
 async fn columns_that_round_and_a_key_without_source_are_refused_until_they_are_adapted() {
     for (change, says) in [
         (NARROW, "market_data.open is numeric(10,2)"),

@@ -1,6 +1,7 @@
 //! A database behind what a house puts before it: a pooler that keeps no session, an address that leads to another server after a
 //! failover.
 
+use crate::child::Candela;
 use crate::equal::assert_equal;
 use crate::recorded::{Day, OPEN, SPAN};
 use crate::servers::{Database, PgBouncer, Postgres, Reach, Relay};
@@ -64,6 +65,28 @@ fn neighbours(url: &str) -> Vec<tokio::task::JoinHandle<Vec<String>>> {
         found
     };
     (0..8).map(|_| tokio::spawn(neighbour(url.to_owned()))).collect()
+}
+
+#[test]
+fn a_pooler_that_keeps_no_transaction_is_named_at_check_and_start() {
+    let server = Postgres::start(Reach::default());
+    let pooler = PgBouncer::with_mode(&server.socket(), "statement");
+    let url = pooler.url(&server.database().name);
+    let folder = tempfile::tempdir().unwrap();
+    for (args, code) in [(&["run"][..], 78), (&["check", "--port", "0"], 1)] {
+        let mut command = Candela::command(args);
+        command.env("DATABASE_URL", &url).env("API_KEY_G1_1", "f00dfeed");
+        command
+            .env("PORT", "0")
+            .env("CANDELA__LEDGER__DIR", folder.path().join("ledger"));
+        let ended = Candela::of(&mut command).ended();
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code(), code, "{args:?}: {said}");
+        assert!(
+            said.contains("keeps no transaction") && said.contains("pool_mode to transaction or session"),
+            "{said}"
+        );
+    }
 }
 
 #[actix_rt::test]

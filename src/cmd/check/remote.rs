@@ -183,7 +183,10 @@ fn tables_differ(difference: Difference) -> Finding {
 
 fn is_fatal(error: &StoreError) -> bool {
     error.disposition() == Disposition::Fatal
-        || matches!(error, StoreError::LoginRefused(_) | StoreError::NotAllowed(_))
+        || matches!(
+            error,
+            StoreError::LoginRefused(_) | StoreError::NotAllowed(_) | StoreError::NoTransaction(_)
+        )
 }
 
 async fn check_redis(url: &SecretString, settings: &Valid) -> Vec<Finding> {

@@ -18,6 +18,10 @@ const TABLES: &str = "SELECT json_build_object(
     'own', pg_has_role(c.relowner, 'USAGE'), 'filtered', row_security_active(c.oid),
     'lacking', (SELECT coalesce(json_agg(wanted), '[]') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS wanted
         WHERE NOT has_table_privilege(c.oid, wanted)),
+    'closed_sequences', (SELECT coalesce(json_agg(DISTINCT s.oid::regclass::text), '[]') FROM pg_attrdef f
+        JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+        JOIN pg_class s ON s.oid = d.refobjid
+        WHERE f.adrelid = c.oid AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') ELSE false END),
     'columns', (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'kind', coalesce(b.typname, t.typname),
             'modifier', CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END, 'shown', format_type(a.atttypid, a.atttypmod),
             'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', 'generated', a.attgenerated <> '') ORDER BY a.attnum), '[]')

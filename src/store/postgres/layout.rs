@@ -22,6 +22,8 @@ pub(super) struct FoundTable {
     pub(super) filtered: bool,
     /// The privileges on it that the user lacks.
     pub(super) lacking: Vec<String>,
+    /// Sequences that number its rows, as SQL names them, from which the user may take no number.
+    pub(super) closed_sequences: Vec<String>,
     pub(super) columns: Vec<FoundColumn>,
     /// Unique indexes.
     pub(super) keys: Vec<UniqueKey>,
@@ -177,6 +179,14 @@ fn missing_rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Dif
             weight: Weight::Grave,
             says: format!("the user of DATABASE_URL may not {lacking} on {name}"),
             remedy: format!("as {}: GRANT {lacking} ON {name} TO the user", table.owner),
+            adapt: None,
+        });
+    }
+    for sequence in &table.closed_sequences {
+        differences.push(Difference {
+            weight: Weight::Grave,
+            says: format!("the user of DATABASE_URL may not take numbers from sequence {sequence}, which numbers the rows of {name}"),
+            remedy: format!("as {}: GRANT USAGE ON SEQUENCE {sequence} TO the user", table.owner),
             adapt: None,
         });
     }

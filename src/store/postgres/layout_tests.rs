@@ -37,6 +37,7 @@ fn bars() -> FoundTable {
         own: true,
         filtered: false,
         lacking: Vec::new(),
+        closed_sequences: Vec::new(),
         columns: vec![
             column("symbol", "varchar", 14),
             column("datetime", "timestamptz", -1),
@@ -74,7 +75,7 @@ type Change = fn(&mut FoundTable);
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_difference_is_named_with_its_remedy() {
-    let cases: [(&str, Change, &str, &str); 17] = [
+    let cases: [(&str, Change, &str, &str); 18] = [
         (
             "narrow price",
             |t| set(t, "high", |c| c.modifier = numeric(10, 2)),
@@ -163,6 +164,12 @@ fn each_difference_is_named_with_its_remedy() {
             |t| t.lacking = vec!["INSERT".to_owned(), "UPDATE".to_owned()],
             "may not INSERT, UPDATE",
             "GRANT INSERT, UPDATE",
+        ),
+        (
+            "sequence",
+            |t| t.closed_sequences = vec!["market_data_id_seq".to_owned()],
+            "may not take numbers from sequence market_data_id_seq",
+            "GRANT USAGE ON SEQUENCE market_data_id_seq",
         ),
         ("owner", |t| t.own = false, "belongs to old", "as old"),
         ("hidden rows", |t| t.filtered = true, "hides rows", "BYPASSRLS"),

@@ -18,6 +18,7 @@ use crate::store::{
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -125,6 +126,9 @@ impl Way {
         if limit.as_deref() != Some(LIMIT_SHOWN) {
             self.keeps_no_session("settings for the session do not arrive");
         }
+        if self.is_pooled() {
+            try_transaction(&client).await?;
+        }
         Ok(Made {
             client,
             generation: self.note_server(server),
@@ -191,6 +195,18 @@ fn server_and_limit(answer: &[SimpleQueryMessage]) -> (Option<String>, Option<St
 fn text_at(row: Option<&SimpleQueryRow>, at: usize) -> Option<String> {
     row.and_then(|row| row.try_get(at).ok().flatten())
         .map(ToOwned::to_owned)
+}
+
+/// PgBouncer in statement mode ends a connection that begins a transaction, with the state by which it says everything.
+async fn try_transaction(client: &Client) -> Result<(), StoreError> {
+    match client.simple_query("BEGIN").await {
+        Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
+            return Err(StoreError::NoTransaction(error_chain(&error)));
+        }
+        begun => begun.map_err(|error| sort_error(&error))?,
+    };
+    let ended = client.simple_query("ROLLBACK").await;
+    ended.map(drop).map_err(|error| sort_error(&error))
 }
 
 /// A server accepts settings in the startup message; a refusal comes from something in between.

@@ -1,4 +1,4 @@
-//! PgBouncer in front of a cluster: each transaction may get another connection to the server.
+//! PgBouncer in front of a cluster: each transaction, or statement, may get another connection to the server.
 
 use super::postgres::server_user;
 use super::{Folder, free_port};
@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// A pooler with `pool_mode = transaction` and fewer connections than it has clients.
+/// A pooler with fewer connections than it has clients.
 #[derive(Debug)]
 pub(crate) struct PgBouncer {
     child: Child,
@@ -18,12 +18,17 @@ pub(crate) struct PgBouncer {
 impl PgBouncer {
     /// In front of the cluster whose socket is in this folder.
     pub(crate) fn before(socket: &str) -> Self {
+        Self::with_mode(socket, "transaction")
+    }
+
+    /// The same with this `pool_mode`.
+    pub(crate) fn with_mode(socket: &str, mode: &str) -> Self {
         let folder = Folder::new(server_user());
         let port = free_port();
         let path = folder.0.display();
         let settings = format!(
             "[databases]\n* = host={socket} port=5432 user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 100\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\nmax_client_conn = 100\n\
              logfile = {path}/log\npidfile = {path}/pid\n"
         );
         let file = folder.0.join("pgbouncer.ini");
