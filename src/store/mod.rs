@@ -134,12 +134,12 @@ impl Store {
         either!(self.reader_position(reader, lineage))
     }
 
-    /// How many events `reader` has written here of ledgers with other names than these.
+    /// How many events of ledgers that have none of these names are here, as the position of `reader` and the journal tell.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
     pub async fn events_of_others(&self, reader: &'static str, known: &[String]) -> Result<u64, StoreError> {
-        let positions: Vec<(String, i64)> = either!(self.reader_positions(reader))?;
+        let positions: Vec<(String, i64)> = either!(self.ledger_positions(reader))?;
         let others = positions.into_iter().filter(|(lineage, _)| !known.contains(lineage));
         let events = others.map(|(_, position)| u64::try_from(position).unwrap_or(0));
         Ok(events.fold(0, u64::saturating_add))

@@ -445,6 +445,25 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn a_store_whose_journal_is_of_another_ledger_says_so_although_no_position_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = stage(folder.path());
+        first.record(&[0, 1, 135]);
+        first.written().await;
+        drop(first);
+        let store = folder.path().join("store.db");
+        let last = query_count(&store, "SELECT max(position) FROM candela_events");
+        execute_sql(&store, "DELETE FROM reader_positions");
+        std::fs::rename(folder.path().join("ledger"), folder.path().join("lost")).unwrap();
+        let mut second = stage_of(folder.path(), 4, |_| {});
+        let told = Report::StoreOfAnother {
+            events: u64::try_from(last).unwrap(),
+        };
+        let first = tokio::time::timeout(Duration::from_secs(20), second.reports.recv()).await;
+        assert_eq!(first, Ok(Some(told)));
+    }
+
+    #[actix_rt::test]
     async fn a_store_that_is_found_ahead_late_gets_nothing_until_a_restart_has_new_epochs() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.db");

@@ -28,9 +28,10 @@ impl WriteConnection {
             [&adoption.reader, &adoption.lineage, &adoption.position];
         self.run(&SQL.advance_position(), &types, &place).await
     }
-    /// Each ledger of which `reader` has written events here, with the last position.
-    pub(super) async fn reader_positions(&mut self, reader: &str) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT lineage, position FROM reader_positions WHERE reader = $1";
+    /// Each ledger whose events `reader` has written here, and up to which position.
+    pub(super) async fn ledger_positions(&mut self, reader: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT lineage, max(position) FROM (SELECT lineage, position FROM reader_positions WHERE reader = $1
+            UNION ALL SELECT lineage, position FROM candela_events) AS known GROUP BY lineage";
         let rows = self.client.query_typed(sql, &[(&reader, Type::TEXT)]).await;
         let rows = self.count_answer(rows).map_err(|e| sort_error(&e))?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())

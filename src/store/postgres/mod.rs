@@ -200,8 +200,8 @@ impl Postgres {
         Ok(Position(u64::try_from(position).unwrap_or(0)))
     }
 
-    pub(super) async fn reader_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
-        self.with_link(async move |link, _| link.reader_positions(reader).await)
+    pub(super) async fn ledger_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
+        self.with_link(async move |link, _| link.ledger_positions(reader).await)
             .await
     }
 

@@ -8,7 +8,7 @@ use crate::domain::model::{
     JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp, Topic, VendorBar,
 };
 use crate::lock_file::LockFile;
-use crate::schema::sqlite::{gaps, market_data, reader_positions, realtime_market_data, system_health};
+use crate::schema::sqlite::{candela_events, gaps, market_data, reader_positions, realtime_market_data, system_health};
 use crate::store::{
     adopt::Adoption,
     answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
@@ -29,10 +29,12 @@ use crate::store::{
     values::Instant,
 };
 use diesel::connection::SimpleConnection;
+use diesel::dsl::max;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection, ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
@@ -183,12 +185,25 @@ impl Sqlite {
         Ok(Position(row.map_or(0, |position| u64::try_from(position).unwrap_or(0))))
     }
 
-    pub(super) async fn reader_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
+    pub(super) async fn ledger_positions(&self, reader: &'static str) -> Result<Vec<(String, i64)>, StoreError> {
         with_connection(&self.reading, move |db| {
-            reader_positions::table
+            let read: Vec<(String, i64)> = reader_positions::table
                 .filter(reader_positions::reader.eq(reader))
                 .select((reader_positions::lineage, reader_positions::position))
-                .load(db)
+                .load(db)?;
+            let told: Vec<(String, Option<i64>)> = candela_events::table
+                .group_by(candela_events::lineage)
+                .select((candela_events::lineage, max(candela_events::position)))
+                .load(db)?;
+            let mut known = BTreeMap::new();
+            let told = told
+                .into_iter()
+                .map(|(lineage, position)| (lineage, position.unwrap_or(0)));
+            for (lineage, position) in read.into_iter().chain(told) {
+                let furthest = known.entry(lineage).or_insert(position);
+                *furthest = position.max(*furthest);
+            }
+            Ok(known.into_iter().collect())
         })
         .await
     }
