@@ -5,7 +5,7 @@ use crate::actors::messages::{Arrived, Report, WhenSpent};
 use crate::actors::supervision::{Row, Vitals};
 use crate::clock::Clock;
 use crate::domain::model::{Decoded, Inbound, Input, InputKind, ServiceEvent, ServiceEventKind, Timestamp};
-use crate::domain::status::{Condition, ConditionHolder, Journal};
+use crate::domain::status::{Condition, ConditionHolder, ConditionKind, Journal};
 use crate::domain::vendor::KeysView;
 use crate::limits;
 use actix::Recipient;
@@ -109,6 +109,7 @@ impl JournalKeeper {
             if self.to.try_send(Arrived(arrivals)).is_err() {
                 return journal.put_back(entries);
             }
+            entries.iter().for_each(log_condition);
         }
     }
 
@@ -119,6 +120,40 @@ impl JournalKeeper {
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Conditions that no part logs where it finds them: each is seen only in what all parts show.
+const SEEN_HERE: [ConditionKind; 9] = [
+    ConditionKind::FlagWithdrawn,
+    ConditionKind::ClockStepped,
+    ConditionKind::ClockSkewed,
+    ConditionKind::StampsLagging,
+    ConditionKind::FeedSilent,
+    ConditionKind::ActorUnresponsive,
+    ConditionKind::StoreAhead,
+    ConditionKind::AnotherWriter,
+    ConditionKind::CalendarFileWrong,
+];
+
+/// A line for a condition that began or ended.
+fn log_condition(entry: &ServiceEvent) {
+    let ServiceEvent {
+        kind: said,
+        subject: kind,
+        cause: reason,
+        message,
+        ..
+    } = entry;
+    let symbol = entry.symbol.map(tracing::field::display);
+    match said {
+        ServiceEventKind::ConditionRaised if SEEN_HERE.iter().any(|seen| seen.name() == kind) => {
+            tracing::warn!(kind, reason, symbol, "{message}");
+        }
+        ServiceEventKind::ConditionRaised | ServiceEventKind::ConditionCleared => {
+            tracing::info!(kind, reason, symbol, "{message}");
+        }
+        _ => {}
     }
 }
 
