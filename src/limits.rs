@@ -453,6 +453,9 @@ pub const REFUSAL_BODY_WAIT: Duration = Duration::from_millis(500);
 /// How much of the body of a refused upgrade is read.
 pub const REFUSAL_BODY_BYTES: usize = 8_192;
 
+/// SIGXFSZ: a file was to grow beyond what `ulimit -f` allows. The number that all architectures of Linux but MIPS and PA-RISC share.
+pub const FILE_SIZE_SIGNAL: i32 = 25;
+
 /// How many frames in a row may be garbage before the link is given up.
 pub const GARBLED_IN_A_ROW: u32 = 5;
 

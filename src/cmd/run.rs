@@ -38,6 +38,8 @@ impl RunArgs {
         telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {
             let mut hangups = signal(SignalKind::hangup())?;
+            // A file that reaches the limit of the process is a write that fails then, and not its end.
+            let _size_limits = signal(SignalKind::from_raw(limits::FILE_SIZE_SIGNAL))?;
             let mut app = App::start(settings.clone(), clock.clone(), Vec::new()).await?;
             let ending = loop {
                 tracing::info!(address = %app.address(), "candela listens");
