@@ -29,6 +29,7 @@ use candela::exit::Exit;
 use candela::log_queue;
 use candela::settings::{self, SettingsArgs};
 use candela::telemetry;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::sync::LazyLock;
 
@@ -128,8 +129,37 @@ fn main() -> Exit {
     exit
 }
 
+/// What is no command, and what is one at that place.
+fn name_commands(said: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = said.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let mut command = CommandLine::command();
+    let mut path = vec![command.get_name().to_owned()];
+    for word in std::env::args().skip(1) {
+        if let Some(found) = command.find_subcommand(&word).cloned() {
+            command = found;
+            path.push(word);
+        }
+    }
+    let path = path.join(" ");
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let meant = match said.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(near)) if !near.is_empty() => format!("; did you mean {}?", near.join(" or ")),
+        _ => String::new(),
+    };
+    Some(format!(
+        "{given:?} is no command of {path}: there are {}{meant}",
+        names.join(", ")
+    ))
+}
+
 /// Help and version go to standard output and are no error; any other message of clap is about the command line.
 fn say(said: &clap::Error) -> Exit {
+    if let Some(sentence) = name_commands(said) {
+        telemetry::tell(&format!("candela: {sentence}"));
+        return Exit::Usage;
+    }
     let to_read = !said.use_stderr();
     match said.print() {
         Err(error) if to_read && error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -116,9 +116,17 @@ impl BackfillArgs {
     /// # Errors
     /// When settings, store or ledger folder cannot be used, a service is running, or no key is left.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let valid = settings::load_for_service(&self.settings.to_sources())?;
-        let held = ledger::lock_folder(&valid.ledger.dir)?;
-        let done = actix_rt::System::new().block_on(self.fill_history(&valid, held.holder()))?;
+        let sources = self.settings.to_sources();
+        let system = actix_rt::System::new();
+        let done = if self.dry_run {
+            // Nobody is asked for anything: that needs no key, and goes on beside a service.
+            let valid = settings::load(&sources)?;
+            system.block_on(self.count_missing(&valid))?
+        } else {
+            let valid = settings::load_for_service(&sources)?;
+            let held = ledger::lock_folder(&valid.ledger.dir)?;
+            system.block_on(self.fill_history(&valid, held.holder()))?
+        };
         self.print_summary(&done, &mut std::io::stdout().lock())?;
         Ok(
             if done
@@ -132,42 +140,60 @@ impl BackfillArgs {
         )
     }
 
-    /// Fills the history under the store's lease.
-    async fn fill_history(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
+    /// What is missing; nobody is asked for it.
+    async fn count_missing(&self, valid: &Valid) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
         let store = match &valid.store.database_url {
             Some(url) => Store::Postgres(Postgres::new(url, 2)?),
-            None if self.dry_run => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
-            None => Store::Sqlite(Sqlite::alone(&valid.store.sqlite_file)?),
+            None => Store::Sqlite(Sqlite::open(&valid.store.sqlite_file)?),
         };
-        let fill = async {
-            store.migrate_schema().await?;
-            self.fill_pairs(valid, &store).await
-        };
-        if self.dry_run {
-            return fill.await;
-        }
-        Box::pin(app::while_leased(&store, by.clone(), fill)).await?
-    }
-
-    async fn fill_pairs(&self, valid: &Valid, store: &Store) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
-        let clock = Clock::system();
-        let mut vendor = Vendor::new(valid, &clock)?;
+        store.migrate_schema().await?;
+        let now = Clock::system().now();
         let mut done = BTreeMap::new();
-        for market in app::markets(valid, &app::calendars(valid)?) {
-            if self.symbol.is_none_or(|only| only == market.symbol) {
-                let summary = self.fill_pair(&market, store, &mut vendor).await?;
-                done.insert(market.symbol, summary);
-            }
+        for market in self.markets(valid)? {
+            let (summary, _) = self.survey_pair(&market, &store, now).await?;
+            done.insert(market.symbol, summary);
         }
         Ok(done)
     }
 
-    async fn fill_pair(&self, market: &PairRules, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
+    /// Fills the history under the store's lease.
+    async fn fill_history(&self, valid: &Valid, by: &Holder) -> anyhow::Result<BTreeMap<Symbol, Summary>> {
+        let store = match &valid.store.database_url {
+            Some(url) => Store::Postgres(Postgres::new(url, 2)?),
+            None => Store::Sqlite(Sqlite::alone(&valid.store.sqlite_file)?),
+        };
+        let fill = async {
+            store.migrate_schema().await?;
+            let mut vendor = Vendor::new(valid, &Clock::system())?;
+            let mut done = BTreeMap::new();
+            for market in self.markets(valid)? {
+                let summary = self.fill_pair(&market, &store, &mut vendor).await?;
+                done.insert(market.symbol, summary);
+            }
+            anyhow::Ok(done)
+        };
+        Box::pin(app::while_leased(&store, by.clone(), fill)).await?
+    }
+
+    /// The pairs that are looked at.
+    fn markets(&self, valid: &Valid) -> anyhow::Result<Vec<PairRules>> {
+        let mut markets = app::markets(valid, &app::calendars(valid)?);
+        markets.retain(|market| self.symbol.is_none_or(|only| only == market.symbol));
+        Ok(markets)
+    }
+
+    /// How many bars of a pair are expected and missing, and which.
+    async fn survey_pair(
+        &self,
+        market: &PairRules,
+        store: &Store,
+        now: Timestamp,
+    ) -> anyhow::Result<(Summary, Vec<Expected>)> {
         let zone = market.sessions.zone();
-        let settled = vendor.clock.now() - limits::VENDOR_SETTLES;
+        let settled = now - limits::VENDOR_SETTLES;
         let from = self.from.in_zone(zone);
         let to = self.to.map_or(settled, |to| to.end_in_zone(zone));
-        if from > vendor.clock.now() {
+        if from > now {
             anyhow::bail!(BackfillError::Ahead { from: self.from });
         }
         if let Some(given) = self.to.filter(|_| to <= from) {
@@ -179,14 +205,16 @@ impl BackfillArgs {
         let to = to.min(settled);
         let expected = SlotGrid::BASE.expected(market.sessions.as_ref(), from, to);
         let missing = find_missing(store, market.symbol, &expected).await?;
-        let mut summary = Summary {
+        let summary = Summary {
             expected: expected.len(),
             missing: missing.len(),
             ..Summary::default()
         };
-        if self.dry_run || missing.is_empty() {
-            return Ok(summary);
-        }
+        Ok((summary, missing))
+    }
+
+    async fn fill_pair(&self, market: &PairRules, store: &Store, vendor: &mut Vendor) -> anyhow::Result<Summary> {
+        let (mut summary, missing) = self.survey_pair(market, store, vendor.clock.now()).await?;
         let questions = missing_bars::plan_requests(market.symbol, &missing);
         let bar = progress_bar(&questions, market.symbol);
         for question in questions {

@@ -89,7 +89,12 @@ impl ProtocolCheckArgs {
             "requests are answered, and mistakes have their codes",
             wrong,
         ));
-        let every = ["ticks:*", "bars.5m:*", "quality:*", "session:*", "status"].map(str::to_owned);
+        let mut every = ["ticks:*", "bars.5m:*", "quality:*", "session:*", "status"]
+            .map(str::to_owned)
+            .to_vec();
+        if opens_events(&mut first).await {
+            every.push("events".to_owned());
+        }
         first.follow_channels(&every).await;
         first.listen_for(Duration::from_secs(self.seconds), true).await;
         let (epoch, seq) = first.position_of(&ticks);
@@ -137,6 +142,19 @@ fn welcome_grade(welcome: &Value) -> Grade {
         }
     }
     Grade::from_problems("welcome comes first and is whole", wrong)
+}
+
+/// Whether the journal is open to this client: it is to tokens that open every pair.
+async fn opens_events(client: &mut CheckedClient) -> bool {
+    let asked = json!({"action": "subscribe", "id": "events", "channels": ["events"]});
+    client.send_message(&asked).await;
+    loop {
+        match client.next(PATIENCE).await {
+            Some(answer) if answer["id"] == "events" => return answer["type"] == "subscribed",
+            Some(_) => {}
+            None => return false,
+        }
+    }
 }
 
 /// The result of what a client observed so far.

@@ -27,6 +27,19 @@ fn backfill(folder: &Path, rest: &str, key: &str, args: &[&str]) -> (Option<i32>
 }
 
 #[test]
+fn a_dry_run_needs_no_key_and_goes_on_beside_a_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let _running = candela::ledger::lock_folder(&folder.path().join("ledger")).unwrap();
+    let two_days = ["--from", "2026-03-02", "--to", "2026-03-03", "--dry-run"];
+    let (got, said) = backfill(folder.path(), "http://127.0.0.1:1", "", &two_days);
+    assert_eq!(got, Some(1), "{said}");
+    assert!(
+        said.contains("118 bars expected, 118 were missing: 0 written"),
+        "{said}"
+    );
+}
+
+#[test]
 fn missing_bars_are_asked_for_once_and_what_makes_no_sense_gets_a_sentence() {
     let mut config = SimConfig::new(Clock::system(), Market::walk(3, &[Symbol::usdcop()]));
     config.keys = vec![KEY.to_owned()];
@@ -34,6 +47,7 @@ fn missing_bars_are_asked_for_once_and_what_makes_no_sense_gets_a_sentence() {
     let (rest, nobody) = (sim.rest_url(), "http://127.0.0.1:1".to_owned());
     let two_days = &["--from", "2026-03-02", "--to", "2026-03-03"][..];
     for (rest, key, args, code, expect) in [
+        (&nobody, "", two_days, 78, "TWELVEDATA_API_KEY_G1_1"),
         (
             &rest,
             KEY,

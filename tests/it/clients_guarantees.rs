@@ -40,6 +40,7 @@ fn a_server_that_drops_repeats_or_reorders_is_found_out() {
         (Between::Drops(20), 1),
         (Between::Repeats(20), 1),
         (Between::Reorders(20), 1),
+        (Between::RepeatsEntries, 1),
     ];
     let checks = cases.map(|(between, code)| {
         let url = Proxy::start(&address, between).url;

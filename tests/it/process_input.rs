@@ -40,7 +40,19 @@ fn help_and_version_are_no_error() {
 #[test]
 fn a_command_line_that_makes_no_sense_ends_with_64() {
     check(&Candela::run(&["demo", "--sped", "5"]), 64, &["--sped", "--speed"]);
-    check(&Candela::run(&["dmo"]), 64, &["dmo", "demo"]);
+    check(
+        &Candela::run(&["dmo"]),
+        64,
+        &[
+            "candela: \"dmo\" is no command of candela: there are run, demo",
+            "did you mean demo?",
+        ],
+    );
+    check(
+        &Candela::run(&["calendar", "2026"]),
+        64,
+        &["candela: \"2026\" is no command of candela calendar: there are close, open"],
+    );
     check(&Candela::run(&["demo", "--for", "soon"]), 64, &["soon", "30s"]);
     check(&Candela::run(&["demo", "--speed", "-1"]), 64, &["-1"]);
     check(&Candela::run(&["run", "--set", "server.port"]), 64, &["NAME=VALUE"]);
@@ -220,15 +232,33 @@ fn check_asks_every_dependency() {
     );
 }
 
-/// A shell that may open so many files, and candela in it.
-fn with_descriptors(most: u32, args: &str, variables: &[(&str, &str)]) -> Ended {
+/// A shell with this limit, and candela in it.
+fn limited(limit: &str, args: &str, variables: &[(&str, &str)]) -> Ended {
     let mut shell = std::process::Command::new("bash");
-    let line = format!("ulimit -n {most}; exec {} {args}", env!("CARGO_BIN_EXE_candela"));
+    let line = format!("ulimit {limit}; exec {} {args}", env!("CARGO_BIN_EXE_candela"));
     shell
         .args(["-c", &line])
         .env_clear()
         .env("CANDELA__STORE__SQLITE_FILE", "/dev/null/x");
     Candela::of(shell.envs(variables.iter().copied())).ended()
+}
+
+fn with_descriptors(most: u32, args: &str, variables: &[(&str, &str)]) -> Ended {
+    limited(&format!("-n {most}"), args, variables)
+}
+
+#[test]
+fn files_that_may_not_grow_are_a_sentence_and_no_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger").display().to_string();
+    let store = folder.path().join("store.db").display().to_string();
+    let variables = [
+        ("API_KEY_G1_1", "f00dfeed"),
+        ("PORT", "0"),
+        ("CANDELA__LEDGER__DIR", &ledger),
+        ("CANDELA__STORE__SQLITE_FILE", &store),
+    ];
+    check(&limited("-f 16", "run", &variables), 74, &["candela: "]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// What is in a tick's frame and in no other.
 const TICK: &[u8] = br#""type":"market_data""#;
+/// What is in the frame of an entry of the journal and in no other.
+const ENTRY: &[u8] = br#""type":"event""#;
 
 /// What stands between a client and the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) enum Between {
     Repeats(usize),
     /// Each so manieth tick comes after the one that follows it.
     Reorders(usize),
+    /// Each entry of the journal comes twice.
+    RepeatsEntries,
     /// Each connection is reset after so many messages.
     Resets(usize),
     /// Each connection falls silent for a while after so many messages.
@@ -126,7 +130,9 @@ fn pass_on(mut client: &TcpStream, asked: &[u8], behind: &str, between: Between,
         seen.recovered.fetch_add(counted, Ordering::Relaxed);
         let counted = usize::from(has(b"\"recovered\":false"));
         seen.unrecovered.fetch_add(counted, Ordering::Relaxed);
-        if !has(TICK) {
+        if between == Between::RepeatsEntries && has(ENTRY) {
+            client.write_all(&frame.repeat(2))?;
+        } else if !has(TICK) {
             client.write_all(&frame)?;
         } else {
             ticks += 1;
