@@ -106,8 +106,17 @@ struct Summary {
     unfillable: usize,
     /// Bars of the vendor whose prices were rounded to six decimals.
     rounded: u32,
-    /// Bars of the vendor that cannot be read or stored; they count as bars that it does not have.
-    unusable: u32,
+    /// Bars of the vendor that cannot be read or stored; the vendor has them all the same.
+    unusable: usize,
+}
+
+impl Summary {
+    /// For how many bars the vendor gave an answer.
+    const fn answered(&self) -> usize {
+        self.written
+            .saturating_add(self.unfillable)
+            .saturating_add(self.unusable)
+    }
 }
 
 impl BackfillArgs {
@@ -131,7 +140,7 @@ impl BackfillArgs {
         Ok(
             if done
                 .values()
-                .any(|summary: &Summary| summary.missing > summary.written.saturating_add(summary.unfillable))
+                .any(|summary: &Summary| summary.missing > summary.answered())
             {
                 Exit::Found
             } else {
@@ -221,16 +230,17 @@ impl BackfillArgs {
             let fetched = vendor.request_series(&question).await?;
             let asked = missing_bars::count_answered(&fetched, &missing);
             let filled = missing_bars::fill_missing(&fetched, &missing);
+            let broken = missing_bars::count_broken(&fetched, &missing);
+            let lacking = asked.saturating_sub(filled.len()).saturating_sub(broken);
             summary.written = summary.written.saturating_add(filled.len());
-            summary.unfillable = summary.unfillable.saturating_add(asked.saturating_sub(filled.len()));
+            summary.unusable = summary.unusable.saturating_add(broken);
+            summary.unfillable = summary.unfillable.saturating_add(lacking);
             write(store, market.symbol, filled, vendor.clock.now()).await?;
             bar.inc(1);
         }
         bar.finish_and_clear();
         for flawed in vendor.flawed.drain(..) {
-            let unusable = [flawed.unreadable, flawed.out_of_range, flawed.beyond_scale];
             summary.rounded = summary.rounded.saturating_add(flawed.rounded);
-            summary.unusable = summary.unusable.saturating_add(unusable.iter().sum());
         }
         Ok(summary)
     }
@@ -256,10 +266,10 @@ impl BackfillArgs {
                 out,
                 "{symbol}  {expected} bars expected, {missing} were missing: {written} written, {unfillable} the vendor does not have"
             )?;
-            if rounded.max(unusable) > &0 {
+            if *rounded > 0 || *unusable > 0 {
                 writeln!(
                     out,
-                    "{symbol}  {rounded} bars were rounded to six decimals, {unusable} cannot be read or kept"
+                    "{symbol}  {rounded} bars were rounded to six decimals, {unusable} that the vendor has cannot be read or kept"
                 )?;
             }
         }

@@ -76,6 +76,19 @@ pub fn count_answered(fetched: &Fetched, missing: &[Expected]) -> usize {
         .count()
 }
 
+/// How many of these slots the vendor has a bar for that cannot be used.
+pub fn count_broken(fetched: &Fetched, missing: &[Expected]) -> usize {
+    let asked = missing
+        .iter()
+        .filter(|expected| is_asked_in(expected, fetched.interval));
+    asked
+        .filter(|expected| {
+            let answer = SlotAnswer::read(fetched, Interval::BASE, expected.slot);
+            matches!(answer, SlotAnswer::Lacks { broken: true })
+        })
+        .count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +197,22 @@ mod tests {
             count_answered(&fetched((interval, from, to - MINUTE), Vec::new()), &all),
             0
         );
+    }
+
+    #[test]
+    fn a_bar_that_cannot_be_used_is_no_bar_that_the_vendor_lacks() {
+        let all = expected(&week(), OPEN, OPEN + BASE * 3);
+        let fetched = Fetched {
+            symbol: Symbol::usdcop(),
+            interval: Interval::M5,
+            from: OPEN,
+            to: OPEN + BASE * 3,
+            bars: Vec::new(),
+            unusable: vec![OPEN, OPEN + BASE],
+        };
+        assert_eq!(count_answered(&fetched, &all), 3);
+        assert_eq!(count_broken(&fetched, &all), 2);
+        assert_eq!(count_broken(&fetched, &all[1..]), 1, "the other was not missing");
     }
 
     #[test]
