@@ -7,7 +7,7 @@ use crate::reach::Reach;
 use crate::service::channels;
 use crate::world::{Happens, World};
 use bytes::Bytes;
-use candela::domain::model::{Channel, Epoch, Event, JournalEntry, Sequenced, Topic};
+use candela::domain::model::{Channel, Epoch, Event, InputKind, JournalEntry, Sequenced, Timestamp, Topic};
 use candela::domain::protocol::replay_start;
 use candela::domain::protocol::{Offered, Options, Out, Outbox, Window, Zones, frames};
 use serde::Deserialize;
@@ -207,7 +207,7 @@ impl Client {
 }
 
 impl World {
-    fn zones(&self) -> Zones {
+    pub(crate) fn zones(&self) -> Zones {
         let zone = |(i, pair): (usize, &crate::plan::PairPlan)| {
             (pair.symbol, candela::domain::model::Sessions::zone(&self.calendars[i]))
         };
@@ -277,9 +277,27 @@ impl World {
         self.schedule_append();
     }
 
+    /// What is written, but for what is most of it: prices, deadlines, and answers as they came.
+    fn show(&self, entry: &JournalEntry) {
+        let plain = match entry {
+            JournalEntry::Event(numbered) => matches!(numbered.event, Event::Tick(_) | Event::BarEnd(_)),
+            JournalEntry::Input(heard) => matches!(
+                heard.what,
+                InputKind::Frame(_) | InputKind::Answer(_) | InputKind::Deadline
+            ),
+            JournalEntry::Partial { .. } => true,
+        };
+        if !plain {
+            println!("{}   {entry:?}", Timestamp::from_micros(self.now).datetime());
+        }
+    }
+
     fn tell(&mut self, batch: &[JournalEntry]) {
         let zones = self.zones();
         for entry in batch {
+            if self.trace {
+                self.show(entry);
+            }
             match entry {
                 JournalEntry::Event(numbered) => {
                     let frame = frames::event(&zones, numbered);
@@ -384,6 +402,9 @@ impl World {
     pub(crate) fn client(&mut self, i: usize) {
         if self.service.is_none() {
             return; // it comes when the process does
+        }
+        if self.disk.borrow().is_unsure() {
+            return self.after((250, 500), Happens::Client(i)); // what the process tells goes to where it was acknowledged
         }
         if self.clients[i].outbox.is_none() {
             let disk = self.disk.borrow();

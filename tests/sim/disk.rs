@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) lineage: u64,
     pub(crate) ancestors: Vec<Ancestor>,
     mark: Option<MarkText>,
+    /// A process had it open: the file says so, whatever is cut off.
+    opened: bool,
 }
 
 impl State {
@@ -55,6 +57,7 @@ impl State {
             lineage,
             ancestors: Vec::new(),
             mark: None,
+            opened: false,
         }
     }
 
@@ -93,6 +96,7 @@ impl State {
         let mut cut = Self {
             ancestors: self.ancestors.clone(),
             mark: self.mark.clone(),
+            opened: self.opened,
             ..Self::new(self.lineage, self.dates[0].0)
         };
         cut.heads = self
@@ -174,7 +178,7 @@ impl Disk {
         let why = find_doubt(
             known.as_ref(),
             self.state.head,
-            self.state.head > 0,
+            std::mem::replace(&mut self.state.opened, true),
             (&boot, self.inode),
         );
         if why.is_some() {
@@ -227,6 +231,16 @@ impl Disk {
         }
         self.acknowledge();
         Ok(Position(self.state.head))
+    }
+
+    /// Nothing is on it.
+    pub(crate) const fn is_blank(&self) -> bool {
+        self.state.lines.is_empty()
+    }
+
+    /// Entries are written, and whoever wrote them does not know it yet: they are not told, and nobody is shown them.
+    pub(crate) const fn is_unsure(&self) -> bool {
+        self.unanswered
     }
 
     fn acknowledge(&mut self) {

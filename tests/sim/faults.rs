@@ -192,6 +192,16 @@ impl World {
         }
     }
 
+    /// A ledger without an input begins with now: it knows of no session that is over.
+    pub(crate) fn forget_past_sessions(&mut self) {
+        let now = self.now.div_euclid(S);
+        for (i, pair) in self.plan.pairs.iter().enumerate() {
+            let days = self.plan.dates.iter().copied();
+            let over = days.filter(|day| pair.session(*day).is_some_and(|(_, closes)| closes <= now));
+            self.told.unrecorded.extend(over.map(|day| (i, day)));
+        }
+    }
+
     /// The process is asked to stop: what is decided is written, and the ledger rests.
     fn stop(&mut self) {
         for _ in 0..200 {

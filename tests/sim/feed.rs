@@ -91,8 +91,8 @@ impl World {
                 Delivery {
                     text: text(stamp, quote.price),
                     pair,
-                    seen: None,
-                    fate: Fate::Bad,
+                    seen: Some((symbol, stamp, quote.price)),
+                    fate: Fate::Ahead(stamp),
                 },
             );
         }
@@ -186,7 +186,9 @@ impl World {
                     .map(|service| service.pipeline.counts().ticks_set_aside.clone());
                 self.violated(format!("a good price was not accepted: {seen:?}; set aside: {aside:?}"));
             }
-            (Fate::Bad, _) if !accepted.is_empty() && !self.told.clock_moved => {
+            // A process that was paused reads it when its time has come.
+            (Fate::Ahead(stamp), _) if stamp <= self.now.div_euclid(S) + 60 => {}
+            (Fate::Bad | Fate::Ahead(_), _) if !accepted.is_empty() && !self.told.clock_moved => {
                 self.violated(format!(
                     "a price that cannot be one was accepted: {} became {accepted:?}",
                     delivery.text

@@ -137,9 +137,14 @@ impl World {
             let corrected = self.told.corrected.get(&(0, *day)).copied();
             corrected.or_else(|| self.plan.pairs[0].session(*day))
         };
-        let since = self.history.good_since.take();
+        let since = self.history.good_since;
         let mut closes = self.plan.dates.iter().filter_map(closes).map(|(_, closes)| closes);
         self.history.served_since = since.filter(|since| closes.any(|closes| *since < closes && closes <= now));
+        // Where sessions follow each other no gate is between them: what opened the first holds for the next, whether the flag is there.
+        let follows = self.plan.pairs[0].kind != Kind::Colombia;
+        if !(follows && self.history.served_since.is_some()) {
+            self.history.good_since = None;
+        }
         self.history.flag = None;
         self.look_at_flag(self.life);
     }

@@ -39,7 +39,7 @@ mod tests {
     use crate::runner::{Wanted, again, seeds};
 
     /// Seeds that found bugs, with the name of each.
-    const NAMED: [(&str, u64); 11] = [
+    const NAMED: [(&str, u64); 24] = [
         (
             "a copy of an empty ledger gives out numbers that the other gave out",
             10,
@@ -80,6 +80,58 @@ mod tests {
         (
             "a pair that was checked after its session is verified for the next one by a flag whose time is over",
             281,
+        ),
+        (
+            "a rebuild gives a gap the slots of a session that was cut after the copy of the ledger was made",
+            548,
+        ),
+        (
+            "a rebuild gives a gap the slots of a session that was prolonged after the copy of the ledger was made",
+            675,
+        ),
+        (
+            "a paused process reads a price of the future when its time has come (the model was wrong)",
+            644,
+        ),
+        (
+            "a clock that is set back opens a slot of a filled gap again, and a later gap speaks of it (the model was wrong)",
+            721,
+        ),
+        (
+            "a session that was missed is not told when the calendar was corrected meanwhile",
+            724,
+        ),
+        (
+            "a session that was cut while the process did not run goes on until it runs again",
+            726,
+        ),
+        (
+            "a correction before missed sessions lets a ledger that is cut in them lose them",
+            1538,
+        ),
+        (
+            "what the vendor lacked in a gap is known to the process that asked, and not to one that starts from the next file",
+            1734,
+        ),
+        (
+            "sessions that follow each other need no flag between them (the model was wrong)",
+            765,
+        ),
+        (
+            "nobody is shown what was written and not acknowledged (the model was wrong)",
+            952,
+        ),
+        (
+            "a ledger that was cut to nothing knows no session that is over (the model was wrong)",
+            1712,
+        ),
+        (
+            "what a cache was asked is answered after the end of a run (the model was wrong)",
+            1667,
+        ),
+        (
+            "an empty copy of a ledger without its mark gives out names that were given out",
+            2622,
         ),
     ];
 

@@ -11,6 +11,7 @@ use candela::domain::model::{
     Symbol,
 };
 use candela::domain::pipeline::{Boundary, OnMismatch};
+use candela::domain::protocol::{Zones, frames};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A price as the model knows it: pair, stamp in seconds, millionths.
@@ -46,6 +47,18 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// A start finds events that were written and not told before the process died: whoever comes back is told them now.
+    pub(crate) fn find_untold(&mut self, disk: &Disk, zones: &Zones) {
+        for numbered in disk.events() {
+            let Some(channel) = numbered.channel else { continue };
+            let place = (channel, disk.heads()[&channel].epoch, numbered.seq);
+            self.frames.entry(place).or_insert_with(|| {
+                let frame = frames::event(zones, numbered);
+                Bytes::copy_from_slice(frames::payload(&frame))
+            });
+        }
+    }
+
     /// An event is told, at this true time. Checks T1, T2, B1, and that a bar is on the disk for good.
     pub(crate) fn tell(&mut self, disk: &Disk, numbered: &Sequenced, payload: Bytes, now: i64) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -474,8 +487,15 @@ impl Folded<'_> {
                     .get(&(*symbol, last.interval, at))
                     .map(|bars| bars[bars.len() - 1]);
                 let flawed = |bar: &Bar| bar.flags.contains(Flags::FEED_GAP) || bar.flags.contains(Flags::LATE_START);
+                // A slot that was open again since, by a clock that was set back, has a later gap, which speaks of it.
+                let mut later = self.gaps.range((*symbol, *id + 1)..=(*symbol, u64::MAX));
+                let spoken_of = self.told.clock_moved
+                    && later.any(|(_, words)| {
+                        let gap = &words[words.len() - 1];
+                        gap.interval == last.interval && gap.from.secs() <= at && at < gap.to.secs()
+                    });
                 match last.status {
-                    GapStatus::Filled if bar.is_none_or(|bar| flawed(&bar)) => {
+                    GapStatus::Filled if bar.is_none_or(|bar| flawed(&bar)) && !spoken_of => {
                         wrong.push(format!("B3: {symbol} g-{id} is filled, and {at} has {bar:?}: {last:?}"));
                     }
                     GapStatus::Unfillable if !self.told.clock_moved => {

@@ -61,7 +61,7 @@ pub(crate) enum Happens {
 pub(crate) struct Delivery {
     pub(crate) text: String,
     pub(crate) pair: usize,
-    /// The price that it carries, if the market made it.
+    /// The price that it carries, where that may be counted.
     pub(crate) seen: Option<model::Seen>,
     pub(crate) fate: Fate,
 }
@@ -73,6 +73,8 @@ pub(crate) enum Fate {
     Good,
     /// It must never be told.
     Bad,
+    /// The same until this second has come.
+    Ahead(i64),
     /// Either.
     Open,
 }
@@ -245,10 +247,12 @@ impl World {
 
     fn live(&mut self) {
         let mut steps = 0_u64;
-        while let Some(((at, _), what)) = self.queue.pop_first() {
-            if at > self.plan.ends * S || self.wrong.len() >= ENOUGH {
+        let ends = self.plan.ends * S;
+        while let Some(next) = self.queue.first_entry() {
+            if next.key().0 > ends || self.wrong.len() >= ENOUGH {
                 break;
             }
+            let ((at, _), what) = next.remove_entry();
             steps += 1;
             if steps > 3_000_000 {
                 self.violated("the world does not come to an end".to_owned());
@@ -324,6 +328,9 @@ impl World {
         // A restart asks at once with keys that were refused.
         let accounts = self.vendor.accounts.values_mut();
         accounts.for_each(|account| account.refused_at = None);
+        if self.disk.borrow().is_blank() {
+            self.forget_past_sessions();
+        }
         let random = self.rng.u64(..);
         let channels = service::channels(&self.plan);
         let renumbered = self.disk.borrow_mut().open(&channels, random);
@@ -339,6 +346,8 @@ impl World {
         }
         self.service = Some(service);
         self.told.pending = model::pending(&self.disk.borrow());
+        let zones = self.zones();
+        self.told.find_untold(&self.disk.borrow(), &zones);
         let now = self.market();
         self.learn_closes(now);
         self.life_on(LifeEvent::Started);
@@ -485,11 +494,23 @@ impl World {
         }
     }
 
+    /// What store and cache were asked is answered, also when that is after the end.
+    fn answer_readers(&mut self) {
+        for what in std::mem::take(&mut self.queue).into_values() {
+            match what {
+                Happens::Wrote(life, step) => self.wrote(life, step),
+                Happens::Published(life, step) => self.published(life, step),
+                _ => {}
+            }
+        }
+    }
+
     /// The run is over: everything is compared.
     fn close(&mut self) {
         if self.wrong.len() >= ENOUGH {
             return;
         }
+        self.answer_readers();
         self.write_all();
         self.drain_clients();
         let settled = self.service.is_some();

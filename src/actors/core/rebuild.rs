@@ -2,9 +2,9 @@
 
 use crate::domain::model::{
     AcceptedTick, Channel, Decoded, Event, Gap, Head, Inbound, Input, InputKind, JournalEntry, KnownSessions,
-    LastClose, Position, Sequenced, SessionPhase, SlotGrid, Timestamp,
+    LastClose, Position, Sequenced, Session, SessionPhase, SlotGrid, Timestamp,
 };
-use crate::domain::pipeline::{PairRules, Pipeline};
+use crate::domain::pipeline::{PairRules, Pipeline, ToldDays};
 use crate::domain::vendor::wire;
 use crate::ledger::{Inputs, LedgerError, LedgerReader};
 use crate::limits;
@@ -110,7 +110,7 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
     let earlier = dates.iter().rev().nth(1).copied();
     let mut pipeline = at_file(&mut reader, markets, (earlier, last), now)?;
     replay_date(&mut pipeline, &reader, last.0, drop)?;
-    if pipeline.head() != reader.head() {
+    if differs(&pipeline, &reader) {
         // An earlier version or other settings decided this session: the published numbers are kept.
         tracing::warn!(
             rebuilt = pipeline.head().0,
@@ -127,6 +127,13 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
         }
     }
     Ok(pipeline)
+}
+
+/// Whether a replay came to other numbers than are written: as many events may be others.
+fn differs<R: Record>(pipeline: &Pipeline, reader: &R) -> bool {
+    let written = reader.heads();
+    let other = |(channel, seq): &(Channel, u64)| written.get(channel).is_some_and(|head| head.seq != *seq);
+    pipeline.head() != reader.head() || pipeline.heads().iter().any(other)
 }
 
 /// Decides again on the recorded inputs of the session of `date`, and passes the outcome to `show`, in order. It equals what the ledger has
@@ -214,9 +221,7 @@ fn begin<R: Record>(
     for known in calendars::<R>(reader.inputs(date)?, markets)? {
         pipeline.restore_calendar(&known);
     }
-    for (gap, bars) in gaps_before(reader, markets, first)? {
-        pipeline.restore_gap(gap, &bars);
-    }
+    restore_gaps(&mut pipeline, reader, markets, first)?;
     for close in closes_before(reader, markets, &heads)? {
         pipeline.restore_close(close);
     }
@@ -238,9 +243,7 @@ fn enter_file<R: Record>(
     }
     pipeline.align_numbers(before, numbers_before(reader, date)?);
     pipeline.forget_gaps();
-    for (gap, bars) in gaps_before(reader, markets, first)? {
-        pipeline.restore_gap(gap, &bars);
-    }
+    restore_gaps(pipeline, reader, markets, first)?;
     Ok(())
 }
 
@@ -278,13 +281,13 @@ fn calendars<R: Record>(inputs: R::Inputs, markets: &[PairRules]) -> Result<Vec<
     Ok(found)
 }
 
-/// The last state of each gap of earlier files, with the bars of the sessions of pending gaps.
-fn gaps_before<R: Record>(
+/// Restores the last state of each gap of earlier files, with what was told of the days of pending ones.
+fn restore_gaps<R: Record>(
+    pipeline: &mut Pipeline,
     reader: &mut R,
     markets: &[PairRules],
     first: Position,
-) -> Result<Vec<(Gap, Vec<crate::domain::model::Bar>)>, R::Error> {
-    let mut found = Vec::new();
+) -> Result<(), R::Error> {
     for market in markets {
         let mut gaps: BTreeMap<u64, Gap> = BTreeMap::new();
         each(reader, Channel::quality(market.symbol), first, |event| {
@@ -292,25 +295,55 @@ fn gaps_before<R: Record>(
                 gaps.insert(gap.id, gap.clone());
             }
         })?;
-        let mut dates = BTreeSet::new();
-        for gap in gaps.values().filter(|gap| gap.status.pending()) {
-            let slots = SlotGrid::of_interval(gap.interval).touching(&*market.sessions, gap.from, gap.to);
-            dates.extend(slots.take(limits::HOLES_RESTORED).map(|expected| expected.session.date));
+        let pending: Vec<&Gap> = gaps.values().filter(|gap| gap.status.pending()).collect();
+        let told = told_of_days(reader, market, &pending, first)?;
+        for gap in gaps.into_values() {
+            pipeline.restore_gap(gap, &told);
         }
-        let mut bars = BTreeMap::new();
-        for interval in market.intervals.iter().filter(|_| !dates.is_empty()) {
-            each(reader, Channel::bars(*interval, market.symbol), first, |event| {
-                if let Event::Bar(bar) = event
-                    && dates.contains(&bar.session_date)
-                {
-                    bars.insert(bar.key, *bar);
-                }
-            })?;
-        }
-        let bars: Vec<_> = bars.into_values().collect();
-        found.extend(gaps.into_values().map(|gap| (gap, bars.clone())));
     }
-    Ok(found)
+    Ok(())
+}
+
+/// What was told before `first` of the days in which these gaps lie.
+fn told_of_days<R: Record>(
+    reader: &mut R,
+    market: &PairRules,
+    pending: &[&Gap],
+    first: Position,
+) -> Result<ToldDays, R::Error> {
+    let mut told = ToldDays::default();
+    if pending.is_empty() {
+        return Ok(told);
+    }
+    let mut sessions: BTreeMap<NaiveDate, Session> = BTreeMap::new();
+    each(reader, Channel::session(market.symbol), first, |event| {
+        if let Event::Session(change) = event
+            && change.phase != SessionPhase::OpeningSoon
+        {
+            sessions.insert(change.date, change.session());
+        }
+    })?;
+    let mut dates = BTreeSet::new();
+    for gap in pending {
+        let touches = |session: &&Session| session.opens < gap.to && gap.from < session.closes;
+        dates.extend(sessions.values().filter(touches).map(|session| session.date));
+        let slots = SlotGrid::of_interval(gap.interval).touching(&*market.sessions, gap.from, gap.to);
+        dates.extend(slots.take(limits::HOLES_RESTORED).map(|expected| expected.session.date));
+    }
+    let mut bars = BTreeMap::new();
+    for interval in &market.intervals {
+        each(reader, Channel::bars(*interval, market.symbol), first, |event| {
+            if let Event::Bar(bar) = event
+                && dates.contains(&bar.session_date)
+            {
+                bars.insert(bar.key, *bar);
+            }
+        })?;
+    }
+    sessions.retain(|date, _| dates.contains(date));
+    told.sessions = sessions.into_values().collect();
+    told.bars = bars.into_values().collect();
+    Ok(told)
 }
 
 /// What was published of a pair: the last revision of each bar, earliest first, and the last gap id.

@@ -7,7 +7,7 @@
 
 use crate::domain::model::{
     AcceptedTick, Bar, Channel, Gap, Interval, KnownSessions, LastClose, Ohlc, RejectReason, SeamFound, ServiceEvent,
-    SessionKind, Slot, SlotGrid, Symbol, Tick, Timestamp,
+    Session, SessionKind, Slot, SlotGrid, Symbol, Tick, Timestamp,
 };
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -131,6 +131,18 @@ pub struct SessionChange {
     pub opens: Timestamp,
     /// First instant after it.
     pub closes: Timestamp,
+}
+
+impl SessionChange {
+    /// The session as it is told.
+    pub const fn session(&self) -> Session {
+        Session {
+            date: self.date,
+            opens: self.opens,
+            closes: self.closes,
+            kind: self.kind,
+        }
+    }
 }
 
 /// One input of the pipeline, recorded as it was received.

@@ -198,6 +198,28 @@ impl GapTracker {
         }
     }
 
+    /// A day's file begins. Of a gap that is not settled only its slots are told: what the vendor was found to lack in some of them is
+    /// asked again, so that a restart from this file knows no less. `bar_of` is what a slot has now.
+    pub(crate) fn ask_again(
+        &mut self,
+        session_of: impl Fn(Slot) -> Option<Session>,
+        bar_of: impl Fn(Slot) -> Option<Bar>,
+    ) {
+        for pending in &mut self.pending {
+            for decided in std::mem::take(&mut pending.outcomes) {
+                let slot = decided.slot;
+                match (decided.outcome, session_of(slot)) {
+                    (SlotOutcome::Lacks { .. }, Some(session)) => {
+                        let bar = bar_of(slot);
+                        pending.holes.push(MissingSlot { slot, session, bar });
+                    }
+                    _ => pending.outcomes.push(decided),
+                }
+            }
+            pending.holes.sort_by_key(|hole| hole.slot.opens_at);
+        }
+    }
+
     /// Opens a gap for a hole, or adds the hole to the open gap that ends where it begins.
     pub fn open(&mut self, hole: MissingSlot, cause: &str, ids: &mut u64) -> Gap {
         if let Some(last) = self.pending.last_mut()

@@ -35,6 +35,7 @@ pub use sequencer::{ChannelNumbers, Sequencer};
 pub(crate) use set_back::SetBack;
 pub(in crate::domain) use slot_answer::SlotAnswer;
 pub use stamp_lag::{LagReading, StampLag};
+pub use symbol_state::ToldDays;
 pub(crate) use symbol_state::{Dropped, SymbolState};
 pub use tick_filter::{TickFilter, TickVerdict};
 pub use vendor_audit::{Compared, OnMismatch, Unchecked, VendorAudit};

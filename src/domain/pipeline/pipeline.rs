@@ -14,7 +14,7 @@ mod corrections;
 
 use crate::domain::pipeline::{
     AcceptanceView, ChannelNumbers, Dropped, GapChange, PairCounts, PairRules, PipelineCounts, Sequencer, SymbolState,
-    TickVerdict, Unchecked,
+    TickVerdict, ToldDays, Unchecked,
 };
 
 use crate::domain::model::{
@@ -31,6 +31,8 @@ pub struct Pipeline {
     books: Vec<SymbolState>,
     /// The time of the last input. Decreases only where the clock was set back.
     at: Timestamp,
+    /// The same, of the last input that was no correction of a calendar.
+    heard: Timestamp,
     /// When the clock was last set, as far as the day's ledger file records it.
     clock_since: Timestamp,
     /// Whether the ledger is still empty.
@@ -55,6 +57,7 @@ impl Pipeline {
             sequencer,
             books,
             at: now,
+            heard: now,
             clock_since: now,
             blank: head == Position(0),
             counts: PipelineCounts::default(),
@@ -104,11 +107,10 @@ impl Pipeline {
         self.at
     }
 
-    /// Restores a gap of an earlier day. `bars` are the last revisions of the bars that exist in a pending gap; a settled gap is restored
-    /// for its id.
-    pub fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+    /// Restores a gap of an earlier day, with what was published of the days in it; a settled gap is restored for its id.
+    pub fn restore_gap(&mut self, gap: Gap, told: &ToldDays) {
         if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == gap.symbol) {
-            book.restore_gap(gap, bars);
+            book.restore_gap(gap, told);
         }
     }
 
@@ -151,6 +153,7 @@ impl Pipeline {
     fn keep_deadlines(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
         while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
             self.at = self.at.max(due); // slots of a session that goes on were over before it did
+            self.heard = self.at;
             out.push(JournalEntry::Input(Input {
                 at: self.at,
                 what: InputKind::Deadline,
@@ -173,6 +176,9 @@ impl Pipeline {
     fn decide(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
         let at = arrival.heard.at.max(self.at);
         self.at = at;
+        if !matches!(arrival.heard.what, InputKind::Calendar(_) | InputKind::MissingBars(_)) {
+            self.heard = at;
+        }
         if let Decoded::Price(tick) | Decoded::Rounded(tick) = &arrival.says {
             self.open_early(tick, at, out);
         }
@@ -529,6 +535,7 @@ impl Pipeline {
             )));
             if opened && !carried {
                 carried = true;
+                self.books.iter_mut().for_each(SymbolState::ask_again);
                 self.carry_calendars(date, out);
                 self.carry_closes(i, due, out);
             }

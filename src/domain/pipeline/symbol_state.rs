@@ -6,6 +6,8 @@ mod prices;
 mod replan;
 mod set_back;
 
+pub use heal::ToldDays;
+
 use crate::domain::model::{
     AcceptedTick, Bar, BarEnd, Channel, Event, Fetched, Flags, Gap, GapStatus, Interval, JournalEntry, KnownSessions,
     Provenance, RejectReason, Session, Sessions, Slot, Tick, Timestamp, gap::NO_TICKS,

@@ -19,23 +19,27 @@ impl Pipeline {
 
     /// Records and applies corrected calendars.
     pub(super) fn correct_calendars(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
+        let heard = self.heard;
+        // What was due before it comes after it: sessions that were missed open and close by the corrected calendar.
+        let missed = self.next_deadline().is_some_and(|due| due <= now);
+        let at = if missed { self.at } else { now };
         for book in &mut self.books {
-            let Some(known) = book.find_correction(now) else {
+            let Some(known) = book.find_correction(at) else {
                 continue;
             };
-            self.at = now;
+            self.at = at;
             out.push(JournalEntry::Input(Input {
-                at: now,
+                at,
                 what: InputKind::Calendar(known.clone()),
             }));
-            let Some(lacking) = book.apply_calendar(known, now) else {
+            let Some(lacking) = book.apply_calendar(known, heard, at) else {
                 continue;
             };
             out.push(JournalEntry::Input(Input {
-                at: now,
+                at,
                 what: InputKind::MissingBars(lacking.clone()),
             }));
-            book.open_missing(&lacking, now, &mut self.sequencer, &mut self.counts, out);
+            book.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
         }
     }
 
@@ -44,7 +48,7 @@ impl Pipeline {
     pub(super) fn apply_calendar(&mut self, known: &KnownSessions, at: Timestamp) {
         let books = self.books.iter_mut();
         for book in books.filter(|book| book.market.symbol == known.symbol) {
-            drop(book.apply_calendar(known.clone(), at));
+            drop(book.apply_calendar(known.clone(), self.heard, at));
             book.doubt_calendar();
         }
     }
@@ -82,7 +86,7 @@ impl Pipeline {
             let books = self.books.iter_mut();
             return books.for_each(|book| book.watch.mark_unwatched(at, *until, cause));
         }
-        self.at = *until;
+        (self.at, self.heard) = (*until, *until);
         for i in 0..self.books.len() {
             let findings = self
                 .books

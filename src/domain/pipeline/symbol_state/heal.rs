@@ -1,7 +1,8 @@
 //! Applies the vendor's bars: a corrected bar corrects the longer bars that contain it, also in earlier sessions.
 
 use crate::domain::model::{
-    Bar, BarKey, Expected, Gap, Interval, JournalEntry, MissingBars, Session, Slot, SlotGrid, Timestamp,
+    Bar, BarKey, Expected, Gap, Interval, JournalEntry, Listed, MissingBars, Session, Sessions, Slot, SlotGrid,
+    Timestamp,
 };
 use crate::domain::pipeline::{
     BarBuilder, ClosedSlot, GapChange, GapTracker, Longer, MissingSlot, PipelineCounts, Sequencer, SymbolState,
@@ -15,6 +16,15 @@ use std::sync::Arc;
 pub(super) struct Past {
     session: Session,
     pub(super) builders: Vec<BarBuilder>,
+}
+
+/// What was told of a pair's earlier days.
+#[derive(Debug, Clone, Default)]
+pub struct ToldDays {
+    /// Their sessions as they were told last, earliest first.
+    pub sessions: Vec<Session>,
+    /// The last revisions of their bars, of all intervals.
+    pub bars: Vec<Bar>,
 }
 
 impl SymbolState {
@@ -66,6 +76,23 @@ impl SymbolState {
         }
     }
 
+    /// A day's file begins: gaps that are not settled are asked for as a whole again.
+    pub(in crate::domain) fn ask_again(&mut self) {
+        let present = self.session.map(|session| (session, &self.builders));
+        let past = self.past.iter().map(|past| (past.session, &past.builders));
+        let days: Vec<_> = past.chain(present).collect();
+        for gaps in [Some(&mut self.gaps), self.minutes.as_mut()].into_iter().flatten() {
+            let interval = gaps.interval();
+            let day_of = |slot: Slot| days.iter().find(|(session, _)| session.contains(slot.opens_at));
+            let bar_of = |slot: Slot| {
+                let (_, builders) = day_of(slot)?;
+                let own = builders.iter().find(|builder| builder.interval() == interval)?;
+                own.closed_bar(slot.opens_at).copied()
+            };
+            gaps.ask_again(|slot| day_of(slot).map(|(session, _)| *session), bar_of);
+        }
+    }
+
     /// Drops every gap, before the published ones are restored.
     pub(in crate::domain) fn forget_gaps(&mut self) {
         self.gap_ids = 0;
@@ -74,11 +101,22 @@ impl SymbolState {
         }
     }
 
-    /// Restores a gap of an earlier day. `bars` are the last revisions of its sessions' bars, of all intervals.
-    pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, bars: &[Bar]) {
+    /// Restores a gap of an earlier day. Its slots are those of the sessions as they were told: the calendar may have been corrected
+    /// since.
+    pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, told: &ToldDays) {
         self.gap_ids = self.gap_ids.max(gap.id);
-        let sessions = Arc::clone(&self.market.sessions);
-        let of_gap: Vec<Bar> = bars
+        let calendar = Arc::clone(&self.market.sessions);
+        let told_sessions = Listed {
+            sessions: told.sessions.clone(),
+            zone: calendar.zone(),
+        };
+        let sessions: &dyn Sessions = if has_slots_of(&told_sessions, &gap) {
+            &told_sessions
+        } else {
+            &*calendar
+        };
+        let of_gap: Vec<Bar> = told
+            .bars
             .iter()
             .filter(|bar| bar.key.interval == gap.interval)
             .copied()
@@ -86,7 +124,7 @@ impl SymbolState {
         if gap.status.pending() && gap.interval == self.gaps.interval() {
             let mut touched: Vec<Session> = Vec::new();
             for expected in SlotGrid::BASE
-                .touching(&*sessions, gap.from, gap.to)
+                .touching(sessions, gap.from, gap.to)
                 .take(limits::HOLES_RESTORED)
             {
                 if touched.last() != Some(&expected.session) {
@@ -95,7 +133,7 @@ impl SymbolState {
             }
             for session in touched {
                 let Some(past) = self.past_of(session) else { continue };
-                for bar in bars.iter().filter(|bar| bar.session_date == session.date) {
+                for bar in told.bars.iter().filter(|bar| bar.session_date == session.date) {
                     let builders = past.builders.iter_mut();
                     let own = builders.filter(|builder| builder.interval() == bar.key.interval);
                     own.for_each(|builder| builder.adopt_bar(*bar));
@@ -103,8 +141,8 @@ impl SymbolState {
             }
         }
         match &mut self.minutes {
-            Some(minutes) if minutes.interval() == gap.interval => minutes.restore(gap, &*sessions, &of_gap),
-            _ if gap.interval == self.gaps.interval() => self.gaps.restore(gap, &*sessions, &of_gap),
+            Some(minutes) if minutes.interval() == gap.interval => minutes.restore(gap, sessions, &of_gap),
+            _ if gap.interval == self.gaps.interval() => self.gaps.restore(gap, sessions, &of_gap),
             _ => {} // of an interval that is no longer served
         }
     }
@@ -274,6 +312,21 @@ impl SymbolState {
         }
         revised
     }
+}
+
+/// Whether the slots of a gap are those that these sessions have in its stretch.
+fn has_slots_of(sessions: &dyn Sessions, gap: &Gap) -> bool {
+    let grid = SlotGrid::of_interval(gap.interval);
+    let slots: Vec<Slot> = grid
+        .touching(sessions, gap.from, gap.to)
+        .take(limits::HOLES_RESTORED)
+        .map(|expected| expected.slot)
+        .collect();
+    let ends = (
+        slots.first().map(|slot| slot.opens_at),
+        slots.last().map(|slot| slot.closes_at),
+    );
+    ends == (Some(gap.from), Some(gap.to)) && u32::try_from(slots.len()) == Ok(gap.bars)
 }
 
 /// Whether every base slot has a bar or a gap.

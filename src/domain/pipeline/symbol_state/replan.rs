@@ -68,22 +68,30 @@ impl SymbolState {
         });
     }
 
-    /// Applies a calendar. Returns the slots that it puts before the open of a running session, to be requested.
+    /// Applies a calendar. `heard` is when the last input before it came: a session that was cut to end between the two closes then. Returns
+    /// the slots that the calendar puts before the open of a running session, to be requested.
     #[must_use]
-    pub(in crate::domain) fn apply_calendar(&mut self, known: KnownSessions, now: Timestamp) -> Option<MissingBars> {
+    pub(in crate::domain) fn apply_calendar(
+        &mut self,
+        known: KnownSessions,
+        heard: Timestamp,
+        now: Timestamp,
+    ) -> Option<MissingBars> {
         self.record_calendar(known);
         let present = self.market.sessions.at(now);
         match self.agenda {
             Some(next) if matches!(next.phase, SessionPhase::ClosingSoon | SessionPhase::Closed) => {
                 let told = next.session;
                 let corrected = present.filter(|session| session.date == told.date);
+                let over = self.market.sessions.on(told.date).0;
+                let over = over.filter(|session| heard <= session.closes && session.closes <= now);
                 let goes_on = corrected.map(|session| Session {
                     opens: told.opens,
                     ..session
                 });
                 self.correct_end(
                     goes_on.unwrap_or(Session {
-                        closes: told.closes.min(now),
+                        closes: over.map_or(told.closes.min(now), |session| session.closes.max(told.opens)),
                         ..told
                     }),
                     next.phase,

@@ -5,7 +5,7 @@ use crate::domain::model::{
     Provenance, Requested, Symbol,
 };
 use crate::domain::pipeline::{
-    Pipeline,
+    Pipeline, ToldDays,
     tests::{
         pipeline::{Day, at, bars, down, fetched, frame, markets, up},
         reopen::CorrectedDay,
@@ -567,7 +567,11 @@ fn a_session_that_is_over_is_healed_in_every_interval_also_after_a_restart() {
     };
     let gap = lived.gaps().last().cloned().unwrap();
     let known: Vec<Bar> = last.into_values().collect();
-    restarted.pipeline.restore_gap(gap, &known);
+    let told = ToldDays {
+        sessions: Vec::new(), // of a ledger that has them no more
+        bars: known,
+    };
+    restarted.pipeline.restore_gap(gap, &told);
     restarted.until(86_400 + 100);
     assert_eq!(heal(&mut restarted), expect);
 }

@@ -1,12 +1,13 @@
 //! The pipeline on days with disturbed time: pauses, clocks that differ from the vendor's, clocks that are set.
 
 use crate::domain::model::{
-    Bar, Event, Flags, Gap, GapStatus, InputKind, Interval, JournalEntry, RejectReason, SessionPhase, Symbol,
+    Bar, Event, Flags, Gap, GapStatus, InputKind, Interval, JournalEntry, Position, RejectReason, SessionPhase, Symbol,
     Timestamp, Unwatched,
 };
 use crate::domain::pipeline::tests::pipeline::{
-    Day, SPAN, arrival, at, bars, down, fetched, frame, rebuilt, shown, up,
+    Day, SPAN, arrival, at, bars, down, fetched, frame, markets, rebuilt, shown, up,
 };
+use crate::domain::pipeline::{Pipeline, ToldDays};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -133,7 +134,7 @@ fn an_outage_that_runs_on_when_a_day_begins_is_the_same_when_the_day_is_replayed
         let today = &day.entries[before..];
         let mut alone = Day::begun_with(today, head, heads);
         for gap in yesterday.into_values() {
-            alone.pipeline.restore_gap(gap, &[]);
+            alone.pipeline.restore_gap(gap, &ToldDays::default());
         }
         for entry in today {
             if let JournalEntry::Input(heard) = entry {
@@ -355,4 +356,44 @@ proptest! {
         }
         prop_assert_eq!(rebuilt(&day.entries).entries, day.entries);
     }
+}
+
+#[test]
+fn what_the_vendor_lacked_in_a_gap_that_is_not_settled_is_asked_again_on_the_next_day_as_after_a_restart() {
+    const OTHER: [&str; 4] = ["4000", "4050", "3950", "4001"];
+    let mut lived = Day::begun();
+    lived.apply_input(0, down("silent"));
+    lived.apply_input(599, up());
+    for slot in 2..6 {
+        lived.tick(slot * 300 + 10, "4000");
+    }
+    lived.pipeline.accept(fetched(0, 300, &[]), &mut lived.entries); // heard at 360: the clock runs on
+    lived.until(86_400 - 500);
+    let gap = lived.gaps().into_iter().rfind(|gap| gap.status.pending()).unwrap();
+    lived.until(86_400 + 100);
+    let mut restarted = Day {
+        pipeline: Pipeline::new(&markets(), Position(0), [], at(86_400 - 500)),
+        entries: Vec::new(),
+    };
+    let told = ToldDays {
+        sessions: Vec::new(),
+        bars: lived.bars(Interval::M5),
+    };
+    restarted.pipeline.restore_gap(gap, &told);
+    restarted.until(86_400 + 100);
+    let heal = |day: &mut Day| {
+        let known = day.entries.len();
+        let answer = fetched(0, 600, &[(0, OTHER), (300, OTHER)]);
+        day.pipeline.accept(answer, &mut day.entries);
+        let gaps: Vec<_> = day
+            .gaps()
+            .last()
+            .map(|gap| (gap.status, gap.bars))
+            .into_iter()
+            .collect();
+        (bars(&day.entries[known..], Interval::M5).len(), gaps)
+    };
+    let expect = (2, vec![(GapStatus::Filled, 2)]);
+    assert_eq!(heal(&mut lived), expect);
+    assert_eq!(heal(&mut restarted), expect);
 }

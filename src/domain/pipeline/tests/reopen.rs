@@ -1,12 +1,12 @@
 //! Sessions whose calendar is corrected while they run, or after they were closed.
 
 use crate::domain::model::{
-    Bar, BarKey, Event, Flags, Gap, GapStatus, InputKind, Interval, JournalEntry, Listed, Ohlc, Position, Price,
-    Session, Sessions, Symbol, Tick, Timestamp,
+    Bar, BarKey, Decoded, Event, Flags, Gap, GapStatus, Inbound, InputKind, Interval, JournalEntry, Listed, Ohlc,
+    Position, Price, Session, SessionPhase, Sessions, Symbol, Tick, Timestamp,
 };
 use crate::domain::pipeline::{
-    PairRules, Pipeline,
-    tests::pipeline::{Day, arrival, at, down, fetched, known, session, up},
+    PairRules, Pipeline, ToldDays,
+    tests::pipeline::{Day, arrival, at, bars, down, fetched, known, session, up},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -87,6 +87,10 @@ impl CorrectedDay {
     }
 
     fn waiting(hours: Hours) -> Self {
+        Self::made_at(-600, hours)
+    }
+
+    fn made_at(now: i64, hours: Hours) -> Self {
         let calendar = Arc::new(Corrected(Mutex::new((sessions_of(hours), 0))));
         let sessions: Arc<dyn Sessions> = calendar.clone();
         let market = PairRules {
@@ -94,7 +98,7 @@ impl CorrectedDay {
             ..PairRules::new(Symbol::usdcop(), sessions)
         };
         let day = Day {
-            pipeline: known(Pipeline::new(&[market], Position(0), [], at(-600))),
+            pipeline: known(Pipeline::new(&[market], Position(0), [], at(now))),
             entries: Vec::new(),
         };
         Self { day, calendar }
@@ -102,10 +106,23 @@ impl CorrectedDay {
 
     fn correct_end(&mut self, now: i64, hours: Hours) {
         self.day.until(now);
+        self.correct_unseen(hours);
+        self.day.until(now);
+    }
+
+    fn correct_unseen(&self, hours: Hours) {
         let mut held = self.calendar.0.lock().unwrap();
         *held = (sessions_of(hours), held.1 + 1);
-        drop(held);
-        self.day.until(now);
+    }
+
+    /// The sessions that were told as open, or as closed.
+    fn told(&self, phase: SessionPhase) -> Vec<(Timestamp, Timestamp)> {
+        let entries = self.day.entries.iter();
+        let change = entries.filter_map(|entry| match entry.event().map(|told| &told.event) {
+            Some(Event::Session(change)) if change.phase == phase => Some((change.opens, change.closes)),
+            _ => None,
+        });
+        change.collect()
     }
 
     /// A tick every half minute, each with another price.
@@ -312,6 +329,108 @@ fn a_slot_that_was_missing_when_its_session_was_cut_is_filled_by_the_ticks_that_
     let told = corrected.day.gaps();
     let last = told.iter().rev().find(|told| told.id == gap.id).unwrap();
     assert_eq!((last.status, last.to, last.bars), (GapStatus::Filled, at(900), 1));
+}
+
+#[test]
+fn a_session_that_was_missed_is_told_as_the_calendar_has_it_by_the_time_of_the_restart() {
+    for hours in [Some((0, 720)), Some((0, 600)), Some((300, 900)), None] {
+        let mut missed = CorrectedDay::begun(Some((0, 720)));
+        missed.correct_unseen(hours);
+        if hours == Some((0, 720)) {
+            missed.calendar.0.lock().unwrap().0[1].closes = at(86_400 + 600); // only tomorrow is another
+        }
+        missed.day.apply_input(86_400 - 400, InputKind::Started);
+        let expect: Vec<_> = hours.iter().map(|(opens, closes)| (at(*opens), at(*closes))).collect();
+        assert_eq!(missed.told(SessionPhase::Closed), expect, "{hours:?}");
+        let slots: u32 = missed
+            .day
+            .pipeline
+            .pending_gaps()
+            .filter(|gap| gap.interval == Interval::M5)
+            .map(|gap| gap.bars)
+            .sum();
+        let length = hours.map_or(0, |(opens, closes)| closes - opens);
+        assert_eq!(i64::from(slots), (length + 299) / 300, "{hours:?}");
+        let again = CorrectedDay::restarted(&missed.day.entries, None);
+        assert!(again.day.entries == missed.day.entries, "{hours:?}");
+    }
+}
+
+#[test]
+fn a_session_that_was_cut_while_the_process_did_not_run_closes_when_the_calendar_says() {
+    for closes in [420, 300, 1_200] {
+        let mut cut = CorrectedDay::begun(Some((0, 1_800)));
+        cut.ticks(0, 300);
+        cut.day.apply_input(309, up());
+        cut.correct_unseen(Some((0, closes)));
+        cut.day.apply_input(700, InputKind::Started);
+        cut.day.until(1_300);
+        let expect = at(closes.max(309)); // what was heard is not unheard
+        assert_eq!(cut.told(SessionPhase::Closed), [(at(0), expect)], "{closes}");
+        cut.check_bars();
+        let again = CorrectedDay::restarted(&cut.day.entries, Some((0, 1_800)));
+        assert!(again.day.entries == cut.day.entries, "{closes}");
+    }
+}
+
+/// A day that nobody heard, and the vendor's answers for the minutes of its last slot, and for the rest.
+fn answers_of_a_cut_day() -> [Inbound; 2] {
+    let price = ["4000", "4050", "3950", "4001"];
+    let mut minutes = fetched(600, 720, &[(600, price), (660, price)]);
+    if let Decoded::Bars(answer) = &mut minutes.says {
+        answer.interval = Interval::M1;
+    }
+    let mut whole = fetched(0, 600, &[(0, price), (300, price)]);
+    for answer in [&mut minutes, &mut whole] {
+        answer.heard.at = at(86_400 + 200);
+    }
+    [minutes, whole]
+}
+
+#[test]
+fn a_gap_that_was_told_has_the_slots_of_its_session_also_when_the_calendar_was_corrected_before_a_restart() {
+    for says_now in [
+        Some((0, 720)),
+        Some((0, 1_800)),
+        Some((0, 300)),
+        Some((-300, 600)),
+        None,
+    ] {
+        let mut lived = CorrectedDay::waiting(Some((0, 720)));
+        lived.day.until(86_400 - 100);
+        let gap = lived.day.gaps().into_iter().rfind(|gap| gap.interval == Interval::M5);
+        let sessions = lived
+            .day
+            .entries
+            .iter()
+            .filter_map(|entry| match entry.event().map(|told| &told.event) {
+                Some(Event::Session(change)) if change.phase == SessionPhase::Closed => Some(change.session()),
+                _ => None,
+            });
+        let told = ToldDays {
+            sessions: sessions.collect(),
+            bars: Vec::new(),
+        };
+        assert_eq!(gap.as_ref().map(|gap| (gap.bars, gap.to)), Some((3, at(720))));
+        let mut restarted = CorrectedDay::made_at(86_400 - 100, says_now);
+        restarted.day.pipeline.restore_gap(gap.unwrap(), &told);
+        let answered = |mut of: CorrectedDay| {
+            let known = of.day.entries.len();
+            for answer in answers_of_a_cut_day() {
+                of.day.pipeline.accept(answer, &mut of.day.entries);
+            }
+            let bars = bars(&of.day.entries[known..], Interval::M5);
+            let pending = of
+                .day
+                .pipeline
+                .pending_gaps()
+                .filter(|gap| gap.interval == Interval::M5);
+            (bars, pending.cloned().collect::<Vec<_>>())
+        };
+        let expect = answered(lived);
+        assert_eq!((expect.0.len(), expect.1.len()), (3, 0));
+        assert_eq!(answered(restarted), expect, "{says_now:?}");
+    }
 }
 
 fn every_interval() -> Vec<Interval> {
