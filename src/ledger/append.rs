@@ -7,6 +7,7 @@ use super::files::{self, DayFile, Heads, sql_int, with_suffix};
 use super::follow;
 use super::inserts::Inserts;
 use super::mark::{Doubt, Mark};
+use super::names;
 use super::open_files::OpenFiles;
 use super::parcel_body::ParcelBody;
 use super::parcels::{self, Parcels};
@@ -533,6 +534,7 @@ fn establish_channels(
                 .map_err(error)?;
         }
     }
+    names::seal(&transaction).map_err(error)?;
     transaction.commit().map_err(error)?;
     Ok(end.heads.len() > known)
 }

@@ -1,6 +1,8 @@
 //! The day files of a folder: their names, their tables, and the lock that admits one writer.
 
 use super::error::LedgerError;
+use super::names;
+use super::rows::{self, Table};
 use crate::domain::model::{Channel, Head};
 use crate::limits;
 use crate::lock_file::{LockError, LockFile, id_at};
@@ -12,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The format that this version writes, stored in `user_version`. A file with a higher one is refused.
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 /// `cndl`, stored in `application_id` to recognise our files.
 const APPLICATION: i64 = 0x636e_646c;
 
@@ -21,19 +23,21 @@ const APPLICATION: i64 = 0x636e_646c;
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE heads (channel TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE inputs (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, at_us INTEGER NOT NULL, after_position INTEGER NOT NULL, raw BLOB);
+CREATE TABLE inputs (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, at_us INTEGER NOT NULL, after_position INTEGER NOT NULL, raw BLOB,
+    sum INTEGER NOT NULL);
 CREATE TABLE ticks (position INTEGER PRIMARY KEY, seq INTEGER NOT NULL, symbol TEXT NOT NULL, price_micros INTEGER NOT NULL,
     bid_micros INTEGER, ask_micros INTEGER, at_us INTEGER NOT NULL, received_us INTEGER NOT NULL, provenance TEXT NOT NULL,
-    told_us INTEGER NOT NULL);
+    told_us INTEGER NOT NULL, sum INTEGER NOT NULL);
 CREATE UNIQUE INDEX ticks_by_seq ON ticks (symbol, seq);
 CREATE TABLE bars (position INTEGER PRIMARY KEY, seq INTEGER NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
     opens_us INTEGER NOT NULL, closes_us INTEGER NOT NULL, open_micros INTEGER NOT NULL, high_micros INTEGER NOT NULL,
     low_micros INTEGER NOT NULL, close_micros INTEGER NOT NULL, ticks INTEGER NOT NULL, first_tick_us INTEGER,
     last_tick_us INTEGER, state TEXT NOT NULL, revision INTEGER NOT NULL, provenance TEXT NOT NULL, flags INTEGER NOT NULL,
-    session_date TEXT NOT NULL, session_kind TEXT NOT NULL, told_us INTEGER NOT NULL);
+    session_date TEXT NOT NULL, session_kind TEXT NOT NULL, told_us INTEGER NOT NULL,
+    sum INTEGER NOT NULL);
 CREATE UNIQUE INDEX bars_by_seq ON bars (symbol, interval, seq);
 CREATE TABLE notes (position INTEGER PRIMARY KEY, channel TEXT, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, kind TEXT NOT NULL,
-    body TEXT NOT NULL);
+    body TEXT NOT NULL, sum INTEGER NOT NULL);
 CREATE UNIQUE INDEX notes_by_seq ON notes (channel, seq) WHERE channel IS NOT NULL;
 ";
 
@@ -115,9 +119,13 @@ pub(super) fn open_to_append(path: &Path, first: u64, heads: &Heads, lineage: &s
         "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;",
     )
     .map_err(error)?;
-    if format.is_none() {
-        create_tables(&mut db, first, heads, lineage).map_err(error)?;
-        sync_folder(path)?;
+    match format {
+        None => {
+            create_tables(&mut db, first, heads, lineage).map_err(error)?;
+            sync_folder(path)?;
+        }
+        Some(FORMAT) => {}
+        Some(_) => add_sums(&mut db).map_err(error)?,
     }
     Ok(db)
 }
@@ -194,6 +202,34 @@ fn create_tables(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) 
             params![channel.to_string(), head.epoch.as_str(), sql_int(head.seq)],
         )?;
     }
+    names::seal(&transaction)?;
+    transaction.commit()
+}
+
+/// Gives the rows of a file of format 1 their check sums, all of them or none.
+fn add_sums(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let inputs = ("inputs", "id", rows::INPUT_COLUMNS);
+    let events = Table::ALL.map(|table| (table.name(), "position", table.columns()));
+    for (table, key, columns) in events.into_iter().chain([inputs]) {
+        let mut sums: Vec<(i64, u32)> = Vec::new();
+        {
+            let mut statement = transaction.prepare(&format!("SELECT * FROM {table}"))?;
+            let mut found = statement.query([])?;
+            while let Some(row) = found.next()? {
+                sums.push((row.get(0)?, rows::sum_of_row(row, columns)?));
+            }
+        }
+        transaction.execute_batch(&format!(
+            "ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0"
+        ))?;
+        let mut statement = transaction.prepare(&format!("UPDATE {table} SET sum = ?2 WHERE {key} = ?1"))?;
+        for (row, sum) in sums {
+            statement.execute(params![row, sum])?;
+        }
+    }
+    names::seal(&transaction)?;
+    transaction.execute_batch(&format!("PRAGMA user_version={FORMAT};"))?;
     transaction.commit()
 }
 
@@ -210,6 +246,7 @@ fn sync_folder(path: &Path) -> Result<(), LedgerError> {
 
 /// The position of the first event that the file may hold.
 pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, LedgerError> {
+    names::check(db, path)?;
     db.query_row("SELECT value FROM meta WHERE key = 'first_position'", [], |row| {
         row.get::<_, i64>(0)
     })
@@ -219,6 +256,7 @@ pub(super) fn first_position(db: &Connection, path: &Path) -> Result<u64, Ledger
 
 /// The name of this ledger among all ledgers. Positions of another ledger mean nothing here.
 pub(super) fn read_lineage(db: &Connection, path: &Path) -> Result<String, LedgerError> {
+    names::check(db, path)?;
     db.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
         .map_err(|source| LedgerError::from_sqlite("read meta of", path, source))
 }
@@ -253,6 +291,7 @@ pub(super) fn heads_before(db: &Connection, path: &Path) -> Result<Heads, Ledger
 }
 
 fn heads_by(db: &Connection, path: &Path, sql: &str) -> Result<Heads, LedgerError> {
+    names::check(db, path)?;
     let error = LedgerError::of_sqlite("read heads of", path);
     let mut statement = db.prepare(sql).map_err(error)?;
     let mut rows = statement.query([]).map_err(error)?;

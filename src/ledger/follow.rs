@@ -6,14 +6,15 @@ use super::append::{Ledger, LedgerOptions};
 use super::end::End;
 use super::error::LedgerError;
 use super::files::{self, with_suffix};
+use super::names;
 use super::parcel_body::{self, ParcelRow, RowKind};
 use super::parcels::{self, Parcels};
-use super::rows::{INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK, Table};
+use super::rows::{ColumnSink, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK, Table};
 use crate::domain::cluster::{ChainOpening, Parcel, ParcelHash};
 use crate::domain::model::JournalEntry;
 use chrono::NaiveDate;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -188,6 +189,7 @@ impl Ledger {
                 .execute("INSERT INTO heads VALUES (?1, ?2, 0)", values)
                 .map_err(error)?;
         }
+        names::seal(&transaction).map_err(error)?;
         let mut end = self.end.clone();
         end.heads = known;
         let text = String::from_utf8_lossy(&parcel.body);
@@ -272,5 +274,10 @@ fn insert_row(db: &Transaction<'_>, kind: RowKind, mut columns: Vec<Value>, inpu
         RowKind::Event(Table::Bars) => INSERT_BAR,
         RowKind::Event(Table::Notes) => INSERT_NOTE,
     };
-    db.prepare_cached(sql)?.execute(params_from_iter(columns)).map(drop)
+    let columns: Vec<&dyn ToSql> = columns.iter().map(borrow_column).collect();
+    db.prepare_cached(sql)?.bind_row(&columns)
+}
+
+fn borrow_column(column: &Value) -> &dyn ToSql {
+    column
 }

@@ -58,14 +58,15 @@ impl Iterator for Inputs {
 fn read(db: &Connection, path: &Path, last_id: &mut i64) -> Result<VecDeque<Input>, LedgerError> {
     let error = LedgerError::of_sqlite("read inputs of", path);
     let mut statement = db
-        .prepare_cached("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE id > ?1 ORDER BY id LIMIT ?2")
+        .prepare_cached("SELECT * FROM inputs WHERE id > ?1 ORDER BY id LIMIT ?2")
         .map_err(error)?;
     let size = i64::try_from(limits::LEDGER_READ_MAX).unwrap_or(i64::MAX);
     let mut found = statement.query(params![*last_id, size]).map_err(error)?;
     let mut page = VecDeque::new();
     while let Some(row) = found.next().map_err(error)? {
         let id = row.get(0).map_err(error)?;
-        let heard = rows::input_from_row(row).map_err(|problem| LedgerError::Corrupt {
+        let read = rows::check_sum(row, rows::INPUT_COLUMNS).and_then(|()| rows::input_from_row(row));
+        let heard = read.map_err(|problem| LedgerError::Corrupt {
             file: path.to_owned(),
             table: "inputs",
             row: id,

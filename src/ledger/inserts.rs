@@ -1,6 +1,7 @@
 //! The prepared statements of one append: inputs, ticks, bars, other events, and new channels.
 
 use super::end::End;
+use super::names;
 use super::rows::{self, INSERT_BAR, INSERT_INPUT, INSERT_NOTE, INSERT_TICK};
 use crate::domain::model::{Channel, Event, Input, Sequenced};
 use rusqlite::{CachedStatement, Transaction, params};
@@ -51,6 +52,6 @@ impl<'t> Inserts<'t> {
                 "INSERT INTO heads VALUES (?1, ?2, 0)",
                 params![channel.to_string(), head.epoch.as_str()],
             )
-            .map(|_| ())
+            .and_then(|_| names::seal(self.transaction))
     }
 }

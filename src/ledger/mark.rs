@@ -92,7 +92,7 @@ pub struct MarkText {
 }
 
 impl MarkText {
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let head = lines.next()?.strip_prefix("head ")?.parse().ok()?;
         let clean = match lines.next()?.strip_prefix("state ")? {
@@ -113,7 +113,7 @@ impl MarkText {
         })
     }
 
-    fn write(&self) -> String {
+    pub(super) fn write(&self) -> String {
         let state = if self.clean { "clean" } else { "open" };
         let head = head_line(self.head);
         let Self { boot, inode, .. } = self;
@@ -212,7 +212,7 @@ fn io_error(path: &Path, source: io::Error) -> LedgerError {
 /// unless `expected`: a version with a mark has written it, or it has a write-ahead log.
 pub fn find_doubt(known: Option<&MarkText>, head: u64, expected: bool, (boot, inode): (&str, u64)) -> Option<Doubt> {
     let Some(known) = known else {
-        return (expected && head > 0).then_some(Doubt::MarkMissing);
+        return expected.then_some(Doubt::MarkMissing); // also of an empty one: what it had may be lost with the mark
     };
     if known.head > head {
         return Some(Doubt::LostTail);
@@ -279,7 +279,12 @@ mod tests {
             None,
             "of a version without a mark, cleanly stopped"
         );
-        assert_eq!(find_doubt(None, 0, true, here), None);
+        assert_eq!(
+            find_doubt(None, 0, true, here),
+            Some(Doubt::MarkMissing),
+            "all of it is lost"
+        );
+        assert_eq!(find_doubt(None, 0, false, here), None, "a new one");
         let empty = MarkText { head: 0, ..text() };
         assert_eq!(find_doubt(Some(&empty), 0, true, here), None);
         assert_eq!(find_doubt(Some(&empty), 0, true, ("b2", 7)), None);

@@ -19,6 +19,7 @@
 
 mod error;
 mod rows;
+mod names;
 mod files;
 mod shared;
 mod tail;
@@ -56,6 +57,8 @@ pub fn lock_folder(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
     files::lock_folder(folder)
 }
 
+#[cfg(any(test, feature = "test-hooks"))]
+pub mod fuzzing;
 #[cfg(test)]
 pub(crate) mod event_script;
 #[cfg(test)]

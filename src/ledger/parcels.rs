@@ -425,7 +425,10 @@ fn read_rows(
     into: &mut Vec<PlacedRow>,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(sql)?;
-    let columns = statement.column_count();
+    let columns = match kind {
+        RowKind::Input => statement.column_count(),
+        RowKind::Event(table) => table.columns(), // without the check sum: each file has its own
+    };
     let mut cursor = statement.query([range.0, range.1])?;
     while let Some(row) = cursor.next()? {
         let values: Vec<Value> = (0..columns).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?;

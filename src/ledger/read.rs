@@ -5,7 +5,7 @@ use super::files::{self, DayFile, Heads, sql_int};
 use super::inputs::Inputs;
 use super::parcels::{self, ParcelEnds};
 use super::renumber::{self, Ancestor};
-use super::rows::Table;
+use super::rows::{self, Table};
 use super::shared::{Hold, Shared};
 use crate::domain::cluster::{Parcel, ParcelHash};
 use crate::domain::model::{
@@ -499,7 +499,8 @@ fn select_rows(
     let mut statement = db.prepare_cached(sql).map_err(error)?;
     let mut rows = statement.query(values).map_err(error)?;
     while let Some(row) = rows.next().map_err(error)? {
-        into.push(table.read(row).map_err(|problem| LedgerError::Corrupt {
+        let read = rows::check_sum(row, table.columns()).and_then(|()| table.read(row));
+        into.push(read.map_err(|problem| LedgerError::Corrupt {
             file: path.to_owned(),
             table: table.name(),
             row: row.get(0).unwrap_or(0),

@@ -5,6 +5,7 @@ use super::end::{self, End};
 use super::error::LedgerError;
 use super::files::{self, sql_int};
 use super::mark::Doubt;
+use super::names;
 use crate::domain::model::{Channel, Epoch, Head};
 use crate::limits;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -142,7 +143,7 @@ fn write_ancestors(db: &Connection, ancestors: &str) -> rusqlite::Result<()> {
         "INSERT OR REPLACE INTO meta VALUES ('ancestors', ?1)",
         params![ancestors],
     )
-    .map(drop)
+    .and_then(|_| names::seal(db))
 }
 
 /// The file in which a reader requests a renumbering.

@@ -5,18 +5,26 @@ use crate::domain::model::{
     AcceptedTick, Bar, BarKey, BarState, Channel, Event, Flags, Input, InputKind, Ohlc, Position, Price, Provenance,
     Sequenced, SessionKind, Tick, Timestamp,
 };
+use arrayvec::ArrayVec;
 use bytes::Bytes;
-use rusqlite::types::{FromSql, Value, ValueRef};
+use flate2::Crc;
+use rusqlite::types::{FromSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Row, Statement, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::str::FromStr;
 
-pub(super) const INSERT_INPUT: &str = "INSERT INTO inputs VALUES (?1, ?2, ?3, ?4, ?5)";
-pub(super) const INSERT_TICK: &str = "INSERT INTO ticks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-pub(super) const INSERT_BAR: &str = "INSERT INTO bars VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
-pub(super) const INSERT_NOTE: &str = "INSERT INTO notes VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+// The last column of each is the check sum of the others.
+pub(super) const INSERT_INPUT: &str = "INSERT INTO inputs VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) const INSERT_TICK: &str = "INSERT INTO ticks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+pub(super) const INSERT_BAR: &str = "INSERT INTO bars VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+pub(super) const INSERT_NOTE: &str = "INSERT INTO notes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// How many columns of an input are summed.
+pub(super) const INPUT_COLUMNS: usize = 5;
+/// The most columns that a row has, with its check sum.
+const MOST_COLUMNS: usize = 21;
 
 const FRAME: i64 = 0;
 const LINK: i64 = 1;
@@ -42,8 +50,73 @@ pub(super) trait ColumnSink {
 
 impl ColumnSink for Statement<'_> {
     fn bind_row(&mut self, columns: &[&dyn ToSql]) -> rusqlite::Result<()> {
-        self.execute(columns).map(drop)
+        let mut sum = RowSum::of_columns(columns.len());
+        for column in columns {
+            match column.to_sql()? {
+                ToSqlOutput::Borrowed(value) => sum.add_value(value),
+                ToSqlOutput::Owned(value) => sum.add_value(ValueRef::from(&value)),
+                _ => return Err(rusqlite::Error::InvalidQuery), // none of our types gives one
+            }
+        }
+        let sum = sum.finish();
+        let mut row: ArrayVec<&dyn ToSql, MOST_COLUMNS> = ArrayVec::new();
+        row.extend(columns.iter().copied().take(MOST_COLUMNS - 1));
+        row.push(&sum);
+        self.execute(row.as_slice()).map(drop)
     }
+}
+
+/// The check sum of a row: CRC-32 of its columns. SQLite's files have none, but for the write-ahead log: a byte that flips in one would
+/// be another price.
+struct RowSum(Crc);
+
+impl RowSum {
+    fn of_columns(count: usize) -> Self {
+        let mut sum = Crc::new();
+        sum.update(&count.to_le_bytes());
+        Self(sum)
+    }
+
+    fn add_value(&mut self, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Null => self.0.update(&[0]),
+            ValueRef::Integer(number) => self.add_bytes(1, &number.to_le_bytes()),
+            ValueRef::Real(number) => self.add_bytes(2, &number.to_le_bytes()),
+            ValueRef::Text(text) => self.add_bytes(3, text),
+            ValueRef::Blob(blob) => self.add_bytes(4, blob),
+        }
+    }
+
+    fn add_bytes(&mut self, tag: u8, bytes: &[u8]) {
+        self.0.update(&[tag]);
+        self.0.update(&bytes.len().to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u32 {
+        self.0.sum()
+    }
+}
+
+/// Compares a row's check sum with its columns, of which there are so many. Files of format 1 have none.
+pub(super) fn check_sum(row: &Row<'_>, columns: usize) -> Result<(), String> {
+    if row.as_ref().column_count() == columns {
+        return Ok(());
+    }
+    let stored: u32 = get_column(row, columns)?;
+    if stored == sum_of_row(row, columns).map_err(error_text)? {
+        return Ok(());
+    }
+    Err("its check sum is another: a byte of it is not what was written".to_owned())
+}
+
+/// The check sum that so many columns of a row give.
+pub(super) fn sum_of_row(row: &Row<'_>, columns: usize) -> rusqlite::Result<u32> {
+    let mut sum = RowSum::of_columns(columns);
+    for at in 0..columns {
+        sum.add_value(row.get_ref(at)?);
+    }
+    Ok(sum.finish())
 }
 
 /// Provides the columns of a row: a row of a file, or of a parcel.
@@ -79,6 +152,15 @@ impl Table {
 
     pub(super) fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// How many columns are summed.
+    pub(super) const fn columns(self) -> usize {
+        match self {
+            Self::Ticks => 10,
+            Self::Bars => 20,
+            Self::Notes => 6,
+        }
     }
 
     pub(super) fn read(self, row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String> {
@@ -285,7 +367,7 @@ fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String
     })
 }
 
-/// Parses `id, kind, at_us, after_position, raw`.
+/// Parses `id, kind, at_us, after_position, raw`, whatever follows.
 pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input, String> {
     let at = Timestamp::from_micros(get_column(row, 2)?);
     let what = match get_column::<i64>(row, 1)? {

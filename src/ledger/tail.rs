@@ -36,12 +36,13 @@ impl Tail {
         let error = LedgerError::of_sqlite("read inputs of", path);
         let newest = i64::try_from(limits::LEDGER_TAIL_MAX).unwrap_or(i64::MAX);
         let mut statement = db
-            .prepare("SELECT id, kind, at_us, after_position, raw FROM inputs WHERE after_position = ?1 AND id > (SELECT ifnull(max(id), 0) FROM inputs) - ?2 ORDER BY id")
+            .prepare("SELECT * FROM inputs WHERE after_position = ?1 AND id > (SELECT ifnull(max(id), 0) FROM inputs) - ?2 ORDER BY id")
             .map_err(error)?;
         let mut found = statement.query(params![sql_int(head), newest]).map_err(error)?;
         let mut tail = Self::default();
         while let Some(row) = found.next().map_err(error)? {
-            tail.push(&rows::input_from_row(row).map_err(|problem| LedgerError::Corrupt {
+            let read = rows::check_sum(row, rows::INPUT_COLUMNS).and_then(|()| rows::input_from_row(row));
+            tail.push(&read.map_err(|problem| LedgerError::Corrupt {
                 file: path.to_owned(),
                 table: "inputs",
                 row: row.get(0).unwrap_or(0),

@@ -289,15 +289,17 @@ fn a_damaged_row_is_named_with_its_file_table_and_position() {
         .append(&EventScript::default().entries_for(&[0, 5, 7, 14]))
         .unwrap();
     let db = rusqlite::Connection::open(files::path_of(folder.path(), day(22))).unwrap();
+    db.execute_batch("CREATE TEMP TABLE kept AS SELECT body FROM notes")
+        .unwrap();
     for (damage, table, row) in [
         ("UPDATE inputs SET kind = 77", "inputs", 1),
         ("UPDATE notes SET body = '{'", "notes", 3),
         ("UPDATE bars SET state = 'wet'", "bars", 2),
         ("UPDATE ticks SET provenance = x'ff'", "ticks", 1),
         (
-            "DELETE FROM bars; DELETE FROM notes; UPDATE ticks SET provenance = 'live', position = 3",
+            "UPDATE ticks SET provenance = 'live'; DELETE FROM bars; UPDATE notes SET body = (SELECT body FROM kept)",
             "ticks, bars or notes",
-            1,
+            2,
         ),
     ] {
         db.execute_batch(damage).unwrap();
@@ -311,6 +313,81 @@ fn a_damaged_row_is_named_with_its_file_table_and_position() {
         assert!(text.contains("ledger-2025-10-22.db is damaged"), "{text}");
         assert!(text.contains("out of the folder and start again"), "no remedy: {text}");
     }
+}
+
+#[test]
+fn a_price_that_is_another_than_was_written_is_damage_and_not_a_price() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(folder.path());
+    let entries = EventScript::default().entries_for(&[0, 5, 7, 14]);
+    ledger.append(&entries).unwrap();
+    let db = rusqlite::Connection::open(files::path_of(folder.path(), day(22))).unwrap();
+    for (damage, mended) in [
+        (
+            "UPDATE ticks SET price_micros = price_micros + 1",
+            "UPDATE ticks SET price_micros = price_micros - 1",
+        ),
+        (
+            "UPDATE bars SET high_micros = high_micros + 1",
+            "UPDATE bars SET high_micros = high_micros - 1",
+        ),
+        (
+            "UPDATE notes SET at_us = at_us + 1",
+            "UPDATE notes SET at_us = at_us - 1",
+        ),
+        (
+            "UPDATE ticks SET bid_micros = bid_micros + 1",
+            "UPDATE ticks SET bid_micros = bid_micros - 1",
+        ),
+        ("UPDATE ticks SET seq = seq + 1", "UPDATE ticks SET seq = seq - 1"),
+    ] {
+        db.execute_batch(damage).unwrap();
+        let error = ledger.reader().read(Position(1), 10).unwrap_err().to_string();
+        assert!(error.contains("its check sum is another"), "{damage}: {error}");
+        db.execute_batch(mended).unwrap();
+        assert_eq!(read_all(&mut ledger.reader()), events(&entries), "{mended}");
+    }
+    db.execute_batch("UPDATE inputs SET at_us = at_us + 1").unwrap();
+    let error = ledger.reader().inputs_of(day(22)).unwrap().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("its check sum is another"), "{error}");
+    for name in [
+        "UPDATE heads SET epoch = 'zzzz'",
+        "UPDATE meta SET value = 'other' WHERE key = 'lineage'",
+    ] {
+        db.execute_batch(name).unwrap();
+        let error = LedgerReader::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("the check sum of its names is another"),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_format_1_gets_its_check_sums_when_it_is_appended_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut script = EventScript::default();
+    let mut entries = script.entries_for(&[0, 5, 7, 14, 16, 10, 8]);
+    let mut ledger = open(folder.path());
+    ledger.append(&entries).unwrap();
+    drop(ledger);
+    let db = rusqlite::Connection::open(files::path_of(folder.path(), day(22))).unwrap();
+    for table in ["inputs", "ticks", "bars", "notes"] {
+        db.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN sum"))
+            .unwrap();
+    }
+    db.execute_batch("DELETE FROM meta WHERE key = 'names_sum'; PRAGMA user_version=1")
+        .unwrap();
+    let mut reader = LedgerReader::open(folder.path()).unwrap();
+    assert_eq!(read_all(&mut reader), events(&entries), "format 1 is read as it is");
+    let mut ledger = open(folder.path());
+    let more = script.entries_for(&[0, 5, 14]);
+    ledger.append(&more).unwrap();
+    entries.extend(more);
+    check(&ledger, &entries);
+    db.execute_batch("UPDATE ticks SET price_micros = price_micros + 1 WHERE position = 1")
+        .unwrap();
+    assert!(ledger.reader().read(Position(1), 1).is_err());
 }
 
 #[test]
