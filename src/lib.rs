@@ -25,3 +25,5 @@ pub mod web;
 pub mod sim;
 pub mod app;
 pub mod cmd;
+#[cfg(any(test, feature = "test-hooks"))]
+pub mod fuzzing;

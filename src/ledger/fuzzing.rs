@@ -21,7 +21,7 @@ use std::time::Duration;
 const OPEN: Timestamp = Timestamp::from_secs(1_761_138_000);
 
 /// A ledger as its files have it, and what is in it.
-struct Whole {
+struct WholeLedger {
     files: Vec<(String, Vec<u8>)>,
     content: Content,
 }
@@ -38,7 +38,7 @@ struct Content {
 /// The first byte says which ledger: one that was left, or one whose write-ahead log is as a kill leaves it. Each four bytes then damage
 /// it: which file, where (two bytes), and the bits that flip; without any bit the file is cut there.
 pub(crate) fn read_damaged_file(bytes: &[u8]) {
-    static WHOLE: OnceLock<Option<[Whole; 2]>> = OnceLock::new();
+    static WHOLE: OnceLock<Option<[WholeLedger; 2]>> = OnceLock::new();
     let Some((which, damages)) = bytes.split_first() else {
         return;
     };
@@ -169,7 +169,7 @@ fn as_heard(entry: &JournalEntry) -> Option<Input> {
     }
 }
 
-fn make(left: bool) -> Option<Whole> {
+fn make(left: bool) -> Option<WholeLedger> {
     let folder = tempfile::tempdir().ok()?;
     let entries = entries()?;
     let date = OPEN.datetime().date_naive();
@@ -197,7 +197,7 @@ fn make(left: bool) -> Option<Whole> {
     }
     files.retain(|(_, bytes)| !bytes.is_empty());
     files.sort();
-    Some(Whole { files, content })
+    Some(WholeLedger { files, content })
 }
 
 pub(crate) fn read_mark(bytes: &[u8]) {

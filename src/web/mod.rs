@@ -24,6 +24,8 @@ pub use server::{
 #[cfg(feature = "test-hooks")]
 pub use shared::hooks::{Does, Hooks};
 pub use shared::{DoorLimits, StartShard, Tokens, TokensError};
+#[cfg(any(test, feature = "test-hooks"))]
+pub(crate) use ws::{InboundMessage, Messages};
 
 #[cfg(test)]
 mod tests;

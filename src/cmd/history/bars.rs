@@ -67,6 +67,15 @@ pub enum TickFileError {
         /// The given text.
         given: String,
     },
+    /// Years after the line before: every bar between them would be missing.
+    #[error(
+        "its time is {days} days after that of the line before: is it right? Give parts that lie more than {} days apart as files of their own",
+        limits::TICK_FILE_DAYS
+    )]
+    Far {
+        /// How many days.
+        days: u64,
+    },
     /// The line is longer than any line of ticks.
     #[error("it is longer than {} bytes: is the file CSV?", limits::TICK_LINE)]
     Long,
@@ -185,6 +194,10 @@ fn make(mut lines: impl BufRead, market: &PairRules, interval: Interval) -> anyh
             TickLine::Nothing => continue,
         };
         let pipeline = pipeline.get_or_insert_with(|| begin(market, tick.at));
+        let days = tick.at.since(pipeline.at()).as_secs() / 86_400;
+        if days > limits::TICK_FILE_DAYS {
+            return Err(TickFileError::Far { days }).with_context(|| format!("line {number}"));
+        }
         made.ticks = made.ticks.saturating_add(1);
         let heard = Input {
             at: tick.at.max(pipeline.at()),
@@ -210,6 +223,19 @@ fn make(mut lines: impl BufRead, market: &PairRules, interval: Interval) -> anyh
             .collect();
     }
     Ok(made)
+}
+
+/// The five-minute bars of a file, for USD/COP and its usual sessions.
+///
+/// # Errors
+/// When a line of it cannot be used.
+#[cfg(any(test, feature = "test-hooks"))]
+pub fn make_bars_of(file: &[u8]) -> anyhow::Result<Vec<Bar>> {
+    use crate::domain::calendar::{Calendar, CalendarSpec};
+    let calendar = Calendar::new(&CalendarSpec::default(), std::sync::Arc::default());
+    let calendar = calendar.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+    let market = PairRules::new(Symbol::usdcop(), std::sync::Arc::new(calendar));
+    Ok(make(file, &market, Interval::M5)?.bars.into_values().collect())
 }
 
 /// Parses a line. The first one names the columns.
@@ -431,6 +457,10 @@ mod tests {
                 "line 2: \"yesterday\" is not an instant",
             ),
             ("time,price\n1761213660\n", "line 2: there are 1 fields"),
+            (
+                "time,price\n1761213660,4000\n1961213660,4000\n",
+                "line 3: its time is 2314 days after that of the line before: is it right?",
+            ),
         ] {
             let told = refused(text);
             assert!(told.starts_with(said), "{told}");

@@ -109,7 +109,7 @@ impl Messages {
 
     /// Refuses a frame whose header declares too great a length.
     fn guard(&self) -> Result<(), InboundMessage> {
-        let Some(declared) = declared_length(&self.bytes) else {
+        let Some(declared) = declared_length(&self.bytes).filter(|_| has_valid_start(&self.bytes)) else {
             return Ok(());
         };
         let held = self.fragments.as_ref().map_or(0, |(_, bytes)| bytes.len());
@@ -161,6 +161,16 @@ fn declared_length(bytes: &[u8]) -> Option<u64> {
         127 => Some(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
         short => Some(u64::from(short)),
     }
+}
+
+/// Whether the codec goes on after the first two bytes of a frame. It refuses the others as soon as these are there, so their length
+/// does not count: a client is told one reason however its bytes arrive.
+fn has_valid_start(bytes: &[u8]) -> bool {
+    let [first, second, ..] = bytes else { return false };
+    let known = matches!(first & 0x0f, 0..=2 | 8..=10);
+    let reserved = first & 0x70 != 0;
+    let masked = second & 0x80 != 0;
+    known && !reserved && masked
 }
 
 fn text_of(bytes: &[u8]) -> InboundMessage {
@@ -279,6 +289,18 @@ mod tests {
             ],
             &[InboundMessage::Ping(Bytes::new()), InboundMessage::Text("€".to_owned())],
         );
+    }
+
+    #[test]
+    fn a_wrong_frame_that_declares_too_much_is_refused_for_one_reason_however_its_bytes_arrive() {
+        for (start, why) in [
+            ([0x82, 0x7f], "a client masks its frames"),
+            ([0x83, 0xff], "an unknown opcode"),
+            ([0xb2, 0xff], "a malformed frame"),
+        ] {
+            let header = [start.as_slice(), &(8_u64 << 30).to_be_bytes()].concat();
+            check(&[header], &[InboundMessage::Violation(Close::Protocol, why)]);
+        }
     }
 
     #[test]
