@@ -37,7 +37,7 @@ struct Lately {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advice {
     /// Set it aside.
-    RejectReason,
+    SetAside,
     /// First check whether a later row of its kind is accepted. This many were refused in a row.
     Prove(u32),
 }
@@ -72,7 +72,7 @@ impl Refusals {
         let few = lately.refused < limits::REFUSED_IN_A_ROW;
         if lately.proven || (own_reason && few) {
             lately.refused = lately.refused.saturating_add(1);
-            return Advice::RejectReason;
+            return Advice::SetAside;
         }
         Advice::Prove(lately.refused.saturating_add(1))
     }
@@ -87,17 +87,17 @@ mod tests {
         let mut refusals = Refusals::default();
         for _ in 0..limits::REFUSED_IN_A_ROW {
             refusals.begin_transaction();
-            assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
+            assert_eq!(refusals.note_refused("tick", true), Advice::SetAside);
         }
         let next = limits::REFUSED_IN_A_ROW + 1;
         assert_eq!(refusals.note_refused("tick", true), Advice::Prove(next));
         assert_eq!(
             refusals.note_refused("bar", true),
-            Advice::RejectReason,
+            Advice::SetAside,
             "each kind by itself"
         );
         refusals.note_proven("tick");
-        assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
+        assert_eq!(refusals.note_refused("tick", true), Advice::SetAside);
         refusals.begin_transaction();
         assert_eq!(
             refusals.note_refused("tick", true),
@@ -106,7 +106,7 @@ mod tests {
         );
         refusals.note_accepted("tick");
         refusals.begin_transaction();
-        assert_eq!(refusals.note_refused("tick", true), Advice::RejectReason);
+        assert_eq!(refusals.note_refused("tick", true), Advice::SetAside);
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         refusals.note_accepted("bar");
         assert_eq!(refusals.note_refused("tick", false), Advice::Prove(1));
         refusals.note_accepted("tick");
-        assert_eq!(refusals.note_refused("tick", false), Advice::RejectReason);
+        assert_eq!(refusals.note_refused("tick", false), Advice::SetAside);
         refusals.begin_transaction();
         assert_eq!(
             refusals.note_refused("tick", false),

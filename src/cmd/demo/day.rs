@@ -66,7 +66,7 @@ pub fn choose_day(args: &DayArgs, folder: &Path) -> anyhow::Result<Chosen> {
             let file = History::read(path)?;
             say_rounded(path, &file);
             let day = file.day(symbol, date, args.history_zone)?;
-            prepared = Some(file.close_before(symbol, history_begins(date), date, args.history_zone)?);
+            prepared = Some(file.bars_between(symbol, history_begins(date), date, args.history_zone)?);
             let late = day.bars.iter().any(|bar| day.opens + LATE_SLOT <= bar.opens_at);
             (Some(Market::replay(args.seed, &day)), late, Some(date))
         }

@@ -45,7 +45,7 @@ impl ShownBars {
             let answer = service.get(&format!("{address}&from={first}&to={last}")).await?;
             let days = answer.get("days").and_then(Value::as_array).into_iter().flatten();
             for session in days.filter_map(session) {
-                let expected = self.expected(&session, zone).into_iter();
+                let expected = self.expected(&session).into_iter();
                 let mut expected = expected.filter(|(opens_at, _)| from <= *opens_at && *opens_at < to);
                 if expected.any(|(opens_at, closes_at)| {
                     closes_at + limits::BAR_STORED <= self.now && !self.opens.contains(&opens_at)
@@ -59,14 +59,9 @@ impl ShownBars {
     }
 
     /// Open and close of each bar of a session.
-    fn expected(&self, session: &Session, zone: Tz) -> Vec<(Timestamp, Timestamp)> {
-        match self.interval {
-            Interval::D1 => vec![(Moment::Day(session.date).in_zone(zone), session.closes)],
-            interval => SlotGrid::of_interval(interval)
-                .slots(session)
-                .map(|slot| (slot.opens_at, slot.closes_at))
-                .collect(),
-        }
+    fn expected(&self, session: &Session) -> Vec<(Timestamp, Timestamp)> {
+        let slots = SlotGrid::of_interval(self.interval).slots(session);
+        slots.map(|slot| (slot.opens_at, slot.closes_at)).collect()
     }
 }
 
@@ -116,10 +111,15 @@ mod tests {
         let day =
             json!({"date": "2026-01-02", "opens": "2026-01-02T08:00:00-05:00", "closes": "2026-01-02T12:55:00-05:00"});
         let session = session(&day).unwrap();
-        let of = |interval| shown(interval).expected(&session, Tz::America__Bogota);
+        let of = |interval| shown(interval).expected(&session);
         assert_eq!((of(Interval::M5).len(), of(Interval::H1).len()), (59, 5));
-        assert_eq!(of(Interval::Session)[0], (session.opens, session.closes));
-        assert_eq!(of(Interval::D1)[0].0.rfc3339(Tz::UTC), "2026-01-02T05:00:00+00:00");
+        for interval in [Interval::Session, Interval::D1] {
+            assert_eq!(
+                of(interval),
+                [(session.opens, session.closes)],
+                "{interval}: the bars begin at the open"
+            );
+        }
         assert_eq!(super::session(&json!({"date": "2026-01-03", "opens": null})), None);
     }
 

@@ -76,8 +76,8 @@ pub trait Sessions: fmt::Debug + Send + Sync {
 
     /// The session of a market date, with the reason why the day has one or not.
     fn on(&self, date: NaiveDate) -> (Option<Session>, String) {
-        let noon = date.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
-        let before = Timestamp::from_datetime(noon) - Duration::from_secs(172_800);
+        let midnight = date.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
+        let before = Timestamp::from_datetime(midnight) - Duration::from_secs(172_800);
         let mut next = self.at(before).or_else(|| self.after(before));
         while let Some(session) = next.filter(|session| session.date < date) {
             next = self.after(session.opens);

@@ -77,7 +77,9 @@ impl OperatorAction {
             Self::OverrideGate { symbol, until } => {
                 format!("the history of {symbol} counts as verified until {until}")
             }
-            Self::RetireKey { slot } => format!("the key {slot} is not used any more today"),
+            Self::RetireKey { slot } => {
+                format!("the key {slot} is not used until it is revived or the process restarts")
+            }
             Self::ReviveKey { slot } => format!("the key {slot} is used again"),
             Self::CloseClient { client } => format!("the connection of the client c-{client:x} is closed"),
             Self::Drain => "the service stops in order".to_owned(),
@@ -269,7 +271,7 @@ mod tests {
         let done = request.entry(&Ok(()), NOW);
         assert_eq!(
             done.message,
-            "ops requested: the key G1_3 is not used any more today. Reason: leaked"
+            "ops requested: the key G1_3 is not used until it is revived or the process restarts. Reason: leaked"
         );
         assert_eq!((done.by.as_deref(), done.subject.as_str()), (Some("ops"), "retire_key"));
         assert_eq!((done.cause.as_str(), done.detail("outcome")), ("leaked", Some("done")));

@@ -88,6 +88,7 @@ impl Journal {
                 self.keys_out.remove(&key.slot);
             }
             let what = match key.state {
+                KeyState::Retired if key.until.is_none() => "is retired: an operator withdrew it",
                 KeyState::Retired => "is retired: the vendor refuses it",
                 KeyState::Spent => "is spent for this UTC day",
                 KeyState::Ready | KeyState::Spacing | KeyState::Cooling => "may be used again",

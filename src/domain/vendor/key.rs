@@ -343,7 +343,8 @@ impl Key {
         KeyView {
             slot: self.slot,
             state,
-            until: (until > now).then_some(until),
+            // A withdrawn key has no such instant: only an operator makes it usable again.
+            until: (until > now && !self.withdrawn).then_some(until),
             used_minute: vendor.map_or(counted, |vendor| vendor.used),
             used_day: self.used_day,
             left_day: policy.per_day.saturating_sub(self.used_day),

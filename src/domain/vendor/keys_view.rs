@@ -37,7 +37,7 @@ pub struct KeyView {
     pub slot: KeySlot,
     /// Whether it may be used.
     pub state: KeyState,
-    /// When it may be used again, if not now.
+    /// When it may be used again, if not now; `None` for a key that an operator withdrew.
     #[serde(skip)]
     pub until: Option<Timestamp>,
     /// Credits used in the last 60 seconds, or in the current minute by the vendor's count.

@@ -154,7 +154,7 @@ impl History {
     ///
     /// # Errors
     /// [`DayError::NoSuchTime`] for a time that the zone skips.
-    pub fn close_before(
+    pub fn bars_between(
         &self,
         symbol: Symbol,
         from: NaiveDate,

@@ -150,6 +150,7 @@ fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
         assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(second));
     }
     assert_eq!((pool.usable(), pool.view(NOON)[0].state), (1, KeyState::Retired));
+    assert_eq!(pool.view(NOON)[0].until, None, "no instant brings it back");
     // The vendor refuses all other keys; the retry uses one of those, never the withdrawn one.
     pool.refused(second, Purpose::Poll, Trouble::BadKey, NOON);
     let later = NOON + limits::KEYS_RETRY;
