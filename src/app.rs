@@ -75,7 +75,7 @@ pub enum StartError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The cluster log holds nothing that an edge can begin with.
-    #[error("the cluster log in REDIS_URL is of no use to this edge: {0}")]
+    #[error("this edge cannot use the cluster log in REDIS_URL: {0}")]
     Log(String),
     /// The address cannot be bound.
     #[error(transparent)]
@@ -216,7 +216,7 @@ impl App {
         if let Some(problem) = &inherited.unproven {
             tracing::warn!(
                 error = problem,
-                "what the leader before told cannot be shown to be all here: every channel begins a new epoch"
+                "nothing proves that everything the previous leader published is here: every channel begins a new epoch"
             );
             ledger.renumber(Doubt::Unproven, Position(0))?;
         }

@@ -44,15 +44,15 @@ impl Exit {
     /// What it means, and what helps.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Clean => "a clean stop: it was told to stop, or did what it was asked to",
-            Self::Found => "a check ran and found something wrong; it has said what",
-            Self::Usage => "the command line makes no sense; `candela help` shows what does",
-            Self::Unavailable => "a dependency that the settings declare required is not there",
+            Self::Clean => "a clean stop: a stop was requested, or the command finished",
+            Self::Found => "a check ran and found a fault, which it printed",
+            Self::Usage => "the command line is invalid; `candela help` shows valid ones",
+            Self::Unavailable => "a dependency that the settings declare required is not available",
             Self::GaveUp => {
                 "supervision gave up: a part failed more often than its budget allows; a restart starts clean"
             }
             Self::Resource => "a file, folder or address cannot be used; the message names it and the remedy",
-            Self::TryAgain => "not now: something passing is in the way, such as another instance; try again later",
+            Self::TryAgain => "a temporary obstacle, such as another instance; try again later",
             Self::Settings => "the settings have problems; all of them were printed, with where each value came from",
         }
     }

@@ -54,7 +54,7 @@ impl Notifier {
         if let Some((socket, address)) = &self.way
             && let Err(error) = socket.send_to_addr(lines.as_bytes(), address)
         {
-            tracing::debug!(%error, "systemd was not told");
+            tracing::debug!(%error, "failed to notify systemd");
         }
     }
 }

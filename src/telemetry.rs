@@ -78,7 +78,7 @@ fn loss_line(lost: u64, log: &Log, zone: Tz, clock: Clock, terminal: bool) -> Ve
     tracing::dispatcher::with_default(&subscriber, || {
         tracing::warn!(
             lost,
-            "log lines were lost: whoever reads the log was too slow, away, or out of room"
+            "log lines were lost: the log reader was too slow, not connected, or out of space"
         );
     });
     std::mem::take(&mut *line.lock().unwrap_or_else(PoisonError::into_inner))

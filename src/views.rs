@@ -129,7 +129,7 @@ impl ServiceView {
             }
         }
         let mut conditions = Conditions::default();
-        let message = "No sign of life of health: what is shown was true when it was made.";
+        let message = "The actor health does not respond: this status was true when it was made.";
         conditions.raise(ConditionKind::ActorUnresponsive, None, "health", message, now);
         let said = conditions.list().into_iter();
         let said: Vec<_> = said.map(|one| ConditionView::new(&one, view.zone)).collect();

@@ -57,7 +57,8 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
         other => Some(format!("the cluster log cannot be fenced: {other:?}")),
     };
     let unproven = unproven.or_else(|| {
-        let alone = "the leader before told its own clients what it could not put into the cluster log";
+        let alone =
+            "the previous leader published events to its own clients that it could not put into the cluster log";
         (!succession.provable).then(|| alone.to_owned())
     });
     let said = tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await;
@@ -156,7 +157,7 @@ pub(super) async fn meet(
                 tracing::warn!(
                     parcel = number,
                     lineage = head.lineage,
-                    "the cluster log is of another ledger, or of more of this one: edges begin anew"
+                    "the cluster log is of another ledger, or of more of this one: edges begin a new ledger"
                 );
                 begun_after = Some(head.number);
             }
@@ -168,7 +169,7 @@ pub(super) async fn meet(
             );
             tracing::warn!(
                 error = problem,
-                "the cluster log is not there yet: it is filled from the ledger when it is"
+                "the cluster log does not answer yet: it is filled from the ledger when it answers"
             );
             provable = false; // the end of the ledger may not be in it, and is shown from now on
         }
@@ -202,7 +203,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
             &found,
         ),
         Err(why) if own.is_some() => {
-            tracing::warn!(error = %why, "the cluster log is not there yet: what this edge has is old until it is");
+            tracing::warn!(error = %why, "the cluster log does not answer yet: the data of this edge is old until it does");
             Start::GoOn
         }
         Err(why) => {
@@ -219,7 +220,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
             if folder.exists() && !LedgerReader::open(folder)?.session_dates().is_empty() {
                 tracing::warn!(
                     parcel = number,
-                    "what this edge has does not continue the cluster log: it is put aside, and begun anew"
+                    "this edge's ledger does not continue the cluster log: it is put aside, and a new one begins"
                 );
                 ledger::set_aside(folder)?;
             }
@@ -245,5 +246,5 @@ async fn opening(carrier: &Carrier, number: u64) -> Result<Parcel, StartError> {
         .into_iter()
         .map(|entry| entry.parcel)
         .find(|parcel| parcel.number == number);
-    opening.ok_or_else(|| StartError::Log(format!("its opening {number} was let go at this moment: start again")))
+    opening.ok_or_else(|| StartError::Log(format!("its opening {number} was removed at this moment: start again")))
 }

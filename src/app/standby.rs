@@ -38,7 +38,7 @@ pub(super) async fn start(
             Err(StartError::Log(problem)) => {
                 tracing::warn!(
                     error = problem,
-                    "there is nothing to follow yet: this standby serves nobody, and asks for the lease"
+                    "there is nothing to follow yet: this standby serves no clients, and requests the lease"
                 );
                 // Whichever comes first: the lease, or a log to follow.
                 let leased = tokio::time::timeout(limits::LOG_START, until_leased(&store)).await;
@@ -72,7 +72,7 @@ impl LeaseTrouble {
         let sentence = error.to_string();
         let known = self.0.as_ref();
         if known.is_none_or(|(said, since)| *said != sentence || since.elapsed() >= limits::STANDBY_WARNS) {
-            tracing::warn!(%error, "the database does not say who leads: nobody can take over until it does");
+            tracing::warn!(%error, "the database does not report the leader: no standby can take over until it does");
             self.0 = Some((sentence, Stopwatch::start()));
         }
     }

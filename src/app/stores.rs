@@ -31,7 +31,7 @@ pub(super) async fn open_store(
         Ok(()) => {}
         Err(error) if ends_start(&error) => return Err(error),
         Err(error) => {
-            tracing::warn!(error = %error, "the database is not there yet: the ledger holds what it will get");
+            tracing::warn!(error = %error, "the database does not answer yet: the ledger keeps what will be written to it");
             return Ok(store);
         }
     }
@@ -56,7 +56,7 @@ pub(super) async fn open_store(
     match prepared.unwrap_or_else(|_| Err(StoreError::Slow("its tables are looked after meanwhile".to_owned()))) {
         Err(error) if ends_start(&error) => Err(error),
         Err(error) => {
-            tracing::warn!(error = %error, "the database is not there yet: the ledger holds what it will get");
+            tracing::warn!(error = %error, "the database does not answer yet: the ledger keeps what will be written to it");
             Ok(store)
         }
         Ok(()) => Ok(store),
@@ -99,7 +99,7 @@ pub(super) async fn open_cache(settings: &Valid, by: &Holder, from: Option<&str>
     if let Some(from) = from {
         let succeeding = tokio::time::timeout(limits::LEASE_ANSWER, cache.succeed(from)).await;
         if let Ok(Err(error)) = succeeding {
-            tracing::debug!(%error, "the lease of Redis is waited for"); // asking for it says so too
+            tracing::debug!(%error, "waiting for the lease of Redis"); // asking for it says so too
         }
     }
     let asking = lease::take(Place::Redis, async || {
@@ -108,7 +108,7 @@ pub(super) async fn open_cache(settings: &Valid, by: &Holder, from: Option<&str>
     });
     match asking.await {
         Ok(taken) => taken?,
-        Err(error) => tracing::warn!(%error, "Redis is not there yet: it is filled from the ledger when it is"),
+        Err(error) => tracing::warn!(%error, "Redis does not answer yet: it is filled from the ledger when it answers"),
     }
     Ok(cache)
 }

@@ -29,7 +29,7 @@ pub enum CacheError {
     #[error("REDIS_URL is not usable: {0}")]
     BadUrl(String),
     /// Any other error of the server.
-    #[error("Redis says: {0}")]
+    #[error("Redis reports: {0}")]
     #[strum(serialize = "refused")]
     Other(String),
 }

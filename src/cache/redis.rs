@@ -74,7 +74,7 @@ impl Redis {
 
     pub(super) fn claim(&self, by: Holder) {
         if self.0.lease.by.set(by).is_err() {
-            tracing::debug!("the lease of Redis is asked for already");
+            tracing::debug!("the lease of Redis is already being requested");
         }
     }
 
@@ -255,7 +255,7 @@ impl Redis {
                 .0
                 .connector
                 .refusal()
-                .unwrap_or_else(|| CacheError::Unreachable("no connection could be had in time".to_owned())),
+                .unwrap_or_else(|| CacheError::Unreachable("no connection was available in time".to_owned())),
         })
     }
 }
@@ -404,5 +404,5 @@ fn text(value: &Value) -> Cow<'_, str> {
 }
 
 fn not_understood() -> CacheError {
-    CacheError::Other("its answer to XINFO STREAM is not understood".to_owned())
+    CacheError::Other("its answer to XINFO STREAM cannot be read".to_owned())
 }

@@ -158,5 +158,5 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn not_understood() -> CacheError {
-    CacheError::Other("its answer to EVAL is not understood".to_owned())
+    CacheError::Other("its answer to EVAL cannot be read".to_owned())
 }

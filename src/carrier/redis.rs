@@ -184,7 +184,7 @@ impl Carry for RedisLog {
                 "stale" => LogAnswer::Stale { term: number },
                 "differs" => LogAnswer::Differs { number },
                 "hole" => LogAnswer::Hole { head: number },
-                other => LogAnswer::Away(format!("its answer {other:?} is not understood")),
+                other => LogAnswer::Away(format!("its answer {other:?} cannot be read")),
             },
             Err(error @ CacheError::Full(_)) => LogAnswer::Full(error.to_string()),
             Err(error) => LogAnswer::Away(error.to_string()),
@@ -327,7 +327,7 @@ fn nodes(told: &[String]) -> Option<NodesFound> {
 }
 
 fn odd_entry(what: &str) -> CacheError {
-    CacheError::Other(format!("an entry of {LOG} {what}: nobody but candela may write there"))
+    CacheError::Other(format!("an entry of {LOG} {what}: only candela may write there"))
 }
 
 fn entry(id: &str, fields: &[(String, Bytes)]) -> Option<LogEntry> {

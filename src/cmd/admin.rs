@@ -81,7 +81,7 @@ enum AdminAction {
 
 /// No reason was given.
 #[derive(Debug, thiserror::Error)]
-#[error("say why with --reason: it stands in the journal, for whoever looks later")]
+#[error("give the reason with --reason: the journal keeps it")]
 pub struct NoReason;
 
 impl AdminArgs {

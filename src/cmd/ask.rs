@@ -191,7 +191,7 @@ pub enum ServiceError {
         why: String,
     },
     /// The service requires a token.
-    #[error("{url} asks for a token: {why}; put one into CANDELA_TOKEN")]
+    #[error("{url} requires a token: {why}; put one into CANDELA_TOKEN")]
     NoToken {
         /// The service's URL.
         url: String,
@@ -199,7 +199,7 @@ pub enum ServiceError {
         why: String,
     },
     /// The service refuses the request.
-    #[error("the service at {url} does not take the question: {why}")]
+    #[error("the service at {url} refuses the request: {why}")]
     Refused {
         /// The service's URL.
         url: String,
@@ -207,7 +207,7 @@ pub enum ServiceError {
         why: String,
     },
     /// The server answers, but not as a candela does.
-    #[error("what answers at {url} is no candela: {why}")]
+    #[error("the server at {url} is not candela: {why}")]
     Strange {
         /// The requested URL.
         url: String,
@@ -274,7 +274,7 @@ impl Service {
         let url = self.url.clone();
         match answer.get("detail").and_then(Value::as_str).map(str::to_owned) {
             _ if answer.is_null() => {
-                Err(self.unexpected_answer(path, format!("it answers {status}, which is no JSON")))
+                Err(self.unexpected_answer(path, format!("it answers {status}, which is not JSON")))
             }
             _ if status.is_success() => Ok(answer),
             Some(why) if status == StatusCode::UNAUTHORIZED => Err(ServiceError::NoToken { url, why }),
@@ -325,7 +325,7 @@ impl Service {
                 }
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => error.to_string(),
-                Err(_) => "nothing more came in time".to_owned(),
+                Err(_) => "no more data was received in time".to_owned(),
             };
             let url = self.url.clone();
             let why = format!("its answer ended before its end: {why}");

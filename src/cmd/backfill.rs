@@ -63,14 +63,14 @@ pub enum BackfillError {
         to: Moment,
     },
     /// The stretch is in the future.
-    #[error("--from {from} lies ahead: only bars of the past can be asked for")]
+    #[error("--from {from} lies ahead: only bars of the past can be requested")]
     Ahead {
         /// As it was parsed.
         from: Moment,
     },
     /// No key may be used for a while.
     #[error(
-        "no key may be used before {at} ({why}); what was written stays, and running this again goes on from there"
+        "no key may be used before {at} ({why}); what was written stays, and running this again continues from there"
     )]
     NoKey {
         /// When one may be used again.
@@ -80,7 +80,7 @@ pub enum BackfillError {
     },
     /// The vendor does not answer, or gives an error.
     #[error(
-        "the vendor does not give the bars: {0}; what was written stays, and running this again goes on from there"
+        "the vendor does not send the bars: {0}; what was written stays, and running this again continues from there"
     )]
     Vendor(String),
 }
@@ -102,7 +102,7 @@ struct Summary {
     expected: usize,
     missing: usize,
     written: usize,
-    /// Bars that the vendor was asked for and does not have.
+    /// Bars that were requested and the vendor does not have.
     unfillable: usize,
     /// Bars of the vendor whose prices were rounded to six decimals.
     rounded: u32,
@@ -389,7 +389,7 @@ impl Vendor {
                 Ok(fetched)
             }
             Decoded::Nothing | Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_) => {
-                Err(anyhow::anyhow!("the answer to a question about bars holds none"))
+                Err(anyhow::anyhow!("the answer to a request for bars has none"))
             }
         }
     }
@@ -454,7 +454,7 @@ async fn write(
 
 fn progress_bar(questions: &[SeriesRequest], symbol: Symbol) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(questions.len()).unwrap_or(0));
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} questions, {eta} left");
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} requests, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(symbol.to_string());
     bar

@@ -20,7 +20,7 @@ use std::io::Write;
 /// The `source` of the rows that are bars of the service before candela.
 const OTHER_SOURCE: &str = "twelvedata_websocket_aggregated";
 
-/// Compare a session's bars with those of the service before candela, and say why they differ.
+/// Compare a session's bars with those of the service before candela, and show why they differ.
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
     /// The pair; by default the first one of the settings.

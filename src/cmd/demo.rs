@@ -231,16 +231,16 @@ pub(super) fn real_time(text: &str) -> Result<Duration, String> {
         "ms" => 0.001,
         "m" => 60.0,
         "h" => 3_600.0,
-        _ => return Err(format!("{unit:?} is no unit; write 30s, 2m or 1h")),
+        _ => return Err(format!("{unit:?} is not a unit; write 30s, 2m or 1h")),
     };
     let number: f64 = digits
         .parse()
-        .map_err(|_| format!("{text:?} is no time; write 30s, 2m or 1h"))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is no time; write 30s, 2m or 1h"))
+        .map_err(|_| format!("{text:?} is not a time; write 30s, 2m or 1h"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is not a time; write 30s, 2m or 1h"))
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let speed: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     if (limits::DEMO_SPEED_MIN..=limits::DEMO_SPEED_MAX).contains(&speed) {
         return Ok(speed);
     }

@@ -123,7 +123,7 @@ fn print_answer(answer: &Value, out: &mut impl Write) -> std::io::Result<()> {
     if let Some(url) = answer.get("unreachable").and_then(Value::as_str) {
         writeln!(
             out,
-            "candela does not answer at {url}. Its ledger says, as far as it was written:"
+            "candela does not answer at {url}. Its ledger reports, as far as it was written:"
         )?;
     }
     if let Some(at) = answer.get("at").and_then(Value::as_str) {

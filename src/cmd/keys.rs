@@ -88,7 +88,7 @@ fn print_table(shown: &Value, out: &mut impl Write) -> std::io::Result<()> {
     let none = Vec::new();
     let keys = shown.get("keys").and_then(Value::as_array).unwrap_or(&none);
     if shown.get("running") == Some(&Value::Bool(false)) {
-        writeln!(out, "No service answers; this is what the last one wrote down.")?;
+        writeln!(out, "No service answers; this is what the last one recorded.")?;
     }
     if keys.is_empty() {
         return writeln!(out, "{}", settings::NO_KEY);

@@ -118,7 +118,7 @@ fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Result<Vec<u8>,
 async fn answer_line(service: &Service, line: &[u8]) -> Option<Value> {
     let message: Value = match serde_json::from_slice(line) {
         Ok(message) => message,
-        Err(why) => return Some(error_response(Value::Null, (PARSE_ERROR, format!("no JSON: {why}")))),
+        Err(why) => return Some(error_response(Value::Null, (PARSE_ERROR, format!("not JSON: {why}")))),
     };
     let id = message.get("id").cloned();
     let Some(method) = message.get("method").and_then(Value::as_str) else {
@@ -159,8 +159,7 @@ fn initialize_result(params: &Value) -> Value {
         "protocolVersion": spoken.unwrap_or("2025-06-18"),
         "capabilities": {"tools": {}, "resources": {}},
         "serverInfo": {"name": "candela", "version": env!("CARGO_PKG_VERSION")},
-        "instructions": "Read-only market data. Each answer has data_quality: where complete is false, bars are missing; where \
-            safe_to_trade is false, ask explain why. Prices are exact decimal strings.",
+        "instructions": "Read-only market data. Each answer has data_quality: where complete is false, bars are missing; where safe_to_trade is false, call explain for the reasons. Prices are exact decimal strings.",
     })
 }
 

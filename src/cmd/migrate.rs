@@ -18,7 +18,7 @@ pub struct MigrateArgs {
     /// Change nothing: list what is missing; exit code 1 when something is.
     #[arg(long)]
     check: bool,
-    /// Undo the newest step, unless rows would go with it: then say which; exit code 1. The tables of the service before candela
+    /// Undo the newest step, unless rows would be deleted with it: then name them; exit code 1. The tables of the service before candela
     /// are never dropped.
     #[arg(long, conflicts_with = "check")]
     revert: bool,

@@ -122,7 +122,7 @@ pub(super) fn lines_lost(json: bool, count: u64) -> String {
     if json {
         return json!({"event": "lines_lost", "count": count}).to_string();
     }
-    format!("{count} lines were lost: nobody took them")
+    format!("{count} lines were lost: no program read them")
 }
 
 fn copy_error(error: &io::Error) -> io::Error {

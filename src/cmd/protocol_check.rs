@@ -86,7 +86,7 @@ impl ProtocolCheckArgs {
         let ticks = format!("ticks:{symbol}");
         let wrong = check_answers(&mut first, &symbol).await;
         grades.push(Grade::from_problems(
-            "requests are answered, and mistakes have their codes",
+            "requests are answered, and errors have their codes",
             wrong,
         ));
         let mut every = ["ticks:*", "bars.5m:*", "quality:*", "session:*", "status"]
@@ -99,14 +99,14 @@ impl ProtocolCheckArgs {
         first.listen_for(Duration::from_secs(self.seconds), true).await;
         let (epoch, seq) = first.position_of(&ticks);
         grades.push(check_followed(
-            "live data is contiguous on each channel, over disconnects too",
+            "live data is contiguous on each channel, also over disconnects",
             &mut first,
         ));
         first.close().await;
         let mut second = CheckedClient::open(&self.url, &self.token).await?;
         let wrong = check_resume(&mut second, &ticks, epoch.as_deref(), seq).await;
         grades.push(Grade::from_problems(
-            "who comes back gets all it missed, once, in order",
+            "a client that reconnects receives all it missed, once, in order",
             wrong,
         ));
         second
@@ -162,10 +162,10 @@ fn check_followed(what: &'static str, client: &mut CheckedClient) -> Grade {
     let mut wrong = std::mem::take(&mut client.wrong);
     let (messages, told) = client.message_counts();
     if messages < 3 {
-        wrong.push("hardly anything came".to_owned());
+        wrong.push("hardly any messages were received".to_owned());
     }
     let note = format!(
-        "{messages} messages, {} reconnects, told of {told} breaks",
+        "{messages} messages, {} reconnects, {told} breaks reported",
         client.reconnects
     );
     Grade { what, wrong, note }
@@ -236,7 +236,7 @@ async fn check_resume(client: &mut CheckedClient, channel: &str, epoch: Option<&
     };
     let answer = &answer["channels"][0];
     if answer["recovered"] != json!(true) {
-        return vec![format!("a position seen seconds ago was not recovered: {answer}")];
+        return vec![format!("a position received seconds ago was not recovered: {answer}")];
     }
     let Some(end) = client.read_until("replay_end").await else {
         return vec!["the replay does not end".to_owned()];
@@ -250,7 +250,7 @@ async fn check_resume(client: &mut CheckedClient, channel: &str, epoch: Option<&
 
 /// Subscribes with a rate below that of the ticks: those that arrive must cover the others.
 async fn check_conflation(client: &mut CheckedClient, channel: &str, seconds: u64) -> Grade {
-    let what = "a client that asks for less gets the newest, and is told what it covers";
+    let what = "a client that requests less receives the newest, and the range that it covers";
     client
         .send_message(
             &json!({"action": "subscribe", "channels": [channel], "options": {"max_hz": 2, "snapshot": false}}),
@@ -261,7 +261,9 @@ async fn check_conflation(client: &mut CheckedClient, channel: &str, seconds: u6
     let allowed = seconds.max(2).saturating_mul(2).saturating_add(20);
     let (messages, _) = client.message_counts();
     if messages > allowed {
-        grade.wrong.push(format!("{messages} messages came at two a second"));
+        grade
+            .wrong
+            .push(format!("{messages} messages were received at two a second"));
     }
     grade
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use std::future::pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Run the service until it is asked to stop.
+/// Run the service until a stop is requested.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -56,7 +56,7 @@ impl RunArgs {
                 }
             };
             tracing::info!(?ending, "candela stops");
-            notifier.say("STOPPING=1\nSTATUS=clients are told, and what was decided is written");
+            notifier.say("STOPPING=1\nSTATUS=clients are notified, and the last events are written");
             let stopped = app.stop(ending).await;
             tracing::info!(
                 position = stopped.head.0,

@@ -93,7 +93,7 @@ pub enum SimulateError {
 }
 
 impl SimulateArgs {
-    /// Runs until it is asked to stop, or its time is over.
+    /// Runs until a stop is requested, or its time is over.
     ///
     /// # Errors
     /// A sentence that names the unusable part, and the remedy.
@@ -126,7 +126,7 @@ fn read_speed(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{text:?} is not a speed from 0.001 to {}", limits::SIM_FASTEST))
 }
 
-/// Runs until it is asked to stop, or its time is over.
+/// Runs until a stop is requested, or its time is over.
 ///
 /// # Errors
 /// [`SimulateError`] when a file or the port cannot be used.

@@ -129,7 +129,7 @@ fn remove_file(path: &Path, backup: Option<&Path>) {
         None => fs::remove_file(path),
     };
     if let Err(error) = moved {
-        tracing::error!(file = %path.display(), error = %error, "a ledger file that is no longer kept could not be put away");
+        tracing::error!(file = %path.display(), error = %error, "a ledger file that is no longer kept could not be moved away");
         return;
     }
     for suffix in ["-wal", "-shm"] {

@@ -42,7 +42,7 @@ pub enum LedgerError {
         known: i64,
     },
     /// The file is another program's database.
-    #[error("{} is no candela ledger: name another folder, or move that file away", file.display())]
+    #[error("{} is not a candela ledger: name another folder, or move that file away", file.display())]
     NotALedger {
         /// The file.
         file: PathBuf,
@@ -107,7 +107,7 @@ pub enum LedgerError {
     },
     /// An open file is not the one in the folder.
     #[error(
-        "the ledger's file {} {what}: put the folder back as it was, and the ledger goes on by itself; or restart candela, and a new \
+        "the ledger's file {} {what}: put the folder back as it was, and the ledger continues by itself; or restart candela, and a new \
          ledger begins, with new epochs",
         file.display()
     )]
@@ -118,7 +118,7 @@ pub enum LedgerError {
         what: String,
     },
     /// The disk is full.
-    #[error("the disk that holds {} is full: make room, and the ledger goes on by itself", file.display())]
+    #[error("the disk that holds {} is full: make room, and the ledger continues by itself", file.display())]
     DiskFull {
         /// The file.
         file: PathBuf,

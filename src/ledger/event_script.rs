@@ -191,7 +191,7 @@ fn seam(symbol: Symbol, at: Timestamp) -> Event {
         missing: 0,
         overlapping: 1,
         differing: 1,
-        examples: vec!["13:50: history closes at 1, we at 2".to_owned()],
+        examples: vec!["13:50: history closes at 1, candela at 2".to_owned()],
     };
     Event::Seam(SeamFound { symbol, seam })
 }

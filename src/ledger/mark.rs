@@ -49,7 +49,7 @@ impl Doubt {
     /// Its meaning, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::LostTail => "the ledger ends before the last event that was told",
+            Self::LostTail => "the ledger ends before the last event that was published",
             Self::PowerLoss => "the machine went down without a clean stop, so the ledger's last events may be lost",
             Self::Copied => "the ledger's folder is a copy, and another may have gone on from the same numbers",
             Self::MarkMissing => {
@@ -57,7 +57,7 @@ impl Doubt {
             }
             Self::StoreAhead => "the database has events of this ledger that the ledger does not have",
             Self::LogAhead => "the cluster log has parcels of this ledger that the ledger does not have",
-            Self::Unproven => "nothing shows that all that the leader before told is in the cluster log",
+            Self::Unproven => "nothing proves that everything the previous leader published is in the cluster log",
         }
     }
 }

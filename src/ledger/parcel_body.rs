@@ -146,7 +146,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<ParcelRow>, String> {
     let mut rows = Vec::new();
     while !rest.is_empty() {
         let code = read_byte(&mut rest)?;
-        let kind = RowKind::from_code(code).ok_or_else(|| format!("{code} is no kind of row"))?;
+        let kind = RowKind::from_code(code).ok_or_else(|| format!("{code} is not a kind of row"))?;
         let mut columns = Vec::new();
         if kind == RowKind::Input {
             columns.push(Value::Null); // the id
@@ -170,7 +170,7 @@ fn read_value(rest: &mut &[u8]) -> Result<Value, String> {
         2 => Value::Real(f64::from_be_bytes(read_array(rest)?)),
         3 => Value::Text(String::from_utf8(read_bytes(rest)?).map_err(|error| error.to_string())?),
         4 => Value::Blob(read_bytes(rest)?),
-        other => return Err(format!("{other} is no kind of column")),
+        other => return Err(format!("{other} is not a kind of column")),
     })
 }
 

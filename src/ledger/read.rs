@@ -96,7 +96,7 @@ impl LedgerReader {
                 Ok(events) if !events.is_empty() => events,
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::error!(%error, "failed to read what is not told yet: channels are shown with it");
+                    tracing::error!(%error, "failed to read what is not published yet: channels are shown with it");
                     break;
                 }
             };

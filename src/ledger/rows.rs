@@ -327,7 +327,7 @@ fn bar_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String>
         state: [BarState::Partial, BarState::Closed, BarState::Revised]
             .into_iter()
             .find(|candidate| candidate.name() == state)
-            .ok_or_else(|| format!("{state:?} is no state of a bar"))?,
+            .ok_or_else(|| format!("{state:?} is not a state of a bar"))?,
         revision: get_column(row, 14)?,
         provenance: named_provenance(&provenance)?,
         flags: Flags::from_bits(get_column(row, 16)?),
@@ -335,7 +335,7 @@ fn bar_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String>
         session_kind: [SessionKind::Spot, SessionKind::NextDay]
             .into_iter()
             .find(|candidate| candidate.name() == kind)
-            .ok_or_else(|| format!("{kind:?} is no kind of session"))?,
+            .ok_or_else(|| format!("{kind:?} is not a kind of session"))?,
     };
     Ok(Sequenced {
         position: Position(from_sql_int(get_column(row, 0)?)),
@@ -355,7 +355,7 @@ fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String
         "session" => Event::Session(from_json(&body)?),
         "seam" => Event::Seam(from_json(&body)?),
         "journal" => Event::Journal(from_json(&body)?),
-        _ => return Err(format!("{kind:?} is no kind of note")),
+        _ => return Err(format!("{kind:?} is not a kind of note")),
     };
     let channel: Option<String> = get_column(row, 1)?;
     Ok(Sequenced {
@@ -387,7 +387,7 @@ pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input
         CARRIED_TICK => InputKind::CarriedTick(json_of_input(row)?),
         NOTED => InputKind::Noted(json_of_input(row)?),
         CALENDAR => InputKind::Calendar(json_of_input(row)?),
-        other => return Err(format!("{other} is no kind of input")),
+        other => return Err(format!("{other} is not a kind of input")),
     };
     Ok(Input { at, what })
 }
@@ -409,7 +409,7 @@ fn parse_column<T: FromStr<Err: Display>>(row: &(impl ColumnSource + ?Sized), co
 }
 
 fn named_provenance(name: &str) -> Result<Provenance, String> {
-    Provenance::named(name).ok_or_else(|| format!("{name:?} is no provenance"))
+    Provenance::named(name).ok_or_else(|| format!("{name:?} is not a provenance"))
 }
 
 fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {

@@ -39,20 +39,20 @@ pub(super) fn read(reader: &mut Reader) -> Cluster {
         role: reader.read_choice(
             "cluster.role",
             "all",
-            "all (a single node), ingest (hears the vendor and publishes its ledger to edges) or edge (serves what an ingest publishes)",
+            "all (a single node), ingest (connects to the vendor and publishes its ledger to edges) or edge (serves what an ingest publishes)",
             &[("all", Role::All), ("ingest", Role::Ingest), ("edge", Role::Edge)],
         ),
         alone: reader.read_choice(
             "cluster.alone",
             "tell",
-            "an ingest whose cluster log is away: tell (goes on for its own clients) or hold (tells nothing until it is back)",
+            "while an ingest cannot write to the cluster log: tell (it publishes to its own clients) or hold (it publishes nothing)",
             &[("tell", Alone::Tell), ("hold", Alone::Hold)],
         ),
         log_entries: reader.read_number(
             "cluster.log_entries",
             "200000",
             limits::CLUSTER_LOG_LEAST..=limits::CLUSTER_LOG_MOST,
-            "parcels that the cluster log keeps: an edge that was away for longer begins anew",
+            "parcels that the cluster log keeps: an edge that misses older ones begins a new ledger",
         ),
     }
 }

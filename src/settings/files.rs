@@ -139,7 +139,7 @@ fn read(path: &Path, name: &str) -> Result<String, String> {
             "is longer than {limit} bytes: it should hold the secret and nothing else"
         ));
     }
-    let text = String::from_utf8(bytes).map_err(|_| "is no text".to_owned())?;
+    let text = String::from_utf8(bytes).map_err(|_| "is not text".to_owned())?;
     if name.starts_with("CANDELA__UPSTREAM__KEYS_") {
         let keys = text
             .lines()

@@ -87,9 +87,9 @@ pub(super) fn read(reader: &mut Reader) -> Market {
             "market.jump_basis_points",
             "300",
             1..=10_000,
-            "a price further from the last good one (300 = 3 %) counts only when those that follow confirm it",
+            "a price farther from the last good one (300 = 3 %) is accepted only when later prices confirm it",
         ),
-        calendar_file: reader.read_optional("market.calendar_file", "days opened or closed beside the rules; candela calendar writes it", parse_path),
+        calendar_file: reader.read_optional("market.calendar_file", "the file of days that are opened or closed against the rules; candela calendar writes it", parse_path),
     }
 }
 
@@ -202,7 +202,7 @@ fn set_field(spec: &mut CalendarSpec, setting: &str, given: &Given) -> Result<()
         "open" => spec.open = some,
         "close" => spec.close = some,
         "next_day" => spec.next_day = some,
-        _ => return Err("is no setting of a pair: calendar, zone, open, close and next_day are".to_owned()),
+        _ => return Err("is not a setting of a pair: calendar, zone, open, close and next_day are".to_owned()),
     }
     Ok(())
 }

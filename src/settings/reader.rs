@@ -219,8 +219,8 @@ impl Reader {
                 .filter(|(likeness, _)| *likeness > 0.8)
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let message = match close {
-                Some((_, known)) => format!("is no setting; did you mean {known}?"),
-                None => "is no setting; settings.example.toml lists them all".to_owned(),
+                Some((_, known)) => format!("is not a setting; did you mean {known}?"),
+                None => "is not a setting; settings.example.toml lists them all".to_owned(),
             };
             self.problems.push(Problem::new(&name, &given.origin, message));
         }

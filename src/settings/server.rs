@@ -54,23 +54,23 @@ pub(super) fn read(reader: &mut Reader) -> Server {
         ),
         tokens_file: reader.read_optional(
             "server.tokens_file",
-            "a file of hashed tokens, one of which each client must show; read again when it changes",
+            "a file of hashed tokens, one of which each client must present; read again when it changes",
             parse_path,
         ),
         query_tokens: reader.read_flag(
             "server.query_tokens",
             "false",
-            "take tokens from ?token= too, where access logs see them",
+            "accept tokens from ?token= too, where access logs record them",
         ),
         test_channels: reader.read_flag(
             "server.test_channels",
             "false",
-            "also tell ticks:TEST/USD and bars.1m:TEST/USD: a known pattern with a missing and a revised bar, for writing clients",
+            "also publish ticks:TEST/USD and bars.1m:TEST/USD: a known pattern with a missing and a revised bar, for writing clients",
         ),
         twelvedata: reader.read_flag(
             "server.twelvedata",
             "false",
-            "answer TwelveData's own clients at /td, from our own data, with our tokens as their API keys (in the address, where access logs see them)",
+            "serve TwelveData's own clients at /td, from candela's data, with candela's tokens as their API keys (in the address, where access logs record them)",
         ),
         tls: read_tls(reader),
         connections: reader.read_number(
@@ -123,12 +123,12 @@ fn guard_the_door(reader: &mut Reader, server: &Server) {
     let open = reader.read_flag(
         "server.allow_open",
         "false",
-        "listen on other than loopback addresses although no token is asked for",
+        "listen on other than loopback addresses although no token is required",
     );
     if !bind.is_loopback() && server.tokens_file.is_none() && !open {
         reader.report_problem(
             "server.bind",
-            format!("{bind} can be reached from outside and no token is asked for: set server.tokens_file, or server.allow_open = true"),
+            format!("{bind} can be reached from outside and no token is required: set server.tokens_file, or server.allow_open = true"),
         );
     }
 }

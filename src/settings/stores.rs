@@ -76,7 +76,7 @@ pub(super) fn read_l0(reader: &mut Reader) -> L0 {
         on_timeout: reader.read_choice(
             "l0.on_timeout",
             "degrade",
-            "then: degrade (go live, history unverified, safe_to_trade false) or error (do not)",
+            "after that wait: degrade (go live with unverified history, safe_to_trade false) or error (do not go live)",
             &[("degrade", OnTimeout::Degrade), ("error", OnTimeout::Error)],
         ),
         table: reader.read_parsed("l0.table", "market_data", "the table that holds the history", |text| {
@@ -137,7 +137,7 @@ pub(super) fn read_ledger(reader: &mut Reader) -> Ledger {
         dir: reader.read_parsed(
             "ledger.dir",
             "data/ledger",
-            "the folder of the durable record, on a local disk",
+            "the folder of the ledger, on a local disk",
             parse_path,
         ),
         days: reader.read_number(

@@ -151,7 +151,7 @@ fn all_problems_are_told_at_once_each_with_its_origin() {
             "l0.on_timeout (environment variable CANDELA__L0__ON_TIMEOUT): \"panic\" is not one of degrade, error",
             "l0.table (environment variable CANDELA__L0__TABLE): \"bars; drop table bars\" is not a plain SQL name of letters, digits and underscores",
             "store.database_url (environment variable DATABASE_URL): does not begin with postgresql:// or postgres:// (its value is not shown, as it may hold a password)",
-            "servr.port (environment variable CANDELA__SERVR__PORT): is no setting; did you mean server.port?",
+            "servr.port (environment variable CANDELA__SERVR__PORT): is not a setting; did you mean server.port?",
         ]
     );
 }
@@ -261,7 +261,7 @@ fn the_service_itself_needs_a_key() {
 #[test]
 fn an_open_door_must_be_asked_for() {
     let bind = ("CANDELA__SERVER__BIND", "0.0.0.0");
-    assert!(wrong(&[bind])[0].contains("no token is asked for: set server.tokens_file, or server.allow_open = true"));
+    assert!(wrong(&[bind])[0].contains("no token is required: set server.tokens_file, or server.allow_open = true"));
     assert!(load(&environment(&[bind, ("CANDELA__SERVER__ALLOW_OPEN", "yes")])).is_ok());
     assert!(load(&environment(&[bind, ("CANDELA__SERVER__TOKENS_FILE", "/t")])).is_ok());
 }

@@ -78,7 +78,7 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Ups
         mismatch: reader.read_choice(
             "upstream.mismatch",
             "flag",
-            "where the vendor's closed bar differs from ours: keep ours unasked, keep and flag it, or replace it by theirs",
+            "where the vendor's closed bar differs from candela's: keep (compare nothing, keep candela's bar), flag (keep candela's bar and flag it) or replace (use the vendor's bar)",
             &[
                 ("keep", OnMismatch::Keep),
                 ("flag", OnMismatch::Flag),
@@ -87,7 +87,7 @@ pub(super) fn read(reader: &mut Reader, environment: &[(String, String)]) -> Ups
         ),
         ca_file: reader.read_optional(
             "upstream.ca_file",
-            "a PEM file with authorities to trust beside the web's, such as that of a proxy",
+            "a PEM file with certificate authorities to trust besides the web's, such as that of a proxy",
             parse_existing_path,
         ),
     }

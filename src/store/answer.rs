@@ -153,7 +153,7 @@ impl TickOut {
 }
 
 fn parse_epoch(text: &str) -> Result<Epoch, Damage> {
-    text.parse().map_err(|_| Damage(format!("{text:?} is no epoch")))
+    text.parse().map_err(|_| Damage(format!("{text:?} is not an epoch")))
 }
 
 #[derive(Debug, Queryable)]
@@ -188,7 +188,7 @@ impl GapOut {
             status: known
                 .into_iter()
                 .find(|status| status.name() == self.status)
-                .ok_or_else(|| Damage(format!("{:?} is no status of a gap", self.status)))?,
+                .ok_or_else(|| Damage(format!("{:?} is not a status of a gap", self.status)))?,
             cause: self.cause,
         };
         Ok(StoredGap {
@@ -216,7 +216,9 @@ impl SessionOut {
     pub(super) fn into_session(self) -> Result<StoredSession, Damage> {
         let symbol = &self.symbol;
         Ok(StoredSession {
-            symbol: symbol.parse().map_err(|_| Damage(format!("{symbol:?} is no pair")))?,
+            symbol: symbol
+                .parse()
+                .map_err(|_| Damage(format!("{symbol:?} is not a pair")))?,
             date: self.session_date.0,
             start: self.start_time.map(|at| at.0),
             end: self.end_time.map(|at| at.0),
@@ -247,5 +249,5 @@ fn to_number<T: TryFrom<i64>>(Whole(number): Whole) -> Result<T, Damage> {
 }
 
 fn parse_provenance(name: &str) -> Result<Provenance, Damage> {
-    Provenance::named(name).ok_or_else(|| Damage(format!("{name:?} is no provenance")))
+    Provenance::named(name).ok_or_else(|| Damage(format!("{name:?} is not a provenance")))
 }

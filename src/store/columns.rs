@@ -264,7 +264,7 @@ impl ColumnReader {
             provenance: match cells.provenance {
                 None => Provenance::L0,
                 Some(name) => self.provenance.parse(name, |name| {
-                    Provenance::named(name).ok_or_else(|| Damage::new(format!("{name:?} is no provenance")))
+                    Provenance::named(name).ok_or_else(|| Damage::new(format!("{name:?} is not a provenance")))
                 })?,
             },
             flags: Flags::from_bits(flags),
@@ -272,7 +272,7 @@ impl ColumnReader {
                 None => bogota_date(opens_at),
                 Some(DateCell::Day(day)) => *day,
                 Some(DateCell::Text(text)) => self.session_date.parse(text, |text| {
-                    text.parse().map_err(|_| Damage::new(format!("{text:?} is no date")))
+                    text.parse().map_err(|_| Damage::new(format!("{text:?} is not a date")))
                 })?,
             },
             session_kind: if next_day {

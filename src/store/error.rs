@@ -15,7 +15,7 @@ pub enum StoreError {
     #[error("the database did not answer in time: {0}")]
     Slow(String),
     /// A deadlock, a serialization failure or a lock held by another: the same operation may succeed at once.
-    #[error("the database asked for the transaction to be repeated: {0}")]
+    #[error("the database requires the transaction to be repeated: {0}")]
     Conflict(String),
     /// The tables refuse a row.
     #[error("a row was refused: {0}")]
@@ -26,8 +26,7 @@ pub enum StoreError {
     Refused(String),
     /// Every row of one kind is refused, so the cause is not the row.
     #[error(
-        "the database refuses each {kind}, {number} in a row: {reason}; mend what refuses them (a trigger, a check, a sequence at its end), \
-         then they are written"
+        "the database refuses each {kind}, {number} in a row: {reason}; correct what refuses them (a trigger, a check, a sequence at its end), then they are written"
     )]
     #[strum(serialize = "rows_refused")]
     EveryRowRefused {
@@ -128,7 +127,7 @@ pub enum StoreError {
         problem: String,
     },
     /// Any other error of the database.
-    #[error("the database says: {0}")]
+    #[error("the database reports: {0}")]
     #[strum(serialize = "write_failed")]
     Other(String),
 }

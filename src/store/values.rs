@@ -182,7 +182,7 @@ where
 {
     fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
         let text = <String as FromSql<Text, DB>>::from_sql(value)?;
-        let date = text.parse().map_err(|_| format!("{text:?} is no date"))?;
+        let date = text.parse().map_err(|_| format!("{text:?} is not a date"))?;
         Ok(Self(date))
     }
 }
@@ -206,7 +206,7 @@ fn decimal_from_bytes(bytes: &[u8], places: u32) -> deserialize::Result<i64> {
     let negative = match u16::from_be_bytes(sign.to_be_bytes()) {
         0 => false,
         NEGATIVE => true,
-        _ => return Err("it is no number".into()),
+        _ => return Err("it is not a number".into()),
     };
     let mut total = 0_i128;
     let kept = usize::try_from(weight.saturating_add(4)).unwrap_or(0);

@@ -141,7 +141,7 @@ test("a verdict says why not, since when and what ends it, and never safe when t
   assert.equal(down.tone, "warn");
   assert.equal(verdict({ ...told, safe: false, reasons: ["not_active"], state: "waiting_l0" }).why, "The service is not active yet: waits for the history.");
   assert.equal(down.why, "The link to the vendor is down, since 00:00:40 (60 s).");
-  assert.equal(down.more, "Clears when the link is up, or polling answers. Also: bars of this session are missing.");
+  assert.equal(down.more, "Clears when the link is up, or a poll succeeds. Also: bars of this session are missing.");
 });
 
 test("what is wrong is told with its time and its cure, the worst first, in the service's own words", () => {

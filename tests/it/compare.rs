@@ -126,7 +126,7 @@ fn each_difference_has_its_cause(settings: (&str, &str)) {
         "{page}"
     );
     assert!(
-        page.contains("   1 × impossible_price: the other service took a price"),
+        page.contains("   1 × impossible_price: the other service accepted a price"),
         "{page}"
     );
 }

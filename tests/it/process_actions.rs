@@ -151,7 +151,7 @@ fn refuses_with_a_sentence(service: &Service) {
             64,
             "there is nothing to revive",
         ),
-        (vec!["drain"], 64, "say why with --reason"),
+        (vec!["drain"], 64, "give the reason with --reason"),
     ] {
         let ended = service.admin(&args);
         assert!(ended.stderr.contains(says), "{args:?}: {}", ended.stderr);

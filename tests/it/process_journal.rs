@@ -24,8 +24,8 @@ fn entry(life: &World, query: &str, holds: impl Fn(&Value) -> bool) -> Value {
 fn refuses_with_a_sentence(life: &World) {
     for (query, says) in [
         ("type=foo", "type: \"foo\" is not one of started, settings, state"),
-        ("kind=state", "\"kind\" is no parameter of this address"),
-        ("from=2020-01-01", "one question spans at most 92"),
+        ("kind=state", "\"kind\" is not a parameter of this address"),
+        ("from=2020-01-01", "one request may span at most 92"),
         ("cursor=x", "cursor: \"x\" is not the next_cursor of a page of events"),
         ("symbol=EURUSD", "EURUSD is not served here"),
     ] {

@@ -363,7 +363,10 @@ fn a_flawed_bar_for_which_the_vendor_has_nothing_stands_and_its_gap_is_not_fille
     assert!(!gaps.is_empty(), "{:?}", SESSION.gaps["5m"]);
     for gap in gaps {
         assert_eq!(gap["status"], "unfillable", "{gap}");
-        assert!(gap["cause"].as_str().unwrap().ends_with("ours stays flawed"), "{gap}");
+        assert!(
+            gap["cause"].as_str().unwrap().ends_with("candela's bar stays flawed"),
+            "{gap}"
+        );
     }
 }
 
@@ -410,7 +413,7 @@ fn what_the_session_captured_gives_each_event_and_bar_again() {
     let session = &*SESSION;
     let (code, said) = &session.verified;
     assert!(
-        *code == 0 && said.contains("events, each as it was told"),
+        *code == 0 && said.contains("events, each as it was published"),
         "{code}: {said}"
     );
     let again: Vec<String> = session

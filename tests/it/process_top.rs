@@ -113,7 +113,7 @@ fn a_terminal_shows_the_service_goes_on_over_its_restart_and_is_given_back() {
     terminal.press("c");
     terminal.shows("The state changed");
     terminal.press("?");
-    terminal.shows("keep what is shown, and go on with p");
+    terminal.shows("keep what is shown, and continue with p");
     terminal.press("Escape");
 
     first.signal(libc::SIGKILL);

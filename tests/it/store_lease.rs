@@ -39,7 +39,7 @@ async fn check_says_who_has_the_leases_since_when_and_when_they_run_out() {
     let ledger = tempfile::tempdir().unwrap();
     let found = || leases_found(&database.url, &server.url(), ledger.path());
     let nobody: Vec<(String, String)> = ["the database", "Redis"]
-        .map(|place| ("ok".to_owned(), format!("nobody has the lease of {place}")))
+        .map(|place| ("ok".to_owned(), format!("no process has the lease of {place}")))
         .into();
     assert_eq!(found(), nobody, "before there is a table for it");
     std::fs::write(ledger.path().join("lock"), "").unwrap();

@@ -57,7 +57,7 @@ impl EdgeRoot {
             self.conditions.clear(ConditionKind::LogStale, None, now);
         }
         let (name, since, reason) = match (log.believed(), log.stale()) {
-            _ if self.stopping => ("shutdown".to_owned(), now, "asked to stop".to_owned()),
+            _ if self.stopping => ("shutdown".to_owned(), now, "a stop was requested".to_owned()),
             (Some(leader), _) => {
                 let since = Timestamp::from_micros(leader.since_us);
                 (leader.state.clone(), since, leader.reason.clone())
@@ -110,7 +110,7 @@ impl EdgeRoot {
         if then == WhenSpent::Exit {
             tracing::error!(
                 actor = child,
-                "an actor without which nothing goes on was given up: the process ends"
+                "a required actor failed more often than its budget allows: the process ends"
             );
             return self.end(Exit::GaveUp);
         }
@@ -146,7 +146,7 @@ impl Handler<Report> for EdgeRoot {
         match report {
             Report::GaveUp { child, then } => self.gave_up(&child, then, ctx),
             Report::LedgerUnwritable { reason, cause } => {
-                let message = format!("Nothing new is told: {cause}");
+                let message = format!("Nothing new is published: {cause}");
                 self.raise(ConditionKind::LedgerUnwritable, reason, &message);
             }
             Report::LedgerWritable => self.clear(ConditionKind::LedgerUnwritable),

@@ -134,7 +134,7 @@ impl LogFollower {
                     break;
                 }
                 EntryStep::Anew => {
-                    self.end("the leader's ledger has begun anew".to_owned());
+                    self.end("the leader has begun a new ledger".to_owned());
                     break;
                 }
                 EntryStep::Diverged => {
@@ -211,7 +211,7 @@ impl LogFollower {
 
     /// The cluster log does not continue this ledger: the process must restart.
     fn end(&mut self, cause: String) {
-        tracing::error!(error = %cause, "the cluster log does not continue this ledger: the process ends, and a restart begins anew");
+        tracing::error!(error = %cause, "the cluster log does not continue this ledger: the process ends, and a restart begins a new ledger");
         self.ended = Some(cause);
         self.owes_end = true;
         self.tell_end();
@@ -244,7 +244,7 @@ impl LogFollower {
                         actor.show();
                     }
                 }
-                Err(error) => tracing::debug!(%error, "what the leader says is not understood"),
+                Err(error) => tracing::debug!(%error, "failed to decode the leader's report"),
             }
         }));
     }

@@ -224,7 +224,7 @@ impl LogKeeper {
         let message = cause.clone();
         if self.deps.services.root.try_send(Report::LogAway { cause }).is_ok() {
             if self.told_away.is_none() {
-                tracing::warn!(error = %message, "the cluster log takes no parcels: edges stand still");
+                tracing::warn!(error = %message, "the cluster log accepts no parcels: edges receive nothing new");
             }
             self.told_away = Some(message);
         }
@@ -234,7 +234,7 @@ impl LogKeeper {
         self.away = None;
         self.alone = TellsAlone::No;
         if self.told_away.is_some() && self.deps.services.root.try_send(Report::LogBack).is_ok() {
-            tracing::info!("the cluster log takes parcels again");
+            tracing::info!("the cluster log accepts parcels again");
             self.told_away = None;
         }
     }
@@ -263,7 +263,7 @@ impl LogKeeper {
             let done = matches!(said, Ok(true));
             actor.provable = done.then_some(provable);
             if let Err(error) = said {
-                tracing::debug!(%error, "the database does not hear whether the cluster log has all that is told");
+                tracing::debug!(%error, "failed to report to the database whether the cluster log has everything that is published");
             }
             if !provable && actor.alone == TellsAlone::Asked {
                 actor.alone = if done { TellsAlone::Yes } else { TellsAlone::No };
@@ -395,11 +395,11 @@ impl LogKeeper {
         let saying = async move {
             let text = match serde_json::to_string(&news) {
                 Ok(text) => text,
-                Err(error) => return tracing::error!(%error, "failed to write what edges show of this leader"),
+                Err(error) => return tracing::error!(%error, "failed to write the leader's report for edges"),
             };
             let said = carrier.say(term, &text, limits::LEADER_SILENT);
             if let Ok(Err(error)) = tokio::time::timeout(limits::LOG_ANSWER, said).await {
-                tracing::debug!(%error, "edges do not hear how this leader is");
+                tracing::debug!(%error, "failed to send the leader's report to edges");
             }
         };
         ctx.spawn(saying.into_actor(self));

@@ -17,8 +17,8 @@ pub(crate) async fn complete(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) {
     let patience = deps.services.clock.real(limits::HISTORY_WAIT);
     match tokio::time::timeout(patience, ask_and_wait(deps, symbol, wanted)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%symbol, %error, "missing history could not be asked for"),
-        Err(_) => tracing::warn!(%symbol, "missing history did not come in time: it is still being asked for"),
+        Ok(Err(error)) => tracing::warn!(%symbol, %error, "failed to request missing history"),
+        Err(_) => tracing::warn!(%symbol, "missing history was not received in time: it is still being requested"),
     }
 }
 
@@ -32,7 +32,7 @@ async fn ask_and_wait(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) -> Result
     if lacking.is_empty() {
         return Ok(());
     }
-    tracing::info!(%symbol, stretches = lacking.len(), "missing history is asked for");
+    tracing::info!(%symbol, stretches = lacking.len(), "missing history is requested");
     hear(deps, vec![lacks(symbol, "history", lacking.clone())]).await;
     let mut pipeline = deps.services.views.pipeline.subscribe();
     drop(
@@ -45,7 +45,7 @@ async fn ask_and_wait(deps: &Deps, symbol: Symbol, wanted: &[Stretch]) -> Result
             .await,
     );
     if !is_written(deps).await {
-        tracing::warn!(%symbol, "the history that came is not in the store yet");
+        tracing::warn!(%symbol, "the received history is not in the store yet");
     }
     Ok(())
 }
@@ -127,6 +127,6 @@ pub(crate) async fn hear(deps: &Deps, found: Vec<InputKind>) {
         ))
         .await
     {
-        tracing::error!(%error, "failed to tell the aggregator what was found of the history");
+        tracing::error!(%error, "failed to send the result of the history's check to the aggregator");
     }
 }

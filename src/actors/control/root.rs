@@ -71,8 +71,7 @@ pub struct Root {
 const SILENT: &str = "The link is up, and prices are overdue by this half-hour's habit.";
 
 /// The message of the condition `log_lines_lost`.
-pub(crate) const LOG_LOST: &str =
-    "Whoever reads the log is too slow, away or out of room: lines are dropped, nothing else waits for it.";
+pub(crate) const LOG_LOST: &str = "The log reader is too slow, not connected or out of space: lines are dropped, and nothing else waits for the reader.";
 
 /// The life cycle at the start; a renumbered ledger is a condition of it.
 pub fn first_lifecycle(
@@ -282,18 +281,18 @@ impl Root {
             String::new()
         } else {
             format!(
-                " The link brings prices of {}, and none is accepted.",
+                " Prices of {} are received over the link, and none is accepted.",
                 in_vain.join(", ")
             )
         };
-        let message = format!("Prices of {pairs} are asked for over REST.{why}");
+        let message = format!("Prices of {pairs} are requested over REST.{why}");
         self.raise(ConditionKind::Polling, "link_without", &message, ctx);
     }
 
     fn keys_exhausted(&mut self, reason: &str, until: Timestamp, ctx: &mut Context<Self>) {
         let why = match reason {
             "retired" => "the vendor refuses every key (401); one is tried again",
-            _ => "every key's day is spent, or the vendor refuses it; one may be used",
+            _ => "every key has used its calls of the day, or the vendor refuses it; one may be used",
         };
         let message = format!("No API key can be used: {why} at {until}.");
         self.raise(ConditionKind::KeysExhausted, reason, &message, ctx);
@@ -389,8 +388,7 @@ impl Root {
     /// The store has events of other ledgers only: the ledger's folder is new or wrong, or the database is wrong.
     fn store_of_another(&mut self, events: u64, ctx: &mut Context<Self>) {
         let message = format!(
-            "The database has {events} events of another ledger, of which this one knows nothing: they are kept, and what comes is \
-             numbered in new epochs."
+            "The database has {events} events of another ledger, which this one does not know: they are kept, and new events are numbered in new epochs."
         );
         self.raise(ConditionKind::StoreAhead, "another_ledger", &message, ctx);
         self.forget_later(ConditionKind::StoreAhead, ctx);
@@ -399,9 +397,9 @@ impl Root {
     /// The store has events that the ledger lacks: they are kept, and their numbers are not used again.
     fn store_ahead(&mut self, events: u64, restart: bool, ctx: &mut Context<Self>) {
         let done = if restart {
-            "candela starts again, and numbers what comes in new epochs"
+            "candela starts again, and numbers new events in new epochs"
         } else {
-            "they are kept, and what comes is numbered in new epochs"
+            "they are kept, and new events are numbered in new epochs"
         };
         let message = format!("The database has {events} events of this ledger that the ledger does not have: {done}.");
         let reason = if restart { "found_late" } else { "kept" };
@@ -424,7 +422,7 @@ impl Root {
     }
 
     fn log_away(&mut self, cause: &str, ctx: &mut Context<Self>) {
-        let message = format!("The cluster log takes no parcels, and edges stand still: {cause}.");
+        let message = format!("The cluster log accepts no parcels, and edges receive nothing new: {cause}.");
         self.raise(ConditionKind::LogDown, "away", &message, ctx);
     }
 
@@ -438,7 +436,7 @@ impl Root {
     /// Another process writes to the store or to Redis. If it is the store, this process ends, and its next start waits for the lease.
     /// Redis is optional: the service continues without it.
     fn another_writer(&mut self, other: &AnotherWriter, ctx: &mut Context<Self>) {
-        let message = format!("Nothing is written to {} by this one: {other}.", other.place.words());
+        let message = format!("This candela writes nothing to {}: {other}.", other.place.words());
         tracing::error!(place = other.place.name(), "{message}");
         self.raise(ConditionKind::AnotherWriter, other.place.name(), &message, ctx);
         if other.place != Place::Redis {
@@ -459,7 +457,7 @@ impl Root {
                 self.raise(
                     ConditionKind::LedgerUnwritable,
                     reason,
-                    &format!("Nothing new is told: {cause}"),
+                    &format!("Nothing new is published: {cause}"),
                     ctx,
                 );
                 self.on(
@@ -523,7 +521,7 @@ impl Handler<Report> for Root {
             Report::StoreAhead { events, restart } => self.store_ahead(events, restart, ctx),
             Report::StoreOfAnother { events } => self.store_of_another(events, ctx),
             Report::CacheLost { reason, cause } => {
-                let message = format!("The cache is out of reach: {cause}.");
+                let message = format!("The cache cannot be reached: {cause}.");
                 self.raise(CacheDown, reason, &message, ctx);
             }
             Report::CacheBack => self.clear(CacheDown, ctx),

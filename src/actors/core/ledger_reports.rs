@@ -14,7 +14,7 @@ impl LedgerReports {
     /// An append failed. A report that finds Root's mailbox full is sent with the next failure.
     pub(crate) fn failed(&mut self, error: &LedgerError, root: &Recipient<Report>) {
         if !self.told_unwritable {
-            tracing::error!(error = %error, "failed to append to the ledger: nothing new is told until it can be written");
+            tracing::error!(error = %error, "failed to append to the ledger: nothing new is published until it can be written");
             let reason = error.reason();
             let cause = error.to_string();
             self.told_unwritable = root.try_send(Report::LedgerUnwritable { reason, cause }).is_ok();

@@ -334,8 +334,12 @@ impl Replayer {
             Ok(messages) if begins_with(&messages, from) || !promised => messages,
             Ok(_) => return expire_replay(connection, channel, from, now),
             Err(error) => {
-                tracing::error!(%channel, from, error, "failed to read what a client misses");
-                return connection.close(Close::ContinuityLost, "what comes next cannot be read now; resume", now);
+                tracing::error!(%channel, from, error, "failed to read the missed messages of a client");
+                return connection.close(
+                    Close::ContinuityLost,
+                    "the next messages cannot be read now; resume",
+                    now,
+                );
             }
         };
         self.deps.registry.count_told(messages.len());
@@ -473,7 +477,7 @@ impl HeldLog for ShardLog<'_> {
 
     fn first_in_ledger(&mut self) -> Result<Option<u64>, Unreadable> {
         self.ledger.first_seq(self.channel).map_err(|error| {
-            tracing::warn!(channel = %self.channel, error, "failed to look for the first event of a channel");
+            tracing::warn!(channel = %self.channel, error, "failed to find the first event of a channel");
             Unreadable
         })
     }

@@ -91,7 +91,7 @@ impl StoreLog {
                 let Some(store) = &store else { break };
                 let span = store.log_span(log, before).await;
                 let span = span.inspect_err(|error| {
-                    tracing::warn!(channel = %log.channel, %error, "failed to look into the store for a client");
+                    tracing::warn!(channel = %log.channel, %error, "failed to search the store for a client");
                 });
                 stored.push((log.channel, span.ok()));
             }

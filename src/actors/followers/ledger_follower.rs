@@ -95,7 +95,7 @@ pub enum FollowError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The thread that read the ledger failed.
-    #[error("the work was cut short: {0}")]
+    #[error("the work was interrupted: {0}")]
     Cut(String),
     /// The store has events that the ledger lacks: the ledger is an older copy.
     #[error(
@@ -367,7 +367,7 @@ impl FollowerState {
     fn answered(&mut self, took: Duration) {
         self.view.send_modify(|view| view.answer_us = micros(took));
         if took >= limits::FOLLOWER_SLOW {
-            self.trouble("slow", format!("a trivial question took {took:.1?}"));
+            self.trouble("slow", format!("a trivial query took {took:.1?}"));
         } else if self.schedule.written().is_some() && self.schedule.distance() == 0 {
             self.back();
         }

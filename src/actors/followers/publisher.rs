@@ -61,8 +61,8 @@ impl Sink for CacheSink {
         OutageReports {
             lost: |reason, cause| Report::CacheLost { reason, cause },
             back: Report::CacheBack,
-            lost_log: "failed to tell the cache: its readers see nothing new",
-            back_log: "the cache is told again",
+            lost_log: "failed to write to the cache: its readers see nothing new",
+            back_log: "the cache can be written again",
         }
     }
 
@@ -172,7 +172,7 @@ impl CacheSink {
         let (events, messages, heads) = read.await.map_err(|error| FollowError::Cut(error.to_string()))??;
         let Some(last) = events.last().map(|event| event.position) else {
             let nothing = format!(
-                "the ledger gives nothing from position {} on, and was said to have it",
+                "the ledger returns nothing from position {} on, although that position was announced",
                 begin.0
             );
             return Err(FollowError::Cut(nothing));

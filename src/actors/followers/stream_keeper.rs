@@ -72,7 +72,7 @@ impl StreamKeeper {
                 stream,
                 reason,
                 entries = entries.len(),
-                "somebody else changed a Redis stream: it is filled again from the ledger"
+                "another program changed a Redis stream: it is filled again from the ledger"
             );
         }
         if self.redis.fill(channel, plan.clear, &entries).await? {

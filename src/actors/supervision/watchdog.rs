@@ -54,7 +54,7 @@ fn look(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
         for (child, stuck) in children.iter_mut() {
             let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
             if stuck_for > limits::WEDGED_EXIT && child.standing() == ActorStanding::Alive {
-                end(child, "handles nothing any more");
+                end(child, "handles no messages any more");
             }
         }
         match children

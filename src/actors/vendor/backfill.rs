@@ -144,7 +144,7 @@ impl Backfill {
             }
             Outcome::Failed(trouble, kind, error) => {
                 if let Some(times) = self.failures.again(kind, now) {
-                    tracing::warn!(%symbol, error, times, "failed to ask for bars");
+                    tracing::warn!(%symbol, error, times, "failed to request bars");
                 }
                 self.shown.failed_total = self.shown.failed_total.saturating_add(1);
                 self.shown.last_error = Some(error);
@@ -221,7 +221,7 @@ async fn hand_on(deps: &Deps, what: InputKind, says: Decoded) {
         what,
     };
     if let Err(error) = deps.arrived.send(Arrived(vec![Inbound { heard, says }])).await {
-        tracing::error!(%error, "failed to hand an answer to the aggregator");
+        tracing::error!(%error, "failed to send an answer to the aggregator");
     }
 }
 

@@ -59,7 +59,7 @@ impl KeyPool {
     /// A pool that continues with the credits used today.
     pub fn new(deps: Deps) -> Self {
         let used = deps.book.newest_uses().unwrap_or_else(|error| {
-            tracing::error!(%error, "failed to read the credits spent today: counting from nothing");
+            tracing::error!(%error, "failed to read the credits spent today: counting from zero");
             Vec::new()
         });
         let now = deps.services.clock.now();
@@ -135,7 +135,7 @@ impl KeyPool {
         if let Some(used) = self.pool.used(slot)
             && let Err(error) = self.deps.book.save_use(&used)
         {
-            tracing::error!(%error, key.slot = %slot, "failed to write down the use of a key");
+            tracing::error!(%error, key.slot = %slot, "failed to record the use of a key");
         }
     }
 

@@ -316,7 +316,7 @@ async fn hand_on(deps: &Deps, symbols: &[Symbol], body: &[u8], round: &mut Round
     }
     round.priced.extend(heard);
     if let Err(error) = deps.arrived.send(Arrived(arrivals)).await {
-        tracing::error!(%error, "failed to hand prices to the aggregator");
+        tracing::error!(%error, "failed to send prices to the aggregator");
     }
 }
 

@@ -126,7 +126,7 @@ impl KeySource for KeyPoolLink {
 
     async fn return_key(&self, said: KeyAnswered) {
         if let Err(error) = self.answered.send(said).await {
-            tracing::error!(%error, "failed to tell the key pool how a key was answered");
+            tracing::error!(%error, "failed to report a key's answer to the key pool");
         }
     }
 }

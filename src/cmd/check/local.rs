@@ -79,7 +79,7 @@ fn check_role(settings: &Valid) -> Finding {
     }
     let says = match settings.cluster.role {
         Role::All => "a single node",
-        Role::Ingest => "an ingest: it hears the vendor, and publishes its ledger to edges",
+        Role::Ingest => "an ingest: it connects to the vendor, and publishes its ledger to edges",
         Role::Edge => "an edge: it serves what an ingest publishes",
     };
     Finding::ok("role", says)
@@ -133,11 +133,12 @@ fn check_address(settings: &Valid) -> Finding {
     let open = settings.server.tokens_file.is_none() && !address.ip().is_loopback();
     match TcpListener::bind(address) {
         Ok(_) if open => {
-            let says = format!("{address} is free; whoever reaches it may connect, as server.allow_open says");
+            let says =
+                format!("{address} is free; every client that reaches it may connect, as server.allow_open says");
             Finding::warn(
                 "address",
                 says,
-                "set server.tokens_file, unless something before candela asks who it is",
+                "set server.tokens_file, unless a proxy before candela authenticates clients",
             )
         }
         Ok(_) => Finding::ok("address", format!("{address} is free")),
@@ -190,7 +191,7 @@ fn check_folder(check: &'static str, path: &Path, setting: &str) -> Finding {
     let fix = format!("let the user of candela write there (chown, chmod), or set {setting} to another folder");
     if !existing.is_dir() {
         let says = format!(
-            "{} is no folder, so {} cannot be in it",
+            "{} is not a folder, so {} cannot be in it",
             existing.display(),
             path.display()
         );

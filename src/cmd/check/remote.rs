@@ -141,7 +141,7 @@ async fn inspect_postgres(postgres: &Postgres, settings: &Valid) -> Result<Looke
 fn lease_of(place: Place, held: Option<Held>, settings: &Valid) -> Finding {
     let words = place.words();
     let Some(held) = held else {
-        return Finding::ok("lease", format!("nobody has the lease of {words}"));
+        return Finding::ok("lease", format!("no process has the lease of {words}"));
     };
     let own = holder_id(&settings.ledger.dir).is_some_and(|own| own == held.by.id);
     let says = format!("the lease of {words} is {held}");
@@ -209,7 +209,8 @@ async fn check_redis(url: &SecretString, settings: &Valid) -> Vec<Finding> {
             | CacheError::NoSuchDatabase(_)),
         ) => Finding::fail("cache", error.to_string(), "correct REDIS_URL"),
         Err(error) => {
-            let fix = "start Redis, or correct REDIS_URL; candela runs without it, but nobody can read prices there";
+            let fix =
+                "start Redis, or correct REDIS_URL; candela runs without it, but no program can read prices there";
             Finding::warn("cache", error.to_string(), fix)
         }
     }]

@@ -135,7 +135,7 @@ impl Screen {
         let until = if kept {
             "and stays there"
         } else {
-            "and goes with the demo"
+            "and is removed with the demo"
         };
         self.print_line(&self.paint_text(FAINT, &format!("its data is in {} {until}", folder.display())));
     }

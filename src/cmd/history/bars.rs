@@ -62,7 +62,7 @@ pub enum TickFileError {
     #[error("{0}; seconds since 1970 are read as well")]
     Time(#[from] MomentError),
     /// Not a price.
-    #[error("{given:?} is no price: give a positive number with at most six decimals, such as 4012.35")]
+    #[error("{given:?} is not a price: give a positive number with at most six decimals, such as 4012.35")]
     Price {
         /// The given text.
         given: String,
@@ -448,7 +448,7 @@ mod tests {
             ("when,price\n", "line 1: the first line has no column \"time\""),
             (
                 "time,price\n1761213660,4 000\n",
-                "line 2: \"4 000\" is no price: give a positive number",
+                "line 2: \"4 000\" is not a price: give a positive number",
             ),
             ("time,price\n1761213660,-1\n", "line 2: \"-1\" is no price"),
             ("time,price\n1761213660,0\n", "line 2: \"0\" is no price"),

@@ -155,14 +155,14 @@ fn verify(reader: &LedgerReader, markets: &[PairRules], dates: &[NaiveDate]) -> 
     for date in dates {
         let (same, difference) = compare(reader, markets, &zones, *date)?;
         let Some(difference) = difference else {
-            writeln!(out, "{date}  {same} events, each as it was told")?;
+            writeln!(out, "{date}  {same} events, each as it was published")?;
             continue;
         };
         exit = Exit::Found;
         let position = difference.position.0;
         writeln!(
             out,
-            "{date}  {same} events as they were told, then position {position} differs"
+            "{date}  {same} events as they were published, then position {position} differs"
         )?;
         for (what, event) in [("told ", difference.told), ("again", difference.again)] {
             let text = event.map_or_else(Vec::new, |numbered| frames::event_json(&zones, &numbered));

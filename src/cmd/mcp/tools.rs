@@ -30,7 +30,7 @@ const FROM: (&str, &str) = (
     "an instant or a date, inclusive, in the market's time without an offset",
 );
 const TO: (&str, &str) = ("to", "an instant or a date, exclusive");
-const LIMIT: (&str, &str) = ("limit", "how many at the most, up to 10000; 500 by default");
+const LIMIT: (&str, &str) = ("limit", "at most this many, up to 10000; 500 by default");
 
 /// Every tool.
 pub(super) static TOOLS: [Tool; 7] = [
@@ -193,7 +193,10 @@ impl Tool {
             let Some((known, _)) = self.arguments.iter().find(|(known, _)| *known == name.as_str()) else {
                 let names: Vec<&str> = self.arguments.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
-                return Err(format!("{name:?} is no argument of {}: there are {names}", self.name));
+                return Err(format!(
+                    "{name:?} is not an argument of {}: there are {names}",
+                    self.name
+                ));
             };
             match value {
                 Value::String(text) => given.push((*known, text.clone())),

@@ -36,7 +36,7 @@ pub struct TopArgs {
     /// Where the service is, such as https://candela.example:8443; by default the address that the settings name.
     #[arg(long, value_name = "URL", value_parser = read_url)]
     url: Option<String>,
-    /// How often the service is asked, such as 500ms or 5s.
+    /// How often the status is requested, such as 500ms or 5s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
     /// For programs: the page as the service gives it, one line, once.

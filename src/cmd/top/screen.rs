@@ -142,7 +142,7 @@ fn title_line(state: &TopState, look: Paint, now: Duration, width: u16) -> Line<
         let since = state
             .heard_at
             .map_or_else(String::new, |at| age(now.saturating_sub(at)));
-        right = vec![format!("PAUSED for {since}: p goes on"), "PAUSED".to_owned()];
+        right = vec![format!("PAUSED for {since}: p continues"), "PAUSED".to_owned()];
     }
     fill(left, &right, width, look)
 }
@@ -183,7 +183,7 @@ fn fill(mut left: Vec<Span<'static>>, right: &[String], width: u16, look: Paint)
 
 /// Why the screen may not show the present state.
 fn trouble_line(state: &TopState, look: Paint, now: Duration) -> Option<Line<'static>> {
-    let asks = format!("asked again every {}", age(state.interval));
+    let asks = format!("requested every {}", age(state.interval));
     if state.status.is_none() {
         let trouble = state.trouble.clone()?;
         return Some(Line::from(vec![
@@ -258,7 +258,7 @@ fn feed_words(state: &TopState, status: &Value, look: Paint) -> Vec<Span<'static
     };
     let of_market = if state.is_simulated() { " of market time" } else { "" };
     let heard = feed["last_message_age_ms"].as_u64().map(Duration::from_millis);
-    let heard = heard.map_or_else(String::new, |heard| format!(", heard {}{of_market} ago", age(heard)));
+    let heard = heard.map_or_else(String::new, |heard| format!(", received {}{of_market} ago", age(heard)));
     let clients = &status["clients"];
     let slow = clients["conflating"].as_u64().unwrap_or(0);
     let mut spans = vec![
@@ -414,11 +414,11 @@ fn nothing_words(state: &TopState) -> String {
         return format!("no row contains {:?}; Esc drops the filter", state.filter);
     }
     if state.status.is_none() {
-        return "nothing was heard yet".to_owned();
+        return "nothing was received yet".to_owned();
     }
     match state.pane {
         Pane::Gaps => "no gap: every bar that is due is there".to_owned(),
-        Pane::Keys => "no key: this node does not ask the vendor".to_owned(),
+        Pane::Keys => "no key: this node sends no requests to the vendor".to_owned(),
         pane => format!("no {}", pane.name()),
     }
 }
@@ -479,7 +479,7 @@ fn draw_help(frame: &mut Frame<'_>, look: Paint, area: Rect) {
             Line::from(vec![key, Span::raw((*explained).to_owned())])
         })
         .collect();
-    let told = "It is /status of the service. candela explain says in sentences how it came to this.";
+    let told = "It is /status of the service. candela explain reports the causes in sentences.";
     lines.push(Line::default());
     lines.push(Line::from(look.span(told, Tone::Faint)));
     frame.render_widget(Clear, area);

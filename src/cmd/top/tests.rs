@@ -160,7 +160,7 @@ fn what_is_old_says_so_with_the_reason_until_the_service_answers_again() {
     );
     let screen = drawn(&mut state, SECOND, (120, 24));
     assert!(
-        screen.contains(" NO DATA  candela does not answer at http://127.0.0.1:8080/status; asked again every 1 s"),
+        screen.contains(" NO DATA  candela does not answer at http://127.0.0.1:8080/status; requested every 1 s"),
         "{screen}"
     );
     state.take(told(status()), SECOND * 2);
@@ -287,7 +287,7 @@ fn a_pause_keeps_what_is_shown_and_asks_nothing() {
     let screen = drawn(&mut state, SECOND * 41, (120, 24));
     assert!(screen.contains(" ACTIVE "), "{screen}");
     assert!(
-        screen.lines().next().unwrap().ends_with("PAUSED for 40 s: p goes on"),
+        screen.lines().next().unwrap().ends_with("PAUSED for 40 s: p continues"),
         "{screen}"
     );
     state.note_asked(SECOND * 41);
@@ -330,7 +330,7 @@ fn market_time_that_runs_otherwise_is_told_apart_from_real_time() {
     state.take(at(300), SECOND * 6);
     let screen = drawn(&mut state, SECOND * 6, (140, 24));
     assert!(screen.contains("market time runs 60 × real time"), "{screen}");
-    assert!(screen.contains("heard 10 s of market time ago"), "{screen}");
+    assert!(screen.contains("received 10 s of market time ago"), "{screen}");
     let screen = drawn(&mut state, SECOND * 6, (90, 24));
     assert!(
         screen.starts_with("candela  ACTIVE  for 45 min, because the session opened")

@@ -72,7 +72,7 @@ impl LogNews {
         };
         Some((
             "leader_silent",
-            format!("Nothing was heard of the leader {since}: what is shown may be old."),
+            format!("No report of the leader was received {since}: the data that is shown may be old."),
         ))
     }
 }

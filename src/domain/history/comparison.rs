@@ -62,10 +62,10 @@ impl Cause {
     /// An explanation as a sentence for people.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Rounding => "the same prices, kept with fewer decimals by the other service",
-            Self::ArrivalTime => "the same prices, put into bars by their arrival; candela goes by the vendor's stamps",
+            Self::Rounding => "the same prices, stored with fewer decimals by the other service",
+            Self::ArrivalTime => "the same prices, assigned to bars by arrival time; candela uses the vendor's stamps",
             Self::NeighbouringPrice => {
-                "a price at the edge of the bar stands in the next one; the other service goes by arrival"
+                "a price at the edge of the bar is in the next one; the other service uses the arrival time"
             }
             Self::LastBarNotWritten => {
                 "the other service writes a session's last bar, or the end of it, with the first price of the next session"
@@ -74,18 +74,18 @@ impl Cause {
                 "the other service has nothing from here to the close: it does not reconnect after a clean close"
             }
             Self::OtherMissed => {
-                "candela heard prices here; the other service was down, disconnected or could not write"
+                "candela received prices here; the other service was down, disconnected or could not write"
             }
             Self::FilledByCandela => "candela fetched this bar from the vendor; the other service does not",
-            Self::FlaggedByCandela => "candela marks this bar itself",
-            Self::ImpossiblePrice => "the other service took a price that candela set aside as impossible",
+            Self::FlaggedByCandela => "candela flags this bar as flawed",
+            Self::ImpossiblePrice => "the other service accepted a price that candela set aside as impossible",
             Self::OtherHeardFewer => {
-                "the other service heard fewer prices: it was down or disconnected for part of the bar"
+                "the other service received fewer prices: it was down or disconnected for part of the bar"
             }
             Self::OutsideSession => {
                 "the calendar has no session then; the other service knows neither holidays nor the last bar's end"
             }
-            Self::GapOfCandela => "candela has no bar and says why",
+            Self::GapOfCandela => "candela has no bar and reports the reason",
             Self::Unexplained => "no cause is known: look at both logs of this time",
         }
     }

@@ -70,7 +70,9 @@ pub enum FlagTrouble {
         since: Timestamp,
     },
     /// Its time lies in the future.
-    #[error("the ready flag is of {at}, which is yet to come: a clock is wrong here or there")]
+    #[error(
+        "the ready flag is of {at}, which is in the future: the clock of this machine or of the flag's writer is wrong"
+    )]
     FromTheFuture {
         /// The flag's time.
         at: Timestamp,
@@ -85,7 +87,7 @@ pub enum FlagTrouble {
     #[error("the ready flag is half-written: its JSON ends too early")]
     HalfWritten,
     /// Its content is not a flag.
-    #[error("the ready flag holds neither nothing nor a JSON object that says ready: {0}")]
+    #[error("the ready flag is neither empty nor a JSON object with the member ready: {0}")]
     Malformed(String),
     /// It says that L0 is not ready.
     #[error("the ready flag says ready = false")]
@@ -104,7 +106,7 @@ pub enum FlagTrouble {
     #[error("the ready flag is larger than {} bytes", limits::FLAG_BYTES)]
     TooLarge,
     /// A folder is in its place.
-    #[error("a folder stands where the ready flag belongs: remove it")]
+    #[error("a folder is in the place of the ready flag: remove it")]
     IsFolder,
     /// A pipe, socket or device is in its place.
     #[error("the ready flag is not a regular file: remove it")]

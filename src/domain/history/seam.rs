@@ -46,7 +46,9 @@ impl Seam {
             overlapping: pairs.len(),
             differing: differing.len(),
             examples: shown
-                .map(|(at, theirs, ours)| format!("{at}: history closes at {}, we at {}", theirs.close, ours.close))
+                .map(|(at, theirs, ours)| {
+                    format!("{at}: history closes at {}, candela at {}", theirs.close, ours.close)
+                })
                 .collect(),
         };
         Some((seam, stretches(&missing)))

@@ -154,7 +154,7 @@ impl Lifecycle {
 
     pub(super) fn l0_never_came(&mut self, now: Timestamp) -> Vec<Effect> {
         let reason = format!(
-            "no good ready flag came in {} minutes",
+            "no good ready flag appeared in {} minutes",
             self.policy.wait_max.as_secs() / 60
         );
         for pair in self.gates.pairs().collect::<Vec<_>>() {
@@ -189,7 +189,7 @@ impl Lifecycle {
         if self.policy.on_timeout == OnTimeout::Error {
             return self.fail(&message, now);
         }
-        let mut effects = self.go_on(&format!("going on with unverified history: {message}"), now);
+        let mut effects = self.go_on(&format!("continuing with unverified history: {message}"), now);
         effects.extend(fetch);
         self.deadline = self.check_again_at(verdicts, now);
         effects

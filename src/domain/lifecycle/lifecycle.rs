@@ -242,19 +242,21 @@ impl Lifecycle {
         let mut effects = self.note_facts(&event, now);
         effects.extend(match (self.state, event) {
             (State::Shutdown, _) => vec![],
-            (_, Event::StopAsked) => self.enter_state(State::Shutdown, "asked to stop", vec![Effect::CloseFeed], now),
+            (_, Event::StopAsked) => {
+                self.enter_state(State::Shutdown, "a stop was requested", vec![Effect::CloseFeed], now)
+            }
             (State::Error, Event::Failed { .. }) => vec![],
             (_, Event::Failed { part, reason }) => self.fail(&format!("{part}: {reason}"), now),
             (State::Error, Event::Healed { part }) if self.faults.is_empty() => {
                 self.leave_error(&format!("{part} works again"), now)
             }
             (State::Error, Event::Deadline) if self.take_deadline(now) => self.try_again(now),
-            (State::Error, Event::L0Ready(_)) if self.faults.is_empty() => self.check("a ready flag came", now),
+            (State::Error, Event::L0Ready(_)) if self.faults.is_empty() => self.check("a ready flag appeared", now),
             (State::Error, Event::Judged(verdicts)) if self.faults.is_empty() && any_passed(&verdicts) => {
                 self.judged(&verdicts, now)
             }
             (State::Error, Event::StoreBack) if self.faults.is_empty() && self.gates.unread() => {
-                self.check("the database is back", now)
+                self.check("the database answers again", now)
             }
             (State::WaitingL0 | State::CheckingData, Event::GateOverridden { message, .. }) => {
                 self.ready(&message, now)
@@ -262,9 +264,9 @@ impl Lifecycle {
             (State::Error, Event::GateOverridden { message, .. }) if self.faults.is_empty() => {
                 self.ready(&message, now)
             }
-            (State::Initializing, Event::Started) if self.flag.is_some() => self.check("a ready flag is there", now),
-            (State::Initializing, Event::Started) => self.wait_for_flag("every part is made", now),
-            (State::WaitingL0, Event::L0Ready(_)) => self.check("a ready flag came", now),
+            (State::Initializing, Event::Started) if self.flag.is_some() => self.check("a ready flag exists", now),
+            (State::Initializing, Event::Started) => self.wait_for_flag("every part is created", now),
+            (State::WaitingL0, Event::L0Ready(_)) => self.check("a ready flag appeared", now),
             (State::WaitingL0, Event::Deadline) if self.take_deadline(now) => self.l0_never_came(now),
             (State::WaitingL0, Event::SessionClosed(_)) if self.open.is_empty() => {
                 self.enter_market_state("the session closed", now)
@@ -291,11 +293,11 @@ impl Lifecycle {
             }
             (State::Ready | State::Active, Event::SessionComing(pair)) => self.ask_beside(pair, now),
             (State::Active, Event::OpeningSoon(pair) | Event::SessionOpened(pair)) => self.ask_beside(pair, now),
-            (State::MarketClosed, Event::L0Ready(_)) => self.check("a ready flag came", now),
+            (State::MarketClosed, Event::L0Ready(_)) => self.check("a ready flag appeared", now),
             (State::MarketClosed, Event::SessionComing(pair) | Event::SessionOpened(pair)) => {
                 match self.gates.of(pair) {
-                    Gate::Passed => self.enter_market_state("a session comes, and its gate has passed", now),
-                    Gate::Unchecked | Gate::Degraded => self.wait_for_flag("a session comes", now),
+                    Gate::Passed => self.enter_market_state("a session opens soon, and its gate has passed", now),
+                    Gate::Unchecked | Gate::Degraded => self.wait_for_flag("a session opens soon", now),
                 }
             }
             (State::Active, Event::SessionClosed(_)) if self.open.is_empty() => {
@@ -471,7 +473,7 @@ impl Lifecycle {
         for pair in self.gates.pairs().collect::<Vec<_>>() {
             let passed = self.gates.of(pair) == Gate::Passed;
             if !passed && !self.conditions.holds(ConditionKind::HistoryUnverified, Some(pair)) {
-                let message = "No good ready flag has come for this session yet.";
+                let message = "No good ready flag has appeared for this session yet.";
                 self.unverified(pair, "flag_missing", message, now);
             }
         }

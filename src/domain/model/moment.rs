@@ -96,7 +96,7 @@ impl fmt::Display for Moment {
 
 /// The text is not a date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no date: give one such as 2026-01-02")]
+#[error("{0:?} is not a date: give one such as 2026-01-02")]
 pub struct DateError(String);
 
 /// Parses a date (`2026-01-02`).

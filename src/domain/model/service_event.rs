@@ -159,7 +159,7 @@ fn of_gap(gap: &Gap, at: Timestamp) -> ServiceEvent {
         GapStatus::Open => "missing",
         GapStatus::Filling => "asked for",
         GapStatus::Filled => "there now",
-        GapStatus::Unfillable => "not to be had: the vendor has none",
+        GapStatus::Unfillable => "cannot be filled: the vendor has none",
     };
     let message = format!(
         "{bars} of {} {} from {} to {}: {what}.",
@@ -203,7 +203,7 @@ fn of_seam(found: &SeamFound, at: Timestamp) -> ServiceEvent {
         None => format!("{symbol} has no prepared history"),
     };
     let message = format!(
-        "Our bars begin with that of {}; {last}; {} between are missing, {} of {} that both have differ.",
+        "candela's bars begin with that of {}; {last}; {} between are missing, {} of {} that both have differ.",
         seam.first_live_bar, seam.missing, seam.differing, seam.overlapping
     );
     ServiceEvent::new(ServiceEventKind::Seam, at, "seam", message)
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(entry.detail("status"), Some("unfillable"));
         assert_eq!(
             entry.message,
-            "2 bars of USD/COP 5m from 1970-01-01T00:05:00Z to 1970-01-01T00:15:00Z: not to be had: the vendor has none."
+            "2 bars of USD/COP 5m from 1970-01-01T00:05:00Z to 1970-01-01T00:15:00Z: cannot be filled: the vendor has none."
         );
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<ServiceEvent>(&text).unwrap(), entry);

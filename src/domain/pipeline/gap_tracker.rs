@@ -58,7 +58,7 @@ impl SlotOutcome {
         } else {
             "the vendor has no bar"
         };
-        let stands = if ours { ", ours stays flawed" } else { "" };
+        let stands = if ours { ", candela's bar stays flawed" } else { "" };
         format!("{cause}; {vendor}{stands}")
     }
 

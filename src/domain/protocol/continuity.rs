@@ -118,7 +118,7 @@ impl Continuity {
     ) -> Option<String> {
         match answer.get("recovered").and_then(Value::as_bool) {
             None => Some(format!(
-                "{channel}: asked from {before:?} on, and it was not said whether that is met"
+                "{channel}: requested from {before:?} on, and the answer does not say whether that was recovered"
             )),
             Some(false) => {
                 self.told = self.told.saturating_add(1);
@@ -130,7 +130,7 @@ impl Continuity {
                     || before.epoch.is_some() && text_member(answer, "epoch") != before.epoch.as_deref() =>
             {
                 Some(format!(
-                    "{channel}: goes on after {begins} of {:?}, where {before:?} was asked for",
+                    "{channel}: continues after {begins} of {:?}, where {before:?} was requested",
                     text_member(answer, "epoch")
                 ))
             }
@@ -156,7 +156,7 @@ impl Continuity {
         };
         let known = self.last.insert(channel.to_owned(), place);
         let strange = known.is_none();
-        strange.then(|| format!("{channel}: a discontinuity although the channel was never subscribed"))
+        strange.then(|| format!("{channel}: a discontinuity, although the channel was never subscribed"))
     }
 
     fn check_advance(&mut self, message: &Value) -> Option<String> {
@@ -215,7 +215,8 @@ impl Continuity {
         let channel = text_member(message, "channel")?;
         let told = number_member(message, "seq")?;
         let last = self.last.get(channel)?.seq;
-        (told != last).then(|| format!("{channel}: the replay ends at {told}, but {last} was the last that came"))
+        (told != last)
+            .then(|| format!("{channel}: the replay ends at {told}, but {last} was the last that was received"))
     }
 }
 

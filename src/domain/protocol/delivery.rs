@@ -105,9 +105,9 @@ impl Evict {
     /// The close frame's reason.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::ControlFull => "too many messages wait that must not be dropped",
-            Self::ControlOld => "the oldest message that must not be dropped waited over 10 s",
-            Self::Refuses => "slow, and asked to be closed rather than conflated",
+            Self::ControlFull => "too many messages that must not be dropped are queued",
+            Self::ControlOld => "the oldest message that must not be dropped was queued for over 10 s",
+            Self::Refuses => "slow, and requested to be closed instead of conflated",
         }
     }
 }

@@ -200,7 +200,7 @@ pub fn discontinuity(channel: Channel, old: &Head, new: &Head) -> Bytes {
     json.push_raw("\",\"old_epoch\":\"").push_raw(old.epoch.as_str());
     json.push_raw("\",\"epoch\":\"").push_raw(new.epoch.as_str());
     json.push_raw("\",\"seq\":").push_int(new.seq);
-    json.push_raw(",\"why\":\"the log of this channel began anew\"}");
+    json.push_raw(",\"why\":\"this channel has a new epoch\"}");
     text_frame(&json.0)
 }
 

@@ -150,7 +150,7 @@ impl Close {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Normal => "stop",
-            Self::GoingAway | Self::Restarting => "come back after the delay and resume",
+            Self::GoingAway | Self::Restarting => "reconnect after the delay and resume",
             Self::Protocol | Self::Unsupported | Self::BadText | Self::TooLarge => "fix",
             Self::Internal | Self::TryLater => "back off",
             Self::NotReady | Self::Idle | Self::SlowConsumer | Self::ContinuityLost | Self::TooManyRequests => {

@@ -114,7 +114,7 @@ pub fn parse(text: &str) -> Result<Request, RequestRefusal> {
         return Err(refuse(
             None,
             Problem::BadMessage,
-            "a message is a JSON object with an \"action\"",
+            "a message must be a JSON object with an \"action\"",
         ));
     };
     let id = match object.get("id") {
@@ -123,7 +123,7 @@ pub fn parse(text: &str) -> Result<Request, RequestRefusal> {
             return Err(refuse(
                 None,
                 Problem::BadMessage,
-                "\"id\" is a number or a text of at most 64 bytes",
+                "\"id\" must be a number or a string of at most 64 bytes",
             ));
         }
         Some(id @ (Value::Number(_) | Value::String(_))) => Some(id.clone()),
@@ -131,7 +131,7 @@ pub fn parse(text: &str) -> Result<Request, RequestRefusal> {
             return Err(refuse(
                 None,
                 Problem::BadMessage,
-                "\"id\" is a number or a text of at most 64 bytes",
+                "\"id\" must be a number or a string of at most 64 bytes",
             ));
         }
     };
@@ -204,7 +204,7 @@ fn parse_subscribe(object: &Map<String, Value>, id: Option<Value>) -> Result<Req
     let wire = match object.get("options") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(options @ Value::Object(_)) => options.clone(),
-        Some(_) => return Err(bad("\"options\" is an object".to_owned())),
+        Some(_) => return Err(bad("\"options\" must be an object".to_owned())),
     };
     let wire: WireOptions = serde_json::from_value(wire).map_err(|error| bad(format!("\"options\": {error}")))?;
     let options = read_options(&wire).map_err(&bad)?;
@@ -230,7 +230,7 @@ fn read_options(wire: &WireOptions) -> Result<Options, String> {
     let close_when_slow = match wire.on_slow.as_deref() {
         None | Some("conflate") => false,
         Some("close") => true,
-        Some(_) => return Err("\"on_slow\" is \"conflate\" or \"close\"".to_owned()),
+        Some(_) => return Err("\"on_slow\" must be \"conflate\" or \"close\"".to_owned()),
     };
     Ok(Options {
         partials: wire.partials.unwrap_or(true),
@@ -264,7 +264,7 @@ fn parse_since(value: &Value) -> Result<Since, (Problem, String)> {
                 let count = count.as_u64().ok_or_else(unclear)?;
                 if count > limits::REPLAY {
                     let message = format!(
-                        "the last {count} are asked for; a replay brings at most {}",
+                        "the last {count} are requested; a replay sends at most {}",
                         limits::REPLAY
                     );
                     return Err((Problem::ReplayTooLarge, message));
@@ -284,11 +284,11 @@ fn parse_since(value: &Value) -> Result<Since, (Problem, String)> {
 fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wanted>, RequestRefusal> {
     let bad = |problem, message: &str| refuse(id.cloned(), problem, message);
     let Some(Value::Array(list)) = object.get("channels") else {
-        return Err(bad(Problem::BadMessage, "\"channels\" is a list of channel names"));
+        return Err(bad(Problem::BadMessage, "\"channels\" must be a list of channel names"));
     };
     if list.len() > limits::CLIENT_CHANNELS {
         let message = format!(
-            "{} channels are asked for; {} are allowed",
+            "{} channels are requested; {} are allowed",
             list.len(),
             limits::CLIENT_CHANNELS
         );
@@ -298,7 +298,7 @@ fn wanted_list(object: &Map<String, Value>, id: Option<&Value>) -> Result<Vec<Wa
         .map(|value: &Value| {
             let text = value
                 .as_str()
-                .ok_or_else(|| bad(Problem::BadMessage, "a channel's name is a text"))?;
+                .ok_or_else(|| bad(Problem::BadMessage, "a channel's name must be a string"))?;
             wanted(text).map_err(|message| bad(Problem::UnknownChannel, &message))
         })
         .collect()

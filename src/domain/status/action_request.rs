@@ -72,7 +72,7 @@ impl OperatorAction {
         match self {
             Self::RestartActor { actor } => format!("the actor {actor} is restarted"),
             Self::Backfill { symbol, from, to } => {
-                format!("bars of {symbol} from {from} to {to} that nobody has are asked for")
+                format!("bars of {symbol} from {from} to {to} that neither the history nor candela has are requested")
             }
             Self::OverrideGate { symbol, until } => {
                 format!("the history of {symbol} counts as verified until {until}")
@@ -169,13 +169,13 @@ pub enum ActionRefused {
         to: Timestamp,
     },
     /// The range lies in the future.
-    #[error("from {from} lies ahead: only bars of the past can be asked for")]
+    #[error("from {from} lies ahead: only bars of the past can be requested")]
     Ahead {
         /// The start of the range.
         from: Timestamp,
     },
     /// The range is too long.
-    #[error("the stretch is longer than {} days: ask for a part of it, or use candela backfill", limits::ACTION_BACKFILL.as_secs() / 86_400)]
+    #[error("the stretch is longer than {} days: request a part of it, or use candela backfill", limits::ACTION_BACKFILL.as_secs() / 86_400)]
     TooLong,
     /// The override would have ended already.
     #[error("until {until} has passed already")]
@@ -233,7 +233,7 @@ mod tests {
             refused(backfill(NOW, NOW - hour)),
             "to 2026-03-02T13:00:00Z is not after from 2026-03-02T14:00:00Z"
         );
-        assert!(refused(backfill(NOW, NOW + hour)).ends_with("only bars of the past can be asked for"));
+        assert!(refused(backfill(NOW, NOW + hour)).ends_with("only bars of the past can be requested"));
         assert!(refused(backfill(NOW - hour * 24 * 400, NOW)).starts_with("the stretch is longer than 31 days"));
     }
 

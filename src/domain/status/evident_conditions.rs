@@ -73,7 +73,7 @@ impl EvidentConditions {
             self.refusal(pair, now);
         }
         let names = evidence.unresponsive.join(", ");
-        let message = format!("No sign of life on the way from the vendor to clients: {names}.");
+        let message = format!("Parts between the vendor and the clients do not handle their messages: {names}.");
         let holds = (!names.is_empty()).then_some((names.as_str(), message.as_str()));
         self.set(ConditionKind::ActorUnresponsive, None, holds, now);
     }
@@ -93,9 +93,12 @@ impl EvidentConditions {
         let told = skew_us.map(|us| self.steady(kind, None, us));
         let said = told.map(|secs| {
             let (reason, what) = if secs < 0 {
-                ("clock_slow", "Our clock is slow")
+                ("clock_slow", "The machine's clock is slow")
             } else {
-                ("clock_fast", "Our clock is fast, or the vendor delays every price")
+                (
+                    "clock_fast",
+                    "The machine's clock is fast, or the vendor delays every price",
+                )
             };
             let message =
                 format!("{what}: it differs from the vendor's stamps by {secs:+} s, the same for every pair.");
@@ -121,19 +124,20 @@ impl EvidentConditions {
                 let secs = self.steady(kind, Some(symbol), us);
                 Some((
                     "old",
-                    format!("Even the freshest prices of {symbol} are stamped {secs} s before they arrive."),
+                    format!("Even the newest prices of {symbol} are stamped {secs} s before they arrive."),
                 ))
             }
             (None, Some(us)) if us > micros(limits::STAMP_NO_SECONDS) => {
-                let said =
-                    format!("Prices of {symbol} carry stamps that are no seconds since 1970; milliseconds perhaps.");
+                let said = format!(
+                    "Prices of {symbol} have stamps that are not seconds since 1970; perhaps they are milliseconds."
+                );
                 Some(("unit", said))
             }
             (None, Some(us)) => {
                 let secs = self.steady(kind, Some(symbol), us);
                 Some((
                     "ahead",
-                    format!("Prices of {symbol} are stamped {secs} s ahead of our clock."),
+                    format!("Prices of {symbol} are stamped {secs} s ahead of the machine's clock."),
                 ))
             }
             (None, None) => None,
@@ -178,7 +182,7 @@ impl EvidentConditions {
         let refused = pair.evidence.session.is_some() && pair.evidence.refused(now);
         let said = pair.poll_error.as_ref().filter(|_| refused).map(|error| {
             format!(
-                "The vendor does not stream {} to us, and polling for it fails: {error}.",
+                "The vendor does not stream {}, and polling for it fails: {error}.",
                 pair.symbol
             )
         });

@@ -26,19 +26,19 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::LedgerUnwritable,
         false,
-        "nothing new is told to anybody, because it could not be written down",
+        "nothing new is published, because it cannot be written to the ledger",
     ),
     (
         ConditionKind::LogStale,
         false,
-        "this edge serves what it has, which grows old",
+        "this edge serves the data that it received last, which gets older",
     ),
     (
         ConditionKind::LogDiverged,
         false,
-        "this node ends, and begins again with what the cluster log has",
+        "this node stops, and starts again from the cluster log",
     ),
-    (ConditionKind::LogDown, false, "clients of edges are told nothing new"),
+    (ConditionKind::LogDown, false, "clients of edges receive nothing new"),
     (
         ConditionKind::LeaseUnrenewable,
         true,
@@ -47,7 +47,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::AnotherWriter,
         false,
-        "this process writes nothing there, so that two do not mix",
+        "this process writes nothing there, so that the data of two processes is not mixed",
     ),
     (
         ConditionKind::ClockStepped,
@@ -62,7 +62,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::KeysExhausted,
         false,
-        "the vendor cannot be asked for anything",
+        "no request can be sent to the vendor",
     ),
     (
         ConditionKind::ActorUnresponsive,
@@ -72,18 +72,22 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::FeedDown,
         false,
-        "no prices come over the link; they are asked for over REST where keys allow",
+        "no prices are received over the link; they are requested over REST while keys allow it",
     ),
     (
         ConditionKind::FeedSilent,
         false,
         "the last price is older than it should be",
     ),
-    (ConditionKind::SymbolRefused, false, "no prices of the pair come"),
+    (
+        ConditionKind::SymbolRefused,
+        false,
+        "no prices of the pair are received",
+    ),
     (
         ConditionKind::TicksRejected,
         false,
-        "the newest prices of the pair are not passed on",
+        "the newest prices of the pair are not published",
     ),
     (ConditionKind::StampsLagging, false, "the prices of the pair are late"),
     (
@@ -94,7 +98,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::GateOverridden,
         false,
-        "an operator says that the history is good",
+        "an operator declared the history good",
     ),
     (
         ConditionKind::FlagWithdrawn,
@@ -104,37 +108,49 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::ActorParked,
         false,
-        "what that part does is not done, or with long pauses",
+        "that part does not do its work, or does it with long pauses",
     ),
-    (ConditionKind::ProcessPaused, false, "nothing was heard in that time"),
+    (
+        ConditionKind::ProcessPaused,
+        false,
+        "nothing was received during that time",
+    ),
     (
         ConditionKind::StoreAhead,
         true,
-        "the start numbers anew; clients take a snapshot",
+        "the start begins new epochs; clients start again from a snapshot",
     ),
-    (ConditionKind::LedgerRenumbered, true, "clients take a snapshot"),
+    (
+        ConditionKind::LedgerRenumbered,
+        true,
+        "clients start again from a snapshot",
+    ),
     (
         ConditionKind::CalendarFileWrong,
         true,
-        "the days that were read last hold",
+        "the days that were read last stay in force",
     ),
-    (ConditionKind::Polling, true, "prices come, less often"),
+    (ConditionKind::Polling, true, "prices are received, but less often"),
     (
         ConditionKind::StoreBehind,
         true,
-        "live data goes on from the ledger; history over REST is as old as the database",
+        "live data continues from the ledger; history over REST is as old as the database",
     ),
     (
         ConditionKind::CacheDown,
         true,
-        "live data goes on; readers of Redis see old values",
+        "live data continues; readers of Redis see old values",
     ),
     (
         ConditionKind::StreamDisturbed,
         true,
-        "readers of that stream read again",
+        "readers of that stream read it again",
     ),
-    (ConditionKind::LogLinesLost, true, "data goes on; the log has holes"),
+    (
+        ConditionKind::LogLinesLost,
+        true,
+        "data continues; lines are missing in the log",
+    ),
 ];
 
 /// What the journal shows at one instant.
@@ -234,7 +250,7 @@ impl Telling {
         let Some(state) = known.state else {
             let at = self.at.rfc3339(self.zone);
             self.sentences
-                .push(format!("The journal holds no state of the service from before {at}."));
+                .push(format!("The journal has no state of the service before {at}."));
             return false;
         };
         if state.entry.subject == "shutdown" {
@@ -252,9 +268,9 @@ impl Telling {
         self.conditions(known, true);
         if bad == 0 {
             let nothing = if running {
-                "Nothing that is written down keeps data from being good."
+                "Nothing in the journal makes data bad."
             } else {
-                "No condition keeps data from being good; prices come when a session is open and the state is active."
+                "No condition makes data bad; prices are received when a session is open and the state is active."
             };
             self.sentences.push(nothing.to_owned());
         }
@@ -276,15 +292,14 @@ impl Telling {
                 let begins = match (harmless, count) {
                     (false, 1) => "Data is not good: ",
                     (false, _) => "Also: ",
-                    (true, _) => "Beside that: ",
+                    (true, _) => "Besides: ",
                 };
                 let since = self.since(placed);
                 let message = plain(&placed.entry.message);
                 let clears = placed.entry.detail("clears_when").unwrap_or(kind.clears_when());
                 let name = kind.name();
-                let sentence = format!(
-                    "{begins}{message} ({name}{pair}, {since}). It means: {meaning}. It is over when {clears}."
-                );
+                let sentence =
+                    format!("{begins}{message} ({name}{pair}, {since}). It means: {meaning}. It clears when {clears}.");
                 self.say(placed, sentence);
             }
         }
@@ -348,7 +363,7 @@ impl Telling {
             .copied()
             .collect();
         for placed in actions {
-            let by = placed.entry.by.as_deref().unwrap_or("somebody");
+            let by = placed.entry.by.as_deref().unwrap_or("an unknown caller");
             let when = self.when(placed);
             let sentence = format!("{by} acted at {when}: {}", placed.entry.message);
             self.say(placed, sentence);

@@ -85,35 +85,37 @@ impl ConditionKind {
             Self::FlagWithdrawn => "a good ready flag is there again",
             Self::GateOverridden => "the time of the override is over, or the history passes its check",
             Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
-            Self::ProcessPaused => "a minute has passed since the process runs again",
+            Self::ProcessPaused => "the process has run again for a minute",
             Self::CalendarFileWrong => "the override file is corrected",
             Self::FeedDown => "the link is up and the vendor has confirmed a pair on it",
-            Self::Polling => "the link is up and has taken over from polling",
+            Self::Polling => "the link is up and has replaced polling",
             Self::FeedSilent => "a price is accepted, or the session ends",
             Self::StoreBehind => "the database answers in time and has caught up with the ledger",
             Self::CacheDown => "the cache answers in time",
             Self::LedgerUnwritable => "the ledger's disk can be written again, and its files stand in their folder",
             Self::LedgerRenumbered | Self::StoreAhead => {
-                "ten minutes have passed since the start that found it: there is nothing to do"
+                "ten minutes have passed since the start that found it; no action is needed"
             }
             Self::ActorParked => {
-                "the actor has run well for its budget's window; one that was parked is tried again each minute"
+                "the actor has run without a failure for its budget's window; a parked actor is started again each minute"
             }
             Self::KeysExhausted => {
-                "a key may be used again: at 00:00 UTC; while the vendor refuses every key, one is tried each 15 minutes"
+                "a key may be used again, at 00:00 UTC; while the vendor refuses every key, one is tried every 15 minutes"
             }
-            Self::ActorUnresponsive => "every part on the way handles its messages again",
+            Self::ActorUnresponsive => "every part between the vendor and the clients handles its messages again",
             Self::ClockSkewed => "the machine's clock and the vendor's stamps agree within 20 s, or the session ends",
-            Self::StampsLagging => "a price comes with a stamp within 20 s of our clock, or the session ends",
+            Self::StampsLagging => {
+                "a price is received with a stamp within 20 s of the machine's clock, or the session ends"
+            }
             Self::TicksRejected => "prices of the pair are accepted again, or the session ends",
-            Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it, or the session ends",
-            Self::LogLinesLost => "the log takes lines again, and the line that counts the lost ones is written",
+            Self::SymbolRefused => "the vendor confirms the pair, or a poll for it succeeds, or the session ends",
+            Self::LogLinesLost => "the log accepts lines again, and the line that counts the lost ones is written",
             Self::StreamDisturbed => "the stream is whole again and was not disturbed for a minute",
             Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
             Self::LeaseUnrenewable => "the database renews the lease",
             Self::LogDown => "the Redis of the cluster log answers and has room, and all parcels are in it",
-            Self::LogDiverged => "the node has started again: it continues the cluster log, or begins anew from it",
-            Self::LogStale => "the leader is heard again, and this node has what the cluster log has",
+            Self::LogDiverged => "the node has started again: it continues the cluster log, or begins a new ledger from it",
+            Self::LogStale => "this node receives the leader's reports again, and has everything in the cluster log",
         }
     }
 }

@@ -69,17 +69,17 @@ impl UnsafeReason {
             Self::MarketClosed => "the pair's session opens",
             Self::NotActive => "the service's state is `active`",
             Self::HistoryUnverified => "a good ready flag is there and the pair's history passes its check",
-            Self::FeedDown => "the link is up, or polling answers for the pair",
-            Self::LineUnconfirmed => "the vendor confirms the pair on the link, or polling answers for it",
-            Self::SymbolRefused => "the vendor confirms the pair, or polling answers for it",
+            Self::FeedDown => "the link is up, or a poll for the pair succeeds",
+            Self::LineUnconfirmed => "the vendor confirms the pair on the link, or a poll for it succeeds",
+            Self::SymbolRefused => "the vendor confirms the pair, or a poll for it succeeds",
             Self::NoAcceptedPrice | Self::PriceOverdue | Self::TicksRejected => "a price of the pair is accepted",
-            Self::StampsLagging => "a price comes with a stamp within the limit",
-            Self::FeedFrozen => "another price comes",
-            Self::FeedRateCollapsed => "prices come as often as usual",
+            Self::StampsLagging => "a price is received with a stamp within the limit",
+            Self::FeedFrozen => "a different price is received",
+            Self::FeedRateCollapsed => "prices are received as often as usual",
             Self::OpenGap => {
-                "the missing bars came, the vendor has none for them, or prices before and after prove that the market was silent"
+                "the missing bars were received, the vendor has none for them, or prices before and after prove that the market was silent"
             }
-            Self::ActorUnresponsive => "every part on the way handles its messages again",
+            Self::ActorUnresponsive => "every part between the vendor and the clients handles its messages again",
             Self::ClockStepped => "the wall clock has kept pace with the machine's steady clock for a minute",
             Self::ClockSkewed => "the machine's clock and the vendor's stamps agree within the limit",
             Self::LedgerUnwritable => "the ledger's disk can be written again",

@@ -53,7 +53,7 @@ pub enum AnswerError {
         reason: String,
     },
     /// The path of the captured answer is not one that we request.
-    #[error("the path {0:?} is not one that candela asks for")]
+    #[error("the path {0:?} is not one that candela requests")]
     Path(String),
 }
 
@@ -427,7 +427,9 @@ fn missing_field(field: &'static str) -> AnswerError {
 
 fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AnswerError> {
     if body.len() > limits::ANSWER_BYTES || !body.trim_ascii_start().starts_with(b"{") {
-        return Err(AnswerError::NotJson("it is no object, or too long".to_owned()));
+        return Err(AnswerError::NotJson(
+            "it is not an object, or it is too long".to_owned(),
+        ));
     }
     serde_json::from_slice(body).map_err(|e| AnswerError::NotJson(cut(&e.to_string())))
 }

@@ -172,7 +172,7 @@ fn read_when(text: &str) -> Result<When, String> {
         .into_iter()
         .find_map(|format| NaiveTime::parse_from_str(text, format).ok())
         .map(When::Clock)
-        .ok_or_else(|| format!("{text:?} is no moment; allowed are start, 08:17, 08:17:30, +17m, bar 3, bar 3 +90s"))
+        .ok_or_else(|| format!("{text:?} is not a moment; allowed are start, 08:17, 08:17:30, +17m, bar 3, bar 3 +90s"))
 }
 
 fn read_moment(text: &str) -> Result<Moment, String> {
@@ -289,7 +289,7 @@ fn read_ending(how: &str) -> Result<Ending, String> {
         (_, Ok(1006)) => Ok(Ending::Vanish),
         (_, Ok(code @ (1000..=1003 | 1007..=1014 | 3000..=4999))) => Ok(Ending::Close(code)),
         _ => Err(format!(
-            "{how:?} is no way to drop; allowed are close codes 1000–1003, 1007–1014 and 3000–4999, 1006 for no close frame, rst"
+            "{how:?} is not a way to drop; allowed are close codes 1000–1003, 1007–1014 and 3000–4999, 1006 for no close frame, rst"
         )),
     }
 }
@@ -368,9 +368,9 @@ fn rest_words(words: &[&str]) -> String {
 fn read_status(text: &str, also: &[u16]) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(status) if (400..=599).contains(&status) || also.contains(&status) => Ok(status),
-        _ if also.is_empty() => Err(format!("{text:?} is no status to fail with; allowed are 400 to 599")),
+        _ if also.is_empty() => Err(format!("{text:?} is not a status to fail with; allowed are 400 to 599")),
         _ => Err(format!(
-            "{text:?} is no status to refuse with; allowed are 400 to 599, 302, and 200 for a JSON error under HTTP 200"
+            "{text:?} is not a status to refuse with; allowed are 400 to 599, 302, and 200 for a JSON error under HTTP 200"
         )),
     }
 }

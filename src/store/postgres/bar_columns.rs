@@ -45,7 +45,7 @@ impl Postgres {
         });
         match tokio::time::timeout(limits::POSTGRES_READ, read).await {
             Ok(read) => read?,
-            Err(_) => return Err(StoreError::Slow("a question was given up".to_owned())),
+            Err(_) => return Err(StoreError::Slow("a query was abandoned".to_owned())),
         }
         damage.map_err(|damage| damage.in_table("market_data"))?;
         Ok(reader.finish(query.limit))

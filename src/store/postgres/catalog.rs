@@ -63,7 +63,7 @@ fn read_tables(db: &mut Blocking, names: Vec<String>) -> Result<Vec<FoundTable>,
         .iter()
         .map(|row: &TextOut| serde_json::from_str(&row.text))
         .collect::<Result<Vec<FoundTable>, _>>();
-    tables.map_err(|error| StoreError::Other(format!("the catalog says what is not understood: {error}")))
+    tables.map_err(|error| StoreError::Other(format!("the catalog's answer cannot be read: {error}")))
 }
 
 /// The differences between the tables, those of the history included, and what candela relies on.

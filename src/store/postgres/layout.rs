@@ -153,7 +153,7 @@ fn of_table(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Differenc
     if !matches!(table.kind.as_str(), "r" | "p") {
         return vec![Difference {
             weight: Weight::Grave,
-            says: format!("{} is no table but a view or a foreign table", table.name),
+            says: format!("{} is not a table but a view or a foreign table", table.name),
             remedy: format!("rename it, and let candela migrate make a table {}", table.name),
             adapt: None,
         }];
@@ -373,7 +373,7 @@ fn other_differences(table: &FoundTable) -> Vec<Difference> {
     for rule in &table.rules {
         differences.push(Difference {
             weight: Weight::Grave,
-            says: format!("rule {rule} on {name} stands in the way of ON CONFLICT"),
+            says: format!("rule {rule} on {name} prevents ON CONFLICT"),
             remedy: format!("DROP RULE \"{rule}\" ON {name}; a trigger can do the same"),
             adapt: None,
         });
@@ -381,7 +381,7 @@ fn other_differences(table: &FoundTable) -> Vec<Difference> {
     for trigger in &table.triggers {
         differences.push(Difference {
             weight: Weight::Note,
-            says: format!("trigger {trigger} on {name} sees what candela writes: rows that it refuses are set aside, what it changes is not noticed"),
+            says: format!("trigger {trigger} on {name} runs on what candela writes: rows that it refuses are set aside, and its changes are not noticed"),
             remedy: "none is needed if that is wanted".to_owned(),
             adapt: None,
         });

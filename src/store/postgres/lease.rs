@@ -210,7 +210,7 @@ fn lease_found(row: &Row) -> LeaseFound {
 impl Postgres {
     pub(in crate::store) fn claim(&self, by: Holder) {
         if self.fence.by.set(by).is_err() {
-            tracing::debug!("the lease of the database is asked for already");
+            tracing::debug!("the lease of the database is already being requested");
         }
     }
 
@@ -249,7 +249,11 @@ impl Postgres {
             Ok(answer)
         };
         let in_time = tokio::time::timeout(self.fence.patience(), taking).await;
-        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
+        in_time.unwrap_or_else(|_| {
+            Err(StoreError::Slow(
+                "the request for the lease was not answered".to_owned(),
+            ))
+        })
     }
 
     /// The connection that requests the lease; the caller puts it back into the slot after an answer.
@@ -281,7 +285,7 @@ impl Postgres {
             Ok(said.is_some())
         };
         let in_time = tokio::time::timeout(self.fence.patience(), saying).await;
-        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was written to in vain".to_owned())))
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the write to the lease was not answered".to_owned())))
     }
 
     /// The present holder of the lease, without requesting it; `None` if nobody has it, or if its table does not exist yet.
@@ -300,7 +304,7 @@ impl Postgres {
             }
         };
         let in_time = tokio::time::timeout(limits::LEASE_ANSWER, looking).await;
-        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was looked at in vain".to_owned())))
+        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the query of the lease was not answered".to_owned())))
     }
 
     /// The row of the lease, whoever has it and whether it has run out; `None` where nobody ever had it.
@@ -335,7 +339,11 @@ impl Postgres {
             Ok(answer)
         };
         let in_time = tokio::time::timeout(self.fence.patience(), renewing).await;
-        in_time.unwrap_or_else(|_| Err(StoreError::Slow("the lease was asked for in vain".to_owned())))
+        in_time.unwrap_or_else(|_| {
+            Err(StoreError::Slow(
+                "the request for the lease was not answered".to_owned(),
+            ))
+        })
     }
 
     /// Requests the lease before a write, if it was not granted yet.

@@ -104,7 +104,7 @@ impl ManageConnection for Readers {
         if reader.generation == self.0.generation() {
             return Ok(());
         }
-        Err(StoreError::Unreachable("it leads to a server of before".to_owned()))
+        Err(StoreError::Unreachable("it leads to a previous server".to_owned()))
     }
 
     fn has_broken(&self, reader: &mut Asking) -> bool {
@@ -273,7 +273,7 @@ impl Postgres {
                 "all connections ({connections}) are in use; store.pool allows more"
             ));
         }
-        StoreError::Unreachable("no connection could be had in time".to_owned())
+        StoreError::Unreachable("no connection was available in time".to_owned())
     }
 
     pub(super) async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
@@ -433,7 +433,7 @@ async fn while_answered<T>(
             return done;
         }
         if answers.load(Ordering::Relaxed) == before {
-            return Err(StoreError::Slow("the transaction was given up".to_owned()));
+            return Err(StoreError::Slow("the transaction was abandoned".to_owned()));
         }
     }
 }
@@ -442,6 +442,6 @@ async fn while_answered<T>(
 async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(limits::POSTGRES_READ, answer).await {
         Ok(answer) => answer.map_err(|e| sort::sort_diesel(&e)),
-        Err(_) => Err(StoreError::Slow("a question was given up".to_owned())),
+        Err(_) => Err(StoreError::Slow("a query was abandoned".to_owned())),
     }
 }

@@ -72,7 +72,7 @@ impl Way {
     pub(super) async fn connect(&self) -> Result<Made, StoreError> {
         let made = match tokio::time::timeout(limits::POSTGRES_GREETING, self.greet_server()).await {
             Ok(made) => made,
-            Err(_) => Err(StoreError::Slow("it took too long to let us in".to_owned())),
+            Err(_) => Err(StoreError::Slow("the login took too long".to_owned())),
         };
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = made.as_ref().err().cloned();
         made
@@ -110,7 +110,7 @@ impl Way {
         if !self.pooled.swap(true, Ordering::Relaxed) {
             tracing::info!(
                 because,
-                "the database is reached by way of a pooler that keeps no session: each question is a transaction of its own, without \
+                "the database is reached by way of a pooler that keeps no session: each query is a transaction of its own, without \
                  prepared statements and COPY"
             );
         }
@@ -124,7 +124,7 @@ impl Way {
             Err(error) => return Err(sort_error(&error)),
         };
         if limit.as_deref() != Some(LIMIT_SHOWN) {
-            self.keeps_no_session("settings for the session do not arrive");
+            self.keeps_no_session("settings for the session do not take effect");
         }
         if self.is_pooled() {
             try_transaction(&client).await?;
@@ -176,7 +176,7 @@ impl Way {
         {
             if known.is_some() {
                 self.generation.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(started = %server, "another database server answers: connections to the one before are used no more");
+                tracing::info!(started = %server, "another database server answers: connections to the previous one are no longer used");
             }
             *known = Some(server);
         }

@@ -42,10 +42,10 @@ pub(super) fn read(thread: &Thread, action: &str, body: &[u8], now: Timestamp) -
     let body: Value = if body.is_empty() {
         Value::Object(Map::new())
     } else {
-        serde_json::from_slice(body).map_err(|error| vec![format!("the body is no JSON ({error}): {example}")])?
+        serde_json::from_slice(body).map_err(|error| vec![format!("the body is not JSON ({error}): {example}")])?
     };
     let Some(members) = body.as_object() else {
-        return Err(vec![format!("the body is no JSON object: {example}")]);
+        return Err(vec![format!("the body is not a JSON object: {example}")]);
     };
     let allowed = ACTIONS
         .iter()
@@ -82,7 +82,7 @@ impl<'a> BodyReader<'a> {
                 let shown: String = name.chars().take(40).collect();
                 let known = [&["reason"], allowed].concat().join(", ");
                 self.problems
-                    .push(format!("{shown:?} is no member of this action; there are {known}"));
+                    .push(format!("{shown:?} is not a member of this action; there are {known}"));
             }
         }
     }
@@ -94,7 +94,7 @@ impl<'a> BodyReader<'a> {
         if text.is_none() {
             let problem = match found {
                 None => format!("{name} is missing"),
-                Some(_) => format!("{name} must be a text that is not empty"),
+                Some(_) => format!("{name} must be a string that is not empty"),
             };
             self.problems.push(problem);
         }

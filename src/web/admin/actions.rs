@@ -82,7 +82,7 @@ pub(crate) async fn run(
     match remembered.begin(&by, &key, &asked) {
         KnownAction::New => {}
         KnownAction::Running => {
-            let detail = "the action with this Idempotency-Key was begun, and its end is not known: /status/events says whether it was done";
+            let detail = "the action with this Idempotency-Key was started, and its outcome is not known: /status/events says whether it was done";
             return Err(HttpError::new(StatusCode::CONFLICT, "action_running", detail));
         }
         KnownAction::OtherRequest => {
@@ -118,7 +118,7 @@ fn no_answer() -> HttpError {
 /// Asks Root. An action that Root refuses is an error, and was not done; `None` if Root did not answer in time.
 async fn run_by_root(thread: &Thread, wanted: ActionRequest) -> Option<Result<Value, HttpError>> {
     let Some(run_action) = &thread.common.run_action else {
-        let detail = "this node is an edge: request the action of its ingest";
+        let detail = "this node is an edge: send the action to its ingest";
         return Some(Err(HttpError::unavailable("not_here", detail)));
     };
     let at = thread.registry.clock().now();
@@ -178,7 +178,7 @@ fn operator(request: &HttpRequest) -> Result<Grant, HttpError> {
             grant.name
         ))),
         _ => Err(HttpError::forbidden(
-            "actions need a token with the scope operate, and this service asks for no tokens: set server.tokens_file",
+            "actions need a token with the scope operate, and this service requires no tokens: set server.tokens_file",
         )),
     }
 }
@@ -217,7 +217,7 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, HttpError> {
 
 /// Refuses any method but POST.
 pub(crate) async fn only_posting(request: HttpRequest) -> HttpResponse {
-    let detail = format!("{} is an action: POST it", request.path());
+    let detail = format!("{} is an action: send it with POST", request.path());
     let refusal = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     let mut answer = refusal.error_response();
     answer

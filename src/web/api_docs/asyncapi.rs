@@ -42,7 +42,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     (
         "replay_end",
         "server",
-        "all that was missed has been brought",
+        "all missed messages have been sent",
         "channel:string seq:integer count:integer",
     ),
     (
@@ -60,7 +60,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     (
         "bar_end",
         "server",
-        "all bars of an interval are out",
+        "all bars of an interval are published",
         "interval:string open_time:instant complete:[string] incomplete:object",
     ),
     (
@@ -84,7 +84,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     (
         "event",
         "server",
-        "an entry of the journal: what the service did or found, and why",
+        "an entry of the journal: what the service did or detected, and why",
         "channel:string seq:integer data:ServiceEvent timestamp:instant",
     ),
     (
@@ -96,13 +96,13 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     (
         "skipped",
         "server",
-        "messages that cannot be brought any more",
+        "messages that can no longer be sent",
         "channel:string from:integer seq:integer why:string",
     ),
     (
         "discontinuity",
         "server",
-        "the channel's log began anew: nothing connects what came with what comes",
+        "the channel has a new epoch: earlier messages do not continue in later ones",
         "channel:string old_epoch:string epoch:string seq:integer why:string",
     ),
     (
@@ -127,29 +127,29 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
     (
         "error",
         "server",
-        "a request could not be met; the connection stays, but for 1204 and 1302",
+        "a request failed; the connection stays open, except for 1204 and 1302",
         "id~:any code:integer name:string message:string temporary:boolean channel~:string",
     ),
     (
         "goaway",
         "server",
-        "the server will close: come back after the delay",
+        "the server will close: reconnect after the delay",
         "reason:string reconnect_after_ms:integer",
     ),
-    ("auth", "client", "shows a token", "id~:any token:string"),
+    ("auth", "client", "presents a token", "id~:any token:string"),
     (
         "subscribe",
         "client",
-        "follow channels, from a place in their logs",
+        "follow channels, from a position in their logs",
         "id~:any channels:[string] since~:any options~:object …",
     ),
     (
         "unsubscribe",
         "client",
-        "follow channels no longer",
+        "stop following channels",
         "id~:any channels:[string] …",
     ),
-    ("ping", "client", "asks for a pong", "id~:any …"),
+    ("ping", "client", "requests a pong", "id~:any …"),
 ];
 
 /// The parts that these messages share.

@@ -30,7 +30,7 @@ const FROM: Parameter = (
     "an instant or a date, inclusive; without an offset it is the market's time",
 );
 const TO: Parameter = ("to", "moment", "an instant or a date, exclusive");
-const LIMIT: Parameter = ("limit", "limit", "how many at the most; 500 by default");
+const LIMIT: Parameter = ("limit", "limit", "at most this many; 500 by default");
 
 const PRICE: Parameter = (
     "price",
@@ -56,7 +56,7 @@ const fn read(
 
 /// Every route that is read with GET.
 pub(super) const READS: [Read; 21] = [
-    read("/health", "The process and what it needs", &[], "Health", &[]),
+    read("/health", "The process and its dependencies", &[], "Health", &[]),
     read("/health/live", "Whether the process answers", &[], "Live", &[]),
     read(
         "/health/ready",
@@ -67,14 +67,14 @@ pub(super) const READS: [Read; 21] = [
     ),
     read(
         "/status",
-        "Everything there is to know, in named parts",
+        "The whole status of the service, in named parts",
         &[],
         "Status",
         &[401],
     ),
     read(
         "/status/events",
-        "The journal: what the service did or found, when, and why, in pages",
+        "The journal: what the service did or detected, when, and why, in pages",
         &[
             FROM,
             TO,
@@ -110,7 +110,7 @@ pub(super) const READS: [Read; 21] = [
     read(
         "/admin/clients",
         "The clients that are connected, slow ones first; for a token with the scope operate",
-        &[("limit", "limit", "how many at the most; 100 by default")],
+        &[("limit", "limit", "at most this many; 100 by default")],
         "ConnectedClients",
         &[400, 401, 403],
     ),
@@ -141,7 +141,7 @@ pub(super) const READS: [Read; 21] = [
             (
                 "order",
                 "asc|desc",
-                "towards which end pages go on; asc where from is given, else desc. A page has its earliest bar first",
+                "towards which end pages continue; asc where from is given, else desc. A page has its earliest bar first",
             ),
             LIMIT,
             ("cursor", "bar_place", "next_cursor of the page before"),
@@ -219,7 +219,7 @@ pub(super) const READS: [Read; 21] = [
             (
                 "last_event_id",
                 "string",
-                "the last id, for who cannot send Last-Event-ID",
+                "the last id, for clients that cannot send Last-Event-ID",
             ),
             ("token", "string", "a token, where server.query_tokens allows it here"),
         ],
@@ -228,7 +228,13 @@ pub(super) const READS: [Read; 21] = [
     ),
     read("/openapi.json", "This document", &[], "Document", &[304]),
     read("/asyncapi.json", "The WebSocket interface", &[], "Document", &[304]),
-    read("/docs", "Both documents for people", &[], "text/html", &[]),
+    read(
+        "/docs",
+        "Both API documents as a page for people",
+        &[],
+        "text/html",
+        &[],
+    ),
     read(
         "/runbooks",
         "What to do about a condition or an alert",
@@ -449,17 +455,17 @@ fn actions() -> impl Iterator<Item = (String, Value)> {
         let done = json!({"application/json": {"schema": schema("ActionDone")}});
         responses.insert(
             "200".to_owned(),
-            json!({"description": "it is done, or begun", "content": done}),
+            json!({"description": "it is done, or started", "content": done}),
         );
         for status in [400, 401, 403, 404, 409, 413, 422, 503] {
             let problem = json!({"application/problem+json": {"schema": schema("Problem")}});
             responses.insert(
                 status.to_string(),
-                json!({"description": "a problem: nothing is done", "content": problem}),
+                json!({"description": "a problem: no action is done", "content": problem}),
             );
         }
         let key = json!({"name": "Idempotency-Key", "in": "header", "required": false, "schema": schema("string"),
-            "description": "a request that is sent again with its key is run once"});
+            "description": "a request that is sent again with the same key is run once"});
         let operation = json!({"summary": format!("Action: {}", action.replace('_', " ")), "parameters": [key],
             "requestBody": {"required": true, "content": {"application/json": {"schema": body}}},
             "responses": responses, "security": [{"bearer": []}]});

@@ -31,7 +31,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
     if days > limits::JOURNAL_DAYS {
         let most = limits::JOURNAL_DAYS;
         let detail =
-            format!("from and to are {days} days apart, and one question spans at most {most}: ask in several");
+            format!("from and to are {days} days apart, and one request may span at most {most}: send several");
         return Err(HttpError::bad_request(detail));
     }
     let asked = JournalQuery {
@@ -167,7 +167,7 @@ async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEn
     };
     store.read_journal(query).await.map_err(|error| {
         tracing::warn!(%error, "failed to read the journal from the store for a client");
-        let detail = "the database cannot be read now, and the ledger does not reach so far back: ask for a later from";
+        let detail = "the database cannot be read now, and the ledger does not reach so far back: give a later from";
         HttpError::unavailable("store_unreachable", detail)
     })
 }

@@ -28,7 +28,7 @@ fn failed(error: &StoreError) -> HttpError {
     tracing::warn!(%error, "failed to read the store for a client");
     HttpError::unavailable(
         "store_unreachable",
-        "the database cannot be read now; live data goes on",
+        "the database cannot be read now; live data continues",
     )
 }
 

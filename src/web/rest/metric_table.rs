@@ -43,7 +43,11 @@ const fn histogram(name: &'static str, labels: &'static str, help: &'static str)
 
 /// Every metric, in the order of the page. Deprecated metrics go with the next version.
 pub(super) const METRICS: &[Metric] = &[
-    gauge("candela_build_info", "`version`, `commit`", "1: what was built"),
+    gauge(
+        "candela_build_info",
+        "`version`, `commit`",
+        "Always 1; the labels name the build",
+    ),
     gauge(
         "candela_state",
         "`state`: the eight states of the life cycle",
@@ -90,22 +94,22 @@ pub(super) const METRICS: &[Metric] = &[
     histogram(
         "candela_tick_delay_seconds",
         "",
-        "From the arrival of a price to when it is written down and told",
+        "From the arrival of a price until it is written to the ledger and published",
     ),
     counter(
         "candela_bars_total",
         "`symbol`, `interval`, `provenance`, `state`: closed or revised",
-        "Bars told",
+        "Bars published",
     ),
     histogram(
         "candela_bar_delay_seconds",
         "",
-        "From the end of a bar's interval to when it is told",
+        "From the end of a bar's interval until it is published",
     ),
     counter(
         "candela_gaps_total",
         "`status`, `cause`",
-        "Steps of gaps: each is opened, asked for, and filled or found unfillable",
+        "Steps of gaps: each is opened, requested, and filled or found unfillable",
     ),
     gauge(
         "candela_gaps_pending",
@@ -115,7 +119,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "candela_vendor_compared_bars_total",
         "`symbol`",
-        "Bars of the session that were compared with the vendor's; begins anew with each session",
+        "Bars of the session that were compared with the vendor's; starts again with each session",
     ),
     counter(
         "candela_vendor_mismatch_total",
@@ -147,7 +151,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "candela_forecast_calls_expected",
         "",
-        "Calls that today will have cost by its end",
+        "Calls that are expected to be used by the end of the day",
     ),
     gauge(
         "candela_forecast_calls_available",
@@ -167,7 +171,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "candela_reader_age_seconds",
         "`reader`",
-        "Age of the first event a reader has not dealt with",
+        "Age of the first event that a reader has not processed",
     ),
     histogram(
         "candela_store_write_seconds",
@@ -243,7 +247,7 @@ pub(super) const METRICS: &[Metric] = &[
         "`actor`",
         "Restarts of the actor: each that no operator requested is a bug",
     ),
-    counter("candela_errors_total", "", "Failures that supervision dealt with"),
+    counter("candela_errors_total", "", "Failures that supervision handled"),
     gauge(
         "candela_clients_connected",
         "",
@@ -252,10 +256,10 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "candela_clients_slow",
         "",
-        "Clients that read more slowly than data comes",
+        "Clients that read more slowly than data arrives",
     ),
-    counter("candela_clients_connections_total", "", "Client connections made"),
-    counter("candela_clients_messages_total", "", "Messages handed to clients"),
+    counter("candela_clients_connections_total", "", "Client connections accepted"),
+    counter("candela_clients_messages_total", "", "Messages sent to clients"),
     counter(
         "candela_clients_closed_total",
         "`reason`",
@@ -264,14 +268,14 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "candela_ws_errors_total",
         "`code`: of docs/api.md",
-        "Errors told to WebSocket clients",
+        "Errors sent to WebSocket clients",
     ),
     histogram(
         "candela_http_request_seconds",
         "`route`: the pattern of the address, or `other`",
         "How long the head of an answer takes",
     ),
-    counter("candela_log_lines_lost_total", "", "Log lines that nobody took"),
+    counter("candela_log_lines_lost_total", "", "Log lines that were lost"),
     gauge("process_start_time_seconds", "", "When the process started, Unix time"),
     counter(
         "process_cpu_seconds_total",

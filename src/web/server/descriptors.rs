@@ -22,7 +22,7 @@ pub(crate) struct ClientShare {
 pub fn reserve_descriptors() -> Result<u64, ServeError> {
     let raised = rlimit::increase_nofile_limit(limits::DESCRIPTORS);
     let may = raised.or_else(|error| {
-        tracing::warn!(%error, "failed to ask for more descriptors: fewer clients can be served");
+        tracing::warn!(%error, "failed to raise the limit of descriptors: fewer clients can be served");
         rlimit::Resource::NOFILE.get().map(|(soft, _)| soft)
     });
     match may {

@@ -105,7 +105,7 @@ async fn options() -> HttpResponse {
 }
 
 async fn only_reading(request: HttpRequest) -> HttpResponse {
-    let detail = format!("{} is only read: GET or HEAD", request.path());
+    let detail = format!("{} is read-only: use GET or HEAD", request.path());
     let refusal = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     let refusal = refusal.of_path(request.path());
     let mut answer = refusal.error_response();

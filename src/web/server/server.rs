@@ -145,7 +145,7 @@ impl std::fmt::Debug for WebParts {
 pub enum ServeError {
     /// Another process listens on the address.
     #[error(
-        "cannot listen on {0}: another program does already; stop it, or choose another port (--port 0 picks a free one)"
+        "cannot listen on {0}: another program already listens there; stop it, or choose another port (--port 0 picks a free one)"
     )]
     InUse(SocketAddr),
     /// The address cannot be bound.

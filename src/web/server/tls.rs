@@ -141,7 +141,9 @@ impl Renewing {
                     state.changed = modified;
                     tracing::info!("the certificate was renewed");
                 }
-                Err(error) => tracing::error!(%error, "failed to read the certificate again; the last good one holds"),
+                Err(error) => {
+                    tracing::error!(%error, "failed to read the certificate again; the last good one stays in use")
+                }
             }
         }
         Arc::clone(&state.key)

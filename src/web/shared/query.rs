@@ -79,11 +79,11 @@ impl Query {
                 .access
                 .may(symbol)
                 .then_some(symbol)
-                .ok_or_else(|| HttpError::forbidden(format!("this token does not open {symbol}")));
+                .ok_or_else(|| HttpError::forbidden(format!("this token does not give access to {symbol}")));
         }
         let mut open = thread.common.symbols.iter().filter(|symbol| self.access.may(**symbol));
         let first = open.next().copied();
-        first.ok_or_else(|| HttpError::forbidden("this token opens no pair that is served here"))
+        first.ok_or_else(|| HttpError::forbidden("this token gives access to no pair that is served here"))
     }
 
     /// `interval`; five minutes by default.
@@ -258,7 +258,7 @@ pub(crate) fn unknown(parameter: &str, given: &str, known: &[&str], hint: &str) 
     let meant = find_nearest(parameter, known.iter().copied(), 2);
     let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
     let detail = format!(
-        "{:?} is no parameter of this address: there are {there}{meant}{hint}",
+        "{:?} is not a parameter of this address: there are {there}{meant}{hint}",
         cut(parameter)
     );
     name(HttpError::bad_request(detail), parameter, given, &there)

@@ -78,7 +78,7 @@ impl StreamPlace {
         let held = thread.streams.get();
         if held >= thread.common.streams_a_worker {
             return Err(full(
-                "no more event streams are accepted now: come back later, or follow the socket at /ws",
+                "no more event streams are accepted now: try again later, or use the WebSocket at /ws",
             ));
         }
         thread.streams.set(held.saturating_add(1));

@@ -140,7 +140,7 @@ impl Tokens {
         known.changed = modified;
         match read(&self.file) {
             Ok(grants) => known.grants = grants,
-            Err(error) => tracing::error!(%error, "failed to read the tokens again; the last good ones hold"),
+            Err(error) => tracing::error!(%error, "failed to read the tokens again; the last good ones stay in use"),
         }
     }
 }

@@ -115,7 +115,9 @@ fn channels(thread: &Thread, access: &Access, list: Option<&str>) -> Result<(Vec
     let Some(list) = list else {
         let channels = wanted::default_channels(&allowed);
         return match channels.is_empty() {
-            true => Err(HttpError::forbidden("this token opens no pair that is served here")),
+            true => Err(HttpError::forbidden(
+                "this token gives access to no pair that is served here",
+            )),
             false => Ok((channels, true)),
         };
     };

@@ -219,7 +219,7 @@ impl StreamHandler<InboundMessage> for TdClient {
                 }
             }
             InboundMessage::Pong => {}
-            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages are text"),
+            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages must be text"),
             InboundMessage::Close(code) => self.connection.close_answered(code, now),
             InboundMessage::Violation(close, why) => self.connection.fail(close, why, now),
         }

@@ -48,7 +48,7 @@ impl TdQuestion {
             0 => Err(ApiError::unknown_symbol("nothing")),
             many if many > limits::TD_BATCH => {
                 let message = format!(
-                    "{many} symbols are asked for; one request may name {}",
+                    "{many} symbols are requested; one request may name {}",
                     limits::TD_BATCH
                 );
                 Err(ApiError::new(414, message))
@@ -63,7 +63,7 @@ impl TdQuestion {
         if self.access.may(symbol) {
             return Ok(symbol);
         }
-        Err(ApiError::new(403, format!("this key does not open {symbol}")))
+        Err(ApiError::new(403, format!("this key does not give access to {symbol}")))
     }
 
     /// Our interval whose bars answer for this interval of the vendor's; `None` if they are made of five-minute bars.
@@ -100,7 +100,7 @@ impl TdQuestion {
         let store = store.ok_or_else(|| ApiError::new(503, "this process keeps no history"))?;
         let found = store.read_bars(query).await.map_err(|error: StoreError| {
             tracing::warn!(%error, "failed to read the store for a client");
-            ApiError::new(503, "the database cannot be read now; live data goes on")
+            ApiError::new(503, "the database cannot be read now; live data continues")
         })?;
         Ok(found.into_iter().map(|stored| stored.bar).collect())
     }
@@ -150,8 +150,7 @@ impl TdQuestion {
                 _ => return Ok(bars.finish(asked.count)),
             }
         }
-        let message = "the answer would be made of more than a million bars of five minutes; ask for a shorter stretch with \
-             **start_date**, or for fewer bars with **outputsize**";
+        let message = "the answer would be made of more than a million bars of five minutes; request a shorter stretch with **start_date**, or for fewer bars with **outputsize**";
         Err(ApiError::new(400, message))
     }
 }

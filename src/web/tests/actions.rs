@@ -157,7 +157,7 @@ async fn all_that_is_wrong_with_a_request_is_said_at_once() {
     let body = json!({"symbol": "USD/CUP", "from": "yesterday", "two": 2});
     let said = desk.refused("ops", "backfill", &body, "400").await;
     for problem in [
-        "\"two\" is no member of this action; there are reason, symbol, from, to",
+        "\"two\" is not a member of this action; there are reason, symbol, from, to",
         "reason is missing",
         "did you mean USD/COP?",
         "from: ",
@@ -175,9 +175,9 @@ async fn all_that_is_wrong_with_a_request_is_said_at_once() {
     let said = desk
         .refused("ops", "retire_key", &json!({"key": 3, "reason": "x"}), "400")
         .await;
-    assert_eq!(said, "key must be a text that is not empty");
+    assert_eq!(said, "key must be a string that is not empty");
     let said = desk.refused("ops", "drain", &json!(["reason"]), "400").await;
-    assert!(said.starts_with("the body is no JSON object: send"), "{said}");
+    assert!(said.starts_with("the body is not a JSON object: send"), "{said}");
     let body = json!({"actor": "nobody", "reason": "x"});
     let said = desk.refused("ops", "restart_actor", &body, "404").await;
     assert_eq!(said, "there is no actor nobody; there are feed, root");
@@ -262,8 +262,5 @@ async fn an_edge_lists_no_action_and_says_where_to_request_one() {
         .post("/admin/drain", "Authorization: Bearer ops\r\n", "{\"reason\":\"x\"}")
         .await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
-    assert_eq!(
-        answer["detail"],
-        "this node is an edge: request the action of its ingest"
-    );
+    assert_eq!(answer["detail"], "this node is an edge: send the action to its ingest");
 }

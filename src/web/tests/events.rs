@@ -150,7 +150,7 @@ async fn what_cannot_be_followed_is_refused_with_what_can() {
         ("/sse?channels=bars.1m:USD/COP", "bars of 1m are not made here"),
         ("/sse?channels=,", "PAIR is one of USD/COP, EUR/USD, or *"),
         ("/sse?last_event_id=7", "the id of an event of this service"),
-        ("/sse?symbol=USDCOP", "is no parameter of this address"),
+        ("/sse?symbol=USDCOP", "is not a parameter of this address"),
     ] {
         let (status, body) = stage.get(path).await;
         assert!(status.contains("400"), "{path}: {status} {body}");

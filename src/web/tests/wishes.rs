@@ -252,7 +252,7 @@ async fn a_wrong_parameter_is_named_with_what_was_given_and_what_is_allowed() {
             "limi",
             "3",
             "symbol, interval, from, to, as_of, order, limit, cursor, format, price",
-            "\"limi\" is no parameter of this address: there are symbol, interval, from, to, as_of, order, limit, cursor, format, price; did you mean limit?",
+            "\"limi\" is not a parameter of this address: there are symbol, interval, from, to, as_of, order, limit, cursor, format, price; did you mean limit?",
         ),
     ] {
         let (head, body) = stage.get(&format!("/market/bars?{query}")).await;
@@ -261,7 +261,10 @@ async fn a_wrong_parameter_is_named_with_what_was_given_and_what_is_allowed() {
         assert_eq!(told, [parameter, given, allowed, detail], "{query}");
     }
     let (_, body) = stage.get("/market/symbols?x=1").await;
-    assert_eq!(body["detail"], "\"x\" is no parameter of this address: there are none");
+    assert_eq!(
+        body["detail"],
+        "\"x\" is not a parameter of this address: there are none"
+    );
     let (_, body) = stage.get("/market/calendar?from=9999-01-01").await;
     assert_eq!(
         body["detail"],

@@ -54,7 +54,7 @@ impl ChartQuestion {
         self.access
             .may(symbol)
             .then_some(symbol)
-            .ok_or_else(|| format!("this token does not open {symbol}"))
+            .ok_or_else(|| format!("this token does not give access to {symbol}"))
     }
 
     fn symbol(&self) -> Result<Symbol, Refused> {
@@ -133,7 +133,7 @@ impl ChartQuestion {
         }
         let most = limits::UDF_PAGES * usize::try_from(limits::REST_PAGE_MAX).unwrap_or(usize::MAX);
         Err(format!(
-            "from: the stretch has more than {most} bars; ask for a shorter one, or with countback"
+            "from: the stretch has more than {most} bars; request a shorter one, or use countback"
         ))
     }
 
@@ -149,7 +149,7 @@ impl ChartQuestion {
 
 fn unread(error: &StoreError) -> Refused {
     tracing::warn!(%error, "failed to read the store for a client");
-    "the database cannot be read now; live data goes on".to_owned()
+    "the database cannot be read now; live data continues".to_owned()
 }
 
 /// A client's text, cut to a length that is safe to show.
@@ -323,7 +323,7 @@ async fn quotes_of(request: &HttpRequest) -> Result<Value, Refused> {
     if names.len() > limits::CLIENT_CHANNELS {
         let most = limits::CLIENT_CHANNELS;
         return Err(format!(
-            "symbols: {} are named; one question may name {most}",
+            "symbols: {} are named; one request may name {most}",
             names.len()
         ));
     }

@@ -93,7 +93,7 @@ impl Client {
             Access::Awaited => {
                 ctx.run_later(limits::CLIENT_AUTH, |client, _| {
                     if matches!(client.access, Access::Awaited) {
-                        client.close(Close::Unauthenticated, "no token was shown in time");
+                        client.close(Close::Unauthenticated, "no token was presented in time");
                     }
                 });
             }
@@ -122,7 +122,7 @@ impl Client {
                 let channels = default_channels(&self.symbols());
                 (!channels.is_empty())
                     .then_some(channels)
-                    .ok_or_else(|| "this token opens none of what is asked for".to_owned())
+                    .ok_or_else(|| "this token gives access to none of the requested channels".to_owned())
             }
         };
         let channels = match channels {
@@ -158,7 +158,7 @@ impl Client {
     fn authenticate(&mut self, id: Option<Value>, token: &str, ctx: &mut Context<Self>) {
         match (Access::of(&self.thread, Some(token)), &self.access) {
             (Access::Granted(grant), Access::Awaited) => {
-                tracing::info!(client = self.connection.id().0, token = %grant.name, "a client showed its token");
+                tracing::info!(client = self.connection.id().0, token = %grant.name, "a client presented its token");
                 let list = &self.thread.registry.counts().list;
                 list.describe(self.connection.id().0, |client| client.token = Some(grant.name.clone()));
                 self.access = Access::Granted(grant);
@@ -180,7 +180,7 @@ impl Client {
                 client.refuse(&RequestRefusal {
                     id: None,
                     problem: Problem::NotReady,
-                    message: "the request was lost in a restart; ask again".to_owned(),
+                    message: "the request was lost in a restart; send it again".to_owned(),
                 });
             }
         });
@@ -235,7 +235,7 @@ impl Client {
             Request::Subscribe(SubscribeRequest { id, .. }) | Request::Unsubscribe { id, .. }
                 if matches!(self.access, Access::Awaited) =>
             {
-                let first = "show a token first: {\"action\":\"auth\",\"token\":…}";
+                let first = "present a token first: {\"action\":\"auth\",\"token\":…}";
                 self.say_error(id, Problem::Unauthenticated, first);
             }
             Request::Subscribe(subscribe) => self.subscribe(subscribe, ctx),
@@ -371,7 +371,7 @@ impl StreamHandler<InboundMessage> for Client {
             }
             said if self.echo => self.hear_echo(said),
             InboundMessage::Text(text) => self.hear(&text, ctx),
-            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages are text"),
+            InboundMessage::Binary(_) => self.close(Close::Unsupported, "messages must be text"),
         }
     }
 

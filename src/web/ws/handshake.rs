@@ -17,11 +17,13 @@ pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), Htt
     }
     if !has_word(request, header::UPGRADE, "websocket") || !has_word(request, header::CONNECTION, "upgrade") {
         return Err(HttpError::upgrade_required(
-            "this address speaks WebSocket: send Upgrade: websocket",
+            "this address is a WebSocket endpoint: send Upgrade: websocket",
         ));
     }
     if text_of(request, header::SEC_WEBSOCKET_VERSION) != Some("13") {
-        return Err(HttpError::upgrade_required("only Sec-WebSocket-Version 13 is spoken"));
+        return Err(HttpError::upgrade_required(
+            "only Sec-WebSocket-Version 13 is supported",
+        ));
     }
     if !text_of(request, header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
         return Err(HttpError::bad_request(

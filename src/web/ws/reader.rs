@@ -182,7 +182,7 @@ fn text_of(bytes: &[u8]) -> InboundMessage {
 
 fn violation(error: ProtocolError) -> InboundMessage {
     let (close, why) = match error {
-        ProtocolError::UnmaskedFrame => (Close::Protocol, "a client masks its frames"),
+        ProtocolError::UnmaskedFrame => (Close::Protocol, "a client must mask its frames"),
         ProtocolError::MaskedFrame => (Close::Protocol, "a masked frame"),
         ProtocolError::InvalidOpcode(_) | ProtocolError::BadOpCode => (Close::Protocol, "an unknown opcode"),
         ProtocolError::InvalidLength(_) => (Close::Protocol, "a control frame of over 125 bytes"),

@@ -48,7 +48,7 @@ pub(crate) fn expand(
             }
             Wanted::One(channel) if channel.topic == Topic::Events => {
                 if common.symbols.iter().any(|symbol| !allowed.contains(symbol)) {
-                    let message = "this token does not open events, which tell of every pair".to_owned();
+                    let message = "this token does not give access to events, which concern every pair".to_owned();
                     return Err((Problem::UnknownChannel, message));
                 }
                 channels.push(*channel);
@@ -66,7 +66,10 @@ pub(crate) fn expand(
         }
         for symbol in symbols {
             if common.symbols.contains(&symbol) && !allowed.contains(&symbol) {
-                return Err((Problem::UnknownSymbol, format!("this token does not open {symbol}")));
+                return Err((
+                    Problem::UnknownSymbol,
+                    format!("this token does not give access to {symbol}"),
+                ));
             }
             if !allowed.contains(&symbol) {
                 return Err((Problem::UnknownSymbol, unknown_symbol(symbol.as_str(), allowed)));

@@ -107,7 +107,7 @@ impl Stream for Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let why = "a mistake of the service ended this connection; resume";
+            let why = "an internal error of the service ended this connection; resume";
             self.connection.close(Close::Internal, why, self.registry.now());
         }
         self.registry.disconnect_client(self.connection.id());

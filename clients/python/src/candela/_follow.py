@@ -90,7 +90,7 @@ class Follower:
             self.duplicates += 1
             return []
         if first > known.seq + 1:
-            raise Hole(f"{channel}: {first} came after {known.seq}")
+            raise Hole(f"{channel}: {first} was received after {known.seq}")
         return [self._at(channel, Position(known.epoch, seq), message)]
 
     def _at(self, channel: str, position: Position, message: dict[str, Any] | None) -> Told:
@@ -110,7 +110,7 @@ class Follower:
                 told.append(self._at(channel, begins, None))
             elif answer.get("recovered"):
                 if begins != before and before.epoch is not None:
-                    raise Hole(f"{channel}: asked to go on after {before}, it goes on after {begins}")
+                    raise Hole(f"{channel}: requested to continue after {before}, it continues after {begins}")
                 told.append(self._at(channel, begins, None))
             else:
                 why = ": ".join(str(answer[name]) for name in ("reason", "detail") if name in answer)
@@ -134,7 +134,7 @@ class Follower:
         if known is None or channel not in self._live:
             return
         if known.seq < head or (exactly and known.seq != head):
-            raise Hole(f"{channel}: it is told up to {head}, and {known.seq} was the last that came")
+            raise Hole(f"{channel}: it is complete up to {head}, and {known.seq} was the last received")
 
     def _refused(self, message: dict[str, Any]) -> None:
         error: ServiceError = of_code(message["code"], message["name"], message["message"])

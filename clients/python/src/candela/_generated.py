@@ -107,7 +107,7 @@ def decode_bar(m: Any, context: Context[P]) -> Bar[P]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarEnd:
-    """All bars of an interval are out."""
+    """All bars of an interval are published."""
 
     interval: str
     open_time: dt.datetime
@@ -243,7 +243,7 @@ def decode_status(m: Any, context: Context[P]) -> Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Messages that cannot be brought any more."""
+    """Messages that can no longer be sent."""
 
     from_: int
     channel: str
@@ -262,7 +262,7 @@ def decode_skipped(m: Any, context: Context[P]) -> Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discontinuity:
-    """The channel's log began anew: nothing connects what came with what comes."""
+    """The channel has a new epoch: earlier messages do not continue in later ones."""
 
     channel: str
     seq: int
@@ -388,13 +388,13 @@ ERRORS: dict[int, tuple[str, bool]] = {
 #: Closes by code: name, and what the client should do.
 CLOSES: dict[int, tuple[str, str]] = {
     1000: ("normal", "stop"),
-    1001: ("going_away", "come back after the delay and resume"),
+    1001: ("going_away", "reconnect after the delay and resume"),
     1002: ("protocol_violation", "fix"),
     1003: ("unsupported_data", "fix"),
     1007: ("bad_text", "fix"),
     1009: ("message_too_large", "fix"),
     1011: ("internal", "back off"),
-    1012: ("restarting", "come back after the delay and resume"),
+    1012: ("restarting", "reconnect after the delay and resume"),
     1013: ("try_later", "back off"),
     4003: ("not_ready", "back off and resume"),
     4008: ("idle", "back off and resume"),

@@ -153,8 +153,8 @@ fn shown(effects: &[Effect]) -> String {
 
 fn every_event() -> Vec<(&'static str, Event)> {
     vec![
-        ("every part is made", Event::Started),
-        ("a good flag came", Event::L0Ready(flag())),
+        ("every part is created", Event::Started),
+        ("a good flag appeared", Event::L0Ready(flag())),
         ("the flag is gone", withdrawn()),
         (
             "the flag grew stale",
@@ -167,7 +167,7 @@ fn every_event() -> Vec<(&'static str, Event)> {
         ("history failed: bars missing", incomplete()),
         ("history failed: database away", unreachable()),
         ("missing bars were fetched", Event::HistoryFetched(Symbol::usdcop())),
-        ("the database is back", Event::StoreBack),
+        ("the database answers again", Event::StoreBack),
         ("a session is near", coming()),
         ("a session opens in minutes", Event::OpeningSoon(Symbol::usdcop())),
         ("a session opened", opened()),
@@ -176,7 +176,7 @@ fn every_event() -> Vec<(&'static str, Event)> {
         ("it works again", healed()),
         ("an operator overrides the gate", overridden(START + HOUR * 3)),
         ("the deadline came", Event::Deadline),
-        ("asked to stop", Event::StopAsked),
+        ("a stop was requested", Event::StopAsked),
     ]
 }
 

@@ -34,7 +34,7 @@ fn a_flawed_bar_that_the_vendor_cannot_better_stands_and_its_gap_is_not_filled()
     assert_eq!((gap.status, gap.bars), (GapStatus::Unfillable, 1));
     assert_eq!(
         gap.cause,
-        "upstream_close_1006; the vendor has no bar, ours stays flawed"
+        "upstream_close_1006; the vendor has no bar, candela's bar stays flawed"
     );
     let counts = day.pipeline.counts();
     assert_eq!(

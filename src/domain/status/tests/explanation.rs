@@ -97,7 +97,7 @@ fn a_service_that_is_well_says_so() {
         explanation.sentences[..2],
         [
             "The state is active since 2026-01-02T09:00:40-05:00, for 2 h: the session of USD/COP opened.".to_owned(),
-            "Nothing that is written down keeps data from being good.".to_owned()
+            "Nothing in the journal makes data bad.".to_owned()
         ]
     );
 }
@@ -131,7 +131,7 @@ fn the_vendor_refuses_the_key() {
         "No API key can be used: the vendor refuses every key (401) (keys_exhausted, since 2026-01-02T11:59:02-05:00, for 58 s)",
         &[
             "Key G1_1 (…a91f) is retired",
-            "the vendor cannot be asked for anything",
+            "no request can be sent to the vendor",
             "feed_down",
             "00:00 UTC",
         ],
@@ -167,7 +167,7 @@ fn the_vendor_is_down() {
         ],
         "Data is not good: The link to the vendor is down: refused (feed_down, since 2026-01-02T11:53:20-05:00, for 6 min)",
         &[
-            "It is over when the link is up and the vendor has confirmed a pair on it",
+            "It clears when the link is up and the vendor has confirmed a pair on it",
             "One gap is open",
             "upstream_refused",
         ],
@@ -260,10 +260,10 @@ fn the_database_is_down_and_data_is_good_nevertheless() {
     let all = explanation.sentences.join("\n");
     assert!(explanation.good, "{all}");
     assert!(
-        all.contains("Beside that: The database is behind the ledger: connection refused (store_behind"),
+        all.contains("Besides: The database is behind the ledger: connection refused (store_behind"),
         "{all}"
     );
-    assert!(all.contains("live data goes on from the ledger"), "{all}");
+    assert!(all.contains("live data continues from the ledger"), "{all}");
 }
 
 #[test]
@@ -273,16 +273,16 @@ fn the_clock_is_skewed() {
             ConditionKind::ClockSkewed,
             -45,
             "behind",
-            "Our clock is 42 s behind the vendor's stamps.",
+            "The machine's clock is 42 s behind the vendor's stamps.",
         )],
-        "Our clock is 42 s behind the vendor's stamps (clock_skewed",
+        "The machine's clock is 42 s behind the vendor's stamps (clock_skewed",
         &["no pair is safe to trade", "agree within 20 s"],
     );
 }
 
 #[test]
 fn a_part_hangs() {
-    let message = "No sign of life on the way from the vendor to clients: aggregator.";
+    let message = "Parts between the vendor and the clients do not handle their messages: aggregator.";
     check(
         vec![
             entry(
@@ -294,10 +294,10 @@ fn a_part_hangs() {
             ),
             raised(ConditionKind::ActorUnresponsive, -30, "aggregator", message),
         ],
-        "No sign of life on the way from the vendor to clients: aggregator (actor_unresponsive",
+        "Parts between the vendor and the clients do not handle their messages: aggregator (actor_unresponsive",
         &[
             "One failure of a part in the last hour",
-            "every part on the way handles its messages again",
+            "every part between the vendor and the clients handles its messages again",
         ],
     );
 }
@@ -305,13 +305,18 @@ fn a_part_hangs() {
 #[test]
 fn an_earlier_instant_is_explained_by_what_was_known_then() {
     let all = running().into_iter().chain([
-        raised(ConditionKind::CacheDown, -900, "refused", "The cache is out of reach."),
+        raised(
+            ConditionKind::CacheDown,
+            -900,
+            "refused",
+            "The cache cannot be reached.",
+        ),
         entry(
             ServiceEventKind::ConditionCleared,
             -300,
             "cache_down",
             "refused",
-            "Over: The cache is out of reach.",
+            "Over: The cache cannot be reached.",
         ),
         entry(
             ServiceEventKind::State,
@@ -325,7 +330,7 @@ fn an_earlier_instant_is_explained_by_what_was_known_then() {
     let says = |secs, part: &str| explain_at(all.clone(), secs).sentences.join("\n").contains(part);
     assert!(says(-600, "cache_down") && !says(-200, "cache_down"));
     assert!(says(0, "candela does not run: it was stopped at 2026-01-02T11:59:50-05:00") && !says(-20, "does not run"));
-    assert!(says(-20_000, "The journal holds no state of the service"));
+    assert!(says(-20_000, "The journal has no state of the service"));
 }
 
 #[test]

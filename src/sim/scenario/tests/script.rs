@@ -156,8 +156,11 @@ fn durations_add_up() {
 #[test]
 fn errors_name_the_line_and_what_is_allowed() {
     check_refused("drop 1000", "begins with no cue; allowed are at start, at HH:MM");
-    check_refused("at noon drop 1000", "\"noon\" is no moment; allowed are start, 08:17");
-    check_refused("at 25:00 drop 1000", "\"25:00\" is no moment");
+    check_refused(
+        "at noon drop 1000",
+        "\"noon\" is not a moment; allowed are start, 08:17",
+    );
+    check_refused("at 25:00 drop 1000", "\"25:00\" is not a moment");
     check_refused("at bar 0 mute", "bar \"0\" is not a number from 1");
     check_refused("on lunch drop 1000", "allowed are connect, upgrade, open, subscribe");
     check_refused("on open #5-2 drop 1000", "allowed are #2, #2-5, every");
@@ -165,7 +168,7 @@ fn errors_name_the_line_and_what_is_allowed() {
     check_refused("at +1s explode", "\"explode\" is not an act");
     check_refused("at +1s drop", "drop needs one word");
     check_refused("at +1s drop 999", "allowed are close codes 1000–1003");
-    check_refused("at +1s drop 1005", "is no way to drop");
+    check_refused("at +1s drop 1005", "is not a way to drop");
     check_refused("at +1s drop 1000 for 5m", "is done once and takes no \"for\"");
     check_refused("at +1s mute for ever", "\"ever\" is not a duration");
     check_refused(

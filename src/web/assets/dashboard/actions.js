@@ -68,7 +68,7 @@ export class Actions {
     const body = { reason: $("action-reason").value.trim() };
     for (const field of $("action-fields").querySelectorAll("[name]")) if (field.value.trim()) body[field.name] = field.value.trim();
     $("action-send").disabled = true;
-    put($("action-said"), "Asking the service…");
+    put($("action-said"), "Sending the request…");
     try {
       const { message, at } = await post(`admin/${$("action-name").value}`, body, this.key);
       this.key = onceKey();

@@ -288,7 +288,7 @@ export class Data {
         this.#note("slow", message.level === "clear" ? "This page keeps up again" : "This page reads too slowly: ticks are conflated", "warn");
         break;
       case "goaway":
-        this.#note("goaway", `The service asks to come back later: ${words.plain(message.reason)}`, "plain");
+        this.#note("goaway", `The service closes; reconnect later: ${words.plain(message.reason)}`, "plain");
         break;
       case "error":
         this.#note(`error.${message.code}`, message.message, "warn", message.name);

@@ -74,7 +74,7 @@ export class Dialogs {
     const text = $("goto-text").value, at = parseTime(text, this.data.now(), this.data.zone);
     if (at === undefined) {
       event.preventDefault();
-      put($("goto-help"), `${text ? `“${text}” is no time` : "Nothing was given"}. Write 09:30, 2025-10-22, 2025-10-22 09:30, or -2h.`);
+      put($("goto-help"), `${text ? `“${text}” is not a time` : "Nothing was given"}. Write 09:30, 2025-10-22, 2025-10-22 09:30, or -2h.`);
       return;
     }
     this.actions.time(at);

@@ -47,7 +47,7 @@ export class Events {
         make("a", { href: this.linkTo(event.id), text: "link", attributes: { "aria-label": `Link to this event: ${event.title}` } }),
         event.detail ? make("p", { text: event.detail }) : undefined);
     });
-    if (!items.length) items.push(make("li", { class: "soft empty", text: this.around === undefined ? "No event fits this filter." : "Nothing was told within a quarter of an hour of that." }));
+    if (!items.length) items.push(make("li", { class: "soft empty", text: this.around === undefined ? "No event fits this filter." : "No event was published within a quarter of an hour of that time." }));
     $("journal-list").replaceChildren(...items);
   }
 }

@@ -7,8 +7,8 @@ import * as words from "./words.js";
 
 /** The sentence of a pair. `tone` is good, warn, bad or plain. Pure. */
 export function verdict({ live, safe, reasons, since, conditions, session, tick, now, zone, state }) {
-  if (!live) return { tone: "warn", word: "Not known", why: "This page does not hear the service.", more: "What is shown was true when it was last heard." };
-  if (safe === undefined) return { tone: "plain", word: "Not known yet", why: "The service has not told it yet.", more: "" };
+  if (!live) return { tone: "warn", word: "Not known", why: "This page receives nothing from the service.", more: "What is shown was received last and may be old." };
+  if (safe === undefined) return { tone: "plain", word: "Not known yet", why: "The service has not reported it yet.", more: "" };
   const ticked = tick ? `Last tick ${age(tick.stamp, now)}` : "No tick yet";
   if (safe) return { tone: "good", word: "Safe to trade", why: `${ticked}, ${words.PROVENANCE[tick?.source] ?? "live"}.`, more: "" };
   if (reasons[0] === "market_closed" && reasons.length <= 2) return { tone: "plain", word: "Market closed", why: closed(session, now, zone), more: tick ? `${ticked}.` : "" };

@@ -1,4 +1,4 @@
-// Both documents for people, from openapi.json and asyncapi.json beside this page.
+// Both API documents as a page for people, from openapi.json and asyncapi.json beside this page.
 "use strict";
 const add = (to, tag, text) => { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; to.append(e); return e; };
 const row = (table, cells, tag = "td") => { const r = add(table, "tr"); for (const c of cells) add(r, tag, c); };
