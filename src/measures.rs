@@ -32,7 +32,7 @@ pub struct Measures {
     pub gaps: Family<Labels<2>, Counter>,
     /// Errors sent to WebSocket clients, by code.
     pub ws_errors: Family<Labels<1>, Counter>,
-    /// How long the cluster log takes to take one batch of parcels.
+    /// How long the cluster log takes to accept one batch of parcels.
     pub log_append: Histogram,
     /// Writes that were refused because another leads, by what was written to.
     pub fence_refusals: Family<Labels<1>, Counter>,

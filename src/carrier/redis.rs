@@ -296,8 +296,7 @@ impl Carry for RedisLog {
             script.arg(name).arg(said);
         }
         let told: Vec<String> = self.ask(&script).await?;
-        nodes(&told)
-            .ok_or_else(|| CacheError::Other(format!("{NODES} cannot be read: nobody but candela may write there")))
+        nodes(&told).ok_or_else(|| CacheError::Other(format!("{NODES} cannot be read: only candela may write there")))
     }
 }
 

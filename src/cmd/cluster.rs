@@ -169,9 +169,9 @@ fn print_report(report: &ClusterReport, out: &mut impl Write) -> std::io::Result
             };
             writeln!(out, "lease: term {}, {}; it {until}", lease.term, lease.by)?;
         }
-        Some(Ok(None)) => writeln!(out, "lease: nobody ever had it")?,
+        Some(Ok(None)) => writeln!(out, "lease: no process ever had it")?,
         Some(Err(_)) => writeln!(out, "lease: not known")?,
-        None => writeln!(out, "lease: not asked for; DATABASE_URL names the database that has it")?,
+        None => writeln!(out, "lease: not requested; DATABASE_URL names the database that has it")?,
     }
     if let Some(Ok(log)) = &report.log {
         writeln!(out, "log: parcel {}, term {}", log.parcel, log.term)?;
@@ -192,7 +192,7 @@ fn print_nodes(nodes: &[NodeSeen], out: &mut impl Write) -> std::io::Result<()> 
     writeln!(
         out,
         "\n{:<14} {:<24} {:<14} {:>5} {:>10} {:>8} {:>8} {:>6}  version",
-        "role", "node", "state", "term", "parcel", "behind", "for", "heard"
+        "role", "node", "state", "term", "parcel", "behind", "for", "report"
     )?;
     for node in nodes {
         let news = &node.news;
@@ -283,7 +283,7 @@ mod tests {
             "edge           edge-1 (process 9)       active             3       4711       12   340 ms  1.2 s  0.1.0"
         );
         assert!(
-            page.ends_with("  No standby: when the leader is lost, nobody takes over until it is started again.\n"),
+            page.ends_with("  No standby: when the leader is lost, no node takes over until it is started again.\n"),
             "{page}"
         );
     }

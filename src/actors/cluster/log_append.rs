@@ -25,7 +25,9 @@ pub(super) struct Append {
 impl Append {
     pub(super) async fn append(mut self) -> LogStep {
         let Some(term) = self.term else {
-            return LogStep::Away("no lease of the database was had yet, and so no term".to_owned());
+            return LogStep::Away(
+                "this process has not had the lease of the database yet, and so has no term".to_owned(),
+            );
         };
         let next = match self.next {
             Some(next) => next,
@@ -104,7 +106,7 @@ impl Append {
             Contact::GoOn { next } => Ok(next),
             // An empty log does not say who leads.
             Contact::Fill if !self.leased => Err(LogStep::Away(
-                "it is empty, and nothing shows that this one still leads".to_owned(),
+                "it is empty, and nothing proves that this process still leads".to_owned(),
             )),
             Contact::Fill => Ok(ends.begin),
             Contact::Foreign => Err(LogStep::Foreign(format!(

@@ -416,7 +416,7 @@ impl Root {
 
     fn lease_unrenewable(&mut self, cause: &str, ctx: &mut Context<Self>) {
         let message = format!(
-            "The lease cannot be renewed, and nobody can take over; this leader goes on while the cluster log takes its parcels: {cause}."
+            "The lease cannot be renewed, and no standby can take over; this leader continues while the cluster log accepts its parcels: {cause}."
         );
         self.raise(ConditionKind::LeaseUnrenewable, "away", &message, ctx);
     }

@@ -70,7 +70,7 @@ impl ClusterReport {
         let mut notes = Vec::new();
         let heard = || self.nodes.iter().filter(|node| is_heard(node));
         if self.leader().is_some() && !heard().any(|node| node.news.role == NodeRole::Standby) {
-            notes.push("No standby: when the leader is lost, nobody takes over until it is started again.".to_owned());
+            notes.push("No standby: when the leader is lost, no node takes over until it is started again.".to_owned());
         }
         let versions: BTreeSet<&str> = heard().map(|node| node.news.version.as_str()).collect();
         if versions.len() > 1 {
@@ -85,10 +85,10 @@ impl ClusterReport {
             None if self.leader().is_none() => obstacles.push("No node says that it leads.".to_owned()),
             None => {}
             Some(Err(why)) => obstacles.push(format!(
-                "PostgreSQL does not say who leads, and nobody can take over while it does not: {why}."
+                "PostgreSQL does not report the leader, and no standby can take over until it does: {why}."
             )),
             Some(Ok(None)) => {
-                obstacles.push("Nobody leads, and nobody ever did in this database: start an ingest.".to_owned());
+                obstacles.push("No process leads, and none ever did in this database: start an ingest.".to_owned());
             }
             Some(Ok(Some(lease))) => self.look_at_holder(lease, obstacles),
         }
@@ -108,7 +108,8 @@ impl ClusterReport {
         }
         if !lease.provable {
             obstacles.push(
-                "The leader told what the cluster log does not have yet: a takeover now begins new epochs.".to_owned(),
+                "The leader published what the cluster log does not have yet: a takeover now begins new epochs."
+                    .to_owned(),
             );
         }
         if let Some(Ok(log)) = &self.log
@@ -126,7 +127,7 @@ impl ClusterReport {
         match &self.log {
             Some(Err(why)) => {
                 obstacles.push(format!(
-                    "The cluster log does not answer, and edges stand still: {why}."
+                    "The cluster log does not answer, and edges receive nothing new: {why}."
                 ));
             }
             Some(Ok(LogEnd { parcel: 0, .. })) => obstacles.push("The cluster log is empty.".to_owned()),
@@ -144,7 +145,10 @@ fn look_at_node(node: &NodeSeen, obstacles: &mut Vec<String>) {
     let news = &node.news;
     let name = format!("{} {}", role_of(node), name_of(node));
     if !is_heard(node) {
-        return obstacles.push(format!("The {name} was heard last {} s ago.", node.age_ms / 1_000));
+        return obstacles.push(format!(
+            "The last report of the {name} was received {} s ago.",
+            node.age_ms / 1_000
+        ));
     }
     if news.lag_ms > millis(limits::LOG_AGE_MOST) {
         let lacking = if news.role == NodeRole::Leader {
@@ -256,9 +260,9 @@ mod tests {
         report.lease = Some(Ok(Some(lease("nobody", Some(900)))));
         check(&report, None, &["no node says that it leads under it"]);
         report.lease = Some(Ok(None));
-        check(&report, None, &["nobody ever did"]);
+        check(&report, None, &["none ever did"]);
         report.lease = Some(Err("connection refused".to_owned()));
-        check(&report, Some("one"), &["nobody can take over"]);
+        check(&report, Some("one"), &["no standby can take over"]);
         report.lease = None;
         check(&report, Some("one"), &[]);
         report.nodes.clear();
@@ -284,12 +288,12 @@ mod tests {
                 "under term 5, and the lease is of term 3",
                 "The cluster log is empty.",
                 "The leader one:8080 says: log_down, store_behind.",
-                "The former standby two:8080 was heard last 61 s ago.",
+                "The last report of the former standby two:8080 was received 61 s ago.",
                 "The edge edge:8080 is behind the cluster log: 812 parcels, for 9 s.",
             ],
         );
         report.log = Some(Err("connection refused".to_owned()));
-        assert!(report.obstacles()[1].contains("edges stand still: connection refused"));
+        assert!(report.obstacles()[1].contains("edges receive nothing new: connection refused"));
         assert_eq!(
             report.notes().len(),
             1,

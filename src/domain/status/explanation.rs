@@ -42,7 +42,7 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
     (
         ConditionKind::LeaseUnrenewable,
         true,
-        "data goes on; if this leader is lost, nobody takes over",
+        "data continues; if this leader is lost, no node takes over",
     ),
     (
         ConditionKind::AnotherWriter,

@@ -114,7 +114,9 @@ impl ConditionKind {
             Self::AnotherWriter => "the other candela has stopped, or writes elsewhere",
             Self::LeaseUnrenewable => "the database renews the lease",
             Self::LogDown => "the Redis of the cluster log answers and has room, and all parcels are in it",
-            Self::LogDiverged => "the node has started again: it continues the cluster log, or begins a new ledger from it",
+            Self::LogDiverged => {
+                "the node has started again: it continues the cluster log, or begins a new ledger from it"
+            }
             Self::LogStale => "this node receives the leader's reports again, and has everything in the cluster log",
         }
     }

@@ -215,22 +215,22 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "candela_cluster_leader_age_seconds",
         "",
-        "How long ago a standby or an edge heard its leader",
+        "How long ago a standby or an edge received its leader's last report",
     ),
     gauge(
         "candela_cluster_alone",
         "",
-        "1 while the leader tells its own clients what the cluster log does not have",
+        "1 while the leader publishes to its own clients what the cluster log does not have",
     ),
     gauge(
         "candela_cluster_nodes",
         "`role`: `leader`, `standby` or `edge`",
-        "Nodes that said something in the last five seconds",
+        "Nodes that reported in the last five seconds",
     ),
     histogram(
         "candela_cluster_append_seconds",
         "",
-        "How long the cluster log takes to take one batch of parcels",
+        "How long the cluster log takes to accept one batch of parcels",
     ),
     counter(
         "candela_cluster_fence_refusals_total",

@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn each_violation_has_its_code_and_silences_what_follows() {
-        let after = frame(0x81, b"not heard");
+        let after = frame(0x81, b"no report");
         for (first, close) in [
             (frame(0x83, b""), Close::Protocol),
             (frame(0x80, b""), Close::Protocol),

@@ -126,16 +126,16 @@ export function cluster(data) {
     const silent = node.age_ms > SILENT, about = node.conditions.map(words.plain).join(", "), mine = node.id === own.id ? " · this one" : "";
     return row([
       { node: make("span", {}, node.address ?? node.host, " ", make("small", { class: "soft", text: `${silent ? "former " : ""}${words.plain(node.role)}${mine}` })), class: "text" },
-      { node: make("span", {}, state(silent ? "not heard" : words.STATES[node.state] ?? words.plain(node.state), silent ? "bad" : STANDS[node.state] ?? "warn"), about ? make("small", { class: "warn-text", text: ` ${about}` }) : ""), class: "text" },
+      { node: make("span", {}, state(silent ? "no report" : words.STATES[node.state] ?? words.plain(node.state), silent ? "bad" : STANDS[node.state] ?? "warn"), about ? make("small", { class: "warn-text", text: ` ${about}` }) : ""), class: "text" },
       words.number(node.term), { text: behind(node), class: node.lag_ms > SILENT ? "warn-text" : "" }, { text: `${seconds(node.age_ms)} ago`, class: silent ? "warn-text" : "soft" },
     ]);
   }));
   const heard = own.nodes.filter(node => node.age_ms <= SILENT), leads = heard.some(node => node.role === "leader"), standbys = heard.filter(node => node.role === "standby").length;
   facts("cluster-facts",
     fact("Cluster log", own.trouble ? state(own.trouble, "bad") : state("answers")),
-    own.role === "leader" ? fact("Clients are told", own.alone ? "what the cluster log lacks too" : "what the cluster log has", { tone: own.alone ? "warn" : undefined })
-      : fact("Leader heard", own.leader_age_ms === null ? "not yet" : `${seconds(own.leader_age_ms)} ago`, { tone: own.leader_age_ms === null || own.leader_age_ms > SILENT ? "warn" : undefined }),
-    fact("Standbys", standbys ? words.number(standbys) : leads ? "none: nobody takes over" : "none", { tone: standbys ? undefined : "warn" }));
+    own.role === "leader" ? fact("Clients receive", own.alone ? "what the cluster log lacks too" : "what the cluster log has", { tone: own.alone ? "warn" : undefined })
+      : fact("Last report of the leader", own.leader_age_ms === null ? "not yet" : `${seconds(own.leader_age_ms)} ago`, { tone: own.leader_age_ms === null || own.leader_age_ms > SILENT ? "warn" : undefined }),
+    fact("Standbys", standbys ? words.number(standbys) : leads ? "none: no node takes over" : "none", { tone: standbys ? undefined : "warn" }));
 }
 
 export function reconciliation(data) {
