@@ -206,7 +206,7 @@ fn a_clock_that_is_seventy_seconds_slow_is_told_with_its_size_and_nothing_is_saf
     assert!(logged.contains("from_the_future"), "{logged}");
     let logged = wait_until("the condition in the log", || world.service.stderr.find("clock_skewed"));
     assert!(
-        logged.contains("\"WARN\"") && logged.contains("Our clock is slow"),
+        logged.contains("\"WARN\"") && logged.contains("The machine's clock is slow"),
         "{logged}"
     );
 }

@@ -151,7 +151,7 @@ fn assert_told((noticed, told, status): &(DateTime<Utc>, DateTime<Utc>, Value), 
 
 #[test]
 fn stamps_in_milliseconds_are_told_within_a_minute_and_nothing_is_safe() {
-    assert_told(&MORNING.in_millis, "unit", "no seconds");
+    assert_told(&MORNING.in_millis, "unit", "not seconds");
     assert_eq!(MORNING.stored, "", "a bar was stored at a wrong time");
 }
 

@@ -55,7 +55,7 @@ async def main():
         for name, arguments, said in [
             ("bars", {"symbol": "NOPE"}, "NOPE"),
             ("bars", {"interval": "7m"}, "interval"),
-            ("bars", {"size": "1"}, "no argument"),
+            ("bars", {"size": "1"}, "not an argument"),
             ("gaps", {"status": "lost"}, "status"),
         ]:
             refused = await session.call_tool(name, arguments)
