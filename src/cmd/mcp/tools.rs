@@ -385,7 +385,7 @@ mod tests {
         assert!(
             bars.given_arguments(&json!({"size": 1}))
                 .unwrap_err()
-                .contains("no argument of bars")
+                .contains("not an argument of bars")
         );
         assert!(bars.given_arguments(&json!([])).unwrap_err().contains("not an object"));
     }
