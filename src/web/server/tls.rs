@@ -142,7 +142,7 @@ impl Renewing {
                     tracing::info!("the certificate was renewed");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "failed to read the certificate again; the last good one stays in use")
+                    tracing::error!(%error, "failed to read the certificate again; the last good one stays in use");
                 }
             }
         }
