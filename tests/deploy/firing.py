@@ -127,9 +127,8 @@ class Redis:
 class Candela:
     """A service beside a simulated vendor of its own, which plays `scenario`."""
 
-    def __init__(self, name, market, scenario, port, per_second=1, descriptors=None, **settings):
+    def __init__(self, name, market, scenario, port, per_second=1, **settings):
         self.home, self.name, self.market, self.port = SCRATCH / name, name, market, port
-        self.descriptors = descriptors
         (self.home / "signals").mkdir(parents=True)
         (self.home / "play.txt").write_text(scenario)
         log = SCRATCH / f"{name}-vendor.log"
@@ -146,8 +145,7 @@ class Candela:
 
     def run(self):
         env = {"PATH": os.environ["PATH"]} | self.market.environment() | self.settings
-        limit = ["prlimit", f"--nofile={self.descriptors}"] if self.descriptors else []
-        self.process = start([*limit, CANDELA, "run"], f"{self.name}.log", env=env, cwd=self.home)
+        self.process = start([CANDELA, "run"], f"{self.name}.log", env=env, cwd=self.home)
         until(f"{self.name} to answer", lambda: get(self.port, "/status"))
 
     def stop(self):
@@ -205,7 +203,6 @@ at start rest status 503 for 35m
 at +6m refuse connections for 15m
 at +6m drop 1006
 """
-PLAIN_DESCRIPTORS = 1024
 
 
 def of_the_vendor(alerts, market, ports, database, cache):
@@ -245,8 +242,9 @@ def of_the_machine(alerts, market, port, database, cache):
     """Faults of what candela stands on, and of its own parts; it runs at the pace of real time."""
     database.sql("CREATE DATABASE plain")
     url = database.url.removesuffix("postgres") + "plain"
-    plain = Candela("plain", market, "", port, 100, PLAIN_DESCRIPTORS, DATABASE_URL=url, REDIS_URL=f"redis://127.0.0.1:{cache.port}/1")
+    plain = Candela("plain", market, "", port, 100, DATABASE_URL=url, REDIS_URL=f"redis://127.0.0.1:{cache.port}/1")
     plain.raise_flag()
+    alerts.ends("CandelaAbsent", "a candela runs", port)
     until("a price", lambda: get(port, "/status")["symbols"]["USD/COP"]["last_tick"])
     end(cache.process)
     alerts.fires("CandelaCacheDown", "Redis is killed", port)
@@ -269,16 +267,17 @@ def of_the_machine(alerts, market, port, database, cache):
     alerts.fires("CandelaActorRestarted", "the Writer panics", port)
     alerts.ends("CandelaActorRestarted", "a minute without another restart", port)
     alerts.ends("CandelaClientsEvicted", "a minute without such a client", port)
-    many = [follow(port, "/ws?channels=events") for _ in range(PLAIN_DESCRIPTORS)]
-    many += [socket.create_connection(("127.0.0.1", port)) for _ in range(PLAIN_DESCRIPTORS)]  # these say nothing
-    alerts.fires("CandelaDescriptorsNear", f"{len(many)} connections, where {PLAIN_DESCRIPTORS} descriptors are allowed", port)
-    for client in many + stubborn:
+    for client in stubborn:
         client.close()
-    alerts.ends("CandelaDescriptorsNear", "the clients are gone", port)
+    descriptors = len(os.listdir(f"/proc/{plain.process.pid}/fd"))
+    allowed = resource.prlimit(plain.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(plain.process.pid, resource.RLIMIT_NOFILE, (descriptors + 8, allowed[1]))
+    alerts.fires("CandelaDescriptorsNear", f"{descriptors + 8} descriptors are allowed, of which {descriptors} are in use", port)
+    resource.prlimit(plain.process.pid, resource.RLIMIT_NOFILE, allowed)
+    alerts.ends("CandelaDescriptorsNear", f"{allowed[0]} descriptors are allowed", port)
 
 
 def play():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     database, cache = Postgres(), Redis()
     ports = [free_port() for _ in range(4)]
     alerts = Prometheus(ports)

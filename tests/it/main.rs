@@ -78,6 +78,8 @@ mod process_panics;
 #[cfg(test)]
 mod process_parquet;
 #[cfg(test)]
+mod process_reasons;
+#[cfg(test)]
 mod process_run;
 #[cfg(test)]
 mod process_session;

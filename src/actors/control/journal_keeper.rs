@@ -6,7 +6,7 @@ use crate::actors::supervision::{Row, Vitals};
 use crate::clock::Clock;
 use crate::domain::model::{Decoded, Inbound, Input, InputKind, ServiceEvent, ServiceEventKind, Timestamp};
 use crate::domain::status::{Condition, ConditionHolder, ConditionKind, Journal};
-use crate::domain::vendor::KeysView;
+use crate::domain::vendor::{KeysView, describe_cause};
 use crate::limits;
 use actix::Recipient;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,7 @@ impl JournalKeeper {
                 self.note_news(ServiceEvent::new(ServiceEventKind::LinkUp, now, "link", message).with_cause("live"));
             }
             Report::LinkDown { cause } => {
-                let message = format!("The link to the vendor is down: {cause}.");
+                let message = format!("The link to the vendor is down: {}.", describe_cause(cause));
                 self.note_news(ServiceEvent::new(ServiceEventKind::LinkDown, now, "link", message).with_cause(cause));
             }
             Report::Flag(Ok(flag)) => {

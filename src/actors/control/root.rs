@@ -17,6 +17,7 @@ use crate::domain::history::WaitPolicy;
 use crate::domain::lifecycle::{Break, Distrust, Effect, Event, Lifecycle, Stage, Turn};
 use crate::domain::model::{Channel, Symbol, Timestamp};
 use crate::domain::status::{Condition, ConditionHolder, ConditionKind};
+use crate::domain::vendor::describe_cause;
 use crate::exit::Exit;
 use crate::ledger::Renumbered;
 use crate::limits;
@@ -136,7 +137,7 @@ impl Root {
 
     fn link_down(&mut self, cause: &str, ctx: &mut Context<Self>) {
         if *self.deps.services.views.wanted.borrow() {
-            let message = format!("The link to the vendor is down: {cause}.");
+            let message = format!("The link to the vendor is down: {}.", describe_cause(cause));
             self.raise(ConditionKind::FeedDown, cause, &message, ctx);
         }
     }

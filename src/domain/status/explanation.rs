@@ -1,7 +1,7 @@
 //! Explains from journal entries alone why the service is, or was, in its state. Pure.
 
-use crate::domain::model::{PlacedEntry, ServiceEventKind, Symbol, Timestamp};
-use crate::domain::status::ConditionKind;
+use crate::domain::model::{JournalPlace, PlacedEntry, ServiceEvent, ServiceEventKind, Symbol, Timestamp};
+use crate::domain::status::{ConditionKind, ConditionView};
 use crate::limits;
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -236,6 +236,37 @@ impl Explanation {
     }
 }
 
+/// The conditions that hold and are not in the journal yet, as entries without a position. A part that hangs, or a ledger that cannot be
+/// written, may be what keeps them out of it.
+pub fn unwritten_conditions(entries: &[PlacedEntry], conditions: &[ConditionView]) -> Vec<PlacedEntry> {
+    conditions
+        .iter()
+        .filter(|held| held.status && !is_written(entries, held))
+        .map(|held| {
+            let at = held.since.timestamp();
+            let message = format!("{}, which is not in the journal yet.", plain(&held.message));
+            let entry = ServiceEvent::new(ServiceEventKind::ConditionRaised, at, held.kind.as_ref(), message);
+            let entry = entry
+                .with_cause(&held.reason)
+                .with("clears_when", held.clears_when.as_ref());
+            PlacedEntry {
+                place: JournalPlace { at, position: 0 },
+                entry: entry.on(held.symbol),
+            }
+        })
+        .collect()
+}
+
+/// Whether the last change of the condition in the journal is its beginning.
+fn is_written(entries: &[PlacedEntry], held: &ConditionView) -> bool {
+    let last = entries.iter().rfind(|placed| {
+        let entry = &placed.entry;
+        let kinds = [ServiceEventKind::ConditionRaised, ServiceEventKind::ConditionCleared];
+        kinds.contains(&entry.kind) && entry.subject == held.kind && entry.symbol == held.symbol
+    });
+    last.is_some_and(|placed| placed.entry.kind == ServiceEventKind::ConditionRaised)
+}
+
 /// The sentences that were written so far.
 struct Telling {
     at: Timestamp,
@@ -381,7 +412,8 @@ impl Telling {
 
     fn say(&mut self, placed: &PlacedEntry, sentence: String) {
         self.sentences.push(sentence);
-        self.entries.push(placed.place.position);
+        let position = Some(placed.place.position).filter(|position| *position > 0);
+        self.entries.extend(position);
     }
 
     /// The instant of an entry, and how long before the explained instant it was.

@@ -12,7 +12,7 @@ pub mod condition_view;
 pub use action_request::{ActionRefused, ActionRequest, OperatorAction};
 pub use condition_view::ConditionView;
 pub use evident_conditions::{AllEvidence, EvidentConditions, PairEvidence};
-pub use explanation::Explanation;
+pub use explanation::{Explanation, unwritten_conditions};
 pub use health::{Condition, ConditionKind, Conditions};
 pub use journal::{ConditionHolder, Journal};
 pub use safety::{Evidence, LinkEvidence, PollingEvidence, PriceEvidence, UnsafeReason};

@@ -2,7 +2,7 @@
 
 use crate::domain::model::{JournalQuery, PlacedEntry, ServiceEventKind, Symbol, Timestamp};
 use crate::domain::protocol::{Zones, frames};
-use crate::domain::status::Explanation;
+use crate::domain::status::{Explanation, unwritten_conditions};
 use crate::ledger::LedgerError;
 use crate::limits;
 use crate::web::rest::history::page;
@@ -83,6 +83,12 @@ pub(crate) async fn explain(request: HttpRequest) -> Result<HttpResponse, HttpEr
         lacks,
     } = read(&thread, asked).await?;
     found.retain(|placed| placed.entry.symbol.is_none_or(|symbol| query.may(symbol)));
+    if query.text("at").is_none() {
+        let mut held = thread.view().conditions.clone();
+        held.retain(|one| symbol.is_none() || one.symbol.is_none() || one.symbol == symbol);
+        held.retain(|one| one.symbol.is_none_or(|symbol| query.may(symbol)));
+        found.extend(unwritten_conditions(&found, &held));
+    }
     let mut explanation = Explanation::of(&found, symbol, at, zone);
     if let Some(lacks) = lacks {
         let lacks = lacks.rfc3339(zone);

@@ -1,7 +1,8 @@
 //! Eight prepared faults and their explanations.
 
 use super::*;
-use crate::domain::model::{JournalPlace, ServiceEvent};
+use crate::domain::status::Condition;
+use crate::domain::status::health::Runbook;
 
 const NOON: i64 = 1_767_373_200;
 
@@ -353,4 +354,58 @@ fn every_condition_has_a_meaning() {
             "{kind:?}"
         );
     }
+}
+
+/// A condition as `/status` shows it.
+fn shown(kind: ConditionKind, secs: i64, message: &str) -> ConditionView {
+    let condition = Condition {
+        kind,
+        symbol: None,
+        status: true,
+        reason: "recorder".to_owned(),
+        message: message.to_owned(),
+        since: Timestamp::from_secs(NOON + secs),
+        clears_when: kind.clears_when(),
+        runbook: Runbook(kind),
+    };
+    ConditionView::new(&condition, chrono_tz::America::Bogota)
+}
+
+#[test]
+fn a_condition_that_the_journal_cannot_take_is_explained_all_the_same() {
+    let mut entries: Vec<PlacedEntry> = (1..)
+        .zip(running())
+        .map(|(position, entry)| PlacedEntry {
+            place: JournalPlace { at: entry.at, position },
+            entry,
+        })
+        .collect();
+    let hangs = shown(
+        ConditionKind::ActorUnresponsive,
+        -20,
+        "No sign of life on the way from the vendor to clients: recorder.",
+    );
+    let unwritten = unwritten_conditions(&entries, std::slice::from_ref(&hangs));
+    entries.extend(unwritten);
+    let noon = Timestamp::from_secs(NOON);
+    let explanation = Explanation::of(&entries, cop(), noon, chrono_tz::America::Bogota);
+    let first = "Data is not good: No sign of life on the way from the vendor to clients: recorder, which is not in the journal yet \
+                 (actor_unresponsive, since 2026-01-02T11:59:40-05:00, for 20 s).";
+    assert!(
+        explanation.sentences[0].starts_with(first),
+        "{:?}",
+        explanation.sentences
+    );
+    assert!(
+        !explanation.good && !explanation.entries.contains(&0),
+        "{:?}",
+        explanation.entries
+    );
+    assert_eq!(
+        unwritten_conditions(&entries, std::slice::from_ref(&hangs)),
+        [],
+        "it is written"
+    );
+    let over = ConditionView { status: false, ..hangs };
+    assert_eq!(unwritten_conditions(&entries[..1], &[over]), [], "it does not hold");
 }

@@ -29,7 +29,7 @@ export const MILD = [
 
 /** Several reasons hold at once; the one that explains the others comes first. */
 const FIRST = [
-  "market_closed", "not_active", "actor_unresponsive", "status_unknown", "ledger_unwritable", "feed_down", "symbol_refused",
+  "market_closed", "not_active", "actor_unresponsive", "status_unknown", "ledger_unwritable", "clock_stepped", "clock_skewed", "feed_down", "symbol_refused",
   "line_unconfirmed", "history_unverified", "open_gap",
 ];
 export function ordered(reasons) {
