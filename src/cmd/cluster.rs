@@ -297,7 +297,7 @@ mod tests {
         };
         let page = page(&silent);
         assert!(
-            page.starts_with("Nobody is known to lead.\nlease: not known\n! PostgreSQL does not say who leads"),
+            page.starts_with("Nobody is known to lead.\nlease: not known\n! PostgreSQL does not report the leader"),
             "{page}"
         );
         let shown = report_json(&silent);

@@ -450,8 +450,8 @@ mod tests {
                 "time,price\n1761213660,4 000\n",
                 "line 2: \"4 000\" is not a price: give a positive number",
             ),
-            ("time,price\n1761213660,-1\n", "line 2: \"-1\" is no price"),
-            ("time,price\n1761213660,0\n", "line 2: \"0\" is no price"),
+            ("time,price\n1761213660,-1\n", "line 2: \"-1\" is not a price"),
+            ("time,price\n1761213660,0\n", "line 2: \"0\" is not a price"),
             (
                 "time,price\nyesterday,4000\n",
                 "line 2: \"yesterday\" is not an instant",

@@ -115,7 +115,7 @@ USD/MXN   NOT SAFE TO TRADE  market_closed, feed_stale  session closed, opens 20
 USD/COP  safe to trade  session open until 12:55:00 (for 4 h 14 min)
 ! store_behind since 08:38:16: PostgreSQL refuses.
   clears when it answers
-feed live, heard 10 s ago   clients 3, 1 slow   writer 12 behind
+feed live, received 10 s ago   clients 3, 1 slow   writer 12 behind
  1 pairs  2 conditions 1!  3 keys  4 actors 1!  5 readers  6 gaps  7 journal
 pair     safe to trade                  feed   last tick            bars     set aside  session
 USD/COP  yes                            live   08:40:06 (10 s ago)  8 of 59  3          open until 12:55:00 (for 4 h 14
@@ -167,13 +167,13 @@ fn what_is_old_says_so_with_the_reason_until_the_service_answers_again() {
     assert!(!drawn(&mut state, SECOND * 6, (120, 24)).contains("DATA OF"));
     let screen = drawn(&mut state, SECOND * 8, (120, 24));
     assert!(
-        screen.contains(" DATA OF 6 s AGO  it does not answer; asked again"),
+        screen.contains(" DATA OF 6 s AGO  it does not answer; requested"),
         "{screen}"
     );
     state.take(failed("the connection was refused"), SECOND * 9);
     let screen = drawn(&mut state, SECOND * 14, (120, 24));
     assert!(
-        screen.contains(" DATA OF 12 s AGO  the connection was refused; asked again"),
+        screen.contains(" DATA OF 12 s AGO  the connection was refused; requested"),
         "{screen}"
     );
     assert!(
