@@ -137,7 +137,7 @@ fn faults_of_the_machine() -> Vec<Fault> {
             ..fault(
                 "clock_slow",
                 "clock_skewed",
-                &["Our clock is slow", "s, the same for every pair"],
+                &["The machine's clock is slow", "s, the same for every pair"],
                 "agree within 20 s",
             )
         },
@@ -146,7 +146,7 @@ fn faults_of_the_machine() -> Vec<Fault> {
             ..fault(
                 "recorder_hangs",
                 "actor_unresponsive",
-                &["No sign of life", "recorder"],
+                &["do not handle their messages", "recorder"],
                 "handles its messages again",
             )
         },

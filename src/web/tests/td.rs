@@ -187,7 +187,7 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
     }
     let (head, answer) = stage.post("/td/price?symbol=USD/COP", "", "").await;
     assert!(head.contains(" 405 ") && head.contains("application/json"), "{head}");
-    let said = json!({"code": 405, "message": "/td/price is only read: GET or HEAD", "status": "error"});
+    let said = json!({"code": 405, "message": "/td/price is read-only: use GET or HEAD", "status": "error"});
     assert_eq!(answer, said);
     let many = vec!["USD/COP"; 65].join(",");
     assert_eq!(stage.get(&format!("/td/price?symbol={many}")).await.1["code"], 414);

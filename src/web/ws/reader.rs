@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_wrong_frame_that_declares_too_much_is_refused_for_one_reason_however_its_bytes_arrive() {
         for (start, why) in [
-            ([0x82, 0x7f], "a client masks its frames"),
+            ([0x82, 0x7f], "a client must mask its frames"),
             ([0x83, 0xff], "an unknown opcode"),
             ([0xb2, 0xff], "a malformed frame"),
         ] {

@@ -156,7 +156,7 @@ mod tests {
         assert!(session.await.is_err());
         let mut said = Vec::new();
         client.read_to_end(&mut said).await.unwrap();
-        assert_eq!(said.get(..4), Some([0x88, 56, 0x03, 0xf3].as_slice()), "{said:?}");
+        assert_eq!(said.get(..4), Some([0x88, 64, 0x03, 0xf3].as_slice()), "{said:?}");
         assert_eq!(counts.connected.load(Ordering::Relaxed), 0);
         assert_eq!(counts.closed().get("internal"), Some(&1));
     }

@@ -383,13 +383,13 @@ fn a_condition_that_the_journal_cannot_take_is_explained_all_the_same() {
     let hangs = shown(
         ConditionKind::ActorUnresponsive,
         -20,
-        "No sign of life on the way from the vendor to clients: recorder.",
+        "Parts between the vendor and the clients do not handle their messages: recorder.",
     );
     let unwritten = unwritten_conditions(&entries, std::slice::from_ref(&hangs));
     entries.extend(unwritten);
     let noon = Timestamp::from_secs(NOON);
     let explanation = Explanation::of(&entries, cop(), noon, chrono_tz::America::Bogota);
-    let first = "Data is not good: No sign of life on the way from the vendor to clients: recorder, which is not in the journal yet \
+    let first = "Data is not good: Parts between the vendor and the clients do not handle their messages: recorder, which is not in the journal yet \
                  (actor_unresponsive, since 2026-01-02T11:59:40-05:00, for 20 s).";
     assert!(
         explanation.sentences[0].starts_with(first),
