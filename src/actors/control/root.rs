@@ -293,7 +293,7 @@ impl Root {
     fn keys_exhausted(&mut self, reason: &str, until: Timestamp, ctx: &mut Context<Self>) {
         let why = match reason {
             "retired" => "the vendor refuses every key (401); one is tried again",
-            _ => "every key has used its calls of the day, or the vendor refuses it; one may be used",
+            _ => "the calls of the day are spent for every key that the vendor does not refuse; one may be used",
         };
         let message = format!("No API key can be used: {why} at {until}.");
         self.raise(ConditionKind::KeysExhausted, reason, &message, ctx);
