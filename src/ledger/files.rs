@@ -209,28 +209,40 @@ fn create_tables(db: &mut Connection, first: u64, heads: &Heads, lineage: &str) 
 /// Gives the rows of a file of format 1 their check sums, all of them or none.
 fn add_sums(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let inputs = ("inputs", "id", rows::INPUT_COLUMNS);
+    for (table, _, _) in summed_tables() {
+        transaction.execute_batch(&format!(
+            "ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0"
+        ))?;
+    }
+    write_sums(&transaction)?;
+    names::seal(&transaction)?;
+    transaction.execute_batch(&format!("PRAGMA user_version={FORMAT};"))?;
+    transaction.commit()
+}
+
+/// The tables whose rows have a check sum: name, key, and how many columns it covers.
+fn summed_tables() -> impl Iterator<Item = (&'static str, &'static str, usize)> {
     let events = Table::ALL.map(|table| (table.name(), "position", table.columns()));
-    for (table, key, columns) in events.into_iter().chain([inputs]) {
+    events.into_iter().chain([("inputs", "id", rows::INPUT_COLUMNS)])
+}
+
+/// Writes the check sum of each row as the row is now.
+pub(crate) fn write_sums(db: &Connection) -> rusqlite::Result<()> {
+    for (table, key, columns) in summed_tables() {
         let mut sums: Vec<(i64, u32)> = Vec::new();
         {
-            let mut statement = transaction.prepare(&format!("SELECT * FROM {table}"))?;
+            let mut statement = db.prepare(&format!("SELECT * FROM {table}"))?;
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
                 sums.push((row.get(0)?, rows::sum_of_row(row, columns)?));
             }
         }
-        transaction.execute_batch(&format!(
-            "ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0"
-        ))?;
-        let mut statement = transaction.prepare(&format!("UPDATE {table} SET sum = ?2 WHERE {key} = ?1"))?;
+        let mut statement = db.prepare(&format!("UPDATE {table} SET sum = ?2 WHERE {key} = ?1"))?;
         for (row, sum) in sums {
             statement.execute(params![row, sum])?;
         }
     }
-    names::seal(&transaction)?;
-    transaction.execute_batch(&format!("PRAGMA user_version={FORMAT};"))?;
-    transaction.commit()
+    Ok(())
 }
 
 /// Makes the name of a new file durable.

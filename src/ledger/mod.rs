@@ -41,6 +41,8 @@ use crate::lock_file::LockFile;
 pub use append::{Ledger, LedgerOptions, needs_sync};
 pub use error::{Disposition, LedgerError};
 pub use files::holder_id;
+#[cfg(test)]
+pub(crate) use files::write_sums;
 pub use follow::{ChainEnd, followed_chain, set_aside};
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};

@@ -326,11 +326,12 @@ mod tests {
         let zones = Zones::new(vec![(Symbol::usdcop(), chrono_tz::UTC)]);
         let db = rusqlite::Connection::open(folder.path().join("ledger-2025-10-23.db")).unwrap();
         db.execute(
-            "INSERT INTO inputs (kind, at_us, after_position, raw)
-                SELECT kind, at_us + 900000000, after_position, raw FROM inputs ORDER BY id DESC LIMIT 1",
+            "INSERT INTO inputs (kind, at_us, after_position, raw, sum)
+                SELECT kind, at_us + 900000000, after_position, raw, 0 FROM inputs ORDER BY id DESC LIMIT 1",
             [],
         )
         .unwrap();
+        crate::ledger::write_sums(&db).unwrap();
         let compared = compare(&reader, &market(), &zones, date).unwrap();
         let events = head.0 + 1 - first.0;
         assert_eq!(
@@ -369,6 +370,7 @@ mod tests {
             [position],
         )
         .unwrap();
+        crate::ledger::write_sums(&db).unwrap();
         let (same, difference) = check(folder.path(), "2025-10-23");
         let difference = difference.unwrap();
         let position = u64::try_from(position).unwrap();
