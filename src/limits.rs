@@ -1165,3 +1165,26 @@ pub const METRIC_BUCKETS: [f64; 14] = [
 pub const CLIENTS_LISTED: u32 = 100;
 /// The most clients that it lists: all connections that one process may have.
 pub const CLIENTS_LISTED_MAX: u32 = 20_000;
+
+// --- load -----------------------------------------------------------------------------------------------------------
+
+/// The most clients of one `candela load`: a descriptor each, and a network address has some 28,000 ports.
+pub const LOAD_CLIENTS: i64 = 20_000;
+
+/// The longest measurement of `candela load`, in seconds.
+pub const LOAD_SECONDS: i64 = 3_600;
+
+/// How many clients of `candela load` connect at the same time: fewer than a listener's backlog.
+pub const LOAD_CONNECTS: usize = 64;
+
+/// How long `candela load` waits after the last client connected before it measures, and for a client that ends, real time.
+pub const LOAD_SETTLES: Duration = Duration::from_secs(2);
+
+/// A slow client of `candela load` reads for so long, real time.
+pub const LOAD_SLOW_READS: Duration = Duration::from_millis(500);
+
+/// And then reads nothing for so long, real time: longer than a service keeps one whose lane is full.
+pub const LOAD_SLOW_RESTS: Duration = Duration::from_secs(15);
+
+/// How many breaks `candela load` shows.
+pub const LOAD_EXAMPLES: usize = 5;

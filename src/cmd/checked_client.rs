@@ -1,4 +1,5 @@
-//! The client of `protocol-check`: subscribes to channels, checks every message, and reconnects after each disconnect with its positions.
+//! The client of `protocol-check` and `load`: subscribes to channels, checks every message, and reconnects after each disconnect with its
+//! positions.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,6 +14,7 @@ use awc::BoxedSocket;
 use awc::ws::{Codec, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long an answer may take, and how long a server may be away.
@@ -29,6 +31,8 @@ pub(super) struct CheckedClient {
     channels: Vec<String>,
     pub(super) wrong: Vec<String>,
     pub(super) reconnects: u32,
+    /// How often the server closed with each code.
+    pub(super) closes: BTreeMap<u16, u64>,
     /// The wait that a `goaway` asked for.
     delay: Duration,
 }
@@ -48,6 +52,7 @@ impl CheckedClient {
             channels: Vec::new(),
             wrong: Vec::new(),
             reconnects: 0,
+            closes: BTreeMap::new(),
             delay: Duration::from_millis(100),
         };
         client.connect().await?;
@@ -86,6 +91,8 @@ impl CheckedClient {
                 Some(Ok(Frame::Ping(bytes))) => drop(socket.send(Message::Pong(bytes)).await),
                 Some(Ok(Frame::Close(reason))) => {
                     let code = reason.map_or(1005, |reason| u16::from(reason.code));
+                    let count = self.closes.entry(code).or_default();
+                    *count = count.saturating_add(1);
                     if !may_close(code) {
                         self.wrong.push(format!("closed with {code}"));
                     }
@@ -139,8 +146,18 @@ impl CheckedClient {
         }
     }
 
+    /// Drops the connection without a word, as a network does.
+    pub(super) fn cut(&mut self) {
+        self.socket = None;
+    }
+
+    /// Whether it has no connection.
+    pub(super) const fn is_away(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// Reconnects with its positions; returns whether the server was back in time.
-    async fn come_back(&mut self) -> bool {
+    pub(super) async fn come_back(&mut self) -> bool {
         self.continuity.reconnected();
         let watch = Stopwatch::start();
         while watch.elapsed() < AWAY {

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod status;
 pub mod top;
 pub mod protocol_check;
+pub mod load;
 pub mod ask;
 mod checked_client;
 mod page;

@@ -40,6 +40,8 @@ mod feed_tls;
 #[cfg(test)]
 mod keys_session;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod old_defects;
 #[cfg(test)]
 mod feed_history;

@@ -12,6 +12,6 @@ mod stream;
 pub(crate) mod metrics;
 mod metric_samples;
 mod metric_table;
-mod process_numbers;
+pub(crate) mod process_numbers;
 pub(crate) mod pages;
 pub(crate) mod runbooks;

@@ -8,19 +8,19 @@ const TICK_MS: u64 = 10;
 
 /// Read once for a page; numbers that cannot be read are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct ProcessNumbers {
+pub(crate) struct ProcessNumbers {
     /// When the process started, in Unix time.
-    pub(super) started: Option<f64>,
+    pub(crate) started: Option<f64>,
     /// Processor time.
-    pub(super) cpu_seconds: Option<f64>,
-    pub(super) resident_bytes: Option<u64>,
-    pub(super) virtual_bytes: Option<u64>,
-    pub(super) open_fds: Option<u64>,
-    pub(super) max_fds: Option<u64>,
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) virtual_bytes: Option<u64>,
+    pub(crate) open_fds: Option<u64>,
+    pub(crate) max_fds: Option<u64>,
 }
 
 impl ProcessNumbers {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let boot = fs::read_to_string("/proc/stat").unwrap_or_default();
