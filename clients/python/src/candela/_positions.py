@@ -39,7 +39,9 @@ def load(path: Path) -> Positions:
     try:
         return from_wire(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not a file of positions ({error}); give another, or remove it to start without positions") from error
+        raise ValueError(
+            f"{path} is not a file of positions ({error}); give another, or remove it to start without positions"
+        ) from error
 
 
 def save(path: Path, positions: Positions) -> None:
