@@ -108,7 +108,7 @@ fn every_node_and_the_command_say_who_leads_and_what_stands_in_the_way() {
     );
     // A node that does not run is named, and catches up when it does.
     edge.process.signal(libc::SIGSTOP);
-    says(&mut world, "The former edge");
+    says(&mut world, "of the former edge");
     edge.process.signal(libc::SIGCONT);
     edge.comes_to("active");
     leader.kill();
