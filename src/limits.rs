@@ -1186,5 +1186,8 @@ pub const LOAD_SLOW_READS: Duration = Duration::from_millis(500);
 /// And then reads nothing for so long, real time: longer than a service keeps one whose lane is full.
 pub const LOAD_SLOW_RESTS: Duration = Duration::from_secs(15);
 
+/// Delays that `candela load` does not believe, in microseconds: an hour, as between a demo's market time and the machine's.
+pub const LOAD_DELAY: u64 = 3_600_000_000;
+
 /// How many breaks `candela load` shows.
 pub const LOAD_EXAMPLES: usize = 5;

@@ -1,5 +1,6 @@
 //! How long things took: counted in buckets that are at most a thirty-second apart, so that millions of them need a few kilobytes.
 
+use crate::limits;
 use serde_json::{Value, json};
 
 /// Buckets of one power of two.
@@ -37,16 +38,30 @@ impl Delays {
         Some(end_of(place).min(self.most))
     }
 
+    /// Whether half of them are longer than any delay: the service's market time is not the time of this machine, as in a demo.
+    fn are_of_another_clock(&self) -> bool {
+        self.quantile(500) > Some(limits::LOAD_DELAY)
+    }
+
+    /// Without figures if the two clocks cannot be compared.
     pub(super) fn for_programs(&self) -> Value {
-        json!({"count": self.count, "p50_us": self.quantile(500), "p99_us": self.quantile(990),
-            "max_us": (self.count > 0).then_some(self.most)})
+        let known = !self.are_of_another_clock();
+        let shown = |micros: Option<u64>| micros.filter(|_| known);
+        json!({"count": self.count, "p50_us": shown(self.quantile(500)), "p99_us": shown(self.quantile(990)),
+            "max_us": shown((self.count > 0).then_some(self.most))})
     }
 
     pub(super) fn for_people(&self) -> String {
+        if self.are_of_another_clock() {
+            return "not known: the service's market time is not the time of this machine, as in a demo".to_owned();
+        }
         match (self.quantile(500), self.quantile(990)) {
-            (Some(half), Some(most)) => {
-                format!("p50 {}, p99 {}, max {}", millis(half), millis(most), millis(self.most))
-            }
+            (Some(half), Some(most)) => format!(
+                "p50 {}, p99 {}, max {}, from the tick's arrival at the service to a client here",
+                millis(half),
+                millis(most),
+                millis(self.most)
+            ),
             _ => "none".to_owned(),
         }
     }
@@ -94,6 +109,18 @@ mod tests {
             (delays.quantile(1_000), delays.most, delays.count),
             (Some(10_000), 10_000, 1_000)
         );
+    }
+
+    #[test]
+    fn delays_of_another_clock_are_no_figures() {
+        let mut delays = Delays::default();
+        delays.add(1_500);
+        assert_eq!(delays.for_programs()["p50_us"], 1_500);
+        assert!(delays.for_people().starts_with("p50 1.5 ms"), "{}", delays.for_people());
+        (0..3).for_each(|_| delays.add(34_899_667_017_500_000)); // a demo of last year
+        assert_eq!(delays.for_programs()["p50_us"], Value::Null);
+        assert_eq!(delays.for_programs()["count"], 4);
+        assert!(delays.for_people().starts_with("not known"), "{}", delays.for_people());
     }
 
     proptest! {

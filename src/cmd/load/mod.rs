@@ -313,11 +313,7 @@ impl LoadArgs {
             "deliveries    {} in {:.1} s: {per_second:.0} a second, {rate:.1} a second and reading client",
             totals.delivered, measured.seconds
         )?;
-        writeln!(
-            out,
-            "delay         {}, from the tick's arrival at the service to a client here",
-            totals.delays.for_people()
-        )?;
+        writeln!(out, "delay         {}", totals.delays.for_people())?;
         if totals.ahead > 0 {
             writeln!(
                 out,
