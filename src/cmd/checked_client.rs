@@ -137,7 +137,7 @@ impl CheckedClient {
         let mut rested = Duration::ZERO;
         while let Some(left) = time.checked_sub(watch.elapsed()) {
             if self.next(left.min(WORK)).await.is_none() && self.socket.is_none() && !self.come_back().await {
-                return self.wrong.push(format!("the server stayed away for {AWAY:?}"));
+                return;
             }
             if naps && watch.elapsed() >= rested.saturating_add(WORK) {
                 rested = watch.elapsed();
@@ -156,7 +156,7 @@ impl CheckedClient {
         self.socket.is_none()
     }
 
-    /// Reconnects with its positions; returns whether the server was back in time.
+    /// Reconnects with its positions; returns whether the server was back in time. If not, that is one of the faults.
     pub(super) async fn come_back(&mut self) -> bool {
         self.continuity.reconnected();
         let watch = Stopwatch::start();
@@ -173,6 +173,7 @@ impl CheckedClient {
                 return true;
             }
         }
+        self.wrong.push(format!("the server stayed away for {AWAY:?}"));
         false
     }
 

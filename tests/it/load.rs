@@ -14,7 +14,7 @@ const BEGIN: &str = "2026-03-02T13:04:00Z";
 struct World {
     began: Stopwatch,
     _vendor: Candela,
-    _service: Candela,
+    service: Candela,
     _data: tempfile::TempDir,
     address: String,
 }
@@ -53,7 +53,7 @@ impl World {
         Self {
             began,
             _vendor: vendor,
-            _service: service,
+            service,
             _data: data,
             address,
         }
@@ -127,4 +127,17 @@ fn load_measures_deliveries_resumes_and_what_the_service_needs_and_finds_what_is
         ended.code() == 69 && ended.stderr.contains("candela does not answer at"),
         "{ended:?}"
     );
+
+    // A service that dies meanwhile is a fault, whatever was delivered before.
+    let args = ["load", &url, "--json", "--clients", "5", "--seconds", "3"];
+    let running = Candela::of(&mut in_market(&world.began, &args));
+    wait_until("its clients to be connected", || {
+        let shown = Candela::run(&["status", "--json", "--url", &format!("http://{}", world.address)]);
+        let shown: Value = serde_json::from_str(&shown.stdout).ok()?;
+        (shown["clients"]["connected"] == 5).then_some(())
+    });
+    world.service.signal(libc::SIGKILL);
+    let ended = running.ended();
+    let said: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code(), &said["without_connection"]), (1, &5.into()), "{said}");
 }

@@ -62,7 +62,7 @@ pub struct LoadError {
     clients: u32,
 }
 
-/// What all clients saw together.
+/// The counts of all clients.
 #[derive(Debug, Default)]
 struct Totals {
     /// The measurement began and goes on.
@@ -71,13 +71,15 @@ struct Totals {
     /// Messages that stand for more than one.
     conflated: u64,
     delays: Delays,
-    /// Ticks that came before they were heard, by the two clocks.
+    /// Ticks that arrived before the service received them, by the two clocks.
     ahead: u64,
     resumed: Delays,
     reconnects: u64,
+    /// Clients without a connection: they are reconnecting, or gave up.
+    away: u64,
     closes: BTreeMap<u16, u64>,
-    /// How often the service said that it cannot bring all that was missed.
-    told: u64,
+    /// How often the service reported that it cannot replay all that a client missed.
+    losses: u64,
     breaks: u64,
     examples: Vec<String>,
 }
@@ -136,13 +138,13 @@ fn number_in(page: &str, name: &str) -> Option<f64> {
     samples.next()?.split_whitespace().next()?.parse().ok()
 }
 
-/// What came of it.
+/// The result of a measurement.
 struct Measured {
     connected: u32,
     refused: Option<String>,
     seconds: f64,
     totals: Totals,
-    /// Messages of the clients that read at once, of each in the mean.
+    /// Messages a second and client, of the clients that are not slow.
     rate: f64,
     idle: ServiceNumbers,
     connected_at: ServiceNumbers,
@@ -152,10 +154,10 @@ struct Measured {
 }
 
 impl LoadArgs {
-    /// Measures. Code 1 when continuity broke, or nothing came.
+    /// Measures. Code 1 when continuity broke, clients have no connection at the end, or nothing was delivered.
     ///
     /// # Errors
-    /// When nobody answers there.
+    /// When no service answers at the address.
     pub fn run(self) -> anyhow::Result<Exit> {
         if self.slow > self.clients {
             return Err(LoadError {
@@ -171,7 +173,8 @@ impl LoadArgs {
         } else {
             self.print(&measured, &mut out)?;
         }
-        let broken = measured.totals.breaks > 0 || measured.totals.delivered == 0;
+        let totals = &measured.totals;
+        let broken = totals.breaks > 0 || totals.away > 0 || totals.delivered == 0;
         Ok(if broken { Exit::Found } else { Exit::Clean })
     }
 
@@ -194,8 +197,8 @@ impl LoadArgs {
             load.follow(self.channels.clone())
         });
         let mut following = Box::pin(join_all(tasks).fuse());
-        let lull = Box::pin(actix_rt::time::sleep(limits::LOAD_SETTLES));
-        drop(select(lull, &mut following).await);
+        let settled = Box::pin(actix_rt::time::sleep(limits::LOAD_SETTLES));
+        drop(select(settled, &mut following).await);
         let connected_at = ServiceNumbers::read(&service).await;
         let own = ProcessNumbers::read().cpu_seconds;
         totals.borrow_mut().counting = true;
@@ -208,7 +211,8 @@ impl LoadArgs {
             .map(|(from, to)| (to - from) / seconds);
         let loaded = ServiceNumbers::read(&service).await;
         over.set(true);
-        drop(tokio::time::timeout(limits::LOAD_SETTLES, following).await); // one that hangs is left
+        drop(tokio::time::timeout(limits::LOAD_SETTLES, following).await);
+        // Its clients may still wait for a service that does not answer: `away` counts them.
         let totals = std::mem::take(&mut *totals.borrow_mut());
         let reading = connected.saturating_sub(self.slow).max(1);
         let rate = float(totals.delivered) / seconds / f64::from(reading);
@@ -225,7 +229,7 @@ impl LoadArgs {
         })
     }
 
-    /// As many as the service takes, some at a time; and why one was not taken.
+    /// Connects as many clients as the service accepts, a batch at a time; also returns why one was refused.
     async fn connect(&self) -> Result<(Vec<CheckedClient>, Option<String>), ServiceError> {
         let bar = self.progress_bar(u64::from(self.clients), "connect {wide_bar} {pos}/{len} clients");
         let mut clients = Vec::new();
@@ -250,7 +254,7 @@ impl LoadArgs {
         }
     }
 
-    /// Lets the time pass, and cuts connections when it is time for that.
+    /// Waits for the measurement to end, and starts the storms of reconnects.
     async fn wait(&self, storms: &Cell<u64>) {
         let bar = self.progress_bar(u64::from(self.seconds), "measure {wide_bar} {pos}/{len} s");
         for second in 1..=self.seconds {
@@ -283,12 +287,13 @@ impl LoadArgs {
             "per_client_per_second": measured.rate,
             "conflated": totals.conflated,
             "delay": totals.delays.for_programs(),
-            "before_they_were_heard": totals.ahead,
+            "before_receipt": totals.ahead,
             "resume": totals.resumed.for_programs(),
             "reconnects": totals.reconnects,
             "closes": totals.closes.iter().map(|(code, count)| (code.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "evicted": totals.closes.get(&4010).copied().unwrap_or(0),
-            "told_of_losses": totals.told,
+            "without_connection": totals.away,
+            "reported_losses": totals.losses,
             "breaks": totals.breaks,
             "examples": totals.examples,
             "service": {"idle": measured.idle.0, "connected": measured.connected_at.0, "loaded": measured.loaded.0},
@@ -304,7 +309,7 @@ impl LoadArgs {
             measured.connected, self.clients, self.slow
         )?;
         if let Some(why) = &measured.refused {
-            writeln!(out, "              not more: {why}")?;
+            writeln!(out, "              the service took no more: {why}")?;
         }
         let per_second = float(totals.delivered) / measured.seconds;
         let rate = measured.rate;
@@ -317,19 +322,19 @@ impl LoadArgs {
         if totals.ahead > 0 {
             writeln!(
                 out,
-                "              {} ticks came before they were heard: the two clocks differ, and delays say little",
+                "              {} ticks arrived before the service received them: the two clocks differ, so the delays are not reliable",
                 totals.ahead
             )?;
         }
         writeln!(
             out,
-            "conflated     {} messages stood for more than one",
+            "conflated     {} messages stand for more than one",
             totals.conflated
         )?;
         writeln!(
             out,
-            "continuity    {} breaks, told of {} losses",
-            totals.breaks, totals.told
+            "continuity    {} breaks; the service reported {} losses",
+            totals.breaks, totals.losses
         )?;
         for example in &totals.examples {
             writeln!(out, "              {example}")?;
@@ -337,9 +342,16 @@ impl LoadArgs {
         let resumed = totals.resumed.for_people();
         writeln!(
             out,
-            "reconnects    {}, all that was missed was brought after: {resumed}",
+            "reconnects    {}; time until everything missed was received: {resumed}",
             totals.reconnects
         )?;
+        if totals.away > 0 {
+            writeln!(
+                out,
+                "              {} clients have no connection at the end",
+                totals.away
+            )?;
+        }
         let closes = totals.closes.iter().map(|(code, count)| format!("{count} × {code}"));
         let closes: Vec<String> = closes.collect();
         let closes = if closes.is_empty() {
@@ -356,7 +368,7 @@ impl LoadArgs {
 fn print_service(measured: &Measured, out: &mut impl Write) -> std::io::Result<()> {
     let loaded = &measured.loaded;
     if loaded.0.is_empty() {
-        writeln!(out, "service       its /metrics does not answer here")?;
+        writeln!(out, "service       its /metrics does not answer")?;
     } else {
         let connected = measured.connected_at.memory();
         let idle = measured.idle.memory();
@@ -377,7 +389,7 @@ fn print_service(measured: &Measured, out: &mut impl Write) -> std::io::Result<(
     }
     if let Some(own) = measured.own_cpu {
         let doubt = if own > 0.9 {
-            ": it is at its own limit, and delays are its own; run several of it"
+            ": it is at its limit, and the delays are its own; run several of it"
         } else {
             ""
         };
@@ -435,19 +447,31 @@ impl Load {
             }
             match self.client.next(LOOK).await {
                 Some(message) => self.note(&message, &mut cut),
-                None if self.client.is_away() && !self.client.come_back().await => break,
+                None if self.client.is_away() => {
+                    self.count_away(1);
+                    if !self.client.come_back().await {
+                        break;
+                    }
+                    self.count_away(-1);
+                }
                 None => {}
             }
             self.take_faults();
         }
-        let told = self.client.message_counts().1;
+        self.take_faults();
+        let losses = self.client.message_counts().1;
         let mut totals = self.totals.borrow_mut();
-        totals.told = totals.told.saturating_add(told);
+        totals.losses = totals.losses.saturating_add(losses);
         totals.reconnects = totals.reconnects.saturating_add(u64::from(self.client.reconnects));
         for (code, count) in &self.client.closes {
             let sum = totals.closes.entry(*code).or_default();
             *sum = sum.saturating_add(*count);
         }
+    }
+
+    fn count_away(&self, change: i64) {
+        let mut totals = self.totals.borrow_mut();
+        totals.away = totals.away.saturating_add_signed(change);
     }
 
     fn note(&self, message: &Value, cut: &mut Option<Stopwatch>) {
