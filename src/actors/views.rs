@@ -196,6 +196,8 @@ pub struct PollerView {
 pub struct LeaseView {
     /// What the lease guards.
     pub place: Place,
+    /// For how long it is granted.
+    pub ttl: Duration,
     /// Who holds it.
     pub standing: Standing,
     /// When the last lease that was granted was requested.
@@ -209,6 +211,7 @@ impl LeaseView {
     pub(crate) const fn new(place: Place) -> Self {
         Self {
             place,
+            ttl: limits::LEASE_TTL,
             standing: Standing::Unknown,
             renewed: None,
             trouble: None,
@@ -229,7 +232,7 @@ impl LeaseView {
                     || self
                         .renewed
                         .as_ref()
-                        .is_some_and(|renewed: &Stopwatch| renewed.elapsed() <= limits::LEASE_TTL)
+                        .is_some_and(|renewed: &Stopwatch| renewed.elapsed() <= self.ttl)
             }
             Standing::Unknown => self.trouble.is_some(),
             Standing::Contested(_) | Standing::Lost(_) => false,

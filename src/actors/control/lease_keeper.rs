@@ -48,16 +48,7 @@ impl LeaseKeeper {
             leases: places
                 .into_iter()
                 .flatten()
-                .map(|place| Kept {
-                    tenure: Tenure::default(),
-                    view: LeaseView::new(place),
-                    asked: Stopwatch::start(),
-                    answered: Stopwatch::start(),
-                    asking: false,
-                    told: None,
-                    leaders: place == Place::Database && services.store.is_leaders(),
-                    told_unrenewable: false,
-                })
+                .map(|place| Kept::new(place, place == Place::Database && services.store.is_leaders()))
                 .collect(),
             services,
         }
@@ -103,6 +94,23 @@ impl LeaseKeeper {
 }
 
 impl Kept {
+    fn new(place: Place, leaders: bool) -> Self {
+        let ttl = if leaders { limits::LEADER_TTL } else { limits::LEASE_TTL };
+        Self {
+            tenure: Tenure::default(),
+            view: LeaseView {
+                ttl,
+                ..LeaseView::new(place)
+            },
+            asked: Stopwatch::start(),
+            answered: Stopwatch::start(),
+            asking: false,
+            told: None,
+            leaders,
+            told_unrenewable: false,
+        }
+    }
+
     fn heard(&mut self, answer: Result<Answer, String>, since_last: Duration) {
         self.asking = false;
         match answer {
@@ -140,7 +148,7 @@ impl Kept {
             .view
             .renewed
             .as_ref()
-            .is_none_or(|renewed| renewed.elapsed() > limits::LEADER_TTL);
+            .is_none_or(|renewed| renewed.elapsed() > self.view.ttl);
         let trouble = self.view.trouble.as_deref();
         trouble.filter(|_| self.leaders && self.view.is_held() && old)
     }
@@ -215,14 +223,21 @@ mod tests {
 
     fn kept() -> Kept {
         Kept {
-            tenure: Tenure::default(),
-            view: LeaseView::new(Place::Database),
-            asked: Stopwatch::start(),
-            answered: Stopwatch::start(),
             asking: true,
-            told: None,
-            leaders: true,
-            told_unrenewable: false,
+            ..Kept::new(Place::Database, true)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_sound_for_as_long_as_it_is_granted_and_a_leader_s_is_granted_for_less() {
+        for (leaders, granted) in [(true, limits::LEADER_TTL), (false, limits::LEASE_TTL)] {
+            let mut lease = Kept::new(Place::Database, leaders);
+            lease.asked = Stopwatch::start();
+            lease.heard(Ok(Answer::Granted(2)), limits::LEASE_RENEW);
+            tokio::time::advance(granted).await;
+            assert!(lease.view.is_sound(), "leaders: {leaders}");
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(!lease.view.is_sound(), "leaders: {leaders}: another may have it");
         }
     }
 
