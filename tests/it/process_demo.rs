@@ -55,9 +55,11 @@ fn the_demo_shows_bars_and_an_outage_that_heals() {
         ended.stdout
     );
     let spent = |i: usize| of(&events, "state")[i]["lasted_seconds"].as_u64().unwrap();
+    // The flag comes after five minutes, the session opens after fifteen. How the ten minutes between them are divided between the check
+    // and `ready` depends on the machine: at this speed a check of a fifth of a second takes two minutes.
     assert!(
-        spent(1) >= 300 && spent(3) >= 500,
-        "time was spent waiting and ready:\n{}",
+        spent(1) >= 300 && (1..=3).map(spent).sum::<u64>() >= 900,
+        "active before the flag or the session:\n{}",
         ended.stdout
     );
     let unverified = |event: &&&Value| event["type"] == "history_unverified";
