@@ -566,6 +566,9 @@ pub const STOP_LOGGING: Duration = Duration::from_secs(1);
 pub const HAND_ON_STORING: Duration = Duration::from_millis(250);
 /// How long a stop may take to give its leases back: they run out by themselves.
 pub const LEASE_RELEASE: Duration = Duration::from_millis(500);
+
+/// Characters shown of a lease that no candela wrote: enough to recognize its writer.
+pub const LEASE_LINE_SHOWN: usize = 80;
 /// How many rows of one kind may be set aside in a row, with none accepted between them, before that is a condition and no longer the rows'
 /// own fault: some minutes of a quiet market, so that all of them can be reviewed and written by hand.
 pub const REFUSED_IN_A_ROW: u32 = 50;

@@ -2,7 +2,6 @@
 
 use crate::cache::error::CacheError;
 use crate::domain::followers::lease::{AnotherWriter, Answer, Held, Holder, Place};
-use crate::domain::model::Timestamp;
 use crate::limits;
 use redis::{Pipeline, Value};
 use std::time::Duration;
@@ -140,12 +139,7 @@ fn read(said: Vec<Value>) -> Result<Result<Vec<String>, Held>, CacheError> {
     }
     // A key without expiry is not a valid lease, and not ours either.
     let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(u64::MAX));
-    let by = Holder::of_line(&line).unwrap_or_else(|| Holder {
-        host: format!("an unknown host ({WRITER} is {line:?})"),
-        id: line,
-        pid: 0,
-        since: Timestamp::from_secs(0),
-    });
+    let by = Holder::of_line(&line).unwrap_or_else(|| Holder::unknown(WRITER, &line));
     Ok(Err(Held { by, left }))
 }
 

@@ -163,12 +163,12 @@ pub struct LeaseStatus {
 /// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HolderStatus {
-    /// The machine.
+    /// The machine, or what stands where a candela writes its name.
     pub host: String,
-    /// The process.
-    pub pid: u32,
-    /// Since when.
-    pub since: ZonedInstant,
+    /// The process; `null` if it is no candela.
+    pub pid: Option<u32>,
+    /// Since when; `null` if it is no candela.
+    pub since: Option<ZonedInstant>,
 }
 
 impl LeaseStatus {
@@ -180,10 +180,13 @@ impl LeaseStatus {
             Standing::Contested(by) => ("contested", None, Some(by)),
             Standing::Lost(by) => ("lost", None, Some(by)),
         };
-        let held_by = by.map(|by: &Holder| HolderStatus {
-            host: by.host.clone(),
-            pid: by.pid,
-            since: ZonedInstant::new(by.since, zone),
+        let held_by = by.map(|by: &Holder| {
+            let known = !by.is_unknown();
+            HolderStatus {
+                host: by.host.clone(),
+                pid: known.then_some(by.pid),
+                since: known.then(|| ZonedInstant::new(by.since, zone)),
+            }
         });
         Self {
             place: place.name(),

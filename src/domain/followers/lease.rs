@@ -66,6 +66,9 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_unknown() {
+            return f.write_str(&self.host);
+        }
         write!(f, "process {} on {}, since {}", self.pid, self.host, self.since)
     }
 }
@@ -74,6 +77,22 @@ impl Holder {
     /// The holder as one line, as in Redis and in lock files.
     pub fn line(&self) -> String {
         format!("{} {} {} {}", self.id, self.pid, self.since.micros(), self.host)
+    }
+
+    /// The holder of a lease that no candela wrote: `key` is where it stands, `line` what stands there.
+    pub fn unknown(key: &str, line: &str) -> Self {
+        let id: String = line.chars().take(limits::LEASE_LINE_SHOWN).collect();
+        Self {
+            host: format!("something that is no candela: {key} is {id:?}"),
+            id,
+            pid: 0,
+            since: Timestamp::from_secs(0),
+        }
+    }
+
+    /// Whether it is no candela, so that its process and since when it holds the lease are not known.
+    pub const fn is_unknown(&self) -> bool {
+        self.pid == 0
     }
 
     /// Parses [`Holder::line`].
@@ -276,6 +295,20 @@ mod tests {
         let mut tenure = Tenure::default();
         assert_eq!(tenure.on(held(7, 200), STEP), None);
         assert_eq!(tenure.on(held(8, 100), STEP), Some(LeaseChange::Lost(holder(8))));
+    }
+
+    #[test]
+    fn a_lease_that_no_candela_wrote_is_shown_as_it_is_and_not_as_a_process_of_1970() {
+        let by = Holder::unknown("candela:writer", &"x".repeat(1_000));
+        let held = Held {
+            by: by.clone(),
+            left: Duration::from_secs(9),
+        };
+        for text in [by.to_string(), held.to_string()] {
+            assert!(text.contains("candela:writer is \"xxx"), "{text}");
+            assert!(!text.contains("process") && !text.contains("1970"), "{text}");
+            assert!(text.len() < 300, "{text}");
+        }
     }
 
     #[test]

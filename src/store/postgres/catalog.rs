@@ -16,7 +16,7 @@ use diesel::{QueryableByName, RunQueryDsl, sql_query};
 const TABLES: &str = "SELECT json_build_object(
     'name', c.relname, 'kind', c.relkind::text, 'owner', pg_get_userbyid(c.relowner),
     'own', pg_has_role(c.relowner, 'USAGE'), 'filtered', row_security_active(c.oid),
-    'lacking', (SELECT coalesce(json_agg(wanted), '[]') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS wanted
+    'lacking', (SELECT coalesce(json_agg(wanted), '[]') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS wanted
         WHERE NOT has_table_privilege(c.oid, wanted)),
     'closed_sequences', (SELECT coalesce(json_agg(DISTINCT s.oid::regclass::text), '[]') FROM pg_attrdef f
         JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass

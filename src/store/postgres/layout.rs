@@ -9,6 +9,9 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// The only table whose rows candela deletes, once they are past their retention.
+const TICKS: &str = "realtime_market_data";
+
 /// A table as the catalog describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct FoundTable {
@@ -181,6 +184,15 @@ fn missing_rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Dif
             remedy: format!("as {}: GRANT {lacking} ON {name} TO the user", table.owner),
             adapt: None,
         });
+    }
+    if relied.table == TICKS && table.lacking.iter().any(|right| right == "DELETE") {
+        differences.push(Difference::note(
+            format!("the user of DATABASE_URL may not DELETE on {name}, so store.tick_retention_days deletes nothing"),
+            format!(
+                "leave that setting at 0, or as {}: GRANT DELETE ON {name} TO the user",
+                table.owner
+            ),
+        ));
     }
     for sequence in &table.closed_sequences {
         differences.push(Difference {

@@ -195,6 +195,31 @@ fn each_difference_is_named_with_its_remedy() {
 }
 
 #[test]
+fn a_user_who_may_not_delete_is_noted_for_ticks_alone() {
+    let lacking = |name: &str| {
+        let table = FoundTable {
+            name: name.to_owned(),
+            lacking: vec!["DELETE".to_owned()],
+            ..bars()
+        };
+        let found = compare_tables(&[table], true).into_iter();
+        found.filter(|one| one.says.contains("DELETE")).collect::<Vec<_>>()
+    };
+    let found = lacking("realtime_market_data");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].weight, Weight::Note);
+    assert!(
+        found[0].says.contains("store.tick_retention_days deletes nothing"),
+        "{found:?}"
+    );
+    assert!(
+        found[0].remedy.contains("GRANT DELETE ON realtime_market_data"),
+        "{found:?}"
+    );
+    assert_eq!(lacking("market_data"), []);
+}
+
+#[test]
 fn what_holds_all_that_is_needed_is_no_difference() {
     let mut table = bars();
     set(&mut table, "open", |c| c.modifier = -1);
