@@ -925,11 +925,11 @@ pub const CSV_PAGE: u32 = 2_000;
 /// Bars of a streamed Parquet answer that are read at a time: half a megabyte, as columns. The query then costs little compared with them.
 pub const PARQUET_PAGE: u32 = 8_000;
 
-/// Row groups of a Parquet file that hold one session each: a year of them. Each costs some 15 kB of memory until the file ends.
-pub const PARQUET_SESSION_GROUPS: usize = 250;
+/// Row groups of a Parquet file that hold one session each: a quarter of them. Each costs some 15 kB of memory until the file ends.
+pub const PARQUET_SESSION_GROUPS: usize = 60;
 
-/// Rows that a later row group collects before it ends with a session: a million bars have sixty such groups.
-pub const PARQUET_GATHERED: usize = 16_000;
+/// Rows that a later row group collects before it ends with a session: a million bars have some 120 such groups, of a megabyte each.
+pub const PARQUET_GATHERED: usize = 8_000;
 
 /// Rows of one row group of a Parquet file at most: a day of ticks, some megabytes.
 pub const PARQUET_GROUP: usize = 20_000;

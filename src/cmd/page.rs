@@ -258,10 +258,30 @@ fn instant_text(value: &Value) -> String {
     at.map_or_else(|| value_words(value), |at| at.to_string())
 }
 
+/// The pages of `/status` as the service serves them.
+#[cfg(test)]
+pub(super) fn real_pages() -> Vec<Value> {
+    // What differs with each run is left out of the pinned text.
+    let pinned = include_str!("../web/tests/status.txt").replace(":,", ":5,");
+    let pages = serde_json::Deserializer::from_str(&pinned).into_iter::<Value>();
+    pages.map(|page| page.expect("a page")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_real_status_is_shown_in_words() {
+        let pages = real_pages();
+        assert_eq!(pages.len(), 2);
+        for real in &pages {
+            let page = status_page(real, false);
+            assert!(!page.contains(['{', '}', '[', ']']) && !page.contains("null"), "{page}");
+            assert!(page.contains("USD/COP") && page.contains("\nreaders\n"), "{page}");
+        }
+    }
 
     #[test]
     fn the_page_says_what_is_and_why() {

@@ -92,17 +92,27 @@ impl BarTable {
         self.opens_at.is_empty()
     }
 
-    /// Removes all bars and keeps the memory.
-    pub fn clear(&mut self) {
-        for column in [
+    fn numbers(&mut self) -> impl Iterator<Item = &mut Vec<i64>> {
+        let others = [
             &mut self.opens_at,
             &mut self.closes_at,
             &mut self.ticks,
             &mut self.revision,
-        ]
-        .into_iter()
-        .chain(&mut self.prices)
-        {
+        ];
+        others.into_iter().chain(&mut self.prices)
+    }
+
+    /// Allocates memory for so many bars, in the thread that writes them: each thread keeps memory of its own, and the threads that
+    /// read SQLite are many.
+    pub fn reserve(&mut self, bars: usize) {
+        for column in self.numbers() {
+            column.reserve_exact(bars.saturating_sub(column.len()));
+        }
+    }
+
+    /// Removes all bars and keeps the memory.
+    pub fn clear(&mut self) {
+        for column in self.numbers() {
             column.clear();
         }
         self.state.0.clear();

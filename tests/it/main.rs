@@ -54,6 +54,7 @@ mod process_answers;
 #[cfg(test)]
 mod process_calendar;
 #[cfg(test)]
+mod process_degraded;
 mod process_demo;
 #[cfg(test)]
 mod process_cuts;

@@ -63,13 +63,21 @@ impl World {
 
     /// With so many ticks a second.
     pub(super) fn of(per_second: &str) -> Self {
+        Self::playing(per_second, "")
+    }
+
+    /// With a scenario of the vendor's.
+    pub(super) fn playing(per_second: &str, scenario: &str) -> Self {
         let began = Stopwatch::start();
-        let args = ["simulate", "--symbols", "USD/COP", "--per-second", per_second, "--json"];
+        let folder = tempfile::tempdir().unwrap();
+        let play = folder.path().join("play.txt").display().to_string();
+        std::fs::write(&play, scenario).unwrap();
+        let mut args = vec!["simulate", "--symbols", "USD/COP", "--per-second", per_second, "--json"];
+        args.extend(["--scenario", &play]);
         let mut vendor = Candela::of(&mut in_market(&began, &args));
         let line = vendor.line("\"listening\"");
         let said: Value = serde_json::from_str(&line).unwrap();
         let at = |name: &str| said[name].as_str().unwrap().to_owned();
-        let folder = tempfile::tempdir().unwrap();
         let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
         std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
         let postgres = Postgres::start(TCP);
@@ -147,7 +155,7 @@ pub(super) struct Seen {
     /// The last number, and every place where the next one did not follow it, with what was said last besides ticks.
     last: Option<u64>,
     said: String,
-    holes: Vec<String>,
+    pub(super) holes: Vec<String>,
     messages: usize,
     longest_pause: Duration,
     /// Every pause that is worth looking at: when it ended, by the world's clock, and how long it was.

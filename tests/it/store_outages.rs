@@ -7,6 +7,8 @@ use crate::servers::{Database, Postgres, Reach};
 use crate::writing::Stage;
 use candela::actors::messages::Report;
 use candela::clock::Stopwatch;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -190,35 +192,47 @@ async fn a_deadlock_is_answered_by_writing_again() {
 }
 
 /// A small disk of its own, which only root may make.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn make() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
+    /// Mounts it on a folder.
+    pub(crate) fn on(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=24m,mode=777", "candela-test"])
-            .arg(folder.path())
+            .arg(folder)
             .output();
         mounted
             .is_ok_and(|output| output.status.success())
-            .then_some(Self(folder))
+            .then(|| Self(folder.to_owned()))
+    }
+
+    /// Writes a file until there is no room left, and returns its path.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        for part in [&[0_u8; 65_536][..], &[0; 1]] {
+            while file.write_all(part).is_ok() {}
+        }
+        filler
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(self.0.path()).output().ok();
+        Command::new("umount").arg("-l").arg(&self.0).output().ok();
     }
 }
 
 #[actix_rt::test]
 async fn a_full_disk_is_named_and_written_to_when_there_is_room_again() {
-    let Some(disk) = SmallDisk::make() else {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::on(folder.path()) else {
         println!("skipped: only root may mount the small disk that this test fills");
         return;
     };
     let server = Postgres::start(TCP);
-    let space = disk.0.path().join("space");
+    let space = folder.path().join("space");
     std::fs::create_dir(&space).unwrap();
     Postgres::own(&space);
     server.sql(
@@ -231,9 +245,7 @@ async fn a_full_disk_is_named_and_written_to_when_there_is_room_again() {
         &format!("ALTER DATABASE {} SET TABLESPACE small", database.name),
     );
     let mut scene = Scene::on(server, database).await;
-    let filler = disk.0.path().join("filler");
-    let whole: Vec<u8> = vec![0; 32 << 20];
-    std::fs::write(&filler, &whole).unwrap_err(); // until there is no room
+    let filler = disk.fill();
     scene.trouble("full", "No space left on device").await;
     std::fs::remove_file(&filler).unwrap();
     scene.healed().await;

@@ -344,7 +344,7 @@ fn reader_row(reader: &Value) -> ListRow {
                 } else {
                     Tone::Bad
                 },
-                ..ListCell::plain(&reader["trouble"])
+                ..ListCell::plain(reader.pointer("/trouble/message").unwrap_or(&Value::Null))
             },
         ],
         object: reader.clone(),

@@ -34,7 +34,8 @@ fn status() -> Value {
             {"name": "writer", "alive": false, "standing": "restarting", "restarts": 12, "last_cause": "panicked", "mailbox": 256, "pulse_age_ms": 9000},
             {"name": "recorder", "alive": true, "standing": "alive", "restarts": 3, "last_cause": "panicked", "mailbox": 8, "pulse_age_ms": 70},
         ],
-        "readers": [{"name": "writer", "kind": "postgres", "distance": 12, "age_ms": 1500, "position": 282, "rejected_total": 0, "trouble": "refused"}],
+        "readers": [{"name": "writer", "kind": "postgres", "distance": 12, "age_ms": 1500, "position": 282, "rejected_total": 0,
+            "trouble": {"message": "refused", "since": "2026-01-02T08:38:16-05:00"}}],
         "clients": {"connected": 3, "conflating": 1},
         "gaps": [],
     })
@@ -93,6 +94,22 @@ fn press(state: &mut TopState, keys: &str) {
             Pressed::Stay,
             "{key:?}"
         );
+    }
+}
+
+#[test]
+fn each_pane_shows_a_real_status_in_words() {
+    for real in crate::cmd::page::real_pages() {
+        let mut state = state();
+        state.take(told(real), SECOND);
+        for pane in 1..=7 {
+            press(&mut state, &pane.to_string());
+            let screen = drawn(&mut state, SECOND, (400, 60));
+            assert!(
+                !screen.contains(['{', '}', '[', ']']) && !screen.contains("null"),
+                "{screen}"
+            );
+        }
     }
 }
 

@@ -63,8 +63,9 @@ impl Pages for BarQuery {
         }
     }
 
-    fn read(self, store: Store, into: BarTable) -> PageOf<Self> {
+    fn read(self, store: Store, mut into: BarTable) -> PageOf<Self> {
         Box::pin(async move {
+            into.reserve(usize::try_from(limits::PARQUET_PAGE).unwrap_or_default());
             let (bars, more) = store.bar_columns_in_turn(self.clone(), into).await?;
             let last = bars.opens_at.last().filter(|_| more).copied();
             let next = last.map(|last| Self {
