@@ -872,6 +872,24 @@ pub const DEMO_LAST_WORDS: Duration = Duration::from_millis(500);
 /// The day if none is given: 2025-10-22 00:00 UTC, a Wednesday with a session. A seed then always gives the same demo.
 pub const DEMO_DATE_SECS: i64 = 1_761_091_200;
 
+/// How many times faster than real the market of the demo's cluster runs, unless told otherwise: a five-minute bar takes 15 s, so that a
+/// takeover of three or four is a part of one, and its gap is healed before the next leader is killed.
+pub const DEMO_CLUSTER_SPEED: &str = "20";
+/// How long before the session opens the first node of the demo's cluster starts, real time: three nodes start one after the other.
+pub const DEMO_CLUSTER_LEAD: Duration = Duration::from_secs(10);
+/// How often the demo looks after its nodes, and asks the edge who leads, real time.
+pub const DEMO_CLUSTER_LOOK: Duration = Duration::from_millis(200);
+/// How long prices have flowed when the demo kills the first leader, real time.
+pub const DEMO_FIRST_KILL: Duration = Duration::from_secs(10);
+/// How long a leader of the demo stays dead at least, real time: longer than a takeover takes.
+pub const DEMO_START_AGAIN: Duration = Duration::from_secs(6);
+/// From there to the next kill, real time: two bars, so that the gap of the last one is healed.
+pub const DEMO_KILL_EVERY: Duration = Duration::from_secs(30);
+/// How long a program of the demo may take to start, real time: a first `initdb` on a slow disk.
+pub const DEMO_PROGRAM_START: Duration = Duration::from_secs(60);
+/// Between two looks at a program that starts, real time.
+pub const DEMO_PROGRAM_LOOK: Duration = Duration::from_millis(50);
+
 /// The slowest demo.
 pub const DEMO_SPEED_MIN: f64 = 0.1;
 

@@ -2,11 +2,20 @@
 
 pub mod day;
 pub mod screen;
+pub mod cluster;
+pub mod cluster_error;
+pub mod node;
+mod cluster_screen;
+mod edge_client;
+mod program;
+mod servers;
 
 use crate::app::{self, App, Ending};
 use crate::clock::Clock;
+use crate::cmd::demo::cluster::ClusterDemoArgs;
 use crate::cmd::demo::day::{Chosen, DayArgs};
 use crate::cmd::demo::screen::{Screen, Summary};
+use crate::cmd::run::RunArgs;
 use crate::domain::lifecycle::State;
 use crate::domain::model::{Symbol, Timestamp, VendorBar};
 use crate::domain::protocol::Zones;
@@ -39,8 +48,15 @@ pub struct DemoArgs {
     /// Keep the ledger and the database in this folder, and continue from its content; without it they are removed after the demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds.
-    #[arg(long, value_name = "X", default_value_t = 100.0, value_parser = parse_speed, allow_hyphen_values = true)]
+    /// How many times faster than real the market runs; at 100 a five-minute bar takes three seconds. With --cluster the default is 20.
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 100.0,
+        default_value_if("cluster", "true", limits::DEMO_CLUSTER_SPEED),
+        value_parser = parse_speed,
+        allow_hyphen_values = true
+    )]
     speed: f64,
     /// Play this scenario instead of the built-in outage (docs/scenarios.md).
     #[arg(long, value_name = "FILE")]
@@ -50,6 +66,8 @@ pub struct DemoArgs {
     json: bool,
     #[command(flatten)]
     day: DayArgs,
+    #[command(flatten)]
+    cluster: ClusterDemoArgs,
 }
 
 impl DemoArgs {
@@ -58,13 +76,31 @@ impl DemoArgs {
     /// # Errors
     /// A sentence that names the unusable part, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let scenario = match &self.scenario {
-            Some(path) => Scenario::read(path).with_context(|| format!("read {}", path.display()))?,
-            None => Scenario::demo(),
-        };
+        if let Some(time) = self.cluster.node_time {
+            return RunArgs::default().run_on(time.clock());
+        }
+        if self.cluster.is_wanted() {
+            return cluster::run(&self);
+        }
+        let scenario = self.read_scenario()?.unwrap_or_else(Scenario::demo);
         let (_temporary, folder) = demo_folder(self.data.as_ref())?;
         let chosen = day::choose_day(&self.day, &folder)?;
         actix_rt::System::new().block_on(self.run_demo(scenario, folder, chosen))
+    }
+
+    fn read_scenario(&self) -> anyhow::Result<Option<Scenario>> {
+        let Some(path) = &self.scenario else {
+            return Ok(None);
+        };
+        let scenario = Scenario::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(Some(scenario))
+    }
+
+    /// How long a bar waits for late ticks: the delay that a busy machine adds to a tick does not shrink when the market runs faster.
+    fn lateness(&self) -> Duration {
+        limits::DEMO_JITTER
+            .mul_f64(self.speed)
+            .clamp(limits::LATENESS, limits::DEMO_LATENESS)
     }
 
     async fn run_demo(self, scenario: Scenario, folder: PathBuf, chosen: Chosen) -> anyhow::Result<Exit> {
@@ -142,11 +178,7 @@ impl DemoArgs {
         if closes_late {
             flags.push(("market.close", "13:00".to_owned()));
         }
-        // The delay that a busy machine adds to a tick does not shrink when the market runs faster.
-        let lateness = limits::DEMO_JITTER
-            .mul_f64(self.speed)
-            .clamp(limits::LATENESS, limits::DEMO_LATENESS);
-        flags.push(("market.lateness_ms", lateness.as_millis().to_string()));
+        flags.push(("market.lateness_ms", self.lateness().as_millis().to_string()));
         let flags = flags
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value, format!("demo {name}")))

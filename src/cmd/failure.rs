@@ -3,7 +3,8 @@
 use crate::actors::vendor::RootsError;
 use crate::app::{StartError, exit_of_store};
 use crate::cmd::{
-    ask::ServiceError, backfill::BackfillError, calendar::CalendarError, compare::CompareError, simulate::SimulateError,
+    ask::ServiceError, backfill::BackfillError, calendar::CalendarError, compare::CompareError,
+    demo::cluster_error::ClusterDemoError, simulate::SimulateError,
 };
 use crate::exit::Exit;
 use crate::ledger::LedgerError;
@@ -23,6 +24,8 @@ pub fn from_error(error: &anyhow::Error) -> (Exit, String) {
         backfill.exit_code()
     } else if let Some(compare) = error.downcast_ref::<CompareError>() {
         compare.exit_code()
+    } else if let Some(demo) = error.downcast_ref::<ClusterDemoError>() {
+        demo.exit_code()
     } else if let Some(store) = error.downcast_ref::<StoreError>() {
         exit_of_store(store)
     } else if matches!(

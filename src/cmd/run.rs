@@ -14,7 +14,7 @@ use std::future::pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Run the service until a stop is requested.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -29,11 +29,15 @@ impl RunArgs {
     /// # Errors
     /// A sentence that names the unusable part, and the remedy.
     pub fn run(self) -> anyhow::Result<Exit> {
+        self.run_on(Clock::system())
+    }
+
+    /// The same with this market time.
+    pub(super) fn run_on(self, clock: Clock) -> anyhow::Result<Exit> {
         let sources = self.settings.to_sources();
         let settings = settings::load_for_service(&sources)?;
         let notifier = Notifier::of(&sources.environment, std::process::id())
             .context("NOTIFY_SOCKET names no socket: it is set by systemd")?;
-        let clock = Clock::system();
         app::reserve_descriptors()?;
         telemetry::start(&settings.log, settings.market.zone(), clock.clone()).context("start the log's thread")?;
         actix_rt::System::new().block_on(async move {

@@ -54,7 +54,10 @@ mod process_answers;
 #[cfg(test)]
 mod process_calendar;
 #[cfg(test)]
+mod process_cluster_demo;
+#[cfg(test)]
 mod process_degraded;
+#[cfg(test)]
 mod process_demo;
 #[cfg(test)]
 mod process_cuts;

@@ -1,0 +1,111 @@
+//! Why the demo's cluster cannot run.
+
+use crate::exit::Exit;
+use crate::store::StoreError;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterDemoError {
+    /// A server is not installed.
+    #[error("{}", missing_sentence(*.postgres, *.redis, .named.as_ref()))]
+    Missing {
+        /// Whether it is PostgreSQL.
+        postgres: bool,
+        /// Whether it is Redis.
+        redis: bool,
+        /// The folder that was named for PostgreSQL.
+        named: Option<PathBuf>,
+    },
+    /// PostgreSQL does not run as root, and nobody else is there.
+    #[error(
+        "PostgreSQL does not run as root, and this machine has no user postgres or nobody: run the demo as another user"
+    )]
+    NoUser,
+    /// A folder cannot be made.
+    #[error("cannot make the folder {}: {error}; set TMPDIR to a folder that can be written to", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A program cannot be started.
+    #[error("cannot start {name}: {error}")]
+    Start {
+        /// The program.
+        name: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// A program ended that the demo needs.
+    #[error("{name} ended with {status}; the last that it wrote: {said}")]
+    Ended {
+        /// The program.
+        name: &'static str,
+        /// How.
+        status: ExitStatus,
+        /// Its last line.
+        said: String,
+    },
+    /// A program does not answer.
+    #[error("{name} does not answer in time: is this machine very busy?")]
+    Late {
+        /// The program.
+        name: &'static str,
+    },
+    /// The database cannot be prepared.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The history cannot be stored.
+    #[error("cannot store the history of the days before: {0}")]
+    History(#[from] tokio_postgres::Error),
+}
+
+impl ClusterDemoError {
+    /// The exit code.
+    pub const fn exit_code(&self) -> Exit {
+        match self {
+            Self::Missing { .. } => Exit::Unavailable,
+            Self::Late { .. } => Exit::TryAgain,
+            Self::NoUser
+            | Self::Folder { .. }
+            | Self::Start { .. }
+            | Self::Ended { .. }
+            | Self::Store(_)
+            | Self::History(_) => Exit::Resource,
+        }
+    }
+}
+
+fn missing_sentence(postgres: bool, redis: bool, named: Option<&PathBuf>) -> String {
+    let mut missing = Vec::new();
+    let mut packages = Vec::new();
+    if postgres {
+        missing.push(match named {
+            Some(folder) => format!(
+                "PostgreSQL (initdb, postgres and pg_ctl are not in {})",
+                folder.display()
+            ),
+            None => "PostgreSQL (initdb, postgres and pg_ctl are neither in /usr/lib/postgresql/*/bin nor on PATH)"
+                .to_owned(),
+        });
+        packages.push("postgresql");
+    }
+    if redis {
+        missing.push("Redis (neither redis-server nor valkey-server is on PATH)".to_owned());
+        packages.push("redis-server");
+    }
+    let elsewhere = if postgres {
+        "; --postgres-bin DIR names another folder of PostgreSQL's programs"
+    } else {
+        ""
+    };
+    format!(
+        "the demo of a cluster starts servers of its own, and this machine lacks {}: install them (on Debian and Ubuntu: apt-get install {}){elsewhere}",
+        missing.join(" and "),
+        packages.join(" ")
+    )
+}
