@@ -363,7 +363,7 @@ impl App {
     /// Waits until this standby has the lease; for ever on a node that is no standby.
     async fn leased(&self) {
         match &self.standby {
-            Some(store) => standby::until_leased(store).await,
+            Some(store) => standby::until_leased(store, &mut standby::DatabaseOutage::default()).await,
             None => std::future::pending().await,
         }
     }

@@ -550,6 +550,10 @@ const _: () = assert!(
 /// Between two tries of a standby to take the lease, real time, plus a random part: with the lease itself, most of the time that a takeover
 /// takes.
 pub const STANDBY_TRY: Duration = Duration::from_millis(250);
+/// How long after an outage of the database a standby leaves a lease that ran out meanwhile to its holder, real time: a leader that is well
+/// renews it first, also when the database comes back while a request of the leader hangs.
+pub const STANDBY_SPARES: Duration = Duration::from_millis(2_500);
+const _: () = assert!(STANDBY_SPARES.as_millis() >= LEASE_RENEW.as_millis() + LEADER_ANSWER.as_millis());
 /// How often a standby logs again that the database does not say who leads, real time.
 pub const STANDBY_WARNS: Duration = Duration::from_mins(1);
 /// See [`STANDBY_TRY`].

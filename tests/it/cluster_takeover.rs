@@ -6,6 +6,7 @@
 
 use crate::child::{Candela, wait_until};
 use crate::cluster::{Client, Node, World, come_to_tell_the_same, is_gapless, tell_the_same};
+use crate::servers::{Postgres, Reach};
 use crate::witness::Witness;
 use candela::clock::Stopwatch;
 use serde_json::{Value, json};
@@ -330,6 +331,37 @@ fn a_standby_that_takes_over_beside_a_redis_that_hangs_keeps_its_lease_meanwhile
         cluster.standby.process.stderr.find("this candela leads").map(drop)
     });
     cluster.world.redis.resume();
+}
+
+#[test]
+fn a_leader_that_is_well_leads_on_after_an_outage_of_the_database_and_one_that_died_in_it_is_succeeded() {
+    let mut postgres = Postgres::start(Reach::default());
+    let mut world = World::beginning("2026-03-02T13:05:20Z");
+    world.database = postgres.database();
+    let leader = world.ingest_on("one");
+    world.log_has(3);
+    let standby = world.ingest_on("two");
+    leader.comes_to("active");
+    standby.comes_to("active");
+    let term = |postgres: &Postgres| postgres.sql(&world.database.name, "SELECT term FROM candela_lease");
+    for _ in 0..3 {
+        postgres.kill();
+        wait_until("the lease to run out", || {
+            leader.holds("lease_unrenewable").then_some(())
+        });
+        postgres.restart();
+        wait_until("the lease to be renewed, or taken", || {
+            (!leader.holds("lease_unrenewable")).then_some(())
+        });
+        assert_eq!(term(&postgres), "1", "{}", standby.process.stderr.text());
+    }
+    postgres.kill();
+    leader.process.signal(libc::SIGKILL);
+    postgres.restart();
+    wait_until("the standby to lead", || {
+        standby.process.stderr.find("this candela leads").map(drop)
+    });
+    assert_eq!(term(&postgres), "2");
 }
 
 /// Twenty takeovers of each kind in a row; with `CANDELA_TEST_LONG` alone.

@@ -232,6 +232,16 @@ impl Postgres {
 
     /// Takes the lease if nobody has it. The request locks nothing while another process has it, so writers are not blocked.
     pub(in crate::store) async fn take_free_lease(&self) -> Result<Answer, StoreError> {
+        self.take_lease_unless(LOOK).await
+    }
+
+    /// The same, but one that has run out is left to its holder.
+    pub(in crate::store) async fn take_ownerless_lease(&self) -> Result<Answer, StoreError> {
+        self.take_lease_unless(LAST).await
+    }
+
+    /// Takes the lease unless that query finds another holder.
+    async fn take_lease_unless(&self, held_by: &str) -> Result<Answer, StoreError> {
         let Some(by) = self.fence.by.get() else {
             return Ok(Answer::Granted(0));
         };
@@ -239,7 +249,7 @@ impl Postgres {
             let mut slot = self.leasing.lock().await;
             let made = self.leasing_connection(&mut slot).await?;
             let none: [(&(dyn ToSql + Sync), Type); 0] = [];
-            let found = made.client.query_typed_opt(LOOK, &none).await;
+            let found = made.client.query_typed_opt(held_by, &none).await;
             let found = found.map_err(|error| sort_error(&error))?.map(|row| held(&row, 0));
             let answer = match found.filter(|held| held.by.id != by.id) {
                 Some(held) => Answer::Held(held),
