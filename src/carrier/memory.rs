@@ -241,6 +241,11 @@ impl Carry for MemoryLog {
                 .collect(),
         })
     }
+
+    async fn forget(&self, name: &str) -> Result<(), CacheError> {
+        self.log()?.nodes.remove(name);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,9 @@ pub trait Carry: Send + Sync {
 
     /// Says what a node is, by its name, and hears what all said; nothing is said where there is no `own`.
     fn nodes(&self, own: Option<(&str, &str)>) -> impl Future<Output = Result<NodesFound, CacheError>> + Send;
+
+    /// Removes what a node said, by its name: it stops, and is not missed.
+    fn forget(&self, name: &str) -> impl Future<Output = Result<(), CacheError>> + Send;
 }
 
 /// The configured cluster log. Cheap to clone; clones share it.
@@ -117,5 +120,9 @@ impl Carry for Carrier {
 
     async fn nodes(&self, own: Option<(&str, &str)>) -> Result<NodesFound, CacheError> {
         either!(self.nodes(own))
+    }
+
+    async fn forget(&self, name: &str) -> Result<(), CacheError> {
+        either!(self.forget(name))
     }
 }

@@ -298,6 +298,12 @@ impl Carry for RedisLog {
         let told: Vec<String> = self.ask(&script).await?;
         nodes(&told).ok_or_else(|| CacheError::Other(format!("{NODES} cannot be read: only candela may write there")))
     }
+
+    async fn forget(&self, name: &str) -> Result<(), CacheError> {
+        let mut delete = redis::cmd("HDEL");
+        delete.arg(NODES).arg(name);
+        self.ask(&delete).await
+    }
 }
 
 /// Parses the answer of XRANGE. An entry that cannot be parsed is an error with its id, never a guess.

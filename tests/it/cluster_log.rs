@@ -109,6 +109,10 @@ async fn hears_nodes_and_forming_bars(log: &impl Carry) {
     said.sort_unstable();
     assert_eq!(said, ["2", "3 and ó"]);
     assert!(found.said.iter().all(|(age_ms, _)| *age_ms < 5_000), "{found:?}");
+    log.forget("two").await.unwrap();
+    log.forget("nobody").await.unwrap();
+    let said = log.nodes(None).await.unwrap().said;
+    assert_eq!(said.len(), 1, "{said:?}");
     // Bars that form are heard from now on, each after the entries before it, and not from a leader of an earlier term.
     assert!(log.form(4, "unheard").await.unwrap());
     let read = log.read(4, "", 9, soon).await.unwrap();

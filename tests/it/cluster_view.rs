@@ -128,3 +128,28 @@ fn every_node_and_the_command_say_who_leads_and_what_stands_in_the_way() {
     assert!(shown["notes"].to_string().contains("No standby"), "{shown}");
     what_is_not_there_is_a_sentence(&mut world);
 }
+
+fn listed(world: &World) -> i64 {
+    match world.ask(&["HLEN", "{candela}:nodes"]) {
+        redis::Value::Int(count) => count,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_node_that_is_stopped_is_not_listed_any_more_and_one_that_is_killed_is() {
+    let mut world = World::new();
+    let leader = world.ingest_on("one");
+    world.log_has(3);
+    let standby = world.ingest_on("two");
+    let edge = world.edge("edge");
+    let killed = world.edge("killed");
+    wait_until("all to be listed", || (listed(&world) == 4).then_some(()));
+    killed.kill();
+    for (node, left) in [(edge, 3), (standby, 2), (leader, 1)] {
+        node.process.signal(libc::SIGTERM);
+        let ended = node.process.ended();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert_eq!(listed(&world), left);
+    }
+}

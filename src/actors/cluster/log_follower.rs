@@ -260,6 +260,10 @@ impl LogFollower {
 
     /// Says how this node is, and hears how all are.
     fn say(&mut self, ctx: &mut Context<Self>) {
+        if self.teller.is_stopping() {
+            ctx.spawn(self.teller.leave().into_actor(self));
+            return;
+        }
         let saying = self.teller.say(self.facts());
         ctx.spawn(saying.into_actor(self).map(|found, actor, _| {
             actor.teller.heard(found, actor.follower.number(), actor.facts());
@@ -299,6 +303,8 @@ impl Actor for LogFollower {
         ctx.repeat_every(limits::LEADER_HEARD, Self::hear);
         self.say(ctx);
         ctx.repeat_every(limits::NODE_SAYS, Self::say);
+        let stops = self.teller.stops();
+        ctx.spawn(stops.into_actor(self).map(|(), actor, ctx| actor.say(ctx)));
     }
 }
 

@@ -416,6 +416,10 @@ impl LogKeeper {
 
     /// Says how this node is, and hears how all are.
     fn say_node(&mut self, ctx: &mut Context<Self>) {
+        if self.teller.is_stopping() {
+            ctx.spawn(self.teller.leave().into_actor(self));
+            return;
+        }
         let mut ledger = self.ledger.clone();
         let saying = self.teller.say(self.facts());
         let saying = async move {
@@ -464,6 +468,8 @@ impl Actor for LogKeeper {
             actor.append(ctx);
         }));
         ctx.repeat_every(limits::NODE_SAYS, Self::say_node);
+        let stops = self.teller.stops();
+        ctx.spawn(stops.into_actor(self).map(|(), actor, ctx| actor.say_node(ctx)));
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
             if actor.has_all {

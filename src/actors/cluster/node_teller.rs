@@ -1,11 +1,14 @@
-//! What LogKeeper and LogFollower have in common: each second a node says what it is and how far it is behind, and shows what all say.
+//! What LogKeeper and LogFollower have in common: each second a node says what it is and how far it is behind, and shows what all say. One
+//! that stops removes what it said.
 
 use crate::actors::services::Services;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
 use crate::domain::cluster::{ClusterView, LagMeter, NodeNews, NodeRole, NodesFound};
 use crate::domain::followers::lease::Holder;
+use crate::domain::lifecycle::State;
 use crate::limits;
+use crate::views::Overall;
 use std::future::Future;
 use std::time::Duration;
 
@@ -61,6 +64,28 @@ impl NodeTeller {
     /// How long this node has been behind the cluster log.
     pub(super) fn lag(&self) -> Duration {
         self.meter.lasts(self.began.elapsed())
+    }
+
+    /// Waits until this node stops.
+    pub(super) fn stops(&self) -> impl Future<Output = ()> + use<> {
+        let mut overall = self.services.views.overall.subscribe();
+        async move { drop(overall.wait_for(is_stopping).await) }
+    }
+
+    /// Whether this node stops, and so says nothing more.
+    pub(super) fn is_stopping(&self) -> bool {
+        is_stopping(&self.services.views.overall.borrow())
+    }
+
+    /// Removes what this node said. Where that fails, it is listed until it is forgotten.
+    pub(super) fn leave(&self) -> impl Future<Output = ()> + use<> {
+        let carrier = self.carrier.clone();
+        let id = self.name.by.id.clone();
+        async move {
+            if let Ok(Err(error)) = tokio::time::timeout(limits::LOG_ANSWER, carrier.forget(&id)).await {
+                tracing::debug!(%error, "other nodes are not told that this one stops");
+            }
+        }
     }
 
     /// Says how this node is, and hears how all are.
@@ -138,6 +163,10 @@ impl NodeTeller {
         self.view.leader_age_ms = facts.leader_age.map(millis);
         views.cluster.send_replace(Some(self.view.clone()));
     }
+}
+
+fn is_stopping(overall: &Overall) -> bool {
+    overall.name == State::Shutdown.name()
 }
 
 /// Where others find it: one that listens everywhere is found by its machine's name.
