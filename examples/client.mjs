@@ -26,7 +26,7 @@ function hear(message) {
     console.log("error:", message.message);
   } else if (message.type === "discontinuity") {
     positions[message.channel] = { epoch: message.epoch, seq: message.seq };
-  } else if (["market_data", "gap", "seam", "skipped"].includes(message.type) || (message.type === "bar" && message.seq !== undefined)) {
+  } else if (["market_data", "gap", "seam", "certificate", "skipped"].includes(message.type) || (message.type === "bar" && message.seq !== undefined)) {
     check(message);
     if (message.type === "market_data") counts.ticks += 1;
     if (message.type === "bar") {

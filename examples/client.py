@@ -34,7 +34,7 @@ def hear(message):
         print("error:", message["message"])
     elif kind == "discontinuity":
         positions[message["channel"]] = {"epoch": message["epoch"], "seq": message["seq"]}
-    elif kind in ("market_data", "gap", "seam", "skipped") or (kind == "bar" and "seq" in message):
+    elif kind in ("market_data", "gap", "seam", "certificate", "skipped") or (kind == "bar" and "seq" in message):
         check(message)
         counts["ticks"] += kind == "market_data"
         if kind == "bar":

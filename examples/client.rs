@@ -24,7 +24,9 @@ impl Follower {
             "subscribed" => begun.for_each(|answer| self.keep(answer, &answer["epoch"])),
             "error" => println!("error: {}", message["message"]),
             "discontinuity" => self.keep(message, &message["epoch"]),
-            "market_data" | "bar" | "gap" | "seam" | "skipped" if message["seq"].is_u64() => self.check(message),
+            "market_data" | "bar" | "gap" | "seam" | "certificate" | "skipped" if message["seq"].is_u64() => {
+                self.check(message);
+            }
             _ => {}
         }
     }

@@ -680,6 +680,13 @@ pub const VERDICT_FETCHED: Duration = Duration::from_secs(8 * 86_400);
 /// a thousandth at 4,000 pesos.
 pub const SEAM_NOISE_MICROS: u64 = 500;
 
+/// How often it is checked whether a session can be certified, market time: its last answers of the vendor come minutes after its close.
+pub const CERTIFY_LOOK: Duration = Duration::from_secs(30);
+
+/// How many sessions of a pair are followed for their certificates: those whose gaps may still be filled, and some before them.
+pub const SESSIONS_CERTIFIED: usize = 16;
+const _: () = assert!(SESSIONS_CERTIFIED > SESSIONS_HEALED);
+
 /// How often the seam is looked for while it waits for its first live bar, market time.
 pub const SEAM_LOOK: Duration = Duration::from_secs(60);
 

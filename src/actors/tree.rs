@@ -8,8 +8,8 @@ pub use edge::EdgeParts;
 
 use crate::actors::cluster::{LogKeeper, NodeName, log_keeper};
 use crate::actors::control::{
-    Health, JournalKeeper, L0Watcher, LeaseKeeper, Root, SessionClock, Validator, health, l0_watcher, root,
-    session_clock, validator,
+    Certificates, Health, JournalKeeper, L0Watcher, LeaseKeeper, Root, SessionClock, Validator, health, l0_watcher,
+    root, session_clock, validator,
 };
 use crate::actors::core::{Aggregator, Carried, CommitQueue, Recorder, aggregator, recorder};
 use crate::actors::fanout::{self, Fanout};
@@ -179,8 +179,9 @@ impl Tree {
         if let Some((_, calendar)) = calendars.first() {
             children.supervise(rows::L0, flag_mail, L0Watcher::new, l0_watcher::Deps { services: services.clone(), folder: gate.flag_folder, calendar: calendar.subscribe() });
         }
-        let validator = children.start(rows::VALIDATOR, Validator::new, validator::Deps { services: services.clone(), table: gate.l0_table, pairs: followed.clone(), marked: Arc::default(), arrived });
         let pairs: Vec<Symbol> = calendars.iter().map(|(pair, _)| *pair).collect();
+        let certificates = Arc::new(Mutex::new(Certificates::new(services.ledger.clone(), pairs.iter().copied())));
+        let validator = children.start(rows::VALIDATOR, Validator::new, validator::Deps { services: services.clone(), table: gate.l0_table, pairs: followed.clone(), marked: Arc::default(), certificates, arrived });
         children.start(rows::CLOCK, SessionClock::new, session_clock::Deps { services: services.clone(), calendars, calendar_file, lead: gate.policy.wait_max });
         children.enrol(rows::HEALTH, "health");
         children.enrol(rows::ROOT, "root");

@@ -169,7 +169,7 @@ impl CompareArgs {
     }
 
     async fn compare_session(&self, valid: &Valid, asked: &PairSession) -> anyhow::Result<Comparison> {
-        let store = open(valid)?;
+        let store = open_store(valid)?;
         let session = asked.session;
         let from = session.opens - limits::COMPARED_BESIDE;
         let to = session.closes + limits::COMPARED_BESIDE;
@@ -328,7 +328,7 @@ impl CompareArgs {
 }
 
 /// Opens the store of the settings for reading only. It takes no lease: the service may be running.
-fn open(valid: &Valid) -> anyhow::Result<Store> {
+pub(super) fn open_store(valid: &Valid) -> anyhow::Result<Store> {
     let file = &valid.store.sqlite_file;
     match &valid.store.database_url {
         Some(url) => Ok(Store::Postgres(Postgres::new(url, 1)?)),

@@ -182,13 +182,13 @@ mod tests {
             tick_retention: None,
         };
         let missing = migrate_store(&settings, Migrate::Check).await.unwrap();
-        assert_eq!(missing.len(), 6);
+        assert_eq!(missing.len(), 7);
         assert!(!settings.sqlite_file.exists(), "a check changes nothing");
         let service = store::lock(&settings.sqlite_file).unwrap();
         let refused = migrate_store(&settings, Migrate::Run).await.unwrap_err();
         assert!(matches!(refused, StoreError::AnotherWriter(_)), "{refused}");
         drop(service);
-        assert_eq!(migrate_store(&settings, Migrate::Run).await.unwrap().len(), 6);
+        assert_eq!(migrate_store(&settings, Migrate::Run).await.unwrap().len(), 7);
         let service = store::lock(&settings.sqlite_file).unwrap();
         assert!(migrate_store(&settings, Migrate::Check).await.unwrap().is_empty());
         assert!(

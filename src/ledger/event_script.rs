@@ -1,11 +1,12 @@
 //! Scripted events for tests: any list of numbers gives entries that a pipeline could produce.
 
 use super::{Ledger, rows};
+use crate::domain::model::certificate::Unfillable;
 use crate::domain::model::{
-    AcceptedTick, Bar, BarEnd, BarKey, BarState, Channel, Event, Flags, Gap, GapStatus, Input, InputKind, Interval,
-    JournalEntry, KnownSessions, LinkChange, MissingBars, Ohlc, Position, Price, Provenance, Requested, Seam,
-    SeamFound, Sequenced, ServiceEvent, ServiceEventKind, Session, SessionChange, SessionKind, SessionPhase, Symbol,
-    Tick, Timestamp, Unwatched,
+    AcceptedTick, Bar, BarEnd, BarKey, BarState, Certificate, Channel, Event, Flags, Gap, GapStatus, Input, InputKind,
+    Interval, JournalEntry, KnownSessions, LinkChange, MissingBars, Ohlc, Position, Predecessor, Price, Provenance,
+    Requested, Seam, SeamFound, Sequenced, ServiceEvent, ServiceEventKind, Session, SessionChange, SessionKind,
+    SessionPhase, Symbol, Tick, Timestamp, Unwatched,
 };
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
@@ -47,6 +48,9 @@ impl EventScript {
             6 => JournalEntry::Event(self.sequence(at, bar_end(symbol, at))),
             7 if number / 32 == 3 => JournalEntry::Event(self.sequence(at, seam(symbol, at))),
             7 if number / 32 == 4 => JournalEntry::Event(self.sequence(at, Event::Journal(noted(Some(symbol), at)))),
+            7 if number / 32 == 5 => {
+                JournalEntry::Event(self.sequence(at, Event::Certificate(certificate(symbol, at))))
+            }
             7 => JournalEntry::Event(self.sequence(at, gap(symbol, at))),
             8 => JournalEntry::Event(self.sequence(at, session(symbol, at))),
             9 => JournalEntry::Partial {
@@ -93,6 +97,7 @@ impl EventScript {
                     cause: "process_paused".to_owned(),
                 }),
             ),
+            13 if number / 32 == 4 => input_entry(at, InputKind::Certificate(certificate(symbol, at))),
             13 => input_entry(at, InputKind::Answer("/time_series\n{}".into())),
             _ => input_entry(
                 at,
@@ -194,6 +199,37 @@ fn seam(symbol: Symbol, at: Timestamp) -> Event {
         examples: vec!["13:50: history closes at 1, candela at 2".to_owned()],
     };
     Event::Seam(SeamFound { symbol, seam })
+}
+
+fn certificate(symbol: Symbol, at: Timestamp) -> Certificate {
+    let hash = "5d".repeat(32);
+    Certificate {
+        symbol,
+        date: day(22),
+        revision: 2,
+        interval: Interval::M5,
+        opens: at,
+        closes: at + std::time::Duration::from_secs(17_700),
+        expected: 59,
+        present: BTreeMap::from([("live".to_owned(), 56)]),
+        missing: 3,
+        revised: 1,
+        mismatched: 0,
+        unfillable: vec![Unfillable {
+            from: at,
+            to: at + std::time::Duration::from_secs(900),
+            bars: 3,
+            cause: "silent; the vendor has no bar".to_owned(),
+        }],
+        seam: None,
+        previous: Some(Predecessor {
+            date: day(21),
+            revision: 1,
+            hash: hash.clone(),
+        }),
+        hash,
+        through: Position(7),
+    }
 }
 
 fn noted(symbol: Option<Symbol>, at: Timestamp) -> ServiceEvent {

@@ -35,7 +35,12 @@ impl<'t> Inserts<'t> {
                 let mut insert = self.transaction.prepare_cached(INSERT_BAR)?;
                 rows::insert_bar(&mut *insert, numbered, bar)
             }
-            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {
+            Event::BarEnd(_)
+            | Event::Gap(_)
+            | Event::Session(_)
+            | Event::Seam(_)
+            | Event::Certificate(_)
+            | Event::Journal(_) => {
                 let mut insert = self.transaction.prepare_cached(INSERT_NOTE)?;
                 rows::insert_note(&mut *insert, numbered)
             }

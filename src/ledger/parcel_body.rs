@@ -65,7 +65,12 @@ impl ParcelBody {
                 self.kind = Some(RowKind::Event(Table::Bars));
                 rows::insert_bar(self, numbered, bar)
             }
-            Event::BarEnd(_) | Event::Gap(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {
+            Event::BarEnd(_)
+            | Event::Gap(_)
+            | Event::Session(_)
+            | Event::Seam(_)
+            | Event::Certificate(_)
+            | Event::Journal(_) => {
                 self.kind = Some(RowKind::Event(Table::Notes));
                 rows::insert_note(self, numbered)
             }

@@ -42,6 +42,7 @@ const CARRIED_CLOSE: i64 = 12;
 const CARRIED_TICK: i64 = 13;
 const NOTED: i64 = 14;
 const CALENDAR: i64 = 15;
+const CERTIFICATE: i64 = 16;
 
 /// Takes the columns of a row: a statement, or a parcel.
 pub(super) trait ColumnSink {
@@ -181,6 +182,7 @@ pub(super) fn channel_of(event: &Event) -> Option<Channel> {
         Event::Gap(gap) => Some(Channel::quality(gap.symbol)),
         Event::Session(change) => Some(Channel::session(change.symbol)),
         Event::Seam(found) => Some(Channel::quality(found.symbol)),
+        Event::Certificate(certificate) => Some(Channel::quality(certificate.symbol)),
         Event::Journal(_) => Some(Channel::events()),
     }
 }
@@ -196,6 +198,7 @@ pub(super) fn insert_input(to: &mut impl ColumnSink, id: i64, after: u64, heard:
         InputKind::Requested(asked) => (ASKED, to_json(asked)?),
         InputKind::MissingBars(lacking) => (LACKING, to_json(lacking)?),
         InputKind::Seam(found) => (SEAM, to_json(found)?),
+        InputKind::Certificate(certificate) => (CERTIFICATE, to_json(certificate)?),
         InputKind::Opened(symbol) => (OPENED, to_json(symbol)?),
         InputKind::Unwatched(unwatched) => (UNWATCHED, to_json(unwatched)?),
         InputKind::LastClose(close) => (LAST_CLOSE, to_json(close)?),
@@ -269,6 +272,7 @@ pub(super) fn insert_note(to: &mut impl ColumnSink, numbered: &Sequenced) -> rus
         Event::Gap(gap) => ("gap", to_json(gap)?),
         Event::Session(change) => ("session", to_json(change)?),
         Event::Seam(found) => ("seam", to_json(found)?),
+        Event::Certificate(certificate) => ("certificate", to_json(certificate)?),
         Event::Journal(entry) => ("journal", to_json(entry)?),
         Event::Tick(_) | Event::Bar(_) => return Ok(()),
     };
@@ -354,6 +358,7 @@ fn note_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Sequenced, String
         "gap" => Event::Gap(from_json(&body)?),
         "session" => Event::Session(from_json(&body)?),
         "seam" => Event::Seam(from_json(&body)?),
+        "certificate" => Event::Certificate(from_json(&body)?),
         "journal" => Event::Journal(from_json(&body)?),
         _ => return Err(format!("{kind:?} is not a kind of note")),
     };
@@ -380,6 +385,7 @@ pub(super) fn input_from_row(row: &(impl ColumnSource + ?Sized)) -> Result<Input
         ASKED => InputKind::Requested(json_of_input(row)?),
         LACKING => InputKind::MissingBars(json_of_input(row)?),
         SEAM => InputKind::Seam(json_of_input(row)?),
+        CERTIFICATE => InputKind::Certificate(json_of_input(row)?),
         OPENED => InputKind::Opened(json_of_input(row)?),
         UNWATCHED => InputKind::Unwatched(json_of_input(row)?),
         LAST_CLOSE => InputKind::LastClose(json_of_input(row)?),

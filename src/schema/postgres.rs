@@ -30,6 +30,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    candela_certificates (symbol, session_date, revision, epoch) {
+        #[max_length = 11]
+        symbol -> Varchar,
+        session_date -> Date,
+        revision -> Int8,
+        #[max_length = 4]
+        epoch -> Varchar,
+        seq -> Int8,
+        told_at -> Timestamptz,
+        #[max_length = 64]
+        hash -> Varchar,
+        body -> Text,
+    }
+}
+
+diesel::table! {
     candela_events (lineage, position) {
         #[max_length = 32]
         lineage -> Varchar,
@@ -267,6 +283,7 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     bar_revisions,
+    candela_certificates,
     candela_events,
     candela_lease,
     gaps,

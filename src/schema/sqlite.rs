@@ -25,6 +25,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    candela_certificates (symbol, session_date, revision, epoch) {
+        symbol -> Text,
+        session_date -> Text,
+        revision -> BigInt,
+        epoch -> Text,
+        seq -> BigInt,
+        told_at -> BigInt,
+        hash -> Text,
+        body -> Text,
+    }
+}
+
+diesel::table! {
     candela_events (lineage, position) {
         lineage -> Text,
         position -> BigInt,
@@ -190,6 +203,7 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     bar_revisions,
+    candela_certificates,
     candela_events,
     gaps,
     interval_bars,

@@ -143,6 +143,7 @@ impl QualityOut {
         let event = match self.kind.as_str() {
             "gap" => serde_json::from_str(&self.body).map(Event::Gap),
             "seam" => serde_json::from_str(&self.body).map(Event::Seam),
+            "certificate" => serde_json::from_str(&self.body).map(Event::Certificate),
             other => return Err(Damage::new(format!("{other:?} is not a kind of quality message"))),
         };
         let event = event.map_err(|error| Damage::new(format!("the body of {} {}: {error}", self.kind, self.seq)))?;

@@ -58,6 +58,13 @@ pub(super) const SQLITE: Stakes = &[
         )],
     ),
     ("2025-11-29-000002_readable_views", &[]),
+    (
+        "2025-11-30-000001_certificates",
+        &[(
+            "certificates of sessions",
+            "SELECT count(*) AS number FROM candela_certificates",
+        )],
+    ),
 ];
 
 fn version_of<DB: Backend>(migration: &dyn Migration<DB>) -> String {

@@ -29,6 +29,7 @@ mod adopt;
 mod lease;
 mod log;
 mod journal;
+mod certificates;
 mod migrate;
 mod l0;
 mod sqlite;
@@ -36,6 +37,7 @@ mod postgres;
 
 pub use adopt::Adoption;
 pub use batch::Batch;
+pub use certificates::{CertificatePlace, CertificateQuery, StoredCertificate};
 pub use columns::{BarTable, Runs};
 pub use error::{Disposition, StoreError};
 pub use l0::HistoryQuery;
@@ -261,6 +263,14 @@ impl Store {
     /// [`StoreError`] when they cannot be read.
     pub async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
         either!(self.read_journal(query))
+    }
+
+    /// The certificates of a pair's sessions, latest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn read_certificates(&self, query: CertificateQuery) -> Result<Vec<StoredCertificate>, StoreError> {
+        either!(self.read_certificates(query))
     }
 
     /// The newest sessions, newest first.

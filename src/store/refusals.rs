@@ -16,6 +16,7 @@ pub(super) const fn row_kind(event: &Event) -> &'static str {
         Event::BarEnd(_) => "bar_end",
         Event::Gap(_) => "gap",
         Event::Seam(_) => "seam",
+        Event::Certificate(_) => "certificate",
         Event::Session(_) => "session",
         Event::Journal(_) => "journal",
     }

@@ -4,6 +4,7 @@ use crate::domain::model::{
     AcceptedTick, Bar, Channel, Epoch, Event, Gap, Head, Interval, Price, Sequenced, SessionChange, SessionPhase,
     Timestamp,
 };
+use crate::store::certificates::CertificateRow;
 use crate::store::journal::JournalRow;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,7 @@ pub(super) struct Rows {
     pub(super) quality: Vec<QualityRow>,
     pub(super) sessions: Vec<SessionRow>,
     pub(super) journal: Vec<JournalRow>,
+    pub(super) certificates: Vec<CertificateRow>,
 }
 
 impl Rows {
@@ -128,6 +130,10 @@ impl Rows {
                     at: event.at,
                 });
             }
+            Event::Certificate(certificate) => {
+                let row = CertificateRow::from_certificate(certificate, epoch, seq, event.at);
+                self.certificates.extend(row);
+            }
             Event::Session(_) | Event::BarEnd(_) | Event::Journal(_) | Event::Seam(_) => {} // a seam stands in the log of quality
         }
     }
@@ -137,6 +143,7 @@ fn quality_row(event: &Sequenced, epoch: Epoch, seq: i64) -> Option<QualityRow> 
     let (symbol, kind, body) = match &event.event {
         Event::Gap(gap) => (gap.symbol, "gap", serde_json::to_string(gap)),
         Event::Seam(found) => (found.symbol, "seam", serde_json::to_string(found)),
+        Event::Certificate(certificate) => (certificate.symbol, "certificate", serde_json::to_string(certificate)),
         Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) | Event::Session(_) | Event::Journal(_) => return None,
     };
     Some(QualityRow {

@@ -25,7 +25,7 @@ impl Dialect {
     }
 
     /// Parameter `n` as `2025-10-22`, as a date.
-    fn date_parameter(self, n: u8) -> String {
+    pub(super) fn date_parameter(self, n: u8) -> String {
         match self {
             Self::Sqlite => format!("?{n}"),
             Self::Postgres => format!("${n}::date"),

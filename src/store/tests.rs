@@ -105,7 +105,7 @@ async fn a_table_that_refuses_every_row_is_an_error_and_its_rows_wait() {
 fn the_folder_of_the_file_is_made_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/of/candela.sqlite");
-    assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check).unwrap().len(), 6);
+    assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check).unwrap().len(), 7);
     assert!(!folder.path().join("data").exists(), "a check makes nothing");
     drop(Sqlite::open(&path).unwrap());
     assert!(path.exists());
@@ -151,7 +151,7 @@ fn every_migration_can_be_undone_and_done_again() {
         undone += 1;
         assert_eq!(Sqlite::migrate_schema(&path, Migrate::Check).unwrap().len(), undone);
     }
-    assert_eq!(undone, 6);
+    assert_eq!(undone, 7);
     assert_eq!(query_count(&path, tables), 0);
     drop(Sqlite::open(&path).unwrap());
     assert_eq!(query_count(&path, tables), before);

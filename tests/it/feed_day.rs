@@ -375,7 +375,12 @@ fn finish(desk: &Mutex<Desk>, opens: Timestamp, report: candela::sim::Report, tr
                 Event::Gap(gap) => {
                     gaps.insert(gap.id, gap.clone());
                 }
-                Event::Tick(_) | Event::BarEnd(_) | Event::Session(_) | Event::Seam(_) | Event::Journal(_) => {}
+                Event::Tick(_)
+                | Event::BarEnd(_)
+                | Event::Session(_)
+                | Event::Seam(_)
+                | Event::Certificate(_)
+                | Event::Journal(_) => {}
             }
         }
     }

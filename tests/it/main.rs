@@ -54,6 +54,8 @@ mod process_answers;
 #[cfg(test)]
 mod process_calendar;
 #[cfg(test)]
+mod process_certificates;
+#[cfg(test)]
 mod process_cluster_demo;
 #[cfg(test)]
 mod process_degraded;

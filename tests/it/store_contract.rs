@@ -3,16 +3,17 @@
 use crate::recorded::{Day, OPEN, SPAN, after_open, batch, part, symbols};
 use crate::servers::{Database, postgres};
 use candela::domain::model::{
-    Bar, BarState, Channel, Event, Gap, GapStatus, Interval, Position, Sequenced, SessionPhase, Symbol, Timestamp,
-    Topic,
+    Bar, BarState, Certificate, Channel, Event, Gap, GapStatus, Interval, Position, Sequenced, SessionPhase, Symbol,
+    Timestamp, Topic,
 };
 use candela::store::{
-    BarQuery, Batch, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store, StoreError, StoredGap,
-    StoredSession, TickQuery,
+    BarQuery, Batch, CertificateQuery, GapQuery, HealthRow, LogQuery, LogSpan, Migrate, Postgres, Sqlite, Store,
+    StoreError, StoredGap, StoredSession, TickQuery,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A store, and a way to look into it from outside.
@@ -105,6 +106,7 @@ impl Subject {
             "SELECT * FROM gaps ORDER BY symbol, id".to_owned(),
             "SELECT * FROM quality_log ORDER BY symbol, epoch, seq".to_owned(),
             "SELECT * FROM candela_events ORDER BY lineage, position".to_owned(),
+            "SELECT * FROM candela_certificates ORDER BY symbol, session_date, revision".to_owned(),
             "SELECT * FROM rejected_events".to_owned(),
         ];
         tables.iter().flat_map(|sql| self.rows(sql)).collect()
@@ -359,6 +361,116 @@ async fn bars_can_be_asked_for_as_they_were_known(subject: Subject) {
     }
 }
 
+/// A batch with a certificate of each of these sessions and revisions.
+fn certified(sessions: &[(&str, u32)]) -> (Batch, Vec<Certificate>) {
+    let mut batch = batch(&Day::recorded());
+    let symbol = Symbol::usdcop();
+    let channel = Channel::quality(symbol);
+    let mut certificates = Vec::new();
+    for (date, revision) in sessions {
+        let certificate = Certificate {
+            symbol,
+            date: date.parse().unwrap(),
+            revision: *revision,
+            interval: Interval::M5,
+            opens: OPEN,
+            closes: OPEN + SPAN,
+            expected: 6,
+            present: BTreeMap::from([("live".to_owned(), 6)]),
+            missing: 0,
+            revised: 0,
+            mismatched: 0,
+            unfillable: Vec::new(),
+            seam: None,
+            previous: None,
+            hash: format!("{revision:064x}"),
+            through: Position(1),
+        };
+        let last = batch.events.last().unwrap();
+        let head = Arc::make_mut(&mut batch.heads).get_mut(&channel).unwrap();
+        head.seq += 1;
+        let event = Sequenced {
+            position: last.position.next(),
+            channel: Some(channel),
+            seq: head.seq,
+            at: last.at,
+            event: Event::Certificate(certificate.clone()),
+        };
+        batch.events.push(event);
+        certificates.push(certificate);
+    }
+    (batch, certificates)
+}
+
+async fn certificates_are_read_back_the_latest_first_in_pages(subject: Subject) {
+    let (all, certificates) = certified(&[
+        ("2025-10-21", 1),
+        ("2025-10-22", 1),
+        ("2025-10-21", 2),
+        ("2025-10-23", 1),
+    ]);
+    let (last, earlier) = all.events.split_last().unwrap();
+    let earlier = Batch {
+        events: earlier.to_vec(),
+        ..all.clone()
+    };
+    let alone = Batch {
+        events: vec![last.clone()],
+        ..all.clone()
+    };
+    for part in [&earlier, &alone] {
+        subject.store.write(part.clone()).await.unwrap();
+    }
+    let rows = subject.rows("SELECT count(*) FROM candela_certificates");
+    assert_eq!(rows, ["4"], "the last came alone");
+    subject.store.write(all.clone()).await.unwrap();
+    let asked = CertificateQuery {
+        symbol: Symbol::usdcop(),
+        from: "2025-10-01".parse().unwrap(),
+        to: "2025-10-31".parse().unwrap(),
+        cursor: None,
+        limit: 100,
+    };
+    let found = subject.store.read_certificates(asked.clone()).await.unwrap();
+    let expect = [3, 1, 2, 0].map(|i: usize| certificates[i].clone());
+    let shown: Vec<Certificate> = found.iter().map(|stored| stored.certificate.clone()).collect();
+    assert_eq!(shown, expect);
+    let mut paged = Vec::new();
+    let mut cursor = None;
+    loop {
+        let asked = CertificateQuery {
+            cursor,
+            limit: 1,
+            ..asked.clone()
+        };
+        let page = subject.store.read_certificates(asked).await.unwrap();
+        let Some(one) = page.into_iter().next() else { break };
+        cursor = Some(one.place().to_string().parse().unwrap());
+        paged.push(one);
+    }
+    assert_eq!(paged, found);
+    let one_day = CertificateQuery {
+        from: "2025-10-21".parse().unwrap(),
+        to: "2025-10-21".parse().unwrap(),
+        ..asked.clone()
+    };
+    assert_eq!(subject.store.read_certificates(one_day).await.unwrap().len(), 2);
+    let none = CertificateQuery {
+        symbol: symbols()[1],
+        ..asked
+    };
+    assert_eq!(subject.store.read_certificates(none).await.unwrap(), []);
+    let channel = Channel::quality(Symbol::usdcop());
+    let log = LogQuery {
+        channel,
+        epoch: all.heads[&channel].epoch,
+        from: 1,
+        to: all.heads[&channel].seq,
+    };
+    let logged = subject.store.read_log(log, 10_000).await.unwrap();
+    assert_eq!(logged, told(&all.events, channel), "and from the log of quality");
+}
+
 async fn bars_come_in_pages(subject: Subject) {
     let all = batch(&Day::recorded());
     subject.store.write(all.clone()).await.unwrap();
@@ -565,6 +677,7 @@ contract! {
     any_cut_into_batches_leaves_the_same_rows(one, other);
     bars_can_be_asked_for_as_they_were_known(one);
     bars_come_in_pages(one);
+    certificates_are_read_back_the_latest_first_in_pages(one);
     a_position_belongs_to_one_reader_of_one_ledger(one);
     old_ticks_are_forgotten_some_at_a_time_and_bars_never(one);
     health_is_kept_and_a_ping_is_answered(one);

@@ -274,7 +274,7 @@ pub(crate) fn check_log(
                     .sessions
                     .insert((change.symbol, day), (change.opens.secs(), change.closes.secs()));
             }
-            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) | Event::Journal(_) => {}
+            Event::Session(_) | Event::BarEnd(_) | Event::Seam(_) | Event::Certificate(_) | Event::Journal(_) => {}
         }
     }
     for (seen, count) in times {

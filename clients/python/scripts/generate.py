@@ -23,6 +23,7 @@ CLASSES = {
     "bar_end": "BarEnd",
     "gap": "Gap",
     "seam": "Seam",
+    "certificate": "Certificate",
     "session": "Session",
     "status": "Status",
     "skipped": "Skipped",
@@ -112,6 +113,8 @@ def kind(schema: dict[str, Any]) -> tuple[str, str]:
         )
     if isinstance(schema.get("additionalProperties"), dict):
         of, convert = kind(schema["additionalProperties"])
+        if convert == "{}":
+            return f"dict[str, {of}]", "dict({})"
         return f"dict[str, {of}]", f"{{{{key: {convert.format('one')} for key, one in {{}}.items()}}}}"
     if schema.get("type") == "object":
         return "dict[str, Any]", "{}"

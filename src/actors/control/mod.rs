@@ -3,6 +3,7 @@
 pub mod l0_watcher;
 pub mod session_clock;
 mod completion;
+pub mod certificates;
 pub mod validator;
 pub mod lease_keeper;
 pub mod journal_keeper;
@@ -12,6 +13,7 @@ pub mod health;
 pub mod root;
 mod actions;
 
+pub use certificates::Certificates;
 pub use health::Health;
 pub use journal_keeper::JournalKeeper;
 pub use l0_watcher::L0Watcher;

@@ -1,13 +1,14 @@
-//! Validator: checks the prepared history of every pair when Root asks, one check at a time.
+//! Validator: checks the prepared history of every pair when Root asks, one check at a time, and issues the certificates of finished
+//! sessions.
 //!
-//! owns   the running check, the last request that arrived meanwhile, each pair's session whose seam is looked for
+//! owns   the running check, the last request that arrived meanwhile, each pair's session whose seam is looked for, the certificates
 //! hears  Validate, FillHistory, MarkSeam (Root)
-//! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: missing bars, the seam · the seam → views · one row of
+//! says   Report::Judged, Report::HistoryFetched → Root · Arrived → Aggregator: missing bars, the seam, certificates · the seam → views · one row of
 //!        `system_health` for each verdict and each change of a seam
 //! fails  never on what it finds: a database that does not answer is a verdict. A panic drops the check; Root asks again when no verdict
 //!        comes. The sessions whose seams are looked for outlive it
 
-use crate::actors::control::completion;
+use crate::actors::control::{Certificates, completion};
 use crate::actors::messages::{Arrived, FillHistory, MarkSeam, Report, Validate};
 use crate::actors::services::Services;
 use crate::clock::Stopwatch;
@@ -32,6 +33,8 @@ pub struct Deps {
     pub pairs: Vec<(Symbol, watch::Receiver<Calendar>)>,
     /// Each pair's session whose seam is looked for.
     pub marked: Arc<Mutex<BTreeMap<Symbol, Session>>>,
+    /// The certificates of the pairs' sessions.
+    pub certificates: Arc<Mutex<Certificates>>,
     /// The Aggregator, which takes the findings as input.
     pub arrived: Recipient<Arrived>,
 }
@@ -94,6 +97,17 @@ impl Validator {
         if let Some(timer) = self.seam_timers.remove(&symbol) {
             ctx.cancel_future(timer);
         }
+    }
+
+    /// Issues the certificates that are due, and looks again later.
+    fn certify_sessions(&mut self, ctx: &mut Context<Self>) {
+        let issued = issue_certificates(self.deps.clone()).into_actor(self);
+        ctx.spawn(issued.map(|(), actor, ctx| actor.certify_later(ctx)));
+    }
+
+    fn certify_later(&self, ctx: &mut Context<Self>) {
+        let pause = self.deps.services.clock.real(limits::CERTIFY_LOOK);
+        ctx.run_later(pause, Self::certify_sessions);
     }
 
     fn check(&mut self, ask: Validate, ctx: &mut Context<Self>) {
@@ -236,6 +250,24 @@ async fn find_seam(deps: Deps, symbol: Symbol, session: Session) {
     }
 }
 
+/// Issues the certificates that are due by what the pipeline has decided and the ledger has written.
+async fn issue_certificates(deps: Deps) {
+    let view = deps.services.views.pipeline.borrow();
+    let position = view.head;
+    let unchecked = view.unchecked.clone();
+    drop(view);
+    let kept = Arc::clone(&deps.certificates);
+    let issued = tokio::task::spawn_blocking(move || {
+        let mut certificates = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.issue(position, &unchecked)
+    });
+    match issued.await {
+        Ok(Ok(issued)) => completion::hear(&deps, issued).await,
+        Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read for certificates"),
+        Err(error) => tracing::error!(%error, "failed to compute certificates"),
+    }
+}
+
 async fn judge(deps: &Deps, symbol: Symbol, calendar: &Calendar, flag: Option<Flag>) -> Verdict {
     let now = deps.services.clock.now();
     let query = HistoryQuery {
@@ -268,6 +300,7 @@ impl Actor for Validator {
         for (symbol, session) in marked {
             self.look_for_seam(symbol, session, ctx); // that of before a panic
         }
+        self.certify_later(ctx);
     }
 }
 

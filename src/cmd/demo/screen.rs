@@ -218,7 +218,7 @@ impl Screen {
             Event::Gap(gap) => self.show_gap(numbered, gap),
             Event::Seam(found) => self.show_seam(numbered, found),
             Event::Session(change) if !self.json => self.show_session(change),
-            Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) | Event::Journal(_) => {}
+            Event::Session(_) | Event::Tick(_) | Event::BarEnd(_) | Event::Journal(_) | Event::Certificate(_) => {}
         }
     }
 

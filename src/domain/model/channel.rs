@@ -13,7 +13,7 @@ pub enum Topic {
     Ticks,
     /// Closed and revised bars of one interval.
     Bars(Interval),
-    /// Gaps and seams.
+    /// Gaps, seams and certificates.
     Quality,
     /// Opening and closing of sessions, and their announcements.
     Session,
@@ -66,7 +66,7 @@ impl Channel {
         }
     }
 
-    /// The gaps and seams of a pair.
+    /// The gaps, seams and certificates of a pair.
     pub const fn quality(symbol: Symbol) -> Self {
         Self {
             topic: Topic::Quality,

@@ -6,8 +6,8 @@
 //! ```
 
 use crate::domain::model::{
-    AcceptedTick, Bar, Channel, Gap, Interval, KnownSessions, LastClose, Ohlc, RejectReason, SeamFound, ServiceEvent,
-    Session, SessionKind, Slot, SlotGrid, Symbol, Tick, Timestamp,
+    AcceptedTick, Bar, Certificate, Channel, Gap, Interval, KnownSessions, LastClose, Ohlc, RejectReason, SeamFound,
+    ServiceEvent, Session, SessionKind, Slot, SlotGrid, Symbol, Tick, Timestamp,
 };
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -40,6 +40,8 @@ pub enum Event {
     Session(SessionChange),
     /// The seam was found, or found anew.
     Seam(SeamFound),
+    /// A session was certified, for the first time or after a correction.
+    Certificate(Certificate),
     /// An entry of the service's journal.
     Journal(ServiceEvent),
 }
@@ -177,6 +179,8 @@ pub enum InputKind {
     MissingBars(MissingBars),
     /// The seam was found, or found anew.
     Seam(SeamFound),
+    /// A session was certified, from the events of the ledger. The events that follow do not depend on it.
+    Certificate(Certificate),
     /// The last close of a pair was found in the store; the first price is judged against it.
     LastClose(LastClose),
     /// An entry of the service's journal.

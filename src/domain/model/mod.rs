@@ -16,11 +16,13 @@ pub mod bar;
 pub mod gap;
 pub mod channel;
 pub mod seam;
+pub mod certificate;
 pub mod last_close;
 pub mod service_event;
 pub mod event;
 
 pub use bar::{Bar, BarKey, BarState, Flags, Ohlc};
+pub use certificate::{Certificate, Predecessor};
 pub use channel::{Channel, ChannelError, Epoch, Head, Topic};
 pub use event::{
     BarEnd, Decoded, Event, Fetched, Flawed, Inbound, Input, InputKind, JournalEntry, LinkChange, MissingBars,

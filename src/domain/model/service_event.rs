@@ -144,7 +144,7 @@ impl ServiceEvent {
             Event::Gap(gap) => Some(of_gap(gap, numbered.at)),
             Event::Session(change) => Some(of_session(change, numbered.at)),
             Event::Seam(found) => Some(of_seam(found, numbered.at)),
-            Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) => None,
+            Event::Tick(_) | Event::Bar(_) | Event::BarEnd(_) | Event::Certificate(_) => None,
         }
     }
 }

@@ -327,10 +327,10 @@ impl Pipeline {
                 }
             }
             InputKind::Seam(found) => {
-                let book = self.books.iter().find(|book| book.market.symbol == found.symbol);
-                if let Some(quality) = book.map(|book| book.logs.quality) {
-                    self.tell_event(quality, Event::Seam(found), at, out);
-                }
+                self.tell_quality(found.symbol, Event::Seam(found), at, out);
+            }
+            InputKind::Certificate(certificate) => {
+                self.tell_quality(certificate.symbol, Event::Certificate(certificate), at, out);
             }
             InputKind::LastClose(found) => {
                 if let Some(i) = self.books.iter().position(|book| book.market.symbol == found.symbol) {
@@ -364,6 +364,14 @@ impl Pipeline {
                 None => Vec::new(),
             };
             self.tell_findings(i, gaps.into_iter().map(GapChange::Gap).collect(), at, out);
+        }
+    }
+
+    /// Publishes a finding on the pair's channel of quality, unchanged.
+    fn tell_quality(&mut self, symbol: Symbol, event: Event, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        let book = self.books.iter().find(|book| book.market.symbol == symbol);
+        if let Some(quality) = book.map(|book| book.logs.quality) {
+            self.tell_event(quality, event, at, out);
         }
     }
 

@@ -43,7 +43,7 @@ impl Continuity {
         match kind {
             "subscribed" => self.check_subscribed(message),
             "unsubscribed" => self.note_unsubscribed(message),
-            "market_data" | "gap" | "seam" | "session" | "event" => self.check_advance(message),
+            "market_data" | "gap" | "seam" | "certificate" | "session" | "event" => self.check_advance(message),
             "skipped" => {
                 self.told = self.told.saturating_add(1);
                 self.check_advance(message)

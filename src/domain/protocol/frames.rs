@@ -4,8 +4,8 @@
 //! text.
 
 use crate::domain::model::{
-    AcceptedTick, Bar, BarEnd, BarState, Channel, Event, Gap, Head, Price, SeamFound, Sequenced, ServiceEvent,
-    SessionChange, SessionPhase, Symbol, Timestamp,
+    AcceptedTick, Bar, BarEnd, BarState, Certificate, Channel, Event, Gap, Head, Price, SeamFound, Sequenced,
+    ServiceEvent, SessionChange, SessionPhase, Symbol, Timestamp,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use chrono_tz::Tz;
@@ -87,6 +87,12 @@ pub fn event_json(zones: &Zones, numbered: &Sequenced) -> Vec<u8> {
             json.open("seam", numbered).push_seam(found, zone);
             json.close(numbered.at, zone);
         }
+        Event::Certificate(certificate) => {
+            let zone = zones.of(certificate.symbol);
+            json.open("certificate", numbered)
+                .push_raw(&certificate_json(zones, certificate).to_string());
+            json.close(numbered.at, zone);
+        }
         Event::Session(change) => {
             let zone = zones.of(change.symbol);
             json.open("session", numbered).push_session(change, zone);
@@ -110,6 +116,32 @@ pub fn journal_json(zones: &Zones, position: u64, entry: &ServiceEvent) -> Strin
         "cause": entry.cause, "message": entry.message, "by": entry.by, "details": entry.details,
     })
     .to_string()
+}
+
+/// A certificate as the JSON object that WebSocket and REST share.
+pub fn certificate_json(zones: &Zones, certificate: &Certificate) -> serde_json::Value {
+    let zone = zones.of(certificate.symbol);
+    let unfillable: Vec<_> = certificate
+        .unfillable
+        .iter()
+        .map(|gap| serde_json::json!({"from": gap.from.rfc3339(zone), "to": gap.to.rfc3339(zone), "bars": gap.bars, "cause": gap.cause}))
+        .collect();
+    let seam = certificate.seam.as_ref().map(|seam| {
+        serde_json::json!({
+            "last_history_bar": seam.last_history_bar.map(|at| at.rfc3339(zone)), "first_live_bar": seam.first_live_bar.rfc3339(zone), "ours": seam.ours,
+            "missing": seam.missing, "overlapping": seam.overlapping, "differing": seam.differing,
+        })
+    });
+    let previous = certificate.previous.as_ref().map(|previous| {
+        serde_json::json!({"session_date": previous.date, "revision": previous.revision, "hash": previous.hash})
+    });
+    serde_json::json!({
+        "symbol": certificate.symbol, "session_date": certificate.date, "revision": certificate.revision,
+        "interval": certificate.interval.name(), "opens": certificate.opens.rfc3339(zone), "closes": certificate.closes.rfc3339(zone),
+        "expected": certificate.expected, "present": certificate.present, "missing": certificate.missing,
+        "revised": certificate.revised, "mismatched": certificate.mismatched, "unfillable": unfillable, "seam": seam,
+        "previous": previous, "hash": certificate.hash, "through": certificate.through,
+    })
 }
 
 /// A bar as the JSON object that WebSocket and REST share.

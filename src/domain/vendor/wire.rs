@@ -191,6 +191,7 @@ pub fn says(heard: &Input) -> Result<Decoded, WireError> {
         | InputKind::Requested(_)
         | InputKind::MissingBars(_)
         | InputKind::Seam(_)
+        | InputKind::Certificate(_)
         | InputKind::LastClose(_)
         | InputKind::Noted(_)
         | InputKind::Calendar(_)

@@ -68,6 +68,13 @@ const STAKES: Stakes = &[
         )],
     ),
     ("2025-11-29-000002_provable", &[]),
+    (
+        "2025-11-30-000001_certificates",
+        &[(
+            "certificates of sessions",
+            "SELECT count(*) AS number FROM candela_certificates",
+        )],
+    ),
 ];
 
 #[derive(Debug, QueryableByName)]

@@ -30,6 +30,7 @@ use crate::store::{
     answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
     batch::Batch,
     bind::{bind_bars, bind_health, bind_ticks},
+    certificates::{self, CertificateQuery, StoredCertificate, bind_certificates},
     error::StoreError,
     journal::{self, bind_journal},
     l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, count_rounded, from_ends, seam_bars, with_halves},
@@ -350,6 +351,15 @@ impl Postgres {
     pub(super) async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
         let mut db = self.connection().await?;
         journal::entries_of(in_time(bind_journal!(SQL.select_journal(), &query).load(&mut *db)).await?)
+    }
+
+    pub(super) async fn read_certificates(
+        &self,
+        query: CertificateQuery,
+    ) -> Result<Vec<StoredCertificate>, StoreError> {
+        let mut db = self.connection().await?;
+        let asked = bind_certificates!(SQL.select_certificates(), &query);
+        certificates::certificates_of(in_time(asked.load(&mut *db)).await?)
     }
 
     pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {

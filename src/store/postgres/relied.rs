@@ -56,7 +56,7 @@ const BAR: [(&str, Need); 13] = [
     ("known_at", Need::Instant),
 ];
 
-pub(super) const RELIED: [Relied; 13] = [
+pub(super) const RELIED: [Relied; 14] = [
     Relied {
         table: "market_data",
         old: true,
@@ -148,6 +148,11 @@ pub(super) const RELIED: [Relied; 13] = [
     own_table("candela_lease", &["name"], CHANGE),
     own_table("quality_log", &["symbol", "epoch", "seq"], ADD),
     own_table("candela_events", &["lineage", "position"], ADD),
+    own_table(
+        "candela_certificates",
+        &["symbol", "session_date", "revision", "epoch"],
+        ADD,
+    ),
 ];
 
 const fn own_table(table: &'static str, key: &'static [&'static str], rights: &'static [&'static str]) -> Relied {

@@ -130,7 +130,7 @@ impl WriteConnection {
     async fn write_whole(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let rows = batch.to_rows();
         let ticks_alone =
-            rows.bars.is_empty() && rows.gaps.is_empty() && rows.journal.is_empty() && rows.sessions.is_empty();
+            rows.bars.is_empty() && rows.quality.is_empty() && rows.journal.is_empty() && rows.sessions.is_empty();
         if ticks_alone && rows.ticks.len() < limits::COPY_FROM && !self.pooled {
             return self.write_ticks(&rows.ticks, batch).await;
         }
@@ -296,6 +296,9 @@ impl WriteConnection {
         }
         for row in &rows.journal {
             self.write_event(row).await?;
+        }
+        for row in &rows.certificates {
+            self.write_certificate(row).await?;
         }
         for SessionRow { change, at } in &rows.sessions {
             let date = change.date.to_string();

@@ -14,6 +14,7 @@ use crate::store::{
     answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
     batch::Batch,
     bind::{bind_bars, bind_ticks},
+    certificates::{self, CertificateQuery, StoredCertificate, bind_certificates},
     error::{Disposition, StoreError},
     journal::{self, bind_journal},
     l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples},
@@ -305,6 +306,16 @@ impl Sqlite {
             bind_journal!(SQL.select_journal(), &query).load(db)
         });
         journal::entries_of(rows.await?)
+    }
+
+    pub(super) async fn read_certificates(
+        &self,
+        query: CertificateQuery,
+    ) -> Result<Vec<StoredCertificate>, StoreError> {
+        let rows = with_connection(&self.reading, move |db| {
+            bind_certificates!(SQL.select_certificates(), &query).load(db)
+        });
+        certificates::certificates_of(rows.await?)
     }
 
     pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {

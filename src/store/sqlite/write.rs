@@ -9,6 +9,7 @@ use crate::schema::sqlite::{
 use crate::store::{
     batch::Batch,
     bind::bind_session,
+    certificates::bind_certificate,
     journal::bind_event,
     reads::to_stored,
     rows::{BASE, BarRow, GapRow, QualityRow, Rows, SOURCE, SessionRow, TickRow},
@@ -42,6 +43,9 @@ pub(super) fn write(db: &mut SqliteConnection, batch: &Batch, rows: &Rows) -> Re
     }
     for row in &rows.quality {
         write_quality(db, row)?;
+    }
+    for row in &rows.certificates {
+        bind_certificate!(SQL.insert_certificate(), row).execute(db)?;
     }
     for SessionRow { change, at } in &rows.sessions {
         // The change of an existing session depends on its row and on counts of other tables: one text for both stores.

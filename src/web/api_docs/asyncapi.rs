@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 /// Each message of the WebSocket, its sender and its purpose.
-pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
+pub(super) const MESSAGES: [(&str, &str, &str, &str); 27] = [
     (
         "welcome",
         "server",
@@ -74,6 +74,12 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
         "server",
         "where prepared history ends and live bars begin, and how many bars of both differ",
         "channel:string seq:integer data:Seam timestamp:instant",
+    ),
+    (
+        "certificate",
+        "server",
+        "a finished session was certified, or certified again after a correction",
+        "channel:string seq:integer data:Certificate timestamp:instant",
     ),
     (
         "session",
@@ -153,7 +159,7 @@ pub(super) const MESSAGES: [(&str, &str, &str, &str); 26] = [
 ];
 
 /// The parts that these messages share.
-const SHAPES: [(&str, &str); 10] = [
+const SHAPES: [(&str, &str); 11] = [
     (
         "State",
         "server_status:string safe_to_trade:boolean? unsafe_reasons~:[string]",
@@ -186,6 +192,10 @@ const SHAPES: [(&str, &str); 10] = [
     (
         "ServiceEvent",
         "position:integer type:string at:instant symbol:string? subject:string cause:string message:string by:string? details:{string}",
+    ),
+    (
+        "Certificate",
+        "symbol:string session_date:date revision:integer interval:string opens:instant closes:instant expected:integer present:{integer} missing:integer revised:integer mismatched:integer unfillable:[object] seam:object? previous:object? hash:string through:integer",
     ),
     (
         "Seam",

@@ -55,7 +55,7 @@ const fn read(
 }
 
 /// Every route that is read with GET.
-pub(super) const READS: [Read; 21] = [
+pub(super) const READS: [Read; 22] = [
     read("/health", "The process and its dependencies", &[], "Health", &[]),
     read("/health/live", "Whether the process answers", &[], "Live", &[]),
     read(
@@ -190,6 +190,19 @@ pub(super) const READS: [Read; 21] = [
         &[304, 400, 401, 403, 404, 503],
     ),
     read(
+        "/market/certificates",
+        "Certificates of finished sessions with their later revisions, the latest first, in pages",
+        &[
+            SYMBOL,
+            ("from", "date", "the first date of a session"),
+            ("to", "date", "the last one, inclusive"),
+            ("cursor", "certificate_place", "next_cursor of the page before"),
+            LIMIT,
+        ],
+        "Certificates",
+        &[304, 400, 401, 403, 404, 503],
+    ),
+    read(
         "/market/symbols",
         "The pairs that are served",
         &[],
@@ -245,7 +258,7 @@ pub(super) const READS: [Read; 21] = [
 ];
 
 /// The shapes of the responses.
-pub(super) const SHAPES: [(&str, &str); 43] = [
+pub(super) const SHAPES: [(&str, &str); 45] = [
     (
         "Health",
         "status:healthy|degraded|unhealthy service:string version:string service_info:ServiceInfo connectivity:Connectivity \
@@ -347,6 +360,16 @@ pub(super) const SHAPES: [(&str, &str); 43] = [
         "Gap",
         "id:string symbol:string interval:string from:instant to:instant bars:integer \
          status:open|filling|filled|unfillable cause:string opened_at:instant updated_at:instant",
+    ),
+    (
+        "Certificates",
+        "symbol:string count:integer certificates:[Certificate] next_cursor:string?",
+    ),
+    (
+        "Certificate",
+        "symbol:string session_date:date revision:integer interval:string opens:instant closes:instant expected:integer \
+         present:{integer} missing:integer revised:integer mismatched:integer unfillable:[object] seam:object? previous:object? \
+         hash:string through:integer issued_at:instant",
     ),
     (
         "Problem",
@@ -503,6 +526,7 @@ fn parameter_schema(kind: &str, intervals: &[&str]) -> Value {
         "seq" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
         "place" => json!({"type": "string", "pattern": "^-?[0-9]+-[0-9]+$"}),
         "gap_place" => json!({"type": "string", "pattern": "^-?[0-9]+-[0-9]+-[0-9a-z]{4}$"}),
+        "certificate_place" => json!({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]+-[0-9a-z]{4}$"}),
         "bar_place" => {
             json!({"type": "string", "examples": ["2026-01-02T08:00:00-05:00", "before:2026-01-02T08:00:00-05:00"]})
         }

@@ -19,12 +19,12 @@ use sha2::{Digest, Sha256};
 /// The header with the cursor of the next CSV page; JSON has it as `next_cursor`.
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
-fn store(thread: &Thread) -> Result<Store, HttpError> {
+pub(super) fn store(thread: &Thread) -> Result<Store, HttpError> {
     let store = thread.common.store.clone();
     store.ok_or_else(|| HttpError::unavailable("no_store", "this process keeps no history"))
 }
 
-fn failed(error: &StoreError) -> HttpError {
+pub(super) fn failed(error: &StoreError) -> HttpError {
     tracing::warn!(%error, "failed to read the store for a client");
     HttpError::unavailable(
         "store_unreachable",

@@ -5,6 +5,7 @@ pub(crate) mod status;
 pub(crate) mod events;
 pub(crate) mod market;
 pub(crate) mod history;
+pub(crate) mod certificates;
 pub(crate) mod csv;
 pub(crate) mod parquet;
 mod parquet_text;

@@ -4,7 +4,7 @@ use crate::domain::model::Symbol;
 use crate::limits;
 use crate::web::admin::actions;
 use crate::web::api_docs::{asyncapi, openapi};
-use crate::web::rest::{events, health, history, market, metrics, pages, runbooks, status};
+use crate::web::rest::{certificates, events, health, history, market, metrics, pages, runbooks, status};
 #[cfg(feature = "test-hooks")]
 use crate::web::server::test_routes;
 use crate::web::shared::{
@@ -57,6 +57,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
             .service(open("/market/bars", history::bars))
             .service(open("/market/ticks", history::ticks))
             .service(open("/market/gaps", history::gaps))
+            .service(open("/market/certificates", certificates::certificates))
             .service(open("/market/symbols", history::symbols))
             .service(open("/market/calendar", history::calendar))
             .service(open("/widgets.json", openbb::widgets))

@@ -1,7 +1,7 @@
 //! Reads the parameters of a request, each at most once. An error names the parameter, its value, and what is allowed.
 
 use crate::domain::model::{Interval, JournalPlace, MOMENT_FORMS, Moment, Symbol, Timestamp};
-use crate::store::{GapPlace, TickPlace};
+use crate::store::{CertificatePlace, GapPlace, TickPlace};
 use crate::web::shared::{Access, HttpError, Thread};
 use actix_web::{HttpMessage, HttpRequest, web};
 use chrono::NaiveDate;
@@ -141,6 +141,18 @@ impl Query {
                 let place = text.parse().ok();
                 let place = place.filter(|place: &GapPlace| ever.contains(&place.from.micros()));
                 place.ok_or_else(|| wrong(name, text, "the next_cursor of a page of gaps"))
+            })
+            .transpose()
+    }
+
+    /// The `next_cursor` of a page of certificates.
+    pub(crate) fn certificate_place(&self, name: &str) -> Result<Option<CertificatePlace>, HttpError> {
+        let ever = EVER.0.datetime().date_naive()..=EVER.1.datetime().date_naive();
+        self.text(name)
+            .map(|text: &str| {
+                let place = text.parse().ok();
+                let place = place.filter(|place: &CertificatePlace| ever.contains(&place.date));
+                place.ok_or_else(|| wrong(name, text, "the next_cursor of a page of certificates"))
             })
             .transpose()
     }

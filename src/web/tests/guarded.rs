@@ -180,6 +180,9 @@ async fn history_is_read_in_pages_and_mistakes_are_named() {
         ("/market/bars?form=csv", "form"),
         ("/market/bars?limit=1&limit=2", "limit"),
         ("/market/gaps?status=odd", "status"),
+        ("/market/certificates?from=yesterday", "from"),
+        ("/market/certificates?from=2026-03-02&to=2026-03-01", "to"),
+        ("/market/certificates?cursor=2026-03-02", "cursor"),
         ("/market/calendar?from=2025-10-22&to=2035-10-22", "to"),
     ] {
         let (status, body) = stage.get(path).await;

@@ -23,6 +23,7 @@ from candela._flows import Pair
 from candela._generated import (
     Bar,
     BarEnd,
+    Certificate,
     Day,
     Discontinuity,
     Gap,
@@ -44,6 +45,7 @@ __all__ = [
     "Bar",
     "BarEnd",
     "CandelaError",
+    "Certificate",
     "Client",
     "ContinuityError",
     "Day",

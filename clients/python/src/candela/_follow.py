@@ -13,7 +13,7 @@ from candela._errors import ServiceError, of_code
 from candela._positions import Position, Positions
 
 #: Messages with a number in their channel's log.
-DURABLE = frozenset({"market_data", "gap", "seam", "session", "skipped"})
+DURABLE = frozenset({"market_data", "gap", "seam", "certificate", "session", "skipped"})
 SUBSCRIBE_ID = 1
 
 

@@ -193,6 +193,56 @@ def decode_seam(m: Any, context: Context[P]) -> Seam:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A finished session was certified, or certified again after a correction."""
+
+    symbol: str
+    interval: str
+    revision: int
+    opens: dt.datetime
+    closes: dt.datetime
+    session_date: dt.date
+    channel: str
+    seq: int | None = None
+    published_at: dt.datetime | None = None
+    expected: int
+    hash: str
+    mismatched: int
+    missing: int
+    present: dict[str, int]
+    previous: dict[str, Any] | None
+    revised: int
+    seam: dict[str, Any] | None
+    through: int
+    unfillable: tuple[dict[str, Any], ...]
+
+
+def decode_certificate(m: Any, context: Context[P]) -> Certificate:
+    d = m["data"]
+    return Certificate(
+        symbol=d["symbol"],
+        interval=d["interval"],
+        revision=d["revision"],
+        opens=context.instant(d["opens"]),
+        closes=context.instant(d["closes"]),
+        session_date=dt.date.fromisoformat(d["session_date"]),
+        channel=m["channel"],
+        seq=m.get("seq"),
+        published_at=None if m.get("timestamp") is None else context.instant(m["timestamp"]),
+        expected=d["expected"],
+        hash=d["hash"],
+        mismatched=d["mismatched"],
+        missing=d["missing"],
+        present=dict(d["present"]),
+        previous=d["previous"],
+        revised=d["revised"],
+        seam=d["seam"],
+        through=d["through"],
+        unfillable=tuple(d["unfillable"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A session opened or closed, or soon will."""
 
@@ -342,6 +392,7 @@ DECODERS: dict[str, Callable[[Any, Context[Any]], Any]] = {
     "bar_end": decode_bar_end,
     "gap": decode_gap,
     "seam": decode_seam,
+    "certificate": decode_certificate,
     "session": decode_session,
     "status": decode_status,
     "skipped": decode_skipped,

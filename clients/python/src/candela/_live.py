@@ -33,6 +33,7 @@ from candela._generated import (
     DECODERS,
     Bar,
     BarEnd,
+    Certificate,
     Discontinuity,
     Gap,
     Seam,
@@ -47,7 +48,7 @@ logger = logging.getLogger("candela")
 T = TypeVar("T")
 
 #: What an iteration brings.
-Message = Tick[P] | Bar[P] | BarEnd | Gap | Seam | Session | Status | Skipped | Discontinuity
+Message = Tick[P] | Bar[P] | BarEnd | Gap | Seam | Certificate | Session | Status | Skipped | Discontinuity
 
 #: Between two writes of the file of positions: after a crash of the client no more than this comes again.
 SAVE_SECONDS = 0.2

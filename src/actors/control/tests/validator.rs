@@ -74,6 +74,7 @@ fn start_with(table: &str, pairs: &[Symbol]) -> Bench {
     let ((root, reports), (arrived, said)) = (listen(), listen());
     let services = testing::services_over(folder.path(), Clock::manual(NOON), store, root);
     let (pipeline, written) = (services.views.pipeline.clone(), services.views.store.clone());
+    let certificates = Certificates::new(services.ledger.clone(), pairs.iter().copied());
     let deps = Deps {
         services,
         table: L0Table::new(table, "datetime", Spelling::Compact).unwrap(),
@@ -82,6 +83,7 @@ fn start_with(table: &str, pairs: &[Symbol]) -> Bench {
             .map(|pair| (*pair, watch::channel(Calendar::new(&spec, Arc::default()).unwrap()).1))
             .collect(),
         marked: Arc::default(),
+        certificates: Arc::new(Mutex::new(certificates)),
         arrived,
     };
     Bench {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::actors::messages::Item;
 use crate::domain::model::{
-    BarEnd, Channel, Event, Gap, GapStatus, Head, Interval, Position, Seam, SeamFound, Sequenced, ServiceEvent,
-    ServiceEventKind, SessionChange, SessionKind, SessionPhase, Symbol, Timestamp,
+    BarEnd, Certificate, Channel, Event, Gap, GapStatus, Head, Interval, Position, Predecessor, Seam, SeamFound,
+    Sequenced, ServiceEvent, ServiceEventKind, SessionChange, SessionKind, SessionPhase, Symbol, Timestamp,
 };
 use crate::domain::protocol::{Zones, frames};
 use crate::web::api_docs::openapi::READS;
@@ -132,18 +132,7 @@ fn seldom() -> Vec<bytes::Bytes> {
         opens: at,
         closes: at,
     };
-    let seam = SeamFound {
-        symbol: Symbol::usdcop(),
-        seam: Seam {
-            last_history_bar: Some(at),
-            first_live_bar: at,
-            ours: 1,
-            missing: 2,
-            overlapping: 3,
-            differing: 0,
-            examples: Vec::new(),
-        },
-    };
+    let seam = seam(at);
     let head = |epoch: &str| Head {
         epoch: epoch.parse().unwrap(),
         seq: 3,
@@ -155,6 +144,10 @@ fn seldom() -> Vec<bytes::Bytes> {
     );
     vec![
         frame(Some(Channel::quality(Symbol::usdcop())), Event::Gap(gap)),
+        frame(
+            Some(Channel::quality(Symbol::usdcop())),
+            Event::Certificate(certificate(Some(seam.seam.clone()))),
+        ),
         frame(Some(Channel::quality(Symbol::usdcop())), Event::Seam(seam)),
         frame(None, Event::BarEnd(end)),
         frame(Some(Channel::events()), Event::Journal(noted(at))),
@@ -163,6 +156,49 @@ fn seldom() -> Vec<bytes::Bytes> {
         frames::slow(true, 3),
         frames::covering(&tick, 1),
     ]
+}
+
+/// A seam with every member that may be null filled.
+fn seam(at: Timestamp) -> SeamFound {
+    SeamFound {
+        symbol: Symbol::usdcop(),
+        seam: Seam {
+            last_history_bar: Some(at),
+            first_live_bar: at,
+            ours: 1,
+            missing: 2,
+            overlapping: 3,
+            differing: 0,
+            examples: Vec::new(),
+        },
+    }
+}
+
+/// A certificate with every member that may be null filled, or none of them.
+fn certificate(seam: Option<Seam>) -> Certificate {
+    let date = chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
+    Certificate {
+        symbol: Symbol::usdcop(),
+        date,
+        revision: 1,
+        interval: Interval::M5,
+        opens: Timestamp::from_secs(START),
+        closes: Timestamp::from_secs(START + 300),
+        expected: 1,
+        present: [("live".to_owned(), 1)].into(),
+        missing: 0,
+        revised: 0,
+        mismatched: 0,
+        unfillable: Vec::new(),
+        previous: seam.as_ref().map(|_| Predecessor {
+            date,
+            revision: 1,
+            hash: "5d".repeat(32),
+        }),
+        seam,
+        hash: "5d".repeat(32),
+        through: Position(7),
+    }
 }
 
 #[actix_rt::test]
