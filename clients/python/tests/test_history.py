@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import http.server
+import re
 import signal
+import sys
+import threading
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -119,10 +124,90 @@ def test_exceptions_carry_the_services_sentence(client: candela.Client[float], q
         pass
     with pytest.raises(candela.UnreachableError, match="cannot be reached"):
         candela.Client("http://127.0.0.1:1", retry_for=0.1).status()
-    with pytest.raises(ValueError, match="'wait', 'conflate' or 'raise'"):
-        client.live(["ticks:*"], on_slow="drop")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="give the service's address"):
-        candela.Client("localhost:8080")
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda client: client.bars(None), "symbol is None; give the name of a pair, such as 'USDCOP'"),
+        (lambda client: client.tail(5), "symbol is 5"),
+        (lambda client: client.bars("USDCOP", start=20251022), "20251022 is not an instant; give a text"),
+        (lambda client: client.bars("USDCOP", as_of=1.5), "1.5 is not an instant"),
+        (lambda client: client.bars("USDCOP", limit=0), "limit is 0; give a whole number from 1"),
+        (lambda client: client.bars("USDCOP", limit=-5), "limit is -5"),
+        (lambda client: client.ticks("USDCOP", limit="5"), "limit is '5'"),
+        (lambda client: client.tail("USDCOP", last="5"), "last is '5'; give a whole number from 1"),
+        (lambda client: client.calendar(), "give a year, or both start and end"),
+        (lambda client: client.calendar("2025"), "year is '2025'; give a whole number"),
+        (lambda client: client.calendar(start="2025-02-01", end="2025-01-01"), "end is 2025-01-01, before start 2025-02-01"),
+        (lambda client: client.calendar(start="soon", end="2025-01-01"), "start is 'soon'; give a date"),
+        (lambda client: client.live(["ticks:*"], on_slow="drop"), "'wait', 'conflate' or 'raise'"),
+        (lambda client: client.live(["ticks:*"], queue=0), "queue is 0"),
+        (lambda client: client.live(["ticks:*"], idle_timeout=-1), "idle_timeout is -1; give seconds"),
+        (lambda client: client.live(["ticks:*"], since={"time": object()}), "give {'last': 100}"),
+        (
+            lambda client: client.live(["ticks:*"], resume={"ticks:USD/COP": {"seq": 1}}),
+            "give `Live.positions` of another stream",
+        ),
+        (lambda client: client.live("ticks:*"), "give a list"),
+        (lambda _: candela.Client("localhost:8080"), "give the service's address"),
+        (lambda _: candela.Client("http://127.0.0.1:99999"), "give the service's address"),
+        (lambda _: candela.Client(8080), "url is 8080; give the service's address"),  # type: ignore[call-overload]
+        (lambda _: candela.Client("http://[::1"), "give the service's address"),
+        (lambda _: candela.Client(timeout=-1), "timeout is -1; give seconds"),
+        (lambda _: candela.Client(retry_for="long"), "retry_for is 'long'"),  # type: ignore[call-overload]
+        (lambda _: candela.Client(None, "a\nb"), "token has characters"),
+        (lambda _: candela.Client(None, "peña"), "token has characters"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_named_before_anything_is_sent(ask: Callable[[Any], Any], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        ask(candela.Client("http://127.0.0.1:1", retry_for=0))
+
+
+def test_dates_and_instants_are_taken_in_every_form(client: candela.Client[float]) -> None:
+    (day,) = client.calendar(start="2025-10-22", end=dt.datetime(2025, 10, 22, 9, tzinfo=BOGOTA))
+    assert day.date == dt.date(2025, 10, 22)
+    with pytest.raises(candela.NotFoundError):
+        client.calendar(2025, symbol="")
+    begins = {"time": dt.datetime(2025, 10, 22, 8, tzinfo=BOGOTA)}
+    with client.live(["ticks:USD/COP"], since=begins) as live:
+        first = next(iter(live))
+    assert isinstance(first, candela.Tick)
+    assert first.seq == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html", "<p>"), ("application/json", "{"), ("application/json", "[1]"), ("application/json", "{}")]
+)
+def test_a_server_that_is_not_candela_is_named(kind: str, body: str) -> None:
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = candela.Client(f"http://127.0.0.1:{server.server_port}", retry_for=0)
+        with pytest.raises(candela.ServiceError, match="is not candela: its answer"):
+            client.bars("USDCOP")
+        with pytest.raises(candela.ServiceError, match="is not candela"), client.live(["ticks:USD/COP"]):
+            pass
+        server.shutdown()
+
+
+def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
+    client: candela.Client[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for into, library in (("pandas", "pandas"), ("polars", "polars"), ("arrow", "pyarrow")):
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(ImportError, match=f"pip install {library}, or ask for into='list'"):
+            client.bars("USDCOP", into=into)  # type: ignore[call-overload]
+    assert len(client.bars("USDCOP", limit=3, into="list")) == 3
 
 
 def test_a_token_comes_from_the_environment(binary: str, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import os
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import httpx
 
+from candela import _arguments
 from candela._backoff import Backoff
 from candela._buffer import OnSlow
 from candela._config import USER_AGENT, Config
 from candela._context import Context, P
 from candela._errors import TEMPORARY, ServiceError, UnreachableError, of_status
-from candela._flows import Answer, Flow, Flows, Get, Pair, T, When
+from candela._flows import Answer, Body, Flow, Flows, Get, Pair, T, When
 from candela._frames import Bars, Into, module
 from candela._generated import Bar, Day, GapRecord, Tick
 from candela._live import Live
@@ -48,9 +50,11 @@ class _Attempts(Generic[P]):
         """The answer, or the seconds until the next attempt; raises a refusal."""
         exact = Decimal if self._config.price == "decimal" else None
         is_json = "json" in response.headers.get("content-type", "")
-        body = json.loads(response.text, parse_float=exact) if is_json else None
+        body = None
+        with contextlib.suppress(ValueError):
+            body = json.loads(response.text, parse_float=exact) if is_json else None
         if response.status_code == httpx.codes.OK:
-            return Answer(body)
+            return Answer(Body.of(body, str(response.request.url)))
         sentence = f"the service answered {response.status_code} to {response.request.url.path}"
         error: ServiceError = of_status(response.status_code, body, sentence)
         if response.status_code not in TEMPORARY:
@@ -365,12 +369,12 @@ class Client(_Both[P]):
         self,
         year: int | None = None,
         *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
+        start: dt.date | str | None = None,
+        end: dt.date | str | None = None,
         symbol: str | None = None,
     ) -> list[Day]:
         """Each day of a year, or from ``start`` to ``end``, both included: its session, or why it has none."""
-        return self._run(self._flows.calendar(symbol, *days_of(year, start, end)))
+        return self._run(self._flows.calendar(symbol, *_arguments.days(year, start, end)))
 
     def status(self) -> dict[str, Any]:
         """`/status`: everything there is to know, in named parts."""
@@ -587,12 +591,12 @@ class AsyncClient(_Both[P]):
         self,
         year: int | None = None,
         *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
+        start: dt.date | str | None = None,
+        end: dt.date | str | None = None,
         symbol: str | None = None,
     ) -> list[Day]:
         """As `Client.calendar`."""
-        return await self._run(self._flows.calendar(symbol, *days_of(year, start, end)))
+        return await self._run(self._flows.calendar(symbol, *_arguments.days(year, start, end)))
 
     async def status(self) -> dict[str, Any]:
         """As `Client.status`."""
@@ -616,14 +620,3 @@ class AsyncClient(_Both[P]):
     async def latest_bars(self, symbol: str, interval: str, last: int) -> Bars[P]:
         """The latest bars, with what is to be said of them."""
         return await self._run(self._flows.bars(symbol, interval, None, None, None, last))
-
-
-def days_of(year: int | None, start: dt.date | None, end: dt.date | None) -> tuple[dt.date, dt.date]:
-    """The stretch of days that was meant."""
-    if year is not None and (start is not None or end is not None):
-        raise ValueError("give a year, or start and end, not both")
-    if year is not None:
-        return dt.date(year, 1, 1), dt.date(year, 12, 31)
-    if start is None or end is None:
-        raise ValueError("give a year, or both start and end")
-    return start, end

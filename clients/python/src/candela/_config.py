@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 from urllib.parse import urlsplit, urlunsplit
 
+from candela import _arguments
 from candela._context import P
 
 if TYPE_CHECKING:
@@ -41,12 +42,17 @@ class Config(Generic[P]):
         retry_for: float,
         ssl_context: ssl.SSLContext | None,
     ) -> Config[P]:
-        url = (url or os.environ.get("CANDELA_URL") or DEFAULT_URL).rstrip("/")
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        url = url or os.environ.get("CANDELA_URL") or DEFAULT_URL
+        if not _is_address(url):
             raise ValueError(f"url is {url!r}; give the service's address, such as {DEFAULT_URL}")
         if price not in PRICES:
             raise ValueError(f"price is {price!r}; it is 'float' or 'decimal'")
-        return cls(url, token or os.environ.get("CANDELA_TOKEN") or None, price, timeout, retry_for, ssl_context)
+        token = token or os.environ.get("CANDELA_TOKEN") or None
+        if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+            raise ValueError("token has characters that no header may have; give it as the service's administrator wrote it")
+        timeout = _arguments.seconds("timeout", timeout, least=0.001)
+        retry_for = _arguments.seconds("retry_for", retry_for, least=0)
+        return cls(url.rstrip("/"), token, price, timeout, retry_for, ssl_context)
 
     @property
     def websocket_url(self) -> str:
@@ -61,3 +67,12 @@ class Config(Generic[P]):
     @property
     def to_price(self) -> Callable[[Any], Any]:
         return PRICES[self.price]
+
+
+def _is_address(url: Any) -> bool:
+    """Whether it has a scheme and a host, and its port is one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, TypeError, AttributeError):
+        return False

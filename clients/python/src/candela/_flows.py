@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+from candela import _arguments
 from candela._config import Config
 from candela._context import Context, P
-from candela._errors import NotFoundError
+from candela._errors import NotFoundError, ServiceError
 from candela._expected import count_expected
 from candela._frames import Bars, Ticks, is_open_in
 from candela._generated import Bar, Day, GapRecord, decode_bar, decode_day, decode_gap_record, decode_tick
@@ -34,10 +35,27 @@ class Get(NamedTuple):
     params: Mapping[str, str]
 
 
+class Body(dict[str, Any]):
+    """The members of an answer. A server that answers without them is not candela."""
+
+    url = ""
+
+    @classmethod
+    def of(cls, said: Any, url: str) -> Body:
+        if not isinstance(said, dict):
+            raise ServiceError(f"the server at {url} is not candela: its answer is no JSON object")
+        body = cls(said)
+        body.url = url
+        return body
+
+    def __missing__(self, name: str) -> Any:
+        raise ServiceError(f"the server at {self.url} is not candela: its answer has no {name!r}")
+
+
 class Answer(NamedTuple):
     """What came of it."""
 
-    json: Any
+    json: Body
 
 
 Flow = Generator[Get, Answer, T]
@@ -68,6 +86,15 @@ def instant(value: When, zone: dt.tzinfo) -> dt.datetime | None:
     return value.replace(tzinfo=zone) if value.tzinfo is None else value.astimezone(zone)
 
 
+def _check(limit: int | None, *instants: When | None) -> None:
+    """Arguments that cannot be meant are errors before anything is sent."""
+    if limit is not None:
+        _arguments.count("limit", limit)
+    for value in instants:
+        if value is not None:
+            _arguments.when(value)
+
+
 def _wire(value: When, zone: dt.tzinfo) -> str:
     at = instant(value, zone)
     return str(value) if at is None else at.isoformat()
@@ -88,6 +115,7 @@ class Flows(Generic[P]):
 
     def pair(self, symbol: str) -> Flow[Pair]:
         """The pair by any of its names: ``USDCOP``, ``USD-COP``, ``USD/COP``."""
+        _arguments.pair(symbol)
         if not self._pairs:
             yield from self.pairs()
         found = self._pairs.get(_plain(symbol))
@@ -106,14 +134,14 @@ class Flows(Generic[P]):
     def latest(self, symbol: str) -> Flow[dict[str, Any]]:
         pair = yield from self.pair(symbol)
         answer = yield Get("/market/latest", {"symbol": pair.symbol})
-        context, told = self.context(pair), dict(answer.json)
+        context, told = self.context(pair), answer.json
         prices = {name: context.price(told[name]) for name in ("price", "bid", "ask", "spread") if name in told}
         return {**told, **prices, "timestamp": context.instant(told["timestamp"])}
 
     def calendar(self, symbol: str | None, start: dt.date, end: dt.date) -> Flow[list[Day]]:
         """Each day from ``start`` to ``end``, both included."""
         pairs = list(self._pairs.values()) or (yield from self.pairs())
-        pair = (yield from self.pair(symbol)) if symbol else pairs[0]
+        pair = (yield from self.pair(symbol)) if symbol is not None else pairs[0]
         days: list[Day] = []
         while start <= end:
             last = min(end, start + dt.timedelta(days=CALENDAR_DAYS - 1))
@@ -127,6 +155,7 @@ class Flows(Generic[P]):
         self, symbol: str, start: When | None = None, end: When | None = None, status: str | None = None
     ) -> Flow[list[GapRecord]]:
         """Gaps, the earliest first."""
+        _check(None, start, end)
         pair = yield from self.pair(symbol)
         params = {"symbol": pair.symbol, "limit": str(PAGE), **_stretch(pair, start, end)}
         if status:
@@ -140,6 +169,7 @@ class Flows(Generic[P]):
             params["cursor"] = answer.json["next_cursor"]
 
     def ticks(self, symbol: str, start: When | None, end: When | None, limit: int | None) -> Flow[Ticks[P]]:
+        _check(limit, start, end)
         pair = yield from self.pair(symbol)
         found: Ticks[P] = Ticks(self.context(pair), pair.symbol)
         params = {"symbol": pair.symbol, **_stretch(pair, start, end)}
@@ -165,6 +195,7 @@ class Flows(Generic[P]):
         limit: int | None,
     ) -> Flow[Bars[P]]:
         """Bars, the earliest first: all of a stretch, or the latest ``limit`` of it."""
+        _check(limit, start, end, as_of)
         pair = yield from self.pair(symbol)
         found: Bars[P] = Bars(self.context(pair), pair.symbol, interval)
         params = {"symbol": pair.symbol, "interval": interval, **_stretch(pair, start, end)}

@@ -30,7 +30,7 @@ def module(into: str) -> Any:
         return importlib.import_module(_MODULES[into])
     except ImportError as error:
         raise ImportError(
-            f"into={into!r} needs {_MODULES[into]}: pip install 'candela-client[{into}]', or ask for into='list'"
+            f"into={into!r} needs {_MODULES[into]}: pip install {_MODULES[into]}, or ask for into='list'"
         ) from error
 
 

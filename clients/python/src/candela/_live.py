@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from candela import _positions
+from candela import _arguments, _positions
 from candela._backoff import Backoff
 from candela._buffer import Buffer, OnSlow
 from candela._config import USER_AGENT, Config
@@ -136,14 +136,15 @@ class Live(Generic[P]):
             raise ValueError(f"channels is {channels!r}; give a list, such as ['bars.5m:USD/COP']")
         if on_slow not in ("wait", "conflate", "raise"):
             raise ValueError(f"on_slow is {on_slow!r}; it is 'wait', 'conflate' or 'raise'")
-        if queue < 1:
-            raise ValueError(f"queue is {queue}; give how many messages may wait, at least 1")
+        _arguments.count("queue", queue)
+        if idle_timeout is not None:
+            _arguments.seconds("idle_timeout", idle_timeout, least=0)
         self._config, self._channels, self._pairs = config, list(channels), pairs
-        self._since, self._partials, self._max_hz = since, partials, max_hz
+        self._since, self._partials, self._max_hz = _arguments.since(since), partials, max_hz
         self._on_slow, self._queue, self._idle_timeout = on_slow, queue, idle_timeout
         self._parse_float = Decimal if config.price == "decimal" else None
         self._path = Path(resume) if isinstance(resume, (str, os.PathLike)) else None
-        self._given: Positions = dict(resume) if isinstance(resume, Mapping) else {}
+        self._given: Positions = _positions.checked(resume) if isinstance(resume, Mapping) else {}
         self._read: Positions = {}
         self._pending: Told | None = None
         self._dirty = False

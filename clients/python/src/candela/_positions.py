@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,14 @@ def from_wire(value: Any) -> Positions:
     if not isinstance(value, dict):
         raise TypeError("positions are an object of channels")
     return {str(channel): Position(at["epoch"], int(at["seq"])) for channel, at in value.items()}
+
+
+def checked(given: Mapping[Any, Any]) -> Positions:
+    """The positions of another stream."""
+    for channel, at in given.items():
+        if not isinstance(at, Position):
+            raise ValueError(f"resume has {at!r} for {channel!r}; give `Live.positions` of another stream, or a file")  # noqa: TRY004
+    return dict(given)
 
 
 def load(path: Path) -> Positions:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
+from candela import _arguments
 from candela._context import Context, P
 from candela._expected import count_expected, slots
 from candela._flows import Pair
@@ -138,8 +139,8 @@ class Tail(Generic[P]):
         into: Into,
         live: dict[str, Any],
     ) -> None:
-        if last < 1:
-            raise ValueError(f"last is {last}; give how many bars each table holds, at least 1")
+        _arguments.pair(symbol)
+        _arguments.count("last", last)
         self._client, self._symbol, self._interval = client, symbol, interval
         self._last, self._into, self._options = last, into, live
 
