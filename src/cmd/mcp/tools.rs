@@ -192,11 +192,11 @@ impl Tool {
         for (name, value) in members {
             let Some((known, _)) = self.arguments.iter().find(|(known, _)| *known == name.as_str()) else {
                 let names: Vec<&str> = self.arguments.iter().map(|(name, _)| *name).collect();
-                let names = names.join(", ");
-                return Err(format!(
-                    "{name:?} is not an argument of {}: there are {names}",
-                    self.name
-                ));
+                let there = match names.as_slice() {
+                    [] => "there is none".to_owned(),
+                    names => format!("there are {}", names.join(", ")),
+                };
+                return Err(format!("{name:?} is not an argument of {}: {there}", self.name));
             };
             match value {
                 Value::String(text) => given.push((*known, text.clone())),
@@ -322,9 +322,11 @@ fn explain_symbol(status: &Value, symbol: &str, about: &Value) -> Value {
         })
         .collect();
     let session = status.get("sessions").and_then(|sessions| sessions.get(symbol));
+    let gaps = status.get("gaps").and_then(Value::as_array).into_iter().flatten();
+    let gaps: Vec<&Value> = gaps.filter(|gap: &&Value| has_text(gap, "symbol", symbol)).collect();
     json!({"symbol": symbol, "safe_to_trade": is_safe(about), "reasons": about.get("reasons"), "feed": about.get("feed"),
         "last_tick": about.get("last_tick"), "conditions": conditions, "session": session, "state": status.get("state"),
-        "gaps": status.get("gaps")})
+        "gaps": gaps})
 }
 
 /// Replaces prices by texts: an assistant must not round them.
@@ -399,6 +401,16 @@ mod tests {
         assert_eq!(stretch, [("from", "2026-01-02".to_owned()), ("to", "d".to_owned())]);
         let none = bars.given_stretch(&given, &json!({"bars": []})).unwrap();
         assert_eq!(none, given);
+    }
+
+    #[test]
+    fn an_explanation_has_the_gaps_of_its_pair_and_a_tool_without_arguments_says_so() {
+        let status = json!({"gaps": [{"symbol": "USD/COP", "id": "g-1"}, {"symbol": "EUR/USD", "id": "g-2"}]});
+        let explained = explain_symbol(&status, "USD/COP", &json!({}));
+        assert_eq!(explained["gaps"], json!([{"symbol": "USD/COP", "id": "g-1"}]));
+        let tool = TOOLS.iter().find(|tool| tool.name == "status").unwrap();
+        let refused = tool.given_arguments(&json!({"symbol": "USD/COP"})).unwrap_err();
+        assert_eq!(refused, "\"symbol\" is not an argument of status: there is none");
     }
 
     #[test]

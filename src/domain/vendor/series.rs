@@ -92,6 +92,24 @@ impl Params {
         }
     }
 
+    /// `date`: the start of a day in `zone`, or an instant.
+    ///
+    /// # Errors
+    /// [`ApiError`] 400 when it is neither, nor `today` or `yesterday`.
+    pub fn date(&self, zone: Tz, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+        let today = now.datetime().with_timezone(&zone).date_naive();
+        self.get("date")
+            .map(|text| {
+                let day = match text.to_ascii_lowercase().as_str() {
+                    "today" => today.to_string(),
+                    "yesterday" => today.pred_opt().unwrap_or(today).to_string(),
+                    _ => text.to_owned(),
+                };
+                read_date(&day, zone).ok_or_else(|| ApiError::invalid("date", text))
+            })
+            .transpose()
+    }
+
     /// `timezone`; `Exchange` is UTC for a pair.
     ///
     /// # Errors
@@ -131,7 +149,7 @@ impl SeriesQuestion {
     ///
     /// # Errors
     /// [`ApiError`] 400 that names the parameter.
-    pub fn read(params: &Params, exclusive_end: bool, most: usize) -> Result<Self, ApiError> {
+    pub fn read(params: &Params, exclusive_end: bool, most: usize, now: Timestamp) -> Result<Self, ApiError> {
         let interval = params
             .get("interval")
             .ok_or_else(|| ApiError::new(400, "**interval** parameter is missing or invalid"))?;
@@ -144,7 +162,7 @@ impl SeriesQuestion {
             _ if interval.is_dated() => Tz::UTC,
             zone => zone,
         };
-        let (from, end) = parse_window(params, zone)?;
+        let (from, end) = parse_window(params, zone, now)?;
         let dated = from.is_some() || end.is_some();
         let count = match params.get("outputsize") {
             None if dated => most,
@@ -217,7 +235,7 @@ fn series_meta(symbol: &str, interval: &str) -> Value {
 }
 
 /// The first and last instant that were requested.
-fn parse_window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+fn parse_window(params: &Params, zone: Tz, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
     let date = |name: &str| {
         params
             .get(name)
@@ -226,7 +244,7 @@ fn parse_window(params: &Params, zone: Tz) -> Result<(Option<Timestamp>, Option<
     };
     let mut from = date("start_date")?;
     let mut end = date("end_date")?;
-    if let Some(day) = date("date")? {
+    if let Some(day) = params.date(zone, now)? {
         from = Some(day);
         end = Some(day + Duration::from_secs(86_400) - Duration::from_micros(1));
     }

@@ -353,7 +353,7 @@ impl crate::sim::engine::Engine {
             duplicates: has(RestFault::Duplicates),
             exclusive_end: has(RestFault::ExclusiveEnd),
         };
-        let question = Question::read(params, twists.exclusive_end)?;
+        let question = Question::read(params, twists.exclusive_end, now)?;
         if has(RestFault::Empty) {
             return Err(ApiError::no_data());
         }

@@ -29,8 +29,8 @@ impl Question {
     ///
     /// # Errors
     /// [`ApiError`] 400 naming the parameter.
-    pub fn read(params: &Params, exclusive_end: bool) -> Result<Self, ApiError> {
-        SeriesQuestion::read(params, exclusive_end, limits::SIM_BARS_PER_ANSWER).map(Self)
+    pub fn read(params: &Params, exclusive_end: bool, now: Timestamp) -> Result<Self, ApiError> {
+        SeriesQuestion::read(params, exclusive_end, limits::SIM_BARS_PER_ANSWER, now).map(Self)
     }
 
     /// The bars of a pair that answer it, in the requested order.

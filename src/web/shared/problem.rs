@@ -62,10 +62,10 @@ impl HttpError {
 impl HttpError {
     /// Under `/udf/`, adds the members by which a charting library recognizes an error; under `/td/`, the error takes the vendor's form.
     pub(crate) fn of_path(self, path: &str) -> Self {
-        if path.starts_with("/td/") {
+        if path == "/td" || path.starts_with("/td/") {
             return Self { vendors: true, ..self };
         }
-        if !path.starts_with("/udf/") {
+        if path != "/udf" && !path.starts_with("/udf/") {
             return self;
         }
         let detail = self.detail.clone();

@@ -197,6 +197,13 @@ pub(super) fn batch(answers: Vec<(&str, Result<Value, ApiError>)>) -> Value {
     Value::Object(each.collect::<Map<String, Value>>())
 }
 
+/// Whether the text can stand between cells: none of it is a part of one.
+pub(super) fn divides_cells(delimiter: &str) -> bool {
+    !delimiter.contains(|letter: char| {
+        letter.is_alphanumeric() || letter.is_whitespace() && letter != '\t' || ".:-/_\"".contains(letter)
+    })
+}
+
 /// An answer as CSV: a header line, then a line for each record.
 pub(super) fn csv(answer: &Value, delimiter: &str) -> String {
     let records = answer.get("data").unwrap_or(answer);

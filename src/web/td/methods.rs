@@ -9,6 +9,7 @@ use crate::web::td::{TdQuestion, compose, compose::Bars};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Methods about one pair or several.
 const OF_SYMBOLS: [&str; 6] = [
@@ -28,6 +29,8 @@ const OF_ALL: [&str; 5] = [
     "technical_indicators",
 ];
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// `GET /td/{method}`.
 pub(crate) async fn answer(request: HttpRequest, method: web::Path<String>) -> HttpResponse {
     let question = match TdQuestion::of(&request) {
@@ -41,6 +44,9 @@ pub(crate) async fn answer(request: HttpRequest, method: web::Path<String>) -> H
         return refusal(&ApiError::invalid("format", format));
     }
     let delimiter = question.params.get("delimiter").unwrap_or(";");
+    if !compose::divides_cells(delimiter) {
+        return refusal(&ApiError::invalid("delimiter", delimiter));
+    }
     let found = if OF_SYMBOLS.contains(&method) {
         question.of_symbols(method, csv.then_some(delimiter)).await
     } else {
@@ -110,6 +116,10 @@ fn text_csv(text: String) -> HttpResponse {
 impl TdQuestion {
     async fn of_symbols(&self, method: &str, delimiter: Option<&str>) -> Result<TdAnswer, ApiError> {
         let names = self.names()?;
+        if delimiter.is_some() && names.len() > 1 {
+            let message = "Invalid **format** provided: CSV has one **symbol**; request several as JSON";
+            return Err(ApiError::new(400, message));
+        }
         if let ([name], Some(delimiter), "time_series") = (names.as_slice(), delimiter, method) {
             let series = self.series(name).await?;
             return Ok(TdAnswer::Csv(series.asked.csv(&series.rows, delimiter)));
@@ -133,6 +143,9 @@ impl TdQuestion {
             return self.earliest(symbol).await;
         }
         let decimals = self.params.decimals()?;
+        if let Some(answer) = self.of_date(method, symbol, decimals).await? {
+            return Ok(answer);
+        }
         let last = self.thread.registry.latest.borrow().get(&symbol).copied();
         let bars = match (method, last) {
             ("price" | "exchange_rate", Some(_)) => Bars::new(),
@@ -143,6 +156,7 @@ impl TdQuestion {
             "price" => compose::price(last.as_ref(), &bars, decimals),
             "exchange_rate" => compose::rate(symbol, last.as_ref(), &bars, decimals),
             "quote" => {
+                self.check_quote_interval()?;
                 let open = sessions
                     .as_ref()
                     .is_some_and(|sessions| sessions.at(self.now()).is_some());
@@ -156,13 +170,61 @@ impl TdQuestion {
         }
     }
 
+    /// The answer of a method that knows `date`, if one is given: the close of that day's session, or the rate at that instant.
+    async fn of_date(&self, method: &str, symbol: Symbol, decimals: Option<u32>) -> Result<Option<Value>, ApiError> {
+        match method {
+            "eod" => {
+                let zone = self.thread.zones.of(symbol);
+                let Some(day) = self.params.date(zone, self.now())? else {
+                    return Ok(None);
+                };
+                let date = day.datetime().with_timezone(&zone).date_naive();
+                let from = day - DAY; // a session may begin on the day before
+                let to = day + DAY * 2;
+                let around = BarQuery::between(symbol, Interval::BASE, from, to, limits::REST_PAGE_MAX);
+                let mut bars = self.bars(around).await?;
+                bars.retain(|bar| bar.session_date == date);
+                let unfinished = compose::unfinished(self.calendar(symbol).as_deref(), self.now());
+                compose::eod(symbol, &bars, &unfinished, decimals).map(Some)
+            }
+            "exchange_rate" => {
+                let Some(at) = self.params.date(self.params.zone()?, self.now())? else {
+                    return Ok(None);
+                };
+                let closed = at - Interval::BASE.vendor_length() + Duration::from_micros(1);
+                let before = BarQuery::between(symbol, Interval::BASE, EVER.0, closed, 1);
+                let bars = self.bars(BarQuery { latest: true, ..before }).await?;
+                compose::rate(symbol, None, &bars, decimals).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A quote is of the session: of other intervals there is none.
+    fn check_quote_interval(&self) -> Result<(), ApiError> {
+        match self.params.get("interval") {
+            None | Some("1day") => Ok(()),
+            Some(other) => {
+                let ApiError { code, message } = ApiError::invalid("interval", other);
+                Err(ApiError::new(code, format!("{message} A quote is of 1day.")))
+            }
+        }
+    }
+
     /// The bars of the last session and of the one before it, as far as they are stored.
     async fn two_sessions(&self, symbol: Symbol) -> Result<Bars, ApiError> {
         self.latest(symbol, Interval::BASE, limits::TD_QUOTE_BARS).await
     }
 
     async fn series(&self, name: &str) -> Result<TdSeries, ApiError> {
-        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
+        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS, self.now())?;
+        if let Some(wanted) = self.params.get("previous_close").filter(|wanted| *wanted != "false") {
+            let ApiError { code, message } = ApiError::invalid("previous_close", wanted);
+            return Err(ApiError::new(
+                code,
+                format!("{message} It is the close of the bar before."),
+            ));
+        }
         let symbol = self.symbol(name)?;
         let mut incomplete = Vec::new();
         let rows = match self.ours(asked.interval)? {
@@ -191,7 +253,7 @@ impl TdQuestion {
     }
 
     async fn earliest(&self, symbol: Symbol) -> Result<Value, ApiError> {
-        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS)?;
+        let asked = SeriesQuestion::read(&self.params, false, limits::SERIES_BARS, self.now())?;
         let interval = self.ours(asked.interval)?.unwrap_or(Interval::BASE);
         let bars = self
             .bars(BarQuery::between(symbol, interval, EVER.0, EVER.1, 1))
@@ -215,7 +277,11 @@ impl TdQuestion {
             }
             "market_state" => {
                 let now = self.now();
-                let states = self.open().filter_map(|symbol| {
+                let code = self.upper("code");
+                let wanted = self.open().filter(|symbol| {
+                    self.is_exchange_of_pairs(Some(symbol)) && is_wanted(code.as_ref(), &symbol.compact())
+                });
+                let states = wanted.filter_map(|symbol| {
                     let sessions = self.calendar(symbol)?;
                     Some(compose::state(symbol, now, sessions.at(now), sessions.after(now)))
                 });

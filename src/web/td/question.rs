@@ -57,8 +57,29 @@ impl TdQuestion {
         }
     }
 
+    /// Whether what the request says of the exchange and the kind of symbol fits pairs of currencies, and this pair.
+    pub(super) fn is_exchange_of_pairs(&self, pair: Option<&Symbol>) -> bool {
+        let name = pair.map_or("", Symbol::as_str);
+        self.is_one_of("exchange", &["PHYSICAL CURRENCY", "FOREX", name])
+            && self.is_one_of("type", &["PHYSICAL CURRENCY", "FOREX"])
+            && ["mic_code", "country"]
+                .iter()
+                .all(|name| self.params.get(name).is_none())
+    }
+
+    /// Whether a parameter is not given, or is one of these, with blanks or underscores.
+    fn is_one_of(&self, name: &str, allowed: &[&str]) -> bool {
+        let given = self.params.get(name).map(|given| given.replace('_', " "));
+        given.is_none_or(|given| allowed.iter().any(|allowed| given.eq_ignore_ascii_case(allowed)))
+    }
+
     /// A pair by its name.
     pub(super) fn symbol(&self, name: &str) -> Result<Symbol, ApiError> {
+        if !self.is_exchange_of_pairs(None) {
+            return Err(ApiError::unknown_symbol(&format!(
+                "{name} with an exchange, type or country of no pair"
+            )));
+        }
         let symbol = self.thread.symbol(name).map_err(|_| ApiError::unknown_symbol(name))?;
         if self.access.may(symbol) {
             return Ok(symbol);

@@ -327,9 +327,11 @@ async fn the_feed_refuses_in_its_own_words() {
             vec!["USDCOP"; limits::CLIENT_CHANNELS + 1].join(",")
         ),
         "/udf/symbol_info?group=candela",
+        "/udf",
     ] {
         let (status, said) = stage.get(path).await;
-        let expected = if path.contains("symbol_info") { "404" } else { "200" };
+        let is_unknown = path.contains("symbol_info") || path == "/udf";
+        let expected = if is_unknown { "404" } else { "200" };
         assert!(status.contains(expected), "{path}: {status}");
         assert_eq!(said["s"], "error", "{path}: {said}");
         assert!(
@@ -337,6 +339,12 @@ async fn the_feed_refuses_in_its_own_words() {
             "{path}: {said}"
         );
     }
+    let elsewhere = stage.get("/udf/search?query=cop&exchange=NASDAQ").await.1;
+    assert_eq!(
+        elsewhere,
+        serde_json::json!([]),
+        "a pair of another exchange is not ours"
+    );
     let far = "/udf/history?symbol=USDCOP&resolution=5&from=-9223372036854775808&to=9223372036854775807";
     assert_eq!(stage.get(far).await.1, serde_json::json!({"s": "no_data"}));
 }

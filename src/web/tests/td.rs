@@ -131,6 +131,52 @@ async fn every_method_answers_in_the_vendors_shape() {
 }
 
 #[actix_rt::test]
+async fn a_date_is_the_one_that_is_asked_for() {
+    let (_folder, stage) = with_parts(&three_days(), None, on).await;
+    for (path, member, expected) in [
+        ("eod?symbol=USD/COP", "datetime", json!("2025-10-21")),
+        ("eod?symbol=USD/COP&date=2025-10-20", "datetime", json!("2025-10-20")),
+        ("eod?symbol=USD/COP&date=yesterday", "datetime", json!("2025-10-21")),
+        (
+            "exchange_rate?symbol=USD/COP&date=2025-10-20%2014:02:00",
+            "timestamp",
+            json!(MONDAY + 50_400),
+        ),
+        (
+            "exchange_rate?symbol=USD/COP&date=2025-10-20%2009:02:00&timezone=America/Bogota",
+            "timestamp",
+            json!(MONDAY + 50_400),
+        ),
+        ("quote?symbol=USD/COP&interval=1day", "symbol", json!("USD/COP")),
+        (
+            "price?symbol=USD/COP&exchange=forex&type=physical_currency",
+            "price",
+            json!("4000"),
+        ),
+        ("market_state?code=usdcop", "0/name", json!("USD/COP")),
+    ] {
+        let (status, answer) = stage.get(&format!("/td/{path}")).await;
+        assert_eq!(
+            answer.pointer(&format!("/{member}")),
+            Some(&expected),
+            "{path}: {status} {answer}"
+        );
+    }
+    for (day, newest) in [("today", "2025-10-22 17:55:00"), ("Yesterday", "2025-10-21 17:55:00")] {
+        let (_, answer) = stage
+            .get(&format!("/td/time_series?symbol=USD/COP&interval=5min&date={day}"))
+            .await;
+        assert_eq!((datetimes(&answer).len(), datetimes(&answer)[0]), (60, newest), "{day}");
+    }
+    for (path, expected) in [
+        ("market_state?code=XNYS", json!([])),
+        ("market_state?exchange=NYSE", json!([])),
+    ] {
+        assert_eq!(stage.get(&format!("/td/{path}")).await.1, expected, "{path}");
+    }
+}
+
+#[actix_rt::test]
 async fn what_is_wrong_is_said_as_the_vendor_says_it() {
     let (_folder, stage) = with_parts(&three_days(), None, on).await;
     for (path, code, says) in [
@@ -171,6 +217,46 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
         ("price?symbol=USD/COP&dp=12", 400, "**dp**"),
         ("symbol_search", 400, "**symbol**"),
         (
+            "quote?symbol=USD/COP&interval=1h",
+            400,
+            "1h. Check the documentation for the values it may have. A quote is of 1day",
+        ),
+        (
+            "time_series?symbol=USD/COP&interval=5min&previous_close=true",
+            400,
+            "**previous_close**",
+        ),
+        (
+            "time_series?symbol=USD/COP,USD/COP&interval=5min&format=CSV",
+            400,
+            "CSV has one **symbol**",
+        ),
+        (
+            "time_series?symbol=USD/COP&interval=5min&format=CSV&delimiter=5",
+            400,
+            "**delimiter**",
+        ),
+        ("price?symbol=USD/COP&format=CSV&delimiter=%0A", 400, "**delimiter**"),
+        (
+            "time_series?symbol=USD/COP&interval=5min&exchange=NASDAQ",
+            404,
+            "**symbol**",
+        ),
+        (
+            "time_series?symbol=USD/COP&interval=5min&type=Common%20Stock",
+            404,
+            "**symbol**",
+        ),
+        ("price?symbol=USD/COP&mic_code=XNAS", 404, "**symbol**"),
+        ("eod?symbol=USD/COP&date=2025-10-18", 400, "No data is available"),
+        ("eod?symbol=USD/COP&date=soon", 400, "**date**"),
+        (
+            "exchange_rate?symbol=USD/COP&date=2020-01-01",
+            400,
+            "No data is available",
+        ),
+        ("", 404, "there are time_series"),
+        (
             "rsi?symbol=USD/COP",
             404,
             "/rsi is not served here; there are time_series",
@@ -185,6 +271,7 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
         );
         assert!(answer["message"].as_str().unwrap().contains(says), "{path}: {answer}");
     }
+    assert_eq!(stage.get("/td").await.1["code"], 404);
     let (head, answer) = stage.post("/td/price?symbol=USD/COP", "", "").await;
     assert!(head.contains(" 405 ") && head.contains("application/json"), "{head}");
     let said = json!({"code": 405, "message": "/td/price is read-only: use GET or HEAD", "status": "error"});

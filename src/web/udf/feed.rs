@@ -191,10 +191,12 @@ pub(crate) async fn search(request: HttpRequest) -> HttpResponse {
             .to_ascii_uppercase();
         let wanted = wanted.rsplit(':').next().unwrap_or_default().replace('/', "");
         let kind = question.given.get("type").map_or("", String::as_str);
+        let exchange = question.given.get("exchange").map_or("", String::as_str);
+        let is_ours = exchange.is_empty() || exchange.eq_ignore_ascii_case("candela");
         let most = question.count("limit")?.unwrap_or(limits::REST_PAGE);
         let fitting = question
             .symbols()
-            .filter(|symbol: &Symbol| symbol.compact().contains(&wanted) && matches!(kind, "" | "forex"))
+            .filter(|symbol: &Symbol| symbol.compact().contains(&wanted) && is_ours && matches!(kind, "" | "forex"))
             .map(compose::found);
         Ok(fitting.take(usize::try_from(most).unwrap_or(usize::MAX)).collect())
     });

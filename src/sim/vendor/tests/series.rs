@@ -19,7 +19,7 @@ fn params(text: &str) -> Params {
 
 fn ask(text: &str, minutes: u64) -> Result<Value, ApiError> {
     let now = OPEN + Duration::from_secs(60 * minutes);
-    let question = Question::read(&params(text), false)?;
+    let question = Question::read(&params(text), false, now)?;
     let bars = question.bars(&market(), "USD/COP", Twists::default(), now)?;
     Ok(question.json_body("USD/COP", &bars, Twists::default()))
 }
@@ -61,7 +61,7 @@ fn a_window_is_read_and_written_in_its_zone() {
         datetimes(&ask(window, 60).unwrap()),
         ["2025-10-22 08:05:00", "2025-10-22 08:10:00", "2025-10-22 08:15:00"]
     );
-    let question = Question::read(&params(window), true).unwrap();
+    let question = Question::read(&params(window), true, OPEN).unwrap();
     assert_eq!(
         question
             .bars(
@@ -136,7 +136,7 @@ fn senseless_questions_are_refused_as_the_vendor_does() {
 
 #[test]
 fn twists_change_what_they_say_and_nothing_else() {
-    let question = Question::read(&params("interval=5min&order=asc&outputsize=2"), false).unwrap();
+    let question = Question::read(&params("interval=5min&order=asc&outputsize=2"), false, OPEN).unwrap();
     let bars = |twists| {
         question
             .bars(&market(), "USD/COP", twists, OPEN + Duration::from_secs(600))
@@ -173,7 +173,7 @@ fn prices_are_written_exactly_rounded_or_noisily() {
 
 #[test]
 fn csv_has_a_head_and_the_delimiter_asked_for() {
-    let question = Question::read(&params("interval=5min&outputsize=1"), false).unwrap();
+    let question = Question::read(&params("interval=5min&outputsize=1"), false, OPEN).unwrap();
     let bars = question.bars(&market(), "USD/COP", Twists::default(), OPEN).unwrap();
     let text = question.csv_body(&bars, ";", Twists::default());
     assert!(
