@@ -1,7 +1,8 @@
 //! `candela export`: writes the bars of a running service into files, one a session.
 //!
 //! A file gets its name when it is complete, so an interrupted run continues with the first session without a file. A file that was written
-//! before the last bar of its session was stored is written again.
+//! before the last bar of its session was stored is written again, and so is one that cannot be read to its end. A file's time of
+//! modification is the service's time, which for a demo is not this machine's.
 
 use crate::cmd::ask::{Service, ServiceError, TokenArg, read_url};
 use crate::domain::model::moment::read_date;
@@ -15,9 +16,10 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::fs::{File, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Write bars of a running service into files.
 #[derive(Debug, Clone, Args)]
@@ -92,6 +94,18 @@ pub enum ExportError {
         /// What it exports.
         other: String,
     },
+    /// Another process exports into the folder now.
+    #[error("another export writes to {folder} now; wait until it is over, or give another folder")]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The file was not written to its end.
+    #[error("{file} ends within a line")]
+    CutShort {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// One file to write.
@@ -121,8 +135,9 @@ impl ExportArgs {
             return Err(ExportError::Backwards { from: self.from, to }.into());
         }
         std::fs::create_dir_all(&self.output).with_context(|| format!("write {}", self.output.display()))?;
-        self.claim_folder()?;
+        let _claim = self.claim_folder()?;
         let (written, kept, empty) = system.block_on(async {
+            let now = service_now(&service).await?;
             let parts = self.list_parts(&service, to).await?;
             let bar = progress_bar(parts.len(), self.symbol);
             let mut written = 0_usize;
@@ -130,10 +145,10 @@ impl ExportArgs {
             let mut empty = Vec::new();
             for part in &parts {
                 let file = self.output.join(&part.file);
-                if is_whole(&file, part.over) {
+                if is_final(&file, part.over) && self.is_empty(&file).is_ok() {
                     kept = kept.saturating_add(1);
                 } else {
-                    save_file(&service, &part.path, &file).await?;
+                    save_file(&service, &part.path, &file, now).await?;
                     written = written.saturating_add(1);
                 }
                 if self.is_empty(&file)? {
@@ -142,7 +157,8 @@ impl ExportArgs {
                 bar.inc(1);
             }
             bar.finish_and_clear();
-            anyhow::Ok((written, kept, emptiness(&empty)))
+            let without = if parts.is_empty() { NO_SESSION } else { "" };
+            anyhow::Ok((written, kept, emptiness(&empty) + without))
         })?;
         let folder = self.output.display();
         writeln!(
@@ -152,39 +168,83 @@ impl ExportArgs {
         Ok(Exit::Clean)
     }
 
-    /// Records which pair and interval the folder holds, or fails if it holds another export.
-    fn claim_folder(&self) -> anyhow::Result<()> {
-        let file = self.output.join(format!("{}.export.json", self.file_stem()));
-        let as_of = self.as_of.map(|as_of| as_of.to_string());
-        let format = self.extension();
-        let ours =
-            json!({"symbol": self.symbol.as_str(), "interval": self.interval.name(), "format": format, "as_of": as_of});
-        match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let theirs: Value = serde_json::from_str(&text).unwrap_or_default();
-                if theirs == ours {
-                    return Ok(());
-                }
-                let other = text.trim().to_owned();
-                Err(ExportError::OtherExport { file, other }.into())
+    /// Records what the folder holds, or fails if it holds another export. While the file is open, no other process exports into the folder.
+    fn claim_folder(&self) -> anyhow::Result<File> {
+        let path = self.output.join(format!("{}.export.json", self.file_stem()));
+        let opened = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
+        let mut file = opened.with_context(|| writing(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let folder = self.output.clone();
+                return Err(ExportError::Busy { folder }.into());
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                std::fs::write(&file, format!("{ours}\n")).with_context(|| format!("write {}", file.display()))
-            }
-            Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(|| writing(&path)),
         }
+        let mut text = String::new();
+        file.read_to_string(&mut text).with_context(|| writing(&path))?;
+        let ours = self.description();
+        if text.trim().is_empty() {
+            // New, or its process was killed before it was written.
+            writeln!(file, "{ours}")
+                .and_then(|()| file.sync_all())
+                .with_context(|| writing(&path))?;
+            return Ok(file);
+        }
+        let mut theirs: Value = serde_json::from_str(&text).unwrap_or_default();
+        if let Some(theirs) = theirs.as_object_mut() {
+            // Folders of earlier versions do not name it.
+            theirs
+                .entry("partition")
+                .or_insert_with(|| ours.get("partition").cloned().unwrap_or_default());
+        }
+        if theirs == ours {
+            return Ok(file);
+        }
+        let other = text.trim().to_owned();
+        Err(ExportError::OtherExport { file: path, other }.into())
+    }
+
+    /// What the folder holds: files of another export would be read as a part of this one.
+    fn description(&self) -> Value {
+        let as_of = self.as_of.map(|as_of| as_of.to_string());
+        let partition = match self.partition {
+            Partition::Session => "session",
+            Partition::None => "none",
+        };
+        json!({"symbol": self.symbol.as_str(), "interval": self.interval.name(), "format": self.extension(), "as_of": as_of,
+            "partition": partition})
     }
 
     /// Whether an existing file holds no bar.
+    ///
+    /// # Errors
+    /// When the file cannot be read to its end.
     fn is_empty(&self, file: &Path) -> anyhow::Result<bool> {
-        let opened = File::open(file).with_context(|| format!("read {}", file.display()))?;
+        let mut opened = File::open(file).with_context(|| reading(file))?;
         match self.format {
             FileFormat::Parquet => {
-                let reader = SerializedFileReader::new(opened);
-                let reader = reader.with_context(|| format!("read {}", file.display()))?;
+                let reader = SerializedFileReader::new(opened).with_context(|| reading(file))?;
                 Ok(reader.metadata().file_metadata().num_rows() == 0)
             }
-            FileFormat::Csv => Ok(BufReader::new(opened).lines().nth(1).is_none()),
+            FileFormat::Csv => {
+                let mut last = [0];
+                opened
+                    .seek(SeekFrom::End(-1))
+                    .and_then(|_| opened.read_exact(&mut last))
+                    .with_context(|| reading(file))?;
+                if last != *b"\n" {
+                    let file = file.to_owned();
+                    return Err(ExportError::CutShort { file }.into());
+                }
+                opened.rewind().with_context(|| reading(file))?;
+                Ok(BufReader::new(opened).lines().nth(1).is_none())
+            }
         }
     }
 
@@ -275,6 +335,17 @@ impl ExportArgs {
     }
 }
 
+const NO_SESSION: &str = "\nthe calendar has no session on these days";
+
+/// What failed, for a message.
+fn writing(path: &Path) -> String {
+    format!("write {}", path.display())
+}
+
+fn reading(path: &Path) -> String {
+    format!("read {}", path.display())
+}
+
 /// Escapes plus signs for a URL, where they mean a blank.
 fn escape_plus(text: &str) -> String {
     text.replace('+', "%2B")
@@ -299,14 +370,26 @@ fn emptiness(files: &[&str]) -> String {
 }
 
 /// Whether the file exists and was written after its bars were final.
-fn is_whole(file: &Path, over: i64) -> bool {
+fn is_final(file: &Path, over: i64) -> bool {
     let written = std::fs::metadata(file).and_then(|metadata| metadata.modified());
-    let since = written.map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
+    let since = written.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
     since.is_ok_and(|since| i64::try_from(since.as_secs()).unwrap_or(0) >= over)
 }
 
+/// The service's time, in seconds UTC.
+async fn service_now(service: &Service) -> Result<u64, ServiceError> {
+    let status = service.get("/status").await?;
+    let said = status.get("timestamp").and_then(Value::as_str);
+    let now = said.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    let now = now.and_then(|now| u64::try_from(now.timestamp()).ok());
+    now.ok_or_else(|| ServiceError::Strange {
+        url: format!("{}/status", service.url()),
+        why: "its answer has no time".to_owned(),
+    })
+}
+
 /// Writes an answer under a temporary name, and renames the file when it is complete.
-async fn save_file(service: &Service, path: &str, file: &Path) -> anyhow::Result<()> {
+async fn save_file(service: &Service, path: &str, file: &Path, now: u64) -> anyhow::Result<()> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".part");
     let beside = PathBuf::from(beside);
@@ -316,6 +399,9 @@ async fn save_file(service: &Service, path: &str, file: &Path) -> anyhow::Result
     let whole = out
         .into_inner()
         .map_err(|error| error.into_error())
+        .with_context(what)?;
+    whole
+        .set_modified(UNIX_EPOCH + Duration::from_secs(now))
         .with_context(what)?;
     whole.sync_all().with_context(what)?;
     std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
@@ -375,9 +461,9 @@ mod tests {
     #[test]
     fn a_folder_goes_on_with_its_own_export_only() {
         let folder = tempfile::tempdir().unwrap();
-        args(folder.path(), &[]).claim_folder().unwrap();
-        args(folder.path(), &[]).claim_folder().unwrap();
-        args(folder.path(), &["--interval", "1d"]).claim_folder().unwrap();
+        drop(args(folder.path(), &[]).claim_folder().unwrap());
+        drop(args(folder.path(), &[]).claim_folder().unwrap());
+        drop(args(folder.path(), &["--interval", "1d"]).claim_folder().unwrap());
         let refused = args(folder.path(), &["--as-of", "2026-01-05"])
             .claim_folder()
             .unwrap_err()
@@ -404,9 +490,48 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_when_it_was_written_after_its_session() {
+    fn a_file_is_final_when_it_was_written_after_its_session() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(is_whole(file.path(), 0) && !is_whole(file.path(), i64::MAX));
-        assert!(!is_whole(Path::new("nowhere"), 0));
+        assert!(is_final(file.path(), 0) && !is_final(file.path(), i64::MAX));
+        assert!(!is_final(Path::new("nowhere"), 0));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bars");
+        for (format, texts) in [("csv", ["", "open_time,op"]), ("parquet", ["", "PAR1 and no footer"])] {
+            for text in texts {
+                std::fs::write(&file, text).unwrap();
+                let args = args(folder.path(), &["--format", format]);
+                assert!(args.is_empty(&file).is_err(), "{format}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_is_claimed_after_a_kill_and_by_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("USDCOP-5m.export.json");
+        std::fs::write(&file, "").unwrap();
+        let claim = args(folder.path(), &[]).claim_folder().unwrap();
+        let refused = args(folder.path(), &[]).claim_folder().unwrap_err().to_string();
+        assert!(refused.contains("another export writes to"), "{refused}");
+        drop(claim);
+        let refused = args(folder.path(), &["--partition", "none"])
+            .claim_folder()
+            .unwrap_err();
+        assert!(refused.to_string().contains("another folder"), "{refused}");
+        std::fs::write(
+            &file,
+            r#"{"as_of":null,"format":"parquet","interval":"5m","symbol":"USD/COP"}"#,
+        )
+        .unwrap();
+        drop(args(folder.path(), &[]).claim_folder().unwrap());
+        std::fs::write(&file, "{").unwrap();
+        assert!(
+            args(folder.path(), &[]).claim_folder().is_err(),
+            "it may be another program's"
+        );
     }
 }
