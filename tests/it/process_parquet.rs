@@ -6,10 +6,7 @@ use crate::child::{Candela, wait_until};
 use crate::servers::postgres;
 use bytes::Bytes;
 use candela::clock::Stopwatch;
-use candela::domain::calendar::Calendar;
-use candela::domain::model::Interval;
 use candela::store::{Migrate, Postgres, Sqlite};
-use chrono::NaiveDate;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -17,6 +14,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
+
+#[path = "many_bars.rs"]
+mod many_bars;
 
 /// Goals of a release build on an idle machine.
 const FIRST_BYTE: Duration = Duration::from_millis(50);
@@ -30,48 +30,9 @@ fn long() -> bool {
     std::env::var_os("CANDELA_TEST_LONG").is_some()
 }
 
-/// The opens of the sessions that hold the one-minute bars, in seconds, and how many bars there are.
-fn sessions() -> (Vec<u64>, u64) {
-    const MINUTES: u64 = 295;
-    let count = if long() { 3_400 } else { 120 };
-    let calendar = Calendar::usdcop();
-    let opens: Vec<u64> = NaiveDate::from_ymd_opt(2010, 1, 1)
-        .unwrap()
-        .iter_days()
-        .map(|date| calendar.slots_on(date, Interval::M1))
-        .filter(|slots| slots.len() == 295)
-        .take(count)
-        .map(|slots| u64::try_from(slots[0].secs()).unwrap())
-        .collect();
-    let bars = u64::try_from(opens.len()).unwrap() * MINUTES;
-    (opens, bars)
-}
-
-/// The bars as the service writes them, where `instant` makes an instant of seconds and `price` a price of whole units. `sessions`
-/// and `minutes` are tables of one column `n`.
-fn fill(
-    sessions: &str,
-    minutes: &str,
-    date: &str,
-    instant: impl Fn(&str) -> String,
-    price: impl Fn(&str) -> String,
-) -> String {
-    let at = "s.n + m.n * 60";
-    format!(
-        "INSERT INTO interval_bars (symbol, \"interval\", datetime, open, high, low, close, source, ticks, closes_at, first_tick_at,
-            last_tick_at, provenance, session_date, session_kind, epoch, seq, known_at)
-         SELECT 'USDCOP', '1m', {}, {}, {}, {}, {}, 'candela', 12, {}, {}, {}, 'live', {date}, 'spot', 'aaaa', s.n / 60 + m.n, {}
-         FROM {sessions} s, {minutes} m",
-        instant(at),
-        price("4000 + m.n % 7"),
-        price("4009 + m.n % 11"),
-        price("3999 - m.n % 5"),
-        price("4001 + m.n % 7"),
-        instant(&format!("{at} + 60")),
-        instant(&format!("{at} + 1")),
-        instant(&format!("{at} + 58")),
-        instant(&format!("{at} + 61")),
-    )
+/// How many sessions the file has.
+fn count() -> usize {
+    if long() { 3_400 } else { 120 }
 }
 
 /// The service on one core, with what it needs to answer and no vendor.
@@ -191,20 +152,13 @@ fn a_long_parquet_file_from_sqlite_costs_little_time_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     drop(Sqlite::open(&path).unwrap());
-    let (opens, bars) = sessions();
-    let opens = serde_json::to_string(&opens).unwrap();
-    let sql = fill(
-        &format!("(SELECT value AS n FROM json_each('{opens}'))"),
-        "(WITH RECURSIVE m (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM m WHERE n < 294) SELECT n FROM m)",
-        "date(s.n, 'unixepoch')",
-        |seconds| format!("({seconds}) * 1000000"),
-        |price| format!("({price}) * 1000000"),
-    );
+    let opens = many_bars::sessions(count());
+    let sql = many_bars::for_sqlite(&opens);
     rusqlite::Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
     let mut command = service();
     command.env("CANDELA__STORE__SQLITE_FILE", &path);
     command.env("CANDELA__LEDGER__DIR", folder.path().join("ledger"));
-    a_long_file_costs_little("SQLite", command, bars);
+    a_long_file_costs_little("SQLite", command, many_bars::bars_of(&opens));
 }
 
 #[tokio::test]
@@ -213,18 +167,11 @@ async fn a_long_parquet_file_from_postgresql_costs_little_time_and_memory() {
     let database = postgres();
     let store = Postgres::new(&SecretString::from(database.url.clone()), 1).unwrap();
     store.migrate_schema(Migrate::Run).await.unwrap();
-    let (opens, bars) = sessions();
-    let opens: Vec<String> = opens.iter().map(ToString::to_string).collect();
-    database.sql(&fill(
-        &format!("(SELECT unnest('{{{}}}'::bigint[]) AS n)", opens.join(",")),
-        "(SELECT generate_series(0, 294) AS n)",
-        "to_timestamp(s.n)::date",
-        |seconds| format!("to_timestamp({seconds})"),
-        |price| price.to_owned(),
-    ));
+    let opens = many_bars::sessions(count());
+    database.sql(&many_bars::for_postgres(&opens));
     database.sql("ANALYZE");
     let mut command = service();
     command.env("DATABASE_URL", &database.url);
     command.env("CANDELA__LEDGER__DIR", folder.path().join("ledger"));
-    a_long_file_costs_little("PostgreSQL", command, bars);
+    a_long_file_costs_little("PostgreSQL", command, many_bars::bars_of(&opens));
 }
