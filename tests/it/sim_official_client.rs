@@ -82,7 +82,8 @@ fn a_service_answers_the_official_client_as_the_vendor_does() {
     let candela = |args: &[&str]| {
         let mut command = Candela::command(args);
         command
-            .env("CANDELA__UPSTREAM__WS_URL", sim.ws_url())
+            .env("CANDELA__UPSTREAM__WS_URL", "ws://127.0.0.1:9") // a price of today would make the quote today's
+            .env("CANDELA__UPSTREAM__POLL_AFTER_SECONDS", "900")
             .env("CANDELA__UPSTREAM__REST_URL", sim.rest_url())
             .env("CANDELA__LEDGER__DIR", folder.path().join("ledger"))
             .env("CANDELA__STORE__SQLITE_FILE", folder.path().join("candela.db"))
