@@ -69,7 +69,7 @@ pub struct Connection {
     dirty: Cell<bool>,
     closed_with: Cell<Option<Close>>,
     /// Since when the client has had no subscription, where one is expected.
-    aimless: Cell<Option<Duration>>,
+    unsubscribed_since: Cell<Option<Duration>>,
 }
 
 impl Connection {
@@ -93,7 +93,7 @@ impl Connection {
             }),
             dirty: Cell::new(false),
             closed_with: Cell::new(None),
-            aimless: Cell::new(None),
+            unsubscribed_since: Cell::new(None),
         }
     }
 
@@ -384,16 +384,16 @@ impl Connection {
 
     /// From now on, a subscription is expected.
     pub fn expect_wishes(&self, now: Duration) {
-        self.aimless.set(Some(now));
+        self.unsubscribed_since.set(Some(now));
     }
 
     /// Whether it has been without a subscription for too long.
     pub fn idles_too_long(&self, now: Duration) -> bool {
-        let Some(since) = self.aimless.get() else {
+        let Some(since) = self.unsubscribed_since.get() else {
             return false;
         };
         if self.status.get() || self.outbox.borrow().follows() > 0 {
-            self.aimless.set(Some(now));
+            self.unsubscribed_since.set(Some(now));
             return false;
         }
         now.saturating_sub(since) >= limits::CLIENT_IDLE
