@@ -12,6 +12,7 @@ mod lease;
 mod parts;
 mod ending;
 mod journal;
+mod peers;
 
 use crate::actors::fanout::{ClientCounts, LedgerSource, SessionStart};
 use crate::actors::messages::Report;

@@ -1126,6 +1126,9 @@ pub const EDGE_LOOK: Duration = Duration::from_millis(250);
 /// seconds in all.
 pub const EDGE_PATIENCE: u32 = 100;
 
+/// How long another node may take for an answer with parcels, real time: a megabyte that it reads from its ledger.
+pub const PEER_ANSWER: Duration = Duration::from_secs(5);
+
 /// How often a node says how it is, and hears how the others are.
 pub const NODE_SAYS: Duration = Duration::from_secs(1);
 

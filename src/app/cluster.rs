@@ -1,6 +1,6 @@
 //! The cluster log at the start of a node: a leader joins it, an edge begins with it.
 
-use super::StartError;
+use super::{StartError, peers};
 use crate::actors::tree::LogParts;
 use crate::carrier::{Carrier, Carry, RedisLog};
 use crate::domain::cluster::{Contact, EntryStep, LeaderNews, LogAnswer, LogPlace, Parcel, Start, contact, start};
@@ -198,10 +198,18 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         .map_err(|_| "no answer in time".to_owned())
         .and_then(|found| found.map_err(|error| error.to_string()))
     {
-        Ok(found) => start(
-            own.as_ref().map(|own| (own.number, own.hash, own.lineage.as_str())),
-            &found,
-        ),
+        Ok(found) => {
+            let chain = own.as_ref().map(|own| (own.number, own.hash, own.lineage.as_str()));
+            let begins = start(chain, &found);
+            let behind = own.as_ref().is_some_and(|own| peers::is_behind(own, &found));
+            if begins != Start::GoOn
+                && behind
+                && let Some(ledger) = peers::catch_up(settings, &carrier, follower_options(settings, None)).await?
+            {
+                return Ok((ledger, carrier));
+            }
+            begins
+        }
         Err(why) if own.is_some() => {
             tracing::warn!(error = %why, "the cluster log does not answer yet: the data of this edge is old until it does");
             Start::GoOn
@@ -227,14 +235,19 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
             Some(opening)
         }
     };
+    let ledger = Ledger::open(folder, follower_options(settings, begin))?;
+    Ok((ledger, carrier))
+}
+
+/// The options of a ledger that follows, and begins with an opening if there is one.
+fn follower_options(settings: &Valid, begin: Option<Parcel>) -> LedgerOptions {
     let date = chrono::NaiveDate::default(); // its files have the leader's dates
-    let options = LedgerOptions {
+    LedgerOptions {
         days: settings.ledger.days,
         backup: settings.ledger.backup_dir.clone(),
         parcels: Parcels::Followed(begin),
         ..LedgerOptions::new(date, fastrand::u64(..))
-    };
-    Ok((Ledger::open(folder, options)?, carrier))
+    }
 }
 
 async fn opening(carrier: &Carrier, number: u64) -> Result<Parcel, StartError> {

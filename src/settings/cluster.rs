@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::settings::{Valid, reader::Reader};
+use secrecy::SecretString;
 
 /// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Alone {
 }
 
 /// The role of this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Cluster {
     /// The role.
     pub role: Role,
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub alone: Alone,
     /// Parcels that the cluster log keeps.
     pub log_entries: u64,
+    /// The token that it shows other nodes.
+    pub peer_token: Option<SecretString>,
 }
 
 pub(super) fn read(reader: &mut Reader) -> Cluster {
@@ -52,7 +55,12 @@ pub(super) fn read(reader: &mut Reader) -> Cluster {
             "cluster.log_entries",
             "200000",
             limits::CLUSTER_LOG_LEAST..=limits::CLUSTER_LOG_MOST,
-            "parcels that the cluster log keeps: an edge that misses older ones begins a new ledger",
+            "parcels that the cluster log keeps: an edge that misses older ones fetches them from another node, or begins a new ledger",
+        ),
+        peer_token: reader.read_secret(
+            "cluster.peer_token",
+            "the token for every pair that a node shows others when it fetches parcels from them, if their server.tokens_file requires one",
+            |_| Ok(()),
         ),
     }
 }

@@ -18,13 +18,14 @@ const FOLDER: &str = "CREDENTIALS_DIRECTORY";
 const OURS: &str = "candela";
 
 /// Variables with secrets, which may therefore be in files. Other names that end in `_FILE` are settings that name a file.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "DATABASE_URL",
     "REDIS_URL",
     "CANDELA__STORE__DATABASE_URL",
     "CANDELA__CACHE__REDIS_URL",
     "CANDELA__UPSTREAM__KEYS_G1",
     "CANDELA__UPSTREAM__KEYS_G2",
+    "CANDELA__CLUSTER__PEER_TOKEN",
 ];
 
 /// The environment, with the values of secrets from files.

@@ -466,6 +466,38 @@ fn a_log_that_is_away_is_said_on_both_and_an_emptied_one_is_filled_again() {
 }
 
 #[test]
+fn an_edge_that_was_away_for_longer_than_the_log_reaches_gets_the_rest_from_another_node() {
+    let mut world = World::new();
+    let _ingest = world.ingest();
+    world.log_has(3);
+    let edge = world.edge("edge");
+    let away = world.edge("away");
+    let start = json!("session_start");
+    let at_edge = Client::of(&edge, start.clone());
+    let before = Client::of(&away, start.clone());
+    before.hears_more(50);
+    away.kill();
+    let (_, last) = before.last_tick();
+    at_edge.hears_more(100);
+    world.ask(&["XTRIM", "{candela}:log", "MAXLEN", "=", "5"]);
+    let away = world.edge("away");
+    assert!(
+        away.process.stderr.find("come from another node").is_some(),
+        "{}",
+        away.process.stderr.text()
+    );
+    let after = Client::of(&away, start);
+    after.hears_more(20);
+    come_to_tell_the_same(&after, &at_edge, 150);
+    is_gapless(&after);
+    let seen = after.0.lock().unwrap();
+    let mut ticks = seen.told.keys().filter(|(channel, ..)| channel.starts_with("ticks:"));
+    assert!(ticks.any(|(.., seq)| *seq == last), "it has what it told before");
+    drop(seen);
+    assert!(!world.folder.path().join("away/aside").exists());
+}
+
+#[test]
 fn an_edge_without_a_log_ends_with_a_sentence() {
     let world = World::new();
     let ended = Candela::of(&mut world.node("edge", "edge")).ended();

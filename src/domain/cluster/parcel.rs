@@ -11,7 +11,7 @@
 //! opening begins another chain, with a number higher than any before.
 
 use crate::domain::model::{Channel, Head};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,6 +70,9 @@ impl fmt::Debug for ParcelHash {
     }
 }
 
+/// Bytes of a parcel before its body, between nodes.
+const WIRE_HEAD: usize = 8 + 8 + 16 + 16 + 1 + 8;
+
 /// One parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parcel {
@@ -91,6 +94,45 @@ impl Parcel {
     /// Whether the hash matches number, body and previous hash.
     pub fn is_whole(&self) -> bool {
         self.previous.then(self.number, &self.body) == self.hash
+    }
+
+    /// Appends it to what one node sends another.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        out.extend(self.number.to_be_bytes());
+        out.extend(self.last.to_be_bytes());
+        out.extend(self.previous.bytes());
+        out.extend(self.hash.bytes());
+        out.push(u8::from(self.opens));
+        out.extend(u64::try_from(self.body.len()).unwrap_or(u64::MAX).to_be_bytes());
+        out.extend(&self.body);
+    }
+
+    /// Parses what [`Parcel::write_to`] wrote; `None` if that is not whole.
+    pub fn read_all(mut rest: Bytes) -> Option<Vec<Self>> {
+        let mut parcels = Vec::new();
+        while !rest.is_empty() {
+            if rest.len() < WIRE_HEAD {
+                return None;
+            }
+            let number = rest.get_u64();
+            let last = rest.get_u64();
+            let previous = ParcelHash::of_bytes(&rest.split_to(16))?;
+            let hash = ParcelHash::of_bytes(&rest.split_to(16))?;
+            let opens = rest.get_u8() == 1;
+            let length = usize::try_from(rest.get_u64()).ok()?;
+            if rest.len() < length {
+                return None;
+            }
+            parcels.push(Self {
+                number,
+                last,
+                previous,
+                hash,
+                opens,
+                body: rest.split_to(length),
+            });
+        }
+        Some(parcels)
     }
 
     /// Whether a chain begins with it.
@@ -196,6 +238,28 @@ mod tests {
         let other = ["", "1", "+0000000000000000000000000000001", &"g".repeat(32)];
         assert!(other.iter().all(|text| ParcelHash::of_hex(text).is_none()));
         assert_eq!(ParcelHash::of_bytes(&[1; 15]), None);
+    }
+
+    #[test]
+    fn parcels_are_read_back_as_they_were_sent_and_a_part_of_them_is_not() {
+        let parcel = |number: u64, body: &'static [u8]| Parcel {
+            number,
+            last: number * 10,
+            previous: ParcelHash::NONE,
+            hash: ParcelHash::NONE.then(number, body),
+            opens: number == 1,
+            body: Bytes::from_static(body),
+        };
+        let sent = vec![parcel(1, b"one"), parcel(2, b""), parcel(3, b"three")];
+        let mut wire = Vec::new();
+        sent.iter().for_each(|parcel| parcel.write_to(&mut wire));
+        assert_eq!(Parcel::read_all(Bytes::from(wire.clone())), Some(sent));
+        let ends = [WIRE_HEAD + 3, 2 * WIRE_HEAD + 3];
+        for end in (1..wire.len()).filter(|end| !ends.contains(end)) {
+            assert_eq!(Parcel::read_all(Bytes::copy_from_slice(&wire[..end])), None, "{end}");
+        }
+        wire[WIRE_HEAD - 8] = 0xff; // a length beyond everything
+        assert_eq!(Parcel::read_all(Bytes::from(wire)), None);
     }
 
     #[test]

@@ -179,7 +179,7 @@ async fn from_store(thread: &Thread, query: JournalQuery) -> Result<Vec<PlacedEn
 }
 
 /// Reads the ledger on a blocking thread; one query at a time.
-async fn from_ledger<T: Send + 'static>(
+pub(super) async fn from_ledger<T: Send + 'static>(
     thread: &Thread,
     read: impl FnOnce(&mut crate::ledger::LedgerReader) -> Result<T, LedgerError> + Send + 'static,
 ) -> Result<Option<T>, HttpError> {

@@ -16,3 +16,4 @@ mod metric_table;
 pub(crate) mod process_numbers;
 pub(crate) mod pages;
 pub(crate) mod runbooks;
+pub(crate) mod parcels;

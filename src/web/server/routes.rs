@@ -4,7 +4,7 @@ use crate::domain::model::Symbol;
 use crate::limits;
 use crate::web::admin::actions;
 use crate::web::api_docs::{asyncapi, openapi};
-use crate::web::rest::{certificates, events, health, history, market, metrics, pages, runbooks, status};
+use crate::web::rest::{certificates, events, health, history, market, metrics, pages, parcels, runbooks, status};
 #[cfg(feature = "test-hooks")]
 use crate::web::server::test_routes;
 use crate::web::shared::{
@@ -51,6 +51,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
             .service(open("/status", status::status))
             .service(open("/status/events", events::events))
             .service(open("/status/explain", events::explain))
+            .service(open("/cluster/parcels", parcels::parcels))
             .service(open("/metrics", metrics::metrics))
             .service(open("/market/latest", market::latest))
             .service(open("/market/session", market::session))

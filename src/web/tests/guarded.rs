@@ -89,6 +89,21 @@ async fn a_token_that_does_not_open_what_is_asked_for_is_told_so() {
 }
 
 #[actix_rt::test]
+async fn parcels_of_a_cluster_are_for_tokens_of_every_pair() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stage = Stage::with(with_tokens(&file));
+    let path = "/cluster/parcels?from=1";
+    for (bearer, code) in [
+        ("", "401"),
+        ("Authorization: Bearer peso\r\n", "403"),
+        ("Authorization: Bearer sesame\r\n", "200"),
+    ] {
+        let (status, _) = stage.get_with(path, bearer).await;
+        assert!(status.contains(code), "{bearer}: {status}");
+    }
+}
+
+#[actix_rt::test]
 async fn a_wrong_token_opens_nothing() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let stage = Stage::with(with_tokens(&file));
