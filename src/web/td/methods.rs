@@ -191,6 +191,9 @@ impl TdQuestion {
                 let Some(at) = self.params.date(self.params.zone()?, self.now())? else {
                     return Ok(None);
                 };
+                if self.now() < at {
+                    return Err(ApiError::no_data());
+                }
                 let closed = at - Interval::BASE.vendor_length() + Duration::from_micros(1);
                 let before = BarQuery::between(symbol, Interval::BASE, EVER.0, closed, 1);
                 let bars = self.bars(BarQuery { latest: true, ..before }).await?;
@@ -270,9 +273,10 @@ impl TdQuestion {
                 let base = self.upper("currency_base");
                 let quoted = self.upper("currency_quote");
                 Ok(compose::pairs(self.open(), |pair, of_base, of_quote| {
+                    let codes = pair.as_str().split_once('/').unwrap_or_default();
                     is_wanted(symbol.as_ref(), pair.as_str())
-                        && is_wanted(base.as_ref(), of_base)
-                        && is_wanted(quoted.as_ref(), of_quote)
+                        && (is_wanted(base.as_ref(), of_base) || is_wanted(base.as_ref(), codes.0))
+                        && (is_wanted(quoted.as_ref(), of_quote) || is_wanted(quoted.as_ref(), codes.1))
                 }))
             }
             "market_state" => {

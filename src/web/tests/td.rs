@@ -154,6 +154,16 @@ async fn a_date_is_the_one_that_is_asked_for() {
             json!("4000"),
         ),
         ("market_state?code=usdcop", "0/name", json!("USD/COP")),
+        (
+            "forex_pairs?currency_base=usd&currency_quote=COP",
+            "data/0/symbol",
+            json!("USD/COP"),
+        ),
+        (
+            "forex_pairs?currency_base=US%20Dollar",
+            "data/0/symbol",
+            json!("USD/COP"),
+        ),
     ] {
         let (status, answer) = stage.get(&format!("/td/{path}")).await;
         assert_eq!(
@@ -252,6 +262,11 @@ async fn what_is_wrong_is_said_as_the_vendor_says_it() {
         ("eod?symbol=USD/COP&date=soon", 400, "**date**"),
         (
             "exchange_rate?symbol=USD/COP&date=2020-01-01",
+            400,
+            "No data is available",
+        ),
+        (
+            "exchange_rate?symbol=USD/COP&date=2100-01-01",
             400,
             "No data is available",
         ),
