@@ -79,11 +79,9 @@ fn a_service_answers_the_official_client_as_the_vendor_does() {
     let sim = start(config).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let candela = |args: &[&str]| {
-        let mut command = Candela::command(args);
+    let candela = |mut command: Command| {
         command
-            .env("CANDELA__UPSTREAM__WS_URL", "ws://127.0.0.1:9") // a price of today would make the quote today's
-            .env("CANDELA__UPSTREAM__POLL_AFTER_SECONDS", "900")
+            .env("CANDELA__UPSTREAM__WS_URL", sim.ws_url())
             .env("CANDELA__UPSTREAM__REST_URL", sim.rest_url())
             .env("CANDELA__LEDGER__DIR", folder.path().join("ledger"))
             .env("CANDELA__STORE__SQLITE_FILE", folder.path().join("candela.db"))
@@ -94,14 +92,16 @@ fn a_service_answers_the_official_client_as_the_vendor_does() {
     };
     let days = NaiveDate::from_ymd_opt(2026, 2, 1).unwrap().iter_days().take(30);
     let expected: usize = days.map(|date| calendar.slots_on(date, Interval::BASE).len()).sum();
-    let filled = run(candela(&["backfill", "--from", "2026-02-01", "--to", "2026-03-02"]).current_dir(folder.path()));
+    let month = ["backfill", "--from", "2026-02-01", "--to", "2026-03-02"];
+    let filled = run(candela(Candela::command(&month)).current_dir(folder.path()));
     assert!(
         filled
             .as_ref()
             .is_ok_and(|said| said.contains(&format!("{expected} written"))),
         "{expected} expected: {filled:?}"
     );
-    let _service = Candela::of(&mut candela(&["run"]));
+    // After that session: within the hours of a later one its bars would come, and the quote would be of that day.
+    let _service = Candela::of(&mut candela(Candela::at("@2026-03-02 20:00:00", &["run"])));
     wait_until("the service to listen", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });
