@@ -48,6 +48,16 @@ compose() { # docker compose, or docker-compose where the plugin is not
     fi
 }
 
+compose_without_secrets() { # for what reads no secret: older versions report each file that is missing
+    compose "$@" 2> >(grep -v ' uses an undefined secret file ' >&2)
+}
+
+exists() { # exists FILTER...: whether there is such a container, be it stopped
+    [ -n "$(docker ps -aq "$@" 2>/dev/null)" ]
+}
+of_compose=(--filter "label=com.docker.compose.project=$project")
+alone=(--filter "name=^/${project}-(standalone|demo)\$")
+
 needs_docker() { # everything that is missing, not only the first
     if ! command -v docker >/dev/null; then
         missing "docker is missing: install Docker Engine 20.10 or newer (Debian: apt-get install docker.io docker-compose)"
@@ -59,40 +69,83 @@ needs_docker() { # everything that is missing, not only the first
         missing "docker compose is missing: install the compose plugin, or docker-compose 1.29 or newer"
 }
 
+needs_settings() {
+    { [[ "$port" =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ]; } ||
+        missing "CANDELA_PORT is $port, which is no port: give a number from 1 to 65535"
+    [[ "${CANDELA_WAIT:-120}" =~ ^[0-9]{1,6}$ ]] ||
+        missing "CANDELA_WAIT is $CANDELA_WAIT, which is no number of seconds: give one such as 120"
+    [[ "${CANDELA_TARGET:-distroless}" =~ ^(distroless|debian)$ ]] ||
+        missing "CANDELA_TARGET is $CANDELA_TARGET, which is no image of ours: give distroless or debian"
+}
+
 needs_secrets() {
     local name keys
+    if [ -d "$secrets" ] && ! { [ -r "$secrets" ] && [ -x "$secrets" ]; }; then
+        missing "you may not read the folder $secrets: run this as the user who ran setup, or as root"
+        return
+    fi
     for name in database_url postgres_password twelvedata_keys_g1 twelvedata_keys_g2; do
         [ -f "$secrets/$name" ] || missing "the file $secrets/$name is missing: run deploy/deploy.sh setup"
     done
-    keys=$(cat "$secrets"/twelvedata_keys_g? 2>/dev/null | grep -cv -e '^#' -e '^$' || true)
+    keys=$(cat "$secrets"/twelvedata_keys_g? 2>/dev/null | grep -cv '^[[:space:]]*\(#\|$\)' || true)
     [ "${keys:-0}" -gt 0 ] ||
         missing "there is no API key: put yours into $secrets/twelvedata_keys_g1, one a line (or try: deploy/deploy.sh demo)"
-    [ ! -f "$secrets/postgres_password" ] || [ -s "$secrets/postgres_password" ] ||
-        missing "$secrets/postgres_password is empty: delete it and run deploy/deploy.sh setup"
+    for name in database_url postgres_password; do
+        [ ! -f "$secrets/$name" ] || [ -s "$secrets/$name" ] ||
+            missing "$secrets/$name is empty: delete it and run deploy/deploy.sh setup"
+    done
+    if [ -s "$secrets/postgres_password" ] && grep -q '@postgres:' "$secrets/database_url" 2>/dev/null &&
+        ! grep -qF "$(cat "$secrets/postgres_password")" "$secrets/database_url"; then
+        missing "$secrets/database_url has another password than postgres_password: delete it and run deploy/deploy.sh setup"
+    fi
 }
 
-needs_port() {
+needs_port() { # needs_port FILTER...: unless such a container has it, which will be replaced
+    [ -z "$(docker ps -q --filter "publish=$port" "$@" 2>/dev/null)" ] || return 0
     ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
-        missing "port $port of 127.0.0.1 is taken: stop what listens there, or set CANDELA_PORT"
+        missing "port $port of 127.0.0.1 is taken: stop what listens there (a candela of this script: deploy/deploy.sh stop), or set CANDELA_PORT"
 }
 
 stop_if_lacking() { [ "$lacks" = 0 ] || exit 69; }
 
 running() { # the id of the container that serves clients: of compose, of the first edge, standalone or demo
     local id
-    id=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=candela" | head -1)
-    [ -n "$id" ] || id=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=edge-1" | head -1)
-    [ -n "$id" ] || id=$(docker ps -q --filter "name=^/${project}-(standalone|demo)\$" | head -1)
+    id=$(docker ps -q "${of_compose[@]}" --filter "label=com.docker.compose.service=candela" | head -1)
+    [ -n "$id" ] || id=$(docker ps -q "${of_compose[@]}" --filter "label=com.docker.compose.service=edge-1" | head -1)
+    [ -n "$id" ] || id=$(docker ps -q "${of_compose[@]}" --filter "label=com.docker.compose.service=demo" | head -1)
+    [ -n "$id" ] || id=$(docker ps -q "${alone[@]}" | head -1)
     [ -n "$id" ] || { say "candela does not run: deploy/deploy.sh deploy-compose starts it" >&2; exit 1; }
     echo "$id"
+}
+
+ends_most=5 # so often a container may end before it counts as one that ends whenever it is started
+restarts() { docker inspect -f '{{.RestartCount}}' "$1" 2>/dev/null || echo 0; }
+
+ends_again() { # ends_again CONTAINER: what to know about one that ends whenever it is started
+    local last
+    last=$(docker logs --tail 1 "$1" 2>&1)
+    say "candela ends whenever it is started; the last line of its log:" "$last" >&2
+    [[ "$last" != *"password authentication failed"* ]] ||
+        say "The volume ${project}_postgres was made with another password than the one in $secrets. Put the old password back into" \
+            "postgres_password and database_url; or, to begin with an empty database: deploy/deploy.sh stop; docker volume rm ${project}_postgres" >&2
+    exit 1
+}
+
+ask() { # ask CONTAINER ARGUMENT...: candela's own command in it
+    [ "$(docker inspect -f '{{.State.Restarting}}' "$1")" != true ] || ends_again "$1"
+    docker exec "$1" /usr/bin/candela "${@:2}"
 }
 
 random() { od -An -tx1 -N24 /dev/urandom | tr -d ' \n'; }
 
 setup() {
-    mkdir -p "$secrets"
-    chmod 700 "$secrets" # the files in it are readable by the users of the containers; the folder keeps everybody else out
-    local name password
+    { mkdir -p "$secrets" && chmod 700 "$secrets" && [ -w "$secrets" ]; } 2>/dev/null || {
+        say "you may not make or change the folder $secrets: run this as its owner, or name another one in CANDELA_SECRETS" >&2
+        exit 69
+    }
+    # The files in it are readable by the users of the containers; the folder keeps everybody else out.
+    local name password new=1
+    [ ! -e "$secrets/postgres_password" ] || new=0
     put() { # put NAME TEXT, unless the file is there
         if [ -e "$secrets/$1" ]; then
             say "kept   $secrets/$1"
@@ -111,25 +164,53 @@ setup() {
         put "$name" "# API keys of TwelveData, up to 8, one a line"$'\n'
     done
     chmod 644 "$secrets"/twelvedata_keys_g?
+    if [ $new = 1 ] && docker volume inspect "${project}_postgres" >/dev/null 2>&1; then
+        say "The volume ${project}_postgres has a database with an earlier password: put that one into $secrets/postgres_password and" \
+            "database_url; or, to begin with an empty database: docker volume rm ${project}_postgres"
+    fi
     say "Next: put your API keys into $secrets/twelvedata_keys_g1, then run deploy/deploy.sh validate"
 }
 
 validate() {
     needs_docker
+    needs_settings
     needs_secrets
+    needs_port "${of_compose[@]}"
     stop_if_lacking
     compose config --quiet || { say "deploy/compose.yaml is not accepted: see above" >&2; exit 1; }
     say "everything is there: deploy/deploy.sh deploy-compose starts candela"
 }
 
 build_image() { # build_image NAME PROFILE
-    [ "$build" = 1 ] || return 0
+    if [ "$build" = 0 ]; then
+        docker image inspect "$1" >/dev/null 2>&1 || docker pull "$1" || {
+            say "there is no image $1, neither here nor in its registry: correct CANDELA_IMAGE, or unset it to build one" >&2
+            exit 69
+        }
+        return
+    fi
     docker build -f "$here/Dockerfile" -t "$1" --target "${CANDELA_TARGET:-distroless}" \
-        --build-arg PROFILE="$2" --build-arg COMMIT="$CANDELA_COMMIT" "$root"
+        --build-arg PROFILE="$2" --build-arg COMMIT="$CANDELA_COMMIT" "$root" || {
+        say "the image $1 was not built, see above: a build needs the network for its base images and crates (CANDELA_IMAGE uses a finished one)" >&2
+        exit 1
+    }
+}
+
+compose_up() { # compose_up ARGUMENT...: and waits until clients are served
+    compose "$@" || {
+        say "not everything was started, see above: mend it and run this again; deploy/deploy.sh stop stops what was started" >&2
+        exit 1
+    }
+    [ "${CANDELA_WAIT:-}" != 0 ] || return 0
+    local id
+    id=$(running)
+    wait_until_served "$id"
 }
 
 wait_until_served() { # wait_until_served CONTAINER: or until it waits for what only others can bring
-    local waited=0 limit=${CANDELA_WAIT:-120} page
+    local limit=${CANDELA_WAIT:-120} page before
+    local ends=$((SECONDS + limit))
+    before=$(restarts "$1")
     until docker exec "$1" /usr/bin/candela status --ready >/dev/null 2>&1; do
         page=$(docker exec "$1" /usr/bin/candela status 2>/dev/null || true)
         if [[ "$page" == WAITING_L0* ]]; then
@@ -137,13 +218,13 @@ wait_until_served() { # wait_until_served CONTAINER: or until it waits for what 
             say "It waits for the history pipeline to write l0_ready.flag into the volume of /data/ready-signals."
             return
         fi
-        if [ "$waited" -ge "$limit" ]; then
+        [ $(($(restarts "$1") - before)) -lt "$ends_most" ] || ends_again "$1"
+        if [ $SECONDS -ge $ends ]; then
             say "clients are not served after $limit s; what candela says of itself:" >&2
             if [ -n "$page" ]; then say "$page" >&2; else docker logs --tail 20 "$1" >&2; fi
             exit 1
         fi
         sleep 1
-        waited=$((waited + 1))
     done
     say "candela serves clients: http://127.0.0.1:$port/status"
 }
@@ -157,39 +238,40 @@ deploy_compose() {
         esac
     done
     needs_docker
+    needs_settings
     needs_secrets
+    needs_port "${of_compose[@]}"
     stop_if_lacking
     build_image "$CANDELA_IMAGE" dist
-    compose ${profiles[@]+"${profiles[@]}"} up -d --no-build
-    if [ "${CANDELA_WAIT:-}" = 0 ]; then return; fi
-    wait_until_served "$(running)"
+    compose_up ${profiles[@]+"${profiles[@]}"} up -d --no-build
 }
 
 deploy_ha() {
     needs_docker
+    needs_settings
     needs_secrets
+    needs_port "${of_compose[@]}"
     stop_if_lacking
     build_image "$CANDELA_IMAGE" dist
-    compose --profile ha up -d --no-build proxy
-    if [ "${CANDELA_WAIT:-}" = 0 ]; then return; fi
-    wait_until_served "$(running)"
+    ends_most=12 # an edge ends until an ingest is there
+    compose_up --profile ha up -d --no-build proxy
 }
 
 run_alone() { # run_alone NAME ARGUMENT...: one container as compose would make it
     local name=$1
     shift
     docker rm -f "$project-$name" >/dev/null 2>&1 || true
-    needs_port
-    stop_if_lacking
     docker run -d --name "$project-$name" --init --read-only --tmpfs /tmp:mode=1777 --cap-drop ALL \
         --security-opt no-new-privileges:true --pids-limit 256 --memory 512m --stop-timeout 15 \
         -p "127.0.0.1:$port:8080" "$@" >/dev/null
-    [ "${CANDELA_WAIT:-}" = 0 ] || wait_until_served "$(running)"
+    [ "${CANDELA_WAIT:-}" = 0 ] || wait_until_served "$project-$name"
 }
 
 deploy_standalone() {
     needs_docker
+    needs_settings
     needs_secrets
+    needs_port --filter "name=^/$project-standalone\$"
     stop_if_lacking
     build_image "$CANDELA_IMAGE" dist
     local group mounts=()
@@ -205,6 +287,8 @@ deploy_standalone() {
 
 demo() {
     needs_docker
+    needs_settings
+    needs_port --filter "name=^/$project-demo\$"
     stop_if_lacking
     build_image "$demo_image" release # without link-time optimisation: built sooner
     run_alone demo -e CANDELA__SERVER__ALLOW_OPEN=true "$demo_image" demo --bind 0.0.0.0
@@ -213,25 +297,46 @@ demo() {
 logs() {
     local follow=(-f)
     [ "${CANDELA_LOGS_FOLLOW:-1}" = 1 ] || follow=()
-    if [ -n "$(docker ps -aq --filter "name=^/${project}-(standalone|demo)\$")" ]; then
-        docker logs ${follow[@]+"${follow[@]}"} "$(docker ps -aq --filter "name=^/${project}-(standalone|demo)\$" | head -1)"
+    if exists "${alone[@]}"; then
+        docker logs ${follow[@]+"${follow[@]}"} "$(docker ps -aq "${alone[@]}" | head -1)"
+    elif ! exists "${of_compose[@]}"; then
+        running >/dev/null
     else
-        compose logs ${follow[@]+"${follow[@]}"} "$@"
+        compose_without_secrets logs ${follow[@]+"${follow[@]}"} "$@"
     fi
 }
 
 stop() {
     local id
-    for id in $(docker ps -aq --filter "name=^/${project}-(standalone|demo)\$"); do
+    for id in $(docker ps -aq "${alone[@]}"); do
         docker stop -t 15 "$id" >/dev/null
         docker rm "$id" >/dev/null
     done
-    compose --profile admin --profile monitoring --profile demo --profile ha down
+    if exists "${of_compose[@]}" || [ -n "$(docker network ls -q "${of_compose[@]}")" ]; then
+        compose_without_secrets --profile admin --profile monitoring --profile demo --profile ha down
+    fi
     say "candela is stopped; its volumes keep the data (docker volume ls --filter name=$project)"
+}
+
+status() {
+    local id
+    id=$(running)
+    ask "$id" status
+}
+
+health() {
+    local id
+    id=$(running)
+    ask "$id" status --ready || { say "clients are not served as they should be: deploy/deploy.sh status says why" >&2; exit 1; }
+    say "clients are served as they should be"
 }
 
 command=${1:-help}
 [ $# = 0 ] || shift
+case "$command" in
+    deploy-compose | logs) ;;
+    *) [ $# = 0 ] || { say "deploy/deploy.sh $command takes no argument, but was given: $*" >&2; exit 64; } ;;
+esac
 case "$command" in
     setup) setup ;;
     validate) validate ;;
@@ -239,8 +344,8 @@ case "$command" in
     deploy-ha) deploy_ha ;;
     deploy-standalone) deploy_standalone ;;
     demo) demo ;;
-    status) needs_docker; stop_if_lacking; docker exec "$(running)" /usr/bin/candela status ;;
-    health) needs_docker; stop_if_lacking; docker exec "$(running)" /usr/bin/candela status --ready ;;
+    status) needs_docker; stop_if_lacking; status ;;
+    health) needs_docker; stop_if_lacking; health ;;
     logs) needs_docker; stop_if_lacking; logs "$@" ;;
     stop) needs_docker; stop_if_lacking; stop ;;
     help | -h | --help) sed -n '2,23s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
