@@ -8,8 +8,11 @@ use crate::process_kills::{Client, World, all_saw, condition, is_long, of_servic
 use crate::witness::Witness;
 use candela::clock::Stopwatch;
 use candela::domain::model::Price;
+use chrono::NaiveDateTime;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +21,8 @@ use std::time::Duration;
 
 /// Ticks a second: twenty clients on two cores keep up.
 const PER_SECOND: &str = "200";
+/// When the first slot of the session opens, 08:00 in Bogota.
+const FIRST_SLOT: i64 = 1_772_456_400;
 const STREAM: &str = "candela:stream:ticks:USD/COP";
 
 fn rounds() -> u32 {
@@ -157,6 +162,54 @@ fn rows(world: &World) -> Vec<Row> {
     rows.map(Result::unwrap).collect()
 }
 
+/// A bar: when it opens, in seconds, and open, high, low and close in millionths.
+type StoredBar = (i64, [i64; 4]);
+
+/// The bars of candela in the store that were made whole: by the vendor, or by prices without a gap.
+fn whole_bars(world: &World) -> Vec<StoredBar> {
+    let of_candela = "FROM market_data WHERE source = 'candela' AND flags = 0 ORDER BY datetime";
+    let Some(file) = &world.sqlite else {
+        let price = |name: &str| format!("({name} * 1000000)::bigint");
+        let prices = ["open", "high", "low", "close"].map(price).join(", ");
+        let sql = format!("SELECT extract(epoch FROM datetime)::bigint, {prices} {of_candela}");
+        let said = world.postgres.sql(&world.database.name, &sql);
+        let row = |line: &str| {
+            let numbers: Vec<i64> = line.split('|').map(|part| part.parse().unwrap()).collect();
+            (numbers[0], [1, 2, 3, 4].map(|at| numbers[at]))
+        };
+        return said.lines().map(row).collect();
+    };
+    let db = rusqlite::Connection::open(file).unwrap();
+    let sql = format!("SELECT datetime / 1000000, open, high, low, close {of_candela}");
+    let mut asked = db.prepare(&sql).unwrap();
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]));
+    let rows = asked.query_map([], row).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// The vendor's own bars, of the history that the service requests as well, as it answers to anybody.
+fn bars_of_the_vendor(world: &World) -> Vec<StoredBar> {
+    let address = world.at.1.trim_start_matches("http://").trim_end_matches('/');
+    let mut socket = TcpStream::connect(address).unwrap();
+    let query =
+        "symbol=USD/COP&interval=5min&order=asc&timezone=UTC&start_date=2026-02-01&outputsize=5000&apikey=witness";
+    write!(socket, "GET /time_series?{query} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let said: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let bar = |bar: &Value| {
+        let opens = NaiveDateTime::parse_from_str(bar["datetime"].as_str().unwrap(), "%Y-%m-%d %H:%M:%S").unwrap();
+        let price = |name: &str| bar[name].as_str().unwrap().parse::<Price>().unwrap().micros();
+        (opens.and_utc().timestamp(), ["open", "high", "low", "close"].map(price))
+    };
+    said["values"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .iter()
+        .map(bar)
+        .collect()
+}
+
 fn cut_again_and_again(world: &World) {
     let record = Witness::at(&world.at.0);
     let clients: Vec<Client> = (0..if is_long() { 20 } else { 5 }).map(|_| of_service(world)).collect();
@@ -197,6 +250,14 @@ fn cut_again_and_again(world: &World) {
             .any(|row| row.epoch == epoch && row.seq == last)
             .then_some(())
     });
+    let bars = wait_until("the vendor's bar to heal the first slot", || {
+        let bars = whole_bars(world);
+        bars.iter().any(|(opens, _)| *opens == FIRST_SLOT).then_some(bars)
+    });
+    let of_the_vendor = bars_of_the_vendor(world);
+    for bar in &bars {
+        assert!(of_the_vendor.contains(bar), "{bar:?} is none of {of_the_vendor:?}");
+    }
     let (numbers, doubles) = stream.end();
     assert!(doubles.is_empty(), "the stream of Redis: {doubles:#?}");
     assert!(numbers.len() > 500, "{} entries were read", numbers.len());
@@ -216,8 +277,10 @@ fn cut_again_and_again(world: &World) {
     let stored: Vec<_> = all.iter().map(|row| (row.stamp, row.micros.to_string())).collect();
     let stretches = record.stretches(&stored).unwrap();
     println!(
-        "{} rounds, {renumbered} renumbered; {told} numbers told, {} rows, {known} of them told, in {} stretches of the vendor's record",
+        "{} rounds, {renumbered} renumbered; {} whole bars; {told} numbers told, {} rows, {known} of them told, in {} stretches of the \
+         vendor's record",
         rounds(),
+        bars.len(),
         all.len(),
         stretches.len()
     );
