@@ -137,7 +137,7 @@ fn bars_and_gaps_of_a_day_that_the_ledger_has_let_go_come_from_the_database() {
         match message["type"].as_str().unwrap() {
             "subscribed" if message["id"] == 7 => subscribed = message["channels"].clone(),
             "replay_end" => ends += 1,
-            kind @ ("bar" | "gap" | "seam") if message["seq"].is_u64() => {
+            kind @ ("bar" | "gap" | "seam" | "certificate") if message["seq"].is_u64() => {
                 let place = usize::from(kind != "bar");
                 assert_eq!(message["seq"], last[place] + 1, "{message}");
                 last[place] += 1;
