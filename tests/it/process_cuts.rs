@@ -210,6 +210,19 @@ fn bars_of_the_vendor(world: &World) -> Vec<StoredBar> {
         .collect()
 }
 
+/// Waits until the vendor's bar has healed the first slot, and compares all whole bars with the vendor's. Returns how many there are.
+fn compare_with_the_vendors(world: &World) -> usize {
+    let bars = wait_until("the vendor's bar to heal the first slot", || {
+        let bars = whole_bars(world);
+        bars.iter().any(|(opens, _)| *opens == FIRST_SLOT).then_some(bars)
+    });
+    let of_the_vendor = bars_of_the_vendor(world);
+    for bar in &bars {
+        assert!(of_the_vendor.contains(bar), "{bar:?} is none of {of_the_vendor:?}");
+    }
+    bars.len()
+}
+
 fn cut_again_and_again(world: &World) {
     let record = Witness::at(&world.at.0);
     let clients: Vec<Client> = (0..if is_long() { 20 } else { 5 }).map(|_| of_service(world)).collect();
@@ -250,14 +263,7 @@ fn cut_again_and_again(world: &World) {
             .any(|row| row.epoch == epoch && row.seq == last)
             .then_some(())
     });
-    let bars = wait_until("the vendor's bar to heal the first slot", || {
-        let bars = whole_bars(world);
-        bars.iter().any(|(opens, _)| *opens == FIRST_SLOT).then_some(bars)
-    });
-    let of_the_vendor = bars_of_the_vendor(world);
-    for bar in &bars {
-        assert!(of_the_vendor.contains(bar), "{bar:?} is none of {of_the_vendor:?}");
-    }
+    let bars = compare_with_the_vendors(world);
     let (numbers, doubles) = stream.end();
     assert!(doubles.is_empty(), "the stream of Redis: {doubles:#?}");
     assert!(numbers.len() > 500, "{} entries were read", numbers.len());
@@ -280,7 +286,7 @@ fn cut_again_and_again(world: &World) {
         "{} rounds, {renumbered} renumbered; {} whole bars; {told} numbers told, {} rows, {known} of them told, in {} stretches of the \
          vendor's record",
         rounds(),
-        bars.len(),
+        bars,
         all.len(),
         stretches.len()
     );
