@@ -23,6 +23,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 secrets=${CANDELA_SECRETS:-$here/secrets}
+[[ "$secrets" == /* ]] || secrets=$PWD/$secrets # compose would take it from its own folder
 export CANDELA_SECRETS=$secrets
 project=${CANDELA_PROJECT:-candela}
 port=${CANDELA_PORT:-8080}
@@ -215,7 +216,7 @@ wait_until_served() { # wait_until_served CONTAINER: or until it waits for what 
         page=$(docker exec "$1" /usr/bin/candela status 2>/dev/null || true)
         if [[ "$page" == WAITING_L0* ]]; then
             say "candela runs: http://127.0.0.1:$port/status"
-            say "It waits for the history pipeline to write l0_ready.flag into the volume of /data/ready-signals."
+            say "It waits for the history pipeline to write l0_ready.flag into the volume of /data/ready-signals (by hand: docs/deploying.md)."
             return
         fi
         [ $(($(restarts "$1") - before)) -lt "$ends_most" ] || ends_again "$1"
