@@ -77,6 +77,11 @@ fn check_reader(folder: &Path, content: &Content) {
     let Ok(mut reader) = LedgerReader::open(folder) else {
         return;
     };
+    if reader.lineage().is_empty() {
+        // All of the file was in a log that cannot be read any more: its creation counts as interrupted.
+        assert_eq!(reader.head(), Position(0), "a ledger without a name");
+        return;
+    }
     assert_eq!(reader.lineage(), content.lineage, "the name");
     for (channel, head) in reader.heads() {
         assert_eq!(
