@@ -261,7 +261,7 @@ deploy_ha() {
 run_alone() { # run_alone NAME ARGUMENT...: one container as compose would make it
     local name=$1
     shift
-    docker rm -f "$project-$name" >/dev/null 2>&1 || true
+    docker rm -fv "$project-$name" >/dev/null 2>&1 || true
     docker run -d --name "$project-$name" --init --read-only --tmpfs /tmp:mode=1777 --cap-drop ALL \
         --security-opt no-new-privileges:true --pids-limit 256 --memory 512m --stop-timeout 15 \
         -p "127.0.0.1:$port:8080" "$@" >/dev/null
@@ -311,7 +311,7 @@ stop() {
     local id
     for id in $(docker ps -aq "${alone[@]}"); do
         docker stop -t 15 "$id" >/dev/null
-        docker rm "$id" >/dev/null
+        docker rm -v "$id" >/dev/null # and the volume without a name that a demo has for /data
     done
     if exists "${of_compose[@]}" || [ -n "$(docker network ls -q "${of_compose[@]}")" ]; then
         compose_without_secrets --profile admin --profile monitoring --profile demo --profile ha down
