@@ -214,7 +214,7 @@ wait_until_served() { # wait_until_served CONTAINER: or until it waits for what 
     before=$(restarts "$1")
     until docker exec "$1" /usr/bin/candela status --ready >/dev/null 2>&1; do
         page=$(docker exec "$1" /usr/bin/candela status 2>/dev/null || true)
-        if [[ "$page" == WAITING_L0* ]]; then
+        if [[ "$page" == WAITING_L0* && "$1" != "$project-demo" ]]; then # a demo's pipeline is part of it
             say "candela runs: http://127.0.0.1:$port/status"
             say "It waits for the history pipeline to write l0_ready.flag into the volume of /data/ready-signals (by hand: docs/deploying.md)."
             return
