@@ -2,8 +2,8 @@
 
 use crate::domain::protocol::Zones;
 use crate::limits;
-use crate::store::{BarQuery, Store, StoreError, StoredBar};
-use crate::web::shared::Thread;
+use crate::store::{BarQuery, StoreError, StoredBar};
+use crate::web::shared::{BarHistory, Thread};
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub(crate) fn page(zones: &Zones, bars: &[StoredBar]) -> String {
 }
 
 /// All bars of a stretch. If the store fails midway the connection ends: a truncated stream must not look complete.
-pub(crate) fn stream(thread: &Thread, store: Store, asked: BarQuery) -> HttpResponse {
+pub(crate) fn stream(thread: &Thread, history: BarHistory, asked: BarQuery) -> HttpResponse {
     let first = BarQuery {
         limit: limits::CSV_PAGE,
         latest: false,
@@ -31,13 +31,13 @@ pub(crate) fn stream(thread: &Thread, store: Store, asked: BarQuery) -> HttpResp
     };
     let zones = thread.zones.clone();
     let pages = stream::try_unfold(Some((first, true)), move |at| {
-        let store = store.clone();
+        let history = history.clone();
         let zones = zones.clone();
         async move {
             let Some((asked, begins)) = at else {
                 return Ok::<_, StoreError>(None);
             };
-            let (found, more) = store.bars_in_turn(asked.clone()).await.inspect_err(|error| {
+            let (found, more) = history.read_page(asked.clone()).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to read the store for a client");
             })?;
             let mut text = if begins { HEAD.to_owned() } else { String::new() };

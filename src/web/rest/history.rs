@@ -7,7 +7,7 @@ use crate::store::{BarQuery, GapQuery, Store, StoreError, StoredBar, StoredGap, 
 use crate::web::rest::csv;
 use crate::web::rest::parquet::Prices;
 use crate::web::rest::stream::{self, FileError};
-use crate::web::shared::{BarPlace, EVER, HttpError, Query, Thread, query::wrong};
+use crate::web::shared::{BarHistory, BarPlace, EVER, HttpError, Query, Thread, query::wrong};
 use actix_web::http::header::{self, ETag, EntityTag, HeaderName, HeaderValue, IfNoneMatch};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chrono::{Days, NaiveDate};
@@ -69,20 +69,20 @@ pub(crate) async fn bars(request: HttpRequest) -> Result<HttpResponse, HttpError
         limit,
         latest,
     };
-    let store = store(&thread)?;
+    let history = BarHistory::of(&thread, store(&thread)?, symbol);
     match (format, query.text("limit")) {
-        ("csv", None) => return Ok(csv::stream(&thread, store, asked)),
-        ("parquet", None) => return stream::file(&thread, store, asked, prices).map_err(|error| unwritten(&error)),
+        ("csv", None) => return Ok(csv::stream(&thread, history, asked)),
+        ("parquet", None) => return stream::file(&thread, history, asked, prices).map_err(|error| unwritten(&error)),
         _ => {}
     }
-    let found = store.read_bars(asked.clone()).await.map_err(|error| failed(&error))?;
+    let found = history.read(asked.clone()).await.map_err(|error| failed(&error))?;
     let next = next_bars(&found, &asked, zone);
     if format == "json" {
         return json_bars(&request, &thread, &asked, &found, next);
     }
     let mut page = match format {
         "csv" => tagged(&request, csv::KIND, csv::page(&thread.zones, &found)),
-        _ => stream::page(&thread, &store, &asked, found.into_iter().collect(), prices)
+        _ => stream::page(&thread, &history.store, &asked, found.into_iter().collect(), prices)
             .await
             .map_err(|error| unwritten(&error))?,
     };
@@ -186,7 +186,8 @@ pub(crate) async fn ticks(request: HttpRequest) -> Result<HttpResponse, HttpErro
     let prices = prices(&query, format)?;
     let store = store(&thread)?;
     if format == "parquet" && query.text("limit").is_none() {
-        return stream::file(&thread, store, asked, prices).map_err(|error| unwritten(&error));
+        let history = BarHistory::of(&thread, store, symbol);
+        return stream::file(&thread, history, asked, prices).map_err(|error| unwritten(&error));
     }
     let found = store.read_ticks(asked.clone()).await.map_err(|error| failed(&error))?;
     let whole_page = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);

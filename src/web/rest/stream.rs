@@ -5,7 +5,7 @@ use crate::domain::protocol::frames;
 use crate::limits;
 use crate::store::{BarQuery, BarTable, GapQuery, Store, StoreError, StoredTick, TickQuery};
 use crate::web::rest::parquet::{self, BarFileWriter, Prices, TickFileWriter};
-use crate::web::shared::Thread;
+use crate::web::shared::{BarHistory, Thread};
 use ::parquet::errors::ParquetError;
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -38,7 +38,7 @@ pub(super) trait Pages: Clone + 'static {
     /// The query of the first page.
     fn first(self) -> Self;
     /// Reads a page, into the memory of an earlier page that was written.
-    fn read(self, store: Store, into: Self::Rows) -> PageOf<Self>;
+    fn read(self, history: BarHistory, into: Self::Rows) -> PageOf<Self>;
     /// The pair, and the stretch.
     fn stretch(&self) -> (Symbol, Timestamp, Timestamp);
     /// The instant that the rows are as of.
@@ -63,10 +63,10 @@ impl Pages for BarQuery {
         }
     }
 
-    fn read(self, store: Store, mut into: BarTable) -> PageOf<Self> {
+    fn read(self, history: BarHistory, mut into: BarTable) -> PageOf<Self> {
         Box::pin(async move {
             into.reserve(usize::try_from(limits::PARQUET_PAGE).unwrap_or_default());
-            let (bars, more) = store.bar_columns_in_turn(self.clone(), into).await?;
+            let (bars, more) = history.read_columns(self.clone(), into).await?;
             let last = bars.opens_at.last().filter(|_| more).copied();
             let next = last.map(|last| Self {
                 cursor: Some(Timestamp::from_micros(last)),
@@ -109,9 +109,9 @@ impl Pages for TickQuery {
         }
     }
 
-    fn read(self, store: Store, _: Vec<StoredTick>) -> PageOf<Self> {
+    fn read(self, history: BarHistory, _: Vec<StoredTick>) -> PageOf<Self> {
         Box::pin(async move {
-            let ticks = store.read_ticks(self.clone()).await?;
+            let ticks = history.store.read_ticks(self.clone()).await?;
             let more = u32::try_from(ticks.len()).is_ok_and(|ticks| ticks >= self.limit);
             let next = ticks.last().filter(|_| more).map(|last| Self {
                 cursor: Some(last.place()),
@@ -200,7 +200,7 @@ pub(super) async fn page<Q: Pages>(
 /// A file of all rows of a stretch. If the store fails midway the connection ends: a truncated file has no footer.
 pub(super) fn file<Q: Pages>(
     thread: &Thread,
-    store: Store,
+    history: BarHistory,
     asked: Q,
     prices: Prices,
 ) -> Result<HttpResponse, FileError> {
@@ -208,7 +208,7 @@ pub(super) fn file<Q: Pages>(
     let asked = asked.first();
     let file = asked.begin(zones.of(asked.stretch().0), prices)?;
     let begun = (Some(asked.clone()), file, Q::Rows::default());
-    let pages = stream::try_unfold((Some(begun), store), move |(at, store)| {
+    let pages = stream::try_unfold((Some(begun), history), move |(at, history)| {
         let zones = zones.clone();
         let asked = asked.clone();
         async move {
@@ -216,15 +216,15 @@ pub(super) fn file<Q: Pages>(
                 return Ok::<_, FileError>(None);
             };
             while let Some(page) = next.take() {
-                (rows, next) = page.read(store.clone(), rows).await?;
+                (rows, next) = page.read(history.clone(), rows).await?;
                 let bytes = Q::push(&mut file, &rows)?;
                 if !bytes.is_empty() {
-                    return Ok(Some((bytes, (Some((next, file, rows)), store)))); // an empty chunk would end the answer
+                    return Ok(Some((bytes, (Some((next, file, rows)), history)))); // an empty chunk would end the answer
                 }
             }
-            let said = footer(&asked, &store, &zones).await?;
+            let said = footer(&asked, &history.store, &zones).await?;
             let bytes = Q::finish(&mut file, said)?;
-            Ok(Some((bytes, (None, store))))
+            Ok(Some((bytes, (None, history))))
         }
     });
     let noted = futures_util::TryStreamExt::inspect_err(pages, |error: &FileError| {

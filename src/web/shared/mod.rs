@@ -8,10 +8,12 @@ pub(crate) mod access;
 mod door;
 pub(crate) mod layers;
 pub(crate) mod thread;
+mod bar_history;
 #[cfg(feature = "test-hooks")]
 pub(crate) mod hooks;
 
 pub(crate) use access::{Access, InboundWindow};
+pub(crate) use bar_history::BarHistory;
 pub use door::DoorLimits;
 pub(crate) use door::{Door, Pass};
 pub(crate) use problem::HttpError;

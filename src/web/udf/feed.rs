@@ -3,7 +3,7 @@
 use crate::domain::model::{Bar, Interval, Symbol, Timestamp};
 use crate::limits;
 use crate::store::{BarQuery, GapQuery, Store, StoreError};
-use crate::web::shared::{Access, EVER, Thread};
+use crate::web::shared::{Access, BarHistory, EVER, Thread};
 use crate::web::udf::{compose, market};
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
@@ -106,7 +106,8 @@ impl ChartQuestion {
     }
 
     async fn bars(&self, query: BarQuery) -> Result<Vec<Bar>, Refused> {
-        let found = self.store()?.read_bars(query).await.map_err(|error| unread(&error))?;
+        let history = BarHistory::of(&self.thread, self.store()?.clone(), query.symbol);
+        let found = history.read(query).await.map_err(|error| unread(&error))?;
         Ok(found.into_iter().map(|stored| stored.bar).collect())
     }
 
