@@ -183,7 +183,7 @@ pub struct Service {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// No program listens there, or it is no HTTP server.
-    #[error("candela does not answer at {url}: {why}; is it running there, or elsewhere?")]
+    #[error("candela does not answer at {url}: {why}; start it, or name its address with --url")]
     Unreachable {
         /// The requested URL.
         url: String,

@@ -114,7 +114,8 @@ fn made_up(args: &SimulateArgs) -> Market {
     }
 }
 
-fn read_zone(text: &str) -> Result<Tz, String> {
+/// Parses a zone.
+pub(super) fn read_zone(text: &str) -> Result<Tz, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not a zone of the IANA database, such as America/Bogota or UTC"))
 }

@@ -148,7 +148,8 @@ fn read_symbol_markets(reader: &mut Reader, symbols: &[Symbol], common: &Calenda
             Err(error) => reader.report_problem(&name, error),
         }
     }
-    if symbols.is_empty() || symbols.len() > limits::SYMBOLS {
+    let all_are_refused = symbols.is_empty() && reader.has_problem("market.symbols");
+    if !all_are_refused && (symbols.is_empty() || symbols.len() > limits::SYMBOLS) {
         reader.report_problem(
             "market.symbols",
             format!(

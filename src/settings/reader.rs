@@ -41,6 +41,11 @@ impl Reader {
         }
     }
 
+    /// Whether a problem of the setting is reported already.
+    pub(super) fn has_problem(&self, name: &str) -> bool {
+        self.problems.iter().any(|problem| problem.name == name)
+    }
+
     /// Adds a problem of a setting, with the origin of its value.
     pub(super) fn report_problem(&mut self, name: &str, message: impl Display) {
         let origin = self.origins.get(name).map_or("default", String::as_str);

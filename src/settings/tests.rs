@@ -312,6 +312,16 @@ fn a_market_that_makes_no_sense_is_refused() {
     }
 }
 
+#[test]
+fn a_pair_that_cannot_be_read_is_one_problem_and_no_pair_at_all_is_one() {
+    for (symbols, says) in [("\"dollars\"", "is not a pair such as USD/COP"), ("", "holds 0 pairs")] {
+        let (_folder, sources) = file(&format!("[market]\nsymbols = [{symbols}]\n"));
+        let text = load(&sources).unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+        assert_eq!(text.matches("market.symbols").count(), 1, "{text}");
+    }
+}
+
 /// The file in the repository; it is written first if `CANDELA_TEST_BLESS` is set.
 fn document(path: &str, bless: impl Fn(&str) -> String) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -1,7 +1,7 @@
 //! The market that the demo plays, and when its clock begins: a seeded walk, or a real day from a file; in a folder that was used before,
 //! right after the last input.
 
-use crate::cmd::simulate::say_rounded;
+use crate::cmd::simulate::{read_zone, say_rounded};
 use crate::domain::calendar::{Calendar, CalendarSpec};
 use crate::domain::model::moment::read_date;
 use crate::domain::model::{Interval, Session, Sessions, Symbol, Timestamp, VendorBar};
@@ -29,7 +29,7 @@ pub struct DayArgs {
     #[arg(long, value_name = "DATE", value_parser = read_date)]
     date: Option<NaiveDate>,
     /// Read the file's times as wall time of this zone, whatever they are labelled, such as America/Bogota.
-    #[arg(long, value_name = "ZONE", requires = "history")]
+    #[arg(long, value_name = "ZONE", requires = "history", value_parser = read_zone)]
     history_zone: Option<Tz>,
 }
 

@@ -234,7 +234,7 @@ const drawSession = eachFrame(() => {
 function drawClock() {
   const now = data.now();
   put($("market-time"), data.clock.known ? clockTime(now, data.zone) : "--:--:--");
-  put($("zone"), data.symbols.length ? `${dayName(isoDate(now, data.zone))}, ${data.zone} (${offsetName(offsetMinutes(now, data.zone))})` : "");
+  put($("zone"), data.symbols.length ? `${dayName(isoDate(now, data.zone))}, ${data.zone}${data.zone === "UTC" ? "" : ` (${offsetName(offsetMinutes(now, data.zone))})`}` : "");
   const rate = data.clock.rate;
   $("rate").hidden = rate === 1;
   put($("rate"), `market time runs ${Math.round(rate)}× faster`);
