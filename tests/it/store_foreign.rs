@@ -42,7 +42,7 @@ async fn a_user_who_may_not_number_rows_is_told_which_sequence_to_open() {
     store(&database).migrate_schema(Migrate::Run).await.unwrap();
     let role = format!("numberless_{}", database.name);
     database.sql(&format!(
-        "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}"
+        "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
     ));
     let url = database.url.replacen("postgres@", &format!("{role}@"), 1);
     let other = Postgres::new(&SecretString::from(url), 1).unwrap();
