@@ -21,7 +21,7 @@ pub(super) fn at_start(
                 last.place.at
             ),
         ),
-        None => ("first_start", "it is the first that writes this journal".to_owned()),
+        None => ("first_start", "this is the first start with this ledger".to_owned()),
         Some(last) if last.entry.kind == ServiceEventKind::State && last.entry.subject == "shutdown" => {
             ("stopped", format!("the run before was stopped at {}", last.place.at))
         }

@@ -139,8 +139,8 @@ test("a verdict says why not, since when and what ends it, and never safe when t
   assert.equal(verdict({ ...told, live: false }).word, "Not known");
   const down = verdict({ ...told, safe: false, reasons: ["feed_down", "open_gap"], conditions: [{ type: "feed_down", since: "1970-01-01T00:00:40Z" }] });
   assert.equal(down.tone, "warn");
-  assert.equal(verdict({ ...told, safe: false, reasons: ["not_active"], state: "waiting_l0" }).why, "The service is not active yet: waits for the history.");
-  assert.equal(down.why, "The link to the vendor is down, since 00:00:40 (60 s).");
+  assert.equal(verdict({ ...told, safe: false, reasons: ["not_active"], state: "waiting_l0" }).why, "The service is not active yet: it waits for the history.");
+  assert.equal(down.why, "There is no link to the vendor, since 00:00:40 (60 s).");
   assert.equal(down.more, "Clears when the link is up, or a poll succeeds. Also: bars of this session are missing.");
 });
 

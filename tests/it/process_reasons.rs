@@ -113,7 +113,7 @@ fn faults_of_history_and_vendor() -> Vec<Fault> {
             ..fault(
                 "vendor_silent",
                 "feed_silent",
-                &["The link is up", "prices are overdue"],
+                &["The link is up", "no price has come"],
                 "a price is accepted",
             )
         },
@@ -148,7 +148,7 @@ fn faults_of_the_machine() -> Vec<Fault> {
             ..fault(
                 "recorder_hangs",
                 "actor_unresponsive",
-                &["do not handle their messages", "recorder"],
+                &["does not respond", "recorder"],
                 "handles its messages again",
             )
         },

@@ -69,7 +69,7 @@ pub struct Root {
 }
 
 /// The message of the condition `feed_silent`.
-const SILENT: &str = "The link is up, and prices are overdue by this half-hour's habit.";
+const SILENT: &str = "The link is up, and no price has come for longer than is usual in this half-hour.";
 
 /// The message of the condition `log_lines_lost`.
 pub(crate) const LOG_LOST: &str = "The log reader is too slow, not connected or out of space: lines are dropped, and nothing else waits for the reader.";

@@ -73,7 +73,11 @@ impl EvidentConditions {
             self.refusal(pair, now);
         }
         let names = evidence.unresponsive.join(", ");
-        let message = format!("Parts between the vendor and the clients do not handle their messages: {names}.");
+        let who = match evidence.unresponsive.len() {
+            1 => "A part between the vendor and the clients does not respond",
+            _ => "Parts between the vendor and the clients do not respond",
+        };
+        let message = format!("{who}: {names}.");
         let holds = (!names.is_empty()).then_some((names.as_str(), message.as_str()));
         self.set(ConditionKind::ActorUnresponsive, None, holds, now);
     }

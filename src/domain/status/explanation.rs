@@ -89,7 +89,11 @@ const MEANINGS: [(ConditionKind, bool, &str); 28] = [
         false,
         "the newest prices of the pair are not published",
     ),
-    (ConditionKind::StampsLagging, false, "the prices of the pair are late"),
+    (
+        ConditionKind::StampsLagging,
+        false,
+        "the stamps of the pair's prices are not those of this moment",
+    ),
     (
         ConditionKind::HistoryUnverified,
         false,

@@ -182,9 +182,9 @@ fn the_link_is_silent() {
             ConditionKind::FeedSilent,
             -200,
             "overdue",
-            "The link is up, and prices are overdue by this half-hour's habit.",
+            "The link is up, and no price has come for longer than is usual in this half-hour.",
         )],
-        "prices are overdue by this half-hour's habit (feed_silent",
+        "no price has come for longer than is usual in this half-hour (feed_silent",
         &[
             "the last price is older than it should be",
             "a price is accepted, or the session ends",
@@ -283,7 +283,7 @@ fn the_clock_is_skewed() {
 
 #[test]
 fn a_part_hangs() {
-    let message = "Parts between the vendor and the clients do not handle their messages: aggregator.";
+    let message = "A part between the vendor and the clients does not respond: aggregator.";
     check(
         vec![
             entry(
@@ -295,7 +295,7 @@ fn a_part_hangs() {
             ),
             raised(ConditionKind::ActorUnresponsive, -30, "aggregator", message),
         ],
-        "Parts between the vendor and the clients do not handle their messages: aggregator (actor_unresponsive",
+        "A part between the vendor and the clients does not respond: aggregator (actor_unresponsive",
         &[
             "One failure of a part in the last hour",
             "every part between the vendor and the clients handles its messages again",
@@ -383,13 +383,13 @@ fn a_condition_that_the_journal_cannot_take_is_explained_all_the_same() {
     let hangs = shown(
         ConditionKind::ActorUnresponsive,
         -20,
-        "Parts between the vendor and the clients do not handle their messages: recorder.",
+        "A part between the vendor and the clients does not respond: recorder.",
     );
     let unwritten = unwritten_conditions(&entries, std::slice::from_ref(&hangs));
     entries.extend(unwritten);
     let noon = Timestamp::from_secs(NOON);
     let explanation = Explanation::of(&entries, cop(), noon, chrono_tz::America::Bogota);
-    let first = "Data is not good: Parts between the vendor and the clients do not handle their messages: recorder, which is not in the journal yet \
+    let first = "Data is not good: A part between the vendor and the clients does not respond: recorder, which is not in the journal yet \
                  (actor_unresponsive, since 2026-01-02T11:59:40-05:00, for 20 s).";
     assert!(
         explanation.sentences[0].starts_with(first),

@@ -13,7 +13,7 @@ export function verdict({ live, safe, reasons, since, conditions, session, tick,
   if (safe) return { tone: "good", word: "Safe to trade", why: `${ticked}, ${words.PROVENANCE[tick?.source] ?? "live"}.`, more: "" };
   if (reasons[0] === "market_closed" && reasons.length <= 2) return { tone: "plain", word: "Market closed", why: closed(session, now, zone), more: tick ? `${ticked}.` : "" };
   const [first, ...others] = reasons, [named, ends] = words.REASONS[first] ?? [words.plain(first), ""];
-  const meaning = first === "not_active" && words.STATES[state] ? `${named}: ${words.STATES[state].toLowerCase()}` : named;
+  const meaning = first === "not_active" && words.STATES[state] ? `${named}: ${words.STATES[state].toLowerCase().replace(/^(?=waits|checks)/, "it ")}` : named;
   const condition = conditions.find(one => one.type === first), begun = condition ? Date.parse(condition.since) : since;
   const parts = [`${meaning}${begun ? `, since ${dayAndTime(begun, now, zone)} (${duration(now - begun)})` : ""}.`];
   const rest = others.filter(name => name !== "market_closed").map(name => (words.REASONS[name]?.[0] ?? words.plain(name)).toLowerCase());
