@@ -28,4 +28,4 @@ pub use shared::{DoorLimits, StartShard, Tokens, TokensError};
 pub(crate) use ws::{InboundMessage, Messages};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

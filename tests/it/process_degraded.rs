@@ -55,13 +55,19 @@ fn shown(world: &World, kind: &str, reason: &str, at_most: Duration) -> (Value, 
         let now = status(world.port)?;
         Some((condition(&now, kind)?, now))
     });
+    assert!(watch.elapsed() < at_most, "{kind} was seen after {:?}", watch.elapsed());
+    let watch = Stopwatch::start();
     wait_until(&format!("the metric of {kind}"), || {
         (metric(world, kind)? == 1.0).then_some(())
     });
     if kind != "ledger_unwritable" {
         journalled(world, kind); // the journal is in the ledger
     }
-    assert!(watch.elapsed() < at_most, "{kind} was seen after {:?}", watch.elapsed());
+    assert!(
+        watch.elapsed() < AT_MOST,
+        "{kind} was everywhere after {:?}",
+        watch.elapsed()
+    );
     assert_eq!(found["reason"], reason, "{found}");
     for member in ["message", "clears_when", "since"] {
         assert!(
@@ -185,6 +191,11 @@ fn a_lost_link_and_a_lost_vendor_are_shown_everywhere_and_end_everywhere() {
 
     let (_, now) = shown(&world, "feed_down", "upstream_close_1006", Duration::from_secs(60));
     assert_eq!(now["feed"]["connected"], false, "{}", now["feed"]);
+    let seen = now["timestamp"].as_str().unwrap().get(11..19).unwrap();
+    assert!(
+        ("08:05:19".."08:05:25").contains(&seen),
+        "the loss of 08:05:20 was seen at {seen}"
+    );
     pair(&world, "the pair to be polled", |pair| pair["feed"] == "polled");
     shown(&world, "polling", "link_without", Duration::from_secs(30));
     client.saw(3); // polled prices are published

@@ -289,31 +289,14 @@ impl Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::{BarKey, BarState, Flags, Interval, Ohlc, Price, Provenance, SessionKind};
+    use crate::domain::model::Price;
+    use crate::web::tests::stage;
     use std::time::Duration;
 
     const OPEN: Timestamp = Timestamp::from_secs(1_772_456_400);
 
     fn bar(slot: u32) -> Bar {
-        let opens_at = OPEN + Duration::from_secs(300) * slot;
-        Bar {
-            key: BarKey {
-                symbol: Symbol::usdcop(),
-                interval: Interval::M5,
-                opens_at,
-            },
-            closes_at: opens_at + Duration::from_secs(300),
-            ohlc: Ohlc::flat_at(Price::from_micros(4_000_000_000)),
-            ticks: 3,
-            first_tick_at: None,
-            last_tick_at: None,
-            state: BarState::Closed,
-            revision: 0,
-            provenance: Provenance::Live,
-            flags: Flags::default(),
-            session_date: opens_at.datetime().date_naive(),
-            session_kind: SessionKind::Spot,
-        }
+        stage::bar(OPEN + Duration::from_secs(300) * slot)
     }
 
     fn difference(ledger: &[Bar], store: &[Bar]) -> Option<String> {

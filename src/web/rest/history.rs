@@ -303,8 +303,7 @@ pub(crate) async fn calendar(request: HttpRequest) -> Result<HttpResponse, HttpE
         let allowed = format!("a date within {} days after from", limits::REST_CALENDAR_DAYS);
         return Err(wrong("to", &to.to_string(), &allowed));
     }
-    let known = thread.common.calendars.iter().find(|(known, _)| *known == symbol);
-    let Some((_, calendar)) = known else {
+    let Some(calendar) = thread.calendar(symbol) else {
         return Err(HttpError::unavailable(
             "no_calendar",
             format!("{symbol} has no calendar here"),

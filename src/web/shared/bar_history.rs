@@ -25,11 +25,9 @@ pub(crate) struct BarHistory {
 
 impl BarHistory {
     pub(crate) fn of(thread: &Thread, store: Store, symbol: Symbol) -> Self {
-        let mut calendars = thread.common.calendars.iter();
-        let sessions = calendars.find(|(known, _)| *known == symbol);
         Self {
             store,
-            sessions: sessions.map(|(_, sessions)| Arc::clone(sessions)),
+            sessions: thread.calendar(symbol),
             now: thread.registry.clock().now(),
         }
     }
@@ -39,14 +37,24 @@ impl BarHistory {
     /// # Errors
     /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let Some((first, sessions)) = self.composes_before(&query).await? else {
-            return self.store.read_bars(query).await;
-        };
+        match self.composed_until(&query).await? {
+            Some((first, sessions)) => self.read_composed(query, first, sessions.as_ref()).await,
+            None => self.store.read_bars(query).await,
+        }
+    }
+
+    /// The same, where bars that open before `first` are composed.
+    async fn read_composed(
+        &self,
+        query: BarQuery,
+        first: Timestamp,
+        sessions: &dyn Sessions,
+    ) -> Result<Vec<StoredBar>, StoreError> {
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let composer = Composer {
             query: &query,
             to: query.to.min(first),
-            sessions: sessions.as_ref(),
+            sessions,
             now: self.now,
         };
         if query.latest {
@@ -74,13 +82,12 @@ impl BarHistory {
     /// # Errors
     /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read_page(&self, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
-        if self.composes_before(&query).await?.is_none() {
+        let Some((first, sessions)) = self.composed_until(&query).await? else {
             return self.store.bars_in_turn(query).await;
-        }
+        };
         let limit = query.limit;
-        let bars = self.read(query).await?;
-        let more = u32::try_from(bars.len()).is_ok_and(|bars| bars >= limit);
-        Ok((bars, more))
+        let bars = self.read_composed(query, first, sessions.as_ref()).await?;
+        Ok(with_more(bars, limit))
     }
 
     /// A page of the same bars, column by column, into the memory of `into`.
@@ -88,15 +95,16 @@ impl BarHistory {
     /// # Errors
     /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read_columns(&self, query: BarQuery, into: BarTable) -> Result<(BarTable, bool), StoreError> {
-        if self.composes_before(&query).await?.is_none() {
+        let Some((first, sessions)) = self.composed_until(&query).await? else {
             return self.store.bar_columns_in_turn(query, into).await;
-        }
-        let (bars, more) = self.read_page(query).await?;
+        };
+        let limit = query.limit;
+        let (bars, more) = with_more(self.read_composed(query, first, sessions.as_ref()).await?, limit);
         Ok((bars.into_iter().collect(), more))
     }
 
     /// The open of the first stored bar of the interval, if bars before it are requested and can be composed.
-    async fn composes_before(&self, query: &BarQuery) -> Result<Option<(Timestamp, Arc<dyn Sessions>)>, StoreError> {
+    async fn composed_until(&self, query: &BarQuery) -> Result<Option<(Timestamp, Arc<dyn Sessions>)>, StoreError> {
         let Some(sessions) = self.sessions.clone().filter(|_| query.interval > Interval::BASE) else {
             return Ok(None);
         };
@@ -263,7 +271,11 @@ impl Composer<'_> {
 /// The rows of a query, earliest first, and whether there may be more than its limit.
 async fn read_full(store: &Store, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
     let limit = query.limit;
-    let rows = store.read_bars(query).await?;
-    let full = u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit);
-    Ok((rows, full))
+    Ok(with_more(store.read_bars(query).await?, limit))
+}
+
+/// Bars, and whether they are as many as were requested, so that more may follow.
+fn with_more(bars: Vec<StoredBar>, limit: u32) -> (Vec<StoredBar>, bool) {
+    let more = u32::try_from(bars.len()).is_ok_and(|bars| bars >= limit);
+    (bars, more)
 }

@@ -108,6 +108,13 @@ impl Thread {
         Arc::new(view.outdated(self.registry.clock().now()))
     }
 
+    /// The calendar of a pair, if it has one here.
+    pub(crate) fn calendar(&self, symbol: Symbol) -> Option<Arc<dyn Sessions>> {
+        let mut calendars = self.common.calendars.iter();
+        let found = calendars.find(|(known, _)| *known == symbol);
+        found.map(|(_, sessions)| Arc::clone(sessions))
+    }
+
     /// Reads a symbol in any spelling, if it is served here.
     pub(crate) fn symbol(&self, text: &str) -> Result<Symbol, HttpError> {
         let parsed = text.parse::<Symbol>().ok();

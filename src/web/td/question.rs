@@ -106,9 +106,7 @@ impl TdQuestion {
 
     /// The calendar of a pair.
     pub(super) fn calendar(&self, symbol: Symbol) -> Option<Arc<dyn Sessions>> {
-        let known = self.thread.common.calendars.iter();
-        let mut known = known.filter(|(known, _)| *known == symbol);
-        known.next().map(|(_, sessions)| Arc::clone(sessions))
+        self.thread.calendar(symbol)
     }
 
     pub(super) fn now(&self) -> Timestamp {

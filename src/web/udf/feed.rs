@@ -213,8 +213,8 @@ async fn symbol_info(request: &HttpRequest) -> Result<Value, Refused> {
     let question = ChartQuestion::of(request)?;
     let symbol = question.symbol()?;
     let thread = &question.thread;
-    let known = thread.common.calendars.iter().find(|(known, _)| *known == symbol);
-    let (_, calendar) = known.ok_or_else(|| format!("{symbol} has no calendar here"))?;
+    let calendar = thread.calendar(symbol);
+    let calendar = calendar.ok_or_else(|| format!("{symbol} has no calendar here"))?;
     let zone = thread.zones.of(symbol);
     let bars = match thread.common.store {
         Some(_) => {
@@ -347,11 +347,7 @@ async fn quotes_of(request: &HttpRequest) -> Result<Value, Refused> {
             }
             None => Vec::new(),
         };
-        let calendars = &question.thread.common.calendars;
-        let sessions = calendars
-            .iter()
-            .find(|(known, _)| *known == symbol)
-            .map(|(_, sessions)| sessions);
+        let sessions = question.thread.calendar(symbol);
         let begun = last.and_then(|last| sessions?.at(last.tick.at));
         quotes.push(compose::quote(
             symbol,
