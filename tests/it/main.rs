@@ -56,6 +56,8 @@ mod process_calendar;
 #[cfg(test)]
 mod process_certificates;
 #[cfg(test)]
+mod process_chaos;
+#[cfg(test)]
 mod process_cluster_demo;
 #[cfg(test)]
 mod process_degraded;

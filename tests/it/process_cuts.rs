@@ -23,7 +23,7 @@ use std::time::Duration;
 const PER_SECOND: &str = "200";
 /// When the first slot of the session opens, 08:00 in Bogota.
 const FIRST_SLOT: i64 = 1_772_456_400;
-const STREAM: &str = "candela:stream:ticks:USD/COP";
+pub(super) const STREAM: &str = "candela:stream:ticks:USD/COP";
 
 fn rounds() -> u32 {
     let named = std::env::var_os("CANDELA_TEST_LONG").and_then(|text| text.to_str()?.parse().ok());
@@ -122,18 +122,20 @@ impl StreamReader {
 }
 
 /// A tick in the store.
-struct Row {
-    epoch: String,
-    seq: u64,
-    micros: i64,
+pub(super) struct Row {
+    pub(super) epoch: String,
+    pub(super) seq: u64,
+    pub(super) micros: i64,
     /// What the vendor stamped it, in seconds.
-    stamp: i64,
+    pub(super) stamp: i64,
+    pub(super) provenance: String,
 }
 
 /// Every tick in the store, in the order in which they were written.
-fn rows(world: &World) -> Vec<Row> {
+pub(super) fn rows(world: &World) -> Vec<Row> {
     let Some(file) = &world.sqlite else {
-        let sql = "SELECT epoch, seq, (last * 1000000)::bigint, extract(epoch FROM event_time)::bigint FROM realtime_market_data ORDER BY id";
+        let sql = "SELECT epoch, seq, (last * 1000000)::bigint, extract(epoch FROM event_time)::bigint, provenance \
+                   FROM realtime_market_data ORDER BY id";
         let said = world.postgres.sql(&world.database.name, sql);
         let row = |line: &str| {
             let mut parts = line.split('|');
@@ -143,12 +145,13 @@ fn rows(world: &World) -> Vec<Row> {
                 seq: next().parse().unwrap(),
                 micros: next().parse().unwrap(),
                 stamp: next().parse().unwrap(),
+                provenance: next(),
             }
         };
         return said.lines().map(row).collect();
     };
     let db = rusqlite::Connection::open(file).unwrap();
-    let sql = "SELECT epoch, seq, last, event_time / 1000000 FROM realtime_market_data ORDER BY id";
+    let sql = "SELECT epoch, seq, last, event_time / 1000000, provenance FROM realtime_market_data ORDER BY id";
     let mut asked = db.prepare(sql).unwrap();
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Row {
@@ -156,6 +159,7 @@ fn rows(world: &World) -> Vec<Row> {
             seq: row.get::<_, i64>(1)?.unsigned_abs(),
             micros: row.get(2)?,
             stamp: row.get(3)?,
+            provenance: row.get(4)?,
         })
     };
     let rows = asked.query_map([], row).unwrap();
@@ -211,7 +215,7 @@ fn bars_of_the_vendor(world: &World) -> Vec<StoredBar> {
 }
 
 /// Waits until the vendor's bar has healed the first slot, and compares all whole bars with the vendor's. Returns how many there are.
-fn compare_with_the_vendors(world: &World) -> usize {
+pub(super) fn compare_with_the_vendors(world: &World) -> usize {
     let bars = wait_until("the vendor's bar to heal the first slot", || {
         let bars = whole_bars(world);
         bars.iter().any(|(opens, _)| *opens == FIRST_SLOT).then_some(bars)

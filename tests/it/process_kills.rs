@@ -116,8 +116,13 @@ impl World {
         Candela::of(&mut command)
     }
 
+    /// The instant that it is for all of its processes.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        market_time(&self.began)
+    }
+
     /// Waits until PostgreSQL has what the client has seen by now: a stop does not wait long for a server that was away.
-    fn caught_up(&self, client: &Client) {
+    pub(super) fn caught_up(&self, client: &Client) {
         let last = client.seen.lock().unwrap().last.unwrap();
         let sql = "SELECT coalesce(max(seq), 0) FROM realtime_market_data";
         wait_until("PostgreSQL to catch up", || {
@@ -126,17 +131,20 @@ impl World {
         });
     }
 
-    fn ledger(&self) -> Ledger {
+    pub(super) fn ledger(&self) -> Ledger {
         let today = NaiveDate::from_ymd_opt(2026, 3, 2).unwrap();
         Ledger::open(&self.folder.path().join("ledger"), LedgerOptions::new(today, 10)).unwrap()
     }
 }
 
 /// `candela ARGS` in the market's time, which began with `began`.
-fn in_market(began: &Stopwatch, args: &[&str]) -> std::process::Command {
+pub(super) fn in_market(began: &Stopwatch, args: &[&str]) -> std::process::Command {
+    Candela::at(&market_time(began).format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+}
+
+fn market_time(began: &Stopwatch) -> DateTime<Utc> {
     let begin: DateTime<Utc> = BEGIN.parse().unwrap();
-    let now = begin + TimeDelta::from_std(began.elapsed()).unwrap();
-    Candela::at(&now.format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+    begin + TimeDelta::from_std(began.elapsed()).unwrap()
 }
 
 /// What a client of the service, or of the vendor itself, saw.
@@ -307,14 +315,12 @@ pub(super) fn pass(time: Duration) {
     wait_until("time to pass", || (watch.elapsed() >= time).then_some(()));
 }
 
-/// Everything the client saw is written down under its number, and it saw every number from its first to its last.
-fn assert_kept(ledger: &Ledger, seen: &Seen) {
-    assert_eq!(seen.doubled, 0, "a number came twice");
-    assert!(seen.refused.is_empty(), "{:?}", seen.refused);
+/// The price of each tick in a ledger, by its number.
+pub(super) fn ticks(ledger: &Ledger) -> BTreeMap<u64, String> {
     let (mut reader, mut written, mut next) = (ledger.reader(), BTreeMap::new(), Position(1));
     loop {
         let page = reader.read(next, 5_000).unwrap();
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else { return written };
         next = last.position.next();
         for event in &page {
             if let Event::Tick(tick) = &event.event {
@@ -322,6 +328,13 @@ fn assert_kept(ledger: &Ledger, seen: &Seen) {
             }
         }
     }
+}
+
+/// Everything the client saw is written down under its number, and it saw every number from its first to its last.
+pub(super) fn assert_kept(ledger: &Ledger, seen: &Seen) {
+    assert_eq!(seen.doubled, 0, "a number came twice");
+    assert!(seen.refused.is_empty(), "{:?}", seen.refused);
+    let written = ticks(ledger);
     for (seq, price) in &seen.prices {
         assert_eq!(written.get(seq), Some(&price.to_string()), "tick {seq}");
     }

@@ -56,6 +56,15 @@ impl Witness {
     /// The stretches of the vendor's record that ticks, in the order in which they are stored, are made of: how many ticks each has.
     /// A tick that is none of the vendor's, or does not come after the one before it, is an error.
     pub(crate) fn stretches(&self, stored: &[Tick]) -> Result<Vec<usize>, String> {
+        Ok(self.walk(stored)?.0)
+    }
+
+    /// The ticks between the first and the last stored one that are not stored.
+    pub(crate) fn left_out(&self, stored: &[Tick]) -> Result<Vec<Tick>, String> {
+        Ok(self.walk(stored)?.1)
+    }
+
+    fn walk(&self, stored: &[Tick]) -> Result<(Vec<usize>, Vec<Tick>), String> {
         if let Some(last) = stored.last() {
             wait_until("the witness to have heard as much", || {
                 self.0.lock().unwrap().contains(last).then_some(())
@@ -63,7 +72,7 @@ impl Witness {
         }
         let mut record = self.0.lock().unwrap().clone();
         record.dedup(); // an exact repeat is set aside
-        let (mut next, mut stretches) = (0, Vec::<usize>::new());
+        let (mut next, mut stretches, mut left_out) = (0, Vec::<usize>::new(), Vec::new());
         for tick in stored {
             if let Some(run) = stretches.last_mut().filter(|_| record.get(next) == Some(tick)) {
                 *run += 1;
@@ -77,10 +86,13 @@ impl Witness {
                     "{tick:?} is stored, the vendor told it {told} times, none of them after {next}"
                 ));
             };
+            if !stretches.is_empty() {
+                left_out.extend_from_slice(&record[next..next + ahead]);
+            }
             stretches.push(1);
             next += ahead + 1;
         }
-        Ok(stretches)
+        Ok((stretches, left_out))
     }
 
     /// All that was heard, counted.

@@ -14,6 +14,8 @@ pub(crate) enum Manner {
     Pass,
     /// Each answer of the server comes so much later.
     Late(Duration),
+    /// Cuts each connection with the next bytes of the server.
+    Cut,
     /// Cuts the connection when a request holds these bytes: the server never gets it.
     CutRequest(&'static [u8]),
     /// Cuts the connection when a request holds these bytes, after the server has answered it: the answer never arrives.
@@ -133,13 +135,14 @@ impl Inside {
 
     fn lets_answer_pass(&self, unheard: &AtomicBool) -> bool {
         let manner = self.manner.lock().unwrap();
+        let cut = *manner == Manner::Cut;
         if let Manner::Late(delay) = *manner {
             let still = |manner: &mut Manner| *manner == Manner::Late(delay);
             drop(self.changed.wait_timeout_while(manner, delay.min(PATIENCE), still));
         } else {
             drop(manner);
         }
-        if unheard.load(Ordering::Relaxed) {
+        if cut || unheard.load(Ordering::Relaxed) {
             self.cuts.fetch_add(1, Ordering::Relaxed);
             return false;
         }
