@@ -3,7 +3,10 @@
 use super::{StartError, peers};
 use crate::actors::tree::LogParts;
 use crate::carrier::{Carrier, Carry, RedisLog};
-use crate::domain::cluster::{Contact, EntryStep, LeaderNews, LogAnswer, LogPlace, Parcel, Start, contact, start};
+use crate::domain::cluster::{
+    EntryStep, LeaderNews, LogAnswer, LogPlace, Meeting, Parcel, Start, is_behind, look_at_end, meet as meet_log,
+    start, why_unproven,
+};
 use crate::domain::model::Position;
 use crate::ledger::{self, Doubt, Ledger, LedgerOptions, LedgerReader, Parcels};
 use crate::limits;
@@ -56,11 +59,7 @@ pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Resul
         }
         other => Some(format!("the cluster log cannot be fenced: {other:?}")),
     };
-    let unproven = unproven.or_else(|| {
-        let alone =
-            "the previous leader published events to its own clients that it could not put into the cluster log";
-        (!succession.provable).then(|| alone.to_owned())
-    });
+    let unproven = why_unproven(unproven, succession.provable);
     let said = tokio::time::timeout(limits::LOG_ANSWER, carrier.hear()).await;
     let said = said.ok().and_then(Result::ok).flatten();
     Ok(Inherited {
@@ -108,15 +107,7 @@ async fn follow_to_end(settings: &Valid) -> Result<Option<String>, StartError> {
         Ok(Err(error)) => return Ok(Some(error.to_string())),
         Err(_) => return Ok(Some("the log does not answer".to_owned())),
     };
-    let (number, hash) = ledger.parcel_end();
-    Ok(match head {
-        Some(head) if (head.number, head.hash) == (number, hash) => None,
-        Some(head) => Some(format!(
-            "the cluster log ends with parcel {}, and this ledger with {number}",
-            head.number
-        )),
-        None => Some("the cluster log is empty".to_owned()),
-    })
+    Ok(look_at_end(head.as_ref(), ledger.parcel_end()))
 }
 
 /// Makes the ledger's parcels continue the cluster log. A cluster log that has more of this ledger than the ledger itself makes new epochs
@@ -134,9 +125,7 @@ pub(super) async fn meet(
         return Ok(None);
     };
     let mut reader = ledger.reader();
-    let mut begun_after = None;
-    let mut provable = provable;
-    match tokio::time::timeout(limits::LOG_START, carrier.head()).await {
+    let met = match tokio::time::timeout(limits::LOG_START, carrier.head()).await {
         Ok(Ok(head)) => {
             let number = head.as_ref().map_or(0, |head| head.number);
             let own = reader
@@ -144,23 +133,11 @@ pub(super) async fn meet(
                 .into_iter()
                 .find(|parcel| parcel.number == number);
             let hash = own.as_ref().map(|parcel| parcel.hash);
-            let found = contact(head.as_ref(), ledger.last_parcel(), hash);
-            provable = provable && found != Contact::Fill;
-            if let (Contact::GoOn { .. }, Some(parcel)) = (found, &own) {
+            let met = meet_log(head.as_ref(), (ledger.last_parcel(), hash), &reader.lineage(), provable);
+            if let (true, Some(parcel)) = (met.bounded, &own) {
                 reader.bound_told(Position(parcel.last));
             }
-            if let (Contact::Foreign, Some(head)) = (found, head) {
-                if head.lineage == ledger.reader().lineage() {
-                    ledger.renumber(Doubt::LogAhead, Position(0))?;
-                }
-                ledger.begin_parcels_after(head.number)?;
-                tracing::warn!(
-                    parcel = number,
-                    lineage = head.lineage,
-                    "the cluster log is of another ledger, or of more of this one: edges begin a new ledger"
-                );
-                begun_after = Some(head.number);
-            }
+            met
         }
         away => {
             let problem = away.map_or_else(
@@ -171,15 +148,25 @@ pub(super) async fn meet(
                 error = problem,
                 "the cluster log does not answer yet: it is filled from the ledger when it answers"
             );
-            provable = false; // the end of the ledger may not be in it, and is shown from now on
+            Meeting::AWAY
         }
+    };
+    if met.renumbers {
+        ledger.renumber(Doubt::LogAhead, Position(0))?;
     }
-    if !store.set_provable(provable).await? {
+    if let Some(number) = met.begins_after {
+        ledger.begin_parcels_after(number)?;
+        tracing::warn!(
+            parcel = number,
+            "the cluster log is of another ledger, or of more of this one: edges begin a new ledger"
+        );
+    }
+    if !store.set_provable(met.provable).await? {
         return Err(StartError::Store(StoreError::NoLease));
     }
     Ok(Some(LogParts {
         carrier,
-        begun_after,
+        begun_after: met.begins_after,
         tells_alone: settings.cluster.alone == Alone::Tell,
         took_over: false,
     }))
@@ -201,7 +188,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         Ok(found) => {
             let chain = own.as_ref().map(|own| (own.number, own.hash, own.lineage.as_str()));
             let begins = start(chain, &found);
-            let behind = own.as_ref().is_some_and(|own| peers::is_behind(own, &found));
+            let behind = chain.is_some_and(|(number, _, lineage)| is_behind(number, lineage, &found));
             if begins != Start::GoOn
                 && behind
                 && let Some(ledger) = peers::catch_up(settings, &carrier, follower_options(settings, None)).await?

@@ -3,17 +3,11 @@
 
 use super::StartError;
 use crate::carrier::{Carrier, Carry};
-use crate::domain::cluster::{LogFound, NodeSeen, Parcel, Start, is_heard, start};
-use crate::ledger::{ChainEnd, Ledger, LedgerOptions};
+use crate::domain::cluster::{NodeSeen, Parcel, Start, is_heard, start};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::limits;
 use crate::settings::Valid;
 use secrecy::{ExposeSecret, SecretString};
-
-/// Whether other nodes can have what this ledger lacks: it is of the cluster log's ledger, and ends before the cluster log begins.
-pub(super) fn is_behind(own: &ChainEnd, found: &LogFound) -> bool {
-    let same = found.head.as_ref().is_some_and(|head| head.lineage == own.lineage);
-    same && own.number.saturating_add(1) < found.first
-}
 
 /// Opens the ledger and appends what it lacks; `None` where no node has it.
 pub(super) async fn catch_up(

@@ -8,7 +8,7 @@
 
 use super::{App, StartError, stores};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::followers::lease::Answer;
+use crate::domain::followers::lease::{Answer, LeaseOutage};
 use crate::domain::model::Sequenced;
 use crate::ledger;
 use crate::limits;
@@ -64,31 +64,19 @@ fn open(settings: &Valid) -> Result<Store, StartError> {
     Ok(store)
 }
 
-/// Whether the database answers, and since when it does so again. A lease that runs out while nobody can renew it says nothing about its
-/// holder.
-#[derive(Debug, Default)]
+/// Whether the database answers.
+#[derive(Debug)]
 pub(super) struct DatabaseOutage {
-    /// The last request was not answered.
-    lasts: bool,
-    /// When the first one after that was answered.
-    ended: Option<Stopwatch>,
+    outage: LeaseOutage,
+    clock: Stopwatch,
 }
 
-impl DatabaseOutage {
-    fn note_silence(&mut self) {
-        self.lasts = true;
-    }
-
-    fn note_answer(&mut self) {
-        if std::mem::replace(&mut self.lasts, false) {
-            self.ended = Some(Stopwatch::start());
+impl Default for DatabaseOutage {
+    fn default() -> Self {
+        Self {
+            outage: LeaseOutage::default(),
+            clock: Stopwatch::start(),
         }
-    }
-
-    /// Whether a lease that has run out is left to its holder, who may be well and renews it first.
-    fn spares_holder(&self) -> bool {
-        let just_ended = self.ended.as_ref();
-        self.lasts || just_ended.is_some_and(|ended| ended.elapsed() < limits::STANDBY_SPARES)
     }
 }
 
@@ -133,16 +121,16 @@ async fn ask(store: &Store, outage: &mut DatabaseOutage) -> Result<Answer, Store
 
 /// Requests the lease once. Just after an outage one that has run out is only looked at.
 async fn request(store: &Store, outage: &mut DatabaseOutage) -> Result<Answer, StoreError> {
-    let asked = if outage.spares_holder() {
+    let asked = if outage.outage.spares_holder(outage.clock.elapsed()) {
         store.take_ownerless_lease().await
     } else {
         store.take_free_lease().await
     };
     match &asked {
-        Ok(_) => outage.note_answer(),
+        Ok(_) => outage.outage.note_answer(outage.clock.elapsed()),
         // The database answers.
         Err(StoreError::Conflict(_) | StoreError::WrongTables(_) | StoreError::NoLease) => {}
-        Err(_) => outage.note_silence(),
+        Err(_) => outage.outage.note_silence(),
     }
     asked
 }
@@ -162,30 +150,5 @@ pub(super) async fn until_leased(store: &Store, outage: &mut DatabaseOutage) {
         }
         let jitter = Duration::from_millis(fastrand::u64(..limits::STANDBY_JITTER_MS));
         tokio::time::sleep(limits::STANDBY_TRY + jitter).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn after_an_outage_a_lease_that_ran_out_is_left_to_its_holder_for_a_moment() {
-        let mut outage = DatabaseOutage::default();
-        outage.note_answer();
-        assert!(
-            !outage.spares_holder(),
-            "a leader that dies beside a database that answers is succeeded at once"
-        );
-        outage.note_silence();
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(outage.spares_holder());
-        outage.note_answer();
-        let moment = Duration::from_millis(1);
-        tokio::time::advance(limits::STANDBY_SPARES - moment).await;
-        outage.note_answer();
-        assert!(outage.spares_holder());
-        tokio::time::advance(moment).await;
-        assert!(!outage.spares_holder());
     }
 }

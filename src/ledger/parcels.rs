@@ -16,7 +16,7 @@ use super::error::LedgerError;
 use super::files::{self, from_sql_int, sql_int};
 use super::parcel_body::{ParcelBody, RowKind};
 use super::rows::Table;
-use crate::domain::cluster::{ChainOpening, Parcel, ParcelHash};
+use crate::domain::cluster::{ChainOpening, Parcel, ParcelHash, begin_chain};
 use crate::limits;
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -203,13 +203,7 @@ pub(super) fn go_on(
     }
     let same = named.as_deref() == Some(lineage);
     let number = end.chain.map_or(0, |chain| chain.number);
-    // Parcels that were lost with the end of the ledger may have had numbers too.
-    let skipped = if same || number == 0 {
-        1
-    } else {
-        limits::PARCELS_SKIPPED
-    };
-    let anew = (!(same && reaches)).then(|| number.saturating_add(skipped));
+    let anew = begin_chain(number, same, reaches);
     open(db, end, &opening_at(end, date, lineage), anew).map_err(LedgerError::of_sqlite("begin parcels of", path))
 }
 

@@ -11,7 +11,7 @@
 //! It passes events on only while less than a lease's time has passed since the lease was renewed, or since the cluster log last took a
 //! parcel under this term: a process that was stopped first finds out whether it still leads.
 
-use crate::actors::cluster::log_append::{Append, LogStep};
+use crate::actors::cluster::log_append::LogAppend;
 use crate::actors::cluster::node_teller::{NodeFacts, NodeName, NodeTeller};
 use crate::actors::core::{TellsReaders, ToldReaders, recorder};
 use crate::actors::messages::{Item, Recorded, Report};
@@ -20,7 +20,7 @@ use crate::actors::services::Services;
 use crate::actors::views::LeaseView;
 use crate::carrier::{Carrier, Carry};
 use crate::clock::Stopwatch;
-use crate::domain::cluster::{FormingBar, LeaderNews};
+use crate::domain::cluster::{AppendStep, FormingBar, LeaderNews, Leading, is_young};
 use crate::domain::followers::lease::{Place, Standing};
 use crate::domain::model::{Interval, Position, Symbol, Timestamp};
 use crate::domain::vendor::{KeySlot, KeyUse};
@@ -29,7 +29,6 @@ use crate::limits;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The dependencies of a LogKeeper; they outlive its restarts.
 #[derive(Debug, Clone)]
@@ -54,27 +53,15 @@ pub struct LogKeeper {
     deps: Deps,
     readers: ToldReaders,
     ledger: LedgerReader,
-    /// The number that the cluster log takes next; `None` until its end was looked up.
-    next: Option<u64>,
-    /// The last position that the cluster log has.
-    logged: Position,
-    /// The last position that readers may read.
-    told: Position,
+    /// What it decides.
+    leading: Leading,
+    /// Since when its instants are measured.
+    clock: Stopwatch,
     /// The last position that readers were sent.
     said_head: Position,
-    /// When the last append that the cluster log took under this term was sent.
-    sure: Option<Stopwatch>,
-    /// Whether the cluster log had all of the ledger at the last append.
-    has_all: bool,
-    alone: TellsAlone,
-    /// Whether the database says that the cluster log has everything that was published; `None` while unknown.
-    provable: Option<bool>,
-    /// A change of that is being written to the database.
-    proving: bool,
     /// Written to the ledger and not passed on yet.
     waiting: VecDeque<Recorded>,
     appending: bool,
-    away: Option<Stopwatch>,
     /// Why the cluster log is away, once Root was sent it.
     told_away: Option<String>,
     /// The scheduled retry; while it is set, no other one is scheduled.
@@ -87,38 +74,21 @@ pub struct LogKeeper {
     telling_forming: bool,
 }
 
-/// Whether events may be passed on that the cluster log does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TellsAlone {
-    No,
-    /// The change is being written to the database, for the next leader.
-    Asked,
-    /// The database records it.
-    Yes,
-}
-
 impl LogKeeper {
     /// Not started yet.
     pub fn new(deps: Deps) -> Self {
         Self {
             readers: ToldReaders::new(deps.readers.clone()),
             ledger: deps.services.ledger.whole(),
-            told: deps.services.ledger.head(),
+            leading: Leading::new(deps.services.ledger.head(), deps.begun_after, deps.tells_alone),
+            clock: Stopwatch::start(),
             said_head: deps.services.ledger.head(),
             teller: NodeTeller::new(deps.services.clone(), deps.carrier.clone(), deps.name.clone()),
             forming: BTreeMap::new(),
             telling_forming: false,
             deps,
-            next: None,
-            logged: Position(0),
-            sure: None,
-            has_all: false,
-            alone: TellsAlone::No,
-            provable: None,
-            proving: false,
             waiting: VecDeque::new(),
             appending: false,
-            away: None,
             told_away: None,
             retry: None,
             said: 0,
@@ -142,7 +112,7 @@ impl LogKeeper {
         let leases = self.deps.services.views.leases.borrow();
         leases.iter().any(|lease| {
             let held = lease.place == Place::Database && matches!(lease.standing, Standing::Held { .. });
-            held && lease.renewed.as_ref().is_some_and(is_young)
+            held && lease.renewed.is_some_and(|renewed| is_young(renewed.elapsed()))
         })
     }
 
@@ -152,19 +122,18 @@ impl LogKeeper {
             return;
         }
         self.appending = true;
-        let work = Append {
+        let work = LogAppend {
             carrier: self.deps.carrier.clone(),
             ledger: self.ledger.clone(),
-            next: self.next,
-            term: self.term(),
-            begun_after: self.deps.begun_after,
-            leased: self.is_leased(),
-            sure: self.sure.as_ref().is_some_and(is_young),
+            begins: self
+                .leading
+                .begin_append(self.term(), self.is_leased(), self.clock.elapsed()),
+            clock: self.clock,
             measures: self.deps.services.views.measures.clone(),
         };
         let appending = async move {
             let limited = tokio::time::timeout(limits::LOG_ANSWER, work.append()).await;
-            limited.unwrap_or_else(|_| LogStep::Away("no answer in time".to_owned()))
+            limited.unwrap_or_else(|_| AppendStep::Away("no answer in time".to_owned()))
         };
         ctx.spawn(appending.into_actor(self).map(|appended, actor, ctx| {
             actor.appending = false;
@@ -172,35 +141,29 @@ impl LogKeeper {
         }));
     }
 
-    fn on(&mut self, appended: LogStep, ctx: &mut Context<Self>) {
+    fn on(&mut self, appended: AppendStep, ctx: &mut Context<Self>) {
+        self.leading.on(&appended, self.clock.elapsed());
         match appended {
-            LogStep::Has { next, upto, more, sent } => {
-                self.next = Some(next);
-                self.logged = self.logged.max(upto);
-                self.sure = sent.or(self.sure.take());
-                self.has_all = !more;
+            AppendStep::Has { more, .. } => {
                 self.note_back();
                 self.pass_on(ctx);
                 if more {
                     self.append(ctx);
                 }
             }
-            LogStep::Look => {
-                self.next = None;
-                self.try_later(ctx);
-            }
+            AppendStep::Look => self.try_later(ctx),
             // It was on its way when the lease was given back.
-            LogStep::Foreign(_) if self.deps.services.store.has_given_back() => {}
-            LogStep::Foreign(cause) => {
+            AppendStep::Foreign(_) if self.deps.services.store.has_given_back() => {}
+            AppendStep::Foreign(cause) => {
                 tracing::error!(error = %cause, "the cluster log is not of this leader: the process ends");
                 drop(self.deps.services.root.try_send(Report::LogForeign { cause })); // said again with the next append
-                self.next = None;
                 self.try_later(ctx);
             }
-            LogStep::Away(cause) => {
-                self.has_all = false;
+            AppendStep::Away(cause) => {
                 self.note_away(cause);
-                self.go_alone(ctx);
+                if self.leading.go_alone(self.is_leased(), self.clock.elapsed()) {
+                    self.prove(false, ctx);
+                }
                 self.pass_on(ctx);
                 self.try_later(ctx);
             }
@@ -217,8 +180,7 @@ impl LogKeeper {
     }
 
     fn note_away(&mut self, cause: String) {
-        let since = self.away.get_or_insert_with(Stopwatch::start);
-        if since.elapsed() < limits::LOG_PATIENCE || self.told_away.as_ref() == Some(&cause) {
+        if !self.leading.is_long_away(self.clock.elapsed()) || self.told_away.as_ref() == Some(&cause) {
             return;
         }
         let message = cause.clone();
@@ -231,69 +193,44 @@ impl LogKeeper {
     }
 
     fn note_back(&mut self) {
-        self.away = None;
-        self.alone = TellsAlone::No;
         if self.told_away.is_some() && self.deps.services.root.try_send(Report::LogBack).is_ok() {
             tracing::info!("the cluster log accepts parcels again");
             self.told_away = None;
         }
     }
 
-    /// Has the database record, for the next leader, that clients are sent events which the cluster log does not have. Before it is
-    /// recorded, none are sent.
-    fn go_alone(&mut self, ctx: &mut Context<Self>) {
-        let away = self.away.as_ref().map_or(Duration::ZERO, Stopwatch::elapsed);
-        if self.deps.tells_alone && away >= limits::LOG_PATIENCE && self.alone == TellsAlone::No && self.is_leased() {
-            self.alone = TellsAlone::Asked;
-            self.prove(false, ctx);
-        }
-    }
-
-    fn prove(&mut self, provable: bool, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.proving, true) {
-            if !provable {
-                self.alone = TellsAlone::No; // asked again with the next append
-            }
-            return;
-        }
+    /// Has the database record, for the next leader, whether the cluster log has everything that is published.
+    fn prove(&self, provable: bool, ctx: &mut Context<Self>) {
         let store = self.deps.services.store.clone();
         let proving = async move { store.set_provable(provable).await };
         ctx.spawn(proving.into_actor(self).map(move |said, actor, ctx| {
-            actor.proving = false;
             let done = matches!(said, Ok(true));
-            actor.provable = done.then_some(provable);
+            let alone = actor.leading.proved(provable, done);
             if let Err(error) = said {
                 tracing::debug!(%error, "failed to report to the database whether the cluster log has everything that is published");
             }
-            if !provable && actor.alone == TellsAlone::Asked {
-                actor.alone = if done { TellsAlone::Yes } else { TellsAlone::No };
+            if alone {
                 actor.pass_on(ctx);
             }
         }));
     }
 
-    /// Whether events are passed on that the cluster log does not have.
-    fn is_alone(&self) -> bool {
-        self.alone == TellsAlone::Yes && self.is_leased()
-    }
-
     /// Passes on the events that the cluster log has, in order.
     fn pass_on(&mut self, ctx: &mut Context<Self>) {
-        let alone = self.is_alone();
-        if alone || self.is_leased() || self.sure.as_ref().is_some_and(is_young) {
-            self.told = self.told.max(self.logged);
-            self.ledger.raise_told(self.told);
+        let leased = self.is_leased();
+        if let Some(logged) = self.leading.tell_logged(leased, self.clock.elapsed()) {
+            self.ledger.raise_told(logged);
             while let Some(recorded) = self
                 .waiting
-                .pop_front_if(|recorded| alone || recorded.head <= self.logged)
+                .pop_front_if(|recorded| self.leading.may_tell(recorded.head, leased))
             {
-                self.told = self.told.max(recorded.head);
-                self.ledger.raise_told(self.told);
+                self.leading.raise_told(recorded.head);
+                self.ledger.raise_told(self.leading.told());
                 self.tell(&recorded);
             }
-            if self.said_head < self.told {
+            if self.said_head < self.leading.told() {
                 // They were appended while this actor was not running: readers find them in the ledger.
-                let head = self.told;
+                let head = self.leading.told();
                 self.tell(&Recorded {
                     told: Arc::new([]),
                     head,
@@ -317,7 +254,7 @@ impl LogKeeper {
 
     /// Keeps the newest of each bar that forms: who is told it has the parcels before it.
     fn note_forming(&mut self, recorded: &Recorded) {
-        if self.away.is_some() {
+        if self.leading.is_away() {
             return self.forming.clear(); // losing one is right: the next takes its place
         }
         for told in recorded.told.iter() {
@@ -409,7 +346,7 @@ impl LogKeeper {
     fn facts(&self) -> NodeFacts {
         NodeFacts {
             term: self.term().unwrap_or(0),
-            alone: self.is_alone(),
+            alone: self.leading.is_alone(self.is_leased()),
             leader_age: None,
         }
     }
@@ -433,18 +370,13 @@ impl LogKeeper {
     }
 }
 
-/// Whether a lease renewed then cannot have run out.
-fn is_young(since: &Stopwatch) -> bool {
-    since.elapsed() < limits::LEADER_TTL
-}
-
 impl TellsReaders for LogKeeper {
     fn readers(&mut self) -> &mut ToldReaders {
         &mut self.readers
     }
 
     fn told_head(&self) -> Position {
-        self.told
+        self.leading.told()
     }
 }
 
@@ -452,7 +384,7 @@ impl Actor for LogKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let told = self.told;
+        let told = self.leading.told();
         let latest = &self.deps.services.views.latest;
         latest.send_modify(|view| view.head = view.head.max(told));
         self.remind_later(ctx); // a fresh one does not know whom it owes
@@ -472,11 +404,9 @@ impl Actor for LogKeeper {
         ctx.spawn(stops.into_actor(self).map(|(), actor, ctx| actor.say_node(ctx)));
         ctx.repeat_every(limits::LEADER_SAYS, |actor, ctx| {
             actor.say(ctx);
-            if actor.has_all {
-                actor.next = None; // looks whether it still ends there: a Redis that was emptied meanwhile is filled again
-            }
+            actor.leading.look_again();
             actor.append(ctx); // openings, and what a full mailbox dropped
-            if actor.has_all && actor.provable != Some(true) {
+            if actor.leading.go_together() {
                 actor.prove(true, ctx);
             }
         });
@@ -497,10 +427,10 @@ impl Handler<Recorded> for LogKeeper {
             self.waiting.pop_front(); // who is told the next sees that it misses some, and reads them from the ledger
         }
         self.waiting.push_back(recorded);
-        if self.is_alone() {
+        if self.leading.is_alone(self.is_leased()) {
             self.pass_on(ctx);
         }
-        if self.away.is_none() || self.retry.is_none() {
+        if !self.leading.is_away() || self.retry.is_none() {
             self.append(ctx);
         }
     }

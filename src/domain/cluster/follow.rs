@@ -114,6 +114,13 @@ pub enum Start {
     Nothing(&'static str),
 }
 
+/// Whether other nodes can have what a ledger lacks that ends with parcel `number`: it is of the cluster log's ledger, and ends before the
+/// cluster log begins.
+pub fn is_behind(number: u64, lineage: &str, found: &LogFound) -> bool {
+    let same = found.head.as_ref().is_some_and(|head| head.lineage == lineage);
+    same && number.saturating_add(1) < found.first
+}
+
 /// Decides where a follower begins that has everything up to parcel `own` of the ledger with this name.
 pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
     let Some(head) = &found.head else {

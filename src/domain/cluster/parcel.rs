@@ -11,6 +11,7 @@
 //! opening begins another chain, with a number higher than any before.
 
 use crate::domain::model::{Channel, Head};
+use crate::limits;
 use bytes::{Buf, Bytes};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,18 @@ impl fmt::Debug for ParcelHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The number with which another chain begins in a ledger that is opened and whose last parcel is `number`; `None`: its chain goes on.
+/// `same`: that parcel was counted under the ledger's present name; `reaches`: nothing was appended after it.
+pub fn begin_chain(number: u64, same: bool, reaches: bool) -> Option<u64> {
+    // Parcels that were lost with the end of the ledger may have had numbers too.
+    let skipped = if same || number == 0 {
+        1
+    } else {
+        limits::PARCELS_SKIPPED
+    };
+    (!(same && reaches)).then(|| number.saturating_add(skipped))
 }
 
 /// Bytes of a parcel before its body, between nodes.

@@ -190,6 +190,36 @@ pub enum LeaseChange {
     Lost(Holder),
 }
 
+/// Whether the database answers, and since when it does so again. A lease that runs out while nobody can renew it says nothing about its
+/// holder. Instants are durations since any fixed one.
+#[derive(Debug, Clone, Default)]
+pub struct LeaseOutage {
+    /// The last request was not answered.
+    lasts: bool,
+    /// When the first one after that was answered.
+    ended: Option<Duration>,
+}
+
+impl LeaseOutage {
+    /// A request was not answered.
+    pub const fn note_silence(&mut self) {
+        self.lasts = true;
+    }
+
+    /// One was answered.
+    pub fn note_answer(&mut self, now: Duration) {
+        if std::mem::replace(&mut self.lasts, false) {
+            self.ended = Some(now);
+        }
+    }
+
+    /// Whether a lease that has run out is left to its holder, who may be well and renews it first.
+    pub fn spares_holder(&self, now: Duration) -> bool {
+        let just_ended = |ended: Duration| now.saturating_sub(ended) < limits::STANDBY_SPARES;
+        self.lasts || self.ended.is_some_and(just_ended)
+    }
+}
+
 /// Follows one lease. Another holder of the lease may be dead: the lease counts as lost only when it is renewed, or does not expire in
 /// time.
 #[derive(Debug, Clone, Default)]
@@ -288,6 +318,26 @@ mod tests {
         assert_eq!(tenure.on(Answer::Granted(3), STEP), Some(LeaseChange::Gained));
         assert_eq!(tenure.on(Answer::Granted(3), STEP), None);
         assert_eq!(*tenure.standing(), Standing::Held { term: 3 });
+    }
+
+    #[test]
+    fn after_an_outage_a_lease_that_ran_out_is_left_to_its_holder_for_a_moment() {
+        let mut outage = LeaseOutage::default();
+        let mut now = Duration::from_secs(1);
+        outage.note_answer(now);
+        assert!(
+            !outage.spares_holder(now),
+            "a leader that dies beside a database that answers is succeeded at once"
+        );
+        outage.note_silence();
+        now += Duration::from_secs(60);
+        assert!(outage.spares_holder(now));
+        outage.note_answer(now);
+        let moment = Duration::from_millis(1);
+        now += limits::STANDBY_SPARES - moment;
+        outage.note_answer(now);
+        assert!(outage.spares_holder(now));
+        assert!(!outage.spares_holder(now + moment));
     }
 
     #[test]
