@@ -589,6 +589,8 @@ const _: () = assert!(WRITER_CATCH_UP <= LEDGER_READ_MAX, "a step reads all that
 pub const TICK_LINE: usize = 4_096;
 /// How much of a tick file is read at once, bytes.
 pub const TICK_FILE_READ: usize = 1_048_576;
+/// Ticks of a file that are judged in one run: few enough to stay in a processor's cache.
+pub const TICK_FILE_RUN: usize = 256;
 /// How far a line of a tick file may lie from the line before it, days: each bar between them is a missing one.
 pub const TICK_FILE_DAYS: u64 = 366;
 /// How long after the last tick of a file every session is over: the longest session, and the lateness of its bars.

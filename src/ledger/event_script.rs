@@ -47,9 +47,11 @@ impl EventScript {
             5 => JournalEntry::Event(self.sequence(at, Event::Bar(bar(symbol, at, number)))),
             6 => JournalEntry::Event(self.sequence(at, bar_end(symbol, at))),
             7 if number / 32 == 3 => JournalEntry::Event(self.sequence(at, seam(symbol, at))),
-            7 if number / 32 == 4 => JournalEntry::Event(self.sequence(at, Event::Journal(noted(Some(symbol), at)))),
+            7 if number / 32 == 4 => {
+                JournalEntry::Event(self.sequence(at, Event::Journal(Box::new(noted(Some(symbol), at)))))
+            }
             7 if number / 32 == 5 => {
-                JournalEntry::Event(self.sequence(at, Event::Certificate(certificate(symbol, at))))
+                JournalEntry::Event(self.sequence(at, Event::Certificate(Box::new(certificate(symbol, at)))))
             }
             7 => JournalEntry::Event(self.sequence(at, gap(symbol, at))),
             8 => JournalEntry::Event(self.sequence(at, session(symbol, at))),
@@ -71,7 +73,7 @@ impl EventScript {
                     1 => InputKind::Started,
                     2 => InputKind::Carried(LinkChange::Alive),
                     3 => InputKind::CarriedTick(accepted(symbol, at, number)),
-                    4 => InputKind::Noted(noted(None, at)),
+                    4 => InputKind::Noted(Box::new(noted(None, at))),
                     5 => InputKind::Calendar(known(symbol, at)),
                     _ => InputKind::Requested(Requested {
                         symbol,
@@ -97,7 +99,7 @@ impl EventScript {
                     cause: "process_paused".to_owned(),
                 }),
             ),
-            13 if number / 32 == 4 => input_entry(at, InputKind::Certificate(certificate(symbol, at))),
+            13 if number / 32 == 4 => input_entry(at, InputKind::Certificate(Box::new(certificate(symbol, at)))),
             13 => input_entry(at, InputKind::Answer("/time_series\n{}".into())),
             _ => input_entry(
                 at,

@@ -394,7 +394,7 @@ fn certified(sessions: &[(&str, u32)]) -> (Batch, Vec<Certificate>) {
             channel: Some(channel),
             seq: head.seq,
             at: last.at,
-            event: Event::Certificate(certificate.clone()),
+            event: Event::Certificate(Box::new(certificate.clone())),
         };
         batch.events.push(event);
         certificates.push(certificate);

@@ -51,7 +51,7 @@ impl Certificates {
                 continue; // an old view, as after a restart of the Aggregator
             }
             pair.follow(&mut self.ledger, position)?;
-            issued.extend(pair.issue(unchecked).map(InputKind::Certificate));
+            issued.extend(pair.issue(unchecked).map(Box::new).map(InputKind::Certificate));
         }
         Ok(issued)
     }

@@ -101,7 +101,7 @@ impl JournalKeeper {
                 .map(|entry: &ServiceEvent| Inbound {
                     heard: Input {
                         at: now,
-                        what: InputKind::Noted(entry.clone()),
+                        what: InputKind::Noted(Box::new(entry.clone())),
                     },
                     says: Decoded::Nothing,
                 })

@@ -9,8 +9,8 @@ use crate::app;
 use crate::cmd::ask::read_file_path;
 use crate::domain::model::moment::MomentError;
 use crate::domain::model::{
-    Bar, Decoded, Event, Inbound, Input, InputKind, Interval, JournalEntry, LinkChange, Moment, Position, Price,
-    Provenance, Symbol, Tick, Timestamp,
+    AcceptedTick, Bar, Decoded, Event, Inbound, Input, InputKind, Interval, JournalEntry, LinkChange, Moment, Position,
+    Price, Provenance, Symbol, Tick, Timestamp,
 };
 use crate::domain::pipeline::{PairRules, Pipeline};
 use crate::exit::Exit;
@@ -18,7 +18,6 @@ use crate::limits;
 use crate::settings::{self, SettingsArgs};
 use crate::telemetry;
 use anyhow::Context;
-use bytes::Bytes;
 use chrono_tz::Tz;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -176,6 +175,8 @@ fn make(mut lines: impl BufRead, market: &PairRules, interval: Interval) -> anyh
     let mut made = MadeBars::default();
     let mut decided = Vec::new();
     let mut pipeline: Option<Pipeline> = None;
+    let mut newest = Timestamp::from_secs(0);
+    let mut run: Vec<AcceptedTick> = Vec::with_capacity(limits::TICK_FILE_RUN);
     let zone = market.sessions.zone();
     let mut columns = None;
     for number in 1_u64.. {
@@ -193,28 +194,31 @@ fn make(mut lines: impl BufRead, market: &PairRules, interval: Interval) -> anyh
             }
             TickLine::Nothing => continue,
         };
-        let pipeline = pipeline.get_or_insert_with(|| begin(market, tick.at));
-        let days = tick.at.since(pipeline.at()).as_secs() / 86_400;
+        let pipeline = pipeline.get_or_insert_with(|| {
+            newest = tick.at;
+            begin(market, tick.at)
+        });
+        let days = tick.at.since(newest).as_secs() / 86_400;
         if days > limits::TICK_FILE_DAYS {
             return Err(TickFileError::Far { days }).with_context(|| format!("line {number}"));
         }
         made.ticks = made.ticks.saturating_add(1);
-        let heard = Input {
-            at: tick.at.max(pipeline.at()),
-            what: InputKind::Frame(Bytes::new()),
-        };
-        pipeline.accept(
-            Inbound {
-                heard,
-                says: Decoded::Price(tick),
-            },
-            &mut decided,
-        );
-        made.take(&mut decided, interval);
+        newest = newest.max(tick.at);
+        run.push(AcceptedTick {
+            tick,
+            received_at: newest,
+        });
+        if run.len() >= limits::TICK_FILE_RUN {
+            pipeline.accept_prices(&run, &mut decided);
+            run.clear();
+            made.take(&mut decided, interval);
+        }
     }
     if let Some(mut pipeline) = pipeline {
+        pipeline.accept_prices(&run, &mut decided);
         pipeline.advance(pipeline.at() + limits::TICK_FILE_ENDS, &mut decided);
         made.take(&mut decided, interval);
+        made.accepted = pipeline.counts().ticks_accepted;
         let aside = pipeline.counts().ticks_set_aside.clone();
         made.set_aside = aside
             .iter()
@@ -286,10 +290,10 @@ impl MadeBars {
     fn take(&mut self, decided: &mut Vec<JournalEntry>, interval: Interval) {
         for entry in decided.drain(..) {
             let JournalEntry::Event(numbered) = entry else { continue };
-            match numbered.event {
-                Event::Tick(_) => self.accepted = self.accepted.saturating_add(1),
-                Event::Bar(bar) if bar.key.interval == interval => drop(self.bars.insert(bar.key.opens_at, bar)),
-                _ => {}
+            if let Event::Bar(bar) = numbered.event
+                && bar.key.interval == interval
+            {
+                self.bars.insert(bar.key.opens_at, bar);
             }
         }
     }

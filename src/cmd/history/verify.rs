@@ -119,7 +119,7 @@ impl VerifyArgs {
         let events = read_events(ledger, symbol, &mut BTreeMap::new(), head)?;
         let stored = stored_certificates(store, symbol, self.date).await?;
         let told = events.iter().rev().find_map(|numbered| match &numbered.event {
-            Event::Certificate(certificate) if certificate.date == self.date => Some(certificate),
+            Event::Certificate(certificate) if certificate.date == self.date => Some(certificate.as_ref()),
             _ => None,
         });
         let Some(certificate) = told.or(stored.first()).cloned() else {

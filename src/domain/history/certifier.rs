@@ -99,7 +99,7 @@ impl Certifier {
                 }
             }
             Event::Certificate(certificate) => {
-                self.told.insert(certificate.date, certificate.clone());
+                self.told.insert(certificate.date, certificate.as_ref().clone());
             }
             _ => {}
         }

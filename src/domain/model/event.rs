@@ -41,9 +41,9 @@ pub enum Event {
     /// The seam was found, or found anew.
     Seam(SeamFound),
     /// A session was certified, for the first time or after a correction.
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// An entry of the service's journal.
-    Journal(ServiceEvent),
+    Journal(Box<ServiceEvent>),
 }
 
 /// An event with its numbers.
@@ -180,11 +180,11 @@ pub enum InputKind {
     /// The seam was found, or found anew.
     Seam(SeamFound),
     /// A session was certified, from the events of the ledger. The events that follow do not depend on it.
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// The last close of a pair was found in the store; the first price is judged against it.
     LastClose(LastClose),
     /// An entry of the service's journal.
-    Noted(ServiceEvent),
+    Noted(Box<ServiceEvent>),
     /// The last good price of a pair when a session opened, recorded again for the same reason as [`InputKind::Carried`].
     CarriedClose(LastClose),
     /// A price that came while the bars of the session before were still to be closed, recorded again for the same reason.

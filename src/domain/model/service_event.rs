@@ -140,7 +140,7 @@ impl ServiceEvent {
     /// time as entries.
     pub fn of(numbered: &Sequenced) -> Option<Self> {
         match &numbered.event {
-            Event::Journal(entry) => Some(entry.clone()),
+            Event::Journal(entry) => Some(entry.as_ref().clone()),
             Event::Gap(gap) => Some(of_gap(gap, numbered.at)),
             Event::Session(change) => Some(of_session(change, numbered.at)),
             Event::Seam(found) => Some(of_seam(found, numbered.at)),

@@ -1,14 +1,18 @@
 //! A currency pair: one spelling inside the service, three that are accepted from outside.
 
-use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A pair such as `USD/COP`: upper case, base and quote joined by a slash. Sixteen bytes, copied.
+/// A pair such as `USD/COP`: upper case, base and quote joined by a slash. Twelve bytes, copied; compared as they are, because every price
+/// and every delivery compares pairs. No byte of a spelling is zero, so the order is that of the spellings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Symbol(ArrayString<{ Self::MAX_LEN }>);
+pub struct Symbol {
+    /// ASCII, then zeros.
+    bytes: [u8; Self::MAX_LEN],
+    length: u8,
+}
 
 /// The text is not a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,19 +27,31 @@ impl Symbol {
     pub const MAX_LEN: usize = 11;
 
     /// The pair this service exists for.
-    #[expect(clippy::expect_used, reason = "a constant text of seven bytes fits eleven")]
-    pub fn usdcop() -> Self {
-        Self(ArrayString::from("USD/COP").expect("seven bytes fit"))
+    pub const fn usdcop() -> Self {
+        Self {
+            bytes: *b"USD/COP\0\0\0\0",
+            length: 7,
+        }
+    }
+
+    /// The pair of this spelling, if it fits.
+    fn spelled(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        let length = u8::try_from(text.len()).ok()?;
+        Some(Self { bytes, length })
     }
 
     /// `USD/COP`.
+    #[expect(clippy::expect_used, reason = "both constructors take the bytes of a text")]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        let spelling = self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes);
+        std::str::from_utf8(spelling).expect("the bytes are those of a text")
     }
 
     /// `USDCOP`: the spelling of the old tables, Redis keys and paths.
     pub fn compact(&self) -> String {
-        self.0.replace('/', "")
+        self.as_str().replace('/', "")
     }
 }
 
@@ -60,7 +76,7 @@ impl FromStr for Symbol {
         if !is_currency(base) || !is_currency(quote) {
             return Err(error());
         }
-        ArrayString::from(&joined).map(Self).map_err(|_| error())
+        Self::spelled(&joined).ok_or_else(error)
     }
 }
 

@@ -175,9 +175,8 @@ impl Acceptance {
             place,
             provenance: tick.provenance,
         });
-        self.streak = self
-            .streak
-            .filter(|streak| tick.provenance != Provenance::Live && streak.line == Some(line));
+        self.streak
+            .take_if(|streak| tick.provenance == Provenance::Live || streak.line != Some(line));
         self.judge(false);
     }
 
@@ -258,6 +257,10 @@ impl Acceptance {
     /// usual.
     fn learn_wait(&mut self, wait: Duration) -> bool {
         let [longest, second] = self.longest;
+        if wait <= second {
+            self.waits = self.waits.saturating_add(1);
+            return true; // almost every price, so it is asked first
+        }
         let usual = self.waits < limits::WAITS_LEARNED || wait <= second.saturating_mul(2).max(limits::PRICE_AGE_LEAST);
         self.waits = self.waits.saturating_add(1);
         self.longest = [longest.max(wait), second.max(wait.min(longest))];

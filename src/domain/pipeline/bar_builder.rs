@@ -371,6 +371,14 @@ impl BarBuilder {
     }
 
     fn insert(&mut self, bar: Bar) -> Bar {
+        if self
+            .closed
+            .back()
+            .is_none_or(|last| last.key.opens_at < bar.key.opens_at)
+        {
+            self.closed.push_back(bar);
+            return bar;
+        }
         let place = self
             .closed
             .iter()

@@ -11,6 +11,8 @@
 //! to [`Pipeline::replay`] gives the same entries again, byte for byte (invariant B4). A restart rebuilds its state in this way.
 
 mod corrections;
+mod deadlines;
+mod runs;
 
 use crate::domain::pipeline::{
     AcceptanceView, ChannelNumbers, Dropped, GapChange, PairCounts, PairRules, PipelineCounts, Sequencer, SymbolState,
@@ -35,6 +37,12 @@ pub struct Pipeline {
     heard: Timestamp,
     /// When the clock was last set, as far as the day's ledger file records it.
     clock_since: Timestamp,
+    /// The next deadline, and whether a pair waits for its session to open. Both are kept, because every price asks for them and none
+    /// changes them: whatever else changes a pair is followed by [`Pipeline::replan`].
+    due: Option<Timestamp>,
+    opening: bool,
+    /// Whether `out` is not told of the prices themselves ([`Pipeline::accept_prices`]).
+    brief: bool,
     /// Whether the ledger is still empty.
     blank: bool,
     counts: PipelineCounts,
@@ -53,15 +61,20 @@ impl Pipeline {
             .iter()
             .map(|market| SymbolState::new(market.clone(), &mut sequencer, now))
             .collect();
-        Self {
+        let mut pipeline = Self {
             sequencer,
             books,
             at: now,
             heard: now,
             clock_since: now,
+            due: None,
+            opening: false,
+            brief: false,
             blank: head == Position(0),
             counts: PipelineCounts::default(),
-        }
+        };
+        pipeline.replan();
+        pipeline
     }
 
     /// The counters over all pairs.
@@ -138,11 +151,6 @@ impl Pipeline {
         self.books.iter().filter_map(|book| book.judge.close())
     }
 
-    /// The next instant at which [`Pipeline::advance`] has something to do.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.books.iter().filter_map(SymbolState::next_deadline).min()
-    }
-
     /// Processes every deadline up to `now`.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
         self.begin_ledger(out);
@@ -150,22 +158,9 @@ impl Pipeline {
         self.keep_deadlines(now, out);
     }
 
-    fn keep_deadlines(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
-        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
-            self.at = self.at.max(due); // slots of a session that goes on were over before it did
-            self.heard = self.at;
-            out.push(JournalEntry::Input(Input {
-                at: self.at,
-                what: InputKind::Deadline,
-            }));
-            self.close_due(due, out);
-            self.turn_sessions(due, out);
-        }
-    }
-
     /// Processes one arrival, after every deadline before it.
     pub fn accept(&mut self, arrival: Inbound, out: &mut Vec<JournalEntry>) {
-        if arrival.heard.what == InputKind::Started {
+        if matches!(arrival.heard.what, InputKind::Started) {
             self.start_again(out);
             return self.advance(arrival.heard.at, out);
         }
@@ -183,6 +178,10 @@ impl Pipeline {
             self.open_early(tick, at, out);
         }
         let begun = out.len();
+        let price = matches!(
+            arrival.says,
+            Decoded::Price(_) | Decoded::Rounded(_) | Decoded::Unusable(_)
+        );
         let live = matches!(arrival.heard.what, InputKind::Frame(_));
         out.push(JournalEntry::Input(Input {
             at,
@@ -205,6 +204,9 @@ impl Pipeline {
                 self.apply_bars(&fetched, at, out);
             }
             Decoded::Nothing => self.apply_input(begun, at, out),
+        }
+        if !price {
+            self.replan();
         }
     }
 
@@ -380,23 +382,6 @@ impl Pipeline {
         out.push(JournalEntry::Event(sequenced));
     }
 
-    /// Opens the next session a moment early when a price is timestamped inside it, because clocks differ.
-    fn open_early(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        if self.books.iter().any(|book| book.opens_with(tick, at)) {
-            out.push(JournalEntry::Input(Input {
-                at,
-                what: InputKind::Opened(tick.symbol),
-            }));
-            self.open_now(tick.symbol, at, out);
-        }
-    }
-
-    fn open_now(&mut self, symbol: Symbol, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        let books = self.books.iter_mut().filter(|book| book.market.symbol == symbol);
-        books.for_each(|book| book.open_at(at));
-        self.turn_sessions(at, out);
-    }
-
     fn price(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
         self.take_price(tick, at, at, out);
     }
@@ -411,7 +396,7 @@ impl Pipeline {
             return;
         }
         let (ruling, dropped) = book.check_tick(tick, received_at);
-        if ruling == TickVerdict::Aside(RejectReason::OffSession) {
+        if matches!(ruling, TickVerdict::Aside(RejectReason::OffSession)) {
             book.hold(*tick, received_at);
         }
         self.count_dropped(dropped);
@@ -444,16 +429,22 @@ impl Pipeline {
         let Some(book) = self.books.get_mut(i) else { return };
         for accepted in ticks {
             self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
-            let event = Event::Tick(*accepted);
-            out.push(JournalEntry::Event(self.sequencer.number_event(
-                book.logs.ticks,
-                at,
-                event,
-            )));
+            if self.brief {
+                self.sequencer.take_numbers(book.logs.ticks);
+            } else {
+                let event = Event::Tick(*accepted);
+                let event = self.sequencer.number_event(book.logs.ticks, at, event);
+                out.push(JournalEntry::Event(event));
+            }
             book.build(&accepted.tick, at, &mut self.sequencer, &mut self.counts, out);
+            if !self.brief {
+                book.tell_forming(at, &self.sequencer, out);
+            }
         }
-        for gap in book.prove_silence() {
-            book.number_gap(gap, at, &mut self.sequencer, out);
+        if book.take_wait() {
+            for gap in book.prove_silence() {
+                book.number_gap(gap, at, &mut self.sequencer, out);
+            }
         }
     }
 

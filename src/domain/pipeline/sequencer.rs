@@ -60,11 +60,7 @@ impl Sequencer {
     /// Numbers an event of a channel.
     #[must_use]
     pub fn number_event(&mut self, log: ChannelNumbers, at: Timestamp, event: Event) -> Sequenced {
-        self.head = self.head.next();
-        let (channel, seq) = self.logs.get_mut(log.0).map_or((None, 0), |(channel, seq)| {
-            *seq = seq.saturating_add(1);
-            (Some(*channel), *seq)
-        });
+        let (channel, seq) = self.take_numbers(log);
         Sequenced {
             position: self.head,
             channel,
@@ -72,6 +68,15 @@ impl Sequencer {
             at,
             event,
         }
+    }
+
+    /// Assigns the next numbers of a channel: to an event, or to one that nobody is told.
+    pub fn take_numbers(&mut self, log: ChannelNumbers) -> (Option<Channel>, u64) {
+        self.head = self.head.next();
+        self.logs.get_mut(log.0).map_or((None, 0), |(channel, seq)| {
+            *seq = seq.saturating_add(1);
+            (Some(*channel), *seq)
+        })
     }
 
     /// Numbers an event without a channel.

@@ -146,11 +146,13 @@ impl SymbolState {
         self.prices.proves_silent(from, to, self.market.lateness)
     }
 
-    /// The last accepted price may prove that the market was silent before it. Returns the gaps whose cause changes to `no_ticks`.
+    /// Whether an accepted price ended a wait since the last call, so that it may prove that the market was silent.
+    pub(super) fn take_wait(&mut self) -> bool {
+        self.prices.take_wait()
+    }
+
+    /// The gaps whose cause changes to `no_ticks`, because the last accepted price proves that the market was silent before it.
     pub(super) fn prove_silence(&mut self) -> Vec<Gap> {
-        if !self.prices.take_wait() {
-            return Vec::new();
-        }
         let prices = &self.prices;
         let lateness = self.market.lateness;
         let trackers = [Some(&mut self.gaps), self.minutes.as_mut()];
@@ -213,7 +215,13 @@ impl SymbolState {
                 self.tell_bar(i, bar, at, sequencer, counts, out);
             }
         }
-        self.tell_findings(findings, at, sequencer, counts, out);
+        if !findings.is_empty() {
+            self.tell_findings(findings, at, sequencer, counts, out);
+        }
+    }
+
+    /// Tells the forming bar of the base interval, at most once a second.
+    pub(super) fn tell_forming(&mut self, at: Timestamp, sequencer: &Sequencer, out: &mut Vec<JournalEntry>) {
         if at.since(self.partial_told_at) >= limits::PARTIAL_EVERY
             && let Some(bar) = self.builders.first().and_then(BarBuilder::forming_bar)
             && let Some(log) = self.logs.bars.first()

@@ -61,7 +61,7 @@ impl Bench {
     fn issue(&mut self, unchecked: &[Unchecked]) -> Vec<Certificate> {
         let issued = self.certificates.issue(self.pipeline.head(), unchecked).unwrap();
         let of = issued.into_iter().map(|what| match what {
-            InputKind::Certificate(certificate) => certificate,
+            InputKind::Certificate(certificate) => *certificate,
             other => panic!("{other:?}"),
         });
         of.collect()
@@ -73,7 +73,7 @@ impl Bench {
         let quality = Channel::quality(Symbol::usdcop());
         let events = reader.read_channel(quality, 1, u64::MAX, 5_000).unwrap();
         let told = events.into_iter().filter_map(|numbered| match numbered.event {
-            Event::Certificate(certificate) => Some(certificate),
+            Event::Certificate(certificate) => Some(*certificate),
             _ => None,
         });
         told.collect()
@@ -99,7 +99,7 @@ fn a_certificate_is_issued_once_and_published_unchanged() {
     assert_eq!(bench.issue(&[]), [], "it is on its way");
     bench.hear(
         Timestamp::from_secs(MIDNIGHT + 200),
-        InputKind::Certificate(issued[0].clone()),
+        InputKind::Certificate(Box::new(issued[0].clone())),
     );
     assert_eq!(bench.told(), issued);
     assert_eq!(bench.issue(&[]), [], "it is there");

@@ -15,6 +15,7 @@ impl Pipeline {
             book.restore_calendar(known.clone(), self.at);
             book.doubt_calendar();
         }
+        self.replan();
     }
 
     /// Records and applies corrected calendars.
@@ -23,11 +24,16 @@ impl Pipeline {
         // What was due before it comes after it: sessions that were missed open and close by the corrected calendar.
         let missed = self.next_deadline().is_some_and(|due| due <= now);
         let at = if missed { self.at } else { now };
+        let mut corrected = false;
         for book in &mut self.books {
+            if !book.edition_changed() {
+                continue;
+            }
             let Some(known) = book.find_correction(at) else {
                 continue;
             };
             self.at = at;
+            corrected = true;
             out.push(JournalEntry::Input(Input {
                 at,
                 what: InputKind::Calendar(known.clone()),
@@ -40,6 +46,9 @@ impl Pipeline {
                 what: InputKind::MissingBars(lacking.clone()),
             }));
             book.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
+        }
+        if corrected {
+            self.replan();
         }
     }
 

@@ -76,6 +76,13 @@ impl SymbolState {
         slots.chain(self.agenda.map(|next| next.at)).min()
     }
 
+    /// Whether the next phase is that the session opens.
+    pub(crate) fn awaits_opening(&self) -> bool {
+        self.agenda
+            .as_ref()
+            .is_some_and(|next| next.phase == SessionPhase::Open)
+    }
+
     /// Begins the phase that is due.
     pub(in crate::domain) fn turn_session(&mut self, due: Timestamp) -> Option<SessionChange> {
         let Appointment { phase, mut session, .. } = self.agenda.filter(|next| next.at <= due)?;
@@ -151,9 +158,11 @@ impl SymbolState {
 
     /// Keeps a tick of a session that cannot open yet. Returns whether the tick is one.
     pub(in crate::domain) fn keep_for_open(&mut self, tick: &Tick, received_at: Timestamp) -> bool {
+        let Some(opening) = self.agenda.as_ref().filter(|next| next.phase == SessionPhase::Open) else {
+            return false;
+        };
         let place = self.place(tick);
-        let opening = self.agenda.filter(|next| next.phase == SessionPhase::Open);
-        let waits = opening.is_some_and(|next| next.session.contains(place) && next.session.opens <= received_at);
+        let waits = opening.session.contains(place) && opening.session.opens <= received_at;
         let follows = self.session.is_some_and(|last| last.closes <= place) && self.waiting.len() < limits::TICKS_HELD;
         if waits && follows {
             self.waiting.push(AcceptedTick {

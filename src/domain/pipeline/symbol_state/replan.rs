@@ -24,12 +24,14 @@ impl SymbolState {
         }
     }
 
-    /// Checks the calendar if its edition changed, and returns its present and next session; `None` if they are already known.
-    pub(in crate::domain) fn find_correction(&mut self, now: Timestamp) -> Option<KnownSessions> {
+    /// Whether the calendar has another edition than when this was last asked. Asked with every price.
+    pub(in crate::domain) fn edition_changed(&mut self) -> bool {
         let edition = Some(self.calendar.edition());
-        if std::mem::replace(&mut self.edition, edition) == edition {
-            return None;
-        }
+        std::mem::replace(&mut self.edition, edition) != edition
+    }
+
+    /// The present and the next session of a calendar with another edition; `None` if they are already known.
+    pub(in crate::domain) fn find_correction(&self, now: Timestamp) -> Option<KnownSessions> {
         let symbol = self.market.symbol;
         let known_to = self.known.as_ref().and_then(|known| known.to.pred_opt());
         let after = known_to.unwrap_or(NaiveDate::MIN);

@@ -7,5 +7,6 @@ mod gaps;
 mod pipeline;
 mod pipeline_random;
 mod pipeline_time;
+mod prices_in_runs;
 mod reopen;
 mod silence;

@@ -146,11 +146,11 @@ fn seldom() -> Vec<bytes::Bytes> {
         frame(Some(Channel::quality(Symbol::usdcop())), Event::Gap(gap)),
         frame(
             Some(Channel::quality(Symbol::usdcop())),
-            Event::Certificate(certificate(Some(seam.seam.clone()))),
+            Event::Certificate(Box::new(certificate(Some(seam.seam.clone())))),
         ),
         frame(Some(Channel::quality(Symbol::usdcop())), Event::Seam(seam)),
         frame(None, Event::BarEnd(end)),
-        frame(Some(Channel::events()), Event::Journal(noted(at))),
+        frame(Some(Channel::events()), Event::Journal(Box::new(noted(at)))),
         frame(Some(Channel::session(Symbol::usdcop())), Event::Session(session)),
         frames::discontinuity(ticks, &head("ab12"), &head("cd34")),
         frames::slow(true, 3),
