@@ -33,7 +33,7 @@ pub(super) fn serve() {
         }
     });
     let sent = Arc::new(AtomicUsize::new(0));
-    super::converse(|line| match line {
+    super::server::converse(|line| match line {
         "clients" => Some(sockets.lock().unwrap().len() as f64),
         "sent" => Some(sent.load(Ordering::Relaxed) as f64),
         "forget" => {

@@ -3,8 +3,9 @@
 //! takes 250 clients from one address: ten thousand that may stay and follow everything would be a load, not an attack.
 
 use super::attack::{Attack, wrong_answers};
-use super::reader::{self, Seen};
-use super::{Server, load};
+use super::load::Load;
+use super::reader::{self, Seen, Timing};
+use super::server::Server;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -36,17 +37,17 @@ fn row(name: &str, attacked: Option<bool>, seconds: usize) {
 fn run(attacked: Option<bool>, seconds: usize) -> (Seen, f64) {
     let mut server = Server::start("guarded");
     let decoy = Server::start("guarded");
-    let readers = reader::connect(&server.address, CLIENTS, true);
+    let readers = reader::connect(&server.address, CLIENTS, server.wire);
     server.wait_for("clients", CLIENTS);
-    let load = load(CLIENTS, 1, RATE * seconds, 20_000);
+    let load = Load::steady(CLIENTS, RATE, seconds);
     let patience = Duration::from_secs(u64::try_from(seconds).unwrap() + 10);
     let expected = CLIENTS * load.bursts;
-    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, 0..u64::MAX));
+    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, Timing::ALL));
     let target = attacked.map(|own| if own { &server.address } else { &decoy.address });
     let attack = target.map(|address| attacker(address));
     server.send(1, load.bursts, load.pause);
     let seen = reading.join().unwrap();
-    let resident = server.ask("rss");
+    let resident = server.resident_kib();
     if let Some(mut attack) = attack {
         drop(attack.stdin.take());
         assert!(attack.wait().unwrap().success());

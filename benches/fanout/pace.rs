@@ -1,98 +1,121 @@
-//! Delays at a steady rate beside the floor's, the highest rate that is held, and the same of the whole service.
+//! Delays: at a steady rate beside the floor's, the highest rate that is held, the first seconds after a start, and what the path through
+//! the ledger costs.
 
-use super::reader::{self, Seen};
+use super::load::Load;
+use super::reader::{self, Seen, Timing, Wire};
+use super::report::{Section, less, more};
+use super::server::Server;
 use super::whole::Whole;
-use super::{Server, load};
 use std::time::Duration;
 
-/// Clients, ticks a second, seconds.
-const PACES: [(usize, usize, usize); 2] = [(1_000, 50, 10), (5_000, 10, 10)];
-
 /// Ticks a second to 1,000 clients.
-const RATES: [usize; 7] = [100, 250, 500, 1_000, 1_500, 2_000, 3_000];
+const RATES: [usize; 7] = [500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000];
 
-/// How often a row that is compared with the floor is measured, in turns: a machine that others use changes meanwhile.
-const ROUNDS: usize = 3;
+/// A rate is held when all but a hundredth of its ticks come within this.
+const HELD_MS: f64 = 100.0;
 
-pub(super) fn table() {
-    head();
-    for (clients, rate, seconds) in PACES {
-        for _ in 0..ROUNDS {
-            row("floor", clients, rate, seconds);
-            row("candela", clients, rate, seconds);
-        }
-    }
-    for rate in RATES {
-        row("floor", 1_000, rate, 4);
-        row("candela", 1_000, rate, 4);
-    }
-}
-
-fn head() {
-    println!(
-        "{:>8} {:>8} {:>10} {:>10} {:>10} {:>10} {:>12} {:>10}",
-        "clients", "ticks/s", "who", "p50 ms", "p99 ms", "max ms", "µs/delivery", "received"
+/// Delays at a steady rate.
+pub(super) fn steady(short: bool) -> Section {
+    let mut section = Section::new(
+        "Delay from the tick to the client",
+        &[less("p50 ms"), less("p99 ms"), more("received %")],
     );
+    for (clients, rate) in [(1_000, 50), (5_000, 10)] {
+        let load = Load::steady(clients, rate, if short { 4 } else { 8 });
+        section.compare(&load.name(), 3, &["floor", "candela", "whole"], |which| match which {
+            "whole" => delays(&whole(load, true), load),
+            which => delays(&alone(which, load), load),
+        });
+    }
+    section
 }
 
-/// The whole service beside the floor.
-pub(super) fn whole() {
-    println!("the whole service, with {}", Whole::stores());
-    head();
-    for _ in 0..ROUNDS {
-        row("floor", 1_000, 50, 10);
-        whole_row(1_000, 50, 10);
-    }
-    for rate in [500, 1_000, 1_500] {
-        whole_row(1_000, rate, 10);
-    }
+/// The highest rate whose p99 stays under 100 ms, with nothing lost.
+pub(super) fn held(short: bool) -> Section {
+    let mut section = Section::new(
+        "Highest rate held at 1,000 clients: p99 under 100 ms",
+        &[more("ticks/s"), less("p99 ms")],
+    );
+    let rounds = if short { 1 } else { 3 };
+    section.compare("1000 clients", rounds, &["floor", "candela", "whole"], |which| {
+        let mut held = vec![0.0, f64::NAN];
+        for rate in RATES {
+            let load = Load::steady(1_000, rate, 3);
+            let seen = match which {
+                "whole" => whole(load, true),
+                which => alone(which, load),
+            };
+            let received = delays(&seen, load)[2];
+            if seen.delay_ms(0.01) > HELD_MS || received < 99.0 {
+                break;
+            }
+            held = vec![rate as f64, seen.delay_ms(0.01)];
+        }
+        held
+    });
+    section.note(format!("tried, in order until one is not held: {RATES:?}"));
+    section
+}
+
+/// The first seconds after a start with all its history to fetch, beside the same service when that is there.
+pub(super) fn after_a_start(short: bool) -> Section {
+    let columns = [less("p50 ms"), less("p99 ms"), more("received %")];
+    let mut section = Section::new("The first seconds after a start with history to fetch", &columns);
+    let load = Load::steady(1_000, 50, if short { 5 } else { 8 });
+    section.compare(
+        &load.name(),
+        3,
+        &["floor", "whole, quiet", "whole, start"],
+        |which| match which {
+            "floor" => delays(&alone(which, load), load),
+            which => delays(&whole(load, which == "whole, quiet"), load),
+        },
+    );
+    section
+}
+
+/// From the arrival of a frame through judgement, ledger and fan-out to one client.
+pub(super) fn told(short: bool) -> Section {
+    let mut section = Section::new(
+        "Heard, durable, told: one client",
+        &[less("p50 ms"), less("p99 ms"), more("received %")],
+    );
+    let load = Load::steady(1, 1_000, if short { 3 } else { 6 });
+    section.compare(&load.name(), 5, &["floor", "whole"], |which| match which {
+        "floor" => delays(&alone(which, load), load),
+        _ => delays(&whole(load, true), load),
+    });
+    section
+}
+
+fn delays(seen: &Seen, load: Load) -> Vec<f64> {
+    let received = 100.0 * seen.delays_us.len() as f64 / (load.clients * load.bursts) as f64;
+    vec![seen.delay_ms(0.5), seen.delay_ms(0.01), received]
+}
+
+/// One run of a server that does nothing but tell.
+fn alone(which: &str, load: Load) -> Seen {
+    let mut server = Server::start(which);
+    let readers = reader::connect(&server.address, load.clients, server.wire);
+    server.wait_for("clients", load.clients);
+    let expected = load.clients * load.bursts;
+    let patience = load.pause * u32::try_from(load.bursts).unwrap() + Duration::from_secs(10);
+    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, Timing::ALL));
+    server.send(1, load.bursts, load.pause);
+    let seen = reading.join().unwrap();
+    server.end();
+    seen
 }
 
 /// One run of the whole service, whose vendor sends all the time: what was made before all clients were there is not counted.
-fn whole_row(clients: usize, rate: usize, seconds: usize) {
-    let service = Whole::start(rate);
-    let readers = reader::connect(&service.address, clients, true);
-    let warm = reader::now_us() + 1_000_000;
-    let time = Duration::from_secs(u64::try_from(seconds).unwrap());
-    let timed = warm..warm + u64::try_from(time.as_micros()).unwrap();
-    let before = service.cpu_ns();
-    let seen = reader::count(readers, usize::MAX, time + Duration::from_secs(2), timed);
-    let cpu_us = (service.cpu_ns() - before) / 1_000.0 / seen.received.max(1) as f64;
-    let received = seen.delays_us.len() as f64 / (clients * rate * seconds) as f64;
-    print_row("whole", clients, rate, &seen, cpu_us, received);
-}
-
-fn row(which: &str, clients: usize, rate: usize, seconds: usize) {
-    let (seen, cpu_us) = at(which, clients, rate, seconds);
-    let received = seen.received as f64 / (clients * rate * seconds) as f64;
-    print_row(which, clients, rate, &seen, cpu_us, received);
-}
-
-fn print_row(which: &str, clients: usize, rate: usize, seen: &Seen, cpu_us: f64, received: f64) {
-    println!(
-        "{clients:>8} {rate:>8} {which:>10} {:>10.2} {:>10.2} {:>10.2} {cpu_us:>12.3} {:>9.2}%",
-        seen.delay_ms(0.5),
-        seen.delay_ms(0.01),
-        seen.delay_ms(0.0),
-        100.0 * received
-    );
-}
-
-/// One run: what was seen, and the server's CPU time for each delivery.
-fn at(which: &str, clients: usize, rate: usize, seconds: usize) -> (Seen, f64) {
-    let pause = Duration::from_secs(1) / u32::try_from(rate).unwrap();
-    let load = load(clients, 1, rate * seconds, u64::try_from(pause.as_micros()).unwrap());
-    let mut server = Server::start(which);
-    let readers = reader::connect(&server.address, clients, which == "candela");
-    server.wait_for("clients", clients);
-    let expected = clients * load.bursts;
-    let patience = Duration::from_secs(u64::try_from(seconds).unwrap() + 10);
-    let before = server.ask("cpu");
-    let reading = std::thread::spawn(move || reader::count(readers, expected, patience, 0..u64::MAX));
-    server.send(1, load.bursts, load.pause);
-    let seen = reading.join().unwrap();
-    let cpu = server.ask("cpu") - before;
-    server.end();
-    let received = seen.received.max(1);
-    (seen, cpu / 1_000.0 / received as f64)
+fn whole(load: Load, quiet: bool) -> Seen {
+    let service = Whole::start(usize::try_from(1_000_000 / load.pause.as_micros()).unwrap());
+    if quiet {
+        service.wait_for_history();
+    }
+    let readers = reader::connect(&service.address, load.clients, Wire::Greeted);
+    let warm = reader::now_us() + if quiet { 1_000_000 } else { 0 };
+    let time = load.pause * u32::try_from(load.bursts).unwrap();
+    let made = warm..warm + u64::try_from(time.as_micros()).unwrap();
+    reader::count(readers, usize::MAX, time + Duration::from_secs(2), Timing::Made(made))
 }

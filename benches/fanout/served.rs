@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// A ledger without anything in it.
-struct Unwritten;
+struct Unwritten(Vec<Channel>);
 
 impl LedgerSource for Unwritten {
     fn head(&self) -> Position {
@@ -29,7 +29,7 @@ impl LedgerSource for Unwritten {
             epoch: "aaaa".parse().unwrap(),
             seq: 0,
         };
-        BTreeMap::from([(Channel::ticks(Symbol::usdcop()), head)])
+        self.0.iter().map(|channel| (*channel, head)).collect()
     }
     fn read(&mut self, _: Position, _: usize) -> Result<Vec<Sequenced>, String> {
         Ok(Vec::new())
@@ -42,30 +42,36 @@ impl LedgerSource for Unwritten {
     }
 }
 
-type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
+pub(super) type Shards = Arc<Mutex<Vec<Addr<Fanout>>>>;
 
-/// Serves, so many clients of one address at the most.
-pub(super) fn serve(per_address: usize) {
+/// Serves these pairs and intervals from a thread of its own, so many clients of one address at the most, and prints where.
+pub(super) fn start(per_address: usize, symbols: &[Symbol], intervals: &[Interval]) -> (Arc<ClientCounts>, Shards) {
     let counts: Arc<ClientCounts> = Arc::default();
     let shards: Shards = Arc::default();
     let (address, addressed) = std::sync::mpsc::channel();
     let (serving_counts, serving_shards) = (Arc::clone(&counts), Arc::clone(&shards));
+    let (symbols, intervals) = (symbols.to_vec(), intervals.to_vec());
+    let bars = symbols
+        .iter()
+        .flat_map(|symbol| intervals.iter().map(|interval| Channel::bars(*interval, *symbol)));
+    let channels: Vec<Channel> = symbols.iter().copied().map(Channel::ticks).chain(bars).collect();
     std::thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
             let (_view, view) = watch::channel(Arc::new(ServiceView::default()));
             let (_status, status) = watch::channel(bytes::Bytes::new());
             let started = Arc::clone(&serving_shards);
+            let zones = symbols.iter().map(|symbol| (*symbol, chrono_tz::America::Bogota));
             let mut server = serve_web(WebParts {
                 bind: "127.0.0.1:0".parse().unwrap(),
                 workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-                symbols: vec![Symbol::usdcop()],
-                intervals: vec![Interval::M5],
-                zones: Zones::new(vec![(Symbol::usdcop(), chrono_tz::America::Bogota)]),
+                zones: Zones::new(zones.collect()),
+                symbols,
+                intervals,
                 clock: Clock::system(),
                 counts: serving_counts,
                 view,
                 status,
-                ledger: Arc::new(move || Box::new(Unwritten)),
+                ledger: Arc::new(move || Box::new(Unwritten(channels.clone()))),
                 session_start: None,
                 start_shard: Arc::new(move |_, parts| {
                     let mut context = Context::new();
@@ -91,8 +97,14 @@ pub(super) fn serve(per_address: usize) {
         });
     });
     println!("{}", addressed.recv().unwrap());
+    (counts, shards)
+}
+
+/// Serves one pair's ticks.
+pub(super) fn serve(per_address: usize) {
+    let (counts, shards) = start(per_address, &[Symbol::usdcop()], &[Interval::M5]);
     let sent = Arc::new(AtomicUsize::new(0));
-    super::converse(|line| match line {
+    super::server::converse(|line| match line {
         "clients" => Some(counts.connected.load(Ordering::Relaxed) as f64),
         "sent" => Some(sent.load(Ordering::Relaxed) as f64),
         other => {

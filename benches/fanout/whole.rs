@@ -1,7 +1,9 @@
 //! The whole service as its users run it: the binary with its feed, ledger and stores, fed by a simulated vendor of its own
 //! process. `DATABASE_URL` and `REDIS_URL` name the servers that it writes to; without them it keeps all in SQLite and memory.
 
-use std::io::{BufRead, BufReader};
+use super::server::Cpu;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,7 +37,7 @@ impl Whole {
             .current_dir(folder.path())
             .env("READY_SIGNALS_DIR", folder.path())
             .env("PORT", address.port().to_string())
-            .env("LOG_LEVEL", "warn")
+            .env("LOG_LEVEL", "error")
             .envs((1..=8).map(|key| (format!("API_KEY_G1_{key}"), format!("f00dfeed{key}")))) // a start need not wait for one
             .env("CANDELA__SERVER__BIND", "127.0.0.1")
             .env("CANDELA__MARKET__CALENDAR", "always")
@@ -60,9 +62,43 @@ impl Whole {
         self.service = served(&mut self.command, &self.address);
     }
 
-    /// CPU time of the service so far, in nanoseconds.
-    pub(super) fn cpu_ns(&self) -> f64 {
-        super::cpu_ns(&self.service.id().to_string())
+    /// Processor time of the service so far.
+    pub(super) fn cpu(&self) -> Cpu {
+        Cpu::of(&self.service.id().to_string())
+    }
+
+    /// Waits until the service is active, and for some seconds has requested nothing of the vendor and filled no gap.
+    pub(super) fn wait_for_history(&self) {
+        let (began, mut known, mut since) = (Instant::now(), String::new(), Instant::now());
+        while since.elapsed() < Duration::from_secs(2) || !known.contains("candela_state") {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the history does not come: {known}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+            let now = self.history();
+            if now != known {
+                (known, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// What the metrics say of the state, the gaps and the requests.
+    fn history(&self) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let request = format!("GET /metrics HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut metrics = String::new();
+        stream.read_to_string(&mut metrics).unwrap();
+        let told = [
+            r#"candela_state{state="active"} 1"#,
+            "candela_gaps_total",
+            "candela_key_calls_total",
+        ];
+        let lines = metrics
+            .lines()
+            .filter(|line| told.iter().any(|told| line.starts_with(told)));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Where it writes to.
@@ -95,7 +131,7 @@ fn started(command: &mut Command, text: &str) -> (Child, ChildStdout, String) {
 fn served(command: &mut Command, address: &str) -> Child {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
-    while std::net::TcpStream::connect(address).is_err() {
+    while TcpStream::connect(address).is_err() {
         assert!(began.elapsed() < Duration::from_secs(30), "candela does not listen");
         std::thread::sleep(Duration::from_millis(5));
     }

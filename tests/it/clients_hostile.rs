@@ -1,4 +1,4 @@
-//! Hostile clients beside well-behaved ones, against the real binary. `scripts/bench fanout --hostile` measures the same in release.
+//! Hostile clients beside well-behaved ones, against the real binary. `scripts/bench fanout --only hostile` measures the same in release.
 
 use crate::child::Candela;
 use candela::clock::Stopwatch;
