@@ -956,6 +956,12 @@ pub const CSV_PAGE: u32 = 2_000;
 /// Bars of a streamed Parquet answer that are read at a time: half a megabyte, as columns. The query then costs little compared with them.
 pub const PARQUET_PAGE: u32 = 8_000;
 
+/// Bytes of a file that are given to the HTTP server at a time: twice what it buffers before it waits for the client.
+pub const FILE_PART: usize = 64 * 1_024;
+
+/// Parts of a file that wait for its client.
+pub const FILE_PARTS: usize = 2;
+
 /// Row groups of a Parquet file that hold one session each: a quarter of them. Each costs some 15 kB of memory until the file ends.
 pub const PARQUET_SESSION_GROUPS: usize = 60;
 
@@ -1079,6 +1085,10 @@ pub const CLUSTER_LOG_LEAST: u64 = 50_000;
 
 /// Openings that a cluster log lists: more than there can be among the parcels that it keeps, at their usual size.
 pub const CLUSTER_OPENINGS: u64 = 1_024;
+
+/// How long a leader's ledger may be unwritable before a standby takes its place: a disk that is full for a moment costs less than a
+/// takeover. Real time.
+pub const LEDGER_HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How old the leader's news may be before none of it counts, real time.
 pub const LOG_AGE_MOST: Duration = Duration::from_secs(5);

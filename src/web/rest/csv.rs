@@ -2,12 +2,13 @@
 
 use crate::domain::protocol::Zones;
 use crate::limits;
-use crate::store::{BarQuery, StoreError, StoredBar};
+use crate::store::{BarQuery, StoredBar};
+use crate::web::rest::stream::FileError;
 use crate::web::shared::{BarHistory, Thread};
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 
 /// The content type.
 pub(super) const KIND: &str = "text/csv; charset=utf-8";
@@ -30,12 +31,19 @@ pub(crate) fn stream(thread: &Thread, history: BarHistory, asked: BarQuery) -> H
         ..asked
     };
     let zones = thread.zones.clone();
-    let pages = stream::try_unfold(Some((first, true)), move |at| {
+    HttpResponse::Ok()
+        .content_type(KIND)
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .streaming(thread.common.files.make_file(move || pages(zones, history, first)))
+}
+
+fn pages(zones: Zones, history: BarHistory, first: BarQuery) -> impl Stream<Item = Result<Bytes, FileError>> {
+    stream::try_unfold(Some((first, true)), move |at| {
         let history = history.clone();
         let zones = zones.clone();
         async move {
             let Some((asked, begins)) = at else {
-                return Ok::<_, StoreError>(None);
+                return Ok::<_, FileError>(None);
             };
             let (found, more) = history.read_page(asked.clone()).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to read the store for a client");
@@ -48,11 +56,7 @@ pub(crate) fn stream(thread: &Thread, history: BarHistory, asked: BarQuery) -> H
             });
             Ok(Some((Bytes::from(text), next.map(|next| (next, false)))))
         }
-    });
-    HttpResponse::Ok()
-        .content_type(KIND)
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .streaming(pages)
+    })
 }
 
 fn line(text: &mut String, zones: &Zones, stored: &StoredBar) {

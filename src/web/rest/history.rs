@@ -124,7 +124,7 @@ fn prices(query: &Query, format: &str) -> Result<Prices, HttpError> {
 fn unwritten(error: &FileError) -> HttpError {
     match error {
         FileError::Store(error) => failed(error),
-        FileError::Parquet(error) => {
+        error @ (FileError::Parquet(_) | FileError::Ended(_)) => {
             tracing::error!(%error, "failed to begin a Parquet file");
             HttpError::unavailable("internal", "the file cannot be written")
         }

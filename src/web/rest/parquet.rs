@@ -396,7 +396,10 @@ impl ParquetFile {
 
     fn written(&mut self) -> Result<Bytes, ParquetError> {
         self.writer.flush()?;
-        Ok(Bytes::from(std::mem::take(self.writer.inner_mut())))
+        let buffer = self.writer.inner_mut();
+        let bytes = Bytes::copy_from_slice(buffer);
+        buffer.clear(); // the next row group is written into the same memory
+        Ok(bytes)
     }
 
     fn end_group(&mut self) -> Result<(), ParquetError> {

@@ -1,16 +1,16 @@
 //! Parquet files as responses: one page, or a whole range in a stream that holds one session in memory.
 
 use crate::domain::model::{Symbol, Timestamp};
-use crate::domain::protocol::frames;
+use crate::domain::protocol::{Zones, frames};
 use crate::limits;
 use crate::store::{BarQuery, BarTable, GapQuery, Store, StoreError, StoredTick, TickQuery};
 use crate::web::rest::parquet::{self, BarFileWriter, Prices, TickFileWriter};
-use crate::web::shared::{BarHistory, Thread};
+use crate::web::shared::{BarHistory, FileThreadEnded, Thread};
 use ::parquet::errors::ParquetError;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, TryStreamExt as _, stream};
 use serde_json::json;
 use std::pin::Pin;
 
@@ -23,17 +23,20 @@ pub(super) enum FileError {
     /// They cannot be written.
     #[error("a Parquet file cannot be written: {0}")]
     Parquet(#[from] ParquetError),
+    /// Its thread ended.
+    #[error(transparent)]
+    Ended(#[from] FileThreadEnded),
 }
 
 /// A page, and the query of the next page if more may follow.
 type PageOf<Q> = Pin<Box<dyn Future<Output = Result<(<Q as Pages>::Rows, Option<Q>), StoreError>>>>;
 
 /// A query that is read page by page, and the file that it is written to.
-pub(super) trait Pages: Clone + 'static {
+pub(super) trait Pages: Clone + Send + 'static {
     /// A page.
     type Rows: Default + 'static;
     /// The file.
-    type File: 'static;
+    type File: Send + 'static;
 
     /// The query of the first page.
     fn first(self) -> Self;
@@ -143,11 +146,7 @@ impl Pages for TickQuery {
 }
 
 /// What a footer says about the rows.
-async fn footer<Q: Pages>(
-    asked: &Q,
-    store: &Store,
-    zones: &crate::domain::protocol::Zones,
-) -> Result<Vec<(&'static str, String)>, StoreError> {
+async fn footer<Q: Pages>(asked: &Q, store: &Store, zones: &Zones) -> Result<Vec<(&'static str, String)>, StoreError> {
     let (symbol, from, to) = asked.stretch();
     let zone = zones.of(symbol);
     let gaps = GapQuery {
@@ -207,6 +206,20 @@ pub(super) fn file<Q: Pages>(
     let zones = thread.zones.clone();
     let asked = asked.first();
     let file = asked.begin(zones.of(asked.stretch().0), prices)?;
+    let pages = thread
+        .common
+        .files
+        .make_file(move || pages(zones, history, asked, file));
+    Ok(answer().streaming(pages))
+}
+
+/// The bytes of a file, a page of rows at a time.
+fn pages<Q: Pages>(
+    zones: Zones,
+    history: BarHistory,
+    asked: Q,
+    file: Q::File,
+) -> impl Stream<Item = Result<Bytes, FileError>> {
     let begun = (Some(asked.clone()), file, Q::Rows::default());
     let pages = stream::try_unfold((Some(begun), history), move |(at, history)| {
         let zones = zones.clone();
@@ -227,8 +240,5 @@ pub(super) fn file<Q: Pages>(
             Ok(Some((bytes, (None, history))))
         }
     });
-    let noted = futures_util::TryStreamExt::inspect_err(pages, |error: &FileError| {
-        tracing::warn!(%error, "failed to write a file for a client");
-    });
-    Ok(answer().streaming(noted))
+    pages.inspect_err(|error: &FileError| tracing::warn!(%error, "failed to write a file for a client"))
 }

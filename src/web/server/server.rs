@@ -17,7 +17,7 @@ use crate::web::server::{
     listen::{listen_plain, listen_secured},
     tls,
 };
-use crate::web::shared::{Common, Door, DoorLimits, Drain, StartShard, Thread, Tokens, TokensError};
+use crate::web::shared::{Common, Door, DoorLimits, Drain, FileThread, StartShard, Thread, Tokens, TokensError};
 use actix::Recipient;
 use actix_web::dev::{Server, ServerHandle};
 use bytes::Bytes;
@@ -306,6 +306,7 @@ fn common(parts: &WebParts, share: ClientShare, drain: watch::Receiver<Option<Dr
         view: parts.view.clone(),
         drain,
         measures: parts.extras.measures.clone(),
+        files: FileThread::start(),
         run_action: parts.extras.run_action.clone(),
         actions: Arc::default(),
         #[cfg(feature = "test-hooks")]

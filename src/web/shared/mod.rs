@@ -9,6 +9,7 @@ mod door;
 pub(crate) mod layers;
 pub(crate) mod thread;
 mod bar_history;
+mod file_thread;
 #[cfg(feature = "test-hooks")]
 pub(crate) mod hooks;
 
@@ -16,6 +17,7 @@ pub(crate) use access::{Access, InboundWindow};
 pub(crate) use bar_history::BarHistory;
 pub use door::DoorLimits;
 pub(crate) use door::{Door, Pass};
+pub(crate) use file_thread::{FileThread, FileThreadEnded};
 pub(crate) use problem::HttpError;
 pub(crate) use query::{BarPlace, EVER, Query};
 pub(crate) use remembered_actions::{KnownAction, RememberedActions};

@@ -8,7 +8,7 @@ use crate::ledger::LedgerReader;
 use crate::measures::Measures;
 use crate::store::Store;
 use crate::views::ServiceView;
-use crate::web::shared::{Door, HttpError, RememberedActions, Tokens, door::full, query::find_nearest};
+use crate::web::shared::{Door, FileThread, HttpError, RememberedActions, Tokens, door::full, query::find_nearest};
 use actix::{Addr, Recipient};
 use actix_web::HttpRequest;
 use std::cell::Cell;
@@ -51,6 +51,8 @@ pub(crate) struct Common {
     pub(crate) view: watch::Receiver<Arc<ServiceView>>,
     pub(crate) drain: watch::Receiver<Option<Drain>>,
     pub(crate) measures: Measures,
+    /// Makes long files for all threads.
+    pub(crate) files: FileThread,
     /// Root, which runs the actions that operators request; `None` on an edge.
     pub(crate) run_action: Option<Recipient<RunAction>>,
     pub(crate) actions: Arc<RememberedActions>,
