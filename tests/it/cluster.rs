@@ -34,6 +34,11 @@ impl World {
 
     /// One in which it is this instant now.
     pub(crate) fn beginning(begin: &str) -> Self {
+        Self::with_rate(begin, 50)
+    }
+
+    /// The same, whose vendor makes so many prices a second.
+    pub(crate) fn with_rate(begin: &str, per_second: u32) -> Self {
         let began = MarketTime {
             begin: begin.parse().unwrap(),
             began: Stopwatch::start(),
@@ -41,7 +46,15 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
         std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
-        let args = ["simulate", "--symbols", "USD/COP", "--per-second", "50", "--json"];
+        let per_second = per_second.to_string();
+        let args = [
+            "simulate",
+            "--symbols",
+            "USD/COP",
+            "--per-second",
+            &per_second,
+            "--json",
+        ];
         let vendor = Candela::of(&mut in_market(&began, &args));
         Self {
             began,

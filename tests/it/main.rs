@@ -148,6 +148,8 @@ mod cache_streams;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_log;
 #[cfg(test)]
 mod cluster_takeover;

@@ -100,7 +100,7 @@ impl Wall {
     }
 
     /// It shows so many seconds more than it would if it had never jumped.
-    fn jump(&self, by: i64) {
+    pub(crate) fn jump(&self, by: i64) {
         let new = self.file.with_extension("new");
         let millis = self.offset + by * 1_000;
         let sign = if millis < 0 { '-' } else { '+' };

@@ -11,6 +11,7 @@ use crate::actors::messages::{FillHistory, LookAtFlag, MarkSeam, Report, UseKey,
 use crate::actors::services::Services;
 use crate::actors::supervision::{Row, Vitals};
 use crate::cache::stream_key;
+use crate::domain::cluster::ClusterView;
 use crate::domain::followers::Disturbance;
 use crate::domain::followers::lease::{AnotherWriter, Place};
 use crate::domain::history::WaitPolicy;
@@ -451,10 +452,34 @@ impl Root {
         ctx.run_later(real, move |root, ctx| root.clear(kind, ctx));
     }
 
+    /// Ends a leader whose ledger stays unwritable, if a standby can take its place.
+    fn hand_over_later(ctx: &mut Context<Self>) {
+        ctx.run_later(limits::LEDGER_HAND_OVER, |root, ctx| {
+            if !root.lifecycle.conditions().holds(ConditionKind::LedgerUnwritable, None) {
+                return;
+            }
+            let views = &root.deps.services.views;
+            let cluster = views.cluster.borrow();
+            let successor = cluster.as_ref().and_then(ClusterView::successor);
+            let Some(successor) = successor.and_then(|node| node.news.address.clone()) else {
+                return Self::hand_over_later(ctx);
+            };
+            drop(cluster);
+            tracing::error!(
+                address = successor,
+                "the ledger cannot be written: this leader ends, and a standby takes over"
+            );
+            views.ending.send_replace(Some(Exit::TryAgain));
+        });
+    }
+
     /// Raises or clears the condition that the ledger cannot be written.
     fn ledger(&mut self, trouble: Option<(&str, String)>, ctx: &mut Context<Self>) {
         match trouble {
             Some((reason, cause)) => {
+                if !self.lifecycle.conditions().holds(ConditionKind::LedgerUnwritable, None) {
+                    Self::hand_over_later(ctx);
+                }
                 self.raise(
                     ConditionKind::LedgerUnwritable,
                     reason,

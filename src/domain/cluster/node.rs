@@ -1,5 +1,6 @@
 //! What each node says of itself to all others, and how far behind it is.
 
+use crate::domain::status::ConditionKind;
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -117,6 +118,23 @@ pub struct ClusterView {
     pub nodes: Vec<NodeSeen>,
 }
 
+impl ClusterView {
+    /// A standby that could take this leader's place: it reported lately, has all of the cluster log, and can write its ledger.
+    pub fn successor(&self) -> Option<&NodeSeen> {
+        let unwritable = ConditionKind::LedgerUnwritable.name();
+        let is_able = |node: &&NodeSeen| {
+            node.news.role == NodeRole::Standby
+                && Duration::from_millis(node.age_ms) <= limits::LOG_AGE_MOST
+                && node.news.lag_parcels == 0
+                && node.news.conditions.iter().all(|condition| condition != unwritable)
+        };
+        self.nodes
+            .iter()
+            .find(is_able)
+            .filter(|_| self.own.role == NodeRole::Leader)
+    }
+}
+
 /// How far one number is behind another, and for how long. Instants are durations since any fixed one.
 #[derive(Debug, Clone, Default)]
 pub struct LagMeter {
@@ -207,6 +225,40 @@ mod tests {
         meter.reach(5_000);
         meter.want(10_000, secs(10_001));
         assert_eq!(meter.lasts(secs(10_002)), secs(1), "looked at again");
+    }
+
+    #[test]
+    fn only_a_standby_that_is_heard_has_everything_and_can_write_succeeds_a_leader() {
+        let standby = NodeSeen {
+            news: NodeNews {
+                role: NodeRole::Standby,
+                conditions: vec!["history_unverified".to_owned()],
+                ..NodeNews::default()
+            },
+            age_ms: 900,
+        };
+        let seen_by = |role: NodeRole, node: NodeSeen| ClusterView {
+            own: NodeNews {
+                role,
+                ..NodeNews::default()
+            },
+            nodes: vec![node],
+            ..ClusterView::default()
+        };
+        let succeeds = |change: fn(&mut NodeSeen)| {
+            let mut node = standby.clone();
+            change(&mut node);
+            seen_by(NodeRole::Leader, node).successor().is_some()
+        };
+        assert!(succeeds(|_| {}));
+        assert!(!succeeds(|node| node.news.role = NodeRole::Edge));
+        assert!(!succeeds(|node| node.age_ms = 6_000));
+        assert!(!succeeds(|node| node.news.lag_parcels = 1));
+        assert!(!succeeds(|node| node
+            .news
+            .conditions
+            .push("ledger_unwritable".to_owned())));
+        assert_eq!(seen_by(NodeRole::Standby, standby.clone()).successor(), None);
     }
 
     #[test]

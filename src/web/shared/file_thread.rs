@@ -33,6 +33,10 @@ impl FileThread {
     }
 
     /// Makes a file there: the bytes of the stream that `make` returns, in parts of a limited size. A file whose reader is slow waits.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with its file or its client, and the reader notices an end that is too early"
+    )]
     pub(crate) fn make_file<M, S, E>(&self, make: M) -> impl Stream<Item = Result<Bytes, E>> + use<M, S, E>
     where
         M: FnOnce() -> S + Send + 'static,

@@ -53,8 +53,9 @@ fn without_chunks(body: &str) -> String {
     let mut left = body;
     while let Some((length, rest)) = left.split_once("\r\n") {
         let length = usize::from_str_radix(length, 16).unwrap();
-        content.push_str(&rest[..length]);
-        left = &rest[length + 2..];
+        let (chunk, next) = rest.split_at(length);
+        content.push_str(chunk);
+        left = next.strip_prefix("\r\n").unwrap();
     }
     content
 }

@@ -33,7 +33,7 @@ impl Postgres {
             "trust"
         };
         let kind = if reach.tls { "hostssl" } else { "host" };
-        let rules = format!("local all all trust\n{kind} all all 127.0.0.1/32 {method}\n");
+        let rules = format!("local all all trust\nlocal replication all trust\n{kind} all all 127.0.0.1/32 {method}\n");
         std::fs::write(folder.0.join("data/pg_hba.conf"), rules).expect("write pg_hba.conf");
         if reach.tls {
             Certificate::issue().write_to(&folder.0, server_user());
@@ -51,6 +51,28 @@ impl Postgres {
             postgres.sql("postgres", &format!("alter user postgres password '{password}'"));
         }
         postgres
+    }
+
+    /// A second server that follows this one, over its socket, until it is promoted.
+    pub(crate) fn follower(&self) -> Self {
+        let folder = Folder::new(server_user());
+        let mut copy = as_server_user(postgres_bin().join("pg_basebackup"));
+        copy.args(["-R", "-X", "stream", "-c", "fast", "-U", "postgres", "-h"])
+            .arg(&self.folder.0)
+            .args(["-p", &self.port.to_string(), "-D"])
+            .arg(folder.0.join("data"));
+        let copied = copy.output().expect("run pg_basebackup");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let (reach, port) = (self.reach, free_port());
+        let child = Self::launch(&folder.0, reach, port);
+        let follower = Self {
+            child,
+            folder,
+            reach,
+            port,
+        };
+        follower.wait_until_it_answers();
+        follower
     }
 
     fn launch(folder: &Path, reach: Reach, port: u16) -> Child {

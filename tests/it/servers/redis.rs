@@ -122,7 +122,7 @@ impl Redis {
         self.child.wait().expect("a killed child can be waited for");
     }
 
-    /// Starts it again, empty, after [`Redis::kill`], on the same address.
+    /// Starts it again after [`Redis::kill`], on the same address: empty, or as it was when it was told to `SAVE`.
     pub(crate) fn restart(&mut self) {
         std::fs::remove_file(self.folder.0.join("r.sock")).ok();
         self.child = Self::launch(&self.folder.0, self.reach, self.port);
