@@ -2,6 +2,7 @@
 //! edge's clients stay while the ingest dies and comes back, and the database has what the vendor told.
 
 use crate::child::{Candela, wait_until};
+use crate::process_time::real_time;
 use crate::servers::{Database, Redis, postgres, redis};
 use awc::ws::{Frame, Message};
 use candela::clock::Stopwatch;
@@ -39,10 +40,7 @@ impl World {
 
     /// The same, whose vendor makes so many prices a second.
     pub(crate) fn with_rate(begin: &str, per_second: u32) -> Self {
-        let began = MarketTime {
-            begin: begin.parse().unwrap(),
-            began: Stopwatch::start(),
-        };
+        let began = MarketTime::of(begin);
         let folder = tempfile::tempdir().unwrap();
         let flag = r#"{"ready":true,"timestamp":"2026-03-02T07:30:00-05:00"}"#;
         std::fs::write(folder.path().join("l0_ready.flag"), flag).unwrap();
@@ -127,21 +125,35 @@ impl World {
     }
 }
 
-/// All processes share a clock, however late they start.
+/// All processes share a clock to the microsecond, however late they start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MarketTime {
     begin: DateTime<Utc>,
     began: Stopwatch,
+    /// How many milliseconds it is ahead of the machine's clock, or behind it.
+    ahead_ms: i64,
 }
 
 impl MarketTime {
+    fn of(begin: &str) -> Self {
+        let begin: DateTime<Utc> = begin.parse().unwrap();
+        let real = i64::try_from(real_time().as_millis()).unwrap();
+        Self {
+            begin,
+            began: Stopwatch::start(),
+            ahead_ms: begin.timestamp_millis() - real,
+        }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.begin + TimeDelta::from_std(self.began.elapsed()).unwrap()
     }
 }
 
 pub(crate) fn in_market(began: &MarketTime, args: &[&str]) -> Command {
-    Candela::at(&began.now().format("@%Y-%m-%d %H:%M:%S").to_string(), args)
+    let sign = if began.ahead_ms < 0 { '-' } else { '+' };
+    let ahead = began.ahead_ms.unsigned_abs();
+    Candela::at(&format!("{sign}{}.{:03}", ahead / 1_000, ahead % 1_000), args)
 }
 
 /// A process that listens.

@@ -152,6 +152,8 @@ mod cluster_faults;
 #[cfg(test)]
 mod cluster_log;
 #[cfg(test)]
+mod cluster_sizes;
+#[cfg(test)]
 mod cluster_takeover;
 #[cfg(test)]
 mod cluster_view;

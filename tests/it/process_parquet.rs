@@ -54,21 +54,6 @@ fn service() -> Command {
     command
 }
 
-/// The processor time that it took so far, in seconds: what others do on the machine has no part in it.
-fn processor(service: &Candela) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
-    let fields: Vec<f64> = stat
-        .rsplit_once(") ")
-        .unwrap()
-        .1
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse().unwrap())
-        .collect();
-    fields.iter().sum::<f64>() / 100.0
-}
-
 /// The file, the time to the first byte of it, and to its last.
 fn ask(address: &str, path: &str) -> (Bytes, Duration, Duration) {
     let watch = Stopwatch::start();
@@ -113,9 +98,9 @@ fn a_long_file_costs_little(store: &str, mut command: Command, bars: u64) {
     let (mut firsts, mut of_wall, mut of_core) = (Vec::new(), Vec::new(), Vec::new());
     let count = f64::from(u32::try_from(bars).unwrap());
     for _ in 0..TIMES {
-        let before = processor(&service);
+        let before = service.processor_seconds();
         let (file, first, all) = ask(address, &of("1m", "2010-01-01"));
-        let took = processor(&service) - before;
+        let took = service.processor_seconds() - before;
         let rows = SerializedFileReader::new(file)
             .unwrap()
             .metadata()

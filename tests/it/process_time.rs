@@ -70,7 +70,7 @@ fn pass(time: Duration) {
     clippy::disallowed_methods,
     reason = "the clock of a process is set against the machine's"
 )]
-fn real_time() -> Duration {
+pub(crate) fn real_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
