@@ -4,10 +4,12 @@
 //! `[type]` for a list, `{type}` for an object whose members all have that type, `type?` where it may be null, `a|b|c` for one of a few
 //! words or shapes. `name~` is optional. A shape that ends with `…` may have more members than are named; any other has exactly these.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The schema of one type of the notation.
-pub(crate) fn schema(kind: &str) -> Value {
+pub(super) fn schema(kind: &str) -> Value {
     if let Some(of) = kind.strip_suffix('?') {
         return json!({"anyOf": [schema(of), {"type": "null"}]});
     }
@@ -31,7 +33,7 @@ pub(crate) fn schema(kind: &str) -> Value {
 }
 
 /// The schema of a shape.
-pub(crate) fn object(shape: &str) -> Value {
+pub(super) fn object(shape: &str) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for (name, kind) in shape.split_whitespace().filter_map(|member| member.split_once(':')) {
@@ -43,4 +45,19 @@ pub(crate) fn object(shape: &str) -> Value {
     }
     json!({"type": "object", "required": required, "properties": properties,
         "additionalProperties": shape.ends_with('…')})
+}
+
+/// The schemas of named shapes.
+pub(super) fn objects(shapes: &BTreeMap<String, String>) -> Map<String, Value> {
+    let named = shapes.iter();
+    named.map(|(name, shape)| (name.clone(), object(shape))).collect()
+}
+
+/// The tables of a document, from a file that is part of the program.
+#[expect(
+    clippy::expect_used,
+    reason = "the file is part of the program, and the tests read it"
+)]
+pub(super) fn read_tables<T: DeserializeOwned>(text: &str) -> T {
+    toml::from_str(text).expect("a table of a document")
 }

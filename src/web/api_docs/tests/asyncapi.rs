@@ -7,7 +7,7 @@ use crate::domain::model::{
     Sequenced, ServiceEvent, ServiceEventKind, SessionChange, SessionKind, SessionPhase, Symbol, Timestamp,
 };
 use crate::domain::protocol::{Zones, frames};
-use crate::web::api_docs::openapi::READS;
+use crate::web::api_docs::openapi;
 use crate::web::tests::{
     misfits::misfits,
     stage::{START, Stage, bar},
@@ -58,10 +58,10 @@ fn the_guide_and_the_documents_show_the_same_errors_and_closes() {
 #[test]
 fn the_guide_and_the_documents_show_the_same_addresses_and_messages() {
     let paths: Vec<String> = table("## REST").into_iter().map(|row| row[0].clone()).collect();
-    let known: Vec<String> = READS.iter().map(|read| read.path.to_owned()).collect();
+    let known: Vec<String> = openapi::TABLES.reads.iter().map(|read| read.path.clone()).collect();
     assert_eq!(paths, known);
     let messages: Vec<String> = table("## Messages").into_iter().map(|row| row[0].clone()).collect();
-    let known: Vec<String> = MESSAGES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let known: Vec<String> = TABLES.messages.iter().map(|message| message.name.clone()).collect();
     assert_eq!(messages, known);
 }
 
@@ -238,9 +238,9 @@ async fn every_message_is_as_the_document_says() {
     let drained = futures_util::future::join(stage.server.drain(Close::Restarting), client.until("goaway"));
     messages.extend(drained.await.1);
     let seen = held(&messages);
-    let from_server = MESSAGES.iter().filter(|(_, sender, ..)| *sender == "server");
+    let from_server = TABLES.messages.iter().filter(|message| message.sender == "server");
     let unseen: Vec<&str> = from_server
-        .map(|(name, ..)| *name)
+        .map(|message| message.name.as_str())
         .filter(|name| !seen.contains(*name))
         .collect();
     assert_eq!(
