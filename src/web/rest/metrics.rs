@@ -1,7 +1,7 @@
 //! `/metrics`: the service's metrics in the text formats of Prometheus and of OpenMetrics.
 //!
 //! Most of them come from the snapshot of `/status` at the request, so that the two pages cannot disagree; what a snapshot cannot hold,
-//! such as how long things took, is counted where it happens (`src/measures.rs`). `METRICS` lists every name.
+//! such as how long things took, is counted where it happens (`src/measures.rs`). docs/operations.md lists every name.
 
 use crate::measures::Measures;
 use crate::web::rest::metric_samples::{Number, Sample, samples};
@@ -92,7 +92,7 @@ struct Numbers {
 impl Collector for Numbers {
     /// Leaves out a metric without samples.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Metric { name, kind, help, .. } in METRICS {
+        for Metric { name, kind, help } in METRICS.iter() {
             let stem = name.strip_suffix("_total").filter(|_| *kind == MetricType::Counter);
             let stem = stem.unwrap_or(name);
             if let Some(measure) = self.measure(name) {

@@ -44,7 +44,6 @@ enum Values {
     Date(Vec<i32>),
 }
 
-/// A column.
 #[derive(Debug)]
 struct ParquetColumn {
     name: &'static str,
