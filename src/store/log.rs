@@ -106,7 +106,7 @@ impl Dialect {
     }
 }
 
-#[derive(Debug, QueryableByName)]
+#[derive(Debug, Default, QueryableByName)]
 pub(super) struct SpanOut {
     #[diesel(sql_type = Nullable<BigInt>)]
     last_seq: Option<i64>,

@@ -18,6 +18,7 @@ mod values;
 pub use values::rounded_reads;
 mod sql;
 mod reads;
+mod common_reads;
 mod pages;
 mod bind;
 mod answer;
@@ -54,7 +55,7 @@ pub use sqlite::Sqlite;
 
 use crate::clock::Stopwatch;
 use crate::domain::history::{History, L0Table};
-use crate::domain::model::{JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp};
+use crate::domain::model::{Position, Timestamp};
 use refusals::{Advice, Refusals, row_kind};
 use std::time::Duration;
 
@@ -106,9 +107,6 @@ impl Store {
     }
 
     /// The differences between tables that others created and what candela relies on. The embedded store has none.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the tables cannot be inspected.
     pub async fn schema_differences(&self, history: &L0Table) -> Result<Vec<Difference>, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),
@@ -129,17 +127,11 @@ impl Store {
     }
 
     /// The last position that `reader` has written of the ledger `lineage`; 0 if it never has.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read.
     pub async fn reader_position(&self, reader: &'static str, lineage: String) -> Result<Position, StoreError> {
         either!(self.reader_position(reader, lineage))
     }
 
     /// How many events of ledgers that have none of these names are here, as the position of `reader` and the journal tell.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read.
     pub async fn events_of_others(&self, reader: &'static str, known: &[String]) -> Result<u64, StoreError> {
         let positions: Vec<(String, i64)> = either!(self.ledger_positions(reader))?;
         let others = positions.into_iter().filter(|(lineage, _)| !known.contains(lineage));
@@ -155,24 +147,8 @@ impl Store {
         either!(self.adopt_lineage(adoption))
     }
 
-    /// The best bar of each slot.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let latest = query.latest;
-        let mut bars = either!(self.read_bars(query))?;
-        if latest {
-            bars.reverse();
-        }
-        Ok(bars)
-    }
-
     /// A page of the same bars, and whether more follow, for a reader of many pages that can wait: such readers take turns and leave
     /// connections for others. A page that is not the last may have fewer bars than the limit.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
     pub async fn bars_in_turn(&self, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
         let _turn = match self {
             Self::Sqlite(_) => None, // its one connection for reading is had in turn
@@ -191,9 +167,6 @@ impl Store {
     }
 
     /// A page of the same bars, column by column, into the memory of `into`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
     pub async fn bar_columns_in_turn(&self, query: BarQuery, into: BarTable) -> Result<(BarTable, bool), StoreError> {
         if query.as_of.is_none() && !query.latest {
             let _turn = match self {
@@ -209,78 +182,6 @@ impl Store {
         Ok((bars.into_iter().collect(), more))
     }
 
-    /// The rows that each program has written, by slot and then by program, earliest first. The present rows, whatever `as_of` says.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        either!(self.rows_of_each_program(query))
-    }
-
-    /// The ticks of a range of time.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
-        either!(self.read_ticks(query))
-    }
-
-    /// The last tick of a pair.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read.
-    pub async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
-        either!(self.latest_tick(symbol))
-    }
-
-    /// The gaps that overlap a range of time, latest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
-        either!(self.read_gaps(query))
-    }
-
-    /// The stored part of a range of a channel's log, and the last seq before an instant.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read.
-    pub async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
-        either!(self.log_span(query, before))
-    }
-
-    /// The stored messages of a range of a channel's log, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
-        either!(self.read_log(query, limit))
-    }
-
-    /// The journal entries that match `query`, in order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        either!(self.read_journal(query))
-    }
-
-    /// The certificates of a pair's sessions, latest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_certificates(&self, query: CertificateQuery) -> Result<Vec<StoredCertificate>, StoreError> {
-        either!(self.read_certificates(query))
-    }
-
-    /// The newest sessions, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-        either!(self.read_sessions(limit))
-    }
-
     /// The prepared history of a pair, for the L0 check.
     ///
     /// # Errors
@@ -289,34 +190,17 @@ impl Store {
         either!(self.read_history(query))
     }
 
-    /// The bars around the seam between history and live bars.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be read.
-    pub async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
-        either!(self.seam_bars(query))
-    }
-
     /// Adds a row to `system_health`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be written.
     pub async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
         either!(self.record_health(row))
     }
 
     /// Deletes candela's ticks that were received before `before`, at most `limit` of them. Returns how many were deleted.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they cannot be deleted.
     pub async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
         either!(self.forget_ticks(before, limit))
     }
 
     /// Sends a trivial query, and returns how long the answer took.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it does not answer.
     pub async fn ping(&self) -> Result<Duration, StoreError> {
         let asked = Stopwatch::start();
         either!(self.ping())?;

@@ -22,34 +22,27 @@ mod write;
 pub use layout::{Difference, Weight};
 
 use crate::domain::history::{History, L0Table};
-use crate::domain::model::{JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp, Topic};
+use crate::domain::model::{Position, Timestamp};
 use crate::limits;
 use crate::store::{
     Written,
     adopt::Adoption,
-    answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
+    answer::NumberOut,
     batch::Batch,
-    bind::{bind_bars, bind_health, bind_ticks},
-    certificates::{self, CertificateQuery, StoredCertificate, bind_certificates},
+    bind::bind_health,
     error::StoreError,
-    journal::{self, bind_journal},
-    l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, count_rounded, from_ends, seam_bars, with_halves},
-    log::{self, LogQuery, LogSpan, SpanOut, bind_log},
+    l0::{ExampleOut, Half, HalfOut, HistoryQuery, bind_examples, count_rounded, from_ends, with_halves},
     migrate::Migrate,
-    query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery},
-    reads::{
-        gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
-    },
+    query::HealthRow,
     refusals::Refusals,
-    rows::BASE,
     sql::Dialect,
 };
 use bb8::{ManageConnection, Pool, PooledConnection, RunError};
+use diesel::IntoSql;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Integer, Text};
-use diesel::{IntoSql, OptionalExtension};
 use diesel_async::RunQueryDsl;
-use futures_util::{FutureExt, future};
+use futures_util::future;
 use lease::Fence;
 use secrecy::{ExposeSecret, SecretString};
 use statement::Asking;
@@ -91,7 +84,7 @@ impl std::fmt::Debug for Postgres {
 }
 
 /// Makes connections for reading, and hands out none that leads to a previous server.
-struct Readers(Arc<Way>);
+pub(super) struct Readers(Arc<Way>);
 
 impl ManageConnection for Readers {
     type Connection = Asking;
@@ -115,9 +108,6 @@ impl ManageConnection for Readers {
 
 impl Postgres {
     /// Parses the URL. Does not connect yet: the server may start later.
-    ///
-    /// # Errors
-    /// [`StoreError::BadUrl`].
     pub fn new(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let address = Address::parse(url.expose_secret())?;
         let way = Arc::new(Way::new(address)?);
@@ -152,9 +142,6 @@ impl Postgres {
 
     /// The differences between the tables and what candela relies on, and between the history's table and one that can be read without
     /// loss.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the tables cannot be inspected.
     pub async fn schema_differences(&self, history: Option<&L0Table>) -> Result<Vec<Difference>, StoreError> {
         migrate::schema_differences(self.way.connect_unlimited().await?, history.cloned()).await
     }
@@ -258,7 +245,7 @@ impl Postgres {
         }
     }
 
-    async fn connection(&self) -> Result<PooledConnection<'_, Readers>, StoreError> {
+    pub(super) async fn connection(&self) -> Result<PooledConnection<'_, Readers>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
             RunError::TimedOut => self.way.last_refusal().unwrap_or_else(|| self.none_in_time()),
             RunError::User(error) => error,
@@ -275,100 +262,6 @@ impl Postgres {
             ));
         }
         StoreError::Unreachable("no connection was available in time".to_owned())
-    }
-
-    pub(super) async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let mut db = self.connection().await?;
-        let rows: Vec<BarOut> = match query.as_of {
-            Some(as_of) => {
-                let asked = bind_bars!(SQL.bars_as_of(query.interval, query.latest), &query);
-                let asked = asked.bind::<BigInt, _>(as_of.micros());
-                in_time(asked.load(&mut *db)).await?
-            }
-            None => in_time(bind_bars!(SQL.select_bars(query.interval, query.latest), &query).load(&mut *db)).await?,
-        };
-        let bars = rows.into_iter().map(|row| row.into_bar(&query));
-        bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_data"))
-    }
-
-    pub(super) async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
-        let mut db = self.connection().await?;
-        let rows: Vec<TickOut> = if query.starts_after_seq() {
-            in_time(bind_ticks!(SQL.ticks_above(), &query).load(&mut *db)).await?
-        } else {
-            in_time(ticks_behind!(postgres, &query).load(&mut *db)).await?
-        };
-        let ticks = rows.into_iter().map(|row| row.into_tick(query.symbol));
-        ticks
-            .collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("realtime_market_data"))
-    }
-
-    pub(super) async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
-        let mut db = self.connection().await?;
-        let asked = latest_tick!(postgres, symbol);
-        let row: Option<TickOut> = in_time(asked.get_result(&mut *db).map(OptionalExtension::optional)).await?;
-        let tick = row.map(|row| row.into_tick(symbol)).transpose();
-        tick.map_err(|damage| damage.in_table("realtime_market_data"))
-    }
-
-    pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let mut db = self.connection().await?;
-        let rows: Vec<BarOut> = match query.interval == BASE {
-            true => in_time(rows_of_each_program!(postgres, market_data, &query).load(&mut *db)).await?,
-            false => in_time(rows_of_each_program!(postgres, interval_bars, &query).load(&mut *db)).await?,
-        };
-        let bars = rows.into_iter().map(|row| row.into_bar(&query));
-        bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_data"))
-    }
-
-    pub(super) async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
-        let mut db = self.connection().await?;
-        let rows: Vec<GapOut> = in_time(gaps_touching!(postgres, &query).load(&mut *db)).await?;
-        let gaps = rows.into_iter().map(|row| row.into_gap(&query));
-        gaps.collect::<Result<_, _>>().map_err(|damage| damage.in_table("gaps"))
-    }
-
-    pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
-        let mut db = self.connection().await?;
-        let asked = bind_log!(SQL.log_span(query.channel.topic), &query, log::instant_before(before));
-        let row: SpanOut = in_time(asked.get_result(&mut *db)).await?;
-        Ok(row.into_span(&query))
-    }
-
-    pub(super) async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
-        let mut db = self.connection().await?;
-        if query.channel.topic == Topic::Quality {
-            let asked = log_of_quality!(postgres, &query, limit);
-            return log::quality_of(in_time(asked.load(&mut *db)).await?, &query);
-        }
-        let asked = log_of_bars!(postgres, &query, limit);
-        log::bars_of(in_time(asked.load(&mut *db)).await?, &query)
-    }
-
-    pub(super) async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        let mut db = self.connection().await?;
-        journal::entries_of(in_time(bind_journal!(SQL.select_journal(), &query).load(&mut *db)).await?)
-    }
-
-    pub(super) async fn read_certificates(
-        &self,
-        query: CertificateQuery,
-    ) -> Result<Vec<StoredCertificate>, StoreError> {
-        let mut db = self.connection().await?;
-        let asked = bind_certificates!(SQL.select_certificates(), &query);
-        certificates::certificates_of(in_time(asked.load(&mut *db)).await?)
-    }
-
-    pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-        let mut db = self.connection().await?;
-        let rows: Vec<SessionOut> = in_time(newest_sessions!(postgres, limit).load(&mut *db)).await?;
-        let sessions = rows.into_iter().map(SessionOut::into_session);
-        sessions
-            .collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_sessions"))
     }
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
@@ -394,9 +287,6 @@ impl Postgres {
     }
 
     /// The number of rows of a history with prices of more than six decimals.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the table cannot be read.
     pub async fn rounded_rows(&self, history: &L0Table) -> Result<u64, StoreError> {
         let mut db = self.connection().await?;
         let counted: NumberOut = in_time(diesel::sql_query(count_rounded(history)).get_result(&mut *db)).await?;
@@ -409,12 +299,6 @@ impl Postgres {
             .bind::<Text, _>(query.table.symbol(query.symbol))
             .bind::<BigInt, _>(middle.micros());
         in_time(asked.get_result(&mut *db)).await
-    }
-
-    pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
-        let mut db = self.connection().await?;
-        let rows = in_time(bind_examples!(SQL.select_seam(&query.table), query).load(&mut *db)).await;
-        rows.map(seam_bars)
     }
 
     pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
@@ -449,7 +333,7 @@ async fn while_answered<T>(
 }
 
 /// Waits for the answer to a query, with a limit. A query that is given up leaves no transaction behind, because each is one statement.
-async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, DieselError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(limits::POSTGRES_READ, answer).await {
         Ok(answer) => answer.map_err(|e| sort::sort_diesel(&e)),
         Err(_) => Err(StoreError::Slow("a query was abandoned".to_owned())),

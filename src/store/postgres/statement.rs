@@ -22,7 +22,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// A connection for queries and migrations.
-pub(super) struct Asking {
+pub(in crate::store) struct Asking {
     client: Client,
     /// The statement that begins each query's transaction, if the server keeps no limits for the session.
     begin: Option<&'static str>,
@@ -259,7 +259,7 @@ fn column_oids(row: &tokio_postgres::Row) -> Arc<[Oid]> {
 }
 
 /// A row in the form that diesel reads.
-pub(super) struct AnswerRow {
+pub(in crate::store) struct AnswerRow {
     row: tokio_postgres::Row,
     oids: Arc<[Oid]>,
 }
@@ -305,7 +305,7 @@ impl<'n> RowIndex<&'n str> for AnswerRow {
 }
 
 /// One value of a row.
-pub(super) struct Cell<'a> {
+pub(in crate::store) struct Cell<'a> {
     answer: &'a AnswerRow,
     at: usize,
 }

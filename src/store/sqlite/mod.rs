@@ -4,35 +4,26 @@ mod columns;
 mod write;
 
 use crate::domain::history::History;
-use crate::domain::model::{
-    JournalQuery, PlacedEntry, Position, SeamBars, Sequenced, Symbol, Timestamp, Topic, VendorBar,
-};
+use crate::domain::model::{Position, Symbol, Timestamp, VendorBar};
 use crate::lock_file::LockFile;
 use crate::schema::sqlite::{candela_events, gaps, market_data, reader_positions, realtime_market_data, system_health};
 use crate::store::{
     adopt::Adoption,
-    answer::{BarOut, GapOut, NumberOut, SessionOut, TickOut},
+    answer::NumberOut,
     batch::Batch,
-    bind::{bind_bars, bind_ticks},
-    certificates::{self, CertificateQuery, StoredCertificate, bind_certificates},
     error::{Disposition, StoreError},
-    journal::{self, bind_journal},
-    l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, seam_bars, with_examples},
-    log::{self, LogQuery, LogSpan, SpanOut, bind_log},
+    l0::{ExampleOut, HistoryQuery, RowOut, bind_examples, from_rows, with_examples},
     migrate::{self, Failure, Migrate, SQLITE},
-    query::{BarQuery, GapQuery, HealthRow, StoredBar, StoredGap, StoredSession, StoredTick, TickQuery},
-    reads::{
-        gaps_touching, latest_tick, log_of_bars, log_of_quality, newest_sessions, rows_of_each_program, ticks_behind,
-    },
+    query::HealthRow,
     refusals::Refusals,
-    rows::{BASE, SOURCE},
+    rows::SOURCE,
     sql::Dialect,
     values::Instant,
 };
 use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{Integer, Text};
 use diesel::{Connection, ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::collections::BTreeMap;
@@ -225,106 +216,12 @@ impl Sqlite {
         .await
     }
 
-    pub(super) async fn read_bars(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let asked = query.clone();
-        let rows: Vec<BarOut> = with_connection(&self.reading, move |db| match asked.as_of {
-            Some(as_of) => bind_bars!(SQL.bars_as_of(asked.interval, asked.latest), &asked)
-                .bind::<BigInt, _>(as_of.micros())
-                .load(db),
-            None => bind_bars!(SQL.select_bars(asked.interval, asked.latest), &asked).load(db),
-        })
-        .await?;
-        let bars = rows.into_iter().map(|row| row.into_bar(&query));
-        bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_data"))
-    }
-
-    pub(super) async fn read_ticks(&self, query: TickQuery) -> Result<Vec<StoredTick>, StoreError> {
-        let symbol = query.symbol;
-        let rows: Vec<TickOut> = with_connection(&self.reading, move |db| {
-            if query.starts_after_seq() {
-                bind_ticks!(SQL.ticks_above(), &query).load(db)
-            } else {
-                ticks_behind!(sqlite, &query).load(db)
-            }
-        })
-        .await?;
-        let ticks = rows.into_iter().map(|row| row.into_tick(symbol));
-        ticks
-            .collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("realtime_market_data"))
-    }
-
-    pub(super) async fn latest_tick(&self, symbol: Symbol) -> Result<Option<StoredTick>, StoreError> {
-        let row: Option<TickOut> = with_connection(&self.reading, move |db| {
-            latest_tick!(sqlite, symbol).get_result(db).optional()
-        })
-        .await?;
-        let tick = row.map(|row| row.into_tick(symbol)).transpose();
-        tick.map_err(|damage| damage.in_table("realtime_market_data"))
-    }
-
-    pub(super) async fn rows_of_each_program(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
-        let asked = query.clone();
-        let rows: Vec<BarOut> = with_connection(&self.reading, move |db| match asked.interval == BASE {
-            true => rows_of_each_program!(sqlite, market_data, &asked).load(db),
-            false => rows_of_each_program!(sqlite, interval_bars, &asked).load(db),
-        })
-        .await?;
-        let bars = rows.into_iter().map(|row| row.into_bar(&query));
-        bars.collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_data"))
-    }
-
-    pub(super) async fn read_gaps(&self, query: GapQuery) -> Result<Vec<StoredGap>, StoreError> {
-        let asked = query.clone();
-        let rows: Vec<GapOut> =
-            with_connection(&self.reading, move |db| gaps_touching!(sqlite, &asked).load(db)).await?;
-        let gaps = rows.into_iter().map(|row| row.into_gap(&query));
-        gaps.collect::<Result<_, _>>().map_err(|damage| damage.in_table("gaps"))
-    }
-
-    pub(super) async fn log_span(&self, query: LogQuery, before: Option<Timestamp>) -> Result<LogSpan, StoreError> {
-        let row: SpanOut = with_connection(&self.reading, move |db| {
-            bind_log!(SQL.log_span(query.channel.topic), &query, log::instant_before(before)).get_result(db)
-        })
-        .await?;
-        Ok(row.into_span(&query))
-    }
-
-    pub(super) async fn read_log(&self, query: LogQuery, limit: u32) -> Result<Vec<Sequenced>, StoreError> {
-        if query.channel.topic == Topic::Quality {
-            let rows = with_connection(&self.reading, move |db| log_of_quality!(sqlite, &query, limit).load(db));
-            return log::quality_of(rows.await?, &query);
-        }
-        let rows = with_connection(&self.reading, move |db| log_of_bars!(sqlite, &query, limit).load(db));
-        log::bars_of(rows.await?, &query)
-    }
-
-    pub(super) async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        let rows = with_connection(&self.reading, move |db| {
-            bind_journal!(SQL.select_journal(), &query).load(db)
-        });
-        journal::entries_of(rows.await?)
-    }
-
-    pub(super) async fn read_certificates(
+    /// Runs `work` on the connection for reading.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
-        query: CertificateQuery,
-    ) -> Result<Vec<StoredCertificate>, StoreError> {
-        let rows = with_connection(&self.reading, move |db| {
-            bind_certificates!(SQL.select_certificates(), &query).load(db)
-        });
-        certificates::certificates_of(rows.await?)
-    }
-
-    pub(super) async fn read_sessions(&self, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-        let rows: Vec<SessionOut> =
-            with_connection(&self.reading, move |db| newest_sessions!(sqlite, limit).load(db)).await?;
-        let sessions = rows.into_iter().map(SessionOut::into_session);
-        sessions
-            .collect::<Result<_, _>>()
-            .map_err(|damage| damage.in_table("market_sessions"))
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, DieselError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        with_connection(&self.reading, work).await
     }
 
     pub(super) async fn record_health(&self, row: HealthRow) -> Result<(), StoreError> {
@@ -356,13 +253,6 @@ impl Sqlite {
             Ok(with_examples(history, examples))
         })
         .await
-    }
-
-    pub(super) async fn seam_bars(&self, query: HistoryQuery) -> Result<SeamBars, StoreError> {
-        let rows = with_connection(&self.reading, move |db| {
-            bind_examples!(SQL.select_seam(&query.table), query).load(db)
-        });
-        rows.await.map(seam_bars)
     }
 
     pub(super) async fn forget_ticks(&self, before: Timestamp, limit: u32) -> Result<usize, StoreError> {
