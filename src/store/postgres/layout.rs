@@ -92,8 +92,10 @@ pub struct Difference {
 /// A change that loses nothing but a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Adapt {
-    /// A clause of `ALTER TABLE` for this table.
-    Alter { table: String, clause: String },
+    Alter {
+        table: String,
+        clause: String,
+    },
     /// A separate statement.
     Statement(String),
 }
@@ -105,6 +107,23 @@ impl Difference {
             says,
             remedy,
             adapt: None,
+        }
+    }
+
+    fn grave(says: String, remedy: String) -> Self {
+        Self {
+            weight: Weight::Grave,
+            ..Self::note(says, remedy)
+        }
+    }
+
+    /// One that `ALTER TABLE` with this clause corrects.
+    fn altered(table: &str, says: String, clause: String) -> Self {
+        let remedy = format!("ALTER TABLE {table} {clause}");
+        let table = table.to_owned();
+        Self {
+            adapt: Some(Adapt::Alter { table, clause }),
+            ..Self::grave(says, remedy)
         }
     }
 
@@ -136,17 +155,14 @@ pub(super) fn compare_tables(found: &[FoundTable], pending: bool) -> Vec<Differe
         match found.iter().find(|table| table.name == relied.table) {
             Some(table) => differences.extend(of_table(relied, table, pending)),
             None if pending => {}
-            None => differences.push(Difference {
-                weight: Weight::Grave,
-                says: format!(
+            None => differences.push(Difference::grave(
+                format!(
                     "table {} is missing, though the step that makes it was done",
                     relied.table
                 ),
-                remedy:
-                    "bring it back from a backup, or undo the steps with candela migrate --revert and do them again"
-                        .to_owned(),
-                adapt: None,
-            }),
+                "bring it back from a backup, or undo the steps with candela migrate --revert and do them again"
+                    .to_owned(),
+            )),
         }
     }
     differences
@@ -154,12 +170,10 @@ pub(super) fn compare_tables(found: &[FoundTable], pending: bool) -> Vec<Differe
 
 fn of_table(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Difference> {
     if !matches!(table.kind.as_str(), "r" | "p") {
-        return vec![Difference {
-            weight: Weight::Grave,
-            says: format!("{} is not a table but a view or a foreign table", table.name),
-            remedy: format!("rename it, and let candela migrate make a table {}", table.name),
-            adapt: None,
-        }];
+        return vec![Difference::grave(
+            format!("{} is not a table but a view or a foreign table", table.name),
+            format!("rename it, and let candela migrate make a table {}", table.name),
+        )];
     }
     let mut differences = missing_rights(relied, table, pending);
     differences.extend(column_differences(relied, table, pending));
@@ -178,12 +192,10 @@ fn missing_rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Dif
     let lacking: Vec<&str> = lacking.map(String::as_str).collect();
     if !lacking.is_empty() {
         let lacking = lacking.join(", ");
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!("the user of DATABASE_URL may not {lacking} on {name}"),
-            remedy: format!("as {}: GRANT {lacking} ON {name} TO the user", table.owner),
-            adapt: None,
-        });
+        differences.push(Difference::grave(
+            format!("the user of DATABASE_URL may not {lacking} on {name}"),
+            format!("as {}: GRANT {lacking} ON {name} TO the user", table.owner),
+        ));
     }
     if relied.table == TICKS && table.lacking.iter().any(|right| right == "DELETE") {
         differences.push(Difference::note(
@@ -195,31 +207,25 @@ fn missing_rights(relied: &Relied, table: &FoundTable, pending: bool) -> Vec<Dif
         ));
     }
     for sequence in &table.closed_sequences {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!("the user of DATABASE_URL may not take numbers from sequence {sequence}, which numbers the rows of {name}"),
-            remedy: format!("as {}: GRANT USAGE ON SEQUENCE {sequence} TO the user", table.owner),
-            adapt: None,
-        });
+        differences.push(Difference::grave(
+            format!("the user of DATABASE_URL may not take numbers from sequence {sequence}, which numbers the rows of {name}"),
+            format!("as {}: GRANT USAGE ON SEQUENCE {sequence} TO the user", table.owner)),
+        );
     }
     if pending && relied.old && !table.own {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!(
+        differences.push(Difference::grave(
+            format!(
                 "{name} belongs to {}, and only its owner may add the columns that are missing",
                 table.owner
             ),
-            remedy: format!("run candela migrate once as {}", table.owner),
-            adapt: None,
-        });
+            format!("run candela migrate once as {}", table.owner),
+        ));
     }
     if table.filtered {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!("row security on {name} hides rows from the user of DATABASE_URL"),
-            remedy: "ALTER ROLE of the user BYPASSRLS, or a policy that shows all rows".to_owned(),
-            adapt: None,
-        });
+        differences.push(Difference::grave(
+            format!("row security on {name} hides rows from the user of DATABASE_URL"),
+            "ALTER ROLE of the user BYPASSRLS, or a policy that shows all rows".to_owned(),
+        ));
     }
     differences
 }
@@ -240,12 +246,11 @@ fn column_differences(relied: &Relied, table: &FoundTable, pending: bool) -> Vec
             None if *added && pending => {}
             None => {
                 let kind = need.target();
-                differences.push(Difference {
-                    weight: Weight::Grave,
-                    says: format!("{name} has no column {column}"),
-                    remedy: format!("ALTER TABLE {name} ADD COLUMN \"{column}\" {kind}"),
-                    adapt: Some(alter_table(name, format!("ADD COLUMN \"{column}\" {kind}"))),
-                });
+                differences.push(Difference::altered(
+                    name,
+                    format!("{name} has no column {column}"),
+                    format!("ADD COLUMN \"{column}\" {kind}"),
+                ));
             }
         }
     }
@@ -275,12 +280,11 @@ fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Differenc
     let mut differences = Vec::new();
     let column = &found.name;
     if found.generated {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!("{table}.{column} is filled by the database alone, and candela writes to it"),
-            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" DROP EXPRESSION"),
-            adapt: Some(alter_table(table, format!("ALTER COLUMN \"{column}\" DROP EXPRESSION"))),
-        });
+        differences.push(Difference::altered(
+            table,
+            format!("{table}.{column} is filled by the database alone, and candela writes to it"),
+            format!("ALTER COLUMN \"{column}\" DROP EXPRESSION"),
+        ));
     }
     let (why, target) = match need.check_column(found) {
         Fit::Fits => return differences,
@@ -288,27 +292,15 @@ fn column_differs(table: &str, found: &FoundColumn, need: Need) -> Vec<Differenc
     };
     let says = format!("{table}.{column} is {}: {why}", found.shown);
     differences.push(match target {
-        Some(target) => Difference {
-            weight: Weight::Grave,
-            says,
-            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {target}"),
-            adapt: Some(alter_table(table, format!("ALTER COLUMN \"{column}\" TYPE {target}"))),
-        },
-        None if need == Need::Instant && found.kind == "timestamp" => Difference {
-            weight: Weight::Grave,
-            says,
-            remedy: format!(
+        Some(target) => Difference::altered(table, says, format!("ALTER COLUMN \"{column}\" TYPE {target}")),
+        None if need == Need::Instant && found.kind == "timestamp" => Difference::grave(says, format!(
                 "ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE timestamptz USING \"{column}\" AT TIME ZONE 'UTC', with the zone in which \
                  its rows were written in the place of UTC, which candela does not guess"
-            ),
-            adapt: None,
-        },
-        None => Difference {
-            weight: Weight::Grave,
+            )),
+        None => Difference::grave(
             says,
-            remedy: format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {} USING an expression that suits its rows", need.target()),
-            adapt: None,
-        },
+            format!("ALTER TABLE {table} ALTER COLUMN \"{column}\" TYPE {} USING an expression that suits its rows", need.target()),
+        ),
     });
     differences
 }
@@ -383,28 +375,22 @@ fn other_differences(table: &FoundTable) -> Vec<Difference> {
     let mut differences = Vec::new();
     let name = &table.name;
     for rule in &table.rules {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!("rule {rule} on {name} prevents ON CONFLICT"),
-            remedy: format!("DROP RULE \"{rule}\" ON {name}; a trigger can do the same"),
-            adapt: None,
-        });
+        differences.push(Difference::grave(
+            format!("rule {rule} on {name} prevents ON CONFLICT"),
+            format!("DROP RULE \"{rule}\" ON {name}; a trigger can do the same"),
+        ));
     }
     for trigger in &table.triggers {
-        differences.push(Difference {
-            weight: Weight::Note,
-            says: format!("trigger {trigger} on {name} runs on what candela writes: rows that it refuses are set aside, and its changes are not noticed"),
-            remedy: "none is needed if that is wanted".to_owned(),
-            adapt: None,
-        });
+        differences.push(Difference::note(
+            format!("trigger {trigger} on {name} runs on what candela writes: rows that it refuses are set aside, and its changes are not noticed"),
+            "none is needed if that is wanted".to_owned()),
+        );
     }
     for constraint in &table.constraints {
-        differences.push(Difference {
-            weight: Weight::Note,
-            says: format!("constraint {constraint} on {name}: rows that it refuses are set aside"),
-            remedy: "none is needed if that is wanted".to_owned(),
-            adapt: None,
-        });
+        differences.push(Difference::note(
+            format!("constraint {constraint} on {name}: rows that it refuses are set aside"),
+            "none is needed if that is wanted".to_owned(),
+        ));
     }
     differences
 }
@@ -442,18 +428,13 @@ pub(super) fn compare_history(table: &FoundTable, time_column: &str) -> Vec<Diff
     }
     let time = table.columns.iter().find(|column| column.name == time_column);
     if let Some(column) = time.filter(|column| column.kind != "timestamptz") {
-        differences.push(Difference {
-            weight: Weight::Grave,
-            says: format!(
+        differences.push(Difference::grave(format!(
                 "{name}.{time_column} is {}: without a time zone the hours of the history depend on the server's setting",
                 column.shown
-            ),
-            remedy: format!(
+            ), format!(
                 "ALTER TABLE {name} ALTER COLUMN {time_column} TYPE timestamptz USING {time_column} AT TIME ZONE 'UTC', with the zone of \
                  its rows in the place of UTC, or a view that does so"
-            ),
-            adapt: None,
-        });
+            )));
     }
     differences
 }
