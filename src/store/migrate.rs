@@ -18,7 +18,7 @@ pub enum Migrate {
     Discard,
 }
 
-/// The rows that are lost when a migration is reverted: its name, and each kind of rows with the query that counts them. Texts, because a
+/// The rows that are lost when a migration is reverted: its name, and each kind of rows with what SQL counts them `FROM`. Texts, because a
 /// migration is older than the tables of `crate::schema`.
 pub(super) type Stakes = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
@@ -27,45 +27,34 @@ pub(super) const SQLITE: Stakes = &[
     (
         "2025-11-01-000001_tables",
         &[
-            ("ticks", "SELECT count(*) AS number FROM realtime_market_data"),
+            ("ticks", "realtime_market_data"),
             (
                 "bars",
-                "SELECT (SELECT count(*) FROM market_data) + (SELECT count(*) FROM interval_bars) AS number",
+                "(SELECT id FROM market_data UNION ALL SELECT id FROM interval_bars)",
             ),
-            ("revisions of bars", "SELECT count(*) AS number FROM bar_revisions"),
-            ("gaps", "SELECT count(*) AS number FROM gaps"),
-            ("events set aside", "SELECT count(*) AS number FROM rejected_events"),
-            ("sessions", "SELECT count(*) AS number FROM market_sessions"),
+            ("revisions of bars", "bar_revisions"),
+            ("gaps", "gaps"),
+            ("events set aside", "rejected_events"),
+            ("sessions", "market_sessions"),
         ],
     ),
-    (
-        "2025-11-22-000001_logs",
-        &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
-    ),
+    ("2025-11-22-000001_logs", QUALITY),
     ("2025-11-23-000001_as_known", &[]),
     (
         "2025-11-28-000001_sessions_of_pairs",
         &[(
             "sessions of other pairs than USD/COP",
-            "SELECT count(*) AS number FROM market_sessions WHERE symbol <> 'USDCOP'",
+            "market_sessions WHERE symbol <> 'USDCOP'",
         )],
     ),
-    (
-        "2025-11-29-000001_events",
-        &[(
-            "entries of the journal",
-            "SELECT count(*) AS number FROM candela_events",
-        )],
-    ),
+    ("2025-11-29-000001_events", JOURNAL),
     ("2025-11-29-000002_readable_views", &[]),
-    (
-        "2025-11-30-000001_certificates",
-        &[(
-            "certificates of sessions",
-            "SELECT count(*) AS number FROM candela_certificates",
-        )],
-    ),
+    ("2025-11-30-000001_certificates", CERTIFICATES),
 ];
+
+pub(super) const QUALITY: &[(&str, &str)] = &[("messages about quality", "quality_log")];
+pub(super) const JOURNAL: &[(&str, &str)] = &[("entries of the journal", "candela_events")];
+pub(super) const CERTIFICATES: &[(&str, &str)] = &[("certificates of sessions", "candela_certificates")];
 
 fn version_of<DB: Backend>(migration: &dyn Migration<DB>) -> String {
     migration.name().version().to_string()
@@ -129,8 +118,8 @@ fn would_lose<C>(
 ) -> Result<(), StoreError> {
     let kinds = stakes.iter().find(|(name, _)| *name == step).map(|(_, kinds)| *kinds);
     let mut rows = Vec::new();
-    for (name, question) in kinds.unwrap_or_default() {
-        let number = count(db, question)?;
+    for (name, rows_of_kind) in kinds.unwrap_or_default() {
+        let number = count(db, &format!("SELECT count(*) AS number FROM {rows_of_kind}"))?;
         if number > 0 {
             rows.push(format!("{number} {name}"));
         }

@@ -4,7 +4,7 @@ use crate::domain::history::L0Table;
 use crate::store::{
     answer::NumberOut,
     error::StoreError,
-    migrate::{Failure, Migrate, Stakes, migration_names, run_migration},
+    migrate::{CERTIFICATES, Failure, JOURNAL, Migrate, QUALITY, Stakes, migration_names, run_migration},
     postgres::{
         catalog,
         layout::{Difference, Weight},
@@ -34,47 +34,26 @@ const STAKES: Stakes = &[
     (
         "2025-11-01-000002_candela",
         &[
-            (
-                "ticks",
-                "SELECT count(*) AS number FROM realtime_market_data WHERE epoch IS NOT NULL",
-            ),
+            ("ticks", "realtime_market_data WHERE epoch IS NOT NULL"),
             (
                 "bars",
-                "SELECT (SELECT count(*) FROM market_data WHERE source = 'candela') + (SELECT count(*) FROM interval_bars) AS number",
+                "(SELECT id FROM market_data WHERE source = 'candela' UNION ALL SELECT id FROM interval_bars) AS bars",
             ),
-            ("revisions of bars", "SELECT count(*) AS number FROM bar_revisions"),
-            ("gaps", "SELECT count(*) AS number FROM gaps"),
-            ("events set aside", "SELECT count(*) AS number FROM rejected_events"),
+            ("revisions of bars", "bar_revisions"),
+            ("gaps", "gaps"),
+            ("events set aside", "rejected_events"),
         ],
     ),
-    (
-        "2025-11-22-000001_logs",
-        &[("messages about quality", "SELECT count(*) AS number FROM quality_log")],
-    ),
+    ("2025-11-22-000001_logs", QUALITY),
     ("2025-11-23-000001_as_known", &[]),
     (
         "2025-11-28-000001_sessions_of_pairs",
-        &[(
-            "sessions of other pairs than USD/COP",
-            "SELECT count(*) AS number FROM market_sessions_of_pairs",
-        )],
+        &[("sessions of other pairs than USD/COP", "market_sessions_of_pairs")],
     ),
     ("2025-11-28-000002_lease", &[]),
-    (
-        "2025-11-29-000001_events",
-        &[(
-            "entries of the journal",
-            "SELECT count(*) AS number FROM candela_events",
-        )],
-    ),
+    ("2025-11-29-000001_events", JOURNAL),
     ("2025-11-29-000002_provable", &[]),
-    (
-        "2025-11-30-000001_certificates",
-        &[(
-            "certificates of sessions",
-            "SELECT count(*) AS number FROM candela_certificates",
-        )],
-    ),
+    ("2025-11-30-000001_certificates", CERTIFICATES),
 ];
 
 #[derive(Debug, QueryableByName)]
