@@ -8,74 +8,13 @@ use crate::limits;
 
 /// Roughly how many units of a currency one US dollar buys, for currencies of low value. A currency that is not listed counts as one
 /// dollar, so an unknown currency is never refused. A factor of two does not matter.
-const UNITS_A_DOLLAR: [(&str, i64); 66] = [
-    ("ALL", 90),
-    ("AMD", 390),
-    ("AOA", 900),
-    ("ARS", 1_000),
-    ("BDT", 120),
-    ("BIF", 2_900),
-    ("BRL", 5),
-    ("BTN", 84),
-    ("CDF", 2_800),
-    ("CLP", 940),
-    ("COP", 4_000),
-    ("CRC", 510),
-    ("CZK", 23),
-    ("DJF", 178),
-    ("DOP", 60),
-    ("DZD", 134),
-    ("EGP", 49),
-    ("ETB", 120),
-    ("GNF", 8_600),
-    ("HTG", 132),
-    ("HUF", 360),
-    ("IDR", 16_000),
-    ("INR", 84),
-    ("IQD", 1_310),
-    ("IRR", 42_000),
-    ("ISK", 138),
-    ("JMD", 158),
-    ("JPY", 150),
-    ("KES", 129),
-    ("KHR", 4_050),
-    ("KMF", 450),
-    ("KPW", 900),
-    ("KRW", 1_370),
-    ("KZT", 490),
-    ("LAK", 21_900),
-    ("LBP", 89_500),
-    ("LKR", 295),
-    ("LRD", 190),
-    ("MGA", 4_600),
-    ("MMK", 2_100),
-    ("MNT", 3_400),
-    ("MWK", 1_730),
-    ("MXN", 18),
-    ("NGN", 1_600),
-    ("NPR", 134),
-    ("PHP", 57),
-    ("PKR", 278),
-    ("PYG", 7_800),
-    ("RSD", 107),
-    ("RUB", 90),
-    ("RWF", 1_360),
-    ("SDG", 600),
-    ("SLL", 22_600),
-    ("SOS", 570),
-    ("SYP", 13_000),
-    ("THB", 34),
-    ("TRY", 34),
-    ("TWD", 32),
-    ("TZS", 2_700),
-    ("UGX", 3_680),
-    ("UYU", 42),
-    ("UZS", 12_800),
-    ("VND", 25_000),
-    ("XAF", 605),
-    ("XOF", 605),
-    ("YER", 250),
-];
+const UNITS_A_DOLLAR: &str = "\
+    ALL 90, AMD 390, AOA 900, ARS 1000, BDT 120, BIF 2900, BRL 5, BTN 84, CDF 2800, CLP 940, COP 4000, \
+    CRC 510, CZK 23, DJF 178, DOP 60, DZD 134, EGP 49, ETB 120, GNF 8600, HTG 132, HUF 360, IDR 16000, INR 84, \
+    IQD 1310, IRR 42000, ISK 138, JMD 158, JPY 150, KES 129, KHR 4050, KMF 450, KPW 900, KRW 1370, KZT 490, \
+    LAK 21900, LBP 89500, LKR 295, LRD 190, MGA 4600, MMK 2100, MNT 3400, MWK 1730, MXN 18, NGN 1600, NPR 134, \
+    PHP 57, PKR 278, PYG 7800, RSD 107, RUB 90, RWF 1360, SDG 600, SLL 22600, SOS 570, SYP 13000, THB 34, \
+    TRY 34, TWD 32, TZS 2700, UGX 3680, UYU 42, UZS 12800, VND 25000, XAF 605, XOF 605, YER 250";
 
 /// Why a pair cannot be served, and what to do instead; `None` when the scale holds its prices.
 pub fn refusal(symbol: Symbol) -> Option<String> {
@@ -103,10 +42,16 @@ fn sentence(symbol: Symbol, about: Price) -> String {
 }
 
 fn units(currency: &str) -> i64 {
-    UNITS_A_DOLLAR
-        .iter()
+    listed()
         .find(|(listed, _)| *listed == currency)
-        .map_or(1, |(_, units)| *units)
+        .map_or(1, |(_, units)| units)
+}
+
+fn listed() -> impl Iterator<Item = (&'static str, i64)> {
+    UNITS_A_DOLLAR.split(", ").filter_map(|row| {
+        let (currency, units) = row.split_once(' ')?;
+        Some((currency, units.parse().ok()?))
+    })
 }
 
 #[cfg(test)]
@@ -139,6 +84,8 @@ mod tests {
 
     #[test]
     fn no_currency_is_listed_twice() {
-        assert!(UNITS_A_DOLLAR.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let rows: Vec<_> = listed().collect();
+        assert_eq!(rows.len(), UNITS_A_DOLLAR.split(',').count(), "a row cannot be read");
+        assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 }

@@ -21,140 +21,45 @@ pub struct Explanation {
     pub entries: Vec<u64>,
 }
 
+/// A row is a condition, whether the data is bad while it holds (else it is `mild`), and what it means for the data.
+macro_rules! meanings {
+    (@mild bad) => { false };
+    (@mild mild) => { true };
+    ($($kind:ident $weight:ident $meaning:literal),* $(,)?) => {
+        [$((ConditionKind::$kind, meanings!(@mild $weight), $meaning)),*]
+    };
+}
+
 /// Conditions with their consequence for the data, worst first.
-const MEANINGS: [(ConditionKind, bool, &str); 28] = [
-    (
-        ConditionKind::LedgerUnwritable,
-        false,
-        "nothing new is published, because it cannot be written to the ledger",
-    ),
-    (
-        ConditionKind::LogStale,
-        false,
-        "this edge serves the data that it received last, which gets older",
-    ),
-    (
-        ConditionKind::LogDiverged,
-        false,
-        "this node stops, and starts again from the cluster log",
-    ),
-    (ConditionKind::LogDown, false, "clients of edges receive nothing new"),
-    (
-        ConditionKind::LeaseUnrenewable,
-        true,
-        "data continues; if this leader is lost, no node takes over",
-    ),
-    (
-        ConditionKind::AnotherWriter,
-        false,
-        "this process writes nothing there, so that the data of two processes is not mixed",
-    ),
-    (
-        ConditionKind::ClockStepped,
-        false,
-        "bars are closed by the machine's steady clock, and no pair is safe to trade",
-    ),
-    (
-        ConditionKind::ClockSkewed,
-        false,
-        "ages and closes are wrong by that much, and no pair is safe to trade",
-    ),
-    (
-        ConditionKind::KeysExhausted,
-        false,
-        "no request can be sent to the vendor",
-    ),
-    (
-        ConditionKind::ActorUnresponsive,
-        false,
-        "prices may be stuck in that part, and no pair is safe to trade",
-    ),
-    (
-        ConditionKind::FeedDown,
-        false,
-        "no prices are received over the link; they are requested over REST while keys allow it",
-    ),
-    (
-        ConditionKind::FeedSilent,
-        false,
-        "the last price is older than it should be",
-    ),
-    (
-        ConditionKind::SymbolRefused,
-        false,
-        "no prices of the pair are received",
-    ),
-    (
-        ConditionKind::TicksRejected,
-        false,
-        "the newest prices of the pair are not published",
-    ),
-    (
-        ConditionKind::StampsLagging,
-        false,
-        "the stamps of the pair's prices are not those of this moment",
-    ),
-    (
-        ConditionKind::HistoryUnverified,
-        false,
-        "the pair's history is not known to be good, so it is not safe to trade",
-    ),
-    (
-        ConditionKind::GateOverridden,
-        false,
-        "an operator declared the history good",
-    ),
-    (
-        ConditionKind::FlagWithdrawn,
-        false,
-        "the history may be about to change",
-    ),
-    (
-        ConditionKind::ActorParked,
-        false,
-        "that part does not do its work, or does it with long pauses",
-    ),
-    (
-        ConditionKind::ProcessPaused,
-        false,
-        "nothing was received during that time",
-    ),
-    (
-        ConditionKind::StoreAhead,
-        true,
-        "the start begins new epochs; clients start again from a snapshot",
-    ),
-    (
-        ConditionKind::LedgerRenumbered,
-        true,
-        "clients start again from a snapshot",
-    ),
-    (
-        ConditionKind::CalendarFileWrong,
-        true,
-        "the days that were read last stay in force",
-    ),
-    (ConditionKind::Polling, true, "prices are received, but less often"),
-    (
-        ConditionKind::StoreBehind,
-        true,
-        "live data continues from the ledger; history over REST is as old as the database",
-    ),
-    (
-        ConditionKind::CacheDown,
-        true,
-        "live data continues; readers of Redis see old values",
-    ),
-    (
-        ConditionKind::StreamDisturbed,
-        true,
-        "readers of that stream read it again",
-    ),
-    (
-        ConditionKind::LogLinesLost,
-        true,
-        "data continues; lines are missing in the log",
-    ),
+const MEANINGS: [(ConditionKind, bool, &str); 28] = meanings![
+    LedgerUnwritable bad "nothing new is published, because it cannot be written to the ledger",
+    LogStale bad "this edge serves the data that it received last, which gets older",
+    LogDiverged bad "this node stops, and starts again from the cluster log",
+    LogDown bad "clients of edges receive nothing new",
+    LeaseUnrenewable mild "data continues; if this leader is lost, no node takes over",
+    AnotherWriter bad "this process writes nothing there, so that the data of two processes is not mixed",
+    ClockStepped bad "bars are closed by the machine's steady clock, and no pair is safe to trade",
+    ClockSkewed bad "ages and closes are wrong by that much, and no pair is safe to trade",
+    KeysExhausted bad "no request can be sent to the vendor",
+    ActorUnresponsive bad "prices may be stuck in that part, and no pair is safe to trade",
+    FeedDown bad "no prices are received over the link; they are requested over REST while keys allow it",
+    FeedSilent bad "the last price is older than it should be",
+    SymbolRefused bad "no prices of the pair are received",
+    TicksRejected bad "the newest prices of the pair are not published",
+    StampsLagging bad "the stamps of the pair's prices are not those of this moment",
+    HistoryUnverified bad "the pair's history is not known to be good, so it is not safe to trade",
+    GateOverridden bad "an operator declared the history good",
+    FlagWithdrawn bad "the history may be about to change",
+    ActorParked bad "that part does not do its work, or does it with long pauses",
+    ProcessPaused bad "nothing was received during that time",
+    StoreAhead mild "the start begins new epochs; clients start again from a snapshot",
+    LedgerRenumbered mild "clients start again from a snapshot",
+    CalendarFileWrong mild "the days that were read last stay in force",
+    Polling mild "prices are received, but less often",
+    StoreBehind mild "live data continues from the ledger; history over REST is as old as the database",
+    CacheDown mild "live data continues; readers of Redis see old values",
+    StreamDisturbed mild "readers of that stream read it again",
+    LogLinesLost mild "data continues; lines are missing in the log",
 ];
 
 /// What the journal shows at one instant.
