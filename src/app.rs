@@ -513,7 +513,6 @@ fn workers(settings: &Valid) -> usize {
     settings.server.workers.unwrap_or(limits::HTTP_WORKERS)
 }
 
-/// All channels of a pair.
 fn channels_of(market: &PairRules) -> Vec<Channel> {
     let symbol = market.symbol;
     let bars = market.intervals.iter().map(|interval| Channel::bars(*interval, symbol));

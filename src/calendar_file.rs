@@ -8,23 +8,19 @@ use std::time::SystemTime;
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum CalendarFileError {
     /// The file has invalid entries, which are listed, one a line.
     #[error("{}", problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect::<Vec<_>>().join("\n"))]
     Wrong {
-        /// The file.
         path: PathBuf,
-        /// The problems in it.
         problems: Vec<CalendarProblem>,
     },
     /// The system refused.
     #[error("cannot {verb} {}: {source}", path.display())]
     System {
-        /// The attempted operation.
         verb: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
 }

@@ -181,39 +181,20 @@ pub struct Service {
 
 /// Why the service gave no answer.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ServiceError {
     /// No program listens there, or it is no HTTP server.
     #[error("candela does not answer at {url}: {why}; start it, or name its address with --url")]
-    Unreachable {
-        /// The requested URL.
-        url: String,
-        /// The network's error.
-        why: String,
-    },
+    Unreachable { url: String, why: String },
     /// The service requires a token.
     #[error("{url} requires a token: {why}; put one into CANDELA_TOKEN")]
-    NoToken {
-        /// The service's URL.
-        url: String,
-        /// What it says about the token that was presented, if any.
-        why: String,
-    },
+    NoToken { url: String, why: String },
     /// The service refuses the request.
     #[error("the service at {url} refuses the request: {why}")]
-    Refused {
-        /// The service's URL.
-        url: String,
-        /// Why it refuses.
-        why: String,
-    },
+    Refused { url: String, why: String },
     /// The server answers, but not as a candela does.
     #[error("the server at {url} is not candela: {why}")]
-    Strange {
-        /// The requested URL.
-        url: String,
-        /// What is wrong with the answer.
-        why: String,
-    },
+    Strange { url: String, why: String },
 }
 
 impl Service {

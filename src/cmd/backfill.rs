@@ -53,31 +53,19 @@ pub struct BackfillArgs {
 
 /// Why bars could not be requested.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum BackfillError {
     /// The stretch ends before it begins.
     #[error("--to {to} ends before --from {from} begins: give the earlier one first")]
-    Backwards {
-        /// As it was parsed.
-        from: Moment,
-        /// As it was parsed.
-        to: Moment,
-    },
+    Backwards { from: Moment, to: Moment },
     /// The stretch is in the future.
     #[error("--from {from} lies ahead: only bars of the past can be requested")]
-    Ahead {
-        /// As it was parsed.
-        from: Moment,
-    },
+    Ahead { from: Moment },
     /// No key may be used for a while.
     #[error(
         "no key may be used before {at} ({why}); what was written stays, and running this again continues from there"
     )]
-    NoKey {
-        /// When one may be used again.
-        at: Timestamp,
-        /// The vendor's last refusal, or what the pool waits for.
-        why: String,
-    },
+    NoKey { at: Timestamp, why: String },
     /// The vendor does not answer, or gives an error.
     #[error(
         "the vendor does not send the bars: {0}; what was written stays, and running this again continues from there"

@@ -23,7 +23,6 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CheckResult {

@@ -41,45 +41,28 @@ pub struct CompareArgs {
 
 /// Why bars cannot be compared.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum CompareError {
     /// The pair is not in the settings.
     #[error("{given} is not among the pairs of the settings ({known}): give one of them with --symbol")]
-    UnknownPair {
-        /// The given pair.
-        given: Symbol,
-        /// The pairs of the settings.
-        known: String,
-    },
+    UnknownPair { given: Symbol, known: String },
     /// The day has no session.
     #[error("{date} has no session of {symbol} ({why}): give another day with --date; `candela calendar` lists them")]
     NoSession {
-        /// The day.
         date: NaiveDate,
-        /// The pair.
         symbol: Symbol,
-        /// The holiday's or the override's name, or the weekday.
         why: String,
     },
     /// The session is not over.
     #[error("the session of {date} closes at {closes}: compare it when it is over")]
-    NotOver {
-        /// The day.
-        date: NaiveDate,
-        /// The close, in the market's time.
-        closes: String,
-    },
+    NotOver { date: NaiveDate, closes: String },
     /// The store has no row from one of the two services.
     #[error("the store has no bar of {missing} for {symbol} on {date}; it has {there}{remedy}")]
     NoRows {
-        /// The source without rows.
         missing: String,
-        /// The pair.
         symbol: Symbol,
-        /// The day.
         date: NaiveDate,
-        /// The sources that have rows, and how many.
         there: String,
-        /// What to do, if known.
         remedy: &'static str,
     },
     /// The embedded store does not exist.
@@ -99,7 +82,6 @@ impl CompareError {
     }
 }
 
-/// A pair's session.
 struct PairSession {
     symbol: Symbol,
     session: Session,

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 /// Print a shell's completions of candela's commands and flags.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
-    /// The shell.
     shell: Shell,
 }
 
@@ -37,9 +36,6 @@ impl CompletionsArgs {
 
 impl ManArgs {
     /// Prints or writes the manual pages.
-    ///
-    /// # Errors
-    /// When they cannot be written.
     pub fn run(self, command: clap::Command) -> anyhow::Result<Exit> {
         match self.folder {
             Some(folder) => {

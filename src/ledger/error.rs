@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Why an operation of the ledger failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum LedgerError {
     /// Another process appends to it.
     #[error(
@@ -14,73 +15,31 @@ pub enum LedgerError {
         folder.display(),
         by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default()
     )]
-    InUse {
-        /// The ledger's folder.
-        folder: PathBuf,
-        /// The other process, if the lock names it.
-        by: Option<Holder>,
-    },
+    InUse { folder: PathBuf, by: Option<Holder> },
     /// The folder cannot be created, listed or locked.
     #[error("the ledger folder {} cannot be used: {source}", path.display())]
-    Folder {
-        /// The folder or the file in it.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Folder { path: PathBuf, source: io::Error },
     /// The file was written by a newer version.
     #[error(
         "{} has ledger format {found} and this candela knows formats up to {known}: run the newer version, or name another folder",
         file.display()
     )]
-    NewerFormat {
-        /// The file.
-        file: PathBuf,
-        /// Its format.
-        found: i64,
-        /// The newest format that this version reads.
-        known: i64,
-    },
+    NewerFormat { file: PathBuf, found: i64, known: i64 },
     /// The file is another program's database.
     #[error("{} is not a candela ledger: name another folder, or move that file away", file.display())]
-    NotALedger {
-        /// The file.
-        file: PathBuf,
-    },
+    NotALedger { file: PathBuf },
     /// The entries do not continue the ledger.
     #[error("position {given} does not continue the ledger, which ends at {head}")]
-    Hole {
-        /// The last written position.
-        head: u64,
-        /// The position of the entry, which should have been one more.
-        given: u64,
-    },
+    Hole { head: u64, given: u64 },
     /// The entries do not continue a channel.
     #[error("number {given} does not continue channel {channel}, which ends at {head}")]
-    SeqHole {
-        /// The channel.
-        channel: Channel,
-        /// The channel's last seq.
-        head: u64,
-        /// The entry's seq, which should have been one more.
-        given: u64,
-    },
+    SeqHole { channel: Channel, head: u64, given: u64 },
     /// An event's channel does not match its kind.
     #[error("the event at position {position} is not of channel {}", channel.map_or_else(|| "none".to_owned(), |c| c.to_string()))]
-    Misfiled {
-        /// The position of the event.
-        position: u64,
-        /// The event's channel.
-        channel: Option<Channel>,
-    },
+    Misfiled { position: u64, channel: Option<Channel> },
     /// The requested position was removed by retention.
     #[error("position {asked} is no longer kept: the ledger begins at {first}")]
-    Expired {
-        /// The requested position.
-        asked: u64,
-        /// The first position that is kept.
-        first: u64,
-    },
+    Expired { asked: u64, first: u64 },
     /// A row is missing, or cannot have been written by this program.
     #[error(
         "row {row} of table {table} in {file} is damaged: {problem}; stop candela, move {file} (with its -wal and -shm) out of the \
@@ -88,49 +47,28 @@ pub enum LedgerError {
         file = file.display()
     )]
     Corrupt {
-        /// The file.
         file: PathBuf,
-        /// The table.
         table: &'static str,
-        /// The row's position or id.
         row: i64,
-        /// What is wrong with it.
         problem: String,
     },
     /// A parcel of another ledger does not continue this one, or cannot be parsed.
     #[error("parcel {number} cannot be appended: {problem}")]
-    Parcel {
-        /// The parcel's number.
-        number: u64,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Parcel { number: u64, problem: String },
     /// An open file is not the one in the folder.
     #[error(
         "the ledger's file {} {what}: put the folder back as it was, and the ledger continues by itself; or restart candela, and a new \
          ledger begins, with new epochs",
         file.display()
     )]
-    Gone {
-        /// The file.
-        file: PathBuf,
-        /// What happened to it.
-        what: String,
-    },
-    /// The disk is full.
+    Gone { file: PathBuf, what: String },
     #[error("the disk that holds {} is full: make room, and the ledger continues by itself", file.display())]
-    DiskFull {
-        /// The file.
-        file: PathBuf,
-    },
+    DiskFull { file: PathBuf },
     /// Any other error of SQLite.
     #[error("cannot {verb} {}: {source}", file.display())]
     Sqlite {
-        /// What was attempted.
         verb: &'static str,
-        /// The file.
         file: PathBuf,
-        /// SQLite's error.
         source: rusqlite::Error,
     },
 }

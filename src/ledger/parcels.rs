@@ -435,7 +435,6 @@ fn read_rows(
     Ok(())
 }
 
-/// The position in a column.
 fn position_in(column: Option<&Value>) -> u64 {
     match column {
         Some(Value::Integer(position)) => from_sql_int(*position),
@@ -463,9 +462,6 @@ pub(super) fn begin_file(
 
 impl Ledger {
     /// Begins another chain of parcels, with a number beyond `number` and beyond any of this ledger.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when it cannot be written.
     pub fn begin_parcels_after(&mut self, number: u64) -> Result<(), LedgerError> {
         let lineage = self.shared.state().lineage.clone();
         let opening = opening_at(&self.end, self.session_date(), &lineage);

@@ -38,7 +38,6 @@ pub struct Key {
     pub number: u8,
     /// Its text.
     pub secret: SecretString,
-    /// Its origin.
     origin: String,
 }
 

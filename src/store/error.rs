@@ -7,6 +7,7 @@ use std::path::PathBuf;
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum StoreError {
     /// The server or the file is missing, or went away. Whether the last transaction was committed is unknown.
     #[error("the database cannot be reached: {0}")]
@@ -30,11 +31,8 @@ pub enum StoreError {
     )]
     #[strum(serialize = "rows_refused")]
     EveryRowRefused {
-        /// The kind of row.
         kind: &'static str,
-        /// How many were refused in a row.
         number: u32,
-        /// Why the last one was refused.
         reason: String,
     },
     /// A row was refused, and so was the note about it.
@@ -75,32 +73,18 @@ pub enum StoreError {
     #[error(
         "the database has migration {found}, which this candela does not know: run the newer version, or revert with it"
     )]
-    NewerSchema {
-        /// The first unknown migration.
-        found: String,
-    },
+    NewerSchema { found: String },
     /// A migration that was to be reverted has rows in its tables.
     #[error(
         "undoing {step} would delete {rows} that candela wrote, so nothing is undone: add --discard to delete them; what the ledger still has of them is written again by the next start after candela migrate"
     )]
-    WouldLose {
-        /// The migration.
-        step: String,
-        /// The number of rows of each kind.
-        rows: String,
-    },
+    WouldLose { step: String, rows: String },
     /// Migrations must run first.
     #[error("the database lacks migration {missing}: run candela migrate")]
-    OlderSchema {
-        /// The first missing migration.
-        missing: String,
-    },
+    OlderSchema { missing: String },
     /// The store lacks events that it had: it is another server, or an older copy.
     #[error("the database has the ledger's events up to position {at} only: they are written again from there")]
-    Behind {
-        /// The position of the store.
-        at: i64,
-    },
+    Behind { at: i64 },
     /// Another candela holds the lease.
     #[error(transparent)]
     AnotherWriter(#[from] AnotherWriter),
@@ -112,20 +96,10 @@ pub enum StoreError {
     BadUrl(String),
     /// The file of the embedded store cannot be used.
     #[error("the store file {} cannot be used: {problem}", file.display())]
-    BadFile {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    BadFile { file: PathBuf, problem: String },
     /// A stored row cannot be parsed.
     #[error("a stored row of table {table} is damaged: {problem}")]
-    Corrupt {
-        /// The table.
-        table: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Corrupt { table: &'static str, problem: String },
     /// Any other error of the database.
     #[error("the database reports: {0}")]
     #[strum(serialize = "write_failed")]

@@ -28,7 +28,6 @@ struct Part {
     any: Option<String>,
 }
 
-/// Rows of a table.
 const fn page_part(table: &'static str, rows: String, any: Option<String>) -> Part {
     Part { table, rows, any }
 }

@@ -37,7 +37,6 @@ struct Lately {
 /// What to do with a refused row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advice {
-    /// Set it aside.
     SetAside,
     /// First check whether a later row of its kind is accepted. This many were refused in a row.
     Prove(u32),

@@ -306,7 +306,6 @@ impl LogKeeper {
         .collect()
     }
 
-    /// The key of the link.
     fn link_key(&self) -> Option<KeySlot> {
         let keys = self.deps.services.views.keys.borrow();
         keys.keys.iter().find(|(key, _)| key.of_link).map(|(key, _)| key.slot)

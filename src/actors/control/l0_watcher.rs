@@ -47,7 +47,6 @@ pub struct Deps {
 pub struct L0Watcher {
     deps: Deps,
     told: Option<Sighting>,
-    /// The watched folder and its watcher.
     watching: Option<(FolderId, RecommendedWatcher)>,
     changed: Arc<Notify>,
     looking: bool,

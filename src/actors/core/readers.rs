@@ -52,7 +52,6 @@ impl ToldReaders {
 
 /// An actor that sends readers what was written.
 pub(crate) trait TellsReaders: Actor<Context = Context<Self>> {
-    /// The readers.
     fn readers(&mut self) -> &mut ToldReaders;
 
     /// The last position that readers may read.

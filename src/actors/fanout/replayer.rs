@@ -246,7 +246,6 @@ impl Replayer {
         self.deps.registry.heads.borrow().get(&channel).copied()
     }
 
-    /// The channel's snapshot at its head.
     fn snapshot(&self, channel: Channel, head: u64) -> Bytes {
         let last = self.recent.last(channel).and_then(data_member);
         let data = match channel.topic {

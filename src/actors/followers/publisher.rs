@@ -209,7 +209,6 @@ impl CacheSink {
     }
 }
 
-/// The channel of an event and its epoch.
 fn of_channel(event: &Sequenced, heads: &BTreeMap<Channel, Head>) -> Option<(Channel, Epoch)> {
     let channel = event.channel?;
     Some((channel, heads.get(&channel)?.epoch))

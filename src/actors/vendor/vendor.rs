@@ -37,20 +37,12 @@ pub(crate) type Socket = Framed<BoxedSocket, GuardedCodec>;
 pub(crate) enum ConnectFailure {
     /// The server answered, and refused.
     #[error("{host} refused the connection: {refusal}")]
-    Refused {
-        /// The server's host.
-        host: String,
-        /// Why.
-        refusal: Refusal,
-    },
+    Refused { host: String, refusal: Refusal },
     /// No answer, or one that cannot be decoded.
     #[error("could not connect to {host}: {cause} ({detail})")]
     Failed {
-        /// The host that was asked.
         host: String,
-        /// The cause that gaps are given.
         cause: &'static str,
-        /// The error, for people.
         detail: String,
     },
 }

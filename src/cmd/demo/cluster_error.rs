@@ -8,15 +8,13 @@ use std::process::ExitStatus;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ClusterDemoError {
     /// A server is not installed.
     #[error("{}", missing_sentence(*.postgres, *.redis, .named.as_ref()))]
     Missing {
-        /// Whether it is PostgreSQL.
         postgres: bool,
-        /// Whether it is Redis.
         redis: bool,
-        /// The folder that was named for PostgreSQL.
         named: Option<PathBuf>,
     },
     /// PostgreSQL does not run as root, and nobody else is there.
@@ -26,36 +24,20 @@ pub enum ClusterDemoError {
     NoUser,
     /// A folder cannot be made.
     #[error("cannot make the folder {}: {error}; set TMPDIR to a folder that can be written to", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Folder { folder: PathBuf, error: io::Error },
     /// A program cannot be started.
     #[error("cannot start {name}: {error}")]
-    Start {
-        /// The program.
-        name: &'static str,
-        /// Why.
-        error: io::Error,
-    },
+    Start { name: &'static str, error: io::Error },
     /// A program ended that the demo needs.
     #[error("{name} ended with {status}; the last that it wrote: {said}")]
     Ended {
-        /// The program.
         name: &'static str,
-        /// How.
         status: ExitStatus,
-        /// Its last line.
         said: String,
     },
     /// A program does not answer.
     #[error("{name} does not answer in time: is this machine very busy?")]
-    Late {
-        /// The program.
-        name: &'static str,
-    },
+    Late { name: &'static str },
     /// The database cannot be prepared.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,7 +8,6 @@ use std::time::Duration;
 /// Something worth showing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Sight {
-    /// The first price of all.
     FirstPrice,
     /// A node leads under a new term; how long after the last leader was killed.
     Leads {
@@ -17,7 +16,9 @@ pub(super) enum Sight {
         after: Option<Duration>,
     },
     /// The first price after a takeover; how long after the kill.
-    PricesAgain { after: Duration },
+    PricesAgain {
+        after: Duration,
+    },
     /// A gap was announced, or changed.
     Gap(Value),
     /// A bar closed, or was revised.

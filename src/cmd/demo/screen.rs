@@ -110,9 +110,6 @@ impl Screen {
     }
 
     /// Waits until all output is written. A reader that is gone (`candela demo | head`) is no failure: the service has other clients.
-    ///
-    /// # Errors
-    /// Why some output could not be written.
     pub fn finish_writing(&self) -> io::Result<()> {
         self.out.finish_writing().or_else(|error| match error.kind() {
             ErrorKind::BrokenPipe => Ok(()),
@@ -370,7 +367,6 @@ impl Screen {
     }
 }
 
-/// An event's data with its kind and its numbers.
 fn merge_event(kind: &str, numbered: &Sequenced, data: Value) -> Value {
     let mut object = json!({"event": kind, "position": numbered.position.0, "seq": numbered.seq});
     if let (Some(fields), Value::Object(data)) = (object.as_object_mut(), data) {

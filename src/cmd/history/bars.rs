@@ -42,39 +42,26 @@ pub struct BarsArgs {
 
 /// Why a line of a tick file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum TickFileError {
     /// A column is missing.
     #[error("the first line has no column {name:?} ({given:?}): name the columns, such as time,price")]
-    NoColumn {
-        /// The column.
-        name: &'static str,
-        /// The line.
-        given: String,
-    },
+    NoColumn { name: &'static str, given: String },
     /// A line has fewer fields than the first.
     #[error("there are {fields} fields where the first line names more: give every line each column, if need be empty")]
-    Short {
-        /// How many fields it has.
-        fields: usize,
-    },
+    Short { fields: usize },
     /// Not an instant.
     #[error("{0}; seconds since 1970 are read as well")]
     Time(#[from] MomentError),
     /// Not a price.
     #[error("{given:?} is not a price: give a positive number with at most six decimals, such as 4012.35")]
-    Price {
-        /// The given text.
-        given: String,
-    },
+    Price { given: String },
     /// Years after the line before: every bar between them would be missing.
     #[error(
         "its time is {days} days after that of the line before: is it right? Give parts that lie more than {} days apart as files of their own",
         limits::TICK_FILE_DAYS
     )]
-    Far {
-        /// How many days.
-        days: u64,
-    },
+    Far { days: u64 },
     /// The line is longer than any line of ticks.
     #[error("it is longer than {} bytes: is the file CSV?", limits::TICK_LINE)]
     Long,
@@ -328,7 +315,6 @@ impl TickFields {
         })
     }
 
-    /// The tick in a line.
     fn tick(self, line: &str, symbol: Symbol, zone: Tz) -> Result<TickLine, TickFileError> {
         let mut fields = [None; 5];
         let places = [Some(self.time), Some(self.price), self.symbol, self.bid, self.ask];

@@ -39,33 +39,22 @@ pub struct ReplayArgs {
 
 /// Why a ledger cannot be replayed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ReplayError {
     /// The ledger holds no session.
     #[error("{folder} has no session: give the folder that `ledger.dir` names")]
-    Empty {
-        /// The folder.
-        folder: PathBuf,
-    },
+    Empty { folder: PathBuf },
     /// The date is not in the ledger.
     #[error("{folder} has no session of {date}; it keeps {first} to {last}")]
     NoSuchDate {
-        /// The folder.
         folder: PathBuf,
-        /// The requested date.
         date: NaiveDate,
-        /// The first date in the ledger.
         first: NaiveDate,
-        /// The last date in the ledger.
         last: NaiveDate,
     },
     /// The interval is not in the settings.
     #[error("the settings name no bars of {given}: give --interval one of {known}")]
-    UnknownInterval {
-        /// The given interval.
-        given: Interval,
-        /// The intervals of the settings.
-        known: String,
-    },
+    UnknownInterval { given: Interval, known: String },
 }
 
 /// The first event that differs between the replay and the ledger. One of the two may be absent.

@@ -57,32 +57,22 @@ pub enum Found {
 
 /// Why there is no valid flag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum FlagTrouble {
     /// No file.
     #[error("there is no ready flag")]
     Missing,
     /// Written before the last session closed: it belongs to an earlier day.
     #[error("the ready flag is of {at}, before the last session closed at {since}: it is left from an earlier run")]
-    Stale {
-        /// The flag's time.
-        at: Timestamp,
-        /// Start of the gate window.
-        since: Timestamp,
-    },
+    Stale { at: Timestamp, since: Timestamp },
     /// Its time lies in the future.
     #[error(
         "the ready flag is of {at}, which is in the future: the clock of this machine or of the flag's writer is wrong"
     )]
-    FromTheFuture {
-        /// The flag's time.
-        at: Timestamp,
-    },
+    FromTheFuture { at: Timestamp },
     /// Empty and just created: its writer may be about to fill it.
     #[error("the ready flag is empty and was written a moment ago; it counts when it stays so until {until}")]
-    Settling {
-        /// When the flag becomes valid.
-        until: Timestamp,
-    },
+    Settling { until: Timestamp },
     /// Its JSON is incomplete.
     #[error("the ready flag is half-written: its JSON ends too early")]
     HalfWritten,
@@ -95,11 +85,8 @@ pub enum FlagTrouble {
     /// It names another trading day.
     #[error("the ready flag is for trading date {date}; it must be from {first} to {last}")]
     OtherDay {
-        /// The date that it names.
         date: NaiveDate,
-        /// Date of the last session.
         first: NaiveDate,
-        /// Date of the coming session.
         last: NaiveDate,
     },
     /// Too large to be a flag.

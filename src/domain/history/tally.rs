@@ -138,7 +138,6 @@ struct Held {
 
 /// The calendar over the days of a history.
 struct Ground {
-    /// The sessions.
     sessions: Vec<Held>,
     /// The sessions that there would be without holidays: a feed does not stop for them.
     usual_sessions: Vec<Held>,

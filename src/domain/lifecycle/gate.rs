@@ -21,7 +21,6 @@ pub enum Gate {
     Degraded,
 }
 
-/// One pair's gate.
 #[derive(Debug, Clone, Copy, Default)]
 struct PairGate {
     gate: Gate,

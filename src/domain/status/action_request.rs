@@ -137,24 +137,12 @@ impl ActionRequest {
 
 /// Why an action is refused. Nothing was done then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ActionRefused {
-    /// No such actor.
     #[error("there is no actor {given}; there are {known}")]
-    NoSuchActor {
-        /// The name in the request.
-        given: String,
-        /// The actors of the tree.
-        known: String,
-    },
-    /// No such key.
+    NoSuchActor { given: String, known: String },
     #[error("there is no key {given}; there are {known}")]
-    NoSuchKey {
-        /// The key in the request.
-        given: KeySlot,
-        /// The keys of the settings.
-        known: String,
-    },
-    /// No such client.
+    NoSuchKey { given: KeySlot, known: String },
     #[error("there is no client c-{0:x} now; GET /admin/clients lists those that are connected")]
     NoSuchClient(u64),
     /// The key was neither refused nor withdrawn.
@@ -162,33 +150,19 @@ pub enum ActionRefused {
     NothingToRevive(KeySlot),
     /// The range ends before it begins.
     #[error("to {to} is not after from {from}")]
-    Backwards {
-        /// The start of the range.
-        from: Timestamp,
-        /// The end of the range.
-        to: Timestamp,
-    },
+    Backwards { from: Timestamp, to: Timestamp },
     /// The range lies in the future.
     #[error("from {from} lies ahead: only bars of the past can be requested")]
-    Ahead {
-        /// The start of the range.
-        from: Timestamp,
-    },
+    Ahead { from: Timestamp },
     /// The range is too long.
     #[error("the stretch is longer than {} days: request a part of it, or use candela backfill", limits::ACTION_BACKFILL.as_secs() / 86_400)]
     TooLong,
     /// The override would have ended already.
     #[error("until {until} has passed already")]
-    OverBefore {
-        /// The end of the override.
-        until: Timestamp,
-    },
+    OverBefore { until: Timestamp },
     /// The override would last too long.
     #[error("until {until} is more than {} hours ahead: an override ends within a day", limits::GATE_OVERRIDE.as_secs() / 3_600)]
-    TooFar {
-        /// The end of the override.
-        until: Timestamp,
-    },
+    TooFar { until: Timestamp },
     /// The actor that would run the action does not answer.
     #[error("{0} does not answer now: try again")]
     Busy(&'static str),

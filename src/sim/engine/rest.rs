@@ -317,7 +317,6 @@ impl crate::sim::engine::Engine {
         Err(ApiError::new(429, text))
     }
 
-    /// The answer for one symbol.
     fn answer_symbol(
         &mut self,
         want: Want,

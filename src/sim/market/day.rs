@@ -33,61 +33,42 @@ pub struct Day {
 
 /// Why a day cannot be replayed. Every text names the file, the day, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum DayError {
     /// The file has no bar of that day.
     #[error("history file {} has no bars of {symbol} on {date}{}", path.display(), dates_covered(.first, .last))]
     NoBars {
-        /// The file.
         path: PathBuf,
-        /// The pair.
         symbol: Symbol,
-        /// The day.
         date: NaiveDate,
-        /// The first day in the file.
         first: Option<NaiveDate>,
-        /// The last day in the file.
         last: Option<NaiveDate>,
     },
     /// With this reading, bars lie outside the session.
     #[error("{bars} bars of {date} lie at {from}–{to} Bogota, {where_}: {remedy}")]
     OffSession {
-        /// How many.
         bars: usize,
-        /// The day.
         date: NaiveDate,
-        /// Market time of the earliest of them.
         from: String,
-        /// Market time of the latest of them.
         to: String,
-        /// `5 hours before the session`, and how many lie inside it.
         where_: String,
-        /// The likely cause, and what to pass.
         remedy: String,
     },
     /// Two rows are for the same slot.
     #[error("history file {} has the bar {at} of {symbol} twice, on lines {first} and {second}; remove one of them", path.display())]
     Twice {
-        /// The file.
         path: PathBuf,
-        /// The pair.
         symbol: Symbol,
-        /// The slot.
         at: Timestamp,
-        /// Line of the first.
         first: u64,
-        /// Line of the second.
         second: u64,
     },
     /// The wall time does not exist in the zone.
     #[error("history file {} line {line}: {wall} does not exist in {zone}, whose clocks skip it; choose another zone or day", path.display())]
     NoSuchTime {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: u64,
-        /// The wall time.
         wall: NaiveDateTime,
-        /// The zone.
         zone: Tz,
     },
 }

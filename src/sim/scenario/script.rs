@@ -13,25 +13,17 @@ use std::time::Duration;
 
 /// Why a scenario cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ScenarioError {
     /// The file cannot be read.
     #[error("scenario file {} cannot be read: {source}; give a readable text file", path.display())]
     Unreadable {
-        /// The file.
         path: std::path::PathBuf,
-        /// The system's error.
         source: std::io::Error,
     },
     /// A line is not an act.
     #[error("scenario line {line}, {text:?}: {what}")]
-    Line {
-        /// The line, from 1.
-        line: usize,
-        /// The text of the line.
-        text: String,
-        /// What is wrong, and what is allowed.
-        what: String,
-    },
+    Line { line: usize, text: String, what: String },
 }
 
 /// The words of every act, for errors.

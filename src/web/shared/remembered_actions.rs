@@ -13,7 +13,6 @@ pub(crate) struct RememberedActions(Mutex<VecDeque<RememberedAction>>);
 struct RememberedAction {
     /// The name of the token, and the idempotency key.
     sender: (String, String),
-    /// The request.
     request: String,
     /// The answer; `None` while the action runs, or if Root did not answer in time.
     answer: Option<Value>,

@@ -41,23 +41,16 @@ impl Grant {
 
 /// Why the tokens cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum TokensError {
     /// The file cannot be read.
     #[error("the tokens file {file} cannot be read: {source}; correct server.tokens_file or the file's rights")]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    Unreadable { file: PathBuf, source: std::io::Error },
     /// A line of the file is invalid.
     #[error("the tokens file {file} is wrong in line {line}: {what}")]
     Wrong {
-        /// The file.
         file: PathBuf,
-        /// The line, from 1.
         line: usize,
-        /// Why it is invalid.
         what: &'static str,
     },
 }

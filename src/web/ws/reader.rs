@@ -21,7 +21,6 @@ pub(crate) enum InboundMessage {
     Binary(Bytes),
     /// A ping, to be answered with the same bytes.
     Ping(Bytes),
-    /// A pong.
     Pong,
     /// A close frame, with its code.
     Close(Option<u16>),
