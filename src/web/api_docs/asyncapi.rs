@@ -12,22 +12,22 @@ use std::sync::LazyLock;
 
 /// The tables of `asyncapi.toml`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Tables {
-    pub(super) messages: Vec<Message>,
+pub(super) struct MessageTables {
+    pub(super) messages: Vec<MessageRow>,
     /// The parts that messages share.
     shapes: BTreeMap<String, String>,
 }
 
 /// Each message of the WebSocket, its sender, its purpose and its members.
 #[derive(Debug, Deserialize)]
-pub(super) struct Message {
+pub(super) struct MessageRow {
     pub(super) name: String,
     pub(super) sender: String,
     summary: String,
     shape: String,
 }
 
-pub(super) static TABLES: LazyLock<Tables> = LazyLock::new(|| read_tables(include_str!("asyncapi.toml")));
+pub(super) static TABLES: LazyLock<MessageTables> = LazyLock::new(|| read_tables(include_str!("asyncapi.toml")));
 
 /// `GET /asyncapi.json`.
 pub(crate) async fn asyncapi(request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -36,14 +36,14 @@ pub(crate) async fn asyncapi(request: HttpRequest) -> Result<HttpResponse, HttpE
 
 fn messages_from(sender: &str) -> Vec<Value> {
     let own = TABLES.messages.iter().filter(|message| message.sender == sender);
-    own.map(|Message { name, .. }| json!({"$ref": format!("#/channels/ws/messages/{name}")}))
+    own.map(|MessageRow { name, .. }| json!({"$ref": format!("#/channels/ws/messages/{name}")}))
         .collect()
 }
 
 pub(super) fn asyncapi_json() -> Value {
     let mut messages = Map::new();
     let mut references = Map::new();
-    for Message {
+    for MessageRow {
         name,
         sender,
         summary,

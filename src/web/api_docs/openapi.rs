@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 /// The tables of `openapi.toml`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Tables {
+pub(super) struct ApiTables {
     /// Parameters that several routes have: name, then kind and description.
     parameters: BTreeMap<String, String>,
     /// Every route that is read with GET.
@@ -33,7 +33,7 @@ pub(super) struct Read {
     pub(super) others: Vec<u16>,
 }
 
-pub(super) static TABLES: LazyLock<Tables> = LazyLock::new(|| read_tables(include_str!("openapi.toml")));
+pub(super) static TABLES: LazyLock<ApiTables> = LazyLock::new(|| read_tables(include_str!("openapi.toml")));
 
 /// `GET /openapi.json`.
 pub(crate) async fn openapi(request: HttpRequest) -> Result<HttpResponse, HttpError> {
