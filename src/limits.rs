@@ -1027,8 +1027,8 @@ pub const KEYS_LOOK: Duration = Duration::from_secs(1);
 pub const REPEATS_LOGGED: Duration = Duration::from_secs(600);
 /// How many kinds of a failure are distinguished: the vendor's refusals and the network's are about a dozen.
 pub const REPEATS_KINDS: usize = 32;
-/// A key's lease whose call was never reported as over ends then: its holder is gone.
-pub const LEASE_LONGEST: Duration = Duration::from_secs(60);
+/// A key whose call was never reported as over is free again then: its holder is gone.
+pub const KEY_USE_LONGEST: Duration = Duration::from_secs(60);
 
 /// How many failures of the vendor `candela backfill` tolerates before it gives up; it can be run again.
 pub const BACKFILL_TRIES: u32 = 5;

@@ -10,7 +10,7 @@ use crate::domain::lifecycle::{Break, Distrust, Turn};
 use crate::domain::model::{Bar, Channel, Inbound, Position, Sequenced, Session, Symbol, Timestamp};
 use crate::domain::protocol::{Options, Since};
 use crate::domain::status::{ActionRefused, ActionRequest};
-use crate::domain::vendor::{KeySlot, NoLease, Purpose, Trouble};
+use crate::domain::vendor::{KeySlot, NoKey, Purpose, Trouble};
 use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -300,8 +300,8 @@ pub struct Unsubscribe {
 
 /// Feed, Poller, Backfill → KeyPool. Ask: a key to use now, or when to ask again. *Wait*: the sender has nothing else to do.
 #[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Result<Lease, NoLease>")]
-pub struct LeaseKey {
+#[rtype(result = "Result<AcquiredKey, NoKey>")]
+pub struct AcquireKey {
     /// What the key is for.
     pub purpose: Purpose,
     /// What the call will cost; 0 for the link.
@@ -310,14 +310,14 @@ pub struct LeaseKey {
 
 /// The right to use one key once, or, for the link, until the vendor refuses the key.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub struct AcquiredKey {
     /// The key's place in the settings.
     pub slot: KeySlot,
     /// The key's text.
     pub key: SecretString,
 }
 
-/// Feed, Poller, Backfill → KeyPool. How the vendor answered a call with a leased key. *Wait*: without this message the key stays in use.
+/// Feed, Poller, Backfill → KeyPool. How the vendor answered a call with an acquired key. *Wait*: without this message the key stays in use.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct KeyAnswered {

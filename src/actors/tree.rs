@@ -170,7 +170,7 @@ impl Tree {
         let spacing = vendor.key_policy.spacing;
         let journal = JournalKeeper::new(journal, arrived.clone(), clock.clone());
         let pool = children.start(rows::KEY_POOL, KeyPool::new, key_pool::Deps { services: services.clone(), keys: vendor.keys, policy: vendor.key_policy, book: vendor.key_use, away: vendor.key_away, retired: Arc::default(), withdrawn: Arc::default() });
-        let keys = KeyPoolLink { lease: pool.clone().recipient(), answered: pool.clone().recipient() };
+        let keys = KeyPoolLink { acquire: pool.clone().recipient(), answered: pool.clone().recipient() };
         let rest = VendorAccess { rest_url: vendor.rest_url, tls: Arc::clone(&vendor.feed.tls), keys: keys.clone() };
         children.start(rows::BACKFILL, Backfill::new, backfill::Deps { services: services.clone(), vendor: rest.clone(), arrived: arrived.clone() });
         children.start(rows::POLLER, Poller::new, poller::Deps { services: services.clone(), vendor: rest, symbols: vendor.feed.symbols.clone(), patience: vendor.poll_after, arrived: arrived.clone() });

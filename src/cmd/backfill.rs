@@ -3,7 +3,7 @@
 //! It holds the lock of the ledger's folder while it works: a running service fills gaps by itself, and two programs that use the same keys
 //! at once would break their spacing. It writes under the store's lease, as a service does.
 
-use crate::actors::messages::{KeyAnswered, Lease, LeaseKey};
+use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey};
 use crate::actors::vendor::{AskError, KeySource, VendorClient};
 use crate::app;
 use crate::clock::Clock;
@@ -284,16 +284,16 @@ struct LocalKeys {
 }
 
 impl KeySource for LocalKeys {
-    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
-        let leased = self
+    async fn acquire_key(&self, wanted: AcquireKey) -> Result<AcquiredKey, AskError> {
+        let acquired = self
             .pool
             .borrow_mut()
-            .lease(wanted.purpose, wanted.credits, self.clock.now());
-        let slot = leased?;
+            .acquire(wanted.purpose, wanted.credits, self.clock.now());
+        let slot = acquired?;
         let key = self.keys.iter().find(|(known, _)| *known == slot);
         let key = key.map(|(_, key)| key.clone());
         let key = key.ok_or_else(|| AskError::NoPool("the leased key is not there".to_owned()))?;
-        Ok(Lease { slot, key })
+        Ok(AcquiredKey { slot, key })
     }
 
     async fn return_key(&self, said: KeyAnswered) {
@@ -306,7 +306,7 @@ impl KeySource for LocalKeys {
             self.unwritten.replace(Some(error));
         }
         if let Some(trouble) = said.trouble {
-            pool.turned_away(said.slot, said.purpose, trouble, said.retry_after, now);
+            pool.note_refusal(said.slot, said.purpose, trouble, said.retry_after, now);
         }
     }
 }
@@ -338,9 +338,9 @@ impl Vendor {
         let path = request.path();
         loop {
             let now = self.clock.now();
-            let lease = match self.client.lease(Purpose::Backfill, 1).await {
-                Ok(lease) => lease,
-                Err(AskError::NoKey(refused)) if refused.at.since(now) <= limits::LEASE_LONGEST => {
+            let acquired = match self.client.acquire(Purpose::Backfill, 1).await {
+                Ok(acquired) => acquired,
+                Err(AskError::NoKey(refused)) if refused.at.since(now) <= limits::KEY_USE_LONGEST => {
                     tokio::time::sleep(self.clock.until(refused.at)).await;
                     continue;
                 }
@@ -350,7 +350,7 @@ impl Vendor {
                 }),
                 Err(error) => anyhow::bail!(error),
             };
-            let asked = self.client.ask(&path, &lease, Purpose::Backfill).await;
+            let asked = self.client.ask(&path, &acquired, Purpose::Backfill).await;
             if let Some(unwritten) = self.client.keys.unwritten.take() {
                 anyhow::bail!(unwritten);
             }

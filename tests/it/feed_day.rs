@@ -318,7 +318,7 @@ fn start_upstream(sim: &SimHandle, clock: &Clock, play: &Play, desk: &Arc<Mutex<
     })
     .start();
     let keys = KeyPoolLink {
-        lease: pool.clone().recipient(),
+        acquire: pool.clone().recipient(),
         answered: pool.recipient(),
     };
     let tls = vendor::tls(&[]);

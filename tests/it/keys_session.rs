@@ -96,7 +96,7 @@ fn place(slot: KeySlot) -> u8 {
 
 /// One call with as many keys as it takes.
 fn ask(pool: &mut Pool, vendor: &mut Vendor, purpose: Purpose, credits: u32, now: &mut Timestamp) -> bool {
-    while let Ok(slot) = pool.lease(purpose, credits, *now) {
+    while let Ok(slot) = pool.acquire(purpose, credits, *now) {
         *now = *now + WAY;
         let answer = vendor.call(place(slot), credits, *now);
         *now = *now + WAY;
@@ -107,7 +107,7 @@ fn ask(pool: &mut Pool, vendor: &mut Vendor, purpose: Purpose, credits: u32, now
                 pool.credits(slot, Some(used), Some(left), *now);
                 return true;
             }
-            Err(trouble) => pool.refused(slot, purpose, trouble, *now),
+            Err(trouble) => pool.note_refusal(slot, purpose, trouble, None, *now),
         }
     }
     false

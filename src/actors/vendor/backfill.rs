@@ -2,7 +2,7 @@
 //!
 //! owns   `domain::history::BackfillPlanner`, one request at a time, one timer
 //! hears  `PipelineView` (a watched snapshot of the gaps that may still be filled, and of bars that are not compared)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: each request, and the vendor's answer · `BackfillView` → views
+//! says   AcquireKey, KeyAnswered → KeyPool · Arrived → Aggregator: each request, and the vendor's answer · `BackfillView` → views
 //! fails  never on the vendor: after a refusal it waits, or uses another key. A panic drops the request; the gap is still open, and is
 //!        requested again
 
@@ -168,15 +168,15 @@ impl Backfill {
     }
 }
 
-/// Leases a key, records the request, sends it, and forwards the answer.
+/// Acquires a key, records the request, sends it, and forwards the answer.
 async fn ask(
     deps: &Deps,
     client: &VendorClient<KeyPoolLink>,
     request: SeriesRequest,
     (symbol, purpose): (Symbol, Purpose),
 ) -> Outcome {
-    let lease = match client.lease(purpose, 1).await {
-        Ok(lease) => lease,
+    let acquired = match client.acquire(purpose, 1).await {
+        Ok(acquired) => acquired,
         Err(AskError::NoKey(refused)) => return Outcome::NoKey(refused.at),
         Err(error) => return Outcome::of_error(&error),
     };
@@ -188,7 +188,7 @@ async fn ask(
     };
     hand_on(deps, InputKind::Requested(asked), Decoded::Nothing).await;
     let path = request.path();
-    let answer = match client.ask(&path, &lease, purpose).await {
+    let answer = match client.ask(&path, &acquired, purpose).await {
         Ok(answer) => answer,
         Err(error) => return Outcome::of_error(&error),
     };

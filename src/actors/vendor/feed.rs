@@ -3,11 +3,11 @@
 //! owns   `domain::vendor::Link`, at most one socket, one timer at the link's next deadline
 //! hears  whether prices are wanted (a watched flag that Root sets; it outlives a restart) · the socket · which prices were accepted
 //!        (`PipelineView`, a watched snapshot)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator · Report → Root · `FeedView` → `/status`
+//! says   AcquireKey, KeyAnswered → KeyPool · Arrived → Aggregator · Report → Root · `FeedView` → `/status`
 //! fails  never on the vendor's bytes: a bad frame is recorded and counted. Any end of the link is a transition of the machine. A panic
 //!        restarts it without a socket; the machine then connects again
 
-use crate::actors::messages::{Arrived, KeyAnswered, LeaseKey, Report};
+use crate::actors::messages::{Arrived, KeyAnswered, AcquireKey, Report};
 use crate::actors::services::Services;
 use crate::actors::vendor::{
     AskError, ConnectFailure, Fragments, KeyPoolLink, KeySource, Socket, TooLong, frame_guard::cause_of, vendor,
@@ -16,7 +16,7 @@ use crate::actors::views::changes;
 use crate::clock::Stopwatch;
 use crate::domain::model::{Decoded, Inbound, Input, InputKind, LinkChange, Sessions, Symbol, Timestamp};
 use crate::domain::vendor::{
-    Effect, Event, Frame, Judged, KeySlot, Link, LinkSettings, NoLease, Purpose, Repeats, SilenceReport, Trouble, wire,
+    Effect, Event, Frame, Judged, KeySlot, Link, LinkSettings, NoKey, Purpose, Repeats, SilenceReport, Trouble, wire,
 };
 use crate::limits;
 use actix::prelude::*;
@@ -181,7 +181,7 @@ impl Feed {
             retry_after,
             ..KeyAnswered::nothing(slot, Purpose::Link)
         };
-        // Sent before anything else, so that the next lease is another key.
+        // Sent before anything else, so that the next key is another.
         let telling = self.deps.keys.answered.send(told);
         ctx.wait(telling.into_actor(self).map(|_, _, _| ()));
     }
@@ -461,34 +461,34 @@ impl Supervised for Feed {
 
 /// Why there is no socket.
 enum NotOpen {
-    NoKey(NoLease),
+    NoKey(NoKey),
     Failed(ConnectFailure),
 }
 
-/// Leases the link's key and connects with it.
+/// Acquires the link's key and connects with it.
 async fn open(deps: Deps) -> (Option<KeySlot>, Result<Socket, NotOpen>) {
-    let wanted = LeaseKey {
+    let wanted = AcquireKey {
         purpose: Purpose::Link,
         credits: 0,
     };
-    let lease = match deps.keys.lease_key(wanted).await {
-        Ok(lease) => lease,
+    let acquired = match deps.keys.acquire_key(wanted).await {
+        Ok(acquired) => acquired,
         Err(AskError::NoKey(refused)) => return (None, Err(NotOpen::NoKey(refused))),
         Err(_) => {
             // The pool is restarting and answers again in a moment.
             let at = deps.services.clock.now() + limits::RECONNECT_FIRST;
             let reason = "no_key_pool";
-            return (None, Err(NotOpen::NoKey(NoLease { at, reason })));
+            return (None, Err(NotOpen::NoKey(NoKey { at, reason })));
         }
     };
-    let socket = vendor::connect(deps.settings.tls, &deps.settings.url, &lease.key).await;
+    let socket = vendor::connect(deps.settings.tls, &deps.settings.url, &acquired.key).await;
     if socket.as_ref().err().is_none_or(ConnectFailure::reached) {
         // The pool keeps the spacing between handshakes; the link decides what a refusal means for the key.
         deps.keys
-            .return_key(KeyAnswered::nothing(lease.slot, Purpose::Link))
+            .return_key(KeyAnswered::nothing(acquired.slot, Purpose::Link))
             .await;
     }
-    (Some(lease.slot), socket.map_err(NotOpen::Failed))
+    (Some(acquired.slot), socket.map_err(NotOpen::Failed))
 }
 
 /// Logs the link: the first of equal failures, every other change, and every ten minutes how often a failure happened.

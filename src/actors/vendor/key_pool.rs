@@ -1,16 +1,16 @@
 //! KeyPool: hands out API keys, one use at a time.
 //!
 //! owns   `domain::vendor::Pool`, the keys' texts, the book of today's credits
-//! hears  LeaseKey, KeyAnswered (Feed, Poller, Backfill) · UseKey (Root) · its own timer
-//! says   the answer to LeaseKey · `KeysView` → `/status` · Report → Root: no key may be used, or one may be again
+//! hears  AcquireKey, KeyAnswered (Feed, Poller, Backfill) · UseKey (Root) · its own timer
+//! says   the answer to AcquireKey · `KeysView` → `/status` · Report → Root: no key may be used, or one may be again
 //! fails  never on the vendor's refusals: they are states of a key. A panic rebuilds the pool from the book and the list of refused keys
 
-use crate::actors::messages::{KeyAnswered, Lease, LeaseKey, Report, UseKey};
+use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey, Report, UseKey};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::domain::model::Timestamp;
 use crate::domain::status::ActionRefused;
-use crate::domain::vendor::{KeyPolicy, KeySlot, KeyState, KeyView, KeysView, NoLease, Pool, Purpose};
+use crate::domain::vendor::{KeyPolicy, KeySlot, KeyState, KeyView, KeysView, NoKey, Pool, Purpose};
 use crate::ledger::KeyUseBook;
 use crate::limits;
 use actix::{Actor, Context, Handler, Recipient, Supervised};
@@ -41,7 +41,7 @@ pub struct Deps {
 #[derive(Debug, Clone)]
 pub struct KeyPoolLink {
     /// Takes requests for a key.
-    pub lease: Recipient<LeaseKey>,
+    pub acquire: Recipient<AcquireKey>,
     /// Takes reports of the vendor's answers.
     pub answered: Recipient<KeyAnswered>,
 }
@@ -158,20 +158,20 @@ impl KeyPool {
     }
 }
 
-impl Handler<LeaseKey> for KeyPool {
-    type Result = Result<Lease, NoLease>;
+impl Handler<AcquireKey> for KeyPool {
+    type Result = Result<AcquiredKey, NoKey>;
 
-    fn handle(&mut self, wanted: LeaseKey, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, wanted: AcquireKey, _: &mut Context<Self>) -> Self::Result {
         let now = self.deps.services.clock.now();
-        let leased = self.pool.lease(wanted.purpose, wanted.credits, now);
+        let found = self.pool.acquire(wanted.purpose, wanted.credits, now);
         self.show();
-        let slot = leased?;
+        let slot = found?;
         self.write_down(slot);
-        let key = self.text(slot).cloned().ok_or(NoLease {
+        let key = self.text(slot).cloned().ok_or(NoKey {
             at: now,
             reason: "no_keys",
         })?;
-        Ok(Lease { slot, key })
+        Ok(AcquiredKey { slot, key })
     }
 }
 
@@ -195,7 +195,7 @@ impl Handler<KeyAnswered> for KeyPool {
                 let retry_after_s = answered.retry_after.map(|wait| wait.as_secs());
                 tracing::warn!(key.slot = %slot, cause = trouble.name(), retry_after_s, "key refused");
             }
-            self.pool.turned_away(slot, purpose, trouble, answered.retry_after, now);
+            self.pool.note_refusal(slot, purpose, trouble, answered.retry_after, now);
         } else if answered.used.is_some() || answered.left.is_some() {
             self.pool.served(answered.slot);
         }
@@ -282,22 +282,22 @@ mod tests {
         (deps, shown, folder)
     }
 
-    const ONE: LeaseKey = LeaseKey {
+    const ONE: AcquireKey = AcquireKey {
         purpose: Purpose::Backfill,
         credits: 1,
     };
 
     #[actix_rt::test]
-    async fn a_key_is_leased_written_down_and_shown_without_its_text() {
+    async fn a_key_is_acquired_written_down_and_shown_without_its_text() {
         let (deps, shown, _folder) = parts(&Heap::default());
         let pool = KeyPool::new(deps.clone()).start();
-        let lease = pool.send(ONE).await.unwrap().unwrap();
-        assert_eq!(lease.key.expose_secret(), "0123456789abcdefa91f");
-        assert!(!format!("{lease:?}").contains("0123456789"));
+        let acquired = pool.send(ONE).await.unwrap().unwrap();
+        assert_eq!(acquired.key.expose_secret(), "0123456789abcdefa91f");
+        assert!(!format!("{acquired:?}").contains("0123456789"));
         let (view, tail) = shown.borrow().keys[0].clone();
         assert_eq!(
             (view.slot, view.state, tail.as_str()),
-            (lease.slot, KeyState::Spacing, "a91f")
+            (acquired.slot, KeyState::Spacing, "a91f")
         );
         assert_eq!(shown.borrow().keys[1].1, "", "a short key shows nothing");
         assert_eq!(deps.book.newest_uses().unwrap()[0].calls, 1);

@@ -2,7 +2,7 @@
 //!
 //! owns   `domain::vendor::Poll`, one round at a time, one timer
 //! hears  whether prices are wanted (a watched flag that Root sets) · `FeedView`, `KeysView` (watched snapshots)
-//! says   LeaseKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are up or lost · `PollerView` → views · Report
+//! says   AcquireKey, KeyAnswered → KeyPool · Arrived → Aggregator: prices, and that the pairs are up or lost · `PollerView` → views · Report
 //!        → Root: which pairs are polled
 //! fails  never on the vendor: after an empty round comes the next. A panic forgets which pairs it polled; the views show it again
 
@@ -235,8 +235,8 @@ async fn ask(deps: &Deps, client: &VendorClient<KeyPoolLink>, symbols: &[Symbol]
     let path = rest::price_path(symbols);
     // The pool suspends each key that is refused, so this ends.
     loop {
-        let asked = match client.lease(Purpose::Poll, credits).await {
-            Ok(lease) => client.ask(&path, &lease, Purpose::Poll).await,
+        let asked = match client.acquire(Purpose::Poll, credits).await {
+            Ok(acquired) => client.ask(&path, &acquired, Purpose::Poll).await,
             Err(error) => Err(error),
         };
         let error = match asked {

@@ -1,9 +1,9 @@
-//! The client of the vendor's REST interface: leases a key, sends the request, and reports the answer to the pool. Poller,
+//! The client of the vendor's REST interface: acquires a key, sends the request, and reports the answer to the pool. Poller,
 //! Backfill and `candela backfill` use it.
 
-use crate::actors::messages::{KeyAnswered, Lease, LeaseKey};
+use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey};
 use crate::actors::vendor::{ConnectFailure, KeyPoolLink, vendor};
-use crate::domain::vendor::{KEY_HEADER, NoLease, Purpose, Refusal, Trouble, trouble::refusal};
+use crate::domain::vendor::{KEY_HEADER, NoKey, Purpose, Refusal, Trouble, trouble::refusal};
 use crate::limits;
 use awc::error::PayloadError;
 use awc::{Client, Connector};
@@ -110,16 +110,16 @@ impl Rest {
 /// A source of keys.
 pub(crate) trait KeySource {
     /// A key to use now.
-    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError>;
+    async fn acquire_key(&self, wanted: AcquireKey) -> Result<AcquiredKey, AskError>;
 
     /// Reports the vendor's answer. Without a report the key stays in use.
     async fn return_key(&self, said: KeyAnswered);
 }
 
 impl KeySource for KeyPoolLink {
-    async fn lease_key(&self, wanted: LeaseKey) -> Result<Lease, AskError> {
-        match self.lease.send(wanted).await {
-            Ok(leased) => leased.map_err(AskError::NoKey),
+    async fn acquire_key(&self, wanted: AcquireKey) -> Result<AcquiredKey, AskError> {
+        match self.acquire.send(wanted).await {
+            Ok(acquired) => acquired.map_err(AskError::NoKey),
             Err(error) => Err(AskError::NoPool(error.to_string())),
         }
     }
@@ -135,7 +135,7 @@ impl KeySource for KeyPoolLink {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
     #[error(transparent)]
-    NoKey(#[from] NoLease),
+    NoKey(#[from] NoKey),
     #[error("the key pool does not answer: {0}")]
     NoPool(String),
     #[error(transparent)]
@@ -186,14 +186,14 @@ impl<K: KeySource> VendorClient<K> {
     }
 
     /// A key to use now.
-    pub(crate) async fn lease(&self, purpose: Purpose, credits: u32) -> Result<Lease, AskError> {
-        self.keys.lease_key(LeaseKey { purpose, credits }).await
+    pub(crate) async fn acquire(&self, purpose: Purpose, credits: u32) -> Result<AcquiredKey, AskError> {
+        self.keys.acquire_key(AcquireKey { purpose, credits }).await
     }
 
-    /// Sends a request with a leased key. An answer without bars is an answer, too.
-    pub(crate) async fn ask(&self, path: &str, lease: &Lease, purpose: Purpose) -> Result<Answer, AskError> {
-        let mut told = KeyAnswered::nothing(lease.slot, purpose);
-        let answer = match self.rest.get(path, &lease.key).await {
+    /// Sends a request with an acquired key. An answer without bars is an answer, too.
+    pub(crate) async fn ask(&self, path: &str, acquired: &AcquiredKey, purpose: Purpose) -> Result<Answer, AskError> {
+        let mut told = KeyAnswered::nothing(acquired.slot, purpose);
+        let answer = match self.rest.get(path, &acquired.key).await {
             Ok(answer) => answer,
             Err(failure) => {
                 self.keys.return_key(told).await;

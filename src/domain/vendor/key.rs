@@ -87,7 +87,7 @@ pub(crate) struct Key {
     pub(super) used_day: u32,
     calls_total: u64,
     last_at: Option<Timestamp>,
-    /// Leased and not answered yet.
+    /// Acquired and not answered yet.
     out: bool,
     /// Recent uses: when, and how many credits.
     recent: VecDeque<(Timestamp, u32)>,
@@ -99,7 +99,7 @@ pub(crate) struct Key {
     /// Until when the vendor refuses handshakes with the key, and why. Handshakes cost no credits and are refused for their own reasons.
     link_cooling_until: Option<(Timestamp, &'static str)>,
     /// Until when the vendor asked that the key not be used at all.
-    barred_until: Option<Timestamp>,
+    wait_until: Option<Timestamp>,
     /// When the vendor reported the key as unknown.
     pub(super) retired_at: Option<Timestamp>,
     /// Whether an operator withdrew it. Only an operator, or a restart of the process, brings it back.
@@ -128,7 +128,7 @@ impl Key {
             handshake_at: None,
             link_served: false,
             link_cooling_until: None,
-            barred_until: None,
+            wait_until: None,
             retired_at: None,
             withdrawn: false,
             no_link: false,
@@ -147,7 +147,7 @@ impl Key {
         !self.is_out() && !self.no_link
     }
 
-    /// Leases the key for `credits` credits.
+    /// Acquires the key for `credits` credits.
     pub(crate) fn take(&mut self, credits: u32, now: Timestamp) -> KeySlot {
         self.used_day = self.used_day.saturating_add(credits);
         self.calls_total = self.calls_total.saturating_add(1);
@@ -161,7 +161,7 @@ impl Key {
         self.slot
     }
 
-    /// The call ended. The vendor saw it at some time since the lease, so spacing is counted from now.
+    /// The call ended. The vendor saw it at some time since the key was acquired, so spacing is counted from now.
     pub(crate) fn answered(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.out) {
             self.last_at = Some(now);
@@ -172,7 +172,7 @@ impl Key {
     }
 
     /// The vendor refused a call with this key.
-    pub(crate) fn refused(&mut self, purpose: Purpose, trouble: Trouble, now: Timestamp) {
+    pub(crate) fn note_refusal(&mut self, purpose: Purpose, trouble: Trouble, now: Timestamp) {
         let cooling = match purpose {
             Purpose::Link => &mut self.link_cooling_until,
             Purpose::Poll | Purpose::Backfill | Purpose::Compare => &mut self.cooling_until,
@@ -187,8 +187,8 @@ impl Key {
     }
 
     /// The vendor asked that the key not be used for `wait`.
-    pub(crate) fn bar(&mut self, wait: Duration, now: Timestamp) {
-        self.barred_until = self.barred_until.max(Some(now + wait));
+    pub(crate) fn wait_for(&mut self, wait: Duration, now: Timestamp) {
+        self.wait_until = self.wait_until.max(Some(now + wait));
     }
 
     /// The vendor saw the key in a handshake of the link.
@@ -207,8 +207,8 @@ impl Key {
     pub(super) fn link_ready_at(&self, policy: KeyPolicy, again: bool, now: Timestamp) -> (Timestamp, &'static str) {
         let handshake_at = self.handshake_at.filter(|_| !(again && self.link_served));
         let spaced = handshake_at.map(|at| (at + policy.spacing, "spacing"));
-        let barred = self.barred_until.map(|until| (until, "retry_after"));
-        let reasons = [spaced, barred, self.link_cooling_until].into_iter().flatten();
+        let asked_wait = self.wait_until.map(|until| (until, "retry_after"));
+        let reasons = [spaced, asked_wait, self.link_cooling_until].into_iter().flatten();
         reasons
             .filter(|(at, _)| *at > now)
             .max_by_key(|(at, _)| *at)
@@ -299,13 +299,13 @@ impl Key {
         if let Some((until, reason)) = self.cooling_until {
             not_before(until, reason);
         }
-        if let Some(until) = self.barred_until {
+        if let Some(until) = self.wait_until {
             not_before(until, "retry_after");
         }
         if let Some(last) = self.last_at {
             not_before(last + policy.spacing, "spacing");
             if self.out {
-                not_before(last + limits::LEASE_LONGEST.max(policy.spacing), "in_use");
+                not_before(last + limits::KEY_USE_LONGEST.max(policy.spacing), "in_use");
             }
         }
         let mut used = self

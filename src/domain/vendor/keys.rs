@@ -1,7 +1,7 @@
 //! The pool of API keys: which key may be used now, and otherwise when to ask again (invariant K1).
 //!
 //! ```text
-//!            leased            spacing over
+//!            acquired          spacing over
 //!   ready ───────────► spacing ────────────► ready
 //!     │ the minute is spent ► cooling ── next minute ──► ready
 //!     │ the day is spent    ► spent   ── next UTC day ─► ready
@@ -31,7 +31,7 @@ use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The purpose of a lease.
+/// What a key is acquired for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The WebSocket: costs no credits; at most one connection per key.
@@ -47,7 +47,7 @@ pub enum Purpose {
 /// No key may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no key may be used before {at} ({reason})")]
-pub struct NoLease {
+pub struct NoKey {
     /// When to ask again.
     pub at: Timestamp,
     /// `spacing`, `in_use`, `minute_spent`, `day_spent`, `retry_after`, `reserved`, `retired` or `no_keys`.
@@ -91,16 +91,16 @@ impl Pool {
         }
     }
 
-    /// Leases a key and spends `credits` credits of it. A key for the link costs none and is held until the link's next lease.
+    /// Acquires a key and spends `credits` credits of it. A key for the link costs none and is held until the link acquires the next one.
     ///
     /// # Errors
-    /// [`NoLease`] with the instant at which to ask again.
-    pub fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+    /// [`NoKey`] with the instant at which to ask again.
+    pub fn acquire(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoKey> {
         self.turn(now);
         if let Some(at) = self.retry_at() {
             self.link = None;
             let reason = "retired";
-            return Err(NoLease { at, reason });
+            return Err(NoKey { at, reason });
         }
         let away = if purpose == Purpose::Link {
             self.link_away_until
@@ -109,15 +109,15 @@ impl Pool {
         };
         if let Some(at) = away.filter(|until| *until > now) {
             let reason = "retry_after";
-            return Err(NoLease { at, reason });
+            return Err(NoKey { at, reason });
         }
         if purpose == Purpose::Link {
-            return self.lease_link(now);
+            return self.acquire_for_link(now);
         }
         if matches!(purpose, Purpose::Poll | Purpose::Compare)
             && self.left_today() < self.reserved_credits().saturating_add(credits)
         {
-            return Err(NoLease {
+            return Err(NoKey {
                 at: next_day(now),
                 reason: "reserved",
             });
@@ -207,7 +207,7 @@ impl Pool {
             .collect()
     }
 
-    /// The call for which this key was leased ended, with any result.
+    /// The call for which this key was acquired ended, with any result.
     pub fn answered(&mut self, slot: KeySlot, now: Timestamp) {
         if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
             key.answered(now);
@@ -230,7 +230,7 @@ impl Pool {
 
     /// The vendor refused a call with this key, perhaps with a time to wait: for this key, or for all keys when the fault is the vendor's
     /// own.
-    pub fn turned_away(
+    pub fn note_refusal(
         &mut self,
         slot: KeySlot,
         purpose: Purpose,
@@ -238,30 +238,27 @@ impl Pool {
         retry_after: Option<Duration>,
         now: Timestamp,
     ) {
+        let key = self.keys.iter_mut().find(|key| key.slot == slot);
         let Some(wait) = retry_after else {
-            return self.refused(slot, purpose, trouble, now);
+            return key.into_iter().for_each(|key| key.note_refusal(purpose, trouble, now));
         };
-        if trouble != Trouble::MinuteSpent {
-            self.refused(slot, purpose, trouble, now);
+        let for_all = trouble.disposition() == Disposition::Retry;
+        if let Some(key) = key {
+            if trouble != Trouble::MinuteSpent {
+                key.note_refusal(purpose, trouble, now);
+            }
+            if !for_all {
+                key.wait_for(wait, now);
+            }
         }
-        if trouble.disposition() == Disposition::Retry {
+        if for_all {
             let away = if purpose == Purpose::Link {
                 &mut self.link_away_until
             } else {
                 &mut self.rest_away_until
             };
             *away = (*away).max(Some(now + wait));
-        } else if let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) {
-            key.bar(wait, now);
         }
-    }
-
-    /// The vendor refused a call with this key.
-    pub fn refused(&mut self, slot: KeySlot, purpose: Purpose, trouble: Trouble, now: Timestamp) {
-        let Some(key) = self.keys.iter_mut().find(|key| key.slot == slot) else {
-            return;
-        };
-        key.refused(purpose, trouble, now);
     }
 
     /// Applies the vendor's own count of the current minute. It takes precedence over ours, because others may use the key as well.
@@ -336,7 +333,7 @@ impl Pool {
     }
 
     /// The link's present key while it is ready; otherwise the last key in the rotation, which REST reaches last.
-    fn lease_link(&mut self, now: Timestamp) -> Result<KeySlot, NoLease> {
+    fn acquire_for_link(&mut self, now: Timestamp) -> Result<KeySlot, NoKey> {
         let held = self
             .keys
             .iter()
@@ -357,14 +354,14 @@ impl Pool {
                 self.link = Some(slot);
                 Ok(slot)
             }
-            Some(((at, reason), _)) => Err(NoLease { at, reason }),
+            Some(((at, reason), _)) => Err(NoKey { at, reason }),
             None => {
                 self.link = None;
                 let reason = if self.keys.is_empty() { "no_keys" } else { "retired" };
                 for key in &mut self.keys {
                     key.no_link = false; // plans change; the next round tries again
                 }
-                Err(NoLease {
+                Err(NoKey {
                     at: now + limits::RECONNECT_REFUSED,
                     reason,
                 })
@@ -373,8 +370,8 @@ impl Pool {
     }
 
     /// The next ready key in the rotation; otherwise the earliest instant at which one is ready.
-    fn find_ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoLease> {
-        let mut earliest = NoLease {
+    fn find_ready(&mut self, credits: u32, now: Timestamp, of_link: bool) -> Result<usize, NoKey> {
+        let mut earliest = NoKey {
             at: next_day(now) + DAY,
             reason: "no_keys",
         };
@@ -387,18 +384,18 @@ impl Pool {
             }
             match key.ready_at(self.policy, credits, now) {
                 (at, _) if at <= now => return Ok(i),
-                (at, reason) if at < earliest.at || earliest.reason == "no_keys" => earliest = NoLease { at, reason },
+                (at, reason) if at < earliest.at || earliest.reason == "no_keys" => earliest = NoKey { at, reason },
                 _ => {}
             }
         }
         Err(earliest)
     }
 
-    fn spend_credits(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
+    fn spend_credits(&mut self, i: usize, credits: u32, now: Timestamp) -> Result<KeySlot, NoKey> {
         self.turn = i.wrapping_add(1);
         match self.keys.get_mut(i) {
             Some(key) => Ok(key.take(credits, now)),
-            None => Err(NoLease {
+            None => Err(NoKey {
                 at: now,
                 reason: "no_keys",
             }),

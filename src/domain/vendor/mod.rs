@@ -26,7 +26,7 @@ pub use cadence::{Cadence, Silence, Suspicion};
 pub use feed_view::{FeedView, SilenceReport, SubscriptionView};
 pub(crate) use key::{DAY, Key};
 pub use key::{KeyPolicy, KeySlot, KeySlotError, KeyUse};
-pub use keys::{NoLease, Pool, Purpose};
+pub use keys::{NoKey, Pool, Purpose};
 pub use keys_view::{KeyState, KeyView, KeysView};
 pub use link::{Effect, Event, Link, LinkSettings};
 pub use link_cause::describe_cause;

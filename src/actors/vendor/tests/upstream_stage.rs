@@ -88,7 +88,7 @@ impl Ground {
             heap,
             arrived: told.recipient(),
             keys: KeyPoolLink {
-                lease: pool.clone().recipient(),
+                acquire: pool.clone().recipient(),
                 answered: pool.recipient(),
             },
             _folder: folder,

@@ -31,8 +31,8 @@ fn pool(count: u8) -> Pool {
 
 impl Pool {
     /// A call that is answered at once.
-    fn spend(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoLease> {
-        let slot = self.lease(purpose, credits, now)?;
+    fn spend(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, NoKey> {
+        let slot = self.acquire(purpose, credits, now)?;
         self.answered(slot, now);
         Ok(slot)
     }
@@ -58,7 +58,7 @@ fn one_key_is_spaced_and_says_when_to_come_back() {
     let refused = pool.spend(Purpose::Backfill, 1, NOON + seconds(1)).unwrap_err();
     assert_eq!(
         refused,
-        NoLease {
+        NoKey {
             at: NOON + seconds(8),
             reason: "spacing"
         }
@@ -67,20 +67,20 @@ fn one_key_is_spaced_and_says_when_to_come_back() {
 }
 
 #[test]
-fn a_key_is_not_leased_again_before_its_call_is_over_and_spacing_counts_from_then() {
+fn a_key_is_not_acquired_again_before_its_call_is_over_and_spacing_counts_from_then() {
     let mut pool = pool(1);
-    let slot = pool.lease(Purpose::Backfill, 1, NOON).unwrap();
-    let refused = pool.lease(Purpose::Backfill, 1, NOON + seconds(9)).unwrap_err();
+    let slot = pool.acquire(Purpose::Backfill, 1, NOON).unwrap();
+    let refused = pool.acquire(Purpose::Backfill, 1, NOON + seconds(9)).unwrap_err();
     assert_eq!(
         refused,
-        NoLease {
-            at: NOON + limits::LEASE_LONGEST,
+        NoKey {
+            at: NOON + limits::KEY_USE_LONGEST,
             reason: "in_use"
         }
     );
     pool.answered(slot, NOON + seconds(9));
     assert_eq!(
-        pool.lease(Purpose::Backfill, 1, NOON + seconds(10)).unwrap_err().at,
+        pool.acquire(Purpose::Backfill, 1, NOON + seconds(10)).unwrap_err().at,
         NOON + seconds(17)
     );
 }
@@ -92,7 +92,7 @@ fn a_call_for_many_pairs_counts_as_many_credits() {
     let refused = pool.spend(Purpose::Backfill, 6, NOON + seconds(10)).unwrap_err();
     assert_eq!(
         refused,
-        NoLease {
+        NoKey {
             at: NOON + seconds(60),
             reason: "minute_spent"
         }
@@ -104,16 +104,16 @@ fn a_call_for_many_pairs_counts_as_many_credits() {
 fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day() {
     let mut pool = pool(1);
     let slot = pool.spend(Purpose::Backfill, 1, NOON + seconds(30)).unwrap();
-    pool.refused(slot, Purpose::Backfill, Trouble::MinuteSpent, NOON + seconds(31));
+    pool.note_refusal(slot, Purpose::Backfill, Trouble::MinuteSpent, None, NOON + seconds(31));
     assert_eq!(
         pool.spend(Purpose::Backfill, 1, NOON + seconds(40)).unwrap_err().at,
         NOON + seconds(60)
     );
-    pool.refused(slot, Purpose::Backfill, Trouble::DaySpent, NOON + seconds(61));
+    pool.note_refusal(slot, Purpose::Backfill, Trouble::DaySpent, None, NOON + seconds(61));
     let refused = pool.spend(Purpose::Backfill, 1, NOON + seconds(100)).unwrap_err();
     assert_eq!(
         refused,
-        NoLease {
+        NoKey {
             at: NOON + seconds(43_200),
             reason: "day_spent"
         }
@@ -126,13 +126,13 @@ fn a_spent_minute_cools_to_the_next_minute_and_a_spent_day_to_the_next_utc_day()
 fn a_refused_key_is_asked_once_a_day_at_the_most() {
     let mut pool = pool(2);
     let bad = pool.spend(Purpose::Backfill, 1, NOON).unwrap();
-    pool.refused(bad, Purpose::Backfill, Trouble::BadKey, NOON);
+    pool.note_refusal(bad, Purpose::Backfill, Trouble::BadKey, None, NOON);
     for day in 0..3 {
         let mut asked = 0;
         for call in 0..50 {
             let now = NOON + DAY * day + seconds(8 * (call + 1));
             if pool.spend(Purpose::Backfill, 1, now) == Ok(bad) {
-                pool.refused(bad, Purpose::Backfill, Trouble::BadKey, now);
+                pool.note_refusal(bad, Purpose::Backfill, Trouble::BadKey, None, now);
                 asked += 1;
             }
         }
@@ -147,12 +147,12 @@ fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
     let [first, second] = [1, 2].map(|number| KeySlot { group: 1, number });
     pool.withdraw(first);
     for _ in 0..3 {
-        assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(second));
+        assert_eq!(pool.acquire(Purpose::Link, 0, NOON), Ok(second));
     }
     assert_eq!((pool.usable(), pool.view(NOON)[0].state), (1, KeyState::Retired));
     assert_eq!(pool.view(NOON)[0].until, None, "no instant brings it back");
     // The vendor refuses all other keys; the retry uses one of those, never the withdrawn one.
-    pool.refused(second, Purpose::Poll, Trouble::BadKey, NOON);
+    pool.note_refusal(second, Purpose::Poll, Trouble::BadKey, None, NOON);
     let later = NOON + limits::KEYS_RETRY;
     assert_eq!(pool.turn(later), Some(second));
     pool.served(second);
@@ -166,7 +166,7 @@ fn a_key_that_an_operator_took_out_stays_out_until_he_brings_it_back() {
     pool.withdraw(second);
     assert_eq!(pool.retry_at(), None);
     assert_eq!(
-        pool.lease(Purpose::Backfill, 1, tomorrow).unwrap_err().reason,
+        pool.acquire(Purpose::Backfill, 1, tomorrow).unwrap_err().reason,
         "retired"
     );
     assert_eq!("g1_2".parse(), Ok(second));
@@ -180,7 +180,7 @@ fn all_refused() -> Pool {
     for call in 0..3 {
         let now = NOON + seconds(call);
         let slot = pool.spend(Purpose::Backfill, 1, now).unwrap();
-        pool.refused(slot, Purpose::Backfill, Trouble::BadKey, now);
+        pool.note_refusal(slot, Purpose::Backfill, Trouble::BadKey, None, now);
     }
     pool
 }
@@ -192,7 +192,7 @@ fn when_every_key_is_refused_one_is_tried_again_every_quarter_of_an_hour() {
     for _ in 0..4 {
         let refused = pool.spend(Purpose::Backfill, 1, now).unwrap_err();
         assert_eq!(refused.reason, "retired");
-        assert_eq!(pool.lease(Purpose::Link, 0, now), Err(refused));
+        assert_eq!(pool.acquire(Purpose::Link, 0, now), Err(refused));
         now = refused.at;
         tried.push((
             pool.spend(Purpose::Backfill, 1, now).unwrap().to_string(),
@@ -202,7 +202,7 @@ fn when_every_key_is_refused_one_is_tried_again_every_quarter_of_an_hour() {
             .into_iter()
             .find(|slot| slot.to_string() == tried[tried.len() - 1].0)
             .unwrap();
-        pool.refused(slot, Purpose::Backfill, Trouble::BadKey, now);
+        pool.note_refusal(slot, Purpose::Backfill, Trouble::BadKey, None, now);
     }
     let expect = [("G1_1", 902), ("G1_2", 1_802), ("G1_3", 2_702), ("G1_1", 3_602)];
     assert_eq!(tried, expect.map(|(slot, at)| (slot.to_owned(), at)));
@@ -212,7 +212,7 @@ fn when_every_key_is_refused_one_is_tried_again_every_quarter_of_an_hour() {
 fn a_vendor_that_was_wrong_about_every_key_is_forgiven_all_of_them_at_once() {
     let mut pool = all_refused();
     let later = NOON + limits::KEYS_RETRY + seconds(2);
-    let slot = pool.lease(Purpose::Link, 0, later).unwrap();
+    let slot = pool.acquire(Purpose::Link, 0, later).unwrap();
     assert_eq!(pool.usable(), 1);
     pool.served(slot);
     assert_eq!(pool.usable(), 3);
@@ -238,16 +238,16 @@ fn polling_leaves_a_share_of_the_day_to_backfill() {
 #[test]
 fn the_link_keeps_a_key_of_its_own_until_it_is_refused() {
     let mut pool = pool(3);
-    let own = pool.lease(Purpose::Link, 0, NOON).unwrap();
-    assert_eq!(pool.lease(Purpose::Link, 0, NOON), Ok(own));
+    let own = pool.acquire(Purpose::Link, 0, NOON).unwrap();
+    assert_eq!(pool.acquire(Purpose::Link, 0, NOON), Ok(own));
     for call in 0..60 {
         assert_ne!(pool.spend(Purpose::Poll, 1, NOON + seconds(4 * call)).ok(), Some(own));
     }
-    pool.refused(own, Purpose::Link, Trouble::PlanRefused, NOON);
-    let other = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    pool.note_refusal(own, Purpose::Link, Trouble::PlanRefused, None, NOON);
+    let other = pool.acquire(Purpose::Link, 0, NOON).unwrap();
     assert_ne!(other, own);
-    pool.refused(other, Purpose::Link, Trouble::BadKey, NOON);
-    assert!(![own, other].contains(&pool.lease(Purpose::Link, 0, NOON).unwrap()));
+    pool.note_refusal(other, Purpose::Link, Trouble::BadKey, None, NOON);
+    assert!(![own, other].contains(&pool.acquire(Purpose::Link, 0, NOON).unwrap()));
 }
 
 #[test]
@@ -256,57 +256,57 @@ fn a_key_whose_handshake_was_refused_rests_as_long_as_the_vendor_asked_and_the_n
     let mut tried = Vec::new();
     for second in 0..3 {
         let now = NOON + seconds(second);
-        let slot = pool.lease(Purpose::Link, 0, now).unwrap();
+        let slot = pool.acquire(Purpose::Link, 0, now).unwrap();
         pool.handshaken(slot, now);
-        pool.turned_away(slot, Purpose::Link, Trouble::MinuteSpent, Some(seconds(20)), now);
+        pool.note_refusal(slot, Purpose::Link, Trouble::MinuteSpent, Some(seconds(20)), now);
         tried.push(slot);
     }
     tried.sort_unstable();
     tried.dedup();
     assert_eq!(tried.len(), 3, "each key once");
-    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(3)).unwrap_err();
+    let refused = pool.acquire(Purpose::Link, 0, NOON + seconds(3)).unwrap_err();
     assert_eq!((refused.at, refused.reason), (NOON + seconds(20), "retry_after"));
     assert_eq!(
-        pool.lease(Purpose::Backfill, 1, NOON + seconds(3)).unwrap_err().at,
+        pool.acquire(Purpose::Backfill, 1, NOON + seconds(3)).unwrap_err().at,
         refused.at
     );
-    assert!(pool.lease(Purpose::Link, 0, NOON + seconds(20)).is_ok());
+    assert!(pool.acquire(Purpose::Link, 0, NOON + seconds(20)).is_ok());
     // Without `Retry-After`, only the link waits for the next minute.
     let mut single = self::pool(1);
-    let slot = single.lease(Purpose::Link, 0, NOON + seconds(50)).unwrap();
-    single.turned_away(slot, Purpose::Link, Trouble::MinuteSpent, None, NOON + seconds(50));
-    let refused = single.lease(Purpose::Link, 0, NOON + seconds(51)).unwrap_err();
+    let slot = single.acquire(Purpose::Link, 0, NOON + seconds(50)).unwrap();
+    single.note_refusal(slot, Purpose::Link, Trouble::MinuteSpent, None, NOON + seconds(50));
+    let refused = single.acquire(Purpose::Link, 0, NOON + seconds(51)).unwrap_err();
     assert_eq!((refused.at, refused.reason), (NOON + seconds(60), "minute_spent"));
-    assert!(single.lease(Purpose::Backfill, 1, NOON + seconds(51)).is_ok());
+    assert!(single.acquire(Purpose::Backfill, 1, NOON + seconds(51)).is_ok());
 }
 
 #[test]
 fn no_handshake_follows_another_on_the_same_key_within_its_spacing() {
     let mut pool = pool(2);
-    let first = pool.lease(Purpose::Link, 0, NOON).unwrap();
+    let first = pool.acquire(Purpose::Link, 0, NOON).unwrap();
     pool.handshaken(first, NOON);
-    let other = pool.lease(Purpose::Link, 0, NOON + seconds(1)).unwrap();
+    let other = pool.acquire(Purpose::Link, 0, NOON + seconds(1)).unwrap();
     assert_ne!(first, other);
     pool.handshaken(other, NOON + seconds(1));
-    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(2)).unwrap_err();
+    let refused = pool.acquire(Purpose::Link, 0, NOON + seconds(2)).unwrap_err();
     assert_eq!((refused.at, refused.reason), (NOON + seconds(8), "spacing"));
-    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
+    assert_eq!(pool.acquire(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
     // A link that delivered a price and ended is opened again at once, with its own key if no other is ready.
     pool.handshaken(first, NOON + seconds(8));
     pool.link_served(first);
-    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
-    assert_eq!(pool.lease(Purpose::Link, 0, NOON + seconds(9)), Ok(other));
+    assert_eq!(pool.acquire(Purpose::Link, 0, NOON + seconds(8)), Ok(first));
+    assert_eq!(pool.acquire(Purpose::Link, 0, NOON + seconds(9)), Ok(other));
 }
 
 #[test]
 fn a_vendor_in_trouble_that_asks_for_time_is_left_alone_with_every_key() {
     let mut pool = pool(3);
-    let slot = pool.lease(Purpose::Link, 0, NOON).unwrap();
-    pool.turned_away(slot, Purpose::Link, Trouble::ServerFault, Some(seconds(30)), NOON);
-    let refused = pool.lease(Purpose::Link, 0, NOON + seconds(1)).unwrap_err();
+    let slot = pool.acquire(Purpose::Link, 0, NOON).unwrap();
+    pool.note_refusal(slot, Purpose::Link, Trouble::ServerFault, Some(seconds(30)), NOON);
+    let refused = pool.acquire(Purpose::Link, 0, NOON + seconds(1)).unwrap_err();
     assert_eq!((refused.at, refused.reason), (NOON + seconds(30), "retry_after"));
-    let call = pool.lease(Purpose::Backfill, 1, NOON + seconds(1)).unwrap(); // REST is another server
-    pool.turned_away(
+    let call = pool.acquire(Purpose::Backfill, 1, NOON + seconds(1)).unwrap(); // REST is another server
+    pool.note_refusal(
         call,
         Purpose::Backfill,
         Trouble::ServerFault,
@@ -314,16 +314,16 @@ fn a_vendor_in_trouble_that_asks_for_time_is_left_alone_with_every_key() {
         NOON + seconds(1),
     );
     assert_eq!(
-        pool.lease(Purpose::Poll, 1, NOON + seconds(2)).unwrap_err().at,
+        pool.acquire(Purpose::Poll, 1, NOON + seconds(2)).unwrap_err().at,
         NOON + seconds(41)
     );
-    assert!(pool.lease(Purpose::Link, 0, NOON + seconds(30)).is_ok());
+    assert!(pool.acquire(Purpose::Link, 0, NOON + seconds(30)).is_ok());
 }
 
 #[test]
 fn a_single_key_serves_link_and_rest_alike() {
     let mut pool = pool(1);
-    assert!(pool.lease(Purpose::Link, 0, NOON).is_ok());
+    assert!(pool.acquire(Purpose::Link, 0, NOON).is_ok());
     assert!(pool.spend(Purpose::Backfill, 1, NOON).is_ok());
     assert_eq!(pool.spend(Purpose::Backfill, 1, NOON).unwrap_err().reason, "spacing");
 }
@@ -343,10 +343,10 @@ fn a_restart_does_not_forget_what_today_has_cost() {
     let used = [before.used(slot).unwrap()];
     let mut after = Pool::new(slots(2), POLICY, &used, NOON + seconds(3));
     assert_eq!(after.left_today(), 1_595);
-    let leased: Vec<_> = (0..2)
+    let acquired: Vec<_> = (0..2)
         .map(|_| after.spend(Purpose::Backfill, 1, NOON + seconds(3)))
         .collect();
-    assert!(!leased.contains(&Ok(slot)), "its spacing is not over: {leased:?}");
+    assert!(!acquired.contains(&Ok(slot)), "its spacing is not over: {acquired:?}");
     let tomorrow = Pool::new(slots(2), POLICY, &used, NOON + DAY);
     assert_eq!(tomorrow.left_today(), 1_600);
 }
@@ -420,7 +420,7 @@ proptest! {
         for (millis, credits, draw) in steps {
             now = now + Duration::from_millis(millis * if draw == 39 { 1_000 } else { 1 });
             let purpose = if draw % 2 == 0 { Purpose::Poll } else { Purpose::Backfill };
-            match pool.lease(purpose, credits, now) {
+            match pool.acquire(purpose, credits, now) {
                 Ok(slot) => {
                     let today = |at: Timestamp| at.floor(DAY) == now.floor(DAY);
                     let resting = retired.iter().find(|(known, at)| *known == slot && today(*at));
@@ -429,16 +429,16 @@ proptest! {
                         && last.is_some_and(|at| at + limits::KEYS_RETRY <= now);
                     prop_assert!(resting.is_none() || may_try, "{} was retired", slot);
                     retired.retain(|(known, _)| *known != slot);
-                    // The vendor sees the call at some time between lease and answer.
+                    // The vendor sees the call at some time between the acquisition and the answer.
                     let seen = now + Duration::from_millis(millis / 9);
                     vendor.call(slot, credits, seen);
                     now = seen + Duration::from_millis(millis / 7);
                     pool.answered(slot, now);
                     match draw {
-                        0 => { pool.refused(slot, purpose, Trouble::BadKey, now); retired.push((slot, now)); }
-                        1 => pool.refused(slot, purpose, Trouble::MinuteSpent, now),
-                        2 => pool.refused(slot, purpose, Trouble::DaySpent, now),
-                        3 => { prop_assert!(pool.lease(Purpose::Link, 0, now).is_ok() || pool.usable() == 0); }
+                        0 => { pool.note_refusal(slot, purpose, Trouble::BadKey, None, now); retired.push((slot, now)); }
+                        1 => pool.note_refusal(slot, purpose, Trouble::MinuteSpent, None, now),
+                        2 => pool.note_refusal(slot, purpose, Trouble::DaySpent, None, now),
+                        3 => { prop_assert!(pool.acquire(Purpose::Link, 0, now).is_ok() || pool.usable() == 0); }
                         4 => {
                             let used: Vec<KeyUse> = slots(count).into_iter().filter_map(|slot| pool.used(slot)).collect();
                             pool = Pool::new(slots(count), POLICY, &used, now);
@@ -460,7 +460,7 @@ fn a_key_that_was_used_by_a_clock_an_hour_ahead_is_ready_after_its_spacing() {
     let mut pool = pool(1);
     let ahead = NOON + MINUTE * 60;
     let slot = pool.spend(Purpose::Backfill, 1, ahead).unwrap();
-    pool.refused(slot, Purpose::Backfill, Trouble::MinuteSpent, ahead);
+    pool.note_refusal(slot, Purpose::Backfill, Trouble::MinuteSpent, None, ahead);
     let refused = pool.spend(Purpose::Backfill, 1, NOON).unwrap_err();
     assert!(refused.at <= NOON + MINUTE, "{refused:?}");
     assert!(pool.spend(Purpose::Backfill, 1, refused.at).is_ok());
