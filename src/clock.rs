@@ -187,7 +187,7 @@ impl Clock {
 
     /// Market time now, UTC.
     pub fn now(&self) -> Timestamp {
-        let now = self.look();
+        let now = self.read_source();
         self.note(now);
         now
     }
@@ -198,7 +198,7 @@ impl Clock {
         }
     }
 
-    fn look(&self) -> Timestamp {
+    fn read_source(&self) -> Timestamp {
         match &self.source {
             Source::System(hands, time) => self.disciplined_now(hands, time),
             Source::Scaled {
@@ -241,7 +241,7 @@ impl Clock {
 
     /// Reads the clock only to compare the wall clock and to notice a pause.
     pub fn beat(&self) {
-        let now = self.look();
+        let now = self.read_source();
         self.note(now);
     }
 

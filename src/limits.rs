@@ -177,7 +177,7 @@ pub const PATTERN_STRETCH: Duration = Duration::from_secs(120);
 /// Queries of the store that one fan-out shard runs at a time: clients that reconnect together must not take all its connections.
 pub const FANOUT_STORE_READS: usize = 2;
 
-/// How often an attach checks, each [`CLIENT_PUMP`], whether its shard has what the client received from another thread's shard: a second
+/// How often a subscription checks, each [`CLIENT_PUMP`], whether its shard has what the client received from another thread's shard: a second
 /// in all; then the client's position counts as ahead.
 pub const FANOUT_PATIENCE: u32 = 50;
 
@@ -1134,7 +1134,7 @@ const _: () = assert!(LEADER_SAYS.as_millis() + LEADER_HEARD.as_millis() < LOG_A
 /// How often an edge checks the age of its leader's news.
 pub const EDGE_LOOK: Duration = Duration::from_millis(250);
 
-/// How often an attach to an edge checks, each [`CLIENT_PUMP`], whether the edge has what the client received from another node: two
+/// How often a subscription at an edge checks, each [`CLIENT_PUMP`], whether the edge has what the client received from another node: two
 /// seconds in all.
 pub const EDGE_PATIENCE: u32 = 100;
 

@@ -88,7 +88,7 @@ impl Redis {
     /// [`CacheError`] when Redis does not answer.
     pub async fn lease_holder(&self) -> Result<Option<Held>, CacheError> {
         let mut connection = self.connection().await?;
-        let said = script::look().query_async(&mut *connection).await;
+        let said = script::ask_holder().query_async(&mut *connection).await;
         script::holder(said.map_err(|error| CacheError::sort(&error))?)
     }
 

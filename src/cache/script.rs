@@ -97,13 +97,13 @@ pub(super) fn answers(said: Vec<Value>) -> Result<Vec<String>, CacheError> {
 }
 
 /// Returns the holder of the lease, as [`SCRIPT`] does.
-const LOOK: &str = "return {redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1])}";
+const HOLDER: &str = "return {redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1])}";
 
 /// Asks for the holder of the lease; [`holder`] parses the answer.
-pub(super) fn look() -> Pipeline {
+pub(super) fn ask_holder() -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.ignore_errors();
-    pipeline.cmd("EVAL").arg(LOOK).arg(1).arg(WRITER);
+    pipeline.cmd("EVAL").arg(HOLDER).arg(1).arg(WRITER);
     pipeline
 }
 

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn ours_is_best_where_it_is_whole_and_a_prepared_one_otherwise() {
-        let (whole, gap) = (Flags::NO_TICKS, Flags::FEED_GAP);
+        let (whole, gap) = (Flags::PARTIAL_SESSION, Flags::FEED_GAP);
         let rows = [
             (1, "candela", whole),
             (1, "l0", whole),

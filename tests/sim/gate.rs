@@ -265,7 +265,7 @@ impl World {
         if service.watch_due.is_some_and(|due| now < due) && !self.told.clock_moved {
             return;
         }
-        let turns = service.watch.look(now);
+        let turns = service.watch.turns_until(now);
         service.watch_due = service.watch.next_deadline(now);
         let any = !turns.is_empty();
         for turn in turns {

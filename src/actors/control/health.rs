@@ -92,12 +92,12 @@ impl Health {
         }
     }
 
-    fn look(&mut self) {
+    fn publish_views(&mut self) {
         if self.looks.is_multiple_of(limits::HEALTH_RESOURCES_EVERY) {
-            self.look_at_machine();
+            self.read_machine();
         }
         self.looks = self.looks.wrapping_add(1);
-        self.look_at_log();
+        self.check_log();
         let view = self.gather();
         self.tell_journal();
         self.tell_status(&view);
@@ -148,7 +148,7 @@ impl Health {
 
     fn gather(&mut self) -> ServiceView {
         let gathered = evidence::gather(&self.deps);
-        self.evident.look(&gathered, self.deps.services.clock.now());
+        self.evident.update(&gathered, self.deps.services.clock.now());
         let (views, now) = (&self.deps.services.views, self.deps.services.clock.now());
         let overall = views.overall.borrow().clone();
         let feed = views.feed.borrow().clone();
@@ -281,7 +281,7 @@ impl Health {
     }
 
     /// Reports to Root when log lines begin to be lost, and when the loss ends.
-    fn look_at_log(&mut self) {
+    fn check_log(&mut self) {
         let losing = log_queue::loss().losing;
         if self.losing_log_lines != Some(losing)
             && self.deps.services.root.try_send(Report::LogLinesLost(losing)).is_ok()
@@ -290,7 +290,7 @@ impl Health {
         }
     }
 
-    fn look_at_machine(&mut self) {
+    fn read_machine(&mut self) {
         let Some(machine) = &mut self.machine else { return };
         machine.refresh_cpu_usage();
         machine.refresh_memory();
@@ -404,9 +404,9 @@ impl Actor for Health {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.look();
+        self.publish_views();
         ctx.repeat_every(limits::HEALTH_EVERY, |health, ctx| {
-            health.look();
+            health.publish_views();
             health.record(ctx);
         });
     }

@@ -68,7 +68,7 @@ impl L0Watcher {
     }
 
     /// Reads the flag on a thread that may block: a network mount can hang. One check at a time.
-    fn look(&mut self, tell: bool, ctx: &mut Context<Self>) {
+    fn read_flag(&mut self, tell: bool, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.looking, true) {
             self.again = Some(tell || self.again.unwrap_or(false));
             return;
@@ -85,7 +85,7 @@ impl L0Watcher {
             actor.rewatch(folder);
             actor.judge(&found, tell, ctx);
             if let Some(tell) = actor.again.take() {
-                actor.look(tell, ctx);
+                actor.read_flag(tell, ctx);
             }
         });
         ctx.spawn(look);
@@ -96,7 +96,7 @@ impl L0Watcher {
         let window = gate_window(&self.deps.calendar.borrow(), now);
         let sighting = l0::judge(found, window, now);
         if let Some(at) = sighting.as_ref().err().and_then(|trouble| trouble.look_again_at(now)) {
-            ctx.run_later(self.deps.services.clock.until(at), |actor, ctx| actor.look(false, ctx));
+            ctx.run_later(self.deps.services.clock.until(at), |actor, ctx| actor.read_flag(false, ctx));
         }
         if tell || self.told.as_ref() != Some(&sighting) {
             self.told = Some(sighting.clone());
@@ -206,9 +206,9 @@ impl Actor for L0Watcher {
         });
         ctx.add_stream(changes);
         ctx.repeat_every(self.deps.services.clock.real(limits::FLAG_POLL), |actor, ctx| {
-            actor.look(false, ctx);
+            actor.read_flag(false, ctx);
         });
-        self.look(true, ctx);
+        self.read_flag(true, ctx);
     }
 }
 
@@ -224,7 +224,7 @@ struct Changed;
 
 impl StreamHandler<Changed> for L0Watcher {
     fn handle(&mut self, _: Changed, ctx: &mut Context<Self>) {
-        self.look(false, ctx);
+        self.read_flag(false, ctx);
     }
 }
 
@@ -232,7 +232,7 @@ impl Handler<LookAtFlag> for L0Watcher {
     type Result = ();
 
     fn handle(&mut self, _: LookAtFlag, ctx: &mut Context<Self>) {
-        self.look(true, ctx);
+        self.read_flag(true, ctx);
     }
 }
 

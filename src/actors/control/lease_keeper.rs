@@ -54,7 +54,7 @@ impl LeaseKeeper {
         }
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn request_leases(&mut self, ctx: &mut Context<Self>) {
         for (at, kept) in self.leases.iter_mut().enumerate() {
             kept.tell(&self.services.root);
             kept.tell_renewal(&self.services.root);
@@ -172,7 +172,7 @@ impl Actor for LeaseKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.look(ctx);
+        self.request_leases(ctx);
         ctx.repeat_every(limits::LEASE_RENEW, Self::look);
     }
 }

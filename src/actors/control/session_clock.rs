@@ -66,27 +66,27 @@ impl SessionClock {
     }
 
     /// Reports the changes that are due, and sleeps until the next.
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn report_turns(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.services.clock.now();
-        for turn in self.watch.look(now) {
+        for turn in self.watch.turns_until(now) {
             self.tell(Report::SessionTurned(turn), ctx);
         }
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
         if let Some(next) = self.watch.next_deadline(now) {
-            self.timer = Some(ctx.run_later(self.deps.services.clock.until(next), |actor, ctx| actor.look(ctx)));
+            self.timer = Some(ctx.run_later(self.deps.services.clock.until(next), |actor, ctx| actor.report_turns(ctx)));
         }
     }
 
     /// Each half second: checks the wall clock, breaks of market time, and the override file.
     fn check(&mut self, ctx: &mut Context<Self>) {
-        self.look_at_the_wall_clock(ctx);
+        self.check_wall_clock(ctx);
         self.reread(ctx);
-        self.look(ctx);
+        self.report_turns(ctx);
     }
 
-    fn look_at_the_wall_clock(&mut self, ctx: &mut Context<Self>) {
+    fn check_wall_clock(&mut self, ctx: &mut Context<Self>) {
         match (self.distrust, self.deps.services.clock.distrust()) {
             (Some(_), None) => {
                 self.distrust = None;
@@ -143,7 +143,7 @@ impl Actor for SessionClock {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.repeat_every(limits::CLOCK_LOOK, |actor, ctx| actor.check(ctx));
-        self.look(ctx);
+        self.report_turns(ctx);
     }
 }
 

@@ -74,7 +74,7 @@ impl Recorder {
     }
 
     /// Checks the ledger's folder, so that a missing one is noticed even when there is nothing to append.
-    fn look(&mut self) {
+    fn check_folder(&mut self) {
         let looked = self
             .deps
             .ledger
@@ -183,7 +183,7 @@ impl Actor for Recorder {
                 .send_modify(|view| view.head = view.head.max(head));
         }
         self.remind_later(ctx); // after a restart it is not known whose mailbox was full
-        ctx.repeat_every(limits::LEDGER_LOOK_IDLE, |actor, _| actor.look());
+        ctx.repeat_every(limits::LEDGER_LOOK_IDLE, |actor, _| actor.check_folder());
         self.write(ctx);
     }
 }

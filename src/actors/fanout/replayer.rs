@@ -76,7 +76,7 @@ impl Replayer {
         Some(SpanQuery { log, before })
     }
 
-    /// How often an attach checks again whether the messages that the client has are here.
+    /// How often a subscription checks again whether the messages that the client has are here.
     pub(super) fn patience(&self) -> u32 {
         if self.ledger.follows() {
             limits::EDGE_PATIENCE

@@ -51,7 +51,7 @@ pub trait Sink: Clone + Unpin + 'static {
 
     /// Probes the server, also when there is nothing to write, so that an outage is noticed at any time. Returns how long a trivial query
     /// took.
-    fn look(self) -> impl Future<Output = Outcome<Duration>> + 'static;
+    fn probe(self) -> impl Future<Output = Outcome<Duration>> + 'static;
 
     /// Deletes what is past its retention.
     fn forget(self) -> impl Future<Output = ()> + 'static;
@@ -206,11 +206,11 @@ impl<S: Sink> LedgerFollower<S> {
         outcome.result
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn probe(&mut self, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.looking, true) {
             return; // the server is slow, which is reported elsewhere
         }
-        let look = self.sink.clone().look().into_actor(self);
+        let look = self.sink.clone().probe().into_actor(self);
         ctx.spawn(look.map(|outcome, actor, _| {
             actor.looking = false;
             match actor.note(outcome) {

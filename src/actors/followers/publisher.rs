@@ -87,7 +87,7 @@ impl Sink for CacheSink {
         )
     }
 
-    async fn look(self) -> Outcome<Duration> {
+    async fn probe(self) -> Outcome<Duration> {
         let mut streams = self.streams.lock().await;
         let done = self.ping_and_survey(&mut streams).await;
         self.outcome(&mut streams, done)

@@ -100,7 +100,7 @@ impl Sink for StoreSink {
         }
     }
 
-    async fn look(self) -> Outcome<Duration> {
+    async fn probe(self) -> Outcome<Duration> {
         let answer = self.store.ping().await;
         self.store.look_for_another_server().await;
         Outcome {

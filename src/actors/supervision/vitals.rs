@@ -46,7 +46,7 @@ pub(crate) struct Stuck {
 
 impl Stuck {
     /// Checks a pulse, once each `every`. Returns how long it has been missing.
-    pub(crate) fn look(&mut self, pulse_age: Duration, every: Duration) -> Duration {
+    pub(crate) fn note_pulse(&mut self, pulse_age: Duration, every: Duration) -> Duration {
         self.missing = if pulse_age > every * 2 {
             self.missing + every
         } else {
@@ -222,15 +222,15 @@ mod tests {
     #[test]
     fn a_pulse_is_missing_only_as_long_as_whoever_looks_ran() {
         let mut stuck = Stuck::default();
-        assert_eq!(stuck.look(PULSE, PULSE), Duration::ZERO);
+        assert_eq!(stuck.note_pulse(PULSE, PULSE), Duration::ZERO);
         assert_eq!(
-            stuck.look(Duration::from_secs(600), PULSE),
+            stuck.note_pulse(Duration::from_secs(600), PULSE),
             PULSE,
             "both stood for ten minutes"
         );
-        assert_eq!(stuck.look(Duration::from_millis(100), PULSE), Duration::ZERO);
+        assert_eq!(stuck.note_pulse(Duration::from_millis(100), PULSE), Duration::ZERO);
         for looks in 1..=200 {
-            assert_eq!(stuck.look(Duration::from_secs(60), PULSE), PULSE * looks);
+            assert_eq!(stuck.note_pulse(Duration::from_secs(60), PULSE), PULSE * looks);
         }
     }
 }

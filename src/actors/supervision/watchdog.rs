@@ -43,7 +43,7 @@ pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<Watc
     clippy::disallowed_methods,
     reason = "a thread of its own, on which nothing else waits"
 )]
-fn look(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
+fn watch_children(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
     let mut parked_for = Duration::ZERO;
     loop {
         std::thread::sleep(limits::PULSE);
@@ -52,7 +52,7 @@ fn look(children: &mut [(Vitals, Stuck)], clock: &Clock, watched: &Weak<()>) {
         }
         clock.beat();
         for (child, stuck) in children.iter_mut() {
-            let stuck_for = stuck.look(child.pulse_age(), limits::PULSE);
+            let stuck_for = stuck.note_pulse(child.pulse_age(), limits::PULSE);
             if stuck_for > limits::WEDGED_EXIT && child.standing() == ActorStanding::Alive {
                 end(child, "handles no messages any more");
             }

@@ -81,7 +81,7 @@ impl Backfill {
     }
 
     /// Checks the gaps; requests bars or waits.
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn request_next(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             return;
         }
@@ -126,7 +126,7 @@ impl Backfill {
         match outcome {
             Outcome::NoKey(at) if purpose == Purpose::Compare => {
                 self.planner.defer_comparisons(at); // requests for missing bars do not wait for this
-                self.look(ctx);
+                self.request_next(ctx);
             }
             Outcome::NoKey(at) => self.wait_until(at, ctx),
             Outcome::Answered(bars, told, quiet) => {
@@ -140,7 +140,7 @@ impl Backfill {
                     self.planner.note_stretch(&pipeline.gaps, &told);
                 }
                 self.planner.note_answer(symbol, quiet, now);
-                self.look(ctx);
+                self.request_next(ctx);
             }
             Outcome::Failed(trouble, kind, error) => {
                 if let Some(times) = self.failures.again(kind, now) {
@@ -149,7 +149,7 @@ impl Backfill {
                 self.shown.failed_total = self.shown.failed_total.saturating_add(1);
                 self.shown.last_error = Some(error);
                 self.planner.note_failure(symbol, trouble, now, fastrand::f64());
-                self.look(ctx);
+                self.request_next(ctx);
             }
         }
         self.deps.services.views.backfill.send_replace(self.shown.clone());
@@ -163,7 +163,7 @@ impl Backfill {
         let wait = self.deps.services.clock.until(at).max(limits::LOOK_EVERY);
         self.timer = Some(ctx.run_later(wait, |actor, ctx| {
             actor.timer = None;
-            actor.look(ctx);
+            actor.request_next(ctx);
         }));
     }
 }
@@ -230,7 +230,7 @@ struct Look;
 
 impl StreamHandler<Look> for Backfill {
     fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
-        self.look(ctx);
+        self.request_next(ctx);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {} // the Aggregator is gone: no gaps are opened any more

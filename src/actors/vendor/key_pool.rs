@@ -118,7 +118,7 @@ impl KeyPool {
     }
 
     /// Updates what changes with time alone.
-    fn look(&mut self) {
+    fn turn_keys(&mut self) {
         if let Some(slot) = self.pool.turn(self.deps.services.clock.now()) {
             tracing::info!(key.slot = %slot, "every key is refused: one is tried again");
         }
@@ -233,7 +233,7 @@ impl Actor for KeyPool {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.show();
-        ctx.repeat_every(limits::KEYS_LOOK, |pool, _| pool.look());
+        ctx.repeat_every(limits::KEYS_LOOK, |pool, _| pool.turn_keys());
     }
 }
 

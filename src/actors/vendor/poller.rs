@@ -78,7 +78,7 @@ impl Poller {
     }
 
     /// Checks link state and credit budget; polls or waits.
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn poll_if_due(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.services.clock.now();
         self.poll.watch(&self.deps.services.views.feed.borrow(), now);
         if self.busy || !*self.deps.services.views.wanted.borrow() {
@@ -156,7 +156,7 @@ impl Poller {
         } else if self.poll.failed(now) {
             self.lost(now, ctx);
         }
-        self.look(ctx);
+        self.poll_if_due(ctx);
     }
 
     /// Reports the polled pairs as lost: neither the link nor polling delivers them.
@@ -180,7 +180,7 @@ impl Poller {
         let wait = self.deps.services.clock.until(at).max(Duration::from_millis(1));
         self.timer = Some(ctx.run_later(wait, |poller, ctx| {
             poller.timer = None;
-            poller.look(ctx);
+            poller.poll_if_due(ctx);
         }));
     }
 
@@ -325,7 +325,7 @@ struct Look;
 
 impl StreamHandler<Look> for Poller {
     fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
-        self.look(ctx);
+        self.poll_if_due(ctx);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {} // the publisher of the view is gone; the last one stays in force

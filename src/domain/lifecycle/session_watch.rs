@@ -83,7 +83,7 @@ impl SessionWatch {
         }
     }
 
-    /// Sets a pair's corrected calendar; the next look reports the turns that follow from it.
+    /// Sets a pair's corrected calendar; the next call of `turns_until` reports the turns that follow from it.
     pub fn recalendar(&mut self, symbol: Symbol, calendar: Calendar) {
         for market in self.markets.iter_mut().filter(|market| market.symbol == symbol) {
             market.calendar = calendar.clone();
@@ -97,15 +97,15 @@ impl SessionWatch {
 
     /// Reports every turn up to `now`, in order of time for each pair.
     #[must_use]
-    pub fn look(&mut self, now: Timestamp) -> Vec<Turn> {
+    pub fn turns_until(&mut self, now: Timestamp) -> Vec<Turn> {
         let lead = self.lead;
         self.markets
             .iter_mut()
-            .flat_map(|market| market.look(now, lead))
+            .flat_map(|market| market.turns_until(now, lead))
             .collect()
     }
 
-    /// When the next look is due; `None` if no calendar has another session.
+    /// When the next turn is due; `None` if no calendar has another session.
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         self.markets
             .iter()
@@ -120,7 +120,7 @@ impl Market {
         self.calendar.at(now).or_else(|| self.calendar.after(now))
     }
 
-    fn look(&mut self, now: Timestamp, lead: Duration) -> Vec<Turn> {
+    fn turns_until(&mut self, now: Timestamp, lead: Duration) -> Vec<Turn> {
         let Some(session) = self.session_to_follow(now) else {
             let last = self.seen.take();
             return last

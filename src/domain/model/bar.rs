@@ -75,8 +75,6 @@ impl Flags {
     pub const LATE_START: Self = Self(1);
     /// The feed was down for part of the bar.
     pub const FEED_GAP: Self = Self(2);
-    /// The feed was up and no price came.
-    pub const NO_TICKS: Self = Self(4);
     /// The vendor's own bar differs by more than floating-point noise.
     pub const VENDOR_MISMATCH: Self = Self(8);
     /// The end of the session cuts the bar short.
@@ -85,7 +83,7 @@ impl Flags {
     const NAMES: [(Self, &'static str); 5] = [
         (Self::LATE_START, "late_start"),
         (Self::FEED_GAP, "feed_gap"),
-        (Self::NO_TICKS, "no_ticks"),
+        (Self(4), "no_ticks"), // reserved: a slot without a tick has no bar
         (Self::VENDOR_MISMATCH, "vendor_mismatch"),
         (Self::PARTIAL_SESSION, "partial_session"),
     ];

@@ -20,7 +20,7 @@ pub struct PairEvidence {
     pub poll_error: Option<String>,
 }
 
-/// All evidence of one look.
+/// All evidence of one instant.
 #[derive(Debug, Clone, Default)]
 pub struct AllEvidence {
     /// The evidence of each pair.
@@ -65,7 +65,7 @@ pub fn clock_skew_us(readings: &[LagReading]) -> Option<i64> {
 
 impl EvidentConditions {
     /// Updates the conditions by all evidence.
-    pub fn look(&mut self, evidence: &AllEvidence, now: Timestamp) {
+    pub fn update(&mut self, evidence: &AllEvidence, now: Timestamp) {
         self.clock(evidence.skew_us, now);
         for pair in &evidence.pairs {
             self.stamps(pair, now);
@@ -273,7 +273,7 @@ mod tests {
                 skew_us: Some(us),
                 ..AllEvidence::default()
             };
-            conditions.look(&skewed, Timestamp::from_secs(1));
+            conditions.update(&skewed, Timestamp::from_secs(1));
             conditions.list()[0].message.clone()
         };
         let first = message(-69_700_000);
@@ -284,7 +284,7 @@ mod tests {
             unresponsive: vec!["aggregator".to_owned()],
             ..AllEvidence::default()
         };
-        conditions.look(&hung, Timestamp::from_secs(2));
+        conditions.update(&hung, Timestamp::from_secs(2));
         let held: Vec<_> = conditions.list().iter().map(|one| (one.kind, one.status)).collect();
         assert_eq!(
             held,

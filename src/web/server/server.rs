@@ -334,8 +334,8 @@ fn thread(number: usize, parts: &WebParts, common: &Common, drain: watch::Receiv
     Thread {
         registry,
         zones: parts.zones.clone(),
-        attach: shard.clone().recipient(),
-        detach: shard.recipient(),
+        subscribe: shard.clone().recipient(),
+        unsubscribe: shard.recipient(),
         common: common.clone(),
         streams: Cell::new(0),
     }

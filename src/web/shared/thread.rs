@@ -64,8 +64,8 @@ pub(crate) struct Common {
 pub(crate) struct Thread {
     pub(crate) registry: Rc<ClientRegistry>,
     pub(crate) zones: crate::domain::protocol::Zones,
-    pub(crate) attach: Recipient<Subscribe>,
-    pub(crate) detach: Recipient<Unsubscribe>,
+    pub(crate) subscribe: Recipient<Subscribe>,
+    pub(crate) unsubscribe: Recipient<Unsubscribe>,
     pub(crate) common: Common,
     /// Event streams that are open now.
     pub(crate) streams: Cell<usize>,

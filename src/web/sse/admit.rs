@@ -59,7 +59,7 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
     let symbols: Vec<Symbol> = allowed(&thread, &access);
     let welcome = answers::welcome(&thread, connection.id().0, &symbols, true);
     connection.outbox.borrow_mut().say(&welcome, thread.registry.now());
-    let attach = Subscribe {
+    let subscribe = Subscribe {
         client: connection.id(),
         id: None,
         channels: channels
@@ -70,8 +70,8 @@ pub(crate) async fn events(request: HttpRequest) -> Result<HttpResponse, HttpErr
         options: Options::default(),
         snapshot: true,
     };
-    let attached = thread.attach.send(attach);
-    Ok(answer().streaming(EventBody::new(thread, connection, access, attached, (pass, place))))
+    let subscribed = thread.subscribe.send(subscribe);
+    Ok(answer().streaming(EventBody::new(thread, connection, access, subscribed, (pass, place))))
 }
 
 fn answer() -> HttpResponseBuilder {

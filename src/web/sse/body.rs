@@ -20,7 +20,7 @@ pub(crate) struct EventBody {
     connection: Rc<Connection>,
     access: Access,
     /// The shard's answer to the subscription, until it arrives.
-    attaches: Option<LocalBoxFuture<'static, Result<(), MailboxError>>>,
+    subscribing: Option<LocalBoxFuture<'static, Result<(), MailboxError>>>,
     looks: Interval,
     _room: (Pass, StreamPlace),
 }
@@ -30,14 +30,14 @@ impl EventBody {
         thread: Rc<Thread>,
         connection: Rc<Connection>,
         access: Access,
-        attached: impl Future<Output = Result<(), MailboxError>> + 'static,
+        subscribed: impl Future<Output = Result<(), MailboxError>> + 'static,
         room: (Pass, StreamPlace),
     ) -> Self {
         Self {
             thread,
             connection,
             access,
-            attaches: Some(Box::pin(attached)),
+            subscribing: Some(Box::pin(subscribed)),
             looks: interval(limits::CLIENT_AUTH),
             _room: room,
         }
@@ -53,11 +53,11 @@ impl Stream for EventBody {
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(attaches) = &mut this.attaches
-            && let Poll::Ready(attached) = attaches.as_mut().poll(task)
+        if let Some(subscribing) = &mut this.subscribing
+            && let Poll::Ready(subscribed) = subscribing.as_mut().poll(task)
         {
-            this.attaches = None;
-            if attached.is_err() {
+            this.subscribing = None;
+            if subscribed.is_err() {
                 this.close(Close::NotReady, "the channels cannot be followed now");
             }
         }

@@ -123,7 +123,7 @@ impl TdClient {
             return;
         }
         let channels = added.into_iter().map(|symbol| (Channel::ticks(symbol), Since::Now));
-        let attach = Subscribe {
+        let subscribe = Subscribe {
             client: self.connection.id(),
             id: None,
             channels: channels.collect(),
@@ -131,7 +131,7 @@ impl TdClient {
             options: Options::default(),
             snapshot: false,
         };
-        self.ask(self.thread.attach.send(attach), ctx);
+        self.ask(self.thread.subscribe.send(subscribe), ctx);
     }
 
     fn unsubscribe(&mut self, names: Vec<String>, ctx: &mut Context<Self>) {
@@ -145,13 +145,13 @@ impl TdClient {
         if channels.is_empty() {
             return;
         }
-        let detach = Unsubscribe {
+        let unsubscribe = Unsubscribe {
             client: self.connection.id(),
             id: None,
             channels,
             status: false,
         };
-        self.ask(self.thread.detach.send(detach), ctx);
+        self.ask(self.thread.unsubscribe.send(unsubscribe), ctx);
     }
 
     /// Waits for the shard; meanwhile no message is read from this client. If the shard fails, the client reconnects and subscribes.

@@ -129,7 +129,7 @@ impl Client {
             Ok(channels) => channels,
             Err(why) => return self.close(Close::Forbidden, &why), // the channels exist, but not for this token
         };
-        let attach = Subscribe {
+        let subscribe = Subscribe {
             client: self.connection.id(),
             id: None,
             channels: channels.into_iter().map(|channel| (channel, Since::Now)).collect(),
@@ -137,8 +137,8 @@ impl Client {
             options: Options::default(),
             snapshot: true,
         };
-        let attached = self.thread.attach.send(attach).into_actor(self);
-        ctx.wait(attached.map(|result, client, _| {
+        let subscribed = self.thread.subscribe.send(subscribe).into_actor(self);
+        ctx.wait(subscribed.map(|result, client, _| {
             if result.is_err() {
                 client.close(
                     Close::NotReady,
@@ -241,13 +241,13 @@ impl Client {
             Request::Subscribe(subscribe) => self.subscribe(subscribe, ctx),
             Request::Unsubscribe { id, channels } => match self.expand(&channels) {
                 Ok(expanded) => {
-                    let detach = Unsubscribe {
+                    let unsubscribe = Unsubscribe {
                         client: self.connection.id(),
                         id,
                         channels: expanded,
                         status: channels.contains(&Wanted::Status),
                     };
-                    self.ask(self.thread.detach.send(detach), ctx);
+                    self.ask(self.thread.unsubscribe.send(unsubscribe), ctx);
                 }
                 Err((problem, message)) => self.refuse(&RequestRefusal { id, problem, message }),
             },
@@ -287,7 +287,7 @@ impl Client {
         if std::mem::take(&mut self.untouched) {
             self.forget_defaults();
         }
-        let attach = Subscribe {
+        let subscribe = Subscribe {
             client: self.connection.id(),
             id: subscribe.id,
             status: subscribe.channels.iter().any(|(wanted, _)| *wanted == Wanted::Status),
@@ -295,7 +295,7 @@ impl Client {
             options: subscribe.options,
             snapshot: subscribe.snapshot,
         };
-        self.ask(self.thread.attach.send(attach), ctx);
+        self.ask(self.thread.subscribe.send(subscribe), ctx);
     }
 
     /// Drops the default channels when the client first subscribes.

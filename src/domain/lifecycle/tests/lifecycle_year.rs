@@ -77,7 +77,7 @@ fn live(
         }),
     ];
     while now < to {
-        for turn in watch.look(now) {
+        for turn in watch.turns_until(now) {
             let coming = turn.stage == crate::domain::lifecycle::Stage::Coming;
             flag_at = match l0(turn.session.date) {
                 L0::InTime if coming => Some(turn.session.opens - HOUR / 2),

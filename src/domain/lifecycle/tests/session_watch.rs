@@ -24,7 +24,7 @@ fn calendar(kind: &str) -> Calendar {
 
 /// The turns that a look reports, as `date stage`.
 fn look(watch: &mut SessionWatch, now: &str) -> Vec<String> {
-    let turns = watch.look(at(now)).into_iter();
+    let turns = watch.turns_until(at(now)).into_iter();
     turns
         .map(|turn| {
             format!(
@@ -48,8 +48,8 @@ fn a_day_is_told_turn_by_turn_and_each_once() {
         .filter(|next| *next < at("2026-01-16T00:00:00-05:00"))
     {
         now = next;
-        told.extend(watch.look(now).into_iter().map(|turn| (now, turn.stage)));
-        assert!(watch.look(now).is_empty());
+        told.extend(watch.turns_until(now).into_iter().map(|turn| (now, turn.stage)));
+        assert!(watch.turns_until(now).is_empty());
     }
     let expect = [
         ("07:00:00", Stage::Coming),
@@ -158,7 +158,7 @@ fn a_day_closed_by_hand_closes_at_the_next_look_and_reopens_when_it_is_taken_bac
 
 #[test]
 fn a_turn_says_to_the_life_cycle_what_it_means() {
-    let turns = watch(Calendar::usdcop()).look(at("2026-11-26T10:00:00-05:00"));
+    let turns = watch(Calendar::usdcop()).turns_until(at("2026-11-26T10:00:00-05:00"));
     assert_eq!(turns[0].event(), Some(Event::SessionOpened(Symbol::usdcop())));
     let closed = |unbroken| {
         Turn {

@@ -95,7 +95,7 @@ fn conditions(day: &Day, now: i64) -> Vec<(ConditionKind, String, String)> {
         skew_us: clock_skew_us(&readings),
         unresponsive: Vec::new(),
     };
-    evident.look(&evidence, at(now));
+    evident.update(&evidence, at(now));
     let held = evident.list().into_iter().filter(|one| one.status);
     held.map(|one| (one.kind, one.reason, one.message)).collect()
 }
