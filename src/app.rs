@@ -59,6 +59,7 @@ pub fn reserve_descriptors() -> Result<(), StartError> {
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
@@ -75,7 +76,6 @@ pub enum StartError {
     /// The cache's address is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The cluster log holds nothing that an edge can begin with.
     #[error("this edge cannot use the cluster log in REDIS_URL: {0}")]
     Log(String),
     /// The address cannot be bound.
@@ -87,7 +87,6 @@ pub enum StartError {
     /// The calendar's own entries cannot be read.
     #[error(transparent)]
     Calendar(#[from] calendar_file::CalendarFileError),
-    /// The system gives no thread or signal handler.
     #[error("cannot start: {0}; free some memory or raise the limit on threads")]
     System(#[from] std::io::Error),
 }

@@ -6,29 +6,24 @@ use crate::domain::followers::lease::AnotherWriter;
 #[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum CacheError {
-    /// The server cannot be reached, went away, or answers too late.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
-    /// The user or the password is wrong.
     #[error("Redis refused the login: {0}; correct the user or password in REDIS_URL")]
     LoginRefused(String),
-    /// The server is read-only, or the user lacks a permission.
     #[error("Redis does not allow it: {0}; name the primary in REDIS_URL, or grant its user the commands")]
     NotAllowed(String),
     /// The server's memory is full and it evicts nothing, or it cannot save.
     #[error("Redis has no room left: {0}; raise its maxmemory, or let its maxmemory-policy evict keys")]
     Full(String),
-    /// The server does not have the URL's database number.
     #[error("Redis does not have the database: {0}; correct the number in REDIS_URL")]
     NoSuchDatabase(String),
     /// Another candela holds the lease.
     #[error(transparent)]
     AnotherWriter(#[from] AnotherWriter),
-    /// The setting does not name a server.
     #[error("REDIS_URL is not usable: {0}")]
     BadUrl(String),
-    /// Any other error of the server.
     #[error("Redis reports: {0}")]
     #[strum(serialize = "refused")]
     Other(String),

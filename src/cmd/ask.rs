@@ -183,16 +183,12 @@ pub struct Service {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ServiceError {
-    /// No program listens there, or it is no HTTP server.
     #[error("candela does not answer at {url}: {why}; start it, or name its address with --url")]
     Unreachable { url: String, why: String },
-    /// The service requires a token.
     #[error("{url} requires a token: {why}; put one into CANDELA_TOKEN")]
     NoToken { url: String, why: String },
-    /// The service refuses the request.
     #[error("the service at {url} refuses the request: {why}")]
     Refused { url: String, why: String },
-    /// The server answers, but not as a candela does.
     #[error("the server at {url} is not candela: {why}")]
     Strange { url: String, why: String },
 }

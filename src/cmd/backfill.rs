@@ -3,7 +3,7 @@
 //! It holds the lock of the ledger's folder while it works: a running service fills gaps by itself, and two programs that use the same keys
 //! at once would break their spacing. It writes under the store's lease, as a service does.
 
-use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey};
+use crate::actors::messages::{AcquireKey, AcquiredKey, KeyAnswered};
 use crate::actors::vendor::{AskError, KeySource, VendorClient};
 use crate::app;
 use crate::clock::Clock;
@@ -55,18 +55,14 @@ pub struct BackfillArgs {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum BackfillError {
-    /// The stretch ends before it begins.
     #[error("--to {to} ends before --from {from} begins: give the earlier one first")]
     Backwards { from: Moment, to: Moment },
-    /// The stretch is in the future.
     #[error("--from {from} lies ahead: only bars of the past can be requested")]
     Ahead { from: Moment },
-    /// No key may be used for a while.
     #[error(
         "no key may be used before {at} ({why}); what was written stays, and running this again continues from there"
     )]
     NoKey { at: Timestamp, why: String },
-    /// The vendor does not answer, or gives an error.
     #[error(
         "the vendor does not send the bars: {0}; what was written stays, and running this again continues from there"
     )]

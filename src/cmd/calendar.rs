@@ -73,6 +73,7 @@ pub struct CalendarSettings {
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum CalendarError {
     /// Settings or arguments are invalid; all problems at once.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -80,10 +81,8 @@ pub enum CalendarError {
     /// The override file is invalid or cannot be read or written.
     #[error(transparent)]
     File(#[from] CalendarFileError),
-    /// There is no file to record in.
     #[error("no override file is set: name one as market.calendar_file in the settings")]
     NoFile,
-    /// The output cannot be written.
     #[error("write output: {0}")]
     Output(#[from] io::Error),
 }

@@ -29,13 +29,12 @@ pub struct ClusterArgs {
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum NoCluster {
-    /// The settings are of a single node.
     #[error(
         "these settings are of a single node (cluster.role = \"all\"): use the settings of a node of the cluster, or name one with --url"
     )]
     Settings,
-    /// The service is a single node.
     #[error("the candela at {url} is a single node (cluster.role = \"all\"): there is no cluster to show")]
     Service {
         /// Where it is.

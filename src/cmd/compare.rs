@@ -43,20 +43,16 @@ pub struct CompareArgs {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum CompareError {
-    /// The pair is not in the settings.
     #[error("{given} is not among the pairs of the settings ({known}): give one of them with --symbol")]
     UnknownPair { given: Symbol, known: String },
-    /// The day has no session.
     #[error("{date} has no session of {symbol} ({why}): give another day with --date; `candela calendar` lists them")]
     NoSession {
         date: NaiveDate,
         symbol: Symbol,
         why: String,
     },
-    /// The session is not over.
     #[error("the session of {date} closes at {closes}: compare it when it is over")]
     NotOver { date: NaiveDate, closes: String },
-    /// The store has no row from one of the two services.
     #[error("the store has no bar of {missing} for {symbol} on {date}; it has {there}{remedy}")]
     NoRows {
         missing: String,
@@ -65,7 +61,6 @@ pub enum CompareError {
         there: String,
         remedy: &'static str,
     },
-    /// The embedded store does not exist.
     #[error("there is no store: neither DATABASE_URL is set nor is there a file {0}")]
     NoStore(String),
 }

@@ -79,16 +79,12 @@ enum Partition {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ExportError {
-    /// The stretch ends before it begins.
     #[error("--to {to} is before --from {from}: give the earlier one first")]
     Backwards { from: NaiveDate, to: NaiveDate },
-    /// The folder holds another export.
     #[error("{file} belongs to an export of {other}; give another folder")]
     OtherExport { file: PathBuf, other: String },
-    /// Another process exports into the folder now.
     #[error("another export writes to {folder} now; wait until it is over, or give another folder")]
     Busy { folder: PathBuf },
-    /// The file was not written to its end.
     #[error("{file} ends within a line")]
     CutShort { file: PathBuf },
 }

@@ -9,38 +9,29 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum LedgerError {
-    /// Another process appends to it.
     #[error(
         "the ledger in {} is in use by another candela{}: stop that one, or name another folder for this one",
         folder.display(),
         by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default()
     )]
     InUse { folder: PathBuf, by: Option<Holder> },
-    /// The folder cannot be created, listed or locked.
     #[error("the ledger folder {} cannot be used: {source}", path.display())]
     Folder { path: PathBuf, source: io::Error },
-    /// The file was written by a newer version.
     #[error(
         "{} has ledger format {found} and this candela knows formats up to {known}: run the newer version, or name another folder",
         file.display()
     )]
     NewerFormat { file: PathBuf, found: i64, known: i64 },
-    /// The file is another program's database.
     #[error("{} is not a candela ledger: name another folder, or move that file away", file.display())]
     NotALedger { file: PathBuf },
-    /// The entries do not continue the ledger.
     #[error("position {given} does not continue the ledger, which ends at {head}")]
     Hole { head: u64, given: u64 },
-    /// The entries do not continue a channel.
     #[error("number {given} does not continue channel {channel}, which ends at {head}")]
     SeqHole { channel: Channel, head: u64, given: u64 },
-    /// An event's channel does not match its kind.
     #[error("the event at position {position} is not of channel {}", channel.map_or_else(|| "none".to_owned(), |c| c.to_string()))]
     Misfiled { position: u64, channel: Option<Channel> },
-    /// The requested position was removed by retention.
     #[error("position {asked} is no longer kept: the ledger begins at {first}")]
     Expired { asked: u64, first: u64 },
-    /// A row is missing, or cannot have been written by this program.
     #[error(
         "row {row} of table {table} in {file} is damaged: {problem}; stop candela, move {file} (with its -wal and -shm) out of the \
          folder and start again: what the store and the vendor have comes from there; or put back a copy of the folder",
@@ -55,7 +46,6 @@ pub enum LedgerError {
     /// A parcel of another ledger does not continue this one, or cannot be parsed.
     #[error("parcel {number} cannot be appended: {problem}")]
     Parcel { number: u64, problem: String },
-    /// An open file is not the one in the folder.
     #[error(
         "the ledger's file {} {what}: put the folder back as it was, and the ledger continues by itself; or restart candela, and a new \
          ledger begins, with new epochs",
@@ -64,7 +54,6 @@ pub enum LedgerError {
     Gone { file: PathBuf, what: String },
     #[error("the disk that holds {} is full: make room, and the ledger continues by itself", file.display())]
     DiskFull { file: PathBuf },
-    /// Any other error of SQLite.
     #[error("cannot {verb} {}: {source}", file.display())]
     Sqlite {
         verb: &'static str,

@@ -12,13 +12,11 @@ pub enum StoreError {
     /// The server or the file is missing, or went away. Whether the last transaction was committed is unknown.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
-    /// The answer took too long.
     #[error("the database did not answer in time: {0}")]
     Slow(String),
     /// A deadlock, a serialization failure or a lock held by another: the same operation may succeed at once.
     #[error("the database requires the transaction to be repeated: {0}")]
     Conflict(String),
-    /// The tables refuse a row.
     #[error("a row was refused: {0}")]
     RowRefused(String),
     /// A refusal whose cause may be a row or the table. The row is set aside if other rows are accepted.
@@ -47,20 +45,16 @@ pub enum StoreError {
          server itself in DATABASE_URL"
     )]
     NoTransaction(String),
-    /// The disk of the database is full.
     #[error("the database has no room left: {0}")]
     Full(String),
-    /// The user, the password or the database's name is wrong.
     #[error(
         "the database refused the login: {0}; correct the user, the password or the database's name in DATABASE_URL"
     )]
     LoginRefused(String),
-    /// A privilege is missing, or the server is read-only.
     #[error(
         "the database does not allow it: {0}; grant the user of DATABASE_URL the right, or name a server that may be written to"
     )]
     NotAllowed(String),
-    /// A table or column is missing, or has another type than ours.
     #[error(
         "the tables are not as candela needs them: {0}; candela migrate --check names each difference with its remedy"
     )]
@@ -69,17 +63,14 @@ pub enum StoreError {
     #[error("the tables differ from what candela relies on: {}", .0.join(" | "))]
     #[strum(serialize = "wrong_tables")]
     DifferentTables(Vec<String>),
-    /// The tables were made by a newer version.
     #[error(
         "the database has migration {found}, which this candela does not know: run the newer version, or revert with it"
     )]
     NewerSchema { found: String },
-    /// A migration that was to be reverted has rows in its tables.
     #[error(
         "undoing {step} would delete {rows} that candela wrote, so nothing is undone: add --discard to delete them; what the ledger still has of them is written again by the next start after candela migrate"
     )]
     WouldLose { step: String, rows: String },
-    /// Migrations must run first.
     #[error("the database lacks migration {missing}: run candela migrate")]
     OlderSchema { missing: String },
     /// The store lacks events that it had: it is another server, or an older copy.
@@ -88,19 +79,14 @@ pub enum StoreError {
     /// Another candela holds the lease.
     #[error(transparent)]
     AnotherWriter(#[from] AnotherWriter),
-    /// This process does not hold the lease now.
     #[error("this candela does not have the lease of the database, so it writes nothing")]
     NoLease,
-    /// The setting does not name a database.
     #[error("DATABASE_URL is not usable: {0}")]
     BadUrl(String),
-    /// The file of the embedded store cannot be used.
     #[error("the store file {} cannot be used: {problem}", file.display())]
     BadFile { file: PathBuf, problem: String },
-    /// A stored row cannot be parsed.
     #[error("a stored row of table {table} is damaged: {problem}")]
     Corrupt { table: &'static str, problem: String },
-    /// Any other error of the database.
     #[error("the database reports: {0}")]
     #[strum(serialize = "write_failed")]
     Other(String),

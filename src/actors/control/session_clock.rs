@@ -75,7 +75,9 @@ impl SessionClock {
             ctx.cancel_future(timer);
         }
         if let Some(next) = self.watch.next_deadline(now) {
-            self.timer = Some(ctx.run_later(self.deps.services.clock.until(next), |actor, ctx| actor.report_turns(ctx)));
+            self.timer = Some(ctx.run_later(self.deps.services.clock.until(next), |actor, ctx| {
+                actor.report_turns(ctx)
+            }));
         }
     }
 

@@ -7,7 +7,7 @@
 //! fails  never on the vendor's bytes: a bad frame is recorded and counted. Any end of the link is a transition of the machine. A panic
 //!        restarts it without a socket; the machine then connects again
 
-use crate::actors::messages::{Arrived, KeyAnswered, AcquireKey, Report};
+use crate::actors::messages::{AcquireKey, Arrived, KeyAnswered, Report};
 use crate::actors::services::Services;
 use crate::actors::vendor::{
     AskError, ConnectFailure, Fragments, KeyPoolLink, KeySource, Socket, TooLong, frame_guard::cause_of, vendor,

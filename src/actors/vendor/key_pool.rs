@@ -5,7 +5,7 @@
 //! says   the answer to AcquireKey · `KeysView` → `/status` · Report → Root: no key may be used, or one may be again
 //! fails  never on the vendor's refusals: they are states of a key. A panic rebuilds the pool from the book and the list of refused keys
 
-use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey, Report, UseKey};
+use crate::actors::messages::{AcquireKey, AcquiredKey, KeyAnswered, Report, UseKey};
 use crate::actors::repeat::RepeatEvery;
 use crate::actors::services::Services;
 use crate::domain::model::Timestamp;
@@ -195,7 +195,8 @@ impl Handler<KeyAnswered> for KeyPool {
                 let retry_after_s = answered.retry_after.map(|wait| wait.as_secs());
                 tracing::warn!(key.slot = %slot, cause = trouble.name(), retry_after_s, "key refused");
             }
-            self.pool.note_refusal(slot, purpose, trouble, answered.retry_after, now);
+            self.pool
+                .note_refusal(slot, purpose, trouble, answered.retry_after, now);
         } else if answered.used.is_some() || answered.left.is_some() {
             self.pool.served(answered.slot);
         }

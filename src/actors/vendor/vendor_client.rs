@@ -1,7 +1,7 @@
 //! The client of the vendor's REST interface: acquires a key, sends the request, and reports the answer to the pool. Poller,
 //! Backfill and `candela backfill` use it.
 
-use crate::actors::messages::{KeyAnswered, AcquiredKey, AcquireKey};
+use crate::actors::messages::{AcquireKey, AcquiredKey, KeyAnswered};
 use crate::actors::vendor::{ConnectFailure, KeyPoolLink, vendor};
 use crate::domain::vendor::{KEY_HEADER, NoKey, Purpose, Refusal, Trouble, trouble::refusal};
 use crate::limits;

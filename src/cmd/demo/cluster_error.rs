@@ -10,7 +10,6 @@ use std::process::ExitStatus;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ClusterDemoError {
-    /// A server is not installed.
     #[error("{}", missing_sentence(*.postgres, *.redis, .named.as_ref()))]
     Missing {
         postgres: bool,
@@ -22,26 +21,21 @@ pub enum ClusterDemoError {
         "PostgreSQL does not run as root, and this machine has no user postgres or nobody: run the demo as another user"
     )]
     NoUser,
-    /// A folder cannot be made.
     #[error("cannot make the folder {}: {error}; set TMPDIR to a folder that can be written to", folder.display())]
     Folder { folder: PathBuf, error: io::Error },
-    /// A program cannot be started.
     #[error("cannot start {name}: {error}")]
     Start { name: &'static str, error: io::Error },
-    /// A program ended that the demo needs.
     #[error("{name} ended with {status}; the last that it wrote: {said}")]
     Ended {
         name: &'static str,
         status: ExitStatus,
         said: String,
     },
-    /// A program does not answer.
     #[error("{name} does not answer in time: is this machine very busy?")]
     Late { name: &'static str },
     /// The database cannot be prepared.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The history cannot be stored.
     #[error("cannot store the history of the days before: {0}")]
     History(#[from] tokio_postgres::Error),
 }

@@ -44,16 +44,12 @@ pub struct BarsArgs {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum TickFileError {
-    /// A column is missing.
     #[error("the first line has no column {name:?} ({given:?}): name the columns, such as time,price")]
     NoColumn { name: &'static str, given: String },
-    /// A line has fewer fields than the first.
     #[error("there are {fields} fields where the first line names more: give every line each column, if need be empty")]
     Short { fields: usize },
-    /// Not an instant.
     #[error("{0}; seconds since 1970 are read as well")]
     Time(#[from] MomentError),
-    /// Not a price.
     #[error("{given:?} is not a price: give a positive number with at most six decimals, such as 4012.35")]
     Price { given: String },
     /// Years after the line before: every bar between them would be missing.
@@ -62,7 +58,6 @@ pub enum TickFileError {
         limits::TICK_FILE_DAYS
     )]
     Far { days: u64 },
-    /// The line is longer than any line of ticks.
     #[error("it is longer than {} bytes: is the file CSV?", limits::TICK_LINE)]
     Long,
 }

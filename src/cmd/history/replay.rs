@@ -41,10 +41,8 @@ pub struct ReplayArgs {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ReplayError {
-    /// The ledger holds no session.
     #[error("{folder} has no session: give the folder that `ledger.dir` names")]
     Empty { folder: PathBuf },
-    /// The date is not in the ledger.
     #[error("{folder} has no session of {date}; it keeps {first} to {last}")]
     NoSuchDate {
         folder: PathBuf,
@@ -52,7 +50,6 @@ pub enum ReplayError {
         first: NaiveDate,
         last: NaiveDate,
     },
-    /// The interval is not in the settings.
     #[error("the settings name no bars of {given}: give --interval one of {known}")]
     UnknownInterval { given: Interval, known: String },
 }

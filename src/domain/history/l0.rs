@@ -59,13 +59,11 @@ pub enum Found {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum FlagTrouble {
-    /// No file.
     #[error("there is no ready flag")]
     Missing,
     /// Written before the last session closed: it belongs to an earlier day.
     #[error("the ready flag is of {at}, before the last session closed at {since}: it is left from an earlier run")]
     Stale { at: Timestamp, since: Timestamp },
-    /// Its time lies in the future.
     #[error(
         "the ready flag is of {at}, which is in the future: the clock of this machine or of the flag's writer is wrong"
     )]
@@ -73,38 +71,29 @@ pub enum FlagTrouble {
     /// Empty and just created: its writer may be about to fill it.
     #[error("the ready flag is empty and was written a moment ago; it counts when it stays so until {until}")]
     Settling { until: Timestamp },
-    /// Its JSON is incomplete.
     #[error("the ready flag is half-written: its JSON ends too early")]
     HalfWritten,
-    /// Its content is not a flag.
     #[error("the ready flag is neither empty nor a JSON object with the member ready: {0}")]
     Malformed(String),
-    /// It says that L0 is not ready.
     #[error("the ready flag says ready = false")]
     NotReady,
-    /// It names another trading day.
     #[error("the ready flag is for trading date {date}; it must be from {first} to {last}")]
     OtherDay {
         date: NaiveDate,
         first: NaiveDate,
         last: NaiveDate,
     },
-    /// Too large to be a flag.
     #[error("the ready flag is larger than {} bytes", limits::FLAG_BYTES)]
     TooLarge,
-    /// A folder is in its place.
     #[error("a folder is in the place of the ready flag: remove it")]
     IsFolder,
     /// A pipe, socket or device is in its place.
     #[error("the ready flag is not a regular file: remove it")]
     NotAFile,
-    /// A symbolic link to nothing, or in a cycle.
     #[error("the ready flag is a symbolic link that leads to no file")]
     DanglingLink,
-    /// No permission.
     #[error("the ready flag may not be read: give the service's user permission to read it and to enter its folder")]
     Denied,
-    /// Any other failure, in the system's words.
     #[error("the ready flag cannot be read: {0}")]
     Unreadable(String),
 }

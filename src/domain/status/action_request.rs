@@ -145,25 +145,18 @@ pub enum ActionRefused {
     NoSuchKey { given: KeySlot, known: String },
     #[error("there is no client c-{0:x} now; GET /admin/clients lists those that are connected")]
     NoSuchClient(u64),
-    /// The key was neither refused nor withdrawn.
     #[error("the key {0} is neither refused nor retired: there is nothing to revive")]
     NothingToRevive(KeySlot),
-    /// The range ends before it begins.
     #[error("to {to} is not after from {from}")]
     Backwards { from: Timestamp, to: Timestamp },
-    /// The range lies in the future.
     #[error("from {from} lies ahead: only bars of the past can be requested")]
     Ahead { from: Timestamp },
-    /// The range is too long.
     #[error("the stretch is longer than {} days: request a part of it, or use candela backfill", limits::ACTION_BACKFILL.as_secs() / 86_400)]
     TooLong,
-    /// The override would have ended already.
     #[error("until {until} has passed already")]
     OverBefore { until: Timestamp },
-    /// The override would last too long.
     #[error("until {until} is more than {} hours ahead: an override ends within a day", limits::GATE_OVERRIDE.as_secs() / 3_600)]
     TooFar { until: Timestamp },
-    /// The actor that would run the action does not answer.
     #[error("{0} does not answer now: try again")]
     Busy(&'static str),
 }

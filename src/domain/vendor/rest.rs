@@ -37,14 +37,13 @@ pub struct SeriesRequest {
 
 /// Why an answer could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum AnswerError {
     /// The vendor refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The body is not the expected JSON.
     #[error("the answer is not the JSON that was expected ({0})")]
     NotJson(String),
-    /// A required field is missing or unreadable.
     #[error("the answer's `{field}` cannot be read: {reason}")]
     Field {
         /// Its name.
@@ -52,7 +51,6 @@ pub enum AnswerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The path of the captured answer is not one that we request.
     #[error("the path {0:?} is not one that candela requests")]
     Path(String),
 }

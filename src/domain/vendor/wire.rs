@@ -64,14 +64,12 @@ pub struct SubscribeStatus {
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum WireError {
-    /// More bytes than any frame of the vendor has.
     #[error("the frame has {0} bytes, more than the {max} that are read", max = limits::FRAME_BYTES)]
     TooLong(usize),
-    /// Not a JSON object.
     #[error("the frame is not a JSON object ({0})")]
     NotJson(String),
-    /// A field is missing that this kind of frame needs.
     #[error("the frame has no field `{0}`")]
     Missing(&'static str),
     /// An answer of the REST interface that could not be parsed.

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 
 /// Why a simulated upstream does not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum SimError {
-    /// The address cannot be listened on.
     #[error("cannot listen on {bind}: {source}; choose another port, or 0 for a free one")]
     Bind {
         /// The address.
@@ -32,7 +32,6 @@ pub enum SimError {
         /// The system's error.
         source: io::Error,
     },
-    /// The system gives no thread, or there is no runtime on it.
     #[error("cannot start the simulator's thread: {0}; free some memory or raise the limit on threads")]
     Thread(io::Error),
 }

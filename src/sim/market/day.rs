@@ -35,7 +35,6 @@ pub struct Day {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum DayError {
-    /// The file has no bar of that day.
     #[error("history file {} has no bars of {symbol} on {date}{}", path.display(), dates_covered(.first, .last))]
     NoBars {
         path: PathBuf,
@@ -44,7 +43,6 @@ pub enum DayError {
         first: Option<NaiveDate>,
         last: Option<NaiveDate>,
     },
-    /// With this reading, bars lie outside the session.
     #[error("{bars} bars of {date} lie at {from}–{to} Bogota, {where_}: {remedy}")]
     OffSession {
         bars: usize,
@@ -54,7 +52,6 @@ pub enum DayError {
         where_: String,
         remedy: String,
     },
-    /// Two rows are for the same slot.
     #[error("history file {} has the bar {at} of {symbol} twice, on lines {first} and {second}; remove one of them", path.display())]
     Twice {
         path: PathBuf,
@@ -63,7 +60,6 @@ pub enum DayError {
         first: u64,
         second: u64,
     },
-    /// The wall time does not exist in the zone.
     #[error("history file {} line {line}: {wall} does not exist in {zone}, whose clocks skip it; choose another zone or day", path.display())]
     NoSuchTime {
         path: PathBuf,

@@ -47,20 +47,16 @@ pub struct RowFault {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum HistoryError {
-    /// Cannot be opened or read.
     #[error("history file {} cannot be read: {source}; give a readable .csv or .csv.gz file", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    /// Far larger than a few years of bars.
     #[error("history file {} holds more than {} MiB: give a file of five-minute bars, one pair, a few years", path.display(), limits::SIM_HISTORY_BYTES >> 20)]
     TooLarge { path: PathBuf },
-    /// The header lacks a column.
     #[error("history file {} has no column {column}: its header names {found}; needed are time (or datetime), open, high, low, close", path.display())]
     NoColumn {
         path: PathBuf,
         column: &'static str,
         found: String,
     },
-    /// Rows that are no bars.
     #[error("history file {} has {total} malformed row{}: {}", path.display(), if *total == 1 { "" } else { "s" }, Faults(faults, *total))]
     Malformed {
         path: PathBuf,

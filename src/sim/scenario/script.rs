@@ -15,13 +15,11 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum ScenarioError {
-    /// The file cannot be read.
     #[error("scenario file {} cannot be read: {source}; give a readable text file", path.display())]
     Unreadable {
         path: std::path::PathBuf,
         source: std::io::Error,
     },
-    /// A line is not an act.
     #[error("scenario line {line}, {text:?}: {what}")]
     Line { line: usize, text: String, what: String },
 }

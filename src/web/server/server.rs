@@ -142,13 +142,12 @@ impl std::fmt::Debug for WebParts {
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each sentence is its own documentation")]
 pub enum ServeError {
-    /// Another process listens on the address.
     #[error(
         "cannot listen on {0}: another program already listens there; stop it, or choose another port (--port 0 picks a free one)"
     )]
     InUse(SocketAddr),
-    /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another address or port")]
     Bind {
         /// The address.
@@ -156,14 +155,12 @@ pub enum ServeError {
         /// The system's error.
         source: io::Error,
     },
-    /// The process may open too few files and sockets.
     #[error(
         "{0} files and sockets may be open at once, and candela needs {least}: raise the limit, with `ulimit -n 4096` in the shell, \
          LimitNOFILE=4096 in the systemd unit, or --ulimit nofile=4096 for the container",
         least = limits::DESCRIPTORS_LEAST
     )]
     Descriptors(u64),
-    /// The limit of open files cannot be read.
     #[error("cannot read how many files may be open: {0}")]
     NoDescriptors(io::Error),
     /// The certificate or key cannot be used.

@@ -35,13 +35,10 @@ impl TlsFiles {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum TlsError {
-    /// The certificate cannot be read.
     #[error("the certificate {file} cannot be used: {what}; correct server.tls_cert (SSL_CERT_PATH)")]
     Cert { file: PathBuf, what: String },
-    /// The key cannot be read.
     #[error("the private key {file} cannot be used: {what}; correct server.tls_key (SSL_KEY_PATH)")]
     Key { file: PathBuf, what: String },
-    /// Certificate and key do not match, or TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] Error),
 }

@@ -43,10 +43,8 @@ impl Grant {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum TokensError {
-    /// The file cannot be read.
     #[error("the tokens file {file} cannot be read: {source}; correct server.tokens_file or the file's rights")]
     Unreadable { file: PathBuf, source: std::io::Error },
-    /// A line of the file is invalid.
     #[error("the tokens file {file} is wrong in line {line}: {what}")]
     Wrong {
         file: PathBuf,
