@@ -26,4 +26,5 @@ pub mod sim;
 pub mod app;
 pub mod cmd;
 #[cfg(any(test, feature = "test-hooks"))]
+#[path = "tests/fuzzing.rs"]
 pub mod fuzzing;

@@ -60,6 +60,7 @@ pub fn lock_folder(folder: &std::path::Path) -> Result<LockFile, LedgerError> {
 }
 
 #[cfg(any(test, feature = "test-hooks"))]
+#[path = "tests/fuzzing.rs"]
 pub mod fuzzing;
 #[cfg(test)]
 pub(crate) mod event_script;

@@ -9,6 +9,7 @@ mod server;
 mod listen;
 mod routes;
 #[cfg(feature = "test-hooks")]
+#[path = "tests/test_routes.rs"]
 mod test_routes;
 pub(crate) mod tls;
 

@@ -11,6 +11,7 @@ pub(crate) mod thread;
 mod bar_history;
 mod file_thread;
 #[cfg(feature = "test-hooks")]
+#[path = "tests/hooks.rs"]
 pub(crate) mod hooks;
 
 pub(crate) use access::{Access, InboundWindow};

@@ -237,4 +237,5 @@ fn read_history_file(bytes: &[u8]) {
 }
 
 #[cfg(test)]
+#[path = "corpora.rs"]
 mod tests;
