@@ -151,7 +151,7 @@ pub(super) fn table_names() -> Vec<String> {
 /// Compares existing tables with what candela relies on. While migrations are `pending`, what they will create is not missing.
 pub(super) fn compare_tables(found: &[FoundTable], pending: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
-    for relied in &RELIED {
+    for relied in RELIED.iter() {
         match found.iter().find(|table| table.name == relied.table) {
             Some(table) => differences.extend(of_table(relied, table, pending)),
             None if pending => {}

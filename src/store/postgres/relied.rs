@@ -1,6 +1,7 @@
 //! What candela relies on in each table: the columns that it fills and reads, the key that `ON CONFLICT` names, the privileges.
 
 use crate::store::postgres::layout::FoundColumn;
+use std::sync::LazyLock;
 
 /// The values that a column must be able to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,147 +25,67 @@ pub(super) struct Relied {
     pub(super) table: &'static str,
     /// Whether another program may have created it.
     pub(super) old: bool,
-    pub(super) columns: &'static [(&'static str, Need)],
-    pub(super) added: &'static [(&'static str, Need)],
-    pub(super) key: &'static [&'static str],
+    pub(super) columns: Vec<(&'static str, Need)>,
+    pub(super) added: Vec<(&'static str, Need)>,
+    pub(super) key: Vec<&'static str>,
     /// Whether a migration creates the index of the key.
     pub(super) key_added: bool,
     /// The privileges that the user needs.
     pub(super) rights: &'static [&'static str],
 }
 
-/// Privileges on tables whose rows change, and on those to which rows are only added.
-const CHANGE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
-const ADD: &[&str] = &["SELECT", "INSERT"];
-
-/// The longest texts that candela writes: a pair without its slash, `session`, `backfill`, `next_day`, an epoch.
-const PAIR: Need = Need::Text(10);
-const SOURCE: Need = Need::Text(7);
-const BAR: [(&str, Need); 13] = [
-    ("interval", Need::Text(7)),
-    ("revision", Need::Whole(4)),
-    ("ticks", Need::Whole(4)),
-    ("closes_at", Need::Instant),
-    ("first_tick_at", Need::Instant),
-    ("last_tick_at", Need::Instant),
-    ("provenance", Need::Text(8)),
-    ("flags", Need::Whole(2)),
-    ("session_date", Need::Date),
-    ("session_kind", Need::Text(8)),
-    ("epoch", Need::Text(4)),
-    ("seq", Need::Whole(8)),
-    ("known_at", Need::Instant),
-];
-
-pub(super) const RELIED: [Relied; 14] = [
-    Relied {
-        table: "market_data",
-        old: true,
-        columns: &[
-            ("symbol", PAIR),
-            ("datetime", Need::Instant),
-            ("open", Need::Price),
-            ("high", Need::Price),
-            ("low", Need::Price),
-            ("close", Need::Price),
-            ("volume", Need::Zero),
-            ("source", SOURCE),
-            ("created_at", Need::Instant),
-            ("updated_at", Need::Instant),
-        ],
-        added: &BAR,
-        key: &["symbol", "datetime", "source"],
-        key_added: false,
-        rights: CHANGE,
-    },
-    Relied {
-        table: "realtime_market_data",
-        old: true,
-        columns: &[
-            ("symbol", PAIR),
-            ("time", Need::Instant),
-            ("bid", Need::Price),
-            ("ask", Need::Price),
-            ("last", Need::Price),
-            ("spread", Need::Price),
-            ("volume", Need::Zero),
-            ("session_date", Need::Date),
-            ("trading_session", Need::Flag),
-            ("source", SOURCE),
-        ],
-        added: &[
-            ("epoch", Need::Text(4)),
-            ("seq", Need::Whole(8)),
-            ("event_time", Need::Instant),
-            ("provenance", Need::Text(8)),
-        ],
-        key: &["symbol", "epoch", "seq"],
-        key_added: true,
-        rights: ADD,
-    },
-    Relied {
-        table: "system_health",
-        old: true,
-        columns: &[
-            ("service_name", Need::Text(7)),
-            ("status", Need::Text(13)),
-            ("details", Need::Json),
-            ("response_time_ms", Need::Whole(4)),
-            ("error_message", Need::Text(255)),
-            ("created_at", Need::Instant),
-        ],
-        added: &[],
-        key: &[],
-        key_added: false,
-        rights: &["INSERT"],
-    },
-    Relied {
-        table: "market_sessions",
-        old: true,
-        columns: &[
-            ("session_date", Need::Date),
-            ("start_time", Need::Instant),
-            ("end_time", Need::Instant),
-            ("status", Need::Text(6)),
-            ("updated_at", Need::Instant),
-        ],
-        added: &[
-            ("symbol", PAIR),
-            ("session_kind", Need::Text(8)),
-            ("ticks", Need::Whole(4)),
-            ("bars", Need::Whole(4)),
-            ("gaps", Need::Whole(4)),
-        ],
-        key: &["session_date"],
-        key_added: false,
-        rights: CHANGE,
-    },
-    own_table("market_sessions_of_pairs", &["session_date", "symbol"], CHANGE),
-    own_table("interval_bars", &["symbol", "interval", "datetime", "source"], CHANGE),
-    own_table("bar_revisions", &["symbol", "interval", "datetime", "revision"], ADD),
-    own_table("gaps", &["symbol", "epoch", "id"], CHANGE),
-    own_table("reader_positions", &["reader", "lineage"], CHANGE),
-    own_table("rejected_events", &["lineage", "position"], ADD),
-    own_table("candela_lease", &["name"], CHANGE),
-    own_table("quality_log", &["symbol", "epoch", "seq"], ADD),
-    own_table("candela_events", &["lineage", "position"], ADD),
-    own_table(
-        "candela_certificates",
-        &["symbol", "session_date", "revision", "epoch"],
-        ADD,
-    ),
-];
-
-const fn own_table(table: &'static str, key: &'static [&'static str], rights: &'static [&'static str]) -> Relied {
-    Relied {
-        table,
-        old: false,
-        columns: &[],
-        added: &[],
-        key,
-        key_added: true,
-        rights,
+/// Every table.
+pub(super) static RELIED: LazyLock<Vec<Relied>> = LazyLock::new(|| {
+    let mut tables: Vec<Relied> = Vec::new();
+    for line in include_str!("relied.txt").lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&'static str> = line.split_whitespace().collect();
+        match (words.as_slice(), tables.last_mut()) {
+            (["has", columns @ ..], Some(table)) => {
+                table.columns = columns.iter().filter_map(|text| column(text)).collect()
+            }
+            (["gets", columns @ ..], Some(table)) => {
+                table.added = columns.iter().filter_map(|text| column(text)).collect()
+            }
+            ([table, whose, key, rights], _) => tables.push(Relied {
+                table,
+                old: *whose == "old",
+                columns: Vec::new(),
+                added: Vec::new(),
+                key: key
+                    .trim_matches(['+', '-'])
+                    .split(',')
+                    .filter(|name| !name.is_empty())
+                    .collect(),
+                key_added: key.starts_with('+'),
+                rights: match *rights {
+                    "change" => &["SELECT", "INSERT", "UPDATE"],
+                    "add" => &["SELECT", "INSERT"],
+                    _ => &["INSERT"],
+                },
+            }),
+            _ => {}
+        }
     }
+    tables
+});
+
+/// A column and what it must hold: `symbol:text10`.
+fn column(text: &'static str) -> Option<(&'static str, Need)> {
+    let (name, need) = text.split_once(':')?;
+    let kind = need.trim_end_matches(|c: char| c.is_ascii_digit());
+    let size = need.strip_prefix(kind).unwrap_or_default();
+    let need = match kind {
+        "price" => Need::Price,
+        "instant" => Need::Instant,
+        "date" => Need::Date,
+        "whole" => Need::Whole(size.parse().ok()?),
+        "zero" => Need::Zero,
+        "flag" => Need::Flag,
+        "text" => Need::Text(size.parse().ok()?),
+        "json" => Need::Json,
+        _ => return None,
+    };
+    Some((name, need))
 }
 
 /// Whether a column can hold the needed values.
@@ -285,4 +206,21 @@ const fn numeric_modifier(modifier: i32) -> (i32, i32) {
     let packed = modifier.saturating_sub(4);
     let scale = packed & 0x7ff;
     (packed >> 16 & 0xffff, (scale ^ 1024) - 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_is_read() {
+        let text = include_str!("relied.txt").lines().filter(|line| !line.starts_with('#'));
+        let lines: Vec<&str> = text.collect();
+        let columns = RELIED.iter().map(|table| table.columns.len() + table.added.len());
+        let written: usize = lines.iter().map(|line| line.matches(':').count()).sum();
+        assert_eq!(columns.sum::<usize>(), written, "a column is not read");
+        let tables = lines.iter().filter(|line| !line.starts_with(' '));
+        assert_eq!(RELIED.len(), tables.count(), "a table is not read");
+        assert!(RELIED.iter().all(|table| table.old || !table.key.is_empty()));
+    }
 }
