@@ -172,12 +172,6 @@ pub(super) struct GapOut {
 
 impl GapOut {
     pub(super) fn into_gap(self, query: &GapQuery) -> Result<StoredGap, Damage> {
-        let known = [
-            GapStatus::Open,
-            GapStatus::Filling,
-            GapStatus::Filled,
-            GapStatus::Unfillable,
-        ];
         let gap = Gap {
             id: to_number(self.id)?,
             symbol: query.symbol,
@@ -185,8 +179,8 @@ impl GapOut {
             from: self.from_at.0,
             to: self.to_at.0,
             bars: to_number(self.bars)?,
-            status: known
-                .into_iter()
+            status: *GapStatus::ALL
+                .iter()
                 .find(|status| status.name() == self.status)
                 .ok_or_else(|| Damage(format!("{:?} is not a status of a gap", self.status)))?,
             cause: self.cause,
@@ -228,6 +222,16 @@ impl SessionOut {
             gaps: self.gaps.map(to_number).transpose()?,
         })
     }
+}
+
+/// Converts each row of a table.
+pub(super) fn convert<R, T>(
+    rows: Vec<R>,
+    table: &'static str,
+    into: impl FnMut(R) -> Result<T, Damage>,
+) -> Result<Vec<T>, StoreError> {
+    let converted = rows.into_iter().map(into).collect::<Result<_, _>>();
+    converted.map_err(|damage: Damage| damage.in_table(table))
 }
 
 /// What is wrong with a stored row; the caller adds the table.

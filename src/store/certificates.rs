@@ -1,7 +1,7 @@
 //! The certificates of sessions in the store: every revision of each, for queries that reach back further than the ledger.
 
 use crate::domain::model::{Certificate, Epoch, Symbol, Timestamp};
-use crate::store::{answer::Damage, error::StoreError, reads::to_stored, sql::Dialect};
+use crate::store::{answer::Damage, reads::to_stored, sql::Dialect};
 use chrono::NaiveDate;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
@@ -159,7 +159,7 @@ pub(super) struct CertificateOut {
 }
 
 impl CertificateOut {
-    fn into_certificate(self) -> Result<StoredCertificate, Damage> {
+    pub(super) fn into_certificate(self) -> Result<StoredCertificate, Damage> {
         let certificate = serde_json::from_str(&self.body)
             .map_err(|error| Damage::new(format!("the body of certificate {}: {error}", self.seq)))?;
         let epoch = self.epoch.parse();
@@ -170,13 +170,6 @@ impl CertificateOut {
             told_at: Timestamp::from_micros(self.told_at_us),
         })
     }
-}
-
-pub(super) fn certificates_of(rows: Vec<CertificateOut>) -> Result<Vec<StoredCertificate>, StoreError> {
-    let certificates = rows.into_iter().map(CertificateOut::into_certificate);
-    certificates
-        .collect::<Result<_, _>>()
-        .map_err(|damage| damage.in_table("candela_certificates"))
 }
 
 /// The place before which a query's page begins: after its last date if it has no cursor.

@@ -3,11 +3,11 @@
 use crate::domain::model::{JournalQuery, PlacedEntry, SeamBars, Sequenced, Symbol, Timestamp, Topic};
 use crate::store::{
     Store,
-    answer::{BarOut, Damage, GapOut, SessionOut, TickOut},
+    answer::{BarOut, GapOut, SessionOut, TickOut, convert},
     bind::{bind_bars, bind_ticks},
-    certificates::{self, CertificateQuery, StoredCertificate, bind_certificates},
+    certificates::{CertificateOut, CertificateQuery, StoredCertificate, bind_certificates},
     error::StoreError,
-    journal::{self, bind_journal},
+    journal::{JournalOut, bind_journal},
     l0::{self, HistoryQuery, bind_examples},
     log::{self, LogQuery, LogSpan, SpanOut, bind_log},
     postgres::in_time,
@@ -54,16 +54,6 @@ macro_rules! load_sql {
             }
         }
     };
-}
-
-/// Converts each row.
-fn convert<R, T>(
-    rows: Vec<R>,
-    table: &'static str,
-    into: impl FnMut(R) -> Result<T, Damage>,
-) -> Result<Vec<T>, StoreError> {
-    let converted = rows.into_iter().map(into).collect::<Result<_, _>>();
-    converted.map_err(|damage| damage.in_table(table))
 }
 
 impl Store {
@@ -164,7 +154,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when they cannot be read.
     pub async fn read_journal(&self, query: JournalQuery) -> Result<Vec<PlacedEntry>, StoreError> {
-        journal::entries_of(load_sql!(self, |sql| bind_journal!(sql.select_journal(), &query))?)
+        let rows = load_sql!(self, |sql| bind_journal!(sql.select_journal(), &query))?;
+        convert(rows, "candela_events", JournalOut::into_entry)
     }
 
     /// The certificates of a pair's sessions, latest first.
@@ -173,7 +164,7 @@ impl Store {
     /// [`StoreError`] when they cannot be read.
     pub async fn read_certificates(&self, query: CertificateQuery) -> Result<Vec<StoredCertificate>, StoreError> {
         let rows = load_sql!(self, |sql| bind_certificates!(sql.select_certificates(), &query))?;
-        certificates::certificates_of(rows)
+        convert(rows, "candela_certificates", CertificateOut::into_certificate)
     }
 
     /// The newest sessions, newest first.

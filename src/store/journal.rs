@@ -1,7 +1,7 @@
 //! The journal in the store: every entry by its position in the ledger, for queries that reach back further than the ledger.
 
 use crate::domain::model::{JournalPlace, JournalQuery, PlacedEntry, Sequenced, ServiceEvent, Timestamp};
-use crate::store::{answer::Damage, error::StoreError, sql::Dialect};
+use crate::store::{answer::Damage, sql::Dialect};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
 
@@ -74,7 +74,7 @@ pub(super) struct JournalOut {
 }
 
 impl JournalOut {
-    fn into_entry(self) -> Result<PlacedEntry, Damage> {
+    pub(super) fn into_entry(self) -> Result<PlacedEntry, Damage> {
         let entry = serde_json::from_str(&self.body)
             .map_err(|error| Damage::new(format!("the body of event {}: {error}", self.position)))?;
         let place = JournalPlace {
@@ -83,13 +83,6 @@ impl JournalOut {
         };
         Ok(PlacedEntry { place, entry })
     }
-}
-
-pub(super) fn entries_of(rows: Vec<JournalOut>) -> Result<Vec<PlacedEntry>, StoreError> {
-    let entries = rows.into_iter().map(JournalOut::into_entry);
-    entries
-        .collect::<Result<_, _>>()
-        .map_err(|damage| damage.in_table("candela_events"))
 }
 
 /// The place after which a query's entries begin; before every entry if it has none.

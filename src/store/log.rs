@@ -4,7 +4,7 @@
 use crate::domain::model::{Channel, Epoch, Event, Position, Sequenced, Timestamp, Topic};
 pub use crate::domain::protocol::LogSpan;
 use crate::store::{
-    answer::{BarOut, Damage},
+    answer::{BarOut, Damage, convert},
     error::StoreError,
     query::{BarQuery, StoredBar},
     sql::Dialect,
@@ -168,23 +168,17 @@ pub(super) fn bars_of(rows: Vec<BarOut>, query: &LogQuery) -> Result<Vec<Sequenc
         return Ok(Vec::new());
     };
     let asked = BarQuery::between(symbol, interval, NEVER, NEVER, 0);
-    let bars = rows
-        .into_iter()
-        .map(|row: BarOut| -> Result<Sequenced, Damage> {
-            let StoredBar { bar, seq, known_at, .. } = row.into_bar(&asked)?;
-            let (seq, known_at) = seq
-                .zip(known_at)
-                .ok_or_else(|| Damage::new("a revision has no number".to_owned()))?;
-            Ok(sequenced_row(query, seq, known_at, Event::Bar(bar)))
-        })
-        .collect::<Result<_, _>>();
-    bars.map_err(|damage| damage.in_table("bar_revisions"))
+    convert(rows, "bar_revisions", |row| {
+        let StoredBar { bar, seq, known_at, .. } = row.into_bar(&asked)?;
+        let (seq, known_at) = seq
+            .zip(known_at)
+            .ok_or_else(|| Damage::new("a revision has no number".to_owned()))?;
+        Ok(sequenced_row(query, seq, known_at, Event::Bar(bar)))
+    })
 }
 
 pub(super) fn quality_of(rows: Vec<QualityOut>, query: &LogQuery) -> Result<Vec<Sequenced>, StoreError> {
-    let told = rows.into_iter().map(|row| row.into_numbered(query));
-    told.collect::<Result<_, _>>()
-        .map_err(|damage| damage.in_table("quality_log"))
+    convert(rows, "quality_log", |row| row.into_numbered(query))
 }
 
 /// Binds a [`LogQuery`] and the statement's last parameter.

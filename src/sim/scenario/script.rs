@@ -251,7 +251,7 @@ fn read_act(words: &[&str], line: &str) -> Result<ScenarioAction, String> {
             .ok_or_else(|| {
                 format!(
                     "{name:?} is nothing to send; allowed are text TEXT, {}",
-                    odd_frames::NAMES.join(", ")
+                    odd_frames::NAMES.replace(' ', ", ")
                 )
             }),
         ["repeat", count] => match count.parse() {
@@ -263,7 +263,7 @@ fn read_act(words: &[&str], line: &str) -> Result<ScenarioAction, String> {
         }
         ["send", ..] => Err(format!(
             "send needs one word; allowed are text TEXT, {}",
-            odd_frames::NAMES.join(", ")
+            odd_frames::NAMES.replace(' ', ", ")
         )),
         [act, ..] => Err(format!(
             "{:?} is not an act; it begins with {act:?}, allowed are {ACTS}",

@@ -8,8 +8,9 @@ use crate::web::rest::csv;
 use crate::web::rest::parquet::Prices;
 use crate::web::rest::stream::{self, FileError};
 use crate::web::shared::{BarHistory, BarPlace, EVER, HttpError, Query, Thread, query::wrong};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ETag, EntityTag, HeaderName, HeaderValue, IfNoneMatch};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use chrono::{Days, NaiveDate};
 use serde::Serialize;
 use serde_json::json;
@@ -223,12 +224,6 @@ pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, HttpError
         opened_at: String,
         updated_at: String,
     }
-    const STATUSES: [GapStatus; 4] = [
-        GapStatus::Open,
-        GapStatus::Filling,
-        GapStatus::Filled,
-        GapStatus::Unfillable,
-    ];
     let thread = Thread::of(&request)?;
     let query = Query::of(&request, &["symbol", "from", "to", "status", "cursor", "limit"])?;
     let symbol = query.symbol(&thread)?;
@@ -236,8 +231,8 @@ pub(crate) async fn gaps(request: HttpRequest) -> Result<HttpResponse, HttpError
     let status = match query.text("status") {
         None => None,
         Some(text) => {
-            let named = STATUSES.into_iter().find(|status| status.name() == text);
-            Some(named.ok_or_else(|| wrong("status", text, "one of open, filling, filled, unfillable"))?)
+            let named = GapStatus::ALL.iter().find(|status| status.name() == text);
+            Some(*named.ok_or_else(|| wrong("status", text, "one of open, filling, filled, unfillable"))?)
         }
     };
     let (from, to) = query.stretch(zone)?;
@@ -347,24 +342,33 @@ pub(crate) fn page<T: Serialize>(request: &HttpRequest, body: &T) -> Result<Http
 
 /// A response with the ETag of its content; 304 if the client has it already.
 pub(super) fn tagged(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
-    let digest = Sha256::digest(body.as_bytes());
-    let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let tag = EntityTag::new_weak(tag);
+    let (mut response, known) = begin_tagged(request, tag_of(body.as_bytes()));
+    if known {
+        return response.finish();
+    }
+    response.content_type(kind).body(body)
+}
+
+/// The ETag of a content.
+pub(super) fn tag_of(content: &[u8]) -> EntityTag {
+    let digest = Sha256::digest(content);
+    EntityTag::new_weak(digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Begins a response that is revalidated each time; whether it is a 304, because the client has it already.
+pub(super) fn begin_tagged(request: &HttpRequest, tag: EntityTag) -> (HttpResponseBuilder, bool) {
     let known = match request.get_header::<IfNoneMatch>() {
         Some(IfNoneMatch::Any) => true,
         Some(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
         None => false,
     };
-    let mut response = if known {
-        HttpResponse::NotModified()
+    let mut response = HttpResponse::build(if known {
+        StatusCode::NOT_MODIFIED
     } else {
-        HttpResponse::Ok()
-    };
+        StatusCode::OK
+    });
     response
         .insert_header(ETag(tag))
         .insert_header((header::CACHE_CONTROL, "no-cache"));
-    if known {
-        return response.finish();
-    }
-    response.content_type(kind).body(body)
+    (response, known)
 }

@@ -3,12 +3,12 @@
 //! Each file is compressed once, at its first request, and has an ETag of its content. The pages refer to their files by relative paths, so
 //! that they work behind a path prefix.
 
+use crate::web::rest::history::{begin_tagged, tag_of};
 use crate::web::shared::HttpError;
-use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch};
+use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, EntityTag};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -86,31 +86,18 @@ static SERVED: LazyLock<Vec<Served>> = LazyLock::new(|| ASSETS.iter().map(Served
 
 impl Served {
     fn of(asset: &'static Asset) -> Self {
-        let digest = Sha256::digest(asset.bytes);
-        let tag = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let zipped = encoder.write_all(asset.bytes).and_then(|()| encoder.finish()).ok();
         Self {
             asset,
-            tag: EntityTag::new_weak(tag), // the same for both encodings
+            tag: tag_of(asset.bytes), // the same for both encodings
             zipped: zipped.filter(|zipped| zipped.len() < asset.bytes.len()),
         }
     }
 
     fn answer(&'static self, request: &HttpRequest) -> HttpResponse {
-        let known = match request.get_header::<IfNoneMatch>() {
-            Some(IfNoneMatch::Any) => true,
-            Some(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&self.tag)),
-            None => false,
-        };
-        let mut response = if known {
-            HttpResponse::NotModified()
-        } else {
-            HttpResponse::Ok()
-        };
+        let (mut response, known) = begin_tagged(request, self.tag.clone());
         response
-            .insert_header(ETag(self.tag.clone()))
-            .insert_header((header::CACHE_CONTROL, "no-cache")) // revalidated each time, and not sent again
             .insert_header((header::VARY, "Accept-Encoding"))
             .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
             .insert_header((header::REFERRER_POLICY, "no-referrer"));
@@ -160,6 +147,7 @@ pub(crate) async fn asset(request: HttpRequest, name: web::Path<String>) -> Resu
 mod tests {
     use super::*;
     use crate::web::tests::stage::Stage;
+    use sha2::{Digest, Sha256};
 
     fn text(name: &str) -> &'static str {
         let asset = ASSETS.iter().find(|asset| asset.name == name).unwrap();
