@@ -173,7 +173,7 @@ impl Actor for LeaseKeeper {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.request_leases(ctx);
-        ctx.repeat_every(limits::LEASE_RENEW, Self::look);
+        ctx.repeat_every(limits::LEASE_RENEW, Self::request_leases);
     }
 }
 

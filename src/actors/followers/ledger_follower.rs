@@ -231,7 +231,7 @@ impl<S: Sink> Actor for LedgerFollower<S> {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.follower.heard(self.services.ledger.head());
-        ctx.repeat_every(limits::STORE_LOOK, Self::look);
+        ctx.repeat_every(limits::STORE_LOOK, Self::probe);
         ctx.repeat_every(limits::FORGET_EVERY, Self::forget);
         self.proceed(ctx);
     }

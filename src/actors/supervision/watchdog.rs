@@ -35,7 +35,7 @@ pub fn watch(children: Vec<(Row, Vitals)>, clock: Clock) -> std::io::Result<Watc
     let watched = Arc::downgrade(&alive);
     std::thread::Builder::new()
         .name("watchdog".to_owned())
-        .spawn(move || look(&mut vital, &clock, &watched))
+        .spawn(move || watch_children(&mut vital, &clock, &watched))
         .map(|_| WatchdogHold { _alive: alive })
 }
 

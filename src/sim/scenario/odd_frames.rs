@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn every_oddity_has_bytes_of_its_own() {
-        let all: BTreeSet<Bytes> = NAMES.into_iter().map(|name| frame_bytes(name, last())).collect();
-        assert_eq!(all.len(), NAMES.len());
+        let all: BTreeSet<Bytes> = NAMES.split(' ').map(|name| frame_bytes(name, last())).collect();
+        assert_eq!(all.len(), NAMES.split(' ').count());
         assert_eq!(find_name("spike"), Some("spike"));
         assert_eq!(find_name("flowers"), None);
     }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn those_that_are_not_broken_on_purpose_are_json() {
         for name in NAMES
-            .into_iter()
+            .split(' ')
             .filter(|name| !BROKEN.contains(name) && *name != "huge")
         {
             let text = frame_text(name, last());
