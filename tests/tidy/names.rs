@@ -43,7 +43,6 @@ const TWICE: &[(&str, usize, &str)] = &[
     ("Key", 2, SECTION),
     ("KeyUse", 2, SIM),
     ("Known", 2, PRIVATE),
-    ("Lease", 2, PRIVATE),
     ("Ledger", 2, SECTION),
     ("Look", 2, PRIVATE),
     (
