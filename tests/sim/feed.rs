@@ -277,7 +277,7 @@ impl World {
     fn key_failed(&mut self, trouble: candela::domain::vendor::Trouble, wait: Option<Duration>, now: Timestamp) {
         let Some(service) = self.service.as_mut() else { return };
         if let Some(key) = service.key {
-            service.pool.turned_away(key, Purpose::Link, trouble, wait, now);
+            service.pool.note_refusal(key, Purpose::Link, trouble, wait, now);
         }
     }
 
@@ -288,7 +288,7 @@ impl World {
         let Some(service) = self.service.as_mut() else { return };
         service.socket = Socket { number, open: false };
         service.told_served = false;
-        match service.pool.lease(Purpose::Link, 0, now) {
+        match service.pool.acquire(Purpose::Link, 0, now) {
             Ok(key) => {
                 service.key = Some(key);
                 let refused = self.acting(Fault::LinkRefused, None).map(|planned| {

@@ -434,7 +434,7 @@ impl World {
             .any(|fault| self.acting(*fault, None).is_some());
         for (symbol, stretches) in missing {
             let pair = self.pair_of(symbol);
-            if self.lease(Purpose::Backfill, 1, now).is_ok_and(|key| {
+            if self.acquire(Purpose::Backfill, 1, now).is_ok_and(|key| {
                 if let Some(service) = self.service.as_mut() {
                     service.pool.answered(key, now);
                 }

@@ -31,9 +31,12 @@ impl World {
     }
 
     /// A key for a call, with the vendor's own account of it.
-    pub(crate) fn lease(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, Timestamp> {
+    pub(crate) fn acquire(&mut self, purpose: Purpose, credits: u32, now: Timestamp) -> Result<KeySlot, Timestamp> {
         let service = self.service.as_mut().expect("it runs");
-        let key = service.pool.lease(purpose, credits, now).map_err(|refused| refused.at);
+        let key = service
+            .pool
+            .acquire(purpose, credits, now)
+            .map_err(|refused| refused.at);
         let Ok(key) = key else {
             self.reach.see("no key may be used");
             return key;
@@ -71,7 +74,7 @@ impl World {
             poll::Step::Wait(at) => service.poll_due = Some(at),
             poll::Step::Poll(symbols) => {
                 let credits = u32::try_from(symbols.len()).unwrap_or(1);
-                match self.lease(Purpose::Poll, credits, now) {
+                match self.acquire(Purpose::Poll, credits, now) {
                     Ok(key) => {
                         self.service.as_mut().expect("it runs").polling = true;
                         self.ask(Asked {
@@ -119,7 +122,7 @@ impl World {
             Step::Ask(request) => (request, Purpose::Backfill),
             Step::Compare(request) => (request, Purpose::Compare),
         };
-        match self.lease(purpose, 1, now) {
+        match self.acquire(purpose, 1, now) {
             Ok(key) => {
                 let asked = Question {
                     symbol: request.symbols[0],
@@ -239,7 +242,9 @@ impl World {
                     What::Prices(_) => Purpose::Poll,
                     What::Series(_, purpose) => *purpose,
                 };
-                service.pool.turned_away(asked.key, purpose, refused.trouble, None, now);
+                service
+                    .pool
+                    .note_refusal(asked.key, purpose, refused.trouble, None, now);
                 if refused.trouble == Trouble::BadKey {
                     self.reach.see("a key is refused");
                 }
