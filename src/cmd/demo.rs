@@ -79,7 +79,7 @@ impl DemoArgs {
         if let Some(time) = self.cluster.node_time {
             return RunArgs::default().run_on(time.clock());
         }
-        if self.cluster.is_wanted() {
+        if self.cluster.cluster {
             return cluster::run(&self);
         }
         let scenario = self.read_scenario()?.unwrap_or_else(Scenario::demo);

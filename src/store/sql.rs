@@ -81,26 +81,10 @@ impl Dialect {
         } else {
             ("interval_bars", "symbol, \"interval\", datetime, source")
         };
-        let sets = [
-            "open",
-            "high",
-            "low",
-            "close",
-            "ticks",
-            "closes_at",
-            "first_tick_at",
-            "last_tick_at",
-            "provenance",
-            "flags",
-            "session_date",
-            "session_kind",
-            "epoch",
-            "seq",
-            "known_at",
-            "revision",
-        ]
-        .map(|column| format!("{column} = excluded.{column}"))
-        .join(", ");
+        let sets = REVISED
+            .split_whitespace()
+            .map(|column| format!("{column} = excluded.{column}"));
+        let sets = sets.collect::<Vec<_>>().join(", ");
         let now = self.now_expression();
         let conflict = format!(
             "ON CONFLICT ({key}) DO UPDATE SET {sets}, updated_at = {now} WHERE {table}.revision < excluded.revision"
@@ -253,6 +237,10 @@ impl Dialect {
         columns.join(", ")
     }
 }
+
+/// The columns of a bar that a later revision replaces.
+const REVISED: &str = "open high low close ticks closes_at first_tick_at last_tick_at provenance flags session_date session_kind epoch seq
+    known_at revision";
 
 /// The columns of a bar, in the order of its parameters.
 pub(super) const BAR_COLUMNS: &str =

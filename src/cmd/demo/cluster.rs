@@ -42,7 +42,7 @@ pub struct ClusterDemoArgs {
     /// Run a cluster: two ingests and an edge, with a PostgreSQL and a Redis of their own, which must be installed. The leader is killed
     /// and started again, and a client of the edge shows what it sees.
     #[arg(long, conflicts_with = "data")]
-    cluster: bool,
+    pub(super) cluster: bool,
     /// The folder of initdb, postgres and pg_ctl for --cluster; by default the newest PostgreSQL that is installed.
     #[arg(long, value_name = "DIR", env = "CANDELA_POSTGRES_BIN")]
     postgres_bin: Option<PathBuf>,
@@ -52,13 +52,6 @@ pub struct ClusterDemoArgs {
     /// Run as a node of the demo's cluster, with this market time and the settings of the environment.
     #[arg(long, hide = true)]
     pub(super) node_time: Option<SharedTime>,
-}
-
-impl ClusterDemoArgs {
-    /// Whether a cluster is wanted.
-    pub(super) const fn is_wanted(&self) -> bool {
-        self.cluster
-    }
 }
 
 /// Runs the demo to its end.
@@ -326,7 +319,7 @@ impl<'a> ClusterStage<'a> {
 
     /// Kills the leader, unless nobody stands by: then it is tried again with the next look.
     fn kill_leader(&mut self) {
-        let Some(leader) = self.observer.leader().filter(|_| !self.standbys.is_empty()) else {
+        let Some(leader) = self.observer.leader.filter(|_| !self.standbys.is_empty()) else {
             return;
         };
         let mut ingests = self.ingests.iter_mut().enumerate();

@@ -58,7 +58,7 @@ pub(super) struct ClusterTally {
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     pub(super) tally: ClusterTally,
-    leader: Option<u32>,
+    pub(super) leader: Option<u32>,
     killed: Option<Stopwatch>,
     taken_over: bool,
 }
@@ -69,11 +69,6 @@ impl Observer {
         self.tally.kills = self.tally.kills.saturating_add(1);
         self.killed = Some(Stopwatch::start());
         self.taken_over = false;
-    }
-
-    /// The process that leads, as far as the client knows.
-    pub(super) const fn leader(&self) -> Option<u32> {
-        self.leader
     }
 
     /// Whether prices are awaited from the successor of a leader that was killed.

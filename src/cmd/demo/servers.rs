@@ -167,17 +167,7 @@ impl PostgresServer {
         let logs = folder.parent().unwrap_or(folder).join("logs");
         let data = folder.join("data");
         let mut initdb = run_as(user, &bin.join("initdb"));
-        initdb.args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-D",
-        ]);
+        initdb.args("-U postgres -A trust --no-sync -E UTF8 --locale=C -D".split(' '));
         Program::start("initdb", initdb.arg(&data), &logs.join("initdb.log"))?
             .succeeds()
             .await?;
