@@ -16,7 +16,6 @@ pub enum CalendarFileError {
         path: PathBuf,
         problems: Vec<CalendarProblem>,
     },
-    /// The system refused.
     #[error("cannot {verb} {}: {source}", path.display())]
     System {
         verb: &'static str,

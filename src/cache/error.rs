@@ -14,7 +14,6 @@ pub enum CacheError {
     LoginRefused(String),
     #[error("Redis does not allow it: {0}; name the primary in REDIS_URL, or grant its user the commands")]
     NotAllowed(String),
-    /// The server's memory is full and it evicts nothing, or it cannot save.
     #[error("Redis has no room left: {0}; raise its maxmemory, or let its maxmemory-policy evict keys")]
     Full(String),
     #[error("Redis does not have the database: {0}; correct the number in REDIS_URL")]
