@@ -28,8 +28,9 @@ impl FromStr for ClientNumber {
             .trim()
             .strip_prefix("c-")
             .and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        let wrong = || format!("{text:?} is not a client; write it as its welcome and /admin/clients do, such as c-1f");
-        number.map(Self).ok_or_else(wrong)
+        number.map(Self).ok_or_else(|| {
+            format!("{text:?} is not a client; write it as its welcome and /admin/clients do, such as c-1f")
+        })
     }
 }
 

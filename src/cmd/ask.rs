@@ -86,9 +86,8 @@ fn read_address(text: &str, schemes: &[&str], example: &'static str) -> Result<S
         let scheme = address.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
         scheme && address.host().is_some_and(|host| !host.is_empty())
     });
-    let given = || text.chars().take(80).collect();
     usable.map(|_| text.trim().to_owned()).ok_or_else(|| UrlError {
-        given: given(),
+        given: text.chars().take(80).collect(),
         example,
     })
 }

@@ -117,8 +117,9 @@ pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> 
 /// Whether a replay came to other numbers than are written: as many events may be others.
 fn differs<R: Record>(pipeline: &Pipeline, reader: &R) -> bool {
     let written = reader.heads();
-    let other = |(channel, seq): &(Channel, u64)| written.get(channel).is_some_and(|head| head.seq != *seq);
-    pipeline.head() != reader.head() || pipeline.heads().iter().any(other)
+    let mut decided = pipeline.heads().iter();
+    pipeline.head() != reader.head()
+        || decided.any(|(channel, seq)| written.get(channel).is_some_and(|head| head.seq != *seq))
 }
 
 /// Decides again on the recorded inputs of the session of `date`, and passes the outcome to `show`, in order. It equals what the ledger has
