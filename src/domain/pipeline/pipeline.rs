@@ -20,7 +20,7 @@ use crate::domain::pipeline::{
 };
 
 use crate::domain::model::{
-    AcceptedTick, Bar, BarEnd, Channel, Decoded, Event, Fetched, Flawed, Gap, Inbound, InputKind, JournalEntry,
+    AcceptedTick, Bar, BarEnd, Channel, Decoded, Event, Fetched, Flawed, Gap, Inbound, Input, InputKind, JournalEntry,
     LastClose, LinkChange, Position, Provenance, RejectReason, Requested, RoundedSource, SessionPhase, Symbol, Tick,
     Timestamp, Unusable,
 };

@@ -98,7 +98,7 @@ impl Pipeline {
         (self.at, self.heard) = (*until, *until);
         for i in 0..self.books.len() {
             let findings = self
-                .pairs
+                .books
                 .get_mut(i)
                 .map(|book| book.set_back(wrong_since, at, *until, cause));
             self.tell_findings(i, findings.unwrap_or_default(), *until, out);
