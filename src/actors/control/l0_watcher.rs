@@ -97,7 +97,7 @@ impl L0Watcher {
         let sighting = l0::judge(found, window, now);
         if let Some(at) = sighting.as_ref().err().and_then(|trouble| trouble.look_again_at(now)) {
             ctx.run_later(self.deps.services.clock.until(at), |actor, ctx| {
-                actor.read_flag(false, ctx)
+                actor.read_flag(false, ctx);
             });
         }
         if tell || self.told.as_ref() != Some(&sighting) {

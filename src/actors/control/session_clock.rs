@@ -76,7 +76,7 @@ impl SessionClock {
         }
         if let Some(next) = self.watch.next_deadline(now) {
             self.timer = Some(ctx.run_later(self.deps.services.clock.until(next), |actor, ctx| {
-                actor.report_turns(ctx)
+                actor.report_turns(ctx);
             }));
         }
     }

@@ -41,10 +41,10 @@ pub(super) static RELIED: LazyLock<Vec<Relied>> = LazyLock::new(|| {
         let words: Vec<&'static str> = line.split_whitespace().collect();
         match (words.as_slice(), tables.last_mut()) {
             (["has", columns @ ..], Some(table)) => {
-                table.columns = columns.iter().filter_map(|text| column(text)).collect()
+                table.columns = columns.iter().filter_map(|text| column(text)).collect();
             }
             (["gets", columns @ ..], Some(table)) => {
-                table.added = columns.iter().filter_map(|text| column(text)).collect()
+                table.added = columns.iter().filter_map(|text| column(text)).collect();
             }
             ([table, whose, key, rights], _) => tables.push(Relied {
                 table,
