@@ -121,6 +121,8 @@ struct Scene {
     crowd: Candela,
     passerby: Option<Candela>,
     random: Rng,
+    /// The faults that are left of a shuffled list of all: each comes once before one comes again.
+    left: Vec<Fault>,
     /// When the service may have missed something, in seconds of market time.
     deaf: Vec<(i64, i64)>,
     held: Option<Held>,
@@ -150,6 +152,7 @@ impl Scene {
             crowd,
             passerby: None,
             random: Rng::with_seed(seed),
+            left: Vec::new(),
             deaf: Vec::new(),
             held: None,
         }
@@ -161,12 +164,17 @@ impl Scene {
 
     /// One or two faults at once, of different parts, and their end, in any order.
     fn round(&mut self) -> Vec<Fault> {
-        let mut faults = Fault::ALL.to_vec();
-        self.random.shuffle(&mut faults);
-        let first = faults[0];
-        let second = faults.iter().find(|fault| fault.part() != first.part()).copied();
-        let mut faults = vec![first];
-        faults.extend(second.filter(|_| self.random.bool()));
+        if self.left.is_empty() {
+            self.left = Fault::ALL.to_vec();
+            self.random.shuffle(&mut self.left);
+        }
+        let mut faults = vec![self.left.swap_remove(0)];
+        let second = self.left.iter().position(|fault| fault.part() != faults[0].part());
+        faults.extend(
+            second
+                .filter(|_| self.random.u8(..3) > 0)
+                .map(|at| self.left.remove(at)),
+        );
         let most = if is_long() { 8_000 } else { 1_500 };
         let lasts = Duration::from_millis(self.random.u64(100..most));
         let began = self.world.now().timestamp() - 1;
