@@ -10,11 +10,12 @@ use crate::clients_hostile::resident_kib;
 use crate::equal::assert_equal;
 use crate::process_cuts::{STREAM, compare_with_the_vendors, rows};
 use crate::process_kills::{
-    Client, World, assert_kept, condition, in_market, is_long, of_service, pass, status, ticks,
+    Client, World, assert_kept, condition, events, in_market, is_long, of_service, pass, status, ticks,
 };
 use crate::servers::{Manner, Relay};
-use crate::witness::Witness;
+use crate::witness::{Tick, Witness};
 use candela::clock::{Clock, Stopwatch};
+use candela::domain::model::{Event, ServiceEventKind};
 use candela::ledger::Ledger;
 use candela::limits;
 use fastrand::Rng;
@@ -279,7 +280,7 @@ impl Scene {
         assert_kept(&ledger, &seen);
         assert_equal(&self.world.postgres, &self.world.database, &ledger);
         are_in_redis(&self.world, &ledger);
-        let left_out = are_the_vendors(&self.world, &self.record, &self.deaf);
+        let left_out = are_the_vendors(&self.world, &ledger, &self.record, &self.deaf);
         println!(
             "{} ticks told to the follower, {} delivered to the others, {} reconnects; {bars} whole bars; {left_out} ticks were missed in {} \
              stretches of time",
@@ -353,9 +354,29 @@ fn are_in_redis(world: &World, ledger: &Ledger) {
     );
 }
 
+/// When the link was down, as the ledger's journal has it, in seconds of market time. A link that is silent is down from the last tick on: on
+/// a busy machine that happens without a fault of ours.
+fn link_was_down(ledger: &Ledger, live: &[Tick]) -> Vec<(i64, i64)> {
+    let (mut since, mut stretches) = (None, Vec::new());
+    for event in events(ledger) {
+        let Event::Journal(entry) = event.event else { continue };
+        let at = entry.at.secs();
+        match entry.kind {
+            ServiceEventKind::LinkDown => {
+                let heard = live.iter().map(|(stamp, _)| *stamp).filter(|stamp| *stamp <= at).max();
+                since.get_or_insert(heard.unwrap_or(at));
+            }
+            ServiceEventKind::LinkUp => stretches.extend(since.take().map(|since| (since, at + 1))),
+            _ => {}
+        }
+    }
+    stretches.extend(since.map(|since| (since, i64::MAX)));
+    stretches
+}
+
 /// The rows are what the vendor told, in its order, each tick once; what is missing was told while the service could not hear, in a slot
 /// that says so or that the vendor's own bar has filled. Returns how many are missing.
-fn are_the_vendors(world: &World, record: &Witness, deaf: &[(i64, i64)]) -> usize {
+fn are_the_vendors(world: &World, ledger: &Ledger, record: &Witness, deaf: &[(i64, i64)]) -> usize {
     let stored = rows(world);
     let epochs: BTreeSet<&str> = stored.iter().map(|row| row.epoch.as_str()).collect();
     assert_eq!(epochs.len(), 1, "{epochs:?}");
@@ -386,11 +407,12 @@ fn are_the_vendors(world: &World, record: &Witness, deaf: &[(i64, i64)]) -> usiz
         instant("datetime")
     );
     let excused: BTreeSet<i64> = numbers(&excused).into_iter().map(|(at, _)| at).collect();
+    let down = link_was_down(ledger, &live);
     for (stamp, price) in &left_out {
-        let heard = !deaf.iter().any(|(from, to)| (from..=to).contains(&stamp));
+        let heard = !deaf.iter().chain(&down).any(|(from, to)| (from..=to).contains(&stamp));
         assert!(
             !heard,
-            "{price} of {stamp} is missing, and the service could hear: {deaf:?}"
+            "{price} of {stamp} is missing, and the service could hear: {deaf:?}, {down:?}"
         );
         let slot = stamp - stamp.rem_euclid(SLOT);
         let said = gaps.iter().any(|(from, to)| (from..to).contains(&stamp)) || excused.contains(&slot);

@@ -9,7 +9,7 @@ use crate::equal::assert_equal;
 use crate::servers::{Database, Postgres, Reach, Redis};
 use awc::ws::{Frame, Message};
 use candela::clock::Stopwatch;
-use candela::domain::model::{Event, Position};
+use candela::domain::model::{Event, Position, Sequenced};
 use candela::ledger::{Ledger, LedgerOptions};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{SinkExt, StreamExt};
@@ -315,19 +315,26 @@ pub(super) fn pass(time: Duration) {
     wait_until("time to pass", || (watch.elapsed() >= time).then_some(()));
 }
 
+/// All of a ledger, in its order.
+pub(super) fn events(ledger: &Ledger) -> Vec<Sequenced> {
+    let (mut reader, mut all) = (ledger.reader(), Vec::new());
+    loop {
+        let next = all.last().map_or(Position(1), |last: &Sequenced| last.position.next());
+        let page = reader.read(next, 5_000).unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}
+
 /// The price of each tick in a ledger, by its number.
 pub(super) fn ticks(ledger: &Ledger) -> BTreeMap<u64, String> {
-    let (mut reader, mut written, mut next) = (ledger.reader(), BTreeMap::new(), Position(1));
-    loop {
-        let page = reader.read(next, 5_000).unwrap();
-        let Some(last) = page.last() else { return written };
-        next = last.position.next();
-        for event in &page {
-            if let Event::Tick(tick) = &event.event {
-                written.insert(event.seq, tick.tick.price.to_string());
-            }
-        }
-    }
+    let price = |event: Sequenced| match event.event {
+        Event::Tick(tick) => Some((event.seq, tick.tick.price.to_string())),
+        _ => None,
+    };
+    events(ledger).into_iter().filter_map(price).collect()
 }
 
 /// Everything the client saw is written down under its number, and it saw every number from its first to its last.
