@@ -160,7 +160,7 @@ impl World {
                 self.store.rows = copy;
                 self.store.unseen_restore = true;
             }
-            Fault::CacheDisturbed => self.redis.disturb(planned.roll),
+            Fault::CacheDisturbed => return Some(self.redis.disturb(planned.roll)),
             Fault::L0Withdrawn => self.withdraw_flag(),
             Fault::CalendarShort | Fault::CalendarLong => {
                 if !self.correct_calendar(planned.fault, planned.whom, planned.roll) {

@@ -44,6 +44,8 @@ pub(crate) struct Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Redis {
     streams: BTreeMap<Channel, Stream>,
+    /// Keys under which somebody else put a value of another type.
+    strange: BTreeSet<Channel>,
 }
 
 /// As many entries as a stream holds at least.
@@ -147,6 +149,9 @@ fn ohlc(bar: &candela::domain::model::Bar) -> [i64; 4] {
 
 impl Redis {
     fn inspect(&self, channel: Channel) -> FoundStream {
+        if self.strange.contains(&channel) {
+            return FoundStream::OtherType;
+        }
         match self.streams.get(&channel) {
             None => FoundStream::Absent,
             Some(stream) => FoundStream::Stream {
@@ -157,8 +162,11 @@ impl Redis {
         }
     }
 
-    /// XADD: refused where the id does not rise.
+    /// XADD: refused where the id does not rise, and where the key is no stream.
     fn add(&mut self, channel: Channel, entry: StreamEntry) -> bool {
+        if self.strange.contains(&channel) {
+            return false;
+        }
         let stream = self.streams.entry(channel).or_default();
         if entry.id <= stream.last_id {
             return false;
@@ -171,18 +179,22 @@ impl Redis {
         true
     }
 
-    /// Somebody else does something to a stream.
-    pub(crate) fn disturb(&mut self, roll: u64) {
+    /// Somebody else does something to a stream, if there is one.
+    pub(crate) fn disturb(&mut self, roll: u64) -> bool {
         let Some(channel) = self
             .streams
             .keys()
             .nth(usize::try_from(roll).unwrap_or(0) % self.streams.len().max(1))
             .copied()
         else {
-            return;
+            return false;
         };
         let stream = self.streams.entry(channel).or_default();
         match roll % 5 {
+            4 if roll % 8 == 7 => {
+                self.streams.remove(&channel);
+                self.strange.insert(channel);
+            }
             0 => drop(self.streams.remove(&channel)),
             1 => {
                 let id = StreamId {
@@ -201,6 +213,7 @@ impl Redis {
             3 => stream.last_id.generation += 7,
             _ => drop(stream.entries.pop_back()),
         }
+        true
     }
 
     /// At the end each stream has the newest of its channel, in order, under rising ids.
@@ -443,6 +456,7 @@ fn survey(
             Clear::Delete => {
                 reach.see("a stream of the cache is deleted");
                 redis.streams.remove(channel);
+                redis.strange.remove(channel);
             }
         }
         reach.see("a stream of the cache is filled again");
