@@ -45,7 +45,7 @@ const TICKS: i64 = 100_000;
 
 /// Ticks of one round of the comparison, and how many of them are there at once: what arrives is in the processor's cache.
 const COMPARED: i64 = 400_000;
-const AT_ONCE: usize = 2_000;
+const AT_ONCE: usize = 20_000;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();

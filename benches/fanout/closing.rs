@@ -13,7 +13,9 @@ use candela::domain::model::{
 };
 use candela::domain::pipeline::{PairRules, Pipeline};
 use candela::ledger::{Ledger, LedgerOptions};
+use candela::limits;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const PAIRS: usize = 20;
@@ -40,7 +42,7 @@ pub(super) fn section(short: bool) -> Section {
         if short && clients > 1_000 {
             continue;
         }
-        let mut bytes = 0; // of the last close, for the floor: candela goes first
+        let mut bytes = 0; // to each client at the last close, for the floor: candela goes first
         section.compare(
             name,
             if short { 3 } else { 5 },
@@ -48,8 +50,8 @@ pub(super) fn section(short: bool) -> Section {
             |which| match which {
                 "floor" => floor(clients, bytes),
                 _ => {
-                    let (row, seen) = closing(clients, many_each);
-                    bytes = seen / clients;
+                    let (row, told) = closing(clients, many_each);
+                    bytes = told;
                     row
                 }
             },
@@ -87,22 +89,20 @@ fn closing(clients: usize, many_each: bool) -> (Vec<f64>, usize) {
         .map(|channels| reader::connect_to(&server.address, Wire::Greeted, channels))
         .collect();
     server.wait_for("clients", clients);
-    let each = if many_each { many.len() + 3 } else { 2 }; // with the ends of the intervals
     let reading =
-        std::thread::spawn(move || reader::count(readers, clients * each, Duration::from_secs(8), Timing::Arrivals));
+        std::thread::spawn(move || reader::count(readers, usize::MAX, Duration::from_secs(5), Timing::Arrivals));
+    server.tell("trade");
+    std::thread::sleep(Duration::from_millis(1_500)); // what that told has arrived
     server.tell("close");
-    let seen = reading.join().unwrap();
-    let due = server.ask("due");
+    let mut seen = reading.join().unwrap();
+    let due = server.ask("due") as u64;
     server.end();
-    let (received, bytes) = (seen.received, seen.bytes);
-    let seen = seen.after(due as u64);
-    let row = vec![
-        seen.delay_ms(0.5),
-        seen.delay_ms(0.01),
-        seen.delay_ms(0.0),
-        received as f64 / clients as f64,
-    ];
-    (row, bytes)
+    let frame = seen.bytes / seen.received.max(1);
+    seen.arrived_us.retain(|arrived| *arrived >= due);
+    let each = seen.arrived_us.len() as f64 / clients as f64;
+    let seen = seen.after(due);
+    let row = vec![seen.delay_ms(0.5), seen.delay_ms(0.01), seen.delay_ms(0.0), each];
+    (row, (each * frame as f64) as usize)
 }
 
 fn floor(clients: usize, bytes: usize) -> Vec<f64> {
@@ -117,67 +117,84 @@ fn floor(clients: usize, bytes: usize) -> Vec<f64> {
     server.send(load.burst, load.bursts, load.pause);
     let seen = reading.join().unwrap();
     server.end();
-    vec![
-        seen.delay_ms(0.5),
-        seen.delay_ms(0.01),
-        seen.delay_ms(0.0),
-        load.burst as f64,
-    ]
+    vec![seen.delay_ms(0.5), seen.delay_ms(0.01), seen.delay_ms(0.0), f64::NAN]
 }
 
-/// The child: a session that ends a moment after it is told to, with all that follows.
+/// The child: a session with trades, and its end.
 pub(super) fn serve() {
     let (counts, shards) = served::start(50_000, &pairs(), Interval::ALL);
-    let due = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (mut market, mut due) = (None, 0);
     converse(|line| match line {
-        "clients" => Some(counts.connected.load(std::sync::atomic::Ordering::Relaxed) as f64),
-        "due" => Some(due.load(std::sync::atomic::Ordering::Relaxed) as f64),
+        "clients" => Some(counts.connected.load(Ordering::Relaxed) as f64),
+        "due" => Some(due as f64),
+        "trade" => {
+            market = Some(Market::trade(&shards));
+            None
+        }
         _ => {
-            due.store(close(&shards), std::sync::atomic::Ordering::Relaxed);
+            due = reader::now_us();
+            market.as_mut().expect("trades come first").close(&shards);
             None
         }
     });
     std::process::exit(0);
 }
 
-/// Trades until the session ends, closes its bars when they are due, and tells them; when that was, in microseconds.
-fn close(shards: &Shards) -> u64 {
-    let minute = Duration::from_secs(60);
-    let closes = Timestamp::from_micros(i64::try_from(reader::now_us()).unwrap()) + Duration::from_millis(500);
-    let session = Session {
-        date: closes.datetime().date_naive(),
-        opens: closes.floor(minute * 60) - minute * 60,
-        closes,
-        kind: SessionKind::Spot,
-    };
-    let sessions = Arc::new(Listed {
-        sessions: vec![session],
-        zone: chrono_tz::UTC,
-    });
-    let others = Interval::ALL
-        .iter()
-        .copied()
-        .filter(|interval| *interval != Interval::BASE);
-    let intervals: Vec<Interval> = [Interval::BASE].into_iter().chain(others).collect();
-    let rules = |symbol| PairRules {
-        intervals: intervals.clone(),
-        lateness: Duration::from_secs(1),
-        ..PairRules::new(symbol, Arc::clone(&sessions) as Arc<_>)
-    };
-    let rules: Vec<PairRules> = pairs().into_iter().map(rules).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), LedgerOptions::new(session.date, 7)).unwrap();
-    let mut pipeline = Pipeline::new(&rules, Position(0), [], closes - minute);
-    let mut out = Vec::new();
-    trade(&mut pipeline, closes - minute, &mut out);
-    pipeline.advance(closes, &mut out);
-    tell(&mut ledger, shards, &mut out);
-    let due = closes + Duration::from_secs(1);
-    let due_us = u64::try_from(due.micros()).unwrap();
-    std::thread::sleep(Duration::from_micros(due_us.saturating_sub(reader::now_us())));
-    pipeline.advance(due, &mut out);
-    tell(&mut ledger, shards, &mut out);
-    due_us
+/// What decides and writes down, in a session that is about to end.
+struct Market {
+    pipeline: Pipeline,
+    ledger: Ledger,
+    /// When the lateness after the session is over, in market time.
+    due: Timestamp,
+    _folder: tempfile::TempDir,
+}
+
+impl Market {
+    /// Ticks of all pairs in the last minute of a session of two hours.
+    fn trade(shards: &Shards) -> Self {
+        let minute = Duration::from_secs(60);
+        let opens = Timestamp::from_secs(1_772_456_400);
+        let closes = opens + minute * 120;
+        let session = Session {
+            date: closes.datetime().date_naive(),
+            opens,
+            closes,
+            kind: SessionKind::Spot,
+        };
+        let sessions = Arc::new(Listed {
+            sessions: vec![session],
+            zone: chrono_tz::UTC,
+        });
+        let others = Interval::ALL
+            .iter()
+            .copied()
+            .filter(|interval| *interval != Interval::BASE);
+        let intervals: Vec<Interval> = [Interval::BASE].into_iter().chain(others).collect();
+        let rules = |symbol| PairRules {
+            intervals: intervals.clone(),
+            ..PairRules::new(symbol, Arc::clone(&sessions) as Arc<_>)
+        };
+        let rules: Vec<PairRules> = pairs().into_iter().map(rules).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut market = Self {
+            pipeline: Pipeline::new(&rules, Position(0), [], closes - minute),
+            ledger: Ledger::open(folder.path(), LedgerOptions::new(session.date, 7)).unwrap(),
+            due: closes + limits::LATENESS,
+            _folder: folder,
+        };
+        let mut out = Vec::new();
+        trade(&mut market.pipeline, closes - minute, &mut out);
+        market.pipeline.advance(closes, &mut out);
+        tell(&mut market.ledger, shards, &mut out);
+        market
+    }
+
+    /// Closes the bars, and tells them.
+    fn close(&mut self, shards: &Shards) {
+        let mut out = Vec::new();
+        self.pipeline.advance(self.due, &mut out);
+        tell(&mut self.ledger, shards, &mut out);
+    }
 }
 
 /// The link is up, and each pair has ticks until the end.
