@@ -42,7 +42,8 @@ pub(super) struct Inherited {
 /// nothing more from that leader. Afterwards the ledger in the folder is that of the cluster log, if that is possible.
 pub(super) async fn inherit(settings: &Valid, own: &str, store: &Store) -> Result<Inherited, StartError> {
     let succession = store.succession();
-    let Some(from) = succession.from.clone().filter(|from| from != own) else {
+    let led = ledger::has_led(&settings.ledger.dir); // else it lost its end since, and followed
+    let Some(from) = succession.from.clone().filter(|from| from != own || !led) else {
         return Ok(Inherited::default());
     };
     let Some(carrier) = log_of(settings)? else {
@@ -179,6 +180,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
     };
     let folder = &settings.ledger.dir;
     let own = ledger::followed_chain(folder)?;
+    let led = ledger::has_led(folder);
     let number = own.as_ref().map_or(0, |own| own.number);
     let found = tokio::time::timeout(limits::LOG_START, carrier.look(number)).await;
     let begins = match found
@@ -187,23 +189,24 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
     {
         Ok(found) => {
             let chain = own.as_ref().map(|own| (own.number, own.hash, own.lineage.as_str()));
-            let begins = start(chain, &found);
+            let begins = start(chain, led, &found);
             let behind = chain.is_some_and(|(number, _, lineage)| is_behind(number, lineage, &found));
             if begins != Start::GoOn
                 && behind
                 && let Some(ledger) = peers::catch_up(settings, &carrier, follower_options(settings, None)).await?
             {
+                ledger::note_followed(folder)?;
                 return Ok((ledger, carrier));
             }
             begins
         }
-        Err(why) if own.is_some() => {
+        Err(why) if own.is_some() && !led => {
             tracing::warn!(error = %why, "the cluster log does not answer yet: the data of this edge is old until it does");
             Start::GoOn
         }
         Err(why) => {
             return Err(StartError::Log(format!(
-                "it cannot be read ({why}), and this edge has nothing yet"
+                "it cannot be read ({why}), and this node has nothing that it may show without it"
             )));
         }
     };
@@ -223,6 +226,7 @@ pub(super) async fn begin_edge(settings: &Valid) -> Result<(Ledger, Carrier), St
         }
     };
     let ledger = Ledger::open(folder, follower_options(settings, begin))?;
+    ledger::note_followed(folder)?;
     Ok((ledger, carrier))
 }
 

@@ -60,7 +60,7 @@ async fn fetch_from(
         let found = look.map_err(|_| "the cluster log does not answer".to_owned())?;
         let found = found.map_err(|error| error.to_string())?;
         let lineage = ledger.reader().lineage();
-        if start(Some((number, hash, lineage.as_str())), &found) == Start::GoOn {
+        if start(Some((number, hash, lineage.as_str())), false, &found) == Start::GoOn {
             return Ok(());
         }
         let next = number.saturating_add(1);

@@ -119,6 +119,7 @@ impl Ledger {
         };
         let lineage = files::read_lineage(&db, &path)?;
         if options.parcels == Parcels::Counted {
+            follow::note_led(folder)?;
             let told = (date, lineage.as_str(), new_channels);
             parcels::go_on((&db, &path), &mut end, told, &earlier_files(&shared, &path))?;
         }

@@ -63,6 +63,34 @@ pub fn followed_chain(folder: &Path) -> Result<Option<ChainEnd>, LedgerError> {
     Ok(None)
 }
 
+/// There while the end of the ledger is what this node wrote itself, as a leader, and not what it took from the cluster log.
+const LED: &str = "led";
+
+/// Whether the end of the ledger in a folder is what this node wrote as a leader, so that the cluster log may never have had it.
+pub fn has_led(folder: &Path) -> bool {
+    folder.join(LED).exists()
+}
+
+/// The ledger in the folder is about to be written by a leader. Durable when it returns.
+pub(super) fn note_led(folder: &Path) -> Result<(), LedgerError> {
+    let path = folder.join(LED);
+    let made = fs::File::create(&path).and_then(|file| file.sync_all());
+    let made = made.and_then(|()| fs::File::open(folder)?.sync_all());
+    made.map_err(of_folder(&path))
+}
+
+/// The cluster log has the end of the ledger in the folder, or another ledger takes its place.
+///
+/// # Errors
+/// [`LedgerError::Folder`].
+pub fn note_followed(folder: &Path) -> Result<(), LedgerError> {
+    let path = folder.join(LED);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LedgerError::Folder { path, source }),
+        _ => Ok(()),
+    }
+}
+
 /// The opening with which an empty ledger begins.
 pub(super) fn begins_with(options: &LedgerOptions) -> Result<Option<ChainOpening>, LedgerError> {
     let Parcels::Followed(Some(parcel)) = &options.parcels else {

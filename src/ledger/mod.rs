@@ -43,7 +43,7 @@ pub use error::{Disposition, LedgerError};
 pub use files::holder_id;
 #[cfg(test)]
 pub(crate) use files::write_sums;
-pub use follow::{ChainEnd, followed_chain, set_aside};
+pub use follow::{ChainEnd, followed_chain, has_led, note_followed, set_aside};
 pub use inputs::Inputs;
 pub use key_use::{KeyUseBook, KeyUseError};
 pub use mark::{Doubt, MarkText, find_doubt};

@@ -1,7 +1,7 @@
 //! The seeded simulation as a program: `SIM_SEED=7 SIM_RUNS=1000 cargo run --release --example candela-sim`.
 //!
 //! `SIM_SEED` is the first seed, `SIM_RUNS` and `SIM_MINUTES` how long; `SIM_TRACE=1` tells what happens, `SIM_FAULTS=0,3` keeps only
-//! these faults of the one seed. Exit code 1: a seed broke an invariant.
+//! these faults of the one seed. With `--cluster` it is the simulated cluster. Exit code 1: a seed broke an invariant.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -11,6 +11,7 @@
 
 mod aim;
 mod client;
+mod cluster;
 mod disk;
 mod faults;
 mod feed;
@@ -21,14 +22,18 @@ mod reach;
 mod rest;
 mod runner;
 mod service;
+mod shrink;
 mod stores;
 mod vendor;
 mod world;
 
-use runner::{Wanted, again, number, seeds};
+use runner::{Wanted, number};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let cluster = std::env::args().any(|argument| argument == "--cluster");
+    let again = if cluster { cluster::again } else { runner::again };
+    let seeds = if cluster { cluster::seeds } else { runner::seeds };
     let first = number("SIM_SEED").unwrap_or(1);
     let failed = if number("SIM_TRACE").is_some() || kept_faults().is_some() {
         let wrong = again(first, kept_faults().as_deref(), number("SIM_TRACE").is_some());

@@ -8,6 +8,8 @@ mod aim;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod faults;
@@ -28,6 +30,8 @@ mod runner;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod shrink;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod vendor;
@@ -36,6 +40,7 @@ mod world;
 
 #[cfg(test)]
 mod tests {
+    use crate::cluster;
     use crate::runner::{Wanted, again, seeds};
 
     /// Seeds that found bugs, with the name of each.
@@ -151,6 +156,38 @@ mod tests {
     fn no_seed_that_found_a_bug_finds_it_again() {
         for (name, seed) in NAMED {
             assert_eq!(again(seed, None, false), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    /// Seeds of the cluster that found bugs, with the name of each.
+    const CLUSTERS: [(&str, u64); 3] = [
+        ("a former leader that follows shows events that the log never had", 69),
+        (
+            "a follower ends at each start where another chain begins behind its last parcel",
+            110,
+        ),
+        (
+            "a leader sends parcels of an earlier chain behind the log of another ledger",
+            83,
+        ),
+    ];
+
+    #[test]
+    fn no_cluster_breaks_an_invariant() {
+        let short = Wanted {
+            first: 1,
+            runs: Some(300),
+            seconds: Some(15),
+            least: 20,
+            full: false,
+        };
+        assert_eq!(cluster::seeds(Wanted::from_environment(short)), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn no_cluster_that_found_a_bug_finds_it_again() {
+        for (name, seed) in CLUSTERS {
+            assert_eq!(cluster::again(seed, None, false), Vec::<String>::new(), "{name}");
         }
     }
 }

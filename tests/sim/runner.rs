@@ -2,6 +2,7 @@
 
 use crate::plan::Plan;
 use crate::reach::Reach;
+use crate::shrink::{kept, kind, shrink};
 use crate::world::{Outcome, run};
 use candela::clock::Stopwatch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,59 +72,28 @@ fn attempt(plan: &Plan, trace: bool) -> Outcome {
     })
 }
 
-/// What kind of violation it is: its first words.
-fn kind(wrong: &[String]) -> String {
-    wrong
-        .first()
-        .map(|one| one.chars().take(24).collect())
-        .unwrap_or_default()
-}
-
-/// The fewest faults with which a plan fails in the same way: halves are left out first, then ever smaller parts.
-fn shrink(plan: &Plan) -> Plan {
-    let mut least = plan.clone();
-    let fails = kind(&attempt(&least, false).wrong);
-    let mut part = least.faults.len().div_ceil(2);
-    while part > 0 {
-        let mut i = 0;
-        while i < least.faults.len() {
-            let mut fewer = least.clone();
-            fewer.faults.drain(i..(i + part).min(fewer.faults.len()));
-            if kind(&attempt(&fewer, false).wrong) == fails {
-                least = fewer;
-            } else {
-                i += part;
-            }
-        }
-        part = if part == 1 { 0 } else { part.div_ceil(2) };
-    }
-    least
-}
-
 /// Says what a plan violates, and how to run it again.
 fn report(plan: &Plan, outcome: &Outcome) {
     let least = if number("SIM_SHRINK") == Some(0) {
-        plan.clone()
+        plan.faults.clone()
     } else {
-        shrink(plan)
+        let fails = kind(&outcome.wrong);
+        shrink(&plan.faults, |faults| {
+            let mut fewer = plan.clone();
+            fewer.faults = faults.to_vec();
+            kind(&attempt(&fewer, false).wrong) == fails
+        })
     };
-    let kept: Vec<String> = plan
-        .faults
-        .iter()
-        .enumerate()
-        .filter(|(_, fault)| least.faults.contains(fault))
-        .map(|(i, _)| i.to_string())
-        .collect();
     println!(
         "seed {} fails with {} faults: {:?}",
         plan.seed, outcome.faults, outcome.wrong
     );
     println!("found: {}", outcome.wrong.first().map_or("", String::as_str));
-    println!("the fewest: {:?}", least.faults);
+    println!("the fewest: {least:?}");
     println!(
         "run it again: SIM_SEED={} SIM_FAULTS={} SIM_RUNS=1 SIM_TRACE=1 cargo run --release --example candela-sim",
         plan.seed,
-        kept.join(",")
+        kept(&plan.faults, &least)
     );
 }
 

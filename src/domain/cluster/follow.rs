@@ -121,18 +121,24 @@ pub fn is_behind(number: u64, lineage: &str, found: &LogFound) -> bool {
     same && number.saturating_add(1) < found.first
 }
 
-/// Decides where a follower begins that has everything up to parcel `own` of the ledger with this name.
-pub fn start(own: Option<(u64, ParcelHash, &str)>, found: &LogFound) -> Start {
+/// Decides where a follower begins that has everything up to parcel `own` of the ledger with this name. `led`: it wrote the end of that ledger
+/// itself, as a leader, so that the cluster log may never have had it: it is shown only where it is found there.
+pub fn start(own: Option<(u64, ParcelHash, &str)>, led: bool, found: &LogFound) -> Start {
     let Some(head) = &found.head else {
         return match own {
+            Some(_) if led => {
+                Start::Nothing("the cluster log is empty, and this ledger may have more than anybody was sent")
+            }
             Some(_) => Start::GoOn, // old, and said to be, until the cluster log is filled
             None => Start::Nothing("the cluster log is empty: start an ingest on it first"),
         };
     };
     if let Some((number, hash, lineage)) = own {
+        // A chain that begins behind it is not its own: it would end there again.
+        let ends = found.after.is_some_and(|(_, previous)| previous == ParcelHash::NONE);
         let continued = found.after == Some((number.saturating_add(1), hash));
-        let emptied = number > head.number && lineage == head.lineage; // the cluster log lost its end, and is filled again
-        if found.at == Some(hash) || (found.at.is_none() && continued) || emptied {
+        let emptied = !led && number > head.number && lineage == head.lineage; // the cluster log lost its end, and is filled again
+        if (found.at == Some(hash) && !ends) || (found.at.is_none() && continued) || emptied {
             return Start::GoOn;
         }
     }
@@ -239,36 +245,63 @@ mod tests {
     fn a_start_goes_on_where_the_log_continues_it_and_else_begins_with_the_oldest_opening_of_the_chain() {
         let ours = chain(&[1], "");
         let at = |number: usize| Some((ours[number - 1].number, ours[number - 1].hash, "a"));
-        assert_eq!(start(at(5), &found(&ours, 5)), Start::GoOn);
-        assert_eq!(start(at(9), &found(&ours, 9)), Start::GoOn);
+        assert_eq!(start(at(5), false, &found(&ours, 5)), Start::GoOn);
+        assert_eq!(start(at(9), false, &found(&ours, 9)), Start::GoOn);
         assert_eq!(
-            start(at(2), &found(&ours[2..], 2)),
+            start(at(2), false, &found(&ours[2..], 2)),
             Start::GoOn,
             "the cluster log begins with the next"
         );
         assert_eq!(
-            start(at(2), &found(&ours[3..], 2)),
+            start(at(2), false, &found(&ours[3..], 2)),
             Start::Anew { number: 4 },
             "one is missing"
         );
-        assert_eq!(start(None, &found(&ours, 0)), Start::Anew { number: 1 });
-        assert_eq!(start(None, &found(&ours[4..], 0)), Start::Anew { number: 7 });
-        assert!(matches!(start(None, &found(&ours[7..], 0)), Start::Nothing(_)));
+        assert_eq!(start(None, false, &found(&ours, 0)), Start::Anew { number: 1 });
+        assert_eq!(start(None, false, &found(&ours[4..], 0)), Start::Anew { number: 7 });
+        assert!(matches!(start(None, false, &found(&ours[7..], 0)), Start::Nothing(_)));
         let strange = Some((5, ParcelHash::NONE, "a"));
-        assert_eq!(start(strange, &found(&ours, 5)), Start::Anew { number: 1 });
+        assert_eq!(start(strange, false, &found(&ours, 5)), Start::Anew { number: 1 });
+        let anew = chain(&[1, 6], "");
+        let mut behind = found(&anew, 5);
+        behind.openings[1] = OpeningMark {
+            number: 6,
+            begins_chain: true,
+        };
+        let last = Some((5, anew[4].hash, "a"));
+        assert_eq!(
+            start(last, false, &behind),
+            Start::Anew { number: 6 },
+            "another chain begins behind it"
+        );
         let mut renamed = found(&ours, 5);
         renamed.openings[2].begins_chain = true;
-        assert_eq!(start(strange, &renamed), Start::Anew { number: 7 });
+        assert_eq!(start(strange, false, &renamed), Start::Anew { number: 7 });
     }
 
     #[test]
     fn a_log_that_is_empty_or_shorter_than_what_we_have_is_waited_for() {
         let ours = chain(&[1], "");
         let own = Some((9, ours[8].hash, "a"));
-        assert_eq!(start(own, &LogFound::default()), Start::GoOn);
-        assert!(matches!(start(None, &LogFound::default()), Start::Nothing(_)));
-        assert_eq!(start(own, &found(&ours[..5], 9)), Start::GoOn);
+        assert_eq!(start(own, false, &LogFound::default()), Start::GoOn);
+        assert!(matches!(start(None, false, &LogFound::default()), Start::Nothing(_)));
+        assert_eq!(start(own, false, &found(&ours[..5], 9)), Start::GoOn);
         let other = Some((9, ours[8].hash, "b"));
-        assert_eq!(start(other, &found(&ours[..5], 9)), Start::Anew { number: 1 });
+        assert_eq!(start(other, false, &found(&ours[..5], 9)), Start::Anew { number: 1 });
+    }
+
+    #[test]
+    fn a_former_leader_goes_on_only_where_the_log_has_its_end() {
+        let ours = chain(&[1], "");
+        let own = Some((9, ours[8].hash, "a"));
+        assert_eq!(start(own, true, &found(&ours, 9)), Start::GoOn);
+        assert_eq!(start(own, true, &found(&ours[..5], 9)), Start::Anew { number: 1 });
+        assert!(matches!(start(own, true, &LogFound::default()), Start::Nothing(_)));
+        let before = Some((5, ours[4].hash, "a"));
+        assert_eq!(
+            start(before, true, &found(&ours[5..], 5)),
+            Start::GoOn,
+            "the next continues it"
+        );
     }
 }

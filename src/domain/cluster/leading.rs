@@ -85,7 +85,7 @@ impl Append {
     ) -> Result<u64, AppendStep> {
         let number = head.map_or(0, |head| head.number);
         if head.is_some() && self.begun_after == Some(number) {
-            return Ok(number.saturating_add(1));
+            return Ok(begin.max(number.saturating_add(1))); // what stands between in the ledger is of an earlier chain
         }
         match contact(head, last, own) {
             Contact::GoOn { next } => Ok(next),
@@ -373,6 +373,11 @@ mod tests {
             append.continue_after(Some(&head(40)), None, (1, 9)),
             Ok(41),
             "its own chain"
+        );
+        assert_eq!(
+            append.continue_after(Some(&head(40)), None, (90, 99)),
+            Ok(90),
+            "none of an earlier chain"
         );
         assert_eq!(append.continue_after(Some(&head(7)), Some(hash), (1, 9)), Ok(8));
         assert!(matches!(
