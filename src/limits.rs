@@ -322,6 +322,9 @@ pub const RECONNECT_REFUSED: Duration = Duration::from_secs(900);
 /// thread into minutes. At the wall clock's own pace nothing is added.
 pub const SILENCE_JITTER: Duration = Duration::from_secs(1);
 
+/// The shortest silence that is noticed: of a thousand prices a second, each delay of a busy thread would else be reported.
+pub const SILENCE_LEAST: Duration = Duration::from_secs(1);
+
 /// Silence shorter than this is shown, not acted on: a new link costs more than a short break of a fast feed.
 pub const SILENCE_ACT: Duration = Duration::from_secs(5);
 

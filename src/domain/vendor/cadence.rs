@@ -227,7 +227,7 @@ impl Cadence {
     }
 
     fn patience_after(&self, base: Timestamp, opening: bool) -> Duration {
-        let mut usual = self.usual(base);
+        let mut usual = self.usual(base).max(limits::SILENCE_LEAST);
         if opening {
             let learned = self.openings.ring.len() >= limits::CADENCE_OPENINGS;
             let first = if learned {

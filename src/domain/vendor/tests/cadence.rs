@@ -108,6 +108,20 @@ fn a_stall_is_noticed_within_twice_the_learned_gap() {
 }
 
 #[test]
+fn a_pair_with_a_thousand_prices_a_second_is_silent_after_a_second_not_after_milliseconds() {
+    let open = year().sessions[0].opens;
+    let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
+    cadence.watch(open);
+    let mut at = open;
+    for number in 0..2_000 {
+        at = at + Duration::from_millis(1);
+        cadence.tick(quote(number), at);
+    }
+    assert_eq!(cadence.usual(at), Duration::from_millis(2));
+    assert_eq!(silent_at(&mut cadence, at).unwrap().since(at), limits::SILENCE_LEAST);
+}
+
+#[test]
 fn silence_that_a_new_link_did_not_end_is_met_with_more_patience_until_a_price_comes() {
     let open = year().sessions[0].opens;
     let mut cadence = Cadence::new(Arc::new(year()), Duration::ZERO);
